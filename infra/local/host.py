@@ -1,0 +1,169 @@
+"""The Functions host of a laptop: serves what a function app registered over HTTP and runs its orchestrations.
+
+It has no routes or error mappings of its own; functions.py reads the app's, durable.py runs what is durable.
+What the worker is handed and how its answers are read follows the Functions host and azure.functions.http.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import re
+from collections.abc import Mapping
+from typing import Any, Self
+from urllib.parse import parse_qsl, unquote
+
+import azure.functions as func
+from aiohttp import hdrs, web
+from azure.durable_functions.models.utils import http_utils
+from multidict import CIMultiDict
+
+from infra.local.durable import Executor
+from infra.local.functions import HttpFunction, InvocationContext, read_functions
+from infra.local.management import Management
+from shared.tables.port import Tables
+
+log = logging.getLogger(__name__)
+
+# The app refuses what is too large for it with an answer of its own; this is only what keeps a mistake from filling
+# the memory.
+MAX_BODY = 256 * 1024 * 1024
+
+APP_SETTINGS = {"AZURE_FUNCTIONS_DURABLE_STRICT_TYPING": "1"}
+"""What the app is told by its environment, here as in Azure.
+
+Without strict typing the SDK turns any JSON object with the keys __class__, __module__ and __data__ into an instance of
+the class it names (azure.functions._durable_functions), also where it came from a customer's file.
+"""
+
+
+class LocalHost:
+    """Serves one function app on 127.0.0.1 and keeps its orchestrations in `tables`. Use it with `async with`."""
+
+    def __init__(self, app: func.FunctionRegister, tables: Tables, *, port: int = 0, concurrency: int = 4) -> None:
+        for name, value in APP_SETTINGS.items():
+            os.environ.setdefault(name, value)
+        functions = read_functions(app)
+        self.url = ""
+        """Where the app answers, as `http://127.0.0.1:7071`; set once it does."""
+        self.executor = Executor(functions, tables, concurrency=concurrency)
+        self._management = Management(self.executor)
+        self._routes = _Routes(functions.http)
+        self._port = port
+        self._runner: web.ServerRunner | None = None
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def start(self) -> None:
+        """Take up open orchestrations, then answer requests."""
+        await self._management.start()
+        await self.executor.start()
+        self._runner = web.ServerRunner(web.Server(self._serve, request_factory=_request, access_log=None))
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", self._port).start()
+        host, port = self._runner.addresses[0][:2]
+        self.url = f"http://{host}:{port}"
+
+    async def close(self) -> None:
+        """Stop answering, then stop the orchestrations where they are."""
+        if self._runner is not None:
+            await self._runner.cleanup()
+        await self.executor.close()
+        # The durable client keeps one HTTP session a process and has no public way to close it.
+        await http_utils._close_session()
+        await self._management.close()
+
+    async def handle(
+        self, method: str, target: str, headers: Mapping[str, str] | None = None, body: bytes = b""
+    ) -> func.HttpResponse:
+        """Answer one request without a socket. `target` is the path with its query; durable clients need `start`."""
+        path, _, query = target.partition("?")
+        found = self._routes.find(method, unquote(path))
+        if found is None:
+            return func.HttpResponse(status_code=404)
+        function, route_params = found
+        sent = headers or {}
+        request = func.HttpRequest(
+            method,
+            f"http://{sent.get(hdrs.HOST, '127.0.0.1')}{target}",
+            headers=sent,
+            params=_params(query) if query else None,
+            route_params=route_params,
+            body=body,
+        )
+        return await self._invoke(function, request)
+
+    async def _invoke(self, function: HttpFunction, request: func.HttpRequest) -> func.HttpResponse:
+        arguments: dict[str, Any] = {function.request_name: request}
+        for name in function.client_names:
+            arguments[name] = self._management.binding
+        if function.wants_context:
+            arguments["context"] = InvocationContext(function.name)
+        try:
+            answer = await function.call(**arguments)
+        # Azure answers a bare 500 for whatever leaves a function.
+        except Exception:
+            log.exception("the function %s failed", function.name)
+            return func.HttpResponse(status_code=500)
+        if isinstance(answer, func.HttpResponse):
+            return answer
+        if isinstance(answer, str):
+            return func.HttpResponse(answer)
+        log.error("the function %s returned a %s and no HttpResponse", function.name, type(answer).__name__)
+        return func.HttpResponse(status_code=500)
+
+    async def _serve(self, request: web.BaseRequest) -> web.Response:
+        body = await request.read() if request.body_exists else b""
+        answer = await self.handle(request.method, request.path_qs, request.headers, body)
+        headers = CIMultiDict(answer.headers.items())
+        if hdrs.CONTENT_TYPE not in headers:
+            text = answer.mimetype.startswith("text/")
+            headers[hdrs.CONTENT_TYPE] = f"{answer.mimetype}; charset={answer.charset}" if text else answer.mimetype
+        return web.Response(status=answer.status_code, headers=headers, body=answer.get_body())
+
+
+class _Routes:
+    """Finds functions by method and path as ASP.NET does: any letter case, literals before parameters."""
+
+    def __init__(self, functions: tuple[HttpFunction, ...]) -> None:
+        # Few enough for a plain list; a parameter sorts behind every literal.
+        by_literal = sorted(functions, key=lambda f: f.route.lower().replace("{", "\x7f"))
+        self._routes = [(_pattern(f.route), f) for f in by_literal]
+
+    def find(self, method: str, path: str) -> tuple[HttpFunction, dict[str, str]] | None:
+        """Return the function and its route parameters, or None: a wrong method is not found either, as in Azure."""
+        for pattern, function in self._routes:
+            match = pattern(path)
+            if match is not None and (not function.methods or method in function.methods):
+                return function, match.groupdict()
+        return None
+
+
+def _pattern(route: str) -> Any:
+    """Return the matcher of a route template: literals, `{name}`, and `{*name}` for the rest of the path."""
+    parts = [""]
+    for segment in route.strip("/").split("/"):
+        parameter = re.fullmatch(r"\{(\*?)(\w+)\}", segment)
+        if parameter is None:
+            parts.append(re.escape(segment))
+        else:
+            parts.append(f"(?P<{parameter[2]}>{'.*' if parameter[1] else '[^/]+'})")
+    return re.compile("/".join(parts) + "/?", re.IGNORECASE).fullmatch
+
+
+def _params(query: str) -> dict[str, str]:
+    """Return the query as the host hands it on: repeated names joined with commas, empty values left out."""
+    params: dict[str, str] = {}
+    for name, value in parse_qsl(query):
+        params[name] = f"{params[name]},{value}" if name in params else value
+    return params
+
+
+def _request(*arguments: Any) -> web.BaseRequest:
+    return web.BaseRequest(*arguments, asyncio.get_running_loop(), client_max_size=MAX_BODY)

@@ -1,0 +1,92 @@
+"""`python -m infra.local.serve`: the whole app on this machine, without Azure.
+
+Prints `ready: http://127.0.0.1:PORT` once it answers, and ends on SIGTERM or SIGINT.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import secrets
+import signal
+from pathlib import Path
+
+from infra.local.host import LocalHost
+from shared.host.settings import Settings
+from shared.tables.port import Tables
+
+ACCOUNTS = "scimlink"
+HISTORIES = "scimlinkdurable"
+
+
+def main() -> None:
+    """Serve until a signal comes."""
+    arguments = _parser().parse_args()
+    logging.basicConfig(level=arguments.log_level, format="%(levelname)s %(name)s: %(message)s")
+    asyncio.run(serve(arguments))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m infra.local.serve", description=main.__doc__)
+    parser.add_argument("--port", type=int, default=7071, help="0 picks a free one")
+    where = parser.add_mutually_exclusive_group(required=True)
+    where.add_argument("--data", type=Path, metavar="DIR", help="keep everything in this folder")
+    where.add_argument("--tables", metavar="CONNECTION_STRING", help="keep everything in Table Storage or Azurite")
+    parser.add_argument("--token", help="the bearer token; without it, the one kept in DIR, made on first use")
+    parser.add_argument("--log-level", default="WARNING", choices=["DEBUG", "INFO", "WARNING", "ERROR"])
+    return parser
+
+
+async def serve(arguments: argparse.Namespace) -> None:
+    """Serve until SIGTERM or SIGINT."""
+    # function_app opens the storage that its environment names when it is imported, as Azure needs; nothing is sent to
+    # it, since the app that is served here gets its tables below.
+    os.environ.setdefault("SCIMLINK_TABLES_ENDPOINT", "https://127.0.0.1")
+    import function_app
+
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    if arguments.data is not None:
+        arguments.data.mkdir(parents=True, exist_ok=True)
+    token = arguments.token or kept_token(arguments.data)
+    accounts, histories = (open_tables(arguments, name) for name in (ACCOUNTS, HISTORIES))
+    try:
+        app = function_app.build(Settings.local(token=token), accounts)
+        async with LocalHost(app, histories, port=arguments.port) as host:
+            if not arguments.token:
+                print(f"Tenant URL:   {host.url}/scim/v2\nSecret token: {token}")
+            print(f"ready: {host.url}", flush=True)
+            await stop.wait()
+    finally:
+        await accounts.close()
+        await histories.close()
+
+
+def open_tables(arguments: argparse.Namespace, name: str) -> Tables:
+    """Return the table of that name in the folder or the storage account that the arguments name."""
+    if arguments.data is not None:
+        from shared.tables.sqlite import SqliteTables
+
+        return SqliteTables.open(arguments.data / "scimlink.db", name)
+    from shared.tables.azure import AzureTables
+
+    return AzureTables.from_connection_string(arguments.tables, name)
+
+
+def kept_token(folder: Path | None) -> str:
+    """Return the token kept in a folder, or a new one, which only this user can read there."""
+    path = None if folder is None else folder / "token"
+    if path is not None and path.exists():
+        return path.read_text("ascii").strip()
+    token = secrets.token_urlsafe(32)
+    if path is not None:
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
+            file.write(f"{token}\n")
+    return token
+
+
+if __name__ == "__main__":
+    main()

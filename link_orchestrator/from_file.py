@@ -1,0 +1,111 @@
+"""Identities out of an exported file, for an administrator who may not grant permissions on Microsoft Graph.
+
+Reads the portal's "Download users" CSV (headers of past and present versions) and the users of Microsoft Graph as JSON,
+in pages or plain, also as `Get-MgUser | ConvertTo-Json` writes them. tabular.py gives the rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any, Final
+
+from link_orchestrator.cells import BETWEEN, Unusable, plain, read_flag, read_text
+from link_orchestrator.sources import TEXTS, Identity
+from link_orchestrator.tabular import Header, Problem, Row, UnreadableFile, read_rows
+
+# Header or attribute, without case and punctuation, to the attribute's name in Graph. A header of an older export stands
+# behind the present one.
+_ATTRIBUTES: Final[Mapping[str, str]] = {
+    "id": "id",
+    "objectid": "id",
+    "userprincipalname": "userPrincipalName",
+    "mail": "mail",
+    "proxyaddresses": "proxyAddresses",
+    "othermails": "otherMails",
+    "alternateemailaddress": "otherMails",
+    "employeeid": "employeeId",
+    "displayname": "displayName",
+    "givenname": "givenName",
+    "surname": "surname",
+    "mailnickname": "mailNickname",
+    "jobtitle": "jobTitle",
+    "department": "department",
+    "accountenabled": "accountEnabled",
+    "usertype": "userType",
+    "onpremisesimmutableid": "onPremisesImmutableId",
+    "immutableid": "onPremisesImmutableId",
+}
+
+
+class FileSource:
+    """An exported file as a source of identities. `open_chunks` gives its bytes anew for every reading."""
+
+    def __init__(self, open_chunks: Callable[[], Iterable[bytes]], *, content_type: str = "", page: int = 1000) -> None:
+        self._open_chunks = open_chunks
+        self._content_type = content_type
+        self._page = page
+
+    async def pages(self) -> AsyncIterator[Sequence[Identity | Problem]]:
+        """Yield every identity once, a page at a time, and a Problem for each row that is none."""
+        rows = read_identities(self._open_chunks(), content_type=self._content_type)
+        while page := list(islice(rows, self._page)):
+            yield page
+
+
+def read_identities(chunks: Iterable[bytes], *, content_type: str = "") -> Iterator[Identity | Problem]:
+    """Yield the identities of a file given as pieces of bytes, and a Problem for each row that is none.
+
+    Raises UnreadableFile if no row can be used. Whether an object id comes twice is the reader's to see.
+    """
+    for row in read_rows(chunks, content_type=content_type):
+        if isinstance(row, Header):
+            _check(row)
+        elif isinstance(row, Problem):
+            yield row
+        else:
+            yield _identity(row)
+
+
+def _check(header: Header) -> None:
+    found = {_ATTRIBUTES.get(plain(name)) for name in header.names}
+    missing = [name for name in ("id", "userPrincipalName") if name not in found]
+    if missing:
+        raise UnreadableFile(
+            f"The file has no column {' and no column '.join(missing)}. Take Users > Download users in the Entra admin "
+            "center, or the JSON of Microsoft Graph."
+        )
+
+
+def _identity(row: Row) -> Identity | Problem:
+    cells: dict[str, tuple[str, Any]] = {}
+    for header, value in row.cells.items():
+        if value not in (None, "", []) and (attribute := _ATTRIBUTES.get(plain(header))):
+            cells.setdefault(attribute, (header, value))
+
+    def text(attribute: str) -> str | None:
+        return read_text(*cells.get(attribute, (attribute, None)), compared=True)
+
+    try:
+        object_id, name = text("id"), text("userPrincipalName")
+        if not object_id or not name:
+            missing = "userPrincipalName" if object_id else "id"
+            raise Unusable(missing, "is empty", "Export id and userPrincipalName of every user.")
+        return Identity(
+            object_id,
+            name,
+            proxy_addresses=_several(*cells.get("proxyAddresses", ("", []))),
+            other_mails=_several(*cells.get("otherMails", ("", []))),
+            # Graph leaves accountEnabled out unless it is selected.
+            account_enabled=read_flag(*cells.get("accountEnabled", ("", None)), default=True),
+            user_type=text("userType") or "Member",
+            **{field: text(attribute) for attribute, field in TEXTS},
+        )
+    except Unusable as unusable:
+        return Problem(row.line, unusable.reason, unusable.remedy)
+
+
+def _several(header: str, value: object) -> tuple[str, ...]:
+    """Return the values of a list, or of a CSV cell that holds several."""
+    parts = value if isinstance(value, list) else BETWEEN.split(read_text(header, value) or "")
+    return tuple(text for part in parts if (text := read_text(header, part, compared=True)))

@@ -1,0 +1,64 @@
+"""What crosses the orchestration boundary: one frozen object each, as JSON. Rows never do; they go through the tables."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict
+from pydantic.alias_generators import to_camel
+
+
+class Message(BaseModel):
+    """A frozen object that travels as a JSON object in camelCase."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the message as a JSON object."""
+        return self.model_dump(mode="json", by_alias=True)
+
+    @classmethod
+    def from_json(cls, data: Any) -> Self:
+        """Return the message of a JSON object, or of its text: raised events may come either way."""
+        return cls.model_validate_json(data) if isinstance(data, str) else cls.model_validate(data)
+
+
+class Start(Message):
+    """What an orchestration begins with. `slices` is into how many parts each pass is cut."""
+
+    job: str
+    directory: str
+    buckets: int
+    slices: int
+    expires_hours: float = 0
+
+
+class Slice(Message):
+    """A part of a pass: the buckets from `low` to before `high`."""
+
+    job: str
+    directory: str
+    stage: str
+    low: int
+    high: int
+
+    @property
+    def name(self) -> str:
+        """What the slice's own rows are named by."""
+        return f"{self.low:02x}"
+
+
+class SliceDone(Message):
+    """What a slice came to. `stopped` says that the job was cancelled before it was done."""
+
+    counts: dict[str, int] = {}
+    stopped: bool = False
+
+
+class Milestone(Message):
+    """A step of a job that the tables are to show."""
+
+    job: str
+    directory: str
+    phase: str
+    expires: str | None = None

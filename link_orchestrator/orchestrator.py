@@ -1,0 +1,100 @@
+"""The order of the passes, as pure generators: no Azure import, no clock, no I/O. Durable Functions replays them.
+
+A replay costs as much as its history is long, so an activity takes a slice of buckets and a pass has at most as many
+activities as a directory has buckets, a window of them at a time.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Generator
+from datetime import timedelta
+from typing import Any
+
+from link_orchestrator.messages import Milestone, Slice, SliceDone, Start
+
+Steps = Generator[Any, Any, Any]
+
+PLAN_PASSES = ("collect", "join", "weigh", "decide")
+WINDOW = 8
+"""Slices of a pass that are under way at once."""
+ATTEMPTS = 5
+"""How often an activity is tried: storage may throttle or be away for a while."""
+
+APPROVE, CANCEL = "approve", "cancel"
+
+
+def link_accounts(context: Any, retry: Any) -> Steps:
+    """Plan a run, wait for its approval, apply it. Returns the phase it ended in."""
+    start = Start.from_json(context.get_input())
+    for stage in PLAN_PASSES:
+        if not (yield from _pass(context, retry, start, stage, "plan")):
+            return (yield from _end(context, retry, start, "cancelled"))
+    verdict = yield from _verdict(context, retry, start)
+    if verdict != APPROVE:
+        return (yield from _end(context, retry, start, "cancelled" if verdict == CANCEL else "expired"))
+    finished = yield from _pass(context, retry, start, "apply", "apply")
+    return (yield from _end(context, retry, start, "done" if finished else "cancelled"))
+
+
+def import_accounts(context: Any, retry: Any) -> Steps:
+    """Bring the accounts of a staged file into the directory. Returns the phase it ended in."""
+    start = Start.from_json(context.get_input())
+    finished = yield from _pass(context, retry, start, "import", "import")
+    return (yield from _end(context, retry, start, "done" if finished else "cancelled"))
+
+
+def _verdict(context: Any, retry: Any, start: Start) -> Steps:
+    """Wait until somebody approves or cancels, or the plan expires."""
+    deadline = context.current_utc_datetime + timedelta(hours=start.expires_hours)
+    expires = deadline.strftime("%Y-%m-%dT%H:%M:%SZ")
+    yield _milestone(context, retry, start, "planned", expires)
+    context.set_custom_status({"phase": "planned", "expires": expires})
+    approved, cancelled = context.wait_for_external_event(APPROVE), context.wait_for_external_event(CANCEL)
+    expired = context.create_timer(deadline)
+    winner = yield context.task_any([approved, cancelled, expired])
+    if winner != expired:
+        expired.cancel()
+    return APPROVE if winner == approved else CANCEL if winner == cancelled else "expire"
+
+
+def _pass(context: Any, retry: Any, start: Start, stage: str, phase: str) -> Steps:
+    """Run one activity over every slice, a window at a time. Returns False if the job was cancelled meanwhile."""
+    slices = _slices(start, stage)
+    counts: Counter[str] = Counter()
+    for at in range(0, len(slices), WINDOW):
+        _show(context, phase, stage, at, len(slices), counts)
+        window = slices[at : at + WINDOW]
+        done = yield context.task_all(
+            [context.call_activity_with_retry(f"{stage}_slice", retry, part.to_json()) for part in window]
+        )
+        for answer in map(SliceDone.from_json, done):
+            counts.update(answer.counts)
+            if answer.stopped:
+                return False
+    _show(context, phase, stage, len(slices), len(slices), counts)
+    return True
+
+
+def _slices(start: Start, stage: str) -> list[Slice]:
+    edges = [start.buckets * n // start.slices for n in range(start.slices + 1)]
+    return [
+        Slice(job=start.job, directory=start.directory, stage=stage, low=low, high=high)
+        for low, high in zip(edges, edges[1:], strict=False)
+        if low < high
+    ]
+
+
+def _show(context: Any, phase: str, stage: str, done: int, of: int, counts: Counter[str]) -> None:
+    context.set_custom_status({"phase": phase, "pass": stage, "done": done, "of": of, "counts": dict(counts)})
+
+
+def _milestone(context: Any, retry: Any, start: Start, phase: str, expires: str | None = None) -> Any:
+    reached = Milestone(job=start.job, directory=start.directory, phase=phase, expires=expires)
+    return context.call_activity_with_retry("reach_milestone", retry, reached.to_json())
+
+
+def _end(context: Any, retry: Any, start: Start, phase: str) -> Steps:
+    yield _milestone(context, retry, start, phase)
+    context.set_custom_status({"phase": phase})
+    return phase

@@ -1,0 +1,86 @@
+"""Identities, and where they come from: the protocol that every source of identities keeps.
+
+from_file.py reads exported files; Microsoft Graph comes behind the same protocol. What an identity is matched on stands
+in matching.py. Attribute names are those of https://learn.microsoft.com/graph/api/resources/user.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from link_orchestrator.tabular import Problem
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A user of the customer's Entra tenant. An attribute that has no value there is None or empty."""
+
+    object_id: str
+    user_principal_name: str
+    mail: str | None = None
+    proxy_addresses: tuple[str, ...] = ()
+    """As Entra holds them, with their prefix: `SMTP:` the primary address, `smtp:` an alias, others are not e-mail."""
+    other_mails: tuple[str, ...] = ()
+    employee_id: str | None = None
+    display_name: str | None = None
+    given_name: str | None = None
+    surname: str | None = None
+    mail_nickname: str | None = None
+    job_title: str | None = None
+    department: str | None = None
+    account_enabled: bool = True
+    user_type: str = "Member"
+    on_premises_immutable_id: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the Graph form of the identity, without the attributes that have no value."""
+        document: dict[str, Any] = {"id": self.object_id, "userPrincipalName": self.user_principal_name}
+        for name, field in TEXTS:
+            if value := getattr(self, field):
+                document[name] = value
+        if self.proxy_addresses:
+            document["proxyAddresses"] = list(self.proxy_addresses)
+        if self.other_mails:
+            document["otherMails"] = list(self.other_mails)
+        if not self.account_enabled:
+            document["accountEnabled"] = False
+        if self.user_type != "Member":
+            document["userType"] = self.user_type
+        return document
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Identity:
+        """Return the identity that `to_json` wrote. Foreign documents go through from_file.py, which checks them."""
+        get = document.get
+        return cls(
+            object_id=document["id"],
+            user_principal_name=document["userPrincipalName"],
+            proxy_addresses=tuple(get("proxyAddresses", ())),
+            other_mails=tuple(get("otherMails", ())),
+            account_enabled=get("accountEnabled", True),
+            user_type=get("userType", "Member"),
+            **{field: get(name) for name, field in TEXTS},
+        )
+
+
+TEXTS: Final = (
+    ("mail", "mail"),
+    ("employeeId", "employee_id"),
+    ("displayName", "display_name"),
+    ("givenName", "given_name"),
+    ("surname", "surname"),
+    ("mailNickname", "mail_nickname"),
+    ("jobTitle", "job_title"),
+    ("department", "department"),
+    ("onPremisesImmutableId", "on_premises_immutable_id"),
+)
+"""The attributes that hold one text or none, with their fields here."""
+
+
+class IdentitySource(Protocol):
+    """Where a run collects identities from."""
+
+    def pages(self) -> AsyncIterator[Sequence[Identity | Problem]]:
+        """Yield every identity once, some at a time; a Problem stands for one that could not be read."""

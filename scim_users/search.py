@@ -1,0 +1,92 @@
+"""Finding users by filter: through a key where one answers, otherwise by a bounded scan.
+
+Whatever a key leads to is then judged by the whole filter, so an answer always carries the value that was asked for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from typing import Any
+
+from scim_users.authority import confirmed, unconfirmed
+from scim_users.resource import location
+from shared.directory.directory import Directory
+from shared.directory.errors import DirectoryError
+from shared.directory.keys import Key
+from shared.directory.model import Account
+from shared.scim.errors import TooMany
+from shared.scim.evaluate import Test, compile_filter
+from shared.scim.filter import Filter, equalities
+from shared.scim.schema import USER
+
+SCAN_LIMIT = 10_000
+"""Accounts that a filter without a key may read."""
+
+KINDS = {
+    "username": "userName",
+    "externalid": "externalId",
+    "emails": "email",
+    "emails.value": "email",
+    "urn:ietf:params:scim:schemas:extension:enterprise:2.0:user:employeenumber": "employeeNumber",
+    "employeenumber": "employeeNumber",
+}
+"""Which key answers an equality on a path in lower case; a value path on emails is cut to `emails.value` first."""
+
+
+async def find(directory: Directory, tree: Filter, base: str) -> list[Account]:
+    """Return all live accounts that a filter selects. Raises TooMany where that would read too many."""
+    test = compile_filter(tree, USER)
+    candidates = await _candidates(directory, tree)
+    if candidates is None:
+        return await _scan(directory, test, base)
+    return [a for a in candidates if not a.retired and test(_judged(a, base))]
+
+
+async def remember_confirmation(directory: Directory, tree: Filter, found: list[Account], by: str) -> None:
+    """Confirm a link that provisioning has just come through: it found one account by the stamped externalId."""
+    keys = {path for path, _ in equalities(tree)}
+    if len(found) != 1 or "externalid" not in keys or not unconfirmed(found[0]):
+        return
+    with contextlib.suppress(DirectoryError):
+        # Where somebody was faster, the next read confirms it.
+        after = confirmed(found[0], directory.accounts.now())
+        found[0] = await directory.accounts.replace(found[0], after, by=by, action="confirm")
+
+
+async def _candidates(directory: Directory, tree: Filter) -> list[Account] | None:
+    """Return the accounts that one equality of the filter leads to, or None if no key answers any."""
+    for path, value in equalities(tree):
+        if path == "id":
+            account = await directory.accounts.find(str(value))
+            return [account] if account else []
+        kind = KINDS.get("emails.value" if path.startswith("emails[") else path)
+        if kind is not None and isinstance(value, str):
+            return await directory.accounts.list_by(Key(kind, value))
+    return None
+
+
+async def _scan(directory: Directory, test: Test, base: str) -> list[Account]:
+    if await directory.listing.total() > SCAN_LIMIT:
+        raise TooMany(
+            f"this directory has more than {SCAN_LIMIT} users and no index answers the filter: "
+            "filter by userName, externalId, emails.value, employeeNumber or id with eq"
+        )
+    found: list[Account] = []
+    for bucket in range(directory.keys.buckets):
+        async for account in directory.listing.scan(bucket):
+            if test(_judged(account, base)):
+                found.append(account)  # noqa: PERF401 - extend() takes no asynchronous comprehension
+    return found
+
+
+def _judged(account: Account, base: str) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(account.text)
+    document["meta"] = {
+        "resourceType": USER.name,
+        "created": account.created,
+        "lastModified": account.modified,
+        "location": location(account, base),
+        "version": account.version,
+    }
+    return document

@@ -1,0 +1,164 @@
+"""Create, get, query, replace, patch and delete users against the directory (RFC 7644 sections 3.3 to 3.6).
+
+PATCH is get, apply, replace-if-unchanged: the engine applies it to the document, the directory stores the result.
+What the identity provider may do to whom is authority.py's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeVar
+
+from scim_users import authority
+from scim_users.authority import Write
+from scim_users.resource import location, render
+from scim_users.search import find, remember_confirmation
+from shared.directory.directory import Directory
+from shared.directory.errors import AlreadyExists, Busy, Refused, Stale
+from shared.directory.model import Account, Status, new_account
+from shared.scim.document import normalise, read_json
+from shared.scim.endpoint import PreconditionFailed, Request, Response, version_matches
+from shared.scim.messages import list_response
+from shared.scim.patch import apply, parse_operations, touches
+from shared.scim.projection import Projection
+from shared.scim.query import Query
+from shared.scim.schema import USER
+
+Result = TypeVar("Result")
+
+ATTEMPTS = 5
+"""How often a change is applied again to what others left, before the client is asked to."""
+
+
+async def create(directory: Directory, request: Request) -> Response:
+    """Create a user: 201. A userName that is taken is refused, or adopted where the policy allows it."""
+    document = normalise(USER, read_json(request.body))
+    accounts = directory.accounts
+    new = new_account(accounts.keys.new_id(document["userName"]), document, Status.PROVISIONED, accounts.now())
+    try:
+        account = await accounts.create(new, by=request.by)
+    except AlreadyExists as taken:
+        account = await _adopt(directory, request, taken, document)
+    return _resource(account, request, 201)
+
+
+async def get(directory: Directory, request: Request) -> Response:
+    """Return a user: 200, or 304 where If-None-Match names its version."""
+    account = await directory.accounts.get(request.id)
+    if request.if_none_match and version_matches(request.if_none_match, account.version):
+        return Response(304, version=account.version)
+    return _resource(account, request, 200)
+
+
+async def query(directory: Directory, request: Request) -> Response:
+    """Return the users that a filter selects, or a page of all of them."""
+    asked = Query.parse(request.params, USER)
+    if asked.filter is None:
+        total, accounts = await directory.listing.page(asked.start_index, asked.count)
+    else:
+        found = await find(directory, asked.filter, request.base)
+        total, accounts = len(found), found[asked.start_index - 1 :][: asked.count]
+        await remember_confirmation(directory, asked.filter, accounts, request.by)
+    texts = [render(account, request.base, asked.projection) for account in accounts]
+    return Response(200, list_response(texts, total, asked.start_index))
+
+
+async def replace(directory: Directory, request: Request) -> Response:
+    """Replace a user by the body (PUT): 200."""
+    body = read_json(request.body)
+
+    def change(before: Account) -> Write:
+        document = normalise(USER, body, id=before.id)
+        after = before.with_document(_keeping_link(before, document))
+        return _write(directory, request, after, document, keyed="externalId" in document)
+
+    return await _change(directory, request, change)
+
+
+async def patch(directory: Directory, request: Request) -> Response:
+    """Apply PATCH operations to a user, all or none: 200 with the resource."""
+    operations = parse_operations(read_json(request.body))
+    keyed = touches(operations, "externalId")
+
+    def change(before: Account) -> Write:
+        after = before.with_document(apply(operations, before.document(), USER))
+        return _write(directory, request, after, after.document(), keyed=keyed)
+
+    return await _change(directory, request, change)
+
+
+async def delete(directory: Directory, request: Request) -> Response:
+    """Delete a user: 204. A claimed account is kept for the application, and gone for SCIM."""
+
+    async def remove(account: Account) -> None:
+        authority.refuse_protected(account)
+        match account.status:
+            case Status.LOCAL:
+                raise Refused("this account is managed here and not linked: provisioning cannot delete it")
+            case Status.CLAIMED:
+                await directory.accounts.replace(account, authority.retire(account), by=request.by, action="retire")
+            case Status.PROVISIONED:
+                await directory.accounts.delete(account, by=request.by)
+
+    await _unchanged(directory, request, remove)
+    return Response(204)
+
+
+async def _change(directory: Directory, request: Request, change: Callable[[Account], Write]) -> Response:
+    """Store what a change makes of the account, as far as the identity provider may."""
+    policy = await directory.policies.get()
+
+    async def store(before: Account) -> Account:
+        after = authority.authorise(before, change(before), policy)
+        action = "replace" if before.link == after.link else "link" if before.link is None else "confirm"
+        return await directory.accounts.replace(before, after, by=request.by, action=action)
+
+    return _resource(await _unchanged(directory, request, store), request, 200)
+
+
+async def _unchanged(directory: Directory, request: Request, act: Callable[[Account], Awaitable[Result]]) -> Result:
+    """Act on the account as it was read; where it changed meanwhile, read and act again."""
+    for _ in range(ATTEMPTS):
+        account = await directory.accounts.get(request.id)
+        if request.if_match and not version_matches(request.if_match, account.version):
+            raise PreconditionFailed
+        try:
+            return await act(account)
+        except Stale:
+            continue
+    raise Busy("the user is being changed by others", retry_after=1)
+
+
+async def _adopt(directory: Directory, request: Request, taken: AlreadyExists, document: dict[str, Any]) -> Account:
+    """Link the account whose userName a POST collided with, where the policy allows adoption on create."""
+    policy = await directory.policies.get()
+    before = await directory.accounts.find(taken.holder)
+    if not policy.adopt_on_create or taken.attribute != "userName":
+        raise taken
+    if before is None or before.status is not Status.LOCAL:
+        raise taken
+    after = before.with_document(before.document() | document)
+    write = _write(directory, request, after, document, keyed="externalId" in document)
+    adopted = authority.authorise(before, write, policy)
+    return await directory.accounts.replace(before, adopted, by=request.by, action="link")
+
+
+def _write(
+    directory: Directory, request: Request, after: Account, presented: Mapping[str, Any], *, keyed: bool
+) -> Write:
+    emails = tuple(email["value"] for email in presented.get("emails", ()) if email.get("value"))
+    external_id, user_name = presented.get("externalId"), presented["userName"]
+    return Write(after, external_id, user_name, emails, keyed, request.by, directory.accounts.now())
+
+
+def _keeping_link(before: Account, document: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A PUT that leaves externalId out does not unlink: the stamp is ours as much as the client's."""
+    if before.link is not None and before.external_id and "externalId" not in document:
+        return {**document, "externalId": before.external_id}
+    return document
+
+
+def _resource(account: Account, request: Request, status: int) -> Response:
+    projection = Projection.parse(request.params.get("attributes"), request.params.get("excludedAttributes"), USER)
+    text = render(account, request.base, projection)
+    return Response(status, text, account.version, location(account, request.base))

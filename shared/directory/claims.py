@@ -1,0 +1,147 @@
+"""Claims and pointers: how an account is found, and how only one account holds a name or an identity.
+
+Both are a superset of the truth: written before the commit, removed after it, and verified by every reader against
+the account. The fences that make this safe, each with a deterministic test that fails without it
+(tests/directory/test_interleavings.py):
+
+* A stale claim is taken over only after its holder's version was changed, so that a late commit of a writer who
+  claimed first, and meant to carry the name, fails.
+* What a change takes away is deleted on the etag read before its commit. Whoever takes the key again must have read
+  the account after that commit, and writes the claim or pointer anew: the late deletion then misses.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from shared.directory.errors import AlreadyExists, Busy
+from shared.directory.keys import Key, Keys, folded, prefix_end
+from shared.directory.model import Account
+from shared.tables import port
+from shared.tables.port import Delete, Insert, Merge, Operation, Replace, Tables, TablesError, Upsert, VersionConflict
+
+ATTEMPTS = 8
+ATTRIBUTES = {"userName": "userName", "identity": "externalId"}
+
+T = TypeVar("T")
+
+log = logging.getLogger("scimlink.directory")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A claim's or pointer's row as it was seen before a commit."""
+
+    partition: str
+    row: str
+    etag: str
+
+
+class Claims:
+    """Claims and pointers of one directory. `find_holder` returns an account by id, live or retired."""
+
+    def __init__(self, tables: Tables, keys: Keys, find_holder: Callable[[str], Awaitable[Account | None]]) -> None:
+        self._tables = tables
+        self._keys = keys
+        self._find_holder = find_holder
+
+    async def holder(self, key: Key) -> Account | None:
+        """Return the account that holds a claim and really carries its key."""
+        row = await self._tables.get(*self._keys.claim(key))
+        holder = await self._find_holder(str(row.columns["id"])) if row else None
+        return holder if holder and folded(key) in holder.claims() else None
+
+    async def hold(self, key: Key, account_id: str) -> None:
+        """Write the claim, taking over a stale one. Raises AlreadyExists naming the attribute."""
+        partition, _ = self._keys.claim(key)
+        for _ in range(ATTEMPTS):
+            try:
+                await self._tables.commit(partition, [await self.operation(key, account_id)])
+            except (port.AlreadyExists, VersionConflict):
+                continue
+            second = await self.find_second(key, account_id)
+            if second is not None:
+                raise AlreadyExists(ATTRIBUTES[key.kind], second)
+            return
+        raise Busy(f"{ATTRIBUTES[key.kind]} is being changed by others", retry_after=1)
+
+    async def pointed(self, key: Key) -> list[str]:
+        """Return the ids that a key's pointers lead to; some may not carry it, or not exist (yet or any more)."""
+        partition, prefix = self._keys.pointer(key)
+        ids: list[str] = []
+        continuation = None
+        while True:
+            page = await self._tables.query(partition, prefix, prefix_end(prefix), continuation=continuation)
+            ids += [str(row.columns["id"]) for row in page.rows]
+            continuation = page.continuation
+            if continuation is None:
+                return ids
+
+    async def find_second(self, claim: Key, account_id: str) -> str | None:
+        """Return another account that carries a claimed identity as its externalId, or is just being made with it."""
+        if claim.kind != "identity":
+            return None
+        by = folded(Key("externalId", claim.value))
+        others = [other for other in await self.pointed(by) if other != account_id]
+        for other, account in zip(others, await together(*map(self._find_holder, others)), strict=True):
+            if account is None or by in account.pointers():
+                return other
+        return None
+
+    async def operation(self, key: Key, account_id: str) -> Operation:
+        """Return what writes the claim as it stands now; a stale holder is fenced off first.
+
+        An account's own claim is written again too: a deletion on its way, from before, must miss.
+        """
+        partition, row = self._keys.claim(key)
+        claim = await self._tables.get(partition, row)
+        if claim is None:
+            return Insert(row, {"id": account_id})
+        holder_id = str(claim.columns["id"])
+        if holder_id != account_id:
+            holder = await self._find_holder(holder_id)
+            if holder is not None:
+                if folded(key) in holder.claims():
+                    raise AlreadyExists(ATTRIBUTES[key.kind], holder_id)
+                await self.fence(holder)
+        return Replace(row, {"id": account_id}, claim.etag)
+
+    async def fence(self, holder: Account) -> None:
+        """Change the holder's version and nothing else. Raises VersionConflict if it changed meanwhile."""
+        await self._tables.commit(self._keys.accounts_of(holder.id), [Merge(holder.key, {"fenced": True}, holder.etag)])
+
+    async def point(self, key: Key, account_id: str) -> None:
+        """Write the pointer from a key to an account."""
+        partition, row = self._keys.pointer(key, account_id)
+        await self._tables.commit(partition, [Upsert(row, {"id": account_id})])
+
+    async def places(self, account_id: str, claims: Iterable[Key], pointers: Iterable[Key]) -> list[Place]:
+        """Return the rows that a change will take away, as they are before its commit."""
+        at = [self._keys.claim(key) for key in claims] + [self._keys.pointer(key, account_id) for key in pointers]
+        rows = await together(*(self._tables.get(partition, row) for partition, row in at))
+        return [Place(r.partition, r.key, r.etag) for r in rows if r is not None and r.columns["id"] == account_id]
+
+    async def remove(self, places: Iterable[Place]) -> None:
+        """Delete rows that nobody wrote since they were seen. What fails stays, stale and harmless."""
+        await asyncio.gather(*(self._remove(place) for place in places))
+
+    async def _remove(self, place: Place) -> None:
+        try:
+            await self._tables.commit(place.partition, [Delete(place.row, place.etag)])
+        except VersionConflict:
+            pass
+        except TablesError as error:
+            log.warning("a stale key stays until it is swept: %s", type(error).__name__)
+
+
+async def together(*calls: Awaitable[T]) -> list[T]:
+    """Run calls at once, wait for all of them, then raise the first failure if there is one."""
+    results = await asyncio.gather(*calls, return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+    return [result for result in results if not isinstance(result, BaseException)]

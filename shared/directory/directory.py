@@ -1,0 +1,99 @@
+"""One customer's directory: opened by name, made on first use, with its own key secret and policy.
+
+The secret and the number of buckets are fixed when the directory is made; the policy is the administrator's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from shared.directory.accounts import Accounts
+from shared.directory.keys import BUCKETS, DIRECTORY_NAME, Keys
+from shared.directory.listing import Listing
+from shared.directory.model import dump, timestamp
+from shared.directory.policy import Policy
+from shared.tables import port
+from shared.tables.port import Insert, Tables, Upsert
+
+POLICY_SECONDS = 10.0
+"""How long a changed policy may take to reach every process."""
+
+
+@dataclass(frozen=True, slots=True)
+class Directory:
+    """What the rooms work with: the accounts of one customer and the policy for them."""
+
+    name: str
+    tables: Tables
+    keys: Keys
+    accounts: Accounts
+    listing: Listing
+    policies: Policies
+
+
+class Directories:
+    """Opens directories; one object for a process, so that what a directory remembers is kept."""
+
+    def __init__(self, tables: Tables, now: Callable[[], str] = timestamp) -> None:
+        self._tables = tables
+        self._now = now
+        self._opened: dict[str, Directory] = {}
+
+    async def open(self, name: str) -> Directory:
+        """Return the directory of this name (a to z and digits, at most 32), made if it is new."""
+        directory = self._opened.get(name)
+        if directory is None:
+            keys = await self._keys(name)
+            accounts = Accounts(self._tables, keys, self._now)
+            policies = Policies(self._tables, keys)
+            directory = Directory(name, self._tables, keys, accounts, Listing(accounts), policies)
+            directory = self._opened.setdefault(name, directory)
+        return directory
+
+    async def _keys(self, name: str) -> Keys:
+        if not DIRECTORY_NAME.fullmatch(name):
+            raise ValueError("a directory's name has 1 to 32 letters a to z and digits")
+        partition = Keys(name, b"").settings()
+        row = await self._tables.get(partition, "directory")
+        if row is None:
+            columns: dict[str, port.Value] = {
+                "secret": secrets.token_hex(32),
+                "buckets": BUCKETS,
+                "created": self._now(),
+            }
+            with contextlib.suppress(port.AlreadyExists):
+                await self._tables.commit(partition, [Insert("directory", columns)])
+            return await self._keys(name)
+        return Keys(name, bytes.fromhex(str(row.columns["secret"])), int(row.columns["buckets"]))
+
+
+class Policies:
+    """A directory's policy, read again every POLICY_SECONDS."""
+
+    def __init__(self, tables: Tables, keys: Keys, clock: Callable[[], float] = time.monotonic) -> None:
+        self._tables = tables
+        self._keys = keys
+        self._clock = clock
+        self._policy = Policy()
+        self._until = -1.0
+        self._lock = asyncio.Lock()
+
+    async def get(self) -> Policy:
+        """Return the policy; the default one if the administrator set none."""
+        if self._clock() >= self._until:
+            async with self._lock:
+                row = await self._tables.get(self._keys.settings(), "policy")
+                self._policy = Policy.from_json(json.loads(str(row.columns["policy"]))) if row else Policy()
+                self._until = self._clock() + POLICY_SECONDS
+        return self._policy
+
+    async def set(self, policy: Policy) -> None:
+        """Store the policy; this process uses it at once, others within POLICY_SECONDS."""
+        await self._tables.commit(self._keys.settings(), [Upsert("policy", {"policy": dump(policy.to_json())})])
+        self._policy, self._until = policy, self._clock() + POLICY_SECONDS

@@ -1,0 +1,40 @@
+"""What the directory raises. shared/host/problems.py turns each into one HTTP answer."""
+
+from __future__ import annotations
+
+
+class DirectoryError(Exception):
+    """A refusal by the directory; nothing was changed."""
+
+
+class NotFound(DirectoryError):
+    """No such account, run or file in this directory."""
+
+
+class AlreadyExists(DirectoryError):
+    """Another account holds a value that only one may hold. `attribute` is its SCIM name, `holder` the account's id."""
+
+    def __init__(self, attribute: str, holder: str) -> None:
+        super().__init__(f"{attribute} is held by another account")
+        self.attribute = attribute
+        self.holder = holder
+
+
+class Stale(DirectoryError):
+    """The account changed between the read and the write."""
+
+
+class Refused(DirectoryError):
+    """Policy forbids the change. The message is for the administrator: the reason, then the remedy."""
+
+
+class TooLarge(DirectoryError):
+    """A document does not fit its row."""
+
+
+class Busy(DirectoryError):
+    """Something else holds the directory, named in the message. `retry_after` is in seconds; None: waiting won't do."""
+
+    def __init__(self, message: str, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after

@@ -1,0 +1,178 @@
+"""Imports and linking runs as facts in the tables: what was asked, by whom, how far it is, and how it ended.
+
+At most one job of a kind is under way in a directory: it holds a lock until it ends. The orchestrations in
+link_orchestrator move a job from phase to phase; plan.py keeps the rows of a run's plan.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Any
+
+from shared.directory.errors import Busy, NotFound
+from shared.directory.keys import Keys, prefix_end
+from shared.directory.model import dump, timestamp
+from shared.tables import port
+from shared.tables.port import Delete, Insert, Operation, Replace, Tables, Upsert, VersionConflict
+
+LOCK = "lock_"
+JOB = "job_"
+COUNTS = "n_"
+
+
+class Phase(StrEnum):
+    """Where a job is. An import goes from started to done; a run is planned, waits for approval, and is applied."""
+
+    STARTED = "started"
+    PLANNED = "planned"
+    APPROVED = "approved"
+    DONE = "done"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+    FAILED = "failed"
+
+    @property
+    def ended(self) -> bool:
+        return self in (Phase.DONE, Phase.CANCELLED, Phase.EXPIRED, Phase.FAILED)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One import or run. `options` is what was asked, `counts` what was found or done, by name."""
+
+    id: str
+    kind: str
+    phase: Phase
+    started: str
+    by: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    counts: Mapping[str, int] = field(default_factory=dict)
+    planned: str | None = None
+    expires: str | None = None
+    approved: str | None = None
+    approved_by: str | None = None
+    cancelled_by: str | None = None
+    ended: str | None = None
+    etag: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the job as the API shows it."""
+        shown = {
+            "id": self.id,
+            "kind": self.kind,
+            "phase": self.phase.value,
+            "started": self.started,
+            "startedBy": self.by,
+            "options": self.options,
+            "counts": self.counts,
+            "planned": self.planned,
+            "expires": self.expires,
+            "approved": self.approved,
+            "approvedBy": self.approved_by,
+            "cancelledBy": self.cancelled_by,
+            "ended": self.ended,
+        }
+        return {name: value for name, value in shown.items() if value is not None}
+
+    @classmethod
+    def from_row(cls, row: port.Row) -> Job:
+        data: Mapping[str, Any] = json.loads(str(row.columns["job"]))
+        get = data.get
+        return cls(
+            id=data["id"],
+            kind=data["kind"],
+            phase=Phase(data["phase"]),
+            started=data["started"],
+            by=data["startedBy"],
+            options=get("options", {}),
+            counts=get("counts", {}),
+            planned=get("planned"),
+            expires=get("expires"),
+            approved=get("approved"),
+            approved_by=get("approvedBy"),
+            cancelled_by=get("cancelledBy"),
+            ended=get("ended"),
+            etag=row.etag,
+        )
+
+
+class Jobs:
+    """The jobs of one directory."""
+
+    def __init__(self, tables: Tables, keys: Keys, now: Callable[[], str] = timestamp) -> None:
+        self._tables = tables
+        self._partition = f"{keys.directory}_j"
+        self.now = now
+
+    async def start(self, kind: str, by: str, options: Mapping[str, Any], job_id: str | None = None) -> Job:
+        """Record a job and take the lock of its kind. Raises Busy naming the job that holds it."""
+        now = self.now()
+        compact = now.translate(str.maketrans("", "", "-:.TZ"))
+        job = Job(job_id or f"{kind}{compact}{secrets.token_hex(3)}", kind, Phase.STARTED, now, by, options)
+        lock = Insert(LOCK + kind, {"id": job.id})
+        try:
+            await self._tables.commit(self._partition, [lock, Insert(JOB + job.id, _columns(job))])
+        except port.AlreadyExists:
+            holder = await self._tables.get(self._partition, LOCK + kind)
+            name = holder.columns["id"] if holder else "another job"
+            raise Busy(f"{name} is under way in this directory: let it end or cancel it first") from None
+        return job
+
+    async def get(self, job_id: str) -> Job:
+        """Return a job. Raises NotFound."""
+        valid = job_id.isascii() and job_id.isalnum() and len(job_id) <= 64
+        row = await self._tables.get(self._partition, JOB + job_id) if valid else None
+        if row is None:
+            raise NotFound(f"no job {job_id}")
+        return Job.from_row(row)
+
+    async def list_all(self) -> list[Job]:
+        """Return the directory's jobs, oldest first, at most a thousand."""
+        page = await self._tables.query(self._partition, JOB, prefix_end(JOB))
+        return sorted(map(Job.from_row, page.rows), key=lambda job: job.started)
+
+    async def change(self, job_id: str, change: Callable[[Job], Job]) -> Job:
+        """Store what `change` makes of a job, and let go of the lock where it has ended. Safe to run twice."""
+        while True:
+            before = await self.get(job_id)
+            after = change(before)
+            if after == before:
+                return before
+            operations: list[Operation] = [Replace(JOB + job_id, _columns(after), before.etag)]
+            if after.phase.ended:
+                after = replace(after, ended=after.ended or self.now())
+                operations = [Replace(JOB + job_id, _columns(after), before.etag)]
+                lock = await self._tables.get(self._partition, LOCK + after.kind)
+                if lock is not None and lock.columns["id"] == job_id:
+                    operations.append(Delete(LOCK + after.kind, lock.etag))
+            try:
+                await self._tables.commit(self._partition, operations)
+            except VersionConflict:
+                continue
+            return after
+
+    async def count(self, job_id: str, slice_name: str, counts: Mapping[str, int]) -> None:
+        """Keep the counts of one slice; a slice that runs again replaces its own."""
+        row = Upsert(f"{COUNTS}{job_id}_{slice_name}", {"counts": dump(counts)})
+        await self._tables.commit(self._partition, [row])
+
+    async def total(self, job_id: str, prefix: str = "") -> dict[str, int]:
+        """Return the sum of the counts of all slices whose name starts with `prefix`."""
+        low, continuation = f"{COUNTS}{job_id}_{prefix}", None
+        total: dict[str, int] = {}
+        while True:
+            page = await self._tables.query(self._partition, low, prefix_end(low), continuation=continuation)
+            for row in page.rows:
+                for name, count in json.loads(str(row.columns["counts"])).items():
+                    total[name] = total.get(name, 0) + count
+            continuation = page.continuation
+            if continuation is None:
+                return total
+
+
+def _columns(job: Job) -> dict[str, port.Value | None]:
+    return {"job": dump(job.to_json())}

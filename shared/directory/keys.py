@@ -1,0 +1,110 @@
+"""Where everything stands: partition and row keys of one directory, and the one way values are compared.
+
+Keys are keyed hashes of folded values: nothing to escape, no hot tail, and no name to read in a key. Every partition
+starts with the directory's name, so no key of one directory can reach another's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+import uuid
+from typing import NamedTuple
+
+DIRECTORY_NAME = re.compile(r"[a-z0-9]{1,32}")
+
+BUCKETS = 64
+"""Account partitions of a directory. Fixed when it is created: an id names its bucket for ever."""
+
+# Row key prefixes in an account partition. "a" and "b" are neighbours, so one range reads both.
+LIVE = "a_"
+RETIRED = "b_"
+COUNT = "c"
+NAME = "n_"
+TOMBSTONE = "t_"
+AUDIT = "z_"
+
+# Row key prefixes in a key partition.
+IDENTITY = "i_"
+POINTER = "p_"
+
+
+class Key(NamedTuple):
+    """A value an account can be found by: what kind it is, and the value as the application wrote it."""
+
+    kind: str
+    value: str
+
+
+def fold(value: str) -> str:
+    """Return the form in which two values are the same: NFKC, case folded, without outer white space."""
+    if value.isascii():
+        return value.strip().lower()
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", value).casefold())
+    # Once is not enough for a few letters: the second normalisation can bring back something that folds further.
+    return unicodedata.normalize("NFKC", folded.casefold()).strip()
+
+
+def folded(key: Key) -> Key:
+    """Return the key by which equal keys are equal objects."""
+    return Key(key.kind, fold(key.value))
+
+
+def prefix_end(prefix: str) -> str:
+    """Return the first key behind all that start with `prefix`."""
+    return prefix[:-1] + chr(ord(prefix[-1]) + 1)
+
+
+class Keys:
+    """Partition and row keys of one directory."""
+
+    def __init__(self, directory: str, secret: bytes, buckets: int = BUCKETS) -> None:
+        self.directory = directory
+        self.buckets = buckets
+        self._secret = secret
+
+    def digest(self, key: Key) -> str:
+        """Return 32 hex digits for a key; equal exactly for equal kind and equal folded value."""
+        value = fold(key.value).encode("utf-8", "surrogatepass")
+        return hashlib.blake2b(value, digest_size=16, key=self._secret, person=key.kind.encode()).hexdigest()
+
+    def bucket(self, digest: str) -> int:
+        """Return the bucket that a digest or an account id belongs to: both carry it in their first two digits."""
+        return int(digest[:2], 16) % self.buckets
+
+    def new_id(self, user_name: str) -> str:
+        """Return a new account id: a random UUID whose first two digits are the bucket of its first userName."""
+        bucket = self.bucket(self.digest(Key("userName", user_name)))
+        return f"{bucket:02x}{str(uuid.uuid4())[2:]}"
+
+    def accounts(self, bucket: int) -> str:
+        """Return the partition of a bucket's accounts, name claims, audit and count."""
+        return f"{self.directory}_u_{bucket:02x}"
+
+    def accounts_of(self, account_id: str) -> str:
+        """Return the partition that holds an account; a string that is no id leads to a row that is not there."""
+        try:
+            return self.accounts(self.bucket(account_id))
+        except ValueError:
+            return self.accounts(0)
+
+    def pointers(self, bucket: int) -> str:
+        """Return the partition of a bucket's pointers and identity claims."""
+        return f"{self.directory}_x_{bucket:02x}"
+
+    def claim(self, key: Key) -> tuple[str, str]:
+        """Return partition and row of the claim on a userName or an identity."""
+        digest = self.digest(key)
+        if key.kind == "userName":
+            return self.accounts(self.bucket(digest)), NAME + digest
+        return self.pointers(self.bucket(digest)), IDENTITY + digest
+
+    def pointer(self, key: Key, account_id: str = "") -> tuple[str, str]:
+        """Return partition and row of the pointer from a key to an account; without an id, the rows' prefix."""
+        digest = self.digest(key)
+        return self.pointers(self.bucket(digest)), f"{POINTER}{digest}_{account_id}"
+
+    def settings(self) -> str:
+        """Return the partition of what belongs to the directory as a whole."""
+        return f"{self.directory}_d"

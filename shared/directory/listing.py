@@ -1,0 +1,126 @@
+"""Pages and scans over live accounts, in the one order they have: by bucket, then by id.
+
+`startIndex` finds its bucket through the counts and skips within it by keys alone; where a page ended is remembered
+as long as the bucket's count row is unchanged, so reading on skips nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Sequence
+from itertools import accumulate
+
+from shared.directory.accounts import Accounts
+from shared.directory.keys import COUNT, LIVE, NAME, prefix_end
+from shared.directory.model import FACTS, Account
+from shared.tables.port import MAX_PAGE, Row
+
+REMEMBERED = 4096
+"""How many places in the directory are kept in memory, at about 200 bytes each."""
+
+
+class Listing:
+    """Pages over the accounts of one directory."""
+
+    def __init__(self, accounts: Accounts) -> None:
+        self._accounts = accounts
+        self._places: OrderedDict[tuple[int, int, str], str] = OrderedDict()
+
+    async def total(self) -> int:
+        """Return how many live accounts there are."""
+        return sum(count.accounts for count in await self._accounts.counts.all())
+
+    async def page(self, start: int, count: int) -> tuple[int, list[Account]]:
+        """Return the total, and at most `count` accounts from the `start`-th on, counted from 1 (RFC 7644 3.4.2.4)."""
+        counts = await self._accounts.counts.all()
+        ends = list(accumulate(c.accounts for c in counts))
+        found: list[Account] = []
+        position = start - 1
+        for bucket, end in enumerate(ends):
+            if position >= end or len(found) >= count:
+                continue
+            offset = position - (end - counts[bucket].accounts)
+            found += await self._take(bucket, offset, count - len(found), counts[bucket].etag)
+            position = end
+        return ends[-1], found
+
+    async def scan(self, bucket: int) -> AsyncIterator[Account]:
+        """Yield a bucket's live accounts, whole."""
+        async for row in self._rows(bucket, LIVE, prefix_end(LIVE), None):
+            yield Account.from_row(row)
+
+    async def scan_facts(self, bucket: int) -> AsyncIterator[Account]:
+        """Yield a bucket's accounts, live and retired, without their documents."""
+        async for row in self._rows(bucket, LIVE, COUNT, FACTS):
+            yield Account.from_row(row)
+
+    async def scan_names(self, bucket: int) -> AsyncIterator[tuple[str, str]]:
+        """Yield digest and account id of the name claims in a bucket."""
+        async for row in self._rows(bucket, NAME, prefix_end(NAME), None):
+            yield row.key[len(NAME) :], str(row.columns["id"])
+
+    async def _take(self, bucket: int, offset: int, count: int, etag: str) -> list[Account]:
+        partition = self._accounts.keys.accounts(bucket)
+        low = await self._place(bucket, offset, etag)
+        rows: list[Row] = []
+        continuation = None
+        while len(rows) < count:
+            page = await self._accounts.tables.query(
+                partition, low, prefix_end(LIVE), top=min(count - len(rows), MAX_PAGE), continuation=continuation
+            )
+            rows += page.rows
+            continuation = page.continuation
+            if continuation is None:
+                break
+        if rows:
+            self._remember(bucket, offset + len(rows), etag, _behind(rows[-1].key))
+        return [Account.from_row(row) for row in rows]
+
+    async def _place(self, bucket: int, offset: int, etag: str) -> str:
+        """Return the first key to read for an offset within a bucket."""
+        if offset == 0:
+            return LIVE
+        known = self._places.get((bucket, offset, etag))
+        if known is not None:
+            return known
+        key, left, continuation = LIVE, offset, None
+        while left > 0:
+            page = await self._accounts.tables.query(
+                self._accounts.keys.accounts(bucket),
+                LIVE,
+                prefix_end(LIVE),
+                select=["status"],
+                top=min(left, MAX_PAGE),
+                continuation=continuation,
+            )
+            left -= len(page.rows)
+            if page.rows:
+                key = _behind(page.rows[-1].key)
+            continuation = page.continuation
+            if continuation is None:
+                break
+        self._remember(bucket, offset, etag, key)
+        return key
+
+    def _remember(self, bucket: int, offset: int, etag: str, key: str) -> None:
+        self._places[bucket, offset, etag] = key
+        if len(self._places) > REMEMBERED:
+            self._places.popitem(last=False)
+
+    async def _rows(self, bucket: int, low: str, high: str, select: Sequence[str] | None) -> AsyncIterator[Row]:
+        partition, continuation = self._accounts.keys.accounts(bucket), None
+        while True:
+            page = await self._accounts.tables.query(partition, low, high, select=select, continuation=continuation)
+            for row in page.rows:
+                yield row
+            # A scan of a large bucket must not keep other requests waiting.
+            await asyncio.sleep(0)
+            continuation = page.continuation
+            if continuation is None:
+                return
+
+
+def _behind(key: str) -> str:
+    """Return a key behind this one and before the next: ids all have one length, so none stands between."""
+    return key + "-"

@@ -1,0 +1,244 @@
+"""Accounts and links as the directory keeps them, and their columns in a row.
+
+An account's document is a SCIM User as JSON text without `meta`; it is stored as it is served. What the application
+knows beyond SCIM (evidence, protection, the link) stands beside it in columns.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+from shared.directory.errors import TooLarge
+from shared.directory.keys import LIVE, RETIRED, Key, fold
+from shared.tables.port import MAX_STRING_UNITS, Row, Value
+
+ENTERPRISE = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User"
+MAX_PARTS = 12
+"""A document may fill this many columns of 64 KiB: most of a row's 1 MiB, with room for the rest."""
+
+
+class Status(StrEnum):
+    """How an account came under its source of authority."""
+
+    LOCAL = "local"
+    CLAIMED = "claimed"
+    PROVISIONED = "provisioned"
+
+
+class Authority(StrEnum):
+    """Who may change an account's managed attributes."""
+
+    LOCAL = "local"
+    IDP = "idp"
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What the application knows of a person's past sign-ins; never shown over SCIM."""
+
+    name_id: str | None = None
+    object_id: str | None = None
+    verified_emails: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        known = {"nameId": self.name_id, "objectId": self.object_id, "verifiedEmails": list(self.verified_emails)}
+        return {name: value for name, value in known.items() if value}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Evidence:
+        return cls(data.get("nameId"), data.get("objectId"), tuple(data.get("verifiedEmails", ())))
+
+
+NO_EVIDENCE = Evidence()
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """That an account and an identity are the same person: by which match rule, when, by whom.
+
+    `confirmed` is when provisioning first came through the stamped externalId, or None.
+    """
+
+    identity: str
+    rule: str
+    at: str
+    by: str
+    confirmed: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return {"identity": self.identity, "rule": self.rule, "at": self.at, "by": self.by, "confirmed": self.confirmed}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Link:
+        return cls(data["identity"], data["rule"], data["at"], data["by"], data.get("confirmed"))
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """One account. `text` is its SCIM document; `etag` is the store's version of the row, "" before the first write.
+
+    `retired` says that SCIM deleted it while the application keeps it. `origin` names the import row it came from.
+    """
+
+    id: str
+    text: str
+    user_name: str
+    status: Status
+    created: str
+    modified: str
+    external_id: str | None = None
+    emails: tuple[str, ...] = ()
+    employee_number: str | None = None
+    active: bool = True
+    protected: bool = False
+    evidence: Evidence = NO_EVIDENCE
+    link: Link | None = None
+    retired: bool = False
+    origin: str | None = None
+    etag: str = field(default="", compare=False)
+
+    @property
+    def authority(self) -> Authority:
+        return Authority.LOCAL if self.status is Status.LOCAL else Authority.IDP
+
+    @property
+    def version(self) -> str:
+        """The weak entity tag that clients see: short, and the same on every backend."""
+        return f'W/"{hashlib.blake2b(self.etag.encode(), digest_size=8).hexdigest()}"'
+
+    @property
+    def key(self) -> str:
+        return (RETIRED if self.retired else LIVE) + self.id
+
+    def document(self) -> dict[str, Any]:
+        """Return a fresh copy of the SCIM document."""
+        document: dict[str, Any] = json.loads(self.text)
+        return document
+
+    def with_document(self, document: Mapping[str, Any]) -> Account:
+        """Return the account carrying another document, with the values it is found by taken from there."""
+        return replace(self, **_found_by(self.id, document))
+
+    def claims(self) -> frozenset[Key]:
+        """Return the keys that no other account may hold."""
+        name = Key("userName", fold(self.user_name))
+        return frozenset((name, Key("identity", fold(self.link.identity)))) if self.link else frozenset((name,))
+
+    def pointers(self) -> frozenset[Key]:
+        """Return the keys by which the account can be found beside its claims.
+
+        An e-mail that equals the userName needs none: the name claim leads there.
+        """
+        keys = [Key("email", fold(email)) for email in (*self.emails, *self.evidence.verified_emails)]
+        for kind, value in (
+            ("externalId", self.external_id),
+            ("employeeNumber", self.employee_number),
+            ("nameId", self.evidence.name_id),
+            ("objectId", self.evidence.object_id),
+        ):
+            if value:
+                keys.append(Key(kind, fold(value)))
+        return frozenset(keys) - {Key("email", fold(self.user_name))}
+
+    def columns(self) -> dict[str, Value | None]:
+        """Return the row's columns."""
+        columns: dict[str, Value | None] = {
+            "userName": self.user_name,
+            "status": self.status.value,
+            "created": self.created,
+            "modified": self.modified,
+            "externalId": self.external_id,
+            "emails": dump(list(self.emails)) if self.emails else None,
+            "employeeNumber": self.employee_number,
+            "active": self.active,
+            "protected": self.protected or None,
+            "evidence": dump(self.evidence.to_json()) if self.evidence != NO_EVIDENCE else None,
+            "link": dump(self.link.to_json()) if self.link else None,
+            "origin": self.origin,
+        }
+        return columns | split_text("document", self.text)
+
+    @classmethod
+    def from_row(cls, row: Row) -> Account:
+        """Return the account of a row; without the document if the query left its column out."""
+        columns: Mapping[str, Any] = row.columns
+        emails, evidence, link = columns.get("emails"), columns.get("evidence"), columns.get("link")
+        return cls(
+            id=row.key[2:],
+            text=join_text("document", columns),
+            user_name=columns["userName"],
+            status=Status(columns["status"]),
+            created=columns["created"],
+            modified=columns["modified"],
+            external_id=columns.get("externalId"),
+            emails=tuple(json.loads(emails)) if emails else (),
+            employee_number=columns.get("employeeNumber"),
+            active=columns["active"],
+            protected=columns.get("protected", False),
+            evidence=Evidence.from_json(json.loads(evidence)) if evidence else NO_EVIDENCE,
+            link=Link.from_json(json.loads(link)) if link else None,
+            retired=row.key.startswith(RETIRED),
+            origin=columns.get("origin"),
+            etag=row.etag,
+        )
+
+
+FACTS = (
+    "userName", "status", "created", "modified", "externalId", "emails", "employeeNumber", "active", "protected",
+    "evidence", "link",
+)  # fmt: skip
+"""The columns that linking reads: all but the document."""
+
+
+def new_account(account_id: str, document: Mapping[str, Any], status: Status, now: str) -> Account:
+    """Return an account that is not stored yet."""
+    return Account(id=account_id, status=status, created=now, modified=now, **_found_by(account_id, document))
+
+
+def _found_by(account_id: str, document: Mapping[str, Any]) -> dict[str, Any]:
+    extension = document.get(ENTERPRISE) or {}
+    served = {"schemas": [], "id": ""} | dict(document) | {"id": account_id}
+    return {
+        "text": dump(served),
+        "user_name": document["userName"],
+        "external_id": document.get("externalId"),
+        "emails": tuple(email["value"] for email in document.get("emails", ()) if email.get("value")),
+        "employee_number": extension.get("employeeNumber"),
+        "active": document.get("active", True),
+    }
+
+
+def dump(value: object) -> str:
+    """Return compact JSON text; characters stay readable."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def split_text(name: str, text: str) -> dict[str, Value | None]:
+    """Return text as columns `name`, `name1`, … that each fit 64 KiB."""
+    step = MAX_STRING_UNITS if text.isascii() else MAX_STRING_UNITS // 2
+    if len(text) <= step:
+        return {name: text}
+    parts = [text[at : at + step] for at in range(0, len(text), step)]
+    if len(parts) > MAX_PARTS:
+        raise TooLarge(f"{name} is larger than {MAX_PARTS * step} characters")
+    return {f"{name}{n or ''}": part for n, part in enumerate(parts)}
+
+
+def join_text(name: str, columns: Mapping[str, Any]) -> str:
+    """Return the text that split_text() took apart; "" if there is none."""
+    text: str = columns.get(name, "")
+    if name + "1" in columns:
+        text = "".join([text] + [columns[part] for n in range(1, MAX_PARTS) if (part := f"{name}{n}") in columns])
+    return text
+
+
+def timestamp(moment: datetime | None = None) -> str:
+    """Return an instant as SCIM dateTime in UTC with milliseconds (RFC 7643 section 2.3.5)."""
+    moment = moment or datetime.now(UTC)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"

@@ -1,0 +1,126 @@
+"""The rows of a run's plan and of an import's report: written once by their pass, listed by decision, page by page.
+
+A row that concerns an account stands in the account's bucket, so that applying a bucket reads and writes one partition.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from shared.directory.bulk import in_parts
+from shared.directory.errors import NotFound
+from shared.directory.keys import Key, Keys, prefix_end
+from shared.directory.model import dump
+from shared.tables.port import ANY, MAX_OPERATIONS, MAX_PAGE, Merge, Tables, Upsert
+
+PAGE = 100
+
+
+@dataclass(frozen=True, slots=True)
+class PlanRow:
+    """One row: its decision, what it is about (an account's or identity's id), and the rest as the API shows it.
+
+    `outcome` is what applying it came to, "" before. `version` is the account's version that the plan saw.
+    """
+
+    decision: str
+    subject: str
+    shown: Mapping[str, Any]
+    version: str = ""
+    outcome: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the row as the API shows it."""
+        return {"decision": self.decision, **self.shown, **({"outcome": self.outcome} if self.outcome else {})}
+
+
+class Plan:
+    """The rows of one job."""
+
+    def __init__(self, tables: Tables, keys: Keys, job: str) -> None:
+        self._tables = tables
+        self._keys = keys
+        self._prefix = f"{keys.directory}_p_{job}"
+
+    async def write(self, bucket: int, rows: Sequence[PlanRow]) -> None:
+        """Write rows into a bucket; the same rows again change nothing."""
+        for part in in_parts(rows, MAX_OPERATIONS):
+            await self._tables.commit(self._partition(bucket), [Upsert(self._row(r), _columns(r)) for r in part])
+
+    async def decided(self, bucket: int, decision: str) -> AsyncIterator[list[PlanRow]]:
+        """Yield a bucket's rows of one decision, some at a time."""
+        low, continuation = decision + "_", None
+        while True:
+            page = await self._tables.query(
+                self._partition(bucket), low, prefix_end(low), continuation=continuation, top=PAGE * 5
+            )
+            yield [_read(row.columns) for row in page.rows]
+            continuation = page.continuation
+            if continuation is None:
+                return
+
+    async def settle(self, bucket: int, outcomes: Mapping[str, str], rows: Sequence[PlanRow]) -> None:
+        """Record what applying rows came to, by subject."""
+        for part in in_parts(rows, MAX_OPERATIONS):
+            merges = [Merge(self._row(row), {"outcome": outcomes[row.subject]}, ANY) for row in part]
+            await self._tables.commit(self._partition(bucket), merges)
+
+    async def page(self, decision: str, cursor: str, count: int) -> tuple[list[PlanRow], str | None]:
+        """Return rows of one decision ("" for all) behind a cursor ("" for the start), and the cursor behind them."""
+        bucket, after = _read_cursor(cursor, self._keys.buckets)
+        low = decision + "_" if decision else ""
+        rows: list[PlanRow] = []
+        while bucket < self._keys.buckets:
+            start = after + "-" if after else low
+            page = await self._tables.query(
+                self._partition(bucket), start, prefix_end(low) if low else None, top=min(count - len(rows), MAX_PAGE)
+            )
+            rows += [_read(row.columns) for row in page.rows]
+            after = page.rows[-1].key if page.rows else after
+            if len(rows) >= count:
+                return rows, f"{bucket:02x}{after}"
+            if page.continuation is None:
+                bucket, after = bucket + 1, ""
+        return rows, None
+
+    def _partition(self, bucket: int) -> str:
+        return f"{self._prefix}_{bucket:02x}"
+
+    def _row(self, row: PlanRow) -> str:
+        # A subject may be any text of a file; its digest is a key.
+        return f"{row.decision}_{self._keys.digest(Key('subject', row.subject))}"
+
+
+def _columns(row: PlanRow) -> dict[str, Any]:
+    return {
+        "decision": row.decision,
+        "subject": row.subject,
+        "shown": dump(row.shown),
+        "version": row.version,
+        "outcome": row.outcome or None,
+    }
+
+
+def _read(columns: Mapping[str, Any]) -> PlanRow:
+    return PlanRow(
+        columns["decision"],
+        columns["subject"],
+        json.loads(columns["shown"]),
+        columns["version"],
+        columns.get("outcome", ""),
+    )
+
+
+def _read_cursor(cursor: str, buckets: int) -> tuple[int, str]:
+    if not cursor:
+        return 0, ""
+    try:
+        bucket = int(cursor[:2], 16)
+    except ValueError:
+        bucket = buckets
+    if bucket >= buckets or not all(c.isascii() and (c.isalnum() or c in "_-") for c in cursor):
+        raise NotFound("no such cursor: take the one of the former page, or start without")
+    return bucket, cursor[2:]

@@ -1,0 +1,1 @@
+"""The Azure shell: settings, authentication, the one error table, and the functions that belong to no room."""

@@ -1,0 +1,43 @@
+"""Who calls: a bearer token is compared by its hash with the credentials in the settings (RFC 6750).
+
+The credential chooses the directory; nothing in a request can name another.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+from shared.host.settings import Credential, Role, now
+
+
+class Unauthorized(Exception):
+    """No valid token. Answered 401 with WWW-Authenticate."""
+
+
+class Forbidden(Exception):
+    """A valid token without the role that the route asks for."""
+
+
+def authenticate(
+    header: str | None, credentials: Sequence[Credential], role: Role, clock: Callable[[], datetime] = now
+) -> Credential:
+    """Return the credential of an Authorization header. Raises Unauthorized or Forbidden."""
+    scheme, _, token = (header or "").partition(" ")
+    if scheme.lower() != "bearer" or not token:
+        raise Unauthorized("send the header Authorization: Bearer with a token of this application")
+    digest = hashlib.sha256(token.strip().encode("utf-8", "surrogateescape")).hexdigest()
+    found = None
+    for credential in credentials:
+        # Every one is compared, in constant time: how long it takes tells nothing.
+        if hmac.compare_digest(credential.sha256, digest):
+            found = credential
+    if found is None:
+        raise Unauthorized("the token is not known here: copy it again, or ask for a new one")
+    if found.expires is not None and found.expires <= clock():
+        raise Unauthorized("the token has expired: put a new one into the provisioning settings")
+    if role not in found.roles:
+        raise Forbidden(f"this token does not open {role} routes")
+    return found

@@ -1,0 +1,90 @@
+"""The functions that belong to no room: discovery (RFC 7644 section 4) and health."""
+
+from __future__ import annotations
+
+import azure.functions as func
+
+from shared.directory.directory import Directory
+from shared.directory.errors import NotFound
+from shared.host.auth import Forbidden
+from shared.host.http import Edge
+from shared.scim import discovery
+from shared.scim.endpoint import Request, Response
+from shared.scim.messages import document_text
+
+ROOT = "scim/v2"
+
+
+def blueprint(edge: Edge) -> func.Blueprint:
+    """Return these functions, for function_app.py to register."""
+    bp = func.Blueprint()
+
+    @bp.function_name("service_provider_config")
+    @bp.route(ROOT + "/ServiceProviderConfig", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
+    async def service_provider_config(req: func.HttpRequest) -> func.HttpResponse:
+        return await edge.answer(req, get_service_provider_config)
+
+    @bp.function_name("resource_types")
+    @bp.route(ROOT + "/ResourceTypes", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
+    async def resource_types(req: func.HttpRequest) -> func.HttpResponse:
+        return await edge.answer(req, list_resource_types)
+
+    @bp.function_name("resource_type")
+    @bp.route(ROOT + "/ResourceTypes/{id}", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
+    async def resource_type(req: func.HttpRequest) -> func.HttpResponse:
+        return await edge.answer(req, get_resource_type)
+
+    @bp.function_name("schemas")
+    @bp.route(ROOT + "/Schemas", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
+    async def schemas(req: func.HttpRequest) -> func.HttpResponse:
+        return await edge.answer(req, list_schemas)
+
+    @bp.function_name("schema")
+    @bp.route(ROOT + "/Schemas/{id}", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
+    async def schema(req: func.HttpRequest) -> func.HttpResponse:
+        return await edge.answer(req, get_schema)
+
+    @bp.function_name("health")
+    @bp.route("health", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
+    async def health(req: func.HttpRequest) -> func.HttpResponse:
+        return func.HttpResponse('{"status":"up"}', mimetype="application/json")
+
+    return bp
+
+
+async def get_service_provider_config(directory: Directory, request: Request) -> Response:
+    """Say what this service provider can do."""
+    return _found(discovery.service_provider_config(request.base))
+
+
+async def list_resource_types(directory: Directory, request: Request) -> Response:
+    """List the resource types. A filter is refused, as RFC 7644 section 4 asks."""
+    _refuse_filter(request)
+    return _found(discovery.resource_types(request.base))
+
+
+async def get_resource_type(directory: Directory, request: Request) -> Response:
+    """Return one resource type."""
+    return _found(discovery.find_resource_type(request.base, request.id))
+
+
+async def list_schemas(directory: Directory, request: Request) -> Response:
+    """List the schemas. A filter is refused, as RFC 7644 section 4 asks."""
+    _refuse_filter(request)
+    return _found(discovery.schemas(request.base))
+
+
+async def get_schema(directory: Directory, request: Request) -> Response:
+    """Return one schema."""
+    return _found(discovery.find_schema(request.base, request.id))
+
+
+def _refuse_filter(request: Request) -> None:
+    if "filter" in request.params:
+        raise Forbidden("discovery endpoints take no filter: read the list and choose from it")
+
+
+def _found(body: object) -> Response:
+    if body is None:
+        raise NotFound("no such schema or resource type")
+    return Response(200, document_text(body))

@@ -1,0 +1,74 @@
+"""The edge: from Azure's HTTP request to a plain one and back, with authentication and every error caught.
+
+An exception that left a function would make the Functions host answer a bare 500, so none does.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+
+import azure.functions as func
+
+from shared.directory.directory import Directories, Directory
+from shared.host.auth import authenticate
+from shared.host.problems import error_text, problem
+from shared.host.settings import Role, Settings
+from shared.scim.endpoint import Request, Response
+
+log = logging.getLogger("scimlink")
+
+SCIM = "/scim/v2"
+SCIM_JSON = "application/scim+json"
+
+Service = Callable[[Directory, Request], Awaitable[Response]]
+
+
+class Edge:
+    """What every HTTP function calls: authenticate, run a service, answer."""
+
+    def __init__(self, settings: Settings, directories: Directories) -> None:
+        self.settings = settings
+        self.directories = directories
+
+    async def answer(
+        self, req: func.HttpRequest, service: Service, *, role: Role = "scim", mimetype: str = SCIM_JSON
+    ) -> func.HttpResponse:
+        """Answer a request with what a service says, or with the error it raises."""
+        headers: dict[str, str] = {}
+        request_id = req.route_params.get("id", "")
+        try:
+            credential = authenticate(req.headers.get("authorization"), self.settings.credentials, role)
+            directory = await self.directories.open(credential.directory)
+            response = await service(directory, self._request(req, request_id, credential.name))
+        except Exception as error:
+            status, scim_type, detail, more = problem(error)
+            headers |= more
+            response = Response(status, error_text(status, scim_type, detail))
+        if response.version is not None:
+            headers["ETag"] = response.version
+        if response.location is not None:
+            headers["Location"] = response.location
+        log.info("%s %s %d", service.__qualname__, request_id or "-", response.status)
+        return func.HttpResponse(
+            response.text or None, status_code=response.status, headers=headers, mimetype=mimetype, charset="utf-8"
+        )
+
+    def _request(self, req: func.HttpRequest, resource_id: str, by: str) -> Request:
+        headers: Mapping[str, str] = req.headers
+        return Request(
+            base=self.base(req),
+            by=by,
+            id=resource_id,
+            params=req.params,
+            body=req.get_body(),
+            if_match=headers.get("if-match"),
+            if_none_match=headers.get("if-none-match"),
+        )
+
+    def base(self, req: func.HttpRequest) -> str:
+        """Return the address of the SCIM root as the caller sees it."""
+        if self.settings.base_url:
+            return self.settings.base_url + SCIM
+        scheme, _, rest = req.url.partition("://")
+        return f"{scheme}://{rest.partition('/')[0]}{SCIM}"

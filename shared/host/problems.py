@@ -1,0 +1,75 @@
+"""The one table from exception to SCIM error (RFC 7644 section 3.12).
+
+A detail names the attribute and the remedy. What is not in the table is a mistake of ours: 500 with a request id, and
+where it happened in the log, without the exception's text, which may hold a person's data.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import traceback
+import uuid
+from collections.abc import Mapping
+
+from pydantic import ValidationError
+
+from shared.directory import errors as directory
+from shared.host.auth import Forbidden, Unauthorized
+from shared.scim.errors import ScimError, error_body
+from shared.tables.port import LimitExceeded, Throttled, Unavailable
+
+log = logging.getLogger("scimlink")
+
+Problem = tuple[int, str | None, str, Mapping[str, str]]
+"""Status, scimType, detail, further headers."""
+
+
+def problem(error: Exception) -> Problem:
+    """Return what an exception is answered with."""
+    match error:
+        case ScimError():
+            return error.status, error.scim_type, error.detail, {}
+        case ValidationError():
+            return 400, "invalidValue", _names(error), {}
+        case Unauthorized():
+            return 401, None, str(error), {"WWW-Authenticate": "Bearer"}
+        case Forbidden() | directory.Refused():
+            return 403, None, str(error), {}
+        case directory.NotFound():
+            return 404, None, "there is no such resource in this directory", {}
+        case directory.AlreadyExists():
+            return 409, "uniqueness", f"{error.attribute}: another account holds this value", {}
+        case directory.Busy():
+            return (409, None, str(error), {}) if error.retry_after is None else _later(str(error), error.retry_after)
+        case directory.TooLarge() | LimitExceeded():
+            return 413, None, "the resource is too large to be stored: send fewer or shorter values", {}
+        case directory.Stale():
+            return _later("the resource is being changed by others", 1)
+        case Throttled():
+            return _later("storage is busy", error.retry_after)
+        case Unavailable():
+            return _later("storage does not answer", 5)
+    return _unexpected(error)
+
+
+def error_text(status: int, scim_type: str | None, detail: str) -> str:
+    """Return the JSON text of an Error message."""
+    return json.dumps(error_body(status, scim_type, detail), ensure_ascii=False)
+
+
+def _later(detail: str, seconds: float) -> Problem:
+    return 503, None, f"{detail}: send the request again", {"Retry-After": str(max(1, round(seconds)))}
+
+
+def _names(error: ValidationError) -> str:
+    """Name each wrong attribute and what is wrong with it, without its value."""
+    found = error.errors(include_input=False, include_url=False, include_context=False)
+    return "; ".join(f"{'.'.join(map(str, item['loc'])) or 'body'}: {item['msg']}" for item in found[:10])
+
+
+def _unexpected(error: Exception) -> Problem:
+    request = uuid.uuid4().hex
+    where = "".join(traceback.format_tb(error.__traceback__))
+    log.error("request %s failed with %s\n%s", request, type(error).__name__, where)
+    return 500, None, f"internal error, request {request}: the administrator finds it in the log", {}

@@ -1,0 +1,79 @@
+"""What the app is told from outside: app settings in Azure, arguments on a laptop.
+
+infra/ declares the same names; nothing else reads the environment.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+Role = Literal["scim", "admin"]
+
+
+class Credential(BaseModel):
+    """A bearer token by its hash: which directory it opens, for which role, and until when.
+
+    `name` stands in the audit. Several may be valid at once, so that one can be rotated without a gap.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(min_length=1, max_length=64)
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    directory: str = Field(default="main", pattern="^[a-z0-9]{1,32}$")
+    roles: frozenset[Role] = frozenset({"scim"})
+    expires: datetime | None = None
+
+    @classmethod
+    def of(cls, token: str, name: str, *roles: Role, directory: str = "main") -> Credential:
+        """Return the credential of a token; the token itself is not kept."""
+        digest = hashlib.sha256(token.encode()).hexdigest()
+        return cls(name=name, sha256=digest, directory=directory, roles=frozenset(roles))
+
+
+class Settings(BaseModel):
+    """The app's settings. `tables` is a connection string, or `tables_endpoint` the address for a managed identity.
+
+    `base_url` is the public address up to `/scim/v2`, where a proxy hides it; "" takes it from each request.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    credentials: tuple[Credential, ...] = ()
+    tables: str = ""
+    tables_endpoint: str = ""
+    client_id: str = ""
+    base_url: str = ""
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> Settings:
+        """Return the settings of SCIMLINK_… variables. Raises ValueError naming the one that is wrong."""
+        credentials = environment.get("SCIMLINK_CREDENTIALS", "[]")
+        try:
+            known = TypeAdapter(tuple[Credential, ...]).validate_python(json.loads(credentials))
+        except ValueError as error:
+            # The variable holds hashes: what is wrong is said, never what stands there.
+            raise ValueError("SCIMLINK_CREDENTIALS must be a JSON list of {name, sha256, directory, roles}") from error
+        return cls(
+            credentials=known,
+            tables=environment.get("SCIMLINK_TABLES", ""),
+            tables_endpoint=environment.get("SCIMLINK_TABLES_ENDPOINT", ""),
+            client_id=environment.get("SCIMLINK_CLIENT_ID", ""),
+            base_url=environment.get("SCIMLINK_BASE_URL", "").rstrip("/"),
+        )
+
+    @classmethod
+    def local(cls, token: str) -> Settings:
+        """Return a laptop's settings: one directory, and one token that opens both doors."""
+        return cls(credentials=(Credential.of(token, "local", "scim", "admin"),))
+
+
+def now() -> datetime:
+    """Return the current time, with its time zone."""
+    return datetime.now(UTC)

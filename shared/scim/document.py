@@ -1,0 +1,123 @@
+"""Documents: what is stored for a resource, made from the body of a POST or PUT (RFC 7644 sections 3.3 and 3.5.1).
+
+A normalised document holds only attributes that the schemas know, under their own names and in their own types,
+without empty ones, with at most one primary value an attribute, and with `schemas` naming what is present.
+values.py makes single values right; patch.py keeps a document normalised.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, NoReturn
+
+from shared.scim.errors import BodyTooLarge, InvalidSyntax, InvalidValue
+from shared.scim.limits import MAX_BODY_BYTES, MAX_JSON_DEPTH
+from shared.scim.schema import Names, ResourceType
+from shared.scim.values import read
+
+Document = dict[str, Any]
+
+
+def normalise(resource_type: ResourceType, body: object, *, id: str | None = None) -> Document:
+    """Return the document to store for the body of a POST or PUT, with the `id` given; the body stays as it is.
+
+    Unknown and read-only attributes are left out, and so is `password`, which is never kept.
+    Raises InvalidSyntax if the body is no object, InvalidValue for a value that does not fit or a missing userName.
+    """
+    if not isinstance(body, dict):
+        raise InvalidSyntax("The body must be a JSON object.")
+    document: Document = {"schemas": []}
+    if id is not None:
+        document["id"] = id
+    for name, value in body.items():
+        extension = resource_type.find_extension(name)
+        if extension is None:
+            _read_into(document, resource_type.attributes, name, value)
+        elif isinstance(value, dict):
+            members = document.setdefault(extension.urn, {})
+            for inner_name, inner_value in value.items():
+                _read_into(members, extension.attributes, inner_name, inner_value)
+        elif value:
+            raise InvalidValue(f"{extension.urn} takes an object of attributes.")
+    return complete(resource_type, document)
+
+
+def complete(resource_type: ResourceType, document: Document) -> Document:
+    """Finish a document in place: empty extensions go, `schemas` is computed, required attributes are checked."""
+    schemas = [resource_type.schema.urn]
+    for extension in resource_type.extensions:
+        if document.get(extension.urn):
+            schemas.append(extension.urn)
+        else:
+            document.pop(extension.urn, None)
+    document["schemas"] = schemas
+    for name in resource_type.required:
+        value = document.get(name)
+        if value is None or (isinstance(value, str) and not value.strip()):
+            raise InvalidValue(f"{name} is required and must not be empty.")
+    return document
+
+
+def _read_into(members: Document, attributes: Names, name: str, value: object) -> None:
+    attribute = attributes.find(name)
+    if attribute is None or attribute.mutability == "readOnly" or attribute.returned == "never":
+        return
+    normal = read(attribute, value)
+    if normal is None:
+        members.pop(attribute.name, None)
+    else:
+        members[attribute.name] = normal
+
+
+def read_json(body: bytes) -> object:
+    """Return the JSON value in a request's body; of members with one name the last counts.
+
+    Raises BodyTooLarge, or InvalidSyntax for what is not JSON in UTF-8, has no finite number, or nests too deep.
+    """
+    if len(body) > MAX_BODY_BYTES:
+        raise BodyTooLarge(f"A body has at most {MAX_BODY_BYTES} bytes. Send less at once.")
+    try:
+        text = body.decode("utf-8-sig")
+        value: object = _DECODER.decode(text)
+        # Most bodies have fewer brackets than may nest.
+        if body.count(b"{") + body.count(b"[") > MAX_JSON_DEPTH:
+            _check_depth(value)
+        if _SURROGATE_ESCAPE.search(text):
+            json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeError:
+        raise InvalidSyntax("The body must be whole characters in UTF-8.") from None
+    except ValueError as error:
+        where = f" at character {error.pos + 1}" if isinstance(error, json.JSONDecodeError) else ""
+        raise InvalidSyntax(f"The body is not JSON{where}.") from None
+    except RecursionError:
+        raise InvalidSyntax(_TOO_DEEP) from None
+    return value
+
+
+_SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
+_TOO_DEEP = f"The body nests deeper than {MAX_JSON_DEPTH} levels."
+
+
+def _check_depth(value: object) -> None:
+    level: list[Any] = [value]
+    for _ in range(MAX_JSON_DEPTH):
+        inner = (item for outer in level for item in (outer.values() if isinstance(outer, dict) else outer))
+        level = [item for item in inner if isinstance(item, dict | list)]
+        if not level:
+            return
+    raise InvalidSyntax(_TOO_DEEP)
+
+
+def _refuse_constant(_: str) -> NoReturn:
+    raise ValueError
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if number in (float("inf"), float("-inf")):
+        raise ValueError
+    return number
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite)

@@ -1,0 +1,369 @@
+"""The storage port on Azure Table Storage and Azurite, through azure-data-tables. sqlite.py is the other adapter.
+
+Reads are retried here. A commit is sent once: a second try of a write that was applied, but whose answer was lost,
+would report a conflict with itself. So after Unavailable or Throttled a commit may have taken effect, as the port says,
+and the directory above finds out.
+Wire: https://learn.microsoft.com/rest/api/storageservices/table-service-rest-api
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from types import SimpleNamespace
+from typing import Any, TypeVar
+from uuid import uuid4
+
+import aiohttp
+from azure.core import MatchConditions
+from azure.core.credentials import AccessToken
+from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpResponseError, ResourceExistsError
+from azure.core.pipeline import PipelineResponse
+from azure.core.pipeline.transport import AioHttpTransport
+from azure.core.rest import AsyncHttpResponse, HttpRequest
+from azure.data.tables import EdmType, EntityProperty, TableEntity, UpdateMode
+from azure.data.tables.aio import TableClient
+
+from shared.tables import batch
+from shared.tables.port import (
+    ANY,
+    MAX_PAGE,
+    AlreadyExists,
+    Delete,
+    Insert,
+    LimitExceeded,
+    Merge,
+    Operation,
+    Page,
+    Replace,
+    Row,
+    Throttled,
+    Unavailable,
+    Upsert,
+    Value,
+    VersionConflict,
+    check,
+    check_key,
+    check_page,
+)
+
+T = TypeVar("T")
+
+_KEYS = ("PartitionKey", "RowKey", "Timestamp")
+"""Always asked for: without its Timestamp the service may leave out a row's ETag."""
+_OPTIONS: dict[str, Any] = {
+    "retry_total": 3,
+    "retry_backoff_factor": 0.2,
+    "retry_backoff_max": 5,
+    "connection_timeout": 5,
+    "read_timeout": 35,  # the service gives up after 30 seconds itself
+}
+_ONCE: dict[str, Any] = {"retry_total": 0}
+_CONFLICTS = {"UpdateConditionNotSatisfied", "ConditionNotMet", "ResourceNotFound", "EntityNotFound"}
+_TOO_LARGE = {"RequestBodyTooLarge", "EntityTooLarge", "PropertyValueTooLarge", "TooManyProperties", "InvalidInput"}
+
+
+class AzureTables:
+    """One table of a storage account. It is made when it is first found missing."""
+
+    def __init__(self, connect: Callable[[AioHttpTransport], TableClient]) -> None:
+        connect(AioHttpTransport())  # a mistake in the settings shows here, before any session is open
+        self._connect = connect
+        self._connected: tuple[asyncio.AbstractEventLoop, TableClient] | None = None
+
+    @classmethod
+    def from_connection_string(cls, connection_string: str, name: str = "scimlink") -> AzureTables:
+        """Return the table `name` of the account in the connection string, of Azurite or of Azure."""
+        return cls(
+            lambda transport: TableClient.from_connection_string(
+                connection_string, name, transport=transport, **_OPTIONS
+            )
+        )
+
+    @classmethod
+    def with_managed_identity(cls, endpoint: str, client_id: str | None = None, name: str = "scimlink") -> AzureTables:
+        """Return the table `name` at https://ACCOUNT.table.core.windows.net, opened with the app's managed identity.
+
+        `client_id` names a user-assigned identity; without it the system-assigned one is used.
+        """
+        credential = ManagedIdentity(client_id)
+        return cls(
+            lambda transport: TableClient(endpoint, name, credential=credential, transport=transport, **_OPTIONS)
+        )
+
+    async def ensure(self) -> None:
+        """Make the table if it is not there."""
+        try:
+            await self._client().create_table()
+        except ResourceExistsError:
+            return
+        except AzureError as error:
+            raise _translated(error) from error
+
+    async def get(self, partition: str, key: str, *, select: Sequence[str] | None = None) -> Row | None:
+        """Return the row, or None (see port.Tables)."""
+        check_key(partition)
+        check_key(key)
+        columns = None if select is None else [*_KEYS, *select]
+        try:
+            found = await self._run(lambda client: client.get_entity(partition, key, select=columns))
+        except VersionConflict:  # not found
+            return None
+        return _row(partition, found)
+
+    async def query(
+        self,
+        partition: str,
+        low: str = "",
+        high: str | None = None,
+        *,
+        select: Sequence[str] | None = None,
+        top: int = MAX_PAGE,
+        continuation: str | None = None,
+    ) -> Page:
+        """Return rows in order of key (see port.Tables). A continuation holds NextPartitionKey and NextRowKey."""
+        check_key(partition)
+        check_page(top)
+        conditions = [f"PartitionKey eq {_quoted(partition)}"]
+        conditions += [f"RowKey ge {_quoted(low)}"] if low else []
+        conditions += [] if high is None else [f"RowKey lt {_quoted(high)}"]
+        # The client's token is a dict, although azure-core declares a string.
+        token: Any = dict(zip(_KEYS, json.loads(continuation), strict=False)) if continuation else None
+
+        async def one_page(client: TableClient) -> Page:
+            pages = client.query_entities(
+                " and ".join(conditions),
+                results_per_page=top,
+                select=None if select is None else [*_KEYS, *select],
+            ).by_page(token)
+            rows = [_row(partition, found) async for found in await anext(pages)]
+            after: Any = pages.continuation_token  # type: ignore[attr-defined]  # of AsyncPageIterator
+            return Page(rows, json.dumps([after["PartitionKey"], after["RowKey"]]) if after else None)
+
+        return await self._run(one_page)
+
+    async def commit(self, partition: str, operations: Sequence[Operation]) -> list[str]:
+        """Apply the operations, all or none (see port.Tables). One operation is sent as a plain request."""
+        check(partition, operations)
+        for index, operation in enumerate(operations):
+            if not isinstance(operation, Insert | Upsert) and not re.fullmatch(r"[\x21-\x7e]+", operation.etag):
+                raise VersionConflict(index)  # no row has such an ETag, and it must not break out of its header
+        if len(operations) == 1:
+            return [await self._run(lambda client: _send_one(client, partition, operations[0]))]
+        return await self._run(lambda client: _send_transaction(client, partition, operations))
+
+    async def close(self) -> None:
+        """Close the connections. The next call opens them again."""
+        if self._connected:
+            _, client = self._connected
+            self._connected = None
+            await client.close()
+
+    def _client(self) -> TableClient:
+        """Return the client of the running event loop: one aiohttp session for all calls."""
+        loop = asyncio.get_running_loop()
+        if self._connected is None or self._connected[0] is not loop:
+            self._connected = (loop, self._connect(_transport()))
+        return self._connected[1]
+
+    async def _run(self, call: Callable[[TableClient], Awaitable[T]]) -> T:
+        try:
+            return await call(self._client())
+        except AzureError as error:
+            if _code(error) != "TableNotFound":
+                raise _translated(error) from error
+        await self.ensure()
+        try:
+            return await call(self._client())
+        except AzureError as error:
+            raise _translated(error) from error
+
+
+class ManagedIdentity:
+    """Tokens of the managed identity this app runs as, in the form that azure-core asks for and keeps."""
+
+    def __init__(self, client_id: str | None = None) -> None:
+        self._client_id = client_id
+        self._client: Any = None
+
+    async def get_token(self, *scopes: str, **_: Any) -> AccessToken:
+        """Return a token for the scope (`https://storage.azure.com/.default`)."""
+        answer = await asyncio.to_thread(self._acquire, scopes[0].removesuffix("/.default"))
+        if "access_token" not in answer:
+            raise ClientAuthenticationError(message=f"the managed identity got no token: {answer.get('error')}")
+        return AccessToken(answer["access_token"], int(time.time()) + int(answer["expires_in"]))
+
+    async def close(self) -> None:
+        """Nothing to let go of."""
+
+    async def __aenter__(self) -> ManagedIdentity:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        return None
+
+    def _acquire(self, resource: str) -> dict[str, Any]:
+        if self._client is None:
+            import msal  # a quarter of a second, and only in Azure
+            import requests
+
+            identity = (
+                msal.UserAssignedManagedIdentity(client_id=self._client_id)
+                if self._client_id
+                else msal.SystemAssignedManagedIdentity()
+            )
+            self._client = msal.ManagedIdentityClient(identity, http_client=requests.Session())
+        answer: dict[str, Any] = self._client.acquire_token_for_client(resource=resource)
+        return answer
+
+
+def _transport() -> AioHttpTransport:
+    session = aiohttp.ClientSession(
+        # Azurite closes an idle connection after 5 seconds.
+        connector=aiohttp.TCPConnector(keepalive_timeout=4),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=False,
+        trace_configs=[_send_once()],
+    )
+    # Environment look-ups at every request cost a third of a call's CPU time.
+    return AioHttpTransport(session=session, use_env_settings=False)
+
+
+def _send_once() -> aiohttp.TraceConfig:
+    """Stop aiohttp from sending a PUT or DELETE again when a kept connection breaks: it may have been applied."""
+
+    async def connect(_: aiohttp.ClientSession, request: SimpleNamespace, __: object) -> None:
+        if getattr(request, "sent", False):
+            raise aiohttp.ClientConnectionError("the connection was closed before the answer")
+        request.sent = True
+
+    trace = aiohttp.TraceConfig()
+    trace.on_connection_create_start.append(connect)
+    trace.on_connection_reuseconn.append(connect)
+    return trace
+
+
+async def _send_one(client: TableClient, partition: str, operation: Operation) -> str:
+    match operation:
+        case Insert():
+            answer = await client.create_entity(_entity(partition, operation), **_ONCE)
+        case Upsert():
+            answer = await client.upsert_entity(_entity(partition, operation), UpdateMode.REPLACE, **_ONCE)
+        case Replace(etag=etag):
+            answer = await client.update_entity(
+                _entity(partition, operation), UpdateMode.REPLACE, **_condition(etag), **_ONCE
+            )
+        case Merge(etag=etag):
+            answer = await client.update_entity(
+                _entity(partition, operation), UpdateMode.MERGE, **_condition(etag), **_ONCE
+            )
+        case Delete(etag=etag):
+            await client.delete_entity(partition, operation.key, raw_response_hook=_no_row, **_condition(etag), **_ONCE)
+            return ""
+    return str(answer["etag"])
+
+
+def _no_row(response: PipelineResponse[Any, Any]) -> None:
+    """Raise VersionConflict for a delete that found no row, about which the client itself keeps silent."""
+    if response.http_response.status_code == 404:
+        raise VersionConflict
+
+
+class _Refused(HttpResponseError):
+    """A transaction that was refused, in the client's own form."""
+
+    def __init__(self, response: AsyncHttpResponse, refusal: batch.Refusal) -> None:
+        super().__init__(message=refusal.code, response=response)
+        self.status_code = refusal.status
+        self.error_code = refusal.code
+        self.index = refusal.index
+
+
+async def _send_transaction(client: TableClient, partition: str, operations: Sequence[Operation]) -> list[str]:
+    endpoint, _, signature = client.url.partition("?")  # of a connection string with a shared access signature
+    boundary = uuid4().hex
+    request = HttpRequest(
+        "POST",
+        f"{endpoint}/$batch?{signature}".rstrip("?"),
+        headers={
+            "Content-Type": f"multipart/mixed; boundary=batch_{boundary}",
+            "Accept": "application/json",
+            "DataServiceVersion": "3.0",
+            "MaxDataServiceVersion": "3.0;NetFx",
+            "x-ms-version": client.api_version,
+        },
+        content=batch.encode(f"{endpoint}/{client.table_name}", partition, operations, boundary),
+    )
+    # Not public in this package, as it is in Azure's others: it signs and sends a request made elsewhere.
+    response = await client._client.send_request(request, stream=True, **_ONCE)  # it can't decode multipart
+    body = await response.read()
+    if response.status_code != 202:
+        raise HttpResponseError(response=response)
+    answer = batch.decode(body)
+    if isinstance(answer, batch.Refusal):
+        raise _Refused(response, answer)
+    if len(answer) != len(operations):
+        raise Unavailable(f"{len(answer)} answers to {len(operations)} operations")
+    return answer
+
+
+def _condition(etag: str) -> dict[str, Any]:
+    if etag == ANY:
+        return {"match_condition": MatchConditions.Unconditionally}  # sent as If-Match: *, which asks for a row
+    return {"etag": etag, "match_condition": MatchConditions.IfNotModified}
+
+
+def _entity(partition: str, operation: Insert | Upsert | Replace | Merge) -> dict[str, Any]:
+    entity: dict[str, Any] = {"PartitionKey": partition, "RowKey": operation.key}
+    for name, value in operation.columns.items():
+        # A plain int is sent as 32 bits. bool is an int, too.
+        entity[name] = EntityProperty(value, EdmType.INT64) if type(value) is int else value
+    return entity
+
+
+def _row(partition: str, found: TableEntity) -> Row:
+    columns: dict[str, Value] = {}
+    for name, value in found.items():
+        if name not in _KEYS and value is not None:
+            columns[name] = value.value if isinstance(value, EntityProperty) else value
+    return Row(partition, found["RowKey"], str(found.metadata["etag"]), columns)
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _code(error: AzureError) -> str:
+    """Return the service's word for the error, or "" where it said none."""
+    code = getattr(error, "error_code", None)
+    if code is None:  # an insert's errors come with their body only
+        said = re.search(r'"code":\s*"(\w+)"', str(error))
+        code = said[1] if said else ""
+    return str(getattr(code, "value", code))
+
+
+def _translated(error: AzureError) -> Exception:
+    """Return the port's error for the client's, or the same where the program is at fault."""
+    code = _code(error)
+    index: int = getattr(error, "index", 0)
+    status = error.status_code if isinstance(error, HttpResponseError) else None
+    if code == "EntityAlreadyExists":
+        return AlreadyExists(index)
+    if code in _CONFLICTS:
+        return VersionConflict(index)
+    if status in (429, 503) or code == "ServerBusy":
+        return Throttled(_retry_after(error))
+    if status == 413 or code in _TOO_LARGE:
+        return LimitExceeded(code)
+    return Unavailable(f"{type(error).__name__} {status or ''} {code}".strip())
+
+
+def _retry_after(error: AzureError) -> float:
+    try:
+        headers: Mapping[str, str] = getattr(error, "response").headers  # noqa: B009 - of an HttpResponseError only
+        return float(headers["Retry-After"])
+    except (KeyError, ValueError):
+        return 1.0

@@ -1,0 +1,214 @@
+"""The storage port: the small vocabulary of Azure Table Storage that the directory is written against.
+
+Two adapters keep these promises, sqlite.py (a laptop) and azure.py (Azure, Azurite); one contract suite runs on both.
+Three verbs are enough: a point read, an ordered range query over one partition, and a transaction on one partition.
+Limits: https://learn.microsoft.com/azure/storage/tables/scalability-targets and
+https://learn.microsoft.com/rest/api/storageservices/performing-entity-group-transactions
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+Value = str | int | float | bool
+"""What a column holds. Integers are 64 bits signed. A column that is None is not written."""
+
+MAX_OPERATIONS = 100
+MAX_TRANSACTION_BYTES = 4 * 1024 * 1024
+MAX_ENTITY_BYTES = 1024 * 1024
+MAX_STRING_UNITS = 32 * 1024
+"""A string column holds at most 64 KiB, counted in UTF-16 code units of two bytes."""
+MAX_COLUMNS = 252
+MAX_KEY_UNITS = 512
+"""Table Storage allows 1 KiB a key, counted in UTF-16 code units of two bytes."""
+MAX_PAGE = 1000
+
+ANY = "*"
+"""As an operation's etag: whatever version is there, but there must be one."""
+
+FORBIDDEN_IN_KEYS = re.compile(r"[/\\#?\x00-\x1f\x7f-\x9f]")
+
+
+class TablesError(Exception):
+    """What a storage call may end with."""
+
+
+class AlreadyExists(TablesError):
+    """An insert met a row under its key. `index` is the operation's place in the transaction."""
+
+    def __init__(self, index: int = 0) -> None:
+        super().__init__(f"operation {index}: the row exists")
+        self.index = index
+
+
+class VersionConflict(TablesError):
+    """A conditional operation met another version, or no row. `index` is the operation's place in the transaction."""
+
+    def __init__(self, index: int = 0) -> None:
+        super().__init__(f"operation {index}: the row changed or is gone")
+        self.index = index
+
+
+class Throttled(TablesError):
+    """The service asks for patience. `retry_after` is in seconds. The call may or may not have taken effect."""
+
+    def __init__(self, retry_after: float = 1.0) -> None:
+        super().__init__(f"throttled, retry after {retry_after} s")
+        self.retry_after = retry_after
+
+
+class Unavailable(TablesError):
+    """No answer, or a broken one. The call may or may not have taken effect."""
+
+
+class LimitExceeded(TablesError, ValueError):
+    """The caller broke a limit of the real service. A mistake in the program, found before anything is sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One stored row. `etag` changes with every write and is never used again, for any row."""
+
+    partition: str
+    key: str
+    etag: str
+    columns: Mapping[str, Value]
+
+
+@dataclass(frozen=True, slots=True)
+class Insert:
+    """Write a row that must not exist."""
+
+    key: str
+    columns: Mapping[str, Value | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Upsert:
+    """Write a row, replacing what is there."""
+
+    key: str
+    columns: Mapping[str, Value | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Replace:
+    """Write all columns of a row that must have this etag (or `ANY`)."""
+
+    key: str
+    columns: Mapping[str, Value | None]
+    etag: str
+
+
+@dataclass(frozen=True, slots=True)
+class Merge:
+    """Write some columns of a row that must have this etag (or `ANY`); the others stay."""
+
+    key: str
+    columns: Mapping[str, Value | None]
+    etag: str
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """Remove a row that must have this etag (or `ANY`)."""
+
+    key: str
+    etag: str
+
+
+Operation = Insert | Upsert | Replace | Merge | Delete
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some rows of a query, in order of key. There are more if `continuation` is set, even where `rows` is empty."""
+
+    rows: Sequence[Row]
+    continuation: str | None = None
+
+
+class Tables(Protocol):
+    """One table. Keys and columns are the caller's; order is by UTF-16 code units of the key."""
+
+    async def get(self, partition: str, key: str, *, select: Sequence[str] | None = None) -> Row | None:
+        """Return the row, or None. `select` names the columns wanted; a missing one is left out."""
+
+    async def query(
+        self,
+        partition: str,
+        low: str = "",
+        high: str | None = None,
+        *,
+        select: Sequence[str] | None = None,
+        top: int = MAX_PAGE,
+        continuation: str | None = None,
+    ) -> Page:
+        """Return rows with low <= key < high (no upper bound if None), at most `top` of them and possibly fewer.
+
+        `continuation` is a former page's, with the same other arguments; it may be kept for a later process.
+        """
+
+    async def commit(self, partition: str, operations: Sequence[Operation]) -> list[str]:
+        """Apply 1 to 100 operations to one partition, all or none; a key may stand in one operation only.
+
+        Returns the new etag of each operation's row ("" for a deleted one).
+        Raises AlreadyExists or VersionConflict with the index of an operation that failed; nothing is changed then.
+        """
+
+    async def close(self) -> None:
+        """Let go of connections. The table stays."""
+
+
+def check(partition: str, operations: Sequence[Operation]) -> None:
+    """Raise LimitExceeded for a transaction that Table Storage would refuse (Azurite accepts several of these)."""
+    if not 1 <= len(operations) <= MAX_OPERATIONS:
+        raise LimitExceeded(f"a transaction holds 1 to {MAX_OPERATIONS} operations, not {len(operations)}")
+    check_key(partition)
+    keys = set()
+    total = 0
+    for operation in operations:
+        check_key(operation.key)
+        keys.add(operation.key)
+        if not isinstance(operation, Delete):
+            total += _entity_bytes(partition, operation.key, operation.columns)
+    if len(keys) != len(operations):
+        raise LimitExceeded("a key stands twice in one transaction")
+    if total > MAX_TRANSACTION_BYTES:
+        raise LimitExceeded(f"a transaction holds at most {MAX_TRANSACTION_BYTES} bytes, not {total}")
+
+
+def check_key(key: str) -> None:
+    """Raise LimitExceeded for a PartitionKey or RowKey that Table Storage would refuse."""
+    if len(key) > MAX_KEY_UNITS or FORBIDDEN_IN_KEYS.search(key):
+        raise LimitExceeded("a key has at most 512 characters, without / \\ # ? and control characters")
+
+
+def check_page(top: int) -> None:
+    """Raise LimitExceeded for a page size that Table Storage would refuse."""
+    if not 1 <= top <= MAX_PAGE:
+        raise LimitExceeded(f"a page has 1 to {MAX_PAGE} rows, not {top}")
+
+
+def _entity_bytes(partition: str, key: str, columns: Mapping[str, Value | None]) -> int:
+    """Size of a stored entity as Table Storage counts it: names and strings at two bytes a UTF-16 unit."""
+    if len(columns) > MAX_COLUMNS:
+        raise LimitExceeded(f"a row has at most {MAX_COLUMNS} columns, not {len(columns)}")
+    size = 4 + 2 * (len(partition) + len(key))
+    for name, value in columns.items():
+        size += 8 + 2 * len(name)
+        if isinstance(value, str):
+            units = len(value) if value.isascii() else len(value.encode("utf-16-le", "surrogatepass")) // 2
+            if units > MAX_STRING_UNITS:
+                raise LimitExceeded(f"column {name}: a string has at most {MAX_STRING_UNITS} UTF-16 units, not {units}")
+            size += 4 + 2 * units
+        elif isinstance(value, int) and not -(2**63) <= value < 2**63:
+            raise LimitExceeded(f"column {name}: an integer has 64 bits")
+        else:
+            size += 8
+    if size > MAX_ENTITY_BYTES:
+        raise LimitExceeded(f"a row has at most {MAX_ENTITY_BYTES} bytes, not {size}")
+    return size

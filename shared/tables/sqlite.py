@@ -1,0 +1,383 @@
+"""The storage port on SQLite: the embedded default, durable, and as strict as Table Storage.
+
+A read runs where it is called, in microseconds, on a connection of its own. Commits that wait are applied together,
+and one thread makes them durable with one sync, so no event loop waits for the disk. azure.py is the other adapter.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import re
+import secrets
+import sqlite3
+import struct
+import threading
+from collections import deque
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+from shared.tables.port import (
+    MAX_PAGE,
+    AlreadyExists,
+    Delete,
+    Insert,
+    LimitExceeded,
+    Merge,
+    Operation,
+    Page,
+    Replace,
+    Row,
+    Unavailable,
+    Upsert,
+    Value,
+    VersionConflict,
+    check,
+    check_key,
+    check_page,
+)
+
+BUSY_SECONDS = 10.0
+"""How long a commit waits for another process that is writing to the same file."""
+GROUP_OPERATIONS = 500
+"""So many operations share one sync at most: they are applied on the event loop, at about 10 µs each."""
+
+_TABLE_NAME = re.compile(r"[A-Za-z][A-Za-z0-9]{2,62}")
+_SCHEMA = """CREATE TABLE IF NOT EXISTS TABLE_NAME (
+    partition BLOB NOT NULL, key BLOB NOT NULL, etag TEXT NOT NULL, columns TEXT NOT NULL,
+    PRIMARY KEY (partition, key)) WITHOUT ROWID"""
+_STATEMENTS = {
+    "get": "SELECT etag, columns FROM TABLE_NAME WHERE partition = ? AND key = ?",
+    "query": "SELECT key, etag, columns FROM TABLE_NAME WHERE partition = ? AND key >= ? ORDER BY key LIMIT ?",
+    "range": "SELECT key, etag, columns FROM TABLE_NAME WHERE partition = ? AND key >= ? AND key < ? "
+    "ORDER BY key LIMIT ?",
+    "insert": "INSERT INTO TABLE_NAME (etag, columns, partition, key) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+    "upsert": "INSERT OR REPLACE INTO TABLE_NAME (etag, columns, partition, key) VALUES (?, ?, ?, ?)",
+    "update": "UPDATE TABLE_NAME SET etag = ?, columns = ? WHERE partition = ? AND key = ? AND ? IN (etag, '*')",
+    "delete": "DELETE FROM TABLE_NAME WHERE partition = ? AND key = ? AND ? IN (etag, '*')",
+}
+
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
+
+
+class SqliteTables:
+    """One table in a SQLite file."""
+
+    def __init__(self, file: _File, name: str) -> None:
+        self._file = file
+        self._statements = {verb: sql.replace("TABLE_NAME", name) for verb, sql in _STATEMENTS.items()}
+        self._closed = False
+
+    @classmethod
+    def open(cls, path: Path | str, name: str = "scimlink") -> SqliteTables:
+        """Open the table `name` in the file, making either where it is missing.
+
+        Other tables of the same file, opened in this process, share its connections and its thread.
+        """
+        if not _TABLE_NAME.fullmatch(name):
+            raise LimitExceeded("a table's name has 3 to 63 letters and digits and begins with a letter")
+        file = _File.share(Path(path).resolve())
+        file.write_schema(_SCHEMA.replace("TABLE_NAME", name))
+        return cls(file, name)
+
+    async def get(self, partition: str, key: str, *, select: Sequence[str] | None = None) -> Row | None:
+        """Return the row, or None (see port.Tables)."""
+        check_key(partition)
+        check_key(key)
+        found = self._file.read(self._statements["get"], (_stored(partition), _stored(key)))
+        if not found:
+            return None
+        etag, text = found[0]
+        return Row(partition, key, etag, _pick(json.loads(text), select))
+
+    async def query(
+        self,
+        partition: str,
+        low: str = "",
+        high: str | None = None,
+        *,
+        select: Sequence[str] | None = None,
+        top: int = MAX_PAGE,
+        continuation: str | None = None,
+    ) -> Page:
+        """Return rows in order of key (see port.Tables). A continuation is the key of the next row."""
+        check_key(partition)
+        check_page(top)
+        begin = _stored(low if continuation is None else continuation)
+        if high is None:
+            found = self._file.read(self._statements["query"], (_stored(partition), begin, top + 1))
+        else:
+            found = self._file.read(self._statements["range"], (_stored(partition), begin, _stored(high), top + 1))
+        after = _text(found.pop()[0]) if len(found) > top else None
+        # One array for all rows: a thousand calls of the parser cost a millisecond more.
+        parsed = json.loads("[" + ",".join([text for _, _, text in found]) + "]")
+        rows = [
+            Row(partition, _text(key), etag, columns if select is None else _pick(columns, select))
+            for (key, etag, _), columns in zip(found, parsed, strict=True)
+        ]
+        return Page(rows, after)
+
+    async def commit(self, partition: str, operations: Sequence[Operation]) -> list[str]:
+        """Apply the operations, all or none, and return when they are on the disk (see port.Tables)."""
+        check(partition, operations)
+        if self._closed:
+            raise Unavailable("the table is closed")
+        loop = asyncio.get_running_loop()
+        commit = _Commit(self._statements, _stored(partition), operations, loop, loop.create_future())
+        self._file.submit(commit)
+        return await commit.future
+
+    async def close(self) -> None:
+        """Finish the commits that are under way and let go of the file, if no other table of this process uses it."""
+        if not self._closed:
+            self._closed = True
+            await self._file.release()
+
+
+@dataclass(slots=True, eq=False)
+class _Commit:
+    """A transaction on its way: what to do, and what came of it."""
+
+    statements: Mapping[str, str]
+    partition: bytes
+    operations: Sequence[Operation]
+    loop: asyncio.AbstractEventLoop
+    future: asyncio.Future[list[str]]
+    outcome: list[str] | Exception | None = None
+
+    def apply(self, connection: sqlite3.Connection, new_etag: _Etags) -> None:
+        """Write the operations into the open SQLite transaction, all or none, and keep the outcome."""
+        connection.execute("SAVEPOINT one")
+        try:
+            self.outcome = [
+                self._apply_one(connection, index, operation, new_etag())
+                for index, operation in enumerate(self.operations)
+            ]
+        except sqlite3.Error:
+            raise  # the whole group fails
+        except Exception as error:  # what one caller did wrong stays with that caller
+            connection.execute("ROLLBACK TO one")
+            self.outcome = error
+        connection.execute("RELEASE one")
+
+    def _apply_one(self, connection: sqlite3.Connection, index: int, operation: Operation, etag: str) -> str:
+        place = (self.partition, _stored(operation.key))
+        match operation:
+            case Insert(_, columns):
+                if not self._changes(connection, "insert", (etag, _json(columns), *place)):
+                    raise AlreadyExists(index)
+            case Upsert(_, columns):
+                self._changes(connection, "upsert", (etag, _json(columns), *place))
+            case Replace(_, columns, condition):
+                if not self._changes(connection, "update", (etag, _json(columns), *place, condition)):
+                    raise VersionConflict(index)
+            case Merge(_, columns, condition):
+                found = connection.execute(self.statements["get"], place).fetchone()
+                merged = {**json.loads(found[1]), **_present(columns)} if found else {}
+                check(_text(self.partition), (Upsert(operation.key, merged),))
+                if not self._changes(connection, "update", (etag, _json(merged), *place, condition)):
+                    raise VersionConflict(index)
+            case Delete(_, condition):
+                if not self._changes(connection, "delete", (*place, condition)):
+                    raise VersionConflict(index)
+                return ""
+        return etag
+
+    def _changes(self, connection: sqlite3.Connection, statement: str, values: tuple[str | bytes, ...]) -> bool:
+        try:
+            return connection.execute(self.statements[statement], values).rowcount > 0
+        except UnicodeEncodeError as error:
+            raise LimitExceeded("a string holds half a surrogate pair") from error
+
+    def settle(self) -> None:
+        """Tell the task that waits, on its own event loop."""
+        if self.future.done():  # cancelled meanwhile
+            return
+        if isinstance(self.outcome, list):
+            self.future.set_result(self.outcome)
+        else:
+            self.future.set_exception(self.outcome or Unavailable("not committed"))
+
+
+class _Etags:
+    """Gives a new ETag at every call: a random prefix for this opening of the file, and a counter."""
+
+    def __init__(self) -> None:
+        self._prefix = secrets.token_hex(8)
+        self._numbers = itertools.count(1)
+
+    def __call__(self) -> str:
+        return f'W/"{self._prefix}.{next(self._numbers):x}"'
+
+
+class _File:
+    """A SQLite file of this process: one connection reads, one writes, one thread syncs.
+
+    SQLite allows one writer. Statements run on the event loop, where they cost microseconds; only COMMIT, which waits
+    for the disk, is left to the thread. (Statements on a thread hand the interpreter lock over twice each: beside a
+    busy event loop a transaction of 100 rows then takes hundreds of milliseconds.) What arrives during a sync is the
+    next group.
+    """
+
+    _opened: dict[Path, _File] = {}  # noqa: RUF012 - the one place that says which files this process has open
+    _opening = threading.Lock()
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._users = 0
+        self._writer = _connect(path)
+        self._reader = _connect(path)
+        self._writer.execute("PRAGMA busy_timeout = 0")
+        self._new_etag = _Etags()
+        self._waiting: deque[_Commit] = deque()
+        self._busy = threading.Lock()  # held from BEGIN to the end of COMMIT; another thread may let go of it
+        self._jobs: SimpleQueue[tuple[list[_Commit], bool] | None] = SimpleQueue()
+        self._thread = threading.Thread(target=self._sync, name="sqlite-sync", daemon=True)
+        self._thread.start()
+
+    @classmethod
+    def share(cls, path: Path) -> _File:
+        with cls._opening:
+            file = cls._opened.get(path)
+            if file is None:
+                file = cls._opened[path] = cls(path)
+            file._users += 1
+            return file
+
+    async def release(self) -> None:
+        with self._opening:
+            self._users -= 1
+            if self._users:
+                return
+            del self._opened[self._path]
+        while self._waiting or self._busy.locked():
+            self._start()
+            await asyncio.sleep(0.001)
+        self._reader.close()
+        self._jobs.put(None)
+        await asyncio.to_thread(self._thread.join)
+
+    def write_schema(self, statement: str) -> None:
+        """Run a CREATE statement."""
+        with _connect(self._path) as connection:
+            connection.execute(statement)
+        connection.close()
+
+    def read(self, statement: str, values: tuple[str | bytes | int, ...]) -> list[tuple[Any, ...]]:
+        """Return all rows of a SELECT. It sees every commit that was acknowledged."""
+        try:
+            return self._reader.execute(statement, values).fetchall()
+        except sqlite3.Error as error:
+            raise Unavailable(str(error)) from error
+
+    def submit(self, commit: _Commit) -> None:
+        """Let the commit join the next group."""
+        self._waiting.append(commit)
+        if not self._busy.locked():
+            commit.loop.call_soon(self._start)  # soon, not now: the other tasks of this turn join the group
+
+    def _start(self) -> None:
+        """Apply what waits, and hand the COMMIT to the thread."""
+        if not self._waiting or not self._busy.acquire(blocking=False):
+            return
+        group: list[_Commit] = []
+        size = 0
+        while self._waiting and size < GROUP_OPERATIONS:
+            group.append(self._waiting.popleft())
+            size += len(group[-1].operations)
+        applied = True
+        try:
+            self._apply(group)
+        except sqlite3.Error:
+            applied = False  # another process is writing: the thread waits for it, and applies the group itself
+        self._jobs.put((group, applied))
+
+    def _apply(self, group: list[_Commit]) -> None:
+        self._writer.execute("BEGIN IMMEDIATE")
+        for commit in group:
+            commit.apply(self._writer, self._new_etag)
+
+    def _sync(self) -> None:
+        while job := self._jobs.get():
+            group, applied = job
+            try:
+                if not applied:
+                    self._apply_patiently(group)
+                self._writer.execute("COMMIT")
+            except sqlite3.Error as error:
+                self._roll_back()
+                for commit in group:
+                    commit.outcome = Unavailable(str(error))
+            self._busy.release()
+            self._wake(group)
+        self._writer.close()
+
+    def _apply_patiently(self, group: list[_Commit]) -> None:
+        self._roll_back()
+        self._writer.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000:.0f}")
+        try:
+            self._apply(group)
+        finally:
+            self._writer.execute("PRAGMA busy_timeout = 0")
+
+    def _roll_back(self) -> None:
+        if self._writer.in_transaction:
+            with suppress(sqlite3.Error):
+                self._writer.execute("ROLLBACK")
+
+    def _wake(self, group: list[_Commit]) -> None:
+        """Tell each event loop that has a commit in the group, or one that waits for the next."""
+        for loop in {commit.loop for commit in (*group, *self._waiting)}:
+            with suppress(RuntimeError):  # the loop was closed: nobody waits there
+                loop.call_soon_threadsafe(self._settle, group, loop)
+
+    def _settle(self, group: list[_Commit], loop: asyncio.AbstractEventLoop) -> None:
+        self._start()
+        for commit in group:
+            if commit.loop is loop:
+                commit.settle()
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+    connection.execute("PRAGMA page_size = 8192")  # of a new file; an account's row then fits its leaf
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA cache_size = -16384")
+    return connection
+
+
+def _stored(key: str) -> bytes:
+    """Return bytes in the order of the key's UTF-16 code units: UTF-8 of each unit (CESU-8)."""
+    if key.isascii():
+        return key.encode()
+    try:
+        units = key.encode("utf-16-be")
+    except UnicodeEncodeError as error:
+        raise LimitExceeded("a key holds half a surrogate pair") from error
+    return "".join(map(chr, struct.unpack(f">{len(units) // 2}H", units))).encode("utf-8", "surrogatepass")
+
+
+def _text(stored: bytes) -> str:
+    if stored.isascii():
+        return stored.decode()
+    return stored.decode("utf-8", "surrogatepass").encode("utf-16-be", "surrogatepass").decode("utf-16-be")
+
+
+def _json(columns: Mapping[str, Value | None]) -> str:
+    return _encode(_present(columns))
+
+
+def _present(columns: Mapping[str, Value | None]) -> dict[str, Value]:
+    return {name: value for name, value in columns.items() if value is not None}
+
+
+def _pick(columns: dict[str, Value], select: Sequence[str] | None) -> dict[str, Value]:
+    if select is None:
+        return columns
+    return {name: columns[name] for name in select if name in columns}

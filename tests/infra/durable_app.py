@@ -1,0 +1,252 @@
+"""A small app of durable functions, and a process of its own that runs it: `python -m tests.infra.durable_app DIR`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Callable, Generator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import azure.durable_functions as df
+import azure.functions as func
+
+from infra.local.host import LocalHost
+from infra.local.store import OPEN, Head
+from shared.tables.sqlite import SqliteTables
+
+Orchestration = Generator[Any, Any, Any]
+
+
+class Boom(Exception):
+    """What an activity here fails with."""
+
+
+class Clockwork:
+    """What an orchestrator must not depend on: it differs from replay to replay."""
+
+    ticks = 0
+
+
+def build(effect: Callable[[str], None] = lambda line: None, failures: int = 0) -> df.DFApp:
+    """Return a new app. Each activity calls `effect`; the activity `flaky` fails that often for each input."""
+    app = df.DFApp(http_auth_level=func.AuthLevel.ANONYMOUS)
+    _add_activities(app, effect, failures)
+    for orchestrator in (
+        fan, window, rounds, race, patient, parent, child, retrying, mixed, failing, catching, reporting, unsteady,
+        echo, nameless, waiting, later, by_http,
+    ):  # fmt: skip
+        app.orchestration_trigger(context_name="context")(orchestrator)
+    return app
+
+
+def _add_activities(app: df.DFApp, effect: Callable[[str], None], failures: int) -> None:
+    left: dict[str, int] = {}
+
+    @app.activity_trigger(input_name="n")
+    async def double(n: int) -> int:
+        effect(f"double {n}")
+        return 2 * n
+
+    @app.activity_trigger(input_name="n")
+    async def slow(n: int) -> int:
+        await asyncio.sleep(0.01)
+        effect(f"slow {n}")
+        return n
+
+    @app.activity_trigger(input_name="key")
+    async def flaky(key: str) -> str:
+        effect(f"flaky {key}")
+        left[key] = left.get(key, failures) - 1
+        if left[key] >= 0:
+            raise Boom("not yet")
+        return key
+
+    @app.activity_trigger(input_name="value")
+    def same(value: Any) -> Any:
+        return value
+
+    @app.activity_trigger(input_name="nothing")
+    async def unserializable(nothing: Any) -> Any:
+        return {1, 2}
+
+
+def fan(context: Any) -> Orchestration:
+    n = context.get_input()
+    results = yield context.task_all([context.call_activity("double", i) for i in range(n)])
+    return sum(results)
+
+
+def window(context: Any) -> Orchestration:
+    n, total = context.get_input(), 0
+    waiting = [context.call_activity("slow", i) for i in range(5)]
+    begun = len(waiting)
+    while waiting:
+        done = yield context.task_any(waiting)
+        waiting.remove(done)
+        total += done.result
+        if begun < n:
+            waiting.append(context.call_activity("slow", begun))
+            begun += 1
+    return total
+
+
+def rounds(context: Any) -> Orchestration:
+    left, total = context.get_input()
+    total += yield context.call_activity("double", left)
+    if left:
+        context.continue_as_new([left - 1, total])
+        return None
+    return total
+
+
+def race(context: Any) -> Orchestration:
+    timer = context.create_timer(context.current_utc_datetime + timedelta(milliseconds=context.get_input()))
+    approval = context.wait_for_external_event("approve")
+    first = yield context.task_any([approval, timer])
+    if first is timer:
+        return "too late"
+    timer.cancel()
+    return approval.result
+
+
+def patient(context: Any) -> Orchestration:
+    yield context.call_activity("slow", 1)
+    first = yield context.wait_for_external_event("go")
+    second = yield context.wait_for_external_event("go")
+    return [first, second]
+
+
+def parent(context: Any) -> Orchestration:
+    results = yield context.task_all([context.call_sub_orchestrator("child", n) for n in (1, 2)])
+    return results
+
+
+def child(context: Any) -> Orchestration:
+    n = context.get_input()
+    if n < 0:
+        raise Boom(f"no child {n}")
+    result = yield context.call_activity("slow", n)
+    return [context.parent_instance_id, result]
+
+
+def retrying(context: Any) -> Orchestration:
+    options = df.RetryOptions(first_retry_interval_in_milliseconds=5, max_number_of_attempts=3)
+    result = yield context.call_activity_with_retry("flaky", options, "a")
+    return result
+
+
+def mixed(context: Any) -> Orchestration:
+    """Retries and the code's own tasks take ids from the same sequence, in any order."""
+    options = df.RetryOptions(first_retry_interval_in_milliseconds=1, max_number_of_attempts=5)
+    retried = [context.call_activity_with_retry("flaky", options, key) for key in "abc"]
+    total = 0
+    steps = [context.call_activity("slow", 0)]
+    while len(steps) < 6:
+        total += yield steps[-1]
+        if len(steps) == 1:
+            both = context.task_all([*retried, context.call_sub_orchestrator_with_retry("child", options, 7)])
+            steps.append(context.call_activity("slow", 1))
+            yield context.task_any([both, steps[-1]])
+        else:
+            steps.append(context.call_activity("slow", len(steps)))
+    results = yield both
+    return [total, *results[:3], results[3][1]]
+
+
+def failing(context: Any) -> Orchestration:
+    yield context.call_activity("double", 1)
+    raise Boom("gave up")
+
+
+def catching(context: Any) -> Orchestration:
+    seen = []
+    for task in (
+        context.call_activity("unserializable"),
+        context.call_activity("missing"),
+        context.call_sub_orchestrator("child", -1),
+        context.call_sub_orchestrator("missing"),
+        context.call_sub_orchestrator("child", 1, instance_id="not/allowed"),
+    ):
+        try:
+            yield task
+        except Exception as problem:
+            seen.append(str(problem))
+    return seen
+
+
+def reporting(context: Any) -> Orchestration:
+    context.set_custom_status({"phase": "first"})
+    yield context.wait_for_external_event("next")
+    context.set_custom_status({"phase": "second"})
+    return "ended"
+
+
+def unsteady(context: Any) -> Orchestration:
+    Clockwork.ticks += 1
+    yield context.call_activity("double" if Clockwork.ticks == 1 else "slow", 1)
+
+
+def echo(context: Any) -> Orchestration:
+    result = yield context.call_activity("same", context.get_input())
+    return result
+
+
+def nameless(context: Any) -> Orchestration:
+    result = yield context.call_activity("same", None)
+    return [result, context.get_input()]
+
+
+def waiting(context: Any) -> Orchestration:
+    yield context.wait_for_external_event("never")
+
+
+def later(context: Any) -> Orchestration:
+    """Continue as new while an activity of this execution is still at work."""
+    n = context.get_input()
+    if n == 0:
+        result = yield context.call_activity("slow", 100)
+        return result
+    left = context.call_activity("slow", n)
+    quick = context.call_activity("double", n)
+    yield context.task_any([left, quick])
+    context.continue_as_new(n - 1)
+
+
+def by_http(context: Any) -> Orchestration:
+    yield context.call_http("GET", "http://127.0.0.1/")
+
+
+async def ended(host: LocalHost, instance_id: str, seconds: float = 20) -> Head:
+    """Return an instance once it has ended."""
+    async with asyncio.timeout(seconds):
+        while True:
+            head = await host.executor.find(instance_id)
+            if head is not None and head.status not in OPEN:
+                return head
+            await asyncio.sleep(0.002)
+
+
+async def run(host: LocalHost, name: str, value: Any = None) -> Any:
+    """Run an orchestration to its end and return its output; fails if it fails."""
+    head = await ended(host, await host.executor.start_new(name, None, json.dumps(value)))
+    assert head.status == "Completed", head.output
+    return json.loads(head.output or "null")
+
+
+async def _main(folder: Path) -> None:
+    with (folder / "effects").open("a", buffering=1) as effects:
+        tables = SqliteTables.open(folder / "hub.db", "hub")
+        async with LocalHost(build(lambda line: print(line, file=effects)), tables) as host:
+            if await host.executor.find("the-one") is None:
+                await host.executor.start_new("window", "the-one", "200")
+            print("begun", flush=True)
+            await ended(host, "the-one", 60)
+            print("ended", flush=True)
+        await tables.close()
+
+
+if __name__ == "__main__":
+    asyncio.run(_main(Path(sys.argv[1])))

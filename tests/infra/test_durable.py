@@ -1,0 +1,279 @@
+"""The executor with the real SDK: every kind of task, and what holds when a process ends anywhere."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra.local.host import LocalHost
+from infra.local.store import Store
+from shared.tables.faults import Crash, Fault, FaultyTables, random_faults, script
+from shared.tables.port import LimitExceeded
+from shared.tables.sqlite import SqliteTables
+from tests.infra.durable_app import Clockwork, build, ended, run
+
+
+@pytest.fixture
+async def tables(tmp_path: Path) -> AsyncIterator[SqliteTables]:
+    opened = SqliteTables.open(tmp_path / "hub.db", "hub")
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+async def host(tables: SqliteTables) -> AsyncIterator[LocalHost]:
+    async with LocalHost(build(failures=2), tables) as started:
+        yield started
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "output"),
+    [
+        ("fan", 10, 90),
+        ("window", 12, 66),
+        ("rounds", [3, 0], 12),
+        ("later", 3, 100),
+        ("retrying", None, "a"),
+        ("mixed", None, [10, "a", "b", "c", 7]),
+        ("nameless", None, [None, None]),
+        ("echo", {"text": "ä€😀" * 10}, {"text": "ä€😀" * 10}),
+    ],
+)
+async def test_an_orchestration_ends_with_its_output(host: LocalHost, name: str, value: Any, output: Any) -> None:
+    assert await run(host, name, value) == output
+
+
+async def test_a_thousand_activities_take_seconds(host: LocalHost) -> None:
+    started = time.monotonic()
+    assert await run(host, "fan", 1000) == 999_000
+    assert time.monotonic() - started < 5
+
+
+async def test_a_value_longer_than_a_row_comes_back_whole(host: LocalHost) -> None:
+    value = ["ü" * 1_200_000, "x" * 31_000]
+    assert await run(host, "echo", value) == value
+
+
+async def test_a_sub_orchestration_knows_its_parent(host: LocalHost) -> None:
+    instance_id = await host.executor.start_new("parent")
+    head = await ended(host, instance_id)
+    assert json.loads(head.output or "") == [[instance_id, 1], [instance_id, 2]]
+
+
+async def test_an_event_wins_against_a_timer(host: LocalHost) -> None:
+    instance_id = await host.executor.start_new("race", None, "60000")
+    assert await host.executor.raise_event(instance_id, "approve", '"yes"')
+    assert (await ended(host, instance_id)).output == '"yes"'
+
+
+async def test_a_timer_wins_against_an_event_that_does_not_come(host: LocalHost) -> None:
+    assert await run(host, "race", 10) == "too late"
+
+
+async def test_events_that_come_early_wait_in_order(host: LocalHost) -> None:
+    instance_id = await host.executor.start_new("patient")
+    for n in (1, 2):
+        await host.executor.raise_event(instance_id, "go", str(n))
+    assert (await ended(host, instance_id)).output == "[1, 2]"
+
+
+async def test_a_retry_policy_ends(tables: SqliteTables) -> None:
+    effects: list[str] = []
+    async with LocalHost(build(effects.append, failures=9), tables) as host:
+        head = await ended(host, await host.executor.start_new("retrying"))
+    assert head.status == "Failed"
+    assert "Activity function 'flaky' failed: not yet" in (head.output or "")
+    assert effects == ["flaky a"] * 3
+
+
+async def test_an_orchestrator_that_raises_fails_its_instance(host: LocalHost) -> None:
+    head = await ended(host, await host.executor.start_new("failing"))
+    assert (head.status, head.output) == ("Failed", '"Orchestrator function \'failing\' failed: gave up"')
+
+
+async def test_an_orchestrator_can_catch_what_its_tasks_raise(host: LocalHost) -> None:
+    seen = await run(host, "catching")
+    for text, part in zip(
+        seen,
+        ["not JSON serializable", "'missing' failed: there is no such function", "no child -1", "no such function", "/"],
+        strict=True,
+    ):
+        assert part in text
+
+
+async def test_a_task_kind_that_a_laptop_lacks_is_named(host: LocalHost) -> None:
+    head = await ended(host, await host.executor.start_new("by_http"))
+    assert "not supported on a laptop" in (head.output or "")
+
+
+async def test_a_custom_status_is_seen_while_it_runs(host: LocalHost) -> None:
+    instance_id = await host.executor.start_new("reporting")
+    async with asyncio.timeout(5):
+        while (head := await host.executor.find(instance_id)) is None or head.custom_status is None:
+            await asyncio.sleep(0.002)
+    assert (head.status, head.custom_status) == ("Running", '{"phase": "first"}')
+    await host.executor.raise_event(instance_id, "next", "null")
+    assert (await ended(host, instance_id)).custom_status == '{"phase": "second"}'
+
+
+async def test_a_terminated_instance_stays_terminated(host: LocalHost) -> None:
+    instance_id = await host.executor.start_new("waiting")
+    assert await host.executor.terminate(instance_id, "enough")
+    head = await ended(host, instance_id)
+    assert (head.status, head.output) == ("Terminated", '"enough"')
+    after = await host.executor.terminate(instance_id, "again")
+    assert after == head
+
+
+async def test_only_an_instance_that_ended_is_purged(host: LocalHost, tables: SqliteTables) -> None:
+    instance_id = await host.executor.start_new("reporting")
+    assert not await host.executor.purge(instance_id)
+    await host.executor.raise_event(instance_id, "next", "null")
+    await ended(host, instance_id)
+    assert await host.executor.purge(instance_id)
+    assert await host.executor.find(instance_id) is None
+    assert not (await tables.query(f"i:{instance_id}")).rows
+
+
+async def test_an_orchestrator_that_asks_for_something_else_on_replay_fails(host: LocalHost) -> None:
+    Clockwork.ticks = 0
+    head = await ended(host, await host.executor.start_new("unsteady"))
+    assert head.status == "Failed"
+    assert "step 1 was the activity 'double' and is the activity 'slow'" in (head.output or "")
+
+
+async def test_starting_an_open_instance_again_replaces_it(host: LocalHost, caplog: pytest.LogCaptureFixture) -> None:
+    await host.executor.start_new("waiting", "one")
+    await host.executor.raise_event("one", "go", "0")
+    with caplog.at_level(logging.WARNING):
+        await host.executor.start_new("patient", "one")
+    assert "is open and is replaced" in caplog.text
+    for n in (1, 2):
+        await host.executor.raise_event("one", "go", str(n))
+    assert (await ended(host, "one")).output == "[1, 2]"
+    await host.executor.start_new("fan", "one", "2")
+    assert (await ended(host, "one")).output == "2"
+
+
+async def test_an_id_that_the_tables_cannot_keep_is_refused(host: LocalHost) -> None:
+    with pytest.raises(LimitExceeded):
+        await host.executor.start_new("fan", "a/b")
+
+
+async def test_a_closed_host_leaves_its_instances_for_the_next(tables: SqliteTables) -> None:
+    async with LocalHost(build(), tables) as host:
+        for name, value in (("race", "60000"), ("window", "40"), ("race", "150")):
+            await host.executor.start_new(name, f"{name}{value}", value)
+        await host.executor.raise_event("race60000", "approve", "1")
+    async with LocalHost(build(), tables) as host:
+        assert (await ended(host, "race60000")).output == "1"
+        assert (await ended(host, "window40")).output == "780"
+        assert (await ended(host, "race150")).output == '"too late"'
+
+
+async def _survive(tables: SqliteTables, name: str, value: str, crash_at: int, fault: Fault) -> tuple[bool, str | None]:
+    """Run an orchestration in a process that dies at a storage call, then in one that does not.
+
+    Returns whether it died, and the output.
+    """
+    dying = FaultyTables(tables, script({crash_at: fault}))
+    host = LocalHost(build(failures=1), dying)
+    try:
+        await host.start()
+        await host.executor.start_new(name, "x", value)
+        while not dying.crashed:
+            head = await host.executor.find("x")
+            if head is None or head.status not in ("Running", "Pending"):
+                break
+            await asyncio.sleep(0.001)
+    except Crash:
+        assert dying.crashed
+    await host.close()
+    async with LocalHost(build(failures=1), tables) as host:
+        if await host.executor.find("x") is None:
+            await host.executor.start_new(name, "x", value)  # it was never answered, so the client asks again
+        output = (await ended(host, "x")).output
+        await host.executor.purge("x")
+        assert await Store(tables).list_open() == []
+    return dying.crashed, output
+
+
+@pytest.mark.parametrize("fault", [Fault.CRASH_BEFORE, Fault.CRASH_AFTER])
+@pytest.mark.parametrize(
+    ("name", "value", "output"),
+    [("rounds", "[1, 0]", "2"), ("retrying", "null", '"a"'), ("parent", "null", '[["x", 1], ["x", 2]]')],
+)
+async def test_a_process_may_die_at_any_storage_call(
+    tables: SqliteTables, name: str, value: str, output: str, fault: Fault
+) -> None:
+    died, call = True, 0
+    while died:
+        call += 1
+        died, result = await _survive(tables, name, value, call, fault)
+        assert result == output, f"after a crash at call {call}"
+        for child in ("x:1:0", "x:1:1"):
+            await Store(tables).purge(child)
+    assert call > 8
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_storage_may_fail_now_and_then(tables: SqliteTables, seed: int) -> None:
+    kinds = (Fault.THROTTLED, Fault.UNAVAILABLE, Fault.LOST, Fault.SHORT_PAGE, Fault.EMPTY_PAGE)
+    async with LocalHost(build(), FaultyTables(tables, random_faults(seed, 0.2, kinds))) as host:
+        assert await run(host, "fan", 150) == 22_350
+        assert await run(host, "rounds", [2, 0]) == 6
+        instance_id = await host.executor.start_new("patient")
+        for n in (1, 2):
+            await host.executor.raise_event(instance_id, "go", str(n))
+        assert (await ended(host, instance_id)).output == "[1, 2]"
+
+
+async def test_a_killed_process_is_taken_over(tmp_path: Path) -> None:
+    """kill -9 twice in the middle: the run ends, and no activity whose result was recorded runs again."""
+    recorded: Counter[str] = Counter()
+    for _ in range(2):
+        process = await _process(tmp_path)
+        await asyncio.sleep(0.25)
+        process.kill()
+        await process.wait()
+        assert process.returncode == -signal.SIGKILL
+        recorded = await _recorded(tmp_path)
+    before = Counter((tmp_path / "effects").read_text().splitlines())
+    process = await _process(tmp_path)
+    assert await process.wait() == 0
+    after = Counter((tmp_path / "effects").read_text().splitlines())
+    assert set(after) == {f"slow {n}" for n in range(200)}
+    assert 0 < len(recorded) < 200
+    assert all(after[line] == before[line] for line in recorded)
+
+
+async def _process(folder: Path) -> asyncio.subprocess.Process:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.infra.durable_app", str(folder), stdout=asyncio.subprocess.PIPE, env=os.environ
+    )
+    assert process.stdout is not None
+    assert await process.stdout.readline() == b"begun\n"
+    return process
+
+
+async def _recorded(folder: Path) -> Counter[str]:
+    tables = SqliteTables.open(folder / "hub.db", "hub")
+    store = Store(tables)
+    head = await store.find("the-one")
+    assert head is not None
+    events, _ = await store.load(head)
+    names = {e["EventId"]: e["Input"] for e in events if e["EventType"] == 4}
+    done = Counter(f"slow {names[e['TaskScheduledId']]}" for e in events if e["EventType"] == 5)
+    await tables.close()
+    return done

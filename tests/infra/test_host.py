@@ -1,0 +1,206 @@
+"""What the local host hands to an HTTP function and makes of its answer, over real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import azure.durable_functions as df
+import azure.functions as func
+import pytest
+
+from infra.local.host import LocalHost
+from shared.tables.sqlite import SqliteTables
+from tests.infra.durable_app import build
+
+
+def _app() -> df.DFApp:
+    app = build()
+
+    def told(req: func.HttpRequest, **more: Any) -> func.HttpResponse:
+        seen = {
+            "method": req.method,
+            "url": req.url,
+            "params": dict(req.params),
+            "route": dict(req.route_params),
+            "header": req.headers.get("X-Thing"),
+            "body": req.get_body().decode(),
+            **more,
+        }
+        return func.HttpResponse(json.dumps(seen), status_code=203, mimetype="application/scim+json")
+
+    @app.route(route="scim/v2/Users/{id}", methods=["GET", "PUT"])
+    async def user(req: func.HttpRequest) -> func.HttpResponse:
+        return told(req)
+
+    @app.route(route="scim/v2/Users/.search")
+    async def search(req: func.HttpRequest, context: func.Context) -> func.HttpResponse:
+        return told(req, function=context.function_name)
+
+    @app.route(route="files/{*rest}")
+    def on_a_thread(req: func.HttpRequest) -> func.HttpResponse:
+        return told(req)
+
+    @app.route(route="broken/{how}")
+    async def broken(req: func.HttpRequest) -> func.HttpResponse:
+        if req.route_params["how"] == "raises":
+            raise RuntimeError("a secret")
+        return None  # type: ignore[return-value]  # what a forgetful function returns
+
+    @app.route(route="plain")
+    async def plain(req: func.HttpRequest) -> func.HttpResponse:
+        return func.HttpResponse("ü", headers={"ETag": 'W/"1"'})
+
+    _add_durable(app)
+    return app
+
+
+def _add_durable(app: df.DFApp) -> None:
+    @app.route(route="runs/{name}", methods=["POST"])
+    @app.durable_client_input(client_name="client")
+    async def start(req: func.HttpRequest, client: df.DurableOrchestrationClient) -> func.HttpResponse:
+        instance_id = await client.start_new(req.route_params["name"], req.params.get("id"), req.get_json())
+        return func.HttpResponse(instance_id, status_code=202)
+
+    @app.route(route="instances/{id}/{verb}")
+    @app.durable_client_input(client_name="client")
+    async def instance(req: func.HttpRequest, client: df.DurableOrchestrationClient) -> func.HttpResponse:
+        instance_id = req.route_params["id"]
+        match req.route_params["verb"]:
+            case "status":
+                status = await client.get_status(instance_id)
+                return func.HttpResponse(json.dumps(status.to_json() if status else None))
+            case "raise":
+                await client.raise_event(instance_id, "approve", {"by": "me"})
+            case "terminate":
+                await client.terminate(instance_id, "not / now")
+            case "purge":
+                purged = await client.purge_instance_history(instance_id)
+                return func.HttpResponse(str(purged.instances_deleted))
+        return func.HttpResponse(status_code=202)
+
+
+@pytest.fixture
+async def host(tmp_path: Path) -> AsyncIterator[LocalHost]:
+    tables = SqliteTables.open(tmp_path / "hub.db", "hub")
+    async with LocalHost(_app(), tables) as started:
+        yield started
+    await tables.close()
+
+
+@pytest.fixture
+async def client(host: LocalHost) -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession(host.url) as session:
+        yield session
+
+
+async def test_a_function_sees_the_request_as_in_azure(host: LocalHost, client: aiohttp.ClientSession) -> None:
+    target = "/scim/v2/users/a%20b/?Filter=x%2By&many=1&many=2&empty="
+    async with client.put(target, data="body ü", headers={"x-thing": "yes"}) as answer:
+        assert answer.status == 203
+        assert answer.headers["Content-Type"] == "application/scim+json"
+        seen = await answer.json(content_type=None)
+    assert seen == {
+        "method": "PUT",
+        "url": host.url + target,
+        "params": {"Filter": "x+y", "many": "1,2"},
+        "route": {"id": "a b"},
+        "header": "yes",
+        "body": "body ü",
+    }
+
+
+async def test_a_literal_comes_before_a_parameter(client: aiohttp.ClientSession) -> None:
+    async with client.get("/scim/v2/Users/.search") as answer:
+        seen = await answer.json(content_type=None)
+    assert (seen["route"], seen["function"]) == ({}, "search")
+
+
+async def test_a_plain_function_runs_on_a_thread(client: aiohttp.ClientSession) -> None:
+    async with client.get("/files/a/b/c") as answer:
+        assert (await answer.json(content_type=None))["route"] == {"rest": "a/b/c"}
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), [("GET", "/"), ("GET", "/scim/v2/Users"), ("DELETE", "/scim/v2/Users/1"), ("GET", "/x/plain")]
+)
+async def test_what_no_function_answers_is_a_bare_404(client: aiohttp.ClientSession, method: str, path: str) -> None:
+    async with client.request(method, path) as answer:
+        assert (answer.status, await answer.read()) == (404, b"")
+
+
+@pytest.mark.parametrize("how", ["raises", "forgets"])
+async def test_a_function_that_fails_is_a_bare_500(
+    client: aiohttp.ClientSession, caplog: pytest.LogCaptureFixture, how: str
+) -> None:
+    with caplog.at_level(logging.ERROR):
+        async with client.get(f"/broken/{how}") as answer:
+            assert (answer.status, await answer.read()) == (500, b"")
+    assert "the function broken" in caplog.text
+
+
+async def test_a_text_answer_has_its_charset_and_headers(client: aiohttp.ClientSession) -> None:
+    async with client.get("/plain") as answer:
+        assert (await answer.read()).decode() == "ü"
+        assert answer.headers["Content-Type"] == "text/plain; charset=utf-8"
+        assert answer.headers["ETag"] == 'W/"1"'
+
+
+async def test_a_request_needs_no_socket(host: LocalHost) -> None:
+    answer = await host.handle("GET", "/scim/v2/Users/7?a=1", {"X-Thing": "t"})
+    seen = json.loads(answer.get_body())
+    assert (answer.status_code, seen["route"], seen["params"], seen["header"]) == (203, {"id": "7"}, {"a": "1"}, "t")
+
+
+async def _status(client: aiohttp.ClientSession, instance_id: str, wanted: str) -> Any:
+    async with asyncio.timeout(5):
+        while True:
+            async with client.get(f"/instances/{instance_id}/status") as answer:
+                status = await answer.json(content_type=None)
+            if status["runtimeStatus"] == wanted:
+                return status
+            await asyncio.sleep(0.01)
+
+
+async def test_the_durable_client_starts_and_asks(client: aiohttp.ClientSession) -> None:
+    async with client.post("/runs/fan?id=one", json=3) as answer:
+        assert (answer.status, await answer.text()) == (202, "one")
+    status = await _status(client, "one", "Completed")
+    assert (status["name"], status["input"], status["output"]) == ("fan", 3, 6)
+    assert status["createdTime"] <= status["lastUpdatedTime"]
+
+
+async def test_an_event_of_the_python_client_arrives_as_a_json_string(client: aiohttp.ClientSession) -> None:
+    """As in Azure: the client encodes twice and the host decodes once."""
+    async with client.post("/runs/race?id=one", json=60_000):
+        pass
+    async with client.get("/instances/one/raise") as answer:
+        assert answer.status == 202
+    assert json.loads((await _status(client, "one", "Completed"))["output"]) == {"by": "me"}
+
+
+async def test_the_durable_client_terminates_and_purges(client: aiohttp.ClientSession) -> None:
+    async with client.post("/runs/waiting?id=one", json=0):
+        pass
+    async with client.get("/instances/one/terminate") as answer:
+        assert answer.status == 202
+    assert (await _status(client, "one", "Terminated"))["output"] == "not / now"
+    for deleted in ("1", "0"):
+        async with client.get("/instances/one/purge") as answer:
+            assert await answer.text() == deleted
+    async with client.get("/instances/one/status") as answer:
+        assert await answer.json(content_type=None) is None
+
+
+@pytest.mark.parametrize("path", ["/runs/nothing?id=one", "/instances/none/raise", "/instances/none/terminate"])
+async def test_the_durable_client_raises_for_what_is_not_there(
+    client: aiohttp.ClientSession, caplog: pytest.LogCaptureFixture, path: str
+) -> None:
+    async with client.post(path, json=1) as answer:
+        assert answer.status == 500
+    assert "no orchestrator function 'nothing'" in caplog.text or "No instance with ID" in caplog.text

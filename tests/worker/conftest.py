@@ -1,0 +1,58 @@
+"""The worker's environment, made on first use beside .venv, and a way to drive an app in it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import venv
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+WORKER = Path(__file__).parent / "requirements.txt"
+
+Drive = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture(scope="session")
+def worker_python() -> Path:
+    """Return the interpreter of an environment with the app's requirements and the language worker."""
+    folder = ROOT / ".worker-venv"
+    python = folder / "bin" / "python"
+    wanted = hashlib.sha256((ROOT / "requirements.txt").read_bytes() + WORKER.read_bytes()).hexdigest()
+    marker = folder / "made-for"
+    if not marker.exists() or marker.read_text() != wanted:
+        venv.create(folder, clear=True, with_pip=True)
+        pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        subprocess.run([*pip, "-r", str(ROOT / "requirements.txt")], check=True)
+        # The worker's packages ask for Python 3.13, which Azure runs them on; their code runs on 3.11 too.
+        subprocess.run([*pip, "--no-deps", "--ignore-requires-python", "-r", str(WORKER)], check=True)
+        marker.write_text(wanted)
+    return python
+
+
+@pytest.fixture(scope="session")
+def drive(worker_python: Path) -> Drive:
+    """Return a function that loads an app's folder in the worker and makes calls (see drive.py)."""
+
+    def run(folder: Path, calls: Sequence[Any] = (), settings: Mapping[str, str] | None = None) -> dict[str, Any]:
+        keep = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+        done = subprocess.run(
+            [worker_python, Path(__file__).parent / "drive.py", folder],
+            input=json.dumps(list(calls)),
+            env={**keep, "PYTHONDONTWRITEBYTECODE": "1", **(settings or {})},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        assert done.returncode == 0, done.stderr
+        answer: dict[str, Any] = json.loads(done.stdout)
+        return answer
+
+    return run

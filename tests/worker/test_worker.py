@@ -1,0 +1,77 @@
+"""The app in Azure's own language worker, which refuses at loading what imports and unit tests let through."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from azure.durable_functions.models.history import HistoryEventType as EventType
+
+from infra.local import wire
+from infra.local.host import APP_SETTINGS
+from infra.local.instance import first_events
+from infra.local.management import binding
+from tests.worker.conftest import ROOT, Drive
+
+SMALL_APP = Path(__file__).parent / "small_app"
+NOW = datetime(2026, 1, 2, tzinfo=UTC)
+
+
+def _replay(name: str, value: Any, *more: wire.Event) -> dict[str, str]:
+    texts = [json.dumps(e) for e in (*first_events(name, json.dumps(value), NOW), *more)]
+    return {"json": wire.request(texts, "one", None, json.dumps(value))}
+
+
+def test_every_kind_of_function_loads_and_runs(drive: Drive) -> None:
+    request = {"method": "PUT", "params": {"id": "7"}, "query": {"q": "x"}, "headers": {"x-a": "y"}, "body": "[1]"}
+    done = wire.event(EventType.TASK_COMPLETED, NOW, TaskScheduledId=0, Result='{"n": 6}')
+    answer = drive(
+        SMALL_APP,
+        [
+            {"function": "put_thing", "inputs": {"req": {"http": request}}},
+            {
+                "function": "start",
+                "inputs": {
+                    "req": {"http": {"method": "GET", "url": "http://app/starts"}},
+                    "client": {"string": json.dumps(binding("http://127.0.0.1:1/key"))},
+                },
+            },
+            {"function": "double", "inputs": {"page": {"json": '{"n": 3}'}}},
+            {"function": "run", "inputs": {"context": _replay("run", {"n": 3})}},
+            {"function": "run", "inputs": {"context": _replay("run", {"n": 3}, done)}},
+            {"function": "broken", "inputs": {"req": {"http": {"method": "GET"}}}},
+        ],
+        APP_SETTINGS,
+    )
+    assert answer["error"] is None
+    assert {b["type"] for b in answer["functions"]["start"]} == {"httpTrigger", "durableClient", "http"}
+    put, started, doubled, first, second, broken = answer["results"]
+    assert put["value"] == {
+        "status": 201,
+        "headers": {"content-type": "application/json"},
+        "body": '["PUT", "7", "x", "y", [1], "put_thing"]',
+    }
+    assert started["value"]["body"] == "http://127.0.0.1:1/key/instances/one"
+    assert doubled["value"] == '{"n": 6}'
+    assert json.loads(first["value"])["actions"] == [[{"actionType": 0, "functionName": "double", "input": '{"n": 3}'}]]
+    assert json.loads(second["value"])["output"] == {"n": 6}
+    assert broken == {"error": "RuntimeError: broken", "value": None}
+
+
+@pytest.mark.parametrize(
+    ("function", "reason"),
+    [
+        ("@app.activity_trigger(input_name='rows')\nasync def f(rows: list[dict]) -> int: ...", "non-type annotation"),
+        ("@app.activity_trigger(input_name='row')\nasync def f(row: dict | None) -> int: ...", "non-type annotation"),
+        ("@app.route(route='f')\nasync def f(req: func.HttpRequest) -> func.HttpResponse | None: ...", "return"),
+        ("@app.route(route='f')\nasync def f(request: func.HttpRequest) -> func.HttpResponse: ...", "not in"),
+        ("import nothing_of_that_name", "nothing_of_that_name"),
+    ],
+)
+def test_the_worker_refuses_what_python_accepts(drive: Drive, tmp_path: Path, function: str, reason: str) -> None:
+    head = "import azure.durable_functions as df, azure.functions as func\napp = df.DFApp()\n"
+    (tmp_path / "function_app.py").write_text(head + function)
+    assert reason in drive(tmp_path)["error"]
