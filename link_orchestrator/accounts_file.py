@@ -75,8 +75,8 @@ def read_accounts(
     """Yield the accounts of a file given as pieces of bytes, and a Problem for each row that cannot become one.
 
     `mapping` names, for headers that are not recognised, the column of the generic layout that they are; a header
-    mapped to "" is not read. Raises UnreadableFile if no row can be used, ValueError if the mapping names
-    an unknown column.
+    mapped to "" is not read. Raises, with the first row asked for, UnreadableFile if no row can be used, and ValueError
+    if the mapping names an unknown column.
     """
     layouts = _Layouts(mapping or {})
     seen: set[bytes] = set()
@@ -253,6 +253,8 @@ class _Fields:
         return field, None
 
     def text(self, field: str, *, compared: bool = False) -> str | None:
+        if field not in self._layout:  # most are not, in most files
+            return None
         header, value = self.find(field)
         return read_text(header, value, compared=compared)
 

@@ -14,8 +14,7 @@ from link_orchestrator.cells import BETWEEN, Unusable, plain, read_flag, read_te
 from link_orchestrator.sources import TEXTS, Identity
 from link_orchestrator.tabular import Header, Problem, Row, UnreadableFile, read_rows
 
-# Header or attribute, without case and punctuation, to the attribute's name in Graph. A header of an older export stands
-# behind the present one.
+# A header of the portal's export or an attribute, as plain() leaves it, and the attribute of Graph that it holds.
 _ATTRIBUTES: Final[Mapping[str, str]] = {
     "id": "id",
     "objectid": "id",
@@ -56,7 +55,7 @@ class FileSource:
 def read_identities(chunks: Iterable[bytes], *, content_type: str = "") -> Iterator[Identity | Problem]:
     """Yield the identities of a file given as pieces of bytes, and a Problem for each row that is none.
 
-    Raises UnreadableFile if no row can be used. Whether an object id comes twice is the reader's to see.
+    Raises UnreadableFile, with the first row asked for, if no row can be used. Whether an object id comes twice is the reader's to see.
     """
     for row in read_rows(chunks, content_type=content_type):
         if isinstance(row, Header):
@@ -83,11 +82,11 @@ def _identity(row: Row) -> Identity | Problem:
         if value not in (None, "", []) and (attribute := _ATTRIBUTES.get(plain(header))):
             cells.setdefault(attribute, (header, value))
 
-    def text(attribute: str) -> str | None:
-        return read_text(*cells.get(attribute, (attribute, None)), compared=True)
+    def text(attribute: str, *, compared: bool = False) -> str | None:
+        return read_text(*cells.get(attribute, (attribute, None)), compared=compared)
 
     try:
-        object_id, name = text("id"), text("userPrincipalName")
+        object_id, name = text("id", compared=True), text("userPrincipalName", compared=True)
         if not object_id or not name:
             missing = "userPrincipalName" if object_id else "id"
             raise Unusable(missing, "is empty", "Export id and userPrincipalName of every user.")

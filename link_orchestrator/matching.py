@@ -12,18 +12,17 @@ import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Literal, NamedTuple, Self
 
 from link_orchestrator.sources import Identity
 from shared.directory.keys import fold
 from shared.directory.model import Status
-from shared.directory.policy import Policy, Rule, Trust
+from shared.directory.policy import MatchRule, Policy, Rule, Trust
 
 Kind = Literal["externalId", "objectId", "nameId", "userName", "email", "employeeNumber"]
 
 
-@dataclass(frozen=True, slots=True)
-class MatchKey:
+class MatchKey(NamedTuple):
     """One value of an identity by which accounts are looked up.
 
     `kind` and the folded `value` name the account pointer that answers it. `attribute` is where the identity has the
@@ -48,17 +47,22 @@ def identity_keys(identity: Identity, policy: Policy) -> tuple[MatchKey, ...]:
         return ()
     keys: dict[tuple[Rule, str], MatchKey] = {}
     for match_rule in policy.rules:
-        rule = match_rule.rule
-        kind, values = _VALUES[rule]
+        _, values = _VALUES[match_rule.rule]
         for attribute, literal in values(identity, policy):
-            value = fold(literal)
-            if value and (rule, value) not in keys:
-                # An address proves something only where the customer has proved the domain: anybody can register
-                # jane@elsewhere.example in an application, and a guest's home tenant can rename its users.
-                demands = match_rule.trust is Trust.STRONG and rule in _ADDRESS_RULES
-                outside = demands and _domain(value) not in policy.verified_domains
-                keys[rule, value] = MatchKey(rule, match_rule.trust, kind, value, attribute, literal, outside)
+            key = match_key(match_rule, attribute, literal, policy)
+            if key.value:
+                keys.setdefault((key.rule, key.value), key)
     return tuple(keys.values())
+
+
+def match_key(match_rule: MatchRule, attribute: str, literal: str, policy: Policy) -> MatchKey:
+    """Return the match key that a rule makes of one value of an identity."""
+    rule, value = match_rule.rule, fold(literal)
+    # An address proves something only where the customer has proved the domain: anybody can register
+    # jane@elsewhere.example in an application, and a guest's home tenant can rename its users.
+    demands = match_rule.trust is Trust.STRONG and rule in _ADDRESS_RULES
+    outside = demands and _domain(value) not in policy.verified_domains
+    return MatchKey(rule, match_rule.trust, _VALUES[rule][0], value, attribute, literal, outside)
 
 
 _ADDRESS_RULES = frozenset({Rule.USER_NAME, Rule.VERIFIED_EMAIL, Rule.EMAIL})

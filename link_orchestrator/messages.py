@@ -1,4 +1,4 @@
-"""What crosses the orchestration boundary: one frozen object each, as JSON. Rows never do; they go through the tables."""
+"""What crosses the orchestration boundary: one frozen object each, as JSON. Rows go through the tables instead."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Start(Message):
     directory: str
     buckets: int
     slices: int
-    expires_hours: float = 0
+    expires_hours: float = 0.0
 
 
 class Slice(Message):

@@ -7,8 +7,9 @@ activities as a directory has buckets, a window of them at a time.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from datetime import timedelta
+from itertools import pairwise
 from typing import Any
 
 from link_orchestrator.messages import Milestone, Slice, SliceDone, Start
@@ -18,15 +19,30 @@ Steps = Generator[Any, Any, Any]
 PLAN_PASSES = ("collect", "join", "weigh", "decide")
 WINDOW = 8
 """Slices of a pass that are under way at once."""
-ATTEMPTS = 5
-"""How often an activity is tried: storage may throttle or be away for a while."""
-
 APPROVE, CANCEL = "approve", "cancel"
 
 
 def link_accounts(context: Any, retry: Any) -> Steps:
     """Plan a run, wait for its approval, apply it. Returns the phase it ended in."""
+    return (yield from _job(context, retry, _link))
+
+
+def import_accounts(context: Any, retry: Any) -> Steps:
+    """Bring the accounts of a staged file into the directory. Returns the phase it ended in."""
+    return (yield from _job(context, retry, _import))
+
+
+def _job(context: Any, retry: Any, body: Callable[[Any, Any, Start], Steps]) -> Steps:
+    """Run a job's steps; whatever goes wrong for good is shown in the tables, and the directory is free again."""
     start = Start.from_json(context.get_input())
+    try:
+        return (yield from body(context, retry, start))
+    except Exception:
+        yield _milestone(context, retry, start, "failed")
+        raise
+
+
+def _link(context: Any, retry: Any, start: Start) -> Steps:
     for stage in PLAN_PASSES:
         if not (yield from _pass(context, retry, start, stage, "plan")):
             return (yield from _end(context, retry, start, "cancelled"))
@@ -37,9 +53,7 @@ def link_accounts(context: Any, retry: Any) -> Steps:
     return (yield from _end(context, retry, start, "done" if finished else "cancelled"))
 
 
-def import_accounts(context: Any, retry: Any) -> Steps:
-    """Bring the accounts of a staged file into the directory. Returns the phase it ended in."""
-    start = Start.from_json(context.get_input())
+def _import(context: Any, retry: Any, start: Start) -> Steps:
     finished = yield from _pass(context, retry, start, "import", "import")
     return (yield from _end(context, retry, start, "done" if finished else "cancelled"))
 
@@ -62,17 +76,17 @@ def _pass(context: Any, retry: Any, start: Start, stage: str, phase: str) -> Ste
     """Run one activity over every slice, a window at a time. Returns False if the job was cancelled meanwhile."""
     slices = _slices(start, stage)
     counts: Counter[str] = Counter()
+    since = context.current_utc_datetime.strftime("%Y-%m-%dT%H:%M:%SZ")
     for at in range(0, len(slices), WINDOW):
-        _show(context, phase, stage, at, len(slices), counts)
+        _show(context, {"phase": phase, "pass": stage, "since": since, "done": at, "of": len(slices)}, counts)
         window = slices[at : at + WINDOW]
         done = yield context.task_all(
-            [context.call_activity_with_retry(f"{stage}_slice", retry, part.to_json()) for part in window]
+            [context.call_activity_with_retry("run_slice", retry, part.to_json()) for part in window]
         )
         for answer in map(SliceDone.from_json, done):
             counts.update(answer.counts)
             if answer.stopped:
                 return False
-    _show(context, phase, stage, len(slices), len(slices), counts)
     return True
 
 
@@ -80,13 +94,13 @@ def _slices(start: Start, stage: str) -> list[Slice]:
     edges = [start.buckets * n // start.slices for n in range(start.slices + 1)]
     return [
         Slice(job=start.job, directory=start.directory, stage=stage, low=low, high=high)
-        for low, high in zip(edges, edges[1:], strict=False)
+        for low, high in pairwise(edges)
         if low < high
     ]
 
 
-def _show(context: Any, phase: str, stage: str, done: int, of: int, counts: Counter[str]) -> None:
-    context.set_custom_status({"phase": phase, "pass": stage, "done": done, "of": of, "counts": dict(counts)})
+def _show(context: Any, progress: dict[str, Any], counts: Counter[str]) -> None:
+    context.set_custom_status(progress | {"counts": dict(counts)})
 
 
 def _milestone(context: Any, retry: Any, start: Start, phase: str, expires: str | None = None) -> Any:

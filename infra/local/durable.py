@@ -26,6 +26,9 @@ from shared.tables.port import LimitExceeded, Tables
 
 log = logging.getLogger(__name__)
 
+_PATIENCE = 5.0
+"""Seconds that instances have to write what they know when the executor closes."""
+
 
 def utc_now() -> datetime:
     """Return the time, with its zone."""
@@ -82,6 +85,11 @@ class Executor:
             instance.post(Stop())
         for task in self._serving:
             task.cancel()
+        if self._running:
+            # An instance may be waiting for a storage service that is away.
+            _, stuck = await asyncio.wait(self._running, timeout=_PATIENCE)
+            for task in stuck:
+                task.cancel()
         await asyncio.gather(*self._serving, *self._running, return_exceptions=True)
 
     async def start_new(self, name: str, instance_id: str | None = None, input_text: str | None = None) -> str:

@@ -6,7 +6,6 @@ What the worker is handed and how its answers are read follows the Functions hos
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import re
@@ -29,6 +28,9 @@ log = logging.getLogger(__name__)
 # The app refuses what is too large for it with an answer of its own; this is only what keeps a mistake from filling
 # the memory.
 MAX_BODY = 256 * 1024 * 1024
+
+_PATIENCE = 5.0
+"""Seconds that requests have to end when the host closes."""
 
 APP_SETTINGS = {"AZURE_FUNCTIONS_DURABLE_STRICT_TYPING": "1"}
 """What the app is told by its environment, here as in Azure.
@@ -61,12 +63,17 @@ class LocalHost:
         await self.close()
 
     async def start(self) -> None:
-        """Take up open orchestrations, then answer requests."""
-        await self._management.start()
-        await self.executor.start()
-        self._runner = web.ServerRunner(web.Server(self._serve, request_factory=_request, access_log=None))
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", self._port).start()
+        """Answer requests and take up open orchestrations. Raises OSError if the port is taken."""
+        server = web.Server(self._serve, access_log=None)
+        self._runner = web.ServerRunner(server, shutdown_timeout=_PATIENCE)
+        try:
+            await self._management.start()
+            await self._runner.setup()
+            await web.TCPSite(self._runner, "127.0.0.1", self._port).start()
+            await self.executor.start()
+        except BaseException:
+            await self.close()
+            raise
         host, port = self._runner.addresses[0][:2]
         self.url = f"http://{host}:{port}"
 
@@ -84,7 +91,7 @@ class LocalHost:
     ) -> func.HttpResponse:
         """Answer one request without a socket. `target` is the path with its query; durable clients need `start`."""
         path, _, query = target.partition("?")
-        found = self._routes.find(method, unquote(path))
+        found = self._routes.find(method, _decoded(path) if "%" in path else path)
         if found is None:
             return func.HttpResponse(status_code=404)
         function, route_params = found
@@ -119,8 +126,8 @@ class LocalHost:
         return func.HttpResponse(status_code=500)
 
     async def _serve(self, request: web.BaseRequest) -> web.Response:
-        body = await request.read() if request.body_exists else b""
-        answer = await self.handle(request.method, request.path_qs, request.headers, body)
+        body = await request.clone(client_max_size=MAX_BODY).read() if request.body_exists else b""
+        answer = await self.handle(request.method, request.raw_path, request.headers, body)
         headers = CIMultiDict(answer.headers.items())
         if hdrs.CONTENT_TYPE not in headers:
             text = answer.mimetype.startswith("text/")
@@ -157,13 +164,14 @@ def _pattern(route: str) -> Any:
     return re.compile("/".join(parts) + "/?", re.IGNORECASE).fullmatch
 
 
+def _decoded(path: str) -> str:
+    """Return the path without percent-encoding, but for an encoded slash, which does not divide it."""
+    return unquote(re.sub("%(2f)", r"%25\1", path, flags=re.IGNORECASE))
+
+
 def _params(query: str) -> dict[str, str]:
     """Return the query as the host hands it on: repeated names joined with commas, empty values left out."""
     params: dict[str, str] = {}
     for name, value in parse_qsl(query):
         params[name] = f"{params[name]},{value}" if name in params else value
     return params
-
-
-def _request(*arguments: Any) -> web.BaseRequest:
-    return web.BaseRequest(*arguments, asyncio.get_running_loop(), client_max_size=MAX_BODY)

@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import fcntl
 import logging
 import os
 import secrets
 import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from infra.local.host import LocalHost
@@ -25,7 +29,29 @@ def main() -> None:
     """Serve until a signal comes."""
     arguments = _parser().parse_args()
     logging.basicConfig(level=arguments.log_level, format="%(levelname)s %(name)s: %(message)s")
-    asyncio.run(serve(arguments))
+    try:
+        with only_server(arguments.data):
+            asyncio.run(serve(arguments))
+    except OSError as problem:
+        sys.exit(f"cannot serve: {problem}")
+
+
+@contextmanager
+def only_server(folder: Path | None) -> Iterator[None]:
+    """Keep a second server off a folder; makes the folder. Two would each run the same orchestrations.
+
+    Raises OSError. The lock ends with the process, however it ends.
+    """
+    if folder is None:
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise OSError(f"another server uses {folder}") from None
+        yield
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -49,8 +75,6 @@ async def serve(arguments: argparse.Namespace) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    if arguments.data is not None:
-        arguments.data.mkdir(parents=True, exist_ok=True)
     token = arguments.token or kept_token(arguments.data)
     accounts, histories = (open_tables(arguments, name) for name in (ACCOUNTS, HISTORIES))
     try:

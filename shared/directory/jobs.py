@@ -108,11 +108,13 @@ class Jobs:
         self._partition = f"{keys.directory}_j"
         self.now = now
 
-    async def start(self, kind: str, by: str, options: Mapping[str, Any], job_id: str | None = None) -> Job:
+    def new_id(self, kind: str) -> str:
+        """Return an id for a job: its kind, the time, and something random."""
+        return f"{kind}{self.now().translate(str.maketrans('', '', '-:.TZ'))}{secrets.token_hex(3)}"
+
+    async def start(self, kind: str, by: str, job_id: str, options: Mapping[str, Any]) -> Job:
         """Record a job and take the lock of its kind. Raises Busy naming the job that holds it."""
-        now = self.now()
-        compact = now.translate(str.maketrans("", "", "-:.TZ"))
-        job = Job(job_id or f"{kind}{compact}{secrets.token_hex(3)}", kind, Phase.STARTED, now, by, options)
+        job = Job(job_id, kind, Phase.STARTED, self.now(), by, options)
         lock = Insert(LOCK + kind, {"id": job.id})
         try:
             await self._tables.commit(self._partition, [lock, Insert(JOB + job.id, _columns(job))])
@@ -120,6 +122,13 @@ class Jobs:
             holder = await self._tables.get(self._partition, LOCK + kind)
             name = holder.columns["id"] if holder else "another job"
             raise Busy(f"{name} is under way in this directory: let it end or cancel it first") from None
+        return job
+
+    async def record(self, kind: str, by: str, job_id: str, counts: Mapping[str, int]) -> Job:
+        """Record what was done at once, without a lock, and return it."""
+        now = self.now()
+        job = Job(job_id, kind, Phase.DONE, now, by, counts=counts, ended=now)
+        await self._tables.commit(self._partition, [Upsert(JOB + job_id, _columns(job))])
         return job
 
     async def get(self, job_id: str) -> Job:

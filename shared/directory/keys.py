@@ -17,6 +17,9 @@ DIRECTORY_NAME = re.compile(r"[a-z0-9]{1,32}")
 BUCKETS = 64
 """Account partitions of a directory. Fixed when it is created: an id names its bucket for ever."""
 
+DIGEST = 32
+"""Characters of a key's digest."""
+
 # Row key prefixes in an account partition. "a" and "b" are neighbours, so one range reads both.
 LIVE = "a_"
 RETIRED = "b_"

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Sequence
 from itertools import accumulate
 
 from shared.directory.accounts import Accounts
-from shared.directory.keys import COUNT, LIVE, NAME, prefix_end
+from shared.directory.keys import COUNT, DIGEST, LIVE, NAME, POINTER, prefix_end
 from shared.directory.model import FACTS, Account
 from shared.tables.port import MAX_PAGE, Row
 
@@ -47,21 +47,27 @@ class Listing:
 
     async def scan(self, bucket: int) -> AsyncIterator[Account]:
         """Yield a bucket's live accounts, whole."""
-        async for row in self._rows(bucket, LIVE, prefix_end(LIVE), None):
+        async for row in self._rows(self._partition(bucket), LIVE, prefix_end(LIVE), None):
             yield Account.from_row(row)
 
     async def scan_facts(self, bucket: int) -> AsyncIterator[Account]:
         """Yield a bucket's accounts, live and retired, without their documents."""
-        async for row in self._rows(bucket, LIVE, COUNT, FACTS):
+        async for row in self._rows(self._partition(bucket), LIVE, COUNT, FACTS):
             yield Account.from_row(row)
 
     async def scan_names(self, bucket: int) -> AsyncIterator[tuple[str, str]]:
         """Yield digest and account id of the name claims in a bucket."""
-        async for row in self._rows(bucket, NAME, prefix_end(NAME), None):
+        async for row in self._rows(self._partition(bucket), NAME, prefix_end(NAME), None):
             yield row.key[len(NAME) :], str(row.columns["id"])
 
+    async def scan_pointers(self, bucket: int) -> AsyncIterator[tuple[str, str]]:
+        """Yield digest and account id of the pointers in a bucket."""
+        keys, digest = self._accounts.keys, slice(len(POINTER), len(POINTER) + DIGEST)
+        async for row in self._rows(keys.pointers(bucket), POINTER, prefix_end(POINTER), []):
+            yield row.key[digest], row.key[digest.stop + 1 :]
+
     async def _take(self, bucket: int, offset: int, count: int, etag: str) -> list[Account]:
-        partition = self._accounts.keys.accounts(bucket)
+        partition = self._partition(bucket)
         low = await self._place(bucket, offset, etag)
         rows: list[Row] = []
         continuation = None
@@ -87,7 +93,7 @@ class Listing:
         key, left, continuation = LIVE, offset, None
         while left > 0:
             page = await self._accounts.tables.query(
-                self._accounts.keys.accounts(bucket),
+                self._partition(bucket),
                 LIVE,
                 prefix_end(LIVE),
                 select=["status"],
@@ -108,8 +114,11 @@ class Listing:
         if len(self._places) > REMEMBERED:
             self._places.popitem(last=False)
 
-    async def _rows(self, bucket: int, low: str, high: str, select: Sequence[str] | None) -> AsyncIterator[Row]:
-        partition, continuation = self._accounts.keys.accounts(bucket), None
+    def _partition(self, bucket: int) -> str:
+        return self._accounts.keys.accounts(bucket)
+
+    async def _rows(self, partition: str, low: str, high: str, select: Sequence[str] | None) -> AsyncIterator[Row]:
+        continuation = None
         while True:
             page = await self._accounts.tables.query(partition, low, high, select=select, continuation=continuation)
             for row in page.rows:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import AsyncIterator
+from typing import Any
 
 from shared.directory.claims import together
 from shared.directory.keys import Keys
@@ -34,7 +35,7 @@ class Stage:
         """Return what adds items on behalf of one slice."""
         return StageWriter(self._tables, self._partition, slice_name)
 
-    async def read(self, bucket: int) -> AsyncIterator[list[object]]:
+    async def read(self, bucket: int) -> AsyncIterator[list[Any]]:
         """Yield a bucket's items, a row's at a time."""
         async for text in self._texts(bucket):
             yield json.loads(f"[{text}]")

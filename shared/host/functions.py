@@ -1,4 +1,4 @@
-"""The functions that belong to no room: discovery (RFC 7644 section 4) and health."""
+"""The functions that belong to no room: discovery (RFC 7644 section 4), the account API, and health."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import azure.functions as func
 
 from shared.directory.directory import Directory
 from shared.directory.errors import NotFound
+from shared.host import accounts
 from shared.host.auth import Forbidden
-from shared.host.http import Edge
+from shared.host.http import JSON, Edge
 from shared.scim import discovery
 from shared.scim.endpoint import Request, Response
 from shared.scim.messages import document_text
@@ -18,7 +19,18 @@ ROOT = "scim/v2"
 def blueprint(edge: Edge) -> func.Blueprint:
     """Return these functions, for function_app.py to register."""
     bp = func.Blueprint()
+    _add_discovery(bp, edge)
+    _add_accounts(bp, edge)
 
+    @bp.function_name("health")
+    @bp.route("health", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
+    async def health(req: func.HttpRequest) -> func.HttpResponse:
+        return func.HttpResponse('{"status":"up"}', mimetype=JSON)
+
+    return bp
+
+
+def _add_discovery(bp: func.Blueprint, edge: Edge) -> None:
     @bp.function_name("service_provider_config")
     @bp.route(ROOT + "/ServiceProviderConfig", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
     async def service_provider_config(req: func.HttpRequest) -> func.HttpResponse:
@@ -44,12 +56,27 @@ def blueprint(edge: Edge) -> func.Blueprint:
     async def schema(req: func.HttpRequest) -> func.HttpResponse:
         return await edge.answer(req, get_schema)
 
-    @bp.function_name("health")
-    @bp.route("health", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
-    async def health(req: func.HttpRequest) -> func.HttpResponse:
-        return func.HttpResponse('{"status":"up"}', mimetype="application/json")
 
-    return bp
+def _add_accounts(bp: func.Blueprint, edge: Edge) -> None:
+    @bp.function_name("accounts_find")
+    @bp.route("accounts", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
+    async def find_accounts(req: func.HttpRequest) -> func.HttpResponse:
+        return await edge.answer(req, accounts.find_accounts, role="admin", mimetype=JSON)
+
+    @bp.function_name("accounts_get")
+    @bp.route("accounts/{id}", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
+    async def get_account(req: func.HttpRequest) -> func.HttpResponse:
+        return await edge.answer(req, accounts.get_account, role="admin", mimetype=JSON)
+
+    @bp.function_name("policy_get")
+    @bp.route("directory/policy", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
+    async def get_policy(req: func.HttpRequest) -> func.HttpResponse:
+        return await edge.answer(req, accounts.get_policy, role="admin", mimetype=JSON)
+
+    @bp.function_name("policy_put")
+    @bp.route("directory/policy", methods=["PUT"], auth_level=func.AuthLevel.ANONYMOUS)
+    async def put_policy(req: func.HttpRequest) -> func.HttpResponse:
+        return await edge.answer(req, accounts.put_policy, role="admin", mimetype=JSON)
 
 
 async def get_service_provider_config(directory: Directory, request: Request) -> Response:

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 import azure.functions as func
 
-from shared.directory.directory import Directories, Directory
+from shared.directory.directory import Directories
 from shared.host.auth import authenticate
 from shared.host.problems import error_text, problem
 from shared.host.settings import Role, Settings
@@ -21,7 +21,10 @@ log = logging.getLogger("scimlink")
 SCIM = "/scim/v2"
 SCIM_JSON = "application/scim+json"
 
-Service = Callable[[Directory, Request], Awaitable[Response]]
+JSON = "application/json"
+
+Service = Callable[..., Awaitable[Response]]
+"""Takes the directory, the request, and whatever else the function hands on."""
 
 
 class Edge:
@@ -32,18 +35,18 @@ class Edge:
         self.directories = directories
 
     async def answer(
-        self, req: func.HttpRequest, service: Service, *, role: Role = "scim", mimetype: str = SCIM_JSON
+        self, req: func.HttpRequest, service: Service, *more: object, role: Role = "scim", mimetype: str = SCIM_JSON
     ) -> func.HttpResponse:
-        """Answer a request with what a service says, or with the error it raises."""
+        """Answer a request with what a service says of it and of `more`, or with the error it raises."""
         headers: dict[str, str] = {}
         request_id = req.route_params.get("id", "")
         try:
             credential = authenticate(req.headers.get("authorization"), self.settings.credentials, role)
             directory = await self.directories.open(credential.directory)
-            response = await service(directory, self._request(req, request_id, credential.name))
+            response = await service(directory, self._request(req, request_id, credential.name), *more)
         except Exception as error:
-            status, scim_type, detail, more = problem(error)
-            headers |= more
+            status, scim_type, detail, further = problem(error)
+            headers |= further
             response = Response(status, error_text(status, scim_type, detail))
         if response.version is not None:
             headers["ETag"] = response.version
@@ -64,6 +67,7 @@ class Edge:
             body=req.get_body(),
             if_match=headers.get("if-match"),
             if_none_match=headers.get("if-none-match"),
+            content_type=headers.get("content-type", ""),
         )
 
     def base(self, req: func.HttpRequest) -> str:

@@ -31,6 +31,7 @@ class Request:
     body: bytes = b""
     if_match: str | None = None
     if_none_match: str | None = None
+    content_type: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-CORE_PREFIX = "urn:ietf:params:scim:schemas:core:2.0"
+CORE_PREFIX = "urn:ietf:params:scim:schemas:core:2.0:"
 ENTERPRISE_USER_URN = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User"
 
 

@@ -70,7 +70,7 @@ class LimitExceeded(TablesError, ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One stored row. `etag` changes with every write and is never used again, for any row."""
+    """One stored row. `etag` changes with every write of the row and is never used for it again."""
 
     partition: str
     key: str

@@ -14,10 +14,11 @@ import secrets
 import sqlite3
 import struct
 import threading
+import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -46,6 +47,9 @@ BUSY_SECONDS = 10.0
 """How long a commit waits for another process that is writing to the same file."""
 GROUP_OPERATIONS = 500
 """So many operations share one sync at most: they are applied on the event loop, at about 10 µs each."""
+PATIENCE_SECONDS = 0.002
+YIELD_SECONDS = 0.0005
+"""A sync that has taken so long is given so much of the event loop's time, again and again."""
 
 _TABLE_NAME = re.compile(r"[A-Za-z][A-Za-z0-9]{2,62}")
 _SCHEMA = """CREATE TABLE IF NOT EXISTS TABLE_NAME (
@@ -204,6 +208,15 @@ class _Commit:
             self.future.set_exception(self.outcome or Unavailable("not committed"))
 
 
+@dataclass(slots=True, eq=False)
+class _Group:
+    """Commits that share one SQLite transaction, and so one sync."""
+
+    commits: list[_Commit] = field(default_factory=list)
+    applied: bool = False
+    done: bool = False
+
+
 class _Etags:
     """Gives a new ETag at every call: a random prefix for this opening of the file, and a counter."""
 
@@ -219,9 +232,8 @@ class _File:
     """A SQLite file of this process: one connection reads, one writes, one thread syncs.
 
     SQLite allows one writer. Statements run on the event loop, where they cost microseconds; only COMMIT, which waits
-    for the disk, is left to the thread. (Statements on a thread hand the interpreter lock over twice each: beside a
-    busy event loop a transaction of 100 rows then takes hundreds of milliseconds.) What arrives during a sync is the
-    next group.
+    for the disk, is left to the thread: a thread that executes them would hand over the interpreter lock twice for
+    each. What arrives during a sync is the next group.
     """
 
     _opened: dict[Path, _File] = {}  # noqa: RUF012 - the one place that says which files this process has open
@@ -236,7 +248,7 @@ class _File:
         self._new_etag = _Etags()
         self._waiting: deque[_Commit] = deque()
         self._busy = threading.Lock()  # held from BEGIN to the end of COMMIT; another thread may let go of it
-        self._jobs: SimpleQueue[tuple[list[_Commit], bool] | None] = SimpleQueue()
+        self._groups: SimpleQueue[_Group | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._sync, name="sqlite-sync", daemon=True)
         self._thread.start()
 
@@ -259,7 +271,7 @@ class _File:
             self._start()
             await asyncio.sleep(0.001)
         self._reader.close()
-        self._jobs.put(None)
+        self._groups.put(None)
         await asyncio.to_thread(self._thread.join)
 
     def write_schema(self, statement: str) -> None:
@@ -285,39 +297,49 @@ class _File:
         """Apply what waits, and hand the COMMIT to the thread."""
         if not self._waiting or not self._busy.acquire(blocking=False):
             return
-        group: list[_Commit] = []
+        group = _Group()
         size = 0
         while self._waiting and size < GROUP_OPERATIONS:
-            group.append(self._waiting.popleft())
-            size += len(group[-1].operations)
-        applied = True
-        try:
+            group.commits.append(self._waiting.popleft())
+            size += len(group.commits[-1].operations)
+        # If another process is writing, the thread waits for it and applies the group itself.
+        with suppress(sqlite3.Error):
             self._apply(group)
-        except sqlite3.Error:
-            applied = False  # another process is writing: the thread waits for it, and applies the group itself
-        self._jobs.put((group, applied))
+        self._groups.put(group)
+        asyncio.get_running_loop().call_later(PATIENCE_SECONDS, self._make_way, group)
 
-    def _apply(self, group: list[_Commit]) -> None:
+    def _make_way(self, group: _Group) -> None:
+        """Sleep a moment if the group is not done yet, so that the thread gets the interpreter lock.
+
+        An event loop that is never idle lets go of the lock often, but so briefly that a thread which waits for it
+        comes too late each time, and starts to wait anew: a commit was seen to take 25 seconds.
+        """
+        if not group.done:
+            time.sleep(YIELD_SECONDS)
+            asyncio.get_running_loop().call_later(PATIENCE_SECONDS, self._make_way, group)
+
+    def _apply(self, group: _Group) -> None:
         self._writer.execute("BEGIN IMMEDIATE")
-        for commit in group:
+        for commit in group.commits:
             commit.apply(self._writer, self._new_etag)
+        group.applied = True
 
     def _sync(self) -> None:
-        while job := self._jobs.get():
-            group, applied = job
+        while group := self._groups.get():
             try:
-                if not applied:
+                if not group.applied:
                     self._apply_patiently(group)
                 self._writer.execute("COMMIT")
             except sqlite3.Error as error:
                 self._roll_back()
-                for commit in group:
+                for commit in group.commits:
                     commit.outcome = Unavailable(str(error))
             self._busy.release()
-            self._wake(group)
+            self._wake(group.commits)
+            group.done = True
         self._writer.close()
 
-    def _apply_patiently(self, group: list[_Commit]) -> None:
+    def _apply_patiently(self, group: _Group) -> None:
         self._roll_back()
         self._writer.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000:.0f}")
         try:
@@ -330,15 +352,15 @@ class _File:
             with suppress(sqlite3.Error):
                 self._writer.execute("ROLLBACK")
 
-    def _wake(self, group: list[_Commit]) -> None:
-        """Tell each event loop that has a commit in the group, or one that waits for the next."""
-        for loop in {commit.loop for commit in (*group, *self._waiting)}:
+    def _wake(self, commits: list[_Commit]) -> None:
+        """Tell each event loop that has a commit among these, or one that waits for the next group."""
+        for loop in {commit.loop for commit in (*commits, *self._waiting)}:
             with suppress(RuntimeError):  # the loop was closed: nobody waits there
-                loop.call_soon_threadsafe(self._settle, group, loop)
+                loop.call_soon_threadsafe(self._settle, commits, loop)
 
-    def _settle(self, group: list[_Commit], loop: asyncio.AbstractEventLoop) -> None:
+    def _settle(self, commits: list[_Commit], loop: asyncio.AbstractEventLoop) -> None:
         self._start()
-        for commit in group:
+        for commit in commits:
             if commit.loop is loop:
                 commit.settle()
 

@@ -242,9 +242,9 @@ async def _main(folder: Path) -> None:
         async with LocalHost(build(lambda line: print(line, file=effects)), tables) as host:
             if await host.executor.find("the-one") is None:
                 await host.executor.start_new("window", "the-one", "200")
-            print("begun", flush=True)
+            sys.stdout.write("begun\n")
+            sys.stdout.flush()
             await ended(host, "the-one", 60)
-            print("ended", flush=True)
         await tables.close()
 
 

@@ -10,7 +10,7 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ import pytest
 from infra.local.host import LocalHost
 from infra.local.store import Store
 from shared.tables.faults import Crash, Fault, FaultyTables, random_faults, script
-from shared.tables.port import LimitExceeded
+from shared.tables.port import LimitExceeded, Tables
 from shared.tables.sqlite import SqliteTables
 from tests.infra.durable_app import Clockwork, build, ended, run
 
@@ -99,14 +99,20 @@ async def test_a_retry_policy_ends(tables: SqliteTables) -> None:
 
 async def test_an_orchestrator_that_raises_fails_its_instance(host: LocalHost) -> None:
     head = await ended(host, await host.executor.start_new("failing"))
-    assert (head.status, head.output) == ("Failed", '"Orchestrator function \'failing\' failed: gave up"')
+    assert (head.status, head.output) == ("Failed", "\"Orchestrator function 'failing' failed: gave up\"")
 
 
 async def test_an_orchestrator_can_catch_what_its_tasks_raise(host: LocalHost) -> None:
     seen = await run(host, "catching")
     for text, part in zip(
         seen,
-        ["not JSON serializable", "'missing' failed: there is no such function", "no child -1", "no such function", "/"],
+        [
+            "not JSON serializable",
+            "'missing' failed: there is no such function",
+            "no child -1",
+            "no such function",
+            "/",
+        ],
         strict=True,
     ):
         assert part in text
@@ -120,7 +126,10 @@ async def test_a_task_kind_that_a_laptop_lacks_is_named(host: LocalHost) -> None
 async def test_a_custom_status_is_seen_while_it_runs(host: LocalHost) -> None:
     instance_id = await host.executor.start_new("reporting")
     async with asyncio.timeout(5):
-        while (head := await host.executor.find(instance_id)) is None or head.custom_status is None:
+        while True:
+            head = await host.executor.find(instance_id)
+            if head is not None and head.custom_status is not None:
+                break
             await asyncio.sleep(0.002)
     assert (head.status, head.custom_status) == ("Running", '{"phase": "first"}')
     await host.executor.raise_event(instance_id, "next", "null")
@@ -171,15 +180,22 @@ async def test_an_id_that_the_tables_cannot_keep_is_refused(host: LocalHost) -> 
         await host.executor.start_new("fan", "a/b")
 
 
-async def test_a_closed_host_leaves_its_instances_for_the_next(tables: SqliteTables) -> None:
-    async with LocalHost(build(), tables) as host:
-        for name, value in (("race", "60000"), ("window", "40"), ("race", "150")):
+async def test_a_closed_host_leaves_its_instances_for_the_next(open_tables: Callable[[], Tables]) -> None:
+    first = open_tables()
+    async with LocalHost(build(), first) as host:
+        for name, value in (("race", "60000"), ("window", "20"), ("race", "150")):
             await host.executor.start_new(name, f"{name}{value}", value)
         await host.executor.raise_event("race60000", "approve", "1")
-    async with LocalHost(build(), tables) as host:
+    await first.close()
+    second = open_tables()
+    async with LocalHost(build(), second) as host:
         assert (await ended(host, "race60000")).output == "1"
-        assert (await ended(host, "window40")).output == "780"
+        assert (await ended(host, "window20")).output == "190"
         assert (await ended(host, "race150")).output == '"too late"'
+        assert await run(host, "echo", "ü" * 300_000) == "ü" * 300_000
+        assert await run(host, "rounds", [2, 0]) == 6
+        assert await host.executor.purge("window20")
+    await second.close()
 
 
 async def _survive(tables: SqliteTables, name: str, value: str, crash_at: int, fault: Fault) -> tuple[bool, str | None]:

@@ -115,6 +115,11 @@ async def test_a_function_sees_the_request_as_in_azure(host: LocalHost, client: 
     }
 
 
+async def test_an_encoded_slash_does_not_divide_a_path(host: LocalHost) -> None:
+    answer = await host.handle("GET", "/%73cim/v2/Users/a%2Fb%20c")
+    assert json.loads(answer.get_body())["route"] == {"id": "a%2Fb c"}
+
+
 async def test_a_literal_comes_before_a_parameter(client: aiohttp.ClientSession) -> None:
     async with client.get("/scim/v2/Users/.search") as answer:
         seen = await answer.json(content_type=None)

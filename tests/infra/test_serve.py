@@ -53,7 +53,10 @@ async def served(*arguments: str) -> AsyncIterator[Served]:
 
 async def _status(url: str, token: str, method: str = "GET", path: str = "/scim/v2/Users", **options: object) -> int:
     headers = {"Authorization": f"Bearer {token}"}
-    async with aiohttp.ClientSession(headers=headers) as session, session.request(method, url + path, **options) as answer:  # type: ignore[arg-type]
+    async with (
+        aiohttp.ClientSession(headers=headers) as session,
+        session.request(method, url + path, **options) as answer,
+    ):  # type: ignore[arg-type]
         return answer.status
 
 
@@ -75,6 +78,29 @@ async def test_its_data_outlives_a_kill(tmp_path: Path) -> None:
         await server.process.wait()
     async with served("--data", str(tmp_path), "--token", "t") as server:
         assert await _status(server.url, "t", "POST", json=USER) == 409
+
+
+async def test_it_keeps_its_data_in_table_storage_as_well(azurite: str) -> None:
+    async with served("--tables", azurite, "--token", "t") as server:
+        assert await _status(server.url, "t") == 200
+        server.process.terminate()
+        assert await asyncio.wait_for(server.process.wait(), 10) == 0
+
+
+async def test_what_keeps_it_from_serving_is_said(tmp_path: Path) -> None:
+    async with served("--data", str(tmp_path), "--token", "t") as server:
+        port = server.url.rpartition(":")[2]
+        for arguments, reason in (
+            (("--data", str(tmp_path)), f"another server uses {tmp_path}"),
+            (("--data", str(tmp_path / "other"), "--port", port), "address already in use"),
+        ):
+            second = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "infra.local.serve", *arguments, "--token", "t", stderr=asyncio.subprocess.PIPE
+            )
+            _, errors = await second.communicate()
+            assert second.returncode == 1
+            assert errors.decode().startswith("cannot serve: ")
+            assert reason in errors.decode()
 
 
 async def test_without_a_token_it_makes_one_and_keeps_it(tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import string
 import unicodedata
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -16,14 +15,10 @@ from hypothesis import strategies as st
 
 from link_orchestrator.matching import (
     AccountFacts,
-    Candidate,
     Decision,
     DecisionKind,
     Evidence,
     MatchKey,
-    Rival,
-    claim,
-    decide,
     evidence_for,
     holds,
     identity_keys,
@@ -33,6 +28,7 @@ from link_orchestrator.sources import Identity
 from shared.directory.keys import fold
 from shared.directory.model import Status
 from shared.directory.policy import MatchRule, Policy, Rule, Trust
+from tests.link_orchestrator.join import plan
 
 POLICY = Policy(verified_domains=frozenset({"contoso.com", "fabrikam.com"}))
 OID = "11111111-0000-4000-8000-000000000001"
@@ -45,41 +41,6 @@ def identity(upn: str = "jane@contoso.com", object_id: str = OID, **attributes: 
 
 def account(user_name: str = "jane@contoso.com", id: str = "a1", **attributes: Any) -> AccountFacts:
     return AccountFacts(id, "v1", user_name, **attributes)
-
-
-def plan(
-    identities: Sequence[Identity], accounts: Sequence[AccountFacts], policy: Policy = POLICY
-) -> dict[str, Decision]:
-    """The run's join in a few lines: keys to accounts, verified; then who else matches each account; then decide."""
-    pointers: dict[tuple[str, str], list[AccountFacts]] = defaultdict(list)
-    for facts in accounts:
-        for kind, value in (
-            ("externalId", facts.external_id),
-            ("objectId", facts.object_id),
-            ("nameId", facts.name_id),
-            ("userName", facts.user_name),
-            ("employeeNumber", facts.employee_number),
-            *(("email", address) for address in facts.emails + facts.verified_emails),
-        ):
-            if value:
-                pointers[kind, fold(value)].append(facts)
-    matches: dict[str, dict[str, Candidate]] = {}
-    claims: dict[str, list[Rival]] = defaultdict(list)
-    for one in identities:
-        keys = identity_keys(one, policy)
-        near = {facts.id: facts for key in keys for facts in pointers[key.kind, key.value]}
-        proven = {facts.id: Candidate(facts, found) for facts in near.values() if (found := evidence_for(keys, facts))}
-        matches[one.object_id] = proven
-        for candidate in proven.values():
-            claims[candidate.account.id].append(Rival(one.object_id, claim(candidate.evidence)))
-    decisions = {}
-    for one in identities:
-        candidates = [
-            replace(match, rivals=tuple(rival for rival in claims[id] if rival.object_id != one.object_id))
-            for id, match in matches[one.object_id].items()
-        ]
-        decisions[one.object_id] = decide(one, candidates, policy)
-    return decisions
 
 
 def decision(one: Identity, *accounts: AccountFacts, policy: Policy = POLICY) -> Decision:
@@ -288,13 +249,13 @@ class TestDecisions:
 
     def test_two_strong_claims_on_one_account_are_a_conflict_for_both(self) -> None:
         twin = identity("x@contoso.com", OTHER, mail="jane@contoso.com")
-        decisions = plan([identity(), twin], [account(verified_emails=("jane@contoso.com",))])
+        decisions = plan([identity(), twin], [account(verified_emails=("jane@contoso.com",))], POLICY)
         assert {made.kind for made in decisions.values()} == {DecisionKind.CONFLICT}
         assert decisions[OID].others == (OTHER,)
 
     def test_a_weak_claim_does_not_stop_a_strong_one_and_is_a_conflict_itself(self) -> None:
         alias = identity("x@contoso.com", OTHER, other_mails=("jane@contoso.com",))
-        decisions = plan([identity(), alias], [account(emails=("jane@contoso.com",))])
+        decisions = plan([identity(), alias], [account(emails=("jane@contoso.com",))], POLICY)
         assert [decisions[OID].kind, decisions[OTHER].kind] == [DecisionKind.LINK, DecisionKind.CONFLICT]
 
     def test_an_excluded_identity_stands_in_nobodys_way(self) -> None:

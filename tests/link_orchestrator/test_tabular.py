@@ -14,12 +14,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from link_orchestrator.tabular import MAX_FIELD_CHARS, Problem, Row, UnreadableFile, read_rows
+from link_orchestrator.tabular import MAX_FIELD_CHARS, Header, Problem, Row, UnreadableFile, read_rows
 
 
 def rows(data: bytes | str, content_type: str = "", size: int = 7) -> list[Row | Problem]:
     data = data.encode() if isinstance(data, str) else data
-    return list(read_rows((data[at : at + size] for at in range(0, len(data), size)), content_type=content_type))
+    found = read_rows((data[at : at + size] for at in range(0, len(data), size)), content_type=content_type)
+    return [row for row in found if not isinstance(row, Header)]
 
 
 def cells(data: bytes | str, content_type: str = "") -> list[dict[str, Any]]:
@@ -40,6 +41,9 @@ class TestCsv:
     def test_rows_are_numbered_by_the_line_they_begin_in(self) -> None:
         text = 'a,b\r\n1,"x,\r\ny"\r\n\r\n2,"say ""hi"""\r\n'
         assert rows(text) == [Row(2, {"a": "1", "b": "x,\r\ny"}), Row(5, {"a": "2", "b": 'say "hi"'})]
+
+    def test_the_header_row_comes_first(self) -> None:
+        assert next(iter(read_rows([b" a ,,b,a\n"]))) == Header(("a", "", "b", ""))
 
     @pytest.mark.parametrize("separator", [",", ";", "\t"])
     def test_the_separator_is_seen_from_the_header_row(self, separator: str) -> None:

@@ -186,6 +186,19 @@ async def test_the_event_loop_does_not_wait_for_the_disk(
     assert await sqlite_tables.get("p", "k") is not None
 
 
+async def test_commits_do_not_starve_beside_a_busy_event_loop(sqlite_tables: SqliteTables) -> None:
+    async def work() -> None:
+        while True:
+            sum(range(20_000))
+            await asyncio.sleep(0)
+
+    workers = [asyncio.create_task(work()) for _ in range(10)]
+    for number in range(20):
+        await asyncio.wait_for(_insert(sqlite_tables, f"{number}"), 1)
+    for worker in workers:
+        worker.cancel()
+
+
 def test_a_commit_that_waits_behind_one_of_a_closed_event_loop_is_applied(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -112,9 +112,8 @@ class Parameter:
 async def drive(folder: str, calls: list[dict[str, Any]]) -> dict[str, Any]:
     """Load the app, invoke what is asked for, and return what came of it."""
     error, found = await load(folder)
-    results = []
-    for call in calls if error is None else ():
-        results.append(await invoke(found[call["function"]].function_id, call["inputs"]))
+    asked = calls if error is None else ()
+    results = [await invoke(found[call["function"]].function_id, call["inputs"]) for call in asked]
     functions = {name: [json.loads(b) for b in f.raw_bindings] for name, f in found.items()}
     return {"error": error, "functions": functions, "results": results}
 

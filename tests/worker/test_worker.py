@@ -14,10 +14,18 @@ from infra.local import wire
 from infra.local.host import APP_SETTINGS
 from infra.local.instance import first_events
 from infra.local.management import binding
+from shared.host.settings import Credential
 from tests.worker.conftest import ROOT, Drive
 
 SMALL_APP = Path(__file__).parent / "small_app"
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
+
+
+SETTINGS = {
+    **APP_SETTINGS,
+    "SCIMLINK_TABLES_ENDPOINT": "https://127.0.0.1:1",
+    "SCIMLINK_CREDENTIALS": Credential.of("right", "test", "scim", "admin").model_dump_json().join("[]"),
+}
 
 
 def _replay(name: str, value: Any, *more: wire.Event) -> dict[str, str]:
@@ -75,3 +83,33 @@ def test_the_worker_refuses_what_python_accepts(drive: Drive, tmp_path: Path, fu
     head = "import azure.durable_functions as df, azure.functions as func\napp = df.DFApp()\n"
     (tmp_path / "function_app.py").write_text(head + function)
     assert reason in drive(tmp_path)["error"]
+
+
+def _trigger(bindings: list[dict[str, Any]]) -> dict[str, Any]:
+    return next(b for b in bindings if b["type"].endswith("Trigger"))
+
+
+def test_every_function_of_the_app_loads(drive: Drive) -> None:
+    answer = drive(ROOT, settings=SETTINGS)
+    assert answer["error"] is None
+    triggers = [_trigger(bindings) for bindings in answer["functions"].values()]
+    routes = {(t["route"], *t["methods"]) for t in triggers if t["type"] == "httpTrigger"}
+    assert {("scim/v2/Users/{id}", "PATCH"), ("scim/v2/Schemas", "GET"), ("health", "GET")} <= routes
+    assert not any(route.startswith(("admin", "runtime")) for route, *_ in routes), "the host keeps these to itself"
+
+
+def test_every_http_function_of_the_app_asks_for_a_token(drive: Drive) -> None:
+    functions = drive(ROOT, settings=SETTINGS)["functions"]
+    http = [name for name, bindings in functions.items() if _trigger(bindings)["type"] == "httpTrigger"]
+    calls = []
+    for name in http:
+        trigger = _trigger(functions[name])
+        request = {"method": trigger["methods"][0], "url": f"http://127.0.0.1/{trigger['route']}", "body": "{}"}
+        inputs = {trigger["name"]: {"http": {**request, "params": {"id": "x"}}}}
+        for client in (b["name"] for b in functions[name] if b["type"] == "durableClient"):
+            inputs[client] = {"string": json.dumps(binding("http://127.0.0.1:1/key"))}
+        calls.append({"function": name, "inputs": inputs})
+    results = drive(ROOT, calls, SETTINGS)["results"]
+    statuses = {name: result["value"] and result["value"]["status"] for name, result in zip(http, results, strict=True)}
+    assert statuses.pop("health") == 200
+    assert set(statuses.values()) == {401}, statuses

@@ -1,0 +1,64 @@
+"""What the orchestrations' activities do: find the job and the slice, run the pass, keep its counts.
+
+Every pass is safe to run twice: a slice that a crash cut off is run again from its start.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from link_orchestrator import applying, importing, planning
+from link_orchestrator.messages import Milestone, Slice, SliceDone
+from shared.directory.directory import Directories, Directory
+from shared.directory.jobs import Job, Jobs, Phase
+
+Pass = Callable[[Directory, Job, Slice], Awaitable[Counter[str] | None]]
+
+PASSES: Mapping[str, Pass] = {
+    "collect": planning.collect,
+    "join": planning.join,
+    "weigh": planning.weigh,
+    "decide": planning.decide_all,
+    "apply": applying.apply,
+    "import": importing.import_rows,
+}
+
+
+async def run_slice(directories: Directories, message: Mapping[str, Any]) -> dict[str, Any]:
+    """Run one slice of a pass; answers its counts, or that the job was cancelled."""
+    part = Slice.from_json(message)
+    directory = await directories.open(part.directory)
+    jobs = Jobs(directory.tables, directory.keys)
+    job = await jobs.get(part.job)
+    counts = None if job.cancelled_by else await PASSES[part.stage](directory, job, part)
+    if counts is None:
+        return SliceDone(stopped=True).to_json()
+    await jobs.count(job.id, f"{part.stage}_{part.name}", counts)
+    return SliceDone(counts=counts).to_json()
+
+
+async def reach_milestone(directories: Directories, message: Mapping[str, Any]) -> dict[str, Any]:
+    """Show a job's new phase, and what it came to, in the tables; answers nothing."""
+    reached = Milestone.from_json(message)
+    directory = await directories.open(reached.directory)
+    jobs = Jobs(directory.tables, directory.keys)
+    phase = Phase(reached.phase)
+    counts = await jobs.total(reached.job)
+
+    def change(job: Job) -> Job:
+        if job.phase.ended or (phase is Phase.PLANNED and job.phase is not Phase.STARTED):
+            # The activity ran before and its answer was lost; somebody may have approved since.
+            return job
+        if phase is Phase.PLANNED:
+            job = replace(job, planned=jobs.now(), expires=reached.expires)
+        return replace(job, phase=phase, counts=counts)
+
+    job = await jobs.change(reached.job, change)
+    if job.phase.ended:
+        names = [job.id] if job.kind == "import" else [job.id + s for s in planning.STAGES]
+        for name in names:
+            await planning.stage(directory, name).clear()
+    return {}

@@ -1,0 +1,77 @@
+"""The pass that carries out an approved plan: what it planned, on accounts that are as the plan saw them.
+
+A row whose account changed since, or whose identity found another account meanwhile, is refused and says so; the
+others are linked. A slice that runs again finds its own links and counts them as done.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+
+from link_orchestrator.matching import DecisionKind
+from link_orchestrator.messages import Slice
+from shared.directory.bulk import Outcome, replace_many
+from shared.directory.claims import together
+from shared.directory.directory import Directory
+from shared.directory.errors import AlreadyExists
+from shared.directory.jobs import Job, Jobs
+from shared.directory.model import Account, Link, Status
+from shared.directory.plan import Plan, PlanRow
+
+LINKED, REFUSED = "linked", "refused"
+
+
+async def apply(directory: Directory, job: Job, part: Slice) -> Counter[str] | None:
+    """Link what the plan's rows of a slice say. Returns None if the run was cancelled on the way."""
+    plan = Plan(directory.tables, directory.keys, job.id)
+    jobs = Jobs(directory.tables, directory.keys)
+    counts: Counter[str] = Counter()
+    for bucket in range(part.low, part.high):
+        async for rows in plan.decided(bucket, DecisionKind.LINK.value):
+            if rows and (await jobs.get(job.id)).cancelled_by:
+                return None
+            outcomes = await _link(directory, job, [row for row in rows if not row.outcome])
+            await plan.settle(bucket, outcomes, [row for row in rows if row.subject in outcomes])
+            settled = [outcomes.get(row.subject, row.outcome) for row in rows]
+            counts.update(outcome.partition(":")[0] for outcome in settled)
+    return counts
+
+
+async def _link(directory: Directory, job: Job, rows: Sequence[PlanRow]) -> dict[str, str]:
+    """Link rows of one bucket; return what became of each, by its subject."""
+    by = f"run:{job.id}"
+    accounts = await together(*(directory.accounts.find(row.shown["account"]["id"]) for row in rows))
+    outcomes: dict[str, str] = {}
+    changes: list[tuple[Account, Account]] = []
+    subjects: list[str] = []
+    for row, account in zip(rows, accounts, strict=True):
+        if account is None:
+            outcomes[row.subject] = f"{REFUSED}: the account was deleted since the plan"
+        elif account.link and (account.link.identity, account.link.by) == (row.subject, by):
+            outcomes[row.subject] = LINKED
+        elif account.etag != row.version:
+            outcomes[row.subject] = f"{REFUSED}: the account changed since the plan; a new run decides again"
+        else:
+            changes.append((account, _linked(account, row, by, job.approved or job.started)))
+            subjects.append(row.subject)
+    done = await replace_many(directory.accounts, changes, by=by, action="link")
+    return outcomes | {subject: _outcome(outcome) for subject, outcome in zip(subjects, done, strict=True)}
+
+
+def _linked(account: Account, row: PlanRow, by: str, at: str) -> Account:
+    """Return the account with the identity's object id stamped as externalId; nothing else of it changes."""
+    stamped = account.with_document(account.document() | {"externalId": row.subject})
+    rule = row.shown["evidence"][0]["rule"]
+    return replace(stamped, status=Status.CLAIMED, link=Link(row.subject, rule, at, by), retired=False)
+
+
+def _outcome(outcome: Outcome) -> str:
+    match outcome:
+        case Account():
+            return LINKED
+        case AlreadyExists():
+            return f"{REFUSED}: another account holds this identity's {outcome.attribute} by now"
+        case _:
+            return f"{REFUSED}: the account changed since the plan; a new run decides again"

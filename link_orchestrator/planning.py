@@ -1,0 +1,219 @@
+"""The passes that make a plan: a hash join in four steps, each over slices of buckets, none larger in memory than one.
+
+collect  identities -> their match keys, by the key's bucket
+join     match keys and pointers -> pairs of account and identity, by the account's bucket
+weigh    accounts and pairs -> candidates with evidence and rivals, by the identity's bucket; accounts nobody matches
+decide   identities and candidates -> the plan's rows
+
+Cost: every account, pointer and identity is read once and written at most once, in pages; nothing is looked up singly.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import astuple, replace
+from typing import Any
+
+from link_orchestrator.matching import (
+    AccountFacts,
+    Candidate,
+    Decision,
+    DecisionKind,
+    Evidence,
+    MatchKey,
+    Rival,
+    claim,
+    decide,
+    evidence_for,
+    identity_keys,
+    match_key,
+    stays_local,
+)
+from link_orchestrator.messages import Slice
+from link_orchestrator.sources import Identity
+from shared.directory.directory import Directory
+from shared.directory.jobs import Job
+from shared.directory.keys import Key, fold
+from shared.directory.model import Account, Status
+from shared.directory.plan import Plan, PlanRow
+from shared.directory.policy import Policy, Rule, Trust
+from shared.directory.staging import Stage
+
+STAGES = KEYS, PAIRS, CANDIDATES = "keys", "pairs", "candidates"
+
+
+def stage(directory: Directory, name: str) -> Stage:
+    """Return a set of staged items of this directory."""
+    return Stage(directory.tables, directory.keys, name)
+
+
+def identity_bucket(directory: Directory, object_id: str) -> int:
+    """Return the bucket of an identity."""
+    return directory.keys.bucket(directory.keys.digest(Key("identity", object_id)))
+
+
+def policy_of(job: Job) -> Policy:
+    """Return the policy as it was when the run started."""
+    return Policy.from_json(job.options["policy"])
+
+
+async def collect(directory: Directory, job: Job, part: Slice) -> Counter[str]:
+    """Spread the match keys of a slice's identities over the buckets of the keys."""
+    policy, digest = policy_of(job), directory.keys.digest
+    writer = stage(directory, job.id + KEYS).writer(part.name)
+    counts: Counter[str] = Counter()
+    for bucket in range(part.low, part.high):
+        for identity in await _identities(directory, job, bucket):
+            counts["identities"] += 1
+            for key in identity_keys(identity, policy):
+                item = [identity.object_id, key.rule.value, key.attribute, key.literal]
+                # An e-mail that equals its account's userName has no pointer of its own: the name claim leads there.
+                for kind in (key.kind, "userName") if key.kind == "email" else (key.kind,):
+                    found_by = digest(Key(kind, key.value))
+                    await writer.add(directory.keys.bucket(found_by), [found_by, *item])
+    await writer.close()
+    return counts
+
+
+async def join(directory: Directory, job: Job, part: Slice) -> Counter[str]:
+    """Pair identities and accounts that a key leads to."""
+    keys = stage(directory, job.id + KEYS)
+    writer = stage(directory, job.id + PAIRS).writer(part.name)
+    for bucket in range(part.low, part.high):
+        wanted: defaultdict[str, list[Any]] = defaultdict(list)
+        async for items in keys.read(bucket):
+            for digest, *item in items:
+                wanted[digest].append(item)
+        if not wanted:
+            continue
+        for scan in (directory.listing.scan_pointers, directory.listing.scan_names):
+            async for digest, account_id in scan(bucket):
+                for item in wanted.get(digest, ()):
+                    await writer.add(directory.keys.bucket(account_id), [account_id, *item])
+    await writer.close()
+    return Counter()
+
+
+async def weigh(directory: Directory, job: Job, part: Slice) -> Counter[str]:
+    """Verify each pair against the account, and tell every identity what it and its rivals have on the account."""
+    policy = policy_of(job)
+    pairs = stage(directory, job.id + PAIRS)
+    writer = stage(directory, job.id + CANDIDATES).writer(part.name)
+    counts: Counter[str] = Counter()
+    for bucket in range(part.low, part.high):
+        keys = await _keys_by_account(pairs, bucket, policy)
+        alone: list[PlanRow] = []
+        async for account in directory.listing.scan_facts(bucket):
+            facts = facts_of(account)
+            found = {oid: evidence_for(theirs, facts) for oid, theirs in keys.get(account.id, {}).items()}
+            claims = {oid: claim(evidence) for oid, evidence in found.items() if evidence}
+            for oid, trust in claims.items():
+                rivals = [[other, theirs.value] for other, theirs in claims.items() if other != oid]
+                evidence = [item.to_json() for item in found[oid]]
+                item = [oid, astuple(facts), evidence, sorted(rivals)]
+                await writer.add(identity_bucket(directory, oid), item)
+                counts[f"candidates.{trust.value}"] += 1
+            if not claims and not account.retired:
+                alone.append(_row(stays_local(facts)))
+        await Plan(directory.tables, directory.keys, job.id).write(bucket, alone)
+        counts[DecisionKind.NO_IDENTITY.value] += len(alone)
+    await writer.close()
+    return counts
+
+
+async def decide_all(directory: Directory, job: Job, part: Slice) -> Counter[str]:
+    """Write the plan's row of every identity in a slice."""
+    policy = policy_of(job)
+    candidates = stage(directory, job.id + CANDIDATES)
+    plan = Plan(directory.tables, directory.keys, job.id)
+    counts: Counter[str] = Counter()
+    for bucket in range(part.low, part.high):
+        known = await _candidates_by_identity(candidates, bucket)
+        rows: defaultdict[int, list[PlanRow]] = defaultdict(list)
+        for identity in await _identities(directory, job, bucket):
+            decision = decide(identity, known.get(identity.object_id, {}).values(), policy)
+            counts[decision.kind.value] += 1
+            where = directory.keys.bucket(decision.account.id) if decision.account else bucket
+            rows[where].append(_row(decision, identity))
+        for where, some in rows.items():
+            await plan.write(where, some)
+    return counts
+
+
+def facts_of(account: Account) -> AccountFacts:
+    """Return what matching needs to know of an account."""
+    return AccountFacts(
+        id=account.id,
+        version=account.etag,
+        user_name=account.user_name,
+        external_id=account.external_id,
+        emails=account.emails,
+        verified_emails=account.evidence.verified_emails,
+        name_id=account.evidence.name_id,
+        object_id=account.evidence.object_id,
+        employee_number=account.employee_number,
+        protected=account.protected,
+        active=account.active,
+        status=account.status,
+        linked_identity=account.link.identity if account.link else None,
+    )
+
+
+async def _identities(directory: Directory, job: Job, bucket: int) -> Iterable[Identity]:
+    """Return a bucket's identities, each object id once: the first in the file, whatever stands there again."""
+    found: dict[str, Identity] = {}
+    async for items in stage(directory, job.options["identities"]).read(bucket):
+        for item in items:
+            identity = Identity.from_json(item)
+            found.setdefault(fold(identity.object_id), identity)
+    return found.values()
+
+
+async def _keys_by_account(pairs: Stage, bucket: int, policy: Policy) -> Mapping[str, Mapping[str, set[MatchKey]]]:
+    rules = {match_rule.rule: match_rule for match_rule in policy.rules}
+    keys: defaultdict[str, defaultdict[str, set[MatchKey]]] = defaultdict(lambda: defaultdict(set))
+    async for items in pairs.read(bucket):
+        for account_id, object_id, rule, attribute, literal in items:
+            keys[account_id][object_id].add(match_key(rules[Rule(rule)], attribute, literal, policy))
+    return keys
+
+
+async def _candidates_by_identity(candidates: Stage, bucket: int) -> dict[str, dict[str, Candidate]]:
+    known: defaultdict[str, dict[str, Candidate]] = defaultdict(dict)
+    async for items in candidates.read(bucket):
+        for object_id, facts, evidence, rivals in items:
+            account = _facts(facts)
+            known[object_id][account.id] = Candidate(
+                account,
+                tuple(map(Evidence.from_json, evidence)),
+                tuple(Rival(other, Trust(trust)) for other, trust in rivals),
+            )
+    return known
+
+
+def _facts(values: list[Any]) -> AccountFacts:
+    facts = AccountFacts(*values)
+    emails, verified = tuple(facts.emails), tuple(facts.verified_emails)
+    return replace(facts, emails=emails, verified_emails=verified, status=Status(facts.status))
+
+
+def _row(decision: Decision, identity: Identity | None = None) -> PlanRow:
+    shown: dict[str, Any] = {"reason": decision.reason}
+    account = decision.account
+    if identity is not None:
+        shown["identity"] = {
+            "objectId": identity.object_id,
+            "userPrincipalName": identity.user_principal_name,
+            "displayName": identity.display_name,
+        }
+    if account is not None:
+        shown["account"] = {"id": account.id, "userName": account.user_name}
+    if decision.evidence:
+        shown["evidence"] = [item.to_json() for item in decision.evidence]
+    if decision.others:
+        shown["others"] = list(decision.others)
+    if identity is None and account is None:
+        raise ValueError("a decision is about an identity or an account")
+    subject = identity.object_id if identity else account.id if account else ""
+    return PlanRow(decision.kind.value, subject, shown, account.version if account else "")

@@ -1,0 +1,298 @@
+"""What an administrator can ask for over HTTP: import accounts, upload identities, plan, look, approve, cancel.
+
+Files are read and staged within the request, so that nothing but the tables is needed afterwards; the work itself is
+the orchestrations'. A job is recorded before its orchestration starts; whoever meets one that was recorded and not
+started (a crash between the two) starts it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic.alias_generators import to_camel
+
+from link_orchestrator.accounts_file import AccountRow, read_accounts
+from link_orchestrator.from_file import read_identities
+from link_orchestrator.importing import PROBLEM, write_problems
+from link_orchestrator.matching import DecisionKind
+from link_orchestrator.messages import Start
+from link_orchestrator.orchestrator import APPROVE, CANCEL
+from link_orchestrator.planning import identity_bucket, stage
+from link_orchestrator.sources import Identity
+from link_orchestrator.tabular import Problem, UnreadableFile
+from shared.directory.directory import Directory
+from shared.directory.errors import Busy, NotFound
+from shared.directory.jobs import Job, Jobs, Phase
+from shared.directory.keys import Key
+from shared.directory.model import dump
+from shared.directory.plan import PAGE, Plan
+from shared.directory.policy import Policy
+from shared.scim.endpoint import Request, Response
+from shared.scim.errors import InvalidSyntax, InvalidValue
+
+IMPORT, RUN, IDENTITIES = "import", "run", "identities"
+ORCHESTRATORS = {IMPORT: "import_accounts", RUN: "link_accounts"}
+ITEMS_A_SLICE = 2_000
+"""So many accounts and identities make one slice of a pass, up to one a bucket."""
+ROWS_AT_ONCE = 200
+"""After so many rows of a file other requests get their turn."""
+
+
+class Orchestrations(Protocol):
+    """The durable client, as far as it is used here."""
+
+    async def start_new(self, name: str, instance_id: str, client_input: Any) -> str: ...
+
+    async def raise_event(self, instance_id: str, event_name: str, event_data: Any) -> None: ...
+
+    async def get_status(self, instance_id: str) -> Any: ...
+
+
+class RunRequest(BaseModel):
+    """The body of POST /linking/runs. `identities` is the id that an upload of identities was answered with."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel)
+
+    identities: str
+    policy: dict[str, Any] | None = None
+    expires_hours: float = Field(default=7 * 24, gt=0, le=30 * 24)
+
+
+class Approval(BaseModel):
+    """The body of an approval. `links`, where given, must be the number of links in the plan."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    links: int | None = None
+
+
+async def import_accounts(directory: Directory, request: Request, client: Orchestrations) -> Response:
+    """Stage the accounts of a file and start their import: 202 with the import's address."""
+    jobs = _jobs(directory)
+    job_id = jobs.new_id(IMPORT)
+    staged = stage(directory, job_id)
+    writer, counts = staged.writer(), Counter[str]()
+
+    async def add(row: AccountRow) -> None:
+        found_by = directory.keys.digest(Key("userName", row.user_name))
+        await writer.add(directory.keys.bucket(found_by), row.to_json())
+
+    rows = read_accounts([request.body], content_type=request.content_type, mapping=_mapping(request))
+    await _stage(directory, job_id, rows, add, counts)
+    await writer.close()
+    try:
+        job = await jobs.start(IMPORT, request.by, job_id, {"rows": counts["read"], "slices": _slices(counts["read"])})
+    except Busy:
+        await staged.clear()
+        raise
+    await jobs.count(job_id, "file", {"refused": counts["problems"]})
+    await _start(directory, job, client)
+    return _job(job, request, "accounts/imports", 202)
+
+
+async def get_import(directory: Directory, request: Request, client: Orchestrations) -> Response:
+    """Return an import: its phase, its counts, its progress."""
+    return await _shown(directory, request, client, "accounts/imports", IMPORT)
+
+
+async def list_problems(directory: Directory, request: Request) -> Response:
+    """List the rows that were not imported: line, reason, remedy."""
+    await _get(directory, request, IMPORT)
+    return await _rows(directory, request, PROBLEM, "problems")
+
+
+async def upload_identities(directory: Directory, request: Request) -> Response:
+    """Stage the identities of a file for runs to come: 201 with the id to name in POST /linking/runs."""
+    jobs = _jobs(directory)
+    job_id = jobs.new_id(IDENTITIES)
+    writer, counts = stage(directory, job_id).writer(), Counter[str]()
+
+    async def add(identity: Identity) -> None:
+        await writer.add(identity_bucket(directory, identity.object_id), identity.to_json())
+
+    rows = read_identities([request.body], content_type=request.content_type)
+    await _stage(directory, job_id, rows, add, counts)
+    await writer.close()
+    job = await jobs.record(IDENTITIES, request.by, job_id, {n: counts[n] for n in ("read", "problems")})
+    return _job(job, request, "linking/identities", 201)
+
+
+async def list_unread_identities(directory: Directory, request: Request) -> Response:
+    """List the rows of an upload that are no identities: line, reason, remedy."""
+    await _get(directory, request, IDENTITIES)
+    return await _rows(directory, request, PROBLEM, "problems")
+
+
+async def start_run(directory: Directory, request: Request, client: Orchestrations) -> Response:
+    """Start a linking run over uploaded identities: 202 with the run's address. It changes nothing before approval."""
+    asked = RunRequest.model_validate(_json(request))
+    jobs = _jobs(directory)
+    upload = await jobs.get(asked.identities)
+    if upload.kind != IDENTITIES:
+        raise InvalidValue("identities: name an upload, the id that POST /linking/identities answered")
+    policy = await directory.policies.get() if asked.policy is None else _policy(asked.policy)
+    size = upload.counts["read"] + await directory.listing.total()
+    options = {
+        "identities": upload.id,
+        "policy": policy.to_json(),
+        "expiresHours": asked.expires_hours,
+        "slices": _slices(size),
+    }
+    job = await jobs.start(RUN, request.by, jobs.new_id(RUN), options)
+    await _start(directory, job, client)
+    return _job(job, request, "linking/runs", 202)
+
+
+async def list_runs(directory: Directory, request: Request) -> Response:
+    """List the directory's runs, oldest first."""
+    runs = [job.to_json() for job in await _jobs(directory).list_all() if job.kind == RUN]
+    return Response(200, dump({"runs": runs}))
+
+
+async def get_run(directory: Directory, request: Request, client: Orchestrations) -> Response:
+    """Return a run: its phase, its counts by decision, its progress."""
+    return await _shown(directory, request, client, "linking/runs", RUN)
+
+
+async def list_decisions(directory: Directory, request: Request) -> Response:
+    """List the plan's rows, of one decision or all, a page at a time."""
+    await _get(directory, request, RUN)
+    decision = request.params.get("decision", "")
+    if decision and decision not in set(DecisionKind):
+        raise InvalidValue(f"decision: one of {', '.join(DecisionKind)}")
+    return await _rows(directory, request, decision, "decisions")
+
+
+async def approve(directory: Directory, request: Request, client: Orchestrations) -> Response:
+    """Approve a run's plan, once it is there: 202. Saying it again is no error."""
+    approval = Approval.model_validate(_json(request) if request.body.strip() else {})
+    jobs = _jobs(directory)
+
+    def change(job: Job) -> Job:
+        if job.phase not in (Phase.PLANNED, Phase.APPROVED) or job.cancelled_by:
+            raise Busy(f"phase: the run is {job.phase}, only a planned run can be approved")
+        planned = job.counts.get(DecisionKind.LINK.value, 0)
+        if approval.links not in (None, planned):
+            raise Busy(f"links: the plan would link {planned} accounts; look at it again and approve that number")
+        if job.phase is Phase.APPROVED:
+            return job
+        return replace(job, phase=Phase.APPROVED, approved=jobs.now(), approved_by=request.by)
+
+    job = await _get(directory, request, RUN)
+    job = await jobs.change(job.id, change)
+    await client.raise_event(job.id, APPROVE, {})
+    return _job(job, request, "linking/runs", 202)
+
+
+async def cancel(directory: Directory, request: Request, client: Orchestrations) -> Response:
+    """Cancel a run: 202. It stops within a page of work; what it linked already stays linked."""
+    jobs = _jobs(directory)
+    job = await _get(directory, request, RUN)
+    if job.phase.ended:
+        raise Busy(f"phase: the run is {job.phase} already")
+    await _start(directory, job, client)
+    job = await jobs.change(job.id, lambda job: replace(job, cancelled_by=job.cancelled_by or request.by))
+    await client.raise_event(job.id, CANCEL, {})
+    return _job(job, request, "linking/runs", 202)
+
+
+async def _stage(directory: Directory, job_id: str, rows: Iterable[Any], add: Any, counts: Counter[str]) -> None:
+    """Add each row of a file, and put each problem into the report. Raises InvalidSyntax if no row can be used."""
+    problems: list[Problem] = []
+    try:
+        for row in rows:
+            if isinstance(row, Problem):
+                problems.append(row)
+                counts["problems"] += 1
+            else:
+                await add(row)
+                counts["read"] += 1
+            if (counts["read"] + counts["problems"]) % ROWS_AT_ONCE == 0:
+                await write_problems(directory, job_id, 0, problems)
+                problems.clear()
+                await asyncio.sleep(0)
+    except UnreadableFile as error:
+        raise InvalidSyntax(str(error)) from error
+    await write_problems(directory, job_id, 0, problems)
+
+
+async def _start(directory: Directory, job: Job, client: Orchestrations) -> None:
+    """Start a job's orchestration unless it has one: an instance that is there must never be replaced."""
+    if job.phase is not Phase.STARTED:
+        return
+    status = await client.get_status(job.id)
+    if status is None or status.runtime_status is None:
+        start = Start(
+            job=job.id,
+            directory=directory.name,
+            buckets=directory.keys.buckets,
+            slices=job.options["slices"],
+            expires_hours=job.options.get("expiresHours", 0),
+        )
+        await client.start_new(ORCHESTRATORS[job.kind], job.id, start.to_json())
+
+
+async def _shown(directory: Directory, request: Request, client: Orchestrations, path: str, kind: str) -> Response:
+    job = await _get(directory, request, kind)
+    await _start(directory, job, client)
+    status = await client.get_status(job.id)
+    return _job(job, request, path, 200, getattr(status, "custom_status", None))
+
+
+async def _get(directory: Directory, request: Request, kind: str) -> Job:
+    job = await _jobs(directory).get(request.id)
+    if job.kind != kind:
+        raise NotFound(f"no {kind} {request.id}")
+    return job
+
+
+async def _rows(directory: Directory, request: Request, decision: str, name: str) -> Response:
+    count = request.params.get("count", str(PAGE))
+    if not count.isdecimal() or not 1 <= int(count) <= 1000:
+        raise InvalidValue("count: a number from 1 to 1000")
+    plan = Plan(directory.tables, directory.keys, request.id)
+    rows, cursor = await plan.page(decision, request.params.get("cursor", ""), int(count))
+    page: dict[str, Any] = {name: [row.to_json() for row in rows]}
+    return Response(200, dump(page | ({"cursor": cursor} if cursor else {})))
+
+
+def _job(job: Job, request: Request, path: str, status: int, progress: object = None) -> Response:
+    shown = job.to_json() | ({"progress": progress} if progress and not job.phase.ended else {})
+    location = f"{request.base.removesuffix('/scim/v2')}/{path}/{job.id}"
+    return Response(status, dump(shown), location=location)
+
+
+def _jobs(directory: Directory) -> Jobs:
+    return Jobs(directory.tables, directory.keys)
+
+
+def _slices(items: int) -> int:
+    return max(1, -(-items // ITEMS_A_SLICE))
+
+
+def _mapping(request: Request) -> Mapping[str, str]:
+    text = request.params.get("mapping", "{}")
+    try:
+        return TypeAdapter(dict[str, str]).validate_json(text)
+    except ValueError:
+        raise InvalidValue('mapping: a JSON object from header to column, like {"Login": "userName"}') from None
+
+
+def _json(request: Request) -> object:
+    try:
+        return json.loads(request.body)
+    except (ValueError, RecursionError):
+        raise InvalidSyntax("the body is not a JSON object") from None
+
+
+def _policy(asked: Mapping[str, Any]) -> Policy:
+    try:
+        return Policy.from_json(asked)
+    except ValueError as error:
+        raise InvalidValue(f"policy: {error}") from None

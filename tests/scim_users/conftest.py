@@ -1,0 +1,77 @@
+"""The app behind a real socket: two directories, a token for each door, and the tables below to put accounts into."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import aiohttp
+import pytest
+from yarl import URL
+
+import function_app
+from infra.local.host import LocalHost
+from shared.directory.directory import Directories, Directory
+from shared.host.settings import Credential, Settings
+from shared.tables.sqlite import SqliteTables
+
+TOKEN, OTHER_TOKEN, ADMIN_TOKEN = "scim-token-of-main", "scim-token-of-other", "admin-token-of-main"
+
+CREDENTIALS = (
+    Credential.of(TOKEN, "entra", "scim"),
+    Credential.of(OTHER_TOKEN, "other", "scim", directory="other"),
+    Credential.of(ADMIN_TOKEN, "administrator", "admin"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back. `body` is the parsed JSON, or None where the answer had no body."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A running app. `directories` opens the tables it serves, as another process would."""
+
+    url: str
+    session: aiohttp.ClientSession
+    directories: Directories
+
+    async def main(self) -> Directory:
+        """Return the directory that TOKEN opens."""
+        return await self.directories.open("main")
+
+    async def send(
+        self, method: str, path: str, body: object = None, *, token: str | None = TOKEN, **headers: str
+    ) -> Answer:
+        """Send a request under /scim/v2; `path` is readable, `body` is JSON or bytes, `if_match=` a header."""
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        named = {"Content-Type": "application/scim+json"} | named
+        if token is not None:
+            named["Authorization"] = f"Bearer {token}"
+        url = URL(f"{self.url}/scim/v2{quote(path, safe='/?&=+%$[]:,@-._~')}", encoded=True)
+        data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
+        async with self.session.request(method, url, data=data, headers=named) as answer:
+            text = await answer.text()
+            return Answer(answer.status, answer.headers, json.loads(text) if text else None)
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[Server]:
+    """The app over an empty SQLite file."""
+    tables = SqliteTables.open(tmp_path / "scimlink.db", "accounts")
+    histories = SqliteTables.open(tmp_path / "scimlink.db", "histories")
+    app = function_app.build(Settings(credentials=CREDENTIALS), tables)
+    timeout = aiohttp.ClientTimeout(total=10)
+    async with LocalHost(app, histories) as host, aiohttp.ClientSession(timeout=timeout) as session:
+        yield Server(host.url, session, Directories(tables))
+    await tables.close()
+    await histories.close()
