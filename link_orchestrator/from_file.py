@@ -55,7 +55,8 @@ class FileSource:
 def read_identities(chunks: Iterable[bytes], *, content_type: str = "") -> Iterator[Identity | Problem]:
     """Yield the identities of a file given as pieces of bytes, and a Problem for each row that is none.
 
-    Raises UnreadableFile, with the first row asked for, if no row can be used. Whether an object id comes twice is the reader's to see.
+    Raises UnreadableFile, with the first row asked for, if no row can be used. Whether an object id comes twice is the
+    reader's to see.
     """
     for row in read_rows(chunks, content_type=content_type):
         if isinstance(row, Header):

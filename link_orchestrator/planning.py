@@ -12,7 +12,8 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import astuple, replace
+from dataclasses import fields
+from operator import attrgetter
 from typing import Any
 
 from link_orchestrator.matching import (
@@ -32,12 +33,13 @@ from link_orchestrator.matching import (
 )
 from link_orchestrator.messages import Slice
 from link_orchestrator.sources import Identity
+from shared.directory.claims import together
 from shared.directory.directory import Directory
 from shared.directory.jobs import Job
 from shared.directory.keys import Key, fold
 from shared.directory.model import Account, Status
 from shared.directory.plan import Plan, PlanRow
-from shared.directory.policy import Policy, Rule, Trust
+from shared.directory.policy import Policy, Trust
 from shared.directory.staging import Stage
 
 STAGES = KEYS, PAIRS, CANDIDATES = "keys", "pairs", "candidates"
@@ -62,18 +64,18 @@ async def collect(directory: Directory, job: Job, part: Slice) -> Counter[str]:
     """Spread the match keys of a slice's identities over the buckets of the keys."""
     policy, digest = policy_of(job), directory.keys.digest
     writer = stage(directory, job.id + KEYS).writer(part.name)
-    counts: Counter[str] = Counter()
     for bucket in range(part.low, part.high):
         for identity in await _identities(directory, job, bucket):
-            counts["identities"] += 1
+            led: defaultdict[Key, list[list[str]]] = defaultdict(list)
             for key in identity_keys(identity, policy):
-                item = [identity.object_id, key.rule.value, key.attribute, key.literal]
                 # An e-mail that equals its account's userName has no pointer of its own: the name claim leads there.
                 for kind in (key.kind, "userName") if key.kind == "email" else (key.kind,):
-                    found_by = digest(Key(kind, key.value))
-                    await writer.add(directory.keys.bucket(found_by), [found_by, *item])
+                    led[Key(kind, key.value)].append([key.rule.value, key.attribute, key.literal])
+            for key, values in led.items():
+                found_by = digest(key)
+                await writer.add(directory.keys.bucket(found_by), [found_by, identity.object_id, values])
     await writer.close()
-    return counts
+    return Counter()
 
 
 async def join(directory: Directory, job: Job, part: Slice) -> Counter[str]:
@@ -83,8 +85,8 @@ async def join(directory: Directory, job: Job, part: Slice) -> Counter[str]:
     for bucket in range(part.low, part.high):
         wanted: defaultdict[str, list[Any]] = defaultdict(list)
         async for items in keys.read(bucket):
-            for digest, *item in items:
-                wanted[digest].append(item)
+            for digest, object_id, values in items:
+                wanted[digest].append((object_id, values))
         if not wanted:
             continue
         for scan in (directory.listing.scan_pointers, directory.listing.scan_names):
@@ -108,12 +110,11 @@ async def weigh(directory: Directory, job: Job, part: Slice) -> Counter[str]:
             facts = facts_of(account)
             found = {oid: evidence_for(theirs, facts) for oid, theirs in keys.get(account.id, {}).items()}
             claims = {oid: claim(evidence) for oid, evidence in found.items() if evidence}
-            for oid, trust in claims.items():
+            for oid in claims:
                 rivals = [[other, theirs.value] for other, theirs in claims.items() if other != oid]
                 evidence = [item.to_json() for item in found[oid]]
-                item = [oid, astuple(facts), evidence, sorted(rivals)]
+                item = [oid, _VALUES(facts), evidence, sorted(rivals)]
                 await writer.add(identity_bucket(directory, oid), item)
-                counts[f"candidates.{trust.value}"] += 1
             if not claims and not account.retired:
                 alone.append(_row(stays_local(facts)))
         await Plan(directory.tables, directory.keys, job.id).write(bucket, alone)
@@ -136,8 +137,7 @@ async def decide_all(directory: Directory, job: Job, part: Slice) -> Counter[str
             counts[decision.kind.value] += 1
             where = directory.keys.bucket(decision.account.id) if decision.account else bucket
             rows[where].append(_row(decision, identity))
-        for where, some in rows.items():
-            await plan.write(where, some)
+        await together(*(plan.write(where, some) for where, some in rows.items()))
     return counts
 
 
@@ -171,11 +171,13 @@ async def _identities(directory: Directory, job: Job, bucket: int) -> Iterable[I
 
 
 async def _keys_by_account(pairs: Stage, bucket: int, policy: Policy) -> Mapping[str, Mapping[str, set[MatchKey]]]:
-    rules = {match_rule.rule: match_rule for match_rule in policy.rules}
+    rules = {match_rule.rule.value: match_rule for match_rule in policy.rules}
     keys: defaultdict[str, defaultdict[str, set[MatchKey]]] = defaultdict(lambda: defaultdict(set))
     async for items in pairs.read(bucket):
-        for account_id, object_id, rule, attribute, literal in items:
-            keys[account_id][object_id].add(match_key(rules[Rule(rule)], attribute, literal, policy))
+        for account_id, object_id, values in items:
+            keys[account_id][object_id].update(
+                match_key(rules[rule], attribute, literal, policy) for rule, attribute, literal in values
+            )
     return keys
 
 
@@ -192,10 +194,14 @@ async def _candidates_by_identity(candidates: Stage, bucket: int) -> dict[str, d
     return known
 
 
+_NAMES = tuple(field.name for field in fields(AccountFacts))
+_VALUES = attrgetter(*_NAMES)
+
+
 def _facts(values: list[Any]) -> AccountFacts:
-    facts = AccountFacts(*values)
-    emails, verified = tuple(facts.emails), tuple(facts.verified_emails)
-    return replace(facts, emails=emails, verified_emails=verified, status=Status(facts.status))
+    """Return the facts that travelled as JSON: their lists are tuples again, their status is a Status."""
+    known = dict(zip(_NAMES, (tuple(v) if isinstance(v, list) else v for v in values), strict=True))
+    return AccountFacts(**known | {"status": Status(known["status"])})
 
 
 def _row(decision: Decision, identity: Identity | None = None) -> PlanRow:

@@ -205,16 +205,13 @@ def _read_csv(lines: _Lines) -> Iterator[Header | Row | Problem]:
 
 def _header(lines: _Lines) -> tuple[list[str], Iterator[list[str]]]:
     """Return the header row and a reader that stands behind it. The separator is the one the header has most of."""
-    for line in lines:
-        if line.strip():
-            break
-        lines.begin_row()
-    separator = max(",;\t", key=line.count)
-    lines.give_back(0)
-    reader = csv.reader(lines, delimiter=separator, strict=True)
     try:
+        while not (line := next(lines)).strip():
+            lines.begin_row()
+        lines.give_back(0)
+        reader = csv.reader(lines, delimiter=max(",;\t", key=line.count), strict=True)
         header = [cell.strip() for cell in next(reader)]
-    except (csv.Error, _Broken):
+    except (csv.Error, _Broken, StopIteration):
         raise UnreadableFile("The header row cannot be read. Send CSV, JSON Lines or JSON.") from None
     if lines.undecodable():
         raise UnreadableFile("The header row is not text in UTF-8. Save the file as UTF-8 and send it again.")
@@ -341,7 +338,8 @@ class _JsonReader:
     def _fill(self) -> bool:
         """Let go of what is behind and read on; tell whether there was more."""
         try:
-            more = "" if self._ended else self._text.read(_READ_CHARS)
+            # Twice as much each time a value is still not whole, so that looking at it anew stays cheap.
+            more = "" if self._ended else self._text.read(max(_READ_CHARS, len(self._buffer) - self._at))
         except UnicodeDecodeError:
             more = ""
         self._ended = not more

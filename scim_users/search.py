@@ -61,8 +61,9 @@ async def _candidates(directory: Directory, tree: Filter) -> list[Account] | Non
             account = await directory.accounts.find(str(value))
             return [account] if account else []
         kind = KINDS.get("emails.value" if path.startswith("emails[") else path)
-        if kind is not None and isinstance(value, str):
-            return await directory.accounts.list_by(Key(kind, value))
+        if kind is not None and value is not None:
+            # An unquoted number is still the text that a string attribute holds.
+            return await directory.accounts.list_by(Key(kind, str(value)))
     return None
 
 

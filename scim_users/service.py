@@ -19,7 +19,7 @@ from shared.directory.model import Account, Status, new_account
 from shared.scim.document import normalise, read_json
 from shared.scim.endpoint import PreconditionFailed, Request, Response, version_matches
 from shared.scim.messages import list_response
-from shared.scim.patch import apply, parse_operations, touches
+from shared.scim.patch import Operation, apply, parse_operations, touches
 from shared.scim.projection import Projection
 from shared.scim.query import Query
 from shared.scim.schema import USER
@@ -137,7 +137,8 @@ async def _adopt(directory: Directory, request: Request, taken: AlreadyExists, d
         raise taken
     if before is None or before.status is not Status.LOCAL:
         raise taken
-    after = before.with_document(before.document() | document)
+    # As a PATCH would: what the application knows beyond the body stays, within an extension too.
+    after = before.with_document(apply([Operation("replace", None, document)], before.document(), USER))
     write = _write(directory, request, after, document, keyed="externalId" in document)
     adopted = authority.authorise(before, write, policy)
     return await directory.accounts.replace(before, adopted, by=request.by, action="link")

@@ -249,4 +249,10 @@ class Executor:
         task = asyncio.create_task(work)
         tasks = self._running if ends_itself else self._serving
         tasks.add(task)
-        task.add_done_callback(tasks.discard)
+
+        def note(ended: asyncio.Task[None]) -> None:
+            tasks.discard(ended)
+            if not ended.cancelled() and (problem := ended.exception()) is not None:
+                log.error("the executor lost a task", exc_info=problem)
+
+        task.add_done_callback(note)

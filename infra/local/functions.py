@@ -23,7 +23,7 @@ Call = Callable[..., Awaitable[Any]]
 
 @dataclass(frozen=True, slots=True)
 class InvocationContext:
-    """What a function gets that has a parameter named `context`; it may fill in thread_local_storage only."""
+    """What a function with a parameter named `context` gets: of azure.functions.Context, what is known here."""
 
     function_name: str
     invocation_id: str = field(default_factory=lambda: str(uuid4()))

@@ -63,14 +63,15 @@ class LocalHost:
         await self.close()
 
     async def start(self) -> None:
-        """Answer requests and take up open orchestrations. Raises OSError if the port is taken."""
+        """Take up open orchestrations, then answer requests. Raises OSError if the port is taken."""
         server = web.Server(self._serve, access_log=None)
         self._runner = web.ServerRunner(server, shutdown_timeout=_PATIENCE)
         try:
             await self._management.start()
             await self._runner.setup()
-            await web.TCPSite(self._runner, "127.0.0.1", self._port).start()
+            # Before the first request: an event for an instance that is not taken up yet would be lost.
             await self.executor.start()
+            await web.TCPSite(self._runner, "127.0.0.1", self._port).start()
         except BaseException:
             await self.close()
             raise

@@ -37,8 +37,9 @@ OPEN = (RUNNING, PENDING)
 _OPEN_PARTITION = "open"
 _PIECE = 30_000
 _PIECES_A_ROW = 16
-# Texts are ASCII (json.dumps escapes the rest), which Table Storage counts at two bytes a character.
-_TRANSACTION_CHARACTERS = 1_700_000
+# Texts are ASCII (json.dumps escapes the rest), which Table Storage counts at two bytes a character and HTTP sends at
+# one; a body above 1 MiB would hold up the event loop.
+_TRANSACTION_CHARACTERS = 900_000
 _LONGEST_PATIENCE = 30.0
 
 T = TypeVar("T")
@@ -112,9 +113,12 @@ class Store:
         return None
 
     async def begin(self, head: Head, texts: Sequence[str]) -> None:
-        """Begin an execution. Once its head is written it is the present one, and then former events are removed."""
+        """Begin an execution: it is the present one once its head is written, and former events are removed then.
+
+        A start (not a continue_as_new) also removes unread mail.
+        """
         await self._write(_OPEN_PARTITION, [Upsert(head.instance_id, {})])
-        if head.execution == 1 or head.status == PENDING:
+        if head.status == PENDING:
             await self._erase(head.instance_id, "m", "n")
         await self.append(head.instance_id, head.execution, 0, texts, head=head)
         await self._erase(head.instance_id, "e", _event_key(head.execution, 0))

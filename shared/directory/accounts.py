@@ -7,18 +7,20 @@ many accounts at once in bulk.py.
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from shared.directory.audit import Change, audit_row, list_history
-from shared.directory.claims import ATTEMPTS, Claims, Place, together
-from shared.directory.counts import Counts
+from shared.directory.claims import ATTEMPTS, CONFLICTS, Claims, Place, together
+from shared.directory.counts import Count, Counts
 from shared.directory.errors import AlreadyExists, Busy, NotFound, Stale
-from shared.directory.keys import LIVE, RETIRED, TOMBSTONE, Key, Keys, fold, folded
+from shared.directory.keys import LIVE, RETIRED, TOMBSTONE, Key, Keys, folded
 from shared.directory.model import Account, timestamp
 from shared.tables import port
-from shared.tables.port import Delete, Insert, Operation, Replace, Tables, Unavailable, VersionConflict
+from shared.tables.port import Delete, Insert, Operation, Replace, Tables, Throttled, Unavailable
 
 
 class Accounts:
@@ -29,7 +31,7 @@ class Accounts:
         self.keys = keys
         self.now = now
         self.counts = Counts(tables, keys)
-        self.claims = Claims(tables, keys, self.find)
+        self.claims = Claims(tables, keys, self.counts, self.find)
 
     async def find(self, account_id: str) -> Account | None:
         """Return an account by id, live or retired."""
@@ -52,30 +54,33 @@ class Accounts:
         if key.kind in ("userName", "identity"):
             holder = await self.claims.holder(key)
             return [holder] if holder else []
-        pointed = self._list_pointed(key)
-        if key.kind != "email":
-            return await pointed
-        named, accounts = await together(self.list_by(Key("userName", key.value)), pointed)
-        return [a for a in named if fold(key.value) in map(fold, a.emails)] + accounts
+        pointed, named = self.claims.pointed(key), self._named(key)
+        ids = dict.fromkeys(itertools.chain(*await together(named, pointed)))
+        found = await together(*map(self.find, ids))
+        return [account for account in found if account and folded(key) in account.found_by()]
 
     async def create(self, account: Account, *, by: str) -> Account:
         """Store a new account. Raises AlreadyExists naming the attribute that another account holds."""
-        await self._announce(account, account.pointers())
+        row = Insert(account.key, account.columns())
         partition, name = self.keys.accounts_of(account.id), Key("userName", account.user_name)
         bucket = self.keys.bucket(account.id)
         claim: Operation = Insert(self.keys.claim(name)[1], {"id": account.id})
+        audit = audit_row(account.id, "create", by, account.created, None, account)
         for _ in range(ATTEMPTS):
-            audit = audit_row(account.id, "create", by, account.created, None, account)
-            count = await self.counts.change(bucket, +1)
-            operations = [claim, Insert(account.key, account.columns()), audit, count]
+            # In this order: whoever fences creates off by the count makes us look again at what we announce.
+            count = await self.counts.get(bucket)
+            await self._announce(account, account.pointers())
             try:
-                etags = await self._commit(partition, operations, audit.key)
-            except (port.AlreadyExists, VersionConflict) as conflict:
+                etags = await self._commit(partition, [claim, row, audit, count.changed(+1)], audit.key)
+            except CONFLICTS as conflict:
                 self.counts.forget(bucket)
                 if conflict.index == 0:
-                    claim = await self._claim_again(name, account.id)
+                    with contextlib.suppress(*CONFLICTS):
+                        claim = await self.claims.operation(name, account.id)
+                elif conflict.index == 1:
+                    raise AlreadyExists("id", account.id) from conflict
                 continue
-            self._counted(bucket, +1, etags)
+            self._counted(bucket, count, +1, etags)
             return await self._written(account, etags, 1)
         raise Busy("too many accounts are being created at once", retry_after=1)
 
@@ -87,32 +92,24 @@ class Accounts:
         if after == before:
             return before
         after = replace(after, modified=self.now())
+        columns = after.columns()
         gone = await self._prepare(before, after)
-        partition, bucket = self.keys.accounts_of(before.id), self.keys.bucket(before.id)
         audit = audit_row(before.id, action, by, after.modified, before, after)
-        operations: list[Operation] = [audit, Replace(after.key, after.columns(), before.etag)]
-        lives = int(before.retired) - int(after.retired)
-        if lives:
-            operations[1:] = [Insert(after.key, after.columns()), Delete(before.key, before.etag)]
-            operations.append(await self.counts.change(bucket, lives))
-        etags = await self._commit_conditional(partition, operations, audit.key, bucket)
-        if lives:
-            self._counted(bucket, lives, etags)
+        operations: list[Operation] = [audit, Replace(after.key, columns, before.etag)]
+        if after.key != before.key:
+            operations[1:] = [Insert(after.key, columns), Delete(before.key, before.etag)]
+        etags = await self._change(before, operations, audit.key, int(before.retired) - int(after.retired))
         await self.claims.remove(gone)
         return await self._written(after, etags, 1)
 
     async def delete(self, account: Account, *, by: str) -> None:
         """Delete an account and leave a tombstone. Raises Stale if it changed since it was read."""
         gone = await self.claims.places(account.id, account.claims(), account.pointers())
-        partition, bucket, now = self.keys.accounts_of(account.id), self.keys.bucket(account.id), self.now()
+        now = self.now()
         audit = audit_row(account.id, "delete", by, now, account, None)
         tombstone = Insert(TOMBSTONE + account.id, {"deleted": now, "by": by, "status": account.status.value})
         operations: list[Operation] = [audit, Delete(account.key, account.etag), tombstone]
-        if not account.retired:
-            operations.append(await self.counts.change(bucket, -1))
-        etags = await self._commit_conditional(partition, operations, audit.key, bucket)
-        if not account.retired:
-            self._counted(bucket, -1, etags)
+        await self._change(account, operations, audit.key, 0 if account.retired else -1)
         await self.claims.remove(gone)
 
     async def history(self, account_id: str) -> list[Change]:
@@ -124,28 +121,20 @@ class Accounts:
         row = await self.tables.get(self.keys.accounts_of(account_id), TOMBSTONE + account_id)
         return row.columns if row else None
 
-    async def _list_pointed(self, key: Key) -> list[Account]:
-        ids = await self.claims.pointed(key)
-        found = await together(*map(self.find, ids))
-        return [account for account in found if account and folded(key) in account.pointers()]
+    async def _named(self, key: Key) -> list[str]:
+        """Return the id that an e-mail leads to as a userName: its account may have the e-mail, too."""
+        named = await self.claims.claimed(Key("userName", key.value)) if key.kind == "email" else None
+        return [named] if named else []
 
     async def _announce(self, account: Account, pointers: Iterable[Key]) -> None:
         """Write pointers, then look whether a linked account holds the externalId: nobody gets a second account.
 
-        Linking does it the other way round (Claims.hold), so of the two at least one sees the other. That order costs
-        a create with an externalId one more round trip.
+        Linking does it the other way round (Claims.hold), so of the two at least one sees the other, and fences it
+        off. That order costs a create with an externalId one more round trip.
         """
         await together(*(self.claims.point(key, account.id) for key in pointers))
         if account.external_id and account.link is None:
-            holder = await self.claims.holder(Key("identity", account.external_id))
-            if holder is not None and holder.id != account.id:
-                raise AlreadyExists("externalId", holder.id)
-
-    async def _claim_again(self, key: Key, account_id: str) -> Operation:
-        try:
-            return await self.claims.operation(key, account_id)
-        except VersionConflict as conflict:
-            raise Stale("the holder of a stale claim changed") from conflict
+            await self.claims.refuse_held(Key("identity", account.external_id), account.id)
 
     async def _prepare(self, before: Account, after: Account) -> list[Place]:
         """Write what must be there before the commit; return what must go after it."""
@@ -159,20 +148,28 @@ class Accounts:
             await self._announce(after, leads - led)
         return gone
 
-    async def _commit_conditional(
-        self, partition: str, operations: Sequence[Operation], audit: str, bucket: int
-    ) -> list[str]:
-        try:
-            return await self._commit(partition, operations, audit)
-        except (port.AlreadyExists, VersionConflict) as conflict:
-            self.counts.forget(bucket)
-            raise Stale("the account changed since it was read") from conflict
+    async def _change(self, before: Account, operations: Sequence[Operation], audit: str, lives: int) -> list[str]:
+        """Commit what is conditional on `before`, with the count where it changes."""
+        partition, bucket = self.keys.accounts_of(before.id), self.keys.bucket(before.id)
+        for _ in range(ATTEMPTS):
+            count = await self.counts.get(bucket) if lives else None
+            try:
+                etags = await self._commit(partition, [*operations, *([count.changed(lives)] if count else [])], audit)
+            except CONFLICTS as conflict:
+                self.counts.forget(bucket)
+                if conflict.index == len(operations):  # only the count, by a change to another account
+                    continue
+                raise Stale("the account changed since it was read") from conflict
+            if count:
+                self._counted(bucket, count, lives, etags)
+            return etags
+        raise Busy("too many accounts are being changed at once", retry_after=1)
 
     async def _commit(self, partition: str, operations: Sequence[Operation], audit: str) -> list[str]:
         """Commit; where the answer was lost, the audit row tells whether it took effect. Returns [] then."""
         try:
             return await self.tables.commit(partition, operations)
-        except Unavailable:
+        except (Unavailable, Throttled):
             if await self.tables.get(partition, audit) is None:
                 raise
             return []
@@ -180,9 +177,9 @@ class Accounts:
     async def _written(self, account: Account, etags: Sequence[str], index: int) -> Account:
         return replace(account, etag=etags[index]) if etags else await self.get_any(account.id)
 
-    def _counted(self, bucket: int, by: int, etags: Sequence[str]) -> None:
+    def _counted(self, bucket: int, count: Count, by: int, etags: Sequence[str]) -> None:
         if etags:
-            self.counts.committed(bucket, by, etags[-1])
+            self.counts.committed(bucket, count, by, etags[-1])
         else:
             self.counts.forget(bucket)
 

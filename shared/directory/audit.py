@@ -64,8 +64,10 @@ _COMPACT = str.maketrans("", "", "-:.TZ")
 def _changed(before: Account | None, after: Account | None) -> list[str]:
     if before is None or after is None:
         return []
-    old, new = ({}, {}) if before.text == after.text else (before.document(), after.document())
-    names = [name for name in sorted(old.keys() | new.keys()) if old.get(name) != new.get(name)]
+    names: list[str] = []
+    if before.text != after.text:
+        old, new = before.document(), after.document()
+        names = [name for name in sorted(old.keys() | new.keys()) if old.get(name) != new.get(name)]
     beside = ("status", "protected", "evidence", "link", "retired")
     return names + [name for name in beside if getattr(before, name) != getattr(after, name)]
 

@@ -14,12 +14,13 @@ from typing import TypeVar
 
 from shared.directory.accounts import Accounts
 from shared.directory.audit import audit_row
-from shared.directory.claims import together
-from shared.directory.errors import DirectoryError
+from shared.directory.claims import CONFLICTS, together
+from shared.directory.counts import UNREAD
+from shared.directory.errors import DirectoryError, TooLarge
 from shared.directory.keys import Key
 from shared.directory.model import Account
 from shared.tables import port
-from shared.tables.port import MAX_OPERATIONS, Insert, Operation, Replace, TablesError, Upsert, VersionConflict
+from shared.tables.port import MAX_OPERATIONS, Insert, LimitExceeded, Operation, Replace, Upsert
 
 Outcome = Account | DirectoryError
 """The account as stored, or why nothing was stored."""
@@ -35,91 +36,120 @@ AT_ONCE = 64
 
 async def create_many(accounts: Accounts, new: Sequence[Account], *, by: str) -> list[Outcome]:
     """Store new accounts. An outcome is AlreadyExists where another account holds the userName."""
-    await _point(accounts, ((key, account.id) for account in new for key in account.pointers()))
-    linked = [account for account in new if account.external_id]
-    holders = await _some_at_once([accounts.claims.holder(Key("identity", a.external_id or "")) for a in linked])
-    odd = {account.id for account, holder in zip(linked, holders, strict=True) if holder}
+    if not new:
+        return []
+    bucket = accounts.keys.bucket(new[0].id)
+    count = UNREAD
+
+    async def announce(some: Sequence[Account]) -> set[str]:
+        nonlocal count
+        # Read before anything is announced, and from then on only counted up: see Accounts.create.
+        count = await accounts.counts.read(bucket)
+        await _point(accounts, ((key, account.id) for account in some for key in account.pointers()))
+        return await _claimed_by_others(accounts, some)
 
     async def commit(chunk: Sequence[Account]) -> list[str]:
-        return await _create(accounts, chunk, by)
+        nonlocal count
+        operations = [operation for account in chunk for operation in _create(accounts, account, by)]
+        operations.append(count.changed(len(chunk)))
+        etags = await accounts.tables.commit(accounts.keys.accounts(bucket), operations)
+        count = accounts.counts.committed(bucket, count, len(chunk), etags[-1])
+        return etags[:-1:3]
 
     async def alone(account: Account) -> Account:
         return await accounts.create(account, by=by)
 
-    return await _in_transactions(new, [account.id not in odd for account in new], commit, alone)
+    return await _in_transactions(new, announce, commit, alone)
 
 
 async def replace_many(accounts: Accounts, changes: Sequence[Change], *, by: str, action: str) -> list[Outcome]:
     """Put `after` in the place of `before`, for each change. An outcome is Stale where `before` changed meanwhile."""
-    plain = [_adds_only(before, after) for before, after in changes]
-    chosen = [change for change, is_plain in zip(changes, plain, strict=True) if is_plain]
-    odd = await _hold_identities(accounts, [after for before, after in chosen if before.link != after.link])
-    await _point(accounts, ((key, a.id) for before, a in chosen for key in a.pointers() - before.pointers()))
     now = accounts.now()
+    changes = [(before, replace(after, modified=now) if after != before else after) for before, after in changes]
+
+    async def announce(some: Sequence[Change]) -> set[str]:
+        plain = [(before, after) for before, after in some if _adds_only(before, after)]
+        odd = {after.id for _, after in some} - {after.id for _, after in plain}
+        odd |= await _hold_identities(accounts, [after for before, after in plain if before.link != after.link])
+        await _point(accounts, ((key, a.id) for before, a in plain for key in a.pointers() - before.pointers()))
+        stamped = [after for before, after in plain if before.external_id != after.external_id]
+        return odd | await _claimed_by_others(accounts, stamped)
 
     async def commit(chunk: Sequence[Change]) -> list[str]:
         operations: list[Operation] = []
         for before, after in chunk:
-            row = Replace(after.key, replace(after, modified=now).columns(), before.etag)
-            operations += [row, audit_row(before.id, action, by, now, before, after)]
+            audit = audit_row(before.id, action, by, now, before, after)
+            operations += [Replace(after.key, after.columns(), before.etag), audit]
         etags = await accounts.tables.commit(accounts.keys.accounts_of(chunk[0][0].id), operations)
         return etags[::2]
 
     async def alone(change: Change) -> Account:
         return await accounts.replace(*change, by=by, action=action)
 
-    together_with = [ok and after.id not in odd for ok, (_, after) in zip(plain, changes, strict=True)]
-    outcomes = await _in_transactions(changes, together_with, commit, alone)
-    return [replace(o, modified=now) if isinstance(o, Account) else o for o in outcomes]
+    return await _in_transactions(changes, announce, commit, alone)
 
 
-async def _create(accounts: Accounts, chunk: Sequence[Account], by: str) -> list[str]:
-    bucket = accounts.keys.bucket(chunk[0].id)
-    operations: list[Operation] = []
-    for account in chunk:
-        claim = Insert(accounts.keys.claim(Key("userName", account.user_name))[1], {"id": account.id})
-        audit = audit_row(account.id, "create", by, account.created, None, account)
-        operations += [Insert(account.key, account.columns()), claim, audit]
-    operations.append(await accounts.counts.change(bucket, len(chunk)))
-    try:
-        etags = await accounts.tables.commit(accounts.keys.accounts(bucket), operations)
-    except TablesError:
-        accounts.counts.forget(bucket)
-        raise
-    accounts.counts.committed(bucket, len(chunk), etags[-1])
-    return etags[:-1:3]
+def _create(accounts: Accounts, account: Account, by: str) -> list[Operation]:
+    claim = Insert(accounts.keys.claim(Key("userName", account.user_name))[1], {"id": account.id})
+    audit = audit_row(account.id, "create", by, account.created, None, account)
+    return [Insert(account.key, account.columns()), claim, audit]
 
 
 async def _in_transactions(
     items: Sequence[Item],
-    fit: Sequence[bool],
+    announce: Callable[[Sequence[Item]], Awaitable[set[str]]],
     commit: Callable[[Sequence[Item]], Awaitable[list[str]]],
     alone: Callable[[Item], Awaitable[Account]],
 ) -> list[Outcome]:
-    """Commit the items that fit in transactions, the others alone; what makes a transaction fail is done alone too."""
+    """Commit items in transactions; what does not fit there, or makes one fail, is done alone.
+
+    `announce` writes what must be there first, and answers the ids of the accounts that do not fit.
+    """
     outcomes: dict[int, Outcome] = {}
-    waiting = [place for place, fits in enumerate(fit) if fits]
-    single = [place for place, fits in enumerate(fit) if not fits]
+    waiting, single = await _fitting(items, range(len(items)), announce)
     while waiting:
         chunk = waiting[:ITEMS]
         try:
             etags = await commit([items[place] for place in chunk])
-        except (port.AlreadyExists, VersionConflict) as conflict:
+        except CONFLICTS as conflict:
             # Three operations an item for creates, two for changes; behind the last is the count, worth a new try.
             at = conflict.index // (3 if isinstance(items[chunk[0]], Account) else 2)
             if at < len(chunk):
                 single.append(waiting.pop(at))
+            else:
+                waiting, odd = await _fitting(items, waiting, announce)
+                single += odd
             continue
-        for place, etag in zip(chunk, etags, strict=True):
-            item = items[place]
-            outcomes[place] = replace(item if isinstance(item, Account) else item[1], etag=etag)
+        except (LimitExceeded, TooLarge):
+            single += chunk  # too much together, or one that is too large for itself
+        else:
+            for place, etag in zip(chunk, etags, strict=True):
+                outcomes[place] = replace(_after(items[place]), etag=etag)
         del waiting[:ITEMS]
     for place in single:
-        try:
-            outcomes[place] = await alone(items[place])
-        except DirectoryError as error:
-            outcomes[place] = error
+        outcomes[place] = await _alone(items[place], alone)
     return [outcomes[place] for place in range(len(items))]
+
+
+async def _fitting(
+    items: Sequence[Item], places: Sequence[int], announce: Callable[[Sequence[Item]], Awaitable[set[str]]]
+) -> tuple[list[int], list[int]]:
+    odd = await announce([items[place] for place in places])
+    fits = {place: _after(items[place]).id not in odd for place in places}
+    return [place for place in places if fits[place]], [place for place in places if not fits[place]]
+
+
+async def _alone(item: Item, alone: Callable[[Item], Awaitable[Account]]) -> Outcome:
+    try:
+        return await alone(item)
+    except DirectoryError as error:
+        return error
+    except LimitExceeded as error:
+        return TooLarge(str(error))
+
+
+def _after(item: Account | Change) -> Account:
+    return item if isinstance(item, Account) else item[1]
 
 
 ITEMS = (MAX_OPERATIONS - 1) // 3
@@ -129,7 +159,14 @@ ITEMS = (MAX_OPERATIONS - 1) // 3
 def _adds_only(before: Account, after: Account) -> bool:
     """Whether a change takes no key away and stays in its row: such a change needs nothing done after its commit."""
     kept = before.claims() <= after.claims() and before.pointers() <= after.pointers()
-    return kept and before.user_name == after.user_name and before.key == after.key and before != after
+    return kept and before.key == after.key and before != after
+
+
+async def _claimed_by_others(accounts: Accounts, some: Sequence[Account]) -> set[str]:
+    """Return the ids of unlinked accounts whose externalId is claimed: Accounts knows what that means."""
+    told = [account for account in some if account.external_id and account.link is None]
+    claimed = await _some_at_once([accounts.claims.claimed(Key("identity", a.external_id or "")) for a in told])
+    return {account.id for account, holder in zip(told, claimed, strict=True) if holder}
 
 
 async def _hold_identities(accounts: Accounts, linked: Sequence[Account]) -> set[str]:
@@ -150,9 +187,15 @@ async def _hold_identities(accounts: Accounts, linked: Sequence[Account]) -> set
             else:
                 del inserts[:MAX_OPERATIONS]
 
+    async def has_second(account_id: str) -> bool:
+        try:
+            return await accounts.claims.find_second(keys[account_id], account_id) is not None
+        except CONFLICTS:
+            return True
+
     await _some_at_once([insert(partition, inserts) for partition, inserts in places.items()])
     sure = [account_id for account_id in keys if account_id not in odd]
-    seconds = await _some_at_once([accounts.claims.find_second(keys[i], i) for i in sure])
+    seconds = await _some_at_once([has_second(account_id) for account_id in sure])
     return odd | {account_id for account_id, second in zip(sure, seconds, strict=True) if second}
 
 

@@ -4,8 +4,9 @@ Both are a superset of the truth: written before the commit, removed after it, a
 the account. The fences that make this safe, each with a deterministic test that fails without it
 (tests/directory/test_interleavings.py):
 
-* A stale claim is taken over only after its holder's version was changed, so that a late commit of a writer who
-  claimed first, and meant to carry the name, fails.
+* Whoever finds a claim or pointer that stands in the way, of an account that does not carry its key, first changes
+  that account's version, or, where there is no such account, the version of its bucket's count. So a late commit of a
+  writer who was first, and meant to carry the key, fails; a create announces itself again after that (settled()).
 * What a change takes away is deleted on the etag read before its commit. Whoever takes the key again must have read
   the account after that commit, and writes the claim or pointer anew: the late deletion then misses.
 """
@@ -18,6 +19,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import TypeVar
 
+from shared.directory.counts import Count, Counts
 from shared.directory.errors import AlreadyExists, Busy
 from shared.directory.keys import Key, Keys, folded, prefix_end
 from shared.directory.model import Account
@@ -26,6 +28,7 @@ from shared.tables.port import Delete, Insert, Merge, Operation, Replace, Tables
 
 ATTEMPTS = 8
 ATTRIBUTES = {"userName": "userName", "identity": "externalId"}
+CONFLICTS = (port.AlreadyExists, VersionConflict)
 
 T = TypeVar("T")
 
@@ -44,16 +47,24 @@ class Place:
 class Claims:
     """Claims and pointers of one directory. `find_holder` returns an account by id, live or retired."""
 
-    def __init__(self, tables: Tables, keys: Keys, find_holder: Callable[[str], Awaitable[Account | None]]) -> None:
+    def __init__(
+        self, tables: Tables, keys: Keys, counts: Counts, find_holder: Callable[[str], Awaitable[Account | None]]
+    ) -> None:
         self._tables = tables
         self._keys = keys
+        self._counts = counts
         self._find_holder = find_holder
 
     async def holder(self, key: Key) -> Account | None:
         """Return the account that holds a claim and really carries its key."""
-        row = await self._tables.get(*self._keys.claim(key))
-        holder = await self._find_holder(str(row.columns["id"])) if row else None
+        claimed = await self.claimed(key)
+        holder = await self._find_holder(claimed) if claimed else None
         return holder if holder and folded(key) in holder.claims() else None
+
+    async def claimed(self, key: Key) -> str | None:
+        """Return the id that a claim leads to; the account may not carry the key, or not exist any more."""
+        row = await self._tables.get(*self._keys.claim(key))
+        return str(row.columns["id"]) if row else None
 
     async def hold(self, key: Key, account_id: str) -> None:
         """Write the claim, taking over a stale one. Raises AlreadyExists naming the attribute."""
@@ -61,11 +72,23 @@ class Claims:
         for _ in range(ATTEMPTS):
             try:
                 await self._tables.commit(partition, [await self.operation(key, account_id)])
-            except (port.AlreadyExists, VersionConflict):
+                second = await self.find_second(key, account_id)
+            except CONFLICTS:
                 continue
-            second = await self.find_second(key, account_id)
             if second is not None:
                 raise AlreadyExists(ATTRIBUTES[key.kind], second)
+            return
+        raise Busy(f"{ATTRIBUTES[key.kind]} is being changed by others", retry_after=1)
+
+    async def refuse_held(self, key: Key, account_id: str) -> None:
+        """Raise AlreadyExists if another account holds the claim; fence off one that was about to carry it."""
+        for _ in range(ATTEMPTS):
+            holder_id = await self.claimed(key)
+            try:
+                if holder_id not in (None, account_id) and await self.settled(holder_id, key):
+                    raise AlreadyExists(ATTRIBUTES[key.kind], holder_id)
+            except CONFLICTS:
+                continue
             return
         raise Busy(f"{ATTRIBUTES[key.kind]} is being changed by others", retry_after=1)
 
@@ -82,13 +105,12 @@ class Claims:
                 return ids
 
     async def find_second(self, claim: Key, account_id: str) -> str | None:
-        """Return another account that carries a claimed identity as its externalId, or is just being made with it."""
+        """Return another account that carries a claimed identity as its externalId; fence off the others to come."""
         if claim.kind != "identity":
             return None
-        by = folded(Key("externalId", claim.value))
-        others = [other for other in await self.pointed(by) if other != account_id]
-        for other, account in zip(others, await together(*map(self._find_holder, others)), strict=True):
-            if account is None or by in account.pointers():
+        by = Key("externalId", claim.value)
+        for other in await self.pointed(by):
+            if other != account_id and await self.settled(other, by):
                 return other
         return None
 
@@ -102,17 +124,41 @@ class Claims:
         if claim is None:
             return Insert(row, {"id": account_id})
         holder_id = str(claim.columns["id"])
-        if holder_id != account_id:
-            holder = await self._find_holder(holder_id)
-            if holder is not None:
-                if folded(key) in holder.claims():
-                    raise AlreadyExists(ATTRIBUTES[key.kind], holder_id)
-                await self.fence(holder)
+        if holder_id != account_id and await self.settled(holder_id, key):
+            raise AlreadyExists(ATTRIBUTES[key.kind], holder_id)
         return Replace(row, {"id": account_id}, claim.etag)
+
+    async def settled(self, account_id: str, key: Key) -> bool:
+        """Tell whether an account carries a key; if not, no write under way will make it so any more.
+
+        Raises VersionConflict, or the port's AlreadyExists, where another writer was faster: look again.
+        """
+        return await self.settled_by(account_id, lambda account: folded(key) in account.claims() | account.found_by())
+
+    async def settled_by(self, account_id: str, carries: Callable[[Account], bool]) -> bool:
+        """Do the same for what `carries` says of an account."""
+        account = await self._find_holder(account_id)
+        if account is None:
+            # It is being made, or moved between live and retired while we looked: both change the count.
+            bucket = self._keys.bucket(account_id)
+            count = await self._counts.read(bucket)
+            account = await self._find_holder(account_id)
+            if account is None:
+                await self.fence_creates(bucket, count)
+                return False
+        if carries(account):
+            return True
+        await self.fence(account)
+        return False
 
     async def fence(self, holder: Account) -> None:
         """Change the holder's version and nothing else. Raises VersionConflict if it changed meanwhile."""
         await self._tables.commit(self._keys.accounts_of(holder.id), [Merge(holder.key, {"fenced": True}, holder.etag)])
+
+    async def fence_creates(self, bucket: int, count: Count) -> None:
+        """Change the version of a bucket's count and nothing else. Raises VersionConflict if it changed meanwhile."""
+        self._counts.forget(bucket)
+        await self._tables.commit(self._keys.accounts(bucket), [count.changed(0)])
 
     async def point(self, key: Key, account_id: str) -> None:
         """Write the pointer from a key to an account."""

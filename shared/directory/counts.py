@@ -1,13 +1,15 @@
 """How many live accounts each bucket holds: one row a bucket, changed in the same transaction as the accounts.
 
 The last seen value and its etag are kept, so that a create needs no read of its own; where another process was
-faster, the transaction fails on the count and is tried again after a read.
+faster, the transaction fails on the count and is tried again after a read. Writing the row with its value unchanged
+so fences off every create under way in the bucket (claims.py).
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -26,6 +28,14 @@ class Count:
     etag: str
     seen: float
 
+    def changed(self, by: int) -> Operation:
+        """Return the operation that adds `by`, conditional on this count being the bucket's."""
+        columns = {"accounts": self.accounts + by}
+        return Replace(COUNT, columns, self.etag) if self.etag else Insert(COUNT, columns)
+
+
+UNREAD = Count(0, "", 0.0)
+
 
 class Counts:
     """The counts of one directory."""
@@ -35,32 +45,40 @@ class Counts:
         self._keys = keys
         self._clock = clock
         self._seen: dict[int, Count] = {}
+        self._turns: Counter[int] = Counter()
 
-    async def change(self, bucket: int, by: int) -> Operation:
-        """Return the operation that adds `by` to a bucket's count, conditional on the value it was computed from."""
-        count = self._seen.get(bucket) or await self._read(bucket)
-        columns = {"accounts": count.accounts + by}
-        return Replace(COUNT, columns, count.etag) if count.etag else Insert(COUNT, columns)
+    async def get(self, bucket: int) -> Count:
+        """Return a bucket's count as last seen by this process."""
+        return self._seen.get(bucket) or await self.read(bucket)
 
-    def committed(self, bucket: int, by: int, etag: str) -> None:
-        """Remember what a transaction with change() left behind."""
-        count = self._seen[bucket]
-        self._seen[bucket] = Count(count.accounts + by, etag, self._clock())
+    async def read(self, bucket: int) -> Count:
+        """Return a bucket's count as it is now."""
+        turn = self._turns[bucket]
+        row = await self._tables.get(self._keys.accounts(bucket), COUNT)
+        count = Count(int(row.columns["accounts"]) if row else 0, row.etag if row else "", self._clock())
+        if self._turns[bucket] == turn:  # else a commit of our own was answered meanwhile, and knows better
+            self._seen[bucket] = count
+        return count
+
+    def committed(self, bucket: int, count: Count, by: int, etag: str) -> Count:
+        """Return, and remember, what a transaction with `count.changed(by)` left behind."""
+        after = Count(count.accounts + by, etag, self._clock())
+        known = self._seen.get(bucket)
+        self.forget(bucket)
+        if known is count:  # else another commit was seen after this one
+            self._seen[bucket] = after
+        return after
 
     def forget(self, bucket: int) -> None:
         """Read a bucket's count again before its next use."""
+        self._turns[bucket] += 1
         self._seen.pop(bucket, None)
 
     async def all(self) -> list[Count]:
         """Return every bucket's count, none older than FRESH_SECONDS."""
         stale = self._clock() - FRESH_SECONDS
-        wanted = [b for b in range(self._keys.buckets) if b not in self._seen or self._seen[b].seen < stale]
+        known = {bucket: count for bucket, count in self._seen.items() if count.seen >= stale}
+        wanted = [bucket for bucket in range(self._keys.buckets) if bucket not in known]
         if wanted:
-            await asyncio.gather(*(self._read(bucket) for bucket in wanted))
-        return [self._seen[bucket] for bucket in range(self._keys.buckets)]
-
-    async def _read(self, bucket: int) -> Count:
-        row = await self._tables.get(self._keys.accounts(bucket), COUNT)
-        count = Count(int(row.columns["accounts"]) if row else 0, row.etag if row else "", self._clock())
-        self._seen[bucket] = count
-        return count
+            known |= zip(wanted, await asyncio.gather(*map(self.read, wanted)), strict=True)
+        return [known[bucket] for bucket in range(self._keys.buckets)]

@@ -140,9 +140,15 @@ class Jobs:
         return Job.from_row(row)
 
     async def list_all(self) -> list[Job]:
-        """Return the directory's jobs, oldest first, at most a thousand."""
-        page = await self._tables.query(self._partition, JOB, prefix_end(JOB))
-        return sorted(map(Job.from_row, page.rows), key=lambda job: job.started)
+        """Return the directory's jobs, oldest first."""
+        jobs: list[Job] = []
+        continuation = None
+        while True:
+            page = await self._tables.query(self._partition, JOB, prefix_end(JOB), continuation=continuation)
+            jobs += map(Job.from_row, page.rows)
+            continuation = page.continuation
+            if continuation is None:
+                return sorted(jobs, key=lambda job: job.started)
 
     async def change(self, job_id: str, change: Callable[[Job], Job]) -> Job:
         """Store what `change` makes of a job, and let go of the lock where it has ended. Safe to run twice."""

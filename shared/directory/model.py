@@ -130,11 +130,8 @@ class Account:
         name = Key("userName", fold(self.user_name))
         return frozenset((name, Key("identity", fold(self.link.identity)))) if self.link else frozenset((name,))
 
-    def pointers(self) -> frozenset[Key]:
-        """Return the keys by which the account can be found beside its claims.
-
-        An e-mail that equals the userName needs none: the name claim leads there.
-        """
+    def found_by(self) -> frozenset[Key]:
+        """Return the keys by which the account can be found beside its claims."""
         keys = [Key("email", fold(email)) for email in (*self.emails, *self.evidence.verified_emails)]
         for kind, value in (
             ("externalId", self.external_id),
@@ -144,7 +141,11 @@ class Account:
         ):
             if value:
                 keys.append(Key(kind, fold(value)))
-        return frozenset(keys) - {Key("email", fold(self.user_name))}
+        return frozenset(keys)
+
+    def pointers(self) -> frozenset[Key]:
+        """Return the keys that need a pointer: an e-mail that equals the userName is found by the name claim."""
+        return self.found_by() - {Key("email", fold(self.user_name))}
 
     def columns(self) -> dict[str, Value | None]:
         """Return the row's columns."""
@@ -214,9 +215,8 @@ def _found_by(account_id: str, document: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def dump(value: object) -> str:
-    """Return compact JSON text; characters stay readable."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+dump = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
+"""Return compact JSON text; characters stay readable."""
 
 
 def split_text(name: str, text: str) -> dict[str, Value | None]:

@@ -6,17 +6,20 @@ A row that concerns an account stands in the account's bucket, so that applying 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from shared.directory.bulk import in_parts
 from shared.directory.errors import NotFound
-from shared.directory.keys import Key, Keys, prefix_end
-from shared.directory.model import dump
-from shared.tables.port import ANY, MAX_OPERATIONS, MAX_PAGE, Merge, Tables, Upsert
+from shared.directory.keys import DIGEST, Key, Keys, prefix_end
+from shared.directory.model import dump, join_text, split_text
+from shared.tables.port import MAX_OPERATIONS, MAX_PAGE, Tables, Upsert
 
 PAGE = 100
+CURSOR = re.compile(rf"[0-9a-f]{{2}}[A-Za-z_]{{1,64}}_[0-9a-f]{{{DIGEST}}}")
+"""A bucket and the key of the row that was shown last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +57,7 @@ class Plan:
         """Yield a bucket's rows of one decision, some at a time."""
         low, continuation = decision + "_", None
         while True:
-            page = await self._tables.query(
-                self._partition(bucket), low, prefix_end(low), continuation=continuation, top=PAGE * 5
-            )
+            page = await self._tables.query(self._partition(bucket), low, prefix_end(low), continuation=continuation)
             yield [_read(row.columns) for row in page.rows]
             continuation = page.continuation
             if continuation is None:
@@ -65,25 +66,25 @@ class Plan:
     async def settle(self, bucket: int, outcomes: Mapping[str, str], rows: Sequence[PlanRow]) -> None:
         """Record what applying rows came to, by subject."""
         for part in in_parts(rows, MAX_OPERATIONS):
-            merges = [Merge(self._row(row), {"outcome": outcomes[row.subject]}, ANY) for row in part]
-            await self._tables.commit(self._partition(bucket), merges)
+            settled = [replace(row, outcome=outcomes[row.subject]) for row in part]
+            await self._tables.commit(self._partition(bucket), [Upsert(self._row(r), _columns(r)) for r in settled])
 
     async def page(self, decision: str, cursor: str, count: int) -> tuple[list[PlanRow], str | None]:
         """Return rows of one decision ("" for all) behind a cursor ("" for the start), and the cursor behind them."""
         bucket, after = _read_cursor(cursor, self._keys.buckets)
         low = decision + "_" if decision else ""
         rows: list[PlanRow] = []
+        start, high, continuation = max(low, after + "-"), prefix_end(low) if low else None, None
         while bucket < self._keys.buckets:
-            start = after + "-" if after else low
             page = await self._tables.query(
-                self._partition(bucket), start, prefix_end(low) if low else None, top=min(count - len(rows), MAX_PAGE)
+                self._partition(bucket), start, high, top=min(count - len(rows), MAX_PAGE), continuation=continuation
             )
             rows += [_read(row.columns) for row in page.rows]
-            after = page.rows[-1].key if page.rows else after
             if len(rows) >= count:
-                return rows, f"{bucket:02x}{after}"
-            if page.continuation is None:
-                bucket, after = bucket + 1, ""
+                return rows, f"{bucket:02x}{page.rows[-1].key}"
+            continuation = page.continuation
+            if continuation is None:
+                bucket, start = bucket + 1, low
         return rows, None
 
     def _partition(self, bucket: int) -> str:
@@ -98,17 +99,16 @@ def _columns(row: PlanRow) -> dict[str, Any]:
     return {
         "decision": row.decision,
         "subject": row.subject,
-        "shown": dump(row.shown),
         "version": row.version,
         "outcome": row.outcome or None,
-    }
+    } | split_text("shown", dump(row.shown))
 
 
 def _read(columns: Mapping[str, Any]) -> PlanRow:
     return PlanRow(
         columns["decision"],
         columns["subject"],
-        json.loads(columns["shown"]),
+        json.loads(join_text("shown", columns)),
         columns["version"],
         columns.get("outcome", ""),
     )
@@ -117,10 +117,6 @@ def _read(columns: Mapping[str, Any]) -> PlanRow:
 def _read_cursor(cursor: str, buckets: int) -> tuple[int, str]:
     if not cursor:
         return 0, ""
-    try:
-        bucket = int(cursor[:2], 16)
-    except ValueError:
-        bucket = buckets
-    if bucket >= buckets or not all(c.isascii() and (c.isalnum() or c in "_-") for c in cursor):
+    if not CURSOR.fullmatch(cursor) or int(cursor[:2], 16) >= buckets:
         raise NotFound("no such cursor: take the one of the former page, or start without")
-    return bucket, cursor[2:]
+    return int(cursor[:2], 16), cursor[2:]

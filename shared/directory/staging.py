@@ -55,9 +55,14 @@ class Stage:
                 return
 
     async def _clear(self, bucket: int) -> None:
-        partition = _partition(self._partition, bucket)
-        while rows := (await self._tables.query(partition, select=[], top=MAX_OPERATIONS)).rows:
-            await self._tables.commit(partition, [Delete(row.key, ANY) for row in rows])
+        partition, continuation = _partition(self._partition, bucket), None
+        while True:
+            page = await self._tables.query(partition, select=[], top=MAX_OPERATIONS, continuation=continuation)
+            if page.rows:
+                await self._tables.commit(partition, [Delete(row.key, ANY) for row in page.rows])
+            continuation = page.continuation
+            if continuation is None:
+                return
 
 
 class StageWriter:

@@ -221,7 +221,7 @@ async def _survive(tables: SqliteTables, name: str, value: str, crash_at: int, f
             await host.executor.start_new(name, "x", value)  # it was never answered, so the client asks again
         output = (await ended(host, "x")).output
         await host.executor.purge("x")
-        assert await Store(tables).list_open() == []
+    assert await Store(tables).list_open() == []
     return dying.crashed, output
 
 

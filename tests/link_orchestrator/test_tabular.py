@@ -85,10 +85,14 @@ class TestCsv:
         with pytest.raises(UnreadableFile, match="empty"):
             rows(data)
 
-    @pytest.mark.parametrize("header", [b'"a,b\n', b"a,b\xff\n", b",".join([b"x"] * 201)])
+    @pytest.mark.parametrize("header", [b'"a,b\n', b"a,b\xff\n", b",".join([b"x"] * 201), b"x" * 1_200_000])
     def test_a_header_row_that_cannot_be_used_is_refused(self, header: bytes) -> None:
         with pytest.raises(UnreadableFile, match="header row"):
             rows(header + b"1,2\n")
+
+    def test_a_header_row_cut_within_a_character_is_refused(self) -> None:
+        with pytest.raises(UnreadableFile, match="header row"):
+            rows(b"\xff\xfea")
 
     def test_utf_16_cut_within_a_character_loses_no_more_than_the_last_row(self) -> None:
         assert outline("a\n1\n2\n".encode("utf-16")[:-1])[0] == (2, "1")

@@ -1,0 +1,243 @@
+"""`make demo`: the main job from start to end, on made-up people, against the real app on this machine.
+
+Existing accounts in, a plan, its approval, the links, then a provisioning cycle of the Entra stand-in over HTTP, and
+what became of whom. Everything goes through the same HTTP doors that an administrator and Entra use.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+import sys
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from infra.local.demo_data import generate, write
+from infra.local.entra import Cycle, Report
+from link_orchestrator.from_file import read_identities
+from link_orchestrator.sources import Identity
+
+ACCOUNTS, IDENTITIES = 1_000, 1_100
+ROWS_SHOWN = 2
+PASSES = ("collect", "join", "weigh", "decide")
+
+console = Console(width=160, soft_wrap=True, highlight=False)
+
+
+class Api:
+    """The app's HTTP doors, as an administrator uses them."""
+
+    def __init__(self, session: aiohttp.ClientSession) -> None:
+        self._session = session
+
+    async def call(self, method: str, path: str, body: bytes | object = None, content_type: str = "") -> Any:
+        """Send a request and return the JSON of its answer. Raises RuntimeError for a refusal."""
+        data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
+        headers = {"Content-Type": content_type or "application/json"}
+        async with self._session.request(method, path, data=data, headers=headers) as response:
+            answer = await response.json(content_type=None)
+            if response.status >= 400:
+                raise RuntimeError(f"{method} {path}: {response.status} {answer.get('detail')}")
+            return answer
+
+    async def refusal(self, method: str, path: str, body: object) -> str:
+        """Send a request that is expected to be refused; return why it was."""
+        try:
+            await self.call(method, path, body)
+        except RuntimeError as error:
+            return str(error).partition(": ")[2]
+        raise RuntimeError(f"{method} {path} was expected to be refused")
+
+    async def wait(self, path: str, phase: str, bar: Progress) -> Any:
+        """Follow a job to a phase, and show how far it is."""
+        task = bar.add_task(path.split("/")[1], total=None)
+        while True:
+            job = await self.call("GET", path)
+            progress = job.get("progress", {})
+            if "of" in progress:
+                done, of = progress["done"], progress["of"]
+                passes = PASSES if progress["pass"] in PASSES else (progress["pass"],)
+                bar.update(task, description=progress["pass"], total=of * len(passes))
+                bar.update(task, completed=of * passes.index(progress["pass"]) + done)
+            if job["phase"] == phase:
+                total = bar.tasks[task].total or 1
+                bar.update(task, description=phase, total=total, completed=total)
+                return job
+            if "ended" in job:
+                raise RuntimeError(f"{path} is {job['phase']}")
+            await asyncio.sleep(0.05)
+
+
+async def main() -> int:
+    """Play the demo; return the exit code."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write(generate(ACCOUNTS, IDENTITIES), folder)
+        token = secrets.token_urlsafe(24)
+        async with serving(folder / "data", token) as url, _session(url, token) as session:
+            api = Api(session)
+            await import_accounts(api, folder)
+            run = await plan(api, folder)
+            await show_plan(api, run)
+            await apply(api, run)
+            file = (folder / "identities.json").read_bytes()
+            identities = [identity for identity in read_identities([file]) if isinstance(identity, Identity)]
+            report = await provision(url, token, identities)
+            await show_rule(api, run, report)
+    return 0
+
+
+async def import_accounts(api: Api, folder: Path) -> None:
+    """Bring the existing accounts in, beside a few that provisioning made before."""
+    console.rule("1. Existing accounts")
+    policy = json.loads((folder / "policy.json").read_text())
+    await api.call("PUT", "directory/policy", policy)
+    for line in (folder / "provisioned.jsonl").read_text().splitlines():
+        await api.call("POST", "scim/v2/Users", json.loads(line))
+    job = await api.call("POST", "accounts/import", (folder / "accounts.csv").read_bytes(), "text/csv")
+    with _bar() as bar:
+        job = await api.wait(f"accounts/imports/{job['id']}", "done", bar)
+    console.print("Accounts:", ", ".join(f"{count} {name}" for name, count in sorted(job["counts"].items())))
+
+
+async def plan(api: Api, folder: Path) -> Any:
+    """Start a linking run and wait for its plan."""
+    console.rule("2. The plan: nothing is changed by it")
+    upload = await api.call("POST", "linking/identities", (folder / "identities.json").read_bytes())
+    run = await api.call("POST", "linking/runs", {"identities": upload["id"]})
+    with _bar() as bar:
+        return await api.wait(f"linking/runs/{run['id']}", "planned", bar)
+
+
+async def show_plan(api: Api, run: Any) -> None:
+    """Print the plan: how many by decision, and a few of each with the reason."""
+    table = Table("Decision", "Count", "For example", "Why", show_lines=True)
+    for decision, count in sorted(run["counts"].items(), key=lambda item: -int(item[1])):
+        page = await api.call("GET", f"linking/runs/{run['id']}/decisions?count={ROWS_SHOWN}&decision={decision}")
+        rows = page["decisions"]
+        who = "\n".join(_name(row) for row in rows)
+        why = "\n".join(dict.fromkeys(row["reason"] for row in rows))
+        table.add_row(decision, str(count), who, why)
+    console.print(table)
+
+
+async def apply(api: Api, run: Any) -> None:
+    """Approve the plan and wait until it is applied."""
+    links = run["counts"]["link"]
+    console.rule(f"3. Approved: {links} accounts are linked")
+    await api.call("POST", f"linking/runs/{run['id']}/approve", {"links": links})
+    with _bar() as bar:
+        done = await api.wait(f"linking/runs/{run['id']}", "done", bar)
+    console.print(f"Linked {done['counts']['linked']}, refused {done['counts'].get('refused', 0)}.")
+
+
+async def provision(url: str, token: str, identities: list[Identity]) -> Report:
+    """Let the Entra stand-in play a provisioning cycle, and print what it did about each account."""
+    console.rule("4. A provisioning cycle of Entra")
+    with _bar() as bar:
+        task = bar.add_task("provision", total=len(identities))
+        report = await Cycle(url, token, progress=lambda _: bar.advance(task)).run(identities)
+    for outcome in sorted(report.outcomes, key=lambda o: (o.result, o.user_name)):
+        console.print(str(outcome), markup=False)
+    console.print("Totals:", ", ".join(f"{count} {name}" for name, count in report.totals().items()))
+    return report
+
+
+async def show_rule(api: Api, run: Any, report: Report) -> None:
+    """Show on real rows what the run and the cycle came to: who manages which account now, and that it holds."""
+    console.rule("5. The rule: linked accounts are the identity provider's, the others stay as they are")
+    table = Table(
+        "Account",
+        "Status",
+        "Managed by",
+        "Linked by rule",
+        "History",
+        "An attempt from the other side",
+        show_lines=True,
+    )
+    for decision in ("link", "noIdentity", "protected"):
+        page = await api.call("GET", f"linking/runs/{run['id']}/decisions?count={ROWS_SHOWN}&decision={decision}")
+        for row in page["decisions"]:
+            account = await api.call("GET", f"accounts/{row['account']['id']}")
+            history = "\n".join(
+                f"{change['action']} by {change['by'].partition(':')[0]}" for change in account["history"]
+            )
+            attempt = await (_edit_here if account["link"] else _edit_over_scim)(api, account)
+            link = account["link"] or {}
+            table.add_row(
+                account["userName"], account["status"], account["sourceOfAuthority"], link.get("rule"), history, attempt
+            )
+    console.print(table)
+    totals = report.totals()
+    console.print(
+        f"Provisioning matched {totals['matched']} accounts, made {totals['created']} new ones and was refused "
+        f"{totals['refused']} times: every refusal left its account as it was."
+    )
+
+
+async def _edit_here(api: Api, account: Any) -> str:
+    """Import another title for a linked account: it is reported, and nothing is changed."""
+    file = f"userName,title\n{account['userName']},Changed here\n".encode()
+    job = await api.call("POST", "accounts/import", file, "text/csv")
+    while "ended" not in job:
+        job = await api.call("GET", f"accounts/imports/{job['id']}")
+    problems = await api.call("GET", f"accounts/imports/{job['id']}/problems")
+    return "edit here: " + str(problems["problems"][0]["reason"])
+
+
+async def _edit_over_scim(api: Api, account: Any) -> str:
+    """Change the title of an account over SCIM that is not linked: it is refused."""
+    operation = {"op": "Replace", "path": "title", "value": "Changed over SCIM"}
+    body = {"schemas": ["urn:ietf:params:scim:api:messages:2.0:PatchOp"], "Operations": [operation]}
+    return "SCIM PATCH: " + await api.refusal("PATCH", f"scim/v2/Users/{account['id']}", body)
+
+
+@asynccontextmanager
+async def serving(data: Path, token: str) -> AsyncIterator[str]:
+    """Serve the app in a process of its own while the block runs; gives its address."""
+    arguments = ["-m", "infra.local.serve", "--port", "0", "--data", str(data), "--token", token]
+    process = await asyncio.create_subprocess_exec(sys.executable, *arguments, stdout=asyncio.subprocess.PIPE)
+    try:
+        if process.stdout is None:
+            raise RuntimeError("the server's output was asked for")
+        async for line in process.stdout:
+            if line.startswith(b"ready: "):
+                yield line.decode().removeprefix("ready: ").strip()
+                break
+        else:
+            raise RuntimeError("the server did not start")
+    finally:
+        if process.returncode is None:
+            process.terminate()
+        await process.wait()
+
+
+@asynccontextmanager
+async def _session(url: str, token: str) -> AsyncIterator[aiohttp.ClientSession]:
+    headers = {"Authorization": f"Bearer {token}"}
+    async with aiohttp.ClientSession(url + "/", headers=headers) as session:
+        yield session
+
+
+def _bar() -> Progress:
+    columns = (TextColumn("{task.description:<10}"), BarColumn(50), MofNCompleteColumn(), TimeElapsedColumn())
+    return Progress(*columns, console=console)
+
+
+def _name(row: Any) -> str:
+    """Return who a plan's row is about."""
+    identity = row.get("identity")
+    return str(identity["userPrincipalName"] if identity else row["account"]["userName"])
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(main()))
