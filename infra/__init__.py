@@ -1,0 +1,1 @@
+"""Where the app runs: local/ is the same app on a laptop."""

@@ -39,7 +39,7 @@ from shared.directory.jobs import Job
 from shared.directory.keys import Key, fold
 from shared.directory.model import Account, Status
 from shared.directory.plan import Plan, PlanRow
-from shared.directory.policy import Policy, Trust
+from shared.directory.policy import Policy, Rule, Trust
 from shared.directory.staging import Stage
 
 STAGES = KEYS, PAIRS, CANDIDATES = "keys", "pairs", "candidates"
@@ -108,7 +108,7 @@ async def weigh(directory: Directory, job: Job, part: Slice) -> Counter[str]:
         alone: list[PlanRow] = []
         async for account in directory.listing.scan_facts(bucket):
             facts = facts_of(account)
-            found = {oid: evidence_for(theirs, facts) for oid, theirs in keys.get(account.id, {}).items()}
+            found = {oid: evidence_for(_in_order(theirs), facts) for oid, theirs in keys.get(account.id, {}).items()}
             claims = {oid: claim(evidence) for oid, evidence in found.items() if evidence}
             for oid in claims:
                 rivals = [[other, theirs.value] for other, theirs in claims.items() if other != oid]
@@ -202,6 +202,14 @@ def _facts(values: list[Any]) -> AccountFacts:
     """Return the facts that travelled as JSON: their lists are tuples again, their status is a Status."""
     known = dict(zip(_NAMES, (tuple(v) if isinstance(v, list) else v for v in values), strict=True))
     return AccountFacts(**known | {"status": Status(known["status"])})
+
+
+def _in_order(keys: Iterable[MatchKey]) -> list[MatchKey]:
+    """Return match keys in one order, whatever order the file had: by rule, strong ones first."""
+    return sorted(keys, key=lambda key: (key.trust is Trust.WEAK, _RULES.index(key.rule), key.attribute, key.literal))
+
+
+_RULES = tuple(Rule)
 
 
 def _row(decision: Decision, identity: Identity | None = None) -> PlanRow:

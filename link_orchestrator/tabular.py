@@ -233,7 +233,8 @@ _PAGE_HEAD = re.compile(
     r"""(?:"(?:[^"\\]|\\.)*+"|\[[^\[\]]*\]|[^\s"\[{,]+)\s*,\s*)*+"(?:value|Resources)"\s*:\s*\[""",
     re.DOTALL,
 )
-_TOKEN = re.compile(r'"(?:[^"\\]++|\\.)*+(?:"|\Z)|[\[\]{}]', re.DOTALL)
+# A string may be cut anywhere, behind a backslash too: where this fails at a quote, every later quote would be tried.
+_TOKEN = re.compile(r'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|[\[\]{}]', re.DOTALL)
 _SPACE = re.compile(r"[\s,]*")
 _WORD = re.compile(r"[^\s,\[\]{}\"]+|.", re.DOTALL)
 

@@ -13,6 +13,7 @@ from scim_users import authority
 from scim_users.authority import Write
 from scim_users.resource import location, render
 from scim_users.search import find, remember_confirmation
+from shared.directory.claims import together
 from shared.directory.directory import Directory
 from shared.directory.errors import AlreadyExists, Busy, Refused, Stale
 from shared.directory.model import Account, Status, new_account
@@ -31,11 +32,12 @@ ATTEMPTS = 5
 
 
 async def create(directory: Directory, request: Request) -> Response:
-    """Create a user: 201. A userName that is taken is refused, or adopted where the policy allows it."""
+    """Create a user: 201. What collides with an existing account is refused, or adopted where the policy allows it."""
     document = normalise(USER, read_json(request.body))
     accounts = directory.accounts
     new = new_account(accounts.keys.new_id(document["userName"]), document, Status.PROVISIONED, accounts.now())
     try:
+        await _refuse_second_account(directory, new)
         account = await accounts.create(new, by=request.by)
     except AlreadyExists as taken:
         account = await _adopt(directory, request, taken, document)
@@ -129,11 +131,33 @@ async def _unchanged(directory: Directory, request: Request, act: Callable[[Acco
     raise Busy("the user is being changed by others", retry_after=1)
 
 
+async def _refuse_second_account(directory: Directory, new: Account) -> None:
+    """Raise AlreadyExists if an account that is managed here shares a key with a new one: it may be the same person.
+
+    Linking would hold such a pair for review (link_orchestrator/matching.py); creating a second account would settle it
+    wrongly and for good, as Entra keeps the id it was given.
+    """
+    if (await directory.policies.get()).create_beside_matches:
+        return
+    keys = [key for key in new.found_by() if key.kind in _SHARED]
+    for key, found in zip(keys, await together(*map(directory.accounts.list_by, keys)), strict=True):
+        for account in found:
+            if account.status is Status.LOCAL:
+                raise AlreadyExists(_SHARED[key.kind], account.id, _MAY_BE_THE_SAME)
+
+
+_SHARED = {"email": "emails", "externalId": "externalId", "employeeNumber": "employeeNumber"}
+_MAY_BE_THE_SAME = (
+    "an account that is managed here has it too, and may be the same person's: settle the pair in a linking run, "
+    "or set createBesideMatches in the directory's policy"
+)
+
+
 async def _adopt(directory: Directory, request: Request, taken: AlreadyExists, document: dict[str, Any]) -> Account:
     """Link the account whose userName a POST collided with, where the policy allows adoption on create."""
     policy = await directory.policies.get()
     before = await directory.accounts.find(taken.holder)
-    if not policy.adopt_on_create or taken.attribute != "userName":
+    if not policy.adopt_on_create:
         raise taken
     if before is None or before.status is not Status.LOCAL:
         raise taken

@@ -11,6 +11,7 @@ import json
 import secrets
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -24,11 +25,12 @@ from rich.table import Table
 from infra.local.demo_data import generate, write
 from infra.local.entra import Cycle, Report
 from link_orchestrator.from_file import read_identities
+from link_orchestrator.orchestrator import PLAN_PASSES
 from link_orchestrator.sources import Identity
 
 ACCOUNTS, IDENTITIES = 1_000, 1_100
 ROWS_SHOWN = 2
-PASSES = ("collect", "join", "weigh", "decide")
+RESULTS = ("matched", "created", "refused", "skipped")
 
 console = Console(width=160, soft_wrap=True, highlight=False)
 
@@ -65,7 +67,7 @@ class Api:
             progress = job.get("progress", {})
             if "of" in progress:
                 done, of = progress["done"], progress["of"]
-                passes = PASSES if progress["pass"] in PASSES else (progress["pass"],)
+                passes = PLAN_PASSES if progress["pass"] in PLAN_PASSES else (progress["pass"],)
                 bar.update(task, description=progress["pass"], total=of * len(passes))
                 bar.update(task, completed=of * passes.index(progress["pass"]) + done)
             if job["phase"] == phase:
@@ -92,7 +94,8 @@ async def main() -> int:
             file = (folder / "identities.json").read_bytes()
             identities = [identity for identity in read_identities([file]) if isinstance(identity, Identity)]
             report = await provision(url, token, identities)
-            await show_rule(api, run, report)
+            await compare(api, run, report)
+            await show_rule(api, run)
     return 0
 
 
@@ -152,7 +155,26 @@ async def provision(url: str, token: str, identities: list[Identity]) -> Report:
     return report
 
 
-async def show_rule(api: Api, run: Any, report: Report) -> None:
+async def compare(api: Api, run: Any, report: Report) -> None:
+    """Print how the cycle treated the identities of each decision: what the plan leaves open, provisioning decides."""
+    decided: dict[str, str] = {}
+    cursor: str | None = ""
+    while cursor is not None:
+        page = await api.call("GET", f"linking/runs/{run['id']}/decisions?count=1000&cursor={cursor}")
+        decided |= {row["identity"]["objectId"]: row["decision"] for row in page["decisions"] if "identity" in row}
+        cursor = page.get("cursor")
+    counts = Counter((decided[outcome.identity], outcome.result) for outcome in report.outcomes)
+    table = Table("Decision in the plan", *RESULTS, title="Accounts by decision and by what the cycle did")
+    for decision in sorted(set(decided.values())):
+        table.add_row(decision, *(str(counts[decision, result] or "") for result in RESULTS))
+    console.print(table)
+    console.print(
+        "Nobody with a link was made twice. Whoever stands under review, ambiguous or conflict and was created now has "
+        "a second account: that is why such rows are to be settled before provisioning is switched on."
+    )
+
+
+async def show_rule(api: Api, run: Any) -> None:
     """Show on real rows what the run and the cycle came to: who manages which account now, and that it holds."""
     console.rule("5. The rule: linked accounts are the identity provider's, the others stay as they are")
     table = Table(
@@ -177,11 +199,6 @@ async def show_rule(api: Api, run: Any, report: Report) -> None:
                 account["userName"], account["status"], account["sourceOfAuthority"], link.get("rule"), history, attempt
             )
     console.print(table)
-    totals = report.totals()
-    console.print(
-        f"Provisioning matched {totals['matched']} accounts, made {totals['created']} new ones and was refused "
-        f"{totals['refused']} times: every refusal left its account as it was."
-    )
 
 
 async def _edit_here(api: Api, account: Any) -> str:

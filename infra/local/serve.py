@@ -67,9 +67,6 @@ def _parser() -> argparse.ArgumentParser:
 
 async def serve(arguments: argparse.Namespace) -> None:
     """Serve until SIGTERM or SIGINT."""
-    # function_app opens the storage that its environment names when it is imported, as Azure needs; nothing is sent to
-    # it, since the app that is served here gets its tables below.
-    os.environ.setdefault("SCIMLINK_TABLES_ENDPOINT", "https://127.0.0.1")
     import function_app
 
     stop = asyncio.Event()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -19,8 +20,9 @@ from shared.directory.counts import Count, Counts
 from shared.directory.errors import AlreadyExists, Busy, NotFound, Stale
 from shared.directory.keys import LIVE, RETIRED, TOMBSTONE, Key, Keys, folded
 from shared.directory.model import Account, timestamp
-from shared.tables import port
 from shared.tables.port import Delete, Insert, Operation, Replace, Tables, Throttled, Unavailable
+
+ID = re.compile(r"[0-9A-Za-z-]{1,64}")
 
 
 class Accounts:
@@ -36,7 +38,7 @@ class Accounts:
     async def find(self, account_id: str) -> Account | None:
         """Return an account by id, live or retired."""
         partition = self.keys.accounts_of(account_id)
-        if not account_id or port.FORBIDDEN_IN_KEYS.search(account_id) or len(account_id) > 64:
+        if not ID.fullmatch(account_id):
             return None
         row = await self.tables.get(partition, LIVE + account_id)
         row = row or await self.tables.get(partition, RETIRED + account_id)
@@ -66,22 +68,23 @@ class Accounts:
         bucket = self.keys.bucket(account.id)
         claim: Operation = Insert(self.keys.claim(name)[1], {"id": account.id})
         audit = audit_row(account.id, "create", by, account.created, None, account)
-        for _ in range(ATTEMPTS):
-            # In this order: whoever fences creates off by the count makes us look again at what we announce.
-            count = await self.counts.get(bucket)
-            await self._announce(account, account.pointers())
-            try:
-                etags = await self._commit(partition, [claim, row, audit, count.changed(+1)], audit.key)
-            except CONFLICTS as conflict:
-                self.counts.forget(bucket)
-                if conflict.index == 0:
-                    with contextlib.suppress(*CONFLICTS):
-                        claim = await self.claims.operation(name, account.id)
-                elif conflict.index == 1:
-                    raise AlreadyExists("id", account.id) from conflict
-                continue
-            self._counted(bucket, count, +1, etags)
-            return await self._written(account, etags, 1)
+        async with self.counts.turn(bucket):
+            for _ in range(ATTEMPTS):
+                # In this order: whoever fences creates off by the count makes us look again at what we announce.
+                count = await self.counts.get(bucket)
+                await self._announce(account, account.pointers())
+                try:
+                    etags = await self._commit(partition, [claim, row, audit, count.changed(+1)], audit.key)
+                except CONFLICTS as conflict:
+                    self.counts.forget(bucket)
+                    if conflict.index == 0:
+                        with contextlib.suppress(*CONFLICTS):
+                            claim = await self.claims.operation(name, account.id)
+                    elif conflict.index == 1:
+                        raise AlreadyExists("id", account.id) from conflict
+                    continue
+                self._counted(bucket, count, +1, etags)
+                return await self._written(account, etags, 1)
         raise Busy("too many accounts are being created at once", retry_after=1)
 
     async def replace(self, before: Account, after: Account, *, by: str, action: str = "replace") -> Account:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -45,7 +45,12 @@ class Counts:
         self._keys = keys
         self._clock = clock
         self._seen: dict[int, Count] = {}
-        self._turns: Counter[int] = Counter()
+        self._changes: Counter[int] = Counter()
+        self._locks: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    def turn(self, bucket: int) -> asyncio.Lock:
+        """Return the lock by which this process's creates in a bucket do not make each other fail."""
+        return self._locks[bucket]
 
     async def get(self, bucket: int) -> Count:
         """Return a bucket's count as last seen by this process."""
@@ -53,10 +58,10 @@ class Counts:
 
     async def read(self, bucket: int) -> Count:
         """Return a bucket's count as it is now."""
-        turn = self._turns[bucket]
+        changes = self._changes[bucket]
         row = await self._tables.get(self._keys.accounts(bucket), COUNT)
         count = Count(int(row.columns["accounts"]) if row else 0, row.etag if row else "", self._clock())
-        if self._turns[bucket] == turn:  # else a commit of our own was answered meanwhile, and knows better
+        if self._changes[bucket] == changes:  # else a commit of our own was answered meanwhile, and knows better
             self._seen[bucket] = count
         return count
 
@@ -71,7 +76,7 @@ class Counts:
 
     def forget(self, bucket: int) -> None:
         """Read a bucket's count again before its next use."""
-        self._turns[bucket] += 1
+        self._changes[bucket] += 1
         self._seen.pop(bucket, None)
 
     async def all(self) -> list[Count]:

@@ -14,8 +14,8 @@ class NotFound(DirectoryError):
 class AlreadyExists(DirectoryError):
     """Another account holds a value that only one may hold. `attribute` is its SCIM name, `holder` the account's id."""
 
-    def __init__(self, attribute: str, holder: str) -> None:
-        super().__init__(f"{attribute} is held by another account")
+    def __init__(self, attribute: str, holder: str, reason: str = "another account holds this value") -> None:
+        super().__init__(f"{attribute}: {reason}")
         self.attribute = attribute
         self.holder = holder
 

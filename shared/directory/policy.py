@@ -58,8 +58,10 @@ class Policy:
     """What the administrator decided about matching. Domains and exclusions compare folded.
 
     `excluded` holds object ids and user principal names. `adopt_on_create` lets a SCIM create that collides with an
-    existing account link it, where a strong rule holds, instead of being refused. Raises ValueError if a rule stands
-    twice, or externalId not at all: a run knows its own links by it.
+    existing account link it, where a strong rule holds, instead of being refused. `create_beside_matches` lets a SCIM
+    create make an account although one that is managed here shares an e-mail or number with it.
+
+    Raises ValueError if a rule stands twice, or externalId not at all: a run knows its own links by it.
     """
 
     rules: tuple[MatchRule, ...] = DEFAULT_RULES
@@ -67,6 +69,7 @@ class Policy:
     name_id_source: NameIdSource = "userPrincipalName"
     excluded: frozenset[str] = frozenset()
     adopt_on_create: bool = False
+    create_beside_matches: bool = False
 
     def __post_init__(self) -> None:
         names = [rule.rule for rule in self.rules]
@@ -87,6 +90,7 @@ class Policy:
             "nameIdSource": self.name_id_source,
             "excluded": sorted(self.excluded),
             "adoptOnCreate": self.adopt_on_create,
+            "createBesideMatches": self.create_beside_matches,
         }
 
     @classmethod
@@ -97,21 +101,19 @@ class Policy:
         """
         if not isinstance(document, Mapping):
             raise ValueError("the policy must be a JSON object")
-        known = {"rules", "verifiedDomains", "nameIdSource", "excluded", "adoptOnCreate"}
+        known = {"rules", "verifiedDomains", "nameIdSource", "excluded", "adoptOnCreate", "createBesideMatches"}
         if not known.issuperset(document):
             raise ValueError(f"the policy has an unknown attribute; it may have: {', '.join(sorted(known))}")
         source = document.get("nameIdSource", "userPrincipalName")
         if source not in get_args(NameIdSource):
             raise ValueError(f"nameIdSource: must be one of {', '.join(get_args(NameIdSource))}")
-        adopt = document.get("adoptOnCreate", False)
-        if not isinstance(adopt, bool):
-            raise ValueError("adoptOnCreate: must be true or false")
         return cls(
             _rules(document["rules"]) if "rules" in document else DEFAULT_RULES,
             _texts(document, "verifiedDomains"),
             source,
             _texts(document, "excluded"),
-            adopt,
+            _flag(document, "adoptOnCreate"),
+            _flag(document, "createBesideMatches"),
         )
 
 
@@ -124,6 +126,13 @@ def _rules(value: object) -> tuple[MatchRule, ...]:
         raise ValueError(
             f'rules: must be a list of {{"rule": …, "trust": …}}; rules: {", ".join(Rule)}; trusts: {", ".join(Trust)}'
         ) from None
+
+
+def _flag(document: Mapping[str, Any], name: str) -> bool:
+    value = document.get(name, False)
+    if not isinstance(value, bool):
+        raise ValueError(f"{name}: must be true or false")
+    return value
 
 
 def _texts(document: Mapping[str, Any], name: str) -> frozenset[str]:

@@ -7,11 +7,11 @@ beside any writer; it changes the version of an account that left a stale row, s
 from __future__ import annotations
 
 from shared.directory.bulk import in_parts
-from shared.directory.claims import CONFLICTS, together
+from shared.directory.claims import ATTEMPTS, CONFLICTS, together
 from shared.directory.directory import Directory
 from shared.directory.keys import IDENTITY, NAME, POINTER, prefix_end
 from shared.directory.model import Account
-from shared.tables.port import Delete, Row
+from shared.tables.port import Delete, Row, VersionConflict
 
 AT_ONCE = 64
 """How many rows are looked at together."""
@@ -46,10 +46,15 @@ async def _remove_stale(directory: Directory, row: Row) -> bool:
         rows += [keys.pointer(key, account.id) for key in account.pointers()]
         return (row.partition, row.key) in rows
 
-    try:
-        if await directory.accounts.claims.settled_by(str(row.columns["id"]), carries):
+    for _ in range(ATTEMPTS):
+        try:
+            if await directory.accounts.claims.settled_by(str(row.columns["id"]), carries):
+                return False
+        except CONFLICTS:
+            continue  # often the sweep itself, at another row of the account
+        try:
+            await directory.tables.commit(row.partition, [Delete(row.key, row.etag)])
+        except VersionConflict:
             return False
-        await directory.tables.commit(row.partition, [Delete(row.key, row.etag)])
-    except CONFLICTS:
-        return False
-    return True
+        return True
+    return False

@@ -150,6 +150,11 @@ class TestJson:
         assert outline(f'{{"a": 1}}\n{deep}\n{{"a": 3}}', size=9999) == [(1, "1"), (2, "!"), (3, "3")]
         assert outline(f'[{{"a": 1}},\n{deep},\n{{"a": 3}}]', size=9999) == [(1, "1"), (2, "!"), (3, "3")]
 
+    @pytest.mark.parametrize("size", [9_998, 9_999])
+    def test_a_string_without_end_costs_no_more_than_its_length(self, size: int) -> None:
+        # Cut behind every backslash or every quote, with a million places where a string might begin.
+        assert outline('["' + '\\"' * 500_000, size=size) == [(1, "!")]
+
     def test_lists_without_end_are_reported(self) -> None:
         assert outline("[" * 200_000, size=9999) == [(1, "!")]
 

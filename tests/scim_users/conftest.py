@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
@@ -59,7 +60,9 @@ class Server:
             named["Authorization"] = f"Bearer {token}"
         url = URL(f"{self.url}/scim/v2{quote(path, safe='/?&=+%$[]:,@-._~')}", encoded=True)
         data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
-        async with self.session.request(method, url, data=data, headers=named) as answer:
+        # A large body given as bytes would hold up the event loop, says aiohttp.
+        stream = data and io.BytesIO(data)
+        async with self.session.request(method, url, data=stream, headers=named) as answer:
             text = await answer.text()
             return Answer(answer.status, answer.headers, json.loads(text) if text else None)
 

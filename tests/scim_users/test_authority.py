@@ -22,7 +22,7 @@ ENTERPRISE = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User"
 VERIFIED = Policy(verified_domains=frozenset({"contoso.com"}))
 
 
-def local(evidence: Evidence = NO_EVIDENCE, **more: Any) -> Account:
+def local(evidence: Evidence = NO_EVIDENCE, /, **more: Any) -> Account:
     document = {"schemas": [CORE], "userName": "ada@contoso.com", "active": True, **more}
     return replace(new_account("1a", document, Status.LOCAL, NOW), evidence=evidence)
 

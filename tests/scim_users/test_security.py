@@ -1,0 +1,78 @@
+"""Who gets in, and how far: tokens, roles, and the wall between directories."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from shared.host.auth import Forbidden, Unauthorized, authenticate
+from shared.host.settings import Credential
+from tests.scim_users.conftest import ADMIN_TOKEN, OTHER_TOKEN, TOKEN, Server
+
+USER = {"schemas": ["urn:ietf:params:scim:schemas:core:2.0:User"], "userName": "ada@contoso.com", "externalId": "0f9a"}
+PATCH = {
+    "schemas": ["urn:ietf:params:scim:api:messages:2.0:PatchOp"],
+    "Operations": [{"op": "replace", "path": "active", "value": False}],
+}
+REQUESTS = (
+    ("GET", "/Users", None),
+    ("POST", "/Users", USER),
+    ("GET", "/Users/0f9a", None),
+    ("PUT", "/Users/0f9a", USER),
+    ("PATCH", "/Users/0f9a", PATCH),
+    ("DELETE", "/Users/0f9a", None),
+    ("GET", "/ServiceProviderConfig", None),
+    ("GET", "/Schemas", None),
+    ("GET", "/ResourceTypes", None),
+)
+
+
+@pytest.mark.parametrize(
+    "header", [None, "", "Bearer", "Bearer ", f"Basic {TOKEN}", f"Bearer {TOKEN}x", f"Bearer {TOKEN[:-1]}", TOKEN]
+)
+async def test_nothing_opens_without_a_known_token(server: Server, header: str | None) -> None:
+    more = {} if header is None else {"authorization": header}
+    for method, path, body in REQUESTS:
+        answer = await server.send(method, path, body, token=None, **more)
+        assert (answer.status, answer.body["status"]) == (401, "401")
+        assert answer.headers["WWW-Authenticate"].startswith("Bearer")
+        assert answer.headers["Content-Type"].startswith("application/scim+json")
+        assert TOKEN[:-1] not in str(answer.body)
+
+
+async def test_a_token_of_another_role_opens_no_provisioning_route(server: Server) -> None:
+    for method, path, body in REQUESTS:
+        answer = await server.send(method, path, body, token=ADMIN_TOKEN)
+        assert (answer.status, answer.body["status"]) == (403, "403")
+
+
+async def test_one_directory_is_closed_to_the_token_of_another(server: Server) -> None:
+    user = (await server.send("POST", "/Users", USER)).body
+    path = f"/Users/{user['id']}"
+    for method, body in (("GET", None), ("PUT", USER), ("PATCH", PATCH), ("DELETE", None)):
+        assert (await server.send(method, path, body, token=OTHER_TOKEN)).status == 404
+    for text in ('userName eq "ada@contoso.com"', 'externalId eq "0f9a"', f'id eq "{user["id"]}"', "userName pr"):
+        found = await server.send("GET", f"/Users?filter={text}", token=OTHER_TOKEN)
+        assert (found.status, found.body["totalResults"]) == (200, 0)
+    assert (await server.send("GET", "/Users", token=OTHER_TOKEN)).body["totalResults"] == 0
+    assert (await server.send("GET", path)).body == user
+
+
+async def test_a_name_can_be_used_in_each_directory(server: Server) -> None:
+    first, second = [await server.send("POST", "/Users", USER, token=token) for token in (TOKEN, OTHER_TOKEN)]
+    assert (first.status, second.status) == (201, 201)
+    assert (await server.send("DELETE", f"/Users/{second.body['id']}", token=OTHER_TOKEN)).status == 204
+    assert (await server.send("GET", f"/Users/{first.body['id']}")).status == 200
+
+
+def test_an_expired_token_is_refused_and_two_are_valid_at_once() -> None:
+    old = Credential.of("old", "entra", "scim").model_copy(update={"expires": datetime(2026, 11, 23, 12, tzinfo=UTC)})
+    both = (old, Credential.of("new", "entra", "scim"))
+    before, at = datetime(2026, 11, 23, 11, 59, tzinfo=UTC), datetime(2026, 11, 23, 12, tzinfo=UTC)
+    assert authenticate("Bearer old", both, "scim", lambda: before) is both[0]
+    assert authenticate("bearer new", both, "scim", lambda: at) is both[1]
+    with pytest.raises(Unauthorized, match="expired"):
+        authenticate("Bearer old", both, "scim", lambda: at)
+    with pytest.raises(Forbidden):
+        authenticate("Bearer new", both, "admin", lambda: at)
