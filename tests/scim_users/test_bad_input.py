@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -21,7 +22,7 @@ ENTERPRISE = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User"
 
 texts = st.one_of(
     st.text(max_size=20).map(lambda text: MARK + text),
-    st.sampled_from(["", "true", "False", "\x00", "\ud800", "\ufb00@\uff45xample.com", "W/x", "../../x", MARK * 50]),
+    st.sampled_from(["", "true", "False", "\x00", "\ud800", "\ufb00@\uff45xample.com", "W/x", "../../x", MARK * 9]),
 )
 scalars = st.one_of(texts, st.none(), st.booleans(), st.integers(), st.floats(), st.integers(10**20, 10**400))
 names = st.one_of(
@@ -108,12 +109,12 @@ def check(answer: Answer, lines: pytest.LogCaptureFixture) -> None:
 
 
 def encoded(query: dict[str, str]) -> str:
-    """Return a query whose every sign arrives as it is."""
+    """Return a query whose every sign arrives as it is. A request line over 8 KiB is aiohttp's to refuse."""
     return "&".join(f"{name}={quoted(value)}" for name, value in query.items())
 
 
 def quoted(text: str) -> str:
-    return "".join(f"%{byte:02X}" for byte in text.encode("utf-8", "surrogatepass"))
+    return quote(text.encode("utf-8", "surrogatepass"), safe="")
 
 
 @fuzz(150)
@@ -133,7 +134,7 @@ async def test_any_body_of_a_change_is_answered(
 
 
 @fuzz(200)
-@given(query=queries)
+@given(query=queries.filter(lambda query: len(encoded(query)) < 8000))
 async def test_any_query_is_answered(server: Server, lines: Any, query: dict[str, str]) -> None:
     check(await server.send("GET", f"/Users?{encoded(query)}"), lines)
 
