@@ -66,7 +66,7 @@ def read_functions(app: func.FunctionRegister) -> Functions:
             case "orchestrationTrigger":
                 orchestrators[name] = function.get_user_function()
             case other:
-                log.warning("the function %s has a %s, which does not run on a laptop", name, other)
+                log.info("the function %s has a %s, which does not run on a laptop", name, other)
     return Functions(tuple(http), activities, orchestrators)
 
 

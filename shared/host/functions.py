@@ -1,17 +1,22 @@
-"""The functions that belong to no room: discovery (RFC 7644 section 4), the account API, and health."""
+"""The functions that belong to no room: discovery (RFC 7644 section 4), the account API, health, and the nightly sweep."""
 
 from __future__ import annotations
+
+import logging
 
 import azure.functions as func
 
 from shared.directory.directory import Directory
 from shared.directory.errors import NotFound
+from shared.directory.sweep import sweep
 from shared.host import accounts
 from shared.host.auth import Forbidden
 from shared.host.http import JSON, Edge
 from shared.scim import discovery
 from shared.scim.endpoint import Request, Response
 from shared.scim.messages import document_text
+
+log = logging.getLogger("scimlink")
 
 ROOT = "scim/v2"
 
@@ -26,6 +31,14 @@ def blueprint(edge: Edge) -> func.Blueprint:
     @bp.route("health", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
     async def health(req: func.HttpRequest) -> func.HttpResponse:
         return func.HttpResponse('{"status":"up"}', mimetype=JSON)
+
+    @bp.function_name("sweep")
+    @bp.timer_trigger(schedule="0 30 2 * * *", arg_name="timer")
+    async def sweep_directories(timer: func.TimerRequest) -> None:
+        """Remove what crashes left behind, every night."""
+        for name in sorted({credential.directory for credential in edge.settings.credentials}):
+            removed = await sweep(await edge.directories.open(name))
+            log.info("sweep %s removed %d", name, removed)
 
     return bp
 

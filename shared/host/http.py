@@ -6,6 +6,7 @@ An exception that left a function would make the Functions host answer a bare 50
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Awaitable, Callable, Mapping
 
 import azure.functions as func
@@ -17,6 +18,9 @@ from shared.host.settings import Role, Settings
 from shared.scim.endpoint import Request, Response
 
 log = logging.getLogger("scimlink")
+
+OURS = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[a-z]+[0-9]{17}[0-9a-f]{6}")
+"""Ids that were made here; whatever else stands in a path may be a person's name, and is not logged."""
 
 SCIM = "/scim/v2"
 SCIM_JSON = "application/scim+json"
@@ -52,7 +56,7 @@ class Edge:
             headers["ETag"] = response.version
         if response.location is not None:
             headers["Location"] = response.location
-        log.info("%s %s %d", service.__qualname__, request_id or "-", response.status)
+        log.info("%s %s %d", service.__qualname__, request_id if OURS.fullmatch(request_id) else "-", response.status)
         return func.HttpResponse(
             response.text or None, status_code=response.status, headers=headers, mimetype=mimetype, charset="utf-8"
         )

@@ -305,6 +305,40 @@ async def test_a_create_adopts_where_the_policy_allows_it(server: Server) -> Non
     assert (await server.send("POST", "/Users", CREATE)).status == 409
 
 
+SHARED = {
+    "emails": {"emails": work("ADA@home.example")},
+    "externalId": {"externalId": IDENTITY},
+    "employeeNumber": {ENTERPRISE: {"employeeNumber": "1815"}},
+}
+
+
+@pytest.mark.parametrize("attribute", SHARED)
+async def test_a_create_beside_a_local_account_with_the_same_key_is_refused(server: Server, attribute: str) -> None:
+    shared = SHARED[attribute]
+    directory, account_id = await stored(
+        server, local(userName="ada", **{**shared, "emails": work("ada@home.example")})
+    )
+    create = CREATE | {"externalId": OTHER} | shared
+    answer = await server.send("POST", "/Users", create)
+    assert (answer.status, answer.body["scimType"]) == (409, "uniqueness")
+    assert answer.body["detail"].startswith(f"{attribute}: ")
+    assert (await directory.accounts.get(account_id)).status is Status.LOCAL
+
+
+async def test_a_create_beside_an_account_of_provisioning_may_share_an_address(server: Server) -> None:
+    for name in ("ada@contoso.com", "eve@contoso.com"):
+        body = {"schemas": [CORE], "userName": name, "emails": work("team@contoso.com")}
+        assert (await server.send("POST", "/Users", body)).status == 201
+
+
+async def test_the_administrator_may_allow_creates_beside_matches(server: Server) -> None:
+    await stored(
+        server, local(userName="ada", emails=work("ada@home.example")), replace(VERIFIED, create_beside_matches=True)
+    )
+    answer = await server.send("POST", "/Users", CREATE | SHARED["emails"])
+    assert answer.status == 201
+
+
 @pytest.mark.parametrize(
     "account",
     [replace(local(), protected=True), local(Evidence(object_id=OTHER)), local(emails=work("other@contoso.com"))],

@@ -1,0 +1,110 @@
+"""`python -m infra.local.bench`: measure, print a table, and as the last line the same figures as JSON."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import platform
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from infra.local.bench import engine, jobs, traffic, trips
+from infra.local.bench.figures import Figure, table
+from infra.local.bench.traffic import QUICK, Effort
+from infra.local.demo_data import generate, write
+
+SIZES = (1_000, 10_000, 100_000)
+QUICK_SIZES = (200, 1_000)
+GROWTH = 25
+"""Per cent by which a request may cost more in the largest directory than in the smallest one."""
+
+progress = Console(stderr=True, highlight=False)
+
+
+def main() -> None:
+    """Measure the figures this project is held to, beside their aims. Fails on a wrong answer, never on a slow one."""
+    arguments = _parser().parse_args()
+    if sys.platform != "linux":
+        sys.exit("the bench reads a server's CPU time and memory as Linux tells them: run it there")
+    sizes = sorted(arguments.sizes or (QUICK_SIZES if arguments.quick else SIZES))
+    figures = asyncio.run(measure(sizes, QUICK if arguments.quick else Effort()))
+    Console(width=None if sys.stdout.isatty() else 140, highlight=False).print(table(figures))
+    text = json.dumps(
+        {
+            "python": platform.python_version(),
+            "cores": os.cpu_count(),
+            "figures": [figure.to_json() for figure in figures],
+        }
+    )
+    if arguments.json:
+        arguments.json.write_text(text + "\n", encoding="utf-8")
+    print(text)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m infra.local.bench", description=main.__doc__)
+    parser.add_argument("--sizes", type=_size, nargs="+", metavar="N", help=f"accounts; {SIZES} unless given")
+    parser.add_argument("--quick", action="store_true", help="small sizes and few requests, in half a minute")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the JSON to this file, too")
+    return parser
+
+
+def _size(text: str) -> int:
+    size = int(text)
+    if not traffic.PAGE <= size <= 1_000_000:
+        raise argparse.ArgumentTypeError(f"a size is a number from {traffic.PAGE} to 1000000")
+    return size
+
+
+async def measure(sizes: Sequence[int], effort: Effort) -> list[Figure]:
+    """Return every figure; the sizes ascend."""
+    progress.print("engine, round trips…")
+    with tempfile.TemporaryDirectory() as name:
+        figures = [*engine.measure(), *await trips.measure(Path(name))]
+    for size in sizes:
+        with tempfile.TemporaryDirectory() as name:
+            figures += await _at(size, Path(name), effort)
+    return figures + growth(figures)
+
+
+async def _at(size: int, folder: Path, effort: Effort) -> list[Figure]:
+    """Import and link so many accounts with a tenth more identities, then measure requests over the result."""
+    write(generate(size, size * 11 // 10), folder)
+    progress.print(f"{size:,} accounts: import…")
+    figures = await jobs.import_accounts(folder, size)
+    progress.print(f"{size:,} accounts: plan and apply…")
+    figures += await jobs.link(folder, size)
+    progress.print(f"{size:,} accounts: requests…")
+    return figures + await traffic.measure(folder, size, effort)
+
+
+def growth(figures: Sequence[Figure]) -> list[Figure]:
+    """Return how each request's cost grows from the smallest size to the largest, and a job's from the last but one."""
+    by_name: dict[str, list[Figure]] = {}
+    for figure in figures:
+        if figure.accounts is not None:
+            by_name.setdefault(figure.name, []).append(figure)
+    grown = []
+    for name, found in by_name.items():
+        if found[0].unit == "ms CPU" and found[0].aim is not None and len(found) > 1:
+            percent = 100 * (found[-1].measured / found[0].measured - 1)
+            grown.append(Figure(f"{name}: {_span(found)}", percent, "%", GROWTH))
+        if "CPU s" in found[0].beside and len(found) > 1:
+            one, other = (figure.beside["CPU s"] / (figure.accounts or 1) for figure in found[-2:])
+            percent = 100 * (other / one - 1)
+            grown.append(Figure(f"{name}, CPU an account: {_span(found[-2:])}", percent, "%", GROWTH))
+    return grown
+
+
+def _span(found: Sequence[Figure]) -> str:
+    return f"{found[0].accounts:,} to {found[-1].accounts:,}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,57 @@
+"""The protocol engine alone, without storage and without HTTP: microseconds of CPU a call."""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+from infra.local.bench.figures import Figure
+from infra.local.bench.people import PATCH_OPERATIONS, user
+from scim_users.resource import render
+from shared.directory.model import Status, new_account
+from shared.scim.document import normalise
+from shared.scim.filter import parse_filter
+from shared.scim.messages import list_response
+from shared.scim.patch import apply, parse_operations
+from shared.scim.projection import Projection
+from shared.scim.schema import USER
+
+PAGE = 100
+ADDRESS = "http://127.0.0.1:7071/scim/v2"
+
+
+def measure(rounds: int = 9) -> list[Figure]:
+    """Return what one call of each costs."""
+    number = itertools.count()
+    message = {"Operations": PATCH_OPERATIONS}
+    document = normalise(USER, user(1), id="00000000-0000-4000-8000-000000000001")
+    projection = Projection.parse(None, None, USER)
+    account = new_account(document["id"], document, Status.PROVISIONED, "2026-01-01T00:00:00.000Z")
+    accounts = [replace(account, etag=str(n)) for n in range(PAGE)]
+
+    def patch() -> None:
+        apply(parse_operations(message), document, USER)
+
+    def parse() -> None:
+        parse_filter(f'emails[type eq "work"].value eq "person{next(number)}@contoso.com"')
+
+    def show() -> None:
+        list_response([render(a, ADDRESS, projection) for a in accounts], PAGE, 1)
+
+    timed = (("PATCH of 3 Entra operations", patch, 500, 60), ("parse a new filter", parse, 1_000, 15))
+    figures = [Figure(f"engine: {name}", _cpu(call, n, rounds) * 1e6, "µs CPU", aim) for name, call, n, aim in timed]
+    return [*figures, Figure("engine: render a list of 100", _cpu(show, 20, rounds) * 1e3, "ms CPU", 1.5)]
+
+
+def _cpu(call: Callable[[], None], times: int, rounds: int) -> float:
+    """Return the CPU seconds of one call: the median of rounds of so many."""
+    took = []
+    for _ in range(rounds):
+        began = time.process_time()
+        for _ in range(times):
+            call()
+        took.append((time.process_time() - began) / times)
+    return statistics.median(took)

@@ -1,0 +1,202 @@
+"""SCIM requests over HTTP against a directory of some size: what each costs the server in CPU.
+
+Four requests are under way at once over connections that stay open. The operations and the yardstick take turns, round
+by round, so that a busy moment of the machine touches all of them; a figure is the median of its rounds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import itertools
+import json
+import random
+import statistics
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import aiohttp
+from yarl import URL
+
+from infra.local.bench import people
+from infra.local.bench.figures import Figure
+from infra.local.bench.jobs import serving
+from infra.local.bench.process import Process, running
+from infra.local.bench.yardstick import ROWS
+
+CONCURRENCY = 4
+PAGE = 100
+YARDSTICK = "yardstick: aiohttp and one SELECT"
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How much is measured. `requests` are those of a read in one round; dearer operations send fewer."""
+
+    rounds: int = 5
+    requests: int = 400
+    users: int = 200
+    """Users created before, to be found by externalId and changed."""
+    ids: int = 2_000
+    """Imported accounts whose ids are looked up before, to be read by id."""
+
+
+QUICK = Effort(rounds=3, requests=40, users=20, ids=40)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request. `has` must be part of the answer: what is not answered right is not measured."""
+
+    method: str
+    path: str
+    has: bytes = b""
+    body: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """An endless stream of requests of one kind, and the aim in ms of CPU each."""
+
+    name: str
+    aim: float | None
+    calls: Iterator[Call]
+    share: float = 1.0
+    """Of the requests of a round."""
+    concurrency: int = CONCURRENCY
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """Where an operation is sent: a process and a session with it."""
+
+    process: Process
+    session: aiohttp.ClientSession
+
+    async def send(self, call: Call) -> bytes:
+        """Send a request and return the body of its answer. Raises RuntimeError for one that was not expected."""
+        url = URL(f"{self.process.url}{call.path}", encoded=True)
+        data = None if call.body is None else json.dumps(call.body).encode()
+        headers = {"Content-Type": "application/scim+json"} if data else None
+        async with self.session.request(call.method, url, data=data, headers=headers) as answer:
+            body = await answer.read()
+            if answer.status >= 300 or call.has not in body:
+                raise RuntimeError(f"{call.method} was answered with {answer.status} and not as expected")
+            return body
+
+    async def send_all(self, calls: Iterator[Call], concurrency: int = CONCURRENCY) -> list[bytes]:
+        """Send requests, so many at once; return the bodies as they come."""
+        bodies: list[bytes] = []
+
+        async def work() -> None:
+            for call in calls:
+                bodies.append(await self.send(call))  # noqa: PERF401 - they share the list
+
+        await asyncio.gather(*(work() for _ in range(concurrency)))
+        return bodies
+
+
+async def measure(folder: Path, accounts: int, effort: Effort) -> list[Figure]:
+    """Return what each operation costs with the folder's accounts imported and linked."""
+    async with (
+        serving(folder) as (process, session),
+        running("infra.local.bench.yardstick", str(folder / "yardstick.db")) as yardstick,
+        aiohttp.ClientSession() as plain,
+    ):
+        app, floor = Server(process, session), Server(yardstick, plain)
+        turns = [(floor, Operation(YARDSTICK, None, _yardstick_calls()))]
+        turns += [(app, operation) for operation in await _operations(app, folder, accounts, effort)]
+        taken: dict[str, list[tuple[float, float]]] = {operation.name: [] for _, operation in turns}
+        for number in range(effort.rounds + 1):
+            for server, operation in turns:
+                took = await _round(server, operation, effort)
+                if number:  # the first round warms up
+                    taken[operation.name].append(took)
+    return _figures(accounts, [operation for _, operation in turns], taken)
+
+
+async def _round(server: Server, operation: Operation, effort: Effort) -> tuple[float, float]:
+    """Return the milliseconds of CPU and of time on the clock that a request took."""
+    number = max(2, round(effort.requests * operation.share))
+    cpu, began = server.process.cpu(), time.perf_counter()
+    await server.send_all(itertools.islice(operation.calls, number), operation.concurrency)
+    wall = time.perf_counter() - began
+    return (server.process.cpu() - cpu) * 1e3 / number, wall * 1e3 / number
+
+
+def _figures(accounts: int, operations: list[Operation], taken: dict[str, list[tuple[float, float]]]) -> list[Figure]:
+    costs = {name: tuple(map(statistics.median, zip(*took, strict=True))) for name, took in taken.items()}
+    floor = costs[YARDSTICK][0]
+    return [
+        Figure(o.name, cpu, "ms CPU", o.aim, accounts, {"wall ms": wall, "yardsticks": cpu / floor})
+        for o in operations
+        for cpu, wall in [costs[o.name]]
+    ]
+
+
+async def _operations(app: Server, folder: Path, accounts: int, effort: Effort) -> list[Operation]:
+    """Return the operations, after making and looking up the users they are about."""
+    draw = random.Random(accounts)
+    with (folder / "accounts.csv").open(encoding="utf-8", newline="") as file:
+        rows = [(row["userName"], row["email"]) for row in csv.DictReader(file)]
+    names, emails = [name for name, _ in rows], [email for _, email in rows if email]
+    ids = await _ids(app, (_found("userName", name) for name in draw.choices(names, k=effort.ids)))
+    created = itertools.count()
+    posts = (Call("POST", "/scim/v2/Users", b'"meta":', people.user(number)) for number in created)
+    users = [json.loads(body)["id"] for body in await app.send_all(itertools.islice(posts, effort.users))]
+    external_ids = [people.external_id(number) for number in range(effort.users)]
+
+    def find(path: str, values: list[str]) -> Iterator[Call]:
+        return (_found(path, draw.choice(values)) for _ in itertools.count())
+
+    missing = (_found("userName", f"nobody{number}@contoso.com", 0) for number in itertools.count())
+    gets = (Call("GET", f"/scim/v2/Users/{draw.choice(ids)}", b'"meta":') for _ in itertools.count())
+    starts = itertools.cycle(range(1, accounts - PAGE + 2, PAGE))
+    anywhere = (draw.randint(1, max(1, accounts - PAGE + 1)) for _ in itertools.count())
+    return [
+        Operation("userName eq, hit", 0.4, find("userName", names)),
+        Operation("userName eq, miss", 0.4, missing),
+        Operation("externalId eq", 0.4, find("externalId", external_ids)),
+        Operation("work e-mail eq", 0.4, find('emails[type eq "work"].value', emails)),
+        Operation("GET user", 0.4, gets),
+        Operation("POST user", 1.0, posts, 0.25),
+        Operation("PATCH of 3 attributes", 1.0, _patches(users), 0.5),
+        Operation("PATCH active", 1.0, _switches(users), 0.5),
+        # One reader goes through the directory page by page, as a client must.
+        Operation("page of 100, the next one", 6.0, map(_page, starts), 0.1, concurrency=1),
+        Operation("page of 100, anywhere", 6.0, map(_page, anywhere), 0.1, concurrency=1),
+    ]
+
+
+async def _ids(app: Server, calls: Iterator[Call]) -> list[str]:
+    return [json.loads(body)["Resources"][0]["id"] for body in await app.send_all(calls)]
+
+
+def _found(path: str, value: str, times: int = 1) -> Call:
+    text = quote(f'{path} eq "{value}"', safe="")
+    return Call("GET", f"/scim/v2/Users?filter={text}", b'"totalResults":%d,' % times)
+
+
+def _page(start: int) -> Call:
+    return Call("GET", f"/scim/v2/Users?startIndex={start}&count={PAGE}", b'"itemsPerPage":%d,' % PAGE)
+
+
+def _patches(users: list[str]) -> Iterator[Call]:
+    for number, one in enumerate(itertools.cycle(users)):
+        body = people.patch(displayName=f"Person {number}", title=f"Title {number}", nickName=f"P{number}")
+        yield Call("PATCH", f"/scim/v2/Users/{one}", b'"meta":', body)
+
+
+def _switches(users: list[str]) -> Iterator[Call]:
+    """Go through all users over and over, and switch each one off, then on, in Entra's words."""
+    for value in itertools.cycle(("False", "True")):
+        for one in users:
+            yield Call("PATCH", f"/scim/v2/Users/{one}", b'"meta":', people.patch(active=value))
+
+
+def _yardstick_calls() -> Iterator[Call]:
+    return (Call("GET", f"/{number % ROWS}", b"x") for number in itertools.count(step=7))

@@ -1,0 +1,106 @@
+"""Round trips of each operation, counted on the storage port: what it would cost on Table Storage, whatever a laptop.
+
+An operation's figure is its longest chain of calls that wait for each other; all its calls stand beside it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from infra.local.bench.figures import Figure
+from infra.local.bench.people import patch, user
+from infra.local.provisioning import ENTERPRISE
+from scim_users import service
+from shared.directory.directory import Directories, Directory
+from shared.scim.endpoint import Request, Response
+from shared.tables.faults import FaultyTables
+from shared.tables.sqlite import SqliteTables
+
+PEOPLE = 250
+"""Enough that a page of 100 goes over many of the 64 buckets."""
+
+Service = Callable[[Directory, Request], Awaitable[Response]]
+
+
+class Counted:
+    """A directory whose storage calls are counted."""
+
+    def __init__(self, tables: FaultyTables, directory: Directory) -> None:
+        self._tables = tables
+        self._directory = directory
+
+    async def call(self, service: Service, body: object = None, *, id: str = "", **params: str) -> Any:
+        """Have a service answer, counting from nothing; returns the JSON. Raises what the service raises."""
+        text = b"" if body is None else json.dumps(body).encode()
+        request = Request("http://127.0.0.1/scim/v2", "bench", id=id, params=params, body=text)
+        self._tables.reset()
+        response = await service(self._directory, request)
+        return json.loads(response.text or "null")
+
+    def figure(self, name: str, aim: int) -> Figure:
+        """Return the last call's round trips."""
+        return Figure(f"round trips: {name}", self._tables.sequential, "", aim, None, {"calls": self._tables.requests})
+
+
+async def measure(folder: Path) -> list[Figure]:
+    """Count the round trips of every operation over a small directory in the folder."""
+    inner = SqliteTables.open(folder / "trips.db")
+    tables = FaultyTables(inner)
+    try:
+        counted = Counted(tables, await Directories(tables).open("main"))
+        ids = [(await counted.call(service.create, user(n)))["id"] for n in range(PEOPLE)]
+        await counted.call(service.patch, patch(title="reads the policy"), id=ids[0])
+        return [
+            *await _reads(counted, ids[1]),
+            *await _creates(counted),
+            *await _changes(counted, ids[2]),
+            # As another process sees it, which has no count in its memory yet.
+            *await _pages(Counted(tables, await Directories(tables).open("main"))),
+        ]
+    finally:
+        await tables.close()
+
+
+async def _reads(counted: Counted, account_id: str) -> list[Figure]:
+    await counted.call(service.get, id=account_id)
+    figures = [counted.figure("get by id", 1)]
+    person = user(1)
+    filters = {
+        "userName eq": (2, f'userName eq "{person["userName"]}"'),
+        "externalId eq": (2, f'externalId eq "{person["externalId"]}"'),
+        "work e-mail eq": (2, f'emails[type eq "work"].value eq "{person["userName"]}"'),
+        "userName eq, miss": (1, 'userName eq "nobody@contoso.com"'),
+        "externalId eq, miss": (1, 'externalId eq "nobody"'),
+        "work e-mail eq, miss": (1, 'emails[type eq "work"].value eq "nobody@contoso.com"'),
+    }
+    for name, (aim, text) in filters.items():
+        await counted.call(service.query, filter=text)
+        figures.append(counted.figure(name, aim))
+    return figures
+
+
+async def _creates(counted: Counted) -> list[Figure]:
+    plain = user(PEOPLE)
+    del plain["externalId"], plain[ENTERPRISE]
+    await counted.call(service.create, plain)
+    figures = [counted.figure("create, e-mail = userName", 2)]
+    await counted.call(service.create, user(PEOPLE + 1, email="another@contoso.com"))
+    return [*figures, counted.figure("create, externalId, other e-mail", 2)]
+
+
+async def _changes(counted: Counted, account_id: str) -> list[Figure]:
+    await counted.call(service.patch, patch(displayName="A", title="B", nickName="C"), id=account_id)
+    figures = [counted.figure("PATCH, no key changed", 2)]
+    await counted.call(service.patch, patch(userName="renamed@contoso.com"), id=account_id)
+    return [*figures, counted.figure("rename", 4)]
+
+
+async def _pages(counted: Counted) -> list[Figure]:
+    await counted.call(service.query, count="0")
+    figures = [counted.figure("totalResults", 1)]
+    page = await counted.call(service.query, startIndex="1", count="100")
+    buckets = len({resource["id"][:2] for resource in page["Resources"]})
+    return [*figures, counted.figure(f"page of 100 over {buckets} buckets", buckets)]
