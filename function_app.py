@@ -40,4 +40,4 @@ if settings.tables or settings.tables_endpoint:
     app = build(settings, open_tables(settings))
 else:
     # The local host brings its own tables and calls build(); in Azure this line in the log names what is missing.
-    logging.getLogger("scimlink").warning("SCIMLINK_TABLES_ENDPOINT is not set: no function is registered")
+    logging.getLogger("scimlink").info("SCIMLINK_TABLES_ENDPOINT is not set: no function is registered")

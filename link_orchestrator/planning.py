@@ -71,8 +71,8 @@ async def collect(directory: Directory, job: Job, part: Slice) -> Counter[str]:
                 # An e-mail that equals its account's userName has no pointer of its own: the name claim leads there.
                 for kind in (key.kind, "userName") if key.kind == "email" else (key.kind,):
                     led[Key(kind, key.value)].append([key.rule.value, key.attribute, key.literal])
-            for key, values in led.items():
-                found_by = digest(key)
+            for found, values in led.items():
+                found_by = digest(found)
                 await writer.add(directory.keys.bucket(found_by), [found_by, identity.object_id, values])
     await writer.close()
     return Counter()
@@ -200,7 +200,7 @@ _VALUES = attrgetter(*_NAMES)
 
 def _facts(values: list[Any]) -> AccountFacts:
     """Return the facts that travelled as JSON: their lists are tuples again, their status is a Status."""
-    known = dict(zip(_NAMES, (tuple(v) if isinstance(v, list) else v for v in values), strict=True))
+    known: dict[str, Any] = dict(zip(_NAMES, (tuple(v) if isinstance(v, list) else v for v in values), strict=True))
     return AccountFacts(**known | {"status": Status(known["status"])})
 
 

@@ -163,14 +163,14 @@ async def compare(api: Api, run: Any, report: Report) -> None:
         page = await api.call("GET", f"linking/runs/{run['id']}/decisions?count=1000&cursor={cursor}")
         decided |= {row["identity"]["objectId"]: row["decision"] for row in page["decisions"] if "identity" in row}
         cursor = page.get("cursor")
-    counts = Counter((decided[outcome.identity], outcome.result) for outcome in report.outcomes)
+    counts: Counter[tuple[str, str]] = Counter((decided[o.identity], o.result) for o in report.outcomes)
     table = Table("Decision in the plan", *RESULTS, title="Accounts by decision and by what the cycle did")
     for decision in sorted(set(decided.values())):
         table.add_row(decision, *(str(counts[decision, result] or "") for result in RESULTS))
     console.print(table)
     console.print(
-        "Nobody with a link was made twice. Who is under review for an alias, which provisioning does not send, now has "
-        "a second account:\nthat is why review comes before provisioning is switched on."
+        "Nobody with a link was made twice. Who is under review for an alias, which provisioning does not send, "
+        "now has a second account:\nthat is why review comes before provisioning is switched on."
     )
 
 

@@ -1,4 +1,4 @@
-"""The functions that belong to no room: discovery (RFC 7644 section 4), the account API, health, and the nightly sweep."""
+"""The functions that belong to no room: discovery (RFC 7644 section 4), account API, health, the nightly sweep."""
 
 from __future__ import annotations
 

@@ -130,3 +130,14 @@ def pause(
     else:
         tables.before = hook
     return reached
+
+
+def nth(step: Step, number: int) -> Step:
+    """The step when it comes for this time, counted from 1."""
+    times = itertools.count(1)
+    return lambda call: step(call) and next(times) == number
+
+
+def call_number(number: int) -> Step:
+    """The writer's call of this number, counted from 1."""
+    return nth(lambda call: True, number)

@@ -305,7 +305,7 @@ async def test_a_create_adopts_where_the_policy_allows_it(server: Server) -> Non
     assert (await server.send("POST", "/Users", CREATE)).status == 409
 
 
-SHARED = {
+SHARED: dict[str, dict[str, Any]] = {
     "emails": {"emails": work("ADA@home.example")},
     "externalId": {"externalId": IDENTITY},
     "employeeNumber": {ENTERPRISE: {"employeeNumber": "1815"}},

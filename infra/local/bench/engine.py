@@ -26,7 +26,7 @@ ADDRESS = "http://127.0.0.1:7071/scim/v2"
 def measure(rounds: int = 9) -> list[Figure]:
     """Return what one call of each costs."""
     number = itertools.count()
-    message = {"Operations": PATCH_OPERATIONS}
+    message = {"Operations": list(PATCH_OPERATIONS)}
     document = normalise(USER, user(1), id="00000000-0000-4000-8000-000000000001")
     projection = Projection.parse(None, None, USER)
     account = new_account(document["id"], document, Status.PROVISIONED, "2026-01-01T00:00:00.000Z")

@@ -63,5 +63,7 @@ def table(figures: Sequence[Figure]) -> Table:
 
 
 def _digits(value: float) -> str:
-    """Return a value as exactly as it can be known: two decimals when it is small, none when it is large."""
+    """Return a count as it is, a measured value with as many decimals as can be known."""
+    if isinstance(value, int):
+        return str(value)
     return f"{value:.2f}" if abs(value) < 10 else f"{value:.1f}" if abs(value) < 100 else f"{value:.0f}"

@@ -83,11 +83,13 @@ async def _reads(counted: Counted, account_id: str) -> list[Figure]:
 
 
 async def _creates(counted: Counted) -> list[Figure]:
-    plain = user(PEOPLE)
-    del plain["externalId"], plain[ENTERPRISE]
+    keyed = user(PEOPLE, email="another@contoso.com")
+    plain = user(PEOPLE + 1)
+    # The aims count no employeeNumber, which is one more key.
+    del keyed[ENTERPRISE], plain[ENTERPRISE], plain["externalId"]
     await counted.call(service.create, plain)
     figures = [counted.figure("create, e-mail = userName", 2)]
-    await counted.call(service.create, user(PEOPLE + 1, email="another@contoso.com"))
+    await counted.call(service.create, keyed)
     return [*figures, counted.figure("create, externalId, other e-mail", 2)]
 
 
