@@ -23,15 +23,15 @@ from shared.directory.plan import Plan, PlanRow
 LINKED, REFUSED = "linked", "refused"
 
 
-async def apply(directory: Directory, job: Job, part: Slice) -> Counter[str] | None:
-    """Link what the plan's rows of a slice say. Returns None if the run was cancelled on the way."""
+async def apply(directory: Directory, job: Job, part: Slice) -> Counter[str]:
+    """Link what the plan's rows of a slice say; only the first of them if the run is cancelled on the way."""
     plan = Plan(directory.tables, directory.keys, job.id)
     jobs = Jobs(directory.tables, directory.keys)
     counts: Counter[str] = Counter()
     for bucket in range(part.low, part.high):
         async for rows in plan.decided(bucket, DecisionKind.LINK.value):
             if rows and (await jobs.get(job.id)).cancelled_by:
-                return None
+                return counts
             outcomes = await _link(directory, job, [row for row in rows if not row.outcome])
             await plan.settle(bucket, outcomes, [row for row in rows if row.subject in outcomes])
             settled = [outcomes.get(row.subject, row.outcome) for row in rows]

@@ -26,47 +26,47 @@ def blueprint(edge: Edge) -> df.Blueprint:
 
 def _add_imports(bp: df.Blueprint, edge: Edge) -> None:
     @bp.function_name("accounts_import")
-    @bp.route("accounts/import", methods=["POST"], auth_level=func.AuthLevel.ANONYMOUS)
+    @bp.route("accounts/import", methods=["POST"])
     @bp.durable_client_input(client_name="client")
     async def import_accounts(req: func.HttpRequest, client: df.DurableOrchestrationClient) -> func.HttpResponse:
         return await edge.answer(req, service.import_accounts, client, role="admin", mimetype=JSON)
 
     @bp.function_name("accounts_import_get")
-    @bp.route("accounts/imports/{id}", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
+    @bp.route("accounts/imports/{id}", methods=["GET"])
     @bp.durable_client_input(client_name="client")
     async def get_import(req: func.HttpRequest, client: df.DurableOrchestrationClient) -> func.HttpResponse:
         return await edge.answer(req, service.get_import, client, role="admin", mimetype=JSON)
 
     @bp.function_name("accounts_import_problems")
-    @bp.route("accounts/imports/{id}/problems", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
+    @bp.route("accounts/imports/{id}/problems", methods=["GET"])
     async def list_problems(req: func.HttpRequest) -> func.HttpResponse:
         return await edge.answer(req, service.list_problems, role="admin", mimetype=JSON)
 
 
 def _add_runs(bp: df.Blueprint, edge: Edge) -> None:
     @bp.function_name("linking_identities_upload")
-    @bp.route("linking/identities", methods=["POST"], auth_level=func.AuthLevel.ANONYMOUS)
+    @bp.route("linking/identities", methods=["POST"])
     async def upload_identities(req: func.HttpRequest) -> func.HttpResponse:
         return await edge.answer(req, service.upload_identities, role="admin", mimetype=JSON)
 
     @bp.function_name("linking_identities_problems")
-    @bp.route("linking/identities/{id}/problems", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
+    @bp.route("linking/identities/{id}/problems", methods=["GET"])
     async def list_unread_identities(req: func.HttpRequest) -> func.HttpResponse:
         return await edge.answer(req, service.list_unread_identities, role="admin", mimetype=JSON)
 
     @bp.function_name("linking_run_start")
-    @bp.route("linking/runs", methods=["POST"], auth_level=func.AuthLevel.ANONYMOUS)
+    @bp.route("linking/runs", methods=["POST"])
     @bp.durable_client_input(client_name="client")
     async def start_run(req: func.HttpRequest, client: df.DurableOrchestrationClient) -> func.HttpResponse:
         return await edge.answer(req, service.start_run, client, role="admin", mimetype=JSON)
 
     @bp.function_name("linking_run_list")
-    @bp.route("linking/runs", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
+    @bp.route("linking/runs", methods=["GET"])
     async def list_runs(req: func.HttpRequest) -> func.HttpResponse:
         return await edge.answer(req, service.list_runs, role="admin", mimetype=JSON)
 
     @bp.function_name("linking_run_get")
-    @bp.route("linking/runs/{id}", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
+    @bp.route("linking/runs/{id}", methods=["GET"])
     @bp.durable_client_input(client_name="client")
     async def get_run(req: func.HttpRequest, client: df.DurableOrchestrationClient) -> func.HttpResponse:
         return await edge.answer(req, service.get_run, client, role="admin", mimetype=JSON)
@@ -74,18 +74,18 @@ def _add_runs(bp: df.Blueprint, edge: Edge) -> None:
 
 def _add_verdicts(bp: df.Blueprint, edge: Edge) -> None:
     @bp.function_name("linking_run_decisions")
-    @bp.route("linking/runs/{id}/decisions", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
+    @bp.route("linking/runs/{id}/decisions", methods=["GET"])
     async def list_decisions(req: func.HttpRequest) -> func.HttpResponse:
         return await edge.answer(req, service.list_decisions, role="admin", mimetype=JSON)
 
     @bp.function_name("linking_run_approve")
-    @bp.route("linking/runs/{id}/approve", methods=["POST"], auth_level=func.AuthLevel.ANONYMOUS)
+    @bp.route("linking/runs/{id}/approve", methods=["POST"])
     @bp.durable_client_input(client_name="client")
     async def approve(req: func.HttpRequest, client: df.DurableOrchestrationClient) -> func.HttpResponse:
         return await edge.answer(req, service.approve, client, role="admin", mimetype=JSON)
 
     @bp.function_name("linking_run_cancel")
-    @bp.route("linking/runs/{id}/cancel", methods=["POST"], auth_level=func.AuthLevel.ANONYMOUS)
+    @bp.route("linking/runs/{id}/cancel", methods=["POST"])
     @bp.durable_client_input(client_name="client")
     async def cancel(req: func.HttpRequest, client: df.DurableOrchestrationClient) -> func.HttpResponse:
         return await edge.answer(req, service.cancel, client, role="admin", mimetype=JSON)

@@ -28,8 +28,8 @@ PROBLEM = "problem"
 CREATED, UPDATED, UNCHANGED, REFUSED = "created", "updated", "unchanged", "refused"
 
 
-async def import_rows(directory: Directory, job: Job, part: Slice) -> Counter[str] | None:
-    """Import the rows of a slice. Returns None if the import was cancelled on the way."""
+async def import_rows(directory: Directory, job: Job, part: Slice) -> Counter[str]:
+    """Import the rows of a slice; only the first of them if the import is cancelled on the way."""
     jobs = Jobs(directory.tables, directory.keys)
     counts: Counter[str] = Counter()
     for bucket in range(part.low, part.high):

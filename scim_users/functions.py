@@ -15,32 +15,32 @@ def blueprint(edge: Edge) -> func.Blueprint:
     bp = func.Blueprint()
 
     @bp.function_name("scim_users_create")
-    @bp.route(ROUTE, methods=["POST"], auth_level=func.AuthLevel.ANONYMOUS)
+    @bp.route(ROUTE, methods=["POST"])
     async def create(req: func.HttpRequest) -> func.HttpResponse:
         return await edge.answer(req, service.create)
 
     @bp.function_name("scim_users_query")
-    @bp.route(ROUTE, methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
+    @bp.route(ROUTE, methods=["GET"])
     async def query(req: func.HttpRequest) -> func.HttpResponse:
         return await edge.answer(req, service.query)
 
     @bp.function_name("scim_users_get")
-    @bp.route(ROUTE + "/{id}", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
+    @bp.route(ROUTE + "/{id}", methods=["GET"])
     async def get(req: func.HttpRequest) -> func.HttpResponse:
         return await edge.answer(req, service.get)
 
     @bp.function_name("scim_users_replace")
-    @bp.route(ROUTE + "/{id}", methods=["PUT"], auth_level=func.AuthLevel.ANONYMOUS)
+    @bp.route(ROUTE + "/{id}", methods=["PUT"])
     async def replace(req: func.HttpRequest) -> func.HttpResponse:
         return await edge.answer(req, service.replace)
 
     @bp.function_name("scim_users_patch")
-    @bp.route(ROUTE + "/{id}", methods=["PATCH"], auth_level=func.AuthLevel.ANONYMOUS)
+    @bp.route(ROUTE + "/{id}", methods=["PATCH"])
     async def patch(req: func.HttpRequest) -> func.HttpResponse:
         return await edge.answer(req, service.patch)
 
     @bp.function_name("scim_users_delete")
-    @bp.route(ROUTE + "/{id}", methods=["DELETE"], auth_level=func.AuthLevel.ANONYMOUS)
+    @bp.route(ROUTE + "/{id}", methods=["DELETE"])
     async def delete(req: func.HttpRequest) -> func.HttpResponse:
         return await edge.answer(req, service.delete)
 

@@ -5,7 +5,9 @@ The stored document is served as it is, with `meta` appended; it is only parsed 
 
 from __future__ import annotations
 
-from shared.directory.model import Account, dump
+from typing import Any
+
+from shared.directory.model import ENTERPRISE, Account, dump
 from shared.scim.messages import resource_text
 from shared.scim.projection import Projection
 from shared.scim.schema import USER
@@ -30,3 +32,22 @@ def render(account: Account, base: str, projection: Projection) -> str:
         version=account.version,
     )
     return shown if projection.is_default else projection.apply_to_text(shown)
+
+
+def manager_of(account: Account | None) -> dict[str, Any] | None:
+    """Return the enterprise manager as the account's document has it, or None."""
+    if account is None or '"manager"' not in account.text:
+        return None
+    manager: dict[str, Any] | None = account.document().get(ENTERPRISE, {}).get("manager")
+    return manager
+
+
+def with_manager(account: Account, manager: Account) -> Account:
+    """Return the account showing its manager in full (RFC 7643 section 4.3); of a protected one, without the name."""
+    document = account.document()
+    shown = {"value": manager.id, "$ref": f"../Users/{manager.id}"}
+    name = manager.document().get("displayName")
+    if name and not manager.protected:
+        shown["displayName"] = name
+    document[ENTERPRISE]["manager"] = shown
+    return account.with_document(document)

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from scim_users import authority
 from scim_users.authority import Write
-from scim_users.resource import location, render
+from scim_users.resource import location, manager_of, render, with_manager
 from scim_users.search import find, remember_confirmation
 from shared.directory.claims import together
 from shared.directory.directory import Directory
@@ -36,6 +36,7 @@ async def create(directory: Directory, request: Request) -> Response:
     document = normalise(USER, read_json(request.body))
     accounts = directory.accounts
     new = new_account(accounts.keys.new_id(document["userName"]), document, Status.PROVISIONED, accounts.now())
+    new = await _showing_manager(directory, None, new)
     try:
         await _refuse_second_account(directory, new)
         account = await accounts.create(new, by=request.by)
@@ -111,7 +112,7 @@ async def _change(directory: Directory, request: Request, change: Callable[[Acco
     policy = await directory.policies.get()
 
     async def store(before: Account) -> Account:
-        after = authority.authorise(before, change(before), policy)
+        after = await _showing_manager(directory, before, authority.authorise(before, change(before), policy))
         action = "replace" if before.link == after.link else "link" if before.link is None else "confirm"
         return await directory.accounts.replace(before, after, by=request.by, action=action)
 
@@ -164,7 +165,7 @@ async def _adopt(directory: Directory, request: Request, taken: AlreadyExists, d
     # As a PATCH would: what the application knows beyond the body stays, within an extension too.
     after = before.with_document(apply([Operation("replace", None, document)], before.document(), USER))
     write = _write(directory, request, after, document, keyed="externalId" in document)
-    adopted = authority.authorise(before, write, policy)
+    adopted = await _showing_manager(directory, before, authority.authorise(before, write, policy))
     return await directory.accounts.replace(before, adopted, by=request.by, action="link")
 
 
@@ -174,6 +175,19 @@ def _write(
     emails = tuple(email["value"] for email in presented.get("emails", ()) if email.get("value"))
     external_id, user_name = presented.get("externalId"), presented["userName"]
     return Write(after, external_id, user_name, emails, keyed, request.by, directory.accounts.now())
+
+
+async def _showing_manager(directory: Directory, before: Account | None, after: Account) -> Account:
+    """Return the account with a manager that the write changed shown in full, where there is such a user.
+
+    Done here and not when it is read: a page of a hundred would cost a hundred reads. The name is therefore the one the
+    manager had at that time.
+    """
+    asked = manager_of(after)
+    if not asked or asked == manager_of(before) or not asked.get("value"):
+        return after
+    manager = await directory.accounts.find(asked["value"])
+    return after if manager is None or manager.retired else with_manager(after, manager)
 
 
 def _keeping_link(before: Account, document: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -28,7 +28,7 @@ def blueprint(edge: Edge) -> func.Blueprint:
     _add_accounts(bp, edge)
 
     @bp.function_name("health")
-    @bp.route("health", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
+    @bp.route("health", methods=["GET"])
     async def health(req: func.HttpRequest) -> func.HttpResponse:
         return func.HttpResponse('{"status":"up"}', mimetype=JSON)
 
@@ -45,49 +45,49 @@ def blueprint(edge: Edge) -> func.Blueprint:
 
 def _add_discovery(bp: func.Blueprint, edge: Edge) -> None:
     @bp.function_name("service_provider_config")
-    @bp.route(ROOT + "/ServiceProviderConfig", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
+    @bp.route(ROOT + "/ServiceProviderConfig", methods=["GET"])
     async def service_provider_config(req: func.HttpRequest) -> func.HttpResponse:
         return await edge.answer(req, get_service_provider_config)
 
     @bp.function_name("resource_types")
-    @bp.route(ROOT + "/ResourceTypes", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
+    @bp.route(ROOT + "/ResourceTypes", methods=["GET"])
     async def resource_types(req: func.HttpRequest) -> func.HttpResponse:
         return await edge.answer(req, list_resource_types)
 
     @bp.function_name("resource_type")
-    @bp.route(ROOT + "/ResourceTypes/{id}", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
+    @bp.route(ROOT + "/ResourceTypes/{id}", methods=["GET"])
     async def resource_type(req: func.HttpRequest) -> func.HttpResponse:
         return await edge.answer(req, get_resource_type)
 
     @bp.function_name("schemas")
-    @bp.route(ROOT + "/Schemas", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
+    @bp.route(ROOT + "/Schemas", methods=["GET"])
     async def schemas(req: func.HttpRequest) -> func.HttpResponse:
         return await edge.answer(req, list_schemas)
 
     @bp.function_name("schema")
-    @bp.route(ROOT + "/Schemas/{id}", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
+    @bp.route(ROOT + "/Schemas/{id}", methods=["GET"])
     async def schema(req: func.HttpRequest) -> func.HttpResponse:
         return await edge.answer(req, get_schema)
 
 
 def _add_accounts(bp: func.Blueprint, edge: Edge) -> None:
     @bp.function_name("accounts_find")
-    @bp.route("accounts", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
+    @bp.route("accounts", methods=["GET"])
     async def find_accounts(req: func.HttpRequest) -> func.HttpResponse:
         return await edge.answer(req, accounts.find_accounts, role="admin", mimetype=JSON)
 
     @bp.function_name("accounts_get")
-    @bp.route("accounts/{id}", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
+    @bp.route("accounts/{id}", methods=["GET"])
     async def get_account(req: func.HttpRequest) -> func.HttpResponse:
         return await edge.answer(req, accounts.get_account, role="admin", mimetype=JSON)
 
     @bp.function_name("policy_get")
-    @bp.route("directory/policy", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
+    @bp.route("directory/policy", methods=["GET"])
     async def get_policy(req: func.HttpRequest) -> func.HttpResponse:
         return await edge.answer(req, accounts.get_policy, role="admin", mimetype=JSON)
 
     @bp.function_name("policy_put")
-    @bp.route("directory/policy", methods=["PUT"], auth_level=func.AuthLevel.ANONYMOUS)
+    @bp.route("directory/policy", methods=["PUT"])
     async def put_policy(req: func.HttpRequest) -> func.HttpResponse:
         return await edge.answer(req, accounts.put_policy, role="admin", mimetype=JSON)
 

@@ -20,10 +20,11 @@ from shared.scim.projection import Projection
 from shared.scim.schema import USER
 
 PAGE = 100
+ROUNDS = 9
 ADDRESS = "http://127.0.0.1:7071/scim/v2"
 
 
-def measure(rounds: int = 9) -> list[Figure]:
+def measure() -> list[Figure]:
     """Return what one call of each costs."""
     number = itertools.count()
     message = {"Operations": list(PATCH_OPERATIONS)}
@@ -42,14 +43,14 @@ def measure(rounds: int = 9) -> list[Figure]:
         list_response([render(a, ADDRESS, projection) for a in accounts], PAGE, 1)
 
     timed = (("PATCH of 3 Entra operations", patch, 500, 60), ("parse a new filter", parse, 1_000, 15))
-    figures = [Figure(f"engine: {name}", _cpu(call, n, rounds) * 1e6, "µs CPU", aim) for name, call, n, aim in timed]
-    return [*figures, Figure("engine: render a list of 100", _cpu(show, 20, rounds) * 1e3, "ms CPU", 1.5)]
+    figures = [Figure(f"engine: {name}", _cpu(call, n) * 1e6, "µs CPU", aim) for name, call, n, aim in timed]
+    return [*figures, Figure("engine: render a list of 100", _cpu(show, 20) * 1e3, "ms CPU", 1.5)]
 
 
-def _cpu(call: Callable[[], None], times: int, rounds: int) -> float:
-    """Return the CPU seconds of one call: the median of rounds of so many."""
+def _cpu(call: Callable[[], None], times: int) -> float:
+    """Return the CPU seconds of one call: the median of ROUNDS, each of so many."""
     took = []
-    for _ in range(rounds):
+    for _ in range(ROUNDS):
         began = time.process_time()
         for _ in range(times):
             call()

@@ -1,0 +1,562 @@
+"""Two writers at once, step by step: one is held between two named steps while the other runs whole.
+
+Each fence of claims.py has a story here, told twice: with the fence, and without it, where the story must end badly.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+import pytest
+
+from shared.directory.accounts import Accounts
+from shared.directory.bulk import create_many, replace_many
+from shared.directory.claims import Claims, Place
+from shared.directory.counts import Count
+from shared.directory.directory import Directory
+from shared.directory.errors import DirectoryError, Stale
+from shared.directory.keys import COUNT, Key, fold
+from shared.directory.model import Account, Status
+from shared.directory.sweep import sweep
+from shared.tables.faults import Crash, Fault, FaultyTables
+from shared.tables.port import ANY, Delete, Operation, Tables, Upsert, VersionConflict
+from shared.tables.sqlite import SqliteTables
+from tests.directory.invariants import check_invariants
+from tests.directory.people import (
+    BY,
+    call_number,
+    change,
+    commits_account,
+    create,
+    ids_of,
+    linked,
+    nth,
+    outcome,
+    pause,
+    person,
+    reads,
+    reopened,
+    retired,
+    small,
+    with_changes,
+    with_emails,
+    writes,
+)
+
+Story = Callable[[Tables], Awaitable[int]]
+"""Plays in an empty store, and answers how many accounts carry, or are found by, what only one may or must."""
+
+
+async def carriers(store: Tables, name: str) -> int:
+    """Return how many accounts carry a userName, whatever the claims say."""
+    directory = await reopened(store)
+    scans = [directory.listing.scan_facts(bucket) for bucket in range(directory.keys.buckets)]
+    return sum([fold(account.user_name) == name for scan in scans async for account in scan])
+
+
+async def people_behind(store: Tables, identity: str) -> int:
+    """Return how many accounts are linked to an identity or carry it as their externalId."""
+    directory = await reopened(store)
+    scans = [directory.listing.scan_facts(bucket) for bucket in range(directory.keys.buckets)]
+    return sum([fold(account.external_id or "") == identity for scan in scans async for account in scan])
+
+
+async def a_rename_is_overtaken_by_a_create(store: Tables) -> int:
+    """A has claimed the name and is held before its commit; B takes the stale claim over."""
+    slow = FaultyTables(store)
+    b = await small(store)
+    a = await reopened(slow)
+    ann = await create(b, "ann")
+    reached = pause(slow, commits_account, lambda: create(b, "x"))
+    assert await outcome(change(a, ann, with_changes(ann, userName="X"))) in (Stale, None)
+    assert reached
+    return await carriers(store, "x")
+
+
+async def a_rename_is_overtaken_by_a_rename(store: Tables) -> int:
+    """The same, where the second writer is an account that exists."""
+    slow = FaultyTables(store)
+    b = await small(store)
+    a = await reopened(slow)
+    ann, bea = await create(b, "ann"), await create(b, "bea")
+    reached = pause(slow, commits_account, lambda: change(b, bea, with_changes(bea, userName="x")))
+    assert await outcome(change(a, ann, with_changes(ann, userName="X"))) in (Stale, None)
+    assert reached
+    return await carriers(store, "x")
+
+
+async def a_takeover_is_overtaken_by_the_first_who_tries_again(store: Tables) -> int:
+    """A claimed the name and died. B has fenced it off and is held before taking over; A comes again."""
+    a = await small(store)
+    slow = FaultyTables(store)
+    b = await reopened(slow)
+    ann = await create(a, "ann")
+    await a.accounts.claims.hold(Key("userName", "x"), ann.id)
+
+    async def again() -> None:
+        found = await a.accounts.get(ann.id)
+        await change(a, found, with_changes(found, userName="x"))
+
+    reached = pause(slow, nth(commits_account, 2), again)
+    await outcome(create(b, "x"))
+    assert reached
+    return await carriers(store, "x")
+
+
+async def a_name_is_given_up_while_another_takes_it(store: Tables) -> int:
+    """A renamed away and is held before it deletes its old claim; B takes the name, then C wants it."""
+    slow = FaultyTables(store)
+    b = await small(store)
+    a = await reopened(slow)
+    ann = await create(b, "x")
+    reached = pause(slow, commits_account, lambda: create(b, "X"), after=True)
+    await change(a, ann, with_changes(ann, userName="ann"))
+    assert reached
+    await outcome(create(await reopened(store), "x"))
+    return await carriers(store, "x")
+
+
+async def a_name_is_given_up_and_taken_back(store: Tables) -> int:
+    """A renamed away and is held before it deletes its old claim; the account gets its name back, then C wants it."""
+    slow = FaultyTables(store)
+    b = await small(store)
+    a = await reopened(slow)
+    ann = await create(b, "x")
+
+    async def back() -> None:
+        found = await b.accounts.get(ann.id)
+        await change(b, found, with_changes(found, userName="x"))
+
+    reached = pause(slow, commits_account, back, after=True)
+    await change(a, ann, with_changes(ann, userName="ann"))
+    assert reached
+    await outcome(create(await reopened(store), "x"))
+    return await carriers(store, "x")
+
+
+async def an_email_is_taken_away_and_added_again(store: Tables) -> int:
+    """A removed an e-mail and is held before it deletes the pointer; B adds the e-mail again."""
+    slow = FaultyTables(store)
+    b = await small(store)
+    a = await reopened(slow)
+    ann = await create(b, "ann", "e@example.com")
+
+    async def back() -> None:
+        found = await b.accounts.get(ann.id)
+        await change(b, found, with_emails(found, "e@example.com"))
+
+    reached = pause(slow, commits_account, back, after=True)
+    await change(a, ann, with_emails(ann))
+    assert reached
+    return len(await ids_of(await reopened(store), "email", "e@example.com"))
+
+
+async def a_name_is_wanted_while_its_holder_comes_back_to_life(store: Tables) -> int:
+    """B has not found the live row of the claim's holder, nor, a moment later, its retired row."""
+    a = await small(store)
+    slow = FaultyTables(store)
+    b = await reopened(slow)
+    ann = await create(a, "x")
+    away = await change(a, ann, retired(ann))
+    reached = pause(slow, reads("b_"), lambda: change(a, away, linked(away, "i")))
+    await outcome(create(b, "x"))
+    assert reached
+    return await carriers(store, "x")
+
+
+async def an_identity_is_linked_to_two_accounts(store: Tables) -> int:
+    """A has claimed the identity for one account and is held before its commit; B links it to another."""
+    slow = FaultyTables(store)
+    b = await small(store)
+    a = await reopened(slow)
+    ann, bea = await create(b, "ann"), await create(b, "bea")
+    reached = pause(slow, commits_account, lambda: change(b, bea, linked(bea, "i")))
+    assert await outcome(change(a, ann, linked(ann, "i"))) in (Stale, None)
+    assert reached
+    return await people_behind(store, "i")
+
+
+async def a_run_and_a_person_link_an_identity(store: Tables) -> int:
+    """The same, where A is a linking run that links many accounts together."""
+    slow = FaultyTables(store)
+    b = await small(store, buckets=1)
+    a = await reopened(slow)
+    ann, bea = await create(b, "ann"), await create(b, "bea")
+    reached = pause(slow, commits_account, lambda: change(b, bea, linked(bea, "i")))
+    await replace_many(a.accounts, [(ann, linked(ann, "i"))], by=BY, action="link")
+    assert reached
+    return await people_behind(store, "i")
+
+
+async def each_step_of(
+    store: Tables,
+    first: Callable[[Directory, Account, Account], Awaitable[object]],
+    second: Callable[[Directory, Account, Account], Awaitable[object]],
+) -> int:
+    """Hold the first writer at each of its steps while the second runs; return the most people behind identity i."""
+    most = 0
+    for number in itertools.count(1):
+        name = f"at{number}"
+        b = await small(store, name)
+        ann, bea = await create(b, "ann"), await create(b, "bea")
+        slow = FaultyTables(store)
+        a = await reopened(slow, name)
+        slow.reset()
+        reached = pause(slow, call_number(number), lambda b=b, ann=ann, bea=bea: outcome(second(b, ann, bea)))  # type: ignore[misc]
+        await outcome(first(a, ann, bea))
+        if not reached:
+            assert number > 3
+            return most
+        scans = [b.listing.scan_facts(bucket) for bucket in range(b.keys.buckets)]
+        most = max(most, sum([account.external_id == "i" for scan in scans async for account in scan]))
+    raise AssertionError
+
+
+def creates(d: Directory, ann: Account, bea: Account) -> Awaitable[object]:
+    return create(d, "cleo", "cleo@example.com", externalId="i", status=Status.PROVISIONED)
+
+
+def creates_many(d: Directory, ann: Account, bea: Account) -> Awaitable[object]:
+    return create_many(d.accounts, [person(d, "cleo", "cleo@example.com", externalId="i")], by=BY)
+
+
+def stamps(d: Directory, ann: Account, bea: Account) -> Awaitable[object]:
+    return change(d, bea, with_changes(bea, externalId="i"))
+
+
+def stamps_many(d: Directory, ann: Account, bea: Account) -> Awaitable[object]:
+    return replace_many(d.accounts, [(bea, with_changes(bea, externalId="i"))], by=BY, action="import")
+
+
+def links(d: Directory, ann: Account, bea: Account) -> Awaitable[object]:
+    return change(d, ann, linked(ann, "i"))
+
+
+def links_many(d: Directory, ann: Account, bea: Account) -> Awaitable[object]:
+    return replace_many(d.accounts, [(ann, linked(ann, "i"))], by=BY, action="link")
+
+
+async def a_create_is_held_and_its_identity_linked(store: Tables) -> int:
+    return await each_step_of(store, creates, links)
+
+
+async def a_link_is_held_and_its_identity_created(store: Tables) -> int:
+    return await each_step_of(store, links, creates)
+
+
+async def an_import_is_held_and_its_identity_linked(store: Tables) -> int:
+    return await each_step_of(store, creates_many, links)
+
+
+async def a_run_is_held_and_its_identity_created(store: Tables) -> int:
+    return await each_step_of(store, links_many, creates)
+
+
+async def a_stamp_is_held_and_its_identity_linked(store: Tables) -> int:
+    return await each_step_of(store, stamps, links)
+
+
+async def a_link_is_held_and_its_identity_stamped(store: Tables) -> int:
+    return await each_step_of(store, links, stamps)
+
+
+async def an_imported_stamp_is_held_and_its_identity_linked(store: Tables) -> int:
+    return await each_step_of(store, stamps_many, links_many)
+
+
+async def a_run_is_held_and_its_identity_stamped_by_an_import(store: Tables) -> int:
+    return await each_step_of(store, links_many, stamps_many)
+
+
+async def two_accounts_are_counted_at_once(store: Tables) -> int:
+    """A is held before its commit; B makes another account in the bucket. Answers how far the count is off, plus 1."""
+    slow = FaultyTables(store)
+    b = await small(store, buckets=1)
+    a = await reopened(slow)
+    reached = pause(slow, commits_account, lambda: create(b, "bea"))
+    await create(a, "ann")
+    assert reached
+    row = await store.get(a.keys.accounts(0), COUNT)
+    assert row is not None
+    return 1 + 2 - int(row.columns["accounts"])
+
+
+async def a_sweep_meets_a_rename(store: Tables) -> int:
+    """A has claimed a name and is held before its commit; the sweep finds the claim stale. Then C wants the name."""
+    slow = FaultyTables(store)
+    b = await small(store)
+    a = await reopened(slow)
+    ann = await create(b, "ann")
+    reached = pause(slow, commits_account, lambda: sweep(b))
+    await outcome(change(a, ann, with_changes(ann, userName="x")))
+    assert reached
+    await outcome(create(b, "x"))
+    return await carriers(store, "x")
+
+
+async def a_sweep_meets_an_email(store: Tables) -> int:
+    """A has written a pointer and is held before its commit; the sweep finds the pointer stale."""
+    slow = FaultyTables(store)
+    b = await small(store)
+    a = await reopened(slow)
+    ann = await create(b, "ann")
+    reached = pause(slow, commits_account, lambda: sweep(b))
+    if await outcome(change(a, ann, with_emails(ann, "e@example.com"))) is Stale:
+        found = await a.accounts.get(ann.id)
+        await change(a, found, with_emails(found, "e@example.com"))
+    assert reached
+    return len(await ids_of(b, "email", "e@example.com"))
+
+
+async def a_sweep_meets_a_create(store: Tables) -> int:
+    """A has written a new account's pointer and is held before its commit; the sweep finds the pointer stale."""
+    slow = FaultyTables(store)
+    b = await small(store)
+    a = await reopened(slow)
+    reached = pause(slow, commits_account, lambda: sweep(b))
+    await create(a, "ann", "e@example.com")
+    assert reached
+    return len(await ids_of(b, "email", "e@example.com"))
+
+
+async def a_sweep_meets_an_import(store: Tables) -> int:
+    """The same with many accounts made together."""
+    slow = FaultyTables(store)
+    b = await small(store)
+    a = await reopened(slow)
+    reached = pause(slow, commits_account, lambda: sweep(b))
+    await create_many(a.accounts, [person(a, "ann", "e@example.com")], by=BY)
+    assert reached
+    return len(await ids_of(b, "email", "e@example.com"))
+
+
+def no_fence(patch: pytest.MonkeyPatch) -> None:
+    async def fence(self: Claims, holder: Account) -> None: ...
+
+    patch.setattr(Claims, "fence", fence)
+
+
+def no_fence_on_creates(patch: pytest.MonkeyPatch) -> None:
+    async def fence_creates(self: Claims, bucket: int, count: Count) -> None: ...
+
+    patch.setattr(Claims, "fence_creates", fence_creates)
+
+
+def removal_whatever_is_there(patch: pytest.MonkeyPatch) -> None:
+    async def remove(self: Claims, place: Place) -> None:
+        with suppress(VersionConflict):
+            await self._tables.commit(place.partition, [Delete(place.row, ANY)])
+
+    patch.setattr(Claims, "_remove", remove)
+
+
+def own_claim_left_as_it_is(patch: pytest.MonkeyPatch) -> None:
+    hold = Claims.hold
+
+    async def hold_new(self: Claims, key: Key, account_id: str) -> None:
+        if await self.claimed(key) != account_id:
+            await hold(self, key, account_id)
+
+    patch.setattr(Claims, "hold", hold_new)
+
+
+def one_look_for_the_holder(patch: pytest.MonkeyPatch) -> None:
+    async def settled_by(self: Claims, account_id: str, carries: Callable[[Account], bool]) -> bool:
+        account = await self._find_holder(account_id)
+        if account is None or carries(account):
+            return account is not None
+        await self.fence(account)
+        return False
+
+    patch.setattr(Claims, "settled_by", settled_by)
+
+
+def no_look_for_a_linked_account(patch: pytest.MonkeyPatch) -> None:
+    async def refuse_held(self: Claims, key: Key, account_id: str) -> None: ...
+
+    patch.setattr(Claims, "refuse_held", refuse_held)
+
+
+def no_look_for_a_second_account(patch: pytest.MonkeyPatch) -> None:
+    async def find_second(self: Claims, claim: Key, account_id: str) -> None: ...
+
+    patch.setattr(Claims, "find_second", find_second)
+
+
+def announced_once(patch: pytest.MonkeyPatch) -> None:
+    announce, done = Accounts._announce, set()
+
+    async def first_only(self: Accounts, account: Account, pointers: object) -> None:
+        if account.id not in done:
+            done.add(account.id)
+            await announce(self, account, account.pointers())
+
+    patch.setattr(Accounts, "_announce", first_only)
+
+
+def count_whatever_is_there(patch: pytest.MonkeyPatch) -> None:
+    def changed(self: Count, by: int) -> Operation:
+        return Upsert(COUNT, {"accounts": self.accounts + by})
+
+    patch.setattr(Count, "changed", changed)
+
+
+Removal = Callable[[pytest.MonkeyPatch], None]
+
+FENCES: list[tuple[Story, Removal]] = [
+    (a_rename_is_overtaken_by_a_create, no_fence),
+    (a_rename_is_overtaken_by_a_rename, no_fence),
+    (a_takeover_is_overtaken_by_the_first_who_tries_again, own_claim_left_as_it_is),
+    (a_name_is_given_up_while_another_takes_it, removal_whatever_is_there),
+    (a_name_is_given_up_and_taken_back, removal_whatever_is_there),
+    (a_name_is_given_up_and_taken_back, own_claim_left_as_it_is),
+    (an_email_is_taken_away_and_added_again, removal_whatever_is_there),
+    (a_name_is_wanted_while_its_holder_comes_back_to_life, one_look_for_the_holder),
+    (an_identity_is_linked_to_two_accounts, no_fence),
+    (a_run_and_a_person_link_an_identity, no_fence),
+    (a_create_is_held_and_its_identity_linked, no_look_for_a_linked_account),
+    (a_create_is_held_and_its_identity_linked, no_look_for_a_second_account),
+    (a_create_is_held_and_its_identity_linked, no_fence_on_creates),
+    (a_create_is_held_and_its_identity_linked, announced_once),
+    (a_link_is_held_and_its_identity_created, no_look_for_a_linked_account),
+    (a_link_is_held_and_its_identity_created, no_look_for_a_second_account),
+    (a_link_is_held_and_its_identity_created, no_fence),
+    (an_import_is_held_and_its_identity_linked, no_fence_on_creates),
+    (an_import_is_held_and_its_identity_linked, no_look_for_a_second_account),
+    (a_run_is_held_and_its_identity_created, no_look_for_a_second_account),
+    (a_run_is_held_and_its_identity_created, no_fence),
+    (a_stamp_is_held_and_its_identity_linked, no_look_for_a_second_account),
+    (a_stamp_is_held_and_its_identity_linked, no_fence),
+    (a_link_is_held_and_its_identity_stamped, no_fence),
+    (a_link_is_held_and_its_identity_stamped, no_look_for_a_linked_account),
+    (an_imported_stamp_is_held_and_its_identity_linked, no_fence),
+    (a_run_is_held_and_its_identity_stamped_by_an_import, no_fence),
+    (two_accounts_are_counted_at_once, count_whatever_is_there),
+    (a_sweep_meets_a_rename, no_fence),
+    (a_sweep_meets_an_email, no_fence),
+    (a_sweep_meets_a_create, no_fence_on_creates),
+    (a_sweep_meets_a_create, announced_once),
+    (a_sweep_meets_an_import, no_fence_on_creates),
+]
+STORIES = list(dict.fromkeys(story for story, _ in FENCES))
+
+
+@pytest.mark.parametrize("story", STORIES, ids=lambda story: story.__name__)
+async def test_of_two_writers_one_carries_it(sqlite_tables: SqliteTables, story: Story) -> None:
+    assert await story(sqlite_tables) == 1
+
+
+@pytest.mark.parametrize(("story", "removal"), FENCES, ids=lambda part: part.__name__)
+async def test_without_the_fence_it_ends_badly(
+    sqlite_tables: SqliteTables, monkeypatch: pytest.MonkeyPatch, story: Story, removal: Removal
+) -> None:
+    removal(monkeypatch)
+    assert await story(sqlite_tables) != 1
+
+
+ACTS: dict[str, Callable[[Directory, Account, Account], Awaitable[object]]] = {
+    "create": lambda d, ann, bea: create(d, "x", "bea@example.com", externalId="i"),
+    "import": lambda d, ann, bea: create_many(
+        d.accounts, [person(d, name, f"{name}@example.com", externalId="i") for name in ("x", "dora")], by=BY
+    ),
+    "rename": lambda d, ann, bea: change(d, ann, with_changes(ann, userName="x")),
+    "rename to the e-mail": lambda d, ann, bea: change(d, ann, with_changes(ann, userName="ann@example.com")),
+    "rename the other": lambda d, ann, bea: change(d, bea, with_emails(with_changes(bea, userName="X"), "x")),
+    "swap names": lambda d, ann, bea: change(d, bea, with_changes(bea, userName="ann")),
+    "link": lambda d, ann, bea: change(d, ann, linked(ann, "i")),
+    "link the other": lambda d, ann, bea: change(d, bea, linked(bea, "i")),
+    "run": lambda d, ann, bea: replace_many(
+        d.accounts, [(ann, linked(ann, "i")), (bea, linked(bea, "j"))], by=BY, action="link"
+    ),
+    "retire": lambda d, ann, bea: change(d, ann, retired(ann)),
+    "delete": lambda d, ann, bea: d.accounts.delete(ann, by=BY),
+    "sweep": lambda d, ann, bea: sweep(d),
+}
+
+
+@pytest.mark.parametrize("first", ACTS)
+async def test_any_second_writer_at_any_step_leaves_the_directory_whole(
+    sqlite_tables: SqliteTables, first: str
+) -> None:
+    """The second writer's directory is whole when the first goes on, and both leave it whole."""
+    for second, act in ACTS.items():
+        for number in itertools.count(1):
+            name = f"at{number}in{list(ACTS).index(second)}"
+            b = await small(sqlite_tables, name, buckets=2)
+            ann, bea = await create(b, "ann", "ann@example.com"), await create(b, "bea", externalId="k")
+            with suppress(Crash):  # a claim and a pointer that somebody left behind
+                crash = FaultyTables(sqlite_tables)
+                died = await reopened(crash, name)
+                crash.reset()
+                crash.faults = lambda number, call: Fault.CRASH_BEFORE if commits_account(call) else None
+                await change(died, bea, with_emails(with_changes(bea, userName="x"), "ann@example.com"))
+            slow = FaultyTables(sqlite_tables)
+            a = await reopened(slow, name)
+            slow.reset()
+
+            async def meanwhile(b: Directory = b, name: str = name, ann: Account = ann, bea: Account = bea) -> None:
+                with suppress(DirectoryError):
+                    await act(b, ann, bea)  # noqa: B023 - runs within this turn of the loop
+
+            reached = pause(slow, call_number(number), meanwhile)
+            with suppress(DirectoryError):
+                await ACTS[first](a, ann, bea)
+            await check_invariants(sqlite_tables, name)
+            if not reached:
+                break
+
+
+async def test_a_delete_that_was_overtaken_by_a_rename_deletes_nothing(sqlite_tables: SqliteTables) -> None:
+    slow = FaultyTables(sqlite_tables)
+    b = await small(sqlite_tables)
+    a = await reopened(slow)
+    ann = await create(b, "ann", "ann@example.com")
+    reached = pause(slow, commits_account, lambda: change(b, ann, with_changes(ann, userName="x")))
+    assert await outcome(a.accounts.delete(ann, by=BY)) is Stale
+    assert reached
+    assert await ids_of(b, "userName", "x") == [ann.id]
+    await check_invariants(sqlite_tables)
+
+
+async def test_a_rename_that_was_overtaken_by_a_delete_keeps_no_name(sqlite_tables: SqliteTables) -> None:
+    slow = FaultyTables(sqlite_tables)
+    b = await small(sqlite_tables)
+    a = await reopened(slow)
+    ann = await create(b, "ann", "ann@example.com")
+    reached = pause(slow, commits_account, lambda: b.accounts.delete(ann, by=BY))
+    assert await outcome(change(a, ann, with_changes(ann, userName="x"))) is Stale
+    assert reached
+    await create(b, "x")
+    await create(b, "ann")
+    assert len(await check_invariants(sqlite_tables)) == 2
+
+
+async def test_a_create_is_tried_again_where_the_holder_of_a_stale_claim_changes(sqlite_tables: SqliteTables) -> None:
+    b = await small(sqlite_tables)
+    slow = FaultyTables(sqlite_tables)
+    a = await reopened(slow)
+    ann = await create(b, "ann")
+    await b.accounts.claims.hold(Key("userName", "x"), ann.id)
+    reached = pause(slow, writes("a_"), lambda: change(b, ann, with_changes(ann, title="Dr")))
+    await create(a, "x")
+    assert reached
+    assert len(await check_invariants(sqlite_tables)) == 2
+
+
+async def test_nobody_is_refused_for_what_a_deleted_account_left_behind(sqlite_tables: SqliteTables) -> None:
+    directory = await small(sqlite_tables)
+    ann, bea = await create(directory, "ann", externalId="i"), await create(directory, "bea")
+    crashing = FaultyTables(sqlite_tables)
+    dying = await reopened(crashing)
+
+    async def die() -> None:
+        raise Crash
+
+    pause(crashing, commits_account, die, after=True)
+    with pytest.raises(Crash):
+        await dying.accounts.delete(ann, by=BY)
+    await create(directory, "ann")
+    await change(directory, bea, linked(bea, "i"))
+    assert len(await check_invariants(sqlite_tables)) == 2

@@ -1,0 +1,84 @@
+"""The benchmark: every figure of the aims is measured, on a small directory, and judged and compared rightly."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from infra.local.bench.__main__ import growth
+from infra.local.bench.figures import Figure
+from infra.local.bench.process import running
+
+REQUESTS = {
+    "yardstick: aiohttp and one SELECT",
+    "userName eq, hit",
+    "userName eq, miss",
+    "externalId eq",
+    "work e-mail eq",
+    "GET user",
+    "POST user",
+    "PATCH of 3 attributes",
+    "PATCH active",
+    "page of 100, the next one",
+    "page of 100, anywhere",
+}
+JOBS = {"import", "import: memory", "plan + apply", "plan + apply: memory"}
+ENGINE = {"engine: PATCH of 3 Entra operations", "engine: parse a new filter", "engine: render a list of 100"}
+
+
+async def test_a_quick_run_measures_every_figure_and_ends_with_json(tmp_path: Path) -> None:
+    file = tmp_path / "figures.json"
+    arguments = ["-m", "infra.local.bench", "--quick", "--sizes", "100", "--json", str(file)]
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, *arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    output, errors = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode == 0, errors.decode()
+    printed = json.loads(output.decode().splitlines()[-1])
+    assert printed == json.loads(file.read_text())
+    by_name = {figure["figure"]: figure for figure in printed["figures"]}
+    assert len(by_name) == len(printed["figures"])
+    assert {name for name in by_name if not name.startswith("round trips: ")} == REQUESTS | JOBS | ENGINE
+    assert by_name["round trips: get by id"]["measured"] == 1
+    assert by_name["round trips: userName eq"]["beside"] == {"calls": 2}
+    for figure in printed["figures"]:
+        assert figure["measured"] > 0
+        assert figure.get("accounts") == (100 if figure["figure"] in REQUESTS | JOBS else None)
+    assert all(by_name[name]["beside"]["yardsticks"] > 0 for name in REQUESTS)
+
+
+async def test_a_process_is_charged_for_what_it_does(tmp_path: Path) -> None:
+    async with running("infra.local.bench.yardstick", str(tmp_path / "rows.db")) as process:
+        assert 0 < process.cpu() < 20
+        assert 10 < process.peak() < 500
+
+
+@pytest.mark.parametrize(
+    ("measured", "aim", "verdict"), [(0.4, 0.4, "ok"), (0.404, 0.4, "ok"), (0.41, 0.4, "short"), (9.0, None, "")]
+)
+def test_a_figure_is_judged_by_its_aim_as_it_is_shown(measured: float, aim: float | None, verdict: str) -> None:
+    assert Figure("a", measured, "ms CPU", aim).verdict == verdict
+
+
+def test_growth_of_a_request_is_from_the_smallest_directory_to_the_largest() -> None:
+    figures = [Figure("GET user", cost, "ms CPU", 0.4, n) for n, cost in ((1_000, 0.2), (10_000, 0.1), (100_000, 0.3))]
+    (found,) = growth(figures)
+    assert found.name == "GET user: 1,000 to 100,000"
+    assert found.measured == pytest.approx(50)
+    assert found.verdict == "short"
+
+
+def test_growth_of_a_job_is_by_account_and_from_the_last_size_but_one() -> None:
+    figures = [Figure("import", 9.0, "s", None, n, {"CPU s": cpu}) for n, cpu in ((100, 9), (1_000, 1.0), (10_000, 11))]
+    (found,) = growth(figures)
+    assert found.name == "import, CPU an account: 1,000 to 10,000"
+    assert found.measured == pytest.approx(10)
+    assert found.verdict == "ok"
+
+
+def test_one_size_has_no_growth() -> None:
+    assert growth([Figure("GET user", 0.2, "ms CPU", 0.4, 1_000)]) == []

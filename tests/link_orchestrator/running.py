@@ -1,0 +1,306 @@
+"""The app over HTTP as an administrator uses it, and the same passes without HTTP or executor, one call after another."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import io
+import json
+from collections.abc import AsyncIterator, Callable, Generator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import aiohttp
+
+import function_app
+from infra.local.host import LocalHost
+from link_orchestrator import activities, orchestrator
+from link_orchestrator.messages import Start
+from link_orchestrator.planning import identity_bucket, stage
+from link_orchestrator.sources import Identity
+from shared.directory.directory import Directories, Directory
+from shared.directory.jobs import Job, Jobs
+from shared.directory.model import Account, timestamp
+from shared.directory.plan import Plan, PlanRow
+from shared.directory.policy import Policy
+from shared.host.settings import Settings
+from shared.tables.port import Insert, Row, Tables
+from shared.tables.sqlite import SqliteTables
+
+TOKEN = "token-of-the-administrator"
+SECRET = "5e" * 32
+POLICY = {"verifiedDomains": ["contoso.com", "fabrikam.com"]}
+
+
+async def make_directory(tables: Tables, name: str = "main", buckets: int = 4) -> Directory:
+    """Return a new directory with few buckets: there is less to go through, and several accounts share one."""
+    columns = {"secret": SECRET, "buckets": buckets, "created": timestamp()}
+    await tables.commit(f"{name}_d", [Insert("directory", columns)])
+    return await Directories(tables).open(name)
+
+
+def object_id(number: int) -> str:
+    """Return an identity's id."""
+    return f"{number:08x}-0000-4000-8000-000000000000"
+
+
+def graph(number: int, name: str, **attributes: Any) -> dict[str, Any]:
+    """Return an identity as Microsoft Graph shows it, with the name as its address."""
+    return {"id": object_id(number), "userPrincipalName": name, "mail": name, **attributes}
+
+
+def csv_file(*rows: Mapping[str, str]) -> bytes:
+    """Return rows as a CSV file with all columns that occur."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(dict.fromkeys(name for row in rows for name in row)))
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue().encode()
+
+
+class Refusal(Exception):
+    """An answer of 400 and above."""
+
+    def __init__(self, status: int, detail: str) -> None:
+        super().__init__(f"{status} {detail}")
+        self.status = status
+        self.detail = detail
+
+
+@dataclass(frozen=True, slots=True)
+class App:
+    """A running app."""
+
+    host: LocalHost
+    session: aiohttp.ClientSession
+    tables: Tables
+
+    async def call(
+        self, method: str, path: str, body: object = None, content_type: str = "application/json", **params: str
+    ) -> Any:
+        """Send a request and return the answer's JSON. Raises Refusal."""
+        data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
+        async with self.session.request(
+            method, "/" + path, data=data and io.BytesIO(data), params=params, headers={"Content-Type": content_type}
+        ) as answer:
+            text = await answer.text()
+            shown = json.loads(text) if text else None
+            if answer.status >= 400:
+                raise Refusal(answer.status, shown["detail"] if shown else "")
+            return shown
+
+    async def wait(self, path: str, *phases: str) -> Any:
+        """Poll a job until it is in one of these phases, or has ended."""
+        async with asyncio.timeout(20):
+            while True:
+                job = await self.call("GET", path)
+                if job["phase"] in phases or "ended" in job:
+                    return job
+                await asyncio.sleep(0.01)
+
+    async def bring(self, file: bytes, content_type: str = "text/csv", **params: str) -> Any:
+        """Import accounts and return the job once it has ended."""
+        job = await self.call("POST", "accounts/import", file, content_type, **params)
+        return await self.wait(f"accounts/imports/{job['id']}", "done")
+
+    async def problems(self, job: Any) -> list[dict[str, Any]]:
+        """Return the rows that an import refused, by line."""
+        page = await self.call("GET", f"accounts/imports/{job['id']}/problems", count="1000")
+        return sorted(page["problems"], key=lambda problem: (problem["line"], problem["reason"]))
+
+    async def upload(self, *identities: Mapping[str, Any]) -> str:
+        """Upload identities and return the id to name in a run."""
+        upload = await self.call("POST", "linking/identities", {"value": list(identities)})
+        return str(upload["id"])
+
+    async def plan(self, *identities: Mapping[str, Any], **asked: Any) -> Any:
+        """Return a run over these identities once it is planned."""
+        run = await self.call("POST", "linking/runs", {"identities": await self.upload(*identities), **asked})
+        return await self.wait(f"linking/runs/{run['id']}", "planned")
+
+    async def apply(self, run: Any, **approval: int) -> Any:
+        """Approve a run and return it once it has ended."""
+        await self.call("POST", f"linking/runs/{run['id']}/approve", approval)
+        return await self.wait(f"linking/runs/{run['id']}", "done")
+
+    async def decisions(self, run: Any, decision: str = "", count: int = 1000) -> list[dict[str, Any]]:
+        """Return all rows of a plan, page by page."""
+        path, rows, cursor = f"linking/runs/{run['id']}/decisions", list[dict[str, Any]](), ""
+        asked = {"decision": decision} if decision else {}
+        while True:
+            page = await self.call("GET", path, count=str(count), cursor=cursor, **asked)
+            assert len(page["decisions"]) <= count
+            rows += page["decisions"]
+            if "cursor" not in page:
+                return rows
+            cursor = page["cursor"]
+
+    async def account(self, user_name: str) -> dict[str, Any]:
+        """Return the account of that userName with its history."""
+        found = (await self.call("GET", "accounts", userName=user_name))["accounts"]
+        assert len(found) == 1, f"{len(found)} accounts"
+        account: dict[str, Any] = await self.call("GET", f"accounts/{quote(found[0]['id'])}")
+        return account
+
+
+@asynccontextmanager
+async def serving(folder: Path, wrap: Callable[[Tables], Tables] = lambda tables: tables) -> AsyncIterator[App]:
+    """Serve the app over the SQLite file of a folder while the block runs; `wrap` goes around its tables."""
+    inner = SqliteTables.open(folder / "scimlink.db", "accounts")
+    tables, histories = wrap(inner), SqliteTables.open(folder / "scimlink.db", "histories")
+    try:
+        if await inner.get("main_d", "directory") is None:
+            directory = await make_directory(inner)
+            await directory.policies.set(Policy.from_json(POLICY))
+        app = function_app.build(Settings.local(TOKEN), tables)
+        headers = {"Authorization": f"Bearer {TOKEN}"}
+        async with LocalHost(app, histories) as host, aiohttp.ClientSession(host.url, headers=headers) as session:
+            yield App(host, session, inner)
+    finally:
+        await inner.close()
+        await histories.close()
+
+
+async def rows_of(tables: Tables, partition: str) -> list[Row]:
+    """Return all rows of a partition."""
+    rows: list[Row] = []
+    continuation = None
+    while True:
+        page = await tables.query(partition, continuation=continuation)
+        rows += page.rows
+        continuation = page.continuation
+        if continuation is None:
+            return rows
+
+
+async def directory_rows(directory: Directory) -> list[Row]:
+    """Return all rows of a directory's accounts and keys."""
+    keys = directory.keys
+    places = [place(bucket) for bucket in range(keys.buckets) for place in (keys.accounts, keys.pointers)]
+    return [row for place in places for row in await rows_of(directory.tables, place)]
+
+
+async def all_accounts(directory: Directory) -> list[Account]:
+    """Return a directory's live accounts."""
+    return [a for bucket in range(directory.keys.buckets) async for a in directory.listing.scan(bucket)]
+
+
+async def plan_rows(directory: Directory, job_id: str) -> list[PlanRow]:
+    """Return all rows of a run's plan or an import's report."""
+    rows, _ = await Plan(directory.tables, directory.keys, job_id).page("", "", 100_000)
+    return rows
+
+
+async def begin_run(directory: Directory, identities: Sequence[Identity], policy: Policy) -> Job:
+    """Record a run over these identities, as the service does."""
+    jobs = Jobs(directory.tables, directory.keys)
+    upload = jobs.new_id("identities")
+    writer = stage(directory, upload).writer()
+    for identity in identities:
+        await writer.add(identity_bucket(directory, identity.object_id), identity.to_json())
+    await writer.close()
+    return await jobs.start("run", "test", jobs.new_id("run"), {"identities": upload, "policy": policy.to_json()})
+
+
+def start_of(directory: Directory, job: Job, slices: int = 1) -> Start:
+    """Return what the job's orchestration begins with."""
+    return Start(
+        job=job.id, directory=directory.name, buckets=directory.keys.buckets, slices=slices, expires_hours=1
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Task:
+    """What an orchestrator waits for: an activity call, an event, or a timer."""
+
+    name: str
+    message: Any = None
+
+    def cancel(self) -> None:
+        """Timers of this engine never fire unless the test says so."""
+
+
+@dataclass
+class Engine:
+    """Plays an orchestrator without a durable host: each activity is awaited as it comes. `verdict` ends the waiting.
+
+    It stands for DurableOrchestrationContext as far as orchestrator.py uses it; the real one is in test_service.py.
+    """
+
+    call: Callable[[str, Any], Any]
+    verdict: str = orchestrator.APPROVE
+    order: Callable[[list[Task]], Sequence[Task]] = lambda tasks: tasks
+    current_utc_datetime: datetime = datetime(2026, 1, 2, tzinfo=UTC)
+    statuses: list[Any] = field(default_factory=list)
+    calls: list[tuple[str, Any]] = field(default_factory=list)
+    windows: list[int] = field(default_factory=list)
+    start: Any = None
+
+    def get_input(self) -> Any:
+        return self.start
+
+    def set_custom_status(self, status: Any) -> None:
+        self.statuses.append(status)
+
+    def call_activity_with_retry(self, name: str, retry: Any, message: Any) -> Task:
+        assert retry == "retry"
+        return Task(name, json.loads(json.dumps(message)))
+
+    def task_all(self, tasks: list[Task]) -> list[Task]:
+        return tasks
+
+    def task_any(self, tasks: list[Task]) -> tuple[Task, ...]:
+        return tuple(tasks)
+
+    def wait_for_external_event(self, name: str) -> Task:
+        return Task(name)
+
+    def create_timer(self, deadline: datetime) -> Task:
+        return Task("timer", deadline)
+
+    async def play(self, body: Callable[[Any, Any], Generator[Any, Any, Any]], start: Start) -> Any:
+        """Run an orchestrator to its end and return what it returns."""
+        self.start = start.to_json()
+        steps = body(self, "retry")
+        answer: Any = None
+        try:
+            wanted = next(steps)
+            while True:
+                try:
+                    answer = await self._answer(wanted)
+                except Exception as error:
+                    wanted = steps.throw(error)
+                else:
+                    wanted = steps.send(answer)
+        except StopIteration as end:
+            return end.value
+
+    async def _answer(self, wanted: Any) -> Any:
+        if isinstance(wanted, tuple):
+            return next(task for task in wanted if task.name == self.verdict)
+        if isinstance(wanted, Task):
+            return await self._run(wanted)
+        self.windows.append(len(wanted))
+        done = {task: await self._run(task) for task in self.order(list(wanted))}
+        return [done[task] for task in wanted]
+
+    async def _run(self, task: Task) -> Any:
+        self.calls.append((task.name, task.message))
+        return json.loads(json.dumps(await self.call(task.name, task.message)))
+
+
+def activity_calls(directories: Directories) -> Callable[[str, Any], Any]:
+    """Return what calls the app's activities by name."""
+    known = {"run_slice": activities.run_slice, "reach_milestone": activities.reach_milestone}
+    return lambda name, message: known[name](directories, message)
+
+
+async def play_run(directory: Directory, job: Job, slices: int = 1, **engine: Any) -> Engine:
+    """Run a linking run through all its passes, approved."""
+    played = Engine(activity_calls(Directories(directory.tables)), **engine)
+    await played.play(orchestrator.link_accounts, start_of(directory, job, slices))
+    return played
