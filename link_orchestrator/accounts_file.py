@@ -75,8 +75,8 @@ def read_accounts(
     """Yield the accounts of a file given as pieces of bytes, and a Problem for each row that cannot become one.
 
     `mapping` names, for headers that are not recognised, the column of the generic layout that they are; a header
-    mapped to "" is not read. Raises, with the first row asked for, UnreadableFile if no row can be used, and ValueError
-    if the mapping names an unknown column.
+    mapped to "" is not read. Raises, with the first row asked for, UnreadableFile if no row can be used, or if the mapping
+    names an unknown column.
     """
     layouts = _Layouts(mapping or {})
     seen: set[bytes] = set()
@@ -182,7 +182,7 @@ class _Layouts:
         for header, name in mapping.items():
             if name and plain(name) not in _RANKS:
                 known = ", ".join(dict.fromkeys(_FIELDS))
-                raise ValueError(f"mapping: {header!r} is mapped to an unknown column. Known are: {known}")
+                raise UnreadableFile(f"mapping: {header!r} is mapped to an unknown column. Known are: {known}")
             self._mapping[plain(header)] = _RANKS[plain(name)][0] if name else ""
         self._known: dict[tuple[str, ...], _Layout] = {}
 

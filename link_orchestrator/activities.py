@@ -15,7 +15,7 @@ from link_orchestrator.messages import Milestone, Slice, SliceDone
 from shared.directory.directory import Directories, Directory
 from shared.directory.jobs import Job, Jobs, Phase
 
-Pass = Callable[[Directory, Job, Slice], Awaitable[Counter[str] | None]]
+Pass = Callable[[Directory, Job, Slice], Awaitable[Counter[str]]]
 
 PASSES: Mapping[str, Pass] = {
     "collect": planning.collect,
@@ -33,11 +33,12 @@ async def run_slice(directories: Directories, message: Mapping[str, Any]) -> dic
     directory = await directories.open(part.directory)
     jobs = Jobs(directory.tables, directory.keys)
     job = await jobs.get(part.job)
-    counts = None if job.cancelled_by else await PASSES[part.stage](directory, job, part)
-    if counts is None:
+    if job.cancelled_by:
         return SliceDone(stopped=True).to_json()
+    counts = await PASSES[part.stage](directory, job, part)
     await jobs.count(job.id, f"{part.stage}_{part.name}", counts)
-    return SliceDone(counts=counts).to_json()
+    # Cancelled on the way, a pass leaves off early; what it did is counted all the same.
+    return SliceDone(counts=counts, stopped=bool((await jobs.get(job.id)).cancelled_by)).to_json()
 
 
 async def reach_milestone(directories: Directories, message: Mapping[str, Any]) -> dict[str, Any]:

@@ -39,7 +39,7 @@ async def import_rows(directory: Directory, job: Job, part: Slice) -> Counter[st
         wanted, problems = _one_each(rows)
         for some in in_parts(wanted, AT_ONCE):
             if (await jobs.get(job.id)).cancelled_by:
-                return None
+                return counts
             outcomes = await _import(directory, job, some)
             for outcome in outcomes:
                 if isinstance(outcome, Problem):
@@ -51,10 +51,17 @@ async def import_rows(directory: Directory, job: Job, part: Slice) -> Counter[st
     return counts
 
 
-async def write_problems(directory: Directory, job_id: str, bucket: int, problems: Sequence[Problem]) -> None:
-    """Put rows that could not be imported into the report, by their line."""
-    shown = [{"line": p.line, "reason": p.reason, "remedy": p.remedy} for p in problems]
-    rows = [PlanRow(PROBLEM, f"{item['line']}:{item['reason']}", item) for item in shown]
+async def write_problems(
+    directory: Directory, job_id: str, bucket: int, problems: Sequence[Problem], alike: Counter[str] | None = None
+) -> None:
+    """Put rows that could not be imported into the report. `alike` counts on, over several calls for one bucket."""
+    alike = Counter() if alike is None else alike
+    rows: list[PlanRow] = []
+    for problem in problems:
+        subject = f"{problem.line}:{problem.reason}"
+        alike[subject] += 1  # a JSON file may be one line
+        shown = {"line": problem.line, "reason": problem.reason, "remedy": problem.remedy}
+        rows.append(PlanRow(PROBLEM, f"{subject}:{alike[subject]}", shown))
     await Plan(directory.tables, directory.keys, job_id).write(bucket, rows)
 
 
@@ -69,7 +76,7 @@ def _one_each(rows: Sequence[AccountRow]) -> tuple[list[AccountRow], list[Proble
 def _conflicts(groups: Iterable[Sequence[AccountRow]]) -> Iterator[Problem]:
     for first, *others in groups:
         for other in others:
-            if other.line != first.line and replace(other, line=first.line) != first:
+            if replace(other, line=first.line) != first:
                 yield Problem(
                     other.line,
                     f"userName: line {first.line} has the same one, and the rows differ; line {first.line} was taken",
@@ -80,30 +87,31 @@ def _conflicts(groups: Iterable[Sequence[AccountRow]]) -> Iterator[Problem]:
 async def _import(directory: Directory, job: Job, rows: Sequence[AccountRow]) -> list[str | Problem]:
     existing = await _existing(directory, rows)
     now = directory.accounts.now()
-    outcomes: dict[int, str | Problem] = {}
+    # Not by line: a JSON file may be one line.
+    outcomes: dict[str, str | Problem] = {}
     new: list[tuple[AccountRow, Account]] = []
     changed: list[tuple[AccountRow, tuple[Account, Account]]] = []
     for row, account in zip(rows, existing, strict=True):
         if account is None:
             new.append((row, _new(directory, job, row, now)))
         elif account.origin == job.id:
-            outcomes[row.line] = CREATED
+            outcomes[row.user_name] = CREATED
         else:
             after = _brought_up_to_date(account, row)
             if after == account:
-                outcomes[row.line] = UNCHANGED
+                outcomes[row.user_name] = UNCHANGED
             elif account.authority is Authority.IDP and after.text != account.text:
-                outcomes[row.line] = _managed(account, after, row)
+                outcomes[row.user_name] = _managed(account, after, row)
             else:
                 changed.append((row, (account, after)))
     by = f"import:{job.id}"
     created = await create_many(directory.accounts, [account for _, account in new], by=by)
     updated = await replace_many(directory.accounts, [change for _, change in changed], by=by, action="import")
     for (row, _), outcome in zip(new, created, strict=True):
-        outcomes[row.line] = _report(outcome, row, CREATED)
+        outcomes[row.user_name] = _report(outcome, row, CREATED)
     for (row, _), outcome in zip(changed, updated, strict=True):
-        outcomes[row.line] = _report(outcome, row, UPDATED)
-    return [outcomes[row.line] for row in rows]
+        outcomes[row.user_name] = _report(outcome, row, UPDATED)
+    return [outcomes[row.user_name] for row in rows]
 
 
 async def _existing(directory: Directory, rows: Sequence[AccountRow]) -> list[Account | None]:

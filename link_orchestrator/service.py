@@ -38,6 +38,8 @@ from shared.scim.errors import InvalidSyntax, InvalidValue
 
 IMPORT, RUN, IDENTITIES = "import", "run", "identities"
 ORCHESTRATORS = {IMPORT: "import_accounts", RUN: "link_accounts"}
+ENDED = frozenset({"Completed", "Failed", "Terminated", "Canceled"})
+"""Run-time statuses of an orchestration that does nothing any more."""
 ITEMS_A_SLICE = 2_000
 """So many accounts and identities make one slice of a pass, up to one a bucket."""
 ROWS_AT_ONCE = 200
@@ -92,7 +94,7 @@ async def import_accounts(directory: Directory, request: Request, client: Orches
         await staged.clear()
         raise
     await jobs.count(job_id, "file", {"refused": counts["problems"]})
-    await _start(directory, job, client)
+    await _started(directory, job, client)
     return _job(job, request, "accounts/imports", 202)
 
 
@@ -145,7 +147,7 @@ async def start_run(directory: Directory, request: Request, client: Orchestratio
         "slices": _slices(size),
     }
     job = await jobs.start(RUN, request.by, jobs.new_id(RUN), options)
-    await _start(directory, job, client)
+    await _started(directory, job, client)
     return _job(job, request, "linking/runs", 202)
 
 
@@ -184,7 +186,7 @@ async def approve(directory: Directory, request: Request, client: Orchestrations
             return job
         return replace(job, phase=Phase.APPROVED, approved=jobs.now(), approved_by=request.by)
 
-    job = await _get(directory, request, RUN)
+    job = await _started(directory, await _get(directory, request, RUN), client)
     job = await jobs.change(job.id, change)
     await client.raise_event(job.id, APPROVE, {})
     return _job(job, request, "linking/runs", 202)
@@ -193,10 +195,9 @@ async def approve(directory: Directory, request: Request, client: Orchestrations
 async def cancel(directory: Directory, request: Request, client: Orchestrations) -> Response:
     """Cancel a run: 202. It stops within a page of work; what it linked already stays linked."""
     jobs = _jobs(directory)
-    job = await _get(directory, request, RUN)
+    job = await _started(directory, await _get(directory, request, RUN), client)
     if job.phase.ended:
         raise Busy(f"phase: the run is {job.phase} already")
-    await _start(directory, job, client)
     job = await jobs.change(job.id, lambda job: replace(job, cancelled_by=job.cancelled_by or request.by))
     await client.raise_event(job.id, CANCEL, {})
     return _job(job, request, "linking/runs", 202)
@@ -205,6 +206,7 @@ async def cancel(directory: Directory, request: Request, client: Orchestrations)
 async def _stage(directory: Directory, job_id: str, rows: Iterable[Any], add: Any, counts: Counter[str]) -> None:
     """Add each row of a file, and put each problem into the report. Raises InvalidSyntax if no row can be used."""
     problems: list[Problem] = []
+    alike = Counter[str]()
     try:
         for row in rows:
             if isinstance(row, Problem):
@@ -214,33 +216,49 @@ async def _stage(directory: Directory, job_id: str, rows: Iterable[Any], add: An
                 await add(row)
                 counts["read"] += 1
             if (counts["read"] + counts["problems"]) % ROWS_AT_ONCE == 0:
-                await write_problems(directory, job_id, 0, problems)
+                await write_problems(directory, job_id, 0, problems, alike)
                 problems.clear()
                 await asyncio.sleep(0)
     except UnreadableFile as error:
         raise InvalidSyntax(str(error)) from error
-    await write_problems(directory, job_id, 0, problems)
+    await write_problems(directory, job_id, 0, problems, alike)
+
+
+async def _started(directory: Directory, job: Job, client: Orchestrations) -> Job:
+    """Return the job as it is once it has an orchestration: one that is there must never be replaced.
+
+    An orchestration that ended without a word (terminated by hand, or storage was away for too long) leaves its job
+    failed, so that the next one can start.
+    """
+    if job.phase.ended:
+        return job
+    status = await client.get_status(job.id)
+    if status is None or status.runtime_status is None:
+        if job.phase is Phase.STARTED:
+            await _start(directory, job, client)
+    elif status.runtime_status.value in ENDED:
+        # Its last milestone comes before its end: read again, the job has ended unless the milestone is missing.
+        return await _jobs(directory).change(job.id, _failed)
+    return job
+
+
+def _failed(job: Job) -> Job:
+    return job if job.phase.ended else replace(job, phase=Phase.FAILED)
 
 
 async def _start(directory: Directory, job: Job, client: Orchestrations) -> None:
-    """Start a job's orchestration unless it has one: an instance that is there must never be replaced."""
-    if job.phase is not Phase.STARTED:
-        return
-    status = await client.get_status(job.id)
-    if status is None or status.runtime_status is None:
-        start = Start(
-            job=job.id,
-            directory=directory.name,
-            buckets=directory.keys.buckets,
-            slices=job.options["slices"],
-            expires_hours=job.options.get("expiresHours", 0),
-        )
-        await client.start_new(ORCHESTRATORS[job.kind], job.id, start.to_json())
+    start = Start(
+        job=job.id,
+        directory=directory.name,
+        buckets=directory.keys.buckets,
+        slices=job.options["slices"],
+        expires_hours=job.options.get("expiresHours", 0),
+    )
+    await client.start_new(ORCHESTRATORS[job.kind], job.id, start.to_json())
 
 
 async def _shown(directory: Directory, request: Request, client: Orchestrations, path: str, kind: str) -> Response:
-    job = await _get(directory, request, kind)
-    await _start(directory, job, client)
+    job = await _started(directory, await _get(directory, request, kind), client)
     status = await client.get_status(job.id)
     return _job(job, request, path, 200, getattr(status, "custom_status", None))
 
@@ -254,7 +272,7 @@ async def _get(directory: Directory, request: Request, kind: str) -> Job:
 
 async def _rows(directory: Directory, request: Request, decision: str, name: str) -> Response:
     count = request.params.get("count", str(PAGE))
-    if not count.isdecimal() or not 1 <= int(count) <= 1000:
+    if not count.isdecimal() or len(count) > 4 or not 1 <= int(count) <= 1000:
         raise InvalidValue("count: a number from 1 to 1000")
     plan = Plan(directory.tables, directory.keys, request.id)
     rows, cursor = await plan.page(decision, request.params.get("cursor", ""), int(count))

@@ -42,12 +42,17 @@ def manager_of(account: Account | None) -> dict[str, Any] | None:
     return manager
 
 
-def with_manager(account: Account, manager: Account) -> Account:
-    """Return the account showing its manager in full (RFC 7643 section 4.3); of a protected one, without the name."""
+def with_manager(account: Account, before: Account | None, manager: Account) -> Account:
+    """Return the account showing its manager in full (RFC 7643 section 4.3); of a protected one, without the name.
+
+    A `$ref` that the client sent stays; one that still belongs to the manager before does not.
+    """
     document = account.document()
-    shown = {"value": manager.id, "$ref": f"../Users/{manager.id}"}
+    shown, had = document[ENTERPRISE]["manager"], manager_of(before) or {}
+    if "$ref" not in shown or (shown["$ref"] == had.get("$ref") and shown["value"] != had["value"]):
+        shown["$ref"] = f"../Users/{manager.id}"
+    shown.pop("displayName", None)
     name = manager.document().get("displayName")
     if name and not manager.protected:
         shown["displayName"] = name
-    document[ENTERPRISE]["manager"] = shown
     return account.with_document(document)

@@ -165,7 +165,11 @@ async def _adopt(directory: Directory, request: Request, taken: AlreadyExists, d
     # As a PATCH would: what the application knows beyond the body stays, within an extension too.
     after = before.with_document(apply([Operation("replace", None, document)], before.document(), USER))
     write = _write(directory, request, after, document, keyed="externalId" in document)
-    adopted = await _showing_manager(directory, before, authority.authorise(before, write, policy))
+    try:
+        authorised = authority.authorise(before, write, policy)
+    except Refused as refused:
+        raise AlreadyExists(taken.attribute, taken.holder, str(refused)) from refused
+    adopted = await _showing_manager(directory, before, authorised)
     return await directory.accounts.replace(before, adopted, by=request.by, action="link")
 
 
@@ -187,7 +191,7 @@ async def _showing_manager(directory: Directory, before: Account | None, after: 
     if not asked or asked == manager_of(before) or not asked.get("value"):
         return after
     manager = await directory.accounts.find(asked["value"])
-    return after if manager is None or manager.retired else with_manager(after, manager)
+    return after if manager is None or manager.retired else with_manager(after, before, manager)
 
 
 def _keeping_link(before: Account, document: Mapping[str, Any]) -> Mapping[str, Any]:

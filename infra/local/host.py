@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 # The app refuses what is too large for it with an answer of its own; this is only what keeps a mistake from filling
 # the memory.
 MAX_BODY = 256 * 1024 * 1024
+# A filter of the longest allowed kind, percent-encoded, is longer than aiohttp's 8 KiB.
+MAX_LINE = 64 * 1024
 
 _PATIENCE = 5.0
 """Seconds that requests have to end when the host closes."""
@@ -64,7 +66,7 @@ class LocalHost:
 
     async def start(self) -> None:
         """Take up open orchestrations, then answer requests. Raises OSError if the port is taken."""
-        server = web.Server(self._serve, access_log=None)
+        server = web.Server(self._serve, access_log=None, max_line_size=MAX_LINE)
         self._runner = web.ServerRunner(server, shutdown_timeout=_PATIENCE)
         try:
             await self._management.start()

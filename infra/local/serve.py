@@ -31,7 +31,9 @@ def main() -> None:
     logging.basicConfig(level=arguments.log_level, format="%(levelname)s %(name)s: %(message)s")
     try:
         with only_server(arguments.data):
-            asyncio.run(serve(arguments))
+            # aiohttp quotes a request it cannot read, and with it what people are filtered by.
+    logging.getLogger("aiohttp.server").disabled = True
+    asyncio.run(serve(arguments))
     except OSError as problem:
         sys.exit(f"cannot serve: {problem}")
 

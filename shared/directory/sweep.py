@@ -6,15 +6,15 @@ beside any writer; it changes the version of an account that left a stale row, s
 
 from __future__ import annotations
 
-from shared.directory.bulk import in_parts
-from shared.directory.claims import ATTEMPTS, CONFLICTS, together
-from shared.directory.directory import Directory
-from shared.directory.keys import IDENTITY, NAME, POINTER, prefix_end
-from shared.directory.model import Account
-from shared.tables.port import Delete, Row, VersionConflict
+import contextlib
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 
-AT_ONCE = 64
-"""How many rows are looked at together."""
+from shared.directory.claims import CONFLICTS, together
+from shared.directory.directory import Directory
+from shared.directory.keys import IDENTITY, NAME, POINTER, Keys, prefix_end
+from shared.directory.model import Account
+from shared.tables.port import Delete, Row
 
 
 async def sweep(directory: Directory) -> int:
@@ -31,30 +31,30 @@ async def _sweep(directory: Directory, partition: str, prefix: str) -> int:
     removed, continuation = 0, None
     while True:
         page = await directory.tables.query(partition, prefix, prefix_end(prefix), continuation=continuation)
-        for rows in in_parts(page.rows, AT_ONCE):
-            removed += sum(await together(*(_remove_stale(directory, row) for row in rows)))
+        # The accounts of one bucket one by one: their fences would make each other fail.
+        rows: defaultdict[int, list[Row]] = defaultdict(list)
+        for row in page.rows:
+            rows[directory.keys.bucket(str(row.columns["id"]))].append(row)
+        removed += sum(await together(*(_remove_stale(directory, some) for some in rows.values())))
         continuation = page.continuation
         if continuation is None:
             return removed
 
 
-async def _remove_stale(directory: Directory, row: Row) -> bool:
-    keys = directory.keys
+async def _remove_stale(directory: Directory, rows: Sequence[Row]) -> int:
+    removed = 0
+    for row in rows:
+        with contextlib.suppress(*CONFLICTS):
+            if not await directory.accounts.claims.settled_by(str(row.columns["id"]), _carries(directory.keys, row)):
+                await directory.tables.commit(row.partition, [Delete(row.key, row.etag)])
+                removed += 1
+    return removed
 
+
+def _carries(keys: Keys, row: Row) -> Callable[[Account], bool]:
     def carries(account: Account) -> bool:
-        rows = [keys.claim(key) for key in account.claims()]
-        rows += [keys.pointer(key, account.id) for key in account.pointers()]
-        return (row.partition, row.key) in rows
+        places = [keys.claim(key) for key in account.claims()]
+        places += [keys.pointer(key, account.id) for key in account.pointers()]
+        return (row.partition, row.key) in places
 
-    for _ in range(ATTEMPTS):
-        try:
-            if await directory.accounts.claims.settled_by(str(row.columns["id"]), carries):
-                return False
-        except CONFLICTS:
-            continue  # often the sweep itself, at another row of the account
-        try:
-            await directory.tables.commit(row.partition, [Delete(row.key, row.etag)])
-        except VersionConflict:
-            return False
-        return True
-    return False
+    return carries

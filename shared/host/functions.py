@@ -13,12 +13,13 @@ from shared.host import accounts
 from shared.host.auth import Forbidden
 from shared.host.http import JSON, Edge
 from shared.scim import discovery
-from shared.scim.endpoint import Request, Response
+from shared.scim.endpoint import MethodNotAllowed, NotImplementedHere, Request, Response
 from shared.scim.messages import document_text
 
 log = logging.getLogger("scimlink")
 
 ROOT = "scim/v2"
+DISCOVERY = ("serviceproviderconfig", "resourcetypes", "schemas")
 
 
 def blueprint(edge: Edge) -> func.Blueprint:
@@ -69,6 +70,11 @@ def _add_discovery(bp: func.Blueprint, edge: Edge) -> None:
     async def schema(req: func.HttpRequest) -> func.HttpResponse:
         return await edge.answer(req, get_schema)
 
+    @bp.function_name("scim_other")
+    @bp.route(ROOT + "/{*path}", methods=["GET", "POST", "PUT", "PATCH", "DELETE"])
+    async def other(req: func.HttpRequest) -> func.HttpResponse:
+        return await edge.answer(req, refuse, req.route_params.get("path", ""))
+
 
 def _add_accounts(bp: func.Blueprint, edge: Edge) -> None:
     @bp.function_name("accounts_find")
@@ -117,6 +123,16 @@ async def list_schemas(directory: Directory, request: Request) -> Response:
 async def get_schema(directory: Directory, request: Request) -> Response:
     """Return one schema."""
     return _found(discovery.find_schema(request.base, request.id))
+
+
+async def refuse(directory: Directory, request: Request, path: str) -> Response:
+    """Say why there is nothing at a SCIM address that no other function answers."""
+    resource, *_, last = [part.lower() for part in path.split("/")] * 2
+    if resource in ("me", "bulk") or last == ".search":
+        raise NotImplementedHere("this service provider has no /Me, /Bulk and /.search: filter /Users instead")
+    if resource in (*DISCOVERY, "users"):
+        raise MethodNotAllowed("this endpoint does not take the method: RFC 7644 section 3.2 lists which do")
+    raise NotFound("no such endpoint")
 
 
 def _refuse_filter(request: Request) -> None:

@@ -20,6 +20,18 @@ class PreconditionFailed(ScimError):
         super().__init__("the resource has another version: read it again, then send the change")
 
 
+class MethodNotAllowed(ScimError):
+    """The endpoint is there, and does not take this method."""
+
+    status = 405
+
+
+class NotImplementedHere(ScimError):
+    """The RFC describes the endpoint, and this service provider does not have it."""
+
+    status = 501
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """What a service needs of a request. `base` is the SCIM root's address, `by` names the caller for the audit."""

@@ -143,17 +143,11 @@ async def test_of_two_runs_at_once_the_second_is_told_of_the_first(app: App) -> 
     assert (await app.plan(*IDENTITIES))["phase"] == "planned"
 
 
-async def test_of_two_imports_at_once_the_second_leaves_nothing_behind(held: App, gate: Gate) -> None:
-    gate.close("_s_import")
-    reading = asyncio.create_task(held.call("POST", "accounts/import", ACCOUNTS, "text/csv"))
-    await gate.reached.wait()
-    gate.opened.set()
-    first = await reading
+async def test_of_two_imports_at_once_the_second_changes_nothing(held: App, gate: Gate) -> None:
     gate.close("_u_")
-    status, detail = 202, ""
-    with pytest.raises(Refusal) as refusal:  # the first one waits at the gate, or before it
-        await held.call("POST", "accounts/import", csv_file({"userName": "late"}), "text/csv")
-    status, detail = refusal.value.status, refusal.value.detail
+    first = await held.call("POST", "accounts/import", ACCOUNTS, "text/csv")
+    await gate.reached.wait()
+    status, detail = await status_of(held.call("POST", "accounts/import", csv_file({"userName": "late"}), "text/csv"))
     assert status == 409
     assert first["id"] in detail
     gate.opened.set()
@@ -164,11 +158,7 @@ async def test_of_two_imports_at_once_the_second_leaves_nothing_behind(held: App
 
 class TestApproval:
     async def test_a_run_that_is_not_planned_yet_cannot_be_approved(self, held: App, gate: Gate) -> None:
-        gate.close("_s_identities")
-        upload = asyncio.create_task(held.upload(*IDENTITIES))
-        gate.opened.set()
-        run = None
-        identities = await upload
+        identities = await held.upload(*IDENTITIES)
         gate.close("_s_identities")
         run = await held.call("POST", "linking/runs", {"identities": identities})
         await gate.reached.wait()
@@ -387,38 +377,34 @@ bodies = st.one_of(
 )
 
 
-@given(
-    body=bodies,
-    params=st.dictionaries(st.sampled_from(["mapping", "count", "cursor", "decision"]), texts | values.map(json.dumps)),
-)
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+queries = st.dictionaries(
+    st.sampled_from(["mapping", "count", "cursor", "decision"]), texts | values.map(json.dumps), max_size=2
+).map(lambda params: "&".join(f"{name}={quote(text.encode('utf-8', 'replace'))}" for name, text in params.items()))
+
+
+# One app serves all examples: each must stand whatever came before it.
+@given(body=bodies, query=queries)
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_nothing_that_is_sent_is_answered_500(
-    app: App, caplog: pytest.LogCaptureFixture, body: bytes, params: dict[str, str]
+    app: App, caplog: pytest.LogCaptureFixture, body: bytes, query: str
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    known = getattr(test_nothing_that_is_sent_is_answered_500, "known", {})
-    if app not in known:
-        known = {app: await app.upload(*IDENTITIES)}
-        test_nothing_that_is_sent_is_answered_500.known = known  # type: ignore[attr-defined]
-    query = "&".join(f"{name}={quote(value.encode('utf-8', 'surrogatepass'))}" for name, value in params.items())
+    upload = await app.upload(*IDENTITIES)
     for method, path in (
         ("POST", "accounts/import"),
         ("POST", "linking/identities"),
         ("POST", "linking/runs"),
         ("POST", "linking/runs/none/approve"),
         ("PUT", "directory/policy"),
-        ("GET", f"linking/identities/{known[app]}/problems"),
+        ("GET", f"linking/identities/{upload}/problems"),
     ):
         headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
         answer = await app.host.handle(method, f"/{path}?{query}", headers, body)
         shown = answer.get_body().decode()
         assert answer.status_code in {200, 201, 202, 400, 404, 409, 413}, shown
-        if answer.status_code >= 400:
-            assert json.loads(shown)["detail"]
-        if answer.status_code in (201, 202) and "runs" not in path:
-            await app.wait(f"{path.replace('import', 'imports') if 'import' in path else path}/x", "x") if False else None
+        assert answer.status_code < 400 or json.loads(shown)["detail"]
     assert MARK not in caplog.text
-    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
     caplog.clear()
 
 
@@ -428,7 +414,7 @@ async def test_no_log_line_tells_about_a_person_or_a_token(app: App, caplog: pyt
     run = await app.plan(*IDENTITIES, {"id": "only"})
     await app.apply(run, links=2)
     await app.bring(csv_file(JANE | {"title": "Director"}))
-    assert len(caplog.records) > 20
+    assert len(caplog.records) > 10
     lines = "\n".join(record.getMessage() + str(record.exc_text or "") for record in caplog.records).lower()
     for secret in ("jane", "john", "nobody", "rita", "contoso", "engineer", "director", object_id(1), TOKEN, "bad.email"):
         assert secret.lower() not in lines, secret

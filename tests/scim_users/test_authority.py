@@ -224,11 +224,13 @@ async def test_a_local_account_is_found_but_not_deleted(server: Server) -> None:
 
 
 async def test_a_protected_account_shows_its_name_only_and_takes_no_write(server: Server) -> None:
-    _, account_id = await stored(server, replace(local(externalId=IDENTITY, title="Break glass"), protected=True))
+    _, account_id = await stored(server, replace(local(externalId=IDENTITY, displayName="Break glass"), protected=True))
     shown = (await server.send("GET", f"/Users/{account_id}")).body
     assert shown.keys() == {"schemas", "id", "userName", "meta"}
     listed = await server.send("GET", "/Users")
     assert listed.body["Resources"] == [shown]
+    report = {"schemas": [CORE], "userName": "eve@contoso.com", ENTERPRISE: {"manager": account_id}}
+    assert "displayName" not in (await server.send("POST", "/Users", report)).body[ENTERPRISE]["manager"]
     body = {"schemas": [CORE], "userName": "ada@contoso.com", "externalId": IDENTITY}
     for method, sent in (("PATCH", patch(externalId=IDENTITY)), ("PUT", body), ("DELETE", None)):
         answer = await server.send(method, f"/Users/{account_id}", sent)
@@ -347,14 +349,14 @@ async def test_the_administrator_may_allow_creates_beside_matches(server: Server
 async def test_a_create_adopts_no_account_that_a_patch_would_not(server: Server, account: Account) -> None:
     directory, account_id = await stored(server, account, ADOPTING)
     answer = await server.send("POST", "/Users", CREATE | {"emails": work("ada@contoso.com")})
-    assert answer.status == 403
+    assert answer.status == 409
     assert (await directory.accounts.get(account_id)).status is Status.LOCAL
 
 
 async def test_a_retired_account_comes_back_to_the_same_identity_only(server: Server) -> None:
     _, account_id = await stored(server, linked(confirmed=NOW), ADOPTING)
     assert (await server.send("DELETE", f"/Users/{account_id}")).status == 204
-    assert (await server.send("POST", "/Users", CREATE | {"externalId": OTHER})).status == 403
+    assert (await server.send("POST", "/Users", CREATE | {"externalId": OTHER})).status == 409
     answer = await server.send("POST", "/Users", CREATE)
     assert (answer.status, answer.body["id"], answer.body["active"]) == (201, account_id, True)
     assert (await server.send("GET", f"/Users/{account_id}")).status == 200

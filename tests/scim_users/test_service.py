@@ -12,6 +12,7 @@ from shared.scim.limits import MAX_BODY_BYTES, MAX_COUNT
 from tests.scim_users.conftest import Answer, Server
 
 CORE = "urn:ietf:params:scim:schemas:core:2.0:User"
+ENTERPRISE = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User"
 ERROR = "urn:ietf:params:scim:api:messages:2.0:Error"
 
 
@@ -220,3 +221,40 @@ async def test_a_change_that_changes_nothing_keeps_the_version(server: Server) -
     answer = await created(server, title="Analyst")
     again = await server.send("PATCH", f"/Users/{answer.body['id']}", replacing("title", "Analyst"))
     assert (again.status, again.headers["ETag"]) == (200, answer.headers["ETag"])
+
+
+async def test_a_manager_is_shown_in_full_as_he_was_when_he_was_set(server: Server) -> None:
+    eve = (await created(server, "eve@contoso.com", displayName="Eve")).body["id"]
+    ada = await created(server, **{ENTERPRISE: {"manager": eve}})
+    shown = {"value": eve, "$ref": f"../Users/{eve}", "displayName": "Eve"}
+    assert ada.body[ENTERPRISE] == {"manager": shown}
+    await server.send("PATCH", f"/Users/{eve}", replacing("displayName", "Eve King"))
+    path = f"/Users/{ada.body['id']}"
+    assert (await server.send("GET", path)).body[ENTERPRISE]["manager"] == shown
+    await server.send("PATCH", path, replacing(f"{ENTERPRISE}:manager", ""))
+    set_again = await server.send("PATCH", path, replacing(f"{ENTERPRISE}:manager", eve))
+    assert set_again.body[ENTERPRISE]["manager"] == shown | {"displayName": "Eve King"}
+
+
+async def test_a_reference_does_not_outlive_its_manager(server: Server) -> None:
+    eve = (await created(server, "eve@contoso.com", displayName="Eve")).body["id"]
+    bob = (await created(server, "bob@contoso.com")).body["id"]
+    sent = {"value": eve, "$ref": f"https://contoso.com/Users/{eve}"}
+    ada = await created(server, **{ENTERPRISE: {"manager": sent}})
+    assert ada.body[ENTERPRISE]["manager"] == sent | {"displayName": "Eve"}
+    path = f"/Users/{ada.body['id']}"
+    changed = await server.send("PATCH", path, replacing(f"{ENTERPRISE}:manager.value", bob))
+    assert changed.body[ENTERPRISE]["manager"] == {"value": bob, "$ref": f"../Users/{bob}"}
+
+
+async def test_what_was_read_can_be_put_back_without_a_change(server: Server) -> None:
+    eve = (await created(server, "eve@contoso.com", displayName="Eve")).body["id"]
+    ada = await created(server, **{ENTERPRISE: {"manager": {"value": eve}}})
+    again = await server.send("PUT", f"/Users/{ada.body['id']}", ada.body)
+    assert (again.status, again.body, again.headers["ETag"]) == (200, ada.body, ada.headers["ETag"])
+
+
+@pytest.mark.parametrize("manager", ["nobody", "../x", "x" * 300])
+async def test_a_manager_who_is_no_user_here_is_kept_as_he_came(server: Server, manager: str) -> None:
+    ada = await created(server, **{ENTERPRISE: {"manager": {"value": manager}}})
+    assert ada.body[ENTERPRISE]["manager"] == {"value": manager}

@@ -1,0 +1,178 @@
+"""Imports over HTTP: what becomes of each row, what the report says, and that a second time changes nothing."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from shared.directory.directory import Directories
+from tests.link_orchestrator.running import App, Refusal, csv_file, directory_rows, graph, object_id
+
+JANE = {"userName": "jane@contoso.com", "email": "jane@contoso.com", "title": "Engineer"}
+
+
+async def test_importing_a_file_again_changes_no_row(app: App) -> None:
+    file = csv_file(
+        JANE | {"objectId": object_id(1), "nameId": "n-1", "employeeNumber": "7", "protected": "yes"},
+        JANE | {"userName": "STRASSE", "email": "straße@contoso.com", "otherEmails": "a@x.org; b@x.org"},
+        *({"userName": f"person{number}", "emailVerified": ""} for number in range(150)),
+    )
+    first = await app.bring(file)
+    assert first["counts"] == {"created": 152, "refused": 0}
+    directory = await Directories(app.tables).open("main")
+    before = await directory_rows(directory)
+    second = await app.bring(file)
+    assert second["counts"] == {"unchanged": 152, "refused": 0}
+    assert await directory_rows(directory) == before, "etags included"
+
+
+async def test_two_rows_of_one_user_name_are_reported_with_both_lines(app: App) -> None:
+    file = csv_file(
+        JANE, {"userName": "john", "title": "A"}, JANE | {"userName": "JANE@contoso.com", "title": "B"}, JANE
+    )
+    job = await app.bring(file)
+    assert job["counts"] == {"created": 2, "refused": 1}
+    (problem,) = await app.problems(job)
+    assert problem["line"] == 4
+    assert problem["reason"] == "userName: line 2 has the same one, and the rows differ; line 2 was taken"
+    assert problem["remedy"]
+    assert (await app.account("jane@contoso.com"))["document"]["title"] == "Engineer"
+
+
+async def test_a_bad_row_is_reported_with_line_and_remedy_and_stops_no_other(app: App) -> None:
+    file = csv_file(
+        JANE,
+        {"userName": "", "email": "", "title": "None"},
+        {"userName": "bad-mail", "email": "nowhere"},
+        {"userName": "bad-flag", "active": "perhaps"},
+        {"userName": "last"},
+    )
+    job = await app.bring(file)
+    assert job["counts"] == {"created": 2, "refused": 3}
+    problems = await app.problems(job)
+    assert [problem["line"] for problem in problems] == [3, 4, 5]
+    assert [problem["reason"].split()[2] for problem in problems] == ["userName", "email", "active"]
+    assert all(problem["remedy"] for problem in problems)
+    assert "nowhere" not in json.dumps(problems)
+    assert (await app.account("last"))["status"] == "local"
+
+
+async def test_a_file_that_is_one_line_is_told_apart_row_by_row(app: App) -> None:
+    rows: list[Any] = [
+        {"userName": "a"},
+        {"userName": "b", "title": "1"},
+        {"userName": "B", "title": "2"},
+        {"userName": "B", "title": "3"},
+        {"userName": "c", "active": "perhaps"},
+        {"userName": "d", "active": "perhaps"},
+        1,
+        2,
+    ]
+    job = await app.bring(json.dumps(rows).encode(), "application/json")
+    assert job["counts"] == {"created": 2, "refused": 6}
+    assert len(await app.problems(job)) == 6
+    changed = [{"userName": "a", "title": "new"}, {"userName": "b", "title": "1"}, {"userName": "e"}]
+    job = await app.bring(json.dumps(changed).encode(), "application/json")
+    assert job["counts"] == {"created": 1, "updated": 1, "unchanged": 1, "refused": 0}
+
+
+async def test_identities_on_one_line_are_reported_each(app: App) -> None:
+    upload = await app.call("POST", "linking/identities", {"value": [{"id": "x"}, {"id": "y"}, graph(1, "j@x.org")]})
+    assert upload["counts"] == {"read": 1, "problems": 2}
+    page = await app.call("GET", f"linking/identities/{upload['id']}/problems")
+    assert len(page["problems"]) == 2
+
+
+@pytest.mark.parametrize("rows", [199, 401])
+async def test_a_file_of_nothing_but_bad_rows_reports_them_all(app: App, rows: int) -> None:
+    job = await app.bring(json.dumps([*range(rows), {"userName": "a"}]).encode(), "application/json")
+    assert job["counts"] == {"created": 1, "refused": rows}
+    assert len(await app.problems(job)) == rows
+
+
+async def test_a_mapping_names_the_columns_that_are_not_recognised(app: App) -> None:
+    file = b"Kennung,Mail,Stelle\njane,jane@contoso.com,Engineer\n"
+    job = await app.bring(file, mapping='{"Kennung": "userName", "Stelle": "title", "Mail": ""}')
+    assert job["counts"] == {"created": 1, "refused": 0}
+    document = (await app.account("jane"))["document"]
+    assert document["title"] == "Engineer"
+    assert "emails" not in document
+
+
+@pytest.mark.parametrize("mapping", ["x", "[]", "3", '{"a": 1}', '{"Kennung": "luck"}', '{"Nowhere": "userName"}', "{"])
+async def test_a_wrong_mapping_is_refused(app: App, mapping: str) -> None:
+    with pytest.raises(Refusal) as refusal:
+        await app.bring(b"Kennung,Mail\njane,jane@contoso.com\n", mapping=mapping)
+    assert refusal.value.status == 400
+    assert "mapping" in refusal.value.detail
+
+
+@pytest.mark.parametrize("file", [b"", b"\n\n", b"first,second\n1,2\n", b"\x00\x01", b"[]"])
+async def test_a_file_without_an_account_is_refused_or_empty(app: App, file: bytes) -> None:
+    try:
+        job = await app.bring(file)
+    except Refusal as refusal:
+        assert refusal.status == 400
+        assert refusal.detail
+    else:
+        assert "created" not in job["counts"]
+
+
+class TestAnotherImport:
+    async def test_a_local_account_is_brought_up_to_date(self, app: App) -> None:
+        await app.bring(csv_file(JANE | {"department": "Sales", "nameId": "n-1"}))
+        job = await app.bring(csv_file({"userName": "Jane@Contoso.com", "title": "Director", "costCenter": "9"}))
+        assert job["counts"] == {"updated": 1, "refused": 0}
+        account = await app.account("jane@contoso.com")
+        document = account["document"]
+        assert document["title"] == "Director"
+        assert document["userName"] == "jane@contoso.com", "its spelling is the account's"
+        (extension,) = (value for name, value in document.items() if name.startswith("urn:"))
+        assert extension == {"department": "Sales", "costCenter": "9"}
+        assert document["emails"][0]["value"] == "jane@contoso.com", "what the row is silent about stays"
+        assert account["evidence"] == {"nameId": "n-1"}
+        assert [change["action"] for change in account["history"]] == ["create", "import"]
+
+    async def test_a_linked_account_is_the_identity_providers(self, app: App) -> None:
+        await app.bring(csv_file(JANE))
+        await app.apply(await app.plan(graph(1, "jane@contoso.com")), links=1)
+        before = await app.account("jane@contoso.com")
+        job = await app.bring(csv_file(JANE | {"title": "Director", "email": "new@contoso.com"}))
+        assert job["counts"] == {"refused": 1}
+        (problem,) = await app.problems(job)
+        assert problem["line"] == 2
+        assert problem["reason"] == "emails, title: this account is linked, and managed by the identity provider"
+        assert problem["remedy"]
+        assert await app.account("jane@contoso.com") == before
+
+    async def test_the_same_row_of_a_linked_account_is_no_problem(self, app: App) -> None:
+        await app.bring(csv_file(JANE))
+        await app.apply(await app.plan(graph(1, "jane@contoso.com")), links=1)
+        assert (await app.bring(csv_file(JANE)))["counts"] == {"unchanged": 1, "refused": 0}
+
+    async def test_new_evidence_of_a_linked_account_is_kept(self, app: App) -> None:
+        await app.bring(csv_file(JANE))
+        await app.apply(await app.plan(graph(1, "jane@contoso.com")), links=1)
+        assert (await app.bring(csv_file(JANE | {"objectId": object_id(1)})))["counts"] == {"updated": 1, "refused": 0}
+        account = await app.account("jane@contoso.com")
+        assert account["evidence"] == {"objectId": object_id(1)}
+        assert account["link"]["identity"] == object_id(1)
+
+    @pytest.mark.parametrize("protected", ["", "no"])
+    async def test_protection_survives(self, app: App, protected: str) -> None:
+        await app.bring(csv_file(JANE | {"protected": "yes"}))
+        job = await app.bring(csv_file(JANE | {"title": "Director", "protected": protected}))
+        assert job["counts"] == {"updated": 1, "refused": 0}
+        assert (await app.account("jane@contoso.com"))["protected"] is True
+        run = await app.plan(graph(1, "jane@contoso.com"))
+        assert (run["counts"]["protected"], run["counts"].get("link")) == (1, None)
+        done = await app.apply(run, links=0)
+        assert done["phase"] == "done"
+        assert (await app.account("jane@contoso.com"))["link"] is None
+
+    async def test_protection_can_be_added(self, app: App) -> None:
+        await app.bring(csv_file(JANE))
+        assert (await app.bring(csv_file(JANE | {"protected": "yes"})))["counts"] == {"updated": 1, "refused": 0}
+        assert (await app.account("jane@contoso.com"))["protected"] is True
