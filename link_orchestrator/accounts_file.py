@@ -75,7 +75,7 @@ def read_accounts(
     """Yield the accounts of a file given as pieces of bytes, and a Problem for each row that cannot become one.
 
     `mapping` names, for headers that are not recognised, the column of the generic layout that they are; a header
-    mapped to "" is not read. Raises, with the first row asked for, UnreadableFile if no row can be used, or if the mapping
+    mapped to "" is not read. Raises, with the first row asked for, UnreadableFile if no row can be used or the mapping
     names an unknown column.
     """
     layouts = _Layouts(mapping or {})

@@ -29,11 +29,11 @@ def main() -> None:
     """Serve until a signal comes."""
     arguments = _parser().parse_args()
     logging.basicConfig(level=arguments.log_level, format="%(levelname)s %(name)s: %(message)s")
+    # aiohttp quotes a request it cannot read, and with it what people are filtered by.
+    logging.getLogger("aiohttp.server").disabled = True
     try:
         with only_server(arguments.data):
-            # aiohttp quotes a request it cannot read, and with it what people are filtered by.
-    logging.getLogger("aiohttp.server").disabled = True
-    asyncio.run(serve(arguments))
+            asyncio.run(serve(arguments))
     except OSError as problem:
         sys.exit(f"cannot serve: {problem}")
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -129,15 +129,16 @@ class Accounts:
         named = await self.claims.claimed(Key("userName", key.value)) if key.kind == "email" else None
         return [named] if named else []
 
-    async def _announce(self, account: Account, pointers: Iterable[Key]) -> None:
+    async def _announce(self, account: Account, pointers: Collection[Key]) -> None:
         """Write pointers, then look whether a linked account holds the externalId: nobody gets a second account.
 
         Linking does it the other way round (Claims.hold), so of the two at least one sees the other, and fences it
         off. That order costs a create with an externalId one more round trip.
         """
         await together(*(self.claims.point(key, account.id) for key in pointers))
-        if account.external_id and account.link is None:
-            await self.claims.refuse_held(Key("identity", account.external_id), account.id)
+        for key in pointers:
+            if key.kind == "externalId" and account.link is None:
+                await self.claims.refuse_held(Key("identity", key.value), account.id)
 
     async def _prepare(self, before: Account, after: Account) -> list[Place]:
         """Write what must be there before the commit; return what must go after it."""
@@ -145,8 +146,7 @@ class Accounts:
         led, leads = before.pointers(), after.pointers()
         if had == has and led == leads:
             return []
-        gone = await self.claims.places(before.id, had - has, led - leads)
-        await together(*(self.claims.hold(key, after.id) for key in has - had))
+        gone = await self.claims.swap(before.id, has - had, had - has, led - leads)
         if leads - led:
             await self._announce(after, leads - led)
         return gone

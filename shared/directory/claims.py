@@ -14,6 +14,7 @@ the account. The fences that make this safe, each with a deterministic test that
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
@@ -68,12 +69,15 @@ class Claims:
 
     async def hold(self, key: Key, account_id: str) -> None:
         """Write the claim, taking over a stale one. Raises AlreadyExists naming the attribute."""
-        partition, _ = self._keys.claim(key)
+        partition, row = self._keys.claim(key)
+        operation: Operation = Insert(row, {"id": account_id})
         for _ in range(ATTEMPTS):
             try:
-                await self._tables.commit(partition, [await self.operation(key, account_id)])
+                await self._tables.commit(partition, [operation])
                 second = await self.find_second(key, account_id)
             except CONFLICTS:
+                with contextlib.suppress(*CONFLICTS):
+                    operation = await self.operation(key, account_id)
                 continue
             if second is not None:
                 raise AlreadyExists(ATTRIBUTES[key.kind], second)
@@ -168,8 +172,20 @@ class Claims:
     async def places(self, account_id: str, claims: Iterable[Key], pointers: Iterable[Key]) -> list[Place]:
         """Return the rows that a change will take away, as they are before its commit."""
         at = [self._keys.claim(key) for key in claims] + [self._keys.pointer(key, account_id) for key in pointers]
-        rows = await together(*(self._tables.get(partition, row) for partition, row in at))
-        return [Place(r.partition, r.key, r.etag) for r in rows if r is not None and r.columns["id"] == account_id]
+        found = await together(*(self._tables.get(partition, row) for partition, row in at))
+        return [Place(row.partition, row.key, row.etag) for row in found if row and row.columns["id"] == account_id]
+
+    async def swap(
+        self, account_id: str, held: Iterable[Key], claims: Iterable[Key], pointers: Iterable[Key]
+    ) -> list[Place]:
+        """Hold claims, and at once return what the change takes away as places() does."""
+
+        async def hold(key: Key) -> list[Place]:
+            await self.hold(key, account_id)
+            return []
+
+        gone, *_ = await together(self.places(account_id, claims, pointers), *map(hold, held))
+        return gone
 
     async def remove(self, places: Iterable[Place]) -> None:
         """Delete rows that nobody wrote since they were seen. What fails stays, stale and harmless."""

@@ -208,9 +208,7 @@ async def begin_run(directory: Directory, identities: Sequence[Identity], policy
 
 def start_of(directory: Directory, job: Job, slices: int = 1) -> Start:
     """Return what the job's orchestration begins with."""
-    return Start(
-        job=job.id, directory=directory.name, buckets=directory.keys.buckets, slices=slices, expires_hours=1
-    )
+    return Start(job=job.id, directory=directory.name, buckets=directory.keys.buckets, slices=slices, expires_hours=1)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -351,8 +351,7 @@ values = st.recursive(
     max_leaves=8,
 )
 named = st.dictionaries(
-    st.sampled_from(["identities", "policy", "expiresHours", "links"])
-    | texts,
+    st.sampled_from(["identities", "policy", "expiresHours", "links"]) | texts,
     values
     | st.dictionaries(
         st.sampled_from(["rules", "verifiedDomains", "nameIdSource", "excluded", "adoptOnCreate"]), values, max_size=3
@@ -416,5 +415,16 @@ async def test_no_log_line_tells_about_a_person_or_a_token(app: App, caplog: pyt
     await app.bring(csv_file(JANE | {"title": "Director"}))
     assert len(caplog.records) > 10
     lines = "\n".join(record.getMessage() + str(record.exc_text or "") for record in caplog.records).lower()
-    for secret in ("jane", "john", "nobody", "rita", "contoso", "engineer", "director", object_id(1), TOKEN, "bad.email"):
+    for secret in (
+        "jane",
+        "john",
+        "nobody",
+        "rita",
+        "contoso",
+        "engineer",
+        "director",
+        object_id(1),
+        TOKEN,
+        "bad.email",
+    ):
         assert secret.lower() not in lines, secret
