@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
-from link_orchestrator.matching import DecisionKind
+from link_orchestrator.matching import DecisionKind, Evidence, claim
 from link_orchestrator.messages import Slice
 from shared.directory.bulk import Outcome, replace_many
 from shared.directory.claims import together
@@ -19,6 +19,7 @@ from shared.directory.errors import AlreadyExists
 from shared.directory.jobs import Job, Jobs
 from shared.directory.model import Account, Link, Status
 from shared.directory.plan import Plan, PlanRow
+from shared.directory.policy import Trust
 
 LINKED, REFUSED = "linked", "refused"
 
@@ -63,7 +64,8 @@ async def _link(directory: Directory, job: Job, rows: Sequence[PlanRow]) -> dict
 def _linked(account: Account, row: PlanRow, by: str, at: str) -> Account:
     """Return the account with the identity's object id stamped as externalId; nothing else of it changes."""
     stamped = account.with_document(account.document() | {"externalId": row.subject})
-    rule = row.shown["evidence"][0]["rule"]
+    evidence = map(Evidence.from_json, row.shown["evidence"])
+    rule = next(item.rule.value for item in evidence if claim([item]) is Trust.STRONG)
     return replace(stamped, status=Status.CLAIMED, link=Link(row.subject, rule, at, by), retired=False)
 
 

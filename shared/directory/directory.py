@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from shared.directory.accounts import Accounts
 from shared.directory.keys import BUCKETS, DIRECTORY_NAME, Keys
 from shared.directory.listing import Listing
-from shared.directory.model import dump, timestamp
+from shared.directory.model import dump, join_text, split_text, timestamp
 from shared.directory.policy import Policy
 from shared.tables import port
 from shared.tables.port import Insert, Tables, Upsert
@@ -89,11 +89,13 @@ class Policies:
         if self._clock() >= self._until:
             async with self._lock:
                 row = await self._tables.get(self._keys.settings(), "policy")
-                self._policy = Policy.from_json(json.loads(str(row.columns["policy"]))) if row else Policy()
+                self._policy = Policy.from_json(json.loads(join_text("policy", row.columns))) if row else Policy()
                 self._until = self._clock() + POLICY_SECONDS
         return self._policy
 
     async def set(self, policy: Policy) -> None:
         """Store the policy; this process uses it at once, others within POLICY_SECONDS."""
-        await self._tables.commit(self._keys.settings(), [Upsert("policy", {"policy": dump(policy.to_json())})])
+        await self._tables.commit(
+            self._keys.settings(), [Upsert("policy", split_text("policy", dump(policy.to_json())))]
+        )
         self._policy, self._until = policy, self._clock() + POLICY_SECONDS

@@ -15,7 +15,7 @@ from typing import Any
 
 from shared.directory.errors import Busy, NotFound
 from shared.directory.keys import Keys, prefix_end
-from shared.directory.model import dump, timestamp
+from shared.directory.model import dump, join_text, split_text, timestamp
 from shared.tables import port
 from shared.tables.port import Delete, Insert, Operation, Replace, Tables, Upsert, VersionConflict
 
@@ -80,7 +80,7 @@ class Job:
 
     @classmethod
     def from_row(cls, row: port.Row) -> Job:
-        data: Mapping[str, Any] = json.loads(str(row.columns["job"]))
+        data: Mapping[str, Any] = json.loads(join_text("job", row.columns))
         get = data.get
         return cls(
             id=data["id"],
@@ -190,4 +190,4 @@ class Jobs:
 
 
 def _columns(job: Job) -> dict[str, port.Value | None]:
-    return {"job": dump(job.to_json())}
+    return split_text("job", dump(job.to_json()))

@@ -80,7 +80,7 @@ class StageWriter:
     async def add(self, bucket: int, item: object) -> None:
         """Add one item to a bucket."""
         text = dump(item)
-        if self._sizes[bucket] + len(text) > ROW_CHARS:
+        if self._items[bucket] and self._sizes[bucket] + len(text) > ROW_CHARS:
             await self._write(bucket)
         self._items[bucket].append(text)
         self._sizes[bucket] += len(text) + 1

@@ -65,10 +65,12 @@ def test_a_figure_is_judged_by_its_aim_as_it_is_shown(measured: float, aim: floa
 
 
 def test_growth_of_a_request_is_from_the_smallest_directory_to_the_largest() -> None:
-    figures = [Figure("GET user", cost, "ms CPU", 0.4, n) for n, cost in ((1_000, 0.2), (10_000, 0.1), (100_000, 0.3))]
+    costs = ((1_000, 0.2, 2.0), (10_000, 0.1, 1.0), (100_000, 0.3, 2.2))
+    figures = [Figure("GET user", cpu, "ms CPU", 0.4, n, {"yardsticks": ratio}) for n, cpu, ratio in costs]
     (found,) = growth(figures)
     assert found.name == "GET user: 1,000 to 100,000"
     assert found.measured == pytest.approx(50)
+    assert found.beside == {"in yardsticks %": pytest.approx(10)}
     assert found.verdict == "short"
 
 

@@ -72,12 +72,10 @@ class Refusal(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class App:
-    """A running app."""
+class Api:
+    """The app's HTTP doors."""
 
-    host: LocalHost
     session: aiohttp.ClientSession
-    tables: Tables
 
     async def call(
         self, method: str, path: str, body: object = None, content_type: str = "application/json", **params: str
@@ -147,6 +145,21 @@ class App:
         return account
 
 
+@dataclass(frozen=True, slots=True)
+class App(Api):
+    """An app that runs in this process, and the tables below it."""
+
+    host: LocalHost
+    tables: Tables
+
+
+@asynccontextmanager
+async def connected(url: str) -> AsyncIterator[aiohttp.ClientSession]:
+    """Open a session with the administrator's token."""
+    async with aiohttp.ClientSession(url, headers={"Authorization": f"Bearer {TOKEN}"}) as session:
+        yield session
+
+
 @asynccontextmanager
 async def serving(folder: Path, wrap: Callable[[Tables], Tables] = lambda tables: tables) -> AsyncIterator[App]:
     """Serve the app over the SQLite file of a folder while the block runs; `wrap` goes around its tables."""
@@ -157,9 +170,8 @@ async def serving(folder: Path, wrap: Callable[[Tables], Tables] = lambda tables
             directory = await make_directory(inner)
             await directory.policies.set(Policy.from_json(POLICY))
         app = function_app.build(Settings.local(TOKEN), tables)
-        headers = {"Authorization": f"Bearer {TOKEN}"}
-        async with LocalHost(app, histories) as host, aiohttp.ClientSession(host.url, headers=headers) as session:
-            yield App(host, session, inner)
+        async with LocalHost(app, histories) as host, connected(host.url) as session:
+            yield App(session, host, inner)
     finally:
         await inner.close()
         await histories.close()

@@ -14,7 +14,14 @@ from infra.local import wire
 from infra.local.host import APP_SETTINGS
 from infra.local.instance import first_events
 from infra.local.management import binding
+from link_orchestrator.messages import Milestone, Slice, SliceDone, Start
+from link_orchestrator.orchestrator import PLAN_PASSES
+from link_orchestrator.sources import Identity
+from shared.directory.jobs import Jobs, Phase
+from shared.directory.policy import Policy
 from shared.host.settings import Credential
+from shared.tables.azure import AzureTables
+from tests.link_orchestrator.running import begin_run, make_directory, plan_rows
 from tests.worker.conftest import ROOT, Drive
 
 SMALL_APP = Path(__file__).parent / "small_app"
@@ -96,6 +103,72 @@ def test_every_function_of_the_app_loads(drive: Drive) -> None:
     routes = {(t["route"], *t["methods"]) for t in triggers if t["type"] == "httpTrigger"}
     assert {("scim/v2/Users/{id}", "PATCH"), ("scim/v2/Schemas", "GET"), ("health", "GET")} <= routes
     assert not any(route.startswith(("admin", "runtime")) for route, *_ in routes), "the host keeps these to itself"
+
+
+START = Start(job="run1", directory="main", buckets=64, slices=2, expires_hours=1)
+
+
+def _done(task_id: int, result: Any) -> wire.Event:
+    return wire.event(EventType.TASK_COMPLETED, NOW, TaskScheduledId=task_id, Result=json.dumps(result))
+
+
+def _asked(result: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return function and stage or phase, or the name of the event, of everything an orchestrator asked for."""
+    assert result["error"] is None
+    found = []
+    for action in wire.flatten(json.loads(result["value"])["actions"]):
+        message = json.loads(action.get("input") or "{}")
+        name = action.get("functionName") or action.get("externalEventName") or "timer"
+        found.append((name, message.get("stage") or message.get("phase") or ""))
+    return found
+
+
+def test_the_orchestrators_of_the_app_ask_for_their_passes(drive: Drive) -> None:
+    counted = SliceDone(counts={"link": 1}).to_json()
+    so_far = [_done(number, counted) for number in range(8)]
+    planned = [*so_far, _done(8, {})]
+    approved = [*planned, wire.event(EventType.EVENT_RAISED, NOW, Name="approve", Input=json.dumps("{}"))]
+    histories: list[list[wire.Event]] = [[], so_far[:1], so_far[:2], so_far, planned, approved]
+    calls = [
+        {"function": "link_accounts", "inputs": {"context": _replay("link_accounts", START.to_json(), *history)}}
+        for history in histories
+    ]
+    importing = {"context": _replay("import_accounts", START.to_json())}
+    *asked, imported = drive(ROOT, [*calls, {"function": "import_accounts", "inputs": importing}], SETTINGS)["results"]
+    passes = [("run_slice", stage) for stage in PLAN_PASSES for _ in range(2)]
+    waiting = [*passes, ("reach_milestone", "planned"), ("approve", ""), ("cancel", ""), ("timer", "")]
+    assert [_asked(result) for result in asked] == [
+        passes[:2],
+        passes[:2],
+        passes[:4],
+        waiting[:9],
+        waiting,
+        [*waiting, ("run_slice", "apply"), ("run_slice", "apply")],
+    ]
+    assert _asked(imported) == [("run_slice", "import")] * 2
+
+
+async def test_the_activities_of_the_app_work_on_table_storage(drive: Drive, azurite: str) -> None:
+    settings = {**SETTINGS, "SCIMLINK_TABLES": azurite}
+    tables = AzureTables.from_connection_string(azurite)
+    directory = await make_directory(tables, "worker", 2)
+    job = await begin_run(directory, [Identity("1", "ada@contoso.com")], Policy())
+    parts = [Slice(job=job.id, directory="worker", stage=stage, low=0, high=2) for stage in PLAN_PASSES]
+    unknown = parts[0].model_copy(update={"job": "nobody"})
+    planned = Milestone(job=job.id, directory="worker", phase="planned", expires="2026-01-02T00:00:00Z")
+    calls = [
+        {"function": name, "inputs": {"message": {"json": json.dumps(message.to_json())}}}
+        for name, message in [*(("run_slice", part) for part in (*parts, unknown)), ("reach_milestone", planned)]
+    ]
+    *ran, refused, reached = drive(ROOT, calls, settings)["results"]
+    assert [json.loads(one["value"])["counts"] for one in ran] == [{}, {}, {"noIdentity": 0}, {"noAccount": 1}]
+    assert refused == {"error": "NotFound: no job nobody", "value": None}
+    assert reached == {"error": None, "value": "{}"}
+    found = await Jobs(tables, directory.keys).get(job.id)
+    assert (found.phase, found.counts) == (Phase.PLANNED, {"noIdentity": 0, "noAccount": 1})
+    (row,) = await plan_rows(directory, job.id)
+    assert (row.decision, row.subject) == ("noAccount", "1")
+    await tables.close()
 
 
 def test_every_http_function_of_the_app_asks_for_a_token(drive: Drive) -> None:

@@ -92,14 +92,19 @@ def growth(figures: Sequence[Figure]) -> list[Figure]:
             by_name.setdefault(figure.name, []).append(figure)
     grown = []
     for name, found in by_name.items():
-        if found[0].unit == "ms CPU" and found[0].aim is not None and len(found) > 1:
-            percent = 100 * (found[-1].measured / found[0].measured - 1)
-            grown.append(Figure(f"{name}: {_span(found)}", percent, "%", GROWTH))
-        if "CPU s" in found[0].beside and len(found) > 1:
-            one, other = (figure.beside["CPU s"] / (figure.accounts or 1) for figure in found[-2:])
-            percent = 100 * (other / one - 1)
-            grown.append(Figure(f"{name}, CPU an account: {_span(found[-2:])}", percent, "%", GROWTH))
+        if len(found) > 1 and found[0].unit == "ms CPU" and found[0].aim is not None:
+            costs = [figure.measured for figure in found]
+            # The machine may have been busier at one size than at another; the yardstick was measured at both.
+            beside = {"in yardsticks %": _percent([figure.beside["yardsticks"] for figure in found])}
+            grown.append(Figure(f"{name}: {_span(found)}", _percent(costs), "%", GROWTH, beside=beside))
+        if len(found) > 1 and "CPU s" in found[0].beside:
+            costs = [figure.beside["CPU s"] / (figure.accounts or 1) for figure in found[-2:]]
+            grown.append(Figure(f"{name}, CPU an account: {_span(found[-2:])}", _percent(costs), "%", GROWTH))
     return grown
+
+
+def _percent(values: Sequence[float]) -> float:
+    return 100 * (values[-1] / values[0] - 1)
 
 
 def _span(found: Sequence[Figure]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -61,7 +61,7 @@ async def link(folder: Path, accounts: int) -> list[Figure]:
         run = await _ended(api, path, "done")
         if run["counts"].get("linked") != run["counts"]["link"]:
             raise RuntimeError(f"{run['counts']}: not every planned link was made")
-        return clock.figures("plan + apply", accounts, 300, planned=planned)
+        return clock.figures("plan + apply", accounts, 300, {"planned s": planned})
 
 
 async def _ended(api: Api, path: str, phase: str) -> Any:
@@ -87,10 +87,12 @@ class Clock:
         """Return the seconds so far."""
         return time.perf_counter() - self._began
 
-    def figures(self, name: str, accounts: int, memory: float, **beside: float) -> list[Figure]:
+    def figures(
+        self, name: str, accounts: int, memory: float, beside: Mapping[str, float] | None = None
+    ) -> list[Figure]:
         """Return the job's figures. `memory` is the aim in MB, `beside` goes with the seconds."""
         wall, cpu, judged = self.wall(), self._process.cpu() - self._cpu, accounts == AIM_SIZE
         return [
-            Figure(name, wall, "s", 60 if judged else None, accounts, {"CPU s": cpu} | beside),
+            Figure(name, wall, "s", 60 if judged else None, accounts, {"CPU s": cpu, **(beside or {})}),
             Figure(f"{name}: memory", self._process.peak(), "MB", memory if judged else None, accounts),
         ]

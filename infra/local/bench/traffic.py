@@ -37,7 +37,7 @@ YARDSTICK = "yardstick: aiohttp and one SELECT"
 class Effort:
     """How much is measured. `requests` are those of a read in one round; dearer operations send fewer."""
 
-    rounds: int = 5
+    rounds: int = 7
     requests: int = 400
     users: int = 200
     """Users created before, to be found by externalId and changed."""

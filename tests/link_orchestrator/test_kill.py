@@ -1,0 +1,296 @@
+"""Death at any moment: injected before and after every storage operation of every pass, and of a real process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import sqlite3
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from infra.local.demo_data import generate, write
+from link_orchestrator.accounts_file import AccountRow, read_accounts
+from link_orchestrator.messages import Milestone
+from link_orchestrator.orchestrator import PLAN_PASSES, import_accounts, link_accounts
+from link_orchestrator.planning import stage
+from link_orchestrator.sources import Identity
+from shared.directory.directory import Directories, Directory
+from shared.directory.jobs import Job, Jobs, Phase
+from shared.directory.keys import Key
+from shared.directory.model import Status, new_account
+from shared.directory.policy import Policy
+from shared.tables.faults import Crash, Fault, FaultyTables, script
+from shared.tables.sqlite import SqliteTables
+from tests.directory.invariants import check_invariants
+from tests.infra.test_serve import served
+from tests.link_orchestrator.running import (
+    TOKEN,
+    Api,
+    Engine,
+    Refusal,
+    activity_calls,
+    begin_run,
+    connected,
+    csv_file,
+    make_directory,
+    object_id,
+    plan_rows,
+    start_of,
+)
+
+FILE = csv_file(
+    {"userName": "new@contoso.com", "email": "n@contoso.com", "title": "A", "objectId": "", "employeeNumber": "7"},
+    {"userName": "second", "email": "second@contoso.com"},
+    {"userName": "SECOND", "email": "third@contoso.com"},
+    {"userName": "kept@contoso.com", "title": "New"},
+    {"userName": "managed@contoso.com", "title": "New"},
+    {"userName": "protected", "email": "shared@contoso.com"},
+    {"userName": "stamped", "objectId": object_id(9), "email": "old@contoso.com"},
+)
+IDENTITIES = (
+    Identity(object_id(1), "new@contoso.com", employee_id="7"),
+    Identity(object_id(2), "kept@contoso.com", mail="kept@contoso.com"),
+    Identity(object_id(3), "three@contoso.com", mail="second@contoso.com"),
+    Identity(object_id(4), "four@contoso.com", mail="shared@contoso.com"),
+    Identity(object_id(5), "managed@contoso.com"),
+    Identity(object_id(6), "nobody@contoso.com"),
+    Identity(object_id(9), "renamed@contoso.com"),
+)
+POLICY = Policy(verified_domains=frozenset({"contoso.com"}))
+ACTIVITIES = ("import", "imported", *PLAN_PASSES, "planned", "apply", "done")
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One activity of the undisturbed way: how it is called, with how many storage calls, and the file around it."""
+
+    name: str
+    message: Any
+    calls: int
+    before: Path
+    after: Path
+
+
+def copy(source: Path, target: Path) -> Path:
+    """Copy a database as it stands now, while it is open."""
+    with contextlib.closing(sqlite3.connect(source)) as old, contextlib.closing(sqlite3.connect(target)) as new:
+        old.backup(new)
+    return target
+
+
+async def prepare(directory: Directory) -> tuple[Job, Job]:
+    """Put accounts in, stage a file to import, and record the import and a run."""
+    for name, status in (("kept", Status.LOCAL), ("managed", Status.PROVISIONED)):
+        document = {"userName": f"{name}@contoso.com", "title": "Old", "externalId": object_id(5)}
+        if status is Status.LOCAL:
+            del document["externalId"]
+        account = new_account(directory.keys.new_id(document["userName"]), document, status, directory.accounts.now())
+        await directory.accounts.create(account, by="test")
+    jobs = Jobs(directory.tables, directory.keys)
+    job = await jobs.start("import", "test", jobs.new_id("import"), {})
+    writer = stage(directory, job.id).writer()
+    for row in read_accounts([FILE]):
+        assert isinstance(row, AccountRow)
+        row = replace(row, protected=row.user_name == "protected")
+        await writer.add(directory.keys.bucket(directory.keys.digest(Key("userName", row.user_name))), row.to_json())
+    await writer.close()
+    return job, await begin_run(directory, IDENTITIES, POLICY)
+
+
+async def undisturbed(folder: Path) -> list[Step]:
+    """Import and link without a crash; return every activity on the way."""
+    steps: list[Step] = []
+    path = folder / "all.db"
+    tables = SqliteTables.open(path)
+
+    async def call(name: str, message: Any) -> Any:
+        before = copy(path, folder / f"{len(steps)}-before.db")
+        counting = FaultyTables(tables)
+        answer = await activity_calls(Directories(counting))(name, message)
+        after = copy(path, folder / f"{len(steps)}-after.db")
+        steps.append(Step(name, message, counting.requests, before, after))
+        return answer
+
+    directory = await make_directory(tables, "small", 2)
+    importing, run = await prepare(directory)
+    assert await Engine(call).play(import_accounts, start_of(directory, importing)) == "done"
+    assert await Engine(call).play(link_accounts, start_of(directory, run)) == "done"
+    total = await Jobs(tables, directory.keys).total(run.id)
+    assert total.items() >= {"link": 3, "review": 1, "protected": 1, "alreadyLinked": 1, "linked": 3}.items()
+    await tables.close()
+    return steps
+
+
+MOMENT = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+Z")
+AUDIT = re.compile(rb"(?<=_)[0-9]{17}[0-9a-f]{8}$")
+
+
+def stored(path: Path) -> list[str]:
+    """Return every row of the file without what differs from run to run: etags, moments, the keys of the history."""
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        found = connection.execute("SELECT partition, key, columns FROM scimlink").fetchall()
+    return sorted(MOMENT.sub("T", f"{place!r} {AUDIT.sub(rb'', key)!r} {columns}") for place, key, columns in found)
+
+
+async def told(path: Path) -> list[Any]:
+    """Return what the directory and its jobs tell of a file, without the ids that an import makes up."""
+    accounts = await in_file(path, check_accounts)
+    return accounts
+
+
+async def check_accounts(tables: SqliteTables) -> list[Any]:
+    found = await check_invariants(tables, "small")
+    directory = await Directories(tables).open("small")
+    shown = []
+    for account in found:
+        history = [change.action for change in await directory.accounts.history(account.id)]
+        document = {name: value for name, value in account.document().items() if name != "id"}
+        shown.append((account.user_name, document, account.status, account.protected, account.evidence, history))
+    jobs = Jobs(tables, directory.keys)
+    for job in await jobs.list_all():
+        counts = Counter(await jobs.total(job.id))
+        # A row that the lost attempt brought up to date is found unchanged by the next.
+        counts["unchanged"] += counts.pop("updated", 0)
+        rows = sorted((row.decision, row.subject, row.outcome) for row in await plan_rows(directory, job.id))
+        shown.append((job.id, job.phase, +counts, rows))  # type: ignore[arg-type]  # one list is enough
+    return sorted(shown, key=repr)
+
+
+async def in_file(path: Path, work: Any) -> Any:
+    tables = SqliteTables.open(path)
+    try:
+        return await work(tables)
+    finally:
+        await tables.close()
+
+
+def deaths(calls: int) -> Iterator[tuple[int, Fault]]:
+    return ((number, fault) for number in range(1, calls + 1) for fault in (Fault.CRASH_BEFORE, Fault.CRASH_AFTER))
+
+
+@pytest.mark.parametrize("number", range(len(ACTIVITIES)), ids=ACTIVITIES)
+async def test_an_activity_that_dies_at_any_storage_operation_ends_the_same_when_run_again(
+    tmp_path: Path, number: int
+) -> None:
+    steps = await undisturbed(tmp_path)
+    assert [step.message.get("stage", step.message.get("phase")) for step in steps] == [
+        name if name != "imported" else "done" for name in ACTIVITIES
+    ]
+    step = steps[number]
+    assert step.calls > 2
+    rows, everything = stored(step.after), await told(step.after)
+    for place, fault in deaths(step.calls):
+        path = copy(step.before, tmp_path / "again.db")
+
+        async def die(tables: SqliteTables, place: int = place, fault: Fault = fault) -> None:
+            dying = FaultyTables(tables, script({place: fault}))
+            await activity_calls(Directories(dying))(step.name, step.message)
+
+        async def run(tables: SqliteTables) -> None:
+            await activity_calls(Directories(tables))(step.name, step.message)
+
+        with pytest.raises(Crash):
+            await in_file(path, die)
+        await in_file(path, run)
+        assert await told(path) == everything, (place, fault)
+        if step.message.get("stage") != "import":
+            assert stored(path) == rows, (place, fault)
+        path.unlink()
+
+
+async def test_a_milestone_that_is_reached_twice_takes_no_approval_back(sqlite_tables: SqliteTables) -> None:
+    directory = await make_directory(sqlite_tables)
+    job = await begin_run(directory, IDENTITIES, POLICY)
+    jobs, call = Jobs(sqlite_tables, directory.keys), activity_calls(Directories(sqlite_tables))
+    planned = Milestone(job=job.id, directory="main", phase="planned", expires="2026-01-03T00:00:00Z").to_json()
+    await call("reach_milestone", planned)
+    await jobs.change(job.id, lambda job: replace(job, phase=Phase.APPROVED, approved="now", approved_by="somebody"))
+    before = await jobs.get(job.id)
+    await call("reach_milestone", planned)
+    assert await jobs.get(job.id) == before
+
+
+class Killed:
+    """Servers one after the other over one folder; each is killed with SIGKILL after a while."""
+
+    def __init__(self, folder: Path) -> None:
+        self._arguments = ("--data", str(folder), "--token", TOKEN)
+        self.kills: Counter[str] = Counter()
+
+    @contextlib.asynccontextmanager
+    async def api(self) -> Any:
+        """Serve; kill the server at the end of the block."""
+        async with served(*self._arguments) as server, connected(server.url) as session:
+            yield Api(session)
+
+    async def see_through(self, path: str, phase: str, delays: Sequence[float]) -> Any:
+        """Return a job once it is in a phase, killing a server after each of the delays."""
+        for delay in delays:
+            async with self.api() as api:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(delay):
+                        return await api.wait(path, phase)
+                self.kills[phase] += 1
+        async with self.api() as api:
+            return await api.wait(path, phase)
+
+
+async def test_a_process_that_is_killed_loses_nothing_and_links_nobody_twice(tmp_path: Path) -> None:
+    began = time.monotonic()
+    write(generate(2_000, 2_200), tmp_path)
+    accounts, identities = (tmp_path / "accounts.csv").read_bytes(), (tmp_path / "identities.json").read_bytes()
+    killed = Killed(tmp_path / "data")
+    async with killed.api() as api:
+        request = asyncio.create_task(api.call("POST", "accounts/import", accounts, "text/csv"))
+        await asyncio.sleep(0.05)  # the file is being read
+    with pytest.raises((aiohttp.ClientError, OSError)):
+        await request
+    async with killed.api() as api:
+        job = await started(api, accounts)
+    done = await killed.see_through(f"accounts/imports/{job}", "done", (0.02, 0.1, 0.2, 0.3))
+    assert (done["phase"], done["counts"]) == ("done", {"created": 2_000, "refused": 0})
+    async with killed.api() as api:
+        policy = {"verifiedDomains": ["contoso.com", "fabrikam.com"]}
+        await api.call("PUT", "directory/policy", policy)
+        upload = await api.call("POST", "linking/identities", identities)
+        run = await api.call("POST", "linking/runs", {"identities": upload["id"]})
+    path = f"linking/runs/{run['id']}"
+    planned = await killed.see_through(path, "planned", (0.02, 0.1, 0.2, 0.3))
+    links = planned["counts"]["link"]
+    async with killed.api() as api:
+        await api.call("POST", path + "/approve", {"links": links})
+    done = await killed.see_through(path, "done", (0.02, 0.1, 0.2, 0.3))
+    assert (done["phase"], done["counts"]["linked"], done["counts"].get("refused", 0)) == ("done", links, 0)
+    assert all(killed.kills[phase] for phase in ("done", "planned")), killed.kills
+    await in_file(tmp_path / "data" / "scimlink.db", lambda tables: check_links(tables, links))
+    assert time.monotonic() - began < 45
+
+
+async def started(api: Api, accounts: bytes) -> str:
+    """Import a file, or return the import that the killed process left behind."""
+    try:
+        return str((await api.call("POST", "accounts/import", accounts, "text/csv"))["id"])
+    except Refusal as refusal:
+        assert refusal.status == 409
+        return refusal.detail.split()[0]
+
+
+async def check_links(tables: SqliteTables, links: int) -> None:
+    """Assert that 2,000 accounts are there and so many of them are linked, once."""
+    directory = await Directories(tables).open("main")
+    found = [a for bucket in range(directory.keys.buckets) async for a in directory.listing.scan(bucket)]
+    assert len(found) == len({account.user_name for account in found}) == 2_000
+    assert await directory.listing.total() == 2_000
+    linked = [account for account in found if account.link]
+    assert len(linked) == len({account.link.identity for account in linked if account.link}) == links
+    for account in linked[:200]:
+        changes = await directory.accounts.history(account.id)
+        assert [change.action for change in changes] == ["create", "link"]

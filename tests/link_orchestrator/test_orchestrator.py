@@ -1,0 +1,159 @@
+"""The order of the passes: every bucket once, a window at a time, each ending shown in the tables."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections import Counter
+from collections.abc import Callable
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from link_orchestrator.messages import SliceDone, Start
+from link_orchestrator.orchestrator import PLAN_PASSES, WINDOW, import_accounts, link_accounts
+from shared.directory.directory import Directories
+from tests.link_orchestrator.running import Engine, all_accounts, csv_file, graph, object_id, serving
+
+START = Start(job="run1", directory="main", buckets=64, slices=20, expires_hours=2)
+
+
+def answers(**by_stage: dict[str, Any]) -> Callable[[str, Any], Any]:
+    """Return what answers every slice, those of a stage named here otherwise."""
+
+    async def call(name: str, message: Any) -> Any:
+        if name == "reach_milestone":
+            return {}
+        return by_stage.get(message["stage"], SliceDone(counts={message["stage"]: 1}).to_json())
+
+    return call
+
+
+def milestones(engine: Engine) -> list[str]:
+    return [message["phase"] for name, message in engine.calls if name == "reach_milestone"]
+
+
+def stages(engine: Engine) -> list[str]:
+    return [stage for stage, _ in groupby(m["stage"] for name, m in engine.calls if name == "run_slice")]
+
+
+@pytest.mark.parametrize(("buckets", "slices"), [(64, 1), (64, 20), (64, 64), (64, 900), (5, 3), (1, 1)])
+async def test_every_pass_sees_every_bucket_once_and_never_more_than_a_window_at_a_time(
+    buckets: int, slices: int
+) -> None:
+    engine = Engine(answers())
+    start = START.model_copy(update={"buckets": buckets, "slices": slices})
+    assert await engine.play(link_accounts, start) == "done"
+    assert stages(engine) == [*PLAN_PASSES, "apply"]
+    for stage in (*PLAN_PASSES, "apply"):
+        parts = [m for name, m in engine.calls if name == "run_slice" and m["stage"] == stage]
+        assert [n for part in parts for n in range(part["low"], part["high"])] == list(range(buckets))
+        assert len(parts) == min(slices, buckets)
+    assert 0 < max(engine.windows) <= WINDOW
+    assert 0 not in engine.windows, "Durable Functions answers an empty task_all with None"
+    assert milestones(engine) == ["planned", "done"]
+
+
+async def test_progress_is_told_by_pass_with_counts() -> None:
+    engine = Engine(answers())
+    await engine.play(link_accounts, START)
+    assert all(engine.statuses), "a falsy custom status is dropped"
+    shown = [status for status in engine.statuses if "of" in status]
+    assert {status["of"] for status in shown} == {20}
+    assert [status["done"] for status in shown] == [0, 8, 16] * 5
+    assert shown[-1]["counts"] == {"apply": 16}
+    assert engine.statuses[-1] == {"phase": "done"}
+
+
+async def test_a_plan_says_when_it_expires() -> None:
+    engine = Engine(answers(), verdict="timer")
+    assert await engine.play(link_accounts, START) == "expired"
+    assert milestones(engine) == ["planned", "expired"]
+    (planned,) = [message for _, message in engine.calls if message.get("phase") == "planned"]
+    assert planned["expires"] == "2026-01-02T02:00:00Z"
+    assert "apply" not in stages(engine)
+
+
+async def test_nothing_is_applied_without_approval() -> None:
+    engine = Engine(answers(), verdict="cancel")
+    assert await engine.play(link_accounts, START) == "cancelled"
+    assert milestones(engine) == ["planned", "cancelled"]
+    assert "apply" not in stages(engine)
+
+
+@pytest.mark.parametrize("stage", [*PLAN_PASSES, "apply"])
+async def test_a_cancelled_run_ends_with_the_window_that_is_under_way(stage: str) -> None:
+    engine = Engine(answers(**{stage: SliceDone(stopped=True).to_json()}))
+    assert await engine.play(link_accounts, START) == "cancelled"
+    assert milestones(engine)[-1] == "cancelled"
+    assert stages(engine)[-1] == stage
+    assert Counter(m["stage"] for name, m in engine.calls if name == "run_slice")[stage] == WINDOW
+
+
+@pytest.mark.parametrize("body", [link_accounts, import_accounts])
+async def test_what_fails_for_good_is_shown_and_still_fails(body: Any) -> None:
+    async def call(name: str, message: Any) -> Any:
+        if name == "run_slice":
+            raise RuntimeError("storage is away")
+        return {}
+
+    engine = Engine(call)
+    with pytest.raises(RuntimeError, match="storage is away"):
+        await engine.play(body, START)
+    assert milestones(engine) == ["failed"]
+
+
+async def test_an_import_is_one_pass() -> None:
+    engine = Engine(answers())
+    assert await engine.play(import_accounts, START) == "done"
+    assert (stages(engine), milestones(engine)) == (["import"], ["done"])
+
+
+class Stopping:
+    """Hosts one after the other over the same tables; each closes after some milliseconds, whatever is under way."""
+
+    def __init__(self, folder: Path, seed: int) -> None:
+        self._folder = folder
+        self._draw = random.Random(seed)
+        self.stops = 0
+
+    async def see_through(self, path: str, phase: str) -> Any:
+        """Return a job once it is in a phase, however many hosts that takes."""
+        while True:
+            async with serving(self._folder) as app:
+                patience = self._draw.uniform(0.002, 0.05) if self.stops % 20 < 19 else 20
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(patience):
+                        return await app.wait(path, phase)
+            self.stops += 1
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_a_host_that_stops_anywhere_is_taken_over_by_the_next(tmp_path: Path, seed: int) -> None:
+    people = [f"person{number}@contoso.com" for number in range(120)]
+    hosts = Stopping(tmp_path, seed)
+    async with serving(tmp_path) as app:
+        job = await app.call("POST", "accounts/import", csv_file(*({"userName": name} for name in people)), "text/csv")
+        upload = await app.upload(*(graph(number, name) for number, name in enumerate(people)))
+    job = await hosts.see_through(f"accounts/imports/{job['id']}", "done")
+    assert (job["phase"], job["counts"]["refused"]) == ("done", 0)
+    async with serving(tmp_path) as app:
+        run = await app.call("POST", "linking/runs", {"identities": upload})
+    path = f"linking/runs/{run['id']}"
+    assert (await hosts.see_through(path, "planned"))["counts"]["link"] == 120
+    async with serving(tmp_path) as app:
+        await app.call("POST", path + "/approve", {"links": 120})
+    done = await hosts.see_through(path, "done")
+    assert (done["phase"], done["counts"]["linked"]) == ("done", 120)
+    assert hosts.stops > 2
+    async with serving(tmp_path) as app:
+        directory = await Directories(app.tables).open("main")
+        accounts = await all_accounts(directory)
+        assert sorted(account.user_name for account in accounts) == sorted(people)
+        assert sorted(a.link.identity for a in accounts if a.link) == [object_id(n) for n in range(120)]
+        for account in accounts:
+            changes = await directory.accounts.history(account.id)
+            assert [change.action for change in changes] == ["create", "link"]
