@@ -283,7 +283,8 @@ def _account(line: int, fields: _Fields) -> AccountRow:
     for field, (parent, name) in _TEXTS.items():
         if value := fields.text(field, compared=name in ("externalId", "employeeNumber")):
             (document.setdefault(parent, {}) if parent else document)[name] = value
-    document["active"] = fields.flag("active", True)
+    if fields.text("active", compared=True):  # a file that is silent about it switches nobody on again
+        document["active"] = fields.flag("active", True)
     multi_valued = {"emails": emails, "phoneNumbers": _phones(fields), "addresses": _addresses(fields)}
     document |= {name: elements for name, elements in multi_valued.items() if elements}
     if ENTERPRISE in document:

@@ -123,7 +123,7 @@ async def _existing(directory: Directory, rows: Sequence[AccountRow]) -> list[Ac
 
 def _new(directory: Directory, job: Job, row: AccountRow, now: str) -> Account:
     account_id = directory.keys.new_id(row.user_name)
-    account = new_account(account_id, row.document, Status.LOCAL, now)
+    account = new_account(account_id, {"active": True, **row.document}, Status.LOCAL, now)
     return replace(account, evidence=row.evidence, protected=row.protected, origin=job.id)
 
 
@@ -132,8 +132,9 @@ def _brought_up_to_date(account: Account, row: AccountRow) -> Account:
     before = account.document()
     merged = before | dict(row.document) | {"schemas": before["schemas"], "userName": account.user_name}
     for name, value in row.document.items():
-        if name.startswith("urn:") and isinstance(value, dict):
+        if isinstance(value, dict):
             merged[name] = before.get(name, {}) | value
+        if name.startswith("urn:"):
             merged["schemas"] = list(dict.fromkeys([*merged["schemas"], name]))
     known, said = account.evidence, row.evidence
     verified = tuple(dict.fromkeys((*known.verified_emails, *said.verified_emails)))

@@ -188,7 +188,7 @@ async def approve(directory: Directory, request: Request, client: Orchestrations
 
     job = await _started(directory, await _get(directory, request, RUN), client)
     job = await jobs.change(job.id, change)
-    await client.raise_event(job.id, APPROVE, {})
+    await _tell(directory, job, client, APPROVE)
     return _job(job, request, "linking/runs", 202)
 
 
@@ -196,11 +196,25 @@ async def cancel(directory: Directory, request: Request, client: Orchestrations)
     """Cancel a run: 202. It stops within a page of work; what it linked already stays linked."""
     jobs = _jobs(directory)
     job = await _started(directory, await _get(directory, request, RUN), client)
+    _refuse_ended(job)
+    job = await jobs.change(job.id, lambda job: replace(job, cancelled_by=job.cancelled_by or request.by))
+    await _tell(directory, job, client, CANCEL)
+    return _job(job, request, "linking/runs", 202)
+
+
+async def _tell(directory: Directory, job: Job, client: Orchestrations, verdict: str) -> None:
+    """Hand a verdict to the run. Raises Busy if the run has ended meanwhile."""
+    try:
+        await client.raise_event(job.id, verdict, {})
+    # The SDK raises no narrower one where the orchestration is gone.
+    except Exception:
+        _refuse_ended(await _started(directory, job, client))
+        raise
+
+
+def _refuse_ended(job: Job) -> None:
     if job.phase.ended:
         raise Busy(f"phase: the run is {job.phase} already")
-    job = await jobs.change(job.id, lambda job: replace(job, cancelled_by=job.cancelled_by or request.by))
-    await client.raise_event(job.id, CANCEL, {})
-    return _job(job, request, "linking/runs", 202)
 
 
 async def _stage(directory: Directory, job_id: str, rows: Iterable[Any], add: Any, counts: Counter[str]) -> None:

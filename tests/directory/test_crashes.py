@@ -209,7 +209,7 @@ async def test_after_a_crash_at_any_call_it_is_done_again(
 
 @pytest.mark.usefixtures("three_at_once")
 @pytest.mark.parametrize("work", WORKS.values(), ids=WORKS)
-@pytest.mark.parametrize("fault", [Fault.LOST, Fault.THROTTLED, Fault.UNAVAILABLE])
+@pytest.mark.parametrize("fault", [Fault.LOST, Fault.THROTTLED])
 async def test_after_a_failed_call_the_same_process_does_it_again(
     sqlite_tables: SqliteTables, work: Work, fault: Fault
 ) -> None:

@@ -48,7 +48,16 @@ async def test_the_demo_shows_the_whole_job_and_its_totals(
     assert approved
     assert linked
     assert approved[1] == linked[1]
-    for decision in ("link", "alreadyLinked", "review", "ambiguous", "conflict", "protected", "noAccount", "noIdentity"):
+    for decision in (
+        "link",
+        "alreadyLinked",
+        "review",
+        "ambiguous",
+        "conflict",
+        "protected",
+        "noAccount",
+        "noIdentity",
+    ):
         assert re.search(rf"│ {decision} +│ +\d+ +│", text), decision
     totals = re.search(r"Totals: (.*)", text)
     assert totals
@@ -56,5 +65,5 @@ async def test_the_demo_shows_the_whole_job_and_its_totals(
     assert sum(count_of[result] for result in demo.RESULTS) == demo.IDENTITIES
     assert all(count_of[result] for result in demo.RESULTS)
     assert count_of["matched"] >= int(linked[1])
-    assert "managed by the identity provider" in text[places[4] :]
+    assert "edit here: title: this account is linked" in text[places[4] :]
     assert "SCIM PATCH: 403" in text[places[4] :]

@@ -1,4 +1,4 @@
-"""The app over HTTP as an administrator uses it, and the same passes without HTTP or executor, one call after another."""
+"""The app over HTTP as an administrator uses it, and a run's passes without HTTP or executor, one after the other."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from shared.directory.model import Account, timestamp
 from shared.directory.plan import Plan, PlanRow
 from shared.directory.policy import Policy
 from shared.host.settings import Settings
-from shared.tables.port import Insert, Row, Tables
+from shared.tables.port import Insert, Row, Tables, Value
 from shared.tables.sqlite import SqliteTables
 
 TOKEN = "token-of-the-administrator"
@@ -38,7 +38,7 @@ POLICY = {"verifiedDomains": ["contoso.com", "fabrikam.com"]}
 
 async def make_directory(tables: Tables, name: str = "main", buckets: int = 4) -> Directory:
     """Return a new directory with few buckets: there is less to go through, and several accounts share one."""
-    columns = {"secret": SECRET, "buckets": buckets, "created": timestamp()}
+    columns: dict[str, Value | None] = {"secret": SECRET, "buckets": buckets, "created": timestamp()}
     await tables.commit(f"{name}_d", [Insert("directory", columns)])
     return await Directories(tables).open(name)
 

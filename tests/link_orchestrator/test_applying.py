@@ -1,4 +1,4 @@
-"""What an approved plan does when the directory moved on meanwhile: the rows concerned are refused, the rest applied."""
+"""What an approved plan does when the directory moved on: the rows concerned are refused, the rest applied."""
 
 from __future__ import annotations
 

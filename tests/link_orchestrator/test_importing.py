@@ -109,15 +109,16 @@ async def test_a_wrong_mapping_is_refused(app: App, mapping: str) -> None:
     assert "mapping" in refusal.value.detail
 
 
-@pytest.mark.parametrize("file", [b"", b"\n\n", b"first,second\n1,2\n", b"\x00\x01", b"[]"])
-async def test_a_file_without_an_account_is_refused_or_empty(app: App, file: bytes) -> None:
-    try:
-        job = await app.bring(file)
-    except Refusal as refusal:
-        assert refusal.status == 400
-        assert refusal.detail
-    else:
-        assert "created" not in job["counts"]
+@pytest.mark.parametrize("file", [b"", b"\n\n", b"first,second\n1,2\n", b"\x00\x01", b"\xff\xfe"])
+async def test_a_file_that_names_no_account_is_refused(app: App, file: bytes) -> None:
+    with pytest.raises(Refusal) as refusal:
+        await app.bring(file)
+    assert refusal.value.status == 400
+    assert refusal.value.detail
+
+
+async def test_an_empty_list_imports_nothing(app: App) -> None:
+    assert (await app.bring(b"[]", "application/json"))["counts"] == {"refused": 0}
 
 
 class TestAnotherImport:
@@ -134,6 +135,25 @@ class TestAnotherImport:
         assert document["emails"][0]["value"] == "jane@contoso.com", "what the row is silent about stays"
         assert account["evidence"] == {"nameId": "n-1"}
         assert [change["action"] for change in account["history"]] == ["create", "import"]
+
+    async def test_what_a_file_is_silent_about_stays(self, app: App) -> None:
+        whole = {"givenName": "Jane", "familyName": "Doe", "active": "no"}
+        await app.bring(csv_file(JANE | whole))
+        for silent in (JANE | {"familyName": "Roe"}, JANE | {"active": ""}, JANE | {"active": " "}):
+            await app.bring(csv_file(silent))
+            account = await app.account("jane@contoso.com")
+            assert account["active"] is account["document"]["active"] is False, (
+                "no import switches an account on by the way"
+            )
+            assert account["document"]["name"] == {"givenName": "Jane", "familyName": "Roe"}
+
+    async def test_an_account_is_active_unless_the_file_says_otherwise(self, app: App) -> None:
+        await app.bring(csv_file(JANE))
+        assert (await app.account("jane@contoso.com"))["document"]["active"] is True
+        await app.bring(csv_file(JANE | {"active": "disabled"}))
+        assert (await app.account("jane@contoso.com"))["document"]["active"] is False
+        await app.bring(csv_file(JANE | {"active": "yes"}))
+        assert (await app.account("jane@contoso.com"))["document"]["active"] is True
 
     async def test_a_linked_account_is_the_identity_providers(self, app: App) -> None:
         await app.bring(csv_file(JANE))

@@ -133,7 +133,7 @@ async def test_of_two_runs_at_once_the_second_is_told_of_the_first(app: App) -> 
     answers = await asyncio.gather(
         *(app.call("POST", "linking/runs", {"identities": upload}) for _ in range(4)), return_exceptions=True
     )
-    (first,) = (answer for answer in answers if not isinstance(answer, Refusal))
+    (first,) = (answer for answer in answers if not isinstance(answer, BaseException))
     for refusal in (answer for answer in answers if isinstance(answer, Refusal)):
         assert refusal.status == 409
         assert first["id"] in refusal.detail
@@ -275,6 +275,21 @@ class TestLostOrchestrations:
         await app.host.executor.terminate(run["id"], "by hand")
         status, detail = await status_of(app.call("POST", f"linking/runs/{run['id']}/approve"))
         assert (status, detail) == (409, "phase: the run is failed, only a planned run can be approved")
+
+    @pytest.mark.parametrize("verb", ["approve", "cancel"])
+    async def test_a_verdict_that_comes_as_the_run_ends_is_too_late(
+        self, app: App, monkeypatch: pytest.MonkeyPatch, verb: str
+    ) -> None:
+        run = await app.plan(*IDENTITIES)
+        raise_event = app.host.executor.raise_event
+
+        async def late(instance_id: str, *event: str) -> Any:
+            await app.host.executor.terminate(instance_id, "by hand")
+            return await raise_event(instance_id, *event)
+
+        monkeypatch.setattr(app.host.executor, "raise_event", late)
+        answer = await status_of(app.call("POST", f"linking/runs/{run['id']}/{verb}"))
+        assert answer == (409, "phase: the run is failed already")
 
 
 class TestWrongRequests:

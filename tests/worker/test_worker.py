@@ -178,7 +178,7 @@ def test_every_http_function_of_the_app_asks_for_a_token(drive: Drive) -> None:
     for name in http:
         trigger = _trigger(functions[name])
         request = {"method": trigger["methods"][0], "url": f"http://127.0.0.1/{trigger['route']}", "body": "{}"}
-        inputs = {trigger["name"]: {"http": {**request, "params": {"id": "x"}}}}
+        inputs: dict[str, Any] = {trigger["name"]: {"http": {**request, "params": {"id": "x"}}}}
         for client in (b["name"] for b in functions[name] if b["type"] == "durableClient"):
             inputs[client] = {"string": json.dumps(binding("http://127.0.0.1:1/key"))}
         calls.append({"function": name, "inputs": inputs})

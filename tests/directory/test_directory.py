@@ -1,0 +1,41 @@
+"""A directory is made once, whoever opens it first, and its policy reaches every process."""
+
+from __future__ import annotations
+
+import asyncio
+
+from shared.directory.directory import POLICY_SECONDS, Directories
+from shared.directory.keys import Key
+from shared.directory.policy import Policy
+from shared.tables.faults import FaultyTables
+from shared.tables.port import Tables
+from shared.tables.sqlite import SqliteTables
+from tests.directory.people import reopened, small
+
+
+async def test_a_directory_opened_by_several_processes_at_once_is_one(tables: Tables) -> None:
+    opened = await asyncio.gather(*(Directories(FaultyTables(tables)).open("d") for _ in range(5)))
+    assert len({directory.keys.digest(Key("userName", "ann")) for directory in opened}) == 1
+    assert {directory.keys.buckets for directory in opened} == {64}
+
+
+async def test_a_policy_is_the_default_until_one_is_set(tables: Tables) -> None:
+    directory = await small(tables)
+    assert await directory.policies.get() == Policy()
+    policy = Policy(verified_domains=frozenset(["Example.com"]), excluded=frozenset(f"p{n}@x" for n in range(8_000)))
+    await directory.policies.set(policy)
+    assert await directory.policies.get() == policy
+    assert await (await reopened(tables)).policies.get() == policy
+
+
+async def test_a_changed_policy_reaches_other_processes_after_a_while(sqlite_tables: SqliteTables) -> None:
+    directory = await small(sqlite_tables)
+    other = await reopened(sqlite_tables)
+    seconds = 0.0
+    other.policies._clock = lambda: seconds
+    assert await other.policies.get() == Policy()
+    policy = Policy(adopt_on_create=True)
+    await directory.policies.set(policy)
+    assert await other.policies.get() == Policy()
+    seconds = POLICY_SECONDS
+    assert await other.policies.get() == policy
