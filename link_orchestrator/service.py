@@ -69,7 +69,7 @@ class RunRequest(BaseModel):
 class Approval(BaseModel):
     """The body of an approval. `links`, where given, must be the number of links in the plan."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     links: int | None = None
 

@@ -174,6 +174,9 @@ class TestApproval:
             status, detail = await status_of(app.call("POST", f"linking/runs/{run['id']}/approve", {"links": wrong}))
             assert status == 409
             assert "would link 2 accounts" in detail
+        for no_number in (True, "2", [2], 2.5):
+            body = {"links": no_number}
+            assert (await status_of(app.call("POST", f"linking/runs/{run['id']}/approve", body)))[0] == 400
         assert (await app.call("GET", f"linking/runs/{run['id']}"))["phase"] == "planned"
         assert (await app.apply(run, links=2))["counts"]["linked"] == 2
 
