@@ -13,9 +13,8 @@ from dataclasses import replace
 from link_orchestrator.matching import DecisionKind, Evidence, claim
 from link_orchestrator.messages import Slice
 from shared.directory.bulk import Outcome, replace_many
-from shared.directory.claims import together
 from shared.directory.directory import Directory
-from shared.directory.errors import AlreadyExists
+from shared.directory.errors import AlreadyExists, DirectoryError
 from shared.directory.jobs import Job, Jobs
 from shared.directory.model import Account, Link, Status
 from shared.directory.plan import Plan, PlanRow
@@ -40,10 +39,10 @@ async def apply(directory: Directory, job: Job, part: Slice) -> Counter[str]:
     return counts
 
 
-async def _link(directory: Directory, job: Job, rows: Sequence[PlanRow]) -> dict[str, str]:
+async def _link(directory: Directory, job: Job, rows: Sequence[PlanRow], *, again: bool = True) -> dict[str, str]:
     """Link rows of one bucket; return what became of each, by its subject."""
     by = f"run:{job.id}"
-    accounts = await together(*(directory.accounts.find(row.shown["account"]["id"]) for row in rows))
+    accounts = await directory.accounts.find_many([row.shown["account"]["id"] for row in rows])
     outcomes: dict[str, str] = {}
     changes: list[tuple[Account, Account]] = []
     subjects: list[str] = []
@@ -57,8 +56,11 @@ async def _link(directory: Directory, job: Job, rows: Sequence[PlanRow]) -> dict
         else:
             changes.append((account, _linked(account, row, by, job.approved or job.started)))
             subjects.append(row.subject)
-    done = await replace_many(directory.accounts, changes, by=by, action="link")
-    return outcomes | {subject: _outcome(outcome) for subject, outcome in zip(subjects, done, strict=True)}
+    done = dict(zip(subjects, await replace_many(directory.accounts, changes, by=by, action="link"), strict=True))
+    outcomes |= {subject: _outcome(outcome) for subject, outcome in done.items()}
+    lost = [row for row in rows if isinstance(done.get(row.subject), DirectoryError)]
+    # Durable Functions may run an activity twice at once: who was faster may have been this very one.
+    return outcomes | (await _link(directory, job, lost, again=False) if lost and again else {})
 
 
 def _linked(account: Account, row: PlanRow, by: str, at: str) -> Account:

@@ -15,11 +15,10 @@ from link_orchestrator.messages import Slice
 from link_orchestrator.planning import stage
 from link_orchestrator.tabular import Problem
 from shared.directory.bulk import create_many, in_parts, replace_many
-from shared.directory.claims import together
 from shared.directory.directory import Directory
 from shared.directory.errors import DirectoryError
 from shared.directory.jobs import Job, Jobs
-from shared.directory.keys import Key, fold
+from shared.directory.keys import Key, fold, folded
 from shared.directory.model import Account, Authority, Evidence, Status, new_account
 from shared.directory.plan import Plan, PlanRow
 
@@ -84,7 +83,9 @@ def _conflicts(groups: Iterable[Sequence[AccountRow]]) -> Iterator[Problem]:
                 )
 
 
-async def _import(directory: Directory, job: Job, rows: Sequence[AccountRow]) -> list[str | Problem]:
+async def _import(
+    directory: Directory, job: Job, rows: Sequence[AccountRow], *, again: bool = True
+) -> list[str | Problem]:
     existing = await _existing(directory, rows)
     now = directory.accounts.now()
     # Not by line: a JSON file may be one line.
@@ -111,14 +112,21 @@ async def _import(directory: Directory, job: Job, rows: Sequence[AccountRow]) ->
         outcomes[row.user_name] = _report(outcome, row, CREATED)
     for (row, _), outcome in zip(changed, updated, strict=True):
         outcomes[row.user_name] = _report(outcome, row, UPDATED)
+    done = zip([*new, *changed], [*created, *updated], strict=True)
+    if again and (lost := [row for (row, _), outcome in done if isinstance(outcome, DirectoryError)]):
+        # Durable Functions may run an activity twice at once: who was faster may have been this very one.
+        told = await _import(directory, job, lost, again=False)
+        outcomes |= {row.user_name: outcome for row, outcome in zip(lost, told, strict=True)}
     return [outcomes[row.user_name] for row in rows]
 
 
 async def _existing(directory: Directory, rows: Sequence[AccountRow]) -> list[Account | None]:
-    holders: list[Account | None] = []
-    for some in in_parts(rows, 64):
-        holders += await together(*(directory.accounts.claims.holder(Key("userName", r.user_name)) for r in some))
-    return holders
+    names = [Key("userName", row.user_name) for row in rows]
+    claimed = await directory.accounts.claims.claimed_many(names)
+    accounts = await directory.accounts.find_many([account_id for account_id in claimed if account_id])
+    by_id = {account.id: account for account in accounts if account}
+    holders = [by_id.get(account_id or "") for account_id in claimed]
+    return [h if h and folded(name) in h.claims() else None for name, h in zip(names, holders, strict=True)]
 
 
 def _new(directory: Directory, job: Job, row: AccountRow, now: str) -> Account:

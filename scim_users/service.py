@@ -16,6 +16,7 @@ from scim_users.search import find, remember_confirmation
 from shared.directory.claims import together
 from shared.directory.directory import Directory
 from shared.directory.errors import AlreadyExists, Busy, Refused, Stale
+from shared.directory.keys import Key, fold
 from shared.directory.model import Account, Status, new_account
 from shared.scim.document import normalise, read_json
 from shared.scim.endpoint import PreconditionFailed, Request, Response, version_matches
@@ -140,11 +141,17 @@ async def _refuse_second_account(directory: Directory, new: Account) -> None:
     """
     if (await directory.policies.get()).create_beside_matches:
         return
+    claims = directory.accounts.claims
     keys = [key for key in new.found_by() if key.kind in _SHARED]
-    for key, found in zip(keys, await together(*map(directory.accounts.list_by, keys)), strict=True):
-        for account in found:
-            if account.status is Status.LOCAL:
-                raise AlreadyExists(_SHARED[key.kind], account.id, _MAY_BE_THE_SAME)
+    # Whose userName is the e-mail has no pointer from it; where it is the new userName, too, creating it meets them.
+    emails = [key for key in keys if key.kind == "email" and key.value != fold(new.user_name)]
+    pointed = await together(*map(claims.pointed, keys))
+    named = await claims.claimed_many([Key("userName", email.value) for email in emails])
+    led = [(key, i) for key, ids in zip(keys, pointed, strict=True) for i in ids]
+    led += [(email, i) for email, i in zip(emails, named, strict=True) if i]
+    for (key, _), account in zip(led, await directory.accounts.find_many([i for _, i in led]), strict=True):
+        if account and account.status is Status.LOCAL and key in account.found_by():
+            raise AlreadyExists(_SHARED[key.kind], account.id, _MAY_BE_THE_SAME)
 
 
 _SHARED = {"email": "emails", "externalId": "externalId", "employeeNumber": "employeeNumber"}

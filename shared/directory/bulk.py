@@ -165,7 +165,7 @@ def _adds_only(before: Account, after: Account) -> bool:
 async def _claimed_by_others(accounts: Accounts, some: Sequence[Account]) -> set[str]:
     """Return the ids of unlinked accounts whose externalId is claimed: Accounts knows what that means."""
     told = [account for account in some if account.external_id and account.link is None]
-    claimed = await _some_at_once([accounts.claims.claimed(Key("identity", a.external_id or "")) for a in told])
+    claimed = await accounts.claims.claimed_many([Key("identity", a.external_id or "") for a in told])
     return {account.id for account, holder in zip(told, claimed, strict=True) if holder}
 
 

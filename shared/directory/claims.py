@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -66,6 +66,11 @@ class Claims:
         """Return the id that a claim leads to; the account may not carry the key, or not exist any more."""
         row = await self._tables.get(*self._keys.claim(key))
         return str(row.columns["id"]) if row else None
+
+    async def claimed_many(self, keys: Sequence[Key]) -> list[str | None]:
+        """Return, for each key, the id that its claim leads to."""
+        rows = await self._tables.get_many([self._keys.claim(key) for key in keys])
+        return [str(row.columns["id"]) if row else None for row in rows]
 
     async def hold(self, key: Key, account_id: str) -> None:
         """Write the claim, taking over a stale one. Raises AlreadyExists naming the attribute."""
@@ -172,7 +177,7 @@ class Claims:
     async def places(self, account_id: str, claims: Iterable[Key], pointers: Iterable[Key]) -> list[Place]:
         """Return the rows that a change will take away, as they are before its commit."""
         at = [self._keys.claim(key) for key in claims] + [self._keys.pointer(key, account_id) for key in pointers]
-        found = await together(*(self._tables.get(partition, row) for partition, row in at))
+        found = await self._tables.get_many(at)
         return [Place(row.partition, row.key, row.etag) for row in found if row and row.columns["id"] == account_id]
 
     async def swap(
@@ -202,6 +207,8 @@ class Claims:
 
 async def together(*calls: Awaitable[T]) -> list[T]:
     """Run calls at once, wait for all of them, then raise the first failure if there is one."""
+    if len(calls) == 1:
+        return [await calls[0]]
     results = await asyncio.gather(*calls, return_exceptions=True)
     for result in results:
         if isinstance(result, BaseException):

@@ -96,7 +96,7 @@ class Listing:
                 self._partition(bucket),
                 LIVE,
                 prefix_end(LIVE),
-                select=["status"],
+                select=[],
                 top=min(left, MAX_PAGE),
                 continuation=continuation,
             )

@@ -113,6 +113,12 @@ class FaultyTables(Tables):
         call = Call("get", partition, (key,))
         return await self._run(call, lambda fault: self.inner.get(partition, key, select=select))
 
+    async def get_many(
+        self, places: Sequence[tuple[str, str]], *, select: Sequence[str] | None = None
+    ) -> list[Row | None]:
+        """Return the row, or None, at each place (see port.Tables): each a call with faults of its own."""
+        return await asyncio.gather(*(self.get(partition, key, select=select) for partition, key in places))
+
     async def query(
         self,
         partition: str,

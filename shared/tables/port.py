@@ -1,7 +1,7 @@
 """The storage port: the small vocabulary of Azure Table Storage that the directory is written against.
 
 Two adapters keep these promises, sqlite.py (a laptop) and azure.py (Azure, Azurite); one contract suite runs on both.
-Three verbs are enough: a point read, an ordered range query over one partition, and a transaction on one partition.
+Few verbs are enough: point reads, an ordered range query over one partition, and a transaction on one partition.
 Limits: https://learn.microsoft.com/azure/storage/tables/scalability-targets and
 https://learn.microsoft.com/rest/api/storageservices/performing-entity-group-transactions
 """
@@ -136,6 +136,11 @@ class Tables(Protocol):
 
     async def get(self, partition: str, key: str, *, select: Sequence[str] | None = None) -> Row | None:
         """Return the row, or None. `select` names the columns wanted; a missing one is left out."""
+
+    async def get_many(
+        self, places: Sequence[tuple[str, str]], *, select: Sequence[str] | None = None
+    ) -> list[Row | None]:
+        """Return the row, or None, at each (partition, key): so many point reads, under way together."""
 
     async def query(
         self,

@@ -27,8 +27,8 @@ from shared.directory.jobs import Job, Jobs, Phase
 from shared.directory.keys import Key
 from shared.directory.model import Status, new_account
 from shared.directory.policy import Policy
-from shared.tables.faults import Crash, Fault, FaultyTables, random_faults, script
-from shared.tables.port import TablesError
+from shared.tables.faults import Call, Crash, Fault, FaultyTables, random_faults, script
+from shared.tables.port import Tables, TablesError
 from shared.tables.sqlite import SqliteTables
 from tests.directory.invariants import check_invariants
 from tests.infra.test_serve import served
@@ -165,6 +165,18 @@ async def check_accounts(tables: SqliteTables) -> list[Any]:
     return sorted(shown, key=repr)
 
 
+async def until_done(step: Step, tables: Tables) -> int:
+    """Call an activity as its host does: again after each failure. Returns how many there were."""
+    failures = 0
+    while True:
+        try:
+            await activity_calls(Directories(tables))(step.name, step.message)
+        except TablesError:
+            failures += 1
+        else:
+            return failures
+
+
 async def in_file(path: Path, work: Any) -> Any:
     tables = SqliteTables.open(path)
     try:
@@ -207,6 +219,34 @@ async def test_an_activity_that_dies_at_any_storage_operation_ends_the_same_when
         path.unlink()
 
 
+@pytest.mark.parametrize("number", range(len(ACTIVITIES)), ids=ACTIVITIES)
+async def test_an_activity_that_runs_twice_at_once_ends_the_same(tmp_path: Path, number: int) -> None:
+    """Durable Functions promises once at least; a twin may begin at any storage operation of the first."""
+    steps = await undisturbed(tmp_path)
+    step = steps[number]
+    everything = await told(step.after)
+    for lead in range(step.calls):
+        path = copy(step.before, tmp_path / "again.db")
+
+        async def run(tables: SqliteTables, lead: int = lead) -> None:
+            first, far_enough = FaultyTables(tables), asyncio.Event()
+
+            async def look(_: Call) -> None:
+                if first.requests > lead:
+                    far_enough.set()
+
+            async def twin() -> None:
+                await asyncio.wait_for(far_enough.wait(), 5)
+                await until_done(step, tables)
+
+            first.before = look
+            await asyncio.gather(until_done(step, first), twin())
+
+        await in_file(path, run)
+        assert await told(path) == everything, lead
+        path.unlink()
+
+
 @pytest.mark.parametrize("seed", range(12))
 async def test_storage_that_fails_now_and_then_changes_nothing_of_the_outcome(tmp_path: Path, seed: int) -> None:
     """Lost answers, refusals and short pages; the host calls an activity again that ends with one."""
@@ -214,17 +254,8 @@ async def test_storage_that_fails_now_and_then_changes_nothing_of_the_outcome(tm
     path = copy(steps[0].before, tmp_path / "again.db")
 
     async def run(tables: SqliteTables) -> int:
-        failures = 0
         faulty = FaultyTables(tables, random_faults(seed, 0.08), latency=0)
-        for step in steps:
-            done = False
-            while not done:
-                try:
-                    await activity_calls(Directories(faulty))(step.name, step.message)
-                    done = True
-                except TablesError:
-                    failures += 1
-        return failures
+        return sum([await until_done(step, faulty) for step in steps])
 
     assert await in_file(path, run)
     assert await told(path) == await told(steps[-1].after)
