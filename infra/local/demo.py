@@ -221,7 +221,7 @@ async def _edit_over_scim(api: Api, account: Any) -> str:
 @asynccontextmanager
 async def serving(data: Path, token: str) -> AsyncIterator[str]:
     """Serve the app in a process of its own while the block runs; gives its address."""
-    arguments = ["-m", "infra.local.serve", "--port", "0", "--data", str(data), "--token", token]
+    arguments = ["-m", "infra.local.serve", "--port", "0", "--data", str(data), f"--token={token}"]
     process = await asyncio.create_subprocess_exec(sys.executable, *arguments, stdout=asyncio.subprocess.PIPE)
     try:
         if process.stdout is None:

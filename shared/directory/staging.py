@@ -7,6 +7,7 @@ Whoever reads must bear an item twice, for a second run may pack it elsewhere.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections import defaultdict
 from collections.abc import AsyncIterator
@@ -15,7 +16,7 @@ from typing import Any
 from shared.directory.claims import together
 from shared.directory.keys import Keys
 from shared.directory.model import dump, join_text, split_text
-from shared.tables.port import ANY, MAX_OPERATIONS, Delete, Tables, Upsert
+from shared.tables.port import ANY, MAX_OPERATIONS, Delete, Tables, Upsert, VersionConflict
 
 ROW_CHARS = 120_000
 """Items are gathered up to this size; with characters beyond ASCII it still fits a row."""
@@ -59,7 +60,8 @@ class Stage:
         while True:
             page = await self._tables.query(partition, select=[], top=MAX_OPERATIONS, continuation=continuation)
             if page.rows:
-                await self._tables.commit(partition, [Delete(row.key, ANY) for row in page.rows])
+                with contextlib.suppress(VersionConflict):  # somebody else is clearing it, too
+                    await self._tables.commit(partition, [Delete(row.key, ANY) for row in page.rows])
             continuation = page.continuation
             if continuation is None:
                 return
