@@ -22,6 +22,7 @@ PASSES: Mapping[str, Pass] = {
     "join": planning.join,
     "weigh": planning.weigh,
     "decide": planning.decide_all,
+    "reserve": applying.reserve,
     "apply": applying.apply,
     "import": importing.import_rows,
 }

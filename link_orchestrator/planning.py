@@ -3,7 +3,7 @@
 collect  identities -> their match keys, by the key's bucket
 join     match keys and pointers -> pairs of account and identity, by the account's bucket
 weigh    accounts and pairs -> candidates with evidence and rivals, by the identity's bucket; accounts nobody matches
-decide   identities and candidates -> the plan's rows
+decide   identities and candidates -> the plan's rows, and the links among them, by the bucket of the claim they need
 
 Cost: every account, pointer and identity is read once and written at most once, in pages; nothing is looked up singly.
 """
@@ -42,7 +42,7 @@ from shared.directory.plan import Plan, PlanRow
 from shared.directory.policy import Policy, Rule, Trust
 from shared.directory.staging import Stage
 
-STAGES = KEYS, PAIRS, CANDIDATES = "keys", "pairs", "candidates"
+STAGES = KEYS, PAIRS, CANDIDATES, LINKS = "keys", "pairs", "candidates", "links"
 
 
 def stage(directory: Directory, name: str) -> Stage:
@@ -128,6 +128,7 @@ async def decide_all(directory: Directory, job: Job, part: Slice) -> Counter[str
     policy = policy_of(job)
     candidates = stage(directory, job.id + CANDIDATES)
     plan = Plan(directory.tables, directory.keys, job.id)
+    links = stage(directory, job.id + LINKS).writer(part.name)
     counts: Counter[str] = Counter()
     for bucket in range(part.low, part.high):
         known = await _candidates_by_identity(candidates, bucket)
@@ -137,7 +138,11 @@ async def decide_all(directory: Directory, job: Job, part: Slice) -> Counter[str
             counts[decision.kind.value] += 1
             where = directory.keys.bucket(decision.account.id) if decision.account else bucket
             rows[where].append(_row(decision, identity))
+            if decision.kind is DecisionKind.LINK and decision.account:
+                claim = directory.keys.digest(Key("externalId", identity.object_id))
+                await links.add(directory.keys.bucket(claim), [decision.account.id, identity.object_id])
         await together(*(plan.write(where, some) for where, some in rows.items()))
+    await links.close()
     return counts
 
 

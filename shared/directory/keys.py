@@ -97,10 +97,14 @@ class Keys:
         return f"{self.directory}_x_{bucket:02x}"
 
     def claim(self, key: Key) -> tuple[str, str]:
-        """Return partition and row of the claim on a userName or an identity."""
-        digest = self.digest(key)
+        """Return partition and row of the claim on a userName or an identity.
+
+        An identity's claim stands beside the pointers from its externalId, so that both are written in one transaction.
+        """
         if key.kind == "userName":
+            digest = self.digest(key)
             return self.accounts(self.bucket(digest)), NAME + digest
+        digest = self.digest(Key("externalId", key.value))
         return self.pointers(self.bucket(digest)), IDENTITY + digest
 
     def pointer(self, key: Key, account_id: str = "") -> tuple[str, str]:

@@ -143,7 +143,7 @@ def test_the_orchestrators_of_the_app_ask_for_their_passes(drive: Drive) -> None
         passes[:4],
         waiting[:9],
         waiting,
-        [*waiting, ("run_slice", "apply"), ("run_slice", "apply")],
+        [*waiting, ("run_slice", "reserve"), ("run_slice", "reserve")],
     ]
     assert _asked(imported) == [("run_slice", "import")] * 2
 
