@@ -9,16 +9,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from link_orchestrator.matching import DecisionKind, Evidence, claim
 from link_orchestrator.messages import Slice
 from link_orchestrator.planning import LINKS, stage
 from shared.directory.bulk import Outcome, replace_many, reserve_many
 from shared.directory.directory import Directory
 from shared.directory.errors import AlreadyExists, DirectoryError
 from shared.directory.jobs import Job, Jobs
+from shared.directory.matching import DecisionKind, Evidence, proving_rule
 from shared.directory.model import Account, Link, Status
 from shared.directory.plan import Plan, PlanRow
-from shared.directory.policy import Trust
 
 LINKED, REFUSED = "linked", "refused"
 WORTH_RESERVING = 50
@@ -80,9 +79,8 @@ def _by(job: Job) -> str:
 
 def _linked(account: Account, row: PlanRow, by: str, at: str) -> Account:
     """Return the account with the identity's object id stamped as externalId; nothing else of it changes."""
-    evidence = map(Evidence.from_json, row.shown["evidence"])
-    rule = next(item.rule.value for item in evidence if claim([item]) is Trust.STRONG)
-    link = Link(row.subject, rule, at, by)
+    rule = proving_rule(map(Evidence.from_json, row.shown["evidence"]))
+    link = Link(row.subject, rule.value, at, by)
     document = account.document() | {"externalId": row.subject}
     return account.with_document(document, status=Status.CLAIMED, link=link, retired=False)
 

@@ -16,7 +16,13 @@ from dataclasses import fields
 from operator import attrgetter
 from typing import Any
 
-from link_orchestrator.matching import (
+from link_orchestrator.messages import Slice
+from shared.directory.claims import together
+from shared.directory.directory import Directory
+from shared.directory.identity import Identity
+from shared.directory.jobs import Job
+from shared.directory.keys import Key, fold
+from shared.directory.matching import (
     AccountFacts,
     Candidate,
     Decision,
@@ -27,17 +33,12 @@ from link_orchestrator.matching import (
     claim,
     decide,
     evidence_for,
+    facts_of,
     identity_keys,
     match_key,
     stays_local,
 )
-from link_orchestrator.messages import Slice
-from link_orchestrator.sources import Identity
-from shared.directory.claims import together
-from shared.directory.directory import Directory
-from shared.directory.jobs import Job
-from shared.directory.keys import Key, fold
-from shared.directory.model import Account, Status
+from shared.directory.model import Status
 from shared.directory.plan import Plan, PlanRow
 from shared.directory.policy import Policy, Rule, Trust
 from shared.directory.staging import Stage
@@ -144,25 +145,6 @@ async def decide_all(directory: Directory, job: Job, part: Slice) -> Counter[str
         await together(*(plan.write(where, some) for where, some in rows.items()))
     await links.close()
     return counts
-
-
-def facts_of(account: Account) -> AccountFacts:
-    """Return what matching needs to know of an account."""
-    return AccountFacts(
-        id=account.id,
-        version=account.etag,
-        user_name=account.user_name,
-        external_id=account.external_id,
-        emails=account.emails,
-        verified_emails=account.evidence.verified_emails,
-        name_id=account.evidence.name_id,
-        object_id=account.evidence.object_id,
-        employee_number=account.employee_number,
-        protected=account.protected,
-        active=account.active,
-        status=account.status,
-        linked_identity=account.link.identity if account.link else None,
-    )
 
 
 async def _identities(directory: Directory, job: Job, bucket: int) -> Iterable[Identity]:

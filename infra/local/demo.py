@@ -26,7 +26,7 @@ from infra.local.demo_data import generate, write
 from infra.local.entra import Cycle, Report
 from link_orchestrator.from_file import read_identities
 from link_orchestrator.orchestrator import PLAN_PASSES
-from link_orchestrator.sources import Identity
+from shared.directory.identity import Identity
 
 ACCOUNTS, IDENTITIES = 1_000, 1_100
 ROWS_SHOWN = 2

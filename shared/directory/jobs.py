@@ -105,7 +105,7 @@ class Jobs:
 
     def __init__(self, tables: Tables, keys: Keys, now: Callable[[], str] = timestamp) -> None:
         self._tables = tables
-        self._partition = f"{keys.directory}_j"
+        self._partition = keys.jobs()
         self.now = now
 
     def new_id(self, kind: str) -> str:
@@ -120,8 +120,11 @@ class Jobs:
             await self._tables.commit(self._partition, [lock, Insert(JOB + job.id, _columns(job))])
         except port.AlreadyExists:
             holder = await self._tables.get(self._partition, LOCK + kind)
-            name = holder.columns["id"] if holder else "another job"
-            raise Busy(f"{name} is under way in this directory: let it end or cancel it first") from None
+            if holder is None:
+                raise Busy("another job has just ended in this directory", retry_after=1) from None
+            name = str(holder.columns["id"])
+            text = f"{name} is under way in this directory: let it end or cancel it first"
+            raise Busy(text, holder=name) from None
         return job
 
     async def record(self, kind: str, by: str, job_id: str, counts: Mapping[str, int]) -> Job:

@@ -112,6 +112,10 @@ class Keys:
         digest = self.digest(key)
         return self.pointers(self.bucket(digest)), f"{POINTER}{digest}_{account_id}"
 
+    def jobs(self) -> str:
+        """Return the partition of imports, uploads and runs."""
+        return f"{self.directory}_j"
+
     def settings(self) -> str:
         """Return the partition of what belongs to the directory as a whole."""
         return f"{self.directory}_d"

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from shared.directory.bulk import in_parts
-from shared.directory.errors import NotFound
 from shared.directory.keys import DIGEST, Key, Keys, prefix_end
 from shared.directory.model import dump, join_text, split_text
 from shared.tables.port import MAX_OPERATIONS, MAX_PAGE, Tables, Upsert
@@ -20,6 +19,10 @@ from shared.tables.port import MAX_OPERATIONS, MAX_PAGE, Tables, Upsert
 PAGE = 100
 CURSOR = re.compile(rf"[0-9a-f]{{2}}[A-Za-z_]{{1,64}}_[0-9a-f]{{{DIGEST}}}")
 """A bucket and the key of the row that was shown last."""
+
+
+class InvalidCursor(ValueError):
+    """A cursor that no page was answered with. The message is the remedy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +66,13 @@ class Plan:
             if continuation is None:
                 return
 
+    async def find(self, subject: str, decisions: Sequence[str], buckets: Sequence[int]) -> PlanRow | None:
+        """Return the row of a subject, if it has one of these decisions and stands in one of these buckets."""
+        digest = self._keys.digest(Key("subject", subject))
+        places = [(self._partition(bucket), f"{decision}_{digest}") for bucket in buckets for decision in decisions]
+        found = [row for row in await self._tables.get_many(places) if row is not None]
+        return _read(found[0].columns) if found else None
+
     async def settle(self, bucket: int, outcomes: Mapping[str, str], rows: Sequence[PlanRow]) -> None:
         """Record what applying rows came to, by subject."""
         for part in in_parts(rows, MAX_OPERATIONS):
@@ -70,7 +80,10 @@ class Plan:
             await self._tables.commit(self._partition(bucket), [Upsert(self._row(r), _columns(r)) for r in settled])
 
     async def page(self, decision: str, cursor: str, count: int) -> tuple[list[PlanRow], str | None]:
-        """Return rows of one decision ("" for all) behind a cursor ("" for the start), and the cursor behind them."""
+        """Return rows of one decision ("" for all) behind a cursor ("" for the start), and the cursor behind them.
+
+        Raises InvalidCursor.
+        """
         bucket, after = _read_cursor(cursor, self._keys.buckets)
         low = decision + "_" if decision else ""
         rows: list[PlanRow] = []
@@ -118,5 +131,5 @@ def _read_cursor(cursor: str, buckets: int) -> tuple[int, str]:
     if not cursor:
         return 0, ""
     if not CURSOR.fullmatch(cursor) or int(cursor[:2], 16) >= buckets:
-        raise NotFound("no such cursor: take the one of the former page, or start without")
+        raise InvalidCursor("take the one of the former page, or start without")
     return int(cursor[:2], 16), cursor[2:]

@@ -21,8 +21,8 @@ from infra.local.host import LocalHost
 from link_orchestrator import activities, orchestrator
 from link_orchestrator.messages import Start
 from link_orchestrator.planning import identity_bucket, stage
-from link_orchestrator.sources import Identity
 from shared.directory.directory import Directories, Directory
+from shared.directory.identity import Identity
 from shared.directory.jobs import Job, Jobs
 from shared.directory.model import Account, timestamp
 from shared.directory.plan import Plan, PlanRow

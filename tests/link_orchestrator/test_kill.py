@@ -21,8 +21,8 @@ from link_orchestrator.accounts_file import AccountRow, read_accounts
 from link_orchestrator.messages import Milestone
 from link_orchestrator.orchestrator import APPLY_PASSES, PLAN_PASSES, import_accounts, link_accounts
 from link_orchestrator.planning import stage
-from link_orchestrator.sources import Identity
 from shared.directory.directory import Directories, Directory
+from shared.directory.identity import Identity
 from shared.directory.jobs import Job, Jobs, Phase
 from shared.directory.keys import Key
 from shared.directory.model import Status, new_account

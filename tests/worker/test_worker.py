@@ -16,7 +16,7 @@ from infra.local.instance import first_events
 from infra.local.management import binding
 from link_orchestrator.messages import Milestone, Slice, SliceDone, Start
 from link_orchestrator.orchestrator import PLAN_PASSES
-from link_orchestrator.sources import Identity
+from shared.directory.identity import Identity
 from shared.directory.jobs import Jobs, Phase
 from shared.directory.policy import Policy
 from shared.host.settings import Credential
