@@ -60,6 +60,8 @@ async def reach_milestone(directories: Directories, message: Mapping[str, Any]) 
         return replace(job, phase=phase, counts=counts)
 
     job = await jobs.change(reached.job, change)
+    if job.phase is Phase.PLANNED:
+        await jobs.note_planned(job.id)
     if job.phase.ended:
         await Stages(directory.tables, directory.keys).clear(job.id)
     return {}

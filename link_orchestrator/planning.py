@@ -46,6 +46,10 @@ from shared.directory.staging import Stage
 STAGES = KEYS, PAIRS, CANDIDATES, LINKS = "keys", "pairs", "candidates", "links"
 
 
+LEFT_OPEN = (DecisionKind.REVIEW, DecisionKind.AMBIGUOUS, DecisionKind.CONFLICT, DecisionKind.EXCLUDED)
+"""Decisions that provisioning must not settle by linking, and all but the last not by a second account either."""
+
+
 def stage(directory: Directory, name: str) -> Stage:
     """Return a set of staged items of this directory."""
     return Stage(directory.tables, directory.keys, name)
@@ -134,15 +138,18 @@ async def decide_all(directory: Directory, job: Job, part: Slice) -> Counter[str
     for bucket in range(part.low, part.high):
         known = await _candidates_by_identity(candidates, bucket)
         rows: defaultdict[int, list[PlanRow]] = defaultdict(list)
+        left: dict[str, str] = {}
         for identity in await _identities(directory, job, bucket):
             decision = decide(identity, known.get(identity.object_id, {}).values(), policy)
             counts[decision.kind.value] += 1
             where = directory.keys.bucket(decision.account.id) if decision.account else bucket
             rows[where].append(_row(decision, identity))
+            if decision.kind in LEFT_OPEN:
+                left[identity.object_id] = decision.kind.value
             if decision.kind is DecisionKind.LINK and decision.account:
                 claim = directory.keys.digest(Key("externalId", identity.object_id))
                 await links.add(directory.keys.bucket(claim), [decision.account.id, identity.object_id])
-        await together(*(plan.write(where, some) for where, some in rows.items()))
+        await together(plan.leave_open(left), *(plan.write(where, some) for where, some in rows.items()))
     await links.close()
     return counts
 

@@ -254,7 +254,7 @@ async def _stage(directory: Directory, job_id: str, rows: Iterable[Any], add: An
     except UnreadableFile as error:
         raise InvalidSyntax(str(error)) from error
     if not counts["read"]:
-        why = f" Line {first.line}: {first.reason}. {first.remedy}" if first else " It holds none."
+        why = f" Line {first.line}: {first.reason} {first.remedy}" if first else " It holds none."
         raise InvalidSyntax(f"No row of the file can be used.{why}")
     await write_problems(directory, job_id, 0, problems, alike)
 

@@ -28,7 +28,8 @@ LOOKED_UP = "l_"
 """Row key prefix, in an account's partition, of the look-ups that found it."""
 FRESH = timedelta(hours=24)
 """How long a look-up stands for what the identity's matching attribute holds: Entra writes minutes after it."""
-LEFT_OPEN = (DecisionKind.REVIEW, DecisionKind.AMBIGUOUS, DecisionKind.CONFLICT, DecisionKind.EXCLUDED)
+LEFT_OPEN = (DecisionKind.REVIEW, DecisionKind.AMBIGUOUS, DecisionKind.CONFLICT)
+"""Decisions by which a plan leaves an identity to the administrator."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,7 @@ async def decide_adoption(directory: Directory, account: Account, shown: Present
             "externalId: this account is managed here; it can only be linked by a write that carries its identity: "
             "map objectId to externalId in the provisioning attribute mapping, or link it with a linking run"
         )
-    await _refuse_left_open(directory, account, shown.external_id)
+    await refuse_left_open(directory, shown.external_id, (*LEFT_OPEN, DecisionKind.EXCLUDED))
     known = {kind: look_up["value"] for kind, look_up in (await _look_ups(directory, account)).items()}
     emails = (*shown.emails, *((known["email"],) if "email" in known else ()))
     identity = Identity(
@@ -90,17 +91,12 @@ async def _candidates(directory: Directory, identity: Identity, policy: Policy) 
     return [candidate for candidate in found if candidate.evidence]
 
 
-async def _refuse_left_open(directory: Directory, account: Account, object_id: str) -> None:
-    """Raise Refused if the last plan left this identity to the administrator: a run sees rivals, a write does not."""
-    runs = [job for job in await Jobs(directory.tables, directory.keys).list_all() if job.planned]
-    if not runs:
-        return
-    last = max(runs, key=lambda job: job.planned or "")
-    plan = Plan(directory.tables, directory.keys, last.id)
-    identity = directory.keys.bucket(directory.keys.digest(Key("identity", object_id)))
-    row = await plan.find(object_id, LEFT_OPEN, (directory.keys.bucket(account.id), identity))
-    if row is not None:
-        raise Refused(f"the linking run {last.id} left this to an administrator ({row.decision}): settle it, run again")
+async def refuse_left_open(directory: Directory, object_id: str, decisions: Sequence[str] = LEFT_OPEN) -> None:
+    """Raise Refused if the last plan left an identity to the administrator: a run sees rivals and aliases, SCIM not."""
+    last = await Jobs(directory.tables, directory.keys).find_planned()
+    decision = await Plan(directory.tables, directory.keys, last).find_open(object_id) if last else None
+    if decision in decisions:
+        raise Refused(f"the linking run {last} left this person to an administrator ({decision}): settle it first")
 
 
 async def _look_ups(directory: Directory, account: Account) -> dict[str, dict[str, str]]:

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
 from scim_users import authority
-from scim_users.adoption import Presented, decide_adoption, presented
+from scim_users.adoption import Presented, decide_adoption, presented, refuse_left_open
 from scim_users.authority import Write
 from scim_users.resource import location, manager_of, render, with_manager
 from scim_users.search import find, remember
@@ -152,13 +152,22 @@ async def _refuse_second_account(directory: Directory, new: Account) -> None:
     keys = [key for key in new.found_by() if key.kind in _SHARED]
     # Whose userName is the e-mail has no pointer from it; where it is the new userName, too, creating it meets them.
     emails = [key for key in keys if key.kind == "email" and key.value != fold(new.user_name)]
-    pointed = await together(*map(claims.pointed, keys))
+    _, *pointed = await together(_refuse_left_open(directory, new), *map(claims.pointed, keys))
     named = await claims.claimed_many([Key("userName", email.value) for email in emails])
     led = [(key, i) for key, ids in zip(keys, pointed, strict=True) for i in ids]
     led += [(email, i) for email, i in zip(emails, named, strict=True) if i]
     for (key, _), account in zip(led, await directory.accounts.find_many([i for _, i in led]), strict=True):
         if account and account.status is Status.LOCAL and key in account.found_by():
             raise AlreadyExists(_SHARED[key.kind], account.id, _MAY_BE_THE_SAME)
+
+
+async def _refuse_left_open(directory: Directory, new: Account) -> list[str]:
+    """Raise AlreadyExists if a plan left the identity to the administrator, for an alias, say; otherwise answer []."""
+    try:
+        await refuse_left_open(directory, new.external_id or "")
+    except Refused as refused:
+        raise AlreadyExists("externalId", "", str(refused)) from refused
+    return []
 
 
 _SHARED = {"email": "emails", "externalId": "externalId", "employeeNumber": "employeeNumber"}

@@ -21,6 +21,7 @@ from shared.tables.port import Delete, Insert, Operation, Replace, Tables, Upser
 
 LOCK = "lock_"
 JOB = "job_"
+PLANNED = "planned"
 COUNTS = "n_"
 
 
@@ -172,6 +173,15 @@ class Jobs:
             except VersionConflict:
                 continue
             return after
+
+    async def note_planned(self, job_id: str) -> None:
+        """Remember a run as the last one that made a plan."""
+        await self._tables.commit(self._partition, [Upsert(PLANNED, {"id": job_id})])
+
+    async def find_planned(self) -> str | None:
+        """Return the id of the last run that made a plan, or None."""
+        row = await self._tables.get(self._partition, PLANNED)
+        return str(row.columns["id"]) if row else None
 
     async def count(self, job_id: str, slice_name: str, counts: Mapping[str, int]) -> None:
         """Keep the counts of one slice; a slice that runs again replaces its own."""

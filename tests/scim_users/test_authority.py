@@ -13,11 +13,11 @@ from scim_users.authority import Write, refuse_protected, retire
 from shared.directory.directory import Directory
 from shared.directory.errors import Refused
 from shared.directory.identity import Identity
-from shared.directory.jobs import Jobs, Phase
+from shared.directory.jobs import Jobs
 from shared.directory.keys import Key
 from shared.directory.matching import Candidate, decide, evidence_for, facts_of, identity_keys
 from shared.directory.model import NO_EVIDENCE, Account, Evidence, Link, Status, new_account
-from shared.directory.plan import Plan, PlanRow
+from shared.directory.plan import Plan
 from shared.directory.policy import DEFAULT_RULES, MatchRule, Policy, Rule, Trust
 from tests.scim_users.conftest import Server
 
@@ -254,13 +254,14 @@ async def test_what_the_last_plan_left_open_is_not_settled_by_provisioning(serve
     directory, account_id = await stored(server, local())
     jobs = Jobs(directory.tables, directory.keys)
     run = await jobs.start("run", "admin", jobs.new_id("run"), {})
-    await jobs.change(run.id, lambda job: replace(job, phase=Phase.PLANNED, planned=NOW))
-    row = PlanRow("conflict", IDENTITY, {"reason": "Another identity matches it too."})
-    await Plan(directory.tables, directory.keys, run.id).write(directory.keys.bucket(account_id), [row])
+    await jobs.note_planned(run.id)
+    await Plan(directory.tables, directory.keys, run.id).leave_open({IDENTITY: "conflict"})
     assert await look_up(server, BY_NAME) == 1
     answer = await server.send("PATCH", f"/Users/{account_id}", patch(externalId=IDENTITY))
     assert (answer.status, run.id in answer.body["detail"]) == (403, True)
     assert (await directory.accounts.get(account_id)).status is Status.LOCAL
+    answer = await server.send("POST", "/Users", CREATE | {"userName": "ada.two@contoso.com"})
+    assert (answer.status, run.id in answer.body["detail"]) == (409, True)
 
 
 async def test_a_name_id_that_is_an_object_id_speaks_against_another_identity(server: Server) -> None:
