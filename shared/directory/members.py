@@ -8,14 +8,14 @@ index row: a removal deletes the index on that etag, so it misses one that was w
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from shared.directory.bulk import in_parts
 from shared.directory.claims import together
 from shared.directory.errors import Busy
 from shared.directory.keys import Keys, prefix_end
-from shared.tables.port import MAX_OPERATIONS, Delete, Row, Tables, Upsert, Value, VersionConflict
+from shared.tables.port import MAX_OPERATIONS, MAX_PAGE, Delete, Row, Tables, Upsert, Value, VersionConflict
 
 ATTEMPTS = 1_000
 """How often a transaction of removals is tried: each try that fails drops, or reads again, one of its rows."""
@@ -49,7 +49,7 @@ class Members:
         await together(*(self._index(part, ids, group, etags) for part, ids in by_partition.items()))
         return etags
 
-    async def join(self, group: str, members: Iterable[Member], etags: dict[str, str]) -> None:
+    async def join(self, group: str, members: Iterable[Member], etags: Mapping[str, str]) -> None:
         """Write the truth of members that were announced."""
         rows: list[Upsert] = []
         for member in {member.id: member for member in members}.values():
@@ -57,6 +57,10 @@ class Members:
             rows.append(Upsert(member.id, columns))
         partition = self._keys.members(group)
         await together(*(self._tables.commit(partition, part) for part in in_parts(rows, MAX_OPERATIONS)))
+
+    async def withdraw(self, group: str, etags: Mapping[str, str]) -> None:
+        """Remove index rows that were announced and shall not be followed by a member."""
+        await together(*(self._unindex(part, deletes) for part, deletes in self._deletes(group, etags.items())))
 
     async def remove(self, group: str, members: Iterable[str]) -> None:
         """Take members out; one that is not there is no error."""
@@ -77,26 +81,28 @@ class Members:
 
     async def leave(self, member: str) -> None:
         """Take a deleted account or group out of every group."""
-        for group in (await self._indexed([member])).get(member, ()):
+        for _, group in await self.indexed([member]):
             await self.remove(group, [member])
 
     async def holds(self, group: str, member: str) -> bool:
         """Tell whether somebody is a member."""
         return await self._tables.get(self._keys.members(group), member, select=[]) is not None
 
-    async def list_groups(self, members: Sequence[str]) -> dict[str, list[str]]:
-        """Return the ids of the groups that each is in; who is in none is left out.
+    async def indexed(self, members: Sequence[str]) -> list[tuple[str, str]]:
+        """Return (member, group) as the index has them; the group may not hold the member any more, see held().
 
         Ids of one bucket are read in one query, from the smallest to the largest of them.
         """
-        indexed = await self._indexed(members)
-        pairs = [(member, group) for member, groups in indexed.items() for group in groups]
+        by_bucket: defaultdict[int, list[str]] = defaultdict(list)
+        for member in members:
+            by_bucket[self._keys.bucket(member)].append(member)
+        found = await together(*map(self._index_of, by_bucket.values()))
+        return [pair for pairs in found for pair in pairs]
+
+    async def held(self, pairs: Sequence[tuple[str, str]]) -> list[bool]:
+        """Tell of each (member, group) whether it is so."""
         places = [(self._keys.members(group), member) for member, group in pairs]
-        held: defaultdict[str, list[str]] = defaultdict(list)
-        for (member, group), row in zip(pairs, await self._tables.get_many(places, select=[]), strict=True):
-            if row is not None:
-                held[member].append(group)
-        return held
+        return [row is not None for row in await self._tables.get_many(places, select=[])]
 
     async def scan(self, group: str) -> AsyncIterator[Sequence[Member]]:
         """Yield all members in order of id, a page in memory at a time."""
@@ -107,7 +113,7 @@ class Members:
         """Return the first members in order of id, at most so many."""
         partition, rows, continuation = self._keys.members(group), list[Row](), None
         while len(rows) < count:
-            page = await self._tables.query(partition, top=count - len(rows), continuation=continuation)
+            page = await self._tables.query(partition, top=min(count - len(rows), MAX_PAGE), continuation=continuation)
             rows += page.rows
             continuation = page.continuation
             if continuation is None:
@@ -132,11 +138,13 @@ class Members:
     async def _remove(self, group: str, rows: Sequence[Row]) -> None:
         for part in in_parts(rows, MAX_OPERATIONS):
             gone = await self._take_out(self._keys.members(group), [Delete(row.key, row.etag) for row in part], part)
-            by_partition: defaultdict[str, list[Delete]] = defaultdict(list)
-            for row in gone:
-                index = Delete(f"{row.key}_{group}", str(row.columns["index"]))
-                by_partition[self._keys.groups_of(row.key)].append(index)
-            await together(*(self._unindex(partition, deletes) for partition, deletes in by_partition.items()))
+            await self.withdraw(group, {row.key: str(row.columns["index"]) for row in gone})
+
+    def _deletes(self, group: str, etags: Iterable[tuple[str, str]]) -> Iterable[tuple[str, list[Delete]]]:
+        by_partition: defaultdict[str, list[Delete]] = defaultdict(list)
+        for member_id, etag in etags:
+            by_partition[self._keys.groups_of(member_id)].append(Delete(f"{member_id}_{group}", etag))
+        return [(p, list(part)) for p, deletes in by_partition.items() for part in in_parts(deletes, MAX_OPERATIONS)]
 
     async def _take_out(self, partition: str, deletes: list[Delete], rows: Sequence[Row]) -> Sequence[Row]:
         """Delete rows of the truth in one transaction, one that somebody wrote again meanwhile as it is now."""
@@ -166,26 +174,16 @@ class Members:
                 continue
             return
 
-    async def _indexed(self, members: Sequence[str]) -> dict[str, list[str]]:
-        """Return the groups that the index names for each member; those may not hold it any more."""
-        by_bucket: defaultdict[int, list[str]] = defaultdict(list)
-        for member in members:
-            by_bucket[self._keys.bucket(member)].append(member)
-        found: defaultdict[str, list[str]] = defaultdict(list)
-        await together(*(self._index_of(ids, found) for ids in by_bucket.values()))
-        return found
-
-    async def _index_of(self, members: Sequence[str], found: defaultdict[str, list[str]]) -> None:
+    async def _index_of(self, members: Sequence[str]) -> list[tuple[str, str]]:
         asked, low, high = set(members), min(members) + "_", prefix_end(max(members) + "_")
         partition, continuation = self._keys.groups_of(members[0]), None
+        found: list[tuple[str, str]] = []
         while True:
             page = await self._tables.query(partition, low, high, select=[], continuation=continuation)
-            for member, group in map(_pair, page.rows):
-                if member in asked:
-                    found[member].append(group)
+            found += [pair for pair in map(_pair, page.rows) if pair[0] in asked]
             continuation = page.continuation
             if continuation is None:
-                return
+                return found
 
     async def _pages(self, group: str) -> AsyncIterator[Sequence[Row]]:
         continuation = None
