@@ -9,6 +9,7 @@ import azure.durable_functions as df
 import azure.functions as func
 
 import link_orchestrator.functions
+import scim_groups.functions
 import scim_users.functions
 import shared.host.functions
 from shared.directory.directory import Directories
@@ -24,6 +25,7 @@ def build(settings: Settings, tables: Tables) -> df.DFApp:
     app = df.DFApp(http_auth_level=func.AuthLevel.ANONYMOUS)
     app.register_functions(shared.host.functions.blueprint(edge))
     app.register_functions(scim_users.functions.blueprint(edge))
+    app.register_functions(scim_groups.functions.blueprint(edge))
     app.register_functions(link_orchestrator.functions.blueprint(edge))
     return app
 

@@ -1,1 +1,1 @@
-"""The Group endpoint (RFC 7644 section 3), as scim_users is the User endpoint. It has no functions yet."""
+"""The Group endpoint: what Entra's provisioning service calls for groups (RFC 7644 section 3)."""

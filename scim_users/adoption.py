@@ -57,7 +57,7 @@ async def remember_look_up(directory: Directory, account: Account, key: Key) -> 
     if kept.get(key.kind, {}).get("value") == key.value:
         return
     kept[key.kind] = {"value": key.value, "at": timestamp()}
-    partition = directory.keys.accounts_of(account.id)
+    partition = directory.keys.home(account.id)
     await directory.tables.commit(partition, [Upsert(LOOKED_UP + account.id, {"keys": dump(kept)})])
 
 
@@ -101,7 +101,7 @@ async def refuse_left_open(directory: Directory, object_id: str, decisions: Sequ
 
 async def _look_ups(directory: Directory, account: Account) -> dict[str, dict[str, str]]:
     """Return the fresh look-ups of an account: value and time, by the kind of key."""
-    row = await directory.tables.get(directory.keys.accounts_of(account.id), LOOKED_UP + account.id)
+    row = await directory.tables.get(directory.keys.home(account.id), LOOKED_UP + account.id)
     known: dict[str, dict[str, str]] = json.loads(str(row.columns["keys"])) if row else {}
     since = datetime.now(UTC) - FRESH
     return {kind: look_up for kind, look_up in known.items() if datetime.fromisoformat(look_up["at"]) > since}

@@ -5,8 +5,11 @@ The stored document is served as it is, with `meta` appended; it is only parsed 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from json.encoder import encode_basestring as quote
 from typing import Any
 
+from shared.directory.groups import Group
 from shared.directory.model import ENTERPRISE, Account, dump
 from shared.scim.messages import resource_text
 from shared.scim.projection import Projection
@@ -18,9 +21,12 @@ def location(account: Account, base: str) -> str:
     return f"{base}/Users/{account.id}"
 
 
-def render(account: Account, base: str, projection: Projection) -> str:
-    """Return the resource as JSON text. A protected account shows its id and userName only."""
+def render(account: Account, base: str, projection: Projection, groups: Sequence[Group] = ()) -> str:
+    """Return the resource as JSON text, with the groups the user is in. A protected account shows its name only."""
     text = account.text
+    if groups:
+        shown = ",".join([_group_text(group, base) for group in groups])
+        text = f'{text[:-1]},"groups":[{shown}]}}'
     if account.protected:
         text = dump({"schemas": [USER.schema.urn], "id": account.id, "userName": account.user_name})
     shown = resource_text(
@@ -32,6 +38,11 @@ def render(account: Account, base: str, projection: Projection) -> str:
         version=account.version,
     )
     return shown if projection.is_default else projection.apply_to_text(shown)
+
+
+def _group_text(group: Group, base: str) -> str:
+    display = quote(group.display_name)
+    return f'{{"value":"{group.id}","$ref":"{base}/Groups/{group.id}","display":{display},"type":"direct"}}'
 
 
 def manager_of(account: Account | None) -> dict[str, Any] | None:

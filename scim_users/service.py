@@ -6,17 +6,20 @@ What the identity provider may do to whom is authority.py's.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from scim_users import authority
 from scim_users.adoption import Presented, decide_adoption, presented, refuse_left_open
 from scim_users.authority import Write
+from scim_users.membership import groups_of
 from scim_users.resource import location, manager_of, render, with_manager
 from scim_users.search import find, remember
 from shared.directory.claims import together
 from shared.directory.directory import Directory
 from shared.directory.errors import AlreadyExists, Busy, Refused, Stale
+from shared.directory.groups import Group
 from shared.directory.keys import Key, fold
 from shared.directory.model import Account, Status, new_account
 from shared.scim.document import normalise, read_json
@@ -53,10 +56,10 @@ async def create(directory: Directory, request: Request) -> Response:
 
 async def get(directory: Directory, request: Request) -> Response:
     """Return a user: 200, or 304 where If-None-Match names its version."""
-    account = await directory.accounts.get(request.id)
+    account, groups = await asyncio.gather(directory.accounts.get(request.id), _groups(directory, request))
     if request.if_none_match and version_matches(request.if_none_match, account.version):
         return Response(304, version=account.version)
-    return _resource(account, request, 200, _projection(request))
+    return _resource(account, request, 200, _projection(request), groups)
 
 
 async def query(directory: Directory, request: Request) -> Response:
@@ -68,7 +71,8 @@ async def query(directory: Directory, request: Request) -> Response:
         found = await find(directory, asked.filter, request.base)
         total, accounts = len(found), found[asked.start_index - 1 :][: asked.count]
         await remember(directory, asked.filter, accounts, request.by)
-    texts = [render(account, request.base, asked.projection) for account in accounts]
+    groups = await groups_of(directory, [account.id for account in accounts], asked.projection)
+    texts = [render(account, request.base, asked.projection, groups.get(account.id, ())) for account in accounts]
     return Response(200, list_response(texts, total, asked.start_index))
 
 
@@ -112,6 +116,8 @@ async def delete(directory: Directory, request: Request) -> Response:
                 await directory.accounts.delete(account, by=request.by)
 
     await _unchanged(directory, request, remove)
+    # A crash before this leaves memberships of nobody, which the sweep removes.
+    await directory.members.leave(request.id)
     return Response(204)
 
 
@@ -124,7 +130,8 @@ async def _change(directory: Directory, request: Request, change: Callable[[Acco
         return await directory.accounts.replace(before, after, by=request.by, action=action)
 
     projection = _projection(request)
-    return _resource(await _unchanged(directory, request, store), request, 200, projection)
+    account, groups = await asyncio.gather(_unchanged(directory, request, store), _groups(directory, request))
+    return _resource(account, request, 200, projection, groups)
 
 
 async def _unchanged(directory: Directory, request: Request, act: Callable[[Account], Awaitable[Result]]) -> Result:
@@ -228,12 +235,19 @@ def _keeping_link(before: Account, document: Mapping[str, Any]) -> Mapping[str, 
     return document
 
 
+async def _groups(directory: Directory, request: Request) -> Sequence[Group]:
+    """Return the groups of the user that a request is about."""
+    return (await groups_of(directory, [request.id], _projection(request))).get(request.id, ())
+
+
 def _projection(request: Request) -> Projection:
     """Read what of the resource is to be shown; before anything is stored, for a refused request changes nothing."""
     given = {name.lower(): value for name, value in request.params.items()}
     return Projection.parse(given.get("attributes"), given.get("excludedattributes"), USER)
 
 
-def _resource(account: Account, request: Request, status: int, projection: Projection) -> Response:
-    text = render(account, request.base, projection)
+def _resource(
+    account: Account, request: Request, status: int, projection: Projection, groups: Sequence[Group] = ()
+) -> Response:
+    text = render(account, request.base, projection, groups)
     return Response(status, text, account.version, location(account, request.base))

@@ -1,4 +1,4 @@
-"""The history of an account: one row a change, committed with it, so that neither exists without the other.
+"""The history of a resource: one row a change, committed with it, so that neither exists without the other.
 
 The row's key is the writer's own: after a lost answer, finding it tells that the commit took effect.
 """
@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from shared.directory.keys import AUDIT, Keys, prefix_end
-from shared.directory.model import Account, dump
+from shared.directory.model import Resource, dump
 from shared.tables.port import Insert, Tables
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What happened to an account: `action` in one word, `by` whom, when, which attributes, and what they were."""
+    """What happened to a resource: `action` in one word, `by` whom, when, which attributes, and what they were."""
 
     action: str
     by: str
@@ -27,25 +27,27 @@ class Change:
     before: Mapping[str, Any]
 
 
-def audit_row(account_id: str, action: str, by: str, at: str, before: Account | None, after: Account | None) -> Insert:
+def audit_row(
+    resource_id: str, action: str, by: str, at: str, before: Resource | None, after: Resource | None
+) -> Insert:
     """Return the operation that records a change; `before` keeps the link state, so that a run can be undone."""
     columns = {
         "action": action,
         "by": by,
         "at": at,
         "attributes": ",".join(_changed(before, after)) or None,
-        "before": dump(_link_state(before)) if before and after and _link_state(before) != _link_state(after) else None,
+        "before": dump(before.link_state()) if before and after and before.link_state() != after.link_state() else None,
     }
-    return Insert(f"{AUDIT}{account_id}_{at.translate(_COMPACT)}{secrets.token_hex(4)}", columns)
+    return Insert(f"{AUDIT}{resource_id}_{at.translate(_COMPACT)}{secrets.token_hex(4)}", columns)
 
 
-async def list_history(tables: Tables, keys: Keys, account_id: str) -> list[Change]:
-    """Return an account's changes, oldest first; also those of a deleted one."""
-    prefix = f"{AUDIT}{account_id}_"
+async def list_history(tables: Tables, keys: Keys, resource_id: str) -> list[Change]:
+    """Return a resource's changes, oldest first; also those of a deleted one."""
+    prefix = f"{AUDIT}{resource_id}_"
     changes: list[Change] = []
     continuation = None
     while True:
-        page = await tables.query(keys.accounts_of(account_id), prefix, prefix_end(prefix), continuation=continuation)
+        page = await tables.query(keys.home(resource_id), prefix, prefix_end(prefix), continuation=continuation)
         for row in page.rows:
             columns: Mapping[str, Any] = row.columns
             names = columns.get("attributes", "")
@@ -61,21 +63,11 @@ async def list_history(tables: Tables, keys: Keys, account_id: str) -> list[Chan
 _COMPACT = str.maketrans("", "", "-:.TZ")
 
 
-def _changed(before: Account | None, after: Account | None) -> list[str]:
+def _changed(before: Resource | None, after: Resource | None) -> list[str]:
     if before is None or after is None:
         return []
     names: list[str] = []
     if before.text != after.text:
         old, new = before.document(), after.document()
         names = sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))
-    beside = ("status", "protected", "evidence", "link", "retired")
-    return names + [name for name in beside if getattr(before, name) != getattr(after, name)]
-
-
-def _link_state(account: Account) -> dict[str, Any]:
-    return {
-        "status": account.status.value,
-        "externalId": account.external_id,
-        "userName": account.user_name,
-        "link": account.link.to_json() if account.link else None,
-    }
+    return names + [name for name in before.audited if getattr(before, name) != getattr(after, name)]

@@ -62,7 +62,7 @@ async def create_many(accounts: Accounts, new: Sequence[Account], *, by: str) ->
         nonlocal count
         operations = [operation for account in chunk for operation in _create(accounts, account, by)]
         operations.append(count.changed(len(chunk)))
-        etags = await accounts.tables.commit(accounts.keys.accounts(bucket), operations)
+        etags = await accounts.tables.commit(accounts.keys.resources(bucket), operations)
         count = accounts.counts.committed(bucket, count, len(chunk), etags[-1])
         return etags[:-1:3]
 
@@ -148,7 +148,7 @@ async def replace_many(accounts: Accounts, changes: Sequence[Change], *, by: str
         for before, after in chunk:
             audit = audit_row(before.id, action, by, now, before, after)
             operations += [Replace(after.key, after.columns(), before.etag), audit]
-        etags = await accounts.tables.commit(accounts.keys.accounts_of(chunk[0][0].id), operations)
+        etags = await accounts.tables.commit(accounts.keys.home(chunk[0][0].id), operations)
         return etags[::2]
 
     async def alone(change: Change) -> Account:

@@ -18,20 +18,22 @@ import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from shared.directory.counts import Count, Counts
 from shared.directory.errors import AlreadyExists, Busy
 from shared.directory.keys import Key, Keys, folded, prefix_end
-from shared.directory.model import Account
+from shared.directory.model import Resource
 from shared.tables import port
 from shared.tables.port import Delete, Insert, Merge, Operation, Replace, Tables, TablesError, Upsert, VersionConflict
 
 ATTEMPTS = 8
-ATTRIBUTES = {"userName": "userName", "identity": "externalId"}
+ATTRIBUTES = {"userName": "userName", "displayName": "displayName", "identity": "externalId"}
+"""The kinds of claims, each with the attribute that a refusal names."""
 CONFLICTS = (port.AlreadyExists, VersionConflict)
 
 T = TypeVar("T")
+R = TypeVar("R", bound=Resource)
 
 log = logging.getLogger("scimlink.directory")
 
@@ -45,18 +47,18 @@ class Place:
     etag: str
 
 
-class Claims:
-    """Claims and pointers of one directory. `find_holder` returns an account by id, live or retired."""
+class Claims(Generic[R]):
+    """Claims and pointers of one resource type. `find_holder` returns a resource by id, live or retired."""
 
     def __init__(
-        self, tables: Tables, keys: Keys, counts: Counts, find_holder: Callable[[str], Awaitable[Account | None]]
+        self, tables: Tables, keys: Keys, counts: Counts, find_holder: Callable[[str], Awaitable[R | None]]
     ) -> None:
         self._tables = tables
         self._keys = keys
         self._counts = counts
         self._find_holder = find_holder
 
-    async def holder(self, key: Key) -> Account | None:
+    async def holder(self, key: Key) -> R | None:
         """Return the account that holds a claim and really carries its key."""
         claimed = await self.claimed(key)
         holder = await self._find_holder(claimed) if claimed else None
@@ -144,7 +146,7 @@ class Claims:
         """
         return await self.settled_by(account_id, lambda account: folded(key) in account.claims() | account.found_by())
 
-    async def settled_by(self, account_id: str, carries: Callable[[Account], bool]) -> bool:
+    async def settled_by(self, account_id: str, carries: Callable[[R], bool]) -> bool:
         """Do the same for what `carries` says of an account."""
         account = await self._find_holder(account_id)
         if account is None:
@@ -160,14 +162,14 @@ class Claims:
         await self.fence(account)
         return False
 
-    async def fence(self, holder: Account) -> None:
+    async def fence(self, holder: R) -> None:
         """Change the holder's version and nothing else. Raises VersionConflict if it changed meanwhile."""
-        await self._tables.commit(self._keys.accounts_of(holder.id), [Merge(holder.key, {"fenced": True}, holder.etag)])
+        await self._tables.commit(self._keys.home(holder.id), [Merge(holder.key, {"fenced": True}, holder.etag)])
 
     async def fence_creates(self, bucket: int, count: Count) -> None:
         """Change the version of a bucket's count and nothing else. Raises VersionConflict if it changed meanwhile."""
         self._counts.forget(bucket)
-        await self._tables.commit(self._keys.accounts(bucket), [count.changed(0)])
+        await self._tables.commit(self._keys.resources(bucket), [count.changed(0)])
 
     async def point(self, key: Key, account_id: str) -> None:
         """Write the pointer from a key to an account."""

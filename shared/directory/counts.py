@@ -59,7 +59,7 @@ class Counts:
     async def read(self, bucket: int) -> Count:
         """Return a bucket's count as it is now."""
         changes = self._changes[bucket]
-        row = await self._tables.get(self._keys.accounts(bucket), COUNT)
+        row = await self._tables.get(self._keys.resources(bucket), COUNT)
         count = Count(int(row.columns["accounts"]) if row else 0, row.etag if row else "", self._clock())
         if self._changes[bucket] == changes:  # else a commit of our own was answered meanwhile, and knows better
             self._seen[bucket] = count

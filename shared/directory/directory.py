@@ -14,8 +14,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from shared.directory.accounts import Accounts
-from shared.directory.keys import BUCKETS, DIRECTORY_NAME, Keys
-from shared.directory.listing import Listing
+from shared.directory.groups import Group, Groups
+from shared.directory.keys import BUCKETS, DIRECTORY_NAME, GROUPS, Keys
+from shared.directory.listing import AccountListing, Listing
+from shared.directory.members import Members
 from shared.directory.model import dump, join_text, split_text, timestamp
 from shared.directory.policy import Policy
 from shared.tables import port
@@ -27,13 +29,16 @@ POLICY_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Directory:
-    """What the rooms work with: the accounts of one customer and the policy for them."""
+    """What the rooms work with: the accounts and groups of one customer and the policy for them."""
 
     name: str
     tables: Tables
     keys: Keys
     accounts: Accounts
-    listing: Listing
+    listing: AccountListing
+    groups: Groups
+    group_listing: Listing[Group]
+    members: Members
     policies: Policies
 
 
@@ -52,7 +57,18 @@ class Directories:
             keys = await self._keys(name)
             accounts = Accounts(self._tables, keys, self._now)
             policies = Policies(self._tables, keys)
-            directory = Directory(name, self._tables, keys, accounts, Listing(accounts), policies)
+            groups = Groups(self._tables, keys.of(GROUPS), self._now)
+            directory = Directory(
+                name=name,
+                tables=self._tables,
+                keys=keys,
+                accounts=accounts,
+                listing=AccountListing(accounts),
+                groups=groups,
+                group_listing=Listing(groups),
+                members=Members(self._tables, keys),
+                policies=policies,
+            )
             directory = self._opened.setdefault(name, directory)
         return directory
 

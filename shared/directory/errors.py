@@ -8,14 +8,15 @@ class DirectoryError(Exception):
 
 
 class NotFound(DirectoryError):
-    """No such account, run or file in this directory."""
+    """No such account, group, run or file in this directory."""
 
 
 class AlreadyExists(DirectoryError):
-    """Another account holds a value that only one may hold. `attribute` is its SCIM name, `holder` the account's id."""
+    """Another resource holds a value that only one may hold. `attribute` is its SCIM name, `holder` who holds it."""
 
-    def __init__(self, attribute: str, holder: str, reason: str = "another account holds this value") -> None:
-        super().__init__(f"{attribute}: {reason}")
+    def __init__(self, attribute: str, holder: str, reason: str = "") -> None:
+        of = "group" if attribute == "displayName" else "account"
+        super().__init__(f"{attribute}: {reason or f'another {of} holds this value'}")
         self.attribute = attribute
         self.holder = holder
 

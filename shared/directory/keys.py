@@ -54,18 +54,52 @@ def folded(key: Key) -> Key:
     return Key(key.kind, fold(key.value))
 
 
+def is_group(resource_id: str) -> bool:
+    """Tell whether an id is a group's, and not an account's."""
+    return resource_id[14:15] == GROUPS.digit
+
+
 def prefix_end(prefix: str) -> str:
     """Return the first key behind all that start with `prefix`."""
     return prefix[:-1] + chr(ord(prefix[-1]) + 1)
 
 
-class Keys:
-    """Partition and row keys of one directory."""
+class Space(NamedTuple):
+    """Where one resource type stands: the letters of its partitions, and the version digit of its UUIDs.
 
-    def __init__(self, directory: str, secret: bytes, buckets: int = BUCKETS) -> None:
+    By that digit a member's id tells what it names, without a look-up (RFC 9562: 4 is random, 8 is for custom use).
+    """
+
+    resources: str
+    pointers: str
+    digit: str
+
+
+ACCOUNTS = Space("u", "x", "4")
+GROUPS = Space("g", "y", "8")
+
+NAMES = ("userName", "displayName")
+"""Kinds of keys that are a resource's name: the claim on it stands beside the resource, in one transaction."""
+
+ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+"""An id that was made here."""
+
+MEMBER_BUCKETS = 16
+"""Partitions of the index from members to groups."""
+
+
+class Keys:
+    """Partition and row keys of one resource type in one directory."""
+
+    def __init__(self, directory: str, secret: bytes, buckets: int = BUCKETS, space: Space = ACCOUNTS) -> None:
         self.directory = directory
         self.buckets = buckets
         self._secret = secret
+        self._space = space
+
+    def of(self, space: Space) -> Keys:
+        """Return the keys of another resource type in the same directory."""
+        return Keys(self.directory, self._secret, self.buckets, space)
 
     def digest(self, key: Key) -> str:
         """Return 32 hex digits for a key; equal exactly for equal kind and equal folded value."""
@@ -76,34 +110,47 @@ class Keys:
         """Return the bucket that a digest or an account id belongs to: both carry it in their first two digits."""
         return int(digest[:2], 16) % self.buckets
 
-    def new_id(self, user_name: str) -> str:
-        """Return a new account id: a random UUID whose first two digits are the bucket of its first userName."""
-        bucket = self.bucket(self.digest(Key("userName", user_name)))
-        return f"{bucket:02x}{str(uuid.uuid4())[2:]}"
+    def new_id(self, name: str) -> str:
+        """Return a new id: a random UUID whose first two digits are the bucket of the resource's first name."""
+        kind = "userName" if self._space is ACCOUNTS else "displayName"
+        bucket, random = self.bucket(self.digest(Key(kind, name))), str(uuid.uuid4())
+        return f"{bucket:02x}{random[2:14]}{self._space.digit}{random[15:]}"
 
-    def accounts(self, bucket: int) -> str:
-        """Return the partition of a bucket's accounts, name claims, audit and count."""
-        return f"{self.directory}_u_{bucket:02x}"
+    def resources(self, bucket: int) -> str:
+        """Return the partition of a bucket's resources, name claims, audit and count."""
+        return f"{self.directory}_{self._space.resources}_{bucket:02x}"
 
-    def accounts_of(self, account_id: str) -> str:
-        """Return the partition that holds an account; a string that is no id leads to a row that is not there."""
+    def home(self, resource_id: str) -> str:
+        """Return the partition that holds a resource; a string that is no id leads to a row that is not there."""
         try:
-            return self.accounts(self.bucket(account_id))
+            return self.resources(self.bucket(resource_id))
         except ValueError:
-            return self.accounts(0)
+            return self.resources(0)
+
+    def members(self, group_id: str) -> str:
+        """Return the partition of a group's members, a row each under the member's id."""
+        return f"{self.directory}_m_{group_id}"
+
+    def groups_of(self, member_id: str) -> str:
+        """Return the partition that indexes a member's groups; ids of one bucket share one, so that a page does."""
+        return self.memberships(self.bucket(member_id) % MEMBER_BUCKETS)
+
+    def memberships(self, bucket: int) -> str:
+        """Return a partition of the index from members to groups."""
+        return f"{self.directory}_r_{bucket:02x}"
 
     def pointers(self, bucket: int) -> str:
         """Return the partition of a bucket's pointers and identity claims."""
-        return f"{self.directory}_x_{bucket:02x}"
+        return f"{self.directory}_{self._space.pointers}_{bucket:02x}"
 
     def claim(self, key: Key) -> tuple[str, str]:
-        """Return partition and row of the claim on a userName or an identity.
+        """Return partition and row of the claim on a name or an identity.
 
         An identity's claim stands beside the pointers from its externalId, so that both are written in one transaction.
         """
-        if key.kind == "userName":
+        if key.kind in NAMES:
             digest = self.digest(key)
-            return self.accounts(self.bucket(digest)), NAME + digest
+            return self.resources(self.bucket(digest)), NAME + digest
         digest = self.digest(Key("externalId", key.value))
         return self.pointers(self.bucket(digest)), IDENTITY + digest
 

@@ -1,4 +1,4 @@
-"""Pages and scans over live accounts, in the one order they have: by bucket, then by id.
+"""Pages and scans over live resources of one type, in the one order they have: by bucket, then by id.
 
 `startIndex` finds its bucket through the counts and skips within it by keys alone; where a page ended is remembered
 as long as the bucket's count row is unchanged, so reading on skips nothing.
@@ -10,32 +10,35 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Sequence
 from itertools import accumulate
+from typing import Generic, TypeVar
 
-from shared.directory.accounts import Accounts
 from shared.directory.keys import COUNT, DIGEST, LIVE, NAME, POINTER, prefix_end
-from shared.directory.model import FACTS, Account
+from shared.directory.model import FACTS, Account, Resource
+from shared.directory.resources import Resources
 from shared.tables.port import MAX_PAGE, Row
+
+R = TypeVar("R", bound=Resource)
 
 REMEMBERED = 4096
 """How many places in the directory are kept in memory, at about 200 bytes each."""
 
 
-class Listing:
-    """Pages over the accounts of one directory."""
+class Listing(Generic[R]):
+    """Pages over the resources of one type in one directory."""
 
-    def __init__(self, accounts: Accounts) -> None:
-        self._accounts = accounts
+    def __init__(self, resources: Resources[R]) -> None:
+        self._resources = resources
         self._places: OrderedDict[tuple[int, int, str], str] = OrderedDict()
 
     async def total(self) -> int:
-        """Return how many live accounts there are."""
-        return sum(count.accounts for count in await self._accounts.counts.all())
+        """Return how many live resources there are."""
+        return sum(count.accounts for count in await self._resources.counts.all())
 
-    async def page(self, start: int, count: int) -> tuple[int, list[Account]]:
-        """Return the total, and at most `count` accounts from the `start`-th on, counted from 1 (RFC 7644 3.4.2.4)."""
-        counts = await self._accounts.counts.all()
+    async def page(self, start: int, count: int) -> tuple[int, list[R]]:
+        """Return the total, and at most `count` resources from the `start`-th on, counted from 1 (RFC 7644 3.4.2.4)."""
+        counts = await self._resources.counts.all()
         ends = list(accumulate(c.accounts for c in counts))
-        found: list[Account] = []
+        found: list[R] = []
         position = start - 1
         for bucket, end in enumerate(ends):
             if position >= end or len(found) >= count:
@@ -45,34 +48,29 @@ class Listing:
             position = end
         return ends[-1], found
 
-    async def scan(self, bucket: int) -> AsyncIterator[Account]:
-        """Yield a bucket's live accounts, whole."""
+    async def scan(self, bucket: int) -> AsyncIterator[R]:
+        """Yield a bucket's live resources, whole."""
         async for row in self._rows(self._partition(bucket), LIVE, prefix_end(LIVE), None):
-            yield Account.from_row(row)
-
-    async def scan_facts(self, bucket: int) -> AsyncIterator[Account]:
-        """Yield a bucket's accounts, live and retired, without their documents."""
-        async for row in self._rows(self._partition(bucket), LIVE, COUNT, FACTS):
-            yield Account.from_row(row)
+            yield self._resources.read(row)
 
     async def scan_names(self, bucket: int) -> AsyncIterator[tuple[str, str]]:
-        """Yield digest and account id of the name claims in a bucket."""
+        """Yield digest and resource id of the name claims in a bucket."""
         async for row in self._rows(self._partition(bucket), NAME, prefix_end(NAME), None):
             yield row.key[len(NAME) :], str(row.columns["id"])
 
     async def scan_pointers(self, bucket: int) -> AsyncIterator[tuple[str, str]]:
-        """Yield digest and account id of the pointers in a bucket."""
-        keys, digest = self._accounts.keys, slice(len(POINTER), len(POINTER) + DIGEST)
+        """Yield digest and resource id of the pointers in a bucket."""
+        keys, digest = self._resources.keys, slice(len(POINTER), len(POINTER) + DIGEST)
         async for row in self._rows(keys.pointers(bucket), POINTER, prefix_end(POINTER), []):
             yield row.key[digest], row.key[digest.stop + 1 :]
 
-    async def _take(self, bucket: int, offset: int, count: int, etag: str) -> list[Account]:
+    async def _take(self, bucket: int, offset: int, count: int, etag: str) -> list[R]:
         partition = self._partition(bucket)
         low = await self._place(bucket, offset, etag)
         rows: list[Row] = []
         continuation = None
         while len(rows) < count:
-            page = await self._accounts.tables.query(
+            page = await self._resources.tables.query(
                 partition, low, prefix_end(LIVE), top=min(count - len(rows), MAX_PAGE), continuation=continuation
             )
             rows += page.rows
@@ -81,7 +79,7 @@ class Listing:
                 break
         if rows:
             self._remember(bucket, offset + len(rows), etag, _behind(rows[-1].key))
-        return [Account.from_row(row) for row in rows]
+        return [self._resources.read(row) for row in rows]
 
     async def _place(self, bucket: int, offset: int, etag: str) -> str:
         """Return the first key to read for an offset within a bucket."""
@@ -92,7 +90,7 @@ class Listing:
             return known
         key, left, continuation = LIVE, offset, None
         while left > 0:
-            page = await self._accounts.tables.query(
+            page = await self._resources.tables.query(
                 self._partition(bucket),
                 LIVE,
                 prefix_end(LIVE),
@@ -115,12 +113,12 @@ class Listing:
             self._places.popitem(last=False)
 
     def _partition(self, bucket: int) -> str:
-        return self._accounts.keys.accounts(bucket)
+        return self._resources.keys.resources(bucket)
 
     async def _rows(self, partition: str, low: str, high: str, select: Sequence[str] | None) -> AsyncIterator[Row]:
         continuation = None
         while True:
-            page = await self._accounts.tables.query(partition, low, high, select=select, continuation=continuation)
+            page = await self._resources.tables.query(partition, low, high, select=select, continuation=continuation)
             for row in page.rows:
                 yield row
             # A scan of a large bucket must not keep other requests waiting.
@@ -128,6 +126,15 @@ class Listing:
             continuation = page.continuation
             if continuation is None:
                 return
+
+
+class AccountListing(Listing[Account]):
+    """Pages over accounts, and what linking reads of them."""
+
+    async def scan_facts(self, bucket: int) -> AsyncIterator[Account]:
+        """Yield a bucket's accounts, live and retired, without their documents."""
+        async for row in self._rows(self._partition(bucket), LIVE, COUNT, FACTS):
+            yield Account.from_row(row)
 
 
 def _behind(key: str) -> str:

@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, ClassVar
 
 from shared.directory.errors import TooLarge
-from shared.directory.keys import LIVE, RETIRED, Key, fold
+from shared.directory.keys import LIVE, RETIRED, Key, fold, folded
 from shared.tables.port import MAX_STRING_UNITS, Row, Value
 
 ENTERPRISE = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User"
@@ -79,33 +79,23 @@ class Link:
         return cls(data["identity"], data["rule"], data["at"], data["by"], data.get("confirmed"))
 
 
-@dataclass(frozen=True, slots=True)
-class Account:
-    """One account. `text` is its SCIM document; `etag` is the store's version of the row, "" before the first write.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resource:
+    """What accounts and groups share; resources.py stores it.
 
-    `retired` says that SCIM deleted it while the application keeps it. `origin` names the import row it came from.
+    `text` is the SCIM document; `etag` is the store's version of the row, "" before the first write.
     """
+
+    audited: ClassVar[tuple[str, ...]] = ()
+    """What the history watches beside the document."""
 
     id: str
     text: str
-    user_name: str
     status: Status
     created: str
     modified: str
     external_id: str | None = None
-    emails: tuple[str, ...] = ()
-    employee_number: str | None = None
-    active: bool = True
-    protected: bool = False
-    evidence: Evidence = NO_EVIDENCE
-    link: Link | None = None
-    retired: bool = False
-    origin: str | None = None
     etag: str = field(default="", compare=False)
-
-    @property
-    def authority(self) -> Authority:
-        return Authority.LOCAL if self.status is Status.LOCAL else Authority.IDP
 
     @property
     def version(self) -> str:
@@ -114,12 +104,69 @@ class Account:
 
     @property
     def key(self) -> str:
-        return (RETIRED if self.retired else LIVE) + self.id
+        return LIVE + self.id
+
+    @property
+    def name(self) -> Key:
+        """The key that no other resource of its type may hold from its creation on."""
+        raise NotImplementedError
 
     def document(self) -> dict[str, Any]:
         """Return a fresh copy of the SCIM document."""
         document: dict[str, Any] = json.loads(self.text)
         return document
+
+    def claims(self) -> frozenset[Key]:
+        """Return the keys that no other resource of its type may hold."""
+        return frozenset((folded(self.name),))
+
+    def found_by(self) -> frozenset[Key]:
+        """Return the keys by which the resource can be found beside its claims."""
+        return frozenset((Key("externalId", fold(self.external_id)),)) if self.external_id else frozenset()
+
+    def pointers(self) -> frozenset[Key]:
+        """Return the keys that need a pointer."""
+        return self.found_by()
+
+    def columns(self) -> dict[str, Value | None]:
+        """Return the row's columns."""
+        raise NotImplementedError
+
+    def link_state(self) -> dict[str, Any]:
+        """Return what the history keeps of a change, so that a run can be undone."""
+        return {}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account(Resource):
+    """One account.
+
+    `retired` says that SCIM deleted it while the application keeps it. `origin` names the import row it came from.
+    """
+
+    audited: ClassVar[tuple[str, ...]] = ("status", "protected", "evidence", "link", "retired")
+
+    user_name: str
+    emails: tuple[str, ...] = ()
+    employee_number: str | None = None
+    active: bool = True
+    protected: bool = False
+    evidence: Evidence = NO_EVIDENCE
+    link: Link | None = None
+    retired: bool = False
+    origin: str | None = None
+
+    @property
+    def authority(self) -> Authority:
+        return Authority.LOCAL if self.status is Status.LOCAL else Authority.IDP
+
+    @property
+    def name(self) -> Key:
+        return Key("userName", self.user_name)
+
+    @property
+    def key(self) -> str:
+        return (RETIRED if self.retired else LIVE) + self.id
 
     def with_document(self, document: Mapping[str, Any], **changes: Any) -> Account:
         """Return the account with another document, the values it is found by taken from there, and other changes."""
@@ -146,6 +193,15 @@ class Account:
     def pointers(self) -> frozenset[Key]:
         """Return the keys that need a pointer: an e-mail that equals the userName is found by the name claim."""
         return self.found_by() - {Key("email", fold(self.user_name))}
+
+    def link_state(self) -> dict[str, Any]:
+        """Return what the history keeps of a change, so that a run can be undone."""
+        return {
+            "status": self.status.value,
+            "externalId": self.external_id,
+            "userName": self.user_name,
+            "link": self.link.to_json() if self.link else None,
+        }
 
     def columns(self) -> dict[str, Value | None]:
         """Return the row's columns."""

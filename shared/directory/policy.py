@@ -59,7 +59,8 @@ class Policy:
 
     `excluded` holds object ids and user principal names. `adopt_on_create` lets a SCIM create that collides with an
     existing account link it, where a strong rule holds, instead of being refused. `create_beside_matches` lets a SCIM
-    create make an account although one that is managed here shares an e-mail or number with it.
+    create make an account although one that is managed here shares an e-mail or number with it. `link_groups_on_create`
+    lets the create of a group take over one of that name that is managed here.
 
     Raises ValueError if a rule stands twice, or externalId not at all: a run knows its own links by it.
     """
@@ -70,6 +71,7 @@ class Policy:
     excluded: frozenset[str] = frozenset()
     adopt_on_create: bool = False
     create_beside_matches: bool = False
+    link_groups_on_create: bool = False
 
     def __post_init__(self) -> None:
         names = [rule.rule for rule in self.rules]
@@ -91,6 +93,7 @@ class Policy:
             "excluded": sorted(self.excluded),
             "adoptOnCreate": self.adopt_on_create,
             "createBesideMatches": self.create_beside_matches,
+            "linkGroupsOnCreate": self.link_groups_on_create,
         }
 
     @classmethod
@@ -101,8 +104,8 @@ class Policy:
         """
         if not isinstance(document, Mapping):
             raise ValueError("the policy must be a JSON object")
-        known = {"rules", "verifiedDomains", "nameIdSource", "excluded", "adoptOnCreate", "createBesideMatches"}
-        if not known.issuperset(document):
+        known = cls().to_json().keys()
+        if not known >= document.keys():
             raise ValueError(f"the policy has an unknown attribute; it may have: {', '.join(sorted(known))}")
         source = document.get("nameIdSource", "userPrincipalName")
         if source not in get_args(NameIdSource):
@@ -114,6 +117,7 @@ class Policy:
             _texts(document, "excluded"),
             _flag(document, "adoptOnCreate"),
             _flag(document, "createBesideMatches"),
+            _flag(document, "linkGroupsOnCreate"),
         )
 
 

@@ -1,4 +1,4 @@
-"""The sweep: removes claims and pointers that no account carries, as crashes and lost deletions leave them.
+"""The sweep: removes claims, pointers and memberships that nobody carries, as crashes and lost deletions leave them.
 
 They do no harm (claims.py), they only cost reads. A row is deleted by the same fences as everywhere, so a sweep may run
 beside any writer; it changes the version of an account that left a stale row, so run it before a plan, not after.
@@ -9,52 +9,85 @@ from __future__ import annotations
 import contextlib
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from shared.directory.claims import CONFLICTS, together
 from shared.directory.directory import Directory
-from shared.directory.keys import IDENTITY, NAME, POINTER, Keys, prefix_end
-from shared.directory.model import Account
+from shared.directory.keys import IDENTITY, LIVE, MEMBER_BUCKETS, NAME, POINTER, Keys, is_group, prefix_end
+from shared.directory.model import Resource
+from shared.directory.resources import Resources
 from shared.tables.port import Delete, Row
+
+R = TypeVar("R", bound=Resource)
 
 
 async def sweep(directory: Directory) -> int:
-    """Remove a directory's stale claims and pointers, and return how many. What is being written now is left alone."""
+    """Remove what is stale in a directory, and return how many rows. What is being written now is left alone."""
     removed = 0
     for bucket in range(directory.keys.buckets):
-        removed += await _sweep(directory, directory.keys.accounts(bucket), NAME)
-        removed += await _sweep(directory, directory.keys.pointers(bucket), IDENTITY)
-        removed += await _sweep(directory, directory.keys.pointers(bucket), POINTER)
+        removed += await _sweep_bucket(directory.accounts, bucket)
+        removed += await _sweep_bucket(directory.groups, bucket)
+    for bucket in range(MEMBER_BUCKETS):
+        async for pairs in directory.members.scan_index(bucket):
+            removed += await _remove_lost(directory, pairs)
     return removed
 
 
-async def _sweep(directory: Directory, partition: str, prefix: str) -> int:
+async def _remove_lost(directory: Directory, pairs: Sequence[tuple[str, str]]) -> int:
+    """Take members that SCIM deleted out of their groups, and all members out of deleted groups."""
+    keys, groups = directory.accounts.keys, directory.groups.keys
+    ids = sorted({resource_id for pair in pairs for resource_id in pair})
+    places = [((groups if is_group(i) else keys).home(i), LIVE + i) for i in ids]
+    rows = await directory.tables.get_many(places, select=[])
+    there = {i for i, row in zip(ids, rows, strict=True) if row is not None}
+    lost = [(member, group) for member, group in pairs if not there.issuperset((member, group))]
+    removed = 0
+    for member, group in lost:
+        # A group's members are written before the group itself: only what was there once is gone.
+        if member not in there or await directory.groups.tombstone(group):
+            await directory.members.remove(group, [member])
+            removed += 1
+    return removed
+
+
+async def _sweep_bucket(resources: Resources[R], bucket: int) -> int:
+    return sum(
+        [
+            await _sweep(resources, resources.keys.resources(bucket), NAME),
+            await _sweep(resources, resources.keys.pointers(bucket), IDENTITY),
+            await _sweep(resources, resources.keys.pointers(bucket), POINTER),
+        ]
+    )
+
+
+async def _sweep(resources: Resources[R], partition: str, prefix: str) -> int:
     removed, continuation = 0, None
     while True:
-        page = await directory.tables.query(partition, prefix, prefix_end(prefix), continuation=continuation)
+        page = await resources.tables.query(partition, prefix, prefix_end(prefix), continuation=continuation)
         # The accounts of one bucket one by one: their fences would make each other fail.
         rows: defaultdict[int, list[Row]] = defaultdict(list)
         for row in page.rows:
-            rows[directory.keys.bucket(str(row.columns["id"]))].append(row)
-        removed += sum(await together(*(_remove_stale(directory, some) for some in rows.values())))
+            rows[resources.keys.bucket(str(row.columns["id"]))].append(row)
+        removed += sum(await together(*(_remove_stale(resources, some) for some in rows.values())))
         continuation = page.continuation
         if continuation is None:
             return removed
 
 
-async def _remove_stale(directory: Directory, rows: Sequence[Row]) -> int:
+async def _remove_stale(resources: Resources[R], rows: Sequence[Row]) -> int:
     removed = 0
     for row in rows:
         with contextlib.suppress(*CONFLICTS):
-            if not await directory.accounts.claims.settled_by(str(row.columns["id"]), _carries(directory.keys, row)):
-                await directory.tables.commit(row.partition, [Delete(row.key, row.etag)])
+            if not await resources.claims.settled_by(str(row.columns["id"]), _carries(resources.keys, row)):
+                await resources.tables.commit(row.partition, [Delete(row.key, row.etag)])
                 removed += 1
     return removed
 
 
-def _carries(keys: Keys, row: Row) -> Callable[[Account], bool]:
-    def carries(account: Account) -> bool:
-        places = [keys.claim(key) for key in account.claims()]
-        places += [keys.pointer(key, account.id) for key in account.pointers()]
+def _carries(keys: Keys, row: Row) -> Callable[[Resource], bool]:
+    def carries(resource: Resource) -> bool:
+        places = [keys.claim(key) for key in resource.claims()]
+        places += [keys.pointer(key, resource.id) for key in resource.pointers()]
         return (row.partition, row.key) in places
 
     return carries

@@ -132,7 +132,7 @@ async def refuse(directory: Directory, request: Request, path: str) -> Response:
     resource, *_, last = [part.lower() for part in path.split("/")] * 2
     if resource in ("me", "bulk") or last == ".search":
         raise NotImplementedHere("this service provider has no /Me, /Bulk and /.search: filter /Users instead")
-    if resource in (*DISCOVERY, "users"):
+    if resource in (*DISCOVERY, "users", "groups"):
         raise MethodNotAllowed("this endpoint does not take the method: RFC 7644 section 3.2 lists which do")
     raise NotFound("no such endpoint")
 

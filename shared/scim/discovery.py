@@ -10,9 +10,11 @@ from dataclasses import dataclass
 
 from shared.scim.limits import MAX_COUNT
 from shared.scim.messages import LIST_RESPONSE_URN
-from shared.scim.schema import USER, ResourceType
+from shared.scim.schema import GROUP, USER, ResourceType
 
 Body = dict[str, object]
+
+ALL_TYPES = (USER, GROUP)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,22 +57,22 @@ def service_provider_config(base: str, options: Options = _DEFAULT) -> Body:
     }
 
 
-def resource_types(base: str, types: Sequence[ResourceType] = (USER,)) -> Body:
+def resource_types(base: str, types: Sequence[ResourceType] = ALL_TYPES) -> Body:
     """Return the body of /ResourceTypes, a list response."""
     return _list(_resource_types(base, types))
 
 
-def find_resource_type(base: str, name: str, types: Sequence[ResourceType] = (USER,)) -> Body | None:
+def find_resource_type(base: str, name: str, types: Sequence[ResourceType] = ALL_TYPES) -> Body | None:
     """Return the body of /ResourceTypes/{name}, or None if there is no such type."""
     return _find(_resource_types(base, types), name)
 
 
-def schemas(base: str, types: Sequence[ResourceType] = (USER,)) -> Body:
+def schemas(base: str, types: Sequence[ResourceType] = ALL_TYPES) -> Body:
     """Return the body of /Schemas, a list response: the schemas of the types and of their extensions."""
     return _list(_schemas(base, types))
 
 
-def find_schema(base: str, urn: str, types: Sequence[ResourceType] = (USER,)) -> Body | None:
+def find_schema(base: str, urn: str, types: Sequence[ResourceType] = ALL_TYPES) -> Body | None:
     """Return the body of /Schemas/{urn}, or None if there is no such schema."""
     return _find(_schemas(base, types), urn)
 

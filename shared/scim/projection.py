@@ -47,6 +47,17 @@ class Projection:
         """Whether there is nothing to take out, so that a stored text can be sent as it is."""
         return self.included is None and not self.excluded
 
+    def shows(self, name: str) -> bool:
+        """Tell whether anything of a core attribute is to be shown."""
+        if self.included is not None and name not in self.included.get(None, {}):
+            return False
+        return self.excluded.get(None, {}).get(name) != ()
+
+    def shows_whole(self, name: str) -> bool:
+        """Tell whether a core attribute is to be shown as it is."""
+        included = () if self.included is None else self.included.get(None, {}).get(name)
+        return included == () and name not in self.excluded.get(None, {})
+
     def apply(self, document: Mapping[str, Any]) -> Document:
         """Return what is to be shown of the document, which stays as it is."""
         shown = document if self.included is None else _keep(document, self.included)

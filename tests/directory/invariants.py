@@ -18,7 +18,7 @@ async def check_invariants(store: Tables, name: str = "small") -> list[Account]:
     accounts: list[Account] = []
     for bucket in range(directory.keys.buckets):
         here = await _accounts(directory, bucket)
-        count = await directory.tables.get(directory.keys.accounts(bucket), COUNT)
+        count = await directory.tables.get(directory.keys.resources(bucket), COUNT)
         assert (count.columns["accounts"] if count else 0) == sum(not account.retired for account in here)
         accounts += here
         await _check_deleted(directory, bucket)
@@ -41,7 +41,7 @@ async def stale_rows(store: Tables, name: str = "small") -> int:
         for account in await _accounts(directory, bucket):
             right |= {directory.keys.claim(key) for key in account.claims()}
             right |= {directory.keys.pointer(key, account.id) for key in account.pointers()}
-        for partition in (directory.keys.accounts(bucket), directory.keys.pointers(bucket)):
+        for partition in (directory.keys.resources(bucket), directory.keys.pointers(bucket)):
             rows = await _rows(directory, partition)
             found |= {(partition, row.key) for row in rows if row.key.startswith((NAME, IDENTITY, POINTER))}
     assert right <= found
@@ -69,7 +69,7 @@ def _check_nobody_twice(accounts: Sequence[Account]) -> None:
 
 
 async def _check_deleted(directory: Directory, bucket: int) -> None:
-    rows = await _rows(directory, directory.keys.accounts(bucket))
+    rows = await _rows(directory, directory.keys.resources(bucket))
     live = {row.key[2:] for row in rows if row.key.startswith((LIVE, RETIRED))}
     deleted = {row.key[2:] for row in rows if row.key.startswith(TOMBSTONE)}
     claimed = {str(row.columns["id"]) for row in rows if row.key.startswith(NAME)}
@@ -80,7 +80,7 @@ async def _check_deleted(directory: Directory, bucket: int) -> None:
 
 
 async def _accounts(directory: Directory, bucket: int) -> list[Account]:
-    rows = await _rows(directory, directory.keys.accounts(bucket))
+    rows = await _rows(directory, directory.keys.resources(bucket))
     return [Account.from_row(row) for row in rows if LIVE <= row.key < prefix_end(RETIRED)]
 
 

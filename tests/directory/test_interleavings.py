@@ -266,7 +266,7 @@ async def two_accounts_are_counted_at_once(store: Tables) -> int:
     reached = pause(slow, commits_account, lambda: create(b, "bea"))
     await create(a, "ann")
     assert reached
-    row = await store.get(a.keys.accounts(0), COUNT)
+    row = await store.get(a.keys.resources(0), COUNT)
     assert row is not None
     return 1 + 2 - int(row.columns["accounts"])
 

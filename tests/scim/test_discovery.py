@@ -54,9 +54,9 @@ def test_one_is_found_in_any_case_or_not_at_all() -> None:
     assert discovery.find_schema(BASE, ENTERPRISE_USER_URN.upper()) is not None
     assert discovery.find_schema(BASE, "urn:x") is None
     assert discovery.find_resource_type(BASE, "user") is not None
-    assert discovery.find_resource_type(BASE, "Group") is None
+    assert discovery.find_resource_type(BASE, "Device") is None
 
 
 def test_a_list_of_schemas_counts_them() -> None:
     body: Any = discovery.schemas(BASE)
-    assert body["totalResults"] == body["itemsPerPage"] == len(body["Resources"]) == 2
+    assert body["totalResults"] == body["itemsPerPage"] == len(body["Resources"]) == 3

@@ -16,13 +16,13 @@ FOLDER = Path(__file__).parents[1] / "conversations" / "entra"
 CONVERSATIONS = {file.stem: json.loads(file.read_text("utf-8")) for file in sorted(FOLDER.glob("*.json"))}
 
 META = {
-    "resourceType": "User",
+    "resourceType": "<type>",
     "created": "<date>",
     "lastModified": "<date>",
     "location": "<any>",
     "version": "<version>",
 }
-"""What `<meta>` stands for; the location is that of the resource around it."""
+"""What `<meta>` stands for; type and location are those of the resource around it."""
 
 _PLACEHOLDER = re.compile(r"<(\w+)>")
 
@@ -59,7 +59,9 @@ def _compare(expected: Any, got: Any, known: dict[str, str], where: str) -> None
             wanted = META if value == "<meta>" else value
             _compare(wanted, got[name], known, f"{where}, {name}")
         if expected.get("meta") == "<meta>":
-            assert got["meta"]["location"] == f"{known['base']}/Users/{got['id']}", where
+            kind = expected["schemas"][0].rpartition(":")[2]
+            assert got["meta"]["resourceType"] == kind, where
+            assert got["meta"]["location"] == f"{known['base']}/{kind}s/{got['id']}", where
     elif isinstance(expected, list) and isinstance(got, list):
         assert len(got) == len(expected), where
         for index, value in enumerate(expected):
@@ -76,7 +78,7 @@ def _compare_text(expected: str, got: str, known: dict[str, str], where: str) ->
         assert instant(got) is not None, where
     elif expected == "<version>":
         assert re.fullmatch(r'W/"[^"]+"', got), where
-    elif expected == "<any>":
+    elif expected in ("<any>", "<type>"):
         assert got, where
     else:
         alone = _PLACEHOLDER.fullmatch(expected)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from infra.local.bench import engine, jobs, traffic, trips
+from infra.local.bench import engine, groups, jobs, traffic, trips
 from infra.local.bench.figures import Figure, table
 from infra.local.bench.traffic import QUICK, Effort
 from infra.local.demo_data import generate, write
@@ -67,6 +67,9 @@ async def measure(sizes: Sequence[int], effort: Effort) -> list[Figure]:
     progress.print("engine, round trips…")
     with tempfile.TemporaryDirectory() as name:
         figures = [*engine.measure(), *await trips.measure(Path(name))]
+    progress.print("groups…")
+    with tempfile.TemporaryDirectory() as name:
+        figures += await groups.measure(Path(name), effort)
     for size in sizes:
         with tempfile.TemporaryDirectory() as name:
             figures += await _at(size, Path(name), effort)

@@ -43,9 +43,11 @@ class Effort:
     """Users created before, to be found by externalId and changed."""
     ids: int = 2_000
     """Imported accounts whose ids are looked up before, to be read by id."""
+    group: int = 100_000
+    """Members of the largest group."""
 
 
-QUICK = Effort(rounds=3, requests=40, users=20, ids=40)
+QUICK = Effort(rounds=3, requests=40, users=20, ids=40, group=2_000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,14 +104,21 @@ class Server:
 
 async def measure(folder: Path, accounts: int, effort: Effort) -> list[Figure]:
     """Return what each operation costs with the folder's accounts imported and linked."""
+    async with serving(folder) as (process, session):
+        app = Server(process, session)
+        return await take_turns(app, await _operations(app, folder, accounts, effort), folder, accounts, effort)
+
+
+async def take_turns(
+    app: Server, operations: list[Operation], folder: Path, accounts: int | None, effort: Effort
+) -> list[Figure]:
+    """Return what each operation costs, measured in turns with the yardstick."""
     async with (
-        serving(folder) as (process, session),
         running("infra.local.bench.yardstick", str(folder / "yardstick.db")) as yardstick,
         aiohttp.ClientSession() as plain,
     ):
-        app, floor = Server(process, session), Server(yardstick, plain)
-        turns = [(floor, Operation(YARDSTICK, None, _yardstick_calls()))]
-        turns += [(app, operation) for operation in await _operations(app, folder, accounts, effort)]
+        turns = [(Server(yardstick, plain), Operation(YARDSTICK, None, _yardstick_calls()))]
+        turns += [(app, operation) for operation in operations]
         taken: dict[str, list[tuple[float, float]]] = {operation.name: [] for _, operation in turns}
         for number in range(effort.rounds + 1):
             for server, operation in turns:
@@ -128,7 +137,9 @@ async def _round(server: Server, operation: Operation, effort: Effort) -> tuple[
     return (server.process.cpu() - cpu) * 1e3 / number, wall * 1e3 / number
 
 
-def _figures(accounts: int, operations: list[Operation], taken: dict[str, list[tuple[float, float]]]) -> list[Figure]:
+def _figures(
+    accounts: int | None, operations: list[Operation], taken: dict[str, list[tuple[float, float]]]
+) -> list[Figure]:
     costs = {name: tuple(map(statistics.median, zip(*took, strict=True))) for name, took in taken.items()}
     floor = costs[YARDSTICK][0]
     return [

@@ -1,0 +1,183 @@
+"""The members of a group apart from its document (RFC 7644 section 3.5.2): they are rows, which no PATCH loads as one.
+
+A body or a PATCH is split into what changes the document, which patch.py applies, and what changes the memberships.
+Tolerated here, because clients send it: a bare id or one object where a list belongs, null and empty lists, `$ref:
+null`, `displayName` for `display`, an id that nothing here can have (it is left out, as a member that is no more).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from shared.scim.change import Kind
+from shared.scim.errors import InvalidPath, InvalidValue, Mutability, ScimError
+from shared.scim.evaluate import Test
+from shared.scim.filter import And, Compare, Filter, Not, Or, ValuePath
+from shared.scim.patch import Operation
+from shared.scim.path import Place, resolve
+from shared.scim.schema import GROUP
+
+MEMBERS = GROUP.attributes["members"]
+
+
+@dataclass(slots=True)
+class Change:
+    """A change of memberships: puts `into` in, by id with the name the client gave, and takes `out` out.
+
+    With `exact`, everybody else goes, too. With `passes`, all that pass it go, and there is nothing else.
+    """
+
+    into: dict[str, str | None] = field(default_factory=dict)
+    out: set[str] = field(default_factory=set)
+    exact: bool = False
+    passes: Test | None = None
+
+    def apply(self, kind: Kind, members: Mapping[str, str | None]) -> None:
+        """Let one more operation come after what the change does already."""
+        if kind == "replace":
+            self.into, self.out, self.exact = dict(members), set(), True
+        elif kind == "add":
+            self.into.update(members)
+            self.out.difference_update(members)
+        else:
+            self.out.update(members)
+            for member_id in members:
+                self.into.pop(member_id, None)
+
+
+_Step = tuple[Kind, dict[str, str | None] | Test | None]
+"""What one operation does, to the members named or to all that pass a test."""
+
+
+def read_members(value: object) -> dict[str, str | None]:
+    """Return ids and names of a `members` value; each id once. Raises InvalidValue for what is no member."""
+    members: dict[str, str | None] = {}
+    for item in value if isinstance(value, list) else [value]:
+        if item is None or item == "":
+            continue
+        given = {name.lower(): part for name, part in item.items()} if isinstance(item, dict) else {"value": item}
+        member_id, display = given.get("value"), given.get("display") or given.get("displayname")
+        if not isinstance(member_id, str) or not member_id:
+            raise InvalidValue("members.value is required: the id of a user or a group.")
+        members[member_id.strip()] = display if isinstance(display, str) and display else None
+    return members
+
+
+def split_body(body: object) -> tuple[object, dict[str, str | None] | None]:
+    """Return the body of a POST or PUT without members, and the members; None where it names none."""
+    if not isinstance(body, dict):
+        return body, None
+    names = [name for name in body if _is_members(name)]
+    if not names:
+        return body, None
+    rest = {name: value for name, value in body.items() if name not in names}
+    return rest, read_members(body[names[-1]])
+
+
+def split_operations(operations: Sequence[Operation]) -> tuple[list[Operation], list[Change]]:
+    """Return the operations on the document, and what all the others come to, in order; mostly one change.
+
+    Raises a ScimError, which names the operation by its number.
+    """
+    rest: list[Operation] = []
+    changes: list[Change] = []
+    for number, operation in enumerate(operations, 1):
+        try:
+            kept, steps = _split(operation)
+        except ScimError as error:
+            raise type(error)(f"Operation {number}: {error.detail}") from None
+        rest += kept
+        for kind, members in steps:
+            if not isinstance(members, dict):
+                changes.append(Change(passes=members))
+                continue
+            if not changes or changes[-1].passes is not None:
+                changes.append(Change())
+            changes[-1].apply(kind, members)
+    return rest, changes
+
+
+def _split(operation: Operation) -> tuple[list[Operation], list[_Step]]:
+    if operation.path is not None:
+        place = _place(operation.path)
+        return ([operation], []) if place is None else ([], list(_steps(operation, place, operation.value)))
+    places = {key: _place(key) for key in operation.value}
+    steps = [s for key, place in places.items() if place for s in _steps(operation, place, operation.value[key])]
+    document = {key: value for key, value in operation.value.items() if places[key] is None}
+    return [Operation(operation.kind, None, document)] if document else [], steps
+
+
+def _place(path: str) -> Place | None:
+    """Return the place of a path that means members, or None; what is no path is left to patch.py."""
+    try:
+        place = resolve(path, GROUP)
+    except InvalidPath:
+        if "[" in path:
+            raise
+        return None
+    return place if isinstance(place, Place) and place.target.attribute is MEMBERS else None
+
+
+def _is_members(name: str) -> bool:
+    place = None if "[" in name else _place(name)
+    return place is not None and place.target.sub_attribute is None
+
+
+def _steps(operation: Operation, place: Place, value: Any) -> Iterator[_Step]:
+    if place.target.sub_attribute is not None:
+        raise Mutability("a member does not change: remove it and add another.")
+    if place.value_filter is not None:
+        yield from _filtered(operation, place, place.value_filter, value)
+    elif operation.kind == "remove" and value is None:
+        yield "replace", {}
+    else:
+        yield operation.kind, read_members(value)
+
+
+def _filtered(operation: Operation, place: Place, value_filter: Filter, value: Any) -> Iterator[_Step]:
+    """`members[value eq "…"]`: remove takes it out, add puts it in, replace puts another in its place."""
+    named = _named(value_filter)
+    new = read_members(value) if isinstance(value, list | dict) and _has_id(value) else None
+    if operation.kind == "remove":
+        if named or place.passes is not None:
+            yield "remove", dict.fromkeys(named) if named else place.passes
+        return
+    if not named:
+        raise InvalidPath('members: add and replace take the path members, or members[value eq "…"].')
+    if operation.kind == "replace" and (new is not None or value in (None, "", [])):
+        yield "remove", dict.fromkeys(named)
+    yield "add", new if new is not None else {} if value in (None, "", []) else dict.fromkeys(named)
+
+
+def _has_id(value: Any) -> bool:
+    items = value if isinstance(value, list) else [value]
+    return any(isinstance(item, str) or (isinstance(item, dict) and "value" in map(str.lower, item)) for item in items)
+
+
+def asked_members(tree: Filter) -> frozenset[str] | None:
+    """Return the ids that a filter asks whether they are members; None where it asks something else of members."""
+    if isinstance(tree, And | Or):
+        parts = [asked_members(term) for term in tree.terms]
+        known = [part for part in parts if part is not None]
+        return frozenset().union(*known) if len(known) == len(parts) else None
+    if isinstance(tree, Not):
+        return asked_members(tree.term)
+    if tree.path.attribute.lower() != MEMBERS.name:
+        return frozenset()
+    if isinstance(tree, Compare):
+        is_id = tree.operator == "eq" and tree.path.key in ("members", "members.value") and tree.value is not None
+        return frozenset((str(tree.value),)) if is_id else None
+    named = _named(tree.path.value_filter) if isinstance(tree, ValuePath) and tree.path.value_filter else []
+    return frozenset(named) or None
+
+
+def _named(tree: Filter) -> list[str]:
+    """Return the ids that a value filter names one by one, or [] where it says something else of members."""
+    if isinstance(tree, Or):
+        parts = [_named(term) for term in tree.terms]
+        return [member for part in parts for member in part] if all(parts) else []
+    if isinstance(tree, Compare) and tree.operator == "eq" and tree.path.key == "value" and tree.value is not None:
+        return [str(tree.value)]
+    return []

@@ -1,0 +1,200 @@
+"""Memberships: crashes at every call, random faults, two writers step by step; the index covers the truth."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+import pytest
+
+from shared.directory.directory import Directory
+from shared.directory.groups import Group, new_group
+from shared.directory.members import Member, Members
+from shared.directory.model import Status
+from shared.directory.sweep import sweep
+from shared.tables.faults import Call, Crash, Fault, FaultyTables, random_faults, script
+from shared.tables.port import ANY, Tables, TablesError
+from shared.tables.sqlite import SqliteTables
+from tests.directory.people import BY, create, pause, reopened, small
+
+IDS = [f"{n:02x}000000-0000-4000-8000-00000000000{n}" for n in range(6)]
+
+
+async def group(directory: Directory, name: str = "g") -> Group:
+    new = new_group(
+        directory.groups.keys.new_id(name), {"displayName": name}, Status.PROVISIONED, "2025-01-01T00:00:00.000Z"
+    )
+    return await directory.groups.create(new, by=BY)
+
+
+def some(*numbers: int) -> list[Member]:
+    return [Member(IDS[number]) for number in numbers]
+
+
+async def inside(directory: Directory, group_id: str) -> list[str]:
+    """Return who is in a group, after checking that the index covers them."""
+    held = [member.id for member in await directory.members.first(group_id, 5_000)]
+    indexed = await directory.members.indexed(held) if held else []
+    assert {(member, group_id) for member in held} <= set(indexed), "the index misses a member"
+    return held
+
+
+async def loose(directory: Directory) -> int:
+    """Return how many index rows lead to a group that does not hold the member."""
+    pairs = [pair for bucket in range(16) async for page in directory.members.scan_index(bucket) for pair in page]
+    return (await directory.members.held(pairs)).count(False)
+
+
+async def test_members_come_and_go_and_nothing_is_left(tables: Tables) -> None:
+    directory = await small(tables)
+    g = (await group(directory)).id
+    await directory.members.add(g, some(0, 1, 2, 2))
+    await directory.members.add(g, some(2, 3))
+    assert await inside(directory, g) == IDS[:4]
+    await directory.members.remove(g, [IDS[1], IDS[5]])
+    assert await inside(directory, g) == [IDS[0], IDS[2], IDS[3]]
+    await directory.members.replace(g, some(3, 4))
+    assert await inside(directory, g) == IDS[3:5]
+    await directory.members.leave(IDS[3])
+    await directory.members.replace(g, ())
+    assert await inside(directory, g) == []
+    assert await loose(directory) == 0
+
+
+async def test_a_thousand_members_take_few_transactions(sqlite_tables: SqliteTables) -> None:
+    counted = FaultyTables(sqlite_tables)
+    directory = await small(counted, buckets=64)
+    g = (await group(directory)).id
+    many = [Member(f"{n % 256:02x}000000-0000-4000-8000-{n:012x}") for n in range(1_000)]
+    counted.reset()
+    await directory.members.add(g, many)
+    assert (counted.sequential, counted.requests) == (2, 26)
+    counted.reset()
+    await directory.members.remove(g, [member.id for member in many])
+    assert counted.requests <= 1_000 + 10 + 160
+    assert await inside(directory, g) == []
+
+
+Act = Callable[[Directory, str], Awaitable[None]]
+
+ACTS: dict[str, tuple[Act, list[str]]] = {
+    "add": (lambda d, g: d.members.add(g, some(2, 3)), IDS[:4]),
+    "remove": (lambda d, g: d.members.remove(g, IDS[1:4]), IDS[:1]),
+    "replace": (lambda d, g: d.members.replace(g, some(1, 4)), [IDS[1], IDS[4]]),
+    "leave": (lambda d, g: d.members.leave(IDS[0]), IDS[1:3]),
+}
+
+
+@pytest.mark.parametrize("fault", [Fault.CRASH_BEFORE, Fault.CRASH_AFTER, Fault.LOST])
+@pytest.mark.parametrize("name", ACTS)
+async def test_cut_off_anywhere_and_sent_again_it_ends_right(
+    sqlite_tables: SqliteTables, name: str, fault: Fault
+) -> None:
+    act, expected = ACTS[name]
+    for number in itertools.count(1):
+        faulty = FaultyTables(sqlite_tables)
+        whole = await small(sqlite_tables, f"d{number}")
+        g = (await group(whole)).id
+        await whole.members.add(g, some(0, 1, 2))
+        cut = await reopened(faulty, f"d{number}")
+        faulty.reset()
+        faulty.faults = script({number: fault})
+        with suppress(Crash, TablesError):
+            await act(cut, g)
+        over = faulty.requests < number
+        await inside(whole, g)
+        await act(whole, g)
+        assert await inside(whole, g) == expected
+        if over:
+            break
+    assert number > 2
+
+
+@pytest.mark.parametrize("seed", range(8))
+async def test_whatever_fails_the_index_covers_the_truth(sqlite_tables: SqliteTables, seed: int) -> None:
+    faulty = FaultyTables(sqlite_tables)
+    whole = await small(sqlite_tables)
+    shaky = await reopened(faulty)
+    g = (await group(whole)).id
+    faulty.faults = random_faults(seed, 0.2)
+    for act, _ in list(ACTS.values()) * 6:
+        with suppress(TablesError):
+            await act(shaky, g)
+        await inside(whole, g)
+
+
+def commits(directory: Directory, partition: str) -> Callable[[Call], bool]:
+    return lambda call: call.verb == "commit" and call.partition == partition
+
+
+async def test_a_member_taken_out_while_it_is_put_in_again_is_found(sqlite_tables: SqliteTables) -> None:
+    """A has deleted the truth and is held before the index; B puts the member in again: A's deletion must miss."""
+    slow = FaultyTables(sqlite_tables)
+    b = await small(sqlite_tables)
+    a = await reopened(slow)
+    g = (await group(b)).id
+    await b.members.add(g, some(0))
+    reached = pause(slow, commits(b, b.keys.members(g)), lambda: b.members.add(g, some(0)), after=True)
+    await a.members.remove(g, [IDS[0]])
+    assert reached
+    assert await inside(b, g) == [IDS[0]]
+
+
+async def test_without_the_etag_the_index_would_lose_it(
+    sqlite_tables: SqliteTables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same story with an unconditional deletion ends badly: so the etag is what holds it."""
+    withdraw = Members.withdraw
+
+    async def careless(self: Members, group: str, etags: dict[str, str]) -> None:
+        await withdraw(self, group, dict.fromkeys(etags, ANY))
+
+    monkeypatch.setattr(Members, "withdraw", careless)
+    with pytest.raises(AssertionError, match="misses a member"):
+        await test_a_member_taken_out_while_it_is_put_in_again_is_found(sqlite_tables)
+
+
+async def test_a_removal_meets_one_written_again_and_takes_that_out(sqlite_tables: SqliteTables) -> None:
+    slow = FaultyTables(sqlite_tables)
+    b = await small(sqlite_tables)
+    a = await reopened(slow)
+    g = (await group(b)).id
+    await b.members.add(g, some(0, 1))
+    reached = pause(slow, commits(b, b.keys.members(g)), lambda: b.members.add(g, some(0)))
+    await a.members.remove(g, IDS[:2])
+    assert reached
+    assert await inside(b, g) == []
+    assert await loose(b) == 0
+
+
+async def test_groups_hold_names_as_accounts_do_and_beside_them(sqlite_tables: SqliteTables) -> None:
+    directory = await small(sqlite_tables)
+    g = await group(directory, "ann")
+    ann = await create(directory, "ann", externalId="k")
+    renamed = await directory.groups.replace(g, g.with_document({"displayName": "bea", "externalId": "k"}), by=BY)
+    assert await directory.groups.find(g.id) == renamed
+    assert await directory.accounts.find(ann.id) == ann
+    assert [change.action for change in await directory.groups.history(g.id)] == ["create", "replace"]
+    await sweep(directory)
+    assert (await directory.accounts.claims.claimed(ann.name), await directory.groups.claims.claimed(renamed.name)) == (
+        ann.id,
+        g.id,
+    )
+
+
+async def test_a_sweep_takes_the_deleted_out_and_leaves_the_rest(sqlite_tables: SqliteTables) -> None:
+    directory = await small(sqlite_tables)
+    ann, bea = await create(directory, "ann"), await create(directory, "bea")
+    g, gone = await group(directory, "g"), await group(directory, "gone")
+    for one in (g, gone):
+        await directory.members.add(one.id, [Member(ann.id), Member(bea.id), Member(gone.id)])
+    coming = directory.groups.keys.new_id("coming")
+    await directory.members.add(coming, [Member(bea.id)])
+    await directory.accounts.delete(await directory.accounts.get(ann.id), by=BY)
+    await directory.groups.delete(gone, by=BY)
+    assert await sweep(directory) == 5
+    assert await inside(directory, g.id) == [bea.id]
+    assert await inside(directory, gone.id) == []
+    assert await inside(directory, coming) == [bea.id], "a group that is being created keeps its members"
+    assert await sweep(directory) == 0
