@@ -36,6 +36,7 @@ ATTEMPTS = 5
 NAMED = 100
 """Up to so many members in an answer are looked up: they show their names, and who was deleted is left out."""
 GROUPS_AT_ONCE = 16
+_NOBODY: Mapping[str, str] = {}
 
 
 async def create(directory: Directory, request: Request) -> Response:
@@ -84,7 +85,7 @@ async def replace(directory: Directory, request: Request) -> Response:
     """Replace a group and its members by the body (PUT): 200."""
     body, members = split_body(read_json(request.body))
     group = await _change_document(directory, request, lambda _: normalise(GROUP, body, id=request.id))
-    group = await _change_members(directory, request, group, [Change(members or {}, exact=True)], {})
+    group = await _change_members(directory, request, group, [Change(members or {}, exact=True)])
     return await _resource(directory, group, request, 200)
 
 
@@ -98,9 +99,13 @@ async def patch(directory: Directory, request: Request) -> Response:
     operations, changes = split_operations(parse_operations(read_json(request.body)))
     if not ID.fullmatch(request.id):
         raise NotFound(f"no group {request.id}")
-    coming = _known(changes[0].into) if changes and not changes[0].exact else []
-    found, etags = await asyncio.gather(
-        directory.groups.find(request.id), directory.members.announce(request.id, coming)
+    first = changes.pop(0) if changes and changes[0].is_plain else None
+    into, out = (_known(first.into), first.out) if first else ([], ())
+    # What the first change needs, and mostly there is no other, is made ready while the group is read.
+    found, etags, leaving = await asyncio.gather(
+        directory.groups.find(request.id),
+        directory.members.announce(request.id, into),
+        directory.members.look_up(request.id, filter(ID.fullmatch, out)),
     )
     try:
         group = _writable(found, request)
@@ -109,8 +114,12 @@ async def patch(directory: Directory, request: Request) -> Response:
     except Exception:
         await directory.members.withdraw(request.id, etags)
         raise
-    if changes:
-        group = await _change_members(directory, request, group, changes, etags)
+    if first or changes:
+        gone, _ = await asyncio.gather(
+            directory.members.take_out(group.id, leaving),
+            directory.members.join(group.id, into, etags),
+        )
+        group = await _change_members(directory, request, group, changes, gone)
     return await _resource(directory, group, request, 200, most=NAMED)
 
 
@@ -142,11 +151,11 @@ async def _change_document(
 
 
 async def _change_members(
-    directory: Directory, request: Request, group: Group, changes: Sequence[Change], etags: Mapping[str, str]
+    directory: Directory, request: Request, group: Group, changes: Sequence[Change], gone: Mapping[str, str] = _NOBODY
 ) -> Group:
-    """Change the members in order, then give the group its new version. The first to come in are announced already."""
+    """Change the members in order, then give the group its new version. `gone` are out, and their index rows go too."""
     members = directory.members
-    for number, change in enumerate(changes):
+    for change in changes:
         into = _known(change.into)
         if change.passes is not None:
             async for page in members.scan(group.id):
@@ -154,10 +163,10 @@ async def _change_members(
         elif change.exact:
             await members.replace(group.id, into)
         else:
-            joining = members.join(group.id, into, etags) if number == 0 else members.add(group.id, into)
-            await together(members.remove(group.id, filter(ID.fullmatch, change.out)), joining)
+            await together(members.remove(group.id, filter(ID.fullmatch, change.out)), members.add(group.id, into))
     try:
-        return await directory.groups.touch(group, by=request.by, action="members")
+        touched = directory.groups.touch(group, by=request.by, action="members")
+        return (await asyncio.gather(touched, members.withdraw(group.id, gone)))[0]
     except NotFound:
         await members.replace(group.id, ())
         raise

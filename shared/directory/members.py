@@ -64,10 +64,22 @@ class Members:
 
     async def remove(self, group: str, members: Iterable[str]) -> None:
         """Take members out; one that is not there is no error."""
-        partition = self._keys.members(group)
+        await self.withdraw(group, await self.take_out(group, await self.look_up(group, members)))
+
+    async def look_up(self, group: str, members: Iterable[str]) -> list[Row]:
+        """Return the rows of those who are members, for take_out()."""
+        partition, rows = self._keys.members(group), list[Row]()
         for some in in_parts(list(dict.fromkeys(members)), MAX_OPERATIONS):
-            rows = await self._tables.get_many([(partition, member_id) for member_id in some])
-            await self._remove(group, [row for row in rows if row is not None])
+            found = await self._tables.get_many([(partition, member_id) for member_id in some])
+            rows += [row for row in found if row is not None]
+        return rows
+
+    async def take_out(self, group: str, rows: Sequence[Row]) -> dict[str, str]:
+        """Remove the truth of members; return the etags of their index rows, for withdraw()."""
+        gone: list[Row] = []
+        for part in in_parts(rows, MAX_OPERATIONS):
+            gone += await self._take_out(self._keys.members(group), [Delete(row.key, row.etag) for row in part], part)
+        return {row.key: str(row.columns["index"]) for row in gone}
 
     async def replace(self, group: str, members: Iterable[Member]) -> None:
         """Leave exactly these members in: adds the new ones, and takes out the others, a page at a time."""
@@ -76,7 +88,7 @@ class Members:
             gone = [row for row in rows if row.key not in wanted]
             for row in rows:
                 wanted.pop(row.key, None)
-            await self._remove(group, gone)
+            await self.withdraw(group, await self.take_out(group, gone))
         await self.add(group, wanted.values())
 
     async def leave(self, member: str) -> None:
@@ -134,11 +146,6 @@ class Members:
         for some in in_parts(ids, MAX_OPERATIONS):
             rows = [Upsert(f"{member_id}_{group}", {}) for member_id in some]
             etags.update(zip(some, await self._tables.commit(partition, rows), strict=True))
-
-    async def _remove(self, group: str, rows: Sequence[Row]) -> None:
-        for part in in_parts(rows, MAX_OPERATIONS):
-            gone = await self._take_out(self._keys.members(group), [Delete(row.key, row.etag) for row in part], part)
-            await self.withdraw(group, {row.key: str(row.columns["index"]) for row in gone})
 
     def _deletes(self, group: str, etags: Iterable[tuple[str, str]]) -> Iterable[tuple[str, list[Delete]]]:
         by_partition: defaultdict[str, list[Delete]] = defaultdict(list)

@@ -14,7 +14,6 @@ from infra.local.bench import people
 from infra.local.bench.figures import Figure
 from infra.local.bench.jobs import serving
 from infra.local.bench.traffic import Call, Effort, Operation, Server, take_turns
-from infra.local.provisioning import PATCH_OP
 
 SMALL = 10
 LARGE_PATCH = 1_000
@@ -76,9 +75,7 @@ async def _user_in_groups(app: Server) -> Call:
 
 
 def _patch(group_id: str, op: str, ids: Sequence[str]) -> Call:
-    value = [{"$ref": None, "value": member} for member in ids]
-    body = {"schemas": [PATCH_OP], "Operations": [{"op": op, "path": "members", "value": value}]}
-    return Call("PATCH", f"/scim/v2/Groups/{group_id}", b"", body)
+    return Call("PATCH", f"/scim/v2/Groups/{group_id}", b"", people.members_patch(op, ids))
 
 
 def _in_and_out(group_id: str) -> Iterator[Call]:
