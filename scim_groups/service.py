@@ -36,7 +36,6 @@ ATTEMPTS = 5
 NAMED = 100
 """Up to so many members in an answer are looked up: they show their names, and who was deleted is left out."""
 GROUPS_AT_ONCE = 16
-_NOBODY: Mapping[str, str] = {}
 
 
 async def create(directory: Directory, request: Request) -> Response:
@@ -102,24 +101,18 @@ async def patch(directory: Directory, request: Request) -> Response:
     first = changes.pop(0) if changes and changes[0].is_plain else None
     into, out = (_known(first.into), first.out) if first else ([], ())
     # What the first change needs, and mostly there is no other, is made ready while the group is read.
-    found, etags, leaving = await asyncio.gather(
+    found, _, leaving = await asyncio.gather(
         directory.groups.find(request.id),
         directory.members.announce(request.id, into),
         directory.members.look_up(request.id, filter(ID.fullmatch, out)),
     )
-    try:
-        group = _writable(found, request)
-        if operations:
-            group = await _change_document(directory, request, lambda g: apply(operations, g.document(), GROUP))
-    except Exception:
-        await directory.members.withdraw(request.id, etags)
-        raise
+    group = _writable(found, request)
+    if operations:
+        group = await _change_document(directory, request, lambda g: apply(operations, g.document(), GROUP))
+    if first:
+        await together(directory.members.take_out(group.id, leaving), directory.members.join(group.id, into))
     if first or changes:
-        gone, _ = await asyncio.gather(
-            directory.members.take_out(group.id, leaving),
-            directory.members.join(group.id, into, etags),
-        )
-        group = await _change_members(directory, request, group, changes, gone)
+        group = await _change_members(directory, request, group, changes)
     return await _resource(directory, group, request, 200, most=NAMED)
 
 
@@ -150,10 +143,8 @@ async def _change_document(
     raise Busy("the group is being changed by others", retry_after=1)
 
 
-async def _change_members(
-    directory: Directory, request: Request, group: Group, changes: Sequence[Change], gone: Mapping[str, str] = _NOBODY
-) -> Group:
-    """Change the members in order, then give the group its new version. `gone` are out, and their index rows go too."""
+async def _change_members(directory: Directory, request: Request, group: Group, changes: Sequence[Change]) -> Group:
+    """Change the members in order, then give the group its new version."""
     members = directory.members
     for change in changes:
         into = _known(change.into)
@@ -165,8 +156,7 @@ async def _change_members(
         else:
             await together(members.remove(group.id, filter(ID.fullmatch, change.out)), members.add(group.id, into))
     try:
-        touched = directory.groups.touch(group, by=request.by, action="members")
-        return (await asyncio.gather(touched, members.withdraw(group.id, gone)))[0]
+        return await directory.groups.touch(group, by=request.by, action="members")
     except NotFound:
         await members.replace(group.id, ())
         raise
