@@ -101,10 +101,10 @@ async def patch(directory: Directory, request: Request) -> Response:
     first = changes.pop(0) if changes and changes[0].is_plain else None
     into, out = (_known(first.into), first.out) if first else ([], ())
     # What the first change needs, and mostly there is no other, is made ready while the group is read.
-    found, _, leaving = await asyncio.gather(
+    leaving, found, _ = await asyncio.gather(
+        directory.members.look_up(request.id, filter(ID.fullmatch, out)),
         directory.groups.find(request.id),
         directory.members.announce(request.id, into),
-        directory.members.look_up(request.id, filter(ID.fullmatch, out)),
     )
     group = _writable(found, request)
     if operations:

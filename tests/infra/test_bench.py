@@ -55,7 +55,7 @@ async def test_a_quick_run_measures_every_figure_and_ends_with_json(tmp_path: Pa
     assert len(by_name) == len(printed["figures"])
     assert {name for name in by_name if not name.startswith("round trips: ")} == REQUESTS | JOBS | ENGINE | GROUPS
     assert by_name["round trips: get by id"]["measured"] == 1
-    assert by_name["round trips: userName eq"]["beside"] == {"calls": 2}
+    assert by_name["round trips: userName eq"]["beside"] == {"calls": 3}
     for figure in printed["figures"]:
         assert figure["measured"] > 0
         assert figure.get("accounts") == (100 if figure["figure"] in REQUESTS | JOBS else None)
