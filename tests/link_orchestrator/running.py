@@ -192,7 +192,7 @@ async def rows_of(tables: Tables, partition: str) -> list[Row]:
 async def directory_rows(directory: Directory) -> list[Row]:
     """Return all rows of a directory's accounts and keys."""
     keys = directory.keys
-    places = [place(bucket) for bucket in range(keys.buckets) for place in (keys.accounts, keys.pointers)]
+    places = [place(bucket) for bucket in range(keys.buckets) for place in (keys.resources, keys.pointers)]
     return [row for place in places for row in await rows_of(directory.tables, place)]
 
 
