@@ -9,21 +9,23 @@ import contextlib
 import json
 from typing import Any
 
+from scim_users.adoption import remember_look_up
 from scim_users.authority import confirmed, unconfirmed
 from scim_users.resource import location
 from shared.directory.directory import Directory
 from shared.directory.errors import DirectoryError
-from shared.directory.keys import Key
+from shared.directory.keys import Key, folded
 from shared.directory.model import Account
 from shared.scim.errors import TooMany
 from shared.scim.evaluate import Test, compile_filter
-from shared.scim.filter import Filter, equalities
+from shared.scim.filter import Compare, Filter, equalities
 from shared.scim.schema import USER
 
 SCAN_LIMIT = 10_000
 """Accounts that a filter without a key may read."""
 
 KINDS = {
+    "id": "id",
     "username": "userName",
     "externalid": "externalId",
     "emails": "email",
@@ -37,16 +39,27 @@ KINDS = {
 async def find(directory: Directory, tree: Filter, base: str) -> list[Account]:
     """Return all live accounts that a filter selects. Raises TooMany where that would read too many."""
     test = compile_filter(tree, USER)
-    candidates = await _candidates(directory, tree)
-    if candidates is None:
+    key = _key(tree)
+    if key is None:
         return await _scan(directory, test, base)
-    return [a for a in candidates if not a.retired and test(_judged(a, base))]
+    if key.kind == "id":
+        account = await directory.accounts.find(key.value)
+        candidates = [account] if account else []
+    else:
+        candidates = await directory.accounts.list_by(key)
+    # A protected account is found by the key alone, so that it is not made twice; nothing else of it can be asked for.
+    alone = isinstance(tree, Compare)
+    return [a for a in candidates if not a.retired and test(_judged(a, base, by_key=alone))]
 
 
-async def remember_confirmation(directory: Directory, tree: Filter, found: list[Account], by: str) -> None:
-    """Confirm a link that provisioning has just come through: it found one account by the stamped externalId."""
-    keys = {path for path, _ in equalities(tree)}
-    if len(found) != 1 or "externalid" not in keys or not unconfirmed(found[0]):
+async def remember(directory: Directory, tree: Filter, found: list[Account], by: str) -> None:
+    """Keep that provisioning found one account: it confirms a link, or shows what the identity has as its key."""
+    key = _key(tree)
+    if len(found) != 1 or key is None:
+        return
+    if key.kind in ("userName", "email", "employeeNumber"):
+        await remember_look_up(directory, found[0], folded(key))
+    if key.kind != "externalId" or not unconfirmed(found[0]):
         return
     with contextlib.suppress(DirectoryError):
         # Where somebody was faster, the next read confirms it.
@@ -54,16 +67,13 @@ async def remember_confirmation(directory: Directory, tree: Filter, found: list[
         found[0] = await directory.accounts.replace(found[0], after, by=by, action="confirm")
 
 
-async def _candidates(directory: Directory, tree: Filter) -> list[Account] | None:
-    """Return the accounts that one equality of the filter leads to, or None if no key answers any."""
+def _key(tree: Filter) -> Key | None:
+    """Return the key by which one equality of the filter can be answered, or None."""
     for path, value in equalities(tree):
-        if path == "id":
-            account = await directory.accounts.find(str(value))
-            return [account] if account else []
         kind = KINDS.get("emails.value" if path.startswith("emails[") else path)
         if kind is not None and value is not None:
             # An unquoted number is still the text that a string attribute holds.
-            return await directory.accounts.list_by(Key(kind, str(value)))
+            return Key(kind, str(value))
     return None
 
 
@@ -76,13 +86,16 @@ async def _scan(directory: Directory, test: Test, base: str) -> list[Account]:
     found: list[Account] = []
     for bucket in range(directory.keys.buckets):
         async for account in directory.listing.scan(bucket):
-            if test(_judged(account, base)):
+            if test(_judged(account, base, by_key=False)):
                 found.append(account)  # noqa: PERF401 - extend() takes no asynchronous comprehension
     return found
 
 
-def _judged(account: Account, base: str) -> dict[str, Any]:
+def _judged(account: Account, base: str, *, by_key: bool) -> dict[str, Any]:
+    """Return the document that a filter judges: of a protected account what is shown, unless a key alone is asked."""
     document: dict[str, Any] = json.loads(account.text)
+    if account.protected and not by_key:
+        document = {name: document[name] for name in ("schemas", "id", "userName")}
     document["meta"] = {
         "resourceType": USER.name,
         "created": account.created,

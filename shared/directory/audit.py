@@ -69,5 +69,5 @@ def _changed(before: Resource | None, after: Resource | None) -> list[str]:
     names: list[str] = []
     if before.text != after.text:
         old, new = before.document(), after.document()
-        names = [name for name in sorted(old.keys() | new.keys()) if old.get(name) != new.get(name)]
+        names = sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))
     return names + [name for name in before.audited if getattr(before, name) != getattr(after, name)]

@@ -144,16 +144,24 @@ class Keys:
         return f"{self.directory}_{self._space.pointers}_{bucket:02x}"
 
     def claim(self, key: Key) -> tuple[str, str]:
-        """Return partition and row of the claim on a name or an identity."""
-        digest = self.digest(key)
+        """Return partition and row of the claim on a name or an identity.
+
+        An identity's claim stands beside the pointers from its externalId, so that both are written in one transaction.
+        """
         if key.kind in NAMES:
+            digest = self.digest(key)
             return self.resources(self.bucket(digest)), NAME + digest
+        digest = self.digest(Key("externalId", key.value))
         return self.pointers(self.bucket(digest)), IDENTITY + digest
 
     def pointer(self, key: Key, account_id: str = "") -> tuple[str, str]:
         """Return partition and row of the pointer from a key to an account; without an id, the rows' prefix."""
         digest = self.digest(key)
         return self.pointers(self.bucket(digest)), f"{POINTER}{digest}_{account_id}"
+
+    def jobs(self) -> str:
+        """Return the partition of imports, uploads and runs."""
+        return f"{self.directory}_j"
 
     def settings(self) -> str:
         """Return the partition of what belongs to the directory as a whole."""
