@@ -105,6 +105,7 @@ async def _import(
                 outcomes[row.user_name] = _managed(account, after, row)
             else:
                 changed.append((row, (account, after)))
+    new.sort(key=lambda pair: pair[1].id)  # neighbouring rows in one transaction, as in applying.py
     by = f"import:{job.id}"
     created = await create_many(directory.accounts, [account for _, account in new], by=by)
     updated = await replace_many(directory.accounts, [change for _, change in changed], by=by, action="import")

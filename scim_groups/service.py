@@ -40,6 +40,7 @@ GROUPS_AT_ONCE = 16
 
 async def create(directory: Directory, request: Request) -> Response:
     """Create a group: 201. A group of the same name that is managed here is linked only where the policy says so."""
+    projection = _projection(request)
     body, members = split_body(read_json(request.body))
     document = normalise(GROUP, body)
     groups = directory.groups
@@ -53,7 +54,7 @@ async def create(directory: Directory, request: Request) -> Response:
         await directory.members.replace(new.id, ())
         group = await _link(directory, request, taken, document)
         await directory.members.add(group.id, known)
-    return await _resource(directory, group, request, 201)
+    return await _resource(directory, group, request, 201, projection)
 
 
 async def get(directory: Directory, request: Request) -> Response:
@@ -61,7 +62,7 @@ async def get(directory: Directory, request: Request) -> Response:
     group = await directory.groups.get(request.id)
     if request.if_none_match and version_matches(request.if_none_match, group.version):
         return Response(304, version=group.version)
-    return await _resource(directory, group, request, 200)
+    return await _resource(directory, group, request, 200, _projection(request))
 
 
 async def query(directory: Directory, request: Request) -> Response:
@@ -82,10 +83,11 @@ async def query(directory: Directory, request: Request) -> Response:
 
 async def replace(directory: Directory, request: Request) -> Response:
     """Replace a group and its members by the body (PUT): 200."""
+    projection = _projection(request)
     body, members = split_body(read_json(request.body))
     group = await _change_document(directory, request, lambda _: normalise(GROUP, body, id=request.id))
-    group = await _change_members(directory, request, group, [Change(members or {}, exact=True)], {})
-    return await _resource(directory, group, request, 200)
+    group = await _change_members(directory, request, group, [Change(members or {}, exact=True)])
+    return await _resource(directory, group, request, 200, projection)
 
 
 async def patch(directory: Directory, request: Request) -> Response:
@@ -95,23 +97,26 @@ async def patch(directory: Directory, request: Request) -> Response:
     large: adding one member must not cost what reading a hundred thousand does, and RFC 7644 section 3.5.2 allows both.
     (Of those who check, scim-sanity wants 200, Microsoft's collection 204, Entra either.)
     """
+    projection = _projection(request)
     operations, changes = split_operations(parse_operations(read_json(request.body)))
     if not ID.fullmatch(request.id):
         raise NotFound(f"no group {request.id}")
-    coming = _known(changes[0].into) if changes and not changes[0].exact else []
-    found, etags = await asyncio.gather(
-        directory.groups.find(request.id), directory.members.announce(request.id, coming)
+    first = changes.pop(0) if changes and changes[0].is_plain else None
+    into, out = (_known(first.into), first.out) if first else ([], ())
+    # What the first change needs, and mostly there is no other, is made ready while the group is read.
+    leaving, found, _ = await asyncio.gather(
+        directory.members.look_up(request.id, filter(ID.fullmatch, out)),
+        directory.groups.find(request.id),
+        directory.members.announce(request.id, into),
     )
-    try:
-        group = _writable(found, request)
-        if operations:
-            group = await _change_document(directory, request, lambda g: apply(operations, g.document(), GROUP))
-    except Exception:
-        await directory.members.withdraw(request.id, etags)
-        raise
-    if changes:
-        group = await _change_members(directory, request, group, changes, etags)
-    return await _resource(directory, group, request, 200, most=NAMED)
+    group = _writable(found, request)
+    if operations:
+        group = await _change_document(directory, request, lambda g: apply(operations, g.document(), GROUP))
+    if first:
+        await together(directory.members.take_out(group.id, leaving), directory.members.join(group.id, into))
+    if first or changes:
+        group = await _change_members(directory, request, group, changes)
+    return await _resource(directory, group, request, 200, projection, most=NAMED)
 
 
 async def delete(directory: Directory, request: Request) -> Response:
@@ -141,12 +146,10 @@ async def _change_document(
     raise Busy("the group is being changed by others", retry_after=1)
 
 
-async def _change_members(
-    directory: Directory, request: Request, group: Group, changes: Sequence[Change], etags: Mapping[str, str]
-) -> Group:
-    """Change the members in order, then give the group its new version. The first to come in are announced already."""
+async def _change_members(directory: Directory, request: Request, group: Group, changes: Sequence[Change]) -> Group:
+    """Change the members in order, then give the group its new version."""
     members = directory.members
-    for number, change in enumerate(changes):
+    for change in changes:
         into = _known(change.into)
         if change.passes is not None:
             async for page in members.scan(group.id):
@@ -154,8 +157,7 @@ async def _change_members(
         elif change.exact:
             await members.replace(group.id, into)
         else:
-            joining = members.join(group.id, into, etags) if number == 0 else members.add(group.id, into)
-            await together(members.remove(group.id, filter(ID.fullmatch, change.out)), joining)
+            await together(members.remove(group.id, filter(ID.fullmatch, change.out)), members.add(group.id, into))
     try:
         return await directory.groups.touch(group, by=request.by, action="members")
     except NotFound:
@@ -193,12 +195,22 @@ def _known(members: Mapping[str, str | None]) -> list[Member]:
     return [Member(member_id, display) for member_id, display in members.items() if ID.fullmatch(member_id)]
 
 
+def _projection(request: Request) -> Projection:
+    """Read what of the resource is to be shown; before anything is stored, for a refused request changes nothing."""
+    given = {name.lower(): value for name, value in request.params.items()}
+    return Projection.parse(given.get("attributes"), given.get("excludedattributes"), GROUP)
+
+
 async def _resource(
-    directory: Directory, group: Group, request: Request, status: int, *, most: int | None = None
+    directory: Directory,
+    group: Group,
+    request: Request,
+    status: int,
+    projection: Projection,
+    *,
+    most: int | None = None,
 ) -> Response:
     """Return the group with its members, read and rendered a page at a time; 204 where it has more than `most`."""
-    params = {name.lower(): value for name, value in request.params.items()}
-    projection = Projection.parse(params.get("attributes"), params.get("excludedattributes"), GROUP)
     texts: list[str] = []
     if projection.shows("members"):
         few = await directory.members.first(group.id, NAMED + 1)

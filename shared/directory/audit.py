@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -38,7 +39,8 @@ def audit_row(
         "attributes": ",".join(_changed(before, after)) or None,
         "before": dump(before.link_state()) if before and after and before.link_state() != after.link_state() else None,
     }
-    return Insert(f"{AUDIT}{resource_id}_{at.translate(_COMPACT)}{secrets.token_hex(4)}", columns)
+    # Two changes may come in one millisecond of `at`: the nanoseconds keep their order.
+    return Insert(f"{AUDIT}{resource_id}_{at.translate(_COMPACT)}{time.time_ns():016x}{secrets.token_hex(4)}", columns)
 
 
 async def list_history(tables: Tables, keys: Keys, resource_id: str) -> list[Change]:

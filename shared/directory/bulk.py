@@ -174,9 +174,7 @@ async def _in_transactions(
     `announce` writes what must be there first, and answers the ids of the accounts that do not fit.
     """
     outcomes: dict[int, Outcome] = {}
-    # In order of id a transaction writes neighbouring rows: fewer pages of the store, where it has pages.
-    places = sorted(range(len(items)), key=lambda place: _after(items[place]).id)
-    waiting, single = await _fitting(items, places, announce)
+    waiting, single = await _fitting(items, range(len(items)), announce)
     while waiting:
         chunk = waiting[:ITEMS]
         try:

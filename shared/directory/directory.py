@@ -66,7 +66,7 @@ class Directories:
                 listing=AccountListing(accounts),
                 groups=groups,
                 group_listing=Listing(groups),
-                members=Members(self._tables, keys),
+                members=Members(self._tables, keys, self._now),
                 policies=policies,
             )
             directory = self._opened.setdefault(name, directory)

@@ -1,24 +1,21 @@
 """Memberships: one row a member, so that adding or removing any number never reads or rewrites the others.
 
 The row in the group's partition is the truth; the row in the member's is an index that says in which groups to look.
-The index is written before the truth and removed after it, and a reader verifies it. The truth keeps the etag of its
-index row: a removal deletes the index on that etag, so it misses one that was written again meanwhile.
+The index is written before the truth, and a reader verifies it. No request removes it, as an add under way may rely on
+it (one that was cut off, or overtaken): the sweep does, when it has led nowhere for longer than a request can take.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from shared.directory.bulk import in_parts
 from shared.directory.claims import together
-from shared.directory.errors import Busy
 from shared.directory.keys import Keys, prefix_end
-from shared.tables.port import MAX_OPERATIONS, MAX_PAGE, Delete, Row, Tables, Upsert, Value, VersionConflict
-
-ATTEMPTS = 1_000
-"""How often a transaction of removals is tried: each try that fails drops, or reads again, one of its rows."""
+from shared.directory.model import timestamp
+from shared.tables.port import ANY, MAX_OPERATIONS, MAX_PAGE, Delete, Row, Tables, Upsert, VersionConflict
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,51 +29,54 @@ class Member:
 class Members:
     """The memberships of one directory. Ids are ids made here (keys.ID); who they name is not looked up."""
 
-    def __init__(self, tables: Tables, keys: Keys) -> None:
+    def __init__(self, tables: Tables, keys: Keys, now: Callable[[], str] = timestamp) -> None:
         self._tables = tables
         self._keys = keys
+        self._now = now
 
     async def add(self, group: str, members: Iterable[Member]) -> None:
         """Put members in; one that is there already stays once. Cut off in the middle, it may be sent again."""
-        await self.join(group, members, await self.announce(group, members))
+        members = list(members)
+        await self.announce(group, members)
+        await self.join(group, members)
 
-    async def announce(self, group: str, members: Iterable[Member]) -> dict[str, str]:
-        """Write the index rows of members to come; return their etags, for join(). Alone it does no harm."""
-        by_partition: defaultdict[str, list[str]] = defaultdict(list)
+    async def announce(self, group: str, members: Iterable[Member]) -> None:
+        """Write the index rows of members to come; alone it does no harm."""
+        by_partition: defaultdict[str, list[Upsert]] = defaultdict(list)
+        at = self._now()
         for member_id in dict.fromkeys(member.id for member in members):
-            by_partition[self._keys.groups_of(member_id)].append(member_id)
-        etags: dict[str, str] = {}
-        await together(*(self._index(part, ids, group, etags) for part, ids in by_partition.items()))
-        return etags
+            by_partition[self._keys.groups_of(member_id)].append(Upsert(f"{member_id}_{group}", {"at": at}))
+        await self._commit(by_partition)
 
-    async def join(self, group: str, members: Iterable[Member], etags: Mapping[str, str]) -> None:
+    async def join(self, group: str, members: Iterable[Member]) -> None:
         """Write the truth of members that were announced."""
-        rows: list[Upsert] = []
-        for member in {member.id: member for member in members}.values():
-            columns: dict[str, Value | None] = {"index": etags[member.id], "display": member.display}
-            rows.append(Upsert(member.id, columns))
-        partition = self._keys.members(group)
-        await together(*(self._tables.commit(partition, part) for part in in_parts(rows, MAX_OPERATIONS)))
-
-    async def withdraw(self, group: str, etags: Mapping[str, str]) -> None:
-        """Remove index rows that were announced and shall not be followed by a member."""
-        await together(*(self._unindex(part, deletes) for part, deletes in self._deletes(group, etags.items())))
+        by_id = {member.id: member for member in members}
+        rows = [Upsert(member.id, {"display": member.display}) for member in by_id.values()]
+        await self._commit({self._keys.members(group): rows})
 
     async def remove(self, group: str, members: Iterable[str]) -> None:
         """Take members out; one that is not there is no error."""
-        partition = self._keys.members(group)
-        for some in in_parts(list(dict.fromkeys(members)), MAX_OPERATIONS):
-            rows = await self._tables.get_many([(partition, member_id) for member_id in some])
-            await self._remove(group, [row for row in rows if row is not None])
+        await self.take_out(group, await self.look_up(group, members))
+
+    async def look_up(self, group: str, members: Iterable[str]) -> list[str]:
+        """Return which of these are members."""
+        ids = list(dict.fromkeys(members))
+        held = await self.held([(member_id, group) for member_id in ids])
+        return [member_id for member_id, is_in in zip(ids, held, strict=True) if is_in]
+
+    async def take_out(self, group: str, members: Sequence[str]) -> None:
+        """Remove the truth of members who were there a moment ago."""
+        for part in in_parts(members, MAX_OPERATIONS):
+            await self._delete(self._keys.members(group), [Delete(member_id, ANY) for member_id in part])
 
     async def replace(self, group: str, members: Iterable[Member]) -> None:
         """Leave exactly these members in: adds the new ones, and takes out the others, a page at a time."""
         wanted = {member.id: member for member in members}
-        async for rows in self._pages(group):
-            gone = [row for row in rows if row.key not in wanted]
+        async for rows in self._rows(self._keys.members(group)):
+            gone = [row.key for row in rows if row.key not in wanted]
             for row in rows:
                 wanted.pop(row.key, None)
-            await self._remove(group, gone)
+            await self.take_out(group, gone)
         await self.add(group, wanted.values())
 
     async def leave(self, member: str) -> None:
@@ -106,7 +106,7 @@ class Members:
 
     async def scan(self, group: str) -> AsyncIterator[Sequence[Member]]:
         """Yield all members in order of id, a page in memory at a time."""
-        async for rows in self._pages(group):
+        async for rows in self._rows(self._keys.members(group)):
             yield [_member(row) for row in rows]
 
     async def first(self, group: str, count: int) -> list[Member]:
@@ -122,57 +122,34 @@ class Members:
 
     async def scan_index(self, bucket: int) -> AsyncIterator[Sequence[tuple[str, str]]]:
         """Yield (member, group) as a partition of the index holds them, a page at a time."""
-        continuation = None
-        while True:
-            page = await self._tables.query(self._keys.memberships(bucket), continuation=continuation)
-            yield [_pair(row) for row in page.rows]
-            continuation = page.continuation
-            if continuation is None:
-                return
+        async for rows in self._rows(self._keys.memberships(bucket)):
+            yield [_pair(row) for row in rows]
 
-    async def _index(self, partition: str, ids: Sequence[str], group: str, etags: dict[str, str]) -> None:
-        for some in in_parts(ids, MAX_OPERATIONS):
-            rows = [Upsert(f"{member_id}_{group}", {}) for member_id in some]
-            etags.update(zip(some, await self._tables.commit(partition, rows), strict=True))
+    async def sweep_index(self, bucket: int, before: str) -> int:
+        """Remove index rows written before that time that lead nowhere, and return how many."""
+        removed, partition = 0, self._keys.memberships(bucket)
+        async for rows in self._rows(partition):
+            old = [row for row in rows if str(row.columns["at"]) < before]
+            held = await self.held([_pair(row) for row in old])
+            loose = [Delete(row.key, row.etag) for row, is_in in zip(old, held, strict=True) if not is_in]
+            for part in in_parts(loose, MAX_OPERATIONS):
+                removed += await self._delete(partition, list(part))
+        return removed
 
-    async def _remove(self, group: str, rows: Sequence[Row]) -> None:
-        for part in in_parts(rows, MAX_OPERATIONS):
-            gone = await self._take_out(self._keys.members(group), [Delete(row.key, row.etag) for row in part], part)
-            await self.withdraw(group, {row.key: str(row.columns["index"]) for row in gone})
+    async def _commit(self, by_partition: Mapping[str, Sequence[Upsert]]) -> None:
+        parts = [(key, part) for key, rows in by_partition.items() for part in in_parts(rows, MAX_OPERATIONS)]
+        await together(*(self._tables.commit(partition, part) for partition, part in parts))
 
-    def _deletes(self, group: str, etags: Iterable[tuple[str, str]]) -> Iterable[tuple[str, list[Delete]]]:
-        by_partition: defaultdict[str, list[Delete]] = defaultdict(list)
-        for member_id, etag in etags:
-            by_partition[self._keys.groups_of(member_id)].append(Delete(f"{member_id}_{group}", etag))
-        return [(p, list(part)) for p, deletes in by_partition.items() for part in in_parts(deletes, MAX_OPERATIONS)]
-
-    async def _take_out(self, partition: str, deletes: list[Delete], rows: Sequence[Row]) -> Sequence[Row]:
-        """Delete rows of the truth in one transaction, one that somebody wrote again meanwhile as it is now."""
-        known = {row.key: row for row in rows}
-        for _ in range(ATTEMPTS):
-            if not deletes:
-                return ()
-            try:
-                await self._tables.commit(partition, deletes)
-            except VersionConflict as conflict:
-                key = deletes.pop(conflict.index).key
-                again = await self._tables.get(partition, key)
-                if again is not None:
-                    known[key] = again
-                    deletes.append(Delete(key, again.etag))
-                continue
-            return [known[delete.key] for delete in deletes]
-        raise Busy("the group's members are being changed by others", retry_after=1)
-
-    async def _unindex(self, partition: str, deletes: list[Delete]) -> None:
-        """Delete index rows in one transaction, but those written again by an add, or gone already."""
+    async def _delete(self, partition: str, deletes: list[Delete]) -> int:
+        """Delete rows in one transaction, but those that changed or are gone; return how many."""
         while deletes:
             try:
                 await self._tables.commit(partition, deletes)
             except VersionConflict as conflict:
                 del deletes[conflict.index]
                 continue
-            return
+            break
+        return len(deletes)
 
     async def _index_of(self, members: Sequence[str]) -> list[tuple[str, str]]:
         asked, low, high = set(members), min(members) + "_", prefix_end(max(members) + "_")
@@ -185,10 +162,10 @@ class Members:
             if continuation is None:
                 return found
 
-    async def _pages(self, group: str) -> AsyncIterator[Sequence[Row]]:
+    async def _rows(self, partition: str) -> AsyncIterator[Sequence[Row]]:
         continuation = None
         while True:
-            page = await self._tables.query(self._keys.members(group), continuation=continuation)
+            page = await self._tables.query(partition, continuation=continuation)
             yield page.rows
             continuation = page.continuation
             if continuation is None:

@@ -9,20 +9,25 @@ from __future__ import annotations
 import contextlib
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
 from shared.directory.claims import CONFLICTS, together
 from shared.directory.directory import Directory
 from shared.directory.keys import IDENTITY, LIVE, MEMBER_BUCKETS, NAME, POINTER, Keys, is_group, prefix_end
-from shared.directory.model import Resource
+from shared.directory.model import Resource, timestamp
 from shared.directory.resources import Resources
 from shared.tables.port import Delete, Row
 
 R = TypeVar("R", bound=Resource)
 
 
-async def sweep(directory: Directory) -> int:
-    """Remove what is stale in a directory, and return how many rows. What is being written now is left alone."""
+async def sweep(directory: Directory, before: str | None = None) -> int:
+    """Remove what is stale in a directory, and return how many rows. What is being written now is left alone.
+
+    Index rows of memberships are old enough if they were written before that time, or else an hour ago.
+    """
+    before = before or timestamp(datetime.now(UTC) - timedelta(hours=1))
     removed = 0
     for bucket in range(directory.keys.buckets):
         removed += await _sweep_bucket(directory.accounts, bucket)
@@ -30,6 +35,7 @@ async def sweep(directory: Directory) -> int:
     for bucket in range(MEMBER_BUCKETS):
         async for pairs in directory.members.scan_index(bucket):
             removed += await _remove_lost(directory, pairs)
+        removed += await directory.members.sweep_index(bucket, before)
     return removed
 
 
@@ -45,8 +51,8 @@ async def _remove_lost(directory: Directory, pairs: Sequence[tuple[str, str]]) -
     for member, group in lost:
         # A group's members are written before the group itself: only what was there once is gone.
         if member not in there or await directory.groups.tombstone(group):
+            removed += await directory.members.holds(group, member)
             await directory.members.remove(group, [member])
-            removed += 1
     return removed
 
 

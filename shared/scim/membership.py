@@ -34,6 +34,11 @@ class Change:
     exact: bool = False
     passes: Test | None = None
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether it says of each member by name that it comes or goes."""
+        return not self.exact and self.passes is None
+
     def apply(self, kind: Kind, members: Mapping[str, str | None]) -> None:
         """Let one more operation come after what the change does already."""
         if kind == "replace":

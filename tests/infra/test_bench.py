@@ -13,6 +13,17 @@ from infra.local.bench.__main__ import growth
 from infra.local.bench.figures import Figure
 from infra.local.bench.process import running
 
+GROUPS = {
+    "in or out: 1 member, group of 10",
+    "in or out: 1 member, group of 2,000",
+    "in or out: 1 member, largest against smallest",
+    "100 members into a group of 2,000",
+    "1,000 members into a group of 2,000",
+    "group without members, displayName eq",
+    "GET a user in 20 groups",
+    "GET a group of 200",
+    "GET a group of 2,000: memory",
+}
 REQUESTS = {
     "yardstick: aiohttp and one SELECT",
     "userName eq, hit",
@@ -42,9 +53,9 @@ async def test_a_quick_run_measures_every_figure_and_ends_with_json(tmp_path: Pa
     assert printed == json.loads(file.read_text())
     by_name = {figure["figure"]: figure for figure in printed["figures"]}
     assert len(by_name) == len(printed["figures"])
-    assert {name for name in by_name if not name.startswith("round trips: ")} == REQUESTS | JOBS | ENGINE
+    assert {name for name in by_name if not name.startswith("round trips: ")} == REQUESTS | JOBS | ENGINE | GROUPS
     assert by_name["round trips: get by id"]["measured"] == 1
-    assert by_name["round trips: userName eq"]["beside"] == {"calls": 2}
+    assert by_name["round trips: userName eq"]["beside"] == {"calls": 3}
     for figure in printed["figures"]:
         assert figure["measured"] > 0
         assert figure.get("accounts") == (100 if figure["figure"] in REQUESTS | JOBS else None)

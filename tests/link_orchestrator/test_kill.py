@@ -137,7 +137,7 @@ async def undisturbed(folder: Path) -> list[Step]:
 
 
 MOMENT = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+Z")
-AUDIT = re.compile(rb"(?<=_)[0-9]{17}[0-9a-f]{8}$")
+AUDIT = re.compile(rb"(?<=_)[0-9]{17}[0-9a-f]{24}$")
 
 
 def stored(path: Path) -> list[str]:

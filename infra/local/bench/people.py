@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from infra.local.provisioning import CORE, ENTERPRISE, PATCH_OP, WORK_EMAIL
@@ -38,3 +39,9 @@ def patch(**values: object) -> dict[str, Any]:
     """Return the PATCH that replaces attributes, one operation each."""
     operations = [{"op": "Replace", "path": name, "value": value} for name, value in values.items()]
     return {"schemas": [PATCH_OP], "Operations": operations}
+
+
+def members_patch(op: str, ids: Sequence[str]) -> dict[str, Any]:
+    """Return the PATCH that adds or removes members."""
+    value = [{"$ref": None, "value": member} for member in ids]
+    return {"schemas": [PATCH_OP], "Operations": [{"op": op, "path": "members", "value": value}]}

@@ -6,12 +6,14 @@ An operation's figure is its longest chain of calls that wait for each other; al
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import scim_groups.service
 from infra.local.bench.figures import Figure
-from infra.local.bench.people import patch, user
+from infra.local.bench.people import members_patch, patch, user
 from infra.local.provisioning import ENTERPRISE
 from scim_users import service
 from shared.directory.directory import Directories, Directory
@@ -57,6 +59,7 @@ async def measure(folder: Path) -> list[Figure]:
             *await _reads(counted, ids[1]),
             *await _creates(counted),
             *await _changes(counted, ids[2]),
+            *await _groups(counted, ids[3]),
             # As another process sees it, which has no count in its memory yet.
             *await _pages(Counted(tables, await Directories(tables).open("main"))),
         ]
@@ -98,6 +101,27 @@ async def _changes(counted: Counted, account_id: str) -> list[Figure]:
     figures = [counted.figure("PATCH, no key changed", 2)]
     await counted.call(service.patch, patch(userName="renamed@contoso.com"), id=account_id)
     return [*figures, counted.figure("rename", 4)]
+
+
+async def _groups(counted: Counted, account_id: str) -> list[Figure]:
+    body = {"displayName": "Everybody", "members": [{"value": account_id}]}
+    group = (await counted.call(scim_groups.service.create, body))["id"]
+    await counted.call(scim_groups.service.get, id=group, excludedAttributes="members")
+    figures = [counted.figure("group without members", 1)]
+    await counted.call(service.get, id=account_id)
+    figures.append(counted.figure("get by id, a user in a group", 2))
+    one, many = [str(uuid.uuid4())], [str(uuid.uuid4()) for _ in range(1_000)]
+    # Without the body of the answer, whose members a change of members need not read.
+    for name, aim, op, members in (
+        ("1 member in", 2, "add", one),
+        ("1 member out", 2, "remove", one),
+        ("1,000 members in", 4, "add", many),
+    ):
+        await counted.call(
+            scim_groups.service.patch, members_patch(op, members), id=group, excludedAttributes="members"
+        )
+        figures.append(counted.figure(name, aim))
+    return figures
 
 
 async def _pages(counted: Counted) -> list[Figure]:
