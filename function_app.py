@@ -10,6 +10,7 @@ import azure.functions as func
 
 import link_orchestrator.functions
 import scim_users.functions
+import scim_users.service
 import shared.host.functions
 from shared.directory.directory import Directories
 from shared.host.http import Edge
@@ -22,7 +23,7 @@ def build(settings: Settings, tables: Tables) -> df.DFApp:
     """Return the app with all its functions, over the tables given."""
     edge = Edge(settings, Directories(tables))
     app = df.DFApp(http_auth_level=func.AuthLevel.ANONYMOUS)
-    app.register_functions(shared.host.functions.blueprint(edge))
+    app.register_functions(shared.host.functions.blueprint(edge, {"Users": scim_users.service}))
     app.register_functions(scim_users.functions.blueprint(edge))
     app.register_functions(link_orchestrator.functions.blueprint(edge))
     return app

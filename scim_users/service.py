@@ -56,7 +56,15 @@ async def get(directory: Directory, request: Request) -> Response:
 
 async def query(directory: Directory, request: Request) -> Response:
     """Return the users that a filter selects, or a page of all of them."""
-    asked = Query.parse(request.params, USER)
+    return await _answer(directory, request, Query.parse(request.params, USER))
+
+
+async def search(directory: Directory, request: Request) -> Response:
+    """Answer a SearchRequest (POST /.search) as `query` does."""
+    return await _answer(directory, request, Query.from_message(read_json(request.body), USER))
+
+
+async def _answer(directory: Directory, request: Request, asked: Query) -> Response:
     if asked.filter is None:
         total, accounts = await directory.listing.page(asked.start_index, asked.count)
     else:

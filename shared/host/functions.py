@@ -1,4 +1,4 @@
-"""The functions that belong to no room: discovery (RFC 7644 section 4), account API, health, the nightly sweep."""
+"""The functions of no room: the SCIM root and discovery (RFC 7644 sections 3.4.3, 4), account API, health, sweep."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from shared.directory.sweep import sweep
 from shared.host import accounts
 from shared.host.auth import Forbidden
 from shared.host.http import JSON, Edge
+from shared.host.rooms import Rooms
 from shared.scim import discovery
 from shared.scim.endpoint import MethodNotAllowed, NotImplementedHere, Request, Response
 from shared.scim.messages import document_text
@@ -22,9 +23,10 @@ ROOT = "scim/v2"
 DISCOVERY = ("serviceproviderconfig", "resourcetypes", "schemas")
 
 
-def blueprint(edge: Edge) -> func.Blueprint:
+def blueprint(edge: Edge, rooms: Rooms) -> func.Blueprint:
     """Return these functions, for function_app.py to register."""
     bp = func.Blueprint()
+    _add_root(bp, edge, rooms)
     _add_discovery(bp, edge)
     _add_accounts(bp, edge)
 
@@ -42,6 +44,18 @@ def blueprint(edge: Edge) -> func.Blueprint:
             log.info("sweep %s removed %d", name, removed)
 
     return bp
+
+
+def _add_root(bp: func.Blueprint, edge: Edge, rooms: Rooms) -> None:
+    @bp.function_name("scim_search")
+    @bp.route(ROOT + "/.search", methods=["POST"])
+    async def search(req: func.HttpRequest) -> func.HttpResponse:
+        return await edge.answer(req, search_root, rooms)
+
+    @bp.function_name("scim_other")
+    @bp.route(ROOT + "/{*path}", methods=["GET", "POST", "PUT", "PATCH", "DELETE"])
+    async def other(req: func.HttpRequest) -> func.HttpResponse:
+        return await edge.answer(req, refuse, req.route_params.get("path", ""))
 
 
 def _add_discovery(bp: func.Blueprint, edge: Edge) -> None:
@@ -70,11 +84,6 @@ def _add_discovery(bp: func.Blueprint, edge: Edge) -> None:
     async def schema(req: func.HttpRequest) -> func.HttpResponse:
         return await edge.answer(req, get_schema)
 
-    @bp.function_name("scim_other")
-    @bp.route(ROOT + "/{*path}", methods=["GET", "POST", "PUT", "PATCH", "DELETE"])
-    async def other(req: func.HttpRequest) -> func.HttpResponse:
-        return await edge.answer(req, refuse, req.route_params.get("path", ""))
-
 
 def _add_accounts(bp: func.Blueprint, edge: Edge) -> None:
     @bp.function_name("accounts_find")
@@ -96,6 +105,11 @@ def _add_accounts(bp: func.Blueprint, edge: Edge) -> None:
     @bp.route("directory/policy", methods=["PUT"])
     async def put_policy(req: func.HttpRequest) -> func.HttpResponse:
         return await edge.answer(req, accounts.put_policy, role="admin", mimetype=JSON)
+
+
+async def search_root(directory: Directory, request: Request, rooms: Rooms) -> Response:
+    """Answer a SearchRequest to the root: users are the only resource type."""
+    return await rooms["Users"].search(directory, request)
 
 
 async def get_service_provider_config(directory: Directory, request: Request) -> Response:
@@ -127,10 +141,10 @@ async def get_schema(directory: Directory, request: Request) -> Response:
 
 async def refuse(directory: Directory, request: Request, path: str) -> Response:
     """Say why there is nothing at a SCIM address that no other function answers."""
-    resource, *_, last = [part.lower() for part in path.split("/")] * 2
-    if resource in ("me", "bulk") or last == ".search":
-        raise NotImplementedHere("this service provider has no /Me, /Bulk and /.search: filter /Users instead")
-    if resource in (*DISCOVERY, "users"):
+    resource = path.split("/")[0].lower()
+    if resource in ("me", "bulk"):
+        raise NotImplementedHere("this service provider has no /Me and no /Bulk: address /Users instead")
+    if resource in (*DISCOVERY, "users", ".search"):
         raise MethodNotAllowed("this endpoint does not take the method: RFC 7644 section 3.2 lists which do")
     raise NotFound("no such endpoint")
 

@@ -1,4 +1,4 @@
-"""The parameters of a query (RFC 7644 sections 3.4.2 and 3.9), read from a URL. `sortBy` is ignored."""
+"""What a query asks for (RFC 7644 sections 3.4.2, 3.4.3 and 3.9; RFC 9865), read from a URL or a SearchRequest."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from shared.scim.errors import InvalidValue
+from shared.scim.errors import InvalidSyntax, InvalidValue
 from shared.scim.filter import Filter, parse_filter
 from shared.scim.limits import DEFAULT_COUNT, MAX_COUNT
 from shared.scim.projection import Projection
 from shared.scim.schema import ResourceType
+
+SEARCH_REQUEST_URN = "urn:ietf:params:scim:api:messages:2.0:SearchRequest"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,39 @@ class Query:
             count=min(max(0, _integer(given, "count", DEFAULT_COUNT)), MAX_COUNT),
             projection=Projection.parse(given.get("attributes"), given.get("excludedattributes"), resource_type),
         )
+
+    @classmethod
+    def from_message(cls, body: object, resource_type: ResourceType) -> Query:
+        """Read a SearchRequest, whose members mean what the parameters of the same names mean; others are ignored.
+
+        Raises InvalidSyntax for what is no SearchRequest, or else what `parse` raises.
+        """
+        if not isinstance(body, dict):
+            raise InvalidSyntax("The body must be a SearchRequest, a JSON object.")
+        given = {name.lower(): value for name, value in body.items() if value is not None}
+        schemas = given.get("schemas", [SEARCH_REQUEST_URN])
+        if not isinstance(schemas, list) or SEARCH_REQUEST_URN not in schemas:
+            raise InvalidSyntax(f"schemas takes a list with {SEARCH_REQUEST_URN}.")
+        return cls.parse(
+            {name: _text(name, given[name.lower()]) for name in _MEMBERS if name.lower() in given}, resource_type
+        )
+
+
+_LISTS = ("attributes", "excludedAttributes")
+_NUMBERS = ("startIndex", "count")
+_MEMBERS = (*_LISTS, *_NUMBERS, "filter")
+
+
+def _text(name: str, value: object) -> str:
+    """Return a member of a SearchRequest as a URL would have it."""
+    if isinstance(value, str):
+        return value
+    if name in _LISTS and isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return ",".join(value)
+    if name in _NUMBERS and isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    kind = "a list of names" if name in _LISTS else "an integer" if name in _NUMBERS else "a string"
+    raise InvalidValue(f"{name} takes {kind}.")
 
 
 _INTEGER = re.compile(r"\s*[+-]?[0-9]{1,18}\s*", re.ASCII)
