@@ -14,14 +14,18 @@ from scim_users.resource import location
 from shared.directory.directory import Directory
 from shared.directory.errors import DirectoryError
 from shared.directory.keys import Key
+from shared.directory.listing import Place
 from shared.directory.model import Account
 from shared.scim.errors import TooMany
 from shared.scim.evaluate import Test, compile_filter
 from shared.scim.filter import Filter, equalities
 from shared.scim.schema import USER
+from shared.tables.port import MAX_PAGE
 
 SCAN_LIMIT = 10_000
 """Accounts that a filter without a key may read."""
+SCAN_PAGE = 2_000
+"""Accounts that one page of such a filter may read, where pages go by cursor."""
 
 KINDS = {
     "username": "userName",
@@ -36,11 +40,37 @@ KINDS = {
 
 async def find(directory: Directory, tree: Filter, base: str) -> list[Account]:
     """Return all live accounts that a filter selects. Raises TooMany where that would read too many."""
+    found = await find_by_key(directory, tree, base)
+    return await _scan(directory, compile_filter(tree, USER), base) if found is None else found
+
+
+async def find_by_key(directory: Directory, tree: Filter, base: str) -> list[Account] | None:
+    """Return all live accounts that a filter selects, or None if no key answers any part of it."""
     test = compile_filter(tree, USER)
     candidates = await _candidates(directory, tree)
     if candidates is None:
-        return await _scan(directory, test, base)
+        return None
     return [a for a in candidates if not a.retired and test(_judged(a, base))]
+
+
+async def read_matching(
+    directory: Directory, tree: Filter, base: str, start: Place, count: int
+) -> tuple[list[Account], Place | None]:
+    """Return accounts from a place on that a filter selects, and the place to read on at; None at the end.
+
+    At most SCAN_PAGE accounts are read, so there may be fewer than `count`, or none, before the end.
+    """
+    test, found, left = compile_filter(tree, USER), list[Account](), SCAN_PAGE
+    place: Place | None = start
+    while place is not None and left > 0:
+        read, place = await directory.listing.read_on(place, min(left, MAX_PAGE))
+        left -= len(read)
+        for account in read:
+            if test(_judged(account, base)):
+                if len(found) == count:
+                    return found, directory.listing.place_of(account)
+                found.append(account)
+    return found, place
 
 
 async def remember_confirmation(directory: Directory, tree: Filter, found: list[Account], by: str) -> None:

@@ -11,13 +11,15 @@ from typing import Any, TypeVar
 
 from scim_users import authority
 from scim_users.authority import Write
+from scim_users.paging import get_page
 from scim_users.resource import location, manager_of, render, with_manager
-from scim_users.search import find, remember_confirmation
+from scim_users.search import remember_confirmation
 from shared.directory.claims import together
 from shared.directory.directory import Directory
 from shared.directory.errors import AlreadyExists, Busy, Refused, Stale
 from shared.directory.keys import Key, fold
 from shared.directory.model import Account, Status, new_account
+from shared.scim.cursor import seal
 from shared.scim.document import normalise, read_json
 from shared.scim.endpoint import PreconditionFailed, Request, Response, version_matches
 from shared.scim.messages import list_response
@@ -65,14 +67,14 @@ async def search(directory: Directory, request: Request) -> Response:
 
 
 async def _answer(directory: Directory, request: Request, asked: Query) -> Response:
-    if asked.filter is None:
-        total, accounts = await directory.listing.page(asked.start_index, asked.count)
-    else:
-        found = await find(directory, asked.filter, request.base)
-        total, accounts = len(found), found[asked.start_index - 1 :][: asked.count]
+    page = await get_page(directory, asked, request.base)
+    accounts = list(page.accounts)
+    if asked.filter is not None:
         await remember_confirmation(directory, asked.filter, accounts, request.by)
     texts = [render(account, request.base, asked.projection) for account in accounts]
-    return Response(200, list_response(texts, total, asked.start_index))
+    back, on = (seal(cursor, asked, directory.keys.sign) if cursor else None for cursor in (page.previous, page.next))
+    text = list_response(texts, page.total, page.start_index, previous_cursor=back, next_cursor=on)
+    return Response(200, text)
 
 
 async def replace(directory: Directory, request: Request) -> Response:

@@ -1,5 +1,7 @@
 """Pages and scans over live accounts, in the one order they have: by bucket, then by id.
 
+By cursor, reading goes on from a place, which stays right whatever comes and goes.
+
 `startIndex` finds its bucket through the counts and skips within it by keys alone; where a page ended is remembered
 as long as the bucket's count row is unchanged, so reading on skips nothing.
 """
@@ -7,9 +9,10 @@ as long as the bucket's count row is unchanged, so reading on skips nothing.
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Sequence
 from itertools import accumulate
+from typing import NamedTuple
 
 from shared.directory.accounts import Accounts
 from shared.directory.keys import COUNT, DIGEST, LIVE, NAME, POINTER, prefix_end
@@ -18,6 +21,16 @@ from shared.tables.port import MAX_PAGE, Row
 
 REMEMBERED = 4096
 """How many places in the directory are kept in memory, at about 200 bytes each."""
+
+
+class Place(NamedTuple):
+    """Where to read on: a bucket, and the first row key to read there."""
+
+    bucket: int
+    key: str
+
+
+START = Place(0, LIVE)
 
 
 class Listing:
@@ -45,6 +58,38 @@ class Listing:
             position = end
         return ends[-1], found
 
+    async def read_on(self, place: Place, count: int) -> tuple[list[Account], Place | None]:
+        """Return at most `count` accounts from a place on, and the place behind them; None at the end."""
+        counts = await self._accounts.counts.all()
+        rows: list[Row] = []
+        for bucket in range(place.bucket, len(counts)):
+            low = place.key if bucket == place.bucket else LIVE
+            if counts[bucket].accounts:
+                rows += await self._first(bucket, low, count - len(rows))
+            if rows and len(rows) == count:
+                return [Account.from_row(row) for row in rows], Place(bucket, _behind(rows[-1].key))
+        return [Account.from_row(row) for row in rows], None
+
+    async def read_back(self, place: Place, count: int) -> list[Account]:
+        """Return the last `count` accounts before a place. A bucket is read backwards by keys, from its beginning."""
+        counts = await self._accounts.counts.all()
+        found: list[Account] = []
+        for bucket in range(place.bucket, -1, -1):
+            high = place.key if bucket == place.bucket else prefix_end(LIVE)
+            if not counts[bucket].accounts or high <= LIVE or len(found) == count:
+                continue
+            keys: deque[str] = deque(maxlen=count - len(found))
+            async for row in self._rows(self._partition(bucket), LIVE, high, []):
+                keys.append(row.key)
+            if keys:
+                rows = await self._first(bucket, keys[0], len(keys))
+                found = [Account.from_row(row) for row in rows] + found
+        return found
+
+    def place_of(self, account: Account) -> Place:
+        """Return the place at which reading on begins with this account."""
+        return Place(self._accounts.keys.bucket(account.id), account.key)
+
     async def scan(self, bucket: int) -> AsyncIterator[Account]:
         """Yield a bucket's live accounts, whole."""
         async for row in self._rows(self._partition(bucket), LIVE, prefix_end(LIVE), None):
@@ -67,8 +112,15 @@ class Listing:
             yield row.key[digest], row.key[digest.stop + 1 :]
 
     async def _take(self, bucket: int, offset: int, count: int, etag: str) -> list[Account]:
-        partition = self._partition(bucket)
         low = await self._place(bucket, offset, etag)
+        rows = await self._first(bucket, low, count)
+        if rows:
+            self._remember(bucket, offset + len(rows), etag, _behind(rows[-1].key))
+        return [Account.from_row(row) for row in rows]
+
+    async def _first(self, bucket: int, low: str, count: int) -> list[Row]:
+        """Return a bucket's first `count` rows of live accounts from a key on."""
+        partition = self._partition(bucket)
         rows: list[Row] = []
         continuation = None
         while len(rows) < count:
@@ -79,9 +131,7 @@ class Listing:
             continuation = page.continuation
             if continuation is None:
                 break
-        if rows:
-            self._remember(bucket, offset + len(rows), etag, _behind(rows[-1].key))
-        return [Account.from_row(row) for row in rows]
+        return rows
 
     async def _place(self, bucket: int, offset: int, etag: str) -> str:
         """Return the first key to read for an offset within a bucket."""

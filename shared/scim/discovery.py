@@ -1,6 +1,6 @@
-"""Bodies of the discovery endpoints (RFC 7644 section 4; RFC 7643 sections 5, 6 and 7). `base` is the SCIM root's URL.
+"""Bodies of the discovery endpoints (RFC 7644 section 4; RFC 7643 sections 5, 6, 7; RFC 9865 section 4).
 
-The schemas shown are the documents that schema.py enforces.
+`base` is the SCIM root's URL. The schemas shown are the documents that schema.py enforces.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from shared.scim.limits import MAX_COUNT
+from shared.scim.limits import CURSOR_SECONDS, DEFAULT_COUNT, MAX_COUNT
 from shared.scim.messages import LIST_RESPONSE_URN
 from shared.scim.schema import USER, ResourceType
 
@@ -40,6 +40,14 @@ def service_provider_config(base: str, options: Options = _DEFAULT) -> Body:
         },
         "filter": {"supported": True, "maxResults": options.max_results},
         "changePassword": {"supported": False},
+        "pagination": {
+            "cursor": True,
+            "index": True,
+            "defaultPaginationMethod": "index",
+            "defaultPageSize": DEFAULT_COUNT,
+            "maxPageSize": options.max_results,
+            "cursorTimeout": CURSOR_SECONDS,
+        },
         "sort": {"supported": options.sort},
         "etag": {"supported": True},
         "authenticationSchemes": [

@@ -18,3 +18,5 @@ MAX_FILTER_DEPTH = 32
 MAX_FILTER_TERMS = 200
 DEFAULT_COUNT = 100
 MAX_COUNT = 200
+CURSOR_SECONDS = 3_600
+"""How long a client may take from one page to the next."""

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from shared.scim.errors import InvalidSyntax, InvalidValue
+from shared.scim.errors import InvalidCount, InvalidSyntax, InvalidValue, ScimError
 from shared.scim.filter import Filter, parse_filter
 from shared.scim.limits import DEFAULT_COUNT, MAX_COUNT
 from shared.scim.projection import Projection
@@ -17,24 +17,36 @@ SEARCH_REQUEST_URN = "urn:ietf:params:scim:api:messages:2.0:SearchRequest"
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What is asked for. `start_index` counts from 1 and is echoed as it is; `count` is 0 to MAX_COUNT."""
+    """What is asked for. `start_index` counts from 1 and is echoed as it is; `count` is 0 to MAX_COUNT.
+
+    `cursor` is "" for the first page of many (RFC 9865), and None where pages go by index; with both, it counts.
+    """
 
     filter: Filter | None
     start_index: int
     count: int
     projection: Projection
+    cursor: str | None = None
 
     @classmethod
     def parse(cls, params: Mapping[str, str], resource_type: ResourceType) -> Query:
         """Read the parameters, their names in any case. Raises InvalidFilter, or InvalidValue naming the parameter."""
         given = {name.lower(): value for name, value in params.items()}
         text = given.get("filter", "").strip()
+        cursor = given.get("cursor")
+        wrong_count = InvalidValue if cursor is None else InvalidCount
         return cls(
             filter=parse_filter(text) if text else None,
             start_index=max(1, _integer(given, "startIndex", 1)),
-            count=min(max(0, _integer(given, "count", DEFAULT_COUNT)), MAX_COUNT),
+            count=min(max(0, _integer(given, "count", DEFAULT_COUNT, wrong_count)), MAX_COUNT),
             projection=Projection.parse(given.get("attributes"), given.get("excludedattributes"), resource_type),
+            cursor=cursor,
         )
+
+    @property
+    def selection(self) -> str:
+        """What is selected, as text: equal for the pages of one query."""
+        return str(self.filter or "")
 
     @classmethod
     def from_message(cls, body: object, resource_type: ResourceType) -> Query:
@@ -55,7 +67,7 @@ class Query:
 
 _LISTS = ("attributes", "excludedAttributes")
 _NUMBERS = ("startIndex", "count")
-_MEMBERS = (*_LISTS, *_NUMBERS, "filter")
+_MEMBERS = (*_LISTS, *_NUMBERS, "filter", "cursor")
 
 
 def _text(name: str, value: object) -> str:
@@ -73,10 +85,10 @@ def _text(name: str, value: object) -> str:
 _INTEGER = re.compile(r"\s*[+-]?[0-9]{1,18}\s*", re.ASCII)
 
 
-def _integer(given: Mapping[str, str], name: str, default: int) -> int:
+def _integer(given: Mapping[str, str], name: str, default: int, wrong: type[ScimError] = InvalidValue) -> int:
     text = given.get(name.lower(), "")
     if not text:
         return default
     if not _INTEGER.fullmatch(text):
-        raise InvalidValue(f"{name} takes an integer.")
+        raise wrong(f"{name} takes an integer.")
     return int(text)
