@@ -38,6 +38,8 @@ async def get_page(directory: Directory, asked: Query, base: str) -> Page:
     cursor = open_cursor(asked, directory.keys.sign)
     if asked.count == 0:
         return Page((), (await _by_index(directory, asked, base)).total)
+    if asked.sort is not None:
+        return _part(await find(directory, asked, base), cursor, asked.count)
     if asked.filter is None:
         return await _listed(directory, cursor, asked.count)
     found = await find_by_key(directory, asked.filter, base)
@@ -47,10 +49,10 @@ async def get_page(directory: Directory, asked: Query, base: str) -> Page:
 
 
 async def _by_index(directory: Directory, asked: Query, base: str) -> Page:
-    if asked.filter is None:
+    if asked.filter is None and asked.sort is None:
         total, accounts = await directory.listing.page(asked.start_index, asked.count)
         return Page(accounts, total, asked.start_index)
-    found = await find(directory, asked.filter, base)
+    found = await find(directory, asked, base)
     return Page(found[asked.start_index - 1 :][: asked.count], len(found), asked.start_index)
 
 

@@ -19,6 +19,7 @@ from shared.directory.model import Account
 from shared.scim.errors import TooMany
 from shared.scim.evaluate import Test, compile_filter
 from shared.scim.filter import Filter, equalities
+from shared.scim.query import Query
 from shared.scim.schema import USER
 from shared.tables.port import MAX_PAGE
 
@@ -38,10 +39,13 @@ KINDS = {
 """Which key answers an equality on a path in lower case; a value path on emails is cut to `emails.value` first."""
 
 
-async def find(directory: Directory, tree: Filter, base: str) -> list[Account]:
-    """Return all live accounts that a filter selects. Raises TooMany where that would read too many."""
-    found = await find_by_key(directory, tree, base)
-    return await _scan(directory, compile_filter(tree, USER), base) if found is None else found
+async def find(directory: Directory, asked: Query, base: str) -> list[Account]:
+    """Return all live accounts that a query selects, sorted as it asks. Raises TooMany where that reads too many."""
+    found = None if asked.filter is None else await find_by_key(directory, asked.filter, base)
+    if found is None:
+        await _refuse_large(directory, asked)
+        found = await _scan(directory, compile_filter(asked.filter, USER) if asked.filter else None, base)
+    return asked.sort.order(found, lambda account: _judged(account, base)) if asked.sort else found
 
 
 async def find_by_key(directory: Directory, tree: Filter, base: str) -> list[Account] | None:
@@ -97,16 +101,23 @@ async def _candidates(directory: Directory, tree: Filter) -> list[Account] | Non
     return None
 
 
-async def _scan(directory: Directory, test: Test, base: str) -> list[Account]:
-    if await directory.listing.total() > SCAN_LIMIT:
-        raise TooMany(
-            f"this directory has more than {SCAN_LIMIT} users and no index answers the filter: "
-            "filter by userName, externalId, emails.value, employeeNumber or id with eq"
-        )
+async def _refuse_large(directory: Directory, asked: Query) -> None:
+    if await directory.listing.total() <= SCAN_LIMIT:
+        return
+    keyed = "filter by userName, externalId, emails.value, employeeNumber or id with eq"
+    if asked.sort:
+        raise TooMany(f"at most {SCAN_LIMIT} users can be sorted: leave sortBy out, or {keyed}")
+    raise TooMany(
+        f"this directory has more than {SCAN_LIMIT} users and no index answers the filter: {keyed}, "
+        "or page with a cursor"
+    )
+
+
+async def _scan(directory: Directory, test: Test | None, base: str) -> list[Account]:
     found: list[Account] = []
     for bucket in range(directory.keys.buckets):
         async for account in directory.listing.scan(bucket):
-            if test(_judged(account, base)):
+            if test is None or test(_judged(account, base)):
                 found.append(account)  # noqa: PERF401 - extend() takes no asynchronous comprehension
     return found
 

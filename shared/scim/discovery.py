@@ -17,12 +17,11 @@ Body = dict[str, object]
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What this service provider supports, beyond what always holds here: patch, filter and etag."""
+    """What this service provider supports, beyond what always holds here: patch, filter, sort and etag."""
 
     bulk_operations: int = 0
     bulk_bytes: int = 0
     max_results: int = MAX_COUNT
-    sort: bool = False
 
 
 _DEFAULT = Options()
@@ -48,7 +47,7 @@ def service_provider_config(base: str, options: Options = _DEFAULT) -> Body:
             "maxPageSize": options.max_results,
             "cursorTimeout": CURSOR_SECONDS,
         },
-        "sort": {"supported": options.sort},
+        "sort": {"supported": True},
         "etag": {"supported": True},
         "authenticationSchemes": [
             {

@@ -11,6 +11,7 @@ from shared.scim.filter import Filter, parse_filter
 from shared.scim.limits import DEFAULT_COUNT, MAX_COUNT
 from shared.scim.projection import Projection
 from shared.scim.schema import ResourceType
+from shared.scim.sort import Sort
 
 SEARCH_REQUEST_URN = "urn:ietf:params:scim:api:messages:2.0:SearchRequest"
 
@@ -27,6 +28,7 @@ class Query:
     count: int
     projection: Projection
     cursor: str | None = None
+    sort: Sort | None = None
 
     @classmethod
     def parse(cls, params: Mapping[str, str], resource_type: ResourceType) -> Query:
@@ -41,12 +43,13 @@ class Query:
             count=min(max(0, _integer(given, "count", DEFAULT_COUNT, wrong_count)), MAX_COUNT),
             projection=Projection.parse(given.get("attributes"), given.get("excludedattributes"), resource_type),
             cursor=cursor,
+            sort=Sort.parse(given.get("sortby", ""), given.get("sortorder", ""), resource_type),
         )
 
     @property
     def selection(self) -> str:
         """What is selected, as text: equal for the pages of one query."""
-        return str(self.filter or "")
+        return f"{self.filter or ''}\n{self.sort or ''}"
 
     @classmethod
     def from_message(cls, body: object, resource_type: ResourceType) -> Query:
@@ -67,7 +70,7 @@ class Query:
 
 _LISTS = ("attributes", "excludedAttributes")
 _NUMBERS = ("startIndex", "count")
-_MEMBERS = (*_LISTS, *_NUMBERS, "filter", "cursor")
+_MEMBERS = (*_LISTS, *_NUMBERS, "filter", "cursor", "sortBy", "sortOrder")
 
 
 def _text(name: str, value: object) -> str:

@@ -35,7 +35,7 @@ def test_the_configuration_says_what_is_supported() -> None:
         "bulk": False,
         "filter": True,
         "changePassword": False,
-        "sort": False,
+        "sort": True,
         "etag": True,
     }
     assert config["meta"]["location"] == f"{BASE}/ServiceProviderConfig"

@@ -164,3 +164,27 @@ async def test_reading_on_and_back_is_the_listing(server: Server) -> None:
         place = directory.listing.place_of(everyone[at])
         assert (await directory.listing.read_on(place, 3))[0] == everyone[at : at + 3]
         assert await directory.listing.read_back(place, 3) == everyone[max(0, at - 3) : at]
+
+
+@pytest.mark.parametrize(("order", "expected"), [("ascending", NAMES), ("descending", NAMES[::-1])])
+async def test_a_sorted_answer_has_one_order_by_index_and_by_cursor(
+    server: Server, order: str, expected: list[str]
+) -> None:
+    await fill(server)
+    asked = f"sortBy=userName&sortOrder={order}&count=10"
+    assert names(await walk(server, asked)) == expected
+    by_index = [(await server.send("GET", f"/Users?{asked}&startIndex={start}")).body for start in (1, 11, 21)]
+    assert names(by_index) == expected
+    assert {page["totalResults"] for page in by_index} == {25}
+    odd = await server.send("POST", "/.search", {"filter": 'title eq "odd"', "sortBy": "userName", "sortOrder": order})
+    assert names([odd.body]) == [name for name in expected if int(name[-2:]) % 2]
+
+
+async def test_too_many_users_are_not_sorted(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search, "SCAN_LIMIT", 24)
+    await fill(server)
+    for paging in ("", "&cursor="):
+        answer = await server.send("GET", f"/Users?sortBy=userName{paging}")
+        assert_error(answer, 400, "tooMany")
+        assert "sortBy" in answer.body["detail"]
+    assert (await server.send("GET", '/Users?sortBy=title&filter=userName eq "user01"')).body["totalResults"] == 1
