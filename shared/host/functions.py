@@ -11,6 +11,7 @@ from shared.directory.errors import NotFound
 from shared.directory.sweep import sweep
 from shared.host import accounts
 from shared.host.auth import Forbidden
+from shared.host.bulk import run_bulk
 from shared.host.http import JSON, Edge
 from shared.host.rooms import Rooms
 from shared.scim import discovery
@@ -51,6 +52,11 @@ def _add_root(bp: func.Blueprint, edge: Edge, rooms: Rooms) -> None:
     @bp.route(ROOT + "/.search", methods=["POST"])
     async def search(req: func.HttpRequest) -> func.HttpResponse:
         return await edge.answer(req, search_root, rooms)
+
+    @bp.function_name("scim_bulk")
+    @bp.route(ROOT + "/Bulk", methods=["POST"])
+    async def bulk(req: func.HttpRequest) -> func.HttpResponse:
+        return await edge.answer(req, run_bulk, rooms)
 
     @bp.function_name("scim_other")
     @bp.route(ROOT + "/{*path}", methods=["GET", "POST", "PUT", "PATCH", "DELETE"])
@@ -142,9 +148,9 @@ async def get_schema(directory: Directory, request: Request) -> Response:
 async def refuse(directory: Directory, request: Request, path: str) -> Response:
     """Say why there is nothing at a SCIM address that no other function answers."""
     resource = path.split("/")[0].lower()
-    if resource in ("me", "bulk"):
-        raise NotImplementedHere("this service provider has no /Me and no /Bulk: address /Users instead")
-    if resource in (*DISCOVERY, "users", ".search"):
+    if resource == "me":
+        raise NotImplementedHere("this service provider has no /Me: address /Users instead")
+    if resource in (*DISCOVERY, "users", "bulk", ".search"):
         raise MethodNotAllowed("this endpoint does not take the method: RFC 7644 section 3.2 lists which do")
     raise NotFound("no such endpoint")
 

@@ -1,15 +1,17 @@
-"""What the host asks of a resource type's room, so that requests to the root (/.search) reach every room.
+"""What the host asks of a resource type's room, so that requests to the root (/.search, /Bulk) reach every room.
 
 function_app.py hands the rooms in by their endpoint; shared/host imports none of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol
 
 from shared.directory.directory import Directory
 from shared.scim.endpoint import Request, Response
+
+Service = Callable[[Directory, Request], Awaitable[Response]]
 
 
 class Room(Protocol):

@@ -6,45 +6,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
-from shared.scim.limits import CURSOR_SECONDS, DEFAULT_COUNT, MAX_COUNT
+from shared.scim.limits import CURSOR_SECONDS, DEFAULT_COUNT, MAX_BULK_BYTES, MAX_BULK_OPERATIONS, MAX_COUNT
 from shared.scim.messages import LIST_RESPONSE_URN
 from shared.scim.schema import USER, ResourceType
 
 Body = dict[str, object]
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What this service provider supports, beyond what always holds here: patch, filter, sort and etag."""
-
-    bulk_operations: int = 0
-    bulk_bytes: int = 0
-    max_results: int = MAX_COUNT
-
-
-_DEFAULT = Options()
-
-
-def service_provider_config(base: str, options: Options = _DEFAULT) -> Body:
+def service_provider_config(base: str) -> Body:
     """Return the body of /ServiceProviderConfig."""
     return {
         "schemas": ["urn:ietf:params:scim:schemas:core:2.0:ServiceProviderConfig"],
         "patch": {"supported": True},
-        "bulk": {
-            "supported": options.bulk_operations > 0,
-            "maxOperations": options.bulk_operations,
-            "maxPayloadSize": options.bulk_bytes,
-        },
-        "filter": {"supported": True, "maxResults": options.max_results},
+        "bulk": {"supported": True, "maxOperations": MAX_BULK_OPERATIONS, "maxPayloadSize": MAX_BULK_BYTES},
+        "filter": {"supported": True, "maxResults": MAX_COUNT},
         "changePassword": {"supported": False},
         "pagination": {
             "cursor": True,
             "index": True,
             "defaultPaginationMethod": "index",
             "defaultPageSize": DEFAULT_COUNT,
-            "maxPageSize": options.max_results,
+            "maxPageSize": MAX_COUNT,
             "cursorTimeout": CURSOR_SECONDS,
         },
         "sort": {"supported": True},

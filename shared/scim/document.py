@@ -70,13 +70,13 @@ def _read_into(members: Document, attributes: Names, name: str, value: object) -
         members[attribute.name] = normal
 
 
-def read_json(body: bytes) -> object:
+def read_json(body: bytes, limit: int = MAX_BODY_BYTES) -> object:
     """Return the JSON value in a request's body; of members with one name the last counts.
 
     Raises BodyTooLarge, or InvalidSyntax for what is not JSON in UTF-8, has no finite number, or nests too deep.
     """
-    if len(body) > MAX_BODY_BYTES:
-        raise BodyTooLarge(f"A body has at most {MAX_BODY_BYTES} bytes. Send less at once.")
+    if len(body) > limit:
+        raise BodyTooLarge(f"A body has at most {limit} bytes here. Send less at once.")
     try:
         text = body.decode("utf-8-sig")
         value: object = _DECODER.decode(text)

@@ -32,7 +32,7 @@ def test_the_configuration_says_what_is_supported() -> None:
     supported = {name: value["supported"] for name, value in config.items() if "supported" in value}
     assert supported == {
         "patch": True,
-        "bulk": False,
+        "bulk": True,
         "filter": True,
         "changePassword": False,
         "sort": True,
