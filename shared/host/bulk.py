@@ -1,12 +1,18 @@
 """POST /Bulk (RFC 7644 section 3.7): each operation is one request to its room, one after the other.
 
 An operation that fails fails alone: it is answered with the error it would have got as a request of its own.
+Creates that follow each other are under way together, where that cannot be told from one after the other: they share
+round trips, and on SQLite syncs of the disk.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+from shared.directory.claims import together
 from shared.directory.directory import Directory
 from shared.directory.errors import NotFound
+from shared.directory.keys import fold
 from shared.host.problems import problem
 from shared.host.rooms import Room, Rooms, Service
 from shared.scim.bulk import Bulk, Operation, bulk_response, in_order, parse_bulk, result
@@ -24,11 +30,47 @@ async def run_bulk(directory: Directory, request: Request, rooms: Rooms) -> Resp
     """
     bulk = parse_bulk(read_json(request.body, MAX_BULK_BYTES))
     job = _Job(directory, request, rooms, bulk)
-    for place in in_order(bulk.operations):
-        await job.run(place)
+    for wave in _waves(bulk):
+        await together(*map(job.run, wave))
         if bulk.errors_allowed is not None and job.errors >= bulk.errors_allowed:
             break
     return Response(200, bulk_response([job.results[place] for place in sorted(job.results)]))
+
+
+AT_ONCE = 32
+"""Creates that are under way together."""
+
+
+def _waves(bulk: Bulk) -> Iterator[list[int]]:
+    """Yield the places of the operations in order, together those that may be under way together.
+
+    That are creates of different names that wait for none of the others; where failOnErrors counts, it is one by one.
+    """
+    wave: list[int] = []
+    names: set[str | None] = set()
+    creates: set[str | None] = set()
+    for place in in_order(bulk.operations):
+        operation = bulk.operations[place]
+        name = _name(operation)
+        alone = name is None or bulk.errors_allowed is not None
+        if wave and (alone or len(wave) == AT_ONCE or name in names or not operation.references.isdisjoint(creates)):
+            yield wave
+            wave, names, creates = [], set(), set()
+        if alone:
+            yield [place]
+            continue
+        wave.append(place)
+        names.add(name)
+        creates.add(operation.bulk_id)
+    if wave:
+        yield wave
+
+
+def _name(operation: Operation) -> str | None:
+    """Return what no two resources may have, of a create, or None where the order may count for another reason."""
+    data = operation.data if operation.method == "POST" and isinstance(operation.data, dict) else {}
+    name = data.get("userName")
+    return fold(name) if isinstance(name, str) else None
 
 
 class _Job:

@@ -111,6 +111,18 @@ async def test_circles_and_references_to_nothing_are_refused_alone(server: Serve
     assert (await server.send("GET", "/Users")).body["totalResults"] == 1
 
 
+async def test_of_two_creates_of_one_name_the_first_wins(server: Server) -> None:
+    names = [f"{'Ada' if n % 3 else 'ada'}{n // 2}" for n in range(60)]
+    answers = await results(server, *(post(name, f"{n}") for n, name in enumerate(names)))
+    assert [answer["status"] for answer in answers] == ["201", "409"] * 30
+
+
+async def test_what_was_deleted_can_be_created_again(server: Server) -> None:
+    path = f"/Users/{(await created(server, 'ada')).body['id']}"
+    answers = await results(server, post("eve"), {"method": "DELETE", "path": path}, post("ada"))
+    assert [answer["status"] for answer in answers] == ["201", "204", "201"]
+
+
 async def test_a_long_chain_of_references_is_resolved(server: Server) -> None:
     chain = [post(f"u{n}", manager=f"bulkId:u{n + 1}") for n in range(60)]
     assert {a["status"] for a in await results(server, *chain, post("u60"))} == {"201"}
