@@ -20,8 +20,8 @@ from shared.directory.errors import AlreadyExists, Busy, Refused, Stale
 from shared.directory.keys import Key, fold
 from shared.directory.model import Account, Status, new_account
 from shared.scim.cursor import seal
-from shared.scim.document import normalise, read_json
-from shared.scim.endpoint import PreconditionFailed, Request, Response, version_matches
+from shared.scim.document import keep_immutable, normalise, read_json
+from shared.scim.endpoint import Request, Response
 from shared.scim.messages import list_response
 from shared.scim.patch import Operation, apply, parse_operations, touches
 from shared.scim.projection import Projection
@@ -51,7 +51,7 @@ async def create(directory: Directory, request: Request) -> Response:
 async def get(directory: Directory, request: Request) -> Response:
     """Return a user: 200, or 304 where If-None-Match names its version."""
     account = await directory.accounts.get(request.id)
-    if request.if_none_match and version_matches(request.if_none_match, account.version):
+    if request.has_version(account.version):
         return Response(304, version=account.version)
     return _resource(account, request, 200)
 
@@ -82,7 +82,7 @@ async def replace(directory: Directory, request: Request) -> Response:
     body = read_json(request.body)
 
     def change(before: Account) -> Write:
-        document = normalise(USER, body, id=before.id)
+        document = keep_immutable(USER, before.document(), normalise(USER, body, id=before.id))
         after = before.with_document(_keeping_link(before, document))
         return _write(directory, request, after, document, keyed="externalId" in document)
 
@@ -134,8 +134,7 @@ async def _unchanged(directory: Directory, request: Request, act: Callable[[Acco
     """Act on the account as it was read; where it changed meanwhile, read and act again."""
     for _ in range(ATTEMPTS):
         account = await directory.accounts.get(request.id)
-        if request.if_match and not version_matches(request.if_match, account.version):
-            raise PreconditionFailed
+        request.check_version(account.version)
         try:
             return await act(account)
         except Stale:

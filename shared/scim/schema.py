@@ -7,7 +7,7 @@ Names are looked up without regard to case, each in one or two dictionary reads.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -82,6 +82,8 @@ class ResourceType:
     extensions_by_urn: Mapping[str, Schema] = field(repr=False)
     required: tuple[str, ...]
     always_returned: tuple[str, ...]
+    returned_on_request: tuple[Target, ...]
+    immutable: tuple[Target, ...]
 
     def find_extension(self, urn: str) -> Schema | None:
         """Return the extension of that URN in any case, or None.
@@ -156,6 +158,20 @@ def read_resource_type(document: Mapping[str, Any], schemas: Mapping[str, Schema
         extensions_by_urn=by_urn,
         required=tuple(name for name, item in attributes.items() if item.required and name == item.name),
         always_returned=tuple(item.name for item in _COMMON if item.returned == "always"),
+        returned_on_request=_targets(attributes, extensions, lambda item: item.returned == "request"),
+        immutable=_targets(attributes, extensions, lambda item: item.mutability == "immutable"),
+    )
+
+
+def _targets(core: Names, extensions: Sequence[Schema], chosen: Callable[[Attribute], bool]) -> tuple[Target, ...]:
+    """Return the attributes and sub-attributes that are chosen."""
+    places: list[tuple[str | None, Names]] = [(None, core), *((item.urn, item.attributes) for item in extensions)]
+    return tuple(
+        Target(urn, attribute, sub)
+        for urn, attributes in places
+        for attribute in dict.fromkeys(attributes.values())
+        for sub in (None, *dict.fromkeys(attribute.sub_attributes.values()))
+        if chosen(sub or attribute)
     )
 
 
