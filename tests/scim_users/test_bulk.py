@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ from tests.scim_users.conftest import Answer, Server
 from tests.scim_users.test_service import ENTERPRISE, assert_error, created, replacing, user
 
 REQUEST = "urn:ietf:params:scim:api:messages:2.0:BulkRequest"
+RFC = Path(__file__).parents[1] / "scim" / "rfc"
 RESPONSE = "urn:ietf:params:scim:api:messages:2.0:BulkResponse"
 
 
@@ -93,6 +96,14 @@ async def test_references_are_resolved_in_any_order(server: Server, order: tuple
     assert found["e"][ENTERPRISE]["manager"]["value"] == found["a"]["id"]
     assert found["e"]["title"] == "Dr"
     assert next(a for a in answers if a["method"] == "PATCH")["location"] == by_id["e"]
+
+
+async def test_the_example_of_the_rfc_gives_bob_his_manager(server: Server) -> None:
+    request = json.loads((RFC / "rfc7644-3.7.2-bulk-request-enterprise-user.json").read_text("utf-8"))
+    alice, bob = (await server.send("POST", "/Bulk", request)).body["Operations"]
+    found = (await server.send("GET", '/Users?filter=userName eq "Bob"')).body["Resources"][0]
+    assert (alice["status"], bob["location"]) == ("201", found["meta"]["location"])
+    assert alice["location"].endswith(found[ENTERPRISE]["manager"]["value"])
 
 
 async def test_circles_and_references_to_nothing_are_refused_alone(server: Server) -> None:
