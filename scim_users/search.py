@@ -10,7 +10,7 @@ import json
 from typing import Any
 
 from scim_users.authority import confirmed, unconfirmed
-from scim_users.resource import location
+from scim_users.resource import location, user_type
 from shared.directory.directory import Directory
 from shared.directory.errors import DirectoryError
 from shared.directory.keys import Key
@@ -44,13 +44,15 @@ async def find(directory: Directory, asked: Query, base: str) -> list[Account]:
     found = None if asked.filter is None else await find_by_key(directory, asked.filter, base)
     if found is None:
         await _refuse_large(directory, asked)
-        found = await _scan(directory, compile_filter(asked.filter, USER) if asked.filter else None, base)
+        found = await _scan(
+            directory, compile_filter(asked.filter, await user_type(directory)) if asked.filter else None, base
+        )
     return asked.sort.order(found, lambda account: _judged(account, base)) if asked.sort else found
 
 
 async def find_by_key(directory: Directory, tree: Filter, base: str) -> list[Account] | None:
     """Return all live accounts that a filter selects, or None if no key answers any part of it."""
-    test = compile_filter(tree, USER)
+    test = compile_filter(tree, await user_type(directory))
     candidates = await _candidates(directory, tree)
     if candidates is None:
         return None
@@ -64,7 +66,8 @@ async def read_matching(
 
     At most SCAN_PAGE accounts are read, so there may be fewer than `count`, or none, before the end.
     """
-    test, found, left = compile_filter(tree, USER), list[Account](), SCAN_PAGE
+    test = compile_filter(tree, await user_type(directory))
+    found, left = list[Account](), SCAN_PAGE
     place: Place | None = start
     while place is not None and left > 0:
         read, place = await directory.listing.read_on(place, min(left, MAX_PAGE))

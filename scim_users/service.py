@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from scim_users import authority
 from scim_users.authority import Write
 from scim_users.paging import get_page
-from scim_users.resource import location, manager_of, render, with_manager
+from scim_users.resource import location, manager_of, render, user_type, with_manager
 from scim_users.search import remember_confirmation
 from shared.directory.claims import together
 from shared.directory.directory import Directory
@@ -26,7 +26,6 @@ from shared.scim.messages import list_response
 from shared.scim.patch import Operation, apply, parse_operations, touches
 from shared.scim.projection import Projection
 from shared.scim.query import Query
-from shared.scim.schema import USER
 
 Result = TypeVar("Result")
 
@@ -36,7 +35,7 @@ ATTEMPTS = 5
 
 async def create(directory: Directory, request: Request) -> Response:
     """Create a user: 201. What collides with an existing account is refused, or adopted where the policy allows it."""
-    document = normalise(USER, read_json(request.body))
+    document = normalise(await user_type(directory), read_json(request.body))
     accounts = directory.accounts
     new = new_account(accounts.keys.new_id(document["userName"]), document, Status.PROVISIONED, accounts.now())
     new = await _showing_manager(directory, None, new)
@@ -45,7 +44,7 @@ async def create(directory: Directory, request: Request) -> Response:
         account = await accounts.create(new, by=request.by)
     except AlreadyExists as taken:
         account = await _adopt(directory, request, taken, document)
-    return _resource(account, request, 201)
+    return await _resource(directory, account, request, 201)
 
 
 async def get(directory: Directory, request: Request) -> Response:
@@ -53,17 +52,17 @@ async def get(directory: Directory, request: Request) -> Response:
     account = await directory.accounts.get(request.id)
     if request.has_version(account.version):
         return Response(304, version=account.version)
-    return _resource(account, request, 200)
+    return await _resource(directory, account, request, 200)
 
 
 async def query(directory: Directory, request: Request) -> Response:
     """Return the users that a filter selects, or a page of all of them."""
-    return await _answer(directory, request, Query.parse(request.params, USER))
+    return await _answer(directory, request, Query.parse(request.params, await user_type(directory)))
 
 
 async def search(directory: Directory, request: Request) -> Response:
     """Answer a SearchRequest (POST /.search) as `query` does."""
-    return await _answer(directory, request, Query.from_message(read_json(request.body), USER))
+    return await _answer(directory, request, Query.from_message(read_json(request.body), await user_type(directory)))
 
 
 async def _answer(directory: Directory, request: Request, asked: Query) -> Response:
@@ -79,10 +78,10 @@ async def _answer(directory: Directory, request: Request, asked: Query) -> Respo
 
 async def replace(directory: Directory, request: Request) -> Response:
     """Replace a user by the body (PUT): 200."""
-    body = read_json(request.body)
+    body, user = read_json(request.body), await user_type(directory)
 
     def change(before: Account) -> Write:
-        document = keep_immutable(USER, before.document(), normalise(USER, body, id=before.id))
+        document = keep_immutable(user, before.document(), normalise(user, body, id=before.id))
         after = before.with_document(_keeping_link(before, document))
         return _write(directory, request, after, document, keyed="externalId" in document)
 
@@ -92,10 +91,10 @@ async def replace(directory: Directory, request: Request) -> Response:
 async def patch(directory: Directory, request: Request) -> Response:
     """Apply PATCH operations to a user, all or none: 200 with the resource."""
     operations = parse_operations(read_json(request.body))
-    keyed = touches(operations, "externalId")
+    keyed, user = touches(operations, "externalId"), await user_type(directory)
 
     def change(before: Account) -> Write:
-        after = before.with_document(apply(operations, before.document(), USER))
+        after = before.with_document(apply(operations, before.document(), user))
         return _write(directory, request, after, after.document(), keyed=keyed)
 
     return await _change(directory, request, change)
@@ -127,7 +126,7 @@ async def _change(directory: Directory, request: Request, change: Callable[[Acco
         action = "replace" if before.link == after.link else "link" if before.link is None else "confirm"
         return await directory.accounts.replace(before, after, by=request.by, action=action)
 
-    return _resource(await _unchanged(directory, request, store), request, 200)
+    return await _resource(directory, await _unchanged(directory, request, store), request, 200)
 
 
 async def _unchanged(directory: Directory, request: Request, act: Callable[[Account], Awaitable[Result]]) -> Result:
@@ -179,7 +178,8 @@ async def _adopt(directory: Directory, request: Request, taken: AlreadyExists, d
     if before is None or before.status is not Status.LOCAL:
         raise taken
     # As a PATCH would: what the application knows beyond the body stays, within an extension too.
-    after = before.with_document(apply([Operation("replace", None, document)], before.document(), USER))
+    replaced = apply([Operation("replace", None, document)], before.document(), await user_type(directory))
+    after = before.with_document(replaced)
     write = _write(directory, request, after, document, keyed="externalId" in document)
     try:
         authorised = authority.authorise(before, write, policy)
@@ -217,7 +217,8 @@ def _keeping_link(before: Account, document: Mapping[str, Any]) -> Mapping[str, 
     return document
 
 
-def _resource(account: Account, request: Request, status: int) -> Response:
-    projection = Projection.parse(request.params.get("attributes"), request.params.get("excludedAttributes"), USER)
+async def _resource(directory: Directory, account: Account, request: Request, status: int) -> Response:
+    attributes, excluded = request.params.get("attributes"), request.params.get("excludedAttributes")
+    projection = Projection.parse(attributes, excluded, await user_type(directory))
     text = render(account, request.base, projection)
     return Response(status, text, account.version, location(account, request.base))

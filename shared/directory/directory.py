@@ -18,6 +18,7 @@ from shared.directory.keys import BUCKETS, DIRECTORY_NAME, Keys
 from shared.directory.listing import Listing
 from shared.directory.model import dump, join_text, split_text, timestamp
 from shared.directory.policy import Policy
+from shared.directory.schemas import Schemas
 from shared.tables import port
 from shared.tables.port import Insert, Tables, Upsert
 
@@ -35,6 +36,7 @@ class Directory:
     accounts: Accounts
     listing: Listing
     policies: Policies
+    schemas: Schemas
 
 
 class Directories:
@@ -51,8 +53,8 @@ class Directories:
         if directory is None:
             keys = await self._keys(name)
             accounts = Accounts(self._tables, keys, self._now)
-            policies = Policies(self._tables, keys)
-            directory = Directory(name, self._tables, keys, accounts, Listing(accounts), policies)
+            policies, schemas = Policies(self._tables, keys), Schemas(self._tables, keys)
+            directory = Directory(name, self._tables, keys, accounts, Listing(accounts), policies, schemas)
             directory = self._opened.setdefault(name, directory)
         return directory
 

@@ -16,7 +16,9 @@ from shared.host.http import JSON, Edge
 from shared.host.rooms import Rooms
 from shared.scim import discovery
 from shared.scim.endpoint import MethodNotAllowed, NotImplementedHere, Request, Response
+from shared.scim.extension import extended
 from shared.scim.messages import document_text
+from shared.scim.schema import USER, ResourceType
 
 log = logging.getLogger("scimlink")
 
@@ -112,10 +114,24 @@ def _add_accounts(bp: func.Blueprint, edge: Edge) -> None:
     async def put_policy(req: func.HttpRequest) -> func.HttpResponse:
         return await edge.answer(req, accounts.put_policy, role="admin", mimetype=JSON)
 
+    @bp.function_name("directory_schemas_get")
+    @bp.route("directory/schemas", methods=["GET"])
+    async def get_schemas(req: func.HttpRequest) -> func.HttpResponse:
+        return await edge.answer(req, accounts.get_schemas, role="admin", mimetype=JSON)
+
+    @bp.function_name("directory_schemas_put")
+    @bp.route("directory/schemas", methods=["PUT"])
+    async def put_schemas(req: func.HttpRequest) -> func.HttpResponse:
+        return await edge.answer(req, accounts.put_schemas, role="admin", mimetype=JSON)
+
 
 async def search_root(directory: Directory, request: Request, rooms: Rooms) -> Response:
     """Answer a SearchRequest to the root: users are the only resource type."""
     return await rooms["Users"].search(directory, request)
+
+
+async def _types(directory: Directory) -> tuple[ResourceType, ...]:
+    return (extended(USER, await directory.schemas.get()),)
 
 
 async def get_service_provider_config(directory: Directory, request: Request) -> Response:
@@ -126,23 +142,23 @@ async def get_service_provider_config(directory: Directory, request: Request) ->
 async def list_resource_types(directory: Directory, request: Request) -> Response:
     """List the resource types. A filter is refused, as RFC 7644 section 4 asks."""
     _refuse_filter(request)
-    return _found(discovery.resource_types(request.base))
+    return _found(discovery.resource_types(request.base, await _types(directory)))
 
 
 async def get_resource_type(directory: Directory, request: Request) -> Response:
     """Return one resource type."""
-    return _found(discovery.find_resource_type(request.base, request.id))
+    return _found(discovery.find_resource_type(request.base, request.id, await _types(directory)))
 
 
 async def list_schemas(directory: Directory, request: Request) -> Response:
     """List the schemas. A filter is refused, as RFC 7644 section 4 asks."""
     _refuse_filter(request)
-    return _found(discovery.schemas(request.base))
+    return _found(discovery.schemas(request.base, await _types(directory)))
 
 
 async def get_schema(directory: Directory, request: Request) -> Response:
     """Return one schema."""
-    return _found(discovery.find_schema(request.base, request.id))
+    return _found(discovery.find_schema(request.base, request.id, await _types(directory)))
 
 
 async def refuse(directory: Directory, request: Request, path: str) -> Response:

@@ -15,6 +15,8 @@ from typing import Any, Literal
 CORE_PREFIX = "urn:ietf:params:scim:schemas:core:2.0:"
 ENTERPRISE_USER_URN = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User"
 
+Type = Literal["string", "boolean", "decimal", "integer", "dateTime", "binary", "reference", "complex"]
+
 
 class Names(dict[str, "Attribute"]):
     """Attributes by name: their own spelling is found at once, any other through lower case."""
@@ -32,7 +34,7 @@ class Attribute:
     """One attribute or sub-attribute. It is equal to itself only, which makes it a cheap key."""
 
     name: str
-    type: Literal["string", "boolean", "decimal", "integer", "dateTime", "binary", "reference", "complex"]
+    type: Type
     multi_valued: bool
     required: bool
     case_exact: bool
