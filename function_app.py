@@ -39,6 +39,6 @@ def open_tables(settings: Settings) -> Tables:
 settings = Settings.from_environment(os.environ)
 if settings.tables or settings.tables_endpoint:
     app = build(settings, open_tables(settings))
-else:
-    # The local host brings its own tables and calls build(); in Azure this line in the log names what is missing.
-    logging.getLogger("scimlink").info("SCIMLINK_TABLES_ENDPOINT is not set: no function is registered")
+elif "FUNCTIONS_WORKER_RUNTIME" in os.environ:
+    # Azure names its worker; the local host does not, it brings its own tables and calls build().
+    logging.getLogger("scimlink").warning("SCIMLINK_TABLES_ENDPOINT is not set: no function is registered")

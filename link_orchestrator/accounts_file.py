@@ -1,6 +1,6 @@
 """Existing accounts out of an exported file: which column is which attribute, and what a row must be to become one.
 
-tabular.py gives the rows; the import (activities.py) stores the accounts. Headers are recognised whatever their case,
+tabular.py gives the rows; importing.py stores the accounts. Headers are recognised whatever their case,
 order, spaces, dots and `[remarks]`, in these layouts: the generic one below, Atlassian (managed accounts, and the older
 site export with a row for every group of a user), Okta, Google Workspace, and SCIM User documents as JSON.
 

@@ -14,6 +14,7 @@ from link_orchestrator import applying, importing, planning
 from link_orchestrator.messages import Milestone, Slice, SliceDone
 from shared.directory.directory import Directories, Directory
 from shared.directory.jobs import Job, Jobs, Phase
+from shared.directory.stages import Stages
 
 Pass = Callable[[Directory, Job, Slice], Awaitable[Counter[str]]]
 
@@ -22,6 +23,7 @@ PASSES: Mapping[str, Pass] = {
     "join": planning.join,
     "weigh": planning.weigh,
     "decide": planning.decide_all,
+    "reserve": applying.reserve,
     "apply": applying.apply,
     "import": importing.import_rows,
 }
@@ -58,8 +60,8 @@ async def reach_milestone(directories: Directories, message: Mapping[str, Any]) 
         return replace(job, phase=phase, counts=counts)
 
     job = await jobs.change(reached.job, change)
+    if job.phase is Phase.PLANNED:
+        await jobs.note_planned(job.id)
     if job.phase.ended:
-        names = [job.id] if job.kind == "import" else [job.id + s for s in planning.STAGES]
-        for name in names:
-            await planning.stage(directory, name).clear()
+        await Stages(directory.tables, directory.keys).clear(job.id)
     return {}

@@ -8,19 +8,29 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 
-from link_orchestrator.matching import DecisionKind, Evidence, claim
 from link_orchestrator.messages import Slice
-from shared.directory.bulk import Outcome, replace_many
+from link_orchestrator.planning import LINKS, stage
+from shared.directory.bulk import Outcome, replace_many, reserve_many
 from shared.directory.directory import Directory
 from shared.directory.errors import AlreadyExists, DirectoryError
 from shared.directory.jobs import Job, Jobs
+from shared.directory.matching import DecisionKind, Evidence, proving_rule
 from shared.directory.model import Account, Link, Status
 from shared.directory.plan import Plan, PlanRow
-from shared.directory.policy import Trust
 
 LINKED, REFUSED = "linked", "refused"
+WORTH_RESERVING = 50
+"""Links in a bucket of claims from which on reserving them reads less than looking each one up."""
+
+
+async def reserve(directory: Directory, job: Job, part: Slice) -> Counter[str]:
+    """Claim the identities that apply() will link, in the order in which claims are stored."""
+    for bucket in range(part.low, part.high):
+        items = [item async for items in stage(directory, job.id + LINKS).read(bucket) for item in items]
+        if len(items) >= WORTH_RESERVING:
+            await reserve_many(directory.accounts, [(account, identity) for account, identity in items], by=_by(job))
+    return Counter()
 
 
 async def apply(directory: Directory, job: Job, part: Slice) -> Counter[str]:
@@ -41,7 +51,7 @@ async def apply(directory: Directory, job: Job, part: Slice) -> Counter[str]:
 
 async def _link(directory: Directory, job: Job, rows: Sequence[PlanRow], *, again: bool = True) -> dict[str, str]:
     """Link rows of one bucket; return what became of each, by its subject."""
-    by = f"run:{job.id}"
+    by = _by(job)
     accounts = await directory.accounts.find_many([row.shown["account"]["id"] for row in rows])
     outcomes: dict[str, str] = {}
     changes: list[tuple[Account, Account]] = []
@@ -63,12 +73,16 @@ async def _link(directory: Directory, job: Job, rows: Sequence[PlanRow], *, agai
     return outcomes | (await _link(directory, job, lost, again=False) if lost and again else {})
 
 
+def _by(job: Job) -> str:
+    return f"run:{job.id}"
+
+
 def _linked(account: Account, row: PlanRow, by: str, at: str) -> Account:
     """Return the account with the identity's object id stamped as externalId; nothing else of it changes."""
-    stamped = account.with_document(account.document() | {"externalId": row.subject})
-    evidence = map(Evidence.from_json, row.shown["evidence"])
-    rule = next(item.rule.value for item in evidence if claim([item]) is Trust.STRONG)
-    return replace(stamped, status=Status.CLAIMED, link=Link(row.subject, rule, at, by), retired=False)
+    rule = proving_rule(map(Evidence.from_json, row.shown["evidence"]))
+    link = Link(row.subject, rule.value, at, by)
+    document = account.document() | {"externalId": row.subject}
+    return account.with_document(document, status=Status.CLAIMED, link=link, retired=False)
 
 
 def _outcome(outcome: Outcome) -> str:

@@ -6,13 +6,12 @@ in pages or plain, also as `Get-MgUser | ConvertTo-Json` writes them. tabular.py
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import islice
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from link_orchestrator.cells import BETWEEN, Unusable, plain, read_flag, read_text
-from link_orchestrator.sources import TEXTS, Identity
 from link_orchestrator.tabular import Header, Problem, Row, UnreadableFile, read_rows
+from shared.directory.identity import TEXTS, Identity
 
 # A header of the portal's export or an attribute, as plain() leaves it, and the attribute of Graph that it holds.
 _ATTRIBUTES: Final[Mapping[str, str]] = {
@@ -35,21 +34,6 @@ _ATTRIBUTES: Final[Mapping[str, str]] = {
     "onpremisesimmutableid": "onPremisesImmutableId",
     "immutableid": "onPremisesImmutableId",
 }
-
-
-class FileSource:
-    """An exported file as a source of identities. `open_chunks` gives its bytes anew for every reading."""
-
-    def __init__(self, open_chunks: Callable[[], Iterable[bytes]], *, content_type: str = "", page: int = 1000) -> None:
-        self._open_chunks = open_chunks
-        self._content_type = content_type
-        self._page = page
-
-    async def pages(self) -> AsyncIterator[Sequence[Identity | Problem]]:
-        """Yield every identity once, a page at a time, and a Problem for each row that is none."""
-        rows = read_identities(self._open_chunks(), content_type=self._content_type)
-        while page := list(islice(rows, self._page)):
-            yield page
 
 
 def read_identities(chunks: Iterable[bytes], *, content_type: str = "") -> Iterator[Identity | Problem]:

@@ -37,6 +37,12 @@ def _add_imports(bp: df.Blueprint, edge: Edge) -> None:
     async def get_import(req: func.HttpRequest, client: df.DurableOrchestrationClient) -> func.HttpResponse:
         return await edge.answer(req, service.get_import, client, role="admin", mimetype=JSON)
 
+    @bp.function_name("accounts_import_cancel")
+    @bp.route("accounts/imports/{id}/cancel", methods=["POST"])
+    @bp.durable_client_input(client_name="client")
+    async def cancel_import(req: func.HttpRequest, client: df.DurableOrchestrationClient) -> func.HttpResponse:
+        return await edge.answer(req, service.cancel_import, client, role="admin", mimetype=JSON)
+
     @bp.function_name("accounts_import_problems")
     @bp.route("accounts/imports/{id}/problems", methods=["GET"])
     async def list_problems(req: func.HttpRequest) -> func.HttpResponse:

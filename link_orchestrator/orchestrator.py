@@ -17,6 +17,7 @@ from link_orchestrator.messages import Milestone, Slice, SliceDone, Start
 Steps = Generator[Any, Any, Any]
 
 PLAN_PASSES = ("collect", "join", "weigh", "decide")
+APPLY_PASSES = ("reserve", "apply")
 WINDOW = 8
 """Slices of a pass that are under way at once."""
 APPROVE, CANCEL = "approve", "cancel"
@@ -49,7 +50,9 @@ def _link(context: Any, retry: Any, start: Start) -> Steps:
     verdict = yield from _verdict(context, retry, start)
     if verdict != APPROVE:
         return (yield from _end(context, retry, start, "cancelled" if verdict == CANCEL else "expired"))
-    finished = yield from _pass(context, retry, start, "apply", "apply")
+    finished = True
+    for stage in APPLY_PASSES:
+        finished = finished and (yield from _pass(context, retry, start, stage, "apply"))
     return (yield from _end(context, retry, start, "done" if finished else "cancelled"))
 
 

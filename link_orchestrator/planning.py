@@ -3,7 +3,7 @@
 collect  identities -> their match keys, by the key's bucket
 join     match keys and pointers -> pairs of account and identity, by the account's bucket
 weigh    accounts and pairs -> candidates with evidence and rivals, by the identity's bucket; accounts nobody matches
-decide   identities and candidates -> the plan's rows
+decide   identities and candidates -> the plan's rows, and the links among them, by the bucket of the claim they need
 
 Cost: every account, pointer and identity is read once and written at most once, in pages; nothing is looked up singly.
 """
@@ -16,7 +16,13 @@ from dataclasses import fields
 from operator import attrgetter
 from typing import Any
 
-from link_orchestrator.matching import (
+from link_orchestrator.messages import Slice
+from shared.directory.claims import together
+from shared.directory.directory import Directory
+from shared.directory.identity import Identity
+from shared.directory.jobs import Job
+from shared.directory.keys import Key, fold
+from shared.directory.matching import (
     AccountFacts,
     Candidate,
     Decision,
@@ -27,22 +33,21 @@ from link_orchestrator.matching import (
     claim,
     decide,
     evidence_for,
+    facts_of,
     identity_keys,
     match_key,
     stays_local,
 )
-from link_orchestrator.messages import Slice
-from link_orchestrator.sources import Identity
-from shared.directory.claims import together
-from shared.directory.directory import Directory
-from shared.directory.jobs import Job
-from shared.directory.keys import Key, fold
-from shared.directory.model import Account, Status
+from shared.directory.model import Status
 from shared.directory.plan import Plan, PlanRow
 from shared.directory.policy import Policy, Rule, Trust
 from shared.directory.staging import Stage
 
-STAGES = KEYS, PAIRS, CANDIDATES = "keys", "pairs", "candidates"
+STAGES = KEYS, PAIRS, CANDIDATES, LINKS = "keys", "pairs", "candidates", "links"
+
+
+LEFT_OPEN = (DecisionKind.REVIEW, DecisionKind.AMBIGUOUS, DecisionKind.CONFLICT, DecisionKind.EXCLUDED)
+"""Decisions that provisioning must not settle by linking, and all but the last not by a second account either."""
 
 
 def stage(directory: Directory, name: str) -> Stage:
@@ -128,36 +133,25 @@ async def decide_all(directory: Directory, job: Job, part: Slice) -> Counter[str
     policy = policy_of(job)
     candidates = stage(directory, job.id + CANDIDATES)
     plan = Plan(directory.tables, directory.keys, job.id)
+    links = stage(directory, job.id + LINKS).writer(part.name)
     counts: Counter[str] = Counter()
     for bucket in range(part.low, part.high):
         known = await _candidates_by_identity(candidates, bucket)
         rows: defaultdict[int, list[PlanRow]] = defaultdict(list)
+        left: dict[str, str] = {}
         for identity in await _identities(directory, job, bucket):
             decision = decide(identity, known.get(identity.object_id, {}).values(), policy)
             counts[decision.kind.value] += 1
             where = directory.keys.bucket(decision.account.id) if decision.account else bucket
             rows[where].append(_row(decision, identity))
-        await together(*(plan.write(where, some) for where, some in rows.items()))
+            if decision.kind in LEFT_OPEN:
+                left[identity.object_id] = decision.kind.value
+            if decision.kind is DecisionKind.LINK and decision.account:
+                claim = directory.keys.digest(Key("externalId", identity.object_id))
+                await links.add(directory.keys.bucket(claim), [decision.account.id, identity.object_id])
+        await together(plan.leave_open(left), *(plan.write(where, some) for where, some in rows.items()))
+    await links.close()
     return counts
-
-
-def facts_of(account: Account) -> AccountFacts:
-    """Return what matching needs to know of an account."""
-    return AccountFacts(
-        id=account.id,
-        version=account.etag,
-        user_name=account.user_name,
-        external_id=account.external_id,
-        emails=account.emails,
-        verified_emails=account.evidence.verified_emails,
-        name_id=account.evidence.name_id,
-        object_id=account.evidence.object_id,
-        employee_number=account.employee_number,
-        protected=account.protected,
-        active=account.active,
-        status=account.status,
-        linked_identity=account.link.identity if account.link else None,
-    )
 
 
 async def _identities(directory: Directory, job: Job, bucket: int) -> Iterable[Identity]:

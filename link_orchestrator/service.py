@@ -8,7 +8,6 @@ started (a crash between the two) starts it.
 from __future__ import annotations
 
 import asyncio
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -20,23 +19,26 @@ from pydantic.alias_generators import to_camel
 from link_orchestrator.accounts_file import AccountRow, read_accounts
 from link_orchestrator.from_file import read_identities
 from link_orchestrator.importing import PROBLEM, write_problems
-from link_orchestrator.matching import DecisionKind
 from link_orchestrator.messages import Start
 from link_orchestrator.orchestrator import APPROVE, CANCEL
-from link_orchestrator.planning import identity_bucket, stage
-from link_orchestrator.sources import Identity
+from link_orchestrator.planning import STAGES, identity_bucket, stage
 from link_orchestrator.tabular import Problem, UnreadableFile
 from shared.directory.directory import Directory
 from shared.directory.errors import Busy, NotFound
+from shared.directory.identity import Identity
 from shared.directory.jobs import Job, Jobs, Phase
 from shared.directory.keys import Key
+from shared.directory.matching import DecisionKind
 from shared.directory.model import dump
-from shared.directory.plan import PAGE, Plan
+from shared.directory.plan import PAGE, InvalidCursor, Plan
 from shared.directory.policy import Policy
+from shared.directory.stages import Stages, is_older
+from shared.scim.document import read_json
 from shared.scim.endpoint import Request, Response
-from shared.scim.errors import InvalidSyntax, InvalidValue
+from shared.scim.errors import BodyTooLarge, InvalidSyntax, InvalidValue
 
 IMPORT, RUN, IDENTITIES = "import", "run", "identities"
+PATHS = {IMPORT: "accounts/imports", RUN: "linking/runs", IDENTITIES: "linking/identities"}
 ORCHESTRATORS = {IMPORT: "import_accounts", RUN: "link_accounts"}
 ENDED = frozenset({"Completed", "Failed", "Terminated", "Canceled"})
 """Run-time statuses of an orchestration that does nothing any more."""
@@ -44,6 +46,10 @@ ITEMS_A_SLICE = 2_000
 """So many accounts and identities make one slice of a pass, up to one a bucket."""
 ROWS_AT_ONCE = 200
 """After so many rows of a file other requests get their turn."""
+MAX_FILE_BYTES = 100 * 1024 * 1024
+"""A file is in memory while it is staged."""
+UPLOAD_DAYS = 30
+"""So long may runs be started over an upload of identities; then the nightly sweep removes it."""
 
 
 class Orchestrations(Protocol):
@@ -78,29 +84,29 @@ async def import_accounts(directory: Directory, request: Request, client: Orches
     """Stage the accounts of a file and start their import: 202 with the import's address."""
     jobs = _jobs(directory)
     job_id = jobs.new_id(IMPORT)
-    staged = stage(directory, job_id)
-    writer, counts = staged.writer(), Counter[str]()
+    await _stages(directory).announce(job_id, [job_id])
+    writer, counts = stage(directory, job_id).writer(), Counter[str]()
 
     async def add(row: AccountRow) -> None:
         found_by = directory.keys.digest(Key("userName", row.user_name))
         await writer.add(directory.keys.bucket(found_by), row.to_json())
 
-    rows = read_accounts([request.body], content_type=request.content_type, mapping=_mapping(request))
+    rows = read_accounts([_file(request)], content_type=request.content_type, mapping=_mapping(request))
     await _stage(directory, job_id, rows, add, counts)
     await writer.close()
-    try:
-        job = await jobs.start(IMPORT, request.by, job_id, {"rows": counts["read"], "slices": _slices(counts["read"])})
-    except Busy:
-        await staged.clear()
-        raise
     await jobs.count(job_id, "file", {"refused": counts["problems"]})
-    await _started(directory, job, client)
-    return _job(job, request, "accounts/imports", 202)
+    options = {"rows": counts["read"], "slices": _slices(counts["read"])}
+    return _job(await _begin(directory, request, client, IMPORT, job_id, options), request, 202)
 
 
 async def get_import(directory: Directory, request: Request, client: Orchestrations) -> Response:
     """Return an import: its phase, its counts, its progress."""
-    return await _shown(directory, request, client, "accounts/imports", IMPORT)
+    return await _shown(directory, request, client, IMPORT)
+
+
+async def cancel_import(directory: Directory, request: Request, client: Orchestrations) -> Response:
+    """Cancel an import: 202. It stops within some hundred rows; what it brought in already stays."""
+    return _job(await _cancelled(directory, request, client, IMPORT), request, 202)
 
 
 async def list_problems(directory: Directory, request: Request) -> Response:
@@ -113,16 +119,17 @@ async def upload_identities(directory: Directory, request: Request) -> Response:
     """Stage the identities of a file for runs to come: 201 with the id to name in POST /linking/runs."""
     jobs = _jobs(directory)
     job_id = jobs.new_id(IDENTITIES)
+    await _stages(directory).announce(job_id, [job_id], days=UPLOAD_DAYS)
     writer, counts = stage(directory, job_id).writer(), Counter[str]()
 
     async def add(identity: Identity) -> None:
         await writer.add(identity_bucket(directory, identity.object_id), identity.to_json())
 
-    rows = read_identities([request.body], content_type=request.content_type)
+    rows = read_identities([_file(request)], content_type=request.content_type)
     await _stage(directory, job_id, rows, add, counts)
     await writer.close()
     job = await jobs.record(IDENTITIES, request.by, job_id, {n: counts[n] for n in ("read", "problems")})
-    return _job(job, request, "linking/identities", 201)
+    return _job(job, request, 201)
 
 
 async def list_unread_identities(directory: Directory, request: Request) -> Response:
@@ -133,11 +140,13 @@ async def list_unread_identities(directory: Directory, request: Request) -> Resp
 
 async def start_run(directory: Directory, request: Request, client: Orchestrations) -> Response:
     """Start a linking run over uploaded identities: 202 with the run's address. It changes nothing before approval."""
-    asked = RunRequest.model_validate(_json(request))
+    asked = RunRequest.model_validate(read_json(request.body))
     jobs = _jobs(directory)
     upload = await jobs.get(asked.identities)
     if upload.kind != IDENTITIES:
         raise InvalidValue("identities: name an upload, the id that POST /linking/identities answered")
+    if is_older(upload.started, UPLOAD_DAYS, jobs.now()):
+        raise InvalidValue(f"identities: an upload is kept for {UPLOAD_DAYS} days: upload the identities again")
     policy = await directory.policies.get() if asked.policy is None else _policy(asked.policy)
     size = upload.counts["read"] + await directory.listing.total()
     options = {
@@ -146,9 +155,9 @@ async def start_run(directory: Directory, request: Request, client: Orchestratio
         "expiresHours": asked.expires_hours,
         "slices": _slices(size),
     }
-    job = await jobs.start(RUN, request.by, jobs.new_id(RUN), options)
-    await _started(directory, job, client)
-    return _job(job, request, "linking/runs", 202)
+    job_id = jobs.new_id(RUN)
+    await _stages(directory).announce(job_id, [job_id + name for name in STAGES])
+    return _job(await _begin(directory, request, client, RUN, job_id, options), request, 202)
 
 
 async def list_runs(directory: Directory, request: Request) -> Response:
@@ -159,7 +168,7 @@ async def list_runs(directory: Directory, request: Request) -> Response:
 
 async def get_run(directory: Directory, request: Request, client: Orchestrations) -> Response:
     """Return a run: its phase, its counts by decision, its progress."""
-    return await _shown(directory, request, client, "linking/runs", RUN)
+    return await _shown(directory, request, client, RUN)
 
 
 async def list_decisions(directory: Directory, request: Request) -> Response:
@@ -173,7 +182,7 @@ async def list_decisions(directory: Directory, request: Request) -> Response:
 
 async def approve(directory: Directory, request: Request, client: Orchestrations) -> Response:
     """Approve a run's plan, once it is there: 202. Saying it again is no error."""
-    approval = Approval.model_validate(_json(request) if request.body.strip() else {})
+    approval = Approval.model_validate(read_json(request.body) if request.body.strip() else {})
     jobs = _jobs(directory)
 
     def change(job: Job) -> Job:
@@ -189,17 +198,24 @@ async def approve(directory: Directory, request: Request, client: Orchestrations
     job = await _started(directory, await _get(directory, request, RUN), client)
     job = await jobs.change(job.id, change)
     await _tell(directory, job, client, APPROVE)
-    return _job(job, request, "linking/runs", 202)
+    return _job(job, request, 202)
 
 
 async def cancel(directory: Directory, request: Request, client: Orchestrations) -> Response:
     """Cancel a run: 202. It stops within a page of work; what it linked already stays linked."""
-    jobs = _jobs(directory)
-    job = await _started(directory, await _get(directory, request, RUN), client)
-    _refuse_ended(job)
-    job = await jobs.change(job.id, lambda job: replace(job, cancelled_by=job.cancelled_by or request.by))
+    job = await _cancelled(directory, request, client, RUN)
     await _tell(directory, job, client, CANCEL)
-    return _job(job, request, "linking/runs", 202)
+    return _job(job, request, 202)
+
+
+async def _cancelled(directory: Directory, request: Request, client: Orchestrations, kind: str) -> Job:
+    job = await _started(directory, await _get(directory, request, kind), client)
+
+    def change(job: Job) -> Job:
+        _refuse_ended(job)
+        return replace(job, cancelled_by=job.cancelled_by or request.by)
+
+    return await _jobs(directory).change(job.id, change)
 
 
 async def _tell(directory: Directory, job: Job, client: Orchestrations, verdict: str) -> None:
@@ -214,17 +230,19 @@ async def _tell(directory: Directory, job: Job, client: Orchestrations, verdict:
 
 def _refuse_ended(job: Job) -> None:
     if job.phase.ended:
-        raise Busy(f"phase: the run is {job.phase} already")
+        raise Busy(f"phase: the {job.kind} is {job.phase} already")
 
 
 async def _stage(directory: Directory, job_id: str, rows: Iterable[Any], add: Any, counts: Counter[str]) -> None:
     """Add each row of a file, and put each problem into the report. Raises InvalidSyntax if no row can be used."""
     problems: list[Problem] = []
+    first: Problem | None = None
     alike = Counter[str]()
     try:
         for row in rows:
             if isinstance(row, Problem):
                 problems.append(row)
+                first = first or row
                 counts["problems"] += 1
             else:
                 await add(row)
@@ -235,7 +253,36 @@ async def _stage(directory: Directory, job_id: str, rows: Iterable[Any], add: An
                 await asyncio.sleep(0)
     except UnreadableFile as error:
         raise InvalidSyntax(str(error)) from error
+    if not counts["read"]:
+        why = f" Line {first.line}: {first.reason} {first.remedy}" if first else " It holds none."
+        raise InvalidSyntax(f"No row of the file can be used.{why}")
     await write_problems(directory, job_id, 0, problems, alike)
+
+
+async def _begin(
+    directory: Directory, request: Request, client: Orchestrations, kind: str, job_id: str, options: Mapping[str, Any]
+) -> Job:
+    """Record a job and start its orchestration. Raises Busy naming the job under way, which is started if it was not.
+
+    A job under way whose orchestration is dead has failed by that, and this one takes its place.
+    """
+    jobs = _jobs(directory)
+    try:
+        try:
+            job = await jobs.start(kind, request.by, job_id, options)
+        except Busy as busy:
+            if not busy.holder:
+                raise
+            holder = await _started(directory, await jobs.get(busy.holder), client)
+            if not holder.phase.ended:
+                path = f"/{PATHS[kind]}/{holder.id}"
+                text = f"{holder.id} is under way in this directory: GET {path} shows it, POST {path}/cancel ends it"
+                raise Busy(text) from None
+            job = await jobs.start(kind, request.by, job_id, options)
+    except Busy:
+        await _stages(directory).clear(job_id)
+        raise
+    return await _started(directory, job, client)
 
 
 async def _started(directory: Directory, job: Job, client: Orchestrations) -> Job:
@@ -271,10 +318,10 @@ async def _start(directory: Directory, job: Job, client: Orchestrations) -> None
     await client.start_new(ORCHESTRATORS[job.kind], job.id, start.to_json())
 
 
-async def _shown(directory: Directory, request: Request, client: Orchestrations, path: str, kind: str) -> Response:
+async def _shown(directory: Directory, request: Request, client: Orchestrations, kind: str) -> Response:
     job = await _started(directory, await _get(directory, request, kind), client)
     status = await client.get_status(job.id)
-    return _job(job, request, path, 200, getattr(status, "custom_status", None))
+    return _job(job, request, 200, getattr(status, "custom_status", None))
 
 
 async def _get(directory: Directory, request: Request, kind: str) -> Job:
@@ -289,19 +336,32 @@ async def _rows(directory: Directory, request: Request, decision: str, name: str
     if not count.isdecimal() or len(count) > 4 or not 1 <= int(count) <= 1000:
         raise InvalidValue("count: a number from 1 to 1000")
     plan = Plan(directory.tables, directory.keys, request.id)
-    rows, cursor = await plan.page(decision, request.params.get("cursor", ""), int(count))
+    try:
+        rows, cursor = await plan.page(decision, request.params.get("cursor", ""), int(count))
+    except InvalidCursor as error:
+        raise InvalidValue(f"cursor: {error}") from None
     page: dict[str, Any] = {name: [row.to_json() for row in rows]}
     return Response(200, dump(page | ({"cursor": cursor} if cursor else {})))
 
 
-def _job(job: Job, request: Request, path: str, status: int, progress: object = None) -> Response:
+def _job(job: Job, request: Request, status: int, progress: object = None) -> Response:
     shown = job.to_json() | ({"progress": progress} if progress and not job.phase.ended else {})
-    location = f"{request.base.removesuffix('/scim/v2')}/{path}/{job.id}"
+    location = f"{request.base.removesuffix('/scim/v2')}/{PATHS[job.kind]}/{job.id}"
     return Response(status, dump(shown), location=location)
 
 
 def _jobs(directory: Directory) -> Jobs:
     return Jobs(directory.tables, directory.keys)
+
+
+def _stages(directory: Directory) -> Stages:
+    return Stages(directory.tables, directory.keys)
+
+
+def _file(request: Request) -> bytes:
+    if len(request.body) > MAX_FILE_BYTES:
+        raise BodyTooLarge(f"A file has at most {MAX_FILE_BYTES} bytes. Split it, and send one part after the other.")
+    return request.body
 
 
 def _slices(items: int) -> int:
@@ -314,13 +374,6 @@ def _mapping(request: Request) -> Mapping[str, str]:
         return TypeAdapter(dict[str, str]).validate_json(text)
     except ValueError:
         raise InvalidValue('mapping: a JSON object from header to column, like {"Login": "userName"}') from None
-
-
-def _json(request: Request) -> object:
-    try:
-        return json.loads(request.body)
-    except (ValueError, RecursionError):
-        raise InvalidSyntax("the body is not a JSON object") from None
 
 
 def _policy(asked: Mapping[str, Any]) -> Policy:

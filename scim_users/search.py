@@ -9,16 +9,17 @@ import contextlib
 import json
 from typing import Any
 
+from scim_users.adoption import remember_look_up
 from scim_users.authority import confirmed, unconfirmed
 from scim_users.resource import location, user_type
 from shared.directory.directory import Directory
 from shared.directory.errors import DirectoryError
-from shared.directory.keys import Key
+from shared.directory.keys import Key, folded
 from shared.directory.listing import Place
 from shared.directory.model import Account
 from shared.scim.errors import TooMany
 from shared.scim.evaluate import Test, compile_filter
-from shared.scim.filter import Filter, equalities
+from shared.scim.filter import Compare, Filter, equalities
 from shared.scim.query import Query
 from shared.scim.schema import USER
 from shared.tables.port import MAX_PAGE
@@ -29,6 +30,7 @@ SCAN_PAGE = 2_000
 """Accounts that one page of such a filter may read, where pages go by cursor."""
 
 KINDS = {
+    "id": "id",
     "username": "userName",
     "externalid": "externalId",
     "emails": "email",
@@ -44,19 +46,25 @@ async def find(directory: Directory, asked: Query, base: str) -> list[Account]:
     found = None if asked.filter is None else await find_by_key(directory, asked.filter, base)
     if found is None:
         await _refuse_large(directory, asked)
-        found = await _scan(
-            directory, compile_filter(asked.filter, await user_type(directory)) if asked.filter else None, base
-        )
-    return asked.sort.order(found, lambda account: _judged(account, base)) if asked.sort else found
+        test = compile_filter(asked.filter, await user_type(directory)) if asked.filter else None
+        found = await _scan(directory, test, base)
+    return asked.sort.order(found, lambda account: _judged(account, base, by_key=False)) if asked.sort else found
 
 
 async def find_by_key(directory: Directory, tree: Filter, base: str) -> list[Account] | None:
     """Return all live accounts that a filter selects, or None if no key answers any part of it."""
     test = compile_filter(tree, await user_type(directory))
-    candidates = await _candidates(directory, tree)
-    if candidates is None:
+    key = _key(tree)
+    if key is None:
         return None
-    return [a for a in candidates if not a.retired and test(_judged(a, base))]
+    if key.kind == "id":
+        account = await directory.accounts.find(key.value)
+        candidates = [account] if account else []
+    else:
+        candidates = await directory.accounts.list_by(key)
+    # A protected account is found by the key alone, so that it is not made twice; nothing else of it can be asked for.
+    alone = isinstance(tree, Compare)
+    return [a for a in candidates if not a.retired and test(_judged(a, base, by_key=alone))]
 
 
 async def read_matching(
@@ -73,17 +81,21 @@ async def read_matching(
         read, place = await directory.listing.read_on(place, min(left, MAX_PAGE))
         left -= len(read)
         for account in read:
-            if test(_judged(account, base)):
+            if test(_judged(account, base, by_key=False)):
                 if len(found) == count:
                     return found, directory.listing.place_of(account)
                 found.append(account)
     return found, place
 
 
-async def remember_confirmation(directory: Directory, tree: Filter, found: list[Account], by: str) -> None:
-    """Confirm a link that provisioning has just come through: it found one account by the stamped externalId."""
-    keys = {path for path, _ in equalities(tree)}
-    if len(found) != 1 or "externalid" not in keys or not unconfirmed(found[0]):
+async def remember(directory: Directory, tree: Filter, found: list[Account], by: str) -> None:
+    """Keep that provisioning found one account: it confirms a link, or shows what the identity has as its key."""
+    key = _key(tree)
+    if len(found) != 1 or key is None:
+        return
+    if key.kind in ("userName", "email", "employeeNumber"):
+        await remember_look_up(directory, found[0], folded(key))
+    if key.kind != "externalId" or not unconfirmed(found[0]):
         return
     with contextlib.suppress(DirectoryError):
         # Where somebody was faster, the next read confirms it.
@@ -91,16 +103,13 @@ async def remember_confirmation(directory: Directory, tree: Filter, found: list[
         found[0] = await directory.accounts.replace(found[0], after, by=by, action="confirm")
 
 
-async def _candidates(directory: Directory, tree: Filter) -> list[Account] | None:
-    """Return the accounts that one equality of the filter leads to, or None if no key answers any."""
+def _key(tree: Filter) -> Key | None:
+    """Return the key by which one equality of the filter can be answered, or None."""
     for path, value in equalities(tree):
-        if path == "id":
-            account = await directory.accounts.find(str(value))
-            return [account] if account else []
         kind = KINDS.get("emails.value" if path.startswith("emails[") else path)
         if kind is not None and value is not None:
             # An unquoted number is still the text that a string attribute holds.
-            return await directory.accounts.list_by(Key(kind, str(value)))
+            return Key(kind, str(value))
     return None
 
 
@@ -120,13 +129,16 @@ async def _scan(directory: Directory, test: Test | None, base: str) -> list[Acco
     found: list[Account] = []
     for bucket in range(directory.keys.buckets):
         async for account in directory.listing.scan(bucket):
-            if test is None or test(_judged(account, base)):
+            if test is None or test(_judged(account, base, by_key=False)):
                 found.append(account)  # noqa: PERF401 - extend() takes no asynchronous comprehension
     return found
 
 
-def _judged(account: Account, base: str) -> dict[str, Any]:
+def _judged(account: Account, base: str, *, by_key: bool) -> dict[str, Any]:
+    """Return the document that a filter judges: of a protected account what is shown, unless a key alone is asked."""
     document: dict[str, Any] = json.loads(account.text)
+    if account.protected and not by_key:
+        document = {name: document[name] for name in ("schemas", "id", "userName")}
     document["meta"] = {
         "resourceType": USER.name,
         "created": account.created,

@@ -10,10 +10,11 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
 from scim_users import authority
+from scim_users.adoption import Presented, decide_adoption, presented, refuse_left_open
 from scim_users.authority import Write
 from scim_users.paging import get_page
 from scim_users.resource import location, manager_of, render, user_type, with_manager
-from scim_users.search import remember_confirmation
+from scim_users.search import remember
 from shared.directory.claims import together
 from shared.directory.directory import Directory
 from shared.directory.errors import AlreadyExists, Busy, Refused, Stale
@@ -26,8 +27,12 @@ from shared.scim.messages import list_response
 from shared.scim.patch import Operation, apply, parse_operations, touches
 from shared.scim.projection import Projection
 from shared.scim.query import Query
+from shared.scim.schema import ResourceType
 
 Result = TypeVar("Result")
+
+SHOWN = ("externalId", "userName", "emails")
+"""Attributes by which a write shows whose it is."""
 
 ATTEMPTS = 5
 """How often a change is applied again to what others left, before the client is asked to."""
@@ -35,7 +40,9 @@ ATTEMPTS = 5
 
 async def create(directory: Directory, request: Request) -> Response:
     """Create a user: 201. What collides with an existing account is refused, or adopted where the policy allows it."""
-    document = normalise(await user_type(directory), read_json(request.body))
+    user = await user_type(directory)
+    projection = _projection(request, user)
+    document = normalise(user, read_json(request.body))
     accounts = directory.accounts
     new = new_account(accounts.keys.new_id(document["userName"]), document, Status.PROVISIONED, accounts.now())
     new = await _showing_manager(directory, None, new)
@@ -44,7 +51,7 @@ async def create(directory: Directory, request: Request) -> Response:
         account = await accounts.create(new, by=request.by)
     except AlreadyExists as taken:
         account = await _adopt(directory, request, taken, document)
-    return await _resource(directory, account, request, 201)
+    return _resource(account, request, 201, projection)
 
 
 async def get(directory: Directory, request: Request) -> Response:
@@ -52,7 +59,7 @@ async def get(directory: Directory, request: Request) -> Response:
     account = await directory.accounts.get(request.id)
     if request.has_version(account.version):
         return Response(304, version=account.version)
-    return await _resource(directory, account, request, 200)
+    return _resource(account, request, 200, _projection(request, await user_type(directory)))
 
 
 async def query(directory: Directory, request: Request) -> Response:
@@ -69,7 +76,7 @@ async def _answer(directory: Directory, request: Request, asked: Query) -> Respo
     page = await get_page(directory, asked, request.base)
     accounts = list(page.accounts)
     if asked.filter is not None:
-        await remember_confirmation(directory, asked.filter, accounts, request.by)
+        await remember(directory, asked.filter, accounts, request.by)
     texts = [render(account, request.base, asked.projection) for account in accounts]
     back, on = (seal(cursor, asked, directory.keys.sign) if cursor else None for cursor in (page.previous, page.next))
     text = list_response(texts, page.total, page.start_index, previous_cursor=back, next_cursor=on)
@@ -83,7 +90,7 @@ async def replace(directory: Directory, request: Request) -> Response:
     def change(before: Account) -> Write:
         document = keep_immutable(user, before.document(), normalise(user, body, id=before.id))
         after = before.with_document(_keeping_link(before, document))
-        return _write(directory, request, after, document, keyed="externalId" in document)
+        return _write(directory, request, after, presented(document), keyed="externalId" in document)
 
     return await _change(directory, request, change)
 
@@ -91,11 +98,14 @@ async def replace(directory: Directory, request: Request) -> Response:
 async def patch(directory: Directory, request: Request) -> Response:
     """Apply PATCH operations to a user, all or none: 200 with the resource."""
     operations = parse_operations(read_json(request.body))
-    keyed, user = touches(operations, "externalId"), await user_type(directory)
+    touched = [name for name in SHOWN if touches(operations, name)]
+    user = await user_type(directory)
 
     def change(before: Account) -> Write:
-        after = before.with_document(apply(operations, before.document(), user))
-        return _write(directory, request, after, after.document(), keyed=keyed)
+        document = apply(operations, before.document(), user)
+        # What a PATCH leaves as it is says nothing of the identity: that is what look-ups are remembered for.
+        shown = presented({name: document[name] for name in touched if name in document})
+        return _write(directory, request, before.with_document(document), shown, keyed="externalId" in touched)
 
     return await _change(directory, request, change)
 
@@ -119,14 +129,14 @@ async def delete(directory: Directory, request: Request) -> Response:
 
 async def _change(directory: Directory, request: Request, change: Callable[[Account], Write]) -> Response:
     """Store what a change makes of the account, as far as the identity provider may."""
-    policy = await directory.policies.get()
 
     async def store(before: Account) -> Account:
-        after = await _showing_manager(directory, before, authority.authorise(before, change(before), policy))
+        after = await _authorised(directory, before, change(before))
         action = "replace" if before.link == after.link else "link" if before.link is None else "confirm"
         return await directory.accounts.replace(before, after, by=request.by, action=action)
 
-    return await _resource(directory, await _unchanged(directory, request, store), request, 200)
+    projection = _projection(request, await user_type(directory))
+    return _resource(await _unchanged(directory, request, store), request, 200, projection)
 
 
 async def _unchanged(directory: Directory, request: Request, act: Callable[[Account], Awaitable[Result]]) -> Result:
@@ -144,7 +154,7 @@ async def _unchanged(directory: Directory, request: Request, act: Callable[[Acco
 async def _refuse_second_account(directory: Directory, new: Account) -> None:
     """Raise AlreadyExists if an account that is managed here shares a key with a new one: it may be the same person.
 
-    Linking would hold such a pair for review (link_orchestrator/matching.py); creating a second account would settle it
+    Linking would hold such a pair for review (shared/directory/matching.py); creating a second account would settle it
     wrongly and for good, as Entra keeps the id it was given.
     """
     if (await directory.policies.get()).create_beside_matches:
@@ -153,13 +163,22 @@ async def _refuse_second_account(directory: Directory, new: Account) -> None:
     keys = [key for key in new.found_by() if key.kind in _SHARED]
     # Whose userName is the e-mail has no pointer from it; where it is the new userName, too, creating it meets them.
     emails = [key for key in keys if key.kind == "email" and key.value != fold(new.user_name)]
-    pointed = await together(*map(claims.pointed, keys))
+    _, *pointed = await together(_refuse_left_open(directory, new), *map(claims.pointed, keys))
     named = await claims.claimed_many([Key("userName", email.value) for email in emails])
     led = [(key, i) for key, ids in zip(keys, pointed, strict=True) for i in ids]
     led += [(email, i) for email, i in zip(emails, named, strict=True) if i]
     for (key, _), account in zip(led, await directory.accounts.find_many([i for _, i in led]), strict=True):
         if account and account.status is Status.LOCAL and key in account.found_by():
             raise AlreadyExists(_SHARED[key.kind], account.id, _MAY_BE_THE_SAME)
+
+
+async def _refuse_left_open(directory: Directory, new: Account) -> list[str]:
+    """Raise AlreadyExists if a plan left the identity to the administrator, for an alias, say; otherwise answer []."""
+    try:
+        await refuse_left_open(directory, new.external_id or "")
+    except Refused as refused:
+        raise AlreadyExists("externalId", "", str(refused)) from refused
+    return []
 
 
 _SHARED = {"email": "emails", "externalId": "externalId", "employeeNumber": "employeeNumber"}
@@ -170,7 +189,7 @@ _MAY_BE_THE_SAME = (
 
 
 async def _adopt(directory: Directory, request: Request, taken: AlreadyExists, document: dict[str, Any]) -> Account:
-    """Link the account whose userName a POST collided with, where the policy allows adoption on create."""
+    """Link the account that a POST collided with, where the policy allows adoption on create."""
     policy = await directory.policies.get()
     before = await directory.accounts.find(taken.holder)
     if not policy.adopt_on_create:
@@ -180,21 +199,25 @@ async def _adopt(directory: Directory, request: Request, taken: AlreadyExists, d
     # As a PATCH would: what the application knows beyond the body stays, within an extension too.
     replaced = apply([Operation("replace", None, document)], before.document(), await user_type(directory))
     after = before.with_document(replaced)
-    write = _write(directory, request, after, document, keyed="externalId" in document)
+    write = _write(directory, request, after, presented(document), keyed="externalId" in document)
     try:
-        authorised = authority.authorise(before, write, policy)
+        adopted = await _authorised(directory, before, write)
     except Refused as refused:
-        raise AlreadyExists(taken.attribute, taken.holder, str(refused)) from refused
-    adopted = await _showing_manager(directory, before, authorised)
+        raise AlreadyExists(taken.attribute, taken.holder, f"not linked, {refused}") from refused
     return await directory.accounts.replace(before, adopted, by=request.by, action="link")
 
 
-def _write(
-    directory: Directory, request: Request, after: Account, presented: Mapping[str, Any], *, keyed: bool
-) -> Write:
-    emails = tuple(email["value"] for email in presented.get("emails", ()) if email.get("value"))
-    external_id, user_name = presented.get("externalId"), presented["userName"]
-    return Write(after, external_id, user_name, emails, keyed, request.by, directory.accounts.now())
+def _write(directory: Directory, request: Request, after: Account, shown: Presented, *, keyed: bool) -> Write:
+    return Write(after, shown, keyed, request.by, directory.accounts.now())
+
+
+async def _authorised(directory: Directory, before: Account, write: Write) -> Account:
+    """Return the account to store, by the decision on an adoption where it would be one."""
+    authority.refuse_protected(before)
+    decision = None
+    if before.status is Status.LOCAL:
+        decision = await decide_adoption(directory, before, write.shown, await directory.policies.get())
+    return await _showing_manager(directory, before, authority.authorise(before, write, decision))
 
 
 async def _showing_manager(directory: Directory, before: Account | None, after: Account) -> Account:
@@ -217,8 +240,12 @@ def _keeping_link(before: Account, document: Mapping[str, Any]) -> Mapping[str, 
     return document
 
 
-async def _resource(directory: Directory, account: Account, request: Request, status: int) -> Response:
-    attributes, excluded = request.params.get("attributes"), request.params.get("excludedAttributes")
-    projection = Projection.parse(attributes, excluded, await user_type(directory))
+def _projection(request: Request, user: ResourceType) -> Projection:
+    """Read what of the resource is to be shown; before anything is stored, for a refused request changes nothing."""
+    given = {name.lower(): value for name, value in request.params.items()}
+    return Projection.parse(given.get("attributes"), given.get("excludedattributes"), user)
+
+
+def _resource(account: Account, request: Request, status: int, projection: Projection) -> Response:
     text = render(account, request.base, projection)
     return Response(status, text, account.version, location(account, request.base))

@@ -26,7 +26,7 @@ from infra.local.demo_data import generate, write
 from infra.local.entra import Cycle, Report
 from link_orchestrator.from_file import read_identities
 from link_orchestrator.orchestrator import PLAN_PASSES
-from link_orchestrator.sources import Identity
+from shared.directory.identity import Identity
 
 ACCOUNTS, IDENTITIES = 1_000, 1_100
 ROWS_SHOWN = 2
@@ -169,8 +169,8 @@ async def compare(api: Api, run: Any, report: Report) -> None:
         table.add_row(decision, *(str(counts[decision, result] or "") for result in RESULTS))
     console.print(table)
     console.print(
-        "Nobody with a link was made twice. Who is under review for an alias, which provisioning does not send, "
-        "now has a second account:\nthat is why review comes before provisioning is switched on."
+        "Nobody got a second account: whom the plan left to an administrator, provisioning neither links nor creates "
+        "until that is settled."
     )
 
 

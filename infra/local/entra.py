@@ -32,8 +32,8 @@ from infra.local.provisioning import (
     read,
 )
 from link_orchestrator.from_file import read_identities
-from link_orchestrator.sources import Identity
 from link_orchestrator.tabular import Problem, UnreadableFile
+from shared.directory.identity import Identity
 
 Result = Literal["matched", "created", "refused", "skipped"]
 

@@ -25,8 +25,8 @@ from shared.tables.port import Tables
 
 log = logging.getLogger(__name__)
 
-# The app refuses what is too large for it with an answer of its own; this is only what keeps a mistake from filling
-# the memory.
+# Above what the app refuses with an answer of its own: files of more than 100 MiB (link_orchestrator/service.py), other
+# bodies of more than 1 MiB (shared/scim/limits.py). Here aiohttp answers a bare 413.
 MAX_BODY = 256 * 1024 * 1024
 # A filter of the longest allowed kind, percent-encoded, is longer than aiohttp's 8 KiB.
 MAX_LINE = 64 * 1024

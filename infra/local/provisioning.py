@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final, Literal
 
-from link_orchestrator.sources import Identity
+from shared.directory.identity import Identity
 
 Dialect = Literal["default", "scim2"]
 ExternalId = Literal["objectId", "mailNickname"]

@@ -60,6 +60,13 @@ class Accounts:
             raise NotFound(f"no account {account_id}")
         return account
 
+    async def get_any(self, account_id: str) -> Account:
+        """Return an account, live or retired. Raises NotFound."""
+        account = await self.find(account_id)
+        if account is None:
+            raise NotFound(f"no account {account_id}")
+        return account
+
     async def list_by(self, key: Key) -> list[Account]:
         """Return the accounts, live or retired, that carry a key; `Key("userName", …)` leads to one at most."""
         if key.kind in ("userName", "identity"):
@@ -194,10 +201,3 @@ class Accounts:
             self.counts.committed(bucket, count, by, etags[-1])
         else:
             self.counts.forget(bucket)
-
-    async def get_any(self, account_id: str) -> Account:
-        """Return an account, live or retired. Raises NotFound."""
-        account = await self.find(account_id)
-        if account is None:
-            raise NotFound(f"no account {account_id}")
-        return account

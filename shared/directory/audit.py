@@ -67,7 +67,7 @@ def _changed(before: Account | None, after: Account | None) -> list[str]:
     names: list[str] = []
     if before.text != after.text:
         old, new = before.document(), after.document()
-        names = [name for name in sorted(old.keys() | new.keys()) if old.get(name) != new.get(name)]
+        names = sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))
     beside = ("status", "protected", "evidence", "link", "retired")
     return names + [name for name in beside if getattr(before, name) != getattr(after, name)]
 

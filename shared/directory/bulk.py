@@ -7,8 +7,9 @@ same: a create that was done meets its own claim, a change that was done meets i
 
 from __future__ import annotations
 
+import contextlib
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
@@ -17,10 +18,19 @@ from shared.directory.audit import audit_row
 from shared.directory.claims import CONFLICTS, together
 from shared.directory.counts import UNREAD
 from shared.directory.errors import DirectoryError, TooLarge
-from shared.directory.keys import Key
+from shared.directory.keys import DIGEST, IDENTITY, POINTER, Key, prefix_end
 from shared.directory.model import Account
 from shared.tables import port
-from shared.tables.port import MAX_OPERATIONS, Insert, LimitExceeded, Operation, Replace, Upsert
+from shared.tables.port import (
+    MAX_OPERATIONS,
+    Delete,
+    Insert,
+    LimitExceeded,
+    Operation,
+    Replace,
+    Upsert,
+    VersionConflict,
+)
 
 Outcome = Account | DirectoryError
 """The account as stored, or why nothing was stored."""
@@ -62,17 +72,75 @@ async def create_many(accounts: Accounts, new: Sequence[Account], *, by: str) ->
     return await _in_transactions(new, announce, commit, alone)
 
 
+async def reserve_many(accounts: Accounts, links: Sequence[tuple[str, str]], *, by: str) -> None:
+    """Claim identities, each for an account, ahead of a replace_many that links them; all of one bucket of their keys.
+
+    Claims are spread over all partitions. Written with the accounts, a few at a time, they touch every page of the
+    store again and again; written by key, each page once. What somebody else holds, or carries, is left to
+    replace_many. The accounts must be linked as they were before this: a claim is only good for a later version
+    because whoever takes it away changes that version (claims.py).
+    """
+    wanted: dict[str, tuple[Insert, Upsert]] = {}
+    partition = ""
+    for account_id, identity in links:
+        partition, claim = accounts.keys.claim(Key("identity", identity))
+        pointer = accounts.keys.pointer(Key("externalId", identity), account_id)[1]
+        wanted[claim] = (Insert(claim, {"id": account_id, "by": by}), Upsert(pointer, {"id": account_id}))
+    held: dict[str, str] = {}
+    for some in in_parts(sorted(wanted), MAX_OPERATIONS // 2):
+        rows = await accounts.tables.get_many([(partition, claim) for claim in some])
+        held |= {row.key: row.etag for row in rows if row and row.columns == wanted[row.key][0].columns}
+        free = [claim for claim, row in zip(some, rows, strict=True) if row is None]
+        with contextlib.suppress(port.AlreadyExists):  # somebody was faster at one: all of these go the other way
+            if free:
+                etags = await accounts.tables.commit(partition, [op for claim in free for op in wanted[claim]])
+                held |= zip(free, etags[::2], strict=True)
+    await _give_back(accounts, partition, {claim: (wanted[claim][1].key, etag) for claim, etag in held.items()})
+
+
+async def _give_back(accounts: Accounts, partition: str, held: Mapping[str, tuple[str, str]]) -> None:
+    """Give up claims on identities that another account carries as its externalId, or is just being made with.
+
+    `held` has, by claim, the pointer that was written with it, and the claim's etag.
+    """
+    continuation = None
+    while held:
+        page = await accounts.tables.query(
+            partition, POINTER, prefix_end(POINTER), select=[], continuation=continuation
+        )
+        for row in page.rows:
+            claim = IDENTITY + row.key[len(POINTER) : len(POINTER) + DIGEST]
+            pointer, etag = held.get(claim, (row.key, ""))
+            if pointer != row.key:
+                with contextlib.suppress(VersionConflict):
+                    await accounts.tables.commit(partition, [Delete(claim, etag)])
+        continuation = page.continuation
+        if continuation is None:
+            return
+
+
+async def _reserved(accounts: Accounts, linked: Sequence[Account], by: str) -> set[str]:
+    """Return the ids of accounts whose identity reserve_many claimed for them."""
+    places = [accounts.keys.claim(Key("identity", account.link.identity)) for account in linked if account.link]
+    rows = await accounts.tables.get_many(places)
+    return {a.id for a, row in zip(linked, rows, strict=True) if row and row.columns == {"id": a.id, "by": by}}
+
+
 async def replace_many(accounts: Accounts, changes: Sequence[Change], *, by: str, action: str) -> list[Outcome]:
     """Put `after` in the place of `before`, for each change. An outcome is Stale where `before` changed meanwhile."""
     now = accounts.now()
     changes = [(before, replace(after, modified=now) if after != before else after) for before, after in changes]
 
     async def announce(some: Sequence[Change]) -> set[str]:
-        plain = [(before, after) for before, after in some if _adds_only(before, after)]
-        odd = {after.id for _, after in some} - {after.id for _, after in plain}
-        odd |= await _hold_identities(accounts, [after for before, after in plain if before.link != after.link])
-        await _point(accounts, ((key, a.id) for before, a in plain for key in a.pointers() - before.pointers()))
-        stamped = [after for before, after in plain if before.external_id != after.external_id]
+        gains = [(before, after, _gained(before, after)) for before, after in some]
+        plain = [(before, after, gained) for before, after, gained in gains if gained is not None]
+        odd = {after.id for _, after, gained in gains if gained is None}
+        linked = [after for before, after, _ in plain if before.link != after.link]
+        reserved = await _reserved(accounts, linked, by)
+        odd |= await _hold_identities(accounts, [after for after in linked if after.id not in reserved])
+        pointers = [(key, after.id) for _, after, gained in plain for key in gained]
+        await _point(accounts, [p for p in pointers if p[0].kind != "externalId" or p[1] not in reserved])
+        stamped = [after for before, after, _ in plain if before.external_id != after.external_id]
         return odd | await _claimed_by_others(accounts, stamped)
 
     async def commit(chunk: Sequence[Change]) -> list[str]:
@@ -106,7 +174,9 @@ async def _in_transactions(
     `announce` writes what must be there first, and answers the ids of the accounts that do not fit.
     """
     outcomes: dict[int, Outcome] = {}
-    waiting, single = await _fitting(items, range(len(items)), announce)
+    # In order of id a transaction writes neighbouring rows: fewer pages of the store, where it has pages.
+    places = sorted(range(len(items)), key=lambda place: _after(items[place]).id)
+    waiting, single = await _fitting(items, places, announce)
     while waiting:
         chunk = waiting[:ITEMS]
         try:
@@ -156,10 +226,11 @@ ITEMS = (MAX_OPERATIONS - 1) // 3
 """Accounts in one transaction: account, claim and audit row of each, and the count."""
 
 
-def _adds_only(before: Account, after: Account) -> bool:
-    """Whether a change takes no key away and stays in its row: such a change needs nothing done after its commit."""
-    kept = before.claims() <= after.claims() and before.pointers() <= after.pointers()
-    return kept and before.key == after.key and before != after
+def _gained(before: Account, after: Account) -> frozenset[Key] | None:
+    """Return the pointers a change adds; None if it takes a key away or moves the row, which needs work afterwards."""
+    led, leads = before.pointers(), after.pointers()
+    kept = led <= leads and before.claims() <= after.claims()
+    return leads - led if kept and before.key == after.key and before != after else None
 
 
 async def _claimed_by_others(accounts: Accounts, some: Sequence[Account]) -> set[str]:

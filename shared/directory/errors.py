@@ -33,8 +33,12 @@ class TooLarge(DirectoryError):
 
 
 class Busy(DirectoryError):
-    """Something else holds the directory, named in the message. `retry_after` is in seconds; None: waiting won't do."""
+    """Something else holds the directory, named in the message. `retry_after` is in seconds; None: waiting won't do.
 
-    def __init__(self, message: str, retry_after: float | None = None) -> None:
+    `holder` is the id of the job that does, where it is one.
+    """
+
+    def __init__(self, message: str, retry_after: float | None = None, holder: str = "") -> None:
         super().__init__(message)
         self.retry_after = retry_after
+        self.holder = holder

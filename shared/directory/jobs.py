@@ -21,6 +21,7 @@ from shared.tables.port import Delete, Insert, Operation, Replace, Tables, Upser
 
 LOCK = "lock_"
 JOB = "job_"
+PLANNED = "planned"
 COUNTS = "n_"
 
 
@@ -105,7 +106,7 @@ class Jobs:
 
     def __init__(self, tables: Tables, keys: Keys, now: Callable[[], str] = timestamp) -> None:
         self._tables = tables
-        self._partition = f"{keys.directory}_j"
+        self._partition = keys.jobs()
         self.now = now
 
     def new_id(self, kind: str) -> str:
@@ -120,8 +121,11 @@ class Jobs:
             await self._tables.commit(self._partition, [lock, Insert(JOB + job.id, _columns(job))])
         except port.AlreadyExists:
             holder = await self._tables.get(self._partition, LOCK + kind)
-            name = holder.columns["id"] if holder else "another job"
-            raise Busy(f"{name} is under way in this directory: let it end or cancel it first") from None
+            if holder is None:
+                raise Busy("another job has just ended in this directory", retry_after=1) from None
+            name = str(holder.columns["id"])
+            text = f"{name} is under way in this directory: let it end or cancel it first"
+            raise Busy(text, holder=name) from None
         return job
 
     async def record(self, kind: str, by: str, job_id: str, counts: Mapping[str, int]) -> Job:
@@ -169,6 +173,15 @@ class Jobs:
             except VersionConflict:
                 continue
             return after
+
+    async def note_planned(self, job_id: str) -> None:
+        """Remember a run as the last one that made a plan."""
+        await self._tables.commit(self._partition, [Upsert(PLANNED, {"id": job_id})])
+
+    async def find_planned(self) -> str | None:
+        """Return the id of the last run that made a plan, or None."""
+        row = await self._tables.get(self._partition, PLANNED)
+        return str(row.columns["id"]) if row else None
 
     async def count(self, job_id: str, slice_name: str, counts: Mapping[str, int]) -> None:
         """Keep the counts of one slice; a slice that runs again replaces its own."""

@@ -98,10 +98,14 @@ class Keys:
         return f"{self.directory}_x_{bucket:02x}"
 
     def claim(self, key: Key) -> tuple[str, str]:
-        """Return partition and row of the claim on a userName or an identity."""
-        digest = self.digest(key)
+        """Return partition and row of the claim on a userName or an identity.
+
+        An identity's claim stands beside the pointers from its externalId, so that both are written in one transaction.
+        """
         if key.kind == "userName":
+            digest = self.digest(key)
             return self.accounts(self.bucket(digest)), NAME + digest
+        digest = self.digest(Key("externalId", key.value))
         return self.pointers(self.bucket(digest)), IDENTITY + digest
 
     def pointer(self, key: Key, account_id: str = "") -> tuple[str, str]:
@@ -112,6 +116,10 @@ class Keys:
     def sign(self, message: bytes) -> bytes:
         """Return the 32 bytes that only this directory makes of a message: for what a client is to hand back."""
         return hmac.digest(self._secret, b"signed\0" + message, "sha256")
+
+    def jobs(self) -> str:
+        """Return the partition of imports, uploads and runs."""
+        return f"{self.directory}_j"
 
     def settings(self) -> str:
         """Return the partition of what belongs to the directory as a whole."""

@@ -121,9 +121,9 @@ class Account:
         document: dict[str, Any] = json.loads(self.text)
         return document
 
-    def with_document(self, document: Mapping[str, Any]) -> Account:
-        """Return the account carrying another document, with the values it is found by taken from there."""
-        return replace(self, **_found_by(self.id, document))
+    def with_document(self, document: Mapping[str, Any], **changes: Any) -> Account:
+        """Return the account with another document, the values it is found by taken from there, and other changes."""
+        return replace(self, **_found_by(self.id, document), **changes)
 
     def claims(self) -> frozenset[Key]:
         """Return the keys that no other account may hold."""

@@ -7,19 +7,25 @@ from __future__ import annotations
 
 import json
 import re
+from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from shared.directory.bulk import in_parts
-from shared.directory.errors import NotFound
 from shared.directory.keys import DIGEST, Key, Keys, prefix_end
 from shared.directory.model import dump, join_text, split_text
 from shared.tables.port import MAX_OPERATIONS, MAX_PAGE, Tables, Upsert
 
 PAGE = 100
+OPEN = "~"
+"""Row key prefix of what is left open; behind all decisions, so that no listing meets it."""
 CURSOR = re.compile(rf"[0-9a-f]{{2}}[A-Za-z_]{{1,64}}_[0-9a-f]{{{DIGEST}}}")
 """A bucket and the key of the row that was shown last."""
+
+
+class InvalidCursor(ValueError):
+    """A cursor that no page was answered with. The message is the remedy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +69,21 @@ class Plan:
             if continuation is None:
                 return
 
+    async def leave_open(self, decisions: Mapping[str, str]) -> None:
+        """Remember what a plan leaves to the administrator: the decision on an identity, by object id."""
+        rows: defaultdict[str, list[Upsert]] = defaultdict(list)
+        for object_id, decision in decisions.items():
+            partition, row = self._open(object_id)
+            rows[partition].append(Upsert(row, {"decision": decision}))
+        for partition, some in rows.items():
+            for part in in_parts(some, MAX_OPERATIONS):
+                await self._tables.commit(partition, part)
+
+    async def find_open(self, object_id: str) -> str | None:
+        """Return the decision by which an identity was left to the administrator, or None."""
+        row = await self._tables.get(*self._open(object_id))
+        return str(row.columns["decision"]) if row else None
+
     async def settle(self, bucket: int, outcomes: Mapping[str, str], rows: Sequence[PlanRow]) -> None:
         """Record what applying rows came to, by subject."""
         for part in in_parts(rows, MAX_OPERATIONS):
@@ -70,11 +91,14 @@ class Plan:
             await self._tables.commit(self._partition(bucket), [Upsert(self._row(r), _columns(r)) for r in settled])
 
     async def page(self, decision: str, cursor: str, count: int) -> tuple[list[PlanRow], str | None]:
-        """Return rows of one decision ("" for all) behind a cursor ("" for the start), and the cursor behind them."""
+        """Return rows of one decision ("" for all) behind a cursor ("" for the start), and the cursor behind them.
+
+        Raises InvalidCursor.
+        """
         bucket, after = _read_cursor(cursor, self._keys.buckets)
         low = decision + "_" if decision else ""
         rows: list[PlanRow] = []
-        start, high, continuation = max(low, after + "-"), prefix_end(low) if low else None, None
+        start, high, continuation = max(low, after + "-"), prefix_end(low) if low else OPEN, None
         while bucket < self._keys.buckets:
             page = await self._tables.query(
                 self._partition(bucket), start, high, top=min(count - len(rows), MAX_PAGE), continuation=continuation
@@ -89,6 +113,10 @@ class Plan:
 
     def _partition(self, bucket: int) -> str:
         return f"{self._prefix}_{bucket:02x}"
+
+    def _open(self, object_id: str) -> tuple[str, str]:
+        digest = self._keys.digest(Key("identity", object_id))
+        return self._partition(self._keys.bucket(digest)), OPEN + digest
 
     def _row(self, row: PlanRow) -> str:
         # A subject may be any text of a file; its digest is a key.
@@ -118,5 +146,5 @@ def _read_cursor(cursor: str, buckets: int) -> tuple[int, str]:
     if not cursor:
         return 0, ""
     if not CURSOR.fullmatch(cursor) or int(cursor[:2], 16) >= buckets:
-        raise NotFound("no such cursor: take the one of the former page, or start without")
+        raise InvalidCursor("take the one of the former page, or start without")
     return int(cursor[:2], 16), cursor[2:]

@@ -1,6 +1,6 @@
 """What the administrator decides for a directory: match rules and their trust, verified domains, who stays out.
 
-A linking run freezes a copy of it (link_orchestrator/matching.py applies it); SCIM adoption asks the same rules.
+A linking run freezes a copy of it (shared/directory/matching.py applies it); SCIM adoption asks the same rules.
 """
 
 from __future__ import annotations

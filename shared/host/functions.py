@@ -8,6 +8,7 @@ import azure.functions as func
 
 from shared.directory.directory import Directory
 from shared.directory.errors import NotFound
+from shared.directory.stages import Stages
 from shared.directory.sweep import sweep
 from shared.host import accounts
 from shared.host.auth import Forbidden
@@ -41,10 +42,11 @@ def blueprint(edge: Edge, rooms: Rooms) -> func.Blueprint:
     @bp.function_name("sweep")
     @bp.timer_trigger(schedule="0 30 2 * * *", arg_name="timer")
     async def sweep_directories(timer: func.TimerRequest) -> None:
-        """Remove what crashes left behind, every night."""
+        """Remove what crashes left behind and what is kept no longer, every night."""
         for name in sorted({credential.directory for credential in edge.settings.credentials}):
-            removed = await sweep(await edge.directories.open(name))
-            log.info("sweep %s removed %d", name, removed)
+            directory = await edge.directories.open(name)
+            removed, cleared = await sweep(directory), await Stages(directory.tables, directory.keys).sweep()
+            log.info("sweep %s removed %d rows, %d stages", name, removed, cleared)
 
     return bp
 

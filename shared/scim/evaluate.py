@@ -158,6 +158,7 @@ _ORDER: dict[str, Callable[[Any, Any], bool]] = {
     "lt": operator.lt,
     "le": operator.le,
 }
+_ORDERING = {"gt", "ge", "lt", "le"}
 _PARTS: dict[str, Callable[[str, str], bool]] = {
     "co": operator.contains,
     "sw": str.startswith,
@@ -169,8 +170,11 @@ def _check(name: str, literal: Literal, attribute: Attribute) -> _Check:
     """Return the comparison of one value of the attribute with the literal."""
     expected = _literal(literal, attribute)
     # Nothing is greater than a Boolean or a binary value (RFC 7644 section 3.4.2.2, table 3).
-    unordered = attribute.type in {"boolean", "binary"} and name in {"gt", "ge", "lt", "le"}
+    unordered = attribute.type in {"boolean", "binary"} and name in _ORDERING
     if attribute.type in {"string", "reference", "binary"} and not unordered:
+        if name in _ORDERING and not isinstance(literal, str):
+            # Bare digits may stand for a text that is equal; but every name comes after the text "5".
+            raise InvalidFilter(f"{attribute.name} is compared by {name} with a text: put it in quotes.")
         return _check_text(name, str(expected), attribute)
     compare = _ORDER.get(name)
     if compare is None or unordered:

@@ -4,6 +4,7 @@ Clients' habits with values are tolerated here and nowhere else: Booleans and nu
 an object belongs, one value where a list belongs, and "" or null for no value. document.py and change.py build on it.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
@@ -83,6 +84,10 @@ def read_scalar(attribute: Attribute, value: object, parent: Attribute | None = 
         if not value.isascii() and not _encodable(value):
             raise _invalid(attribute, parent, "holds half of a surrogate pair; send whole characters in UTF-8")
         if kind in _TEXT:
+            if _UNUSABLE.search(value):
+                raise _invalid(
+                    attribute, parent, "holds a control character; of these only tab and line ends may be sent"
+                )
             return value
     if kind == "boolean":
         return _boolean(attribute, value, parent)
@@ -121,6 +126,11 @@ def instant(text: str) -> datetime | None:
 
 
 _TEXT = {"string", "reference", "binary"}
+_UNUSABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffe\uffff]")
+"""The controls C0 and C1 but for tab, LF and CR, DEL, and the noncharacters U+FFFE and U+FFFF.
+
+Nobody can see them: two names that look alike would be two people's. XML, which Table Storage speaks, too, has none.
+"""
 _BOOLEANS = {"true": True, "false": False}
 
 

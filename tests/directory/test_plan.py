@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from shared.directory.errors import NotFound
 from shared.directory.keys import Keys
-from shared.directory.plan import Plan, PlanRow
+from shared.directory.plan import InvalidCursor, Plan, PlanRow
 from shared.tables.faults import Fault, FaultyTables, random_faults
 from shared.tables.port import Page, Tables
 from shared.tables.sqlite import SqliteTables
@@ -133,5 +132,5 @@ async def test_a_cursor_of_another_decision_shows_no_row_of_it(sqlite_tables: Sq
 )
 async def test_a_cursor_that_was_never_given_out_is_refused(sqlite_tables: SqliteTables, cursor: str) -> None:
     plan = await filled(sqlite_tables, 8)
-    with pytest.raises(NotFound, match="cursor"):
+    with pytest.raises(InvalidCursor, match="former page"):
         await plan.page("link", cursor, 10)

@@ -14,8 +14,8 @@ import pytest
 from infra.local.demo_data import generate, write
 from link_orchestrator.accounts_file import AccountRow, read_accounts
 from link_orchestrator.from_file import read_identities
-from link_orchestrator.matching import AccountFacts, Decision, DecisionKind, stays_local
-from link_orchestrator.sources import Identity
+from shared.directory.identity import Identity
+from shared.directory.matching import AccountFacts, Decision, DecisionKind, stays_local
 from shared.directory.model import ENTERPRISE, Evidence, Status
 from shared.directory.policy import Policy
 from tests.link_orchestrator.join import plan

@@ -27,7 +27,7 @@ from infra.local.provisioning import (
     patch_body,
     provisioned_name,
 )
-from link_orchestrator.sources import Identity
+from shared.directory.identity import Identity
 from tests.infra.test_serve import served
 
 ADA = Identity(

@@ -6,7 +6,9 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 
-from link_orchestrator.matching import (
+from shared.directory.identity import Identity
+from shared.directory.keys import fold
+from shared.directory.matching import (
     AccountFacts,
     Candidate,
     Decision,
@@ -16,8 +18,6 @@ from link_orchestrator.matching import (
     evidence_for,
     identity_keys,
 )
-from link_orchestrator.sources import Identity
-from shared.directory.keys import fold
 from shared.directory.policy import Policy
 
 

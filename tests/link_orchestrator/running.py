@@ -20,13 +20,14 @@ import function_app
 from infra.local.host import LocalHost
 from link_orchestrator import activities, orchestrator
 from link_orchestrator.messages import Start
-from link_orchestrator.planning import identity_bucket, stage
-from link_orchestrator.sources import Identity
+from link_orchestrator.planning import STAGES, identity_bucket, stage
 from shared.directory.directory import Directories, Directory
+from shared.directory.identity import Identity
 from shared.directory.jobs import Job, Jobs
 from shared.directory.model import Account, timestamp
 from shared.directory.plan import Plan, PlanRow
 from shared.directory.policy import Policy
+from shared.directory.stages import Stages
 from shared.host.settings import Settings
 from shared.tables.port import Insert, Row, Tables, Value
 from shared.tables.sqlite import SqliteTables
@@ -215,7 +216,9 @@ async def begin_run(directory: Directory, identities: Sequence[Identity], policy
     for identity in identities:
         await writer.add(identity_bucket(directory, identity.object_id), identity.to_json())
     await writer.close()
-    return await jobs.start("run", "test", jobs.new_id("run"), {"identities": upload, "policy": policy.to_json()})
+    run = jobs.new_id("run")
+    await Stages(directory.tables, directory.keys).announce(run, [run + name for name in STAGES])
+    return await jobs.start("run", "test", run, {"identities": upload, "policy": policy.to_json()})
 
 
 def start_of(directory: Directory, job: Job, slices: int = 1) -> Start:

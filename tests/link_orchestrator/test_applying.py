@@ -38,6 +38,7 @@ async def test_rows_whose_account_changed_are_refused_and_the_others_applied(app
     deleted = await directory.accounts.get((await app.account("deleted@contoso.com"))["id"])
     await directory.accounts.delete(deleted, by="the application")
     adopted = (await app.account("adopted@contoso.com"))["id"]
+    await app.call("GET", "scim/v2/Users", filter='userName eq "adopted@contoso.com"')
     stamp = [{"op": "replace", "path": "externalId", "value": object_id(2)}]
     await app.call("PATCH", f"scim/v2/Users/{adopted}", {"schemas": [PATCH], "Operations": stamp})
     done = await app.apply(run, links=5)

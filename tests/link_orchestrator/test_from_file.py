@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from link_orchestrator.from_file import FileSource, read_identities
-from link_orchestrator.sources import Identity
+from link_orchestrator.from_file import read_identities
 from link_orchestrator.tabular import Problem, UnreadableFile
+from shared.directory.identity import Identity
 
 EXPORTS = Path(__file__).parent / "exports"
 JANE = Identity(
@@ -108,9 +108,3 @@ def test_a_row_that_is_no_identity_is_reported_by_attribute_and_without_its_valu
 def test_a_file_of_something_else_is_refused_with_the_columns_it_lacks() -> None:
     with pytest.raises(UnreadableFile, match="no column id and no column userPrincipalName"):
         read("name,mail\nx,y\n")
-
-
-async def test_a_file_source_gives_its_identities_by_pages_and_again() -> None:
-    source = FileSource(lambda: [(EXPORTS / "graph_pages.json").read_bytes()], page=2)
-    for _ in range(2):
-        assert [len(page) async for page in source.pages()] == [2, 1]

@@ -19,10 +19,10 @@ import pytest
 from infra.local.demo_data import generate, write
 from link_orchestrator.accounts_file import AccountRow, read_accounts
 from link_orchestrator.messages import Milestone
-from link_orchestrator.orchestrator import PLAN_PASSES, import_accounts, link_accounts
+from link_orchestrator.orchestrator import APPLY_PASSES, PLAN_PASSES, import_accounts, link_accounts
 from link_orchestrator.planning import stage
-from link_orchestrator.sources import Identity
 from shared.directory.directory import Directories, Directory
+from shared.directory.identity import Identity
 from shared.directory.jobs import Job, Jobs, Phase
 from shared.directory.keys import Key
 from shared.directory.model import Status, new_account
@@ -66,7 +66,7 @@ IDENTITIES = (
     Identity(object_id(9), "renamed@contoso.com"),
 )
 POLICY = Policy(verified_domains=frozenset({"contoso.com"}))
-ACTIVITIES = ("import", "imported", *PLAN_PASSES, "planned", "apply", "done")
+ACTIVITIES = ("import", "imported", *PLAN_PASSES, "planned", *APPLY_PASSES, "done")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +104,12 @@ async def prepare(directory: Directory) -> tuple[Job, Job]:
         await writer.add(directory.keys.bucket(directory.keys.digest(Key("userName", row.user_name))), row.to_json())
     await writer.close()
     return job, await begin_run(directory, IDENTITIES, POLICY)
+
+
+@pytest.fixture(autouse=True)
+def every_link_is_reserved(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the pass that reserves claims do so for the few links there are here."""
+    monkeypatch.setattr("link_orchestrator.applying.WORTH_RESERVING", 1)
 
 
 async def undisturbed(folder: Path) -> list[Step]:

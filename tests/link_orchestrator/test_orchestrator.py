@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from link_orchestrator.messages import SliceDone, Start
-from link_orchestrator.orchestrator import PLAN_PASSES, WINDOW, import_accounts, link_accounts
+from link_orchestrator.orchestrator import APPLY_PASSES, PLAN_PASSES, WINDOW, import_accounts, link_accounts
 from shared.directory.directory import Directories
 from tests.link_orchestrator.running import Engine, all_accounts, csv_file, graph, object_id, serving
 
@@ -47,8 +47,8 @@ async def test_every_pass_sees_every_bucket_once_and_never_more_than_a_window_at
     engine = Engine(answers())
     start = START.model_copy(update={"buckets": buckets, "slices": slices})
     assert await engine.play(link_accounts, start) == "done"
-    assert stages(engine) == [*PLAN_PASSES, "apply"]
-    for stage in (*PLAN_PASSES, "apply"):
+    assert stages(engine) == [*PLAN_PASSES, *APPLY_PASSES]
+    for stage in (*PLAN_PASSES, *APPLY_PASSES):
         parts = [m for name, m in engine.calls if name == "run_slice" and m["stage"] == stage]
         assert [n for part in parts for n in range(part["low"], part["high"])] == list(range(buckets))
         assert len(parts) == min(slices, buckets)
@@ -63,7 +63,7 @@ async def test_progress_is_told_by_pass_with_counts() -> None:
     assert all(engine.statuses), "a falsy custom status is dropped"
     shown = [status for status in engine.statuses if "of" in status]
     assert {status["of"] for status in shown} == {20}
-    assert [status["done"] for status in shown] == [0, 8, 16] * 5
+    assert [status["done"] for status in shown] == [0, 8, 16] * 6
     assert shown[-1]["counts"] == {"apply": 16}
     assert engine.statuses[-1] == {"phase": "done"}
 
@@ -84,7 +84,7 @@ async def test_nothing_is_applied_without_approval() -> None:
     assert "apply" not in stages(engine)
 
 
-@pytest.mark.parametrize("stage", [*PLAN_PASSES, "apply"])
+@pytest.mark.parametrize("stage", [*PLAN_PASSES, *APPLY_PASSES])
 async def test_a_cancelled_run_ends_with_the_window_that_is_under_way(stage: str) -> None:
     engine = Engine(answers(**{stage: SliceDone(stopped=True).to_json()}))
     assert await engine.play(link_accounts, START) == "cancelled"

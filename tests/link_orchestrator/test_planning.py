@@ -16,7 +16,12 @@ from hypothesis import strategies as st
 
 from infra.local.demo_data import generate, write
 from link_orchestrator.from_file import read_identities
-from link_orchestrator.matching import (
+from link_orchestrator.planning import facts_of
+from shared.directory.directory import Directories, Directory
+from shared.directory.errors import DirectoryError
+from shared.directory.identity import Identity
+from shared.directory.keys import fold
+from shared.directory.matching import (
     AccountFacts,
     Candidate,
     Decision,
@@ -30,11 +35,6 @@ from link_orchestrator.matching import (
     identity_keys,
     stays_local,
 )
-from link_orchestrator.planning import facts_of
-from link_orchestrator.sources import Identity
-from shared.directory.directory import Directories, Directory
-from shared.directory.errors import DirectoryError
-from shared.directory.keys import fold
 from shared.directory.model import NO_EVIDENCE, Account, Link, Status, new_account
 from shared.directory.model import Evidence as SignIns
 from shared.directory.plan import PlanRow

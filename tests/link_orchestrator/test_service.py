@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -17,9 +18,11 @@ from hypothesis import strategies as st
 
 from link_orchestrator import service
 from shared.directory.directory import Directories
+from shared.directory.jobs import Jobs, Phase
+from shared.directory.stages import STAGE
 from shared.scim.endpoint import Request
 from shared.tables.faults import Call, Crash, FaultyTables
-from tests.link_orchestrator.running import TOKEN, App, Refusal, csv_file, graph, object_id, serving
+from tests.link_orchestrator.running import TOKEN, App, Refusal, csv_file, graph, object_id, rows_of, serving
 
 JANE = {"userName": "jane@contoso.com", "email": "jane@contoso.com", "title": "Engineer"}
 JOHN = {"userName": "john", "email": "john@contoso.com", "emailVerified": "true"}
@@ -77,6 +80,14 @@ async def status_of(call: Any) -> tuple[int, str]:
     with pytest.raises(Refusal) as refusal:
         await call
     return refusal.value.status, refusal.value.detail
+
+
+async def until(reached: Callable[[], Awaitable[bool]]) -> None:
+    async with asyncio.timeout(20):
+        for _ in itertools.count():
+            if await reached():
+                return
+            await asyncio.sleep(0.01)
 
 
 async def test_the_whole_way(app: App) -> None:
@@ -242,23 +253,125 @@ class TestCancelling:
         assert len(outcomes) == len(links) == ended["counts"]["linked"]
 
 
+class Dying:
+    """A durable client in a process that dies as it starts an orchestration."""
+
+    async def get_status(self, instance_id: str) -> None:
+        return None
+
+    async def start_new(self, *_: object) -> str:
+        raise Crash
+
+
+async def import_and_die(app: App) -> str:
+    """Post an import to a process that dies between recording and starting it; return its id."""
+    directory = await Directories(app.tables).open("main")
+    request = Request(base="http://x/scim/v2", by="local", id="", params={}, body=ACCOUNTS, content_type="text/csv")
+    with pytest.raises(Crash):
+        await service.import_accounts(directory, request, Dying())  # type: ignore[arg-type]  # dies before more
+    (job,) = await Jobs(app.tables, directory.keys).list_all()
+    return job.id
+
+
+class TestCancellingAnImport:
+    async def test_it_stops_and_what_came_in_stays_and_is_counted(
+        self, held: App, gate: Gate, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        people = csv_file(*({"userName": f"person{number}"} for number in range(40)))
+        gate.close("_u_02")
+        job = await held.call("POST", "accounts/import", people, "text/csv")
+        path = f"accounts/imports/{job['id']}"
+        await gate.reached.wait()
+        for _ in range(2):
+            assert (await held.call("POST", path + "/cancel"))["cancelledBy"] == "local"
+        gate.opened.set()
+        ended = await held.wait(path)
+        assert ended["phase"] == "cancelled"
+        assert 0 < ended["counts"]["created"] < 40
+        directory = await Directories(held.tables).open("main")
+        assert await directory.listing.total() == ended["counts"]["created"]
+        assert await status_of(held.call("POST", path + "/cancel")) == (409, "phase: the import is cancelled already")
+        assert (await held.bring(people))["counts"]["created"] == 40 - ended["counts"]["created"]
+
+
+class TestFiles:
+    @pytest.mark.parametrize("path", ["accounts/import", "linking/identities"])
+    async def test_one_that_is_too_large_is_to_be_split(
+        self, app: App, monkeypatch: pytest.MonkeyPatch, path: str
+    ) -> None:
+        monkeypatch.setattr(service, "MAX_FILE_BYTES", len(ACCOUNTS) - 1)
+        status, detail = await status_of(app.call("POST", path, ACCOUNTS, "text/csv"))
+        assert status == 413
+        assert "Split it" in detail
+
+    @pytest.mark.parametrize(
+        ("path", "file", "words"),
+        [
+            (
+                "accounts/import",
+                b"userName,email\n,\n,\n",
+                "Line 2: ",
+            ),
+            ("accounts/import", b"[]", "It holds none."),
+            (
+                "linking/identities",
+                b"id,userPrincipalName\n1,\n",
+                "Line 2: The column userPrincipalName is empty. ",
+            ),
+            ("linking/identities", b'{"value": []}', "It holds none."),
+        ],
+    )
+    async def test_one_without_a_usable_row_is_refused_with_the_first_reason(
+        self, app: App, path: str, file: bytes, words: str
+    ) -> None:
+        status, detail = await status_of(app.call("POST", path, file, ""))
+        assert status == 400
+        assert detail.startswith("No row of the file can be used. " + words)
+
+    async def test_what_was_staged_goes_with_its_job_and_uploads_stay(self, app: App) -> None:
+        await app.bring(ACCOUNTS)
+        await app.apply(await app.plan(*IDENTITIES))
+
+        async def only_the_upload_is_staged() -> bool:
+            staged = [row.columns["job"] for row in await rows_of(app.tables, "main_j") if row.key.startswith(STAGE)]
+            return len(staged) == 1 and str(staged[0]).startswith("identities")
+
+        await until(only_the_upload_is_staged)  # a job is shown as done, then its stages go
+
+    async def test_a_run_over_an_upload_that_is_kept_no_longer_is_refused(
+        self, app: App, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        upload = await app.upload(*IDENTITIES)
+        monkeypatch.setattr(service, "UPLOAD_DAYS", -1)
+        status, detail = await status_of(app.call("POST", "linking/runs", {"identities": upload}))
+        assert status == 400
+        assert detail.endswith("upload the identities again")
+
+
 class TestLostOrchestrations:
-    async def test_a_job_whose_orchestration_was_never_started_is_started_by_the_next_look(self, app: App) -> None:
-        class Dying:
-            async def get_status(self, instance_id: str) -> None:
-                return None
-
-            async def start_new(self, *_: object) -> str:
-                raise Crash
-
-        directory = await Directories(app.tables).open("main")
-        request = Request(base="http://x/scim/v2", by="local", id="", params={}, body=ACCOUNTS, content_type="text/csv")
-        with pytest.raises(Crash):
-            await service.import_accounts(directory, request, Dying())  # type: ignore[arg-type]  # dies before more
+    async def test_a_job_whose_orchestration_was_never_started_is_started_by_the_next_post(self, app: App) -> None:
+        job = await import_and_die(app)
         status, detail = await status_of(app.call("POST", "accounts/import", ACCOUNTS, "text/csv"))
         assert status == 409
-        done = await app.wait(f"accounts/imports/{detail.split()[0]}", "done")
-        assert done["counts"] == {"created": 4, "refused": 0}
+        assert f"{job} is under way" in detail
+        assert f"GET /accounts/imports/{job} " in detail
+        jobs = Jobs(app.tables, (await Directories(app.tables).open("main")).keys)
+
+        async def is_done() -> bool:
+            return (await jobs.get(job)).phase is Phase.DONE
+
+        await until(is_done)  # nobody asked for it over HTTP
+        assert (await app.wait(f"accounts/imports/{job}", "done"))["counts"] == {"created": 4, "refused": 0}
+
+    async def test_it_is_started_by_the_next_look_as_well(self, app: App) -> None:
+        job = await import_and_die(app)
+        assert (await app.wait(f"accounts/imports/{job}", "done"))["counts"] == {"created": 4, "refused": 0}
+
+    async def test_a_run_after_one_whose_orchestration_is_dead_takes_its_place(self, app: App) -> None:
+        run = await app.plan(*IDENTITIES)
+        await app.host.executor.terminate(run["id"], "by hand")
+        assert (await app.plan(*IDENTITIES))["phase"] == "planned"
+        assert (await app.call("GET", f"linking/runs/{run['id']}"))["phase"] == "failed"
 
     @pytest.mark.parametrize("look", ["GET", "cancel"])
     async def test_a_run_whose_orchestration_is_dead_has_failed_and_frees_the_directory(
@@ -321,7 +434,7 @@ class TestWrongRequests:
             ({"identities": "x", "surprise": 1}, 400, "surprise"),
             ({"identities": "x", "expiresHours": 0}, 400, "expiresHours"),
             ({"identities": "x", "expiresHours": 721}, 400, "expiresHours"),
-            (b"{", 400, "not a JSON object"),
+            (b"{", 400, "not JSON"),
         ):
             status, detail = await status_of(app.call("POST", "linking/runs", body))
             assert status == expected
@@ -344,16 +457,16 @@ class TestWrongRequests:
             ({"count": "1001"}, 400),
             ({"count": "-1"}, 400),
             ({"count": "9" * 5000}, 400),
-            ({"cursor": "x"}, 404),
-            ({"cursor": "ffa_" + "0" * 32}, 404),
-            ({"cursor": "00../../x"}, 404),
+            ({"cursor": "x"}, 400),
+            ({"cursor": "ffa_" + "0" * 32}, 400),
+            ({"cursor": "00../../x"}, 400),
         ],
     )
     async def test_a_wrong_page_is_refused(self, app: App, params: dict[str, str], status: int) -> None:
         run = await app.plan(*IDENTITIES)
         answer, detail = await status_of(app.call("GET", f"linking/runs/{run['id']}/decisions", **params))
         assert answer == status
-        assert detail
+        assert detail.startswith(next(iter(params)))
 
     async def test_every_route_asks_for_a_token(self, app: App) -> None:
         for method, path in (("POST", "accounts/import"), ("POST", "linking/runs"), ("GET", "linking/runs")):

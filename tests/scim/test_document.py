@@ -23,6 +23,27 @@ def kept(**attributes: Any) -> dict[str, Any]:
     return document
 
 
+@pytest.mark.parametrize("letter", "\x00\x08\x0b\x0c\x0e\x1b\x1f\x7f\x80\x85\x9f\ufffe\uffff")
+@pytest.mark.parametrize(
+    ("body", "name"),
+    [
+        ({"userName": "b{}b"}, "userName"),
+        ({"userName": "bob", "name": {"givenName": "{}"}}, "name.givenName"),
+        ({"userName": "bob", "emails": [{"value": "bob@contoso.com{}"}]}, "emails.value"),
+        ({"userName": "bob", ENTERPRISE_USER_URN: {"department": "{}IT"}}, "department"),
+    ],
+)
+def test_a_character_that_nobody_can_see_is_refused_by_the_attribute(letter: str, body: Any, name: str) -> None:
+    with pytest.raises(InvalidValue, match=f"^{name} holds a control character") as refused:
+        normalise(USER, json.loads(json.dumps(body).replace("{}", json.dumps(letter)[1:-1])))
+    assert letter not in refused.value.detail
+
+
+def test_tabs_line_ends_and_all_other_characters_are_kept() -> None:
+    text = "\t a\r\nb\u00a0\u200d\ufffd\U0001f600\ufdd0"
+    assert kept(title=text) == {"title": text}
+
+
 def test_the_order_is_schemas_id_and_then_as_it_came() -> None:
     body = {"title": "CTO", "userName": "bob", "schemas": [], "id": "theirs"}
     assert list(normalise(USER, body, id="ours").items()) == [

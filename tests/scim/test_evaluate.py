@@ -127,6 +127,9 @@ def test_a_filter_does_not_match(text: str) -> None:
         ('meta.created gt "yesterday"', "created"),
         ('meta.created co "2026"', "created"),
         ("title gt null", "title"),
+        ("userName gt 5", "userName"),
+        ("userName le true", "userName"),
+        ("emails.value ge 5", "value"),
         ("emails[primary lt true].value pr", "primary"),
     ],
 )

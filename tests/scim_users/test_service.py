@@ -281,3 +281,13 @@ async def test_what_was_read_can_be_put_back_without_a_change(server: Server) ->
 async def test_a_manager_who_is_no_user_here_is_kept_as_he_came(server: Server, manager: str) -> None:
     ada = await created(server, **{ENTERPRISE: {"manager": {"value": manager}}})
     assert ada.body[ENTERPRISE]["manager"] == {"value": manager}
+
+
+@pytest.mark.parametrize("parameter", ["attributes=foo..bar", "excludedAttributes=foo..bar"])
+async def test_a_request_that_asks_for_no_attribute_changes_nothing(server: Server, parameter: str) -> None:
+    body = {"schemas": ["urn:ietf:params:scim:schemas:core:2.0:User"], "userName": "ada@contoso.com"}
+    assert (await server.send("POST", f"/Users?{parameter}", body)).status == 400
+    assert (await server.send("GET", "/Users")).body["totalResults"] == 0
+    created = (await server.send("POST", "/Users", body)).body
+    assert (await server.send("PUT", f"/Users/{created['id']}?{parameter}", body | {"title": "Dr"})).status == 400
+    assert (await server.send("GET", f"/Users/{created['id']}")).body == created

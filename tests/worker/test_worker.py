@@ -16,7 +16,7 @@ from infra.local.instance import first_events
 from infra.local.management import binding
 from link_orchestrator.messages import Milestone, Slice, SliceDone, Start
 from link_orchestrator.orchestrator import PLAN_PASSES
-from link_orchestrator.sources import Identity
+from shared.directory.identity import Identity
 from shared.directory.jobs import Jobs, Phase
 from shared.directory.policy import Policy
 from shared.host.settings import Credential
@@ -143,7 +143,7 @@ def test_the_orchestrators_of_the_app_ask_for_their_passes(drive: Drive) -> None
         passes[:4],
         waiting[:9],
         waiting,
-        [*waiting, ("run_slice", "apply"), ("run_slice", "apply")],
+        [*waiting, ("run_slice", "reserve"), ("run_slice", "reserve")],
     ]
     assert _asked(imported) == [("run_slice", "import")] * 2
 

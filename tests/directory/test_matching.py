@@ -13,7 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from link_orchestrator.matching import (
+from shared.directory.identity import Identity
+from shared.directory.keys import fold
+from shared.directory.matching import (
     AccountFacts,
     Decision,
     DecisionKind,
@@ -24,8 +26,6 @@ from link_orchestrator.matching import (
     identity_keys,
     stays_local,
 )
-from link_orchestrator.sources import Identity
-from shared.directory.keys import fold
 from shared.directory.model import Status
 from shared.directory.policy import MatchRule, Policy, Rule, Trust
 from tests.link_orchestrator.join import plan

@@ -1,8 +1,9 @@
 """Which identity is which account: match keys, candidates, and the decision on each identity. Pure: no I/O, no clock.
 
-The join that finds candidates is the run's (activities.py); what an approved decision changes is the directory's; rules
-and policy stand in shared/directory/policy.py, for SCIM adoption asks them too. A decision is a link only if nothing at
-all speaks against it: whatever two people could read in two ways is left to the administrator.
+A linking run and a SCIM write that would adopt an account ask the same decide(). Candidates are found by the run's
+join (link_orchestrator/planning.py), or by look-ups (scim_users/adoption.py); rules and policy stand in policy.py. A
+decision is a link only if nothing at all speaks against it: whatever two people could read in two ways is left to the
+administrator.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final, Literal, NamedTuple, Self
 
-from link_orchestrator.sources import Identity
+from shared.directory.identity import Identity
 from shared.directory.keys import fold
-from shared.directory.model import Status
+from shared.directory.model import Account, Status
 from shared.directory.policy import MatchRule, Policy, Rule, Trust
 
 Kind = Literal["externalId", "objectId", "nameId", "userName", "email", "employeeNumber"]
@@ -174,6 +175,33 @@ class Evidence:
         """Return the evidence that `to_json` wrote."""
         outside = document.get("outsideVerifiedDomains", False)
         return cls(Rule(document["rule"]), Trust(document["trust"]), document["attribute"], outside)
+
+
+def facts_of(account: Account) -> AccountFacts:
+    """Return what matching needs to know of an account."""
+    return AccountFacts(
+        id=account.id,
+        version=account.etag,
+        user_name=account.user_name,
+        external_id=account.external_id,
+        emails=account.emails,
+        verified_emails=account.evidence.verified_emails,
+        name_id=account.evidence.name_id,
+        object_id=account.evidence.object_id,
+        employee_number=account.employee_number,
+        protected=account.protected,
+        active=account.active,
+        status=account.status,
+        linked_identity=account.link.identity if account.link else None,
+    )
+
+
+def proving_rule(evidence: Iterable[Evidence]) -> Rule:
+    """Return the first rule by which evidence proves a link. Raises ValueError if none does."""
+    for item in evidence:
+        if _proves(item):
+            return item.rule
+    raise ValueError("nothing here proves a link")
 
 
 def evidence_for(keys: Iterable[MatchKey], account: AccountFacts) -> tuple[Evidence, ...]:

@@ -1,16 +1,14 @@
-"""Identities, and where they come from: the protocol that every source of identities keeps.
+"""Identities: the users of the customer's Entra tenant, wherever they were read.
 
-from_file.py reads exported files; Microsoft Graph comes behind the same protocol. What an identity is matched on stands
-in matching.py. Attribute names are those of https://learn.microsoft.com/graph/api/resources/user.
+What an identity is matched on stands in matching.py. Attribute names are those of
+https://learn.microsoft.com/graph/api/resources/user.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
-
-from link_orchestrator.tabular import Problem
+from typing import Any, Final
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +75,3 @@ TEXTS: Final = (
     ("onPremisesImmutableId", "on_premises_immutable_id"),
 )
 """The attributes that hold one text or none, with their fields here."""
-
-
-class IdentitySource(Protocol):
-    """Where a run collects identities from."""
-
-    def pages(self) -> AsyncIterator[Sequence[Identity | Problem]]:
-        """Yield every identity once, some at a time; a Problem stands for one that could not be read."""

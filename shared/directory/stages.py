@@ -1,0 +1,77 @@
+"""Which stages there are: each is announced beside the jobs before its first row is written, so none is forgotten.
+
+Stages hold what people sent in their files. A job clears its own when it ends; what a crash or a dead orchestration
+left, the nightly sweep clears a day after. An upload may serve several runs: it is kept for as many days as it says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+
+from shared.directory.bulk import in_parts
+from shared.directory.jobs import Job, Jobs
+from shared.directory.keys import Keys, prefix_end
+from shared.directory.model import timestamp
+from shared.directory.staging import Stage
+from shared.tables.port import ANY, MAX_OPERATIONS, Delete, Row, Tables, Upsert
+
+STAGE = "stage_"
+SPARE_DAYS = 1
+"""Longer than a request or an activity that still writes can last, and than starting a run on an upload takes."""
+
+
+class Stages:
+    """The announced stages of one directory."""
+
+    def __init__(self, tables: Tables, keys: Keys, now: Callable[[], str] = timestamp) -> None:
+        self._tables = tables
+        self._keys = keys
+        self._partition = keys.jobs()
+        self._now = now
+
+    async def announce(self, job_id: str, names: Sequence[str], *, days: int = 0) -> None:
+        """Say that a job is going to fill stages of these names, to be kept for some days beyond its end."""
+        since = self._now()
+        rows = [Upsert(STAGE + name, {"job": job_id, "name": name, "since": since, "days": days}) for name in names]
+        await self._tables.commit(self._partition, rows)
+
+    async def clear(self, job_id: str) -> None:
+        """Remove the stages of a job. What a crash leaves is removed by running it again."""
+        await self._remove([row for row in await self._announced(STAGE + job_id) if row.columns["job"] == job_id])
+
+    async def sweep(self) -> int:
+        """Remove the stages that nothing needs any more, and return how many."""
+        rows = await self._announced(STAGE)
+        # Read after the rows: a job that is not there now was not there when its stage was announced.
+        jobs = {job.id: job for job in await Jobs(self._tables, self._keys).list_all()}
+        used = {str(value) for job in jobs.values() if not job.phase.ended for value in job.options.values()}
+        gone = [row for row in rows if row.columns["job"] not in used and self._is_over(row, jobs)]
+        await self._remove(gone)
+        return len(gone)
+
+    def _is_over(self, row: Row, jobs: dict[str, Job]) -> bool:
+        job = jobs.get(str(row.columns["job"]))
+        end = str(row.columns["since"]) if job is None else job.ended
+        return end is not None and is_older(end, int(str(row.columns["days"])) + SPARE_DAYS, self._now())
+
+    async def _announced(self, prefix: str) -> list[Row]:
+        rows: list[Row] = []
+        continuation = None
+        while True:
+            page = await self._tables.query(self._partition, prefix, prefix_end(prefix), continuation=continuation)
+            rows += page.rows
+            continuation = page.continuation
+            if continuation is None:
+                return rows
+
+    async def _remove(self, rows: Sequence[Row]) -> None:
+        for row in rows:
+            await Stage(self._tables, self._keys, str(row.columns["name"])).clear()
+        for part in in_parts(rows, MAX_OPERATIONS):
+            await self._tables.commit(self._partition, [Delete(row.key, ANY) for row in part])
+
+
+def is_older(moment: str, days: int, now: str) -> bool:
+    """Tell whether a timestamp lies more than some days back."""
+    return datetime.fromisoformat(now) - datetime.fromisoformat(moment) > timedelta(days=days)
