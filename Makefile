@@ -35,4 +35,4 @@ $(VENV)/.dev: $(VENV)/.local
 	touch $@
 
 clean:
-	rm -rf $(VENV) .worker-venv .data
+	rm -rf $(VENV) .worker-venv .conformance-venv .data

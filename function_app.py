@@ -10,10 +10,13 @@ import azure.functions as func
 
 import link_orchestrator.functions
 import scim_groups.functions
+import scim_groups.service
 import scim_users.functions
+import scim_users.service
 import shared.host.functions
 from shared.directory.directory import Directories
 from shared.host.http import Edge
+from shared.host.rooms import Rooms
 from shared.host.settings import Settings
 from shared.tables.azure import AzureTables
 from shared.tables.port import Tables
@@ -23,7 +26,8 @@ def build(settings: Settings, tables: Tables) -> df.DFApp:
     """Return the app with all its functions, over the tables given."""
     edge = Edge(settings, Directories(tables))
     app = df.DFApp(http_auth_level=func.AuthLevel.ANONYMOUS)
-    app.register_functions(shared.host.functions.blueprint(edge))
+    rooms: Rooms = {"Users": scim_users.service, "Groups": scim_groups.service}
+    app.register_functions(shared.host.functions.blueprint(edge, rooms))
     app.register_functions(scim_users.functions.blueprint(edge))
     app.register_functions(scim_groups.functions.blueprint(edge))
     app.register_functions(link_orchestrator.functions.blueprint(edge))

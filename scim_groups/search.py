@@ -19,6 +19,7 @@ from shared.scim.errors import TooMany
 from shared.scim.evaluate import compile_filter
 from shared.scim.filter import And, Compare, Filter, ValuePath, equalities
 from shared.scim.membership import asked_members
+from shared.scim.query import Query
 from shared.scim.schema import GROUP
 
 SCAN_LIMIT = 10_000
@@ -29,15 +30,19 @@ MEMBER_LIMIT = 20_000
 KINDS = {"displayname": "displayName", "externalid": "externalId"}
 
 
-async def find(directory: Directory, tree: Filter, base: str) -> list[Group]:
-    """Return all groups that a filter selects. Raises TooMany where that would read too many."""
-    test = compile_filter(tree, GROUP)
-    candidates = await _candidates(directory, tree)
+async def find(directory: Directory, asked: Query, base: str) -> list[Group]:
+    """Return all groups that a query selects, sorted as it asks. Raises TooMany where that would read too many."""
+    tree = asked.filter
+    test = compile_filter(tree, GROUP) if tree else None
+    candidates = await _candidates(directory, tree) if tree else None
     if candidates is None:
         candidates = await _all(directory)
-    asked = asked_members(tree)
-    documents = await together(*(_judged(directory, group, asked, base) for group in candidates))
-    return [group for group, document in zip(candidates, documents, strict=True) if test(document)]
+    members = asked_members(tree) if tree else ()
+    documents = await together(*(_judged(directory, group, members, base) for group in candidates))
+    found = [pair for pair in zip(candidates, documents, strict=True) if test is None or test(pair[1])]
+    if asked.sort:
+        found = asked.sort.order(found, lambda pair: pair[1])
+    return [group for group, _ in found]
 
 
 async def _candidates(directory: Directory, tree: Filter) -> list[Group] | None:

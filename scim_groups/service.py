@@ -22,8 +22,8 @@ from shared.directory.keys import ID, is_group
 from shared.directory.members import Member
 from shared.directory.model import Status
 from shared.scim.document import normalise, read_json
-from shared.scim.endpoint import PreconditionFailed, Request, Response, version_matches
-from shared.scim.errors import TooMany
+from shared.scim.endpoint import Request, Response
+from shared.scim.errors import InvalidCursor, TooMany
 from shared.scim.membership import Change, split_body, split_operations
 from shared.scim.messages import list_response
 from shared.scim.patch import apply, parse_operations
@@ -60,18 +60,29 @@ async def create(directory: Directory, request: Request) -> Response:
 async def get(directory: Directory, request: Request) -> Response:
     """Return a group with all its members: 200, or 304 where If-None-Match names its version."""
     group = await directory.groups.get(request.id)
-    if request.if_none_match and version_matches(request.if_none_match, group.version):
+    if request.has_version(group.version):
         return Response(304, version=group.version)
     return await _resource(directory, group, request, 200, _projection(request))
 
 
 async def query(directory: Directory, request: Request) -> Response:
     """Return the groups that a filter selects, or a page of all of them, with their members."""
-    asked = Query.parse(request.params, GROUP)
-    if asked.filter is None:
+    return await _answer(directory, request, Query.parse(request.params, GROUP))
+
+
+async def search(directory: Directory, request: Request) -> Response:
+    """Answer a SearchRequest (POST /.search) as `query` does."""
+    return await _answer(directory, request, Query.from_message(read_json(request.body), GROUP))
+
+
+async def _answer(directory: Directory, request: Request, asked: Query) -> Response:
+    if asked.cursor is not None:
+        # Ignored, a cursor would let a client take the first page for all.
+        raise InvalidCursor("Groups have no cursors: page by startIndex and count.")
+    if asked.filter is None and asked.sort is None:
         total, groups = await directory.group_listing.page(asked.start_index, asked.count)
     else:
-        found = await find(directory, asked.filter, request.base)
+        found = await find(directory, asked, request.base)
         total, groups = len(found), found[asked.start_index - 1 :][: asked.count]
     held = await _members_of(directory, groups) if asked.projection.shows("members") else [[] for _ in groups]
     texts = [
@@ -169,8 +180,7 @@ def _writable(group: Group | None, request: Request) -> Group:
     """Return the group that a request may change. Raises NotFound, PreconditionFailed, or Refused for a local one."""
     if group is None:
         raise NotFound(f"no group {request.id}")
-    if request.if_match and not version_matches(request.if_match, group.version):
-        raise PreconditionFailed
+    request.check_version(group.version)
     if group.status is Status.LOCAL:
         raise Refused("this group is managed here: set linkGroupsOnCreate in the directory's policy, then provision it")
     return group

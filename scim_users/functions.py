@@ -24,6 +24,11 @@ def blueprint(edge: Edge) -> func.Blueprint:
     async def query(req: func.HttpRequest) -> func.HttpResponse:
         return await edge.answer(req, service.query)
 
+    @bp.function_name("scim_users_search")
+    @bp.route(ROUTE + "/.search", methods=["POST"])
+    async def search(req: func.HttpRequest) -> func.HttpResponse:
+        return await edge.answer(req, service.search)
+
     @bp.function_name("scim_users_get")
     @bp.route(ROUTE + "/{id}", methods=["GET"])
     async def get(req: func.HttpRequest) -> func.HttpResponse:

@@ -9,11 +9,18 @@ from collections.abc import Sequence
 from json.encoder import encode_basestring as quote
 from typing import Any
 
+from shared.directory.directory import Directory
 from shared.directory.groups import Group
 from shared.directory.model import ENTERPRISE, Account, dump
+from shared.scim.extension import extended
 from shared.scim.messages import resource_text
 from shared.scim.projection import Projection
-from shared.scim.schema import USER
+from shared.scim.schema import USER, ResourceType
+
+
+async def user_type(directory: Directory) -> ResourceType:
+    """Return User with the directory's own extensions."""
+    return extended(USER, await directory.schemas.get())
 
 
 def location(account: Account, base: str) -> str:

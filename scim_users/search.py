@@ -11,18 +11,23 @@ from typing import Any
 
 from scim_users.adoption import remember_look_up
 from scim_users.authority import confirmed, unconfirmed
-from scim_users.resource import location
+from scim_users.resource import location, user_type
 from shared.directory.directory import Directory
 from shared.directory.errors import DirectoryError
 from shared.directory.keys import Key, folded
+from shared.directory.listing import Place
 from shared.directory.model import Account
 from shared.scim.errors import TooMany
 from shared.scim.evaluate import Test, compile_filter
 from shared.scim.filter import Compare, Filter, equalities
+from shared.scim.query import Query
 from shared.scim.schema import USER
+from shared.tables.port import MAX_PAGE
 
 SCAN_LIMIT = 10_000
 """Accounts that a filter without a key may read."""
+SCAN_PAGE = 2_000
+"""Accounts that one page of such a filter may read, where pages go by cursor."""
 
 KINDS = {
     "id": "id",
@@ -36,12 +41,22 @@ KINDS = {
 """Which key answers an equality on a path in lower case; a value path on emails is cut to `emails.value` first."""
 
 
-async def find(directory: Directory, tree: Filter, base: str) -> list[Account]:
-    """Return all live accounts that a filter selects. Raises TooMany where that would read too many."""
-    test = compile_filter(tree, USER)
+async def find(directory: Directory, asked: Query, base: str) -> list[Account]:
+    """Return all live accounts that a query selects, sorted as it asks. Raises TooMany where that reads too many."""
+    found = None if asked.filter is None else await find_by_key(directory, asked.filter, base)
+    if found is None:
+        await _refuse_large(directory, asked)
+        test = compile_filter(asked.filter, await user_type(directory)) if asked.filter else None
+        found = await _scan(directory, test, base)
+    return asked.sort.order(found, lambda account: _judged(account, base, by_key=False)) if asked.sort else found
+
+
+async def find_by_key(directory: Directory, tree: Filter, base: str) -> list[Account] | None:
+    """Return all live accounts that a filter selects, or None if no key answers any part of it."""
+    test = compile_filter(tree, await user_type(directory))
     key = _key(tree)
     if key is None:
-        return await _scan(directory, test, base)
+        return None
     if key.kind == "id":
         account = await directory.accounts.find(key.value)
         candidates = [account] if account else []
@@ -50,6 +65,27 @@ async def find(directory: Directory, tree: Filter, base: str) -> list[Account]:
     # A protected account is found by the key alone, so that it is not made twice; nothing else of it can be asked for.
     alone = isinstance(tree, Compare)
     return [a for a in candidates if not a.retired and test(_judged(a, base, by_key=alone))]
+
+
+async def read_matching(
+    directory: Directory, tree: Filter, base: str, start: Place, count: int
+) -> tuple[list[Account], Place | None]:
+    """Return accounts from a place on that a filter selects, and the place to read on at; None at the end.
+
+    At most SCAN_PAGE accounts are read, so there may be fewer than `count`, or none, before the end.
+    """
+    test = compile_filter(tree, await user_type(directory))
+    found, left = list[Account](), SCAN_PAGE
+    place: Place | None = start
+    while place is not None and left > 0:
+        read, place = await directory.listing.read_on(place, min(left, MAX_PAGE))
+        left -= len(read)
+        for account in read:
+            if test(_judged(account, base, by_key=False)):
+                if len(found) == count:
+                    return found, directory.listing.place_of(account)
+                found.append(account)
+    return found, place
 
 
 async def remember(directory: Directory, tree: Filter, found: list[Account], by: str) -> None:
@@ -77,16 +113,23 @@ def _key(tree: Filter) -> Key | None:
     return None
 
 
-async def _scan(directory: Directory, test: Test, base: str) -> list[Account]:
-    if await directory.listing.total() > SCAN_LIMIT:
-        raise TooMany(
-            f"this directory has more than {SCAN_LIMIT} users and no index answers the filter: "
-            "filter by userName, externalId, emails.value, employeeNumber or id with eq"
-        )
+async def _refuse_large(directory: Directory, asked: Query) -> None:
+    if await directory.listing.total() <= SCAN_LIMIT:
+        return
+    keyed = "filter by userName, externalId, emails.value, employeeNumber or id with eq"
+    if asked.sort:
+        raise TooMany(f"at most {SCAN_LIMIT} users can be sorted: leave sortBy out, or {keyed}")
+    raise TooMany(
+        f"this directory has more than {SCAN_LIMIT} users and no index answers the filter: {keyed}, "
+        "or page with a cursor"
+    )
+
+
+async def _scan(directory: Directory, test: Test | None, base: str) -> list[Account]:
     found: list[Account] = []
     for bucket in range(directory.keys.buckets):
         async for account in directory.listing.scan(bucket):
-            if test(_judged(account, base, by_key=False)):
+            if test is None or test(_judged(account, base, by_key=False)):
                 found.append(account)  # noqa: PERF401 - extend() takes no asynchronous comprehension
     return found
 

@@ -14,21 +14,22 @@ from scim_users import authority
 from scim_users.adoption import Presented, decide_adoption, presented, refuse_left_open
 from scim_users.authority import Write
 from scim_users.membership import groups_of
-from scim_users.resource import location, manager_of, render, with_manager
-from scim_users.search import find, remember
+from scim_users.paging import get_page
+from scim_users.resource import location, manager_of, render, user_type, with_manager
+from scim_users.search import remember
 from shared.directory.claims import together
 from shared.directory.directory import Directory
 from shared.directory.errors import AlreadyExists, Busy, Refused, Stale
 from shared.directory.groups import Group
 from shared.directory.keys import Key, fold
 from shared.directory.model import Account, Status, new_account
-from shared.scim.document import normalise, read_json
-from shared.scim.endpoint import PreconditionFailed, Request, Response, version_matches
+from shared.scim.cursor import seal
+from shared.scim.document import keep_immutable, normalise, read_json
+from shared.scim.endpoint import Request, Response
 from shared.scim.messages import list_response
 from shared.scim.patch import Operation, apply, parse_operations, touches
 from shared.scim.projection import Projection
 from shared.scim.query import Query
-from shared.scim.schema import USER
 
 Result = TypeVar("Result")
 
@@ -41,8 +42,8 @@ ATTEMPTS = 5
 
 async def create(directory: Directory, request: Request) -> Response:
     """Create a user: 201. What collides with an existing account is refused, or adopted where the policy allows it."""
-    projection = _projection(request)
-    document = normalise(USER, read_json(request.body))
+    projection = await _projection(directory, request)
+    document = normalise(await user_type(directory), read_json(request.body))
     accounts = directory.accounts
     new = new_account(accounts.keys.new_id(document["userName"]), document, Status.PROVISIONED, accounts.now())
     new = await _showing_manager(directory, None, new)
@@ -56,32 +57,41 @@ async def create(directory: Directory, request: Request) -> Response:
 
 async def get(directory: Directory, request: Request) -> Response:
     """Return a user: 200, or 304 where If-None-Match names its version."""
-    account, groups = await asyncio.gather(directory.accounts.get(request.id), _groups(directory, request))
-    if request.if_none_match and version_matches(request.if_none_match, account.version):
+    projection = await _projection(directory, request)
+    account, groups = await asyncio.gather(directory.accounts.get(request.id), _groups(directory, request, projection))
+    if request.has_version(account.version):
         return Response(304, version=account.version)
-    return _resource(account, request, 200, _projection(request), groups)
+    return _resource(account, request, 200, projection, groups)
 
 
 async def query(directory: Directory, request: Request) -> Response:
     """Return the users that a filter selects, or a page of all of them."""
-    asked = Query.parse(request.params, USER)
-    if asked.filter is None:
-        total, accounts = await directory.listing.page(asked.start_index, asked.count)
-    else:
-        found = await find(directory, asked.filter, request.base)
-        total, accounts = len(found), found[asked.start_index - 1 :][: asked.count]
+    return await _answer(directory, request, Query.parse(request.params, await user_type(directory)))
+
+
+async def search(directory: Directory, request: Request) -> Response:
+    """Answer a SearchRequest (POST /.search) as `query` does."""
+    return await _answer(directory, request, Query.from_message(read_json(request.body), await user_type(directory)))
+
+
+async def _answer(directory: Directory, request: Request, asked: Query) -> Response:
+    page = await get_page(directory, asked, request.base)
+    accounts = list(page.accounts)
+    if asked.filter is not None:
         await remember(directory, asked.filter, accounts, request.by)
     groups = await groups_of(directory, [account.id for account in accounts], asked.projection)
     texts = [render(account, request.base, asked.projection, groups.get(account.id, ())) for account in accounts]
-    return Response(200, list_response(texts, total, asked.start_index))
+    back, on = (seal(cursor, asked, directory.keys.sign) if cursor else None for cursor in (page.previous, page.next))
+    text = list_response(texts, page.total, page.start_index, previous_cursor=back, next_cursor=on)
+    return Response(200, text)
 
 
 async def replace(directory: Directory, request: Request) -> Response:
     """Replace a user by the body (PUT): 200."""
-    body = read_json(request.body)
+    body, user = read_json(request.body), await user_type(directory)
 
     def change(before: Account) -> Write:
-        document = normalise(USER, body, id=before.id)
+        document = keep_immutable(user, before.document(), normalise(user, body, id=before.id))
         after = before.with_document(_keeping_link(before, document))
         return _write(directory, request, after, presented(document), keyed="externalId" in document)
 
@@ -92,9 +102,10 @@ async def patch(directory: Directory, request: Request) -> Response:
     """Apply PATCH operations to a user, all or none: 200 with the resource."""
     operations = parse_operations(read_json(request.body))
     touched = [name for name in SHOWN if touches(operations, name)]
+    user = await user_type(directory)
 
     def change(before: Account) -> Write:
-        document = apply(operations, before.document(), USER)
+        document = apply(operations, before.document(), user)
         # What a PATCH leaves as it is says nothing of the identity: that is what look-ups are remembered for.
         shown = presented({name: document[name] for name in touched if name in document})
         return _write(directory, request, before.with_document(document), shown, keyed="externalId" in touched)
@@ -129,8 +140,9 @@ async def _change(directory: Directory, request: Request, change: Callable[[Acco
         action = "replace" if before.link == after.link else "link" if before.link is None else "confirm"
         return await directory.accounts.replace(before, after, by=request.by, action=action)
 
-    projection = _projection(request)
-    account, groups = await asyncio.gather(_unchanged(directory, request, store), _groups(directory, request))
+    projection = await _projection(directory, request)
+    stored, showing = _unchanged(directory, request, store), _groups(directory, request, projection)
+    account, groups = await asyncio.gather(stored, showing)
     return _resource(account, request, 200, projection, groups)
 
 
@@ -138,8 +150,7 @@ async def _unchanged(directory: Directory, request: Request, act: Callable[[Acco
     """Act on the account as it was read; where it changed meanwhile, read and act again."""
     for _ in range(ATTEMPTS):
         account = await directory.accounts.get(request.id)
-        if request.if_match and not version_matches(request.if_match, account.version):
-            raise PreconditionFailed
+        request.check_version(account.version)
         try:
             return await act(account)
         except Stale:
@@ -193,7 +204,8 @@ async def _adopt(directory: Directory, request: Request, taken: AlreadyExists, d
     if before is None or before.status is not Status.LOCAL:
         raise taken
     # As a PATCH would: what the application knows beyond the body stays, within an extension too.
-    after = before.with_document(apply([Operation("replace", None, document)], before.document(), USER))
+    replaced = apply([Operation("replace", None, document)], before.document(), await user_type(directory))
+    after = before.with_document(replaced)
     write = _write(directory, request, after, presented(document), keyed="externalId" in document)
     try:
         adopted = await _authorised(directory, before, write)
@@ -235,15 +247,15 @@ def _keeping_link(before: Account, document: Mapping[str, Any]) -> Mapping[str, 
     return document
 
 
-async def _groups(directory: Directory, request: Request) -> Sequence[Group]:
+async def _groups(directory: Directory, request: Request, projection: Projection) -> Sequence[Group]:
     """Return the groups of the user that a request is about."""
-    return (await groups_of(directory, [request.id], _projection(request))).get(request.id, ())
+    return (await groups_of(directory, [request.id], projection)).get(request.id, ())
 
 
-def _projection(request: Request) -> Projection:
+async def _projection(directory: Directory, request: Request) -> Projection:
     """Read what of the resource is to be shown; before anything is stored, for a refused request changes nothing."""
     given = {name.lower(): value for name, value in request.params.items()}
-    return Projection.parse(given.get("attributes"), given.get("excludedattributes"), USER)
+    return Projection.parse(given.get("attributes"), given.get("excludedattributes"), await user_type(directory))
 
 
 def _resource(

@@ -20,6 +20,7 @@ from shared.directory.listing import AccountListing, Listing
 from shared.directory.members import Members
 from shared.directory.model import dump, join_text, split_text, timestamp
 from shared.directory.policy import Policy
+from shared.directory.schemas import Schemas
 from shared.tables import port
 from shared.tables.port import Insert, Tables, Upsert
 
@@ -40,6 +41,7 @@ class Directory:
     group_listing: Listing[Group]
     members: Members
     policies: Policies
+    schemas: Schemas
 
 
 class Directories:
@@ -56,7 +58,6 @@ class Directories:
         if directory is None:
             keys = await self._keys(name)
             accounts = Accounts(self._tables, keys, self._now)
-            policies = Policies(self._tables, keys)
             groups = Groups(self._tables, keys.of(GROUPS), self._now)
             directory = Directory(
                 name=name,
@@ -67,7 +68,8 @@ class Directories:
                 groups=groups,
                 group_listing=Listing(groups),
                 members=Members(self._tables, keys, self._now),
-                policies=policies,
+                policies=Policies(self._tables, keys),
+                schemas=Schemas(self._tables, keys),
             )
             directory = self._opened.setdefault(name, directory)
         return directory

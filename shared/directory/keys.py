@@ -7,6 +7,7 @@ starts with the directory's name, so no key of one directory can reach another's
 from __future__ import annotations
 
 import hashlib
+import hmac
 import re
 import unicodedata
 import uuid
@@ -158,6 +159,10 @@ class Keys:
         """Return partition and row of the pointer from a key to an account; without an id, the rows' prefix."""
         digest = self.digest(key)
         return self.pointers(self.bucket(digest)), f"{POINTER}{digest}_{account_id}"
+
+    def sign(self, message: bytes) -> bytes:
+        """Return the 32 bytes that only this directory makes of a message: for what a client is to hand back."""
+        return hmac.digest(self._secret, b"signed\0" + message, "sha256")
 
     def jobs(self) -> str:
         """Return the partition of imports, uploads and runs."""

@@ -1,5 +1,7 @@
 """Pages and scans over live resources of one type, in the one order they have: by bucket, then by id.
 
+By cursor, reading goes on from a place, which stays right whatever comes and goes.
+
 `startIndex` finds its bucket through the counts and skips within it by keys alone; where a page ended is remembered
 as long as the bucket's count row is unchanged, so reading on skips nothing.
 """
@@ -7,10 +9,10 @@ as long as the bucket's count row is unchanged, so reading on skips nothing.
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Sequence
 from itertools import accumulate
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from shared.directory.keys import COUNT, DIGEST, LIVE, NAME, POINTER, prefix_end
 from shared.directory.model import FACTS, Account, Resource
@@ -21,6 +23,16 @@ R = TypeVar("R", bound=Resource)
 
 REMEMBERED = 4096
 """How many places in the directory are kept in memory, at about 200 bytes each."""
+
+
+class Place(NamedTuple):
+    """Where to read on: a bucket, and the first row key to read there."""
+
+    bucket: int
+    key: str
+
+
+START = Place(0, LIVE)
 
 
 class Listing(Generic[R]):
@@ -48,6 +60,38 @@ class Listing(Generic[R]):
             position = end
         return ends[-1], found
 
+    async def read_on(self, place: Place, count: int) -> tuple[list[R], Place | None]:
+        """Return at most `count` resources from a place on, and the place behind them; None at the end."""
+        counts = await self._resources.counts.all()
+        rows: list[Row] = []
+        for bucket in range(place.bucket, len(counts)):
+            low = place.key if bucket == place.bucket else LIVE
+            if counts[bucket].accounts:
+                rows += await self._first(bucket, low, count - len(rows))
+            if rows and len(rows) == count:
+                return [self._resources.read(row) for row in rows], Place(bucket, _behind(rows[-1].key))
+        return [self._resources.read(row) for row in rows], None
+
+    async def read_back(self, place: Place, count: int) -> list[R]:
+        """Return the last `count` resources before a place. A bucket is read backwards by keys, from its beginning."""
+        counts = await self._resources.counts.all()
+        found: list[R] = []
+        for bucket in range(place.bucket, -1, -1):
+            high = place.key if bucket == place.bucket else prefix_end(LIVE)
+            if not counts[bucket].accounts or high <= LIVE or len(found) == count:
+                continue
+            keys: deque[str] = deque(maxlen=count - len(found))
+            async for row in self._rows(self._partition(bucket), LIVE, high, []):
+                keys.append(row.key)
+            if keys:
+                rows = await self._first(bucket, keys[0], len(keys))
+                found = [self._resources.read(row) for row in rows] + found
+        return found
+
+    def place_of(self, resource: R) -> Place:
+        """Return the place at which reading on begins with this resource."""
+        return Place(self._resources.keys.bucket(resource.id), resource.key)
+
     async def scan(self, bucket: int) -> AsyncIterator[R]:
         """Yield a bucket's live resources, whole."""
         async for row in self._rows(self._partition(bucket), LIVE, prefix_end(LIVE), None):
@@ -65,8 +109,15 @@ class Listing(Generic[R]):
             yield row.key[digest], row.key[digest.stop + 1 :]
 
     async def _take(self, bucket: int, offset: int, count: int, etag: str) -> list[R]:
-        partition = self._partition(bucket)
         low = await self._place(bucket, offset, etag)
+        rows = await self._first(bucket, low, count)
+        if rows:
+            self._remember(bucket, offset + len(rows), etag, _behind(rows[-1].key))
+        return [self._resources.read(row) for row in rows]
+
+    async def _first(self, bucket: int, low: str, count: int) -> list[Row]:
+        """Return a bucket's first `count` rows of live resources from a key on."""
+        partition = self._partition(bucket)
         rows: list[Row] = []
         continuation = None
         while len(rows) < count:
@@ -77,9 +128,7 @@ class Listing(Generic[R]):
             continuation = page.continuation
             if continuation is None:
                 break
-        if rows:
-            self._remember(bucket, offset + len(rows), etag, _behind(rows[-1].key))
-        return [self._resources.read(row) for row in rows]
+        return rows
 
     async def _place(self, bucket: int, offset: int, etag: str) -> str:
         """Return the first key to read for an offset within a bucket."""

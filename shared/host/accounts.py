@@ -1,4 +1,4 @@
-"""The account API: what the application and its administrator see of an account beyond SCIM, and the policy.
+"""The account API: what the application and its administrator see of an account beyond SCIM, the policy, the schemas.
 
 Shown is who manages an account, its link, the evidence and the history; what SCIM shows is scim_users'.
 """
@@ -15,6 +15,8 @@ from shared.directory.policy import Policy
 from shared.scim.document import read_json
 from shared.scim.endpoint import Request, Response
 from shared.scim.errors import InvalidValue
+from shared.scim.extension import read_extensions
+from shared.scim.schema import USER
 
 
 async def find_accounts(directory: Directory, request: Request) -> Response:
@@ -52,6 +54,18 @@ async def put_policy(directory: Directory, request: Request) -> Response:
         raise InvalidValue(str(error)) from None
     await directory.policies.set(policy)
     return Response(200, dump(policy.to_json()))
+
+
+async def get_schemas(directory: Directory, request: Request) -> Response:
+    """Return the directory's own schemas."""
+    return Response(200, await directory.schemas.get())
+
+
+async def put_schemas(directory: Directory, request: Request) -> Response:
+    """Replace the directory's own schemas, which extend User from then on."""
+    text = read_extensions(read_json(request.body), USER)
+    await directory.schemas.set(text)
+    return Response(200, text)
 
 
 KINDS = ("userName", "email", "externalId", "nameId", "objectId", "employeeNumber")

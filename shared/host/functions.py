@@ -1,4 +1,4 @@
-"""The functions that belong to no room: discovery (RFC 7644 section 4), account API, health, the nightly sweep."""
+"""The functions of no room: the SCIM root and discovery (RFC 7644 sections 3.4.3, 4), account API, health, sweep."""
 
 from __future__ import annotations
 
@@ -12,10 +12,14 @@ from shared.directory.stages import Stages
 from shared.directory.sweep import sweep
 from shared.host import accounts
 from shared.host.auth import Forbidden
+from shared.host.bulk import run_bulk
 from shared.host.http import JSON, Edge
+from shared.host.rooms import Rooms, search_rooms
 from shared.scim import discovery
 from shared.scim.endpoint import MethodNotAllowed, NotImplementedHere, Request, Response
+from shared.scim.extension import extended
 from shared.scim.messages import document_text
+from shared.scim.schema import GROUP, USER, ResourceType
 
 log = logging.getLogger("scimlink")
 
@@ -23,9 +27,10 @@ ROOT = "scim/v2"
 DISCOVERY = ("serviceproviderconfig", "resourcetypes", "schemas")
 
 
-def blueprint(edge: Edge) -> func.Blueprint:
+def blueprint(edge: Edge, rooms: Rooms) -> func.Blueprint:
     """Return these functions, for function_app.py to register."""
     bp = func.Blueprint()
+    _add_root(bp, edge, rooms)
     _add_discovery(bp, edge)
     _add_accounts(bp, edge)
 
@@ -44,6 +49,23 @@ def blueprint(edge: Edge) -> func.Blueprint:
             log.info("sweep %s removed %d rows, %d stages", name, removed, cleared)
 
     return bp
+
+
+def _add_root(bp: func.Blueprint, edge: Edge, rooms: Rooms) -> None:
+    @bp.function_name("scim_search")
+    @bp.route(ROOT + "/.search", methods=["POST"])
+    async def search(req: func.HttpRequest) -> func.HttpResponse:
+        return await edge.answer(req, search_rooms, rooms)
+
+    @bp.function_name("scim_bulk")
+    @bp.route(ROOT + "/Bulk", methods=["POST"])
+    async def bulk(req: func.HttpRequest) -> func.HttpResponse:
+        return await edge.answer(req, run_bulk, rooms)
+
+    @bp.function_name("scim_other")
+    @bp.route(ROOT + "/{*path}", methods=["GET", "POST", "PUT", "PATCH", "DELETE"])
+    async def other(req: func.HttpRequest) -> func.HttpResponse:
+        return await edge.answer(req, refuse, req.route_params.get("path", ""))
 
 
 def _add_discovery(bp: func.Blueprint, edge: Edge) -> None:
@@ -72,11 +94,6 @@ def _add_discovery(bp: func.Blueprint, edge: Edge) -> None:
     async def schema(req: func.HttpRequest) -> func.HttpResponse:
         return await edge.answer(req, get_schema)
 
-    @bp.function_name("scim_other")
-    @bp.route(ROOT + "/{*path}", methods=["GET", "POST", "PUT", "PATCH", "DELETE"])
-    async def other(req: func.HttpRequest) -> func.HttpResponse:
-        return await edge.answer(req, refuse, req.route_params.get("path", ""))
-
 
 def _add_accounts(bp: func.Blueprint, edge: Edge) -> None:
     @bp.function_name("accounts_find")
@@ -99,6 +116,20 @@ def _add_accounts(bp: func.Blueprint, edge: Edge) -> None:
     async def put_policy(req: func.HttpRequest) -> func.HttpResponse:
         return await edge.answer(req, accounts.put_policy, role="admin", mimetype=JSON)
 
+    @bp.function_name("directory_schemas_get")
+    @bp.route("directory/schemas", methods=["GET"])
+    async def get_schemas(req: func.HttpRequest) -> func.HttpResponse:
+        return await edge.answer(req, accounts.get_schemas, role="admin", mimetype=JSON)
+
+    @bp.function_name("directory_schemas_put")
+    @bp.route("directory/schemas", methods=["PUT"])
+    async def put_schemas(req: func.HttpRequest) -> func.HttpResponse:
+        return await edge.answer(req, accounts.put_schemas, role="admin", mimetype=JSON)
+
+
+async def _types(directory: Directory) -> tuple[ResourceType, ...]:
+    return (extended(USER, await directory.schemas.get()), GROUP)
+
 
 async def get_service_provider_config(directory: Directory, request: Request) -> Response:
     """Say what this service provider can do."""
@@ -108,31 +139,31 @@ async def get_service_provider_config(directory: Directory, request: Request) ->
 async def list_resource_types(directory: Directory, request: Request) -> Response:
     """List the resource types. A filter is refused, as RFC 7644 section 4 asks."""
     _refuse_filter(request)
-    return _found(discovery.resource_types(request.base))
+    return _found(discovery.resource_types(request.base, await _types(directory)))
 
 
 async def get_resource_type(directory: Directory, request: Request) -> Response:
     """Return one resource type."""
-    return _found(discovery.find_resource_type(request.base, request.id))
+    return _found(discovery.find_resource_type(request.base, request.id, await _types(directory)))
 
 
 async def list_schemas(directory: Directory, request: Request) -> Response:
     """List the schemas. A filter is refused, as RFC 7644 section 4 asks."""
     _refuse_filter(request)
-    return _found(discovery.schemas(request.base))
+    return _found(discovery.schemas(request.base, await _types(directory)))
 
 
 async def get_schema(directory: Directory, request: Request) -> Response:
     """Return one schema."""
-    return _found(discovery.find_schema(request.base, request.id))
+    return _found(discovery.find_schema(request.base, request.id, await _types(directory)))
 
 
 async def refuse(directory: Directory, request: Request, path: str) -> Response:
     """Say why there is nothing at a SCIM address that no other function answers."""
-    resource, *_, last = [part.lower() for part in path.split("/")] * 2
-    if resource in ("me", "bulk") or last == ".search":
-        raise NotImplementedHere("this service provider has no /Me, /Bulk and /.search: filter /Users instead")
-    if resource in (*DISCOVERY, "users", "groups"):
+    resource = path.split("/")[0].lower()
+    if resource == "me":
+        raise NotImplementedHere("this service provider has no /Me: address /Users instead")
+    if resource in (*DISCOVERY, "users", "groups", "bulk", ".search"):
         raise MethodNotAllowed("this endpoint does not take the method: RFC 7644 section 3.2 lists which do")
     raise NotFound("no such endpoint")
 

@@ -67,7 +67,7 @@ class Edge:
             base=self.base(req),
             by=by,
             id=resource_id,
-            params=req.params,
+            params=_params(req),
             body=req.get_body(),
             if_match=headers.get("if-match"),
             if_none_match=headers.get("if-none-match"),
@@ -80,3 +80,11 @@ class Edge:
             return self.settings.base_url + SCIM
         scheme, _, rest = req.url.partition("://")
         return f"{scheme}://{rest.partition('/')[0]}{SCIM}"
+
+
+_FIRST_CURSOR = re.compile(r"[?&]cursor=?(?=&|$)", re.IGNORECASE)
+
+
+def _params(req: func.HttpRequest) -> Mapping[str, str]:
+    """Return the parameters. The host leaves empty ones out, and an empty cursor asks for the first page (RFC 9865)."""
+    return {**req.params, "cursor": ""} if _FIRST_CURSOR.search(req.url) else req.params

@@ -1,14 +1,13 @@
-"""Bodies of the discovery endpoints (RFC 7644 section 4; RFC 7643 sections 5, 6 and 7). `base` is the SCIM root's URL.
+"""Bodies of the discovery endpoints (RFC 7644 section 4; RFC 7643 sections 5, 6, 7; RFC 9865 section 4).
 
-The schemas shown are the documents that schema.py enforces.
+`base` is the SCIM root's URL. The schemas shown are the documents that schema.py enforces.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
-from shared.scim.limits import MAX_COUNT
+from shared.scim.limits import CURSOR_SECONDS, DEFAULT_COUNT, MAX_BULK_BYTES, MAX_BULK_OPERATIONS, MAX_COUNT
 from shared.scim.messages import LIST_RESPONSE_URN
 from shared.scim.schema import GROUP, USER, ResourceType
 
@@ -17,32 +16,23 @@ Body = dict[str, object]
 ALL_TYPES = (USER, GROUP)
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What this service provider supports, beyond what always holds here: patch, filter and etag."""
-
-    bulk_operations: int = 0
-    bulk_bytes: int = 0
-    max_results: int = MAX_COUNT
-    sort: bool = False
-
-
-_DEFAULT = Options()
-
-
-def service_provider_config(base: str, options: Options = _DEFAULT) -> Body:
+def service_provider_config(base: str) -> Body:
     """Return the body of /ServiceProviderConfig."""
     return {
         "schemas": ["urn:ietf:params:scim:schemas:core:2.0:ServiceProviderConfig"],
         "patch": {"supported": True},
-        "bulk": {
-            "supported": options.bulk_operations > 0,
-            "maxOperations": options.bulk_operations,
-            "maxPayloadSize": options.bulk_bytes,
-        },
-        "filter": {"supported": True, "maxResults": options.max_results},
+        "bulk": {"supported": True, "maxOperations": MAX_BULK_OPERATIONS, "maxPayloadSize": MAX_BULK_BYTES},
+        "filter": {"supported": True, "maxResults": MAX_COUNT},
         "changePassword": {"supported": False},
-        "sort": {"supported": options.sort},
+        "pagination": {
+            "cursor": True,
+            "index": True,
+            "defaultPaginationMethod": "index",
+            "defaultPageSize": DEFAULT_COUNT,
+            "maxPageSize": MAX_COUNT,
+            "cursorTimeout": CURSOR_SECONDS,
+        },
+        "sort": {"supported": True},
         "etag": {"supported": True},
         "authenticationSchemes": [
             {

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from typing import Any, NoReturn
 
-from shared.scim.errors import BodyTooLarge, InvalidSyntax, InvalidValue
+from shared.scim.errors import BodyTooLarge, InvalidSyntax, InvalidValue, Mutability
 from shared.scim.limits import MAX_BODY_BYTES, MAX_JSON_DEPTH
 from shared.scim.schema import Names, ResourceType
 from shared.scim.values import read
@@ -59,6 +60,30 @@ def complete(resource_type: ResourceType, document: Document) -> Document:
     return document
 
 
+def keep_immutable(resource_type: ResourceType, before: Mapping[str, Any], document: Document) -> Document:
+    """Put immutable values that a PUT left out back into the document (RFC 7644 section 3.5.1).
+
+    Raises Mutability where one that was set has another value now. Values within a list are the list's.
+    """
+    for target in resource_type.immutable:
+        name, sub = target.attribute.name, target.sub_attribute
+        if sub is not None and target.attribute.multi_valued:
+            continue
+        path = [part for part in (target.extension, name if sub else None) if part]
+        had: Any = before
+        for part in path:
+            had = had.get(part) or {}
+        last = sub.name if sub else name
+        if last not in had:
+            continue
+        holder: Any = document
+        for part in path:
+            holder = holder.setdefault(part, {})
+        if holder.setdefault(last, had[last]) != had[last]:
+            raise Mutability(f"{last} cannot be changed once it is set.")
+    return complete(resource_type, document)
+
+
 def _read_into(members: Document, attributes: Names, name: str, value: object) -> None:
     attribute = attributes.find(name)
     if attribute is None or attribute.mutability == "readOnly" or attribute.returned == "never":
@@ -70,13 +95,13 @@ def _read_into(members: Document, attributes: Names, name: str, value: object) -
         members[attribute.name] = normal
 
 
-def read_json(body: bytes) -> object:
+def read_json(body: bytes, limit: int = MAX_BODY_BYTES) -> object:
     """Return the JSON value in a request's body; of members with one name the last counts.
 
     Raises BodyTooLarge, or InvalidSyntax for what is not JSON in UTF-8, has no finite number, or nests too deep.
     """
-    if len(body) > MAX_BODY_BYTES:
-        raise BodyTooLarge(f"A body has at most {MAX_BODY_BYTES} bytes. Send less at once.")
+    if len(body) > limit:
+        raise BodyTooLarge(f"A body has at most {limit} bytes here. Send less at once.")
     try:
         text = body.decode("utf-8-sig")
         value: object = _DECODER.decode(text)

@@ -5,6 +5,7 @@ shared/host translates from and to HTTP. Location and ETag are RFC 7644 sections
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -12,7 +13,7 @@ from shared.scim.errors import ScimError
 
 
 class PreconditionFailed(ScimError):
-    """The client's If-Match names another version than the resource has (RFC 7644 section 3.14)."""
+    """The client's If-Match or If-None-Match does not allow the version that the resource has (RFC 7644 3.14)."""
 
     status = 412
 
@@ -45,6 +46,19 @@ class Request:
     if_none_match: str | None = None
     content_type: str = ""
 
+    def check_version(self, version: str) -> None:
+        """Raise PreconditionFailed where If-Match or If-None-Match forbids to work on this version (RFC 9110 13.1)."""
+        if self.if_match and not version_matches(self.if_match, version):
+            raise PreconditionFailed
+        if self.if_none_match and version_matches(self.if_none_match, version):
+            raise PreconditionFailed
+
+    def has_version(self, version: str) -> bool:
+        """Tell whether a reader has this version already, so that 304 answers. Raises PreconditionFailed."""
+        if self.if_match and not version_matches(self.if_match, version):
+            raise PreconditionFailed
+        return bool(self.if_none_match) and version_matches(self.if_none_match or "", version)
+
 
 @dataclass(frozen=True, slots=True)
 class Response:
@@ -56,12 +70,13 @@ class Response:
     location: str | None = None
 
 
+_TAG = re.compile(r'\s*(?:[Ww]/)?(?:"([^"]*)"|([^\s",]+))\s*(?:,|$)')
+"""One of the entity tags in a header; clients leave the quotation marks out."""
+
+
 def version_matches(header: str, version: str) -> bool:
     """Tell whether an If-Match or If-None-Match header names a version; weak and strong tags compare alike here."""
     if header.strip() == "*":
         return True
-    return _opaque(version) in map(_opaque, header.split(","))
-
-
-def _opaque(tag: str) -> str:
-    return tag.strip().removeprefix("W/").strip('"')
+    opaque = version.removeprefix("W/").strip('"')
+    return any(opaque in found.groups() for found in _TAG.finditer(header))

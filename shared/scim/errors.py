@@ -62,6 +62,24 @@ class TooMany(ScimError):
     scim_type = "tooMany"
 
 
+class InvalidCursor(ScimError):
+    """A cursor was not made here, or for another query (RFC 9865 section 2.1)."""
+
+    scim_type = "invalidCursor"
+
+
+class ExpiredCursor(ScimError):
+    """A cursor came back too late (RFC 9865 section 2.1)."""
+
+    scim_type = "expiredCursor"
+
+
+class InvalidCount(ScimError):
+    """With a cursor, `count` is no integer, or another one than on the first page (RFC 9865 section 2.1)."""
+
+    scim_type = "invalidCount"
+
+
 class BodyTooLarge(ScimError):
     """A body has too many bytes or too many operations (RFC 7644 section 3.7.4)."""
 

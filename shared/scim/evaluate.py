@@ -169,13 +169,15 @@ _PARTS: dict[str, Callable[[str, str], bool]] = {
 def _check(name: str, literal: Literal, attribute: Attribute) -> _Check:
     """Return the comparison of one value of the attribute with the literal."""
     expected = _literal(literal, attribute)
-    if attribute.type in {"string", "reference", "binary"}:
+    # Nothing is greater than a Boolean or a binary value (RFC 7644 section 3.4.2.2, table 3).
+    unordered = attribute.type in {"boolean", "binary"} and name in _ORDERING
+    if attribute.type in {"string", "reference", "binary"} and not unordered:
         if name in _ORDERING and not isinstance(literal, str):
             # Bare digits may stand for a text that is equal; but every name comes after the text "5".
             raise InvalidFilter(f"{attribute.name} is compared by {name} with a text: put it in quotes.")
         return _check_text(name, str(expected), attribute)
     compare = _ORDER.get(name)
-    if compare is None or (attribute.type == "boolean" and name not in {"eq", "ne"}):
+    if compare is None or unordered:
         raise InvalidFilter(f"{attribute.name} is of type {attribute.type} and cannot be compared by {name}.")
     if attribute.type == "dateTime":
         moment = instant(str(expected))

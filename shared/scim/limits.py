@@ -4,6 +4,10 @@ Every limit is enforced in this room and answered with a SCIM error (errors.py),
 """
 
 MAX_BODY_BYTES = 1024 * 1024
+MAX_BULK_BYTES = 4 * 1024 * 1024
+MAX_BULK_OPERATIONS = 1_000
+MAX_EXTENSIONS = 10
+MAX_EXTENSION_ATTRIBUTES = 200
 MAX_JSON_DEPTH = 32
 MAX_STRING_CHARS = 30_000
 """One attribute value. A string column of Table Storage holds 32 Ki UTF-16 units."""
@@ -18,3 +22,5 @@ MAX_FILTER_DEPTH = 32
 MAX_FILTER_TERMS = 200
 DEFAULT_COUNT = 100
 MAX_COUNT = 200
+CURSOR_SECONDS = 3_600
+"""How long a client may take from one page to the next."""

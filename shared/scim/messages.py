@@ -30,9 +30,20 @@ def document_text(document: object) -> str:
     return json.dumps(document, ensure_ascii=False, separators=(",", ":"))
 
 
-def list_response(resource_texts: Sequence[str], total: int, start_index: int) -> str:
-    """Return the JSON text of a list response of these resources. `start_index` is the one asked for."""
-    return (
-        f'{_LIST_HEAD}"totalResults":{total},"startIndex":{start_index},"itemsPerPage":{len(resource_texts)},'
-        f'"Resources":[{",".join(resource_texts)}]}}'
-    )
+def list_response(
+    resource_texts: Sequence[str],
+    total: int | None,
+    start_index: int | None = None,
+    *,
+    previous_cursor: str | None = None,
+    next_cursor: str | None = None,
+) -> str:
+    """Return the JSON text of a list response of these resources. `start_index` is the one asked for.
+
+    What is None is left out: RFC 9865 section 2 allows that of the total, too.
+    """
+    numbers = {"totalResults": total, "startIndex": start_index, "itemsPerPage": len(resource_texts)}
+    cursors = {"previousCursor": previous_cursor, "nextCursor": next_cursor}
+    members = [f'"{name}":{number}' for name, number in numbers.items() if number is not None]
+    members += [f'"{name}":{quote(cursor)}' for name, cursor in cursors.items() if cursor is not None]
+    return f'{_LIST_HEAD}{",".join(members)},"Resources":[{",".join(resource_texts)}]}}'

@@ -17,10 +17,11 @@ from shared.scim.errors import InvalidPath, InvalidValue
 from shared.scim.limits import MAX_FILTER_CHARS
 from shared.scim.messages import document_text
 from shared.scim.path import Place, resolve
-from shared.scim.schema import ResourceType, Schema
+from shared.scim.schema import ResourceType, Schema, Target
 
 _Parts = Mapping[str, tuple[Place, ...]]
 """Attributes by name, each with the parts of it that are meant; () is the whole."""
+_Choices = dict[str | None, dict[str, tuple[Place, ...]]]
 _Choice = Mapping[str | None, _Parts]
 """Attributes by the extension that holds them; None holds the core ones, and whole extensions by their URN."""
 
@@ -36,11 +37,12 @@ class Projection:
     @classmethod
     def parse(cls, attributes: str | None, excluded: str | None, resource_type: ResourceType) -> Projection:
         """Read the two parameters, each names with commas between. Raises InvalidValue for what is no name."""
-        return cls(
-            _choice("attributes", attributes, resource_type) if attributes and attributes.strip() else None,
-            _choice("excludedAttributes", excluded, resource_type) if excluded else {},
-            resource_type.always_returned,
-        )
+        included = _choice("attributes", attributes, resource_type) if attributes and attributes.strip() else None
+        left_out = _choice("excludedAttributes", excluded, resource_type) if excluded else {}
+        for target in resource_type.returned_on_request:
+            if not _is_named(target, included or {}):
+                _choose(left_out.setdefault(target.extension, {}), Place(target))
+        return cls(included, left_out, resource_type.always_returned)
 
     @property
     def is_default(self) -> bool:
@@ -73,10 +75,10 @@ class Projection:
 _COMMA = re.compile(r",(?![^\[\]]*\])")
 
 
-def _choice(parameter: str, text: str, resource_type: ResourceType) -> _Choice:
+def _choice(parameter: str, text: str, resource_type: ResourceType) -> _Choices:
     if len(text) > MAX_FILTER_CHARS:
         raise InvalidValue(f"{parameter} has at most {MAX_FILTER_CHARS} characters.")
-    choice: dict[str | None, dict[str, tuple[Place, ...]]] = {}
+    choice: _Choices = {}
     for name in filter(None, map(str.strip, _COMMA.split(text))):
         try:
             found = resolve(name, resource_type)
@@ -87,6 +89,14 @@ def _choice(parameter: str, text: str, resource_type: ResourceType) -> _Choice:
         elif found is not None:
             _choose(choice.setdefault(found.target.extension, {}), found)
     return choice
+
+
+def _is_named(target: Target, choice: _Choice) -> bool:
+    """Tell whether an attribute was asked for by its name, which for a sub-attribute is also its attribute's."""
+    places = choice.get(target.extension, {}).get(target.attribute.name)
+    return places is not None and (
+        not places or target.sub_attribute is None or any(place.target == target for place in places)
+    )
 
 
 def _choose(parts: dict[str, tuple[Place, ...]], place: Place) -> None:

@@ -7,13 +7,15 @@ Names are looked up without regard to case, each in one or two dictionary reads.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 CORE_PREFIX = "urn:ietf:params:scim:schemas:core:2.0:"
 ENTERPRISE_USER_URN = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User"
+
+Type = Literal["string", "boolean", "decimal", "integer", "dateTime", "binary", "reference", "complex"]
 
 
 class Names(dict[str, "Attribute"]):
@@ -32,7 +34,7 @@ class Attribute:
     """One attribute or sub-attribute. It is equal to itself only, which makes it a cheap key."""
 
     name: str
-    type: Literal["string", "boolean", "decimal", "integer", "dateTime", "binary", "reference", "complex"]
+    type: Type
     multi_valued: bool
     required: bool
     case_exact: bool
@@ -82,6 +84,8 @@ class ResourceType:
     extensions_by_urn: Mapping[str, Schema] = field(repr=False)
     required: tuple[str, ...]
     always_returned: tuple[str, ...]
+    returned_on_request: tuple[Target, ...]
+    immutable: tuple[Target, ...]
 
     def find_extension(self, urn: str) -> Schema | None:
         """Return the extension of that URN in any case, or None.
@@ -156,6 +160,20 @@ def read_resource_type(document: Mapping[str, Any], schemas: Mapping[str, Schema
         extensions_by_urn=by_urn,
         required=tuple(name for name, item in attributes.items() if item.required and name == item.name),
         always_returned=tuple(item.name for item in _COMMON if item.returned == "always"),
+        returned_on_request=_targets(attributes, extensions, lambda item: item.returned == "request"),
+        immutable=_targets(attributes, extensions, lambda item: item.mutability == "immutable"),
+    )
+
+
+def _targets(core: Names, extensions: Sequence[Schema], chosen: Callable[[Attribute], bool]) -> tuple[Target, ...]:
+    """Return the attributes and sub-attributes that are chosen."""
+    places: list[tuple[str | None, Names]] = [(None, core), *((item.urn, item.attributes) for item in extensions)]
+    return tuple(
+        Target(urn, attribute, sub)
+        for urn, attributes in places
+        for attribute in dict.fromkeys(attributes.values())
+        for sub in (None, *dict.fromkeys(attribute.sub_attributes.values()))
+        if chosen(sub or attribute)
     )
 
 

@@ -32,6 +32,7 @@ REQUESTS = {
     "work e-mail eq",
     "GET user",
     "POST user",
+    "Bulk of 100 creates",
     "PATCH of 3 attributes",
     "PATCH active",
     "page of 100, the next one",

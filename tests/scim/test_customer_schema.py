@@ -4,11 +4,12 @@ from typing import Any
 
 import pytest
 
-from shared.scim.document import normalise
+from shared.scim.document import keep_immutable, normalise
 from shared.scim.errors import InvalidFilter, InvalidValue, Mutability
 from shared.scim.evaluate import matches
 from shared.scim.filter import parse_filter
 from shared.scim.patch import apply, parse_operations
+from shared.scim.projection import Projection
 from shared.scim.schema import USER, read_resource_type, read_schema
 
 URN = "urn:contoso:hr:1.0:Employee"
@@ -20,6 +21,15 @@ HR = read_schema(
             {"name": "share", "type": "decimal"},
             {"name": "hired", "type": "dateTime"},
             {"name": "badge", "mutability": "immutable"},
+            {"name": "salary", "type": "integer", "returned": "request"},
+            {
+                "name": "desk",
+                "type": "complex",
+                "subAttributes": [
+                    {"name": "floor", "type": "integer", "mutability": "immutable"},
+                    {"name": "phone", "returned": "request"},
+                ],
+            },
             {"name": "skills", "multiValued": True},
             {"name": "levels", "type": "integer", "multiValued": True},
         ],
@@ -121,3 +131,37 @@ def test_a_filter_compares_by_type(text: str) -> None:
 def test_a_comparison_its_type_does_not_have_is_refused(text: str) -> None:
     with pytest.raises(InvalidFilter):
         matches(parse_filter(text), employee(level=7), EMPLOYEE)
+
+
+PAID = {"level": 7, "salary": 9, "desk": {"floor": 3, "phone": "1"}}
+
+
+@pytest.mark.parametrize(
+    ("attributes", "excluded", "shown"),
+    [
+        (None, None, {"level": 7, "desk": {"floor": 3}}),
+        ("salary", None, {"salary": 9}),
+        (f"{URN}:desk", None, {"desk": {"floor": 3, "phone": "1"}}),
+        ("desk.phone,level", None, {"level": 7, "desk": {"phone": "1"}}),
+        (URN, None, {"level": 7, "desk": {"floor": 3}}),
+        (None, "level", {"desk": {"floor": 3}}),
+    ],
+)
+def test_what_is_returned_on_request_waits_for_its_name(
+    attributes: str | None, excluded: str | None, shown: dict[str, Any]
+) -> None:
+    projection = Projection.parse(attributes, excluded, EMPLOYEE)
+    assert projection.apply(employee(**PAID)).get(URN) == shown
+    assert not projection.is_default
+
+
+def test_a_put_keeps_what_is_immutable_and_cannot_change_it() -> None:
+    before = employee(badge="b", desk={"floor": 3, "phone": "1"})
+    for sent in ({}, {"badge": "b"}, {"desk": {"floor": 3}}):
+        kept = keep_immutable(EMPLOYEE, before, employee(**sent))
+        assert kept[URN] == {"badge": "b", "desk": {"floor": 3}}
+        assert URN in kept["schemas"]
+    assert keep_immutable(EMPLOYEE, employee(), employee(badge="c"))[URN] == {"badge": "c"}
+    for sent in ({"badge": "c"}, {"desk": {"floor": 4}}):
+        with pytest.raises(Mutability, match=r"badge|floor"):
+            keep_immutable(EMPLOYEE, before, employee(**sent))

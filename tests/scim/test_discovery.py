@@ -32,10 +32,10 @@ def test_the_configuration_says_what_is_supported() -> None:
     supported = {name: value["supported"] for name, value in config.items() if "supported" in value}
     assert supported == {
         "patch": True,
-        "bulk": False,
+        "bulk": True,
         "filter": True,
         "changePassword": False,
-        "sort": False,
+        "sort": True,
         "etag": True,
     }
     assert config["meta"]["location"] == f"{BASE}/ServiceProviderConfig"

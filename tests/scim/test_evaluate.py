@@ -119,6 +119,7 @@ def test_a_filter_does_not_match(text: str) -> None:
     ("text", "name"),
     [
         ("active gt true", "active"),
+        ('x509Certificates.value gt "MII"', "value"),
         ('active co "t"', "active"),
         ('active eq "perhaps"', "active"),
         ('active eq ""', "active"),

@@ -77,6 +77,29 @@ async def test_if_match_refuses_a_change_to_another_version(server: Server, meth
     assert (await server.send(method, path, body, if_match=now)).status in (200, 204)
 
 
+@pytest.mark.parametrize("method", ["PATCH", "PUT", "DELETE"])
+async def test_if_none_match_refuses_a_change_to_the_version_named(server: Server, method: str) -> None:
+    answer = await created(server)
+    path, tag = f"/Users/{answer.body['id']}", answer.headers["ETag"]
+    body = {"PATCH": replacing("title", "Dr"), "PUT": user(title="Dr"), "DELETE": None}[method]
+    for named in (tag, "*", f'"a", {tag}'):
+        assert_error(await server.send(method, path, body, if_none_match=named), 412)
+    assert (await server.send(method, path, body, if_none_match='W/"a"')).status in (200, 204)
+
+
+@pytest.mark.parametrize("method", ["GET", "PATCH", "PUT", "DELETE"])
+async def test_if_match_takes_a_list_and_any(server: Server, method: str) -> None:
+    answer = await created(server)
+    path, tag = f"/Users/{answer.body['id']}", answer.headers["ETag"]
+    body = {"PATCH": replacing("active", True), "PUT": user(), "GET": None, "DELETE": None}[method]
+    opaque = tag.removeprefix("W/")
+    for other in ('W/"a"', '"a", "b"', f'"x,{opaque[1:]}', f'"{opaque[1:-1]},x"'):
+        assert_error(await server.send(method, path, body, if_match=other), 412)
+    for named in ("*", f'"a" ,{tag}', opaque.strip('"')) if method == "GET" else (f'"a,b", {tag}',):
+        assert (await server.send(method, path, body, if_match=named)).status in (200, 204)
+    assert_error(await server.send(method, "/Users/nobody", body, if_match="*"), 404)
+
+
 @pytest.mark.parametrize("id", ["0f9a6b6e", "a_b", "%2F..%2F", "x" * 65, "%00", "é"])
 @pytest.mark.parametrize("method", ["GET", "PATCH", "PUT", "DELETE"])
 async def test_an_unknown_id_is_not_found(server: Server, method: str, id: str) -> None:

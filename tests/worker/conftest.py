@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import subprocess
-import venv
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.environments import ROOT, environment
+
 WORKER = Path(__file__).parent / "requirements.txt"
 
 Drive = Callable[..., dict[str, Any]]
@@ -22,18 +21,9 @@ Drive = Callable[..., dict[str, Any]]
 @pytest.fixture(scope="session")
 def worker_python() -> Path:
     """Return the interpreter of an environment with the app's requirements and the language worker."""
-    folder = ROOT / ".worker-venv"
-    python = folder / "bin" / "python"
-    wanted = hashlib.sha256((ROOT / "requirements.txt").read_bytes() + WORKER.read_bytes()).hexdigest()
-    marker = folder / "made-for"
-    if not marker.exists() or marker.read_text() != wanted:
-        venv.create(folder, clear=True, with_pip=True)
-        pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        subprocess.run([*pip, "-r", str(ROOT / "requirements.txt")], check=True)
-        # The worker's packages ask for Python 3.13, which Azure runs them on; their code runs on 3.11 too.
-        subprocess.run([*pip, "--no-deps", "--ignore-requires-python", "-r", str(WORKER)], check=True)
-        marker.write_text(wanted)
-    return python
+    # The worker's packages ask for Python 3.13, which Azure runs them on; their code runs on 3.11 too.
+    worker = (WORKER, ["--no-deps", "--ignore-requires-python"])
+    return environment(".worker-venv", (ROOT / "requirements.txt", []), worker)
 
 
 @pytest.fixture(scope="session")

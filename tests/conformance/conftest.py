@@ -1,0 +1,57 @@
+"""A local host with an empty directory for each suite, and a way to run a suite against it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+import function_app
+from infra.local.host import LocalHost
+from shared.host.settings import Settings
+from shared.tables.sqlite import SqliteTables
+from tests.environments import environment
+
+TOKEN = "conformance-token"
+SECONDS = 120
+
+Run = Callable[..., Awaitable[str]]
+"""Takes a command line; returns what it printed, whatever status it ended with."""
+
+
+@pytest.fixture(scope="session")
+def suites_python() -> Path:
+    """Return the interpreter of the environment that has the suites from PyPI."""
+    return environment(".conformance-venv", (Path(__file__).parent / "requirements.txt", []))
+
+
+@pytest.fixture
+async def run(tmp_path: Path) -> AsyncIterator[Run]:
+    """Return a function that runs a suite against the app, over a directory that is empty at first."""
+    tables = SqliteTables.open(tmp_path / "scimlink.db", "accounts")
+    histories = SqliteTables.open(tmp_path / "scimlink.db", "histories")
+    async with LocalHost(function_app.build(Settings.local(TOKEN), tables), histories) as host:
+
+        async def command(*arguments: str | Path) -> str:
+            kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "NEWMAN") if name in os.environ}
+            process = await asyncio.create_subprocess_exec(
+                *arguments,
+                cwd=tmp_path,
+                env={**kept, "BASE_URL": f"{host.url}/scim/v2", "TOKEN": TOKEN},
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.STDOUT,
+            )
+            try:
+                printed, _ = await asyncio.wait_for(process.communicate(), SECONDS)
+            finally:
+                if process.returncode is None:
+                    process.kill()
+                    await process.wait()
+            return printed.decode()
+
+        yield command
+    await tables.close()
+    await histories.close()

@@ -1,0 +1,29 @@
+"""Environments of their own for what cannot share the tests' one: made on first use beside .venv, and kept."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import venv
+from collections.abc import Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+
+def environment(name: str, *installs: tuple[Path, Sequence[str]]) -> Path:
+    """Return the interpreter of the environment in the folder `name`, with requirements files installed, in order.
+
+    Each file comes with further options for pip. The environment is made anew where a file changed.
+    """
+    folder = ROOT / name
+    python = folder / "bin" / "python"
+    wanted = hashlib.sha256(b"".join(file.read_bytes() for file, _ in installs)).hexdigest()
+    marker = folder / "made-for"
+    if not marker.exists() or marker.read_text() != wanted:
+        venv.create(folder, clear=True, with_pip=True)
+        for file, options in installs:
+            pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+            subprocess.run([*pip, *options, "-r", str(file)], check=True)
+        marker.write_text(wanted)
+    return python

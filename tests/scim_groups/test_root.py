@@ -1,0 +1,61 @@
+"""Groups beside users: POST /.search at each endpoint and the root (RFC 7644 section 3.4.3), Bulk, and sorting."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.scim_groups.test_service import GROUP, a_user, assert_error, created, members
+from tests.scim_users.conftest import Server
+from tests.scim_users.test_bulk import post, results
+from tests.scim_users.test_search import request
+
+
+async def test_a_search_of_groups_answers_as_get_does(server: Server) -> None:
+    for name in ("Sales", "Legal"):
+        await created(server, name)
+    by_get = await server.send("GET", '/Groups?filter=displayName eq "sales"&attributes=displayName')
+    asked = request(filter='displayName eq "sales"', attributes=["displayName"])
+    by_post = await server.send("POST", "/Groups/.search", asked)
+    assert (by_post.status, by_post.body) == (200, by_get.body)
+    assert [group["displayName"] for group in by_post.body["Resources"]] == ["Sales"]
+
+
+async def test_groups_are_sorted_and_have_no_cursors(server: Server) -> None:
+    for name in ("b", "C", "a"):
+        await created(server, name)
+    answer = await server.send("GET", "/Groups?sortBy=displayName&sortOrder=descending&count=2")
+    assert [group["displayName"] for group in answer.body["Resources"]] == ["C", "b"]
+    assert answer.body["totalResults"] == 3
+    assert_error(await server.send("GET", "/Groups?cursor"), 400, "invalidCursor")
+
+
+async def test_a_search_of_the_root_pages_through_users_then_groups(server: Server) -> None:
+    ids = {await a_user(server, "ada"), await a_user(server, "bob")}
+    ids |= {(await created(server, name))["id"] for name in ("Sales", "Legal")}
+    found: list[Any] = []
+    for start in (1, 2, 3, 4):
+        page = (await server.send("POST", "/.search", request(startIndex=start, count=1))).body
+        assert (page["totalResults"], page["startIndex"], page["itemsPerPage"]) == (4, start, 1)
+        found += page["Resources"]
+    assert {resource["id"] for resource in found} == ids
+    assert [resource["meta"]["resourceType"] for resource in found] == ["User", "User", "Group", "Group"]
+    across = (await server.send("POST", "/.search", request(startIndex=2, count=2))).body
+    assert across["Resources"] == found[1:3]
+
+
+async def test_a_search_of_the_root_finds_one_type_by_filter(server: Server) -> None:
+    await a_user(server, "ada")
+    group = await created(server)
+    found = await server.send("POST", "/.search", request(filter='meta.resourceType eq "Group"'))
+    assert found.body["Resources"] == [group]
+    assert_error(await server.send("POST", "/.search", request(sortBy="userName")), 400, "invalidValue")
+
+
+async def test_bulk_creates_a_group_with_the_user_it_refers_to(server: Server) -> None:
+    data = {"schemas": [GROUP], "displayName": "Sales", "members": [{"value": "bulkId:ada"}]}
+    group, user = await results(
+        server, {"method": "POST", "path": "/Groups", "bulkId": "sales", "data": data}, post("ada")
+    )
+    assert (group["status"], user["status"]) == ("201", "201")
+    group_id, user_id = (answer["location"].rpartition("/")[2] for answer in (group, user))
+    assert await members(server, group_id) == [user_id]

@@ -1,0 +1,190 @@
+"""Pages by cursor (RFC 9865): every user once, there and back, whatever comes and goes; wrong cursors are refused."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from scim_users import search
+from shared.directory import listing
+from shared.scim import cursor
+from tests.scim_users.conftest import OTHER_TOKEN, Server
+from tests.scim_users.test_service import assert_error, created
+
+NAMES = [f"user{n:02}" for n in range(25)]
+
+
+async def fill(server: Server) -> None:
+    for number, name in enumerate(NAMES):
+        await created(server, name, title="even" if number % 2 == 0 else "odd", externalId=f"x{number}")
+
+
+async def walk(server: Server, asked: str, cursor: str = "") -> list[dict[str, Any]]:
+    """Return the pages from a cursor to the end."""
+    pages = []
+    while True:
+        answer = await server.send("GET", f"/Users?{asked}&cursor={cursor}")
+        assert answer.status == 200, answer.body
+        pages.append(answer.body)
+        if "nextCursor" not in answer.body:
+            return pages
+        cursor = answer.body["nextCursor"]
+
+
+def names(pages: list[dict[str, Any]]) -> list[str]:
+    return [resource["userName"] for page in pages for resource in page["Resources"]]
+
+
+async def test_pages_hold_every_user_once(server: Server) -> None:
+    await fill(server)
+    pages = await walk(server, "count=10")
+    assert sorted(names(pages)) == NAMES
+    assert [(page["totalResults"], page["itemsPerPage"]) for page in pages] == [(25, 10), (25, 10), (25, 5)]
+    assert not any("startIndex" in page for page in pages)
+    assert "previousCursor" not in pages[0]
+    by_index = (await server.send("GET", "/Users?count=200")).body
+    assert names(pages) == names([by_index])
+
+
+async def test_the_first_page_may_be_the_last(server: Server) -> None:
+    await fill(server)
+    for count in (25, 26):
+        (page,) = await walk(server, f"count={count}")
+        assert len(page["Resources"]) == 25
+
+
+async def test_the_way_back_shows_the_same_pages(server: Server) -> None:
+    await fill(server)
+    forth = await walk(server, "count=10")
+    back, page = [forth[-1]], forth[-1]
+    while "previousCursor" in page:
+        page = (await server.send("GET", f"/Users?count=10&cursor={page['previousCursor']}")).body
+        back.append(page)
+    assert [names([page]) for page in reversed(back)] == [names([page]) for page in forth]
+    again = (await server.send("GET", f"/Users?count=10&cursor={back[-1]['nextCursor']}")).body
+    assert names([again]) == names([forth[1]])
+
+
+async def test_a_user_deleted_between_pages_shifts_nobody(server: Server) -> None:
+    await fill(server)
+    first = (await server.send("GET", "/Users?count=10&cursor=")).body
+    for gone in first["Resources"][:5]:
+        await server.send("DELETE", f"/Users/{gone['id']}")
+    rest = await walk(server, "count=10", first["nextCursor"])
+    assert sorted(names([first, *rest])) == NAMES
+
+
+@pytest.mark.parametrize("rows", [1, 4, 1000])
+async def test_a_filter_without_a_key_is_read_page_by_page(
+    server: Server, monkeypatch: pytest.MonkeyPatch, rows: int
+) -> None:
+    monkeypatch.setattr(search, "SCAN_LIMIT", 3)
+    monkeypatch.setattr(search, "SCAN_PAGE", rows)
+    await fill(server)
+    assert_error(await server.send("GET", '/Users?filter=title eq "odd"'), 400, "tooMany")
+    pages = await walk(server, 'filter=title eq "odd"&count=5')
+    assert sorted(names(pages)) == NAMES[1::2]
+    assert max(page["itemsPerPage"] for page in pages) <= min(rows, 5)
+    assert not any("totalResults" in page for page in pages)
+
+
+async def test_a_filter_with_a_key_has_its_total(server: Server) -> None:
+    await fill(server)
+    for number in range(5):
+        enterprise = {"employeeNumber": "7"}
+        await created(server, f"seven{number}", **{search.USER.extensions[0].urn: enterprise})
+    pages = await walk(server, 'filter=employeeNumber eq "7"&count=2')
+    assert sorted(names(pages)) == [f"seven{number}" for number in range(5)]
+    assert [page["totalResults"] for page in pages] == [5, 5, 5]
+    back = pages[2]["previousCursor"]
+    assert names([(await server.send("GET", f'/Users?filter=employeeNumber eq "7"&count=2&cursor={back}')).body]) == (
+        names([pages[1]])
+    )
+
+
+async def test_a_count_of_zero_asks_for_the_total(server: Server) -> None:
+    await fill(server)
+    for asked, total in (("", 25), ('filter=title eq "odd"&', 12)):
+        page = (await server.send("GET", f"/Users?{asked}count=0&cursor=")).body
+        assert (page["totalResults"], page["Resources"]) == (total, [])
+        assert "nextCursor" not in page
+
+
+async def test_a_search_takes_a_cursor(server: Server) -> None:
+    await fill(server)
+    first = await server.send("POST", "/Users/.search", {"cursor": "", "count": 20})
+    second = await server.send("POST", "/.search", {"cursor": first.body["nextCursor"], "count": 20})
+    assert sorted(names([first.body, second.body])) == NAMES
+
+
+@pytest.mark.parametrize("query", ["cursor&count=20", "count=20&cursor", "Cursor=&count=20", "count=20&cursor="])
+async def test_an_empty_cursor_asks_for_the_first_page(server: Server, query: str) -> None:
+    await fill(server)
+    page = (await server.send("GET", f"/Users?{query}")).body
+    assert re.fullmatch(r"[A-Za-z0-9._~-]+", page["nextCursor"])
+    assert "startIndex" not in page
+
+
+async def test_a_cursor_is_refused_where_it_is_not_from_here_for_this(server: Server) -> None:
+    await fill(server)
+    given = (await server.send("GET", "/Users?count=10&cursor=")).body["nextCursor"]
+    middle = len(given) // 2
+    forged = given[:middle] + ("A" if given[middle] != "A" else "B") + given[middle + 1 :]
+    for wrong in ("x", "é", "====", "AAAA", forged, given[:-4]):
+        assert_error(await server.send("GET", f"/Users?count=10&cursor={wrong}"), 400, "invalidCursor")
+    for asked in ('filter=title eq "odd"&', "filter=title pr&"):
+        assert_error(await server.send("GET", f"/Users?{asked}count=10&cursor={given}"), 400, "invalidCursor")
+    other = await server.send("GET", f"/Users?count=10&cursor={given}", token=OTHER_TOKEN)
+    assert_error(other, 400, "invalidCursor")
+
+
+async def test_count_stays_what_it_was(server: Server) -> None:
+    await fill(server)
+    given = (await server.send("GET", "/Users?count=10&cursor=")).body["nextCursor"]
+    for count in ("count=11&", "", "count=ten&"):
+        assert_error(await server.send("GET", f"/Users?{count}cursor={given}"), 400, "invalidCount")
+    assert_error(await server.send("GET", "/Users?cursor=&count=ten"), 400, "invalidCount")
+
+
+async def test_a_cursor_expires(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    await fill(server)
+    monkeypatch.setattr(cursor, "CURSOR_SECONDS", 0)
+    given = (await server.send("GET", "/Users?count=10&cursor=")).body["nextCursor"]
+    assert_error(await server.send("GET", f"/Users?count=10&cursor={given}"), 400, "expiredCursor")
+
+
+async def test_reading_on_and_back_is_the_listing(server: Server) -> None:
+    await fill(server)
+    directory = await server.main()
+    everyone, end = await directory.listing.read_on(listing.START, 100)
+    assert (len(everyone), end) == (25, None)
+    for at in range(25):
+        place = directory.listing.place_of(everyone[at])
+        assert (await directory.listing.read_on(place, 3))[0] == everyone[at : at + 3]
+        assert await directory.listing.read_back(place, 3) == everyone[max(0, at - 3) : at]
+
+
+@pytest.mark.parametrize(("order", "expected"), [("ascending", NAMES), ("descending", NAMES[::-1])])
+async def test_a_sorted_answer_has_one_order_by_index_and_by_cursor(
+    server: Server, order: str, expected: list[str]
+) -> None:
+    await fill(server)
+    asked = f"sortBy=userName&sortOrder={order}&count=10"
+    assert names(await walk(server, asked)) == expected
+    by_index = [(await server.send("GET", f"/Users?{asked}&startIndex={start}")).body for start in (1, 11, 21)]
+    assert names(by_index) == expected
+    assert {page["totalResults"] for page in by_index} == {25}
+    odd = await server.send("POST", "/.search", {"filter": 'title eq "odd"', "sortBy": "userName", "sortOrder": order})
+    assert names([odd.body]) == [name for name in expected if int(name[-2:]) % 2]
+
+
+async def test_too_many_users_are_not_sorted(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search, "SCAN_LIMIT", 24)
+    await fill(server)
+    for paging in ("", "&cursor="):
+        answer = await server.send("GET", f"/Users?sortBy=userName{paging}")
+        assert_error(answer, 400, "tooMany")
+        assert "sortBy" in answer.body["detail"]
+    assert (await server.send("GET", '/Users?sortBy=title&filter=userName eq "user01"')).body["totalResults"] == 1
