@@ -34,7 +34,10 @@ async def stage(tables: Tables, job_id: str, *names: str, since: str = NOW, days
 
 
 async def is_there(tables: Tables, name: str) -> bool:
-    return any([[items async for items in Stage(tables, KEYS, name).read(bucket)] for bucket in range(4)])
+    for bucket in range(4):
+        async for _ in Stage(tables, KEYS, name).read(bucket):
+            return True
+    return False
 
 
 async def sweep(tables: Tables) -> int:
