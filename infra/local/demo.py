@@ -6,6 +6,7 @@ what became of whom. Everything goes through the same HTTP doors that an adminis
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import json
 import secrets
@@ -32,7 +33,12 @@ ACCOUNTS, IDENTITIES = 1_000, 1_100
 ROWS_SHOWN = 2
 RESULTS = ("matched", "created", "refused", "skipped")
 
-console = Console(width=160, soft_wrap=True, highlight=False)
+LINES_SHOWN = 20
+"""So many lines of what went well are printed; what was refused or skipped is printed whole."""
+CYCLE_FILE = Path(".data/demo-cycle.txt")
+
+# In a pipe there is no width to read, and 80 columns are too few for the tables.
+console = Console(width=None if sys.stdout.isatty() else 140, highlight=False)
 
 
 class Api:
@@ -79,8 +85,8 @@ class Api:
             await asyncio.sleep(0.05)
 
 
-async def main() -> int:
-    """Play the demo; return the exit code."""
+async def main(*, show_all: bool = False) -> int:
+    """Play the demo; return the exit code. `show_all` prints a line for every account of the provisioning cycle."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write(generate(ACCOUNTS, IDENTITIES), folder)
@@ -94,6 +100,7 @@ async def main() -> int:
             file = (folder / "identities.json").read_bytes()
             identities = [identity for identity in read_identities([file]) if isinstance(identity, Identity)]
             report = await provision(url, token, identities)
+            show_cycle(report, show_all=show_all)
             await compare(api, run, report)
             await show_rule(api, run)
     return 0
@@ -144,15 +151,27 @@ async def apply(api: Api, run: Any) -> None:
 
 
 async def provision(url: str, token: str, identities: list[Identity]) -> Report:
-    """Let the Entra stand-in play a provisioning cycle, and print what it did about each account."""
+    """Let the Entra stand-in play a provisioning cycle."""
     console.rule("4. A provisioning cycle of Entra")
     with _bar() as bar:
         task = bar.add_task("provision", total=len(identities))
-        report = await Cycle(url, token, progress=lambda _: bar.advance(task)).run(identities)
-    for outcome in sorted(report.outcomes, key=lambda o: (o.result, o.user_name)):
-        console.print(str(outcome), markup=False)
+        return await Cycle(url, token, progress=lambda _: bar.advance(task)).run(identities)
+
+
+def show_cycle(report: Report, *, show_all: bool) -> None:
+    """Print what the cycle did about each account, by result, and write the whole list to a file."""
+    outcomes = sorted(report.outcomes, key=lambda o: (RESULTS.index(o.result), o.user_name))
+    CYCLE_FILE.parent.mkdir(parents=True, exist_ok=True)
+    CYCLE_FILE.write_text("".join(f"{outcome}\n" for outcome in outcomes), "utf-8")
+    for result in RESULTS:
+        lines = [str(outcome) for outcome in outcomes if outcome.result == result]
+        shown = lines if show_all or result not in ("matched", "created") else lines[:LINES_SHOWN]
+        for line in shown:
+            console.print(line, markup=False, soft_wrap=True)
+        if more := len(lines) - len(shown):
+            console.print(f"… and {more} more {result}")
     console.print("Totals:", ", ".join(f"{count} {name}" for name, count in report.totals().items()))
-    return report
+    console.print(f"Every account's line is in {CYCLE_FILE}; --all prints them all.", soft_wrap=True)
 
 
 async def compare(api: Api, run: Any, report: Report) -> None:
@@ -257,4 +276,6 @@ def _name(row: Any) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(asyncio.run(main()))
+    parser = argparse.ArgumentParser(prog="python -m infra.local.demo", description=__doc__)
+    parser.add_argument("--all", action="store_true", help="print a line for every account of the provisioning cycle")
+    sys.exit(asyncio.run(main(show_all=parser.parse_args().all)))

@@ -5,13 +5,16 @@ from __future__ import annotations
 import io
 import re
 import secrets
+from collections import Counter
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from infra.local import demo
+from infra.local.entra import Outcome, Report, Result
 
+ALREADY_LINKED = 11
 HEADINGS = (
     "1. Existing accounts",
     "2. The plan: nothing is changed by it",
@@ -25,7 +28,7 @@ HEADINGS = (
 def printed(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
     """What the demo prints."""
     text = io.StringIO()
-    monkeypatch.setattr(demo, "console", Console(file=text, width=160, soft_wrap=True, highlight=False))
+    monkeypatch.setattr(demo, "console", Console(file=text, width=160, highlight=False))
     return text
 
 
@@ -35,8 +38,9 @@ async def test_the_server_takes_any_token_that_the_demo_may_draw(tmp_path: Path)
 
 
 async def test_the_demo_shows_the_whole_job_and_its_totals(
-    printed: io.StringIO, monkeypatch: pytest.MonkeyPatch
+    printed: io.StringIO, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    monkeypatch.setattr(demo, "CYCLE_FILE", tmp_path / "new" / "cycle.txt")
     monkeypatch.setattr(secrets, "token_urlsafe", lambda _: "a-token")
     assert await demo.main() == 0
     text = printed.getvalue()
@@ -64,6 +68,28 @@ async def test_the_demo_shows_the_whole_job_and_its_totals(
     count_of = {result: int(count) for count, result in re.findall(r"(\d+) (\w+)", totals[1])}
     assert sum(count_of[result] for result in demo.RESULTS) == demo.IDENTITIES
     assert all(count_of[result] for result in demo.RESULTS)
-    assert count_of["matched"] >= int(linked[1])
+    assert count_of["matched"] == int(linked[1]) + ALREADY_LINKED
+    lines = (tmp_path / "new" / "cycle.txt").read_text("utf-8").splitlines()
+    assert Counter(line.split()[0] for line in lines) == {result: count_of[result] for result in demo.RESULTS}
+    for decision in ("review", "ambiguous", "conflict"):
+        row = re.search(rf"│ {decision} +│ (.*) │ (.*) │ +(\d+) +│ (.*) │\n", text[places[3] :])
+        assert row, decision
+        assert (row[1].strip(), row[2].strip()) == ("", ""), "nobody whom the plan left open is linked or made twice"
     assert "edit here: title: this account is linked" in text[places[4] :]
     assert "SCIM PATCH: 403" in text[places[4] :]
+
+
+@pytest.mark.parametrize(("show_all", "matched", "created"), [(False, demo.LINES_SHOWN, 3), (True, 50, 3)])
+def test_the_cycle_shows_every_refusal_and_some_of_what_went_well(
+    printed: io.StringIO, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, show_all: bool, matched: int, created: int
+) -> None:
+    monkeypatch.setattr(demo, "CYCLE_FILE", tmp_path / "cycle.txt")
+    counts: dict[Result, int] = {"refused": 50, "matched": 50, "skipped": 50, "created": 3}
+    outcomes = [Outcome(result, str(n), f"{result}{n}") for result, count in counts.items() for n in range(count)]
+    demo.show_cycle(Report(tuple(outcomes), {}, 0.0), show_all=show_all)
+    lines = printed.getvalue().splitlines()
+    shown = Counter(line.split()[0] for line in lines)
+    assert {name: shown[name] for name in counts} == {**counts, "matched": matched, "created": created}
+    assert (f"… and {50 - matched} more matched" in lines) is not show_all
+    assert len((tmp_path / "cycle.txt").read_text("utf-8").splitlines()) == 153
+    assert [line for line in lines if "cycle.txt" in line]

@@ -117,10 +117,6 @@ async def test_a_file_that_names_no_account_is_refused(app: App, file: bytes) ->
     assert refusal.value.detail
 
 
-async def test_an_empty_list_imports_nothing(app: App) -> None:
-    assert (await app.bring(b"[]", "application/json"))["counts"] == {"refused": 0}
-
-
 class TestAnotherImport:
     async def test_a_local_account_is_brought_up_to_date(self, app: App) -> None:
         await app.bring(csv_file(JANE | {"department": "Sales", "nameId": "n-1"}))

@@ -16,10 +16,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import function_app
 from link_orchestrator import service
 from shared.directory.directory import Directories
 from shared.directory.jobs import Jobs, Phase
-from shared.directory.stages import STAGE
+from shared.directory.stages import STAGE, Stages
+from shared.host.settings import Settings
 from shared.scim.endpoint import Request
 from shared.tables.faults import Call, Crash, FaultyTables
 from tests.link_orchestrator.running import TOKEN, App, Refusal, csv_file, graph, object_id, rows_of, serving
@@ -307,17 +309,9 @@ class TestFiles:
     @pytest.mark.parametrize(
         ("path", "file", "words"),
         [
-            (
-                "accounts/import",
-                b"userName,email\n,\n,\n",
-                "Line 2: ",
-            ),
+            ("accounts/import", b"userName,title\n,x\n,y\n", "Line 2: "),
             ("accounts/import", b"[]", "It holds none."),
-            (
-                "linking/identities",
-                b"id,userPrincipalName\n1,\n",
-                "Line 2: The column userPrincipalName is empty. ",
-            ),
+            ("linking/identities", b"id,userPrincipalName\n1,\n", "Line 2: The column userPrincipalName is empty. "),
             ("linking/identities", b'{"value": []}', "It holds none."),
         ],
     )
@@ -337,6 +331,14 @@ class TestFiles:
             return len(staged) == 1 and str(staged[0]).startswith("identities")
 
         await until(only_the_upload_is_staged)  # a job is shown as done, then its stages go
+
+    async def test_the_nightly_sweep_clears_what_a_dead_request_staged(self, app: App) -> None:
+        keys = (await Directories(app.tables).open("main")).keys
+        await Stages(app.tables, keys, lambda: "2026-01-01T00:00:00.000Z").announce("import1", ["import1"])
+        functions = function_app.build(Settings.local(TOKEN), app.tables).get_functions()
+        (sweep,) = (found.get_user_function() for found in functions if found.get_function_name() == "sweep")
+        await sweep(None)
+        assert not [row for row in await rows_of(app.tables, "main_j") if row.key.startswith(STAGE)]
 
     async def test_a_run_over_an_upload_that_is_kept_no_longer_is_refused(
         self, app: App, monkeypatch: pytest.MonkeyPatch
