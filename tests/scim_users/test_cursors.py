@@ -115,7 +115,7 @@ async def test_a_count_of_zero_asks_for_the_total(server: Server) -> None:
 async def test_a_search_takes_a_cursor(server: Server) -> None:
     await fill(server)
     first = await server.send("POST", "/Users/.search", {"cursor": "", "count": 20})
-    second = await server.send("POST", "/.search", {"cursor": first.body["nextCursor"], "count": 20})
+    second = await server.send("POST", "/Users/.search", {"cursor": first.body["nextCursor"], "count": 20})
     assert sorted(names([first.body, second.body])) == NAMES
 
 
@@ -176,7 +176,8 @@ async def test_a_sorted_answer_has_one_order_by_index_and_by_cursor(
     by_index = [(await server.send("GET", f"/Users?{asked}&startIndex={start}")).body for start in (1, 11, 21)]
     assert names(by_index) == expected
     assert {page["totalResults"] for page in by_index} == {25}
-    odd = await server.send("POST", "/.search", {"filter": 'title eq "odd"', "sortBy": "userName", "sortOrder": order})
+    message = {"filter": 'title eq "odd"', "sortBy": "userName", "sortOrder": order}
+    odd = await server.send("POST", "/Users/.search", message)
     assert names([odd.body]) == [name for name in expected if int(name[-2:]) % 2]
 
 
