@@ -13,8 +13,7 @@ from typing import Any
 from link_orchestrator import applying, importing, planning
 from link_orchestrator.messages import Milestone, Slice, SliceDone
 from shared.directory.directory import Directories, Directory
-from shared.directory.jobs import Job, Jobs, Phase
-from shared.directory.stages import Stages
+from shared.directory.jobs import Job, Phase
 
 Pass = Callable[[Directory, Job, Slice], Awaitable[Counter[str]]]
 
@@ -33,7 +32,7 @@ async def run_slice(directories: Directories, message: Mapping[str, Any]) -> dic
     """Run one slice of a pass; answers its counts, or that the job was cancelled."""
     part = Slice.from_json(message)
     directory = await directories.open(part.directory)
-    jobs = Jobs(directory.tables, directory.keys)
+    jobs = directory.jobs
     job = await jobs.get(part.job)
     if job.cancelled_by:
         return SliceDone(stopped=True).to_json()
@@ -47,7 +46,7 @@ async def reach_milestone(directories: Directories, message: Mapping[str, Any]) 
     """Show a job's new phase, and what it came to, in the tables; answers nothing."""
     reached = Milestone.from_json(message)
     directory = await directories.open(reached.directory)
-    jobs = Jobs(directory.tables, directory.keys)
+    jobs = directory.jobs
     phase = Phase(reached.phase)
     counts = await jobs.total(reached.job)
 
@@ -63,5 +62,5 @@ async def reach_milestone(directories: Directories, message: Mapping[str, Any]) 
     if job.phase is Phase.PLANNED:
         await jobs.note_planned(job.id)
     if job.phase.ended:
-        await Stages(directory.tables, directory.keys).clear(job.id)
+        await directory.stages.clear(job.id)
     return {}

@@ -14,7 +14,7 @@ from link_orchestrator.planning import LINKS, stage
 from shared.directory.bulk import Outcome, replace_many, reserve_many
 from shared.directory.directory import Directory
 from shared.directory.errors import AlreadyExists, DirectoryError
-from shared.directory.jobs import Job, Jobs
+from shared.directory.jobs import Job
 from shared.directory.matching import DecisionKind, Evidence, proving_rule
 from shared.directory.model import Account, Link, Status
 from shared.directory.plan import Plan, PlanRow
@@ -36,7 +36,7 @@ async def reserve(directory: Directory, job: Job, part: Slice) -> Counter[str]:
 async def apply(directory: Directory, job: Job, part: Slice) -> Counter[str]:
     """Link what the plan's rows of a slice say; only the first of them if the run is cancelled on the way."""
     plan = Plan(directory.tables, directory.keys, job.id)
-    jobs = Jobs(directory.tables, directory.keys)
+    jobs = directory.jobs
     counts: Counter[str] = Counter()
     for bucket in range(part.low, part.high):
         async for rows in plan.decided(bucket, DecisionKind.LINK.value):

@@ -8,93 +8,56 @@ import azure.durable_functions as df
 import azure.functions as func
 
 from link_orchestrator import activities, orchestrator, service
-from shared.host.http import JSON, Edge
+from shared.host.http import JSON, Edge, Service
 
 RETRY = df.RetryOptions(first_retry_interval_in_milliseconds=2_000, max_number_of_attempts=10)
 """Storage may throttle or be away for a while; what fails for longer fails the job, and a new one may be started."""
+
+ROUTES: tuple[tuple[str, str, str, Service], ...] = (
+    ("linking_identities_upload", "POST", "linking/identities", service.upload_identities),
+    ("linking_identities_problems", "GET", "linking/identities/{id}/problems", service.list_unread_identities),
+    ("accounts_import_problems", "GET", "accounts/imports/{id}/problems", service.list_problems),
+    ("linking_run_list", "GET", "linking/runs", service.list_runs),
+    ("linking_run_decisions", "GET", "linking/runs/{id}/decisions", service.list_decisions),
+)
+"""Function name, method, route and service of what needs the tables alone."""
+
+DURABLE_ROUTES: tuple[tuple[str, str, str, Service], ...] = (
+    ("accounts_import", "POST", "accounts/import", service.import_accounts),
+    ("accounts_import_get", "GET", "accounts/imports/{id}", service.get_import),
+    ("accounts_import_cancel", "POST", "accounts/imports/{id}/cancel", service.cancel_import),
+    ("linking_run_start", "POST", "linking/runs", service.start_run),
+    ("linking_run_get", "GET", "linking/runs/{id}", service.get_run),
+    ("linking_run_approve", "POST", "linking/runs/{id}/approve", service.approve),
+    ("linking_run_cancel", "POST", "linking/runs/{id}/cancel", service.cancel),
+)
+"""The same of what starts orchestrations, asks them, or tells them something."""
 
 
 def blueprint(edge: Edge) -> df.Blueprint:
     """Return the room's functions, for function_app.py to register."""
     bp = df.Blueprint()
-    _add_imports(bp, edge)
-    _add_runs(bp, edge)
-    _add_verdicts(bp, edge)
+    for route in ROUTES:
+        _add_route(bp, edge, *route)
+    for route in DURABLE_ROUTES:
+        _add_durable_route(bp, edge, *route)
     _add_orchestrations(bp, edge)
     return bp
 
 
-def _add_imports(bp: df.Blueprint, edge: Edge) -> None:
-    @bp.function_name("accounts_import")
-    @bp.route("accounts/import", methods=["POST"])
+def _add_route(bp: df.Blueprint, edge: Edge, name: str, method: str, route: str, serve: Service) -> None:
+    @bp.function_name(name)
+    @bp.route(route, methods=[method])
+    async def handle(req: func.HttpRequest) -> func.HttpResponse:
+        return await edge.answer(req, serve, role="admin", mimetype=JSON)
+
+
+def _add_durable_route(bp: df.Blueprint, edge: Edge, name: str, method: str, route: str, serve: Service) -> None:
+    @bp.function_name(name)
+    @bp.route(route, methods=[method])
     @bp.durable_client_input(client_name="client")
-    async def import_accounts(req: func.HttpRequest, client: df.DurableOrchestrationClient) -> func.HttpResponse:
-        return await edge.answer(req, service.import_accounts, client, role="admin", mimetype=JSON)
-
-    @bp.function_name("accounts_import_get")
-    @bp.route("accounts/imports/{id}", methods=["GET"])
-    @bp.durable_client_input(client_name="client")
-    async def get_import(req: func.HttpRequest, client: df.DurableOrchestrationClient) -> func.HttpResponse:
-        return await edge.answer(req, service.get_import, client, role="admin", mimetype=JSON)
-
-    @bp.function_name("accounts_import_cancel")
-    @bp.route("accounts/imports/{id}/cancel", methods=["POST"])
-    @bp.durable_client_input(client_name="client")
-    async def cancel_import(req: func.HttpRequest, client: df.DurableOrchestrationClient) -> func.HttpResponse:
-        return await edge.answer(req, service.cancel_import, client, role="admin", mimetype=JSON)
-
-    @bp.function_name("accounts_import_problems")
-    @bp.route("accounts/imports/{id}/problems", methods=["GET"])
-    async def list_problems(req: func.HttpRequest) -> func.HttpResponse:
-        return await edge.answer(req, service.list_problems, role="admin", mimetype=JSON)
-
-
-def _add_runs(bp: df.Blueprint, edge: Edge) -> None:
-    @bp.function_name("linking_identities_upload")
-    @bp.route("linking/identities", methods=["POST"])
-    async def upload_identities(req: func.HttpRequest) -> func.HttpResponse:
-        return await edge.answer(req, service.upload_identities, role="admin", mimetype=JSON)
-
-    @bp.function_name("linking_identities_problems")
-    @bp.route("linking/identities/{id}/problems", methods=["GET"])
-    async def list_unread_identities(req: func.HttpRequest) -> func.HttpResponse:
-        return await edge.answer(req, service.list_unread_identities, role="admin", mimetype=JSON)
-
-    @bp.function_name("linking_run_start")
-    @bp.route("linking/runs", methods=["POST"])
-    @bp.durable_client_input(client_name="client")
-    async def start_run(req: func.HttpRequest, client: df.DurableOrchestrationClient) -> func.HttpResponse:
-        return await edge.answer(req, service.start_run, client, role="admin", mimetype=JSON)
-
-    @bp.function_name("linking_run_list")
-    @bp.route("linking/runs", methods=["GET"])
-    async def list_runs(req: func.HttpRequest) -> func.HttpResponse:
-        return await edge.answer(req, service.list_runs, role="admin", mimetype=JSON)
-
-    @bp.function_name("linking_run_get")
-    @bp.route("linking/runs/{id}", methods=["GET"])
-    @bp.durable_client_input(client_name="client")
-    async def get_run(req: func.HttpRequest, client: df.DurableOrchestrationClient) -> func.HttpResponse:
-        return await edge.answer(req, service.get_run, client, role="admin", mimetype=JSON)
-
-
-def _add_verdicts(bp: df.Blueprint, edge: Edge) -> None:
-    @bp.function_name("linking_run_decisions")
-    @bp.route("linking/runs/{id}/decisions", methods=["GET"])
-    async def list_decisions(req: func.HttpRequest) -> func.HttpResponse:
-        return await edge.answer(req, service.list_decisions, role="admin", mimetype=JSON)
-
-    @bp.function_name("linking_run_approve")
-    @bp.route("linking/runs/{id}/approve", methods=["POST"])
-    @bp.durable_client_input(client_name="client")
-    async def approve(req: func.HttpRequest, client: df.DurableOrchestrationClient) -> func.HttpResponse:
-        return await edge.answer(req, service.approve, client, role="admin", mimetype=JSON)
-
-    @bp.function_name("linking_run_cancel")
-    @bp.route("linking/runs/{id}/cancel", methods=["POST"])
-    @bp.durable_client_input(client_name="client")
-    async def cancel(req: func.HttpRequest, client: df.DurableOrchestrationClient) -> func.HttpResponse:
-        return await edge.answer(req, service.cancel, client, role="admin", mimetype=JSON)
+    async def handle(req: func.HttpRequest, client: df.DurableOrchestrationClient) -> func.HttpResponse:
+        return await edge.answer(req, serve, client, role="admin", mimetype=JSON)
 
 
 def _add_orchestrations(bp: df.Blueprint, edge: Edge) -> None:

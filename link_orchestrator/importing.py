@@ -17,7 +17,7 @@ from link_orchestrator.tabular import Problem
 from shared.directory.bulk import create_many, in_parts, replace_many
 from shared.directory.directory import Directory
 from shared.directory.errors import DirectoryError
-from shared.directory.jobs import Job, Jobs
+from shared.directory.jobs import Job
 from shared.directory.keys import Key, fold, folded
 from shared.directory.model import Account, Authority, Evidence, Status, new_account
 from shared.directory.plan import Plan, PlanRow
@@ -29,7 +29,7 @@ CREATED, UPDATED, UNCHANGED, REFUSED = "created", "updated", "unchanged", "refus
 
 async def import_rows(directory: Directory, job: Job, part: Slice) -> Counter[str]:
     """Import the rows of a slice; only the first of them if the import is cancelled on the way."""
-    jobs = Jobs(directory.tables, directory.keys)
+    jobs = directory.jobs
     counts: Counter[str] = Counter()
     for bucket in range(part.low, part.high):
         rows = [AccountRow.from_json(i) async for items in stage(directory, job.id).read(bucket) for i in items]

@@ -1,8 +1,7 @@
 """What an administrator can ask for over HTTP: import accounts, upload identities, plan, look, approve, cancel.
 
 Files are read and staged within the request, so that nothing but the tables is needed afterwards; the work itself is
-the orchestrations'. A job is recorded before its orchestration starts; whoever meets one that was recorded and not
-started (a crash between the two) starts it.
+the orchestrations'. What all requests about jobs share is in job_requests.py.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from pydantic.alias_generators import to_camel
@@ -19,47 +18,43 @@ from pydantic.alias_generators import to_camel
 from link_orchestrator.accounts_file import AccountRow, read_accounts
 from link_orchestrator.from_file import read_identities
 from link_orchestrator.importing import PROBLEM, write_problems
-from link_orchestrator.messages import Start
+from link_orchestrator.job_requests import (
+    IDENTITIES,
+    IMPORT,
+    RUN,
+    Orchestrations,
+    answer,
+    begin,
+    cancel_job,
+    get_job,
+    list_rows,
+    show,
+    slices,
+    started,
+    tell,
+)
 from link_orchestrator.orchestrator import APPROVE, CANCEL
 from link_orchestrator.planning import STAGES, identity_bucket, stage
 from link_orchestrator.tabular import Problem, UnreadableFile
 from shared.directory.directory import Directory
-from shared.directory.errors import Busy, NotFound
+from shared.directory.errors import Busy
 from shared.directory.identity import Identity
-from shared.directory.jobs import Job, Jobs, Phase
+from shared.directory.jobs import Job, Phase
 from shared.directory.keys import Key
 from shared.directory.matching import DecisionKind
 from shared.directory.model import dump
-from shared.directory.plan import PAGE, InvalidCursor, Plan
 from shared.directory.policy import Policy
-from shared.directory.stages import Stages, is_older
+from shared.directory.stages import is_older
 from shared.scim.document import read_json
 from shared.scim.endpoint import Request, Response
 from shared.scim.errors import BodyTooLarge, InvalidSyntax, InvalidValue
 
-IMPORT, RUN, IDENTITIES = "import", "run", "identities"
-PATHS = {IMPORT: "accounts/imports", RUN: "linking/runs", IDENTITIES: "linking/identities"}
-ORCHESTRATORS = {IMPORT: "import_accounts", RUN: "link_accounts"}
-ENDED = frozenset({"Completed", "Failed", "Terminated", "Canceled"})
-"""Run-time statuses of an orchestration that does nothing any more."""
-ITEMS_A_SLICE = 2_000
-"""So many accounts and identities make one slice of a pass, up to one a bucket."""
 ROWS_AT_ONCE = 200
 """After so many rows of a file other requests get their turn."""
 MAX_FILE_BYTES = 100 * 1024 * 1024
 """A file is in memory while it is staged."""
 UPLOAD_DAYS = 30
 """So long may runs be started over an upload of identities; then the nightly sweep removes it."""
-
-
-class Orchestrations(Protocol):
-    """The durable client, as far as it is used here."""
-
-    async def start_new(self, name: str, instance_id: str, client_input: Any) -> str: ...
-
-    async def raise_event(self, instance_id: str, event_name: str, event_data: Any) -> None: ...
-
-    async def get_status(self, instance_id: str) -> Any: ...
 
 
 class RunRequest(BaseModel):
@@ -82,9 +77,9 @@ class Approval(BaseModel):
 
 async def import_accounts(directory: Directory, request: Request, client: Orchestrations) -> Response:
     """Stage the accounts of a file and start their import: 202 with the import's address."""
-    jobs = _jobs(directory)
+    jobs = directory.jobs
     job_id = jobs.new_id(IMPORT)
-    await _stages(directory).announce(job_id, [job_id])
+    await directory.stages.announce(job_id, [job_id])
     writer, counts = stage(directory, job_id).writer(), Counter[str]()
 
     async def add(row: AccountRow) -> None:
@@ -95,31 +90,31 @@ async def import_accounts(directory: Directory, request: Request, client: Orches
     await _stage(directory, job_id, rows, add, counts)
     await writer.close()
     await jobs.count(job_id, "file", {"refused": counts["problems"]})
-    options = {"rows": counts["read"], "slices": _slices(counts["read"])}
-    return _job(await _begin(directory, request, client, IMPORT, job_id, options), request, 202)
+    options = {"rows": counts["read"], "slices": slices(counts["read"])}
+    return answer(await begin(directory, request, client, IMPORT, job_id, options), request, 202)
 
 
 async def get_import(directory: Directory, request: Request, client: Orchestrations) -> Response:
     """Return an import: its phase, its counts, its progress."""
-    return await _shown(directory, request, client, IMPORT)
+    return await show(directory, request, client, IMPORT)
 
 
 async def cancel_import(directory: Directory, request: Request, client: Orchestrations) -> Response:
     """Cancel an import: 202. It stops within some hundred rows; what it brought in already stays."""
-    return _job(await _cancelled(directory, request, client, IMPORT), request, 202)
+    return answer(await cancel_job(directory, request, client, IMPORT), request, 202)
 
 
 async def list_problems(directory: Directory, request: Request) -> Response:
     """List the rows that were not imported: line, reason, remedy."""
-    await _get(directory, request, IMPORT)
-    return await _rows(directory, request, PROBLEM, "problems")
+    await get_job(directory, request, IMPORT)
+    return await list_rows(directory, request, PROBLEM, "problems")
 
 
 async def upload_identities(directory: Directory, request: Request) -> Response:
     """Stage the identities of a file for runs to come: 201 with the id to name in POST /linking/runs."""
-    jobs = _jobs(directory)
+    jobs = directory.jobs
     job_id = jobs.new_id(IDENTITIES)
-    await _stages(directory).announce(job_id, [job_id], days=UPLOAD_DAYS)
+    await directory.stages.announce(job_id, [job_id], days=UPLOAD_DAYS)
     writer, counts = stage(directory, job_id).writer(), Counter[str]()
 
     async def add(identity: Identity) -> None:
@@ -129,19 +124,19 @@ async def upload_identities(directory: Directory, request: Request) -> Response:
     await _stage(directory, job_id, rows, add, counts)
     await writer.close()
     job = await jobs.record(IDENTITIES, request.by, job_id, {n: counts[n] for n in ("read", "problems")})
-    return _job(job, request, 201)
+    return answer(job, request, 201)
 
 
 async def list_unread_identities(directory: Directory, request: Request) -> Response:
     """List the rows of an upload that are no identities: line, reason, remedy."""
-    await _get(directory, request, IDENTITIES)
-    return await _rows(directory, request, PROBLEM, "problems")
+    await get_job(directory, request, IDENTITIES)
+    return await list_rows(directory, request, PROBLEM, "problems")
 
 
 async def start_run(directory: Directory, request: Request, client: Orchestrations) -> Response:
     """Start a linking run over uploaded identities: 202 with the run's address. It changes nothing before approval."""
     asked = RunRequest.model_validate(read_json(request.body))
-    jobs = _jobs(directory)
+    jobs = directory.jobs
     upload = await jobs.get(asked.identities)
     if upload.kind != IDENTITIES:
         raise InvalidValue("identities: name an upload, the id that POST /linking/identities answered")
@@ -153,37 +148,37 @@ async def start_run(directory: Directory, request: Request, client: Orchestratio
         "identities": upload.id,
         "policy": policy.to_json(),
         "expiresHours": asked.expires_hours,
-        "slices": _slices(size),
+        "slices": slices(size),
     }
     job_id = jobs.new_id(RUN)
-    await _stages(directory).announce(job_id, [job_id + name for name in STAGES])
-    return _job(await _begin(directory, request, client, RUN, job_id, options), request, 202)
+    await directory.stages.announce(job_id, [job_id + name for name in STAGES])
+    return answer(await begin(directory, request, client, RUN, job_id, options), request, 202)
 
 
 async def list_runs(directory: Directory, request: Request) -> Response:
     """List the directory's runs, oldest first."""
-    runs = [job.to_json() for job in await _jobs(directory).list_all() if job.kind == RUN]
+    runs = [job.to_json() for job in await directory.jobs.list_all() if job.kind == RUN]
     return Response(200, dump({"runs": runs}))
 
 
 async def get_run(directory: Directory, request: Request, client: Orchestrations) -> Response:
     """Return a run: its phase, its counts by decision, its progress."""
-    return await _shown(directory, request, client, RUN)
+    return await show(directory, request, client, RUN)
 
 
 async def list_decisions(directory: Directory, request: Request) -> Response:
     """List the plan's rows, of one decision or all, a page at a time."""
-    await _get(directory, request, RUN)
+    await get_job(directory, request, RUN)
     decision = request.params.get("decision", "")
     if decision and decision not in set(DecisionKind):
         raise InvalidValue(f"decision: one of {', '.join(DecisionKind)}")
-    return await _rows(directory, request, decision, "decisions")
+    return await list_rows(directory, request, decision, "decisions")
 
 
 async def approve(directory: Directory, request: Request, client: Orchestrations) -> Response:
     """Approve a run's plan, once it is there: 202. Saying it again is no error."""
     approval = Approval.model_validate(read_json(request.body) if request.body.strip() else {})
-    jobs = _jobs(directory)
+    jobs = directory.jobs
 
     def change(job: Job) -> Job:
         if job.phase not in (Phase.PLANNED, Phase.APPROVED) or job.cancelled_by:
@@ -195,42 +190,17 @@ async def approve(directory: Directory, request: Request, client: Orchestrations
             return job
         return replace(job, phase=Phase.APPROVED, approved=jobs.now(), approved_by=request.by)
 
-    job = await _started(directory, await _get(directory, request, RUN), client)
+    job = await started(directory, await get_job(directory, request, RUN), client)
     job = await jobs.change(job.id, change)
-    await _tell(directory, job, client, APPROVE)
-    return _job(job, request, 202)
+    await tell(directory, job, client, APPROVE)
+    return answer(job, request, 202)
 
 
 async def cancel(directory: Directory, request: Request, client: Orchestrations) -> Response:
     """Cancel a run: 202. It stops within a page of work; what it linked already stays linked."""
-    job = await _cancelled(directory, request, client, RUN)
-    await _tell(directory, job, client, CANCEL)
-    return _job(job, request, 202)
-
-
-async def _cancelled(directory: Directory, request: Request, client: Orchestrations, kind: str) -> Job:
-    job = await _started(directory, await _get(directory, request, kind), client)
-
-    def change(job: Job) -> Job:
-        _refuse_ended(job)
-        return replace(job, cancelled_by=job.cancelled_by or request.by)
-
-    return await _jobs(directory).change(job.id, change)
-
-
-async def _tell(directory: Directory, job: Job, client: Orchestrations, verdict: str) -> None:
-    """Hand a verdict to the run. Raises Busy if the run has ended meanwhile."""
-    try:
-        await client.raise_event(job.id, verdict, {})
-    # The SDK raises no narrower one where the orchestration is gone.
-    except Exception:
-        _refuse_ended(await _started(directory, job, client))
-        raise
-
-
-def _refuse_ended(job: Job) -> None:
-    if job.phase.ended:
-        raise Busy(f"phase: the {job.kind} is {job.phase} already")
+    job = await cancel_job(directory, request, client, RUN)
+    await tell(directory, job, client, CANCEL)
+    return answer(job, request, 202)
 
 
 async def _stage(directory: Directory, job_id: str, rows: Iterable[Any], add: Any, counts: Counter[str]) -> None:
@@ -259,113 +229,10 @@ async def _stage(directory: Directory, job_id: str, rows: Iterable[Any], add: An
     await write_problems(directory, job_id, 0, problems, alike)
 
 
-async def _begin(
-    directory: Directory, request: Request, client: Orchestrations, kind: str, job_id: str, options: Mapping[str, Any]
-) -> Job:
-    """Record a job and start its orchestration. Raises Busy naming the job under way, which is started if it was not.
-
-    A job under way whose orchestration is dead has failed by that, and this one takes its place.
-    """
-    jobs = _jobs(directory)
-    try:
-        try:
-            job = await jobs.start(kind, request.by, job_id, options)
-        except Busy as busy:
-            if not busy.holder:
-                raise
-            holder = await _started(directory, await jobs.get(busy.holder), client)
-            if not holder.phase.ended:
-                path = f"/{PATHS[kind]}/{holder.id}"
-                text = f"{holder.id} is under way in this directory: GET {path} shows it, POST {path}/cancel ends it"
-                raise Busy(text) from None
-            job = await jobs.start(kind, request.by, job_id, options)
-    except Busy:
-        await _stages(directory).clear(job_id)
-        raise
-    return await _started(directory, job, client)
-
-
-async def _started(directory: Directory, job: Job, client: Orchestrations) -> Job:
-    """Return the job as it is once it has an orchestration: one that is there must never be replaced.
-
-    An orchestration that ended without a word (terminated by hand, or storage was away for too long) leaves its job
-    failed, so that the next one can start.
-    """
-    if job.phase.ended:
-        return job
-    status = await client.get_status(job.id)
-    if status is None or status.runtime_status is None:
-        if job.phase is Phase.STARTED:
-            await _start(directory, job, client)
-    elif status.runtime_status.value in ENDED:
-        # Its last milestone comes before its end: read again, the job has ended unless the milestone is missing.
-        return await _jobs(directory).change(job.id, _failed)
-    return job
-
-
-def _failed(job: Job) -> Job:
-    return job if job.phase.ended else replace(job, phase=Phase.FAILED)
-
-
-async def _start(directory: Directory, job: Job, client: Orchestrations) -> None:
-    start = Start(
-        job=job.id,
-        directory=directory.name,
-        buckets=directory.keys.buckets,
-        slices=job.options["slices"],
-        expires_hours=job.options.get("expiresHours", 0),
-    )
-    await client.start_new(ORCHESTRATORS[job.kind], job.id, start.to_json())
-
-
-async def _shown(directory: Directory, request: Request, client: Orchestrations, kind: str) -> Response:
-    job = await _started(directory, await _get(directory, request, kind), client)
-    status = await client.get_status(job.id)
-    return _job(job, request, 200, getattr(status, "custom_status", None))
-
-
-async def _get(directory: Directory, request: Request, kind: str) -> Job:
-    job = await _jobs(directory).get(request.id)
-    if job.kind != kind:
-        raise NotFound(f"no {kind} {request.id}")
-    return job
-
-
-async def _rows(directory: Directory, request: Request, decision: str, name: str) -> Response:
-    count = request.params.get("count", str(PAGE))
-    if not count.isdecimal() or len(count) > 4 or not 1 <= int(count) <= 1000:
-        raise InvalidValue("count: a number from 1 to 1000")
-    plan = Plan(directory.tables, directory.keys, request.id)
-    try:
-        rows, cursor = await plan.page(decision, request.params.get("cursor", ""), int(count))
-    except InvalidCursor as error:
-        raise InvalidValue(f"cursor: {error}") from None
-    page: dict[str, Any] = {name: [row.to_json() for row in rows]}
-    return Response(200, dump(page | ({"cursor": cursor} if cursor else {})))
-
-
-def _job(job: Job, request: Request, status: int, progress: object = None) -> Response:
-    shown = job.to_json() | ({"progress": progress} if progress and not job.phase.ended else {})
-    location = f"{request.base.removesuffix('/scim/v2')}/{PATHS[job.kind]}/{job.id}"
-    return Response(status, dump(shown), location=location)
-
-
-def _jobs(directory: Directory) -> Jobs:
-    return Jobs(directory.tables, directory.keys)
-
-
-def _stages(directory: Directory) -> Stages:
-    return Stages(directory.tables, directory.keys)
-
-
 def _file(request: Request) -> bytes:
     if len(request.body) > MAX_FILE_BYTES:
         raise BodyTooLarge(f"A file has at most {MAX_FILE_BYTES} bytes. Split it, and send one part after the other.")
     return request.body
-
-
-def _slices(items: int) -> int:
-    return max(1, -(-items // ITEMS_A_SLICE))
 
 
 def _mapping(request: Request) -> Mapping[str, str]:

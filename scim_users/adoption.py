@@ -16,7 +16,6 @@ from typing import Any
 from shared.directory.directory import Directory
 from shared.directory.errors import Refused
 from shared.directory.identity import Identity
-from shared.directory.jobs import Jobs
 from shared.directory.keys import Key
 from shared.directory.matching import Candidate, Decision, DecisionKind, decide, evidence_for, facts_of, identity_keys
 from shared.directory.model import ENTERPRISE, Account, Status, dump, timestamp
@@ -93,7 +92,7 @@ async def _candidates(directory: Directory, identity: Identity, policy: Policy) 
 
 async def refuse_left_open(directory: Directory, object_id: str, decisions: Sequence[str] = LEFT_OPEN) -> None:
     """Raise Refused if the last plan left an identity to the administrator: a run sees rivals and aliases, SCIM not."""
-    last = await Jobs(directory.tables, directory.keys).find_planned()
+    last = await directory.jobs.find_planned()
     decision = await Plan(directory.tables, directory.keys, last).find_open(object_id) if last else None
     if decision in decisions:
         raise Refused(f"the linking run {last} left this person to an administrator ({decision}): settle it first")

@@ -15,12 +15,14 @@ from dataclasses import dataclass
 
 from shared.directory.accounts import Accounts
 from shared.directory.groups import Group, Groups
+from shared.directory.jobs import Jobs
 from shared.directory.keys import BUCKETS, DIRECTORY_NAME, GROUPS, Keys
 from shared.directory.listing import AccountListing, Listing
 from shared.directory.members import Members
 from shared.directory.model import dump, join_text, split_text, timestamp
 from shared.directory.policy import Policy
 from shared.directory.schemas import Schemas
+from shared.directory.stages import Stages
 from shared.tables import port
 from shared.tables.port import Insert, Tables, Upsert
 
@@ -30,7 +32,7 @@ POLICY_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Directory:
-    """What the rooms work with: the accounts and groups of one customer and the policy for them."""
+    """What the rooms work with: the accounts, groups and jobs of one customer and the policy for them."""
 
     name: str
     tables: Tables
@@ -42,6 +44,8 @@ class Directory:
     members: Members
     policies: Policies
     schemas: Schemas
+    jobs: Jobs
+    stages: Stages
 
 
 class Directories:
@@ -70,6 +74,8 @@ class Directories:
                 members=Members(self._tables, keys, self._now),
                 policies=Policies(self._tables, keys),
                 schemas=Schemas(self._tables, keys),
+                jobs=Jobs(self._tables, keys),
+                stages=Stages(self._tables, keys),
             )
             directory = self._opened.setdefault(name, directory)
         return directory

@@ -8,7 +8,6 @@ import azure.functions as func
 
 from shared.directory.directory import Directory
 from shared.directory.errors import NotFound
-from shared.directory.stages import Stages
 from shared.directory.sweep import sweep
 from shared.host import accounts
 from shared.host.auth import Forbidden
@@ -45,7 +44,7 @@ def blueprint(edge: Edge, rooms: Rooms) -> func.Blueprint:
         """Remove what crashes left behind and what is kept no longer, every night."""
         for name in sorted({credential.directory for credential in edge.settings.credentials}):
             directory = await edge.directories.open(name)
-            removed, cleared = await sweep(directory), await Stages(directory.tables, directory.keys).sweep()
+            removed, cleared = await sweep(directory), await directory.stages.sweep()
             log.info("sweep %s removed %d rows, %d stages", name, removed, cleared)
 
     return bp

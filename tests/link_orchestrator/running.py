@@ -23,11 +23,10 @@ from link_orchestrator.messages import Start
 from link_orchestrator.planning import STAGES, identity_bucket, stage
 from shared.directory.directory import Directories, Directory
 from shared.directory.identity import Identity
-from shared.directory.jobs import Job, Jobs
+from shared.directory.jobs import Job
 from shared.directory.model import Account, timestamp
 from shared.directory.plan import Plan, PlanRow
 from shared.directory.policy import Policy
-from shared.directory.stages import Stages
 from shared.host.settings import Settings
 from shared.tables.port import Insert, Row, Tables, Value
 from shared.tables.sqlite import SqliteTables
@@ -210,14 +209,14 @@ async def plan_rows(directory: Directory, job_id: str) -> list[PlanRow]:
 
 async def begin_run(directory: Directory, identities: Sequence[Identity], policy: Policy) -> Job:
     """Record a run over these identities, as the service does."""
-    jobs = Jobs(directory.tables, directory.keys)
+    jobs = directory.jobs
     upload = jobs.new_id("identities")
     writer = stage(directory, upload).writer()
     for identity in identities:
         await writer.add(identity_bucket(directory, identity.object_id), identity.to_json())
     await writer.close()
     run = jobs.new_id("run")
-    await Stages(directory.tables, directory.keys).announce(run, [run + name for name in STAGES])
+    await directory.stages.announce(run, [run + name for name in STAGES])
     return await jobs.start("run", "test", run, {"identities": upload, "policy": policy.to_json()})
 
 

@@ -95,7 +95,7 @@ async def prepare(directory: Directory) -> tuple[Job, Job]:
             del document["externalId"]
         account = new_account(directory.keys.new_id(document["userName"]), document, status, directory.accounts.now())
         await directory.accounts.create(account, by="test")
-    jobs = Jobs(directory.tables, directory.keys)
+    jobs = directory.jobs
     job = await jobs.start("import", "test", jobs.new_id("import"), {})
     writer = stage(directory, job.id).writer()
     for row in read_accounts([FILE]):

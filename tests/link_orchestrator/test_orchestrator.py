@@ -124,7 +124,7 @@ class Stopping:
         """Return a job once it is in a phase, however many hosts that takes."""
         while True:
             async with serving(self._folder) as app:
-                patience = self._draw.uniform(0.002, 0.05) if self.stops % 20 < 19 else 20
+                patience = self._draw.uniform(0.002, 0.02) if self.stops % 20 < 19 else 20
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(patience):
                         return await app.wait(path, phase)

@@ -13,7 +13,6 @@ from scim_users.authority import Write, refuse_protected, retire
 from shared.directory.directory import Directory
 from shared.directory.errors import Refused
 from shared.directory.identity import Identity
-from shared.directory.jobs import Jobs
 from shared.directory.keys import Key
 from shared.directory.matching import Candidate, decide, evidence_for, facts_of, identity_keys
 from shared.directory.model import NO_EVIDENCE, Account, Evidence, Link, Status, new_account
@@ -252,7 +251,7 @@ async def test_an_identity_that_matches_two_accounts_adopts_neither(server: Serv
 
 async def test_what_the_last_plan_left_open_is_not_settled_by_provisioning(server: Server) -> None:
     directory, account_id = await stored(server, local())
-    jobs = Jobs(directory.tables, directory.keys)
+    jobs = directory.jobs
     run = await jobs.start("run", "admin", jobs.new_id("run"), {})
     await jobs.note_planned(run.id)
     await Plan(directory.tables, directory.keys, run.id).leave_open({IDENTITY: "conflict"})
