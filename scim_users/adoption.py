@@ -7,6 +7,7 @@ with that person.
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -92,10 +93,17 @@ async def _candidates(directory: Directory, identity: Identity, policy: Policy) 
 
 async def refuse_left_open(directory: Directory, object_id: str, decisions: Sequence[str] = LEFT_OPEN) -> None:
     """Raise Refused if the last plan left an identity to the administrator: a run sees rivals and aliases, SCIM not."""
-    last = await directory.jobs.find_planned()
-    decision = await Plan(directory.tables, directory.keys, last).find_open(object_id) if last else None
+    # Which plan is the last is mostly known: both are read at once.
+    known = directory.jobs.known_planned
+    last, decision = await asyncio.gather(directory.jobs.find_planned(), _left_open(directory, known, object_id))
+    if last != known:
+        decision = await _left_open(directory, last, object_id)
     if decision in decisions:
         raise Refused(f"the linking run {last} left this person to an administrator ({decision}): settle it first")
+
+
+async def _left_open(directory: Directory, run: str | None, object_id: str) -> str | None:
+    return await Plan(directory.tables, directory.keys, run).find_open(object_id) if run else None
 
 
 async def _look_ups(directory: Directory, account: Account) -> dict[str, dict[str, str]]:

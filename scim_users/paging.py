@@ -5,11 +5,12 @@ Where an answer is at hand as a whole, a cursor's position is an offset in it; o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from scim_users.search import find, find_by_key, read_matching
+from scim_users.search import Found, find, find_by_key, read_matching
 from shared.directory.directory import Directory
+from shared.directory.groups import Group
 from shared.directory.listing import START, Place
 from shared.directory.model import Account
 from shared.scim.cursor import Cursor, open_cursor
@@ -26,6 +27,8 @@ class Page:
     start_index: int | None = None
     previous: Cursor | None = None
     next: Cursor | None = None
+    groups: Mapping[str, Sequence[Group]] | None = None
+    """The users' groups, where they were read along."""
 
 
 async def get_page(directory: Directory, asked: Query, base: str) -> Page:
@@ -42,7 +45,7 @@ async def get_page(directory: Directory, asked: Query, base: str) -> Page:
         return _part(await find(directory, asked, base), cursor, asked.count)
     if asked.filter is None:
         return await _listed(directory, cursor, asked.count)
-    found = await find_by_key(directory, asked.filter, base)
+    found = await find_by_key(directory, asked, base)
     if found is None:
         return await _scanned(directory, asked.filter, base, cursor, asked.count)
     return _part(found, cursor, asked.count)
@@ -53,7 +56,8 @@ async def _by_index(directory: Directory, asked: Query, base: str) -> Page:
         total, accounts = await directory.listing.page(asked.start_index, asked.count)
         return Page(accounts, total, asked.start_index)
     found = await find(directory, asked, base)
-    return Page(found[asked.start_index - 1 :][: asked.count], len(found), asked.start_index)
+    accounts = found.accounts[asked.start_index - 1 :][: asked.count]
+    return Page(accounts, len(found.accounts), asked.start_index, groups=found.groups)
 
 
 async def _listed(directory: Directory, cursor: Cursor, count: int) -> Page:
@@ -76,12 +80,14 @@ async def _scanned(directory: Directory, tree: Filter, base: str, cursor: Cursor
     return Page(accounts, None, next=Cursor(behind) if behind else None)
 
 
-def _part(found: Sequence[Account], cursor: Cursor, count: int) -> Page:
+def _part(found: Found, cursor: Cursor, count: int) -> Page:
     """Return a page of an answer that is at hand as a whole."""
     at = int(cursor.position[0]) if cursor.position else 0
     start, end = (max(0, at - count), at) if cursor.back else (at, at + count)
     previous = Cursor((start,), back=True) if start else None
-    return Page(found[start:end], len(found), previous=previous, next=Cursor((end,)) if end < len(found) else None)
+    accounts, total = found.accounts[start:end], len(found.accounts)
+    behind = Cursor((end,)) if end < total else None
+    return Page(accounts, total, previous=previous, next=behind, groups=found.groups)
 
 
 def _place(cursor: Cursor) -> Place:

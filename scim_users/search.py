@@ -5,15 +5,19 @@ Whatever a key leads to is then judged by the whole filter, so an answer always 
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from scim_users.adoption import remember_look_up
 from scim_users.authority import confirmed, unconfirmed
+from scim_users.membership import groups_of
 from scim_users.resource import location, user_type
 from shared.directory.directory import Directory
 from shared.directory.errors import DirectoryError
+from shared.directory.groups import Group
 from shared.directory.keys import Key, folded
 from shared.directory.listing import Place
 from shared.directory.model import Account
@@ -41,30 +45,49 @@ KINDS = {
 """Which key answers an equality on a path in lower case; a value path on emails is cut to `emails.value` first."""
 
 
-async def find(directory: Directory, asked: Query, base: str) -> list[Account]:
+class Found(NamedTuple):
+    """Accounts that a query selects. `groups` are theirs where they were read along, else None."""
+
+    accounts: list[Account]
+    groups: Mapping[str, Sequence[Group]] | None = None
+
+
+async def find(directory: Directory, asked: Query, base: str) -> Found:
     """Return all live accounts that a query selects, sorted as it asks. Raises TooMany where that reads too many."""
-    found = None if asked.filter is None else await find_by_key(directory, asked.filter, base)
+    found = await find_by_key(directory, asked, base)
     if found is None:
         await _refuse_large(directory, asked)
         test = compile_filter(asked.filter, await user_type(directory)) if asked.filter else None
-        found = await _scan(directory, test, base)
-    return asked.sort.order(found, lambda account: _judged(account, base, by_key=False)) if asked.sort else found
+        found = Found(await _scan(directory, test, base))
+    if asked.sort is None:
+        return found
+    ordered = asked.sort.order(found.accounts, lambda account: _judged(account, base, by_key=False))
+    return found._replace(accounts=ordered)
 
 
-async def find_by_key(directory: Directory, tree: Filter, base: str) -> list[Account] | None:
-    """Return all live accounts that a filter selects, or None if no key answers any part of it."""
-    test = compile_filter(tree, await user_type(directory))
-    key = _key(tree)
-    if key is None:
+async def find_by_key(directory: Directory, asked: Query, base: str) -> Found | None:
+    """Return all live accounts that a filter selects, or None if no key answers any part of it.
+
+    What a key leads to is known before it is read: groups are looked up in the same round trip.
+    """
+    tree = asked.filter
+    key = None if tree is None else _key(tree)
+    if tree is None or key is None:
         return None
+    test = compile_filter(tree, await user_type(directory))
     if key.kind == "id":
-        account = await directory.accounts.find(key.value)
+        account, groups = await asyncio.gather(
+            directory.accounts.find(key.value), groups_of(directory, [key.value], asked.projection)
+        )
         candidates = [account] if account else []
     else:
-        candidates = await directory.accounts.list_by(key)
+        ids = await directory.accounts.led_to(key)
+        candidates, groups = await asyncio.gather(
+            directory.accounts.carrying(key, ids), groups_of(directory, ids, asked.projection)
+        )
     # A protected account is found by the key alone, so that it is not made twice; nothing else of it can be asked for.
     alone = isinstance(tree, Compare)
-    return [a for a in candidates if not a.retired and test(_judged(a, base, by_key=alone))]
+    return Found([a for a in candidates if not a.retired and test(_judged(a, base, by_key=alone))], groups)
 
 
 async def read_matching(

@@ -48,8 +48,7 @@ async def create(directory: Directory, request: Request) -> Response:
     new = new_account(accounts.keys.new_id(document["userName"]), document, Status.PROVISIONED, accounts.now())
     new = await _showing_manager(directory, None, new)
     try:
-        await _refuse_second_account(directory, new)
-        account = await accounts.create(new, by=request.by)
+        account = await accounts.create(new, by=request.by, beside=lambda: _refuse_second_account(directory, new))
     except AlreadyExists as taken:
         account = await _adopt(directory, request, taken, document)
     return _resource(account, request, 201, projection)
@@ -76,10 +75,11 @@ async def search(directory: Directory, request: Request) -> Response:
 
 async def _answer(directory: Directory, request: Request, asked: Query) -> Response:
     page = await get_page(directory, asked, request.base)
-    accounts = list(page.accounts)
+    accounts, groups = list(page.accounts), page.groups
     if asked.filter is not None:
         await remember(directory, asked.filter, accounts, request.by)
-    groups = await groups_of(directory, [account.id for account in accounts], asked.projection)
+    if groups is None:
+        groups = await groups_of(directory, [account.id for account in accounts], asked.projection)
     texts = [render(account, request.base, asked.projection, groups.get(account.id, ())) for account in accounts]
     back, on = (seal(cursor, asked, directory.keys.sign) if cursor else None for cursor in (page.previous, page.next))
     text = list_response(texts, page.total, page.start_index, previous_cursor=back, next_cursor=on)
@@ -170,11 +170,16 @@ async def _refuse_second_account(directory: Directory, new: Account) -> None:
     keys = [key for key in new.found_by() if key.kind in _SHARED]
     # Whose userName is the e-mail has no pointer from it; where it is the new userName, too, creating it meets them.
     emails = [key for key in keys if key.kind == "email" and key.value != fold(new.user_name)]
-    _, *pointed = await together(_refuse_left_open(directory, new), *map(claims.pointed, keys))
-    named = await claims.claimed_many([Key("userName", email.value) for email in emails])
+
+    async def named() -> list[str]:
+        return [i or "" for i in await claims.claimed_many([Key("userName", email.value) for email in emails])]
+
+    _, held, *pointed = await together(_refuse_left_open(directory, new), named(), *map(claims.pointed, keys))
     led = [(key, i) for key, ids in zip(keys, pointed, strict=True) for i in ids]
-    led += [(email, i) for email, i in zip(emails, named, strict=True) if i]
-    for (key, _), account in zip(led, await directory.accounts.find_many([i for _, i in led]), strict=True):
+    led += zip(emails, held, strict=True)
+    # Its own pointers may be there by now: it is being announced.
+    others = [(key, i) for key, i in led if i not in ("", new.id)]
+    for (key, _), account in zip(others, await directory.accounts.find_many([i for _, i in others]), strict=True):
         if account and account.status is Status.LOCAL and key in account.found_by():
             raise AlreadyExists(_SHARED[key.kind], account.id, _MAY_BE_THE_SAME)
 

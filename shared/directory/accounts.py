@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 
+from shared.directory.claims import together
 from shared.directory.keys import LIVE, RETIRED, Key, Keys
 from shared.directory.model import Account, timestamp
 from shared.directory.resources import Resources
@@ -25,12 +26,13 @@ class Accounts(Resources[Account]):
         return [named] if named else []
 
     async def _announce(self, account: Account, pointers: Collection[Key]) -> None:
-        """Write pointers, then look whether a linked account holds the externalId: nobody gets a second account.
+        """Write pointers; one from an externalId together with a look for a linked account that holds the identity.
 
-        Linking does it the other way round (Claims.hold), so of the two at least one sees the other, and fences it
-        off. That order costs a create with an externalId one more round trip.
+        Nobody gets a second account. Linking does it the other way round (Claims.hold), so of the two at least one
+        sees the other, and fences it off.
         """
-        await super()._announce(account, pointers)
-        for key in pointers:
-            if key.kind == "externalId" and account.link is None:
-                await self.claims.refuse_held(Key("identity", key.value), account.id)
+        told = [key for key in pointers if key.kind == "externalId" and account.link is None]
+        await together(
+            super()._announce(account, [key for key in pointers if key not in told]),
+            *(self.claims.point_unclaimed(key, account.id) for key in told),
+        )

@@ -61,9 +61,10 @@ async def create_many(accounts: Accounts, new: Sequence[Account], *, by: str) ->
     async def commit(chunk: Sequence[Account]) -> list[str]:
         nonlocal count
         operations = [operation for account in chunk for operation in _create(accounts, account, by)]
-        operations.append(count.changed(len(chunk)))
+        ids = [account.id for account in chunk]
+        operations.append(count.changed(+1, ids))
         etags = await accounts.tables.commit(accounts.keys.resources(bucket), operations)
-        count = accounts.counts.committed(bucket, count, len(chunk), etags[-1])
+        count = accounts.counts.committed(bucket, count, +1, ids, etags[-1])
         return etags[:-1:3]
 
     async def alone(account: Account) -> Account:

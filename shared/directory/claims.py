@@ -58,12 +58,6 @@ class Claims(Generic[R]):
         self._counts = counts
         self._find_holder = find_holder
 
-    async def holder(self, key: Key) -> R | None:
-        """Return the account that holds a claim and really carries its key."""
-        claimed = await self.claimed(key)
-        holder = await self._find_holder(claimed) if claimed else None
-        return holder if holder and folded(key) in holder.claims() else None
-
     async def claimed(self, key: Key) -> str | None:
         """Return the id that a claim leads to; the account may not carry the key, or not exist any more."""
         row = await self._tables.get(*self._keys.claim(key))
@@ -91,13 +85,36 @@ class Claims(Generic[R]):
             return
         raise Busy(f"{ATTRIBUTES[key.kind]} is being changed by others", retry_after=1)
 
-    async def refuse_held(self, key: Key, account_id: str) -> None:
-        """Raise AlreadyExists if another account holds the claim; fence off one that was about to carry it."""
+    async def point_unclaimed(self, key: Key, account_id: str) -> None:
+        """Write the pointer from an externalId, and claim its identity, in one transaction.
+
+        Where somebody has the claim, it takes looks and another round trip: see claim_unless_linked().
+        """
+        identity = Key("identity", key.value)
+        partition, claim = self._keys.claim(identity)
+        pointer = self._keys.pointer(key, account_id)[1]
+        columns = {"id": account_id}
+        try:
+            await self._tables.commit(partition, [Insert(claim, columns), Upsert(pointer, columns)])
+        except port.AlreadyExists:
+            await self.point(key, account_id)
+            await self.claim_unless_linked(identity, account_id)
+
+    async def claim_unless_linked(self, key: Key, account_id: str) -> None:
+        """Take an identity's claim for an account that has it as externalId alone, from another such account too.
+
+        Raises AlreadyExists if the holder is linked to the identity; one that was about to be is fenced off.
+        """
+        partition, row = self._keys.claim(key)
         for _ in range(ATTEMPTS):
-            holder_id = await self.claimed(key)
+            claim = await self._tables.get(partition, row)
+            holder_id = str(claim.columns["id"]) if claim else account_id
             try:
-                if holder_id not in (None, account_id) and await self.settled(holder_id, key):
-                    raise AlreadyExists(ATTRIBUTES[key.kind], holder_id)
+                if holder_id != account_id:
+                    if await self.settled_by(holder_id, lambda account: folded(key) in account.claims()):
+                        raise AlreadyExists(ATTRIBUTES[key.kind], holder_id)
+                    etag = claim.etag if claim else ""
+                    await self._tables.commit(partition, [Replace(row, {"id": account_id}, etag)])
             except CONFLICTS:
                 continue
             return
@@ -144,7 +161,7 @@ class Claims(Generic[R]):
 
         Raises VersionConflict, or the port's AlreadyExists, where another writer was faster: look again.
         """
-        return await self.settled_by(account_id, lambda account: folded(key) in account.claims() | account.found_by())
+        return await self.settled_by(account_id, lambda account: folded(key) in account.held() | account.found_by())
 
     async def settled_by(self, account_id: str, carries: Callable[[R], bool]) -> bool:
         """Do the same for what `carries` says of an account."""
@@ -169,7 +186,7 @@ class Claims(Generic[R]):
     async def fence_creates(self, bucket: int, count: Count) -> None:
         """Change the version of a bucket's count and nothing else. Raises VersionConflict if it changed meanwhile."""
         self._counts.forget(bucket)
-        await self._tables.commit(self._keys.resources(bucket), [count.changed(0)])
+        await self._tables.commit(self._keys.resources(bucket), [count.changed(0, ())])
 
     async def point(self, key: Key, account_id: str) -> None:
         """Write the pointer from a key to an account."""
@@ -181,18 +198,6 @@ class Claims(Generic[R]):
         at = [self._keys.claim(key) for key in claims] + [self._keys.pointer(key, account_id) for key in pointers]
         found = await self._tables.get_many(at)
         return [Place(row.partition, row.key, row.etag) for row in found if row and row.columns["id"] == account_id]
-
-    async def swap(
-        self, account_id: str, held: Iterable[Key], claims: Iterable[Key], pointers: Iterable[Key]
-    ) -> list[Place]:
-        """Hold claims, and at once return what the change takes away as places() does."""
-
-        async def hold(key: Key) -> list[Place]:
-            await self.hold(key, account_id)
-            return []
-
-        gone, *_ = await together(self.places(account_id, claims, pointers), *map(hold, held))
-        return gone
 
     async def remove(self, places: Iterable[Place]) -> None:
         """Delete rows that nobody wrote since they were seen. What fails stays, stale and harmless."""

@@ -1,5 +1,8 @@
 """How many live accounts each bucket holds: one row a bucket, changed in the same transaction as the accounts.
 
+A bucket is counted in sixteen parts, by the first random digit of its ids: whoever looks for the n-th account then
+reads past a sixteenth of a bucket at most (listing.py).
+
 The last seen value and its etag are kept, so that a create needs no read of its own; where another process was
 faster, the transaction fails on the count and is tried again after a read. Writing the row with its value unchanged
 so fences off every create under way in the bucket (claims.py).
@@ -10,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from shared.directory.keys import COUNT, Keys
@@ -20,21 +23,42 @@ FRESH_SECONDS = 2.0
 """A total may lag behind other processes by this long; this process's own changes show at once."""
 
 
+PARTS = 16
+"""Into so many parts a bucket is counted, each a range of its ids."""
+
+
+def part_of(resource_id: str) -> int:
+    """Return the part of its bucket that an id is in: its third digit, for the first two name the bucket."""
+    return int(resource_id[2], 16)
+
+
 @dataclass(frozen=True, slots=True)
 class Count:
-    """A bucket's count as last seen; `etag` is "" while it has no row."""
+    """A bucket's count by parts as last seen; `etag` is "" while it has no row."""
 
-    accounts: int
+    parts: tuple[int, ...]
     etag: str
     seen: float
 
-    def changed(self, by: int) -> Operation:
-        """Return the operation that adds `by`, conditional on this count being the bucket's."""
-        columns = {"accounts": self.accounts + by}
+    @property
+    def accounts(self) -> int:
+        """How many live accounts the bucket holds."""
+        return sum(self.parts)
+
+    def changed(self, by: int, ids: Iterable[str]) -> Operation:
+        """Return the operation that adds `by` for each id, conditional on this count being the bucket's."""
+        columns = {"parts": " ".join(map(str, self.plus(by, ids)))}
         return Replace(COUNT, columns, self.etag) if self.etag else Insert(COUNT, columns)
 
+    def plus(self, by: int, ids: Iterable[str]) -> tuple[int, ...]:
+        """Return the parts with `by` added for each id."""
+        parts = list(self.parts)
+        for resource_id in ids:
+            parts[part_of(resource_id)] += by
+        return tuple(parts)
 
-UNREAD = Count(0, "", 0.0)
+
+UNREAD = Count((0,) * PARTS, "", 0.0)
 
 
 class Counts:
@@ -60,14 +84,15 @@ class Counts:
         """Return a bucket's count as it is now."""
         changes = self._changes[bucket]
         row = await self._tables.get(self._keys.resources(bucket), COUNT)
-        count = Count(int(row.columns["accounts"]) if row else 0, row.etag if row else "", self._clock())
+        parts = tuple(map(int, str(row.columns["parts"]).split())) if row else UNREAD.parts
+        count = Count(parts, row.etag if row else "", self._clock())
         if self._changes[bucket] == changes:  # else a commit of our own was answered meanwhile, and knows better
             self._seen[bucket] = count
         return count
 
-    def committed(self, bucket: int, count: Count, by: int, etag: str) -> Count:
-        """Return, and remember, what a transaction with `count.changed(by)` left behind."""
-        after = Count(count.accounts + by, etag, self._clock())
+    def committed(self, bucket: int, count: Count, by: int, ids: Iterable[str], etag: str) -> Count:
+        """Return, and remember, what a transaction with `count.changed(by, ids)` left behind."""
+        after = Count(count.plus(by, ids), etag, self._clock())
         known = self._seen.get(bucket)
         self.forget(bucket)
         if known is count:  # else another commit was seen after this one

@@ -21,11 +21,12 @@ from shared.directory.listing import AccountListing, Listing
 from shared.directory.members import Members
 from shared.directory.model import dump, join_text, split_text, timestamp
 from shared.directory.policy import Policy
-from shared.directory.schemas import Schemas
+from shared.directory.schemas import SCHEMAS, Schemas
 from shared.directory.stages import Stages
 from shared.tables import port
-from shared.tables.port import Insert, Tables, Upsert
+from shared.tables.port import Insert, Row, Tables, Upsert
 
+POLICY = "policy"
 POLICY_SECONDS = 10.0
 """How long a changed policy may take to reach every process."""
 
@@ -60,7 +61,7 @@ class Directories:
         """Return the directory of this name (a to z and digits, at most 32), made if it is new."""
         directory = self._opened.get(name)
         if directory is None:
-            keys = await self._keys(name)
+            keys, policy, schemas = await self._settings(name)
             accounts = Accounts(self._tables, keys, self._now)
             groups = Groups(self._tables, keys.of(GROUPS), self._now)
             directory = Directory(
@@ -77,14 +78,17 @@ class Directories:
                 jobs=Jobs(self._tables, keys),
                 stages=Stages(self._tables, keys),
             )
+            directory.policies.keep(policy)
+            directory.schemas.keep(schemas)
             directory = self._opened.setdefault(name, directory)
         return directory
 
-    async def _keys(self, name: str) -> Keys:
+    async def _settings(self, name: str) -> tuple[Keys, Row | None, Row | None]:
+        """Return the keys of a directory, and the rows of its policy and its schemas."""
         if not DIRECTORY_NAME.fullmatch(name):
             raise ValueError("a directory's name has 1 to 32 letters a to z and digits")
         partition = Keys(name, b"").settings()
-        row = await self._tables.get(partition, "directory")
+        row, policy, schemas = await self._tables.get_many([(partition, key) for key in ("directory", POLICY, SCHEMAS)])
         if row is None:
             columns: dict[str, port.Value] = {
                 "secret": secrets.token_hex(32),
@@ -93,8 +97,8 @@ class Directories:
             }
             with contextlib.suppress(port.AlreadyExists):
                 await self._tables.commit(partition, [Insert("directory", columns)])
-            return await self._keys(name)
-        return Keys(name, bytes.fromhex(str(row.columns["secret"])), int(row.columns["buckets"]))
+            return await self._settings(name)
+        return Keys(name, bytes.fromhex(str(row.columns["secret"])), int(row.columns["buckets"])), policy, schemas
 
 
 class Policies:
@@ -112,14 +116,15 @@ class Policies:
         """Return the policy; the default one if the administrator set none."""
         if self._clock() >= self._until:
             async with self._lock:
-                row = await self._tables.get(self._keys.settings(), "policy")
-                self._policy = Policy.from_json(json.loads(join_text("policy", row.columns))) if row else Policy()
-                self._until = self._clock() + POLICY_SECONDS
+                self.keep(await self._tables.get(self._keys.settings(), POLICY))
         return self._policy
+
+    def keep(self, row: Row | None) -> None:
+        """Use the policy of a row that was just read."""
+        self._policy = Policy.from_json(json.loads(join_text("policy", row.columns))) if row else Policy()
+        self._until = self._clock() + POLICY_SECONDS
 
     async def set(self, policy: Policy) -> None:
         """Store the policy; this process uses it at once, others within POLICY_SECONDS."""
-        await self._tables.commit(
-            self._keys.settings(), [Upsert("policy", split_text("policy", dump(policy.to_json())))]
-        )
+        await self._tables.commit(self._keys.settings(), [Upsert(POLICY, split_text("policy", dump(policy.to_json())))])
         self._policy, self._until = policy, self._clock() + POLICY_SECONDS

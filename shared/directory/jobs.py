@@ -108,6 +108,8 @@ class Jobs:
         self._tables = tables
         self._partition = keys.jobs()
         self.now = now
+        self.known_planned: str | None = None
+        """What find_planned() answered last in this process."""
 
     def new_id(self, kind: str) -> str:
         """Return an id for a job: its kind, the time, and something random."""
@@ -181,7 +183,8 @@ class Jobs:
     async def find_planned(self) -> str | None:
         """Return the id of the last run that made a plan, or None."""
         row = await self._tables.get(self._partition, PLANNED)
-        return str(row.columns["id"]) if row else None
+        self.known_planned = str(row.columns["id"]) if row else None
+        return self.known_planned
 
     async def count(self, job_id: str, slice_name: str, counts: Mapping[str, int]) -> None:
         """Keep the counts of one slice; a slice that runs again replaces its own."""

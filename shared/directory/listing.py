@@ -2,18 +2,21 @@
 
 By cursor, reading goes on from a place, which stays right whatever comes and goes.
 
-`startIndex` finds its bucket through the counts and skips within it by keys alone; where a page ended is remembered
-as long as the bucket's count row is unchanged, so reading on skips nothing.
+`startIndex` finds its bucket, and the part of it, through the counts and skips within the part by keys alone; where a
+page ended is remembered as long as the bucket's count row is unchanged, so reading on skips nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
+from bisect import bisect_right
 from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Sequence
-from itertools import accumulate
+from itertools import accumulate, chain
 from typing import Generic, NamedTuple, TypeVar
 
+from shared.directory.claims import together
+from shared.directory.counts import Count
 from shared.directory.keys import COUNT, DIGEST, LIVE, NAME, POINTER, prefix_end
 from shared.directory.model import FACTS, Account, Resource
 from shared.directory.resources import Resources
@@ -50,15 +53,15 @@ class Listing(Generic[R]):
         """Return the total, and at most `count` resources from the `start`-th on, counted from 1 (RFC 7644 3.4.2.4)."""
         counts = await self._resources.counts.all()
         ends = list(accumulate(c.accounts for c in counts))
-        found: list[R] = []
-        position = start - 1
+        spans: list[tuple[int, int, int]] = []
+        low, high = start - 1, start - 1 + count
         for bucket, end in enumerate(ends):
-            if position >= end or len(found) >= count:
-                continue
-            offset = position - (end - counts[bucket].accounts)
-            found += await self._take(bucket, offset, count - len(found), counts[bucket].etag)
-            position = end
-        return ends[-1], found
+            begin = end - counts[bucket].accounts
+            if begin < high and low < end:
+                offset = max(low - begin, 0)
+                spans.append((bucket, offset, min(high, end) - begin - offset))
+        found = await together(*(self._take(bucket, offset, many, counts[bucket]) for bucket, offset, many in spans))
+        return ends[-1], list(chain.from_iterable(found))
 
     async def read_on(self, place: Place, count: int) -> tuple[list[R], Place | None]:
         """Return at most `count` resources from a place on, and the place behind them; None at the end."""
@@ -108,11 +111,11 @@ class Listing(Generic[R]):
         async for row in self._rows(keys.pointers(bucket), POINTER, prefix_end(POINTER), []):
             yield row.key[digest], row.key[digest.stop + 1 :]
 
-    async def _take(self, bucket: int, offset: int, count: int, etag: str) -> list[R]:
-        low = await self._place(bucket, offset, etag)
+    async def _take(self, bucket: int, offset: int, count: int, counted: Count) -> list[R]:
+        low = await self._place(bucket, offset, counted)
         rows = await self._first(bucket, low, count)
         if rows:
-            self._remember(bucket, offset + len(rows), etag, _behind(rows[-1].key))
+            self._remember(bucket, offset + len(rows), counted.etag, _behind(rows[-1].key))
         return [self._resources.read(row) for row in rows]
 
     async def _first(self, bucket: int, low: str, count: int) -> list[Row]:
@@ -130,18 +133,21 @@ class Listing(Generic[R]):
                 break
         return rows
 
-    async def _place(self, bucket: int, offset: int, etag: str) -> str:
+    async def _place(self, bucket: int, offset: int, counted: Count) -> str:
         """Return the first key to read for an offset within a bucket."""
         if offset == 0:
             return LIVE
-        known = self._places.get((bucket, offset, etag))
+        known = self._places.get((bucket, offset, counted.etag))
         if known is not None:
             return known
-        key, left, continuation = LIVE, offset, None
+        ends = list(accumulate(counted.parts))
+        part = bisect_right(ends, offset)
+        key = low = f"{LIVE}{bucket:02x}{part:x}"
+        left, continuation = offset - (ends[part] - counted.parts[part]), None
         while left > 0:
             page = await self._resources.tables.query(
                 self._partition(bucket),
-                LIVE,
+                low,
                 prefix_end(LIVE),
                 select=[],
                 top=min(left, MAX_PAGE),
@@ -153,7 +159,7 @@ class Listing(Generic[R]):
             continuation = page.continuation
             if continuation is None:
                 break
-        self._remember(bucket, offset, etag, key)
+        self._remember(bucket, offset, counted.etag, key)
         return key
 
     def _remember(self, bucket: int, offset: int, etag: str, key: str) -> None:

@@ -120,6 +120,10 @@ class Resource:
         """Return the keys that no other resource of its type may hold."""
         return frozenset((folded(self.name),))
 
+    def held(self) -> frozenset[Key]:
+        """Return the keys whose claim may lead here: beside its claims, what it was the first to have."""
+        return self.claims()
+
     def found_by(self) -> frozenset[Key]:
         """Return the keys by which the resource can be found beside its claims."""
         return frozenset((Key("externalId", fold(self.external_id)),)) if self.external_id else frozenset()
@@ -176,6 +180,10 @@ class Account(Resource):
         """Return the keys that no other account may hold."""
         name = Key("userName", fold(self.user_name))
         return frozenset((name, Key("identity", fold(self.link.identity)))) if self.link else frozenset((name,))
+
+    def held(self) -> frozenset[Key]:
+        """Return the keys whose claim may lead here: an externalId is claimed by the first account made with it."""
+        return self.claims() | ({Key("identity", fold(self.external_id))} if self.external_id else set())
 
     def found_by(self) -> frozenset[Key]:
         """Return the keys by which the account can be found beside its claims."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Generic, TypeVar
 
@@ -25,6 +25,10 @@ from shared.tables.port import Delete, Insert, Operation, Replace, Row, Tables, 
 ID = re.compile(r"[0-9A-Za-z-]{1,64}")
 
 R = TypeVar("R", bound=Resource)
+
+
+async def nothing() -> None:
+    """Check nothing."""
 
 
 class Resources(Generic[R]):
@@ -77,16 +81,34 @@ class Resources(Generic[R]):
 
     async def list_by(self, key: Key) -> list[R]:
         """Return the resources, live or retired, that carry a key; one that may be claimed leads to one at most."""
-        if key.kind in ATTRIBUTES:
-            holder = await self.claims.holder(key)
-            return [holder] if holder else []
-        pointed, named = self.claims.pointed(key), self._named(key)
-        ids = dict.fromkeys(itertools.chain(*await together(named, pointed)))
-        found = await self.find_many(list(ids))
-        return [resource for resource in found if resource and folded(key) in resource.found_by()]
+        return await self.carrying(key, await self.led_to(key))
 
-    async def create(self, resource: R, *, by: str) -> R:
-        """Store a new resource. Raises AlreadyExists naming the attribute that another resource holds."""
+    async def led_to(self, key: Key) -> list[str]:
+        """Return the ids that a key leads to; some may not carry it, or not exist (yet or any more)."""
+        if key.kind in ATTRIBUTES:
+            claimed = await self.claims.claimed(key)
+            return [claimed] if claimed else []
+        found = await together(self._named(key), self.claims.pointed(key))
+        return list(dict.fromkeys(itertools.chain(*found)))
+
+    async def carrying(self, key: Key, ids: Sequence[str]) -> list[R]:
+        """Return the resources of some ids, live or retired, that carry a key."""
+        wanted, found = folded(key), await self.find_many(ids)
+        return [resource for resource in found if resource and wanted in resource.claims() | resource.found_by()]
+
+    async def create(self, resource: R, *, by: str, beside: Callable[[], Awaitable[object]] = nothing) -> R:
+        """Store a new resource. Raises AlreadyExists naming the attribute that another resource holds.
+
+        `beside` runs while the resource is announced; what it raises refuses the resource.
+        """
+        try:
+            return await self._create(resource, by, beside)
+        except AlreadyExists as taken:
+            if taken.holder != resource.id:
+                await self._withdraw(resource)
+            raise
+
+    async def _create(self, resource: R, by: str, beside: Callable[[], Awaitable[object]]) -> R:
         row = Insert(resource.key, resource.columns())
         partition, name = self.keys.home(resource.id), resource.name
         bucket = self.keys.bucket(resource.id)
@@ -96,9 +118,12 @@ class Resources(Generic[R]):
             for _ in range(ATTEMPTS):
                 # In this order: whoever fences creates off by the count makes us look again at what we announce.
                 count = await self.counts.get(bucket)
-                await self._announce(resource, resource.pointers())
+                await together(self._announce(resource, resource.pointers()), beside())
+                beside = nothing
                 try:
-                    etags = await self._commit(partition, [claim, row, audit, count.changed(+1)], audit.key)
+                    etags = await self._commit(
+                        partition, [claim, row, audit, count.changed(+1, [resource.id])], audit.key
+                    )
                 except CONFLICTS as conflict:
                     self.counts.forget(bucket)
                     if conflict.index == 0:
@@ -107,7 +132,7 @@ class Resources(Generic[R]):
                     elif conflict.index == 1:
                         raise AlreadyExists("id", resource.id) from conflict
                     continue
-                self._counted(bucket, count, +1, etags)
+                self._counted(resource, count, +1, etags)
                 return await self._written(resource, etags, 1)
         raise Busy("too many resources are being created at once", retry_after=1)
 
@@ -131,7 +156,7 @@ class Resources(Generic[R]):
 
     async def delete(self, resource: R, *, by: str) -> None:
         """Delete a resource and leave a tombstone. Raises Stale if it changed since it was read."""
-        gone = await self.claims.places(resource.id, resource.claims(), resource.pointers())
+        gone = await self.claims.places(resource.id, resource.held(), resource.pointers())
         now = self.now()
         audit = audit_row(resource.id, "delete", by, now, resource, None)
         tombstone = Insert(TOMBSTONE + resource.id, {"deleted": now, "by": by, "status": resource.status.value})
@@ -156,16 +181,25 @@ class Resources(Generic[R]):
         """Write pointers."""
         await together(*(self.claims.point(key, resource.id) for key in pointers))
 
+    async def _withdraw(self, resource: R) -> None:
+        """Remove what announced a resource that was refused, or a client that tries again for ever fills the tables."""
+        if await self.find(resource.id) is None:
+            await self.claims.remove(await self.claims.places(resource.id, resource.held(), resource.pointers()))
+
     async def _prepare(self, before: R, after: R) -> list[Place]:
         """Write what must be there before the commit; return what must go after it."""
-        had, has = before.claims(), after.claims()
         led, leads = before.pointers(), after.pointers()
-        if had == has and led == leads:
+        if before.held() == after.held() and before.claims() == after.claims() and led == leads:
             return []
-        gone = await self.claims.swap(before.id, has - had, had - has, led - leads)
-        if leads - led:
-            await self._announce(after, leads - led)
-        return gone
+        gone, *_ = await together(
+            self.claims.places(before.id, before.held() - after.held(), led - leads),
+            self._hold(before, after),
+            self._announce(after, leads - led),
+        )
+        return gone or []
+
+    async def _hold(self, before: R, after: R) -> None:
+        await together(*(self.claims.hold(key, after.id) for key in after.claims() - before.claims()))
 
     async def _change(self, before: R, operations: Sequence[Operation], audit: str, lives: int) -> list[str]:
         """Commit what is conditional on `before`, with the count where it changes."""
@@ -173,14 +207,16 @@ class Resources(Generic[R]):
         for _ in range(ATTEMPTS):
             count = await self.counts.get(bucket) if lives else None
             try:
-                etags = await self._commit(partition, [*operations, *([count.changed(lives)] if count else [])], audit)
+                etags = await self._commit(
+                    partition, [*operations, *([count.changed(lives, [before.id])] if count else [])], audit
+                )
             except CONFLICTS as conflict:
                 self.counts.forget(bucket)
                 if conflict.index == len(operations):  # only the count, by a change to another resource
                     continue
                 raise Stale("the resource changed since it was read") from conflict
             if count:
-                self._counted(bucket, count, lives, etags)
+                self._counted(before, count, lives, etags)
             return etags
         raise Busy("too many resources are being changed at once", retry_after=1)
 
@@ -196,9 +232,10 @@ class Resources(Generic[R]):
     async def _written(self, resource: R, etags: Sequence[str], index: int) -> R:
         return replace(resource, etag=etags[index]) if etags else await self.get_any(resource.id)
 
-    def _counted(self, bucket: int, count: Count, by: int, etags: Sequence[str]) -> None:
+    def _counted(self, resource: R, count: Count, by: int, etags: Sequence[str]) -> None:
+        bucket = self.keys.bucket(resource.id)
         if etags:
-            self.counts.committed(bucket, count, by, etags[-1])
+            self.counts.committed(bucket, count, by, [resource.id], etags[-1])
         else:
             self.counts.forget(bucket)
 

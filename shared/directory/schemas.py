@@ -8,8 +8,9 @@ from collections.abc import Callable
 
 from shared.directory.keys import Keys
 from shared.directory.model import join_text, split_text
-from shared.tables.port import Tables, Upsert
+from shared.tables.port import Row, Tables, Upsert
 
+SCHEMAS = "schemas"
 SCHEMA_SECONDS = 10.0
 """How long changed schemas may take to reach every process."""
 NONE = "[]"
@@ -30,12 +31,15 @@ class Schemas:
         """Return the list of schema documents as JSON text."""
         if self._clock() >= self._until:
             async with self._lock:
-                row = await self._tables.get(self._keys.settings(), "schemas")
-                self._text = join_text("schemas", row.columns) if row else NONE
-                self._until = self._clock() + SCHEMA_SECONDS
+                self.keep(await self._tables.get(self._keys.settings(), SCHEMAS))
         return self._text
+
+    def keep(self, row: Row | None) -> None:
+        """Use the schemas of a row that was just read."""
+        self._text = join_text("schemas", row.columns) if row else NONE
+        self._until = self._clock() + SCHEMA_SECONDS
 
     async def set(self, text: str) -> None:
         """Store the list; this process uses it at once, others within SCHEMA_SECONDS."""
-        await self._tables.commit(self._keys.settings(), [Upsert("schemas", split_text("schemas", text))])
+        await self._tables.commit(self._keys.settings(), [Upsert(SCHEMAS, split_text("schemas", text))])
         self._text, self._until = text, self._clock() + SCHEMA_SECONDS

@@ -413,3 +413,31 @@ async def test_writes_of_pointers_come_before_the_commit_and_deletions_after(sql
     assert steps[:2] == ["claim", "pointer"]
     assert steps[2] == "commit"
     assert sorted(steps[3:]) == ["claim", "pointer"]
+
+
+async def test_a_refused_create_leaves_nothing_behind(tables: Tables) -> None:
+    directory = await small(tables)
+    await create(directory, "ann")
+    with pytest.raises(AlreadyExists, match="userName"):
+        await create(directory, "Ann", "a@example.com", externalId="k", status=Status.PROVISIONED)
+
+    async def refuse() -> None:
+        raise AlreadyExists("emails", "somebody")
+
+    with pytest.raises(AlreadyExists, match="emails"):
+        await directory.accounts.create(person(directory, "bea", "b@example.com", externalId="l"), by=BY, beside=refuse)
+    assert await stale_rows(tables) == 0
+
+
+async def test_accounts_may_share_an_external_id_until_one_is_linked(tables: Tables) -> None:
+    directory = await small(tables)
+    first = await create(directory, "ann", externalId="k", status=Status.PROVISIONED)
+    await create(directory, "bea", externalId="k", status=Status.PROVISIONED)
+    assert len(await directory.accounts.list_by(Key("externalId", "k"))) == 2
+    cleo = await create(directory, "cleo")
+    with pytest.raises(AlreadyExists, match="externalId"):
+        await change(directory, cleo, linked(cleo, "k"))
+    await directory.accounts.delete(await directory.accounts.get(first.id), by=BY)
+    with pytest.raises(AlreadyExists, match="externalId"):
+        await change(directory, cleo, linked(cleo, "k"))
+    await check_invariants(tables)

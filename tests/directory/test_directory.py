@@ -33,9 +33,19 @@ async def test_a_changed_policy_reaches_other_processes_after_a_while(sqlite_tab
     other = await reopened(sqlite_tables)
     seconds = 0.0
     other.policies._clock = lambda: seconds
+    other.policies._until = 0.0
     assert await other.policies.get() == Policy()
     policy = Policy(adopt_on_create=True)
     await directory.policies.set(policy)
     assert await other.policies.get() == Policy()
     seconds = POLICY_SECONDS
     assert await other.policies.get() == policy
+
+
+async def test_opening_a_directory_reads_what_it_goes_by_in_one_round_trip(sqlite_tables: SqliteTables) -> None:
+    policy = Policy(adopt_on_create=True)
+    await (await small(sqlite_tables)).policies.set(policy)
+    counting = FaultyTables(sqlite_tables)
+    directory = await reopened(counting)
+    assert (await directory.policies.get(), await directory.schemas.get()) == (policy, "[]")
+    assert counting.sequential == 1

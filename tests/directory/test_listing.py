@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import AsyncIterator, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 
@@ -15,7 +15,7 @@ from shared.directory.directory import Directory
 from shared.directory.keys import Key
 from shared.directory.model import Account
 from shared.tables.faults import Fault, FaultyTables, random_faults
-from shared.tables.port import Tables
+from shared.tables.port import Page, Tables
 from shared.tables.sqlite import SqliteTables
 from tests.directory.people import BY, change, create, linked, person, reopened, retired, small, with_changes
 
@@ -82,11 +82,29 @@ async def test_reading_on_skips_nothing_twice(sqlite_tables: SqliteTables) -> No
     for start in (11, 21, 31):
         await directory.listing.page(start, 10)
     assert counting.requests == 3
-    counting.reset()
-    await directory.listing.page(25, 10)
-    assert counting.counts["query"] == 2  # one by keys alone, to the place, and one for the rows
-    await directory.listing.page(25, 10)
-    assert counting.counts["query"] == 3
+
+
+async def test_a_page_from_anywhere_skips_a_part_of_a_bucket_at_most(
+    sqlite_tables: SqliteTables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, order = await filled(sqlite_tables, 300, buckets=1)
+    directory, skipped = await reopened(sqlite_tables), list[int]()
+    parts = (await directory.accounts.counts.read(0)).parts
+    query = SqliteTables.query
+
+    async def noted(self: SqliteTables, *place: str, top: int = 1000, **how: Any) -> Page:
+        if how.get("select") == []:
+            skipped.append(top)
+        return await query(self, *place, top=top, **how)
+
+    monkeypatch.setattr(SqliteTables, "query", noted)
+    for start in range(1, 300, 7):
+        assert ids((await directory.listing.page(start, 5))[1]) == order[start - 1 :][:5]
+    assert 0 < max(skipped) <= max(parts) < 100
+    again = len(skipped)
+    for start in range(1, 300, 7):
+        await directory.listing.page(start, 5)
+    assert len(skipped) == again  # where a page began is remembered
 
 
 async def test_a_place_is_forgotten_when_the_bucket_changes(sqlite_tables: SqliteTables) -> None:

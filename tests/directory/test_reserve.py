@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from shared.directory import bulk
-from shared.directory.bulk import replace_many, reserve_many
+from shared.directory.bulk import create_many, replace_many, reserve_many
 from shared.directory.directory import Directory
 from shared.directory.errors import AlreadyExists, DirectoryError
 from shared.directory.keys import Key
@@ -81,7 +81,7 @@ async def test_without_giving_back_two_accounts_would_have_one_identity(
 
     monkeypatch.setattr(bulk, "_give_back", nothing)
     directory, accounts = await planned(sqlite_tables, "a")
-    await provisioned(directory, "oid-a")
+    await create_many(directory.accounts, [person(directory, "b", externalId="oid-a")], by=BY)
     await reserve(directory, accounts)
     assert isinstance((await link(directory, accounts))[0], Account)
     assert len(await directory.accounts.list_by(Key("externalId", "oid-a"))) == 2

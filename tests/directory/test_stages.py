@@ -120,5 +120,6 @@ async def test_short_and_empty_pages_hide_no_stage(sqlite_tables: SqliteTables) 
 
 
 def test_the_timestamps_of_the_directory_have_an_age() -> None:
-    assert not is_older(timestamp(), 0, timestamp())
+    now = timestamp()
+    assert not is_older(now, 0, now)
     assert is_older(TWO_DAYS_AGO, 1, NOW)
