@@ -7,7 +7,6 @@ with that person.
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +19,6 @@ from shared.directory.identity import Identity
 from shared.directory.keys import Key
 from shared.directory.matching import Candidate, Decision, DecisionKind, decide, evidence_for, facts_of, identity_keys
 from shared.directory.model import ENTERPRISE, Account, Status, dump, timestamp
-from shared.directory.plan import Plan
 from shared.directory.policy import Policy
 from shared.tables.port import Upsert
 
@@ -93,17 +91,9 @@ async def _candidates(directory: Directory, identity: Identity, policy: Policy) 
 
 async def refuse_left_open(directory: Directory, object_id: str, decisions: Sequence[str] = LEFT_OPEN) -> None:
     """Raise Refused if the last plan left an identity to the administrator: a run sees rivals and aliases, SCIM not."""
-    # Which plan is the last is mostly known: both are read at once.
-    known = directory.jobs.known_planned
-    last, decision = await asyncio.gather(directory.jobs.find_planned(), _left_open(directory, known, object_id))
-    if last != known:
-        decision = await _left_open(directory, last, object_id)
-    if decision in decisions:
-        raise Refused(f"the linking run {last} left this person to an administrator ({decision}): settle it first")
-
-
-async def _left_open(directory: Directory, run: str | None, object_id: str) -> str | None:
-    return await Plan(directory.tables, directory.keys, run).find_open(object_id) if run else None
+    found = await directory.left_open.find(object_id)
+    if found and found[1] in decisions:
+        raise Refused(f"the linking run {found[0]} left this person to an administrator ({found[1]}): settle it first")
 
 
 async def _look_ups(directory: Directory, account: Account) -> dict[str, dict[str, str]]:

@@ -48,7 +48,11 @@ async def create(directory: Directory, request: Request) -> Response:
     new = new_account(accounts.keys.new_id(document["userName"]), document, Status.PROVISIONED, accounts.now())
     new = await _showing_manager(directory, None, new)
     try:
-        account = await accounts.create(new, by=request.by, beside=lambda: _refuse_second_account(directory, new))
+        account = await accounts.create(
+            new,
+            by=request.by,
+            beside=lambda: [_refuse_left_open(directory, new), _refuse_second_account(directory, new)],
+        )
     except AlreadyExists as taken:
         account = await _adopt(directory, request, taken, document)
     return _resource(account, request, 201, projection)
@@ -174,9 +178,9 @@ async def _refuse_second_account(directory: Directory, new: Account) -> None:
     async def named() -> list[str]:
         return [i or "" for i in await claims.claimed_many([Key("userName", email.value) for email in emails])]
 
-    _, held, *pointed = await together(_refuse_left_open(directory, new), named(), *map(claims.pointed, keys))
-    led = [(key, i) for key, ids in zip(keys, pointed, strict=True) for i in ids]
-    led += zip(emails, held, strict=True)
+    found = await together(*map(claims.pointed, keys), *([named()] if emails else []))
+    led = [(key, i) for key, ids in zip(keys, found, strict=False) for i in ids]
+    led += zip(emails, found[-1], strict=True) if emails else ()
     # Its own pointers may be there by now: it is being announced.
     others = [(key, i) for key, i in led if i not in ("", new.id)]
     for (key, _), account in zip(others, await directory.accounts.find_many([i for _, i in others]), strict=True):
@@ -184,13 +188,14 @@ async def _refuse_second_account(directory: Directory, new: Account) -> None:
             raise AlreadyExists(_SHARED[key.kind], account.id, _MAY_BE_THE_SAME)
 
 
-async def _refuse_left_open(directory: Directory, new: Account) -> list[str]:
-    """Raise AlreadyExists if a plan left the identity to the administrator, for an alias, say; otherwise answer []."""
+async def _refuse_left_open(directory: Directory, new: Account) -> None:
+    """Raise AlreadyExists if a plan left the identity to the administrator, for an alias, say."""
+    if (await directory.policies.get()).create_beside_matches:
+        return
     try:
         await refuse_left_open(directory, new.external_id or "")
     except Refused as refused:
         raise AlreadyExists("externalId", "", str(refused)) from refused
-    return []
 
 
 _SHARED = {"email": "emails", "externalId": "externalId", "employeeNumber": "employeeNumber"}

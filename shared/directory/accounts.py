@@ -5,9 +5,8 @@ resources.py holds what they share with groups; many accounts at once are in bul
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 
-from shared.directory.claims import together
 from shared.directory.keys import LIVE, RETIRED, Key, Keys
 from shared.directory.model import Account, timestamp
 from shared.directory.resources import Resources
@@ -25,14 +24,12 @@ class Accounts(Resources[Account]):
         named = await self.claims.claimed(Key("userName", key.value)) if key.kind == "email" else None
         return [named] if named else []
 
-    async def _announce(self, account: Account, pointers: Collection[Key]) -> None:
-        """Write pointers; one from an externalId together with a look for a linked account that holds the identity.
+    def _announcing(self, account: Account, pointers: Collection[Key]) -> list[Awaitable[None]]:
+        """Return what writes pointers; one from an externalId looks for a linked account that holds the identity.
 
         Nobody gets a second account. Linking does it the other way round (Claims.hold), so of the two at least one
         sees the other, and fences it off.
         """
         told = [key for key in pointers if key.kind == "externalId" and account.link is None]
-        await together(
-            super()._announce(account, [key for key in pointers if key not in told]),
-            *(self.claims.point_unclaimed(key, account.id) for key in told),
-        )
+        others = [key for key in pointers if key not in told]
+        return [*super()._announcing(account, others), *(self.claims.point_unclaimed(key, account.id) for key in told)]

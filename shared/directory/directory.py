@@ -20,6 +20,7 @@ from shared.directory.keys import BUCKETS, DIRECTORY_NAME, GROUPS, Keys
 from shared.directory.listing import AccountListing, Listing
 from shared.directory.members import Members
 from shared.directory.model import dump, join_text, split_text, timestamp
+from shared.directory.plan import LeftOpen
 from shared.directory.policy import Policy
 from shared.directory.schemas import SCHEMAS, Schemas
 from shared.directory.stages import Stages
@@ -47,6 +48,7 @@ class Directory:
     schemas: Schemas
     jobs: Jobs
     stages: Stages
+    left_open: LeftOpen
 
 
 class Directories:
@@ -64,6 +66,7 @@ class Directories:
             keys, policy, schemas = await self._settings(name)
             accounts = Accounts(self._tables, keys, self._now)
             groups = Groups(self._tables, keys.of(GROUPS), self._now)
+            jobs = Jobs(self._tables, keys)
             directory = Directory(
                 name=name,
                 tables=self._tables,
@@ -75,8 +78,9 @@ class Directories:
                 members=Members(self._tables, keys, self._now),
                 policies=Policies(self._tables, keys),
                 schemas=Schemas(self._tables, keys),
-                jobs=Jobs(self._tables, keys),
+                jobs=jobs,
                 stages=Stages(self._tables, keys),
+                left_open=LeftOpen(self._tables, keys, jobs),
             )
             directory.policies.keep(policy)
             directory.schemas.keep(schemas)

@@ -17,7 +17,7 @@ from shared.directory.errors import Busy, NotFound
 from shared.directory.keys import Keys, prefix_end
 from shared.directory.model import dump, join_text, split_text, timestamp
 from shared.tables import port
-from shared.tables.port import Delete, Insert, Operation, Replace, Tables, Upsert, VersionConflict
+from shared.tables.port import Delete, Insert, Operation, Replace, Row, Tables, Upsert, VersionConflict
 
 LOCK = "lock_"
 JOB = "job_"
@@ -80,7 +80,7 @@ class Job:
         return {name: value for name, value in shown.items() if value is not None}
 
     @classmethod
-    def from_row(cls, row: port.Row) -> Job:
+    def from_row(cls, row: Row) -> Job:
         data: Mapping[str, Any] = json.loads(join_text("job", row.columns))
         get = data.get
         return cls(
@@ -108,8 +108,6 @@ class Jobs:
         self._tables = tables
         self._partition = keys.jobs()
         self.now = now
-        self.known_planned: str | None = None
-        """What find_planned() answered last in this process."""
 
     def new_id(self, kind: str) -> str:
         """Return an id for a job: its kind, the time, and something random."""
@@ -180,11 +178,10 @@ class Jobs:
         """Remember a run as the last one that made a plan."""
         await self._tables.commit(self._partition, [Upsert(PLANNED, {"id": job_id})])
 
-    async def find_planned(self) -> str | None:
-        """Return the id of the last run that made a plan, or None."""
-        row = await self._tables.get(self._partition, PLANNED)
-        self.known_planned = str(row.columns["id"]) if row else None
-        return self.known_planned
+    @property
+    def planned_place(self) -> tuple[str, str]:
+        """Where the last run that made a plan is noted; planned_in() reads it."""
+        return self._partition, PLANNED
 
     async def count(self, job_id: str, slice_name: str, counts: Mapping[str, int]) -> None:
         """Keep the counts of one slice; a slice that runs again replaces its own."""
@@ -203,6 +200,11 @@ class Jobs:
             continuation = page.continuation
             if continuation is None:
                 return total
+
+
+def planned_in(row: Row | None) -> str | None:
+    """Return the id of the last run that made a plan, as its row has it."""
+    return str(row.columns["id"]) if row else None
 
 
 def _columns(job: Job) -> dict[str, port.Value | None]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from shared.directory.bulk import in_parts
+from shared.directory.jobs import Jobs, planned_in
 from shared.directory.keys import DIGEST, Key, Keys, prefix_end
 from shared.directory.model import dump, join_text, split_text
 from shared.tables.port import MAX_OPERATIONS, MAX_PAGE, Tables, Upsert
@@ -73,16 +74,11 @@ class Plan:
         """Remember what a plan leaves to the administrator: the decision on an identity, by object id."""
         rows: defaultdict[str, list[Upsert]] = defaultdict(list)
         for object_id, decision in decisions.items():
-            partition, row = self._open(object_id)
+            partition, row = self.open_place(object_id)
             rows[partition].append(Upsert(row, {"decision": decision}))
         for partition, some in rows.items():
             for part in in_parts(some, MAX_OPERATIONS):
                 await self._tables.commit(partition, part)
-
-    async def find_open(self, object_id: str) -> str | None:
-        """Return the decision by which an identity was left to the administrator, or None."""
-        row = await self._tables.get(*self._open(object_id))
-        return str(row.columns["decision"]) if row else None
 
     async def settle(self, bucket: int, outcomes: Mapping[str, str], rows: Sequence[PlanRow]) -> None:
         """Record what applying rows came to, by subject."""
@@ -114,13 +110,39 @@ class Plan:
     def _partition(self, bucket: int) -> str:
         return f"{self._prefix}_{bucket:02x}"
 
-    def _open(self, object_id: str) -> tuple[str, str]:
+    def open_place(self, object_id: str) -> tuple[str, str]:
+        """Return where a plan says that it left an identity open."""
         digest = self._keys.digest(Key("identity", object_id))
         return self._partition(self._keys.bucket(digest)), OPEN + digest
 
     def _row(self, row: PlanRow) -> str:
         # A subject may be any text of a file; its digest is a key.
         return f"{row.decision}_{self._keys.digest(Key('subject', row.subject))}"
+
+
+class LeftOpen:
+    """What the last plan of a directory left to the administrator.
+
+    Which plan is the last is mostly known from before: then both are read at once.
+    """
+
+    def __init__(self, tables: Tables, keys: Keys, jobs: Jobs) -> None:
+        self._tables = tables
+        self._keys = keys
+        self._jobs = jobs
+        self._last: str | None = None
+
+    async def find(self, object_id: str) -> tuple[str, str] | None:
+        """Return the run and the decision by which it left an identity open, or None."""
+        while True:
+            places = [self._jobs.planned_place]
+            if self._last:
+                places.append(Plan(self._tables, self._keys, self._last).open_place(object_id))
+            planned, *rows = await self._tables.get_many(places)
+            last = planned_in(planned)
+            if last == self._last:
+                return (last, str(rows[0].columns["decision"])) if last and rows[0] else None
+            self._last = last
 
 
 def _columns(row: PlanRow) -> dict[str, Any]:

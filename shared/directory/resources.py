@@ -25,10 +25,13 @@ from shared.tables.port import Delete, Insert, Operation, Replace, Row, Tables, 
 ID = re.compile(r"[0-9A-Za-z-]{1,64}")
 
 R = TypeVar("R", bound=Resource)
+Beside = Callable[[], Sequence[Awaitable[object]]]
+"""Returns work to be done together with something else."""
 
 
-async def nothing() -> None:
-    """Check nothing."""
+def nothing() -> Sequence[Awaitable[object]]:
+    """Return nothing to do."""
+    return ()
 
 
 class Resources(Generic[R]):
@@ -96,10 +99,10 @@ class Resources(Generic[R]):
         wanted, found = folded(key), await self.find_many(ids)
         return [resource for resource in found if resource and wanted in resource.claims() | resource.found_by()]
 
-    async def create(self, resource: R, *, by: str, beside: Callable[[], Awaitable[object]] = nothing) -> R:
+    async def create(self, resource: R, *, by: str, beside: Beside = nothing) -> R:
         """Store a new resource. Raises AlreadyExists naming the attribute that another resource holds.
 
-        `beside` runs while the resource is announced; what it raises refuses the resource.
+        What `beside` returns is done while the resource is announced; what that raises refuses the resource.
         """
         try:
             return await self._create(resource, by, beside)
@@ -108,7 +111,7 @@ class Resources(Generic[R]):
                 await self._withdraw(resource)
             raise
 
-    async def _create(self, resource: R, by: str, beside: Callable[[], Awaitable[object]]) -> R:
+    async def _create(self, resource: R, by: str, beside: Beside) -> R:
         row = Insert(resource.key, resource.columns())
         partition, name = self.keys.home(resource.id), resource.name
         bucket = self.keys.bucket(resource.id)
@@ -118,7 +121,7 @@ class Resources(Generic[R]):
             for _ in range(ATTEMPTS):
                 # In this order: whoever fences creates off by the count makes us look again at what we announce.
                 count = await self.counts.get(bucket)
-                await together(self._announce(resource, resource.pointers()), beside())
+                await together(*self._announcing(resource, resource.pointers()), *beside())
                 beside = nothing
                 try:
                     etags = await self._commit(
@@ -177,9 +180,9 @@ class Resources(Generic[R]):
         """Return ids that a key may lead to beside its pointers."""
         return []
 
-    async def _announce(self, resource: R, pointers: Collection[Key]) -> None:
-        """Write pointers."""
-        await together(*(self.claims.point(key, resource.id) for key in pointers))
+    def _announcing(self, resource: R, pointers: Collection[Key]) -> list[Awaitable[None]]:
+        """Return what writes pointers, to be done together."""
+        return [self.claims.point(key, resource.id) for key in pointers]
 
     async def _withdraw(self, resource: R) -> None:
         """Remove what announced a resource that was refused, or a client that tries again for ever fills the tables."""
@@ -191,15 +194,14 @@ class Resources(Generic[R]):
         led, leads = before.pointers(), after.pointers()
         if before.held() == after.held() and before.claims() == after.claims() and led == leads:
             return []
-        gone, *_ = await together(
-            self.claims.places(before.id, before.held() - after.held(), led - leads),
-            self._hold(before, after),
-            self._announce(after, leads - led),
-        )
-        return gone or []
+        gone: list[Place] = []
 
-    async def _hold(self, before: R, after: R) -> None:
-        await together(*(self.claims.hold(key, after.id) for key in after.claims() - before.claims()))
+        async def see() -> None:
+            gone.extend(await self.claims.places(before.id, before.held() - after.held(), led - leads))
+
+        holding = [self.claims.hold(key, after.id) for key in after.claims() - before.claims()]
+        await together(see(), *holding, *self._announcing(after, leads - led))
+        return gone
 
     async def _change(self, before: R, operations: Sequence[Operation], audit: str, lives: int) -> list[str]:
         """Commit what is conditional on `before`, with the count where it changes."""

@@ -165,7 +165,9 @@ class _Commit:
 
     def apply(self, connection: sqlite3.Connection, new_etag: _Etags) -> None:
         """Write the operations into the open SQLite transaction, all or none, and keep the outcome."""
-        connection.execute("SAVEPOINT one")
+        several = len(self.operations) > 1  # one alone that fails has changed nothing
+        if several:
+            connection.execute("SAVEPOINT one")
         try:
             self.outcome = [
                 self._apply_one(connection, index, operation, new_etag())
@@ -174,9 +176,11 @@ class _Commit:
         except sqlite3.Error:
             raise  # the whole group fails
         except Exception as error:  # what one caller did wrong stays with that caller
-            connection.execute("ROLLBACK TO one")
+            if several:
+                connection.execute("ROLLBACK TO one")
             self.outcome = error
-        connection.execute("RELEASE one")
+        if several:
+            connection.execute("RELEASE one")
 
     def _apply_one(self, connection: sqlite3.Connection, index: int, operation: Operation, etag: str) -> str:
         place = (self.partition, _stored(operation.key))

@@ -425,7 +425,9 @@ async def test_a_refused_create_leaves_nothing_behind(tables: Tables) -> None:
         raise AlreadyExists("emails", "somebody")
 
     with pytest.raises(AlreadyExists, match="emails"):
-        await directory.accounts.create(person(directory, "bea", "b@example.com", externalId="l"), by=BY, beside=refuse)
+        await directory.accounts.create(
+            person(directory, "bea", "b@example.com", externalId="l"), by=BY, beside=lambda: [refuse()]
+        )
     assert await stale_rows(tables) == 0
 
 

@@ -6,7 +6,7 @@ Each fence of claims.py has a story here, told twice: with the fence, and withou
 from __future__ import annotations
 
 import itertools
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from contextlib import suppress
 
 import pytest
@@ -389,14 +389,15 @@ def no_look_for_a_second_account(patch: pytest.MonkeyPatch) -> None:
 
 
 def announced_once(patch: pytest.MonkeyPatch) -> None:
-    announce, done = Accounts._announce, set()
+    announcing, done = Accounts._announcing, set()
 
-    async def first_only(self: Accounts, account: Account, pointers: object) -> None:
-        if account.id not in done:
-            done.add(account.id)
-            await announce(self, account, account.pointers())
+    def first_only(self: Accounts, account: Account, pointers: Collection[Key]) -> list[Awaitable[None]]:
+        if account.id in done:
+            return []
+        done.add(account.id)
+        return announcing(self, account, pointers)
 
-    patch.setattr(Accounts, "_announce", first_only)
+    patch.setattr(Accounts, "_announcing", first_only)
 
 
 def count_whatever_is_there(patch: pytest.MonkeyPatch) -> None:

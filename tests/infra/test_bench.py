@@ -28,6 +28,7 @@ REQUESTS = {
     "yardstick: aiohttp and one SELECT",
     "userName eq, hit",
     "userName eq, miss",
+    "userName eq, an account that is not linked",
     "externalId eq",
     "work e-mail eq",
     "GET user",

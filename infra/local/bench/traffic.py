@@ -155,7 +155,12 @@ async def _operations(app: Server, folder: Path, accounts: int, effort: Effort) 
     draw = random.Random(accounts)
     with (folder / "accounts.csv").open(encoding="utf-8", newline="") as file:
         rows = [(row["userName"], row["email"]) for row in csv.DictReader(file)]
-    names, emails = [name for name, _ in rows], [email for _, email in rows if email]
+    # The first look-up of an account that is managed here is also remembered (scim_users/adoption.py), and so a write.
+    linked = await _linked(app)
+    names = [name for name, _ in rows if name in linked]
+    emails = [email for name, email in rows if email and name in linked]
+    local = [name for name, _ in rows if name not in linked]
+    draw.shuffle(local)
     ids = await _ids(app, (_found("userName", name) for name in draw.choices(names, k=effort.ids)))
     created = itertools.count()
     posts = (Call("POST", "/scim/v2/Users", b'"meta":', people.user(number)) for number in created)
@@ -165,6 +170,7 @@ async def _operations(app: Server, folder: Path, accounts: int, effort: Effort) 
     def find(path: str, values: list[str]) -> Iterator[Call]:
         return (_found(path, draw.choice(values)) for _ in itertools.count())
 
+    find_once = (_found("userName", name) for name in itertools.cycle(local))
     missing = (_found("userName", f"nobody{number}@contoso.com", 0) for number in itertools.count())
     gets = (Call("GET", f"/scim/v2/Users/{draw.choice(ids)}", b'"meta":') for _ in itertools.count())
     starts = itertools.cycle(range(1, accounts - PAGE + 2, PAGE))
@@ -174,6 +180,7 @@ async def _operations(app: Server, folder: Path, accounts: int, effort: Effort) 
         Operation("userName eq, miss", 0.4, missing),
         Operation("externalId eq", 0.4, find("externalId", external_ids)),
         Operation("work e-mail eq", 0.4, find('emails[type eq "work"].value', emails)),
+        Operation("userName eq, an account that is not linked", None, find_once, 0.05),
         Operation("GET user", 0.4, gets),
         Operation("POST user", 1.0, posts, 0.25),
         # 0.7 ms each: they share round trips and syncs.
@@ -184,6 +191,20 @@ async def _operations(app: Server, folder: Path, accounts: int, effort: Effort) 
         Operation("page of 100, the next one", 6.0, map(_page, starts), 0.1, concurrency=1),
         Operation("page of 100, anywhere", 6.0, map(_page, anywhere), 0.1, concurrency=1),
     ]
+
+
+async def _linked(app: Server) -> set[str]:
+    """Return the userNames of the accounts that the folder's run has linked."""
+    (run,) = json.loads(await app.send(Call("GET", "/linking/runs")))["runs"]
+    names: set[str] = set()
+    cursor = ""
+    while True:
+        path = f"/linking/runs/{run['id']}/decisions?decision=link&count=1000{cursor}"
+        page = json.loads(await app.send(Call("GET", path)))
+        names |= {row["account"]["userName"] for row in page["decisions"]}
+        if "cursor" not in page:
+            return names
+        cursor = f"&cursor={page['cursor']}"
 
 
 async def _ids(app: Server, calls: Iterator[Call]) -> list[str]:
