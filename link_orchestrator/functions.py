@@ -7,8 +7,9 @@ from typing import Any
 import azure.durable_functions as df
 import azure.functions as func
 
-from link_orchestrator import activities, orchestrator, service
-from shared.host.http import JSON, Edge, Service
+from link_orchestrator import activities, openapi, orchestrator, service
+from shared.host.functions import ACCOUNT_ROUTES, add_route
+from shared.host.http import JSON, Edge, Route, Service
 
 RETRY = df.RetryOptions(first_retry_interval_in_milliseconds=2_000, max_number_of_attempts=10)
 """Storage may throttle or be away for a while; what fails for longer fails the job, and a new one may be started."""
@@ -37,27 +38,31 @@ DURABLE_ROUTES: tuple[tuple[str, str, str, Service], ...] = (
 def blueprint(edge: Edge) -> df.Blueprint:
     """Return the room's functions, for function_app.py to register."""
     bp = df.Blueprint()
-    for route in ROUTES:
-        _add_route(bp, edge, *route)
-    for route in DURABLE_ROUTES:
-        _add_durable_route(bp, edge, *route)
+    for route in map(Route._make, ROUTES):
+        add_route(bp, edge, route)
+    for route in map(Route._make, DURABLE_ROUTES):
+        _add_durable_route(bp, edge, route)
     _add_orchestrations(bp, edge)
+
+    @bp.function_name("openapi")
+    @bp.route("openapi.json", methods=["GET"])
+    async def serve_openapi(req: func.HttpRequest) -> func.HttpResponse:
+        return await edge.answer(req, openapi.serve, described(), role="admin", mimetype=JSON)
+
     return bp
 
 
-def _add_route(bp: df.Blueprint, edge: Edge, name: str, method: str, route: str, serve: Service) -> None:
-    @bp.function_name(name)
-    @bp.route(route, methods=[method])
-    async def handle(req: func.HttpRequest) -> func.HttpResponse:
-        return await edge.answer(req, serve, role="admin", mimetype=JSON)
+def described() -> list[Route]:
+    """Return the administrator's API: the account API, and this room's routes."""
+    return [*ACCOUNT_ROUTES, *map(Route._make, ROUTES), *map(Route._make, DURABLE_ROUTES)]
 
 
-def _add_durable_route(bp: df.Blueprint, edge: Edge, name: str, method: str, route: str, serve: Service) -> None:
-    @bp.function_name(name)
-    @bp.route(route, methods=[method])
+def _add_durable_route(bp: df.Blueprint, edge: Edge, route: Route) -> None:
+    @bp.function_name(route.name)
+    @bp.route(route.path, methods=[route.method])
     @bp.durable_client_input(client_name="client")
     async def handle(req: func.HttpRequest, client: df.DurableOrchestrationClient) -> func.HttpResponse:
-        return await edge.answer(req, serve, client, role="admin", mimetype=JSON)
+        return await edge.answer(req, route.service, client, role="admin", mimetype=JSON)
 
 
 def _add_orchestrations(bp: df.Blueprint, edge: Edge) -> None:

@@ -12,7 +12,7 @@ from shared.directory.sweep import sweep
 from shared.host import accounts
 from shared.host.auth import Forbidden
 from shared.host.bulk import run_bulk
-from shared.host.http import JSON, Edge
+from shared.host.http import JSON, Edge, Route
 from shared.host.rooms import Rooms, search_rooms
 from shared.scim import discovery
 from shared.scim.endpoint import MethodNotAllowed, NotImplementedHere, Request, Response
@@ -31,7 +31,8 @@ def blueprint(edge: Edge, rooms: Rooms) -> func.Blueprint:
     bp = func.Blueprint()
     _add_root(bp, edge, rooms)
     _add_discovery(bp, edge)
-    _add_accounts(bp, edge)
+    for route in ACCOUNT_ROUTES:
+        add_route(bp, edge, route)
 
     @bp.function_name("health")
     @bp.route("health", methods=["GET"])
@@ -94,36 +95,26 @@ def _add_discovery(bp: func.Blueprint, edge: Edge) -> None:
         return await edge.answer(req, get_schema)
 
 
-def _add_accounts(bp: func.Blueprint, edge: Edge) -> None:
-    @bp.function_name("accounts_find")
-    @bp.route("accounts", methods=["GET"])
-    async def find_accounts(req: func.HttpRequest) -> func.HttpResponse:
-        return await edge.answer(req, accounts.find_accounts, role="admin", mimetype=JSON)
+ACCOUNT_ROUTES = tuple(
+    Route(*route)
+    for route in (
+        ("accounts_find", "GET", "accounts", accounts.find_accounts),
+        ("accounts_get", "GET", "accounts/{id}", accounts.get_account),
+        ("policy_get", "GET", "directory/policy", accounts.get_policy),
+        ("policy_put", "PUT", "directory/policy", accounts.put_policy),
+        ("directory_schemas_get", "GET", "directory/schemas", accounts.get_schemas),
+        ("directory_schemas_put", "PUT", "directory/schemas", accounts.put_schemas),
+    )
+)
 
-    @bp.function_name("accounts_get")
-    @bp.route("accounts/{id}", methods=["GET"])
-    async def get_account(req: func.HttpRequest) -> func.HttpResponse:
-        return await edge.answer(req, accounts.get_account, role="admin", mimetype=JSON)
 
-    @bp.function_name("policy_get")
-    @bp.route("directory/policy", methods=["GET"])
-    async def get_policy(req: func.HttpRequest) -> func.HttpResponse:
-        return await edge.answer(req, accounts.get_policy, role="admin", mimetype=JSON)
+def add_route(bp: func.Blueprint, edge: Edge, route: Route) -> None:
+    """Add a function of the administrator's API."""
 
-    @bp.function_name("policy_put")
-    @bp.route("directory/policy", methods=["PUT"])
-    async def put_policy(req: func.HttpRequest) -> func.HttpResponse:
-        return await edge.answer(req, accounts.put_policy, role="admin", mimetype=JSON)
-
-    @bp.function_name("directory_schemas_get")
-    @bp.route("directory/schemas", methods=["GET"])
-    async def get_schemas(req: func.HttpRequest) -> func.HttpResponse:
-        return await edge.answer(req, accounts.get_schemas, role="admin", mimetype=JSON)
-
-    @bp.function_name("directory_schemas_put")
-    @bp.route("directory/schemas", methods=["PUT"])
-    async def put_schemas(req: func.HttpRequest) -> func.HttpResponse:
-        return await edge.answer(req, accounts.put_schemas, role="admin", mimetype=JSON)
+    @bp.function_name(route.name)
+    @bp.route(route.path, methods=[route.method])
+    async def handle(req: func.HttpRequest) -> func.HttpResponse:
+        return await edge.answer(req, route.service, role="admin", mimetype=JSON)
 
 
 async def _types(directory: Directory) -> tuple[ResourceType, ...]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping
+from typing import NamedTuple
 
 import azure.functions as func
 
@@ -29,6 +30,15 @@ JSON = "application/json"
 
 Service = Callable[..., Awaitable[Response]]
 """Takes the directory, the request, and whatever else the function hands on."""
+
+
+class Route(NamedTuple):
+    """A function of the administrator's API: its name, method, path, and the service that answers."""
+
+    name: str
+    method: str
+    path: str
+    service: Service
 
 
 class Edge:

@@ -30,6 +30,7 @@ from shared.directory.policy import Policy
 from shared.host.settings import Settings
 from shared.tables.port import Insert, Row, Tables, Value
 from shared.tables.sqlite import SqliteTables
+from tests.openapi import check_answer
 
 TOKEN = "token-of-the-administrator"
 SECRET = "5e" * 32
@@ -87,6 +88,8 @@ class Api:
         ) as answer:
             text = await answer.text()
             shown = json.loads(text) if text else None
+            if answer.status != 404 or shown:
+                check_answer(method, "/" + path, answer.status, shown)
             if answer.status >= 400:
                 raise Refusal(answer.status, shown["detail"] if shown else "")
             return shown
