@@ -17,7 +17,7 @@ from shared.directory.keys import ID, Key
 from shared.directory.members import Member
 from shared.scim.errors import TooMany
 from shared.scim.evaluate import compile_filter
-from shared.scim.filter import And, Compare, Filter, ValuePath, equalities
+from shared.scim.filter import And, Compare, Filter, ValuePath, equalities, mentions
 from shared.scim.membership import asked_members
 from shared.scim.query import Query
 from shared.scim.schema import GROUP
@@ -37,6 +37,8 @@ async def find(directory: Directory, asked: Query, base: str) -> list[Group]:
     candidates = await _candidates(directory, tree) if tree else None
     if candidates is None:
         candidates = await _all(directory)
+    if (tree and mentions(tree, "meta")) or (asked.sort and asked.sort.target.attribute.name == "meta"):
+        candidates = await directory.groups.with_heads(candidates)
     members = asked_members(tree) if tree else ()
     documents = await together(*(_judged(directory, group, members, base) for group in candidates))
     found = [pair for pair in zip(candidates, documents, strict=True) if test is None or test(pair[1])]
@@ -88,8 +90,9 @@ async def _judged(directory: Directory, group: Group, asked: Iterable[str] | Non
         "created": group.created,
         "lastModified": group.modified,
         "location": location(group, base),
-        "version": group.version,
     }
+    if group.head is not None:
+        document["meta"]["version"] = group.version
     if asked is None:
         members = await directory.members.first(group.id, MEMBER_LIMIT + 1)
         if len(members) > MEMBER_LIMIT:

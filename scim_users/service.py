@@ -128,7 +128,7 @@ async def delete(directory: Directory, request: Request) -> Response:
 
     await _unchanged(directory, request, remove)
     # A crash before this leaves memberships of nobody, which the sweep removes.
-    await directory.members.leave(request.id)
+    await directory.members.leave(request.id, by=request.by)
     return Response(204)
 
 
