@@ -12,20 +12,20 @@ from dataclasses import replace as replaced
 from typing import Any, TypeVar
 
 from scim_groups.resource import location, member_texts, member_value, render
-from scim_groups.search import MEMBER_LIMIT, find
+from scim_groups.search import GROUPS_AT_ONCE, MEMBER_LIMIT, source
 from shared.directory.bulk import in_parts
 from shared.directory.claims import together
 from shared.directory.directory import Directory
 from shared.directory.errors import AlreadyExists, Busy, NotFound, Refused, Stale
 from shared.directory.groups import Group, new_group
 from shared.directory.keys import ID, is_group
-from shared.directory.members import NO_HEAD, Member
+from shared.directory.members import NO_HEAD, Member, behind
 from shared.directory.model import Status
 from shared.scim.document import normalise, read_json
 from shared.scim.endpoint import Request, Response
-from shared.scim.errors import InvalidCursor, TooMany
+from shared.scim.errors import TooMany
 from shared.scim.membership import Change, split_body, split_operations
-from shared.scim.messages import list_response
+from shared.scim.paging import get_page
 from shared.scim.patch import apply, parse_operations
 from shared.scim.projection import Projection
 from shared.scim.query import Query
@@ -38,7 +38,6 @@ ATTEMPTS = 5
 """How often a change is applied again to what others left, before the client is asked to."""
 NAMED = 100
 """Up to so many members in an answer are looked up: they show their names, and who was deleted is left out."""
-GROUPS_AT_ONCE = 16
 
 
 async def create(directory: Directory, request: Request) -> Response:
@@ -92,14 +91,8 @@ async def search(directory: Directory, request: Request) -> Response:
 
 
 async def _answer(directory: Directory, request: Request, asked: Query) -> Response:
-    if asked.cursor is not None:
-        # Ignored, a cursor would let a client take the first page for all.
-        raise InvalidCursor("Groups have no cursors: page by startIndex and count.")
-    if asked.filter is None and asked.sort is None:
-        total, groups = await directory.group_listing.page(asked.start_index, asked.count)
-    else:
-        found = await find(directory, asked, request.base)
-        total, groups = len(found), found[asked.start_index - 1 :][: asked.count]
+    page = await get_page(source(directory, request.base), asked, directory.keys.sign)
+    groups = page.resources
     if asked.projection.shows("members"):
         held = await _members_of(directory, groups)
     else:
@@ -108,7 +101,7 @@ async def _answer(directory: Directory, request: Request, asked: Query) -> Respo
         render(group, request.base, asked.projection, [member_texts(members, request.base, asked.projection)])
         for group, members in held
     ]
-    return Response(200, list_response(texts, total, asked.start_index))
+    return Response(200, page.text(texts, asked, directory.keys.sign))
 
 
 async def replace(directory: Directory, request: Request) -> Response:
@@ -309,7 +302,7 @@ async def _resource(
         elif most is not None:
             return Response(204, version=group.version)
         else:
-            rest = directory.members.scan(group.id, after=few[-1].id)
+            rest = directory.members.scan(group.id, behind(few[-1].id))
             texts = [member_texts(few, request.base, projection)]
             texts += [member_texts(page, request.base, projection) async for page in rest]
     text = render(group, request.base, projection, texts)

@@ -202,14 +202,14 @@ class Members:
         places = [(self._keys.members(group), member) for member, group in pairs]
         return [row is not None for row in await self._tables.get_many(places, select=[])]
 
-    async def scan(self, group: str, after: str = "") -> AsyncIterator[Sequence[Member]]:
-        """Yield all members, or those after one, in order of id, a page in memory at a time."""
-        async for rows in self._rows(self._keys.members(group), _behind(after)):
+    async def scan(self, group: str, low: str = FIRST) -> AsyncIterator[Sequence[Member]]:
+        """Yield all members, or those from a key on, in order of id, a page in memory at a time."""
+        async for rows in self._rows(self._keys.members(group), low):
             yield [_member(row) for row in rows]
 
-    async def first(self, group: str, count: int, after: str = "") -> list[Member]:
-        """Return the first members, or the first after one, in order of id, at most so many."""
-        return [_member(row) for row in await self._first(group, _behind(after), count)]
+    async def first(self, group: str, count: int, low: str = FIRST) -> list[Member]:
+        """Return the first members, or the first from a key on, in order of id, at most so many."""
+        return [_member(row) for row in await self._first(group, low, count)]
 
     async def read(self, group: str, count: int) -> tuple[Head, list[Member]]:
         """Return the head and the first members. The head is read first: it is never newer than the members."""
@@ -285,8 +285,8 @@ class Members:
                 return
 
 
-def _behind(member: str) -> str:
-    """Return the first key after a member, or after the head."""
+def behind(member: str) -> str:
+    """Return a key after this member and before the next: ids all have one length, so none stands between."""
     return member + FIRST
 
 
