@@ -6,43 +6,83 @@ filter that asks more of members reads them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from scim_groups.resource import location, member_value
+from shared.directory.bulk import in_parts
 from shared.directory.claims import together
 from shared.directory.directory import Directory
 from shared.directory.groups import Group
 from shared.directory.keys import ID, Key
 from shared.directory.members import Member
+from shared.scim.cursor import Position
 from shared.scim.errors import TooMany
 from shared.scim.evaluate import compile_filter
-from shared.scim.filter import And, Compare, Filter, ValuePath, equalities
+from shared.scim.filter import And, Compare, Filter, ValuePath, equalities, mentions
 from shared.scim.membership import asked_members
+from shared.scim.paging import Source, read_matching
 from shared.scim.query import Query
 from shared.scim.schema import GROUP
 
 SCAN_LIMIT = 10_000
 """Groups that a filter without a key may read."""
+SCAN_PAGE = 500
+"""Groups that one page of such a filter may read, where pages go by cursor."""
+GROUPS_AT_ONCE = 16
+"""Groups whose members are read together."""
 MEMBER_LIMIT = 20_000
 """Members that one answer or one filter may read, all groups together; a single group is shown whole."""
 
 KINDS = {"displayname": "displayName", "externalid": "externalId"}
 
 
+def source(directory: Directory, base: str) -> Source[Group]:
+    """Return what a query of groups reads; its pages are shared/scim/paging.py's."""
+    return Source(
+        directory.group_listing,
+        lambda asked: find(directory, asked, base),
+        lambda tree: find_by_key(directory, tree, base),
+        lambda tree, start, count: find_from(directory, tree, base, start, count),
+    )
+
+
 async def find(directory: Directory, asked: Query, base: str) -> list[Group]:
     """Return all groups that a query selects, sorted as it asks. Raises TooMany where that would read too many."""
     tree = asked.filter
     test = compile_filter(tree, GROUP) if tree else None
-    candidates = await _candidates(directory, tree) if tree else None
-    if candidates is None:
-        candidates = await _all(directory)
-    members = asked_members(tree) if tree else ()
-    documents = await together(*(_judged(directory, group, members, base) for group in candidates))
-    found = [pair for pair in zip(candidates, documents, strict=True) if test is None or test(pair[1])]
+    found = await _candidates(directory, tree) if tree else None
+    if found is None:
+        found = await _all(directory)
+    pairs = await _judged(directory, found, tree, base, with_meta=asked.sort is not None)
+    pairs = [pair for pair in pairs if test is None or test(pair[1])]
     if asked.sort:
-        found = asked.sort.order(found, lambda pair: pair[1])
-    return [group for group, _ in found]
+        pairs = asked.sort.order(pairs, lambda pair: pair[1])
+    return [group for group, _ in pairs]
+
+
+async def find_by_key(directory: Directory, tree: Filter, base: str) -> list[Group] | None:
+    """Return all groups that a filter selects, or None if no key answers any part of it."""
+    test = compile_filter(tree, GROUP)
+    found = await _candidates(directory, tree)
+    if found is None:
+        return None
+    return [group for group, document in await _judged(directory, found, tree, base) if test(document)]
+
+
+async def find_from(
+    directory: Directory, tree: Filter, base: str, start: Position, count: int
+) -> tuple[list[Group], Position | None]:
+    """Return groups from a position on that a filter selects, and the position to read on at; None at the end.
+
+    At most SCAN_PAGE groups are read, so there may be fewer than `count`, or none, before the end.
+    """
+    test = compile_filter(tree, GROUP)
+
+    async def passing(groups: Sequence[Group]) -> list[Group]:
+        return [group for group, document in await _judged(directory, groups, tree, base) if test(document)]
+
+    return await read_matching(directory.group_listing, passing, start, count, SCAN_PAGE)
 
 
 async def _candidates(directory: Directory, tree: Filter) -> list[Group] | None:
@@ -73,7 +113,7 @@ async def _all(directory: Directory) -> list[Group]:
     if await directory.group_listing.total() > SCAN_LIMIT:
         raise TooMany(
             f"this directory has more than {SCAN_LIMIT} groups and no index answers the filter: "
-            "filter by displayName, externalId, id or members with eq"
+            "filter by displayName, externalId, id or members with eq, or page with a cursor"
         )
     found: list[Group] = []
     for bucket in range(directory.groups.keys.buckets):
@@ -81,23 +121,45 @@ async def _all(directory: Directory) -> list[Group]:
     return found
 
 
-async def _judged(directory: Directory, group: Group, asked: Iterable[str] | None, base: str) -> dict[str, Any]:
+async def _judged(
+    directory: Directory, groups: Sequence[Group], tree: Filter | None, base: str, *, with_meta: bool = False
+) -> list[tuple[Group, dict[str, Any]]]:
+    """Return groups with the documents that a filter judges, which hold of members only what it asks of them.
+
+    Raises TooMany where these are too many, all groups together.
+    """
+    if with_meta or (tree and mentions(tree, "meta")):
+        groups = await directory.groups.with_heads(groups)
+    asked = asked_members(tree) if tree else ()
+    judged: list[tuple[Group, dict[str, Any]]] = []
+    left = MEMBER_LIMIT
+    for some in in_parts(groups, GROUPS_AT_ONCE):
+        held = await together(*(_members(directory, group, asked, left + 1) for group in some))
+        left -= sum(map(len, held)) if asked is None else 0
+        if left < 0:
+            raise TooMany(f"this would read more than {MEMBER_LIMIT} members: ask only whether one is in, with eq")
+        judged += [(group, _document(group, members, base)) for group, members in zip(some, held, strict=True)]
+    return judged
+
+
+async def _members(directory: Directory, group: Group, asked: Iterable[str] | None, most: int) -> list[Member]:
+    """Return which of those asked for are members; where it is not known who is asked for, the first ones."""
+    if asked is None:
+        return await directory.members.first(group.id, most)
+    ids = await directory.members.look_up(group.id, filter(ID.fullmatch, asked))
+    return [Member(member) for member in ids]
+
+
+def _document(group: Group, members: Sequence[Member], base: str) -> dict[str, Any]:
     document = group.document()
     document["meta"] = {
         "resourceType": GROUP.name,
         "created": group.created,
         "lastModified": group.modified,
         "location": location(group, base),
-        "version": group.version,
     }
-    if asked is None:
-        members = await directory.members.first(group.id, MEMBER_LIMIT + 1)
-        if len(members) > MEMBER_LIMIT:
-            raise TooMany(f"a group has more than {MEMBER_LIMIT} members: ask of members only whether one is, with eq")
-    else:
-        ids = [member for member in asked if ID.fullmatch(member)]
-        held = await together(*(directory.members.holds(group.id, member) for member in ids)) if ids else []
-        members = [Member(member) for member, is_in in zip(ids, held, strict=True) if is_in]
+    if group.head is not None:
+        document["meta"]["version"] = group.version
     if members:
         document["members"] = [member_value(member, base) for member in members]
     return document

@@ -7,35 +7,37 @@ is where in a request, shared/scim/membership.py tells.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace as replaced
-from typing import Any
+from typing import Any, TypeVar
 
 from scim_groups.resource import location, member_texts, member_value, render
-from scim_groups.search import MEMBER_LIMIT, find
+from scim_groups.search import GROUPS_AT_ONCE, MEMBER_LIMIT, source
 from shared.directory.bulk import in_parts
 from shared.directory.claims import together
 from shared.directory.directory import Directory
 from shared.directory.errors import AlreadyExists, Busy, NotFound, Refused, Stale
 from shared.directory.groups import Group, new_group
 from shared.directory.keys import ID, is_group
-from shared.directory.members import Member
+from shared.directory.members import NO_HEAD, Member, behind
 from shared.directory.model import Status
 from shared.scim.document import normalise, read_json
 from shared.scim.endpoint import Request, Response
-from shared.scim.errors import InvalidCursor, TooMany
+from shared.scim.errors import TooMany
 from shared.scim.membership import Change, split_body, split_operations
-from shared.scim.messages import list_response
+from shared.scim.paging import get_page
 from shared.scim.patch import apply, parse_operations
 from shared.scim.projection import Projection
 from shared.scim.query import Query
 from shared.scim.schema import GROUP
+from shared.tables.port import ANY
+
+Result = TypeVar("Result")
 
 ATTEMPTS = 5
 """How often a change is applied again to what others left, before the client is asked to."""
 NAMED = 100
 """Up to so many members in an answer are looked up: they show their names, and who was deleted is left out."""
-GROUPS_AT_ONCE = 16
 
 
 async def create(directory: Directory, request: Request) -> Response:
@@ -48,21 +50,34 @@ async def create(directory: Directory, request: Request) -> Response:
     known = _known(members or {})
     try:
         # Members first: a group that can be seen has them, however the process ends.
-        await directory.members.add(new.id, known)
+        await directory.members.announce(new.id, known)
+        await directory.members.join(new.id, known)
         group = await groups.create(new, by=request.by)
     except AlreadyExists as taken:
-        await directory.members.replace(new.id, ())
+        await directory.members.clear(new.id)
         group = await _link(directory, request, taken, document)
-        await directory.members.add(group.id, known)
+        await directory.members.announce(group.id, known)
+        group = await _move(directory, request, group, into=known)
     return await _resource(directory, group, request, 201, projection)
 
 
 async def get(directory: Directory, request: Request) -> Response:
     """Return a group with all its members: 200, or 304 where If-None-Match names its version."""
-    group = await directory.groups.get(request.id)
-    if request.has_version(group.version):
-        return Response(304, version=group.version)
-    return await _resource(directory, group, request, 200, _projection(request))
+    projection = _projection(request)
+    if not ID.fullmatch(request.id):
+        raise NotFound(f"no group {request.id}")
+    if request.if_match or request.if_none_match:
+        version = (await directory.groups.get(request.id)).version
+        if request.has_version(version):
+            return Response(304, version=version)
+    if not projection.shows("members"):
+        return await _resource(directory, await directory.groups.get(request.id), request, 200, projection)
+    group, (head, few) = await asyncio.gather(
+        directory.groups.find_without_head(request.id), directory.members.read(request.id, NAMED + 1)
+    )
+    if group is None:
+        raise NotFound(f"no group {request.id}")
+    return await _resource(directory, group.with_head(head), request, 200, projection, few)
 
 
 async def query(directory: Directory, request: Request) -> Response:
@@ -76,20 +91,17 @@ async def search(directory: Directory, request: Request) -> Response:
 
 
 async def _answer(directory: Directory, request: Request, asked: Query) -> Response:
-    if asked.cursor is not None:
-        # Ignored, a cursor would let a client take the first page for all.
-        raise InvalidCursor("Groups have no cursors: page by startIndex and count.")
-    if asked.filter is None and asked.sort is None:
-        total, groups = await directory.group_listing.page(asked.start_index, asked.count)
+    page = await get_page(source(directory, request.base), asked, directory.keys.sign)
+    groups = page.resources
+    if asked.projection.shows("members"):
+        held = await _members_of(directory, groups)
     else:
-        found = await find(directory, asked, request.base)
-        total, groups = len(found), found[asked.start_index - 1 :][: asked.count]
-    held = await _members_of(directory, groups) if asked.projection.shows("members") else [[] for _ in groups]
+        held = [(group, []) for group in await directory.groups.with_heads(groups)]
     texts = [
         render(group, request.base, asked.projection, [member_texts(members, request.base, asked.projection)])
-        for group, members in zip(groups, held, strict=True)
+        for group, members in held
     ]
-    return Response(200, list_response(texts, total, asked.start_index))
+    return Response(200, page.text(texts, asked, directory.keys.sign))
 
 
 async def replace(directory: Directory, request: Request) -> Response:
@@ -115,74 +127,131 @@ async def patch(directory: Directory, request: Request) -> Response:
     first = changes.pop(0) if changes and changes[0].is_plain else None
     into, out = (_known(first.into), first.out) if first else ([], ())
     # What the first change needs, and mostly there is no other, is made ready while the group is read.
-    leaving, found, _ = await asyncio.gather(
+    leaving, group, _ = await asyncio.gather(
         directory.members.look_up(request.id, filter(ID.fullmatch, out)),
-        directory.groups.find(request.id),
+        _writable(directory, request, headless=first is not None and not operations),
         directory.members.announce(request.id, into),
     )
-    group = _writable(found, request)
     if operations:
-        group = await _change_document(directory, request, lambda g: apply(operations, g.document(), GROUP))
+        group = await _change_document(directory, request, lambda g: apply(operations, g.document(), GROUP), group)
     if first:
-        await together(directory.members.take_out(group.id, leaving), directory.members.join(group.id, into))
-    if first or changes:
-        group = await _change_members(directory, request, group, changes)
+        group = await _move(directory, request, group, into=into, out=leaving, exactly=not operations)
+    group = await _change_members(directory, request, group, changes, exactly=not operations and not first)
     return await _resource(directory, group, request, 200, projection, most=NAMED)
 
 
 async def delete(directory: Directory, request: Request) -> Response:
     """Delete a group and its memberships: 204."""
-    for _ in range(ATTEMPTS):
-        group = _writable(await directory.groups.find(request.id), request)
-        try:
-            await directory.groups.delete(group, by=request.by)
-        except Stale:
-            continue
-        # What a crash leaves from here on, the sweep removes; nobody sees it.
-        await together(directory.members.replace(group.id, ()), directory.members.leave(group.id))
-        return Response(204)
-    raise Busy("the group is being changed by others", retry_after=1)
+
+    async def remove(group: Group) -> None:
+        await directory.groups.delete(group, by=request.by)
+
+    await _unchanged(directory, request, remove)
+    # What a crash leaves from here on, the sweep removes; nobody sees it.
+    await together(directory.members.clear(request.id), directory.members.leave(request.id, by=request.by))
+    return Response(204)
 
 
 async def _change_document(
-    directory: Directory, request: Request, change: Callable[[Group], Mapping[str, Any]]
+    directory: Directory, request: Request, change: Callable[[Group], Mapping[str, Any]], read: Group | None = None
 ) -> Group:
-    """Store what a change makes of the group's document; where it changed meanwhile, read and change it again."""
+    """Store what a change makes of the group's document; it is `read` already, or not."""
+
+    async def store(before: Group) -> Group:
+        return await directory.groups.replace(before, before.with_document(change(before)), by=request.by)
+
+    return await _unchanged(directory, request, store, read)
+
+
+async def _unchanged(
+    directory: Directory, request: Request, act: Callable[[Group], Awaitable[Result]], read: Group | None = None
+) -> Result:
+    """Act on the group as it was read; where it changed meanwhile, read and act again.
+
+    Requests that name a version meet at the head, whatever they change: of two that name the same, one is refused.
+    """
     for _ in range(ATTEMPTS):
-        before = _writable(await directory.groups.find(request.id), request)
+        group, read = read or await _writable(directory, request), None
         try:
-            return await directory.groups.replace(before, before.with_document(change(before)), by=request.by)
+            if request.if_match and group.head:
+                head = await directory.members.change(group.id, by=request.by, etag=group.head.etag)
+                group = group.with_head(head)
+            return await act(group)
         except Stale:
             continue
     raise Busy("the group is being changed by others", retry_after=1)
 
 
-async def _change_members(directory: Directory, request: Request, group: Group, changes: Sequence[Change]) -> Group:
-    """Change the members in order, then give the group its new version."""
+async def _change_members(
+    directory: Directory, request: Request, group: Group, changes: Sequence[Change], *, exactly: bool = False
+) -> Group:
+    """Change the members in order. With `exactly`, the first change is conditional on the version the client named."""
     members = directory.members
-    for change in changes:
+    for number, change in enumerate(changes):
+        conditional = exactly and number == 0
         into = _known(change.into)
         if change.passes is not None:
             async for page in members.scan(group.id):
-                await members.remove(group.id, [m.id for m in page if change.passes(member_value(m, request.base))])
+                out = [m.id for m in page if change.passes(member_value(m, request.base))]
+                if out:
+                    group = await _move(directory, request, group, out=out, exactly=conditional)
+                    conditional = False
         elif change.exact:
-            await members.replace(group.id, into)
+            group = await _move(directory, request, group, into=into, others=True, exactly=conditional)
         else:
-            await together(members.remove(group.id, filter(ID.fullmatch, change.out)), members.add(group.id, into))
-    try:
-        return await directory.groups.touch(group, by=request.by, action="members")
-    except NotFound:
-        await members.replace(group.id, ())
-        raise
+            leaving, _ = await asyncio.gather(
+                members.look_up(group.id, filter(ID.fullmatch, change.out)), members.announce(group.id, into)
+            )
+            group = await _move(directory, request, group, into=into, out=leaving, exactly=conditional)
+    return group
 
 
-def _writable(group: Group | None, request: Request) -> Group:
-    """Return the group that a request may change. Raises NotFound, PreconditionFailed, or Refused for a local one."""
+async def _move(
+    directory: Directory,
+    request: Request,
+    group: Group,
+    *,
+    into: Sequence[Member] = (),
+    out: Sequence[str] = (),
+    others: bool = False,
+    exactly: bool = False,
+) -> Group:
+    """Put announced members in and take others out, or with `others` everybody else, and return the new version.
+
+    Done again where the group was read before its head changed, and the change is conditional on it.
+    """
+    members = directory.members
+    for _ in range(ATTEMPTS):
+        etag = group.head.etag if group.head and exactly and request.if_match else ANY
+        try:
+            if others:
+                head = await members.replace(group.id, into, by=request.by, etag=etag)
+            else:
+                head = await members.change(group.id, into, out, by=request.by, etag=etag)
+            return group.with_head(head) if head else group
+        except Stale:
+            group = await _writable(directory, replaced(request, id=group.id), again=etag == ANY)
+    raise Busy("the group is being changed by others", retry_after=1)
+
+
+async def _writable(directory: Directory, request: Request, *, headless: bool = False, again: bool = False) -> Group:
+    """Return the group that a request may change. Raises NotFound, PreconditionFailed, or Refused for a local one.
+
+    `headless` says that its version is not needed, unless the client names one. `again` is for a request that has
+    begun: the version was right then.
+    """
+    named = bool(request.if_match or request.if_none_match)
+    find = directory.groups.find_without_head if headless and not named else directory.groups.find
+    group = await find(request.id)
     if group is None:
         raise NotFound(f"no group {request.id}")
-    request.check_version(group.version)
+    if named and not again:
+        request.check_version(group.version)
     if group.status is Status.LOCAL:
         raise Refused("this group is managed here: set linkGroupsOnCreate in the directory's policy, then provision it")
+    if group.head == NO_HEAD:
+        # Made by an older version, or being deleted: then it is not found above when this is tried again.
+        group = group.with_head(await directory.members.open(group.id))
     return group
 
 
@@ -217,34 +286,41 @@ async def _resource(
     request: Request,
     status: int,
     projection: Projection,
+    few: Sequence[Member] | None = None,
     *,
     most: int | None = None,
 ) -> Response:
-    """Return the group with its members, read and rendered a page at a time; 204 where it has more than `most`."""
+    """Return the group with its members, read and rendered a page at a time; 204 where it has more than `most`.
+
+    `few` are its first members, where they were read with its head.
+    """
     texts: list[str] = []
     if projection.shows("members"):
-        few = await directory.members.first(group.id, NAMED + 1)
+        few = await directory.members.first(group.id, NAMED + 1) if few is None else few
         if len(few) <= NAMED:
             texts = [member_texts(await _with_names(directory, few), request.base, projection)]
         elif most is not None:
             return Response(204, version=group.version)
         else:
-            texts = [member_texts(page, request.base, projection) async for page in directory.members.scan(group.id)]
+            rest = directory.members.scan(group.id, behind(few[-1].id))
+            texts = [member_texts(few, request.base, projection)]
+            texts += [member_texts(page, request.base, projection) async for page in rest]
     text = render(group, request.base, projection, texts)
     return Response(status, text, group.version, location(group, request.base))
 
 
-async def _members_of(directory: Directory, groups: Sequence[Group]) -> list[list[Member]]:
-    """Return the members of each group of a page. Raises TooMany where they are too many for one answer."""
-    held: list[list[Member]] = []
+async def _members_of(directory: Directory, groups: Sequence[Group]) -> list[tuple[Group, list[Member]]]:
+    """Return each group of a page with its members. Raises TooMany where they are too many for one answer."""
+    held: list[tuple[Group, list[Member]]] = []
     left = MEMBER_LIMIT
     for some in in_parts(groups, GROUPS_AT_ONCE):
-        held += await together(*(directory.members.first(group.id, left + 1) for group in some))
-        left = MEMBER_LIMIT - sum(map(len, held))
+        read = await together(*(directory.members.read(group.id, left + 1) for group in some))
+        held += [(group.with_head(head), members) for group, (head, members) in zip(some, read, strict=True)]
+        left -= sum(len(members) for _, members in read)
         if left < 0:
             raise TooMany(f"these groups have more than {MEMBER_LIMIT} members: ask with excludedAttributes=members")
-    if sum(map(len, held)) <= NAMED:
-        held = [await _with_names(directory, members) for members in held]
+    if MEMBER_LIMIT - left <= NAMED:
+        held = [(group, await _with_names(directory, members)) for group, members in held]
     return held
 
 

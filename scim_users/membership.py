@@ -34,3 +34,19 @@ async def groups_of(
         if is_in and group is not None:
             of[account_id].append(group)
     return of
+
+
+class Memberships:
+    """The groups of the users that one answer shows: read with the users where their ids are known before them."""
+
+    def __init__(self, directory: Directory, projection: Projection) -> None:
+        self._directory = directory
+        self._projection = projection
+        self._known: dict[str, Sequence[Group]] = {}
+
+    async def read(self, account_ids: Sequence[str]) -> Mapping[str, Sequence[Group]]:
+        """Return the groups of each account, read once."""
+        missing = [account_id for account_id in account_ids if account_id not in self._known]
+        found = await groups_of(self._directory, missing, self._projection) if missing else {}
+        self._known |= {account_id: found.get(account_id, ()) for account_id in missing}
+        return self._known

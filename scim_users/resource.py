@@ -6,7 +6,6 @@ The stored document is served as it is, with `meta` appended; it is only parsed 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from json.encoder import encode_basestring as quote
 from typing import Any
 
 from shared.directory.directory import Directory
@@ -32,8 +31,7 @@ def render(account: Account, base: str, projection: Projection, groups: Sequence
     """Return the resource as JSON text, with the groups the user is in. A protected account shows its name only."""
     text = account.text
     if groups:
-        shown = ",".join([_group_text(group, base) for group in groups])
-        text = f'{text[:-1]},"groups":[{shown}]}}'
+        text = f'{text[:-1]},"groups":{dump([group_value(group, base) for group in groups])}}}'
     if account.protected:
         text = dump({"schemas": [USER.schema.urn], "id": account.id, "userName": account.user_name})
     shown = resource_text(
@@ -47,9 +45,10 @@ def render(account: Account, base: str, projection: Projection, groups: Sequence
     return shown if projection.is_default else projection.apply_to_text(shown)
 
 
-def _group_text(group: Group, base: str) -> str:
-    display = quote(group.display_name)
-    return f'{{"value":"{group.id}","$ref":"{base}/Groups/{group.id}","display":{display},"type":"direct"}}'
+def group_value(group: Group, base: str) -> dict[str, str]:
+    """Return a group as a value of `groups`."""
+    ref = f"{base}/Groups/{group.id}"
+    return {"value": group.id, "$ref": ref, "display": group.display_name, "type": "direct"}
 
 
 def manager_of(account: Account | None) -> dict[str, Any] | None:

@@ -8,22 +8,25 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 from scim_users.adoption import remember_look_up
 from scim_users.authority import confirmed, unconfirmed
-from scim_users.membership import groups_of
-from scim_users.resource import location, user_type
+from scim_users.by_group import reader_of
+from scim_users.membership import Memberships, groups_of
+from scim_users.resource import group_value, location, user_type
 from shared.directory.directory import Directory
 from shared.directory.errors import DirectoryError
 from shared.directory.groups import Group
 from shared.directory.keys import Key, folded
-from shared.directory.listing import Place
 from shared.directory.model import Account
+from shared.scim.cursor import Position
 from shared.scim.errors import TooMany
 from shared.scim.evaluate import Test, compile_filter
-from shared.scim.filter import Compare, Filter, equalities
+from shared.scim.filter import Compare, Filter, equalities, mentions
+from shared.scim.paging import Reader, read_matching
+from shared.scim.projection import Projection
 from shared.scim.query import Query
 from shared.scim.schema import USER
 from shared.tables.port import MAX_PAGE
@@ -32,6 +35,8 @@ SCAN_LIMIT = 10_000
 """Accounts that a filter without a key may read."""
 SCAN_PAGE = 2_000
 """Accounts that one page of such a filter may read, where pages go by cursor."""
+
+EVERYTHING = Projection.parse(None, None, USER)
 
 KINDS = {
     "id": "id",
@@ -45,70 +50,50 @@ KINDS = {
 """Which key answers an equality on a path in lower case; a value path on emails is cut to `emails.value` first."""
 
 
-class Found(NamedTuple):
-    """Accounts that a query selects. `groups` are theirs where they were read along, else None."""
-
-    accounts: list[Account]
-    groups: Mapping[str, Sequence[Group]] | None = None
-
-
-async def find(directory: Directory, asked: Query, base: str) -> Found:
+async def find(directory: Directory, asked: Query, base: str, shown: Memberships) -> list[Account]:
     """Return all live accounts that a query selects, sorted as it asks. Raises TooMany where that reads too many."""
-    found = await find_by_key(directory, asked, base)
+    found = None if asked.filter is None else await find_by_key(directory, asked.filter, base, shown)
     if found is None:
-        await _refuse_large(directory, asked)
-        test = compile_filter(asked.filter, await user_type(directory)) if asked.filter else None
-        found = Found(await _scan(directory, test, base))
-    if asked.sort is None:
-        return found
-    ordered = asked.sort.order(found.accounts, lambda account: _judged(account, base, by_key=False))
-    return found._replace(accounts=ordered)
+        reader = reader_of(directory, asked.filter)
+        if reader is directory.listing:
+            await _refuse_large(directory, asked)
+        found = await _scan(directory, reader, asked.filter, base)
+    return asked.sort.order(found, lambda account: _judged(account, base)) if asked.sort else found
 
 
-async def find_by_key(directory: Directory, asked: Query, base: str) -> Found | None:
+async def find_by_key(directory: Directory, tree: Filter, base: str, shown: Memberships) -> list[Account] | None:
     """Return all live accounts that a filter selects, or None if no key answers any part of it.
 
-    What a key leads to is known before it is read: groups are looked up in the same round trip.
+    What a key leads to is known before it is read, so the memberships are read in the same round trip.
     """
-    tree = asked.filter
-    key = None if tree is None else _key(tree)
-    if tree is None or key is None:
-        return None
     test = compile_filter(tree, await user_type(directory))
+    key = _key(tree)
+    if key is None:
+        return None
     if key.kind == "id":
-        account, groups = await asyncio.gather(
-            directory.accounts.find(key.value), groups_of(directory, [key.value], asked.projection)
-        )
+        account, _ = await asyncio.gather(directory.accounts.find(key.value), shown.read([key.value]))
         candidates = [account] if account else []
     else:
         ids = await directory.accounts.led_to(key)
-        candidates, groups = await asyncio.gather(
-            directory.accounts.carrying(key, ids), groups_of(directory, ids, asked.projection)
-        )
+        candidates, _ = await asyncio.gather(directory.accounts.carrying(key, ids), shown.read(ids))
     # A protected account is found by the key alone, so that it is not made twice; nothing else of it can be asked for.
     alone = isinstance(tree, Compare)
-    return Found([a for a in candidates if not a.retired and test(_judged(a, base, by_key=alone))], groups)
+    return await _passing(directory, tree, test, base, candidates, by_key=alone)
 
 
-async def read_matching(
-    directory: Directory, tree: Filter, base: str, start: Place, count: int
-) -> tuple[list[Account], Place | None]:
-    """Return accounts from a place on that a filter selects, and the place to read on at; None at the end.
+async def find_from(
+    directory: Directory, tree: Filter, base: str, start: Position, count: int
+) -> tuple[list[Account], Position | None]:
+    """Return live accounts from a position on that a filter selects, and the position to read on at; None at the end.
 
     At most SCAN_PAGE accounts are read, so there may be fewer than `count`, or none, before the end.
     """
     test = compile_filter(tree, await user_type(directory))
-    found, left = list[Account](), SCAN_PAGE
-    place: Place | None = start
-    while place is not None and left > 0:
-        read, place = await directory.listing.read_on(place, min(left, MAX_PAGE))
-        left -= len(read)
-        for account in read:
-            if test(_judged(account, base, by_key=False)):
-                if len(found) == count:
-                    return found, directory.listing.place_of(account)
-                found.append(account)
-    return found, place
+
+    async def passing(accounts: Sequence[Account]) -> list[Account]:
+        return await _passing(directory, tree, test, base, accounts)
+
+    return await read_matching(reader_of(directory, tree), passing, start, count, SCAN_PAGE)
 
 
 async def remember(directory: Directory, tree: Filter, found: list[Account], by: str) -> None:
@@ -148,20 +133,37 @@ async def _refuse_large(directory: Directory, asked: Query) -> None:
     )
 
 
-async def _scan(directory: Directory, test: Test | None, base: str) -> list[Account]:
+async def _scan(directory: Directory, reader: Reader[Account], tree: Filter | None, base: str) -> list[Account]:
+    test = compile_filter(tree, await user_type(directory)) if tree else None
     found: list[Account] = []
-    for bucket in range(directory.keys.buckets):
-        async for account in directory.listing.scan(bucket):
-            if test is None or test(_judged(account, base, by_key=False)):
-                found.append(account)  # noqa: PERF401 - extend() takes no asynchronous comprehension
+    read = 0
+    position: Position | None = ()
+    while position is not None:
+        accounts, position = await reader.read_on(position, MAX_PAGE)
+        # Of a group's members some may be nobody, who were read all the same.
+        read += len(accounts) if position is None else MAX_PAGE
+        if read > SCAN_LIMIT:
+            raise TooMany(f"this would read more than {SCAN_LIMIT} users: page with a cursor")
+        found += await _passing(directory, tree, test, base, accounts) if tree and test else accounts
     return found
 
 
-def _judged(account: Account, base: str, *, by_key: bool) -> dict[str, Any]:
+async def _passing(
+    directory: Directory, tree: Filter, test: Test, base: str, accounts: Sequence[Account], *, by_key: bool = False
+) -> list[Account]:
+    """Return those of some accounts that are live and pass a filter."""
+    live = [account for account in accounts if not account.retired]
+    of = await groups_of(directory, [a.id for a in live], EVERYTHING) if mentions(tree, "groups") else {}
+    return [a for a in live if test(_judged(a, base, of.get(a.id, ()), by_key=by_key))]
+
+
+def _judged(account: Account, base: str, groups: Sequence[Group] = (), *, by_key: bool = False) -> dict[str, Any]:
     """Return the document that a filter judges: of a protected account what is shown, unless a key alone is asked."""
     document: dict[str, Any] = json.loads(account.text)
     if account.protected and not by_key:
         document = {name: document[name] for name in ("schemas", "id", "userName")}
+    elif groups:
+        document["groups"] = [group_value(group, base) for group in groups]
     document["meta"] = {
         "resourceType": USER.name,
         "created": account.created,

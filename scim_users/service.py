@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 from scim_users import authority
 from scim_users.adoption import Presented, decide_adoption, presented, refuse_left_open
 from scim_users.authority import Write
-from scim_users.membership import groups_of
-from scim_users.paging import get_page
+from scim_users.membership import Memberships, groups_of
+from scim_users.paging import source
 from scim_users.resource import location, manager_of, render, user_type, with_manager
 from scim_users.search import remember
 from shared.directory.claims import together
@@ -23,10 +23,9 @@ from shared.directory.errors import AlreadyExists, Busy, Refused, Stale
 from shared.directory.groups import Group
 from shared.directory.keys import Key, fold
 from shared.directory.model import Account, Status, new_account
-from shared.scim.cursor import seal
 from shared.scim.document import keep_immutable, normalise, read_json
 from shared.scim.endpoint import Request, Response
-from shared.scim.messages import list_response
+from shared.scim.paging import get_page
 from shared.scim.patch import Operation, apply, parse_operations, touches
 from shared.scim.projection import Projection
 from shared.scim.query import Query
@@ -78,16 +77,14 @@ async def search(directory: Directory, request: Request) -> Response:
 
 
 async def _answer(directory: Directory, request: Request, asked: Query) -> Response:
-    page = await get_page(directory, asked, request.base)
-    accounts, groups = list(page.accounts), page.groups
+    shown = Memberships(directory, asked.projection)
+    page = await get_page(source(directory, request.base, shown), asked, directory.keys.sign)
+    accounts = list(page.resources)
     if asked.filter is not None:
         await remember(directory, asked.filter, accounts, request.by)
-    if groups is None:
-        groups = await groups_of(directory, [account.id for account in accounts], asked.projection)
+    groups = await shown.read([account.id for account in accounts])
     texts = [render(account, request.base, asked.projection, groups.get(account.id, ())) for account in accounts]
-    back, on = (seal(cursor, asked, directory.keys.sign) if cursor else None for cursor in (page.previous, page.next))
-    text = list_response(texts, page.total, page.start_index, previous_cursor=back, next_cursor=on)
-    return Response(200, text)
+    return Response(200, page.text(texts, asked, directory.keys.sign))
 
 
 async def replace(directory: Directory, request: Request) -> Response:
@@ -132,7 +129,7 @@ async def delete(directory: Directory, request: Request) -> Response:
 
     await _unchanged(directory, request, remove)
     # A crash before this leaves memberships of nobody, which the sweep removes.
-    await directory.members.leave(request.id)
+    await directory.members.leave(request.id, by=request.by)
     return Response(204)
 
 

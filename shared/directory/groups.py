@@ -1,26 +1,41 @@
-"""Groups: resources with a displayName of their own. Who is in them stands in rows apart, see members.py."""
+"""Groups: resources with a displayName of their own. Who is in them stands in rows apart, see members.py.
+
+A group's version is made of two: its row's, and its members', which the head beside them has.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
-from shared.directory.audit import audit_row
-from shared.directory.errors import NotFound
-from shared.directory.keys import LIVE, Key, Keys
-from shared.directory.model import Resource, Status, dump, join_text, split_text, timestamp
-from shared.directory.resources import Resources
-from shared.tables.port import ANY, Merge, Row, Tables, Value, VersionConflict
+from shared.directory.audit import Change, list_history
+from shared.directory.keys import HEAD, LIVE, Key, Keys
+from shared.directory.members import Head, Members
+from shared.directory.model import Resource, Status, dump, join_text, split_text, timestamp, weak_tag
+from shared.directory.resources import ID, Beside, Resources, nothing
+from shared.tables.port import Row, Tables, Value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group(Resource):
-    """One group, without its members."""
+    """One group, without its members. `head` is None where it was not read, for then the version is not asked for."""
 
     audited: ClassVar[tuple[str, ...]] = ("status",)
 
     display_name: str
+    head: Head | None = field(default=None, compare=False)
+
+    @property
+    def version(self) -> str:
+        """The weak entity tag of the group with its members. Raises ValueError where the head was not read."""
+        if self.head is None:
+            raise ValueError("the version of a group needs its head")
+        return weak_tag(f"{self.etag}\n{self.head.etag}")
+
+    def with_head(self, head: Head) -> Group:
+        """Return the group with the version of its members; it was modified when either of the two was."""
+        return replace(self, head=head, modified=max(self.modified, head.modified))
 
     @property
     def name(self) -> Key:
@@ -67,21 +82,34 @@ class Groups(Resources[Group]):
 
     def __init__(self, tables: Tables, keys: Keys, now: Callable[[], str] = timestamp) -> None:
         super().__init__(tables, keys, Group.from_row, now=now)
+        self._members = Members(tables, keys, now)
 
-    async def touch(self, group: Group, *, by: str, action: str) -> Group:
-        """Give a group whose members changed a new version and time. Raises NotFound if it was deleted meanwhile.
+    async def find(self, resource_id: str) -> Group | None:
+        """Return a group by id, with its head."""
+        if not ID.fullmatch(resource_id):
+            return None
+        places = [(self.keys.home(resource_id), LIVE + resource_id), (self.keys.members(resource_id), HEAD)]
+        row, head = await self.tables.get_many(places)
+        return Group.from_row(row).with_head(Head.from_row(head)) if row else None
 
-        Done after the members changed: who reads between the two sees the new members under the old version, and
-        reads them again; the other way round he would keep the old members under the new version.
-        """
-        now = self.now()
-        audit = audit_row(group.id, action, by, now, None, None)
-        touched = Merge(group.key, {"modified": now}, ANY)
-        try:
-            etags = await self._commit(self.keys.home(group.id), [audit, touched], audit.key)
-        except VersionConflict:
-            raise NotFound(f"no group {group.id}") from None
-        return await self._written(replace(group, modified=now), etags, 1)
+    async def find_without_head(self, group_id: str) -> Group | None:
+        """Return a group by id, where no version is asked for or its head is read with the members."""
+        return await super().find(group_id)
+
+    async def with_heads(self, groups: Sequence[Group]) -> list[Group]:
+        """Return the groups with the heads of those that have none yet."""
+        bare = [group.id for group in groups if group.head is None]
+        heads = dict(zip(bare, await self._members.heads(bare), strict=True)) if bare else {}
+        return [group if group.head else group.with_head(heads[group.id]) for group in groups]
+
+    async def create(self, resource: Group, *, by: str, beside: Beside = nothing) -> Group:
+        """Store a new group. Its head comes first: where a group can be seen, its members can change."""
+        head = await self._members.open(resource.id)
+        return (await super().create(resource, by=by, beside=beside)).with_head(head)
+
+    async def history(self, resource_id: str) -> list[Change]:
+        """Return a group's changes and those of its members, oldest first; also those of a deleted one."""
+        return await list_history(self.tables, self.keys, resource_id, self.keys.members(resource_id))
 
 
 def _found_by(group_id: str, document: Mapping[str, Any]) -> dict[str, Any]:

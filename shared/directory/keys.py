@@ -29,6 +29,10 @@ NAME = "n_"
 TOMBSTONE = "t_"
 AUDIT = "z_"
 
+# Row keys in the partition of a group's members: the head, which every id follows; all ids end before MEMBERS_END.
+HEAD = "-"
+MEMBERS_END = "g"
+
 # Row key prefixes in a key partition.
 IDENTITY = "i_"
 POINTER = "p_"

@@ -34,6 +34,11 @@ class Place(NamedTuple):
     bucket: int
     key: str
 
+    @classmethod
+    def at(cls, position: tuple[int | str, ...]) -> Place:
+        """Return the place that a cursor's position names; () is the first one."""
+        return cls(int(position[0]), str(position[1])) if position else START
+
 
 START = Place(0, LIVE)
 
@@ -63,8 +68,9 @@ class Listing(Generic[R]):
         found = await together(*(self._take(bucket, offset, many, counts[bucket]) for bucket, offset, many in spans))
         return ends[-1], list(chain.from_iterable(found))
 
-    async def read_on(self, place: Place, count: int) -> tuple[list[R], Place | None]:
+    async def read_on(self, position: tuple[int | str, ...], count: int) -> tuple[list[R], Place | None]:
         """Return at most `count` resources from a place on, and the place behind them; None at the end."""
+        place = Place.at(position)
         counts = await self._resources.counts.all()
         rows: list[Row] = []
         for bucket in range(place.bucket, len(counts)):
@@ -75,8 +81,9 @@ class Listing(Generic[R]):
                 return [self._resources.read(row) for row in rows], Place(bucket, _behind(rows[-1].key))
         return [self._resources.read(row) for row in rows], None
 
-    async def read_back(self, place: Place, count: int) -> list[R]:
+    async def read_back(self, position: tuple[int | str, ...], count: int) -> list[R]:
         """Return the last `count` resources before a place. A bucket is read backwards by keys, from its beginning."""
+        place = Place.at(position)
         counts = await self._resources.counts.all()
         found: list[R] = []
         for bucket in range(place.bucket, -1, -1):

@@ -99,8 +99,8 @@ class Resource:
 
     @property
     def version(self) -> str:
-        """The weak entity tag that clients see: short, and the same on every backend."""
-        return f'W/"{hashlib.blake2b(self.etag.encode(), digest_size=8).hexdigest()}"'
+        """The weak entity tag that clients see."""
+        return weak_tag(self.etag)
 
     @property
     def key(self) -> str:
@@ -277,6 +277,11 @@ def _found_by(account_id: str, document: Mapping[str, Any]) -> dict[str, Any]:
         "employee_number": extension.get("employeeNumber"),
         "active": document.get("active", True),
     }
+
+
+def weak_tag(text: str) -> str:
+    """Return a weak entity tag made of a text: short, and the same on every backend."""
+    return f'W/"{hashlib.blake2b(text.encode(), digest_size=8).hexdigest()}"'
 
 
 dump = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode

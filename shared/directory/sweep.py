@@ -52,7 +52,7 @@ async def _remove_lost(directory: Directory, pairs: Sequence[tuple[str, str]]) -
         # A group's members are written before the group itself: only what was there once is gone.
         if member not in there or await directory.groups.tombstone(group):
             removed += await directory.members.holds(group, member)
-            await directory.members.remove(group, [member])
+            await directory.members.remove(group, [member], by="sweep")
     return removed
 
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
-from typing import Protocol
+from typing import Any, Protocol
 
 from shared.directory.directory import Directory
+from shared.scim.cursor import Cursor, Sign, open_cursor, seal
 from shared.scim.document import read_json
 from shared.scim.endpoint import Request, Response
 from shared.scim.errors import InvalidValue
@@ -33,21 +34,51 @@ class Room(Protocol):
 
 Rooms = Mapping[str, Room]
 """Rooms by endpoint, such as `Users`."""
+Search = Callable[..., Awaitable[Any]]
+"""Asks a room for one page, and returns its list response."""
 
 
 async def search_rooms(directory: Directory, request: Request, rooms: Rooms) -> Response:
     """Answer a SearchRequest to the root (RFC 7644 section 3.4.3): what each room finds, one after the other."""
     body = read_json(request.body)
-    asked = Query.from_message(body, USER)
-    if asked.cursor is not None or asked.sort is not None or not isinstance(body, dict):
-        raise InvalidValue("cursor and sortBy are for one resource type: search /Users or /Groups.")
-    rest = {name: value for name, value in body.items() if name.lower() not in ("startindex", "count")}
+    asked = replace(Query.from_message(body, USER), resource_type="")
+    if asked.sort is not None or not isinstance(body, dict):
+        raise InvalidValue("sortBy is for one resource type: search /Users or /Groups.")
+    rest = {name: value for name, value in body.items() if name.lower() not in ("startindex", "count", "cursor")}
+
+    async def search(room: Room, **place: object) -> Any:
+        response = await room.search(directory, replace(request, body=document_text(rest | place).encode()))
+        return json.loads(response.text)
+
+    if asked.cursor is not None and asked.count:
+        return Response(200, await _by_cursor(asked, rooms, search, directory.keys.sign))
     found: list[str] = []
     total = 0
     for room in rooms.values():
-        place = {"startIndex": max(1, asked.start_index - total), "count": asked.count - len(found)}
-        response = await room.search(directory, replace(request, body=document_text(rest | place).encode()))
-        part = json.loads(response.text)
+        start, count = max(1, asked.start_index - total), asked.count - len(found)
+        part = await search(room, startIndex=start, count=count)
         total += part["totalResults"]
         found += map(document_text, part["Resources"])
-    return Response(200, list_response(found, total, asked.start_index))
+    return Response(200, list_response(found, total, None if asked.cursor is not None else asked.start_index))
+
+
+async def _by_cursor(asked: Query, rooms: Rooms, search: Search, sign: Sign) -> str:
+    """Return the page of one room, and a cursor that holds the room and its own cursor (RFC 9865).
+
+    Where a room has nothing more the next one follows. There is no way back and no total.
+    """
+    cursor = open_cursor(asked, sign)
+    name, inner = map(str, cursor.position or (next(iter(rooms)), ""))
+    after = [*rooms][[*rooms].index(name) + 1 :]
+    while True:
+        part = await search(rooms[name], cursor=inner, count=asked.count)
+        inner = part.get("nextCursor", "")
+        if not inner and not after:
+            following = None
+            break
+        following = Cursor((name, inner) if inner else (after[0], ""))
+        if part["Resources"] or inner:
+            break
+        name = after.pop(0)
+    texts = [document_text(resource) for resource in part["Resources"]]
+    return list_response(texts, None, next_cursor=seal(following, asked, sign) if following else None)

@@ -129,6 +129,15 @@ def equalities(tree: Filter) -> tuple[tuple[str, Literal], ...]:
     return ()
 
 
+def mentions(tree: Filter, attribute: str) -> bool:
+    """Tell whether a core attribute, in lower case, stands somewhere in the filter."""
+    if isinstance(tree, And | Or):
+        return any(mentions(term, attribute) for term in tree.terms)
+    if isinstance(tree, Not):
+        return mentions(tree.term, attribute)
+    return Path(tree.path.urn, tree.path.attribute).key == attribute
+
+
 def count_terms(tree: Filter) -> int:
     """Return how many comparisons the filter makes at most for one document or value."""
     if isinstance(tree, And | Or):

@@ -29,6 +29,8 @@ class Query:
     projection: Projection
     cursor: str | None = None
     sort: Sort | None = None
+    resource_type: str = ""
+    """The name of the one that is asked for, "" for all."""
 
     @classmethod
     def parse(cls, params: Mapping[str, str], resource_type: ResourceType) -> Query:
@@ -44,12 +46,13 @@ class Query:
             projection=Projection.parse(given.get("attributes"), given.get("excludedattributes"), resource_type),
             cursor=cursor,
             sort=Sort.parse(given.get("sortby", ""), given.get("sortorder", ""), resource_type),
+            resource_type=resource_type.name,
         )
 
     @property
     def selection(self) -> str:
         """What is selected, as text: equal for the pages of one query."""
-        return f"{self.filter or ''}\n{self.sort or ''}"
+        return f"{self.resource_type}\n{self.filter or ''}\n{self.sort or ''}"
 
     @classmethod
     def from_message(cls, body: object, resource_type: ResourceType) -> Query:

@@ -19,7 +19,7 @@ TOKEN = "conformance-token"
 SECONDS = 120
 
 Run = Callable[..., Awaitable[str]]
-"""Takes a command line; returns what it printed, whatever status it ended with."""
+"""Takes a command line, and further variables of its environment; returns what it printed, however it ended."""
 
 
 @pytest.fixture(scope="session")
@@ -35,8 +35,8 @@ async def run(tmp_path: Path) -> AsyncIterator[Run]:
     histories = SqliteTables.open(tmp_path / "scimlink.db", "histories")
     async with LocalHost(function_app.build(Settings.local(TOKEN), tables), histories) as host:
 
-        async def command(*arguments: str | Path) -> str:
-            kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "NEWMAN") if name in os.environ}
+        async def command(*arguments: str | Path, **more: str) -> str:
+            kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ} | more
             process = await asyncio.create_subprocess_exec(
                 *arguments,
                 cwd=tmp_path,

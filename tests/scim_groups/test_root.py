@@ -20,13 +20,12 @@ async def test_a_search_of_groups_answers_as_get_does(server: Server) -> None:
     assert [group["displayName"] for group in by_post.body["Resources"]] == ["Sales"]
 
 
-async def test_groups_are_sorted_and_have_no_cursors(server: Server) -> None:
+async def test_groups_are_sorted(server: Server) -> None:
     for name in ("b", "C", "a"):
         await created(server, name)
     answer = await server.send("GET", "/Groups?sortBy=displayName&sortOrder=descending&count=2")
     assert [group["displayName"] for group in answer.body["Resources"]] == ["C", "b"]
     assert answer.body["totalResults"] == 3
-    assert_error(await server.send("GET", "/Groups?cursor"), 400, "invalidCursor")
 
 
 async def test_a_search_of_the_root_pages_through_users_then_groups(server: Server) -> None:
@@ -49,6 +48,53 @@ async def test_a_search_of_the_root_finds_one_type_by_filter(server: Server) -> 
     found = await server.send("POST", "/.search", request(filter='meta.resourceType eq "Group"'))
     assert found.body["Resources"] == [group]
     assert_error(await server.send("POST", "/.search", request(sortBy="userName")), 400, "invalidValue")
+
+
+async def test_a_search_of_the_root_goes_by_cursor_through_users_then_groups(server: Server) -> None:
+    ids = {await a_user(server, f"user{n}") for n in range(5)} | {
+        (await created(server, f"g{n}"))["id"] for n in range(5)
+    }
+    pages, cursor = [], ""
+    while True:
+        page = (await server.send("POST", "/.search", request(cursor=cursor, count=2))).body
+        assert (page["itemsPerPage"], "startIndex" in page, "totalResults" in page) == (
+            len(page["Resources"]),
+            False,
+            False,
+        )
+        pages.append(page["Resources"])
+        if "nextCursor" not in page:
+            break
+        cursor = page["nextCursor"]
+    assert [len(page) for page in pages] == [2, 2, 1, 2, 2, 1]
+    assert {resource["id"] for page in pages for resource in page} == ids
+    assert_error(await server.send("POST", "/.search", request(cursor=cursor, count=3)), 400, "invalidCount")
+    none = (await server.send("POST", "/.search", request(cursor="", count=0))).body
+    assert (none["totalResults"], none["Resources"]) == (10, [])
+
+
+async def test_the_root_finds_by_cursor_what_one_type_has(server: Server) -> None:
+    await a_user(server, "ada")
+    group = await created(server)
+    asked = request(filter='meta.resourceType eq "Group"', cursor="")
+    found = (await server.send("POST", "/.search", asked)).body
+    assert found["Resources"] == [group]
+    assert "nextCursor" not in found
+
+
+async def test_a_cursor_is_good_for_what_it_was_made_for_alone(server: Server) -> None:
+    for n in range(3):
+        await a_user(server, f"user{n}")
+        await created(server, f"group{n}")
+    paths = ("/Users/.search", "/Groups/.search", "/.search")
+    cursors = [(await server.send("POST", path, request(cursor="", count=1))).body["nextCursor"] for path in paths]
+    for path in paths:
+        for cursor, made_for in zip(cursors, paths, strict=True):
+            answer = await server.send("POST", path, request(cursor=cursor, count=1))
+            if path == made_for:
+                assert answer.status == 200
+            else:
+                assert_error(answer, 400, "invalidCursor")
 
 
 async def test_bulk_creates_a_group_with_the_user_it_refers_to(server: Server) -> None:
