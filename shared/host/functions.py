@@ -9,10 +9,10 @@ import azure.functions as func
 from shared.directory.directory import Directory
 from shared.directory.errors import NotFound
 from shared.directory.sweep import sweep
-from shared.host import accounts
+from shared.host import account_changes, accounts
 from shared.host.auth import Forbidden
 from shared.host.bulk import run_bulk
-from shared.host.http import JSON, Edge
+from shared.host.http import JSON, Edge, Service
 from shared.host.rooms import Rooms, search_rooms
 from shared.scim import discovery
 from shared.scim.endpoint import MethodNotAllowed, NotImplementedHere, Request, Response
@@ -32,6 +32,8 @@ def blueprint(edge: Edge, rooms: Rooms) -> func.Blueprint:
     _add_root(bp, edge, rooms)
     _add_discovery(bp, edge)
     _add_accounts(bp, edge)
+    for change in CHANGES:
+        _add_change(bp, edge, *change)
 
     @bp.function_name("health")
     @bp.route("health", methods=["GET"])
@@ -92,6 +94,22 @@ def _add_discovery(bp: func.Blueprint, edge: Edge) -> None:
     @bp.route(ROOT + "/Schemas/{id}", methods=["GET"])
     async def schema(req: func.HttpRequest) -> func.HttpResponse:
         return await edge.answer(req, get_schema)
+
+
+CHANGES: tuple[tuple[str, str, str, Service], ...] = (
+    ("accounts_edit", "PATCH", "accounts/{id}", account_changes.edit_account),
+    ("accounts_delete", "DELETE", "accounts/{id}", account_changes.delete_account),
+    ("accounts_link", "POST", "accounts/{id}/link", account_changes.link_account),
+    ("accounts_release", "POST", "accounts/{id}/release", account_changes.release_account),
+)
+"""Function name, method, route and service of what changes one account."""
+
+
+def _add_change(bp: func.Blueprint, edge: Edge, name: str, method: str, route: str, serve: Service) -> None:
+    @bp.function_name(name)
+    @bp.route(route, methods=[method])
+    async def handle(req: func.HttpRequest) -> func.HttpResponse:
+        return await edge.answer(req, serve, role="admin", mimetype=JSON)
 
 
 def _add_accounts(bp: func.Blueprint, edge: Edge) -> None:
