@@ -376,7 +376,19 @@ async def test_a_process_that_is_killed_loses_nothing_and_links_nobody_twice(tmp
     assert (done["phase"], done["counts"]["linked"], done["counts"].get("refused", 0)) == ("done", links, 0)
     assert all(killed.kills[phase] for phase in ("done", "planned")), killed.kills
     await in_file(tmp_path / "data" / "scimlink.db", lambda tables: check_links(tables, links))
-    assert time.monotonic() - began < 45
+    killed.kills.clear()
+    async with killed.api() as api:
+        undo = await api.call("POST", path + "/undo")
+    done = await killed.see_through(f"linking/undos/{undo['id']}", "done", (0.02, 0.1, 0.2, 0.3))
+    assert (done["phase"], done["counts"]) == ("done", {"undone": links})
+    assert killed.kills["done"]
+    await in_file(tmp_path / "data" / "scimlink.db", check_invariants_of_main)
+    await in_file(tmp_path / "data" / "scimlink.db", lambda tables: check_links(tables, 0))
+    assert time.monotonic() - began < 60
+
+
+async def check_invariants_of_main(tables: SqliteTables) -> None:
+    await check_invariants(tables, "main")
 
 
 async def started(api: Api, accounts: bytes) -> str:
