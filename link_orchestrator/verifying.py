@@ -39,7 +39,7 @@ async def look(directory: Directory, job: Job, part: Slice) -> Counter[str]:
     keys = stage(directory, job.id + KEYS).writer(part.name)
     pairs = stage(directory, job.id + PAIRS).writer(part.name)
     plan, report = (Plan(directory.tables, directory.keys, one.id) for one in (run, job))
-    counts: Counter[str] = Counter()
+    counts = Counter({CONFIRMED: 0, UNCONFIRMED: 0, UNLINKED: 0, CREATED: 0})
 
     async def lead(kind: str, value: str | None, item: list[Any]) -> None:
         if value:
