@@ -7,7 +7,7 @@ from typing import Any
 import azure.durable_functions as df
 import azure.functions as func
 
-from link_orchestrator import activities, openapi, orchestrator, service
+from link_orchestrator import activities, afterwards, openapi, orchestrator, service
 from shared.host.functions import ACCOUNT_ROUTES, add_route
 from shared.host.http import JSON, Edge, Route, Service
 
@@ -20,6 +20,11 @@ ROUTES: tuple[tuple[str, str, str, Service], ...] = (
     ("accounts_import_problems", "GET", "accounts/imports/{id}/problems", service.list_problems),
     ("linking_run_list", "GET", "linking/runs", service.list_runs),
     ("linking_run_decisions", "GET", "linking/runs/{id}/decisions", service.list_decisions),
+    ("linking_run_undo", "GET", "linking/runs/{id}/undo", afterwards.find_undo),
+    ("linking_undo_list", "GET", "linking/undos", afterwards.list_undos),
+    ("linking_undo_rows", "GET", "linking/undos/{id}/rows", afterwards.list_undo_rows),
+    ("linking_run_verification", "GET", "linking/runs/{id}/verification", afterwards.find_verification),
+    ("linking_verification_rows", "GET", "linking/verifications/{id}/rows", afterwards.list_verification_rows),
 )
 """Function name, method, route and service of what needs the tables alone."""
 
@@ -31,6 +36,12 @@ DURABLE_ROUTES: tuple[tuple[str, str, str, Service], ...] = (
     ("linking_run_get", "GET", "linking/runs/{id}", service.get_run),
     ("linking_run_approve", "POST", "linking/runs/{id}/approve", service.approve),
     ("linking_run_cancel", "POST", "linking/runs/{id}/cancel", service.cancel),
+    ("linking_undo_start", "POST", "linking/runs/{id}/undo", afterwards.start_undo),
+    ("linking_undo_get", "GET", "linking/undos/{id}", afterwards.get_undo),
+    ("linking_undo_cancel", "POST", "linking/undos/{id}/cancel", afterwards.cancel_undo),
+    ("linking_verification_start", "POST", "linking/runs/{id}/verification", afterwards.start_verification),
+    ("linking_verification_get", "GET", "linking/verifications/{id}", afterwards.get_verification),
+    ("linking_verification_cancel", "POST", "linking/verifications/{id}/cancel", afterwards.cancel_verification),
 )
 """The same of what starts orchestrations, asks them, or tells them something."""
 
@@ -75,6 +86,16 @@ def _add_orchestrations(bp: df.Blueprint, edge: Edge) -> None:
     @bp.orchestration_trigger(context_name="context")
     def import_accounts(context: df.DurableOrchestrationContext) -> Any:
         return (yield from orchestrator.import_accounts(context, RETRY))
+
+    @bp.function_name("undo_links")
+    @bp.orchestration_trigger(context_name="context")
+    def undo_links(context: df.DurableOrchestrationContext) -> Any:
+        return (yield from orchestrator.undo_links(context, RETRY))
+
+    @bp.function_name("verify_links")
+    @bp.orchestration_trigger(context_name="context")
+    def verify_links(context: df.DurableOrchestrationContext) -> Any:
+        return (yield from orchestrator.verify_links(context, RETRY))
 
     @bp.function_name("run_slice")
     @bp.activity_trigger(input_name="message")

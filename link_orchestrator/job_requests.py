@@ -20,8 +20,20 @@ from shared.scim.endpoint import Request, Response
 from shared.scim.errors import InvalidValue
 
 IMPORT, RUN, IDENTITIES = "import", "run", "identities"
-PATHS = {IMPORT: "accounts/imports", RUN: "linking/runs", IDENTITIES: "linking/identities"}
-ORCHESTRATORS = {IMPORT: "import_accounts", RUN: "link_accounts"}
+UNDO, VERIFICATION = "undo", "verification"
+PATHS = {
+    IMPORT: "accounts/imports",
+    RUN: "linking/runs",
+    IDENTITIES: "linking/identities",
+    UNDO: "linking/undos",
+    VERIFICATION: "linking/verifications",
+}
+ORCHESTRATORS = {
+    IMPORT: "import_accounts",
+    RUN: "link_accounts",
+    UNDO: "undo_links",
+    VERIFICATION: "verify_links",
+}
 ENDED = frozenset({"Completed", "Failed", "Terminated", "Canceled"})
 """Run-time statuses of an orchestration that does nothing any more."""
 ITEMS_A_SLICE = 2_000
@@ -85,7 +97,7 @@ async def begin(
                 raise
             holder = await started(directory, await jobs.get(busy.holder), client)
             if not holder.phase.ended:
-                path = f"/{PATHS[kind]}/{holder.id}"
+                path = f"/{PATHS[holder.kind]}/{holder.id}"
                 text = f"{holder.id} is under way in this directory: GET {path} shows it, POST {path}/cancel ends it"
                 raise Busy(text) from None
             job = await jobs.start(kind, request.by, job_id, options)

@@ -52,6 +52,10 @@ OPERATIONS: Mapping[str, Operation] = {
         "Accounts", asks=("userName", "email", "externalId", "nameId", "objectId", "employeeNumber")
     ),
     "accounts_get": Operation("AccountWithHistory"),
+    "accounts_edit": Operation("Account", takes=_json("AccountEdit")),
+    "accounts_delete": Operation("", 204),
+    "accounts_link": Operation("Account", takes=_json("LinkRequest")),
+    "accounts_release": Operation("Account", takes=_json("ReleaseRequest"), required=False),
     "policy_get": Operation("Policy"),
     "policy_put": Operation("Policy", takes=_json("Policy")),
     "directory_schemas_get": Operation("Schemas"),
@@ -68,6 +72,17 @@ OPERATIONS: Mapping[str, Operation] = {
     "linking_run_decisions": Operation("Decisions", asks=("decision", *PAGED)),
     "linking_run_approve": Operation("Job", 202, _json("Approval"), required=False),
     "linking_run_cancel": Operation("Job", 202),
+    "linking_undo_start": Operation("Job", 202, _json("UndoRequest"), required=False),
+    "linking_run_undo": Operation("Job"),
+    "linking_undo_list": Operation("Undos"),
+    "linking_undo_get": Operation("Job"),
+    "linking_undo_cancel": Operation("Job", 202),
+    "linking_undo_rows": Operation("UndoRows", asks=("outcome", *PAGED)),
+    "linking_verification_start": Operation("Job", 202),
+    "linking_run_verification": Operation("Job"),
+    "linking_verification_get": Operation("Job"),
+    "linking_verification_cancel": Operation("Job", 202),
+    "linking_verification_rows": Operation("VerificationRows", asks=("found", *PAGED)),
 }
 """By the name of the function."""
 
@@ -75,6 +90,8 @@ PARAMETERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "count": ("How many rows at most; 100 unless given.", {"type": "integer", "minimum": 1, "maximum": 1000}),
     "cursor": ("Where the former page ended, as it said.", {"type": "string"}),
     "decision": ("Only rows of this decision.", {"$ref": "#/components/schemas/DecisionKind"}),
+    "found": ("Only rows of this kind.", {"enum": ["confirmed", "unconfirmed", "unlinked", "created"]}),
+    "outcome": ("Only rows with this outcome.", {"enum": ["undone", "refused", "unchanged"]}),
     "mapping": ('A JSON object from header to column, like {"Login": "userName"}.', {"type": "string"}),
 }
 """What a query parameter means, and its schema; any other one is a string that is looked for."""

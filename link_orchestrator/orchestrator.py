@@ -18,6 +18,7 @@ Steps = Generator[Any, Any, Any]
 
 PLAN_PASSES = ("collect", "join", "weigh", "decide")
 APPLY_PASSES = ("reserve", "apply")
+VERIFY_PASSES = ("look", "compare", "settle")
 WINDOW = 8
 """Slices of a pass that are under way at once."""
 APPROVE, CANCEL = "approve", "cancel"
@@ -31,6 +32,16 @@ def link_accounts(context: Any, retry: Any) -> Steps:
 def import_accounts(context: Any, retry: Any) -> Steps:
     """Bring the accounts of a staged file into the directory. Returns the phase it ended in."""
     return (yield from _job(context, retry, _import))
+
+
+def undo_links(context: Any, retry: Any) -> Steps:
+    """Take a run's links back. Returns the phase it ended in."""
+    return (yield from _job(context, retry, _undo))
+
+
+def verify_links(context: Any, retry: Any) -> Steps:
+    """Look what provisioning made of a run's links. Returns the phase it ended in."""
+    return (yield from _job(context, retry, _verify))
 
 
 def _job(context: Any, retry: Any, body: Callable[[Any, Any, Start], Steps]) -> Steps:
@@ -50,14 +61,26 @@ def _link(context: Any, retry: Any, start: Start) -> Steps:
     verdict = yield from _verdict(context, retry, start)
     if verdict != APPROVE:
         return (yield from _end(context, retry, start, "cancelled" if verdict == CANCEL else "expired"))
-    finished = True
-    for stage in APPLY_PASSES:
-        finished = finished and (yield from _pass(context, retry, start, stage, "apply"))
-    return (yield from _end(context, retry, start, "done" if finished else "cancelled"))
+    return (yield from _through(context, retry, start, APPLY_PASSES, "apply"))
 
 
 def _import(context: Any, retry: Any, start: Start) -> Steps:
-    finished = yield from _pass(context, retry, start, "import", "import")
+    return (yield from _through(context, retry, start, ("import",), "import"))
+
+
+def _undo(context: Any, retry: Any, start: Start) -> Steps:
+    return (yield from _through(context, retry, start, ("undo",), "undo"))
+
+
+def _verify(context: Any, retry: Any, start: Start) -> Steps:
+    return (yield from _through(context, retry, start, VERIFY_PASSES, "verify"))
+
+
+def _through(context: Any, retry: Any, start: Start, stages: tuple[str, ...], phase: str) -> Steps:
+    """Run passes one after the other, and end the job: done, or cancelled on the way."""
+    finished = True
+    for stage in stages:
+        finished = finished and (yield from _pass(context, retry, start, stage, phase))
     return (yield from _end(context, retry, start, "done" if finished else "cancelled"))
 
 

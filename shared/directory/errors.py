@@ -29,6 +29,10 @@ class Refused(DirectoryError):
     """Policy forbids the change. The message is for the administrator: the reason, then the remedy."""
 
 
+class Managed(DirectoryError):
+    """The identity provider manages it. The message names the attributes, then the remedy."""
+
+
 class TooLarge(DirectoryError):
     """A document does not fit its row."""
 

@@ -1,7 +1,7 @@
 """Imports and linking runs as facts in the tables: what was asked, by whom, how far it is, and how it ended.
 
-At most one job of a kind is under way in a directory: it holds a lock until it ends. The orchestrations in
-link_orchestrator move a job from phase to phase; plan.py keeps the rows of a run's plan.
+At most one job of a kind is under way in a directory: it holds a lock until it ends, which undos share with runs. The
+orchestrations in link_orchestrator move a job from phase to phase; plan.py keeps the rows of a run's plan.
 """
 
 from __future__ import annotations
@@ -23,10 +23,12 @@ LOCK = "lock_"
 JOB = "job_"
 PLANNED = "planned"
 COUNTS = "n_"
+LOCKED_WITH = {"undo": "run"}
+"""Kinds of jobs that take the lock of another kind: what one does the other must not do meanwhile."""
 
 
 class Phase(StrEnum):
-    """Where a job is. An import goes from started to done; a run is planned, waits for approval, and is applied."""
+    """Where a job is. Most go from started to done; a run is planned, waits for approval, and is applied."""
 
     STARTED = "started"
     PLANNED = "planned"
@@ -43,7 +45,7 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One import or run. `options` is what was asked, `counts` what was found or done, by name."""
+    """One import, run or undo. `options` is what was asked, `counts` what was found or done, by name."""
 
     id: str
     kind: str
@@ -116,11 +118,11 @@ class Jobs:
     async def start(self, kind: str, by: str, job_id: str, options: Mapping[str, Any]) -> Job:
         """Record a job and take the lock of its kind. Raises Busy naming the job that holds it."""
         job = Job(job_id, kind, Phase.STARTED, self.now(), by, options)
-        lock = Insert(LOCK + kind, {"id": job.id})
+        lock = Insert(_lock(kind), {"id": job.id})
         try:
             await self._tables.commit(self._partition, [lock, Insert(JOB + job.id, _columns(job))])
         except port.AlreadyExists:
-            holder = await self._tables.get(self._partition, LOCK + kind)
+            holder = await self._tables.get(self._partition, _lock(kind))
             if holder is None:
                 raise Busy("another job has just ended in this directory", retry_after=1) from None
             name = str(holder.columns["id"])
@@ -165,9 +167,9 @@ class Jobs:
             if after.phase.ended:
                 after = replace(after, ended=after.ended or self.now())
                 operations = [Replace(JOB + job_id, _columns(after), before.etag)]
-                lock = await self._tables.get(self._partition, LOCK + after.kind)
+                lock = await self._tables.get(self._partition, _lock(after.kind))
                 if lock is not None and lock.columns["id"] == job_id:
-                    operations.append(Delete(LOCK + after.kind, lock.etag))
+                    operations.append(Delete(_lock(after.kind), lock.etag))
             try:
                 await self._tables.commit(self._partition, operations)
             except VersionConflict:
@@ -205,6 +207,10 @@ class Jobs:
 def planned_in(row: Row | None) -> str | None:
     """Return the id of the last run that made a plan, as its row has it."""
     return str(row.columns["id"]) if row else None
+
+
+def _lock(kind: str) -> str:
+    return LOCK + LOCKED_WITH.get(kind, kind)
 
 
 def _columns(job: Job) -> dict[str, port.Value | None]:

@@ -62,7 +62,8 @@ NO_EVIDENCE = Evidence()
 class Link:
     """That an account and an identity are the same person: by which match rule, when, by whom.
 
-    `confirmed` is when provisioning first came through the stamped externalId, or None.
+    `confirmed` is when provisioning first came through the stamped externalId, or None. `reason` is what an
+    administrator who linked by hand said.
     """
 
     identity: str
@@ -70,13 +71,22 @@ class Link:
     at: str
     by: str
     confirmed: str | None = None
+    reason: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        return {"identity": self.identity, "rule": self.rule, "at": self.at, "by": self.by, "confirmed": self.confirmed}
+        known = {
+            "identity": self.identity,
+            "rule": self.rule,
+            "at": self.at,
+            "by": self.by,
+            "confirmed": self.confirmed,
+        }
+        return known | ({"reason": self.reason} if self.reason else {})
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Link:
-        return cls(data["identity"], data["rule"], data["at"], data["by"], data.get("confirmed"))
+        get = data.get
+        return cls(data["identity"], data["rule"], data["at"], data["by"], get("confirmed"), get("reason"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,6 +219,7 @@ class Account(Resource):
             "externalId": self.external_id,
             "userName": self.user_name,
             "link": self.link.to_json() if self.link else None,
+            **({"retired": True} if self.retired else {}),
         }
 
     def columns(self) -> dict[str, Value | None]:

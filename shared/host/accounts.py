@@ -1,6 +1,7 @@
 """The account API: what the application and its administrator see of an account beyond SCIM, the policy, the schemas.
 
-Shown is who manages an account, its link, the evidence and the history; what SCIM shows is scim_users'.
+Shown is who manages an account, its link, the evidence and the history; what SCIM shows is scim_users'. Changes to
+one account are in account_changes.py.
 """
 
 from __future__ import annotations
@@ -38,7 +39,12 @@ async def get_account(directory: Directory, request: Request) -> Response:
     changes = [
         {"action": c.action, "by": c.by, "at": c.at, "attributes": c.attributes, "before": c.before} for c in history
     ]
-    return Response(200, dump(shown | {"history": changes}))
+    return Response(200, dump(shown | {"history": changes}), account.version if account else None)
+
+
+def answer(account: Account) -> Response:
+    """Return an account as the account API shows it, with its version."""
+    return Response(200, dump(_shown(account)), account.version)
 
 
 async def get_policy(directory: Directory, request: Request) -> Response:

@@ -9,7 +9,7 @@ import azure.functions as func
 from shared.directory.directory import Directory
 from shared.directory.errors import NotFound
 from shared.directory.sweep import sweep
-from shared.host import accounts
+from shared.host import account_changes, accounts
 from shared.host.auth import Forbidden
 from shared.host.bulk import run_bulk
 from shared.host.http import JSON, Edge, Route
@@ -100,6 +100,10 @@ ACCOUNT_ROUTES = tuple(
     for route in (
         ("accounts_find", "GET", "accounts", accounts.find_accounts),
         ("accounts_get", "GET", "accounts/{id}", accounts.get_account),
+        ("accounts_edit", "PATCH", "accounts/{id}", account_changes.edit_account),
+        ("accounts_delete", "DELETE", "accounts/{id}", account_changes.delete_account),
+        ("accounts_link", "POST", "accounts/{id}/link", account_changes.link_account),
+        ("accounts_release", "POST", "accounts/{id}/release", account_changes.release_account),
         ("policy_get", "GET", "directory/policy", accounts.get_policy),
         ("policy_put", "PUT", "directory/policy", accounts.put_policy),
         ("directory_schemas_get", "GET", "directory/schemas", accounts.get_schemas),

@@ -40,6 +40,8 @@ def problem(error: Exception) -> Problem:
             return 404, None, "there is no such resource in this directory", {}
         case directory.AlreadyExists():
             return 409, "uniqueness", str(error), {}
+        case directory.Managed():
+            return 409, None, str(error), {}
         case directory.Busy():
             return (409, None, str(error), {}) if error.retry_after is None else _later(str(error), error.retry_after)
         case directory.TooLarge() | LimitExceeded():

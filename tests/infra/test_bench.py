@@ -39,7 +39,7 @@ REQUESTS = {
     "page of 100, the next one",
     "page of 100, anywhere",
 }
-JOBS = {"import", "import: memory", "plan + apply", "plan + apply: memory"}
+JOBS = {name + more for name in ("import", "plan + apply", "undo") for more in ("", ": memory")}
 ENGINE = {"engine: PATCH of 3 Entra operations", "engine: parse a new filter", "engine: render a list of 100"}
 
 

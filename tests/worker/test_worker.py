@@ -133,8 +133,10 @@ def test_the_orchestrators_of_the_app_ask_for_their_passes(drive: Drive) -> None
         {"function": "link_accounts", "inputs": {"context": _replay("link_accounts", START.to_json(), *history)}}
         for history in histories
     ]
-    importing = {"context": _replay("import_accounts", START.to_json())}
-    *asked, imported = drive(ROOT, [*calls, {"function": "import_accounts", "inputs": importing}], SETTINGS)["results"]
+    others = {"import_accounts": "import", "undo_links": "undo", "verify_links": "look"}
+    calls += [{"function": name, "inputs": {"context": _replay(name, START.to_json())}} for name in others]
+    results = drive(ROOT, calls, SETTINGS)["results"]
+    asked, begun = results[: len(histories)], results[len(histories) :]
     passes = [("run_slice", stage) for stage in PLAN_PASSES for _ in range(2)]
     waiting = [*passes, ("reach_milestone", "planned"), ("approve", ""), ("cancel", ""), ("timer", "")]
     assert [_asked(result) for result in asked] == [
@@ -145,7 +147,7 @@ def test_the_orchestrators_of_the_app_ask_for_their_passes(drive: Drive) -> None
         waiting,
         [*waiting, ("run_slice", "reserve"), ("run_slice", "reserve")],
     ]
-    assert _asked(imported) == [("run_slice", "import")] * 2
+    assert [_asked(result) for result in begun] == [[("run_slice", stage)] * 2 for stage in others.values()]
 
 
 async def test_the_activities_of_the_app_work_on_table_storage(drive: Drive, azurite: str) -> None:

@@ -77,14 +77,16 @@ async def measure(sizes: Sequence[int], effort: Effort) -> list[Figure]:
 
 
 async def _at(size: int, folder: Path, effort: Effort) -> list[Figure]:
-    """Import and link so many accounts with a tenth more identities, then measure requests over the result."""
+    """Import and link so many accounts with a tenth more identities, measure requests over the result, and undo it."""
     write(generate(size, size * 11 // 10), folder)
     progress.print(f"{size:,} accounts: import…")
     figures = await jobs.import_accounts(folder, size)
     progress.print(f"{size:,} accounts: plan and apply…")
     figures += await jobs.link(folder, size)
     progress.print(f"{size:,} accounts: requests…")
-    return figures + await traffic.measure(folder, size, effort)
+    figures += await traffic.measure(folder, size, effort)
+    progress.print(f"{size:,} accounts: undo…")
+    return figures + await jobs.undo(folder, size)
 
 
 def growth(figures: Sequence[Figure]) -> list[Figure]:

@@ -1,4 +1,4 @@
-"""The two large jobs, import and linking, each in a server of its own, with the time and the memory they take."""
+"""The large jobs, import, linking and undo, each in a server of its own, with the time and the memory they take."""
 
 from __future__ import annotations
 
@@ -62,6 +62,19 @@ async def link(folder: Path, accounts: int) -> list[Figure]:
         if run["counts"].get("linked") != run["counts"]["link"]:
             raise RuntimeError(f"{run['counts']}: not every planned link was made")
         return clock.figures("plan + apply", accounts, 300, {"planned s": planned})
+
+
+async def undo(folder: Path, accounts: int) -> list[Figure]:
+    """Take back the links of the run that link() applied."""
+    async with serving(folder) as (process, session):
+        api = Api(session)
+        (run,) = (await api.call("GET", "linking/runs"))["runs"]
+        links, clock = run["counts"]["linked"], Clock(process)
+        job = await api.call("POST", f"linking/runs/{run['id']}/undo")
+        job = await _ended(api, f"linking/undos/{job['id']}", "done")
+        if job["counts"] != {"undone": links}:
+            raise RuntimeError(f"{job['counts']} of {links} links were taken back")
+        return clock.figures("undo", accounts, 200, {"links": links})
 
 
 async def _ended(api: Api, path: str, phase: str) -> Any:

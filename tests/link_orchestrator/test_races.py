@@ -1,0 +1,208 @@
+"""Provisioning at work while a run is applied or taken back: at any step of either it creates, patches or deletes.
+
+No acknowledged change is lost, nobody gets two accounts, and what the undo leaves linked it reports.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+
+import scim_users.service
+from link_orchestrator.messages import Slice
+from link_orchestrator.orchestrator import link_accounts, undo_links
+from shared.directory.directory import Directories, Directory
+from shared.directory.errors import DirectoryError
+from shared.directory.identity import Identity
+from shared.directory.jobs import Job, Phase
+from shared.directory.keys import Key
+from shared.directory.model import Account, Status, new_account
+from shared.directory.policy import Policy
+from shared.scim.endpoint import Request
+from shared.tables.faults import FaultyTables
+from shared.tables.port import Tables
+from shared.tables.sqlite import SqliteTables
+from tests.directory.invariants import check_invariants
+from tests.directory.people import call_number, pause
+from tests.link_orchestrator.running import (
+    Engine,
+    activity_calls,
+    begin_run,
+    make_directory,
+    object_id,
+    plan_rows,
+    start_of,
+)
+
+POLICY = Policy(verified_domains=frozenset({"contoso.com"}))
+PATCH = "urn:ietf:params:scim:api:messages:2.0:PatchOp"
+USER = "urn:ietf:params:scim:schemas:core:2.0:User"
+NAMES = ("ann", "bob")
+IDENTITIES = [Identity(object_id(number), f"{name}@contoso.com") for number, name in enumerate(NAMES)]
+
+
+async def find(directory: Directory, name: str) -> Account | None:
+    found = await directory.accounts.list_by(Key("userName", f"{name}@contoso.com"))
+    return found[0] if found else None
+
+
+def request(body: object = None, account_id: str = "") -> Request:
+    return Request(base="http://x/scim/v2", by="entra", id=account_id, body=json.dumps(body).encode())
+
+
+async def patches(directory: Directory) -> None:
+    """Come with the identity of ann, and change her title."""
+    account = await find(directory, "ann")
+    values = {"externalId": object_id(0), "userName": "ann@contoso.com", "title": "Dr"}
+    operations = [{"op": "replace", "path": path, "value": value} for path, value in values.items()]
+    await scim_users.service.patch(
+        directory, request({"schemas": [PATCH], "Operations": operations}, account.id if account else "")
+    )
+
+
+async def creates(directory: Directory) -> None:
+    """Make another account for the identity of ann."""
+    user = {"schemas": [USER], "userName": "second@x.org", "externalId": object_id(0)}
+    await scim_users.service.create(directory, request(user))
+
+
+async def deletes(directory: Directory) -> None:
+    """Confirm the link of ann, then delete her."""
+    await patches(directory)
+    account = await find(directory, "ann")
+    await scim_users.service.delete(directory, request(account_id=account.id if account else ""))
+
+
+ACTS = {"patch": patches, "create": creates, "delete": deletes}
+
+
+@dataclass
+class Race:
+    """A run and its undo, with an act of provisioning before a storage call of one of the passes."""
+
+    tables: Tables
+    name: str
+    stage: str
+    number: int
+    act: Callable[[Directory], Awaitable[None]]
+    reached: bool = False
+    acknowledged: bool = False
+
+    async def call(self, name: str, message: Any) -> Any:
+        """Run an activity, held at the call in question while provisioning acts."""
+        slow = FaultyTables(self.tables)
+        held: list[Any] = []
+        if message.get("stage") == self.stage:
+            held = pause(slow, call_number(self.number), self._act)
+        answer = await activity_calls(Directories(slow))(name, message)
+        self.reached = self.reached or bool(held)
+        return answer
+
+    async def _act(self) -> None:
+        with suppress(DirectoryError):
+            await self.act(await Directories(self.tables).open(self.name))
+            self.acknowledged = True
+
+    async def play(self) -> tuple[Directory, Job, Job]:
+        """Link both accounts and take that back; return the directory, the run and the undo."""
+        directory = await make_directory(self.tables, self.name, 1)
+        await directory.policies.set(POLICY)
+        for name in NAMES:
+            document = {"userName": f"{name}@contoso.com", "title": "Mr"}
+            new = new_account(
+                directory.keys.new_id(document["userName"]), document, Status.LOCAL, "2025-01-01T00:00:00Z"
+            )
+            await directory.accounts.create(new, by="test")
+        run = await begin_run(directory, IDENTITIES, POLICY)
+        assert await Engine(self.call).play(link_accounts, start_of(directory, run)) == "done"
+        await directory.jobs.change(run.id, lambda job: replace(job, approved=job.started))
+        undo = await directory.jobs.start("undo", "test", directory.jobs.new_id("undo"), {"run": run.id})
+        assert await Engine(self.call).play(undo_links, start_of(directory, undo)) == "done"
+        return directory, run, undo
+
+
+@pytest.mark.parametrize("act", ACTS)
+@pytest.mark.parametrize("stage", ["reserve", "apply", "undo"])
+async def test_provisioning_at_any_step(
+    sqlite_tables: SqliteTables, monkeypatch: pytest.MonkeyPatch, stage: str, act: str
+) -> None:
+    monkeypatch.setattr("link_orchestrator.applying.WORTH_RESERVING", 1)
+    done = 0
+    for number in itertools.count(1):
+        race = Race(sqlite_tables, f"at{number}", stage, number, ACTS[act])
+        directory, run, undo = await race.play()
+        if not race.reached:
+            break
+        done += race.acknowledged
+        await check_invariants(sqlite_tables, race.name)
+        rows = {row.subject: row for row in await plan_rows(directory, undo.id)}
+        accounts = [a for a in await everybody(directory) if a.link and a.link.by == f"run:{run.id}"]
+        assert all(rows[account.id].decision == "refused" for account in accounts)
+        bob = await find(directory, "bob")
+        assert bob
+        assert (bob.status, bob.link, bob.external_id) == (Status.LOCAL, None, None)
+        ann = await find(directory, "ann")
+        assert ann
+        if race.acknowledged and act == "patch":
+            assert ann.document()["title"] == "Dr", "an acknowledged change is there"
+        if race.acknowledged and act == "delete":
+            assert (ann.retired, ann.active, ann.link) == (True, False, None)
+        if race.acknowledged and act == "create":
+            assert ann.link is None, "somebody else carries the identity"
+        if not race.acknowledged:
+            assert (ann.status, ann.external_id, ann.document()["title"]) == (Status.LOCAL, None, "Mr")
+    assert number > 8
+    assert done, "provisioning got through at some step"
+
+
+async def everybody(directory: Directory) -> list[Account]:
+    return [account async for account in directory.listing.scan_facts(0)]
+
+
+async def late_links(sqlite_tables: SqliteTables) -> int:
+    """Let a dead run's activity go on after the run's undo, from each of its steps; return how many links it makes."""
+    links = late = 0
+    for number in itertools.count(1):
+        race = Race(sqlite_tables, f"at{number}", "", 0, patches)
+        directory, *_ = await race.play()
+        second = await begin_run(directory, IDENTITIES, POLICY)
+        dying = Engine(race.call, verdict="cancel")
+        await dying.play(link_accounts, start_of(directory, second))
+        # As it is when an orchestration is terminated: the job has failed, a slice of it is still under way.
+        await directory.jobs.change(second.id, lambda job: replace(job, approved=job.started, phase=Phase.FAILED))
+        slow = FaultyTables(sqlite_tables)
+
+        async def undone(directory: Directory = directory, second: Job = second) -> None:
+            undo = await directory.jobs.start("undo", "test", directory.jobs.new_id("undo"), {"run": second.id})
+            calls = activity_calls(Directories(sqlite_tables))
+            assert await Engine(calls).play(undo_links, start_of(directory, undo)) == "done"
+
+        reached = pause(slow, call_number(number), undone)
+        part = Slice(job=second.id, directory=race.name, stage="apply", low=0, high=1)
+        with suppress(DirectoryError):
+            await activity_calls(Directories(slow))("run_slice", part.to_json())
+        if not reached:
+            break
+        late += 1
+        links += sum(account.link is not None for account in await everybody(directory))
+        await check_invariants(sqlite_tables, race.name)
+    assert late > 5
+    return links
+
+
+async def test_an_activity_of_a_dead_run_that_comes_after_the_undo_links_nobody(sqlite_tables: SqliteTables) -> None:
+    assert await late_links(sqlite_tables) == 0
+
+
+async def test_without_the_fence_it_would(sqlite_tables: SqliteTables, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fence_nobody(accounts: object, some: object) -> set[str]:
+        return set()
+
+    monkeypatch.setattr("link_orchestrator.undoing.fence_many", fence_nobody)
+    assert await late_links(sqlite_tables) > 0
