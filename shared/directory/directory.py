@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from shared.directory.accounts import Accounts
+from shared.directory.gate import Gate
 from shared.directory.groups import Group, Groups
 from shared.directory.jobs import Jobs
 from shared.directory.keys import BUCKETS, DIRECTORY_NAME, GROUPS, Keys
@@ -46,6 +47,7 @@ class Directory:
     schemas: Schemas
     jobs: Jobs
     stages: Stages
+    gate: Gate
 
 
 class Directories:
@@ -76,6 +78,7 @@ class Directories:
                 schemas=Schemas(self._tables, keys),
                 jobs=Jobs(self._tables, keys),
                 stages=Stages(self._tables, keys),
+                gate=Gate(self._tables, keys, self._now),
             )
             directory = self._opened.setdefault(name, directory)
         return directory
