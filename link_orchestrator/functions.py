@@ -7,7 +7,7 @@ from typing import Any
 import azure.durable_functions as df
 import azure.functions as func
 
-from link_orchestrator import activities, orchestrator, service
+from link_orchestrator import activities, approving, mapping_requests, orchestrator, reporting, reviewing, service
 from shared.host.http import JSON, Edge, Service
 
 RETRY = df.RetryOptions(first_retry_interval_in_milliseconds=2_000, max_number_of_attempts=10)
@@ -19,6 +19,9 @@ ROUTES: tuple[tuple[str, str, str, Service], ...] = (
     ("accounts_import_problems", "GET", "accounts/imports/{id}/problems", service.list_problems),
     ("linking_run_list", "GET", "linking/runs", service.list_runs),
     ("linking_run_decisions", "GET", "linking/runs/{id}/decisions", service.list_decisions),
+    ("linking_run_report", "GET", "linking/runs/{id}/report", reporting.get_report),
+    ("linking_mapping_get", "GET", "linking/mapping", mapping_requests.get_mapping),
+    ("linking_mapping_post", "POST", "linking/mapping", mapping_requests.set_mapping),
 )
 """Function name, method, route and service of what needs the tables alone."""
 
@@ -28,7 +31,8 @@ DURABLE_ROUTES: tuple[tuple[str, str, str, Service], ...] = (
     ("accounts_import_cancel", "POST", "accounts/imports/{id}/cancel", service.cancel_import),
     ("linking_run_start", "POST", "linking/runs", service.start_run),
     ("linking_run_get", "GET", "linking/runs/{id}", service.get_run),
-    ("linking_run_approve", "POST", "linking/runs/{id}/approve", service.approve),
+    ("linking_run_review", "POST", "linking/runs/{id}/review", reviewing.review),
+    ("linking_run_approve", "POST", "linking/runs/{id}/approve", approving.approve),
     ("linking_run_cancel", "POST", "linking/runs/{id}/cancel", service.cancel),
 )
 """The same of what starts orchestrations, asks them, or tells them something."""

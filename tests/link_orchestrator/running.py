@@ -120,9 +120,13 @@ class Api:
         run = await self.call("POST", "linking/runs", {"identities": await self.upload(*identities), **asked})
         return await self.wait(f"linking/runs/{run['id']}", "planned")
 
-    async def apply(self, run: Any, **approval: int) -> Any:
+    async def approve(self, run: Any, **approval: Any) -> Any:
+        """Approve a run, by its number of links if no other is said."""
+        return await self.call("POST", f"linking/runs/{run['id']}/approve", {"links": run["links"]} | approval)
+
+    async def apply(self, run: Any, **approval: Any) -> Any:
         """Approve a run and return it once it has ended."""
-        await self.call("POST", f"linking/runs/{run['id']}/approve", approval)
+        await self.approve(run, **approval)
         return await self.wait(f"linking/runs/{run['id']}", "done")
 
     async def decisions(self, run: Any, decision: str = "", count: int = 1000) -> list[dict[str, Any]]:
