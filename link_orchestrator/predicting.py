@@ -20,6 +20,7 @@ from shared.directory.matching import (
     Candidate,
     Decision,
     DecisionKind,
+    claim,
     decide,
     evidence_for,
     identity_keys,
@@ -265,7 +266,9 @@ def _as_left(candidate: Candidate, identity: Identity, decision: Decision) -> Ac
     if decision.kind is DecisionKind.LINK and decision.account is account:
         return _linked(account, identity.object_id)
     strong = [rival for rival in candidate.rivals if rival.trust is Trust.STRONG]
-    if len(strong) == 1 and account.status is Status.LOCAL and not account.protected:
+    # Of two strong claims neither is a link.
+    alone = len(strong) == 1 and claim(candidate.evidence) is Trust.WEAK
+    if alone and account.status is Status.LOCAL and not account.protected:
         return _linked(account, strong[0].object_id)
     return account
 

@@ -1,0 +1,69 @@
+"""Predictions come true: what a plan says about each identity is what Entra's stand-in then gets, over HTTP."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra.local.demo_data import generate, write
+from infra.local.entra import Cycle
+from infra.local.provisioning import ExternalId
+from link_orchestrator.from_file import read_identities
+from shared.directory.identity import Identity
+from tests.link_orchestrator.running import TOKEN, App
+
+MAPPINGS: dict[ExternalId, dict[str, Any]] = {
+    "objectId": {
+        "attributes": {
+            "externalId": "objectId",
+            "userName": "userPrincipalName",
+            "emails": "mail",
+            "employeeNumber": "employeeId",
+        },
+        "matching": ["externalId", "userName"],
+    },
+    "mailNickname": {
+        "attributes": {
+            "externalId": "mailNickname",
+            "userName": "userPrincipalName",
+            "emails": "mail",
+            "employeeNumber": "employeeId",
+        },
+        "matching": ["userName"],
+    },
+}
+
+
+async def provisioned(app: App, identities: Sequence[Identity], external_id: ExternalId) -> dict[str, str]:
+    """Return what a cycle of Entra's stand-in does about each identity."""
+    report = await Cycle(app.host.url, TOKEN, external_id=external_id, concurrency=1).run(identities)
+    return {outcome.identity: f"{outcome.result} {outcome.detail or outcome.changed}" for outcome in report.outcomes}
+
+
+@pytest.mark.parametrize("external_id", ["objectId", "mailNickname"])
+async def test_every_prediction_on_the_demo_data_comes_true(app: App, tmp_path: Path, external_id: ExternalId) -> None:
+    write(generate(1_000, 1_100), tmp_path)
+    await app.call("PUT", "directory/policy", json.loads((tmp_path / "policy.json").read_text()))
+    for user in (tmp_path / "provisioned.jsonl").read_text().splitlines():
+        await app.call("POST", "scim/v2/Users", json.loads(user))
+    await app.bring((tmp_path / "accounts.csv").read_bytes())
+    file = (tmp_path / "identities.json").read_bytes()
+    upload = await app.call("POST", "linking/identities", file)
+    asked = {"identities": upload["id"], "mapping": MAPPINGS[external_id]}
+    run = await app.call("POST", "linking/runs", asked)
+    run = await app.wait(f"linking/runs/{run['id']}", "planned")
+    rows = {row["identity"]["objectId"]: row for row in await app.decisions(run) if "identity" in row}
+    await app.apply(run)
+    identities = [one for one in read_identities([file]) if isinstance(one, Identity)]
+    got = await provisioned(app, identities, external_id)
+    wrong = {
+        object_id: (row["decision"], row["predicted"], got[object_id])
+        for object_id, row in rows.items()
+        if row["predicted"]["outcome"] != got[object_id].partition(" ")[0]
+    }
+    assert not wrong, "\n".join(map(str, wrong.values()))
+    assert sum(run["predicted"].values()) == len(rows) == len(got)
