@@ -18,7 +18,7 @@ from typing import Any
 
 from link_orchestrator.mapping import DEFAULT, AttributeMapping
 from link_orchestrator.messages import Slice
-from link_orchestrator.predicting import Prediction, carried, predict, probes
+from link_orchestrator.predicting import Prediction, adds_nothing, carried, predict, probes
 from shared.directory.claims import together
 from shared.directory.directory import Directory
 from shared.directory.identity import Identity
@@ -81,6 +81,7 @@ def mapping_of(job: Job) -> AttributeMapping:
 async def collect(directory: Directory, job: Job, part: Slice) -> Counter[str]:
     """Spread the match keys of a slice's identities over the buckets of the keys."""
     policy, mapping, digest = policy_of(job), mapping_of(job), directory.keys.digest
+    covered = adds_nothing(mapping, policy)
     writer = stage(directory, job.id + KEYS).writer(part.name)
     for bucket in range(part.low, part.high):
         for identity in await _identities(directory, job, bucket):
@@ -89,8 +90,9 @@ async def collect(directory: Directory, job: Job, part: Slice) -> Counter[str]:
                 # An e-mail that equals its account's userName has no pointer of its own: the name claim leads there.
                 for kind in (key.kind, "userName") if key.kind == "email" else (key.kind,):
                     led[Key(kind, key.value)].append([key.rule.value, key.attribute, key.literal])
-            for probe in probes(identity, mapping, policy):
-                led.setdefault(probe, [])  # proves nothing, but provisioning may meet who carries it
+            if not (led and covered) or "#" in identity.user_principal_name:
+                for probe in probes(identity, mapping, policy):
+                    led.setdefault(probe, [])  # proves nothing, but provisioning may meet who carries it
             for found, values in led.items():
                 found_by = digest(found)
                 await writer.add(directory.keys.bucket(found_by), [found_by, identity.object_id, values])

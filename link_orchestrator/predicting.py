@@ -12,7 +12,16 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
-from link_orchestrator.mapping import EMAIL, EMPLOYEE_NUMBER, EXTERNAL_ID, KINDS, SOURCES, USER_NAME, AttributeMapping
+from link_orchestrator.mapping import (
+    DEFAULT,
+    EMAIL,
+    EMPLOYEE_NUMBER,
+    EXTERNAL_ID,
+    KINDS,
+    SOURCES,
+    USER_NAME,
+    AttributeMapping,
+)
 from shared.directory.identity import Identity
 from shared.directory.keys import Key, fold
 from shared.directory.matching import (
@@ -27,7 +36,7 @@ from shared.directory.matching import (
     proving_rule,
 )
 from shared.directory.model import Status
-from shared.directory.policy import Policy, Rule, Trust
+from shared.directory.policy import DEFAULT_RULES, Policy, Rule, Trust
 
 LEFT_OPEN = (DecisionKind.REVIEW, DecisionKind.AMBIGUOUS, DecisionKind.CONFLICT)
 """Decisions that are an administrator's to take: SCIM neither links nor creates such a person."""
@@ -81,6 +90,15 @@ def probes(identity: Identity, mapping: AttributeMapping, policy: Policy) -> Ite
         yield Key("userName", fold(email))
     if (name_id := sent.get(_NAME_IDS[policy.name_id_source])) and Rule.NAME_ID in rules:
         yield Key("nameId", fold(name_id))
+
+
+def adds_nothing(mapping: AttributeMapping, policy: Policy) -> bool:
+    """Tell whether an identity's match keys hold all its probes: under the default mapping and rules, but for guests.
+
+    A guest's name is provisioned otherwise than it stands in Entra, and an excluded identity has no match keys.
+    """
+    rules = {rule.rule for rule in policy.rules}
+    return mapping.attributes == DEFAULT.attributes and rules == {rule.rule for rule in DEFAULT_RULES}
 
 
 _NAME_IDS = {"userPrincipalName": USER_NAME, "mail": EMAIL, "objectId": EXTERNAL_ID, "onPremisesImmutableId": ""}

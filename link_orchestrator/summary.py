@@ -26,7 +26,7 @@ OUTCOMES: Final = {
 }
 APPLIED: Final = {"linked": ("Linked", "#1a7f4b"), "refused": ("Refused: changed since the plan", "#c0392b")}
 
-WIDTH, LABEL, BAR, ROW = 720, 250, 380, 26
+WIDTH, LABEL, BAR, ROW = 720, 275, 355, 26
 
 STYLE: Final = """
 @page { size: A4; margin: 18mm }
@@ -50,7 +50,7 @@ def summary(run: Mapping[str, Any], warnings: Sequence[Mapping[str, Any]]) -> st
     counts = run.get("counts", {})
     title = f"Linking run {escape(run['id'])}"
     body = [
-        f'<h1>{title}<span class="phase">{escape(run["phase"])}</span></h1>',
+        f'<h1>Linking run<span class="phase">{escape(run["phase"])}</span></h1>',
         '<p class="lead">Existing accounts and their Entra identities, before provisioning starts.</p>',
         _facts(run),
         _chart("What the plan decides", DECISIONS, counts),
@@ -70,9 +70,10 @@ def summary(run: Mapping[str, Any], warnings: Sequence[Mapping[str, Any]]) -> st
 def _facts(run: Mapping[str, Any]) -> str:
     review = run.get("review", {})
     facts = (
+        ("Run", run["id"]),
         ("Started", _at(run, "started", "startedBy")),
         ("Planned", _at(run, "planned")),
-        ("Reviewed", ", ".join(f"{count:,} {action}" for action, count in sorted(review.items()) if count)),
+        ("Reviewed", ", ".join(f"{count:,} to {action}" for action, count in review.items() if count)),
         ("Links to make", f"{run['links']:,}" if "links" in run else ""),
         ("Approved", _at(run, "approved", "approvedBy")),
         ("Approval expires", "" if "approved" in run else _at(run, "expires")),

@@ -5,16 +5,23 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from infra.local.demo_data import generate, write
 from infra.local.entra import Cycle
 from infra.local.provisioning import ExternalId
 from link_orchestrator.from_file import read_identities
+from link_orchestrator.mapping import DEFAULT
+from link_orchestrator.predicting import adds_nothing, probes
 from shared.directory.identity import Identity
+from shared.directory.matching import identity_keys
+from shared.directory.policy import NameIdSource, Policy
 from tests.link_orchestrator.running import TOKEN, App
+from tests.link_orchestrator.test_planning import identities
 
 MAPPINGS: dict[ExternalId, dict[str, Any]] = {
     "objectId": {
@@ -67,3 +74,13 @@ async def test_every_prediction_on_the_demo_data_comes_true(app: App, tmp_path: 
     }
     assert not wrong, "\n".join(map(str, wrong.values()))
     assert sum(run["predicted"].values()) == len(rows) == len(got)
+
+
+@given(one=identities(), source=st.sampled_from(get_args(NameIdSource)))
+def test_where_match_keys_hold_all_probes_none_is_looked_up_again(one: Identity, source: NameIdSource) -> None:
+    policy = Policy(name_id_source=source)
+    assert adds_nothing(DEFAULT, policy)
+    kinds = [(key.kind, key.value) for key in identity_keys(one, policy)]
+    led = {*kinds, *(("userName", value) for kind, value in kinds if kind == "email")}
+    if "#" not in one.user_principal_name:
+        assert {(probe.kind, probe.value) for probe in probes(one, DEFAULT, policy)} <= led

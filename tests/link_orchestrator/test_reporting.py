@@ -116,7 +116,15 @@ async def test_the_summary_has_the_counts_as_a_chart_and_nothing_to_load(app: Ap
     assert {"svg", "rect", "h1"} <= set(page.tags)
     assert not {"script", "img", "link", "iframe"} & set(page.tags)
     assert "http" not in text
-    for shown in (run["id"], "done", "Linked on approval", "20", "by local", "1 exclude", "contoso.com, fabrikam.com"):
+    for shown in (
+        run["id"],
+        "done",
+        "Linked on approval",
+        "20",
+        "by local",
+        "1 to exclude",
+        "contoso.com, fabrikam.com",
+    ):
         assert shown in page.text
     assert "p0@" not in text, "a summary names nobody"
 
