@@ -20,6 +20,7 @@ from shared.directory.jobs import Job
 from shared.directory.matching import DecisionKind, Evidence, proving_rule
 from shared.directory.model import Account, Link, Status
 from shared.directory.plan import Plan, PlanRow
+from shared.directory.reviews import EXCLUDE
 
 LINKED, REFUSED = "linked", "refused"
 REVIEWED = "review"
@@ -46,7 +47,7 @@ async def apply(directory: Directory, job: Job, part: Slice) -> Counter[str]:
         async for rows in plan.decided(bucket, DecisionKind.LINK.value):
             if rows and (await jobs.get(job.id)).cancelled_by:
                 return counts
-            outcomes = await _link(directory, job, [row for row in rows if not row.outcome and not row.review])
+            outcomes = await _link(directory, job, [row for row in rows if not row.outcome and not _is_excluded(row)])
             await plan.settle(bucket, outcomes, [row for row in rows if row.subject in outcomes])
             _count(counts, outcomes, rows)
         if job.reviewed and await _apply_reviewed(directory, job, plan, bucket, counts):
@@ -70,6 +71,10 @@ async def _apply_reviewed(directory: Directory, job: Job, plan: Plan, bucket: in
         await plan.settle(bucket, outcomes, [row for row in rows if row.subject in outcomes])
         _count(counts, outcomes, rows)
     return False
+
+
+def _is_excluded(row: PlanRow) -> bool:
+    return row.review is not None and row.review["action"] == EXCLUDE
 
 
 def _count(counts: Counter[str], outcomes: Mapping[str, str], rows: Sequence[PlanRow]) -> None:
@@ -116,7 +121,8 @@ def _by(job: Job) -> str:
 
 def _linked(account: Account, row: PlanRow, by: str, at: str) -> Account:
     """Return the account with the identity's object id stamped as externalId; nothing else of it changes."""
-    rule = REVIEWED if row.review else proving_rule(map(Evidence.from_json, row.shown["evidence"])).value
+    proven = row.decision == DecisionKind.LINK
+    rule = proving_rule(map(Evidence.from_json, row.shown["evidence"])).value if proven else REVIEWED
     link = Link(row.subject, rule, at, by)
     document = account.document() | {"externalId": row.subject}
     return account.with_document(document, status=Status.CLAIMED, link=link, retired=False)

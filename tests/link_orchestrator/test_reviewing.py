@@ -159,6 +159,16 @@ async def test_who_is_excluded_is_not_linked_and_if_asked_for_never_again(app: A
     assert (await row_of(app, await app.plan(*IDENTITIES), 1))["decision"] == "excluded"
 
 
+async def test_a_planned_link_that_was_excluded_and_left_again_is_linked_by_its_rule(app: App, run: Any) -> None:
+    ids = [(await row_of(app, run, 1))["id"]]
+    await review(app, run, "exclude", rows=ids)
+    answer = await review(app, run, "leave", rows=ids)
+    assert answer["run"]["links"] == 1
+    assert (await app.apply(run, links=1))["counts"]["linked"] == 1
+    assert (await app.account("ada@contoso.com"))["link"]["rule"] == "userName"
+    assert (await provision(app, IDENTITIES[0]))[object_id(1)] == "matched"
+
+
 async def test_a_row_whose_account_changed_is_refused_when_reviewed_and_when_applied(app: App, run: Any) -> None:
     bob, bill = await row_of(app, run, 2), await row_of(app, run, 3)
     await review(app, run, "link", rows=[bob["id"]])
