@@ -42,6 +42,10 @@ LEFT_OPEN = (DecisionKind.REVIEW, DecisionKind.AMBIGUOUS, DecisionKind.CONFLICT)
 """Decisions that are an administrator's to take: SCIM neither links nor creates such a person."""
 
 
+SHOWN = (USER_NAME, EMAIL)
+"""What an update shows of its identity beside externalId, where it changes it."""
+
+
 class Outcome(StrEnum):
     """What provisioning does about an identity, in the words of Entra's stand-in (infra/local/entra.py)."""
 
@@ -208,13 +212,12 @@ class _Cycle:
         shown = {
             attribute: value
             for attribute, value in self._sent.items()
-            if attribute in (by, EXTERNAL_ID) or value != _held(account, attribute)
+            if attribute in (by, EXTERNAL_ID) or (attribute in SHOWN and value != _held(account, attribute))
         }
         made = self._decide(shown)
         if made.kind is not DecisionKind.LINK or made.account != account:
             return _refused(f"The account is managed here, and nothing that is sent proves that it is theirs ({by}).")
-        name = self._guarded(account)
-        if name and proving_rule(made.evidence) not in (Rule.EXTERNAL_ID, Rule.SIGN_IN_OBJECT_ID):
+        if name := self._changed_by_link(made, account):
             return _refused(f"{name}: a first link by {by} may not change it.")
         return _matched(f"The look-up by {by} finds the account, and the write links it.")
 
@@ -224,7 +227,8 @@ class _Cycle:
             return Prediction(Outcome.CREATED, "No look-up finds an account: provisioning creates one.")
         if holder is not None and self._policy.adopt_on_create and holder.status is Status.LOCAL:
             made = self._decide(self._sent)
-            if made.kind is DecisionKind.LINK and made.account == holder and not self._left_open:
+            links = made.kind is DecisionKind.LINK and made.account == holder and not self._left_open
+            if links and not self._changed_by_link(made, holder):
                 return Prediction(Outcome.CREATED, "The create is answered with the account it collides with, linked.")
         return _refused(taken)
 
@@ -264,6 +268,11 @@ class _Cycle:
         keys = identity_keys(one, self._policy)
         found = [Candidate(account, evidence_for(keys, account)) for account in self._accounts]
         return decide(one, [candidate for candidate in found if candidate.evidence], self._policy)
+
+    def _changed_by_link(self, made: Decision, account: AccountFacts) -> str:
+        """Return what a first link would change and may not, or "": only an object id allows it everything."""
+        sure = proving_rule(made.evidence) in (Rule.EXTERNAL_ID, Rule.SIGN_IN_OBJECT_ID)
+        return "" if sure else self._guarded(account)
 
     def _guarded(self, account: AccountFacts) -> str:
         """Return an attribute by which a person signs in or is reached, if the write changes it."""

@@ -20,7 +20,8 @@ from link_orchestrator.predicting import adds_nothing, probes
 from shared.directory.identity import Identity
 from shared.directory.matching import identity_keys
 from shared.directory.policy import NameIdSource, Policy
-from tests.link_orchestrator.running import TOKEN, App
+from tests.link_orchestrator.populations import population
+from tests.link_orchestrator.running import TOKEN, App, csv_file
 from tests.link_orchestrator.test_planning import identities
 
 MAPPINGS: dict[ExternalId, dict[str, Any]] = {
@@ -74,6 +75,22 @@ async def test_every_prediction_on_the_demo_data_comes_true(app: App, tmp_path: 
     }
     assert not wrong, "\n".join(map(str, wrong.values()))
     assert sum(run["predicted"].values()) == len(rows) == len(got)
+
+
+@pytest.mark.parametrize("external_id", ["objectId", "mailNickname"])
+@pytest.mark.parametrize("seed", range(20))
+async def test_every_prediction_on_people_who_collide_comes_true(app: App, seed: int, external_id: ExternalId) -> None:
+    made = population(seed)
+    await app.call("PUT", "directory/policy", made.policy)
+    await app.bring(csv_file(*made.rows))
+    run = await app.plan(*made.people, mapping=MAPPINGS[external_id], pauseProvisioning=False)
+    rows = [row for row in await app.decisions(run) if "identity" in row]
+    await app.apply(run)
+    file = json.dumps({"value": made.people}).encode()
+    got = await provisioned(app, [one for one in read_identities([file]) if isinstance(one, Identity)], external_id)
+    for row in rows:
+        outcome = got[row["identity"]["objectId"]]
+        assert outcome.partition(" ")[0] == row["predicted"]["outcome"], (row, outcome)
 
 
 @given(one=identities(), source=st.sampled_from(get_args(NameIdSource)))

@@ -102,6 +102,8 @@ def test_every_function_of_the_app_loads(drive: Drive) -> None:
     triggers = [_trigger(bindings) for bindings in answer["functions"].values()]
     routes = {(t["route"], *t["methods"]) for t in triggers if t["type"] == "httpTrigger"}
     assert {("scim/v2/Users/{id}", "PATCH"), ("scim/v2/Schemas", "GET"), ("health", "GET")} <= routes
+    assert {("linking/runs/{id}/review", "POST"), ("linking/runs/{id}/report", "GET")} <= routes
+    assert {("linking/mapping", "GET"), ("linking/mapping", "POST")} <= routes
     assert not any(route.startswith(("admin", "runtime")) for route, *_ in routes), "the host keeps these to itself"
 
 
