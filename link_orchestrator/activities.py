@@ -66,5 +66,6 @@ async def reach_milestone(directories: Directories, message: Mapping[str, Any]) 
     if job.phase is Phase.PLANNED:
         await jobs.note_planned(job.id)
     if job.phase.ended:
+        await directory.gate.open(job.id)
         await directory.stages.clear(job.id)
     return {}

@@ -6,11 +6,13 @@ others are linked. A slice that runs again finds its own links and counts them a
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from link_orchestrator.messages import Slice
 from link_orchestrator.planning import LINKS, stage
+from link_orchestrator.reviewing import planned_version, reviews_of
 from shared.directory.bulk import Outcome, replace_many, reserve_many
 from shared.directory.directory import Directory
 from shared.directory.errors import AlreadyExists, DirectoryError
@@ -18,8 +20,11 @@ from shared.directory.jobs import Job
 from shared.directory.matching import DecisionKind, Evidence, proving_rule
 from shared.directory.model import Account, Link, Status
 from shared.directory.plan import Plan, PlanRow
+from shared.directory.reviews import EXCLUDE
 
 LINKED, REFUSED = "linked", "refused"
+REVIEWED = "review"
+"""What proves a link in the place of a match rule: somebody looked, whom the plan's row names."""
 WORTH_RESERVING = 50
 """Links in a bucket of claims from which on reserving them reads less than looking each one up."""
 
@@ -42,11 +47,46 @@ async def apply(directory: Directory, job: Job, part: Slice) -> Counter[str]:
         async for rows in plan.decided(bucket, DecisionKind.LINK.value):
             if rows and (await jobs.get(job.id)).cancelled_by:
                 return counts
-            outcomes = await _link(directory, job, [row for row in rows if not row.outcome])
+            outcomes = await _link(directory, job, [row for row in rows if not row.outcome and not _is_excluded(row)])
             await plan.settle(bucket, outcomes, [row for row in rows if row.subject in outcomes])
-            settled = [outcomes.get(row.subject, row.outcome) for row in rows]
-            counts.update(outcome.partition(":")[0] for outcome in settled)
+            _count(counts, outcomes, rows)
+        if job.reviewed and await _apply_reviewed(directory, job, plan, bucket, counts):
+            return counts
     return counts
+
+
+async def _apply_reviewed(directory: Directory, job: Job, plan: Plan, bucket: int, counts: Counter[str]) -> bool:
+    """Link the rows of a bucket that a review links. Returns True if the run was cancelled on the way."""
+    async for rows in reviews_of(directory, job.id).chosen(bucket):
+        if rows and (await directory.jobs.get(job.id)).cancelled_by:
+            return True
+        outcomes: dict[str, str] = {}
+        homes: defaultdict[int, list[PlanRow]] = defaultdict(list)
+        for row in (_as_link(row) for row in rows if not row.outcome):
+            homes[directory.keys.bucket(row.shown["account"]["id"])].append(row)
+        for some in homes.values():
+            outcomes |= await _link(directory, job, some)
+        # Before the outcome is kept: what a crash cuts off here is done again.
+        await plan.close(subject for subject, outcome in outcomes.items() if outcome == LINKED)
+        await plan.settle(bucket, outcomes, [row for row in rows if row.subject in outcomes])
+        _count(counts, outcomes, rows)
+    return False
+
+
+def _is_excluded(row: PlanRow) -> bool:
+    return row.review is not None and row.review["action"] == EXCLUDE
+
+
+def _count(counts: Counter[str], outcomes: Mapping[str, str], rows: Sequence[PlanRow]) -> None:
+    settled = [outcomes.get(row.subject, row.outcome) for row in rows]
+    counts.update(outcome.partition(":")[0] for outcome in settled if outcome)
+
+
+def _as_link(row: PlanRow) -> PlanRow:
+    """Return a row that a review links in the form of one that the plan links."""
+    account_id = str((row.review or {})["account"])
+    shown = {**row.shown, "account": {"id": account_id}}
+    return replace(row, shown=shown, version=planned_version(row, account_id))
 
 
 async def _link(directory: Directory, job: Job, rows: Sequence[PlanRow], *, again: bool = True) -> dict[str, str]:
@@ -81,8 +121,9 @@ def _by(job: Job) -> str:
 
 def _linked(account: Account, row: PlanRow, by: str, at: str) -> Account:
     """Return the account with the identity's object id stamped as externalId; nothing else of it changes."""
-    rule = proving_rule(map(Evidence.from_json, row.shown["evidence"]))
-    link = Link(row.subject, rule.value, at, by)
+    proven = row.decision == DecisionKind.LINK
+    rule = proving_rule(map(Evidence.from_json, row.shown["evidence"])).value if proven else REVIEWED
+    link = Link(row.subject, rule, at, by)
     document = account.document() | {"externalId": row.subject}
     return account.with_document(document, status=Status.CLAIMED, link=link, retired=False)
 

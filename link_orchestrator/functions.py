@@ -7,7 +7,17 @@ from typing import Any
 import azure.durable_functions as df
 import azure.functions as func
 
-from link_orchestrator import activities, afterwards, openapi, orchestrator, service
+from link_orchestrator import (
+    activities,
+    afterwards,
+    approving,
+    mapping_requests,
+    openapi,
+    orchestrator,
+    reporting,
+    reviewing,
+    service,
+)
 from shared.host.functions import ACCOUNT_ROUTES, add_route
 from shared.host.http import JSON, Edge, Route, Service
 
@@ -25,6 +35,9 @@ ROUTES: tuple[tuple[str, str, str, Service], ...] = (
     ("linking_undo_rows", "GET", "linking/undos/{id}/rows", afterwards.list_undo_rows),
     ("linking_run_verification", "GET", "linking/runs/{id}/verification", afterwards.find_verification),
     ("linking_verification_rows", "GET", "linking/verifications/{id}/rows", afterwards.list_verification_rows),
+    ("linking_run_report", "GET", "linking/runs/{id}/report", reporting.get_report),
+    ("linking_mapping_get", "GET", "linking/mapping", mapping_requests.get_mapping),
+    ("linking_mapping_post", "POST", "linking/mapping", mapping_requests.set_mapping),
 )
 """Function name, method, route and service of what needs the tables alone."""
 
@@ -34,7 +47,8 @@ DURABLE_ROUTES: tuple[tuple[str, str, str, Service], ...] = (
     ("accounts_import_cancel", "POST", "accounts/imports/{id}/cancel", service.cancel_import),
     ("linking_run_start", "POST", "linking/runs", service.start_run),
     ("linking_run_get", "GET", "linking/runs/{id}", service.get_run),
-    ("linking_run_approve", "POST", "linking/runs/{id}/approve", service.approve),
+    ("linking_run_review", "POST", "linking/runs/{id}/review", reviewing.review),
+    ("linking_run_approve", "POST", "linking/runs/{id}/approve", approving.approve),
     ("linking_run_cancel", "POST", "linking/runs/{id}/cancel", service.cancel),
     ("linking_undo_start", "POST", "linking/runs/{id}/undo", afterwards.start_undo),
     ("linking_undo_get", "GET", "linking/undos/{id}", afterwards.get_undo),

@@ -15,7 +15,7 @@ from shared.directory.directory import Directory
 from shared.directory.errors import Busy, NotFound
 from shared.directory.jobs import Job, Phase
 from shared.directory.model import dump
-from shared.directory.plan import PAGE, InvalidCursor, Plan
+from shared.directory.plan import PAGE, InvalidCursor, Plan, PlanRow
 from shared.scim.endpoint import Request, Response
 from shared.scim.errors import InvalidValue
 
@@ -165,12 +165,36 @@ async def list_rows(directory: Directory, request: Request, decision: str, name:
         rows, cursor = await plan.page(decision, request.params.get("cursor", ""), int(count))
     except InvalidCursor as error:
         raise InvalidValue(f"cursor: {error}") from None
-    page: dict[str, Any] = {name: [row.to_json() for row in rows]}
+    page: dict[str, Any] = {name: [_row(row, name) for row in rows]}
     return Response(200, dump(page | ({"cursor": cursor} if cursor else {})))
+
+
+def _row(row: PlanRow, name: str) -> dict[str, Any]:
+    # Nothing is asked of a problem, so it needs no id.
+    return {"id": row.id, **row.to_json()} if name == "decisions" else row.to_json()
+
+
+def shown(job: Job) -> dict[str, Any]:
+    """Return a job as the API shows it: counts of decisions, of predicted outcomes, of reviews; links to approve."""
+    counts, groups = _grouped(job.counts)
+    links = counts.get("link", 0) + groups.get("review", {}).pop("links", 0)
+    groups.pop("carried", None)
+    return job.to_json() | {"counts": counts} | groups | ({"links": links} if job.kind == RUN and job.planned else {})
+
+
+def _grouped(counts: Mapping[str, int]) -> tuple[dict[str, int], dict[str, dict[str, int]]]:
+    """Return counts with plain names, and those like `predicted.matched` by their first word."""
+    plain, groups = dict[str, int](), dict[str, dict[str, int]]()
+    for name, count in counts.items():
+        group, dot, rest = name.partition(".")
+        (groups.setdefault(group, {}) if dot else plain)[rest if dot else name] = count
+    return plain, groups
 
 
 def answer(job: Job, request: Request, status: int, progress: object = None) -> Response:
     """Return a job as JSON, with its address; `progress` is shown while it lasts."""
-    shown = job.to_json() | ({"progress": progress} if progress and not job.phase.ended else {})
+    document = shown(job)
+    if isinstance(progress, dict) and not job.phase.ended:
+        document["progress"] = progress | {"counts": _grouped(progress.get("counts", {}))[0]}
     location = f"{request.base.removesuffix('/scim/v2')}/{PATHS[job.kind]}/{job.id}"
-    return Response(status, dump(shown), location=location)
+    return Response(status, dump(document), location=location)

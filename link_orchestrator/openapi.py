@@ -37,6 +37,8 @@ class Operation:
     asks: tuple[str, ...] = ()
     required: bool = True
     """Whether there must be a body."""
+    media: tuple[str, ...] = (JSON,)
+    """Of the answer."""
 
 
 def _json(schema: str) -> dict[str, str]:
@@ -70,6 +72,12 @@ OPERATIONS: Mapping[str, Operation] = {
     "linking_run_list": Operation("Runs"),
     "linking_run_get": Operation("Job"),
     "linking_run_decisions": Operation("Decisions", asks=("decision", *PAGED)),
+    "linking_run_report": Operation(
+        "File", asks=("format", "decision", *PAGED), media=("text/html", "text/csv", "application/jsonl")
+    ),
+    "linking_run_review": Operation("Reviewed", takes=_json("ReviewRequest")),
+    "linking_mapping_get": Operation("MappingCheck"),
+    "linking_mapping_post": Operation("MappingCheck", takes=_json("AnyJson")),
     "linking_run_approve": Operation("Job", 202, _json("Approval"), required=False),
     "linking_run_cancel": Operation("Job", 202),
     "linking_undo_start": Operation("Job", 202, _json("UndoRequest"), required=False),
@@ -90,6 +98,7 @@ PARAMETERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "count": ("How many rows at most; 100 unless given.", {"type": "integer", "minimum": 1, "maximum": 1000}),
     "cursor": ("Where the former page ended, as it said.", {"type": "string"}),
     "decision": ("Only rows of this decision.", {"$ref": "#/components/schemas/DecisionKind"}),
+    "format": ("What the report is written as.", {"enum": ["html", "csv", "jsonl"], "default": "html"}),
     "found": ("Only rows of this kind.", {"enum": ["confirmed", "unconfirmed", "unlinked", "created"]}),
     "outcome": ("Only rows with this outcome.", {"enum": ["undone", "refused", "unchanged"]}),
     "mapping": ('A JSON object from header to column, like {"Login": "userName"}.', {"type": "string"}),
@@ -143,7 +152,7 @@ def _operation(route: Route) -> dict[str, Any]:
     asked += [_parameter(name, "query") for name in operation.asks]
     answer: dict[str, Any] = {"description": "Done." if operation.status == 200 else "Accepted."}
     if operation.gives:
-        answer["content"] = {_media(operation.gives): {"schema": _ref(operation.gives)}}
+        answer["content"] = {media: {"schema": _ref(operation.gives)} for media in operation.media}
     described: dict[str, Any] = {
         "operationId": route.name,
         "summary": _summary(route),
@@ -154,10 +163,6 @@ def _operation(route: Route) -> dict[str, Any]:
         content = {media: {"schema": _ref(schema)} for media, schema in operation.takes.items()}
         described["requestBody"] = {"required": operation.required, "content": content}
     return described
-
-
-def _media(schema: str) -> str:
-    return str(schemas()[schema].get("contentMediaType", JSON))
 
 
 def _parameter(name: str, where: str) -> dict[str, Any]:

@@ -11,12 +11,14 @@ Cost: every account, pointer and identity is read once and written at most once,
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from operator import attrgetter
 from typing import Any
 
+from link_orchestrator.mapping import DEFAULT, AttributeMapping
 from link_orchestrator.messages import Slice
+from link_orchestrator.predicting import Prediction, adds_nothing, carried, predict, probes
 from shared.directory.claims import together
 from shared.directory.directory import Directory
 from shared.directory.identity import Identity
@@ -49,6 +51,11 @@ STAGES = KEYS, PAIRS, CANDIDATES, LINKS = "keys", "pairs", "candidates", "links"
 LEFT_OPEN = (DecisionKind.REVIEW, DecisionKind.AMBIGUOUS, DecisionKind.CONFLICT, DecisionKind.EXCLUDED)
 """Decisions that provisioning must not settle by linking, and all but the last not by a second account either."""
 
+WITH_ACCOUNT = (DecisionKind.LINK, DecisionKind.ALREADY_LINKED)
+"""Decisions that leave an identity with an account of its own."""
+PREDICTED, CARRIED = "predicted.", "carried."
+"""Prefixes of the counts that are not of decisions: outcomes of the first cycle; how else linked accounts are found."""
+
 
 def stage(directory: Directory, name: str) -> Stage:
     """Return a set of staged items of this directory."""
@@ -65,9 +72,16 @@ def policy_of(job: Job) -> Policy:
     return Policy.from_json(job.options["policy"])
 
 
+def mapping_of(job: Job) -> AttributeMapping:
+    """Return the provisioning job's attribute mapping as it was when the run started."""
+    mapping = job.options.get("mapping")
+    return AttributeMapping.from_json(mapping) if mapping else DEFAULT
+
+
 async def collect(directory: Directory, job: Job, part: Slice) -> Counter[str]:
     """Spread the match keys of a slice's identities over the buckets of the keys."""
-    policy, digest = policy_of(job), directory.keys.digest
+    policy, mapping, digest = policy_of(job), mapping_of(job), directory.keys.digest
+    covered = adds_nothing(mapping, policy)
     writer = stage(directory, job.id + KEYS).writer(part.name)
     for bucket in range(part.low, part.high):
         for identity in await _identities(directory, job, bucket):
@@ -76,6 +90,9 @@ async def collect(directory: Directory, job: Job, part: Slice) -> Counter[str]:
                 # An e-mail that equals its account's userName has no pointer of its own: the name claim leads there.
                 for kind in (key.kind, "userName") if key.kind == "email" else (key.kind,):
                     led[Key(kind, key.value)].append([key.rule.value, key.attribute, key.literal])
+            if not (led and covered) or "#" in identity.user_principal_name:
+                for probe in probes(identity, mapping, policy):
+                    led.setdefault(probe, [])  # proves nothing, but provisioning may meet who carries it
             for found, values in led.items():
                 found_by = digest(found)
                 await writer.add(directory.keys.bucket(found_by), [found_by, identity.object_id, values])
@@ -115,9 +132,9 @@ async def weigh(directory: Directory, job: Job, part: Slice) -> Counter[str]:
             facts = facts_of(account)
             found = {oid: evidence_for(_in_order(theirs), facts) for oid, theirs in keys.get(account.id, {}).items()}
             claims = {oid: claim(evidence) for oid, evidence in found.items() if evidence}
-            for oid in claims:
+            for oid, proven in found.items():
                 rivals = [[other, theirs.value] for other, theirs in claims.items() if other != oid]
-                evidence = [item.to_json() for item in found[oid]]
+                evidence = [item.to_json() for item in proven]
                 item = [oid, _VALUES(facts), evidence, sorted(rivals)]
                 await writer.add(identity_bucket(directory, oid), item)
             if not claims and not account.retired:
@@ -130,7 +147,7 @@ async def weigh(directory: Directory, job: Job, part: Slice) -> Counter[str]:
 
 async def decide_all(directory: Directory, job: Job, part: Slice) -> Counter[str]:
     """Write the plan's row of every identity in a slice."""
-    policy = policy_of(job)
+    policy, mapping = policy_of(job), mapping_of(job)
     candidates = stage(directory, job.id + CANDIDATES)
     plan = Plan(directory.tables, directory.keys, job.id)
     links = stage(directory, job.id + LINKS).writer(part.name)
@@ -140,10 +157,15 @@ async def decide_all(directory: Directory, job: Job, part: Slice) -> Counter[str
         rows: defaultdict[int, list[PlanRow]] = defaultdict(list)
         left: dict[str, str] = {}
         for identity in await _identities(directory, job, bucket):
-            decision = decide(identity, known.get(identity.object_id, {}).values(), policy)
-            counts[decision.kind.value] += 1
+            near = tuple(known.get(identity.object_id, {}).values())
+            matching = [candidate for candidate in near if candidate.evidence]
+            decision = decide(identity, matching, policy)
+            predicted = predict(identity, decision, near, mapping, policy)
+            counts.update((decision.kind.value, PREDICTED + predicted.outcome.value))
+            if decision.account and decision.kind in WITH_ACCOUNT:
+                counts[CARRIED + carried(identity, decision.account)] += 1
             where = directory.keys.bucket(decision.account.id) if decision.account else bucket
-            rows[where].append(_row(decision, identity))
+            rows[where].append(_row(decision, identity, predicted, matching))
             if decision.kind in LEFT_OPEN:
                 left[identity.object_id] = decision.kind.value
             if decision.kind is DecisionKind.LINK and decision.account:
@@ -206,9 +228,15 @@ def _in_order(keys: Iterable[MatchKey]) -> list[MatchKey]:
 _RULES = tuple(Rule)
 
 
-def _row(decision: Decision, identity: Identity | None = None) -> PlanRow:
+def _row(
+    decision: Decision,
+    identity: Identity | None = None,
+    predicted: Prediction | None = None,
+    candidates: Sequence[Candidate] = (),
+) -> PlanRow:
     shown: dict[str, Any] = {"reason": decision.reason}
     account = decision.account
+    versions: dict[str, str] = {}
     if identity is not None:
         shown["identity"] = {
             "objectId": identity.object_id,
@@ -221,7 +249,16 @@ def _row(decision: Decision, identity: Identity | None = None) -> PlanRow:
         shown["evidence"] = [item.to_json() for item in decision.evidence]
     if decision.others:
         shown["others"] = list(decision.others)
+    if decision.kind is DecisionKind.AMBIGUOUS:
+        found = sorted(candidates, key=lambda candidate: candidate.account.id)
+        shown["candidates"] = [
+            {"id": c.account.id, "userName": c.account.user_name, "rules": [item.rule.value for item in c.evidence]}
+            for c in found
+        ]
+        versions = {candidate.account.id: candidate.account.version for candidate in found}
+    if predicted is not None:
+        shown["predicted"] = predicted.to_json()
     if identity is None and account is None:
         raise ValueError("a decision is about an identity or an account")
     subject = identity.object_id if identity else account.id if account else ""
-    return PlanRow(decision.kind.value, subject, shown, account.version if account else "")
+    return PlanRow(decision.kind.value, subject, shown, account.version if account else "", versions=versions)

@@ -1,7 +1,8 @@
-"""What an administrator can ask for over HTTP: import accounts, upload identities, plan, look, approve, cancel.
+"""What an administrator can ask for over HTTP: import accounts, upload identities, plan, look, cancel.
 
 Files are read and staged within the request, so that nothing but the tables is needed afterwards; the work itself is
-the orchestrations'. What all requests about jobs share is in job_requests.py.
+the orchestrations'. What all requests about jobs share is in job_requests.py; reviewing and approving a plan, and the
+mapping it predicts by, have modules of their own.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
@@ -29,17 +29,16 @@ from link_orchestrator.job_requests import (
     get_job,
     list_rows,
     show,
+    shown,
     slices,
-    started,
     tell,
 )
-from link_orchestrator.orchestrator import APPROVE, CANCEL
+from link_orchestrator.mapping_requests import choose_mapping
+from link_orchestrator.orchestrator import CANCEL
 from link_orchestrator.planning import STAGES, identity_bucket, stage
 from link_orchestrator.tabular import Problem, UnreadableFile
 from shared.directory.directory import Directory
-from shared.directory.errors import Busy
 from shared.directory.identity import Identity
-from shared.directory.jobs import Job, Phase
 from shared.directory.keys import Key
 from shared.directory.matching import DecisionKind
 from shared.directory.model import dump
@@ -64,15 +63,9 @@ class RunRequest(BaseModel):
 
     identities: str
     policy: dict[str, Any] | None = None
+    mapping: dict[str, Any] | None = None
+    pause_provisioning: bool = True
     expires_hours: float = Field(default=7 * 24, gt=0, le=30 * 24)
-
-
-class Approval(BaseModel):
-    """The body of an approval. `links`, where given, must be the number of links in the plan."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-    links: int | None = None
 
 
 async def import_accounts(directory: Directory, request: Request, client: Orchestrations) -> Response:
@@ -147,6 +140,8 @@ async def start_run(directory: Directory, request: Request, client: Orchestratio
     options = {
         "identities": upload.id,
         "policy": policy.to_json(),
+        "mapping": await choose_mapping(directory, asked.mapping),
+        "pauseProvisioning": asked.pause_provisioning,
         "expiresHours": asked.expires_hours,
         "slices": slices(size),
     }
@@ -157,7 +152,7 @@ async def start_run(directory: Directory, request: Request, client: Orchestratio
 
 async def list_runs(directory: Directory, request: Request) -> Response:
     """List the directory's runs, oldest first."""
-    runs = [job.to_json() for job in await directory.jobs.list_all() if job.kind == RUN]
+    runs = [shown(job) for job in await directory.jobs.list_all() if job.kind == RUN]
     return Response(200, dump({"runs": runs}))
 
 
@@ -173,27 +168,6 @@ async def list_decisions(directory: Directory, request: Request) -> Response:
     if decision and decision not in set(DecisionKind):
         raise InvalidValue(f"decision: one of {', '.join(DecisionKind)}")
     return await list_rows(directory, request, decision, "decisions")
-
-
-async def approve(directory: Directory, request: Request, client: Orchestrations) -> Response:
-    """Approve a run's plan, once it is there: 202. Saying it again is no error."""
-    approval = Approval.model_validate(read_json(request.body) if request.body.strip() else {})
-    jobs = directory.jobs
-
-    def change(job: Job) -> Job:
-        if job.phase not in (Phase.PLANNED, Phase.APPROVED) or job.cancelled_by:
-            raise Busy(f"phase: the run is {job.phase}, only a planned run can be approved")
-        planned = job.counts.get(DecisionKind.LINK.value, 0)
-        if approval.links not in (None, planned):
-            raise Busy(f"links: the plan would link {planned} accounts; look at it again and approve that number")
-        if job.phase is Phase.APPROVED:
-            return job
-        return replace(job, phase=Phase.APPROVED, approved=jobs.now(), approved_by=request.by)
-
-    job = await started(directory, await get_job(directory, request, RUN), client)
-    job = await jobs.change(job.id, change)
-    await tell(directory, job, client, APPROVE)
-    return answer(job, request, 202)
 
 
 async def cancel(directory: Directory, request: Request, client: Orchestrations) -> Response:

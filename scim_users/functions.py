@@ -17,7 +17,7 @@ def blueprint(edge: Edge) -> func.Blueprint:
     @bp.function_name("scim_users_create")
     @bp.route(ROUTE, methods=["POST"])
     async def create(req: func.HttpRequest) -> func.HttpResponse:
-        return await edge.answer(req, service.create)
+        return await edge.answer(req, service.create, writes=True)
 
     @bp.function_name("scim_users_query")
     @bp.route(ROUTE, methods=["GET"])
@@ -37,16 +37,16 @@ def blueprint(edge: Edge) -> func.Blueprint:
     @bp.function_name("scim_users_replace")
     @bp.route(ROUTE + "/{id}", methods=["PUT"])
     async def replace(req: func.HttpRequest) -> func.HttpResponse:
-        return await edge.answer(req, service.replace)
+        return await edge.answer(req, service.replace, writes=True)
 
     @bp.function_name("scim_users_patch")
     @bp.route(ROUTE + "/{id}", methods=["PATCH"])
     async def patch(req: func.HttpRequest) -> func.HttpResponse:
-        return await edge.answer(req, service.patch)
+        return await edge.answer(req, service.patch, writes=True)
 
     @bp.function_name("scim_users_delete")
     @bp.route(ROUTE + "/{id}", methods=["DELETE"])
     async def delete(req: func.HttpRequest) -> func.HttpResponse:
-        return await edge.answer(req, service.delete)
+        return await edge.answer(req, service.delete, writes=True)
 
     return bp

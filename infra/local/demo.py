@@ -177,10 +177,13 @@ def show_cycle(report: Report, *, show_all: bool) -> None:
 async def compare(api: Api, run: Any, report: Report) -> None:
     """Print how the cycle treated the identities of each decision: what the plan leaves open, provisioning decides."""
     decided: dict[str, str] = {}
+    predicted: dict[str, str] = {}
     cursor: str | None = ""
     while cursor is not None:
         page = await api.call("GET", f"linking/runs/{run['id']}/decisions?count=1000&cursor={cursor}")
-        decided |= {row["identity"]["objectId"]: row["decision"] for row in page["decisions"] if "identity" in row}
+        rows = {row["identity"]["objectId"]: row for row in page["decisions"] if "identity" in row}
+        decided |= {object_id: row["decision"] for object_id, row in rows.items()}
+        predicted |= {object_id: row["predicted"]["outcome"] for object_id, row in rows.items()}
         cursor = page.get("cursor")
     counts: Counter[tuple[str, str]] = Counter((decided[o.identity], o.result) for o in report.outcomes)
     table = Table("Decision in the plan", *RESULTS, title="Accounts by decision and by what the cycle did")
@@ -191,6 +194,8 @@ async def compare(api: Api, run: Any, report: Report) -> None:
         "Nobody got a second account: whom the plan left to an administrator, provisioning neither links nor creates "
         "until that is settled."
     )
+    right = sum(predicted[outcome.identity] == outcome.result for outcome in report.outcomes)
+    console.print(f"The plan had predicted this for {right} of {len(report.outcomes)} identities.")
 
 
 async def show_rule(api: Api, run: Any) -> None:

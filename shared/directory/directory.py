@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from shared.directory.accounts import Accounts
+from shared.directory.gate import Gate
 from shared.directory.groups import Group, Groups
 from shared.directory.jobs import Jobs
 from shared.directory.keys import BUCKETS, DIRECTORY_NAME, GROUPS, Keys
@@ -49,6 +50,7 @@ class Directory:
     jobs: Jobs
     stages: Stages
     left_open: LeftOpen
+    gate: Gate
 
 
 class Directories:
@@ -81,6 +83,7 @@ class Directories:
                 jobs=jobs,
                 stages=Stages(self._tables, keys),
                 left_open=LeftOpen(self._tables, keys, jobs),
+                gate=Gate(self._tables, keys, self._now),
             )
             directory.policies.keep(policy)
             directory.schemas.keep(schemas)

@@ -55,6 +55,7 @@ class Job:
     options: Mapping[str, Any] = field(default_factory=dict)
     counts: Mapping[str, int] = field(default_factory=dict)
     planned: str | None = None
+    reviewed: str | None = None
     expires: str | None = None
     approved: str | None = None
     approved_by: str | None = None
@@ -73,6 +74,7 @@ class Job:
             "options": self.options,
             "counts": self.counts,
             "planned": self.planned,
+            "reviewed": self.reviewed,
             "expires": self.expires,
             "approved": self.approved,
             "approvedBy": self.approved_by,
@@ -94,6 +96,7 @@ class Job:
             options=get("options", {}),
             counts=get("counts", {}),
             planned=get("planned"),
+            reviewed=get("reviewed"),
             expires=get("expires"),
             approved=get("approved"),
             approved_by=get("approvedBy"),
@@ -176,9 +179,19 @@ class Jobs:
                 continue
             return after
 
+    async def replace(self, before: Job, after: Job) -> Job:
+        """Store a job that has not ended in the place of what was read. Raises VersionConflict."""
+        operation = Replace(JOB + before.id, _columns(after), before.etag)
+        (etag,) = await self._tables.commit(self._partition, [operation])
+        return replace(after, etag=etag)
+
     async def note_planned(self, job_id: str) -> None:
         """Remember a run as the last one that made a plan."""
         await self._tables.commit(self._partition, [Upsert(PLANNED, {"id": job_id})])
+
+    async def find_planned(self) -> str | None:
+        """Return the id of the last run that made a plan, or None."""
+        return planned_in(await self._tables.get(*self.planned_place))
 
     @property
     def planned_place(self) -> tuple[str, str]:

@@ -154,6 +154,7 @@ class AccountFacts:
     active: bool = True
     status: Status = Status.LOCAL
     linked_identity: str | None = None
+    retired: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +194,7 @@ def facts_of(account: Account) -> AccountFacts:
         active=account.active,
         status=account.status,
         linked_identity=account.link.identity if account.link else None,
+        retired=account.retired,
     )
 
 
@@ -344,8 +346,8 @@ def _decide_on(identity: Identity, candidate: Candidate, policy: Policy) -> Deci
     if account.protected:
         reason = f"The account matches by {by}, but it is protected: a run never links a protected account."
         return Decision(DecisionKind.PROTECTED, reason, account, evidence)
-    if objection := _objection(identity, account, policy):
-        return Decision(DecisionKind.CONFLICT, objection, account, evidence)
+    if against := objection(identity, account, policy):
+        return Decision(DecisionKind.CONFLICT, against, account, evidence)
     mine = claim(evidence)
     if mine is Trust.WEAK and any(item.outside for item in evidence):
         reason = f"The account matches by {by}, but the address lies outside the verified domains and proves nothing."
@@ -370,7 +372,7 @@ def _decide_on(identity: Identity, candidate: Candidate, policy: Policy) -> Deci
     return Decision(DecisionKind.LINK, f"The account matches by {by}, and nothing else claims it.", account, evidence)
 
 
-def _objection(identity: Identity, account: AccountFacts, policy: Policy) -> str | None:
+def objection(identity: Identity, account: AccountFacts, policy: Policy) -> str | None:
     """Return why the account itself says that it belongs to somebody else, or None."""
     if account.linked_identity:
         return "The account is linked to another identity: release that link first if it is wrong."

@@ -5,18 +5,19 @@ A row that concerns an account stands in the account's bucket, so that applying 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections import defaultdict
-from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from shared.directory.bulk import in_parts
 from shared.directory.jobs import Jobs, planned_in
 from shared.directory.keys import DIGEST, Key, Keys, prefix_end
 from shared.directory.model import dump, join_text, split_text
-from shared.tables.port import MAX_OPERATIONS, MAX_PAGE, Tables, Upsert
+from shared.tables.port import ANY, MAX_OPERATIONS, MAX_PAGE, Delete, Row, Tables, Upsert, VersionConflict
 
 PAGE = 100
 OPEN = "~"
@@ -33,7 +34,9 @@ class InvalidCursor(ValueError):
 class PlanRow:
     """One row: its decision, what it is about (an account's or identity's id), and the rest as the API shows it.
 
-    `outcome` is what applying it came to, "" before. `version` is the account's version that the plan saw.
+    `outcome` is what applying it came to, "" before. `version` is the account's version that the plan saw, `versions`
+    those of several candidates, by id. `review` is what an administrator decided about it (reviews.py). `id` names the
+    row once it is stored.
     """
 
     decision: str
@@ -41,10 +44,15 @@ class PlanRow:
     shown: Mapping[str, Any]
     version: str = ""
     outcome: str = ""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    review: Mapping[str, Any] | None = None
+    id: str = field(default="", compare=False)
+    etag: str = field(default="", compare=False)
 
     def to_json(self) -> dict[str, Any]:
         """Return the row as the API shows it."""
-        return {"decision": self.decision, **self.shown, **({"outcome": self.outcome} if self.outcome else {})}
+        known = {"review": self.review, "outcome": self.outcome}
+        return {"decision": self.decision, **self.shown, **{name: value for name, value in known.items() if value}}
 
 
 class Plan:
@@ -58,14 +66,14 @@ class Plan:
     async def write(self, bucket: int, rows: Sequence[PlanRow]) -> None:
         """Write rows into a bucket; the same rows again change nothing."""
         for part in in_parts(rows, MAX_OPERATIONS):
-            await self._tables.commit(self._partition(bucket), [Upsert(self._row(r), _columns(r)) for r in part])
+            await self._tables.commit(self.partition(bucket), [Upsert(self._row(r), columns_of(r)) for r in part])
 
     async def decided(self, bucket: int, decision: str) -> AsyncIterator[list[PlanRow]]:
         """Yield a bucket's rows of one decision, some at a time."""
         low, continuation = decision + "_", None
         while True:
-            page = await self._tables.query(self._partition(bucket), low, prefix_end(low), continuation=continuation)
-            yield [_read(row.columns) for row in page.rows]
+            page = await self._tables.query(self.partition(bucket), low, prefix_end(low), continuation=continuation)
+            yield [read_row(bucket, row) for row in page.rows]
             continuation = page.continuation
             if continuation is None:
                 return
@@ -80,26 +88,33 @@ class Plan:
             for part in in_parts(some, MAX_OPERATIONS):
                 await self._tables.commit(partition, part)
 
+    async def close(self, object_ids: Iterable[str]) -> None:
+        """Forget that identities were left to the administrator: they are linked."""
+        for object_id in object_ids:
+            partition, row = self.open_place(object_id)
+            with contextlib.suppress(VersionConflict):  # it was not open, or is closed already
+                await self._tables.commit(partition, [Delete(row, ANY)])
+
     async def settle(self, bucket: int, outcomes: Mapping[str, str], rows: Sequence[PlanRow]) -> None:
         """Record what applying rows came to, by subject."""
         for part in in_parts(rows, MAX_OPERATIONS):
             settled = [replace(row, outcome=outcomes[row.subject]) for row in part]
-            await self._tables.commit(self._partition(bucket), [Upsert(self._row(r), _columns(r)) for r in settled])
+            await self._tables.commit(self.partition(bucket), [Upsert(self._row(r), columns_of(r)) for r in settled])
 
     async def page(self, decision: str, cursor: str, count: int) -> tuple[list[PlanRow], str | None]:
         """Return rows of one decision ("" for all) behind a cursor ("" for the start), and the cursor behind them.
 
         Raises InvalidCursor.
         """
-        bucket, after = _read_cursor(cursor, self._keys.buckets)
+        bucket, after = read_place(cursor, self._keys.buckets)
         low = decision + "_" if decision else ""
         rows: list[PlanRow] = []
         start, high, continuation = max(low, after + "-"), prefix_end(low) if low else OPEN, None
         while bucket < self._keys.buckets:
             page = await self._tables.query(
-                self._partition(bucket), start, high, top=min(count - len(rows), MAX_PAGE), continuation=continuation
+                self.partition(bucket), start, high, top=min(count - len(rows), MAX_PAGE), continuation=continuation
             )
-            rows += [_read(row.columns) for row in page.rows]
+            rows += [read_row(bucket, row) for row in page.rows]
             if len(rows) >= count:
                 return rows, f"{bucket:02x}{page.rows[-1].key}"
             continuation = page.continuation
@@ -107,13 +122,14 @@ class Plan:
                 bucket, start = bucket + 1, low
         return rows, None
 
-    def _partition(self, bucket: int) -> str:
+    def partition(self, bucket: int) -> str:
+        """Return the partition of a bucket's rows."""
         return f"{self._prefix}_{bucket:02x}"
 
     def open_place(self, object_id: str) -> tuple[str, str]:
         """Return where a plan says that it left an identity open."""
         digest = self._keys.digest(Key("identity", object_id))
-        return self._partition(self._keys.bucket(digest)), OPEN + digest
+        return self.partition(self._keys.bucket(digest)), OPEN + digest
 
     def _row(self, row: PlanRow) -> str:
         # A subject may be any text of a file; its digest is a key.
@@ -145,26 +161,37 @@ class LeftOpen:
             self._last = last
 
 
-def _columns(row: PlanRow) -> dict[str, Any]:
+def columns_of(row: PlanRow) -> dict[str, Any]:
+    """Return the columns of a row."""
     return {
         "decision": row.decision,
         "subject": row.subject,
         "version": row.version,
         "outcome": row.outcome or None,
+        "versions": dump(row.versions) if row.versions else None,
+        "review": dump(row.review) if row.review else None,
     } | split_text("shown", dump(row.shown))
 
 
-def _read(columns: Mapping[str, Any]) -> PlanRow:
+def read_row(bucket: int, row: Row) -> PlanRow:
+    """Return a stored row of a bucket."""
+    columns: Mapping[str, Any] = row.columns
+    versions, review = columns.get("versions"), columns.get("review")
     return PlanRow(
         columns["decision"],
         columns["subject"],
         json.loads(join_text("shown", columns)),
         columns["version"],
         columns.get("outcome", ""),
+        json.loads(versions) if versions else {},
+        json.loads(review) if review else None,
+        f"{bucket:02x}{row.key}",
+        row.etag,
     )
 
 
-def _read_cursor(cursor: str, buckets: int) -> tuple[int, str]:
+def read_place(cursor: str, buckets: int) -> tuple[int, str]:
+    """Return the bucket and the key in it of a cursor or a row's id. Raises InvalidCursor."""
     if not cursor:
         return 0, ""
     if not CURSOR.fullmatch(cursor) or int(cursor[:2], 16) >= buckets:

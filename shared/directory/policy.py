@@ -53,6 +53,9 @@ DEFAULT_RULES: Final = (
 )
 
 
+SAFEGUARD_SHARE: Final = 0.2
+
+
 @dataclass(frozen=True, slots=True)
 class Policy:
     """What the administrator decided about matching. Domains and exclusions compare folded.
@@ -60,7 +63,8 @@ class Policy:
     `excluded` holds object ids and user principal names. `adopt_on_create` lets a SCIM create that collides with an
     existing account link it, where a strong rule holds, instead of being refused. `create_beside_matches` lets a SCIM
     create make an account although one that is managed here shares an e-mail or number with it. `link_groups_on_create`
-    lets the create of a group take over one of that name that is managed here.
+    lets the create of a group take over one of that name that is managed here. A plan that links more than
+    `safeguard_share` of the directory's accounts is approved by its number only.
 
     Raises ValueError if a rule stands twice, or externalId not at all: a run knows its own links by it.
     """
@@ -72,6 +76,7 @@ class Policy:
     adopt_on_create: bool = False
     create_beside_matches: bool = False
     link_groups_on_create: bool = False
+    safeguard_share: float = SAFEGUARD_SHARE
 
     def __post_init__(self) -> None:
         names = [rule.rule for rule in self.rules]
@@ -94,6 +99,7 @@ class Policy:
             "adoptOnCreate": self.adopt_on_create,
             "createBesideMatches": self.create_beside_matches,
             "linkGroupsOnCreate": self.link_groups_on_create,
+            "safeguardShare": self.safeguard_share,
         }
 
     @classmethod
@@ -118,6 +124,7 @@ class Policy:
             _flag(document, "adoptOnCreate"),
             _flag(document, "createBesideMatches"),
             _flag(document, "linkGroupsOnCreate"),
+            _share(document, "safeguardShare", SAFEGUARD_SHARE),
         )
 
 
@@ -137,6 +144,13 @@ def _flag(document: Mapping[str, Any], name: str) -> bool:
     if not isinstance(value, bool):
         raise ValueError(f"{name}: must be true or false")
     return value
+
+
+def _share(document: Mapping[str, Any], name: str, default: float) -> float:
+    value = document.get(name, default)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
+        raise ValueError(f"{name}: must be a number from 0 to 1")
+    return float(value)
 
 
 def _texts(document: Mapping[str, Any], name: str) -> frozenset[str]:

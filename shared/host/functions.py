@@ -60,7 +60,7 @@ def _add_root(bp: func.Blueprint, edge: Edge, rooms: Rooms) -> None:
     @bp.function_name("scim_bulk")
     @bp.route(ROOT + "/Bulk", methods=["POST"])
     async def bulk(req: func.HttpRequest) -> func.HttpResponse:
-        return await edge.answer(req, run_bulk, rooms)
+        return await edge.answer(req, run_bulk, rooms, writes=True)
 
     @bp.function_name("scim_other")
     @bp.route(ROOT + "/{*path}", methods=["GET", "POST", "PUT", "PATCH", "DELETE"])

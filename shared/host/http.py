@@ -49,14 +49,25 @@ class Edge:
         self.directories = directories
 
     async def answer(
-        self, req: func.HttpRequest, service: Service, *more: object, role: Role = "scim", mimetype: str = SCIM_JSON
+        self,
+        req: func.HttpRequest,
+        service: Service,
+        *more: object,
+        role: Role = "scim",
+        mimetype: str = SCIM_JSON,
+        writes: bool = False,
     ) -> func.HttpResponse:
-        """Answer a request with what a service says of it and of `more`, or with the error it raises."""
+        """Answer a request with what a service says of it and of `more`, or with the error it raises.
+
+        One that `writes` over SCIM waits while a linking run is applied.
+        """
         headers: dict[str, str] = {}
         request_id = req.route_params.get("id", "")
         try:
             credential = authenticate(req.headers.get("authorization"), self.settings.credentials, role)
             directory = await self.directories.open(credential.directory)
+            if writes:
+                await directory.gate.refuse_closed()
             response = await service(directory, self._request(req, request_id, credential.name), *more)
         except Exception as error:
             status, scim_type, detail, further = problem(error)
@@ -66,9 +77,14 @@ class Edge:
             headers["ETag"] = response.version
         if response.location is not None:
             headers["Location"] = response.location
+        headers |= response.headers
         log.info("%s %s %d", service.__qualname__, request_id if OURS.fullmatch(request_id) else "-", response.status)
         return func.HttpResponse(
-            response.text or None, status_code=response.status, headers=headers, mimetype=mimetype, charset="utf-8"
+            response.text or None,
+            status_code=response.status,
+            headers=headers,
+            mimetype=response.mimetype or mimetype,
+            charset="utf-8",
         )
 
     def _request(self, req: func.HttpRequest, resource_id: str, by: str) -> Request:

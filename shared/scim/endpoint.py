@@ -62,12 +62,14 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What a service answers. `version` becomes the ETag; `text` is JSON, or "" for none."""
+    """What a service answers. `version` becomes the ETag; `text` is JSON, or "" for none, or what `mimetype` says."""
 
     status: int
     text: str = ""
     version: str | None = None
     location: str | None = None
+    mimetype: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 _TAG = re.compile(r'\s*(?:[Ww]/)?(?:"([^"]*)"|([^\s",]+))\s*(?:,|$)')

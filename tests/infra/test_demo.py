@@ -75,6 +75,7 @@ async def test_the_demo_shows_the_whole_job_and_its_totals(
         row = re.search(rf"│ {decision} +│ (.*) │ (.*) │ +(\d+) +│ (.*) │\n", text[places[3] :])
         assert row, decision
         assert (row[1].strip(), row[2].strip()) == ("", ""), "nobody whom the plan left open is linked or made twice"
+    assert f"predicted this for {demo.IDENTITIES} of {demo.IDENTITIES} identities" in text
     assert "edit here: title: this account is linked" in text[places[4] :]
     assert "SCIM PATCH: 403" in text[places[4] :]
 

@@ -123,9 +123,13 @@ class Api:
         run = await self.call("POST", "linking/runs", {"identities": await self.upload(*identities), **asked})
         return await self.wait(f"linking/runs/{run['id']}", "planned")
 
-    async def apply(self, run: Any, **approval: int) -> Any:
+    async def approve(self, run: Any, **approval: Any) -> Any:
+        """Approve a run, by its number of links if no other is said."""
+        return await self.call("POST", f"linking/runs/{run['id']}/approve", {"links": run["links"]} | approval)
+
+    async def apply(self, run: Any, **approval: Any) -> Any:
         """Approve a run and return it once it has ended."""
-        await self.call("POST", f"linking/runs/{run['id']}/approve", approval)
+        await self.approve(run, **approval)
         return await self.wait(f"linking/runs/{run['id']}", "done")
 
     async def decisions(self, run: Any, decision: str = "", count: int = 1000) -> list[dict[str, Any]]:
@@ -190,6 +194,12 @@ async def rows_of(tables: Tables, partition: str) -> list[Row]:
         continuation = page.continuation
         if continuation is None:
             return rows
+
+
+async def left_open(tables: Tables, plan: Plan, object_id: str) -> str | None:
+    """Return the decision by which a plan left an identity to the administrator, or None."""
+    row = await tables.get(*plan.open_place(object_id))
+    return str(row.columns["decision"]) if row else None
 
 
 async def directory_rows(directory: Directory) -> list[Row]:

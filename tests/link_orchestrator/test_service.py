@@ -198,7 +198,7 @@ class TestApproval:
         run = await held.plan(*IDENTITIES)
         gate.close("_p_")
         for _ in range(3):
-            answer = await held.call("POST", f"linking/runs/{run['id']}/approve")
+            answer = await held.approve(run)
             assert answer["phase"] == "approved"
         gate.opened.set()
         done = await held.wait(f"linking/runs/{run['id']}", "done")
@@ -243,7 +243,7 @@ class TestCancelling:
         await held.bring(csv_file(*({"userName": name} for name in people)))
         run = await held.plan(*(graph(number, name) for number, name in enumerate(people)))
         gate.close("_u_02")
-        await held.call("POST", f"linking/runs/{run['id']}/approve")
+        await held.approve(run)
         await gate.reached.wait()
         await held.call("POST", f"linking/runs/{run['id']}/cancel")
         gate.opened.set()
@@ -527,6 +527,8 @@ async def test_nothing_that_is_sent_is_answered_500(
         ("POST", "linking/identities"),
         ("POST", "linking/runs"),
         ("POST", "linking/runs/none/approve"),
+        ("POST", "linking/runs/none/review"),
+        ("POST", "linking/mapping"),
         ("PUT", "directory/policy"),
         ("GET", f"linking/identities/{upload}/problems"),
     ):

@@ -102,6 +102,8 @@ def test_every_function_of_the_app_loads(drive: Drive) -> None:
     triggers = [_trigger(bindings) for bindings in answer["functions"].values()]
     routes = {(t["route"], *t["methods"]) for t in triggers if t["type"] == "httpTrigger"}
     assert {("scim/v2/Users/{id}", "PATCH"), ("scim/v2/Schemas", "GET"), ("health", "GET")} <= routes
+    assert {("linking/runs/{id}/review", "POST"), ("linking/runs/{id}/report", "GET")} <= routes
+    assert {("linking/mapping", "GET"), ("linking/mapping", "POST")} <= routes
     assert not any(route.startswith(("admin", "runtime")) for route, *_ in routes), "the host keeps these to itself"
 
 
@@ -162,12 +164,13 @@ async def test_the_activities_of_the_app_work_on_table_storage(drive: Drive, azu
         {"function": name, "inputs": {"message": {"json": json.dumps(message.to_json())}}}
         for name, message in [*(("run_slice", part) for part in (*parts, unknown)), ("reach_milestone", planned)]
     ]
+    counts = {"noAccount": 1, "predicted.created": 1}
     *ran, refused, reached = drive(ROOT, calls, settings)["results"]
-    assert [json.loads(one["value"])["counts"] for one in ran] == [{}, {}, {"noIdentity": 0}, {"noAccount": 1}]
+    assert [json.loads(one["value"])["counts"] for one in ran] == [{}, {}, {"noIdentity": 0}, counts]
     assert refused == {"error": "NotFound: no job nobody", "value": None}
     assert reached == {"error": None, "value": "{}"}
     found = await Jobs(tables, directory.keys).get(job.id)
-    assert (found.phase, found.counts) == (Phase.PLANNED, {"noIdentity": 0, "noAccount": 1})
+    assert (found.phase, found.counts) == (Phase.PLANNED, {"noIdentity": 0, **counts})
     (row,) = await plan_rows(directory, job.id)
     assert (row.decision, row.subject) == ("noAccount", "1")
     await tables.close()

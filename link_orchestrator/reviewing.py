@@ -1,0 +1,294 @@
+"""Reviewing rows of a planned run over HTTP: link, exclude or leave, one by one or many by filter.
+
+Which decisions allow which action, and what no administrator can overrule, stands here; shared/directory/reviews.py
+keeps the reviews, applying.py carries them out with the approved run.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic.alias_generators import to_camel
+
+from link_orchestrator.job_requests import RUN, Orchestrations, get_job, shown, started
+from link_orchestrator.planning import mapping_of, policy_of
+from link_orchestrator.predicting import after_review
+from shared.directory.directory import Directory
+from shared.directory.errors import Busy
+from shared.directory.identity import Identity
+from shared.directory.jobs import Job, Phase
+from shared.directory.keys import fold
+from shared.directory.matching import DecisionKind, facts_of, objection
+from shared.directory.model import Account, Status, dump
+from shared.directory.plan import InvalidCursor, Plan, PlanRow
+from shared.directory.policy import Rule
+from shared.directory.reviews import EXCLUDE, LEAVE, LINK, Review, Reviews
+from shared.scim.document import read_json
+from shared.scim.endpoint import Request, Response
+from shared.scim.errors import InvalidValue
+from shared.tables.port import VersionConflict
+
+ROWS_AT_ONCE = 1_000
+"""Rows that one request names, or reviews by a filter."""
+ROWS_READ = 5_000
+"""Rows that one request by a filter looks at; the answer's cursor goes on from there."""
+
+LINKABLE = (DecisionKind.REVIEW, DecisionKind.AMBIGUOUS)
+EXCLUDABLE = (
+    *LINKABLE,
+    DecisionKind.CONFLICT,
+    DecisionKind.LINK,
+    DecisionKind.OUTSIDE_VERIFIED_DOMAINS,
+)
+
+
+class Asked(BaseModel):
+    """A part of a request's body."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel)
+
+
+class Selection(Asked):
+    """Which rows a review is about. `domain` is that of the identity's user principal name."""
+
+    decision: DecisionKind
+    rule: Rule | None = None
+    domain: str | None = None
+
+    def selects(self, row: PlanRow) -> bool:
+        """Tell whether a row of the decision is meant."""
+        name = str(row.shown.get("identity", {}).get("userPrincipalName", ""))
+        rules = {item["rule"] for item in row.shown.get("evidence", ())}
+        return (self.rule is None or self.rule in rules) and (
+            self.domain is None or fold(name).endswith("@" + fold(self.domain))
+        )
+
+
+class ReviewRequest(Asked):
+    """The body of a review: rows by their ids, or by a filter, a page at a time; and what becomes of them."""
+
+    rows: list[str] | None = Field(default=None, min_length=1, max_length=ROWS_AT_ONCE)
+    filter: Selection | None = None
+    cursor: str = ""
+    action: Literal["link", "exclude", "leave"]
+    account: str | None = None
+    in_policy: bool = False
+
+    @model_validator(mode="after")
+    def _one_of(self) -> ReviewRequest:
+        if (self.rows is None) == (self.filter is None):
+            raise ValueError("name rows by their ids, or a filter")
+        if self.account and (self.action != LINK or self.rows is None or len(self.rows) != 1):
+            raise ValueError("account: is for linking one row")
+        if self.in_policy and self.action != EXCLUDE:
+            raise ValueError("inPolicy: is for excluding")
+        return self
+
+
+async def review(directory: Directory, request: Request, client: Orchestrations) -> Response:
+    """Decide about rows of a planned run: 200 with how many were reviewed, and which were refused and why.
+
+    By a filter, a `cursor` in the answer says that there are more: send it with the same request again.
+    """
+    asked = ReviewRequest.model_validate(read_json(request.body))
+    job = await started(directory, await get_job(directory, request, RUN), client)
+    job = await directory.jobs.change(job.id, lambda job: _being_reviewed(job, directory.jobs.now()))
+    reviews = reviews_of(directory, job.id)
+    rows, cursor = await _select(directory, job, reviews, asked)
+    wanted, refused = await _judge(directory, job, rows, asked)
+    at, mapping = directory.jobs.now(), mapping_of(job)
+
+    def decided(row: PlanRow) -> Review:
+        before = row.shown.get("predicted", {})
+        predicted = after_review(before, mapping, links=asked.action == LINK).to_json()
+        return Review(asked.action, request.by, at, wanted[row.id], None if asked.action == LEAVE else predicted)
+
+    done = [row for row in rows if row.id in wanted]
+    if asked.action == EXCLUDE and asked.in_policy:
+        await _exclude_from_now_on(directory, done)
+    await reviews.record([(row, decided(row)) for row in done])
+    await _tell_provisioning(directory, job, done, asked.action)
+    job = await _counted(directory, job, await reviews.total())
+    shown_refused = [{"id": row_id, "reason": reason} for row_id, reason in refused.items()]
+    document = {"reviewed": len(done), "refused": shown_refused, **({"cursor": cursor} if cursor else {})}
+    return Response(200, dump(document | {"run": shown(job)}))
+
+
+def reviews_of(directory: Directory, job_id: str) -> Reviews:
+    """Return the reviews of a run."""
+
+    async def still_planned() -> None:
+        while True:
+            job = await directory.jobs.get(job_id)
+            _refuse_unreviewable(job)
+            try:
+                await directory.jobs.replace(job, job)
+            except VersionConflict:
+                continue
+            return
+
+    return Reviews(directory.tables, directory.keys, job_id, still_planned)
+
+
+def _being_reviewed(job: Job, now: str) -> Job:
+    """Return the job as one whose rows were reviewed: from now on an approval has to look at them."""
+    _refuse_unreviewable(job)
+    return job if job.reviewed else replace(job, reviewed=now)
+
+
+def _refuse_unreviewable(job: Job) -> None:
+    if job.phase is not Phase.PLANNED or job.cancelled_by:
+        raise Busy(f"phase: the run is {job.phase}, only the rows of a planned run can be reviewed")
+
+
+async def _select(
+    directory: Directory, job: Job, reviews: Reviews, asked: ReviewRequest
+) -> tuple[list[PlanRow], str | None]:
+    """Return the rows that a request is about, and the cursor behind them where there are more."""
+    if asked.rows is not None:
+        ids = list(dict.fromkeys(asked.rows))
+        found = await reviews.find_rows(ids)
+        for row_id, row in zip(ids, found, strict=True):
+            if row is None:
+                place = asked.rows.index(row_id)
+                raise InvalidValue(f"rows.{place}: no row of this plan has that id: take those that /decisions shows")
+        return [row for row in found if row is not None], None
+    selection, read = asked.filter, 0
+    if selection is None:
+        raise InvalidValue("filter: is missing")
+    plan = Plan(directory.tables, directory.keys, job.id)
+    rows: list[PlanRow] = []
+    cursor: str | None = asked.cursor
+    while cursor is not None and read < ROWS_READ and len(rows) < ROWS_AT_ONCE:
+        try:
+            page, cursor = await plan.page(selection.decision.value, cursor, ROWS_AT_ONCE - len(rows))
+        except InvalidCursor as error:
+            raise InvalidValue(f"cursor: {error}") from None
+        read += len(page)
+        rows += filter(selection.selects, page)
+    return rows, cursor
+
+
+async def _judge(
+    directory: Directory, job: Job, rows: Sequence[PlanRow], asked: ReviewRequest
+) -> tuple[dict[str, str | None], dict[str, str]]:
+    """Return the rows that may be reviewed so, by id, each with the account to link; and why the others may not."""
+    wanted: dict[str, str | None] = {}
+    refused: dict[str, str] = {}
+    for row in rows:
+        if reason := _unsuitable(row, asked):
+            refused[row.id] = reason
+        elif asked.action == LINK:
+            wanted[row.id] = asked.account or row.shown["account"]["id"]
+        else:
+            wanted[row.id] = None
+    if asked.action != LINK:
+        return wanted, refused
+    by_id = {row.id: row for row in rows}
+    accounts = dict(zip(wanted, await directory.accounts.find_many([a or "" for a in wanted.values()]), strict=True))
+    for row_id, account in accounts.items():
+        if reason := _objection(job, by_id[row_id], wanted[row_id] or "", account):
+            refused[row_id] = reason
+            del wanted[row_id]
+    for row_id, account_id in list(wanted.items()):
+        contested = by_id[row_id].decision == DecisionKind.AMBIGUOUS
+        other = await _planned_for(directory, job, account_id, row_id) if contested and account_id else None
+        if other:
+            refused[row_id] = f"this plan links the account by the row {other}: settle that one first"
+            del wanted[row_id]
+    return wanted, refused
+
+
+def _unsuitable(row: PlanRow, asked: ReviewRequest) -> str:
+    """Return why a row's decision does not allow a review, or ""."""
+    if asked.action == LEAVE:
+        return "" if row.review or row.decision in EXCLUDABLE else f"a row that is {row.decision} is not reviewed"
+    allowed = LINKABLE if asked.action == LINK else EXCLUDABLE
+    if row.decision not in allowed:
+        return f"a row that is {row.decision} can not be reviewed to {asked.action}; only {', '.join(allowed)}"
+    if asked.action != LINK:
+        return ""
+    if row.decision == DecisionKind.AMBIGUOUS:
+        if asked.account is None:
+            return "several accounts match: name the one that is this person's as account"
+        if asked.account not in row.versions:
+            return "account: is none of this row's candidates"
+    elif asked.account not in (None, row.shown["account"]["id"]):
+        return "account: is none of this row's candidates"
+    return ""
+
+
+def _objection(job: Job, row: PlanRow, account_id: str, account: Account | None) -> str:
+    """Return why an account must not be linked to a row's identity whatever anybody says, or ""."""
+    if account is None:
+        return "the account was deleted since the plan"
+    if account.etag != planned_version(row, account_id):
+        return "the account changed since the plan; a new run decides again"
+    facts = facts_of(account)
+    if facts.protected:
+        return "the account is protected: a run never links a protected account"
+    if facts.status is not Status.LOCAL or facts.linked_identity:
+        return "the account is linked already: release that link first if it is wrong"
+    return objection(_identity(row, account), facts, policy_of(job)) or ""
+
+
+def _identity(row: PlanRow, account: Account) -> Identity:
+    """Return the identity of a row as far as an objection asks; that its NameID agrees, the evidence has said."""
+    shown = row.shown["identity"]
+    chosen = [one["rules"] for one in row.shown.get("candidates", ()) if one["id"] == account.id]
+    rules = chosen[0] if chosen else [item["rule"] for item in row.shown.get("evidence", ())]
+    name_id = account.evidence.name_id if Rule.NAME_ID in rules else None
+    return Identity(shown["objectId"], shown["userPrincipalName"], on_premises_immutable_id=name_id)
+
+
+def planned_version(row: PlanRow, account_id: str) -> str:
+    """Return the version of an account that the plan saw."""
+    return row.versions.get(account_id, "") if row.versions else row.version
+
+
+async def _planned_for(directory: Directory, job: Job, account_id: str, row_id: str) -> str | None:
+    """Return the id of another row by which this run is to link an account, or None."""
+    plan, reviews = Plan(directory.tables, directory.keys, job.id), reviews_of(directory, job.id)
+    async for rows in plan.decided(directory.keys.bucket(account_id), LINK):
+        for row in rows:
+            if row.shown["account"]["id"] == account_id and (row.review or {}).get("action") != EXCLUDE:
+                return row.id
+    for bucket in range(directory.keys.buckets):
+        async for rows in reviews.chosen(bucket):
+            for row in rows:
+                if (row.review or {}).get("account") == account_id and row.id != row_id:
+                    return row.id
+    return None
+
+
+async def _tell_provisioning(directory: Directory, job: Job, rows: Sequence[PlanRow], action: str) -> None:
+    """Keep what SCIM is to know of reviewed identities: who is excluded is not adopted, but may be created.
+
+    Who is to be linked stays open until that is applied.
+    """
+    plan = Plan(directory.tables, directory.keys, job.id)
+    if action == EXCLUDE:
+        await plan.leave_open({row.subject: DecisionKind.EXCLUDED.value for row in rows})
+    if action == LEAVE:
+        open_again = [row for row in rows if row.decision in (*LINKABLE, DecisionKind.CONFLICT)]
+        await plan.leave_open({row.subject: row.decision for row in open_again})
+        await plan.close(row.subject for row in rows if row not in open_again)
+
+
+async def _exclude_from_now_on(directory: Directory, rows: Sequence[PlanRow]) -> None:
+    """Add identities to the exclusions of the directory's policy, for the runs to come."""
+    policy = await directory.policies.get()
+    excluded = policy.excluded | {row.subject for row in rows}
+    await directory.policies.set(replace(policy, excluded=excluded))
+
+
+async def _counted(directory: Directory, job: Job, reviewed: Counter[str]) -> Job:
+    """Return the job with its counts as the reviews leave them."""
+    jobs = directory.jobs
+    await jobs.count(job.id, "review", reviewed)
+    counts = await jobs.total(job.id)
+    return await jobs.change(job.id, lambda job: job if job.phase is not Phase.PLANNED else replace(job, counts=counts))

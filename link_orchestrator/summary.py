@@ -1,0 +1,137 @@
+"""The summary of a run as one HTML page to print: facts and counts, nobody's name, no script, nothing to load. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any, Final
+
+DECISIONS: Final = {
+    "link": ("Linked on approval", "#1a7f4b"),
+    "alreadyLinked": ("Linked before", "#6fb28e"),
+    "review": ("Weak evidence: for review", "#c98a00"),
+    "ambiguous": ("Several accounts match", "#c98a00"),
+    "conflict": ("Claimed by another identity", "#c0392b"),
+    "protected": ("Protected account", "#7f6aa8"),
+    "excluded": ("Excluded", "#7f6aa8"),
+    "outsideVerifiedDomains": ("Address outside the verified domains", "#7f6aa8"),
+    "noAccount": ("No account yet", "#2f6fb0"),
+    "noIdentity": ("No identity: stays as it is", "#8a949e"),
+}
+OUTCOMES: Final = {
+    "matched": ("Finds the account", "#1a7f4b"),
+    "created": ("Creates an account", "#2f6fb0"),
+    "refused": ("Is refused until settled", "#c0392b"),
+    "skipped": ("Is left out", "#8a949e"),
+}
+APPLIED: Final = {"linked": ("Linked", "#1a7f4b"), "refused": ("Refused: changed since the plan", "#c0392b")}
+
+WIDTH, LABEL, BAR, ROW = 720, 275, 355, 26
+
+STYLE: Final = """
+@page { size: A4; margin: 18mm }
+* { box-sizing: border-box }
+body { font: 14px/1.45 system-ui, "Segoe UI", Roboto, Helvetica, Arial, sans-serif; color: #1d2329; margin: 2rem auto;
+  max-width: 720px; padding: 0 1rem; -webkit-print-color-adjust: exact; print-color-adjust: exact }
+h1 { font-size: 1.6rem; margin: 0 } h2 { font-size: 1.05rem; margin: 1.8rem 0 .5rem; break-after: avoid }
+p.lead { margin: .2rem 0 1.2rem; color: #5a646e }
+dl { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1.2rem; margin: 0 }
+dt { color: #5a646e } dd { margin: 0; overflow-wrap: anywhere }
+svg { width: 100%; height: auto; display: block; break-inside: avoid } svg text { font-size: 13px; fill: #1d2329 }
+li { margin: .3rem 0; break-inside: avoid } li small { color: #5a646e; display: block }
+.phase { display: inline-block; border: 1px solid currentColor; border-radius: 1em; padding: 0 .7em; font-size: .8rem;
+  vertical-align: middle; margin-left: .6rem; font-weight: 400 }
+@media print { body { margin: 0; padding: 0; max-width: none } }
+"""
+
+
+def summary(run: Mapping[str, Any], warnings: Sequence[Mapping[str, Any]]) -> str:
+    """Return the page about a run, as the API shows it, and the warnings about its mapping."""
+    counts = run.get("counts", {})
+    title = f"Linking run {escape(run['id'])}"
+    body = [
+        f'<h1>Linking run<span class="phase">{escape(run["phase"])}</span></h1>',
+        '<p class="lead">Existing accounts and their Entra identities, before provisioning starts.</p>',
+        _facts(run),
+        _chart("What the plan decides", DECISIONS, counts),
+        _chart("What the first provisioning cycle does", OUTCOMES, run.get("predicted", {})),
+        _chart("What applying the plan came to", APPLIED, counts),
+        _warnings(warnings),
+        _policy(run.get("options", {}).get("policy", {})),
+    ]
+    return (
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
+        f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style></head>\n<body>\n'
+        + "\n".join(part for part in body if part)
+        + "\n</body></html>\n"
+    )
+
+
+def _facts(run: Mapping[str, Any]) -> str:
+    review = run.get("review", {})
+    facts = (
+        ("Run", run["id"]),
+        ("Started", _at(run, "started", "startedBy")),
+        ("Planned", _at(run, "planned")),
+        ("Reviewed", ", ".join(f"{count:,} to {action}" for action, count in review.items() if count)),
+        ("Links to make", f"{run['links']:,}" if "links" in run else ""),
+        ("Approved", _at(run, "approved", "approvedBy")),
+        ("Approval expires", "" if "approved" in run else _at(run, "expires")),
+        ("Cancelled", run.get("cancelledBy", "") and f"by {run['cancelledBy']}"),
+        ("Ended", _at(run, "ended")),
+    )
+    return "<dl>" + "".join(f"<dt>{name}</dt><dd>{escape(value)}</dd>" for name, value in facts if value) + "</dl>"
+
+
+def _at(run: Mapping[str, Any], name: str, by: str = "") -> str:
+    moment = str(run.get(name) or "").partition(".")[0].rstrip("Z").replace("T", " ")
+    who = f" by {run[by]}" if by and run.get(by) else ""
+    return f"{moment} UTC{who}" if moment else ""
+
+
+def _chart(title: str, bars: Mapping[str, tuple[str, str]], counts: Mapping[str, int]) -> str:
+    """Return a bar for each count that is not 0, drawn to one scale; "" where all are."""
+    drawn = [(label, colour, counts[name]) for name, (label, colour) in bars.items() if counts.get(name)]
+    if not drawn:
+        return ""
+    most, total = max(count for *_, count in drawn), sum(count for *_, count in drawn)
+    lines = []
+    for place, (label, colour, count) in enumerate(drawn):
+        y = place * ROW
+        width = max(2, round(BAR * count / most))
+        lines.append(
+            f'<text x="{LABEL - 10}" y="{y + 17}" text-anchor="end">{label}</text>'
+            f'<rect x="{LABEL}" y="{y + 4}" width="{width}" height="{ROW - 8}" rx="2" fill="{colour}"/>'
+            f'<text x="{LABEL + width + 8}" y="{y + 17}">{count:,}</text>'
+        )
+    spoken = ", ".join(f"{label}: {count}" for label, _, count in drawn)
+    return (
+        f'<h2>{title}</h2><svg viewBox="0 0 {WIDTH} {len(drawn) * ROW}" role="img" aria-label="{spoken}">'
+        f'{"".join(lines)}</svg><p class="lead">{total:,} in all.</p>'
+    )
+
+
+def _warnings(warnings: Sequence[Mapping[str, Any]]) -> str:
+    if not warnings:
+        return ""
+    items = "".join(
+        f"<li>{escape(warned['warning'])}<small>{escape(warned['remedy'])}</small></li>" for warned in warnings
+    )
+    return f"<h2>What is wrong with the attribute mapping</h2><ul>{items}</ul>"
+
+
+def _policy(policy: Mapping[str, Any]) -> str:
+    if not policy:
+        return ""
+    rules = ", ".join(f"{rule['rule']} ({rule['trust']})" for rule in policy.get("rules", ()))
+    facts = (
+        ("Match rules", rules),
+        ("Verified domains", ", ".join(policy.get("verifiedDomains", ())) or "none"),
+        ("Excluded", f"{len(policy.get('excluded', ())):,}"),
+        ("Safeguard", f"more than {policy.get('safeguardShare', 0):.0%} of the accounts needs its number"),
+    )
+    return (
+        "<h2>Policy of this run</h2><dl>"
+        + "".join(f"<dt>{name}</dt><dd>{escape(value)}</dd>" for name, value in facts)
+        + "</dl>"
+    )
