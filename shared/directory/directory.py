@@ -25,7 +25,7 @@ from shared.directory.policy import Policy
 from shared.directory.schemas import Schemas
 from shared.directory.stages import Stages
 from shared.tables import port
-from shared.tables.port import Insert, Tables, Upsert
+from shared.tables.port import Insert, Replace, Tables, Upsert
 
 POLICY_SECONDS = 10.0
 """How long a changed policy may take to reach every process."""
@@ -116,13 +116,31 @@ class Policies:
         if self._clock() >= self._until:
             async with self._lock:
                 row = await self._tables.get(self._keys.settings(), "policy")
-                self._policy = Policy.from_json(json.loads(join_text("policy", row.columns))) if row else Policy()
+                self._policy = _read_policy(row)
                 self._until = self._clock() + POLICY_SECONDS
         return self._policy
 
     async def set(self, policy: Policy) -> None:
         """Store the policy; this process uses it at once, others within POLICY_SECONDS."""
-        await self._tables.commit(
-            self._keys.settings(), [Upsert("policy", split_text("policy", dump(policy.to_json())))]
-        )
+        await self._tables.commit(self._keys.settings(), [Upsert(*_policy_row(policy))])
         self._policy, self._until = policy, self._clock() + POLICY_SECONDS
+
+    async def change(self, change: Callable[[Policy], Policy]) -> None:
+        """Store what `change` makes of the policy as it is now, whatever others store at once."""
+        while True:
+            row = await self._tables.get(self._keys.settings(), "policy")
+            policy = change(_read_policy(row))
+            key, columns = _policy_row(policy)
+            with contextlib.suppress(port.AlreadyExists, port.VersionConflict):
+                operation = Replace(key, columns, row.etag) if row else Insert(key, columns)
+                await self._tables.commit(self._keys.settings(), [operation])
+                self._policy, self._until = policy, self._clock() + POLICY_SECONDS
+                return
+
+
+def _policy_row(policy: Policy) -> tuple[str, dict[str, port.Value | None]]:
+    return "policy", split_text("policy", dump(policy.to_json()))
+
+
+def _read_policy(row: port.Row | None) -> Policy:
+    return Policy.from_json(json.loads(join_text("policy", row.columns))) if row else Policy()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from dataclasses import replace
 
 from shared.directory.directory import POLICY_SECONDS, Directories
 from shared.directory.keys import Key
@@ -39,3 +41,15 @@ async def test_a_changed_policy_reaches_other_processes_after_a_while(sqlite_tab
     assert await other.policies.get() == Policy()
     seconds = POLICY_SECONDS
     assert await other.policies.get() == policy
+
+
+async def test_a_change_of_the_policy_loses_nobody_elses(sqlite_tables: SqliteTables) -> None:
+    here, there = [await Directories(sqlite_tables).open("main") for _ in range(2)]
+    assert (await here.policies.get()).excluded == frozenset()
+
+    def excluding(name: str) -> Callable[[Policy], Policy]:
+        return lambda policy: replace(policy, excluded=policy.excluded | {name})
+
+    await asyncio.gather(*(where.policies.change(excluding(f"{n}")) for n in range(5) for where in (here, there)))
+    anew = await Directories(sqlite_tables).open("main")
+    assert (await anew.policies.get()).excluded == {"0", "1", "2", "3", "4"}
