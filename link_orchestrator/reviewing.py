@@ -281,9 +281,8 @@ async def _tell_provisioning(directory: Directory, job: Job, rows: Sequence[Plan
 
 async def _exclude_from_now_on(directory: Directory, rows: Sequence[PlanRow]) -> None:
     """Add identities to the exclusions of the directory's policy, for the runs to come."""
-    policy = await directory.policies.get()
-    excluded = policy.excluded | {row.subject for row in rows}
-    await directory.policies.set(replace(policy, excluded=excluded))
+    subjects = {row.subject for row in rows}
+    await directory.policies.change(lambda policy: replace(policy, excluded=policy.excluded | subjects))
 
 
 async def _counted(directory: Directory, job: Job, reviewed: Counter[str]) -> Job:

@@ -26,7 +26,7 @@ from shared.directory.policy import Policy
 from shared.directory.schemas import SCHEMAS, Schemas
 from shared.directory.stages import Stages
 from shared.tables import port
-from shared.tables.port import Insert, Row, Tables, Upsert
+from shared.tables.port import Insert, Replace, Row, Tables, Upsert
 
 POLICY = "policy"
 POLICY_SECONDS = 10.0
@@ -128,10 +128,30 @@ class Policies:
 
     def keep(self, row: Row | None) -> None:
         """Use the policy of a row that was just read."""
-        self._policy = Policy.from_json(json.loads(join_text("policy", row.columns))) if row else Policy()
+        self._policy = _read_policy(row)
         self._until = self._clock() + POLICY_SECONDS
 
     async def set(self, policy: Policy) -> None:
         """Store the policy; this process uses it at once, others within POLICY_SECONDS."""
-        await self._tables.commit(self._keys.settings(), [Upsert(POLICY, split_text("policy", dump(policy.to_json())))])
+        await self._tables.commit(self._keys.settings(), [Upsert(*_policy_row(policy))])
         self._policy, self._until = policy, self._clock() + POLICY_SECONDS
+
+    async def change(self, change: Callable[[Policy], Policy]) -> None:
+        """Store what `change` makes of the policy as it is now, whatever others store at once."""
+        while True:
+            row = await self._tables.get(self._keys.settings(), POLICY)
+            policy = change(_read_policy(row))
+            key, columns = _policy_row(policy)
+            with contextlib.suppress(port.AlreadyExists, port.VersionConflict):
+                operation = Replace(key, columns, row.etag) if row else Insert(key, columns)
+                await self._tables.commit(self._keys.settings(), [operation])
+                self._policy, self._until = policy, self._clock() + POLICY_SECONDS
+                return
+
+
+def _policy_row(policy: Policy) -> tuple[str, dict[str, port.Value | None]]:
+    return POLICY, split_text(POLICY, dump(policy.to_json()))
+
+
+def _read_policy(row: Row | None) -> Policy:
+    return Policy.from_json(json.loads(join_text(POLICY, row.columns))) if row else Policy()

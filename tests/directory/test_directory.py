@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from dataclasses import replace
 
 from shared.directory.directory import POLICY_SECONDS, Directories
 from shared.directory.keys import Key
@@ -49,3 +51,15 @@ async def test_opening_a_directory_reads_what_it_goes_by_in_one_round_trip(sqlit
     directory = await reopened(counting)
     assert (await directory.policies.get(), await directory.schemas.get()) == (policy, "[]")
     assert counting.sequential == 1
+
+
+async def test_a_change_of_the_policy_loses_nobody_elses(sqlite_tables: SqliteTables) -> None:
+    here, there = [await Directories(sqlite_tables).open("main") for _ in range(2)]
+    assert (await here.policies.get()).excluded == frozenset()
+
+    def excluding(name: str) -> Callable[[Policy], Policy]:
+        return lambda policy: replace(policy, excluded=policy.excluded | {name})
+
+    await asyncio.gather(*(where.policies.change(excluding(f"{n}")) for n in range(5) for where in (here, there)))
+    anew = await Directories(sqlite_tables).open("main")
+    assert (await anew.policies.get()).excluded == {"0", "1", "2", "3", "4"}

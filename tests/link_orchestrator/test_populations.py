@@ -101,4 +101,9 @@ async def test_a_link_needs_a_strong_key_that_nobody_contests_or_a_person_who_lo
         else:
             assert accepted[identity] == account.id, "weak or ambiguous, and nobody looked"
     made_links = {fold(a.link.identity) for a in after if a.link and a.link != before[a.id].link}
-    assert made_links == set(proven) | set(accepted), "whatever was accepted is linked"
+    held = "refused: another account holds this identity's externalId by now"
+    outcomes = {fold(row.subject): row.outcome for row in await plan_rows(directory, job.id)}
+    for identity in {*proven, *accepted} - made_links:
+        assert outcomes[identity] == held, "whatever was accepted is linked, or it says why not"
+        assert any(fold(a.external_id or "") == identity and a.id != accepted[identity] for a in before.values())
+    assert all(outcomes[identity] == "linked" for identity in made_links)
