@@ -7,7 +7,7 @@ from typing import Any
 import azure.durable_functions as df
 import azure.functions as func
 
-from link_orchestrator import activities, orchestrator, service
+from link_orchestrator import activities, group_requests, orchestrator, service
 from shared.host.http import JSON, Edge, Service
 
 RETRY = df.RetryOptions(first_retry_interval_in_milliseconds=2_000, max_number_of_attempts=10)
@@ -19,6 +19,15 @@ ROUTES: tuple[tuple[str, str, str, Service], ...] = (
     ("accounts_import_problems", "GET", "accounts/imports/{id}/problems", service.list_problems),
     ("linking_run_list", "GET", "linking/runs", service.list_runs),
     ("linking_run_decisions", "GET", "linking/runs/{id}/decisions", service.list_decisions),
+    ("linking_groups_upload", "POST", "linking/groups", group_requests.upload_entra_groups),
+    ("linking_groups_problems", "GET", "linking/groups/{id}/problems", group_requests.list_unread_groups),
+    ("groups_import_problems", "GET", "groups/imports/{id}/problems", group_requests.list_problems),
+    (
+        "linking_run_group_difference",
+        "GET",
+        "linking/runs/{id}/groups/{group}/difference",
+        group_requests.list_difference,
+    ),
 )
 """Function name, method, route and service of what needs the tables alone."""
 
@@ -26,6 +35,9 @@ DURABLE_ROUTES: tuple[tuple[str, str, str, Service], ...] = (
     ("accounts_import", "POST", "accounts/import", service.import_accounts),
     ("accounts_import_get", "GET", "accounts/imports/{id}", service.get_import),
     ("accounts_import_cancel", "POST", "accounts/imports/{id}/cancel", service.cancel_import),
+    ("groups_import", "POST", "groups/import", group_requests.import_groups),
+    ("groups_import_get", "GET", "groups/imports/{id}", group_requests.get_import),
+    ("groups_import_cancel", "POST", "groups/imports/{id}/cancel", group_requests.cancel_import),
     ("linking_run_start", "POST", "linking/runs", service.start_run),
     ("linking_run_get", "GET", "linking/runs/{id}", service.get_run),
     ("linking_run_approve", "POST", "linking/runs/{id}/approve", service.approve),
@@ -70,6 +82,11 @@ def _add_orchestrations(bp: df.Blueprint, edge: Edge) -> None:
     @bp.orchestration_trigger(context_name="context")
     def import_accounts(context: df.DurableOrchestrationContext) -> Any:
         return (yield from orchestrator.import_accounts(context, RETRY))
+
+    @bp.function_name("import_groups")
+    @bp.orchestration_trigger(context_name="context")
+    def import_groups(context: df.DurableOrchestrationContext) -> Any:
+        return (yield from orchestrator.import_groups(context, RETRY))
 
     @bp.function_name("run_slice")
     @bp.activity_trigger(input_name="message")

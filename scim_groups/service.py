@@ -182,7 +182,7 @@ def _writable(group: Group | None, request: Request) -> Group:
         raise NotFound(f"no group {request.id}")
     request.check_version(group.version)
     if group.status is Status.LOCAL:
-        raise Refused("this group is managed here: set linkGroupsOnCreate in the directory's policy, then provision it")
+        raise Refused("this group is managed here: approve its link in a linking run, then provision it")
     return group
 
 
@@ -193,7 +193,8 @@ async def _link(directory: Directory, request: Request, taken: AlreadyExists, do
         raise taken
     if not (await directory.policies.get()).link_groups_on_create:
         reason = (
-            "a group that is managed here has this name: set linkGroupsOnCreate in the directory's policy to link it"
+            "a group that is managed here has this name: approve its link in a linking run, or set linkGroupsOnCreate "
+            "in the directory's policy"
         )
         raise AlreadyExists(taken.attribute, taken.holder, reason)
     after = replaced(before.with_document({**before.document(), **document}), status=Status.CLAIMED)
