@@ -10,12 +10,13 @@ each page of a group's members will do, they add up. planning_groups.py reads wh
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from link_orchestrator.cells import Unusable, plain, read_text
-from link_orchestrator.groups_file import MAX_GROUP_CHARS
+from link_orchestrator.groups_file import MAX_GROUP_CHARS, MAX_NAME_CHARS
 from link_orchestrator.planning import stage
 from link_orchestrator.tabular import Header, Problem, Row, UnreadableFile, read_rows
 from shared.directory.directory import Directory
@@ -23,6 +24,7 @@ from shared.directory.keys import Key, fold
 
 MEMBERS: Final = "members"
 MAX_ID_CHARS = 200
+MEMBERS_AT_ONCE = 500
 _CUT_OFF: Final = "membersodatanextlink"
 
 
@@ -47,7 +49,9 @@ class EntraGroupWriter:
         """Stage a group."""
         home = self._keys.bucket(self._keys.digest(Key("displayName", group.display_name)))
         await self._groups.add(home, {"id": group.object_id, "displayName": group.display_name})
-        for member in group.members:
+        for place, member in enumerate(group.members):
+            if place % MEMBERS_AT_ONCE == MEMBERS_AT_ONCE - 1:
+                await asyncio.sleep(0)  # other requests get their turn
             found_by = self._keys.digest(Key("externalId", member))
             await self._members.add(self._keys.bucket(found_by), [member, group.object_id, home])
 
@@ -91,8 +95,8 @@ def _group(row: Row) -> EntraGroup:
     cells: dict[str, tuple[str, Any]] = {}
     for header, value in row.cells.items():
         cells.setdefault(plain(header), (header, value))
-    object_id = read_text(*cells.get("id", cells.get("objectid", ("id", None))), compared=True)
-    name = read_text(*cells.get("displayname", ("displayName", None)), compared=True)
+    object_id = _id(*cells.get("id", cells.get("objectid", ("id", None))))
+    name = read_text(*cells.get("displayname", ("displayName", None)), compared=True, most=MAX_NAME_CHARS)
     for column, value in (("id", object_id), ("displayName", name)):
         if not value:
             raise Unusable(column, "is empty", "Export id, displayName and members of every group.")
@@ -105,25 +109,23 @@ def _group(row: Row) -> EntraGroup:
             header, "is cut off", "Read it to its end: follow members@odata.nextLink, or /groups/{id}/members."
         )
     users = (_user(header, member) for member in members)
-    return EntraGroup(_short("id", object_id or ""), name or "", tuple(dict.fromkeys(filter(None, users))))
+    return EntraGroup(object_id or "", name or "", tuple(dict.fromkeys(filter(None, users))))
 
 
 def _user(header: str, member: object) -> str | None:
     """Return the object id of a member that is a user; Entra provisions no nested groups, and no devices."""
     if not isinstance(member, Mapping):
-        return _short(header, read_text(header, member, compared=True) or "")
+        return _id(header, member)
     cells = {plain(name): value for name, value in member.items()}
     more = cells.get("additionalproperties")
     kind = cells.get("odatatype") or (more.get("@odata.type") if isinstance(more, Mapping) else None)
     if kind and not str(kind).lower().endswith("graph.user"):
         return None
-    object_id = read_text(header, cells.get("id", cells.get("objectid")), compared=True)
+    object_id = _id(header, cells.get("id", cells.get("objectid")))
     if not object_id:
         raise Unusable(header, "holds a member without an id", "Export the members with their id.")
-    return _short(header, object_id)
-
-
-def _short(header: str, object_id: str) -> str:
-    if len(object_id) > MAX_ID_CHARS:
-        raise Unusable(header, f"holds an id of more than {MAX_ID_CHARS} characters", "Export the object ids.")
     return object_id
+
+
+def _id(header: str, value: object) -> str | None:
+    return read_text(header, value, compared=True, most=MAX_ID_CHARS)

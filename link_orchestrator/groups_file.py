@@ -19,10 +19,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from link_orchestrator.cells import BETWEEN, Unusable, plain, read_text
-from link_orchestrator.tabular import Header, Problem, Row, UnreadableFile, read_rows
+from link_orchestrator.tabular import MAX_FIELD_CHARS, Header, Problem, Row, UnreadableFile, read_rows
 
 MAX_GROUP_CHARS = 16_000_000
 """A group of 100,000 members is one row of JSON."""
+MAX_NAME_CHARS = 1_000
 PART_CHARS = 50_000
 """A row with more members is handed on in parts of this size."""
 
@@ -116,11 +117,11 @@ def _columns(cells: Mapping[str, Any], renamed: Mapping[str, str]) -> dict[str, 
 
 
 def _group(row: Row, columns: Mapping[str, list[str]]) -> Iterator[GroupRow]:
-    def text(column: str) -> str | None:
-        found = (read_text(header, row.cells[header], compared=True) for header in columns.get(column, ()))
+    def text(column: str, most: int = MAX_FIELD_CHARS) -> str | None:
+        found = (read_text(name, row.cells[name], compared=True, most=most) for name in columns.get(column, ()))
         return next(filter(None, found), None)
 
-    name, external_id = text("group"), text("groupExternalId")
+    name, external_id = text("group", MAX_NAME_CHARS), text("groupExternalId", MAX_NAME_CHARS)
     if not name:
         header = columns.get("group", ["group"])[0]
         raise Unusable(header, "names no group", "Fill it in, or leave the row out if it belongs to none.")
