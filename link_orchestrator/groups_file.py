@@ -8,7 +8,7 @@ JSON with an object for every group. Rows of one group add up.
 |---|---|---|
 | group | the group's name | group_name; displayName |
 | userName | a member, by the userName of its account; none if empty | username, login, user, UPN, email |
-| groupExternalId | the client's identifier of the group | externalId, beside `members` |
+| groupExternalId | the client's identifier of the group | externalId, where there is no userName beside it |
 | members | all members of the group, as a list of userNames | |
 """
 
@@ -110,9 +110,10 @@ def _columns(cells: Mapping[str, Any], renamed: Mapping[str, str]) -> dict[str, 
         column, rank = (renamed[word], -1) if word in renamed else _RANKS.get(word, ("", 0))
         if column:
             found.setdefault(column, []).append((rank, header))
-    if "members" not in found:
-        # In a row for every group and member this is the member's.
-        found["groupExternalId"] = [pair for pair in found.get("groupExternalId", ()) if plain(pair[1]) != "externalid"]
+    if "userName" in found and "members" not in found:
+        # In a row for every group and member a plain externalId is the member's.
+        own = _RANKS["externalid"]
+        found["groupExternalId"] = [pair for pair in found.get("groupExternalId", ()) if pair[0] != own[1]]
     return {column: [header for _, header in sorted(pairs)] for column, pairs in found.items() if pairs}
 
 

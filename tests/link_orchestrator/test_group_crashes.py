@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from link_orchestrator import importing_groups
 from link_orchestrator.entra_groups import EntraGroup, EntraGroupWriter, stages_of
 from link_orchestrator.groups_file import GroupRow, read_groups
 from link_orchestrator.orchestrator import GROUP_APPLY_PASSES, GROUP_PLAN_PASSES, import_groups, link_accounts
@@ -253,6 +254,32 @@ async def test_a_group_whose_import_was_cut_off_gets_its_new_version_all_the_sam
         await in_file(path, run)
         await in_file(path, look)
         path.unlink()
+
+
+@pytest.mark.parametrize(("name", "place"), [("import_groups", "_m_"), ("apply_groups", "_g_")])
+async def test_a_job_that_is_cancelled_stops_and_counts_what_it_did(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, place: str
+) -> None:
+    monkeypatch.setattr(importing_groups, "NAMES_AT_ONCE", 1)
+    step = (await undisturbed(tmp_path))[name]
+
+    async def run(tables: SqliteTables) -> Any:
+        watched = FaultyTables(tables)
+        jobs = (await Directories(tables).open("small")).jobs
+
+        async def cancel(call: Call) -> None:
+            if call.verb == "commit" and place in call.partition:
+                await jobs.change(step.message["job"], lambda job: replace(job, cancelled_by="test"))
+
+        watched.after = cancel
+        done = await activity_calls(Directories(watched))(step.name, step.message)
+        assert done["counts"] == {name: n for name, n in (await jobs.total(step.message["job"], name)).items() if n}
+        return done
+
+    done = await in_file(step.before, run)
+    assert done["stopped"]
+    whole = {"import_groups": ("created", "updated", "unchanged"), "apply_groups": ("groupsLinked",)}[name]
+    assert 0 < sum(done["counts"].get(count, 0) for count in whole) < {"import_groups": 5, "apply_groups": 2}[name]
 
 
 async def test_a_process_that_is_killed_loses_no_group_and_no_member(tmp_path: Path) -> None:

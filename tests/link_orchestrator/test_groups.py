@@ -14,8 +14,10 @@ from link_orchestrator import planning_groups
 from shared.directory.directory import Directories, Directory
 from shared.directory.keys import Key
 from shared.directory.model import Status
+from shared.directory.stages import STAGE
 from shared.tables.port import Insert
 from tests.link_orchestrator.running import App, Refusal, csv_file, graph, object_id, rows_of
+from tests.link_orchestrator.test_service import until
 
 PEOPLE = ("ada", "bob", "cleo", "dan")
 SALES, RESEARCH, STAFF = (object_id(number) for number in (901, 902, 903))
@@ -330,6 +332,22 @@ COUNTS = {
     "noGroup": 1,
     "localGroup": 2,
 }
+
+
+async def test_what_a_run_staged_of_groups_goes_with_it_and_the_upload_stays(app: App) -> None:
+    run = await prepared(app)
+    await app.apply(run, links=4, groups=2)
+    uploads = {run["options"]["identities"], run["options"]["groups"], run["options"]["groups"] + "members"}
+
+    async def only_the_uploads_are_staged() -> bool:
+        staged = [row.columns["name"] for row in await rows_of(app.tables, "main_j") if row.key.startswith(STAGE)]
+        return set(staged) == uploads
+
+    await until(only_the_uploads_are_staged)  # a job is shown as done, then its stages go
+    partitions = {"main_s_" + run["id"] + name for name in ("members", "links")}
+    for bucket in range(4):
+        assert [await rows_of(app.tables, f"{name}_{bucket:02x}") for name in partitions] == [[], []]
+    assert (await difference(app, run, SALES))[0] == {"both": 1, "onlyHere": 1, "onlyThere": 2}
 
 
 class TestPlan:

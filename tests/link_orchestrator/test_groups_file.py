@@ -47,9 +47,13 @@ def test_a_group_of_a_hundred_thousand_members_is_one_row() -> None:
 def test_a_users_own_external_id_is_not_the_groups() -> None:
     rows = list(read_groups([b"group,userName,externalId\nSales,ada,7\n"]))
     assert rows == [GroupRow(2, "Sales", ("ada",))]
-    assert list(read_groups([b'{"displayName": "Sales", "externalId": "7", "members": []}'])) == [
-        GroupRow(1, "Sales", (), "7", 0)
-    ]
+    mapping = {"externalId": "groupExternalId"}
+    rows = list(read_groups([b"group,userName,externalId\nSales,ada,7\n"], mapping=mapping))
+    assert rows == [GroupRow(2, "Sales", ("ada",), "7")]
+    for file in (b'{"displayName": "Sales", "externalId": "7", "members": []}', b"group,externalId\nSales,7\n"):
+        (row,) = read_groups([file])
+        assert isinstance(row, GroupRow)
+        assert (row.display_name, row.external_id) == ("Sales", "7")
 
 
 @pytest.mark.parametrize(
