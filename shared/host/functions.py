@@ -9,7 +9,7 @@ import azure.functions as func
 from shared.directory.directory import Directory
 from shared.directory.errors import NotFound
 from shared.directory.sweep import sweep
-from shared.host import accounts
+from shared.host import accounts, groups
 from shared.host.auth import Forbidden
 from shared.host.bulk import run_bulk
 from shared.host.http import JSON, Edge
@@ -32,6 +32,7 @@ def blueprint(edge: Edge, rooms: Rooms) -> func.Blueprint:
     _add_root(bp, edge, rooms)
     _add_discovery(bp, edge)
     _add_accounts(bp, edge)
+    _add_groups(bp, edge)
 
     @bp.function_name("health")
     @bp.route("health", methods=["GET"])
@@ -124,6 +125,18 @@ def _add_accounts(bp: func.Blueprint, edge: Edge) -> None:
     @bp.route("directory/schemas", methods=["PUT"])
     async def put_schemas(req: func.HttpRequest) -> func.HttpResponse:
         return await edge.answer(req, accounts.put_schemas, role="admin", mimetype=JSON)
+
+
+def _add_groups(bp: func.Blueprint, edge: Edge) -> None:
+    @bp.function_name("groups_find")
+    @bp.route("groups", methods=["GET"])
+    async def find_groups(req: func.HttpRequest) -> func.HttpResponse:
+        return await edge.answer(req, groups.find_groups, role="admin", mimetype=JSON)
+
+    @bp.function_name("groups_get")
+    @bp.route("groups/{id}", methods=["GET"])
+    async def get_group(req: func.HttpRequest) -> func.HttpResponse:
+        return await edge.answer(req, groups.get_group, role="admin", mimetype=JSON)
 
 
 async def _types(directory: Directory) -> tuple[ResourceType, ...]:

@@ -256,6 +256,45 @@ async def test_a_group_whose_import_was_cut_off_gets_its_new_version_all_the_sam
         path.unlink()
 
 
+@pytest.mark.parametrize("change", ["members", "rename", "delete", "linked to another"])
+async def test_who_changes_a_group_while_it_is_linked_loses_nothing(tmp_path: Path, change: str) -> None:
+    step = (await undisturbed(tmp_path))["apply_groups"]
+
+    async def run(tables: SqliteTables) -> None:
+        directory = await Directories(tables).open("small")
+        groups, (ada, *_) = directory.groups, [a async for a in directory.listing.scan(0)]
+        sales = await groups.claims.holder(Key("displayName", "Sales"))
+        assert sales
+        watched = FaultyTables(tables)
+
+        async def be_faster(call: Call) -> None:
+            if call.verb != "commit" or sales.key not in call.keys:
+                return
+            watched.before = None
+            match change:
+                case "members":
+                    await directory.members.add(sales.id, [Member(ada.id)])
+                    await groups.touch(sales, by="other", action="members")
+                case "rename":
+                    renamed = sales.with_document(sales.document() | {"displayName": "Renamed"})
+                    await groups.replace(sales, renamed, by="other")
+                case "delete":
+                    await groups.delete(sales, by="other")
+                case _:
+                    stamped = sales.with_document(sales.document() | {"externalId": "other"})
+                    await groups.replace(sales, replace(stamped, status=Status.CLAIMED), by="other")
+
+        watched.before = be_faster
+        done = await activity_calls(Directories(watched))(step.name, step.message)
+        assert done["counts"] == {"groupsLinked": 1, "groupsRefused": 1}
+        assert (await groups.history(sales.id))[-1].by == "other"
+        left = await groups.find(sales.id)
+        assert (left is None) is (change == "delete")
+        assert left is None or left.external_id in (None, "other")
+
+    await in_file(step.before, run)
+
+
 @pytest.mark.parametrize(("name", "place"), [("import_groups", "_m_"), ("apply_groups", "_g_")])
 async def test_a_job_that_is_cancelled_stops_and_counts_what_it_did(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, place: str

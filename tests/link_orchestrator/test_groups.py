@@ -13,7 +13,6 @@ import pytest
 from link_orchestrator import planning_groups
 from shared.directory.directory import Directories, Directory
 from shared.directory.keys import Key
-from shared.directory.model import Status
 from shared.directory.stages import STAGE
 from shared.tables.port import Insert
 from tests.link_orchestrator.running import App, Refusal, csv_file, graph, object_id, rows_of
@@ -58,6 +57,12 @@ async def find(app: App, name: str) -> Any:
     return found["Resources"][0] if found["Resources"] else None
 
 
+async def shown(app: App, name: str) -> Any:
+    """Return the group of that name as the administrator sees it, with its history."""
+    (group,) = (await app.call("GET", "groups", displayName=name))["groups"]
+    return await app.call("GET", f"groups/{group['id']}")
+
+
 async def members(app: App, name: str) -> list[str]:
     group = await app.call("GET", f"scim/v2/Groups/{(await find(app, name))['id']}")
     names = [await app.call("GET", f"scim/v2/Users/{member['value']}") for member in group.get("members", [])]
@@ -96,6 +101,22 @@ async def refused(call: Any) -> tuple[int, str]:
     return refusal.value.status, refusal.value.detail
 
 
+class TestLookingUp:
+    async def test_a_group_is_found_by_one_key_and_shown_after_its_end(self, app: App) -> None:
+        made = await app.call("POST", "scim/v2/Groups", {"displayName": "Sales", "externalId": SALES})
+        (found,) = (await app.call("GET", "groups", externalId=SALES))["groups"]
+        assert (found["id"], found["status"]) == (made["id"], "provisioned")
+        assert (await app.call("GET", "groups", displayName="other"))["groups"] == []
+        await app.call("DELETE", f"scim/v2/Groups/{made['id']}")
+        gone = await app.call("GET", f"groups/{made['id']}")
+        assert gone["deleted"]
+        assert [change["action"] for change in gone["history"]] == ["create", "delete"]
+        for params in ({}, {"displayName": "x", "externalId": "y"}, {"id": "x"}):
+            assert (await refused(app.call("GET", "groups", **params)))[0] == 400
+        for group_id in ("import", "none", "../x"):
+            assert (await refused(app.call("GET", f"groups/{quote(group_id, safe='')}")))[0] == 404
+
+
 class TestImport:
     async def test_groups_come_in_with_their_members_and_are_managed_here(self, app: App) -> None:
         await app.bring(ACCOUNTS)
@@ -105,9 +126,7 @@ class TestImport:
         assert (await members(app, "research"), await members(app, "Empty")) == (["ada"], [])
         user = await app.call("GET", f"scim/v2/Users/{(await app.account('ada@contoso.com'))['id']}")
         assert sorted(group["display"] for group in user["groups"]) == ["Research", "Sales"]
-        group = await (await directory_of(app)).groups.claims.holder(Key("displayName", "sales"))
-        assert group
-        assert group.status is Status.LOCAL
+        assert (await shown(app, "sales"))["status"] == "local"
         assert await patch(app, "Sales", "cleo") == 403
 
     async def test_the_same_file_again_changes_no_row(self, app: App) -> None:
@@ -471,8 +490,10 @@ class TestApproval:
         assert await members(app, "Sales") == ["ada", "bob", "cleo"]
         assert await patch(app, "Local", "cleo") == 403
         assert (await refused(app.call("POST", "scim/v2/Groups", {"displayName": "local"})))[0] == 409
-        history = await (await directory_of(app)).groups.history(group["id"])
-        assert [change.by for change in history if change.action == "link"] == [f"run:{run['id']}"]
+        seen = await shown(app, "Sales")
+        assert (seen["status"], seen["sourceOfAuthority"], seen["externalId"]) == ("claimed", "idp", SALES)
+        assert [change["by"] for change in seen["history"] if change["action"] == "link"] == [f"run:{run['id']}"]
+        assert (await shown(app, "Local"))["sourceOfAuthority"] == "local"
 
     async def test_without_their_number_no_group_is_linked_and_the_report_says_so(self, app: App) -> None:
         run = await prepared(app)
