@@ -110,7 +110,7 @@ async def _decide(
         carrying = await together(*map(directory.groups.list_by, keys))
         for group, groups in zip(some, carrying, strict=True):
             name = _by_name(directory, group.display_name)
-            others = [object_id for object_id in alike[name] if object_id != group.object_id]
+            others = [object_id for object_id in alike[name][: SHOWN + 1] if object_id != group.object_id]
             decision = decide_group(group.object_id, others, here.get(name), groups, policy_of(job))
             theirs = members.pop(fold(group.object_id), {})
             counts += await _write(directory, job, bucket, decision, group, theirs)
@@ -134,7 +134,7 @@ async def _write(
         shown["group"] = {"id": group.id, "displayName": group.display_name}
         bucket = directory.groups.keys.bucket(group.id)
     if decision.others:
-        shown["others"] = list(decision.others[:SHOWN])
+        shown["others"] = list(decision.others)
     if group is not None and entra is not None:
         shown["members"] = await _compare(directory, job, group, entra.object_id, theirs or {})
     subject = entra.object_id if entra else group.id if group else ""
