@@ -29,6 +29,7 @@ from shared.directory.plan import Plan, PlanRow
 RESOLVED: Final = "members"
 """Name of the run's stage between the two passes."""
 NOBODY: Final = "~"
+"""Before the object id of a member without an account, where others stand under their account's id."""
 SHOWN = 100
 """So many members of each side stand in a plan's row; the others are behind its difference."""
 SHOWN_CHARS = 200
@@ -103,7 +104,7 @@ async def _decide(
     alike: Mapping[str, Sequence[str]],
 ) -> Counter[str]:
     """Write the rows of Entra's groups in a bucket. `here` and `alike` are by digest of the name."""
-    counts: Counter[str] = Counter()
+    policy, counts = policy_of(job), Counter[str]()
     members = await _members(directory, job, bucket) if entra else {}
     for some in in_parts(list(entra.values()), GROUPS_AT_ONCE):
         keys = [Key("externalId", group.object_id) for group in some]
@@ -111,7 +112,7 @@ async def _decide(
         for group, groups in zip(some, carrying, strict=True):
             name = _by_name(directory, group.display_name)
             others = [object_id for object_id in alike[name][: SHOWN + 1] if object_id != group.object_id]
-            decision = decide_group(group.object_id, others, here.get(name), groups, policy_of(job))
+            decision = decide_group(group.object_id, others, here.get(name), groups, policy)
             theirs = members.pop(fold(group.object_id), {})
             counts += await _write(directory, job, bucket, decision, group, theirs)
     return counts
