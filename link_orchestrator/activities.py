@@ -10,7 +10,16 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from link_orchestrator import applying, importing, planning, undoing, verifying
+from link_orchestrator import (
+    applying,
+    applying_groups,
+    importing,
+    importing_groups,
+    planning,
+    planning_groups,
+    undoing,
+    verifying,
+)
 from link_orchestrator.messages import Milestone, Slice, SliceDone
 from shared.directory.directory import Directories, Directory
 from shared.directory.jobs import Job, Phase
@@ -29,6 +38,10 @@ PASSES: Mapping[str, Pass] = {
     "look": verifying.look,
     "compare": verifying.compare,
     "settle": verifying.settle,
+    "resolve_members": planning_groups.resolve_members,
+    "decide_groups": planning_groups.decide_groups,
+    "apply_groups": applying_groups.apply_groups,
+    "import_groups": importing_groups.import_groups,
 }
 
 

@@ -10,12 +10,14 @@ from dataclasses import replace
 from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 
+from link_orchestrator.applying_groups import APPROVED
 from link_orchestrator.job_requests import RUN, Orchestrations, answer, get_job, started, tell
 from link_orchestrator.orchestrator import APPROVE
 from link_orchestrator.planning import policy_of
 from link_orchestrator.reviewing import reviews_of
 from shared.directory.directory import Directory
 from shared.directory.errors import Busy
+from shared.directory.group_matching import GroupDecisionKind
 from shared.directory.jobs import Job, Phase
 from shared.directory.matching import DecisionKind
 from shared.scim.document import read_json
@@ -28,12 +30,14 @@ ATTEMPTS = 5
 class Approval(BaseModel):
     """The body of an approval. `links`, where given, must be the number of links that the run would make.
 
-    `pause_provisioning` overrules the run's own: whether SCIM writes wait while it is applied.
+    `groups` must be the number of groups in the plan; where it is left out, no group is linked. `pause_provisioning`
+    overrules the run's own: whether SCIM writes wait while it is applied.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, alias_generator=to_camel)
 
     links: int | None = None
+    groups: int | None = None
     pause_provisioning: bool | None = None
 
 
@@ -65,6 +69,8 @@ def _approved(directory: Directory, job: Job, by: str, approval: Approval) -> Jo
     if pauses is None:
         pauses = job.options.get("pauseProvisioning", True)
     options = dict(job.options) | {"pauseProvisioning": pauses}
+    if approval.groups is not None:
+        options[APPROVED] = approval.groups
     return replace(job, phase=Phase.APPROVED, approved=directory.jobs.now(), approved_by=by, options=options)
 
 
@@ -79,6 +85,11 @@ async def _refuse_unapprovable(directory: Directory, job: Job, approval: Approva
     """Raise Busy for a run that is not planned, for a wrong number, and where the safeguard asks for one."""
     if job.phase not in (Phase.PLANNED, Phase.APPROVED) or job.cancelled_by:
         raise Busy(f"phase: the run is {job.phase}, only a planned run can be approved")
+    groups = job.counts.get(GroupDecisionKind.LINK.value, 0)
+    if approval.groups not in (None, groups):
+        raise Busy(f"groups: the plan would link {groups} groups; look at it again and approve that number")
+    if job.phase is Phase.APPROVED and approval.groups not in (None, job.options.get(APPROVED)):
+        raise Busy("groups: the run was approved without them; start another one to link groups")
     links = await _links(directory, job)
     if approval.links is not None:
         if approval.links != links:

@@ -47,7 +47,7 @@ _ANSWERS: Final = {
 _ANSWER_OF: Final = {word: answer for answer, words in _ANSWERS.items() for word in words.split()}
 
 
-def read_text(header: str, value: object, *, compared: bool = False) -> str | None:
+def read_text(header: str, value: object, *, compared: bool = False, most: int = MAX_FIELD_CHARS) -> str | None:
     """Return a value as text without spaces around, None if nothing is left; a `compared` value has one line.
 
     Raises Unusable for a list or object, and for text that is too long or holds control characters.
@@ -59,8 +59,8 @@ def read_text(header: str, value: object, *, compared: bool = False) -> str | No
     if not isinstance(value, str):
         raise Unusable(header, "holds no plain text", "Write one value.")
     text = value.strip()
-    if len(text) > MAX_FIELD_CHARS:
-        raise Unusable(header, f"holds more than {MAX_FIELD_CHARS} characters", "Shorten the value.")
+    if len(text) > most:
+        raise Unusable(header, f"holds more than {most} characters", "Shorten the value.")
     if not text.isprintable() and (_CONTROL.search(text) or (compared and _BREAK.search(text))):
         raise Unusable(header, "holds control characters", "Take them out.")
     return text or None

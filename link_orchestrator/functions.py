@@ -11,6 +11,7 @@ from link_orchestrator import (
     activities,
     afterwards,
     approving,
+    group_requests,
     mapping_requests,
     openapi,
     orchestrator,
@@ -38,6 +39,15 @@ ROUTES: tuple[tuple[str, str, str, Service], ...] = (
     ("linking_run_report", "GET", "linking/runs/{id}/report", reporting.get_report),
     ("linking_mapping_get", "GET", "linking/mapping", mapping_requests.get_mapping),
     ("linking_mapping_post", "POST", "linking/mapping", mapping_requests.set_mapping),
+    ("linking_groups_upload", "POST", "linking/groups", group_requests.upload_entra_groups),
+    ("linking_groups_problems", "GET", "linking/groups/{id}/problems", group_requests.list_unread_groups),
+    ("groups_import_problems", "GET", "groups/imports/{id}/problems", group_requests.list_problems),
+    (
+        "linking_run_group_difference",
+        "GET",
+        "linking/runs/{id}/groups/{group}/difference",
+        group_requests.list_difference,
+    ),
 )
 """Function name, method, route and service of what needs the tables alone."""
 
@@ -45,6 +55,9 @@ DURABLE_ROUTES: tuple[tuple[str, str, str, Service], ...] = (
     ("accounts_import", "POST", "accounts/import", service.import_accounts),
     ("accounts_import_get", "GET", "accounts/imports/{id}", service.get_import),
     ("accounts_import_cancel", "POST", "accounts/imports/{id}/cancel", service.cancel_import),
+    ("groups_import", "POST", "groups/import", group_requests.import_groups),
+    ("groups_import_get", "GET", "groups/imports/{id}", group_requests.get_import),
+    ("groups_import_cancel", "POST", "groups/imports/{id}/cancel", group_requests.cancel_import),
     ("linking_run_start", "POST", "linking/runs", service.start_run),
     ("linking_run_get", "GET", "linking/runs/{id}", service.get_run),
     ("linking_run_review", "POST", "linking/runs/{id}/review", reviewing.review),
@@ -110,6 +123,11 @@ def _add_orchestrations(bp: df.Blueprint, edge: Edge) -> None:
     @bp.orchestration_trigger(context_name="context")
     def verify_links(context: df.DurableOrchestrationContext) -> Any:
         return (yield from orchestrator.verify_links(context, RETRY))
+
+    @bp.function_name("import_groups")
+    @bp.orchestration_trigger(context_name="context")
+    def import_groups(context: df.DurableOrchestrationContext) -> Any:
+        return (yield from orchestrator.import_groups(context, RETRY))
 
     @bp.function_name("run_slice")
     @bp.activity_trigger(input_name="message")

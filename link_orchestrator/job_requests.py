@@ -21,18 +21,22 @@ from shared.scim.errors import InvalidValue
 
 IMPORT, RUN, IDENTITIES = "import", "run", "identities"
 UNDO, VERIFICATION = "undo", "verification"
+GROUP_IMPORT, ENTRA_GROUPS = "groupimport", "entragroups"
 PATHS = {
     IMPORT: "accounts/imports",
     RUN: "linking/runs",
     IDENTITIES: "linking/identities",
     UNDO: "linking/undos",
     VERIFICATION: "linking/verifications",
+    GROUP_IMPORT: "groups/imports",
+    ENTRA_GROUPS: "linking/groups",
 }
 ORCHESTRATORS = {
     IMPORT: "import_accounts",
     RUN: "link_accounts",
     UNDO: "undo_links",
     VERIFICATION: "verify_links",
+    GROUP_IMPORT: "import_groups",
 }
 ENDED = frozenset({"Completed", "Failed", "Terminated", "Canceled"})
 """Run-time statuses of an orchestration that does nothing any more."""
@@ -136,6 +140,7 @@ async def _start(directory: Directory, job: Job, client: Orchestrations) -> None
         buckets=directory.keys.buckets,
         slices=job.options["slices"],
         expires_hours=job.options.get("expiresHours", 0),
+        groups="groups" in job.options,
     )
     await client.start_new(ORCHESTRATORS[job.kind], job.id, start.to_json())
 
@@ -157,12 +162,9 @@ async def get_job(directory: Directory, request: Request, kind: str) -> Job:
 
 async def list_rows(directory: Directory, request: Request, decision: str, name: str) -> Response:
     """Return a page of a job's rows of one decision ("" for all), under a name."""
-    count = request.params.get("count", str(PAGE))
-    if not count.isdecimal() or len(count) > 4 or not 1 <= int(count) <= 1000:
-        raise InvalidValue("count: a number from 1 to 1000")
     plan = Plan(directory.tables, directory.keys, request.id)
     try:
-        rows, cursor = await plan.page(decision, request.params.get("cursor", ""), int(count))
+        rows, cursor = await plan.page(decision, request.params.get("cursor", ""), read_count(request))
     except InvalidCursor as error:
         raise InvalidValue(f"cursor: {error}") from None
     page: dict[str, Any] = {name: [_row(row, name) for row in rows]}
@@ -189,6 +191,14 @@ def _grouped(counts: Mapping[str, int]) -> tuple[dict[str, int], dict[str, dict[
         group, dot, rest = name.partition(".")
         (groups.setdefault(group, {}) if dot else plain)[rest if dot else name] = count
     return plain, groups
+
+
+def read_count(request: Request) -> int:
+    """Return how many rows a page is to have. Raises InvalidValue."""
+    count = request.params.get("count", str(PAGE))
+    if not count.isdecimal() or len(count) > 4 or not 1 <= int(count) <= 1000:
+        raise InvalidValue("count: a number from 1 to 1000")
+    return int(count)
 
 
 def answer(job: Job, request: Request, status: int, progress: object = None) -> Response:

@@ -31,6 +31,7 @@ class Start(Message):
     buckets: int
     slices: int
     expires_hours: float = 0.0
+    groups: bool = False
 
 
 class Slice(Message):

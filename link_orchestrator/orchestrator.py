@@ -19,6 +19,8 @@ Steps = Generator[Any, Any, Any]
 PLAN_PASSES = ("collect", "join", "weigh", "decide")
 APPLY_PASSES = ("reserve", "apply")
 VERIFY_PASSES = ("look", "compare", "settle")
+GROUP_PLAN_PASSES, GROUP_APPLY_PASSES = ("resolve_members", "decide_groups"), ("apply_groups",)
+"""What comes behind these in a run that plans groups."""
 WINDOW = 8
 """Slices of a pass that are under way at once."""
 APPROVE, CANCEL = "approve", "cancel"
@@ -44,6 +46,11 @@ def verify_links(context: Any, retry: Any) -> Steps:
     return (yield from _job(context, retry, _verify))
 
 
+def import_groups(context: Any, retry: Any) -> Steps:
+    """Bring the groups of a staged file into the directory. Returns the phase it ended in."""
+    return (yield from _job(context, retry, _import_groups))
+
+
 def _job(context: Any, retry: Any, body: Callable[[Any, Any, Start], Steps]) -> Steps:
     """Run a job's steps; whatever goes wrong for good is shown in the tables, and the directory is free again."""
     start = Start.from_json(context.get_input())
@@ -55,13 +62,14 @@ def _job(context: Any, retry: Any, body: Callable[[Any, Any, Start], Steps]) -> 
 
 
 def _link(context: Any, retry: Any, start: Start) -> Steps:
-    for stage in PLAN_PASSES:
+    for stage in PLAN_PASSES + (GROUP_PLAN_PASSES if start.groups else ()):
         if not (yield from _pass(context, retry, start, stage, "plan")):
             return (yield from _end(context, retry, start, "cancelled"))
     verdict = yield from _verdict(context, retry, start)
     if verdict != APPROVE:
         return (yield from _end(context, retry, start, "cancelled" if verdict == CANCEL else "expired"))
-    return (yield from _through(context, retry, start, APPLY_PASSES, "apply"))
+    passes = APPLY_PASSES + (GROUP_APPLY_PASSES if start.groups else ())
+    return (yield from _through(context, retry, start, passes, "apply"))
 
 
 def _import(context: Any, retry: Any, start: Start) -> Steps:
@@ -81,6 +89,11 @@ def _through(context: Any, retry: Any, start: Start, stages: tuple[str, ...], ph
     finished = True
     for stage in stages:
         finished = finished and (yield from _pass(context, retry, start, stage, phase))
+    return (yield from _end(context, retry, start, "done" if finished else "cancelled"))
+
+
+def _import_groups(context: Any, retry: Any, start: Start) -> Steps:
+    finished = yield from _pass(context, retry, start, "import_groups", "import")
     return (yield from _end(context, retry, start, "done" if finished else "cancelled"))
 
 

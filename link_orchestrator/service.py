@@ -19,8 +19,10 @@ from link_orchestrator.accounts_file import AccountRow, read_accounts
 from link_orchestrator.from_file import read_identities
 from link_orchestrator.importing import PROBLEM, write_problems
 from link_orchestrator.job_requests import (
+    ENTRA_GROUPS,
     IDENTITIES,
     IMPORT,
+    PATHS,
     RUN,
     Orchestrations,
     answer,
@@ -36,9 +38,12 @@ from link_orchestrator.job_requests import (
 from link_orchestrator.mapping_requests import choose_mapping
 from link_orchestrator.orchestrator import CANCEL
 from link_orchestrator.planning import STAGES, identity_bucket, stage
+from link_orchestrator.planning_groups import RESOLVED
 from link_orchestrator.tabular import Problem, UnreadableFile
 from shared.directory.directory import Directory
+from shared.directory.group_matching import GroupDecisionKind
 from shared.directory.identity import Identity
+from shared.directory.jobs import Job
 from shared.directory.keys import Key
 from shared.directory.matching import DecisionKind
 from shared.directory.model import dump
@@ -57,11 +62,12 @@ UPLOAD_DAYS = 30
 
 
 class RunRequest(BaseModel):
-    """The body of POST /linking/runs. `identities` is the id that an upload of identities was answered with."""
+    """The body of POST /linking/runs. `identities` and `groups` are ids that uploads were answered with."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel)
 
     identities: str
+    groups: str | None = None
     policy: dict[str, Any] | None = None
     mapping: dict[str, Any] | None = None
     pause_provisioning: bool = True
@@ -79,8 +85,8 @@ async def import_accounts(directory: Directory, request: Request, client: Orches
         found_by = directory.keys.digest(Key("userName", row.user_name))
         await writer.add(directory.keys.bucket(found_by), row.to_json())
 
-    rows = read_accounts([_file(request)], content_type=request.content_type, mapping=_mapping(request))
-    await _stage(directory, job_id, rows, add, counts)
+    rows = read_accounts([read_file(request)], content_type=request.content_type, mapping=read_mapping(request))
+    await stage_rows(directory, job_id, rows, add, counts)
     await writer.close()
     await jobs.count(job_id, "file", {"refused": counts["problems"]})
     options = {"rows": counts["read"], "slices": slices(counts["read"])}
@@ -113,8 +119,8 @@ async def upload_identities(directory: Directory, request: Request) -> Response:
     async def add(identity: Identity) -> None:
         await writer.add(identity_bucket(directory, identity.object_id), identity.to_json())
 
-    rows = read_identities([_file(request)], content_type=request.content_type)
-    await _stage(directory, job_id, rows, add, counts)
+    rows = read_identities([read_file(request)], content_type=request.content_type)
+    await stage_rows(directory, job_id, rows, add, counts)
     await writer.close()
     job = await jobs.record(IDENTITIES, request.by, job_id, {n: counts[n] for n in ("read", "problems")})
     return answer(job, request, 201)
@@ -130,11 +136,7 @@ async def start_run(directory: Directory, request: Request, client: Orchestratio
     """Start a linking run over uploaded identities: 202 with the run's address. It changes nothing before approval."""
     asked = RunRequest.model_validate(read_json(request.body))
     jobs = directory.jobs
-    upload = await jobs.get(asked.identities)
-    if upload.kind != IDENTITIES:
-        raise InvalidValue("identities: name an upload, the id that POST /linking/identities answered")
-    if is_older(upload.started, UPLOAD_DAYS, jobs.now()):
-        raise InvalidValue(f"identities: an upload is kept for {UPLOAD_DAYS} days: upload the identities again")
+    upload = await _upload(directory, asked.identities, IDENTITIES, "identities")
     policy = await directory.policies.get() if asked.policy is None else _policy(asked.policy)
     size = upload.counts["read"] + await directory.listing.total()
     options = {
@@ -145,9 +147,23 @@ async def start_run(directory: Directory, request: Request, client: Orchestratio
         "expiresHours": asked.expires_hours,
         "slices": slices(size),
     }
+    if asked.groups is not None:
+        groups = await _upload(directory, asked.groups, ENTRA_GROUPS, "groups")
+        # A membership takes about a tenth of the time that an account takes.
+        options |= {"groups": groups.id, "slices": slices(size + groups.counts["members"] // 10)}
     job_id = jobs.new_id(RUN)
-    await directory.stages.announce(job_id, [job_id + name for name in STAGES])
+    await directory.stages.announce(job_id, [job_id + name for name in (*STAGES, RESOLVED)])
     return answer(await begin(directory, request, client, RUN, job_id, options), request, 202)
+
+
+async def _upload(directory: Directory, job_id: str, kind: str, name: str) -> Job:
+    """Return the upload of a kind that a request names. Raises InvalidValue, and NotFound for none at all."""
+    upload = await directory.jobs.get(job_id)
+    if upload.kind != kind:
+        raise InvalidValue(f"{name}: name an upload, the id that POST /{PATHS[kind]} answered")
+    if is_older(upload.started, UPLOAD_DAYS, directory.jobs.now()):
+        raise InvalidValue(f"{name}: an upload is kept for {UPLOAD_DAYS} days: upload the {name} again")
+    return upload
 
 
 async def list_runs(directory: Directory, request: Request) -> Response:
@@ -165,8 +181,9 @@ async def list_decisions(directory: Directory, request: Request) -> Response:
     """List the plan's rows, of one decision or all, a page at a time."""
     await get_job(directory, request, RUN)
     decision = request.params.get("decision", "")
-    if decision and decision not in set(DecisionKind):
-        raise InvalidValue(f"decision: one of {', '.join(DecisionKind)}")
+    known = (*DecisionKind, *GroupDecisionKind)
+    if decision and decision not in known:
+        raise InvalidValue(f"decision: one of {', '.join(known)}")
     return await list_rows(directory, request, decision, "decisions")
 
 
@@ -177,7 +194,7 @@ async def cancel(directory: Directory, request: Request, client: Orchestrations)
     return answer(job, request, 202)
 
 
-async def _stage(directory: Directory, job_id: str, rows: Iterable[Any], add: Any, counts: Counter[str]) -> None:
+async def stage_rows(directory: Directory, job_id: str, rows: Iterable[Any], add: Any, counts: Counter[str]) -> None:
     """Add each row of a file, and put each problem into the report. Raises InvalidSyntax if no row can be used."""
     problems: list[Problem] = []
     first: Problem | None = None
@@ -203,13 +220,15 @@ async def _stage(directory: Directory, job_id: str, rows: Iterable[Any], add: An
     await write_problems(directory, job_id, 0, problems, alike)
 
 
-def _file(request: Request) -> bytes:
+def read_file(request: Request) -> bytes:
+    """Return the file that was sent. Raises BodyTooLarge."""
     if len(request.body) > MAX_FILE_BYTES:
         raise BodyTooLarge(f"A file has at most {MAX_FILE_BYTES} bytes. Split it, and send one part after the other.")
     return request.body
 
 
-def _mapping(request: Request) -> Mapping[str, str]:
+def read_mapping(request: Request) -> Mapping[str, str]:
+    """Return the mapping from headers to columns that was asked for. Raises InvalidValue."""
     text = request.params.get("mapping", "{}")
     try:
         return TypeAdapter(dict[str, str]).validate_json(text)

@@ -60,12 +60,14 @@ class Problem:
     remedy: str
 
 
-def read_rows(chunks: Iterable[bytes], *, content_type: str = "") -> Iterator[Header | Row | Problem]:
+def read_rows(
+    chunks: Iterable[bytes], *, content_type: str = "", row_chars: int = MAX_ROW_CHARS
+) -> Iterator[Header | Row | Problem]:
     """Yield the rows of a file given as pieces of bytes of any size; a file opened in binary mode will do.
 
     CSV, which begins with its Header, or JSON is seen from the content. `content_type`, a media type or a file name,
     settles only whether JSON comes as one object a line, where that is in doubt. Text is UTF-8, or UTF-16 with a
-    byte-order mark.
+    byte-order mark. A row of more than `row_chars` is a Problem.
     Raises UnreadableFile if there is nothing in the file, or no usable header row.
     """
     pieces = iter(chunks)
@@ -81,10 +83,10 @@ def read_rows(chunks: Iterable[bytes], *, content_type: str = "") -> Iterator[He
     binary = io.BufferedReader(_Chunks(chain((first,), pieces)), _READ_CHARS)
     text = io.TextIOWrapper(binary, encoding, errors, newline="")
     if head[0] not in "[{":
-        return _read_csv(_Lines(text))
+        return _read_csv(_Lines(text, row_chars))
     if _is_json_lines(head, content_type):
-        return _read_json_lines(_Lines(text))
-    return _JsonReader(text).rows(0)
+        return _read_json_lines(_Lines(text, row_chars))
+    return _JsonReader(text, row_chars).rows(0)
 
 
 def _encoding(first: bytes) -> tuple[str, str]:
@@ -124,7 +126,8 @@ class _Broken(Exception):
 class _Lines:
     """The lines of a file, for the csv module: numbered, bounded, and given again where a row went wrong."""
 
-    def __init__(self, text: TextIO) -> None:
+    def __init__(self, text: TextIO, row_chars: int) -> None:
+        self.row_chars = row_chars
         self._text = text
         self._again: deque[str] = deque()
         self._next = 1
@@ -146,7 +149,7 @@ class _Lines:
             raise StopIteration
         self._next += 1
         self.row.append(line)
-        if len(line) > MAX_ROW_CHARS:
+        if len(line) > self.row_chars:
             while line and line[-1] not in "\r\n":
                 line = self._readline()
             raise _Broken
@@ -163,7 +166,7 @@ class _Lines:
 
     def _readline(self) -> str:
         try:
-            return self._text.readline(MAX_ROW_CHARS + 1)
+            return self._text.readline(self.row_chars + 1)
         except UnicodeDecodeError:  # UTF-16 that ends in half a character; anything else comes as lone surrogates
             return ""
 
@@ -262,7 +265,7 @@ def _read_json_lines(lines: _Lines) -> Iterator[Row | Problem]:
         except StopIteration:
             return
         except _Broken:
-            yield _too_large(lines.start)
+            yield _too_large(lines)
             continue
         if not line:
             continue
@@ -291,17 +294,17 @@ def _too_deep(line: int) -> Problem:
     return Problem(line, "The row nests too deep.", "Leave out what is no attribute of a user.")
 
 
-def _too_large(line: int) -> Problem:
-    return Problem(
-        line, f"The row has more than {MAX_ROW_CHARS} characters.", "Leave out what is no attribute of a user."
-    )
+def _too_large(lines: _Lines) -> Problem:
+    reason = f"The row has more than {lines.row_chars} characters."
+    return Problem(lines.start, reason, "Leave out what is no attribute of a user or a group.")
 
 
 class _JsonReader:
     """Rows out of JSON values that follow one another: objects, lists of them, and pages that hold such a list."""
 
-    def __init__(self, text: TextIO) -> None:
+    def __init__(self, text: TextIO, row_chars: int) -> None:
         self._text = text
+        self._row_chars = row_chars
         self._buffer = ""
         self._at = 0
         self._line = 1
@@ -392,7 +395,7 @@ class _JsonReader:
         return None
 
     def _may_read_on(self) -> bool:
-        return len(self._buffer) - self._at <= MAX_ROW_CHARS
+        return len(self._buffer) - self._at <= self._row_chars
 
     def _give_up(self, line: int) -> Problem:
         """Read no further: where the next row begins cannot be told."""

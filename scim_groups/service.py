@@ -248,7 +248,7 @@ async def _writable(directory: Directory, request: Request, *, headless: bool = 
     if named and not again:
         request.check_version(group.version)
     if group.status is Status.LOCAL:
-        raise Refused("this group is managed here: set linkGroupsOnCreate in the directory's policy, then provision it")
+        raise Refused("this group is managed here: approve its link in a linking run, then provision it")
     if group.head == NO_HEAD:
         # Made by an older version, or being deleted: then it is not found above when this is tried again.
         group = group.with_head(await directory.members.open(group.id))
@@ -262,7 +262,8 @@ async def _link(directory: Directory, request: Request, taken: AlreadyExists, do
         raise taken
     if not (await directory.policies.get()).link_groups_on_create:
         reason = (
-            "a group that is managed here has this name: set linkGroupsOnCreate in the directory's policy to link it"
+            "a group that is managed here has this name: approve its link in a linking run, or set linkGroupsOnCreate "
+            "in the directory's policy"
         )
         raise AlreadyExists(taken.attribute, taken.holder, reason)
     after = replaced(before.with_document({**before.document(), **document}), status=Status.CLAIMED)

@@ -26,7 +26,7 @@ from rich.table import Table
 from infra.local.demo_data import generate, write
 from infra.local.entra import Cycle, Report
 from link_orchestrator.from_file import read_identities
-from link_orchestrator.orchestrator import PLAN_PASSES
+from link_orchestrator.orchestrator import GROUP_PLAN_PASSES, PLAN_PASSES
 from shared.directory.identity import Identity
 
 ACCOUNTS, IDENTITIES = 1_000, 1_100
@@ -73,7 +73,8 @@ class Api:
             progress = job.get("progress", {})
             if "of" in progress:
                 done, of = progress["done"], progress["of"]
-                passes = PLAN_PASSES if progress["pass"] in PLAN_PASSES else (progress["pass"],)
+                planning = PLAN_PASSES + GROUP_PLAN_PASSES
+                passes = planning if progress["pass"] in planning else (progress["pass"],)
                 bar.update(task, description=progress["pass"], total=of * len(passes))
                 bar.update(task, completed=of * passes.index(progress["pass"]) + done)
             if job["phase"] == phase:
@@ -117,13 +118,18 @@ async def import_accounts(api: Api, folder: Path) -> None:
     with _bar() as bar:
         job = await api.wait(f"accounts/imports/{job['id']}", "done", bar)
     console.print("Accounts:", ", ".join(f"{count} {name}" for name, count in sorted(job["counts"].items())))
+    job = await api.call("POST", "groups/import", (folder / "groups.csv").read_bytes(), "text/csv")
+    with _bar() as bar:
+        job = await api.wait(f"groups/imports/{job['id']}", "done", bar)
+    console.print("Groups:", ", ".join(f"{count} {name}" for name, count in sorted(job["counts"].items())))
 
 
 async def plan(api: Api, folder: Path) -> Any:
     """Start a linking run and wait for its plan."""
     console.rule("2. The plan: nothing is changed by it")
     upload = await api.call("POST", "linking/identities", (folder / "identities.json").read_bytes())
-    run = await api.call("POST", "linking/runs", {"identities": upload["id"]})
+    groups = await api.call("POST", "linking/groups", (folder / "entra_groups.json").read_bytes())
+    run = await api.call("POST", "linking/runs", {"identities": upload["id"], "groups": groups["id"]})
     with _bar() as bar:
         return await api.wait(f"linking/runs/{run['id']}", "planned", bar)
 
@@ -142,12 +148,17 @@ async def show_plan(api: Api, run: Any) -> None:
 
 async def apply(api: Api, run: Any) -> None:
     """Approve the plan and wait until it is applied."""
-    links = run["counts"]["link"]
+    links, groups = run["counts"]["link"], run["counts"]["groupLink"]
     console.rule(f"3. Approved: {links} accounts are linked")
-    await api.call("POST", f"linking/runs/{run['id']}/approve", {"links": links})
+    await api.call("POST", f"linking/runs/{run['id']}/approve", {"links": links, "groups": groups})
     with _bar() as bar:
         done = await api.wait(f"linking/runs/{run['id']}", "done", bar)
     console.print(f"Linked {done['counts']['linked']}, refused {done['counts'].get('refused', 0)}.")
+    page = await api.call("GET", f"linking/runs/{run['id']}/decisions?decision=groupLink")
+    for row in page["decisions"]:
+        both, here, there = (row["members"][name] for name in ("both", "onlyHere", "onlyThere"))
+        console.print(f"Group {row['group']['displayName']} {row['outcome']}: {both} members are in both, ", end="")
+        console.print(f"{here} only here stay in, {there} only in Entra come with provisioning.")
 
 
 async def provision(url: str, token: str, identities: list[Identity]) -> Report:
@@ -276,6 +287,8 @@ def _bar() -> Progress:
 
 def _name(row: Any) -> str:
     """Return who a plan's row is about."""
+    if group := row.get("entraGroup") or row.get("group"):
+        return str(group["displayName"])
     identity = row.get("identity")
     return str(identity["userPrincipalName"] if identity else row["account"]["userName"])
 

@@ -16,7 +16,7 @@ import random
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TextIO
 
 ACCOUNT_COLUMNS: Final = (
     "userName", "email", "emailVerified", "otherEmails", "nameId", "objectId", "externalId", "employeeNumber",
@@ -45,6 +45,8 @@ _FIRST: Final = _FIRST_NAMES.split()
 _LAST: Final = _LAST_NAMES.split()
 _TITLES: Final = ("Engineer", "Analyst", "Consultant", "Designer", "Planner", "Director")
 _DEPARTMENTS: Final = ("Research", "Sales", "Finance", "Operations", "Legal")
+_ENTRA_GROUPS: Final = {"Sales": "SALES", "Legal": "Legal and Compliance"}
+"""What groups are called in Entra, where that is not what they are called here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,17 +296,41 @@ _KINDS: Final[Mapping[Callable[[_Person], Case], int]] = {
 
 
 def write(demo: Demo, folder: Path, *, portal: bool = False) -> None:
-    """Write accounts.csv, identities.json (identities.csv if `portal`), provisioned.jsonl and policy.json."""
+    """Write accounts.csv, identities.json (identities.csv if `portal`), provisioned.jsonl and policy.json.
+
+    Beside them, departments as groups: groups.csv has those here, entra_groups.json those of Entra.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    _write_csv(folder / "accounts.csv", ACCOUNT_COLUMNS, demo.accounts)
-    if portal:
-        rows = (row | {"alternateEmailAddress": ";".join(row["otherMails"])} for row in demo.identities)
-        _write_csv(folder / "identities.csv", PORTAL_COLUMNS, rows)
-    else:
-        _write_pages(folder / "identities.json", demo.identities)
+    with (folder / "groups.csv").open("w", encoding="utf-8", newline="") as file:
+        groups = csv.writer(file)
+        groups.writerow(("group", "userName"))
+        _write_csv(folder / "accounts.csv", ACCOUNT_COLUMNS, _with_groups(demo.accounts, groups.writerow))
+    with (folder / "entra_groups.json").open("w", encoding="utf-8") as file:
+        identities = _with_entra_groups(demo.identities, file)
+        if portal:
+            rows = (row | {"alternateEmailAddress": ";".join(row["otherMails"])} for row in identities)
+            _write_csv(folder / "identities.csv", PORTAL_COLUMNS, rows)
+        else:
+            _write_pages(folder / "identities.json", identities)
     with (folder / "provisioned.jsonl").open("w", encoding="utf-8") as file:
         file.writelines(json.dumps(user) + "\n" for user in demo.provisioned)
     (folder / "policy.json").write_text(json.dumps(demo.policy, indent=2) + "\n", encoding="utf-8")
+
+
+def _with_groups(rows: Iterable[dict[str, str]], note: Callable[[tuple[str, str]], Any]) -> Iterator[dict[str, str]]:
+    for row in rows:
+        note((row["department"], row["userName"]))
+        yield row
+
+
+def _with_entra_groups(rows: Iterator[dict[str, Any]], file: TextIO) -> Iterator[dict[str, Any]]:
+    """Yield the identities; write their groups a page of members at a time, as a large group comes from Graph."""
+    while page := list(itertools.islice(rows, PAGE)):
+        for name in sorted({_ENTRA_GROUPS.get(row["department"], row["department"]) for row in page}):
+            inside = [row["id"] for row in page if _ENTRA_GROUPS.get(row["department"], row["department"]) == name]
+            object_id = _Person(0, 0).object_id(name)
+            file.write(json.dumps({"id": object_id, "displayName": name, "members": inside}) + "\n")
+        yield from page
 
 
 def _write_csv(path: Path, columns: Iterable[str], rows: Iterable[Mapping[str, Any]]) -> None:

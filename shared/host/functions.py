@@ -9,7 +9,7 @@ import azure.functions as func
 from shared.directory.directory import Directory
 from shared.directory.errors import NotFound
 from shared.directory.sweep import sweep
-from shared.host import account_changes, accounts
+from shared.host import account_changes, accounts, groups
 from shared.host.auth import Forbidden
 from shared.host.bulk import run_bulk
 from shared.host.http import JSON, Edge, Route
@@ -104,6 +104,8 @@ ACCOUNT_ROUTES = tuple(
         ("accounts_delete", "DELETE", "accounts/{id}", account_changes.delete_account),
         ("accounts_link", "POST", "accounts/{id}/link", account_changes.link_account),
         ("accounts_release", "POST", "accounts/{id}/release", account_changes.release_account),
+        ("groups_find", "GET", "groups", groups.find_groups),
+        ("groups_get", "GET", "groups/{id}", groups.get_group),
         ("policy_get", "GET", "directory/policy", accounts.get_policy),
         ("policy_put", "PUT", "directory/policy", accounts.put_policy),
         ("directory_schemas_get", "GET", "directory/schemas", accounts.get_schemas),

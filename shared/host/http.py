@@ -93,7 +93,7 @@ class Edge:
             base=self.base(req),
             by=by,
             id=resource_id,
-            params=_params(req),
+            params=_params(req) | {name: value for name, value in req.route_params.items() if name != "id"},
             body=req.get_body(),
             if_match=headers.get("if-match"),
             if_none_match=headers.get("if-none-match"),
@@ -111,6 +111,6 @@ class Edge:
 _FIRST_CURSOR = re.compile(r"[?&]cursor=?(?=&|$)", re.IGNORECASE)
 
 
-def _params(req: func.HttpRequest) -> Mapping[str, str]:
+def _params(req: func.HttpRequest) -> dict[str, str]:
     """Return the parameters. The host leaves empty ones out, and an empty cursor asks for the first page (RFC 9865)."""
-    return {**req.params, "cursor": ""} if _FIRST_CURSOR.search(req.url) else req.params
+    return {**req.params} | ({"cursor": ""} if _FIRST_CURSOR.search(req.url) else {})

@@ -61,8 +61,11 @@ async def test_the_demo_shows_the_whole_job_and_its_totals(
         "protected",
         "noAccount",
         "noIdentity",
+        "groupLink",
+        "localGroup",
     ):
         assert re.search(rf"│ {decision} +│ +\d+ +│", text), decision
+    assert len(re.findall(r"Group \w+ linked: \d+ members are in both", text)) == 4
     totals = re.search(r"Totals: (.*)", text)
     assert totals
     count_of = {result: int(count) for count, result in re.findall(r"(\d+) (\w+)", totals[1])}

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 import aiohttp
@@ -24,13 +24,17 @@ from link_orchestrator.planning import STAGES, identity_bucket, stage
 from shared.directory.directory import Directories, Directory
 from shared.directory.identity import Identity
 from shared.directory.jobs import Job
-from shared.directory.model import Account, timestamp
+from shared.directory.keys import Key
+from shared.directory.model import Account, Resource, timestamp
 from shared.directory.plan import Plan, PlanRow
 from shared.directory.policy import Policy
+from shared.directory.resources import Resources
 from shared.host.settings import Settings
 from shared.tables.port import Insert, Row, Tables, Value
 from shared.tables.sqlite import SqliteTables
 from tests.openapi import check_answer
+
+R = TypeVar("R", bound=Resource)
 
 TOKEN = "token-of-the-administrator"
 SECRET = "5e" * 32
@@ -194,6 +198,11 @@ async def rows_of(tables: Tables, partition: str) -> list[Row]:
         continuation = page.continuation
         if continuation is None:
             return rows
+
+
+async def holder(resources: Resources[R], name: Key) -> R | None:
+    """Return the resource that holds a name."""
+    return next(iter(await resources.list_by(name)), None)
 
 
 async def left_open(tables: Tables, plan: Plan, object_id: str) -> str | None:

@@ -14,7 +14,16 @@ from typing import Any
 import pytest
 
 from link_orchestrator.messages import SliceDone, Start
-from link_orchestrator.orchestrator import APPLY_PASSES, PLAN_PASSES, WINDOW, import_accounts, link_accounts
+from link_orchestrator.orchestrator import (
+    APPLY_PASSES,
+    GROUP_APPLY_PASSES,
+    GROUP_PLAN_PASSES,
+    PLAN_PASSES,
+    WINDOW,
+    import_accounts,
+    import_groups,
+    link_accounts,
+)
 from shared.directory.directory import Directories
 from tests.link_orchestrator.running import Engine, all_accounts, csv_file, graph, object_id, serving
 
@@ -55,6 +64,22 @@ async def test_every_pass_sees_every_bucket_once_and_never_more_than_a_window_at
     assert 0 < max(engine.windows) <= WINDOW
     assert 0 not in engine.windows, "Durable Functions answers an empty task_all with None"
     assert milestones(engine) == ["planned", "done"]
+
+
+async def test_groups_come_behind_the_accounts_where_the_run_has_any() -> None:
+    engine = Engine(answers())
+    assert await engine.play(link_accounts, START.model_copy(update={"groups": True})) == "done"
+    assert stages(engine) == [*PLAN_PASSES, *GROUP_PLAN_PASSES, *APPLY_PASSES, *GROUP_APPLY_PASSES]
+    engine = Engine(answers(decide_groups=SliceDone(stopped=True).to_json()))
+    assert await engine.play(link_accounts, START.model_copy(update={"groups": True})) == "cancelled"
+    assert stages(engine) == [*PLAN_PASSES, *GROUP_PLAN_PASSES]
+
+
+@pytest.mark.parametrize(("stopped", "phase"), [(False, "done"), (True, "cancelled")])
+async def test_an_import_of_groups_is_one_pass(stopped: bool, phase: str) -> None:
+    engine = Engine(answers(import_groups=SliceDone(stopped=stopped).to_json()))
+    assert await engine.play(import_groups, START) == phase
+    assert (stages(engine), milestones(engine)) == (["import_groups"], [phase])
 
 
 async def test_progress_is_told_by_pass_with_counts() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,15 @@ from infra.local import wire
 from infra.local.host import APP_SETTINGS
 from infra.local.instance import first_events
 from infra.local.management import binding
+from link_orchestrator.entra_groups import EntraGroup, EntraGroupWriter
+from link_orchestrator.groups_file import GroupRow
 from link_orchestrator.messages import Milestone, Slice, SliceDone, Start
-from link_orchestrator.orchestrator import PLAN_PASSES
+from link_orchestrator.orchestrator import GROUP_APPLY_PASSES, GROUP_PLAN_PASSES, PLAN_PASSES
+from link_orchestrator.planning import stage
+from shared.directory.groups import new_group
 from shared.directory.identity import Identity
 from shared.directory.jobs import Jobs, Phase
+from shared.directory.model import Status
 from shared.directory.policy import Policy
 from shared.host.settings import Credential
 from shared.tables.azure import AzureTables
@@ -135,9 +141,16 @@ def test_the_orchestrators_of_the_app_ask_for_their_passes(drive: Drive) -> None
         {"function": "link_accounts", "inputs": {"context": _replay("link_accounts", START.to_json(), *history)}}
         for history in histories
     ]
-    others = {"import_accounts": "import", "undo_links": "undo", "verify_links": "look"}
+    others = {
+        "import_accounts": "import",
+        "undo_links": "undo",
+        "verify_links": "look",
+        "import_groups": "import_groups",
+    }
     calls += [{"function": name, "inputs": {"context": _replay(name, START.to_json())}} for name in others]
-    results = drive(ROOT, calls, SETTINGS)["results"]
+    with_groups = START.model_copy(update={"groups": True}).to_json()
+    calls.append({"function": "link_accounts", "inputs": {"context": _replay("link_accounts", with_groups, *so_far)}})
+    *results, grouped = drive(ROOT, calls, SETTINGS)["results"]
     asked, begun = results[: len(histories)], results[len(histories) :]
     passes = [("run_slice", stage) for stage in PLAN_PASSES for _ in range(2)]
     waiting = [*passes, ("reach_milestone", "planned"), ("approve", ""), ("cancel", ""), ("timer", "")]
@@ -150,6 +163,36 @@ def test_the_orchestrators_of_the_app_ask_for_their_passes(drive: Drive) -> None
         [*waiting, ("run_slice", "reserve"), ("run_slice", "reserve")],
     ]
     assert [_asked(result) for result in begun] == [[("run_slice", stage)] * 2 for stage in others.values()]
+    assert _asked(grouped) == [*passes, *[("run_slice", GROUP_PLAN_PASSES[0])] * 2]
+
+
+async def test_the_activities_of_groups_work_on_table_storage(drive: Drive, azurite: str) -> None:
+    tables = AzureTables.from_connection_string(azurite)
+    directory = await make_directory(tables, "workergroups", 2)
+    name, jobs = directory.name, directory.jobs
+    group = new_group(directory.groups.keys.new_id("Staff"), {"displayName": "Staff"}, Status.LOCAL, jobs.now())
+    await directory.groups.create(group, by="test")
+    writer = EntraGroupWriter(directory, "upload1")
+    await writer.add(EntraGroup("9", "STAFF", ("1",)))
+    await writer.close()
+    run = await begin_run(directory, [Identity("1", "ada@contoso.com")], Policy())
+    options = {**run.options, "groups": "upload1", "groupsApproved": 1}
+    await jobs.change(run.id, lambda job: replace(job, options=options))
+    importing = await jobs.start("groupimport", "test", "import1", {})
+    rows = stage(directory, importing.id).writer()
+    await rows.add(0, GroupRow(1, "Sales").to_json())
+    await rows.close()
+    passes = (*GROUP_PLAN_PASSES, *GROUP_APPLY_PASSES)
+    parts = [Slice(job=run.id, directory=name, stage=part, low=0, high=2) for part in passes]
+    parts.append(Slice(job=importing.id, directory=name, stage="import_groups", low=0, high=2))
+    calls = [{"function": "run_slice", "inputs": {"message": {"json": json.dumps(p.to_json())}}} for p in parts]
+    ran = drive(ROOT, calls, {**SETTINGS, "SCIMLINK_TABLES": azurite})["results"]
+    assert [one["error"] for one in ran] == [None] * 4
+    counts = [json.loads(one["value"])["counts"] for one in ran]
+    assert counts == [{}, {"groupLink": 1}, {"groupsLinked": 1}, {"created": 1}]
+    linked = await directory.groups.get(group.id)
+    assert (linked.status, linked.external_id) == (Status.CLAIMED, "9")
+    await tables.close()
 
 
 async def test_the_activities_of_the_app_work_on_table_storage(drive: Drive, azurite: str) -> None:

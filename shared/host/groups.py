@@ -1,0 +1,51 @@
+"""Groups as the administrator sees them: who manages each, under which externalId, and its history.
+
+The members are shown over SCIM, by scim_groups. The same for accounts is in accounts.py.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from shared.directory.directory import Directory
+from shared.directory.errors import NotFound
+from shared.directory.groups import Group
+from shared.directory.keys import Key
+from shared.directory.model import Authority, Status, dump
+from shared.scim.endpoint import Request, Response
+from shared.scim.errors import InvalidValue
+
+KINDS = ("displayName", "externalId")
+
+
+async def find_groups(directory: Directory, request: Request) -> Response:
+    """List the groups that carry a displayName or externalId."""
+    asked = [Key(kind, value) for kind in KINDS if (value := request.params.get(kind))]
+    if len(asked) != 1:
+        raise InvalidValue(f"query: name one of {', '.join(KINDS)}")
+    groups = await directory.groups.list_by(asked[0])
+    return Response(200, dump({"groups": [_shown(group) for group in groups]}))
+
+
+async def get_group(directory: Directory, request: Request) -> Response:
+    """Return a group with its history; a deleted one with what is left of it."""
+    group = await directory.groups.find(request.id)
+    history = await directory.groups.history(request.id)
+    if group is None and not history:
+        raise NotFound("no such group")
+    shown = _shown(group) if group else {"id": request.id, "deleted": True}
+    changes = [{"action": c.action, "by": c.by, "at": c.at, "attributes": c.attributes} for c in history]
+    return Response(200, dump(shown | {"history": changes}))
+
+
+def _shown(group: Group) -> dict[str, Any]:
+    authority = Authority.LOCAL if group.status is Status.LOCAL else Authority.IDP
+    return {
+        "id": group.id,
+        "displayName": group.display_name,
+        "externalId": group.external_id,
+        "status": group.status.value,
+        "sourceOfAuthority": authority.value,
+        "created": group.created,
+        "modified": group.modified,
+    }

@@ -1,0 +1,562 @@
+"""Groups over HTTP: those that exist here come in, a run shows how they differ from Entra's, and links the approved."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+from link_orchestrator import planning_groups
+from shared.directory.directory import Directories, Directory
+from shared.directory.keys import Key
+from shared.directory.stages import STAGE
+from shared.tables.port import Insert
+from tests.link_orchestrator.running import App, Refusal, csv_file, graph, holder, object_id, rows_of
+from tests.link_orchestrator.test_service import until
+
+PEOPLE = ("ada", "bob", "cleo", "dan")
+SALES, RESEARCH, STAFF = (object_id(number) for number in (901, 902, 903))
+ACCOUNTS = csv_file(*({"userName": f"{name}@contoso.com"} for name in PEOPLE))
+IDENTITIES = [graph(number, f"{name}@contoso.com") for number, name in enumerate(PEOPLE, 1)]
+GROUPS = b"group,userName\nSales,ada@contoso.com\nsales ,BOB@contoso.com\nResearch,ada@contoso.com\nEmpty,\n"
+
+
+def entra(group_id: str, name: str, *members: int) -> dict[str, Any]:
+    """Return a group as Microsoft Graph shows it with its members."""
+    users = [{"@odata.type": "#microsoft.graph.user", "id": object_id(number)} for number in members]
+    return {"id": group_id, "displayName": name, "members": users}
+
+
+async def bring(app: App, file: bytes | object, content_type: str = "", **params: str) -> Any:
+    """Import groups and return the job once it has ended."""
+    job = await app.call("POST", "groups/import", file, content_type, **params)
+    return await app.wait(f"groups/imports/{job['id']}", "done")
+
+
+async def problems(app: App, job: Any) -> list[tuple[int, str]]:
+    page = await app.call("GET", f"groups/imports/{job['id']}/problems", count="1000")
+    assert all(problem["remedy"] for problem in page["problems"])
+    return sorted((problem["line"], problem["reason"]) for problem in page["problems"])
+
+
+async def upload(app: App, *groups: Any) -> str:
+    return str((await app.call("POST", "linking/groups", {"value": list(groups)}))["id"])
+
+
+async def plan(app: App, *groups: Any, identities: Sequence[Any] = IDENTITIES, **asked: Any) -> Any:
+    return await app.plan(*identities, groups=await upload(app, *groups), **asked)
+
+
+async def find(app: App, name: str) -> Any:
+    """Return the group that Entra's first look-up finds, or None."""
+    found = await app.call("GET", "scim/v2/Groups", filter=f'displayName eq "{name}"')
+    return found["Resources"][0] if found["Resources"] else None
+
+
+async def shown(app: App, name: str) -> Any:
+    """Return the group of that name as the administrator sees it, with its history."""
+    (group,) = (await app.call("GET", "groups", displayName=name))["groups"]
+    return await app.call("GET", f"groups/{group['id']}")
+
+
+async def members(app: App, name: str) -> list[str]:
+    group = await app.call("GET", f"scim/v2/Groups/{(await find(app, name))['id']}")
+    names = [await app.call("GET", f"scim/v2/Users/{member['value']}") for member in group.get("members", [])]
+    return sorted(user["userName"].partition("@")[0] for user in names)
+
+
+async def patch(app: App, name: str, *add: str) -> int:
+    """Add members as Entra does; return the status."""
+    ids = [(await app.account(f"{member}@contoso.com"))["id"] for member in add]
+    operation = {"op": "Add", "path": "members", "value": [{"value": member} for member in ids]}
+    body = {"schemas": ["urn:ietf:params:scim:api:messages:2.0:PatchOp"], "Operations": [operation]}
+    try:
+        await app.call("PATCH", f"scim/v2/Groups/{(await find(app, name))['id']}", body)
+    except Refusal as refusal:
+        return refusal.status
+    return 200
+
+
+async def directory_of(app: App) -> Directory:
+    return await Directories(app.tables).open("main")
+
+
+async def stored(app: App) -> list[Any]:
+    """Return all rows of the groups, their keys, members and the index, etags included."""
+    directory = await directory_of(app)
+    keys = directory.groups.keys
+    places = [place(bucket) for bucket in range(keys.buckets) for place in (keys.resources, keys.pointers)]
+    groups = [g for bucket in range(keys.buckets) async for g in directory.group_listing.scan(bucket)]
+    places += [keys.members(group.id) for group in groups] + [keys.memberships(bucket) for bucket in range(16)]
+    return [row for place in places for row in await rows_of(app.tables, place)]
+
+
+async def refused(call: Any) -> tuple[int, str]:
+    with pytest.raises(Refusal) as refusal:
+        await call
+    return refusal.value.status, refusal.value.detail
+
+
+class TestLookingUp:
+    async def test_a_group_is_found_by_one_key_and_shown_after_its_end(self, app: App) -> None:
+        made = await app.call("POST", "scim/v2/Groups", {"displayName": "Sales", "externalId": SALES})
+        (found,) = (await app.call("GET", "groups", externalId=SALES))["groups"]
+        assert (found["id"], found["status"]) == (made["id"], "provisioned")
+        assert (await app.call("GET", "groups", displayName="other"))["groups"] == []
+        await app.call("DELETE", f"scim/v2/Groups/{made['id']}")
+        gone = await app.call("GET", f"groups/{made['id']}")
+        assert gone["deleted"]
+        assert [change["action"] for change in gone["history"]] == ["create", "delete"]
+        for params in ({}, {"displayName": "x", "externalId": "y"}, {"id": "x"}):
+            assert (await refused(app.call("GET", "groups", **params)))[0] == 400
+        for group_id in ("import", "none", "../x"):
+            assert (await refused(app.call("GET", f"groups/{quote(group_id, safe='')}")))[0] == 404
+
+
+class TestImport:
+    async def test_groups_come_in_with_their_members_and_are_managed_here(self, app: App) -> None:
+        await app.bring(ACCOUNTS)
+        job = await bring(app, GROUPS)
+        assert job["counts"] == {"created": 3, "members": 3, "refused": 0}
+        assert await members(app, "SALES") == ["ada", "bob"]
+        assert (await members(app, "research"), await members(app, "Empty")) == (["ada"], [])
+        user = await app.call("GET", f"scim/v2/Users/{(await app.account('ada@contoso.com'))['id']}")
+        assert sorted(group["display"] for group in user["groups"]) == ["Research", "Sales"]
+        assert (await shown(app, "sales"))["status"] == "local"
+        assert await patch(app, "Sales", "cleo") == 403
+
+    async def test_the_same_file_again_changes_no_row(self, app: App) -> None:
+        await app.bring(ACCOUNTS)
+        await bring(app, GROUPS)
+        before = await stored(app)
+        job = await bring(app, GROUPS)
+        assert job["counts"] == {"unchanged": 3, "members": 3, "refused": 0}
+        assert await stored(app) == before, "etags included"
+
+    async def test_members_add_up_and_nobody_is_taken_out(self, app: App) -> None:
+        await app.bring(ACCOUNTS)
+        await bring(app, GROUPS)
+        version = (await find(app, "Sales"))["meta"]["version"]
+        job = await bring(app, {"displayName": "SALES", "members": ["cleo@contoso.com", "ada@contoso.com"]})
+        assert job["counts"] == {"updated": 1, "members": 2, "refused": 0}
+        assert await members(app, "Sales") == ["ada", "bob", "cleo"]
+        group = await find(app, "Sales")
+        assert group["displayName"] == "Sales", "its spelling is the group's"
+        assert group["meta"]["version"] != version
+
+    LAYOUTS = (
+        (
+            b"group_name,username,full_name,email,active\n"
+            b'Sales,ada@contoso.com,"Abel, Ada",a@x.org,true\nSales,bob@contoso.com,Bob,b@x.org,true\n'
+        ),
+        b"Team;E-Mail\nSales;ada@contoso.com\nSales;bob@contoso.com\n",
+        b'[{"displayName": "Sales", "members": ["ada@contoso.com", {"userName": "bob@contoso.com"}]}]',
+        (
+            b'{"displayName": "Sales", "members": ["ada@contoso.com"]}\n'
+            b'{"displayName": "Sales", "members": "bob@contoso.com"}\n'
+        ),
+        b'{"group": "Sales", "userName": "ada@contoso.com"}\n{"group": "sales", "userName": "bob@contoso.com"}',
+    )
+
+    @pytest.mark.parametrize("file", LAYOUTS)
+    async def test_every_layout_means_the_same(self, app: App, file: bytes) -> None:
+        await app.bring(ACCOUNTS)
+        mapping = {"mapping": '{"Team": "group"}'} if file.startswith(b"Team") else {}
+        job = await bring(app, file, **mapping)
+        assert job["counts"] == {"created": 1, "members": 2, "refused": 0}
+        assert await members(app, "Sales") == ["ada", "bob"]
+
+    async def test_who_has_no_account_is_reported_by_line_and_comes_with_a_later_import(self, app: App) -> None:
+        await app.bring(ACCOUNTS)
+        file = GROUPS + b"Sales,new@contoso.com\nNewest,new@contoso.com\n"
+        job = await bring(app, file)
+        assert job["counts"] == {"created": 4, "members": 3, "refused": 2}
+        reason = "userName: no account has this userName"
+        assert await problems(app, job) == [(6, reason), (7, reason)]
+        assert await members(app, "Newest") == []
+        listed = await bring(app, {"displayName": "Sales", "members": ["ada@contoso.com", "x", "y"]})
+        assert [reason.partition(":")[0] for _, reason in await problems(app, listed)] == ["members[1]", "members[2]"]
+        await app.bring(csv_file({"userName": "new@contoso.com"}))
+        job = await bring(app, file)
+        assert job["counts"] == {"updated": 2, "unchanged": 2, "members": 5, "refused": 0}
+        assert await members(app, "Sales") == ["ada", "bob", "new"]
+
+    async def test_a_group_of_the_identity_provider_is_left_alone_and_reported_once(self, app: App) -> None:
+        await app.bring(ACCOUNTS)
+        await app.call("POST", "scim/v2/Groups", {"displayName": "sales", "externalId": SALES})
+        before = await find(app, "Sales")
+        job = await bring(app, GROUPS)
+        assert job["counts"] == {"created": 2, "members": 1, "refused": 1}
+        ((line, reason),) = await problems(app, job)
+        assert (line, reason.partition(" manages")[0]) == (2, "group: the identity provider")
+        assert await find(app, "Sales") == before
+        assert await members(app, "Sales") == []
+
+    async def test_a_deleted_account_is_nobody(self, app: App) -> None:
+        await app.bring(ACCOUNTS)
+        await app.apply(await app.plan(*IDENTITIES), links=4)
+        await app.call("GET", "scim/v2/Users", filter=f'externalId eq "{object_id(2)}"')
+        await app.call("DELETE", f"scim/v2/Users/{(await app.account('bob@contoso.com'))['id']}")
+        job = await bring(app, GROUPS)
+        assert job["counts"] == {"created": 3, "members": 2, "refused": 1}
+
+    async def test_an_external_id_is_taken_from_the_first_row_that_opens_the_group(self, app: App) -> None:
+        await app.bring(ACCOUNTS)
+        rows = [{"group": "Sales", "userName": f"{name}@contoso.com", "groupExternalId": "s"} for name in PEOPLE]
+        rows[3] |= {"groupExternalId": "other"}
+        job = await bring(app, csv_file(*rows))
+        assert (await find(app, "Sales"))["externalId"] == "s"
+        ((line, reason),) = await problems(app, job)
+        assert (line, reason.partition(":")[0]) == (5, "groupExternalId")
+        job = await bring(app, {"displayName": "Sales", "externalId": "t", "members": []})
+        assert job["counts"] == {"updated": 1, "refused": 0}
+        assert (await find(app, "Sales"))["externalId"] == "t"
+
+    @pytest.mark.parametrize(
+        ("file", "words"),
+        [
+            (b"", "The file is empty"),
+            (b"name,userName\nx,y\n", "No column holds the group's name. The header row has: name, userName."),
+            (b"group,userName\n,ada\n", "Line 2: The column group names no group."),
+            (b'[{"displayName": "x", "members": [{"value": "1"}]}]', "holds a member without a userName"),
+            (b'[{"displayName": "x", "members": [["a"]]}]', "holds no plain text"),
+            (b"[]", "It holds none."),
+        ],
+    )
+    async def test_a_file_that_names_no_group_is_refused_with_the_reason(
+        self, app: App, file: bytes, words: str
+    ) -> None:
+        status, detail = await refused(app.call("POST", "groups/import", file, ""))
+        assert status == 400
+        assert words in detail
+
+    @pytest.mark.parametrize("mapping", ['{"group": "luck"}', '{"Nowhere": "group"}', "[]"])
+    async def test_a_wrong_mapping_is_refused(self, app: App, mapping: str) -> None:
+        status, detail = await refused(bring(app, GROUPS, mapping=mapping))
+        assert status == 400
+        assert "mapping" in detail
+
+    async def test_a_group_of_many_members_comes_in_parts(self, app: App) -> None:
+        names = [f"person{number:04d}@contoso.com" for number in range(2_500)]
+        await app.bring(csv_file(*({"userName": name} for name in names)))
+        job = await bring(app, {"displayName": "Everybody", "members": [*names, *names[:10]]})
+        assert job["counts"] == {"created": 1, "members": 2_500, "refused": 0}
+        directory = await directory_of(app)
+        group = (await find(app, "Everybody"))["id"]
+        assert sum([len(page) async for page in directory.members.scan(group)]) == 2_500
+
+    async def test_an_import_is_no_import_of_accounts(self, app: App) -> None:
+        await app.bring(ACCOUNTS)
+        job = await bring(app, GROUPS)
+        for path in (
+            f"accounts/imports/{job['id']}",
+            f"linking/runs/{job['id']}",
+            f"linking/groups/{job['id']}/problems",
+        ):
+            assert (await refused(app.call("GET", path)))[0] == 404
+        assert (await refused(app.call("POST", f"groups/imports/{job['id']}/cancel")))[0] == 409
+
+
+class TestUpload:
+    async def test_graphs_pages_and_powershells_objects_are_read(self, app: App) -> None:
+        pages = [
+            {"@odata.context": "x", "value": [entra(SALES, "Sales", 1)], "@odata.nextLink": "https://x"},
+            [
+                {
+                    "Id": RESEARCH,
+                    "DisplayName": "Research",
+                    "Members": [
+                        {"Id": object_id(1), "AdditionalProperties": {"@odata.type": "#microsoft.graph.user"}},
+                        {"Id": STAFF, "AdditionalProperties": {"@odata.type": "#microsoft.graph.group"}},
+                    ],
+                }
+            ],
+            {"id": STAFF, "displayName": "Staff", "members": [object_id(1), object_id(2)]},
+            {"id": STAFF.upper(), "displayName": "staff", "members": [object_id(3)]},
+        ]
+        answer = await app.call("POST", "linking/groups", "\n".join(map(json.dumps, pages)).encode())
+        assert answer["counts"] == {"read": 4, "members": 5, "problems": 0}
+
+    async def test_a_group_whose_members_are_not_all_known_is_reported_and_not_planned(self, app: App) -> None:
+        broken = [
+            {"id": SALES, "displayName": "Sales"},
+            {**entra(RESEARCH, "Research", 1), "members@odata.nextLink": "https://x"},
+            {**entra(STAFF, "Staff"), "members": [{"displayName": "no id"}]},
+            {"displayName": "No id", "members": []},
+            entra(object_id(904), "One", 1),
+            entra(object_id(904), "Two", 1),
+        ]
+        answer = await app.call("POST", "linking/groups", {"value": broken})
+        assert answer["counts"] == {"read": 1, "members": 1, "problems": 5}
+        page = await app.call("GET", f"linking/groups/{answer['id']}/problems")
+        assert len(page["problems"]) == 5
+        for file in (b"id,displayName\n1,2\n", json.dumps(broken[:1]).encode()):
+            assert (await refused(app.call("POST", "linking/groups", file)))[0] == 400
+
+    async def test_a_run_names_an_upload_of_groups(self, app: App) -> None:
+        identities = await app.upload(*IDENTITIES)
+        groups = await upload(app, entra(SALES, "Sales"))
+        for body, status, words in (
+            ({"identities": identities, "groups": identities}, 400, "groups: name an upload"),
+            ({"identities": groups}, 400, "identities: name an upload"),
+            ({"identities": identities, "groups": "none"}, 404, ""),
+            ({"identities": identities, "groups": 7}, 400, "groups"),
+        ):
+            answer = await refused(app.call("POST", "linking/runs", body))
+            assert answer[0] == status
+            assert words in answer[1]
+
+
+async def difference(app: App, run: Any, group: str, count: int = 100) -> tuple[Any, list[Any]]:
+    """Return the totals of a difference, and its rows page by page."""
+    path, rows, cursor = f"linking/runs/{run['id']}/groups/{quote(group, safe='')}/difference", list[Any](), ""
+    while True:
+        page = await app.call("GET", path, count=str(count), cursor=cursor)
+        rows += page.pop("differing")
+        cursor = page.pop("cursor", "")
+        if not cursor:
+            return page, rows
+
+
+async def prepared(app: App) -> Any:
+    """Return a run over accounts and groups in which every decision occurs."""
+    await app.bring(ACCOUNTS)
+    await bring(app, GROUPS + b"Twice,ada@contoso.com\nLocal,ada@contoso.com\nOut,ada@contoso.com\n")
+    await app.call("POST", "scim/v2/Groups", {"displayName": "Managed", "externalId": "other"})
+    await app.call("POST", "scim/v2/Groups", {"displayName": "Old name", "externalId": STAFF})
+    policy = {"verifiedDomains": ["contoso.com"], "excluded": [object_id(907)]}
+    return await plan(
+        app,
+        entra(SALES, "SALES", 2, 3, 77),
+        entra(RESEARCH, "Research", 1),
+        entra(STAFF, "New name", 1),
+        entra(object_id(904), "Managed"),
+        entra(object_id(905), "Twice"),
+        entra(object_id(906), "twice"),
+        entra(object_id(907), "Out"),
+        entra(object_id(908), "Unknown", 1),
+        policy=policy,
+    )
+
+
+COUNTS = {
+    "groupLink": 2,
+    "groupAlreadyLinked": 1,
+    "groupConflict": 3,
+    "groupExcluded": 1,
+    "noGroup": 1,
+    "localGroup": 2,
+}
+
+
+async def test_what_a_run_staged_of_groups_goes_with_it_and_the_upload_stays(app: App) -> None:
+    run = await prepared(app)
+    await app.apply(run, links=4, groups=2)
+    uploads = {run["options"]["identities"], run["options"]["groups"], run["options"]["groups"] + "members"}
+
+    async def only_the_uploads_are_staged() -> bool:
+        staged = [row.columns["name"] for row in await rows_of(app.tables, "main_j") if row.key.startswith(STAGE)]
+        return set(staged) == uploads
+
+    await until(only_the_uploads_are_staged)  # a job is shown as done, then its stages go
+    partitions = {"main_s_" + run["id"] + name for name in ("members", "links")}
+    for bucket in range(4):
+        assert [await rows_of(app.tables, f"{name}_{bucket:02x}") for name in partitions] == [[], []]
+    assert (await difference(app, run, SALES))[0] == {"both": 1, "onlyHere": 1, "onlyThere": 2}
+
+
+class TestPlan:
+    async def test_every_decision_is_counted_beside_the_accounts_and_listed(self, app: App) -> None:
+        run = await prepared(app)
+        assert run["counts"] == {"link": 4, "noIdentity": 0, **COUNTS}
+        rows = await app.decisions(run)
+        assert Counter(row["decision"] for row in rows) == Counter(run["counts"])
+        for decision, count in COUNTS.items():
+            assert len(await app.decisions(run, decision)) == count
+        assert all(row["reason"] for row in rows)
+        local = sorted(row["group"]["displayName"] for row in await app.decisions(run, "localGroup"))
+        assert local == ["Empty", "Local"]
+        (linked,) = await app.decisions(run, "groupAlreadyLinked")
+        assert (linked["group"]["displayName"], linked["entraGroup"]["displayName"]) == ("Old name", "New name")
+        twice = [row for row in await app.decisions(run, "groupConflict") if "others" in row]
+        assert sorted(row["others"] for row in twice) == [[object_id(905)], [object_id(906)]]
+
+    async def test_members_compare_through_the_links_that_the_run_plans(self, app: App) -> None:
+        run = await prepared(app)
+        rows = {row["entraGroup"]["id"]: row for row in await app.decisions(run, "groupLink")}
+        bob, ada, cleo = [(await app.account(f"{name}@contoso.com"))["id"] for name in ("bob", "ada", "cleo")]
+        shown = rows[SALES]["members"]
+        assert {name: shown[name] for name in ("both", "onlyHere", "onlyThere")} == {
+            "both": 1,
+            "onlyHere": 1,
+            "onlyThere": 2,
+        }
+        expected = [
+            {"only": "here", "account": {"id": ada, "userName": "ada@contoso.com"}},
+            {
+                "only": "there",
+                "identity": {"objectId": object_id(3)},
+                "account": {"id": cleo, "userName": "cleo@contoso.com"},
+            },
+            {"only": "there", "identity": {"objectId": object_id(77)}},
+        ]
+        assert sorted(shown["differing"], key=str) == sorted(expected, key=str)
+        totals, listed = await difference(app, run, SALES, 1)
+        assert totals == {"both": 1, "onlyHere": 1, "onlyThere": 2}
+        assert sorted(listed, key=str) == sorted(expected, key=str)
+        assert bob not in str(listed)
+        assert rows[RESEARCH]["members"] == {"both": 1, "onlyHere": 0, "onlyThere": 0, "differing": []}
+
+    async def test_members_compare_through_links_that_were_made_before(self, app: App) -> None:
+        await app.bring(ACCOUNTS)
+        await app.apply(await app.plan(*IDENTITIES), links=4)
+        await app.call("POST", "scim/v2/Users", {"userName": "new@contoso.com", "externalId": object_id(9)})
+        await bring(app, GROUPS + b"Sales,new@contoso.com\nSales,dan@contoso.com\n")
+        run = await plan(app, entra(SALES, "Sales", 1, 2, 9), identities=IDENTITIES[:1])
+        (row,) = await app.decisions(run, "groupLink")
+        assert (row["members"]["both"], row["members"]["onlyHere"], row["members"]["onlyThere"]) == (3, 1, 0)
+
+    async def test_a_row_shows_some_of_a_long_difference_and_its_pages_the_whole(
+        self, app: App, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(planning_groups, "SHOWN", 3)
+        names = [f"person{number}@contoso.com" for number in range(30)]
+        await app.bring(csv_file(*({"userName": name} for name in names)))
+        await bring(app, {"displayName": "Sales", "members": names})
+        run = await plan(app, entra(SALES, "Sales", *range(200, 240)), identities=[graph(1, names[0])])
+        (row,) = await app.decisions(run, "groupLink")
+        assert Counter(item["only"] for item in row["members"]["differing"]) == {"here": 3, "there": 3}
+        for count in (1, 7, 30, 1000):
+            _, listed = await difference(app, run, SALES, count)
+            assert sorted(item["account"]["userName"] for item in listed if item["only"] == "here") == sorted(names)
+            there = [item["identity"]["objectId"] for item in listed if item["only"] == "there"]
+            assert sorted(there) == [object_id(number) for number in range(200, 240)]
+
+    async def test_only_a_compared_group_has_a_difference(self, app: App) -> None:
+        run = await prepared(app)
+        path = f"linking/runs/{run['id']}/groups"
+        for group, params, status in (
+            ("nobody", {}, 404),
+            (object_id(908), {}, 404),
+            (SALES, {"cursor": "x"}, 400),
+            (SALES, {"count": "0"}, 400),
+        ):
+            assert (await refused(app.call("GET", f"{path}/{group}/difference", **params)))[0] == status
+        assert (await refused(app.call("GET", f"linking/runs/none/groups/{SALES}/difference")))[0] == 404
+
+    async def test_a_run_without_groups_plans_none(self, app: App) -> None:
+        await app.bring(ACCOUNTS)
+        await bring(app, GROUPS)
+        run = await app.plan(*IDENTITIES)
+        assert run["counts"] == {"link": 4, "noIdentity": 0}
+        assert (await refused(app.call("POST", f"linking/runs/{run['id']}/approve", {"groups": 1})))[0] == 409
+
+    async def test_a_claim_that_a_rename_left_behind_leads_to_no_group(self, app: App) -> None:
+        await bring(app, {"displayName": "Sales", "members": []})
+        keys = (await directory_of(app)).groups.keys
+        partition, row = keys.claim(Key("displayName", "Research"))
+        await app.tables.commit(partition, [Insert(row, {"id": (await find(app, "Sales"))["id"]})])
+        run = await plan(app, entra(RESEARCH, "Research", 1))
+        assert {name: count for name, count in run["counts"].items() if "roup" in name} == {
+            "noGroup": 1,
+            "localGroup": 1,
+        }
+
+    async def test_a_plan_changes_no_group(self, app: App) -> None:
+        await app.bring(ACCOUNTS)
+        await bring(app, GROUPS)
+        before = await stored(app)
+        await plan(app, entra(SALES, "Sales", 1), entra(RESEARCH, "Research", 1))
+        assert await stored(app) == before
+
+
+class TestApproval:
+    async def test_groups_are_linked_by_their_number_and_entra_provisions_them(self, app: App) -> None:
+        run = await prepared(app)
+        group = await find(app, "Sales")
+        assert await patch(app, "Sales", "cleo") == 403
+        done = await app.apply(run, links=4, groups=2)
+        assert done["counts"] == {**run["counts"], "linked": 4, "groupsLinked": 2}
+        assert {row["outcome"] for row in await app.decisions(run, "groupLink")} == {"linked"}
+        after = await find(app, "SALES")
+        assert (after["id"], after["displayName"], after["externalId"]) == (group["id"], "Sales", SALES)
+        assert await members(app, "Sales") == ["ada", "bob"], "members are left as they are"
+        assert (await app.call("GET", "scim/v2/Groups", filter=f'externalId eq "{SALES}"'))["totalResults"] == 1
+        assert await patch(app, "Sales", "cleo") == 200
+        assert await members(app, "Sales") == ["ada", "bob", "cleo"]
+        assert await patch(app, "Local", "cleo") == 403
+        assert (await refused(app.call("POST", "scim/v2/Groups", {"displayName": "local"})))[0] == 409
+        seen = await shown(app, "Sales")
+        assert (seen["status"], seen["sourceOfAuthority"], seen["externalId"]) == ("claimed", "idp", SALES)
+        assert [change["by"] for change in seen["history"] if change["action"] == "link"] == [f"run:{run['id']}"]
+        assert (await shown(app, "Local"))["sourceOfAuthority"] == "local"
+
+    async def test_without_their_number_no_group_is_linked_and_the_report_says_so(self, app: App) -> None:
+        run = await prepared(app)
+        before = await find(app, "Sales")
+        done = await app.apply(run, links=4)
+        assert done["counts"] == {**run["counts"], "linked": 4, "groupsLeft": 2}
+        assert {row["outcome"] for row in await app.decisions(run, "groupLink")} == {
+            "left: the approval named no groups"
+        }
+        assert await find(app, "Sales") == before
+        assert await patch(app, "Sales", "cleo") == 403
+
+    async def test_only_the_planned_number_is_approved(self, app: App) -> None:
+        run = await prepared(app)
+        path = f"linking/runs/{run['id']}/approve"
+        for wrong in (0, 1, 3, -2):
+            status, detail = await refused(app.call("POST", path, {"links": 4, "groups": wrong}))
+            assert status == 409
+            assert "would link 2 groups" in detail
+        for no_number in (True, "2", [2]):
+            assert (await refused(app.call("POST", path, {"groups": no_number})))[0] == 400
+        assert (await app.apply(run, groups=2))["counts"]["groupsLinked"] == 2
+
+    async def test_a_second_run_finds_what_is_linked(self, app: App) -> None:
+        run = await prepared(app)
+        await app.apply(run, links=4, groups=2)
+        again = await plan(app, entra(SALES, "Sales", 1, 2), entra(RESEARCH, "Renamed", 1))
+        assert (again["counts"]["groupAlreadyLinked"], again["counts"].get("groupLink")) == (2, None)
+        job = await bring(app, GROUPS)
+        assert job["counts"] == {"unchanged": 1, "refused": 2}, "a linked group is the identity provider's"
+
+    @pytest.mark.parametrize("change", ["members", "document", "deleted", "linked elsewhere", "taken"])
+    async def test_a_group_that_changed_since_the_plan_is_refused_and_reported(self, app: App, change: str) -> None:
+        run = await prepared(app)
+        groups = (await directory_of(app)).groups
+        group = await holder(groups, Key("displayName", "Sales"))
+        assert group
+        match change:
+            case "members":
+                await bring(app, {"displayName": "Sales", "members": ["dan@contoso.com"]})
+            case "document":
+                await bring(app, {"displayName": "Sales", "externalId": "new", "members": []})
+            case "deleted":
+                await groups.delete(group, by="test")
+            case "linked elsewhere":
+                await app.call("PUT", "directory/policy", {"linkGroupsOnCreate": True})
+                await app.call("POST", "scim/v2/Groups", {"displayName": "Sales", "externalId": "other"})
+            case _:
+                await app.call("POST", "scim/v2/Groups", {"displayName": "Another", "externalId": SALES})
+        done = await app.apply(run, links=4, groups=2)
+        assert (done["counts"]["groupsLinked"], done["counts"]["groupsRefused"]) == (1, 1)
+        outcomes = {r["entraGroup"]["id"]: r["outcome"] for r in await app.decisions(run, "groupLink")}
+        assert outcomes[RESEARCH] == "linked"
+        assert outcomes[SALES].startswith("refused: ")
+        after = await find(app, "Sales")
+        assert (after or {}).get("externalId") != SALES
+
+    async def test_approving_twice_is_no_error_but_adds_no_groups(self, app: App) -> None:
+        run = await prepared(app)
+        path = f"linking/runs/{run['id']}/approve"
+        await app.call("POST", path, {"links": 4})
+        status, detail = await refused(app.call("POST", path, {"links": 4, "groups": 2}))
+        assert status == 409
+        assert detail
+        done = await app.wait(f"linking/runs/{run['id']}", "done")
+        assert done["counts"]["groupsLeft"] == 2
