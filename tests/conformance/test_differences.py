@@ -58,9 +58,9 @@ def element(draw: random.Random, name: str, kind: str) -> Case:
     return {"value": value, "type": kind}
 
 
-TEXTS = ("userName", "USERNAME", "title", "nickName", "displayName", "name.givenName", "name.familyName", "emails.value",
-         "emails.type", "phoneNumbers.value", f"{ENTERPRISE_USER_URN}:department", f"{USER.schema.urn}:title",
-         f"{ENTERPRISE_USER_URN}:employeeNumber", "id")  # fmt: skip
+TEXTS = ("userName", "USERNAME", "title", "nickName", "displayName", "name.givenName", "name.familyName", "id",
+         "emails.value", "emails.type", "phoneNumbers.value", f"{ENTERPRISE_USER_URN}:department",
+         f"{ENTERPRISE_USER_URN}:employeeNumber", f"{USER.schema.urn}:title")  # fmt: skip
 OPERATORS = ("eq", "ne", "co", "sw", "ew", "gt", "ge", "lt", "le", "Eq")
 
 
@@ -242,7 +242,8 @@ def drawn() -> list[Case]:
     draw = random.Random(9865)
     cases: list[Case] = [{"document": document(draw), "filter": expression(draw)} for _ in range(FILTERS)]
     for _ in range(PATCHES):
-        cases.append({"document": document(draw), "operations": [operation(draw) for _ in range(draw.randint(1, 3))]})
+        operations = [operation(draw) for _ in range(draw.randint(1, 3))]
+        cases.append({"document": document(draw), "operations": operations})
     return cases
 
 
