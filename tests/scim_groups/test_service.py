@@ -251,6 +251,38 @@ async def test_users_in_a_page_show_their_groups(server: Server) -> None:
     assert "groups" not in (await server.send("GET", f"/Users/{ids[1]}?excludedAttributes=groups")).body
 
 
+async def test_a_user_whose_groups_changed_has_another_version_to_a_reader(server: Server) -> None:
+    ada = f"/Users/{await a_user(server, 'ada')}"
+    sales = (await created(server, "Sales"))["id"]
+    plain = (await server.send("GET", ada)).headers["ETag"]
+    seen = {plain}
+
+    async def read_anew(before: str) -> str:
+        """Read as one who has a version; returns the new one."""
+        answer = await server.send("GET", ada, if_none_match=before)
+        assert (answer.status, answer.body["meta"]["version"]) == (200, answer.headers["ETag"])
+        assert (await server.send("GET", ada, if_none_match=f'"x", {answer.headers["ETag"]}')).status == 304
+        listed = (await server.send("GET", "/Users")).body["Resources"][0]
+        assert listed["meta"]["version"] == answer.headers["ETag"]
+        return str(answer.headers["ETag"])
+
+    await server.send("PATCH", f"/Groups/{sales}", adding(ada.rpartition("/")[2]))
+    seen.add(inside := await read_anew(plain))
+    rename = operations({"op": "replace", "path": "displayName", "value": "Legal"})
+    await server.send("PATCH", f"/Groups/{sales}", rename)
+    seen.add(renamed := await read_anew(inside))
+    assert len(seen) == 3
+    title = operations({"op": "replace", "path": "title", "value": "Dr"})
+    assert (await server.send("PATCH", ada, title, if_match=inside)).status == 200, (
+        "groups are not the user's to change"
+    )
+    assert_error(await server.send("PATCH", ada, title, if_match=inside), 412)
+    await server.send("DELETE", f"/Groups/{sales}")
+    last = await read_anew(renamed)
+    without = await server.send("GET", f"{ada}?excludedAttributes=groups")
+    assert without.headers["ETag"] == last
+
+
 async def a_local_group(server: Server, member: str) -> str:
     directory = await server.main()
     new = new_group(
