@@ -221,6 +221,8 @@ async def _move(
     Done again where the group was read before its head changed, and the change is conditional on it.
     """
     members = directory.members
+    if not into and not out and not others:
+        return (await directory.groups.with_heads([group]))[0]
     for _ in range(ATTEMPTS):
         etag = group.head.etag if group.head and exactly and request.if_match else ANY
         try:

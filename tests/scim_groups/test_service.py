@@ -65,6 +65,22 @@ async def test_a_change_of_members_is_a_new_version(server: Server) -> None:
     assert same.status == 304
 
 
+@pytest.mark.parametrize(
+    "operation",
+    [
+        {"op": "remove", "path": "members", "value": [{"value": "361f2594-8a43-46bc-9c61-82862af64aca"}]},
+        {"op": "remove", "path": 'members[value eq "nobody"]'},
+        {"op": "remove", "path": 'members[type eq "Group"]'},
+        {"op": "replace", "path": "displayName", "value": "Sales"},
+        {"op": "replace", "path": "nonsense", "value": 1},
+    ],
+)
+async def test_what_changes_nothing_leaves_the_version(server: Server, operation: dict[str, Any]) -> None:
+    group = await created(server, members=[{"value": await a_user(server, "ada")}])
+    answer = await server.send("PATCH", f"/Groups/{group['id']}", operations(operation))
+    assert (answer.status, answer.body) == (200, group)
+
+
 async def test_a_put_replaces_document_and_members(server: Server) -> None:
     ada, bob = [await a_user(server, name) for name in ("ada", "bob")]
     group = await created(server, externalId="x", members=[{"value": ada}])
