@@ -50,9 +50,9 @@ async def create(directory: Directory, request: Request) -> Response:
     known = _known(members or {})
     try:
         # Members first: a group that can be seen has them, however the process ends.
-        await directory.members.announce(new.id, known)
+        _, head = await asyncio.gather(directory.members.announce(new.id, known), directory.members.open(new.id))
         await directory.members.join(new.id, known)
-        group = await groups.create(new, by=request.by)
+        group = await groups.create(new.with_head(head), by=request.by)
     except AlreadyExists as taken:
         await directory.members.clear(new.id)
         group = await _link(directory, request, taken, document)
