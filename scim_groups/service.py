@@ -117,8 +117,9 @@ async def patch(directory: Directory, request: Request) -> Response:
     """Apply PATCH operations to a group: 200 with the resource. First the document, all or none, then the members.
 
     Cut off in the middle, each member is in or out, and the same PATCH sent again ends right. 204 where the group is
-    large: adding one member must not cost what reading a hundred thousand does, and RFC 7644 section 3.5.2 allows both.
-    (Of those who check, scim-sanity wants 200, Microsoft's collection 204, Entra either.)
+    large: adding one member must not cost what reading a hundred thousand does. RFC 7644 section 3.5.2 allows both, but
+    wants 200 where the client names attributes. (Of those who check, scim-sanity wants 200, Microsoft's collection 204,
+    Entra either.)
     """
     projection = _projection(request)
     operations, changes = split_operations(parse_operations(read_json(request.body)))
@@ -137,7 +138,9 @@ async def patch(directory: Directory, request: Request) -> Response:
     if first:
         group = await _move(directory, request, group, into=into, out=leaving, exactly=not operations)
     group = await _change_members(directory, request, group, changes, exactly=not operations and not first)
-    return await _resource(directory, group, request, 200, projection, most=NAMED)
+    return await _resource(
+        directory, group, request, 200, projection, most=NAMED if projection.included is None else None
+    )
 
 
 async def delete(directory: Directory, request: Request) -> Response:

@@ -10,6 +10,7 @@ It is there before the group and as long as it is, so that no member comes into 
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -284,6 +285,8 @@ class Members:
         while True:
             page = await self._tables.query(partition, low, MEMBERS_END, continuation=continuation)
             yield page.rows
+            # A scan of a large group must not keep other requests waiting.
+            await asyncio.sleep(0)
             continuation = page.continuation
             if continuation is None:
                 return

@@ -221,6 +221,8 @@ async def test_a_large_group_is_shown_whole_and_patched_without_a_body(server: S
     assert await members(server, group) == sorted(ids)
     some = await server.send("GET", f'/Groups/{group}?attributes=members[value eq "{ids[7]}"].type')
     assert some.body["members"] == [{"type": "User"}]
+    named = await server.send("PATCH", f"/Groups/{group}?attributes=members.value", adding(ids[0]))
+    assert (named.status, len(named.body["members"])) == (200, 2_500), "RFC 7644 section 3.5.2: attributes are answered"
     out = operations({"op": "remove", "path": "members", "value": [{"value": member} for member in ids[:1_000]]})
     await server.send("PATCH", f"/Groups/{group}", out)
     assert await members(server, group) == sorted(ids[1_000:])

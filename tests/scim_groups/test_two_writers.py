@@ -5,6 +5,7 @@ Each safety of members.py and the service has a story, told twice: with it, and 
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import json
 from collections.abc import Awaitable, Callable
@@ -317,3 +318,18 @@ async def test_wherever_a_group_is_cut_off_coming_or_going_the_sweep_leaves_all_
         if over:
             break
     assert number > 4
+
+
+async def test_many_changes_at_once_are_all_kept_on_either_store(tables: Tables) -> None:
+    directory = await small(tables)
+    group, version = await new(directory)
+    thirds = [IDS[at : at + 100] for at in (0, 100, 200)]
+    answers = await asyncio.gather(*(patch(directory, group, moving("add", *some)) for some in thirds))
+    assert {answer.status for answer in answers} <= {200, 204}
+    assert await inside(directory, group) == IDS
+    assert await outcome(patch(directory, group, moving("remove", IDS[0]), if_match=version)) is PreconditionFailed
+    now = (await directory.groups.get(group)).version
+    assert (await patch(directory, group, moving("replace", *IDS[:150]), if_match=now)).status == 204
+    assert await inside(directory, group) == IDS[:150]
+    assert (await service.delete(directory, request(id=group))).status == 204
+    assert await left(directory, group) == 0
