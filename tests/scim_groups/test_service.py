@@ -184,6 +184,8 @@ async def test_filters_find_groups_by_name_id_key_and_member(server: Server) -> 
         f'id eq "{sales}" and members.value eq "{bob}"': [],
         f'displayName sw "s" and members eq "{ada}"': ["Sales"],
         f'members eq "{bob}" or displayName eq "Sales"': ["Research", "Sales"],
+        f'members eq "{bob}" or members[value eq "{ada}" or value eq "x"]': ["Research", "Sales"],
+        f'(members eq "{bob}" or members eq "nobody") and externalId sw "r"': ["Research"],
         f'not (members eq "{bob}")': ["Sales"],
         'members.display co "x"': [],
         "members pr": ["Research", "Sales"],
@@ -199,6 +201,23 @@ async def test_a_filter_that_no_index_answers_is_bounded(server: Server, monkeyp
     await created(server, "a")
     await created(server, "b")
     assert_error(await server.send("GET", '/Groups?filter=displayName sw "a"'), 400, "tooMany")
+
+
+async def test_a_filter_that_asks_for_too_many_members_is_bounded(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ada, bob = [await a_user(server, name) for name in ("ada", "bob")]
+    for name in ("a", "b"):
+        await created(server, name, members=[{"value": ada}, {"value": bob}])
+    monkeypatch.setattr(search, "MEMBER_LIMIT", 3)
+    for text in ('members.display co "x"', f'not (members eq "{ada}" or members eq "{bob}")'):
+        answer = await server.send("GET", f"/Groups?filter={text}&excludedAttributes=members")
+        assert_error(answer, 400, "tooMany")
+    either = f'members eq "{ada}" or members eq "nobody"'
+    monkeypatch.setattr(search, "MEMBER_LIMIT", 4)
+    monkeypatch.setattr(search, "SCAN_LIMIT", 0)
+    found = await server.send("GET", f"/Groups?filter={either}&excludedAttributes=members")
+    assert found.body["totalResults"] == 2, "the index answers it"
 
 
 async def test_a_page_with_too_many_members_names_the_remedy(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
