@@ -19,7 +19,7 @@ from shared.directory.members import Member
 from shared.scim.cursor import Position
 from shared.scim.errors import TooMany
 from shared.scim.evaluate import compile_filter
-from shared.scim.filter import And, Compare, Filter, ValuePath, equalities, mentions
+from shared.scim.filter import And, Compare, Filter, Or, ValuePath, equalities, mentions
 from shared.scim.membership import asked_members
 from shared.scim.paging import Source, read_matching
 from shared.scim.query import Query
@@ -95,17 +95,24 @@ async def _candidates(directory: Directory, tree: Filter) -> list[Group] | None:
         if must.get(path) is not None:
             return await directory.groups.list_by(Key(kind, str(must[path])))
     for term in tree.terms if isinstance(tree, And) else (tree,):
-        asked = asked_members(term)
-        if asked and len(asked) == 1 and isinstance(term, Compare | ValuePath):
-            return await _groups_of(directory, next(iter(asked)))
+        members = _one_of(term)
+        if members is not None:
+            return await _groups_of(directory, sorted(filter(ID.fullmatch, members)))
     return None
 
 
-async def _groups_of(directory: Directory, member: str) -> list[Group]:
-    if not ID.fullmatch(member):
-        return []
-    pairs = await directory.members.indexed([member])
-    found = await directory.groups.find_many([group for _, group in pairs])
+def _one_of(term: Filter) -> frozenset[str] | None:
+    """Return members of whom a group must have one to pass a term of the filter, or None where it need not."""
+    if isinstance(term, Or):
+        parts = [_one_of(inner) for inner in term.terms]
+        known = [part for part in parts if part is not None]
+        return frozenset().union(*known) if len(known) == len(parts) else None
+    return asked_members(term) or None if isinstance(term, Compare | ValuePath) else None
+
+
+async def _groups_of(directory: Directory, members: Sequence[str]) -> list[Group]:
+    pairs = await directory.members.indexed(members) if members else []
+    found = await directory.groups.find_many(list(dict.fromkeys(group for _, group in pairs)))
     return [group for group in found if group]
 
 
@@ -130,14 +137,14 @@ async def _judged(
     """
     if with_meta or (tree and mentions(tree, "meta")):
         groups = await directory.groups.with_heads(groups)
-    asked = asked_members(tree) if tree else ()
+    asked = asked_members(tree) if tree else frozenset()
     judged: list[tuple[Group, dict[str, Any]]] = []
     left = MEMBER_LIMIT
     for some in in_parts(groups, GROUPS_AT_ONCE):
         held = await together(*(_members(directory, group, asked, left + 1) for group in some))
-        left -= sum(map(len, held)) if asked is None else 0
+        left -= sum(map(len, held)) if asked is None else len(asked) * len(some)
         if left < 0:
-            raise TooMany(f"this would read more than {MEMBER_LIMIT} members: ask only whether one is in, with eq")
+            raise TooMany(f"this would read more than {MEMBER_LIMIT} members: ask for one with eq, or page by cursor")
         judged += [(group, _document(group, members, base)) for group, members in zip(some, held, strict=True)]
     return judged
 

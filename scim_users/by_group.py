@@ -5,6 +5,7 @@ Members who are groups themselves are no users; the group shows them.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,13 +14,12 @@ from shared.directory.keys import ID, is_group
 from shared.directory.members import FIRST, behind
 from shared.directory.model import Account
 from shared.scim.cursor import Position
-from shared.scim.filter import And, Filter, ValuePath, equalities, mentions
-from shared.scim.paging import Reader
+from shared.scim.filter import And, Compare, Filter, ValuePath, mentions
 
 
 @dataclass(frozen=True, slots=True)
 class GroupReader:
-    """The live accounts that are members of a group, in order of id. A position is the first key to read."""
+    """The live accounts that are seen in a group, in order of id. A position is the first key to read."""
 
     directory: Directory
     group: str
@@ -29,10 +29,16 @@ class GroupReader:
         if not ID.fullmatch(self.group):
             return (), None
         low = str(position[0]) if position else FIRST
-        members = await self.directory.members.first(self.group, count, low)
+        there, members = await asyncio.gather(
+            self.directory.groups.find_without_head(self.group),
+            self.directory.members.first(self.group, count, low),
+        )
+        if there is None:  # and what a crash left of its members is nobody's
+            return (), None
         users = [member.id for member in members if not is_group(member.id)]
         found = await self.directory.accounts.find_many(users) if users else []
-        accounts = [account for account in found if account and not account.retired]
+        # A protected account shows no groups, so no filter finds it by them.
+        accounts = [account for account in found if account and not account.retired and not account.protected]
         return accounts, (behind(members[-1].id),) if len(members) == count else None
 
     def place_of(self, account: Account) -> Position:
@@ -40,20 +46,22 @@ class GroupReader:
         return (account.id,)
 
 
-def reader_of(directory: Directory, tree: Filter | None) -> Reader[Account]:
-    """Return what a filter is to be read through: one group's members where it asks for these, or else everybody."""
-    group = _group_asked(tree) if tree else None
-    return directory.listing if group is None else GroupReader(directory, group)
+def narrowed(tree: Filter) -> tuple[str, Filter | None] | None:
+    """Return the group whose users alone can pass a filter, and what else it asks of them; None for any user."""
+    terms = tree.terms if isinstance(tree, And) else (tree,)
+    for place, term in enumerate(terms):
+        group = _group(term)
+        if group is not None:
+            rest = terms[:place] + terms[place + 1 :]
+            return group, And(rest) if len(rest) > 1 else rest[0] if rest else None
+    return None
 
 
-def _group_asked(tree: Filter) -> str | None:
-    """Return the group in which a user must be to pass the filter, or None if the filter leaves that open."""
-    for term in tree.terms if isinstance(tree, And) else (tree,):
-        inner = term.path.value_filter if isinstance(term, ValuePath) else None
-        if inner is not None:
-            groups = [value for path, value in equalities(inner) if path == "value" and mentions(term, "groups")]
-        else:
-            groups = [value for path, value in equalities(term) if path in ("groups", "groups.value")]
-        if groups and groups[0] is not None:
-            return str(groups[0])
+def _group(term: Filter) -> str | None:
+    """Return the group that a term asks for and nothing else: `groups.value eq` in any of its forms."""
+    inner, names = term, {"groups", "groups.value"}
+    if isinstance(term, ValuePath) and term.path.value_filter and mentions(term, "groups"):
+        inner, names = term.path.value_filter, {"value"}
+    if isinstance(inner, Compare) and inner.operator == "eq" and inner.path.key in names and inner.value is not None:
+        return str(inner.value)
     return None

@@ -5,6 +5,7 @@ The stored document is served as it is, with `meta` appended; it is only parsed 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,6 +28,17 @@ def location(account: Account, base: str) -> str:
     return f"{base}/Users/{account.id}"
 
 
+def version(account: Account, groups: Sequence[Group] = ()) -> str:
+    """Return the entity tag of an account as it is shown with its groups, which come and go without a change of it.
+
+    A group's part stands behind a full stop, where no If-Match looks (shared/scim/endpoint.py).
+    """
+    if not groups or account.protected:
+        return account.version
+    shown = dump(sorted([group.id, group.display_name] for group in groups))
+    return f'{account.version[:-1]}.{hashlib.blake2b(shown.encode(), digest_size=6).hexdigest()}"'
+
+
 def render(account: Account, base: str, projection: Projection, groups: Sequence[Group] = ()) -> str:
     """Return the resource as JSON text, with the groups the user is in. A protected account shows its name only."""
     text = account.text
@@ -40,7 +52,7 @@ def render(account: Account, base: str, projection: Projection, groups: Sequence
         created=account.created,
         last_modified=account.modified,
         location=location(account, base),
-        version=account.version,
+        version=version(account, groups),
     )
     return shown if projection.is_default else projection.apply_to_text(shown)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from scim_users.adoption import remember_look_up
 from scim_users.authority import confirmed, unconfirmed
-from scim_users.by_group import reader_of
+from scim_users.by_group import GroupReader, narrowed
 from scim_users.membership import Memberships, groups_of
 from scim_users.resource import group_value, location, user_type
 from shared.directory.directory import Directory
@@ -54,10 +54,10 @@ async def find(directory: Directory, asked: Query, base: str, shown: Memberships
     """Return all live accounts that a query selects, sorted as it asks. Raises TooMany where that reads too many."""
     found = None if asked.filter is None else await find_by_key(directory, asked.filter, base, shown)
     if found is None:
-        reader = reader_of(directory, asked.filter)
+        reader, rest = _reader(directory, asked.filter)
         if reader is directory.listing:
             await _refuse_large(directory, asked)
-        found = await _scan(directory, reader, asked.filter, base)
+        found = await _scan(directory, reader, rest, base)
     return asked.sort.order(found, lambda account: _judged(account, base)) if asked.sort else found
 
 
@@ -88,12 +88,20 @@ async def find_from(
 
     At most SCAN_PAGE accounts are read, so there may be fewer than `count`, or none, before the end.
     """
-    test = compile_filter(tree, await user_type(directory))
+    compile_filter(tree, await user_type(directory))  # for what is wrong with it, whatever is read
+    reader, rest = _reader(directory, tree)
+    test = compile_filter(rest, await user_type(directory)) if rest else None
 
-    async def passing(accounts: Sequence[Account]) -> list[Account]:
-        return await _passing(directory, tree, test, base, accounts)
+    async def passing(accounts: Sequence[Account]) -> Sequence[Account]:
+        return await _passing(directory, rest, test, base, accounts) if rest and test else accounts
 
-    return await read_matching(reader_of(directory, tree), passing, start, count, SCAN_PAGE)
+    return await read_matching(reader, passing, start, count, SCAN_PAGE)
+
+
+def _reader(directory: Directory, tree: Filter | None) -> tuple[Reader[Account], Filter | None]:
+    """Return what a filter is to be read through, and what is left to ask of those read."""
+    narrow = narrowed(tree) if tree else None
+    return (directory.listing, tree) if narrow is None else (GroupReader(directory, narrow[0]), narrow[1])
 
 
 async def remember(directory: Directory, tree: Filter, found: list[Account], by: str) -> None:

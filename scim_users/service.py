@@ -15,7 +15,7 @@ from scim_users.adoption import Presented, decide_adoption, presented, refuse_le
 from scim_users.authority import Write
 from scim_users.membership import Memberships, groups_of
 from scim_users.paging import source
-from scim_users.resource import location, manager_of, render, user_type, with_manager
+from scim_users.resource import location, manager_of, render, user_type, version, with_manager
 from scim_users.search import remember
 from shared.directory.claims import together
 from shared.directory.directory import Directory
@@ -61,8 +61,8 @@ async def get(directory: Directory, request: Request) -> Response:
     """Return a user: 200, or 304 where If-None-Match names its version."""
     projection = await _projection(directory, request)
     account, groups = await asyncio.gather(directory.accounts.get(request.id), _groups(directory, request, projection))
-    if request.has_version(account.version):
-        return Response(304, version=account.version)
+    if request.has_version(version(account, groups)):
+        return Response(304, version=version(account, groups))
     return _resource(account, request, 200, projection, groups)
 
 
@@ -269,4 +269,4 @@ def _resource(
     account: Account, request: Request, status: int, projection: Projection, groups: Sequence[Group] = ()
 ) -> Response:
     text = render(account, request.base, projection, groups)
-    return Response(status, text, account.version, location(account, request.base))
+    return Response(status, text, version(account, groups), location(account, request.base))

@@ -104,7 +104,7 @@ class Groups(Resources[Group]):
 
     async def create(self, resource: Group, *, by: str, beside: Beside = nothing) -> Group:
         """Store a new group. Its head comes first: where a group can be seen, its members can change."""
-        head = await self._members.open(resource.id)
+        head = resource.head or await self._members.open(resource.id)
         return (await super().create(resource, by=by, beside=beside)).with_head(head)
 
     async def history(self, resource_id: str) -> list[Change]:

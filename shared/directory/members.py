@@ -10,6 +10,7 @@ It is there before the group and as long as it is, so that no member comes into 
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -170,12 +171,16 @@ class Members:
         for pairs in in_parts(await self.indexed([member]), AT_ONCE):
             await together(*(self.remove(group, [member], by=by) for _, group in pairs))
 
-    async def clear(self, group: str) -> None:
-        """Remove what a deleted group leaves: first the head, so that nobody comes in any more, then the members."""
-        partition = self._keys.members(group)
+    async def clear(self, group: str) -> int:
+        """Remove what a deleted group leaves, and return how many members it had.
+
+        First the head goes, so that nobody comes in any more.
+        """
+        removed, partition = 0, self._keys.members(group)
         await self._delete(partition, [Delete(HEAD, ANY)])
         async for rows in self._rows(partition):
-            await self._drop(group, [row.key for row in rows])
+            removed += await self._drop(group, [row.key for row in rows])
+        return removed
 
     async def holds(self, group: str, member: str) -> bool:
         """Tell whether somebody is a member."""
@@ -248,10 +253,10 @@ class Members:
         parts = [(key, part) for key, rows in by_partition.items() for part in in_parts(rows, MAX_OPERATIONS)]
         await together(*(self._tables.commit(partition, part) for partition, part in parts))
 
-    async def _drop(self, group: str, members: Sequence[str]) -> None:
-        """Remove the truth of members of a group that has no head."""
-        for part in in_parts(members, MAX_OPERATIONS):
-            await self._delete(self._keys.members(group), [Delete(member_id, ANY) for member_id in part])
+    async def _drop(self, group: str, members: Sequence[str]) -> int:
+        """Remove the truth of members of a group that has no head, and return how many were there."""
+        partition, parts = self._keys.members(group), in_parts(members, MAX_OPERATIONS)
+        return sum([await self._delete(partition, [Delete(member, ANY) for member in part]) for part in parts])
 
     async def _delete(self, partition: str, deletes: list[Delete]) -> int:
         """Delete rows in one transaction, but those that changed or are gone; return how many."""
@@ -280,6 +285,8 @@ class Members:
         while True:
             page = await self._tables.query(partition, low, MEMBERS_END, continuation=continuation)
             yield page.rows
+            # A scan of a large group must not keep other requests waiting.
+            await asyncio.sleep(0)
             continuation = page.continuation
             if continuation is None:
                 return

@@ -25,7 +25,7 @@ R = TypeVar("R", bound=Resource)
 async def sweep(directory: Directory, before: str | None = None) -> int:
     """Remove what is stale in a directory, and return how many rows. What is being written now is left alone.
 
-    Index rows of memberships are old enough if they were written before that time, or else an hour ago.
+    Index rows of memberships and groups to come are old if they were written before that time, or else an hour ago.
     """
     before = before or timestamp(datetime.now(UTC) - timedelta(hours=1))
     removed = 0
@@ -34,26 +34,36 @@ async def sweep(directory: Directory, before: str | None = None) -> int:
         removed += await _sweep_bucket(directory.groups, bucket)
     for bucket in range(MEMBER_BUCKETS):
         async for pairs in directory.members.scan_index(bucket):
-            removed += await _remove_lost(directory, pairs)
+            removed += await _remove_lost(directory, pairs, before)
         removed += await directory.members.sweep_index(bucket, before)
     return removed
 
 
-async def _remove_lost(directory: Directory, pairs: Sequence[tuple[str, str]]) -> int:
-    """Take members that SCIM deleted out of their groups, and all members out of deleted groups."""
+async def _remove_lost(directory: Directory, pairs: Sequence[tuple[str, str]], before: str) -> int:
+    """Take members that SCIM deleted out of their groups, and all members out of groups that are gone."""
     keys, groups = directory.accounts.keys, directory.groups.keys
     ids = sorted({resource_id for pair in pairs for resource_id in pair})
     places = [((groups if is_group(i) else keys).home(i), LIVE + i) for i in ids]
     rows = await directory.tables.get_many(places, select=[])
     there = {i for i, row in zip(ids, rows, strict=True) if row is not None}
-    lost = [(member, group) for member, group in pairs if not there.issuperset((member, group))]
     removed = 0
-    for member, group in lost:
-        # A group's members are written before the group itself: only what was there once is gone.
-        if member not in there or await directory.groups.tombstone(group):
+    for member, group in pairs:
+        if group in there and member not in there:
             removed += await directory.members.holds(group, member)
             await directory.members.remove(group, [member], by="sweep")
+    for group in {group for _, group in pairs} - there:
+        if await _is_gone(directory, group, before):
+            removed += await directory.members.clear(group)
     return removed
+
+
+async def _is_gone(directory: Directory, group: str, before: str) -> bool:
+    """Tell whether a group that is not there was deleted, or given up before it was there.
+
+    Its members and their head are written before it: what has a young head, or none yet, is still to come.
+    """
+    (head,) = await directory.members.heads([group])
+    return "" < head.modified < before or await directory.groups.tombstone(group) is not None
 
 
 async def _sweep_bucket(resources: Resources[R], bucket: int) -> int:

@@ -47,7 +47,7 @@ def _waves(bulk: Bulk) -> Iterator[list[int]]:
     That are creates of different names that wait for none of the others; where failOnErrors counts, it is one by one.
     """
     wave: list[int] = []
-    names: set[str | None] = set()
+    names: set[tuple[str, str] | None] = set()
     creates: set[str | None] = set()
     for place in in_order(bulk.operations):
         operation = bulk.operations[place]
@@ -66,11 +66,15 @@ def _waves(bulk: Bulk) -> Iterator[list[int]]:
         yield wave
 
 
-def _name(operation: Operation) -> str | None:
+def _name(operation: Operation) -> tuple[str, str] | None:
     """Return what no two resources may have, of a create, or None where the order may count for another reason."""
     data = operation.data if operation.method == "POST" and isinstance(operation.data, dict) else {}
-    name = data.get("userName")
-    return fold(name) if isinstance(name, str) else None
+    endpoint = operation.path.strip("/").lower()
+    name = data.get(_NAMES.get(endpoint, ""))
+    return (endpoint, fold(name)) if isinstance(name, str) else None
+
+
+_NAMES = {"users": "userName", "groups": "displayName"}
 
 
 class _Job:

@@ -129,6 +129,7 @@ async def _types(directory: Directory) -> tuple[ResourceType, ...]:
 
 async def get_service_provider_config(directory: Directory, request: Request) -> Response:
     """Say what this service provider can do."""
+    _refuse_filter(request)
     return _found(discovery.service_provider_config(request.base))
 
 
@@ -140,6 +141,7 @@ async def list_resource_types(directory: Directory, request: Request) -> Respons
 
 async def get_resource_type(directory: Directory, request: Request) -> Response:
     """Return one resource type."""
+    _refuse_filter(request)
     return _found(discovery.find_resource_type(request.base, request.id, await _types(directory)))
 
 
@@ -151,15 +153,16 @@ async def list_schemas(directory: Directory, request: Request) -> Response:
 
 async def get_schema(directory: Directory, request: Request) -> Response:
     """Return one schema."""
+    _refuse_filter(request)
     return _found(discovery.find_schema(request.base, request.id, await _types(directory)))
 
 
 async def refuse(directory: Directory, request: Request, path: str) -> Response:
     """Say why there is nothing at a SCIM address that no other function answers."""
-    resource = path.split("/")[0].lower()
+    resource, *rest = path.lower().split("/")
     if resource == "me":
         raise NotImplementedHere("this service provider has no /Me: address /Users instead")
-    if resource in (*DISCOVERY, "users", "groups", "bulk", ".search"):
+    if resource in (*DISCOVERY, "users", "groups", "bulk", ".search") and len(rest) < 2:
         raise MethodNotAllowed("this endpoint does not take the method: RFC 7644 section 3.2 lists which do")
     raise NotFound("no such endpoint")
 

@@ -47,15 +47,19 @@ class Request:
     content_type: str = ""
 
     def check_version(self, version: str) -> None:
-        """Raise PreconditionFailed where If-Match or If-None-Match forbids to work on this version (RFC 9110 13.1)."""
-        if self.if_match and not version_matches(self.if_match, version):
+        """Raise PreconditionFailed where If-Match or If-None-Match forbids to work on this version (RFC 9110 13.1).
+
+        What a version says behind a full stop, of things shown beside the resource, does not count: no write
+        changes them.
+        """
+        if self.if_match and not version_matches(self.if_match, version, stored=True):
             raise PreconditionFailed
-        if self.if_none_match and version_matches(self.if_none_match, version):
+        if self.if_none_match and version_matches(self.if_none_match, version, stored=True):
             raise PreconditionFailed
 
     def has_version(self, version: str) -> bool:
         """Tell whether a reader has this version already, so that 304 answers. Raises PreconditionFailed."""
-        if self.if_match and not version_matches(self.if_match, version):
+        if self.if_match and not version_matches(self.if_match, version, stored=True):
             raise PreconditionFailed
         return bool(self.if_none_match) and version_matches(self.if_none_match or "", version)
 
@@ -76,9 +80,15 @@ _TAG = re.compile(r'\s*(?:[Ww]/)?(?:"([^"]*)"|([^\s",]+))\s*(?:,|$)')
 """One of the entity tags in a header; clients leave the quotation marks out."""
 
 
-def version_matches(header: str, version: str) -> bool:
-    """Tell whether an If-Match or If-None-Match header names a version; weak and strong tags compare alike here."""
+def version_matches(header: str, version: str, *, stored: bool = False) -> bool:
+    """Tell whether an If-Match or If-None-Match header names a version; weak and strong tags compare alike here.
+
+    With `stored`, only what stands before a full stop is compared.
+    """
     if header.strip() == "*":
         return True
+    named = [quoted or bare for quoted, bare in _TAG.findall(header)]
     opaque = version.removeprefix("W/").strip('"')
-    return any(opaque in found.groups() for found in _TAG.finditer(header))
+    if stored:
+        return opaque.partition(".")[0] in [tag.partition(".")[0] for tag in named]
+    return opaque in named

@@ -105,9 +105,12 @@ async def read_matching(
     """
     found: list[R] = []
     place: Position | None = start
+    # Where nearly all pass, no more is read than is shown; where few do, soon many at once.
+    at_once = count + 1
     while place is not None and most > 0:
-        read, place = await reader.read_on(place, min(most, READ_AT_ONCE))
+        read, place = await reader.read_on(place, min(most, at_once, READ_AT_ONCE))
         most -= max(1, len(read))
+        at_once *= 2
         for at in range(0, len(read), JUDGED_AT_ONCE):
             found += await passing(read[at : at + JUDGED_AT_ONCE])
             if len(found) > count:

@@ -21,6 +21,7 @@ GROUPS = {
     "1,000 members into a group of 2,000",
     "group without members, displayName eq",
     "GET a user in 20 groups",
+    "page of 100 of a group's users, by cursor",
     "GET a group of 200",
     "GET a group of 2,000: memory",
 }

@@ -105,3 +105,19 @@ async def test_bulk_creates_a_group_with_the_user_it_refers_to(server: Server) -
     assert (group["status"], user["status"]) == ("201", "201")
     group_id, user_id = (answer["location"].rpartition("/")[2] for answer in (group, user))
     assert await members(server, group_id) == [user_id]
+
+
+async def test_of_two_groups_of_one_name_in_a_bulk_request_the_first_wins(server: Server) -> None:
+    ada = await a_user(server, "ada")
+    bodies = [{"displayName": f"{'G' if n % 3 else 'g'}{n // 2}", "members": [{"value": ada}]} for n in range(70)]
+    creates = [{"method": "POST", "path": "/Groups", "bulkId": f"{n}", "data": body} for n, body in enumerate(bodies)]
+    answers = await results(server, *creates)
+    assert [answer["status"] for answer in answers] == ["201", "409"] * 35
+    assert len((await server.send("GET", f"/Users/{ada}")).body["groups"]) == 35
+
+
+async def test_a_user_and_a_group_of_one_name_are_two(server: Server) -> None:
+    data = {"displayName": "ada", "members": [{"value": "bulkId:ada"}]}
+    group = {"method": "POST", "path": "/Groups", "bulkId": "g", "data": data}
+    answers = await results(server, group, post("ada"))
+    assert [answer["status"] for answer in answers] == ["201", "201"]

@@ -65,6 +65,22 @@ async def test_a_change_of_members_is_a_new_version(server: Server) -> None:
     assert same.status == 304
 
 
+@pytest.mark.parametrize(
+    "operation",
+    [
+        {"op": "remove", "path": "members", "value": [{"value": "361f2594-8a43-46bc-9c61-82862af64aca"}]},
+        {"op": "remove", "path": 'members[value eq "nobody"]'},
+        {"op": "remove", "path": 'members[type eq "Group"]'},
+        {"op": "replace", "path": "displayName", "value": "Sales"},
+        {"op": "replace", "path": "nonsense", "value": 1},
+    ],
+)
+async def test_what_changes_nothing_leaves_the_version(server: Server, operation: dict[str, Any]) -> None:
+    group = await created(server, members=[{"value": await a_user(server, "ada")}])
+    answer = await server.send("PATCH", f"/Groups/{group['id']}", operations(operation))
+    assert (answer.status, answer.body) == (200, group)
+
+
 async def test_a_put_replaces_document_and_members(server: Server) -> None:
     ada, bob = [await a_user(server, name) for name in ("ada", "bob")]
     group = await created(server, externalId="x", members=[{"value": ada}])
@@ -168,6 +184,8 @@ async def test_filters_find_groups_by_name_id_key_and_member(server: Server) -> 
         f'id eq "{sales}" and members.value eq "{bob}"': [],
         f'displayName sw "s" and members eq "{ada}"': ["Sales"],
         f'members eq "{bob}" or displayName eq "Sales"': ["Research", "Sales"],
+        f'members eq "{bob}" or members[value eq "{ada}" or value eq "x"]': ["Research", "Sales"],
+        f'(members eq "{bob}" or members eq "nobody") and externalId sw "r"': ["Research"],
         f'not (members eq "{bob}")': ["Sales"],
         'members.display co "x"': [],
         "members pr": ["Research", "Sales"],
@@ -183,6 +201,23 @@ async def test_a_filter_that_no_index_answers_is_bounded(server: Server, monkeyp
     await created(server, "a")
     await created(server, "b")
     assert_error(await server.send("GET", '/Groups?filter=displayName sw "a"'), 400, "tooMany")
+
+
+async def test_a_filter_that_asks_for_too_many_members_is_bounded(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ada, bob = [await a_user(server, name) for name in ("ada", "bob")]
+    for name in ("a", "b"):
+        await created(server, name, members=[{"value": ada}, {"value": bob}])
+    monkeypatch.setattr(search, "MEMBER_LIMIT", 3)
+    for text in ('members.display co "x"', f'not (members eq "{ada}" or members eq "{bob}")'):
+        answer = await server.send("GET", f"/Groups?filter={text}&excludedAttributes=members")
+        assert_error(answer, 400, "tooMany")
+    either = f'members eq "{ada}" or members eq "nobody"'
+    monkeypatch.setattr(search, "MEMBER_LIMIT", 4)
+    monkeypatch.setattr(search, "SCAN_LIMIT", 0)
+    found = await server.send("GET", f"/Groups?filter={either}&excludedAttributes=members")
+    assert found.body["totalResults"] == 2, "the index answers it"
 
 
 async def test_a_page_with_too_many_members_names_the_remedy(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -205,6 +240,8 @@ async def test_a_large_group_is_shown_whole_and_patched_without_a_body(server: S
     assert await members(server, group) == sorted(ids)
     some = await server.send("GET", f'/Groups/{group}?attributes=members[value eq "{ids[7]}"].type')
     assert some.body["members"] == [{"type": "User"}]
+    named = await server.send("PATCH", f"/Groups/{group}?attributes=members.value", adding(ids[0]))
+    assert (named.status, len(named.body["members"])) == (200, 2_500), "RFC 7644 section 3.5.2: attributes are answered"
     out = operations({"op": "remove", "path": "members", "value": [{"value": member} for member in ids[:1_000]]})
     await server.send("PATCH", f"/Groups/{group}", out)
     assert await members(server, group) == sorted(ids[1_000:])
@@ -249,6 +286,38 @@ async def test_users_in_a_page_show_their_groups(server: Server) -> None:
     ref = f"{server.url}/scim/v2/Groups/{sales}"
     assert one.body["groups"] == [{"value": sales, "$ref": ref, "display": "Sales", "type": "direct"}]
     assert "groups" not in (await server.send("GET", f"/Users/{ids[1]}?excludedAttributes=groups")).body
+
+
+async def test_a_user_whose_groups_changed_has_another_version_to_a_reader(server: Server) -> None:
+    ada = f"/Users/{await a_user(server, 'ada')}"
+    sales = (await created(server, "Sales"))["id"]
+    plain = (await server.send("GET", ada)).headers["ETag"]
+    seen = {plain}
+
+    async def read_anew(before: str) -> str:
+        """Read as one who has a version; returns the new one."""
+        answer = await server.send("GET", ada, if_none_match=before)
+        assert (answer.status, answer.body["meta"]["version"]) == (200, answer.headers["ETag"])
+        assert (await server.send("GET", ada, if_none_match=f'"x", {answer.headers["ETag"]}')).status == 304
+        listed = (await server.send("GET", "/Users")).body["Resources"][0]
+        assert listed["meta"]["version"] == answer.headers["ETag"]
+        return str(answer.headers["ETag"])
+
+    await server.send("PATCH", f"/Groups/{sales}", adding(ada.rpartition("/")[2]))
+    seen.add(inside := await read_anew(plain))
+    rename = operations({"op": "replace", "path": "displayName", "value": "Legal"})
+    await server.send("PATCH", f"/Groups/{sales}", rename)
+    seen.add(renamed := await read_anew(inside))
+    assert len(seen) == 3
+    title = operations({"op": "replace", "path": "title", "value": "Dr"})
+    assert (await server.send("PATCH", ada, title, if_match=inside)).status == 200, (
+        "groups are not the user's to change"
+    )
+    assert_error(await server.send("PATCH", ada, title, if_match=inside), 412)
+    await server.send("DELETE", f"/Groups/{sales}")
+    last = await read_anew(renamed)
+    without = await server.send("GET", f"{ada}?excludedAttributes=groups")
+    assert without.headers["ETag"] == last
 
 
 async def a_local_group(server: Server, member: str) -> str:

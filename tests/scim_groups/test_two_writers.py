@@ -5,6 +5,7 @@ Each safety of members.py and the service has a story, told twice: with it, and 
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import json
 from collections.abc import Awaitable, Callable
@@ -17,13 +18,15 @@ from scim_groups import service
 from shared.directory import members as memberships
 from shared.directory.directory import Directory
 from shared.directory.errors import NotFound
+from shared.directory.keys import Key
 from shared.directory.members import Head, Members
+from shared.directory.sweep import sweep
 from shared.scim.endpoint import PreconditionFailed, Request, Response
 from shared.scim.errors import ScimError
 from shared.tables.faults import Call, Crash, Fault, FaultyTables, script
 from shared.tables.port import ANY, Tables
 from shared.tables.sqlite import SqliteTables
-from tests.directory.people import pause, reopened, small
+from tests.directory.people import create, pause, reopened, small
 
 IDS = sorted(f"{n % 256:02x}000000-0000-4000-8000-{n:012x}" for n in range(300))
 
@@ -44,9 +47,9 @@ def naming(name: str) -> dict[str, Any]:
     return {"op": "replace", "path": "displayName", "value": name}
 
 
-async def new(directory: Directory, *ids: str) -> tuple[str, str]:
+async def new(directory: Directory, *ids: str, name: str = "Sales") -> tuple[str, str]:
     """Create a group, and return its id and version."""
-    body = {"displayName": "Sales", "members": [{"value": member} for member in ids]}
+    body = {"displayName": name, "members": [{"value": member} for member in ids]}
     answer = await service.create(directory, request(body))
     return answer.location.rpartition("/")[2] if answer.location else "", answer.version or ""
 
@@ -281,3 +284,52 @@ async def test_a_change_of_one_member_reads_no_other(sqlite_tables: SqliteTables
             counted.reset()
             await patch(directory, group, moving(op, IDS[0]), params={"excludedAttributes": "members"})
             assert (counted.sequential, counted.requests) == (2, requests), op
+
+
+@pytest.mark.parametrize("fault", [Fault.CRASH_BEFORE, Fault.CRASH_AFTER])
+@pytest.mark.parametrize("act", ["create", "delete"])
+async def test_wherever_a_group_is_cut_off_coming_or_going_the_sweep_leaves_all_or_nothing(
+    sqlite_tables: SqliteTables, act: str, fault: Fault
+) -> None:
+    for number in itertools.count(1):
+        faulty = FaultyTables(sqlite_tables)
+        whole = await small(sqlite_tables, f"d{number}")
+        cut = await reopened(faulty, f"d{number}")
+        outer, _ = await new(whole)
+        people = sorted([(await create(whole, name)).id for name in ("ann", "bea")])
+        group = (await new(whole, *people, name="Legal"))[0] if act == "delete" else ""
+        faulty.reset()
+        faulty.faults = script({number: fault})
+        with suppress(Crash):
+            if act == "create":
+                await new(cut, *people, name="Legal")
+            else:
+                await service.delete(cut, request(id=group))
+        over = faulty.requests < number
+        await sweep(whole, "9")
+        await sweep(whole, "9")
+        pairs = [pair for bucket in range(16) async for page in whole.members.scan_index(bucket) for pair in page]
+        found = await whole.groups.list_by(Key("displayName", "Legal"))
+        assert sorted(pairs) == [(member, one.id) for one in found for member in people], number
+        assert (act == "create") == bool(found) or not over
+        assert await left(whole, outer) == 1
+        if not found and group:
+            assert await left(whole, group) == 0
+        if over:
+            break
+    assert number > 4
+
+
+async def test_many_changes_at_once_are_all_kept_on_either_store(tables: Tables) -> None:
+    directory = await small(tables)
+    group, version = await new(directory)
+    thirds = [IDS[at : at + 100] for at in (0, 100, 200)]
+    answers = await asyncio.gather(*(patch(directory, group, moving("add", *some)) for some in thirds))
+    assert {answer.status for answer in answers} <= {200, 204}
+    assert await inside(directory, group) == IDS
+    assert await outcome(patch(directory, group, moving("remove", IDS[0]), if_match=version)) is PreconditionFailed
+    now = (await directory.groups.get(group)).version
+    assert (await patch(directory, group, moving("replace", *IDS[:150]), if_match=now)).status == 204
+    assert await inside(directory, group) == IDS[:150]
+    assert (await service.delete(directory, request(id=group))).status == 204
+    assert await left(directory, group) == 0

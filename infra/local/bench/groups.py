@@ -13,11 +13,12 @@ from urllib.parse import quote
 from infra.local.bench import people
 from infra.local.bench.figures import Figure
 from infra.local.bench.jobs import serving
-from infra.local.bench.traffic import Call, Effort, Operation, Server, take_turns
+from infra.local.bench.traffic import PAGE, Call, Effort, Operation, Server, take_turns
 
 SMALL = 10
 LARGE_PATCH = 1_000
 USERS_GROUPS = 20
+USERS = 300
 MEMORY = 200
 """Aim in MB for the whole server after it has shown the largest group: its text is held twice, its rows a page."""
 
@@ -30,6 +31,7 @@ async def measure(folder: Path, effort: Effort) -> list[Figure]:
         app = Server(process, session)
         few, many, most = [await _group(app, size) for size in (SMALL, effort.group // 10, effort.group)]
         user = await _user_in_groups(app)
+        page = await _page_of_members(app)
         whole = b"]}"
         operations = [
             Operation(f"in or out: 1 member, group of {SMALL:,}", 1.0, _in_and_out(few), 0.5),
@@ -38,6 +40,7 @@ async def measure(folder: Path, effort: Effort) -> list[Figure]:
             Operation(f"1,000 members into a group of {effort.group:,}", 90, _joins(most, LARGE_PATCH), 0.005),
             Operation("group without members, displayName eq", 0.5, itertools.repeat(_named(effort.group))),
             Operation(f"GET a user in {USERS_GROUPS} groups", 1.0, itertools.repeat(user)),
+            Operation(f"page of {PAGE} of a group's users, by cursor", 10, itertools.repeat(page), 0.1),
             Operation(f"GET a group of {effort.group // 10:,}", 60, itertools.repeat(_read(many, whole)), 0.01, 1),
         ]
         # The first is the yardstick, which stands among the requests, too.
@@ -71,6 +74,16 @@ async def _user_in_groups(app: Server) -> Call:
         body = {"schemas": [GROUP], "displayName": f"Group {number}", "members": [{"value": user}]}
         await app.send(Call("POST", "/scim/v2/Groups", b'"meta":', body))
     return Call("GET", f"/scim/v2/Users/{user}", b'"groups":')
+
+
+async def _page_of_members(app: Server) -> Call:
+    """Create a group of users, and return the call that reads its first page of them."""
+    calls = (Call("POST", "/scim/v2/Users", b'"meta":', people.user(n)) for n in range(2, 2 + USERS))
+    ids = [json.loads(answer)["id"] for answer in await app.send_all(calls)]
+    body = {"schemas": [GROUP], "displayName": "Users", "members": [{"value": user} for user in ids]}
+    group = json.loads(await app.send(Call("POST", "/scim/v2/Groups", b'"meta":', body)))["id"]
+    text = quote(f'groups.value eq "{group}"', safe="")
+    return Call("GET", f"/scim/v2/Users?filter={text}&cursor&count={PAGE}", b'"nextCursor":')
 
 
 def _patch(group_id: str, op: str, ids: Sequence[str]) -> Call:
