@@ -31,7 +31,7 @@ from shared.scim.document import read_json
 from shared.scim.endpoint import Request, Response
 from shared.scim.errors import InvalidValue
 
-UNDO_ROWS = (undoing.UNDONE, undoing.REFUSED, undoing.UNCHANGED)
+UNDO_ROWS = (undoing.UNDONE, undoing.RELEASED, undoing.REFUSED, undoing.UNCHANGED)
 VERIFICATION_ROWS = (verifying.CONFIRMED, verifying.UNCONFIRMED, verifying.UNLINKED, verifying.CREATED)
 
 

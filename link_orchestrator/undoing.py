@@ -24,7 +24,7 @@ from shared.directory.model import Account, Link, Status
 from shared.directory.plan import Plan, PlanRow
 from shared.directory.unlinking import fence_many, release_many
 
-UNDONE, REFUSED, UNCHANGED = "undone", "refused", "unchanged"
+UNDONE, RELEASED, REFUSED, UNCHANGED = "undone", "released", "refused", "unchanged"
 RELEASE = "release"
 """What may become of accounts that changed since: they are released as they are, or else refused."""
 LINKABLE = (DecisionKind.LINK, DecisionKind.REVIEW, DecisionKind.AMBIGUOUS, DecisionKind.CONFLICT)
@@ -102,17 +102,16 @@ def judge(
     if made is None:
         return None
     before, since = history[made].before, history[made + 1 :]
-    if any(change.by == undone_by(undo) for change in since):
-        return Verdict(UNDONE, "The account is what it was before the run.")
-    if account is None or account.link is None or account.link.by != f"run:{run}":
+    mine = next((n for n, change in enumerate(since) if change.by == undone_by(undo)), None)
+    if mine is None and (account is None or account.link is None or account.link.by != f"run:{run}"):
         return _gone(account, since)
-    names = sorted({name for change in since for name in change.attributes} - set(Account.audited) - {"schemas"})
-    after = restored(account, before)
+    after = restored(account, before) if mine is None and account else None
+    names = {name for change in since[:mine] for name in change.attributes} - set(Account.audited) - {"schemas"}
     if not names:
         return Verdict(UNDONE, "The account is what it was before the run.", after)
-    changed = f"{', '.join(names)}: provisioning changed it after the run"
+    changed = f"{', '.join(sorted(names))}: provisioning changed it after the run"
     if release:
-        return Verdict(UNDONE, f"{changed}; that stays, and the account is managed here again.", after)
+        return Verdict(RELEASED, f"{changed}; that stays, and the account is managed here again.", after)
     return Verdict(REFUSED, f"{changed}; release the account if it is to be managed here as it is now.")
 
 
