@@ -127,4 +127,4 @@ async def _list_rows(directory: Directory, request: Request, name: str, known: S
     wanted = params.get(name, "")
     if wanted and wanted not in known:
         raise InvalidValue(f"{name}: one of {', '.join(known)}")
-    return await list_rows(directory, request, wanted, "rows")
+    return await list_rows(directory, request, wanted, "rows", name)

@@ -155,8 +155,10 @@ async def get_job(directory: Directory, request: Request, kind: str) -> Job:
     return job
 
 
-async def list_rows(directory: Directory, request: Request, decision: str, name: str) -> Response:
-    """Return a page of a job's rows of one decision ("" for all), under a name."""
+async def list_rows(
+    directory: Directory, request: Request, decision: str, name: str, label: str = "decision"
+) -> Response:
+    """Return a page of a job's rows of one decision ("" for all), under a name; `label` is what decisions are here."""
     count = request.params.get("count", str(PAGE))
     if not count.isdecimal() or len(count) > 4 or not 1 <= int(count) <= 1000:
         raise InvalidValue("count: a number from 1 to 1000")
@@ -165,7 +167,8 @@ async def list_rows(directory: Directory, request: Request, decision: str, name:
         rows, cursor = await plan.page(decision, request.params.get("cursor", ""), int(count))
     except InvalidCursor as error:
         raise InvalidValue(f"cursor: {error}") from None
-    page: dict[str, Any] = {name: [row.to_json() for row in rows]}
+    shown = [row.to_json() for row in rows]
+    page: dict[str, Any] = {name: [{label: row.pop("decision"), **row} for row in shown]}
     return Response(200, dump(page | ({"cursor": cursor} if cursor else {})))
 
 

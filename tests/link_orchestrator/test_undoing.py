@@ -51,9 +51,9 @@ async def undo(app: App, run: Any, **asked: str) -> Any:
 
 
 async def rows(app: App, job: Any) -> dict[str, tuple[str, str]]:
-    """Return what became of whom, by the first word of the userName: the decision and the reason."""
+    """Return what became of whom, by the first word of the userName: outcome and reason."""
     page = await app.call("GET", f"linking/undos/{job['id']}/rows", count="1000")
-    return {r["account"]["userName"].partition("@")[0]: (r["decision"], r["reason"]) for r in page["rows"]}
+    return {r["account"]["userName"].partition("@")[0]: (r["outcome"], r["reason"]) for r in page["rows"]}
 
 
 async def scim_patch(app: App, name: str, **values: Any) -> Any:
