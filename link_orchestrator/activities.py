@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from link_orchestrator import applying, importing, planning, undoing, verifying
+from link_orchestrator import applying, importing, planning, undoing, undoing_groups, verifying
 from link_orchestrator.messages import Milestone, Slice, SliceDone
 from shared.directory.directory import Directories, Directory
 from shared.directory.jobs import Job, Phase
@@ -26,6 +26,7 @@ PASSES: Mapping[str, Pass] = {
     "apply": applying.apply,
     "import": importing.import_rows,
     "undo": undoing.undo,
+    "undo_groups": undoing_groups.undo_groups,
     "look": verifying.look,
     "compare": verifying.compare,
     "settle": verifying.settle,

@@ -18,6 +18,7 @@ Steps = Generator[Any, Any, Any]
 
 PLAN_PASSES = ("collect", "join", "weigh", "decide")
 APPLY_PASSES = ("reserve", "apply")
+UNDO_PASSES = ("undo", "undo_groups")
 VERIFY_PASSES = ("look", "compare", "settle")
 WINDOW = 8
 """Slices of a pass that are under way at once."""
@@ -69,7 +70,7 @@ def _import(context: Any, retry: Any, start: Start) -> Steps:
 
 
 def _undo(context: Any, retry: Any, start: Start) -> Steps:
-    return (yield from _through(context, retry, start, ("undo",), "undo"))
+    return (yield from _through(context, retry, start, UNDO_PASSES, "undo"))
 
 
 def _verify(context: Any, retry: Any, start: Start) -> Steps:

@@ -8,7 +8,7 @@ what it did before.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,8 +27,6 @@ from shared.directory.unlinking import fence_many, release_many
 UNDONE, RELEASED, REFUSED, UNCHANGED = "undone", "released", "refused", "unchanged"
 RELEASE = "release"
 """What may become of accounts that changed since: they are released as they are, or else refused."""
-LINKABLE = (DecisionKind.LINK, DecisionKind.REVIEW, DecisionKind.AMBIGUOUS, DecisionKind.CONFLICT)
-"""Decisions that a run may have linked by, after a review or without."""
 HISTORIES_AT_ONCE = 64
 
 
@@ -44,19 +42,24 @@ class Verdict:
 async def undo(directory: Directory, job: Job, part: Slice) -> Counter[str]:
     """Take back the links of a slice of a run's plan; only the first of them if the undo is cancelled on the way."""
     run = await directory.jobs.get(job.options["run"])
-    plan, report = (Plan(directory.tables, directory.keys, one.id) for one in (run, job))
+    report = Plan(directory.tables, directory.keys, job.id)
     counts: Counter[str] = Counter()
     if run.approved is None:
         return counts
     for bucket in range(part.low, part.high):
-        for decision in LINKABLE:
-            async for rows in plan.decided(bucket, decision.value):
-                if rows and (await directory.jobs.get(job.id)).cancelled_by:
-                    return counts
-                told = await _take_back(directory, job, run, [row for row in rows if "account" in row.shown])
-                await report.write(bucket, told)
-                counts.update(row.decision for row in told)
+        async for rows in planned_links(directory, run, bucket):
+            if rows and (await directory.jobs.get(job.id)).cancelled_by:
+                return counts
+            told = await _take_back(directory, job, run, rows)
+            await report.write(bucket, told)
+            counts.update(row.decision for row in told)
     return counts
+
+
+async def planned_links(directory: Directory, run: Job, bucket: int) -> AsyncIterator[list[PlanRow]]:
+    """Yield the rows of a bucket by which a run links, some at a time; no account stands in two of them."""
+    async for rows in Plan(directory.tables, directory.keys, run.id).decided(bucket, DecisionKind.LINK.value):
+        yield rows
 
 
 async def _take_back(

@@ -155,6 +155,17 @@ async def test_whoever_provisioning_changed_is_released_as_they_are_where_that_i
     assert "externalId" not in ada["document"]
 
 
+async def test_an_account_that_another_identity_matched_too_counts_once(app: App) -> None:
+    await app.bring(csv_file(person("ada")))
+    rival = graph(1, "other@contoso.com", proxyAddresses=["smtp:ada@contoso.com"])
+    run = await app.apply(await app.plan(graph(0, "ada@contoso.com"), rival), links=1)
+    assert run["counts"]["conflict"] == 1
+    job = await undo(app, run)
+    assert job["counts"] == {"undone": 1}
+    page = await app.call("GET", f"linking/undos/{job['id']}/rows")
+    assert [row["identity"]["objectId"] for row in page["rows"]] == [object_id(0)]
+
+
 async def test_provisioning_writes_to_an_undone_account_as_to_any_local_one(app: App) -> None:
     run = await linked(app, "ada")
     await scim_patch(app, "ada", externalId=object_id(0))
