@@ -17,13 +17,13 @@ ROUTES: tuple[tuple[str, str, str, Service], ...] = (
     ("linking_identities_upload", "POST", "linking/identities", service.upload_identities),
     ("linking_identities_problems", "GET", "linking/identities/{id}/problems", service.list_unread_identities),
     ("accounts_import_problems", "GET", "accounts/imports/{id}/problems", service.list_problems),
+    ("linking_run_list", "GET", "linking/runs", service.list_runs),
+    ("linking_run_decisions", "GET", "linking/runs/{id}/decisions", service.list_decisions),
     ("linking_run_undo", "GET", "linking/runs/{id}/undo", afterwards.find_undo),
     ("linking_undo_list", "GET", "linking/undos", afterwards.list_undos),
     ("linking_undo_rows", "GET", "linking/undos/{id}/rows", afterwards.list_undo_rows),
     ("linking_run_verification", "GET", "linking/runs/{id}/verification", afterwards.find_verification),
     ("linking_verification_rows", "GET", "linking/verifications/{id}/rows", afterwards.list_verification_rows),
-    ("linking_run_list", "GET", "linking/runs", service.list_runs),
-    ("linking_run_decisions", "GET", "linking/runs/{id}/decisions", service.list_decisions),
 )
 """Function name, method, route and service of what needs the tables alone."""
 
@@ -31,16 +31,16 @@ DURABLE_ROUTES: tuple[tuple[str, str, str, Service], ...] = (
     ("accounts_import", "POST", "accounts/import", service.import_accounts),
     ("accounts_import_get", "GET", "accounts/imports/{id}", service.get_import),
     ("accounts_import_cancel", "POST", "accounts/imports/{id}/cancel", service.cancel_import),
+    ("linking_run_start", "POST", "linking/runs", service.start_run),
+    ("linking_run_get", "GET", "linking/runs/{id}", service.get_run),
+    ("linking_run_approve", "POST", "linking/runs/{id}/approve", service.approve),
+    ("linking_run_cancel", "POST", "linking/runs/{id}/cancel", service.cancel),
     ("linking_undo_start", "POST", "linking/runs/{id}/undo", afterwards.start_undo),
     ("linking_undo_get", "GET", "linking/undos/{id}", afterwards.get_undo),
     ("linking_undo_cancel", "POST", "linking/undos/{id}/cancel", afterwards.cancel_undo),
     ("linking_verification_start", "POST", "linking/runs/{id}/verification", afterwards.start_verification),
     ("linking_verification_get", "GET", "linking/verifications/{id}", afterwards.get_verification),
     ("linking_verification_cancel", "POST", "linking/verifications/{id}/cancel", afterwards.cancel_verification),
-    ("linking_run_start", "POST", "linking/runs", service.start_run),
-    ("linking_run_get", "GET", "linking/runs/{id}", service.get_run),
-    ("linking_run_approve", "POST", "linking/runs/{id}/approve", service.approve),
-    ("linking_run_cancel", "POST", "linking/runs/{id}/cancel", service.cancel),
 )
 """The same of what starts orchestrations, asks them, or tells them something."""
 
