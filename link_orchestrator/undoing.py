@@ -137,7 +137,10 @@ def undone_by(job_id: str) -> str:
 
 def _gone(account: Account | None, since: Sequence[Change]) -> Verdict:
     """Return why there is no link of the run any more: by what took it away."""
-    end = next((c for c in since if "link" in c.attributes and c.action != "confirm"), None)
+    changes = [change for change in since if "link" in change.attributes and change.action != "confirm"]
+    end = changes[0] if changes else None
+    if changes and account and account.link is None and not account.retired:
+        end = changes[-1]  # pointed elsewhere, maybe, and then taken back
     if end is not None and end.action in ("undo", "release"):
         return Verdict(UNCHANGED, f"The link was taken back before ({end.action} by {end.by}).")
     if end is not None and end.action == "link":
