@@ -18,6 +18,7 @@ from link_orchestrator import (
     planning,
     planning_groups,
     undoing,
+    undoing_groups,
     verifying,
 )
 from link_orchestrator.messages import Milestone, Slice, SliceDone
@@ -35,6 +36,7 @@ PASSES: Mapping[str, Pass] = {
     "apply": applying.apply,
     "import": importing.import_rows,
     "undo": undoing.undo,
+    "undo_groups": undoing_groups.undo_groups,
     "look": verifying.look,
     "compare": verifying.compare,
     "settle": verifying.settle,

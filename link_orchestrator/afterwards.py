@@ -1,7 +1,7 @@
 """What an administrator can ask for over HTTP after a run: take it back, and see what provisioning made of it.
 
-Both are jobs of their own; what all requests about jobs share is in job_requests.py, the passes are in undoing.py and
-verifying.py. One account alone is released or linked by the account API (shared/host/account_changes.py).
+Both are jobs of their own; what all requests about jobs share is in job_requests.py, the passes are in undoing.py,
+undoing_groups.py and verifying.py. One account alone is the account API's: shared/host/account_changes.py.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from link_orchestrator import undoing, verifying
+from link_orchestrator import undoing_groups, verifying
 from link_orchestrator.job_requests import (
     RUN,
     UNDO,
@@ -31,7 +31,7 @@ from shared.scim.document import read_json
 from shared.scim.endpoint import Request, Response
 from shared.scim.errors import InvalidValue
 
-UNDO_ROWS = (undoing.UNDONE, undoing.REFUSED, undoing.UNCHANGED)
+UNDO_ROWS = (*undoing_groups.COUNTED, *undoing_groups.COUNTED.values())
 VERIFICATION_ROWS = (verifying.CONFIRMED, verifying.UNCONFIRMED, verifying.UNLINKED, verifying.CREATED)
 
 
@@ -127,4 +127,4 @@ async def _list_rows(directory: Directory, request: Request, name: str, known: S
     wanted = params.get(name, "")
     if wanted and wanted not in known:
         raise InvalidValue(f"{name}: one of {', '.join(known)}")
-    return await list_rows(directory, request, wanted, "rows")
+    return await list_rows(directory, request, wanted, "rows", name)

@@ -62,7 +62,7 @@ async def _apply_reviewed(directory: Directory, job: Job, plan: Plan, bucket: in
             return True
         outcomes: dict[str, str] = {}
         homes: defaultdict[int, list[PlanRow]] = defaultdict(list)
-        for row in (_as_link(row) for row in rows if not row.outcome):
+        for row in (as_link(row) for row in rows if not row.outcome):
             homes[directory.keys.bucket(row.shown["account"]["id"])].append(row)
         for some in homes.values():
             outcomes |= await _link(directory, job, some)
@@ -82,10 +82,12 @@ def _count(counts: Counter[str], outcomes: Mapping[str, str], rows: Sequence[Pla
     counts.update(outcome.partition(":")[0] for outcome in settled if outcome)
 
 
-def _as_link(row: PlanRow) -> PlanRow:
+def as_link(row: PlanRow) -> PlanRow:
     """Return a row that a review links in the form of one that the plan links."""
     account_id = str((row.review or {})["account"])
-    shown = {**row.shown, "account": {"id": account_id}}
+    known = (row.shown.get("account"), *row.shown.get("candidates", ()))
+    names = [account["userName"] for account in known if account and account["id"] == account_id]
+    shown = {**row.shown, "account": {"id": account_id, "userName": names[0]}}
     return replace(row, shown=shown, version=planned_version(row, account_id))
 
 

@@ -160,20 +160,24 @@ async def get_job(directory: Directory, request: Request, kind: str) -> Job:
     return job
 
 
-async def list_rows(directory: Directory, request: Request, decision: str, name: str) -> Response:
-    """Return a page of a job's rows of one decision ("" for all), under a name."""
+async def list_rows(
+    directory: Directory, request: Request, decision: str, name: str, label: str = "decision"
+) -> Response:
+    """Return a page of a job's rows of one decision ("" for all), under a name; `label` is what decisions are here."""
     plan = Plan(directory.tables, directory.keys, request.id)
     try:
         rows, cursor = await plan.page(decision, request.params.get("cursor", ""), read_count(request))
     except InvalidCursor as error:
         raise InvalidValue(f"cursor: {error}") from None
-    page: dict[str, Any] = {name: [_row(row, name) for row in rows]}
+    page: dict[str, Any] = {name: [_row(row, name, label) for row in rows]}
     return Response(200, dump(page | ({"cursor": cursor} if cursor else {})))
 
 
-def _row(row: PlanRow, name: str) -> dict[str, Any]:
-    # Nothing is asked of a problem, so it needs no id.
-    return {"id": row.id, **row.to_json()} if name == "decisions" else row.to_json()
+def _row(row: PlanRow, name: str, label: str) -> dict[str, Any]:
+    document = row.to_json()
+    told = {label: document.pop("decision"), **document}
+    # Only of a decision more is asked, so only that needs an id.
+    return {"id": row.id, **told} if name == "decisions" else told
 
 
 def shown(job: Job) -> dict[str, Any]:

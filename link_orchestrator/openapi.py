@@ -109,7 +109,7 @@ PARAMETERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "decision": ("Only rows of this decision.", {"$ref": "#/components/schemas/DecisionKind"}),
     "format": ("What the report is written as.", {"enum": ["html", "csv", "jsonl"], "default": "html"}),
     "found": ("Only rows of this kind.", {"enum": ["confirmed", "unconfirmed", "unlinked", "created"]}),
-    "outcome": ("Only rows with this outcome.", {"enum": ["undone", "refused", "unchanged"]}),
+    "outcome": ("Only rows with this outcome.", {"type": "string"}),
     "mapping": ('A JSON object from header to column, like {"Login": "userName"}.', {"type": "string"}),
 }
 """What a query parameter means, and its schema; any other one is a string that is looked for."""

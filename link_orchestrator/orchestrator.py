@@ -18,6 +18,7 @@ Steps = Generator[Any, Any, Any]
 
 PLAN_PASSES = ("collect", "join", "weigh", "decide")
 APPLY_PASSES = ("reserve", "apply")
+UNDO_PASSES = ("undo", "undo_groups")
 VERIFY_PASSES = ("look", "compare", "settle")
 GROUP_PLAN_PASSES, GROUP_APPLY_PASSES = ("resolve_members", "decide_groups"), ("apply_groups",)
 """What comes behind these in a run that plans groups."""
@@ -77,7 +78,7 @@ def _import(context: Any, retry: Any, start: Start) -> Steps:
 
 
 def _undo(context: Any, retry: Any, start: Start) -> Steps:
-    return (yield from _through(context, retry, start, ("undo",), "undo"))
+    return (yield from _through(context, retry, start, UNDO_PASSES, "undo"))
 
 
 def _verify(context: Any, retry: Any, start: Start) -> Steps:

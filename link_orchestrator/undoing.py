@@ -8,11 +8,13 @@ what it did before.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from link_orchestrator.applying import as_link
 from link_orchestrator.messages import Slice
+from link_orchestrator.reviewing import reviews_of
 from shared.directory.audit import Change
 from shared.directory.bulk import in_parts
 from shared.directory.claims import together
@@ -24,11 +26,9 @@ from shared.directory.model import Account, Link, Status
 from shared.directory.plan import Plan, PlanRow
 from shared.directory.unlinking import fence_many, release_many
 
-UNDONE, REFUSED, UNCHANGED = "undone", "refused", "unchanged"
+UNDONE, RELEASED, REFUSED, UNCHANGED = "undone", "released", "refused", "unchanged"
 RELEASE = "release"
 """What may become of accounts that changed since: they are released as they are, or else refused."""
-LINKABLE = (DecisionKind.LINK, DecisionKind.REVIEW, DecisionKind.AMBIGUOUS, DecisionKind.CONFLICT)
-"""Decisions that a run may have linked by, after a review or without."""
 HISTORIES_AT_ONCE = 64
 
 
@@ -44,19 +44,27 @@ class Verdict:
 async def undo(directory: Directory, job: Job, part: Slice) -> Counter[str]:
     """Take back the links of a slice of a run's plan; only the first of them if the undo is cancelled on the way."""
     run = await directory.jobs.get(job.options["run"])
-    plan, report = (Plan(directory.tables, directory.keys, one.id) for one in (run, job))
+    report = Plan(directory.tables, directory.keys, job.id)
     counts: Counter[str] = Counter()
     if run.approved is None:
         return counts
     for bucket in range(part.low, part.high):
-        for decision in LINKABLE:
-            async for rows in plan.decided(bucket, decision.value):
-                if rows and (await directory.jobs.get(job.id)).cancelled_by:
-                    return counts
-                told = await _take_back(directory, job, run, [row for row in rows if "account" in row.shown])
-                await report.write(bucket, told)
-                counts.update(row.decision for row in told)
+        async for rows in planned_links(directory, run, bucket):
+            if rows and (await directory.jobs.get(job.id)).cancelled_by:
+                return counts
+            told = await _take_back(directory, job, run, rows)
+            await report.write(bucket, told)
+            counts.update(row.decision for row in told)
     return counts
+
+
+async def planned_links(directory: Directory, run: Job, bucket: int) -> AsyncIterator[list[PlanRow]]:
+    """Yield the rows of a bucket by which a run links, some at a time; no account stands in two of them."""
+    async for rows in Plan(directory.tables, directory.keys, run.id).decided(bucket, DecisionKind.LINK.value):
+        yield rows
+    if run.reviewed:
+        async for rows in reviews_of(directory, run.id).chosen(bucket):
+            yield [as_link(row) for row in rows]
 
 
 async def _take_back(
@@ -102,17 +110,16 @@ def judge(
     if made is None:
         return None
     before, since = history[made].before, history[made + 1 :]
-    if any(change.by == undone_by(undo) for change in since):
-        return Verdict(UNDONE, "The account is what it was before the run.")
-    if account is None or account.link is None or account.link.by != f"run:{run}":
+    mine = next((n for n, change in enumerate(since) if change.by == undone_by(undo)), None)
+    if mine is None and (account is None or account.link is None or account.link.by != f"run:{run}"):
         return _gone(account, since)
-    names = sorted({name for change in since for name in change.attributes} - set(Account.audited) - {"schemas"})
-    after = restored(account, before)
+    after = restored(account, before) if mine is None and account else None
+    names = {name for change in since[:mine] for name in change.attributes} - set(Account.audited) - {"schemas"}
     if not names:
         return Verdict(UNDONE, "The account is what it was before the run.", after)
-    changed = f"{', '.join(names)}: provisioning changed it after the run"
+    changed = f"{', '.join(sorted(names))}: provisioning changed it after the run"
     if release:
-        return Verdict(UNDONE, f"{changed}; that stays, and the account is managed here again.", after)
+        return Verdict(RELEASED, f"{changed}; that stays, and the account is managed here again.", after)
     return Verdict(REFUSED, f"{changed}; release the account if it is to be managed here as it is now.")
 
 
@@ -135,7 +142,10 @@ def undone_by(job_id: str) -> str:
 
 def _gone(account: Account | None, since: Sequence[Change]) -> Verdict:
     """Return why there is no link of the run any more: by what took it away."""
-    end = next((c for c in since if "link" in c.attributes and c.action != "confirm"), None)
+    changes = [change for change in since if "link" in change.attributes and change.action != "confirm"]
+    end = changes[0] if changes else None
+    if changes and account and account.link is None and not account.retired:
+        end = changes[-1]  # pointed elsewhere, maybe, and then taken back
     if end is not None and end.action in ("undo", "release"):
         return Verdict(UNCHANGED, f"The link was taken back before ({end.action} by {end.by}).")
     if end is not None and end.action == "link":

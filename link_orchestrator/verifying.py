@@ -15,7 +15,7 @@ from typing import Any
 
 from link_orchestrator.messages import Slice
 from link_orchestrator.planning import policy_of, stage
-from link_orchestrator.undoing import LINKABLE
+from link_orchestrator.undoing import planned_links
 from shared.directory.directory import Directory
 from shared.directory.identity import Identity
 from shared.directory.jobs import Job
@@ -47,11 +47,12 @@ async def look(directory: Directory, job: Job, part: Slice) -> Counter[str]:
             await keys.add(directory.keys.bucket(digest), [digest, *item])
 
     for bucket in range(part.low, part.high):
+        async for rows in planned_links(directory, run, bucket):
+            told = await _links(directory, run, rows)
+            await report.write(bucket, told)
+            counts.update(row.decision for row in told)
         for decision in MATCHED:
             async for rows in plan.decided(bucket, decision.value):
-                told = await _links(directory, run, rows) if decision in LINKABLE else []
-                await report.write(bucket, told)
-                counts.update(row.decision for row in told)
                 for item, identity in _matched(rows):
                     await lead("externalId", identity["objectId"], item)
                     await lead("userName", identity["userPrincipalName"], item)
@@ -112,7 +113,6 @@ async def _run_of(directory: Directory, job: Job) -> Job:
 
 async def _links(directory: Directory, run: Job, rows: Sequence[PlanRow]) -> list[PlanRow]:
     """Return what became of the links among a plan's rows."""
-    rows = [row for row in rows if "account" in row.shown]
     accounts = await directory.accounts.find_many([row.shown["account"]["id"] for row in rows])
     told: list[PlanRow] = []
     for row, account in zip(rows, accounts, strict=True):

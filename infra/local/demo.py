@@ -104,6 +104,7 @@ async def main(*, show_all: bool = False) -> int:
             show_cycle(report, show_all=show_all)
             await compare(api, run, report)
             await show_rule(api, run)
+            await verify_and_undo(api, run)
     return 0
 
 
@@ -234,6 +235,26 @@ async def show_rule(api: Api, run: Any) -> None:
                 account["userName"], account["status"], account["sourceOfAuthority"], link.get("rule"), history, attempt
             )
     console.print(table)
+
+
+async def verify_and_undo(api: Api, run: Any) -> None:
+    """Ask which links provisioning confirmed, then take the run back: whom provisioning changed since is released."""
+    console.rule("6. Afterwards: the proof, and the way back")
+    path = f"linking/runs/{run['id']}"
+    job = await api.call("POST", f"{path}/verification")
+    with _bar() as bar:
+        found = (await api.wait(f"linking/verifications/{job['id']}", "done", bar))["counts"]
+    console.print(
+        f"Links: {found['confirmed']} confirmed by provisioning, {found['unconfirmed']} not yet; "
+        f"{found['created']} people created instead of matched."
+    )
+    job = await api.call("POST", f"{path}/undo", {"changed": "release"})
+    with _bar() as bar:
+        undone = (await api.wait(f"linking/undos/{job['id']}", "done", bar))["counts"]
+    console.print("Undo:", ", ".join(f"{count} {outcome}" for outcome, count in undone.items()))
+    page = await api.call("GET", f"linking/undos/{job['id']}/rows?count=1")
+    for row in page["rows"]:
+        console.print(f"{row['outcome']}, such as {row['account']['userName']}: {row['reason']}")
 
 
 async def _edit_here(api: Api, account: Any) -> str:

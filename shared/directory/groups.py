@@ -45,6 +45,10 @@ class Group(Resource):
         """Return the group carrying another document, with the values it is found by taken from there."""
         return replace(self, **_found_by(self.id, document))
 
+    def link_state(self) -> dict[str, Any]:
+        """Return what the history keeps of a change, so that a run can be undone."""
+        return {"status": self.status.value, "externalId": self.external_id}
+
     def columns(self) -> dict[str, Value | None]:
         """Return the row's columns."""
         columns: dict[str, Value | None] = {

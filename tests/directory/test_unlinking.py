@@ -59,8 +59,8 @@ async def undo(directory: Directory, *accounts: Account) -> list[object]:
     return list(await release_many(directory.accounts, changes, by=BY, action="undo"))
 
 
-async def test_many_links_are_taken_back_and_answered_as_they_are(sqlite_tables: SqliteTables) -> None:
-    directory = await small(sqlite_tables, now=Clock())
+async def test_many_links_are_taken_back_and_answered_as_they_are(tables: Tables) -> None:
+    directory = await small(tables, now=Clock())
     people = await linked_people(directory, *(f"p{n}" for n in range(130)))
     moved = await change(directory, people[5], with_changes(people[5], title="Dr"))
     claimed = (await linked_people(directory, "other"))[0]
@@ -71,7 +71,7 @@ async def test_many_links_are_taken_back_and_answered_as_they_are(sqlite_tables:
     outcomes = await release_many(directory.accounts, changes, by=BY, action="undo")
     refused = {n: type(found).__name__ for n, found in enumerate(outcomes) if not isinstance(found, Account)}
     assert refused == {3: "AlreadyExists", 5: "Stale"}
-    stored = {account.id: account for account in await check_invariants(sqlite_tables)}
+    stored = {account.id: account for account in await check_invariants(tables)}
     for answered in outcomes:
         if isinstance(answered, Account):
             assert (stored[answered.id], stored[answered.id].etag) == (answered, answered.etag)
@@ -79,7 +79,7 @@ async def test_many_links_are_taken_back_and_answered_as_they_are(sqlite_tables:
     assert await ids_of(directory, "externalId", "k-1") == [people[1].id]
     assert stored[people[2].id].retired
     assert stored[claimed.id] == claimed
-    assert await stale_rows(sqlite_tables) == 1, "the pointer that the refused one announced"
+    assert await stale_rows(tables) == 1, "the pointer that the refused one announced"
     assert (await directory.accounts.history(people[0].id))[-1].before["link"]["identity"] == "i-p0"
 
 

@@ -21,6 +21,7 @@ HEADINGS = (
     "3. Approved: ",
     "4. A provisioning cycle of Entra",
     "5. The rule: ",
+    "6. Afterwards: ",
 )
 
 

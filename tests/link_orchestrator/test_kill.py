@@ -22,6 +22,7 @@ from link_orchestrator.messages import Milestone
 from link_orchestrator.orchestrator import (
     APPLY_PASSES,
     PLAN_PASSES,
+    UNDO_PASSES,
     VERIFY_PASSES,
     import_accounts,
     link_accounts,
@@ -77,7 +78,7 @@ IDENTITIES = (
 POLICY = Policy(verified_domains=frozenset({"contoso.com"}))
 ACTIVITIES = (
     *("import", "imported", *PLAN_PASSES, "planned", *APPLY_PASSES, "done"),
-    *(*VERIFY_PASSES, "verified", "undo", "undone"),
+    *(*VERIFY_PASSES, "verified", *UNDO_PASSES, "undone"),
 )
 
 

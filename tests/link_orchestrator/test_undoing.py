@@ -51,9 +51,9 @@ async def undo(app: App, run: Any, **asked: str) -> Any:
 
 
 async def rows(app: App, job: Any) -> dict[str, tuple[str, str]]:
-    """Return what became of whom, by the first word of the userName: the decision and the reason."""
+    """Return what became of whom, by the first word of the userName: outcome and reason."""
     page = await app.call("GET", f"linking/undos/{job['id']}/rows", count="1000")
-    return {r["account"]["userName"].partition("@")[0]: (r["decision"], r["reason"]) for r in page["rows"]}
+    return {r["account"]["userName"].partition("@")[0]: (r["outcome"], r["reason"]) for r in page["rows"]}
 
 
 async def scim_patch(app: App, name: str, **values: Any) -> Any:
@@ -148,11 +148,22 @@ async def test_whoever_provisioning_changed_is_released_as_they_are_where_that_i
     run = await linked(app, "ada")
     await scim_patch(app, "ada", externalId=object_id(0), title="Director")
     job = await undo(app, run, changed="release")
-    assert job["counts"] == {"undone": 1}
+    assert job["counts"] == {"released": 1}
     assert (await rows(app, job))["ada"][1].startswith("title: provisioning changed it after the run; that stays")
     ada = await app.account("ada@contoso.com")
     assert (ada["status"], ada["link"], ada["document"]["title"]) == ("local", None, "Director")
     assert "externalId" not in ada["document"]
+
+
+async def test_an_account_that_another_identity_matched_too_counts_once(app: App) -> None:
+    await app.bring(csv_file(person("ada")))
+    rival = graph(1, "other@contoso.com", proxyAddresses=["smtp:ada@contoso.com"])
+    run = await app.apply(await app.plan(graph(0, "ada@contoso.com"), rival), links=1)
+    assert run["counts"]["conflict"] == 1
+    job = await undo(app, run)
+    assert job["counts"] == {"undone": 1}
+    page = await app.call("GET", f"linking/undos/{job['id']}/rows")
+    assert [row["identity"]["objectId"] for row in page["rows"]] == [object_id(0)]
 
 
 async def test_provisioning_writes_to_an_undone_account_as_to_any_local_one(app: App) -> None:
@@ -304,3 +315,37 @@ class TestAtOnce:
         assert Counter(rest["counts"]) == Counter({"undone": 20 - done, "unchanged": done})
         assert [await shown(held, name) for name in PEOPLE] == before
         assert await status_of(held.call("POST", path + "/cancel")) == (409, "phase: the undo is cancelled already")
+
+
+async def test_a_link_that_a_review_made_is_taken_back_and_verified_like_any_other(app: App) -> None:
+    await app.bring(csv_file({"userName": "ada.old", "employeeNumber": "7"}, person("bob")))
+    before = await app.account("ada.old")
+    run = await app.plan({**graph(0, "ada@contoso.com"), "employeeId": "7"}, graph(1, "bob@contoso.com"))
+    (row,) = await app.decisions(run, "review")
+    await app.call("POST", f"linking/runs/{run['id']}/review", {"rows": [row["id"]], "action": "link"})
+    await app.apply(run, links=2)
+    assert (await app.account("ada.old"))["link"]["identity"] == object_id(0)
+    verification = await app.call("POST", f"linking/runs/{run['id']}/verification")
+    verified = await app.wait(f"linking/verifications/{verification['id']}", "done")
+    assert verified["counts"]["unconfirmed"] == 2
+    job = await undo(app, run)
+    assert (await rows(app, job))["ada.old"][0] == "undone"
+    after = await app.account("ada.old")
+    assert (after["status"], after["link"], after["document"]) == ("local", None, before["document"])
+    await check_invariants(app.tables, "main")
+
+
+async def test_a_group_that_the_run_linked_is_managed_here_again(app: App) -> None:
+    await app.bring(csv_file(person("ada")))
+    job = await app.call("POST", "groups/import", b"group,userName\nStaff,ada@contoso.com\n", "text/csv")
+    await app.wait(f"groups/imports/{job['id']}", "done")
+    entra = {"value": [{"id": object_id(900), "displayName": "staff", "members": [{"id": object_id(0)}]}]}
+    groups = await app.call("POST", "linking/groups", entra)
+    run = await app.plan(*identities("ada"), groups=groups["id"])
+    await app.call("POST", f"linking/runs/{run['id']}/approve", {"links": 1, "groups": 1})
+    await app.wait(f"linking/runs/{run['id']}", "done")
+    (staff,) = (await app.call("GET", "groups", displayName="Staff"))["groups"]
+    assert (staff["status"], staff["externalId"]) == ("claimed", object_id(900))
+    assert (await undo(app, run))["counts"] == {"undone": 1, "groupsUndone": 1}
+    (staff,) = (await app.call("GET", "groups", displayName="Staff"))["groups"]
+    assert (staff["status"], staff["externalId"]) == ("local", None)

@@ -59,6 +59,7 @@ async def test_links_are_told_by_whether_provisioning_came_through_them(app: App
     confirmed = await rows(app, job, "confirmed", 1)
     assert {row["account"]["userName"] for row in confirmed} == {"ada@contoso.com", "bob@contoso.com"}
     assert all(row["confirmed"] for row in confirmed)
+    assert {row["found"] for row in confirmed} == {"confirmed"}
     assert [row["account"]["id"] for row in await rows(app, job, "unlinked")] == [cleo]
     assert (await app.call("GET", f"linking/runs/{run['id']}/verification"))["id"] == job["id"]
 
