@@ -124,6 +124,7 @@ async def _start(directory: Directory, job: Job, client: Orchestrations) -> None
         buckets=directory.keys.buckets,
         slices=job.options["slices"],
         expires_hours=job.options.get("expiresHours", 0),
+        reads="source" in job.options,
     )
     await client.start_new(ORCHESTRATORS[job.kind], job.id, start.to_json())
 

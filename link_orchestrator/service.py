@@ -35,6 +35,8 @@ from link_orchestrator.job_requests import (
 )
 from link_orchestrator.orchestrator import APPROVE, CANCEL
 from link_orchestrator.planning import STAGES, identity_bucket, stage
+from link_orchestrator.reading import READ
+from link_orchestrator.sources import RunSource, SourceFailed, Sources
 from link_orchestrator.tabular import Problem, UnreadableFile
 from shared.directory.directory import Directory
 from shared.directory.errors import Busy
@@ -58,11 +60,12 @@ UPLOAD_DAYS = 30
 
 
 class RunRequest(BaseModel):
-    """The body of POST /linking/runs. `identities` is the id that an upload of identities was answered with."""
+    """The body of POST /linking/runs: identities by the id of their upload, or a source to read them from."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel)
 
-    identities: str
+    identities: str | None = None
+    source: RunSource | None = None
     policy: dict[str, Any] | None = None
     expires_hours: float = Field(default=7 * 24, gt=0, le=30 * 24)
 
@@ -133,26 +136,40 @@ async def list_unread_identities(directory: Directory, request: Request) -> Resp
     return await list_rows(directory, request, PROBLEM, "problems")
 
 
-async def start_run(directory: Directory, request: Request, client: Orchestrations) -> Response:
-    """Start a linking run over uploaded identities: 202 with the run's address. It changes nothing before approval."""
+async def start_run(directory: Directory, request: Request, client: Orchestrations, sources: Sources) -> Response:
+    """Start a linking run: 202 with the run's address. It changes nothing before approval."""
     asked = RunRequest.model_validate(read_json(request.body))
-    jobs = directory.jobs
-    upload = await jobs.get(asked.identities)
+    job_id = directory.jobs.new_id(RUN)
+    identities = await _identities(directory, asked, sources, job_id)
+    policy = await directory.policies.get() if asked.policy is None else _policy(asked.policy)
+    options = {**identities, "policy": policy.to_json(), "expiresHours": asked.expires_hours}
+    await directory.stages.announce(job_id, [job_id + name for name in (*STAGES, READ)])
+    return answer(await begin(directory, request, client, RUN, job_id, options), request, 202)
+
+
+async def _identities(directory: Directory, asked: RunRequest, sources: Sources, job_id: str) -> Mapping[str, Any]:
+    """Return the options of a run that say where its identities are staged, or read from first."""
+    if (asked.identities is None) == (asked.source is None):
+        raise InvalidValue("identities, source: give one of them: an upload's id, or a source to read from")
+    if asked.source is not None:
+        try:
+            sources.check(directory.name)
+        except SourceFailed as missing:
+            raise Busy(f"source: this app is not set up to read it: {missing}") from None
+        return {"source": {"graph": asked.source.graph.to_json()}, "identities": job_id + READ, "slices": 1}
+    upload = await directory.jobs.get(asked.identities or "")
     if upload.kind != IDENTITIES:
         raise InvalidValue("identities: name an upload, the id that POST /linking/identities answered")
-    if is_older(upload.started, UPLOAD_DAYS, jobs.now()):
+    if is_older(upload.started, UPLOAD_DAYS, directory.jobs.now()):
         raise InvalidValue(f"identities: an upload is kept for {UPLOAD_DAYS} days: upload the identities again")
-    policy = await directory.policies.get() if asked.policy is None else _policy(asked.policy)
     size = upload.counts["read"] + await directory.listing.total()
-    options = {
-        "identities": upload.id,
-        "policy": policy.to_json(),
-        "expiresHours": asked.expires_hours,
-        "slices": slices(size),
-    }
-    job_id = jobs.new_id(RUN)
-    await directory.stages.announce(job_id, [job_id + name for name in STAGES])
-    return answer(await begin(directory, request, client, RUN, job_id, options), request, 202)
+    return {"identities": upload.id, "slices": slices(size)}
+
+
+async def list_unusable(directory: Directory, request: Request) -> Response:
+    """List the identities that a run read from its source and could not use: which one in order, reason, remedy."""
+    await get_job(directory, request, RUN)
+    return await list_rows(directory, replace(request, id=request.id + READ), PROBLEM, "problems")
 
 
 async def list_runs(directory: Directory, request: Request) -> Response:
