@@ -20,6 +20,9 @@ from shared.host.graph_settings import TENANTS, VARIABLES, GraphSettings
 Acquire = Callable[[], Mapping[str, Any]]
 """Asks msal, which keeps what it got as long as it lasts. Blocks."""
 
+SECONDS: Final = 30
+"""For one answer of Entra."""
+
 EXCHANGE: Final = {
     "login.microsoftonline.us": "api://AzureADTokenExchangeUSGov",
     "login.partner.microsoftonline.cn": "api://AzureADTokenExchangeChina",
@@ -65,6 +68,22 @@ def check(settings: GraphSettings, directory: str) -> None:
     elif not any(True for _ in _ways(settings, directory)):
         names = ", ".join(VARIABLES[field] for field in ("federated_token_file", "certificate", "client_secret"))
         raise SourceFailed(f"set one of {names}, or give the app a managed identity: by it the application is trusted")
+
+
+class Http:
+    """How msal sends: a connection a request, for there are few in a day, and none that never ends."""
+
+    def get(self, url: str, **options: Any) -> Any:
+        """Send a GET."""
+        import requests
+
+        return requests.get(url, timeout=SECONDS, **options)
+
+    def post(self, url: str, **options: Any) -> Any:
+        """Send a POST."""
+        import requests
+
+        return requests.post(url, timeout=SECONDS, **options)
 
 
 class Tokens:
@@ -113,6 +132,7 @@ def _ways(settings: GraphSettings, directory: str) -> Iterator[Callable[[], Acqu
             client_credential=credential,
             # The administrator named the authority; asking the public cloud about it would fail in a closed one.
             instance_discovery=False,
+            http_client=Http(),
         )
         return lambda: _answer(app.acquire_token_for_client([scope]))
 
@@ -131,11 +151,10 @@ def _ways(settings: GraphSettings, directory: str) -> Iterator[Callable[[], Acqu
 
 def _managed_identity(settings: GraphSettings, resource: str) -> Acquire:
     import msal
-    import requests
 
     name = settings.managed_identity_id
     identity = msal.UserAssignedManagedIdentity(client_id=name) if name else msal.SystemAssignedManagedIdentity()
-    client = msal.ManagedIdentityClient(identity, http_client=requests.Session())
+    client = msal.ManagedIdentityClient(identity, http_client=Http())
     return lambda: _answer(client.acquire_token_for_client(resource=resource))
 
 

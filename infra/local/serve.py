@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from infra.local.host import LocalHost
+from shared.host.graph_settings import GraphSettings
 from shared.host.settings import Settings
 from shared.tables.port import Tables
 
@@ -77,7 +78,8 @@ async def serve(arguments: argparse.Namespace) -> None:
     token = arguments.token or kept_token(arguments.data)
     accounts, histories = (open_tables(arguments, name) for name in (ACCOUNTS, HISTORIES))
     try:
-        app = function_app.build(Settings.local(token=token), accounts)
+        settings = Settings.local(token, GraphSettings.from_environment(os.environ))
+        app = function_app.build(settings, accounts)
         async with LocalHost(app, histories, port=arguments.port) as host:
             if not arguments.token:
                 print(f"Tenant URL:   {host.url}/scim/v2\nSecret token: {token}")
