@@ -99,7 +99,7 @@ def _meaning(status: int, found: Mapping[str, Any] | None, retry_after: str, per
     code = re.sub(r"[^A-Za-z_]", "", str(error.get("code", "")))[:60] if isinstance(error, dict) else ""
     if status in BUSY:
         reason = "Microsoft Graph asks to wait" if status == 429 else f"Microsoft Graph is not available ({status})"
-        return SourceBusy(reason, _seconds(retry_after))
+        return SourceBusy(reason, retry_after_seconds(retry_after))
     if status == 200:
         return SourceBusy("an answer of Microsoft Graph broke off")
     if status == 401:
@@ -114,7 +114,7 @@ def _meaning(status: int, found: Mapping[str, Any] | None, retry_after: str, per
     return Refused(f"Microsoft Graph refuses the request ({status} {code})".replace(" )", ")"))
 
 
-def _seconds(retry_after: str) -> float | None:
+def retry_after_seconds(retry_after: str) -> float | None:
     """Return a Retry-After in seconds: a number, or a date (RFC 9110 section 10.2.3). None if it is neither."""
     if re.fullmatch(r"\d{1,6}(\.\d+)?", retry_after.strip()):
         return float(retry_after)

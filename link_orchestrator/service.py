@@ -35,7 +35,7 @@ from link_orchestrator.job_requests import (
 )
 from link_orchestrator.orchestrator import APPROVE, CANCEL
 from link_orchestrator.planning import STAGES, identity_bucket, stage
-from link_orchestrator.reading import READ
+from link_orchestrator.reading import stage_names
 from link_orchestrator.sources import RunSource, SourceFailed, Sources
 from link_orchestrator.tabular import Problem, UnreadableFile
 from shared.directory.directory import Directory
@@ -143,7 +143,7 @@ async def start_run(directory: Directory, request: Request, client: Orchestratio
     identities = await _identities(directory, asked, sources, job_id)
     policy = await directory.policies.get() if asked.policy is None else _policy(asked.policy)
     options = {**identities, "policy": policy.to_json(), "expiresHours": asked.expires_hours}
-    await directory.stages.announce(job_id, [job_id + name for name in (*STAGES, READ)])
+    await directory.stages.announce(job_id, [*(job_id + name for name in STAGES), *stage_names(job_id)])
     return answer(await begin(directory, request, client, RUN, job_id, options), request, 202)
 
 
@@ -156,7 +156,7 @@ async def _identities(directory: Directory, asked: RunRequest, sources: Sources,
             sources.check(directory.name)
         except SourceFailed as missing:
             raise Busy(f"source: this app is not set up to read it: {missing}") from None
-        return {"source": {"graph": asked.source.graph.to_json()}, "identities": job_id + READ, "slices": 1}
+        return {"source": {"graph": asked.source.graph.to_json()}, "identities": stage_names(job_id)[0], "slices": 1}
     upload = await directory.jobs.get(asked.identities or "")
     if upload.kind != IDENTITIES:
         raise InvalidValue("identities: name an upload, the id that POST /linking/identities answered")
@@ -167,9 +167,9 @@ async def _identities(directory: Directory, asked: RunRequest, sources: Sources,
 
 
 async def list_unusable(directory: Directory, request: Request) -> Response:
-    """List the identities that a run read from its source and could not use: which one in order, reason, remedy."""
-    await get_job(directory, request, RUN)
-    return await list_rows(directory, replace(request, id=request.id + READ), PROBLEM, "problems")
+    """List what a run's source or upload holds that is no identity: which one in order, reason, remedy."""
+    job = await get_job(directory, request, RUN)
+    return await list_rows(directory, replace(request, id=job.options["identities"]), PROBLEM, "problems")
 
 
 async def list_runs(directory: Directory, request: Request) -> Response:

@@ -137,7 +137,7 @@ class GraphStandIn:
                 return self._delta(request)
             case ["groups"]:
                 self._allow("GroupMember.Read.All")
-                return self._page(request, list(self.tenant.groups))
+                return self._page(request, sorted(self.tenant.groups))
             case ["groups", group, "members"]:
                 self._allow("GroupMember.Read.All")
                 return self._page(request, list(self._members(group, transitive=False)))
