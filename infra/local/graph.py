@@ -35,6 +35,7 @@ class Fault:
     status: int = 0
     code: str = "TooManyRequests"
     retry_after: str | None = None
+    location: str | None = None
     cut: bool = False
     expire: bool = False
     delay: float = 0.0
@@ -116,7 +117,7 @@ class GraphStandIn:
         if request.headers.get("Authorization", "").removeprefix("Bearer ") not in self.login.valid:
             return _error(401, "InvalidAuthenticationToken")
         if fault.status:
-            return _error(fault.status, fault.code, fault.retry_after)
+            return _error(fault.status, fault.code, {"Retry-After": fault.retry_after, "Location": fault.location})
         try:
             found = self._find(request)
         except _Refusal as refusal:
@@ -244,9 +245,9 @@ def _selected(one: Mapping[str, Any], request: web.Request) -> dict[str, Any]:
     )
 
 
-def _error(status: int, code: str, retry_after: str | None = None) -> web.Response:
-    headers = {"Retry-After": retry_after} if retry_after is not None else {}
-    return web.json_response({"error": {"code": code, "message": "made up"}}, status=status, headers=headers)
+def _error(status: int, code: str, headers: Mapping[str, str | None] | None = None) -> web.Response:
+    sent = {name: value for name, value in (headers or {}).items() if value is not None}
+    return web.json_response({"error": {"code": code, "message": "made up"}}, status=status, headers=sent)
 
 
 async def _cut(request: web.Request, found: object) -> web.StreamResponse:

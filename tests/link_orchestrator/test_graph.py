@@ -295,10 +295,14 @@ async def test_a_link_to_another_host_is_not_followed(both: tuple[GraphStandIn, 
         assert other.requests == []
 
 
-async def test_a_redirect_is_not_followed(both: tuple[GraphStandIn, App]) -> None:
+async def test_a_redirect_is_not_followed(both: tuple[GraphStandIn, App], tmp_path: Path) -> None:
     stand_in, app = both
-    stand_in.faults = lambda number, path: Fault(302, code="Moved") if path == "/v1.0/users" else None
-    run = await plan(app)
+    (tmp_path / "other").mkdir()
+    async with GraphStandIn(Tenant.of(USERS), tmp_path / "other") as other:
+        moved = Fault(302, code="Moved", location=f"{other.url}/v1.0/users")
+        stand_in.faults = lambda number, path: moved if path == "/v1.0/users" else None
+        run = await plan(app)
+        assert other.requests == []
     assert (run["phase"], run["reason"]) == ("failed", "Microsoft Graph refuses the request (302 Moved)")
 
 

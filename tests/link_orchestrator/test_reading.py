@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
+import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from link_orchestrator import reading
-from link_orchestrator.messages import Read, ReadDone
+from link_orchestrator.messages import Milestone, Read, ReadDone, Start
 from link_orchestrator.orchestrator import link_accounts
 from link_orchestrator.planning import stage
 from link_orchestrator.reading import READ, read_identities, stage_names
@@ -229,6 +231,44 @@ async def test_a_slow_twin_that_read_less_overwrites_nobody(tmp_path: Path, monk
         assert await staged(directory, job) == names_of(pages)
 
 
+class Slow(Script):
+    """Holds what it has read until it is told to hand it on."""
+
+    def __init__(self, *pages: Sequence[Identity] | Exception) -> None:
+        super().__init__(*pages)
+        self.reached, self.opened = asyncio.Event(), asyncio.Event()
+
+    async def page(self, place: Place) -> Page:
+        found = await super().page(place)
+        self.reached.set()
+        await self.opened.wait()
+        return found
+
+
+async def test_what_a_slow_twin_read_stays_nowhere_once_the_run_has_ended(tmp_path: Path) -> None:
+    async with small(tmp_path) as (tables, directory, job):
+        source = Slow(people(1))
+        slow = asyncio.create_task(once(tables, job, source))
+        await asyncio.wait_for(source.reached.wait(), 5)
+        ended = Milestone(job=job.id, directory="small", phase="cancelled").to_json()
+        await activity_calls(Directories(tables))("reach_milestone", ended)
+        source.opened.set()
+        await slow
+        assert await staged(directory, job) == {}
+        assert await Readings(tables, directory.keys).find(job.id) is None
+
+
+async def test_what_a_slow_twin_read_before_the_other_went_on_does_not_count(tmp_path: Path) -> None:
+    async with small(tmp_path) as (tables, directory, job):
+        source = Slow(people(1, name="old"))
+        slow = asyncio.create_task(once(tables, job, source))
+        await asyncio.wait_for(source.reached.wait(), 5)
+        assert (await until_read(tables, job, Script(people(1, name="new")))).read == 1
+        source.opened.set()
+        await slow
+        assert await staged(directory, job) == {object_id(1): "new1@contoso.com"}
+
+
 async def test_progress_is_kept_before_the_source_is_left_alone(tmp_path: Path) -> None:
     async with small(tmp_path) as (tables, _, job):
         source = Script(people(1, 2), SourceBusy("busy", 600), people(3))
@@ -242,6 +282,7 @@ async def test_a_source_that_is_busy_without_saying_for_how_long_is_asked_later_
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("link_orchestrator.reading.random.uniform", lambda low, high: high)
+    monkeypatch.setattr(reading, "time", SimpleNamespace(time=lambda: 1000.0, monotonic=time.monotonic))
     async with small(tmp_path) as (tables, directory, job):
         readings = Readings(tables, directory.keys)
         waits = []
@@ -250,9 +291,9 @@ async def test_a_source_that_is_busy_without_saying_for_how_long_is_asked_later_
             found = await readings.find(job.id)
             assert found
             assert done.wait <= reading.TICK
-            waits.append(round(found.not_before - found.progressed))
+            waits.append(found.not_before - 1000.0)
             await readings.save(replace(found, not_before=0.0))
-        assert waits == [round(1.2 * 2 ** min(n, 6)) for n in range(9)]
+        assert waits == pytest.approx([1.2 * 2 ** min(n, 6) for n in range(9)], abs=0.01)
 
 
 async def test_what_a_source_asks_for_is_waited_for_with_a_little_more_and_within_bounds(
@@ -318,9 +359,7 @@ async def test_a_reading_that_ends_the_run_is_shown_with_its_reason(
     assert (name, milestone["phase"], milestone["reason"]) == ("reach_milestone", phase, reason)
 
 
-def reading_start(slices: int) -> Any:
-    from link_orchestrator.messages import Start
-
+def reading_start(slices: int) -> Start:
     return Start(job="run1", directory="main", buckets=64, slices=slices, expires_hours=1, reads=True)
 
 
