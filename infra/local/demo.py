@@ -283,7 +283,7 @@ async def _graph(folder: Path, *, stand_in: bool) -> AsyncIterator[Mapping[str, 
         yield {}
         return
     async with GraphStandIn(Tenant.of(read_users(folder / "identities.json")), folder) as graph:
-        graph.top, graph.faults = 200, every(4, 7, 5, 0.0)
+        graph.top, graph.faults = 200, every(8, 5, 3, 0.0)
         yield graph.environment()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from infra.local import wire
 from infra.local.host import APP_SETTINGS
 from infra.local.instance import first_events
 from infra.local.management import binding
-from link_orchestrator.messages import Milestone, Slice, SliceDone, Start
+from link_orchestrator.messages import Milestone, Read, ReadDone, Slice, SliceDone, Start
 from link_orchestrator.orchestrator import PLAN_PASSES
 from shared.directory.identity import Identity
 from shared.directory.jobs import Jobs, Phase
@@ -134,7 +135,15 @@ def test_the_orchestrators_of_the_app_ask_for_their_passes(drive: Drive) -> None
         for history in histories
     ]
     importing = {"context": _replay("import_accounts", START.to_json())}
-    *asked, imported = drive(ROOT, [*calls, {"function": "import_accounts", "inputs": importing}], SETTINGS)["results"]
+    reads, read = START.model_copy(update={"reads": True}).to_json(), _done(0, ReadDone(read=1, slices=1).to_json())
+    others = [
+        {"function": "import_accounts", "inputs": importing},
+        *(
+            {"function": "link_accounts", "inputs": {"context": _replay("link_accounts", reads, *history)}}
+            for history in ([], [read])
+        ),
+    ]
+    *asked, imported, reading, planning = drive(ROOT, [*calls, *others], SETTINGS)["results"]
     passes = [("run_slice", stage) for stage in PLAN_PASSES for _ in range(2)]
     waiting = [*passes, ("reach_milestone", "planned"), ("approve", ""), ("cancel", ""), ("timer", "")]
     assert [_asked(result) for result in asked] == [
@@ -146,6 +155,8 @@ def test_the_orchestrators_of_the_app_ask_for_their_passes(drive: Drive) -> None
         [*waiting, ("run_slice", "reserve"), ("run_slice", "reserve")],
     ]
     assert _asked(imported) == [("run_slice", "import")] * 2
+    assert _asked(reading) == [("read_identities", "")]
+    assert _asked(planning) == [("read_identities", ""), ("run_slice", PLAN_PASSES[0])]
 
 
 async def test_the_activities_of_the_app_work_on_table_storage(drive: Drive, azurite: str) -> None:
@@ -153,6 +164,9 @@ async def test_the_activities_of_the_app_work_on_table_storage(drive: Drive, azu
     tables = AzureTables.from_connection_string(azurite)
     directory = await make_directory(tables, "worker", 2)
     job = await begin_run(directory, [Identity("1", "ada@contoso.com")], Policy())
+    # A run over Graph in an app that is not set up to read it.
+    await directory.jobs.change(job.id, lambda job: replace(job, options={**job.options, "source": {"graph": {}}}))
+    read = Read(job=job.id, directory="worker")
     parts = [Slice(job=job.id, directory="worker", stage=stage, low=0, high=2) for stage in PLAN_PASSES]
     unknown = parts[0].model_copy(update={"job": "nobody"})
     planned = Milestone(job=job.id, directory="worker", phase="planned", expires="2026-01-02T00:00:00Z")
@@ -160,7 +174,9 @@ async def test_the_activities_of_the_app_work_on_table_storage(drive: Drive, azu
         {"function": name, "inputs": {"message": {"json": json.dumps(message.to_json())}}}
         for name, message in [*(("run_slice", part) for part in (*parts, unknown)), ("reach_milestone", planned)]
     ]
-    *ran, refused, reached = drive(ROOT, calls, settings)["results"]
+    calls.insert(0, {"function": "read_identities", "inputs": {"message": {"json": json.dumps(read.to_json())}}})
+    unread, *ran, refused, reached = drive(ROOT, calls, settings)["results"]
+    assert "SCIMLINK_GRAPH_TENANTS" in json.loads(unread["value"])["failed"]
     assert [json.loads(one["value"])["counts"] for one in ran] == [{}, {}, {"noIdentity": 0}, {"noAccount": 1}]
     assert refused == {"error": "NotFound: no job nobody", "value": None}
     assert reached == {"error": None, "value": "{}"}
