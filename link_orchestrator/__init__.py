@@ -1,6 +1,7 @@
 """Existing accounts in, matched with their Entra identities, reviewed, approved, linked.
 
 functions.py holds the Azure functions, service.py what they answer over HTTP. orchestrator.py is the order of the
-passes, activities.py runs one over a slice: importing.py, planning.py and applying.py. accounts_file.py and
+passes, activities.py runs one over a slice: importing.py, planning.py and applying.py. Before them reading.py brings a
+run's identities from a source, as sources.py says what one is; graph.py is Microsoft Graph. accounts_file.py and
 from_file.py read the files people bring; which identity is which account says shared/directory/matching.py.
 """

@@ -94,7 +94,7 @@ class GraphIdentities:
                 members = f"/v1.0/groups/{group}/transitiveMembers/microsoft.graph.user?{SELECT}&$top={TOP}&$count=true"
                 rows, more = await self._users("members", members)
                 left = [*more, *left]
-            case _, link:
+            case "assigned", link:
                 left = await self._assignments(link, left)
         return Page(rows, {"steps": left} if left else None)
 

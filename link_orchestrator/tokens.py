@@ -10,6 +10,7 @@ import asyncio
 import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -106,56 +107,62 @@ class Tokens:
             if self._acquire is not None:
                 return _token(self._acquire)
             refusals: list[str] = []
-            for make in _ways(self._settings, self._directory):
+            for acquire in _ways(self._settings, self._directory):
                 try:
-                    self._acquire, token = _first(make)
+                    token = _token(acquire)
                 except SourceFailed as refusal:
                     refusals.append(str(refusal))
                 else:
+                    self._acquire = acquire
                     return token
             raise SourceFailed("; ".join(dict.fromkeys(refusals)))
 
 
-def _ways(settings: GraphSettings, directory: str) -> Iterator[Callable[[], Acquire]]:
-    """Yield what makes an Acquire of each way that is set up, the preferred one first."""
-    tenant, scope = settings.tenants[directory], f"{settings.endpoint}/.default"
+def _ways(settings: GraphSettings, directory: str) -> Iterator[Acquire]:
+    """Yield each way to a token that is set up, the preferred one first. Nothing is read or sent before it is taken."""
     if not settings.client_id:
-        yield lambda: _managed_identity(settings, settings.endpoint)
+        yield _managed_identity(settings, settings.endpoint)
         return
+    if settings.federated_token_file:
+        file = Path(settings.federated_token_file)
+        yield _application(settings, directory, lambda: {"client_assertion": lambda: file.read_text("ascii").strip()})
+    if settings.managed_identity:
+        cloud = urlsplit(settings.authority).hostname or ""
+        identity = _managed_identity(settings, EXCHANGE.get(cloud, "api://AzureADTokenExchange"))
+        yield _application(settings, directory, lambda: {"client_assertion": lambda: _token(identity)})
+    if settings.certificate:
+        yield _application(settings, directory, lambda: _certificate(Path(settings.certificate)))
+    if settings.client_secret:
+        yield _application(settings, directory, settings.client_secret.get_secret_value)
 
-    def application(credential: Any) -> Acquire:
+
+def _application(settings: GraphSettings, directory: str, credential: Callable[[], Any]) -> Acquire:
+    @cache
+    def application() -> Any:
         import msal
 
-        app = msal.ConfidentialClientApplication(
+        return msal.ConfidentialClientApplication(
             settings.client_id,
-            authority=f"{settings.authority}/{tenant}",
-            client_credential=credential,
+            authority=f"{settings.authority}/{settings.tenants[directory]}",
+            client_credential=credential(),
             # The administrator named the authority; asking the public cloud about it would fail in a closed one.
             instance_discovery=False,
             http_client=Http(),
         )
-        return lambda: _answer(app.acquire_token_for_client([scope]))
 
-    if settings.federated_token_file:
-        file = Path(settings.federated_token_file)
-        yield lambda: application({"client_assertion": lambda: file.read_text("ascii").strip()})
-    if settings.managed_identity:
-        cloud = urlsplit(settings.authority).hostname or ""
-        audience = EXCHANGE.get(cloud, "api://AzureADTokenExchange")
-        yield lambda: application({"client_assertion": lambda: _token(_managed_identity(settings, audience))})
-    if settings.certificate:
-        yield lambda: application(_certificate(Path(settings.certificate)))
-    if settings.client_secret:
-        yield lambda: application(settings.client_secret.get_secret_value())
+    return lambda: _answer(application().acquire_token_for_client([f"{settings.endpoint}/.default"]))
 
 
 def _managed_identity(settings: GraphSettings, resource: str) -> Acquire:
-    import msal
+    @cache
+    def client() -> Any:
+        import msal
 
-    name = settings.managed_identity_id
-    identity = msal.UserAssignedManagedIdentity(client_id=name) if name else msal.SystemAssignedManagedIdentity()
-    client = msal.ManagedIdentityClient(identity, http_client=Http())
-    return lambda: _answer(client.acquire_token_for_client(resource=resource))
+        name = settings.managed_identity_id
+        identity = msal.UserAssignedManagedIdentity(client_id=name) if name else msal.SystemAssignedManagedIdentity()
+        return msal.ManagedIdentityClient(identity, http_client=Http())
+
+    return lambda: _answer(client().acquire_token_for_client(resource=resource))
 
 
 def _certificate(path: Path) -> Mapping[str, Any]:
@@ -168,18 +175,6 @@ def _certificate(path: Path) -> Mapping[str, Any]:
 
 def _answer(answer: object) -> Mapping[str, Any]:
     return answer if isinstance(answer, Mapping) else {}
-
-
-def _first(make: Callable[[], Acquire]) -> tuple[Acquire, str]:
-    """Return a way with its first token."""
-    found: list[Acquire] = []
-
-    def acquire() -> Mapping[str, Any]:
-        found.append(make())
-        return found[-1]()
-
-    token = _token(acquire)
-    return found[-1], token
 
 
 def _token(acquire: Acquire) -> str:

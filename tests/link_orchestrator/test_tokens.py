@@ -14,6 +14,7 @@ from infra.local.login import CLIENT_ID, make_certificate
 from infra.local.tenant import TENANT, Tenant
 from link_orchestrator.sources import SourceBusy, SourceFailed
 from link_orchestrator.tokens import Tokens
+from shared.host.graph_settings import GraphSettings
 
 IDENTITY: dict[str, Any] = {"managed_identity": True}
 APPLICATION: dict[str, Any] = {"client_id": CLIENT_ID, "managed_identity": False}
@@ -130,3 +131,18 @@ def test_a_secret_is_not_shown_with_the_settings(stand_in: GraphStandIn) -> None
     settings = stand_in.settings(client_secret=SecretStr("keep-this-to-yourself"))
     assert "keep-this" not in f"{settings!r} {settings} {settings.model_dump()}"
     assert settings.tenants == {"main": TENANT}
+
+
+def test_settings_that_are_wrong_are_named_without_their_value() -> None:
+    for name, value in (
+        ("SCIMLINK_GRAPH_TENANTS", "hidden"),
+        ("SCIMLINK_GRAPH_TENANTS", '{"main": "../hidden"}'),
+        ("SCIMLINK_GRAPH_TENANTS", '["hidden"]'),
+        ("SCIMLINK_GRAPH_ENDPOINT", "http://hidden.example"),
+        ("SCIMLINK_GRAPH_ENDPOINT", "https://graph.microsoft.com/hidden"),
+        ("SCIMLINK_GRAPH_AUTHORITY", "hidden"),
+    ):
+        with pytest.raises(ValueError, match=name) as wrong:
+            GraphSettings.from_environment({name: value})
+        assert "hidden" not in str(wrong.value)
+    assert GraphSettings.from_environment({}) == GraphSettings()
