@@ -38,7 +38,7 @@ TICK: Final = 15.0
 LONGEST_WAIT: Final = 900.0
 """What a source may ask for at once; whoever asks for more is asked again after that."""
 PATIENCE: Final = 3600.0
-"""After so long without any progress the run has failed."""
+"""Whoever has waited for so long without any progress has failed."""
 RESTARTS: Final = 3
 
 
@@ -142,28 +142,30 @@ async def _keep(directory: Directory, readings: Readings, reading: Reading, batc
         bookmark=batch.bookmark or reading.bookmark,
         read=reading.read + len(batch.identities),
         unusable=reading.unusable + len(batch.problems),
-        progressed=now if batch.pages else reading.progressed,
-        busy=0,
     )
+    if batch.pages:
+        after = replace(after, progressed=now, busy=0, waited=0.0)
     if batch.busy is not None:
-        if now - after.progressed > PATIENCE:
-            reason = f"{batch.busy.reason}, for more than an hour: start the run again later"
-            raise SourceFailed(reason)
-        after = _left_alone(after, 0 if batch.pages else reading.busy, batch.busy, now)
-    await readings.save(after)
+        after = _left_alone(after, batch.busy, now)
+    if not await readings.save(after):
+        return ReadDone(read=after.read)
     if after.place is None:
         return await _finished(directory, after)
     return _wait(after, now) if batch.busy else ReadDone(read=after.read)
 
 
-def _left_alone(reading: Reading, busy_before: int, busy: SourceBusy, now: float) -> Reading:
+def _left_alone(reading: Reading, busy: SourceBusy, now: float) -> Reading:
     """Return a reading that waits as long as its source asks for, or twice as long each time, and a little more.
 
-    The little more is drawn, so that many who were refused at once do not come back at once.
+    The little more is drawn, so that many who were refused at once do not come back at once. Raises SourceFailed after
+    PATIENCE; time in which no process was there to wait does not count.
     """
-    asked = busy.retry_after if busy.retry_after is not None else 2.0 ** min(busy_before, 6)
+    if reading.waited > PATIENCE:
+        raise SourceFailed(f"{busy.reason}, for more than an hour: start the run again later")
+    asked = busy.retry_after if busy.retry_after is not None else 2.0 ** min(reading.busy, 6)
     wait = min(asked, LONGEST_WAIT) * random.uniform(1.0, 1.2)  # noqa: S311 - not a secret
-    return replace(reading, busy=busy_before + 1, not_before=now + wait, waiting=busy.reason)
+    waited, busy_for = reading.waited + wait, reading.busy + 1
+    return replace(reading, busy=busy_for, waited=waited, not_before=now + wait, waiting=busy.reason)
 
 
 async def _begin_again(directory: Directory, readings: Readings, reading: Reading) -> ReadDone:

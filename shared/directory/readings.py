@@ -26,7 +26,8 @@ class Reading:
     """Where a run is in its source. `place` is where it goes on, None once all is read.
 
     `begun` is when it began, or began again, `restarts` how often the latter. `progressed` is when it last got on,
-    `not_before` until when the source is left alone, `waiting` why, `busy` how often in a row; times are Unix seconds.
+    `not_before` until when the source is left alone, `waiting` why, `busy` how often in a row, `waited` for how many
+    seconds in all of these; moments are Unix seconds.
     """
 
     job: str
@@ -37,6 +38,7 @@ class Reading:
     read: int = 0
     unusable: int = 0
     busy: int = 0
+    waited: float = 0.0
     restarts: int = 0
     not_before: float = 0.0
     waiting: str = ""

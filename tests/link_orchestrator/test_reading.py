@@ -293,6 +293,7 @@ async def test_a_source_that_is_busy_without_saying_for_how_long_is_asked_later_
             assert done.wait <= reading.TICK
             waits.append(found.not_before - 1000.0)
             await readings.save(replace(found, not_before=0.0))
+            assert found.waited == pytest.approx(sum(waits))
         assert waits == pytest.approx([1.2 * 2 ** min(n, 6) for n in range(9)], abs=0.01)
 
 
