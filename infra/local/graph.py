@@ -19,7 +19,7 @@ from typing import Any, Final, Self
 
 from aiohttp import web
 
-from infra.local.login import Login, make_certificate, tls
+from infra.local.login import CLIENT_ID, Login, make_certificate, tls
 from infra.local.tenant import APPLICATION, TENANT, Tenant, read_users
 from shared.host.graph_settings import GraphSettings
 
@@ -298,6 +298,8 @@ async def serve(options: argparse.Namespace) -> None:
                 graph.after = lambda number: _change(graph, number)
             for name, value in graph.environment().items():
                 print(f"export {name}='{value}'")
+            secret = f"SCIMLINK_GRAPH_CLIENT_ID={CLIENT_ID} SCIMLINK_GRAPH_CLIENT_SECRET={graph.login.secret}"
+            print(f"# as an application, instead of the identity: {secret}")
             print(f"# the enterprise application: {APPLICATION}")
             print(f"ready: {graph.url}", flush=True)
             await stop.wait()

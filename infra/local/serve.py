@@ -72,14 +72,17 @@ async def serve(arguments: argparse.Namespace) -> None:
     """Serve until SIGTERM or SIGINT."""
     import function_app
 
+    try:
+        graph = GraphSettings.from_environment(os.environ)
+    except ValueError as problem:
+        sys.exit(f"cannot serve: {problem}")
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     token = arguments.token or kept_token(arguments.data)
     accounts, histories = (open_tables(arguments, name) for name in (ACCOUNTS, HISTORIES))
     try:
-        settings = Settings.local(token, GraphSettings.from_environment(os.environ))
-        app = function_app.build(settings, accounts)
+        app = function_app.build(Settings.local(token, graph), accounts)
         async with LocalHost(app, histories, port=arguments.port) as host:
             if not arguments.token:
                 print(f"Tenant URL:   {host.url}/scim/v2\nSecret token: {token}")

@@ -38,7 +38,7 @@ async def test_an_app_reads_from_it_as_the_printed_variables_say(
             lines.append(line.decode().strip())
     for name, value in re.findall(r"^export (\w+)='(.*)'$", "\n".join(lines), re.MULTILINE):
         monkeypatch.setenv(name, value)
-    application = next(line for line in lines if line.startswith("#")).split()[-1]
+    application = next(line for line in lines if line.startswith("# the enterprise")).split()[-1]
     async with served("--data", str(tmp_path / "data"), "--token", TOKEN) as server, connected(server.url) as session:
         api = Api(session)
         for scope in ({"scope": "all"}, {"scope": "assigned", "servicePrincipal": application}):
