@@ -33,8 +33,12 @@ def main() -> None:
     # aiohttp quotes a request it cannot read, and with it what people are filtered by.
     logging.getLogger("aiohttp.server").disabled = True
     try:
+        graph = GraphSettings.from_environment(os.environ)
+    except ValueError as problem:
+        sys.exit(f"cannot serve: {problem}")
+    try:
         with only_server(arguments.data):
-            asyncio.run(serve(arguments))
+            asyncio.run(serve(arguments, graph))
     except OSError as problem:
         sys.exit(f"cannot serve: {problem}")
 
@@ -68,14 +72,10 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-async def serve(arguments: argparse.Namespace) -> None:
+async def serve(arguments: argparse.Namespace, graph: GraphSettings) -> None:
     """Serve until SIGTERM or SIGINT."""
     import function_app
 
-    try:
-        graph = GraphSettings.from_environment(os.environ)
-    except ValueError as problem:
-        sys.exit(f"cannot serve: {problem}")
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
