@@ -7,6 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import pkcs12
+from cryptography.x509 import load_pem_x509_certificate
 from pydantic import SecretStr
 
 from infra.local.graph import GraphStandIn
@@ -47,6 +51,17 @@ def certificate(tmp_path: Path, stand_in: GraphStandIn) -> str:
     return str(path)
 
 
+@pytest.fixture
+def pfx(certificate: str, tmp_path: Path) -> str:
+    """The same certificate and its key as PFX without a password."""
+    text = Path(certificate).read_bytes()
+    key = serialization.load_pem_private_key(text, None)
+    assert isinstance(key, rsa.RSAPrivateKey)
+    plain, path = serialization.NoEncryption(), tmp_path / "application.p12"
+    path.write_bytes(pkcs12.serialize_key_and_certificates(b"x", key, load_pem_x509_certificate(text), None, plain))
+    return str(path)
+
+
 def tokens(stand_in: GraphStandIn, **settings: Any) -> Tokens:
     return Tokens(stand_in.settings(**settings), "main")
 
@@ -74,6 +89,11 @@ async def test_of_what_is_set_up_the_preferred_way_is_taken(
         assert await tokens(stand_in, **APPLICATION, **ways).get() in stand_in.login.valid
         assert stand_in.login.asked.pop() == expected
         del ways[next(iter(ways))]
+
+
+async def test_a_certificate_may_come_as_azure_puts_it_into_a_folder(stand_in: GraphStandIn, pfx: str) -> None:
+    assert await tokens(stand_in, **APPLICATION, certificate=pfx).get() in stand_in.login.valid
+    assert stand_in.login.asked == ["certificate"]
 
 
 async def test_the_managed_identity_stands_for_the_application_where_entra_accepts_it(
