@@ -7,7 +7,7 @@ export PYTHONPATH := $(CURDIR)
 .PHONY: demo run test check bench clean
 
 demo: $(VENV)/.local
-	$(PY) -m infra.local.demo
+	$(PY) -m infra.local.demo $(ARGS)
 
 run: $(VENV)/.local
 	$(PY) -m infra.local.serve --port 7071 --data .data

@@ -24,6 +24,7 @@ from link_orchestrator import (
 from link_orchestrator.messages import Milestone, Slice, SliceDone
 from shared.directory.directory import Directories, Directory
 from shared.directory.jobs import Job, Phase
+from shared.directory.readings import Readings
 
 Pass = Callable[[Directory, Job, Slice], Awaitable[Counter[str]]]
 
@@ -75,7 +76,7 @@ async def reach_milestone(directories: Directories, message: Mapping[str, Any]) 
             return job
         if phase is Phase.PLANNED:
             job = replace(job, planned=jobs.now(), expires=reached.expires)
-        return replace(job, phase=phase, counts=counts)
+        return replace(job, phase=phase, counts=counts, reason=reached.reason)
 
     job = await jobs.change(reached.job, change)
     if job.phase is Phase.PLANNED:
@@ -83,4 +84,5 @@ async def reach_milestone(directories: Directories, message: Mapping[str, Any]) 
     if job.phase.ended:
         await directory.gate.open(job.id)
         await directory.stages.clear(job.id)
+        await Readings(directory.tables, directory.keys).forget(job.id)
     return {}

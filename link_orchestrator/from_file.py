@@ -51,6 +51,11 @@ def read_identities(chunks: Iterable[bytes], *, content_type: str = "") -> Itera
             yield _identity(row)
 
 
+def identity_of(user: Mapping[str, Any]) -> Identity | Problem:
+    """Return a user as Microsoft Graph shows it, by the same checks as a row of a file."""
+    return _identity(Row(1, dict(user)))
+
+
 def _check(header: Header) -> None:
     found = {_ATTRIBUTES.get(plain(name)) for name in header.names}
     missing = [name for name in ("id", "userPrincipalName") if name not in found]

@@ -15,10 +15,13 @@ from link_orchestrator import (
     mapping_requests,
     openapi,
     orchestrator,
+    reading,
     reporting,
     reviewing,
     service,
 )
+from link_orchestrator.graph import Graph
+from link_orchestrator.sources import Sources
 from shared.host.functions import ACCOUNT_ROUTES, add_route
 from shared.host.http import JSON, Edge, Route, Service
 
@@ -48,6 +51,7 @@ ROUTES: tuple[tuple[str, str, str, Service], ...] = (
         "linking/runs/{id}/groups/{group}/difference",
         group_requests.list_difference,
     ),
+    ("linking_run_problems", "GET", "linking/runs/{id}/problems", service.list_unusable),
 )
 """Function name, method, route and service of what needs the tables alone."""
 
@@ -58,7 +62,6 @@ DURABLE_ROUTES: tuple[tuple[str, str, str, Service], ...] = (
     ("groups_import", "POST", "groups/import", group_requests.import_groups),
     ("groups_import_get", "GET", "groups/imports/{id}", group_requests.get_import),
     ("groups_import_cancel", "POST", "groups/imports/{id}/cancel", group_requests.cancel_import),
-    ("linking_run_start", "POST", "linking/runs", service.start_run),
     ("linking_run_get", "GET", "linking/runs/{id}", service.get_run),
     ("linking_run_review", "POST", "linking/runs/{id}/review", reviewing.review),
     ("linking_run_approve", "POST", "linking/runs/{id}/approve", approving.approve),
@@ -72,6 +75,9 @@ DURABLE_ROUTES: tuple[tuple[str, str, str, Service], ...] = (
 )
 """The same of what starts orchestrations, asks them, or tells them something."""
 
+START = Route("linking_run_start", "POST", "linking/runs", service.start_run)
+"""It is handed the sources, too."""
+
 
 def blueprint(edge: Edge) -> df.Blueprint:
     """Return the room's functions, for function_app.py to register."""
@@ -80,7 +86,9 @@ def blueprint(edge: Edge) -> df.Blueprint:
         add_route(bp, edge, route)
     for route in map(Route._make, DURABLE_ROUTES):
         _add_durable_route(bp, edge, route)
-    _add_orchestrations(bp, edge)
+    sources = Graph(edge.settings.graph)
+    _add_durable_route(bp, edge, START, sources)
+    _add_orchestrations(bp, edge, sources)
 
     @bp.function_name("openapi")
     @bp.route("openapi.json", methods=["GET"])
@@ -92,18 +100,18 @@ def blueprint(edge: Edge) -> df.Blueprint:
 
 def described() -> list[Route]:
     """Return the administrator's API: the account API, and this room's routes."""
-    return [*ACCOUNT_ROUTES, *map(Route._make, ROUTES), *map(Route._make, DURABLE_ROUTES)]
+    return [*ACCOUNT_ROUTES, *map(Route._make, ROUTES), *map(Route._make, DURABLE_ROUTES), START]
 
 
-def _add_durable_route(bp: df.Blueprint, edge: Edge, route: Route) -> None:
+def _add_durable_route(bp: df.Blueprint, edge: Edge, route: Route, *more: object) -> None:
     @bp.function_name(route.name)
     @bp.route(route.path, methods=[route.method])
     @bp.durable_client_input(client_name="client")
     async def handle(req: func.HttpRequest, client: df.DurableOrchestrationClient) -> func.HttpResponse:
-        return await edge.answer(req, route.service, client, role="admin", mimetype=JSON)
+        return await edge.answer(req, route.service, client, *more, role="admin", mimetype=JSON)
 
 
-def _add_orchestrations(bp: df.Blueprint, edge: Edge) -> None:
+def _add_orchestrations(bp: df.Blueprint, edge: Edge, sources: Sources) -> None:
     @bp.function_name("link_accounts")
     @bp.orchestration_trigger(context_name="context")
     def link_accounts(context: df.DurableOrchestrationContext) -> Any:
@@ -128,6 +136,11 @@ def _add_orchestrations(bp: df.Blueprint, edge: Edge) -> None:
     @bp.orchestration_trigger(context_name="context")
     def import_groups(context: df.DurableOrchestrationContext) -> Any:
         return (yield from orchestrator.import_groups(context, RETRY))
+
+    @bp.function_name("read_identities")
+    @bp.activity_trigger(input_name="message")
+    async def read_identities(message: dict) -> dict:  # type: ignore[type-arg]  # the worker refuses a parametrised dict
+        return await reading.read_identities(edge.directories, sources, message)
 
     @bp.function_name("run_slice")
     @bp.activity_trigger(input_name="message")

@@ -24,7 +24,10 @@ class Message(BaseModel):
 
 
 class Start(Message):
-    """What an orchestration begins with. `slices` is into how many parts each pass is cut."""
+    """What an orchestration begins with. `slices` is into how many parts each pass is cut.
+
+    `reads` says that the identities are to be read first, which also tells the slices.
+    """
 
     job: str
     directory: str
@@ -32,6 +35,7 @@ class Start(Message):
     slices: int
     expires_hours: float = 0.0
     groups: bool = False
+    reads: bool = False
 
 
 class Slice(Message):
@@ -63,3 +67,25 @@ class Milestone(Message):
     directory: str
     phase: str
     expires: str | None = None
+    reason: str | None = None
+
+
+class Read(Message):
+    """Whose identities are to be read from their source."""
+
+    job: str
+    directory: str
+
+
+class ReadDone(Message):
+    """How many identities have been read so far, and how to go on: read on; or wait, and why; or end the run.
+
+    `slices` is set once all are read, `failed` to the reason why that cannot be, `stopped` if the run was cancelled.
+    """
+
+    read: int = 0
+    wait: float = 0.0
+    why: str = ""
+    slices: int = 0
+    failed: str = ""
+    stopped: bool = False

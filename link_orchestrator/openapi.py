@@ -79,6 +79,7 @@ OPERATIONS: Mapping[str, Operation] = {
     "linking_identities_problems": Operation("Problems", asks=PAGED),
     "linking_run_start": Operation("Job", 202, _json("RunRequest")),
     "linking_run_list": Operation("Runs"),
+    "linking_run_problems": Operation("Problems", asks=PAGED),
     "linking_run_get": Operation("Job"),
     "linking_run_decisions": Operation("Decisions", asks=("decision", *PAGED)),
     "linking_run_report": Operation(

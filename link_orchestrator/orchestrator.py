@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Generator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
-from link_orchestrator.messages import Milestone, Slice, SliceDone, Start
+from link_orchestrator.messages import Milestone, Read, ReadDone, Slice, SliceDone, Start
 
 Steps = Generator[Any, Any, Any]
 
@@ -63,6 +63,11 @@ def _job(context: Any, retry: Any, body: Callable[[Any, Any, Start], Steps]) -> 
 
 
 def _link(context: Any, retry: Any, start: Start) -> Steps:
+    if start.reads:
+        done = yield from _read(context, retry, start)
+        if done.failed or done.stopped:
+            return (yield from _end(context, retry, start, "failed" if done.failed else "cancelled", done.failed))
+        start = start.model_copy(update={"slices": done.slices})
     for stage in PLAN_PASSES + (GROUP_PLAN_PASSES if start.groups else ()):
         if not (yield from _pass(context, retry, start, stage, "plan")):
             return (yield from _end(context, retry, start, "cancelled"))
@@ -98,10 +103,26 @@ def _import_groups(context: Any, retry: Any, start: Start) -> Steps:
     return (yield from _end(context, retry, start, "done" if finished else "cancelled"))
 
 
+def _read(context: Any, retry: Any, start: Start) -> Steps:
+    """Read the run's identities, some seconds an activity. Returns the ReadDone that says how it ended."""
+    asked = Read(job=start.job, directory=start.directory)
+    progress = {"phase": "plan", "pass": "read", "since": _moment(context.current_utc_datetime), "read": 0}
+    while True:
+        context.set_custom_status(progress)
+        answer = yield context.call_activity_with_retry("read_identities", retry, asked.to_json())
+        done = ReadDone.from_json(answer)
+        if done.slices or done.failed or done.stopped:
+            return done
+        progress = {**progress, "read": done.read, "waiting": done.why}
+        if done.wait:
+            context.set_custom_status(progress)
+            yield context.create_timer(context.current_utc_datetime + timedelta(seconds=done.wait))
+
+
 def _verdict(context: Any, retry: Any, start: Start) -> Steps:
     """Wait until somebody approves or cancels, or the plan expires."""
     deadline = context.current_utc_datetime + timedelta(hours=start.expires_hours)
-    expires = deadline.strftime("%Y-%m-%dT%H:%M:%SZ")
+    expires = _moment(deadline)
     yield _milestone(context, retry, start, "planned", expires)
     context.set_custom_status({"phase": "planned", "expires": expires})
     approved, cancelled = context.wait_for_external_event(APPROVE), context.wait_for_external_event(CANCEL)
@@ -116,7 +137,7 @@ def _pass(context: Any, retry: Any, start: Start, stage: str, phase: str) -> Ste
     """Run one activity over every slice, a window at a time. Returns False if the job was cancelled meanwhile."""
     slices = _slices(start, stage)
     counts: Counter[str] = Counter()
-    since = context.current_utc_datetime.strftime("%Y-%m-%dT%H:%M:%SZ")
+    since = _moment(context.current_utc_datetime)
     for at in range(0, len(slices), WINDOW):
         _show(context, {"phase": phase, "pass": stage, "since": since, "done": at, "of": len(slices)}, counts)
         window = slices[at : at + WINDOW]
@@ -143,12 +164,18 @@ def _show(context: Any, progress: dict[str, Any], counts: Counter[str]) -> None:
     context.set_custom_status(progress | {"counts": dict(counts)})
 
 
-def _milestone(context: Any, retry: Any, start: Start, phase: str, expires: str | None = None) -> Any:
-    reached = Milestone(job=start.job, directory=start.directory, phase=phase, expires=expires)
+def _moment(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _milestone(
+    context: Any, retry: Any, start: Start, phase: str, expires: str | None = None, reason: str | None = None
+) -> Any:
+    reached = Milestone(job=start.job, directory=start.directory, phase=phase, expires=expires, reason=reason)
     return context.call_activity_with_retry("reach_milestone", retry, reached.to_json())
 
 
-def _end(context: Any, retry: Any, start: Start, phase: str) -> Steps:
-    yield _milestone(context, retry, start, phase)
+def _end(context: Any, retry: Any, start: Start, phase: str, reason: str = "") -> Steps:
+    yield _milestone(context, retry, start, phase, reason=reason or None)
     context.set_custom_status({"phase": phase})
     return phase

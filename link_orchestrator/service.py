@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
@@ -39,8 +40,11 @@ from link_orchestrator.mapping_requests import choose_mapping
 from link_orchestrator.orchestrator import CANCEL
 from link_orchestrator.planning import STAGES, identity_bucket, stage
 from link_orchestrator.planning_groups import RESOLVED
+from link_orchestrator.reading import stage_names
+from link_orchestrator.sources import RunSource, SourceFailed, Sources
 from link_orchestrator.tabular import Problem, UnreadableFile
 from shared.directory.directory import Directory
+from shared.directory.errors import Busy
 from shared.directory.group_matching import GroupDecisionKind
 from shared.directory.identity import Identity
 from shared.directory.jobs import Job
@@ -62,11 +66,15 @@ UPLOAD_DAYS = 30
 
 
 class RunRequest(BaseModel):
-    """The body of POST /linking/runs. `identities` and `groups` are ids that uploads were answered with."""
+    """The body of POST /linking/runs: identities by the id of their upload, or a source to read them from.
+
+    `groups` is the id of an upload, too.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel)
 
-    identities: str
+    identities: str | None = None
+    source: RunSource | None = None
     groups: str | None = None
     policy: dict[str, Any] | None = None
     mapping: dict[str, Any] | None = None
@@ -132,28 +140,50 @@ async def list_unread_identities(directory: Directory, request: Request) -> Resp
     return await list_rows(directory, request, PROBLEM, "problems")
 
 
-async def start_run(directory: Directory, request: Request, client: Orchestrations) -> Response:
-    """Start a linking run over uploaded identities: 202 with the run's address. It changes nothing before approval."""
+async def start_run(directory: Directory, request: Request, client: Orchestrations, sources: Sources) -> Response:
+    """Start a linking run: 202 with the run's address. It changes nothing before approval."""
     asked = RunRequest.model_validate(read_json(request.body))
-    jobs = directory.jobs
-    upload = await _upload(directory, asked.identities, IDENTITIES, "identities")
+    job_id = directory.jobs.new_id(RUN)
+    size = await directory.listing.total()
+    identities, read = await _identities(directory, asked, sources, job_id)
     policy = await directory.policies.get() if asked.policy is None else _policy(asked.policy)
-    size = upload.counts["read"] + await directory.listing.total()
     options = {
-        "identities": upload.id,
+        **identities,
         "policy": policy.to_json(),
         "mapping": await choose_mapping(directory, asked.mapping),
         "pauseProvisioning": asked.pause_provisioning,
         "expiresHours": asked.expires_hours,
-        "slices": slices(size),
+        "slices": slices(size + read),
     }
     if asked.groups is not None:
         groups = await _upload(directory, asked.groups, ENTRA_GROUPS, "groups")
         # A membership takes about a tenth of the time that an account takes.
-        options |= {"groups": groups.id, "slices": slices(size + groups.counts["members"] // 10)}
-    job_id = jobs.new_id(RUN)
-    await directory.stages.announce(job_id, [job_id + name for name in (*STAGES, RESOLVED)])
+        options |= {"groups": groups.id, "slices": slices(size + read + groups.counts["members"] // 10)}
+    await directory.stages.announce(job_id, [*(job_id + name for name in (*STAGES, RESOLVED)), *stage_names(job_id)])
     return answer(await begin(directory, request, client, RUN, job_id, options), request, 202)
+
+
+async def _identities(
+    directory: Directory, asked: RunRequest, sources: Sources, job_id: str
+) -> tuple[Mapping[str, Any], int]:
+    """Return the options of a run that say where its identities are staged, or read from first, and how many are."""
+    if (asked.identities is None) == (asked.source is None):
+        raise InvalidValue("identities, source: give one of them: an upload's id, or a source to read from")
+    if asked.source is not None:
+        try:
+            sources.check(directory.name)
+        except SourceFailed as missing:
+            raise Busy(f"source: this app is not set up to read it: {missing}") from None
+        # How many slices it takes is known once they are read.
+        return {"source": {"graph": asked.source.graph.to_json()}, "identities": stage_names(job_id)[0]}, 0
+    upload = await _upload(directory, asked.identities or "", IDENTITIES, "identities")
+    return {"identities": upload.id}, upload.counts["read"]
+
+
+async def list_unusable(directory: Directory, request: Request) -> Response:
+    """List what a run's source or upload holds that is no identity: which one in order, reason, remedy."""
+    job = await get_job(directory, request, RUN)
+    return await list_rows(directory, replace(request, id=job.options["identities"]), PROBLEM, "problems")
 
 
 async def _upload(directory: Directory, job_id: str, kind: str, name: str) -> Job:

@@ -9,11 +9,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import secrets
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ from rich.table import Table
 
 from infra.local.demo_data import generate, write
 from infra.local.entra import Cycle, Report
+from infra.local.graph import GraphStandIn, every
+from infra.local.tenant import Tenant, read_users
 from link_orchestrator.from_file import read_identities
 from link_orchestrator.orchestrator import GROUP_PLAN_PASSES, PLAN_PASSES
 from shared.directory.identity import Identity
@@ -77,6 +80,8 @@ class Api:
                 passes = planning if progress["pass"] in planning else (progress["pass"],)
                 bar.update(task, description=progress["pass"], total=of * len(passes))
                 bar.update(task, completed=of * passes.index(progress["pass"]) + done)
+            elif "read" in progress:
+                bar.update(task, description="read", completed=progress["read"])
             if job["phase"] == phase:
                 total = bar.tasks[task].total or 1
                 bar.update(task, description=phase, total=total, completed=total)
@@ -86,16 +91,23 @@ class Api:
             await asyncio.sleep(0.05)
 
 
-async def main(*, show_all: bool = False) -> int:
-    """Play the demo; return the exit code. `show_all` prints a line for every account of the provisioning cycle."""
+async def main(*, show_all: bool = False, graph: bool = False) -> int:
+    """Play the demo; return the exit code. `show_all` prints a line for every account of the provisioning cycle.
+
+    With `graph` the run reads its identities from a stand-in for Microsoft Graph, which throttles and breaks off.
+    """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write(generate(ACCOUNTS, IDENTITIES), folder)
         token = secrets.token_urlsafe(24)
-        async with serving(folder / "data", token) as url, _session(url, token) as session:
+        async with (
+            _graph(folder, stand_in=graph) as environment,
+            serving(folder / "data", token, environment) as url,
+            _session(url, token) as session,
+        ):
             api = Api(session)
             await import_accounts(api, folder)
-            run = await plan(api, folder)
+            run = await plan(api, folder, graph=graph)
             await show_plan(api, run)
             await apply(api, run)
             file = (folder / "identities.json").read_bytes()
@@ -125,12 +137,17 @@ async def import_accounts(api: Api, folder: Path) -> None:
     console.print("Groups:", ", ".join(f"{count} {name}" for name, count in sorted(job["counts"].items())))
 
 
-async def plan(api: Api, folder: Path) -> Any:
+async def plan(api: Api, folder: Path, *, graph: bool) -> Any:
     """Start a linking run and wait for its plan."""
     console.rule("2. The plan: nothing is changed by it")
-    upload = await api.call("POST", "linking/identities", (folder / "identities.json").read_bytes())
+    if graph:
+        console.print("Identities: read from the stand-in for Microsoft Graph, page by page")
+        asked: dict[str, Any] = {"source": {"graph": {"scope": "all"}}}
+    else:
+        upload = await api.call("POST", "linking/identities", (folder / "identities.json").read_bytes())
+        asked = {"identities": upload["id"]}
     groups = await api.call("POST", "linking/groups", (folder / "entra_groups.json").read_bytes())
-    run = await api.call("POST", "linking/runs", {"identities": upload["id"], "groups": groups["id"]})
+    run = await api.call("POST", "linking/runs", {**asked, "groups": groups["id"]})
     with _bar() as bar:
         return await api.wait(f"linking/runs/{run['id']}", "planned", bar)
 
@@ -275,10 +292,12 @@ async def _edit_over_scim(api: Api, account: Any) -> str:
 
 
 @asynccontextmanager
-async def serving(data: Path, token: str) -> AsyncIterator[str]:
-    """Serve the app in a process of its own while the block runs; gives its address."""
+async def serving(data: Path, token: str, environment: Mapping[str, str] | None = None) -> AsyncIterator[str]:
+    """Serve the app in a process of its own while the block runs, with further variables; gives its address."""
     arguments = ["-m", "infra.local.serve", "--port", "0", "--data", str(data), f"--token={token}"]
-    process = await asyncio.create_subprocess_exec(sys.executable, *arguments, stdout=asyncio.subprocess.PIPE)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, *arguments, stdout=asyncio.subprocess.PIPE, env={**os.environ, **(environment or {})}
+    )
     try:
         if process.stdout is None:
             raise RuntimeError("the server's output was asked for")
@@ -292,6 +311,17 @@ async def serving(data: Path, token: str) -> AsyncIterator[str]:
         if process.returncode is None:
             process.terminate()
         await process.wait()
+
+
+@asynccontextmanager
+async def _graph(folder: Path, *, stand_in: bool) -> AsyncIterator[Mapping[str, str]]:
+    """Serve the identities of a folder as Microsoft Graph does; gives the variables by which the app reads there."""
+    if not stand_in:
+        yield {}
+        return
+    async with GraphStandIn(Tenant.of(read_users(folder / "identities.json")), folder) as graph:
+        graph.top, graph.faults = 200, every(8, 5, 3, 0.0)
+        yield graph.environment()
 
 
 @asynccontextmanager
@@ -317,4 +347,6 @@ def _name(row: Any) -> str:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m infra.local.demo", description=__doc__)
     parser.add_argument("--all", action="store_true", help="print a line for every account of the provisioning cycle")
-    sys.exit(asyncio.run(main(show_all=parser.parse_args().all)))
+    parser.add_argument("--graph", action="store_true", help="read the identities from a stand-in for Microsoft Graph")
+    options = parser.parse_args()
+    sys.exit(asyncio.run(main(show_all=options.all, graph=options.graph)))

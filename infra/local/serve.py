@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from infra.local.host import LocalHost
+from shared.host.graph_settings import GraphSettings
 from shared.host.settings import Settings
 from shared.tables.port import Tables
 
@@ -32,8 +33,12 @@ def main() -> None:
     # aiohttp quotes a request it cannot read, and with it what people are filtered by.
     logging.getLogger("aiohttp.server").disabled = True
     try:
+        graph = GraphSettings.from_environment(os.environ)
+    except ValueError as problem:
+        sys.exit(f"cannot serve: {problem}")
+    try:
         with only_server(arguments.data):
-            asyncio.run(serve(arguments))
+            asyncio.run(serve(arguments, graph))
     except OSError as problem:
         sys.exit(f"cannot serve: {problem}")
 
@@ -67,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-async def serve(arguments: argparse.Namespace) -> None:
+async def serve(arguments: argparse.Namespace, graph: GraphSettings) -> None:
     """Serve until SIGTERM or SIGINT."""
     import function_app
 
@@ -77,7 +82,7 @@ async def serve(arguments: argparse.Namespace) -> None:
     token = arguments.token or kept_token(arguments.data)
     accounts, histories = (open_tables(arguments, name) for name in (ACCOUNTS, HISTORIES))
     try:
-        app = function_app.build(Settings.local(token=token), accounts)
+        app = function_app.build(Settings.local(token, graph), accounts)
         async with LocalHost(app, histories, port=arguments.port) as host:
             if not arguments.token:
                 print(f"Tenant URL:   {host.url}/scim/v2\nSecret token: {token}")

@@ -45,7 +45,10 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One import, run or undo. `options` is what was asked, `counts` what was found or done, by name."""
+    """One import, run or undo. `options` is what was asked, `counts` what was found or done, by name.
+
+    `reason` says why it failed, to an administrator, where more is known than that it did.
+    """
 
     id: str
     kind: str
@@ -61,6 +64,7 @@ class Job:
     approved_by: str | None = None
     cancelled_by: str | None = None
     ended: str | None = None
+    reason: str | None = None
     etag: str = ""
 
     def to_json(self) -> dict[str, Any]:
@@ -80,6 +84,7 @@ class Job:
             "approvedBy": self.approved_by,
             "cancelledBy": self.cancelled_by,
             "ended": self.ended,
+            "reason": self.reason,
         }
         return {name: value for name, value in shown.items() if value is not None}
 
@@ -102,6 +107,7 @@ class Job:
             approved_by=get("approvedBy"),
             cancelled_by=get("cancelledBy"),
             ended=get("ended"),
+            reason=get("reason"),
             etag=row.etag,
         )
 

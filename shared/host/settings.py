@@ -13,6 +13,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
+from shared.host.graph_settings import GraphSettings
+
 Role = Literal["scim", "admin"]
 
 
@@ -50,6 +52,7 @@ class Settings(BaseModel):
     tables_endpoint: str = ""
     client_id: str = ""
     base_url: str = ""
+    graph: GraphSettings = GraphSettings()
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Settings:
@@ -66,12 +69,13 @@ class Settings(BaseModel):
             tables_endpoint=environment.get("SCIMLINK_TABLES_ENDPOINT", ""),
             client_id=environment.get("SCIMLINK_CLIENT_ID", ""),
             base_url=environment.get("SCIMLINK_BASE_URL", "").rstrip("/"),
+            graph=GraphSettings.from_environment(environment),
         )
 
     @classmethod
-    def local(cls, token: str) -> Settings:
+    def local(cls, token: str, graph: GraphSettings | None = None) -> Settings:
         """Return a laptop's settings: one directory, and one token that opens both doors."""
-        return cls(credentials=(Credential.of(token, "local", "scim", "admin"),))
+        return cls(credentials=(Credential.of(token, "local", "scim", "admin"),), graph=graph or GraphSettings())
 
 
 def now() -> datetime:

@@ -113,3 +113,13 @@ async def test_without_a_token_it_makes_one_and_keeps_it(tmp_path: Path) -> None
             assert await _status(server.url, secret.split()[-1]) == 200
     assert {(tmp_path / "token").read_text().strip()} == tokens
     assert stat.S_IMODE(os.stat(tmp_path / "token").st_mode) == 0o600
+
+
+async def test_a_setting_that_is_wrong_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SCIMLINK_GRAPH_ENDPOINT", "http://graph.microsoft.com")
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "infra.local.serve", "--data", str(tmp_path), stderr=asyncio.subprocess.PIPE
+    )
+    _, errors = await process.communicate()
+    assert process.returncode == 1
+    assert errors.decode().startswith("cannot serve: SCIMLINK_GRAPH_ENDPOINT: ")

@@ -29,6 +29,7 @@ from shared.directory.model import Account, Resource, timestamp
 from shared.directory.plan import Plan, PlanRow
 from shared.directory.policy import Policy
 from shared.directory.resources import Resources
+from shared.host.graph_settings import GraphSettings
 from shared.host.settings import Settings
 from shared.tables.port import Insert, Row, Tables, Value
 from shared.tables.sqlite import SqliteTables
@@ -172,7 +173,9 @@ async def connected(url: str) -> AsyncIterator[aiohttp.ClientSession]:
 
 
 @asynccontextmanager
-async def serving(folder: Path, wrap: Callable[[Tables], Tables] = lambda tables: tables) -> AsyncIterator[App]:
+async def serving(
+    folder: Path, wrap: Callable[[Tables], Tables] = lambda tables: tables, graph: GraphSettings | None = None
+) -> AsyncIterator[App]:
     """Serve the app over the SQLite file of a folder while the block runs; `wrap` goes around its tables."""
     inner = SqliteTables.open(folder / "scimlink.db", "accounts")
     tables, histories = wrap(inner), SqliteTables.open(folder / "scimlink.db", "histories")
@@ -180,7 +183,7 @@ async def serving(folder: Path, wrap: Callable[[Tables], Tables] = lambda tables
         if await inner.get("main_d", "directory") is None:
             directory = await make_directory(inner)
             await directory.policies.set(Policy.from_json(POLICY))
-        app = function_app.build(Settings.local(TOKEN), tables)
+        app = function_app.build(Settings.local(TOKEN, graph), tables)
         async with LocalHost(app, histories) as host, connected(host.url) as session:
             yield App(session, host, inner)
     finally:

@@ -13,8 +13,8 @@ import pytest
 
 import scim_groups.service
 from link_orchestrator.orchestrator import undo_links
-from link_orchestrator.undoing_groups import LINK
 from shared.directory.directory import Directories, Directory
+from shared.directory.group_matching import GroupDecisionKind
 from shared.directory.groups import Group, new_group
 from shared.directory.jobs import Job, Phase
 from shared.directory.members import Member
@@ -40,7 +40,12 @@ async def run_over(directory: Directory, *groups: Group, linked: int) -> Job:
     jobs = directory.jobs
     run = await jobs.start("run", "test", jobs.new_id("run"), {"slices": 1})
     for number, one in enumerate(groups):
-        row = PlanRow(LINK, object_id(number), {"group": {"id": one.id, "displayName": one.display_name}}, one.etag)
+        row = PlanRow(
+            GroupDecisionKind.LINK.value,
+            object_id(number),
+            {"group": {"id": one.id, "displayName": one.display_name}},
+            one.etag,
+        )
         if number < linked:
             await link(directory, run, one, number)
             row = replace(row, outcome="linked")

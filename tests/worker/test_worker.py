@@ -17,7 +17,7 @@ from infra.local.instance import first_events
 from infra.local.management import binding
 from link_orchestrator.entra_groups import EntraGroup, EntraGroupWriter
 from link_orchestrator.groups_file import GroupRow
-from link_orchestrator.messages import Milestone, Slice, SliceDone, Start
+from link_orchestrator.messages import Milestone, Read, ReadDone, Slice, SliceDone, Start
 from link_orchestrator.orchestrator import GROUP_APPLY_PASSES, GROUP_PLAN_PASSES, PLAN_PASSES
 from link_orchestrator.planning import stage
 from shared.directory.groups import new_group
@@ -150,7 +150,12 @@ def test_the_orchestrators_of_the_app_ask_for_their_passes(drive: Drive) -> None
     calls += [{"function": name, "inputs": {"context": _replay(name, START.to_json())}} for name in others]
     with_groups = START.model_copy(update={"groups": True}).to_json()
     calls.append({"function": "link_accounts", "inputs": {"context": _replay("link_accounts", with_groups, *so_far)}})
-    *results, grouped = drive(ROOT, calls, SETTINGS)["results"]
+    reads, read = START.model_copy(update={"reads": True}).to_json(), _done(0, ReadDone(read=1, slices=1).to_json())
+    calls += [
+        {"function": "link_accounts", "inputs": {"context": _replay("link_accounts", reads, *history)}}
+        for history in ([], [read])
+    ]
+    *results, grouped, reading, planning = drive(ROOT, calls, SETTINGS)["results"]
     asked, begun = results[: len(histories)], results[len(histories) :]
     passes = [("run_slice", stage) for stage in PLAN_PASSES for _ in range(2)]
     waiting = [*passes, ("reach_milestone", "planned"), ("approve", ""), ("cancel", ""), ("timer", "")]
@@ -163,6 +168,8 @@ def test_the_orchestrators_of_the_app_ask_for_their_passes(drive: Drive) -> None
         [*waiting, ("run_slice", "reserve"), ("run_slice", "reserve")],
     ]
     assert [_asked(result) for result in begun] == [[("run_slice", stage)] * 2 for stage in others.values()]
+    assert _asked(reading) == [("read_identities", "")]
+    assert _asked(planning) == [("read_identities", ""), ("run_slice", PLAN_PASSES[0])]
     assert _asked(grouped) == [*passes, *[("run_slice", GROUP_PLAN_PASSES[0])] * 2]
 
 
@@ -200,6 +207,9 @@ async def test_the_activities_of_the_app_work_on_table_storage(drive: Drive, azu
     tables = AzureTables.from_connection_string(azurite)
     directory = await make_directory(tables, "worker", 2)
     job = await begin_run(directory, [Identity("1", "ada@contoso.com")], Policy())
+    # A run over Graph in an app that is not set up to read it.
+    await directory.jobs.change(job.id, lambda job: replace(job, options={**job.options, "source": {"graph": {}}}))
+    read = Read(job=job.id, directory="worker")
     parts = [Slice(job=job.id, directory="worker", stage=stage, low=0, high=2) for stage in PLAN_PASSES]
     unknown = parts[0].model_copy(update={"job": "nobody"})
     planned = Milestone(job=job.id, directory="worker", phase="planned", expires="2026-01-02T00:00:00Z")
@@ -207,8 +217,10 @@ async def test_the_activities_of_the_app_work_on_table_storage(drive: Drive, azu
         {"function": name, "inputs": {"message": {"json": json.dumps(message.to_json())}}}
         for name, message in [*(("run_slice", part) for part in (*parts, unknown)), ("reach_milestone", planned)]
     ]
+    calls.insert(0, {"function": "read_identities", "inputs": {"message": {"json": json.dumps(read.to_json())}}})
     counts = {"noAccount": 1, "predicted.created": 1}
-    *ran, refused, reached = drive(ROOT, calls, settings)["results"]
+    unread, *ran, refused, reached = drive(ROOT, calls, settings)["results"]
+    assert "SCIMLINK_GRAPH_TENANTS" in json.loads(unread["value"])["failed"]
     assert [json.loads(one["value"])["counts"] for one in ran] == [{}, {}, {"noIdentity": 0}, counts]
     assert refused == {"error": "NotFound: no job nobody", "value": None}
     assert reached == {"error": None, "value": "{}"}

@@ -1,0 +1,127 @@
+"""A made-up Entra tenant: users, groups, an enterprise application, and everything that ever changed. No HTTP.
+
+graph.py shows it as Microsoft Graph does.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+TENANT: Final = "11111111-2222-4333-8444-555555555555"
+APPLICATION: Final = "aaaaaaaa-bbbb-4ccc-8ddd-eeeeeeeeeeee"
+"""The object id of the enterprise application that provisions."""
+JOB: Final = "scim.1.made.up"
+PERMISSIONS: Final = frozenset(
+    {"User.Read.All", "GroupMember.Read.All", "Application.Read.All", "Synchronization.Read.All"}
+)
+
+SCHEMA: Final[Mapping[str, Any]] = {
+    "id": JOB,
+    "synchronizationRules": [
+        {
+            "name": "USER_OUTBOUND_USER",
+            "objectMappings": [
+                {
+                    "enabled": True,
+                    "sourceObjectName": "User",
+                    "targetObjectName": "urn:ietf:params:scim:schemas:core:2.0:User",
+                    "attributeMappings": [
+                        {
+                            "matchingPriority": priority,
+                            "source": {"expression": f"[{source}]", "name": source, "type": "Attribute"},
+                            "targetAttributeName": target,
+                        }
+                        for source, target, priority in (
+                            ("objectId", "externalId", 1),
+                            ("userPrincipalName", "userName", 2),
+                            ("mail", 'emails[type eq "work"].value', 0),
+                        )
+                    ],
+                }
+            ],
+        }
+    ],
+}
+"""What the portal exports of a job that maps as Scimlink asks for."""
+
+
+@dataclass
+class Tenant:
+    """Users by id, in order of id; groups by id with the ids of their members; assignments to the application.
+
+    `log` holds the id of whoever changed, in order; a place in it is a delta token. Those before `oldest` have expired.
+    """
+
+    users: dict[str, dict[str, Any]]
+    groups: dict[str, dict[str, Any]] = field(default_factory=dict)
+    assigned: list[dict[str, str]] = field(default_factory=list)
+    schemas: dict[str, Any] = field(default_factory=lambda: {JOB: SCHEMA})
+    granted: set[str] = field(default_factory=lambda: set(PERMISSIONS))
+    log: list[str] = field(default_factory=list)
+    oldest: int = 0
+
+    @classmethod
+    def of(cls, users: Iterable[Mapping[str, Any]]) -> Tenant:
+        """Return a tenant of these users: a group for each department, one of them all, everybody is assigned.
+
+        The application is assigned to the group of all, to the first department again, and to some users directly.
+        """
+        tenant = cls({user["id"]: dict(user) for user in sorted(users, key=lambda user: str(user["id"]))})
+        departments: dict[str, list[str]] = {}
+        for user in tenant.users.values():
+            departments.setdefault(user.get("department") or "None", []).append(user["id"])
+        ids = [tenant.add_group(f"Department {name}", members) for name, members in sorted(departments.items())]
+        everybody = tenant.add_group("Everybody", ids)
+        for kind, principals in (("User", list(tenant.users)[:40]), ("Group", [everybody, *ids[:1]])):
+            tenant.assigned += [{"principalType": kind, "principalId": principal} for principal in principals]
+        return tenant
+
+    def add_group(self, name: str, members: Sequence[str]) -> str:
+        """Add a group of users and groups; return its id."""
+        group = str(uuid.uuid5(uuid.NAMESPACE_URL, f"group:{name}"))
+        self.groups[group] = {"id": group, "displayName": name, "members": list(members)}
+        return group
+
+    def change(self, user_id: str, **attributes: Any) -> None:
+        """Give a user, known or new, other attributes."""
+        self.users[user_id] = {"id": user_id, **self.users.get(user_id, {}), **attributes}
+        self.users = dict(sorted(self.users.items()))
+        self.log.append(user_id)
+
+    def remove(self, user_id: str) -> None:
+        """Delete a user."""
+        del self.users[user_id]
+        self.log.append(user_id)
+
+    def changed_since(self, place: int) -> list[dict[str, Any]]:
+        """Return those who changed since a place in the log, as they are now; who is gone with `@removed`."""
+        gone = {"@removed": {"reason": "changed"}}
+        return [self.users.get(user, {"id": user, **gone}) for user in dict.fromkeys(self.log[place:])]
+
+    def members_of(self, group: str, *, transitive: bool) -> Iterator[str]:
+        """Yield the ids of a group's users, its groups' members among them if transitive, each once."""
+        seen: dict[str, None] = {}
+        waiting = list(self.groups[group]["members"])
+        while waiting:
+            member = waiting.pop(0)
+            if member not in seen:
+                seen[member] = None
+                if transitive and member in self.groups:
+                    waiting += self.groups[member]["members"]
+        return (member for member in seen if not transitive or member in self.users)
+
+
+def read_users(path: Path) -> list[dict[str, Any]]:
+    """Return the users of a file of Graph's pages, one JSON object after the other, as demo_data.py writes it."""
+    text, at, users = path.read_text("utf-8"), 0, list[dict[str, Any]]()
+    decoder = json.JSONDecoder()
+    while at < len(text):
+        page, at = decoder.raw_decode(text, at)
+        users += page["value"]
+        at += len(text[at:]) - len(text[at:].lstrip())
+    return users

@@ -1,0 +1,194 @@
+"""The pass before a plan: a run's identities out of their source, into the stage that planning.py reads.
+
+An activity reads some pages, writes them, then how far it is, and goes on: a crash costs the pages since. How far it
+is, and how long the source asked to be left alone, stands in the tables (shared/directory/readings.py).
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from secrets import token_hex
+from typing import Any, Final
+
+from link_orchestrator.importing import write_problems
+from link_orchestrator.job_requests import slices
+from link_orchestrator.messages import Read, ReadDone
+from link_orchestrator.planning import identity_bucket, stage
+from link_orchestrator.sources import IdentitySource, PlaceExpired, RunSource, SourceBusy, SourceFailed, Sources
+from link_orchestrator.tabular import Problem
+from shared.directory.directory import Directories, Directory
+from shared.directory.identity import Identity
+from shared.directory.jobs import Job
+from shared.directory.keys import fold
+from shared.directory.readings import Reading, Readings
+
+READ: Final = "read"
+"""Stands in the names of the stages that hold a run's own identities, and counts what it read."""
+SECONDS: Final = 20.0
+"""So long an activity goes on from batch to batch, for a replay costs as much as there were activities."""
+BATCH_SECONDS: Final = 3.0
+"""So long a batch of pages is read, ..."""
+ROWS: Final = 5_000
+"""... or up to so many identities, which are in memory until they are written."""
+TICK: Final = 15.0
+"""An orchestration waits at most so long before it looks whether the run was cancelled."""
+LONGEST_WAIT: Final = 900.0
+"""What a source may ask for at once; whoever asks for more is asked again after that."""
+PATIENCE: Final = 3600.0
+"""Whoever has waited for so long without any progress has failed."""
+RESTARTS: Final = 3
+
+
+@dataclass
+class Batch:
+    """Some pages: identities by their folded ids, where it goes on, and why it stopped, if it did."""
+
+    place: Mapping[str, Any] | None
+    identities: dict[str, Identity] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+    bookmark: str | None = None
+    pages: int = 0
+    busy: SourceBusy | None = None
+
+
+def stage_names(job_id: str) -> list[str]:
+    """Return the stages that a run may read its identities into: a new start takes the next, planning the last.
+
+    The report on those that cannot be used bears the same name.
+    """
+    return [f"{job_id}{READ}{restart}" for restart in range(RESTARTS + 1)]
+
+
+async def read_identities(directories: Directories, sources: Sources, message: Mapping[str, Any]) -> dict[str, Any]:
+    """Read on for some seconds; answers how many identities there are so far, and what is to be done next."""
+    asked = Read.from_json(message)
+    directory = await directories.open(asked.directory)
+    job = await directory.jobs.get(asked.job)
+    until = time.monotonic() + SECONDS
+    try:
+        async with sources.open(directory.name, RunSource.model_validate(job.options["source"])) as source:
+            while True:
+                done = await _advance(directory, job.id, source)
+                if done != ReadDone(read=done.read) or time.monotonic() >= until:
+                    return done.to_json()
+    except SourceFailed as failed:
+        return ReadDone(failed=str(failed)).to_json()
+
+
+async def _advance(directory: Directory, job_id: str, source: IdentitySource) -> ReadDone:
+    """Read one batch on from where the run is, unless it has ended, is done, or the source is to be left alone."""
+    if _stopped(await directory.jobs.get(job_id)):
+        return ReadDone(stopped=True)
+    readings, now = Readings(directory.tables, directory.keys), time.time()
+    found = await readings.find(job_id)
+    reading = found or Reading(job_id, begun=directory.jobs.now(), progressed=now)
+    if reading.place is None:
+        return await _finished(directory, reading)
+    if reading.not_before > now:
+        return _wait(reading, now)
+    try:
+        batch = await _read(directory, source, reading)
+    except PlaceExpired as expired:
+        if reading.restarts >= RESTARTS:
+            raise SourceFailed(f"{expired}, again and again: start the run again") from None
+        return await _begin_again(directory, readings, reading)
+    return await _keep(directory, readings, reading, batch)
+
+
+async def _read(directory: Directory, source: IdentitySource, reading: Reading) -> Batch:
+    """Read pages until a batch is full, or it took long, the source is busy or at its end, or the run cancelled."""
+    batch, until = Batch(reading.place), time.monotonic() + BATCH_SECONDS
+    while batch.place is not None and len(batch.identities) < ROWS and time.monotonic() < until:
+        try:
+            page = await source.page(batch.place)
+        except SourceBusy as busy:
+            batch.busy = busy
+            break
+        for row in page.rows:
+            if isinstance(row, Problem):
+                before = reading.read + reading.unusable + len(batch.identities) + len(batch.problems)
+                batch.problems.append(replace(row, line=before + 1))
+            else:
+                batch.identities[fold(row.object_id)] = row
+        batch.place, batch.bookmark = page.then, page.bookmark or batch.bookmark
+        batch.pages += 1
+        if _stopped(await directory.jobs.get(reading.job)):
+            break
+    return batch
+
+
+async def _keep(directory: Directory, readings: Readings, reading: Reading, batch: Batch) -> ReadDone:
+    """Stage what was read, and then say how far that is."""
+    # Later than what is staged already, whatever the clock of whoever read that.
+    now = max(time.time(), reading.progressed + 0.000_001)
+    known = await readings.find(reading.job)
+    if (known.etag if known else "") != reading.etag or _stopped(await directory.jobs.get(reading.job)):
+        # Durable Functions may run an activity twice at once. What the other one read stands, also if it read further.
+        return ReadDone(read=known.read if known else 0)
+    name = stage_names(reading.job)[reading.restarts]
+    if batch.identities:
+        # Rows are read in order of their names and the first of an id counts: so the newest ones come first.
+        writer = stage(directory, name).writer(f"{10**16 - int(now * 1e6):016d}{token_hex(3)}")
+        for identity in batch.identities.values():
+            await writer.add(identity_bucket(directory, identity.object_id), identity.to_json())
+        await writer.close()
+    await write_problems(directory, name, 0, batch.problems)
+    after = replace(
+        reading,
+        place=batch.place,
+        bookmark=batch.bookmark or reading.bookmark,
+        read=reading.read + len(batch.identities),
+        unusable=reading.unusable + len(batch.problems),
+    )
+    if batch.pages:
+        after = replace(after, progressed=now, busy=0, waited=0.0)
+    if batch.busy is not None:
+        after = _left_alone(after, batch.busy, now)
+    if not await readings.save(after):
+        return ReadDone(read=after.read)
+    if after.place is None:
+        return await _finished(directory, after)
+    return _wait(after, now) if batch.busy else ReadDone(read=after.read)
+
+
+def _left_alone(reading: Reading, busy: SourceBusy, now: float) -> Reading:
+    """Return a reading that waits as long as its source asks for, or twice as long each time, and a little more.
+
+    The little more is drawn, so that many who were refused at once do not come back at once. Raises SourceFailed after
+    PATIENCE; time in which no process was there to wait does not count.
+    """
+    if reading.waited > PATIENCE:
+        raise SourceFailed(f"{busy.reason}, for more than an hour: start the run again later")
+    asked = busy.retry_after if busy.retry_after is not None else 2.0 ** min(reading.busy, 6)
+    wait = min(asked, LONGEST_WAIT) * random.uniform(1.0, 1.2)  # noqa: S311 - not a secret
+    waited, busy_for = reading.waited + wait, reading.busy + 1
+    return replace(reading, busy=busy_for, waited=waited, not_before=now + wait, waiting=busy.reason)
+
+
+async def _begin_again(directory: Directory, readings: Readings, reading: Reading) -> ReadDone:
+    """Go back to the start, for the place is too old to go on from; what was read before is left in its stage."""
+    begun, now = directory.jobs.now(), time.time()
+    again = Reading(reading.job, begun, now, restarts=reading.restarts + 1, etag=reading.etag)
+    await readings.save(again)
+    return ReadDone()
+
+
+async def _finished(directory: Directory, reading: Reading) -> ReadDone:
+    if not reading.read:
+        return ReadDone(failed="the source holds no user that can be read: check the scope of the run")
+    name = stage_names(reading.job)[reading.restarts]
+    await directory.jobs.change(reading.job, lambda job: replace(job, options={**job.options, "identities": name}))
+    if reading.unusable:
+        await directory.jobs.count(reading.job, READ, {"unusable": reading.unusable})
+    return ReadDone(read=reading.read, slices=slices(reading.read + await directory.listing.total()))
+
+
+def _wait(reading: Reading, now: float) -> ReadDone:
+    return ReadDone(read=reading.read, wait=max(0.0, min(reading.not_before - now, TICK)), why=reading.waiting)
+
+
+def _stopped(job: Job) -> bool:
+    return bool(job.cancelled_by) or job.phase.ended

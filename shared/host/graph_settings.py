@@ -1,0 +1,85 @@
+"""What the app is told about Microsoft Graph: whose identities it may read there, and how it proves who it is.
+
+settings.py holds the rest. link_orchestrator/tokens.py makes tokens of it, link_orchestrator/graph.py reads with them.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+
+TENANT = r"^[A-Za-z0-9][A-Za-z0-9.\-]{0,252}$"
+"""A tenant's id or one of its domains: it becomes part of an address."""
+
+VARIABLES: Mapping[str, str] = {
+    "client_id": "SCIMLINK_GRAPH_CLIENT_ID",
+    "endpoint": "SCIMLINK_GRAPH_ENDPOINT",
+    "authority": "SCIMLINK_GRAPH_AUTHORITY",
+    "federated_token_file": "SCIMLINK_GRAPH_FEDERATED_TOKEN_FILE",
+    "certificate": "SCIMLINK_GRAPH_CERTIFICATE",
+    "client_secret": "SCIMLINK_GRAPH_CLIENT_SECRET",
+    "managed_identity_id": "SCIMLINK_CLIENT_ID",
+}
+TENANTS = "SCIMLINK_GRAPH_TENANTS"
+
+
+def _origin(address: str) -> str:
+    """Return an address without its last slash. Tokens travel to it: only loopback does without TLS."""
+    parts = urlsplit(address)
+    if not parts.hostname or parts.username or parts.query or parts.path.strip("/"):
+        raise ValueError("must be an address like https://graph.microsoft.com")
+    if parts.scheme != "https" and not (parts.scheme == "http" and _is_loopback(parts.hostname)):
+        raise ValueError("must begin with https://")
+    return address.rstrip("/")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+Origin = Annotated[str, AfterValidator(_origin)]
+
+
+class GraphSettings(BaseModel):
+    """How Microsoft Graph is read. Without `client_id` the app's managed identity reads, of its own tenant alone.
+
+    `tenants` says for each directory whose tenant its identities come from: nobody reads another's.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    tenants: Mapping[str, Annotated[str, Field(pattern=TENANT)]] = {}
+    client_id: str = ""
+    endpoint: Origin = "https://graph.microsoft.com"
+    authority: Origin = "https://login.microsoftonline.com"
+    federated_token_file: str = ""
+    certificate: str = ""
+    client_secret: SecretStr = SecretStr("")
+    managed_identity: bool = False
+    managed_identity_id: str = ""
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> GraphSettings:
+        """Return the settings of SCIMLINK_GRAPH_… variables. Raises ValueError naming the one that is wrong."""
+        found: dict[str, Any] = {field: environment[name] for field, name in VARIABLES.items() if environment.get(name)}
+        try:
+            found["tenants"] = json.loads(environment.get(TENANTS) or "{}")
+        except ValueError:
+            raise ValueError(f"{TENANTS} must be a JSON object from directory to tenant id") from None
+        # Azure tells an app of its managed identity by these two, which msal reads itself.
+        found["managed_identity"] = "IDENTITY_ENDPOINT" in environment and "IDENTITY_HEADER" in environment
+        try:
+            return cls(**found)
+        except ValidationError as error:
+            wrong = error.errors(include_input=False, include_url=False, include_context=False)[0]
+            field = str(wrong["loc"][0])
+            # What stands there may be a secret: what is wrong is said, never the value.
+            raise ValueError(f"{VARIABLES.get(field, TENANTS)}: {wrong['msg']}") from None
