@@ -100,11 +100,10 @@ async def review(directory: Directory, request: Request, client: Orchestrations)
     reviews = reviews_of(directory, job.id)
     rows, cursor = await _select(directory, job, reviews, asked)
     wanted, refused = await _judge(directory, job, rows, asked)
-    at, mapping = directory.jobs.now(), mapping_of(job)
+    at, mapping, policy = directory.jobs.now(), mapping_of(job), policy_of(job)
 
     def decided(row: PlanRow) -> Review:
-        before = row.shown.get("predicted", {})
-        predicted = after_review(before, mapping, links=asked.action == LINK).to_json()
+        predicted = after_review(row.shown, mapping, policy, links=asked.action == LINK).to_json()
         return Review(asked.action, request.by, at, wanted[row.id], None if asked.action == LEAVE else predicted)
 
     done = [row for row in rows if row.id in wanted]
