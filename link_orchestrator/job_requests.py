@@ -210,6 +210,7 @@ def answer(job: Job, request: Request, status: int, progress: object = None) -> 
     """Return a job as JSON, with its address; `progress` is shown while it lasts."""
     document = shown(job)
     if isinstance(progress, dict) and not job.phase.ended:
-        document["progress"] = progress | {"counts": _grouped(progress.get("counts", {}))[0]}
+        counts = {"counts": _grouped(progress["counts"])[0]} if "counts" in progress else {}
+        document["progress"] = progress | counts
     location = f"{request.base.removesuffix('/scim/v2')}/{PATHS[job.kind]}/{job.id}"
     return Response(status, dump(document), location=location)

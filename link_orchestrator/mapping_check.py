@@ -51,12 +51,11 @@ class People:
 
 
 def check(mapping: AttributeMapping, people: People | None) -> list[Warned]:
-    """Return the warnings about a mapping, the worst first; without a plan they name no numbers."""
+    """Return the warnings about a mapping, second accounts first; without a plan they name no numbers."""
     if not mapping.enabled:
         remedy = "Switch the mapping of users on, in the provisioning job."
         return [Warned("usersAreOff", "the job provisions no users at all", _total(people), remedy)]
-    found = [*_keys(mapping, people), *_matching(mapping, people), *_others(mapping, people)]
-    return sorted(found, key=lambda warned: -(warned.people or 0))
+    return [*_keys(mapping, people), *_matching(mapping, people), *_others(mapping, people)]
 
 
 def _keys(mapping: AttributeMapping, people: People | None) -> Iterator[Warned]:

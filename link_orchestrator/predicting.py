@@ -79,6 +79,8 @@ DISABLED = Prediction(Outcome.SKIPPED, "The identity is disabled in Entra: provi
 BY_KEY = _matched("The look-up by externalId finds the linked account.")
 EXCLUDED = _refused("The person is excluded from linking: provisioning may not link the account either.")
 
+BESIDE = Prediction(Outcome.CREATED, "The person is excluded, and nothing that is sent leads to the account.")
+
 
 def probes(identity: Identity, mapping: AttributeMapping, policy: Policy) -> Iterator[Key]:
     """Yield the keys of all accounts that provisioning an identity may meet, beside those that it is matched by."""
@@ -136,14 +138,20 @@ def predict(
     return _Cycle(identity, decision, mapping.values(identity), near, policy).run(mapping.matching)
 
 
-def after_review(before: Mapping[str, Any], mapping: AttributeMapping, *, links: bool) -> Prediction:
-    """Return what becomes of a row's prediction when a review links or excludes its identity."""
-    if before.get("outcome") == Outcome.SKIPPED:
+def after_review(shown: Mapping[str, Any], mapping: AttributeMapping, policy: Policy, *, links: bool) -> Prediction:
+    """Return what provisioning does about a plan's row once a review links or excludes its identity."""
+    if shown.get("predicted", {}).get("outcome") == Outcome.SKIPPED:
         return DISABLED
-    if not links:
-        return EXCLUDED
-    return BY_KEY if mapping.keyed else _refused(_OTHER_KEY)
+    if links:
+        return BY_KEY if mapping.keyed else _refused(_OTHER_KEY)
+    met = _FOUND_BY if policy.create_beside_matches else (*_FOUND_BY, *_SHARED)
+    evidence = {(item["rule"], item["attribute"]) for item in shown.get("evidence", ())}
+    # Aliases and past sign-ins are nothing that provisioning sends.
+    return EXCLUDED if not evidence.isdisjoint(met) else BESIDE
 
+
+_FOUND_BY = ((Rule.EXTERNAL_ID, "id"), (Rule.USER_NAME, "userPrincipalName"))
+_SHARED = ((Rule.VERIFIED_EMAIL, "mail"), (Rule.EMAIL, "mail"), (Rule.EMPLOYEE_NUMBER, "employeeId"))
 
 _OTHER_KEY = (
     "The account is linked, but the mapping does not find it first by objectId -> externalId: "

@@ -7,7 +7,7 @@ keeps the reviews, applying.py carries them out with the approved run.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -17,6 +17,7 @@ from pydantic.alias_generators import to_camel
 from link_orchestrator.job_requests import RUN, Orchestrations, get_job, shown, started
 from link_orchestrator.planning import mapping_of, policy_of
 from link_orchestrator.predicting import after_review
+from shared.directory.claims import together
 from shared.directory.directory import Directory
 from shared.directory.errors import Busy
 from shared.directory.identity import Identity
@@ -100,11 +101,10 @@ async def review(directory: Directory, request: Request, client: Orchestrations)
     reviews = reviews_of(directory, job.id)
     rows, cursor = await _select(directory, job, reviews, asked)
     wanted, refused = await _judge(directory, job, rows, asked)
-    at, mapping = directory.jobs.now(), mapping_of(job)
+    at, mapping, policy = directory.jobs.now(), mapping_of(job), policy_of(job)
 
     def decided(row: PlanRow) -> Review:
-        before = row.shown.get("predicted", {})
-        predicted = after_review(before, mapping, links=asked.action == LINK).to_json()
+        predicted = after_review(row.shown, mapping, policy, links=asked.action == LINK).to_json()
         return Review(asked.action, request.by, at, wanted[row.id], None if asked.action == LEAVE else predicted)
 
     done = [row for row in rows if row.id in wanted]
@@ -194,12 +194,9 @@ async def _judge(
         if reason := _objection(job, by_id[row_id], wanted[row_id] or "", account):
             refused[row_id] = reason
             del wanted[row_id]
-    for row_id, account_id in list(wanted.items()):
-        contested = by_id[row_id].decision == DecisionKind.AMBIGUOUS
-        other = await _planned_for(directory, job, account_id, row_id) if contested and account_id else None
-        if other:
-            refused[row_id] = f"this plan links the account by the row {other}: settle that one first"
-            del wanted[row_id]
+    for row_id, other in (await _taken(directory, job, [by_id[row_id] for row_id in wanted], wanted)).items():
+        refused[row_id] = f"this plan links the account by the row {other}: settle that one first"
+        del wanted[row_id]
     return wanted, refused
 
 
@@ -250,18 +247,38 @@ def planned_version(row: PlanRow, account_id: str) -> str:
     return row.versions.get(account_id, "") if row.versions else row.version
 
 
-async def _planned_for(directory: Directory, job: Job, account_id: str, row_id: str) -> str | None:
-    """Return the id of another row by which this run is to link an account, or None."""
-    plan, reviews = Plan(directory.tables, directory.keys, job.id), reviews_of(directory, job.id)
-    async for rows in plan.decided(directory.keys.bucket(account_id), LINK):
+async def _taken(
+    directory: Directory, job: Job, rows: Sequence[PlanRow], wanted: Mapping[str, str | None]
+) -> dict[str, str]:
+    """Return, by id, the rows whose account this run is to link already, each with the row by which it is.
+
+    Two rows can want one account only where one of them is ambiguous: the others are in each other's way as rivals.
+    """
+    reviews = reviews_of(directory, job.id)
+    chosen: dict[str, str] = {}
+    for accounts in await together(
+        *(reviews.accounts(n, DecisionKind.AMBIGUOUS) for n in range(directory.keys.buckets))
+    ):
+        chosen |= accounts
+    taken: dict[str, str] = {}
+    for row in rows:
+        account_id = wanted[row.id] or ""
+        other = chosen.get(account_id, row.id)
+        if other == row.id and row.decision == DecisionKind.AMBIGUOUS:
+            bucket = directory.keys.bucket(account_id)
+            reviewed = await reviews.accounts(bucket, DecisionKind.REVIEW)
+            other = reviewed.get(account_id) or await _planned_for(directory, job, bucket, account_id) or row.id
+        if other != row.id:
+            taken[row.id] = other
+    return taken
+
+
+async def _planned_for(directory: Directory, job: Job, bucket: int, account_id: str) -> str | None:
+    """Return the id of the row by which the plan itself links an account, unless a review took it out."""
+    async for rows in Plan(directory.tables, directory.keys, job.id).decided(bucket, LINK):
         for row in rows:
             if row.shown["account"]["id"] == account_id and (row.review or {}).get("action") != EXCLUDE:
                 return row.id
-    for bucket in range(directory.keys.buckets):
-        async for rows in reviews.chosen(bucket):
-            for row in rows:
-                if (row.review or {}).get("account") == account_id and row.id != row_id:
-                    return row.id
     return None
 
 

@@ -90,7 +90,7 @@ class Reviews:
                 after = _reviewed(row, review)
                 counts.update(_effect(after))
                 counts.subtract(_effect(row))
-                entry = Upsert(INDEX + row.id[2:], {"action": review.action})
+                entry = Upsert(INDEX + row.id[2:], {"action": review.action, "account": review.account})
                 operations += [Replace(row.id[2:], columns_of(after), row.etag), entry]
             try:
                 await self._tables.commit(self._plan.partition(bucket), [*operations, _tally(tally, counts, False)])
@@ -123,6 +123,21 @@ class Reviews:
                 continue
             return _read(tally)
         raise Busy("rows: these are being reviewed by others", retry_after=1)
+
+    async def accounts(self, bucket: int, decision: str) -> dict[str, str]:
+        """Return the accounts that reviews of a bucket's rows of one decision link, each with the row's id."""
+        low, continuation = f"{INDEX}{decision}_", None
+        found: dict[str, str] = {}
+        while True:
+            page = await self._tables.query(
+                self._plan.partition(bucket), low, prefix_end(low), continuation=continuation
+            )
+            for row in page.rows:
+                if row.columns["action"] == LINK:
+                    found[str(row.columns["account"])] = f"{bucket:02x}{row.key[len(INDEX) :]}"
+            continuation = page.continuation
+            if continuation is None:
+                return found
 
     async def chosen(self, bucket: int) -> AsyncIterator[list[PlanRow]]:
         """Yield the rows of a bucket that a review links, some at a time."""

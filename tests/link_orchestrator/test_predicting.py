@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import random
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -88,6 +90,28 @@ async def test_every_prediction_on_people_who_collide_comes_true(app: App, seed:
     await app.apply(run)
     file = json.dumps({"value": made.people}).encode()
     got = await provisioned(app, [one for one in read_identities([file]) if isinstance(one, Identity)], external_id)
+    for row in rows:
+        outcome = got[row["identity"]["objectId"]]
+        assert outcome.partition(" ")[0] == row["predicted"]["outcome"], (row, outcome)
+
+
+@pytest.mark.parametrize("seed", range(100, 125))
+async def test_predictions_follow_the_reviews(app: App, seed: int) -> None:
+    made, draw = population(seed), random.Random(seed)
+    await app.call("PUT", "directory/policy", made.policy)
+    await app.bring(csv_file(*made.rows))
+    run = await app.plan(*made.people, pauseProvisioning=False)
+    path = f"linking/runs/{run['id']}"
+    for row in await app.decisions(run):
+        action = "exclude" if row["decision"] in ("link", "ambiguous") else draw.choice(("link", "exclude"))
+        if row["decision"] in ("link", "ambiguous", "review"):
+            await app.call("POST", f"{path}/review", {"rows": [row["id"]], "action": action})
+    rows = [row for row in await app.decisions(run) if "identity" in row]
+    run = await app.call("GET", path)
+    assert +Counter(run["predicted"]) == Counter(row["predicted"]["outcome"] for row in rows)
+    await app.apply(run)
+    file = json.dumps({"value": made.people}).encode()
+    got = await provisioned(app, [one for one in read_identities([file]) if isinstance(one, Identity)], "objectId")
     for row in rows:
         outcome = got[row["identity"]["objectId"]]
         assert outcome.partition(" ")[0] == row["predicted"]["outcome"], (row, outcome)

@@ -336,3 +336,27 @@ async def test_a_link_by_review_frees_the_identity_for_provisioning_only_once_it
     await app.apply(run, links=2)
     assert await left_open(app.tables, plan, object_id(2)) is None
     assert await directory.accounts.list_by(Key("externalId", object_id(2)))
+
+
+@pytest.mark.parametrize("first", [1, 2])
+async def test_of_two_reviews_that_want_one_account_the_second_is_refused(app: App, first: int) -> None:
+    """The one is strong but disabled, so that it waits for a person; the other's alias leads there, too."""
+    await app.bring(
+        csv_file(
+            {"userName": "jo@contoso.com", "email": "jo@contoso.com"},
+            {"userName": "other.local", "email": "other@contoso.com"},
+        )
+    )
+    run = await app.plan(
+        graph(1, "jo@contoso.com", accountEnabled=False),
+        graph(2, "new@contoso.com", otherMails=["jo@contoso.com", "other@contoso.com"]),
+    )
+    assert (run["counts"]["review"], run["counts"]["ambiguous"]) == (1, 1)
+    account = (await app.account("jo@contoso.com"))["id"]
+    ids = {number: (await row_of(app, run, number))["id"] for number in (1, 2)}
+    assert (await review(app, run, "link", rows=[ids[first]], account=account))["reviewed"] == 1
+    answer = await review(app, run, "link", rows=[ids[3 - first]], account=account)
+    assert (answer["reviewed"], answer["run"]["links"]) == (0, 1)
+    assert ids[first] in answer["refused"][0]["reason"]
+    assert (await app.apply(run, links=1))["counts"]["linked"] == 1
+    assert (await app.account("jo@contoso.com"))["link"]["identity"] == object_id(first)
