@@ -83,8 +83,7 @@ def _linked(account: Account, row: PlanRow, by: str, at: str) -> Account:
     """Return the account with the identity's object id stamped as externalId; nothing else of it changes."""
     rule = proving_rule(map(Evidence.from_json, row.shown["evidence"]))
     link = Link(row.subject, rule.value, at, by)
-    document = account.document() | {"externalId": row.subject}
-    return account.with_document(document, status=Status.CLAIMED, link=link, retired=False)
+    return account.with_external_id(row.subject, status=Status.CLAIMED, link=link, retired=False)
 
 
 def _outcome(outcome: Outcome) -> str:
