@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -74,7 +75,8 @@ async def _answer(asked: Mapping[str, Any], answers: BinaryIO, activities: Activ
     # Each error of an activity is a result that the orchestrator may catch.
     except Exception as problem:
         answer |= {"error": str(problem), "type": type(problem).__name__}
-    answers.write(json.dumps(answer).encode() + b"\n")
+    with suppress(BrokenPipeError):  # the server is gone
+        answers.write(json.dumps(answer).encode() + b"\n")
 
 
 if __name__ == "__main__":
