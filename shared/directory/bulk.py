@@ -18,16 +18,18 @@ from shared.directory.audit import audit_row
 from shared.directory.claims import CONFLICTS, together
 from shared.directory.counts import UNREAD
 from shared.directory.errors import DirectoryError, TooLarge
-from shared.directory.keys import DIGEST, IDENTITY, POINTER, Key, prefix_end
+from shared.directory.keys import DIGEST, IDENTITY, LIVE, POINTER, Key, prefix_end
 from shared.directory.model import Account
 from shared.tables import port
 from shared.tables.port import (
     MAX_OPERATIONS,
+    MAX_PAGE,
     Delete,
     Insert,
     LimitExceeded,
     Operation,
     Replace,
+    Row,
     Upsert,
     VersionConflict,
 )
@@ -42,6 +44,19 @@ Part = TypeVar("Part")
 
 AT_ONCE = 64
 """How many requests of one step are under way together."""
+
+
+async def find_neighbours(accounts: Accounts, ids: Sequence[str]) -> list[Account | None]:
+    """Return accounts, live or retired, by ids of one bucket in ascending order.
+
+    One page brings most of them where most of the bucket is asked for; the others are read one by one.
+    """
+    low, high = LIVE + ids[0], prefix_end(LIVE + ids[-1])
+    page = await accounts.tables.query(accounts.keys.home(ids[0]), low, high, top=min(2 * len(ids), MAX_PAGE))
+    rows = {row.key[len(LIVE) :]: row for row in page.rows}
+    others = [account_id for account_id in ids if account_id not in rows]
+    further = dict(zip(others, await accounts.find_many(others), strict=True))
+    return [accounts.read(rows[i]) if i in rows else further[i] for i in ids]
 
 
 async def create_many(accounts: Accounts, new: Sequence[Account], *, by: str) -> list[Outcome]:
@@ -86,16 +101,25 @@ async def reserve_many(accounts: Accounts, links: Sequence[tuple[str, str]], *, 
         partition, claim = accounts.keys.claim(Key("identity", identity))
         pointer = accounts.keys.pointer(Key("externalId", identity), account_id)[1]
         wanted[claim] = (Insert(claim, {"id": account_id, "by": by}), Upsert(pointer, {"id": account_id}))
-    held: dict[str, str] = {}
-    for some in in_parts(sorted(wanted), MAX_OPERATIONS // 2):
-        rows = await accounts.tables.get_many([(partition, claim) for claim in some])
-        held |= {row.key: row.etag for row in rows if row and row.columns == wanted[row.key][0].columns}
-        free = [claim for claim, row in zip(some, rows, strict=True) if row is None]
+    there = await _claims_in(accounts, partition) if wanted else {}
+    held = {c: row.etag for c, row in there.items() if c in wanted and row.columns == wanted[c][0].columns}
+    for free in in_parts(sorted(wanted.keys() - there.keys()), MAX_OPERATIONS // 2):
         with contextlib.suppress(port.AlreadyExists):  # somebody was faster at one: all of these go the other way
-            if free:
-                etags = await accounts.tables.commit(partition, [op for claim in free for op in wanted[claim]])
-                held |= zip(free, etags[::2], strict=True)
+            etags = await accounts.tables.commit(partition, [op for claim in free for op in wanted[claim]])
+            held |= zip(free, etags[::2], strict=True)
     await _give_back(accounts, partition, {claim: (wanted[claim][1].key, etag) for claim, etag in held.items()})
+
+
+async def _claims_in(accounts: Accounts, partition: str) -> dict[str, Row]:
+    """Return the claims on identities in a partition, by key."""
+    claims: dict[str, Row] = {}
+    continuation = None
+    while True:
+        page = await accounts.tables.query(partition, IDENTITY, prefix_end(IDENTITY), continuation=continuation)
+        claims |= {row.key: row for row in page.rows}
+        continuation = page.continuation
+        if continuation is None:
+            return claims
 
 
 async def _give_back(accounts: Accounts, partition: str, held: Mapping[str, tuple[str, str]]) -> None:
