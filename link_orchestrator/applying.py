@@ -7,10 +7,10 @@ others are linked. A slice that runs again finds its own links and counts them a
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from link_orchestrator.messages import Slice
-from link_orchestrator.planning import LINKS, stage
+from link_orchestrator.planning import LINKS, RESERVED, stage
 from shared.directory.bulk import Outcome, find_neighbours, in_parts, replace_many, reserve_many
 from shared.directory.directory import Directory
 from shared.directory.errors import AlreadyExists, DirectoryError
@@ -28,10 +28,13 @@ WORTH_RESERVING = 50
 
 async def reserve(directory: Directory, job: Job, part: Slice) -> Counter[str]:
     """Claim the identities that apply() will link, in the order in which claims are stored."""
+    writer = stage(directory, job.id + RESERVED).writer(part.name)
     for bucket in range(part.low, part.high):
-        items = [item async for items in stage(directory, job.id + LINKS).read(bucket) for item in items]
-        if len(items) >= WORTH_RESERVING:
-            await reserve_many(directory.accounts, [(account, identity) for account, identity in items], by=_by(job))
+        links = [(a, i) async for items in stage(directory, job.id + LINKS).read(bucket) for a, i in items]
+        if len(links) >= WORTH_RESERVING:
+            for account_id in await reserve_many(directory.accounts, links, by=_by(job)):
+                await writer.add(directory.keys.bucket(account_id), account_id)
+    await writer.close()
     return Counter()
 
 
@@ -44,16 +47,19 @@ async def apply(directory: Directory, job: Job, part: Slice) -> Counter[str]:
         counts.update(_word(row.outcome) for row in rows if row.outcome)
         # In order of id neighbouring accounts are read and written together: fewer pages of the store, and requests.
         left = sorted((row for row in rows if not row.outcome), key=_account_id)
+        reserved = {i async for ids in stage(directory, job.id + RESERVED).read(bucket) for i in ids} if left else set()
         for chunk in in_parts(left, AT_ONCE):
             if (await directory.jobs.get(job.id)).cancelled_by:
                 return counts
-            outcomes = await _link(directory, job, chunk)
+            outcomes = await _link(directory, job, chunk, reserved)
             await plan.settle(bucket, outcomes, chunk)
             counts.update(map(_word, outcomes.values()))
     return counts
 
 
-async def _link(directory: Directory, job: Job, rows: Sequence[PlanRow], *, again: bool = True) -> dict[str, str]:
+async def _link(
+    directory: Directory, job: Job, rows: Sequence[PlanRow], reserved: Collection[str], *, again: bool = True
+) -> dict[str, str]:
     """Link rows of one bucket, in order of their accounts' ids; return what became of each, by its subject."""
     by = _by(job)
     accounts = await find_neighbours(directory.accounts, list(map(_account_id, rows)))
@@ -70,11 +76,12 @@ async def _link(directory: Directory, job: Job, rows: Sequence[PlanRow], *, agai
         else:
             changes.append((account, _linked(account, row, by, job.approved or job.started)))
             subjects.append(row.subject)
-    done = dict(zip(subjects, await replace_many(directory.accounts, changes, by=by, action="link"), strict=True))
+    linked = await replace_many(directory.accounts, changes, by=by, action="link", reserved=reserved)
+    done = dict(zip(subjects, linked, strict=True))
     outcomes |= {subject: _outcome(outcome) for subject, outcome in done.items()}
     lost = [row for row in rows if isinstance(done.get(row.subject), DirectoryError)]
     # Durable Functions may run an activity twice at once: who was faster may have been this very one.
-    return outcomes | (await _link(directory, job, lost, again=False) if lost and again else {})
+    return outcomes | (await _link(directory, job, lost, (), again=False) if lost and again else {})
 
 
 def _account_id(row: PlanRow) -> str:

@@ -43,7 +43,7 @@ from shared.directory.plan import Plan, PlanRow
 from shared.directory.policy import Policy, Rule, Trust
 from shared.directory.staging import Stage
 
-STAGES = KEYS, PAIRS, CANDIDATES, LINKS = "keys", "pairs", "candidates", "links"
+STAGES = KEYS, PAIRS, CANDIDATES, LINKS, RESERVED = "keys", "pairs", "candidates", "links", "reserved"
 
 
 LEFT_OPEN = (DecisionKind.REVIEW, DecisionKind.AMBIGUOUS, DecisionKind.CONFLICT, DecisionKind.EXCLUDED)
