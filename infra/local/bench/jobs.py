@@ -42,7 +42,7 @@ async def import_accounts(folder: Path, accounts: int) -> list[Figure]:
         api, clock = Api(session), Clock(process)
         await api.call("PUT", "directory/policy", json.loads((folder / "policy.json").read_text()))
         job = await api.call("POST", "accounts/import", (folder / "accounts.csv").read_bytes(), "text/csv")
-        job = await _ended(api, f"accounts/imports/{job['id']}", "done")
+        job = await ended(api, f"accounts/imports/{job['id']}", "done")
         if job["counts"].get("created") != accounts:
             raise RuntimeError(f"{job['counts']} of {accounts} accounts were imported")
         return clock.figures("import", accounts, 200)
@@ -55,16 +55,16 @@ async def link(folder: Path, accounts: int) -> list[Figure]:
         upload = await api.call("POST", "linking/identities", (folder / "identities.json").read_bytes())
         run = await api.call("POST", "linking/runs", {"identities": upload["id"]})
         path = f"linking/runs/{run['id']}"
-        run = await _ended(api, path, "planned")
+        run = await ended(api, path, "planned")
         planned = clock.wall()
         await api.call("POST", path + "/approve", {"links": run["counts"]["link"]})
-        run = await _ended(api, path, "done")
+        run = await ended(api, path, "done")
         if run["counts"].get("linked") != run["counts"]["link"]:
             raise RuntimeError(f"{run['counts']}: not every planned link was made")
         return clock.figures("plan + apply", accounts, 300, {"planned s": planned})
 
 
-async def _ended(api: Api, path: str, phase: str) -> Any:
+async def ended(api: Api, path: str, phase: str) -> Any:
     """Wait until a job is in this phase; return it. Raises RuntimeError if it ends in another one."""
     while True:
         job = await api.call("GET", path)
