@@ -58,10 +58,11 @@ async def apply(directory: Directory, job: Job, part: Slice) -> Counter[str]:
 
 
 async def _link(
-    directory: Directory, job: Job, rows: Sequence[PlanRow], reserved: Collection[str], *, again: bool = True
+    directory: Directory, job: Job, rows: Sequence[PlanRow], reserved: Collection[str] = (), *, again: bool = True
 ) -> dict[str, str]:
-    """Link rows of one bucket, in order of their accounts' ids; return what became of each, by its subject."""
+    """Link rows of one bucket; return what became of each, by its subject."""
     by = _by(job)
+    rows = sorted(rows, key=_account_id)
     accounts = await find_neighbours(directory.accounts, list(map(_account_id, rows)))
     outcomes: dict[str, str] = {}
     changes: list[tuple[Account, Account]] = []
@@ -81,7 +82,7 @@ async def _link(
     outcomes |= {subject: _outcome(outcome) for subject, outcome in done.items()}
     lost = [row for row in rows if isinstance(done.get(row.subject), DirectoryError)]
     # Durable Functions may run an activity twice at once: who was faster may have been this very one.
-    return outcomes | (await _link(directory, job, lost, (), again=False) if lost and again else {})
+    return outcomes | (await _link(directory, job, lost, again=False) if lost and again else {})
 
 
 def _account_id(row: PlanRow) -> str:

@@ -111,8 +111,13 @@ async def list_problems(directory: Directory, request: Request) -> Response:
 
 
 async def upload_identities(directory: Directory, request: Request) -> Response:
-    """Stage the identities of a file for runs to come: 201 with the id to name in POST /linking/runs."""
+    """Stage the identities of a file for runs to come: 201 with the id to name in POST /linking/runs.
+
+    `after` names the upload of a former part, whose identities belong to this upload, too.
+    """
     jobs = directory.jobs
+    after = request.params.get("after")
+    former = await _upload(directory, after, "after") if after else None
     job_id = jobs.new_id(IDENTITIES)
     await directory.stages.announce(job_id, [job_id], days=UPLOAD_DAYS)
     writer, counts = stage(directory, job_id).writer(), Counter[str]()
@@ -123,8 +128,25 @@ async def upload_identities(directory: Directory, request: Request) -> Response:
     rows = read_identities([_file(request)], content_type=request.content_type)
     await _stage(directory, job_id, rows, add, counts)
     await writer.close()
-    job = await jobs.record(IDENTITIES, request.by, job_id, {n: counts[n] for n in ("read", "problems")})
-    return answer(job, request, 201)
+    total = {n: counts[n] + (former.counts[n] if former else 0) for n in ("read", "problems")}
+    options = {"parts": [*_parts(former), job_id]} if former else {}
+    return answer(await jobs.record(IDENTITIES, request.by, job_id, total, options), request, 201)
+
+
+async def _upload(directory: Directory, job_id: str, name: str) -> Job:
+    """Return an upload of identities, by the attribute of this name. Raises InvalidValue for what is none any more."""
+    upload = await directory.jobs.get(job_id)
+    if upload.kind != IDENTITIES:
+        raise InvalidValue(f"{name}: name an upload, the id that POST /linking/identities answered")
+    if is_older((await directory.jobs.get(_parts(upload)[0])).started, UPLOAD_DAYS, directory.jobs.now()):
+        raise InvalidValue(f"{name}: an upload is kept for {UPLOAD_DAYS} days: upload the identities again")
+    return upload
+
+
+def _parts(upload: Job) -> list[str]:
+    """Return the ids of the uploads that belong to one, in order."""
+    parts: list[str] = upload.options.get("parts", [upload.id])
+    return parts
 
 
 async def list_unread_identities(directory: Directory, request: Request) -> Response:
@@ -137,15 +159,12 @@ async def start_run(directory: Directory, request: Request, client: Orchestratio
     """Start a linking run over uploaded identities: 202 with the run's address. It changes nothing before approval."""
     asked = RunRequest.model_validate(read_json(request.body))
     jobs = directory.jobs
-    upload = await jobs.get(asked.identities)
-    if upload.kind != IDENTITIES:
-        raise InvalidValue("identities: name an upload, the id that POST /linking/identities answered")
-    if is_older(upload.started, UPLOAD_DAYS, jobs.now()):
-        raise InvalidValue(f"identities: an upload is kept for {UPLOAD_DAYS} days: upload the identities again")
+    upload = await _upload(directory, asked.identities, "identities")
     policy = await directory.policies.get() if asked.policy is None else _policy(asked.policy)
     size = upload.counts["read"] + await directory.listing.total()
     options = {
         "identities": upload.id,
+        "parts": _parts(upload),
         "policy": policy.to_json(),
         "expiresHours": asked.expires_hours,
         "slices": slices(size),

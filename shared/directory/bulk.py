@@ -30,7 +30,6 @@ from shared.tables.port import (
     Replace,
     Row,
     Upsert,
-    VersionConflict,
 )
 
 Outcome = Account | DirectoryError
@@ -50,6 +49,8 @@ async def find_neighbours(accounts: Accounts, ids: Sequence[str]) -> list[Accoun
 
     One page brings most of them where most of the bucket is asked for; the others are read one by one.
     """
+    if not ids:
+        return []
     low, high = LIVE + ids[0], prefix_end(LIVE + ids[-1])
     page = await accounts.tables.query(accounts.keys.home(ids[0]), low, high, top=min(2 * len(ids), MAX_PAGE))
     rows = {row.key[len(LIVE) :]: row for row in page.rows}

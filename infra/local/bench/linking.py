@@ -93,7 +93,7 @@ async def compare_latency(folder: Path) -> list[Figure]:
         ask = await _scim(session)
         idle = [await ask() for _ in range(IDLE_ROUNDS)]
         applying = asyncio.create_task(_apply(api, path, run))
-        busy = []
+        busy = list[float]()
         while not applying.done() or len(busy) < 2:
             busy.append(await ask())
         await applying
