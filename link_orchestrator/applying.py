@@ -7,13 +7,13 @@ others are linked. A slice that runs again finds its own links and counts them a
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from link_orchestrator.messages import Slice
-from link_orchestrator.planning import LINKS, stage
+from link_orchestrator.planning import LINKS, RESERVED, stage
 from link_orchestrator.reviewing import planned_version, reviews_of
-from shared.directory.bulk import Outcome, replace_many, reserve_many
+from shared.directory.bulk import Outcome, find_neighbours, in_parts, replace_many, reserve_many
 from shared.directory.directory import Directory
 from shared.directory.errors import AlreadyExists, DirectoryError
 from shared.directory.jobs import Job
@@ -25,31 +25,40 @@ from shared.directory.reviews import EXCLUDE
 LINKED, REFUSED = "linked", "refused"
 REVIEWED = "review"
 """What proves a link in the place of a match rule: somebody looked, whom the plan's row names."""
+AT_ONCE = 500
+"""Links between two looks at whether the run was cancelled."""
 WORTH_RESERVING = 50
 """Links in a bucket of claims from which on reserving them reads less than looking each one up."""
 
 
 async def reserve(directory: Directory, job: Job, part: Slice) -> Counter[str]:
     """Claim the identities that apply() will link, in the order in which claims are stored."""
+    writer = stage(directory, job.id + RESERVED).writer(part.name)
     for bucket in range(part.low, part.high):
-        items = [item async for items in stage(directory, job.id + LINKS).read(bucket) for item in items]
-        if len(items) >= WORTH_RESERVING:
-            await reserve_many(directory.accounts, [(account, identity) for account, identity in items], by=_by(job))
+        links = [(a, i) async for items in stage(directory, job.id + LINKS).read(bucket) for a, i in items]
+        if len(links) >= WORTH_RESERVING:
+            for account_id in await reserve_many(directory.accounts, links, by=_by(job)):
+                await writer.add(directory.keys.bucket(account_id), account_id)
+    await writer.close()
     return Counter()
 
 
 async def apply(directory: Directory, job: Job, part: Slice) -> Counter[str]:
     """Link what the plan's rows of a slice say; only the first of them if the run is cancelled on the way."""
     plan = Plan(directory.tables, directory.keys, job.id)
-    jobs = directory.jobs
     counts: Counter[str] = Counter()
     for bucket in range(part.low, part.high):
-        async for rows in plan.decided(bucket, DecisionKind.LINK.value):
-            if rows and (await jobs.get(job.id)).cancelled_by:
+        rows = [row async for some in plan.decided(bucket, DecisionKind.LINK.value) for row in some]
+        counts.update(_word(row.outcome) for row in rows if row.outcome)
+        # In order of id neighbouring accounts are read and written together: fewer pages of the store, and requests.
+        left = sorted((row for row in rows if not row.outcome and not _is_excluded(row)), key=_account_id)
+        reserved = {i async for ids in stage(directory, job.id + RESERVED).read(bucket) for i in ids} if left else set()
+        for chunk in in_parts(left, AT_ONCE):
+            if (await directory.jobs.get(job.id)).cancelled_by:
                 return counts
-            outcomes = await _link(directory, job, [row for row in rows if not row.outcome and not _is_excluded(row)])
-            await plan.settle(bucket, outcomes, [row for row in rows if row.subject in outcomes])
-            _count(counts, outcomes, rows)
+            outcomes = await _link(directory, job, chunk, reserved)
+            await plan.settle(bucket, outcomes, chunk)
+            counts.update(map(_word, outcomes.values()))
         if job.reviewed and await _apply_reviewed(directory, job, plan, bucket, counts):
             return counts
     return counts
@@ -69,17 +78,13 @@ async def _apply_reviewed(directory: Directory, job: Job, plan: Plan, bucket: in
         # Before the outcome is kept: what a crash cuts off here is done again.
         await plan.close(subject for subject, outcome in outcomes.items() if outcome == LINKED)
         await plan.settle(bucket, outcomes, [row for row in rows if row.subject in outcomes])
-        _count(counts, outcomes, rows)
+        settled = [outcomes.get(row.subject, row.outcome) for row in rows]
+        counts.update(_word(outcome) for outcome in settled if outcome)
     return False
 
 
 def _is_excluded(row: PlanRow) -> bool:
     return row.review is not None and row.review["action"] == EXCLUDE
-
-
-def _count(counts: Counter[str], outcomes: Mapping[str, str], rows: Sequence[PlanRow]) -> None:
-    settled = [outcomes.get(row.subject, row.outcome) for row in rows]
-    counts.update(outcome.partition(":")[0] for outcome in settled if outcome)
 
 
 def as_link(row: PlanRow) -> PlanRow:
@@ -91,12 +96,13 @@ def as_link(row: PlanRow) -> PlanRow:
     return replace(row, shown=shown, version=planned_version(row, account_id))
 
 
-async def _link(directory: Directory, job: Job, rows: Sequence[PlanRow], *, again: bool = True) -> dict[str, str]:
+async def _link(
+    directory: Directory, job: Job, rows: Sequence[PlanRow], reserved: Collection[str] = (), *, again: bool = True
+) -> dict[str, str]:
     """Link rows of one bucket; return what became of each, by its subject."""
     by = _by(job)
-    # In order of id a transaction writes neighbouring rows: fewer pages of the store, where it has pages.
-    rows = sorted(rows, key=lambda row: str(row.shown["account"]["id"]))
-    accounts = await directory.accounts.find_many([row.shown["account"]["id"] for row in rows])
+    rows = sorted(rows, key=_account_id)
+    accounts = await find_neighbours(directory.accounts, list(map(_account_id, rows)))
     outcomes: dict[str, str] = {}
     changes: list[tuple[Account, Account]] = []
     subjects: list[str] = []
@@ -110,11 +116,21 @@ async def _link(directory: Directory, job: Job, rows: Sequence[PlanRow], *, agai
         else:
             changes.append((account, _linked(account, row, by, job.approved or job.started)))
             subjects.append(row.subject)
-    done = dict(zip(subjects, await replace_many(directory.accounts, changes, by=by, action="link"), strict=True))
+    linked = await replace_many(directory.accounts, changes, by=by, action="link", reserved=reserved)
+    done = dict(zip(subjects, linked, strict=True))
     outcomes |= {subject: _outcome(outcome) for subject, outcome in done.items()}
     lost = [row for row in rows if isinstance(done.get(row.subject), DirectoryError)]
     # Durable Functions may run an activity twice at once: who was faster may have been this very one.
     return outcomes | (await _link(directory, job, lost, again=False) if lost and again else {})
+
+
+def _account_id(row: PlanRow) -> str:
+    return str(row.shown["account"]["id"])
+
+
+def _word(outcome: str) -> str:
+    """Return the first word of an outcome, by which it is counted."""
+    return outcome.partition(":")[0]
 
 
 def _by(job: Job) -> str:
@@ -126,8 +142,7 @@ def _linked(account: Account, row: PlanRow, by: str, at: str) -> Account:
     proven = row.decision == DecisionKind.LINK
     rule = proving_rule(map(Evidence.from_json, row.shown["evidence"])).value if proven else REVIEWED
     link = Link(row.subject, rule, at, by)
-    document = account.document() | {"externalId": row.subject}
-    return account.with_document(document, status=Status.CLAIMED, link=link, retired=False)
+    return account.with_external_id(row.subject, status=Status.CLAIMED, link=link, retired=False)
 
 
 def _outcome(outcome: Outcome) -> str:

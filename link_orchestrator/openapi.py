@@ -75,7 +75,7 @@ OPERATIONS: Mapping[str, Operation] = {
     "linking_groups_upload": Operation("Job", 201, _json("AnyJson")),
     "linking_groups_problems": Operation("Problems", asks=PAGED),
     "linking_run_group_difference": Operation("Difference", asks=PAGED),
-    "linking_identities_upload": Operation("Job", 201, IDENTITIES_FILE),
+    "linking_identities_upload": Operation("Job", 201, IDENTITIES_FILE, ("after",)),
     "linking_identities_problems": Operation("Problems", asks=PAGED),
     "linking_run_start": Operation("Job", 202, _json("RunRequest")),
     "linking_run_list": Operation("Runs"),
@@ -105,6 +105,7 @@ OPERATIONS: Mapping[str, Operation] = {
 """By the name of the function."""
 
 PARAMETERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    "after": ("The upload of the former part of a file that was split.", {"type": "string"}),
     "count": ("How many rows at most; 100 unless given.", {"type": "integer", "minimum": 1, "maximum": 1000}),
     "cursor": ("Where the former page ended, as it said.", {"type": "string"}),
     "decision": ("Only rows of this decision.", {"$ref": "#/components/schemas/DecisionKind"}),

@@ -45,7 +45,7 @@ from shared.directory.plan import Plan, PlanRow
 from shared.directory.policy import Policy, Rule, Trust
 from shared.directory.staging import Stage
 
-STAGES = KEYS, PAIRS, CANDIDATES, LINKS = "keys", "pairs", "candidates", "links"
+STAGES = KEYS, PAIRS, CANDIDATES, LINKS, RESERVED = "keys", "pairs", "candidates", "links", "reserved"
 
 
 LEFT_OPEN = (DecisionKind.REVIEW, DecisionKind.AMBIGUOUS, DecisionKind.CONFLICT, DecisionKind.EXCLUDED)
@@ -177,12 +177,13 @@ async def decide_all(directory: Directory, job: Job, part: Slice) -> Counter[str
 
 
 async def _identities(directory: Directory, job: Job, bucket: int) -> Iterable[Identity]:
-    """Return a bucket's identities, each object id once: the first in the file, whatever stands there again."""
+    """Return a bucket's identities, each object id once: the first in the files, whatever stands there again."""
     found: dict[str, Identity] = {}
-    async for items in stage(directory, job.options["identities"]).read(bucket):
-        for item in items:
-            identity = Identity.from_json(item)
-            found.setdefault(fold(identity.object_id), identity)
+    for part in job.options.get("parts", [job.options["identities"]]):
+        async for items in stage(directory, part).read(bucket):
+            for item in items:
+                identity = Identity.from_json(item)
+                found.setdefault(fold(identity.object_id), identity)
     return found.values()
 
 

@@ -118,8 +118,13 @@ async def list_problems(directory: Directory, request: Request) -> Response:
 
 
 async def upload_identities(directory: Directory, request: Request) -> Response:
-    """Stage the identities of a file for runs to come: 201 with the id to name in POST /linking/runs."""
+    """Stage the identities of a file for runs to come: 201 with the id to name in POST /linking/runs.
+
+    `after` names the upload of a former part, whose identities belong to this upload, too.
+    """
     jobs = directory.jobs
+    after = request.params.get("after")
+    former = await _upload(directory, after, IDENTITIES, "after") if after else None
     job_id = jobs.new_id(IDENTITIES)
     await directory.stages.announce(job_id, [job_id], days=UPLOAD_DAYS)
     writer, counts = stage(directory, job_id).writer(), Counter[str]()
@@ -130,8 +135,15 @@ async def upload_identities(directory: Directory, request: Request) -> Response:
     rows = read_identities([read_file(request)], content_type=request.content_type)
     await stage_rows(directory, job_id, rows, add, counts)
     await writer.close()
-    job = await jobs.record(IDENTITIES, request.by, job_id, {n: counts[n] for n in ("read", "problems")})
-    return answer(job, request, 201)
+    total = {n: counts[n] + (former.counts[n] if former else 0) for n in ("read", "problems")}
+    options = {"parts": [*_parts(former), job_id]} if former else {}
+    return answer(await jobs.record(IDENTITIES, request.by, job_id, total, options), request, 201)
+
+
+def _parts(upload: Job) -> list[str]:
+    """Return the ids of the uploads that belong to one, in order."""
+    parts: list[str] = upload.options.get("parts", [upload.id])
+    return parts
 
 
 async def list_unread_identities(directory: Directory, request: Request) -> Response:
@@ -177,7 +189,7 @@ async def _identities(
         # How many slices it takes is known once they are read.
         return {"source": {"graph": asked.source.graph.to_json()}, "identities": stage_names(job_id)[0]}, 0
     upload = await _upload(directory, asked.identities or "", IDENTITIES, "identities")
-    return {"identities": upload.id}, upload.counts["read"]
+    return {"identities": upload.id, "parts": _parts(upload)}, upload.counts["read"]
 
 
 async def list_unusable(directory: Directory, request: Request) -> Response:
@@ -191,7 +203,7 @@ async def _upload(directory: Directory, job_id: str, kind: str, name: str) -> Jo
     upload = await directory.jobs.get(job_id)
     if upload.kind != kind:
         raise InvalidValue(f"{name}: name an upload, the id that POST /{PATHS[kind]} answered")
-    if is_older(upload.started, UPLOAD_DAYS, directory.jobs.now()):
+    if is_older((await directory.jobs.get(_parts(upload)[0])).started, UPLOAD_DAYS, directory.jobs.now()):
         raise InvalidValue(f"{name}: an upload is kept for {UPLOAD_DAYS} days: upload the {name} again")
     return upload
 

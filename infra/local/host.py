@@ -10,6 +10,7 @@ import logging
 import os
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Self
 from urllib.parse import parse_qsl, unquote
 
@@ -21,6 +22,7 @@ from multidict import CIMultiDict
 from infra.local.durable import Executor
 from infra.local.functions import HttpFunction, InvocationContext, read_functions
 from infra.local.management import Management
+from infra.local.workers import Workers
 from shared.tables.port import Tables
 
 log = logging.getLogger(__name__)
@@ -42,16 +44,35 @@ the class it names (azure.functions._durable_functions), also where it came from
 """
 
 
-class LocalHost:
-    """Serves one function app on 127.0.0.1 and keeps its orchestrations in `tables`. Use it with `async with`."""
+def set_app_settings() -> None:
+    """Put the app's settings into the environment, as far as they are not there."""
+    for name, value in APP_SETTINGS.items():
+        os.environ.setdefault(name, value)
 
-    def __init__(self, app: func.FunctionRegister, tables: Tables, *, port: int = 0, concurrency: int = 4) -> None:
-        for name, value in APP_SETTINGS.items():
-            os.environ.setdefault(name, value)
+
+class LocalHost:
+    """Serves one function app on 127.0.0.1 and keeps its orchestrations in `tables`. Use it with `async with`.
+
+    With `workers` the app's activities run there, else in this process.
+    """
+
+    def __init__(
+        self,
+        app: func.FunctionRegister,
+        tables: Tables,
+        *,
+        port: int = 0,
+        concurrency: int = 4,
+        workers: Workers | None = None,
+    ) -> None:
+        set_app_settings()
         functions = read_functions(app)
+        if workers is not None:
+            functions = replace(functions, activities=workers.activities(functions.activities))
         self.url = ""
         """Where the app answers, as `http://127.0.0.1:7071`; set once it does."""
         self.executor = Executor(functions, tables, concurrency=concurrency)
+        self._workers = workers
         self._management = Management(self.executor)
         self._routes = _Routes(functions.http)
         self._port = port
@@ -85,6 +106,8 @@ class LocalHost:
         if self._runner is not None:
             await self._runner.cleanup()
         await self.executor.close()
+        if self._workers is not None:
+            await self._workers.close()
         # The durable client keeps one HTTP session a process and has no public way to close it.
         await http_utils._close_session()
         await self._management.close()

@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from infra.local.host import LocalHost
+from infra.local.workers import Workers
 from shared.host.graph_settings import GraphSettings
 from shared.host.settings import Settings
 from shared.tables.port import Tables
@@ -29,9 +30,7 @@ HISTORIES = "scimlinkdurable"
 def main() -> None:
     """Serve until a signal comes."""
     arguments = _parser().parse_args()
-    logging.basicConfig(level=arguments.log_level, format="%(levelname)s %(name)s: %(message)s")
-    # aiohttp quotes a request it cannot read, and with it what people are filtered by.
-    logging.getLogger("aiohttp.server").disabled = True
+    start_log(arguments.log_level)
     try:
         graph = GraphSettings.from_environment(os.environ)
     except ValueError as problem:
@@ -41,6 +40,13 @@ def main() -> None:
             asyncio.run(serve(arguments, graph))
     except OSError as problem:
         sys.exit(f"cannot serve: {problem}")
+
+
+def start_log(level: str) -> None:
+    """Log to stderr."""
+    logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s")
+    # aiohttp quotes a request it cannot read, and with it what people are filtered by.
+    logging.getLogger("aiohttp.server").disabled = True
 
 
 @contextmanager
@@ -68,6 +74,9 @@ def _parser() -> argparse.ArgumentParser:
     where.add_argument("--data", type=Path, metavar="DIR", help="keep everything in this folder")
     where.add_argument("--tables", metavar="CONNECTION_STRING", help="keep everything in Table Storage or Azurite")
     parser.add_argument("--token", help="the bearer token; without it, the one kept in DIR, made on first use")
+    workers = min(2, os.cpu_count() or 1)
+    told = "processes for imports and linking runs; 0: the server runs them itself"
+    parser.add_argument("--workers", type=int, default=workers, metavar="N", help=told)
     parser.add_argument("--log-level", default="WARNING", choices=["DEBUG", "INFO", "WARNING", "ERROR"])
     return parser
 
@@ -80,10 +89,11 @@ async def serve(arguments: argparse.Namespace, graph: GraphSettings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     token = arguments.token or kept_token(arguments.data)
-    accounts, histories = (open_tables(arguments, name) for name in (ACCOUNTS, HISTORIES))
+    accounts, histories = (open_tables(arguments.data, arguments.tables, name) for name in (ACCOUNTS, HISTORIES))
+    settings = Settings.local(token, graph)
     try:
-        app = function_app.build(Settings.local(token, graph), accounts)
-        async with LocalHost(app, histories, port=arguments.port) as host:
+        app = function_app.build(settings, accounts)
+        async with LocalHost(app, histories, port=arguments.port, workers=_workers(arguments, settings)) as host:
             if not arguments.token:
                 print(f"Tenant URL:   {host.url}/scim/v2\nSecret token: {token}")
             print(f"ready: {host.url}", flush=True)
@@ -93,15 +103,28 @@ async def serve(arguments: argparse.Namespace, graph: GraphSettings) -> None:
         await histories.close()
 
 
-def open_tables(arguments: argparse.Namespace, name: str) -> Tables:
-    """Return the table of that name in the folder or the storage account that the arguments name."""
-    if arguments.data is not None:
+def _workers(arguments: argparse.Namespace, settings: Settings) -> Workers | None:
+    if not arguments.workers:
+        return None
+    first = {
+        # How Graph is read it finds in its own environment: a secret does not travel as JSON.
+        "settings": settings.model_dump(mode="json", exclude={"graph"}),
+        "data": str(arguments.data) if arguments.data else None,
+        "tables": arguments.tables,
+        "logLevel": arguments.log_level,
+    }
+    return Workers(arguments.workers, first)
+
+
+def open_tables(folder: Path | None, connection: str | None, name: str) -> Tables:
+    """Return the table of that name in the folder, or in the storage account of a connection string."""
+    if folder is not None:
         from shared.tables.sqlite import SqliteTables
 
-        return SqliteTables.open(arguments.data / "scimlink.db", name)
+        return SqliteTables.open(folder / "scimlink.db", name)
     from shared.tables.azure import AzureTables
 
-    return AzureTables.from_connection_string(arguments.tables, name)
+    return AzureTables.from_connection_string(connection or "", name)
 
 
 def kept_token(folder: Path | None) -> str:

@@ -32,12 +32,13 @@ def audit_row(
     resource_id: str, action: str, by: str, at: str, before: Resource | None, after: Resource | None
 ) -> Insert:
     """Return the operation that records a change; `before` keeps the link state, so that a run can be undone."""
+    was = before.link_state() if before and after else None
     columns = {
         "action": action,
         "by": by,
         "at": at,
         "attributes": ",".join(_changed(before, after)) or None,
-        "before": dump(before.link_state()) if before and after and before.link_state() != after.link_state() else None,
+        "before": dump(was) if was and after and was != after.link_state() else None,
     }
     # Two changes may come in one millisecond of `at`: the nanoseconds keep their order.
     return Insert(f"{AUDIT}{resource_id}_{at.translate(_COMPACT)}{time.time_ns():016x}{secrets.token_hex(4)}", columns)
@@ -70,7 +71,10 @@ def _changed(before: Resource | None, after: Resource | None) -> list[str]:
     if before is None or after is None:
         return []
     names: list[str] = []
-    if before.text != after.text:
+    if after.text.startswith(before.text[:-1] + ","):
+        # Only attributes that were not there are new, as where a run stamps an externalId: 100,000 times.
+        names = sorted(json.loads("{" + after.text[len(before.text) :]))
+    elif before.text != after.text:
         old, new = before.document(), after.document()
         names = sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))
     return names + [name for name in before.audited if getattr(before, name) != getattr(after, name)]

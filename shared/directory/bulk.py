@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
@@ -18,18 +18,18 @@ from shared.directory.audit import audit_row
 from shared.directory.claims import CONFLICTS, together
 from shared.directory.counts import UNREAD
 from shared.directory.errors import DirectoryError, TooLarge
-from shared.directory.keys import DIGEST, IDENTITY, POINTER, Key, prefix_end
+from shared.directory.keys import DIGEST, IDENTITY, LIVE, POINTER, Key, prefix_end
 from shared.directory.model import Account
 from shared.tables import port
 from shared.tables.port import (
     MAX_OPERATIONS,
-    Delete,
+    MAX_PAGE,
     Insert,
     LimitExceeded,
     Operation,
     Replace,
+    Row,
     Upsert,
-    VersionConflict,
 )
 
 Outcome = Account | DirectoryError
@@ -42,6 +42,21 @@ Part = TypeVar("Part")
 
 AT_ONCE = 64
 """How many requests of one step are under way together."""
+
+
+async def find_neighbours(accounts: Accounts, ids: Sequence[str]) -> list[Account | None]:
+    """Return accounts, live or retired, by ids of one bucket in ascending order.
+
+    One page brings most of them where most of the bucket is asked for; the others are read one by one.
+    """
+    if not ids:
+        return []
+    low, high = LIVE + ids[0], prefix_end(LIVE + ids[-1])
+    page = await accounts.tables.query(accounts.keys.home(ids[0]), low, high, top=min(2 * len(ids), MAX_PAGE))
+    rows = {row.key[len(LIVE) :]: row for row in page.rows}
+    others = [account_id for account_id in ids if account_id not in rows]
+    further = dict(zip(others, await accounts.find_many(others), strict=True))
+    return [accounts.read(rows[i]) if i in rows else further[i] for i in ids]
 
 
 async def create_many(accounts: Accounts, new: Sequence[Account], *, by: str) -> list[Outcome]:
@@ -73,13 +88,13 @@ async def create_many(accounts: Accounts, new: Sequence[Account], *, by: str) ->
     return await _in_transactions(new, announce, commit, alone)
 
 
-async def reserve_many(accounts: Accounts, links: Sequence[tuple[str, str]], *, by: str) -> None:
+async def reserve_many(accounts: Accounts, links: Sequence[tuple[str, str]], *, by: str) -> set[str]:
     """Claim identities, each for an account, ahead of a replace_many that links them; all of one bucket of their keys.
 
-    Claims are spread over all partitions. Written with the accounts, a few at a time, they touch every page of the
-    store again and again; written by key, each page once. What somebody else holds, or carries, is left to
-    replace_many. The accounts must be linked as they were before this: a claim is only good for a later version
-    because whoever takes it away changes that version (claims.py).
+    Returns the ids of the accounts for which that is sure. Claims are spread over all partitions. Written with the
+    accounts, a few at a time, they touch every page of the store again and again; written by key, each page once. What
+    somebody else holds, or carries, is left to replace_many. The accounts must be linked as they were before this:
+    then the claims need no second look, because whoever takes one away changes that version first (claims.py).
     """
     wanted: dict[str, tuple[Insert, Upsert]] = {}
     partition = ""
@@ -87,48 +102,53 @@ async def reserve_many(accounts: Accounts, links: Sequence[tuple[str, str]], *, 
         partition, claim = accounts.keys.claim(Key("identity", identity))
         pointer = accounts.keys.pointer(Key("externalId", identity), account_id)[1]
         wanted[claim] = (Insert(claim, {"id": account_id, "by": by}), Upsert(pointer, {"id": account_id}))
-    held: dict[str, str] = {}
-    for some in in_parts(sorted(wanted), MAX_OPERATIONS // 2):
-        rows = await accounts.tables.get_many([(partition, claim) for claim in some])
-        held |= {row.key: row.etag for row in rows if row and row.columns == wanted[row.key][0].columns}
-        free = [claim for claim, row in zip(some, rows, strict=True) if row is None]
+    there = {row.key: row async for row in _range(accounts, partition, IDENTITY)} if wanted else {}
+    held = {claim for claim, row in there.items() if claim in wanted and row.columns == wanted[claim][0].columns}
+    for free in in_parts(sorted(wanted.keys() - there.keys()), MAX_OPERATIONS // 2):
         with contextlib.suppress(port.AlreadyExists):  # somebody was faster at one: all of these go the other way
-            if free:
-                etags = await accounts.tables.commit(partition, [op for claim in free for op in wanted[claim]])
-                held |= zip(free, etags[::2], strict=True)
-    await _give_back(accounts, partition, {claim: (wanted[claim][1].key, etag) for claim, etag in held.items()})
+            await accounts.tables.commit(partition, [op for claim in free for op in wanted[claim]])
+            held.update(free)
+    held -= await _carried_by_others(accounts, partition, {claim: wanted[claim][1].key for claim in held})
+    return {str(wanted[claim][0].columns["id"]) for claim in held}
 
 
-async def _give_back(accounts: Accounts, partition: str, held: Mapping[str, tuple[str, str]]) -> None:
-    """Give up claims on identities that another account carries as its externalId, or is just being made with.
+async def _carried_by_others(accounts: Accounts, partition: str, held: Mapping[str, str]) -> set[str]:
+    """Return the claims on identities that another account carries as its externalId, or is just being made with.
 
-    `held` has, by claim, the pointer that was written with it, and the claim's etag.
+    `held` has, by claim, the pointer that was written with it. Looked for after the claims are written: a create does
+    it the other way round, so of the two at least one sees the other.
     """
+    found: set[str] = set()
+    if held:
+        async for row in _range(accounts, partition, POINTER, []):
+            claim = IDENTITY + row.key[len(POINTER) : len(POINTER) + DIGEST]
+            if held.get(claim, row.key) != row.key:
+                found.add(claim)
+    return found
+
+
+async def _range(
+    accounts: Accounts, partition: str, prefix: str, select: Sequence[str] | None = None
+) -> AsyncIterator[Row]:
     continuation = None
-    while held:
+    while True:
         page = await accounts.tables.query(
-            partition, POINTER, prefix_end(POINTER), select=[], continuation=continuation
+            partition, prefix, prefix_end(prefix), select=select, continuation=continuation
         )
         for row in page.rows:
-            claim = IDENTITY + row.key[len(POINTER) : len(POINTER) + DIGEST]
-            pointer, etag = held.get(claim, (row.key, ""))
-            if pointer != row.key:
-                with contextlib.suppress(VersionConflict):
-                    await accounts.tables.commit(partition, [Delete(claim, etag)])
+            yield row
         continuation = page.continuation
         if continuation is None:
             return
 
 
-async def _reserved(accounts: Accounts, linked: Sequence[Account], by: str) -> set[str]:
-    """Return the ids of accounts whose identity reserve_many claimed for them."""
-    places = [accounts.keys.claim(Key("identity", account.link.identity)) for account in linked if account.link]
-    rows = await accounts.tables.get_many(places)
-    return {a.id for a, row in zip(linked, rows, strict=True) if row and row.columns == {"id": a.id, "by": by}}
+async def replace_many(
+    accounts: Accounts, changes: Sequence[Change], *, by: str, action: str, reserved: Collection[str] = ()
+) -> list[Outcome]:
+    """Put `after` in the place of `before`, for each change. An outcome is Stale where `before` changed meanwhile.
 
-
-async def replace_many(accounts: Accounts, changes: Sequence[Change], *, by: str, action: str) -> list[Outcome]:
-    """Put `after` in the place of `before`, for each change. An outcome is Stale where `before` changed meanwhile."""
+    `reserved` are the ids of accounts for which reserve_many claimed the identity that they are linked to.
+    """
     now = accounts.now()
     changes = [(before, replace(after, modified=now) if after != before else after) for before, after in changes]
 
@@ -137,7 +157,6 @@ async def replace_many(accounts: Accounts, changes: Sequence[Change], *, by: str
         plain = [(before, after, gained) for before, after, gained in gains if gained is not None]
         odd = {after.id for _, after, gained in gains if gained is None}
         linked = [after for before, after, _ in plain if before.link != after.link]
-        reserved = await _reserved(accounts, linked, by)
         odd |= await _hold_identities(accounts, [after for after in linked if after.id not in reserved])
         pointers = [(key, after.id) for _, after, gained in plain for key in gained]
         await _point(accounts, [p for p in pointers if p[0].kind != "externalId" or p[1] not in reserved])

@@ -139,10 +139,12 @@ class Jobs:
             raise Busy(text, holder=name) from None
         return job
 
-    async def record(self, kind: str, by: str, job_id: str, counts: Mapping[str, int]) -> Job:
+    async def record(
+        self, kind: str, by: str, job_id: str, counts: Mapping[str, int], options: Mapping[str, Any] | None = None
+    ) -> Job:
         """Record what was done at once, without a lock, and return it."""
         now = self.now()
-        job = Job(job_id, kind, Phase.DONE, now, by, counts=counts, ended=now)
+        job = Job(job_id, kind, Phase.DONE, now, by, options or {}, counts, ended=now)
         await self._tables.commit(self._partition, [Upsert(JOB + job_id, _columns(job))])
         return job
 

@@ -6,7 +6,7 @@ left, the nightly sweep clears a day after. An upload may serve several runs: it
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 
 from shared.directory.bulk import in_parts
@@ -45,7 +45,7 @@ class Stages:
         rows = await self._announced(STAGE)
         # Read after the rows: a job that is not there now was not there when its stage was announced.
         jobs = {job.id: job for job in await Jobs(self._tables, self._keys).list_all()}
-        used = {str(value) for job in jobs.values() if not job.phase.ended for value in job.options.values()}
+        used = {name for job in jobs.values() if not job.phase.ended for name in _names(job)}
         gone = [row for row in rows if row.columns["job"] not in used and self._is_over(row, jobs)]
         await self._remove(gone)
         return len(gone)
@@ -70,6 +70,12 @@ class Stages:
             await Stage(self._tables, self._keys, str(row.columns["name"])).clear()
         for part in in_parts(rows, MAX_OPERATIONS):
             await self._tables.commit(self._partition, [Delete(row.key, ANY) for row in part])
+
+
+def _names(job: Job) -> Iterator[str]:
+    """Yield what a job's options name, alone or in a list."""
+    for value in job.options.values():
+        yield from map(str, value if isinstance(value, list) else [value])
 
 
 def is_older(moment: str, days: int, now: str) -> bool:

@@ -353,12 +353,16 @@ class _File:
         self._writer.close()
 
     def _apply_patiently(self, group: _Group) -> None:
+        """Apply as soon as the other process is done; SQLite's own way to wait sleeps up to 100 ms at a time."""
         self._roll_back()
-        self._writer.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000:.0f}")
-        try:
-            self._apply(group)
-        finally:
-            self._writer.execute("PRAGMA busy_timeout = 0")
+        until = time.monotonic() + BUSY_SECONDS
+        while True:
+            try:
+                return self._apply(group)
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                    raise
+            time.sleep(YIELD_SECONDS)
 
     def _roll_back(self) -> None:
         if self._writer.in_transaction:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from shared.directory.bulk import create_many, replace_many, reserve_many
+from shared.directory.bulk import create_many, find_neighbours, replace_many, reserve_many
 from shared.directory.directory import Directory
 from shared.directory.keys import Key
 from shared.directory.model import Account, Status
@@ -125,21 +125,23 @@ async def test_a_hundred_accounts_cost_a_few_transactions(sqlite_tables: SqliteT
     changes = [(a, linked(a, a.user_name)) for a in stored if isinstance(a, Account)]
     counting.reset()
     await replace_many(directory.accounts, changes, by=BY, action="link")
-    # A look each whether the claim is reserved, and for a second account; a transaction of claims, one of pointers,
-    # three of the accounts.
-    assert counting.requests == 99 + 99 + 1 + 1 + 3
+    # A look each for a second account; a transaction of claims, one of pointers, three of the accounts.
+    assert counting.requests == 99 + 1 + 1 + 3
 
 
-async def test_a_hundred_reserved_links_cost_a_point_read_each(sqlite_tables: SqliteTables) -> None:
+async def test_a_hundred_reserved_links_are_read_and_written_in_pages(sqlite_tables: SqliteTables) -> None:
     counting = FaultyTables(sqlite_tables)
     directory = await small(counting, buckets=1)
     new = [person(directory, f"p{n}@example.com", f"p{n}@example.com") for n in range(99)]
     stored = await create_many(directory.accounts, new, by=BY)
     changes = [(a, linked(a, a.user_name)) for a in stored if isinstance(a, Account)]
     counting.reset()
-    await reserve_many(directory.accounts, [(a.id, a.user_name) for a, _ in changes], by=BY)
-    # A look each whether somebody holds it, two transactions of claims and pointers, one page of pointers.
-    assert counting.requests == 99 + 2 + 1
+    reserved = await reserve_many(directory.accounts, [(a.id, a.user_name) for a, _ in changes], by=BY)
+    # A page of claims, two transactions of claims and pointers, a page of pointers.
+    assert counting.requests == 1 + 2 + 1
     counting.reset()
-    await replace_many(directory.accounts, changes, by=BY, action="link")
-    assert counting.requests == 99 + 3
+    await replace_many(directory.accounts, changes, by=BY, action="link", reserved=reserved)
+    assert counting.requests == 3
+    found = await find_neighbours(directory.accounts, sorted(a.id for a, _ in changes))
+    assert counting.requests == 3 + 1
+    assert all(account and account.link for account in found)

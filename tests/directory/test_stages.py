@@ -123,3 +123,12 @@ def test_the_timestamps_of_the_directory_have_an_age() -> None:
     now = timestamp()
     assert not is_older(now, 0, now)
     assert is_older(TWO_DAYS_AGO, 1, NOW)
+
+
+async def test_the_parts_of_an_upload_stay_while_a_run_under_way_names_them(sqlite_tables: SqliteTables) -> None:
+    for name in ("identities1", "identities2", "identities3"):
+        await stage(sqlite_tables, name, since=LONG_AGO, days=30)
+        await Jobs(sqlite_tables, KEYS, lambda: LONG_AGO).record("identities", "test", name, {})
+    await start(sqlite_tables, "run1", identities="identities2", parts=["identities1", "identities2"])
+    assert await sweep(sqlite_tables) == 1
+    assert [await is_there(sqlite_tables, f"identities{n}") for n in (1, 2, 3)] == [True, True, False]

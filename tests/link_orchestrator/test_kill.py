@@ -76,6 +76,8 @@ IDENTITIES = (
     Identity(object_id(9), "renamed@contoso.com"),
 )
 POLICY = Policy(verified_domains=frozenset({"contoso.com"}))
+DELAYS = (0.02, 0.9, 1.0, 1.2)
+"""Seconds after which a server is killed: all but the first are longer than its workers take to start."""
 ACTIVITIES = (
     *("import", "imported", *PLAN_PASSES, "planned", *APPLY_PASSES, "done"),
     *(*VERIFY_PASSES, "verified", *UNDO_PASSES, "undone"),
@@ -361,7 +363,7 @@ async def test_a_process_that_is_killed_loses_nothing_and_links_nobody_twice(tmp
         await request
     async with killed.api() as api:
         job = await started(api, accounts)
-    done = await killed.see_through(f"accounts/imports/{job}", "done", (0.02, 0.1, 0.2, 0.3))
+    done = await killed.see_through(f"accounts/imports/{job}", "done", DELAYS)
     assert (done["phase"], done["counts"]) == ("done", {"created": 2_000, "refused": 0})
     async with killed.api() as api:
         policy = {"verifiedDomains": ["contoso.com", "fabrikam.com"]}
@@ -369,11 +371,11 @@ async def test_a_process_that_is_killed_loses_nothing_and_links_nobody_twice(tmp
         upload = await api.call("POST", "linking/identities", identities)
         run = await api.call("POST", "linking/runs", {"identities": upload["id"]})
     path = f"linking/runs/{run['id']}"
-    planned = await killed.see_through(path, "planned", (0.02, 0.1, 0.2, 0.3))
+    planned = await killed.see_through(path, "planned", DELAYS)
     links = planned["counts"]["link"]
     async with killed.api() as api:
         await api.call("POST", path + "/approve", {"links": links})
-    done = await killed.see_through(path, "done", (0.02, 0.1, 0.2, 0.3))
+    done = await killed.see_through(path, "done", DELAYS)
     assert (done["phase"], done["counts"]["linked"], done["counts"].get("refused", 0)) == ("done", links, 0)
     assert all(killed.kills[phase] for phase in ("done", "planned")), killed.kills
     await in_file(tmp_path / "data" / "scimlink.db", lambda tables: check_links(tables, links))

@@ -14,13 +14,15 @@ from pathlib import Path
 
 from rich.console import Console
 
-from infra.local.bench import engine, groups, jobs, traffic, trips
+from infra.local.bench import engine, groups, jobs, linking, traffic, trips
 from infra.local.bench.figures import Figure, table
 from infra.local.bench.traffic import QUICK, Effort
 from infra.local.demo_data import generate, write
 
 SIZES = (1_000, 10_000, 100_000)
 QUICK_SIZES = (200, 1_000)
+LINKED, QUICK_LINKED = 10_000, 1_000
+"""Accounts of the directory on which linking's requests are counted, and SCIM's latency beside it is measured."""
 GROWTH = 25
 """Per cent by which a request may cost more in the largest directory than in the smallest one."""
 
@@ -70,6 +72,9 @@ async def measure(sizes: Sequence[int], effort: Effort) -> list[Figure]:
     progress.print("groups…")
     with tempfile.TemporaryDirectory() as name:
         figures += await groups.measure(Path(name), effort)
+    progress.print("linking…")
+    with tempfile.TemporaryDirectory() as name:
+        figures += await linking.measure(Path(name), QUICK_LINKED if effort is QUICK else LINKED)
     for size in sizes:
         with tempfile.TemporaryDirectory() as name:
             figures += await _at(size, Path(name), effort)

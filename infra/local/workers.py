@@ -1,0 +1,134 @@
+"""Activities in processes of their own, as Azure scales them out: requests keep a core while a job uses another.
+
+A worker (worker.py) is started for the first activity it gets. Activities run at least once: what a worker had under
+way when it died runs again in a new one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import sys
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
+from typing import Any
+
+LIVES = 3
+"""So many workers may die of one activity before it has failed."""
+_PATIENCE = 5.0
+"""Seconds that a worker has to end by itself."""
+
+
+class ActivityFailed(Exception):
+    """An activity raised this in its worker."""
+
+
+class WorkerDied(Exception):
+    """The worker ended before the activity did."""
+
+
+class Workers:
+    """So many processes at most; `first` is the line that tells each what to work on."""
+
+    def __init__(self, number: int, first: Mapping[str, Any]) -> None:
+        self._first = dict(first)
+        self._workers: list[_Worker | None] = [None] * number
+        self._starting = asyncio.Lock()
+
+    def activities(self, names: Iterable[str]) -> Mapping[str, Callable[[Any], Awaitable[Any]]]:
+        """Return the activities of these names, to be called as if they ran here."""
+
+        def remote(name: str) -> Callable[[Any], Awaitable[Any]]:
+            return lambda value: self._call(name, value)
+
+        return {name: remote(name) for name in names}
+
+    async def close(self) -> None:
+        """End every worker; what they have under way is cut off."""
+        await asyncio.gather(*(worker.close() for worker in self._workers if worker))
+
+    async def _call(self, name: str, value: Any) -> Any:
+        for life in itertools.count(1):
+            worker = await self._least_busy()
+            try:
+                return await worker.call(name, value)
+            except WorkerDied:
+                if life == LIVES:
+                    raise
+        raise AssertionError
+
+    async def _least_busy(self) -> _Worker:
+        async with self._starting:
+            load = [worker.load if worker and worker.alive else 0 for worker in self._workers]
+            place = load.index(min(load))
+            worker = self._workers[place]
+            if worker is None or not worker.alive:
+                worker = self._workers[place] = await _Worker.start(self._first)
+            worker.load += 1
+            return worker
+
+
+class _Worker:
+    """One process, and the activities it has under way."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+        self._numbers = itertools.count(1)
+        self._waiting: dict[int, asyncio.Future[Any]] = {}
+        self._listening = asyncio.create_task(self._listen())
+        self.load = 0
+        self.alive = True
+
+    @classmethod
+    async def start(cls, first: Mapping[str, Any]) -> _Worker:
+        pipe = asyncio.subprocess.PIPE
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "infra.local.worker", stdin=pipe, stdout=pipe, limit=2**24
+        )
+        worker = cls(process)
+        worker._send(first)
+        return worker
+
+    async def call(self, name: str, value: Any) -> Any:
+        """Return what the activity returns. Raises ActivityFailed and WorkerDied."""
+        number = next(self._numbers)
+        answer = self._waiting[number] = asyncio.get_running_loop().create_future()
+        try:
+            if not self.alive:
+                raise WorkerDied("the worker ended")
+            self._send({"number": number, "name": name, "input": value})
+            return await answer
+        finally:
+            del self._waiting[number]
+            self.load -= 1
+
+    async def close(self) -> None:
+        self._process.stdin.close()  # type: ignore[union-attr]  # it is a pipe
+        try:
+            await asyncio.wait_for(self._process.wait(), _PATIENCE)
+        except TimeoutError:
+            self._process.kill()
+            await self._process.wait()
+        await self._listening
+
+    def _send(self, message: Mapping[str, Any]) -> None:
+        with suppress(ConnectionError):  # it died: _listen() says so
+            self._process.stdin.write(json.dumps(message).encode() + b"\n")  # type: ignore[union-attr]
+
+    async def _listen(self) -> None:
+        """Hand on the answers; when there are no more, the worker has died."""
+        while line := await self._process.stdout.readline():  # type: ignore[union-attr]
+            told = json.loads(line)
+            answer = self._waiting.get(told["number"])
+            if answer is None or answer.done():
+                continue  # nobody waits any more
+            if "error" in told:
+                answer.set_exception(ActivityFailed(f"{told['type']}: {told['error']}"))
+            else:
+                answer.set_result(told["result"])
+        self.alive = False
+        for answer in self._waiting.values():
+            if not answer.done():
+                answer.set_exception(WorkerDied("the worker ended before the activity did"))
+        await self._process.wait()

@@ -1,0 +1,134 @@
+"""Activities in processes of their own: how they answer, and what dies with whom."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra.local.demo_data import generate, write
+from infra.local.workers import LIVES, ActivityFailed, WorkerDied, Workers
+from shared.host.settings import Settings
+from tests.infra.test_serve import Served, served
+from tests.link_orchestrator.running import TOKEN, Api, connected
+
+SLICE = {"job": "run0", "directory": "main", "stage": "join", "low": 0, "high": 1}
+
+
+def first(folder: Path) -> dict[str, Any]:
+    """Return what tells a worker to work on a folder."""
+    settings = Settings.local(TOKEN).model_dump(mode="json")
+    return {"settings": settings, "data": str(folder), "tables": None, "logLevel": "CRITICAL"}
+
+
+@asynccontextmanager
+async def workers(number: int, folder: Path) -> AsyncIterator[Workers]:
+    some = Workers(number, first(folder))
+    try:
+        yield some
+    finally:
+        await some.close()
+
+
+def children(pid: int) -> set[int]:
+    """Return the processes that a process started and that still run."""
+    found: set[int] = set()
+    for path in Path(f"/proc/{pid}/task").glob("*/children"):
+        found.update(map(int, path.read_text().split()))
+    return {child for child in found if runs(child)}
+
+
+def runs(pid: int) -> bool:
+    """Tell whether a process is there, and no zombie."""
+    try:
+        return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+
+
+async def until(seconds: float, true: Any) -> Any:
+    """Return the first true answer."""
+    async with asyncio.timeout(seconds):
+        while not (answer := true()):  # noqa: ASYNC110 - a process sets no event
+            await asyncio.sleep(0.01)
+        return answer
+
+
+async def test_an_activity_that_fails_says_in_the_server_what_it_said_in_the_worker(tmp_path: Path) -> None:
+    async with workers(1, tmp_path) as some:
+        call = some.activities(["run_slice"])["run_slice"]
+        with pytest.raises(ActivityFailed, match="NotFound: no job run0"):
+            await call(SLICE)
+
+
+async def test_as_many_workers_as_allowed_start_and_each_takes_several_activities(tmp_path: Path) -> None:
+    before = children(os.getpid())
+    async with workers(2, tmp_path) as some:
+        call = some.activities(["run_slice"])["run_slice"]
+        answers = await asyncio.gather(*(call(SLICE) for _ in range(5)), return_exceptions=True)
+        assert [type(answer) for answer in answers] == [ActivityFailed] * 5
+        assert len(children(os.getpid()) - before) == 2
+    assert children(os.getpid()) == before
+
+
+async def test_what_kills_every_worker_fails_in_the_end(tmp_path: Path) -> None:
+    started = 0
+
+    class Counted(Workers):
+        async def _least_busy(self) -> Any:
+            nonlocal started
+            started += 1
+            return await super()._least_busy()
+
+    some = Counted(1, first(tmp_path / "not there"))
+    with pytest.raises(WorkerDied):
+        await some.activities(["run_slice"])["run_slice"](SLICE)
+    assert started == LIVES
+    await some.close()
+
+
+@asynccontextmanager
+async def running(folder: Path, people: int) -> AsyncIterator[tuple[Served, Api, str]]:
+    """Serve a directory with accounts, and start a run over as many identities."""
+    write(generate(people, people), folder)
+    arguments = ("--data", str(folder / "data"), "--token", TOKEN, "--workers", "2")
+    async with served(*arguments) as server, connected(server.url) as session:
+        api = Api(session)
+        await api.call("PUT", "directory/policy", {"verifiedDomains": ["contoso.com", "fabrikam.com"]})
+        await api.bring((folder / "accounts.csv").read_bytes())
+        upload = await api.call("POST", "linking/identities", (folder / "identities.json").read_bytes())
+        run = await api.call("POST", "linking/runs", {"identities": upload["id"]})
+        yield server, api, f"linking/runs/{run['id']}"
+
+
+async def test_a_run_whose_workers_are_killed_again_and_again_ends_right(tmp_path: Path) -> None:
+    async with running(tmp_path, 3_000) as (server, api, path):
+        killed = set[int]()
+        planning = asyncio.create_task(api.wait(path, "planned"))
+        for _ in range(4):
+            one = min(await until(20, lambda: children(server.process.pid) - killed))
+            os.kill(one, signal.SIGKILL)
+            killed.add(one)
+            await asyncio.sleep(0.3)
+        assert not planning.done(), "the workers were killed while they had work"
+        run = await planning
+        links = run["counts"]["link"]
+        rows = await api.decisions(run)
+        assert sum(run["counts"].values()) == len(rows)
+        done = await api.apply(run, links=links)
+        assert (done["counts"]["linked"], done["counts"].get("refused", 0)) == (links, 0)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+async def test_workers_end_with_their_server(tmp_path: Path, number: signal.Signals) -> None:
+    async with running(tmp_path, 1_000) as (server, _, _):
+        left = await until(20, lambda: children(server.process.pid))
+        server.process.send_signal(number)
+        await asyncio.wait_for(server.process.wait(), 10)
+        await until(5, lambda: not any(map(runs, left)))
