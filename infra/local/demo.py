@@ -271,7 +271,8 @@ async def verify_and_undo(api: Api, run: Any) -> None:
     console.print("Undo:", ", ".join(f"{count} {outcome}" for outcome, count in undone.items()))
     page = await api.call("GET", f"linking/undos/{job['id']}/rows?count=1")
     for row in page["rows"]:
-        console.print(f"{row['outcome']}, such as {row['account']['userName']}: {row['reason']}")
+        name = row["account"]["userName"] if "account" in row else row["group"]["displayName"]
+        console.print(f"{row['outcome']}, such as {name}: {row['reason']}")
 
 
 async def _edit_here(api: Api, account: Any) -> str:

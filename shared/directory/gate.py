@@ -1,7 +1,7 @@
 """The pause gate: while a run applies, SCIM does not write to the directory, so that the two need not race.
 
 It is a courtesy, not a lock: a run refuses rows that changed, whoever wrote. So a process may learn of it a little
-late, and asks only once in GATE_SECONDS, which adds no round trip to most writes.
+late, and asks an open gate only once in GATE_SECONDS, which adds no round trip to most writes.
 """
 
 from __future__ import annotations
@@ -70,4 +70,6 @@ class Gate:
             self._know("")
 
     def _know(self, until: str) -> None:
-        self._closed_until, self._read_again = until, self._clock() + GATE_SECONDS
+        closed = until > self._now()
+        # A closed gate is looked at by every write: once the run has ended, none is refused any more.
+        self._closed_until, self._read_again = until, -1.0 if closed else self._clock() + GATE_SECONDS
