@@ -47,6 +47,9 @@ BUSY_SECONDS = 10.0
 """How long a commit waits for another process that is writing to the same file."""
 GROUP_OPERATIONS = 500
 """So many operations share one sync at most: they are applied on the event loop, at about 10 µs each."""
+LOG_BYTES = 64 * 1024 * 1024
+"""A write-ahead log above this is emptied. SQLite begins it anew by itself only where no other process writes while the
+log's pages are copied: beside two that never rest, it was seen to grow to a gigabyte."""
 PATIENCE_SECONDS = 0.002
 YIELD_SECONDS = 0.0005
 """A sync that has taken so long is given so much of the event loop's time, again and again."""
@@ -250,6 +253,7 @@ class _File:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._log = path.with_name(f"{path.name}-wal")
         self._users = 0
         self._writer = _connect(path)
         self._reader = _connect(path)
@@ -343,10 +347,17 @@ class _File:
                 self._roll_back()
                 for commit in group.commits:
                     commit.outcome = Unavailable(str(error))
+            self._empty_log()
             self._busy.release()
             self._wake(group.commits)
             group.done = True
         self._writer.close()
+
+    def _empty_log(self) -> None:
+        """Empty a log that has grown too large. Where somebody writes, or reads what is old, a later commit does it."""
+        with suppress(OSError, sqlite3.Error):
+            if self._log.stat().st_size > LOG_BYTES:
+                self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def _apply_patiently(self, group: _Group) -> None:
         """Apply as soon as the other process is done; SQLite's own way to wait sleeps up to 100 ms at a time."""
