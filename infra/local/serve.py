@@ -116,12 +116,15 @@ def _workers(arguments: argparse.Namespace, settings: Settings) -> Workers | Non
     return Workers(arguments.workers, first)
 
 
-def open_tables(folder: Path | None, connection: str | None, name: str) -> Tables:
-    """Return the table of that name in the folder, or in the storage account of a connection string."""
+def open_tables(folder: Path | None, connection: str | None, name: str, *, patient: bool = False) -> Tables:
+    """Return the table of that name in the folder, or in the storage account of a connection string.
+
+    A patient process lets others write to the folder first.
+    """
     if folder is not None:
         from shared.tables.sqlite import SqliteTables
 
-        return SqliteTables.open(folder / "scimlink.db", name)
+        return SqliteTables.open(folder / "scimlink.db", name, patient=patient)
     from shared.tables.azure import AzureTables
 
     return AzureTables.from_connection_string(connection or "", name)

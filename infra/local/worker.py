@@ -30,6 +30,7 @@ def main() -> None:
     """Work until the server lets go of stdin."""
     # Ctrl-C reaches every process of the terminal; the server is the one that decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.nice(10)  # requests go first
     # Whatever the app prints must not get between the answers.
     with os.fdopen(os.dup(sys.stdout.fileno()), "wb", buffering=0) as answers:
         os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
@@ -46,7 +47,7 @@ async def _work(answers: BinaryIO) -> None:
 
     start_log(first["logLevel"])
     set_app_settings()
-    tables = open_tables(first["data"] and Path(first["data"]), first["tables"], ACCOUNTS)
+    tables = open_tables(first["data"] and Path(first["data"]), first["tables"], ACCOUNTS, patient=True)
     try:
         settings = {**first["settings"], "graph": GraphSettings.from_environment(os.environ)}
         app = function_app.build(Settings.model_validate(settings), tables)

@@ -45,8 +45,14 @@ from shared.tables.port import (
 
 BUSY_SECONDS = 10.0
 """How long a commit waits for another process that is writing to the same file."""
-GROUP_OPERATIONS = 500
-"""So many operations share one sync at most: they are applied on the event loop, at about 10 µs each."""
+GROUP_OPERATIONS = 100
+"""So many operations, or one transaction, share a sync: they are applied on the event loop, at about 10 µs each, and
+keep other processes from writing."""
+HURRIED_SECONDS, PATIENT_SECONDS = 0.0001, 0.002
+"""So long a process waits before it tries again while another writes: who looks more often is the next to write."""
+LOG_BYTES = 64 * 1024 * 1024
+"""A write-ahead log above this is emptied. SQLite begins it anew by itself only where no other process writes while the
+log's pages are copied: beside two that never rest, it was seen to grow to a gigabyte."""
 PATIENCE_SECONDS = 0.002
 YIELD_SECONDS = 0.0005
 """A sync that has taken so long is given so much of the event loop's time, again and again."""
@@ -81,14 +87,15 @@ class SqliteTables:
         self._closed = False
 
     @classmethod
-    def open(cls, path: Path | str, name: str = "scimlink") -> SqliteTables:
+    def open(cls, path: Path | str, name: str = "scimlink", *, patient: bool = False) -> SqliteTables:
         """Open the table `name` in the file, making either where it is missing.
 
-        Other tables of the same file, opened in this process, share its connections and its thread.
+        Other tables of the same file, opened in this process, share its connections and its thread. A patient process
+        lets others write first.
         """
         if not _TABLE_NAME.fullmatch(name):
             raise LimitExceeded("a table's name has 3 to 63 letters and digits and begins with a letter")
-        file = _File.share(Path(path).resolve())
+        file = _File.share(Path(path).resolve(), PATIENT_SECONDS if patient else HURRIED_SECONDS)
         file.write_schema(_SCHEMA.replace("TABLE_NAME", name))
         return cls(file, name)
 
@@ -252,8 +259,10 @@ class _File:
     _opened: dict[Path, _File] = {}  # noqa: RUF012 - the one place that says which files this process has open
     _opening = threading.Lock()
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, pause: float) -> None:
         self._path = path
+        self._pause = pause
+        self._log = path.with_name(f"{path.name}-wal")
         self._users = 0
         self._writer = _connect(path)
         self._reader = _connect(path)
@@ -266,11 +275,11 @@ class _File:
         self._thread.start()
 
     @classmethod
-    def share(cls, path: Path) -> _File:
+    def share(cls, path: Path, pause: float) -> _File:
         with cls._opening:
             file = cls._opened.get(path)
             if file is None:
-                file = cls._opened[path] = cls(path)
+                file = cls._opened[path] = cls(path, pause)
             file._users += 1
             return file
 
@@ -347,10 +356,17 @@ class _File:
                 self._roll_back()
                 for commit in group.commits:
                     commit.outcome = Unavailable(str(error))
+            self._empty_log()
             self._busy.release()
             self._wake(group.commits)
             group.done = True
         self._writer.close()
+
+    def _empty_log(self) -> None:
+        """Empty a log that has grown too large. Where somebody writes, or reads what is old, a later commit does it."""
+        with suppress(OSError, sqlite3.Error):
+            if self._log.stat().st_size > LOG_BYTES:
+                self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def _apply_patiently(self, group: _Group) -> None:
         """Apply as soon as the other process is done; SQLite's own way to wait sleeps up to 100 ms at a time."""
@@ -362,7 +378,7 @@ class _File:
             except sqlite3.OperationalError as error:
                 if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > until:
                     raise
-            time.sleep(YIELD_SECONDS)
+            time.sleep(self._pause)
 
     def _roll_back(self) -> None:
         if self._writer.in_transaction:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sqlite3
 import subprocess
 import sys
@@ -303,3 +304,26 @@ async def _keys(tables: SqliteTables) -> list[str]:
 
 def _disk_full(_: float) -> bool:
     raise sqlite3.OperationalError("database or disk is full")
+
+
+async def test_a_log_that_somebody_kept_from_beginning_anew_is_emptied_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.tables.sqlite.LOG_BYTES", 200_000)
+    log, tables = tmp_path / "rows.db-wal", SqliteTables.open(tmp_path / "rows.db")
+
+    async def write(number: int) -> None:
+        await tables.commit("p", [Upsert(f"{number:02}", {"text": "x" * 20_000})])
+
+    with contextlib.closing(sqlite3.connect(tmp_path / "rows.db", isolation_level=None)) as other:
+        await write(0)
+        other.execute("BEGIN")
+        other.execute("SELECT count(*) FROM scimlink").fetchone()
+        for number in range(40):
+            await write(number)
+        assert log.stat().st_size > 200_000, "who reads what is old keeps the log"
+        other.execute("COMMIT")
+        await write(40)
+        assert log.stat().st_size == 0
+        assert len((await tables.query("p")).rows) == 41
+    await tables.close()
