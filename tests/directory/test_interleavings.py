@@ -227,6 +227,11 @@ def links_many(d: Directory, ann: Account, bea: Account) -> Awaitable[object]:
     return replace_many(d.accounts, [(ann, linked(ann, "i"))], by=BY, action="link")
 
 
+def creates_without_email(d: Directory, ann: Account, bea: Account) -> Awaitable[object]:
+    # One call after the other: side by side they come in another order each time, and a step may be missed.
+    return create(d, "cleo", externalId="i", status=Status.PROVISIONED)
+
+
 async def deletes_and_links(d: Directory, ann: Account, bea: Account) -> None:
     await d.accounts.delete(await d.accounts.get(bea.id), by=BY)
     await links(d, ann, bea)
@@ -234,7 +239,7 @@ async def deletes_and_links(d: Directory, ann: Account, bea: Account) -> None:
 
 async def a_create_shares_an_external_id_whose_first_account_goes(store: Tables) -> int:
     """Bea has the identity's claim by her externalId; while another is made with it, she goes and Ann is linked."""
-    return await each_step_of(store, creates, deletes_and_links, externalId="i")
+    return await each_step_of(store, creates_without_email, deletes_and_links, externalId="i")
 
 
 async def a_create_is_held_and_its_identity_linked(store: Tables) -> int:
