@@ -430,7 +430,6 @@ FENCES: list[tuple[Story, Removal]] = [
     (a_create_is_held_and_its_identity_linked, announced_once),
     (a_link_is_held_and_its_identity_created, no_look_for_a_linked_account),
     (a_link_is_held_and_its_identity_created, identity_left_unclaimed),
-    (a_create_shares_an_external_id_whose_first_account_goes, no_look_for_a_second_account),
     (a_create_shares_an_external_id_whose_first_account_goes, no_look_for_a_linked_account),
     (a_create_shares_an_external_id_whose_first_account_goes, no_fence_on_creates),
     (a_link_is_held_and_its_identity_created, no_fence),
