@@ -102,12 +102,21 @@ async def reserve_many(accounts: Accounts, links: Sequence[tuple[str, str]], *, 
         partition, claim = accounts.keys.claim(Key("identity", identity))
         pointer = accounts.keys.pointer(Key("externalId", identity), account_id)[1]
         wanted[claim] = (Insert(claim, {"id": account_id, "by": by}), Upsert(pointer, {"id": account_id}))
-    there = {row.key: row async for row in _range(accounts, partition, IDENTITY)} if wanted else {}
-    held = {claim for claim, row in there.items() if claim in wanted and row.columns == wanted[claim][0].columns}
-    for free in in_parts(sorted(wanted.keys() - there.keys()), MAX_OPERATIONS // 2):
-        with contextlib.suppress(port.AlreadyExists):  # somebody was faster at one: all of these go the other way
-            await accounts.tables.commit(partition, [op for claim in free for op in wanted[claim]])
-            held.update(free)
+    held: set[str] = set()
+    there: dict[str, Row] | None = None
+    for some in in_parts(sorted(wanted), MAX_OPERATIONS // 2):
+        try:
+            await accounts.tables.commit(partition, [op for claim in some for op in wanted[claim]])
+            held.update(some)
+            continue
+        except port.AlreadyExists:  # by another, or by this very pass before a crash: only now is it worth a look
+            if there is None:
+                there = {row.key: row async for row in _range(accounts, partition, IDENTITY)}
+        held |= {claim for claim in some if claim in there and there[claim].columns == wanted[claim][0].columns}
+        if free := [claim for claim in some if claim not in there]:
+            with contextlib.suppress(port.AlreadyExists):  # somebody was faster at one: all of these go the other way
+                await accounts.tables.commit(partition, [op for claim in free for op in wanted[claim]])
+                held.update(free)
     held -= await _carried_by_others(accounts, partition, {claim: wanted[claim][1].key for claim in held})
     return {str(wanted[claim][0].columns["id"]) for claim in held}
 
