@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import azure.durable_functions as df
@@ -88,7 +89,9 @@ def blueprint(edge: Edge) -> df.Blueprint:
         _add_durable_route(bp, edge, route)
     sources = Graph(edge.settings.graph)
     _add_durable_route(bp, edge, START, sources)
-    _add_orchestrations(bp, edge, sources)
+    for body in ORCHESTRATIONS:
+        _add_orchestration(bp, body)
+    _add_activities(bp, edge, sources)
 
     @bp.function_name("openapi")
     @bp.route("openapi.json", methods=["GET"])
@@ -111,37 +114,24 @@ def _add_durable_route(bp: df.Blueprint, edge: Edge, route: Route, *more: object
         return await edge.answer(req, route.service, client, *more, role="admin", mimetype=JSON)
 
 
-def _add_orchestrations(bp: df.Blueprint, edge: Edge, sources: Sources) -> None:
-    @bp.function_name("link_accounts")
+ORCHESTRATIONS = (
+    orchestrator.link_accounts,
+    orchestrator.import_accounts,
+    orchestrator.import_groups,
+    orchestrator.undo_links,
+    orchestrator.verify_links,
+)
+"""Each is a function of its own name."""
+
+
+def _add_orchestration(bp: df.Blueprint, body: Callable[[Any, Any], orchestrator.Steps]) -> None:
+    @bp.function_name(body.__name__)
     @bp.orchestration_trigger(context_name="context")
-    def link_accounts(context: df.DurableOrchestrationContext) -> Any:
-        return (yield from orchestrator.link_accounts(context, RETRY))
+    def orchestrate(context: df.DurableOrchestrationContext) -> Any:
+        return (yield from body(context, RETRY))
 
-    @bp.function_name("import_accounts")
-    @bp.orchestration_trigger(context_name="context")
-    def import_accounts(context: df.DurableOrchestrationContext) -> Any:
-        return (yield from orchestrator.import_accounts(context, RETRY))
 
-    @bp.function_name("undo_links")
-    @bp.orchestration_trigger(context_name="context")
-    def undo_links(context: df.DurableOrchestrationContext) -> Any:
-        return (yield from orchestrator.undo_links(context, RETRY))
-
-    @bp.function_name("verify_links")
-    @bp.orchestration_trigger(context_name="context")
-    def verify_links(context: df.DurableOrchestrationContext) -> Any:
-        return (yield from orchestrator.verify_links(context, RETRY))
-
-    @bp.function_name("import_groups")
-    @bp.orchestration_trigger(context_name="context")
-    def import_groups(context: df.DurableOrchestrationContext) -> Any:
-        return (yield from orchestrator.import_groups(context, RETRY))
-
-    @bp.function_name("read_identities")
-    @bp.activity_trigger(input_name="message")
-    async def read_identities(message: dict) -> dict:  # type: ignore[type-arg]  # the worker refuses a parametrised dict
-        return await reading.read_identities(edge.directories, sources, message)
-
+def _add_activities(bp: df.Blueprint, edge: Edge, sources: Sources) -> None:
     @bp.function_name("run_slice")
     @bp.activity_trigger(input_name="message")
     async def run_slice(message: dict) -> dict:  # type: ignore[type-arg]  # the worker refuses a parametrised dict
