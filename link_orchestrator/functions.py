@@ -132,6 +132,11 @@ def _add_orchestration(bp: df.Blueprint, body: Callable[[Any, Any], orchestrator
 
 
 def _add_activities(bp: df.Blueprint, edge: Edge, sources: Sources) -> None:
+    @bp.function_name("read_identities")
+    @bp.activity_trigger(input_name="message")
+    async def read_identities(message: dict) -> dict:  # type: ignore[type-arg]  # the worker refuses a parametrised dict
+        return await reading.read_identities(edge.directories, sources, message)
+
     @bp.function_name("run_slice")
     @bp.activity_trigger(input_name="message")
     async def run_slice(message: dict) -> dict:  # type: ignore[type-arg]  # the worker refuses a parametrised dict
