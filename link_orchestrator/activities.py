@@ -21,10 +21,10 @@ from link_orchestrator import (
     undoing_groups,
     verifying,
 )
+from link_orchestrator.job_requests import tidy_up
 from link_orchestrator.messages import Milestone, Slice, SliceDone
 from shared.directory.directory import Directories, Directory
 from shared.directory.jobs import Job, Phase
-from shared.directory.readings import Readings
 
 Pass = Callable[[Directory, Job, Slice], Awaitable[Counter[str]]]
 
@@ -82,7 +82,5 @@ async def reach_milestone(directories: Directories, message: Mapping[str, Any]) 
     if job.phase is Phase.PLANNED:
         await jobs.note_planned(job.id)
     if job.phase.ended:
-        await directory.gate.open(job.id)
-        await directory.stages.clear(job.id)
-        await Readings(directory.tables, directory.keys).forget(job.id)
+        await tidy_up(directory, job.id)
     return {}

@@ -47,14 +47,14 @@ async def approve(directory: Directory, request: Request, client: Orchestrations
     job = await started(directory, await get_job(directory, request, RUN), client)
     for _ in range(ATTEMPTS):
         await _refuse_unapprovable(directory, job, approval)
-        if job.phase is Phase.APPROVED:
-            break
-        try:
-            job = await directory.jobs.replace(job, _approved(directory, job, request.by, approval))
-        except VersionConflict:
-            # Somebody reviewed, cancelled or approved meanwhile.
-            job = await directory.jobs.get(job.id)
-            continue
+        if job.phase is Phase.PLANNED:
+            try:
+                job = await directory.jobs.replace(job, _approved(directory, job, request.by, approval))
+            except VersionConflict:
+                # Somebody reviewed, cancelled or approved meanwhile.
+                job = await directory.jobs.get(job.id)
+                continue
+        # Again where it was approved before: the gate is closed behind the approval, and a crash may have come between.
         if job.options["pauseProvisioning"]:
             await _pause(directory, job)
         break

@@ -132,6 +132,10 @@ class _Bucket:
         missing = [Member(account_id) for account_id in ids if account_id not in there]
         if not missing:
             return
+        now = await self._directory.groups.find(known.group.id)
+        if now is None or now.status is not Status.LOCAL:
+            known.group = None  # linked or deleted since it was opened: what is left of its rows is reported
+            return
         known.outcome = CREATED if known.outcome is CREATED else UPDATED
         await members.add(known.group.id, missing, by=self._by)
 

@@ -16,6 +16,7 @@ from shared.directory.errors import Busy, NotFound
 from shared.directory.jobs import Job, Phase
 from shared.directory.model import dump
 from shared.directory.plan import PAGE, InvalidCursor, Plan, PlanRow
+from shared.directory.readings import Readings
 from shared.scim.endpoint import Request, Response
 from shared.scim.errors import InvalidValue
 
@@ -125,8 +126,16 @@ async def started(directory: Directory, job: Job, client: Orchestrations) -> Job
             await _start(directory, job, client)
     elif status.runtime_status.value in ENDED:
         # Its last milestone comes before its end: read again, the job has ended unless the milestone is missing.
-        return await directory.jobs.change(job.id, _failed)
+        job = await directory.jobs.change(job.id, _failed)
+        await tidy_up(directory, job.id)
     return job
+
+
+async def tidy_up(directory: Directory, job_id: str) -> None:
+    """Let go of what a job that has ended held: the gate before SCIM, its stages, and where it read on."""
+    await directory.gate.open(job_id)
+    await directory.stages.clear(job_id)
+    await Readings(directory.tables, directory.keys).forget(job_id)
 
 
 def _failed(job: Job) -> Job:

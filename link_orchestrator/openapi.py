@@ -83,7 +83,9 @@ OPERATIONS: Mapping[str, Operation] = {
     "linking_run_get": Operation("Job"),
     "linking_run_decisions": Operation("Decisions", asks=("decision", *PAGED)),
     "linking_run_report": Operation(
-        "File", asks=("format", "decision", *PAGED), media=("text/html", "text/csv", "application/jsonl")
+        "File",
+        asks=("format", "decision", "reportCount", "cursor"),
+        media=("text/html", "text/csv", "application/jsonl"),
     ),
     "linking_run_review": Operation("Reviewed", takes=_json("ReviewRequest")),
     "linking_mapping_get": Operation("MappingCheck"),
@@ -109,12 +111,19 @@ PARAMETERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "count": ("How many rows at most; 100 unless given.", {"type": "integer", "minimum": 1, "maximum": 1000}),
     "cursor": ("Where the former page ended, as it said.", {"type": "string"}),
     "decision": ("Only rows of this decision.", {"$ref": "#/components/schemas/DecisionKind"}),
+    "reportCount": (
+        "How many rows at most; 5,000 unless given.",
+        {"type": "integer", "minimum": 1, "maximum": 20_000},
+    ),
     "format": ("What the report is written as.", {"enum": ["html", "csv", "jsonl"], "default": "html"}),
     "found": ("Only rows of this kind.", {"enum": ["confirmed", "unconfirmed", "unlinked", "created"]}),
     "outcome": ("Only rows with this outcome.", {"type": "string"}),
     "mapping": ('A JSON object from header to column, like {"Login": "userName"}.', {"type": "string"}),
 }
 """What a query parameter means, and its schema; any other one is a string that is looked for."""
+
+NAMES = {"reportCount": "count"}
+"""Where two parameters share a name and not what they mean."""
 
 
 async def serve(directory: Directory, request: Request, routes: Iterable[Route]) -> Response:
@@ -178,7 +187,7 @@ def _operation(route: Route) -> dict[str, Any]:
 
 def _parameter(name: str, where: str) -> dict[str, Any]:
     description, schema = PARAMETERS.get(name, ("", {"type": "string"}))
-    shown = {"name": name, "in": where, "required": where == "path", "schema": schema}
+    shown = {"name": NAMES.get(name, name), "in": where, "required": where == "path", "schema": schema}
     return shown | ({"description": description} if description else {})
 
 

@@ -19,6 +19,7 @@ from link_orchestrator.mapping_requests import people_of
 from link_orchestrator.planning import mapping_of
 from link_orchestrator.summary import summary
 from shared.directory.directory import Directory
+from shared.directory.group_matching import GroupDecisionKind
 from shared.directory.jobs import Job
 from shared.directory.matching import DecisionKind
 from shared.directory.model import dump
@@ -63,8 +64,8 @@ async def _page(directory: Directory, job: Job, request: Request, form: str, mim
     count = params.get("count", str(ROWS_AT_ONCE))
     if not count.isdecimal() or len(count) > 5 or not 1 <= int(count) <= MOST_ROWS:
         raise InvalidValue(f"count: a number from 1 to {MOST_ROWS}")
-    if decision and decision not in set(DecisionKind):
-        raise InvalidValue(f"decision: one of {', '.join(DecisionKind)}")
+    if decision and decision not in {*DecisionKind, *GroupDecisionKind}:
+        raise InvalidValue(f"decision: one of {', '.join((*DecisionKind, *GroupDecisionKind))}")
     try:
         rows, after = await Plan(directory.tables, directory.keys, job.id).page(decision, cursor, int(count))
     except InvalidCursor as error:
@@ -95,17 +96,18 @@ def safe(cell: str) -> str:
 
 
 def _cells(document: Mapping[str, Any]) -> list[str]:
-    identity, account = document.get("identity", {}), document.get("account", {})
+    identity = document.get("identity") or document.get("entraGroup", {})
+    account = document.get("account") or document.get("group", {})
     predicted, review = document.get("predicted", {}), document.get("review", {})
     rules = dict.fromkeys(item["rule"] for item in document.get("evidence", ()))
     cells = (
         document["decision"],
         document.get("reason"),
-        identity.get("objectId"),
+        identity.get("objectId") or identity.get("id"),
         identity.get("userPrincipalName"),
         identity.get("displayName"),
         review.get("account") or account.get("id"),
-        account.get("userName"),
+        account.get("userName") or account.get("displayName"),
         " ".join(rules),
         " ".join(document.get("others", ())),
         predicted.get("outcome"),

@@ -39,9 +39,10 @@ ROWS_READ = 5_000
 """Rows that one request by a filter looks at; the answer's cursor goes on from there."""
 
 LINKABLE = (DecisionKind.REVIEW, DecisionKind.AMBIGUOUS)
+LEFT_OPEN = (*LINKABLE, DecisionKind.CONFLICT)
+"""Decisions by which the plan itself leaves a person to the administrator."""
 EXCLUDABLE = (
-    *LINKABLE,
-    DecisionKind.CONFLICT,
+    *LEFT_OPEN,
     DecisionKind.LINK,
     DecisionKind.OUTSIDE_VERIFIED_DOMAINS,
 )
@@ -110,8 +111,13 @@ async def review(directory: Directory, request: Request, client: Orchestrations)
     done = [row for row in rows if row.id in wanted]
     if asked.action == EXCLUDE and asked.in_policy:
         await _exclude_from_now_on(directory, done)
-    await reviews.record([(row, decided(row)) for row in done])
-    await _tell_provisioning(directory, job, done, asked.action)
+    # Whatever comes between: while a row changes hands, provisioning neither links nor creates its person.
+    plan = Plan(directory.tables, directory.keys, job.id)
+    await plan.leave_open({row.subject: _open_as(row) for row in done})
+    try:
+        await reviews.record([(row, decided(row)) for row in done])
+    finally:
+        await _tell_provisioning(plan, reviews, done)
     job = await _counted(directory, job, await reviews.total())
     shown_refused = [{"id": row_id, "reason": reason} for row_id, reason in refused.items()]
     document = {"reviewed": len(done), "refused": shown_refused, **({"cursor": cursor} if cursor else {})}
@@ -186,9 +192,15 @@ async def _judge(
             wanted[row.id] = asked.account or row.shown["account"]["id"]
         else:
             wanted[row.id] = None
+    by_id = {row.id: row for row in rows}
+    if asked.action == LEAVE:
+        # A planned link that was excluded comes back: meanwhile another row may have been given its account.
+        back = {i: by_id[i].shown["account"]["id"] for i in wanted if by_id[i].decision == DecisionKind.LINK}
+        for row_id, other in (await _taken(directory, job, [by_id[i] for i in back], back)).items():
+            refused[row_id] = f"this plan links the account by the row {other}: leave that one first"
+            del wanted[row_id]
     if asked.action != LINK:
         return wanted, refused
-    by_id = {row.id: row for row in rows}
     accounts = dict(zip(wanted, await directory.accounts.find_many([a or "" for a in wanted.values()]), strict=True))
     for row_id, account in accounts.items():
         if reason := _objection(job, by_id[row_id], wanted[row_id] or "", account):
@@ -282,18 +294,36 @@ async def _planned_for(directory: Directory, job: Job, bucket: int, account_id: 
     return None
 
 
-async def _tell_provisioning(directory: Directory, job: Job, rows: Sequence[PlanRow], action: str) -> None:
-    """Keep what SCIM is to know of reviewed identities: who is excluded is not adopted, but may be created.
+def _open_as(row: PlanRow) -> str:
+    """Return the decision by which provisioning leaves a row's person alone."""
+    return row.decision if row.decision in LEFT_OPEN else DecisionKind.REVIEW.value
 
-    Who is to be linked stays open until that is applied.
+
+async def _tell_provisioning(plan: Plan, reviews: Reviews, rows: Sequence[PlanRow]) -> None:
+    """Keep what SCIM is to know of reviewed identities, as the rows say now: others may review them at the same time.
+
+    Who is excluded is not adopted, but may be created. Who is to be linked stays open until that is applied. Who is
+    left as the plan has it is open again, or free.
     """
-    plan = Plan(directory.tables, directory.keys, job.id)
-    if action == EXCLUDE:
-        await plan.leave_open({row.subject: DecisionKind.EXCLUDED.value for row in rows})
-    if action == LEAVE:
-        open_again = [row for row in rows if row.decision in (*LINKABLE, DecisionKind.CONFLICT)]
-        await plan.leave_open({row.subject: row.decision for row in open_again})
-        await plan.close(row.subject for row in rows if row not in open_again)
+    told: dict[str, str] = {}
+    while True:
+        found = [row for row in await reviews.find_rows([row.id for row in rows]) if row is not None]
+        actions = {row.id: str((row.review or {}).get("action", LEAVE)) for row in found}
+        changed = [row for row in found if told.get(row.id) != actions[row.id]]
+        if not changed:
+            return
+        excluded = [row for row in changed if actions[row.id] == EXCLUDE]
+        free = [row for row in changed if actions[row.id] == LEAVE and row.decision not in LEFT_OPEN]
+        marks = {row.subject: _open_as(row) for row in changed} | {
+            row.subject: DecisionKind.EXCLUDED.value for row in excluded
+        }
+        await plan.leave_open({subject: mark for subject, mark in marks.items() if subject not in _subjects(free)})
+        await plan.close(_subjects(free))
+        told |= actions
+
+
+def _subjects(rows: Sequence[PlanRow]) -> set[str]:
+    return {row.subject for row in rows}
 
 
 async def _exclude_from_now_on(directory: Directory, rows: Sequence[PlanRow]) -> None:

@@ -18,6 +18,14 @@ DECISIONS: Final = {
     "noAccount": ("No account yet", "#2f6fb0"),
     "noIdentity": ("No identity: stays as it is", "#8a949e"),
 }
+GROUPS: Final = {
+    "groupLink": ("Linked where the approval names them", "#1a7f4b"),
+    "groupAlreadyLinked": ("Linked before", "#6fb28e"),
+    "groupConflict": ("Claimed by another group", "#c0392b"),
+    "groupExcluded": ("Excluded", "#7f6aa8"),
+    "noGroup": ("Only in Entra: is created", "#2f6fb0"),
+    "localGroup": ("Only here: stays as it is", "#8a949e"),
+}
 OUTCOMES: Final = {
     "matched": ("Finds the account", "#1a7f4b"),
     "created": ("Creates an account", "#2f6fb0"),
@@ -54,6 +62,7 @@ def summary(run: Mapping[str, Any], warnings: Sequence[Mapping[str, Any]]) -> st
         '<p class="lead">Existing accounts and their Entra identities, before provisioning starts.</p>',
         _facts(run),
         _chart("What the plan decides", DECISIONS, counts),
+        _chart("What the plan decides on groups", GROUPS, counts),
         _chart("What the first provisioning cycle does", OUTCOMES, run.get("predicted", {})),
         _chart("What applying the plan came to", APPLIED, counts),
         _warnings(warnings),

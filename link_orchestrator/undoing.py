@@ -64,7 +64,7 @@ async def planned_links(directory: Directory, run: Job, bucket: int) -> AsyncIte
         yield rows
     if run.reviewed:
         async for rows in reviews_of(directory, run.id).chosen(bucket):
-            yield [as_link(row) for row in rows]
+            yield [as_link(row) for row in rows if not row.outcome.startswith("refused")]
 
 
 async def _take_back(

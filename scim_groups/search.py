@@ -6,8 +6,8 @@ filter that asks more of members reads them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Any, TypeVar
 
 from scim_groups.resource import location, member_value
 from shared.directory.bulk import in_parts
@@ -24,6 +24,8 @@ from shared.scim.membership import asked_members
 from shared.scim.paging import Source, read_matching
 from shared.scim.query import Query
 from shared.scim.schema import GROUP
+
+Read = TypeVar("Read")
 
 SCAN_LIMIT = 10_000
 """Groups that a filter without a key may read."""
@@ -128,6 +130,26 @@ async def _all(directory: Directory) -> list[Group]:
     return found
 
 
+async def read_bounded(
+    groups: Sequence[Group], most: int, read: Callable[[Group, int], Awaitable[Read]], size: Callable[[Read], int]
+) -> list[Read] | None:
+    """Return what is read of each group, at most so many members of it, or None where all are more than `most`.
+
+    Side by side each may take its share; who has more is read again, alone, as far as the others leave room.
+    """
+    share = most // max(len(groups), 1) + 1
+    found = await together(*(read(group, share) for group in groups))
+    left = most - sum(map(size, found))
+    for place, group in enumerate(groups):
+        if left < 0:
+            return None
+        if size(found[place]) == share:
+            left += share
+            found[place] = await read(group, left + 1)
+            left -= size(found[place])
+    return found if left >= 0 else None
+
+
 async def _judged(
     directory: Directory, groups: Sequence[Group], tree: Filter | None, base: str, *, with_meta: bool = False
 ) -> list[tuple[Group, dict[str, Any]]]:
@@ -141,9 +163,9 @@ async def _judged(
     judged: list[tuple[Group, dict[str, Any]]] = []
     left = MEMBER_LIMIT
     for some in in_parts(groups, GROUPS_AT_ONCE):
-        held = await together(*(_members(directory, group, asked, left + 1) for group in some))
-        left -= sum(map(len, held)) if asked is None else len(asked) * len(some)
-        if left < 0:
+        held = await read_bounded(some, left, lambda group, most: _members(directory, group, asked, most), len)
+        left -= sum(map(len, held or ())) if asked is None else len(asked) * len(some)
+        if held is None or left < 0:
             raise TooMany(f"this would read more than {MEMBER_LIMIT} members: ask for one with eq, or page by cursor")
         judged += [(group, _document(group, members, base)) for group, members in zip(some, held, strict=True)]
     return judged

@@ -12,7 +12,7 @@ from dataclasses import replace as replaced
 from typing import Any, TypeVar
 
 from scim_groups.resource import location, member_texts, member_value, render
-from scim_groups.search import GROUPS_AT_ONCE, MEMBER_LIMIT, source
+from scim_groups.search import GROUPS_AT_ONCE, MEMBER_LIMIT, read_bounded, source
 from shared.directory.bulk import in_parts
 from shared.directory.claims import together
 from shared.directory.directory import Directory
@@ -320,11 +320,13 @@ async def _members_of(directory: Directory, groups: Sequence[Group]) -> list[tup
     held: list[tuple[Group, list[Member]]] = []
     left = MEMBER_LIMIT
     for some in in_parts(groups, GROUPS_AT_ONCE):
-        read = await together(*(directory.members.read(group.id, left + 1) for group in some))
+        read = await read_bounded(
+            some, left, lambda group, most: directory.members.read(group.id, most), lambda found: len(found[1])
+        )
+        if read is None:
+            raise TooMany(f"these groups have more than {MEMBER_LIMIT} members: ask with excludedAttributes=members")
         held += [(group.with_head(head), members) for group, (head, members) in zip(some, read, strict=True)]
         left -= sum(len(members) for _, members in read)
-        if left < 0:
-            raise TooMany(f"these groups have more than {MEMBER_LIMIT} members: ask with excludedAttributes=members")
     if MEMBER_LIMIT - left <= NAMED:
         held = [(group, await _with_names(directory, members)) for group, members in held]
     return held

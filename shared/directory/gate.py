@@ -1,4 +1,4 @@
-"""The pause gate: while a run applies, SCIM does not write to the directory, so that the two need not race.
+"""The pause gate: while a run applies, SCIM changes no account or group, so that the two need not race.
 
 It is a courtesy, not a lock: a run refuses rows that changed, whoever wrote. So a process may learn of it a little
 late, and asks an open gate only once in GATE_SECONDS, which adds no round trip to most writes.

@@ -193,6 +193,10 @@ class Jobs:
         (etag,) = await self._tables.commit(self._partition, [operation])
         return replace(after, etag=etag)
 
+    async def is_under_way(self, kind: str) -> bool:
+        """Tell whether a job of a kind, or one that shares its lock, has not ended."""
+        return await self._tables.get(self._partition, _lock(kind)) is not None
+
     async def note_planned(self, job_id: str) -> None:
         """Remember a run as the last one that made a plan."""
         await self._tables.commit(self._partition, [Upsert(PLANNED, {"id": job_id})])

@@ -1,6 +1,7 @@
 """Pages and scans over live resources of one type, in the one order they have: by bucket, then by id.
 
-By cursor, reading goes on from a place, which stays right whatever comes and goes.
+By cursor, reading goes on from a place, which stays right whatever comes and goes; the first resource of a bucket that
+was empty may be missed for as long as a count may lag (counts.py).
 
 `startIndex` finds its bucket, and the part of it, through the counts and skips within the part by keys alone; where a
 page ended is remembered as long as the bucket's count row is unchanged, so reading on skips nothing.

@@ -151,12 +151,14 @@ class LeftOpen:
     async def find(self, object_id: str) -> tuple[str, str] | None:
         """Return the run and the decision by which it left an identity open, or None."""
         while True:
+            # Others look at the same time and may learn of a later plan: what was asked for is judged by its own name.
+            known = self._last
             places = [self._jobs.planned_place]
-            if self._last:
-                places.append(Plan(self._tables, self._keys, self._last).open_place(object_id))
+            if known:
+                places.append(Plan(self._tables, self._keys, known).open_place(object_id))
             planned, *rows = await self._tables.get_many(places)
             last = planned_in(planned)
-            if last == self._last:
+            if last == known:
                 return (last, str(rows[0].columns["decision"])) if last and rows[0] else None
             self._last = last
 

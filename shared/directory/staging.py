@@ -1,14 +1,16 @@
 """Work on its way between two passes of a job: small JSON items, spread over buckets and packed into large rows.
 
 A pass writes each item to the bucket that the next pass will read it in, so no pass needs more than a bucket in memory.
-Rows are named by the slice that wrote them and counted from 0: a slice that runs again writes the same rows again.
-Whoever reads must bear an item twice, for a second run may pack it elsewhere.
+Rows are named by the slice and the attempt that wrote them, and counted from 0. A slice may run again, or twice at
+once, on accounts that changed meanwhile: no attempt takes an item of another away, so whoever reads must bear items
+twice, and of an account as it was a moment ago.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import secrets
 from collections import defaultdict
 from collections.abc import AsyncIterator
 from typing import Any
@@ -74,6 +76,7 @@ class StageWriter:
         self._tables = tables
         self._partition = partition
         self._slice = slice_name
+        self._attempt = secrets.token_hex(4)
         self._items: dict[int, list[str]] = defaultdict(list)
         self._sizes: dict[int, int] = defaultdict(int)
         self._rows: dict[int, int] = defaultdict(int)
@@ -95,7 +98,7 @@ class StageWriter:
         await together(*(self._write(bucket) for bucket, items in self._items.items() if items))
 
     async def _write(self, bucket: int) -> None:
-        row = f"{self._slice}_{self._rows[bucket]:06d}"
+        row = f"{self._slice}_{self._attempt}_{self._rows[bucket]:06d}"
         text = ",".join(self._items[bucket])
         self._rows[bucket] += 1
         self._held -= self._sizes[bucket] - len(self._items[bucket])

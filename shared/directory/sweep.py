@@ -1,7 +1,8 @@
 """The sweep: removes claims, pointers and memberships that nobody carries, as crashes and lost deletions leave them.
 
 They do no harm (claims.py), they only cost reads. A row is deleted by the same fences as everywhere, so a sweep may run
-beside any writer; it changes the version of an account that left a stale row, so run it before a plan, not after.
+beside any writer. It changes the version of an account that left a stale row, and takes a run's reservations for such
+rows: leave it out while a run is under way.
 """
 
 from __future__ import annotations

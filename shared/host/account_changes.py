@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from pydantic.alias_generators import to_camel
 
 from shared.directory.directory import Directory
@@ -32,7 +32,10 @@ ATTEMPTS = 5
 """How often a change is applied again to what others left, before the client is asked to."""
 
 Result = TypeVar("Result")
-Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=256)]
+Text = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=256, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$"),
+]
 
 
 class Body(BaseModel):
@@ -62,7 +65,7 @@ class EvidenceEdit(Body):
 
     name_id: Text | None = None
     object_id: Text | None = None
-    verified_emails: list[Text] | None = None
+    verified_emails: Annotated[list[Text], Field(max_length=100)] | None = None
 
 
 class Edit(Body):

@@ -10,7 +10,7 @@ from typing import Any
 from shared.directory.directory import Directory
 from shared.directory.errors import NotFound
 from shared.directory.groups import Group
-from shared.directory.keys import Key
+from shared.directory.keys import ID, Key
 from shared.directory.model import Authority, Status, dump
 from shared.scim.endpoint import Request, Response
 from shared.scim.errors import InvalidValue
@@ -29,6 +29,8 @@ async def find_groups(directory: Directory, request: Request) -> Response:
 
 async def get_group(directory: Directory, request: Request) -> Response:
     """Return a group with its history; a deleted one with what is left of it."""
+    if not ID.fullmatch(request.id):
+        raise NotFound("no such group")
     group = await directory.groups.find(request.id)
     history = await directory.groups.history(request.id)
     if group is None and not history:

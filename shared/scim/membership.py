@@ -15,6 +15,7 @@ from shared.scim.change import Kind
 from shared.scim.errors import InvalidPath, InvalidValue, Mutability, ScimError
 from shared.scim.evaluate import Test
 from shared.scim.filter import And, Compare, Filter, Not, Or, ValuePath
+from shared.scim.limits import MAX_STRING_CHARS
 from shared.scim.patch import Operation
 from shared.scim.path import Place, resolve
 from shared.scim.schema import GROUP
@@ -66,6 +67,8 @@ def read_members(value: object) -> dict[str, str | None]:
         member_id, display = given.get("value"), given.get("display") or given.get("displayname")
         if not isinstance(member_id, str) or not member_id:
             raise InvalidValue("members.value is required: the id of a user or a group.")
+        if isinstance(display, str) and len(display) > MAX_STRING_CHARS:
+            raise InvalidValue(f"members.display has at most {MAX_STRING_CHARS} characters.")
         members[member_id.strip()] = display if isinstance(display, str) and display else None
     return members
 

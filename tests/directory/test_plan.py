@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from shared.directory.keys import Keys
@@ -9,6 +11,7 @@ from shared.directory.plan import InvalidCursor, Plan, PlanRow
 from shared.tables.faults import Fault, FaultyTables, random_faults
 from shared.tables.port import Page, Tables
 from shared.tables.sqlite import SqliteTables
+from tests.directory.people import reopened, small
 
 KEYS = Keys("d", b"secret", 8)
 DECISIONS = ("alreadyLinked", "link", "noAccount", "review")
@@ -134,3 +137,14 @@ async def test_a_cursor_that_was_never_given_out_is_refused(sqlite_tables: Sqlit
     plan = await filled(sqlite_tables, 8)
     with pytest.raises(InvalidCursor, match="former page"):
         await plan.page("link", cursor, 10)
+
+
+async def test_what_is_left_open_is_found_by_many_who_look_at_once(sqlite_tables: SqliteTables) -> None:
+    directory = await small(sqlite_tables)
+    process = await reopened(FaultyTables(sqlite_tables))
+    for run in ("run1", "run2"):
+        await directory.jobs.note_planned(run)
+        await Plan(directory.tables, directory.keys, run).leave_open({f"person of {run}": "review"})
+        found = await asyncio.gather(*(process.left_open.find(f"person of {run}") for _ in range(4)))
+        assert found == [(run, "review")] * 4
+    assert await process.left_open.find("person of run1") is None

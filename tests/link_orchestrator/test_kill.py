@@ -182,9 +182,13 @@ AUDIT = re.compile(rb"(?<=_)[0-9]{17}[0-9a-f]{24}$")
 
 
 def stored(path: Path) -> list[str]:
-    """Return every row of the file without what differs from run to run: etags, moments, the keys of the history."""
+    """Return every row of the file without what differs from run to run: etags, moments, the keys of the history.
+
+    What is staged is left out: an attempt that was cut off leaves its own, which readers bear.
+    """
     with contextlib.closing(sqlite3.connect(path)) as connection:
         found = connection.execute("SELECT partition, key, columns FROM scimlink").fetchall()
+    found = [row for row in found if b"_s_" not in row[0]]
     return sorted(MOMENT.sub("T", f"{place!r} {AUDIT.sub(rb'', key)!r} {columns}") for place, key, columns in found)
 
 
