@@ -11,6 +11,7 @@ from shared.directory.directory import Directories
 from shared.directory.errors import Busy
 from shared.directory.gate import Gate
 from shared.tables.faults import FaultyTables
+from shared.tables.port import Unavailable
 from shared.tables.sqlite import SqliteTables
 from tests.link_orchestrator.running import App, Refusal, csv_file, graph
 
@@ -144,3 +145,31 @@ async def test_an_open_gate_is_asked_once_in_two_seconds_and_a_closed_one_by_eve
     assert await sqlite_tables.get(keys.settings(), "gate"), "another run's"
     await theirs.open("run1")
     assert await sqlite_tables.get(keys.settings(), "gate") is None
+
+
+async def test_an_approval_that_is_said_again_closes_the_gate_that_a_crash_left_open(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = await planned(app, 1, 1)
+    closed: list[str] = []
+
+    async def close(self: Gate, job_id: str) -> None:
+        closed.append(job_id)
+        if len(closed) == 1:
+            raise Unavailable("refused on purpose")
+
+    monkeypatch.setattr(Gate, "close", close)
+    with pytest.raises(Refusal) as refusal:
+        await app.call("POST", f"linking/runs/{run['id']}/approve", {"links": 1})
+    assert refusal.value.status == 503
+    await app.call("POST", f"linking/runs/{run['id']}/approve", {"links": 1})
+    assert closed == [run["id"]] * 2
+
+
+async def test_a_run_that_is_terminated_by_hand_lets_provisioning_in_again(app: App) -> None:
+    run = await planned(app, 1, 1)
+    directory = await Directories(app.tables).open("main")
+    await directory.gate.close(run["id"])
+    await app.host.executor.terminate(run["id"], "by hand")
+    assert (await app.call("GET", f"linking/runs/{run['id']}"))["phase"] == "failed"
+    assert await writes(app) == 201

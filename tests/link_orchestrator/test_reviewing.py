@@ -18,6 +18,7 @@ from shared.directory.jobs import Phase
 from shared.directory.keys import Key
 from shared.directory.plan import Plan
 from shared.directory.reviews import Review, Reviews
+from shared.tables.port import Unavailable
 from tests.link_orchestrator.running import TOKEN, App, Refusal, csv_file, graph, left_open, object_id
 
 # Strong: ada. Weak, by employee number: bob, bill. Two accounts match: sue. Nobody's: eve.
@@ -360,3 +361,70 @@ async def test_of_two_reviews_that_want_one_account_the_second_is_refused(app: A
     assert ids[first] in answer["refused"][0]["reason"]
     assert (await app.apply(run, links=1))["counts"]["linked"] == 1
     assert (await app.account("jo@contoso.com"))["link"]["identity"] == object_id(first)
+
+
+async def open_as(app: App, run: Any, number: int) -> str | None:
+    directory = await Directories(app.tables).open("main")
+    return await left_open(app.tables, Plan(app.tables, directory.keys, run["id"]), object_id(number))
+
+
+@pytest.mark.parametrize(
+    ("actions", "mark"),
+    [
+        (("exclude",), "excluded"),
+        (("exclude", "link"), "review"),
+        (("link", "exclude"), "excluded"),
+        (("exclude", "leave"), "review"),
+    ],
+)
+async def test_provisioning_goes_by_the_last_review(app: App, run: Any, actions: tuple[str, ...], mark: str) -> None:
+    row = await row_of(app, run, 2)
+    for action in actions:
+        assert (await review(app, run, action, rows=[row["id"]]))["reviewed"] == 1
+    assert await open_as(app, run, 2) == mark
+
+
+async def test_a_planned_link_that_is_excluded_and_left_again_is_free(app: App, run: Any) -> None:
+    row = await row_of(app, run, 1)
+    await review(app, run, "exclude", rows=[row["id"]])
+    assert await open_as(app, run, 1) == "excluded"
+    await review(app, run, "leave", rows=[row["id"]])
+    assert await open_as(app, run, 1) is None
+
+
+async def test_who_is_excluded_is_never_linked_where_the_review_was_cut_off(
+    app: App, run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = await row_of(app, run, 1)
+    mark = Plan.leave_open
+
+    async def lost(self: Plan, decisions: Any) -> None:
+        if "excluded" in decisions.values():
+            raise Unavailable("refused on purpose")
+        await mark(self, decisions)
+
+    monkeypatch.setattr(Plan, "leave_open", lost)
+    with pytest.raises(Refusal, match="again"):
+        await review(app, run, "exclude", rows=[row["id"]])
+    monkeypatch.undo()
+    assert (await row_of(app, run, 1))["review"]["action"] == "exclude"
+    assert (await provision(app, IDENTITIES[0]))[object_id(1)] == "refused"
+
+
+async def test_a_row_that_is_left_again_does_not_take_an_account_from_another(app: App) -> None:
+    await app.bring(
+        csv_file(
+            {"userName": "sue@contoso.com", "email": "sue@contoso.com"},
+            {"userName": "sue.old", "email": "su@contoso.com"},
+        )
+    )
+    # Sue is one account's by name; Su matches both, one by an alias.
+    su = graph(2, "su@contoso.com", mail="su@contoso.com", otherMails=["sue@contoso.com"])
+    run = await app.plan(graph(1, "sue@contoso.com"), su)
+    one, two = await row_of(app, run, 1), await row_of(app, run, 2)
+    assert (one["decision"], two["decision"]) == ("link", "ambiguous")
+    await review(app, run, "exclude", rows=[one["id"]])
+    await review(app, run, "link", rows=[two["id"]], account=one["account"]["id"])
+    answer = await review(app, run, "leave", rows=[one["id"]])
+    assert (answer["reviewed"], answer["run"]["links"]) == (0, 1)
+    assert "leave that one first" in answer["refused"][0]["reason"]
