@@ -24,7 +24,7 @@ from shared.tables.port import Tables
 
 def build(settings: Settings, tables: Tables) -> df.DFApp:
     """Return the app with all its functions, over the tables given."""
-    edge = Edge(settings, Directories(tables))
+    edge = Edge(settings, Directories(tables, buckets=settings.buckets))
     app = df.DFApp(http_auth_level=func.AuthLevel.ANONYMOUS)
     rooms: Rooms = {"Users": scim_users.service, "Groups": scim_groups.service}
     app.register_functions(shared.host.functions.blueprint(edge, rooms))

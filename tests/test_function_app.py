@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from shared.host.settings import Settings
+
 APP = Path(__file__).parent.parent / "function_app.py"
 
 
@@ -23,3 +25,11 @@ def test_only_in_azure_a_missing_setting_is_worth_a_warning(
         assert "app" not in runpy.run_path(str(APP))
     assert [record.levelno for record in caplog.records] == [logging.WARNING] * warnings
     assert "SCIMLINK_TABLES_ENDPOINT" in caplog.text or not warnings
+
+
+def test_the_number_of_buckets_is_a_setting() -> None:
+    assert Settings.from_environment({}).buckets == 64
+    assert Settings.from_environment({"SCIMLINK_BUCKETS": "256"}).buckets == 256
+    for wrong in ("0", "257", "many"):
+        with pytest.raises(ValueError, match="SCIMLINK_BUCKETS"):
+            Settings.from_environment({"SCIMLINK_BUCKETS": wrong})

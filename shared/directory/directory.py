@@ -56,9 +56,10 @@ class Directory:
 class Directories:
     """Opens directories; one object for a process, so that what a directory remembers is kept."""
 
-    def __init__(self, tables: Tables, now: Callable[[], str] = timestamp) -> None:
+    def __init__(self, tables: Tables, now: Callable[[], str] = timestamp, buckets: int = BUCKETS) -> None:
         self._tables = tables
         self._now = now
+        self._buckets = buckets
         self._opened: dict[str, Directory] = {}
 
     async def open(self, name: str) -> Directory:
@@ -99,7 +100,7 @@ class Directories:
         if row is None:
             columns: dict[str, port.Value] = {
                 "secret": secrets.token_hex(32),
-                "buckets": BUCKETS,
+                "buckets": self._buckets,
                 "created": self._now(),
             }
             with contextlib.suppress(port.AlreadyExists):

@@ -9,13 +9,16 @@ import hashlib
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
+from shared.directory.keys import BUCKETS
 from shared.host.graph_settings import GraphSettings
 
 Role = Literal["scim", "admin"]
+Buckets = Annotated[int, Field(ge=1, le=256)]
+"""An id names its bucket by two hex digits."""
 
 
 class Credential(BaseModel):
@@ -42,7 +45,8 @@ class Credential(BaseModel):
 class Settings(BaseModel):
     """The app's settings. `tables` is a connection string, or `tables_endpoint` the address for a managed identity.
 
-    `base_url` is the public address up to `/scim/v2`, where a proxy hides it; "" takes it from each request.
+    `base_url` is the public address up to `/scim/v2`, where a proxy hides it; "" takes it from each request. `buckets`
+    is into how many parts a directory is cut when it is first opened.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -52,6 +56,7 @@ class Settings(BaseModel):
     tables_endpoint: str = ""
     client_id: str = ""
     base_url: str = ""
+    buckets: Buckets = BUCKETS
     graph: GraphSettings = GraphSettings()
 
     @classmethod
@@ -63,7 +68,12 @@ class Settings(BaseModel):
         except ValueError as error:
             # The variable holds hashes: what is wrong is said, never what stands there.
             raise ValueError("SCIMLINK_CREDENTIALS must be a JSON list of {name, sha256, directory, roles}") from error
+        try:
+            buckets = TypeAdapter(Buckets).validate_python(environment.get("SCIMLINK_BUCKETS") or BUCKETS)
+        except ValueError:
+            raise ValueError("SCIMLINK_BUCKETS must be a number from 1 to 256") from None
         return cls(
+            buckets=buckets,
             credentials=known,
             tables=environment.get("SCIMLINK_TABLES", ""),
             tables_endpoint=environment.get("SCIMLINK_TABLES_ENDPOINT", ""),

@@ -12,7 +12,7 @@ from shared.directory.policy import Policy
 from shared.tables.faults import FaultyTables
 from shared.tables.port import Tables
 from shared.tables.sqlite import SqliteTables
-from tests.directory.people import reopened, small
+from tests.directory.people import create, reopened, small
 
 
 async def test_a_directory_opened_by_several_processes_at_once_is_one(tables: Tables) -> None:
@@ -63,3 +63,12 @@ async def test_a_change_of_the_policy_loses_nobody_elses(sqlite_tables: SqliteTa
     await asyncio.gather(*(where.policies.change(excluding(f"{n}")) for n in range(5) for where in (here, there)))
     anew = await Directories(sqlite_tables).open("main")
     assert (await anew.policies.get()).excluded == {"0", "1", "2", "3", "4"}
+
+
+async def test_a_directory_keeps_the_buckets_that_it_was_made_with(sqlite_tables: SqliteTables) -> None:
+    assert (await Directories(sqlite_tables, buckets=256).open("large")).keys.buckets == 256
+    reopened_later = await Directories(sqlite_tables).open("large")
+    assert reopened_later.keys.buckets == 256
+    account = await create(reopened_later, "ann@example.com", "a@example.com", externalId="k")
+    assert await reopened_later.accounts.list_by(Key("externalId", "k")) == [account]
+    assert (await reopened_later.listing.page(1, 10))[1] == [account]
