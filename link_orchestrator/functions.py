@@ -87,8 +87,8 @@ def blueprint(edge: Edge) -> df.Blueprint:
     for route in map(Route._make, DURABLE_ROUTES):
         _add_durable_route(bp, edge, route)
     sources = Graph(edge.settings.graph)
-    _add_durable_route(bp, edge, START, sources)
     add_route(bp, edge, MAPPING, sources)
+    _add_durable_route(bp, edge, START, sources)
     _add_orchestrations(bp, edge, sources)
 
     @bp.function_name("openapi")
