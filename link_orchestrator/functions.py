@@ -42,7 +42,6 @@ ROUTES: tuple[tuple[str, str, str, Service], ...] = (
     ("linking_verification_rows", "GET", "linking/verifications/{id}/rows", afterwards.list_verification_rows),
     ("linking_run_report", "GET", "linking/runs/{id}/report", reporting.get_report),
     ("linking_mapping_get", "GET", "linking/mapping", mapping_requests.get_mapping),
-    ("linking_mapping_post", "POST", "linking/mapping", mapping_requests.set_mapping),
     ("linking_groups_upload", "POST", "linking/groups", group_requests.upload_entra_groups),
     ("linking_groups_problems", "GET", "linking/groups/{id}/problems", group_requests.list_unread_groups),
     ("groups_import_problems", "GET", "groups/imports/{id}/problems", group_requests.list_problems),
@@ -77,7 +76,8 @@ DURABLE_ROUTES: tuple[tuple[str, str, str, Service], ...] = (
 """The same of what starts orchestrations, asks them, or tells them something."""
 
 START = Route("linking_run_start", "POST", "linking/runs", service.start_run)
-"""It is handed the sources, too."""
+MAPPING = Route("linking_mapping_post", "POST", "linking/mapping", mapping_requests.set_mapping)
+"""These are handed the sources, too."""
 
 
 def blueprint(edge: Edge) -> df.Blueprint:
@@ -88,6 +88,7 @@ def blueprint(edge: Edge) -> df.Blueprint:
     for route in map(Route._make, DURABLE_ROUTES):
         _add_durable_route(bp, edge, route)
     sources = Graph(edge.settings.graph)
+    add_route(bp, edge, MAPPING, sources)
     _add_durable_route(bp, edge, START, sources)
     for body in ORCHESTRATIONS:
         _add_orchestration(bp, body)
@@ -103,7 +104,7 @@ def blueprint(edge: Edge) -> df.Blueprint:
 
 def described() -> list[Route]:
     """Return the administrator's API: the account API, and this room's routes."""
-    return [*ACCOUNT_ROUTES, *map(Route._make, ROUTES), *map(Route._make, DURABLE_ROUTES), START]
+    return [*ACCOUNT_ROUTES, *map(Route._make, ROUTES), *map(Route._make, DURABLE_ROUTES), START, MAPPING]
 
 
 def _add_durable_route(bp: df.Blueprint, edge: Edge, route: Route, *more: object) -> None:

@@ -15,7 +15,7 @@ from typing import Any, Final
 from link_orchestrator import tokens
 from link_orchestrator.from_file import identity_of
 from link_orchestrator.graph_client import SECONDS, GraphClient, Refused
-from link_orchestrator.sources import GraphScope, Page, Place, RunSource, SourceFailed
+from link_orchestrator.sources import GraphScope, MappingSource, Page, Place, RunSource, SourceFailed
 from link_orchestrator.tabular import Problem
 from link_orchestrator.tokens import Tokens
 from shared.directory.identity import TEXTS, Identity
@@ -67,6 +67,11 @@ class Graph:
         """Return the identities that a run asks for, to be read until the block ends."""
         async with self.connect(directory) as client:
             yield GraphIdentities(client, source.graph)
+
+    async def read_schema(self, directory: str, source: MappingSource) -> Mapping[str, Any]:
+        """Return the schema of a provisioning job, as read_provisioning_schema() does."""
+        async with self.connect(directory) as client:
+            return await read_provisioning_schema(client, source.graph.service_principal, source.graph.job)
 
 
 class GraphIdentities:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
+
+from pydantic import BaseModel, ConfigDict
 
 from link_orchestrator.mapping import DEFAULT, AttributeMapping, read_mapping
 from link_orchestrator.mapping_check import People, check
 from link_orchestrator.planning import CARRIED
+from link_orchestrator.sources import MappingSource, SourceBusy, SourceFailed, Sources
 from shared.directory.directory import Directory
+from shared.directory.errors import Busy
 from shared.directory.jobs import Job
 from shared.directory.mappings import Mappings
 from shared.directory.model import dump
@@ -16,10 +20,27 @@ from shared.scim.document import read_json
 from shared.scim.endpoint import Request, Response
 from shared.scim.errors import InvalidValue
 
+PATIENCE: Final = 15.0
+"""Seconds after which to ask again, where the source does not say how many."""
 
-async def set_mapping(directory: Directory, request: Request) -> Response:
-    """Keep the mapping of an exported provisioning schema for the runs to come: 200 with what is wrong with it."""
-    mapping = _read(read_json(request.body))
+
+class MappingRequest(BaseModel):
+    """Where to read the provisioning schema, instead of the schema itself."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    source: MappingSource
+
+
+async def set_mapping(directory: Directory, request: Request, sources: Sources) -> Response:
+    """Keep the mapping of a provisioning schema for the runs to come: 200 with what is wrong with it.
+
+    The body is the schema as it is exported, or says from which source to read it.
+    """
+    document = read_json(request.body)
+    if isinstance(document, Mapping) and "source" in document:
+        document = await _read_from(sources, directory.name, MappingRequest.model_validate(document).source)
+    mapping = _read(document)
     await _mappings(directory).set(mapping.to_json())
     return await _answer(directory, mapping, is_default=False)
 
@@ -52,6 +73,19 @@ async def _answer(directory: Directory, mapping: AttributeMapping, *, is_default
         "warnings": [warned.to_json() for warned in check(mapping, people)],
     }
     return Response(200, dump(document | ({"countedBy": last} if last else {})))
+
+
+async def _read_from(sources: Sources, directory: str, source: MappingSource) -> Mapping[str, Any]:
+    try:
+        sources.check(directory)
+    except SourceFailed as missing:
+        raise Busy(f"source: this app is not set up to read it: {missing}") from None
+    try:
+        return await sources.read_schema(directory, source)
+    except SourceBusy as busy:
+        raise Busy(f"source: {busy.reason}", PATIENCE if busy.retry_after is None else busy.retry_after) from None
+    except SourceFailed as failed:
+        raise Busy(f"source: {failed}") from None
 
 
 def _read(document: object) -> AttributeMapping:

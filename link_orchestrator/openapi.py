@@ -89,7 +89,7 @@ OPERATIONS: Mapping[str, Operation] = {
     ),
     "linking_run_review": Operation("Reviewed", takes=_json("ReviewRequest")),
     "linking_mapping_get": Operation("MappingCheck"),
-    "linking_mapping_post": Operation("MappingCheck", takes=_json("AnyJson")),
+    "linking_mapping_post": Operation("MappingCheck", takes=_json("MappingRequest")),
     "linking_run_approve": Operation("Job", 202, _json("Approval"), required=False),
     "linking_run_cancel": Operation("Job", 202),
     "linking_undo_start": Operation("Job", 202, _json("UndoRequest"), required=False),

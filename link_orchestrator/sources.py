@@ -91,6 +91,24 @@ class RunSource(BaseModel):
     graph: GraphScope
 
 
+class ProvisioningJob(BaseModel):
+    """The provisioning job of an enterprise application; its only one, where none is named."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True)
+
+    service_principal: GUID
+    # It becomes part of a path, so it must not lead to another one.
+    job: str = Field(default="", pattern=r"^([0-9A-Za-z][0-9A-Za-z._-]{0,199})?$")
+
+
+class MappingSource(BaseModel):
+    """The source of a provisioning schema, by its kind."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    graph: ProvisioningJob
+
+
 class Sources(Protocol):
     """The sources that the app is set up for."""
 
@@ -99,3 +117,6 @@ class Sources(Protocol):
 
     def open(self, directory: str, source: RunSource) -> AbstractAsyncContextManager[IdentitySource]:
         """Return a source to read from while the block runs."""
+
+    async def read_schema(self, directory: str, source: MappingSource) -> Mapping[str, Any]:
+        """Return the schema of a provisioning job, as it is exported. Raises SourceBusy and SourceFailed."""

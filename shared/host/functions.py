@@ -116,13 +116,13 @@ ACCOUNT_ROUTES = tuple(
 )
 
 
-def add_route(bp: func.Blueprint, edge: Edge, route: Route) -> None:
-    """Add a function of the administrator's API."""
+def add_route(bp: func.Blueprint, edge: Edge, route: Route, *more: object) -> None:
+    """Add a function of the administrator's API, whose service is handed `more`."""
 
     @bp.function_name(route.name)
     @bp.route(route.path, methods=[route.method])
     async def handle(req: func.HttpRequest) -> func.HttpResponse:
-        return await edge.answer(req, route.service, role="admin", mimetype=JSON)
+        return await edge.answer(req, route.service, *more, role="admin", mimetype=JSON)
 
 
 async def _types(directory: Directory) -> tuple[ResourceType, ...]:
