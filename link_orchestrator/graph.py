@@ -172,7 +172,8 @@ async def read_provisioning_schema(client: GraphClient, service_principal: str, 
     """Return the schema of an application's provisioning job, with its attribute mappings, as the portal exports it."""
     jobs = f"/v1.0/servicePrincipals/{service_principal}/synchronization/jobs"
     if not job:
-        found = [str(one["id"]) for one in _values(await client.get(jobs, permission=SYNCHRONIZATION_READ))]
+        answer = await client.get(jobs, permission=SYNCHRONIZATION_READ)
+        found = [str(one["id"]) for one in _values(answer) if one.get("id")]
         if len(found) != 1:
             which = f"several: name one of {', '.join(found)}" if found else "none: set provisioning up first"
             raise SourceFailed(f"of provisioning jobs the application has {which}")
@@ -197,7 +198,7 @@ async def _all(client: GraphClient, link: str | None) -> AsyncIterator[Mapping[s
 
 
 def _values(answer: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    return (value for value in answer.get("value", ()) if isinstance(value, Mapping))
+    return (value for value in answer.get("value") or () if isinstance(value, Mapping))
 
 
 def _link(answer: Mapping[str, Any], kind: str) -> str | None:
