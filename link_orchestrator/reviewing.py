@@ -327,9 +327,12 @@ def _subjects(rows: Sequence[PlanRow]) -> set[str]:
 
 
 async def _exclude_from_now_on(directory: Directory, rows: Sequence[PlanRow]) -> None:
-    """Add identities to the exclusions of the directory's policy, for the runs to come."""
+    """Add identities to the exclusions of the directory's policy, for the runs to come. Raises InvalidValue if full."""
     subjects = {row.subject for row in rows}
-    await directory.policies.change(lambda policy: replace(policy, excluded=policy.excluded | subjects))
+    try:
+        await directory.policies.change(lambda policy: replace(policy, excluded=policy.excluded | subjects))
+    except ValueError as error:
+        raise InvalidValue(f"inPolicy: {error}") from None
 
 
 async def _counted(directory: Directory, job: Job, reviewed: Counter[str]) -> Job:

@@ -54,6 +54,8 @@ DEFAULT_RULES: Final = (
 
 
 SAFEGUARD_SHARE: Final = 0.2
+MAX_EXCLUDED_CHARS: Final = 300_000
+"""A run keeps a copy of the policy in its row, which has room for a third more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,8 @@ class Policy:
     lets the create of a group take over one of that name that is managed here. A plan that links more than
     `safeguard_share` of the directory's accounts is approved by its number only.
 
-    Raises ValueError if a rule stands twice, or externalId not at all: a run knows its own links by it.
+    Raises ValueError if a rule stands twice, or externalId not at all: a run knows its own links by it; and for more
+    exclusions than a run can keep.
     """
 
     rules: tuple[MatchRule, ...] = DEFAULT_RULES
@@ -84,6 +87,11 @@ class Policy:
             raise ValueError("rules: each rule stands at most once, and externalId must be among them")
         object.__setattr__(self, "verified_domains", frozenset(map(fold, self.verified_domains)))
         object.__setattr__(self, "excluded", frozenset(map(fold, self.excluded)))
+        if sum(map(len, self.excluded)) + 3 * len(self.excluded) > MAX_EXCLUDED_CHARS:
+            raise ValueError(
+                f"excluded: the list has at most {MAX_EXCLUDED_CHARS:,} characters, about 7,500 object ids: leave "
+                "people out of the source instead, by its scope or by their line in the file"
+            )
 
     def excludes(self, object_id: str, user_principal_name: str) -> bool:
         """Tell whether the administrator keeps this identity out of linking."""

@@ -428,3 +428,18 @@ async def test_a_row_that_is_left_again_does_not_take_an_account_from_another(ap
     answer = await review(app, run, "leave", rows=[one["id"]])
     assert (answer["reviewed"], answer["run"]["links"]) == (0, 1)
     assert "leave that one first" in answer["refused"][0]["reason"]
+
+
+async def test_a_policy_that_is_full_of_exclusions_says_so(app: App, run: Any) -> None:
+    many = [f"9{number:07}-0000-4000-8000-000000000000" for number in range(7_691)]
+    policy = {"verifiedDomains": ["contoso.com"], "excluded": many}
+    full = {**policy, "excluded": [*many, "ann@contoso.com", "bea@contoso.com", "cleo@contoso.com"]}
+    with pytest.raises(Refusal, match=r"excluded: the list has at most 300,000 characters") as refusal:
+        await app.call("PUT", "directory/policy", full)
+    assert refusal.value.status == 400
+    await app.call("PUT", "directory/policy", policy)
+    await review(app, run, "exclude", rows=[(await row_of(app, run, 2))["id"]], inPolicy=True)
+    other = (await row_of(app, run, 3))["id"]
+    with pytest.raises(Refusal, match="inPolicy: excluded"):
+        await review(app, run, "exclude", rows=[other], inPolicy=True)
+    assert (await app.plan(*IDENTITIES, policy={**policy, "excluded": many}))["phase"] == "planned"
