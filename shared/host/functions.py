@@ -45,12 +45,19 @@ def blueprint(edge: Edge, rooms: Rooms) -> func.Blueprint:
         """Remove what crashes left behind and what is kept no longer, every night."""
         for name in sorted({credential.directory for credential in edge.settings.credentials}):
             directory = await edge.directories.open(name)
-            cleared = await directory.stages.sweep()
-            # A run holds accounts to the versions it planned, and claims ahead of them: a sweep would change both.
-            removed = 0 if await directory.jobs.is_under_way("run") else await sweep(directory)
+            removed, cleared = await tidy(directory)
             log.info("sweep %s removed %d rows, %d stages", name, removed, cleared)
 
     return bp
+
+
+async def tidy(directory: Directory) -> tuple[int, int]:
+    """Remove what crashes left behind, and staged files that are kept no longer; return how many rows and stages.
+
+    A run holds accounts to the versions it planned, and claims ahead of them: a sweep would change both, and waits.
+    """
+    cleared = await directory.stages.sweep()
+    return 0 if await directory.jobs.is_under_way("run") else await sweep(directory), cleared
 
 
 def _add_root(bp: func.Blueprint, edge: Edge, rooms: Rooms) -> None:
