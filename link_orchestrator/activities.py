@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from link_orchestrator import (
     applying,
     applying_groups,
+    comparing,
     importing,
     importing_groups,
     planning,
@@ -22,7 +24,7 @@ from link_orchestrator import (
     verifying,
 )
 from link_orchestrator.job_requests import tidy_up
-from link_orchestrator.messages import Milestone, Slice, SliceDone
+from link_orchestrator.messages import Compare, Milestone, Slice, SliceDone
 from shared.directory.directory import Directories, Directory
 from shared.directory.jobs import Job, Phase
 
@@ -33,6 +35,14 @@ PASSES: Mapping[str, Pass] = {
     "join": planning.join,
     "weigh": planning.weigh,
     "decide": planning.decide_all,
+    "changes": comparing.changes,
+    "lead": comparing.lead,
+    "touch": comparing.touch,
+    "gather": comparing.gather,
+    "collect_again": partial(planning.collect, again=True),
+    "join_again": partial(planning.join, again=True),
+    "weigh_again": partial(planning.weigh, again=True),
+    "decide_again": partial(planning.decide_all, again=True),
     "reserve": applying.reserve,
     "apply": applying.apply,
     "import": importing.import_rows,
@@ -62,6 +72,13 @@ async def run_slice(directories: Directories, message: Mapping[str, Any]) -> dic
     return SliceDone(counts=counts, stopped=bool((await jobs.get(job.id)).cancelled_by)).to_json()
 
 
+async def choose_extent(directories: Directories, message: Mapping[str, Any]) -> dict[str, Any]:
+    """Say whether a run plans only what changed; answers an Extent."""
+    asked = Compare.from_json(message)
+    directory = await directories.open(asked.directory)
+    return (await comparing.choose_extent(directory, asked.job)).to_json()
+
+
 async def reach_milestone(directories: Directories, message: Mapping[str, Any]) -> dict[str, Any]:
     """Show a job's new phase, and what it came to, in the tables; answers nothing."""
     reached = Milestone.from_json(message)
@@ -69,6 +86,8 @@ async def reach_milestone(directories: Directories, message: Mapping[str, Any]) 
     jobs = directory.jobs
     phase = Phase(reached.phase)
     counts = await jobs.total(reached.job)
+    if phase is Phase.DONE:
+        await comparing.note_done(directory, await jobs.get(reached.job))
 
     def change(job: Job) -> Job:
         if job.phase.ended or (phase is Phase.PLANNED and job.phase is not Phase.STARTED):
@@ -76,11 +95,12 @@ async def reach_milestone(directories: Directories, message: Mapping[str, Any]) 
             return job
         if phase is Phase.PLANNED:
             job = replace(job, planned=jobs.now(), expires=reached.expires)
-        return replace(job, phase=phase, counts=counts, reason=reached.reason)
+        reason = reached.reason or (comparing.nothing_changed(job) if phase is Phase.DONE else None)
+        return replace(job, phase=phase, counts=counts, reason=reason)
 
     job = await jobs.change(reached.job, change)
     if job.phase is Phase.PLANNED:
-        await jobs.note_planned(job.id)
+        await jobs.note_planned([*job.options.get("since", ()), job.id])
     if job.phase.ended:
         await tidy_up(directory, job.id)
     return {}

@@ -143,6 +143,11 @@ def _add_activities(bp: df.Blueprint, edge: Edge, sources: Sources) -> None:
     async def run_slice(message: dict) -> dict:  # type: ignore[type-arg]  # the worker refuses a parametrised dict
         return await activities.run_slice(edge.directories, message)
 
+    @bp.function_name("choose_extent")
+    @bp.activity_trigger(input_name="message")
+    async def choose_extent(message: dict) -> dict:  # type: ignore[type-arg]  # the worker refuses a parametrised dict
+        return await activities.choose_extent(edge.directories, message)
+
     @bp.function_name("reach_milestone")
     @bp.activity_trigger(input_name="message")
     async def reach_milestone(message: dict) -> dict:  # type: ignore[type-arg]  # the worker refuses a parametrised dict

@@ -151,6 +151,7 @@ async def _start(directory: Directory, job: Job, client: Orchestrations) -> None
         expires_hours=job.options.get("expiresHours", 0),
         groups="groups" in job.options,
         reads="source" in job.options,
+        compares="since" in job.options,
     )
     await client.start_new(ORCHESTRATORS[job.kind], job.id, start.to_json())
 

@@ -26,7 +26,8 @@ class Message(BaseModel):
 class Start(Message):
     """What an orchestration begins with. `slices` is into how many parts each pass is cut.
 
-    `reads` says that the identities are to be read first, which also tells the slices.
+    `reads` says that the identities are to be read first, which also tells the slices. `compares` says that there are
+    former runs, since which little may have changed.
     """
 
     job: str
@@ -36,6 +37,7 @@ class Start(Message):
     expires_hours: float = 0.0
     groups: bool = False
     reads: bool = False
+    compares: bool = False
 
 
 class Slice(Message):
@@ -58,6 +60,20 @@ class SliceDone(Message):
 
     counts: dict[str, int] = {}
     stopped: bool = False
+
+
+class Compare(Message):
+    """Which run is to say whether so little changed that it need not decide on everything."""
+
+    job: str
+    directory: str
+
+
+class Extent(Message):
+    """What a run is to decide on: everything, or what changed, in so many slices; in none if nothing did."""
+
+    everything: bool = False
+    slices: int = 0
 
 
 class Milestone(Message):

@@ -12,11 +12,14 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
-from link_orchestrator.messages import Milestone, Read, ReadDone, Slice, SliceDone, Start
+from link_orchestrator.messages import Compare, Extent, Milestone, Read, ReadDone, Slice, SliceDone, Start
 
 Steps = Generator[Any, Any, Any]
 
 PLAN_PASSES = ("collect", "join", "weigh", "decide")
+COMPARE_PASSES = ("lead", "touch", "gather")
+AGAIN_PASSES = tuple(f"{stage}_again" for stage in PLAN_PASSES)
+"""The same over what changed since the runs before, which the passes before these found."""
 APPLY_PASSES = ("reserve", "apply")
 UNDO_PASSES = ("undo", "undo_groups")
 VERIFY_PASSES = ("look", "compare", "settle")
@@ -68,14 +71,37 @@ def _link(context: Any, retry: Any, start: Start) -> Steps:
         if done.failed or done.stopped:
             return (yield from _end(context, retry, start, "failed" if done.failed else "cancelled", done.failed))
         start = start.model_copy(update={"slices": done.slices})
-    for stage in PLAN_PASSES + (GROUP_PLAN_PASSES if start.groups else ()):
-        if not (yield from _pass(context, retry, start, stage, "plan")):
-            return (yield from _end(context, retry, start, "cancelled"))
+    planned = yield from _plan(context, retry, start)
+    if planned != "planned":
+        return (yield from _end(context, retry, start, planned))
     verdict = yield from _verdict(context, retry, start)
     if verdict != APPROVE:
         return (yield from _end(context, retry, start, "cancelled" if verdict == CANCEL else "expired"))
     passes = APPLY_PASSES + (GROUP_APPLY_PASSES if start.groups else ())
     return (yield from _through(context, retry, start, passes, "apply"))
+
+
+def _plan(context: Any, retry: Any, start: Start) -> Steps:
+    """Plan everything, or only what changed; returns the phase that this leads to."""
+    passes = [(stage, start.slices) for stage in PLAN_PASSES]
+    if start.compares:
+        if not (yield from _pass(context, retry, start, "changes", "plan")):
+            return "cancelled"
+        asked = Compare(job=start.job, directory=start.directory)
+        extent = Extent.from_json((yield context.call_activity_with_retry("choose_extent", retry, asked.to_json())))
+        if not extent.everything:
+            # What looks through all identities is cut as ever, the rest by how much changed.
+            passes = [(stage, start.slices if stage == "gather" else extent.slices) for stage in COMPARE_PASSES]
+            passes += [(stage, extent.slices) for stage in AGAIN_PASSES]
+            if not extent.slices:
+                passes = []
+                if not start.groups:
+                    return "done"
+    passes += [(stage, start.slices) for stage in (GROUP_PLAN_PASSES if start.groups else ())]
+    for stage, slices in passes:
+        if not (yield from _pass(context, retry, start.model_copy(update={"slices": slices}), stage, "plan")):
+            return "cancelled"
+    return "planned"
 
 
 def _import(context: Any, retry: Any, start: Start) -> Steps:

@@ -6,12 +6,14 @@ weigh    accounts and pairs -> candidates with evidence and rivals, by the ident
 decide   identities and candidates -> the plan's rows, and the links among them, by the bucket of the claim they need
 
 Cost: every account, pointer and identity is read once and written at most once, in pages; nothing is looked up singly.
+A later run decides again on some identities only (comparing.py): then the same passes run over these, and look up what
+they lead to. All that a run saw is kept for the next one (shared/directory/seen.py).
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from operator import attrgetter
 from typing import Any
@@ -19,6 +21,7 @@ from typing import Any
 from link_orchestrator.mapping import DEFAULT, AttributeMapping
 from link_orchestrator.messages import Slice
 from link_orchestrator.predicting import Prediction, adds_nothing, carried, predict, probes
+from shared.directory.bulk import AT_ONCE, in_parts
 from shared.directory.claims import together
 from shared.directory.directory import Directory
 from shared.directory.identity import Identity
@@ -37,15 +40,19 @@ from shared.directory.matching import (
     evidence_for,
     facts_of,
     identity_keys,
+    linked,
     match_key,
     stays_local,
 )
-from shared.directory.model import Status
+from shared.directory.model import Account, Status, digest_facts
 from shared.directory.plan import Plan, PlanRow
 from shared.directory.policy import Policy, Rule, Trust
-from shared.directory.staging import Stage
+from shared.directory.seen import Seen, SeenWriter
+from shared.directory.staging import Stage, parse
 
 STAGES = KEYS, PAIRS, CANDIDATES, LINKS, RESERVED = "keys", "pairs", "candidates", "links", "reserved"
+STAGES_AGAIN = AGAIN, TOUCHED = "again", "touched"
+"""Of a later run: the identities to decide on again, and the accounts that changed or are met by others now."""
 
 
 LEFT_OPEN = (DecisionKind.REVIEW, DecisionKind.AMBIGUOUS, DecisionKind.CONFLICT, DecisionKind.EXCLUDED)
@@ -53,6 +60,8 @@ LEFT_OPEN = (DecisionKind.REVIEW, DecisionKind.AMBIGUOUS, DecisionKind.CONFLICT,
 
 WITH_ACCOUNT = (DecisionKind.LINK, DecisionKind.ALREADY_LINKED)
 """Decisions that leave an identity with an account of its own."""
+ACCOUNTS_AT_ONCE = 500
+"""Accounts that are in memory while a later run weighs them."""
 PREDICTED, CARRIED = "predicted.", "carried."
 """Prefixes of the counts that are not of decisions: outcomes of the first cycle; how else linked accounts are found."""
 
@@ -78,29 +87,48 @@ def mapping_of(job: Job) -> AttributeMapping:
     return AttributeMapping.from_json(mapping) if mapping else DEFAULT
 
 
-async def collect(directory: Directory, job: Job, part: Slice) -> Counter[str]:
+async def collect(directory: Directory, job: Job, part: Slice, *, again: bool = False) -> Counter[str]:
     """Spread the match keys of a slice's identities over the buckets of the keys."""
-    policy, mapping, digest = policy_of(job), mapping_of(job), directory.keys.digest
-    covered = adds_nothing(mapping, policy)
+    finder, digest = KeyFinder(job), directory.keys.digest
     writer = stage(directory, job.id + KEYS).writer(part.name)
+    seen = SeenWriter(directory.tables, directory.keys, job.id, part.name)
     for bucket in range(part.low, part.high):
-        for identity in await _identities(directory, job, bucket):
-            led: defaultdict[Key, list[list[str]]] = defaultdict(list)
-            for key in identity_keys(identity, policy):
-                # An e-mail that equals its account's userName has no pointer of its own: the name claim leads there.
-                for kind in (key.kind, "userName") if key.kind == "email" else (key.kind,):
-                    led[Key(kind, key.value)].append([key.rule.value, key.attribute, key.literal])
-            if not (led and covered) or "#" in identity.user_principal_name:
-                for probe in probes(identity, mapping, policy):
-                    led.setdefault(probe, [])  # proves nothing, but provisioning may meet who carries it
-            for found, values in led.items():
-                found_by = digest(found)
+        if not again:
+            # Before any pointer is read: whoever changes afterwards is seen to have changed.
+            async for account_id, facts in directory.listing.scan_digests(bucket):
+                await seen.add_account(account_id, facts)
+        for line, identity in await _identities(directory, job, bucket, again):
+            found = {digest(key): values for key, values in finder.find(identity).items()}
+            for found_by, values in found.items():
                 await writer.add(directory.keys.bucket(found_by), [found_by, identity.object_id, values])
-    await writer.close()
+            if not again:
+                who = digest(Key("identity", identity.object_id))
+                await seen.add_identity(bucket, directory.keys.fingerprint(line), who, found)
+    await together(writer.close(), seen.close())
     return Counter()
 
 
-async def join(directory: Directory, job: Job, part: Slice) -> Counter[str]:
+class KeyFinder:
+    """Finds the keys that lead to every account which an identity may meet, under a run's policy and mapping."""
+
+    def __init__(self, job: Job) -> None:
+        self._policy, self._mapping = policy_of(job), mapping_of(job)
+        self._covered = adds_nothing(self._mapping, self._policy)
+
+    def find(self, identity: Identity) -> Mapping[Key, list[list[str]]]:
+        """Return the keys of an identity, each with the values that it stands for: rule, attribute, literal."""
+        led: defaultdict[Key, list[list[str]]] = defaultdict(list)
+        for key in identity_keys(identity, self._policy):
+            # An e-mail that equals its account's userName has no pointer of its own: the name claim leads there.
+            for kind in (key.kind, "userName") if key.kind == "email" else (key.kind,):
+                led[Key(kind, key.value)].append([key.rule.value, key.attribute, key.literal])
+        if not (led and self._covered) or "#" in identity.user_principal_name:
+            for probe in probes(identity, self._mapping, self._policy):
+                led.setdefault(probe, [])  # proves nothing, but provisioning may meet who carries it
+        return led
+
+
+async def join(directory: Directory, job: Job, part: Slice, *, again: bool = False) -> Counter[str]:
     """Pair identities and accounts that a key leads to."""
     keys = stage(directory, job.id + KEYS)
     writer = stage(directory, job.id + PAIRS).writer(part.name)
@@ -109,82 +137,157 @@ async def join(directory: Directory, job: Job, part: Slice) -> Counter[str]:
         async for items in keys.read(bucket):
             for digest, object_id, values in items:
                 wanted[digest].append((object_id, values))
-        if not wanted:
-            continue
-        for scan in (directory.listing.scan_pointers, directory.listing.scan_names):
-            async for digest, account_id in scan(bucket):
-                for item in wanted.get(digest, ()):
-                    await writer.add(directory.keys.bucket(account_id), [account_id, *item])
+        led = find_led(directory, bucket, wanted) if again else _scan_led(directory, bucket, wanted)
+        async for digest, account_id in led:
+            for item in wanted[digest]:
+                await writer.add(directory.keys.bucket(account_id), [account_id, *item])
     await writer.close()
     return Counter()
 
 
-async def weigh(directory: Directory, job: Job, part: Slice) -> Counter[str]:
+async def find_led(directory: Directory, bucket: int, digests: Collection[str]) -> AsyncIterator[tuple[str, str]]:
+    """Look up, for each of some digests of a bucket, to which accounts it leads."""
+    for some in in_parts(list(digests), AT_ONCE):
+        found = await together(*(directory.listing.find_led(bucket, digest) for digest in some))
+        for digest, ids in zip(some, found, strict=True):
+            for account_id in ids:
+                yield digest, account_id
+
+
+async def _scan_led(directory: Directory, bucket: int, digests: Collection[str]) -> AsyncIterator[tuple[str, str]]:
+    """Look through a bucket for the accounts to which some digests lead."""
+    if digests:
+        for scan in (directory.listing.scan_pointers, directory.listing.scan_names):
+            async for digest, account_id in scan(bucket):
+                if digest in digests:
+                    yield digest, account_id
+
+
+async def weigh(directory: Directory, job: Job, part: Slice, *, again: bool = False) -> Counter[str]:
     """Verify each pair against the account, and tell every identity what it and its rivals have on the account."""
     policy = policy_of(job)
     pairs = stage(directory, job.id + PAIRS)
     writer = stage(directory, job.id + CANDIDATES).writer(part.name)
+    seen = SeenWriter(directory.tables, directory.keys, job.id, part.name)
     counts: Counter[str] = Counter()
     for bucket in range(part.low, part.high):
         keys = await _keys_by_account(pairs, bucket, policy)
+        known = await _KnownPairs.read(directory, job, bucket, keys) if again else None
+        accounts = known.accounts() if known else directory.listing.scan_facts(bucket)
         alone: list[PlanRow] = []
-        async for account in directory.listing.scan_facts(bucket):
+        async for account in accounts:
             facts = facts_of(account)
             found = {oid: evidence_for(_in_order(theirs), facts) for oid, theirs in keys.get(account.id, {}).items()}
-            claims = {oid: claim(evidence) for oid, evidence in found.items() if evidence}
+            trusts: Mapping[str, str] = {
+                oid: claim(evidence).value if evidence else "" for oid, evidence in found.items()
+            }
+            # An account that is met as it was before: of the identities that meet it only some are decided again.
+            trusts = (known.trusts(account.id) if known else None) or trusts
             for oid, proven in found.items():
-                rivals = [[other, theirs.value] for other, theirs in claims.items() if other != oid]
+                rivals = sorted([other, trust] for other, trust in trusts.items() if trust and other != oid)
                 evidence = [item.to_json() for item in proven]
-                item = [oid, _VALUES(facts), evidence, sorted(rivals)]
+                item = [oid, _VALUES(facts), evidence, rivals, len(trusts) > 1]
                 await writer.add(identity_bucket(directory, oid), item)
-            if not claims and not account.retired:
+            if known and not known.is_touched(account.id):
+                continue
+            if trusts or known:
+                await seen.add_near(account.id, trusts)
+            if not any(trusts.values()) and not account.retired:
                 alone.append(_row(stays_local(facts)))
         await Plan(directory.tables, directory.keys, job.id).write(bucket, alone)
         counts[DecisionKind.NO_IDENTITY.value] += len(alone)
-    await writer.close()
+    await together(writer.close(), seen.close())
     return counts
 
 
-async def decide_all(directory: Directory, job: Job, part: Slice) -> Counter[str]:
+class _KnownPairs:
+    """The accounts of a bucket that a later run weighs, and who meets those of them that nothing happened to."""
+
+    def __init__(
+        self, directory: Directory, ids: set[str], touched: set[str], near: Mapping[str, Mapping[str, str]]
+    ) -> None:
+        self._directory = directory
+        self._ids = ids
+        self._touched = touched
+        self._near = near
+
+    @classmethod
+    async def read(cls, directory: Directory, job: Job, bucket: int, met: Collection[str]) -> _KnownPairs:
+        touched = {one async for some in stage(directory, job.id + TOUCHED).read(bucket) for one, _ in some}
+        seen = Seen(directory.tables, directory.keys, job.options["since"])
+        return cls(directory, {*met, *touched}, touched, await seen.near(bucket, set(met) - touched))
+
+    async def accounts(self) -> AsyncIterator[Account]:
+        for some in in_parts(sorted(self._ids), ACCOUNTS_AT_ONCE):
+            for account in await self._directory.accounts.find_many(some):
+                if account is not None:
+                    yield account
+
+    def is_touched(self, account_id: str) -> bool:
+        return account_id in self._touched
+
+    def trusts(self, account_id: str) -> Mapping[str, str] | None:
+        return self._near.get(account_id)
+
+
+async def decide_all(directory: Directory, job: Job, part: Slice, *, again: bool = False) -> Counter[str]:
     """Write the plan's row of every identity in a slice."""
     policy, mapping = policy_of(job), mapping_of(job)
     candidates = stage(directory, job.id + CANDIDATES)
     plan = Plan(directory.tables, directory.keys, job.id)
     links = stage(directory, job.id + LINKS).writer(part.name)
+    seen = SeenWriter(directory.tables, directory.keys, job.id, part.name)
     counts: Counter[str] = Counter()
     for bucket in range(part.low, part.high):
-        known = await _candidates_by_identity(candidates, bucket)
+        known, crowded = await _candidates_by_identity(candidates, bucket)
         rows: defaultdict[int, list[PlanRow]] = defaultdict(list)
         left: dict[str, str] = {}
-        for identity in await _identities(directory, job, bucket):
-            near = tuple(known.get(identity.object_id, {}).values())
+        for _, identity in await _identities(directory, job, bucket, again):
+            # By id: rows of a stage come in any order, and a prediction may name the first account that it meets.
+            near = [candidate for _, candidate in sorted(known.get(identity.object_id, {}).items())]
             matching = [candidate for candidate in near if candidate.evidence]
             decision = decide(identity, matching, policy)
             predicted = predict(identity, decision, near, mapping, policy)
             counts.update((decision.kind.value, PREDICTED + predicted.outcome.value))
-            if decision.account and decision.kind in WITH_ACCOUNT:
-                counts[CARRIED + carried(identity, decision.account)] += 1
-            where = directory.keys.bucket(decision.account.id) if decision.account else bucket
+            account = decision.account
+            if account and decision.kind in WITH_ACCOUNT:
+                counts[CARRIED + carried(identity, account)] += 1
+            where = directory.keys.bucket(account.id) if account else bucket
             rows[where].append(_row(decision, identity, predicted, matching))
-            if decision.kind in LEFT_OPEN:
-                left[identity.object_id] = decision.kind.value
-            if decision.kind is DecisionKind.LINK and decision.account:
+            if decision.kind in LEFT_OPEN or again:
+                left[identity.object_id] = decision.kind.value if decision.kind in LEFT_OPEN else ""
+            if account and decision.kind is DecisionKind.LINK:
                 claim = directory.keys.digest(Key("externalId", identity.object_id))
-                await links.add(directory.keys.bucket(claim), [decision.account.id, identity.object_id])
+                await links.add(directory.keys.bucket(claim), [account.id, identity.object_id])
+                if account.id not in crowded:
+                    await seen.add_link(account.id, *_digests(account, linked(account, identity.object_id)))
         await together(plan.leave_open(left), *(plan.write(where, some) for where, some in rows.items()))
-    await links.close()
+    await together(links.close(), seen.close())
     return counts
 
 
-async def _identities(directory: Directory, job: Job, bucket: int) -> Iterable[Identity]:
-    """Return a bucket's identities, each object id once: the first in the files, whatever stands there again."""
-    found: dict[str, Identity] = {}
-    for part in job.options.get("parts", [job.options["identities"]]):
-        async for items in stage(directory, part).read(bucket):
-            for item in items:
+def _digests(*accounts: AccountFacts) -> Iterator[str]:
+    return (digest_facts(_VALUES(account)[2:]) for account in accounts)
+
+
+async def _identities(directory: Directory, job: Job, bucket: int, again: bool) -> Iterable[tuple[str, Identity]]:
+    """Return a bucket's identities, each with the line it was staged as.
+
+    Each object id is there once: the first in the files, whatever stands there again.
+    """
+    found: dict[str, tuple[str, Identity]] = {}
+    for name in [job.id + AGAIN] if again else parts_of(job):
+        async for lines in stage(directory, name).lines(bucket):
+            for line, item in zip(lines, parse(lines), strict=True):
                 identity = Identity.from_json(item)
-                found.setdefault(fold(identity.object_id), identity)
+                found.setdefault(fold(identity.object_id), (line, identity))
     return found.values()
+
+
+def parts_of(job: Job) -> Sequence[str]:
+    """Return the names of the stages that hold a run's identities, the ones that count first."""
+    parts: Sequence[str] = job.options.get("parts", [job.options["identities"]])
+    return parts
 
 
 async def _keys_by_account(pairs: Stage, bucket: int, policy: Policy) -> Mapping[str, Mapping[str, set[MatchKey]]]:
@@ -198,17 +301,21 @@ async def _keys_by_account(pairs: Stage, bucket: int, policy: Policy) -> Mapping
     return keys
 
 
-async def _candidates_by_identity(candidates: Stage, bucket: int) -> dict[str, dict[str, Candidate]]:
+async def _candidates_by_identity(candidates: Stage, bucket: int) -> tuple[dict[str, dict[str, Candidate]], set[str]]:
+    """Return the candidates of a bucket's identities, and which of these accounts several identities meet."""
     known: defaultdict[str, dict[str, Candidate]] = defaultdict(dict)
+    crowded = set[str]()
     async for items in candidates.read(bucket):
-        for object_id, facts, evidence, rivals in items:
+        for object_id, facts, evidence, rivals, is_crowded in items:
             account = _facts(facts)
+            if is_crowded:
+                crowded.add(account.id)
             known[object_id][account.id] = Candidate(
                 account,
                 tuple(map(Evidence.from_json, evidence)),
                 tuple(Rival(other, Trust(trust)) for other, trust in rivals),
             )
-    return known
+    return known, crowded
 
 
 _NAMES = tuple(field.name for field in fields(AccountFacts))

@@ -8,7 +8,7 @@ compares the two on whole populations (tests/link_orchestrator/test_predicting.p
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -33,6 +33,7 @@ from shared.directory.matching import (
     decide,
     evidence_for,
     identity_keys,
+    linked,
     proving_rule,
 )
 from shared.directory.model import Status
@@ -299,17 +300,13 @@ def _as_left(candidate: Candidate, identity: Identity, decision: Decision) -> Ac
     """Return an account as the applied plan leaves it, as far as one identity's candidates show that."""
     account = candidate.account
     if decision.kind is DecisionKind.LINK and decision.account is account:
-        return _linked(account, identity.object_id)
+        return linked(account, identity.object_id)
     strong = [rival for rival in candidate.rivals if rival.trust is Trust.STRONG]
     # Of two strong claims neither is a link.
     alone = len(strong) == 1 and claim(candidate.evidence) is Trust.WEAK
     if alone and account.status is Status.LOCAL and not account.protected:
-        return _linked(account, strong[0].object_id)
+        return linked(account, strong[0].object_id)
     return account
-
-
-def _linked(account: AccountFacts, object_id: str) -> AccountFacts:
-    return replace(account, external_id=object_id, linked_identity=object_id, status=Status.CLAIMED, retired=False)
 
 
 def _found_by(account: AccountFacts, attribute: str, value: str) -> bool:

@@ -16,6 +16,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from pydantic.alias_generators import to_camel
 
+from link_orchestrator import comparing
 from link_orchestrator.accounts_file import AccountRow, read_accounts
 from link_orchestrator.from_file import read_identities
 from link_orchestrator.importing import PROBLEM, write_problems
@@ -43,6 +44,7 @@ from link_orchestrator.planning_groups import RESOLVED
 from link_orchestrator.reading import stage_names
 from link_orchestrator.sources import RunSource, SourceFailed, Sources
 from link_orchestrator.tabular import Problem, UnreadableFile
+from shared.directory import seen
 from shared.directory.directory import Directory
 from shared.directory.errors import Busy
 from shared.directory.group_matching import GroupDecisionKind
@@ -68,7 +70,8 @@ UPLOAD_DAYS = 30
 class RunRequest(BaseModel):
     """The body of POST /linking/runs: identities by the id of their upload, or a source to read them from.
 
-    `groups` is the id of an upload, too.
+    `groups` is the id of an upload, too. Where nothing else is said, a run decides on what changed since the runs
+    before it; `full`: on everything.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel)
@@ -80,6 +83,7 @@ class RunRequest(BaseModel):
     mapping: dict[str, Any] | None = None
     pause_provisioning: bool = True
     expires_hours: float = Field(default=7 * 24, gt=0, le=30 * 24)
+    full: bool = False
 
 
 async def import_accounts(directory: Directory, request: Request, client: Orchestrations) -> Response:
@@ -171,7 +175,11 @@ async def start_run(directory: Directory, request: Request, client: Orchestratio
         groups = await _upload(directory, asked.groups, ENTRA_GROUPS, "groups")
         # A membership takes about a tenth of the time that an account takes.
         options |= {"groups": groups.id, "slices": slices(size + read + groups.counts["members"] // 10)}
-    await directory.stages.announce(job_id, [*(job_id + name for name in (*STAGES, RESOLVED)), *stage_names(job_id)])
+    if not asked.full and (former := await comparing.find_former(directory, options)):
+        options["since"] = former
+    names = (*STAGES, *comparing.STAGES, RESOLVED)
+    await directory.stages.announce(job_id, [*(job_id + name for name in names), *stage_names(job_id)])
+    await directory.stages.announce(job_id, seen.stages_of(job_id), days=seen.DAYS)
     return answer(await begin(directory, request, client, RUN, job_id, options), request, 202)
 
 

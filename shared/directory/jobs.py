@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
@@ -22,6 +22,7 @@ from shared.tables.port import Delete, Insert, Operation, Replace, Row, Tables, 
 LOCK = "lock_"
 JOB = "job_"
 PLANNED = "planned"
+SEEN = "seen"
 COUNTS = "n_"
 LOCKED_WITH = {"undo": "run"}
 """Kinds of jobs that take the lock of another kind: what one does the other must not do meanwhile."""
@@ -47,7 +48,7 @@ class Phase(StrEnum):
 class Job:
     """One import, run or undo. `options` is what was asked, `counts` what was found or done, by name.
 
-    `reason` says why it failed, to an administrator, where more is known than that it did.
+    `reason` says why it failed, or ended with nothing to do, to an administrator.
     """
 
     id: str
@@ -197,13 +198,23 @@ class Jobs:
         """Tell whether a job of a kind, or one that shares its lock, has not ended."""
         return await self._tables.get(self._partition, _lock(kind)) is not None
 
-    async def note_planned(self, job_id: str) -> None:
-        """Remember a run as the last one that made a plan."""
-        await self._tables.commit(self._partition, [Upsert(PLANNED, {"id": job_id})])
+    async def note_planned(self, runs: Sequence[str]) -> None:
+        """Remember the last run that made a plan, behind those that its plan goes on from: the first planned all."""
+        await self._tables.commit(self._partition, [Upsert(PLANNED, {"runs": " ".join(runs)})])
 
     async def find_planned(self) -> str | None:
-        """Return the id of the last run that made a plan, or None."""
-        return planned_in(await self._tables.get(*self.planned_place))
+        """Return the id of the last run that planned everything, or None."""
+        runs = planned_in(await self._tables.get(*self.planned_place))
+        return runs[-1] if runs else None
+
+    async def note_seen(self, runs: Sequence[str]) -> None:
+        """Remember the chain of runs from whose end on changes count: one that planned everything, then later ones."""
+        await self._tables.commit(self._partition, [Upsert(SEEN, {"runs": " ".join(runs)})])
+
+    async def find_seen(self) -> list[str]:
+        """Return the chain of runs from whose end on changes count; it is empty before the first run is done."""
+        row = await self._tables.get(self._partition, SEEN)
+        return str(row.columns["runs"]).split() if row else []
 
     @property
     def planned_place(self) -> tuple[str, str]:
@@ -229,9 +240,9 @@ class Jobs:
                 return total
 
 
-def planned_in(row: Row | None) -> str | None:
-    """Return the id of the last run that made a plan, as its row has it."""
-    return str(row.columns["id"]) if row else None
+def planned_in(row: Row | None) -> tuple[str, ...]:
+    """Return the last run that made a plan and those that this goes on from, latest first, as their row has them."""
+    return tuple(reversed(str(row.columns["runs"]).split())) if row else ()
 
 
 def _lock(kind: str) -> str:

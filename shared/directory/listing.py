@@ -19,7 +19,7 @@ from typing import Generic, NamedTuple, TypeVar
 from shared.directory.claims import together
 from shared.directory.counts import Count
 from shared.directory.keys import COUNT, DIGEST, LIVE, NAME, POINTER, prefix_end
-from shared.directory.model import FACTS, Account, Resource
+from shared.directory.model import DIGEST_OF_FACTS, FACTS, Account, Resource
 from shared.directory.resources import Resources
 from shared.tables.port import MAX_PAGE, Row
 
@@ -193,6 +193,22 @@ class Listing(Generic[R]):
 
 class AccountListing(Listing[Account]):
     """Pages over accounts, and what linking reads of them."""
+
+    async def scan_digests(self, bucket: int) -> AsyncIterator[tuple[str, str]]:
+        """Yield id and digest of facts of a bucket's accounts, live and retired."""
+        async for row in self._rows(self._partition(bucket), LIVE, COUNT, [DIGEST_OF_FACTS]):
+            yield row.key[len(LIVE) :], str(row.columns[DIGEST_OF_FACTS])
+
+    async def find_led(self, bucket: int, digest: str) -> set[str]:
+        """Return the ids to which the pointers and name claims of a digest lead, or of all that begin like it."""
+        keys, found = self._resources.keys, set[str]()
+        low = POINTER + digest
+        async for row in self._rows(keys.pointers(bucket), low, prefix_end(low), []):
+            found.add(row.key[len(POINTER) + DIGEST + 1 :])
+        low = NAME + digest
+        async for row in self._rows(self._partition(bucket), low, prefix_end(low), None):
+            found.add(str(row.columns["id"]))
+        return found
 
     async def scan_facts(self, bucket: int) -> AsyncIterator[Account]:
         """Yield a bucket's accounts, live and retired, without their documents."""

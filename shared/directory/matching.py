@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Final, Literal, NamedTuple, Self
 
@@ -180,22 +180,12 @@ class Evidence:
 
 def facts_of(account: Account) -> AccountFacts:
     """Return what matching needs to know of an account."""
-    return AccountFacts(
-        id=account.id,
-        version=account.etag,
-        user_name=account.user_name,
-        external_id=account.external_id,
-        emails=account.emails,
-        verified_emails=account.evidence.verified_emails,
-        name_id=account.evidence.name_id,
-        object_id=account.evidence.object_id,
-        employee_number=account.employee_number,
-        protected=account.protected,
-        active=account.active,
-        status=account.status,
-        linked_identity=account.link.identity if account.link else None,
-        retired=account.retired,
-    )
+    return AccountFacts(account.id, account.etag, *account.facts())
+
+
+def linked(account: AccountFacts, object_id: str) -> AccountFacts:
+    """Return an account as a run leaves it that links it to an identity."""
+    return replace(account, external_id=object_id, linked_identity=object_id, status=Status.CLAIMED, retired=False)
 
 
 def proving_rule(evidence: Iterable[Evidence]) -> Rule:

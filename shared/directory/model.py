@@ -23,6 +23,10 @@ MAX_PARTS = 12
 """A document may fill this many columns of 64 KiB: most of a row's 1 MiB, with room for the rest."""
 
 
+DIGEST_OF_FACTS = "facts"
+"""The column by which a linking run sees, without reading more, whether anything that it asks of an account changed."""
+
+
 class Status(StrEnum):
     """How an account came under its source of authority."""
 
@@ -220,6 +224,23 @@ class Account(Resource):
         """Return the keys that need a pointer: an e-mail that equals the userName is found by the name claim."""
         return self.found_by() - {Key("email", fold(self.user_name))}
 
+    def facts(self) -> Facts:
+        """Return what matching asks of the account beside its id, in the order of matching.AccountFacts."""
+        return (
+            self.user_name,
+            self.external_id,
+            self.emails,
+            self.evidence.verified_emails,
+            self.evidence.name_id,
+            self.evidence.object_id,
+            self.employee_number,
+            self.protected,
+            self.active,
+            self.status,
+            self.link.identity if self.link else None,
+            self.retired,
+        )
+
     def link_state(self) -> dict[str, Any]:
         """Return what the history keeps of a change, so that a run can be undone."""
         return {
@@ -245,6 +266,7 @@ class Account(Resource):
             "evidence": dump(self.evidence.to_json()) if self.evidence != NO_EVIDENCE else None,
             "link": dump(self.link.to_json()) if self.link else None,
             "origin": self.origin,
+            DIGEST_OF_FACTS: digest_facts(self.facts()),
         }
         return columns | split_text("document", self.text)
 
@@ -296,6 +318,18 @@ def _found_by(account_id: str, document: Mapping[str, Any]) -> dict[str, Any]:
         "employee_number": extension.get("employeeNumber"),
         "active": document.get("active", True),
     }
+
+
+Text = str | None
+Facts = tuple[
+    str, Text, tuple[str, ...], tuple[str, ...], Text, Text, Text, bool, bool, Status, Text, bool
+]  # fmt: skip
+"""Everything that matching asks of an account but its id and version."""
+
+
+def digest_facts(facts: Facts) -> str:
+    """Return 16 hex digits for the facts of an account; equal for equal facts."""
+    return hashlib.blake2b(dump(facts).encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
 
 
 def weak_tag(text: str) -> str:

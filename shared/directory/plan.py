@@ -5,7 +5,6 @@ A row that concerns an account stands in the account's bucket, so that applying 
 
 from __future__ import annotations
 
-import contextlib
 import json
 import re
 from collections import defaultdict
@@ -17,7 +16,7 @@ from shared.directory.bulk import in_parts
 from shared.directory.jobs import Jobs, planned_in
 from shared.directory.keys import DIGEST, Key, Keys, prefix_end
 from shared.directory.model import dump, join_text, split_text
-from shared.tables.port import ANY, MAX_OPERATIONS, MAX_PAGE, Delete, Row, Tables, Upsert, VersionConflict
+from shared.tables.port import MAX_OPERATIONS, MAX_PAGE, Row, Tables, Upsert
 
 PAGE = 100
 OPEN = "~"
@@ -79,7 +78,10 @@ class Plan:
                 return
 
     async def leave_open(self, decisions: Mapping[str, str]) -> None:
-        """Remember what a plan leaves to the administrator: the decision on an identity, by object id."""
+        """Remember what a plan leaves to the administrator: the decision on an identity, by object id.
+
+        A decision "" says that it does not, whatever a plan before it did.
+        """
         rows: defaultdict[str, list[Upsert]] = defaultdict(list)
         for object_id, decision in decisions.items():
             partition, row = self.open_place(object_id)
@@ -90,10 +92,7 @@ class Plan:
 
     async def close(self, object_ids: Iterable[str]) -> None:
         """Forget that identities were left to the administrator: they are linked."""
-        for object_id in object_ids:
-            partition, row = self.open_place(object_id)
-            with contextlib.suppress(VersionConflict):  # it was not open, or is closed already
-                await self._tables.commit(partition, [Delete(row, ANY)])
+        await self.leave_open(dict.fromkeys(object_ids, ""))
 
     async def settle(self, bucket: int, outcomes: Mapping[str, str], rows: Sequence[PlanRow]) -> None:
         """Record what applying rows came to, by subject."""
@@ -137,30 +136,30 @@ class Plan:
 
 
 class LeftOpen:
-    """What the last plan of a directory left to the administrator.
+    """What the last plan of a directory left to the administrator, and what stands of the plans that it goes on from.
 
-    Which plan is the last is mostly known from before: then both are read at once.
+    Which plans these are is mostly known from before: then all is read at once.
     """
 
     def __init__(self, tables: Tables, keys: Keys, jobs: Jobs) -> None:
         self._tables = tables
         self._keys = keys
         self._jobs = jobs
-        self._last: str | None = None
+        self._runs: Sequence[str] = ()
 
     async def find(self, object_id: str) -> tuple[str, str] | None:
         """Return the run and the decision by which it left an identity open, or None."""
         while True:
             # Others look at the same time and may learn of a later plan: what was asked for is judged by its own name.
-            known = self._last
-            places = [self._jobs.planned_place]
-            if known:
-                places.append(Plan(self._tables, self._keys, known).open_place(object_id))
-            planned, *rows = await self._tables.get_many(places)
-            last = planned_in(planned)
-            if last == known:
-                return (last, str(rows[0].columns["decision"])) if last and rows[0] else None
-            self._last = last
+            known = self._runs
+            places = [Plan(self._tables, self._keys, run).open_place(object_id) for run in known]
+            planned, *marks = await self._tables.get_many([self._jobs.planned_place, *places])
+            runs = planned_in(planned)
+            if runs == known:
+                found = ((run, str(mark.columns["decision"])) for run, mark in zip(known, marks, strict=True) if mark)
+                run, decision = next(found, ("", ""))
+                return (run, decision) if decision else None
+            self._runs = runs
 
 
 def columns_of(row: PlanRow) -> dict[str, Any]:

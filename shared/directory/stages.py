@@ -1,7 +1,8 @@
 """Which stages there are: each is announced beside the jobs before its first row is written, so none is forgotten.
 
 Stages hold what people sent in their files. A job clears its own when it ends; what a crash or a dead orchestration
-left, the nightly sweep clears a day after. An upload may serve several runs: it is kept for as many days as it says.
+left, the nightly sweep clears a day after. An upload may serve several runs, and so does what a run saw: such a stage
+is kept for as many days as it says.
 """
 
 from __future__ import annotations
@@ -37,8 +38,9 @@ class Stages:
         await self._tables.commit(self._partition, rows)
 
     async def clear(self, job_id: str) -> None:
-        """Remove the stages of a job. What a crash leaves is removed by running it again."""
-        await self._remove([row for row in await self._announced(STAGE + job_id) if row.columns["job"] == job_id])
+        """Remove the stages of a job that are not kept. What a crash leaves is removed by running it again."""
+        rows = await self._announced(STAGE + job_id)
+        await self._remove([row for row in rows if row.columns["job"] == job_id and not row.columns["days"]])
 
     async def sweep(self) -> int:
         """Remove the stages that nothing needs any more, and return how many."""

@@ -18,9 +18,10 @@ import aiohttp
 
 import function_app
 from infra.local.host import LocalHost
-from link_orchestrator import activities, orchestrator
+from link_orchestrator import activities, comparing, orchestrator
 from link_orchestrator.messages import Start
 from link_orchestrator.planning import STAGES, identity_bucket, stage
+from shared.directory import seen
 from shared.directory.directory import Directories, Directory
 from shared.directory.identity import Identity
 from shared.directory.jobs import Job
@@ -211,7 +212,7 @@ async def holder(resources: Resources[R], name: Key) -> R | None:
 async def left_open(tables: Tables, plan: Plan, object_id: str) -> str | None:
     """Return the decision by which a plan left an identity to the administrator, or None."""
     row = await tables.get(*plan.open_place(object_id))
-    return str(row.columns["decision"]) if row else None
+    return str(row.columns["decision"]) or None if row else None
 
 
 async def directory_rows(directory: Directory) -> list[Row]:
@@ -232,7 +233,7 @@ async def plan_rows(directory: Directory, job_id: str) -> list[PlanRow]:
     return rows
 
 
-async def begin_run(directory: Directory, identities: Sequence[Identity], policy: Policy) -> Job:
+async def begin_run(directory: Directory, identities: Sequence[Identity], policy: Policy, *, full: bool = True) -> Job:
     """Record a run over these identities, as the service does."""
     jobs = directory.jobs
     upload = jobs.new_id("identities")
@@ -241,13 +242,24 @@ async def begin_run(directory: Directory, identities: Sequence[Identity], policy
         await writer.add(identity_bucket(directory, identity.object_id), identity.to_json())
     await writer.close()
     run = jobs.new_id("run")
-    await directory.stages.announce(run, [run + name for name in STAGES])
-    return await jobs.start("run", "test", run, {"identities": upload, "policy": policy.to_json()})
+    await directory.stages.announce(run, [run + name for name in (*STAGES, *comparing.STAGES)])
+    await directory.stages.announce(run, seen.stages_of(run), days=seen.DAYS)
+    options: dict[str, Any] = {"identities": upload, "policy": policy.to_json()}
+    if not full and (former := await comparing.find_former(directory, options)):
+        options["since"] = former
+    return await jobs.start("run", "test", run, options)
 
 
 def start_of(directory: Directory, job: Job, slices: int = 1) -> Start:
     """Return what the job's orchestration begins with."""
-    return Start(job=job.id, directory=directory.name, buckets=directory.keys.buckets, slices=slices, expires_hours=1)
+    return Start(
+        job=job.id,
+        directory=directory.name,
+        buckets=directory.keys.buckets,
+        slices=slices,
+        expires_hours=1,
+        compares="since" in job.options,
+    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -332,7 +344,7 @@ class Engine:
 
 def activity_calls(directories: Directories) -> Callable[[str, Any], Any]:
     """Return what calls the app's activities by name."""
-    known = {"run_slice": activities.run_slice, "reach_milestone": activities.reach_milestone}
+    known = {name: getattr(activities, name) for name in ("run_slice", "choose_extent", "reach_milestone")}
     return lambda name, message: known[name](directories, message)
 
 

@@ -253,7 +253,7 @@ async def test_what_the_last_plan_left_open_is_not_settled_by_provisioning(serve
     directory, account_id = await stored(server, local())
     jobs = directory.jobs
     run = await jobs.start("run", "admin", jobs.new_id("run"), {})
-    await jobs.note_planned(run.id)
+    await jobs.note_planned([run.id])
     await Plan(directory.tables, directory.keys, run.id).leave_open({IDENTITY: "conflict"})
     assert await look_up(server, BY_NAME) == 1
     answer = await server.send("PATCH", f"/Users/{account_id}", patch(externalId=IDENTITY))

@@ -115,6 +115,14 @@ class TestColumns:
         assert (await tables.query("p", select=["b", "c"])).rows == [Row("p", "k", etag, {"b": "x"})]
         assert (await tables.query("p", select=[])).rows == [Row("p", "k", etag, {})]
 
+    @pytest.mark.parametrize("value", [True, False, 0, -(2**63), 2**63 - 1, 0.1, 1e300, "", "é\n\"$'", "null"])
+    async def test_one_column_selected_is_what_was_written(self, tables: Tables, value: Value) -> None:
+        (etag,) = await tables.commit("p", [Insert("k", {"a": value, "b": "x"})])
+        (row,) = (await tables.query("p", "k", "l", select=["a"])).rows
+        assert row == Row("p", "k", etag, {"a": value})
+        assert type(row.columns["a"]) is type(value)
+        assert (await tables.query("p", select=["c"])).rows == [Row("p", "k", etag, {})]
+
 
 class TestConditions:
     async def test_a_missing_row_is_none(self, tables: Tables) -> None:

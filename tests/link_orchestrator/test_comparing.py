@@ -1,0 +1,174 @@
+"""A later run decides only on what changed, and what it decides, with what stands, is the plan of everything."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, note, settings
+from hypothesis import strategies as st
+
+from link_orchestrator import comparing
+from link_orchestrator.activities import PASSES
+from link_orchestrator.messages import Slice
+from link_orchestrator.orchestrator import APPROVE, CANCEL, PLAN_PASSES
+from link_orchestrator.planning import LEFT_OPEN
+from shared.directory.directory import Directory
+from shared.directory.errors import DirectoryError
+from shared.directory.identity import Identity
+from shared.directory.jobs import Job, Phase
+from shared.directory.keys import fold
+from shared.directory.model import Account, Link, Status
+from shared.directory.plan import PlanRow
+from shared.directory.policy import Policy
+from shared.tables.sqlite import SqliteTables
+from tests.link_orchestrator.running import begin_run, make_directory, object_id, plan_rows, play_run
+from tests.link_orchestrator.test_planning import accounts, addresses, every_account, identities, policies, settle
+
+Rows = dict[str, PlanRow]
+numbered = itertools.count()
+
+
+async def everything(directory: Directory, theirs: Sequence[Identity], policy: Policy) -> Rows:
+    """Return the rows of a plan of everything, made beside whatever is under way and remembered by nobody."""
+    job = await begin_run_beside(directory, theirs, policy)
+    for stage in PLAN_PASSES:
+        whole = Slice(job=job.id, directory=directory.name, stage=stage, low=0, high=directory.keys.buckets)
+        await PASSES[stage](directory, job, whole)
+    return {row.subject: row for row in await plan_rows(directory, job.id)}
+
+
+async def begin_run_beside(directory: Directory, theirs: Sequence[Identity], policy: Policy) -> Job:
+    job = await begin_run(directory, theirs, policy)
+    return await directory.jobs.change(job.id, lambda job: replace(job, phase=Phase.CANCELLED))
+
+
+async def emails(directory: Directory, account: Account, value: Any) -> None:
+    document = account.document() | {"emails": [{"value": value}]}
+    await directory.accounts.replace(account, account.with_document(document), by="test")
+
+
+async def rename(directory: Directory, account: Account, value: Any) -> None:
+    document = account.document() | {"userName": value}
+    await directory.accounts.replace(account, account.with_document(document), by="test")
+
+
+async def title(directory: Directory, account: Account, value: Any) -> None:
+    document = account.document() | {"title": value}
+    await directory.accounts.replace(account, account.with_document(document), by="test")
+
+
+async def protect(directory: Directory, account: Account, value: Any) -> None:
+    await directory.accounts.replace(account, replace(account, protected=not account.protected), by="test")
+
+
+async def link(directory: Directory, account: Account, value: Any) -> None:
+    if account.link is None:
+        link = Link(object_id(len(value) % 5 + 1), "review", directory.accounts.now(), "test")
+        linked = account.with_external_id(link.identity, status=Status.CLAIMED, link=link)
+        await directory.accounts.replace(account, linked, by="test")
+
+
+async def unlink(directory: Directory, account: Account, value: Any) -> None:
+    await directory.accounts.replace(account, replace(account, link=None, status=Status.LOCAL), by="test")
+
+
+async def delete(directory: Directory, account: Account, value: Any) -> None:
+    await directory.accounts.delete(account, by="test")
+
+
+async def retire(directory: Directory, account: Account, value: Any) -> None:
+    await directory.accounts.replace(account, replace(account, retired=not account.retired), by="test")
+
+
+EDITS = [emails, rename, title, protect, link, unlink, delete, retire]
+edits = st.lists(st.tuples(st.integers(0, 9), st.sampled_from(EDITS), addresses), max_size=2)
+rounds = st.tuples(
+    edits,
+    st.lists(accounts(), max_size=1),
+    st.lists(identities(), max_size=2),
+    st.sets(st.integers(0, 9), max_size=1),
+    st.sampled_from([APPROVE, APPROVE, CANCEL]),
+)
+
+
+async def edit(directory: Directory, changes: Sequence[tuple[int, Any, str]]) -> None:
+    for place, change, value in changes:
+        there = sorted(await every_account(directory), key=lambda account: account.user_name)
+        if there:
+            account = await directory.accounts.find(there[place % len(there)].id)
+            assert account is not None
+            note(f"{change.__name__} {account.user_name} {value}")
+            with suppress(DirectoryError):
+                await change(directory, account, value)
+
+
+@given(
+    made=st.lists(accounts(), max_size=5),
+    theirs=st.lists(identities(), max_size=5),
+    then=st.lists(rounds, min_size=1, max_size=3),
+    policy=policies,
+    buckets=st.sampled_from([1, 3]),
+    slices=st.sampled_from([1, 2]),
+)
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+async def test_what_a_later_run_decides_and_what_stands_is_the_plan_of_everything(
+    sqlite_tables: SqliteTables,
+    monkeypatch: pytest.MonkeyPatch,
+    made: list[dict[str, Any]],
+    theirs: list[Identity],
+    then: list[tuple[Any, ...]],
+    policy: Policy,
+    buckets: int,
+    slices: int,
+) -> None:
+    monkeypatch.setattr(comparing, "MOST_SHARE", 10.0)
+    directory = await make_directory(sqlite_tables, f"d{next(numbered)}", buckets)
+    await settle(directory, made)
+    first = await begin_run(directory, theirs, policy)
+    await play_run(directory, first, slices)
+    standing = {row.subject: row for row in await plan_rows(directory, first.id)}
+    for changes, more, others, gone, verdict in then:
+        await edit(directory, changes)
+        await settle(directory, more)
+        theirs = [one for place, one in enumerate(theirs) if place not in gone and one not in others]
+        theirs = others + theirs
+        expected = await everything(directory, theirs, policy)
+        job = await begin_run(directory, theirs, policy, full=False)
+        assert job.options["since"]
+        note(f"{job.id} since {job.options['since']}")
+        await play_run(directory, job, slices, verdict=verdict)
+        rows = {row.subject: row for row in await plan_rows(directory, job.id)}
+        assert_alike(rows, standing, expected)
+        await assert_left_open(directory, theirs, expected)
+        job = await directory.jobs.get(job.id)
+        if job.phase is Phase.DONE:
+            standing = {subject: rows.get(subject, standing.get(subject, row)) for subject, row in expected.items()}
+
+
+def assert_alike(rows: Rows, standing: Rows, expected: Rows) -> None:
+    """Assert that rows decided again are the expected ones, and that the others stand as they were."""
+    assert rows.keys() <= expected.keys()
+    for subject, row in expected.items():
+        if subject in rows:
+            again = rows[subject]
+            assert (again.decision, again.version, again.versions) == (row.decision, row.version, row.versions)
+            for name, value in row.shown.items():
+                assert again.shown[name] == value
+        elif standing[subject].outcome == "linked":
+            assert row.decision == "alreadyLinked"
+            assert row.shown["account"] == standing[subject].shown["account"]
+        else:
+            assert (standing[subject].decision, standing[subject].shown) == (row.decision, row.shown)
+
+
+async def assert_left_open(directory: Directory, theirs: Sequence[Identity], expected: Rows) -> None:
+    decisions = {fold(subject): row.decision for subject, row in expected.items()}
+    for one in theirs:
+        decision = decisions[fold(one.object_id)]
+        found = await directory.left_open.find(one.object_id)
+        assert (found[1] if found else None) == (decision if decision in LEFT_OPEN else None)
