@@ -111,11 +111,12 @@ class _Comparison:
 
     async def accounts(self, bucket: int) -> None:
         before = await self._before.accounts(bucket)
-        async for account_id, digest in self._directory.listing.scan_digests(bucket):
-            self.counts[COMPARED + ACCOUNTS] += 1
-            if before.pop(account_id, None) != digest:
-                await self._now.add_account(account_id, digest)
-                await self._touch(bucket, account_id)
+        async for accounts in self._directory.listing.scan_digests(bucket):
+            self.counts[COMPARED + ACCOUNTS] += len(accounts)
+            for account_id, digest in accounts:
+                if before.pop(account_id, None) != digest:
+                    await self._now.add_account(account_id, digest)
+                    await self._touch(bucket, account_id)
         for account_id in before:
             await self._now.drop_account(account_id)
             await self._touch(bucket, account_id)

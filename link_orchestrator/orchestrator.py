@@ -25,6 +25,8 @@ UNDO_PASSES = ("undo", "undo_groups")
 VERIFY_PASSES = ("look", "compare", "settle")
 GROUP_PLAN_PASSES, GROUP_APPLY_PASSES = ("resolve_members", "decide_groups"), ("apply_groups",)
 """What comes behind these in a run that plans groups."""
+UNCHANGED_TOO = ("gather", *GROUP_PLAN_PASSES, *GROUP_APPLY_PASSES)
+"""Passes that look through everything whatever changed."""
 WINDOW = 8
 """Slices of a pass that are under way at once."""
 APPROVE, CANCEL = "approve", "cancel"
@@ -71,37 +73,38 @@ def _link(context: Any, retry: Any, start: Start) -> Steps:
         if done.failed or done.stopped:
             return (yield from _end(context, retry, start, "failed" if done.failed else "cancelled", done.failed))
         start = start.model_copy(update={"slices": done.slices})
-    planned = yield from _plan(context, retry, start)
-    if planned != "planned":
-        return (yield from _end(context, retry, start, planned))
+    extent = Extent(everything=True)
+    if start.compares:
+        if not (yield from _pass(context, retry, start, "changes", "plan")):
+            return (yield from _end(context, retry, start, "cancelled"))
+        asked = Compare(job=start.job, directory=start.directory)
+        extent = Extent.from_json((yield context.call_activity_with_retry("choose_extent", retry, asked.to_json())))
+        if not (extent.everything or extent.slices or start.groups):
+            return (yield from _end(context, retry, start, "done"))
+    if not (yield from _passes(context, retry, start, extent, _planning(start, extent), "plan")):
+        return (yield from _end(context, retry, start, "cancelled"))
     verdict = yield from _verdict(context, retry, start)
     if verdict != APPROVE:
         return (yield from _end(context, retry, start, "cancelled" if verdict == CANCEL else "expired"))
-    passes = APPLY_PASSES + (GROUP_APPLY_PASSES if start.groups else ())
-    return (yield from _through(context, retry, start, passes, "apply"))
+    stages = APPLY_PASSES + (GROUP_APPLY_PASSES if start.groups else ())
+    finished = yield from _passes(context, retry, start, extent, stages, "apply")
+    return (yield from _end(context, retry, start, "done" if finished else "cancelled"))
 
 
-def _plan(context: Any, retry: Any, start: Start) -> Steps:
-    """Plan everything, or only what changed; returns the phase that this leads to."""
-    passes = [(stage, start.slices) for stage in PLAN_PASSES]
-    if start.compares:
-        if not (yield from _pass(context, retry, start, "changes", "plan")):
-            return "cancelled"
-        asked = Compare(job=start.job, directory=start.directory)
-        extent = Extent.from_json((yield context.call_activity_with_retry("choose_extent", retry, asked.to_json())))
-        if not extent.everything:
-            # What looks through all identities is cut as ever, the rest by how much changed.
-            passes = [(stage, start.slices if stage == "gather" else extent.slices) for stage in COMPARE_PASSES]
-            passes += [(stage, extent.slices) for stage in AGAIN_PASSES]
-            if not extent.slices:
-                passes = []
-                if not start.groups:
-                    return "done"
-    passes += [(stage, start.slices) for stage in (GROUP_PLAN_PASSES if start.groups else ())]
-    for stage, slices in passes:
-        if not (yield from _pass(context, retry, start.model_copy(update={"slices": slices}), stage, "plan")):
-            return "cancelled"
-    return "planned"
+def _planning(start: Start, extent: Extent) -> tuple[str, ...]:
+    """Return the passes that make a plan of this extent."""
+    again = COMPARE_PASSES + AGAIN_PASSES if extent.slices else ()
+    return (PLAN_PASSES if extent.everything else again) + (GROUP_PLAN_PASSES if start.groups else ())
+
+
+def _passes(context: Any, retry: Any, start: Start, extent: Extent, stages: tuple[str, ...], phase: str) -> Steps:
+    """Run passes one after the other, as finely cut as there is work. Returns False if the job was cancelled."""
+    for stage in stages:
+        whole = extent.everything or stage in UNCHANGED_TOO
+        cut = start if whole else start.model_copy(update={"slices": max(1, extent.slices)})
+        if not (yield from _pass(context, retry, cut, stage, phase)):
+            return False
+    return True
 
 
 def _import(context: Any, retry: Any, start: Start) -> Steps:

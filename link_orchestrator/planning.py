@@ -95,8 +95,9 @@ async def collect(directory: Directory, job: Job, part: Slice, *, again: bool = 
     for bucket in range(part.low, part.high):
         if not again:
             # Before any pointer is read: whoever changes afterwards is seen to have changed.
-            async for account_id, facts in directory.listing.scan_digests(bucket):
-                await seen.add_account(account_id, facts)
+            async for accounts in directory.listing.scan_digests(bucket):
+                for account_id, facts in accounts:
+                    await seen.add_account(account_id, facts)
         for line, identity in await _identities(directory, job, bucket, again):
             found = {digest(key): values for key, values in finder.find(identity).items()}
             for found_by, values in found.items():
@@ -148,8 +149,7 @@ async def join(directory: Directory, job: Job, part: Slice, *, again: bool = Fal
 async def find_led(directory: Directory, bucket: int, digests: Collection[str]) -> AsyncIterator[tuple[str, str]]:
     """Look up, for each of some digests of a bucket, to which accounts it leads."""
     for some in in_parts(list(digests), AT_ONCE):
-        found = await together(*(directory.listing.find_led(bucket, digest) for digest in some))
-        for digest, ids in zip(some, found, strict=True):
+        for digest, ids in zip(some, await directory.listing.find_led(bucket, some), strict=True):
             for account_id in ids:
                 yield digest, account_id
 

@@ -179,13 +179,19 @@ class Listing(Generic[R]):
         return self._resources.keys.resources(bucket)
 
     async def _rows(self, partition: str, low: str, high: str, select: Sequence[str] | None) -> AsyncIterator[Row]:
-        continuation = None
-        while True:
-            page = await self._resources.tables.query(partition, low, high, select=select, continuation=continuation)
-            for row in page.rows:
+        async for rows in self._pages(partition, low, high, select):
+            for row in rows:
                 yield row
             # A scan of a large bucket must not keep other requests waiting.
             await asyncio.sleep(0)
+
+    async def _pages(
+        self, partition: str, low: str, high: str, select: Sequence[str] | None
+    ) -> AsyncIterator[Sequence[Row]]:
+        continuation = None
+        while True:
+            page = await self._resources.tables.query(partition, low, high, select=select, continuation=continuation)
+            yield page.rows
             continuation = page.continuation
             if continuation is None:
                 return
@@ -194,21 +200,34 @@ class Listing(Generic[R]):
 class AccountListing(Listing[Account]):
     """Pages over accounts, and what linking reads of them."""
 
-    async def scan_digests(self, bucket: int) -> AsyncIterator[tuple[str, str]]:
-        """Yield id and digest of facts of a bucket's accounts, live and retired."""
-        async for row in self._rows(self._partition(bucket), LIVE, COUNT, [DIGEST_OF_FACTS]):
-            yield row.key[len(LIVE) :], str(row.columns[DIGEST_OF_FACTS])
+    async def scan_digests(self, bucket: int) -> AsyncIterator[list[tuple[str, str]]]:
+        """Yield id and digest of facts of a bucket's accounts, live and retired, a page at a time."""
+        async for rows in self._pages(self._partition(bucket), LIVE, COUNT, [DIGEST_OF_FACTS]):
+            yield [(row.key[len(LIVE) :], str(row.columns[DIGEST_OF_FACTS])) for row in rows]
 
-    async def find_led(self, bucket: int, digest: str) -> set[str]:
-        """Return the ids to which the pointers and name claims of a digest lead, or of all that begin like it."""
-        keys, found = self._resources.keys, set[str]()
-        low = POINTER + digest
-        async for row in self._rows(keys.pointers(bucket), low, prefix_end(low), []):
-            found.add(row.key[len(POINTER) + DIGEST + 1 :])
-        low = NAME + digest
-        async for row in self._rows(self._partition(bucket), low, prefix_end(low), None):
-            found.add(str(row.columns["id"]))
-        return found
+    async def find_led(self, bucket: int, digests: Sequence[str]) -> list[set[str]]:
+        """Return, for each digest or beginning of one, the ids to which its pointers and name claims lead."""
+        tables, pointers, names = self._resources.tables, self._resources.keys.pointers(bucket), self._partition(bucket)
+        whole = [digest for digest in digests if len(digest) == DIGEST]
+        claims = await tables.get_many([(names, NAME + digest) for digest in whole])
+        named = {digest: {str(row.columns["id"])} for digest, row in zip(whole, claims, strict=True) if row}
+
+        async def led(digest: str) -> set[str]:
+            keys = slice(len(POINTER) + DIGEST + 1, None)
+            found = {
+                row.key[keys]
+                async for rows in self._pages(pointers, POINTER + digest, prefix_end(POINTER + digest), [])
+                for row in rows
+            }
+            if len(digest) == DIGEST:
+                return found | named.get(digest, set())
+            return found | {
+                str(r.columns["id"])
+                async for rows in self._pages(names, NAME + digest, prefix_end(NAME + digest), None)
+                for r in rows
+            }
+
+        return await together(*map(led, digests))
 
     async def scan_facts(self, bucket: int) -> AsyncIterator[Account]:
         """Yield a bucket's accounts, live and retired, without their documents."""
