@@ -77,7 +77,7 @@ class _Comparison:
         self._again = stage(directory, job.id + AGAIN).writer(part.name)
         self._leads = stage(directory, job.id + LEADS).writer(part.name)
         self._touched = stage(directory, job.id + TOUCHED).writer(part.name)
-        self.counts: Counter[str] = Counter()
+        self.counts = Counter({kind + one: 0 for kind in (COMPARED, CHANGED) for one in KINDS})
 
     async def identities(self, bucket: int) -> None:
         keys = self._directory.keys

@@ -13,7 +13,7 @@ Whatever is in doubt counts as changed: a slice that ran twice, an account that 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Final
 
 from shared.directory.keys import Keys
@@ -78,7 +78,7 @@ class Seen:
             known |= linked
         return {account_id: digest for account_id, digest in known.items() if digest != GONE}
 
-    async def near(self, bucket: int, ids: Collection[str]) -> dict[str, dict[str, str]]:
+    async def near(self, bucket: int, ids: Container[str]) -> dict[str, dict[str, str]]:
         """Return the identities that meet accounts of a bucket: by account, the object ids with their trust or ""."""
         known: dict[str, dict[str, str]] = {}
         for run in self._runs:

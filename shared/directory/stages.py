@@ -7,15 +7,15 @@ is kept for as many days as it says.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 
-from shared.directory.bulk import in_parts
 from shared.directory.jobs import Job, Jobs
 from shared.directory.keys import Keys, prefix_end
 from shared.directory.model import timestamp
 from shared.directory.staging import Stage
-from shared.tables.port import ANY, MAX_OPERATIONS, Delete, Row, Tables, Upsert
+from shared.tables.port import ANY, Delete, Row, Tables, Upsert, VersionConflict
 
 STAGE = "stage_"
 SPARE_DAYS = 1
@@ -70,8 +70,8 @@ class Stages:
     async def _remove(self, rows: Sequence[Row]) -> None:
         for row in rows:
             await Stage(self._tables, self._keys, str(row.columns["name"])).clear()
-        for part in in_parts(rows, MAX_OPERATIONS):
-            await self._tables.commit(self._partition, [Delete(row.key, ANY) for row in part])
+            with contextlib.suppress(VersionConflict):  # a job and the sweep may clear the same one
+                await self._tables.commit(self._partition, [Delete(row.key, ANY)])
 
 
 def _names(job: Job) -> Iterator[str]:

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -17,16 +18,29 @@ from link_orchestrator.activities import PASSES
 from link_orchestrator.messages import Slice
 from link_orchestrator.orchestrator import APPROVE, CANCEL, PLAN_PASSES
 from link_orchestrator.planning import LEFT_OPEN
-from shared.directory.directory import Directory
+from shared.directory.directory import Directories, Directory
 from shared.directory.errors import DirectoryError
 from shared.directory.identity import Identity
 from shared.directory.jobs import Job, Phase
 from shared.directory.keys import fold
-from shared.directory.model import Account, Link, Status
+from shared.directory.model import Account, Link, Status, timestamp
 from shared.directory.plan import PlanRow
 from shared.directory.policy import Policy
+from shared.directory.stages import Stages
 from shared.tables.sqlite import SqliteTables
-from tests.link_orchestrator.running import begin_run, make_directory, object_id, plan_rows, play_run
+from tests.link_orchestrator.running import (
+    App,
+    Refusal,
+    begin_run,
+    csv_file,
+    graph,
+    make_directory,
+    object_id,
+    plan_rows,
+    play_run,
+    rows_of,
+)
+from tests.link_orchestrator.test_mapping import attribute, exported
 from tests.link_orchestrator.test_planning import accounts, addresses, every_account, identities, policies, settle
 
 Rows = dict[str, PlanRow]
@@ -172,3 +186,130 @@ async def assert_left_open(directory: Directory, theirs: Sequence[Identity], exp
         decision = decisions[fold(one.object_id)]
         found = await directory.left_open.find(one.object_id)
         assert (found[1] if found else None) == (decision if decision in LEFT_OPEN else None)
+
+
+PEOPLE = [graph(n, f"person{n}@contoso.com", employeeId=str(n)) for n in range(20)]
+ACCOUNTS = csv_file(
+    *({"userName": f"person{n}@contoso.com", "employeeNumber": ""} for n in range(15)),
+    {"userName": "weak", "employeeNumber": "18"},
+    {"userName": "nobody", "employeeNumber": ""},
+)
+
+
+async def first(app: App) -> Any:
+    """Import and link; two people have no account, one only a weak key."""
+    await app.bring(ACCOUNTS)
+    return await app.apply(await app.plan(*PEOPLE), links=15)
+
+
+async def test_a_run_with_nothing_to_do_says_so(app: App) -> None:
+    run = await first(app)
+    later = await app.plan(*PEOPLE)
+    assert later["phase"] == "done"
+    assert later["reason"].startswith(f"Nothing changed since {run['id']}: what that run decided stands.")
+    assert later["changed"] == {"identities": 0, "accounts": 0}
+    assert later["compared"] == {"identities": 20, "accounts": 17}
+    assert later["counts"] == {}
+    assert await app.decisions(later) == []
+    again = await app.plan(*PEOPLE)
+    assert again["options"]["since"] == [run["id"]], "a run without a plan is no link in the chain"
+    assert "Nothing changed" in again["reason"]
+
+
+async def test_only_what_changed_is_decided_again_and_linked(app: App) -> None:
+    run = await first(app)
+    await app.bring(csv_file({"userName": "person16@contoso.com"}))
+    people = [{**one, "department": "Elsewhere"} if n == 3 else one for n, one in enumerate(PEOPLE)]
+    later = await app.plan(*people)
+    assert (later["changed"], later["counts"]) == ({"identities": 1, "accounts": 1}, {"alreadyLinked": 1, "link": 1})
+    assert {row["identity"]["objectId"] for row in await app.decisions(later)} == {object_id(3), object_id(16)}
+    assert (await app.apply(later, links=1))["counts"]["linked"] == 1
+    assert (await app.account("person16@contoso.com"))["link"]["by"] == f"run:{later['id']}"
+    last = await app.plan(*people)
+    assert last["options"]["since"] == [run["id"], later["id"]]
+    assert last["reason"].startswith(f"Nothing changed since {later['id']}")
+
+
+async def test_what_an_earlier_run_left_open_stays_so_until_a_later_one_decides_again(app: App) -> None:
+    await first(app)
+    user = {"userName": "person18@contoso.com", "externalId": object_id(18), "active": True}
+    with pytest.raises(Refusal) as refused:
+        await app.call("POST", "scim/v2/Users", user)
+    people = [{**one, "department": "Elsewhere"} if n == 3 else one for n, one in enumerate(PEOPLE)]
+    later = await app.apply(await app.plan(*people), links=0)
+    with pytest.raises(Refusal) as again:
+        await app.call("POST", "scim/v2/Users", user)
+    assert str(again.value) == str(refused.value)
+    assert later["id"] not in str(again.value)
+    people[18] = {**people[18], "employeeId": "99"}
+    await app.plan(*people)
+    assert (await app.call("POST", "scim/v2/Users", user))["userName"] == "person18@contoso.com"
+
+
+async def test_what_a_cancelled_run_found_changed_is_found_again(app: App) -> None:
+    await first(app)
+    people = [{**one, "department": "Elsewhere"} if n == 3 else one for n, one in enumerate(PEOPLE)]
+    for _ in range(2):
+        later = await app.plan(*people)
+        assert later["changed"] == {"identities": 1, "accounts": 0}
+        await app.call("POST", f"linking/runs/{later['id']}/cancel")
+        await app.wait(f"linking/runs/{later['id']}")
+
+
+async def test_an_account_whose_link_was_undone_is_decided_again(app: App) -> None:
+    run = await first(app)
+    await app.bring(csv_file(*({"userName": f"more{n}"} for n in range(200))))
+    await app.apply(await app.plan(*PEOPLE, full=True), links=0)
+    account = await app.account("person4@contoso.com")
+    await app.call("POST", f"accounts/{account['id']}/release")
+    later = await app.plan(*PEOPLE)
+    assert (later["changed"], later["counts"]) == ({"identities": 0, "accounts": 1}, {"link": 1})
+    assert later["options"]["since"] != [run["id"]]
+
+
+async def test_a_link_that_was_refused_is_decided_again(app: App) -> None:
+    await app.bring(ACCOUNTS)
+    run = await app.plan(*PEOPLE)
+    account = await app.account("person4@contoso.com")
+    await app.call("PATCH", f"accounts/{account['id']}", {"document": {"title": "Countess"}})
+    assert (await app.apply(run, links=15))["counts"]["refused"] == 1
+    later = await app.plan(*PEOPLE)
+    assert later["counts"] == {"link": 1}
+    assert (await app.apply(later, links=1))["counts"]["linked"] == 1
+
+
+@pytest.mark.parametrize("why", ["asked", "policy", "mapping", "much changed", "long ago", "many runs"])
+async def test_everything_is_planned_where(app: App, monkeypatch: pytest.MonkeyPatch, why: str) -> None:
+    await first(app)
+    asked: dict[str, Any] = {}
+    people = PEOPLE
+    match why:
+        case "asked":
+            asked = {"full": True}
+        case "policy":
+            asked = {"policy": {"verifiedDomains": ["contoso.com"]}}
+        case "mapping":
+            asked = {"mapping": exported(attribute("userName", "[userPrincipalName]", 1))}
+        case "much changed":
+            people = [{**one, "department": "Elsewhere"} for one in PEOPLE]
+        case "long ago":
+            monkeypatch.setattr(comparing, "DAYS", -1)
+        case "many runs":
+            monkeypatch.setattr(comparing, "MOST_RUNS", 1)
+    run = await app.plan(*people, **asked)
+    assert "since" not in run["options"]
+    assert run["counts"] == {"alreadyLinked": 15, "review": 1, "noAccount": 4, "noIdentity": 1}
+    assert ("changed" in run) == (why == "much changed")
+
+
+async def test_what_a_run_saw_is_kept_for_thirty_days(app: App) -> None:
+    run = await first(app)
+    directory = await Directories(app.tables).open("main")
+
+    async def kept(days: int) -> bool:
+        then = timestamp(datetime.now(UTC) + timedelta(days=days))
+        await Stages(app.tables, directory.keys, lambda: then).sweep()
+        return any([await rows_of(app.tables, f"main_s_{run['id']}seen_{bucket:02x}") for bucket in range(4)])
+
+    assert await kept(30)
+    assert not await kept(32)
