@@ -59,7 +59,6 @@ async def test_clearing_a_job_clears_all_its_stages_and_no_other_jobs(tables: Ta
     assert there == [False, False, True]
 
 
-@pytest.mark.parametrize(("since", "swept"), [(HOUR_AGO, 0), (TWO_DAYS_AGO, 1)])
 async def test_a_job_and_the_sweep_may_clear_the_same_stages_and_what_is_kept_stays(tables: Tables) -> None:
     await stage(tables, "run1", "run1keys", "run1pairs", since=TWO_DAYS_AGO)
     await stage(tables, "run1", "run1seen", since=TWO_DAYS_AGO, days=30)
@@ -68,6 +67,7 @@ async def test_a_job_and_the_sweep_may_clear_the_same_stages_and_what_is_kept_st
     assert there == [False, False, True]
 
 
+@pytest.mark.parametrize(("since", "swept"), [(HOUR_AGO, 0), (TWO_DAYS_AGO, 1)])
 async def test_what_a_dead_request_staged_goes_once_it_cannot_be_under_way_any_more(
     sqlite_tables: SqliteTables, since: str, swept: int
 ) -> None:

@@ -188,6 +188,40 @@ async def assert_left_open(directory: Directory, theirs: Sequence[Identity], exp
         assert (found[1] if found else None) == (decision if decision in LEFT_OPEN else None)
 
 
+async def test_a_rival_that_is_not_decided_again_stays_in_the_way(app: App) -> None:
+    """Two accounts match Ada; once one does not, nothing but a rival on the other keeps her from being linked."""
+    await app.bring(
+        csv_file(
+            {"userName": "ada@contoso.com", "nameId": "rival@contoso.com", "employeeNumber": ""},
+            {"userName": "second", "nameId": "", "employeeNumber": "7"},
+            *({"userName": f"more{n}", "nameId": "", "employeeNumber": ""} for n in range(10)),
+        )
+    )
+    ada, rival = graph(1, "ada@contoso.com", employeeId="7"), graph(2, "rival@contoso.com")
+    run = await app.apply(await app.plan(ada, rival), links=0)
+    assert run["counts"] == {"ambiguous": 1, "conflict": 1, "noIdentity": 10}
+    await app.bring(csv_file({"userName": "second", "employeeNumber": "8"}))
+    later = await app.plan(ada, rival)
+    assert later["options"]["since"] == [run["id"]]
+    assert later["counts"] == {"conflict": 1, "noIdentity": 1}
+    (row,) = await app.decisions(later, "conflict")
+    assert (row["identity"]["objectId"], row["others"]) == (object_id(1), [object_id(2)])
+
+
+async def test_whoever_meets_an_account_that_a_run_linked_is_decided_again(app: App) -> None:
+    ada = {"userName": "ada@contoso.com", "email": "ada@contoso.com"}
+    await app.bring(csv_file(ada, *({"userName": f"more{n}", "email": ""} for n in range(10))))
+    people = graph(1, "ada@contoso.com"), {**graph(2, "rival@contoso.com"), "proxyAddresses": ["smtp:ada@contoso.com"]}
+    run = await app.plan(*people)
+    assert run["counts"] == {"link": 1, "conflict": 1, "noIdentity": 10}
+    before = (await app.decisions(run, "conflict"))[0]["reason"]
+    await app.apply(run, links=1)
+    later = await app.plan(*people)
+    assert later["counts"] == {"alreadyLinked": 1, "conflict": 1}
+    after = (await app.decisions(later, "conflict"))[0]["reason"]
+    assert before != after == "The account is linked to another identity: release that link first if it is wrong."
+
+
 PEOPLE = [graph(n, f"person{n}@contoso.com", employeeId=str(n)) for n in range(20)]
 ACCOUNTS = csv_file(
     *({"userName": f"person{n}@contoso.com", "employeeNumber": ""} for n in range(15)),
