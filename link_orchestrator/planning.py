@@ -195,7 +195,8 @@ async def weigh(directory: Directory, job: Job, part: Slice, *, again: bool = Fa
             if not any(trusts.values()) and not account.retired:
                 alone.append(_row(stays_local(facts)))
         await Plan(directory.tables, directory.keys, job.id).write(bucket, alone)
-        counts += Counter({DecisionKind.NO_IDENTITY.value: len(alone)})
+        if alone or not again:
+            counts[DecisionKind.NO_IDENTITY.value] += len(alone)
     await together(writer.close(), seen.close())
     return counts
 
