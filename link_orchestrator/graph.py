@@ -87,8 +87,8 @@ class GraphIdentities:
                 rows, more = await self._users(kind, link)
                 left = [*more, *left]
             case "users_of", ids:
-                rows, _ = await self._users("users", f"{USERS}&{in_filter(ids[:IDS])}")
-                left = [*([["users_of", ids[IDS:]]] if ids[IDS:] else []), *left]
+                rows, more = await self._users("users", f"{USERS}&{in_filter(ids[:IDS])}")
+                left = [*more, *([["users_of", ids[IDS:]]] if ids[IDS:] else []), *left]
             case "group", group:
                 members = f"/v1.0/groups/{group}/transitiveMembers/microsoft.graph.user?{SELECT}&$top={TOP}&$count=true"
                 rows, more = await self._users("members", members)

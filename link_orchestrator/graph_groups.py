@@ -35,9 +35,12 @@ async def page(client: GraphClient, step: Step, left: Sequence[Step]) -> Page:
             return _named(values_of(answer), [["groups", more]] if more else [], left)
         case "groups_of", [*ids]:
             answer = await client.get(f"{NAMED}&{in_filter(ids[:IDS])}", permission=GROUP_READ)
-            found = list(values_of(answer))
-            more_ids = [["groups_of", ids[IDS:]]] if ids[IDS:] else []
-            return _named(found, more_ids, left, gone=len(ids[:IDS]) - len(found))
+            found, more = list(values_of(answer)), link_of(answer, "next")
+            then: list[Step] = [
+                *([["groups", more]] if more else []),
+                *([["groups_of", ids[IDS:]]] if ids[IDS:] else []),
+            ]
+            return _named(found, then, left, gone=0 if more else len(ids[:IDS]) - len(found))
         case "members_of", [[group, name], *others]:
             members = f"/v1.0/groups/{quote(group, safe='')}/members?$select=id&$top={TOP}"
             return await _members(client, group, name, members, [*([["members_of", others]] if others else []), *left])
