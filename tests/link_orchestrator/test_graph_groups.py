@@ -251,16 +251,29 @@ async def test_cancel_stops_within_a_page(both: tuple[GraphStandIn, App]) -> Non
     assert (await app.wait(path, "cancelled"))["phase"] == "cancelled"
     assert len(stand_in.requests) <= at + 1
 
+
+async def test_what_was_staged_of_groups_goes_with_the_run(both: tuple[GraphStandIn, App]) -> None:
+    stand_in, app = both
+    for number in range(4):
+        stand_in.tenant.add_group(f"Group {number}", ids(1, 2, 3))
+    run = await plan(app)
+    directory = await Directories(app.tables).open("main")
+    kept = planning_groups.STAGES
+    names = [run["options"]["groups"], run["options"]["groups"] + "members", *(run["id"] + name for name in kept)]
+
+    async def staged() -> list[bool]:
+        buckets = range(directory.keys.buckets)
+        return [any([await rows_of(app.tables, f"main_s_{name}_{n:02x}") for n in buckets]) for name in names]
+
+    assert await staged() == [True] * 4
+    await app.call("POST", f"linking/runs/{run['id']}/cancel")
+    await app.wait(f"linking/runs/{run['id']}", "cancelled")
+
     async def nothing_is_left() -> bool:
         return not [row for row in await rows_of(app.tables, "main_j") if row.key.startswith(STAGE)]
 
     await until(nothing_is_left)
-    directory = await Directories(app.tables).open("main")
-    run = path.rpartition("/")[2]
-    for name in reading.stage_names(run):
-        for staged in (name, reading.group_stage(name), reading.group_stage(name) + "members"):
-            for bucket in range(directory.keys.buckets):
-                assert await rows_of(app.tables, f"main_s_{staged}_{bucket:02x}") == []
+    assert await staged() == [False] * 4
 
 
 async def test_progress_tells_how_many_groups_are_read(
