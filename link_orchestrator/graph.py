@@ -92,7 +92,7 @@ class GraphIdentities:
             case "group", group:
                 members = f"/v1.0/groups/{group}/transitiveMembers/microsoft.graph.user?{SELECT}&$top={TOP}&$count=true"
                 rows, more = await self._users("members", members)
-                left = [*more, *left]
+                left = self._then_group([*more, *left], group)
             case "assigned", link:
                 left = await self._assignments(link, left)
             case _:
@@ -105,14 +105,16 @@ class GraphIdentities:
             # The link to what changes from now on comes first: what changes while the users are read is in it, too.
             return [["latest", ""], ["users", USERS], *([graph_groups.ALL] if self._groups else [])]
         if scope.scope == "groups":
-            return self._and_groups([["group", group] for group in dict.fromkeys(map(str.lower, scope.groups))])
+            return [["group", group] for group in dict.fromkeys(map(str.lower, scope.groups))]
         return [["assigned", f"/v1.0/servicePrincipals/{scope.service_principal}/appRoleAssignedTo?$top={TOP}"]]
 
-    def _and_groups(self, steps: Sequence[Step]) -> list[Step]:
-        """Return the steps with one behind them that reads the groups whose members' attributes they read."""
-        people = [step for step in steps if step[0] != "groups_of"]
-        ids = [step[1] for step in people if step[0] == "group"]
-        return [*people, ["groups_of", ids]] if self._groups and ids else people
+    def _then_group(self, steps: list[Step], group: str) -> list[Step]:
+        """Return the steps with the group itself behind all people, if groups are asked for."""
+        if not self._groups:
+            return steps
+        if not steps or steps[-1][0] != "groups_of":
+            return [*steps, ["groups_of", [group]]]
+        return [*steps[:-1], ["groups_of", [*steps[-1][1], group]]]
 
     async def _latest(self) -> str | None:
         """Return the link to changes from now on. Tenants of customers (External ID) have none; their runs read all."""
@@ -139,7 +141,7 @@ class GraphIdentities:
         if more := link_of(answer, "next"):
             now.append(["assigned", more])
         groups = [step for group in by_type["Group"] if (step := ["group", group]) not in left]
-        return self._and_groups([*now, *left, *groups])
+        return [*now, *left, *groups]
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,9 @@ from link_orchestrator.tabular import Problem
 
 GROUP_READ: Final = "GroupMember.Read.All"
 MEMBERS_READ: Final = f"{GROUP_READ} (and Member.Read.Hidden, if a group hides its members)"
-NAMED: Final = f"/v1.0/groups?$select=id,displayName&$top={TOP}"
+GROUPS_A_PAGE: Final = 100
+"""Whose members are still to be read waits in the place, which is a row; and the link behind them must not expire."""
+NAMED: Final = f"/v1.0/groups?$select=id,displayName&$top={GROUPS_A_PAGE}"
 NOT_PEOPLE, GONE = "groups.notPeople", "groups.gone"
 """What is counted beside groups and people in them: members that are none, and groups deleted while they were read."""
 

@@ -91,7 +91,7 @@ async def test_groups_are_read_with_their_direct_members_and_linked_once_approve
     assert (done["counts"]["groupsLinked"], done["groups"]) == (1, run["groups"])
     (group,) = (await app.call("GET", "groups", externalId=sales))["groups"]
     assert group["displayName"] == "Sales"
-    assert all("$select=id,displayName&$top=999" in request for request in asked(stand_in, "/groups?"))
+    assert all("$select=id,displayName&$top=100" in request for request in asked(stand_in, "/groups?"))
     assert all("/members?$select=id&$top=999" in request for request in asked(stand_in, "/members"))
 
 
@@ -149,6 +149,18 @@ async def test_chosen_groups_are_asked_for_as_many_at_once_as_a_filter_takes(bot
     run = await plan(app, {"graph": {"scope": "groups", "groups": chosen}})
     assert run["groups"]["read"] == 32
     assert len(asked(stand_in, "$filter=id")) == 3
+
+
+async def test_as_many_groups_wait_for_their_members_as_a_row_holds_whatever_their_names(
+    both: tuple[GraphStandIn, App], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "ROWS", 1)  # the place is kept after each page
+    stand_in, app = both
+    for number in range(101):
+        stand_in.tenant.add_group(f"{number:03d}{'ü' * 997}", ids(1))
+    run = await plan(app)
+    assert (run["phase"], run["groups"]["read"], run["counts"]["noGroup"]) == ("planned", 101, 101)
+    assert len(asked(stand_in, "/groups?")) == 2
 
 
 async def test_an_application_without_groups_has_none(both: tuple[GraphStandIn, App]) -> None:
