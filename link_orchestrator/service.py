@@ -16,7 +16,6 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictStr, TypeAdapter
 from pydantic.alias_generators import to_camel
 
-from link_orchestrator import planning_groups
 from link_orchestrator.accounts_file import AccountRow, read_accounts
 from link_orchestrator.entra_groups import stages_of
 from link_orchestrator.from_file import read_identities
@@ -42,6 +41,7 @@ from link_orchestrator.job_requests import (
 from link_orchestrator.mapping_requests import choose_mapping
 from link_orchestrator.orchestrator import CANCEL
 from link_orchestrator.planning import STAGES, identity_bucket, stage
+from link_orchestrator.planning_groups import STAGES as GROUP_STAGES
 from link_orchestrator.reading import group_stage, stage_names
 from link_orchestrator.sources import RunSource, SourceFailed, Sources
 from link_orchestrator.tabular import Problem, UnreadableFile
@@ -70,7 +70,7 @@ UPLOAD_DAYS = 30
 class RunRequest(BaseModel):
     """The body of POST /linking/runs: identities by the id of their upload, or a source to read them from.
 
-    `groups` is the id of an upload, too, or true for those of the source.
+    `groups` is the id of an upload, too.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel)
@@ -78,6 +78,7 @@ class RunRequest(BaseModel):
     identities: str | None = None
     source: RunSource | None = None
     groups: StrictStr | StrictBool | None = None
+    """Or true: those in the scope of the source."""
     policy: dict[str, Any] | None = None
     mapping: dict[str, Any] | None = None
     pause_provisioning: bool = True
@@ -209,7 +210,7 @@ def _stages(job_id: str, *, groups: str | bool | None) -> list[str]:
     read = stage_names(job_id)
     if groups is True:
         read += [name for identities in stage_names(job_id) for name in stages_of(group_stage(identities))]
-    return [*(job_id + name for name in (*STAGES, *(planning_groups.STAGES if groups else ()))), *read]
+    return [*(job_id + name for name in (*STAGES, *(GROUP_STAGES if groups else ()))), *read]
 
 
 async def list_unusable(directory: Directory, request: Request) -> Response:
