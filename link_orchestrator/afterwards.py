@@ -104,7 +104,7 @@ async def get_verification(directory: Directory, request: Request, client: Orche
 
 
 async def cancel_verification(directory: Directory, request: Request, client: Orchestrations) -> Response:
-    """Cancel a verification: 202."""
+    """Cancel a verification: 202. It stops within a page; what it found until then is kept."""
     return answer(await cancel_job(directory, request, client, VERIFICATION), request, 202)
 
 

@@ -3,16 +3,17 @@
 Reads pages of `/groups` with `members`, or groups one after the other, also as PowerShell writes them; an object for
 each page of a group's members will do, they add up. planning_groups.py reads what is staged:
 
-* in the stage named by the upload, `{"id", "displayName"}`, by the bucket of the name among groups;
-* in the stage of that name and MEMBERS, `[member, group, bucket]`: the object ids of both and the group's bucket, by
-  the bucket in which the member's account would be found by its externalId.
+* in the stage named by the upload or reading, `{"id", "displayName"}`, by the bucket of the object id: of a group that
+  was read twice, under two names, the first in the stage counts;
+* in the stage of that name and MEMBERS, `[member, group, bucket]`: the object ids of both and the bucket of the group's
+  name, by the bucket in which the member's account would be found by its externalId.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from link_orchestrator.cells import Unusable, plain, read_text
@@ -20,7 +21,7 @@ from link_orchestrator.groups_file import MAX_GROUP_CHARS, MAX_NAME_CHARS
 from link_orchestrator.planning import stage
 from link_orchestrator.tabular import Header, Problem, Row, UnreadableFile, read_rows
 from shared.directory.directory import Directory
-from shared.directory.keys import Key, fold
+from shared.directory.keys import Key, Keys, fold
 
 MEMBERS: Final = "members"
 MAX_ID_CHARS = 200
@@ -30,15 +31,19 @@ _CUT_OFF: Final = "membersodatanextlink"
 
 @dataclass(frozen=True, slots=True)
 class EntraGroup:
-    """A group of the customer's tenant, with the object ids of the users in it."""
+    """A group of the customer's tenant, with the object ids of the users in it.
+
+    It is not `whole` as long as more of its members are to come: until then no run plans it.
+    """
 
     object_id: str
     display_name: str
     members: tuple[str, ...] = ()
+    whole: bool = True
 
 
 class EntraGroupWriter:
-    """Stages groups for runs. Close it, or what it holds is lost. `name` is the upload's id."""
+    """Stages groups for runs. Close it, or what it holds is lost. `name` is the upload's id, or a reading's stage."""
 
     def __init__(self, directory: Directory, name: str, slice_name: str = "0") -> None:
         self._keys = directory.groups.keys
@@ -47,8 +52,10 @@ class EntraGroupWriter:
 
     async def add(self, group: EntraGroup) -> None:
         """Stage a group."""
-        home = self._keys.bucket(self._keys.digest(Key("displayName", group.display_name)))
-        await self._groups.add(home, {"id": group.object_id, "displayName": group.display_name})
+        home = bucket_of_name(self._keys, group.display_name)
+        if group.whole:
+            bucket = self._keys.bucket(self._keys.digest(Key("externalId", group.object_id)))
+            await self._groups.add(bucket, {"id": group.object_id, "displayName": group.display_name})
         for place, member in enumerate(group.members):
             if place % MEMBERS_AT_ONCE == MEMBERS_AT_ONCE - 1:
                 await asyncio.sleep(0)  # other requests get their turn
@@ -59,6 +66,11 @@ class EntraGroupWriter:
         """Write all that is held."""
         await self._groups.close()
         await self._members.close()
+
+
+def bucket_of_name(keys: Keys, display_name: str) -> int:
+    """Return the bucket in which a group of this name is planned, and would be found here."""
+    return keys.bucket(keys.digest(Key("displayName", display_name)))
 
 
 def stages_of(name: str) -> list[str]:
@@ -89,6 +101,14 @@ def read_entra_groups(chunks: Iterable[bytes], *, content_type: str = "") -> Ite
             yield Problem(row.line, reason, "Export the groups again, at one time.")
         else:
             yield group
+
+
+def entra_group_of(group: Mapping[str, Any], *, whole: bool = True) -> EntraGroup | Problem:
+    """Return a group as Microsoft Graph shows it, with its members, by the same checks as an object of a file."""
+    try:
+        return replace(_group(Row(1, dict(group))), whole=whole)
+    except Unusable as unusable:
+        return Problem(1, unusable.reason, unusable.remedy)
 
 
 def _group(row: Row) -> EntraGroup:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
     from link_orchestrator.tokens import Tokens
 
+TOP: Final = 999
+"""The largest page there is. Changes come in pages of Graph's own choice."""
+IDS: Final = 15
+"""Values that `in` takes in a filter (https://developer.microsoft.com/graph/known-issues, query parameters)."""
 SECONDS: Final = 100
 """For one answer; Graph itself gives up before."""
 BUSY: Final = frozenset({408, 429, 500, 502, 503, 504})
@@ -32,6 +36,10 @@ _MISSING = "of Microsoft Graph is missing: grant it to the application that read
 
 class Refused(SourceFailed):
     """Graph does not do what was asked; the same again will be refused as well."""
+
+
+class UnknownObject(Refused):
+    """There is no object of that id in the tenant, or not any more."""
 
 
 class GraphClient:
@@ -110,8 +118,27 @@ def _meaning(status: int, found: Mapping[str, Any] | None, retry_after: str, per
     if code in EXPIRED or status == 410:
         return PlaceExpired(f"a link of Microsoft Graph has expired ({code or status})")
     if status == 404:
-        return Refused("Microsoft Graph knows no object of that id in the tenant: check the ids that were asked for")
+        return UnknownObject(
+            "Microsoft Graph knows no object of that id in the tenant: check the ids that were asked for"
+        )
     return Refused(f"Microsoft Graph refuses the request ({status} {code})".replace(" )", ")"))
+
+
+def in_filter(ids: Sequence[str]) -> str:
+    """Return the query parameter that asks for the objects of these ids alone, IDS at most."""
+    quoted = ",".join(f"'{object_id}'" for object_id in ids)
+    return f"$filter=id%20in%20({quoted})"
+
+
+def values_of(answer: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Yield the objects of a page."""
+    return (value for value in answer.get("value") or () if isinstance(value, Mapping))
+
+
+def link_of(answer: Mapping[str, Any], kind: str) -> str | None:
+    """Return the link of a page to the next one, or of the last one to the changes (`delta`), if it has any."""
+    link = answer.get(f"@odata.{kind}Link")
+    return link if isinstance(link, str) and link else None
 
 
 def retry_after_seconds(retry_after: str) -> float | None:

@@ -43,6 +43,8 @@ ENDED = frozenset({"Completed", "Failed", "Terminated", "Canceled"})
 """Run-time statuses of an orchestration that does nothing any more."""
 ITEMS_A_SLICE = 2_000
 """So many accounts and identities make one slice of a pass, up to one a bucket."""
+MEMBERSHIPS_AN_ACCOUNT = 10
+"""So many memberships take about as long as an account."""
 
 
 class Orchestrations(Protocol):

@@ -94,12 +94,13 @@ class Read(Message):
 
 
 class ReadDone(Message):
-    """How many identities have been read so far, and how to go on: read on; or wait, and why; or end the run.
+    """How many identities and groups have been read so far, and how to go on: read on; or wait, and why; or end.
 
     `slices` is set once all are read, `failed` to the reason why that cannot be, `stopped` if the run was cancelled.
     """
 
     read: int = 0
+    groups: int = 0
     wait: float = 0.0
     why: str = ""
     slices: int = 0

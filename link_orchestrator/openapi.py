@@ -59,7 +59,7 @@ OPERATIONS: Mapping[str, Operation] = {
     "accounts_link": Operation("Account", takes=_json("LinkRequest")),
     "accounts_release": Operation("Account", takes=_json("ReleaseRequest"), required=False),
     "groups_find": Operation("Groups", asks=("displayName", "externalId")),
-    "groups_get": Operation("GroupWithHistory"),
+    "groups_get": Operation("GroupWithHistory", asks=PAGED),
     "policy_get": Operation("Policy"),
     "policy_put": Operation("Policy", takes=_json("Policy")),
     "directory_schemas_get": Operation("Schemas"),

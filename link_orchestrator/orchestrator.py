@@ -142,7 +142,8 @@ def _read(context: Any, retry: Any, start: Start) -> Steps:
         done = ReadDone.from_json(answer)
         if done.slices or done.failed or done.stopped:
             return done
-        progress = {**progress, "read": done.read, "waiting": done.why}
+        groups = {"groups": done.groups} if done.groups else {}
+        progress = {**progress, "read": done.read, **groups, "waiting": done.why}
         if done.wait:
             context.set_custom_status(progress)
             yield context.create_timer(context.current_utc_datetime + timedelta(seconds=done.wait))

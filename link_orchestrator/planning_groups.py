@@ -1,6 +1,7 @@
 """The passes that plan groups, after the accounts': whose account is each member, and which group is which.
 
-resolve_members  memberships and the run's links -> members with their accounts, by the bucket of the group's name
+resolve_members  Entra's groups -> each once, by the bucket of its name; memberships and the run's links -> members with
+                 their accounts, by the same bucket
 decide_groups    groups here and in Entra -> the plan's rows with the member difference, by the bucket of the name
 
 A bucket of Entra's memberships is in memory at a time; the members of a group here are read in pages.
@@ -12,7 +13,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from link_orchestrator.entra_groups import MEMBERS, EntraGroup
+from link_orchestrator.entra_groups import MEMBERS, EntraGroup, bucket_of_name
 from link_orchestrator.messages import Slice
 from link_orchestrator.planning import LINKS, policy_of, stage
 from shared.directory.bulk import in_parts
@@ -26,8 +27,8 @@ from shared.directory.keys import Key, fold, is_group
 from shared.directory.model import Authority, Status
 from shared.directory.plan import Plan, PlanRow
 
-RESOLVED: Final = "members"
-"""Name of the run's stage between the two passes."""
+STAGES = RESOLVED, NAMED = "members", "named"
+"""Names of the run's stages between the two passes."""
 NOBODY: Final = "~"
 """Before the object id of a member without an account, where others stand under their account's id."""
 SHOWN = 100
@@ -44,8 +45,11 @@ _Memberships = Mapping[str, list[tuple[str, str, int]]]
 async def resolve_members(directory: Directory, job: Job, part: Slice) -> Counter[str]:
     """Find the account of every member of Entra's groups: linked before, or planned to be linked by this run."""
     memberships = stage(directory, job.options["groups"] + MEMBERS)
-    writer = stage(directory, job.id + RESOLVED).writer(part.name)
+    writer, named = (stage(directory, job.id + name).writer(part.name) for name in STAGES)
     for bucket in range(part.low, part.high):
+        for group in (await _entra_groups(directory, job.options["groups"], bucket)).values():
+            home = bucket_of_name(directory.groups.keys, group.display_name)
+            await named.add(home, {"id": group.object_id, "displayName": group.display_name})
         asked: defaultdict[str, list[tuple[str, str, int]]] = defaultdict(list)
         async for items in memberships.read(bucket):
             for member, group, home in items:
@@ -53,9 +57,10 @@ async def resolve_members(directory: Directory, job: Job, part: Slice) -> Counte
         if asked:
             accounts = await _accounts(directory, job, bucket, asked)
             for digest, some in asked.items():
-                for member, group, home in some:
-                    await writer.add(home, [fold(group), accounts.get(digest, ""), member])
+                for member, group_id, home in some:
+                    await writer.add(home, [fold(group_id), accounts.get(digest, ""), member])
     await writer.close()
+    await named.close()
     return Counter()
 
 
@@ -83,7 +88,7 @@ async def decide_groups(directory: Directory, job: Job, part: Slice) -> Counter[
     """Write the plan's rows of the groups whose names are in a slice: Entra's, and those here that have no match."""
     counts: Counter[str] = Counter()
     for bucket in range(part.low, part.high):
-        entra = await _entra_groups(directory, job, bucket)
+        entra = await _entra_groups(directory, job.id + NAMED, bucket)
         here = await _groups_named(directory, bucket)
         alike: defaultdict[str, list[str]] = defaultdict(list)
         for group in entra.values():
@@ -184,10 +189,10 @@ async def describe(directory: Directory, differing: Sequence[Differing]) -> list
     return shown
 
 
-async def _entra_groups(directory: Directory, job: Job, bucket: int) -> dict[str, EntraGroup]:
-    """Return a bucket's groups of Entra by folded object id, without their members."""
+async def _entra_groups(directory: Directory, name: str, bucket: int) -> dict[str, EntraGroup]:
+    """Return the groups of Entra in a bucket of a stage by folded object id, without their members."""
     found: dict[str, EntraGroup] = {}
-    async for items in stage(directory, job.options["groups"]).read(bucket):
+    async for items in stage(directory, name).read(bucket):
         for item in items:
             found.setdefault(fold(item["id"]), EntraGroup(item["id"], item["displayName"]))
     return found

@@ -1,5 +1,7 @@
 """The pass before a plan: a run's identities out of their source, into the stage that planning.py reads.
 
+Groups, if the run asks for them, come the same way behind them, for planning_groups.py.
+
 An activity reads some pages, writes them, then how far it is, and goes on: a crash costs the pages since. How far it
 is, and how long the source asked to be left alone, stands in the tables (shared/directory/readings.py).
 """
@@ -8,16 +10,27 @@ from __future__ import annotations
 
 import random
 import time
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from secrets import token_hex
 from typing import Any, Final
 
+from link_orchestrator.entra_groups import EntraGroup, EntraGroupWriter
 from link_orchestrator.importing import write_problems
-from link_orchestrator.job_requests import slices
+from link_orchestrator.job_requests import MEMBERSHIPS_AN_ACCOUNT, slices
 from link_orchestrator.messages import Read, ReadDone
 from link_orchestrator.planning import identity_bucket, stage
-from link_orchestrator.sources import IdentitySource, PlaceExpired, RunSource, SourceBusy, SourceFailed, Sources
+from link_orchestrator.sources import (
+    GROUPS,
+    IN_GROUPS,
+    IdentitySource,
+    PlaceExpired,
+    RunSource,
+    SourceBusy,
+    SourceFailed,
+    Sources,
+)
 from link_orchestrator.tabular import Problem
 from shared.directory.directory import Directories, Directory
 from shared.directory.identity import Identity
@@ -49,9 +62,16 @@ class Batch:
     place: Mapping[str, Any] | None
     identities: dict[str, Identity] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
+    groups: list[EntraGroup] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
     bookmark: str | None = None
     pages: int = 0
     busy: SourceBusy | None = None
+
+    @property
+    def rows(self) -> int:
+        """How much is in memory."""
+        return len(self.identities) + self.counts[IN_GROUPS]
 
 
 def stage_names(job_id: str) -> list[str]:
@@ -62,17 +82,28 @@ def stage_names(job_id: str) -> list[str]:
     return [f"{job_id}{READ}{restart}" for restart in range(RESTARTS + 1)]
 
 
+def group_stage(name: str) -> str:
+    """Return the stage of the groups that are read with the identities of a stage."""
+    return f"{name}groups"
+
+
+def reads_groups(job: Job) -> bool:
+    """Tell whether a run reads its groups from its source: then their stage is its own, and no upload's."""
+    return str(job.options.get("groups", "")).startswith(job.id)
+
+
 async def read_identities(directories: Directories, sources: Sources, message: Mapping[str, Any]) -> dict[str, Any]:
-    """Read on for some seconds; answers how many identities there are so far, and what is to be done next."""
+    """Read on for some seconds; answers how many there are so far, and what is to be done next."""
     asked = Read.from_json(message)
     directory = await directories.open(asked.directory)
     job = await directory.jobs.get(asked.job)
     until = time.monotonic() + SECONDS
     try:
-        async with sources.open(directory.name, RunSource.model_validate(job.options["source"])) as source:
+        asked_for = RunSource.model_validate(job.options["source"])
+        async with sources.open(directory.name, asked_for, groups=reads_groups(job)) as source:
             while True:
                 done = await _advance(directory, job.id, source)
-                if done != ReadDone(read=done.read) or time.monotonic() >= until:
+                if done != ReadDone(read=done.read, groups=done.groups) or time.monotonic() >= until:
                     return done.to_json()
     except SourceFailed as failed:
         return ReadDone(failed=str(failed)).to_json()
@@ -101,7 +132,7 @@ async def _advance(directory: Directory, job_id: str, source: IdentitySource) ->
 async def _read(directory: Directory, source: IdentitySource, reading: Reading) -> Batch:
     """Read pages until a batch is full, or it took long, the source is busy or at its end, or the run cancelled."""
     batch, until = Batch(reading.place), time.monotonic() + BATCH_SECONDS
-    while batch.place is not None and len(batch.identities) < ROWS and time.monotonic() < until:
+    while batch.place is not None and batch.rows < ROWS and time.monotonic() < until:
         try:
             page = await source.page(batch.place)
         except SourceBusy as busy:
@@ -111,8 +142,11 @@ async def _read(directory: Directory, source: IdentitySource, reading: Reading) 
             if isinstance(row, Problem):
                 before = reading.read + reading.unusable + len(batch.identities) + len(batch.problems)
                 batch.problems.append(replace(row, line=before + 1))
+            elif isinstance(row, EntraGroup):
+                batch.groups.append(row)
             else:
                 batch.identities[fold(row.object_id)] = row
+        batch.counts.update(page.counts)
         batch.place, batch.bookmark = page.then, page.bookmark or batch.bookmark
         batch.pages += 1
         if _stopped(await directory.jobs.get(reading.job)):
@@ -127,14 +161,10 @@ async def _keep(directory: Directory, readings: Readings, reading: Reading, batc
     known = await readings.find(reading.job)
     if (known.etag if known else "") != reading.etag or _stopped(await directory.jobs.get(reading.job)):
         # Durable Functions may run an activity twice at once. What the other one read stands, also if it read further.
-        return ReadDone(read=known.read if known else 0)
+        return _going_on(known) if known else ReadDone()
     name = stage_names(reading.job)[reading.restarts]
-    if batch.identities:
-        # Rows are read in order of their names and the first of an id counts: so the newest ones come first.
-        writer = stage(directory, name).writer(f"{10**16 - int(now * 1e6):016d}{token_hex(3)}")
-        for identity in batch.identities.values():
-            await writer.add(identity_bucket(directory, identity.object_id), identity.to_json())
-        await writer.close()
+    # Rows are read in order of their names and the first of an id counts: so the newest ones come first.
+    await _stage(directory, name, batch, f"{10**16 - int(now * 1e6):016d}{token_hex(3)}")
     await write_problems(directory, name, 0, batch.problems)
     after = replace(
         reading,
@@ -142,16 +172,30 @@ async def _keep(directory: Directory, readings: Readings, reading: Reading, batc
         bookmark=batch.bookmark or reading.bookmark,
         read=reading.read + len(batch.identities),
         unusable=reading.unusable + len(batch.problems),
+        counts=dict(batch.counts + Counter(reading.counts)),
     )
     if batch.pages:
         after = replace(after, progressed=now, busy=0, waited=0.0)
     if batch.busy is not None:
         after = _left_alone(after, batch.busy, now)
     if not await readings.save(after):
-        return ReadDone(read=after.read)
+        return _going_on(after)
     if after.place is None:
         return await _finished(directory, after)
-    return _wait(after, now) if batch.busy else ReadDone(read=after.read)
+    return _wait(after, now) if batch.busy else _going_on(after)
+
+
+async def _stage(directory: Directory, name: str, batch: Batch, slice_name: str) -> None:
+    if batch.identities:
+        writer = stage(directory, name).writer(slice_name)
+        for identity in batch.identities.values():
+            await writer.add(identity_bucket(directory, identity.object_id), identity.to_json())
+        await writer.close()
+    if batch.groups:
+        groups = EntraGroupWriter(directory, group_stage(name), slice_name)
+        for group in batch.groups:
+            await groups.add(group)
+        await groups.close()
 
 
 def _left_alone(reading: Reading, busy: SourceBusy, now: float) -> Reading:
@@ -180,14 +224,28 @@ async def _finished(directory: Directory, reading: Reading) -> ReadDone:
     if not reading.read:
         return ReadDone(failed="the source holds no user that can be read: check the scope of the run")
     name = stage_names(reading.job)[reading.restarts]
-    await directory.jobs.change(reading.job, lambda job: replace(job, options={**job.options, "identities": name}))
+
+    def change(job: Job) -> Job:
+        groups = {"groups": group_stage(name)} if reads_groups(job) else {}
+        return replace(job, options={**job.options, "identities": name, **groups})
+
+    job = await directory.jobs.change(reading.job, change)
+    counts = ({GROUPS: 0} if reads_groups(job) else {}) | dict(reading.counts)
     if reading.unusable:
-        await directory.jobs.count(reading.job, READ, {"unusable": reading.unusable})
-    return ReadDone(read=reading.read, slices=slices(reading.read + await directory.listing.total()))
+        counts["unusable"] = reading.unusable
+    await directory.jobs.count(reading.job, READ, counts)
+    members = counts.get(IN_GROUPS, 0)
+    items = reading.read + await directory.listing.total() + members // MEMBERSHIPS_AN_ACCOUNT
+    return _going_on(reading).model_copy(update={"slices": slices(items)})
+
+
+def _going_on(reading: Reading) -> ReadDone:
+    return ReadDone(read=reading.read, groups=reading.counts.get(GROUPS, 0))
 
 
 def _wait(reading: Reading, now: float) -> ReadDone:
-    return ReadDone(read=reading.read, wait=max(0.0, min(reading.not_before - now, TICK)), why=reading.waiting)
+    wait = max(0.0, min(reading.not_before - now, TICK))
+    return _going_on(reading).model_copy(update={"wait": wait, "why": reading.waiting})
 
 
 def _stopped(job: Job) -> bool:

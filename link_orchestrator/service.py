@@ -13,17 +13,19 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictStr, TypeAdapter
 from pydantic.alias_generators import to_camel
 
 from link_orchestrator import comparing
 from link_orchestrator.accounts_file import AccountRow, read_accounts
+from link_orchestrator.entra_groups import stages_of
 from link_orchestrator.from_file import read_identities
 from link_orchestrator.importing import PROBLEM, write_problems
 from link_orchestrator.job_requests import (
     ENTRA_GROUPS,
     IDENTITIES,
     IMPORT,
+    MEMBERSHIPS_AN_ACCOUNT,
     PATHS,
     RUN,
     Orchestrations,
@@ -40,8 +42,8 @@ from link_orchestrator.job_requests import (
 from link_orchestrator.mapping_requests import choose_mapping
 from link_orchestrator.orchestrator import CANCEL
 from link_orchestrator.planning import STAGES, identity_bucket, stage
-from link_orchestrator.planning_groups import RESOLVED
-from link_orchestrator.reading import stage_names
+from link_orchestrator.planning_groups import STAGES as GROUP_STAGES
+from link_orchestrator.reading import group_stage, stage_names
 from link_orchestrator.sources import RunSource, SourceFailed, Sources
 from link_orchestrator.tabular import Problem, UnreadableFile
 from shared.directory import seen
@@ -78,7 +80,8 @@ class RunRequest(BaseModel):
 
     identities: str | None = None
     source: RunSource | None = None
-    groups: str | None = None
+    groups: StrictStr | StrictBool | None = None
+    """Or true: those in the scope of the source."""
     policy: dict[str, Any] | None = None
     mapping: dict[str, Any] | None = None
     pause_provisioning: bool = True
@@ -162,23 +165,20 @@ async def start_run(directory: Directory, request: Request, client: Orchestratio
     job_id = directory.jobs.new_id(RUN)
     size = await directory.listing.total()
     identities, read = await _identities(directory, asked, sources, job_id)
+    groups, members = await _groups(directory, asked, job_id)
     policy = await directory.policies.get() if asked.policy is None else _policy(asked.policy)
     options = {
         **identities,
+        **groups,
         "policy": policy.to_json(),
         "mapping": await choose_mapping(directory, asked.mapping),
         "pauseProvisioning": asked.pause_provisioning,
         "expiresHours": asked.expires_hours,
-        "slices": slices(size + read),
+        "slices": slices(size + read + members // MEMBERSHIPS_AN_ACCOUNT),
     }
-    if asked.groups is not None:
-        groups = await _upload(directory, asked.groups, ENTRA_GROUPS, "groups")
-        # A membership takes about a tenth of the time that an account takes.
-        options |= {"groups": groups.id, "slices": slices(size + read + groups.counts["members"] // 10)}
     if not asked.full and (former := await comparing.find_former(directory, options)):
         options["since"] = former
-    names = (*STAGES, *comparing.STAGES, RESOLVED)
-    await directory.stages.announce(job_id, [*(job_id + name for name in names), *stage_names(job_id)])
+    await directory.stages.announce(job_id, _stages(job_id, groups=asked.groups, again="since" in options))
     await directory.stages.announce(job_id, seen.stages_of(job_id), days=seen.DAYS)
     return answer(await begin(directory, request, client, RUN, job_id, options), request, 202)
 
@@ -198,6 +198,27 @@ async def _identities(
         return {"source": {"graph": asked.source.graph.to_json()}, "identities": stage_names(job_id)[0]}, 0
     upload = await _upload(directory, asked.identities or "", IDENTITIES, "identities")
     return {"identities": upload.id, "parts": _parts(upload)}, upload.counts["read"]
+
+
+async def _groups(directory: Directory, asked: RunRequest, job_id: str) -> tuple[Mapping[str, Any], int]:
+    """Return the option of a run that says where Entra's groups are staged, or read to, and how many members are."""
+    if asked.groups is None or asked.groups is False:
+        return {}, 0
+    if asked.groups is True:
+        if asked.source is None:
+            raise InvalidValue("groups: true reads those of the run's source: give source, or the id of an upload here")
+        return {"groups": group_stage(stage_names(job_id)[0])}, 0
+    upload = await _upload(directory, asked.groups, ENTRA_GROUPS, "groups")
+    return {"groups": upload.id}, upload.counts["members"]
+
+
+def _stages(job_id: str, *, groups: str | bool | None, again: bool) -> list[str]:
+    """Return the stages that a run may fill. Each is looked through at its end, so none is named in vain."""
+    read = stage_names(job_id)
+    if groups is True:
+        read += [name for identities in stage_names(job_id) for name in stages_of(group_stage(identities))]
+    names = (*STAGES, *(GROUP_STAGES if groups else ()), *(comparing.STAGES if again else ()))
+    return [*(job_id + name for name in names), *read]
 
 
 async def list_unusable(directory: Directory, request: Request) -> Response:

@@ -8,17 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, Protocol, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
+from link_orchestrator.entra_groups import EntraGroup
 from link_orchestrator.tabular import Problem
 from shared.directory.identity import Identity
 
 Place = Mapping[str, Any]
 """Where a source goes on, as JSON: kept in the tables alone, for it may hold tokens of the source."""
+
+GROUPS, IN_GROUPS = "groups.read", "groups.members"
+"""What a source counts of groups: the whole ones, and the people in them."""
 
 START: Place = {}
 """Where every source begins."""
@@ -26,12 +30,17 @@ START: Place = {}
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Some identities, a Problem in the place of each that cannot be used, and where to go on; None after the last."""
+    """Some identities, a Problem in the place of each that cannot be used, and where to go on; None after the last.
 
-    rows: Sequence[Identity | Problem]
+    Groups come behind the identities: as many of a group's members as were on the page.
+    """
+
+    rows: Sequence[Identity | EntraGroup | Problem]
     then: Place | None
     bookmark: str | None = None
     """From where the source tells what has changed since; for the next run."""
+    counts: Mapping[str, int] = field(default_factory=dict)
+    """What there was beside identities, for the run's counts."""
 
 
 class IdentitySource(Protocol):
@@ -115,8 +124,10 @@ class Sources(Protocol):
     def check(self, directory: str) -> None:
         """Raise SourceFailed naming the setting that is missing to read the identities of a directory."""
 
-    def open(self, directory: str, source: RunSource) -> AbstractAsyncContextManager[IdentitySource]:
-        """Return a source to read from while the block runs."""
+    def open(
+        self, directory: str, source: RunSource, *, groups: bool = False
+    ) -> AbstractAsyncContextManager[IdentitySource]:
+        """Return a source to read from while the block runs; with `groups`, it gives those in its scope, too."""
 
     async def read_schema(self, directory: str, source: MappingSource) -> Mapping[str, Any]:
         """Return the schema of a provisioning job, as it is exported. Raises SourceBusy and SourceFailed."""

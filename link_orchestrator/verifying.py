@@ -4,18 +4,21 @@ look     plan and accounts -> a row for each link; what leads to whom the plan m
 compare  keys of the plan and of accounts made since -> pairs of the two, by the new account's bucket
 settle   pairs, and accounts that share a key with a new one -> a row for each person who was created instead
 
-A hash join as in planning.py: nothing needs more memory than a bucket. Nothing of an account is changed.
+A hash join as in planning.py: nothing needs more memory than a bucket. Nothing of an account is changed. A pass stops
+within a page once the verification is cancelled, and what it told until then is counted.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import suppress
+from typing import Any, TypeVar
 
 from link_orchestrator.messages import Slice
 from link_orchestrator.planning import policy_of, stage
 from link_orchestrator.undoing import planned_links
+from shared.directory.bulk import in_parts
 from shared.directory.directory import Directory
 from shared.directory.identity import Identity
 from shared.directory.jobs import Job
@@ -31,6 +34,14 @@ MATCHED = tuple(kind for kind in DecisionKind if kind not in (DecisionKind.NO_AC
 """Decisions on identities for which the plan knew accounts."""
 PLANNED, MADE = "planned", "made"
 NEW_AT_ONCE = 100
+ACCOUNTS_AT_ONCE = 500
+"""Accounts between two looks at whether the verification was cancelled."""
+
+P = TypeVar("P", bound=Sequence[Any])
+
+
+class Cancelled(Exception):
+    """Somebody cancelled the verification."""
 
 
 async def look(directory: Directory, job: Job, part: Slice) -> Counter[str]:
@@ -46,43 +57,70 @@ async def look(directory: Directory, job: Job, part: Slice) -> Counter[str]:
             digest = directory.keys.digest(Key(kind, value))
             await keys.add(directory.keys.bucket(digest), [digest, *item])
 
-    for bucket in range(part.low, part.high):
-        async for rows in planned_links(directory, run, bucket):
-            told = await _links(directory, run, rows)
-            await report.write(bucket, told)
-            counts.update(row.decision for row in told)
-        for decision in MATCHED:
-            async for rows in plan.decided(bucket, decision.value):
-                for item, identity in _matched(rows):
-                    await lead("externalId", identity["objectId"], item)
-                    await lead("userName", identity["userPrincipalName"], item)
-        async for account in directory.listing.scan_facts(bucket):
-            if _is_new(account, run):
-                await pairs.add(bucket, [account.id])
-                await lead("externalId", account.external_id, [MADE, account.id])
-                for name in {account.user_name, *account.emails}:
-                    await lead("userName", name, [MADE, account.id])
-    await keys.close()
-    await pairs.close()
+    with suppress(Cancelled):
+        for bucket in range(part.low, part.high):
+            async for rows in _watched(directory, job, planned_links(directory, run, bucket)):
+                told = await _links(directory, run, rows)
+                await report.write(bucket, told)
+                counts.update(row.decision for row in told)
+            for decision in MATCHED:
+                async for rows in _watched(directory, job, plan.decided(bucket, decision.value)):
+                    for item, identity in _matched(rows):
+                        await lead("externalId", identity["objectId"], item)
+                        await lead("userName", identity["userPrincipalName"], item)
+            async for accounts in _watched(directory, job, _accounts(directory, bucket)):
+                for account in accounts:
+                    if _is_new(account, run):
+                        await pairs.add(bucket, [account.id])
+                        await lead("externalId", account.external_id, [MADE, account.id])
+                        for name in {account.user_name, *account.emails}:
+                            await lead("userName", name, [MADE, account.id])
+        await keys.close()
+        await pairs.close()
     return counts
+
+
+async def _accounts(directory: Directory, bucket: int) -> AsyncIterator[list[Account]]:
+    """Yield a bucket's accounts, some at a time."""
+    some: list[Account] = []
+    async for account in directory.listing.scan_facts(bucket):
+        some.append(account)
+        if len(some) == ACCOUNTS_AT_ONCE:
+            yield some
+            some = []
+    yield some
+
+
+async def _watched(directory: Directory, job: Job, pages: AsyncIterator[P]) -> AsyncIterator[P]:
+    """Yield the pages that hold anything. Raises Cancelled before the first that comes after a cancel."""
+    async for page in pages:
+        if page:
+            await _go_on(directory, job)
+            yield page
+
+
+async def _go_on(directory: Directory, job: Job) -> None:
+    if (await directory.jobs.get(job.id)).cancelled_by:
+        raise Cancelled
 
 
 async def compare(directory: Directory, job: Job, part: Slice) -> Counter[str]:
     """Pair each new account with whom the plan knew by the same key."""
     keys, writer = stage(directory, job.id + KEYS), stage(directory, job.id + PAIRS).writer(part.name)
-    for bucket in range(part.low, part.high):
-        planned: defaultdict[str, list[Any]] = defaultdict(list)
-        made: list[tuple[str, str]] = []
-        async for items in keys.read(bucket):
-            for digest, kind, *item in items:
-                if kind == PLANNED:
-                    planned[digest].append(item)
-                else:
-                    made.append((digest, item[0]))
-        for digest, account_id in made:
-            for item in planned.get(digest, ()):
-                await writer.add(directory.keys.bucket(account_id), [account_id, *item])
-    await writer.close()
+    with suppress(Cancelled):
+        for bucket in range(part.low, part.high):
+            planned: defaultdict[str, list[Any]] = defaultdict(list)
+            made: list[tuple[str, str]] = []
+            async for items in _watched(directory, job, keys.read(bucket)):
+                for digest, kind, *item in items:
+                    if kind == PLANNED:
+                        planned[digest].append(item)
+                    else:
+                        made.append((digest, item[0]))
+            for digest, account_id in made:
+                for item in planned.get(digest, ()):
+                    await writer.add(directory.keys.bucket(account_id), [account_id, *item])
+        await writer.close()
     return Counter()
 
 
@@ -90,20 +128,20 @@ async def settle(directory: Directory, job: Job, part: Slice) -> Counter[str]:
     """Write a row for each person of a slice who was created beside an account that the plan, or a key, knows."""
     run = await _run_of(directory, job)
     counts: Counter[str] = Counter()
-    for bucket in range(part.low, part.high):
-        known: defaultdict[str, dict[str, Any]] = defaultdict(dict)
-        async for items in stage(directory, job.id + PAIRS).read(bucket):
-            for account_id, *pair in items:
-                known[account_id] |= {pair[0]: pair} if pair else {}
-        ids = sorted(known)
-        for at in range(0, len(ids), NEW_AT_ONCE):
-            some = ids[at : at + NEW_AT_ONCE]
-            told = []
-            for account in await directory.accounts.find_many(some):
-                if account is not None:
-                    told += await _created(directory, account, list(known[account.id].values()), policy_of(run))
-            await Plan(directory.tables, directory.keys, job.id).write(bucket, told)
-            counts[CREATED] += len(told)
+    with suppress(Cancelled):
+        for bucket in range(part.low, part.high):
+            known: defaultdict[str, dict[str, Any]] = defaultdict(dict)
+            async for items in _watched(directory, job, stage(directory, job.id + PAIRS).read(bucket)):
+                for account_id, *pair in items:
+                    known[account_id] |= {pair[0]: pair} if pair else {}
+            for some in in_parts(sorted(known), NEW_AT_ONCE):
+                await _go_on(directory, job)
+                told = []
+                for account in await directory.accounts.find_many(some):
+                    if account is not None:
+                        told += await _created(directory, account, list(known[account.id].values()), policy_of(run))
+                await Plan(directory.tables, directory.keys, job.id).write(bucket, told)
+                counts[CREATED] += len(told)
     return counts
 
 

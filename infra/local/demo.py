@@ -27,7 +27,7 @@ from rich.table import Table
 from infra.local.demo_data import generate, write
 from infra.local.entra import Cycle, Report
 from infra.local.graph import GraphStandIn, every
-from infra.local.tenant import Tenant, read_users
+from infra.local.tenant import Tenant, read_groups, read_users
 from link_orchestrator.from_file import read_identities
 from link_orchestrator.orchestrator import GROUP_PLAN_PASSES, PLAN_PASSES
 from shared.directory.identity import Identity
@@ -94,7 +94,7 @@ class Api:
 async def main(*, show_all: bool = False, graph: bool = False) -> int:
     """Play the demo; return the exit code. `show_all` prints a line for every account of the provisioning cycle.
 
-    With `graph` the run reads its identities from a stand-in for Microsoft Graph, which throttles and breaks off.
+    With `graph` the run reads from a stand-in for Microsoft Graph, which throttles and breaks off.
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -141,15 +141,18 @@ async def plan(api: Api, folder: Path, *, graph: bool) -> Any:
     """Start a linking run and wait for its plan."""
     console.rule("2. The plan: nothing is changed by it")
     if graph:
-        console.print("Identities: read from the stand-in for Microsoft Graph, page by page")
-        asked: dict[str, Any] = {"source": {"graph": {"scope": "all"}}}
+        console.print("Identities and groups: read from the stand-in for Microsoft Graph, page by page")
+        asked: dict[str, Any] = {"source": {"graph": {"scope": "all"}}, "groups": True}
     else:
         upload = await api.call("POST", "linking/identities", (folder / "identities.json").read_bytes())
-        asked = {"identities": upload["id"]}
-    groups = await api.call("POST", "linking/groups", (folder / "entra_groups.json").read_bytes())
-    run = await api.call("POST", "linking/runs", {**asked, "groups": groups["id"]})
+        groups = await api.call("POST", "linking/groups", (folder / "entra_groups.json").read_bytes())
+        asked = {"identities": upload["id"], "groups": groups["id"]}
+    run = await api.call("POST", "linking/runs", asked)
     with _bar() as bar:
-        return await api.wait(f"linking/runs/{run['id']}", "planned", bar)
+        run = await api.wait(f"linking/runs/{run['id']}", "planned", bar)
+    if graph:
+        console.print("Groups:", ", ".join(f"{count} {name}" for name, count in run["groups"].items()))
+    return run
 
 
 async def show_plan(api: Api, run: Any) -> None:
@@ -316,11 +319,12 @@ async def serving(data: Path, token: str, environment: Mapping[str, str] | None 
 
 @asynccontextmanager
 async def _graph(folder: Path, *, stand_in: bool) -> AsyncIterator[Mapping[str, str]]:
-    """Serve the identities of a folder as Microsoft Graph does; gives the variables by which the app reads there."""
+    """Serve what a folder holds of Entra as Microsoft Graph does; gives the variables by which the app reads there."""
     if not stand_in:
         yield {}
         return
-    async with GraphStandIn(Tenant.of(read_users(folder / "identities.json")), folder) as graph:
+    tenant = Tenant.of(read_users(folder / "identities.json"), read_groups(folder / "entra_groups.json"))
+    async with GraphStandIn(tenant, folder) as graph:
         graph.top, graph.faults = 200, every(8, 5, 3, 0.0)
         yield graph.environment()
 
@@ -348,6 +352,6 @@ def _name(row: Any) -> str:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m infra.local.demo", description=__doc__)
     parser.add_argument("--all", action="store_true", help="print a line for every account of the provisioning cycle")
-    parser.add_argument("--graph", action="store_true", help="read the identities from a stand-in for Microsoft Graph")
+    parser.add_argument("--graph", action="store_true", help="read from a stand-in for Microsoft Graph")
     options = parser.parse_args()
     sys.exit(asyncio.run(main(show_all=options.all, graph=options.graph)))

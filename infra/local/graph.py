@@ -20,7 +20,7 @@ from typing import Any, Final, Self
 from aiohttp import web
 
 from infra.local.login import CLIENT_ID, Login, make_certificate, tls
-from infra.local.tenant import APPLICATION, TENANT, Tenant, read_users
+from infra.local.tenant import APPLICATION, TENANT, Tenant, read_groups, read_users
 from shared.host.graph_settings import GraphSettings
 
 DEFAULT: Final = ("id", "displayName", "givenName", "surname", "mail", "jobTitle", "userPrincipalName")
@@ -141,7 +141,8 @@ class GraphStandIn:
                 return self._page(request, sorted(self.tenant.groups))
             case ["groups", group, "members"]:
                 self._allow("GroupMember.Read.All")
-                return self._page(request, list(self._members(group, transitive=False)))
+                page = self._page(request, list(self._members(group, transitive=False)))
+                return page | {"value": [{"@odata.type": self._kind(one["id"]), **one} for one in page["value"]]}
             case ["groups", group, "transitiveMembers", "microsoft.graph.user"]:
                 self._allow("GroupMember.Read.All")
                 if request.headers.get("ConsistencyLevel") != "eventual" or query.get("$count") != "true":
@@ -212,9 +213,13 @@ class GraphStandIn:
             return {"id": one, **self.tenant.assigned[int(one.removeprefix("assignment"))]}
         if one in self.tenant.groups:
             return _selected(self.tenant.groups[one], request)
-        if "User.Read.All" not in self.tenant.granted:
-            return {"@odata.type": "#microsoft.graph.user", "id": one, "userPrincipalName": None}
+        if "User.Read.All" not in self.tenant.granted or one not in self.tenant.users:
+            return {"@odata.type": self._kind(one), "id": one, "userPrincipalName": None}
         return _selected(self.tenant.users[one], request)
+
+    def _kind(self, one: str) -> str:
+        kind = "user" if one in self.tenant.users else "group" if one in self.tenant.groups else "device"
+        return f"#microsoft.graph.{kind}"
 
     def _link(self, request: web.Request, changes: Mapping[str, str]) -> str:
         return str(request.url.with_query({**request.query, **changes})).replace(
@@ -276,6 +281,7 @@ def main() -> None:
     """Serve until a signal comes."""
     parser = argparse.ArgumentParser(prog="python -m infra.local.graph", description=main.__doc__)
     parser.add_argument("--identities", type=Path, required=True, help="pages of users, as demo_data writes them")
+    parser.add_argument("--groups", type=Path, help="groups with their members, as demo_data writes them")
     parser.add_argument("--port", type=int, default=0, help="0 picks a free one")
     parser.add_argument("--throttle", type=int, default=0, metavar="N", help="refuse every Nth request with 429 or 503")
     parser.add_argument("--cut", type=int, default=0, metavar="N", help="break off every Nth answer")
@@ -291,7 +297,8 @@ async def serve(options: argparse.Namespace) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     with tempfile.TemporaryDirectory() as folder:
-        tenant = Tenant.of(read_users(options.identities))
+        groups = read_groups(options.groups) if options.groups else None
+        tenant = Tenant.of(read_users(options.identities), groups)
         async with GraphStandIn(tenant, Path(folder), port=options.port) as graph:
             graph.faults = every(options.throttle, options.cut, options.expire, options.slow)
             if options.change:

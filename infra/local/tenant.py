@@ -66,24 +66,28 @@ class Tenant:
     oldest: int = 0
 
     @classmethod
-    def of(cls, users: Iterable[Mapping[str, Any]]) -> Tenant:
+    def of(cls, users: Iterable[Mapping[str, Any]], groups: Iterable[Mapping[str, Any]] | None = None) -> Tenant:
         """Return a tenant of these users: a group for each department, one of them all, everybody is assigned.
 
-        The application is assigned to the group of all, to the first department again, and to some users directly.
+        Other groups may be given instead of the departments. The application is assigned to the group of all, to the
+        first of the others again, and to some users directly.
         """
         tenant = cls({user["id"]: dict(user) for user in sorted(users, key=lambda user: str(user["id"]))})
         departments: dict[str, list[str]] = {}
         for user in tenant.users.values():
-            departments.setdefault(user.get("department") or "None", []).append(user["id"])
-        ids = [tenant.add_group(f"Department {name}", members) for name, members in sorted(departments.items())]
+            departments.setdefault(f"Department {user.get('department') or 'None'}", []).append(user["id"])
+        if groups is None:
+            ids = [tenant.add_group(name, members) for name, members in sorted(departments.items())]
+        else:
+            ids = [tenant.add_group(group["displayName"], group["members"], group["id"]) for group in groups]
         everybody = tenant.add_group("Everybody", ids)
         for kind, principals in (("User", list(tenant.users)[:40]), ("Group", [everybody, *ids[:1]])):
             tenant.assigned += [{"principalType": kind, "principalId": principal} for principal in principals]
         return tenant
 
-    def add_group(self, name: str, members: Sequence[str]) -> str:
+    def add_group(self, name: str, members: Sequence[str], object_id: str = "") -> str:
         """Add a group of users and groups; return its id."""
-        group = str(uuid.uuid5(uuid.NAMESPACE_URL, f"group:{name}"))
+        group = object_id or str(uuid.uuid5(uuid.NAMESPACE_URL, f"group:{name}"))
         self.groups[group] = {"id": group, "displayName": name, "members": list(members)}
         return group
 
@@ -94,8 +98,10 @@ class Tenant:
         self.log.append(user_id)
 
     def remove(self, user_id: str) -> None:
-        """Delete a user."""
+        """Delete a user, who leaves all groups by that."""
         del self.users[user_id]
+        for group in self.groups.values():
+            group["members"] = [member for member in group["members"] if member != user_id]
         self.log.append(user_id)
 
     def changed_since(self, place: int) -> list[dict[str, Any]]:
@@ -117,11 +123,22 @@ class Tenant:
 
 
 def read_users(path: Path) -> list[dict[str, Any]]:
-    """Return the users of a file of Graph's pages, one JSON object after the other, as demo_data.py writes it."""
-    text, at, users = path.read_text("utf-8"), 0, list[dict[str, Any]]()
-    decoder = json.JSONDecoder()
+    """Return the users of a file of Graph's pages, as demo_data.py writes it."""
+    return [user for page in _objects(path) for user in page["value"]]
+
+
+def read_groups(path: Path) -> list[dict[str, Any]]:
+    """Return the groups of a file with an object for each page of a group's members, as demo_data.py writes it."""
+    groups: dict[str, dict[str, Any]] = {}
+    for page in _objects(path):
+        groups.setdefault(page["id"], {**page, "members": []})["members"] += page["members"]
+    return list(groups.values())
+
+
+def _objects(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the JSON objects of a file, one after the other."""
+    text, at, decoder = path.read_text("utf-8"), 0, json.JSONDecoder()
     while at < len(text):
-        page, at = decoder.raw_decode(text, at)
-        users += page["value"]
+        found, at = decoder.raw_decode(text, at)
+        yield found
         at += len(text[at:]) - len(text[at:].lstrip())
-    return users

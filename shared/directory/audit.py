@@ -6,15 +6,16 @@ The row's key is the writer's own: after a lost answer, finding it tells that th
 from __future__ import annotations
 
 import json
+import re
 import secrets
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from shared.directory.keys import AUDIT, Keys, prefix_end
 from shared.directory.model import Resource, dump
-from shared.tables.port import Insert, Row, Tables
+from shared.tables.port import MAX_PAGE, Insert, Row, Tables
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,32 @@ async def list_history(tables: Tables, keys: Keys, resource_id: str, *beside: st
             if continuation is None:
                 break
     return [_change(row.columns) for row in sorted(rows, key=lambda row: row.key)]
+
+
+HISTORY_CURSOR: Final = re.compile(r"[0-9]{17}[0-9a-f]{24}")
+"""What tells a change from the others of its resource: its moment and something random."""
+
+
+async def page_history(
+    tables: Tables, keys: Keys, resource_id: str, *beside: str, cursor: str, count: int
+) -> tuple[list[Change], str | None]:
+    """Return changes as list_history() does behind a cursor ("" for the first ones), and the cursor behind these."""
+    prefix = f"{AUDIT}{resource_id}_"
+    # All keys of one resource have one length, so none stands between one and the same with a sign behind it.
+    low, rows = prefix + cursor + ("-" if cursor else ""), list[Row]()
+    for partition in (keys.home(resource_id), *beside):
+        found, continuation = list[Row](), None
+        while len(found) <= count:
+            top = min(count + 1 - len(found), MAX_PAGE)
+            page = await tables.query(partition, low, prefix_end(prefix), top=top, continuation=continuation)
+            found += page.rows
+            continuation = page.continuation
+            if continuation is None:
+                break
+        rows += found
+    rows = sorted(rows, key=lambda row: row.key)
+    more = rows[count - 1].key.removeprefix(prefix) if len(rows) > count else None
+    return [_change(row.columns) for row in rows[:count]], more
 
 
 def _change(columns: Mapping[str, Any]) -> Change:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
-from shared.directory.audit import Change, list_history
+from shared.directory.audit import Change, list_history, page_history
 from shared.directory.keys import HEAD, LIVE, Key, Keys
 from shared.directory.members import Head, Members
 from shared.directory.model import Resource, Status, dump, join_text, split_text, timestamp, weak_tag
@@ -110,6 +110,11 @@ class Groups(Resources[Group]):
         """Store a new group. Its head comes first: where a group can be seen, its members can change."""
         head = resource.head or await self._members.open(resource.id)
         return (await super().create(resource, by=by, beside=beside)).with_head(head)
+
+    async def page_history(self, group_id: str, cursor: str, count: int) -> tuple[list[Change], str | None]:
+        """Return some of what history() returns, behind a cursor ("" for the start), and the cursor behind it."""
+        members = self.keys.members(group_id)
+        return await page_history(self.tables, self.keys, group_id, members, cursor=cursor, count=count)
 
     async def history(self, resource_id: str) -> list[Change]:
         """Return a group's changes and those of its members, oldest first; also those of a deleted one."""

@@ -27,7 +27,7 @@ class Reading:
 
     `begun` is when it began, or began again, `restarts` how often the latter. `progressed` is when it last got on,
     `not_before` until when the source is left alone, `waiting` why, `busy` how often in a row, `waited` for how many
-    seconds in all of these; moments are Unix seconds.
+    seconds in all of these; moments are Unix seconds. `counts` is what was read beside identities, by name.
     """
 
     job: str
@@ -37,6 +37,7 @@ class Reading:
     bookmark: str | None = None
     read: int = 0
     unusable: int = 0
+    counts: Mapping[str, int] = field(default_factory=dict)
     busy: int = 0
     waited: float = 0.0
     restarts: int = 0

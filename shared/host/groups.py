@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from shared.directory.audit import HISTORY_CURSOR
 from shared.directory.directory import Directory
 from shared.directory.errors import NotFound
 from shared.directory.groups import Group
 from shared.directory.keys import ID, Key
 from shared.directory.model import Authority, Status, dump
+from shared.directory.plan import PAGE
 from shared.scim.endpoint import Request, Response
 from shared.scim.errors import InvalidValue
 
@@ -28,16 +30,27 @@ async def find_groups(directory: Directory, request: Request) -> Response:
 
 
 async def get_group(directory: Directory, request: Request) -> Response:
-    """Return a group with its history; a deleted one with what is left of it."""
+    """Return a group with its history, a page at a time; a deleted one with what is left of it."""
     if not ID.fullmatch(request.id):
         raise NotFound("no such group")
+    cursor, count = _asked(request)
     group = await directory.groups.find(request.id)
-    history = await directory.groups.history(request.id)
+    history, more = await directory.groups.page_history(request.id, cursor, count)
     if group is None and not history:
         raise NotFound("no such group")
     shown = _shown(group) if group else {"id": request.id, "deleted": True}
     changes = [{"action": c.action, "by": c.by, "at": c.at, "attributes": c.attributes} for c in history]
-    return Response(200, dump(shown | {"history": changes}))
+    return Response(200, dump(shown | {"history": changes} | ({"cursor": more} if more else {})))
+
+
+def _asked(request: Request) -> tuple[str, int]:
+    """Return cursor and count of a request. Raises InvalidValue."""
+    cursor, count = request.params.get("cursor", ""), request.params.get("count", str(PAGE))
+    if cursor and not HISTORY_CURSOR.fullmatch(cursor):
+        raise InvalidValue("cursor: take the one of the former page, or start without")
+    if not count.isdecimal() or len(count) > 4 or not 1 <= int(count) <= 1000:
+        raise InvalidValue("count: a number from 1 to 1000")
+    return cursor, int(count)
 
 
 def _shown(group: Group) -> dict[str, Any]:

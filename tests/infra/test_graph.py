@@ -25,7 +25,8 @@ async def test_an_app_reads_from_it_as_the_printed_variables_say(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(generate(20, 60), tmp_path)
-    arguments = ["--identities", str(tmp_path / "identities.json"), "--slow", "0.001", "--expire", "2", "--change"]
+    arguments = ["--identities", str(tmp_path / "identities.json"), "--groups", str(tmp_path / "entra_groups.json")]
+    arguments += ["--slow", "0.001", "--expire", "2", "--change"]
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "infra.local.graph", *arguments, stdout=asyncio.subprocess.PIPE
     )
@@ -42,9 +43,10 @@ async def test_an_app_reads_from_it_as_the_printed_variables_say(
     async with served("--data", str(tmp_path / "data"), "--token", TOKEN) as server, connected(server.url) as session:
         api = Api(session)
         for scope in ({"scope": "all"}, {"scope": "assigned", "servicePrincipal": application}):
-            run = await api.call("POST", "linking/runs", {"source": {"graph": scope}})
+            run = await api.call("POST", "linking/runs", {"source": {"graph": scope}, "groups": True})
             planned = await api.wait(f"linking/runs/{run['id']}", "planned")
-            assert planned["counts"] == {"noAccount": 60, "noIdentity": 0}
+            groups = {"all": 6, "assigned": 2}[scope["scope"]]
+            assert planned["counts"] == {"noAccount": 60, "noIdentity": 0, "noGroup": groups}
             await api.call("POST", f"linking/runs/{run['id']}/cancel")
             await api.wait(f"linking/runs/{run['id']}", "cancelled")
     process.send_signal(signal.SIGTERM)

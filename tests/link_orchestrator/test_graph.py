@@ -422,7 +422,7 @@ async def test_tokens_and_links_stand_in_no_history_status_or_log(
     stand_in.after = lambda number: seen.extend(stand_in.login.valid)
     stand_in.faults = every(0, 3, 2, 0)
     with caplog.at_level(logging.DEBUG):
-        path = await start(app)
+        path = await start(app, groups=True)
         shown = json.dumps(await app.wait(path, "planned"))
     assert '"planned"' in shown
     assert seen

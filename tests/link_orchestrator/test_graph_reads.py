@@ -1,4 +1,4 @@
-"""What else is read from Microsoft Graph: changes, the provisioning schema, groups; over HTTP from the stand-in."""
+"""What else is read from Microsoft Graph: changes, the provisioning schema; over HTTP from the stand-in."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from infra.local.graph import CHANGES_A_PAGE, Fault, GraphStandIn
 from infra.local.tenant import APPLICATION, JOB, SCHEMA, Tenant
-from link_orchestrator.graph import Graph, read_changes, read_groups, read_provisioning_schema
+from link_orchestrator.graph import Graph, read_changes, read_provisioning_schema
 from link_orchestrator.graph_client import GraphClient, Refused, retry_after_seconds
 from link_orchestrator.sources import GraphScope, PlaceExpired, RunSource, SourceBusy, SourceFailed
 from tests.link_orchestrator.running import graph, object_id
@@ -100,23 +100,6 @@ async def test_the_schema_of_the_provisioning_job_is_read(stand_in: GraphStandIn
     stand_in.tenant.granted.discard("Synchronization.Read.All")
     with pytest.raises(SourceFailed, match=r"Synchronization\.Read\.All"):
         await read_provisioning_schema(client, APPLICATION)
-
-
-@pytest.mark.parametrize("top", [1, 2, 999])
-async def test_groups_are_read_with_all_their_direct_members(
-    stand_in: GraphStandIn, client: GraphClient, top: int
-) -> None:
-    stand_in.top = top
-    empty = stand_in.tenant.add_group("Empty", [])
-    found = {group["id"]: group async for group in read_groups(client)}
-    assert found[empty] == {"id": empty, "displayName": "Empty", "members": []}
-    members = {group["displayName"]: sorted(group["members"]) for group in found.values()}
-    department = next(group["id"] for group in found.values() if group["displayName"] == "Department All")
-    assert members == {
-        "Department All": [object_id(1), object_id(2), object_id(3)],
-        "Everybody": [department],
-        "Empty": [],
-    }
 
 
 async def test_a_token_that_is_refused_while_fresh_is_not_asked_for_again(

@@ -154,8 +154,8 @@ def every_link_is_reserved(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("link_orchestrator.applying.WORTH_RESERVING", 1)
 
 
-async def undisturbed(folder: Path) -> list[Step]:
-    """Import and link without a crash; return every activity on the way."""
+async def undisturbed(folder: Path, *, later: bool = True) -> list[Step]:
+    """Import, link, verify, undo, and link what changed, without a crash; return every activity on the way."""
     steps: list[Step] = []
     path = folder / "all.db"
     tables = SqliteTables.open(path)
@@ -184,12 +184,13 @@ async def undisturbed(folder: Path) -> list[Step]:
         assert Counter(await directory.jobs.total(after.id)) == Counter(found)
     total = await Jobs(tables, directory.keys).total(run.id)
     assert total.items() >= {"link": 3, "review": 1, "protected": 1, "alreadyLinked": 1, "linked": 3}.items()
-    again = await begin_run(directory, (*IDENTITIES[2:], CHANGED), POLICY, full=False)
-    assert await Engine(call).play(link_accounts, start_of(directory, again)) == "done"
-    total = await Jobs(tables, directory.keys).total(again.id)
-    # Three accounts that the undo gave back and one that provisioning made; one identity changed and one went.
-    assert total.items() >= {"changed.accounts": 4, "changed.identities": 2, "link": 2, "linked": 2}.items()
-    assert "protected" not in total
+    if later:
+        again = await begin_run(directory, (*IDENTITIES[2:], CHANGED), POLICY, full=False)
+        assert await Engine(call).play(link_accounts, start_of(directory, again)) == "done"
+        total = await Jobs(tables, directory.keys).total(again.id)
+        # Three accounts that the undo gave back and one that provisioning made; one identity changed and one went.
+        assert total.items() >= {"changed.accounts": 4, "changed.identities": 2, "link": 2, "linked": 2}.items()
+        assert "protected" not in total
     await tables.close()
     return steps
 

@@ -50,7 +50,7 @@ class Script:
         """Anybody may read."""
 
     @asynccontextmanager
-    async def open(self, directory: str, source: RunSource) -> AsyncIterator[Script]:
+    async def open(self, directory: str, source: RunSource, *, groups: bool = False) -> AsyncIterator[Script]:
         yield self
 
     async def page(self, place: Place) -> Page:
