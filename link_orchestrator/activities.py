@@ -86,6 +86,9 @@ async def reach_milestone(directories: Directories, message: Mapping[str, Any]) 
     jobs = directory.jobs
     phase = Phase(reached.phase)
     counts = await jobs.total(reached.job)
+    if phase.ended:
+        # Whoever sees that it has ended may write at once.
+        await directory.gate.open(reached.job)
     if phase is Phase.DONE:
         await comparing.note_done(directory, await jobs.get(reached.job))
 

@@ -33,7 +33,7 @@ from link_orchestrator.planning import (
 from shared.directory.bulk import in_parts
 from shared.directory.claims import together
 from shared.directory.directory import Directory
-from shared.directory.identity import Identity
+from shared.directory.identity import Identity, is_gone
 from shared.directory.jobs import Job
 from shared.directory.keys import Key, fold
 from shared.directory.seen import DAYS, Seen, SeenWriter, short
@@ -240,7 +240,7 @@ async def _lines(directory: Directory, job: Job, bucket: int) -> dict[str, str]:
         async for lines in stage(directory, name).lines(bucket):
             for line in lines:
                 found.setdefault(fold(_object_id(line)), line)
-    return found
+    return {object_id: line for object_id, line in found.items() if not is_gone(line)}
 
 
 def _object_id(line: str) -> str:

@@ -20,7 +20,7 @@ from link_orchestrator.graph_groups import GROUP_READ, Step
 from link_orchestrator.sources import GraphScope, MappingSource, Page, Place, RunSource, SourceFailed
 from link_orchestrator.tabular import Problem
 from link_orchestrator.tokens import Tokens
-from shared.directory.identity import TEXTS, Identity
+from shared.directory.identity import TEXTS, Gone, Identity
 from shared.host.graph_settings import GraphSettings
 
 ATTRIBUTES: Final = (
@@ -76,13 +76,27 @@ class GraphIdentities:
         self._scope = scope
         self._groups = groups
 
+    def changes(self, bookmark: str) -> Place | None:
+        """Return where to read what changed since a delta link, which Graph gives for all users only."""
+        return {"steps": [["changes", bookmark], *self._groups_of_all()]} if self._scope.scope == "all" else None
+
     async def page(self, place: Place) -> Page:
         """Do one step. Raises SourceBusy and SourceFailed; then the place is still the one to go on from."""
         step, *left = place.get("steps") or self._first()
-        rows: Sequence[Identity | Problem] = ()
+        rows: Sequence[Identity | Gone | Problem] = ()
         match step:
             case "latest", _:
                 return Page((), {"steps": left}, await self._latest())
+            case "changes", link:
+                changes = await read_changes(self._client, link)
+                more: list[Step] = [["changed", changes.changed]] if changes.changed else []
+                more += [["changes", changes.then]] if changes.then else []
+                left = [*more, *left]
+                gone = [Gone(object_id) for object_id in changes.removed]
+                return Page(gone, {"steps": left} if left else None, changes.bookmark)
+            case "changed", ids:
+                rows = await self._changed(ids[:IDS])
+                left = [*([["changed", ids[IDS:]]] if ids[IDS:] else []), *left]
             case "users" | "members" as kind, link:
                 rows, more = await self._users(kind, link)
                 left = [*more, *left]
@@ -103,10 +117,13 @@ class GraphIdentities:
         scope = self._scope
         if scope.scope == "all":
             # The link to what changes from now on comes first: what changes while the users are read is in it, too.
-            return [["latest", ""], ["users", USERS], *([graph_groups.ALL] if self._groups else [])]
+            return [["latest", ""], ["users", USERS], *self._groups_of_all()]
         if scope.scope == "groups":
             return [["group", group] for group in dict.fromkeys(map(str.lower, scope.groups))]
         return [["assigned", f"/v1.0/servicePrincipals/{scope.service_principal}/appRoleAssignedTo?$top={TOP}"]]
+
+    def _groups_of_all(self) -> list[Step]:
+        return [graph_groups.ALL] if self._groups else []
 
     def _then_group(self, steps: list[Step], group: str) -> list[Step]:
         """Return the steps with the group itself behind all people, if groups are asked for."""
@@ -130,6 +147,12 @@ class GraphIdentities:
         more = link_of(answer, "next")
         return list(map(_identity, values_of(answer))), [[kind, more]] if more else []
 
+    async def _changed(self, ids: Sequence[str]) -> list[Identity | Gone | Problem]:
+        """Return users who changed, whole: a delta holds "at least" what changed. Who cannot be read is gone."""
+        rows, _ = await self._users("users", f"{USERS}&{in_filter(ids)}")
+        found = {row.object_id.lower() for row in rows if isinstance(row, Identity)}
+        return [*rows, *(Gone(object_id) for object_id in ids if object_id.lower() not in found)]
+
     async def _assignments(self, link: str, left: list[Step]) -> list[Step]:
         """Return the steps that a page of assignments adds to those left: users one by one, each group once."""
         answer = await self._client.get(link, permission=APPLICATION_READ)
@@ -146,12 +169,12 @@ class GraphIdentities:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """A page of changes since a link: users with the attributes that changed, at least, and the ids of those who left.
+    """A page of changes since a link: the ids of the users who changed, and of those who left.
 
     `then` leads to the next page; after the last it is None and `bookmark` leads to the changes to come.
     """
 
-    changed: Sequence[Mapping[str, Any]]
+    changed: Sequence[str]
     removed: Sequence[str]
     then: str | None
     bookmark: str | None
@@ -165,7 +188,7 @@ async def read_changes(client: GraphClient, link: str) -> Changes:
     answer = await client.get(link, permission=USER_READ)
     changed = {str(user["id"]): user for user in values_of(answer)}
     return Changes(
-        [user for user in changed.values() if "@removed" not in user],
+        [object_id for object_id, user in changed.items() if "@removed" not in user],
         [object_id for object_id, user in changed.items() if "@removed" in user],
         link_of(answer, "next"),
         link_of(answer, "delta"),

@@ -24,7 +24,7 @@ from link_orchestrator.predicting import Prediction, adds_nothing, carried, pred
 from shared.directory.bulk import AT_ONCE, in_parts
 from shared.directory.claims import together
 from shared.directory.directory import Directory
-from shared.directory.identity import Identity
+from shared.directory.identity import Identity, is_gone
 from shared.directory.jobs import Job
 from shared.directory.keys import Key, fold
 from shared.directory.matching import (
@@ -276,13 +276,13 @@ async def _identities(directory: Directory, job: Job, bucket: int, again: bool) 
 
     Each object id is there once: the first in the files, whatever stands there again.
     """
-    found: dict[str, tuple[str, Identity]] = {}
+    found: dict[str, tuple[str, Identity] | None] = {}
     for name in [job.id + AGAIN] if again else parts_of(job):
         async for lines in stage(directory, name).lines(bucket):
             for line, item in zip(lines, parse(lines), strict=True):
-                identity = Identity.from_json(item)
-                found.setdefault(fold(identity.object_id), (line, identity))
-    return found.values()
+                known = None if is_gone(line) else (line, Identity.from_json(item))
+                found.setdefault(fold(item["id"]), known)
+    return filter(None, found.values())
 
 
 def parts_of(job: Job) -> Sequence[str]:

@@ -1,6 +1,7 @@
 """The pass before a plan: a run's identities out of their source, into the stage that planning.py reads.
 
-Groups, if the run asks for them, come the same way behind them, for planning_groups.py.
+Groups, if the run asks for them, come the same way behind them, for planning_groups.py. A later run reads only what
+changed since the reading before, where the source can tell; the rest stands in the stages of that one, kept for a week.
 
 An activity reads some pages, writes them, then how far it is, and goes on: a crash costs the pages since. How far it
 is, and how long the source asked to be left alone, stands in the tables (shared/directory/readings.py).
@@ -20,7 +21,7 @@ from link_orchestrator.entra_groups import EntraGroup, EntraGroupWriter
 from link_orchestrator.importing import write_problems
 from link_orchestrator.job_requests import MEMBERSHIPS_AN_ACCOUNT, slices
 from link_orchestrator.messages import Read, ReadDone
-from link_orchestrator.planning import identity_bucket, stage
+from link_orchestrator.planning import identity_bucket, parts_of, stage
 from link_orchestrator.sources import (
     GROUPS,
     IN_GROUPS,
@@ -33,10 +34,11 @@ from link_orchestrator.sources import (
 )
 from link_orchestrator.tabular import Problem
 from shared.directory.directory import Directories, Directory
-from shared.directory.identity import Identity
+from shared.directory.identity import Gone, Identity
 from shared.directory.jobs import Job
 from shared.directory.keys import fold
 from shared.directory.readings import Reading, Readings
+from shared.directory.stages import is_older
 
 READ: Final = "read"
 """Stands in the names of the stages that hold a run's own identities, and counts what it read."""
@@ -53,6 +55,12 @@ LONGEST_WAIT: Final = 900.0
 PATIENCE: Final = 3600.0
 """Whoever has waited for so long without any progress has failed."""
 RESTARTS: Final = 3
+WHOLE: Final = "readInFull"
+"""The option that tells when the reading began that the others since go on from."""
+KEPT_DAYS: Final = 7
+"""So long a reading of all is good for others to go on from: as long as Graph remembers what changed."""
+MOST_PARTS: Final = 8
+"""So many readings go on from one another."""
 
 
 @dataclass
@@ -60,7 +68,7 @@ class Batch:
     """Some pages: identities by their folded ids, where it goes on, and why it stopped, if it did."""
 
     place: Mapping[str, Any] | None
-    identities: dict[str, Identity] = field(default_factory=dict)
+    identities: dict[str, Identity | Gone] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     groups: list[EntraGroup] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
@@ -115,7 +123,7 @@ async def _advance(directory: Directory, job_id: str, source: IdentitySource) ->
         return ReadDone(stopped=True)
     readings, now = Readings(directory.tables, directory.keys), time.time()
     found = await readings.find(job_id)
-    reading = found or Reading(job_id, begun=directory.jobs.now(), progressed=now)
+    reading = found or await _begin(directory, readings, job_id, source)
     if reading.place is None:
         return await _finished(directory, reading)
     if reading.not_before > now:
@@ -127,6 +135,20 @@ async def _advance(directory: Directory, job_id: str, source: IdentitySource) ->
             raise SourceFailed(f"{expired}, again and again: start the run again") from None
         return await _begin_again(directory, readings, reading)
     return await _keep(directory, readings, reading, batch)
+
+
+async def _begin(directory: Directory, readings: Readings, job_id: str, source: IdentitySource) -> Reading:
+    """Return the reading of a run that has read nothing yet: of what changed, if it compares and that is enough."""
+    reading = Reading(job_id, begun=directory.jobs.now(), progressed=time.time())
+    bookmark = await readings.find_bookmark() if "since" in (await directory.jobs.get(job_id)).options else None
+    place = source.changes(bookmark.link) if bookmark else None
+    if bookmark is None or place is None:
+        return reading
+    former = await directory.jobs.get(bookmark.job)
+    whole = former.options.get(WHOLE, "")
+    if not former.planned or not whole or is_older(whole, KEPT_DAYS, directory.jobs.now()):
+        return reading
+    return reading if len(parts_of(former)) >= MOST_PARTS else replace(reading, place=place, former=former.id)
 
 
 async def _read(directory: Directory, source: IdentitySource, reading: Reading) -> Batch:
@@ -221,13 +243,18 @@ async def _begin_again(directory: Directory, readings: Readings, reading: Readin
 
 
 async def _finished(directory: Directory, reading: Reading) -> ReadDone:
-    if not reading.read:
+    if not reading.read and not reading.former:
         return ReadDone(failed="the source holds no user that can be read: check the scope of the run")
     name = stage_names(reading.job)[reading.restarts]
 
+    read: dict[str, Any] = {"identities": name, WHOLE: reading.begun}
+    if reading.former:
+        former = await directory.jobs.get(reading.former)
+        read |= {"parts": [name, *parts_of(former)], WHOLE: former.options[WHOLE]}
+
     def change(job: Job) -> Job:
         groups = {"groups": group_stage(name)} if reads_groups(job) else {}
-        return replace(job, options={**job.options, "identities": name, **groups})
+        return replace(job, options={**job.options, **read, **groups})
 
     job = await directory.jobs.change(reading.job, change)
     counts = ({GROUPS: 0} if reads_groups(job) else {}) | dict(reading.counts)
@@ -235,7 +262,9 @@ async def _finished(directory: Directory, reading: Reading) -> ReadDone:
         counts["unusable"] = reading.unusable
     await directory.jobs.count(reading.job, READ, counts)
     members = counts.get(IN_GROUPS, 0)
-    items = reading.read + await directory.listing.total() + members // MEMBERSHIPS_AN_ACCOUNT
+    # Of a reading of changes it is not known how many identities there are: about as many as accounts.
+    accounts = await directory.listing.total()
+    items = (accounts if reading.former else reading.read) + accounts + members // MEMBERSHIPS_AN_ACCOUNT
     return _going_on(reading).model_copy(update={"slices": slices(items)})
 
 

@@ -43,7 +43,7 @@ from link_orchestrator.mapping_requests import choose_mapping
 from link_orchestrator.orchestrator import CANCEL
 from link_orchestrator.planning import STAGES, identity_bucket, stage
 from link_orchestrator.planning_groups import STAGES as GROUP_STAGES
-from link_orchestrator.reading import group_stage, stage_names
+from link_orchestrator.reading import KEPT_DAYS, group_stage, stage_names
 from link_orchestrator.sources import RunSource, SourceFailed, Sources
 from link_orchestrator.tabular import Problem, UnreadableFile
 from shared.directory import seen
@@ -179,6 +179,7 @@ async def start_run(directory: Directory, request: Request, client: Orchestratio
     if not asked.full and (former := await comparing.find_former(directory, options)):
         options["since"] = former
     await directory.stages.announce(job_id, _stages(job_id, groups=asked.groups, again="since" in options))
+    await directory.stages.announce(job_id, stage_names(job_id), days=KEPT_DAYS if asked.source else 0)
     await directory.stages.announce(job_id, seen.stages_of(job_id), days=seen.DAYS)
     return answer(await begin(directory, request, client, RUN, job_id, options), request, 202)
 
@@ -214,7 +215,7 @@ async def _groups(directory: Directory, asked: RunRequest, job_id: str) -> tuple
 
 def _stages(job_id: str, *, groups: str | bool | None, again: bool) -> list[str]:
     """Return the stages that a run may fill. Each is looked through at its end, so none is named in vain."""
-    read = stage_names(job_id)
+    read: list[str] = []
     if groups is True:
         read += [name for identities in stage_names(job_id) for name in stages_of(group_stage(identities))]
     names = (*STAGES, *(GROUP_STAGES if groups else ()), *(comparing.STAGES if again else ()))

@@ -16,7 +16,7 @@ from pydantic.alias_generators import to_camel
 
 from link_orchestrator.entra_groups import EntraGroup
 from link_orchestrator.tabular import Problem
-from shared.directory.identity import Identity
+from shared.directory.identity import Gone, Identity
 
 Place = Mapping[str, Any]
 """Where a source goes on, as JSON: kept in the tables alone, for it may hold tokens of the source."""
@@ -35,7 +35,7 @@ class Page:
     Groups come behind the identities: as many of a group's members as were on the page.
     """
 
-    rows: Sequence[Identity | EntraGroup | Problem]
+    rows: Sequence[Identity | Gone | EntraGroup | Problem]
     then: Place | None
     bookmark: str | None = None
     """From where the source tells what has changed since; for the next run."""
@@ -45,6 +45,9 @@ class Page:
 
 class IdentitySource(Protocol):
     """Gives identities page by page. An identity may come twice; then the later one is the newer."""
+
+    def changes(self, bookmark: str) -> Place | None:
+        """Return where to read only what changed since a bookmark, or None where the source cannot tell."""
 
     async def page(self, place: Place) -> Page:
         """Return the page at a place. Raises SourceBusy and SourceFailed."""

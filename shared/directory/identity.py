@@ -63,6 +63,24 @@ class Identity:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """That an identity is in the tenant no more, or is none that can be used, though it was read before."""
+
+    object_id: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what stands for the identity among others; is_gone() knows it, also as a line."""
+        return {"id": self.object_id, _REMOVED: True}
+
+
+def is_gone(line: str) -> bool:
+    """Tell whether the JSON text of an identity is that of one who is gone. No text of an attribute ends so."""
+    return line.endswith(f'"{_REMOVED}":true}}')
+
+
+_REMOVED: Final = "@removed"
+
 TEXTS: Final = (
     ("mail", "mail"),
     ("employeeId", "employee_id"),

@@ -27,7 +27,8 @@ class Reading:
 
     `begun` is when it began, or began again, `restarts` how often the latter. `progressed` is when it last got on,
     `not_before` until when the source is left alone, `waiting` why, `busy` how often in a row, `waited` for how many
-    seconds in all of these; moments are Unix seconds. `counts` is what was read beside identities, by name.
+    seconds in all of these; moments are Unix seconds. `counts` is what was read beside identities, by name. `former` is
+    the run since whose reading only changes are read, "" if all is.
     """
 
     job: str
@@ -41,6 +42,7 @@ class Reading:
     busy: int = 0
     waited: float = 0.0
     restarts: int = 0
+    former: str = ""
     not_before: float = 0.0
     waiting: str = ""
     etag: str = ""

@@ -50,10 +50,7 @@ async def test_changes_are_told_from_before_the_first_page_on(stand_in: GraphSta
     stand_in.tenant.change(object_id(9), userPrincipalName="nine@contoso.com")
     stand_in.tenant.remove(object_id(2))
     changes = await read_changes(client, link)
-    assert {user["id"]: user.get("mail") for user in changes.changed} == {
-        object_id(1): "one@contoso.com",
-        object_id(9): None,
-    }
+    assert set(changes.changed) == {object_id(1), object_id(9)}
     assert (list(changes.removed), changes.then) == ([object_id(2)], None)
     assert changes.bookmark
     assert (await read_changes(client, changes.bookmark)).changed == []
@@ -69,7 +66,7 @@ async def test_many_changes_come_in_pages_and_only_the_last_has_a_bookmark(
     marks = []
     while link:
         changes = await read_changes(client, link)
-        found += [user["id"] for user in changes.changed]
+        found += changes.changed
         marks.append(changes.bookmark)
         link = changes.then
     assert found == [object_id(number) for number in range(100, 100 + 2 * CHANGES_A_PAGE + 1)]
