@@ -177,7 +177,7 @@ async def replace_many(
         operations: list[Operation] = []
         for before, after in chunk:
             audit = audit_row(before.id, action, by, now, before, after)
-            operations += [_write(before, after), audit]
+            operations += [_written(before, after), audit]
         etags = await accounts.tables.commit(accounts.keys.home(chunk[0][0].id), operations)
         return etags[::2]
 
@@ -187,11 +187,15 @@ async def replace_many(
     return await _in_transactions(changes, announce, commit, alone)
 
 
-def _write(before: Account, after: Account) -> Operation:
+def _written(before: Account, after: Account) -> Operation:
+    """Return what writes a change: the columns that differ, or all where one of them goes away.
+
+    Azurite takes a row that is replaced out of its table and its index, which costs three times what a merge does.
+    """
     old, new = before.columns(), after.columns()
     if any(new.get(name) is None for name, value in old.items() if value is not None):
         return Replace(after.key, new, before.etag)
-    return Merge(after.key, {n: v for n, v in new.items() if old.get(n) != v}, before.etag)
+    return Merge(after.key, {name: value for name, value in new.items() if old.get(name) != value}, before.etag)
 
 
 def _create(accounts: Accounts, account: Account, by: str) -> list[Operation]:

@@ -96,7 +96,7 @@ class Plan:
                 await self._tables.commit(partition, [Delete(row, ANY)])
 
     async def settle(self, bucket: int, outcomes: Mapping[str, str], rows: Sequence[PlanRow]) -> None:
-        """Record what applying rows came to, by subject."""
+        """Record what applying rows came to, by subject; whatever else stands in them by now stays."""
         for part in in_parts(rows, MAX_OPERATIONS):
             settled = [Merge(self._row(row), {"outcome": outcomes[row.subject]}, ANY) for row in part]
             await self._tables.commit(self.partition(bucket), settled)
