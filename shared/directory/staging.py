@@ -28,8 +28,8 @@ HELD_CHARS = 8_000_000
 NEIGHBOURS = 8
 """So many buckets share a partition, and a writer's rows for them a transaction: an eighth of the requests. Full rows
 of two bytes a character, each of which may be half a pair, still fit the 4 MiB of one."""
-PAGE = 100
-"""Rows read at once: mostly all of a bucket."""
+PAGE = 40
+"""Rows read at once: five megabytes if all are full."""
 
 
 class Stage:
