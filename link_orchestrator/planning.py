@@ -152,9 +152,9 @@ async def decide_all(directory: Directory, job: Job, part: Slice) -> Counter[str
     plan = Plan(directory.tables, directory.keys, job.id)
     links = stage(directory, job.id + LINKS).writer(part.name)
     counts: Counter[str] = Counter()
+    rows: defaultdict[int, list[PlanRow]] = defaultdict(list)
     for bucket in range(part.low, part.high):
         known = await _candidates_by_identity(candidates, bucket)
-        rows: defaultdict[int, list[PlanRow]] = defaultdict(list)
         left: dict[str, str] = {}
         for identity in await _identities(directory, job, bucket):
             near = tuple(known.get(identity.object_id, {}).values())
@@ -171,7 +171,8 @@ async def decide_all(directory: Directory, job: Job, part: Slice) -> Counter[str
             if decision.kind is DecisionKind.LINK and decision.account:
                 claim = directory.keys.digest(Key("externalId", identity.object_id))
                 await links.add(directory.keys.bucket(claim), [decision.account.id, identity.object_id])
-        await together(plan.leave_open(left), *(plan.write(where, some) for where, some in rows.items()))
+        await plan.leave_open(left)
+    await together(*(plan.write(where, some) for where, some in rows.items()))
     await links.close()
     return counts
 
