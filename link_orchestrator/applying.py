@@ -34,10 +34,12 @@ WORTH_RESERVING = 50
 async def reserve(directory: Directory, job: Job, part: Slice) -> Counter[str]:
     """Claim the identities that apply() will link, in the order in which claims are stored."""
     writer = stage(directory, job.id + RESERVED).writer(part.name)
-    for bucket in range(part.low, part.high):
-        links = [(a, i) async for items in stage(directory, job.id + LINKS).read(bucket) for a, i in items]
-        if len(links) >= WORTH_RESERVING:
-            for account_id in await reserve_many(directory.accounts, links, by=_by(job)):
+    links: defaultdict[int, list[tuple[str, str]]] = defaultdict(list)
+    async for bucket, items in stage(directory, job.id + LINKS).read_many(part.low, part.high):
+        links[bucket] += [(account_id, identity) for account_id, identity in items]
+    for some in links.values():
+        if len(some) >= WORTH_RESERVING:
+            for account_id in await reserve_many(directory.accounts, some, by=_by(job)):
                 await writer.add(directory.keys.bucket(account_id), account_id)
     await writer.close()
     return Counter()
@@ -47,12 +49,13 @@ async def apply(directory: Directory, job: Job, part: Slice) -> Counter[str]:
     """Link what the plan's rows of a slice say; only the first of them if the run is cancelled on the way."""
     plan = Plan(directory.tables, directory.keys, job.id)
     counts: Counter[str] = Counter()
+    staged = stage(directory, job.id + RESERVED).read_many(part.low, part.high)
+    reserved = {account_id async for _, ids in staged for account_id in ids}
     for bucket in range(part.low, part.high):
         rows = [row async for some in plan.decided(bucket, DecisionKind.LINK.value) for row in some]
         counts.update(_word(row.outcome) for row in rows if row.outcome)
         # In order of id neighbouring accounts are read and written together: fewer pages of the store, and requests.
         left = sorted((row for row in rows if not row.outcome and not _is_excluded(row)), key=_account_id)
-        reserved = {i async for ids in stage(directory, job.id + RESERVED).read(bucket) for i in ids} if left else set()
         for chunk in in_parts(left, AT_ONCE):
             if (await directory.jobs.get(job.id)).cancelled_by:
                 return counts

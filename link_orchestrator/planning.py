@@ -239,9 +239,9 @@ async def decide_all(directory: Directory, job: Job, part: Slice, *, again: bool
     links = stage(directory, job.id + LINKS).writer(part.name)
     seen = SeenWriter(directory.tables, directory.keys, job.id, part.name)
     counts: Counter[str] = Counter()
+    rows: defaultdict[int, list[PlanRow]] = defaultdict(list)
     for bucket in range(part.low, part.high):
         known, crowded = await _candidates_by_identity(candidates, bucket)
-        rows: defaultdict[int, list[PlanRow]] = defaultdict(list)
         left: dict[str, str] = {}
         for _, identity in await _identities(directory, job, bucket, again):
             # By id: rows of a stage come in any order, and a prediction may name the first account that it meets.
@@ -262,7 +262,8 @@ async def decide_all(directory: Directory, job: Job, part: Slice, *, again: bool
                 await links.add(directory.keys.bucket(claim), [account.id, identity.object_id])
                 if account.id not in crowded:
                     await seen.add_link(account.id, *_digests(account, linked(account, identity.object_id)))
-        await together(plan.leave_open(left), *(plan.write(where, some) for where, some in rows.items()))
+        await plan.leave_open(left)
+    await together(*(plan.write(where, some) for where, some in rows.items()))
     await together(links.close(), seen.close())
     return counts
 

@@ -9,14 +9,14 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from shared.directory.bulk import in_parts
 from shared.directory.jobs import Jobs, planned_in
 from shared.directory.keys import DIGEST, Key, Keys, prefix_end
 from shared.directory.model import dump, join_text, split_text
-from shared.tables.port import MAX_OPERATIONS, MAX_PAGE, Row, Tables, Upsert
+from shared.tables.port import ANY, MAX_OPERATIONS, MAX_PAGE, Merge, Row, Tables, Upsert
 
 PAGE = 100
 OPEN = "~"
@@ -95,10 +95,10 @@ class Plan:
         await self.leave_open(dict.fromkeys(object_ids, ""))
 
     async def settle(self, bucket: int, outcomes: Mapping[str, str], rows: Sequence[PlanRow]) -> None:
-        """Record what applying rows came to, by subject."""
+        """Record what applying rows came to, by subject; whatever else stands in them by now stays."""
         for part in in_parts(rows, MAX_OPERATIONS):
-            settled = [replace(row, outcome=outcomes[row.subject]) for row in part]
-            await self._tables.commit(self.partition(bucket), [Upsert(self._row(r), columns_of(r)) for r in settled])
+            settled = [Merge(self._row(row), {"outcome": outcomes[row.subject]}, ANY) for row in part]
+            await self._tables.commit(self.partition(bucket), settled)
 
     async def page(self, decision: str, cursor: str, count: int) -> tuple[list[PlanRow], str | None]:
         """Return rows of one decision ("" for all) behind a cursor ("" for the start), and the cursor behind them.

@@ -3,6 +3,9 @@
 Reads are retried here. A commit is sent once: a second try of a write that was applied, but whose answer was lost,
 would report a conflict with itself. So after Unavailable or Throttled a commit may have taken effect, as the port says,
 and the directory above finds out.
+
+Each kind of partition (port.py) has a table of its own. Azure balances partitions, whatever table they are in; Azurite
+has an index for point reads only, goes through a whole table for every range, and moves its index at every write.
 Wire: https://learn.microsoft.com/rest/api/storageservices/table-service-rest-api
 """
 
@@ -13,6 +16,7 @@ import json
 import re
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from types import SimpleNamespace
 from typing import Any, TypeVar
 from uuid import uuid4
@@ -25,7 +29,7 @@ from azure.core.pipeline import PipelineResponse
 from azure.core.pipeline.transport import AioHttpTransport
 from azure.core.rest import AsyncHttpResponse, HttpRequest
 from azure.data.tables import EdmType, EntityProperty, TableEntity, UpdateMode
-from azure.data.tables.aio import TableClient
+from azure.data.tables.aio import TableClient, TableServiceClient
 
 from shared.tables import batch
 from shared.tables.port import (
@@ -48,6 +52,7 @@ from shared.tables.port import (
     check,
     check_key,
     check_page,
+    kind,
 )
 
 T = TypeVar("T")
@@ -71,41 +76,35 @@ AT_ONCE = 64
 
 
 class AzureTables:
-    """One table of a storage account. It is made when it is first found missing."""
+    """The tables of a storage account whose names begin with `name`, each made when it is first found missing."""
 
-    def __init__(self, connect: Callable[[AioHttpTransport], TableClient]) -> None:
+    def __init__(self, connect: Callable[[AioHttpTransport], TableServiceClient], name: str) -> None:
         connect(AioHttpTransport())  # a mistake in the settings shows here, before any session is open
         self._connect = connect
-        self._connected: tuple[asyncio.AbstractEventLoop, TableClient] | None = None
+        self._name = name
+        self._connected: tuple[asyncio.AbstractEventLoop, TableServiceClient] | None = None
+        self._clients: dict[str, TableClient] = {}
 
     @classmethod
     def from_connection_string(cls, connection_string: str, name: str = "scimlink") -> AzureTables:
-        """Return the table `name` of the account in the connection string, of Azurite or of Azure."""
+        """Return the tables `name` of the account in the connection string, of Azurite or of Azure."""
         return cls(
-            lambda transport: TableClient.from_connection_string(
-                connection_string, name, transport=transport, **_OPTIONS
-            )
+            lambda transport: TableServiceClient.from_connection_string(
+                connection_string, transport=transport, **_OPTIONS
+            ),
+            name,
         )
 
     @classmethod
     def with_managed_identity(cls, endpoint: str, client_id: str | None = None, name: str = "scimlink") -> AzureTables:
-        """Return the table `name` at https://ACCOUNT.table.core.windows.net, opened with the app's managed identity.
+        """Return the tables `name` at https://ACCOUNT.table.core.windows.net, opened with the app's managed identity.
 
         `client_id` names a user-assigned identity; without it the system-assigned one is used.
         """
         credential = ManagedIdentity(client_id)
         return cls(
-            lambda transport: TableClient(endpoint, name, credential=credential, transport=transport, **_OPTIONS)
+            lambda transport: TableServiceClient(endpoint, credential=credential, transport=transport, **_OPTIONS), name
         )
-
-    async def ensure(self) -> None:
-        """Make the table if it is not there."""
-        try:
-            await self._client().create_table()
-        except ResourceExistsError:
-            return
-        except AzureError as error:
-            raise _translated(error) from error
 
     async def get(self, partition: str, key: str, *, select: Sequence[str] | None = None) -> Row | None:
         """Return the row, or None (see port.Tables)."""
@@ -113,7 +112,7 @@ class AzureTables:
         check_key(key)
         columns = None if select is None else [*_KEYS, *select]
         try:
-            found = await self._run(lambda client: client.get_entity(partition, key, select=columns))
+            found = await self._run(partition, lambda client: client.get_entity(partition, key, select=columns))
         except VersionConflict:  # not found
             return None
         return _row(partition, found)
@@ -157,7 +156,7 @@ class AzureTables:
             after: Any = pages.continuation_token  # type: ignore[attr-defined]  # of AsyncPageIterator
             return Page(rows, json.dumps([after["PartitionKey"], after["RowKey"]]) if after else None)
 
-        return await self._run(one_page)
+        return await self._run(partition, one_page)
 
     async def commit(self, partition: str, operations: Sequence[Operation]) -> list[str]:
         """Apply the operations, all or none (see port.Tables). One operation is sent as a plain request."""
@@ -166,32 +165,38 @@ class AzureTables:
             if not isinstance(operation, Insert | Upsert) and not re.fullmatch(r"[\x21-\x7e]+", operation.etag):
                 raise VersionConflict(index)  # no row has such an ETag, and it must not break out of its header
         if len(operations) == 1:
-            return [await self._run(lambda client: _send_one(client, partition, operations[0]))]
-        return await self._run(lambda client: _send_transaction(client, partition, operations))
+            return [await self._run(partition, lambda client: _send_one(client, partition, operations[0]))]
+        return await self._run(partition, lambda client: _send_transaction(client, partition, operations))
 
     async def close(self) -> None:
         """Close the connections. The next call opens them again."""
         if self._connected:
-            _, client = self._connected
+            _, service = self._connected
             self._connected = None
-            await client.close()
+            await service.close()
 
-    def _client(self) -> TableClient:
-        """Return the client of the running event loop: one aiohttp session for all calls."""
+    def _client(self, partition: str) -> TableClient:
+        """Return the client of the partition's table on the running event loop: one aiohttp session for all calls."""
         loop = asyncio.get_running_loop()
         if self._connected is None or self._connected[0] is not loop:
             self._connected = (loop, self._connect(_transport()))
-        return self._connected[1]
+            self._clients = {}
+        name = self._name + kind(partition)
+        if name not in self._clients:
+            self._clients[name] = self._connected[1].get_table_client(name)
+        return self._clients[name]
 
-    async def _run(self, call: Callable[[TableClient], Awaitable[T]]) -> T:
+    async def _run(self, partition: str, call: Callable[[TableClient], Awaitable[T]]) -> T:
+        client = self._client(partition)
         try:
-            return await call(self._client())
+            return await call(client)
         except AzureError as error:
             if _code(error) != "TableNotFound":
                 raise _translated(error) from error
-        await self.ensure()
         try:
-            return await call(self._client())
+            with suppress(ResourceExistsError):  # another process was faster
+                await client.create_table()
+            return await call(client)
         except AzureError as error:
             raise _translated(error) from error
 

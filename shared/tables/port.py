@@ -30,6 +30,7 @@ ANY = "*"
 """As an operation's etag: whatever version is there, but there must be one."""
 
 FORBIDDEN_IN_KEYS = re.compile(r"[/\\#?\x00-\x1f\x7f-\x9f]")
+_KIND = re.compile(r"[a-z0-9]+_([a-z])(?:_|$)")
 
 
 class TablesError(Exception):
@@ -132,7 +133,7 @@ class Page:
 
 
 class Tables(Protocol):
-    """One table. Keys and columns are the caller's; order is by UTF-16 code units of the key."""
+    """Partitions of rows. Keys and columns are the caller's; order is by UTF-16 code units of the key."""
 
     async def get(self, partition: str, key: str, *, select: Sequence[str] | None = None) -> Row | None:
         """Return the row, or None. `select` names the columns wanted; a missing one is left out."""
@@ -165,7 +166,13 @@ class Tables(Protocol):
         """
 
     async def close(self) -> None:
-        """Let go of connections. The table stays."""
+        """Let go of connections. The rows stay."""
+
+
+def kind(partition: str) -> str:
+    """Return the letter behind a directory's name, or "": an adapter may keep each kind of partition by itself."""
+    found = _KIND.match(partition)
+    return found[1] if found else ""
 
 
 def check(partition: str, operations: Sequence[Operation]) -> None:

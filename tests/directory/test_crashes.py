@@ -186,7 +186,7 @@ async def interrupted(store: Tables, work: Work, fault: Fault, number: int) -> t
 @pytest.fixture
 def three_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Transactions of three accounts, so that few make several."""
-    monkeypatch.setattr(bulk, "ITEMS", 3)
+    monkeypatch.setattr(bulk, "OPERATIONS", 9)
 
 
 @pytest.mark.usefixtures("three_at_once")

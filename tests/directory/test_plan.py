@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -103,6 +104,17 @@ async def test_an_outcome_is_shown_with_its_row_and_nothing_else_changes(tables:
     [after] = [row async for rows in plan.decided(4, "link") for row in rows]
     assert (after.outcome, after.version, after.shown) == ("linked", before.version, before.shown)
     assert after.to_json() == {**before.to_json(), "outcome": "linked"}
+
+
+async def test_what_was_written_into_a_row_since_it_was_read_stays_when_it_is_settled(
+    sqlite_tables: SqliteTables,
+) -> None:
+    plan = await filled(sqlite_tables, 8)
+    [before] = [row async for rows in plan.decided(4, "link") for row in rows]
+    await plan.write(4, [replace(before, review={"action": "leave"})])
+    await plan.settle(4, {before.subject: "linked"}, [before])
+    [after] = [row async for rows in plan.decided(4, "link") for row in rows]
+    assert (after.outcome, after.review) == ("linked", {"action": "leave"})
 
 
 async def test_more_rows_than_a_transaction_holds_are_written_and_settled(sqlite_tables: SqliteTables) -> None:

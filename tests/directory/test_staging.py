@@ -112,6 +112,35 @@ async def test_a_large_item_comes_back(tables: Tables, text: str) -> None:
     assert all([items async for items in stage.read(0)])
 
 
+async def test_the_rows_of_neighbouring_buckets_are_one_transaction_and_one_page(sqlite_tables: SqliteTables) -> None:
+    tables = FaultyTables(sqlite_tables)
+    stage = Stage(tables, Keys("d", b"", 20), "run1")
+    writer = stage.writer()
+    for n in range(200):
+        await writer.add(n % 20, n)
+    await writer.close()
+    assert (tables.requests, tables.operations) == (3, 20)
+    tables.reset()
+    found = {bucket: items async for bucket, items in stage.read_many(6, 17)}
+    assert found == {bucket: list(range(bucket, 200, 20)) for bucket in range(6, 17)}
+    assert tables.requests == 3
+    tables.reset()
+    await stage.clear()
+    assert tables.requests == 6
+
+
+async def test_full_rows_fit_a_transaction_and_what_is_too_large_goes_alone(sqlite_tables: SqliteTables) -> None:
+    """Of characters that are a pair of units each, which take most room; a larger item still fits a row."""
+    stage = Stage(sqlite_tables, Keys("d", b"", 8), "run1")
+    full, larger = "𝄞" * (staging.ROW_CHARS - 2), "𝄞" * 150_000
+    writer = stage.writer()
+    for bucket in range(8):
+        await writer.add(bucket, larger if bucket == 3 else full)
+    await writer.add(3, full)
+    await writer.close()
+    assert [await staged(stage, bucket) for bucket in (0, 3, 7)] == [[full], [larger, full], [full]]
+
+
 async def test_short_and_empty_pages_hide_no_item_and_leave_none_behind(
     sqlite_tables: SqliteTables, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import sqlite3
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 
 from link_orchestrator import planning_groups
+from link_orchestrator.planning import stage
 from shared.directory.directory import Directories, Directory
 from shared.directory.keys import Key
 from shared.directory.seen import stages_of
 from shared.directory.stages import STAGE
-from shared.tables.port import Insert
+from shared.tables.port import Insert, kind
 from tests.link_orchestrator.running import App, Refusal, csv_file, graph, holder, object_id, rows_of
 from tests.link_orchestrator.test_service import until
 
@@ -364,10 +368,17 @@ async def test_what_a_run_staged_of_groups_goes_with_it_and_the_upload_stays(app
         return set(staged) == {*uploads, *stages_of(run["id"])}
 
     await until(only_those_and_what_was_seen_are_staged)  # a job is shown as done, then its stages go
-    partitions = {"main_s_" + run["id"] + name for name in ("members", "links")}
-    for bucket in range(4):
-        assert [await rows_of(app.tables, f"{name}_{bucket:02x}") for name in partitions] == [[], []]
+    for name in ("members", "links"):
+        staged = stage(await Directories(app.tables).open("main"), run["id"] + name)
+        assert [items async for items in staged.read_many(0, 4)] == []
     assert (await difference(app, run, SALES))[0] == {"both": 1, "onlyHere": 1, "onlyThere": 2}
+
+
+async def test_whatever_is_stored_is_of_a_kind_that_can_have_a_table_of_its_own(app: App, tmp_path: Path) -> None:
+    await app.apply(await prepared(app), links=4, groups=2)
+    with contextlib.closing(sqlite3.connect(tmp_path / "scimlink.db")) as connection:
+        partitions = [stored.decode() for (stored,) in connection.execute("SELECT DISTINCT partition FROM accounts")]
+    assert {kind(partition) for partition in partitions} == set("dgjmpqrsuxy")
 
 
 class TestPlan:

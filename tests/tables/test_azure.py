@@ -110,6 +110,15 @@ async def test_a_commit_is_sent_once_whatever_the_answer(
     assert len(service.connections) == 1
 
 
+async def test_each_kind_of_partition_has_a_table_and_all_share_a_connection(service: Service) -> None:
+    service.answers = [found] * 5
+    for partition in ("main_u_00", "main_x_3f", "main_j", "p", "main_upload"):
+        await service.tables.get(partition, "k")
+    tables = [request.path.partition("(")[0] for request in service.requests]
+    assert tables == [f"/test/scimlink{kind}" for kind in ("u", "x", "j", "", "")]
+    assert len(service.connections) == 1
+
+
 async def test_throttling_says_how_long_to_wait(service: Service) -> None:
     service.answers = [says(503, **{"Retry-After": "7"}), says(503)]
     for wait in (7.0, 1.0):

@@ -193,6 +193,26 @@ class TestConditions:
         assert row.columns == {"n": won.index(True)}
 
 
+async def test_partitions_of_every_kind_are_there_for_all_who_open_the_tables(
+    open_tables: Callable[[], Tables],
+) -> None:
+    partitions = ["main_u_00", "main_u_01", "main_p_run1_00", "main_j", "other_u_00", "p"]
+    here, there = open_tables(), open_tables()
+    # Both find the tables missing.
+    for partition, *_ in [await asyncio.gather(*(_fill(tables, p) for tables in (here, there))) for p in partitions]:
+        for tables in (here, there):
+            assert {row.columns["of"] for row in await all_rows(tables, partition)} == {partition}
+    places = [(partition, "k") for partition in partitions]
+    assert [row.partition for row in await here.get_many(places) if row] == partitions
+    await here.close()
+    await there.close()
+
+
+async def _fill(tables: Tables, partition: str) -> str:
+    await tables.commit(partition, [Upsert("k", {"of": partition})])
+    return partition
+
+
 class TestTransactions:
     @pytest.mark.parametrize("index", [0, 1, 3])
     @pytest.mark.parametrize(
