@@ -83,13 +83,21 @@ def _facts(run: Mapping[str, Any]) -> str:
         ("Started", _at(run, "started", "startedBy")),
         ("Planned", _at(run, "planned")),
         ("Reviewed", ", ".join(f"{count:,} to {action}" for action, count in review.items() if count)),
+        ("Goes on from", ", ".join(run.get("options", {}).get("since", ())[-1:])),
+        ("Changed since", _changed(run)),
         ("Links to make", f"{run['links']:,}" if "links" in run else ""),
         ("Approved", _at(run, "approved", "approvedBy")),
         ("Approval expires", "" if "approved" in run else _at(run, "expires")),
         ("Cancelled", run.get("cancelledBy", "") and f"by {run['cancelledBy']}"),
         ("Ended", _at(run, "ended")),
+        ("Reason", run.get("reason", "")),
     )
     return "<dl>" + "".join(f"<dt>{name}</dt><dd>{escape(value)}</dd>" for name, value in facts if value) + "</dl>"
+
+
+def _changed(run: Mapping[str, Any]) -> str:
+    changed, compared = run.get("changed", {}), run.get("compared", {})
+    return ", ".join(f"{count:,} of {compared.get(name, 0):,} {name}" for name, count in changed.items())
 
 
 def _at(run: Mapping[str, Any], name: str, by: str = "") -> str:
