@@ -68,7 +68,9 @@ class LocalHost:
         set_app_settings()
         functions = read_functions(app)
         if workers is not None:
-            functions = replace(functions, activities=workers.activities(functions.activities))
+            activities = workers.activities(functions.activities)
+            orchestrators = workers.orchestrators(functions.orchestrators)
+            functions = replace(functions, activities=activities, orchestrators=orchestrators)
         self.url = ""
         """Where the app answers, as `http://127.0.0.1:7071`; set once it does."""
         self.executor = Executor(functions, tables, concurrency=concurrency)

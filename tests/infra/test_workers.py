@@ -81,10 +81,10 @@ async def test_what_kills_every_worker_fails_in_the_end(tmp_path: Path) -> None:
     started = 0
 
     class Counted(Workers):
-        async def _least_busy(self) -> Any:
+        async def _least_busy(self, places: Any) -> Any:
             nonlocal started
             started += 1
-            return await super()._least_busy()
+            return await super()._least_busy(places)
 
     some = Counted(1, first(tmp_path / "not there"))
     with pytest.raises(WorkerDied):
