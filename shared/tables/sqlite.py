@@ -42,6 +42,7 @@ from shared.tables.port import (
     check_key,
     check_page,
 )
+from shared.tables.precedence import Precedence
 
 BUSY_SECONDS = 10.0
 """How long a commit waits for another process that is writing to the same file."""
@@ -49,7 +50,7 @@ GROUP_OPERATIONS = 100
 """So many operations, or one transaction, share a sync: they are applied on the event loop, at about 10 µs each, and
 keep other processes from writing."""
 HURRIED_SECONDS, PATIENT_SECONDS = 0.0001, 0.002
-"""So long a process waits before it tries again while another writes: who looks more often is the next to write."""
+"""So long a process waits before it tries again while another writes."""
 LOG_BYTES = 64 * 1024 * 1024
 """A write-ahead log above this is emptied. SQLite begins it anew by itself only where no other process writes while the
 log's pages are copied: beside two that never rest, it was seen to grow to a gigabyte."""
@@ -91,11 +92,11 @@ class SqliteTables:
         """Open the table `name` in the file, making either where it is missing.
 
         Other tables of the same file, opened in this process, share its connections and its thread. A patient process
-        lets others write first.
+        lets others write first (precedence.py).
         """
         if not _TABLE_NAME.fullmatch(name):
             raise LimitExceeded("a table's name has 3 to 63 letters and digits and begins with a letter")
-        file = _File.share(Path(path).resolve(), PATIENT_SECONDS if patient else HURRIED_SECONDS)
+        file = _File.share(Path(path).resolve(), patient=patient)
         file.write_schema(_SCHEMA.replace("TABLE_NAME", name))
         return cls(file, name)
 
@@ -259,9 +260,10 @@ class _File:
     _opened: dict[Path, _File] = {}  # noqa: RUF012 - the one place that says which files this process has open
     _opening = threading.Lock()
 
-    def __init__(self, path: Path, pause: float) -> None:
+    def __init__(self, path: Path, *, patient: bool) -> None:
         self._path = path
-        self._pause = pause
+        self._pause = PATIENT_SECONDS if patient else HURRIED_SECONDS
+        self._precedence = Precedence(path, patient=patient)
         self._log = path.with_name(f"{path.name}-wal")
         self._users = 0
         self._writer = _connect(path)
@@ -275,11 +277,11 @@ class _File:
         self._thread.start()
 
     @classmethod
-    def share(cls, path: Path, pause: float) -> _File:
+    def share(cls, path: Path, *, patient: bool) -> _File:
         with cls._opening:
             file = cls._opened.get(path)
             if file is None:
-                file = cls._opened[path] = cls(path, pause)
+                file = cls._opened[path] = cls(path, patient=patient)
             file._users += 1
             return file
 
@@ -324,9 +326,10 @@ class _File:
         while self._waiting and size < GROUP_OPERATIONS:
             group.commits.append(self._waiting.popleft())
             size += len(group.commits[-1].operations)
-        # If another process is writing, the thread waits for it and applies the group itself.
+        # If another process is writing or goes first, the thread waits for it and applies the group itself.
         with suppress(sqlite3.Error):
-            self._apply(group)
+            if self._precedence.enter():
+                self._apply(group)
         self._groups.put(group)
         asyncio.get_running_loop().call_later(PATIENCE_SECONDS, self._make_way, group)
 
@@ -356,11 +359,13 @@ class _File:
                 self._roll_back()
                 for commit in group.commits:
                     commit.outcome = Unavailable(str(error))
+            self._precedence.leave()
             self._empty_log()
             self._busy.release()
             self._wake(group.commits)
             group.done = True
         self._writer.close()
+        self._precedence.close()
 
     def _empty_log(self) -> None:
         """Empty a log that has grown too large. Where somebody writes, or reads what is old, a later commit does it."""
@@ -373,10 +378,12 @@ class _File:
         self._roll_back()
         until = time.monotonic() + BUSY_SECONDS
         while True:
+            late = time.monotonic() > until
             try:
-                return self._apply(group)
+                if self._precedence.enter() or late:
+                    return self._apply(group)
             except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or late:
                     raise
             time.sleep(self._pause)
 
