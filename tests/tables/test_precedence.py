@@ -93,8 +93,9 @@ async def test_who_hurries_writes_next_though_a_patient_process_looks_a_hundred_
     with another(PATIENT, path, says="open") as patient:
         with writing(path):
             mine = asyncio.create_task(tables.commit("p", [Insert("k", {"by": "who hurries"})]))
-            while not is_held_up(path):  # noqa: ASYNC110 - a process sets no event
-                await asyncio.sleep(0.001)
+            async with asyncio.timeout(5):
+                while not is_held_up(path):  # noqa: ASYNC110 - a process sets no event
+                    await asyncio.sleep(0.001)
             assert patient.stdin is not None
             print(file=patient.stdin, flush=True)
             assert await asyncio.to_thread(line, patient) == "waits"
