@@ -1,0 +1,39 @@
+"""How sqlite.py keeps keys and columns in a file: keys as bytes in Table Storage's order, columns as JSON."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Mapping
+
+from shared.tables.port import LimitExceeded, Value
+
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
+
+
+def stored_key(key: str) -> bytes:
+    """Return bytes in the order of the key's UTF-16 code units: UTF-8 of each unit (CESU-8)."""
+    if key.isascii():
+        return key.encode()
+    try:
+        units = key.encode("utf-16-be")
+    except UnicodeEncodeError as error:
+        raise LimitExceeded("a key holds half a surrogate pair") from error
+    return "".join(map(chr, struct.unpack(f">{len(units) // 2}H", units))).encode("utf-8", "surrogatepass")
+
+
+def key_text(stored: bytes) -> str:
+    """Return the key that is stored as these bytes."""
+    if stored.isascii():
+        return stored.decode()
+    return stored.decode("utf-8", "surrogatepass").encode("utf-16-be", "surrogatepass").decode("utf-16-be")
+
+
+def stored_columns(columns: Mapping[str, Value | None]) -> str:
+    """Return the columns that are present as JSON."""
+    return _encode(present(columns))
+
+
+def present(columns: Mapping[str, Value | None]) -> dict[str, Value]:
+    """Return the columns that have a value."""
+    return {name: value for name, value in columns.items() if value is not None}
