@@ -154,6 +154,8 @@ class LocalHost:
         return func.HttpResponse(status_code=500)
 
     async def _serve(self, request: web.BaseRequest) -> web.Response:
+        if self._workers is not None:
+            self._workers.note_request()
         body = await request.clone(client_max_size=MAX_BODY).read() if request.body_exists else b""
         answer = await self.handle(request.method, request.raw_path, request.headers, body)
         headers = CIMultiDict(answer.headers.items())

@@ -12,6 +12,8 @@ import asyncio
 import itertools
 import json
 import sys
+import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Any
@@ -20,6 +22,11 @@ from infra.local.wire import Outcome
 
 LIVES = 3
 """So many workers may die of one activity before it has failed."""
+SHARE = 2
+"""So many activities has a worker at once while the others rest; each keeps a bucket of accounts in memory."""
+BUSY_REQUESTS, BUSY_SECONDS = 10, 1.0
+"""So many requests in so many seconds are traffic: then one worker works on and the others rest."""
+_LOOK_SECONDS = 0.02
 _PATIENCE = 5.0
 """Seconds that a worker has to end by itself."""
 
@@ -40,6 +47,16 @@ class Workers:
         self._workers: list[_Worker | None] = [None] * number
         self._replayers: list[_Worker | None] = [None]
         self._starting = asyncio.Lock()
+        self._requests = deque[float](maxlen=BUSY_REQUESTS)
+
+    def note_request(self) -> None:
+        """Be told of a request to the server: while they come, activities that begin have one worker only.
+
+        Beside as many processes that compute as there are cores, a request waits for time slices of theirs to end,
+        however nice they are: the slowest in a hundred took 7 ms where they take 1.3 alone, and 9 beside two processes
+        that did nothing but count.
+        """
+        self._requests.append(time.monotonic())
 
     def activities(self, names: Iterable[str]) -> Mapping[str, Callable[[Any], Awaitable[Any]]]:
         """Return the activities of these names, to be called as if they ran here."""
@@ -54,7 +71,8 @@ class Workers:
 
         def remote(name: str) -> Callable[[str], Awaitable[Outcome]]:
             async def replay(request: str) -> Outcome:
-                return Outcome(**await self._call(self._replayers, name, request))
+                told = await self._call(self._replayers, name, request)
+                return Outcome(**{**told, "actions": tuple(told["actions"])})
 
             return replay
 
@@ -75,14 +93,22 @@ class Workers:
         raise AssertionError
 
     async def _least_busy(self, places: list[_Worker | None]) -> _Worker:
-        async with self._starting:
-            load = [worker.load if worker and worker.alive else 0 for worker in places]
-            place = load.index(min(load))
-            worker = places[place]
-            if worker is None or not worker.alive:
-                worker = places[place] = await _Worker.start(self._first)
-            worker.load += 1
-            return worker
+        while True:
+            async with self._starting:
+                load = [worker.load if worker and worker.alive else 0 for worker in places]
+                resting = places is self._workers and self._is_busy()
+                place = 0 if resting else load.index(min(load))
+                if not resting or load[place] < SHARE:
+                    worker = places[place]
+                    if worker is None or not worker.alive:
+                        worker = places[place] = await _Worker.start(self._first)
+                    worker.load += 1
+                    return worker
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    def _is_busy(self) -> bool:
+        full = len(self._requests) == BUSY_REQUESTS
+        return full and self._requests[0] > time.monotonic() - BUSY_SECONDS
 
 
 class _Worker:
