@@ -18,6 +18,7 @@ import function_app
 from infra.local import wire
 from infra.local.demo_data import generate, write
 from infra.local.functions import read_functions
+from infra.local.host import APP_SETTINGS
 from infra.local.instance import first_events
 from infra.local.workers import BUSY_REQUESTS, LIVES, SHARE, ActivityFailed, WorkerDied, Workers
 from link_orchestrator.messages import Start
@@ -130,7 +131,11 @@ async def test_workers_work_again_when_no_more_requests_come(tmp_path: Path, mon
 
 
 @pytest.mark.parametrize("sent", ["as it should be", None])
-async def test_a_replay_tells_in_a_process_of_its_own_what_it_tells_here(tmp_path: Path, sent: str | None) -> None:
+async def test_a_replay_tells_in_a_process_of_its_own_what_it_tells_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sent: str | None
+) -> None:
+    for name, value in APP_SETTINGS.items():
+        monkeypatch.setenv(name, value)
     tables = SqliteTables.open(tmp_path / "scimlink.db")
     here = read_functions(function_app.build(Settings.local(TOKEN), tables)).orchestrators
     start = Start(job="run0", directory="main", slices=2, buckets=4, expires_hours=1).to_json()
