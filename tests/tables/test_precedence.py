@@ -7,6 +7,7 @@ import contextlib
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -139,4 +140,38 @@ async def test_patience_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     tables = SqliteTables.open(path, patient=True)
     with another(HURRIED, path, says="entered"):
         await asyncio.wait_for(tables.commit("p", [Insert("k", {})]), 5)
+    await tables.close()
+
+
+class Watched:
+    """A connection that notes in which thread each transaction begins and ends."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.threads = set[int]()
+        self._connection = connection
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._connection, name)
+
+    def execute(self, statement: str, *values: object) -> object:
+        answer = self._connection.execute(statement, *values)
+        if statement.startswith(("BEGIN", "COMMIT")):
+            self.threads.add(threading.get_ident())
+        return answer
+
+
+async def test_no_thread_of_a_patient_process_waits_for_another_while_it_keeps_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "tables.db"
+    tables = SqliteTables.open(path, patient=True)
+    watched = Watched(tables._file._writer)
+    monkeypatch.setattr(tables._file, "_writer", watched)
+    with writing(path):
+        commit = asyncio.create_task(tables.commit("p", [Insert("k", {})]))
+        await asyncio.sleep(0.02)
+        assert not commit.done()
+    await asyncio.wait_for(commit, 5)
+    await tables.commit("p", [Insert("l", {})])
+    assert watched.threads == {threading.get_ident()}
     await tables.close()
