@@ -7,10 +7,8 @@ and one thread makes them durable with one sync, so no event loop waits for the 
 from __future__ import annotations
 
 import asyncio
-import itertools
 import json
 import re
-import secrets
 import sqlite3
 import threading
 import time
@@ -42,7 +40,7 @@ from shared.tables.port import (
     check_page,
 )
 from shared.tables.precedence import Precedence
-from shared.tables.stored import key_text, present, stored_columns, stored_key
+from shared.tables.stored import Etags, key_text, present, stored_columns, stored_key
 
 BUSY_SECONDS = 10.0
 """How long a commit waits for another process that is writing to the same file."""
@@ -172,7 +170,7 @@ class _Commit:
     future: asyncio.Future[list[str]]
     outcome: list[str] | Exception | None = None
 
-    def apply(self, connection: sqlite3.Connection, new_etag: _Etags) -> None:
+    def apply(self, connection: sqlite3.Connection, new_etag: Etags) -> None:
         """Write the operations into the open SQLite transaction, all or none, and keep the outcome."""
         several = len(self.operations) > 1  # one alone that fails has changed nothing
         if several:
@@ -242,17 +240,6 @@ class _Group:
     done: bool = False
 
 
-class _Etags:
-    """Gives a new ETag at every call: a random prefix for this opening of the file, and a counter."""
-
-    def __init__(self) -> None:
-        self._prefix = secrets.token_hex(8)
-        self._numbers = itertools.count(1)
-
-    def __call__(self) -> str:
-        return f'W/"{self._prefix}.{next(self._numbers):x}"'
-
-
 class _File:
     """A SQLite file of this process: one connection reads, one writes, one thread syncs.
 
@@ -273,7 +260,7 @@ class _File:
         self._writer = _connect(path)
         self._reader = _connect(path)
         self._writer.execute("PRAGMA busy_timeout = 0")
-        self._new_etag = _Etags()
+        self._new_etag = Etags()
         self._waiting: deque[_Commit] = deque()
         self._busy = threading.Lock()  # held from BEGIN to the end of COMMIT; another thread may let go of it
         self._groups: SimpleQueue[_Group | None] = SimpleQueue()

@@ -1,8 +1,10 @@
-"""How sqlite.py keeps keys and columns in a file: keys as bytes in Table Storage's order, columns as JSON."""
+"""How sqlite.py keeps keys and columns in a file: keys as bytes in Table Storage's order, columns as JSON, ETags."""
 
 from __future__ import annotations
 
+import itertools
 import json
+import secrets
 import struct
 from collections.abc import Mapping
 
@@ -37,3 +39,14 @@ def stored_columns(columns: Mapping[str, Value | None]) -> str:
 def present(columns: Mapping[str, Value | None]) -> dict[str, Value]:
     """Return the columns that have a value."""
     return {name: value for name, value in columns.items() if value is not None}
+
+
+class Etags:
+    """Gives a new ETag at every call: a random prefix for this opening of the file, and a counter."""
+
+    def __init__(self) -> None:
+        self._prefix = secrets.token_hex(8)
+        self._numbers = itertools.count(1)
+
+    def __call__(self) -> str:
+        return f'W/"{self._prefix}.{next(self._numbers):x}"'
