@@ -114,7 +114,7 @@ class _Comparison:
         async for accounts in self._directory.listing.scan_digests(bucket):
             self.counts[COMPARED + ACCOUNTS] += len(accounts)
             for account_id, digest in accounts:
-                if before.pop(account_id, None) != digest:
+                if before.pop(account_id, None) != digest or not digest:
                     await self._now.add_account(account_id, digest)
                     await self._touch(bucket, account_id)
         for account_id in before:

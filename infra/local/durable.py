@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from datetime import UTC, datetime
 from typing import Any, Self
 from uuid import uuid4
@@ -21,7 +21,7 @@ from infra.local import wire
 from infra.local.functions import Functions
 from infra.local.instance import Instance, Result, Stop, first_events
 from infra.local.store import OPEN, PENDING, Head, Mail, Parent, Store
-from infra.local.wire import Event, event
+from infra.local.wire import Event, Outcome, event
 from shared.tables.port import LimitExceeded, Tables
 
 log = logging.getLogger(__name__)
@@ -137,7 +137,7 @@ class Executor:
 
     # What an instance asks for (instance.Executor).
 
-    def orchestrator(self, name: str) -> Callable[[str], str] | None:
+    def orchestrator(self, name: str) -> Callable[[str], Awaitable[Outcome]] | None:
         """Return the orchestrator function of that name."""
         return self._functions.orchestrators.get(name)
 

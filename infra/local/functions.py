@@ -16,6 +16,8 @@ from uuid import uuid4
 import azure.functions as func
 from azure.functions.decorators.function_app import Function
 
+from infra.local import wire
+
 log = logging.getLogger(__name__)
 
 Call = Callable[..., Awaitable[Any]]
@@ -44,18 +46,18 @@ class HttpFunction:
 
 @dataclass(frozen=True, slots=True)
 class Functions:
-    """All functions of an app by kind. An orchestrator turns the host's JSON into the SDK's (wire.py)."""
+    """All functions of an app by kind. An orchestrator is given its history as JSON, and tells what comes of it."""
 
     http: tuple[HttpFunction, ...]
     activities: Mapping[str, Callable[[Any], Awaitable[Any]]]
-    orchestrators: Mapping[str, Callable[[str], str]]
+    orchestrators: Mapping[str, Callable[[str], Awaitable[wire.Outcome]]]
 
 
 def read_functions(app: func.FunctionRegister) -> Functions:
     """Return the functions of an app. An app answers this once only (get_functions refuses a second call)."""
     http: list[HttpFunction] = []
     activities: dict[str, Callable[[Any], Awaitable[Any]]] = {}
-    orchestrators: dict[str, Callable[[str], str]] = {}
+    orchestrators: dict[str, Callable[[str], Awaitable[wire.Outcome]]] = {}
     for function in app.get_functions():
         name, trigger = str(function.get_function_name()), function.get_trigger()
         match trigger and trigger.type:
@@ -64,7 +66,7 @@ def read_functions(app: func.FunctionRegister) -> Functions:
             case "activityTrigger":
                 activities[name] = _activity(name, function)
             case "orchestrationTrigger":
-                orchestrators[name] = function.get_user_function()
+                orchestrators[name] = _orchestrator(function)
             case other:
                 log.info("the function %s has a %s, which does not run on a laptop", name, other)
     return Functions(tuple(http), activities, orchestrators)
@@ -95,6 +97,15 @@ def _activity(name: str, function: Function) -> Callable[[Any], Awaitable[Any]]:
         return await call(**{argument: value}, **({"context": InvocationContext(name)} if wants_context else {}))
 
     return run
+
+
+def _orchestrator(function: Function) -> Callable[[str], Awaitable[wire.Outcome]]:
+    call = function.get_user_function()
+
+    async def replay(request: str) -> wire.Outcome:
+        return wire.replay(call, request)
+
+    return replay
 
 
 def _awaitable(call: Callable[..., Any]) -> Call:

@@ -68,7 +68,9 @@ class LocalHost:
         set_app_settings()
         functions = read_functions(app)
         if workers is not None:
-            functions = replace(functions, activities=workers.activities(functions.activities))
+            activities = workers.activities(functions.activities)
+            orchestrators = workers.orchestrators(functions.orchestrators)
+            functions = replace(functions, activities=activities, orchestrators=orchestrators)
         self.url = ""
         """Where the app answers, as `http://127.0.0.1:7071`; set once it does."""
         self.executor = Executor(functions, tables, concurrency=concurrency)
@@ -152,6 +154,8 @@ class LocalHost:
         return func.HttpResponse(status_code=500)
 
     async def _serve(self, request: web.BaseRequest) -> web.Response:
+        if self._workers is not None:
+            self._workers.note_request()
         body = await request.clone(client_max_size=MAX_BODY).read() if request.body_exists else b""
         answer = await self.handle(request.method, request.raw_path, request.headers, body)
         headers = CIMultiDict(answer.headers.items())

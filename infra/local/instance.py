@@ -11,7 +11,7 @@ import json
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Protocol
@@ -56,7 +56,7 @@ class Executor(Protocol):
     store: Store
     now: Callable[[], datetime]
 
-    def orchestrator(self, name: str) -> Callable[[str], str] | None:
+    def orchestrator(self, name: str) -> Callable[[str], Awaitable[Outcome]] | None:
         """Return the orchestrator function of that name."""
 
     def run_activity(self, instance: Instance, scheduled: Event) -> None:
@@ -206,7 +206,7 @@ class Instance:
     async def _advance(self) -> None:
         """Replay once and record what the orchestrator asked for."""
         started = time.monotonic()
-        outcome = self._replay()
+        outcome = await self._replay()
         self._quiet_until = time.monotonic() + _PAUSE * (time.monotonic() - started)
         problem = outcome.error or self.history.disagreement(outcome.actions)
         again = next((a for a in outcome.actions if a["actionType"] == ActionType.CONTINUE_AS_NEW), None)
@@ -220,14 +220,14 @@ class Instance:
         else:
             await self._go_on(outcome)
 
-    def _replay(self) -> Outcome:
+    async def _replay(self) -> Outcome:
         orchestrator = self._executor.orchestrator(self.head.name)
         if orchestrator is None:
             return Outcome(error="there is no such function")
         started = json.loads(self.history.texts[1])
         parent = self.head.parent.instance_id if self.head.parent else None
         request = wire.request(self.history.texts, self.head.instance_id, parent, started["Input"])
-        return wire.replay(orchestrator, request)
+        return await orchestrator(request)
 
     async def _go_on(self, outcome: Outcome) -> None:
         now = self._executor.now()

@@ -1,7 +1,7 @@
-"""`python -m infra.local.worker`: one process that runs activities for a server. workers.py starts it and feeds it.
+"""`python -m infra.local.worker`: a process that runs activities or replays for a server (workers.py starts it).
 
 It reads lines of JSON from stdin and answers on stdout: the first says which app over which tables, each other one is
-an activity. It ends when stdin does, so that it outlives its server by a moment at most, however that ended.
+a function to call. It ends when stdin does, so that it outlives its server by a moment at most, however that ended.
 """
 
 from __future__ import annotations
@@ -14,16 +14,17 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from infra.local.functions import read_functions
+from infra.local.functions import Functions, read_functions
 from infra.local.host import set_app_settings
 from infra.local.serve import ACCOUNTS, open_tables, start_log
 from shared.host.graph_settings import GraphSettings
 from shared.host.settings import Settings
 
-Activities = Mapping[str, Callable[[Any], Awaitable[Any]]]
+Calls = Mapping[str, Callable[[Any], Awaitable[Any]]]
 
 
 def main() -> None:
@@ -55,15 +56,27 @@ async def _work(answers: BinaryIO) -> None:
         # after every 700 new ones takes a twelfth of a run's time.
         gc.freeze()
         gc.set_threshold(50_000, 20, 20)
-        await _serve(reader, answers, read_functions(app).activities)
+        await _serve(reader, answers, _calls(read_functions(app)))
     finally:
         await tables.close()
 
 
-async def _serve(reader: asyncio.StreamReader, answers: BinaryIO, activities: Activities) -> None:
+def _calls(functions: Functions) -> Calls:
+    """Return what can be called by name: the activities, and orchestrators to be replayed."""
+
+    def told(name: str) -> Callable[[Any], Awaitable[Any]]:
+        async def replay(request: str) -> Any:
+            return asdict(await functions.orchestrators[name](request))
+
+        return replay
+
+    return {**functions.activities, **{name: told(name) for name in functions.orchestrators}}
+
+
+async def _serve(reader: asyncio.StreamReader, answers: BinaryIO, calls: Calls) -> None:
     running: set[asyncio.Task[None]] = set()
     while line := await reader.readline():
-        task = asyncio.create_task(_answer(json.loads(line), answers, activities))
+        task = asyncio.create_task(_answer(json.loads(line), answers, calls))
         running.add(task)
         task.add_done_callback(running.discard)
     for task in running:
@@ -71,10 +84,10 @@ async def _serve(reader: asyncio.StreamReader, answers: BinaryIO, activities: Ac
     await asyncio.gather(*running, return_exceptions=True)
 
 
-async def _answer(asked: Mapping[str, Any], answers: BinaryIO, activities: Activities) -> None:
+async def _answer(asked: Mapping[str, Any], answers: BinaryIO, calls: Calls) -> None:
     answer: dict[str, Any] = {"number": asked["number"]}
     try:
-        answer["result"] = await activities[asked["name"]](asked["input"])
+        answer["result"] = await calls[asked["name"]](asked["input"])
     # Each error of an activity is a result that the orchestrator may catch.
     except Exception as problem:
         answer |= {"error": str(problem), "type": type(problem).__name__}

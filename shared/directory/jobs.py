@@ -242,7 +242,8 @@ class Jobs:
 
 def planned_in(row: Row | None) -> tuple[str, ...]:
     """Return the last run that made a plan and those that this goes on from, latest first, as their row has them."""
-    return tuple(reversed(str(row.columns["runs"]).split())) if row else ()
+    # Rows of earlier versions name one run as their id.
+    return tuple(reversed(str(row.columns.get("runs") or row.columns["id"]).split())) if row else ()
 
 
 def _lock(kind: str) -> str:

@@ -201,9 +201,12 @@ class AccountListing(Listing[Account]):
     """Pages over accounts, and what linking reads of them."""
 
     async def scan_digests(self, bucket: int) -> AsyncIterator[list[tuple[str, str]]]:
-        """Yield id and digest of facts of a bucket's accounts, live and retired, a page at a time."""
+        """Yield id and digest of facts of a bucket's accounts, live and retired, a page at a time.
+
+        The digest is "" where an earlier version wrote the account.
+        """
         async for rows in self._pages(self._partition(bucket), LIVE, COUNT, [DIGEST_OF_FACTS]):
-            yield [(row.key[len(LIVE) :], str(row.columns[DIGEST_OF_FACTS])) for row in rows]
+            yield [(row.key[len(LIVE) :], str(row.columns.get(DIGEST_OF_FACTS, ""))) for row in rows]
 
     async def find_led(self, bucket: int, digests: Sequence[str]) -> list[set[str]]:
         """Return, for each digest or beginning of one, the ids to which its pointers and name claims lead."""

@@ -7,12 +7,9 @@ and one thread makes them durable with one sync, so no event loop waits for the 
 from __future__ import annotations
 
 import asyncio
-import itertools
 import json
 import re
-import secrets
 import sqlite3
-import struct
 import threading
 import time
 from collections import deque
@@ -42,6 +39,8 @@ from shared.tables.port import (
     check_key,
     check_page,
 )
+from shared.tables.precedence import Precedence
+from shared.tables.stored import Etags, key_text, present, stored_columns, stored_key
 
 BUSY_SECONDS = 10.0
 """How long a commit waits for another process that is writing to the same file."""
@@ -49,7 +48,7 @@ GROUP_OPERATIONS = 100
 """So many operations, or one transaction, share a sync: they are applied on the event loop, at about 10 µs each, and
 keep other processes from writing."""
 HURRIED_SECONDS, PATIENT_SECONDS = 0.0001, 0.002
-"""So long a process waits before it tries again while another writes: who looks more often is the next to write."""
+"""So long a process waits before it tries again while another writes."""
 LOG_BYTES = 64 * 1024 * 1024
 """A write-ahead log above this is emptied. SQLite begins it anew by itself only where no other process writes while the
 log's pages are copied: beside two that never rest, it was seen to grow to a gigabyte."""
@@ -80,8 +79,6 @@ _STATEMENTS = {
     "delete": "DELETE FROM TABLE_NAME WHERE partition = ? AND key = ? AND ? IN (etag, '*')",
 }
 
-_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
-
 
 class SqliteTables:
     """One table in a SQLite file."""
@@ -96,11 +93,11 @@ class SqliteTables:
         """Open the table `name` in the file, making either where it is missing.
 
         Other tables of the same file, opened in this process, share its connections and its thread. A patient process
-        lets others write first.
+        has one event loop, and lets others write first (precedence.py).
         """
         if not _TABLE_NAME.fullmatch(name):
             raise LimitExceeded("a table's name has 3 to 63 letters and digits and begins with a letter")
-        file = _File.share(Path(path).resolve(), PATIENT_SECONDS if patient else HURRIED_SECONDS)
+        file = _File.share(Path(path).resolve(), patient=patient)
         file.write_schema(_SCHEMA.replace("TABLE_NAME", name))
         return cls(file, name)
 
@@ -108,7 +105,7 @@ class SqliteTables:
         """Return the row, or None (see port.Tables)."""
         check_key(partition)
         check_key(key)
-        found = self._file.read(self._statements["get"], (_stored(partition), _stored(key)))
+        found = self._file.read(self._statements["get"], (stored_key(partition), stored_key(key)))
         if not found:
             return None
         etag, text = found[0]
@@ -133,21 +130,21 @@ class SqliteTables:
         """Return rows in order of key (see port.Tables). A continuation is the key of the next row."""
         check_key(partition)
         check_page(top)
-        begin = _stored(low if continuation is None else continuation)
+        begin = stored_key(low if continuation is None else continuation)
         verb = "query" if high is None else "range"
-        bounds = (_stored(partition), begin) if high is None else (_stored(partition), begin, _stored(high))
+        bounds = (stored_key(partition), begin) if high is None else (stored_key(partition), begin, stored_key(high))
         one = select[0] if select is not None and len(select) == 1 else None
         path = [f'$."{one}"'] * 2 if one else []
         if select is not None and len(select) < 2:  # then SQLite picks what is wanted
             verb, select = verb + ("_one" if one else "_keys"), None
         found = self._file.read(self._statements[verb], (*path, *bounds, top + 1))
-        after = _text(found.pop()[0]) if len(found) > top else None
+        after = key_text(found.pop()[0]) if len(found) > top else None
         # One array for all rows: a thousand calls of the parser cost a millisecond more.
         parsed = json.loads("[" + ",".join([text for _, _, text in found]) + "]")
         if one:
             parsed = [{} if value is None else {one: value} for value, _ in parsed]
         rows = [
-            Row(partition, _text(key), etag, _pick(columns, select))
+            Row(partition, key_text(key), etag, _pick(columns, select))
             for (key, etag, _), columns in zip(found, parsed, strict=True)
         ]
         return Page(rows, after)
@@ -158,7 +155,8 @@ class SqliteTables:
         if self._closed:
             raise Unavailable("the table is closed")
         loop = asyncio.get_running_loop()
-        commit = _Commit(self._statements, _stored(partition), operations, loop, loop.create_future())
+        rows = [_row(operation) for operation in operations]
+        commit = _Commit(self._statements, stored_key(partition), operations, rows, loop, loop.create_future())
         self._file.submit(commit)
         return await commit.future
 
@@ -176,11 +174,13 @@ class _Commit:
     statements: Mapping[str, str]
     partition: bytes
     operations: Sequence[Operation]
+    rows: Sequence[tuple[bytes, str]]
+    """What each operation stores, encoded before the file is taken."""
     loop: asyncio.AbstractEventLoop
     future: asyncio.Future[list[str]]
     outcome: list[str] | Exception | None = None
 
-    def apply(self, connection: sqlite3.Connection, new_etag: _Etags) -> None:
+    def apply(self, connection: sqlite3.Connection, new_etag: Etags) -> None:
         """Write the operations into the open SQLite transaction, all or none, and keep the outcome."""
         several = len(self.operations) > 1  # one alone that fails has changed nothing
         if several:
@@ -200,21 +200,22 @@ class _Commit:
             connection.execute("RELEASE one")
 
     def _apply_one(self, connection: sqlite3.Connection, index: int, operation: Operation, etag: str) -> str:
-        place = (self.partition, _stored(operation.key))
+        key, columns = self.rows[index]
+        place = (self.partition, key)
         match operation:
-            case Insert(_, columns):
-                if not self._changes(connection, "insert", (etag, _json(columns), *place)):
+            case Insert():
+                if not self._changes(connection, "insert", (etag, columns, *place)):
                     raise AlreadyExists(index)
-            case Upsert(_, columns):
-                self._changes(connection, "upsert", (etag, _json(columns), *place))
-            case Replace(_, columns, condition):
-                if not self._changes(connection, "update", (etag, _json(columns), *place, condition)):
+            case Upsert():
+                self._changes(connection, "upsert", (etag, columns, *place))
+            case Replace(_, _, condition):
+                if not self._changes(connection, "update", (etag, columns, *place, condition)):
                     raise VersionConflict(index)
-            case Merge(_, columns, condition):
+            case Merge(_, changed, condition):
                 found = connection.execute(self.statements["get"], place).fetchone()
-                merged = {**json.loads(found[1]), **_present(columns)} if found else {}
-                check(_text(self.partition), (Upsert(operation.key, merged),))
-                if not self._changes(connection, "update", (etag, _json(merged), *place, condition)):
+                merged = {**json.loads(found[1]), **present(changed)} if found else {}
+                check(key_text(self.partition), (Upsert(operation.key, merged),))
+                if not self._changes(connection, "update", (etag, stored_columns(merged), *place, condition)):
                     raise VersionConflict(index)
             case Delete(_, condition):
                 if not self._changes(connection, "delete", (*place, condition)):
@@ -242,20 +243,11 @@ class _Commit:
 class _Group:
     """Commits that share one SQLite transaction, and so one sync."""
 
+    until: float
+    """When it has waited for other processes for long enough."""
     commits: list[_Commit] = field(default_factory=list)
     applied: bool = False
     done: bool = False
-
-
-class _Etags:
-    """Gives a new ETag at every call: a random prefix for this opening of the file, and a counter."""
-
-    def __init__(self) -> None:
-        self._prefix = secrets.token_hex(8)
-        self._numbers = itertools.count(1)
-
-    def __call__(self) -> str:
-        return f'W/"{self._prefix}.{next(self._numbers):x}"'
 
 
 class _File:
@@ -263,21 +255,22 @@ class _File:
 
     SQLite allows one writer. Statements run on the event loop, where they cost microseconds; only COMMIT, which waits
     for the disk, is left to the thread: a thread that executes them would hand over the interpreter lock twice for
-    each. What arrives during a sync is the next group.
+    each. What arrives during a sync is the next group. A patient process waits for the disk itself (_write).
     """
 
     _opened: dict[Path, _File] = {}  # noqa: RUF012 - the one place that says which files this process has open
     _opening = threading.Lock()
 
-    def __init__(self, path: Path, pause: float) -> None:
+    def __init__(self, path: Path, *, patient: bool) -> None:
         self._path = path
-        self._pause = pause
+        self._patient = patient
+        self._precedence = Precedence(path, patient=patient)
         self._log = path.with_name(f"{path.name}-wal")
         self._users = 0
         self._writer = _connect(path)
         self._reader = _connect(path)
         self._writer.execute("PRAGMA busy_timeout = 0")
-        self._new_etag = _Etags()
+        self._new_etag = Etags()
         self._waiting: deque[_Commit] = deque()
         self._busy = threading.Lock()  # held from BEGIN to the end of COMMIT; another thread may let go of it
         self._groups: SimpleQueue[_Group | None] = SimpleQueue()
@@ -285,11 +278,11 @@ class _File:
         self._thread.start()
 
     @classmethod
-    def share(cls, path: Path, pause: float) -> _File:
+    def share(cls, path: Path, *, patient: bool) -> _File:
         with cls._opening:
             file = cls._opened.get(path)
             if file is None:
-                file = cls._opened[path] = cls(path, pause)
+                file = cls._opened[path] = cls(path, patient=patient)
             file._users += 1
             return file
 
@@ -329,16 +322,33 @@ class _File:
         """Apply what waits, and hand the COMMIT to the thread."""
         if not self._waiting or not self._busy.acquire(blocking=False):
             return
-        group = _Group()
+        group = _Group(time.monotonic() + BUSY_SECONDS)
         size = 0
         while self._waiting and size < GROUP_OPERATIONS:
             group.commits.append(self._waiting.popleft())
             size += len(group.commits[-1].operations)
-        # If another process is writing, the thread waits for it and applies the group itself.
-        with suppress(sqlite3.Error):
+        if self._patient:
+            self._write(group)
+            return
+        with suppress(sqlite3.Error):  # the thread tries again
             self._apply(group)
         self._groups.put(group)
         asyncio.get_running_loop().call_later(PATIENCE_SECONDS, self._make_way, group)
+
+    def _write(self, group: _Group) -> None:
+        """Write the group in one step of the event loop, or look a little later whether the file is free.
+
+        Between two statements a thread lets go of the interpreter lock, and waits for an event loop that computes to
+        give it back: so a worker was seen to keep the file for 20 ms, where it needs one.
+        """
+        try:
+            if not self._apply(group):
+                asyncio.get_running_loop().call_later(PATIENT_SECONDS, self._write, group)
+                return
+            self._writer.execute("COMMIT")
+        except sqlite3.Error as error:
+            self._fail(group, error)
+        self._end(group)
 
     def _make_way(self, group: _Group) -> None:
         """Sleep a moment if the group is not done yet, so that the thread gets the interpreter lock.
@@ -350,45 +360,50 @@ class _File:
             time.sleep(YIELD_SECONDS)
             asyncio.get_running_loop().call_later(PATIENCE_SECONDS, self._make_way, group)
 
-    def _apply(self, group: _Group) -> None:
-        self._writer.execute("BEGIN IMMEDIATE")
-        for commit in group.commits:
-            commit.apply(self._writer, self._new_etag)
-        group.applied = True
+    def _apply(self, group: _Group) -> bool:
+        """Apply the group, unless another process is writing or goes first: then tell that it is to be tried again."""
+        late = time.monotonic() > group.until
+        try:
+            if self._precedence.enter() or late:
+                self._writer.execute("BEGIN IMMEDIATE")
+                for commit in group.commits:
+                    commit.apply(self._writer, self._new_etag)
+                group.applied = True
+        except sqlite3.Error as error:
+            self._roll_back()
+            if getattr(error, "sqlite_errorcode", None) != sqlite3.SQLITE_BUSY or late:
+                raise
+        return group.applied
 
     def _sync(self) -> None:
         while group := self._groups.get():
             try:
-                if not group.applied:
-                    self._apply_patiently(group)
+                while not (group.applied or self._apply(group)):
+                    time.sleep(HURRIED_SECONDS)  # SQLite's own way to wait sleeps up to 100 ms at a time
                 self._writer.execute("COMMIT")
             except sqlite3.Error as error:
-                self._roll_back()
-                for commit in group.commits:
-                    commit.outcome = Unavailable(str(error))
-            self._empty_log()
-            self._busy.release()
-            self._wake(group.commits)
-            group.done = True
+                self._fail(group, error)
+            self._end(group)
         self._writer.close()
+        self._precedence.close()
+
+    def _fail(self, group: _Group, error: sqlite3.Error) -> None:
+        self._roll_back()
+        for commit in group.commits:
+            commit.outcome = Unavailable(str(error))
+
+    def _end(self, group: _Group) -> None:
+        self._precedence.leave()
+        self._empty_log()
+        self._busy.release()
+        self._wake(group.commits)
+        group.done = True
 
     def _empty_log(self) -> None:
         """Empty a log that has grown too large. Where somebody writes, or reads what is old, a later commit does it."""
         with suppress(OSError, sqlite3.Error):
             if self._log.stat().st_size > LOG_BYTES:
                 self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-
-    def _apply_patiently(self, group: _Group) -> None:
-        """Apply as soon as the other process is done; SQLite's own way to wait sleeps up to 100 ms at a time."""
-        self._roll_back()
-        until = time.monotonic() + BUSY_SECONDS
-        while True:
-            try:
-                return self._apply(group)
-            except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > until:
-                    raise
-            time.sleep(self._pause)
 
     def _roll_back(self) -> None:
         if self._writer.in_transaction:
@@ -417,29 +432,10 @@ def _connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _stored(key: str) -> bytes:
-    """Return bytes in the order of the key's UTF-16 code units: UTF-8 of each unit (CESU-8)."""
-    if key.isascii():
-        return key.encode()
-    try:
-        units = key.encode("utf-16-be")
-    except UnicodeEncodeError as error:
-        raise LimitExceeded("a key holds half a surrogate pair") from error
-    return "".join(map(chr, struct.unpack(f">{len(units) // 2}H", units))).encode("utf-8", "surrogatepass")
-
-
-def _text(stored: bytes) -> str:
-    if stored.isascii():
-        return stored.decode()
-    return stored.decode("utf-8", "surrogatepass").encode("utf-16-be", "surrogatepass").decode("utf-16-be")
-
-
-def _json(columns: Mapping[str, Value | None]) -> str:
-    return _encode(_present(columns))
-
-
-def _present(columns: Mapping[str, Value | None]) -> dict[str, Value]:
-    return {name: value for name, value in columns.items() if value is not None}
+def _row(operation: Operation) -> tuple[bytes, str]:
+    """Return what an operation stores, as far as that does not depend on what is there."""
+    key = stored_key(operation.key)
+    return key, stored_columns(operation.columns) if isinstance(operation, Insert | Upsert | Replace) else ""
 
 
 def _pick(columns: dict[str, Value], select: Sequence[str] | None) -> dict[str, Value]:

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import function_app
+from infra.local import wire
 from infra.local.demo_data import generate, write
-from infra.local.workers import LIVES, ActivityFailed, WorkerDied, Workers
+from infra.local.functions import read_functions
+from infra.local.host import APP_SETTINGS
+from infra.local.instance import first_events
+from infra.local.workers import BUSY_REQUESTS, LIVES, SHARE, ActivityFailed, WorkerDied, Workers
+from link_orchestrator.messages import Start
 from shared.host.settings import Settings
+from shared.tables.sqlite import SqliteTables
 from tests.infra.test_serve import Served, served
 from tests.link_orchestrator.running import TOKEN, Api, connected
 
@@ -81,16 +90,66 @@ async def test_what_kills_every_worker_fails_in_the_end(tmp_path: Path) -> None:
     started = 0
 
     class Counted(Workers):
-        async def _least_busy(self) -> Any:
+        async def _least_busy(self, places: Any) -> Any:
             nonlocal started
             started += 1
-            return await super()._least_busy()
+            return await super()._least_busy(places)
 
     some = Counted(1, first(tmp_path / "not there"))
     with pytest.raises(WorkerDied):
         await some.activities(["run_slice"])["run_slice"](SLICE)
     assert started == LIVES
     await some.close()
+
+
+@pytest.mark.parametrize("requests", [BUSY_REQUESTS - 1, BUSY_REQUESTS])
+async def test_while_requests_come_one_worker_works_and_the_others_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, requests: int
+) -> None:
+    monkeypatch.setattr("infra.local.workers.BUSY_SECONDS", 60.0)
+    before = children(os.getpid())
+    async with workers(2, tmp_path) as some:
+        for _ in range(requests):
+            some.note_request()
+        call = some.activities(["run_slice"])["run_slice"]
+        under_way = [asyncio.create_task(call(SLICE)) for _ in range(2 * SHARE)]
+        one = await until(5, lambda: some._workers[0])
+        assert one.load <= SHARE
+        await asyncio.gather(*under_way, return_exceptions=True)
+        assert len(children(os.getpid()) - before) == (1 if requests == BUSY_REQUESTS else 2)
+
+
+async def test_workers_work_again_when_no_more_requests_come(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("infra.local.workers.BUSY_SECONDS", 0.0)
+    before = children(os.getpid())
+    async with workers(2, tmp_path) as some:
+        for _ in range(BUSY_REQUESTS):
+            some.note_request()
+        call = some.activities(["run_slice"])["run_slice"]
+        await asyncio.gather(*(call(SLICE) for _ in range(3)), return_exceptions=True)
+        assert len(children(os.getpid()) - before) == 2
+
+
+@pytest.mark.parametrize("sent", ["as it should be", None])
+async def test_a_replay_tells_in_a_process_of_its_own_what_it_tells_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sent: str | None
+) -> None:
+    for name, value in APP_SETTINGS.items():
+        monkeypatch.setenv(name, value)
+    tables = SqliteTables.open(tmp_path / "scimlink.db")
+    here = read_functions(function_app.build(Settings.local(TOKEN), tables)).orchestrators
+    start = Start(job="run0", directory="main", slices=2, buckets=4, expires_hours=1).to_json()
+    text = json.dumps(start) if sent else "null"
+    events = first_events("link_accounts", text, datetime(2026, 11, 25, tzinfo=UTC))
+    request = wire.request([json.dumps(one) for one in events], "i", None, text)
+    before = children(os.getpid())
+    async with workers(2, tmp_path) as some:
+        there = some.orchestrators(here)["link_accounts"]
+        outcome = await there(request)
+        assert outcome == await here["link_accounts"](request)
+        assert (outcome.error is None) == (sent is not None)
+        assert len(children(os.getpid()) - before) == 1
+    await tables.close()
 
 
 @asynccontextmanager

@@ -1,0 +1,52 @@
+"""How sqlite.py keeps keys and columns in a file: keys as bytes in Table Storage's order, columns as JSON, ETags."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import secrets
+import struct
+from collections.abc import Mapping
+
+from shared.tables.port import LimitExceeded, Value
+
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
+
+
+def stored_key(key: str) -> bytes:
+    """Return bytes in the order of the key's UTF-16 code units: UTF-8 of each unit (CESU-8)."""
+    if key.isascii():
+        return key.encode()
+    try:
+        units = key.encode("utf-16-be")
+    except UnicodeEncodeError as error:
+        raise LimitExceeded("a key holds half a surrogate pair") from error
+    return "".join(map(chr, struct.unpack(f">{len(units) // 2}H", units))).encode("utf-8", "surrogatepass")
+
+
+def key_text(stored: bytes) -> str:
+    """Return the key that is stored as these bytes."""
+    if stored.isascii():
+        return stored.decode()
+    return stored.decode("utf-8", "surrogatepass").encode("utf-16-be", "surrogatepass").decode("utf-16-be")
+
+
+def stored_columns(columns: Mapping[str, Value | None]) -> str:
+    """Return the columns that are present as JSON."""
+    return _encode(present(columns))
+
+
+def present(columns: Mapping[str, Value | None]) -> dict[str, Value]:
+    """Return the columns that have a value."""
+    return {name: value for name, value in columns.items() if value is not None}
+
+
+class Etags:
+    """Gives a new ETag at every call: a random prefix for this opening of the file, and a counter."""
+
+    def __init__(self) -> None:
+        self._prefix = secrets.token_hex(8)
+        self._numbers = itertools.count(1)
+
+    def __call__(self) -> str:
+        return f'W/"{self._prefix}.{next(self._numbers):x}"'
