@@ -40,7 +40,10 @@ REQUESTS = {
     "page of 100, the next one",
     "page of 100, anywhere",
 }
-JOBS = {name + more for name in ("import", "plan + apply", "undo") for more in ("", ": memory")}
+JOBS = {name + more for name in ("import", "plan + apply", "undo") for more in ("", ": memory")} | {
+    "a later run, 1 % changed",
+    "a later run, nothing changed",
+}
 LINKING = {
     "storage requests a linked account",
     "storage requests a planned row",

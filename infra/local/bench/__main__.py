@@ -90,10 +90,10 @@ async def _at(size: int, folder: Path, effort: Effort) -> list[Figure]:
     linked = await jobs.link(folder, size)
     figures += linked
     whole = linked[0].measured - linked[0].beside["uploaded s"]
-    progress.print(f"{size:,} accounts: requests…")
-    figures += await traffic.measure(folder, size, effort)
     progress.print(f"{size:,} accounts: run again…")
     figures += await jobs.link_again(folder, size, whole)
+    progress.print(f"{size:,} accounts: requests…")
+    figures += await traffic.measure(folder, size, effort)
     progress.print(f"{size:,} accounts: undo…")
     return figures + await jobs.undo(folder, size)
 

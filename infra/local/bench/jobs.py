@@ -85,7 +85,7 @@ async def link_again(folder: Path, accounts: int, whole: float) -> list[Figure]:
         upload = {"id": ""}
         for part in identity_files(folder):
             upload = await api.call("POST", f"linking/identities?after={upload['id']}", _changed(part, second))
-        file = b"userName,email\n" + b"".join(second)
+        file = b"userName,employeeNumber\n" + b"".join(second)
         job = await api.call("POST", "accounts/import", file, "text/csv")
         await ended(api, f"accounts/imports/{job['id']}", "done")
         clock = Clock(process)
@@ -116,7 +116,7 @@ async def _run(api: Api, upload: str) -> Any:
 def _changed(part: bytes, second: list[bytes]) -> bytes:
     """Return a file of identities with every hundredth changed, every other one of these in its address.
 
-    Rows of new accounts are added to `second`: for every hundredth identity another account with its address.
+    Rows of new accounts are added to `second`: for every hundredth identity an account with its employee number.
     """
     pages = [json.loads(line) for line in part.splitlines()]
     for number, person in enumerate(person for page in pages for person in page["value"]):
@@ -125,7 +125,7 @@ def _changed(part: bytes, second: list[bytes]) -> bytes:
         elif number % 200 == 100:
             person["mail"] = f"changed.{person['id']}@contoso.com"
         elif number % 100 == 50:
-            second.append(f"second.{person['id']}@contoso.com,{person['mail'] or ''}\n".encode())
+            second.append(f"second.{person['id']},{person.get('employeeId') or ''}\n".encode())
     return b"\n".join(json.dumps(page, ensure_ascii=False).encode() for page in pages)
 
 

@@ -195,7 +195,7 @@ async def _operations(app: Server, folder: Path, accounts: int, effort: Effort) 
 
 async def _linked(app: Server) -> set[str]:
     """Return the userNames of the accounts that the folder's run has linked."""
-    (run,) = json.loads(await app.send(Call("GET", "/linking/runs")))["runs"]
+    run = json.loads(await app.send(Call("GET", "/linking/runs")))["runs"][0]
     names: set[str] = set()
     cursor = ""
     while True:
