@@ -36,7 +36,7 @@ from shared.directory.directory import Directory
 from shared.directory.identity import Identity, is_gone
 from shared.directory.jobs import Job
 from shared.directory.keys import Key, fold
-from shared.directory.seen import DAYS, Seen, SeenWriter, short
+from shared.directory.seen import DAYS, Seen, SeenWriter, short, stages_of
 from shared.directory.stages import is_older
 from shared.directory.staging import parse
 
@@ -215,7 +215,10 @@ async def find_former(directory: Directory, options: Mapping[str, Any]) -> list[
 async def note_done(directory: Directory, job: Job) -> None:
     """Keep that a run is done, for the runs to come. It must not have ended, so that no other has begun."""
     if job.kind == RUN and job.planned and not job.phase.ended:
-        await directory.jobs.note_seen([*job.options.get("since", ()), job.id])
+        before, runs = await directory.jobs.find_seen(), [*job.options.get("since", ()), job.id]
+        await directory.jobs.note_seen(runs)
+        for run in set(before).difference(runs):
+            await directory.stages.clear(run, stages_of(run))
 
 
 def nothing_changed(job: Job) -> str | None:

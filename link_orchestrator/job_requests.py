@@ -17,6 +17,7 @@ from shared.directory.jobs import Job, Phase
 from shared.directory.model import dump
 from shared.directory.plan import PAGE, InvalidCursor, Plan, PlanRow
 from shared.directory.readings import Readings
+from shared.directory.seen import stages_of
 from shared.scim.endpoint import Request, Response
 from shared.scim.errors import InvalidValue
 
@@ -109,7 +110,7 @@ async def begin(
                 raise Busy(text) from None
             job = await jobs.start(kind, request.by, job_id, options)
     except Busy:
-        await directory.stages.clear(job_id)
+        await directory.stages.clear(job_id, stages_of(job_id))
         raise
     return await started(directory, job, client)
 
@@ -136,7 +137,9 @@ async def started(directory: Directory, job: Job, client: Orchestrations) -> Job
 async def tidy_up(directory: Directory, job_id: str) -> None:
     """Let go of what a job that has ended held: the gate before SCIM, its stages, and where it read on."""
     await directory.gate.open(job_id)
-    await directory.stages.clear(job_id)
+    # What a run saw is of use to others if it is in their chain.
+    of_no_use = [] if job_id in await directory.jobs.find_seen() else stages_of(job_id)
+    await directory.stages.clear(job_id, of_no_use)
     await Readings(directory.tables, directory.keys).forget(job_id)
 
 

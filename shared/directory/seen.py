@@ -21,7 +21,8 @@ from shared.directory.model import dump
 from shared.directory.staging import Stage, parse
 from shared.tables.port import Tables
 
-SETS = IDENTITIES, FACTS, LINKED, NEAR = "seen", "facts", "linked", "near"
+SETS = IDENTITIES, FACTS, LINKED, NEAR = "seen1", "facts1", "linked1", "near1"
+"""The names count with what is kept and how it is decided: under others nothing is found, and all counts as changed."""
 DAYS: Final = 30
 """So long after the end of a run, what it saw is kept; a run that begins later looks at everything again."""
 SHORT: Final = 8

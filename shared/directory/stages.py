@@ -37,10 +37,13 @@ class Stages:
         rows = [Upsert(STAGE + name, {"job": job_id, "name": name, "since": since, "days": days}) for name in names]
         await self._tables.commit(self._partition, rows)
 
-    async def clear(self, job_id: str) -> None:
-        """Remove the stages of a job that are not kept. What a crash leaves is removed by running it again."""
-        rows = await self._announced(STAGE + job_id)
-        await self._remove([row for row in rows if row.columns["job"] == job_id and not row.columns["days"]])
+    async def clear(self, job_id: str, also: Sequence[str] = ()) -> None:
+        """Remove the stages of a job but those that are kept for some days; of these, the ones named as well.
+
+        What a crash leaves is removed by running it again.
+        """
+        rows = [row for row in await self._announced(STAGE + job_id) if row.columns["job"] == job_id]
+        await self._remove([row for row in rows if not row.columns["days"] or row.columns["name"] in also])
 
     async def sweep(self) -> int:
         """Remove the stages that nothing needs any more, and return how many."""

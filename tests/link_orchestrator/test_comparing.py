@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -26,6 +27,7 @@ from shared.directory.keys import fold
 from shared.directory.model import Account, Link, Status, timestamp
 from shared.directory.plan import PlanRow
 from shared.directory.policy import Policy
+from shared.directory.seen import Seen
 from shared.directory.stages import Stages
 from shared.tables.sqlite import SqliteTables
 from tests.link_orchestrator.running import (
@@ -38,10 +40,10 @@ from tests.link_orchestrator.running import (
     object_id,
     plan_rows,
     play_run,
-    rows_of,
 )
 from tests.link_orchestrator.test_mapping import attribute, exported
 from tests.link_orchestrator.test_planning import accounts, addresses, every_account, identities, policies, settle
+from tests.link_orchestrator.test_service import until
 
 Rows = dict[str, PlanRow]
 numbered = itertools.count()
@@ -336,14 +338,42 @@ async def test_everything_is_planned_where(app: App, monkeypatch: pytest.MonkeyP
     assert ("changed" in run) == (why == "much changed")
 
 
+async def keeps(app: App, run: Any) -> bool:
+    """Tell whether what a run saw is still there."""
+    directory = await Directories(app.tables).open("main")
+    seen = Seen(app.tables, directory.keys, [run["id"]])
+    return any([await seen.identities(bucket) or await seen.accounts(bucket) for bucket in range(4)])
+
+
 async def test_what_a_run_saw_is_kept_for_thirty_days(app: App) -> None:
     run = await first(app)
     directory = await Directories(app.tables).open("main")
-
-    async def kept(days: int) -> bool:
+    for days in (30, 32):
         then = timestamp(datetime.now(UTC) + timedelta(days=days))
-        await Stages(app.tables, directory.keys, lambda: then).sweep()
-        return any([await rows_of(app.tables, f"main_s_{run['id']}seen_{bucket:02x}") for bucket in range(4)])
+        await Stages(app.tables, directory.keys, partial(str, then)).sweep()
+        assert await keeps(app, run) == (days == 30)
 
-    assert await kept(30)
-    assert not await kept(32)
+
+async def test_what_a_run_saw_goes_with_the_run_if_it_is_cancelled_and_with_the_next_that_plans_everything(
+    app: App,
+) -> None:
+    run = await first(app)
+    people = [{**one, "department": "Elsewhere"} if n == 3 else one for n, one in enumerate(PEOPLE)]
+    cancelled = await app.plan(*people)
+    assert await keeps(app, cancelled)
+    await app.call("POST", f"linking/runs/{cancelled['id']}/cancel")
+    await until_gone(app, cancelled)
+    later = await app.apply(await app.plan(*people), links=0)
+    assert await keeps(app, run)
+    assert await keeps(app, later)
+    whole = await app.apply(await app.plan(*people, full=True), links=0)
+    await until_gone(app, run)
+    await until_gone(app, later)
+    assert await keeps(app, whole)
+
+
+async def until_gone(app: App, run: Any) -> None:
+    async def gone() -> bool:
+        return not await keeps(app, run)
+
+    await until(gone)  # a job is shown as ended, then its stages go
