@@ -5,8 +5,9 @@ Every pass is safe to run twice: a slice that a crash cut off is run again from 
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -25,10 +26,11 @@ from link_orchestrator import (
 )
 from link_orchestrator.job_requests import tidy_up
 from link_orchestrator.messages import Compare, Milestone, Slice, SliceDone
+from link_orchestrator.orchestrator import AGAIN_PASSES, COMPARE_PASSES, GROUP_PLAN_PASSES, PLAN_PASSES
 from shared.directory.directory import Directories, Directory
-from shared.directory.jobs import Job, Phase
+from shared.directory.jobs import Job, Jobs, Phase
 
-Pass = Callable[[Directory, Job, Slice], Awaitable[Counter[str]]]
+Pass = Callable[[Directory, Job, Slice], Coroutine[Any, Any, Counter[str]]]
 
 PASSES: Mapping[str, Pass] = {
     "collect": planning.collect,
@@ -57,6 +59,11 @@ PASSES: Mapping[str, Pass] = {
     "import_groups": importing_groups.import_groups,
 }
 
+PLANNING = frozenset(("changes", *COMPARE_PASSES, *PLAN_PASSES, *AGAIN_PASSES, *GROUP_PLAN_PASSES))
+"""Passes that change nothing but what is staged and planned. The others leave off by themselves, between two pages."""
+LOOK_SECONDS = 1.0
+"""So often it is asked, while one of these runs, whether its job was cancelled."""
+
 
 async def run_slice(directories: Directories, message: Mapping[str, Any]) -> dict[str, Any]:
     """Run one slice of a pass; answers its counts, or that the job was cancelled."""
@@ -66,10 +73,25 @@ async def run_slice(directories: Directories, message: Mapping[str, Any]) -> dic
     job = await jobs.get(part.job)
     if job.cancelled_by:
         return SliceDone(stopped=True).to_json()
-    counts = await PASSES[part.stage](directory, job, part)
+    work = PASSES[part.stage](directory, job, part)
+    counts = await work if part.stage not in PLANNING else await _unless_cancelled(jobs, job.id, work)
+    if counts is None:
+        return SliceDone(stopped=True).to_json()
     await jobs.count(job.id, f"{part.stage}_{part.name}", counts)
     # Cancelled on the way, a pass leaves off early; what it did is counted all the same.
     return SliceDone(counts=counts, stopped=bool((await jobs.get(job.id)).cancelled_by)).to_json()
+
+
+async def _unless_cancelled(jobs: Jobs, job_id: str, work: Coroutine[Any, Any, Counter[str]]) -> Counter[str] | None:
+    """Do work that may be dropped at any point, as by a crash; return None as soon as its job is cancelled."""
+    task = asyncio.create_task(work)
+    try:
+        while not (await asyncio.wait({task}, timeout=LOOK_SECONDS))[0]:
+            if (await jobs.get(job_id)).cancelled_by:
+                return None
+        return task.result()
+    finally:
+        task.cancel()
 
 
 async def choose_extent(directories: Directories, message: Mapping[str, Any]) -> dict[str, Any]:

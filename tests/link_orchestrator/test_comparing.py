@@ -17,14 +17,14 @@ from hypothesis import strategies as st
 from link_orchestrator import comparing
 from link_orchestrator.activities import PASSES
 from link_orchestrator.messages import Slice
-from link_orchestrator.orchestrator import APPROVE, CANCEL, PLAN_PASSES
+from link_orchestrator.orchestrator import APPROVE, CANCEL, PLAN_PASSES, link_accounts
 from link_orchestrator.planning import LEFT_OPEN
 from shared.directory.directory import Directories, Directory
 from shared.directory.errors import DirectoryError
 from shared.directory.identity import Identity
 from shared.directory.jobs import Job, Phase
 from shared.directory.keys import fold
-from shared.directory.model import Account, Link, Status, timestamp
+from shared.directory.model import ENTERPRISE, Account, Link, Status, new_account, timestamp
 from shared.directory.plan import PlanRow
 from shared.directory.policy import Policy
 from shared.directory.seen import Seen
@@ -32,7 +32,9 @@ from shared.directory.stages import Stages
 from shared.tables.sqlite import SqliteTables
 from tests.link_orchestrator.running import (
     App,
+    Engine,
     Refusal,
+    activity_calls,
     begin_run,
     csv_file,
     graph,
@@ -40,6 +42,7 @@ from tests.link_orchestrator.running import (
     object_id,
     plan_rows,
     play_run,
+    start_of,
 )
 from tests.link_orchestrator.test_mapping import attribute, exported
 from tests.link_orchestrator.test_planning import accounts, addresses, every_account, identities, policies, settle
@@ -188,6 +191,70 @@ async def assert_left_open(directory: Directory, theirs: Sequence[Identity], exp
         decision = decisions[fold(one.object_id)]
         found = await directory.left_open.find(one.object_id)
         assert (found[1] if found else None) == (decision if decision in LEFT_OPEN else None)
+
+
+@pytest.mark.parametrize("stage", ["join", "weigh", "reserve"])
+async def test_an_account_that_changes_while_a_run_looks_is_found_by_the_next(
+    sqlite_tables: SqliteTables, monkeypatch: pytest.MonkeyPatch, stage: str
+) -> None:
+    """Its old values led the run to it, or to nobody; what it has now is looked at again whenever it came."""
+    monkeypatch.setattr(comparing, "MOST_SHARE", 10.0)
+    directory = await make_directory(sqlite_tables)
+    now = directory.accounts.now()
+    account = new_account(directory.keys.new_id("ada"), {"userName": "ada"}, Status.LOCAL, now)
+    await directory.accounts.create(account, by="test")
+    theirs = [Identity(object_id(1), "ada@contoso.com"), Identity(object_id(2), "other@contoso.com")]
+    policy = Policy(verified_domains=frozenset({"contoso.com"}))
+    standing: Rows = {}
+    for number in range(2):
+        calls, name = activity_calls(Directories(sqlite_tables)), ("other", "ada")[number] + "@contoso.com"
+
+        async def call(activity: str, message: Any, calls: Any = calls, name: str = name) -> Any:
+            if message.get("stage", "").removesuffix("_again") == stage:
+                found = await directory.accounts.find(account.id)
+                assert found is not None
+                await rename(directory, found, name)
+            return await calls(activity, message)
+
+        job = await begin_run(directory, [replace(theirs[0], department=str(number)), theirs[1]], policy, full=False)
+        await Engine(call).play(link_accounts, start_of(directory, job))
+        standing |= {row.subject: row for row in await plan_rows(directory, job.id)}
+    theirs = [replace(theirs[0], department="1"), theirs[1]]
+    expected = await everything(directory, theirs, policy)
+    job = await begin_run(directory, theirs, policy, full=False)
+    await play_run(directory, job)
+    assert_alike({row.subject: row for row in await plan_rows(directory, job.id)}, standing, expected)
+
+
+async def test_an_account_that_changes_before_it_is_weighed_and_linked_is_looked_at_again(
+    sqlite_tables: SqliteTables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody else meets it by what it got meanwhile, whom the run did not see: its link does not settle that."""
+    monkeypatch.setattr(comparing, "MOST_SHARE", 10.0)
+    directory = await make_directory(sqlite_tables)
+    name, now = "ada@contoso.com", directory.accounts.now()
+    account = new_account(directory.keys.new_id(name), {"userName": name}, Status.LOCAL, now)
+    await directory.accounts.create(account, by="test")
+    theirs = [Identity(object_id(1), name), Identity(object_id(2), "other@contoso.com", employee_id="7")]
+    policy = Policy(verified_domains=frozenset({"contoso.com"}))
+    calls = activity_calls(Directories(sqlite_tables))
+
+    async def call(activity: str, message: Any) -> Any:
+        if message.get("stage") == "weigh":
+            found = await directory.accounts.find(account.id)
+            assert found is not None
+            document = found.document() | {ENTERPRISE: {"employeeNumber": "7"}}
+            await directory.accounts.replace(found, found.with_document(document), by="test")
+        return await calls(activity, message)
+
+    first = await begin_run(directory, theirs, policy)
+    await Engine(call).play(link_accounts, start_of(directory, first))
+    assert {row.subject: row.outcome for row in await plan_rows(directory, first.id)}[object_id(1)] == "linked"
+    job = await begin_run(directory, theirs, policy, full=False)
+    await play_run(directory, job)
+    rows = {row.subject: row for row in await plan_rows(directory, job.id)}
+    assert rows[object_id(2)].decision == "conflict"
+    assert_alike(rows, {}, await everything(directory, theirs, policy))
 
 
 async def test_a_rival_that_is_not_decided_again_stays_in_the_way(app: App) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from infra.local.graph import GraphStandIn
+from infra.local.graph import GraphStandIn, every
 from link_orchestrator import reading
 from link_orchestrator.graph import Graph
 from link_orchestrator.sources import GraphScope, RunSource
@@ -76,6 +76,21 @@ async def test_readings_go_on_from_one_another_and_the_newest_state_counts(both:
     whole = await app.wait(await start(app, full=True), "planned")
     assert read_in_full(stand_in)
     assert whole["counts"] == {"alreadyLinked": 30, "noAccount": 8, "noIdentity": 0}
+
+
+async def test_throttling_broken_answers_and_expired_tokens_lose_no_change(
+    both: tuple[GraphStandIn, App], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand_in, app = both
+    monkeypatch.setattr("infra.local.graph.CHANGES_A_PAGE", 2)
+    for number in (1, 2, 3, 31, 32):
+        stand_in.tenant.change(object_id(number), department="Elsewhere")
+    stand_in.tenant.remove(object_id(33))
+    stand_in.faults = every(5, 3, 2, 0.0)
+    run = await plan(app)
+    assert not read_in_full(stand_in)
+    assert run["changed"] == {"identities": 6, "accounts": 0}
+    assert run["counts"] == {"alreadyLinked": 3, "noAccount": 2}
 
 
 @pytest.mark.parametrize("why", ["the link has expired", "a week ago", "too many readings", "another scope"])

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import function_app
-from link_orchestrator import service
+from link_orchestrator import activities, service
 from shared.directory.directory import Directories
 from shared.directory.jobs import Jobs, Phase
 from shared.directory.seen import stages_of
@@ -237,6 +237,18 @@ class TestCancelling:
         await gate.reached.wait()
         await held.call("POST", f"linking/runs/{run['id']}/cancel")
         gate.opened.set()
+        assert (await held.wait(f"linking/runs/{run['id']}", "cancelled"))["phase"] == "cancelled"
+
+    async def test_a_plan_is_dropped_at_once_whatever_it_waits_for(
+        self, held: App, gate: Gate, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(activities, "LOOK_SECONDS", 0.01)
+        await held.bring(ACCOUNTS)
+        upload = await held.upload(*IDENTITIES)
+        gate.close("_x_")  # the pointers, never to be read
+        run = await held.call("POST", "linking/runs", {"identities": upload})
+        await gate.reached.wait()
+        await held.call("POST", f"linking/runs/{run['id']}/cancel")
         assert (await held.wait(f"linking/runs/{run['id']}", "cancelled"))["phase"] == "cancelled"
 
     async def test_what_a_run_linked_before_stays_linked_and_is_counted(self, held: App, gate: Gate) -> None:
