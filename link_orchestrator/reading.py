@@ -35,7 +35,7 @@ from link_orchestrator.sources import (
 from link_orchestrator.tabular import Problem
 from shared.directory.directory import Directories, Directory
 from shared.directory.identity import Gone, Identity
-from shared.directory.jobs import Job
+from shared.directory.jobs import Job, Phase
 from shared.directory.keys import fold
 from shared.directory.readings import Reading, Readings
 from shared.directory.stages import is_older
@@ -146,7 +146,11 @@ async def _begin(directory: Directory, readings: Readings, job_id: str, source: 
         return reading
     former = await directory.jobs.get(bookmark.job)
     whole = former.options.get(WHOLE, "")
-    if not former.planned or not whole or is_older(whole, KEPT_DAYS, directory.jobs.now()):
+    if (
+        not (former.planned or former.phase is Phase.DONE)
+        or not whole
+        or is_older(whole, KEPT_DAYS, directory.jobs.now())
+    ):
         return reading
     return reading if len(parts_of(former)) >= MOST_PARTS else replace(reading, place=place, former=former.id)
 
@@ -250,7 +254,8 @@ async def _finished(directory: Directory, reading: Reading) -> ReadDone:
     read: dict[str, Any] = {"identities": name, WHOLE: reading.begun}
     if reading.former:
         former = await directory.jobs.get(reading.former)
-        read |= {"parts": [name, *parts_of(former)], WHOLE: former.options[WHOLE]}
+        parts = [*([name] if reading.read else []), *parts_of(former)]
+        read = {"identities": parts[0], "parts": parts, WHOLE: former.options[WHOLE]}
 
     def change(job: Job) -> Job:
         groups = {"groups": group_stage(name)} if reads_groups(job) else {}

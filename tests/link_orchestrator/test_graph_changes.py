@@ -45,6 +45,11 @@ async def test_it_says_that_nothing_changed_after_one_request(both: tuple[GraphS
     assert (run["phase"], run["changed"]) == ("done", {"identities": 0, "accounts": 0})
     assert run["compared"] == {"identities": 40, "accounts": 30}
     assert [path.partition("?")[0] for path in stand_in.requests] == ["/v1.0/users/delta"]
+    stand_in.tenant.change(object_id(1), department="Elsewhere")
+    run = await plan(app)
+    assert not read_in_full(stand_in)
+    assert run["changed"] == {"identities": 1, "accounts": 0}
+    assert len(run["options"]["parts"]) == 2, "a reading that found nothing is no part"
 
 
 async def test_only_those_who_changed_are_read(both: tuple[GraphStandIn, App]) -> None:
