@@ -1,13 +1,13 @@
 """The passes of a later run before its plan: what changed since the runs before it, and on whom that bears.
 
 changes  identities and accounts now -> those that are not as the former runs saw them, by their own buckets
-lead     keys of changed identities, as they were and as they are -> the accounts they lead to, by the key's bucket
+lead     keys of changed identities, as they were and as they are -> the accounts they lead to, paired as by join()
 touch    changed accounts and those -> the identities that met them, and the keys that others may meet them by now
-gather   identities -> those to decide on again: changed, or meeting an account that changed or is met by others now
+gather   identities -> those that did not change, but meet an account that did or is met by others now
 
-Then planning.py runs over these alone. An account that nothing happened to is met by whom it was met before
-(shared/directory/seen.py), so no identity is needed for being a rival only. A test holds the outcome, row by row,
-against a plan of everything (tests/link_orchestrator/test_comparing.py).
+Then planning.py decides on these and on those that changed, and on nobody else. An account that nothing happened to is
+met by whom it was met before (shared/directory/seen.py), so no identity is needed for being a rival only. A test holds
+the outcome, row by row, against a plan of everything (tests/link_orchestrator/test_comparing.py).
 """
 
 from __future__ import annotations
@@ -21,12 +21,15 @@ from link_orchestrator.job_requests import RUN, slices
 from link_orchestrator.messages import Extent, Slice
 from link_orchestrator.planning import (
     ACCOUNTS_AT_ONCE,
-    AGAIN,
+    CHANGED,
+    MEETING,
+    PAIRS,
     STAGES_AGAIN,
     TOUCHED,
     KeyFinder,
     find_led,
     identity_bucket,
+    keys_of,
     parts_of,
     stage,
 )
@@ -43,7 +46,7 @@ from shared.directory.staging import parse
 LEADS, MET, VALUES = "leads", "met", "values"
 STAGES = (*STAGES_AGAIN, LEADS, MET, VALUES)
 KINDS = IDENTITIES, ACCOUNTS = "identities", "accounts"
-COMPARED, CHANGED = "compared.", "changed."
+COMPARED, DIFFERENT = "compared.", "changed."
 """Prefixes of the counts of identities and accounts that were looked at, and of those that are not as they were."""
 MOST_SHARE: Final = 0.2
 """If more than this of a directory changed, a run plans everything."""
@@ -74,10 +77,10 @@ class _Comparison:
         self._before = _seen(directory, job)
         self._finder = KeyFinder(job)
         self._now = SeenWriter(directory.tables, directory.keys, job.id, part.name)
-        self._again = stage(directory, job.id + AGAIN).writer(part.name)
+        self._changed = stage(directory, job.id + CHANGED).writer(part.name)
         self._leads = stage(directory, job.id + LEADS).writer(part.name)
         self._touched = stage(directory, job.id + TOUCHED).writer(part.name)
-        self.counts = Counter({kind + one: 0 for kind in (COMPARED, CHANGED) for one in KINDS})
+        self.counts = Counter({kind + one: 0 for kind in (COMPARED, DIFFERENT) for one in KINDS})
 
     async def identities(self, bucket: int) -> None:
         keys = self._directory.keys
@@ -90,24 +93,24 @@ class _Comparison:
                 continue
             (item,) = parse([line])
             identity = Identity.from_json(item)
-            digests = [keys.digest(key) for key in self._finder.find(identity)]
-            for digest in digests:
-                await self._lead(digest)
+            digests = {keys.digest(key): values for key, values in self._finder.find(identity).items()}
+            for digest, values in digests.items():
+                await self._lead(digest, identity.object_id, values)
             who = keys.digest(Key("identity", identity.object_id))
             await self._now.add_identity(bucket, fingerprint, who, digests)
-            await self._again.add_line(bucket, line)
+            await self._changed.add_line(bucket, line)
             others.add(short(who))
         for fingerprint, known in gone.items():
             who, *shorts = known.split()
             for digest in shorts:
-                await self._lead(digest)
+                await self._lead(digest, "", [])
             await self._now.drop_identity(bucket, fingerprint)
             others.add(who)
-        self.counts[CHANGED + IDENTITIES] += len(others)
+        self.counts[DIFFERENT + IDENTITIES] += len(others)
         self.counts[COMPARED + IDENTITIES] += len(lines)
 
-    async def _lead(self, digest: str) -> None:
-        await self._leads.add(self._directory.keys.bucket(digest), digest)
+    async def _lead(self, digest: str, object_id: str, values: list[list[str]]) -> None:
+        await self._leads.add(self._directory.keys.bucket(digest), [digest, object_id, values])
 
     async def accounts(self, bucket: int) -> None:
         before = await self._before.accounts(bucket)
@@ -123,23 +126,28 @@ class _Comparison:
 
     async def _touch(self, bucket: int, account_id: str) -> None:
         await self._touched.add(bucket, [account_id, True])
-        self.counts[CHANGED + ACCOUNTS] += 1
+        self.counts[DIFFERENT + ACCOUNTS] += 1
 
     async def close(self) -> None:
-        await together(*(writer.close() for writer in (self._now, self._again, self._leads, self._touched)))
+        await together(*(writer.close() for writer in (self._now, self._changed, self._leads, self._touched)))
 
 
 async def lead(directory: Directory, job: Job, part: Slice) -> Counter[str]:
-    """Touch the accounts to which a slice's keys lead: who meets them is not who met them."""
+    """Touch the accounts to which a slice's keys lead, for who meets them is not who met them, and pair them."""
     leads = stage(directory, job.id + LEADS)
     touched = stage(directory, job.id + TOUCHED).writer(part.name)
+    pairs = stage(directory, job.id + PAIRS).writer(part.name)
     for bucket in range(part.low, part.high):
-        digests = {digest async for some in leads.read(bucket) for digest in some}
-        # A digest that stands there whole and short is looked for once.
-        whole = {short(digest) for digest in digests if len(digest) > len(short(digest))}
-        async for _, account_id in find_led(directory, bucket, {d for d in digests if d not in whole}):
-            await touched.add(directory.keys.bucket(account_id), [account_id, False])
-    await touched.close()
+        wanted = await keys_of(leads, bucket)
+        # Of former keys only the beginnings are kept, and nobody to pair: most are among the keys of now.
+        whole = {short(digest) for digest, who in wanted.items() if any(object_id for object_id, _ in who)}
+        async for digest, account_id in find_led(directory, bucket, [one for one in wanted if one not in whole]):
+            home = directory.keys.bucket(account_id)
+            await touched.add(home, [account_id, False])
+            for object_id, values in wanted[digest]:
+                if object_id:
+                    await pairs.add(home, [account_id, object_id, values])
+    await together(touched.close(), pairs.close())
     return Counter()
 
 
@@ -164,9 +172,9 @@ async def touch(directory: Directory, job: Job, part: Slice) -> Counter[str]:
 
 
 async def gather(directory: Directory, job: Job, part: Slice) -> Counter[str]:
-    """Add the identities of a slice that meet touched accounts, now or before, to those to be decided on again."""
-    seen = _seen(directory, job)
-    again = stage(directory, job.id + AGAIN).writer(part.name)
+    """Find the identities of a slice that did not change, but meet touched accounts, now or before."""
+    seen, fingerprint = _seen(directory, job), directory.keys.fingerprint
+    writer = stage(directory, job.id + MEETING).writer(part.name)
     values = {value async for some in stage(directory, job.id + VALUES).read(0) for value in some}
     for bucket in range(part.low, part.high):
         met = {one async for some in stage(directory, job.id + MET).read(bucket) for one in some}
@@ -175,9 +183,9 @@ async def gather(directory: Directory, job: Job, part: Slice) -> Counter[str]:
         if not met and not meeting:
             continue
         for object_id, line in (await _lines(directory, job, bucket)).items():
-            if object_id in met or (meeting and directory.keys.fingerprint(line) in meeting):
-                await again.add_line(bucket, line)
-    await again.close()
+            if (object_id in met and fingerprint(line) in known) or (meeting and fingerprint(line) in meeting):
+                await writer.add_line(bucket, line)
+    await writer.close()
     return Counter()
 
 
@@ -185,11 +193,11 @@ async def choose_extent(directory: Directory, job_id: str) -> Extent:
     """Return on what a run decides: on everything, if so much changed that this is no more work."""
     job = await directory.jobs.get(job_id)
     counts = await directory.jobs.total(job_id)
-    changed, compared = (sum(counts.get(kind + one, 0) for one in KINDS) for kind in (CHANGED, COMPARED))
+    changed, compared = (sum(counts.get(kind + one, 0) for one in KINDS) for kind in (DIFFERENT, COMPARED))
     if (
         "since" in job.options
         and changed <= MOST_SHARE * compared
-        and counts.get(CHANGED + ACCOUNTS, 0) <= MOST_ACCOUNTS
+        and counts.get(DIFFERENT + ACCOUNTS, 0) <= MOST_ACCOUNTS
     ):
         return Extent(slices=slices(2 * changed) if changed else 0)
 
@@ -239,15 +247,12 @@ def _seen(directory: Directory, job: Job) -> Seen:
 async def _lines(directory: Directory, job: Job, bucket: int) -> dict[str, str]:
     """Return the lines of a bucket's identities by folded object id: of each the first in the files."""
     found: dict[str, str] = {}
+    begin = len(_PLAIN)
     for name in parts_of(job):
         async for lines in stage(directory, name).lines(bucket):
             for line in lines:
-                found.setdefault(fold(_object_id(line)), line)
+                # Parsed whole, or folded as any text, a million ids would take seconds more.
+                object_id = line[begin : line.index('"', begin)]
+                plain = object_id.isascii() and "\\" not in object_id
+                found.setdefault(object_id.strip().lower() if plain else fold(parse([line])[0]["id"]), line)
     return {object_id: line for object_id, line in found.items() if not is_gone(line)}
-
-
-def _object_id(line: str) -> str:
-    """Return the object id in an identity's line: parsed whole, a million lines would take seconds more."""
-    begin = len(_PLAIN)
-    text = line[begin : line.index('"', begin)]
-    return str(parse([line])[0]["id"]) if "\\" in text else text

@@ -51,8 +51,9 @@ from shared.directory.seen import Seen, SeenWriter
 from shared.directory.staging import Stage, parse
 
 STAGES = KEYS, PAIRS, CANDIDATES, LINKS, RESERVED = "keys", "pairs", "candidates", "links", "reserved"
-STAGES_AGAIN = AGAIN, TOUCHED = "again", "touched"
-"""Of a later run: the identities to decide on again, and the accounts that changed or are met by others now."""
+STAGES_AGAIN = CHANGED, MEETING, TOUCHED = "changed", "meeting", "touched"
+"""Of a later run: identities that changed, others to decide on again for whom they meet, and the accounts that changed
+or are met by others now."""
 
 
 LEFT_OPEN = (DecisionKind.REVIEW, DecisionKind.AMBIGUOUS, DecisionKind.CONFLICT, DecisionKind.EXCLUDED)
@@ -98,7 +99,8 @@ async def collect(directory: Directory, job: Job, part: Slice, *, again: bool = 
             async for accounts in directory.listing.scan_digests(bucket):
                 for account_id, facts in accounts:
                     await seen.add_account(account_id, facts)
-        for line, identity in await _identities(directory, job, bucket, again):
+        names = [job.id + MEETING] if again else parts_of(job)  # what changed was looked up before
+        for line, identity in await _identities(directory, names, bucket):
             found = {digest(key): values for key, values in finder.find(identity).items()}
             for found_by, values in found.items():
                 await writer.add(directory.keys.bucket(found_by), [found_by, identity.object_id, values])
@@ -134,16 +136,22 @@ async def join(directory: Directory, job: Job, part: Slice, *, again: bool = Fal
     keys = stage(directory, job.id + KEYS)
     writer = stage(directory, job.id + PAIRS).writer(part.name)
     for bucket in range(part.low, part.high):
-        wanted: defaultdict[str, list[Any]] = defaultdict(list)
-        async for items in keys.read(bucket):
-            for digest, object_id, values in items:
-                wanted[digest].append((object_id, values))
+        wanted = await keys_of(keys, bucket)
         led = find_led(directory, bucket, wanted) if again else _scan_led(directory, bucket, wanted)
         async for digest, account_id in led:
             for item in wanted[digest]:
                 await writer.add(directory.keys.bucket(account_id), [account_id, *item])
     await writer.close()
     return Counter()
+
+
+async def keys_of(keys: Stage, bucket: int) -> Mapping[str, list[tuple[str, list[list[str]]]]]:
+    """Return the keys of a bucket by digest: the identities that have each, with the values that it stands for."""
+    wanted: defaultdict[str, list[tuple[str, list[list[str]]]]] = defaultdict(list)
+    async for items in keys.read(bucket):
+        for digest, object_id, values in items:
+            wanted[digest].append((object_id, values))
+    return wanted
 
 
 async def find_led(directory: Directory, bucket: int, digests: Collection[str]) -> AsyncIterator[tuple[str, str]]:
@@ -243,7 +251,8 @@ async def decide_all(directory: Directory, job: Job, part: Slice, *, again: bool
     for bucket in range(part.low, part.high):
         known, crowded = await _candidates_by_identity(candidates, bucket)
         left: dict[str, str] = {}
-        for _, identity in await _identities(directory, job, bucket, again):
+        names = [job.id + CHANGED, job.id + MEETING] if again else parts_of(job)
+        for _, identity in await _identities(directory, names, bucket):
             # By id: rows of a stage come in any order, and a prediction may name the first account that it meets.
             near = [candidate for _, candidate in sorted(known.get(identity.object_id, {}).items())]
             matching = [candidate for candidate in near if candidate.evidence]
@@ -272,13 +281,13 @@ def _digests(*accounts: AccountFacts) -> Iterator[str]:
     return (digest_facts(_VALUES(account)[2:]) for account in accounts)
 
 
-async def _identities(directory: Directory, job: Job, bucket: int, again: bool) -> Iterable[tuple[str, Identity]]:
-    """Return a bucket's identities, each with the line it was staged as.
+async def _identities(directory: Directory, names: Sequence[str], bucket: int) -> Iterable[tuple[str, Identity]]:
+    """Return a bucket's identities in some stages, each with the line it was staged as.
 
     Each object id is there once: the first in the files, whatever stands there again.
     """
     found: dict[str, tuple[str, Identity] | None] = {}
-    for name in [job.id + AGAIN] if again else parts_of(job):
+    for name in names:
         async for lines in stage(directory, name).lines(bucket):
             for line, item in zip(lines, parse(lines), strict=True):
                 known = None if is_gone(line) else (line, Identity.from_json(item))
