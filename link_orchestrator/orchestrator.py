@@ -25,7 +25,11 @@ UNDO_PASSES = ("undo", "undo_groups")
 VERIFY_PASSES = ("look", "compare", "settle")
 GROUP_PLAN_PASSES, GROUP_APPLY_PASSES = ("resolve_members", "decide_groups"), ("apply_groups",)
 """What comes behind these in a run that plans groups."""
-UNCHANGED_TOO = ("gather", *GROUP_PLAN_PASSES, *GROUP_APPLY_PASSES)
+SKIMMING = ("changes", "gather")
+"""Passes that skim everything for what changed: of each identity or account they read a line, ..."""
+SKIMMED = 4
+"""... so their slices hold so many of the others'."""
+UNCHANGED_TOO = (*SKIMMING, *GROUP_PLAN_PASSES, *GROUP_APPLY_PASSES)
 """Passes that look through everything whatever changed."""
 WINDOW = 8
 """Slices of a pass that are under way at once."""
@@ -182,7 +186,8 @@ def _pass(context: Any, retry: Any, start: Start, stage: str, phase: str) -> Ste
 
 
 def _slices(start: Start, stage: str) -> list[Slice]:
-    edges = [start.buckets * n // start.slices for n in range(start.slices + 1)]
+    many = -(-start.slices // SKIMMED) if stage in SKIMMING else start.slices
+    edges = [start.buckets * n // many for n in range(many + 1)]
     return [
         Slice(job=start.job, directory=start.directory, stage=stage, low=low, high=high)
         for low, high in pairwise(edges)
