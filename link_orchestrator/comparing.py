@@ -93,24 +93,24 @@ class _Comparison:
                 continue
             (item,) = parse([line])
             identity = Identity.from_json(item)
-            digests = {keys.digest(key): values for key, values in self._finder.find(identity).items()}
-            for digest, values in digests.items():
-                await self._lead(digest, identity.object_id, values)
+            leads = {keys.lead(key): values for key, values in self._finder.find(identity).items()}
+            for lead, values in leads.items():
+                await self._lead(lead, identity.object_id, values)
             who = keys.digest(Key("identity", identity.object_id))
-            await self._now.add_identity(bucket, fingerprint, who, digests)
+            await self._now.add_identity(bucket, fingerprint, who, leads)
             await self._changed.add_line(bucket, line)
             others.add(short(who))
         for fingerprint, known in gone.items():
             who, *shorts = known.split()
-            for digest in shorts:
-                await self._lead(digest, "", [])
+            for lead in shorts:
+                await self._lead(lead, "", [])
             await self._now.drop_identity(bucket, fingerprint)
             others.add(who)
         self.counts[DIFFERENT + IDENTITIES] += len(others)
         self.counts[COMPARED + IDENTITIES] += len(lines)
 
-    async def _lead(self, digest: str, object_id: str, values: list[list[str]]) -> None:
-        await self._leads.add(self._directory.keys.bucket(digest), [digest, object_id, values])
+    async def _lead(self, lead: str, object_id: str, values: list[list[str]]) -> None:
+        await self._leads.add(self._directory.keys.bucket_of(lead), [lead, object_id, values])
 
     async def accounts(self, bucket: int) -> None:
         before = await self._before.accounts(bucket)
@@ -140,11 +140,11 @@ async def lead(directory: Directory, job: Job, part: Slice) -> Counter[str]:
     for bucket in range(part.low, part.high):
         wanted = await keys_of(leads, bucket)
         # Of former keys only the beginnings are kept, and nobody to pair: most are among the keys of now.
-        whole = {short(digest) for digest, who in wanted.items() if any(object_id for object_id, _ in who)}
-        async for digest, account_id in find_led(directory, bucket, [one for one in wanted if one not in whole]):
+        whole = {short(lead) for lead, who in wanted.items() if any(object_id for object_id, _ in who)}
+        async for lead, account_id in find_led(directory, bucket, [one for one in wanted if one not in whole]):
             home = directory.keys.bucket(account_id)
             await touched.add(home, [account_id, False])
-            for object_id, values in wanted[digest]:
+            for object_id, values in wanted[lead]:
                 if object_id:
                     await pairs.add(home, [account_id, object_id, values])
     await together(touched.close(), pairs.close())
@@ -166,7 +166,7 @@ async def touch(directory: Directory, job: Job, part: Slice) -> Counter[str]:
             for account in await directory.accounts.find_many(some):
                 for key in (Key("userName", account.user_name), *account.pointers()) if account else ():
                     # Every bucket of identities asks for every value: all of them stand in one.
-                    await values.add(0, short(directory.keys.digest(key)))
+                    await values.add(0, short(directory.keys.lead(key)))
     await together(met.close(), values.close())
     return Counter()
 

@@ -26,7 +26,7 @@ from shared.directory.claims import together
 from shared.directory.directory import Directory
 from shared.directory.identity import Identity, is_gone
 from shared.directory.jobs import Job
-from shared.directory.keys import Key, fold
+from shared.directory.keys import NAME, POINTER, Key, fold
 from shared.directory.matching import (
     AccountFacts,
     Candidate,
@@ -90,7 +90,7 @@ def mapping_of(job: Job) -> AttributeMapping:
 
 async def collect(directory: Directory, job: Job, part: Slice, *, again: bool = False) -> Counter[str]:
     """Spread the match keys of a slice's identities over the buckets of the keys."""
-    finder, digest = KeyFinder(job), directory.keys.digest
+    finder, keys = KeyFinder(job), directory.keys
     writer = stage(directory, job.id + KEYS).writer(part.name)
     seen = SeenWriter(directory.tables, directory.keys, job.id, part.name)
     for bucket in range(part.low, part.high):
@@ -101,12 +101,12 @@ async def collect(directory: Directory, job: Job, part: Slice, *, again: bool = 
                     await seen.add_account(account_id, facts)
         names = [job.id + MEETING] if again else parts_of(job)  # what changed was looked up before
         for line, identity in await _identities(directory, names, bucket):
-            found = {digest(key): values for key, values in finder.find(identity).items()}
-            for found_by, values in found.items():
-                await writer.add(directory.keys.bucket(found_by), [found_by, identity.object_id, values])
+            found = {keys.lead(key): values for key, values in finder.find(identity).items()}
+            for lead, values in found.items():
+                await writer.add(keys.bucket_of(lead), [lead, identity.object_id, values])
             if not again:
-                who = digest(Key("identity", identity.object_id))
-                await seen.add_identity(bucket, directory.keys.fingerprint(line), who, found)
+                who = keys.digest(Key("identity", identity.object_id))
+                await seen.add_identity(bucket, keys.fingerprint(line), who, found)
     await together(writer.close(), seen.close())
     return Counter()
 
@@ -138,37 +138,38 @@ async def join(directory: Directory, job: Job, part: Slice, *, again: bool = Fal
     for bucket in range(part.low, part.high):
         wanted = await keys_of(keys, bucket)
         led = find_led(directory, bucket, wanted) if again else _scan_led(directory, bucket, wanted)
-        async for digest, account_id in led:
-            for item in wanted[digest]:
+        async for lead, account_id in led:
+            for item in wanted[lead]:
                 await writer.add(directory.keys.bucket(account_id), [account_id, *item])
     await writer.close()
     return Counter()
 
 
 async def keys_of(keys: Stage, bucket: int) -> Mapping[str, list[tuple[str, list[list[str]]]]]:
-    """Return the keys of a bucket by digest: the identities that have each, with the values that it stands for."""
+    """Return the keys of a bucket by lead: the identities that have each, with the values that it stands for."""
     wanted: defaultdict[str, list[tuple[str, list[list[str]]]]] = defaultdict(list)
     async for items in keys.read(bucket):
-        for digest, object_id, values in items:
-            wanted[digest].append((object_id, values))
+        for lead, object_id, values in items:
+            wanted[lead].append((object_id, values))
     return wanted
 
 
-async def find_led(directory: Directory, bucket: int, digests: Collection[str]) -> AsyncIterator[tuple[str, str]]:
-    """Look up, for each of some digests of a bucket, to which accounts it leads."""
-    for some in in_parts(list(digests), AT_ONCE):
-        for digest, ids in zip(some, await directory.listing.find_led(bucket, some), strict=True):
+async def find_led(directory: Directory, bucket: int, leads: Collection[str]) -> AsyncIterator[tuple[str, str]]:
+    """Look up, for each of some leads of a bucket, to which accounts it leads."""
+    for some in in_parts(list(leads), AT_ONCE):
+        for lead, ids in zip(some, await directory.listing.find_led(bucket, some), strict=True):
             for account_id in ids:
-                yield digest, account_id
+                yield lead, account_id
 
 
-async def _scan_led(directory: Directory, bucket: int, digests: Collection[str]) -> AsyncIterator[tuple[str, str]]:
-    """Look through a bucket for the accounts to which some digests lead."""
-    if digests:
-        for scan in (directory.listing.scan_pointers, directory.listing.scan_names):
+async def _scan_led(directory: Directory, bucket: int, leads: Collection[str]) -> AsyncIterator[tuple[str, str]]:
+    """Look through a bucket for the accounts to which some leads lead."""
+    for prefix, scan in ((POINTER, directory.listing.scan_pointers), (NAME, directory.listing.scan_names)):
+        wanted = {lead[len(prefix) :]: lead for lead in leads if lead.startswith(prefix)}
+        if wanted:
             async for digest, account_id in scan(bucket):
-                if digest in digests:
-                    yield digest, account_id
+                if digest in wanted:
+                    yield wanted[digest], account_id
 
 
 async def weigh(directory: Directory, job: Job, part: Slice, *, again: bool = False) -> Counter[str]:

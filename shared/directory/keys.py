@@ -116,6 +116,10 @@ class Keys:
         """Return the bucket that a digest or an account id belongs to: both carry it in their first two digits."""
         return int(digest[:2], 16) % self.buckets
 
+    def bucket_of(self, lead: str) -> int:
+        """Return the bucket in which the rows stand that begin with a lead."""
+        return self.bucket(lead[len(POINTER) :])
+
     def new_id(self, name: str) -> str:
         """Return a new id: a random UUID whose first two digits are the bucket of the resource's first name."""
         kind = "userName" if self._space is ACCOUNTS else "displayName"
@@ -159,6 +163,10 @@ class Keys:
             return self.resources(self.bucket(digest)), NAME + digest
         digest = self.digest(Key("externalId", key.value))
         return self.pointers(self.bucket(digest)), IDENTITY + digest
+
+    def lead(self, key: Key) -> str:
+        """Return how the rows begin that lead from a key to accounts: a name's claim, or the pointers of another."""
+        return (NAME if key.kind in NAMES else POINTER) + self.digest(key)
 
     def pointer(self, key: Key, account_id: str = "") -> tuple[str, str]:
         """Return partition and row of the pointer from a key to an account; without an id, the rows' prefix."""

@@ -208,29 +208,26 @@ class AccountListing(Listing[Account]):
         async for rows in self._pages(self._partition(bucket), LIVE, COUNT, [DIGEST_OF_FACTS]):
             yield [(row.key[len(LIVE) :], str(row.columns.get(DIGEST_OF_FACTS, ""))) for row in rows]
 
-    async def find_led(self, bucket: int, digests: Sequence[str]) -> list[set[str]]:
-        """Return, for each digest or beginning of one, the ids to which its pointers and name claims lead."""
-        tables, pointers, names = self._resources.tables, self._resources.keys.pointers(bucket), self._partition(bucket)
-        whole = [digest for digest in digests if len(digest) == DIGEST]
-        claims = await tables.get_many([(names, NAME + digest) for digest in whole])
-        named = {digest: {str(row.columns["id"])} for digest, row in zip(whole, claims, strict=True) if row}
+    async def find_led(self, bucket: int, leads: Sequence[str]) -> list[set[str]]:
+        """Return, for each lead (keys.py) or beginning of one, the ids to which it leads."""
+        names, pointers = self._partition(bucket), self._resources.keys.pointers(bucket)
+        whole = [lead for lead in leads if lead.startswith(NAME) and len(lead) == len(NAME) + DIGEST]
+        claims = await self._resources.tables.get_many([(names, lead) for lead in whole])
+        claimed = {lead: {str(row.columns["id"])} if row else set() for lead, row in zip(whole, claims, strict=True)}
 
-        async def led(digest: str) -> set[str]:
-            keys = slice(len(POINTER) + DIGEST + 1, None)
-            found = {
-                row.key[keys]
-                async for rows in self._pages(pointers, POINTER + digest, prefix_end(POINTER + digest), [])
-                for row in rows
-            }
-            if len(digest) == DIGEST:
-                return found | named.get(digest, set())
-            return found | {
-                str(r.columns["id"])
-                async for rows in self._pages(names, NAME + digest, prefix_end(NAME + digest), None)
-                for r in rows
-            }
+        async def led(lead: str) -> set[str]:
+            if lead in claimed:
+                return claimed[lead]
+            if lead.startswith(NAME):
+                return {str(row.columns["id"]) for row in await self._all(names, lead, None)}
+            account_id = slice(len(POINTER) + DIGEST + 1, None)
+            return {row.key[account_id] for row in await self._all(pointers, lead, [])}
 
-        return await together(*map(led, digests))
+        return await together(*map(led, leads))
+
+    async def _all(self, partition: str, prefix: str, select: Sequence[str] | None) -> list[Row]:
+        pages = self._pages(partition, prefix, prefix_end(prefix), select)
+        return [row async for rows in pages for row in rows]
 
     async def scan_facts(self, bucket: int) -> AsyncIterator[Account]:
         """Yield a bucket's accounts, live and retired, without their documents."""

@@ -3,7 +3,7 @@
 The first run of a chain saw everything, each later one what had changed since. Fingerprints and digests are kept, and
 no value of a person. What a run saw is staged in the bucket of the identity or the account, in four sets of lines:
 
-* of each identity its fingerprint and the short digests of its id and its keys, or that it is gone;
+* of each identity its fingerprint, its id's digest and the leads of its keys (keys.py), in short, or that it is gone;
 * of each account the digest of its facts, read before the run looks for pairs, or that it is gone;
 * of each account that the plan links, and that no other identity meets, that digest before and after the link;
 * of each account that identities meet, which these are and how strongly each claims it.
@@ -25,8 +25,8 @@ SETS = IDENTITIES, FACTS, LINKED, NEAR = "seen1", "facts1", "linked1", "near1"
 """The names count with what is kept and how it is decided: under others nothing is found, and all counts as changed."""
 DAYS: Final = 30
 """So long after the end of a run, what it saw is kept; a run that begins later looks at everything again."""
-SHORT: Final = 8
-"""Digits of a key's digest that are kept. That two keys are alike in them costs a needless look, no more."""
+SHORT: Final = 10
+"""Characters of a lead or a digest that are kept. That two are alike in them costs a needless look, no more."""
 GONE: Final = "-"
 IN_DOUBT: Final = ""
 """Stands for the facts of an account of which it is not sure what a run saw; no digest is equal to it."""
@@ -34,9 +34,9 @@ _ID = slice(2, 38)
 """Where an account's id stands in a line about those that meet it."""
 
 
-def short(digest: str) -> str:
-    """Return what is kept of a key's digest."""
-    return digest[:SHORT]
+def short(lead: str) -> str:
+    """Return what is kept of a lead or a digest."""
+    return lead[:SHORT]
 
 
 class Seen:
@@ -46,7 +46,7 @@ class Seen:
         self._runs = [{name: Stage(tables, keys, run + name) for name in SETS} for run in runs]
 
     async def identities(self, bucket: int) -> dict[str, str]:
-        """Return the identities of a bucket: by fingerprint, the short digests of its id and its keys, with spaces."""
+        """Return the identities of a bucket: by fingerprint, the id's digest and the leads in short, with spaces."""
         known: dict[str, str] = {}
         for run in self._runs:
             async for lines in run[IDENTITIES].lines(bucket):
@@ -98,9 +98,9 @@ class SeenWriter:
         self._keys = keys
         self._sets = {name: Stage(tables, keys, run + name).writer(slice_name) for name in SETS}
 
-    async def add_identity(self, bucket: int, fingerprint: str, who: str, digests: Iterable[str]) -> None:
-        """Keep an identity of a bucket with the digests of its id and of its keys."""
-        await self._sets[IDENTITIES].add_line(bucket, " ".join((fingerprint, short(who), *map(short, digests))))
+    async def add_identity(self, bucket: int, fingerprint: str, who: str, leads: Iterable[str]) -> None:
+        """Keep an identity of a bucket with the digest of its id and the leads of its keys."""
+        await self._sets[IDENTITIES].add_line(bucket, " ".join((fingerprint, short(who), *map(short, leads))))
 
     async def drop_identity(self, bucket: int, fingerprint: str) -> None:
         """Keep that an identity is gone, or is another by now."""
