@@ -71,7 +71,7 @@ async def run_slice(directories: Directories, message: Mapping[str, Any]) -> dic
     directory = await directories.open(part.directory)
     jobs = directory.jobs
     job = await jobs.get(part.job)
-    if job.cancelled_by:
+    if job.cancelled_by or job.phase.ended:  # where another slice failed for good, this one comes too late
         return SliceDone(stopped=True).to_json()
     work = PASSES[part.stage](directory, job, part)
     counts = await work if part.stage not in PLANNING else await _unless_cancelled(jobs, job.id, work)

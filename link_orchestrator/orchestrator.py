@@ -7,7 +7,7 @@ activities as a directory has buckets, a window of them at a time.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any
@@ -79,20 +79,21 @@ def _link(context: Any, retry: Any, start: Start) -> Steps:
         start = start.model_copy(update={"slices": done.slices})
     extent = Extent(everything=True)
     if start.compares:
-        if not (yield from _pass(context, retry, start, "changes", "plan")):
+        if (yield from _pass(context, retry, start, "changes", "plan")) is None:
             return (yield from _end(context, retry, start, "cancelled"))
         asked = Compare(job=start.job, directory=start.directory)
         extent = Extent.from_json((yield context.call_activity_with_retry("choose_extent", retry, asked.to_json())))
-        if not (extent.everything or extent.slices or start.groups):
-            return (yield from _end(context, retry, start, "done"))
-    if not (yield from _passes(context, retry, start, extent, _planning(start, extent), "plan")):
+    planned = yield from _passes(context, retry, _cut(start, extent, _planning(start, extent)), "plan")
+    if planned is None:
         return (yield from _end(context, retry, start, "cancelled"))
+    if not (extent.everything or extent.slices or planned["groupLink"]):
+        return (yield from _end(context, retry, start, "done"))
     verdict = yield from _verdict(context, retry, start)
     if verdict != APPROVE:
         return (yield from _end(context, retry, start, "cancelled" if verdict == CANCEL else "expired"))
     stages = APPLY_PASSES + (GROUP_APPLY_PASSES if start.groups else ())
-    finished = yield from _passes(context, retry, start, extent, stages, "apply")
-    return (yield from _end(context, retry, start, "done" if finished else "cancelled"))
+    applied = yield from _passes(context, retry, _cut(start, extent, stages), "apply")
+    return (yield from _end(context, retry, start, "cancelled" if applied is None else "done"))
 
 
 def _planning(start: Start, extent: Extent) -> tuple[str, ...]:
@@ -101,14 +102,10 @@ def _planning(start: Start, extent: Extent) -> tuple[str, ...]:
     return (PLAN_PASSES if extent.everything else again) + (GROUP_PLAN_PASSES if start.groups else ())
 
 
-def _passes(context: Any, retry: Any, start: Start, extent: Extent, stages: tuple[str, ...], phase: str) -> Steps:
-    """Run passes one after the other, as finely cut as there is work. Returns False if the job was cancelled."""
-    for stage in stages:
-        whole = extent.everything or stage in UNCHANGED_TOO
-        cut = start if whole else start.model_copy(update={"slices": max(1, extent.slices)})
-        if not (yield from _pass(context, retry, cut, stage, phase)):
-            return False
-    return True
+def _cut(start: Start, extent: Extent, stages: tuple[str, ...]) -> list[tuple[str, Start]]:
+    """Return passes, each cut into as many slices as it has work for."""
+    few = start.model_copy(update={"slices": max(1, extent.slices)})
+    return [(stage, start if extent.everything or stage in UNCHANGED_TOO else few) for stage in stages]
 
 
 def _import(context: Any, retry: Any, start: Start) -> Steps:
@@ -123,17 +120,14 @@ def _verify(context: Any, retry: Any, start: Start) -> Steps:
     return (yield from _through(context, retry, start, VERIFY_PASSES, "verify"))
 
 
+def _import_groups(context: Any, retry: Any, start: Start) -> Steps:
+    return (yield from _through(context, retry, start, ("import_groups",), "import"))
+
+
 def _through(context: Any, retry: Any, start: Start, stages: tuple[str, ...], phase: str) -> Steps:
     """Run passes one after the other, and end the job: done, or cancelled on the way."""
-    finished = True
-    for stage in stages:
-        finished = finished and (yield from _pass(context, retry, start, stage, phase))
-    return (yield from _end(context, retry, start, "done" if finished else "cancelled"))
-
-
-def _import_groups(context: Any, retry: Any, start: Start) -> Steps:
-    finished = yield from _pass(context, retry, start, "import_groups", "import")
-    return (yield from _end(context, retry, start, "done" if finished else "cancelled"))
+    counts = yield from _passes(context, retry, [(stage, start) for stage in stages], phase)
+    return (yield from _end(context, retry, start, "cancelled" if counts is None else "done"))
 
 
 def _read(context: Any, retry: Any, start: Start) -> Steps:
@@ -167,8 +161,19 @@ def _verdict(context: Any, retry: Any, start: Start) -> Steps:
     return APPROVE if winner == approved else CANCEL if winner == cancelled else "expire"
 
 
+def _passes(context: Any, retry: Any, stages: Iterable[tuple[str, Start]], phase: str) -> Steps:
+    """Run passes one after the other. Returns their counts, or None if the job was cancelled meanwhile."""
+    total: Counter[str] = Counter()
+    for stage, start in stages:
+        counts = yield from _pass(context, retry, start, stage, phase)
+        if counts is None:
+            return None
+        total.update(counts)
+    return total
+
+
 def _pass(context: Any, retry: Any, start: Start, stage: str, phase: str) -> Steps:
-    """Run one activity over every slice, a window at a time. Returns False if the job was cancelled meanwhile."""
+    """Run one activity over every slice, a window at a time. Returns the counts, or None as _passes()."""
     slices = _slices(start, stage)
     counts: Counter[str] = Counter()
     since = _moment(context.current_utc_datetime)
@@ -181,8 +186,8 @@ def _pass(context: Any, retry: Any, start: Start, stage: str, phase: str) -> Ste
         for answer in map(SliceDone.from_json, done):
             counts.update(answer.counts)
             if answer.stopped:
-                return False
-    return True
+                return None
+    return counts
 
 
 def _slices(start: Start, stage: str) -> list[Slice]:

@@ -179,7 +179,9 @@ async def start_run(directory: Directory, request: Request, client: Orchestratio
     if not asked.full and (former := await comparing.find_former(directory, options)):
         options["since"] = former
     await directory.stages.announce(job_id, _stages(job_id, groups=asked.groups, again="since" in options))
-    await directory.stages.announce(job_id, stage_names(job_id), days=KEPT_DAYS if asked.source else 0)
+    if asked.source:
+        days = KEPT_DAYS if asked.source.graph.scope == "all" else 0  # no other reading is gone on from
+        await directory.stages.announce(job_id, stage_names(job_id), days=days)
     await directory.stages.announce(job_id, seen.stages_of(job_id), days=seen.DAYS)
     return answer(await begin(directory, request, client, RUN, job_id, options), request, 202)
 

@@ -61,7 +61,7 @@ async def _take_back(directory: Directory, job: Job, run: Job, row: PlanRow) -> 
         told = judge(group, history, run.id, job.id, release=release)
         try:
             if told is None:
-                if group and not row.outcome and group.etag == row.version and run.phase is not Phase.DONE:
+                if group and not row.outcome and group.version == row.version and run.phase is not Phase.DONE:
                     await groups.claims.fence(group)  # as for accounts: a dead run's activity may come late
                 return None
             outcome, reason, after = told

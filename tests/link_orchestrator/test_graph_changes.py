@@ -98,6 +98,20 @@ async def test_throttling_broken_answers_and_expired_tokens_lose_no_change(
     assert run["counts"] == {"alreadyLinked": 3, "noAccount": 2}
 
 
+async def test_with_groups_it_is_done_as_well_unless_one_is_to_be_linked(both: tuple[GraphStandIn, App]) -> None:
+    stand_in, app = both
+    stand_in.tenant.add_group("Sales", [object_id(1), object_id(2)])
+    run = await app.wait(await start(app, groups=True), "planned")
+    assert (run["phase"], run["changed"]) == ("done", {"identities": 0, "accounts": 0})
+    assert run["counts"]["noGroup"] > 0
+    await app.call("POST", "scim/v2/Groups", {"displayName": "Elsewhere"})
+    file = b'{"displayName": "Sales", "members": ["person1@contoso.com"]}'
+    job = await app.call("POST", "groups/import", file, "application/json")
+    await app.wait(f"groups/imports/{job['id']}", "done")
+    run = await app.wait(await start(app, groups=True), "planned")
+    assert (run["phase"], run["counts"]["groupLink"]) == ("planned", 1)
+
+
 @pytest.mark.parametrize("why", ["the link has expired", "a week ago", "too many readings", "another scope"])
 async def test_everybody_is_read_again_where(
     both: tuple[GraphStandIn, App], monkeypatch: pytest.MonkeyPatch, why: str

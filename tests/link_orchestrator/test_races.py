@@ -174,11 +174,12 @@ async def late_links(sqlite_tables: SqliteTables) -> int:
         second = await begin_run(directory, IDENTITIES, POLICY)
         dying = Engine(race.call, verdict="cancel")
         await dying.play(link_accounts, start_of(directory, second))
-        # As it is when an orchestration is terminated: the job has failed, a slice of it is still under way.
-        await directory.jobs.change(second.id, lambda job: replace(job, approved=job.started, phase=Phase.FAILED))
+        await directory.jobs.change(second.id, lambda job: replace(job, approved=job.started, phase=Phase.APPROVED))
         slow = FaultyTables(sqlite_tables)
 
         async def undone(directory: Directory = directory, second: Job = second) -> None:
+            # As it is when an orchestration is terminated: the job has failed, a slice of it is still under way.
+            await directory.jobs.change(second.id, lambda job: replace(job, phase=Phase.FAILED))
             undo = await directory.jobs.start("undo", "test", directory.jobs.new_id("undo"), {"run": second.id})
             calls = activity_calls(Directories(sqlite_tables))
             assert await Engine(calls).play(undo_links, start_of(directory, undo)) == "done"
@@ -194,6 +195,27 @@ async def late_links(sqlite_tables: SqliteTables) -> int:
         await check_invariants(sqlite_tables, race.name)
     assert late > 5
     return links
+
+
+async def test_no_slice_begins_whose_run_has_failed(sqlite_tables: SqliteTables) -> None:
+    """One slice of a window fails for good; the others are still in the queue."""
+    race = Race(sqlite_tables, "queued", "", 0, patches)
+    directory, *_ = await race.play()
+    run = await begin_run(directory, IDENTITIES, POLICY)
+    queued: list[Any] = []
+
+    async def call(name: str, message: Any) -> Any:
+        if message.get("stage") == "apply":
+            queued.append(message)
+            raise RuntimeError("the storage is away for too long")
+        return await race.call(name, message)
+
+    with pytest.raises(RuntimeError):
+        await Engine(call).play(link_accounts, start_of(directory, run))
+    assert (await directory.jobs.get(run.id)).phase is Phase.FAILED
+    (apply,) = queued
+    assert (await race.call("run_slice", apply))["stopped"]
+    assert not any(account.link for account in await everybody(directory))
 
 
 async def test_an_activity_of_a_dead_run_that_comes_after_the_undo_links_nobody(sqlite_tables: SqliteTables) -> None:

@@ -12,7 +12,11 @@ from typing import Any
 import pytest
 
 import scim_groups.service
+from link_orchestrator.applying_groups import APPROVED, apply_groups
+from link_orchestrator.entra_groups import EntraGroup, EntraGroupWriter
+from link_orchestrator.messages import Slice
 from link_orchestrator.orchestrator import undo_links
+from link_orchestrator.planning_groups import decide_groups, resolve_members
 from shared.directory.directory import Directories, Directory
 from shared.directory.group_matching import GroupDecisionKind
 from shared.directory.groups import Group, new_group
@@ -20,6 +24,7 @@ from shared.directory.jobs import Job, Phase
 from shared.directory.members import Member
 from shared.directory.model import Status
 from shared.directory.plan import Plan, PlanRow
+from shared.directory.policy import Policy
 from shared.scim.endpoint import Request
 from shared.tables.faults import Crash, Fault, FaultyTables, script
 from shared.tables.sqlite import SqliteTables
@@ -44,7 +49,7 @@ async def run_over(directory: Directory, *groups: Group, linked: int) -> Job:
             GroupDecisionKind.LINK.value,
             object_id(number),
             {"group": {"id": one.id, "displayName": one.display_name}},
-            one.etag,
+            one.version,
         )
         if number < linked:
             await link(directory, run, one, number)
@@ -111,6 +116,30 @@ async def test_what_provisioning_changed_is_refused_or_released_as_it_is(
     expected = (Status.CLAIMED, object_id(0)) if asked == "refuse" else (Status.LOCAL, None)
     assert (found.status, found.external_id, found.display_name) == (*expected, "renamed")
     assert await directory.members.holds(member, gone.id)
+
+
+async def test_a_slice_of_a_failed_run_that_is_under_way_links_no_group_behind_its_undo(
+    sqlite_tables: SqliteTables,
+) -> None:
+    """The plan's rows hold versions with the members' head: by these the undo knows what it has to fence."""
+    directory = await make_directory(sqlite_tables)
+    here = await group(directory, "Sales")
+    upload = directory.jobs.new_id("entragroups")
+    writer = EntraGroupWriter(directory, upload)
+    await writer.add(EntraGroup(object_id(1), "Sales", ()))
+    await writer.close()
+    options = {"groups": upload, APPROVED: 1, "policy": Policy().to_json(), "slices": 1}
+    run = await directory.jobs.start("run", "test", directory.jobs.new_id("run"), options)
+    whole = Slice(job=run.id, directory="main", stage="apply_groups", low=0, high=4)
+    await resolve_members(directory, run, whole)
+    assert await decide_groups(directory, run, whole) == {"groupLink": 1}
+    run = await directory.jobs.change(run.id, lambda job: replace(job, approved=job.started, phase=Phase.FAILED))
+    undo = await directory.jobs.start("undo", "test", directory.jobs.new_id("undo"), {"run": run.id})
+    calls = activity_calls(Directories(sqlite_tables))
+    assert await Engine(calls).play(undo_links, start_of(directory, undo)) == "done"
+    await apply_groups(directory, run, whole)
+    found = await directory.groups.get(here.id)
+    assert (found.status, found.external_id) == (Status.LOCAL, None)
 
 
 async def test_a_dead_runs_activity_links_no_group_after_the_undo(sqlite_tables: SqliteTables) -> None:
