@@ -124,8 +124,9 @@ async def reach_milestone(directories: Directories, message: Mapping[str, Any]) 
         return replace(job, phase=phase, counts=counts, reason=reason)
 
     job = await jobs.change(reached.job, change)
-    if job.phase is Phase.PLANNED:
-        await jobs.note_planned([*job.options.get("since", ()), job.id])
+    if phase is Phase.PLANNED and job.planned and not job.phase.ended:
+        # Also where it ran before, died, and somebody approved since.
+        await jobs.note_planned(planning.chain_of(job))
     if job.phase.ended:
         await tidy_up(directory, job.id)
     return {}

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import replace
+from itertools import chain
 
 from link_orchestrator.messages import Slice
 from link_orchestrator.planning import LINKS, RESERVED, stage
@@ -21,6 +22,7 @@ from shared.directory.matching import DecisionKind, Evidence, proving_rule
 from shared.directory.model import Account, Link, Status
 from shared.directory.plan import Plan, PlanRow
 from shared.directory.reviews import EXCLUDE
+from shared.directory.seen import SeenWriter
 
 LINKED, REFUSED = "linked", "refused"
 REVIEWED = "review"
@@ -76,6 +78,11 @@ async def _apply_reviewed(directory: Directory, job: Job, plan: Plan, bucket: in
         homes: defaultdict[int, list[PlanRow]] = defaultdict(list)
         for row in (as_link(row) for row in rows if not row.outcome):
             homes[directory.keys.bucket(row.shown["account"]["id"])].append(row)
+        # The next run decides on these again, linked or not: if the link is taken back, they are left open again.
+        seen = SeenWriter(directory.tables, directory.keys, job.id, f"reviewed{bucket:02x}")
+        for row in chain.from_iterable(homes.values()):
+            await seen.doubt_account(_account_id(row))
+        await seen.close()
         for some in homes.values():
             outcomes |= await _link(directory, job, some)
         # Before the outcome is kept: what a crash cuts off here is done again.

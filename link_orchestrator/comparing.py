@@ -27,6 +27,7 @@ from link_orchestrator.planning import (
     STAGES_AGAIN,
     TOUCHED,
     KeyFinder,
+    chain_of,
     find_led,
     identity_bucket,
     keys_of,
@@ -39,6 +40,7 @@ from shared.directory.directory import Directory
 from shared.directory.identity import Identity, is_gone
 from shared.directory.jobs import Job
 from shared.directory.keys import Key, fold
+from shared.directory.plan import Plan
 from shared.directory.seen import DAYS, Seen, SeenWriter, short, stages_of
 from shared.directory.stages import is_older
 from shared.directory.staging import parse
@@ -76,6 +78,7 @@ class _Comparison:
         self._job = job
         self._before = _seen(directory, job)
         self._finder = KeyFinder(job)
+        self._plan = Plan(directory.tables, directory.keys, job.id)
         self._now = SeenWriter(directory.tables, directory.keys, job.id, part.name)
         self._changed = stage(directory, job.id + CHANGED).writer(part.name)
         self._leads = stage(directory, job.id + LEADS).writer(part.name)
@@ -87,6 +90,7 @@ class _Comparison:
         gone = await self._before.identities(bucket)
         lines = await _lines(self._directory, self._job, bucket)
         others: set[str] = set()
+        left: set[str] = set()
         for line in lines.values():
             fingerprint = keys.fingerprint(line)
             if gone.pop(fingerprint, None) is not None:
@@ -99,14 +103,16 @@ class _Comparison:
             who = keys.digest(Key("identity", identity.object_id))
             await self._now.add_identity(bucket, fingerprint, who, leads)
             await self._changed.add_line(bucket, line)
-            others.add(short(who))
+            others.add(who)
         for fingerprint, known in gone.items():
             who, *shorts = known.split()
             for lead in shorts:
                 await self._lead(lead, "", [])
             await self._now.drop_identity(bucket, fingerprint)
-            others.add(who)
-        self.counts[DIFFERENT + IDENTITIES] += len(others)
+            left.add(who)
+        # Who is in the source no more is left open no more; who changed is decided again.
+        await self._plan.close_digests(left - others)
+        self.counts[DIFFERENT + IDENTITIES] += len(others | left)
         self.counts[COMPARED + IDENTITIES] += len(lines)
 
     async def _lead(self, lead: str, object_id: str, values: list[list[str]]) -> None:
@@ -178,12 +184,13 @@ async def gather(directory: Directory, job: Job, part: Slice) -> Counter[str]:
     values = {value async for some in stage(directory, job.id + VALUES).read(0) for value in some}
     for bucket in range(part.low, part.high):
         met = {one async for some in stage(directory, job.id + MET).read(bucket) for one in some}
-        known = await seen.identities(bucket)
-        meeting = {one for one, shorts in known.items() if not values.isdisjoint(shorts.split())} if values else set()
+        known = await seen.identities(bucket) if values else {}
+        meeting = {one for one, shorts in known.items() if not values.isdisjoint(shorts.split())}
         if not met and not meeting:
             continue
+        changed = {line async for some in stage(directory, job.id + CHANGED).lines(bucket) for line in some}
         for object_id, line in (await _lines(directory, job, bucket)).items():
-            if (object_id in met and fingerprint(line) in known) or (meeting and fingerprint(line) in meeting):
+            if (object_id in met and line not in changed) or (meeting and fingerprint(line) in meeting):
                 await writer.add_line(bucket, line)
     await writer.close()
     return Counter()
@@ -222,8 +229,13 @@ async def find_former(directory: Directory, options: Mapping[str, Any]) -> list[
 
 async def note_done(directory: Directory, job: Job) -> None:
     """Keep that a run is done, for the runs to come. It must not have ended, so that no other has begun."""
-    if job.kind == RUN and job.planned and not job.phase.ended:
-        before, runs = await directory.jobs.find_seen(), [*job.options.get("since", ()), job.id]
+    if job.kind != RUN or job.phase.ended:
+        return
+    if not job.planned:
+        # What stands is what these left open, whoever planned anything else since and did not carry it out.
+        await directory.jobs.note_planned(job.options["since"])
+    else:
+        before, runs = await directory.jobs.find_seen(), chain_of(job)
         await directory.jobs.note_seen(runs)
         for run in set(before).difference(runs):
             await directory.stages.clear(run, stages_of(run))

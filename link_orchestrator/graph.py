@@ -17,7 +17,7 @@ from link_orchestrator import graph_groups, tokens
 from link_orchestrator.from_file import identity_of
 from link_orchestrator.graph_client import IDS, SECONDS, TOP, GraphClient, Refused, in_filter, link_of, values_of
 from link_orchestrator.graph_groups import GROUP_READ, Step
-from link_orchestrator.sources import GraphScope, MappingSource, Page, Place, RunSource, SourceFailed
+from link_orchestrator.sources import GraphScope, MappingSource, Page, Place, PlaceExpired, RunSource, SourceFailed
 from link_orchestrator.tabular import Problem
 from link_orchestrator.tokens import Tokens
 from shared.directory.identity import TEXTS, Gone, Identity
@@ -88,7 +88,11 @@ class GraphIdentities:
             case "latest", _:
                 return Page((), {"steps": left}, await self._latest())
             case "changes", link:
-                changes = await read_changes(self._client, link)
+                try:
+                    changes = await read_changes(self._client, link)
+                except Refused as refused:
+                    # Of another tenant, or another endpoint: what reading all comes to is said by reading all.
+                    raise PlaceExpired(str(refused)) from None
                 more: list[Step] = [["changed", changes.changed]] if changes.changed else []
                 more += [["changes", changes.then]] if changes.then else []
                 left = [*more, *left]

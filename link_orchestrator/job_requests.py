@@ -137,9 +137,11 @@ async def started(directory: Directory, job: Job, client: Orchestrations) -> Job
 async def tidy_up(directory: Directory, job_id: str) -> None:
     """Let go of what a job that has ended held: the gate before SCIM, its stages, and where it read on."""
     await directory.gate.open(job_id)
+    runs = await directory.jobs.find_seen()
     # What a run saw is of use to others if it is in their chain.
-    of_no_use = [] if job_id in await directory.jobs.find_seen() else stages_of(job_id)
-    await directory.stages.clear(job_id, of_no_use)
+    await directory.stages.clear(job_id, [] if job_id in runs else stages_of(job_id))
+    if runs and not (await directory.jobs.get(job_id)).approved:
+        await directory.jobs.withdraw_plan(job_id, runs)
     await Readings(directory.tables, directory.keys).forget(job_id)
 
 

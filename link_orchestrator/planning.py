@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from operator import attrgetter
 from typing import Any
 
@@ -47,7 +47,7 @@ from shared.directory.matching import (
 from shared.directory.model import Account, Status, digest_facts
 from shared.directory.plan import Plan, PlanRow
 from shared.directory.policy import Policy, Rule, Trust
-from shared.directory.seen import Seen, SeenWriter
+from shared.directory.seen import IN_DOUBT, Seen, SeenWriter
 from shared.directory.staging import Stage, parse
 
 STAGES = KEYS, PAIRS, CANDIDATES, LINKS, RESERVED = "keys", "pairs", "candidates", "links", "reserved"
@@ -183,9 +183,14 @@ async def weigh(directory: Directory, job: Job, part: Slice, *, again: bool = Fa
         keys = await _keys_by_account(pairs, bucket, policy)
         known = await _KnownPairs.read(directory, job, bucket, keys) if again else None
         accounts = known.accounts() if known else directory.listing.scan_facts(bucket)
+        compared = await Seen(directory.tables, directory.keys, chain_of(job)).accounts(bucket)
         alone: list[PlanRow] = []
         async for account in accounts:
             facts = facts_of(account)
+            if compared.get(account.id) != digest_facts(account.facts()):
+                # It changed since this run looked who meets it, and others may meet it now: nothing is done about it.
+                facts = replace(facts, version="")
+                await seen.doubt_account(account.id)
             found = {oid: evidence_for(_in_order(theirs), facts) for oid, theirs in keys.get(account.id, {}).items()}
             trusts: Mapping[str, str] = {
                 oid: claim(evidence).value if evidence else "" for oid, evidence in found.items()
@@ -270,12 +275,18 @@ async def decide_all(directory: Directory, job: Job, part: Slice, *, again: bool
             if account and decision.kind is DecisionKind.LINK:
                 claim = directory.keys.digest(Key("externalId", identity.object_id))
                 await links.add(directory.keys.bucket(claim), [account.id, identity.object_id])
-                if account.id not in crowded:
-                    await seen.add_link(account.id, *_digests(account, linked(account, identity.object_id)))
+                before, after = _digests(account, linked(account, identity.object_id))
+                # Whoever else meets it is decided again once it is linked, and it is, if it is not.
+                await seen.add_link(account.id, before, IN_DOUBT if account.id in crowded else after)
         await plan.leave_open(left)
     await together(*(plan.write(where, some) for where, some in rows.items()))
     await together(links.close(), seen.close())
     return counts
+
+
+def chain_of(job: Job) -> list[str]:
+    """Return the runs that a run goes on from, and the run."""
+    return [*job.options.get("since", ()), job.id]
 
 
 def _digests(*accounts: AccountFacts) -> Iterator[str]:

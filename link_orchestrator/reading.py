@@ -35,7 +35,7 @@ from link_orchestrator.sources import (
 from link_orchestrator.tabular import Problem
 from shared.directory.directory import Directories, Directory
 from shared.directory.identity import Gone, Identity
-from shared.directory.jobs import Job, Phase
+from shared.directory.jobs import Job
 from shared.directory.keys import fold
 from shared.directory.readings import Reading, Readings
 from shared.directory.stages import is_older
@@ -138,19 +138,16 @@ async def _advance(directory: Directory, job_id: str, source: IdentitySource) ->
 
 
 async def _begin(directory: Directory, readings: Readings, job_id: str, source: IdentitySource) -> Reading:
-    """Return the reading of a run that has read nothing yet: of what changed, if it compares and that is enough."""
+    """Return the reading of a run that has read nothing yet: of what changed, if that is enough."""
     reading = Reading(job_id, begun=directory.jobs.now(), progressed=time.time())
-    bookmark = await readings.find_bookmark() if "since" in (await directory.jobs.get(job_id)).options else None
+    full = (await directory.jobs.get(job_id)).options.get("full")
+    bookmark = None if full else await readings.find_bookmark()
     place = source.changes(bookmark.link) if bookmark else None
     if bookmark is None or place is None:
         return reading
     former = await directory.jobs.get(bookmark.job)
     whole = former.options.get(WHOLE, "")
-    if (
-        not (former.planned or former.phase is Phase.DONE)
-        or not whole
-        or is_older(whole, KEPT_DAYS, directory.jobs.now())
-    ):
+    if not whole or is_older(whole, KEPT_DAYS, directory.jobs.now()):
         return reading
     return reading if len(parts_of(former)) >= MOST_PARTS else replace(reading, place=place, former=former.id)
 

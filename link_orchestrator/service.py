@@ -176,7 +176,9 @@ async def start_run(directory: Directory, request: Request, client: Orchestratio
         "expiresHours": asked.expires_hours,
         "slices": slices(size + read + members // MEMBERSHIPS_AN_ACCOUNT),
     }
-    if not asked.full and (former := await comparing.find_former(directory, options)):
+    if asked.full:
+        options["full"] = True
+    elif former := await comparing.find_former(directory, options):
         options["since"] = former
     await directory.stages.announce(job_id, _stages(job_id, groups=asked.groups, again="since" in options))
     if asked.source:

@@ -52,6 +52,10 @@ async def undo(directory: Directory, job: Job, part: Slice) -> Counter[str]:
         async for rows in planned_links(directory, run, bucket):
             if rows and (await directory.jobs.get(job.id)).cancelled_by:
                 return counts
+            # Whom a review linked is left open again, before the link goes: provisioning must not come between.
+            await Plan(directory.tables, directory.keys, run.id).leave_open(
+                {row.subject: row.decision for row in rows if row.review}
+            )
             told = await _take_back(directory, job, run, rows)
             await report.write(bucket, told)
             counts.update(row.decision for row in told)

@@ -6,6 +6,7 @@ orchestrations in link_orchestrator move a job from phase to phase; plan.py keep
 
 from __future__ import annotations
 
+import contextlib
 import json
 import secrets
 from collections.abc import Callable, Mapping, Sequence
@@ -201,6 +202,14 @@ class Jobs:
     async def note_planned(self, runs: Sequence[str]) -> None:
         """Remember the last run that made a plan, behind those that its plan goes on from: the first planned all."""
         await self._tables.commit(self._partition, [Upsert(PLANNED, {"runs": " ".join(runs)})])
+
+    async def withdraw_plan(self, job_id: str, runs: Sequence[str]) -> None:
+        """If a run made the last plan, and nobody carried it out, let that of former runs be the last again."""
+        row = await self._tables.get(*self.planned_place)
+        if row and planned_in(row)[0] == job_id:
+            with contextlib.suppress(VersionConflict):  # another run has planned by now
+                operation = Replace(PLANNED, {"runs": " ".join(runs)}, row.etag)
+                await self._tables.commit(self._partition, [operation])
 
     async def find_planned(self) -> str | None:
         """Return the id of the last run that planned everything, or None."""

@@ -82,10 +82,12 @@ class Plan:
 
         A decision "" says that it does not, whatever a plan before it did.
         """
+        await self._mark({self._keys.digest(Key("identity", one)): decision for one, decision in decisions.items()})
+
+    async def _mark(self, decisions: Mapping[str, str]) -> None:
         rows: defaultdict[str, list[Upsert]] = defaultdict(list)
-        for object_id, decision in decisions.items():
-            partition, row = self.open_place(object_id)
-            rows[partition].append(Upsert(row, {"decision": decision}))
+        for digest, decision in decisions.items():
+            rows[self.partition(self._keys.bucket(digest))].append(Upsert(OPEN + digest, {"decision": decision}))
         for partition, some in rows.items():
             for part in in_parts(some, MAX_OPERATIONS):
                 await self._tables.commit(partition, part)
@@ -93,6 +95,10 @@ class Plan:
     async def close(self, object_ids: Iterable[str]) -> None:
         """Forget that identities were left to the administrator: they are linked."""
         await self.leave_open(dict.fromkeys(object_ids, ""))
+
+    async def close_digests(self, digests: Iterable[str]) -> None:
+        """Do the same for identities of which the digest of the id is known."""
+        await self._mark(dict.fromkeys(digests, ""))
 
     async def settle(self, bucket: int, outcomes: Mapping[str, str], rows: Sequence[PlanRow]) -> None:
         """Record what applying rows came to, by subject; whatever else stands in them by now stays."""

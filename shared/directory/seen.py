@@ -3,7 +3,7 @@
 The first run of a chain saw everything, each later one what had changed since. Fingerprints and digests are kept, and
 no value of a person. What a run saw is staged in the bucket of the identity or the account, in four sets of lines:
 
-* of each identity its fingerprint, its id's digest and the leads of its keys (keys.py), in short, or that it is gone;
+* of each identity its fingerprint, its id's digest and, in short, its keys' leads (keys.py), or that it is gone;
 * of each account the digest of its facts, read before the run looks for pairs, or that it is gone;
 * of each account that the plan links, and that no other identity meets, that digest before and after the link;
 * of each account that identities meet, which these are and how strongly each claims it.
@@ -13,7 +13,7 @@ Whatever is in doubt counts as changed: a slice that ran twice, an account that 
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final
 
 from shared.directory.keys import Keys
@@ -26,7 +26,7 @@ SETS = IDENTITIES, FACTS, LINKED, NEAR = "seen1", "facts1", "linked1", "near1"
 DAYS: Final = 30
 """So long after the end of a run, what it saw is kept; a run that begins later looks at everything again."""
 SHORT: Final = 10
-"""Characters of a lead or a digest that are kept. That two are alike in them costs a needless look, no more."""
+"""Characters of a lead that are kept. That two are alike in them costs a needless look, no more."""
 GONE: Final = "-"
 IN_DOUBT: Final = ""
 """Stands for the facts of an account of which it is not sure what a run saw; no digest is equal to it."""
@@ -35,7 +35,7 @@ _ID = slice(2, 38)
 
 
 def short(lead: str) -> str:
-    """Return what is kept of a lead or a digest."""
+    """Return what is kept of a lead."""
     return lead[:SHORT]
 
 
@@ -46,7 +46,7 @@ class Seen:
         self._runs = [{name: Stage(tables, keys, run + name) for name in SETS} for run in runs]
 
     async def identities(self, bucket: int) -> dict[str, str]:
-        """Return the identities of a bucket: by fingerprint, the id's digest and the leads in short, with spaces."""
+        """Return the identities of a bucket: by fingerprint, the id's digest and the short leads, with spaces."""
         known: dict[str, str] = {}
         for run in self._runs:
             async for lines in run[IDENTITIES].lines(bucket):
@@ -79,10 +79,10 @@ class Seen:
             known |= linked
         return {account_id: digest for account_id, digest in known.items() if digest != GONE}
 
-    async def near(self, bucket: int, ids: Container[str]) -> dict[str, dict[str, str]]:
+    async def near(self, bucket: int, ids: Collection[str]) -> dict[str, dict[str, str]]:
         """Return the identities that meet accounts of a bucket: by account, the object ids with their trust or ""."""
         known: dict[str, dict[str, str]] = {}
-        for run in self._runs:
+        for run in self._runs if ids else ():
             found: dict[str, dict[str, str]] = {}
             async for lines in run[NEAR].lines(bucket):
                 for account_id, pairs in parse(line for line in lines if line[_ID] in ids):
@@ -100,7 +100,7 @@ class SeenWriter:
 
     async def add_identity(self, bucket: int, fingerprint: str, who: str, leads: Iterable[str]) -> None:
         """Keep an identity of a bucket with the digest of its id and the leads of its keys."""
-        await self._sets[IDENTITIES].add_line(bucket, " ".join((fingerprint, short(who), *map(short, leads))))
+        await self._sets[IDENTITIES].add_line(bucket, " ".join((fingerprint, who, *map(short, leads))))
 
     async def drop_identity(self, bucket: int, fingerprint: str) -> None:
         """Keep that an identity is gone, or is another by now."""
@@ -109,6 +109,10 @@ class SeenWriter:
     async def add_account(self, account_id: str, digest: str) -> None:
         """Keep an account with the digest of its facts."""
         await self._sets[FACTS].add_line(self._keys.bucket(account_id), f"{account_id} {digest}")
+
+    async def doubt_account(self, account_id: str) -> None:
+        """Keep that the next run is to look at an account again, whatever it is then."""
+        await self.add_account(account_id, IN_DOUBT)
 
     async def drop_account(self, account_id: str) -> None:
         """Keep that an account is gone."""

@@ -51,7 +51,8 @@ class Stages:
         # Read after the rows: a job that is not there now was not there when its stage was announced.
         jobs = {job.id: job for job in await Jobs(self._tables, self._keys).list_all()}
         used = {name for job in jobs.values() if not job.phase.ended for name in _names(job)}
-        gone = [row for row in rows if row.columns["job"] not in used and self._is_over(row, jobs)]
+        free = [row for row in rows if used.isdisjoint((str(row.columns["job"]), str(row.columns["name"])))]
+        gone = [row for row in free if self._is_over(row, jobs)]
         await self._remove(gone)
         return len(gone)
 
