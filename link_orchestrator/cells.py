@@ -16,11 +16,14 @@ class Unusable(Exception):
     """A row that cannot be used because of one cell. `reason` and `remedy` are a Problem's."""
 
     def __init__(self, header: str, what: str, remedy: str) -> None:
-        # JSON allows any name, even one that cannot be written out again.
-        shown = "".join(letter if letter.isprintable() else "?" for letter in header[:80])
-        self.reason = f"The column {shown} {what}."
+        self.reason = f"The column {printable(header[:80])} {what}."
         self.remedy = remedy
         super().__init__(self.reason)
+
+
+def printable(text: str) -> str:
+    """Return a text that can be written out; JSON allows any name, even one that cannot."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 @lru_cache(4096)

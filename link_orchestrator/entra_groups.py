@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from link_orchestrator.cells import Unusable, plain, read_text
+from link_orchestrator.cells import Unusable, plain, printable, read_text
 from link_orchestrator.groups_file import MAX_GROUP_CHARS, MAX_NAME_CHARS
 from link_orchestrator.planning import stage
 from link_orchestrator.tabular import Header, Problem, Row, UnreadableFile, read_rows
@@ -26,6 +26,7 @@ from shared.directory.keys import Key, Keys, fold
 MEMBERS: Final = "members"
 MAX_ID_CHARS = 200
 MEMBERS_AT_ONCE = 500
+_IN_ENTRA: Final = "Look the group up in Entra by its object id, mend it there, and start the run again."
 _CUT_OFF: Final = "membersodatanextlink"
 
 
@@ -104,11 +105,15 @@ def read_entra_groups(chunks: Iterable[bytes], *, content_type: str = "") -> Ite
 
 
 def entra_group_of(group: Mapping[str, Any], *, whole: bool = True) -> EntraGroup | Problem:
-    """Return a group as Microsoft Graph shows it, with its members, by the same checks as an object of a file."""
+    """Return a group as Microsoft Graph shows it, with its members, by the same checks as an object of a file.
+
+    A Problem names it by its object id, as there is no line to look at.
+    """
     try:
         return replace(_group(Row(1, dict(group))), whole=whole)
     except Unusable as unusable:
-        return Problem(1, unusable.reason, unusable.remedy)
+        object_id = printable(str(group.get("id") or "without an id")[:MAX_ID_CHARS])
+        return Problem(1, f"Group {object_id}: {unusable.reason}", _IN_ENTRA)
 
 
 def _group(row: Row) -> EntraGroup:

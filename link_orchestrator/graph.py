@@ -15,7 +15,17 @@ from typing import Any, Final
 
 from link_orchestrator import graph_groups, tokens
 from link_orchestrator.from_file import identity_of
-from link_orchestrator.graph_client import IDS, SECONDS, TOP, GraphClient, Refused, in_filter, link_of, values_of
+from link_orchestrator.graph_client import (
+    IDS,
+    SECONDS,
+    TOP,
+    GraphClient,
+    Refused,
+    UnknownObject,
+    in_filter,
+    link_of,
+    values_of,
+)
 from link_orchestrator.graph_groups import GROUP_READ, Step
 from link_orchestrator.sources import GraphScope, MappingSource, Page, Place, PlaceExpired, RunSource, SourceFailed
 from link_orchestrator.tabular import Problem
@@ -101,15 +111,18 @@ class GraphIdentities:
             case "changed", ids:
                 rows = await self._changed(ids[:IDS])
                 left = [*([["changed", ids[IDS:]]] if ids[IDS:] else []), *left]
-            case "users" | "members" as kind, link:
-                rows, more = await self._users(kind, link)
+            case "users", link:
+                rows, more = await self._users("users", link)
+                left = [*more, *left]
+            case "members", link:
+                rows, more = await self._members(link)
                 left = [*more, *left]
             case "users_of", ids:
                 rows, more = await self._users("users", f"{USERS}&{in_filter(ids[:IDS])}")
                 left = [*more, *([["users_of", ids[IDS:]]] if ids[IDS:] else []), *left]
             case "group", group:
                 members = f"/v1.0/groups/{group}/transitiveMembers/microsoft.graph.user?{SELECT}&$top={TOP}&$count=true"
-                rows, more = await self._users("members", members)
+                rows, more = await self._members(members)
                 left = self._then_group([*more, *left], group)
             case "assigned", link:
                 left = await self._assignments(link, left)
@@ -150,6 +163,18 @@ class GraphIdentities:
         answer = await self._client.get(link, permission=permission, advanced=kind == "members")
         more = link_of(answer, "next")
         return list(map(_identity, values_of(answer))), [[kind, more]] if more else []
+
+    async def _members(self, link: str) -> tuple[list[Identity | Problem], list[Step]]:
+        """Return a page of a group's people. An assigned group that was deleted meanwhile has none.
+
+        Among the groups it is counted as gone. One that the run names itself is to be there.
+        """
+        try:
+            return await self._users("members", link)
+        except UnknownObject:
+            if self._scope.scope != "assigned":
+                raise
+            return [], []
 
     async def _changed(self, ids: Sequence[str]) -> list[Identity | Gone | Problem]:
         """Return users who changed, whole: a delta holds "at least" what changed. Who cannot be read is gone."""

@@ -20,7 +20,7 @@ from shared.directory.bulk import in_parts
 from shared.directory.claims import together
 from shared.directory.differences import Differences, Differing, Totals
 from shared.directory.directory import Directory
-from shared.directory.group_matching import GroupDecision, decide_group, stays_local
+from shared.directory.group_matching import GroupDecision, GroupDecisionKind, decide_group, stays_local
 from shared.directory.groups import Group
 from shared.directory.jobs import Job
 from shared.directory.keys import Key, fold, is_group
@@ -31,6 +31,7 @@ STAGES = RESOLVED, NAMED = "members", "named"
 """Names of the run's stages between the two passes."""
 NOBODY: Final = "~"
 """Before the object id of a member without an account, where others stand under their account's id."""
+ENTRA_DECISIONS = tuple(kind.value for kind in GroupDecisionKind if kind is not GroupDecisionKind.LOCAL)
 SHOWN = 100
 """So many members of each side stand in a plan's row; the others are behind its difference."""
 SHOWN_CHARS = 200
@@ -40,6 +41,8 @@ GROUPS_AT_ONCE = 50
 
 _Memberships = Mapping[str, list[tuple[str, str, int]]]
 """By digest of a member's object id: that id, the group's, and the group's bucket."""
+_Members = dict[str, tuple[str, str]]
+"""By a member's folded object id: the id of the account, "" without one, and the object id."""
 
 
 async def resolve_members(directory: Directory, job: Job, part: Slice) -> Counter[str]:
@@ -85,18 +88,28 @@ async def _accounts(directory: Directory, job: Job, bucket: int, asked: _Members
 
 
 async def decide_groups(directory: Directory, job: Job, part: Slice) -> Counter[str]:
-    """Write the plan's rows of the groups whose names are in a slice: Entra's, and those here that have no match."""
+    """Write the plan's rows of the groups whose names are in a slice: Entra's, and those here that have no match.
+
+    Entra's stand in the bucket of their name. So whoever runs the slice again, when groups here have changed, finds the
+    rows of the attempt before and removes those that say something else.
+    """
     counts: Counter[str] = Counter()
+    plan = Plan(directory.tables, directory.keys, job.id)
     for bucket in range(part.low, part.high):
+        before = await plan.keys(bucket, ENTRA_DECISIONS)
         entra = await _entra_groups(directory, job.id + NAMED, bucket)
         here = await _groups_named(directory, bucket)
         alike: defaultdict[str, list[str]] = defaultdict(list)
         for group in entra.values():
             alike[_by_name(directory, group.display_name)].append(group.object_id)
-        counts += await _decide(directory, job, bucket, entra, here, alike)
+        written = await _decide(directory, job, bucket, entra, here, alike)
+        await plan.remove(bucket, before - {plan.key(decision, subject) for decision, subject in written})
+        counts.update(decision for decision, _ in written)
         for digest, unmatched in here.items():
             if digest not in alike and unmatched.status is Status.LOCAL:
-                counts += await _write(directory, job, bucket, stays_local(unmatched))
+                home = directory.groups.keys.bucket(unmatched.id)
+                decision, _ = await _write(directory, job, home, stays_local(unmatched))
+                counts[decision] += 1
     return counts
 
 
@@ -107,9 +120,12 @@ async def _decide(
     entra: Mapping[str, EntraGroup],
     here: Mapping[str, Group],
     alike: Mapping[str, Sequence[str]],
-) -> Counter[str]:
-    """Write the rows of Entra's groups in a bucket. `here` and `alike` are by digest of the name."""
-    policy, counts = policy_of(job), Counter[str]()
+) -> list[tuple[str, str]]:
+    """Write the rows of Entra's groups in a bucket; return the decision and subject of each.
+
+    `here` and `alike` are by digest of the name.
+    """
+    policy, written = policy_of(job), list[tuple[str, str]]()
     members = await _members(directory, job, bucket) if entra else {}
     for some in in_parts(list(entra.values()), GROUPS_AT_ONCE):
         keys = [Key("externalId", group.object_id) for group in some]
@@ -118,9 +134,9 @@ async def _decide(
             name = _by_name(directory, group.display_name)
             others = [object_id for object_id in alike[name][: SHOWN + 1] if object_id != group.object_id]
             decision = decide_group(group.object_id, others, here.get(name), groups, policy)
-            theirs = members.pop(fold(group.object_id), {})
-            counts += await _write(directory, job, bucket, decision, group, theirs)
-    return counts
+            theirs = _by_account(members.pop(fold(group.object_id), {}))
+            written.append(await _write(directory, job, bucket, decision, group, theirs))
+    return written
 
 
 async def _write(
@@ -130,8 +146,11 @@ async def _write(
     decision: GroupDecision,
     entra: EntraGroup | None = None,
     theirs: dict[str, str] | None = None,
-) -> Counter[str]:
-    """Compare the members and write the row: alone, as one with two hundred names is large. Returns its count."""
+) -> tuple[str, str]:
+    """Compare the members and write the row: alone, as one with two hundred names is large.
+
+    Returns its decision and its subject.
+    """
     group = decision.group
     shown: dict[str, Any] = {"reason": decision.reason}
     if entra is not None:
@@ -140,7 +159,6 @@ async def _write(
         # Its version is read before its members are: whoever changes them meanwhile makes it another one.
         (group,) = await directory.groups.with_heads([group])
         shown["group"] = {"id": group.id, "displayName": group.display_name}
-        bucket = directory.groups.keys.bucket(group.id)
     if decision.others:
         shown["others"] = list(decision.others)
     if group is not None and entra is not None:
@@ -148,7 +166,7 @@ async def _write(
     subject = entra.object_id if entra else group.id if group else ""
     row = PlanRow(decision.kind.value, subject, shown, group.version if group else "")
     await Plan(directory.tables, directory.keys, job.id).write(bucket, [row])
-    return Counter({decision.kind.value: 1})
+    return row.decision, row.subject
 
 
 async def _compare(
@@ -198,16 +216,21 @@ async def _entra_groups(directory: Directory, name: str, bucket: int) -> dict[st
     return found
 
 
-async def _members(directory: Directory, job: Job, bucket: int) -> defaultdict[str, dict[str, str]]:
-    """Return the members of a bucket's groups in Entra, by folded object id of the group.
-
-    Of each group, the members' object ids by the id of their account; who has none is under a key of its own.
-    """
-    found: defaultdict[str, dict[str, str]] = defaultdict(dict)
+async def _members(directory: Directory, job: Job, bucket: int) -> defaultdict[str, _Members]:
+    """Return the members of a bucket's groups in Entra, each once, by folded object id of the group."""
+    found: defaultdict[str, _Members] = defaultdict(dict)
     async for items in stage(directory, job.id + RESOLVED).read(bucket):
         for group, account_id, member in items:
-            found[group][account_id or NOBODY + fold(member)] = member
+            key = fold(member)
+            # A slice may have run twice, and an account was linked or released between.
+            if account_id or key not in found[group]:
+                found[group][key] = (account_id, member)
     return found
+
+
+def _by_account(members: _Members) -> dict[str, str]:
+    """Return members' object ids by the id of their account; who has none is under a key of its own."""
+    return {account_id or NOBODY + key: member for key, (account_id, member) in members.items()}
 
 
 async def _groups_named(directory: Directory, bucket: int) -> dict[str, Group]:

@@ -216,7 +216,7 @@ async def _stage(directory: Directory, name: str, batch: Batch, slice_name: str)
         await writer.close()
     if batch.groups:
         groups = EntraGroupWriter(directory, group_stage(name), slice_name)
-        for group in batch.groups:
+        for group in reversed(batch.groups):
             await groups.add(group)
         await groups.close()
 

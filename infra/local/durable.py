@@ -109,13 +109,20 @@ class Executor:
     async def raise_event(self, instance_id: str, name: str, input_text: str) -> Head | None:
         """Keep an event for an instance that is open; JSON. Returns the instance as it was, or None without one."""
         instance = self._instances.get(instance_id)
-        if instance is None or not instance.is_open:
-            return await self.store.find(instance_id)
-        mail = Mail(instance.next_mail(), name, input_text)
-        head = instance.head
-        await self.store.post(instance_id, mail)
-        instance.post(mail)
-        return head
+        if instance is not None and instance.is_open:
+            mail = Mail(instance.next_mail(), name, input_text)
+            head = instance.head
+            await self.store.post(instance_id, mail)
+            instance.post(mail)
+            return head
+        async with self._starting:
+            found = await self.store.find(instance_id)
+            if found is not None and found.status in OPEN and instance_id not in self._instances:
+                # It could not go on in this process: the next one reads the mail.
+                _, kept = await self.store.load(found)
+                number = max((mail.number for mail in kept), default=0) + 1
+                await self.store.post(instance_id, Mail(number, name, input_text))
+            return found
 
     async def terminate(self, instance_id: str, reason: str) -> Head | None:
         """End an instance that is open. Returns it as it was, or None without one. Running activities go on."""

@@ -12,6 +12,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Protocol
@@ -29,6 +30,9 @@ log = logging.getLogger(__name__)
 # Every replay runs the orchestrator over its whole history. Waiting this many times as long as the last one took lets
 # results gather, so that replaying never takes more than a quarter of the processor while activities have work to do.
 _PAUSE = 3
+_REPLAY_AGAIN = (0.5, 2.0)
+"""Seconds between the tries at a replay whose process dies. After the last the instance has failed: one that stays open
+and never goes on would keep its job from being started again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +86,13 @@ class Instance:
         self._timers: dict[int, asyncio.TimerHandle] = {}
         self._quiet_until = 0.0
         self._stop: Stop | None = None
+        self._stopping = asyncio.Event()
 
     def post(self, message: Message) -> None:
         """Hand over a message; it is read in turn."""
         self._inbox.put_nowait(message)
+        if isinstance(message, Stop):
+            self._stopping.set()
 
     def next_mail(self) -> int:
         """Return a number for an external event."""
@@ -206,7 +213,9 @@ class Instance:
     async def _advance(self) -> None:
         """Replay once and record what the orchestrator asked for."""
         started = time.monotonic()
-        outcome = await self._replay()
+        outcome = await self._replay_patiently()
+        if outcome is None:
+            return
         self._quiet_until = time.monotonic() + _PAUSE * (time.monotonic() - started)
         problem = outcome.error or self.history.disagreement(outcome.actions)
         again = next((a for a in outcome.actions if a["actionType"] == ActionType.CONTINUE_AS_NEW), None)
@@ -219,6 +228,21 @@ class Instance:
             await self._end("Completed", outcome.output, outcome.custom_status)
         else:
             await self._go_on(outcome)
+
+    async def _replay_patiently(self) -> Outcome | None:
+        """Replay, again if the process that does it dies; None if the instance is to leave off instead."""
+        for pause in (*_REPLAY_AGAIN, 0.0):
+            try:
+                return await self._replay()
+            # What the orchestrator raises is an Outcome; this is the replay itself.
+            except Exception as problem:
+                log.warning("a replay of %s died: %s", self.head.name, problem)
+                reason = str(problem)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), pause)
+            if self._stopping.is_set():
+                return None
+        return Outcome(error=f"its replay died again and again: {reason}")
 
     async def _replay(self) -> Outcome:
         orchestrator = self._executor.orchestrator(self.head.name)

@@ -76,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     where.add_argument("--tables", metavar="CONNECTION_STRING", help="keep everything in Table Storage or Azurite")
     parser.add_argument("--token", help="the bearer token; without it, the one kept in DIR, made on first use")
     workers = min(2, os.cpu_count() or 1)
-    told = "processes for imports and linking runs; 0: the server runs them itself"
+    told = "processes for imports and linking runs, and one more that replays; 0: the server runs all itself"
     parser.add_argument("--workers", type=int, default=workers, metavar="N", help=told)
     parser.add_argument("--log-level", default="WARNING", choices=["DEBUG", "INFO", "WARNING", "ERROR"])
     return parser

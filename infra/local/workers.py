@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import logging
 import sys
 import time
 from collections import deque
@@ -19,6 +20,8 @@ from contextlib import suppress
 from typing import Any
 
 from infra.local.wire import Outcome
+
+log = logging.getLogger(__name__)
 
 LIVES = 3
 """So many workers may die of one activity before it has failed."""
@@ -100,7 +103,10 @@ class Workers:
                 place = 0 if resting else load.index(min(load))
                 if not resting or load[place] < SHARE:
                     worker = places[place]
-                    if worker is None or not worker.alive:
+                    if worker is not None and not worker.alive:
+                        await worker.close()  # its process may take a moment to end, and must not outlive us
+                        worker = None
+                    if worker is None:
                         worker = places[place] = await _Worker.start(self._first)
                     worker.load += 1
                     return worker
@@ -159,18 +165,27 @@ class _Worker:
             self._process.stdin.write(json.dumps(message).encode() + b"\n")  # type: ignore[union-attr]
 
     async def _listen(self) -> None:
-        """Hand on the answers; when there are no more, the worker has died."""
-        while line := await self._process.stdout.readline():  # type: ignore[union-attr]
-            told = json.loads(line)
-            answer = self._waiting.get(told["number"])
-            if answer is None or answer.done():
-                continue  # nobody waits any more
-            if "error" in told:
-                answer.set_exception(ActivityFailed(f"{told['type']}: {told['error']}"))
-            else:
-                answer.set_result(told["result"])
+        """Hand on the answers; when there are no more, the worker has died, and by one that is none it dies."""
+        answers: asyncio.StreamReader = self._process.stdout  # type: ignore[assignment]  # it is a pipe
+        try:
+            while line := await answers.readline():
+                self._hand_on(json.loads(line))
+        except ValueError:  # cut off, for it was killed while it wrote, or longer than a line may be
+            log.warning("a worker's answer cannot be read: the worker ends")
+            with suppress(ProcessLookupError):
+                self._process.kill()
         self.alive = False
         for answer in self._waiting.values():
             if not answer.done():
                 answer.set_exception(WorkerDied("the worker ended before the activity did"))
+        await answers.read()  # a pipe that nobody reads is never closed
         await self._process.wait()
+
+    def _hand_on(self, told: Mapping[str, Any]) -> None:
+        answer = self._waiting.get(told["number"])
+        if answer is None or answer.done():
+            return  # nobody waits any more
+        if "error" in told:
+            answer.set_exception(ActivityFailed(f"{told['type']}: {told['error']}"))
+        else:
+            answer.set_result(told["result"])

@@ -43,6 +43,8 @@ Part = TypeVar("Part")
 
 AT_ONCE = 64
 """How many requests of one step are under way together."""
+OPERATIONS = MAX_OPERATIONS - 1
+"""On items, in one transaction: behind those of creates is the count."""
 
 
 async def find_neighbours(accounts: Accounts, ids: Sequence[str]) -> list[Account | None]:
@@ -260,10 +262,6 @@ async def _alone(item: Item, alone: Callable[[Item], Awaitable[Account]]) -> Out
 
 def _after(item: Account | Change) -> Account:
     return item if isinstance(item, Account) else item[1]
-
-
-OPERATIONS = MAX_OPERATIONS - 1
-"""On items, in one transaction: behind those of creates is the count."""
 
 
 def _gained(before: Account, after: Account) -> frozenset[Key] | None:

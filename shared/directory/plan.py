@@ -9,6 +9,7 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +17,7 @@ from shared.directory.bulk import in_parts
 from shared.directory.jobs import Jobs, planned_in
 from shared.directory.keys import DIGEST, Key, Keys, prefix_end
 from shared.directory.model import dump, join_text, split_text
-from shared.tables.port import ANY, MAX_OPERATIONS, MAX_PAGE, Merge, Row, Tables, Upsert
+from shared.tables.port import ANY, MAX_OPERATIONS, MAX_PAGE, Delete, Merge, Row, Tables, Upsert, VersionConflict
 
 PAGE = 100
 OPEN = "~"
@@ -77,6 +78,27 @@ class Plan:
             if continuation is None:
                 return
 
+    async def keys(self, bucket: int, decisions: Iterable[str]) -> set[str]:
+        """Return the keys of a bucket's rows of some decisions."""
+        found: set[str] = set()
+        for decision in decisions:
+            low, continuation = decision + "_", None
+            while True:
+                page = await self._tables.query(
+                    self.partition(bucket), low, prefix_end(low), select=[], continuation=continuation
+                )
+                found.update(row.key for row in page.rows)
+                continuation = page.continuation
+                if continuation is None:
+                    break
+        return found
+
+    async def remove(self, bucket: int, keys: Iterable[str]) -> None:
+        """Remove rows, each by itself, for a twin of the activity may do the same."""
+        for key in keys:
+            with suppress(VersionConflict):
+                await self._tables.commit(self.partition(bucket), [Delete(key, ANY)])
+
     async def leave_open(self, decisions: Mapping[str, str]) -> None:
         """Remember what a plan leaves to the administrator: the decision on an identity, by object id.
 
@@ -136,9 +158,12 @@ class Plan:
         digest = self._keys.digest(Key("identity", object_id))
         return self.partition(self._keys.bucket(digest)), OPEN + digest
 
+    def key(self, decision: str, subject: str) -> str:
+        """Return the key of a row: a subject may be any text of a file, its digest is a key."""
+        return f"{decision}_{self._keys.digest(Key('subject', subject))}"
+
     def _row(self, row: PlanRow) -> str:
-        # A subject may be any text of a file; its digest is a key.
-        return f"{row.decision}_{self._keys.digest(Key('subject', row.subject))}"
+        return self.key(row.decision, row.subject)
 
 
 class LeftOpen:

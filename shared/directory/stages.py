@@ -1,8 +1,9 @@
 """Which stages there are: each is announced beside the jobs before its first row is written, so none is forgotten.
 
 Stages hold what people sent in their files. A job clears its own when it ends; what a crash or a dead orchestration
-left, the nightly sweep clears a day after. An upload may serve several runs, and so does what a run saw: such a stage
-is kept for as many days as it says.
+left, or an activity under way wrote behind that end, the nightly sweep clears a day after, and only then is a stage
+forgotten. An upload may serve several runs, and so does what a run saw: such a stage is kept for as many days as it
+says.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from shared.directory.jobs import Job, Jobs
 from shared.directory.keys import Keys, prefix_end
 from shared.directory.model import timestamp
 from shared.directory.staging import Stage
-from shared.tables.port import ANY, Delete, Row, Tables, Upsert, VersionConflict
+from shared.tables.port import Delete, Merge, Operation, Row, Tables, Upsert, VersionConflict
 
 STAGE = "stage_"
 SPARE_DAYS = 1
@@ -38,12 +39,16 @@ class Stages:
         await self._tables.commit(self._partition, rows)
 
     async def clear(self, job_id: str, also: Sequence[str] = ()) -> None:
-        """Remove the stages of a job but those that are kept for some days; of these, the ones named as well.
+        """Empty the stages of a job but those that are kept for some days; of these, the ones named as well.
 
-        What a crash leaves is removed by running it again.
+        They stay announced, for an activity of the job may still write. What a crash leaves goes by running it again.
         """
-        rows = [row for row in await self._announced(STAGE + job_id) if row.columns["job"] == job_id]
-        await self._remove([row for row in rows if not row.columns["days"] or row.columns["name"] in also])
+        for row in await self._announced(STAGE + job_id):
+            kept, named = bool(row.columns["days"]), row.columns["name"] in also
+            if row.columns["job"] == job_id and (named or not kept):
+                await self._empty(row)
+                if kept:
+                    await self._change(Merge(row.key, {"days": 0}, row.etag))
 
     async def sweep(self) -> int:
         """Remove the stages that nothing needs any more, and return how many."""
@@ -53,7 +58,9 @@ class Stages:
         used = {name for job in jobs.values() if not job.phase.ended for name in _names(job)}
         free = [row for row in rows if used.isdisjoint((str(row.columns["job"]), str(row.columns["name"])))]
         gone = [row for row in free if self._is_over(row, jobs)]
-        await self._remove(gone)
+        for row in gone:
+            await self._empty(row)
+            await self._change(Delete(row.key, row.etag))
         return len(gone)
 
     def _is_over(self, row: Row, jobs: dict[str, Job]) -> bool:
@@ -71,11 +78,13 @@ class Stages:
             if continuation is None:
                 return rows
 
-    async def _remove(self, rows: Sequence[Row]) -> None:
-        for row in rows:
-            await Stage(self._tables, self._keys, str(row.columns["name"])).clear()
-            with contextlib.suppress(VersionConflict):  # a job and the sweep may clear the same one
-                await self._tables.commit(self._partition, [Delete(row.key, ANY)])
+    async def _empty(self, row: Row) -> None:
+        await Stage(self._tables, self._keys, str(row.columns["name"])).clear()
+
+    async def _change(self, operation: Operation) -> None:
+        """Change an announcement, unless a job, the sweep or who announces it again was first."""
+        with contextlib.suppress(VersionConflict):
+            await self._tables.commit(self._partition, [operation])
 
 
 def _names(job: Job) -> Iterator[str]:

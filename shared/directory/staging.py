@@ -9,7 +9,6 @@ the million reads lines and parses only a few.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import secrets
 from collections import defaultdict
@@ -82,8 +81,10 @@ class Stage:
         while True:
             page = await self._tables.query(partition, select=[], top=MAX_OPERATIONS, continuation=continuation)
             if page.rows:
-                with contextlib.suppress(VersionConflict):  # somebody else is clearing it, too
+                try:
                     await self._tables.commit(partition, [Delete(row.key, ANY) for row in page.rows])
+                except VersionConflict:
+                    continue  # somebody else is clearing it, too: what he left of this page is looked for again
             continuation = page.continuation
             if continuation is None:
                 return

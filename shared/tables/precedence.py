@@ -22,16 +22,20 @@ class Precedence:
 
     def enter(self) -> bool:
         """Tell whether this process may begin to write. Who hurries always may, and others may not until it leaves."""
-        with suppress(BlockingIOError):
+        try:
             fcntl.flock(self._file, (fcntl.LOCK_SH if self._patient else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-            if self._patient:
-                fcntl.flock(self._file, fcntl.LOCK_UN)
-            return True
-        return not self._patient  # a second one that hurries, or one that is patient and looks
+        except BlockingIOError:
+            return not self._patient  # a second one that hurries, or one that is patient and looks
+        except OSError:
+            return True  # a file system without such locks has no courtesy
+        if self._patient:
+            self.leave()
+        return True
 
     def leave(self) -> None:
         """Let patient processes begin again."""
-        fcntl.flock(self._file, fcntl.LOCK_UN)
+        with suppress(OSError):
+            fcntl.flock(self._file, fcntl.LOCK_UN)
 
     def close(self) -> None:
         self._file.close()

@@ -43,7 +43,9 @@ from shared.tables.precedence import Precedence
 from shared.tables.stored import Etags, key_text, present, stored_columns, stored_key
 
 BUSY_SECONDS = 10.0
-"""How long a commit waits for another process that is writing to the same file."""
+"""How long a commit waits for another process that is writing to the same file, ..."""
+LOOKS = 5
+"""... if it looked so often: what its own process computes meanwhile is no waiting."""
 GROUP_OPERATIONS = 100
 """So many operations, or one transaction, share a sync: they are applied on the event loop, at about 10 µs each, and
 keep other processes from writing."""
@@ -244,7 +246,8 @@ class _Group:
     """Commits that share one SQLite transaction, and so one sync."""
 
     until: float
-    """When it has waited for other processes for long enough."""
+    """When it has waited for other processes for long enough, with LOOKS at the file."""
+    looks: int = 0
     commits: list[_Commit] = field(default_factory=list)
     applied: bool = False
     done: bool = False
@@ -362,7 +365,8 @@ class _File:
 
     def _apply(self, group: _Group) -> bool:
         """Apply the group, unless another process is writing or goes first: then tell that it is to be tried again."""
-        late = time.monotonic() > group.until
+        late = time.monotonic() > group.until and group.looks >= LOOKS
+        group.looks += 1
         try:
             if self._precedence.enter() or late:
                 self._writer.execute("BEGIN IMMEDIATE")

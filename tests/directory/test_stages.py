@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 
@@ -15,7 +16,7 @@ from shared.directory.model import timestamp
 from shared.directory.stages import Stages, is_older
 from shared.directory.staging import Stage
 from shared.tables.faults import Crash, Fault, FaultyTables, random_faults, script
-from shared.tables.port import Tables
+from shared.tables.port import Operation, Tables
 from shared.tables.sqlite import SqliteTables
 
 KEYS = Keys("d", b"secret", 4)
@@ -96,6 +97,44 @@ async def test_an_upload_is_kept_for_its_days_and_one_to_spare(
     await start(sqlite_tables, "run1", ended=TWO_DAYS_AGO, identities="identities1")
     assert await sweep(sqlite_tables) == swept
     assert await is_there(sqlite_tables, "identities1") is not bool(swept)
+
+
+@pytest.mark.parametrize(("ended", "swept"), [(HOUR_AGO, 0), (TWO_DAYS_AGO, 2)])
+async def test_what_an_activity_stages_behind_the_end_of_its_job_is_swept(
+    sqlite_tables: SqliteTables, ended: str, swept: int
+) -> None:
+    await stage(sqlite_tables, "run1", "run1keys", since=LONG_AGO)
+    await stage(sqlite_tables, "run1", "run1seen", since=LONG_AGO, days=30)
+    await start(sqlite_tables, "run1", ended=ended)
+    late = [Stage(sqlite_tables, KEYS, name).writer("1") for name in ("run1keys", "run1seen")]
+    for writer in late:
+        await writer.add(0, ["somebody"])
+    await Stages(sqlite_tables, KEYS).clear("run1", ["run1seen"])
+    assert [await is_there(sqlite_tables, name) for name in ("run1keys", "run1seen")] == [False, False]
+    for writer in late:
+        await writer.close()
+    assert await sweep(sqlite_tables) == swept
+    assert await is_there(sqlite_tables, "run1keys") is await is_there(sqlite_tables, "run1seen") is not bool(swept)
+    assert await sweep(sqlite_tables) == 0
+
+
+async def test_a_stage_that_is_announced_again_while_it_is_swept_is_not_forgotten(
+    sqlite_tables: SqliteTables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await stage(sqlite_tables, "import1", since=LONG_AGO)
+    commit, again = sqlite_tables.commit, iter([True])
+
+    async def late(partition: str, operations: Sequence[Operation]) -> list[str]:
+        if partition == KEYS.jobs() and next(again, False):
+            await stage(sqlite_tables, "import1")
+        return await commit(partition, operations)
+
+    monkeypatch.setattr(sqlite_tables, "commit", late)
+    await sweep(sqlite_tables)
+    monkeypatch.undo()
+    assert await is_there(sqlite_tables, "import1")
+    assert await Stages(sqlite_tables, KEYS, lambda: "2026-03-04T12:00:00.000Z").sweep() == 1
+    assert not await is_there(sqlite_tables, "import1")
 
 
 async def test_an_upload_stays_while_a_run_under_way_names_it(sqlite_tables: SqliteTables) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import json
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -13,7 +15,7 @@ from shared.directory import staging
 from shared.directory.keys import Keys
 from shared.directory.staging import Stage
 from shared.tables.faults import Crash, Fault, FaultyTables, random_faults, script
-from shared.tables.port import Tables
+from shared.tables.port import Operation, Tables
 from shared.tables.sqlite import SqliteTables
 
 KEYS = Keys("d", b"secret", 4)
@@ -156,6 +158,39 @@ async def test_short_and_empty_pages_hide_no_item_and_leave_none_behind(
     assert [await staged(plain, bucket) for bucket in range(4)] == [[]] * 4
     assert len(await staged(other, 0)) == 25
     await stage.clear()
+
+
+async def test_who_clears_beside_another_that_dies_leaves_nothing(
+    sqlite_tables: SqliteTables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(staging, "ROW_CHARS", 40)
+    monkeypatch.setattr(staging, "MAX_OPERATIONS", 10)
+    stage = Stage(sqlite_tables, KEYS, "run1")
+    await fill(stage)
+    commit, others = sqlite_tables.commit, iter([True])
+
+    async def late(partition: str, operations: Sequence[Operation]) -> list[str]:
+        if next(others, False):
+            await commit(partition, operations[:1])
+        return await commit(partition, operations)
+
+    monkeypatch.setattr(sqlite_tables, "commit", late)
+    await stage.clear()
+    assert [await staged(stage, bucket) for bucket in range(4)] == [[]] * 4
+
+
+async def test_two_who_clear_a_stage_at_once_leave_nothing(
+    sqlite_tables: SqliteTables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(staging, "ROW_CHARS", 40)
+    monkeypatch.setattr(staging, "MAX_OPERATIONS", 10)
+    kinds = [Fault.SHORT_PAGE, Fault.SLOW]
+    for seed in range(0, 60, 2):
+        stage = Stage(sqlite_tables, KEYS, f"run{seed}")
+        await fill(stage)
+        both = [FaultyTables(sqlite_tables, random_faults(seed + n, 0.5, kinds), latency=0.0005) for n in range(2)]
+        await asyncio.gather(*(Stage(tables, KEYS, f"run{seed}").clear() for tables in both))
+        assert [await staged(stage, bucket) for bucket in range(4)] == [[]] * 4
 
 
 async def test_what_is_staged_is_json(sqlite_tables: SqliteTables) -> None:

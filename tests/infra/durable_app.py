@@ -13,6 +13,7 @@ from typing import Any
 import azure.durable_functions as df
 import azure.functions as func
 
+from infra.local.durable import Executor
 from infra.local.host import LocalHost
 from infra.local.store import OPEN, Head
 from shared.tables.sqlite import SqliteTables
@@ -219,11 +220,12 @@ def by_http(context: Any) -> Orchestration:
     yield context.call_http("GET", "http://127.0.0.1/")
 
 
-async def ended(host: LocalHost, instance_id: str, seconds: float = 20) -> Head:
+async def ended(host: LocalHost | Executor, instance_id: str, seconds: float = 20) -> Head:
     """Return an instance once it has ended."""
+    executor = host.executor if isinstance(host, LocalHost) else host
     async with asyncio.timeout(seconds):
         while True:
-            head = await host.executor.find(instance_id)
+            head = await executor.find(instance_id)
             if head is not None and head.status not in OPEN:
                 return head
             await asyncio.sleep(0.002)

@@ -16,8 +16,13 @@ from typing import Any
 
 import pytest
 
+from infra.local.durable import Executor
+from infra.local.functions import Functions
 from infra.local.host import LocalHost
+from infra.local.instance import Instance
 from infra.local.store import Store
+from infra.local.wire import Outcome
+from infra.local.workers import WorkerDied
 from shared.tables.faults import Crash, Fault, FaultyTables, random_faults, script
 from shared.tables.port import LimitExceeded, Tables
 from shared.tables.sqlite import SqliteTables
@@ -178,6 +183,63 @@ async def test_starting_an_open_instance_again_replaces_it(host: LocalHost, capl
 async def test_an_id_that_the_tables_cannot_keep_is_refused(host: LocalHost) -> None:
     with pytest.raises(LimitExceeded):
         await host.executor.start_new("fan", "a/b")
+
+
+class Dying:
+    """A replay whose process dies as often as it is told to, or always; then the orchestrator has ended."""
+
+    def __init__(self, times: int = 99) -> None:
+        self.left = times
+
+    async def __call__(self, _: str) -> Outcome:
+        self.left -= 1
+        if self.left >= 0:
+            raise WorkerDied("the worker ended")
+        return Outcome(is_done=True, output='"done"')
+
+
+def executor(tables: Tables, replay: Dying) -> Executor:
+    return Executor(Functions((), {}, {"o": replay}), tables)
+
+
+@pytest.mark.parametrize(("deaths", "status"), [(2, "Completed"), (3, "Failed")])
+async def test_an_instance_whose_replays_die_again_and_again_has_failed(
+    tables: SqliteTables, monkeypatch: pytest.MonkeyPatch, deaths: int, status: str
+) -> None:
+    monkeypatch.setattr("infra.local.instance._REPLAY_AGAIN", (0.01, 0.01))
+    async with executor(tables, Dying(deaths)) as some:
+        one = await some.start_new("o", "one", "null")
+        head = await ended(some, one)
+        assert (head.status, "died" in (head.output or "")) == (status, status == "Failed")
+        assert await Store(tables).list_open() == []
+
+
+async def test_whoever_stops_between_two_replays_is_heard(tables: SqliteTables) -> None:
+    async with executor(tables, Dying()) as some:
+        stopped = await some.start_new("o", "stopped", "null")
+        left = await some.start_new("o", "left", "null")
+        await asyncio.sleep(0.05)
+        await asyncio.wait_for(some.terminate(stopped, "enough"), 0.4)
+        assert (await ended(some, stopped)).status == "Terminated"
+    async with executor(tables, Dying(0)) as some:
+        assert (await ended(some, left)).status == "Completed"
+
+
+async def test_an_event_for_an_instance_that_cannot_go_on_here_waits_for_the_next_process(
+    tables: SqliteTables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(self: Instance) -> None:
+        raise RuntimeError("a fault of the executor")
+
+    async with LocalHost(build(), tables) as host:
+        monkeypatch.setattr(Instance, "run", broken)
+        one = await host.executor.start_new("patient")
+        await asyncio.sleep(0.05)
+        for n in (1, 2):
+            assert await host.executor.raise_event(one, "go", str(n))
+        monkeypatch.undo()
+    async with LocalHost(build(), tables) as host:
+        assert (await ended(host, one)).output == "[1, 2]"
 
 
 async def test_a_closed_host_leaves_its_instances_for_the_next(open_tables: Callable[[], Tables]) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import signal
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -20,7 +21,7 @@ from infra.local.demo_data import generate, write
 from infra.local.functions import read_functions
 from infra.local.host import APP_SETTINGS
 from infra.local.instance import first_events
-from infra.local.workers import BUSY_REQUESTS, LIVES, SHARE, ActivityFailed, WorkerDied, Workers
+from infra.local.workers import BUSY_REQUESTS, LIVES, SHARE, ActivityFailed, WorkerDied, Workers, _Worker
 from link_orchestrator.messages import Start
 from shared.host.settings import Settings
 from shared.tables.sqlite import SqliteTables
@@ -100,6 +101,23 @@ async def test_what_kills_every_worker_fails_in_the_end(tmp_path: Path) -> None:
         await some.activities(["run_slice"])["run_slice"](SLICE)
     assert started == LIVES
     await some.close()
+
+
+CUT = 'import sys; sys.stdin.readline(); sys.stdout.write(\'{"number": 1, "resu\'); sys.stdout.flush()'
+LONG = "import sys; sys.stdin.readline(); sys.stdout.write('x' * 200); sys.stdout.flush(); sys.stdin.read()"
+
+
+@pytest.mark.parametrize(("program", "limit"), [(CUT, 2**16), (LONG, 64)])
+async def test_a_worker_whose_answer_breaks_off_or_never_ends_has_died(program: str, limit: int) -> None:
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", program, stdin=pipe, stdout=pipe, limit=limit)
+    worker = _Worker(process)
+    worker.load += 1
+    with pytest.raises(WorkerDied):
+        await asyncio.wait_for(worker.call("x", {}), 5)
+    assert not worker.alive
+    await asyncio.wait_for(worker.close(), 5)
+    assert not runs(process.pid)
 
 
 @pytest.mark.parametrize("requests", [BUSY_REQUESTS - 1, BUSY_REQUESTS])

@@ -30,6 +30,8 @@ from shared.directory.model import Account, Resource, timestamp
 from shared.directory.plan import Plan, PlanRow
 from shared.directory.policy import Policy
 from shared.directory.resources import Resources
+from shared.directory.stages import STAGE
+from shared.directory.staging import Stage
 from shared.host.graph_settings import GraphSettings
 from shared.host.settings import Settings
 from shared.tables.port import Insert, Row, Tables, Value
@@ -190,6 +192,14 @@ async def serving(
     finally:
         await inner.close()
         await histories.close()
+
+
+async def staged_in(tables: Tables, name: str = "main") -> set[str]:
+    """Return the names of a directory's stages that hold something."""
+    keys = (await Directories(tables).open(name)).keys
+    names = [str(row.columns["name"]) for row in await rows_of(tables, keys.jobs()) if row.key.startswith(STAGE)]
+    rows = {one: [1 for n in range(keys.buckets) async for _ in Stage(tables, keys, one).lines(n)] for one in names}
+    return {one for one, found in rows.items() if found}
 
 
 async def rows_of(tables: Tables, partition: str) -> list[Row]:

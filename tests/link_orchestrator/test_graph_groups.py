@@ -14,9 +14,7 @@ from infra.local.demo_data import generate, write
 from infra.local.graph import Fault, Faults, GraphStandIn
 from infra.local.tenant import APPLICATION, Tenant, read_groups
 from link_orchestrator import planning_groups, reading
-from shared.directory.directory import Directories
-from shared.directory.stages import STAGE
-from tests.link_orchestrator.running import App, Refusal, csv_file, graph, object_id, rows_of
+from tests.link_orchestrator.running import App, Refusal, csv_file, graph, object_id, staged_in
 from tests.link_orchestrator.test_graph import ALL, FAULTS, standing, start
 from tests.link_orchestrator.test_graph_kill import Killed
 from tests.link_orchestrator.test_groups import bring
@@ -217,6 +215,26 @@ async def test_a_chosen_group_that_is_deleted_before_it_is_asked_for_is_counted(
     assert run["groups"] == {"read": 1, "members": 1, "gone": 1}
 
 
+@pytest.mark.parametrize("page", [1, 2])
+@pytest.mark.parametrize("scope", ["assigned", "groups"])
+async def test_an_assigned_group_that_is_deleted_while_its_people_are_read_is_gone_and_a_chosen_one_is_missed(
+    both: tuple[GraphStandIn, App], scope: str, page: int
+) -> None:
+    stand_in, app = both
+    stand_in.top = 1
+    goes, stays = (stand_in.tenant.add_group(name, ids(1, 2)) for name in ("Goes", "Stays"))
+    stand_in.tenant.assigned = [{"principalType": "Group", "principalId": one} for one in (goes, stays)]
+    stand_in.faults = on_page("/microsoft.graph.user", page, lambda: stand_in.tenant.groups.pop(goes) and None)
+    scopes = {"assigned": {"servicePrincipal": APPLICATION}, "groups": {"groups": [goes, stays]}}
+    run = await plan(app, {"graph": {"scope": scope, **scopes[scope]}})
+    if scope == "groups":
+        assert (run["phase"], "no object of that id" in run["reason"]) == ("failed", True)
+        return
+    assert (run["phase"], run["groups"]["gone"]) == ("planned", 1)
+    assert set(await planned(app, run)) == {"Stays"}
+    assert run["counts"]["noAccount"] == 2
+
+
 @pytest.mark.parametrize("of", ["/v1.0/groups", "/members"])
 async def test_a_page_that_has_expired_begins_again_and_forgets_what_was_read(
     both: tuple[GraphStandIn, App], of: str
@@ -261,24 +279,16 @@ async def test_what_was_staged_of_groups_goes_with_the_run(both: tuple[GraphStan
     for number in range(4):
         stand_in.tenant.add_group(f"Group {number}", ids(1, 2, 3))
     run = await plan(app)
-    directory = await Directories(app.tables).open("main")
     kept = planning_groups.STAGES
-    names = [run["options"]["groups"], run["options"]["groups"] + "members", *(run["id"] + name for name in kept)]
-
-    async def staged() -> list[bool]:
-        buckets = range(directory.keys.buckets)
-        return [any([await rows_of(app.tables, f"main_s_{name}_{n:02x}") for n in buckets]) for name in names]
-
-    assert await staged() == [True] * 4
+    names = {run["options"]["groups"], run["options"]["groups"] + "members", *(run["id"] + name for name in kept)}
+    assert await staged_in(app.tables) >= names
     await app.call("POST", f"linking/runs/{run['id']}/cancel")
     await app.wait(f"linking/runs/{run['id']}", "cancelled")
 
     async def nothing_is_left() -> bool:
-        announced = {row.key.removeprefix(STAGE) for row in await rows_of(app.tables, "main_j")}
-        return announced.isdisjoint(names)
+        return names.isdisjoint(await staged_in(app.tables))
 
     await until(nothing_is_left)
-    assert await staged() == [False] * 4
 
 
 async def test_progress_tells_how_many_groups_are_read(
@@ -312,7 +322,8 @@ async def test_a_group_that_cannot_be_used_is_reported_and_the_others_are_planne
     assert set(await planned(app, run)) == {"Fine"}
     assert run["counts"]["unusable"] == 1
     (problem,) = (await app.call("GET", f"linking/runs/{run['id']}/problems"))["problems"]
-    assert problem["reason"] == "The column displayName is empty."
+    assert problem["reason"] == f"Group {nameless}: The column displayName is empty."
+    assert "in Entra" in problem["remedy"]
     assert not asked(stand_in, f"{nameless}/members")
 
 

@@ -15,7 +15,7 @@ from link_orchestrator import planning_groups, reading
 from link_orchestrator.entra_groups import EntraGroup
 from link_orchestrator.messages import Slice
 from link_orchestrator.planning import stage
-from link_orchestrator.sources import PlaceExpired, SourceBusy
+from link_orchestrator.sources import IN_GROUPS, Page, Place, PlaceExpired, SourceBusy
 from shared.directory.directory import Directory
 from shared.directory.jobs import Job
 from shared.directory.readings import Readings
@@ -83,6 +83,27 @@ async def test_however_pages_fall_and_whatever_fails_every_group_has_all_its_mem
             assert found == {
                 f"Group {n}": {f"m{member}" for chunk in chunks for member in chunk} for n, chunks in enumerate(groups)
             }
+
+
+@pytest.mark.parametrize("rows", [1, 5000])
+async def test_of_a_group_read_twice_the_newer_name_counts_in_one_batch_or_over_two(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: int
+) -> None:
+    monkeypatch.setattr(reading, "ROWS", rows)
+    pages: Any = [people(1), [EntraGroup("g1", "Old", ("m1",))], [EntraGroup("g1", "New", ("m1", "m2"))]]
+    async with small(tmp_path) as (tables, directory, job):
+        job = await directory.jobs.change(job.id, with_groups)
+        assert (await until_read(tables, job, Counting(*pages))).slices
+        assert await resolved(directory, await directory.jobs.get(job.id)) == {"New": {"m1", "m2"}}
+
+
+class Counting(Script):
+    """Counts members as graph_groups.py does, so that they fill a batch."""
+
+    async def page(self, place: Place) -> Page:
+        page = await super().page(place)
+        members = sum(len(row.members) for row in page.rows if isinstance(row, EntraGroup))
+        return replace(page, counts={IN_GROUPS: members})
 
 
 async def resolved(directory: Directory, job: Job) -> dict[str, set[str]]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +17,7 @@ import pytest
 
 from shared.tables.port import AlreadyExists, Insert, Unavailable
 from shared.tables.precedence import Precedence
-from shared.tables.sqlite import SqliteTables
+from shared.tables.sqlite import LOOKS, SqliteTables
 
 PATIENT = """
 import asyncio, sys
@@ -158,6 +160,53 @@ class Watched:
         if statement.startswith(("BEGIN", "COMMIT")):
             self.threads.add(threading.get_ident())
         return answer
+
+
+class Counting:
+    """A connection that counts how often a transaction was asked for."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.looks = 0
+        self._connection = connection
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._connection, name)
+
+    def execute(self, statement: str, *values: object) -> object:
+        self.looks += statement.startswith("BEGIN")
+        return self._connection.execute(statement, *values)
+
+
+async def test_what_a_process_computes_itself_uses_up_none_of_its_patience(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.tables.sqlite.BUSY_SECONDS", 0.05)
+    path = tmp_path / "tables.db"
+    tables = SqliteTables.open(path, patient=True)
+    counting = Counting(tables._file._writer)
+    monkeypatch.setattr(tables._file, "_writer", counting)
+    with writing(path):
+        commit = asyncio.create_task(tables.commit("p", [Insert("k", {})]))
+        while not counting.looks:  # noqa: ASYNC110 - a look sets no event
+            await asyncio.sleep(0)
+        time.sleep(0.1)  # noqa: ASYNC251 - a bucket that is decided on
+        with pytest.raises(Unavailable):
+            await asyncio.wait_for(commit, 5)
+    assert counting.looks > LOOKS
+    await tables.close()
+
+
+@pytest.mark.parametrize("patient", [False, True])
+def test_where_a_file_system_knows_no_such_lock_everybody_may_begin(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, patient: bool
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "no locks available")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with contextlib.closing(Precedence(tmp_path / "tables.db", patient=patient)) as mine:
+        assert mine.enter()
+        mine.leave()
 
 
 async def test_no_thread_of_a_patient_process_waits_for_another_while_it_keeps_the_file(
