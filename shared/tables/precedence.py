@@ -19,6 +19,7 @@ class Precedence:
     def __init__(self, path: Path, *, patient: bool) -> None:
         self._file = path.with_name(f"{path.name}-turn").open("ab")
         self._patient = patient
+        self._held = False
 
     def enter(self) -> bool:
         """Tell whether this process may begin to write. Who hurries always may, and others may not until it leaves."""
@@ -28,14 +29,17 @@ class Precedence:
             return not self._patient  # a second one that hurries, or one that is patient and looks
         except OSError:
             return True  # a file system without such locks has no courtesy
+        self._held = True
         if self._patient:
             self.leave()
         return True
 
     def leave(self) -> None:
         """Let patient processes begin again."""
-        with suppress(OSError):
-            fcntl.flock(self._file, fcntl.LOCK_UN)
+        if self._held:
+            self._held = False
+            with suppress(OSError):
+                fcntl.flock(self._file, fcntl.LOCK_UN)
 
     def close(self) -> None:
         self._file.close()

@@ -368,7 +368,7 @@ class _File:
         late = time.monotonic() > group.until and group.looks >= LOOKS
         group.looks += 1
         try:
-            if self._precedence.enter() or late:
+            if not self._patient or self._precedence.enter() or late:
                 self._writer.execute("BEGIN IMMEDIATE")
                 for commit in group.commits:
                     commit.apply(self._writer, self._new_etag)
@@ -377,6 +377,8 @@ class _File:
             self._roll_back()
             if getattr(error, "sqlite_errorcode", None) != sqlite3.SQLITE_BUSY or late:
                 raise
+            if not self._patient:
+                self._precedence.enter()  # only now: whoever finds the file free pays nothing for going first
         return group.applied
 
     def _sync(self) -> None:
