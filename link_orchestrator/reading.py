@@ -251,6 +251,9 @@ async def _finished(directory: Directory, reading: Reading) -> ReadDone:
     read: dict[str, Any] = {"identities": name, WHOLE: reading.begun}
     if reading.former:
         former = await directory.jobs.get(reading.former)
+        if is_older(former.options[WHOLE], KEPT_DAYS, directory.jobs.now()):
+            # This reading stood still: the sweep may have taken what it goes on from, and nobody may be missed.
+            return await _begin_again(directory, Readings(directory.tables, directory.keys), reading)
         parts = [*([name] if reading.read else []), *parts_of(former)]
         read = {"identities": parts[0], "parts": parts, WHOLE: former.options[WHOLE]}
 

@@ -24,6 +24,7 @@ from shared.directory.jobs import Job, Phase
 from shared.directory.matching import DecisionKind
 from shared.directory.model import Account, Link, Status
 from shared.directory.plan import Plan, PlanRow
+from shared.directory.reviews import LINK
 from shared.directory.unlinking import fence_many, release_many
 
 UNDONE, RELEASED, REFUSED, UNCHANGED = "undone", "released", "refused", "unchanged"
@@ -54,7 +55,7 @@ async def undo(directory: Directory, job: Job, part: Slice) -> Counter[str]:
                 return counts
             # Whom a review linked is left open again, before the link goes: provisioning must not come between.
             await Plan(directory.tables, directory.keys, run.id).leave_open(
-                {row.subject: row.decision for row in rows if row.review}
+                {row.subject: row.decision for row in rows if row.review and row.review["action"] == LINK}
             )
             told = await _take_back(directory, job, run, rows)
             await report.write(bucket, told)

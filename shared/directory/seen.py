@@ -5,7 +5,7 @@ no value of a person. What a run saw is staged in the bucket of the identity or 
 
 * of each identity its fingerprint, its id's digest and, in short, its keys' leads (keys.py), or that it is gone;
 * of each account the digest of its facts, read before the run looks for pairs, or that it is gone;
-* of each account that the plan links, and that no other identity meets, that digest before and after the link;
+* of each account that the plan links, that digest before and after the link; in doubt, if other identities meet it;
 * of each account that identities meet, which these are and how strongly each claims it.
 
 Whatever is in doubt counts as changed: a slice that ran twice, an account that changed while it was looked at.

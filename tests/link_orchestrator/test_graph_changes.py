@@ -10,7 +10,7 @@ import pytest
 
 from infra.local.graph import GraphStandIn, every
 from link_orchestrator import reading
-from link_orchestrator.graph import Graph
+from link_orchestrator.graph import Graph, GraphIdentities
 from link_orchestrator.sources import GraphScope, RunSource
 from shared.directory.identity import Gone, Identity
 from tests.link_orchestrator.running import App, csv_file, graph, object_id
@@ -135,6 +135,24 @@ async def test_everybody_is_read_again_where(
     assert run["changed"] == {"identities": 1, "accounts": 0}
     assert run["counts"] == {"alreadyLinked": 1}
     assert "parts" not in run["options"]
+
+
+async def test_a_reading_that_stood_still_until_the_former_is_no_longer_kept_reads_everybody(
+    both: tuple[GraphStandIn, App], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand_in, app = both
+    stand_in.tenant.change(object_id(1), department="Elsewhere")
+    read_page = GraphIdentities.page
+
+    async def stand_still(self: GraphIdentities, place: Any) -> Any:
+        monkeypatch.setattr(reading, "KEPT_DAYS", -1)
+        return await read_page(self, place)
+
+    monkeypatch.setattr(GraphIdentities, "page", stand_still)
+    run = await plan(app)
+    assert read_in_full(stand_in)
+    assert "parts" not in run["options"]
+    assert run["changed"] == {"identities": 1, "accounts": 0}
 
 
 async def test_whoever_changed_and_cannot_be_read_any_more_is_gone(both: tuple[GraphStandIn, App]) -> None:

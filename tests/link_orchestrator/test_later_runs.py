@@ -102,6 +102,18 @@ async def test_whoever_was_left_open_is_so_again_after_an_undo_and_a_later_run(a
         await app.call("POST", "scim/v2/Users", USER)
 
 
+async def test_whoever_a_review_excluded_stays_so_after_an_undo(app: App) -> None:
+    await app.bring(csv_file(ADA, {**ADA, "userName": "bob@contoso.com", "email": ""}, *MORE))
+    run = await app.plan(graph(1, "ada@contoso.com"), graph(2, "bob@contoso.com"))
+    rows = {row["identity"]["objectId"]: row["id"] for row in await app.decisions(run, "link")}
+    asked = {"rows": [rows[object_id(1)]], "action": "exclude"}
+    await app.call("POST", f"linking/runs/{run['id']}/review", asked)
+    run = await app.apply(await app.wait(f"linking/runs/{run['id']}", "planned"), links=1)
+    assert (await undo(app, run))["counts"] == {"undone": 1}
+    directory = await Directories(app.tables).open("main")
+    assert await directory.left_open.find(object_id(1)) == (run["id"], "excluded")
+
+
 @pytest.mark.parametrize("trial", ["policy", "change"])
 async def test_a_run_that_finds_nothing_changed_takes_the_marks_of_a_cancelled_plan_away(app: App, trial: str) -> None:
     await app.bring(csv_file(RITA, *MORE))
