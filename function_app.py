@@ -16,8 +16,8 @@ import scim_users.service
 import shared.host.functions
 from shared.directory.directory import Directories
 from shared.host.http import Edge
-from shared.host.rooms import Rooms
 from shared.host.settings import Settings
+from shared.scim_root.rooms import Rooms
 from shared.tables.azure import AzureTables
 from shared.tables.port import Tables
 

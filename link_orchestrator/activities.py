@@ -12,51 +12,51 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from link_orchestrator import (
-    applying,
-    applying_groups,
-    comparing,
-    importing,
-    importing_groups,
-    planning,
-    planning_groups,
-    undoing,
-    undoing_groups,
-    verifying,
-)
-from link_orchestrator.job_requests import tidy_up
 from link_orchestrator.messages import Compare, Milestone, Slice, SliceDone
 from link_orchestrator.orchestrator import AGAIN_PASSES, COMPARE_PASSES, GROUP_PLAN_PASSES, PLAN_PASSES
+from link_orchestrator.passes import (
+    apply,
+    apply_groups,
+    compare,
+    import_accounts,
+    import_groups,
+    plan,
+    plan_groups,
+    undo,
+    undo_groups,
+    verify,
+)
+from link_orchestrator.requests.jobs import tidy_up
 from shared.directory.directory import Directories, Directory
-from shared.directory.jobs import Job, Jobs, Phase
+from shared.directory.work.jobs import Job, Jobs, Phase
 
 Pass = Callable[[Directory, Job, Slice], Coroutine[Any, Any, Counter[str]]]
 
 PASSES: Mapping[str, Pass] = {
-    "collect": planning.collect,
-    "join": planning.join,
-    "weigh": planning.weigh,
-    "decide": planning.decide_all,
-    "changes": comparing.changes,
-    "lead": comparing.lead,
-    "touch": comparing.touch,
-    "gather": comparing.gather,
-    "collect_again": partial(planning.collect, again=True),
-    "join_again": partial(planning.join, again=True),
-    "weigh_again": partial(planning.weigh, again=True),
-    "decide_again": partial(planning.decide_all, again=True),
-    "reserve": applying.reserve,
-    "apply": applying.apply,
-    "import": importing.import_rows,
-    "undo": undoing.undo,
-    "undo_groups": undoing_groups.undo_groups,
-    "look": verifying.look,
-    "compare": verifying.compare,
-    "settle": verifying.settle,
-    "resolve_members": planning_groups.resolve_members,
-    "decide_groups": planning_groups.decide_groups,
-    "apply_groups": applying_groups.apply_groups,
-    "import_groups": importing_groups.import_groups,
+    "collect": plan.collect,
+    "join": plan.join,
+    "weigh": plan.weigh,
+    "decide": plan.decide_all,
+    "changes": compare.changes,
+    "lead": compare.lead,
+    "touch": compare.touch,
+    "gather": compare.gather,
+    "collect_again": partial(plan.collect, again=True),
+    "join_again": partial(plan.join, again=True),
+    "weigh_again": partial(plan.weigh, again=True),
+    "decide_again": partial(plan.decide_all, again=True),
+    "reserve": apply.reserve,
+    "apply": apply.apply,
+    "import": import_accounts.import_rows,
+    "undo": undo.undo,
+    "undo_groups": undo_groups.undo_groups,
+    "look": verify.look,
+    "compare": verify.compare,
+    "settle": verify.settle,
+    "resolve_members": plan_groups.resolve_members,
+    "decide_groups": plan_groups.decide_groups,
+    "apply_groups": apply_groups.apply_groups,
+    "import_groups": import_groups.import_groups,
 }
 
 PLANNING = frozenset(("changes", *COMPARE_PASSES, *PLAN_PASSES, *AGAIN_PASSES, *GROUP_PLAN_PASSES))
@@ -98,7 +98,7 @@ async def choose_extent(directories: Directories, message: Mapping[str, Any]) ->
     """Say whether a run plans only what changed; answers an Extent."""
     asked = Compare.from_json(message)
     directory = await directories.open(asked.directory)
-    return (await comparing.choose_extent(directory, asked.job)).to_json()
+    return (await compare.choose_extent(directory, asked.job)).to_json()
 
 
 async def reach_milestone(directories: Directories, message: Mapping[str, Any]) -> dict[str, Any]:
@@ -112,7 +112,7 @@ async def reach_milestone(directories: Directories, message: Mapping[str, Any]) 
         # Whoever sees that it has ended may write at once.
         await directory.gate.open(reached.job)
     if phase is Phase.DONE:
-        await comparing.note_done(directory, await jobs.get(reached.job))
+        await compare.note_done(directory, await jobs.get(reached.job))
 
     def change(job: Job) -> Job:
         if job.phase.ended or (phase is Phase.PLANNED and job.phase is not Phase.STARTED):
@@ -120,13 +120,13 @@ async def reach_milestone(directories: Directories, message: Mapping[str, Any]) 
             return job
         if phase is Phase.PLANNED:
             job = replace(job, planned=jobs.now(), expires=reached.expires)
-        reason = reached.reason or (comparing.nothing_changed(job) if phase is Phase.DONE else None)
+        reason = reached.reason or (compare.nothing_changed(job) if phase is Phase.DONE else None)
         return replace(job, phase=phase, counts=counts, reason=reason)
 
     job = await jobs.change(reached.job, change)
     if phase is Phase.PLANNED and job.planned and not job.phase.ended:
         # Also where it ran before, died, and somebody approved since.
-        await jobs.note_planned(planning.chain_of(job))
+        await jobs.note_planned(plan.chain_of(job))
     if job.phase.ended:
         await tidy_up(directory, job.id)
     return {}

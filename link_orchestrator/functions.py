@@ -8,21 +8,11 @@ from typing import Any
 import azure.durable_functions as df
 import azure.functions as func
 
-from link_orchestrator import (
-    activities,
-    afterwards,
-    approving,
-    group_requests,
-    mapping_requests,
-    openapi,
-    orchestrator,
-    reading,
-    reporting,
-    reviewing,
-    service,
-)
-from link_orchestrator.graph import Graph
-from link_orchestrator.sources import Sources
+from link_orchestrator import activities, orchestrator
+from link_orchestrator.graph.identities import Graph
+from link_orchestrator.passes import read
+from link_orchestrator.requests import afterwards, approval, groups, mapping, openapi, report, reviews, runs
+from link_orchestrator.source import Sources
 from shared.host.functions import ACCOUNT_ROUTES, add_route
 from shared.host.http import JSON, Edge, Route, Service
 
@@ -30,42 +20,42 @@ RETRY = df.RetryOptions(first_retry_interval_in_milliseconds=2_000, max_number_o
 """Storage may throttle or be away for a while; what fails for longer fails the job, and a new one may be started."""
 
 ROUTES: tuple[tuple[str, str, str, Service], ...] = (
-    ("linking_identities_upload", "POST", "linking/identities", service.upload_identities),
-    ("linking_identities_problems", "GET", "linking/identities/{id}/problems", service.list_unread_identities),
-    ("accounts_import_problems", "GET", "accounts/imports/{id}/problems", service.list_problems),
-    ("linking_run_list", "GET", "linking/runs", service.list_runs),
-    ("linking_run_decisions", "GET", "linking/runs/{id}/decisions", service.list_decisions),
+    ("linking_identities_upload", "POST", "linking/identities", runs.upload_identities),
+    ("linking_identities_problems", "GET", "linking/identities/{id}/problems", runs.list_unread_identities),
+    ("accounts_import_problems", "GET", "accounts/imports/{id}/problems", runs.list_problems),
+    ("linking_run_list", "GET", "linking/runs", runs.list_runs),
+    ("linking_run_decisions", "GET", "linking/runs/{id}/decisions", runs.list_decisions),
     ("linking_run_undo", "GET", "linking/runs/{id}/undo", afterwards.find_undo),
     ("linking_undo_list", "GET", "linking/undos", afterwards.list_undos),
     ("linking_undo_rows", "GET", "linking/undos/{id}/rows", afterwards.list_undo_rows),
     ("linking_run_verification", "GET", "linking/runs/{id}/verification", afterwards.find_verification),
     ("linking_verification_rows", "GET", "linking/verifications/{id}/rows", afterwards.list_verification_rows),
-    ("linking_run_report", "GET", "linking/runs/{id}/report", reporting.get_report),
-    ("linking_mapping_get", "GET", "linking/mapping", mapping_requests.get_mapping),
-    ("linking_groups_upload", "POST", "linking/groups", group_requests.upload_entra_groups),
-    ("linking_groups_problems", "GET", "linking/groups/{id}/problems", group_requests.list_unread_groups),
-    ("groups_import_problems", "GET", "groups/imports/{id}/problems", group_requests.list_problems),
+    ("linking_run_report", "GET", "linking/runs/{id}/report", report.get_report),
+    ("linking_mapping_get", "GET", "linking/mapping", mapping.get_mapping),
+    ("linking_groups_upload", "POST", "linking/groups", groups.upload_entra_groups),
+    ("linking_groups_problems", "GET", "linking/groups/{id}/problems", groups.list_unread_groups),
+    ("groups_import_problems", "GET", "groups/imports/{id}/problems", groups.list_problems),
     (
         "linking_run_group_difference",
         "GET",
         "linking/runs/{id}/groups/{group}/difference",
-        group_requests.list_difference,
+        groups.list_difference,
     ),
-    ("linking_run_problems", "GET", "linking/runs/{id}/problems", service.list_unusable),
+    ("linking_run_problems", "GET", "linking/runs/{id}/problems", runs.list_unusable),
 )
 """Function name, method, route and service of what needs the tables alone."""
 
 DURABLE_ROUTES: tuple[tuple[str, str, str, Service], ...] = (
-    ("accounts_import", "POST", "accounts/import", service.import_accounts),
-    ("accounts_import_get", "GET", "accounts/imports/{id}", service.get_import),
-    ("accounts_import_cancel", "POST", "accounts/imports/{id}/cancel", service.cancel_import),
-    ("groups_import", "POST", "groups/import", group_requests.import_groups),
-    ("groups_import_get", "GET", "groups/imports/{id}", group_requests.get_import),
-    ("groups_import_cancel", "POST", "groups/imports/{id}/cancel", group_requests.cancel_import),
-    ("linking_run_get", "GET", "linking/runs/{id}", service.get_run),
-    ("linking_run_review", "POST", "linking/runs/{id}/review", reviewing.review),
-    ("linking_run_approve", "POST", "linking/runs/{id}/approve", approving.approve),
-    ("linking_run_cancel", "POST", "linking/runs/{id}/cancel", service.cancel),
+    ("accounts_import", "POST", "accounts/import", runs.import_accounts),
+    ("accounts_import_get", "GET", "accounts/imports/{id}", runs.get_import),
+    ("accounts_import_cancel", "POST", "accounts/imports/{id}/cancel", runs.cancel_import),
+    ("groups_import", "POST", "groups/import", groups.import_groups),
+    ("groups_import_get", "GET", "groups/imports/{id}", groups.get_import),
+    ("groups_import_cancel", "POST", "groups/imports/{id}/cancel", groups.cancel_import),
+    ("linking_run_get", "GET", "linking/runs/{id}", runs.get_run),
+    ("linking_run_review", "POST", "linking/runs/{id}/review", reviews.review),
+    ("linking_run_approve", "POST", "linking/runs/{id}/approve", approval.approve),
+    ("linking_run_cancel", "POST", "linking/runs/{id}/cancel", runs.cancel),
     ("linking_undo_start", "POST", "linking/runs/{id}/undo", afterwards.start_undo),
     ("linking_undo_get", "GET", "linking/undos/{id}", afterwards.get_undo),
     ("linking_undo_cancel", "POST", "linking/undos/{id}/cancel", afterwards.cancel_undo),
@@ -75,8 +65,8 @@ DURABLE_ROUTES: tuple[tuple[str, str, str, Service], ...] = (
 )
 """The same of what starts orchestrations, asks them, or tells them something."""
 
-START = Route("linking_run_start", "POST", "linking/runs", service.start_run)
-MAPPING = Route("linking_mapping_post", "POST", "linking/mapping", mapping_requests.set_mapping)
+START = Route("linking_run_start", "POST", "linking/runs", runs.start_run)
+MAPPING = Route("linking_mapping_post", "POST", "linking/mapping", mapping.set_mapping)
 """These are handed the sources, too."""
 
 
@@ -136,7 +126,7 @@ def _add_activities(bp: df.Blueprint, edge: Edge, sources: Sources) -> None:
     @bp.function_name("read_identities")
     @bp.activity_trigger(input_name="message")
     async def read_identities(message: dict) -> dict:  # type: ignore[type-arg]  # the worker refuses a parametrised dict
-        return await reading.read_identities(edge.directories, sources, message)
+        return await read.read_identities(edge.directories, sources, message)
 
     @bp.function_name("run_slice")
     @bp.activity_trigger(input_name="message")

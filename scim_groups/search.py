@@ -10,12 +10,12 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 from scim_groups.resource import location, member_value
-from shared.directory.bulk import in_parts
-from shared.directory.claims import together
 from shared.directory.directory import Directory
-from shared.directory.groups import Group
 from shared.directory.keys import ID, Key
-from shared.directory.members import Member
+from shared.directory.records.bulk import in_parts
+from shared.directory.records.claims import together
+from shared.directory.records.groups import Group
+from shared.directory.records.members import Member
 from shared.scim.cursor import Position
 from shared.scim.errors import TooMany
 from shared.scim.evaluate import compile_filter

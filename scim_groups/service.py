@@ -13,14 +13,14 @@ from typing import Any, TypeVar
 
 from scim_groups.resource import location, member_texts, member_value, render
 from scim_groups.search import GROUPS_AT_ONCE, MEMBER_LIMIT, read_bounded, source
-from shared.directory.bulk import in_parts
-from shared.directory.claims import together
 from shared.directory.directory import Directory
 from shared.directory.errors import AlreadyExists, Busy, NotFound, Refused, Stale
-from shared.directory.groups import Group, new_group
 from shared.directory.keys import ID, is_group
-from shared.directory.members import NO_HEAD, Member, behind
-from shared.directory.model import Status
+from shared.directory.records.bulk import in_parts
+from shared.directory.records.claims import together
+from shared.directory.records.groups import Group, new_group
+from shared.directory.records.members import NO_HEAD, Member, behind
+from shared.directory.records.model import Status
 from shared.scim.document import normalise, read_json
 from shared.scim.endpoint import Request, Response
 from shared.scim.errors import TooMany

@@ -15,11 +15,19 @@ from typing import Any
 
 from shared.directory.directory import Directory
 from shared.directory.errors import Refused
-from shared.directory.identity import Identity
 from shared.directory.keys import Key
-from shared.directory.matching import Candidate, Decision, DecisionKind, decide, evidence_for, facts_of, identity_keys
-from shared.directory.model import ENTERPRISE, Account, Status, dump, timestamp
-from shared.directory.policy import Policy
+from shared.directory.matching.accounts import (
+    Candidate,
+    Decision,
+    DecisionKind,
+    decide,
+    evidence_for,
+    facts_of,
+    identity_keys,
+)
+from shared.directory.matching.identity import Identity
+from shared.directory.matching.policy import Policy
+from shared.directory.records.model import ENTERPRISE, Account, Status, dump, timestamp
 from shared.tables.port import Upsert
 
 LOOKED_UP = "l_"

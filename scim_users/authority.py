@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from scim_users.adoption import Presented
 from shared.directory.errors import Refused
 from shared.directory.keys import fold
-from shared.directory.matching import Decision, DecisionKind, proving_rule
-from shared.directory.model import Account, Link, Status
-from shared.directory.policy import Rule
+from shared.directory.matching.accounts import Decision, DecisionKind, proving_rule
+from shared.directory.matching.policy import Rule
+from shared.directory.records.model import Account, Link, Status
 
 GUARDED = ("userName", "emails", "active")
 """By these a person signs in or is reached: a first link leaves them alone until provisioning has confirmed it."""

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from shared.directory.directory import Directory
 from shared.directory.keys import ID, is_group
-from shared.directory.members import FIRST, behind
-from shared.directory.model import Account
+from shared.directory.records.members import FIRST, behind
+from shared.directory.records.model import Account
 from shared.scim.cursor import Position
 from shared.scim.filter import And, Compare, Filter, ValuePath, mentions
 

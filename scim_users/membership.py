@@ -7,8 +7,8 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from shared.directory.directory import Directory
-from shared.directory.groups import Group
 from shared.directory.keys import ID
+from shared.directory.records.groups import Group
 from shared.scim.projection import Projection
 
 

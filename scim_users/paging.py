@@ -5,7 +5,7 @@ from __future__ import annotations
 from scim_users.membership import Memberships
 from scim_users.search import find, find_by_key, find_from
 from shared.directory.directory import Directory
-from shared.directory.model import Account
+from shared.directory.records.model import Account
 from shared.scim.paging import Source
 
 

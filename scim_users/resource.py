@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from shared.directory.directory import Directory
-from shared.directory.groups import Group
-from shared.directory.model import ENTERPRISE, Account, dump
+from shared.directory.records.groups import Group
+from shared.directory.records.model import ENTERPRISE, Account, dump
 from shared.scim.extension import extended
 from shared.scim.messages import resource_text
 from shared.scim.projection import Projection

@@ -17,12 +17,12 @@ from scim_users.membership import Memberships, groups_of
 from scim_users.paging import source
 from scim_users.resource import location, manager_of, render, user_type, version, with_manager
 from scim_users.search import remember
-from shared.directory.claims import together
 from shared.directory.directory import Directory
 from shared.directory.errors import AlreadyExists, Busy, Refused, Stale
-from shared.directory.groups import Group
 from shared.directory.keys import Key, fold
-from shared.directory.model import Account, Status, new_account
+from shared.directory.records.claims import together
+from shared.directory.records.groups import Group
+from shared.directory.records.model import Account, Status, new_account
 from shared.scim.document import keep_immutable, normalise, read_json
 from shared.scim.endpoint import Request, Response
 from shared.scim.paging import get_page
@@ -162,8 +162,8 @@ async def _unchanged(directory: Directory, request: Request, act: Callable[[Acco
 async def _refuse_second_account(directory: Directory, new: Account) -> None:
     """Raise AlreadyExists if an account that is managed here shares a key with a new one: it may be the same person.
 
-    Linking would hold such a pair for review (shared/directory/matching.py); creating a second account would settle it
-    wrongly and for good, as Entra keeps the id it was given.
+    Linking would hold such a pair for review (shared/directory/matching/accounts.py); creating a second account would
+    settle it wrongly and for good, as Entra keeps the id it was given.
     """
     if (await directory.policies.get()).create_beside_matches:
         return

@@ -9,8 +9,8 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 
-from link_orchestrator import openapi
 from link_orchestrator.functions import described
+from link_orchestrator.requests import openapi
 
 
 @cache

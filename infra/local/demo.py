@@ -28,10 +28,10 @@ from rich.table import Table
 from infra.local.demo_data import generate, write
 from infra.local.entra import Cycle, Report
 from infra.local.graph import GraphStandIn, every
-from infra.local.tenant import Tenant, read_groups, read_users
-from link_orchestrator.from_file import read_identities
+from infra.local.standins.tenant import Tenant, read_groups, read_users
+from link_orchestrator.files.identities import read_identities
 from link_orchestrator.orchestrator import GROUP_PLAN_PASSES, PLAN_PASSES
-from shared.directory.identity import Identity
+from shared.directory.matching.identity import Identity
 
 ACCOUNTS, IDENTITIES = 1_000, 1_100
 ROWS_SHOWN = 2

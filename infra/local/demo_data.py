@@ -1,8 +1,8 @@
 """Made-up accounts and identities of any number, in which every decision of a linking run occurs.
 
 The people are invented, the same for the same seed, and made one at a time. Files come out as administrators have
-them: accounts in the generic CSV layout (link_orchestrator/accounts_file.py), identities as pages of Microsoft Graph or
-as the portal's CSV, which knows neither aliases nor employee numbers.
+them: accounts in the generic CSV layout (link_orchestrator/files/accounts.py), identities as pages of Microsoft Graph
+or as the portal's CSV, which knows neither aliases nor employee numbers.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from typing import Any, Final, Literal, get_args
 
 import aiohttp
 
-from infra.local.provisioning import (
+from infra.local.standins.provisioning import (
     Attributes,
     Dialect,
     ExternalId,
@@ -31,9 +31,9 @@ from infra.local.provisioning import (
     patch_body,
     read,
 )
-from link_orchestrator.from_file import read_identities
-from link_orchestrator.tabular import Problem, UnreadableFile
-from shared.directory.identity import Identity
+from link_orchestrator.files.identities import read_identities
+from link_orchestrator.files.rows import Problem, UnreadableFile
+from shared.directory.matching.identity import Identity
 
 Result = Literal["matched", "created", "refused", "skipped"]
 

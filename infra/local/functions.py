@@ -16,7 +16,7 @@ from uuid import uuid4
 import azure.functions as func
 from azure.functions.decorators.function_app import Function
 
-from infra.local import wire
+from infra.local.durable import wire
 
 log = logging.getLogger(__name__)
 

@@ -1,7 +1,7 @@
 """`python -m infra.local.graph`: a stand-in for Microsoft Graph on this machine, over a file of made-up identities.
 
-It answers what link_orchestrator/graph.py asks, refuses what Graph refuses, and fails when it is told to. Prints how
-the app is pointed at it, then `ready: http://127.0.0.1:PORT`; ends on SIGTERM or SIGINT.
+It answers what link_orchestrator/graph/identities.py asks, refuses what Graph refuses, and fails when it is told to.
+Prints how the app is pointed at it, then `ready: http://127.0.0.1:PORT`; ends on SIGTERM or SIGINT.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from typing import Any, Final, Self
 
 from aiohttp import web
 
-from infra.local.login import CLIENT_ID, Login, make_certificate, tls
-from infra.local.tenant import APPLICATION, TENANT, Tenant, read_groups, read_users
+from infra.local.standins.login import CLIENT_ID, Login, make_certificate, tls
+from infra.local.standins.tenant import APPLICATION, TENANT, Tenant, read_groups, read_users
 from shared.host.graph_settings import GraphSettings
 
 DEFAULT: Final = ("id", "displayName", "givenName", "surname", "mail", "jobTitle", "userPrincipalName")

@@ -19,16 +19,16 @@ from aiohttp import hdrs, web
 from azure.durable_functions.models.utils import http_utils
 from multidict import CIMultiDict
 
-from infra.local.durable import Executor
+from infra.local.durable.executor import Executor
+from infra.local.durable.management import Management
 from infra.local.functions import HttpFunction, InvocationContext, read_functions
-from infra.local.management import Management
 from infra.local.workers import Workers
 from shared.tables.port import Tables
 
 log = logging.getLogger(__name__)
 
-# Above what the app refuses with an answer of its own: files of more than 100 MiB (link_orchestrator/service.py), other
-# bodies of more than 1 MiB (shared/scim/limits.py). Here aiohttp answers a bare 413.
+# Above what the app refuses with an answer of its own: files of more than 100 MiB (link_orchestrator/requests/runs.py),
+# other bodies of more than 1 MiB (shared/scim/limits.py). Here aiohttp answers a bare 413.
 MAX_BODY = 256 * 1024 * 1024
 # A filter of the longest allowed kind, percent-encoded, is longer than aiohttp's 8 KiB.
 MAX_LINE = 64 * 1024

@@ -19,7 +19,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
-from infra.local.wire import Outcome
+from infra.local.durable.wire import Outcome
 
 log = logging.getLogger(__name__)
 

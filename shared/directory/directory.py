@@ -13,18 +13,18 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from shared.directory.accounts import Accounts
-from shared.directory.gate import Gate
-from shared.directory.groups import Group, Groups
-from shared.directory.jobs import Jobs
 from shared.directory.keys import BUCKETS, DIRECTORY_NAME, GROUPS, Keys
-from shared.directory.listing import AccountListing, Listing
-from shared.directory.members import Members
-from shared.directory.model import dump, join_text, split_text, timestamp
-from shared.directory.plan import LeftOpen
-from shared.directory.policy import Policy
+from shared.directory.matching.policy import Policy
+from shared.directory.records.accounts import Accounts
+from shared.directory.records.groups import Group, Groups
+from shared.directory.records.listing import AccountListing, Listing
+from shared.directory.records.members import Members
+from shared.directory.records.model import dump, join_text, split_text, timestamp
 from shared.directory.schemas import SCHEMAS, Schemas
-from shared.directory.stages import Stages
+from shared.directory.work.gate import Gate
+from shared.directory.work.jobs import Jobs
+from shared.directory.work.plan import LeftOpen
+from shared.directory.work.stages import Stages
 from shared.tables import port
 from shared.tables.port import Insert, Replace, Row, Tables, Upsert
 

@@ -1,4 +1,4 @@
-"""The attribute mapping of a directory's provisioning job, as JSON: what it means is link_orchestrator/mapping.py's."""
+"""The attribute mapping of a provisioning job, as JSON: link_orchestrator/prediction/mapping.py gives it a meaning."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from shared.directory.keys import Keys
-from shared.directory.model import dump, join_text, split_text
+from shared.directory.records.model import dump, join_text, split_text
 from shared.tables.port import Tables, Upsert
 
 ROW = "mapping"

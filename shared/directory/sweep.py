@@ -13,11 +13,11 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
-from shared.directory.claims import CONFLICTS, together
 from shared.directory.directory import Directory
 from shared.directory.keys import IDENTITY, LIVE, MEMBER_BUCKETS, NAME, POINTER, Keys, is_group, prefix_end
-from shared.directory.model import Resource, timestamp
-from shared.directory.resources import Resources
+from shared.directory.records.claims import CONFLICTS, together
+from shared.directory.records.model import Resource, timestamp
+from shared.directory.records.resources import Resources
 from shared.tables.port import Delete, Row
 
 R = TypeVar("R", bound=Resource)

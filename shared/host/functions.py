@@ -6,19 +6,19 @@ import logging
 
 import azure.functions as func
 
+from shared.admin import account_changes, accounts, groups
 from shared.directory.directory import Directory
 from shared.directory.errors import NotFound
 from shared.directory.sweep import sweep
-from shared.host import account_changes, accounts, groups
 from shared.host.auth import Forbidden
-from shared.host.bulk import run_bulk
 from shared.host.http import JSON, Edge, Route
-from shared.host.rooms import Rooms, search_rooms
 from shared.scim import discovery
 from shared.scim.endpoint import MethodNotAllowed, NotImplementedHere, Request, Response
 from shared.scim.extension import extended
 from shared.scim.messages import document_text
 from shared.scim.schema import GROUP, USER, ResourceType
+from shared.scim_root.bulk import run_bulk
+from shared.scim_root.rooms import Rooms, search_rooms
 
 log = logging.getLogger("scimlink")
 

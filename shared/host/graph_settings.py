@@ -1,6 +1,7 @@
 """What the app is told about Microsoft Graph: whose identities it may read there, and how it proves who it is.
 
-settings.py holds the rest. link_orchestrator/tokens.py makes tokens of it, link_orchestrator/graph.py reads with them.
+settings.py holds the rest. link_orchestrator/graph/tokens.py makes tokens of it, link_orchestrator/graph/identities.py
+reads with them.
 """
 
 from __future__ import annotations

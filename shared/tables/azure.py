@@ -31,7 +31,7 @@ from azure.core.rest import AsyncHttpResponse, HttpRequest
 from azure.data.tables import EdmType, EntityProperty, TableEntity, UpdateMode
 from azure.data.tables.aio import TableClient, TableServiceClient
 
-from shared.tables import batch
+from shared.tables import azure_batch
 from shared.tables.port import (
     ANY,
     MAX_PAGE,
@@ -294,7 +294,7 @@ def _no_row(response: PipelineResponse[Any, Any]) -> None:
 class _Refused(HttpResponseError):
     """A transaction that was refused, in the client's own form."""
 
-    def __init__(self, response: AsyncHttpResponse, refusal: batch.Refusal) -> None:
+    def __init__(self, response: AsyncHttpResponse, refusal: azure_batch.Refusal) -> None:
         super().__init__(message=refusal.code, response=response)
         self.status_code = refusal.status
         self.error_code = refusal.code
@@ -314,15 +314,15 @@ async def _send_transaction(client: TableClient, partition: str, operations: Seq
             "MaxDataServiceVersion": "3.0;NetFx",
             "x-ms-version": client.api_version,
         },
-        content=batch.encode(f"{endpoint}/{client.table_name}", partition, operations, boundary),
+        content=azure_batch.encode(f"{endpoint}/{client.table_name}", partition, operations, boundary),
     )
     # Not public in this package, as it is in Azure's others: it signs and sends a request made elsewhere.
     response = await client._client.send_request(request, stream=True, **_ONCE)  # it can't decode multipart
     body = await response.read()
     if response.status_code != 202:
         raise HttpResponseError(response=response)
-    answer = batch.decode(body)
-    if isinstance(answer, batch.Refusal):
+    answer = azure_batch.decode(body)
+    if isinstance(answer, azure_batch.Refusal):
         raise _Refused(response, answer)
     if len(answer) != len(operations):
         raise Unavailable(f"{len(answer)} answers to {len(operations)} operations")

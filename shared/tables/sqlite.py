@@ -39,8 +39,8 @@ from shared.tables.port import (
     check_key,
     check_page,
 )
-from shared.tables.precedence import Precedence
-from shared.tables.stored import Etags, key_text, present, stored_columns, stored_key
+from shared.tables.sqlite_precedence import Precedence
+from shared.tables.sqlite_rows import Etags, key_text, present, stored_columns, stored_key
 
 BUSY_SECONDS = 10.0
 """How long a commit waits for another process that is writing to the same file, ..."""
@@ -95,7 +95,7 @@ class SqliteTables:
         """Open the table `name` in the file, making either where it is missing.
 
         Other tables of the same file, opened in this process, share its connections and its thread. A patient process
-        has one event loop, and lets others write first (precedence.py).
+        has one event loop, and lets others write first (sqlite_precedence.py).
         """
         if not _TABLE_NAME.fullmatch(name):
             raise LimitExceeded("a table's name has 3 to 63 letters and digits and begins with a letter")

@@ -13,9 +13,9 @@ from typing import Any
 import azure.durable_functions as df
 import azure.functions as func
 
-from infra.local.durable import Executor
+from infra.local.durable.executor import Executor
+from infra.local.durable.store import OPEN, Head
 from infra.local.host import LocalHost
-from infra.local.store import OPEN, Head
 from shared.tables.sqlite import SqliteTables
 
 Orchestration = Generator[Any, Any, Any]

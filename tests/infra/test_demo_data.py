@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 from infra.local.demo_data import generate, write
-from link_orchestrator.accounts_file import AccountRow, read_accounts
-from link_orchestrator.from_file import read_identities
-from shared.directory.identity import Identity
-from shared.directory.matching import AccountFacts, Decision, DecisionKind, stays_local
-from shared.directory.model import ENTERPRISE, Evidence, Status
-from shared.directory.policy import Policy
+from link_orchestrator.files.accounts import AccountRow, read_accounts
+from link_orchestrator.files.identities import read_identities
+from shared.directory.matching.accounts import AccountFacts, Decision, DecisionKind, stays_local
+from shared.directory.matching.identity import Identity
+from shared.directory.matching.policy import Policy
+from shared.directory.records.model import ENTERPRISE, Evidence, Status
 from tests.link_orchestrator.join import plan
 
 

@@ -16,14 +16,14 @@ from typing import Any
 
 import pytest
 
-from infra.local.durable import Executor
+from infra.local.durable.executor import Executor
+from infra.local.durable.instance import Instance
+from infra.local.durable.store import Store
+from infra.local.durable.wire import Outcome
+from infra.local.faults import Crash, Fault, FaultyTables, random_faults, script
 from infra.local.functions import Functions
 from infra.local.host import LocalHost
-from infra.local.instance import Instance
-from infra.local.store import Store
-from infra.local.wire import Outcome
 from infra.local.workers import WorkerDied
-from shared.tables.faults import Crash, Fault, FaultyTables, random_faults, script
 from shared.tables.port import LimitExceeded, Tables
 from shared.tables.sqlite import SqliteTables
 from tests.infra.durable_app import Clockwork, build, ended, run
@@ -206,7 +206,7 @@ def executor(tables: Tables, replay: Dying) -> Executor:
 async def test_an_instance_whose_replays_die_again_and_again_has_failed(
     tables: SqliteTables, monkeypatch: pytest.MonkeyPatch, deaths: int, status: str
 ) -> None:
-    monkeypatch.setattr("infra.local.instance._REPLAY_AGAIN", (0.01, 0.01))
+    monkeypatch.setattr("infra.local.durable.instance._REPLAY_AGAIN", (0.01, 0.01))
     async with executor(tables, Dying(deaths)) as some:
         one = await some.start_new("o", "one", "null")
         head = await ended(some, one)

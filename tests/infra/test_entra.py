@@ -14,7 +14,7 @@ import pytest
 from aiohttp import web
 
 from infra.local.entra import Cycle, CycleStopped, Outcome
-from infra.local.provisioning import (
+from infra.local.standins.provisioning import (
     CORE,
     ENTERPRISE,
     PATCH_OP,
@@ -27,7 +27,7 @@ from infra.local.provisioning import (
     patch_body,
     provisioned_name,
 )
-from shared.directory.identity import Identity
+from shared.directory.matching.identity import Identity
 from tests.infra.test_serve import served
 
 ADA = Identity(

@@ -16,7 +16,7 @@ from rich.console import Console
 from infra.local import demo
 from infra.local.demo_data import generate, write
 from infra.local.graph import every
-from infra.local.tenant import Tenant, read_users
+from infra.local.standins.tenant import Tenant, read_users
 from tests.infra.test_serve import served
 from tests.link_orchestrator.running import TOKEN, Api, connected
 

@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 
 import function_app
-from infra.local import wire
 from infra.local.demo_data import generate, write
+from infra.local.durable import wire
+from infra.local.durable.instance import first_events
 from infra.local.functions import read_functions
 from infra.local.host import APP_SETTINGS
-from infra.local.instance import first_events
 from infra.local.workers import BUSY_REQUESTS, LIVES, SHARE, ActivityFailed, WorkerDied, Workers, _Worker
 from link_orchestrator.messages import Start
 from shared.host.settings import Settings

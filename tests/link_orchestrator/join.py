@@ -6,9 +6,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 
-from shared.directory.identity import Identity
 from shared.directory.keys import fold
-from shared.directory.matching import (
+from shared.directory.matching.accounts import (
     AccountFacts,
     Candidate,
     Decision,
@@ -18,7 +17,8 @@ from shared.directory.matching import (
     evidence_for,
     identity_keys,
 )
-from shared.directory.policy import Policy
+from shared.directory.matching.identity import Identity
+from shared.directory.matching.policy import Policy
 
 
 def plan(identities: Sequence[Identity], accounts: Sequence[AccountFacts], policy: Policy) -> dict[str, Decision]:

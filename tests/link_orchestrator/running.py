@@ -18,20 +18,21 @@ import aiohttp
 
 import function_app
 from infra.local.host import LocalHost
-from link_orchestrator import activities, comparing, orchestrator
+from link_orchestrator import activities, orchestrator
 from link_orchestrator.messages import Start
-from link_orchestrator.planning import STAGES, identity_bucket, stage
-from shared.directory import seen
+from link_orchestrator.passes import compare
+from link_orchestrator.passes.plan import STAGES, identity_bucket, stage
 from shared.directory.directory import Directories, Directory
-from shared.directory.identity import Identity
-from shared.directory.jobs import Job
 from shared.directory.keys import Key
-from shared.directory.model import Account, Resource, timestamp
-from shared.directory.plan import Plan, PlanRow
-from shared.directory.policy import Policy
-from shared.directory.resources import Resources
-from shared.directory.stages import STAGE
-from shared.directory.staging import Stage
+from shared.directory.matching.identity import Identity
+from shared.directory.matching.policy import Policy
+from shared.directory.records.model import Account, Resource, timestamp
+from shared.directory.records.resources import Resources
+from shared.directory.work import seen
+from shared.directory.work.jobs import Job
+from shared.directory.work.plan import Plan, PlanRow
+from shared.directory.work.stages import STAGE
+from shared.directory.work.staging import Stage
 from shared.host.graph_settings import GraphSettings
 from shared.host.settings import Settings
 from shared.tables.port import Insert, Row, Tables, Value
@@ -252,10 +253,10 @@ async def begin_run(directory: Directory, identities: Sequence[Identity], policy
         await writer.add(identity_bucket(directory, identity.object_id), identity.to_json())
     await writer.close()
     run = jobs.new_id("run")
-    await directory.stages.announce(run, [run + name for name in (*STAGES, *comparing.STAGES)])
+    await directory.stages.announce(run, [run + name for name in (*STAGES, *compare.STAGES)])
     await directory.stages.announce(run, seen.stages_of(run), days=seen.DAYS)
     options: dict[str, Any] = {"identities": upload, "policy": policy.to_json()}
-    if not full and (former := await comparing.find_former(directory, options)):
+    if not full and (former := await compare.find_former(directory, options)):
         options["since"] = former
     return await jobs.start("run", "test", run, options)
 

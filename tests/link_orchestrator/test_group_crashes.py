@@ -10,22 +10,22 @@ from typing import Any
 
 import pytest
 
-from link_orchestrator import importing_groups
-from link_orchestrator.entra_groups import EntraGroup, EntraGroupWriter, stages_of
-from link_orchestrator.groups_file import GroupRow, read_groups
+from infra.local.faults import Call, Crash, FaultyTables, random_faults, script
+from link_orchestrator.files.entra_groups import EntraGroup, EntraGroupWriter, stages_of
+from link_orchestrator.files.groups import GroupRow, read_groups
 from link_orchestrator.orchestrator import GROUP_APPLY_PASSES, GROUP_PLAN_PASSES, import_groups, link_accounts
-from link_orchestrator.planning import stage
-from shared.directory.differences import Differences
+from link_orchestrator.passes import import_groups as import_groups_pass
+from link_orchestrator.passes.plan import stage
 from shared.directory.directory import Directories, Directory
-from shared.directory.groups import new_group
-from shared.directory.identity import Identity
-from shared.directory.jobs import Job, Jobs
 from shared.directory.keys import Key
-from shared.directory.members import Member
-from shared.directory.model import Status, new_account
-from shared.directory.plan import Plan
-from shared.directory.policy import Policy
-from shared.tables.faults import Call, Crash, FaultyTables, random_faults, script
+from shared.directory.matching.identity import Identity
+from shared.directory.matching.policy import Policy
+from shared.directory.records.groups import new_group
+from shared.directory.records.members import Member
+from shared.directory.records.model import Status, new_account
+from shared.directory.work.differences import Differences
+from shared.directory.work.jobs import Job, Jobs
+from shared.directory.work.plan import Plan
 from shared.tables.sqlite import SqliteTables
 from tests.link_orchestrator.running import (
     Engine,
@@ -298,7 +298,7 @@ async def test_who_changes_a_group_while_it_is_linked_loses_nothing(tmp_path: Pa
 async def test_a_job_that_is_cancelled_stops_and_counts_what_it_did(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, place: str
 ) -> None:
-    monkeypatch.setattr(importing_groups, "NAMES_AT_ONCE", 1)
+    monkeypatch.setattr(import_groups_pass, "NAMES_AT_ONCE", 1)
     step = (await undisturbed(tmp_path))[name]
 
     async def run(tables: SqliteTables) -> Any:

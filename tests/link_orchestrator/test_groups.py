@@ -13,13 +13,13 @@ from urllib.parse import quote
 
 import pytest
 
-from link_orchestrator import planning_groups
+from link_orchestrator.passes import plan_groups
 from shared.directory.directory import Directories, Directory
 from shared.directory.keys import Key
-from shared.directory.seen import stages_of
+from shared.directory.work.seen import stages_of
 from shared.tables.port import Insert, kind
+from tests.link_orchestrator.requests.test_runs import until
 from tests.link_orchestrator.running import App, Refusal, csv_file, graph, holder, object_id, rows_of, staged_in
-from tests.link_orchestrator.test_service import until
 
 PEOPLE = ("ada", "bob", "cleo", "dan")
 SALES, RESEARCH, STAFF = (object_id(number) for number in (901, 902, 903))
@@ -429,7 +429,7 @@ class TestPlan:
     async def test_a_row_shows_some_of_a_long_difference_and_its_pages_the_whole(
         self, app: App, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(planning_groups, "SHOWN", 3)
+        monkeypatch.setattr(plan_groups, "SHOWN", 3)
         names = [f"person{number}@contoso.com" for number in range(30)]
         await app.bring(csv_file(*({"userName": name} for name in names)))
         await bring(app, {"displayName": "Sales", "members": names})

@@ -16,7 +16,8 @@ import aiohttp
 import pytest
 
 from infra.local.demo_data import generate, write
-from link_orchestrator.accounts_file import AccountRow, read_accounts
+from infra.local.faults import Call, Crash, Fault, FaultyTables, random_faults, script
+from link_orchestrator.files.accounts import AccountRow, read_accounts
 from link_orchestrator.messages import Milestone
 from link_orchestrator.orchestrator import (
     AGAIN_PASSES,
@@ -30,19 +31,17 @@ from link_orchestrator.orchestrator import (
     undo_links,
     verify_links,
 )
-from link_orchestrator.planning import stage
+from link_orchestrator.passes.plan import stage
 from scim_users.authority import confirmed
 from shared.directory.directory import Directories, Directory
-from shared.directory.identity import Identity
-from shared.directory.jobs import Job, Jobs, Phase
 from shared.directory.keys import Key
-from shared.directory.model import Status, new_account
-from shared.directory.policy import Policy
-from shared.directory.seen import Seen
-from shared.tables.faults import Call, Crash, Fault, FaultyTables, random_faults, script
+from shared.directory.matching.identity import Identity
+from shared.directory.matching.policy import Policy
+from shared.directory.records.model import Status, new_account
+from shared.directory.work.jobs import Job, Jobs, Phase
+from shared.directory.work.seen import Seen
 from shared.tables.port import Tables, TablesError
 from shared.tables.sqlite import SqliteTables
-from tests.directory.invariants import check_invariants
 from tests.infra.test_serve import served
 from tests.link_orchestrator.running import (
     TOKEN,
@@ -58,6 +57,7 @@ from tests.link_orchestrator.running import (
     plan_rows,
     start_of,
 )
+from tests.shared.directory.invariants import check_invariants
 
 FILE = csv_file(
     {"userName": "new@contoso.com", "email": "n@contoso.com", "title": "A", "objectId": "", "employeeNumber": "7"},
@@ -145,13 +145,13 @@ async def provision(directory: Directory) -> None:
 @pytest.fixture(autouse=True)
 def a_later_run_need_not_be_about_little(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a later run decide only on what changed, though of these few people most did."""
-    monkeypatch.setattr("link_orchestrator.comparing.MOST_SHARE", 10.0)
+    monkeypatch.setattr("link_orchestrator.passes.compare.MOST_SHARE", 10.0)
 
 
 @pytest.fixture(autouse=True)
 def every_link_is_reserved(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make the pass that reserves claims do so for the few links there are here."""
-    monkeypatch.setattr("link_orchestrator.applying.WORTH_RESERVING", 1)
+    monkeypatch.setattr("link_orchestrator.passes.apply.WORTH_RESERVING", 1)
 
 
 async def undisturbed(folder: Path, *, later: bool = True) -> list[Step]:

@@ -16,15 +16,18 @@ from link_orchestrator.activities import reach_milestone
 from link_orchestrator.messages import Milestone
 from link_orchestrator.orchestrator import link_accounts
 from shared.directory.directory import Directories, Directory
-from shared.directory.identity import Identity
-from shared.directory.jobs import Jobs, Phase
 from shared.directory.keys import Key
-from shared.directory.model import Account, Evidence, Status, new_account, timestamp
-from shared.directory.policy import Policy
-from shared.directory.readings import BOOKMARK, Readings
-from shared.directory.stages import Stages
+from shared.directory.matching.identity import Identity
+from shared.directory.matching.policy import Policy
+from shared.directory.records.model import Account, Evidence, Status, new_account, timestamp
+from shared.directory.work.jobs import Jobs, Phase
+from shared.directory.work.readings import BOOKMARK, Readings
+from shared.directory.work.stages import Stages
 from shared.tables.port import Upsert
 from shared.tables.sqlite import SqliteTables
+from tests.link_orchestrator.graph.test_changes import ACCOUNTS, PEOPLE
+from tests.link_orchestrator.graph.test_graph import plan, standing
+from tests.link_orchestrator.passes.test_undo import scim_patch, undo
 from tests.link_orchestrator.running import (
     App,
     Engine,
@@ -40,9 +43,6 @@ from tests.link_orchestrator.running import (
     rows_of,
     start_of,
 )
-from tests.link_orchestrator.test_graph import plan, standing
-from tests.link_orchestrator.test_graph_changes import ACCOUNTS, PEOPLE
-from tests.link_orchestrator.test_undoing import scim_patch, undo
 
 MORE = [{"userName": f"more{n}", "email": "", "employeeNumber": ""} for n in range(20)]
 ADA = {"userName": "ada@contoso.com", "email": "ada@contoso.com", "employeeNumber": ""}

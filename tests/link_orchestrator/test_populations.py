@@ -10,21 +10,22 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from link_orchestrator import activities, reviewing
+from link_orchestrator import activities
 from link_orchestrator.messages import Milestone
 from link_orchestrator.orchestrator import APPLY_PASSES, PLAN_PASSES
+from link_orchestrator.requests import reviews
 from shared.directory.directory import Directories, Directory
-from shared.directory.identity import Identity
-from shared.directory.jobs import Job
 from shared.directory.keys import fold
-from shared.directory.matching import DecisionKind, Evidence, proving_rule
-from shared.directory.model import Status
-from shared.directory.policy import Policy
+from shared.directory.matching.accounts import DecisionKind, Evidence, proving_rule
+from shared.directory.matching.identity import Identity
+from shared.directory.matching.policy import Policy
+from shared.directory.records.model import Status
+from shared.directory.work.jobs import Job
 from shared.scim.endpoint import Request
 from shared.tables.sqlite import SqliteTables
+from tests.link_orchestrator.passes.test_plan import accounts, every_account, identities, policies, settle
+from tests.link_orchestrator.requests.test_reviews_crashes import Client, approve
 from tests.link_orchestrator.running import begin_run, make_directory, plan_rows, start_of
-from tests.link_orchestrator.test_planning import accounts, every_account, identities, policies, settle
-from tests.link_orchestrator.test_reviewing_crashes import Client, approve
 
 numbered = itertools.count()
 
@@ -43,7 +44,7 @@ async def run_passes(directory: Directory, job: Job, passes: tuple[str, ...], or
 async def review(directory: Directory, job: Job, **asked: Any) -> Any:
     body = json.dumps(asked).encode()
     client: Any = Client()
-    answer = await reviewing.review(directory, Request("http://x/scim/v2", "me", job.id, body=body), client)
+    answer = await reviews.review(directory, Request("http://x/scim/v2", "me", job.id, body=body), client)
     return json.loads(answer.text)
 
 

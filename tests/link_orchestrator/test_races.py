@@ -15,21 +15,19 @@ from typing import Any
 import pytest
 
 import scim_users.service
+from infra.local.faults import FaultyTables
 from link_orchestrator.messages import Slice
 from link_orchestrator.orchestrator import link_accounts, undo_links
 from shared.directory.directory import Directories, Directory
 from shared.directory.errors import DirectoryError
-from shared.directory.identity import Identity
-from shared.directory.jobs import Job, Phase
 from shared.directory.keys import Key
-from shared.directory.model import Account, Status, new_account
-from shared.directory.policy import Policy
+from shared.directory.matching.identity import Identity
+from shared.directory.matching.policy import Policy
+from shared.directory.records.model import Account, Status, new_account
+from shared.directory.work.jobs import Job, Phase
 from shared.scim.endpoint import Request
-from shared.tables.faults import FaultyTables
 from shared.tables.port import Tables
 from shared.tables.sqlite import SqliteTables
-from tests.directory.invariants import check_invariants
-from tests.directory.people import call_number, pause
 from tests.link_orchestrator.running import (
     Engine,
     activity_calls,
@@ -39,6 +37,8 @@ from tests.link_orchestrator.running import (
     plan_rows,
     start_of,
 )
+from tests.shared.directory.invariants import check_invariants
+from tests.shared.directory.people import call_number, pause
 
 POLICY = Policy(verified_domains=frozenset({"contoso.com"}))
 PATCH = "urn:ietf:params:scim:api:messages:2.0:PatchOp"
@@ -132,7 +132,7 @@ class Race:
 async def test_provisioning_at_any_step(
     sqlite_tables: SqliteTables, monkeypatch: pytest.MonkeyPatch, stage: str, act: str
 ) -> None:
-    monkeypatch.setattr("link_orchestrator.applying.WORTH_RESERVING", 1)
+    monkeypatch.setattr("link_orchestrator.passes.apply.WORTH_RESERVING", 1)
     done = 0
     for number in itertools.count(1):
         race = Race(sqlite_tables, f"at{number}", stage, number, ACTS[act])
@@ -226,5 +226,5 @@ async def test_without_the_fence_it_would(sqlite_tables: SqliteTables, monkeypat
     async def fence_nobody(accounts: object, some: object) -> set[str]:
         return set()
 
-    monkeypatch.setattr("link_orchestrator.undoing.fence_many", fence_nobody)
+    monkeypatch.setattr("link_orchestrator.passes.undo.fence_many", fence_nobody)
     assert await late_links(sqlite_tables) > 0

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from infra.local.entra import Cycle
-from link_orchestrator.from_file import read_identities
+from link_orchestrator.files.identities import read_identities
 from shared.directory.directory import Directories
-from shared.directory.identity import Identity
+from shared.directory.matching.identity import Identity
 from tests.link_orchestrator.running import TOKEN, App, Refusal, csv_file, graph, object_id
 
 PATCH = "urn:ietf:params:scim:api:messages:2.0:PatchOp"

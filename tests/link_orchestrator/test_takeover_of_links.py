@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from tests.link_orchestrator.passes.test_undo import PATCH, USER, identities, linked, person, scim_patch, undo
+from tests.link_orchestrator.requests.test_runs import status_of
 from tests.link_orchestrator.running import App, csv_file, graph, object_id
-from tests.link_orchestrator.test_service import status_of
-from tests.link_orchestrator.test_undoing import PATCH, USER, identities, linked, person, scim_patch, undo
 
 EVE = "eve@evil.example"
 MINE = [{"value": EVE, "type": "work"}]

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from scim_groups import search, service
-from shared.directory.groups import new_group
-from shared.directory.members import Member
-from shared.directory.model import Status
+from shared.directory.records.groups import new_group
+from shared.directory.records.members import Member
+from shared.directory.records.model import Status
 from tests.scim_users.conftest import Answer, Server
 
 GROUP = "urn:ietf:params:scim:schemas:core:2.0:Group"

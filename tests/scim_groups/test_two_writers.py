@@ -14,19 +14,19 @@ from typing import Any
 
 import pytest
 
+from infra.local.faults import Call, Crash, Fault, FaultyTables, script
 from scim_groups import service
-from shared.directory import members as memberships
 from shared.directory.directory import Directory
 from shared.directory.errors import NotFound
 from shared.directory.keys import Key
-from shared.directory.members import Head, Members
+from shared.directory.records import members as memberships
+from shared.directory.records.members import Head, Members
 from shared.directory.sweep import sweep
 from shared.scim.endpoint import PreconditionFailed, Request, Response
 from shared.scim.errors import ScimError
-from shared.tables.faults import Call, Crash, Fault, FaultyTables, script
 from shared.tables.port import ANY, Tables
 from shared.tables.sqlite import SqliteTables
-from tests.directory.people import create, pause, reopened, small
+from tests.shared.directory.people import create, pause, reopened, small
 
 IDS = sorted(f"{n % 256:02x}000000-0000-4000-8000-{n:012x}" for n in range(300))
 

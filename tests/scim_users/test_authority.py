@@ -12,12 +12,12 @@ from scim_users.adoption import Presented
 from scim_users.authority import Write, refuse_protected, retire
 from shared.directory.directory import Directory
 from shared.directory.errors import Refused
-from shared.directory.identity import Identity
 from shared.directory.keys import Key
-from shared.directory.matching import Candidate, decide, evidence_for, facts_of, identity_keys
-from shared.directory.model import NO_EVIDENCE, Account, Evidence, Link, Status, new_account
-from shared.directory.plan import Plan
-from shared.directory.policy import DEFAULT_RULES, MatchRule, Policy, Rule, Trust
+from shared.directory.matching.accounts import Candidate, decide, evidence_for, facts_of, identity_keys
+from shared.directory.matching.identity import Identity
+from shared.directory.matching.policy import DEFAULT_RULES, MatchRule, Policy, Rule, Trust
+from shared.directory.records.model import NO_EVIDENCE, Account, Evidence, Link, Status, new_account
+from shared.directory.work.plan import Plan
 from tests.scim_users.conftest import Server
 
 NOW = "2026-11-23T12:00:00.000Z"

@@ -13,7 +13,7 @@ from tests.scim_users.conftest import Answer, Server
 from tests.scim_users.test_service import ENTERPRISE, assert_error, created, replacing, user
 
 REQUEST = "urn:ietf:params:scim:api:messages:2.0:BulkRequest"
-RFC = Path(__file__).parents[1] / "scim" / "rfc"
+RFC = Path(__file__).parents[1] / "shared" / "scim" / "rfc"
 RESPONSE = "urn:ietf:params:scim:api:messages:2.0:BulkResponse"
 
 

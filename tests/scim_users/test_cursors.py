@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from scim_users import search
-from shared.directory import listing
+from shared.directory.records import listing
 from shared.scim import cursor
 from tests.scim_users.conftest import OTHER_TOKEN, Server
 from tests.scim_users.test_service import assert_error, created

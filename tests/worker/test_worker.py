@@ -11,20 +11,20 @@ from typing import Any
 import pytest
 from azure.durable_functions.models.history import HistoryEventType as EventType
 
-from infra.local import wire
+from infra.local.durable import wire
+from infra.local.durable.instance import first_events
+from infra.local.durable.management import binding
 from infra.local.host import APP_SETTINGS
-from infra.local.instance import first_events
-from infra.local.management import binding
-from link_orchestrator.entra_groups import EntraGroup, EntraGroupWriter
-from link_orchestrator.groups_file import GroupRow
+from link_orchestrator.files.entra_groups import EntraGroup, EntraGroupWriter
+from link_orchestrator.files.groups import GroupRow
 from link_orchestrator.messages import Milestone, Read, ReadDone, Slice, SliceDone, Start
 from link_orchestrator.orchestrator import GROUP_APPLY_PASSES, GROUP_PLAN_PASSES, PLAN_PASSES
-from link_orchestrator.planning import stage
-from shared.directory.groups import new_group
-from shared.directory.identity import Identity
-from shared.directory.jobs import Jobs, Phase
-from shared.directory.model import Status
-from shared.directory.policy import Policy
+from link_orchestrator.passes.plan import stage
+from shared.directory.matching.identity import Identity
+from shared.directory.matching.policy import Policy
+from shared.directory.records.groups import new_group
+from shared.directory.records.model import Status
+from shared.directory.work.jobs import Jobs, Phase
 from shared.host.settings import Credential
 from shared.tables.azure import AzureTables
 from tests.link_orchestrator.running import begin_run, make_directory, plan_rows

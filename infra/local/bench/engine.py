@@ -11,7 +11,7 @@ from dataclasses import replace
 from infra.local.bench.figures import Figure
 from infra.local.bench.people import PATCH_OPERATIONS, user
 from scim_users.resource import render
-from shared.directory.model import Status, new_account
+from shared.directory.records.model import Status, new_account
 from shared.scim.document import normalise
 from shared.scim.filter import parse_filter
 from shared.scim.messages import list_response

@@ -22,9 +22,9 @@ from infra.local.bench.jobs import TOKEN, ended, serving
 from infra.local.bench.people import patch
 from infra.local.demo import Api
 from infra.local.demo_data import generate, write
+from infra.local.faults import FaultyTables
 from infra.local.host import LocalHost
 from shared.host.settings import Settings
-from shared.tables.faults import FaultyTables
 from shared.tables.sqlite import SqliteTables
 
 BESIDE = 5

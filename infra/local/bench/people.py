@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from infra.local.provisioning import CORE, ENTERPRISE, PATCH_OP, WORK_EMAIL
+from infra.local.standins.provisioning import CORE, ENTERPRISE, PATCH_OP, WORK_EMAIL
 
 PATCH_OPERATIONS = (
     {"op": "Replace", "path": "displayName", "value": "Somebody Else"},

@@ -14,11 +14,11 @@ from typing import Any
 import scim_groups.service
 from infra.local.bench.figures import Figure
 from infra.local.bench.people import members_patch, patch, user
-from infra.local.provisioning import ENTERPRISE
+from infra.local.faults import FaultyTables
+from infra.local.standins.provisioning import ENTERPRISE
 from scim_users import service
 from shared.directory.directory import Directories, Directory
 from shared.scim.endpoint import Request, Response
-from shared.tables.faults import FaultyTables
 from shared.tables.sqlite import SqliteTables
 
 PEOPLE = 250

@@ -1,0 +1,1 @@
+"""What the stand-ins for Entra and Microsoft Graph are made of."""

@@ -1,0 +1,93 @@
+"""Single cells of a row: text, yes or no, an e-mail address, and the word a header comes down to.
+
+files/rows.py gives the rows; files/accounts.py and files/identities.py know which cell is what.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import Final
+
+from link_orchestrator.files.rows import MAX_FIELD_CHARS
+
+
+class Unusable(Exception):
+    """A row that cannot be used because of one cell. `reason` and `remedy` are a Problem's."""
+
+    def __init__(self, header: str, what: str, remedy: str) -> None:
+        self.reason = f"The column {printable(header[:80])} {what}."
+        self.remedy = remedy
+        super().__init__(self.reason)
+
+
+def printable(text: str) -> str:
+    """Return a text that can be written out; JSON allows any name, even one that cannot."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
+
+
+@lru_cache(4096)
+def plain(header: str) -> str:
+    """Return a header without case, spaces, punctuation, `[remarks]` and the URN before an attribute."""
+    name = re.sub(r"\[.*?\]", "", header)
+    if name.lower().startswith("urn:"):
+        name = name.rpartition(":")[2]
+    return re.sub(r"[\W_]+", "", name).casefold()
+
+
+# Tab and line breaks may stand in an address, but not in a value that is compared.
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
+_BREAK = re.compile(r"[\t\r\n]")
+_EMAIL = re.compile(r"[^\s@,;<>()\"]+@[^\s@,;<>()\"]+")
+BETWEEN: Final = re.compile(r"[;,\s]+")
+"""What stands between the values of a cell that holds several."""
+_ANSWERS: Final = {
+    True: "true yes y 1 on active enabled provisioned recovery password_expired locked_out wahr vrai ja oui",
+    False: "false no n 0 off inactive disabled deactivated suspended deprovisioned staged archived blocked deleted "
+    "falsch faux nein non",
+}
+"""Words for yes and no: also the states of an Okta user, and what a spreadsheet makes of true and false elsewhere."""
+_ANSWER_OF: Final = {word: answer for answer, words in _ANSWERS.items() for word in words.split()}
+
+
+def read_text(header: str, value: object, *, compared: bool = False, most: int = MAX_FIELD_CHARS) -> str | None:
+    """Return a value as text without spaces around, None if nothing is left; a `compared` value has one line.
+
+    Raises Unusable for a list or object, and for text that is too long or holds control characters.
+    """
+    if value is None:
+        return None
+    if isinstance(value, bool | int | float):
+        value = str(value).lower() if isinstance(value, bool) else str(value)
+    if not isinstance(value, str):
+        raise Unusable(header, "holds no plain text", "Write one value.")
+    text = value.strip()
+    if len(text) > most:
+        raise Unusable(header, f"holds more than {most} characters", "Shorten the value.")
+    if not text.isprintable() and (_CONTROL.search(text) or (compared and _BREAK.search(text))):
+        raise Unusable(header, "holds control characters", "Take them out.")
+    return text or None
+
+
+def find_answer(text: str) -> bool | None:
+    """Return what a word for yes or no means, None if it is neither."""
+    return _ANSWER_OF.get(text.lower().replace(" ", "_"))
+
+
+def read_flag(header: str, value: object, *, default: bool) -> bool:
+    """Return a yes or no, `default` for an empty cell. Raises Unusable for anything else."""
+    text = read_text(header, value, compared=True)
+    if text is None:
+        return default
+    answer = find_answer(text)
+    if answer is None:
+        raise Unusable(header, "holds neither yes nor no", "Write true or false.")
+    return answer
+
+
+def read_email(header: str, value: object) -> str:
+    """Return an e-mail address. Raises Unusable for anything else, an empty cell too."""
+    address = read_text(header, value, compared=True) or ""
+    if len(address) > 320 or not _EMAIL.fullmatch(address):
+        raise Unusable(header, "holds no e-mail address", "Write it as name@domain, or leave it empty.")
+    return address

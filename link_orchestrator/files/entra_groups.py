@@ -1,0 +1,156 @@
+"""The groups of Entra with their members: out of Microsoft Graph's JSON, and staged for the runs that plan groups.
+
+Reads pages of `/groups` with `members`, or groups one after the other, also as PowerShell writes them; an object for
+each page of a group's members will do, they add up. passes/plan_groups.py reads what is staged:
+
+* in the stage named by the upload or reading, `{"id", "displayName"}`, by the bucket of the object id: of a group that
+  was read twice, under two names, the first in the stage counts;
+* in the stage of that name and MEMBERS, `[member, group, bucket]`: the object ids of both and the bucket of the group's
+  name, by the bucket in which the member's account would be found by its externalId.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from link_orchestrator.files.cells import Unusable, plain, printable, read_text
+from link_orchestrator.files.groups import MAX_GROUP_CHARS, MAX_NAME_CHARS
+from link_orchestrator.files.rows import Header, Problem, Row, UnreadableFile, read_rows
+from link_orchestrator.passes.plan import stage
+from shared.directory.directory import Directory
+from shared.directory.keys import Key, Keys, fold
+
+MEMBERS: Final = "members"
+MAX_ID_CHARS = 200
+MEMBERS_AT_ONCE = 500
+_IN_ENTRA: Final = "Look the group up in Entra by its object id, mend it there, and start the run again."
+_CUT_OFF: Final = "membersodatanextlink"
+
+
+@dataclass(frozen=True, slots=True)
+class EntraGroup:
+    """A group of the customer's tenant, with the object ids of the users in it.
+
+    It is not `whole` as long as more of its members are to come: until then no run plans it.
+    """
+
+    object_id: str
+    display_name: str
+    members: tuple[str, ...] = ()
+    whole: bool = True
+
+
+class EntraGroupWriter:
+    """Stages groups for runs. Close it, or what it holds is lost. `name` is the upload's id, or a reading's stage."""
+
+    def __init__(self, directory: Directory, name: str, slice_name: str = "0") -> None:
+        self._keys = directory.groups.keys
+        self._groups = stage(directory, name).writer(slice_name)
+        self._members = stage(directory, name + MEMBERS).writer(slice_name)
+
+    async def add(self, group: EntraGroup) -> None:
+        """Stage a group."""
+        home = bucket_of_name(self._keys, group.display_name)
+        if group.whole:
+            bucket = self._keys.bucket(self._keys.digest(Key("externalId", group.object_id)))
+            await self._groups.add(bucket, {"id": group.object_id, "displayName": group.display_name})
+        for place, member in enumerate(group.members):
+            if place % MEMBERS_AT_ONCE == MEMBERS_AT_ONCE - 1:
+                await asyncio.sleep(0)  # other requests get their turn
+            found_by = self._keys.digest(Key("externalId", member))
+            await self._members.add(self._keys.bucket(found_by), [member, group.object_id, home])
+
+    async def close(self) -> None:
+        """Write all that is held."""
+        await self._groups.close()
+        await self._members.close()
+
+
+def bucket_of_name(keys: Keys, display_name: str) -> int:
+    """Return the bucket in which a group of this name is planned, and would be found here."""
+    return keys.bucket(keys.digest(Key("displayName", display_name)))
+
+
+def stages_of(name: str) -> list[str]:
+    """Return the names of the stages that a writer fills, to be announced."""
+    return [name, name + MEMBERS]
+
+
+def read_entra_groups(chunks: Iterable[bytes], *, content_type: str = "") -> Iterator[EntraGroup | Problem]:
+    """Yield the groups of a file given as pieces of bytes, and a Problem for each object that is none.
+
+    Raises UnreadableFile, with the first group asked for, if the file is no JSON.
+    """
+    names: dict[str, tuple[str, int]] = {}
+    for row in read_rows(chunks, content_type=content_type, row_chars=MAX_GROUP_CHARS):
+        if isinstance(row, Header):
+            raise UnreadableFile("The file is no JSON. Send what Microsoft Graph answers to /groups?$expand=members.")
+        if isinstance(row, Problem):
+            yield row
+            continue
+        try:
+            group = _group(row)
+        except Unusable as unusable:
+            yield Problem(row.line, unusable.reason, unusable.remedy)
+            continue
+        name, line = names.setdefault(fold(group.object_id), (fold(group.display_name), row.line))
+        if fold(group.display_name) != name:
+            reason = f"The column id is that of the group in line {line}, under another name."
+            yield Problem(row.line, reason, "Export the groups again, at one time.")
+        else:
+            yield group
+
+
+def entra_group_of(group: Mapping[str, Any], *, whole: bool = True) -> EntraGroup | Problem:
+    """Return a group as Microsoft Graph shows it, with its members, by the same checks as an object of a file.
+
+    A Problem names it by its object id, as there is no line to look at.
+    """
+    try:
+        return replace(_group(Row(1, dict(group))), whole=whole)
+    except Unusable as unusable:
+        object_id = printable(str(group.get("id") or "without an id")[:MAX_ID_CHARS])
+        return Problem(1, f"Group {object_id}: {unusable.reason}", _IN_ENTRA)
+
+
+def _group(row: Row) -> EntraGroup:
+    cells: dict[str, tuple[str, Any]] = {}
+    for header, value in row.cells.items():
+        cells.setdefault(plain(header), (header, value))
+    object_id = _id(*cells.get("id", cells.get("objectid", ("id", None))))
+    name = read_text(*cells.get("displayname", ("displayName", None)), compared=True, most=MAX_NAME_CHARS)
+    for column, value in (("id", object_id), ("displayName", name)):
+        if not value:
+            raise Unusable(column, "is empty", "Export id, displayName and members of every group.")
+    header, members = cells.get(MEMBERS, (MEMBERS, None))
+    if not isinstance(members, list):
+        # Unlike an empty list: a difference from members that nobody knows must not be approved.
+        raise Unusable(header, "is missing", "Ask Graph for them: /groups?$expand=members, or /groups/{id}/members.")
+    if _CUT_OFF in cells and cells[_CUT_OFF][1]:
+        raise Unusable(
+            header, "is cut off", "Read it to its end: follow members@odata.nextLink, or /groups/{id}/members."
+        )
+    users = (_user(header, member) for member in members)
+    return EntraGroup(object_id or "", name or "", tuple(dict.fromkeys(filter(None, users))))
+
+
+def _user(header: str, member: object) -> str | None:
+    """Return the object id of a member that is a user; Entra provisions no nested groups, and no devices."""
+    if not isinstance(member, Mapping):
+        return _id(header, member)
+    cells = {plain(name): value for name, value in member.items()}
+    more = cells.get("additionalproperties")
+    kind = cells.get("odatatype") or (more.get("@odata.type") if isinstance(more, Mapping) else None)
+    if kind and not str(kind).lower().endswith("graph.user"):
+        return None
+    object_id = _id(header, cells.get("id", cells.get("objectid")))
+    if not object_id:
+        raise Unusable(header, "holds a member without an id", "Export the members with their id.")
+    return object_id
+
+
+def _id(header: str, value: object) -> str | None:
+    return read_text(header, value, compared=True, most=MAX_ID_CHARS)

@@ -1,0 +1,158 @@
+"""Existing groups out of an exported file: their names, and who is in them by userName.
+
+files/rows.py gives the rows; passes/import_groups.py stores the groups. Headers are recognised as in files/accounts.py,
+in these layouts: CSV or JSON Lines with a row for every group and member, Atlassian's older site export among them, and
+JSON with an object for every group. Rows of one group add up.
+
+| Column | Holds | Also known as |
+|---|---|---|
+| group | the group's name | group_name; displayName |
+| userName | a member, by the userName of its account; none if empty | username, login, user, UPN, email |
+| groupExternalId | the client's identifier of the group | externalId, where there is no userName beside it |
+| members | all members of the group, as a list of userNames | |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from link_orchestrator.files.cells import BETWEEN, Unusable, plain, read_text
+from link_orchestrator.files.rows import MAX_FIELD_CHARS, Header, Problem, Row, UnreadableFile, read_rows
+
+MAX_GROUP_CHARS = 16_000_000
+"""A group of 100,000 members is one row of JSON."""
+MAX_NAME_CHARS = 1_000
+PART_CHARS = 50_000
+"""A row with more members is handed on in parts of this size."""
+
+_ALSO_KNOWN_AS: Final[Mapping[str, str]] = {
+    "group": "groupname groupdisplayname displayname",
+    "userName": "user login loginname member membername userprincipalname upn email mail emailaddress",
+    "groupExternalId": "externalid",
+    "members": "",
+}
+_RANKS: Final = {
+    word: (column, rank)
+    for column, words in _ALSO_KNOWN_AS.items()
+    for rank, word in enumerate([plain(column), *words.split()])
+}
+
+
+@dataclass(frozen=True, slots=True)
+class GroupRow:
+    """A group, and some of its members by userName. `first` is the place of the first in a list of members, or None."""
+
+    line: int
+    display_name: str
+    members: tuple[str, ...] = ()
+    external_id: str | None = None
+    first: int | None = None
+
+    def to_json(self) -> list[Any]:
+        """Return the row as JSON types, short: there are as many as memberships."""
+        return [self.line, self.display_name, list(self.members), self.external_id, self.first]
+
+    @classmethod
+    def from_json(cls, row: list[Any]) -> GroupRow:
+        """Return the row that `to_json` wrote."""
+        line, display_name, members, external_id, first = row
+        return cls(line, display_name, tuple(members), external_id, first)
+
+
+def read_groups(
+    chunks: Iterable[bytes], *, content_type: str = "", mapping: Mapping[str, str] | None = None
+) -> Iterator[GroupRow | Problem]:
+    """Yield the groups of a file given as pieces of bytes with their members, and a Problem for each unusable row.
+
+    `mapping` names the column that an unrecognised header is, "" for none. Raises, with the first row asked for,
+    UnreadableFile if no row can be used or the mapping names an unknown column.
+    """
+    renamed = _renamed(mapping or {})
+    for row in read_rows(chunks, content_type=content_type, row_chars=MAX_GROUP_CHARS):
+        if isinstance(row, Header):
+            _check(row, renamed)
+        elif isinstance(row, Problem):
+            yield row
+        else:
+            try:
+                yield from _group(row, _columns(row.cells, renamed))
+            except Unusable as unusable:
+                yield Problem(row.line, unusable.reason, unusable.remedy)
+
+
+def _renamed(mapping: Mapping[str, str]) -> dict[str, str]:
+    for header, column in mapping.items():
+        if column and column not in _ALSO_KNOWN_AS:
+            known = ", ".join(_ALSO_KNOWN_AS)
+            raise UnreadableFile(f"mapping: {header!r} is mapped to an unknown column. Known are: {known}")
+    return {plain(header): column for header, column in mapping.items()}
+
+
+def _check(header: Header, renamed: Mapping[str, str]) -> None:
+    missing = renamed.keys() - set(map(plain, header.names))
+    if missing:
+        raise UnreadableFile(f"The mapping names columns that the file does not have: {', '.join(sorted(missing))}.")
+    if "group" not in _columns(dict.fromkeys(header.names), renamed):
+        names = ", ".join(name[:40] for name in header.names[:30] if name)
+        raise UnreadableFile(
+            f"No column holds the group's name. The header row has: {names}. Name one of them group, or say which it "
+            'is with the mapping option, as in {"Team": "group"}.'
+        )
+
+
+def _columns(cells: Mapping[str, Any], renamed: Mapping[str, str]) -> dict[str, list[str]]:
+    """Return, by column, the headers that hold it, the best one first."""
+    found: dict[str, list[tuple[int, str]]] = {}
+    for header in cells:
+        word = plain(header)
+        column, rank = (renamed[word], -1) if word in renamed else _RANKS.get(word, ("", 0))
+        if column:
+            found.setdefault(column, []).append((rank, header))
+    if "userName" in found and "members" not in found:
+        # In a row for every group and member a plain externalId is the member's.
+        own = _RANKS["externalid"]
+        found["groupExternalId"] = [pair for pair in found.get("groupExternalId", ()) if pair[0] != own[1]]
+    return {column: [header for _, header in sorted(pairs)] for column, pairs in found.items() if pairs}
+
+
+def _group(row: Row, columns: Mapping[str, list[str]]) -> Iterator[GroupRow]:
+    def text(column: str, most: int = MAX_FIELD_CHARS) -> str | None:
+        found = (read_text(name, row.cells[name], compared=True, most=most) for name in columns.get(column, ()))
+        return next(filter(None, found), None)
+
+    name, external_id = text("group", MAX_NAME_CHARS), text("groupExternalId", MAX_NAME_CHARS)
+    if not name:
+        header = columns.get("group", ["group"])[0]
+        raise Unusable(header, "names no group", "Fill it in, or leave the row out if it belongs to none.")
+    if "members" not in columns:
+        member = text("userName")
+        yield GroupRow(row.line, name, (member,) if member else (), external_id)
+        return
+    members = _members(columns["members"][0], row.cells[columns["members"][0]])
+    yield from (GroupRow(row.line, name, part, external_id, first) for first, part in _parts(members))
+
+
+def _members(header: str, value: object) -> list[str]:
+    parts = value if isinstance(value, list) else BETWEEN.split(read_text(header, value) or "")
+    members = []
+    for part in parts:
+        named = part.get("userName") if isinstance(part, dict) else part
+        member = read_text(header, named, compared=True)
+        if member:
+            members.append(member)
+        elif part:
+            raise Unusable(header, "holds a member without a userName", "Write it as a list of userNames.")
+    return members
+
+
+def _parts(members: list[str]) -> Iterator[tuple[int, tuple[str, ...]]]:
+    """Yield the members in parts that are small enough to be staged, each with its place; one without members, too."""
+    start = size = 0
+    for place, member in enumerate(members):
+        if size and size + len(member) > PART_CHARS:
+            yield start, tuple(members[start:place])
+            start, size = place, 0
+        size += len(member) + 3
+    yield start, tuple(members[start:])

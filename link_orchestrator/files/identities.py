@@ -1,0 +1,100 @@
+"""Identities out of an exported file, for an administrator who may not grant permissions on Microsoft Graph.
+
+Reads the portal's "Download users" CSV (headers of past and present versions) and the users of Microsoft Graph as JSON,
+in pages or plain, also as `Get-MgUser | ConvertTo-Json` writes them. files/rows.py gives the rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final
+
+from link_orchestrator.files.cells import BETWEEN, Unusable, plain, read_flag, read_text
+from link_orchestrator.files.rows import Header, Problem, Row, UnreadableFile, read_rows
+from shared.directory.matching.identity import TEXTS, Identity
+
+# A header of the portal's export or an attribute, as plain() leaves it, and the attribute of Graph that it holds.
+_ATTRIBUTES: Final[Mapping[str, str]] = {
+    "id": "id",
+    "objectid": "id",
+    "userprincipalname": "userPrincipalName",
+    "mail": "mail",
+    "proxyaddresses": "proxyAddresses",
+    "othermails": "otherMails",
+    "alternateemailaddress": "otherMails",
+    "employeeid": "employeeId",
+    "displayname": "displayName",
+    "givenname": "givenName",
+    "surname": "surname",
+    "mailnickname": "mailNickname",
+    "jobtitle": "jobTitle",
+    "department": "department",
+    "accountenabled": "accountEnabled",
+    "usertype": "userType",
+    "onpremisesimmutableid": "onPremisesImmutableId",
+    "immutableid": "onPremisesImmutableId",
+}
+
+
+def read_identities(chunks: Iterable[bytes], *, content_type: str = "") -> Iterator[Identity | Problem]:
+    """Yield the identities of a file given as pieces of bytes, and a Problem for each row that is none.
+
+    Raises UnreadableFile, with the first row asked for, if no row can be used. Whether an object id comes twice is the
+    reader's to see.
+    """
+    for row in read_rows(chunks, content_type=content_type):
+        if isinstance(row, Header):
+            _check(row)
+        elif isinstance(row, Problem):
+            yield row
+        else:
+            yield _identity(row)
+
+
+def identity_of(user: Mapping[str, Any]) -> Identity | Problem:
+    """Return a user as Microsoft Graph shows it, by the same checks as a row of a file."""
+    return _identity(Row(1, dict(user)))
+
+
+def _check(header: Header) -> None:
+    found = {_ATTRIBUTES.get(plain(name)) for name in header.names}
+    missing = [name for name in ("id", "userPrincipalName") if name not in found]
+    if missing:
+        raise UnreadableFile(
+            f"The file has no column {' and no column '.join(missing)}. Take Users > Download users in the Entra admin "
+            "center, or the JSON of Microsoft Graph."
+        )
+
+
+def _identity(row: Row) -> Identity | Problem:
+    cells: dict[str, tuple[str, Any]] = {}
+    for header, value in row.cells.items():
+        if value not in (None, "", []) and (attribute := _ATTRIBUTES.get(plain(header))):
+            cells.setdefault(attribute, (header, value))
+
+    def text(attribute: str, *, compared: bool = False) -> str | None:
+        return read_text(*cells.get(attribute, (attribute, None)), compared=compared)
+
+    try:
+        object_id, name = text("id", compared=True), text("userPrincipalName", compared=True)
+        if not object_id or not name:
+            missing = "userPrincipalName" if object_id else "id"
+            raise Unusable(missing, "is empty", "Export id and userPrincipalName of every user.")
+        return Identity(
+            object_id,
+            name,
+            proxy_addresses=_several(*cells.get("proxyAddresses", ("", []))),
+            other_mails=_several(*cells.get("otherMails", ("", []))),
+            # Graph leaves accountEnabled out unless it is selected.
+            account_enabled=read_flag(*cells.get("accountEnabled", ("", None)), default=True),
+            user_type=text("userType") or "Member",
+            **{field: text(attribute) for attribute, field in TEXTS},
+        )
+    except Unusable as unusable:
+        return Problem(row.line, unusable.reason, unusable.remedy)
+
+
+def _several(header: str, value: object) -> tuple[str, ...]:
+    """Return the values of a list, or of a CSV cell that holds several."""
+    parts = value if isinstance(value, list) else BETWEEN.split(read_text(header, value) or "")
+    return tuple(text for part in parts if (text := read_text(header, part, compared=True)))

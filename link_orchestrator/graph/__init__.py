@@ -1,0 +1,1 @@
+"""Microsoft Graph as a source of identities, groups and provisioning schemas."""

@@ -1,0 +1,78 @@
+"""The groups of a run's scope with their direct members, out of Microsoft Graph: the steps that read them.
+
+Entra provisions whom a group holds directly, so groups within and devices are counted and left out. A place is kept by
+graph.py, which reads the identities first. https://learn.microsoft.com/graph/api/group-list, group-list-members.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+from urllib.parse import quote
+
+from link_orchestrator.files.entra_groups import EntraGroup, entra_group_of
+from link_orchestrator.files.rows import Problem
+from link_orchestrator.graph.client import IDS, TOP, GraphClient, UnknownObject, in_filter, link_of, values_of
+from link_orchestrator.source import GROUPS, IN_GROUPS, Page
+
+GROUP_READ: Final = "GroupMember.Read.All"
+MEMBERS_READ: Final = f"{GROUP_READ} (and Member.Read.Hidden, if a group hides its members)"
+GROUPS_A_PAGE: Final = 100
+"""Whose members are still to be read waits in the place, which is a row; and the link behind them must not expire."""
+NAMED: Final = f"/v1.0/groups?$select=id,displayName&$top={GROUPS_A_PAGE}"
+NOT_PEOPLE, GONE = "groups.notPeople", "groups.gone"
+"""What is counted beside groups and people in them: members that are none, and groups deleted while they were read."""
+
+Step = Sequence[Any]
+"""What is to be done, and on what: a link, ids, or a group's id."""
+ALL: Final[Step] = ("groups", NAMED)
+
+
+async def page(client: GraphClient, step: Step, left: Sequence[Step]) -> Page:
+    """Do one step that reads groups; `left` are the steps behind it. Raises SourceBusy and SourceFailed."""
+    match step:
+        case "groups", link:
+            answer = await client.get(link, permission=GROUP_READ)
+            more = link_of(answer, "next")
+            return _named(values_of(answer), [["groups", more]] if more else [], left)
+        case "groups_of", [*ids]:
+            answer = await client.get(f"{NAMED}&{in_filter(ids[:IDS])}", permission=GROUP_READ)
+            found, more = list(values_of(answer)), link_of(answer, "next")
+            then: list[Step] = [
+                *([["groups", more]] if more else []),
+                *([["groups_of", ids[IDS:]]] if ids[IDS:] else []),
+            ]
+            return _named(found, then, left, gone=0 if more else len(ids[:IDS]) - len(found))
+        case "members_of", [[group, name], *others]:
+            members = f"/v1.0/groups/{quote(group, safe='')}/members?$select=id&$top={TOP}"
+            return await _members(client, group, name, members, [*([["members_of", others]] if others else []), *left])
+        case "group_members", group, name, link:
+            return await _members(client, group, name, link, left)
+    raise ValueError(f"no step of a reading: {step[0]}")
+
+
+def _named(found: Iterable[Mapping[str, Any]], more: Sequence[Step], left: Sequence[Step], gone: int = 0) -> Page:
+    """Return a page of groups: the members of each are read next, so that no more of them wait than a page holds."""
+    groups = [entra_group_of({**group, "members": []}) for group in found]
+    usable = [[group.object_id, group.display_name] for group in groups if isinstance(group, EntraGroup)]
+    now: list[Step] = [["members_of", usable]] if usable else []
+    problems = [group for group in groups if isinstance(group, Problem)]
+    return _page(problems, [*now, *more, *left], {GONE: gone} if gone else {})
+
+
+async def _members(client: GraphClient, group: str, name: str, link: str, left: Sequence[Step]) -> Page:
+    """Read a page of a group's members. With its last page the group is whole; one that was deleted never is."""
+    try:
+        answer = await client.get(link, permission=MEMBERS_READ)
+    except UnknownObject:
+        return _page((), left, {GONE: 1})
+    members, more = list(values_of(answer)), link_of(answer, "next")
+    found = entra_group_of({"id": group, "displayName": name, "members": members}, whole=more is None)
+    if isinstance(found, Problem):
+        return _page((found,), left, {})
+    counts = {GROUPS: int(found.whole), IN_GROUPS: len(found.members), NOT_PEOPLE: len(members) - len(found.members)}
+    return _page((found,), [*([["group_members", group, name, more]] if more else []), *left], counts)
+
+
+def _page(rows: Sequence[EntraGroup | Problem], steps: Sequence[Step], counts: Mapping[str, int]) -> Page:
+    return Page(rows, {"steps": list(steps)} if steps else None, counts=counts)

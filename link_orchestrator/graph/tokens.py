@@ -1,0 +1,216 @@
+"""Access tokens for Microsoft Graph through msal, and what to do where Entra gives none.
+
+In order of preference: the managed identity itself, workload federation (its token, or a file's, stands for the
+application), a certificate, a client secret. Of what is set up, the first that Entra accepts is used.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from link_orchestrator.source import SourceBusy, SourceFailed
+from shared.host.graph_settings import TENANTS, VARIABLES, GraphSettings
+
+Acquire = Callable[[], Mapping[str, Any]]
+"""Asks msal, which keeps what it got as long as it lasts. Blocks."""
+
+SECONDS: Final = 30
+"""For one answer of Entra."""
+
+EXCHANGE: Final = {
+    "login.microsoftonline.us": "api://AzureADTokenExchangeUSGov",
+    "login.partner.microsoftonline.cn": "api://AzureADTokenExchangeChina",
+}
+"""What a managed identity's token must be for, to stand for an application in a sovereign cloud.
+
+https://learn.microsoft.com/entra/workload-id/workload-identity-federation-config-app-trust-managed-identity
+"""
+
+_NO_TENANT = f"the tenant is not known to Entra: check {TENANTS}"
+_NO_FEDERATION = "no federated credential of the application fits: add one for the app's managed identity or issuer"
+REMEDIES: Final[Mapping[int, str]] = {
+    90002: _NO_TENANT,
+    900023: _NO_TENANT,
+    700016: f"the tenant does not know the application: consent to it there, or check {VARIABLES['client_id']}",
+    7000215: f"the client secret is wrong: check {VARIABLES['client_secret']}",
+    7000222: f"the client secret has expired: put a new one into {VARIABLES['client_secret']}",
+    700027: f"the application does not know the certificate: upload it there, or check {VARIABLES['certificate']}",
+    70021: _NO_FEDERATION,
+    700211: _NO_FEDERATION,
+    700212: _NO_FEDERATION,
+    700213: _NO_FEDERATION,
+}
+"""By the number of https://learn.microsoft.com/entra/identity-platform/reference-error-codes."""
+
+
+def check(settings: GraphSettings, directory: str) -> None:
+    """Raise SourceFailed naming the setting without which the identities of a directory cannot be read."""
+    if directory not in settings.tenants:
+        example = f'{{"{directory}": "the tenant\'s id"}}'
+        raise SourceFailed(f"set {TENANTS} to {example}: it names the Entra tenant of each directory")
+    if not settings.client_id:
+        if not settings.managed_identity:
+            raise SourceFailed(
+                f"give the app a managed identity, or set {VARIABLES['client_id']} to the id of an application that "
+                "may read the tenant"
+            )
+        if len(settings.tenants) > 1:
+            raise SourceFailed(
+                f"set {VARIABLES['client_id']} to the id of an application: a managed identity reads one tenant only, "
+                f"and {TENANTS} names several"
+            )
+    elif not any(True for _ in _ways(settings, directory)):
+        names = ", ".join(VARIABLES[field] for field in ("federated_token_file", "certificate", "client_secret"))
+        raise SourceFailed(f"set one of {names}, or give the app a managed identity: by it the application is trusted")
+
+
+class Http:
+    """How msal sends: a connection a request, for there are few in a day, and none that never ends."""
+
+    def get(self, url: str, **options: Any) -> Any:
+        """Send a GET."""
+        import requests
+
+        return requests.get(url, timeout=SECONDS, **options)
+
+    def post(self, url: str, **options: Any) -> Any:
+        """Send a POST."""
+        import requests
+
+        return requests.post(url, timeout=SECONDS, **options)
+
+
+class Tokens:
+    """The tokens of one directory's tenant. One object for a process, for it remembers what it got."""
+
+    def __init__(self, settings: GraphSettings, directory: str) -> None:
+        self._settings = settings
+        self._directory = directory
+        self._acquire: Acquire | None = None
+        self._lock = threading.Lock()
+
+    async def get(self, *, fresh: bool = False) -> str:
+        """Return a token, one that nobody had before if `fresh`. Raises SourceBusy and SourceFailed."""
+        return await asyncio.to_thread(self._get, fresh)
+
+    def _get(self, fresh: bool) -> str:
+        with self._lock:
+            if fresh:
+                self._acquire = None
+            if self._acquire is not None:
+                return _token(self._acquire)
+            refusals: list[str] = []
+            for acquire in _ways(self._settings, self._directory):
+                try:
+                    token = _token(acquire)
+                except SourceFailed as refusal:
+                    refusals.append(str(refusal))
+                else:
+                    self._acquire = acquire
+                    return token
+            raise SourceFailed("; ".join(dict.fromkeys(refusals)))
+
+
+def _ways(settings: GraphSettings, directory: str) -> Iterator[Acquire]:
+    """Yield each way to a token that is set up, the preferred one first. Nothing is read or sent before it is taken."""
+    if not settings.client_id:
+        yield _managed_identity(settings, settings.endpoint)
+        return
+    if settings.federated_token_file:
+        file = Path(settings.federated_token_file)
+        yield _application(settings, directory, lambda: {"client_assertion": lambda: file.read_text("ascii").strip()})
+    if settings.managed_identity:
+        cloud = urlsplit(settings.authority).hostname or ""
+        identity = _managed_identity(settings, EXCHANGE.get(cloud, "api://AzureADTokenExchange"))
+        yield _application(settings, directory, lambda: {"client_assertion": lambda: _token(identity)})
+    if settings.certificate:
+        yield _application(settings, directory, lambda: _certificate(Path(settings.certificate)))
+    if settings.client_secret:
+        yield _application(settings, directory, settings.client_secret.get_secret_value)
+
+
+def _application(settings: GraphSettings, directory: str, credential: Callable[[], Any]) -> Acquire:
+    @cache
+    def application() -> Any:
+        import msal
+
+        return msal.ConfidentialClientApplication(
+            settings.client_id,
+            authority=f"{settings.authority}/{settings.tenants[directory]}",
+            client_credential=credential(),
+            # The administrator named the authority; asking the public cloud about it would fail in a closed one.
+            instance_discovery=False,
+            http_client=Http(),
+        )
+
+    return lambda: _answer(application().acquire_token_for_client([f"{settings.endpoint}/.default"]))
+
+
+def _managed_identity(settings: GraphSettings, resource: str) -> Acquire:
+    @cache
+    def client() -> Any:
+        import msal
+
+        name = settings.managed_identity_id
+        identity = msal.UserAssignedManagedIdentity(client_id=name) if name else msal.SystemAssignedManagedIdentity()
+        return msal.ManagedIdentityClient(identity, http_client=Http())
+
+    return lambda: _answer(client().acquire_token_for_client(resource=resource))
+
+
+def _certificate(path: Path) -> Mapping[str, Any]:
+    """Return msal's credential of a file: PEM with key and certificate, or PFX without a password, as Azure puts it."""
+    if path.suffix.lower() in (".pfx", ".p12"):
+        return {"private_key_pfx_path": str(path)}
+    text = path.read_text("ascii")
+    return {"private_key": text, "public_certificate": text}
+
+
+def _answer(answer: object) -> Mapping[str, Any]:
+    return answer if isinstance(answer, Mapping) else {}
+
+
+def _token(acquire: Acquire) -> str:
+    """Return the token that msal answers with. Raises SourceBusy or SourceFailed without a value of any kind."""
+    import requests
+
+    try:
+        answer = acquire()
+    except requests.RequestException as error:
+        raise SourceBusy(f"Entra does not answer the request for a token ({type(error).__name__})") from None
+    except OSError as error:
+        raise SourceFailed(f"a file of the settings cannot be read ({type(error).__name__}): {_files()}") from None
+    except ValueError as error:
+        # msal's words for a tenant that has no OpenID configuration; anything else is about the credential.
+        known = "authority configuration" in str(error)
+        raise SourceFailed(_NO_TENANT if known else f"the credential cannot be used: {_files()}") from None
+    except RuntimeError as error:
+        raise SourceBusy(f"Entra does not answer the request for a token ({type(error).__name__})") from None
+    token = answer.get("access_token")
+    if isinstance(token, str):
+        return token
+    raise _refusal(answer)
+
+
+def _files() -> str:
+    return f"check {VARIABLES['federated_token_file']} and {VARIABLES['certificate']}"
+
+
+def _refusal(answer: Mapping[str, Any]) -> Exception:
+    """Return what an error of Entra means. Its description stays out: it names the tenant's things."""
+    number = re.match(r"AADSTS(\d+)", str(answer.get("error_description", "")))
+    code = int(number[1]) if number else 0
+    name = re.sub(r"[^a-z_]", "", str(answer.get("error", "no answer")))[:40]
+    if name in ("temporarily_unavailable", "server_error"):
+        return SourceBusy(f"Entra gives no token now ({name})")
+    said = f"AADSTS{code}" if code else name
+    return SourceFailed(
+        f"Entra gives no token ({said}): {REMEDIES.get(code, 'look this error up in its documentation')}"
+    )

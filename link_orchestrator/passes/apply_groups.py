@@ -1,0 +1,71 @@
+"""The pass that links the groups of an approved plan, where the approval named their number.
+
+A group gets the object id of its counterpart as externalId, so that Entra's first look-up finds it; its members stay as
+they are. A group that changed since the plan is refused and says so.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+from link_orchestrator.messages import Slice
+from shared.directory.directory import Directory
+from shared.directory.errors import AlreadyExists, NotFound, Stale
+from shared.directory.keys import Key
+from shared.directory.matching.groups import GroupDecisionKind, is_linked_to
+from shared.directory.records.model import Status
+from shared.directory.work.jobs import Job
+from shared.directory.work.plan import Plan, PlanRow
+
+APPROVED = "groupsApproved"
+"""The job's option that holds the approved number of groups."""
+LINKED, REFUSED, LEFT = "groupsLinked", "groupsRefused", "groupsLeft"
+_CHANGED = "refused: the group or its members changed since the plan; a new run decides again"
+
+
+async def apply_groups(directory: Directory, job: Job, part: Slice) -> Counter[str]:
+    """Link what the plan's rows of a slice say; only the first of them if the run is cancelled on the way."""
+    plan = Plan(directory.tables, directory.keys, job.id)
+    counts: Counter[str] = Counter()
+    for bucket in range(part.low, part.high):
+        async for rows in plan.decided(bucket, GroupDecisionKind.LINK.value):
+            for row in rows:
+                if (await directory.jobs.get(job.id)).cancelled_by:
+                    return counts
+                outcome = row.outcome or await _outcome(directory, job, row)
+                await plan.settle(bucket, {row.subject: outcome}, [row])
+                counts[_COUNTED[outcome.partition(":")[0]]] += 1
+    return counts
+
+
+_COUNTED = {"linked": LINKED, "refused": REFUSED, "left": LEFT}
+
+
+async def _outcome(directory: Directory, job: Job, row: PlanRow) -> str:
+    if not job.options.get(APPROVED):
+        return "left: the approval named no groups"
+    try:
+        return await _link(directory, job, row)
+    except (AlreadyExists, NotFound, Stale):
+        # Durable Functions may run an activity twice at once: who was faster may have been this very one.
+        group = await directory.groups.find(row.shown["group"]["id"])
+        return "linked" if group and is_linked_to(group, row.subject) else _CHANGED
+
+
+async def _link(directory: Directory, job: Job, row: PlanRow) -> str:
+    groups = directory.groups
+    group = await groups.find(row.shown["group"]["id"])
+    if group is None:
+        return "refused: the group was deleted since the plan"
+    if is_linked_to(group, row.subject):
+        return "linked"
+    if group.version != row.version:
+        return _CHANGED
+    carrying = await groups.list_by(Key("externalId", row.subject))
+    if any(other.id != group.id and is_linked_to(other, row.subject) for other in carrying):
+        return "refused: another group carries its object id by now"
+    document = group.document() | {"externalId": row.subject}
+    after = replace(group.with_document(document), status=Status.CLAIMED)
+    await groups.replace(group, after, by=f"run:{job.id}", action="link")
+    return "linked"

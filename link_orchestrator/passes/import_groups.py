@@ -1,0 +1,177 @@
+"""The pass that brings staged group rows into the directory, a bucket of names at a time.
+
+All rows of one name are in one bucket, so that two spellings meet here. Members come in a page at a time, and nobody is
+taken out: what a file is silent about stays. A group that the identity provider manages is left alone and reported.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from link_orchestrator.files.groups import GroupRow
+from link_orchestrator.files.rows import Problem
+from link_orchestrator.messages import Slice
+from link_orchestrator.passes.import_accounts import CREATED, REFUSED, UNCHANGED, UPDATED, write_problems
+from link_orchestrator.passes.plan import stage
+from shared.directory.directory import Directory
+from shared.directory.errors import AlreadyExists, Stale
+from shared.directory.keys import Key, fold, folded
+from shared.directory.records.bulk import in_parts
+from shared.directory.records.groups import Group, new_group
+from shared.directory.records.members import Member
+from shared.directory.records.model import Status
+from shared.directory.work.jobs import Job
+
+MEMBERS = "members"
+NAMES_AT_ONCE = 500
+SCHEMA = "urn:ietf:params:scim:schemas:core:2.0:Group"
+ATTEMPTS = 5
+
+
+async def import_groups(directory: Directory, job: Job, part: Slice) -> Counter[str]:
+    """Import the rows of a slice; only the first of them if the import is cancelled on the way."""
+    counts: Counter[str] = Counter()
+    for bucket in range(part.low, part.high):
+        importing = _Bucket(directory, job, bucket)
+        stopped = not await importing.run()
+        counts += importing.close()
+        if stopped:
+            break
+    return counts
+
+
+@dataclass(slots=True)
+class _Open:
+    """A group of the file: as it is stored, None if it is not ours to change, and what became of it."""
+
+    first: GroupRow
+    group: Group | None
+    outcome: str = UNCHANGED
+
+
+class _Bucket:
+    """The groups of one bucket on their way in. An attempt that was cut off is found by its mark in the history."""
+
+    def __init__(self, directory: Directory, job: Job, bucket: int) -> None:
+        self._directory = directory
+        self._job = job
+        self._by = f"import:{job.id}"
+        self._bucket = bucket
+        self._open: dict[str, _Open] = {}
+        self._counts: Counter[str] = Counter()
+        self._alike: Counter[str] = Counter()
+
+    async def run(self) -> bool:
+        """Import the bucket's rows, a staged page at a time; tell whether all were taken, and none cancelled."""
+        async for items in stage(self._directory, self._job.id).read(self._bucket):
+            for some in in_parts([GroupRow.from_json(item) for item in items], NAMES_AT_ONCE):
+                if (await self._directory.jobs.get(self._job.id)).cancelled_by:
+                    return False
+                await self._take(some)
+        return True
+
+    def close(self) -> Counter[str]:
+        """Return what became of all groups."""
+        return self._counts + Counter(known.outcome for known in self._open.values() if known.group)
+
+    async def _take(self, rows: Sequence[GroupRow]) -> None:
+        problems: list[Problem] = []
+        wanted: defaultdict[str, list[GroupRow]] = defaultdict(list)
+        for row in rows:
+            name = fold(row.display_name)
+            if name not in self._open:
+                self._open[name] = await self._opened(replace(row, members=()))
+                if self._open[name].group is None:
+                    problems.append(_managed(row))
+            elif self._open[name].group and _says_another(row, self._open[name].first):
+                problems.append(_differs(row, self._open[name].first))
+            if self._open[name].group:
+                wanted[name].append(row)
+        names = [member for some in wanted.values() for row in some for member in row.members]
+        accounts = await self._accounts(names)
+        for name, some in wanted.items():
+            problems += _unknown(some, accounts)
+            found = (accounts.get(fold(member)) for row in some for member in row.members)
+            await self._join(self._open[name], [account_id for account_id in found if account_id])
+        await write_problems(self._directory, self._job.id, self._bucket, problems, self._alike)
+        self._counts[REFUSED] += len(problems)
+
+    async def _opened(self, row: GroupRow) -> _Open:
+        """Find the group of a row, or make it, and bring its externalId up to date."""
+        groups = self._directory.groups
+        document = {"schemas": [SCHEMA], "displayName": row.display_name}
+        stamp = {"externalId": row.external_id} if row.external_id else {}
+        for _ in range(ATTEMPTS):
+            found = next(iter(await groups.list_by(Key("displayName", row.display_name))), None)
+            try:
+                if found is None:
+                    new = new_group(groups.keys.new_id(row.display_name), document | stamp, Status.LOCAL, groups.now())
+                    return _Open(row, await groups.create(new, by=self._by), CREATED)
+                if found.status is not Status.LOCAL:
+                    return _Open(row, None)
+                mine = [change.action for change in await groups.history(found.id) if change.by == self._by]
+                outcome = CREATED if "create" in mine else UPDATED if mine else UNCHANGED
+                after = found.with_document(found.document() | stamp)
+                if after != found:
+                    stored = await groups.replace(found, after, by=self._by, action="import")
+                    return _Open(row, stored, CREATED if outcome is CREATED else UPDATED)
+                return _Open(row, found, outcome)
+            except (AlreadyExists, Stale):
+                continue  # somebody was faster, perhaps this very activity, run twice at once
+        raise Stale("the group is being changed by others")
+
+    async def _join(self, known: _Open, accounts: Sequence[str]) -> None:
+        """Add those who are no members yet: the same file again must not write a row."""
+        if known.group is None:
+            return
+        ids, members = list(dict.fromkeys(accounts)), self._directory.members
+        self._counts[MEMBERS] += len(ids)
+        there = set(await members.look_up(known.group.id, ids))
+        missing = [Member(account_id) for account_id in ids if account_id not in there]
+        if not missing:
+            return
+        now = await self._directory.groups.find(known.group.id)
+        if now is None or now.status is not Status.LOCAL:
+            known.group = None  # linked or deleted since it was opened: what is left of its rows is reported
+            return
+        known.outcome = CREATED if known.outcome is CREATED else UPDATED
+        await members.add(known.group.id, missing, by=self._by)
+
+    async def _accounts(self, names: Sequence[str]) -> dict[str, str]:
+        """Return, by folded userName, the ids of the accounts that SCIM did not delete."""
+        accounts, found = self._directory.accounts, dict[str, str]()
+        for some in in_parts(list(dict.fromkeys(map(fold, names))), NAMES_AT_ONCE):
+            keys = [Key("userName", name) for name in some]
+            claimed = await accounts.claims.claimed_many(keys)
+            held = await accounts.find_many(list(dict.fromkeys(filter(None, claimed))))
+            by_id = {account.id: account for account in held if account and not account.retired}
+            for key, account_id in zip(keys, claimed, strict=True):
+                account = by_id.get(account_id or "")
+                if account and folded(key) in account.claims():
+                    found[key.value] = account.id
+        return found
+
+
+def _says_another(row: GroupRow, first: GroupRow) -> bool:
+    return row.external_id is not None and fold(row.external_id) != fold(first.external_id or "")
+
+
+def _differs(row: GroupRow, first: GroupRow) -> Problem:
+    reason = f"groupExternalId: line {first.line} says another of this group, or none; line {first.line} was taken"
+    return Problem(row.line, reason, "write one externalId in all rows of the group, and import the file again")
+
+
+def _managed(row: GroupRow) -> Problem:
+    reason = "group: the identity provider manages the group of this name; it and its members were left as they are"
+    return Problem(row.line, reason, "change it in Entra")
+
+
+def _unknown(rows: Sequence[GroupRow], accounts: dict[str, str]) -> Iterator[Problem]:
+    for row in rows:
+        for place, member in enumerate(row.members, row.first or 0):
+            if fold(member) not in accounts:
+                column = "userName" if row.first is None else f"members[{place}]"
+                remedy = "import the account, then this file again"
+                yield Problem(row.line, f"{column}: no account has this userName", remedy)

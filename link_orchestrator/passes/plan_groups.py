@@ -1,0 +1,249 @@
+"""The passes that plan groups, after the accounts': whose account is each member, and which group is which.
+
+resolve_members  Entra's groups -> each once, by the bucket of its name; memberships and the run's links -> members with
+                 their accounts, by the same bucket
+decide_groups    groups here and in Entra -> the plan's rows with the member difference, by the bucket of the name
+
+A bucket of Entra's memberships is in memory at a time; the members of a group here are read in pages.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from link_orchestrator.files.entra_groups import MEMBERS, EntraGroup, bucket_of_name
+from link_orchestrator.messages import Slice
+from link_orchestrator.passes.plan import LINKS, policy_of, stage
+from shared.directory.directory import Directory
+from shared.directory.keys import Key, fold, is_group
+from shared.directory.matching.groups import GroupDecision, GroupDecisionKind, decide_group, stays_local
+from shared.directory.records.bulk import in_parts
+from shared.directory.records.claims import together
+from shared.directory.records.groups import Group
+from shared.directory.records.model import Authority, Status
+from shared.directory.work.differences import Differences, Differing, Totals
+from shared.directory.work.jobs import Job
+from shared.directory.work.plan import Plan, PlanRow
+
+STAGES = RESOLVED, NAMED = "members", "named"
+"""Names of the run's stages between the two passes."""
+NOBODY: Final = "~"
+"""Before the object id of a member without an account, where others stand under their account's id."""
+ENTRA_DECISIONS = tuple(kind.value for kind in GroupDecisionKind if kind is not GroupDecisionKind.LOCAL)
+SHOWN = 100
+"""So many members of each side stand in a plan's row; the others are behind its difference."""
+SHOWN_CHARS = 200
+"""A name is shown up to here: the row of a group holds two hundred of them."""
+AT_ONCE = 500
+GROUPS_AT_ONCE = 50
+
+_Memberships = Mapping[str, list[tuple[str, str, int]]]
+"""By digest of a member's object id: that id, the group's, and the group's bucket."""
+_Members = dict[str, tuple[str, str]]
+"""By a member's folded object id: the id of the account, "" without one, and the object id."""
+
+
+async def resolve_members(directory: Directory, job: Job, part: Slice) -> Counter[str]:
+    """Find the account of every member of Entra's groups: linked before, or planned to be linked by this run."""
+    memberships = stage(directory, job.options["groups"] + MEMBERS)
+    writer, named = (stage(directory, job.id + name).writer(part.name) for name in STAGES)
+    for bucket in range(part.low, part.high):
+        for group in (await _entra_groups(directory, job.options["groups"], bucket)).values():
+            home = bucket_of_name(directory.groups.keys, group.display_name)
+            await named.add(home, {"id": group.object_id, "displayName": group.display_name})
+        asked: defaultdict[str, list[tuple[str, str, int]]] = defaultdict(list)
+        async for items in memberships.read(bucket):
+            for member, group, home in items:
+                asked[directory.keys.digest(Key("externalId", member))].append((member, group, home))
+        if asked:
+            accounts = await _accounts(directory, job, bucket, asked)
+            for digest, some in asked.items():
+                for member, group_id, home in some:
+                    await writer.add(home, [fold(group_id), accounts.get(digest, ""), member])
+    await writer.close()
+    await named.close()
+    return Counter()
+
+
+async def _accounts(directory: Directory, job: Job, bucket: int, asked: _Memberships) -> dict[str, str]:
+    """Return the ids of the accounts of a bucket's members, by digest of the object id."""
+    found: dict[str, str] = {}
+    async for items in stage(directory, job.id + LINKS).read(bucket):
+        for account_id, object_id in items:
+            found[directory.keys.digest(Key("externalId", object_id))] = account_id
+    pointed = [
+        (digest, account_id)
+        async for digest, account_id in directory.listing.scan_pointers(bucket)
+        if digest in asked and digest not in found
+    ]
+    for some in in_parts(pointed, AT_ONCE):
+        accounts = await directory.accounts.find_many([account_id for _, account_id in some])
+        for (digest, account_id), account in zip(some, accounts, strict=True):
+            carried = fold(account.external_id or "") if account else ""
+            if account and account.authority is Authority.IDP and carried == fold(asked[digest][0][0]):
+                found[digest] = account_id
+    return found
+
+
+async def decide_groups(directory: Directory, job: Job, part: Slice) -> Counter[str]:
+    """Write the plan's rows of the groups whose names are in a slice: Entra's, and those here that have no match.
+
+    Entra's stand in the bucket of their name. So whoever runs the slice again, when groups here have changed, finds the
+    rows of the attempt before and removes those that say something else.
+    """
+    counts: Counter[str] = Counter()
+    plan = Plan(directory.tables, directory.keys, job.id)
+    for bucket in range(part.low, part.high):
+        before = await plan.keys(bucket, ENTRA_DECISIONS)
+        entra = await _entra_groups(directory, job.id + NAMED, bucket)
+        here = await _groups_named(directory, bucket)
+        alike: defaultdict[str, list[str]] = defaultdict(list)
+        for group in entra.values():
+            alike[_by_name(directory, group.display_name)].append(group.object_id)
+        written = await _decide(directory, job, bucket, entra, here, alike)
+        await plan.remove(bucket, before - {plan.key(decision, subject) for decision, subject in written})
+        counts.update(decision for decision, _ in written)
+        for digest, unmatched in here.items():
+            if digest not in alike and unmatched.status is Status.LOCAL:
+                home = directory.groups.keys.bucket(unmatched.id)
+                decision, _ = await _write(directory, job, home, stays_local(unmatched))
+                counts[decision] += 1
+    return counts
+
+
+async def _decide(
+    directory: Directory,
+    job: Job,
+    bucket: int,
+    entra: Mapping[str, EntraGroup],
+    here: Mapping[str, Group],
+    alike: Mapping[str, Sequence[str]],
+) -> list[tuple[str, str]]:
+    """Write the rows of Entra's groups in a bucket; return the decision and subject of each.
+
+    `here` and `alike` are by digest of the name.
+    """
+    policy, written = policy_of(job), list[tuple[str, str]]()
+    members = await _members(directory, job, bucket) if entra else {}
+    for some in in_parts(list(entra.values()), GROUPS_AT_ONCE):
+        keys = [Key("externalId", group.object_id) for group in some]
+        carrying = await together(*map(directory.groups.list_by, keys))
+        for group, groups in zip(some, carrying, strict=True):
+            name = _by_name(directory, group.display_name)
+            others = [object_id for object_id in alike[name][: SHOWN + 1] if object_id != group.object_id]
+            decision = decide_group(group.object_id, others, here.get(name), groups, policy)
+            theirs = _by_account(members.pop(fold(group.object_id), {}))
+            written.append(await _write(directory, job, bucket, decision, group, theirs))
+    return written
+
+
+async def _write(
+    directory: Directory,
+    job: Job,
+    bucket: int,
+    decision: GroupDecision,
+    entra: EntraGroup | None = None,
+    theirs: dict[str, str] | None = None,
+) -> tuple[str, str]:
+    """Compare the members and write the row: alone, as one with two hundred names is large.
+
+    Returns its decision and its subject.
+    """
+    group = decision.group
+    shown: dict[str, Any] = {"reason": decision.reason}
+    if entra is not None:
+        shown["entraGroup"] = {"id": entra.object_id, "displayName": entra.display_name}
+    if group is not None:
+        # Its version is read before its members are: whoever changes them meanwhile makes it another one.
+        (group,) = await directory.groups.with_heads([group])
+        shown["group"] = {"id": group.id, "displayName": group.display_name}
+    if decision.others:
+        shown["others"] = list(decision.others)
+    if group is not None and entra is not None:
+        shown["members"] = await _compare(directory, job, group, entra.object_id, theirs or {})
+    subject = entra.object_id if entra else group.id if group else ""
+    row = PlanRow(decision.kind.value, subject, shown, group.version if group else "")
+    await Plan(directory.tables, directory.keys, job.id).write(bucket, [row])
+    return row.decision, row.subject
+
+
+async def _compare(
+    directory: Directory, job: Job, group: Group, object_id: str, theirs: dict[str, str]
+) -> dict[str, Any]:
+    """Write how the members of a group here differ from `theirs`, which is used up; return what the row shows of it."""
+    differences = Differences(directory.tables, directory.keys, job.id, object_id)
+    await differences.clear()
+    both, only_here, first = 0, 0, list[Differing]()
+    async for page in directory.members.scan(group.id):
+        here = [Differing(member.id) for member in page if theirs.pop(member.id, None) is None]
+        both += len(page) - len(here)
+        only_here += len(here)
+        first += here[: SHOWN - len(first)]
+        await differences.write(here)
+    there = [Differing("" if key.startswith(NOBODY) else key, member) for key, member in theirs.items()]
+    await differences.write(there)
+    totals = Totals(both, only_here, len(there))
+    await differences.close(totals)
+    return totals.to_json() | {"differing": await describe(directory, [*first, *there[:SHOWN]])}
+
+
+async def describe(directory: Directory, differing: Sequence[Differing]) -> list[dict[str, Any]]:
+    """Return members of one group alone as the API shows them, with the names they have now."""
+    ids = dict.fromkeys(item.member for item in differing if item.member)
+    accounts = await directory.accounts.find_many([i for i in ids if not is_group(i)])
+    groups = await directory.groups.find_many([i for i in ids if is_group(i)])
+    names = {account.id: {"userName": account.user_name[:SHOWN_CHARS]} for account in accounts if account}
+    names |= {group.id: {"displayName": group.display_name[:SHOWN_CHARS]} for group in groups if group}
+    shown = []
+    for item in differing:
+        row: dict[str, Any] = {"only": item.only}
+        if item.identity:
+            row["identity"] = {"objectId": item.identity}
+        if item.member:
+            row["group" if is_group(item.member) else "account"] = {"id": item.member, **names.get(item.member, {})}
+        shown.append(row)
+    return shown
+
+
+async def _entra_groups(directory: Directory, name: str, bucket: int) -> dict[str, EntraGroup]:
+    """Return the groups of Entra in a bucket of a stage by folded object id, without their members."""
+    found: dict[str, EntraGroup] = {}
+    async for items in stage(directory, name).read(bucket):
+        for item in items:
+            found.setdefault(fold(item["id"]), EntraGroup(item["id"], item["displayName"]))
+    return found
+
+
+async def _members(directory: Directory, job: Job, bucket: int) -> defaultdict[str, _Members]:
+    """Return the members of a bucket's groups in Entra, each once, by folded object id of the group."""
+    found: defaultdict[str, _Members] = defaultdict(dict)
+    async for items in stage(directory, job.id + RESOLVED).read(bucket):
+        for group, account_id, member in items:
+            key = fold(member)
+            # A slice may have run twice, and an account was linked or released between.
+            if account_id or key not in found[group]:
+                found[group][key] = (account_id, member)
+    return found
+
+
+def _by_account(members: _Members) -> dict[str, str]:
+    """Return members' object ids by the id of their account; who has none is under a key of its own."""
+    return {account_id or NOBODY + key: member for key, (account_id, member) in members.items()}
+
+
+async def _groups_named(directory: Directory, bucket: int) -> dict[str, Group]:
+    """Return the groups whose name is in a bucket, by the name's digest."""
+    claims = [pair async for pair in directory.group_listing.scan_names(bucket)]
+    named: dict[str, Group] = {}
+    for some in in_parts(claims, AT_ONCE):
+        groups = await directory.groups.find_many([group_id for _, group_id in some])
+        for (digest, _), group in zip(some, groups, strict=True):
+            if group and _by_name(directory, group.display_name) == digest:
+                named[digest] = group
+    return named
+
+
+def _by_name(directory: Directory, display_name: str) -> str:
+    return directory.groups.keys.digest(Key("displayName", display_name))

@@ -1,0 +1,108 @@
+"""The pass that takes a run's links of groups back; passes/undo.py does accounts.
+
+A group that the run linked is managed here again, under the externalId it had, unless provisioning changed it or its
+members since. Groups are few: they are done one by one.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from link_orchestrator.messages import Slice
+from link_orchestrator.passes.undo import REFUSED, RELEASE, RELEASED, UNCHANGED, UNDONE, undone_by
+from shared.directory.directory import Directory
+from shared.directory.errors import AlreadyExists, Stale
+from shared.directory.matching.groups import GroupDecisionKind
+from shared.directory.records.audit import Change
+from shared.directory.records.groups import Group
+from shared.directory.records.model import Status
+from shared.directory.work.jobs import Job, Phase
+from shared.directory.work.plan import Plan, PlanRow
+from shared.tables.port import VersionConflict
+
+COUNTED: Mapping[str, str] = {
+    UNDONE: "groupsUndone",
+    RELEASED: "groupsReleased",
+    REFUSED: "groupsRefused",
+    UNCHANGED: "groupsUnchanged",
+}
+"""How groups are told apart from accounts in counts and rows."""
+ATTEMPTS = 5
+
+
+async def undo_groups(directory: Directory, job: Job, part: Slice) -> Counter[str]:
+    """Take back the groups of a slice of a run's plan; only the first of them if the undo is cancelled on the way."""
+    run = await directory.jobs.get(job.options["run"])
+    plan, report = (Plan(directory.tables, directory.keys, one.id) for one in (run, job))
+    counts: Counter[str] = Counter()
+    for bucket in range(part.low, part.high) if run.approved else ():
+        async for rows in plan.decided(bucket, GroupDecisionKind.LINK.value):
+            for row in rows:
+                if (await directory.jobs.get(job.id)).cancelled_by:
+                    return counts
+                if told := await _take_back(directory, job, run, row):
+                    outcome, reason = told
+                    shown = {"reason": reason, "group": row.shown["group"]}
+                    await report.write(bucket, [PlanRow(COUNTED[outcome], row.shown["group"]["id"], shown)])
+                    counts[COUNTED[outcome]] += 1
+    return counts
+
+
+async def _take_back(directory: Directory, job: Job, run: Job, row: PlanRow) -> tuple[str, str] | None:
+    """Take one group back; return what became of it and why, or None if the run did not link it."""
+    groups, by = directory.groups, undone_by(job.id)
+    for _ in range(ATTEMPTS):
+        group = await groups.find(row.shown["group"]["id"])
+        history = await groups.history(row.shown["group"]["id"])
+        release = job.options.get("changed") == RELEASE
+        told = judge(group, history, run.id, job.id, release=release)
+        try:
+            if told is None:
+                if group and not row.outcome and group.version == row.version and run.phase is not Phase.DONE:
+                    await groups.claims.fence(group)  # as for accounts: a dead run's activity may come late
+                return None
+            outcome, reason, after = told
+            if group and after:
+                await groups.replace(group, after, by=by, action="undo")
+            return outcome, reason
+        except AlreadyExists as taken:
+            return REFUSED, f"not undone: {taken}"
+        except (Stale, VersionConflict):
+            continue
+    return REFUSED, "not undone: the group is being changed by others."
+
+
+def judge(
+    group: Group | None, history: Sequence[Change], run: str, undo: str, *, release: bool = False
+) -> tuple[str, str, Group | None] | None:
+    """Decide what becomes of a group, why, and what it returns to; None if the run did not link it."""
+    made = next((n for n, c in enumerate(history) if (c.action, c.by) == ("link", f"run:{run}")), None)
+    if made is None:
+        return None
+    before, since = history[made].before, history[made + 1 :]
+    end = next((n for n, change in enumerate(since) if "status" in change.attributes), None)
+    mine = end if end is not None and since[end].by == undone_by(undo) else None
+    if end is not None and mine is None:
+        return UNCHANGED, f"The link was taken back before ({since[end].action} by {since[end].by}).", None
+    if group is None:
+        return REFUSED, "The group was deleted after the run.", None
+    names = {name for change in since[:mine] for name in change.attributes} - {"schemas"}
+    names |= {"members" for change in since[:mine] if change.action == "members"}
+    after = _restored(group, before) if mine is None else None
+    if not names:
+        return UNDONE, "The group is what it was before the run.", after
+    changed = f"{', '.join(sorted(names))}: provisioning changed it after the run"
+    if release:
+        return RELEASED, f"{changed}; that stays, and the group is managed here again.", after
+    return REFUSED, f"{changed}; it stays the identity provider's.", None
+
+
+def _restored(group: Group, before: Mapping[str, Any]) -> Group:
+    document = group.document()
+    document.pop("externalId", None)
+    if before["externalId"]:
+        document["externalId"] = before["externalId"]
+    return replace(group.with_document(document), status=Status(before["status"]))

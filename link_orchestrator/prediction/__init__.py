@@ -1,0 +1,1 @@
+"""What the first provisioning cycle will do about everybody, under the attribute mapping. Pure."""

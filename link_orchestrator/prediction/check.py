@@ -1,0 +1,147 @@
+"""What is wrong with an attribute mapping, for how many people, and what to do about it. Pure.
+
+The numbers come from the counts of the last plan: how many identities have an account, and by which of its values else
+than the stamped externalId provisioning could find it (predicting.carried).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from link_orchestrator.prediction.mapping import ACTIVE, ANY, EXTERNAL_ID, KINDS, OBJECT_ID, USER_NAME, AttributeMapping
+
+REMEDY = "Map objectId to externalId and give that mapping matching precedence 1."
+
+
+@dataclass(frozen=True, slots=True)
+class Warned:
+    """A warning: a word to know it by, what happens, to how many people (None without a plan), and the remedy."""
+
+    code: str
+    text: str
+    people: int | None
+    remedy: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the warning as the API shows it."""
+        people = {} if self.people is None else {"people": self.people}
+        return {"code": self.code, "warning": self.text, **people, "remedy": self.remedy}
+
+
+@dataclass(frozen=True, slots=True)
+class People:
+    """Whom the last plan leaves with an account of their own: how many by what their accounts carry."""
+
+    carried: Mapping[str, int]
+
+    @property
+    def total(self) -> int:
+        return sum(self.carried.values())
+
+    def count(self, *pairs: str) -> int:
+        """Return how many accounts carry at least one of these, like `userName=mail`."""
+        return sum(count for held, count in self.carried.items() if not set(pairs).isdisjoint(held.split("+")))
+
+    def count_without(self, *pairs: str) -> int:
+        """Return how many carry none of them."""
+        return self.total - self.count(*pairs)
+
+
+def check(mapping: AttributeMapping, people: People | None) -> list[Warned]:
+    """Return the warnings about a mapping, second accounts first; without a plan they name no numbers."""
+    if not mapping.enabled:
+        remedy = "Switch the mapping of users on, in the provisioning job."
+        return [Warned("usersAreOff", "the job provisions no users at all", _total(people), remedy)]
+    return [*_keys(mapping, people), *_matching(mapping, people), *_others(mapping, people)]
+
+
+def _keys(mapping: AttributeMapping, people: People | None) -> Iterator[Warned]:
+    """Warn of whoever is not found by the externalId that a link stamps."""
+    if not mapping.matching:
+        everybody = _total(people)
+        yield Warned("noMatching", f"no attribute is matched by: {_all(everybody)} second account", everybody, REMEDY)
+        return
+    if mapping.keyed:
+        return
+    source = mapping.attributes.get(EXTERNAL_ID)
+    pairs = [f"{target}={mapping.attributes.get(target)}" for target in mapping.matching if target != EXTERNAL_ID]
+    if source != OBJECT_ID or EXTERNAL_ID not in mapping.matching:
+        why = f"externalId comes from {_source(mapping)}" if source != OBJECT_ID else "externalId is not matched by"
+        lost = people.count_without(*pairs) if people else None
+        yield Warned("externalIdNotKey", f"{why}: {_number(lost)} would get a second account", lost, REMEDY)
+    if source != OBJECT_ID:
+        stuck = people.count(*pairs) if people and source else None
+        if source:
+            text = f"externalId comes from {_source(mapping)}: every write to {_number(stuck)} would be refused"
+            yield Warned("externalIdRefused", f"{text}, as their accounts are linked by object id", stuck, REMEDY)
+    else:
+        text = f"externalId is not matched first: the links of {_number(_total(people))} are not confirmed by"
+        yield Warned("externalIdNotFirst", f"{text} the first look-up", _total(people), REMEDY)
+
+
+def _matching(mapping: AttributeMapping, people: People | None) -> Iterator[Warned]:
+    """Warn of matching attributes that find nobody."""
+    for target in mapping.matching:
+        source = mapping.attributes.get(target, "")
+        if target not in KINDS:
+            text = f"{target} is matched by, but no index answers it: every look-up scans, or is refused"
+            yield Warned("keyNotIndexed", text, None, f"Match by one of {', '.join(KINDS)}.")
+        elif not source:
+            text = f"{target} is matched by, but nothing feeds it: it is never sent"
+            yield Warned("keyNotSent", text, _total(people), f"Give {target} a source, or no precedence.")
+        elif source == ANY:
+            text = f"{target} is matched by and comes from an expression, which predictions do not evaluate"
+            yield Warned("keyNotRead", text, _total(people), "Provision one person on demand and compare.")
+        elif people and people.total and target != EXTERNAL_ID and not people.count(f"{target}={source}"):
+            text = f"{target} is matched by, but no account's {target} is its person's {source}"
+            yield Warned("keyNobodyCarries", text, people.total, REMEDY)
+    if not mapping.attributes.get(USER_NAME):
+        text = "nothing feeds userName: every create is refused"
+        yield Warned("userNameMissing", text, None, "Map userPrincipalName to userName.")
+
+
+def _others(mapping: AttributeMapping, people: People | None) -> Iterator[Warned]:
+    """Warn of what goes wrong after the first cycle: who leaves, who comes."""
+    everybody = _total(people)
+    expression = mapping.expressions.get(ACTIVE, "")
+    standard = 'Switch([IsSoftDeleted], , "False", "True", "True", "False")'
+    if ACTIVE not in mapping.attributes or not mapping.attributes[ACTIVE]:
+        text = f"nothing feeds active: {_number(everybody)} would keep their access when they leave"
+        yield Warned("activeMissing", text, everybody, f"Map {standard} to active.")
+    elif _turned_round(expression):
+        text = f"active is turned round: {_number(everybody)} would be deactivated"
+        yield Warned("activeTurnedRound", text, everybody, f"Map {standard} to active.")
+    elif expression and "issoftdeleted" not in expression.lower():
+        text = f"active does not follow IsSoftDeleted: {_number(everybody)} may keep their access when they leave scope"
+        yield Warned("activeIgnoresScope", text, everybody, f"Map {standard} to active.")
+    if not mapping.creates:
+        yield Warned("createsAreOff", "the job creates nobody", None, "Add the action Create, if people are to come.")
+
+
+def _turned_round(expression: str) -> bool:
+    """Tell whether a Switch on IsSoftDeleted makes those active who are deleted."""
+    match = re.match(r"\s*switch\s*\(\s*\[IsSoftDeleted\]\s*,(.*)\)\s*$", expression, re.IGNORECASE | re.DOTALL)
+    if not match:
+        return False
+    _, *rest = (part.strip().strip('"').lower() for part in match[1].split(","))
+    return dict(zip(rest[::2], rest[1::2], strict=False)).get("false") == "false"
+
+
+def _source(mapping: AttributeMapping) -> str:
+    source = mapping.attributes.get(EXTERNAL_ID)
+    return "nothing" if not source else "an expression" if source == ANY else source
+
+
+def _total(people: People | None) -> int | None:
+    return people.total if people else None
+
+
+def _number(people: int | None) -> str:
+    return "people" if people is None else "1 person" if people == 1 else f"{people:,} people"
+
+
+def _all(people: int | None) -> str:
+    return "everybody would get a" if people is None else f"{people:,} people would get a"

@@ -1,0 +1,333 @@
+"""What the first provisioning cycle after a run will do about each identity, and why. Pure.
+
+It plays Entra's part (one look-up per matching attribute, in order, then an update or a create) against what the plan
+leaves behind, and the part of SCIM, whose rules stand in scim_users/authority.py, adoption.py and requests/runs.py. A
+test compares the two on whole populations (tests/link_orchestrator/prediction/test_cycle.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from link_orchestrator.prediction.mapping import (
+    DEFAULT,
+    EMAIL,
+    EMPLOYEE_NUMBER,
+    EXTERNAL_ID,
+    KINDS,
+    SOURCES,
+    USER_NAME,
+    AttributeMapping,
+)
+from shared.directory.keys import Key, fold
+from shared.directory.matching.accounts import (
+    AccountFacts,
+    Candidate,
+    Decision,
+    DecisionKind,
+    claim,
+    decide,
+    evidence_for,
+    identity_keys,
+    linked,
+    proving_rule,
+)
+from shared.directory.matching.identity import Identity
+from shared.directory.matching.policy import DEFAULT_RULES, Policy, Rule, Trust
+from shared.directory.records.model import Status
+
+LEFT_OPEN = (DecisionKind.REVIEW, DecisionKind.AMBIGUOUS, DecisionKind.CONFLICT)
+"""Decisions that are an administrator's to take: SCIM neither links nor creates such a person."""
+
+
+SHOWN = (USER_NAME, EMAIL)
+"""What an update shows of its identity beside externalId, where it changes it."""
+
+
+class Outcome(StrEnum):
+    """What provisioning does about an identity, in the words of Entra's stand-in (infra/local/entra.py)."""
+
+    MATCHED = "matched"
+    CREATED = "created"
+    REFUSED = "refused"
+    SKIPPED = "skipped"
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """An outcome with the sentence that explains it."""
+
+    outcome: Outcome
+    why: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the prediction as a plan's row shows it."""
+        return {"outcome": self.outcome.value, "why": self.why}
+
+
+def _matched(why: str) -> Prediction:
+    return Prediction(Outcome.MATCHED, why)
+
+
+def _refused(why: str) -> Prediction:
+    return Prediction(Outcome.REFUSED, why)
+
+
+DISABLED = Prediction(Outcome.SKIPPED, "The identity is disabled in Entra: provisioning leaves it out.")
+BY_KEY = _matched("The look-up by externalId finds the linked account.")
+EXCLUDED = _refused("The person is excluded from linking: provisioning may not link the account either.")
+
+BESIDE = Prediction(Outcome.CREATED, "The person is excluded, and nothing that is sent leads to the account.")
+
+
+def probes(identity: Identity, mapping: AttributeMapping, policy: Policy) -> Iterator[Key]:
+    """Yield the keys of all accounts that provisioning an identity may meet, beside those that it is matched by."""
+    sent = mapping.values(identity)
+    rules = {rule.rule for rule in policy.rules}
+    for attribute, value in sent.items():
+        if kind := KINDS.get(attribute):
+            yield Key(kind, fold(value))
+    if (external_id := sent.get(EXTERNAL_ID)) and Rule.SIGN_IN_OBJECT_ID in rules:
+        yield Key("objectId", fold(external_id))
+    if email := sent.get(EMAIL):
+        # An e-mail that equals its account's userName has no pointer of its own.
+        yield Key("userName", fold(email))
+    if (name_id := sent.get(_NAME_IDS[policy.name_id_source])) and Rule.NAME_ID in rules:
+        yield Key("nameId", fold(name_id))
+
+
+def adds_nothing(mapping: AttributeMapping, policy: Policy) -> bool:
+    """Tell whether an identity's match keys hold all its probes: under the default mapping and rules, but for guests.
+
+    A guest's name is provisioned otherwise than it stands in Entra, and an excluded identity has no match keys.
+    """
+    rules = {rule.rule for rule in policy.rules}
+    return mapping.attributes == DEFAULT.attributes and rules == {rule.rule for rule in DEFAULT_RULES}
+
+
+_NAME_IDS = {"userPrincipalName": USER_NAME, "mail": EMAIL, "objectId": EXTERNAL_ID, "onPremisesImmutableId": ""}
+"""What SCIM shows of a NameID's source; nothing of the last one."""
+
+
+def carried(identity: Identity, account: AccountFacts) -> str:
+    """Name the attributes of a linked account that hold a source attribute: how else provisioning could find it."""
+    sources = {name: value.lower() for name in _WORTH_A_LOOK if (value := SOURCES[name](identity))}
+    held = ((USER_NAME, account.user_name), (EMAIL, _work_email(account)), (EMPLOYEE_NUMBER, account.employee_number))
+    return "+".join(
+        f"{attribute}={source}"
+        for attribute, value in held
+        if value
+        for source, theirs in sources.items()
+        if theirs == value.lower()
+    )
+
+
+_WORTH_A_LOOK = ("userPrincipalName", "mail", "mailNickname", "employeeId")
+
+
+def predict(
+    identity: Identity, decision: Decision, near: Sequence[Candidate], mapping: AttributeMapping, policy: Policy
+) -> Prediction:
+    """Return what the first cycle does about an identity. `near` has every account that carries one of its probes."""
+    if not identity.account_enabled:
+        return DISABLED
+    if decision.kind is DecisionKind.LINK and len(near) == 1 and mapping.keyed:
+        return BY_KEY
+    return _Cycle(identity, decision, mapping.values(identity), near, policy).run(mapping.matching)
+
+
+def after_review(shown: Mapping[str, Any], mapping: AttributeMapping, policy: Policy, *, links: bool) -> Prediction:
+    """Return what provisioning does about a plan's row once a review links or excludes its identity."""
+    if shown.get("predicted", {}).get("outcome") == Outcome.SKIPPED:
+        return DISABLED
+    if links:
+        return BY_KEY if mapping.keyed else _refused(_OTHER_KEY)
+    met = _FOUND_BY if policy.create_beside_matches else (*_FOUND_BY, *_SHARED)
+    evidence = {(item["rule"], item["attribute"]) for item in shown.get("evidence", ())}
+    # Aliases and past sign-ins are nothing that provisioning sends.
+    return EXCLUDED if not evidence.isdisjoint(met) else BESIDE
+
+
+_FOUND_BY = ((Rule.EXTERNAL_ID, "id"), (Rule.USER_NAME, "userPrincipalName"))
+_SHARED = ((Rule.VERIFIED_EMAIL, "mail"), (Rule.EMAIL, "mail"), (Rule.EMPLOYEE_NUMBER, "employeeId"))
+
+_OTHER_KEY = (
+    "The account is linked, but the mapping does not find it first by objectId -> externalId: "
+    "the write is refused until it does."
+)
+
+
+class _Cycle:
+    """One identity in the first cycle, with the accounts around it as the plan leaves them."""
+
+    def __init__(
+        self,
+        identity: Identity,
+        decision: Decision,
+        sent: Mapping[str, str],
+        near: Sequence[Candidate],
+        policy: Policy,
+    ) -> None:
+        self._identity = identity
+        self._decision = decision
+        self._sent = sent
+        self._policy = policy
+        self._accounts = [_as_left(candidate, identity, decision) for candidate in near]
+        own = fold(sent.get(EXTERNAL_ID, "")) == fold(identity.object_id)
+        self._left_open = own and decision.kind in LEFT_OPEN
+
+    def run(self, matching: Sequence[str]) -> Prediction:
+        for attribute in matching:
+            value = self._sent.get(attribute)
+            found = [a for a in self._accounts if value and not a.retired and _found_by(a, attribute, value)]
+            if len(found) > 1:
+                return _refused(f"The look-up by {attribute} finds {len(found)} accounts.")
+            if found:
+                return self._write(found[0], attribute)
+        return self._create()
+
+    def _write(self, account: AccountFacts, by: str) -> Prediction:
+        if account.protected:
+            return _refused("The account is protected: provisioning never changes it.")
+        if self._renames_onto_another(account):
+            return _refused("userName: another account holds the name that the identity has by now.")
+        match account.status:
+            case Status.PROVISIONED:
+                return _matched(f"The look-up by {by} finds the account, which provisioning made.")
+            case Status.CLAIMED:
+                return self._write_linked(account, by)
+            case Status.LOCAL:
+                return self._adopt(account, by)
+
+    def _write_linked(self, account: AccountFacts, by: str) -> Prediction:
+        external_id = self._sent.get(EXTERNAL_ID)
+        if external_id and fold(external_id) != fold(account.linked_identity or ""):
+            return _refused("externalId: the account is linked to another identity than the mapping sends.")
+        if by != EXTERNAL_ID and self._decision.kind is DecisionKind.LINK and (name := self._guarded(account)):
+            return _refused(f"{name}: the link is not confirmed, as the look-up was by {by} and not by externalId.")
+        return BY_KEY if by == EXTERNAL_ID else _matched(f"The look-up by {by} finds the linked account.")
+
+    def _adopt(self, account: AccountFacts, by: str) -> Prediction:
+        external_id = self._sent.get(EXTERNAL_ID)
+        if not external_id or external_id == account.external_id:
+            return _refused("The account is managed here, and the write does not carry its identity as externalId.")
+        if self._left_open:
+            return _refused("The plan leaves this person to an administrator.")
+        if self._decision.kind is DecisionKind.EXCLUDED and fold(external_id) == fold(self._identity.object_id):
+            return EXCLUDED
+        shown = {
+            attribute: value
+            for attribute, value in self._sent.items()
+            if attribute in (by, EXTERNAL_ID) or (attribute in SHOWN and value != _held(account, attribute))
+        }
+        made = self._decide(shown)
+        if made.kind is not DecisionKind.LINK or made.account != account:
+            return _refused(f"The account is managed here, and nothing that is sent proves that it is theirs ({by}).")
+        if name := self._changed_by_link(made, account):
+            return _refused(f"{name}: a first link by {by} may not change it.")
+        return _matched(f"The look-up by {by} finds the account, and the write links it.")
+
+    def _create(self) -> Prediction:
+        taken, holder = self._collision()
+        if not taken:
+            return Prediction(Outcome.CREATED, "No look-up finds an account: provisioning creates one.")
+        if holder is not None and self._policy.adopt_on_create and holder.status is Status.LOCAL:
+            made = self._decide(self._sent)
+            links = made.kind is DecisionKind.LINK and made.account == holder and not self._left_open
+            if links and not self._changed_by_link(made, holder):
+                return Prediction(Outcome.CREATED, "The create is answered with the account it collides with, linked.")
+        return _refused(taken)
+
+    def _collision(self) -> tuple[str, AccountFacts | None]:
+        """Return what stands in the way of a create, "" for nothing, and the account that does."""
+        sent = self._sent
+        if USER_NAME not in sent:
+            return "userName: the mapping sends none, and a user needs one.", None
+        if not self._policy.create_beside_matches:
+            if self._left_open:
+                return "The plan leaves this person to an administrator.", None
+            for account in self._accounts:
+                if account.status is Status.LOCAL and (name := self._shared(account)):
+                    return f"{name}: an account that is managed here has it too, and may be this person's.", account
+        for account in self._accounts:
+            if fold(account.user_name) == fold(sent[USER_NAME]):
+                return "userName: another account holds it, and no look-up finds it.", account
+            if account.linked_identity and fold(account.linked_identity) == fold(sent.get(EXTERNAL_ID, "")):
+                return "externalId: the linked account holds it, but the mapping does not look it up.", account
+        return "", None
+
+    def _shared(self, account: AccountFacts) -> str:
+        for attribute, values in (
+            (EMAIL, account.emails + account.verified_emails),
+            (EXTERNAL_ID, (account.external_id,)),
+            (EMPLOYEE_NUMBER, (account.employee_number,)),
+        ):
+            value = self._sent.get(attribute)
+            if value and any(held and fold(held) == fold(value) for held in values):
+                return attribute
+        return ""
+
+    def _decide(self, shown: Mapping[str, str]) -> Decision:
+        """Decide on the identity as far as a write shows it, as SCIM does."""
+        get = shown.get
+        one = Identity(get(EXTERNAL_ID, ""), get(USER_NAME, ""), get(EMAIL), employee_id=get(EMPLOYEE_NUMBER))
+        keys = identity_keys(one, self._policy)
+        found = [Candidate(account, evidence_for(keys, account)) for account in self._accounts]
+        return decide(one, [candidate for candidate in found if candidate.evidence], self._policy)
+
+    def _changed_by_link(self, made: Decision, account: AccountFacts) -> str:
+        """Return what a first link would change and may not, or "": only an object id allows it everything."""
+        sure = proving_rule(made.evidence) in (Rule.EXTERNAL_ID, Rule.SIGN_IN_OBJECT_ID)
+        return "" if sure else self._guarded(account)
+
+    def _guarded(self, account: AccountFacts) -> str:
+        """Return an attribute by which a person signs in or is reached, if the write changes it."""
+        for attribute in (USER_NAME, EMAIL):
+            value = self._sent.get(attribute)
+            if value and value.lower() != (_held(account, attribute) or "").lower():
+                return attribute
+        return "" if account.active else "active"
+
+    def _renames_onto_another(self, account: AccountFacts) -> bool:
+        name = fold(self._sent.get(USER_NAME, ""))
+        return any(other.id != account.id and fold(other.user_name) == name for other in self._accounts)
+
+
+def _as_left(candidate: Candidate, identity: Identity, decision: Decision) -> AccountFacts:
+    """Return an account as the applied plan leaves it, as far as one identity's candidates show that."""
+    account = candidate.account
+    if decision.kind is DecisionKind.LINK and decision.account is account:
+        return linked(account, identity.object_id)
+    strong = [rival for rival in candidate.rivals if rival.trust is Trust.STRONG]
+    # Of two strong claims neither is a link.
+    alone = len(strong) == 1 and claim(candidate.evidence) is Trust.WEAK
+    if alone and account.status is Status.LOCAL and not account.protected:
+        return linked(account, strong[0].object_id)
+    return account
+
+
+def _found_by(account: AccountFacts, attribute: str, value: str) -> bool:
+    """Tell whether a filter on an attribute finds an account; externalId compares with regard to case."""
+    held = _held(account, attribute)
+    return held == value if attribute == EXTERNAL_ID else (held or "").lower() == value.lower()
+
+
+def _held(account: AccountFacts, attribute: str) -> str | None:
+    match attribute:
+        case "userName":
+            return account.user_name
+        case "externalId":
+            return account.external_id
+        case "emails":
+            return _work_email(account)
+        case "employeeNumber":
+            return account.employee_number
+    return None
+
+
+def _work_email(account: AccountFacts) -> str | None:
+    """Return the first e-mail, which an import makes the work address; linking reads no types."""
+    return account.emails[0] if account.emails else None

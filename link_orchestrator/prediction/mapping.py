@@ -1,0 +1,191 @@
+"""The attribute mapping of the customer's provisioning job: what feeds the attributes that people are matched by.
+
+It is read from the provisioning schema that Entra exports, a synchronizationSchema of
+https://learn.microsoft.com/graph/api/resources/synchronization-synchronizationschema. What a mapping leads to is
+prediction/cycle.py's, what is wrong with it prediction/check.py's.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Self
+
+from shared.directory.matching.identity import Identity
+from shared.directory.records.model import ENTERPRISE
+
+USER_NAME: Final = "userName"
+EXTERNAL_ID: Final = "externalId"
+EMAIL: Final = "emails"
+EMPLOYEE_NUMBER: Final = "employeeNumber"
+ACTIVE: Final = "active"
+OBJECT_ID: Final = "objectId"
+
+KINDS: Final = {USER_NAME: "userName", EXTERNAL_ID: "externalId", EMAIL: "email", EMPLOYEE_NUMBER: "employeeNumber"}
+"""The mapped attributes by which an account can be found, each with the kind of key that answers."""
+ANY: Final = "?"
+"""The source of an attribute that comes from an expression which is not evaluated here, or from a constant."""
+
+_GUEST = re.compile(r"(.+)_([^_]+)#EXT#@.+", re.IGNORECASE)
+_TARGETS = {
+    "username": USER_NAME,
+    "externalid": EXTERNAL_ID,
+    f"{ENTERPRISE}:employeeNumber".lower(): EMPLOYEE_NUMBER,
+    "active": ACTIVE,
+}
+
+
+def provisioned_name(user_principal_name: str) -> str:
+    """Return the name as provisioned: a guest's `jane_home.example#EXT#@tenant` is `jane@home.example` again."""
+    return _GUEST.sub(r"\1@\2", user_principal_name) if "#" in user_principal_name else user_principal_name
+
+
+SOURCES: Final[Mapping[str, Callable[[Identity], str | None]]] = {
+    OBJECT_ID: lambda one: one.object_id,
+    "userPrincipalName": lambda one: provisioned_name(one.user_principal_name),
+    "originalUserPrincipalName": lambda one: one.user_principal_name,
+    "mail": lambda one: one.mail,
+    "mailNickname": lambda one: one.mail_nickname,
+    "employeeId": lambda one: one.employee_id,
+    "onPremisesImmutableId": lambda one: one.on_premises_immutable_id,
+    "immutableId": lambda one: one.on_premises_immutable_id,
+    "displayName": lambda one: one.display_name,
+}
+"""The attributes of an identity that are read here, by their names in a mapping."""
+
+
+@dataclass(frozen=True, slots=True)
+class AttributeMapping:
+    """Which source attribute feeds which attribute here, and by which attributes accounts are matched, in order.
+
+    `expressions` holds the ones of `active` and of what is not read here, for the mapping check; `creates` and
+    `enabled` say whether the job may create users, and whether it provisions users at all.
+    """
+
+    attributes: Mapping[str, str]
+    matching: tuple[str, ...]
+    expressions: Mapping[str, str] = field(default_factory=dict)
+    enabled: bool = True
+    creates: bool = True
+
+    def values(self, identity: Identity) -> dict[str, str]:
+        """Return what the job sends of an identity, by attribute; what has no value is not sent."""
+        found = {}
+        for target, source in self.attributes.items():
+            read = SOURCES.get(source)
+            if read is not None and (value := read(identity)):
+                found[target] = value
+        return found
+
+    @property
+    def keyed(self) -> bool:
+        """Tell whether a link is found first of all: by the object id that it stamped as externalId."""
+        return self.matching[:1] == (EXTERNAL_ID,) and self.attributes.get(EXTERNAL_ID) == OBJECT_ID
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the mapping as the JSON object that `read_mapping` reads again."""
+        shown: dict[str, Any] = {"attributes": dict(self.attributes), "matching": list(self.matching)}
+        if self.expressions:
+            shown["expressions"] = dict(self.expressions)
+        return shown | {name: False for name, on in (("enabled", self.enabled), ("creates", self.creates)) if not on}
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Self:
+        """Return the mapping that `to_json` wrote."""
+        get = document.get
+        return cls(
+            dict(document["attributes"]),
+            tuple(document["matching"]),
+            dict(get("expressions", {})),
+            get("enabled", True),
+            get("creates", True),
+        )
+
+
+DEFAULT: Final = AttributeMapping(
+    {
+        EXTERNAL_ID: OBJECT_ID,
+        USER_NAME: "userPrincipalName",
+        EMAIL: "mail",
+        EMPLOYEE_NUMBER: "employeeId",
+        ACTIVE: ANY,
+    },
+    (EXTERNAL_ID, USER_NAME),
+)
+"""What the README asks for: Entra's own default but for externalId, which comes from objectId and is matched first."""
+
+
+def read_mapping(document: object) -> AttributeMapping:
+    """Return the mapping of an exported provisioning schema, or of its short form. Raises ValueError saying what lacks.
+
+    The short form is `{"attributes": {"userName": "userPrincipalName", …}, "matching": ["externalId", …]}`.
+    """
+    if not isinstance(document, Mapping):
+        raise ValueError("mapping: must be a JSON object")
+    if "synchronizationRules" in document:
+        return _read_schema(document)
+    attributes, matching = document.get("attributes"), document.get("matching", [EXTERNAL_ID, USER_NAME])
+    if not isinstance(attributes, Mapping) or not isinstance(matching, list):
+        raise ValueError(
+            "mapping: must be an exported provisioning schema (synchronizationRules), "
+            'or like {"attributes": {"externalId": "objectId", "userName": "mail"}, "matching": ["externalId"]}'
+        )
+    known, sources = (*KINDS, ACTIVE), (*SOURCES, ANY)
+    if not all(target in known and source in sources for target, source in attributes.items()):
+        raise ValueError(f"mapping.attributes: from {', '.join(known)} to one of {', '.join(sources)}")
+    if not all(isinstance(target, str) and target in attributes for target in matching):
+        raise ValueError("mapping.matching: each must be one of mapping.attributes")
+    return AttributeMapping(dict(attributes), tuple(dict.fromkeys(matching)))
+
+
+def _read_schema(document: Mapping[str, Any]) -> AttributeMapping:
+    users = max(_user_mappings(document), key=lambda mapping: mapping.get("enabled", True) is True, default=None)
+    if users is None:
+        raise ValueError("mapping: the schema maps no users (objectMappings with targetObjectName User)")
+    attributes, expressions = dict[str, str](), dict[str, str]()
+    matching: list[tuple[int, str]] = []
+    for one in _objects(users.get("attributeMappings")):
+        target = _target(str(one.get("targetAttributeName") or ""))
+        source = one.get("source")
+        priority = one.get("matchingPriority")
+        if isinstance(priority, int) and priority > 0:
+            matching.append((priority, target))
+        elif target not in (*KINDS, ACTIVE):
+            continue
+        attributes[target], expression = _source(source if isinstance(source, Mapping) else {})
+        if expression:
+            expressions[target] = expression
+    flows = users.get("flowTypes")
+    return AttributeMapping(
+        attributes,
+        tuple(dict.fromkeys(target for _, target in sorted(matching))),
+        expressions,
+        users.get("enabled", True) is True,
+        not isinstance(flows, str) or "add" in flows.lower(),
+    )
+
+
+def _user_mappings(document: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    for rule in _objects(document["synchronizationRules"]):
+        for mapping in _objects(rule.get("objectMappings")):
+            if str(mapping.get("targetObjectName", "")).rpartition(":")[2].lower() in ("user", "users"):
+                yield mapping
+
+
+def _objects(value: object) -> list[Mapping[str, Any]]:
+    return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []
+
+
+def _target(name: str) -> str:
+    lower = name.strip().lower()
+    return EMAIL if lower.startswith("emails") and lower.endswith("value") else _TARGETS.get(lower, name)
+
+
+def _source(source: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the attribute that a source names, or ANY with its expression, or "" where it has neither."""
+    expression, name = str(source.get("expression") or ""), str(source.get("name") or "")
+    attribute = expression.strip().removeprefix("[").removesuffix("]") or name
+    if attribute in SOURCES:
+        return attribute, ""
+    return (ANY, expression or name) if expression or name else ("", "")

@@ -1,0 +1,114 @@
+"""Approving a planned run over HTTP: by whom, for how many links, and with provisioning paused or not.
+
+What is approved is what was reviewed (requests/reviews.py); shared/directory/work/reviews.py says how the two exclude
+each other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from pydantic import BaseModel, ConfigDict
+from pydantic.alias_generators import to_camel
+
+from link_orchestrator.orchestrator import APPROVE
+from link_orchestrator.passes.apply_groups import APPROVED
+from link_orchestrator.passes.plan import policy_of
+from link_orchestrator.requests.jobs import RUN, Orchestrations, answer, get_job, started, tell
+from link_orchestrator.requests.reviews import reviews_of
+from shared.directory.directory import Directory
+from shared.directory.errors import Busy
+from shared.directory.matching.accounts import DecisionKind
+from shared.directory.matching.groups import GroupDecisionKind
+from shared.directory.work.jobs import Job, Phase
+from shared.scim.document import read_json
+from shared.scim.endpoint import Request, Response
+from shared.tables.port import VersionConflict
+
+ATTEMPTS = 5
+
+
+class Approval(BaseModel):
+    """The body of an approval. `links`, where given, must be the number of links that the run would make.
+
+    `groups` must be the number of groups in the plan; where it is left out, no group is linked. `pause_provisioning`
+    overrules the run's own: whether SCIM writes wait while it is applied.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, alias_generator=to_camel)
+
+    links: int | None = None
+    groups: int | None = None
+    pause_provisioning: bool | None = None
+
+
+async def approve(directory: Directory, request: Request, client: Orchestrations) -> Response:
+    """Approve a run's plan, once it is there: 202. Saying it again is no error."""
+    approval = Approval.model_validate(read_json(request.body) if request.body.strip() else {})
+    job = await started(directory, await get_job(directory, request, RUN), client)
+    for _ in range(ATTEMPTS):
+        await _refuse_unapprovable(directory, job, approval)
+        if job.phase is Phase.PLANNED:
+            try:
+                job = await directory.jobs.replace(job, _approved(directory, job, request.by, approval))
+            except VersionConflict:
+                # Somebody reviewed, cancelled or approved meanwhile.
+                job = await directory.jobs.get(job.id)
+                continue
+        # Again where it was approved before: the gate is closed behind the approval, and a crash may have come between.
+        if job.options["pauseProvisioning"]:
+            await _pause(directory, job)
+        break
+    else:
+        raise Busy("the run is being reviewed by others", retry_after=1)
+    await tell(directory, job, client, APPROVE)
+    return answer(job, request, 202)
+
+
+def _approved(directory: Directory, job: Job, by: str, approval: Approval) -> Job:
+    pauses = approval.pause_provisioning
+    if pauses is None:
+        pauses = job.options.get("pauseProvisioning", True)
+    options = dict(job.options) | {"pauseProvisioning": pauses}
+    if approval.groups is not None:
+        options[APPROVED] = approval.groups
+    return replace(job, phase=Phase.APPROVED, approved=directory.jobs.now(), approved_by=by, options=options)
+
+
+async def _pause(directory: Directory, job: Job) -> None:
+    """Close the gate before SCIM; not behind a run that another approval has already led to its end."""
+    await directory.gate.close(job.id)
+    if (await directory.jobs.get(job.id)).phase.ended:
+        await directory.gate.open(job.id)
+
+
+async def _refuse_unapprovable(directory: Directory, job: Job, approval: Approval) -> None:
+    """Raise Busy for a run that is not planned, for a wrong number, and where the safeguard asks for one."""
+    if job.phase not in (Phase.PLANNED, Phase.APPROVED) or job.cancelled_by:
+        raise Busy(f"phase: the run is {job.phase}, only a planned run can be approved")
+    groups = job.counts.get(GroupDecisionKind.LINK.value, 0)
+    if approval.groups not in (None, groups):
+        raise Busy(f"groups: the plan would link {groups} groups; look at it again and approve that number")
+    if job.phase is Phase.APPROVED and approval.groups not in (None, job.options.get(APPROVED)):
+        raise Busy("groups: the run was approved without them; start another one to link groups")
+    links = await _links(directory, job)
+    if approval.links is not None:
+        if approval.links != links:
+            raise Busy(f"links: the plan would link {links} accounts; look at it again and approve that number")
+        return
+    share, total = policy_of(job).safeguard_share, await directory.listing.total()
+    if links > share * total and job.phase is Phase.PLANNED:
+        raise Busy(
+            f"links: the plan would link {links} of {total} accounts, more than the share of {share:g} that needs no "
+            f'number (safeguardShare): approve with {{"links": {links}}}'
+        )
+
+
+async def _links(directory: Directory, job: Job) -> int:
+    """Return how many links a run would make; once that is known, a later review makes the approval look again."""
+    planned = job.counts.get(DecisionKind.LINK.value, 0)
+    if not job.reviewed:
+        return planned
+    reviews = reviews_of(directory, job.id)
+    counts = await (reviews.close() if job.phase is Phase.PLANNED else reviews.total())
+    return planned + counts["review.links"]

@@ -1,0 +1,200 @@
+"""The administrator's API as an OpenAPI 3.1 document (https://spec.openapis.org/oas/v3.1.1).
+
+Addresses and methods are those of the routes, a summary is the first sentence of what answers there; what each takes
+and gives is written here, the shapes in openapi_schemas.json. Every answer that a test of this API gets is held against
+it (tests/openapi.py). SCIM describes itself: /scim/v2/Schemas.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from shared.directory.directory import Directory
+from shared.directory.records.model import dump
+from shared.host.http import JSON, Route
+from shared.scim.endpoint import Request, Response
+
+VERSION = "1.0.0"
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """What an operation takes and gives: the names of schemas, by media type what it takes.
+
+    `asks` are query parameters. A file is taken as bytes.
+    """
+
+    gives: str
+    status: int = 200
+    takes: Mapping[str, str] = field(default_factory=dict)
+    asks: tuple[str, ...] = ()
+    required: bool = True
+    """Whether there must be a body."""
+    media: tuple[str, ...] = (JSON,)
+    """Of the answer."""
+
+
+def _json(schema: str) -> dict[str, str]:
+    return {JSON: schema}
+
+
+ACCOUNTS_FILE = {"text/csv": "File", "application/x-ndjson": "File", JSON: "AnyJson"}
+IDENTITIES_FILE = {"text/csv": "File", JSON: "AnyJson"}
+PAGED = ("count", "cursor")
+
+OPERATIONS: Mapping[str, Operation] = {
+    "accounts_find": Operation(
+        "Accounts", asks=("userName", "email", "externalId", "nameId", "objectId", "employeeNumber")
+    ),
+    "accounts_get": Operation("AccountWithHistory"),
+    "accounts_edit": Operation("Account", takes=_json("AccountEdit")),
+    "accounts_delete": Operation("", 204),
+    "accounts_link": Operation("Account", takes=_json("LinkRequest")),
+    "accounts_release": Operation("Account", takes=_json("ReleaseRequest"), required=False),
+    "groups_find": Operation("Groups", asks=("displayName", "externalId")),
+    "groups_get": Operation("GroupWithHistory", asks=PAGED),
+    "policy_get": Operation("Policy"),
+    "policy_put": Operation("Policy", takes=_json("Policy")),
+    "directory_schemas_get": Operation("Schemas"),
+    "directory_schemas_put": Operation("Schemas", takes=_json("Schemas")),
+    "accounts_import": Operation("Job", 202, ACCOUNTS_FILE, ("mapping",)),
+    "accounts_import_get": Operation("Job"),
+    "accounts_import_cancel": Operation("Job", 202),
+    "accounts_import_problems": Operation("Problems", asks=PAGED),
+    "groups_import": Operation("Job", 202, ACCOUNTS_FILE, ("mapping",)),
+    "groups_import_get": Operation("Job"),
+    "groups_import_cancel": Operation("Job", 202),
+    "groups_import_problems": Operation("Problems", asks=PAGED),
+    "linking_groups_upload": Operation("Job", 201, _json("AnyJson")),
+    "linking_groups_problems": Operation("Problems", asks=PAGED),
+    "linking_run_group_difference": Operation("Difference", asks=PAGED),
+    "linking_identities_upload": Operation("Job", 201, IDENTITIES_FILE, ("after",)),
+    "linking_identities_problems": Operation("Problems", asks=PAGED),
+    "linking_run_start": Operation("Job", 202, _json("RunRequest")),
+    "linking_run_list": Operation("Runs"),
+    "linking_run_problems": Operation("Problems", asks=PAGED),
+    "linking_run_get": Operation("Job"),
+    "linking_run_decisions": Operation("Decisions", asks=("decision", *PAGED)),
+    "linking_run_report": Operation(
+        "File",
+        asks=("format", "decision", "reportCount", "cursor"),
+        media=("text/html", "text/csv", "application/jsonl"),
+    ),
+    "linking_run_review": Operation("Reviewed", takes=_json("ReviewRequest")),
+    "linking_mapping_get": Operation("MappingCheck"),
+    "linking_mapping_post": Operation("MappingCheck", takes=_json("MappingRequest")),
+    "linking_run_approve": Operation("Job", 202, _json("Approval"), required=False),
+    "linking_run_cancel": Operation("Job", 202),
+    "linking_undo_start": Operation("Job", 202, _json("UndoRequest"), required=False),
+    "linking_run_undo": Operation("Job"),
+    "linking_undo_list": Operation("Undos"),
+    "linking_undo_get": Operation("Job"),
+    "linking_undo_cancel": Operation("Job", 202),
+    "linking_undo_rows": Operation("UndoRows", asks=("outcome", *PAGED)),
+    "linking_verification_start": Operation("Job", 202),
+    "linking_run_verification": Operation("Job"),
+    "linking_verification_get": Operation("Job"),
+    "linking_verification_cancel": Operation("Job", 202),
+    "linking_verification_rows": Operation("VerificationRows", asks=("found", *PAGED)),
+}
+"""By the name of the function."""
+
+PARAMETERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    "after": ("The upload of the former part of a file that was split.", {"type": "string"}),
+    "count": ("How many rows at most; 100 unless given.", {"type": "integer", "minimum": 1, "maximum": 1000}),
+    "cursor": ("Where the former page ended, as it said.", {"type": "string"}),
+    "decision": ("Only rows of this decision.", {"$ref": "#/components/schemas/DecisionKind"}),
+    "reportCount": (
+        "How many rows at most; 5,000 unless given.",
+        {"type": "integer", "minimum": 1, "maximum": 20_000},
+    ),
+    "format": ("What the report is written as.", {"enum": ["html", "csv", "jsonl"], "default": "html"}),
+    "found": ("Only rows of this kind.", {"enum": ["confirmed", "unconfirmed", "unlinked", "created"]}),
+    "outcome": ("Only rows with this outcome.", {"type": "string"}),
+    "mapping": ('A JSON object from header to column, like {"Login": "userName"}.', {"type": "string"}),
+}
+"""What a query parameter means, and its schema; any other one is a string that is looked for."""
+
+NAMES = {"reportCount": "count"}
+"""Where two parameters share a name and not what they mean."""
+
+
+async def serve(directory: Directory, request: Request, routes: Iterable[Route]) -> Response:
+    """Return this document."""
+    return Response(200, dump(document(routes)))
+
+
+def document(routes: Iterable[Route]) -> dict[str, Any]:
+    """Return the document of some routes. Raises KeyError for one that has no operation here."""
+    paths: dict[str, dict[str, Any]] = {}
+    for route in routes:
+        paths.setdefault("/" + route.path, {})[route.method.lower()] = _operation(route)
+    return {
+        "openapi": "3.1.1",
+        "info": {
+            "title": "Scimlink: accounts and linking",
+            "version": VERSION,
+            "description": "What an administrator does beside SCIM: import accounts, plan, review and apply a linking "
+            "run, and look after it. Long work is a job: the answer is 202 with its address.",
+        },
+        "security": [{"bearer": []}],
+        "paths": dict(sorted(paths.items())),
+        "components": {
+            "schemas": schemas(),
+            "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}},
+            "responses": {
+                "Error": {
+                    "description": "Why not, and what to do instead.",
+                    "content": {JSON: {"schema": _ref("Error")}},
+                }
+            },
+        },
+    }
+
+
+@cache
+def schemas() -> Mapping[str, Any]:
+    """Return the shapes, by name."""
+    shapes: Mapping[str, Any] = json.loads(Path(__file__).with_name("openapi_schemas.json").read_text("utf-8"))
+    return shapes
+
+
+def _operation(route: Route) -> dict[str, Any]:
+    operation = OPERATIONS[route.name]
+    asked = [_parameter(name, "path") for name in re.findall(r"\{(\w+)\}", route.path)]
+    asked += [_parameter(name, "query") for name in operation.asks]
+    answer: dict[str, Any] = {"description": "Done." if operation.status == 200 else "Accepted."}
+    if operation.gives:
+        answer["content"] = {media: {"schema": _ref(operation.gives)} for media in operation.media}
+    described: dict[str, Any] = {
+        "operationId": route.name,
+        "summary": _summary(route),
+        "parameters": asked,
+        "responses": {str(operation.status): answer, "default": {"$ref": "#/components/responses/Error"}},
+    }
+    if operation.takes:
+        content = {media: {"schema": _ref(schema)} for media, schema in operation.takes.items()}
+        described["requestBody"] = {"required": operation.required, "content": content}
+    return described
+
+
+def _parameter(name: str, where: str) -> dict[str, Any]:
+    description, schema = PARAMETERS.get(name, ("", {"type": "string"}))
+    shown = {"name": NAMES.get(name, name), "in": where, "required": where == "path", "schema": schema}
+    return shown | ({"description": description} if description else {})
+
+
+def _ref(schema: str) -> dict[str, str]:
+    return {"$ref": f"#/components/schemas/{schema}"}
+
+
+def _summary(route: Route) -> str:
+    first = (inspect.getdoc(route.service) or "").partition("\n\n")[0]
+    return " ".join(first.split())

@@ -1,0 +1,120 @@
+"""A run's report: rows as CSV or JSON Lines, page by page, and a summary to print as HTML.
+
+An answer is one text in memory, so rows come ROWS_AT_ONCE at a time; a Link header leads to the next page, and pages
+put one behind the other are the whole report.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+from urllib.parse import urlencode
+
+from link_orchestrator.passes.plan import mapping_of
+from link_orchestrator.prediction.check import check
+from link_orchestrator.requests.jobs import RUN, get_job, shown
+from link_orchestrator.requests.mapping import people_of
+from link_orchestrator.requests.report_page import summary
+from shared.directory.directory import Directory
+from shared.directory.matching.accounts import DecisionKind
+from shared.directory.matching.groups import GroupDecisionKind
+from shared.directory.records.model import dump
+from shared.directory.work.jobs import Job
+from shared.directory.work.plan import InvalidCursor, Plan
+from shared.scim.endpoint import Request, Response
+from shared.scim.errors import InvalidValue
+
+ROWS_AT_ONCE = 5_000
+MOST_ROWS = 20_000
+
+COLUMNS: Final = (
+    "decision", "reason", "objectId", "userPrincipalName", "displayName", "accountId", "userName", "rules",
+    "otherMatches", "predicted", "predictedWhy", "review", "reviewedBy", "reviewedAt", "outcome",
+)  # fmt: skip
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "|", "%", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""What spreadsheets take for the start of a formula; the full-width forms, too."""
+
+
+async def get_report(directory: Directory, request: Request) -> Response:
+    """Return a run's report in the format asked for: csv, jsonl or html."""
+    job = await get_job(directory, request, RUN)
+    match request.params.get("format", "html"):
+        case "html":
+            return _summary(job)
+        case "csv":
+            return await _page(directory, job, request, "csv", "text/csv")
+        case "jsonl":
+            return await _page(directory, job, request, "jsonl", "application/jsonl")
+    raise InvalidValue("format: one of csv, jsonl, html")
+
+
+def _summary(job: Job) -> Response:
+    warnings = [warned.to_json() for warned in check(mapping_of(job), people_of(job))] if job.planned else []
+    headers = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"}
+    return Response(200, summary(shown(job), warnings), mimetype="text/html", headers=headers)
+
+
+async def _page(directory: Directory, job: Job, request: Request, form: str, mimetype: str) -> Response:
+    params = request.params
+    cursor, decision = params.get("cursor", ""), params.get("decision", "")
+    count = params.get("count", str(ROWS_AT_ONCE))
+    if not count.isdecimal() or len(count) > 5 or not 1 <= int(count) <= MOST_ROWS:
+        raise InvalidValue(f"count: a number from 1 to {MOST_ROWS}")
+    if decision and decision not in {*DecisionKind, *GroupDecisionKind}:
+        raise InvalidValue(f"decision: one of {', '.join((*DecisionKind, *GroupDecisionKind))}")
+    try:
+        rows, after = await Plan(directory.tables, directory.keys, job.id).page(decision, cursor, int(count))
+    except InvalidCursor as error:
+        raise InvalidValue(f"cursor: {error}") from None
+    documents = [row.to_json() for row in rows]
+    text = to_csv(documents, header=not cursor) if form == "csv" else "".join(dump(one) + "\n" for one in documents)
+    headers = {"Content-Disposition": f'attachment; filename="{job.id}.{form}"'}
+    if after:
+        asked = {"format": form, "count": count, "cursor": after} | ({"decision": decision} if decision else {})
+        path = f"{request.base.removesuffix('/scim/v2')}/linking/runs/{job.id}/report?{urlencode(asked)}"
+        headers["Link"] = f'<{path}>; rel="next"'
+    return Response(200, text, mimetype=mimetype, headers=headers)
+
+
+def to_csv(documents: Iterable[Mapping[str, Any]], *, header: bool) -> str:
+    """Return rows as CSV that no spreadsheet takes for formulas, with CRLF (RFC 4180); the header where asked for."""
+    text = io.StringIO()
+    writer = csv.writer(text, quoting=csv.QUOTE_ALL)
+    if header:
+        writer.writerow(COLUMNS)
+    writer.writerows([safe(cell) for cell in _cells(document)] for document in documents)
+    return text.getvalue()
+
+
+def safe(cell: str) -> str:
+    """Return a cell that is shown as it is: an apostrophe before what would be read as a formula."""
+    return f"'{cell}" if cell.lstrip(" ").startswith(_FORMULA) else cell
+
+
+def _cells(document: Mapping[str, Any]) -> list[str]:
+    identity = document.get("identity") or document.get("entraGroup", {})
+    account = document.get("account") or document.get("group", {})
+    predicted, review = document.get("predicted", {}), document.get("review", {})
+    rules = dict.fromkeys(item["rule"] for item in document.get("evidence", ()))
+    cells = (
+        document["decision"],
+        document.get("reason"),
+        identity.get("objectId") or identity.get("id"),
+        identity.get("userPrincipalName"),
+        identity.get("displayName"),
+        review.get("account") or account.get("id"),
+        account.get("userName") or account.get("displayName"),
+        " ".join(rules),
+        " ".join(document.get("others", ())),
+        predicted.get("outcome"),
+        predicted.get("why"),
+        review.get("action"),
+        review.get("by"),
+        review.get("at"),
+        document.get("outcome"),
+    )
+    return ["" if cell is None else cell if isinstance(cell, str) else json.dumps(cell) for cell in cells]

@@ -1,0 +1,1 @@
+"""The administrator's API for one account, one group and the policy."""

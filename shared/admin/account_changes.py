@@ -1,0 +1,224 @@
+"""What the administrator may do to one account: edit it, delete it, link it, release it. Reading is accounts.py's.
+
+The identity provider's changes are scim_users'; many accounts at once are link_orchestrator's. Every change is
+conditional on the account as it was read, and stands in its history.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic.alias_generators import to_camel
+
+from shared.admin.accounts import answer
+from shared.directory.directory import Directory
+from shared.directory.errors import AlreadyExists, Managed, Refused, Stale
+from shared.directory.keys import fold
+from shared.directory.matching.accounts import DecisionKind
+from shared.directory.matching.policy import Policy
+from shared.directory.records.model import NO_EVIDENCE, Account, Authority, Evidence, Link, Status
+from shared.scim.document import keep_immutable, normalise, read_json
+from shared.scim.endpoint import Request, Response
+from shared.scim.errors import InvalidValue
+from shared.scim.extension import extended
+from shared.scim.schema import USER, ResourceType
+
+ADMINISTRATOR = "administrator"
+"""The rule of a link that was made by hand."""
+ATTEMPTS = 5
+"""How often a change is applied again to what others left, before the client is asked to."""
+
+Result = TypeVar("Result")
+Text = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=256, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$"),
+]
+
+
+class Body(BaseModel):
+    """A body that names nothing unknown."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel, strict=True)
+
+
+class LinkRequest(Body):
+    """The body of POST /accounts/{id}/link: an object id, and why, for the history."""
+
+    identity: Text
+    reason: Text | None = None
+
+
+class ReleaseRequest(Body):
+    """The body of POST /accounts/{id}/release, which may be left out.
+
+    `keep_evidence` remembers the identity as that of the last sign-in; false says that the link was wrong.
+    """
+
+    keep_evidence: bool = True
+
+
+class EvidenceEdit(Body):
+    """What an edit says of the evidence; null takes a value away."""
+
+    name_id: Text | None = None
+    object_id: Text | None = None
+    verified_emails: Annotated[list[Text], Field(max_length=100)] | None = None
+
+
+class Edit(Body):
+    """The body of PATCH /accounts/{id}: a merge patch (RFC 7396) of what GET shows under these names."""
+
+    document: dict[str, Any] | None = None
+    protected: bool | None = None
+    evidence: EvidenceEdit | None = None
+
+
+async def edit_account(directory: Directory, request: Request) -> Response:
+    """Change an account that is managed here, or what provisioning does not manage of another: 200."""
+    edit = Edit.model_validate(read_json(request.body))
+    user = extended(USER, await directory.schemas.get())
+
+    async def act(account: Account) -> Account:
+        return await directory.accounts.replace(account, edited(account, edit, user), by=request.by, action="edit")
+
+    return answer(await _unchanged(directory, request, act))
+
+
+async def release_account(directory: Directory, request: Request) -> Response:
+    """Give an account back to local management: 200. One that is managed here already stays as it is."""
+    asked = ReleaseRequest.model_validate(read_json(request.body) if request.body.strip() else {})
+
+    async def act(account: Account) -> Account:
+        after = released(account, keep_evidence=asked.keep_evidence)
+        return await directory.accounts.replace(account, after, by=request.by, action="release")
+
+    return answer(await _unchanged(directory, request, act))
+
+
+async def link_account(directory: Directory, request: Request) -> Response:
+    """Link an account by hand, or point its link at another identity: 200."""
+    asked = LinkRequest.model_validate(read_json(request.body))
+    await _refuse_excluded(directory, asked.identity)
+
+    async def act(account: Account) -> Account:
+        after = linked(account, asked, request.by, directory.accounts.now())
+        try:
+            return await directory.accounts.replace(account, after, by=request.by, action="link")
+        except AlreadyExists as taken:
+            reason = f"the account {taken.holder} has this identity: release or delete that one first"
+            raise AlreadyExists("identity", taken.holder, reason) from taken
+
+    return answer(await _unchanged(directory, request, act))
+
+
+async def delete_account(directory: Directory, request: Request) -> Response:
+    """Delete an account that is managed here: 204. Its history stays, its id is never used again."""
+
+    async def act(account: Account) -> None:
+        if account.protected:
+            raise Refused("protected: lift the protection first, with a PATCH of this account")
+        if account.authority is Authority.IDP:
+            raise Managed("status: this account is managed by the identity provider; release it first")
+        await directory.accounts.delete(account, by=request.by)
+
+    await _unchanged(directory, request, act)
+    # As over SCIM: a crash before this leaves memberships of nobody, which the sweep removes.
+    await directory.members.leave(request.id)
+    return Response(204)
+
+
+def edited(account: Account, edit: Edit, user: ResourceType) -> Account:
+    """Return the account with an edit. Raises Managed where that would change what the identity provider manages."""
+    before, said = account.document(), edit.model_fields_set
+    document = before
+    if "document" in said:
+        document = keep_immutable(user, before, normalise(user, _merged(user, before, edit.document), id=account.id))
+    names = sorted(name for name in before.keys() | document.keys() if before.get(name) != document.get(name))
+    if names and account.authority is Authority.IDP:
+        managed = "this account is managed by the identity provider; change it in Entra, or release the account first"
+        raise Managed(f"{', '.join(names)}: {managed}")
+    after = account.with_document(document) if names else account
+    protected = bool(edit.protected) if "protected" in said else account.protected
+    evidence = _evidence(account.evidence, edit.evidence) if "evidence" in said else account.evidence
+    return replace(after, protected=protected, evidence=evidence)
+
+
+def released(account: Account, *, keep_evidence: bool) -> Account:
+    """Return the account unlinked and managed here, its attributes as they are."""
+    if account.status is Status.LOCAL:
+        return account
+    identity = account.link.identity if account.link else account.external_id
+    evidence = account.evidence
+    if keep_evidence and identity:
+        evidence = replace(evidence, object_id=identity)
+    document = account.document()
+    document.pop("externalId", None)
+    return account.with_document(document, status=Status.LOCAL, link=None, evidence=evidence)
+
+
+def linked(account: Account, asked: LinkRequest, by: str, at: str) -> Account:
+    """Return the account linked to an identity, unconfirmed until provisioning comes through the stamped externalId."""
+    if account.link and fold(account.link.identity) == fold(asked.identity):
+        return account
+    if account.protected:
+        raise Refused("protected: a protected account is never linked; lift the protection first")
+    if account.status is Status.PROVISIONED:
+        raise Managed("externalId: this account was made by the identity provider; release it first")
+    link = Link(asked.identity, ADMINISTRATOR, at, by, reason=asked.reason)
+    document = account.document() | {"externalId": asked.identity}
+    return account.with_document(document, status=Status.CLAIMED, link=link, retired=False)
+
+
+async def _refuse_excluded(directory: Directory, identity: str) -> None:
+    """Raise Refused for an identity that the policy excludes, or that the last plan knew as excluded by its name."""
+    policy: Policy = await directory.policies.get()
+    left_open = await directory.left_open.find(identity)
+    if policy.excludes(identity, identity) or (left_open and left_open[1] == DecisionKind.EXCLUDED):
+        raise Refused("identity: the policy excludes it; take it out of `excluded`, and plan a run where one knew it")
+
+
+def _merged(user: ResourceType, before: Mapping[str, Any], patch: object) -> dict[str, Any]:
+    """Return a document with a merge patch; null stays null, which normalise() takes for an absent value."""
+    if not isinstance(patch, dict):
+        raise InvalidValue("document: must be an object of the attributes to change")
+    named: dict[str, Any] = {}
+    for name, value in patch.items():
+        extension, attribute = user.find_extension(name), user.attributes.find(name)
+        if extension is None and (attribute is None or "readOnly" in attribute.mutability):
+            raise InvalidValue(f"document: {name} is no attribute that can be set; GET /scim/v2/Schemas lists them")
+        named[extension.urn if extension else attribute.name if attribute else name] = value
+    return _merge(before, named)
+
+
+def _merge(before: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(before)
+    for name, value in patch.items():
+        had = merged.get(name)
+        merged[name] = _merge(had, value) if isinstance(had, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def _evidence(known: Evidence, edit: EvidenceEdit | None) -> Evidence:
+    if edit is None:
+        return NO_EVIDENCE
+    said = edit.model_fields_set
+    return Evidence(
+        edit.name_id if "name_id" in said else known.name_id,
+        edit.object_id if "object_id" in said else known.object_id,
+        tuple(edit.verified_emails or ()) if "verified_emails" in said else known.verified_emails,
+    )
+
+
+async def _unchanged(directory: Directory, request: Request, act: Callable[[Account], Awaitable[Result]]) -> Result:
+    """Act on the account as it was read, live or retired; where it changed meanwhile, read and act again."""
+    for _ in range(ATTEMPTS):
+        account = await directory.accounts.get_any(request.id)
+        request.check_version(account.version)
+        try:
+            return await act(account)
+        except Stale:
+            continue
+    raise Stale("the account is being changed by others")

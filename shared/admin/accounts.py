@@ -1,0 +1,94 @@
+"""The account API: what the application and its administrator see of an account beyond SCIM, the policy, the schemas.
+
+Shown is who manages an account, its link, the evidence and the history; what SCIM shows is scim_users'. Changes to
+one account are in account_changes.py.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from shared.directory.directory import Directory
+from shared.directory.errors import NotFound
+from shared.directory.keys import Key
+from shared.directory.matching.policy import Policy
+from shared.directory.records.model import Account, dump
+from shared.scim.document import read_json
+from shared.scim.endpoint import Request, Response
+from shared.scim.errors import InvalidValue
+from shared.scim.extension import read_extensions
+from shared.scim.schema import USER
+
+
+async def find_accounts(directory: Directory, request: Request) -> Response:
+    """List the accounts that carry a userName, email, externalId, nameId, objectId or employeeNumber."""
+    asked = [Key(kind, value) for kind in KINDS if (value := request.params.get(kind))]
+    if len(asked) != 1:
+        raise InvalidValue(f"query: name one of {', '.join(KINDS)}")
+    accounts = await directory.accounts.list_by(asked[0])
+    return Response(200, dump({"accounts": [_shown(account) for account in accounts]}))
+
+
+async def get_account(directory: Directory, request: Request) -> Response:
+    """Return an account with its history; a deleted one with what is left of it."""
+    account = await directory.accounts.find(request.id)
+    history = await directory.accounts.history(request.id)
+    if account is None and not history:
+        raise NotFound("no such account")
+    shown = _shown(account) if account else {"id": request.id, "deleted": True}
+    changes = [
+        {"action": c.action, "by": c.by, "at": c.at, "attributes": c.attributes, "before": c.before} for c in history
+    ]
+    return Response(200, dump(shown | {"history": changes}), account.version if account else None)
+
+
+def answer(account: Account) -> Response:
+    """Return an account as the account API shows it, with its version."""
+    return Response(200, dump(_shown(account)), account.version)
+
+
+async def get_policy(directory: Directory, request: Request) -> Response:
+    """Return the directory's policy."""
+    return Response(200, dump((await directory.policies.get()).to_json()))
+
+
+async def put_policy(directory: Directory, request: Request) -> Response:
+    """Replace the directory's policy. What is left out has its default."""
+    try:
+        policy = Policy.from_json(read_json(request.body))
+    except ValueError as error:
+        raise InvalidValue(str(error)) from None
+    await directory.policies.set(policy)
+    return Response(200, dump(policy.to_json()))
+
+
+async def get_schemas(directory: Directory, request: Request) -> Response:
+    """Return the directory's own schemas."""
+    return Response(200, await directory.schemas.get())
+
+
+async def put_schemas(directory: Directory, request: Request) -> Response:
+    """Replace the directory's own schemas, which extend User from then on."""
+    text = read_extensions(read_json(request.body), USER)
+    await directory.schemas.set(text)
+    return Response(200, text)
+
+
+KINDS = ("userName", "email", "externalId", "nameId", "objectId", "employeeNumber")
+
+
+def _shown(account: Account) -> dict[str, Any]:
+    return {
+        "id": account.id,
+        "userName": account.user_name,
+        "status": account.status.value,
+        "sourceOfAuthority": account.authority.value,
+        "active": account.active,
+        "protected": account.protected,
+        "deletedOverScim": account.retired,
+        "link": account.link.to_json() if account.link else None,
+        "evidence": account.evidence.to_json(),
+        "created": account.created,
+        "modified": account.modified,
+        "document": account.document(),
+    }

@@ -1,0 +1,1 @@
+"""Which identity is which account, and which group is which group. Pure."""

@@ -1,0 +1,89 @@
+"""Which of the identity provider's groups is which group here. Pure: no I/O, no clock.
+
+A group of the same name is a candidate and no more: it is linked once somebody saw how the members differ and approved.
+Accounts are matched in matching/accounts.py; the passes that ask this are in link_orchestrator/passes/plan_groups.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from shared.directory.keys import fold
+from shared.directory.matching.policy import Policy
+from shared.directory.records.groups import Group
+from shared.directory.records.model import Status
+
+
+class GroupDecisionKind(StrEnum):
+    """What becomes of a group of the identity provider, or of a group here that has no counterpart there."""
+
+    LINK = "groupLink"
+    ALREADY_LINKED = "groupAlreadyLinked"
+    CONFLICT = "groupConflict"
+    EXCLUDED = "groupExcluded"
+    NO_GROUP = "noGroup"
+    LOCAL = "localGroup"
+
+
+@dataclass(frozen=True, slots=True)
+class GroupDecision:
+    """A decision with the sentence that explains it. `group` is the one group here that it concerns.
+
+    `others` names what stands in the way: object ids of groups of the same name, or ids of groups here.
+    """
+
+    kind: GroupDecisionKind
+    reason: str
+    group: Group | None = None
+    others: tuple[str, ...] = ()
+
+
+def decide_group(
+    object_id: str, alike: Sequence[str], named: Group | None, carrying: Sequence[Group], policy: Policy
+) -> GroupDecision:
+    """Decide on one group of the identity provider.
+
+    `alike` are the object ids of others of its name there, `named` is the group of that name here, and `carrying` are
+    the groups here with its object id as externalId.
+    """
+    kind = GroupDecisionKind
+    if policy.excludes(object_id, ""):
+        return GroupDecision(kind.EXCLUDED, "The administrator excluded this group from linking.")
+    linked = [group for group in carrying if group.status is not Status.LOCAL]
+    if len(linked) > 1:
+        ids = tuple(sorted(group.id for group in linked))
+        return GroupDecision(
+            kind.CONFLICT, f"{len(ids)} groups here carry its object id: delete all but one.", None, ids
+        )
+    if linked:
+        return GroupDecision(kind.ALREADY_LINKED, "The group here carries its object id: nothing to do.", linked[0])
+    if alike:
+        reason = "Another group in Entra has the same name: exclude one of them by its object id, or rename it."
+        return GroupDecision(kind.CONFLICT, reason, named, tuple(sorted(alike)))
+    if named is None:
+        return GroupDecision(kind.NO_GROUP, "No group here has this name: provisioning will create one.")
+    if named.status is not Status.LOCAL:
+        under = "under another externalId" if named.external_id else "without an externalId"
+        reason = (
+            f"The identity provider manages the group of this name already, {under}: check that the provisioning "
+            "mapping sends objectId as externalId."
+        )
+        return GroupDecision(kind.CONFLICT, reason, named)
+    reason = (
+        "A group that is managed here has this name. Linked once approved, it keeps its members: those who are only "
+        "here stay in, for Entra takes out nobody whom it did not add; those who are only there come with provisioning."
+    )
+    return GroupDecision(kind.LINK, reason, named)
+
+
+def stays_local(group: Group) -> GroupDecision:
+    """Decide on a group managed here whose name no group of the source has: nothing about it changes."""
+    reason = "No group of this source has this name: it stays as it is and is managed here."
+    return GroupDecision(GroupDecisionKind.LOCAL, reason, group)
+
+
+def is_linked_to(group: Group, object_id: str) -> bool:
+    """Tell whether the identity provider manages a group under this object id."""
+    return group.status is not Status.LOCAL and fold(group.external_id or "") == fold(object_id)

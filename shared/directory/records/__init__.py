@@ -1,0 +1,1 @@
+"""What the directory keeps of people and groups: their rows, and the rows that lead to them."""

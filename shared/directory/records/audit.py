@@ -1,0 +1,107 @@
+"""The history of a resource: one row a change, committed with it, so that neither exists without the other.
+
+The row's key is the writer's own: after a lost answer, finding it tells that the commit took effect.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from shared.directory.keys import AUDIT, Keys, prefix_end
+from shared.directory.records.model import Resource, dump
+from shared.tables.port import MAX_PAGE, Insert, Row, Tables
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What happened to a resource: `action` in one word, `by` whom, when, which attributes, and what they were."""
+
+    action: str
+    by: str
+    at: str
+    attributes: tuple[str, ...]
+    before: Mapping[str, Any]
+
+
+def audit_row(
+    resource_id: str, action: str, by: str, at: str, before: Resource | None, after: Resource | None
+) -> Insert:
+    """Return the operation that records a change; `before` keeps the link state, so that a run can be undone."""
+    was = before.link_state() if before and after else None
+    columns = {
+        "action": action,
+        "by": by,
+        "at": at,
+        "attributes": ",".join(_changed(before, after)) or None,
+        "before": dump(was) if was and after and was != after.link_state() else None,
+    }
+    # Two changes may come in one millisecond of `at`: the nanoseconds keep their order.
+    return Insert(f"{AUDIT}{resource_id}_{at.translate(_COMPACT)}{time.time_ns():016x}{secrets.token_hex(4)}", columns)
+
+
+async def list_history(tables: Tables, keys: Keys, resource_id: str, *beside: str) -> list[Change]:
+    """Return a resource's changes, oldest first; also those of a deleted one. They stand at home, and `beside` it."""
+    prefix = f"{AUDIT}{resource_id}_"
+    rows: list[Row] = []
+    for partition in (keys.home(resource_id), *beside):
+        continuation = None
+        while True:
+            page = await tables.query(partition, prefix, prefix_end(prefix), continuation=continuation)
+            rows += page.rows
+            continuation = page.continuation
+            if continuation is None:
+                break
+    return [_change(row.columns) for row in sorted(rows, key=lambda row: row.key)]
+
+
+HISTORY_CURSOR: Final = re.compile(r"[0-9]{17}[0-9a-f]{24}")
+"""What tells a change from the others of its resource: its moment and something random."""
+
+
+async def page_history(
+    tables: Tables, keys: Keys, resource_id: str, *beside: str, cursor: str, count: int
+) -> tuple[list[Change], str | None]:
+    """Return changes as list_history() does behind a cursor ("" for the first ones), and the cursor behind these."""
+    prefix = f"{AUDIT}{resource_id}_"
+    # All keys of one resource have one length, so none stands between one and the same with a sign behind it.
+    low, rows = prefix + cursor + ("-" if cursor else ""), list[Row]()
+    for partition in (keys.home(resource_id), *beside):
+        found, continuation = list[Row](), None
+        while len(found) <= count:
+            top = min(count + 1 - len(found), MAX_PAGE)
+            page = await tables.query(partition, low, prefix_end(prefix), top=top, continuation=continuation)
+            found += page.rows
+            continuation = page.continuation
+            if continuation is None:
+                break
+        rows += found
+    rows = sorted(rows, key=lambda row: row.key)
+    more = rows[count - 1].key.removeprefix(prefix) if len(rows) > count else None
+    return [_change(row.columns) for row in rows[:count]], more
+
+
+def _change(columns: Mapping[str, Any]) -> Change:
+    names = tuple(filter(None, columns.get("attributes", "").split(",")))
+    return Change(columns["action"], columns["by"], columns["at"], names, json.loads(columns.get("before", "{}")))
+
+
+_COMPACT = str.maketrans("", "", "-:.TZ")
+
+
+def _changed(before: Resource | None, after: Resource | None) -> list[str]:
+    if before is None or after is None:
+        return []
+    names: list[str] = []
+    if after.text.startswith(before.text[:-1] + ","):
+        # Only attributes that were not there are new, as where a run stamps an externalId: 100,000 times.
+        names = sorted(json.loads("{" + after.text[len(before.text) :]))
+    elif before.text != after.text:
+        old, new = before.document(), after.document()
+        names = sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))
+    return names + [name for name in before.audited if getattr(before, name) != getattr(after, name)]

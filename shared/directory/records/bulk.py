@@ -1,0 +1,335 @@
+"""Many accounts at once, for imports and linking runs: the same steps as in accounts.py, gathered into transactions.
+
+Each function takes accounts of one bucket and answers one outcome for each, in order. Whatever does not go through
+with the others is done alone by accounts.py, which knows every case. Running a function again after a crash ends the
+same: a create that was done meets its own claim, a change that was done meets its own version.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import TypeVar
+
+from shared.directory.errors import DirectoryError, TooLarge
+from shared.directory.keys import DIGEST, IDENTITY, LIVE, POINTER, Key, prefix_end
+from shared.directory.records.accounts import Accounts
+from shared.directory.records.audit import audit_row
+from shared.directory.records.claims import CONFLICTS, together
+from shared.directory.records.counts import UNREAD
+from shared.directory.records.model import Account
+from shared.tables import port
+from shared.tables.port import (
+    MAX_OPERATIONS,
+    MAX_PAGE,
+    Insert,
+    LimitExceeded,
+    Merge,
+    Operation,
+    Replace,
+    Row,
+    Upsert,
+)
+
+Outcome = Account | DirectoryError
+"""The account as stored, or why nothing was stored."""
+
+Change = tuple[Account, Account]
+Item = TypeVar("Item", Account, Change)
+Result = TypeVar("Result")
+Part = TypeVar("Part")
+
+AT_ONCE = 64
+"""How many requests of one step are under way together."""
+OPERATIONS = MAX_OPERATIONS - 1
+"""On items, in one transaction: behind those of creates is the count."""
+
+
+async def find_neighbours(accounts: Accounts, ids: Sequence[str]) -> list[Account | None]:
+    """Return accounts, live or retired, by ids of one bucket in ascending order.
+
+    One page brings most of them where most of the bucket is asked for; the others are read one by one.
+    """
+    if not ids:
+        return []
+    low, high = LIVE + ids[0], prefix_end(LIVE + ids[-1])
+    page = await accounts.tables.query(accounts.keys.home(ids[0]), low, high, top=min(2 * len(ids), MAX_PAGE))
+    rows = {row.key[len(LIVE) :]: row for row in page.rows}
+    others = [account_id for account_id in ids if account_id not in rows]
+    further = dict(zip(others, await accounts.find_many(others), strict=True))
+    return [accounts.read(rows[i]) if i in rows else further[i] for i in ids]
+
+
+async def create_many(accounts: Accounts, new: Sequence[Account], *, by: str) -> list[Outcome]:
+    """Store new accounts. An outcome is AlreadyExists where another account holds the userName."""
+    if not new:
+        return []
+    bucket = accounts.keys.bucket(new[0].id)
+    count = UNREAD
+
+    async def announce(some: Sequence[Account]) -> set[str]:
+        nonlocal count
+        # Read before anything is announced, and from then on only counted up: see Accounts.create.
+        count = await accounts.counts.read(bucket)
+        await _point(accounts, ((key, account.id) for account in some for key in account.pointers()))
+        return await _claimed_by_others(accounts, some)
+
+    async def commit(chunk: Sequence[Account]) -> list[str]:
+        nonlocal count
+        operations = [operation for account in chunk for operation in _create(accounts, account, by)]
+        ids = [account.id for account in chunk]
+        operations.append(count.changed(+1, ids))
+        etags = await accounts.tables.commit(accounts.keys.resources(bucket), operations)
+        count = accounts.counts.committed(bucket, count, +1, ids, etags[-1])
+        return etags[:-1:3]
+
+    async def alone(account: Account) -> Account:
+        return await accounts.create(account, by=by)
+
+    return await _in_transactions(new, announce, commit, alone)
+
+
+async def reserve_many(accounts: Accounts, links: Sequence[tuple[str, str]], *, by: str) -> set[str]:
+    """Claim identities, each for an account, ahead of a replace_many that links them; all of one bucket of their keys.
+
+    Returns the ids of the accounts for which that is sure. Claims are spread over all partitions. Written with the
+    accounts, a few at a time, they touch every page of the store again and again; written by key, each page once. What
+    somebody else holds, or carries, is left to replace_many. The accounts must be linked as they were before this:
+    then the claims need no second look, because whoever takes one away changes that version first (claims.py).
+    """
+    wanted: dict[str, tuple[Insert, Upsert]] = {}
+    partition = ""
+    for account_id, identity in links:
+        partition, claim = accounts.keys.claim(Key("identity", identity))
+        pointer = accounts.keys.pointer(Key("externalId", identity), account_id)[1]
+        wanted[claim] = (Insert(claim, {"id": account_id, "by": by}), Upsert(pointer, {"id": account_id}))
+    held: set[str] = set()
+    there: dict[str, Row] | None = None
+    for some in in_parts(sorted(wanted), MAX_OPERATIONS // 2):
+        try:
+            await accounts.tables.commit(partition, [op for claim in some for op in wanted[claim]])
+            held.update(some)
+            continue
+        except port.AlreadyExists:  # by another, or by this very pass before a crash: only now is it worth a look
+            if there is None:
+                there = {row.key: row async for row in _range(accounts, partition, IDENTITY)}
+        held |= {claim for claim in some if claim in there and there[claim].columns == wanted[claim][0].columns}
+        if free := [claim for claim in some if claim not in there]:
+            with contextlib.suppress(port.AlreadyExists):  # somebody was faster at one: all of these go the other way
+                await accounts.tables.commit(partition, [op for claim in free for op in wanted[claim]])
+                held.update(free)
+    held -= await _carried_by_others(accounts, partition, {claim: wanted[claim][1].key for claim in held})
+    return {str(wanted[claim][0].columns["id"]) for claim in held}
+
+
+async def _carried_by_others(accounts: Accounts, partition: str, held: Mapping[str, str]) -> set[str]:
+    """Return the claims on identities that another account carries as its externalId, or is just being made with.
+
+    `held` has, by claim, the pointer that was written with it. Looked for after the claims are written: a create does
+    it the other way round, so of the two at least one sees the other.
+    """
+    found: set[str] = set()
+    if held:
+        async for row in _range(accounts, partition, POINTER, []):
+            claim = IDENTITY + row.key[len(POINTER) : len(POINTER) + DIGEST]
+            if held.get(claim, row.key) != row.key:
+                found.add(claim)
+    return found
+
+
+async def _range(
+    accounts: Accounts, partition: str, prefix: str, select: Sequence[str] | None = None
+) -> AsyncIterator[Row]:
+    continuation = None
+    while True:
+        page = await accounts.tables.query(
+            partition, prefix, prefix_end(prefix), select=select, continuation=continuation
+        )
+        for row in page.rows:
+            yield row
+        continuation = page.continuation
+        if continuation is None:
+            return
+
+
+async def replace_many(
+    accounts: Accounts, changes: Sequence[Change], *, by: str, action: str, reserved: Collection[str] = ()
+) -> list[Outcome]:
+    """Put `after` in the place of `before`, for each change. An outcome is Stale where `before` changed meanwhile.
+
+    `reserved` are the ids of accounts for which reserve_many claimed the identity that they are linked to.
+    """
+    now = accounts.now()
+    changes = [(before, replace(after, modified=now) if after != before else after) for before, after in changes]
+
+    async def announce(some: Sequence[Change]) -> set[str]:
+        gains = [(before, after, _gained(before, after)) for before, after in some]
+        plain = [(before, after, gained) for before, after, gained in gains if gained is not None]
+        odd = {after.id for _, after, gained in gains if gained is None}
+        linked = [after for before, after, _ in plain if before.link != after.link]
+        odd |= await _hold_identities(accounts, [after for after in linked if after.id not in reserved])
+        pointers = [(key, after.id) for _, after, gained in plain for key in gained]
+        await _point(accounts, [p for p in pointers if p[0].kind != "externalId" or p[1] not in reserved])
+        stamped = [after for before, after, _ in plain if before.external_id != after.external_id]
+        return odd | await _claimed_by_others(accounts, stamped)
+
+    async def commit(chunk: Sequence[Change]) -> list[str]:
+        operations: list[Operation] = []
+        for before, after in chunk:
+            audit = audit_row(before.id, action, by, now, before, after)
+            operations += [_written(before, after), audit]
+        etags = await accounts.tables.commit(accounts.keys.home(chunk[0][0].id), operations)
+        return etags[::2]
+
+    async def alone(change: Change) -> Account:
+        return await accounts.replace(*change, by=by, action=action)
+
+    return await _in_transactions(changes, announce, commit, alone)
+
+
+def _written(before: Account, after: Account) -> Operation:
+    """Return what writes a change: the columns that differ, or all where one of them goes away.
+
+    Azurite takes a row that is replaced out of its table and its index, which costs three times what a merge does.
+    """
+    old, new = before.columns(), after.columns()
+    if any(new.get(name) is None for name, value in old.items() if value is not None):
+        return Replace(after.key, new, before.etag)
+    return Merge(after.key, {name: value for name, value in new.items() if old.get(name) != value}, before.etag)
+
+
+def _create(accounts: Accounts, account: Account, by: str) -> list[Operation]:
+    claim = Insert(accounts.keys.claim(Key("userName", account.user_name))[1], {"id": account.id})
+    audit = audit_row(account.id, "create", by, account.created, None, account)
+    return [Insert(account.key, account.columns()), claim, audit]
+
+
+async def _in_transactions(
+    items: Sequence[Item],
+    announce: Callable[[Sequence[Item]], Awaitable[set[str]]],
+    commit: Callable[[Sequence[Item]], Awaitable[list[str]]],
+    alone: Callable[[Item], Awaitable[Account]],
+) -> list[Outcome]:
+    """Commit items in transactions; what does not fit there, or makes one fail, is done alone.
+
+    `announce` writes what must be there first, and answers the ids of the accounts that do not fit.
+    """
+    outcomes: dict[int, Outcome] = {}
+    rows = 3 if items and isinstance(items[0], Account) else 2  # account and audit row; a create also claims its name
+    size = OPERATIONS // rows
+    waiting, single = await _fitting(items, range(len(items)), announce)
+    while waiting:
+        chunk = waiting[:size]
+        try:
+            etags = await commit([items[place] for place in chunk])
+        except CONFLICTS as conflict:
+            at = conflict.index // rows
+            if at < len(chunk):  # the count is worth a new try
+                single.append(waiting.pop(at))
+            else:
+                waiting, odd = await _fitting(items, waiting, announce)
+                single += odd
+            continue
+        except (LimitExceeded, TooLarge):
+            single += chunk  # too much together, or one that is too large for itself
+        else:
+            for place, etag in zip(chunk, etags, strict=True):
+                outcomes[place] = replace(_after(items[place]), etag=etag)
+        del waiting[:size]
+    for place in single:
+        outcomes[place] = await _alone(items[place], alone)
+    return [outcomes[place] for place in range(len(items))]
+
+
+async def _fitting(
+    items: Sequence[Item], places: Sequence[int], announce: Callable[[Sequence[Item]], Awaitable[set[str]]]
+) -> tuple[list[int], list[int]]:
+    odd = await announce([items[place] for place in places])
+    fits = {place: _after(items[place]).id not in odd for place in places}
+    return [place for place in places if fits[place]], [place for place in places if not fits[place]]
+
+
+async def _alone(item: Item, alone: Callable[[Item], Awaitable[Account]]) -> Outcome:
+    try:
+        return await alone(item)
+    except DirectoryError as error:
+        return error
+    except LimitExceeded as error:
+        return TooLarge(str(error))
+
+
+def _after(item: Account | Change) -> Account:
+    return item if isinstance(item, Account) else item[1]
+
+
+def _gained(before: Account, after: Account) -> frozenset[Key] | None:
+    """Return the pointers a change adds; None if it takes a key away or moves the row, which needs work afterwards."""
+    led, leads = before.pointers(), after.pointers()
+    kept = led <= leads and before.claims() <= after.claims()
+    return leads - led if kept and before.key == after.key and before != after else None
+
+
+async def _claimed_by_others(accounts: Accounts, some: Sequence[Account]) -> set[str]:
+    """Return the ids of unlinked accounts whose externalId is claimed: Accounts knows what that means."""
+    told = [account for account in some if account.external_id and account.link is None]
+    claimed = await accounts.claims.claimed_many([Key("identity", a.external_id or "") for a in told])
+    return {account.id for account, holder in zip(told, claimed, strict=True) if holder}
+
+
+async def _hold_identities(accounts: Accounts, linked: Sequence[Account]) -> set[str]:
+    """Claim identities, a transaction a partition; return the ids of accounts for which that did not go through."""
+    keys = {a.id: Key("identity", a.link.identity) for a in linked if a.link}
+    by_row = {accounts.keys.claim(key): account_id for account_id, key in keys.items()}
+    odd = set(keys) - set(by_row.values())
+    places: dict[str, list[Insert]] = defaultdict(list)
+    for (partition, row), account_id in by_row.items():
+        places[partition].append(Insert(row, {"id": account_id}))
+
+    async def insert(partition: str, inserts: list[Insert]) -> None:
+        while inserts:
+            try:
+                await accounts.tables.commit(partition, inserts[:MAX_OPERATIONS])
+            except port.AlreadyExists as conflict:
+                odd.add(str(inserts.pop(conflict.index).columns["id"]))
+            else:
+                del inserts[:MAX_OPERATIONS]
+
+    async def has_second(account_id: str) -> bool:
+        try:
+            return await accounts.claims.find_second(keys[account_id], account_id) is not None
+        except CONFLICTS:
+            return True
+
+    await _some_at_once([insert(partition, inserts) for partition, inserts in places.items()])
+    sure = [account_id for account_id in keys if account_id not in odd]
+    seconds = await _some_at_once([has_second(account_id) for account_id in sure])
+    return odd | {account_id for account_id, second in zip(sure, seconds, strict=True) if second}
+
+
+async def _point(accounts: Accounts, pointers: Iterable[tuple[Key, str]]) -> None:
+    """Write pointers, in transactions a partition."""
+    places: dict[str, dict[str, Upsert]] = defaultdict(dict)
+    for key, account_id in pointers:
+        partition, row = accounts.keys.pointer(key, account_id)
+        places[partition][row] = Upsert(row, {"id": account_id})
+    await _some_at_once(
+        [
+            accounts.tables.commit(partition, operations)
+            for partition, rows in places.items()
+            for operations in in_parts(list(rows.values()), MAX_OPERATIONS)
+        ]
+    )
+
+
+async def _some_at_once(calls: Sequence[Awaitable[Result]]) -> list[Result]:
+    results: list[Result] = []
+    for part in in_parts(calls, AT_ONCE):
+        results += await together(*part)
+    return results
+
+
+def in_parts(items: Sequence[Part], size: int) -> Iterator[Sequence[Part]]:
+    """Yield the items in order, `size` at a time."""
+    return (items[at : at + size] for at in range(0, len(items), size))

@@ -1,0 +1,223 @@
+"""Claims and pointers: how an account is found, and how only one account holds a name or an identity.
+
+Both are a superset of the truth: written before the commit, removed after it, and verified by every reader against
+the account. The fences that make this safe, each with a deterministic test that fails without it
+(tests/shared/directory/test_interleavings.py):
+
+* Whoever finds a claim or pointer that stands in the way, of an account that does not carry its key, first changes
+  that account's version, or, where there is no such account, the version of its bucket's count. So a late commit of a
+  writer who was first, and meant to carry the key, fails; a create announces itself again after that (settled()).
+* What a change takes away is deleted on the etag read before its commit. Whoever takes the key again must have read
+  the account after that commit, and writes the claim or pointer anew: the late deletion then misses.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from shared.directory.errors import AlreadyExists, Busy
+from shared.directory.keys import Key, Keys, folded, prefix_end
+from shared.directory.records.counts import Count, Counts
+from shared.directory.records.model import Resource
+from shared.tables import port
+from shared.tables.port import Delete, Insert, Merge, Operation, Replace, Tables, TablesError, Upsert, VersionConflict
+
+ATTEMPTS = 8
+ATTRIBUTES = {"userName": "userName", "displayName": "displayName", "identity": "externalId"}
+"""The kinds of claims, each with the attribute that a refusal names."""
+CONFLICTS = (port.AlreadyExists, VersionConflict)
+
+T = TypeVar("T")
+R = TypeVar("R", bound=Resource)
+
+log = logging.getLogger("scimlink.directory")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A claim's or pointer's row as it was seen before a commit."""
+
+    partition: str
+    row: str
+    etag: str
+
+
+class Claims(Generic[R]):
+    """Claims and pointers of one resource type. `find_holder` returns a resource by id, live or retired."""
+
+    def __init__(
+        self, tables: Tables, keys: Keys, counts: Counts, find_holder: Callable[[str], Awaitable[R | None]]
+    ) -> None:
+        self._tables = tables
+        self._keys = keys
+        self._counts = counts
+        self._find_holder = find_holder
+
+    async def claimed(self, key: Key) -> str | None:
+        """Return the id that a claim leads to; the account may not carry the key, or not exist any more."""
+        row = await self._tables.get(*self._keys.claim(key))
+        return str(row.columns["id"]) if row else None
+
+    async def claimed_many(self, keys: Sequence[Key]) -> list[str | None]:
+        """Return, for each key, the id that its claim leads to."""
+        rows = await self._tables.get_many([self._keys.claim(key) for key in keys])
+        return [str(row.columns["id"]) if row else None for row in rows]
+
+    async def hold(self, key: Key, account_id: str) -> None:
+        """Write the claim, taking over a stale one. Raises AlreadyExists naming the attribute."""
+        partition, row = self._keys.claim(key)
+        operation: Operation = Insert(row, {"id": account_id})
+        for _ in range(ATTEMPTS):
+            try:
+                await self._tables.commit(partition, [operation])
+                second = await self.find_second(key, account_id)
+            except CONFLICTS:
+                with contextlib.suppress(*CONFLICTS):
+                    operation = await self.operation(key, account_id)
+                continue
+            if second is not None:
+                raise AlreadyExists(ATTRIBUTES[key.kind], second)
+            return
+        raise Busy(f"{ATTRIBUTES[key.kind]} is being changed by others", retry_after=1)
+
+    async def point_unclaimed(self, key: Key, account_id: str) -> None:
+        """Write the pointer from an externalId, and claim its identity, in one transaction.
+
+        Where somebody has the claim, it takes looks and another round trip: see claim_unless_linked().
+        """
+        identity = Key("identity", key.value)
+        partition, claim = self._keys.claim(identity)
+        pointer = self._keys.pointer(key, account_id)[1]
+        columns = {"id": account_id}
+        try:
+            await self._tables.commit(partition, [Insert(claim, columns), Upsert(pointer, columns)])
+        except port.AlreadyExists:
+            await self.point(key, account_id)
+            await self.claim_unless_linked(identity, account_id)
+
+    async def claim_unless_linked(self, key: Key, account_id: str) -> None:
+        """Take an identity's claim for an account that has it as externalId alone, from another such account too.
+
+        Raises AlreadyExists if the holder is linked to the identity; one that was about to be is fenced off.
+        """
+        partition, row = self._keys.claim(key)
+        for _ in range(ATTEMPTS):
+            claim = await self._tables.get(partition, row)
+            holder_id = str(claim.columns["id"]) if claim else account_id
+            try:
+                if holder_id != account_id:
+                    if await self.settled_by(holder_id, lambda account: folded(key) in account.claims()):
+                        raise AlreadyExists(ATTRIBUTES[key.kind], holder_id)
+                    etag = claim.etag if claim else ""
+                    await self._tables.commit(partition, [Replace(row, {"id": account_id}, etag)])
+            except CONFLICTS:
+                continue
+            return
+        raise Busy(f"{ATTRIBUTES[key.kind]} is being changed by others", retry_after=1)
+
+    async def pointed(self, key: Key) -> list[str]:
+        """Return the ids that a key's pointers lead to; some may not carry it, or not exist (yet or any more)."""
+        partition, prefix = self._keys.pointer(key)
+        ids: list[str] = []
+        continuation = None
+        while True:
+            page = await self._tables.query(partition, prefix, prefix_end(prefix), continuation=continuation)
+            ids += [str(row.columns["id"]) for row in page.rows]
+            continuation = page.continuation
+            if continuation is None:
+                return ids
+
+    async def find_second(self, claim: Key, account_id: str) -> str | None:
+        """Return another account that carries a claimed identity as its externalId; fence off the others to come."""
+        if claim.kind != "identity":
+            return None
+        by = Key("externalId", claim.value)
+        for other in await self.pointed(by):
+            if other != account_id and await self.settled(other, by):
+                return other
+        return None
+
+    async def operation(self, key: Key, account_id: str) -> Operation:
+        """Return what writes the claim as it stands now; a stale holder is fenced off first.
+
+        An account's own claim is written again too: a deletion on its way, from before, must miss.
+        """
+        partition, row = self._keys.claim(key)
+        claim = await self._tables.get(partition, row)
+        if claim is None:
+            return Insert(row, {"id": account_id})
+        holder_id = str(claim.columns["id"])
+        if holder_id != account_id and await self.settled(holder_id, key):
+            raise AlreadyExists(ATTRIBUTES[key.kind], holder_id)
+        return Replace(row, {"id": account_id}, claim.etag)
+
+    async def settled(self, account_id: str, key: Key) -> bool:
+        """Tell whether an account carries a key; if not, no write under way will make it so any more.
+
+        Raises VersionConflict, or the port's AlreadyExists, where another writer was faster: look again.
+        """
+        return await self.settled_by(account_id, lambda account: folded(key) in account.held() | account.found_by())
+
+    async def settled_by(self, account_id: str, carries: Callable[[R], bool]) -> bool:
+        """Do the same for what `carries` says of an account."""
+        account = await self._find_holder(account_id)
+        if account is None:
+            # It is being made, or moved between live and retired while we looked: both change the count.
+            bucket = self._keys.bucket(account_id)
+            count = await self._counts.read(bucket)
+            account = await self._find_holder(account_id)
+            if account is None:
+                await self.fence_creates(bucket, count)
+                return False
+        if carries(account):
+            return True
+        await self.fence(account)
+        return False
+
+    async def fence(self, holder: R) -> None:
+        """Change the holder's version and nothing else. Raises VersionConflict if it changed meanwhile."""
+        await self._tables.commit(self._keys.home(holder.id), [Merge(holder.key, {"fenced": True}, holder.etag)])
+
+    async def fence_creates(self, bucket: int, count: Count) -> None:
+        """Change the version of a bucket's count and nothing else. Raises VersionConflict if it changed meanwhile."""
+        self._counts.forget(bucket)
+        await self._tables.commit(self._keys.resources(bucket), [count.changed(0, ())])
+
+    async def point(self, key: Key, account_id: str) -> None:
+        """Write the pointer from a key to an account."""
+        partition, row = self._keys.pointer(key, account_id)
+        await self._tables.commit(partition, [Upsert(row, {"id": account_id})])
+
+    async def places(self, account_id: str, claims: Iterable[Key], pointers: Iterable[Key]) -> list[Place]:
+        """Return the rows that a change will take away, as they are before its commit."""
+        at = [self._keys.claim(key) for key in claims] + [self._keys.pointer(key, account_id) for key in pointers]
+        found = await self._tables.get_many(at)
+        return [Place(row.partition, row.key, row.etag) for row in found if row and row.columns["id"] == account_id]
+
+    async def remove(self, places: Iterable[Place]) -> None:
+        """Delete rows that nobody wrote since they were seen. What fails stays, stale and harmless."""
+        await asyncio.gather(*(self._remove(place) for place in places))
+
+    async def _remove(self, place: Place) -> None:
+        try:
+            await self._tables.commit(place.partition, [Delete(place.row, place.etag)])
+        except VersionConflict:
+            pass
+        except TablesError as error:
+            log.warning("a stale key stays until it is swept: %s", type(error).__name__)
+
+
+async def together(*calls: Awaitable[T]) -> list[T]:
+    """Run calls at once, wait for all of them, then raise the first failure if there is one."""
+    if len(calls) == 1:
+        return [await calls[0]]
+    results = await asyncio.gather(*calls, return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+    return [result for result in results if not isinstance(result, BaseException)]

@@ -1,0 +1,240 @@
+"""Pages and scans over live resources of one type, in the one order they have: by bucket, then by id.
+
+By cursor, reading goes on from a place, which stays right whatever comes and goes; the first resource of a bucket that
+was empty may be missed for as long as a count may lag (counts.py).
+
+`startIndex` finds its bucket, and the part of it, through the counts and skips within the part by keys alone; where a
+page ended is remembered as long as the bucket's count row is unchanged, so reading on skips nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from bisect import bisect_right
+from collections import OrderedDict, deque
+from collections.abc import AsyncIterator, Sequence
+from itertools import accumulate, chain
+from typing import Generic, NamedTuple, TypeVar
+
+from shared.directory.keys import COUNT, DIGEST, LIVE, NAME, POINTER, prefix_end
+from shared.directory.records.claims import together
+from shared.directory.records.counts import Count
+from shared.directory.records.model import DIGEST_OF_FACTS, FACTS, Account, Resource
+from shared.directory.records.resources import Resources
+from shared.tables.port import MAX_PAGE, Row
+
+R = TypeVar("R", bound=Resource)
+
+REMEMBERED = 4096
+"""How many places in the directory are kept in memory, at about 200 bytes each."""
+
+
+class Place(NamedTuple):
+    """Where to read on: a bucket, and the first row key to read there."""
+
+    bucket: int
+    key: str
+
+    @classmethod
+    def at(cls, position: tuple[int | str, ...]) -> Place:
+        """Return the place that a cursor's position names; () is the first one."""
+        return cls(int(position[0]), str(position[1])) if position else START
+
+
+START = Place(0, LIVE)
+
+
+class Listing(Generic[R]):
+    """Pages over the resources of one type in one directory."""
+
+    def __init__(self, resources: Resources[R]) -> None:
+        self._resources = resources
+        self._places: OrderedDict[tuple[int, int, str], str] = OrderedDict()
+
+    async def total(self) -> int:
+        """Return how many live resources there are."""
+        return sum(count.accounts for count in await self._resources.counts.all())
+
+    async def page(self, start: int, count: int) -> tuple[int, list[R]]:
+        """Return the total, and at most `count` resources from the `start`-th on, counted from 1 (RFC 7644 3.4.2.4)."""
+        counts = await self._resources.counts.all()
+        ends = list(accumulate(c.accounts for c in counts))
+        spans: list[tuple[int, int, int]] = []
+        low, high = start - 1, start - 1 + count
+        for bucket, end in enumerate(ends):
+            begin = end - counts[bucket].accounts
+            if begin < high and low < end:
+                offset = max(low - begin, 0)
+                spans.append((bucket, offset, min(high, end) - begin - offset))
+        found = await together(*(self._take(bucket, offset, many, counts[bucket]) for bucket, offset, many in spans))
+        return ends[-1], list(chain.from_iterable(found))
+
+    async def read_on(self, position: tuple[int | str, ...], count: int) -> tuple[list[R], Place | None]:
+        """Return at most `count` resources from a place on, and the place behind them; None at the end."""
+        place = Place.at(position)
+        counts = await self._resources.counts.all()
+        rows: list[Row] = []
+        for bucket in range(place.bucket, len(counts)):
+            low = place.key if bucket == place.bucket else LIVE
+            if counts[bucket].accounts:
+                rows += await self._first(bucket, low, count - len(rows))
+            if rows and len(rows) == count:
+                return [self._resources.read(row) for row in rows], Place(bucket, _behind(rows[-1].key))
+        return [self._resources.read(row) for row in rows], None
+
+    async def read_back(self, position: tuple[int | str, ...], count: int) -> list[R]:
+        """Return the last `count` resources before a place. A bucket is read backwards by keys, from its beginning."""
+        place = Place.at(position)
+        counts = await self._resources.counts.all()
+        found: list[R] = []
+        for bucket in range(place.bucket, -1, -1):
+            high = place.key if bucket == place.bucket else prefix_end(LIVE)
+            if not counts[bucket].accounts or high <= LIVE or len(found) == count:
+                continue
+            keys: deque[str] = deque(maxlen=count - len(found))
+            async for row in self._rows(self._partition(bucket), LIVE, high, []):
+                keys.append(row.key)
+            if keys:
+                rows = await self._first(bucket, keys[0], len(keys))
+                found = [self._resources.read(row) for row in rows] + found
+        return found
+
+    def place_of(self, resource: R) -> Place:
+        """Return the place at which reading on begins with this resource."""
+        return Place(self._resources.keys.bucket(resource.id), resource.key)
+
+    async def scan(self, bucket: int) -> AsyncIterator[R]:
+        """Yield a bucket's live resources, whole."""
+        async for row in self._rows(self._partition(bucket), LIVE, prefix_end(LIVE), None):
+            yield self._resources.read(row)
+
+    async def scan_names(self, bucket: int) -> AsyncIterator[tuple[str, str]]:
+        """Yield digest and resource id of the name claims in a bucket."""
+        async for row in self._rows(self._partition(bucket), NAME, prefix_end(NAME), None):
+            yield row.key[len(NAME) :], str(row.columns["id"])
+
+    async def scan_pointers(self, bucket: int) -> AsyncIterator[tuple[str, str]]:
+        """Yield digest and resource id of the pointers in a bucket."""
+        keys, digest = self._resources.keys, slice(len(POINTER), len(POINTER) + DIGEST)
+        async for row in self._rows(keys.pointers(bucket), POINTER, prefix_end(POINTER), []):
+            yield row.key[digest], row.key[digest.stop + 1 :]
+
+    async def _take(self, bucket: int, offset: int, count: int, counted: Count) -> list[R]:
+        low = await self._place(bucket, offset, counted)
+        rows = await self._first(bucket, low, count)
+        if rows:
+            self._remember(bucket, offset + len(rows), counted.etag, _behind(rows[-1].key))
+        return [self._resources.read(row) for row in rows]
+
+    async def _first(self, bucket: int, low: str, count: int) -> list[Row]:
+        """Return a bucket's first `count` rows of live resources from a key on."""
+        partition = self._partition(bucket)
+        rows: list[Row] = []
+        continuation = None
+        while len(rows) < count:
+            page = await self._resources.tables.query(
+                partition, low, prefix_end(LIVE), top=min(count - len(rows), MAX_PAGE), continuation=continuation
+            )
+            rows += page.rows
+            continuation = page.continuation
+            if continuation is None:
+                break
+        return rows
+
+    async def _place(self, bucket: int, offset: int, counted: Count) -> str:
+        """Return the first key to read for an offset within a bucket."""
+        if offset == 0:
+            return LIVE
+        known = self._places.get((bucket, offset, counted.etag))
+        if known is not None:
+            return known
+        ends = list(accumulate(counted.parts))
+        part = bisect_right(ends, offset)
+        key = low = f"{LIVE}{bucket:02x}{part:x}"
+        left, continuation = offset - (ends[part] - counted.parts[part]), None
+        while left > 0:
+            page = await self._resources.tables.query(
+                self._partition(bucket),
+                low,
+                prefix_end(LIVE),
+                select=[],
+                top=min(left, MAX_PAGE),
+                continuation=continuation,
+            )
+            left -= len(page.rows)
+            if page.rows:
+                key = _behind(page.rows[-1].key)
+            continuation = page.continuation
+            if continuation is None:
+                break
+        self._remember(bucket, offset, counted.etag, key)
+        return key
+
+    def _remember(self, bucket: int, offset: int, etag: str, key: str) -> None:
+        self._places[bucket, offset, etag] = key
+        if len(self._places) > REMEMBERED:
+            self._places.popitem(last=False)
+
+    def _partition(self, bucket: int) -> str:
+        return self._resources.keys.resources(bucket)
+
+    async def _rows(self, partition: str, low: str, high: str, select: Sequence[str] | None) -> AsyncIterator[Row]:
+        async for rows in self._pages(partition, low, high, select):
+            for row in rows:
+                yield row
+            # A scan of a large bucket must not keep other requests waiting.
+            await asyncio.sleep(0)
+
+    async def _pages(
+        self, partition: str, low: str, high: str, select: Sequence[str] | None
+    ) -> AsyncIterator[Sequence[Row]]:
+        continuation = None
+        while True:
+            page = await self._resources.tables.query(partition, low, high, select=select, continuation=continuation)
+            yield page.rows
+            continuation = page.continuation
+            if continuation is None:
+                return
+
+
+class AccountListing(Listing[Account]):
+    """Pages over accounts, and what linking reads of them."""
+
+    async def scan_digests(self, bucket: int) -> AsyncIterator[list[tuple[str, str]]]:
+        """Yield id and digest of facts of a bucket's accounts, live and retired, a page at a time.
+
+        The digest is "" where an earlier version wrote the account.
+        """
+        async for rows in self._pages(self._partition(bucket), LIVE, COUNT, [DIGEST_OF_FACTS]):
+            yield [(row.key[len(LIVE) :], str(row.columns.get(DIGEST_OF_FACTS, ""))) for row in rows]
+
+    async def find_led(self, bucket: int, leads: Sequence[str]) -> list[set[str]]:
+        """Return, for each lead (keys.py) or beginning of one, the ids to which it leads."""
+        names, pointers = self._partition(bucket), self._resources.keys.pointers(bucket)
+        whole = [lead for lead in leads if lead.startswith(NAME) and len(lead) == len(NAME) + DIGEST]
+        claims = await self._resources.tables.get_many([(names, lead) for lead in whole])
+        claimed = {lead: {str(row.columns["id"])} if row else set() for lead, row in zip(whole, claims, strict=True)}
+
+        async def led(lead: str) -> set[str]:
+            if lead in claimed:
+                return claimed[lead]
+            if lead.startswith(NAME):
+                return {str(row.columns["id"]) for row in await self._all(names, lead, None)}
+            account_id = slice(len(POINTER) + DIGEST + 1, None)
+            return {row.key[account_id] for row in await self._all(pointers, lead, [])}
+
+        return await together(*map(led, leads))
+
+    async def _all(self, partition: str, prefix: str, select: Sequence[str] | None) -> list[Row]:
+        pages = self._pages(partition, prefix, prefix_end(prefix), select)
+        return [row async for rows in pages for row in rows]
+
+    async def scan_facts(self, bucket: int) -> AsyncIterator[Account]:
+        """Yield a bucket's accounts, live and retired, without their documents."""
+        async for row in self._rows(self._partition(bucket), LIVE, COUNT, FACTS):
+            yield Account.from_row(row)
+
+
+def _behind(key: str) -> str:
+    """Return a key behind this one and before the next: ids all have one length, so none stands between."""
+    return key + "-"

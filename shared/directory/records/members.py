@@ -1,0 +1,311 @@
+"""Memberships: one row a member, so that adding or removing any number never reads or rewrites the others.
+
+The row in the group's partition is the truth; the row in the member's is an index that says in which groups to look.
+The index is written before the truth, and a reader verifies it. No request removes it, as an add under way may rely on
+it (one that was cut off, or overtaken): the sweep does, when it has led nowhere for longer than a request can take.
+
+Beside a group's members stands its head: it changes in every transaction that changes members, and so is their version.
+It is there before the group and as long as it is, so that no member comes into a group that was deleted meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from shared.directory.errors import Stale
+from shared.directory.keys import HEAD, MEMBERS_END, Keys, prefix_end
+from shared.directory.records.audit import audit_row
+from shared.directory.records.bulk import in_parts
+from shared.directory.records.claims import together
+from shared.directory.records.model import timestamp
+from shared.tables.port import (
+    ANY,
+    MAX_OPERATIONS,
+    MAX_PAGE,
+    Delete,
+    Merge,
+    Operation,
+    Row,
+    Tables,
+    Upsert,
+    VersionConflict,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A member of a group: the id of an account or of a group, and the name the client gave, if it gave one."""
+
+    id: str
+    display: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The version of a group's members, and when they last changed. Both are "" where there is none."""
+
+    etag: str = ""
+    modified: str = ""
+
+    @classmethod
+    def from_row(cls, row: Row | None) -> Head:
+        """Return the head of a row."""
+        return cls(row.etag, str(row.columns["modified"])) if row else NO_HEAD
+
+
+NO_HEAD = Head()
+
+FIRST = "0"
+"""The first key that an id can have; the index's keys begin with one, too."""
+AT_ONCE = 32
+"""Groups that somebody leaves together."""
+
+
+class Members:
+    """The memberships of one directory. Ids are ids made here (keys.ID); who they name is not looked up."""
+
+    def __init__(self, tables: Tables, keys: Keys, now: Callable[[], str] = timestamp) -> None:
+        self._tables = tables
+        self._keys = keys
+        self._now = now
+
+    async def open(self, group: str) -> Head:
+        """Write the head of a group that is about to be created."""
+        now = self._now()
+        etags = await self._tables.commit(self._keys.members(group), [Upsert(HEAD, {"modified": now})])
+        return Head(etags[0], now)
+
+    async def add(self, group: str, members: Iterable[Member], *, by: str | None = None) -> None:
+        """Put members in, also those of a group that is still to come; one that is there already stays once.
+
+        Cut off in the middle, it may be sent again.
+        """
+        members = list(members)
+        await self.announce(group, members)
+        try:
+            await self.change(group, members, by=by)
+        except Stale:
+            await self.join(group, members)
+
+    async def announce(self, group: str, members: Iterable[Member]) -> None:
+        """Write the index rows of members to come; alone it does no harm."""
+        by_partition: defaultdict[str, list[Upsert]] = defaultdict(list)
+        at = self._now()
+        for member_id in dict.fromkeys(member.id for member in members):
+            by_partition[self._keys.groups_of(member_id)].append(Upsert(f"{member_id}_{group}", {"at": at}))
+        await self._commit(by_partition)
+
+    async def join(self, group: str, members: Iterable[Member]) -> None:
+        """Write the truth of announced members of a group that is still to come, and has no head yet."""
+        await self._commit({self._keys.members(group): _joining(members)})
+
+    async def change(
+        self, group: str, into: Iterable[Member] = (), out: Iterable[str] = (), *, by: str | None, etag: str = ANY
+    ) -> Head:
+        """Put announced members in, take out others, and return the head; with nobody to move it is a new version.
+
+        Raises Stale where the group has no head any more, or not the one that `etag` names. Each transaction leaves a
+        new version, so that wherever it is cut off, who saw the old one reads again. The last is under way alone: its
+        version is the one that stays. So is the first where it is conditional on what the client has seen.
+        """
+        rows: list[Upsert | Delete] = [*(Delete(member, ANY) for member in dict.fromkeys(out)), *_joining(into)]
+        parts = list(in_parts(rows, MAX_OPERATIONS - 2)) or [()]
+        now = self._now()
+        if etag != ANY and len(parts) > 1:
+            await self._change(group, parts.pop(0), now, by, etag)
+            etag = ANY
+        await together(*(self._change(group, part, now, by, etag) for part in parts[:-1]))
+        return Head(await self._change(group, parts[-1], now, by, etag), now)
+
+    async def _change(self, group: str, rows: Sequence[Upsert | Delete], now: str, by: str | None, etag: str) -> str:
+        """Commit rows with the head and, for whom `by` names, the history. Who left meanwhile is left out."""
+        moving = list(rows)
+        firm: list[Operation] = [Merge(HEAD, {"modified": now}, etag)]
+        if by is not None:
+            firm.append(audit_row(group, "members", by, now, None, None))
+        while True:
+            try:
+                return (await self._tables.commit(self._keys.members(group), [*firm, *moving]))[0]
+            except VersionConflict as conflict:
+                if conflict.index < len(firm):
+                    raise Stale("the group's members changed since they were read, or the group is gone") from conflict
+                del moving[conflict.index - len(firm)]
+
+    async def remove(self, group: str, members: Iterable[str], *, by: str | None = None) -> None:
+        """Take members out, also of a group that is gone; one that is not there is no error."""
+        held = await self.look_up(group, members)
+        if not held:
+            return
+        try:
+            await self.change(group, out=held, by=by)
+        except Stale:
+            await self._drop(group, held)
+
+    async def look_up(self, group: str, members: Iterable[str]) -> list[str]:
+        """Return which of these are members."""
+        ids = list(dict.fromkeys(members))
+        held = await self.held([(member_id, group) for member_id in ids])
+        return [member_id for member_id, is_in in zip(ids, held, strict=True) if is_in]
+
+    async def replace(
+        self, group: str, members: Iterable[Member], *, by: str | None = None, etag: str = ANY
+    ) -> Head | None:
+        """Leave exactly these in, read a page at a time; None where nobody came or went. Raises Stale as change()."""
+        wanted, gone, head = {member.id: member for member in members}, list[str](), None
+        async for rows in self._rows(self._keys.members(group)):
+            if gone:
+                head, etag = await self.change(group, out=gone, by=by, etag=etag), ANY
+            gone = [row.key for row in rows if row.key not in wanted]
+            for row in rows:
+                wanted.pop(row.key, None)
+        if gone or wanted:
+            await self.announce(group, wanted.values())
+            head = await self.change(group, wanted.values(), gone, by=by, etag=etag)
+        return head
+
+    async def leave(self, member: str, *, by: str | None = None) -> None:
+        """Take a deleted account or group out of every group."""
+        for pairs in in_parts(await self.indexed([member]), AT_ONCE):
+            await together(*(self.remove(group, [member], by=by) for _, group in pairs))
+
+    async def clear(self, group: str) -> int:
+        """Remove what a deleted group leaves, and return how many members it had.
+
+        First the head goes, so that nobody comes in any more.
+        """
+        removed, partition = 0, self._keys.members(group)
+        await self._delete(partition, [Delete(HEAD, ANY)])
+        async for rows in self._rows(partition):
+            removed += await self._drop(group, [row.key for row in rows])
+        return removed
+
+    async def holds(self, group: str, member: str) -> bool:
+        """Tell whether somebody is a member."""
+        return await self._tables.get(self._keys.members(group), member, select=[]) is not None
+
+    async def heads(self, groups: Sequence[str]) -> list[Head]:
+        """Return the head of each group."""
+        places = [(self._keys.members(group), HEAD) for group in groups]
+        return [Head.from_row(row) for row in await self._tables.get_many(places)]
+
+    async def indexed(self, members: Sequence[str]) -> list[tuple[str, str]]:
+        """Return (member, group) as the index has them; the group may not hold the member any more, see held().
+
+        Ids of one bucket are read in one query, from the smallest to the largest of them.
+        """
+        by_bucket: defaultdict[int, list[str]] = defaultdict(list)
+        for member in members:
+            by_bucket[self._keys.bucket(member)].append(member)
+        found = await together(*map(self._index_of, by_bucket.values()))
+        return [pair for pairs in found for pair in pairs]
+
+    async def held(self, pairs: Sequence[tuple[str, str]]) -> list[bool]:
+        """Tell of each (member, group) whether it is so."""
+        places = [(self._keys.members(group), member) for member, group in pairs]
+        return [row is not None for row in await self._tables.get_many(places, select=[])]
+
+    async def scan(self, group: str, low: str = FIRST) -> AsyncIterator[Sequence[Member]]:
+        """Yield all members, or those from a key on, in order of id, a page in memory at a time."""
+        async for rows in self._rows(self._keys.members(group), low):
+            yield [_member(row) for row in rows]
+
+    async def first(self, group: str, count: int, low: str = FIRST) -> list[Member]:
+        """Return the first members, or the first from a key on, in order of id, at most so many."""
+        return [_member(row) for row in await self._first(group, low, count)]
+
+    async def read(self, group: str, count: int) -> tuple[Head, list[Member]]:
+        """Return the head and the first members. The head is read first: it is never newer than the members."""
+        rows = await self._first(group, HEAD, count + 1)
+        head = rows.pop(0) if rows and rows[0].key == HEAD else None
+        return Head.from_row(head), [_member(row) for row in rows[:count]]
+
+    async def _first(self, group: str, low: str, count: int) -> list[Row]:
+        partition, rows, continuation = self._keys.members(group), list[Row](), None
+        while len(rows) < count:
+            top = min(count - len(rows), MAX_PAGE)
+            page = await self._tables.query(partition, low, MEMBERS_END, top=top, continuation=continuation)
+            rows += page.rows
+            continuation = page.continuation
+            if continuation is None:
+                break
+        return rows
+
+    async def scan_index(self, bucket: int) -> AsyncIterator[Sequence[tuple[str, str]]]:
+        """Yield (member, group) as a partition of the index holds them, a page at a time."""
+        async for rows in self._rows(self._keys.memberships(bucket)):
+            yield [_pair(row) for row in rows]
+
+    async def sweep_index(self, bucket: int, before: str) -> int:
+        """Remove index rows written before that time that lead nowhere, and return how many."""
+        removed, partition = 0, self._keys.memberships(bucket)
+        async for rows in self._rows(partition):
+            old = [row for row in rows if str(row.columns["at"]) < before]
+            held = await self.held([_pair(row) for row in old])
+            loose = [Delete(row.key, row.etag) for row, is_in in zip(old, held, strict=True) if not is_in]
+            for part in in_parts(loose, MAX_OPERATIONS):
+                removed += await self._delete(partition, list(part))
+        return removed
+
+    async def _commit(self, by_partition: Mapping[str, Sequence[Upsert]]) -> None:
+        parts = [(key, part) for key, rows in by_partition.items() for part in in_parts(rows, MAX_OPERATIONS)]
+        await together(*(self._tables.commit(partition, part) for partition, part in parts))
+
+    async def _drop(self, group: str, members: Sequence[str]) -> int:
+        """Remove the truth of members of a group that has no head, and return how many were there."""
+        partition, parts = self._keys.members(group), in_parts(members, MAX_OPERATIONS)
+        return sum([await self._delete(partition, [Delete(member, ANY) for member in part]) for part in parts])
+
+    async def _delete(self, partition: str, deletes: list[Delete]) -> int:
+        """Delete rows in one transaction, but those that changed or are gone; return how many."""
+        while deletes:
+            try:
+                await self._tables.commit(partition, deletes)
+            except VersionConflict as conflict:
+                del deletes[conflict.index]
+                continue
+            break
+        return len(deletes)
+
+    async def _index_of(self, members: Sequence[str]) -> list[tuple[str, str]]:
+        asked, low, high = set(members), min(members) + "_", prefix_end(max(members) + "_")
+        partition, continuation = self._keys.groups_of(members[0]), None
+        found: list[tuple[str, str]] = []
+        while True:
+            page = await self._tables.query(partition, low, high, select=[], continuation=continuation)
+            found += [pair for pair in map(_pair, page.rows) if pair[0] in asked]
+            continuation = page.continuation
+            if continuation is None:
+                return found
+
+    async def _rows(self, partition: str, low: str = FIRST) -> AsyncIterator[Sequence[Row]]:
+        continuation = None
+        while True:
+            page = await self._tables.query(partition, low, MEMBERS_END, continuation=continuation)
+            yield page.rows
+            # A scan of a large group must not keep other requests waiting.
+            await asyncio.sleep(0)
+            continuation = page.continuation
+            if continuation is None:
+                return
+
+
+def behind(member: str) -> str:
+    """Return a key after this member and before the next: ids all have one length, so none stands between."""
+    return member + FIRST
+
+
+def _joining(members: Iterable[Member]) -> list[Upsert]:
+    return [Upsert(m.id, {"display": m.display}) for m in {member.id: member for member in members}.values()]
+
+
+def _member(row: Row) -> Member:
+    display = row.columns.get("display")
+    return Member(row.key, str(display) if display else None)
+
+
+def _pair(row: Row) -> tuple[str, str]:
+    member, _, group = row.key.partition("_")
+    return member, group

@@ -1,0 +1,253 @@
+"""Resources, accounts and groups alike: create, find, replace, delete, one commit point each.
+
+The commit is one transaction on the resource's partition (resource, audit, and the count where it changes), conditional
+on the version that was read. What must be found first and removed last is in claims.py, pages are in listing.py;
+accounts.py and groups.py add what one type has of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import re
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Generic, TypeVar
+
+from shared.directory.errors import AlreadyExists, Busy, NotFound, Stale
+from shared.directory.keys import LIVE, TOMBSTONE, Key, Keys, folded
+from shared.directory.records.audit import Change, audit_row, list_history
+from shared.directory.records.claims import ATTEMPTS, ATTRIBUTES, CONFLICTS, Claims, Place, together
+from shared.directory.records.counts import Count, Counts
+from shared.directory.records.model import Resource, timestamp
+from shared.tables.port import Delete, Insert, Operation, Replace, Row, Tables, Throttled, Unavailable
+
+ID = re.compile(r"[0-9A-Za-z-]{1,64}")
+
+R = TypeVar("R", bound=Resource)
+Beside = Callable[[], Sequence[Awaitable[object]]]
+"""Returns work to be done together with something else."""
+
+
+def nothing() -> Sequence[Awaitable[object]]:
+    """Return nothing to do."""
+    return ()
+
+
+class Resources(Generic[R]):
+    """The resources of one type in one directory. `read` makes one of a row, `prefixes` begin the keys of such rows."""
+
+    def __init__(
+        self,
+        tables: Tables,
+        keys: Keys,
+        read: Callable[[Row], R],
+        prefixes: Sequence[str] = (LIVE,),
+        now: Callable[[], str] = timestamp,
+    ) -> None:
+        self.tables = tables
+        self.keys = keys
+        self.now = now
+        self.counts = Counts(tables, keys)
+        self.claims: Claims[R] = Claims(tables, keys, self.counts, self.find)
+        self.read = read
+        self._prefixes = prefixes
+
+    async def find(self, resource_id: str) -> R | None:
+        """Return a resource by id, live or retired."""
+        partition = self.keys.home(resource_id)
+        if not ID.fullmatch(resource_id):
+            return None
+        for prefix in self._prefixes:
+            row = await self.tables.get(partition, prefix + resource_id)
+            if row is not None:
+                return self.read(row)
+        return None
+
+    async def find_many(self, ids: Sequence[str]) -> list[R | None]:
+        """Return resources by id, live or retired, in order of the ids, which must be ids."""
+        rows = await self.tables.get_many([(self.keys.home(i), LIVE + i) for i in ids])
+        found = [self.read(row) if row else None for row in rows]
+        if len(self._prefixes) == 1:
+            return found
+        missing = [place for place, row in enumerate(rows) if row is None]
+        for place, resource in zip(missing, await together(*(self.find(ids[p]) for p in missing)), strict=True):
+            found[place] = resource
+        return found
+
+    async def get(self, resource_id: str) -> R:
+        """Return a live resource. Raises NotFound, also for one that SCIM deleted."""
+        resource = await self.find(resource_id)
+        if resource is None or not resource.key.startswith(LIVE):
+            raise NotFound(f"no resource {resource_id}")
+        return resource
+
+    async def list_by(self, key: Key) -> list[R]:
+        """Return the resources, live or retired, that carry a key; one that may be claimed leads to one at most."""
+        return await self.carrying(key, await self.led_to(key))
+
+    async def led_to(self, key: Key) -> list[str]:
+        """Return the ids that a key leads to; some may not carry it, or not exist (yet or any more)."""
+        if key.kind in ATTRIBUTES:
+            claimed = await self.claims.claimed(key)
+            return [claimed] if claimed else []
+        found = await together(self._named(key), self.claims.pointed(key))
+        return list(dict.fromkeys(itertools.chain(*found)))
+
+    async def carrying(self, key: Key, ids: Sequence[str]) -> list[R]:
+        """Return the resources of some ids, live or retired, that carry a key."""
+        wanted, found = folded(key), await self.find_many(ids)
+        return [resource for resource in found if resource and wanted in resource.claims() | resource.found_by()]
+
+    async def create(self, resource: R, *, by: str, beside: Beside = nothing) -> R:
+        """Store a new resource. Raises AlreadyExists naming the attribute that another resource holds.
+
+        What `beside` returns is done while the resource is announced; what that raises refuses the resource.
+        """
+        try:
+            return await self._create(resource, by, beside)
+        except AlreadyExists as taken:
+            if taken.holder != resource.id:
+                await self._withdraw(resource)
+            raise
+
+    async def _create(self, resource: R, by: str, beside: Beside) -> R:
+        row = Insert(resource.key, resource.columns())
+        partition, name = self.keys.home(resource.id), resource.name
+        bucket = self.keys.bucket(resource.id)
+        claim: Operation = Insert(self.keys.claim(name)[1], {"id": resource.id})
+        audit = audit_row(resource.id, "create", by, resource.created, None, resource)
+        async with self.counts.turn(bucket):
+            for _ in range(ATTEMPTS):
+                # In this order: whoever fences creates off by the count makes us look again at what we announce.
+                count = await self.counts.get(bucket)
+                await together(*self._announcing(resource, resource.pointers()), *beside())
+                beside = nothing
+                try:
+                    etags = await self._commit(
+                        partition, [claim, row, audit, count.changed(+1, [resource.id])], audit.key
+                    )
+                except CONFLICTS as conflict:
+                    self.counts.forget(bucket)
+                    if conflict.index == 0:
+                        with contextlib.suppress(*CONFLICTS):
+                            claim = await self.claims.operation(name, resource.id)
+                    elif conflict.index == 1:
+                        raise AlreadyExists("id", resource.id) from conflict
+                    continue
+                self._counted(resource, count, +1, etags)
+                return await self._written(resource, etags, 1)
+        raise Busy("too many resources are being created at once", retry_after=1)
+
+    async def replace(self, before: R, after: R, *, by: str, action: str = "replace") -> R:
+        """Put `after` in the place of `before`. Raises Stale if the resource changed since `before` was read.
+
+        Raises AlreadyExists if it would take a userName or an identity that another resource holds.
+        """
+        if after == before:
+            return before
+        after = replace(after, modified=self.now())
+        columns = after.columns()
+        gone = await self._prepare(before, after)
+        audit = audit_row(before.id, action, by, after.modified, before, after)
+        operations: list[Operation] = [audit, Replace(after.key, columns, before.etag)]
+        if after.key != before.key:
+            operations[1:] = [Insert(after.key, columns), Delete(before.key, before.etag)]
+        etags = await self._change(before, operations, audit.key, _lives(after) - _lives(before))
+        await self.claims.remove(gone)
+        return await self._written(after, etags, 1)
+
+    async def delete(self, resource: R, *, by: str) -> None:
+        """Delete a resource and leave a tombstone. Raises Stale if it changed since it was read."""
+        gone = await self.claims.places(resource.id, resource.held(), resource.pointers())
+        now = self.now()
+        audit = audit_row(resource.id, "delete", by, now, resource, None)
+        tombstone = Insert(TOMBSTONE + resource.id, {"deleted": now, "by": by, "status": resource.status.value})
+        operations: list[Operation] = [audit, Delete(resource.key, resource.etag), tombstone]
+        await self._change(resource, operations, audit.key, -_lives(resource))
+        await self.claims.remove(gone)
+
+    async def history(self, resource_id: str) -> list[Change]:
+        """Return a resource's changes, oldest first; also those of a deleted one."""
+        return await list_history(self.tables, self.keys, resource_id)
+
+    async def tombstone(self, resource_id: str) -> Mapping[str, Any] | None:
+        """Return when and by whom a resource was deleted, or None."""
+        row = await self.tables.get(self.keys.home(resource_id), TOMBSTONE + resource_id)
+        return row.columns if row else None
+
+    async def _named(self, key: Key) -> list[str]:
+        """Return ids that a key may lead to beside its pointers."""
+        return []
+
+    def _announcing(self, resource: R, pointers: Collection[Key]) -> list[Awaitable[None]]:
+        """Return what writes pointers, to be done together."""
+        return [self.claims.point(key, resource.id) for key in pointers]
+
+    async def _withdraw(self, resource: R) -> None:
+        """Remove what announced a resource that was refused, or a client that tries again for ever fills the tables."""
+        if await self.find(resource.id) is None:
+            await self.claims.remove(await self.claims.places(resource.id, resource.held(), resource.pointers()))
+
+    async def _prepare(self, before: R, after: R) -> list[Place]:
+        """Write what must be there before the commit; return what must go after it."""
+        led, leads = before.pointers(), after.pointers()
+        if before.held() == after.held() and before.claims() == after.claims() and led == leads:
+            return []
+        gone: list[Place] = []
+
+        async def see() -> None:
+            gone.extend(await self.claims.places(before.id, before.held() - after.held(), led - leads))
+
+        holding = [self.claims.hold(key, after.id) for key in after.claims() - before.claims()]
+        await together(see(), *holding, *self._announcing(after, leads - led))
+        return gone
+
+    async def _change(self, before: R, operations: Sequence[Operation], audit: str, lives: int) -> list[str]:
+        """Commit what is conditional on `before`, with the count where it changes."""
+        partition, bucket = self.keys.home(before.id), self.keys.bucket(before.id)
+        for _ in range(ATTEMPTS):
+            count = await self.counts.get(bucket) if lives else None
+            try:
+                etags = await self._commit(
+                    partition, [*operations, *([count.changed(lives, [before.id])] if count else [])], audit
+                )
+            except CONFLICTS as conflict:
+                self.counts.forget(bucket)
+                if conflict.index == len(operations):  # only the count, by a change to another resource
+                    continue
+                raise Stale("the resource changed since it was read") from conflict
+            if count:
+                self._counted(before, count, lives, etags)
+            return etags
+        raise Busy("too many resources are being changed at once", retry_after=1)
+
+    async def _commit(self, partition: str, operations: Sequence[Operation], audit: str) -> list[str]:
+        """Commit; where the answer was lost, the audit row tells whether it took effect. Returns [] then."""
+        try:
+            return await self.tables.commit(partition, operations)
+        except (Unavailable, Throttled):
+            if await self.tables.get(partition, audit) is None:
+                raise
+            return []
+
+    async def _written(self, resource: R, etags: Sequence[str], index: int) -> R:
+        return replace(resource, etag=etags[index]) if etags else await self.get_any(resource.id)
+
+    def _counted(self, resource: R, count: Count, by: int, etags: Sequence[str]) -> None:
+        bucket = self.keys.bucket(resource.id)
+        if etags:
+            self.counts.committed(bucket, count, by, [resource.id], etags[-1])
+        else:
+            self.counts.forget(bucket)
+
+    async def get_any(self, resource_id: str) -> R:
+        """Return a resource, live or retired. Raises NotFound."""
+        resource = await self.find(resource_id)
+        if resource is None:
+            raise NotFound(f"no resource {resource_id}")
+        return resource
+
+
+def _lives(resource: Resource) -> int:
+    return int(resource.key.startswith(LIVE))

@@ -1,0 +1,158 @@
+"""Many links taken back at once: the counterpart of bulk.py, for changes that take claims and pointers away.
+
+The steps are those of Resources.replace(), gathered into transactions: what goes is read before the commit and removed
+after it on the etag read, so a removal that comes late misses whatever was written anew (claims.py). What does not go
+through with the others is done alone by accounts.py.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from shared.directory.errors import DirectoryError, TooLarge
+from shared.directory.records.accounts import Accounts
+from shared.directory.records.audit import audit_row
+from shared.directory.records.bulk import Change, Outcome, in_parts
+from shared.directory.records.claims import CONFLICTS, Place, together
+from shared.directory.records.model import Account
+from shared.tables.port import (
+    MAX_OPERATIONS,
+    Delete,
+    LimitExceeded,
+    Merge,
+    Operation,
+    Replace,
+    TablesError,
+    VersionConflict,
+)
+
+AT_ONCE = MAX_OPERATIONS // 2
+"""Accounts in one transaction: account and audit row of each."""
+
+log = logging.getLogger("scimlink.directory")
+
+
+async def release_many(accounts: Accounts, changes: Sequence[Change], *, by: str, action: str) -> list[Outcome]:
+    """Put `after` in the place of `before`, for each change; each takes keys away and adds none.
+
+    One that does otherwise, or that brings an account back among the retired, is done alone. An outcome is Stale where
+    `before` changed meanwhile. Accounts may be of several buckets.
+    """
+    now = accounts.now()
+    changes = [(before, replace(after, modified=now)) for before, after in changes]
+    outcomes: dict[str, Outcome] = {}
+    gone = await _places(accounts, changes)
+    alone = [change for change in changes if _gains(*change)]
+    for waiting in _by_home(accounts, [change for change in changes if not _gains(*change)]).values():
+        alone += await _commit(accounts, waiting, outcomes, by, action)
+    await _remove(accounts, [place for account_id in outcomes for place in gone[account_id]])
+    for change in alone:
+        outcomes[change[0].id] = await _alone(accounts, change, by, action)
+    return [outcomes[before.id] for before, _ in changes]
+
+
+async def fence_many(accounts: Accounts, some: Sequence[Account]) -> set[str]:
+    """Change the versions of accounts and nothing else: a writer that is late with what it read before then fails.
+
+    Returns the ids of those that changed meanwhile, which are not fenced off.
+    """
+    changed: set[str] = set()
+    for waiting in _by_home(accounts, [(account, account) for account in some]).values():
+        while waiting:
+            chunk = waiting[:MAX_OPERATIONS]
+            fences = [Merge(account.key, {"fenced": True}, account.etag) for account, _ in chunk]
+            try:
+                await accounts.tables.commit(accounts.keys.home(chunk[0][0].id), fences)
+            except VersionConflict as conflict:
+                changed.add(waiting.pop(conflict.index)[0].id)
+            else:
+                del waiting[:MAX_OPERATIONS]
+    return changed
+
+
+async def _commit(
+    accounts: Accounts, waiting: list[Change], outcomes: dict[str, Outcome], by: str, action: str
+) -> list[Change]:
+    """Commit changes of one bucket; return those that have to be done alone."""
+    alone: list[Change] = []
+    while waiting:
+        chunk = waiting[:AT_ONCE]
+        operations: list[Operation] = []
+        for before, after in chunk:
+            audit = audit_row(before.id, action, by, after.modified, before, after)
+            operations += [Replace(after.key, after.columns(), before.etag), audit]
+        try:
+            etags = await accounts.tables.commit(accounts.keys.home(chunk[0][0].id), operations)
+        except CONFLICTS as conflict:
+            alone.append(waiting.pop(conflict.index // 2))
+            continue
+        except LimitExceeded:
+            alone += chunk  # too much together
+        else:
+            for (_, after), etag in zip(chunk, etags[::2], strict=True):
+                outcomes[after.id] = replace(after, etag=etag)
+        del waiting[:AT_ONCE]
+    return alone
+
+
+async def _alone(accounts: Accounts, change: Change, by: str, action: str) -> Outcome:
+    try:
+        return await accounts.replace(*change, by=by, action=action)
+    except DirectoryError as error:
+        return error
+    except LimitExceeded as error:
+        return TooLarge(str(error))
+
+
+def _gains(before: Account, after: Account) -> bool:
+    """Tell whether a change adds a key or moves the row, which needs work before its commit."""
+    return before.key != after.key or not (after.claims() <= before.claims() and after.pointers() <= before.pointers())
+
+
+def _by_home(accounts: Accounts, changes: Sequence[Change]) -> Mapping[str, list[Change]]:
+    homes: defaultdict[str, list[Change]] = defaultdict(list)
+    # In order of id a transaction writes neighbouring rows, as in bulk.py.
+    for change in sorted(changes, key=lambda change: change[0].id):
+        homes[accounts.keys.home(change[0].id)].append(change)
+    return homes
+
+
+async def _places(accounts: Accounts, changes: Sequence[Change]) -> Mapping[str, list[Place]]:
+    """Return the rows that each change takes away, as they are before its commit."""
+    wanted: dict[tuple[str, str], str] = {}
+    for before, after in changes:
+        places = [accounts.keys.claim(key) for key in before.held() - after.held()]
+        places += [accounts.keys.pointer(key, before.id) for key in before.pointers() - after.pointers()]
+        wanted |= dict.fromkeys(places, before.id)
+    found: defaultdict[str, list[Place]] = defaultdict(list)
+    for row in await accounts.tables.get_many(list(wanted)):
+        # A claim may be another's by now: whoever took it over fenced this account off first.
+        if row and row.columns["id"] == wanted[row.partition, row.key]:
+            found[str(row.columns["id"])].append(Place(row.partition, row.key, row.etag))
+    return found
+
+
+async def _remove(accounts: Accounts, places: Sequence[Place]) -> None:
+    """Delete rows that nobody wrote since they were seen, a transaction a partition. What fails stays, harmless."""
+    partitions: defaultdict[str, list[Place]] = defaultdict(list)
+    for place in places:
+        partitions[place.partition].append(place)
+
+    async def remove(partition: str, some: list[Place]) -> None:
+        while some:
+            try:
+                chunk = [Delete(place.row, place.etag) for place in some[:MAX_OPERATIONS]]
+                await accounts.tables.commit(partition, chunk)
+            except VersionConflict as conflict:
+                del some[conflict.index]
+            except TablesError as error:
+                log.warning("stale keys stay until they are swept: %s", type(error).__name__)
+                return
+            else:
+                del some[:MAX_OPERATIONS]
+
+    for part in in_parts(list(partitions.items()), 64):
+        await together(*(remove(partition, some) for partition, some in part))

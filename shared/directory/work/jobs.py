@@ -1,0 +1,263 @@
+"""Imports and linking runs as facts in the tables: what was asked, by whom, how far it is, and how it ended.
+
+At most one job of a kind is under way in a directory: it holds a lock until it ends, which undos share with runs. The
+orchestrations in link_orchestrator move a job from phase to phase; plan.py keeps the rows of a run's plan.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Any
+
+from shared.directory.errors import Busy, NotFound
+from shared.directory.keys import Keys, prefix_end
+from shared.directory.records.model import dump, join_text, split_text, timestamp
+from shared.tables import port
+from shared.tables.port import Delete, Insert, Operation, Replace, Row, Tables, Upsert, VersionConflict
+
+LOCK = "lock_"
+JOB = "job_"
+PLANNED = "planned"
+SEEN = "seen"
+COUNTS = "n_"
+LOCKED_WITH = {"undo": "run"}
+"""Kinds of jobs that take the lock of another kind: what one does the other must not do meanwhile."""
+
+
+class Phase(StrEnum):
+    """Where a job is. Most go from started to done; a run is planned, waits for approval, and is applied."""
+
+    STARTED = "started"
+    PLANNED = "planned"
+    APPROVED = "approved"
+    DONE = "done"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+    FAILED = "failed"
+
+    @property
+    def ended(self) -> bool:
+        return self in (Phase.DONE, Phase.CANCELLED, Phase.EXPIRED, Phase.FAILED)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One import, run or undo. `options` is what was asked, `counts` what was found or done, by name.
+
+    `reason` says why it failed, or ended with nothing to do, to an administrator.
+    """
+
+    id: str
+    kind: str
+    phase: Phase
+    started: str
+    by: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    counts: Mapping[str, int] = field(default_factory=dict)
+    planned: str | None = None
+    reviewed: str | None = None
+    expires: str | None = None
+    approved: str | None = None
+    approved_by: str | None = None
+    cancelled_by: str | None = None
+    ended: str | None = None
+    reason: str | None = None
+    etag: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the job as the API shows it."""
+        shown = {
+            "id": self.id,
+            "kind": self.kind,
+            "phase": self.phase.value,
+            "started": self.started,
+            "startedBy": self.by,
+            "options": self.options,
+            "counts": self.counts,
+            "planned": self.planned,
+            "reviewed": self.reviewed,
+            "expires": self.expires,
+            "approved": self.approved,
+            "approvedBy": self.approved_by,
+            "cancelledBy": self.cancelled_by,
+            "ended": self.ended,
+            "reason": self.reason,
+        }
+        return {name: value for name, value in shown.items() if value is not None}
+
+    @classmethod
+    def from_row(cls, row: Row) -> Job:
+        data: Mapping[str, Any] = json.loads(join_text("job", row.columns))
+        get = data.get
+        return cls(
+            id=data["id"],
+            kind=data["kind"],
+            phase=Phase(data["phase"]),
+            started=data["started"],
+            by=data["startedBy"],
+            options=get("options", {}),
+            counts=get("counts", {}),
+            planned=get("planned"),
+            reviewed=get("reviewed"),
+            expires=get("expires"),
+            approved=get("approved"),
+            approved_by=get("approvedBy"),
+            cancelled_by=get("cancelledBy"),
+            ended=get("ended"),
+            reason=get("reason"),
+            etag=row.etag,
+        )
+
+
+class Jobs:
+    """The jobs of one directory."""
+
+    def __init__(self, tables: Tables, keys: Keys, now: Callable[[], str] = timestamp) -> None:
+        self._tables = tables
+        self._partition = keys.jobs()
+        self.now = now
+
+    def new_id(self, kind: str) -> str:
+        """Return an id for a job: its kind, the time, and something random."""
+        return f"{kind}{self.now().translate(str.maketrans('', '', '-:.TZ'))}{secrets.token_hex(3)}"
+
+    async def start(self, kind: str, by: str, job_id: str, options: Mapping[str, Any]) -> Job:
+        """Record a job and take the lock of its kind. Raises Busy naming the job that holds it."""
+        job = Job(job_id, kind, Phase.STARTED, self.now(), by, options)
+        lock = Insert(_lock(kind), {"id": job.id})
+        try:
+            await self._tables.commit(self._partition, [lock, Insert(JOB + job.id, _columns(job))])
+        except port.AlreadyExists:
+            holder = await self._tables.get(self._partition, _lock(kind))
+            if holder is None:
+                raise Busy("another job has just ended in this directory", retry_after=1) from None
+            name = str(holder.columns["id"])
+            text = f"{name} is under way in this directory: let it end or cancel it first"
+            raise Busy(text, holder=name) from None
+        return job
+
+    async def record(
+        self, kind: str, by: str, job_id: str, counts: Mapping[str, int], options: Mapping[str, Any] | None = None
+    ) -> Job:
+        """Record what was done at once, without a lock, and return it."""
+        now = self.now()
+        job = Job(job_id, kind, Phase.DONE, now, by, options or {}, counts, ended=now)
+        await self._tables.commit(self._partition, [Upsert(JOB + job_id, _columns(job))])
+        return job
+
+    async def get(self, job_id: str) -> Job:
+        """Return a job. Raises NotFound."""
+        valid = job_id.isascii() and job_id.isalnum() and len(job_id) <= 64
+        row = await self._tables.get(self._partition, JOB + job_id) if valid else None
+        if row is None:
+            raise NotFound(f"no job {job_id}")
+        return Job.from_row(row)
+
+    async def list_all(self) -> list[Job]:
+        """Return the directory's jobs, oldest first."""
+        jobs: list[Job] = []
+        continuation = None
+        while True:
+            page = await self._tables.query(self._partition, JOB, prefix_end(JOB), continuation=continuation)
+            jobs += map(Job.from_row, page.rows)
+            continuation = page.continuation
+            if continuation is None:
+                return sorted(jobs, key=lambda job: job.started)
+
+    async def change(self, job_id: str, change: Callable[[Job], Job]) -> Job:
+        """Store what `change` makes of a job, and let go of the lock where it has ended. Safe to run twice."""
+        while True:
+            before = await self.get(job_id)
+            after = change(before)
+            if after == before:
+                return before
+            operations: list[Operation] = [Replace(JOB + job_id, _columns(after), before.etag)]
+            if after.phase.ended:
+                after = replace(after, ended=after.ended or self.now())
+                operations = [Replace(JOB + job_id, _columns(after), before.etag)]
+                lock = await self._tables.get(self._partition, _lock(after.kind))
+                if lock is not None and lock.columns["id"] == job_id:
+                    operations.append(Delete(_lock(after.kind), lock.etag))
+            try:
+                await self._tables.commit(self._partition, operations)
+            except VersionConflict:
+                continue
+            return after
+
+    async def replace(self, before: Job, after: Job) -> Job:
+        """Store a job that has not ended in the place of what was read. Raises VersionConflict."""
+        operation = Replace(JOB + before.id, _columns(after), before.etag)
+        (etag,) = await self._tables.commit(self._partition, [operation])
+        return replace(after, etag=etag)
+
+    async def is_under_way(self, kind: str) -> bool:
+        """Tell whether a job of a kind, or one that shares its lock, has not ended."""
+        return await self._tables.get(self._partition, _lock(kind)) is not None
+
+    async def note_planned(self, runs: Sequence[str]) -> None:
+        """Remember the last run that made a plan, behind those that its plan goes on from: the first planned all."""
+        await self._tables.commit(self._partition, [Upsert(PLANNED, {"runs": " ".join(runs)})])
+
+    async def withdraw_plan(self, job_id: str, runs: Sequence[str]) -> None:
+        """If a run made the last plan, and nobody carried it out, let that of former runs be the last again."""
+        row = await self._tables.get(*self.planned_place)
+        if row and planned_in(row)[0] == job_id:
+            with contextlib.suppress(VersionConflict):  # another run has planned by now
+                operation = Replace(PLANNED, {"runs": " ".join(runs)}, row.etag)
+                await self._tables.commit(self._partition, [operation])
+
+    async def find_planned(self) -> str | None:
+        """Return the id of the last run that planned everything, or None."""
+        runs = planned_in(await self._tables.get(*self.planned_place))
+        return runs[-1] if runs else None
+
+    async def note_seen(self, runs: Sequence[str]) -> None:
+        """Remember the chain of runs from whose end on changes count: one that planned everything, then later ones."""
+        await self._tables.commit(self._partition, [Upsert(SEEN, {"runs": " ".join(runs)})])
+
+    async def find_seen(self) -> list[str]:
+        """Return the chain of runs from whose end on changes count; it is empty before the first run is done."""
+        row = await self._tables.get(self._partition, SEEN)
+        return str(row.columns["runs"]).split() if row else []
+
+    @property
+    def planned_place(self) -> tuple[str, str]:
+        """Where the last run that made a plan is noted; planned_in() reads it."""
+        return self._partition, PLANNED
+
+    async def count(self, job_id: str, slice_name: str, counts: Mapping[str, int]) -> None:
+        """Keep the counts of one slice; a slice that runs again replaces its own."""
+        row = Upsert(f"{COUNTS}{job_id}_{slice_name}", {"counts": dump(counts)})
+        await self._tables.commit(self._partition, [row])
+
+    async def total(self, job_id: str, prefix: str = "") -> dict[str, int]:
+        """Return the sum of the counts of all slices whose name starts with `prefix`."""
+        low, continuation = f"{COUNTS}{job_id}_{prefix}", None
+        total: dict[str, int] = {}
+        while True:
+            page = await self._tables.query(self._partition, low, prefix_end(low), continuation=continuation)
+            for row in page.rows:
+                for name, count in json.loads(str(row.columns["counts"])).items():
+                    total[name] = total.get(name, 0) + count
+            continuation = page.continuation
+            if continuation is None:
+                return total
+
+
+def planned_in(row: Row | None) -> tuple[str, ...]:
+    """Return the last run that made a plan and those that this goes on from, latest first, as their row has them."""
+    # Rows of earlier versions name one run as their id.
+    return tuple(reversed(str(row.columns.get("runs") or row.columns["id"]).split())) if row else ()
+
+
+def _lock(kind: str) -> str:
+    return LOCK + LOCKED_WITH.get(kind, kind)
+
+
+def _columns(job: Job) -> dict[str, port.Value | None]:
+    return split_text("job", dump(job.to_json()))

@@ -1,0 +1,231 @@
+"""The rows of a run's plan and of an import's report: written once by their pass, listed by decision, page by page.
+
+A row that concerns an account stands in the account's bucket, so that applying a bucket reads and writes one partition.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from shared.directory.keys import DIGEST, Key, Keys, prefix_end
+from shared.directory.records.bulk import in_parts
+from shared.directory.records.model import dump, join_text, split_text
+from shared.directory.work.jobs import Jobs, planned_in
+from shared.tables.port import ANY, MAX_OPERATIONS, MAX_PAGE, Delete, Merge, Row, Tables, Upsert, VersionConflict
+
+PAGE = 100
+OPEN = "~"
+"""Row key prefix of what is left open; behind all decisions, so that no listing meets it."""
+CURSOR = re.compile(rf"[0-9a-f]{{2}}[A-Za-z_]{{1,64}}_[0-9a-f]{{{DIGEST}}}")
+"""A bucket and the key of the row that was shown last."""
+
+
+class InvalidCursor(ValueError):
+    """A cursor that no page was answered with. The message is the remedy."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlanRow:
+    """One row: its decision, what it is about (an account's or identity's id), and the rest as the API shows it.
+
+    `outcome` is what applying it came to, "" before. `version` is the account's version that the plan saw, `versions`
+    those of several candidates, by id. `review` is what an administrator decided about it (reviews.py). `id` names the
+    row once it is stored.
+    """
+
+    decision: str
+    subject: str
+    shown: Mapping[str, Any]
+    version: str = ""
+    outcome: str = ""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    review: Mapping[str, Any] | None = None
+    id: str = field(default="", compare=False)
+    etag: str = field(default="", compare=False)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the row as the API shows it."""
+        known = {"review": self.review, "outcome": self.outcome}
+        return {"decision": self.decision, **self.shown, **{name: value for name, value in known.items() if value}}
+
+
+class Plan:
+    """The rows of one job."""
+
+    def __init__(self, tables: Tables, keys: Keys, job: str) -> None:
+        self._tables = tables
+        self._keys = keys
+        self._prefix = f"{keys.directory}_p_{job}"
+
+    async def write(self, bucket: int, rows: Sequence[PlanRow]) -> None:
+        """Write rows into a bucket; the same rows again change nothing."""
+        for part in in_parts(rows, MAX_OPERATIONS):
+            await self._tables.commit(self.partition(bucket), [Upsert(self._row(r), columns_of(r)) for r in part])
+
+    async def decided(self, bucket: int, decision: str) -> AsyncIterator[list[PlanRow]]:
+        """Yield a bucket's rows of one decision, some at a time."""
+        low, continuation = decision + "_", None
+        while True:
+            page = await self._tables.query(self.partition(bucket), low, prefix_end(low), continuation=continuation)
+            yield [read_row(bucket, row) for row in page.rows]
+            continuation = page.continuation
+            if continuation is None:
+                return
+
+    async def keys(self, bucket: int, decisions: Iterable[str]) -> set[str]:
+        """Return the keys of a bucket's rows of some decisions."""
+        found: set[str] = set()
+        for decision in decisions:
+            low, continuation = decision + "_", None
+            while True:
+                page = await self._tables.query(
+                    self.partition(bucket), low, prefix_end(low), select=[], continuation=continuation
+                )
+                found.update(row.key for row in page.rows)
+                continuation = page.continuation
+                if continuation is None:
+                    break
+        return found
+
+    async def remove(self, bucket: int, keys: Iterable[str]) -> None:
+        """Remove rows, each by itself, for a twin of the activity may do the same."""
+        for key in keys:
+            with suppress(VersionConflict):
+                await self._tables.commit(self.partition(bucket), [Delete(key, ANY)])
+
+    async def leave_open(self, decisions: Mapping[str, str]) -> None:
+        """Remember what a plan leaves to the administrator: the decision on an identity, by object id.
+
+        A decision "" says that it does not, whatever a plan before it did.
+        """
+        await self._mark({self._keys.digest(Key("identity", one)): decision for one, decision in decisions.items()})
+
+    async def _mark(self, decisions: Mapping[str, str]) -> None:
+        rows: defaultdict[str, list[Upsert]] = defaultdict(list)
+        for digest, decision in decisions.items():
+            rows[self.partition(self._keys.bucket(digest))].append(Upsert(OPEN + digest, {"decision": decision}))
+        for partition, some in rows.items():
+            for part in in_parts(some, MAX_OPERATIONS):
+                await self._tables.commit(partition, part)
+
+    async def close(self, object_ids: Iterable[str]) -> None:
+        """Forget that identities were left to the administrator: they are linked."""
+        await self.leave_open(dict.fromkeys(object_ids, ""))
+
+    async def close_digests(self, digests: Iterable[str]) -> None:
+        """Do the same for identities of which the digest of the id is known."""
+        await self._mark(dict.fromkeys(digests, ""))
+
+    async def settle(self, bucket: int, outcomes: Mapping[str, str], rows: Sequence[PlanRow]) -> None:
+        """Record what applying rows came to, by subject; whatever else stands in them by now stays."""
+        for part in in_parts(rows, MAX_OPERATIONS):
+            settled = [Merge(self._row(row), {"outcome": outcomes[row.subject]}, ANY) for row in part]
+            await self._tables.commit(self.partition(bucket), settled)
+
+    async def page(self, decision: str, cursor: str, count: int) -> tuple[list[PlanRow], str | None]:
+        """Return rows of one decision ("" for all) behind a cursor ("" for the start), and the cursor behind them.
+
+        Raises InvalidCursor.
+        """
+        bucket, after = read_place(cursor, self._keys.buckets)
+        low = decision + "_" if decision else ""
+        rows: list[PlanRow] = []
+        start, high, continuation = max(low, after + "-"), prefix_end(low) if low else OPEN, None
+        while bucket < self._keys.buckets:
+            page = await self._tables.query(
+                self.partition(bucket), start, high, top=min(count - len(rows), MAX_PAGE), continuation=continuation
+            )
+            rows += [read_row(bucket, row) for row in page.rows]
+            if len(rows) >= count:
+                return rows, f"{bucket:02x}{page.rows[-1].key}"
+            continuation = page.continuation
+            if continuation is None:
+                bucket, start = bucket + 1, low
+        return rows, None
+
+    def partition(self, bucket: int) -> str:
+        """Return the partition of a bucket's rows."""
+        return f"{self._prefix}_{bucket:02x}"
+
+    def open_place(self, object_id: str) -> tuple[str, str]:
+        """Return where a plan says that it left an identity open."""
+        digest = self._keys.digest(Key("identity", object_id))
+        return self.partition(self._keys.bucket(digest)), OPEN + digest
+
+    def key(self, decision: str, subject: str) -> str:
+        """Return the key of a row: a subject may be any text of a file, its digest is a key."""
+        return f"{decision}_{self._keys.digest(Key('subject', subject))}"
+
+    def _row(self, row: PlanRow) -> str:
+        return self.key(row.decision, row.subject)
+
+
+class LeftOpen:
+    """What the last plan of a directory left to the administrator, and what stands of the plans that it goes on from.
+
+    Which plans these are is mostly known from before: then all is read at once.
+    """
+
+    def __init__(self, tables: Tables, keys: Keys, jobs: Jobs) -> None:
+        self._tables = tables
+        self._keys = keys
+        self._jobs = jobs
+        self._runs: Sequence[str] = ()
+
+    async def find(self, object_id: str) -> tuple[str, str] | None:
+        """Return the run and the decision by which it left an identity open, or None."""
+        while True:
+            # Others look at the same time and may learn of a later plan: what was asked for is judged by its own name.
+            known = self._runs
+            places = [Plan(self._tables, self._keys, run).open_place(object_id) for run in known]
+            planned, *marks = await self._tables.get_many([self._jobs.planned_place, *places])
+            runs = planned_in(planned)
+            if runs == known:
+                found = ((run, str(mark.columns["decision"])) for run, mark in zip(known, marks, strict=True) if mark)
+                run, decision = next(found, ("", ""))
+                return (run, decision) if decision else None
+            self._runs = runs
+
+
+def columns_of(row: PlanRow) -> dict[str, Any]:
+    """Return the columns of a row."""
+    return {
+        "decision": row.decision,
+        "subject": row.subject,
+        "version": row.version,
+        "outcome": row.outcome or None,
+        "versions": dump(row.versions) if row.versions else None,
+        "review": dump(row.review) if row.review else None,
+    } | split_text("shown", dump(row.shown))
+
+
+def read_row(bucket: int, row: Row) -> PlanRow:
+    """Return a stored row of a bucket."""
+    columns: Mapping[str, Any] = row.columns
+    versions, review = columns.get("versions"), columns.get("review")
+    return PlanRow(
+        columns["decision"],
+        columns["subject"],
+        json.loads(join_text("shown", columns)),
+        columns["version"],
+        columns.get("outcome", ""),
+        json.loads(versions) if versions else {},
+        json.loads(review) if review else None,
+        f"{bucket:02x}{row.key}",
+        row.etag,
+    )
+
+
+def read_place(cursor: str, buckets: int) -> tuple[int, str]:
+    """Return the bucket and the key in it of a cursor or a row's id. Raises InvalidCursor."""
+    if not cursor:
+        return 0, ""
+    if not CURSOR.fullmatch(cursor) or int(cursor[:2], 16) >= buckets:
+        raise InvalidCursor("take the one of the former page, or start without")
+    return int(cursor[:2], 16), cursor[2:]

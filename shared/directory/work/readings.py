@@ -1,0 +1,102 @@
+"""How far a run has read its identities from a source, and from where the next run may read only what changed.
+
+Places and bookmarks are the source's own (link_orchestrator/source.py). They may hold tokens of it: they stand here
+and nowhere else, neither in a history nor in what the API shows.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from shared.directory.keys import Keys
+from shared.directory.records.model import dump, join_text, split_text
+from shared.tables import port
+from shared.tables.port import ANY, Delete, Insert, Operation, Replace, Tables, Upsert, VersionConflict
+
+READING = "reading_"
+BOOKMARK = "bookmark"
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Where a run is in its source. `place` is where it goes on, None once all is read.
+
+    `begun` is when it began, or began again, `restarts` how often the latter. `progressed` is when it last got on,
+    `not_before` until when the source is left alone, `waiting` why, `busy` how often in a row, `waited` for how many
+    seconds in all of these; moments are Unix seconds. `counts` is what was read beside identities, by name. `former` is
+    the run since whose reading only changes are read, "" if all is.
+    """
+
+    job: str
+    begun: str
+    progressed: float
+    place: Mapping[str, Any] | None = field(default_factory=dict)
+    bookmark: str | None = None
+    read: int = 0
+    unusable: int = 0
+    counts: Mapping[str, int] = field(default_factory=dict)
+    busy: int = 0
+    waited: float = 0.0
+    restarts: int = 0
+    former: str = ""
+    not_before: float = 0.0
+    waiting: str = ""
+    etag: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Bookmark:
+    """From where changes can be read: since when, by which run, and the source's link."""
+
+    job: str
+    since: str
+    link: str
+
+
+class Readings:
+    """The readings of one directory's runs, and its bookmark."""
+
+    def __init__(self, tables: Tables, keys: Keys) -> None:
+        self._tables = tables
+        self._partition = keys.jobs()
+
+    async def find(self, job_id: str) -> Reading | None:
+        """Return how far a run has read, or None before its first page."""
+        row = await self._tables.get(self._partition, READING + job_id)
+        if row is None:
+            return None
+        data: dict[str, Any] = json.loads(join_text("reading", row.columns))
+        return Reading(**data, etag=row.etag)
+
+    async def save(self, reading: Reading) -> bool:
+        """Keep how far a run has read; False if somebody else got on with it since it was found."""
+        data = asdict(reading)
+        del data["etag"]
+        columns = split_text("reading", dump(data))
+        key = READING + reading.job
+        operations: list[Operation] = [Replace(key, columns, reading.etag) if reading.etag else Insert(key, columns)]
+        if reading.place is None and reading.bookmark:
+            text = split_text("link", reading.bookmark)
+            operations.append(Upsert(BOOKMARK, {"job": reading.job, "since": reading.begun, **text}))
+        try:
+            await self._tables.commit(self._partition, operations)
+        except (VersionConflict, port.AlreadyExists):
+            return False
+        return True
+
+    async def forget(self, job_id: str) -> None:
+        """Remove a run's reading; its bookmark stays."""
+        if await self.find(job_id) is not None:
+            with contextlib.suppress(VersionConflict):  # somebody else has removed it
+                await self._tables.commit(self._partition, [Delete(READING + job_id, ANY)])
+
+    async def find_bookmark(self) -> Bookmark | None:
+        """Return from where the directory's changes can be read, or None if no reading has left a bookmark."""
+        row = await self._tables.get(self._partition, BOOKMARK)
+        if row is None:
+            return None
+        return Bookmark(str(row.columns["job"]), str(row.columns["since"]), join_text("link", row.columns))

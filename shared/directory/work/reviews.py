@@ -1,0 +1,187 @@
+"""What administrators decided about single rows of a plan, until the run is approved.
+
+A review is one transaction in the row's partition: the row with its review, an entry in an index of reviewed rows, and
+the bucket's tally. Approval closes the tallies: a review that meets a closed one must first change the job, which fails
+once the run is approved, and makes an approval under way start again. So what is approved is what was counted.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from shared.directory.errors import Busy
+from shared.directory.keys import Keys, prefix_end
+from shared.directory.records.bulk import in_parts
+from shared.directory.records.claims import CONFLICTS, together
+from shared.directory.records.model import dump
+from shared.directory.work.plan import OPEN, InvalidCursor, Plan, PlanRow, columns_of, read_place, read_row
+from shared.tables.port import MAX_OPERATIONS, Insert, Operation, Replace, Row, Tables, Upsert, Value
+
+INDEX = OPEN + "r_"
+"""Row key prefix of the index of reviewed rows; like all that starts with OPEN, no listing meets it."""
+TALLY = OPEN + "s"
+AT_ONCE = (MAX_OPERATIONS - 1) // 2
+"""Reviews in one transaction: the row and its index entry of each, and the tally."""
+ATTEMPTS = 8
+LINK, EXCLUDE, LEAVE = "link", "exclude", "leave"
+
+
+@dataclass(frozen=True, slots=True)
+class Review:
+    """What somebody decided about a row. `predicted` is what provisioning will do about it then."""
+
+    action: str
+    by: str
+    at: str
+    account: str | None = None
+    predicted: Mapping[str, Any] | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the review as a plan's row shows it."""
+        known = {"action": self.action, "account": self.account, "by": self.by, "at": self.at}
+        return {name: value for name, value in known.items() if value}
+
+
+class Reviews:
+    """The reviews of one run. `still_planned` changes the job's version, and raises Busy once it is approved."""
+
+    def __init__(self, tables: Tables, keys: Keys, job: str, still_planned: Callable[[], Awaitable[None]]) -> None:
+        self._tables = tables
+        self._buckets = keys.buckets
+        self._plan = Plan(tables, keys, job)
+        self._still_planned = still_planned
+
+    async def find_rows(self, ids: Sequence[str]) -> list[PlanRow | None]:
+        """Return the rows of these ids, in order; None for what is no row's."""
+        places: dict[str, tuple[int, str]] = {}
+        for row_id in ids:
+            try:
+                places[row_id] = read_place(row_id or "-", self._buckets)
+            except InvalidCursor:
+                continue
+        keys = [(self._plan.partition(bucket), key) for bucket, key in places.values()]
+        rows = dict(zip(places, await self._tables.get_many(keys), strict=True))
+        return [read_row(places[row_id][0], row) if (row := rows.get(row_id)) else None for row_id in ids]
+
+    async def record(self, reviews: Sequence[tuple[PlanRow, Review]]) -> None:
+        """Store reviews of rows; a later one of the same row takes the earlier one's place. Raises Busy."""
+        buckets: dict[int, list[tuple[PlanRow, Review]]] = {}
+        for row, review in reviews:
+            buckets.setdefault(int(row.id[:2], 16), []).append((row, review))
+        for bucket, some in buckets.items():
+            for part in in_parts(some, AT_ONCE):
+                await self._record(bucket, part)
+
+    async def _record(self, bucket: int, reviews: Sequence[tuple[PlanRow, Review]]) -> None:
+        for _ in range(ATTEMPTS):
+            tally = await self._tables.get(self._plan.partition(bucket), TALLY)
+            if tally is not None and tally.columns["closed"]:
+                await self._still_planned()
+            found = await self.find_rows([row.id for row, _ in reviews])
+            counts = _read(tally)
+            operations: list[Operation] = []
+            for row, (_, review) in zip(found, reviews, strict=True):
+                if row is None:
+                    raise Busy("rows: the plan is being written", retry_after=1)
+                after = _reviewed(row, review)
+                counts.update(_effect(after))
+                counts.subtract(_effect(row))
+                entry = Upsert(INDEX + row.id[2:], {"action": review.action, "account": review.account})
+                operations += [Replace(row.id[2:], columns_of(after), row.etag), entry]
+            try:
+                await self._tables.commit(self._plan.partition(bucket), [*operations, _tally(tally, counts, False)])
+            except CONFLICTS:
+                continue
+            return
+        raise Busy("rows: these are being reviewed by others", retry_after=1)
+
+    async def total(self) -> Counter[str]:
+        """Return what the reviews come to: rows by action, and what they add to the plan's counts."""
+        tallies = await together(*(self._tables.get(self._plan.partition(n), TALLY) for n in range(self._buckets)))
+        total: Counter[str] = Counter()
+        for tally in tallies:
+            total.update(_read(tally))
+        return total
+
+    async def close(self) -> Counter[str]:
+        """Close the tallies, so that a later review has to change the job first; return what they come to."""
+        total: Counter[str] = Counter()
+        for counts in await together(*(self._close(bucket) for bucket in range(self._buckets))):
+            total.update(counts)
+        return total
+
+    async def _close(self, bucket: int) -> Counter[str]:
+        for _ in range(ATTEMPTS):
+            tally = await self._tables.get(self._plan.partition(bucket), TALLY)
+            try:
+                await self._tables.commit(self._plan.partition(bucket), [_tally(tally, _read(tally), True)])
+            except CONFLICTS:
+                continue
+            return _read(tally)
+        raise Busy("rows: these are being reviewed by others", retry_after=1)
+
+    async def accounts(self, bucket: int, decision: str) -> dict[str, str]:
+        """Return the accounts that reviews of a bucket's rows of one decision link, each with the row's id."""
+        low, continuation = f"{INDEX}{decision}_", None
+        found: dict[str, str] = {}
+        while True:
+            page = await self._tables.query(
+                self._plan.partition(bucket), low, prefix_end(low), continuation=continuation
+            )
+            for row in page.rows:
+                if row.columns["action"] == LINK:
+                    found[str(row.columns["account"])] = f"{bucket:02x}{row.key[len(INDEX) :]}"
+            continuation = page.continuation
+            if continuation is None:
+                return found
+
+    async def chosen(self, bucket: int) -> AsyncIterator[list[PlanRow]]:
+        """Yield the rows of a bucket that a review links, some at a time."""
+        continuation = None
+        while True:
+            page = await self._tables.query(
+                self._plan.partition(bucket), INDEX, prefix_end(INDEX), top=MAX_OPERATIONS, continuation=continuation
+            )
+            ids = [f"{bucket:02x}{row.key[len(INDEX) :]}" for row in page.rows if row.columns["action"] == LINK]
+            yield [row for row in await self.find_rows(ids) if row is not None]
+            continuation = page.continuation
+            if continuation is None:
+                return
+
+
+def _reviewed(row: PlanRow, review: Review) -> PlanRow:
+    shown = {**row.shown, "predicted": review.predicted} if review.predicted else row.shown
+    planned = (row.review or {}).get("planned", row.shown.get("predicted"))
+    if review.action == LEAVE and planned:
+        shown = {**row.shown, "predicted": planned}
+    return replace(row, shown=shown, review=review.to_json() | ({"planned": planned} if planned else {}))
+
+
+def _effect(row: PlanRow) -> Counter[str]:
+    """Return what a row counts for: its review's action, the links it adds or takes away, its predicted outcome."""
+    action = (row.review or {}).get("action", "")
+    links = action == LINK and row.decision != LINK
+    unlinks = action == EXCLUDE and row.decision == LINK
+    predicted = row.shown.get("predicted", {}).get("outcome")
+    counts = Counter({"review.links": links - unlinks})
+    if action:
+        counts[f"review.{action}"] += 1
+    if predicted:
+        counts[f"predicted.{predicted}"] += 1
+    return counts
+
+
+def _read(tally: Row | None) -> Counter[str]:
+    return Counter(json.loads(str(tally.columns["counts"]))) if tally else Counter()
+
+
+def _tally(before: Row | None, counts: Mapping[str, int], closed: bool) -> Operation:
+    columns: dict[str, Value | None] = {
+        "counts": dump({name: count for name, count in counts.items() if count}),
+        "closed": closed,
+    }
+    return Replace(TALLY, columns, before.etag) if before else Insert(TALLY, columns)

@@ -1,0 +1,137 @@
+"""What linking runs saw of identities and accounts: by it a later run finds what changed, and looks at nothing else.
+
+The first run of a chain saw everything, each later one what had changed since. Fingerprints and digests are kept, and
+no value of a person. What a run saw is staged in the bucket of the identity or the account, in four sets of lines:
+
+* of each identity its fingerprint, its id's digest and, in short, its keys' leads (keys.py), or that it is gone;
+* of each account the digest of its facts, read before the run looks for pairs, or that it is gone;
+* of each account that the plan links, that digest before and after the link; in doubt, if other identities meet it;
+* of each account that identities meet, which these are and how strongly each claims it.
+
+Whatever is in doubt counts as changed: a slice that ran twice, an account that changed while it was looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Final
+
+from shared.directory.keys import Keys
+from shared.directory.records.model import dump
+from shared.directory.work.staging import Stage, parse
+from shared.tables.port import Tables
+
+SETS = IDENTITIES, FACTS, LINKED, NEAR = "seen1", "facts1", "linked1", "near1"
+"""The names count with what is kept and how it is decided: under others nothing is found, and all counts as changed."""
+DAYS: Final = 30
+"""So long after the end of a run, what it saw is kept; a run that begins later looks at everything again."""
+SHORT: Final = 10
+"""Characters of a lead that are kept. That two are alike in them costs a needless look, no more."""
+GONE: Final = "-"
+IN_DOUBT: Final = ""
+"""Stands for the facts of an account of which it is not sure what a run saw; no digest is equal to it."""
+_ID = slice(2, 38)
+"""Where an account's id stands in a line about those that meet it."""
+
+
+def short(lead: str) -> str:
+    """Return what is kept of a lead."""
+    return lead[:SHORT]
+
+
+class Seen:
+    """What a chain of runs saw, the first of them first."""
+
+    def __init__(self, tables: Tables, keys: Keys, runs: Sequence[str]) -> None:
+        self._runs = [{name: Stage(tables, keys, run + name) for name in SETS} for run in runs]
+
+    async def identities(self, bucket: int) -> dict[str, str]:
+        """Return the identities of a bucket: by fingerprint, the id's digest and the short leads, with spaces."""
+        known: dict[str, str] = {}
+        for run in self._runs:
+            async for lines in run[IDENTITIES].lines(bucket):
+                for line in lines:
+                    if line.startswith(GONE):
+                        known.pop(line[1:], None)
+                    else:
+                        fingerprint, _, keys = line.partition(" ")
+                        known[fingerprint] = keys
+        return known
+
+    async def accounts(self, bucket: int) -> dict[str, str]:
+        """Return the digests of the facts of a bucket's accounts by id, as the runs left them if all went well."""
+        known: dict[str, str] = {}
+        for run in self._runs:
+            facts: dict[str, str] = {}
+            async for lines in run[FACTS].lines(bucket):
+                for line in lines:
+                    account_id, _, digest = line.partition(" ")
+                    same = facts.get(account_id, digest) == digest
+                    facts[account_id] = digest if same else IN_DOUBT
+            known |= facts
+            linked: dict[str, str] = {}
+            async for lines in run[LINKED].lines(bucket):
+                for line in lines:
+                    account_id, before, after = line.split(" ")
+                    # The plan links an account as it was weighed; had it changed since, it may have met others.
+                    same = linked.get(account_id, after) == after and known.get(account_id) == before
+                    linked[account_id] = after if same else IN_DOUBT
+            known |= linked
+        return {account_id: digest for account_id, digest in known.items() if digest != GONE}
+
+    async def near(self, bucket: int, ids: Collection[str]) -> dict[str, dict[str, str]]:
+        """Return the identities that meet accounts of a bucket: by account, the object ids with their trust or ""."""
+        known: dict[str, dict[str, str]] = {}
+        for run in self._runs if ids else ():
+            found: dict[str, dict[str, str]] = {}
+            async for lines in run[NEAR].lines(bucket):
+                for account_id, pairs in parse(line for line in lines if line[_ID] in ids):
+                    found.setdefault(account_id, {}).update(pairs)
+            known |= found
+        return known
+
+
+class SeenWriter:
+    """Keeps what a run sees, on behalf of one slice. Close it, or what it holds is lost."""
+
+    def __init__(self, tables: Tables, keys: Keys, run: str, slice_name: str) -> None:
+        self._keys = keys
+        self._sets = {name: Stage(tables, keys, run + name).writer(slice_name) for name in SETS}
+
+    async def add_identity(self, bucket: int, fingerprint: str, who: str, leads: Iterable[str]) -> None:
+        """Keep an identity of a bucket with the digest of its id and the leads of its keys."""
+        await self._sets[IDENTITIES].add_line(bucket, " ".join((fingerprint, who, *map(short, leads))))
+
+    async def drop_identity(self, bucket: int, fingerprint: str) -> None:
+        """Keep that an identity is gone, or is another by now."""
+        await self._sets[IDENTITIES].add_line(bucket, GONE + fingerprint)
+
+    async def add_account(self, account_id: str, digest: str) -> None:
+        """Keep an account with the digest of its facts."""
+        await self._sets[FACTS].add_line(self._keys.bucket(account_id), f"{account_id} {digest}")
+
+    async def doubt_account(self, account_id: str) -> None:
+        """Keep that the next run is to look at an account again, whatever it is then."""
+        await self.add_account(account_id, IN_DOUBT)
+
+    async def drop_account(self, account_id: str) -> None:
+        """Keep that an account is gone."""
+        await self.add_account(account_id, GONE)
+
+    async def add_link(self, account_id: str, before: str, after: str) -> None:
+        """Keep the digests of the facts of an account as it was weighed and as the plan's link leaves it."""
+        await self._sets[LINKED].add_line(self._keys.bucket(account_id), f"{account_id} {before} {after}")
+
+    async def add_near(self, account_id: str, trusts: Mapping[str, str]) -> None:
+        """Keep which identities meet an account, each with its trust, "" if it proves nothing."""
+        await self._sets[NEAR].add_line(self._keys.bucket(account_id), dump([account_id, list(trusts.items())]))
+
+    async def close(self) -> None:
+        """Write all that is held."""
+        for writer in self._sets.values():
+            await writer.close()
+
+
+def stages_of(run: str) -> list[str]:
+    """Return the names of the stages in which a run keeps what it saw, to be announced."""
+    return [run + name for name in SETS]

@@ -1,0 +1,451 @@
+"""A later run decides only on what changed, and what it decides, with what stands, is the plan of everything."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, note, settings
+from hypothesis import strategies as st
+
+from link_orchestrator.activities import PASSES
+from link_orchestrator.messages import Slice
+from link_orchestrator.orchestrator import APPROVE, CANCEL, PLAN_PASSES, link_accounts
+from link_orchestrator.passes import compare
+from link_orchestrator.passes.plan import LEFT_OPEN
+from shared.directory.directory import Directories, Directory
+from shared.directory.errors import DirectoryError
+from shared.directory.keys import fold
+from shared.directory.matching.identity import Identity
+from shared.directory.matching.policy import Policy
+from shared.directory.records.model import ENTERPRISE, Account, Link, Status, new_account, timestamp
+from shared.directory.work.jobs import Job, Phase
+from shared.directory.work.plan import PlanRow
+from shared.directory.work.seen import Seen
+from shared.directory.work.stages import Stages
+from shared.tables.sqlite import SqliteTables
+from tests.link_orchestrator.passes.test_plan import accounts, addresses, every_account, identities, policies, settle
+from tests.link_orchestrator.prediction.test_mapping import attribute, exported
+from tests.link_orchestrator.requests.test_runs import until
+from tests.link_orchestrator.running import (
+    App,
+    Engine,
+    Refusal,
+    activity_calls,
+    begin_run,
+    csv_file,
+    graph,
+    make_directory,
+    object_id,
+    plan_rows,
+    play_run,
+    start_of,
+)
+
+Rows = dict[str, PlanRow]
+numbered = itertools.count()
+
+
+async def everything(directory: Directory, theirs: Sequence[Identity], policy: Policy) -> Rows:
+    """Return the rows of a plan of everything, made beside whatever is under way and remembered by nobody."""
+    job = await begin_run_beside(directory, theirs, policy)
+    for stage in PLAN_PASSES:
+        whole = Slice(job=job.id, directory=directory.name, stage=stage, low=0, high=directory.keys.buckets)
+        await PASSES[stage](directory, job, whole)
+    return {row.subject: row for row in await plan_rows(directory, job.id)}
+
+
+async def begin_run_beside(directory: Directory, theirs: Sequence[Identity], policy: Policy) -> Job:
+    job = await begin_run(directory, theirs, policy)
+    return await directory.jobs.change(job.id, lambda job: replace(job, phase=Phase.CANCELLED))
+
+
+async def emails(directory: Directory, account: Account, value: Any) -> None:
+    document = account.document() | {"emails": [{"value": value}]}
+    await directory.accounts.replace(account, account.with_document(document), by="test")
+
+
+async def rename(directory: Directory, account: Account, value: Any) -> None:
+    document = account.document() | {"userName": value}
+    await directory.accounts.replace(account, account.with_document(document), by="test")
+
+
+async def title(directory: Directory, account: Account, value: Any) -> None:
+    document = account.document() | {"title": value}
+    await directory.accounts.replace(account, account.with_document(document), by="test")
+
+
+async def protect(directory: Directory, account: Account, value: Any) -> None:
+    await directory.accounts.replace(account, replace(account, protected=not account.protected), by="test")
+
+
+async def link(directory: Directory, account: Account, value: Any) -> None:
+    if account.link is None:
+        link = Link(object_id(len(value) % 5 + 1), "review", directory.accounts.now(), "test")
+        linked = account.with_external_id(link.identity, status=Status.CLAIMED, link=link)
+        await directory.accounts.replace(account, linked, by="test")
+
+
+async def unlink(directory: Directory, account: Account, value: Any) -> None:
+    await directory.accounts.replace(account, replace(account, link=None, status=Status.LOCAL), by="test")
+
+
+async def delete(directory: Directory, account: Account, value: Any) -> None:
+    await directory.accounts.delete(account, by="test")
+
+
+async def retire(directory: Directory, account: Account, value: Any) -> None:
+    await directory.accounts.replace(account, replace(account, retired=not account.retired), by="test")
+
+
+EDITS = [emails, rename, title, protect, link, unlink, delete, retire]
+edits = st.lists(st.tuples(st.integers(0, 9), st.sampled_from(EDITS), addresses), max_size=2)
+rounds = st.tuples(
+    edits,
+    st.lists(accounts(), max_size=1),
+    st.lists(identities(), max_size=2),
+    st.sets(st.integers(0, 9), max_size=1),
+    st.sampled_from([APPROVE, APPROVE, CANCEL]),
+)
+
+
+async def edit(directory: Directory, changes: Sequence[tuple[int, Any, str]]) -> None:
+    for place, change, value in changes:
+        there = sorted(await every_account(directory), key=lambda account: account.user_name)
+        if there:
+            account = await directory.accounts.find(there[place % len(there)].id)
+            assert account is not None
+            note(f"{change.__name__} {account.user_name} {value}")
+            with suppress(DirectoryError):
+                await change(directory, account, value)
+
+
+@given(
+    made=st.lists(accounts(), max_size=5),
+    theirs=st.lists(identities(), max_size=5),
+    then=st.lists(rounds, min_size=1, max_size=3),
+    policy=policies,
+    buckets=st.sampled_from([1, 3]),
+    slices=st.sampled_from([1, 2]),
+)
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+async def test_what_a_later_run_decides_and_what_stands_is_the_plan_of_everything(
+    sqlite_tables: SqliteTables,
+    monkeypatch: pytest.MonkeyPatch,
+    made: list[dict[str, Any]],
+    theirs: list[Identity],
+    then: list[tuple[Any, ...]],
+    policy: Policy,
+    buckets: int,
+    slices: int,
+) -> None:
+    monkeypatch.setattr(compare, "MOST_SHARE", 10.0)
+    directory = await make_directory(sqlite_tables, f"d{next(numbered)}", buckets)
+    await settle(directory, made)
+    first = await begin_run(directory, theirs, policy)
+    await play_run(directory, first, slices)
+    standing = {row.subject: row for row in await plan_rows(directory, first.id)}
+    last = theirs, standing
+    for changes, more, others, gone, verdict in then:
+        await edit(directory, changes)
+        await settle(directory, more)
+        theirs = [one for place, one in enumerate(theirs) if place not in gone and one not in others]
+        theirs = others + theirs
+        expected = await everything(directory, theirs, policy)
+        job = await begin_run(directory, theirs, policy, full=False)
+        assert job.options["since"]
+        note(f"{job.id} since {job.options['since']}")
+        await play_run(directory, job, slices, verdict=verdict)
+        rows = {row.subject: row for row in await plan_rows(directory, job.id)}
+        assert_alike(rows, standing, expected)
+        job = await directory.jobs.get(job.id)
+        if job.phase is Phase.DONE:
+            last = theirs, expected
+            standing = {subject: rows.get(subject, standing.get(subject, row)) for subject, row in expected.items()}
+        # A plan that nobody carried out is not the last one.
+        await assert_left_open(directory, *last)
+
+
+def assert_alike(rows: Rows, standing: Rows, expected: Rows) -> None:
+    """Assert that rows decided again are the expected ones, and that the others stand as they were."""
+    assert rows.keys() <= expected.keys()
+    for subject, row in expected.items():
+        if subject in rows:
+            again = rows[subject]
+            assert (again.decision, again.version, again.versions) == (row.decision, row.version, row.versions)
+            for name, value in row.shown.items():
+                assert again.shown[name] == value
+        elif standing[subject].outcome == "linked":
+            assert row.decision == "alreadyLinked"
+            assert row.shown["account"] == standing[subject].shown["account"]
+        else:
+            assert (standing[subject].decision, standing[subject].shown) == (row.decision, row.shown)
+
+
+async def assert_left_open(directory: Directory, theirs: Sequence[Identity], expected: Rows) -> None:
+    decisions = {fold(subject): row.decision for subject, row in expected.items()}
+    for one in theirs:
+        decision = decisions[fold(one.object_id)]
+        found = await directory.left_open.find(one.object_id)
+        assert (found[1] if found else None) == (decision if decision in LEFT_OPEN else None)
+
+
+@pytest.mark.parametrize("stage", ["join", "weigh", "reserve"])
+async def test_an_account_that_changes_while_a_run_looks_is_found_by_the_next(
+    sqlite_tables: SqliteTables, monkeypatch: pytest.MonkeyPatch, stage: str
+) -> None:
+    """Its old values led the run to it, or to nobody; what it has now is looked at again whenever it came."""
+    monkeypatch.setattr(compare, "MOST_SHARE", 10.0)
+    directory = await make_directory(sqlite_tables)
+    now = directory.accounts.now()
+    account = new_account(directory.keys.new_id("ada"), {"userName": "ada"}, Status.LOCAL, now)
+    await directory.accounts.create(account, by="test")
+    theirs = [Identity(object_id(1), "ada@contoso.com"), Identity(object_id(2), "other@contoso.com")]
+    policy = Policy(verified_domains=frozenset({"contoso.com"}))
+    standing: Rows = {}
+    for number in range(2):
+        calls, name = activity_calls(Directories(sqlite_tables)), ("other", "ada")[number] + "@contoso.com"
+
+        async def call(activity: str, message: Any, calls: Any = calls, name: str = name) -> Any:
+            if message.get("stage", "").removesuffix("_again") == stage:
+                found = await directory.accounts.find(account.id)
+                assert found is not None
+                await rename(directory, found, name)
+            return await calls(activity, message)
+
+        job = await begin_run(directory, [replace(theirs[0], department=str(number)), theirs[1]], policy, full=False)
+        await Engine(call).play(link_accounts, start_of(directory, job))
+        standing |= {row.subject: row for row in await plan_rows(directory, job.id)}
+    theirs = [replace(theirs[0], department="1"), theirs[1]]
+    expected = await everything(directory, theirs, policy)
+    job = await begin_run(directory, theirs, policy, full=False)
+    await play_run(directory, job)
+    assert_alike({row.subject: row for row in await plan_rows(directory, job.id)}, standing, expected)
+
+
+async def test_an_account_that_changes_before_it_is_weighed_is_not_linked_but_looked_at_again(
+    sqlite_tables: SqliteTables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody else meets it by what it got meanwhile, whom the run did not see."""
+    monkeypatch.setattr(compare, "MOST_SHARE", 10.0)
+    directory = await make_directory(sqlite_tables)
+    name, now = "ada@contoso.com", directory.accounts.now()
+    account = new_account(directory.keys.new_id(name), {"userName": name}, Status.LOCAL, now)
+    await directory.accounts.create(account, by="test")
+    theirs = [Identity(object_id(1), name), Identity(object_id(2), "other@contoso.com", employee_id="7")]
+    policy = Policy(verified_domains=frozenset({"contoso.com"}))
+    calls = activity_calls(Directories(sqlite_tables))
+
+    async def call(activity: str, message: Any) -> Any:
+        if message.get("stage") == "weigh":
+            found = await directory.accounts.find(account.id)
+            assert found is not None
+            document = found.document() | {ENTERPRISE: {"employeeNumber": "7"}}
+            await directory.accounts.replace(found, found.with_document(document), by="test")
+        return await calls(activity, message)
+
+    first = await begin_run(directory, theirs, policy)
+    await Engine(call).play(link_accounts, start_of(directory, first))
+    outcomes = {row.subject: row.outcome for row in await plan_rows(directory, first.id)}
+    assert outcomes[object_id(1)] == "refused: the account changed since the plan; a new run decides again"
+    expected = await everything(directory, theirs, policy)
+    job = await begin_run(directory, theirs, policy, full=False)
+    await play_run(directory, job)
+    rows = {row.subject: row for row in await plan_rows(directory, job.id)}
+    assert rows[object_id(2)].decision == "conflict"
+    assert_alike(rows, {}, expected)
+
+
+async def test_a_rival_that_is_not_decided_again_stays_in_the_way(app: App) -> None:
+    """Two accounts match Ada; once one does not, nothing but a rival on the other keeps her from being linked."""
+    await app.bring(
+        csv_file(
+            {"userName": "ada@contoso.com", "nameId": "rival@contoso.com", "employeeNumber": ""},
+            {"userName": "second", "nameId": "", "employeeNumber": "7"},
+            *({"userName": f"more{n}", "nameId": "", "employeeNumber": ""} for n in range(10)),
+        )
+    )
+    ada, rival = graph(1, "ada@contoso.com", employeeId="7"), graph(2, "rival@contoso.com")
+    run = await app.apply(await app.plan(ada, rival), links=0)
+    assert run["counts"] == {"ambiguous": 1, "conflict": 1, "noIdentity": 10}
+    await app.bring(csv_file({"userName": "second", "employeeNumber": "8"}))
+    later = await app.plan(ada, rival)
+    assert later["options"]["since"] == [run["id"]]
+    assert later["counts"] == {"conflict": 1, "noIdentity": 1}
+    (row,) = await app.decisions(later, "conflict")
+    assert (row["identity"]["objectId"], row["others"]) == (object_id(1), [object_id(2)])
+
+
+async def test_whoever_meets_an_account_that_a_run_linked_is_decided_again(app: App) -> None:
+    ada = {"userName": "ada@contoso.com", "email": "ada@contoso.com"}
+    await app.bring(csv_file(ada, *({"userName": f"more{n}", "email": ""} for n in range(10))))
+    people = graph(1, "ada@contoso.com"), {**graph(2, "rival@contoso.com"), "proxyAddresses": ["smtp:ada@contoso.com"]}
+    run = await app.plan(*people)
+    assert run["counts"] == {"link": 1, "conflict": 1, "noIdentity": 10}
+    before = (await app.decisions(run, "conflict"))[0]["reason"]
+    await app.apply(run, links=1)
+    later = await app.plan(*people)
+    assert later["counts"] == {"alreadyLinked": 1, "conflict": 1}
+    after = (await app.decisions(later, "conflict"))[0]["reason"]
+    assert before != after == "The account is linked to another identity: release that link first if it is wrong."
+
+
+PEOPLE = [graph(n, f"person{n}@contoso.com", employeeId=str(n)) for n in range(20)]
+ACCOUNTS = csv_file(
+    *({"userName": f"person{n}@contoso.com", "employeeNumber": ""} for n in range(15)),
+    {"userName": "weak", "employeeNumber": "18"},
+    {"userName": "nobody", "employeeNumber": ""},
+)
+
+
+async def first(app: App) -> Any:
+    """Import and link; two people have no account, one only a weak key."""
+    await app.bring(ACCOUNTS)
+    return await app.apply(await app.plan(*PEOPLE), links=15)
+
+
+async def test_a_run_with_nothing_to_do_says_so(app: App) -> None:
+    run = await first(app)
+    later = await app.plan(*PEOPLE)
+    assert later["phase"] == "done"
+    assert later["reason"].startswith(f"Nothing changed since {run['id']}: what that run decided stands.")
+    assert later["changed"] == {"identities": 0, "accounts": 0}
+    assert later["compared"] == {"identities": 20, "accounts": 17}
+    assert later["counts"] == {}
+    assert await app.decisions(later) == []
+    again = await app.plan(*PEOPLE)
+    assert again["options"]["since"] == [run["id"]], "a run without a plan is no link in the chain"
+    assert "Nothing changed" in again["reason"]
+
+
+async def test_only_what_changed_is_decided_again_and_linked(app: App) -> None:
+    run = await first(app)
+    await app.bring(csv_file({"userName": "person16@contoso.com"}))
+    people = [{**one, "department": "Elsewhere"} if n == 3 else one for n, one in enumerate(PEOPLE)]
+    later = await app.plan(*people)
+    assert (later["changed"], later["counts"]) == ({"identities": 1, "accounts": 1}, {"alreadyLinked": 1, "link": 1})
+    assert {row["identity"]["objectId"] for row in await app.decisions(later)} == {object_id(3), object_id(16)}
+    assert (await app.apply(later, links=1))["counts"]["linked"] == 1
+    assert (await app.account("person16@contoso.com"))["link"]["by"] == f"run:{later['id']}"
+    last = await app.plan(*people)
+    assert last["options"]["since"] == [run["id"], later["id"]]
+    assert last["reason"].startswith(f"Nothing changed since {later['id']}")
+
+
+async def test_what_an_earlier_run_left_open_stays_so_until_a_later_one_decides_again(app: App) -> None:
+    await first(app)
+    user = {"userName": "person18@contoso.com", "externalId": object_id(18), "active": True}
+    with pytest.raises(Refusal) as refused:
+        await app.call("POST", "scim/v2/Users", user)
+    people = [{**one, "department": "Elsewhere"} if n == 3 else one for n, one in enumerate(PEOPLE)]
+    later = await app.apply(await app.plan(*people), links=0)
+    with pytest.raises(Refusal) as again:
+        await app.call("POST", "scim/v2/Users", user)
+    assert str(again.value) == str(refused.value)
+    assert later["id"] not in str(again.value)
+    people[18] = {**people[18], "employeeId": "99"}
+    await app.plan(*people)
+    assert (await app.call("POST", "scim/v2/Users", user))["userName"] == "person18@contoso.com"
+
+
+async def test_what_a_cancelled_run_found_changed_is_found_again(app: App) -> None:
+    await first(app)
+    people = [{**one, "department": "Elsewhere"} if n == 3 else one for n, one in enumerate(PEOPLE)]
+    for _ in range(2):
+        later = await app.plan(*people)
+        assert later["changed"] == {"identities": 1, "accounts": 0}
+        await app.call("POST", f"linking/runs/{later['id']}/cancel")
+        await app.wait(f"linking/runs/{later['id']}")
+
+
+async def test_an_account_whose_link_was_undone_is_decided_again(app: App) -> None:
+    run = await first(app)
+    await app.bring(csv_file(*({"userName": f"more{n}"} for n in range(200))))
+    await app.apply(await app.plan(*PEOPLE, full=True), links=0)
+    account = await app.account("person4@contoso.com")
+    await app.call("POST", f"accounts/{account['id']}/release")
+    later = await app.plan(*PEOPLE)
+    assert (later["changed"], later["counts"]) == ({"identities": 0, "accounts": 1}, {"link": 1})
+    assert later["options"]["since"] != [run["id"]]
+
+
+async def test_a_link_that_was_refused_is_decided_again(app: App) -> None:
+    await app.bring(ACCOUNTS)
+    run = await app.plan(*PEOPLE)
+    account = await app.account("person4@contoso.com")
+    await app.call("PATCH", f"accounts/{account['id']}", {"document": {"title": "Countess"}})
+    assert (await app.apply(run, links=15))["counts"]["refused"] == 1
+    later = await app.plan(*PEOPLE)
+    assert later["counts"] == {"link": 1}
+    assert (await app.apply(later, links=1))["counts"]["linked"] == 1
+
+
+@pytest.mark.parametrize("why", ["asked", "policy", "mapping", "much changed", "long ago", "many runs"])
+async def test_everything_is_planned_where(app: App, monkeypatch: pytest.MonkeyPatch, why: str) -> None:
+    await first(app)
+    asked: dict[str, Any] = {}
+    people = PEOPLE
+    match why:
+        case "asked":
+            asked = {"full": True}
+        case "policy":
+            asked = {"policy": {"verifiedDomains": ["contoso.com"]}}
+        case "mapping":
+            asked = {"mapping": exported(attribute("userName", "[userPrincipalName]", 1))}
+        case "much changed":
+            people = [{**one, "department": "Elsewhere"} for one in PEOPLE]
+        case "long ago":
+            monkeypatch.setattr(compare, "DAYS", -1)
+        case "many runs":
+            monkeypatch.setattr(compare, "MOST_RUNS", 1)
+    run = await app.plan(*people, **asked)
+    assert "since" not in run["options"]
+    assert run["counts"] == {"alreadyLinked": 15, "review": 1, "noAccount": 4, "noIdentity": 1}
+    assert ("changed" in run) == (why == "much changed")
+
+
+async def keeps(app: App, run: Any) -> bool:
+    """Tell whether what a run saw is still there."""
+    directory = await Directories(app.tables).open("main")
+    seen = Seen(app.tables, directory.keys, [run["id"]])
+    return any([await seen.identities(bucket) or await seen.accounts(bucket) for bucket in range(4)])
+
+
+async def test_what_a_run_saw_is_kept_for_thirty_days(app: App) -> None:
+    run = await first(app)
+    directory = await Directories(app.tables).open("main")
+    for days in (30, 32):
+        then = timestamp(datetime.now(UTC) + timedelta(days=days))
+        await Stages(app.tables, directory.keys, partial(str, then)).sweep()
+        assert await keeps(app, run) == (days == 30)
+
+
+async def test_what_a_run_saw_goes_with_the_run_if_it_is_cancelled_and_with_the_next_that_plans_everything(
+    app: App,
+) -> None:
+    run = await first(app)
+    people = [{**one, "department": "Elsewhere"} if n == 3 else one for n, one in enumerate(PEOPLE)]
+    cancelled = await app.plan(*people)
+    assert await keeps(app, cancelled)
+    await app.call("POST", f"linking/runs/{cancelled['id']}/cancel")
+    await until_gone(app, cancelled)
+    later = await app.apply(await app.plan(*people), links=0)
+    assert await keeps(app, run)
+    assert await keeps(app, later)
+    whole = await app.apply(await app.plan(*people, full=True), links=0)
+    await until_gone(app, run)
+    await until_gone(app, later)
+    assert await keeps(app, whole)
+
+
+async def until_gone(app: App, run: Any) -> None:
+    async def gone() -> bool:
+        return not await keeps(app, run)
+
+    await until(gone)  # a job is shown as ended, then its stages go

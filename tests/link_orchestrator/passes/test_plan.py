@@ -1,0 +1,293 @@
+"""The plan that the four passes make is the one that looking at every pair makes, row by row, for any population."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import random
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from infra.local.demo_data import generate, write
+from link_orchestrator.files.identities import read_identities
+from link_orchestrator.passes.plan import facts_of
+from shared.directory.directory import Directories, Directory
+from shared.directory.errors import DirectoryError
+from shared.directory.keys import fold
+from shared.directory.matching.accounts import (
+    AccountFacts,
+    Candidate,
+    Decision,
+    DecisionKind,
+    Evidence,
+    MatchKey,
+    Rival,
+    claim,
+    decide,
+    evidence_for,
+    identity_keys,
+    stays_local,
+)
+from shared.directory.matching.identity import Identity
+from shared.directory.matching.policy import DEFAULT_RULES, MatchRule, Policy, Rule, Trust
+from shared.directory.records.model import NO_EVIDENCE, Account, Link, Status, new_account
+from shared.directory.records.model import Evidence as SignIns
+from shared.directory.work.plan import PlanRow
+from shared.tables.sqlite import SqliteTables
+from tests.link_orchestrator.running import (
+    App,
+    all_accounts,
+    begin_run,
+    make_directory,
+    object_id,
+    plan_rows,
+    play_run,
+)
+
+Rows = dict[str, tuple[Any, ...]]
+"""By what a row is about: its decision, account, reason, evidence and the others in its way."""
+
+
+def oracle(identities: Sequence[Identity], accounts: Sequence[Account], policy: Policy) -> Rows:
+    """Return the rows of the plan by looking at every identity with every account."""
+    once: dict[str, Identity] = {}
+    for one in identities:
+        once.setdefault(fold(one.object_id), one)
+    keys = {one.object_id: identity_keys(one, policy) for one in once.values()}
+    facts = [facts_of(account) for account in accounts]
+    carried = {one.id: _values(one) for one in facts}
+    found: dict[tuple[str, str], tuple[Evidence, ...]] = {}
+    for (oid, theirs), account in itertools.product(keys.items(), facts):
+        evidence = _evidence(theirs, account, carried[account.id])
+        if evidence:
+            found[oid, account.id] = evidence
+    rows: Rows = {}
+    for one in once.values():
+        candidates = [
+            Candidate(account, found[one.object_id, account.id], _rivals(found, account.id, one.object_id))
+            for account in facts
+            if (one.object_id, account.id) in found
+        ]
+        rows[one.object_id] = _shown(decide(one, candidates, policy))
+    matched = {account_id for _, account_id in found}
+    alone = [facts_of(account) for account in accounts if account.id not in matched and not account.retired]
+    return rows | {one.id: _shown(stays_local(one)) for one in alone}
+
+
+def _values(account: AccountFacts) -> frozenset[str]:
+    values = (account.user_name, account.external_id, account.object_id, account.name_id, account.employee_number)
+    return frozenset(fold(value) for value in (*values, *account.emails, *account.verified_emails) if value)
+
+
+def _evidence(theirs: Sequence[MatchKey], account: AccountFacts, values: frozenset[str]) -> tuple[Evidence, ...]:
+    """Return the evidence; a look at the values first makes a million pairs bearable."""
+    return () if values.isdisjoint(key.value for key in theirs) else evidence_for(theirs, account)
+
+
+def _rivals(found: dict[tuple[str, str], tuple[Evidence, ...]], account_id: str, object_id: str) -> tuple[Rival, ...]:
+    theirs = ((oid, evidence) for (oid, of), evidence in found.items() if of == account_id and oid != object_id)
+    return tuple(Rival(oid, claim(evidence)) for oid, evidence in theirs)
+
+
+def _shown(decision: Decision) -> tuple[Any, ...]:
+    evidence = sorted(json.dumps(item.to_json()) for item in decision.evidence)
+    account = decision.account.id if decision.account else None
+    return decision.kind.value, account, decision.reason, evidence, sorted(decision.others)
+
+
+def planned(rows: Sequence[PlanRow]) -> Rows:
+    """Return the rows of a plan in the form of the oracle's."""
+    assert len({row.subject for row in rows}) == len(rows), "nobody has two rows"
+    shown = {}
+    for row in rows:
+        evidence = sorted(json.dumps(item) for item in row.shown.get("evidence", ()))
+        account = row.shown.get("account", {}).get("id")
+        shown[row.subject] = (row.decision, account, row.shown["reason"], evidence, sorted(row.shown.get("others", ())))
+    return shown
+
+
+async def test_every_decision_on_the_demo_data_is_the_oracles(app: App, tmp_path: Path) -> None:
+    write(generate(1_000, 1_100), tmp_path)
+    policy = json.loads((tmp_path / "policy.json").read_text())
+    await app.call("PUT", "directory/policy", policy)
+    for user in (tmp_path / "provisioned.jsonl").read_text().splitlines():
+        await app.call("POST", "scim/v2/Users", json.loads(user))
+    imported = await app.bring((tmp_path / "accounts.csv").read_bytes())
+    assert imported["counts"] == {"created": 1_000, "refused": 0}
+    file = (tmp_path / "identities.json").read_bytes()
+    identities = [one for one in read_identities([file]) if isinstance(one, Identity)]
+    directory = await Directories(app.tables).open("main")
+    expected = oracle(identities, await every_account(directory), Policy.from_json(policy))
+    assert {kind for kind, *_ in expected.values()} == {kind.value for kind in DecisionKind}
+    upload = await app.call("POST", "linking/identities", file)
+    run = await app.call("POST", "linking/runs", {"identities": upload["id"]})
+    run = await app.wait(f"linking/runs/{run['id']}", "planned")
+    assert planned(await plan_rows(directory, run["id"])) == expected
+    assert run["counts"] == Counter(kind for kind, *_ in expected.values())
+    links = run["counts"]["link"]
+    assert (await app.apply(run, links=links))["counts"]["linked"] == links
+    await assert_linked_as_planned(directory, expected)
+
+
+async def every_account(directory: Directory) -> list[Account]:
+    """Return the accounts, live and retired, as linking sees them: without their documents."""
+    return [a for bucket in range(directory.keys.buckets) async for a in directory.listing.scan_facts(bucket)]
+
+
+async def assert_linked_as_planned(directory: Directory, rows: Rows) -> None:
+    """Assert that exactly the planned links are there, and nobody has two."""
+    accounts = await all_accounts(directory)
+    links = {account.id: account.link.identity for account in accounts if account.link}
+    assert len({fold(identity) for identity in links.values()}) == len(links), "an identity has two accounts"
+    new = {account: oid for oid, (kind, account, *_) in rows.items() if kind == "link"}
+    for account in accounts:
+        if account.id in new:
+            assert links[account.id] == new[account.id]
+            assert account.external_id == new[account.id]
+            assert account.status is Status.CLAIMED
+            assert not account.protected
+    assert set(new) <= set(links)
+    anew = await Directories(directory.tables).open(directory.name)
+    assert await anew.listing.total() == len(accounts)
+
+
+names = st.sampled_from(["ada", "Ada", "bob", "\uff41da", "ada_x.org#EXT#"])
+addresses = st.builds("{}@{}".format, names, st.sampled_from(["contoso.com", "Contoso.com", "x.org"]))
+object_ids = st.integers(1, 5).map(object_id) | st.integers(1, 5).map(lambda n: f"ABCDEF0{n}")
+numbers = st.sampled_from(["7", "8"])
+
+
+@st.composite
+def identities(draw: st.DrawFn) -> Identity:
+    return Identity(
+        draw(object_ids.map(lambda oid: random.Random(oid).choice([oid, oid.lower()]))),
+        draw(addresses),
+        mail=draw(st.none() | addresses),
+        proxy_addresses=tuple(draw(st.lists(addresses.map("smtp:{}".format), max_size=2))),
+        employee_id=draw(st.none() | numbers),
+        account_enabled=draw(st.sampled_from([True, True, True, False])),
+    )
+
+
+@st.composite
+def accounts(draw: st.DrawFn) -> dict[str, Any]:
+    """What an account is made of; its place in the list makes its name its own where it has to be."""
+    oid = draw(st.none() | object_ids)
+    status = draw(st.sampled_from([Status.LOCAL] * 4 + [Status.CLAIMED, Status.PROVISIONED]))
+    return {
+        "userName": draw(addresses),
+        "emails": draw(st.lists(addresses, max_size=2)),
+        "externalId": oid,
+        "employeeNumber": draw(st.none() | numbers),
+        "status": Status.LOCAL if oid is None else status,
+        "evidence": SignIns(
+            draw(st.none() | addresses), draw(st.none() | object_ids), tuple(draw(st.lists(addresses, max_size=1)))
+        ),
+        "protected": draw(st.sampled_from([False] * 5 + [True])),
+        "retired": draw(st.sampled_from([False] * 9 + [True])),
+    }
+
+
+async def settle(directory: Directory, made: Sequence[dict[str, Any]]) -> None:
+    """Store what can be stored of these accounts: the directory itself refuses those that are somebody's twice."""
+    now = directory.accounts.now()
+    for one in made:
+        document = {
+            "userName": one["userName"],
+            "emails": [{"value": email} for email in one["emails"]],
+            "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User": {"employeeNumber": one["employeeNumber"]},
+        }
+        document |= {"externalId": one["externalId"]} if one["externalId"] else {}
+        status, link = one["status"], None
+        if status is Status.CLAIMED:
+            link = Link(one["externalId"], "userName", now, "run:before")
+        plain = new_account(directory.keys.new_id(one["userName"]), document, Status.LOCAL, now)
+        try:
+            stored = await directory.accounts.create(replace(plain, evidence=one["evidence"]), by="test")
+            after = replace(stored, status=status, link=link, protected=one["protected"])
+            if one["retired"] and link is None:
+                after = replace(stored, retired=True)
+            await directory.accounts.replace(stored, after, by="test")
+        except DirectoryError:
+            continue
+
+
+policies = st.builds(
+    Policy,
+    rules=st.sampled_from(
+        [
+            DEFAULT_RULES,
+            DEFAULT_RULES[::-1],
+            (MatchRule(Rule.EMAIL, Trust.STRONG), MatchRule(Rule.EXTERNAL_ID, Trust.WEAK)),
+        ]
+    ),
+    verified_domains=st.just(frozenset({"contoso.com"})),
+    name_id_source=st.sampled_from(["userPrincipalName", "objectId"]),
+    excluded=st.sampled_from([frozenset(), frozenset({"bob@contoso.com"})]),
+)
+
+
+numbered = itertools.count()
+"""Every example has a directory of its own."""
+
+
+@given(
+    made=st.lists(accounts(), max_size=6),
+    theirs=st.lists(identities(), max_size=6),
+    policy=policies,
+    buckets=st.sampled_from([1, 2, 5]),
+    slices=st.sampled_from([1, 2, 64]),
+    seed=st.integers(0, 99),
+)
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+async def test_any_population_is_planned_as_the_oracle_does_however_it_is_cut(
+    sqlite_tables: SqliteTables,
+    made: list[dict[str, Any]],
+    theirs: list[Identity],
+    policy: Policy,
+    buckets: int,
+    slices: int,
+    seed: int,
+) -> None:
+    directory = await make_directory(sqlite_tables, f"d{next(numbered)}", buckets)
+    await settle(directory, made)
+    before = await every_account(directory)
+    expected = oracle(theirs, before, policy)
+    job = await begin_run(directory, theirs, policy)
+    shuffled = random.Random(seed)
+    await play_run(directory, job, slices, order=lambda tasks: shuffled.sample(tasks, len(tasks)))
+    rows = await plan_rows(directory, job.id)
+    assert planned(rows) == expected
+    assert {row.outcome for row in rows if row.decision == "link"} <= {"linked"}
+    assert {row.outcome for row in rows if row.decision != "link"} <= {""}
+    await assert_linked_as_planned(directory, expected)
+    kept = {account.id: account for account in before}
+    for account in await every_account(directory):
+        if expected.get(account.link.identity if account.link else "", ("",))[0] != "link":
+            assert account == kept[account.id], "only links change an account"
+
+
+@given(theirs=st.lists(identities(), max_size=6, unique_by=lambda one: fold(one.object_id)), seed=st.integers(0, 99))
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+async def test_the_order_of_the_file_does_not_matter(
+    sqlite_tables: SqliteTables, theirs: list[Identity], seed: int
+) -> None:
+    directory = await make_directory(sqlite_tables, f"d{next(numbered)}", 2)
+    people = [{"userName": "ada@contoso.com", "emails": ["bob@contoso.com"]}, {"userName": "bob@x.org", "emails": []}]
+    rest: dict[str, Any] = {"externalId": None, "employeeNumber": "7", "status": Status.LOCAL, "evidence": NO_EVIDENCE}
+    rest |= {"protected": False, "retired": False}
+    await settle(directory, [rest | one for one in people])
+    before = {account.id for account in await all_accounts(directory)}
+    plans = []
+    for order in (theirs, random.Random(seed).sample(theirs, len(theirs))):
+        job = await begin_run(directory, order, Policy(verified_domains=frozenset({"contoso.com"})))
+        await play_run(directory, job, verdict="cancel")
+        plans.append([(row.decision, row.subject, row.shown) for row in await plan_rows(directory, job.id)])
+    assert plans[0] == plans[1]
+    assert {account.id for account in await all_accounts(directory)} == before

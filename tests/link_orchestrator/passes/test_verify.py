@@ -1,0 +1,138 @@
+"""What provisioning made of a run's links, over HTTP: confirmed, waiting, taken back, and people created instead."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from shared.directory.directory import Directories
+from tests.link_orchestrator.passes.test_undo import identities, linked, person, scim_patch, undo
+from tests.link_orchestrator.requests.test_runs import status_of
+from tests.link_orchestrator.running import App, csv_file, directory_rows, graph, object_id
+
+NOTHING = {"confirmed": 0, "unconfirmed": 0, "unlinked": 0, "created": 0}
+USER = "urn:ietf:params:scim:schemas:core:2.0:User"
+
+
+async def verify(app: App, run: Any) -> Any:
+    """Verify a run and return the verification once it has ended."""
+    job = await app.call("POST", f"linking/runs/{run['id']}/verification")
+    return await app.wait(f"linking/verifications/{job['id']}")
+
+
+async def rows(app: App, job: Any, found: str, count: int = 1000) -> list[dict[str, Any]]:
+    """Return what a verification found of one kind, page by page."""
+    path, read, cursor = f"linking/verifications/{job['id']}/rows", list[dict[str, Any]](), ""
+    while True:
+        page = await app.call("GET", path, found=found, count=str(count), cursor=cursor)
+        read += page["rows"]
+        if "cursor" not in page:
+            return read
+        cursor = page["cursor"]
+
+
+async def create(app: App, user_name: str, **attributes: Any) -> Any:
+    """Let provisioning make an account, whatever it collides with."""
+    policy = await app.call("GET", "directory/policy")
+    await app.call("PUT", "directory/policy", policy | {"createBesideMatches": True})
+    return await app.call("POST", "scim/v2/Users", {"schemas": [USER], "userName": user_name, **attributes})
+
+
+async def test_links_are_told_by_whether_provisioning_came_through_them(app: App) -> None:
+    run = await linked(app, "ada", "bob", "cleo", "dora")
+    await app.call("GET", "scim/v2/Users", filter=f'externalId eq "{object_id(0)}"')
+    await scim_patch(app, "bob", externalId=object_id(1), title="Director")
+    cleo = (await app.account("cleo@contoso.com"))["id"]
+    await app.call("POST", f"accounts/{cleo}/release")
+    directory = await Directories(app.tables).open("main")
+    before = await directory_rows(directory)
+    job = await verify(app, run)
+    assert await directory_rows(directory) == before, "looking changes nothing"
+    assert (job["phase"], job["counts"]) == (
+        "done",
+        NOTHING | {"confirmed": 2, "unconfirmed": 1, "unlinked": 1},
+    )
+    (waiting,) = await rows(app, job, "unconfirmed")
+    assert (waiting["account"]["userName"], waiting["identity"]["objectId"]) == ("dora@contoso.com", object_id(3))
+    assert waiting["linked"] == (await app.account("dora@contoso.com"))["link"]["at"]
+    confirmed = await rows(app, job, "confirmed", 1)
+    assert {row["account"]["userName"] for row in confirmed} == {"ada@contoso.com", "bob@contoso.com"}
+    assert all(row["confirmed"] for row in confirmed)
+    assert {row["found"] for row in confirmed} == {"confirmed"}
+    assert [row["account"]["id"] for row in await rows(app, job, "unlinked")] == [cleo]
+    assert (await app.call("GET", f"linking/runs/{run['id']}/verification"))["id"] == job["id"]
+
+
+class TestCreatedInstead:
+    async def test_a_mapping_from_mail_nickname_made_a_second_account(self, app: App) -> None:
+        """Linked by the object id of past sign-ins; nothing but the plan says that the two are one person."""
+        await app.bring(csv_file({"userName": "lovelace", "objectId": object_id(1)}))
+        run = await app.apply(await app.plan(graph(1, "ada@contoso.com", mailNickname="ada")), links=1)
+        made = await create(app, "ada@contoso.com", externalId="ada")
+        job = await verify(app, run)
+        assert job["counts"] == NOTHING | {"unconfirmed": 1, "created": 1}
+        (row,) = await rows(app, job, "created")
+        assert row["account"] == {"id": made["id"], "userName": "ada@contoso.com"}
+        assert row["insteadOf"] == [(await app.account("lovelace"))["id"]]
+        assert row["identities"] == [object_id(1)]
+        assert "the plan knew an account of the same identity (link)" in row["reason"]
+
+    async def test_whom_the_plan_left_open_was_created(self, app: App) -> None:
+        await app.bring(
+            csv_file({"userName": "a1", "email": "x@contoso.com"}, {"userName": "a2", "email": "X@contoso.com"})
+        )
+        run = await app.apply(await app.plan(graph(1, "ada@contoso.com", proxyAddresses=["smtp:x@contoso.com"])))
+        assert run["counts"]["ambiguous"] == 1
+        await create(app, "ada@contoso.com")
+        (row,) = await rows(app, await verify(app, run), "created")
+        assert "(ambiguous)" in row["reason"]
+        assert len(row["insteadOf"]) == 2
+
+    async def test_one_that_shares_an_address_with_an_account_from_before(self, app: App) -> None:
+        run = await linked(app, "ada", email="countess@contoso.com")
+        made = await create(app, "ada.two@x.org", externalId="7", emails=[{"value": "Countess@contoso.com"}])
+        (row,) = await rows(app, await verify(app, run), "created")
+        assert (row["account"]["id"], "shares a key with it (email)" in row["reason"]) == (made["id"], True)
+        assert "identities" not in row
+
+    async def test_each_is_told_once_however_many_keys_say_so(self, app: App) -> None:
+        run = await linked(app, "ada", "bob")
+        emails = [{"value": f"{name}@contoso.com"} for name in ("ada", "bob")]
+        await create(app, "second@x.org", externalId="ada", emails=emails)
+        job = await verify(app, run)
+        assert job["counts"]["created"] == len(await rows(app, job, "created")) == 1
+
+    async def test_whom_the_plan_had_no_account_for_is_not(self, app: App) -> None:
+        await app.bring(csv_file(person("ada")))
+        await create(app, "before@contoso.com", emails=[{"value": "ada@contoso.com"}], externalId=object_id(9))
+        run = await app.apply(await app.plan(*identities("ada", "new")))
+        await create(app, "new@contoso.com", externalId=object_id(1))
+        job = await verify(app, run)
+        assert job["counts"]["created"] == 0, "nor one that was there before the run"
+
+
+class TestWhoMayAskWhen:
+    async def test_a_run_that_was_not_approved_has_nothing_to_verify(self, app: App) -> None:
+        await app.bring(csv_file(person("ada")))
+        run = await app.plan(*identities("ada"))
+        status, detail = await status_of(app.call("POST", f"linking/runs/{run['id']}/verification"))
+        assert (status, "was not approved" in detail) == (409, True)
+        assert (await status_of(app.call("GET", f"linking/runs/{run['id']}/verification")))[0] == 404
+        assert (await status_of(app.call("POST", "linking/runs/none/verification")))[0] == 404
+
+    async def test_it_stands_in_the_way_of_neither_run_nor_undo(self, app: App) -> None:
+        run = await linked(app, "ada")
+        await app.plan(*identities("ada"))
+        assert (await verify(app, run))["phase"] == "done"
+
+    @pytest.mark.parametrize("asked", [{"found": "luck"}, {"count": "0"}, {"cursor": "x"}])
+    async def test_a_wrong_page_is_refused(self, app: App, asked: dict[str, str]) -> None:
+        job = await verify(app, await linked(app, "ada"))
+        status, detail = await status_of(app.call("GET", f"linking/verifications/{job['id']}/rows", **asked))
+        assert (status, detail.startswith(next(iter(asked)))) == (400, True)
+
+    async def test_after_an_undo_all_is_unlinked(self, app: App) -> None:
+        run = await linked(app, "ada", "bob")
+        await undo(app, run)
+        assert (await verify(app, run))["counts"] == NOTHING | {"unlinked": 2}

@@ -1,0 +1,154 @@
+"""A run's reports: whole, page by page, safe to open in a spreadsheet, and one page to print."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from link_orchestrator.requests.report import COLUMNS, safe
+from link_orchestrator.requests.report_page import summary
+from tests.link_orchestrator.running import App, Refusal, csv_file, graph, object_id
+
+
+@pytest.fixture
+async def run(app: App) -> Any:
+    names = [f"p{n}@contoso.com" for n in range(20)]
+    await app.bring(csv_file(*({"userName": name} for name in names), {"userName": "=1+1@x.org"}))
+    people = [graph(n, name) for n, name in enumerate(names)]
+    return await app.plan(*people, graph(99, "+new@contoso.com", displayName='=HYPERLINK("http://x","y")'))
+
+
+async def read(app: App, run: Any, **params: str) -> tuple[str, list[str], str]:
+    """Return all pages of a report as one text, the pages, and the content type."""
+    url, pages, kind = f"/linking/runs/{run['id']}/report", list[str](), ""
+    asked: dict[str, str] | None = params
+    while url:
+        async with app.session.get(url, params=asked) as answer:
+            assert answer.status == 200, await answer.text()
+            kind = answer.content_type
+            pages.append((await answer.read()).decode())
+            following = answer.links.get("next")
+            url, asked = (str(following["url"]), None) if following else ("", None)
+    return "".join(pages), pages, kind
+
+
+@pytest.mark.parametrize("count", ["1", "7", "5000"])
+async def test_the_pages_of_a_csv_are_one_file_with_every_row_once(app: App, run: Any, count: str) -> None:
+    text, pages, kind = await read(app, run, format="csv", count=count)
+    rows = list(csv.DictReader(io.StringIO(text, newline="")))
+    assert kind == "text/csv"
+    assert len(pages) == {"1": 23, "7": 4, "5000": 1}[count]
+    assert tuple(rows[0]) == COLUMNS
+    assert len({row["objectId"] + row["accountId"] for row in rows}) == len(rows) == 22
+    decided = {row["objectId"]: row["decision"] for row in rows if row["objectId"]}
+    assert decided[object_id(0)] == "link"
+    assert {row["predicted"] for row in rows if row["objectId"]} == {"matched", "created"}
+
+
+async def test_no_cell_of_a_csv_is_a_formula(app: App, run: Any) -> None:
+    text, _, _ = await read(app, run, format="csv")
+    cells = [cell for row in csv.reader(io.StringIO(text, newline="")) for cell in row]
+    assert not [cell for cell in cells if cell.startswith(("=", "+", "-", "@"))]
+    assert {"'=1+1@x.org", "'+new@contoso.com", '\'=HYPERLINK("http://x","y")'} <= set(cells)
+
+
+@given(st.text())
+def test_a_safe_cell_starts_no_formula_and_loses_nothing(text: str) -> None:
+    made = safe(text)
+    assert made.removeprefix("'") == text.removeprefix("'")
+    assert made.lstrip(" ")[:1] not in ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+
+
+async def test_json_lines_are_the_rows_of_the_plan(app: App, run: Any) -> None:
+    text, _, kind = await read(app, run, format="jsonl", count="9")
+    rows = [json.loads(line) for line in text.splitlines()]
+    assert kind == "application/jsonl"
+    assert rows == [{k: v for k, v in row.items() if k != "id"} for row in await app.decisions(run)]
+    text, _, _ = await read(app, run, format="jsonl", decision="noAccount")
+    assert [json.loads(line)["decision"] for line in text.splitlines()] == ["noAccount"]
+
+
+class Page(HTMLParser):
+    """Collects tags and text; raises nothing, so tags are checked by their balance."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.open: list[str] = []
+        self.text = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: Any) -> None:
+        self.tags.append(tag)
+        if tag != "meta":
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: Any) -> None:
+        self.tags.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+async def test_the_summary_has_the_counts_as_a_chart_and_nothing_to_load(app: App, run: Any) -> None:
+    await app.call(
+        "POST",
+        f"linking/runs/{run['id']}/review",
+        {"rows": [(await app.decisions(run, "link"))[0]["id"]], "action": "exclude"},
+    )
+    await app.apply(await app.call("GET", f"linking/runs/{run['id']}"))
+    async with app.session.get(f"/linking/runs/{run['id']}/report") as answer:
+        assert answer.headers["Content-Security-Policy"].startswith("default-src 'none'")
+        assert answer.content_type == "text/html"
+        text = await answer.text()
+    page = Page(text)
+    assert page.open == []
+    assert {"svg", "rect", "h1"} <= set(page.tags)
+    assert not {"script", "img", "link", "iframe"} & set(page.tags)
+    assert "http" not in text
+    for shown in (
+        run["id"],
+        "done",
+        "Linked on approval",
+        "20",
+        "by local",
+        "1 to exclude",
+        "contoso.com, fabrikam.com",
+    ):
+        assert shown in page.text
+    assert "p0@" not in text, "a summary names nobody"
+
+
+def test_what_people_wrote_is_text_in_the_summary() -> None:
+    run = {"id": "run1", "phase": "planned", "startedBy": "<b>me</b>", "started": "2026-01-01T00:00:00Z"}
+    policy = {"verifiedDomains": ["<script>"], "rules": [], "safeguardShare": 0.2}
+    warnings = [{"warning": "<i>x</i>", "remedy": "&"}]
+    page = Page(summary(run | {"counts": {}, "options": {"policy": policy}}, warnings))
+    assert not {"b", "i", "script"} & set(page.tags)
+
+
+@pytest.mark.parametrize(
+    "params",
+    [{"format": "xlsx"}, {"format": "csv", "count": "0"}, {"format": "csv", "count": "99999"},
+     {"format": "jsonl", "cursor": "zz"}, {"format": "csv", "decision": "maybe"}],
+)  # fmt: skip
+async def test_a_wrong_report_is_refused(app: App, run: Any, params: dict[str, str]) -> None:
+    with pytest.raises(Refusal) as refusal:
+        await app.call("GET", f"linking/runs/{run['id']}/report", **params)
+    assert refusal.value.status == 400
+
+
+async def test_a_run_that_is_not_there_has_no_report(app: App) -> None:
+    with pytest.raises(Refusal) as refusal:
+        await app.call("GET", "linking/runs/none/report")
+    assert refusal.value.status == 404

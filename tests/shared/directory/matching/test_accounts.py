@@ -1,0 +1,429 @@
+"""Match keys and decisions: examples of every decision, and what holds for any population whatsoever."""
+
+from __future__ import annotations
+
+import random
+import string
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from shared.directory.keys import fold
+from shared.directory.matching.accounts import (
+    AccountFacts,
+    Decision,
+    DecisionKind,
+    Evidence,
+    MatchKey,
+    evidence_for,
+    holds,
+    identity_keys,
+    stays_local,
+)
+from shared.directory.matching.identity import Identity
+from shared.directory.matching.policy import MatchRule, Policy, Rule, Trust
+from shared.directory.records.model import Status
+from tests.link_orchestrator.join import plan
+
+POLICY = Policy(verified_domains=frozenset({"contoso.com", "fabrikam.com"}))
+OID = "11111111-0000-4000-8000-000000000001"
+OTHER = "11111111-0000-4000-8000-000000000002"
+
+
+def identity(upn: str = "jane@contoso.com", object_id: str = OID, **attributes: Any) -> Identity:
+    return Identity(object_id, upn, **attributes)
+
+
+def account(user_name: str = "jane@contoso.com", id: str = "a1", **attributes: Any) -> AccountFacts:
+    return AccountFacts(id, "v1", user_name, **attributes)
+
+
+def decision(one: Identity, *accounts: AccountFacts, policy: Policy = POLICY) -> Decision:
+    return plan([one], accounts, policy)[one.object_id]
+
+
+class TestKeys:
+    def test_every_rule_gives_its_keys_in_the_order_of_the_policy(self) -> None:
+        one = identity(
+            mail="Jane.Doe@Contoso.com",
+            proxy_addresses=("SMTP:Jane.Doe@contoso.com", "smtp:jd@contoso.com", "SIP:jane@contoso.com"),
+            other_mails=("jane@home.example",),
+            employee_id="0042",
+        )
+        assert [(key.rule, key.kind, key.value) for key in identity_keys(one, POLICY)] == [
+            (Rule.EXTERNAL_ID, "externalId", OID),
+            (Rule.SIGN_IN_OBJECT_ID, "objectId", OID),
+            (Rule.NAME_ID, "nameId", "jane@contoso.com"),
+            (Rule.USER_NAME, "userName", "jane@contoso.com"),
+            (Rule.VERIFIED_EMAIL, "email", "jane.doe@contoso.com"),
+            (Rule.EMAIL, "email", "jane.doe@contoso.com"),
+            (Rule.EMAIL, "email", "jd@contoso.com"),
+            (Rule.EMAIL, "email", "jane@home.example"),
+            (Rule.EMPLOYEE_NUMBER, "employeeNumber", "0042"),
+        ]
+
+    def test_a_guest_is_known_by_its_home_address_split_at_the_last_underscore(self) -> None:
+        guest = identity("first_last_northwind.example#EXT#@contoso.onmicrosoft.com", user_type="Guest")
+        names = [key.value for key in identity_keys(guest, POLICY) if key.rule is Rule.USER_NAME]
+        assert names == [
+            "first_last_northwind.example#ext#@contoso.onmicrosoft.com",
+            "first_last@northwind.example",
+            "first_last_northwind.example@contoso.onmicrosoft.com",
+        ]
+
+    def test_a_guest_name_without_a_home_domain_gives_no_home_address(self) -> None:
+        names = [key.value for key in identity_keys(identity("jd_fabrikam_com#ext#@contoso.com"), POLICY)]
+        assert "jd_fabrikam@com" not in names
+
+    @pytest.mark.parametrize(
+        ("source", "value"),
+        [
+            ("userPrincipalName", "jane@contoso.com"),
+            ("mail", "jd@contoso.com"),
+            ("objectId", OID),
+            ("onPremisesImmutableId", "qZ8=="),
+        ],
+    )
+    def test_the_name_id_comes_from_the_source_the_policy_names(self, source: Any, value: str) -> None:
+        one = identity(mail="jd@contoso.com", on_premises_immutable_id="qZ8==")
+        (key,) = [key for key in identity_keys(one, Policy(name_id_source=source)) if key.rule is Rule.NAME_ID]
+        assert (key.attribute, key.literal, key.value) == (source, value, fold(value))
+
+    def test_an_excluded_identity_has_no_keys(self) -> None:
+        assert identity_keys(identity(), Policy(excluded=frozenset({"JANE@contoso.com"}))) == ()
+
+    @pytest.mark.parametrize(
+        ("text", "folded"),
+        [
+            ("  Jane@Contoso.com ", "jane@contoso.com"),
+            ("\uff2aane@contoso.com", "jane@contoso.com"),
+            ("Straße", "strasse"),
+            ("ﬁona", "fiona"),
+            ("JOSE\u0301", "josé"),
+        ],
+    )
+    def test_values_fold_by_compatibility_and_case(self, text: str, folded: str) -> None:
+        assert fold(text) == folded
+
+    @given(st.text())
+    def test_folding_twice_changes_nothing(self, text: str) -> None:
+        assert fold(fold(text)) == fold(text)
+
+    @given(st.text(alphabet=st.characters(max_codepoint=127)))
+    def test_the_short_way_for_ascii_folds_as_the_long_way_does(self, text: str) -> None:
+        assert fold(text) == unicodedata.normalize("NFKC", text).casefold().strip()
+
+    def test_an_account_holds_a_key_only_if_it_carries_the_value_under_that_rule(self) -> None:
+        key = MatchKey(Rule.VERIFIED_EMAIL, Trust.STRONG, "email", "jane@contoso.com", "mail", "jane@contoso.com")
+        assert holds(key, account("x", verified_emails=("Jane@contoso.com",)))
+        assert not holds(key, account("x", emails=("jane@contoso.com",)))
+
+    def test_an_immutable_id_matches_in_its_own_case_only(self) -> None:
+        policy = Policy(name_id_source="onPremisesImmutableId")
+        keys = identity_keys(identity(on_premises_immutable_id="qZ8=="), policy)
+        assert evidence_for(keys, account("x", name_id="qZ8=="))
+        assert not evidence_for(keys, account("x", name_id="Qz8=="))
+
+
+class TestPolicy:
+    def test_a_policy_survives_json(self) -> None:
+        policy = Policy(
+            (MatchRule(Rule.EXTERNAL_ID, Trust.WEAK),), frozenset({"Contoso.com"}), "mail", frozenset({"A"})
+        )
+        assert Policy.from_json(policy.to_json()) == policy
+
+    def test_what_a_policy_leaves_out_has_its_default(self) -> None:
+        assert Policy.from_json({}) == Policy()
+
+    @pytest.mark.parametrize(
+        ("document", "names"),
+        [
+            ([], "policy"),
+            ({"verifiedDomain": []}, "verifiedDomains"),
+            ({"verifiedDomains": "contoso.com"}, "verifiedDomains"),
+            ({"excluded": [1]}, "excluded"),
+            ({"nameIdSource": "upn"}, "nameIdSource"),
+            ({"nameIdSource": []}, "nameIdSource"),
+            ({"rules": [{"rule": "userName"}]}, "rules"),
+            ({"rules": "all"}, "rules"),
+            ({"rules": [{"rule": "shoeSize", "trust": "strong"}]}, "rules"),
+            ({"rules": [{"rule": "userName", "trust": "strong"}]}, "externalId"),
+            ({"rules": [{"rule": "externalId", "trust": "strong"}] * 2}, "rules"),
+        ],
+    )
+    def test_a_wrong_policy_is_refused_by_the_name_of_the_attribute(self, document: object, names: str) -> None:
+        with pytest.raises(ValueError, match=names):
+            Policy.from_json(document)
+
+
+class TestDecisions:
+    @pytest.mark.parametrize(
+        ("one", "facts"),
+        [
+            (identity(), account("JANE@contoso.com")),
+            (identity(), account("jd", external_id=OID.upper())),
+            (identity("married@contoso.com"), account("jane@contoso.com", object_id=OID)),
+            (identity(), account("jd", name_id="jane@contoso.com")),
+            (
+                identity(mail="j@contoso.com"),
+                account("jd", emails=("x@x.example",), verified_emails=("J@contoso.com",)),
+            ),
+            (identity("jd_fabrikam.com#EXT#@contoso.onmicrosoft.com"), account("jd@fabrikam.com")),
+        ],
+        ids=["userName", "externalId", "signInObjectId", "nameId", "verifiedEmail", "guest"],
+    )
+    def test_one_account_on_strong_evidence_is_a_link(self, one: Identity, facts: AccountFacts) -> None:
+        made = decision(one, facts)
+        assert (made.kind, made.account) == (DecisionKind.LINK, facts)
+        assert any(item.trust is Trust.STRONG for item in made.evidence)
+
+    @pytest.mark.parametrize(
+        ("one", "facts"),
+        [
+            (identity(mail="jd@contoso.com"), account("jd", emails=("jd@contoso.com",))),
+            (identity(proxy_addresses=("smtp:jd@contoso.com",)), account("jd", verified_emails=("jd@contoso.com",))),
+            (identity(other_mails=("jd@home.example",)), account("jd", emails=("jd@home.example",))),
+            (identity(employee_id="42"), account("jd", employee_number="42")),
+            (identity(account_enabled=False), account()),
+            (identity(), account("\uff4aane@contoso.com")),
+            (identity("strasse@contoso.com"), account("straße@contoso.com")),
+            (identity("mike@contoso.com"), account("mi\u212ae@contoso.com")),
+        ],
+        ids=["mail", "alias", "other mail", "employee", "disabled", "full width", "sharp s", "kelvin sign"],
+    )
+    def test_weak_evidence_or_a_disabled_identity_waits_for_a_person(self, one: Identity, facts: AccountFacts) -> None:
+        assert decision(one, facts).kind is DecisionKind.REVIEW
+
+    def test_an_administrator_may_trust_a_rule_more_but_not_beyond_the_verified_domains(self) -> None:
+        rules = (MatchRule(Rule.EXTERNAL_ID, Trust.STRONG), MatchRule(Rule.EMAIL, Trust.STRONG))
+        policy = replace(POLICY, rules=rules)
+        one = identity(other_mails=("jd@contoso.com", "jd@home.example"))
+        assert decision(one, account("x", emails=("jd@contoso.com",)), policy=policy).kind is DecisionKind.LINK
+        outside = decision(one, account("x", emails=("jd@home.example",)), policy=policy)
+        assert outside.kind is DecisionKind.OUTSIDE_VERIFIED_DOMAINS
+
+    def test_several_accounts_for_one_identity_are_ambiguous_even_if_one_is_strong(self) -> None:
+        made = decision(identity(mail="jd@contoso.com"), account(), account("jd", "a2", emails=("jd@contoso.com",)))
+        assert (made.kind, made.others) == (DecisionKind.AMBIGUOUS, ("a1", "a2"))
+
+    def test_an_account_linked_to_this_identity_settles_it_whatever_else_matches(self) -> None:
+        linked = account("x", "a2", linked_identity=OID, external_id=OID, status=Status.CLAIMED)
+        made = decision(identity(), account(), linked)
+        assert (made.kind, made.account, made.others) == (DecisionKind.ALREADY_LINKED, linked, ("a1",))
+
+    def test_two_accounts_linked_to_one_identity_are_a_conflict(self) -> None:
+        linked = account("x", linked_identity=OID, external_id=OID)
+        assert decision(identity(), linked, replace(linked, id="a2")).kind is DecisionKind.CONFLICT
+
+    def test_an_account_linked_to_another_identity_is_a_conflict(self) -> None:
+        made = decision(identity(), account(linked_identity=OTHER, status=Status.CLAIMED, external_id=OID))
+        assert made.kind is DecisionKind.CONFLICT
+        assert "linked to another identity" in made.reason
+
+    @pytest.mark.parametrize(
+        ("external_id", "kind"), [(OID, DecisionKind.ALREADY_LINKED), ("jane", DecisionKind.CONFLICT)]
+    )
+    def test_a_provisioned_account_is_linked_if_it_was_provisioned_under_the_object_id(
+        self, external_id: str, kind: DecisionKind
+    ) -> None:
+        assert decision(identity(), account(external_id=external_id, status=Status.PROVISIONED)).kind is kind
+
+    def test_a_name_that_passed_to_somebody_else_is_a_conflict(self) -> None:
+        assert decision(identity(), account(object_id=OTHER)).kind is DecisionKind.CONFLICT
+
+    @pytest.mark.parametrize("source", ["objectId", "onPremisesImmutableId"])
+    def test_so_is_one_whose_lasting_name_id_is_another(self, source: Any) -> None:
+        policy = replace(POLICY, name_id_source=source)
+        assert decision(identity(), account(name_id="qZ8=="), policy=policy).kind is DecisionKind.CONFLICT
+
+    def test_past_sign_ins_are_not_asked_where_the_administrator_took_their_rule_out(self) -> None:
+        policy = replace(
+            POLICY, rules=tuple(MatchRule(rule, Trust.STRONG) for rule in (Rule.EXTERNAL_ID, Rule.USER_NAME))
+        )
+        assert decision(identity(), account(object_id=OTHER, name_id="x"), policy=policy).kind is DecisionKind.LINK
+
+    def test_two_strong_claims_on_one_account_are_a_conflict_for_both(self) -> None:
+        twin = identity("x@contoso.com", OTHER, mail="jane@contoso.com")
+        decisions = plan([identity(), twin], [account(verified_emails=("jane@contoso.com",))], POLICY)
+        assert {made.kind for made in decisions.values()} == {DecisionKind.CONFLICT}
+        assert decisions[OID].others == (OTHER,)
+
+    def test_a_weak_claim_does_not_stop_a_strong_one_and_is_a_conflict_itself(self) -> None:
+        alias = identity("x@contoso.com", OTHER, other_mails=("jane@contoso.com",))
+        decisions = plan([identity(), alias], [account(emails=("jane@contoso.com",))], POLICY)
+        assert [decisions[OID].kind, decisions[OTHER].kind] == [DecisionKind.LINK, DecisionKind.CONFLICT]
+
+    def test_an_excluded_identity_stands_in_nobodys_way(self) -> None:
+        twin = identity("x@contoso.com", OTHER, mail="jane@contoso.com")
+        facts = account(verified_emails=("jane@contoso.com",))
+        decisions = plan([identity(), twin], [facts], replace(POLICY, excluded=frozenset({OTHER})))
+        assert [decisions[OID].kind, decisions[OTHER].kind] == [DecisionKind.LINK, DecisionKind.EXCLUDED]
+
+    def test_a_protected_account_is_never_linked(self) -> None:
+        assert decision(identity(), account(protected=True)).kind is DecisionKind.PROTECTED
+
+    def test_an_address_outside_the_verified_domains_proves_nothing(self) -> None:
+        made = decision(identity("jane@elsewhere.example"), account("jane@elsewhere.example"))
+        assert made.kind is DecisionKind.OUTSIDE_VERIFIED_DOMAINS
+        assert decision(identity("jane"), account("jane")).kind is DecisionKind.OUTSIDE_VERIFIED_DOMAINS
+
+    @pytest.mark.parametrize("enabled", [True, False])
+    def test_an_identity_without_an_account_says_whether_one_will_be_created(self, enabled: bool) -> None:
+        made = decision(identity(account_enabled=enabled))
+        assert made.kind is DecisionKind.NO_ACCOUNT
+        assert ("will create one" in made.reason) is enabled
+
+    @pytest.mark.parametrize(("status", "word"), [(Status.LOCAL, "stays as it is"), (Status.CLAIMED, "linked")])
+    def test_an_account_without_an_identity_stays_local(self, status: Any, word: str) -> None:
+        made = stays_local(account(status=status))
+        assert made.kind is DecisionKind.NO_IDENTITY
+        assert word in made.reason
+
+    def test_no_reason_and_no_evidence_holds_a_persons_value(self) -> None:
+        one = identity(mail="jane@contoso.com", employee_id="42")
+        for facts in (account(), account(protected=True), account(linked_identity=OTHER), account(object_id=OTHER)):
+            made = decision(one, replace(facts, employee_number="42", emails=("jane@contoso.com",)))
+            shown = made.reason + str([item.to_json() for item in made.evidence])
+            assert "jane" not in shown
+            assert "42" not in shown
+
+    @pytest.mark.parametrize("outside", [True, False])
+    def test_evidence_survives_json(self, outside: bool) -> None:
+        item = Evidence(Rule.USER_NAME, Trust.STRONG, "userPrincipalName", outside)
+        assert Evidence.from_json(item.to_json()) == item
+
+
+# Few names and few attributes each, so that about every other identity finds an account and many collide: shared and
+# swapped addresses, names used again, look-alikes (full-width, Kelvin sign), chains of aliases, foreign domains.
+NAMES = st.sampled_from(["k", "K", "\u212a", "\uff4b", "a", "b", "c", "d", "e"])
+DOMAINS = st.sampled_from(["contoso.com", "contoso.com", "CONTOSO.com", "elsewhere.example"])
+ADDRESSES = st.builds("{}@{}".format, NAMES, DOMAINS)
+GUESTS = NAMES.map("{}_elsewhere.example#EXT#@contoso.onmicrosoft.com".format)
+OBJECT_IDS = [f"oid-{number}" for number in range(5)]
+
+
+def rarely(values: st.SearchStrategy[str], one_in: int = 5) -> st.SearchStrategy[str | None]:
+    return st.integers(1, one_in).flatmap(lambda number: values if number == 1 else st.none())
+
+
+def few(values: st.SearchStrategy[str]) -> st.SearchStrategy[tuple[str, ...]]:
+    return rarely(values, 4).map(lambda value: (value,) if value else ())
+
+
+@st.composite
+def populations(draw: st.DrawFn) -> tuple[list[Identity], list[AccountFacts], Policy]:
+    identities = [
+        Identity(
+            object_id,
+            draw(st.one_of(ADDRESSES, ADDRESSES, GUESTS)),
+            draw(rarely(ADDRESSES, 2)),
+            draw(few(ADDRESSES.map("smtp:{}".format))),
+            draw(few(ADDRESSES)),
+            draw(rarely(st.sampled_from("12"))),
+            account_enabled=draw(st.integers(0, 5)) > 0,
+        )
+        for object_id in OBJECT_IDS[: draw(st.integers(1, 5))]
+    ]
+    accounts = [
+        AccountFacts(
+            f"a{number}",
+            "v1",
+            draw(ADDRESSES),
+            draw(rarely(st.sampled_from([*OBJECT_IDS, "hr-1"]))),
+            draw(few(ADDRESSES)),
+            draw(few(ADDRESSES)),
+            draw(rarely(ADDRESSES, 8)),
+            draw(rarely(st.sampled_from(OBJECT_IDS), 8)),
+            draw(rarely(st.sampled_from("12"))),
+            draw(st.integers(0, 5)) == 5,
+            status=draw(st.sampled_from([*[Status.LOCAL] * 4, Status.CLAIMED, Status.PROVISIONED])),
+        )
+        for number in range(draw(st.integers(1, 5)))
+    ]
+    policy = replace(POLICY, excluded=draw(rarely(st.sampled_from(OBJECT_IDS)).map(lambda id: frozenset({id or ""}))))
+    return identities, accounts, policy
+
+
+def proves(one: Identity, facts: AccountFacts) -> bool:
+    """Strong evidence, said again in the plainest way: equal but for ASCII case, addresses in contoso.com."""
+    upn, mail = plain(one.user_principal_name), plain(one.mail)
+    return (
+        one.object_id in (facts.external_id, facts.object_id)
+        or upn == plain(facts.name_id)
+        or (upn == plain(facts.user_name) and upn.endswith("@contoso.com"))
+        or (mail in map(plain, facts.verified_emails) and mail.endswith("@contoso.com"))
+    )
+
+
+def plain(value: str | None) -> str:
+    return (value or "").translate({ord(letter): letter.lower() for letter in string.ascii_uppercase})
+
+
+def apply(decisions: dict[str, Decision], accounts: Sequence[AccountFacts]) -> list[AccountFacts]:
+    linked = {
+        made.account.id: object_id
+        for object_id, made in decisions.items()
+        if made.kind is DecisionKind.LINK and made.account
+    }
+    return [
+        replace(facts, status=Status.CLAIMED, external_id=linked[facts.id], linked_identity=linked[facts.id])
+        if facts.id in linked
+        else facts
+        for facts in accounts
+    ]
+
+
+class TestAnyPopulation:
+    @given(populations())
+    @settings(max_examples=100, deadline=None)
+    def test_a_link_is_one_to_one_on_strong_evidence_that_nobody_contests(
+        self, population: tuple[list[Identity], list[AccountFacts], Policy]
+    ) -> None:
+        identities, accounts, policy = population
+        links = {id: made for id, made in plan(*population).items() if made.kind is DecisionKind.LINK}
+        taken = [made.account.id for made in links.values() if made.account]
+        assert len(taken) == len(set(taken)) == len(links)
+        for one in identities:
+            if made := links.get(one.object_id):
+                assert made.account is not None
+                assert not made.account.protected
+                assert made.account.status is Status.LOCAL
+                assert one.account_enabled
+                assert not policy.excludes(one.object_id, one.user_principal_name)
+                claimants = [
+                    other
+                    for other in identities
+                    if not policy.excludes(other.object_id, other.user_principal_name) and proves(other, made.account)
+                ]
+                assert claimants == [one]
+                matched = [facts for facts in accounts if evidence_for(identity_keys(one, policy), facts)]
+                assert matched == [made.account]
+
+    @given(populations(), st.randoms(use_true_random=False))
+    @settings(max_examples=100, deadline=None)
+    def test_the_order_of_accounts_and_identities_changes_nothing(
+        self, population: tuple[list[Identity], list[AccountFacts], Policy], order: random.Random
+    ) -> None:
+        identities, accounts, policy = population
+        before = plan(identities, accounts, policy)
+        order.shuffle(identities)
+        order.shuffle(accounts)
+        assert plan(identities, accounts, policy) == before
+
+    @given(populations())
+    @settings(max_examples=100, deadline=None)
+    def test_planning_again_after_linking_plans_no_link(
+        self, population: tuple[list[Identity], list[AccountFacts], Policy]
+    ) -> None:
+        identities, accounts, policy = population
+        first = plan(identities, accounts, policy)
+        again = plan(identities, apply(first, accounts), policy)
+        assert DecisionKind.LINK not in {made.kind for made in again.values()}
+        for object_id, made in first.items():
+            if made.kind is DecisionKind.LINK:
+                assert again[object_id].kind is DecisionKind.ALREADY_LINKED

@@ -1,0 +1,166 @@
+"""A job holds the lock of its kind until it ends, and its changes and counts survive being done twice."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+
+import pytest
+
+from infra.local.faults import Crash, Fault, FaultyTables, random_faults, script
+from shared.directory.errors import Busy, NotFound
+from shared.directory.keys import Keys
+from shared.directory.work.jobs import Job, Jobs, Phase
+from shared.tables.port import Tables
+from shared.tables.sqlite import SqliteTables
+from tests.shared.directory.people import BY, Clock, outcome, pause, writes
+
+KEYS = Keys("d", b"secret")
+
+
+def jobs_in(tables: Tables) -> Jobs:
+    return Jobs(tables, KEYS, Clock())
+
+
+async def begin(jobs: Jobs, kind: str = "run", name: str = "") -> Job:
+    return await jobs.start(kind, BY, name or jobs.new_id(kind), {"file": "f1"})
+
+
+def ended(job: Job, phase: Phase = Phase.DONE) -> Job:
+    return replace(job, phase=phase)
+
+
+async def test_a_job_is_read_as_it_was_written(tables: Tables) -> None:
+    jobs = jobs_in(tables)
+    job = await begin(jobs)
+    assert replace(await jobs.get(job.id), etag="") == job
+    planned = await jobs.change(job.id, lambda j: replace(j, phase=Phase.PLANNED, counts={"link": 3}, planned="now"))
+    shown = (await jobs.get(job.id)).to_json()
+    assert shown == planned.to_json()
+    assert (shown["phase"], shown["counts"], shown["options"]) == ("planned", {"link": 3}, {"file": "f1"})
+    assert "ended" not in shown
+
+
+async def test_one_job_of_a_kind_is_under_way_and_the_refusal_names_it(tables: Tables) -> None:
+    jobs = jobs_in(tables)
+    job = await begin(jobs)
+    with pytest.raises(Busy, match=job.id):
+        await begin(jobs)
+    await begin(jobs, "import")
+    await Jobs(tables, Keys("other", b"")).start("run", BY, "run1", {})
+    assert len(await jobs.list_all()) == 2
+
+
+async def test_of_many_jobs_started_at_once_one_starts(tables: Tables) -> None:
+    jobs = jobs_in(tables)
+    outcomes = await asyncio.gather(*(outcome(begin(jobs)) for _ in range(8)))
+    assert sorted(outcomes, key=str) == [Busy] * 7 + [None]
+    assert len(await jobs.list_all()) == 1
+
+
+@pytest.mark.parametrize("phase", [phase for phase in Phase if phase.ended])
+async def test_a_job_that_ends_lets_go_of_its_lock(sqlite_tables: SqliteTables, phase: Phase) -> None:
+    jobs = jobs_in(sqlite_tables)
+    job = await begin(jobs)
+    first = await jobs.change(job.id, lambda j: ended(j, phase))
+    assert first.ended
+    again = await jobs.change(job.id, lambda j: ended(j, phase))
+    assert again.ended == first.ended
+    await begin(jobs)
+
+
+@pytest.mark.parametrize("phase", [phase for phase in Phase if not phase.ended])
+async def test_a_job_that_goes_on_keeps_its_lock(sqlite_tables: SqliteTables, phase: Phase) -> None:
+    jobs = jobs_in(sqlite_tables)
+    job = await begin(jobs)
+    await jobs.change(job.id, lambda j: replace(j, phase=phase, planned="now"))
+    assert await outcome(begin(jobs)) is Busy
+
+
+async def test_a_job_that_ends_again_leaves_the_lock_of_the_next_one(sqlite_tables: SqliteTables) -> None:
+    jobs = jobs_in(sqlite_tables)
+    job = await begin(jobs)
+    await jobs.change(job.id, ended)
+    following = await begin(jobs)
+    await jobs.change(job.id, lambda j: replace(j, phase=Phase.FAILED))
+    with pytest.raises(Busy, match=following.id):
+        await begin(jobs)
+
+
+async def test_a_change_is_made_again_on_what_another_left(sqlite_tables: SqliteTables) -> None:
+    slow = FaultyTables(sqlite_tables)
+    jobs, others = jobs_in(slow), jobs_in(sqlite_tables)
+    job = await begin(others)
+    reached = pause(slow, writes("job_"), lambda: others.change(job.id, lambda j: replace(j, cancelled_by="someone")))
+    await jobs.change(job.id, lambda j: replace(j, phase=Phase.PLANNED))
+    assert reached
+    found = await jobs.get(job.id)
+    assert (found.phase, found.cancelled_by) == (Phase.PLANNED, "someone")
+
+
+async def test_after_a_crash_at_any_call_a_job_ends_and_its_lock_is_free(sqlite_tables: SqliteTables) -> None:
+    for number, fault in itertools.product(range(1, 5), (Fault.CRASH_BEFORE, Fault.CRASH_AFTER)):
+        keys = Keys(f"d{number}{fault.name[6:].lower()}", b"")
+        jobs = Jobs(sqlite_tables, keys)
+        job = await jobs.start("run", BY, "run1", {})
+        with suppress(Crash):
+            await Jobs(FaultyTables(sqlite_tables, script({number: fault})), keys).change(job.id, ended)
+        done = await jobs.change(job.id, ended)
+        assert done.phase is Phase.DONE
+        await jobs.start("run", BY, "run2", {})
+
+
+async def test_counts_of_a_slice_that_runs_again_count_once(tables: Tables) -> None:
+    jobs = jobs_in(tables)
+    await jobs.count("run1", "match00", {"a": 1, "b": 2})
+    await jobs.count("run1", "match01", {"a": 10})
+    await jobs.count("run1", "apply00", {"linked": 7})
+    await jobs.count("run1", "match00", {"a": 3, "b": 2})
+    await jobs.count("run11", "match00", {"a": 100})
+    assert await jobs.total("run1", "match") == {"a": 13, "b": 2}
+    assert await jobs.total("run1") == {"a": 13, "b": 2, "linked": 7}
+    assert await jobs.total("run2") == {}
+
+
+async def test_short_and_empty_pages_hide_no_job_and_no_count(sqlite_tables: SqliteTables) -> None:
+    plain = jobs_in(sqlite_tables)
+    for n in range(30):
+        await plain.record("upload", BY, f"upload{n}", {"rows": n})
+        await plain.count("run1", f"s{n}", {"a": 1})
+    paged = jobs_in(FaultyTables(sqlite_tables, random_faults(3, 0.6, [Fault.SHORT_PAGE, Fault.EMPTY_PAGE])))
+    assert [job.id for job in await paged.list_all()] == [f"upload{n}" for n in range(30)]
+    assert await paged.total("run1") == {"a": 30}
+
+
+@pytest.mark.parametrize("job_id", ["", "run1", "a_b", "../x", "é", "x" * 65])
+async def test_an_unknown_job_is_not_found(sqlite_tables: SqliteTables, job_id: str) -> None:
+    with pytest.raises(NotFound):
+        await jobs_in(sqlite_tables).get(job_id)
+
+
+async def test_what_is_recorded_at_once_is_done_and_holds_no_lock(sqlite_tables: SqliteTables) -> None:
+    jobs = jobs_in(sqlite_tables)
+    recorded = await jobs.record("run", BY, "run1", {"rows": 3})
+    assert (recorded.phase, recorded.ended) == (Phase.DONE, recorded.started)
+    await begin(jobs)
+
+
+async def test_large_options_come_back(sqlite_tables: SqliteTables) -> None:
+    jobs = jobs_in(sqlite_tables)
+    excluded: list[str] = [f"person{n}@example.com" for n in range(5_000)]
+    await jobs.start("run", BY, "run1", {"excluded": excluded})
+    assert (await jobs.get("run1")).options == {"excluded": excluded}
+
+
+def new_ids(jobs: Jobs) -> Callable[[], str]:
+    return lambda: jobs.new_id("run")
+
+
+async def test_ids_of_jobs_differ_and_are_letters_and_digits(sqlite_tables: SqliteTables) -> None:
+    new = new_ids(Jobs(sqlite_tables, KEYS, lambda: "2025-01-01T00:00:00.000Z"))
+    ids = {new() for _ in range(50)}
+    assert len(ids) == 50
+    assert all(job_id.isalnum() and job_id.startswith("run20250101") for job_id in ids)

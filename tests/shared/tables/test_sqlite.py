@@ -1,0 +1,329 @@
+"""What only the SQLite adapter has to show: durability, several processes and event loops, grouped commits."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sqlite3
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from shared.tables.port import ANY, Delete, Insert, LimitExceeded, Merge, Replace, Unavailable, Upsert, VersionConflict
+from shared.tables.sqlite import SqliteTables
+
+COMMITTER = """
+import asyncio, sys
+from shared.tables.port import Insert
+from shared.tables.sqlite import SqliteTables
+
+async def write(tables, writer):
+    for number in range(1_000_000):
+        operations = [Insert(f"{writer}_{number:06}_{part}", {"writer": writer}) for part in "ab"]
+        await tables.commit("p", operations)
+        print(writer, number, flush=True)
+
+async def run(path):
+    tables = SqliteTables.open(path)
+    await asyncio.gather(*(write(tables, writer) for writer in range(4)))
+
+asyncio.run(run(sys.argv[1]))
+"""
+COUNTER = """
+import asyncio, sys
+from shared.tables.port import Replace, VersionConflict
+from shared.tables.sqlite import SqliteTables
+
+async def run(path):
+    tables = SqliteTables.open(path)
+    added = 0
+    while added < 100:
+        row = await tables.get("p", "count")
+        try:
+            await tables.commit("p", [Replace("count", {"n": row.columns["n"] + 1}, row.etag)])
+            added += 1
+        except VersionConflict:
+            pass
+    await tables.close()
+
+asyncio.run(run(sys.argv[1]))
+"""
+ROOT = Path(__file__).parents[3]
+
+
+def start(program: str, path: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen([sys.executable, "-c", program, str(path)], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+
+
+@pytest.mark.parametrize("acknowledged", [1, 40, 150])
+async def test_a_killed_process_loses_no_acknowledged_commit(tmp_path: Path, acknowledged: int) -> None:
+    path = tmp_path / "tables.db"
+    process = start(COMMITTER, path)
+    assert process.stdout is not None
+    lines = [process.stdout.readline() for _ in range(acknowledged)]
+    process.kill()
+    lines += process.stdout.readlines()
+    process.wait()
+    process.stdout.close()
+    tables = SqliteTables.open(path)
+    found = set(await _keys(tables))
+    for line in lines:
+        if not line.endswith("\n"):  # the kill came in the middle of it
+            continue
+        writer, number = line.split()
+        assert {f"{writer}_{int(number):06}_{part}" for part in "ab"} <= found
+    assert found == {key[:-1] + part for key in found for part in "ab"}
+    await tables.close()
+
+
+async def test_two_processes_write_to_one_file(tmp_path: Path) -> None:
+    path = tmp_path / "tables.db"
+    tables = SqliteTables.open(path)
+    await tables.commit("p", [Insert("count", {"n": 0})])
+    processes = [start(COUNTER, path) for _ in range(2)]
+    added = 0
+    while any(process.poll() is None for process in processes):
+        row = await tables.get("p", "count")
+        assert row is not None
+        try:
+            await tables.commit("p", [Replace("count", {"n": int(row.columns["n"]) + 1}, row.etag)])
+            added += 1
+        except VersionConflict:
+            pass
+        await asyncio.sleep(0.01)
+    for process in processes:
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.returncode == 0
+    row = await tables.get("p", "count")
+    assert row is not None
+    assert row.columns == {"n": 200 + added}
+    await tables.close()
+
+
+def test_one_table_serves_one_event_loop_after_another(tmp_path: Path) -> None:
+    tables = SqliteTables.open(tmp_path / "tables.db")
+    for number in range(3):
+        asyncio.run(_insert(tables, f"{number}"))
+    assert asyncio.run(_keys(tables)) == ["0", "1", "2"]
+    asyncio.run(tables.close())
+
+
+def test_event_loops_in_several_threads_share_a_table(tmp_path: Path) -> None:
+    tables = SqliteTables.open(tmp_path / "tables.db")
+
+    async def write(thread: int) -> None:
+        for number in range(30):
+            await asyncio.gather(*(_insert(tables, f"{thread}_{number:02}_{task}") for task in range(3)))
+
+    threads = [threading.Thread(target=lambda thread=thread: asyncio.run(write(thread))) for thread in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(asyncio.run(_keys(tables))) == 270
+    asyncio.run(tables.close())
+
+
+def test_a_commit_abandoned_with_its_event_loop_does_not_block_the_next(tmp_path: Path) -> None:
+    tables = SqliteTables.open(tmp_path / "tables.db")
+
+    async def abandon() -> None:
+        task = asyncio.create_task(_insert(tables, "abandoned"))
+        await asyncio.sleep(0)
+        task.cancel()
+
+    for _ in range(20):
+        asyncio.run(abandon())
+    asyncio.run(_insert(tables, "k"))
+    assert "k" in asyncio.run(_keys(tables))
+    asyncio.run(tables.close())
+
+
+async def test_commits_that_wait_together_succeed_and_fail_each_for_itself(sqlite_tables: SqliteTables) -> None:
+    await sqlite_tables.commit("p", [Insert("taken", {})])
+    outcomes = await asyncio.gather(
+        *(
+            sqlite_tables.commit("p", [Upsert(f"{number}", {}), Insert("taken" if number % 2 else f"x{number}", {})])
+            for number in range(20)
+        ),
+        return_exceptions=True,
+    )
+    assert [isinstance(outcome, list) for outcome in outcomes] == [True, False] * 10
+    assert len((await sqlite_tables.query("p")).rows) == 21
+
+
+class SlowDisk:
+    """A connection whose COMMIT waits until the disk is let go."""
+
+    def __init__(self, tables: SqliteTables, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.ready = threading.Event()
+        self._connection = tables._file._writer
+        monkeypatch.setattr(tables._file, "_writer", self)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._connection, name)
+
+    def execute(self, statement: str, values: tuple[str | bytes, ...] = ()) -> object:
+        if statement == "COMMIT":
+            assert self.ready.wait(5)
+        return self._connection.execute(statement, values)
+
+
+async def test_the_event_loop_does_not_wait_for_the_disk(
+    sqlite_tables: SqliteTables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = SlowDisk(sqlite_tables, monkeypatch)
+    commit = asyncio.create_task(_insert(sqlite_tables, "k"))
+    for _ in range(100):
+        assert await sqlite_tables.get("p", "k") is None
+        await asyncio.sleep(0)
+    assert not commit.done()
+    disk.ready.set()
+    await commit
+    assert await sqlite_tables.get("p", "k") is not None
+
+
+async def test_commits_do_not_starve_beside_a_busy_event_loop(sqlite_tables: SqliteTables) -> None:
+    async def work() -> None:
+        while True:
+            sum(range(20_000))
+            await asyncio.sleep(0)
+
+    workers = [asyncio.create_task(work()) for _ in range(10)]
+    for number in range(20):
+        await asyncio.wait_for(_insert(sqlite_tables, f"{number}"), 1)
+    for worker in workers:
+        worker.cancel()
+
+
+def test_a_commit_that_waits_behind_one_of_a_closed_event_loop_is_applied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tables = SqliteTables.open(tmp_path / "tables.db")
+    disk = SlowDisk(tables, monkeypatch)
+
+    async def abandon() -> None:
+        task = asyncio.create_task(_insert(tables, "abandoned"))
+        await asyncio.sleep(0.01)
+        task.cancel()
+
+    async def wait_behind() -> None:
+        asyncio.get_running_loop().call_later(0.01, disk.ready.set)
+        await asyncio.wait_for(_insert(tables, "k"), 2)
+
+    asyncio.run(abandon())
+    asyncio.run(wait_behind())
+    assert asyncio.run(_keys(tables)) == ["abandoned", "k"]
+    asyncio.run(tables.close())
+
+
+async def test_a_disk_that_fails_leaves_the_commit_unavailable_and_the_table_usable(
+    sqlite_tables: SqliteTables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = SlowDisk(sqlite_tables, monkeypatch)
+    monkeypatch.setattr(disk.ready, "wait", _disk_full)
+    with pytest.raises(Unavailable):
+        await _insert(sqlite_tables, "a")
+    monkeypatch.undo()
+    await _insert(sqlite_tables, "b")
+    assert await _keys(sqlite_tables) == ["b"]
+
+
+async def test_tables_of_one_file_are_apart_and_close_apart(tmp_path: Path) -> None:
+    first, second = (SqliteTables.open(tmp_path / "tables.db", name) for name in ("first", "second"))
+    await asyncio.gather(_insert(first, "a"), _insert(second, "b"))
+    await first.close()
+    await first.close()
+    assert await _keys(second) == ["b"]
+    with pytest.raises(Unavailable):
+        await _insert(first, "c")
+    await second.commit("p", [Delete("b", ANY)])
+    await second.close()
+
+
+async def test_closing_finishes_commits_under_way(tmp_path: Path) -> None:
+    tables = SqliteTables.open(tmp_path / "tables.db")
+    commits = [asyncio.create_task(_insert(tables, f"{number:02}")) for number in range(50)]
+    await asyncio.sleep(0)
+    await tables.close()
+    await asyncio.gather(*commits)
+    again = SqliteTables.open(tmp_path / "tables.db")
+    assert len(await _keys(again)) == 50
+    await again.close()
+
+
+async def test_no_two_rows_ever_have_one_etag(tmp_path: Path) -> None:
+    etags: list[str] = []
+    for _ in range(3):
+        tables = SqliteTables.open(tmp_path / "tables.db")
+        etags += await tables.commit("p", [Upsert(key, {}) for key in "abc"])
+        etags += await tables.commit("q", [Upsert(key, {}) for key in "abc"])
+        await tables.close()
+    assert len(set(etags)) == 18
+
+
+@pytest.mark.parametrize("name", ["", "ab", "1abc", "a-b-c", 'abc"; DROP TABLE abc; --'])
+def test_a_table_name_that_azure_would_refuse_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(LimitExceeded):
+        SqliteTables.open(tmp_path / "tables.db", name)
+
+
+@pytest.mark.parametrize("operation", [Insert("\ud800", {}), Insert("k", {"s": "\udc00"})])
+async def test_half_a_surrogate_pair_is_refused_without_harm_to_other_commits(
+    sqlite_tables: SqliteTables, operation: Insert
+) -> None:
+    refused, _ = await asyncio.gather(
+        sqlite_tables.commit("p", [Upsert("first", {}), operation]), _insert(sqlite_tables, "a"), return_exceptions=True
+    )
+    assert isinstance(refused, LimitExceeded)
+    assert await _keys(sqlite_tables) == ["a"]
+
+
+async def test_a_merge_may_not_grow_a_row_beyond_the_limit(sqlite_tables: SqliteTables) -> None:
+    await sqlite_tables.commit("p", [Insert("k", {f"a{number}": 1 for number in range(200)})])
+    with pytest.raises(LimitExceeded):
+        await sqlite_tables.commit("p", [Merge("k", {f"b{number}": 1 for number in range(100)}, ANY)])
+
+
+async def _insert(tables: SqliteTables, key: str) -> None:
+    await tables.commit("p", [Insert(key, {})])
+
+
+async def _keys(tables: SqliteTables) -> list[str]:
+    page = await tables.query("p")
+    keys = [row.key for row in page.rows]
+    while page.continuation:
+        page = await tables.query("p", continuation=page.continuation)
+        keys += [row.key for row in page.rows]
+    return keys
+
+
+def _disk_full(_: float) -> bool:
+    raise sqlite3.OperationalError("database or disk is full")
+
+
+async def test_a_log_that_somebody_kept_from_beginning_anew_is_emptied_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.tables.sqlite.LOG_BYTES", 200_000)
+    log, tables = tmp_path / "rows.db-wal", SqliteTables.open(tmp_path / "rows.db")
+
+    async def write(number: int) -> None:
+        await tables.commit("p", [Upsert(f"{number:02}", {"text": "x" * 20_000})])
+
+    with contextlib.closing(sqlite3.connect(tmp_path / "rows.db", isolation_level=None)) as other:
+        await write(0)
+        other.execute("BEGIN")
+        other.execute("SELECT count(*) FROM scimlink").fetchone()
+        for number in range(40):
+            await write(number)
+        assert log.stat().st_size > 200_000, "who reads what is old keeps the log"
+        other.execute("COMMIT")
+        await write(40)
+        assert log.stat().st_size == 0
+        assert len((await tables.query("p")).rows) == 41
+    await tables.close()
