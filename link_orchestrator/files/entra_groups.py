@@ -19,7 +19,6 @@ from typing import Any, Final
 from link_orchestrator.files.cells import Unusable, plain, printable, read_text
 from link_orchestrator.files.groups import MAX_GROUP_CHARS, MAX_NAME_CHARS
 from link_orchestrator.files.rows import Header, Problem, Row, UnreadableFile, read_rows
-from link_orchestrator.passes.plan import stage
 from shared.directory.directory import Directory
 from shared.directory.keys import Key, Keys, fold
 
@@ -48,8 +47,8 @@ class EntraGroupWriter:
 
     def __init__(self, directory: Directory, name: str, slice_name: str = "0") -> None:
         self._keys = directory.groups.keys
-        self._groups = stage(directory, name).writer(slice_name)
-        self._members = stage(directory, name + MEMBERS).writer(slice_name)
+        self._groups = directory.stage(name).writer(slice_name)
+        self._members = directory.stage(name + MEMBERS).writer(slice_name)
 
     async def add(self, group: EntraGroup) -> None:
         """Stage a group."""

@@ -12,7 +12,7 @@ from dataclasses import replace
 from itertools import chain
 
 from link_orchestrator.messages import Slice
-from link_orchestrator.passes.plan import LINKS, RESERVED, stage
+from link_orchestrator.passes.plan import LINKS, RESERVED
 from link_orchestrator.requests.reviews import planned_version, reviews_of
 from shared.directory.directory import Directory
 from shared.directory.errors import AlreadyExists, DirectoryError
@@ -22,7 +22,6 @@ from shared.directory.records.model import Account, Link, Status
 from shared.directory.work.jobs import Job
 from shared.directory.work.plan import Plan, PlanRow
 from shared.directory.work.reviews import EXCLUDE
-from shared.directory.work.seen import SeenWriter
 
 LINKED, REFUSED = "linked", "refused"
 REVIEWED = "review"
@@ -35,9 +34,9 @@ WORTH_RESERVING = 50
 
 async def reserve(directory: Directory, job: Job, part: Slice) -> Counter[str]:
     """Claim the identities that apply() will link, in the order in which claims are stored."""
-    writer = stage(directory, job.id + RESERVED).writer(part.name)
+    writer = directory.stage(job.id + RESERVED).writer(part.name)
     links: defaultdict[int, list[tuple[str, str]]] = defaultdict(list)
-    async for bucket, items in stage(directory, job.id + LINKS).read_many(part.low, part.high):
+    async for bucket, items in directory.stage(job.id + LINKS).read_many(part.low, part.high):
         links[bucket] += [(account_id, identity) for account_id, identity in items]
     for some in links.values():
         if len(some) >= WORTH_RESERVING:
@@ -49,9 +48,9 @@ async def reserve(directory: Directory, job: Job, part: Slice) -> Counter[str]:
 
 async def apply(directory: Directory, job: Job, part: Slice) -> Counter[str]:
     """Link what the plan's rows of a slice say; only the first of them if the run is cancelled on the way."""
-    plan = Plan(directory.tables, directory.keys, job.id)
+    plan = directory.plan(job.id)
     counts: Counter[str] = Counter()
-    staged = stage(directory, job.id + RESERVED).read_many(part.low, part.high)
+    staged = directory.stage(job.id + RESERVED).read_many(part.low, part.high)
     reserved = {account_id async for _, ids in staged for account_id in ids}
     for bucket in range(part.low, part.high):
         rows = [row async for some in plan.decided(bucket, DecisionKind.LINK.value) for row in some]
@@ -79,7 +78,7 @@ async def _apply_reviewed(directory: Directory, job: Job, plan: Plan, bucket: in
         for row in (as_link(row) for row in rows if not row.outcome):
             homes[directory.keys.bucket(row.shown["account"]["id"])].append(row)
         # The next run decides on these again, linked or not: if the link is taken back, they are left open again.
-        seen = SeenWriter(directory.tables, directory.keys, job.id, f"reviewed{bucket:02x}")
+        seen = directory.seen_writer(job.id, f"reviewed{bucket:02x}")
         for row in chain.from_iterable(homes.values()):
             await seen.doubt_account(_account_id(row))
         await seen.close()

@@ -16,7 +16,7 @@ from shared.directory.keys import Key
 from shared.directory.matching.groups import GroupDecisionKind, is_linked_to
 from shared.directory.records.model import Status
 from shared.directory.work.jobs import Job
-from shared.directory.work.plan import Plan, PlanRow
+from shared.directory.work.plan import PlanRow
 
 APPROVED = "groupsApproved"
 """The job's option that holds the approved number of groups."""
@@ -26,7 +26,7 @@ _CHANGED = "refused: the group or its members changed since the plan; a new run 
 
 async def apply_groups(directory: Directory, job: Job, part: Slice) -> Counter[str]:
     """Link what the plan's rows of a slice say; only the first of them if the run is cancelled on the way."""
-    plan = Plan(directory.tables, directory.keys, job.id)
+    plan = directory.plan(job.id)
     counts: Counter[str] = Counter()
     for bucket in range(part.low, part.high):
         async for rows in plan.decided(bucket, GroupDecisionKind.LINK.value):

@@ -31,7 +31,6 @@ from link_orchestrator.passes.plan import (
     identity_bucket,
     keys_of,
     parts_of,
-    stage,
 )
 from link_orchestrator.requests.jobs import RUN, slices
 from shared.directory.directory import Directory
@@ -40,8 +39,7 @@ from shared.directory.matching.identity import Identity, is_gone
 from shared.directory.records.bulk import in_parts
 from shared.directory.records.claims import together
 from shared.directory.work.jobs import Job
-from shared.directory.work.plan import Plan
-from shared.directory.work.seen import DAYS, Seen, SeenWriter, short, stages_of
+from shared.directory.work.seen import DAYS, Seen, short, stages_of
 from shared.directory.work.stages import is_older
 from shared.directory.work.staging import parse
 
@@ -78,11 +76,11 @@ class _Comparison:
         self._job = job
         self._before = _seen(directory, job)
         self._finder = KeyFinder(job)
-        self._plan = Plan(directory.tables, directory.keys, job.id)
-        self._now = SeenWriter(directory.tables, directory.keys, job.id, part.name)
-        self._changed = stage(directory, job.id + CHANGED).writer(part.name)
-        self._leads = stage(directory, job.id + LEADS).writer(part.name)
-        self._touched = stage(directory, job.id + TOUCHED).writer(part.name)
+        self._plan = directory.plan(job.id)
+        self._now = directory.seen_writer(job.id, part.name)
+        self._changed = directory.stage(job.id + CHANGED).writer(part.name)
+        self._leads = directory.stage(job.id + LEADS).writer(part.name)
+        self._touched = directory.stage(job.id + TOUCHED).writer(part.name)
         self.counts = Counter({kind + one: 0 for kind in (COMPARED, DIFFERENT) for one in KINDS})
 
     async def identities(self, bucket: int) -> None:
@@ -140,9 +138,9 @@ class _Comparison:
 
 async def lead(directory: Directory, job: Job, part: Slice) -> Counter[str]:
     """Touch the accounts to which a slice's keys lead, for who meets them is not who met them, and pair them."""
-    leads = stage(directory, job.id + LEADS)
-    touched = stage(directory, job.id + TOUCHED).writer(part.name)
-    pairs = stage(directory, job.id + PAIRS).writer(part.name)
+    leads = directory.stage(job.id + LEADS)
+    touched = directory.stage(job.id + TOUCHED).writer(part.name)
+    pairs = directory.stage(job.id + PAIRS).writer(part.name)
     for bucket in range(part.low, part.high):
         wanted = await keys_of(leads, bucket)
         # Of former keys only the beginnings are kept, and nobody to pair: most are among the keys of now.
@@ -160,10 +158,10 @@ async def lead(directory: Directory, job: Job, part: Slice) -> Counter[str]:
 async def touch(directory: Directory, job: Job, part: Slice) -> Counter[str]:
     """Name the identities that met a slice's touched accounts, and the keys by which others may meet a changed one."""
     seen = _seen(directory, job)
-    met = stage(directory, job.id + MET).writer(part.name)
-    values = stage(directory, job.id + VALUES).writer(part.name)
+    met = directory.stage(job.id + MET).writer(part.name)
+    values = directory.stage(job.id + VALUES).writer(part.name)
     for bucket in range(part.low, part.high):
-        touched = [one async for some in stage(directory, job.id + TOUCHED).read(bucket) for one in some]
+        touched = [one async for some in directory.stage(job.id + TOUCHED).read(bucket) for one in some]
         for trusts in (await seen.near(bucket, {account_id for account_id, _ in touched})).values():
             for object_id in trusts:
                 await met.add(identity_bucket(directory, object_id), fold(object_id))
@@ -180,15 +178,15 @@ async def touch(directory: Directory, job: Job, part: Slice) -> Counter[str]:
 async def gather(directory: Directory, job: Job, part: Slice) -> Counter[str]:
     """Find the identities of a slice that did not change, but meet touched accounts, now or before."""
     seen, fingerprint = _seen(directory, job), directory.keys.fingerprint
-    writer = stage(directory, job.id + MEETING).writer(part.name)
-    values = {value async for some in stage(directory, job.id + VALUES).read(0) for value in some}
+    writer = directory.stage(job.id + MEETING).writer(part.name)
+    values = {value async for some in directory.stage(job.id + VALUES).read(0) for value in some}
     for bucket in range(part.low, part.high):
-        met = {one async for some in stage(directory, job.id + MET).read(bucket) for one in some}
+        met = {one async for some in directory.stage(job.id + MET).read(bucket) for one in some}
         known = await seen.identities(bucket) if values else {}
         meeting = {one for one, shorts in known.items() if not values.isdisjoint(shorts.split())}
         if not met and not meeting:
             continue
-        changed = {line async for some in stage(directory, job.id + CHANGED).lines(bucket) for line in some}
+        changed = {line async for some in directory.stage(job.id + CHANGED).lines(bucket) for line in some}
         for object_id, line in (await _lines(directory, job, bucket)).items():
             if (object_id in met and line not in changed) or (meeting and fingerprint(line) in meeting):
                 await writer.add_line(bucket, line)
@@ -253,7 +251,7 @@ def nothing_changed(job: Job) -> str | None:
 
 
 def _seen(directory: Directory, job: Job) -> Seen:
-    return Seen(directory.tables, directory.keys, job.options["since"])
+    return directory.seen(job.options["since"])
 
 
 async def _lines(directory: Directory, job: Job, bucket: int) -> dict[str, str]:
@@ -261,7 +259,7 @@ async def _lines(directory: Directory, job: Job, bucket: int) -> dict[str, str]:
     found: dict[str, str] = {}
     begin = len(_PLAIN)
     for name in parts_of(job):
-        async for lines in stage(directory, name).lines(bucket):
+        async for lines in directory.stage(name).lines(bucket):
             for line in lines:
                 # Parsed whole, or folded as any text, a million ids would take seconds more.
                 object_id = line[begin : line.index('"', begin)]

@@ -13,14 +13,13 @@ from dataclasses import replace
 from link_orchestrator.files.accounts import AccountRow
 from link_orchestrator.files.rows import Problem
 from link_orchestrator.messages import Slice
-from link_orchestrator.passes.plan import stage
 from shared.directory.directory import Directory
 from shared.directory.errors import DirectoryError
 from shared.directory.keys import Key, fold, folded
 from shared.directory.records.bulk import create_many, in_parts, replace_many
 from shared.directory.records.model import Account, Authority, Evidence, Status, new_account
 from shared.directory.work.jobs import Job
-from shared.directory.work.plan import Plan, PlanRow
+from shared.directory.work.plan import PlanRow
 
 AT_ONCE = 500
 PROBLEM = "problem"
@@ -32,7 +31,7 @@ async def import_rows(directory: Directory, job: Job, part: Slice) -> Counter[st
     jobs = directory.jobs
     counts: Counter[str] = Counter()
     for bucket in range(part.low, part.high):
-        rows = [AccountRow.from_json(i) async for items in stage(directory, job.id).read(bucket) for i in items]
+        rows = [AccountRow.from_json(i) async for items in directory.stage(job.id).read(bucket) for i in items]
         if not rows:
             continue
         wanted, problems = _one_each(rows)
@@ -61,7 +60,7 @@ async def write_problems(
         alike[subject] += 1  # a JSON file may be one line
         shown = {"line": problem.line, "reason": problem.reason, "remedy": problem.remedy}
         rows.append(PlanRow(PROBLEM, f"{subject}:{alike[subject]}", shown))
-    await Plan(directory.tables, directory.keys, job_id).write(bucket, rows)
+    await directory.plan(job_id).write(bucket, rows)
 
 
 def _one_each(rows: Sequence[AccountRow]) -> tuple[list[AccountRow], list[Problem]]:

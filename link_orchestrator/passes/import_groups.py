@@ -14,7 +14,6 @@ from link_orchestrator.files.groups import GroupRow
 from link_orchestrator.files.rows import Problem
 from link_orchestrator.messages import Slice
 from link_orchestrator.passes.import_accounts import CREATED, REFUSED, UNCHANGED, UPDATED, write_problems
-from link_orchestrator.passes.plan import stage
 from shared.directory.directory import Directory
 from shared.directory.errors import AlreadyExists, Stale
 from shared.directory.keys import Key, fold, folded
@@ -65,7 +64,7 @@ class _Bucket:
 
     async def run(self) -> bool:
         """Import the bucket's rows, a staged page at a time; tell whether all were taken, and none cancelled."""
-        async for items in stage(self._directory, self._job.id).read(self._bucket):
+        async for items in self._directory.stage(self._job.id).read(self._bucket):
             for some in in_parts([GroupRow.from_json(item) for item in items], NAMES_AT_ONCE):
                 if (await self._directory.jobs.get(self._job.id)).cancelled_by:
                     return False

@@ -46,8 +46,8 @@ from shared.directory.records.bulk import AT_ONCE, in_parts
 from shared.directory.records.claims import together
 from shared.directory.records.model import Account, Status, digest_facts
 from shared.directory.work.jobs import Job
-from shared.directory.work.plan import Plan, PlanRow
-from shared.directory.work.seen import IN_DOUBT, Seen, SeenWriter
+from shared.directory.work.plan import PlanRow
+from shared.directory.work.seen import IN_DOUBT
 from shared.directory.work.staging import Stage, parse
 
 STAGES = KEYS, PAIRS, CANDIDATES, LINKS, RESERVED = "keys", "pairs", "candidates", "links", "reserved"
@@ -65,11 +65,6 @@ ACCOUNTS_AT_ONCE = 500
 """Accounts that are in memory while a later run weighs them."""
 PREDICTED, CARRIED = "predicted.", "carried."
 """Prefixes of the counts that are not of decisions: outcomes of the first cycle; how else linked accounts are found."""
-
-
-def stage(directory: Directory, name: str) -> Stage:
-    """Return a set of staged items of this directory."""
-    return Stage(directory.tables, directory.keys, name)
 
 
 def identity_bucket(directory: Directory, object_id: str) -> int:
@@ -91,8 +86,8 @@ def mapping_of(job: Job) -> AttributeMapping:
 async def collect(directory: Directory, job: Job, part: Slice, *, again: bool = False) -> Counter[str]:
     """Spread the match keys of a slice's identities over the buckets of the keys."""
     finder, keys = KeyFinder(job), directory.keys
-    writer = stage(directory, job.id + KEYS).writer(part.name)
-    seen = SeenWriter(directory.tables, directory.keys, job.id, part.name)
+    writer = directory.stage(job.id + KEYS).writer(part.name)
+    seen = directory.seen_writer(job.id, part.name)
     for bucket in range(part.low, part.high):
         if not again:
             # Before any pointer is read: whoever changes afterwards is seen to have changed.
@@ -133,8 +128,8 @@ class KeyFinder:
 
 async def join(directory: Directory, job: Job, part: Slice, *, again: bool = False) -> Counter[str]:
     """Pair identities and accounts that a key leads to."""
-    keys = stage(directory, job.id + KEYS)
-    writer = stage(directory, job.id + PAIRS).writer(part.name)
+    keys = directory.stage(job.id + KEYS)
+    writer = directory.stage(job.id + PAIRS).writer(part.name)
     for bucket in range(part.low, part.high):
         wanted = await keys_of(keys, bucket)
         led = find_led(directory, bucket, wanted) if again else _scan_led(directory, bucket, wanted)
@@ -175,15 +170,15 @@ async def _scan_led(directory: Directory, bucket: int, leads: Collection[str]) -
 async def weigh(directory: Directory, job: Job, part: Slice, *, again: bool = False) -> Counter[str]:
     """Verify each pair against the account, and tell every identity what it and its rivals have on the account."""
     policy = policy_of(job)
-    pairs = stage(directory, job.id + PAIRS)
-    writer = stage(directory, job.id + CANDIDATES).writer(part.name)
-    seen = SeenWriter(directory.tables, directory.keys, job.id, part.name)
+    pairs = directory.stage(job.id + PAIRS)
+    writer = directory.stage(job.id + CANDIDATES).writer(part.name)
+    seen = directory.seen_writer(job.id, part.name)
     counts: Counter[str] = Counter()
     for bucket in range(part.low, part.high):
         keys = await _keys_by_account(pairs, bucket, policy)
         known = await _KnownPairs.read(directory, job, bucket, keys) if again else None
         accounts = known.accounts() if known else directory.listing.scan_facts(bucket)
-        compared = await Seen(directory.tables, directory.keys, chain_of(job)).accounts(bucket)
+        compared = await directory.seen(chain_of(job)).accounts(bucket)
         alone: list[PlanRow] = []
         async for account in accounts:
             facts = facts_of(account)
@@ -208,7 +203,7 @@ async def weigh(directory: Directory, job: Job, part: Slice, *, again: bool = Fa
                 await seen.add_near(account.id, trusts)
             if not any(trusts.values()) and not account.retired:
                 alone.append(_row(stays_local(facts)))
-        await Plan(directory.tables, directory.keys, job.id).write(bucket, alone)
+        await directory.plan(job.id).write(bucket, alone)
         if alone or not again:
             counts[DecisionKind.NO_IDENTITY.value] += len(alone)
     await together(writer.close(), seen.close())
@@ -228,8 +223,8 @@ class _KnownPairs:
 
     @classmethod
     async def read(cls, directory: Directory, job: Job, bucket: int, met: Collection[str]) -> _KnownPairs:
-        touched = {one async for some in stage(directory, job.id + TOUCHED).read(bucket) for one, _ in some}
-        seen = Seen(directory.tables, directory.keys, job.options["since"])
+        touched = {one async for some in directory.stage(job.id + TOUCHED).read(bucket) for one, _ in some}
+        seen = directory.seen(job.options["since"])
         return cls(directory, {*met, *touched}, touched, await seen.near(bucket, set(met) - touched))
 
     async def accounts(self) -> AsyncIterator[Account]:
@@ -248,10 +243,10 @@ class _KnownPairs:
 async def decide_all(directory: Directory, job: Job, part: Slice, *, again: bool = False) -> Counter[str]:
     """Write the plan's row of every identity in a slice."""
     policy, mapping = policy_of(job), mapping_of(job)
-    candidates = stage(directory, job.id + CANDIDATES)
-    plan = Plan(directory.tables, directory.keys, job.id)
-    links = stage(directory, job.id + LINKS).writer(part.name)
-    seen = SeenWriter(directory.tables, directory.keys, job.id, part.name)
+    candidates = directory.stage(job.id + CANDIDATES)
+    plan = directory.plan(job.id)
+    links = directory.stage(job.id + LINKS).writer(part.name)
+    seen = directory.seen_writer(job.id, part.name)
     counts: Counter[str] = Counter()
     rows: defaultdict[int, list[PlanRow]] = defaultdict(list)
     for bucket in range(part.low, part.high):
@@ -300,7 +295,7 @@ async def _identities(directory: Directory, names: Sequence[str], bucket: int) -
     """
     found: dict[str, tuple[str, Identity] | None] = {}
     for name in names:
-        async for lines in stage(directory, name).lines(bucket):
+        async for lines in directory.stage(name).lines(bucket):
             for line, item in zip(lines, parse(lines), strict=True):
                 known = None if is_gone(line) else (line, Identity.from_json(item))
                 found.setdefault(fold(item["id"]), known)

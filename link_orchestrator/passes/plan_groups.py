@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from link_orchestrator.files.entra_groups import MEMBERS, EntraGroup, bucket_of_name
 from link_orchestrator.messages import Slice
-from link_orchestrator.passes.plan import LINKS, policy_of, stage
+from link_orchestrator.passes.plan import LINKS, policy_of
 from shared.directory.directory import Directory
 from shared.directory.keys import Key, fold, is_group
 from shared.directory.matching.groups import GroupDecision, GroupDecisionKind, decide_group, stays_local
@@ -23,9 +23,9 @@ from shared.directory.records.bulk import in_parts
 from shared.directory.records.claims import together
 from shared.directory.records.groups import Group
 from shared.directory.records.model import Authority, Status
-from shared.directory.work.differences import Differences, Differing, Totals
+from shared.directory.work.differences import Differing, Totals
 from shared.directory.work.jobs import Job
-from shared.directory.work.plan import Plan, PlanRow
+from shared.directory.work.plan import PlanRow
 
 STAGES = RESOLVED, NAMED = "members", "named"
 """Names of the run's stages between the two passes."""
@@ -47,8 +47,8 @@ _Members = dict[str, tuple[str, str]]
 
 async def resolve_members(directory: Directory, job: Job, part: Slice) -> Counter[str]:
     """Find the account of every member of Entra's groups: linked before, or planned to be linked by this run."""
-    memberships = stage(directory, job.options["groups"] + MEMBERS)
-    writer, named = (stage(directory, job.id + name).writer(part.name) for name in STAGES)
+    memberships = directory.stage(job.options["groups"] + MEMBERS)
+    writer, named = (directory.stage(job.id + name).writer(part.name) for name in STAGES)
     for bucket in range(part.low, part.high):
         for group in (await _entra_groups(directory, job.options["groups"], bucket)).values():
             home = bucket_of_name(directory.groups.keys, group.display_name)
@@ -70,7 +70,7 @@ async def resolve_members(directory: Directory, job: Job, part: Slice) -> Counte
 async def _accounts(directory: Directory, job: Job, bucket: int, asked: _Memberships) -> dict[str, str]:
     """Return the ids of the accounts of a bucket's members, by digest of the object id."""
     found: dict[str, str] = {}
-    async for items in stage(directory, job.id + LINKS).read(bucket):
+    async for items in directory.stage(job.id + LINKS).read(bucket):
         for account_id, object_id in items:
             found[directory.keys.digest(Key("externalId", object_id))] = account_id
     pointed = [
@@ -94,7 +94,7 @@ async def decide_groups(directory: Directory, job: Job, part: Slice) -> Counter[
     rows of the attempt before and removes those that say something else.
     """
     counts: Counter[str] = Counter()
-    plan = Plan(directory.tables, directory.keys, job.id)
+    plan = directory.plan(job.id)
     for bucket in range(part.low, part.high):
         before = await plan.keys(bucket, ENTRA_DECISIONS)
         entra = await _entra_groups(directory, job.id + NAMED, bucket)
@@ -165,7 +165,7 @@ async def _write(
         shown["members"] = await _compare(directory, job, group, entra.object_id, theirs or {})
     subject = entra.object_id if entra else group.id if group else ""
     row = PlanRow(decision.kind.value, subject, shown, group.version if group else "")
-    await Plan(directory.tables, directory.keys, job.id).write(bucket, [row])
+    await directory.plan(job.id).write(bucket, [row])
     return row.decision, row.subject
 
 
@@ -173,7 +173,7 @@ async def _compare(
     directory: Directory, job: Job, group: Group, object_id: str, theirs: dict[str, str]
 ) -> dict[str, Any]:
     """Write how the members of a group here differ from `theirs`, which is used up; return what the row shows of it."""
-    differences = Differences(directory.tables, directory.keys, job.id, object_id)
+    differences = directory.differences(job.id, object_id)
     await differences.clear()
     both, only_here, first = 0, 0, list[Differing]()
     async for page in directory.members.scan(group.id):
@@ -210,7 +210,7 @@ async def describe(directory: Directory, differing: Sequence[Differing]) -> list
 async def _entra_groups(directory: Directory, name: str, bucket: int) -> dict[str, EntraGroup]:
     """Return the groups of Entra in a bucket of a stage by folded object id, without their members."""
     found: dict[str, EntraGroup] = {}
-    async for items in stage(directory, name).read(bucket):
+    async for items in directory.stage(name).read(bucket):
         for item in items:
             found.setdefault(fold(item["id"]), EntraGroup(item["id"], item["displayName"]))
     return found
@@ -219,7 +219,7 @@ async def _entra_groups(directory: Directory, name: str, bucket: int) -> dict[st
 async def _members(directory: Directory, job: Job, bucket: int) -> defaultdict[str, _Members]:
     """Return the members of a bucket's groups in Entra, each once, by folded object id of the group."""
     found: defaultdict[str, _Members] = defaultdict(dict)
-    async for items in stage(directory, job.id + RESOLVED).read(bucket):
+    async for items in directory.stage(job.id + RESOLVED).read(bucket):
         for group, account_id, member in items:
             key = fold(member)
             # A slice may have run twice, and an account was linked or released between.

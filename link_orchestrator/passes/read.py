@@ -21,7 +21,7 @@ from link_orchestrator.files.entra_groups import EntraGroup, EntraGroupWriter
 from link_orchestrator.files.rows import Problem
 from link_orchestrator.messages import Read, ReadDone
 from link_orchestrator.passes.import_accounts import write_problems
-from link_orchestrator.passes.plan import identity_bucket, parts_of, stage
+from link_orchestrator.passes.plan import identity_bucket, parts_of
 from link_orchestrator.requests.jobs import MEMBERSHIPS_AN_ACCOUNT, slices
 from link_orchestrator.source import (
     GROUPS,
@@ -121,7 +121,7 @@ async def _advance(directory: Directory, job_id: str, source: IdentitySource) ->
     """Read one batch on from where the run is, unless it has ended, is done, or the source is to be left alone."""
     if _stopped(await directory.jobs.get(job_id)):
         return ReadDone(stopped=True)
-    readings, now = Readings(directory.tables, directory.keys), time.time()
+    readings, now = directory.readings, time.time()
     found = await readings.find(job_id)
     reading = found or await _begin(directory, readings, job_id, source)
     if reading.place is None:
@@ -210,7 +210,7 @@ async def _keep(directory: Directory, readings: Readings, reading: Reading, batc
 
 async def _stage(directory: Directory, name: str, batch: Batch, slice_name: str) -> None:
     if batch.identities:
-        writer = stage(directory, name).writer(slice_name)
+        writer = directory.stage(name).writer(slice_name)
         for identity in batch.identities.values():
             await writer.add(identity_bucket(directory, identity.object_id), identity.to_json())
         await writer.close()
@@ -253,7 +253,7 @@ async def _finished(directory: Directory, reading: Reading) -> ReadDone:
         former = await directory.jobs.get(reading.former)
         if is_older(former.options[WHOLE], KEPT_DAYS, directory.jobs.now()):
             # This reading stood still: the sweep may have taken what it goes on from, and nobody may be missed.
-            return await _begin_again(directory, Readings(directory.tables, directory.keys), reading)
+            return await _begin_again(directory, directory.readings, reading)
         parts = [*([name] if reading.read else []), *parts_of(former)]
         read = {"identities": parts[0], "parts": parts, WHOLE: former.options[WHOLE]}
 

@@ -24,7 +24,7 @@ from shared.directory.records.claims import together
 from shared.directory.records.model import Account, Link, Status
 from shared.directory.records.unlinking import fence_many, release_many
 from shared.directory.work.jobs import Job, Phase
-from shared.directory.work.plan import Plan, PlanRow
+from shared.directory.work.plan import PlanRow
 from shared.directory.work.reviews import LINK
 
 UNDONE, RELEASED, REFUSED, UNCHANGED = "undone", "released", "refused", "unchanged"
@@ -45,7 +45,7 @@ class Verdict:
 async def undo(directory: Directory, job: Job, part: Slice) -> Counter[str]:
     """Take back the links of a slice of a run's plan; only the first of them if the undo is cancelled on the way."""
     run = await directory.jobs.get(job.options["run"])
-    report = Plan(directory.tables, directory.keys, job.id)
+    report = directory.plan(job.id)
     counts: Counter[str] = Counter()
     if run.approved is None:
         return counts
@@ -54,7 +54,7 @@ async def undo(directory: Directory, job: Job, part: Slice) -> Counter[str]:
             if rows and (await directory.jobs.get(job.id)).cancelled_by:
                 return counts
             # Whom a review linked is left open again, before the link goes: provisioning must not come between.
-            await Plan(directory.tables, directory.keys, run.id).leave_open(
+            await directory.plan(run.id).leave_open(
                 {row.subject: row.decision for row in rows if row.review and row.review["action"] == LINK}
             )
             told = await _take_back(directory, job, run, rows)
@@ -65,7 +65,7 @@ async def undo(directory: Directory, job: Job, part: Slice) -> Counter[str]:
 
 async def planned_links(directory: Directory, run: Job, bucket: int) -> AsyncIterator[list[PlanRow]]:
     """Yield the rows of a bucket by which a run links, some at a time; no account stands in two of them."""
-    async for rows in Plan(directory.tables, directory.keys, run.id).decided(bucket, DecisionKind.LINK.value):
+    async for rows in directory.plan(run.id).decided(bucket, DecisionKind.LINK.value):
         yield rows
     if run.reviewed:
         async for rows in reviews_of(directory, run.id).chosen(bucket):

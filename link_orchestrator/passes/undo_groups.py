@@ -20,7 +20,7 @@ from shared.directory.records.audit import Change
 from shared.directory.records.groups import Group
 from shared.directory.records.model import Status
 from shared.directory.work.jobs import Job, Phase
-from shared.directory.work.plan import Plan, PlanRow
+from shared.directory.work.plan import PlanRow
 from shared.tables.port import VersionConflict
 
 COUNTED: Mapping[str, str] = {
@@ -36,7 +36,7 @@ ATTEMPTS = 5
 async def undo_groups(directory: Directory, job: Job, part: Slice) -> Counter[str]:
     """Take back the groups of a slice of a run's plan; only the first of them if the undo is cancelled on the way."""
     run = await directory.jobs.get(job.options["run"])
-    plan, report = (Plan(directory.tables, directory.keys, one.id) for one in (run, job))
+    plan, report = (directory.plan(one.id) for one in (run, job))
     counts: Counter[str] = Counter()
     for bucket in range(part.low, part.high) if run.approved else ():
         async for rows in plan.decided(bucket, GroupDecisionKind.LINK.value):

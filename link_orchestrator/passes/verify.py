@@ -16,7 +16,7 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 from link_orchestrator.messages import Slice
-from link_orchestrator.passes.plan import policy_of, stage
+from link_orchestrator.passes.plan import policy_of
 from link_orchestrator.passes.undo import planned_links
 from shared.directory.directory import Directory
 from shared.directory.keys import Key
@@ -26,7 +26,7 @@ from shared.directory.matching.policy import Policy
 from shared.directory.records.bulk import in_parts
 from shared.directory.records.model import Account, Status
 from shared.directory.work.jobs import Job
-from shared.directory.work.plan import Plan, PlanRow
+from shared.directory.work.plan import PlanRow
 
 CONFIRMED, UNCONFIRMED, UNLINKED, CREATED = "confirmed", "unconfirmed", "unlinked", "created"
 STAGES = KEYS, PAIRS = "keys", "pairs"
@@ -47,9 +47,9 @@ class Cancelled(Exception):
 async def look(directory: Directory, job: Job, part: Slice) -> Counter[str]:
     """Tell of each link of a slice whether it is confirmed, and stage whom the plan matched and who is new."""
     run = await _run_of(directory, job)
-    keys = stage(directory, job.id + KEYS).writer(part.name)
-    pairs = stage(directory, job.id + PAIRS).writer(part.name)
-    plan, report = (Plan(directory.tables, directory.keys, one.id) for one in (run, job))
+    keys = directory.stage(job.id + KEYS).writer(part.name)
+    pairs = directory.stage(job.id + PAIRS).writer(part.name)
+    plan, report = (directory.plan(one.id) for one in (run, job))
     counts = Counter({CONFIRMED: 0, UNCONFIRMED: 0, UNLINKED: 0, CREATED: 0})
 
     async def lead(kind: str, value: str | None, item: list[Any]) -> None:
@@ -106,7 +106,7 @@ async def _go_on(directory: Directory, job: Job) -> None:
 
 async def compare(directory: Directory, job: Job, part: Slice) -> Counter[str]:
     """Pair each new account with whom the plan knew by the same key."""
-    keys, writer = stage(directory, job.id + KEYS), stage(directory, job.id + PAIRS).writer(part.name)
+    keys, writer = directory.stage(job.id + KEYS), directory.stage(job.id + PAIRS).writer(part.name)
     with suppress(Cancelled):
         for bucket in range(part.low, part.high):
             planned: defaultdict[str, list[Any]] = defaultdict(list)
@@ -131,7 +131,7 @@ async def settle(directory: Directory, job: Job, part: Slice) -> Counter[str]:
     with suppress(Cancelled):
         for bucket in range(part.low, part.high):
             known: defaultdict[str, dict[str, Any]] = defaultdict(dict)
-            async for items in _watched(directory, job, stage(directory, job.id + PAIRS).read(bucket)):
+            async for items in _watched(directory, job, directory.stage(job.id + PAIRS).read(bucket)):
                 for account_id, *pair in items:
                     known[account_id] |= {pair[0]: pair} if pair else {}
             for some in in_parts(sorted(known), NEW_AT_ONCE):
@@ -140,7 +140,7 @@ async def settle(directory: Directory, job: Job, part: Slice) -> Counter[str]:
                 for account in await directory.accounts.find_many(some):
                     if account is not None:
                         told += await _created(directory, account, list(known[account.id].values()), policy_of(run))
-                await Plan(directory.tables, directory.keys, job.id).write(bucket, told)
+                await directory.plan(job.id).write(bucket, told)
                 counts[CREATED] += len(told)
     return counts
 

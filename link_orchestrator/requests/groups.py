@@ -11,7 +11,6 @@ from collections import Counter
 from link_orchestrator.files.entra_groups import EntraGroup, EntraGroupWriter, read_entra_groups, stages_of
 from link_orchestrator.files.groups import GroupRow, read_groups
 from link_orchestrator.passes.import_accounts import PROBLEM
-from link_orchestrator.passes.plan import stage
 from link_orchestrator.passes.plan_groups import describe
 from link_orchestrator.requests.jobs import (
     ENTRA_GROUPS,
@@ -32,7 +31,6 @@ from shared.directory.directory import Directory
 from shared.directory.errors import NotFound
 from shared.directory.keys import Key
 from shared.directory.records.model import dump
-from shared.directory.work.differences import Differences
 from shared.directory.work.plan import InvalidCursor
 from shared.scim.endpoint import Request, Response
 from shared.scim.errors import InvalidValue
@@ -43,7 +41,7 @@ async def import_groups(directory: Directory, request: Request, client: Orchestr
     jobs, keys = directory.jobs, directory.groups.keys
     job_id = jobs.new_id(GROUP_IMPORT)
     await directory.stages.announce(job_id, [job_id])
-    writer, counts = stage(directory, job_id).writer(), Counter[str]()
+    writer, counts = directory.stage(job_id).writer(), Counter[str]()
 
     async def add(row: GroupRow) -> None:
         await writer.add(keys.bucket(keys.digest(Key("displayName", row.display_name))), row.to_json())
@@ -100,7 +98,7 @@ async def list_unread_groups(directory: Directory, request: Request) -> Response
 async def list_difference(directory: Directory, request: Request) -> Response:
     """List who is in one alone of a planned group and its counterpart, named by its object id, a page at a time."""
     run = await get_job(directory, request, RUN)
-    differences = Differences(directory.tables, directory.keys, run.id, request.params["group"])
+    differences = directory.differences(run.id, request.params["group"])
     totals = await differences.find_totals()
     if totals is None:
         raise NotFound("no such group in the run")

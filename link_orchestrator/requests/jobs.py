@@ -16,8 +16,7 @@ from shared.directory.directory import Directory
 from shared.directory.errors import Busy, NotFound
 from shared.directory.records.model import dump
 from shared.directory.work.jobs import Job, Phase
-from shared.directory.work.plan import PAGE, InvalidCursor, Plan, PlanRow
-from shared.directory.work.readings import Readings
+from shared.directory.work.plan import PAGE, InvalidCursor, PlanRow
 from shared.directory.work.seen import stages_of
 from shared.scim.endpoint import Request, Response
 from shared.scim.errors import InvalidValue
@@ -143,7 +142,7 @@ async def tidy_up(directory: Directory, job_id: str) -> None:
     await directory.stages.clear(job_id, [] if job_id in runs else stages_of(job_id))
     if runs and not (await directory.jobs.get(job_id)).approved:
         await directory.jobs.withdraw_plan(job_id, runs)
-    await Readings(directory.tables, directory.keys).forget(job_id)
+    await directory.readings.forget(job_id)
 
 
 def _failed(job: Job) -> Job:
@@ -183,7 +182,7 @@ async def list_rows(
     directory: Directory, request: Request, decision: str, name: str, label: str = "decision"
 ) -> Response:
     """Return a page of a job's rows of one decision ("" for all), under a name; `label` is what decisions are here."""
-    plan = Plan(directory.tables, directory.keys, request.id)
+    plan = directory.plan(request.id)
     try:
         rows, cursor = await plan.page(decision, request.params.get("cursor", ""), read_count(request))
     except InvalidCursor as error:

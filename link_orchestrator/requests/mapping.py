@@ -13,7 +13,6 @@ from link_orchestrator.prediction.mapping import DEFAULT, AttributeMapping, read
 from link_orchestrator.source import MappingSource, SourceBusy, SourceFailed, Sources
 from shared.directory.directory import Directory
 from shared.directory.errors import Busy
-from shared.directory.mappings import Mappings
 from shared.directory.records.model import dump
 from shared.directory.work.jobs import Job
 from shared.scim.document import read_json
@@ -41,13 +40,13 @@ async def set_mapping(directory: Directory, request: Request, sources: Sources) 
     if isinstance(document, Mapping) and "source" in document:
         document = await _read_from(sources, directory.name, MappingRequest.model_validate(document).source)
     mapping = _read(document)
-    await _mappings(directory).set(mapping.to_json())
+    await directory.mappings.set(mapping.to_json())
     return await _answer(directory, mapping, is_default=False)
 
 
 async def get_mapping(directory: Directory, request: Request) -> Response:
     """Return the mapping that the next run predicts by, and what is wrong with it."""
-    stored = await _mappings(directory).find()
+    stored = await directory.mappings.find()
     mapping = AttributeMapping.from_json(stored) if stored else DEFAULT
     return await _answer(directory, mapping, is_default=stored is None)
 
@@ -56,7 +55,7 @@ async def choose_mapping(directory: Directory, asked: Mapping[str, Any] | None) 
     """Return the mapping of a run: the one asked for, or else the stored one, or else the default."""
     if asked is not None:
         return _read(asked).to_json()
-    return await _mappings(directory).find() or DEFAULT.to_json()
+    return await directory.mappings.find() or DEFAULT.to_json()
 
 
 def people_of(job: Job) -> People:
@@ -93,7 +92,3 @@ def _read(document: object) -> AttributeMapping:
         return read_mapping(document)
     except ValueError as error:
         raise InvalidValue(str(error)) from None
-
-
-def _mappings(directory: Directory) -> Mappings:
-    return Mappings(directory.tables, directory.keys)

@@ -23,7 +23,7 @@ from shared.directory.matching.accounts import DecisionKind
 from shared.directory.matching.groups import GroupDecisionKind
 from shared.directory.records.model import dump
 from shared.directory.work.jobs import Job
-from shared.directory.work.plan import InvalidCursor, Plan
+from shared.directory.work.plan import InvalidCursor
 from shared.scim.endpoint import Request, Response
 from shared.scim.errors import InvalidValue
 
@@ -67,7 +67,7 @@ async def _page(directory: Directory, job: Job, request: Request, form: str, mim
     if decision and decision not in {*DecisionKind, *GroupDecisionKind}:
         raise InvalidValue(f"decision: one of {', '.join((*DecisionKind, *GroupDecisionKind))}")
     try:
-        rows, after = await Plan(directory.tables, directory.keys, job.id).page(decision, cursor, int(count))
+        rows, after = await directory.plan(job.id).page(decision, cursor, int(count))
     except InvalidCursor as error:
         raise InvalidValue(f"cursor: {error}") from None
     documents = [row.to_json() for row in rows]

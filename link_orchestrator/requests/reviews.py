@@ -112,7 +112,7 @@ async def review(directory: Directory, request: Request, client: Orchestrations)
     if asked.action == EXCLUDE and asked.in_policy:
         await _exclude_from_now_on(directory, done)
     # Whatever comes between: while a row changes hands, provisioning neither links nor creates its person.
-    plan = Plan(directory.tables, directory.keys, job.id)
+    plan = directory.plan(job.id)
     await plan.leave_open({row.subject: _open_as(row) for row in done})
     try:
         await reviews.record([(row, decided(row)) for row in done])
@@ -137,7 +137,7 @@ def reviews_of(directory: Directory, job_id: str) -> Reviews:
                 continue
             return
 
-    return Reviews(directory.tables, directory.keys, job_id, still_planned)
+    return directory.reviews(job_id, still_planned)
 
 
 def _being_reviewed(job: Job, now: str) -> Job:
@@ -166,7 +166,7 @@ async def _select(
     selection, read = asked.filter, 0
     if selection is None:
         raise InvalidValue("filter: is missing")
-    plan = Plan(directory.tables, directory.keys, job.id)
+    plan = directory.plan(job.id)
     rows: list[PlanRow] = []
     cursor: str | None = asked.cursor
     while cursor is not None and read < ROWS_READ and len(rows) < ROWS_AT_ONCE:
@@ -287,7 +287,7 @@ async def _taken(
 
 async def _planned_for(directory: Directory, job: Job, bucket: int, account_id: str) -> str | None:
     """Return the id of the row by which the plan itself links an account, unless a review took it out."""
-    async for rows in Plan(directory.tables, directory.keys, job.id).decided(bucket, LINK):
+    async for rows in directory.plan(job.id).decided(bucket, LINK):
         for row in rows:
             if row.shown["account"]["id"] == account_id and (row.review or {}).get("action") != EXCLUDE:
                 return row.id

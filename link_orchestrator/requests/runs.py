@@ -23,7 +23,7 @@ from link_orchestrator.files.rows import Problem, UnreadableFile
 from link_orchestrator.orchestrator import CANCEL
 from link_orchestrator.passes import compare
 from link_orchestrator.passes.import_accounts import PROBLEM, write_problems
-from link_orchestrator.passes.plan import STAGES, identity_bucket, stage
+from link_orchestrator.passes.plan import STAGES, identity_bucket
 from link_orchestrator.passes.plan_groups import STAGES as GROUP_STAGES
 from link_orchestrator.passes.read import KEPT_DAYS, group_stage, stage_names
 from link_orchestrator.requests.jobs import (
@@ -94,7 +94,7 @@ async def import_accounts(directory: Directory, request: Request, client: Orches
     jobs = directory.jobs
     job_id = jobs.new_id(IMPORT)
     await directory.stages.announce(job_id, [job_id])
-    writer, counts = stage(directory, job_id).writer(), Counter[str]()
+    writer, counts = directory.stage(job_id).writer(), Counter[str]()
 
     async def add(row: AccountRow) -> None:
         found_by = directory.keys.digest(Key("userName", row.user_name))
@@ -134,7 +134,7 @@ async def upload_identities(directory: Directory, request: Request) -> Response:
     former = await _upload(directory, after, IDENTITIES, "after") if after else None
     job_id = jobs.new_id(IDENTITIES)
     await directory.stages.announce(job_id, [job_id], days=UPLOAD_DAYS)
-    writer, counts = stage(directory, job_id).writer(), Counter[str]()
+    writer, counts = directory.stage(job_id).writer(), Counter[str]()
 
     async def add(identity: Identity) -> None:
         await writer.add(identity_bucket(directory, identity.object_id), identity.to_json())

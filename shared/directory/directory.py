@@ -10,10 +10,11 @@ import contextlib
 import json
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from shared.directory.keys import BUCKETS, DIRECTORY_NAME, GROUPS, Keys
+from shared.directory.mappings import Mappings
 from shared.directory.matching.policy import Policy
 from shared.directory.records.accounts import Accounts
 from shared.directory.records.groups import Group, Groups
@@ -21,10 +22,15 @@ from shared.directory.records.listing import AccountListing, Listing
 from shared.directory.records.members import Members
 from shared.directory.records.model import dump, join_text, split_text, timestamp
 from shared.directory.schemas import SCHEMAS, Schemas
+from shared.directory.work.differences import Differences
 from shared.directory.work.gate import Gate
 from shared.directory.work.jobs import Jobs
-from shared.directory.work.plan import LeftOpen
+from shared.directory.work.plan import LeftOpen, Plan
+from shared.directory.work.readings import Readings
+from shared.directory.work.reviews import Reviews
+from shared.directory.work.seen import Seen, SeenWriter
 from shared.directory.work.stages import Stages
+from shared.directory.work.staging import Stage
 from shared.tables import port
 from shared.tables.port import Insert, Replace, Row, Tables, Upsert
 
@@ -51,6 +57,32 @@ class Directory:
     stages: Stages
     left_open: LeftOpen
     gate: Gate
+    mappings: Mappings
+    readings: Readings
+
+    def plan(self, job_id: str) -> Plan:
+        """Return the rows of a run's plan, or of another job's report."""
+        return Plan(self.tables, self.keys, job_id)
+
+    def reviews(self, job_id: str, still_planned: Callable[[], Awaitable[None]]) -> Reviews:
+        """Return the reviews of a run."""
+        return Reviews(self.tables, self.keys, job_id, still_planned)
+
+    def differences(self, job_id: str, object_id: str) -> Differences:
+        """Return how the members of a group here differ from those of the group in Entra that has this object id."""
+        return Differences(self.tables, self.keys, job_id, object_id)
+
+    def stage(self, name: str) -> Stage:
+        """Return a set of staged items."""
+        return Stage(self.tables, self.keys, name)
+
+    def seen(self, runs: Sequence[str]) -> Seen:
+        """Return what a chain of runs saw, the first of them first."""
+        return Seen(self.tables, self.keys, runs)
+
+    def seen_writer(self, run: str, slice_name: str) -> SeenWriter:
+        """Return what keeps what a run sees, on behalf of one slice."""
+        return SeenWriter(self.tables, self.keys, run, slice_name)
 
 
 class Directories:
@@ -85,6 +117,8 @@ class Directories:
                 stages=Stages(self._tables, keys),
                 left_open=LeftOpen(self._tables, keys, jobs),
                 gate=Gate(self._tables, keys, self._now),
+                mappings=Mappings(self._tables, keys),
+                readings=Readings(self._tables, keys),
             )
             directory.policies.keep(policy)
             directory.schemas.keep(schemas)

@@ -21,7 +21,7 @@ from infra.local.host import LocalHost
 from link_orchestrator import activities, orchestrator
 from link_orchestrator.messages import Start
 from link_orchestrator.passes import compare
-from link_orchestrator.passes.plan import STAGES, identity_bucket, stage
+from link_orchestrator.passes.plan import STAGES, identity_bucket
 from shared.directory.directory import Directories, Directory
 from shared.directory.keys import Key
 from shared.directory.matching.identity import Identity
@@ -240,7 +240,7 @@ async def all_accounts(directory: Directory) -> list[Account]:
 
 async def plan_rows(directory: Directory, job_id: str) -> list[PlanRow]:
     """Return all rows of a run's plan or an import's report."""
-    rows, _ = await Plan(directory.tables, directory.keys, job_id).page("", "", 100_000)
+    rows, _ = await directory.plan(job_id).page("", "", 100_000)
     return rows
 
 
@@ -248,7 +248,7 @@ async def begin_run(directory: Directory, identities: Sequence[Identity], policy
     """Record a run over these identities, as the service does."""
     jobs = directory.jobs
     upload = jobs.new_id("identities")
-    writer = stage(directory, upload).writer()
+    writer = directory.stage(upload).writer()
     for identity in identities:
         await writer.add(identity_bucket(directory, identity.object_id), identity.to_json())
     await writer.close()

@@ -15,7 +15,6 @@ from link_orchestrator.files.entra_groups import EntraGroup, EntraGroupWriter, s
 from link_orchestrator.files.groups import GroupRow, read_groups
 from link_orchestrator.orchestrator import GROUP_APPLY_PASSES, GROUP_PLAN_PASSES, import_groups, link_accounts
 from link_orchestrator.passes import import_groups as import_groups_pass
-from link_orchestrator.passes.plan import stage
 from shared.directory.directory import Directories, Directory
 from shared.directory.keys import Key
 from shared.directory.matching.identity import Identity
@@ -72,7 +71,7 @@ async def prepare(directory: Directory) -> tuple[Job, Job]:
     await directory.members.add(same.id, [Member(ada.id)])
     jobs, keys = directory.jobs, directory.groups.keys
     job = await jobs.start("groupimport", "test", jobs.new_id("groupimport"), {})
-    writer = stage(directory, job.id).writer()
+    writer = directory.stage(job.id).writer()
     for row in read_groups([FILE]):
         assert isinstance(row, GroupRow)
         await writer.add(keys.bucket(keys.digest(Key("displayName", row.display_name))), row.to_json())

@@ -31,7 +31,6 @@ from link_orchestrator.orchestrator import (
     undo_links,
     verify_links,
 )
-from link_orchestrator.passes.plan import stage
 from scim_users.authority import confirmed
 from shared.directory.directory import Directories, Directory
 from shared.directory.keys import Key
@@ -39,7 +38,6 @@ from shared.directory.matching.identity import Identity
 from shared.directory.matching.policy import Policy
 from shared.directory.records.model import Status, new_account
 from shared.directory.work.jobs import Job, Jobs, Phase
-from shared.directory.work.seen import Seen
 from shared.tables.port import Tables, TablesError
 from shared.tables.sqlite import SqliteTables
 from tests.infra.test_serve import served
@@ -117,7 +115,7 @@ async def prepare(directory: Directory) -> tuple[Job, Job]:
         await directory.accounts.create(account, by="test")
     jobs = directory.jobs
     job = await jobs.start("import", "test", jobs.new_id("import"), {})
-    writer = stage(directory, job.id).writer()
+    writer = directory.stage(job.id).writer()
     for row in read_accounts([FILE]):
         assert isinstance(row, AccountRow)
         row = replace(row, protected=row.user_name == "protected")
@@ -237,7 +235,7 @@ async def check_accounts(tables: SqliteTables) -> list[Any]:
 
 async def seen_by(directory: Directory, job: Job) -> dict[str, Any]:
     """Return what a run keeps for the next one, by fingerprint and by name: an import makes up ids."""
-    seen = Seen(directory.tables, directory.keys, [*job.options.get("since", ()), job.id])
+    seen = directory.seen([*job.options.get("since", ()), job.id])
     known: dict[str, Any] = {}
     for bucket in range(directory.keys.buckets):
         known |= await seen.identities(bucket)

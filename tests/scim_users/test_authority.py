@@ -17,7 +17,6 @@ from shared.directory.matching.accounts import Candidate, decide, evidence_for, 
 from shared.directory.matching.identity import Identity
 from shared.directory.matching.policy import DEFAULT_RULES, MatchRule, Policy, Rule, Trust
 from shared.directory.records.model import NO_EVIDENCE, Account, Evidence, Link, Status, new_account
-from shared.directory.work.plan import Plan
 from tests.scim_users.conftest import Server
 
 NOW = "2026-11-23T12:00:00.000Z"
@@ -254,7 +253,7 @@ async def test_what_the_last_plan_left_open_is_not_settled_by_provisioning(serve
     jobs = directory.jobs
     run = await jobs.start("run", "admin", jobs.new_id("run"), {})
     await jobs.note_planned([run.id])
-    await Plan(directory.tables, directory.keys, run.id).leave_open({IDENTITY: "conflict"})
+    await directory.plan(run.id).leave_open({IDENTITY: "conflict"})
     assert await look_up(server, BY_NAME) == 1
     answer = await server.send("PATCH", f"/Users/{account_id}", patch(externalId=IDENTITY))
     assert (answer.status, run.id in answer.body["detail"]) == (403, True)

@@ -19,7 +19,6 @@ from link_orchestrator.files.entra_groups import EntraGroup, EntraGroupWriter
 from link_orchestrator.files.groups import GroupRow
 from link_orchestrator.messages import Milestone, Read, ReadDone, Slice, SliceDone, Start
 from link_orchestrator.orchestrator import GROUP_APPLY_PASSES, GROUP_PLAN_PASSES, PLAN_PASSES
-from link_orchestrator.passes.plan import stage
 from shared.directory.matching.identity import Identity
 from shared.directory.matching.policy import Policy
 from shared.directory.records.groups import new_group
@@ -186,7 +185,7 @@ async def test_the_activities_of_groups_work_on_table_storage(drive: Drive, azur
     options = {**run.options, "groups": "upload1", "groupsApproved": 1}
     await jobs.change(run.id, lambda job: replace(job, options=options))
     importing = await jobs.start("groupimport", "test", "import1", {})
-    rows = stage(directory, importing.id).writer()
+    rows = directory.stage(importing.id).writer()
     await rows.add(0, GroupRow(1, "Sales").to_json())
     await rows.close()
     passes = (*GROUP_PLAN_PASSES, *GROUP_APPLY_PASSES)

@@ -20,7 +20,6 @@ from infra.local.faults import Call, Crash, Fault, FaultyTables, random_faults, 
 from link_orchestrator.messages import Milestone, Read, ReadDone, Start
 from link_orchestrator.orchestrator import link_accounts
 from link_orchestrator.passes import read
-from link_orchestrator.passes.plan import stage
 from link_orchestrator.passes.read import READ, read_identities, stage_names
 from link_orchestrator.source import Page, Place, PlaceExpired, RunSource, SourceBusy, SourceFailed
 from shared.directory.directory import Directories, Directory
@@ -97,7 +96,7 @@ async def staged(directory: Directory, job: Job) -> dict[str, str]:
     found: dict[str, str] = {}
     name = (await directory.jobs.get(job.id)).options["identities"]
     for bucket in range(directory.keys.buckets):
-        async for items in stage(directory, name).read(bucket):
+        async for items in directory.stage(name).read(bucket):
             for item in items:
                 found.setdefault(item["id"], item["userPrincipalName"])
     return found

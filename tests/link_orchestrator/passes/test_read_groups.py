@@ -15,7 +15,6 @@ from infra.local.faults import Crash, Fault, FaultyTables, random_faults, script
 from link_orchestrator.files.entra_groups import EntraGroup
 from link_orchestrator.messages import Slice
 from link_orchestrator.passes import plan_groups, read
-from link_orchestrator.passes.plan import stage
 from link_orchestrator.source import IN_GROUPS, Page, Place, PlaceExpired, SourceBusy
 from shared.directory.directory import Directory
 from shared.directory.work.jobs import Job
@@ -116,7 +115,7 @@ async def resolved(directory: Directory, job: Job) -> dict[str, set[str]]:
     assert len(names) == len(rows), "each group stands in the plan once"
     found: dict[str, set[str]] = {name: set() for name in names.values()}
     for bucket in range(2):
-        async for items in stage(directory, job.id + plan_groups.RESOLVED).read(bucket):
+        async for items in directory.stage(job.id + plan_groups.RESOLVED).read(bucket):
             for group, _, member in items:
                 found[names[group]].add(member)
     return found

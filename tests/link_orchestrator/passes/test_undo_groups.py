@@ -25,7 +25,7 @@ from shared.directory.records.groups import Group, new_group
 from shared.directory.records.members import Member
 from shared.directory.records.model import Status
 from shared.directory.work.jobs import Job, Phase
-from shared.directory.work.plan import Plan, PlanRow
+from shared.directory.work.plan import PlanRow
 from shared.scim.endpoint import Request
 from shared.tables.sqlite import SqliteTables
 from tests.link_orchestrator.running import Engine, activity_calls, make_directory, object_id, plan_rows, start_of
@@ -54,7 +54,7 @@ async def run_over(directory: Directory, *groups: Group, linked: int) -> Job:
         if number < linked:
             await link(directory, run, one, number)
             row = replace(row, outcome="linked")
-        await Plan(directory.tables, directory.keys, run.id).write(0, [row])
+        await directory.plan(run.id).write(0, [row])
     return await jobs.change(run.id, lambda job: replace(job, approved=job.started, phase=Phase.CANCELLED))
 
 

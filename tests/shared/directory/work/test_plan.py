@@ -156,7 +156,7 @@ async def test_what_is_left_open_is_found_by_many_who_look_at_once(sqlite_tables
     process = await reopened(FaultyTables(sqlite_tables))
     for run in ("run1", "run2"):
         await directory.jobs.note_planned([run])
-        await Plan(directory.tables, directory.keys, run).leave_open({f"person of {run}": "review"})
+        await directory.plan(run).leave_open({f"person of {run}": "review"})
         found = await asyncio.gather(*(process.left_open.find(f"person of {run}") for _ in range(4)))
         assert found == [(run, "review")] * 4
     assert await process.left_open.find("person of run1") is None
