@@ -36,12 +36,11 @@ from link_orchestrator.requests.jobs import RUN, slices
 from shared.directory.directory import Directory
 from shared.directory.keys import Key, fold
 from shared.directory.matching.identity import Identity, is_gone
-from shared.directory.records.bulk import in_parts
-from shared.directory.records.claims import together
 from shared.directory.work.jobs import Job
 from shared.directory.work.seen import DAYS, Seen, short, stages_of
 from shared.directory.work.stages import is_older
 from shared.directory.work.staging import parse
+from shared.tables.access import in_parts, together
 
 LEADS, MET, VALUES = "leads", "met", "values"
 STAGES = (*STAGES_AGAIN, LEADS, MET, VALUES)

@@ -16,10 +16,11 @@ from link_orchestrator.messages import Slice
 from shared.directory.directory import Directory
 from shared.directory.errors import DirectoryError
 from shared.directory.keys import Key, fold, folded
-from shared.directory.records.bulk import create_many, in_parts, replace_many
+from shared.directory.records.bulk import create_many, replace_many
 from shared.directory.records.model import Account, Authority, Evidence, Status, new_account
 from shared.directory.work.jobs import Job
 from shared.directory.work.plan import PlanRow
+from shared.tables.access import in_parts
 
 AT_ONCE = 500
 PROBLEM = "problem"

@@ -42,13 +42,12 @@ from shared.directory.matching.accounts import (
 )
 from shared.directory.matching.identity import Identity, is_gone
 from shared.directory.matching.policy import Policy, Rule, Trust
-from shared.directory.records.bulk import AT_ONCE, in_parts
-from shared.directory.records.claims import together
 from shared.directory.records.model import Account, Status, digest_facts
 from shared.directory.work.jobs import Job
 from shared.directory.work.plan import PlanRow
 from shared.directory.work.seen import IN_DOUBT
 from shared.directory.work.staging import Stage, parse
+from shared.tables.access import AT_ONCE, in_parts, together
 
 STAGES = KEYS, PAIRS, CANDIDATES, LINKS, RESERVED = "keys", "pairs", "candidates", "links", "reserved"
 STAGES_AGAIN = CHANGED, MEETING, TOUCHED = "changed", "meeting", "touched"

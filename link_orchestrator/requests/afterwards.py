@@ -26,7 +26,7 @@ from link_orchestrator.requests.jobs import (
 )
 from shared.directory.directory import Directory
 from shared.directory.errors import Busy, NotFound
-from shared.directory.records.model import dump
+from shared.directory.text import dump
 from shared.scim.document import read_json
 from shared.scim.endpoint import Request, Response
 from shared.scim.errors import InvalidValue

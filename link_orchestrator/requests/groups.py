@@ -30,7 +30,7 @@ from link_orchestrator.requests.runs import UPLOAD_DAYS, read_file, read_mapping
 from shared.directory.directory import Directory
 from shared.directory.errors import NotFound
 from shared.directory.keys import Key
-from shared.directory.records.model import dump
+from shared.directory.text import dump
 from shared.directory.work.plan import InvalidCursor
 from shared.scim.endpoint import Request, Response
 from shared.scim.errors import InvalidValue

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from link_orchestrator.messages import Start
 from shared.directory.directory import Directory
 from shared.directory.errors import Busy, NotFound
-from shared.directory.records.model import dump
+from shared.directory.text import dump
 from shared.directory.work.jobs import Job, Phase
 from shared.directory.work.plan import PAGE, InvalidCursor, PlanRow
 from shared.directory.work.seen import stages_of

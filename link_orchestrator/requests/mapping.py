@@ -13,7 +13,7 @@ from link_orchestrator.prediction.mapping import DEFAULT, AttributeMapping, read
 from link_orchestrator.source import MappingSource, SourceBusy, SourceFailed, Sources
 from shared.directory.directory import Directory
 from shared.directory.errors import Busy
-from shared.directory.records.model import dump
+from shared.directory.text import dump
 from shared.directory.work.jobs import Job
 from shared.scim.document import read_json
 from shared.scim.endpoint import Request, Response

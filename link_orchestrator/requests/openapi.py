@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from shared.directory.directory import Directory
-from shared.directory.records.model import dump
+from shared.directory.text import dump
 from shared.host.http import JSON, Route
 from shared.scim.endpoint import Request, Response
 

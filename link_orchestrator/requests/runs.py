@@ -53,7 +53,7 @@ from shared.directory.matching.accounts import DecisionKind
 from shared.directory.matching.groups import GroupDecisionKind
 from shared.directory.matching.identity import Identity
 from shared.directory.matching.policy import Policy
-from shared.directory.records.model import dump
+from shared.directory.text import dump
 from shared.directory.work import seen
 from shared.directory.work.jobs import Job
 from shared.directory.work.stages import is_older

@@ -20,8 +20,8 @@ from shared.directory.records.accounts import Accounts
 from shared.directory.records.groups import Group, Groups
 from shared.directory.records.listing import AccountListing, Listing
 from shared.directory.records.members import Members
-from shared.directory.records.model import dump, join_text, split_text, timestamp
 from shared.directory.schemas import SCHEMAS, Schemas
+from shared.directory.text import dump, join_text, split_text, timestamp
 from shared.directory.work.differences import Differences
 from shared.directory.work.gate import Gate
 from shared.directory.work.jobs import Jobs

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from shared.directory.keys import Keys
-from shared.directory.records.model import dump, join_text, split_text
+from shared.directory.text import dump, join_text, split_text
 from shared.tables.port import Tables, Upsert
 
 ROW = "mapping"

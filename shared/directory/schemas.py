@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 from shared.directory.keys import Keys
-from shared.directory.records.model import join_text, split_text
+from shared.directory.text import join_text, split_text
 from shared.tables.port import Row, Tables, Upsert
 
 SCHEMAS = "schemas"

@@ -15,9 +15,11 @@ from typing import TypeVar
 
 from shared.directory.directory import Directory
 from shared.directory.keys import IDENTITY, LIVE, MEMBER_BUCKETS, NAME, POINTER, Keys, is_group, prefix_end
-from shared.directory.records.claims import CONFLICTS, together
-from shared.directory.records.model import Resource, timestamp
+from shared.directory.records.claims import CONFLICTS
+from shared.directory.records.model import Resource
 from shared.directory.records.resources import Resources
+from shared.directory.text import timestamp
+from shared.tables.access import together
 from shared.tables.port import Delete, Row
 
 R = TypeVar("R", bound=Resource)

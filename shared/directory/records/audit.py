@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from shared.directory.keys import AUDIT, Keys, prefix_end
-from shared.directory.records.model import Resource, dump
+from shared.directory.records.model import Resource
+from shared.directory.text import dump
 from shared.tables.port import MAX_PAGE, Insert, Row, Tables
 
 

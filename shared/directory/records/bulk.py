@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
@@ -17,10 +17,11 @@ from shared.directory.errors import DirectoryError, TooLarge
 from shared.directory.keys import DIGEST, IDENTITY, LIVE, POINTER, Key, prefix_end
 from shared.directory.records.accounts import Accounts
 from shared.directory.records.audit import audit_row
-from shared.directory.records.claims import CONFLICTS, together
+from shared.directory.records.claims import CONFLICTS
 from shared.directory.records.counts import UNREAD
 from shared.directory.records.model import Account
 from shared.tables import port
+from shared.tables.access import AT_ONCE, in_parts, together
 from shared.tables.port import (
     MAX_OPERATIONS,
     MAX_PAGE,
@@ -39,10 +40,7 @@ Outcome = Account | DirectoryError
 Change = tuple[Account, Account]
 Item = TypeVar("Item", Account, Change)
 Result = TypeVar("Result")
-Part = TypeVar("Part")
 
-AT_ONCE = 64
-"""How many requests of one step are under way together."""
 OPERATIONS = MAX_OPERATIONS - 1
 """On items, in one transaction: behind those of creates is the count."""
 
@@ -328,8 +326,3 @@ async def _some_at_once(calls: Sequence[Awaitable[Result]]) -> list[Result]:
     for part in in_parts(calls, AT_ONCE):
         results += await together(*part)
     return results
-
-
-def in_parts(items: Sequence[Part], size: int) -> Iterator[Sequence[Part]]:
-    """Yield the items in order, `size` at a time."""
-    return (items[at : at + size] for at in range(0, len(items), size))

@@ -32,7 +32,6 @@ ATTRIBUTES = {"userName": "userName", "displayName": "displayName", "identity": 
 """The kinds of claims, each with the attribute that a refusal names."""
 CONFLICTS = (port.AlreadyExists, VersionConflict)
 
-T = TypeVar("T")
 R = TypeVar("R", bound=Resource)
 
 log = logging.getLogger("scimlink.directory")
@@ -210,14 +209,3 @@ class Claims(Generic[R]):
             pass
         except TablesError as error:
             log.warning("a stale key stays until it is swept: %s", type(error).__name__)
-
-
-async def together(*calls: Awaitable[T]) -> list[T]:
-    """Run calls at once, wait for all of them, then raise the first failure if there is one."""
-    if len(calls) == 1:
-        return [await calls[0]]
-    results = await asyncio.gather(*calls, return_exceptions=True)
-    for result in results:
-        if isinstance(result, BaseException):
-            raise result
-    return [result for result in results if not isinstance(result, BaseException)]

@@ -17,10 +17,10 @@ from itertools import accumulate, chain
 from typing import Generic, NamedTuple, TypeVar
 
 from shared.directory.keys import COUNT, DIGEST, LIVE, NAME, POINTER, prefix_end
-from shared.directory.records.claims import together
 from shared.directory.records.counts import Count
 from shared.directory.records.model import DIGEST_OF_FACTS, FACTS, Account, Resource
 from shared.directory.records.resources import Resources
+from shared.tables.access import together
 from shared.tables.port import MAX_PAGE, Row
 
 R = TypeVar("R", bound=Resource)

@@ -18,9 +18,8 @@ from dataclasses import dataclass
 from shared.directory.errors import Stale
 from shared.directory.keys import HEAD, MEMBERS_END, Keys, prefix_end
 from shared.directory.records.audit import audit_row
-from shared.directory.records.bulk import in_parts
-from shared.directory.records.claims import together
-from shared.directory.records.model import timestamp
+from shared.directory.text import timestamp
+from shared.tables.access import in_parts, together
 from shared.tables.port import (
     ANY,
     MAX_OPERATIONS,

@@ -15,9 +15,10 @@ from dataclasses import replace
 from shared.directory.errors import DirectoryError, TooLarge
 from shared.directory.records.accounts import Accounts
 from shared.directory.records.audit import audit_row
-from shared.directory.records.bulk import Change, Outcome, in_parts
-from shared.directory.records.claims import CONFLICTS, Place, together
+from shared.directory.records.bulk import Change, Outcome
+from shared.directory.records.claims import CONFLICTS, Place
 from shared.directory.records.model import Account
+from shared.tables.access import in_parts, together
 from shared.tables.port import (
     MAX_OPERATIONS,
     Delete,

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from shared.directory.keys import DIGEST, ID, Key, Keys
-from shared.directory.records.bulk import in_parts
 from shared.directory.work.plan import InvalidCursor
+from shared.tables.access import in_parts
 from shared.tables.port import ANY, MAX_OPERATIONS, MAX_PAGE, Delete, Row, Tables, Upsert, VersionConflict
 
 TOTALS = "a"

@@ -16,7 +16,7 @@ from typing import Any
 
 from shared.directory.errors import Busy, NotFound
 from shared.directory.keys import Keys, prefix_end
-from shared.directory.records.model import dump, join_text, split_text, timestamp
+from shared.directory.text import dump, join_text, split_text, timestamp
 from shared.tables import port
 from shared.tables.port import Delete, Insert, Operation, Replace, Row, Tables, Upsert, VersionConflict
 

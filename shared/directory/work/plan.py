@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from shared.directory.keys import DIGEST, Key, Keys, prefix_end
-from shared.directory.records.bulk import in_parts
-from shared.directory.records.model import dump, join_text, split_text
+from shared.directory.text import dump, join_text, split_text
 from shared.directory.work.jobs import Jobs, planned_in
+from shared.tables.access import in_parts
 from shared.tables.port import ANY, MAX_OPERATIONS, MAX_PAGE, Delete, Merge, Row, Tables, Upsert, VersionConflict
 
 PAGE = 100

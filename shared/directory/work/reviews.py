@@ -15,10 +15,10 @@ from typing import Any
 
 from shared.directory.errors import Busy
 from shared.directory.keys import Keys, prefix_end
-from shared.directory.records.bulk import in_parts
-from shared.directory.records.claims import CONFLICTS, together
-from shared.directory.records.model import dump
+from shared.directory.records.claims import CONFLICTS
+from shared.directory.text import dump
 from shared.directory.work.plan import OPEN, InvalidCursor, Plan, PlanRow, columns_of, read_place, read_row
+from shared.tables.access import in_parts, together
 from shared.tables.port import MAX_OPERATIONS, Insert, Operation, Replace, Row, Tables, Upsert, Value
 
 INDEX = OPEN + "r_"

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 
 from shared.directory.keys import Keys, prefix_end
-from shared.directory.records.model import timestamp
+from shared.directory.text import timestamp
 from shared.directory.work.jobs import Job, Jobs
 from shared.directory.work.staging import Stage
 from shared.tables.port import Delete, Merge, Operation, Row, Tables, Upsert, VersionConflict

@@ -17,8 +17,8 @@ from itertools import groupby
 from typing import Any
 
 from shared.directory.keys import Keys, prefix_end
-from shared.directory.records.claims import together
-from shared.directory.records.model import dump, join_text, split_text
+from shared.directory.text import dump, join_text, split_text
+from shared.tables.access import together
 from shared.tables.port import ANY, MAX_OPERATIONS, Delete, Row, Tables, Upsert, VersionConflict
 
 ROW_CHARS = 120_000

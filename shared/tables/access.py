@@ -1,0 +1,72 @@
+"""How code reads through the port: ranges page by page, and many calls at once within bounds."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
+from contextlib import suppress
+from typing import TypeVar
+
+from shared.tables.port import ANY, MAX_OPERATIONS, MAX_PAGE, Delete, Page, Tables, VersionConflict
+
+AT_ONCE = 64
+"""Requests of one step that are under way at the same time."""
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+async def scan(
+    tables: Tables,
+    partition: str,
+    low: str = "",
+    high: str | None = None,
+    *,
+    select: Sequence[str] | None = None,
+    top: int | None = None,
+    page_size: int = MAX_PAGE,
+) -> AsyncIterator[Page]:
+    """Yield the pages of rows with low <= key < high (see port.Tables.query), at most `top` rows in all.
+
+    The last page's continuation tells whether there may be rows behind it.
+    """
+    continuation, left = None, MAX_PAGE if top is None else top
+    while left > 0:
+        page = await tables.query(
+            partition, low, high, select=select, top=min(left, page_size), continuation=continuation
+        )
+        yield page
+        continuation = page.continuation
+        if continuation is None:
+            return
+        if top is not None:
+            left -= len(page.rows)
+
+
+async def clear(tables: Tables, partition: str) -> None:
+    """Delete the rows of a partition, though others delete them at the same time."""
+    continuation = None
+    while True:
+        page = await tables.query(partition, select=[], top=MAX_OPERATIONS, continuation=continuation)
+        with suppress(VersionConflict):  # another deleted some of these rows: what is left of the page is read again
+            if page.rows:
+                await tables.commit(partition, [Delete(row.key, ANY) for row in page.rows])
+            continuation = page.continuation
+            if continuation is None:
+                return
+
+
+async def together(*calls: Awaitable[Result]) -> list[Result]:
+    """Run calls at once, wait for all of them, then raise the first failure if there is one."""
+    if len(calls) == 1:
+        return [await calls[0]]
+    results = await asyncio.gather(*calls, return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+    return [result for result in results if not isinstance(result, BaseException)]
+
+
+def in_parts(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
+    """Yield the items in order, `size` at a time."""
+    return (items[at : at + size] for at in range(0, len(items), size))
