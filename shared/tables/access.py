@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
 from contextlib import suppress
 from typing import TypeVar
 
-from shared.tables.port import ANY, MAX_OPERATIONS, MAX_PAGE, Delete, Page, Tables, VersionConflict
+from shared.tables.port import ANY, MAX_OPERATIONS, MAX_PAGE, Delete, Page, Row, Tables, VersionConflict
 
 AT_ONCE = 64
 """Requests of one step that are under way at the same time."""
@@ -23,24 +24,39 @@ async def scan(
     high: str | None = None,
     *,
     select: Sequence[str] | None = None,
-    top: int | None = None,
-    page_size: int = MAX_PAGE,
-) -> AsyncIterator[Page]:
-    """Yield the pages of rows with low <= key < high (see port.Tables.query), at most `top` rows in all.
+    top: int = sys.maxsize,
+) -> AsyncIterator[Row]:
+    """Yield the rows with low <= key < high, the first `top` of them; `select` names the columns wanted."""
+    async for page in scan_pages(tables, partition, low, high, select=select, top=top):
+        for row in page.rows:
+            yield row
 
-    The last page's continuation tells whether there may be rows behind it.
+
+async def scan_pages(
+    tables: Tables,
+    partition: str,
+    low: str = "",
+    high: str | None = None,
+    *,
+    select: Sequence[str] | None = None,
+    top: int = sys.maxsize,
+    page_rows: int = MAX_PAGE,
+) -> AsyncIterator[Page]:
+    """Yield the pages of the rows that scan() yields, of at most `page_rows` rows each.
+
+    The continuation of the last page tells whether there may be rows behind the first `top`.
     """
-    continuation, left = None, MAX_PAGE if top is None else top
-    while left > 0:
-        page = await tables.query(
-            partition, low, high, select=select, top=min(left, page_size), continuation=continuation
-        )
+    continuation = None
+    while top > 0:
+        size = min(top, page_rows)
+        page = await tables.query(partition, low, high, select=select, top=size, continuation=continuation)
         yield page
+        top -= len(page.rows)
         continuation = page.continuation
+        # A long scan must not keep other requests waiting where a read never waits (sqlite.py).
+        await asyncio.sleep(0)
         if continuation is None:
             return
-        if top is not None:
-            left -= len(page.rows)
 
 
 async def clear(tables: Tables, partition: str) -> None:
