@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import TypeVar
 
@@ -70,6 +70,21 @@ async def clear(tables: Tables, partition: str) -> None:
             continuation = page.continuation
             if continuation is None:
                 return
+
+
+async def delete(tables: Tables, partition: str, deletes: Iterable[Delete]) -> int:
+    """Delete rows of a partition but those that changed or are gone, and return how many were deleted."""
+    waiting, deleted = list(deletes), 0
+    while waiting:
+        chunk = waiting[:MAX_OPERATIONS]
+        try:
+            await tables.commit(partition, chunk)
+        except VersionConflict as conflict:
+            del waiting[conflict.index]
+        else:
+            del waiting[:MAX_OPERATIONS]
+            deleted += len(chunk)
+    return deleted
 
 
 async def together(*calls: Awaitable[Result]) -> list[Result]:

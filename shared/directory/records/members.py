@@ -18,7 +18,7 @@ from shared.directory.errors import Stale
 from shared.directory.keys import HEAD, MEMBERS_END, Keys, prefix_end
 from shared.directory.records.audit import audit_row
 from shared.directory.text import timestamp
-from shared.tables.access import in_parts, scan, scan_pages, together
+from shared.tables.access import delete, in_parts, scan, scan_pages, together
 from shared.tables.port import (
     ANY,
     MAX_OPERATIONS,
@@ -175,7 +175,7 @@ class Members:
         First the head goes, so that nobody comes in any more.
         """
         removed, partition = 0, self._keys.members(group)
-        await self._delete(partition, [Delete(HEAD, ANY)])
+        await delete(self._tables, partition, [Delete(HEAD, ANY)])
         async for page in self._pages(partition):
             removed += await self._drop(group, [row.key for row in page.rows])
         return removed
@@ -235,8 +235,7 @@ class Members:
             old = [row for row in page.rows if str(row.columns["at"]) < before]
             held = await self.held([_pair(row) for row in old])
             loose = [Delete(row.key, row.etag) for row, is_in in zip(old, held, strict=True) if not is_in]
-            for part in in_parts(loose, MAX_OPERATIONS):
-                removed += await self._delete(partition, list(part))
+            removed += await delete(self._tables, partition, loose)
         return removed
 
     async def _commit(self, by_partition: Mapping[str, Sequence[Upsert]]) -> None:
@@ -245,19 +244,7 @@ class Members:
 
     async def _drop(self, group: str, members: Sequence[str]) -> int:
         """Remove the truth of members of a group that has no head, and return how many were there."""
-        partition, parts = self._keys.members(group), in_parts(members, MAX_OPERATIONS)
-        return sum([await self._delete(partition, [Delete(member, ANY) for member in part]) for part in parts])
-
-    async def _delete(self, partition: str, deletes: list[Delete]) -> int:
-        """Delete rows in one transaction, but those that changed or are gone; return how many."""
-        while deletes:
-            try:
-                await self._tables.commit(partition, deletes)
-            except VersionConflict as conflict:
-                del deletes[conflict.index]
-                continue
-            break
-        return len(deletes)
+        return await delete(self._tables, self._keys.members(group), [Delete(member, ANY) for member in members])
 
     async def _index_of(self, members: Sequence[str]) -> list[tuple[str, str]]:
         asked, low, high = set(members), min(members) + "_", prefix_end(max(members) + "_")

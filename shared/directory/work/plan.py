@@ -9,15 +9,14 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from shared.directory.keys import DIGEST, Key, Keys, prefix_end
 from shared.directory.text import dump, join_text, split_text
 from shared.directory.work.jobs import Jobs, planned_in
-from shared.tables.access import in_parts, scan, scan_pages
-from shared.tables.port import ANY, MAX_OPERATIONS, Delete, Merge, Row, Tables, Upsert, VersionConflict
+from shared.tables.access import delete, in_parts, scan, scan_pages
+from shared.tables.port import ANY, MAX_OPERATIONS, Delete, Merge, Row, Tables, Upsert
 
 PAGE = 100
 OPEN = "~"
@@ -84,10 +83,8 @@ class Plan:
         return found
 
     async def remove(self, bucket: int, keys: Iterable[str]) -> None:
-        """Remove rows, each by itself, for a twin of the activity may do the same."""
-        for key in keys:
-            with suppress(VersionConflict):
-                await self._tables.commit(self.partition(bucket), [Delete(key, ANY)])
+        """Remove rows, though a twin of the activity may do the same."""
+        await delete(self._tables, self.partition(bucket), [Delete(key, ANY) for key in keys])
 
     async def leave_open(self, decisions: Mapping[str, str]) -> None:
         """Remember what a plan leaves to the administrator: the decision on an identity, by object id.
