@@ -20,7 +20,6 @@ from scim_users.search import remember
 from shared.directory.directory import Directory
 from shared.directory.errors import AlreadyExists, Busy, Refused, Stale
 from shared.directory.keys import Key, fold
-from shared.directory.records.claims import together
 from shared.directory.records.groups import Group
 from shared.directory.records.model import Account, Status, new_account
 from shared.scim.document import keep_immutable, normalise, read_json
@@ -29,6 +28,7 @@ from shared.scim.paging import get_page
 from shared.scim.patch import Operation, apply, parse_operations, touches
 from shared.scim.projection import Projection
 from shared.scim.query import Query
+from shared.tables.access import together
 
 Result = TypeVar("Result")
 

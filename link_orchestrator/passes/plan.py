@@ -53,13 +53,12 @@ from shared.directory.matching.accounts import (
 )
 from shared.directory.matching.identity import Identity, is_gone
 from shared.directory.matching.policy import Policy, Rule, Trust
-from shared.directory.records.bulk import AT_ONCE, in_parts
-from shared.directory.records.claims import together
 from shared.directory.records.model import Account, Status, digest_facts
 from shared.directory.work.jobs import Job
 from shared.directory.work.plan import PlanRow
 from shared.directory.work.seen import IN_DOUBT
 from shared.directory.work.staging import Stage, parse
+from shared.tables.access import AT_ONCE, in_parts, together
 
 LEFT_OPEN = (DecisionKind.REVIEW, DecisionKind.AMBIGUOUS, DecisionKind.CONFLICT, DecisionKind.EXCLUDED)
 """Decisions that provisioning must not settle by linking, and all but the last not by a second account either."""

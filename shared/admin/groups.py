@@ -12,7 +12,8 @@ from shared.directory.errors import NotFound
 from shared.directory.keys import ID, Key
 from shared.directory.records.audit import HISTORY_CURSOR
 from shared.directory.records.groups import Group
-from shared.directory.records.model import Authority, Status, dump
+from shared.directory.records.model import Authority, Status
+from shared.directory.text import dump
 from shared.directory.work.plan import PAGE
 from shared.scim.endpoint import Request, Response
 from shared.scim.errors import InvalidValue

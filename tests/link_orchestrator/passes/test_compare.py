@@ -24,7 +24,8 @@ from shared.directory.errors import DirectoryError
 from shared.directory.keys import fold
 from shared.directory.matching.identity import Identity
 from shared.directory.matching.policy import Policy
-from shared.directory.records.model import ENTERPRISE, Account, Link, Status, new_account, timestamp
+from shared.directory.records.model import ENTERPRISE, Account, Link, Status, new_account
+from shared.directory.text import timestamp
 from shared.directory.work.jobs import Job, Phase
 from shared.directory.work.plan import PlanRow
 from shared.directory.work.seen import Seen
