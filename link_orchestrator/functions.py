@@ -13,8 +13,8 @@ from link_orchestrator.graph.identities import Graph
 from link_orchestrator.passes import read
 from link_orchestrator.requests import afterwards, approval, groups, mapping, openapi, report, reviews, runs
 from link_orchestrator.source import Sources
-from shared.host.functions import ACCOUNT_ROUTES, add_route
-from shared.host.http import JSON, Edge, Route, Service
+from shared.admin.functions import ACCOUNT_ROUTES
+from shared.host.http import JSON, Edge, Route, Service, add_route
 
 RETRY = df.RetryOptions(first_retry_interval_in_milliseconds=2_000, max_number_of_attempts=10)
 """Storage may throttle or be away for a while; what fails for longer fails the job, and a new one may be started."""

@@ -33,7 +33,7 @@ Service = Callable[..., Awaitable[Response]]
 
 
 class Route(NamedTuple):
-    """A function of the administrator's API: its name, method, path, and the service that answers."""
+    """An HTTP function: its name, method, path, and the service that answers."""
 
     name: str
     method: str
@@ -106,6 +106,18 @@ class Edge:
             return self.settings.base_url + SCIM
         scheme, _, rest = req.url.partition("://")
         return f"{scheme}://{rest.partition('/')[0]}{SCIM}"
+
+
+def add_route(
+    bp: func.Blueprint, edge: Edge, route: Route, *more: object, role: Role = "admin", writes: bool = False
+) -> None:
+    """Add a function to a blueprint. Its service is handed `more`; `writes` is explained at Edge.answer."""
+    mimetype = SCIM_JSON if role == "scim" else JSON
+
+    @bp.function_name(route.name)
+    @bp.route(route.path, methods=[route.method])
+    async def handle(req: func.HttpRequest) -> func.HttpResponse:
+        return await edge.answer(req, route.service, *more, role=role, mimetype=mimetype, writes=writes)
 
 
 _FIRST_CURSOR = re.compile(r"[?&]cursor=?(?=&|$)", re.IGNORECASE)
