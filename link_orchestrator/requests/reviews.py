@@ -21,6 +21,7 @@ from shared.directory.directory import Directory
 from shared.directory.errors import Busy
 from shared.directory.keys import fold
 from shared.directory.matching.accounts import DecisionKind, facts_of, objection
+from shared.directory.matching.authority import LEFT_OPEN
 from shared.directory.matching.identity import Identity
 from shared.directory.matching.policy import Rule
 from shared.directory.records.claims import together
@@ -39,8 +40,6 @@ ROWS_READ = 5_000
 """Rows that one request by a filter looks at; the answer's cursor goes on from there."""
 
 LINKABLE = (DecisionKind.REVIEW, DecisionKind.AMBIGUOUS)
-LEFT_OPEN = (*LINKABLE, DecisionKind.CONFLICT)
-"""Decisions by which the plan itself leaves a person to the administrator."""
 EXCLUDABLE = (
     *LEFT_OPEN,
     DecisionKind.LINK,
