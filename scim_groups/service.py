@@ -1,7 +1,7 @@
 """Create, get, query, replace, patch and delete groups against the directory (RFC 7644 sections 3.3 to 3.6).
 
 The document of a group changes as a user's does; its members are rows, so that a change of them reads no others. What
-is where in a request, shared/scim/membership.py tells.
+is where in a request, shared/scim/members.py tells.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from shared.directory.records.model import Status
 from shared.scim.document import normalise, read_json
 from shared.scim.endpoint import Request, Response
 from shared.scim.errors import TooMany
-from shared.scim.membership import Change, split_body, split_operations
+from shared.scim.members import MembershipChange, split_body, split_operations
 from shared.scim.paging import get_page
 from shared.scim.patch import apply, parse_operations
 from shared.scim.projection import Projection
@@ -109,7 +109,7 @@ async def replace(directory: Directory, request: Request) -> Response:
     projection = _projection(request)
     body, members = split_body(read_json(request.body))
     group = await _change_document(directory, request, lambda _: normalise(GROUP, body, id=request.id))
-    group = await _change_members(directory, request, group, [Change(members or {}, exact=True)])
+    group = await _change_members(directory, request, group, [MembershipChange(members or {}, exact=True)])
     return await _resource(directory, group, request, 200, projection)
 
 
@@ -186,7 +186,7 @@ async def _unchanged(
 
 
 async def _change_members(
-    directory: Directory, request: Request, group: Group, changes: Sequence[Change], *, exactly: bool = False
+    directory: Directory, request: Request, group: Group, changes: Sequence[MembershipChange], *, exactly: bool = False
 ) -> Group:
     """Change the members in order. With `exactly`, the first change is conditional on the version the client named."""
     members = directory.members

@@ -24,7 +24,7 @@ from shared.directory.records.model import Account
 from shared.scim.cursor import Position
 from shared.scim.errors import TooMany
 from shared.scim.evaluate import Test, compile_filter
-from shared.scim.filter import Compare, Filter, equalities, mentions
+from shared.scim.filter import Comparison, Filter, equalities, mentions
 from shared.scim.paging import Reader, read_matching
 from shared.scim.projection import Projection
 from shared.scim.query import Query
@@ -77,7 +77,7 @@ async def find_by_key(directory: Directory, tree: Filter, base: str, shown: Memb
         ids = await directory.accounts.led_to(key)
         candidates, _ = await asyncio.gather(directory.accounts.carrying(key, ids), shown.read(ids))
     # A protected account is found by the key alone, so that it is not made twice; nothing else of it can be asked for.
-    alone = isinstance(tree, Compare)
+    alone = isinstance(tree, Comparison)
     return await _passing(directory, tree, test, base, candidates, by_key=alone)
 
 

@@ -26,7 +26,7 @@ from shared.directory.records.model import Account, Status, new_account
 from shared.scim.document import keep_immutable, normalise, read_json
 from shared.scim.endpoint import Request, Response
 from shared.scim.paging import get_page
-from shared.scim.patch import Operation, apply, parse_operations, touches
+from shared.scim.patch import PatchOperation, apply, parse_operations, touches
 from shared.scim.projection import Projection
 from shared.scim.query import Query
 
@@ -211,7 +211,7 @@ async def _adopt(directory: Directory, request: Request, taken: AlreadyExists, d
     if before is None or before.status is not Status.LOCAL:
         raise taken
     # As a PATCH would: what the application knows beyond the body stays, within an extension too.
-    replaced = apply([Operation("replace", None, document)], before.document(), await user_type(directory))
+    replaced = apply([PatchOperation("replace", None, document)], before.document(), await user_type(directory))
     after = before.with_document(replaced)
     write = _write(directory, request, after, presented(document), keyed="externalId" in document)
     try:

@@ -47,7 +47,7 @@ SHOWN = (USER_NAME, EMAIL)
 """What an update shows of its identity beside externalId, where it changes it."""
 
 
-class Outcome(StrEnum):
+class PredictedOutcome(StrEnum):
     """What provisioning does about an identity, in the words of Entra's stand-in (infra/local/entra.py)."""
 
     MATCHED = "matched"
@@ -60,7 +60,7 @@ class Outcome(StrEnum):
 class Prediction:
     """An outcome with the sentence that explains it."""
 
-    outcome: Outcome
+    outcome: PredictedOutcome
     why: str
 
     def to_json(self) -> dict[str, Any]:
@@ -69,18 +69,19 @@ class Prediction:
 
 
 def _matched(why: str) -> Prediction:
-    return Prediction(Outcome.MATCHED, why)
+    return Prediction(PredictedOutcome.MATCHED, why)
 
 
 def _refused(why: str) -> Prediction:
-    return Prediction(Outcome.REFUSED, why)
+    return Prediction(PredictedOutcome.REFUSED, why)
 
 
-DISABLED = Prediction(Outcome.SKIPPED, "The identity is disabled in Entra: provisioning leaves it out.")
+DISABLED = Prediction(PredictedOutcome.SKIPPED, "The identity is disabled in Entra: provisioning leaves it out.")
 BY_KEY = _matched("The look-up by externalId finds the linked account.")
 EXCLUDED = _refused("The person is excluded from linking: provisioning may not link the account either.")
 LEFT_TO_A_PERSON = _refused("The plan leaves this person to an administrator.")
-BESIDE = Prediction(Outcome.CREATED, "The person is excluded, and nothing that is sent leads to the account.")
+ANSWERED = Prediction(PredictedOutcome.CREATED, "The create is answered with the account it collides with, linked.")
+BESIDE = Prediction(PredictedOutcome.CREATED, "The person is excluded, and nothing that is sent leads to the account.")
 
 
 def probes(identity: Identity, mapping: AttributeMapping, policy: Policy) -> Iterator[Key]:
@@ -141,7 +142,7 @@ def predict(
 
 def after_review(shown: Mapping[str, Any], mapping: AttributeMapping, policy: Policy, *, links: bool) -> Prediction:
     """Return what provisioning does about a plan's row once a review links or excludes its identity."""
-    if shown.get("predicted", {}).get("outcome") == Outcome.SKIPPED:
+    if shown.get("predicted", {}).get("outcome") == PredictedOutcome.SKIPPED:
         return DISABLED
     if links:
         return BY_KEY if mapping.keyed else _refused(_OTHER_KEY)
@@ -235,11 +236,13 @@ class _Cycle:
     def _create(self) -> Prediction:
         taken, holder = self._collision()
         if not taken:
-            return Prediction(Outcome.CREATED, "No look-up finds an account: provisioning creates one.")
+            return Prediction(PredictedOutcome.CREATED, "No look-up finds an account: provisioning creates one.")
         if holder is not None and self._policy.adopt_on_create and holder.status is Status.LOCAL:
             made = self._decide(self._sent)
             if links(made, holder.id) and not self._kept and not refused_change(made, holder, self._posted(holder)):
-                return Prediction(Outcome.CREATED, "The create is answered with the account it collides with, linked.")
+                return Prediction(
+                    PredictedOutcome.CREATED, "The create is answered with the account it collides with, linked."
+                )
         return _refused(taken)
 
     def _collision(self) -> tuple[str, AccountFacts | None]:
