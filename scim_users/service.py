@@ -14,9 +14,8 @@ from scim_users import authority
 from scim_users.adoption import Presented, decide_adoption, presented, refuse_left_open
 from scim_users.authority import Write
 from scim_users.membership import Memberships, groups_of
-from scim_users.paging import source
 from scim_users.resource import location, manager_of, render, user_type, version, with_manager
-from scim_users.search import remember
+from scim_users.search import remember, source
 from shared.directory.directory import Directory
 from shared.directory.errors import AlreadyExists, Busy, Refused, Stale
 from shared.directory.keys import Key, fold
