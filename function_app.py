@@ -1,4 +1,4 @@
-"""The Azure host: settings, then tables, then directories, then each room's functions. No logic."""
+"""What Azure Functions loads: settings, then tables, then directories, then each room's functions. No logic."""
 
 from __future__ import annotations
 

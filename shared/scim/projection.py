@@ -44,6 +44,12 @@ class Projection:
                 _choose(left_out.setdefault(target.extension, {}), DocumentPlace(target))
         return cls(included, left_out, resource_type.always_returned)
 
+    @classmethod
+    def read(cls, params: Mapping[str, str], resource_type: ResourceType) -> Projection:
+        """Read the two among a request's parameters, their names in any case."""
+        given = {name.lower(): value for name, value in params.items()}
+        return cls.parse(given.get("attributes"), given.get("excludedattributes"), resource_type)
+
     @property
     def is_default(self) -> bool:
         """Whether there is nothing to take out, so that a stored text can be sent as it is."""
