@@ -22,6 +22,7 @@ from link_orchestrator.run import mapping_of, planned_version, policy_of, refuse
 from shared.directory.directory import Directory
 from shared.directory.keys import fold
 from shared.directory.matching.accounts import DecisionKind, facts_of, objection
+from shared.directory.matching.authority import LEFT_OPEN
 from shared.directory.matching.identity import Identity
 from shared.directory.matching.policy import Rule
 from shared.directory.records.model import Account, Status
@@ -40,8 +41,6 @@ ROWS_READ = 5_000
 """Rows that one request by a filter looks at; the answer's cursor goes on from there."""
 
 LINKABLE = (DecisionKind.REVIEW, DecisionKind.AMBIGUOUS)
-LEFT_OPEN = (*LINKABLE, DecisionKind.CONFLICT)
-"""Decisions by which the plan itself leaves a person to the administrator."""
 EXCLUDABLE = (
     *LEFT_OPEN,
     DecisionKind.LINK,
