@@ -11,8 +11,7 @@ from shared.directory.directory import Directory
 from shared.directory.errors import NotFound
 from shared.directory.keys import ID, Key
 from shared.directory.records.audit import HISTORY_CURSOR
-from shared.directory.records.groups import Group
-from shared.directory.records.model import Authority, Status
+from shared.directory.records.model import Authority, Group, Status
 from shared.directory.text import dump
 from shared.directory.work.plan import PAGE
 from shared.scim.endpoint import Request, Response

@@ -37,20 +37,26 @@ class TablesError(Exception):
     """What a storage call may end with."""
 
 
-class AlreadyExists(TablesError):
-    """An insert met a row under its key. `index` is the operation's place in the transaction."""
+class Conflict(TablesError):
+    """An operation met a row that forbids it, and nothing was changed. `index` is its place in the transaction."""
+
+    reason = ""
 
     def __init__(self, index: int = 0) -> None:
-        super().__init__(f"operation {index}: the row exists")
+        super().__init__(f"operation {index}: {self.reason}")
         self.index = index
 
 
-class VersionConflict(TablesError):
-    """A conditional operation met another version, or no row. `index` is the operation's place in the transaction."""
+class AlreadyExists(Conflict):
+    """An insert met a row under its key."""
 
-    def __init__(self, index: int = 0) -> None:
-        super().__init__(f"operation {index}: the row changed or is gone")
-        self.index = index
+    reason = "the row exists"
+
+
+class VersionConflict(Conflict):
+    """A conditional operation met another version, or no row."""
+
+    reason = "the row changed or is gone"
 
 
 class Throttled(TablesError):
