@@ -240,9 +240,7 @@ class _Cycle:
         if holder is not None and self._policy.adopt_on_create and holder.status is Status.LOCAL:
             made = self._decide(self._sent)
             if links(made, holder.id) and not self._kept and not refused_change(made, holder, self._posted(holder)):
-                return Prediction(
-                    PredictedOutcome.CREATED, "The create is answered with the account it collides with, linked."
-                )
+                return ANSWERED
         return _refused(taken)
 
     def _collision(self) -> tuple[str, AccountFacts | None]:
