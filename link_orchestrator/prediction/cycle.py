@@ -114,7 +114,7 @@ _NAME_IDS = {"userPrincipalName": USER_NAME, "mail": EMAIL, "objectId": EXTERNAL
 
 
 def carried(identity: Identity, account: AccountFacts) -> str:
-    """Return by what provisioning could find a linked account beside its externalId, like `userName=mail+emails=mail`."""
+    """Return by what provisioning could find a linked account beside externalId, like `userName=mail+emails=mail`."""
     sources = {name: value.lower() for name in _WORTH_A_LOOK if (value := SOURCES[name](identity))}
     held = ((USER_NAME, account.user_name), (EMAIL, _work_email(account)), (EMPLOYEE_NUMBER, account.employee_number))
     return "+".join(
