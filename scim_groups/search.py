@@ -12,8 +12,6 @@ from typing import Any, TypeVar
 from scim_groups.resource import location, member_value
 from shared.directory.directory import Directory
 from shared.directory.keys import ID, Key
-from shared.directory.records.bulk import in_parts
-from shared.directory.records.claims import together
 from shared.directory.records.groups import Group
 from shared.directory.records.members import Member
 from shared.scim.cursor import Position
@@ -24,6 +22,7 @@ from shared.scim.members import asked_members
 from shared.scim.paging import Source, read_matching
 from shared.scim.query import Query
 from shared.scim.schema import GROUP
+from shared.tables.access import in_parts, together
 
 Read = TypeVar("Read")
 

@@ -16,8 +16,6 @@ from scim_groups.search import GROUPS_AT_ONCE, MEMBER_LIMIT, read_bounded, sourc
 from shared.directory.directory import Directory
 from shared.directory.errors import AlreadyExists, NotFound, Refused
 from shared.directory.keys import ID, is_group
-from shared.directory.records.bulk import in_parts
-from shared.directory.records.claims import together
 from shared.directory.records.groups import Group, new_group
 from shared.directory.records.members import NO_HEAD, Member, behind
 from shared.directory.records.model import Status
@@ -31,6 +29,7 @@ from shared.scim.patch import apply, parse_operations
 from shared.scim.projection import Projection
 from shared.scim.query import Query
 from shared.scim.schema import GROUP
+from shared.tables.access import in_parts, together
 from shared.tables.port import ANY
 
 NAMED = 100

@@ -20,7 +20,8 @@ from shared.directory.matching.accounts import Decision, facts_of, identity_keys
 from shared.directory.matching.authority import KEPT_FROM_SCIM, LEFT_OPEN, decide_alone
 from shared.directory.matching.identity import Identity
 from shared.directory.matching.policy import Policy
-from shared.directory.records.model import ENTERPRISE, Account, Status, dump, timestamp
+from shared.directory.records.model import ENTERPRISE, Account, Status
+from shared.directory.text import dump, timestamp
 from shared.tables.port import Upsert
 
 LOOKED_UP = "l_"

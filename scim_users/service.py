@@ -19,7 +19,6 @@ from scim_users.search import remember, source
 from shared.directory.directory import Directory
 from shared.directory.errors import AlreadyExists, Refused
 from shared.directory.keys import Key, fold
-from shared.directory.records.claims import together
 from shared.directory.records.groups import Group
 from shared.directory.records.model import Account, Status, new_account
 from shared.directory.records.resources import Result, retry_stale
@@ -29,6 +28,7 @@ from shared.scim.paging import get_page
 from shared.scim.patch import PatchOperation, apply, parse_operations, touches
 from shared.scim.projection import Projection
 from shared.scim.query import Query
+from shared.tables.access import together
 
 SHOWN = ("externalId", "userName", "emails")
 """Attributes by which a write shows whose it is."""

@@ -11,7 +11,8 @@ from shared.admin.parameters import read_key
 from shared.directory.directory import Directory
 from shared.directory.errors import NotFound
 from shared.directory.matching.policy import Policy
-from shared.directory.records.model import Account, dump
+from shared.directory.records.model import Account
+from shared.directory.text import dump
 from shared.scim.document import read_json
 from shared.scim.endpoint import Request, Response
 from shared.scim.errors import InvalidValue

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from shared.directory.directory import Directory
 from shared.directory.errors import NotFound
 from shared.directory.keys import fold
-from shared.directory.records.claims import together
 from shared.host.problems import problem
 from shared.scim.bulk_messages import Bulk, BulkOperation, bulk_response, in_order, parse_bulk, result
 from shared.scim.document import read_json
@@ -20,6 +19,7 @@ from shared.scim.errors import error_body
 from shared.scim.limits import MAX_BULK_BYTES
 from shared.scim.messages import document_text
 from shared.scim_root.rooms import Rooms
+from shared.tables.access import together
 
 
 async def run_bulk(directory: Directory, request: Request, rooms: Rooms) -> Response:

@@ -19,7 +19,8 @@ from shared.directory.directory import Directories, Directory
 from shared.directory.keys import Key
 from shared.directory.matching.identity import Identity
 from shared.directory.matching.policy import Policy
-from shared.directory.records.model import Account, Evidence, Status, new_account, timestamp
+from shared.directory.records.model import Account, Evidence, Status, new_account
+from shared.directory.text import timestamp
 from shared.directory.work.jobs import Jobs, Phase
 from shared.directory.work.readings import BOOKMARK, Readings
 from shared.directory.work.stages import Stages
@@ -253,7 +254,7 @@ async def test_a_plan_is_the_last_one_though_it_was_approved_before_its_mileston
 ) -> None:
     directory = await make_directory(sqlite_tables)
     job = await begin_run(directory, [PERSON], POLICY)
-    message = Milestone(job=job.id, directory="main", phase="planned", expires="2099-01-01T00:00:00Z").to_json()
+    message = Milestone(job=job.id, directory="main", state="planned", expires="2099-01-01T00:00:00Z").to_json()
 
     async def killed(self: Jobs, runs: Any) -> None:
         raise OSError

@@ -17,9 +17,11 @@ from typing import Any, Generic, TypeVar
 from shared.directory.errors import AlreadyExists, Busy, NotFound, Stale
 from shared.directory.keys import LIVE, TOMBSTONE, Key, Keys, folded
 from shared.directory.records.audit import Change, audit_row, list_history
-from shared.directory.records.claims import ATTEMPTS, ATTRIBUTES, CONFLICTS, Claims, Place, together
+from shared.directory.records.claims import ATTEMPTS, ATTRIBUTES, CONFLICTS, Claims, Place
 from shared.directory.records.counts import Count, Counts
-from shared.directory.records.model import Resource, timestamp
+from shared.directory.records.model import Resource
+from shared.directory.text import timestamp
+from shared.tables.access import together
 from shared.tables.port import Delete, Insert, Operation, Replace, Row, Tables, Throttled, Unavailable
 
 ID = re.compile(r"[0-9A-Za-z-]{1,64}")
