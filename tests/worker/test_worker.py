@@ -42,7 +42,7 @@ SETTINGS = {
 
 def _replay(name: str, value: Any, *more: wire.Event) -> dict[str, str]:
     texts = [json.dumps(e) for e in (*first_events(name, json.dumps(value), NOW), *more)]
-    return {"json": wire.request(texts, "one", None, json.dumps(value))}
+    return {"json": wire.request(texts, "one", json.dumps(value))}
 
 
 def test_every_kind_of_function_loads_and_runs(drive: Drive) -> None:
