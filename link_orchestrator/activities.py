@@ -7,57 +7,18 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Coroutine, Mapping
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
+from link_orchestrator.kinds import PASSES, RUN
+from link_orchestrator.lifecycle import tidy_up
 from link_orchestrator.messages import Compare, Milestone, Slice, SliceDone
 from link_orchestrator.orchestrator import AGAIN_PASSES, COMPARE_PASSES, GROUP_PLAN_PASSES, PLAN_PASSES
-from link_orchestrator.passes import (
-    apply,
-    apply_groups,
-    compare,
-    import_accounts,
-    import_groups,
-    plan,
-    plan_groups,
-    undo,
-    undo_groups,
-    verify,
-)
-from link_orchestrator.requests.jobs import tidy_up
-from shared.directory.directory import Directories, Directory
+from link_orchestrator.passes import compare
+from link_orchestrator.run import chain_of
+from shared.directory.directory import Directories
 from shared.directory.work.jobs import Job, Jobs, Phase
-
-Pass = Callable[[Directory, Job, Slice], Coroutine[Any, Any, Counter[str]]]
-
-PASSES: Mapping[str, Pass] = {
-    "collect": plan.collect,
-    "join": plan.join,
-    "weigh": plan.weigh,
-    "decide": plan.decide_all,
-    "changes": compare.changes,
-    "lead": compare.lead,
-    "touch": compare.touch,
-    "gather": compare.gather,
-    "collect_again": partial(plan.collect, again=True),
-    "join_again": partial(plan.join, again=True),
-    "weigh_again": partial(plan.weigh, again=True),
-    "decide_again": partial(plan.decide_all, again=True),
-    "reserve": apply.reserve,
-    "apply": apply.apply,
-    "import": import_accounts.import_rows,
-    "undo": undo.undo,
-    "undo_groups": undo_groups.undo_groups,
-    "look": verify.look,
-    "compare": verify.compare,
-    "settle": verify.settle,
-    "resolve_members": plan_groups.resolve_members,
-    "decide_groups": plan_groups.decide_groups,
-    "apply_groups": apply_groups.apply_groups,
-    "import_groups": import_groups.import_groups,
-}
 
 PLANNING = frozenset(("changes", *COMPARE_PASSES, *PLAN_PASSES, *AGAIN_PASSES, *GROUP_PLAN_PASSES))
 """Passes that change nothing but what is staged and planned. The others leave off by themselves, between two pages."""
@@ -73,11 +34,11 @@ async def run_slice(directories: Directories, message: Mapping[str, Any]) -> dic
     job = await jobs.get(part.job)
     if job.cancelled_by or job.phase.ended:  # where another slice failed for good, this one comes too late
         return SliceDone(stopped=True).to_json()
-    work = PASSES[part.stage](directory, job, part)
-    counts = await work if part.stage not in PLANNING else await _unless_cancelled(jobs, job.id, work)
+    work = PASSES[part.pass_name](directory, job, part)
+    counts = await work if part.pass_name not in PLANNING else await _unless_cancelled(jobs, job.id, work)
     if counts is None:
         return SliceDone(stopped=True).to_json()
-    await jobs.count(job.id, f"{part.stage}_{part.name}", counts)
+    await jobs.count(job.id, f"{part.pass_name}_{part.name}", counts)
     # Cancelled on the way, a pass leaves off early; what it did is counted all the same.
     return SliceDone(counts=counts, stopped=bool((await jobs.get(job.id)).cancelled_by)).to_json()
 
@@ -106,13 +67,13 @@ async def reach_milestone(directories: Directories, message: Mapping[str, Any]) 
     reached = Milestone.from_json(message)
     directory = await directories.open(reached.directory)
     jobs = directory.jobs
-    phase = Phase(reached.phase)
+    phase = Phase(reached.state)
     counts = await jobs.total(reached.job)
     if phase.ended:
         # Whoever sees that it has ended may write at once.
         await directory.gate.open(reached.job)
-    if phase is Phase.DONE:
-        await compare.note_done(directory, await jobs.get(reached.job))
+    if phase is Phase.DONE and (run := await jobs.get(reached.job)).kind == RUN.name:
+        await compare.note_done(directory, run)
 
     def change(job: Job) -> Job:
         if job.phase.ended or (phase is Phase.PLANNED and job.phase is not Phase.STARTED):
@@ -120,13 +81,15 @@ async def reach_milestone(directories: Directories, message: Mapping[str, Any]) 
             return job
         if phase is Phase.PLANNED:
             job = replace(job, planned=jobs.now(), expires=reached.expires)
-        reason = reached.reason or (compare.nothing_changed(job) if phase is Phase.DONE else None)
+        reason = reached.reason
+        if phase is Phase.DONE and job.kind == RUN.name:
+            reason = reason or compare.nothing_changed(job)
         return replace(job, phase=phase, counts=counts, reason=reason)
 
     job = await jobs.change(reached.job, change)
     if phase is Phase.PLANNED and job.planned and not job.phase.ended:
         # Also where it ran before, died, and somebody approved since.
-        await jobs.note_planned(plan.chain_of(job))
+        await jobs.note_planned(chain_of(job))
     if job.phase.ended:
         await tidy_up(directory, job.id)
     return {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 
@@ -21,6 +21,17 @@ class Message(BaseModel):
     def from_json(cls, data: Any) -> Self:
         """Return the message of a JSON object, or of its text: raised events may come either way."""
         return cls.model_validate_json(data) if isinstance(data, str) else cls.model_validate(data)
+
+
+ITEMS_A_SLICE = 2_000
+"""Accounts and identities that make one slice of a pass; but a slice has one bucket at least."""
+MEMBERSHIPS_AN_ACCOUNT = 10
+"""Memberships that take about as long as an account."""
+
+
+def slices_for(items: int) -> int:
+    """Return into how many slices the passes over some accounts and identities are cut."""
+    return max(1, -(-items // ITEMS_A_SLICE))
 
 
 class Start(Message):
@@ -45,7 +56,7 @@ class Slice(Message):
 
     job: str
     directory: str
-    stage: str
+    pass_name: str = Field(alias="stage")
     low: int
     high: int
 
@@ -81,7 +92,7 @@ class Milestone(Message):
 
     job: str
     directory: str
-    phase: str
+    state: str = Field(alias="phase")
     expires: str | None = None
     reason: str | None = None
 

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
 from link_orchestrator.files.entra_groups import EntraGroup
-from link_orchestrator.files.rows import Problem
+from link_orchestrator.problems import Problem
 from shared.directory.matching.identity import Gone, Identity
 
 Place = Mapping[str, Any]

@@ -32,7 +32,8 @@ from infra.local.standins.provisioning import (
     read,
 )
 from link_orchestrator.files.identities import read_identities
-from link_orchestrator.files.rows import Problem, UnreadableFile
+from link_orchestrator.files.rows import UnreadableFile
+from link_orchestrator.problems import Problem
 from shared.directory.matching.identity import Identity
 
 Result = Literal["matched", "created", "refused", "skipped"]

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Sequence
-from dataclasses import replace
 from itertools import chain
 
 from link_orchestrator.messages import Slice
-from link_orchestrator.passes.plan import LINKS, RESERVED
-from link_orchestrator.requests.reviews import planned_version, reviews_of
+from link_orchestrator.run import account_of, as_link, by_run, reviews_of
+from link_orchestrator.staged import LINKS, RESERVED
 from shared.directory.directory import Directory
 from shared.directory.errors import AlreadyExists, DirectoryError
 from shared.directory.matching.accounts import DecisionKind, Evidence, proving_rule
@@ -40,7 +39,7 @@ async def reserve(directory: Directory, job: Job, part: Slice) -> Counter[str]:
         links[bucket] += [(account_id, identity) for account_id, identity in items]
     for some in links.values():
         if len(some) >= WORTH_RESERVING:
-            for account_id in await reserve_many(directory.accounts, some, by=_by(job)):
+            for account_id in await reserve_many(directory.accounts, some, by=by_run(job.id)):
                 await writer.add(directory.keys.bucket(account_id), account_id)
     await writer.close()
     return Counter()
@@ -56,7 +55,7 @@ async def apply(directory: Directory, job: Job, part: Slice) -> Counter[str]:
         rows = [row async for some in plan.decided(bucket, DecisionKind.LINK.value) for row in some]
         counts.update(_word(row.outcome) for row in rows if row.outcome)
         # In order of id neighbouring accounts are read and written together: fewer pages of the store, and requests.
-        left = sorted((row for row in rows if not row.outcome and not _is_excluded(row)), key=_account_id)
+        left = sorted((row for row in rows if not row.outcome and not _is_excluded(row)), key=account_of)
         for chunk in in_parts(left, AT_ONCE):
             if (await directory.jobs.get(job.id)).cancelled_by:
                 return counts
@@ -80,7 +79,7 @@ async def _apply_reviewed(directory: Directory, job: Job, plan: Plan, bucket: in
         # The next run decides on these again, linked or not: if the link is taken back, they are left open again.
         seen = directory.seen_writer(job.id, f"reviewed{bucket:02x}")
         for row in chain.from_iterable(homes.values()):
-            await seen.doubt_account(_account_id(row))
+            await seen.doubt_account(account_of(row))
         await seen.close()
         for some in homes.values():
             outcomes |= await _link(directory, job, some)
@@ -96,22 +95,13 @@ def _is_excluded(row: PlanRow) -> bool:
     return row.review is not None and row.review["action"] == EXCLUDE
 
 
-def as_link(row: PlanRow) -> PlanRow:
-    """Return a row that a review links in the form of one that the plan links."""
-    account_id = str((row.review or {})["account"])
-    known = (row.shown.get("account"), *row.shown.get("candidates", ()))
-    names = [account["userName"] for account in known if account and account["id"] == account_id]
-    shown = {**row.shown, "account": {"id": account_id, "userName": names[0]}}
-    return replace(row, shown=shown, version=planned_version(row, account_id))
-
-
 async def _link(
     directory: Directory, job: Job, rows: Sequence[PlanRow], reserved: Collection[str] = (), *, again: bool = True
 ) -> dict[str, str]:
     """Link rows of one bucket; return what became of each, by its subject."""
-    by = _by(job)
-    rows = sorted(rows, key=_account_id)
-    accounts = await find_neighbours(directory.accounts, list(map(_account_id, rows)))
+    by = by_run(job.id)
+    rows = sorted(rows, key=account_of)
+    accounts = await find_neighbours(directory.accounts, list(map(account_of, rows)))
     outcomes: dict[str, str] = {}
     changes: list[tuple[Account, Account]] = []
     subjects: list[str] = []
@@ -133,17 +123,9 @@ async def _link(
     return outcomes | (await _link(directory, job, lost, again=False) if lost and again else {})
 
 
-def _account_id(row: PlanRow) -> str:
-    return str(row.shown["account"]["id"])
-
-
 def _word(outcome: str) -> str:
     """Return the first word of an outcome, by which it is counted."""
     return outcome.partition(":")[0]
-
-
-def _by(job: Job) -> str:
-    return f"run:{job.id}"
 
 
 def _linked(account: Account, row: PlanRow, by: str, at: str) -> Account:

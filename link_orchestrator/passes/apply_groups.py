@@ -10,6 +10,7 @@ from collections import Counter
 from dataclasses import replace
 
 from link_orchestrator.messages import Slice
+from link_orchestrator.run import GROUPS_APPROVED, by_run
 from shared.directory.directory import Directory
 from shared.directory.errors import AlreadyExists, NotFound, Stale
 from shared.directory.keys import Key
@@ -18,8 +19,6 @@ from shared.directory.records.model import Status
 from shared.directory.work.jobs import Job
 from shared.directory.work.plan import PlanRow
 
-APPROVED = "groupsApproved"
-"""The job's option that holds the approved number of groups."""
 LINKED, REFUSED, LEFT = "groupsLinked", "groupsRefused", "groupsLeft"
 _CHANGED = "refused: the group or its members changed since the plan; a new run decides again"
 
@@ -43,7 +42,7 @@ _COUNTED = {"linked": LINKED, "refused": REFUSED, "left": LEFT}
 
 
 async def _outcome(directory: Directory, job: Job, row: PlanRow) -> str:
-    if not job.options.get(APPROVED):
+    if not job.options.get(GROUPS_APPROVED):
         return "left: the approval named no groups"
     try:
         return await _link(directory, job, row)
@@ -67,5 +66,5 @@ async def _link(directory: Directory, job: Job, row: PlanRow) -> str:
         return "refused: another group carries its object id by now"
     document = group.document() | {"externalId": row.subject}
     after = replace(group.with_document(document), status=Status.CLAIMED)
-    await groups.replace(group, after, by=f"run:{job.id}", action="link")
+    await groups.replace(group, after, by=by_run(job.id), action="link")
     return "linked"

@@ -17,22 +17,20 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from link_orchestrator.messages import Extent, Slice
-from link_orchestrator.passes.plan import (
-    ACCOUNTS_AT_ONCE,
+from link_orchestrator.messages import Extent, Slice, slices_for
+from link_orchestrator.passes.plan import ACCOUNTS_AT_ONCE, KeyFinder, find_led, keys_of
+from link_orchestrator.run import chain_of
+from link_orchestrator.staged import (
     CHANGED,
+    LEADS,
     MEETING,
+    MET,
     PAIRS,
-    STAGES_AGAIN,
     TOUCHED,
-    KeyFinder,
-    chain_of,
-    find_led,
+    VALUES,
     identity_bucket,
-    keys_of,
     parts_of,
 )
-from link_orchestrator.requests.jobs import RUN, slices
 from shared.directory.directory import Directory
 from shared.directory.keys import Key, fold
 from shared.directory.matching.identity import Identity, is_gone
@@ -43,8 +41,6 @@ from shared.directory.work.seen import DAYS, Seen, short, stages_of
 from shared.directory.work.stages import is_older
 from shared.directory.work.staging import parse
 
-LEADS, MET, VALUES = "leads", "met", "values"
-STAGES = (*STAGES_AGAIN, LEADS, MET, VALUES)
 KINDS = IDENTITIES, ACCOUNTS = "identities", "accounts"
 COMPARED, DIFFERENT = "compared.", "changed."
 """Prefixes of the counts of identities and accounts that were looked at, and of those that are not as they were."""
@@ -164,7 +160,7 @@ async def touch(directory: Directory, job: Job, part: Slice) -> Counter[str]:
         touched = [one async for some in directory.stage(job.id + TOUCHED).read(bucket) for one in some]
         for trusts in (await seen.near(bucket, {account_id for account_id, _ in touched})).values():
             for object_id in trusts:
-                await met.add(identity_bucket(directory, object_id), fold(object_id))
+                await met.add(identity_bucket(directory.keys, object_id), fold(object_id))
         changed = sorted({account_id for account_id, is_changed in touched if is_changed})
         for some in in_parts(changed, ACCOUNTS_AT_ONCE):
             for account in await directory.accounts.find_many(some):
@@ -204,7 +200,7 @@ async def choose_extent(directory: Directory, job_id: str) -> Extent:
         and changed <= MOST_SHARE * compared
         and counts.get(DIFFERENT + ACCOUNTS, 0) <= MOST_ACCOUNTS
     ):
-        return Extent(slices=slices(2 * changed) if changed else 0)
+        return Extent(slices=slices_for(2 * changed) if changed else 0)
 
     def whole(job: Job) -> Job:
         return replace(job, options={name: value for name, value in job.options.items() if name != "since"})
@@ -227,7 +223,7 @@ async def find_former(directory: Directory, options: Mapping[str, Any]) -> list[
 
 async def note_done(directory: Directory, job: Job) -> None:
     """Keep that a run is done, for the runs to come. It must not have ended, so that no other has begun."""
-    if job.kind != RUN or job.phase.ended:
+    if job.phase.ended:
         return
     if not job.planned:
         # What stands is what these left open, whoever planned anything else since and did not carry it out.
@@ -241,7 +237,7 @@ async def note_done(directory: Directory, job: Job) -> None:
 
 def nothing_changed(job: Job) -> str | None:
     """Return why a run that planned nothing is done."""
-    if job.kind != RUN or job.planned:
+    if job.planned:
         return None
     former = job.options["since"][-1]
     return (

@@ -11,18 +11,17 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from link_orchestrator.files.accounts import AccountRow
-from link_orchestrator.files.rows import Problem
 from link_orchestrator.messages import Slice
+from link_orchestrator.problems import Problem, write_problems
+from link_orchestrator.run import by_import
 from shared.directory.directory import Directory
 from shared.directory.errors import DirectoryError
 from shared.directory.keys import Key, fold, folded
 from shared.directory.records.bulk import create_many, in_parts, replace_many
 from shared.directory.records.model import Account, Authority, Evidence, Status, new_account
 from shared.directory.work.jobs import Job
-from shared.directory.work.plan import PlanRow
 
 AT_ONCE = 500
-PROBLEM = "problem"
 CREATED, UPDATED, UNCHANGED, REFUSED = "created", "updated", "unchanged", "refused"
 
 
@@ -47,20 +46,6 @@ async def import_rows(directory: Directory, job: Job, part: Slice) -> Counter[st
         await write_problems(directory, job.id, bucket, problems)
         counts[REFUSED] += len(problems)
     return counts
-
-
-async def write_problems(
-    directory: Directory, job_id: str, bucket: int, problems: Sequence[Problem], alike: Counter[str] | None = None
-) -> None:
-    """Put rows that could not be imported into the report. `alike` counts on, over several calls for one bucket."""
-    alike = Counter() if alike is None else alike
-    rows: list[PlanRow] = []
-    for problem in problems:
-        subject = f"{problem.line}:{problem.reason}"
-        alike[subject] += 1  # a JSON file may be one line
-        shown = {"line": problem.line, "reason": problem.reason, "remedy": problem.remedy}
-        rows.append(PlanRow(PROBLEM, f"{subject}:{alike[subject]}", shown))
-    await directory.plan(job_id).write(bucket, rows)
 
 
 def _one_each(rows: Sequence[AccountRow]) -> tuple[list[AccountRow], list[Problem]]:
@@ -105,7 +90,7 @@ async def _import(
             else:
                 changed.append((row, (account, after)))
     new.sort(key=lambda pair: pair[1].id)  # neighbouring rows in one transaction, as in passes/apply.py
-    by = f"import:{job.id}"
+    by = by_import(job.id)
     created = await create_many(directory.accounts, [account for _, account in new], by=by)
     updated = await replace_many(directory.accounts, [change for _, change in changed], by=by, action="import")
     for (row, _), outcome in zip(new, created, strict=True):

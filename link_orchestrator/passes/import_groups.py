@@ -11,9 +11,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from link_orchestrator.files.groups import GroupRow
-from link_orchestrator.files.rows import Problem
 from link_orchestrator.messages import Slice
-from link_orchestrator.passes.import_accounts import CREATED, REFUSED, UNCHANGED, UPDATED, write_problems
+from link_orchestrator.passes.import_accounts import CREATED, REFUSED, UNCHANGED, UPDATED
+from link_orchestrator.problems import Problem, write_problems
+from link_orchestrator.run import by_import
 from shared.directory.directory import Directory
 from shared.directory.errors import AlreadyExists, Stale
 from shared.directory.keys import Key, fold, folded
@@ -56,7 +57,7 @@ class _Bucket:
     def __init__(self, directory: Directory, job: Job, bucket: int) -> None:
         self._directory = directory
         self._job = job
-        self._by = f"import:{job.id}"
+        self._by = by_import(job.id)
         self._bucket = bucket
         self._open: dict[str, _Open] = {}
         self._counts: Counter[str] = Counter()

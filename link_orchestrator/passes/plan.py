@@ -20,7 +20,18 @@ from typing import Any
 
 from link_orchestrator.messages import Slice
 from link_orchestrator.prediction.cycle import Prediction, adds_nothing, carried, predict, probes
-from link_orchestrator.prediction.mapping import DEFAULT, AttributeMapping
+from link_orchestrator.run import CARRIED, PREDICTED, chain_of, mapping_of, policy_of
+from link_orchestrator.staged import (
+    CANDIDATES,
+    CHANGED,
+    KEYS,
+    LINKS,
+    MEETING,
+    PAIRS,
+    TOUCHED,
+    identity_bucket,
+    parts_of,
+)
 from shared.directory.directory import Directory
 from shared.directory.keys import NAME, POINTER, Key, fold
 from shared.directory.matching.accounts import (
@@ -50,12 +61,6 @@ from shared.directory.work.plan import PlanRow
 from shared.directory.work.seen import IN_DOUBT
 from shared.directory.work.staging import Stage, parse
 
-STAGES = KEYS, PAIRS, CANDIDATES, LINKS, RESERVED = "keys", "pairs", "candidates", "links", "reserved"
-STAGES_AGAIN = CHANGED, MEETING, TOUCHED = "changed", "meeting", "touched"
-"""Of a later run: identities that changed, others to decide on again for whom they meet, and the accounts that changed
-or are met by others now."""
-
-
 LEFT_OPEN = (DecisionKind.REVIEW, DecisionKind.AMBIGUOUS, DecisionKind.CONFLICT, DecisionKind.EXCLUDED)
 """Decisions that provisioning must not settle by linking, and all but the last not by a second account either."""
 
@@ -63,24 +68,6 @@ WITH_ACCOUNT = (DecisionKind.LINK, DecisionKind.ALREADY_LINKED)
 """Decisions that leave an identity with an account of its own."""
 ACCOUNTS_AT_ONCE = 500
 """Accounts that are in memory while a later run weighs them."""
-PREDICTED, CARRIED = "predicted.", "carried."
-"""Prefixes of the counts that are not of decisions: outcomes of the first cycle; how else linked accounts are found."""
-
-
-def identity_bucket(directory: Directory, object_id: str) -> int:
-    """Return the bucket of an identity."""
-    return directory.keys.bucket(directory.keys.digest(Key("identity", object_id)))
-
-
-def policy_of(job: Job) -> Policy:
-    """Return the policy as it was when the run started."""
-    return Policy.from_json(job.options["policy"])
-
-
-def mapping_of(job: Job) -> AttributeMapping:
-    """Return the provisioning job's attribute mapping as it was when the run started."""
-    mapping = job.options.get("mapping")
-    return AttributeMapping.from_json(mapping) if mapping else DEFAULT
 
 
 async def collect(directory: Directory, job: Job, part: Slice, *, again: bool = False) -> Counter[str]:
@@ -196,7 +183,7 @@ async def weigh(directory: Directory, job: Job, part: Slice, *, again: bool = Fa
                 rivals = sorted([other, trust] for other, trust in trusts.items() if trust and other != oid)
                 evidence = [item.to_json() for item in proven]
                 item = [oid, _VALUES(facts), evidence, rivals, len(trusts) > 1]
-                await writer.add(identity_bucket(directory, oid), item)
+                await writer.add(identity_bucket(directory.keys, oid), item)
             if known and not known.is_touched(account.id):
                 continue
             if trusts or known:
@@ -279,11 +266,6 @@ async def decide_all(directory: Directory, job: Job, part: Slice, *, again: bool
     return counts
 
 
-def chain_of(job: Job) -> list[str]:
-    """Return the runs that a run goes on from, and the run."""
-    return [*job.options.get("since", ()), job.id]
-
-
 def _digests(*accounts: AccountFacts) -> Iterator[str]:
     return (digest_facts(_VALUES(account)[2:]) for account in accounts)
 
@@ -300,12 +282,6 @@ async def _identities(directory: Directory, names: Sequence[str], bucket: int) -
                 known = None if is_gone(line) else (line, Identity.from_json(item))
                 found.setdefault(fold(item["id"]), known)
     return filter(None, found.values())
-
-
-def parts_of(job: Job) -> Sequence[str]:
-    """Return the names of the stages that hold a run's identities, the ones that count first."""
-    parts: Sequence[str] = job.options.get("parts", [job.options["identities"]])
-    return parts
 
 
 async def _keys_by_account(pairs: Stage, bucket: int, policy: Policy) -> Mapping[str, Mapping[str, set[MatchKey]]]:

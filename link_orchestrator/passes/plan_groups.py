@@ -13,9 +13,10 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from link_orchestrator.files.entra_groups import MEMBERS, EntraGroup, bucket_of_name
+from link_orchestrator.files.entra_groups import EntraGroup
 from link_orchestrator.messages import Slice
-from link_orchestrator.passes.plan import LINKS, policy_of
+from link_orchestrator.run import policy_of
+from link_orchestrator.staged import GROUPED, LINKS, MEMBERS, NAMED, name_bucket
 from shared.directory.directory import Directory
 from shared.directory.keys import Key, fold, is_group
 from shared.directory.matching.groups import GroupDecision, GroupDecisionKind, decide_group, stays_local
@@ -27,8 +28,6 @@ from shared.directory.work.differences import Differing, Totals
 from shared.directory.work.jobs import Job
 from shared.directory.work.plan import PlanRow
 
-STAGES = RESOLVED, NAMED = "members", "named"
-"""Names of the run's stages between the two passes."""
 NOBODY: Final = "~"
 """Before the object id of a member without an account, where others stand under their account's id."""
 ENTRA_DECISIONS = tuple(kind.value for kind in GroupDecisionKind if kind is not GroupDecisionKind.LOCAL)
@@ -48,10 +47,10 @@ _Members = dict[str, tuple[str, str]]
 async def resolve_members(directory: Directory, job: Job, part: Slice) -> Counter[str]:
     """Find the account of every member of Entra's groups: linked before, or planned to be linked by this run."""
     memberships = directory.stage(job.options["groups"] + MEMBERS)
-    writer, named = (directory.stage(job.id + name).writer(part.name) for name in STAGES)
+    writer, named = (directory.stage(job.id + name).writer(part.name) for name in GROUPED)
     for bucket in range(part.low, part.high):
         for group in (await _entra_groups(directory, job.options["groups"], bucket)).values():
-            home = bucket_of_name(directory.groups.keys, group.display_name)
+            home = name_bucket(directory.groups.keys, group.display_name)
             await named.add(home, {"id": group.object_id, "displayName": group.display_name})
         asked: defaultdict[str, list[tuple[str, str, int]]] = defaultdict(list)
         async for items in memberships.read(bucket):
@@ -219,7 +218,7 @@ async def _entra_groups(directory: Directory, name: str, bucket: int) -> dict[st
 async def _members(directory: Directory, job: Job, bucket: int) -> defaultdict[str, _Members]:
     """Return the members of a bucket's groups in Entra, each once, by folded object id of the group."""
     found: defaultdict[str, _Members] = defaultdict(dict)
-    async for items in directory.stage(job.id + RESOLVED).read(bucket):
+    async for items in directory.stage(job.id + MEMBERS).read(bucket):
         for group, account_id, member in items:
             key = fold(member)
             # A slice may have run twice, and an account was linked or released between.

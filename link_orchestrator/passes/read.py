@@ -17,12 +17,10 @@ from dataclasses import dataclass, field, replace
 from secrets import token_hex
 from typing import Any, Final
 
-from link_orchestrator.files.entra_groups import EntraGroup, EntraGroupWriter
-from link_orchestrator.files.rows import Problem
-from link_orchestrator.messages import Read, ReadDone
-from link_orchestrator.passes.import_accounts import write_problems
-from link_orchestrator.passes.plan import identity_bucket, parts_of
-from link_orchestrator.requests.jobs import MEMBERSHIPS_AN_ACCOUNT, slices
+from link_orchestrator.files.entra_groups import EntraGroup
+from link_orchestrator.messages import MEMBERSHIPS_AN_ACCOUNT, Read, ReadDone, slices_for
+from link_orchestrator.problems import Problem, write_problems
+from link_orchestrator.run import READ_IN_FULL, reads_groups
 from link_orchestrator.source import (
     GROUPS,
     IN_GROUPS,
@@ -33,15 +31,22 @@ from link_orchestrator.source import (
     SourceFailed,
     Sources,
 )
+from link_orchestrator.staged import (
+    READ,
+    RESTARTS,
+    EntraGroupWriter,
+    groups_of,
+    identity_bucket,
+    parts_of,
+    reading_names,
+)
 from shared.directory.directory import Directories, Directory
 from shared.directory.keys import fold
 from shared.directory.matching.identity import Gone, Identity
 from shared.directory.work.jobs import Job
-from shared.directory.work.readings import Reading, Readings
+from shared.directory.work.readings import Reading
 from shared.directory.work.stages import is_older
 
-READ: Final = "read"
-"""Stands in the names of the stages that hold a run's own identities, and counts what it read."""
 SECONDS: Final = 20.0
 """So long an activity goes on from batch to batch, for a replay costs as much as there were activities."""
 BATCH_SECONDS: Final = 3.0
@@ -54,9 +59,6 @@ LONGEST_WAIT: Final = 900.0
 """What a source may ask for at once; whoever asks for more is asked again after that."""
 PATIENCE: Final = 3600.0
 """Whoever has waited for so long without any progress has failed."""
-RESTARTS: Final = 3
-WHOLE: Final = "readInFull"
-"""The option that tells when the reading began that the others since go on from."""
 KEPT_DAYS: Final = 7
 """So long a reading of all is good for others to go on from: as long as Graph remembers what changed."""
 MOST_PARTS: Final = 8
@@ -82,24 +84,6 @@ class Batch:
         return len(self.identities) + self.counts[IN_GROUPS]
 
 
-def stage_names(job_id: str) -> list[str]:
-    """Return the stages that a run may read its identities into: a new start takes the next, planning the last.
-
-    The report on those that cannot be used bears the same name.
-    """
-    return [f"{job_id}{READ}{restart}" for restart in range(RESTARTS + 1)]
-
-
-def group_stage(name: str) -> str:
-    """Return the stage of the groups that are read with the identities of a stage."""
-    return f"{name}groups"
-
-
-def reads_groups(job: Job) -> bool:
-    """Tell whether a run reads its groups from its source: then their stage is its own, and no upload's."""
-    return str(job.options.get("groups", "")).startswith(job.id)
-
-
 async def read_identities(directories: Directories, sources: Sources, message: Mapping[str, Any]) -> dict[str, Any]:
     """Read on for some seconds; answers how many there are so far, and what is to be done next."""
     asked = Read.from_json(message)
@@ -121,9 +105,9 @@ async def _advance(directory: Directory, job_id: str, source: IdentitySource) ->
     """Read one batch on from where the run is, unless it has ended, is done, or the source is to be left alone."""
     if _stopped(await directory.jobs.get(job_id)):
         return ReadDone(stopped=True)
-    readings, now = directory.readings, time.time()
-    found = await readings.find(job_id)
-    reading = found or await _begin(directory, readings, job_id, source)
+    now = time.time()
+    found = await directory.readings.find(job_id)
+    reading = found or await _begin(directory, job_id, source)
     if reading.place is None:
         return await _finished(directory, reading)
     if reading.not_before > now:
@@ -133,20 +117,20 @@ async def _advance(directory: Directory, job_id: str, source: IdentitySource) ->
     except PlaceExpired as expired:
         if reading.restarts >= RESTARTS:
             raise SourceFailed(f"{expired}, again and again: start the run again") from None
-        return await _begin_again(directory, readings, reading)
-    return await _keep(directory, readings, reading, batch)
+        return await _begin_again(directory, reading)
+    return await _keep(directory, reading, batch)
 
 
-async def _begin(directory: Directory, readings: Readings, job_id: str, source: IdentitySource) -> Reading:
+async def _begin(directory: Directory, job_id: str, source: IdentitySource) -> Reading:
     """Return the reading of a run that has read nothing yet: of what changed, if that is enough."""
     reading = Reading(job_id, begun=directory.jobs.now(), progressed=time.time())
     full = (await directory.jobs.get(job_id)).options.get("full")
-    bookmark = None if full else await readings.find_bookmark()
+    bookmark = None if full else await directory.readings.find_bookmark()
     place = source.changes(bookmark.link) if bookmark else None
     if bookmark is None or place is None:
         return reading
     former = await directory.jobs.get(bookmark.job)
-    whole = former.options.get(WHOLE, "")
+    whole = former.options.get(READ_IN_FULL, "")
     if not whole or is_older(whole, KEPT_DAYS, directory.jobs.now()):
         return reading
     return reading if len(parts_of(former)) >= MOST_PARTS else replace(reading, place=place, former=former.id)
@@ -177,15 +161,15 @@ async def _read(directory: Directory, source: IdentitySource, reading: Reading) 
     return batch
 
 
-async def _keep(directory: Directory, readings: Readings, reading: Reading, batch: Batch) -> ReadDone:
+async def _keep(directory: Directory, reading: Reading, batch: Batch) -> ReadDone:
     """Stage what was read, and then say how far that is."""
     # Later than what is staged already, whatever the clock of whoever read that.
     now = max(time.time(), reading.progressed + 0.000_001)
-    known = await readings.find(reading.job)
+    known = await directory.readings.find(reading.job)
     if (known.etag if known else "") != reading.etag or _stopped(await directory.jobs.get(reading.job)):
         # Durable Functions may run an activity twice at once. What the other one read stands, also if it read further.
         return _going_on(known) if known else ReadDone()
-    name = stage_names(reading.job)[reading.restarts]
+    name = reading_names(reading.job)[reading.restarts]
     # Rows are read in order of their names and the first of an id counts: so the newest ones come first.
     await _stage(directory, name, batch, f"{10**16 - int(now * 1e6):016d}{token_hex(3)}")
     await write_problems(directory, name, 0, batch.problems)
@@ -201,7 +185,7 @@ async def _keep(directory: Directory, readings: Readings, reading: Reading, batc
         after = replace(after, progressed=now, busy=0, waited=0.0)
     if batch.busy is not None:
         after = _left_alone(after, batch.busy, now)
-    if not await readings.save(after):
+    if not await directory.readings.save(after):
         return _going_on(after)
     if after.place is None:
         return await _finished(directory, after)
@@ -212,10 +196,10 @@ async def _stage(directory: Directory, name: str, batch: Batch, slice_name: str)
     if batch.identities:
         writer = directory.stage(name).writer(slice_name)
         for identity in batch.identities.values():
-            await writer.add(identity_bucket(directory, identity.object_id), identity.to_json())
+            await writer.add(identity_bucket(directory.keys, identity.object_id), identity.to_json())
         await writer.close()
     if batch.groups:
-        groups = EntraGroupWriter(directory, group_stage(name), slice_name)
+        groups = EntraGroupWriter(directory, groups_of(name), slice_name)
         for group in reversed(batch.groups):
             await groups.add(group)
         await groups.close()
@@ -235,30 +219,30 @@ def _left_alone(reading: Reading, busy: SourceBusy, now: float) -> Reading:
     return replace(reading, busy=busy_for, waited=waited, not_before=now + wait, waiting=busy.reason)
 
 
-async def _begin_again(directory: Directory, readings: Readings, reading: Reading) -> ReadDone:
+async def _begin_again(directory: Directory, reading: Reading) -> ReadDone:
     """Go back to the start, for the place is too old to go on from; what was read before is left in its stage."""
     begun, now = directory.jobs.now(), time.time()
     again = Reading(reading.job, begun, now, restarts=reading.restarts + 1, etag=reading.etag)
-    await readings.save(again)
+    await directory.readings.save(again)
     return ReadDone()
 
 
 async def _finished(directory: Directory, reading: Reading) -> ReadDone:
     if not reading.read and not reading.former:
         return ReadDone(failed="the source holds no user that can be read: check the scope of the run")
-    name = stage_names(reading.job)[reading.restarts]
+    name = reading_names(reading.job)[reading.restarts]
 
-    read: dict[str, Any] = {"identities": name, WHOLE: reading.begun}
+    read: dict[str, Any] = {"identities": name, READ_IN_FULL: reading.begun}
     if reading.former:
         former = await directory.jobs.get(reading.former)
-        if is_older(former.options[WHOLE], KEPT_DAYS, directory.jobs.now()):
+        if is_older(former.options[READ_IN_FULL], KEPT_DAYS, directory.jobs.now()):
             # This reading stood still: the sweep may have taken what it goes on from, and nobody may be missed.
-            return await _begin_again(directory, directory.readings, reading)
+            return await _begin_again(directory, reading)
         parts = [*([name] if reading.read else []), *parts_of(former)]
-        read = {"identities": parts[0], "parts": parts, WHOLE: former.options[WHOLE]}
+        read = {"identities": parts[0], "parts": parts, READ_IN_FULL: former.options[READ_IN_FULL]}
 
     def change(job: Job) -> Job:
-        groups = {"groups": group_stage(name)} if reads_groups(job) else {}
+        groups = {"groups": groups_of(name)} if reads_groups(job) else {}
         return replace(job, options={**job.options, **read, **groups})
 
     job = await directory.jobs.change(reading.job, change)
@@ -270,7 +254,7 @@ async def _finished(directory: Directory, reading: Reading) -> ReadDone:
     # Of a reading of changes it is not known how many identities there are: about as many as accounts.
     accounts = await directory.listing.total()
     items = (accounts if reading.former else reading.read) + accounts + members // MEMBERSHIPS_AN_ACCOUNT
-    return _going_on(reading).model_copy(update={"slices": slices(items)})
+    return _going_on(reading).model_copy(update={"slices": slices_for(items)})
 
 
 def _going_on(reading: Reading) -> ReadDone:

@@ -8,16 +8,14 @@ what it did before.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from link_orchestrator.messages import Slice
-from link_orchestrator.passes.apply import as_link
-from link_orchestrator.requests.reviews import reviews_of
+from link_orchestrator.run import account_of, by_run, by_undo, planned_links
 from shared.directory.directory import Directory
 from shared.directory.errors import DirectoryError
-from shared.directory.matching.accounts import DecisionKind
 from shared.directory.records.audit import Change
 from shared.directory.records.bulk import in_parts
 from shared.directory.records.claims import together
@@ -63,33 +61,24 @@ async def undo(directory: Directory, job: Job, part: Slice) -> Counter[str]:
     return counts
 
 
-async def planned_links(directory: Directory, run: Job, bucket: int) -> AsyncIterator[list[PlanRow]]:
-    """Yield the rows of a bucket by which a run links, some at a time; no account stands in two of them."""
-    async for rows in directory.plan(run.id).decided(bucket, DecisionKind.LINK.value):
-        yield rows
-    if run.reviewed:
-        async for rows in reviews_of(directory, run.id).chosen(bucket):
-            yield [as_link(row) for row in rows if not row.outcome.startswith("refused")]
-
-
 async def _take_back(
     directory: Directory, job: Job, run: Job, rows: Sequence[PlanRow], *, again: bool = True
 ) -> list[PlanRow]:
     """Take back what a run did by these rows; return the report's row of each account that it had linked."""
-    ids = [_account_id(row) for row in rows]
+    ids = [account_of(row) for row in rows]
     accounts = await directory.accounts.find_many(ids)
     verdicts: dict[str, Verdict] = {}
     untouched: list[Account] = []
     for row, account, history in zip(rows, accounts, await _histories(directory, ids), strict=True):
         verdict = judge(account, history, run.id, job.id, release=job.options.get("changed") == RELEASE)
         if verdict is not None:
-            verdicts[_account_id(row)] = verdict
+            verdicts[account_of(row)] = verdict
         elif account is not None and not row.outcome and account.etag == row.version and run.phase is not Phase.DONE:
             # An activity of a run that died may still be under way, and link it after we looked.
             untouched.append(account)
     by_id = {account.id: account for account in accounts if account}
     changes = [(by_id[i], verdict.after) for i, verdict in verdicts.items() if verdict.after]
-    outcomes = await release_many(directory.accounts, changes, by=undone_by(job.id), action="undo")
+    outcomes = await release_many(directory.accounts, changes, by=by_undo(job.id), action="undo")
     lost = await fence_many(directory.accounts, untouched)
     for (before, _), outcome in zip(changes, outcomes, strict=True):
         if isinstance(outcome, DirectoryError):
@@ -98,7 +87,7 @@ async def _take_back(
     told = {i: _report(row, verdicts[i]) for i, row in zip(ids, rows, strict=True) if i in verdicts}
     if again and lost:
         # Somebody was faster: a run that was late, provisioning, or this very activity, which may run twice at once.
-        retried = [row for row in rows if _account_id(row) in lost]
+        retried = [row for row in rows if account_of(row) in lost]
         told |= {row.subject: row for row in await _take_back(directory, job, run, retried, again=False)}
     return list(told.values())
 
@@ -111,12 +100,12 @@ def judge(
     A confirmation is a change of the link alone, and goes with it. `release` takes back, too, what provisioning changed
     since, and leaves its attributes as they are.
     """
-    made = next((n for n, c in enumerate(history) if (c.action, c.by) == ("link", f"run:{run}")), None)
+    made = next((n for n, c in enumerate(history) if (c.action, c.by) == ("link", by_run(run))), None)
     if made is None:
         return None
     before, since = history[made].before, history[made + 1 :]
-    mine = next((n for n, change in enumerate(since) if change.by == undone_by(undo)), None)
-    if mine is None and (account is None or account.link is None or account.link.by != f"run:{run}"):
+    mine = next((n for n, change in enumerate(since) if change.by == by_undo(undo)), None)
+    if mine is None and (account is None or account.link is None or account.link.by != by_run(run)):
         return _gone(account, since)
     after = restored(account, before) if mine is None and account else None
     names = {name for change in since[:mine] for name in change.attributes} - set(Account.audited) - {"schemas"}
@@ -138,11 +127,6 @@ def restored(account: Account, before: Any) -> Account:
     return account.with_document(
         document, status=Status(before["status"]), link=link, retired=before.get("retired", False)
     )
-
-
-def undone_by(job_id: str) -> str:
-    """Return who the history names for what an undo did."""
-    return f"undo:{job_id}"
 
 
 def _gone(account: Account | None, since: Sequence[Change]) -> Verdict:
@@ -167,10 +151,6 @@ async def _histories(directory: Directory, ids: Sequence[str]) -> list[Sequence[
     return read
 
 
-def _account_id(row: PlanRow) -> str:
-    return str(row.shown["account"]["id"])
-
-
 def _report(row: PlanRow, verdict: Verdict) -> PlanRow:
     shown = {name: row.shown[name] for name in ("identity", "account") if name in row.shown}
-    return PlanRow(verdict.outcome, _account_id(row), {"reason": verdict.reason, **shown})
+    return PlanRow(verdict.outcome, account_of(row), {"reason": verdict.reason, **shown})

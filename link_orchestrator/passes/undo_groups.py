@@ -12,7 +12,8 @@ from dataclasses import replace
 from typing import Any
 
 from link_orchestrator.messages import Slice
-from link_orchestrator.passes.undo import REFUSED, RELEASE, RELEASED, UNCHANGED, UNDONE, undone_by
+from link_orchestrator.passes.undo import REFUSED, RELEASE, RELEASED, UNCHANGED, UNDONE
+from link_orchestrator.run import by_run, by_undo
 from shared.directory.directory import Directory
 from shared.directory.errors import AlreadyExists, Stale
 from shared.directory.matching.groups import GroupDecisionKind
@@ -53,7 +54,7 @@ async def undo_groups(directory: Directory, job: Job, part: Slice) -> Counter[st
 
 async def _take_back(directory: Directory, job: Job, run: Job, row: PlanRow) -> tuple[str, str] | None:
     """Take one group back; return what became of it and why, or None if the run did not link it."""
-    groups, by = directory.groups, undone_by(job.id)
+    groups, by = directory.groups, by_undo(job.id)
     for _ in range(ATTEMPTS):
         group = await groups.find(row.shown["group"]["id"])
         history = await groups.history(row.shown["group"]["id"])
@@ -79,12 +80,12 @@ def judge(
     group: Group | None, history: Sequence[Change], run: str, undo: str, *, release: bool = False
 ) -> tuple[str, str, Group | None] | None:
     """Decide what becomes of a group, why, and what it returns to; None if the run did not link it."""
-    made = next((n for n, c in enumerate(history) if (c.action, c.by) == ("link", f"run:{run}")), None)
+    made = next((n for n, c in enumerate(history) if (c.action, c.by) == ("link", by_run(run))), None)
     if made is None:
         return None
     before, since = history[made].before, history[made + 1 :]
     end = next((n for n, change in enumerate(since) if "status" in change.attributes), None)
-    mine = end if end is not None and since[end].by == undone_by(undo) else None
+    mine = end if end is not None and since[end].by == by_undo(undo) else None
     if end is not None and mine is None:
         return UNCHANGED, f"The link was taken back before ({since[end].action} by {since[end].by}).", None
     if group is None:

@@ -16,8 +16,8 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 from link_orchestrator.messages import Slice
-from link_orchestrator.passes.plan import policy_of
-from link_orchestrator.passes.undo import planned_links
+from link_orchestrator.run import by_run, planned_links, policy_of
+from link_orchestrator.staged import KEYS, PAIRS
 from shared.directory.directory import Directory
 from shared.directory.keys import Key
 from shared.directory.matching.accounts import DecisionKind, evidence_for, facts_of, identity_keys
@@ -29,7 +29,6 @@ from shared.directory.work.jobs import Job
 from shared.directory.work.plan import PlanRow
 
 CONFIRMED, UNCONFIRMED, UNLINKED, CREATED = "confirmed", "unconfirmed", "unlinked", "created"
-STAGES = KEYS, PAIRS = "keys", "pairs"
 MATCHED = tuple(kind for kind in DecisionKind if kind not in (DecisionKind.NO_ACCOUNT, DecisionKind.NO_IDENTITY))
 """Decisions on identities for which the plan knew accounts."""
 PLANNED, MADE = "planned", "made"
@@ -156,7 +155,7 @@ async def _links(directory: Directory, run: Job, rows: Sequence[PlanRow]) -> lis
     for row, account in zip(rows, accounts, strict=True):
         link = account.link if account else None
         shown = {name: row.shown[name] for name in ("identity", "account")}
-        if link is not None and link.by == f"run:{run.id}":
+        if link is not None and link.by == by_run(run.id):
             found = CONFIRMED if link.confirmed else UNCONFIRMED
             times = {"linked": link.at} | ({"confirmed": link.confirmed} if link.confirmed else {})
             told.append(PlanRow(found, str(row.shown["account"]["id"]), shown | times))

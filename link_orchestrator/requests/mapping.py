@@ -7,9 +7,9 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict
 
-from link_orchestrator.passes.plan import CARRIED
 from link_orchestrator.prediction.check import People, check
 from link_orchestrator.prediction.mapping import DEFAULT, AttributeMapping, read_mapping
+from link_orchestrator.run import CARRIED
 from link_orchestrator.source import MappingSource, SourceBusy, SourceFailed, Sources
 from shared.directory.directory import Directory
 from shared.directory.errors import Busy

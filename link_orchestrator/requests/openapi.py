@@ -10,12 +10,13 @@ from __future__ import annotations
 import inspect
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from link_orchestrator.kinds import KINDS, RUN, Kind
 from shared.directory.directory import Directory
 from shared.directory.records.model import dump
 from shared.host.http import JSON, Route
@@ -49,6 +50,21 @@ ACCOUNTS_FILE = {"text/csv": "File", "application/x-ndjson": "File", JSON: "AnyJ
 IDENTITIES_FILE = {"text/csv": "File", JSON: "AnyJson"}
 PAGED = ("count", "cursor")
 
+
+def _of_kind(kind: Kind) -> Iterator[tuple[str, Operation]]:
+    """Yield the operations of the functions that the table of kinds makes (link_orchestrator/functions.py)."""
+    asked = PAGED if kind.rows.are_problems else (kind.rows.told_apart_by, *PAGED)
+    of = kind.name.title() if kind.rows.name == "rows" else ""
+    yield f"{kind.function}_{kind.rows.name}", Operation(of + kind.rows.name.title(), asks=asked)
+    if kind.orchestrator:
+        yield f"{kind.function}_get", Operation("Job")
+        yield f"{kind.function}_cancel", Operation("Job", 202)
+    if kind.listed:
+        yield f"{kind.function}_list", Operation(kind.path.rpartition("/")[2].title())
+    if kind.of_a_run:
+        yield f"{RUN.function}_{kind.name}", Operation("Job")
+
+
 OPERATIONS: Mapping[str, Operation] = {
     "accounts_find": Operation(
         "Accounts", asks=("userName", "email", "externalId", "nameId", "objectId", "employeeNumber")
@@ -65,23 +81,12 @@ OPERATIONS: Mapping[str, Operation] = {
     "directory_schemas_get": Operation("Schemas"),
     "directory_schemas_put": Operation("Schemas", takes=_json("Schemas")),
     "accounts_import": Operation("Job", 202, ACCOUNTS_FILE, ("mapping",)),
-    "accounts_import_get": Operation("Job"),
-    "accounts_import_cancel": Operation("Job", 202),
-    "accounts_import_problems": Operation("Problems", asks=PAGED),
     "groups_import": Operation("Job", 202, ACCOUNTS_FILE, ("mapping",)),
-    "groups_import_get": Operation("Job"),
-    "groups_import_cancel": Operation("Job", 202),
-    "groups_import_problems": Operation("Problems", asks=PAGED),
     "linking_groups_upload": Operation("Job", 201, _json("AnyJson")),
-    "linking_groups_problems": Operation("Problems", asks=PAGED),
     "linking_run_group_difference": Operation("Difference", asks=PAGED),
     "linking_identities_upload": Operation("Job", 201, IDENTITIES_FILE, ("after",)),
-    "linking_identities_problems": Operation("Problems", asks=PAGED),
     "linking_run_start": Operation("Job", 202, _json("RunRequest")),
-    "linking_run_list": Operation("Runs"),
     "linking_run_problems": Operation("Problems", asks=PAGED),
-    "linking_run_get": Operation("Job"),
-    "linking_run_decisions": Operation("Decisions", asks=("decision", *PAGED)),
     "linking_run_report": Operation(
         "File",
         asks=("format", "decision", "reportCount", "cursor"),
@@ -91,18 +96,9 @@ OPERATIONS: Mapping[str, Operation] = {
     "linking_mapping_get": Operation("MappingCheck"),
     "linking_mapping_post": Operation("MappingCheck", takes=_json("MappingRequest")),
     "linking_run_approve": Operation("Job", 202, _json("Approval"), required=False),
-    "linking_run_cancel": Operation("Job", 202),
     "linking_undo_start": Operation("Job", 202, _json("UndoRequest"), required=False),
-    "linking_run_undo": Operation("Job"),
-    "linking_undo_list": Operation("Undos"),
-    "linking_undo_get": Operation("Job"),
-    "linking_undo_cancel": Operation("Job", 202),
-    "linking_undo_rows": Operation("UndoRows", asks=("outcome", *PAGED)),
     "linking_verification_start": Operation("Job", 202),
-    "linking_run_verification": Operation("Job"),
-    "linking_verification_get": Operation("Job"),
-    "linking_verification_cancel": Operation("Job", 202),
-    "linking_verification_rows": Operation("VerificationRows", asks=("found", *PAGED)),
+    **{name: operation for kind in KINDS.values() for name, operation in _of_kind(kind)},
 }
 """By the name of the function."""
 

@@ -13,11 +13,12 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 from urllib.parse import urlencode
 
-from link_orchestrator.passes.plan import mapping_of
+from link_orchestrator.kinds import RUN
 from link_orchestrator.prediction.check import check
-from link_orchestrator.requests.jobs import RUN, get_job, shown
+from link_orchestrator.requests.jobs import find_job, shown
 from link_orchestrator.requests.mapping import people_of
 from link_orchestrator.requests.report_page import summary
+from link_orchestrator.run import mapping_of
 from shared.directory.directory import Directory
 from shared.directory.matching.accounts import DecisionKind
 from shared.directory.matching.groups import GroupDecisionKind
@@ -41,7 +42,7 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "|", "%", "\uff1d", "\uff0b", 
 
 async def get_report(directory: Directory, request: Request) -> Response:
     """Return a run's report in the format asked for: csv, jsonl or html."""
-    job = await get_job(directory, request, RUN)
+    job = await find_job(directory, request, RUN)
     match request.params.get("format", "html"):
         case "html":
             return _summary(job)

@@ -14,11 +14,12 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
-from link_orchestrator.passes.plan import mapping_of, policy_of
+from link_orchestrator.kinds import RUN
+from link_orchestrator.lifecycle import Orchestrations, started
 from link_orchestrator.prediction.cycle import after_review
-from link_orchestrator.requests.jobs import RUN, Orchestrations, get_job, shown, started
+from link_orchestrator.requests.jobs import find_job, shown
+from link_orchestrator.run import mapping_of, planned_version, policy_of, refuse_unreviewable, reviews_of
 from shared.directory.directory import Directory
-from shared.directory.errors import Busy
 from shared.directory.keys import fold
 from shared.directory.matching.accounts import DecisionKind, facts_of, objection
 from shared.directory.matching.identity import Identity
@@ -31,7 +32,6 @@ from shared.directory.work.reviews import EXCLUDE, LEAVE, LINK, Review, Reviews
 from shared.scim.document import read_json
 from shared.scim.endpoint import Request, Response
 from shared.scim.errors import InvalidValue
-from shared.tables.port import VersionConflict
 
 ROWS_AT_ONCE = 1_000
 """Rows that one request names, or reviews by a filter."""
@@ -97,7 +97,7 @@ async def review(directory: Directory, request: Request, client: Orchestrations)
     By a filter, a `cursor` in the answer says that there are more: send it with the same request again.
     """
     asked = ReviewRequest.model_validate(read_json(request.body))
-    job = await started(directory, await get_job(directory, request, RUN), client)
+    job = await started(directory, await find_job(directory, request, RUN), client)
     job = await directory.jobs.change(job.id, lambda job: _being_reviewed(job, directory.jobs.now()))
     reviews = reviews_of(directory, job.id)
     rows, cursor = await _select(directory, job, reviews, asked)
@@ -124,31 +124,10 @@ async def review(directory: Directory, request: Request, client: Orchestrations)
     return Response(200, dump(document | {"run": shown(job)}))
 
 
-def reviews_of(directory: Directory, job_id: str) -> Reviews:
-    """Return the reviews of a run."""
-
-    async def still_planned() -> None:
-        while True:
-            job = await directory.jobs.get(job_id)
-            _refuse_unreviewable(job)
-            try:
-                await directory.jobs.replace(job, job)
-            except VersionConflict:
-                continue
-            return
-
-    return directory.reviews(job_id, still_planned)
-
-
 def _being_reviewed(job: Job, now: str) -> Job:
     """Return the job as one whose rows were reviewed: from now on an approval has to look at them."""
-    _refuse_unreviewable(job)
+    refuse_unreviewable(job)
     return job if job.reviewed else replace(job, reviewed=now)
-
-
-def _refuse_unreviewable(job: Job) -> None:
-    if job.phase is not Phase.PLANNED or job.cancelled_by:
-        raise Busy(f"phase: the run is {job.phase}, only the rows of a planned run can be reviewed")
 
 
 async def _select(
@@ -252,11 +231,6 @@ def _identity(row: PlanRow, account: Account) -> Identity:
     rules = chosen[0] if chosen else [item["rule"] for item in row.shown.get("evidence", ())]
     name_id = account.evidence.name_id if Rule.NAME_ID in rules else None
     return Identity(shown["objectId"], shown["userPrincipalName"], on_premises_immutable_id=name_id)
-
-
-def planned_version(row: PlanRow, account_id: str) -> str:
-    """Return the version of an account that the plan saw."""
-    return row.versions.get(account_id, "") if row.versions else row.version
 
 
 async def _taken(

@@ -185,7 +185,7 @@ async def late_links(sqlite_tables: SqliteTables) -> int:
             assert await Engine(calls).play(undo_links, start_of(directory, undo)) == "done"
 
         reached = pause(slow, call_number(number), undone)
-        part = Slice(job=second.id, directory=race.name, stage="apply", low=0, high=1)
+        part = Slice(job=second.id, directory=race.name, pass_name="apply", low=0, high=1)
         with suppress(DirectoryError):
             await activity_calls(Directories(slow))("run_slice", part.to_json())
         if not reached:
