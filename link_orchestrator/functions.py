@@ -27,8 +27,8 @@ from link_orchestrator.requests import (
     uploads,
 )
 from link_orchestrator.source import Sources
-from shared.host.functions import ACCOUNT_ROUTES, add_route
-from shared.host.http import JSON, Edge, Route
+from shared.admin.functions import ACCOUNT_ROUTES
+from shared.host.http import JSON, Edge, Route, add_route
 
 RETRY = df.RetryOptions(first_retry_interval_in_milliseconds=2_000, max_number_of_attempts=10)
 """Storage may throttle or be away for a while; what fails for longer fails the job, and a new one may be started."""

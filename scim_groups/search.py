@@ -12,18 +12,17 @@ from typing import Any, TypeVar
 from scim_groups.resource import location, member_value
 from shared.directory.directory import Directory
 from shared.directory.keys import ID, Key
-from shared.directory.records.bulk import in_parts
-from shared.directory.records.claims import together
 from shared.directory.records.groups import Group
 from shared.directory.records.members import Member
 from shared.scim.cursor import Position
 from shared.scim.errors import TooMany
 from shared.scim.evaluate import compile_filter
-from shared.scim.filter import And, Compare, Filter, Or, ValuePath, equalities, mentions
-from shared.scim.membership import asked_members
+from shared.scim.filter import And, Comparison, Filter, Or, ValuePath, equalities, mentions
+from shared.scim.members import asked_members
 from shared.scim.paging import Source, read_matching
 from shared.scim.query import Query
 from shared.scim.schema import GROUP
+from shared.tables.access import in_parts, together
 
 Read = TypeVar("Read")
 
@@ -109,7 +108,7 @@ def _one_of(term: Filter) -> frozenset[str] | None:
         parts = [_one_of(inner) for inner in term.terms]
         known = [part for part in parts if part is not None]
         return frozenset().union(*known) if len(known) == len(parts) else None
-    return asked_members(term) or None if isinstance(term, Compare | ValuePath) else None
+    return asked_members(term) or None if isinstance(term, Comparison | ValuePath) else None
 
 
 async def _groups_of(directory: Directory, members: Sequence[str]) -> list[Group]:

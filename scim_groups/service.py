@@ -1,7 +1,7 @@
 """Create, get, query, replace, patch and delete groups against the directory (RFC 7644 sections 3.3 to 3.6).
 
 The document of a group changes as a user's does; its members are rows, so that a change of them reads no others. What
-is where in a request, shared/scim/membership.py tells.
+is where in a request, shared/scim/members.py tells.
 """
 
 from __future__ import annotations
@@ -9,33 +9,29 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace as replaced
-from typing import Any, TypeVar
+from typing import Any
 
 from scim_groups.resource import location, member_texts, member_value, render
 from scim_groups.search import GROUPS_AT_ONCE, MEMBER_LIMIT, read_bounded, source
 from shared.directory.directory import Directory
-from shared.directory.errors import AlreadyExists, Busy, NotFound, Refused, Stale
+from shared.directory.errors import AlreadyExists, NotFound, Refused
 from shared.directory.keys import ID, is_group
-from shared.directory.records.bulk import in_parts
-from shared.directory.records.claims import together
 from shared.directory.records.groups import Group, new_group
 from shared.directory.records.members import NO_HEAD, Member, behind
 from shared.directory.records.model import Status
+from shared.directory.records.resources import Result, retry_stale
 from shared.scim.document import normalise, read_json
 from shared.scim.endpoint import Request, Response
 from shared.scim.errors import TooMany
-from shared.scim.membership import Change, split_body, split_operations
+from shared.scim.members import MembershipChange, split_body, split_operations
 from shared.scim.paging import get_page
 from shared.scim.patch import apply, parse_operations
 from shared.scim.projection import Projection
 from shared.scim.query import Query
 from shared.scim.schema import GROUP
+from shared.tables.access import in_parts, together
 from shared.tables.port import ANY
 
-Result = TypeVar("Result")
-
-ATTEMPTS = 5
-"""How often a change is applied again to what others left, before the client is asked to."""
 NAMED = 100
 """Up to so many members in an answer are looked up: they show their names, and who was deleted is left out."""
 
@@ -109,7 +105,7 @@ async def replace(directory: Directory, request: Request) -> Response:
     projection = _projection(request)
     body, members = split_body(read_json(request.body))
     group = await _change_document(directory, request, lambda _: normalise(GROUP, body, id=request.id))
-    group = await _change_members(directory, request, group, [Change(members or {}, exact=True)])
+    group = await _change_members(directory, request, group, [MembershipChange(members or {}, exact=True)])
     return await _resource(directory, group, request, 200, projection)
 
 
@@ -167,26 +163,24 @@ async def _change_document(
 
 
 async def _unchanged(
-    directory: Directory, request: Request, act: Callable[[Group], Awaitable[Result]], read: Group | None = None
+    directory: Directory, request: Request, act: Callable[[Group], Awaitable[Result]], first: Group | None = None
 ) -> Result:
     """Act on the group as it was read; where it changed meanwhile, read and act again.
 
     Requests that name a version meet at the head, whatever they change: of two that name the same, one is refused.
     """
-    for _ in range(ATTEMPTS):
-        group, read = read or await _writable(directory, request), None
-        try:
-            if request.if_match and group.head:
-                head = await directory.members.change(group.id, by=request.by, etag=group.head.etag)
-                group = group.with_head(head)
-            return await act(group)
-        except Stale:
-            continue
-    raise Busy("the group is being changed by others", retry_after=1)
+
+    async def act_at_head(group: Group) -> Result:
+        if request.if_match and group.head:
+            head = await directory.members.change(group.id, by=request.by, etag=group.head.etag)
+            group = group.with_head(head)
+        return await act(group)
+
+    return await retry_stale("group", lambda: _writable(directory, request), act_at_head, first)
 
 
 async def _change_members(
-    directory: Directory, request: Request, group: Group, changes: Sequence[Change], *, exactly: bool = False
+    directory: Directory, request: Request, group: Group, changes: Sequence[MembershipChange], *, exactly: bool = False
 ) -> Group:
     """Change the members in order. With `exactly`, the first change is conditional on the version the client named."""
     members = directory.members
@@ -223,20 +217,20 @@ async def _move(
 
     Done again where the group was read before its head changed, and the change is conditional on it.
     """
-    members = directory.members
     if not into and not out and not others:
         return (await directory.groups.with_heads([group]))[0]
-    for _ in range(ATTEMPTS):
-        etag = group.head.etag if group.head and exactly and request.if_match else ANY
-        try:
-            if others:
-                head = await members.replace(group.id, into, by=request.by, etag=etag)
-            else:
-                head = await members.change(group.id, into, out, by=request.by, etag=etag)
-            return group.with_head(head) if head else group
-        except Stale:
-            group = await _writable(directory, replaced(request, id=group.id), again=etag == ANY)
-    raise Busy("the group is being changed by others", retry_after=1)
+    members, conditional = directory.members, exactly and bool(request.if_match)
+
+    async def move(group: Group) -> Group:
+        etag = group.head.etag if group.head and conditional else ANY
+        if others:
+            head = await members.replace(group.id, into, by=request.by, etag=etag)
+        else:
+            head = await members.change(group.id, into, out, by=request.by, etag=etag)
+        return group.with_head(head) if head else group
+
+    again = replaced(request, id=group.id)
+    return await retry_stale("group", lambda: _writable(directory, again, again=not conditional), move, group)
 
 
 async def _writable(directory: Directory, request: Request, *, headless: bool = False, again: bool = False) -> Group:
@@ -281,9 +275,8 @@ def _known(members: Mapping[str, str | None]) -> list[Member]:
 
 
 def _projection(request: Request) -> Projection:
-    """Read what of the resource is to be shown; before anything is stored, for a refused request changes nothing."""
-    given = {name.lower(): value for name, value in request.params.items()}
-    return Projection.parse(given.get("attributes"), given.get("excludedattributes"), GROUP)
+    """Read what of the resource is to be shown, before anything is stored: a refused request changes nothing."""
+    return Projection.read(request.params, GROUP)
 
 
 async def _resource(

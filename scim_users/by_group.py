@@ -14,7 +14,7 @@ from shared.directory.keys import ID, is_group
 from shared.directory.records.members import FIRST, behind
 from shared.directory.records.model import Account
 from shared.scim.cursor import Position
-from shared.scim.filter import And, Compare, Filter, ValuePath, mentions
+from shared.scim.filter import And, Comparison, Filter, ValuePath, mentions
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +62,6 @@ def _group(term: Filter) -> str | None:
     inner, names = term, {"groups", "groups.value"}
     if isinstance(term, ValuePath) and term.path.value_filter and mentions(term, "groups"):
         inner, names = term.path.value_filter, {"value"}
-    if isinstance(inner, Compare) and inner.operator == "eq" and inner.path.key in names and inner.value is not None:
+    if isinstance(inner, Comparison) and inner.operator == "eq" and inner.path.key in names and inner.value is not None:
         return str(inner.value)
     return None

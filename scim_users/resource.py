@@ -11,7 +11,8 @@ from typing import Any
 
 from shared.directory.directory import Directory
 from shared.directory.records.groups import Group
-from shared.directory.records.model import ENTERPRISE, Account, dump
+from shared.directory.records.model import ENTERPRISE, Account
+from shared.directory.text import dump
 from shared.scim.extension import extended
 from shared.scim.messages import resource_text
 from shared.scim.projection import Projection

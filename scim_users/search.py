@@ -24,8 +24,8 @@ from shared.directory.records.model import Account
 from shared.scim.cursor import Position
 from shared.scim.errors import TooMany
 from shared.scim.evaluate import Test, compile_filter
-from shared.scim.filter import Compare, Filter, equalities, mentions
-from shared.scim.paging import Reader, read_matching
+from shared.scim.filter import Comparison, Filter, equalities, mentions
+from shared.scim.paging import Reader, Source, read_matching
 from shared.scim.projection import Projection
 from shared.scim.query import Query
 from shared.scim.schema import USER
@@ -48,6 +48,16 @@ KINDS = {
     "employeenumber": "employeeNumber",
 }
 """Which key answers an equality on a path in lower case; a value path on emails is cut to `emails.value` first."""
+
+
+def source(directory: Directory, base: str, shown: Memberships) -> Source[Account]:
+    """Return what a query of users reads, and the memberships with it; the pages are shared/scim/paging.py's."""
+    return Source(
+        directory.listing,
+        lambda asked: find(directory, asked, base, shown),
+        lambda tree: find_by_key(directory, tree, base, shown),
+        lambda tree, start, count: find_from(directory, tree, base, start, count),
+    )
 
 
 async def find(directory: Directory, asked: Query, base: str, shown: Memberships) -> list[Account]:
@@ -77,7 +87,7 @@ async def find_by_key(directory: Directory, tree: Filter, base: str, shown: Memb
         ids = await directory.accounts.led_to(key)
         candidates, _ = await asyncio.gather(directory.accounts.carrying(key, ids), shown.read(ids))
     # A protected account is found by the key alone, so that it is not made twice; nothing else of it can be asked for.
-    alone = isinstance(tree, Compare)
+    alone = isinstance(tree, Comparison)
     return await _passing(directory, tree, test, base, candidates, by_key=alone)
 
 

@@ -8,35 +8,30 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 from scim_users import authority
 from scim_users.adoption import Presented, decide_adoption, presented, refuse_left_open
 from scim_users.authority import Write
 from scim_users.membership import Memberships, groups_of
-from scim_users.paging import source
 from scim_users.resource import location, manager_of, render, user_type, version, with_manager
-from scim_users.search import remember
+from scim_users.search import remember, source
 from shared.directory.directory import Directory
-from shared.directory.errors import AlreadyExists, Busy, Refused, Stale
+from shared.directory.errors import AlreadyExists, Refused
 from shared.directory.keys import Key, fold
-from shared.directory.records.claims import together
 from shared.directory.records.groups import Group
 from shared.directory.records.model import Account, Status, new_account
+from shared.directory.records.resources import Result, retry_stale
 from shared.scim.document import keep_immutable, normalise, read_json
 from shared.scim.endpoint import Request, Response
 from shared.scim.paging import get_page
-from shared.scim.patch import Operation, apply, parse_operations, touches
+from shared.scim.patch import PatchOperation, apply, parse_operations, touches
 from shared.scim.projection import Projection
 from shared.scim.query import Query
-
-Result = TypeVar("Result")
+from shared.tables.access import together
 
 SHOWN = ("externalId", "userName", "emails")
 """Attributes by which a write shows whose it is."""
-
-ATTEMPTS = 5
-"""How often a change is applied again to what others left, before the client is asked to."""
 
 
 async def create(directory: Directory, request: Request) -> Response:
@@ -148,15 +143,11 @@ async def _change(directory: Directory, request: Request, change: Callable[[Acco
 
 
 async def _unchanged(directory: Directory, request: Request, act: Callable[[Account], Awaitable[Result]]) -> Result:
-    """Act on the account as it was read; where it changed meanwhile, read and act again."""
-    for _ in range(ATTEMPTS):
-        account = await directory.accounts.get(request.id)
+    async def checked(account: Account) -> Result:
         request.check_version(account.version)
-        try:
-            return await act(account)
-        except Stale:
-            continue
-    raise Busy("the user is being changed by others", retry_after=1)
+        return await act(account)
+
+    return await retry_stale("user", lambda: directory.accounts.get(request.id), checked)
 
 
 async def _refuse_second_account(directory: Directory, new: Account) -> None:
@@ -211,7 +202,7 @@ async def _adopt(directory: Directory, request: Request, taken: AlreadyExists, d
     if before is None or before.status is not Status.LOCAL:
         raise taken
     # As a PATCH would: what the application knows beyond the body stays, within an extension too.
-    replaced = apply([Operation("replace", None, document)], before.document(), await user_type(directory))
+    replaced = apply([PatchOperation("replace", None, document)], before.document(), await user_type(directory))
     after = before.with_document(replaced)
     write = _write(directory, request, after, presented(document), keyed="externalId" in document)
     try:
@@ -260,9 +251,8 @@ async def _groups(directory: Directory, request: Request, projection: Projection
 
 
 async def _projection(directory: Directory, request: Request) -> Projection:
-    """Read what of the resource is to be shown; before anything is stored, for a refused request changes nothing."""
-    given = {name.lower(): value for name, value in request.params.items()}
-    return Projection.parse(given.get("attributes"), given.get("excludedattributes"), await user_type(directory))
+    """Read what of the resource is to be shown, before anything is stored: a refused request changes nothing."""
+    return Projection.read(request.params, await user_type(directory))
 
 
 def _resource(

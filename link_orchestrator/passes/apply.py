@@ -16,11 +16,12 @@ from link_orchestrator.staged import LINKS, RESERVED
 from shared.directory.directory import Directory
 from shared.directory.errors import AlreadyExists, DirectoryError
 from shared.directory.matching.accounts import DecisionKind, Evidence, proving_rule
-from shared.directory.records.bulk import Outcome, find_neighbours, in_parts, replace_many, reserve_many
+from shared.directory.records.bulk import Outcome, find_neighbours, replace_many, reserve_many
 from shared.directory.records.model import Account, Link, Status
 from shared.directory.work.jobs import Job
 from shared.directory.work.plan import Plan, PlanRow
 from shared.directory.work.reviews import EXCLUDE
+from shared.tables.access import in_parts
 
 LINKED, REFUSED = "linked", "refused"
 REVIEWED = "review"

@@ -34,12 +34,11 @@ from link_orchestrator.staged import (
 from shared.directory.directory import Directory
 from shared.directory.keys import Key, fold
 from shared.directory.matching.identity import Identity, is_gone
-from shared.directory.records.bulk import in_parts
-from shared.directory.records.claims import together
 from shared.directory.work.jobs import Job
 from shared.directory.work.seen import DAYS, Seen, short, stages_of
 from shared.directory.work.stages import is_older
 from shared.directory.work.staging import parse
+from shared.tables.access import in_parts, together
 
 KINDS = IDENTITIES, ACCOUNTS = "identities", "accounts"
 COMPARED, DIFFERENT = "compared.", "changed."

@@ -17,9 +17,10 @@ from link_orchestrator.run import by_import
 from shared.directory.directory import Directory
 from shared.directory.errors import DirectoryError
 from shared.directory.keys import Key, fold, folded
-from shared.directory.records.bulk import create_many, in_parts, replace_many
+from shared.directory.records.bulk import create_many, replace_many
 from shared.directory.records.model import Account, Authority, Evidence, Status, new_account
 from shared.directory.work.jobs import Job
+from shared.tables.access import in_parts
 
 AT_ONCE = 500
 CREATED, UPDATED, UNCHANGED, REFUSED = "created", "updated", "unchanged", "refused"

@@ -18,11 +18,11 @@ from link_orchestrator.run import by_import
 from shared.directory.directory import Directory
 from shared.directory.errors import AlreadyExists, Stale
 from shared.directory.keys import Key, fold, folded
-from shared.directory.records.bulk import in_parts
 from shared.directory.records.groups import Group, new_group
 from shared.directory.records.members import Member
 from shared.directory.records.model import Status
 from shared.directory.work.jobs import Job
+from shared.tables.access import in_parts
 
 MEMBERS = "members"
 NAMES_AT_ONCE = 500

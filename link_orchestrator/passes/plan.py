@@ -51,18 +51,15 @@ from shared.directory.matching.accounts import (
     match_key,
     stays_local,
 )
+from shared.directory.matching.authority import KEPT_FROM_SCIM
 from shared.directory.matching.identity import Identity, is_gone
 from shared.directory.matching.policy import Policy, Rule, Trust
-from shared.directory.records.bulk import AT_ONCE, in_parts
-from shared.directory.records.claims import together
 from shared.directory.records.model import Account, Status, digest_facts
 from shared.directory.work.jobs import Job
 from shared.directory.work.plan import PlanRow
 from shared.directory.work.seen import IN_DOUBT
 from shared.directory.work.staging import Stage, parse
-
-LEFT_OPEN = (DecisionKind.REVIEW, DecisionKind.AMBIGUOUS, DecisionKind.CONFLICT, DecisionKind.EXCLUDED)
-"""Decisions that provisioning must not settle by linking, and all but the last not by a second account either."""
+from shared.tables.access import AT_ONCE, in_parts, together
 
 WITH_ACCOUNT = (DecisionKind.LINK, DecisionKind.ALREADY_LINKED)
 """Decisions that leave an identity with an account of its own."""
@@ -252,8 +249,8 @@ async def decide_all(directory: Directory, job: Job, part: Slice, *, again: bool
                 counts[CARRIED + carried(identity, account)] += 1
             where = directory.keys.bucket(account.id) if account else bucket
             rows[where].append(_row(decision, identity, predicted, matching))
-            if decision.kind in LEFT_OPEN or again:
-                left[identity.object_id] = decision.kind.value if decision.kind in LEFT_OPEN else ""
+            if decision.kind in KEPT_FROM_SCIM or again:
+                left[identity.object_id] = decision.kind.value if decision.kind in KEPT_FROM_SCIM else ""
             if account and decision.kind is DecisionKind.LINK:
                 claim = directory.keys.digest(Key("externalId", identity.object_id))
                 await links.add(directory.keys.bucket(claim), [account.id, identity.object_id])

@@ -20,13 +20,12 @@ from link_orchestrator.staged import GROUPED, LINKS, MEMBERS, NAMED, name_bucket
 from shared.directory.directory import Directory
 from shared.directory.keys import Key, fold, is_group
 from shared.directory.matching.groups import GroupDecision, GroupDecisionKind, decide_group, stays_local
-from shared.directory.records.bulk import in_parts
-from shared.directory.records.claims import together
 from shared.directory.records.groups import Group
 from shared.directory.records.model import Authority, Status
 from shared.directory.work.differences import Differing, Totals
 from shared.directory.work.jobs import Job
 from shared.directory.work.plan import PlanRow
+from shared.tables.access import in_parts, together
 
 NOBODY: Final = "~"
 """Before the object id of a member without an account, where others stand under their account's id."""

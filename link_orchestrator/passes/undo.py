@@ -17,13 +17,12 @@ from link_orchestrator.run import account_of, by_run, by_undo, planned_links
 from shared.directory.directory import Directory
 from shared.directory.errors import DirectoryError
 from shared.directory.records.audit import Change
-from shared.directory.records.bulk import in_parts
-from shared.directory.records.claims import together
 from shared.directory.records.model import Account, Link, Status
 from shared.directory.records.unlinking import fence_many, release_many
 from shared.directory.work.jobs import Job, Phase
 from shared.directory.work.plan import PlanRow
 from shared.directory.work.reviews import LINK
+from shared.tables.access import in_parts, together
 
 UNDONE, RELEASED, REFUSED, UNCHANGED = "undone", "released", "refused", "unchanged"
 RELEASE = "release"

@@ -23,10 +23,10 @@ from shared.directory.keys import Key
 from shared.directory.matching.accounts import DecisionKind, evidence_for, facts_of, identity_keys
 from shared.directory.matching.identity import Identity
 from shared.directory.matching.policy import Policy
-from shared.directory.records.bulk import in_parts
 from shared.directory.records.model import Account, Status
 from shared.directory.work.jobs import Job
 from shared.directory.work.plan import PlanRow
+from shared.tables.access import in_parts
 
 CONFIRMED, UNCONFIRMED, UNLINKED, CREATED = "confirmed", "unconfirmed", "unlinked", "created"
 MATCHED = tuple(kind for kind in DecisionKind if kind not in (DecisionKind.NO_ACCOUNT, DecisionKind.NO_IDENTITY))

@@ -8,7 +8,7 @@ test compares the two on whole populations (tests/link_orchestrator/prediction/t
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -29,25 +29,25 @@ from shared.directory.matching.accounts import (
     Decision,
     DecisionKind,
     claim,
-    decide,
-    evidence_for,
-    identity_keys,
     linked,
-    proving_rule,
+)
+from shared.directory.matching.authority import (
+    KEPT_FROM_SCIM,
+    LEFT_OPEN,
+    decide_alone,
+    guarded_change,
+    links,
+    refused_change,
 )
 from shared.directory.matching.identity import Identity
 from shared.directory.matching.policy import DEFAULT_RULES, Policy, Rule, Trust
 from shared.directory.records.model import Status
 
-LEFT_OPEN = (DecisionKind.REVIEW, DecisionKind.AMBIGUOUS, DecisionKind.CONFLICT)
-"""Decisions that are an administrator's to take: SCIM neither links nor creates such a person."""
-
-
 SHOWN = (USER_NAME, EMAIL)
 """What an update shows of its identity beside externalId, where it changes it."""
 
 
-class Outcome(StrEnum):
+class PredictedOutcome(StrEnum):
     """What provisioning does about an identity, in the words of Entra's stand-in (infra/local/entra.py)."""
 
     MATCHED = "matched"
@@ -60,7 +60,7 @@ class Outcome(StrEnum):
 class Prediction:
     """An outcome with the sentence that explains it."""
 
-    outcome: Outcome
+    outcome: PredictedOutcome
     why: str
 
     def to_json(self) -> dict[str, Any]:
@@ -69,18 +69,19 @@ class Prediction:
 
 
 def _matched(why: str) -> Prediction:
-    return Prediction(Outcome.MATCHED, why)
+    return Prediction(PredictedOutcome.MATCHED, why)
 
 
 def _refused(why: str) -> Prediction:
-    return Prediction(Outcome.REFUSED, why)
+    return Prediction(PredictedOutcome.REFUSED, why)
 
 
-DISABLED = Prediction(Outcome.SKIPPED, "The identity is disabled in Entra: provisioning leaves it out.")
+DISABLED = Prediction(PredictedOutcome.SKIPPED, "The identity is disabled in Entra: provisioning leaves it out.")
 BY_KEY = _matched("The look-up by externalId finds the linked account.")
 EXCLUDED = _refused("The person is excluded from linking: provisioning may not link the account either.")
-
-BESIDE = Prediction(Outcome.CREATED, "The person is excluded, and nothing that is sent leads to the account.")
+LEFT_TO_A_PERSON = _refused("The plan leaves this person to an administrator.")
+ANSWERED = Prediction(PredictedOutcome.CREATED, "The create is answered with the account it collides with, linked.")
+BESIDE = Prediction(PredictedOutcome.CREATED, "The person is excluded, and nothing that is sent leads to the account.")
 
 
 def probes(identity: Identity, mapping: AttributeMapping, policy: Policy) -> Iterator[Key]:
@@ -141,7 +142,7 @@ def predict(
 
 def after_review(shown: Mapping[str, Any], mapping: AttributeMapping, policy: Policy, *, links: bool) -> Prediction:
     """Return what provisioning does about a plan's row once a review links or excludes its identity."""
-    if shown.get("predicted", {}).get("outcome") == Outcome.SKIPPED:
+    if shown.get("predicted", {}).get("outcome") == PredictedOutcome.SKIPPED:
         return DISABLED
     if links:
         return BY_KEY if mapping.keyed else _refused(_OTHER_KEY)
@@ -176,8 +177,9 @@ class _Cycle:
         self._sent = sent
         self._policy = policy
         self._accounts = [_as_left(candidate, identity, decision) for candidate in near]
-        own = fold(sent.get(EXTERNAL_ID, "")) == fold(identity.object_id)
-        self._left_open = own and decision.kind in LEFT_OPEN
+        # SCIM knows by the object id alone what the plan decided.
+        known = fold(sent.get(EXTERNAL_ID, "")) == fold(identity.object_id)
+        self._kept = decision.kind if known and decision.kind in KEPT_FROM_SCIM else None
 
     def run(self, matching: Sequence[str]) -> Prediction:
         for attribute in matching:
@@ -206,7 +208,8 @@ class _Cycle:
         external_id = self._sent.get(EXTERNAL_ID)
         if external_id and fold(external_id) != fold(account.linked_identity or ""):
             return _refused("externalId: the account is linked to another identity than the mapping sends.")
-        if by != EXTERNAL_ID and self._decision.kind is DecisionKind.LINK and (name := self._guarded(account)):
+        name = guarded_change(account, self._patched(account))
+        if name and by != EXTERNAL_ID and self._decision.kind is DecisionKind.LINK:
             return _refused(f"{name}: the link is not confirmed, as the look-up was by {by} and not by externalId.")
         return BY_KEY if by == EXTERNAL_ID else _matched(f"The look-up by {by} finds the linked account.")
 
@@ -214,9 +217,9 @@ class _Cycle:
         external_id = self._sent.get(EXTERNAL_ID)
         if not external_id or external_id == account.external_id:
             return _refused("The account is managed here, and the write does not carry its identity as externalId.")
-        if self._left_open:
-            return _refused("The plan leaves this person to an administrator.")
-        if self._decision.kind is DecisionKind.EXCLUDED and fold(external_id) == fold(self._identity.object_id):
+        if self._kept in LEFT_OPEN:
+            return LEFT_TO_A_PERSON
+        if self._kept:
             return EXCLUDED
         shown = {
             attribute: value
@@ -224,21 +227,22 @@ class _Cycle:
             if attribute in (by, EXTERNAL_ID) or (attribute in SHOWN and value != _held(account, attribute))
         }
         made = self._decide(shown)
-        if made.kind is not DecisionKind.LINK or made.account != account:
+        if not links(made, account.id):
             return _refused(f"The account is managed here, and nothing that is sent proves that it is theirs ({by}).")
-        if name := self._changed_by_link(made, account):
+        if name := refused_change(made, account, self._patched(account)):
             return _refused(f"{name}: a first link by {by} may not change it.")
         return _matched(f"The look-up by {by} finds the account, and the write links it.")
 
     def _create(self) -> Prediction:
         taken, holder = self._collision()
         if not taken:
-            return Prediction(Outcome.CREATED, "No look-up finds an account: provisioning creates one.")
+            return Prediction(PredictedOutcome.CREATED, "No look-up finds an account: provisioning creates one.")
         if holder is not None and self._policy.adopt_on_create and holder.status is Status.LOCAL:
             made = self._decide(self._sent)
-            links = made.kind is DecisionKind.LINK and made.account == holder and not self._left_open
-            if links and not self._changed_by_link(made, holder):
-                return Prediction(Outcome.CREATED, "The create is answered with the account it collides with, linked.")
+            if links(made, holder.id) and not self._kept and not refused_change(made, holder, self._posted(holder)):
+                return Prediction(
+                    PredictedOutcome.CREATED, "The create is answered with the account it collides with, linked."
+                )
         return _refused(taken)
 
     def _collision(self) -> tuple[str, AccountFacts | None]:
@@ -247,8 +251,8 @@ class _Cycle:
         if USER_NAME not in sent:
             return "userName: the mapping sends none, and a user needs one.", None
         if not self._policy.create_beside_matches:
-            if self._left_open:
-                return "The plan leaves this person to an administrator.", None
+            if self._kept in LEFT_OPEN:
+                return LEFT_TO_A_PERSON.why, None
             for account in self._accounts:
                 if account.status is Status.LOCAL and (name := self._shared(account)):
                     return f"{name}: an account that is managed here has it too, and may be this person's.", account
@@ -274,22 +278,17 @@ class _Cycle:
         """Decide on the identity as far as a write shows it, as SCIM does."""
         get = shown.get
         one = Identity(get(EXTERNAL_ID, ""), get(USER_NAME, ""), get(EMAIL), employee_id=get(EMPLOYEE_NUMBER))
-        keys = identity_keys(one, self._policy)
-        found = [Candidate(account, evidence_for(keys, account)) for account in self._accounts]
-        return decide(one, [candidate for candidate in found if candidate.evidence], self._policy)
+        return decide_alone(one, self._accounts, self._policy)
 
-    def _changed_by_link(self, made: Decision, account: AccountFacts) -> str:
-        """Return what a first link would change and may not, or "": only an object id allows it everything."""
-        sure = proving_rule(made.evidence) in (Rule.EXTERNAL_ID, Rule.SIGN_IN_OBJECT_ID)
-        return "" if sure else self._guarded(account)
+    def _patched(self, account: AccountFacts) -> AccountFacts:
+        """Return the account after an update: of the e-mails it writes the work address alone."""
+        return self._posted(account, *account.emails[1:])
 
-    def _guarded(self, account: AccountFacts) -> str:
-        """Return an attribute by which a person signs in or is reached, if the write changes it."""
-        for attribute in (USER_NAME, EMAIL):
-            value = self._sent.get(attribute)
-            if value and value.lower() != (_held(account, attribute) or "").lower():
-                return attribute
-        return "" if account.active else "active"
+    def _posted(self, account: AccountFacts, *kept: str) -> AccountFacts:
+        """Return the account after a create that it answers: the e-mail sent replaces all but those `kept`."""
+        name, email = self._sent.get(USER_NAME), self._sent.get(EMAIL)
+        emails = (email, *kept) if email else account.emails
+        return replace(account, user_name=name or account.user_name, emails=emails, active=True)
 
     def _renames_onto_another(self, account: AccountFacts) -> bool:
         name = fold(self._sent.get(USER_NAME, ""))

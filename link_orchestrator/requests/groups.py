@@ -7,7 +7,7 @@ from link_orchestrator.passes.plan_groups import describe
 from link_orchestrator.requests.jobs import find_job, read_count
 from shared.directory.directory import Directory
 from shared.directory.errors import NotFound
-from shared.directory.records.model import dump
+from shared.directory.text import dump
 from shared.directory.work.plan import InvalidCursor
 from shared.scim.endpoint import Request, Response
 from shared.scim.errors import InvalidValue

@@ -10,7 +10,7 @@ from link_orchestrator.lifecycle import Orchestrations, cancel, started
 from link_orchestrator.problems import PROBLEM
 from shared.directory.directory import Directory
 from shared.directory.errors import NotFound
-from shared.directory.records.model import dump
+from shared.directory.text import dump
 from shared.directory.work.jobs import Job
 from shared.directory.work.plan import PAGE, InvalidCursor, PlanRow
 from shared.scim.endpoint import Request, Response

@@ -13,7 +13,7 @@ from link_orchestrator.run import CARRIED
 from link_orchestrator.source import MappingSource, SourceBusy, SourceFailed, Sources
 from shared.directory.directory import Directory
 from shared.directory.errors import Busy
-from shared.directory.records.model import dump
+from shared.directory.text import dump
 from shared.directory.work.jobs import Job
 from shared.scim.document import read_json
 from shared.scim.endpoint import Request, Response
@@ -46,7 +46,7 @@ async def set_mapping(directory: Directory, request: Request, sources: Sources) 
 
 async def get_mapping(directory: Directory, request: Request) -> Response:
     """Return the mapping that the next run predicts by, and what is wrong with it."""
-    stored = await directory.mappings.find()
+    stored = await directory.mappings.get()
     mapping = AttributeMapping.from_json(stored) if stored else DEFAULT
     return await _answer(directory, mapping, is_default=stored is None)
 
@@ -55,7 +55,7 @@ async def choose_mapping(directory: Directory, asked: Mapping[str, Any] | None) 
     """Return the mapping of a run: the one asked for, or else the stored one, or else the default."""
     if asked is not None:
         return _read(asked).to_json()
-    return await directory.mappings.find() or DEFAULT.to_json()
+    return await directory.mappings.get() or DEFAULT.to_json()
 
 
 def people_of(job: Job) -> People:

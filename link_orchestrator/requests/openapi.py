@@ -18,7 +18,7 @@ from typing import Any
 
 from link_orchestrator.kinds import KINDS, RUN, Kind
 from shared.directory.directory import Directory
-from shared.directory.records.model import dump
+from shared.directory.text import dump
 from shared.host.http import JSON, Route
 from shared.scim.endpoint import Request, Response
 

@@ -22,7 +22,7 @@ from link_orchestrator.run import mapping_of
 from shared.directory.directory import Directory
 from shared.directory.matching.accounts import DecisionKind
 from shared.directory.matching.groups import GroupDecisionKind
-from shared.directory.records.model import dump
+from shared.directory.text import dump
 from shared.directory.work.jobs import Job
 from shared.directory.work.plan import InvalidCursor
 from shared.scim.endpoint import Request, Response

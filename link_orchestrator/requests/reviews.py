@@ -22,16 +22,18 @@ from link_orchestrator.run import mapping_of, planned_version, policy_of, refuse
 from shared.directory.directory import Directory
 from shared.directory.keys import fold
 from shared.directory.matching.accounts import DecisionKind, facts_of, objection
+from shared.directory.matching.authority import LEFT_OPEN
 from shared.directory.matching.identity import Identity
 from shared.directory.matching.policy import Rule
-from shared.directory.records.claims import together
-from shared.directory.records.model import Account, Status, dump
+from shared.directory.records.model import Account, Status
+from shared.directory.text import dump
 from shared.directory.work.jobs import Job, Phase
 from shared.directory.work.plan import InvalidCursor, Plan, PlanRow
 from shared.directory.work.reviews import EXCLUDE, LEAVE, LINK, Review, Reviews
 from shared.scim.document import read_json
 from shared.scim.endpoint import Request, Response
 from shared.scim.errors import InvalidValue
+from shared.tables.access import together
 
 ROWS_AT_ONCE = 1_000
 """Rows that one request names, or reviews by a filter."""
@@ -39,8 +41,6 @@ ROWS_READ = 5_000
 """Rows that one request by a filter looks at; the answer's cursor goes on from there."""
 
 LINKABLE = (DecisionKind.REVIEW, DecisionKind.AMBIGUOUS)
-LEFT_OPEN = (*LINKABLE, DecisionKind.CONFLICT)
-"""Decisions by which the plan itself leaves a person to the administrator."""
 EXCLUDABLE = (
     *LEFT_OPEN,
     DecisionKind.LINK,

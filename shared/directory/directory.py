@@ -5,23 +5,20 @@ The secret and the number of buckets are fixed when the directory is made; the p
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import json
 import secrets
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from shared.directory.keys import BUCKETS, DIRECTORY_NAME, GROUPS, Keys
-from shared.directory.mappings import Mappings
 from shared.directory.matching.policy import Policy
 from shared.directory.records.accounts import Accounts
 from shared.directory.records.groups import Group, Groups
 from shared.directory.records.listing import AccountListing, Listing
 from shared.directory.records.members import Members
-from shared.directory.records.model import dump, join_text, split_text, timestamp
-from shared.directory.schemas import SCHEMAS, Schemas
+from shared.directory.settings import POLICY, SCHEMAS, Setting, mapping_setting, policy_setting, schemas_setting
+from shared.directory.text import timestamp
 from shared.directory.work.differences import Differences
 from shared.directory.work.gate import Gate
 from shared.directory.work.jobs import Jobs
@@ -32,11 +29,7 @@ from shared.directory.work.seen import Seen, SeenWriter
 from shared.directory.work.stages import Stages
 from shared.directory.work.staging import Stage
 from shared.tables import port
-from shared.tables.port import Insert, Replace, Row, Tables, Upsert
-
-POLICY = "policy"
-POLICY_SECONDS = 10.0
-"""How long a changed policy may take to reach every process."""
+from shared.tables.port import Insert, Row, Tables
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +44,13 @@ class Directory:
     groups: Groups
     group_listing: Listing[Group]
     members: Members
-    policies: Policies
-    schemas: Schemas
+    policies: Setting[Policy]
+    schemas: Setting[str]
+    mappings: Setting[dict[str, Any] | None]
     jobs: Jobs
     stages: Stages
     left_open: LeftOpen
     gate: Gate
-    mappings: Mappings
     readings: Readings
 
     def plan(self, job_id: str) -> Plan:
@@ -111,13 +104,13 @@ class Directories:
                 groups=groups,
                 group_listing=Listing(groups),
                 members=Members(self._tables, keys, self._now),
-                policies=Policies(self._tables, keys),
-                schemas=Schemas(self._tables, keys),
+                policies=policy_setting(self._tables, keys),
+                schemas=schemas_setting(self._tables, keys),
+                mappings=mapping_setting(self._tables, keys),
                 jobs=jobs,
                 stages=Stages(self._tables, keys),
                 left_open=LeftOpen(self._tables, keys, jobs),
                 gate=Gate(self._tables, keys, self._now),
-                mappings=Mappings(self._tables, keys),
                 readings=Readings(self._tables, keys),
             )
             directory.policies.keep(policy)
@@ -141,52 +134,3 @@ class Directories:
                 await self._tables.commit(partition, [Insert("directory", columns)])
             return await self._settings(name)
         return Keys(name, bytes.fromhex(str(row.columns["secret"])), int(row.columns["buckets"])), policy, schemas
-
-
-class Policies:
-    """A directory's policy, read again every POLICY_SECONDS."""
-
-    def __init__(self, tables: Tables, keys: Keys, clock: Callable[[], float] = time.monotonic) -> None:
-        self._tables = tables
-        self._keys = keys
-        self._clock = clock
-        self._policy = Policy()
-        self._until = -1.0
-        self._lock = asyncio.Lock()
-
-    async def get(self) -> Policy:
-        """Return the policy; the default one if the administrator set none."""
-        if self._clock() >= self._until:
-            async with self._lock:
-                self.keep(await self._tables.get(self._keys.settings(), POLICY))
-        return self._policy
-
-    def keep(self, row: Row | None) -> None:
-        """Use the policy of a row that was just read."""
-        self._policy = _read_policy(row)
-        self._until = self._clock() + POLICY_SECONDS
-
-    async def set(self, policy: Policy) -> None:
-        """Store the policy; this process uses it at once, others within POLICY_SECONDS."""
-        await self._tables.commit(self._keys.settings(), [Upsert(*_policy_row(policy))])
-        self._policy, self._until = policy, self._clock() + POLICY_SECONDS
-
-    async def change(self, change: Callable[[Policy], Policy]) -> None:
-        """Store what `change` makes of the policy as it is now, whatever others store at once."""
-        while True:
-            row = await self._tables.get(self._keys.settings(), POLICY)
-            policy = change(_read_policy(row))
-            key, columns = _policy_row(policy)
-            with contextlib.suppress(port.AlreadyExists, port.VersionConflict):
-                operation = Replace(key, columns, row.etag) if row else Insert(key, columns)
-                await self._tables.commit(self._keys.settings(), [operation])
-                self._policy, self._until = policy, self._clock() + POLICY_SECONDS
-                return
-
-
-def _policy_row(policy: Policy) -> tuple[str, dict[str, port.Value | None]]:
-    return POLICY, split_text(POLICY, dump(policy.to_json()))
-
-
-def _read_policy(row: Row | None) -> Policy:
-    return Policy.from_json(json.loads(join_text(POLICY, row.columns))) if row else Policy()

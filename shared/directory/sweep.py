@@ -15,9 +15,11 @@ from typing import TypeVar
 
 from shared.directory.directory import Directory
 from shared.directory.keys import IDENTITY, LIVE, MEMBER_BUCKETS, NAME, POINTER, Keys, is_group, prefix_end
-from shared.directory.records.claims import CONFLICTS, together
-from shared.directory.records.model import Resource, timestamp
+from shared.directory.records.claims import CONFLICTS
+from shared.directory.records.model import Resource
 from shared.directory.records.resources import Resources
+from shared.directory.text import timestamp
+from shared.tables.access import scan_pages, together
 from shared.tables.port import Delete, Row
 
 R = TypeVar("R", bound=Resource)
@@ -78,17 +80,14 @@ async def _sweep_bucket(resources: Resources[R], bucket: int) -> int:
 
 
 async def _sweep(resources: Resources[R], partition: str, prefix: str) -> int:
-    removed, continuation = 0, None
-    while True:
-        page = await resources.tables.query(partition, prefix, prefix_end(prefix), continuation=continuation)
+    removed = 0
+    async for page in scan_pages(resources.tables, partition, prefix, prefix_end(prefix)):
         # The accounts of one bucket one by one: their fences would make each other fail.
         rows: defaultdict[int, list[Row]] = defaultdict(list)
         for row in page.rows:
             rows[resources.keys.bucket(str(row.columns["id"]))].append(row)
         removed += sum(await together(*(_remove_stale(resources, some) for some in rows.values())))
-        continuation = page.continuation
-        if continuation is None:
-            return removed
+    return removed
 
 
 async def _remove_stale(resources: Resources[R], rows: Sequence[Row]) -> int:

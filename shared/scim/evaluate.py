@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from shared.scim.errors import InvalidFilter, InvalidValue
-from shared.scim.filter import And, Compare, Filter, Literal, Not, Or, Path, Present, ValuePath
+from shared.scim.filter import And, Comparison, Filter, Literal, Not, Or, Path, Present, ValuePath
 from shared.scim.schema import Attribute, ResourceType, Target
 from shared.scim.values import instant, read_scalar
 
@@ -60,7 +60,7 @@ def _compile(tree: Filter, find: _Find) -> Test:
     if isinstance(tree, Not):
         inner = _compile(tree.term, find)
         return lambda document: not inner(document)
-    if isinstance(tree, Compare):
+    if isinstance(tree, Comparison):
         return _compile_comparison(tree, find)
     return _compile_presence(tree, find)
 
@@ -74,11 +74,11 @@ def _compile_presence(tree: Present | ValuePath, find: _Find) -> Test:
     return lambda document: any(_has_value(value) for value in values(document))
 
 
-def _compile_comparison(tree: Compare, find: _Find) -> Test:
+def _compile_comparison(tree: Comparison, find: _Find) -> Test:
     """attrPath SP compareOp SP compValue"""
     target = find(tree.path)
     if tree.operator == "ne":
-        equal = Compare(tree.path, "eq", tree.value)
+        equal = Comparison(tree.path, "eq", tree.value)
         if target is None or (tree.value is not None and not _is_multi_valued(tree.path, target)):
             return _compile(Not(equal), find)
     if tree.value is None:
@@ -100,7 +100,7 @@ def _compile_comparison(tree: Compare, find: _Find) -> Test:
     return some_differs_or_none_is_there
 
 
-def _null(tree: Compare, present: Test) -> Test:
+def _null(tree: Comparison, present: Test) -> Test:
     """A comparison with null: no value and null are the same (RFC 7643 section 2.5)."""
     if tree.operator == "eq":
         return lambda document: not present(document)

@@ -12,15 +12,15 @@ from collections.abc import Iterator
 from shared.directory.directory import Directory
 from shared.directory.errors import NotFound
 from shared.directory.keys import fold
-from shared.directory.records.claims import together
 from shared.host.problems import problem
-from shared.scim.bulk import Bulk, Operation, bulk_response, in_order, parse_bulk, result
+from shared.scim.bulk_messages import Bulk, BulkOperation, bulk_response, in_order, parse_bulk, result
 from shared.scim.document import read_json
 from shared.scim.endpoint import Request, Response
 from shared.scim.errors import error_body
 from shared.scim.limits import MAX_BULK_BYTES
 from shared.scim.messages import document_text
 from shared.scim_root.rooms import Room, Rooms, Service
+from shared.tables.access import together
 
 
 async def run_bulk(directory: Directory, request: Request, rooms: Rooms) -> Response:
@@ -66,7 +66,7 @@ def _waves(bulk: Bulk) -> Iterator[list[int]]:
         yield wave
 
 
-def _name(operation: Operation) -> tuple[str, str] | None:
+def _name(operation: BulkOperation) -> tuple[str, str] | None:
     """Return what no two resources may have, of a create, or None where the order may count for another reason."""
     data = operation.data if operation.method == "POST" and isinstance(operation.data, dict) else {}
     endpoint = operation.path.strip("/").lower()
@@ -111,7 +111,7 @@ class _Job:
             operation, response.status, location=response.location or location, version=response.version
         )
 
-    async def _answer(self, operation: Operation) -> Response:
+    async def _answer(self, operation: BulkOperation) -> Response:
         endpoint, resource_id = operation.target()
         room = next((room for name, room in self._rooms.items() if name.lower() == endpoint.lower()), None)
         if room is None:

@@ -26,8 +26,9 @@ from shared.directory.directory import Directories, Directory
 from shared.directory.keys import Key
 from shared.directory.matching.identity import Identity
 from shared.directory.matching.policy import Policy
-from shared.directory.records.model import Account, Resource, timestamp
+from shared.directory.records.model import Account, Resource
 from shared.directory.records.resources import Resources
+from shared.directory.text import timestamp
 from shared.directory.work import seen
 from shared.directory.work.jobs import Job
 from shared.directory.work.plan import Plan, PlanRow

@@ -19,7 +19,8 @@ from shared.directory.directory import Directories, Directory
 from shared.directory.keys import Key
 from shared.directory.matching.identity import Identity
 from shared.directory.matching.policy import Policy
-from shared.directory.records.model import Account, Evidence, Status, new_account, timestamp
+from shared.directory.records.model import Account, Evidence, Status, new_account
+from shared.directory.text import timestamp
 from shared.directory.work.jobs import Jobs, Phase
 from shared.directory.work.readings import BOOKMARK, Readings
 from shared.directory.work.stages import Stages

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Collection
 
 from shared.directory.keys import LIVE, RETIRED, Key, Keys
-from shared.directory.records.model import Account, timestamp
+from shared.directory.records.model import Account
 from shared.directory.records.resources import Resources
+from shared.directory.text import timestamp
 from shared.tables.port import Tables
 
 

@@ -14,8 +14,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from shared.directory.keys import AUDIT, Keys, prefix_end
-from shared.directory.records.model import Resource, dump
-from shared.tables.port import MAX_PAGE, Insert, Row, Tables
+from shared.directory.records.model import Resource
+from shared.directory.text import dump
+from shared.tables.access import scan
+from shared.tables.port import Insert, Row, Tables
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +52,7 @@ async def list_history(tables: Tables, keys: Keys, resource_id: str, *beside: st
     prefix = f"{AUDIT}{resource_id}_"
     rows: list[Row] = []
     for partition in (keys.home(resource_id), *beside):
-        continuation = None
-        while True:
-            page = await tables.query(partition, prefix, prefix_end(prefix), continuation=continuation)
-            rows += page.rows
-            continuation = page.continuation
-            if continuation is None:
-                break
+        rows += [row async for row in scan(tables, partition, prefix, prefix_end(prefix))]
     return [_change(row.columns) for row in sorted(rows, key=lambda row: row.key)]
 
 
@@ -72,15 +68,7 @@ async def page_history(
     # All keys of one resource have one length, so none stands between one and the same with a sign behind it.
     low, rows = prefix + cursor + ("-" if cursor else ""), list[Row]()
     for partition in (keys.home(resource_id), *beside):
-        found, continuation = list[Row](), None
-        while len(found) <= count:
-            top = min(count + 1 - len(found), MAX_PAGE)
-            page = await tables.query(partition, low, prefix_end(prefix), top=top, continuation=continuation)
-            found += page.rows
-            continuation = page.continuation
-            if continuation is None:
-                break
-        rows += found
+        rows += [row async for row in scan(tables, partition, low, prefix_end(prefix), top=count + 1)]
     rows = sorted(rows, key=lambda row: row.key)
     more = rows[count - 1].key.removeprefix(prefix) if len(rows) > count else None
     return [_change(row.columns) for row in rows[:count]], more

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
@@ -17,10 +17,11 @@ from shared.directory.errors import DirectoryError, TooLarge
 from shared.directory.keys import DIGEST, IDENTITY, LIVE, POINTER, Key, prefix_end
 from shared.directory.records.accounts import Accounts
 from shared.directory.records.audit import audit_row
-from shared.directory.records.claims import CONFLICTS, together
+from shared.directory.records.claims import CONFLICTS
 from shared.directory.records.counts import UNREAD
 from shared.directory.records.model import Account
 from shared.tables import port
+from shared.tables.access import AT_ONCE, in_parts, scan, together
 from shared.tables.port import (
     MAX_OPERATIONS,
     MAX_PAGE,
@@ -39,10 +40,7 @@ Outcome = Account | DirectoryError
 Change = tuple[Account, Account]
 Item = TypeVar("Item", Account, Change)
 Result = TypeVar("Result")
-Part = TypeVar("Part")
 
-AT_ONCE = 64
-"""How many requests of one step are under way together."""
 OPERATIONS = MAX_OPERATIONS - 1
 """On items, in one transaction: behind those of creates is the count."""
 
@@ -114,7 +112,8 @@ async def reserve_many(accounts: Accounts, links: Sequence[tuple[str, str]], *, 
             continue
         except port.AlreadyExists:  # by another, or by this very pass before a crash: only now is it worth a look
             if there is None:
-                there = {row.key: row async for row in _range(accounts, partition, IDENTITY)}
+                rows = scan(accounts.tables, partition, IDENTITY, prefix_end(IDENTITY))
+                there = {row.key: row async for row in rows}
         held |= {claim for claim in some if claim in there and there[claim].columns == wanted[claim][0].columns}
         if free := [claim for claim in some if claim not in there]:
             with contextlib.suppress(port.AlreadyExists):  # somebody was faster at one: all of these go the other way
@@ -132,26 +131,11 @@ async def _carried_by_others(accounts: Accounts, partition: str, held: Mapping[s
     """
     found: set[str] = set()
     if held:
-        async for row in _range(accounts, partition, POINTER, []):
+        async for row in scan(accounts.tables, partition, POINTER, prefix_end(POINTER), select=[]):
             claim = IDENTITY + row.key[len(POINTER) : len(POINTER) + DIGEST]
             if held.get(claim, row.key) != row.key:
                 found.add(claim)
     return found
-
-
-async def _range(
-    accounts: Accounts, partition: str, prefix: str, select: Sequence[str] | None = None
-) -> AsyncIterator[Row]:
-    continuation = None
-    while True:
-        page = await accounts.tables.query(
-            partition, prefix, prefix_end(prefix), select=select, continuation=continuation
-        )
-        for row in page.rows:
-            yield row
-        continuation = page.continuation
-        if continuation is None:
-            return
 
 
 async def replace_many(
@@ -328,8 +312,3 @@ async def _some_at_once(calls: Sequence[Awaitable[Result]]) -> list[Result]:
     for part in in_parts(calls, AT_ONCE):
         results += await together(*part)
     return results
-
-
-def in_parts(items: Sequence[Part], size: int) -> Iterator[Sequence[Part]]:
-    """Yield the items in order, `size` at a time."""
-    return (items[at : at + size] for at in range(0, len(items), size))

@@ -25,6 +25,7 @@ from shared.directory.keys import Key, Keys, folded, prefix_end
 from shared.directory.records.counts import Count, Counts
 from shared.directory.records.model import Resource
 from shared.tables import port
+from shared.tables.access import scan
 from shared.tables.port import Delete, Insert, Merge, Operation, Replace, Tables, TablesError, Upsert, VersionConflict
 
 ATTEMPTS = 8
@@ -32,7 +33,6 @@ ATTRIBUTES = {"userName": "userName", "displayName": "displayName", "identity": 
 """The kinds of claims, each with the attribute that a refusal names."""
 CONFLICTS = (port.AlreadyExists, VersionConflict)
 
-T = TypeVar("T")
 R = TypeVar("R", bound=Resource)
 
 log = logging.getLogger("scimlink.directory")
@@ -123,14 +123,7 @@ class Claims(Generic[R]):
     async def pointed(self, key: Key) -> list[str]:
         """Return the ids that a key's pointers lead to; some may not carry it, or not exist (yet or any more)."""
         partition, prefix = self._keys.pointer(key)
-        ids: list[str] = []
-        continuation = None
-        while True:
-            page = await self._tables.query(partition, prefix, prefix_end(prefix), continuation=continuation)
-            ids += [str(row.columns["id"]) for row in page.rows]
-            continuation = page.continuation
-            if continuation is None:
-                return ids
+        return [str(row.columns["id"]) async for row in scan(self._tables, partition, prefix, prefix_end(prefix))]
 
     async def find_second(self, claim: Key, account_id: str) -> str | None:
         """Return another account that carries a claimed identity as its externalId; fence off the others to come."""
@@ -210,14 +203,3 @@ class Claims(Generic[R]):
             pass
         except TablesError as error:
             log.warning("a stale key stays until it is swept: %s", type(error).__name__)
-
-
-async def together(*calls: Awaitable[T]) -> list[T]:
-    """Run calls at once, wait for all of them, then raise the first failure if there is one."""
-    if len(calls) == 1:
-        return [await calls[0]]
-    results = await asyncio.gather(*calls, return_exceptions=True)
-    for result in results:
-        if isinstance(result, BaseException):
-            raise result
-    return [result for result in results if not isinstance(result, BaseException)]

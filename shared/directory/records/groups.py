@@ -12,8 +12,9 @@ from typing import Any, ClassVar
 from shared.directory.keys import HEAD, LIVE, Key, Keys
 from shared.directory.records.audit import Change, list_history, page_history
 from shared.directory.records.members import Head, Members
-from shared.directory.records.model import Resource, Status, dump, join_text, split_text, timestamp, weak_tag
+from shared.directory.records.model import Resource, Status
 from shared.directory.records.resources import ID, Beside, Resources, nothing
+from shared.directory.text import dump, join_text, split_text, timestamp, weak_tag
 from shared.tables.port import Row, Tables, Value
 
 

@@ -9,7 +9,7 @@ page ended is remembered as long as the bucket's count row is unchanged, so read
 
 from __future__ import annotations
 
-import asyncio
+import sys
 from bisect import bisect_right
 from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Sequence
@@ -17,11 +17,11 @@ from itertools import accumulate, chain
 from typing import Generic, NamedTuple, TypeVar
 
 from shared.directory.keys import COUNT, DIGEST, LIVE, NAME, POINTER, prefix_end
-from shared.directory.records.claims import together
 from shared.directory.records.counts import Count
 from shared.directory.records.model import DIGEST_OF_FACTS, FACTS, Account, Resource
 from shared.directory.records.resources import Resources
-from shared.tables.port import MAX_PAGE, Row
+from shared.tables.access import scan, scan_pages, together
+from shared.tables.port import Row
 
 R = TypeVar("R", bound=Resource)
 
@@ -92,7 +92,7 @@ class Listing(Generic[R]):
             if not counts[bucket].accounts or high <= LIVE or len(found) == count:
                 continue
             keys: deque[str] = deque(maxlen=count - len(found))
-            async for row in self._rows(self._partition(bucket), LIVE, high, []):
+            async for row in self._rows(bucket, LIVE, high, select=[]):
                 keys.append(row.key)
             if keys:
                 rows = await self._first(bucket, keys[0], len(keys))
@@ -105,18 +105,18 @@ class Listing(Generic[R]):
 
     async def scan(self, bucket: int) -> AsyncIterator[R]:
         """Yield a bucket's live resources, whole."""
-        async for row in self._rows(self._partition(bucket), LIVE, prefix_end(LIVE), None):
+        async for row in self._rows(bucket, LIVE, prefix_end(LIVE)):
             yield self._resources.read(row)
 
     async def scan_names(self, bucket: int) -> AsyncIterator[tuple[str, str]]:
         """Yield digest and resource id of the name claims in a bucket."""
-        async for row in self._rows(self._partition(bucket), NAME, prefix_end(NAME), None):
+        async for row in self._rows(bucket, NAME, prefix_end(NAME)):
             yield row.key[len(NAME) :], str(row.columns["id"])
 
     async def scan_pointers(self, bucket: int) -> AsyncIterator[tuple[str, str]]:
         """Yield digest and resource id of the pointers in a bucket."""
-        keys, digest = self._resources.keys, slice(len(POINTER), len(POINTER) + DIGEST)
-        async for row in self._rows(keys.pointers(bucket), POINTER, prefix_end(POINTER), []):
+        partition, digest = self._resources.keys.pointers(bucket), slice(len(POINTER), len(POINTER) + DIGEST)
+        async for row in scan(self._resources.tables, partition, POINTER, prefix_end(POINTER), select=[]):
             yield row.key[digest], row.key[digest.stop + 1 :]
 
     async def _take(self, bucket: int, offset: int, count: int, counted: Count) -> list[R]:
@@ -128,18 +128,7 @@ class Listing(Generic[R]):
 
     async def _first(self, bucket: int, low: str, count: int) -> list[Row]:
         """Return a bucket's first `count` rows of live resources from a key on."""
-        partition = self._partition(bucket)
-        rows: list[Row] = []
-        continuation = None
-        while len(rows) < count:
-            page = await self._resources.tables.query(
-                partition, low, prefix_end(LIVE), top=min(count - len(rows), MAX_PAGE), continuation=continuation
-            )
-            rows += page.rows
-            continuation = page.continuation
-            if continuation is None:
-                break
-        return rows
+        return [row async for row in self._rows(bucket, low, prefix_end(LIVE), top=count)]
 
     async def _place(self, bucket: int, offset: int, counted: Count) -> str:
         """Return the first key to read for an offset within a bucket."""
@@ -151,22 +140,9 @@ class Listing(Generic[R]):
         ends = list(accumulate(counted.parts))
         part = bisect_right(ends, offset)
         key = low = f"{LIVE}{bucket:02x}{part:x}"
-        left, continuation = offset - (ends[part] - counted.parts[part]), None
-        while left > 0:
-            page = await self._resources.tables.query(
-                self._partition(bucket),
-                low,
-                prefix_end(LIVE),
-                select=[],
-                top=min(left, MAX_PAGE),
-                continuation=continuation,
-            )
-            left -= len(page.rows)
-            if page.rows:
-                key = _behind(page.rows[-1].key)
-            continuation = page.continuation
-            if continuation is None:
-                break
+        left = offset - (ends[part] - counted.parts[part])
+        async for row in self._rows(bucket, low, prefix_end(LIVE), select=[], top=left):
+            key = _behind(row.key)
         self._remember(bucket, offset, counted.etag, key)
         return key
 
@@ -178,23 +154,10 @@ class Listing(Generic[R]):
     def _partition(self, bucket: int) -> str:
         return self._resources.keys.resources(bucket)
 
-    async def _rows(self, partition: str, low: str, high: str, select: Sequence[str] | None) -> AsyncIterator[Row]:
-        async for rows in self._pages(partition, low, high, select):
-            for row in rows:
-                yield row
-            # A scan of a large bucket must not keep other requests waiting.
-            await asyncio.sleep(0)
-
-    async def _pages(
-        self, partition: str, low: str, high: str, select: Sequence[str] | None
-    ) -> AsyncIterator[Sequence[Row]]:
-        continuation = None
-        while True:
-            page = await self._resources.tables.query(partition, low, high, select=select, continuation=continuation)
-            yield page.rows
-            continuation = page.continuation
-            if continuation is None:
-                return
+    def _rows(
+        self, bucket: int, low: str, high: str, *, select: Sequence[str] | None = None, top: int = sys.maxsize
+    ) -> AsyncIterator[Row]:
+        return scan(self._resources.tables, self._partition(bucket), low, high, select=select, top=top)
 
 
 class AccountListing(Listing[Account]):
@@ -205,33 +168,31 @@ class AccountListing(Listing[Account]):
 
         The digest is "" where an earlier version wrote the account.
         """
-        async for rows in self._pages(self._partition(bucket), LIVE, COUNT, [DIGEST_OF_FACTS]):
-            yield [(row.key[len(LIVE) :], str(row.columns.get(DIGEST_OF_FACTS, ""))) for row in rows]
+        tables, partition = self._resources.tables, self._partition(bucket)
+        async for page in scan_pages(tables, partition, LIVE, COUNT, select=[DIGEST_OF_FACTS]):
+            yield [(row.key[len(LIVE) :], str(row.columns.get(DIGEST_OF_FACTS, ""))) for row in page.rows]
 
     async def find_led(self, bucket: int, leads: Sequence[str]) -> list[set[str]]:
         """Return, for each lead (keys.py) or beginning of one, the ids to which it leads."""
+        tables = self._resources.tables
         names, pointers = self._partition(bucket), self._resources.keys.pointers(bucket)
         whole = [lead for lead in leads if lead.startswith(NAME) and len(lead) == len(NAME) + DIGEST]
-        claims = await self._resources.tables.get_many([(names, lead) for lead in whole])
+        claims = await tables.get_many([(names, lead) for lead in whole])
         claimed = {lead: {str(row.columns["id"])} if row else set() for lead, row in zip(whole, claims, strict=True)}
 
         async def led(lead: str) -> set[str]:
             if lead in claimed:
                 return claimed[lead]
             if lead.startswith(NAME):
-                return {str(row.columns["id"]) for row in await self._all(names, lead, None)}
+                return {str(row.columns["id"]) async for row in scan(tables, names, lead, prefix_end(lead))}
             account_id = slice(len(POINTER) + DIGEST + 1, None)
-            return {row.key[account_id] for row in await self._all(pointers, lead, [])}
+            return {row.key[account_id] async for row in scan(tables, pointers, lead, prefix_end(lead), select=[])}
 
         return await together(*map(led, leads))
 
-    async def _all(self, partition: str, prefix: str, select: Sequence[str] | None) -> list[Row]:
-        pages = self._pages(partition, prefix, prefix_end(prefix), select)
-        return [row async for rows in pages for row in rows]
-
     async def scan_facts(self, bucket: int) -> AsyncIterator[Account]:
         """Yield a bucket's accounts, live and retired, without their documents."""
-        async for row in self._rows(self._partition(bucket), LIVE, COUNT, FACTS):
+        async for row in self._rows(bucket, LIVE, COUNT, select=FACTS):
             yield Account.from_row(row)
 
 

@@ -10,7 +10,6 @@ It is there before the group and as long as it is, so that no member comes into 
 
 from __future__ import annotations
 
-import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,16 +17,15 @@ from dataclasses import dataclass
 from shared.directory.errors import Stale
 from shared.directory.keys import HEAD, MEMBERS_END, Keys, prefix_end
 from shared.directory.records.audit import audit_row
-from shared.directory.records.bulk import in_parts
-from shared.directory.records.claims import together
-from shared.directory.records.model import timestamp
+from shared.directory.text import timestamp
+from shared.tables.access import delete, in_parts, scan, scan_pages, together
 from shared.tables.port import (
     ANY,
     MAX_OPERATIONS,
-    MAX_PAGE,
     Delete,
     Merge,
     Operation,
+    Page,
     Row,
     Tables,
     Upsert,
@@ -155,11 +153,11 @@ class Members:
     ) -> Head | None:
         """Leave exactly these in, read a page at a time; None where nobody came or went. Raises Stale as change()."""
         wanted, gone, head = {member.id: member for member in members}, list[str](), None
-        async for rows in self._rows(self._keys.members(group)):
+        async for page in self._pages(self._keys.members(group)):
             if gone:
                 head, etag = await self.change(group, out=gone, by=by, etag=etag), ANY
-            gone = [row.key for row in rows if row.key not in wanted]
-            for row in rows:
+            gone = [row.key for row in page.rows if row.key not in wanted]
+            for row in page.rows:
                 wanted.pop(row.key, None)
         if gone or wanted:
             await self.announce(group, wanted.values())
@@ -177,9 +175,9 @@ class Members:
         First the head goes, so that nobody comes in any more.
         """
         removed, partition = 0, self._keys.members(group)
-        await self._delete(partition, [Delete(HEAD, ANY)])
-        async for rows in self._rows(partition):
-            removed += await self._drop(group, [row.key for row in rows])
+        await delete(self._tables, partition, [Delete(HEAD, ANY)])
+        async for page in self._pages(partition):
+            removed += await self._drop(group, [row.key for row in page.rows])
         return removed
 
     async def holds(self, group: str, member: str) -> bool:
@@ -209,8 +207,8 @@ class Members:
 
     async def scan(self, group: str, low: str = FIRST) -> AsyncIterator[Sequence[Member]]:
         """Yield all members, or those from a key on, in order of id, a page in memory at a time."""
-        async for rows in self._rows(self._keys.members(group), low):
-            yield [_member(row) for row in rows]
+        async for page in self._pages(self._keys.members(group), low):
+            yield [_member(row) for row in page.rows]
 
     async def first(self, group: str, count: int, low: str = FIRST) -> list[Member]:
         """Return the first members, or the first from a key on, in order of id, at most so many."""
@@ -223,30 +221,21 @@ class Members:
         return Head.from_row(head), [_member(row) for row in rows[:count]]
 
     async def _first(self, group: str, low: str, count: int) -> list[Row]:
-        partition, rows, continuation = self._keys.members(group), list[Row](), None
-        while len(rows) < count:
-            top = min(count - len(rows), MAX_PAGE)
-            page = await self._tables.query(partition, low, MEMBERS_END, top=top, continuation=continuation)
-            rows += page.rows
-            continuation = page.continuation
-            if continuation is None:
-                break
-        return rows
+        return [row async for row in scan(self._tables, self._keys.members(group), low, MEMBERS_END, top=count)]
 
     async def scan_index(self, bucket: int) -> AsyncIterator[Sequence[tuple[str, str]]]:
         """Yield (member, group) as a partition of the index holds them, a page at a time."""
-        async for rows in self._rows(self._keys.memberships(bucket)):
-            yield [_pair(row) for row in rows]
+        async for page in self._pages(self._keys.memberships(bucket)):
+            yield [_pair(row) for row in page.rows]
 
     async def sweep_index(self, bucket: int, before: str) -> int:
         """Remove index rows written before that time that lead nowhere, and return how many."""
         removed, partition = 0, self._keys.memberships(bucket)
-        async for rows in self._rows(partition):
-            old = [row for row in rows if str(row.columns["at"]) < before]
+        async for page in self._pages(partition):
+            old = [row for row in page.rows if str(row.columns["at"]) < before]
             held = await self.held([_pair(row) for row in old])
             loose = [Delete(row.key, row.etag) for row, is_in in zip(old, held, strict=True) if not is_in]
-            for part in in_parts(loose, MAX_OPERATIONS):
-                removed += await self._delete(partition, list(part))
+            removed += await delete(self._tables, partition, loose)
         return removed
 
     async def _commit(self, by_partition: Mapping[str, Sequence[Upsert]]) -> None:
@@ -255,41 +244,15 @@ class Members:
 
     async def _drop(self, group: str, members: Sequence[str]) -> int:
         """Remove the truth of members of a group that has no head, and return how many were there."""
-        partition, parts = self._keys.members(group), in_parts(members, MAX_OPERATIONS)
-        return sum([await self._delete(partition, [Delete(member, ANY) for member in part]) for part in parts])
-
-    async def _delete(self, partition: str, deletes: list[Delete]) -> int:
-        """Delete rows in one transaction, but those that changed or are gone; return how many."""
-        while deletes:
-            try:
-                await self._tables.commit(partition, deletes)
-            except VersionConflict as conflict:
-                del deletes[conflict.index]
-                continue
-            break
-        return len(deletes)
+        return await delete(self._tables, self._keys.members(group), [Delete(member, ANY) for member in members])
 
     async def _index_of(self, members: Sequence[str]) -> list[tuple[str, str]]:
         asked, low, high = set(members), min(members) + "_", prefix_end(max(members) + "_")
-        partition, continuation = self._keys.groups_of(members[0]), None
-        found: list[tuple[str, str]] = []
-        while True:
-            page = await self._tables.query(partition, low, high, select=[], continuation=continuation)
-            found += [pair for pair in map(_pair, page.rows) if pair[0] in asked]
-            continuation = page.continuation
-            if continuation is None:
-                return found
+        rows = scan(self._tables, self._keys.groups_of(members[0]), low, high, select=[])
+        return [pair async for row in rows if (pair := _pair(row))[0] in asked]
 
-    async def _rows(self, partition: str, low: str = FIRST) -> AsyncIterator[Sequence[Row]]:
-        continuation = None
-        while True:
-            page = await self._tables.query(partition, low, MEMBERS_END, continuation=continuation)
-            yield page.rows
-            # A scan of a large group must not keep other requests waiting.
-            await asyncio.sleep(0)
-            continuation = page.continuation
-            if continuation is None:
-                return
+    def _pages(self, partition: str, low: str = FIRST) -> AsyncIterator[Page]:
+        return scan_pages(self._tables, partition, low, MEMBERS_END)
 
 
 def behind(member: str) -> str:

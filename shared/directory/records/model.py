@@ -10,19 +10,14 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, ClassVar
 
-from shared.directory.errors import TooLarge
 from shared.directory.keys import LIVE, RETIRED, Key, fold, folded
-from shared.tables.port import MAX_STRING_UNITS, Row, Value
+from shared.directory.text import dump, join_text, split_text, weak_tag
+from shared.tables.port import Row, Value
 
 ENTERPRISE = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User"
-MAX_PARTS = 12
-"""A document may fill this many columns of 64 KiB: most of a row's 1 MiB, with room for the rest."""
-
-
 DIGEST_OF_FACTS = "facts"
 """The column by which a linking run sees, without reading more, whether anything that it asks of an account changed."""
 
@@ -330,37 +325,3 @@ Facts = tuple[
 def digest_facts(facts: Facts) -> str:
     """Return 16 hex digits for the facts of an account; equal for equal facts."""
     return hashlib.blake2b(dump(facts).encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
-
-
-def weak_tag(text: str) -> str:
-    """Return a weak entity tag made of a text: short, and the same on every backend."""
-    return f'W/"{hashlib.blake2b(text.encode(), digest_size=8).hexdigest()}"'
-
-
-dump = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
-"""Return compact JSON text; characters stay readable."""
-
-
-def split_text(name: str, text: str) -> dict[str, Value | None]:
-    """Return text as columns `name`, `name1`, … that each fit 64 KiB."""
-    step = MAX_STRING_UNITS if text.isascii() else MAX_STRING_UNITS // 2
-    if len(text) <= step:
-        return {name: text}
-    parts = [text[at : at + step] for at in range(0, len(text), step)]
-    if len(parts) > MAX_PARTS:
-        raise TooLarge(f"{name} is larger than {MAX_PARTS * step} characters")
-    return {f"{name}{n or ''}": part for n, part in enumerate(parts)}
-
-
-def join_text(name: str, columns: Mapping[str, Any]) -> str:
-    """Return the text that split_text() took apart; "" if there is none."""
-    text: str = columns.get(name, "")
-    if name + "1" in columns:
-        text = "".join([text] + [columns[part] for n in range(1, MAX_PARTS) if (part := f"{name}{n}") in columns])
-    return text
-
-
-def timestamp(moment: datetime | None = None) -> str:
-    """Return an instant as SCIM dateTime in UTC with milliseconds (RFC 7643 section 2.3.5)."""
-    moment = moment or datetime.now(UTC)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"

@@ -17,9 +17,11 @@ from typing import Any, Generic, TypeVar
 from shared.directory.errors import AlreadyExists, Busy, NotFound, Stale
 from shared.directory.keys import LIVE, TOMBSTONE, Key, Keys, folded
 from shared.directory.records.audit import Change, audit_row, list_history
-from shared.directory.records.claims import ATTEMPTS, ATTRIBUTES, CONFLICTS, Claims, Place, together
+from shared.directory.records.claims import ATTEMPTS, ATTRIBUTES, CONFLICTS, Claims, Place
 from shared.directory.records.counts import Count, Counts
-from shared.directory.records.model import Resource, timestamp
+from shared.directory.records.model import Resource
+from shared.directory.text import timestamp
+from shared.tables.access import together
 from shared.tables.port import Delete, Insert, Operation, Replace, Row, Tables, Throttled, Unavailable
 
 ID = re.compile(r"[0-9A-Za-z-]{1,64}")
@@ -251,3 +253,20 @@ class Resources(Generic[R]):
 
 def _lives(resource: Resource) -> int:
     return int(resource.key.startswith(LIVE))
+
+
+TRIES = 5
+"""Times that an act is tried on what others left of a resource, before the client is asked to send it again."""
+
+Result = TypeVar("Result")
+
+
+async def retry_stale(
+    what: str, read: Callable[[], Awaitable[R]], act: Callable[[R], Awaitable[Result]], first: R | None = None
+) -> Result:
+    """Read a resource, or take the `first`, and act on it; where others changed it meanwhile, again. Raises Busy."""
+    for _ in range(TRIES):
+        resource, first = first or await read(), None
+        with contextlib.suppress(Stale):
+            return await act(resource)
+    raise Busy(f"the {what} is being changed by others", retry_after=1)

@@ -15,9 +15,10 @@ from dataclasses import replace
 from shared.directory.errors import DirectoryError, TooLarge
 from shared.directory.records.accounts import Accounts
 from shared.directory.records.audit import audit_row
-from shared.directory.records.bulk import Change, Outcome, in_parts
-from shared.directory.records.claims import CONFLICTS, Place, together
+from shared.directory.records.bulk import Change, Outcome
+from shared.directory.records.claims import CONFLICTS, Place
 from shared.directory.records.model import Account
+from shared.tables.access import AT_ONCE, delete, in_parts, together
 from shared.tables.port import (
     MAX_OPERATIONS,
     Delete,
@@ -29,7 +30,7 @@ from shared.tables.port import (
     VersionConflict,
 )
 
-AT_ONCE = MAX_OPERATIONS // 2
+ACCOUNTS = MAX_OPERATIONS // 2
 """Accounts in one transaction: account and audit row of each."""
 
 log = logging.getLogger("scimlink.directory")
@@ -79,7 +80,7 @@ async def _commit(
     """Commit changes of one bucket; return those that have to be done alone."""
     alone: list[Change] = []
     while waiting:
-        chunk = waiting[:AT_ONCE]
+        chunk = waiting[:ACCOUNTS]
         operations: list[Operation] = []
         for before, after in chunk:
             audit = audit_row(before.id, action, by, after.modified, before, after)
@@ -94,7 +95,7 @@ async def _commit(
         else:
             for (_, after), etag in zip(chunk, etags[::2], strict=True):
                 outcomes[after.id] = replace(after, etag=etag)
-        del waiting[:AT_ONCE]
+        del waiting[:ACCOUNTS]
     return alone
 
 
@@ -142,17 +143,10 @@ async def _remove(accounts: Accounts, places: Sequence[Place]) -> None:
         partitions[place.partition].append(place)
 
     async def remove(partition: str, some: list[Place]) -> None:
-        while some:
-            try:
-                chunk = [Delete(place.row, place.etag) for place in some[:MAX_OPERATIONS]]
-                await accounts.tables.commit(partition, chunk)
-            except VersionConflict as conflict:
-                del some[conflict.index]
-            except TablesError as error:
-                log.warning("stale keys stay until they are swept: %s", type(error).__name__)
-                return
-            else:
-                del some[:MAX_OPERATIONS]
+        try:
+            await delete(accounts.tables, partition, [Delete(place.row, place.etag) for place in some])
+        except TablesError as error:
+            log.warning("stale keys stay until they are swept: %s", type(error).__name__)
 
-    for part in in_parts(list(partitions.items()), 64):
+    for part in in_parts(list(partitions.items()), AT_ONCE):
         await together(*(remove(partition, some) for partition, some in part))

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from shared.directory.keys import DIGEST, ID, Key, Keys
-from shared.directory.records.bulk import in_parts
 from shared.directory.work.plan import InvalidCursor
-from shared.tables.port import ANY, MAX_OPERATIONS, MAX_PAGE, Delete, Row, Tables, Upsert, VersionConflict
+from shared.tables.access import clear, in_parts, scan_pages
+from shared.tables.port import MAX_OPERATIONS, Row, Tables, Upsert
 
 TOTALS = "a"
 HERE, THERE = "h_", "t_"
@@ -60,20 +60,7 @@ class Differences:
 
     async def clear(self) -> None:
         """Remove what an attempt that was cut off left here."""
-        continuation = None
-        while True:
-            page = await self._tables.query(self._partition, select=[], top=MAX_OPERATIONS, continuation=continuation)
-            deletes = [Delete(row.key, ANY) for row in page.rows]
-            while deletes:
-                try:
-                    await self._tables.commit(self._partition, deletes)
-                except VersionConflict as gone:  # a twin of this activity is clearing it, too
-                    del deletes[gone.index]
-                else:
-                    break
-            continuation = page.continuation
-            if continuation is None:
-                return
+        await clear(self._tables, self._partition)
 
     async def write(self, members: Sequence[Differing]) -> None:
         """Write members; the same again change nothing."""
@@ -99,16 +86,12 @@ class Differences:
             raise InvalidCursor("take the one of the former page, or start without")
         rows: list[Row] = []
         # Keys of one kind have one length: none stands between a key and the same with a letter more.
-        low, continuation = cursor + "-" if cursor else HERE, None
-        while len(rows) < count:
-            top = min(count - len(rows), MAX_PAGE)
-            page = await self._tables.query(self._partition, low, top=top, continuation=continuation)
+        low, more = cursor + "-" if cursor else HERE, False
+        async for page in scan_pages(self._tables, self._partition, low, top=count):
             rows += page.rows
-            continuation = page.continuation
-            if continuation is None:
-                break
+            more = page.continuation is not None
         found = [Differing(str(row.columns["member"]), str(row.columns["identity"])) for row in rows]
-        return found, rows[-1].key if continuation is not None and rows else None
+        return found, rows[-1].key if more and rows else None
 
     def _row(self, member: Differing) -> str:
         # An object id may be any text of a file; its digest is a key.

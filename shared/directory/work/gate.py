@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 
 from shared.directory.errors import Busy
 from shared.directory.keys import Keys
-from shared.directory.records.model import timestamp
+from shared.directory.text import timestamp
 from shared.tables.port import Delete, Tables, Upsert, VersionConflict
 
 GATE_SECONDS = 2.0

@@ -16,8 +16,9 @@ from typing import Any
 
 from shared.directory.errors import Busy, NotFound
 from shared.directory.keys import Keys, prefix_end
-from shared.directory.records.model import dump, join_text, split_text, timestamp
+from shared.directory.text import dump, join_text, split_text, timestamp
 from shared.tables import port
+from shared.tables.access import scan
 from shared.tables.port import Delete, Insert, Operation, Replace, Row, Tables, Upsert, VersionConflict
 
 LOCK = "lock_"
@@ -160,14 +161,8 @@ class Jobs:
 
     async def list_all(self) -> list[Job]:
         """Return the directory's jobs, oldest first."""
-        jobs: list[Job] = []
-        continuation = None
-        while True:
-            page = await self._tables.query(self._partition, JOB, prefix_end(JOB), continuation=continuation)
-            jobs += map(Job.from_row, page.rows)
-            continuation = page.continuation
-            if continuation is None:
-                return sorted(jobs, key=lambda job: job.started)
+        jobs = [Job.from_row(row) async for row in scan(self._tables, self._partition, JOB, prefix_end(JOB))]
+        return sorted(jobs, key=lambda job: job.started)
 
     async def change(self, job_id: str, change: Callable[[Job], Job]) -> Job:
         """Store what `change` makes of a job, and let go of the lock where it has ended. Safe to run twice."""
@@ -237,16 +232,12 @@ class Jobs:
 
     async def total(self, job_id: str, prefix: str = "") -> dict[str, int]:
         """Return the sum of the counts of all slices whose name starts with `prefix`."""
-        low, continuation = f"{COUNTS}{job_id}_{prefix}", None
+        low = f"{COUNTS}{job_id}_{prefix}"
         total: dict[str, int] = {}
-        while True:
-            page = await self._tables.query(self._partition, low, prefix_end(low), continuation=continuation)
-            for row in page.rows:
-                for name, count in json.loads(str(row.columns["counts"])).items():
-                    total[name] = total.get(name, 0) + count
-            continuation = page.continuation
-            if continuation is None:
-                return total
+        async for row in scan(self._tables, self._partition, low, prefix_end(low)):
+            for name, count in json.loads(str(row.columns["counts"])).items():
+                total[name] = total.get(name, 0) + count
+        return total
 
 
 def planned_in(row: Row | None) -> tuple[str, ...]:

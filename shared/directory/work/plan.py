@@ -9,15 +9,14 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from shared.directory.keys import DIGEST, Key, Keys, prefix_end
-from shared.directory.records.bulk import in_parts
-from shared.directory.records.model import dump, join_text, split_text
+from shared.directory.text import dump, join_text, split_text
 from shared.directory.work.jobs import Jobs, planned_in
-from shared.tables.port import ANY, MAX_OPERATIONS, MAX_PAGE, Delete, Merge, Row, Tables, Upsert, VersionConflict
+from shared.tables.access import delete, in_parts, scan, scan_pages
+from shared.tables.port import ANY, MAX_OPERATIONS, Delete, Merge, Row, Tables, Upsert
 
 PAGE = 100
 OPEN = "~"
@@ -70,34 +69,22 @@ class Plan:
 
     async def decided(self, bucket: int, decision: str) -> AsyncIterator[list[PlanRow]]:
         """Yield a bucket's rows of one decision, some at a time."""
-        low, continuation = decision + "_", None
-        while True:
-            page = await self._tables.query(self.partition(bucket), low, prefix_end(low), continuation=continuation)
+        low = decision + "_"
+        async for page in scan_pages(self._tables, self.partition(bucket), low, prefix_end(low)):
             yield [read_row(bucket, row) for row in page.rows]
-            continuation = page.continuation
-            if continuation is None:
-                return
 
     async def keys(self, bucket: int, decisions: Iterable[str]) -> set[str]:
         """Return the keys of a bucket's rows of some decisions."""
         found: set[str] = set()
         for decision in decisions:
-            low, continuation = decision + "_", None
-            while True:
-                page = await self._tables.query(
-                    self.partition(bucket), low, prefix_end(low), select=[], continuation=continuation
-                )
-                found.update(row.key for row in page.rows)
-                continuation = page.continuation
-                if continuation is None:
-                    break
+            low = decision + "_"
+            rows = scan(self._tables, self.partition(bucket), low, prefix_end(low), select=[])
+            found |= {row.key async for row in rows}
         return found
 
     async def remove(self, bucket: int, keys: Iterable[str]) -> None:
-        """Remove rows, each by itself, for a twin of the activity may do the same."""
-        for key in keys:
-            with suppress(VersionConflict):
-                await self._tables.commit(self.partition(bucket), [Delete(key, ANY)])
+        """Remove rows, though a twin of the activity may do the same."""
+        await delete(self._tables, self.partition(bucket), [Delete(key, ANY) for key in keys])
 
     async def leave_open(self, decisions: Mapping[str, str]) -> None:
         """Remember what a plan leaves to the administrator: the decision on an identity, by object id.
@@ -133,20 +120,16 @@ class Plan:
 
         Raises InvalidCursor.
         """
-        bucket, after = read_place(cursor, self._keys.buckets)
+        first, after = read_place(cursor, self._keys.buckets)
         low = decision + "_" if decision else ""
         rows: list[PlanRow] = []
-        start, high, continuation = max(low, after + "-"), prefix_end(low) if low else OPEN, None
-        while bucket < self._keys.buckets:
-            page = await self._tables.query(
-                self.partition(bucket), start, high, top=min(count - len(rows), MAX_PAGE), continuation=continuation
-            )
-            rows += [read_row(bucket, row) for row in page.rows]
-            if len(rows) >= count:
-                return rows, f"{bucket:02x}{page.rows[-1].key}"
-            continuation = page.continuation
-            if continuation is None:
-                bucket, start = bucket + 1, low
+        start, high = max(low, after + "-"), prefix_end(low) if low else OPEN
+        for bucket in range(first, self._keys.buckets):
+            some = scan(self._tables, self.partition(bucket), start, high, top=count - len(rows))
+            rows += [read_row(bucket, row) async for row in some]
+            if len(rows) == count:
+                return rows, rows[-1].id
+            start = low
         return rows, None
 
     def partition(self, bucket: int) -> str:

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from shared.directory.keys import Keys
-from shared.directory.records.model import dump, join_text, split_text
+from shared.directory.text import dump, join_text, split_text
 from shared.tables import port
 from shared.tables.port import ANY, Delete, Insert, Operation, Replace, Tables, Upsert, VersionConflict
 

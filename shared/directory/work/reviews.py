@@ -15,10 +15,10 @@ from typing import Any
 
 from shared.directory.errors import Busy
 from shared.directory.keys import Keys, prefix_end
-from shared.directory.records.bulk import in_parts
-from shared.directory.records.claims import CONFLICTS, together
-from shared.directory.records.model import dump
+from shared.directory.records.claims import CONFLICTS
+from shared.directory.text import dump
 from shared.directory.work.plan import OPEN, InvalidCursor, Plan, PlanRow, columns_of, read_place, read_row
+from shared.tables.access import in_parts, scan, scan_pages, together
 from shared.tables.port import MAX_OPERATIONS, Insert, Operation, Replace, Row, Tables, Upsert, Value
 
 INDEX = OPEN + "r_"
@@ -126,31 +126,25 @@ class Reviews:
 
     async def accounts(self, bucket: int, decision: str) -> dict[str, str]:
         """Return the accounts that reviews of a bucket's rows of one decision link, each with the row's id."""
-        low, continuation = f"{INDEX}{decision}_", None
-        found: dict[str, str] = {}
-        while True:
-            page = await self._tables.query(
-                self._plan.partition(bucket), low, prefix_end(low), continuation=continuation
-            )
-            for row in page.rows:
-                if row.columns["action"] == LINK:
-                    found[str(row.columns["account"])] = f"{bucket:02x}{row.key[len(INDEX) :]}"
-            continuation = page.continuation
-            if continuation is None:
-                return found
+        low = f"{INDEX}{decision}_"
+        rows = scan(self._tables, self._plan.partition(bucket), low, prefix_end(low))
+        return {str(row.columns["account"]): _row_id(bucket, row) async for row in rows if _links(row)}
 
     async def chosen(self, bucket: int) -> AsyncIterator[list[PlanRow]]:
         """Yield the rows of a bucket that a review links, some at a time."""
-        continuation = None
-        while True:
-            page = await self._tables.query(
-                self._plan.partition(bucket), INDEX, prefix_end(INDEX), top=MAX_OPERATIONS, continuation=continuation
-            )
-            ids = [f"{bucket:02x}{row.key[len(INDEX) :]}" for row in page.rows if row.columns["action"] == LINK]
-            yield [row for row in await self.find_rows(ids) if row is not None]
-            continuation = page.continuation
-            if continuation is None:
-                return
+        partition = self._plan.partition(bucket)
+        async for page in scan_pages(self._tables, partition, INDEX, prefix_end(INDEX), page_rows=MAX_OPERATIONS):
+            found = await self.find_rows([_row_id(bucket, row) for row in page.rows if _links(row)])
+            yield [row for row in found if row is not None]
+
+
+def _links(entry: Row) -> bool:
+    return entry.columns["action"] == LINK
+
+
+def _row_id(bucket: int, entry: Row) -> str:
+    """Return the id of the row to which an entry of the index leads."""
+    return f"{bucket:02x}{entry.key[len(INDEX) :]}"
 
 
 def _reviewed(row: PlanRow, review: Review) -> PlanRow:

@@ -17,7 +17,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final
 
 from shared.directory.keys import Keys
-from shared.directory.records.model import dump
+from shared.directory.text import dump
 from shared.directory.work.staging import Stage, parse
 from shared.tables.port import Tables
 

@@ -13,9 +13,10 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 
 from shared.directory.keys import Keys, prefix_end
-from shared.directory.records.model import timestamp
+from shared.directory.text import timestamp
 from shared.directory.work.jobs import Job, Jobs
 from shared.directory.work.staging import Stage
+from shared.tables.access import scan
 from shared.tables.port import Delete, Merge, Operation, Row, Tables, Upsert, VersionConflict
 
 STAGE = "stage_"
@@ -69,14 +70,7 @@ class Stages:
         return end is not None and is_older(end, int(str(row.columns["days"])) + SPARE_DAYS, self._now())
 
     async def _announced(self, prefix: str) -> list[Row]:
-        rows: list[Row] = []
-        continuation = None
-        while True:
-            page = await self._tables.query(self._partition, prefix, prefix_end(prefix), continuation=continuation)
-            rows += page.rows
-            continuation = page.continuation
-            if continuation is None:
-                return rows
+        return [row async for row in scan(self._tables, self._partition, prefix, prefix_end(prefix))]
 
     async def _empty(self, row: Row) -> None:
         await Stage(self._tables, self._keys, str(row.columns["name"])).clear()

@@ -17,9 +17,9 @@ from itertools import groupby
 from typing import Any
 
 from shared.directory.keys import Keys, prefix_end
-from shared.directory.records.claims import together
-from shared.directory.records.model import dump, join_text, split_text
-from shared.tables.port import ANY, MAX_OPERATIONS, Delete, Row, Tables, Upsert, VersionConflict
+from shared.directory.text import dump, join_text, split_text
+from shared.tables.access import clear, scan_pages, together
+from shared.tables.port import Row, Tables, Upsert
 
 ROW_CHARS = 120_000
 """Items are gathered up to this size; with characters beyond ASCII it still fits a row."""
@@ -63,31 +63,14 @@ class Stage:
     async def _rows(self, first: int, last: int) -> AsyncIterator[Row]:
         """Yield the rows of some buckets that share a partition."""
         partition, low, high = _partition(self._partition, first), _row_key(first), prefix_end(_row_key(last))
-        continuation = None
-        while True:
-            page = await self._tables.query(partition, low, high, top=PAGE, continuation=continuation)
+        async for page in scan_pages(self._tables, partition, low, high, page_rows=PAGE):
             for row in page.rows:
                 yield row
-            continuation = page.continuation
-            if continuation is None:
-                return
 
     async def clear(self) -> None:
         """Remove the set. What a crash leaves is removed by running it again."""
-        await together(*(self._clear(bucket) for bucket in range(0, self._buckets, NEIGHBOURS)))
-
-    async def _clear(self, bucket: int) -> None:
-        partition, continuation = _partition(self._partition, bucket), None
-        while True:
-            page = await self._tables.query(partition, select=[], top=MAX_OPERATIONS, continuation=continuation)
-            if page.rows:
-                try:
-                    await self._tables.commit(partition, [Delete(row.key, ANY) for row in page.rows])
-                except VersionConflict:
-                    continue  # somebody else is clearing it, too: what he left of this page is looked for again
-            continuation = page.continuation
-            if continuation is None:
-                return
+        partitions = [_partition(self._partition, bucket) for bucket in range(0, self._buckets, NEIGHBOURS)]
+        await together(*(clear(self._tables, partition) for partition in partitions))
 
 
 class StageWriter:

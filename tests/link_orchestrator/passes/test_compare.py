@@ -18,13 +18,14 @@ from link_orchestrator.kinds import PASSES
 from link_orchestrator.messages import Slice
 from link_orchestrator.orchestrator import APPROVE, CANCEL, PLAN_PASSES, link_accounts
 from link_orchestrator.passes import compare
-from link_orchestrator.passes.plan import LEFT_OPEN
 from shared.directory.directory import Directories, Directory
 from shared.directory.errors import DirectoryError
 from shared.directory.keys import fold
+from shared.directory.matching.authority import KEPT_FROM_SCIM
 from shared.directory.matching.identity import Identity
 from shared.directory.matching.policy import Policy
-from shared.directory.records.model import ENTERPRISE, Account, Link, Status, new_account, timestamp
+from shared.directory.records.model import ENTERPRISE, Account, Link, Status, new_account
+from shared.directory.text import timestamp
 from shared.directory.work.jobs import Job, Phase
 from shared.directory.work.plan import PlanRow
 from shared.directory.work.seen import Seen
@@ -193,7 +194,7 @@ async def assert_left_open(directory: Directory, theirs: Sequence[Identity], exp
     for one in theirs:
         decision = decisions[fold(one.object_id)]
         found = await directory.left_open.find(one.object_id)
-        assert (found[1] if found else None) == (decision if decision in LEFT_OPEN else None)
+        assert (found[1] if found else None) == (decision if decision in KEPT_FROM_SCIM else None)
 
 
 @pytest.mark.parametrize("stage", ["join", "weigh", "reserve"])

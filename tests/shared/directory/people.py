@@ -12,7 +12,8 @@ from infra.local.faults import Call, FaultyTables
 from shared.directory.directory import Directories, Directory
 from shared.directory.errors import DirectoryError
 from shared.directory.keys import Key
-from shared.directory.records.model import Account, Link, Status, new_account, timestamp
+from shared.directory.records.model import Account, Link, Status, new_account
+from shared.directory.text import timestamp
 from shared.tables.port import Insert, Tables, Value
 
 BY = "test"

@@ -7,9 +7,10 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from infra.local.faults import FaultyTables
-from shared.directory.directory import POLICY_SECONDS, Directories
+from shared.directory.directory import Directories
 from shared.directory.keys import Key
 from shared.directory.matching.policy import Policy
+from shared.directory.settings import SECONDS
 from shared.tables.port import Tables
 from shared.tables.sqlite import SqliteTables
 from tests.shared.directory.people import create, reopened, small
@@ -40,7 +41,7 @@ async def test_a_changed_policy_reaches_other_processes_after_a_while(sqlite_tab
     policy = Policy(adopt_on_create=True)
     await directory.policies.set(policy)
     assert await other.policies.get() == Policy()
-    seconds = POLICY_SECONDS
+    seconds = SECONDS
     assert await other.policies.get() == policy
 
 

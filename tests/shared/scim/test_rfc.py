@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from shared.scim import discovery
-from shared.scim.bulk import Operation, bulk_response, in_order, parse_bulk, result
+from shared.scim.bulk_messages import BulkOperation, bulk_response, in_order, parse_bulk, result
 from shared.scim.document import normalise
 from shared.scim.errors import error_body
 from shared.scim.evaluate import matches
@@ -134,7 +134,7 @@ def test_a_bulk_response_is_as_in_the_figure(path: Path) -> None:
     body = read(path)
     results = []
     for figure in body["Operations"]:
-        operation = Operation(figure["method"], "", figure.get("bulkId"), None, None)
+        operation = BulkOperation(figure["method"], "", figure.get("bulkId"), None, None)
         # Section 3.7.2 prints the status as an object; 3.7.3, which defines it, as the string that everybody sends.
         figure["status"] = figure["status"]["code"] if isinstance(figure["status"], dict) else figure["status"]
         more = {name: figure.get(name) for name in ("location", "version")}

@@ -107,7 +107,7 @@ async def test_it_costs_few_requests(sqlite_tables: SqliteTables) -> None:
 async def test_after_a_failure_at_any_call_the_rest_is_taken_back(
     sqlite_tables: SqliteTables, monkeypatch: pytest.MonkeyPatch, fault: Fault
 ) -> None:
-    monkeypatch.setattr(unlinking, "AT_ONCE", 2)
+    monkeypatch.setattr(unlinking, "ACCOUNTS", 2)
     for number in itertools.count(1):
         name = f"at{number}"
         people = await linked_people(await small(sqlite_tables, name, buckets=2, now=Clock()), "ann", "bea", "cleo")

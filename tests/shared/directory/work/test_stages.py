@@ -12,7 +12,7 @@ import pytest
 
 from infra.local.faults import Crash, Fault, FaultyTables, random_faults, script
 from shared.directory.keys import Keys
-from shared.directory.records.model import timestamp
+from shared.directory.text import timestamp
 from shared.directory.work.jobs import Jobs, Phase
 from shared.directory.work.stages import Stages, is_older
 from shared.directory.work.staging import Stage

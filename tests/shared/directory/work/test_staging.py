@@ -15,6 +15,7 @@ from infra.local.faults import Crash, Fault, FaultyTables, random_faults, script
 from shared.directory.keys import Keys
 from shared.directory.work import staging
 from shared.directory.work.staging import Stage
+from shared.tables import access
 from shared.tables.port import Operation, Tables
 from shared.tables.sqlite import SqliteTables
 
@@ -164,7 +165,7 @@ async def test_who_clears_beside_another_that_dies_leaves_nothing(
     sqlite_tables: SqliteTables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(staging, "ROW_CHARS", 40)
-    monkeypatch.setattr(staging, "MAX_OPERATIONS", 10)
+    monkeypatch.setattr(access, "MAX_OPERATIONS", 10)
     stage = Stage(sqlite_tables, KEYS, "run1")
     await fill(stage)
     commit, others = sqlite_tables.commit, iter([True])
@@ -183,7 +184,7 @@ async def test_two_who_clear_a_stage_at_once_leave_nothing(
     sqlite_tables: SqliteTables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(staging, "ROW_CHARS", 40)
-    monkeypatch.setattr(staging, "MAX_OPERATIONS", 10)
+    monkeypatch.setattr(access, "MAX_OPERATIONS", 10)
     kinds = [Fault.SHORT_PAGE, Fault.SLOW]
     for seed in range(0, 60, 2):
         stage = Stage(sqlite_tables, KEYS, f"run{seed}")

@@ -1,0 +1,49 @@
+"""Text as the directory stores and shows it: compact JSON, long text in several columns, timestamps, entity tags."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from shared.directory.errors import TooLarge
+from shared.tables.port import MAX_STRING_UNITS, Value
+
+MAX_TEXT_COLUMNS = 12
+"""Columns of 64 KiB that one text may fill: most of a row's 1 MiB, with room for the other columns."""
+
+dump = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
+"""Return compact JSON text; characters stay readable."""
+
+
+def split_text(name: str, text: str) -> dict[str, Value | None]:
+    """Return text as columns `name`, `name1`, … that each fit 64 KiB. Raises TooLarge."""
+    step = MAX_STRING_UNITS if text.isascii() else MAX_STRING_UNITS // 2
+    if len(text) <= step:
+        return {name: text}
+    pieces = [text[at : at + step] for at in range(0, len(text), step)]
+    if len(pieces) > MAX_TEXT_COLUMNS:
+        raise TooLarge(f"{name} is larger than {MAX_TEXT_COLUMNS * step} characters")
+    return {f"{name}{n or ''}": piece for n, piece in enumerate(pieces)}
+
+
+def join_text(name: str, columns: Mapping[str, Any]) -> str:
+    """Return the text that split_text() took apart; "" if there is none."""
+    text: str = columns.get(name, "")
+    if name + "1" in columns:
+        names = [f"{name}{n}" for n in range(1, MAX_TEXT_COLUMNS)]
+        text += "".join(columns[further] for further in names if further in columns)
+    return text
+
+
+def timestamp(moment: datetime | None = None) -> str:
+    """Return an instant as SCIM dateTime in UTC with milliseconds (RFC 7643 section 2.3.5)."""
+    moment = moment or datetime.now(UTC)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"
+
+
+def weak_tag(text: str) -> str:
+    """Return a weak entity tag made of a text: short, and the same on every backend."""
+    return f'W/"{hashlib.blake2b(text.encode(), digest_size=8).hexdigest()}"'

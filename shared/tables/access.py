@@ -1,0 +1,103 @@
+"""How code reads through the port: ranges page by page, and many calls at once within bounds."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Awaitable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from typing import TypeVar
+
+from shared.tables.port import ANY, MAX_OPERATIONS, MAX_PAGE, Delete, Page, Row, Tables, VersionConflict
+
+AT_ONCE = 64
+"""Requests of one step that are under way at the same time."""
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+async def scan(
+    tables: Tables,
+    partition: str,
+    low: str = "",
+    high: str | None = None,
+    *,
+    select: Sequence[str] | None = None,
+    top: int = sys.maxsize,
+) -> AsyncIterator[Row]:
+    """Yield the rows with low <= key < high, the first `top` of them; `select` names the columns wanted."""
+    async for page in scan_pages(tables, partition, low, high, select=select, top=top):
+        for row in page.rows:
+            yield row
+
+
+async def scan_pages(
+    tables: Tables,
+    partition: str,
+    low: str = "",
+    high: str | None = None,
+    *,
+    select: Sequence[str] | None = None,
+    top: int = sys.maxsize,
+    page_rows: int = MAX_PAGE,
+) -> AsyncIterator[Page]:
+    """Yield the pages of the rows that scan() yields, of at most `page_rows` rows each.
+
+    The continuation of the last page tells whether there may be rows behind the first `top`.
+    """
+    continuation = None
+    while top > 0:
+        size = min(top, page_rows)
+        page = await tables.query(partition, low, high, select=select, top=size, continuation=continuation)
+        yield page
+        top -= len(page.rows)
+        continuation = page.continuation
+        # A long scan must not keep other requests waiting where a read never waits (sqlite.py).
+        await asyncio.sleep(0)
+        if continuation is None:
+            return
+
+
+async def clear(tables: Tables, partition: str) -> None:
+    """Delete the rows of a partition, though others delete them at the same time."""
+    continuation = None
+    while True:
+        page = await tables.query(partition, select=[], top=MAX_OPERATIONS, continuation=continuation)
+        with suppress(VersionConflict):  # another deleted some of these rows: what is left of the page is read again
+            if page.rows:
+                await tables.commit(partition, [Delete(row.key, ANY) for row in page.rows])
+            continuation = page.continuation
+            if continuation is None:
+                return
+
+
+async def delete(tables: Tables, partition: str, deletes: Iterable[Delete]) -> int:
+    """Delete rows of a partition but those that changed or are gone, and return how many were deleted."""
+    waiting, deleted = list(deletes), 0
+    while waiting:
+        chunk = waiting[:MAX_OPERATIONS]
+        try:
+            await tables.commit(partition, chunk)
+        except VersionConflict as conflict:
+            del waiting[conflict.index]
+        else:
+            del waiting[:MAX_OPERATIONS]
+            deleted += len(chunk)
+    return deleted
+
+
+async def together(*calls: Awaitable[Result]) -> list[Result]:
+    """Run calls at once, wait for all of them, then raise the first failure if there is one."""
+    if len(calls) == 1:
+        return [await calls[0]]
+    results = await asyncio.gather(*calls, return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+    return [result for result in results if not isinstance(result, BaseException)]
+
+
+def in_parts(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
+    """Yield the items in order, `size` at a time."""
+    return (items[at : at + size] for at in range(0, len(items), size))
