@@ -1,9 +1,9 @@
 """What a filter means for a document (RFC 7644 section 3.4.2.2): it is compiled once to a function of the document.
 
-Choices where the RFC leaves one: an attribute nobody knows has no value, so nothing compares with it; `ne` is the
-opposite of `eq` for a single value, and true for an attribute without one; a literal that cannot be compared with the
-attribute's type is an InvalidFilter. Of a multi-valued attribute any value may pass. A complex attribute stands for
-its `value`. Strings compare without regard to case unless caseExact; date-times compare as instants.
+Where the RFC leaves a choice: an unknown attribute has no value, so nothing compares with it; `ne` is the opposite of
+`eq` for a single value, and true for an attribute without one; a literal that cannot be compared with the attribute's
+type is an InvalidFilter. Of a multi-valued attribute any value may pass. A complex attribute stands for its `value`.
+Strings compare without regard to case unless caseExact; date-times compare as instants.
 """
 
 from __future__ import annotations
@@ -21,11 +21,6 @@ Test = Callable[[Mapping[str, Any]], bool]
 """Whether a document, or one element of a complex attribute, passes."""
 _Check = Callable[[Any], bool]
 """Whether one simple value passes."""
-
-
-def matches(tree: Filter, document: Mapping[str, Any], resource_type: ResourceType) -> bool:
-    """Whether the document passes the filter. Compile the filter to test many documents."""
-    return compile_filter(tree, resource_type)(document)
 
 
 def compile_filter(tree: Filter, resource_type: ResourceType) -> Test:

@@ -36,8 +36,8 @@ def build(effect: Callable[[str], None] = lambda line: None, failures: int = 0) 
     app = df.DFApp(http_auth_level=func.AuthLevel.ANONYMOUS)
     _add_activities(app, effect, failures)
     for orchestrator in (
-        fan, window, rounds, race, patient, parent, child, retrying, mixed, failing, catching, reporting, unsteady,
-        echo, nameless, waiting, later, by_http,
+        fan, window, race, patient, retrying, mixed, failing, catching, reporting, unsteady, echo, nameless, waiting,
+        by_http, by_another, anew,
     ):  # fmt: skip
         app.orchestration_trigger(context_name="context")(orchestrator)
     return app
@@ -94,15 +94,6 @@ def window(context: Any) -> Orchestration:
     return total
 
 
-def rounds(context: Any) -> Orchestration:
-    left, total = context.get_input()
-    total += yield context.call_activity("double", left)
-    if left:
-        context.continue_as_new([left - 1, total])
-        return None
-    return total
-
-
 def race(context: Any) -> Orchestration:
     timer = context.create_timer(context.current_utc_datetime + timedelta(milliseconds=context.get_input()))
     approval = context.wait_for_external_event("approve")
@@ -120,19 +111,6 @@ def patient(context: Any) -> Orchestration:
     return [first, second]
 
 
-def parent(context: Any) -> Orchestration:
-    results = yield context.task_all([context.call_sub_orchestrator("child", n) for n in (1, 2)])
-    return results
-
-
-def child(context: Any) -> Orchestration:
-    n = context.get_input()
-    if n < 0:
-        raise Boom(f"no child {n}")
-    result = yield context.call_activity("slow", n)
-    return [context.parent_instance_id, result]
-
-
 def retrying(context: Any) -> Orchestration:
     options = df.RetryOptions(first_retry_interval_in_milliseconds=5, max_number_of_attempts=3)
     result = yield context.call_activity_with_retry("flaky", options, "a")
@@ -148,13 +126,13 @@ def mixed(context: Any) -> Orchestration:
     while len(steps) < 6:
         total += yield steps[-1]
         if len(steps) == 1:
-            both = context.task_all([*retried, context.call_sub_orchestrator_with_retry("child", options, 7)])
+            every = context.task_all(retried)
             steps.append(context.call_activity("slow", 1))
-            yield context.task_any([both, steps[-1]])
+            yield context.task_any([every, steps[-1]])
         else:
             steps.append(context.call_activity("slow", len(steps)))
-    results = yield both
-    return [total, *results[:3], results[3][1]]
+    results = yield every
+    return [total, *results]
 
 
 def failing(context: Any) -> Orchestration:
@@ -164,15 +142,9 @@ def failing(context: Any) -> Orchestration:
 
 def catching(context: Any) -> Orchestration:
     seen = []
-    for task in (
-        context.call_activity("unserializable"),
-        context.call_activity("missing"),
-        context.call_sub_orchestrator("child", -1),
-        context.call_sub_orchestrator("missing"),
-        context.call_sub_orchestrator("child", 1, instance_id="not/allowed"),
-    ):
+    for activity in ("unserializable", "missing"):
         try:
-            yield task
+            yield context.call_activity(activity)
         except Exception as problem:
             seen.append(str(problem))
     return seen
@@ -204,20 +176,17 @@ def waiting(context: Any) -> Orchestration:
     yield context.wait_for_external_event("never")
 
 
-def later(context: Any) -> Orchestration:
-    """Continue as new while an activity of this execution is still at work."""
-    n = context.get_input()
-    if n == 0:
-        result = yield context.call_activity("slow", 100)
-        return result
-    left = context.call_activity("slow", n)
-    quick = context.call_activity("double", n)
-    yield context.task_any([left, quick])
-    context.continue_as_new(n - 1)
-
-
 def by_http(context: Any) -> Orchestration:
     yield context.call_http("GET", "http://127.0.0.1/")
+
+
+def by_another(context: Any) -> Orchestration:
+    yield context.call_sub_orchestrator("fan", 1)
+
+
+def anew(context: Any) -> Orchestration:
+    yield context.call_activity("double", 1)
+    context.continue_as_new(1)
 
 
 async def ended(host: LocalHost | Executor, instance_id: str, seconds: float = 20) -> Head:
