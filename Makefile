@@ -4,7 +4,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 export PYTHONPATH := $(CURDIR)
 
-.PHONY: demo run test check bench clean
+.PHONY: demo run test check mutants bench clean
 
 demo: $(VENV)/.local
 	$(PY) -m infra.local.demo $(ARGS)
@@ -20,6 +20,9 @@ check: $(VENV)/.dev
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
+
+mutants: $(VENV)/.dev
+	$(PY) -m tests.mutants $(ARGS)
 
 bench: $(VENV)/.local
 	$(PY) -m infra.local.bench
