@@ -15,8 +15,8 @@ from scim_groups.resource import location, member_texts, member_value, render
 from scim_groups.search import GROUPS_AT_ONCE, MEMBER_LIMIT, read_bounded, source
 from shared.directory.directory import Directory
 from shared.directory.errors import AlreadyExists, NotFound, Refused
-from shared.directory.keys import ID, is_group
-from shared.directory.records.members import Member, behind
+from shared.directory.keys import ID, behind, is_group
+from shared.directory.records.members import Member
 from shared.directory.records.model import NO_HEAD, Group, Status
 from shared.directory.records.resources import Result, retry_stale
 from shared.scim.document import normalise, read_json

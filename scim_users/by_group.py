@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from shared.directory.directory import Directory
-from shared.directory.keys import ID, is_group
-from shared.directory.records.members import FIRST, behind
+from shared.directory.keys import ID, behind, is_group
+from shared.directory.records.members import FIRST
 from shared.directory.records.model import Account
 from shared.scim.cursor import Position
 from shared.scim.filter import And, Comparison, Filter, ValuePath, mentions

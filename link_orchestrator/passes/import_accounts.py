@@ -18,7 +18,7 @@ from shared.directory.directory import Directory
 from shared.directory.errors import DirectoryError
 from shared.directory.keys import Key, fold, folded
 from shared.directory.records.bulk import create_many, replace_many
-from shared.directory.records.model import Account, Authority, Evidence, Status
+from shared.directory.records.model import Account, Authority, SignInEvidence, Status
 from shared.directory.work.jobs import Job
 from shared.tables.access import in_parts
 
@@ -132,7 +132,7 @@ def _brought_up_to_date(account: Account, row: AccountRow) -> Account:
             merged["schemas"] = list(dict.fromkeys([*merged["schemas"], name]))
     known, said = account.evidence, row.evidence
     verified = tuple(dict.fromkeys((*known.verified_emails, *said.verified_emails)))
-    evidence = Evidence(said.name_id or known.name_id, said.object_id or known.object_id, verified)
+    evidence = SignInEvidence(said.name_id or known.name_id, said.object_id or known.object_id, verified)
     updated = account.with_document(merged) if merged != before else account
     return replace(updated, evidence=evidence, protected=account.protected or row.protected)
 

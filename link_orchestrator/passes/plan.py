@@ -39,7 +39,7 @@ from shared.directory.matching.accounts import (
     Candidate,
     Decision,
     DecisionKind,
-    Evidence,
+    MatchEvidence,
     MatchKey,
     Rival,
     claim,
@@ -303,7 +303,7 @@ async def _candidates_by_identity(candidates: Stage, bucket: int) -> tuple[dict[
                 crowded.add(account.id)
             known[object_id][account.id] = Candidate(
                 account,
-                tuple(map(Evidence.from_json, evidence)),
+                tuple(map(MatchEvidence.from_json, evidence)),
                 tuple(Rival(other, Trust(trust)) for other, trust in rivals),
             )
     return known, crowded

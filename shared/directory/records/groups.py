@@ -1,6 +1,6 @@
-"""Groups: resources with a displayName of their own. Who is in them stands in rows apart, see members.py.
+"""Groups: resources with a displayName of their own. Their members are rows apart (members.py).
 
-A group's version is made of two: its row's, and its members', which the head beside them has.
+A group's version is made of two: that of its row, and that of its members, which their head has.
 """
 
 from __future__ import annotations
@@ -32,22 +32,22 @@ class Groups(Resources[Group]):
         return Group.from_row(row).with_head(Head.from_row(head)) if row else None
 
     async def find_without_head(self, group_id: str) -> Group | None:
-        """Return a group by id, where no version is asked for or its head is read with the members."""
+        """Return a group by id, for where no version is wanted, or where the head is read with the members."""
         return await super().find(group_id)
 
     async def with_heads(self, groups: Sequence[Group]) -> list[Group]:
-        """Return the groups with the heads of those that have none yet."""
+        """Return the groups with their heads; those without one are read."""
         bare = [group.id for group in groups if group.head is None]
         heads = dict(zip(bare, await self._members.heads(bare), strict=True)) if bare else {}
         return [group if group.head else group.with_head(heads[group.id]) for group in groups]
 
     async def create(self, resource: Group, *, by: str, beside: Beside = nothing) -> Group:
-        """Store a new group. Its head comes first: where a group can be seen, its members can change."""
+        """Store a new group. Its head is written first, so that members can change as soon as the group can be seen."""
         head = resource.head or await self._members.open(resource.id)
         return (await super().create(resource, by=by, beside=beside)).with_head(head)
 
     async def page_history(self, group_id: str, cursor: str, count: int) -> tuple[list[Change], str | None]:
-        """Return some of what history() returns, behind a cursor ("" for the start), and the cursor behind it."""
+        """Return some of what history() returns, from behind a cursor ("" for the start), and the next cursor."""
         members = self.keys.members(group_id)
         return await page_history(self.tables, self.keys, group_id, members, cursor=cursor, count=count)
 

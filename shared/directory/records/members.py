@@ -241,11 +241,6 @@ class Members:
         return scan_pages(self._tables, partition, low, MEMBERS_END)
 
 
-def behind(member: str) -> str:
-    """Return a key after this member and before the next: ids all have one length, so none stands between."""
-    return member + FIRST
-
-
 def _joining(members: Iterable[Member]) -> list[Upsert]:
     return [Upsert(m.id, {"display": m.display}) for m in {member.id: member for member in members}.values()]
 

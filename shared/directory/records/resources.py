@@ -17,7 +17,7 @@ from typing import Any, Generic, TypeVar
 from shared.directory.errors import AlreadyExists, Busy, NotFound, Stale
 from shared.directory.keys import LIVE, TOMBSTONE, Key, Keys, folded
 from shared.directory.records.audit import Change, audit_row, list_history
-from shared.directory.records.claims import ATTEMPTS, ATTRIBUTES, Claims, Place
+from shared.directory.records.claims import ATTEMPTS, ATTRIBUTES, Claims, KeyRow
 from shared.directory.records.counts import Count, Counts
 from shared.directory.records.model import Resource
 from shared.directory.text import timestamp
@@ -191,12 +191,12 @@ class Resources(Generic[R]):
         if await self.find(resource.id) is None:
             await self.claims.remove(await self.claims.places(resource.id, resource.held(), resource.pointers()))
 
-    async def _prepare(self, before: R, after: R) -> list[Place]:
+    async def _prepare(self, before: R, after: R) -> list[KeyRow]:
         """Write what must be there before the commit; return what must go after it."""
         led, leads = before.pointers(), after.pointers()
         if before.held() == after.held() and before.claims() == after.claims() and led == leads:
             return []
-        gone: list[Place] = []
+        gone: list[KeyRow] = []
 
         async def see() -> None:
             gone.extend(await self.claims.places(before.id, before.held() - after.held(), led - leads))

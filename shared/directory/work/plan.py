@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from shared.directory.keys import DIGEST, Key, Keys, prefix_end
+from shared.directory.keys import DIGEST, Key, Keys, behind, prefix_end
 from shared.directory.text import dump, join_text, split_text
 from shared.directory.work.jobs import Jobs, planned_in
 from shared.tables.access import delete, in_parts, scan, scan_pages
@@ -123,7 +123,7 @@ class Plan:
         first, after = read_place(cursor, self._keys.buckets)
         low = decision + "_" if decision else ""
         rows: list[PlanRow] = []
-        start, high = max(low, after + "-"), prefix_end(low) if low else OPEN
+        start, high = max(low, behind(after)), prefix_end(low) if low else OPEN
         for bucket in range(first, self._keys.buckets):
             some = scan(self._tables, self.partition(bucket), start, high, top=count - len(rows))
             rows += [read_row(bucket, row) async for row in some]
