@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 from scim_groups.resource import location, member_value
 from shared.directory.directory import Directory
 from shared.directory.keys import ID, Key
-from shared.directory.records.groups import Group
 from shared.directory.records.members import Member
+from shared.directory.records.model import Group
 from shared.scim.cursor import Position
 from shared.scim.errors import TooMany
 from shared.scim.evaluate import compile_filter

@@ -16,9 +16,8 @@ from scim_groups.search import GROUPS_AT_ONCE, MEMBER_LIMIT, read_bounded, sourc
 from shared.directory.directory import Directory
 from shared.directory.errors import AlreadyExists, NotFound, Refused
 from shared.directory.keys import ID, is_group
-from shared.directory.records.groups import Group, new_group
-from shared.directory.records.members import NO_HEAD, Member, behind
-from shared.directory.records.model import Status
+from shared.directory.records.members import Member, behind
+from shared.directory.records.model import NO_HEAD, Group, Status
 from shared.directory.records.resources import Result, retry_stale
 from shared.scim.document import normalise, read_json
 from shared.scim.endpoint import Request, Response
@@ -42,7 +41,7 @@ async def create(directory: Directory, request: Request) -> Response:
     body, members = split_body(read_json(request.body))
     document = normalise(GROUP, body)
     groups = directory.groups
-    new = new_group(groups.keys.new_id(document["displayName"]), document, Status.PROVISIONED, groups.now())
+    new = Group.new(groups.keys.new_id(document["displayName"]), document, Status.PROVISIONED, groups.now())
     known = _known(members or {})
     try:
         # Members first: a group that can be seen has them, however the process ends.

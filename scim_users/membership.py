@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from shared.directory.directory import Directory
 from shared.directory.keys import ID
-from shared.directory.records.groups import Group
+from shared.directory.records.model import Group
 from shared.scim.projection import Projection
 
 

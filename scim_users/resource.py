@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from shared.directory.directory import Directory
-from shared.directory.records.groups import Group
-from shared.directory.records.model import ENTERPRISE, Account
+from shared.directory.records.model import ENTERPRISE, Account, Group
 from shared.directory.text import dump
 from shared.scim.extension import extended
 from shared.scim.messages import resource_text

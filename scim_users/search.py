@@ -19,8 +19,7 @@ from scim_users.resource import group_value, location, user_type
 from shared.directory.directory import Directory
 from shared.directory.errors import DirectoryError
 from shared.directory.keys import Key, folded
-from shared.directory.records.groups import Group
-from shared.directory.records.model import Account
+from shared.directory.records.model import Account, Group
 from shared.scim.cursor import Position
 from shared.scim.errors import TooMany
 from shared.scim.evaluate import Test, compile_filter

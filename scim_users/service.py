@@ -19,8 +19,7 @@ from scim_users.search import remember, source
 from shared.directory.directory import Directory
 from shared.directory.errors import AlreadyExists, Refused
 from shared.directory.keys import Key, fold
-from shared.directory.records.groups import Group
-from shared.directory.records.model import Account, Status, new_account
+from shared.directory.records.model import Account, Group, Status
 from shared.directory.records.resources import Result, retry_stale
 from shared.scim.document import keep_immutable, normalise, read_json
 from shared.scim.endpoint import Request, Response
@@ -39,7 +38,7 @@ async def create(directory: Directory, request: Request) -> Response:
     projection = await _projection(directory, request)
     document = normalise(await user_type(directory), read_json(request.body))
     accounts = directory.accounts
-    new = new_account(accounts.keys.new_id(document["userName"]), document, Status.PROVISIONED, accounts.now())
+    new = Account.new(accounts.keys.new_id(document["userName"]), document, Status.PROVISIONED, accounts.now())
     new = await _showing_manager(directory, None, new)
     try:
         account = await accounts.create(

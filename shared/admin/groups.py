@@ -12,8 +12,7 @@ from shared.directory.directory import Directory
 from shared.directory.errors import InvalidCursor, NotFound
 from shared.directory.keys import ID
 from shared.directory.records.audit import HISTORY_CURSOR
-from shared.directory.records.groups import Group
-from shared.directory.records.model import Authority, Status
+from shared.directory.records.model import Authority, Group, Status
 from shared.directory.text import dump
 from shared.scim.endpoint import Request, Response
 

@@ -16,7 +16,7 @@ from shared.directory.keys import Key
 from shared.directory.matching.accounts import Candidate, decide, evidence_for, facts_of, identity_keys
 from shared.directory.matching.identity import Identity
 from shared.directory.matching.policy import DEFAULT_RULES, MatchRule, Policy, Rule, Trust
-from shared.directory.records.model import NO_EVIDENCE, Account, Evidence, Link, Status, new_account
+from shared.directory.records.model import NO_EVIDENCE, Account, Evidence, Link, Status
 from tests.scim_users.conftest import Server
 
 NOW = "2026-11-23T12:00:00.000Z"
@@ -30,7 +30,7 @@ ADOPTING = replace(VERIFIED, adopt_on_create=True)
 
 def local(evidence: Evidence = NO_EVIDENCE, /, **more: Any) -> Account:
     document = {"schemas": [CORE], "userName": "ada@contoso.com", "active": True, **more}
-    return replace(new_account("1a", document, Status.LOCAL, NOW), evidence=evidence)
+    return replace(Account.new("1a", document, Status.LOCAL, NOW), evidence=evidence)
 
 
 def linked(confirmed: str | None = None, **more: Any) -> Account:
@@ -239,7 +239,7 @@ async def test_finding_an_account_by_a_weak_key_does_not_link_it(server: Server)
 
 async def test_an_identity_that_matches_two_accounts_adopts_neither(server: Server) -> None:
     directory, account_id = await stored(server, local())
-    twin = new_account(
+    twin = Account.new(
         directory.keys.new_id("ada"), {"userName": "ada", "emails": work("ada@contoso.com")}, Status.LOCAL, NOW
     )
     await directory.accounts.create(twin, by="import")

@@ -17,7 +17,6 @@ from shared.directory.errors import DirectoryError, TooLarge
 from shared.directory.keys import DIGEST, IDENTITY, LIVE, POINTER, Key, prefix_end
 from shared.directory.records.accounts import Accounts
 from shared.directory.records.audit import audit_row
-from shared.directory.records.claims import CONFLICTS
 from shared.directory.records.counts import UNREAD
 from shared.directory.records.model import Account
 from shared.tables import port
@@ -25,6 +24,7 @@ from shared.tables.access import AT_ONCE, in_parts, scan, together
 from shared.tables.port import (
     MAX_OPERATIONS,
     MAX_PAGE,
+    Conflict,
     Insert,
     LimitExceeded,
     Merge,
@@ -208,7 +208,7 @@ async def _in_transactions(
         chunk = waiting[:size]
         try:
             etags = await commit([items[place] for place in chunk])
-        except CONFLICTS as conflict:
+        except Conflict as conflict:
             at = conflict.index // rows
             if at < len(chunk):  # the count is worth a new try
                 single.append(waiting.pop(at))
@@ -283,7 +283,7 @@ async def _hold_identities(accounts: Accounts, linked: Sequence[Account]) -> set
     async def has_second(account_id: str) -> bool:
         try:
             return await accounts.claims.find_second(keys[account_id], account_id) is not None
-        except CONFLICTS:
+        except Conflict:
             return True
 
     await _some_at_once([insert(partition, inserts) for partition, inserts in places.items()])

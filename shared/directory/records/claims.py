@@ -26,12 +26,22 @@ from shared.directory.records.counts import Count, Counts
 from shared.directory.records.model import Resource
 from shared.tables import port
 from shared.tables.access import scan
-from shared.tables.port import Delete, Insert, Merge, Operation, Replace, Tables, TablesError, Upsert, VersionConflict
+from shared.tables.port import (
+    Conflict,
+    Delete,
+    Insert,
+    Merge,
+    Operation,
+    Replace,
+    Tables,
+    TablesError,
+    Upsert,
+    VersionConflict,
+)
 
 ATTEMPTS = 8
 ATTRIBUTES = {"userName": "userName", "displayName": "displayName", "identity": "externalId"}
 """The kinds of claims, each with the attribute that a refusal names."""
-CONFLICTS = (port.AlreadyExists, VersionConflict)
 
 R = TypeVar("R", bound=Resource)
 
@@ -76,8 +86,8 @@ class Claims(Generic[R]):
             try:
                 await self._tables.commit(partition, [operation])
                 second = await self.find_second(key, account_id)
-            except CONFLICTS:
-                with contextlib.suppress(*CONFLICTS):
+            except Conflict:
+                with contextlib.suppress(Conflict):
                     operation = await self.operation(key, account_id)
                 continue
             if second is not None:
@@ -115,7 +125,7 @@ class Claims(Generic[R]):
                         raise AlreadyExists(ATTRIBUTES[key.kind], holder_id)
                     etag = claim.etag if claim else ""
                     await self._tables.commit(partition, [Replace(row, {"id": account_id}, etag)])
-            except CONFLICTS:
+            except Conflict:
                 continue
             return
         raise Busy(f"{ATTRIBUTES[key.kind]} is being changed by others", retry_after=1)

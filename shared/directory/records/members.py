@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from shared.directory.errors import Stale
 from shared.directory.keys import HEAD, MEMBERS_END, Keys, prefix_end
 from shared.directory.records.audit import audit_row
+from shared.directory.records.model import Head
 from shared.directory.text import timestamp
 from shared.tables.access import delete, in_parts, scan, scan_pages, together
 from shared.tables.port import (
@@ -40,21 +41,6 @@ class Member:
     id: str
     display: str | None = None
 
-
-@dataclass(frozen=True, slots=True)
-class Head:
-    """The version of a group's members, and when they last changed. Both are "" where there is none."""
-
-    etag: str = ""
-    modified: str = ""
-
-    @classmethod
-    def from_row(cls, row: Row | None) -> Head:
-        """Return the head of a row."""
-        return cls(row.etag, str(row.columns["modified"])) if row else NO_HEAD
-
-
-NO_HEAD = Head()
 
 FIRST = "0"
 """The first key that an id can have; the index's keys begin with one, too."""

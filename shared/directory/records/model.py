@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from shared.directory.keys import LIVE, RETIRED, Key, fold, folded
 from shared.directory.text import dump, join_text, split_text, weak_tag
@@ -125,6 +125,22 @@ class Resource:
         document: dict[str, Any] = json.loads(self.text)
         return document
 
+    def with_document(self, document: Mapping[str, Any], **changes: Any) -> Self:
+        """Return the resource with another document, the values it is found by taken from there, and other changes."""
+        return replace(self, **self.values_of(self.id, document), **changes)
+
+    @classmethod
+    def new(cls, resource_id: str, document: Mapping[str, Any], status: Status, now: str) -> Self:
+        """Return a resource that is not stored yet."""
+        values = cls.values_of(resource_id, document)
+        return cls(id=resource_id, status=status, created=now, modified=now, **values)
+
+    @staticmethod
+    def values_of(resource_id: str, document: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the text of a document as it is served, and the values by which a resource with it is found."""
+        served = {"schemas": [], "id": ""} | dict(document) | {"id": resource_id}
+        return {"text": dump(served), "external_id": document.get("externalId")}
+
     def claims(self) -> frozenset[Key]:
         """Return the keys that no other resource of its type may hold."""
         return frozenset((folded(self.name),))
@@ -181,9 +197,16 @@ class Account(Resource):
     def key(self) -> str:
         return (RETIRED if self.retired else LIVE) + self.id
 
-    def with_document(self, document: Mapping[str, Any], **changes: Any) -> Account:
-        """Return the account with another document, the values it is found by taken from there, and other changes."""
-        return replace(self, **_found_by(self.id, document), **changes)
+    @staticmethod
+    def values_of(resource_id: str, document: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the text of a document as it is served, and the values by which an account with it is found."""
+        extension = document.get(ENTERPRISE) or {}
+        return Resource.values_of(resource_id, document) | {
+            "user_name": document["userName"],
+            "emails": tuple(email["value"] for email in document.get("emails", ()) if email.get("value")),
+            "employee_number": extension.get("employeeNumber"),
+            "active": document.get("active", True),
+        }
 
     def with_external_id(self, external_id: str, **changes: Any) -> Account:
         """Return the account with another externalId, nothing else of its document touched, and other changes."""
@@ -297,24 +320,6 @@ FACTS = (
 """The columns that linking reads: all but the document."""
 
 
-def new_account(account_id: str, document: Mapping[str, Any], status: Status, now: str) -> Account:
-    """Return an account that is not stored yet."""
-    return Account(id=account_id, status=status, created=now, modified=now, **_found_by(account_id, document))
-
-
-def _found_by(account_id: str, document: Mapping[str, Any]) -> dict[str, Any]:
-    extension = document.get(ENTERPRISE) or {}
-    served = {"schemas": [], "id": ""} | dict(document) | {"id": account_id}
-    return {
-        "text": dump(served),
-        "user_name": document["userName"],
-        "external_id": document.get("externalId"),
-        "emails": tuple(email["value"] for email in document.get("emails", ()) if email.get("value")),
-        "employee_number": extension.get("employeeNumber"),
-        "active": document.get("active", True),
-    }
-
-
 Text = str | None
 Facts = tuple[
     str, Text, tuple[str, ...], tuple[str, ...], Text, Text, Text, bool, bool, Status, Text, bool
@@ -325,3 +330,79 @@ Facts = tuple[
 def digest_facts(facts: Facts) -> str:
     """Return 16 hex digits for the facts of an account; equal for equal facts."""
     return hashlib.blake2b(dump(facts).encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The version of a group's members, and when they last changed. Both are "" where there is none."""
+
+    etag: str = ""
+    modified: str = ""
+
+    @classmethod
+    def from_row(cls, row: Row | None) -> Head:
+        """Return the head of a row."""
+        return cls(row.etag, str(row.columns["modified"])) if row else NO_HEAD
+
+
+NO_HEAD = Head()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group(Resource):
+    """One group, without its members. `head` is None where it was not read, for then the version is not asked for."""
+
+    audited: ClassVar[tuple[str, ...]] = ("status",)
+
+    display_name: str
+    head: Head | None = field(default=None, compare=False)
+
+    @property
+    def version(self) -> str:
+        """The weak entity tag of the group with its members. Raises ValueError where the head was not read."""
+        if self.head is None:
+            raise ValueError("the version of a group needs its head")
+        return weak_tag(f"{self.etag}\n{self.head.etag}")
+
+    def with_head(self, head: Head) -> Group:
+        """Return the group with the version of its members; it was modified when either of the two was."""
+        return replace(self, head=head, modified=max(self.modified, head.modified))
+
+    @property
+    def name(self) -> Key:
+        return Key("displayName", self.display_name)
+
+    @staticmethod
+    def values_of(resource_id: str, document: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the text of a document as it is served, and the values by which a group with it is found."""
+        return Resource.values_of(resource_id, document) | {"display_name": document["displayName"]}
+
+    def link_state(self) -> dict[str, Any]:
+        """Return what the history keeps of a change, so that a run can be undone."""
+        return {"status": self.status.value, "externalId": self.external_id}
+
+    def columns(self) -> dict[str, Value | None]:
+        """Return the row's columns."""
+        columns: dict[str, Value | None] = {
+            "displayName": self.display_name,
+            "status": self.status.value,
+            "created": self.created,
+            "modified": self.modified,
+            "externalId": self.external_id,
+        }
+        return columns | split_text("document", self.text)
+
+    @classmethod
+    def from_row(cls, row: Row) -> Group:
+        """Return the group of a row."""
+        columns: Mapping[str, Any] = row.columns
+        return cls(
+            id=row.key.removeprefix(LIVE),
+            text=join_text("document", columns),
+            display_name=columns["displayName"],
+            status=Status(columns["status"]),
+            created=columns["created"],
+            modified=columns["modified"],
+            external_id=columns.get("externalId"),
+            etag=row.etag,
+        )

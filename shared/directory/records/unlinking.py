@@ -16,11 +16,12 @@ from shared.directory.errors import DirectoryError, TooLarge
 from shared.directory.records.accounts import Accounts
 from shared.directory.records.audit import audit_row
 from shared.directory.records.bulk import Change, Outcome
-from shared.directory.records.claims import CONFLICTS, Place
+from shared.directory.records.claims import Place
 from shared.directory.records.model import Account
 from shared.tables.access import AT_ONCE, delete, in_parts, together
 from shared.tables.port import (
     MAX_OPERATIONS,
+    Conflict,
     Delete,
     LimitExceeded,
     Merge,
@@ -87,7 +88,7 @@ async def _commit(
             operations += [Replace(after.key, after.columns(), before.etag), audit]
         try:
             etags = await accounts.tables.commit(accounts.keys.home(chunk[0][0].id), operations)
-        except CONFLICTS as conflict:
+        except Conflict as conflict:
             alone.append(waiting.pop(conflict.index // 2))
             continue
         except LimitExceeded:

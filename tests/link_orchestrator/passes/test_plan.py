@@ -36,7 +36,7 @@ from shared.directory.matching.accounts import (
 )
 from shared.directory.matching.identity import Identity
 from shared.directory.matching.policy import DEFAULT_RULES, MatchRule, Policy, Rule, Trust
-from shared.directory.records.model import NO_EVIDENCE, Account, Link, Status, new_account
+from shared.directory.records.model import NO_EVIDENCE, Account, Link, Status
 from shared.directory.records.model import Evidence as SignIns
 from shared.directory.work.plan import PlanRow
 from shared.tables.sqlite import SqliteTables
@@ -207,7 +207,7 @@ async def settle(directory: Directory, made: Sequence[dict[str, Any]]) -> None:
         status, link = one["status"], None
         if status is Status.CLAIMED:
             link = Link(one["externalId"], "userName", now, "run:before")
-        plain = new_account(directory.keys.new_id(one["userName"]), document, Status.LOCAL, now)
+        plain = Account.new(directory.keys.new_id(one["userName"]), document, Status.LOCAL, now)
         try:
             stored = await directory.accounts.create(replace(plain, evidence=one["evidence"]), by="test")
             after = replace(stored, status=status, link=link, protected=one["protected"])

@@ -13,7 +13,7 @@ from infra.local.faults import FaultyTables
 from shared.directory.directory import Directories
 from shared.directory.errors import AlreadyExists, NotFound, Stale, TooLarge
 from shared.directory.keys import Key
-from shared.directory.records.model import Authority, Evidence, Status, new_account
+from shared.directory.records.model import Account, Authority, Evidence, Status
 from shared.tables.port import Tables, Throttled, Unavailable
 from shared.tables.sqlite import SqliteTables
 from tests.shared.directory.invariants import check_invariants, stale_rows
@@ -391,7 +391,7 @@ async def test_an_email_is_found_while_the_user_name_becomes_or_ceases_to_be_it(
 async def test_an_account_read_from_its_row_equals_the_one_that_was_written(sqlite_tables: SqliteTables) -> None:
     directory = await small(sqlite_tables)
     document = {"userName": "Ann", "displayName": "A\u2028n\u0000n 𝄞", "active": False, "emails": [{"type": "work"}]}
-    new = new_account(directory.keys.new_id("Ann"), document, Status.LOCAL, directory.accounts.now())
+    new = Account.new(directory.keys.new_id("Ann"), document, Status.LOCAL, directory.accounts.now())
     new = replace(new, protected=True, origin="job1", evidence=Evidence(None, "o", ("a@b",)))
     assert await directory.accounts.create(new, by=BY) == await directory.accounts.get(new.id) == new
     assert (new.active, new.emails) == (False, ())
