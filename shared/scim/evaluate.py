@@ -81,10 +81,11 @@ def _compile_comparison(tree: Comparison, find: _Find) -> Test:
         return _null(tree, present)
     if target is None:
         return _never
-    if target.attribute.type == "complex" and target.sub_attribute is None:
-        target = _default_sub_attribute(target)
-    values = _values(tree.path, target)
-    check = _check(tree.operator, tree.value, target.sub_attribute or target.attribute)
+    simple = target.simple
+    if simple is None:
+        raise InvalidFilter(f"{target.attribute.name} has parts. Compare one of them, such as name.familyName.")
+    values = _values(tree.path, simple)
+    check = _check(tree.operator, tree.value, simple.sub_attribute or simple.attribute)
     if tree.operator != "ne":
         return lambda document: any(map(check, values(document)))
 
@@ -102,13 +103,6 @@ def _null(tree: Comparison, present: Test) -> Test:
     if tree.operator == "ne":
         return present
     raise InvalidFilter(f"{tree.path.attribute} cannot be compared with null by {tree.operator}; use eq, ne or pr.")
-
-
-def _default_sub_attribute(target: Target) -> Target:
-    value = target.attribute.sub_attributes.find("value")
-    if value is None:
-        raise InvalidFilter(f"{target.attribute.name} has parts. Compare one of them, such as name.familyName.")
-    return Target(target.extension, target.attribute, value)
 
 
 def _is_multi_valued(path: Path, target: Target) -> bool:
