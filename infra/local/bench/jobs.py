@@ -94,7 +94,7 @@ async def link_again(folder: Path, accounts: int, whole: float) -> list[Figure]:
             raise RuntimeError(f"{run['counts']} decided again, of {accounts} accounts")
         aim = whole / 20 if accounts == LARGE_SIZE else None
         beside = {"CPU s": clock.cpu(), "% of the whole": 100 * clock.wall() / whole}
-        figures = [Figure("a later run, 1 % changed", clock.wall(), "s", aim, accounts, beside)]
+        figures = [Figure("a later run, 1 % changed", clock.wall(), "s", aim, accounts, beside, relative=True)]
         clock = Clock(process)
         run = await _run(api, upload["id"])
         if "planned" in run:

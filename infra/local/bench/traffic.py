@@ -144,7 +144,7 @@ def _figures(
     costs = {name: tuple(map(statistics.median, zip(*took, strict=True))) for name, took in taken.items()}
     floor = costs[YARDSTICK][0]
     return [
-        Figure(o.name, cpu, "ms CPU", o.aim, accounts, {"wall ms": wall, "yardsticks": cpu / floor})
+        Figure(o.name, cpu, "ms CPU", o.aim, accounts, {"wall ms": wall}, yardstick=floor)
         for o in operations
         for cpu, wall in [costs[o.name]]
     ]
