@@ -11,7 +11,7 @@ import pytest
 
 from infra.local.bench.__main__ import growth
 from infra.local.bench.figures import REFERENCE, Figure, with_yardstick
-from infra.local.bench.process import running
+from infra.local.process import running
 
 GROUPS = {
     "in or out: 1 member, group of 10",

@@ -22,7 +22,7 @@ from infra.local.demo_data import generate, write
 SIZES = (1_000, 10_000, 100_000)
 QUICK_SIZES = (200, 1_000)
 LINKED, QUICK_LINKED = 10_000, 1_000
-"""Accounts of the directory on which linking's requests are counted, and SCIM's latency beside it is measured."""
+"""Accounts of the directory in which the requests of a linking run are counted."""
 GROWTH = 25
 """Per cent by which a request may cost more in the largest directory than in the smallest one."""
 
@@ -30,10 +30,10 @@ progress = Console(stderr=True, highlight=False)
 
 
 def main() -> None:
-    """Measure the figures this project is held to, beside their aims. Fails on a wrong answer, never on a slow one."""
+    """Measure the figures that this project is held to. A wrong answer ends it; a slow one never does."""
     arguments = _parser().parse_args()
     if sys.platform != "linux":
-        sys.exit("the bench reads a server's CPU time and memory as Linux tells them: run it there")
+        sys.exit("The bench needs Linux: it reads a server's CPU time and memory from /proc.")
     sizes = sorted(arguments.sizes or (QUICK_SIZES if arguments.quick else SIZES))
     figures = asyncio.run(measure(sizes, QUICK if arguments.quick else Effort()))
     Console(width=None if sys.stdout.isatty() else 160, highlight=False).print(table(figures))
@@ -104,7 +104,7 @@ async def _at(size: int, folder: Path, effort: Effort) -> list[Figure]:
 
 
 def growth(figures: Sequence[Figure]) -> list[Figure]:
-    """Return how each request's cost grows from the smallest size to the largest, and a job's from the last but one."""
+    """Return how a request's cost grows from the smallest size to the largest, and a job's between the last two."""
     by_name: dict[str, list[Figure]] = {}
     for figure in figures:
         if figure.accounts is not None:
