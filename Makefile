@@ -3,7 +3,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 export PYTHONPATH := $(CURDIR)
 
-.PHONY: help demo run test check bench smoke clean $(VENV)/.local $(VENV)/.dev
+.PHONY: help demo run test check mutants bench smoke clean $(VENV)/.local $(VENV)/.dev
 
 help: ## what there is to make
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,6 +22,9 @@ check: $(VENV)/.dev ## ruff, mypy and import-linter
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
+
+mutants: $(VENV)/.dev ## faults planted in what keeps people safe, each of which a test must find; ARGS=NAME for some
+	$(PY) -m tests.mutants $(ARGS)
 
 bench: $(VENV)/.local ## every figure beside its aim (Linux)
 	$(PY) -m infra.local.bench
