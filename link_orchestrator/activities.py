@@ -11,7 +11,7 @@ from collections.abc import Coroutine, Mapping
 from dataclasses import replace
 from typing import Any
 
-from link_orchestrator.kinds import PASSES, RUN
+from link_orchestrator.kinds import KINDS, RUN
 from link_orchestrator.lifecycle import tidy_up
 from link_orchestrator.messages import Compare, Milestone, Slice, SliceDone
 from link_orchestrator.orchestrator import AGAIN_PASSES, COMPARE_PASSES, GROUP_PLAN_PASSES, PLAN_PASSES
@@ -34,7 +34,7 @@ async def run_slice(directories: Directories, message: Mapping[str, Any]) -> dic
     job = await jobs.get(part.job)
     if job.cancelled_by or job.phase.ended:  # where another slice failed for good, this one comes too late
         return SliceDone(stopped=True).to_json()
-    work = PASSES[part.pass_name](directory, job, part)
+    work = KINDS[job.kind].passes[part.pass_name](directory, job, part)
     counts = await work if part.pass_name not in PLANNING else await _unless_cancelled(jobs, job.id, work)
     if counts is None:
         return SliceDone(stopped=True).to_json()

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 
 from link_orchestrator.kinds import RUN
-from link_orchestrator.lifecycle import Orchestrations, started, tell
+from link_orchestrator.lifecycle import Orchestrations, ensure_started, tell
 from link_orchestrator.orchestrator import APPROVE
 from link_orchestrator.requests.jobs import answer, find_job
 from link_orchestrator.run import GROUPS_APPROVED, policy_of, reviews_of
@@ -45,7 +45,7 @@ class Approval(BaseModel):
 async def approve(directory: Directory, request: Request, client: Orchestrations) -> Response:
     """Approve a run's plan, once it is there: 202. Saying it again is no error."""
     approval = Approval.model_validate(read_json(request.body) if request.body.strip() else {})
-    job = await started(directory, await find_job(directory, request, RUN), client)
+    job = await ensure_started(directory, await find_job(directory, request, RUN), client)
     for _ in range(ATTEMPTS):
         await _refuse_unapprovable(directory, job, approval)
         if job.phase is Phase.PLANNED:

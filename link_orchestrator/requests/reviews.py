@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
 from link_orchestrator.kinds import RUN
-from link_orchestrator.lifecycle import Orchestrations, started
+from link_orchestrator.lifecycle import Orchestrations, ensure_started
 from link_orchestrator.prediction.cycle import after_review
 from link_orchestrator.requests.jobs import find_job, shown
 from link_orchestrator.run import mapping_of, planned_version, policy_of, refuse_unreviewable, reviews_of
@@ -28,7 +28,7 @@ from shared.directory.matching.policy import Rule
 from shared.directory.records.model import Account, Status
 from shared.directory.text import dump
 from shared.directory.work.jobs import Job, Phase
-from shared.directory.work.plan import InvalidCursor, Plan, PlanRow
+from shared.directory.work.plan import Plan, PlanRow
 from shared.directory.work.reviews import EXCLUDE, LEAVE, LINK, Review, Reviews
 from shared.scim.document import read_json
 from shared.scim.endpoint import Request, Response
@@ -97,7 +97,7 @@ async def review(directory: Directory, request: Request, client: Orchestrations)
     By a filter, a `cursor` in the answer says that there are more: send it with the same request again.
     """
     asked = ReviewRequest.model_validate(read_json(request.body))
-    job = await started(directory, await find_job(directory, request, RUN), client)
+    job = await ensure_started(directory, await find_job(directory, request, RUN), client)
     job = await directory.jobs.change(job.id, lambda job: _being_reviewed(job, directory.jobs.now()))
     reviews = reviews_of(directory, job.id)
     rows, cursor = await _select(directory, job, reviews, asked)
@@ -149,10 +149,7 @@ async def _select(
     rows: list[PlanRow] = []
     cursor: str | None = asked.cursor
     while cursor is not None and read < ROWS_READ and len(rows) < ROWS_AT_ONCE:
-        try:
-            page, cursor = await plan.page(selection.decision.value, cursor, ROWS_AT_ONCE - len(rows))
-        except InvalidCursor as error:
-            raise InvalidValue(f"cursor: {error}") from None
+        page, cursor = await plan.page(selection.decision.value, cursor, ROWS_AT_ONCE - len(rows))
         read += len(page)
         rows += filter(selection.selects, page)
     return rows, cursor

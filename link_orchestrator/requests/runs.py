@@ -17,7 +17,6 @@ from link_orchestrator.lifecycle import Orchestrations, begin
 from link_orchestrator.messages import MEMBERSHIPS_AN_ACCOUNT, slices_for
 from link_orchestrator.passes.compare import find_former
 from link_orchestrator.passes.read import KEPT_DAYS
-from link_orchestrator.problems import PROBLEM
 from link_orchestrator.requests.jobs import answer, find_job, page_of_rows
 from link_orchestrator.requests.mapping import choose_mapping
 from link_orchestrator.requests.uploads import find_upload
@@ -122,7 +121,7 @@ def _stages(job_id: str, *, groups: str | bool | None, again: bool) -> list[str]
 async def list_unusable(directory: Directory, request: Request) -> Response:
     """List what a run's source or upload holds that is no identity: which one in order, reason, remedy."""
     job = await find_job(directory, request, RUN)
-    return await page_of_rows(directory, request, IDENTITIES, job.options["identities"], PROBLEM)
+    return await page_of_rows(directory, request, IDENTITIES, job.options["identities"])
 
 
 def _policy(asked: Mapping[str, Any]) -> Policy:
