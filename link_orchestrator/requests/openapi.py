@@ -12,10 +12,20 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+from pydantic.json_schema import GenerateJsonSchema, models_json_schema
+
 from link_orchestrator.kinds import KINDS, RUN, Kind
+from link_orchestrator.requests.afterwards import UndoRequest
+from link_orchestrator.requests.approval import Approval
+from link_orchestrator.requests.reviews import ReviewRequest
+from link_orchestrator.requests.runs import RunRequest
+from link_orchestrator.source import MappingSource
+from shared.admin.account_changes import AccountEdit, LinkRequest, ReleaseRequest
 from shared.directory.directory import Directory
 from shared.directory.text import dump
 from shared.host.http import JSON, Route
@@ -85,6 +95,12 @@ OPERATIONS: Mapping[str, Operation] = {
     "linking_verification_start": Operation("Job", 202),
 }
 """Operations beside those that every kind of job has, by the name of the function."""
+
+BODIES: tuple[type[BaseModel], ...] = (
+    *(AccountEdit, LinkRequest, ReleaseRequest),
+    *(RunRequest, ReviewRequest, Approval, UndoRequest, MappingSource),
+)
+"""Bodies, or parts of them, that are described as they are read."""
 
 PARAMETERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "after": ("The upload of the former part of a file that was split.", {"type": "string"}),
@@ -158,8 +174,9 @@ def document(routes: Iterable[Route]) -> dict[str, Any]:
 
 
 def schemas() -> dict[str, Any]:
-    """Return the shapes, by name: those that are written, and those that follow from the table of kinds."""
-    shapes: dict[str, Any] = json.loads(Path(__file__).with_name("openapi_schemas.json").read_text("utf-8"))
+    """Return the shapes, by name: of bodies, those that are written, and those that follow from the table of kinds."""
+    written = json.loads(Path(__file__).with_name("openapi_schemas.json").read_text("utf-8"))
+    shapes: dict[str, Any] = _body_shapes() | written
     shapes["JobKind"] = {"enum": [*KINDS]}
     for kind in KINDS.values():
         page, rows = _page_of(kind), kind.rows
@@ -170,6 +187,24 @@ def schemas() -> dict[str, Any]:
         if kind.listed:
             shapes[kind.plural.title()] = _list_of(kind.plural, "Job")
     return shapes
+
+
+@cache
+def _body_shapes() -> dict[str, Any]:
+    _, found = models_json_schema(
+        [(model, "validation") for model in BODIES],
+        ref_template="#/components/schemas/{model}",
+        schema_generator=_Untitled,
+    )
+    shapes: dict[str, Any] = found["$defs"]
+    return shapes
+
+
+class _Untitled(GenerateJsonSchema):
+    """Gives an attribute no title: it would be the attribute's name again."""
+
+    def field_title_should_be_set(self, schema: object) -> bool:
+        return False
 
 
 def _page_of(kind: Kind) -> str:

@@ -45,6 +45,27 @@ def test_every_operation_says_in_a_sentence_what_it_does() -> None:
             assert operation["summary"].endswith("."), operation["operationId"]
 
 
+@pytest.mark.parametrize(
+    ("body", "names", "required"),
+    [
+        ("AccountEdit", "document evidence protected", ""),
+        ("LinkRequest", "identity reason", "identity"),
+        ("ReleaseRequest", "keepEvidence", ""),
+        ("RunRequest", "expiresHours full groups identities mapping pauseProvisioning policy source", ""),
+        ("ReviewRequest", "account action cursor filter inPolicy rows", "action"),
+        ("Selection", "decision domain rule", "decision"),
+        ("Approval", "groups links pauseProvisioning", ""),
+        ("UndoRequest", "changed", ""),
+        ("MappingSource", "graph", "graph"),
+        ("ProvisioningJob", "job servicePrincipal", "servicePrincipal"),
+    ],
+)
+def test_a_body_is_described_by_the_names_it_is_read_by(body: str, names: str, required: str) -> None:
+    shape = document()["components"]["schemas"][body]
+    assert sorted(shape["properties"]) == names.split()
+    assert (shape.get("required", []), shape["additionalProperties"]) == (required.split(), False)
+
+
 async def test_it_is_served_to_the_administrator(tmp_path: Path) -> None:
     async with serving(tmp_path) as app, app.session.get("/openapi.json") as answer:
         assert await answer.json() == document()
