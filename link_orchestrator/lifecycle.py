@@ -46,7 +46,7 @@ async def begin(
         except Busy as busy:
             if not busy.holder:
                 raise
-            holder = await started(directory, await jobs.get(busy.holder), client)
+            holder = await ensure_started(directory, await jobs.get(busy.holder), client)
             if not holder.phase.ended:
                 path = f"/{KINDS[holder.kind].path}/{holder.id}"
                 text = f"{holder.id} is under way in this directory: GET {path} shows it, POST {path}/cancel ends it"
@@ -55,10 +55,10 @@ async def begin(
     except Busy:
         await directory.stages.clear(job_id, stages_of(job_id))
         raise
-    return await started(directory, job, client)
+    return await ensure_started(directory, job, client)
 
 
-async def started(directory: Directory, job: Job, client: Orchestrations) -> Job:
+async def ensure_started(directory: Directory, job: Job, client: Orchestrations) -> Job:
     """Return the job as it is once it has an orchestration: one that is there must never be replaced.
 
     An orchestration that ended without a word (terminated by hand, or storage was away for too long) leaves its job
@@ -79,14 +79,14 @@ async def started(directory: Directory, job: Job, client: Orchestrations) -> Job
 
 async def cancel(directory: Directory, job: Job, by: str, client: Orchestrations) -> Job:
     """Mark a job as cancelled; it stops within a page of work. Raises Busy if it has ended already."""
-    job = await started(directory, job, client)
+    job = await ensure_started(directory, job, client)
 
     def change(job: Job) -> Job:
         _refuse_ended(job)
         return replace(job, cancelled_by=job.cancelled_by or by)
 
     job = await directory.jobs.change(job.id, change)
-    if KINDS[job.kind].waits:
+    if KINDS[job.kind].awaits_verdict:
         await tell(directory, job, client, CANCEL)
     return job
 
@@ -97,7 +97,7 @@ async def tell(directory: Directory, job: Job, client: Orchestrations, verdict: 
         await client.raise_event(job.id, verdict, {})
     # The SDK raises no narrower one where the orchestration is gone.
     except Exception:
-        _refuse_ended(await started(directory, job, client))
+        _refuse_ended(await ensure_started(directory, job, client))
         raise
 
 

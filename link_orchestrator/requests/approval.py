@@ -8,12 +8,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pydantic import BaseModel, ConfigDict
-from pydantic.alias_generators import to_camel
-
 from link_orchestrator.kinds import RUN
-from link_orchestrator.lifecycle import Orchestrations, started, tell
+from link_orchestrator.lifecycle import Orchestrations, ensure_started, tell
 from link_orchestrator.orchestrator import APPROVE
+from link_orchestrator.requests.body import Body
 from link_orchestrator.requests.jobs import answer, find_job
 from link_orchestrator.run import GROUPS_APPROVED, policy_of, reviews_of
 from shared.directory.directory import Directory
@@ -21,31 +19,27 @@ from shared.directory.errors import Busy
 from shared.directory.matching.accounts import DecisionKind
 from shared.directory.matching.groups import GroupDecisionKind
 from shared.directory.work.jobs import Job, Phase
-from shared.scim.document import read_json
 from shared.scim.endpoint import Request, Response
 from shared.tables.port import VersionConflict
 
 ATTEMPTS = 5
 
 
-class Approval(BaseModel):
-    """The body of an approval. `links`, where given, must be the number of links that the run would make.
-
-    `groups` must be the number of groups in the plan; where it is left out, no group is linked. `pause_provisioning`
-    overrules the run's own: whether SCIM writes wait while it is applied.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, alias_generator=to_camel)
+class Approval(Body, strict=True):
+    """What is approved, by its numbers."""
 
     links: int | None = None
+    """Where given, the number of links that the plan counts."""
     groups: int | None = None
+    """The number of groups that the plan counts; without it no group is linked."""
     pause_provisioning: bool | None = None
+    """Whether SCIM writes wait while the run is applied; overrules what the run was started with."""
 
 
 async def approve(directory: Directory, request: Request, client: Orchestrations) -> Response:
     """Approve a run's plan, once it is there: 202. Saying it again is no error."""
-    approval = Approval.model_validate(read_json(request.body) if request.body.strip() else {})
-    job = await started(directory, await find_job(directory, request, RUN), client)
+    approval = Approval.read(request, required=False)
+    job = await ensure_started(directory, await find_job(directory, request, RUN), client)
     for _ in range(ATTEMPTS):
         await _refuse_unapprovable(directory, job, approval)
         if job.phase is Phase.PLANNED:

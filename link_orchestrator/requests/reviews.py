@@ -11,12 +11,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
-from pydantic.alias_generators import to_camel
+from pydantic import Field, model_validator
 
 from link_orchestrator.kinds import RUN
-from link_orchestrator.lifecycle import Orchestrations, started
+from link_orchestrator.lifecycle import Orchestrations, ensure_started
 from link_orchestrator.prediction.cycle import after_review
+from link_orchestrator.requests.body import Body
 from link_orchestrator.requests.jobs import find_job, shown
 from link_orchestrator.run import mapping_of, planned_version, policy_of, refuse_unreviewable, reviews_of
 from shared.directory.directory import Directory
@@ -30,7 +30,6 @@ from shared.directory.text import dump
 from shared.directory.work.jobs import Job, Phase
 from shared.directory.work.plan import Plan, PlanRow
 from shared.directory.work.reviews import EXCLUDE, LEAVE, LINK, Review, Reviews
-from shared.scim.document import read_json
 from shared.scim.endpoint import Request, Response
 from shared.scim.errors import InvalidValue
 from shared.tables.access import together
@@ -48,18 +47,14 @@ EXCLUDABLE = (
 )
 
 
-class Asked(BaseModel):
-    """A part of a request's body."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel)
-
-
-class Selection(Asked):
-    """Which rows a review is about. `domain` is that of the identity's user principal name."""
+class Selection(Body):
+    """The rows of one decision that meet every condition given."""
 
     decision: DecisionKind
     rule: Rule | None = None
+    """A match rule that is among the row's evidence."""
     domain: str | None = None
+    """The domain of the identity's user principal name."""
 
     def selects(self, row: PlanRow) -> bool:
         """Tell whether a row of the decision is meant."""
@@ -70,15 +65,19 @@ class Selection(Asked):
         )
 
 
-class ReviewRequest(Asked):
-    """The body of a review: rows by their ids, or by a filter, a page at a time; and what becomes of them."""
+class ReviewRequest(Body):
+    """Rows by their ids, or by a filter, and what becomes of them."""
 
     rows: list[str] | None = Field(default=None, min_length=1, max_length=ROWS_AT_ONCE)
+    """Ids of rows, as the run's decisions show them."""
     filter: Selection | None = None
     cursor: str = ""
+    """Where the former answer to this filter ended, as it said."""
     action: Literal["link", "exclude", "leave"]
     account: str | None = None
+    """Which of several candidates is the person's."""
     in_policy: bool = False
+    """Whether to exclude them in the runs to come, too."""
 
     @model_validator(mode="after")
     def _one_of(self) -> ReviewRequest:
@@ -96,8 +95,8 @@ async def review(directory: Directory, request: Request, client: Orchestrations)
 
     By a filter, a `cursor` in the answer says that there are more: send it with the same request again.
     """
-    asked = ReviewRequest.model_validate(read_json(request.body))
-    job = await started(directory, await find_job(directory, request, RUN), client)
+    asked = ReviewRequest.read(request)
+    job = await ensure_started(directory, await find_job(directory, request, RUN), client)
     job = await directory.jobs.change(job.id, lambda job: _being_reviewed(job, directory.jobs.now()))
     reviews = reviews_of(directory, job.id)
     rows, cursor = await _select(directory, job, reviews, asked)

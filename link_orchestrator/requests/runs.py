@@ -6,10 +6,9 @@ Reviewing and approving a plan, and the mapping it predicts by, have modules of 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictStr
-from pydantic.alias_generators import to_camel
+from pydantic import Field, StrictBool, StrictStr, WithJsonSchema
 
 from link_orchestrator import staged
 from link_orchestrator.kinds import ENTRA_GROUPS, IDENTITIES, RUN
@@ -17,7 +16,7 @@ from link_orchestrator.lifecycle import Orchestrations, begin
 from link_orchestrator.messages import MEMBERSHIPS_AN_ACCOUNT, slices_for
 from link_orchestrator.passes.compare import find_former
 from link_orchestrator.passes.read import KEPT_DAYS
-from link_orchestrator.problems import PROBLEM
+from link_orchestrator.requests.body import Body
 from link_orchestrator.requests.jobs import answer, find_job, page_of_rows
 from link_orchestrator.requests.mapping import choose_mapping
 from link_orchestrator.requests.uploads import find_upload
@@ -26,34 +25,33 @@ from shared.directory.directory import Directory
 from shared.directory.errors import Busy
 from shared.directory.matching.policy import Policy
 from shared.directory.work import seen
-from shared.scim.document import read_json
 from shared.scim.endpoint import Request, Response
 from shared.scim.errors import InvalidValue
 
 
-class RunRequest(BaseModel):
-    """The body of POST /linking/runs: identities by the id of their upload, or a source to read them from.
-
-    `groups` is the id of an upload, too. Where nothing else is said, a run decides on what changed since the runs
-    before it; `full`: on everything.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel)
+class RunRequest(Body):
+    """Identities by the id of their upload, or a source to read them from."""
 
     identities: str | None = None
+    """The id of an upload of identities."""
     source: RunSource | None = None
     groups: StrictStr | StrictBool | None = None
-    """Or true: those in the scope of the source."""
-    policy: dict[str, Any] | None = None
+    """The id of an upload of Entra's groups; or true: those in the scope of the source."""
+    policy: Annotated[dict[str, Any], WithJsonSchema({"$ref": "#/components/schemas/Policy"})] | None = None
+    """A policy for this run, instead of the directory's."""
     mapping: dict[str, Any] | None = None
+    """An attribute mapping for this run, instead of the stored one."""
     pause_provisioning: bool = True
+    """Whether SCIM writes wait while the run is applied."""
     expires_hours: float = Field(default=7 * 24, gt=0, le=30 * 24)
+    """Hours for which the plan can be approved."""
     full: bool = False
+    """Decide on everything, and not only on what changed since the runs before."""
 
 
 async def start_run(directory: Directory, request: Request, client: Orchestrations, sources: Sources) -> Response:
     """Start a linking run: 202 with the run's address. It changes nothing before approval."""
-    asked = RunRequest.model_validate(read_json(request.body))
+    asked = RunRequest.read(request)
     job_id = directory.jobs.new_id(RUN.name)
     size = await directory.listing.total()
     identities, read = await _identities(directory, asked, sources, job_id)
@@ -122,7 +120,7 @@ def _stages(job_id: str, *, groups: str | bool | None, again: bool) -> list[str]
 async def list_unusable(directory: Directory, request: Request) -> Response:
     """List what a run's source or upload holds that is no identity: which one in order, reason, remedy."""
     job = await find_job(directory, request, RUN)
-    return await page_of_rows(directory, request, IDENTITIES, job.options["identities"], PROBLEM)
+    return await page_of_rows(directory, request, IDENTITIES, job.options["identities"])
 
 
 def _policy(asked: Mapping[str, Any]) -> Policy:

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
-from link_orchestrator.kinds import PASSES
+from link_orchestrator.kinds import RUN
 from link_orchestrator.messages import Slice
 from link_orchestrator.orchestrator import APPROVE, CANCEL, PLAN_PASSES, link_accounts
 from link_orchestrator.passes import compare
@@ -58,7 +58,7 @@ async def everything(directory: Directory, theirs: Sequence[Identity], policy: P
     job = await begin_run_beside(directory, theirs, policy)
     for stage in PLAN_PASSES:
         whole = Slice(job=job.id, directory=directory.name, pass_name=stage, low=0, high=directory.keys.buckets)
-        await PASSES[stage](directory, job, whole)
+        await RUN.passes[stage](directory, job, whole)
     return {row.subject: row for row in await plan_rows(directory, job.id)}
 
 
