@@ -71,7 +71,7 @@ ACCOUNTS_AT_ONCE = 500
 
 
 async def collect(directory: Directory, job: Job, slice_: Slice, *, again: bool = False) -> Counter[str]:
-    """Stage the match keys of a slice's identities. In a later run `compare` did that for those that changed."""
+    """Stage the match keys of a slice's identities; in a later run of the gathered ones, as lead() did the changed."""
     finder, keys = KeyFinder(job), directory.keys
     writer = directory.stage(job.id + KEYS).writer(slice_.name)
     seen = directory.seen_writer(job.id, slice_.name)
@@ -170,7 +170,7 @@ async def weigh(directory: Directory, job: Job, slice_: Slice, *, again: bool = 
         async for account in accounts:
             facts = facts_of(account)
             if digests.get(account.id) != digest_facts(account.facts()):
-                # It changed after this run saw it, so others may meet it now. Without a version nothing is done to it.
+                # It changed after this run saw it, so others may meet it now. Without a version it is not linked.
                 facts = replace(facts, version="")
                 await seen.doubt_account(account.id)
             found = {oid: evidence_for(_in_order(theirs), facts) for oid, theirs in keys.get(account.id, {}).items()}
@@ -260,8 +260,8 @@ async def decide_all(directory: Directory, job: Job, slice_: Slice, *, again: bo
             if decision.kind in KEPT_FROM_SCIM or again:
                 left_open[identity.object_id] = decision.kind.value if decision.kind in KEPT_FROM_SCIM else ""
             if account and decision.kind is DecisionKind.LINK:
-                claim = directory.keys.digest(Key("externalId", identity.object_id))
-                await links.add(directory.keys.bucket(claim), [account.id, identity.object_id])
+                digest = directory.keys.digest(Key("externalId", identity.object_id))
+                await links.add(directory.keys.bucket(digest), [account.id, identity.object_id])
                 before, after = _digests(account, linked(account, identity.object_id))
                 # The link changes the account for the others that meet it, so the next run decides on those again.
                 await seen.add_link(account.id, before, IN_DOUBT if account.id in contested else after)
