@@ -50,14 +50,14 @@ class Functions:
 
     http: tuple[HttpFunction, ...]
     activities: Mapping[str, Callable[[Any], Awaitable[Any]]]
-    orchestrators: Mapping[str, Callable[[str], Awaitable[wire.Outcome]]]
+    orchestrators: Mapping[str, Callable[[str], Awaitable[wire.ReplayOutcome]]]
 
 
 def read_functions(app: func.FunctionRegister) -> Functions:
     """Return the functions of an app. An app answers this once only (get_functions refuses a second call)."""
     http: list[HttpFunction] = []
     activities: dict[str, Callable[[Any], Awaitable[Any]]] = {}
-    orchestrators: dict[str, Callable[[str], Awaitable[wire.Outcome]]] = {}
+    orchestrators: dict[str, Callable[[str], Awaitable[wire.ReplayOutcome]]] = {}
     for function in app.get_functions():
         name, trigger = str(function.get_function_name()), function.get_trigger()
         match trigger and trigger.type:
@@ -99,10 +99,10 @@ def _activity(name: str, function: Function) -> Callable[[Any], Awaitable[Any]]:
     return run
 
 
-def _orchestrator(function: Function) -> Callable[[str], Awaitable[wire.Outcome]]:
+def _orchestrator(function: Function) -> Callable[[str], Awaitable[wire.ReplayOutcome]]:
     call = function.get_user_function()
 
-    async def replay(request: str) -> wire.Outcome:
+    async def replay(request: str) -> wire.ReplayOutcome:
         return wire.replay(call, request)
 
     return replay

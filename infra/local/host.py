@@ -57,13 +57,7 @@ class LocalHost:
     """
 
     def __init__(
-        self,
-        app: func.FunctionRegister,
-        tables: Tables,
-        *,
-        port: int = 0,
-        concurrency: int = 4,
-        workers: Workers | None = None,
+        self, app: func.FunctionRegister, tables: Tables, *, port: int = 0, workers: Workers | None = None
     ) -> None:
         set_app_settings()
         functions = read_functions(app)
@@ -73,7 +67,7 @@ class LocalHost:
             functions = replace(functions, activities=activities, orchestrators=orchestrators)
         self.url = ""
         """Where the app answers, as `http://127.0.0.1:7071`; set once it does."""
-        self.executor = Executor(functions, tables, concurrency=concurrency)
+        self.executor = Executor(functions, tables)
         self._workers = workers
         self._management = Management(self.executor)
         self._routes = _Routes(functions.http)

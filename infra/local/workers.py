@@ -19,7 +19,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
-from infra.local.durable.wire import Outcome
+from infra.local.durable.wire import ReplayOutcome
 
 log = logging.getLogger(__name__)
 
@@ -69,13 +69,13 @@ class Workers:
 
         return {name: remote(name) for name in names}
 
-    def orchestrators(self, names: Iterable[str]) -> Mapping[str, Callable[[str], Awaitable[Outcome]]]:
+    def orchestrators(self, names: Iterable[str]) -> Mapping[str, Callable[[str], Awaitable[ReplayOutcome]]]:
         """Return the orchestrators of these names, to be replayed as if they ran here."""
 
-        def remote(name: str) -> Callable[[str], Awaitable[Outcome]]:
-            async def replay(request: str) -> Outcome:
+        def remote(name: str) -> Callable[[str], Awaitable[ReplayOutcome]]:
+            async def replay(request: str) -> ReplayOutcome:
                 told = await self._call(self._replayers, name, request)
-                return Outcome(**{**told, "actions": tuple(told["actions"])})
+                return ReplayOutcome(**{**told, "actions": tuple(told["actions"])})
 
             return replay
 

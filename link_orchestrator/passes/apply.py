@@ -15,8 +15,8 @@ from link_orchestrator.run import account_of, as_link, by_run, reviews_of
 from link_orchestrator.staged import LINKS, RESERVED
 from shared.directory.directory import Directory
 from shared.directory.errors import AlreadyExists, DirectoryError
-from shared.directory.matching.accounts import DecisionKind, Evidence, proving_rule
-from shared.directory.records.bulk import Outcome, find_neighbours, replace_many, reserve_many
+from shared.directory.matching.accounts import DecisionKind, MatchEvidence, proving_rule
+from shared.directory.records.bulk import BulkOutcome, find_neighbours, replace_many, reserve_many
 from shared.directory.records.model import Account, Link, Status
 from shared.directory.work.jobs import Job
 from shared.directory.work.plan import Plan, PlanRow
@@ -132,12 +132,12 @@ def _word(outcome: str) -> str:
 def _linked(account: Account, row: PlanRow, by: str, at: str) -> Account:
     """Return the account linked to the row's identity, whose object id is its externalId; nothing else changes."""
     proven = row.decision == DecisionKind.LINK
-    rule = proving_rule(map(Evidence.from_json, row.shown["evidence"])).value if proven else REVIEWED
+    rule = proving_rule(map(MatchEvidence.from_json, row.shown["evidence"])).value if proven else REVIEWED
     link = Link(row.subject, rule, at, by)
     return account.with_external_id(row.subject, status=Status.CLAIMED, link=link, retired=False)
 
 
-def _outcome(outcome: Outcome) -> str:
+def _outcome(outcome: BulkOutcome) -> str:
     match outcome:
         case Account():
             return LINKED

@@ -18,7 +18,7 @@ from shared.directory.directory import Directory
 from shared.directory.errors import DirectoryError
 from shared.directory.keys import Key, fold, folded
 from shared.directory.records.bulk import create_many, replace_many
-from shared.directory.records.model import Account, Authority, Evidence, Status, new_account
+from shared.directory.records.model import Account, Authority, SignInEvidence, Status
 from shared.directory.work.jobs import Job
 from shared.tables.access import in_parts
 
@@ -120,7 +120,7 @@ async def _existing(directory: Directory, rows: Sequence[AccountRow]) -> list[Ac
 
 def _new(directory: Directory, job: Job, row: AccountRow, now: str) -> Account:
     account_id = directory.keys.new_id(row.user_name)
-    account = new_account(account_id, {"active": True, **row.document}, Status.LOCAL, now)
+    account = Account.new(account_id, {"active": True, **row.document}, Status.LOCAL, now)
     return replace(account, evidence=row.evidence, protected=row.protected, origin=job.id)
 
 
@@ -135,7 +135,7 @@ def _brought_up_to_date(account: Account, row: AccountRow) -> Account:
             merged["schemas"] = list(dict.fromkeys([*merged["schemas"], name]))
     known, said = account.evidence, row.evidence
     verified = tuple(dict.fromkeys((*known.verified_emails, *said.verified_emails)))
-    evidence = Evidence(said.name_id or known.name_id, said.object_id or known.object_id, verified)
+    evidence = SignInEvidence(said.name_id or known.name_id, said.object_id or known.object_id, verified)
     updated = account.with_document(merged) if merged != before else account
     return replace(updated, evidence=evidence, protected=account.protected or row.protected)
 

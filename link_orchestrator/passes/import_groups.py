@@ -18,9 +18,8 @@ from link_orchestrator.run import by_import
 from shared.directory.directory import Directory
 from shared.directory.errors import AlreadyExists, Stale
 from shared.directory.keys import Key, fold, folded
-from shared.directory.records.groups import Group, new_group
 from shared.directory.records.members import Member
-from shared.directory.records.model import Status
+from shared.directory.records.model import Group, Status
 from shared.directory.work.jobs import Job
 from shared.tables.access import in_parts
 
@@ -111,7 +110,7 @@ class _Bucket:
             found = next(iter(await groups.list_by(Key("displayName", row.display_name))), None)
             try:
                 if found is None:
-                    new = new_group(groups.keys.new_id(row.display_name), document | stamp, Status.LOCAL, groups.now())
+                    new = Group.new(groups.keys.new_id(row.display_name), document | stamp, Status.LOCAL, groups.now())
                     return _Open(row, await groups.create(new, by=self._by), CREATED)
                 if found.status is not Status.LOCAL:
                     return _Open(row, None)

@@ -42,7 +42,7 @@ from shared.directory.matching.accounts import (
     Candidate,
     Decision,
     DecisionKind,
-    Evidence,
+    MatchEvidence,
     MatchKey,
     Rival,
     claim,
@@ -311,7 +311,7 @@ async def _candidates_by_identity(candidates: Stage, bucket: int) -> tuple[dict[
                 contested.add(account.id)
             known[object_id][account.id] = Candidate(
                 account,
-                tuple(map(Evidence.from_json, evidence)),
+                tuple(map(MatchEvidence.from_json, evidence)),
                 tuple(Rival(other, Trust(trust)) for other, trust in rivals),
             )
     return known, contested

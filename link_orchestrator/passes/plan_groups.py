@@ -20,8 +20,7 @@ from link_orchestrator.staged import GROUPED, LINKS, MEMBERS, NAMED, name_bucket
 from shared.directory.directory import Directory
 from shared.directory.keys import Key, fold, is_group
 from shared.directory.matching.groups import GroupDecision, GroupDecisionKind, decide_group, stays_local
-from shared.directory.records.groups import Group
-from shared.directory.records.model import Authority, Status
+from shared.directory.records.model import Authority, Group, Status
 from shared.directory.work.differences import Differing, Totals
 from shared.directory.work.jobs import Job
 from shared.directory.work.plan import PlanRow

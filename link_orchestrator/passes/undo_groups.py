@@ -18,8 +18,7 @@ from shared.directory.directory import Directory
 from shared.directory.errors import AlreadyExists, Stale
 from shared.directory.matching.groups import GroupDecisionKind
 from shared.directory.records.audit import Change
-from shared.directory.records.groups import Group
-from shared.directory.records.model import Status
+from shared.directory.records.model import Group, Status
 from shared.directory.work.jobs import Job, Phase
 from shared.directory.work.plan import PlanRow
 from shared.tables.port import VersionConflict

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from link_orchestrator.kinds import RUN
 from link_orchestrator.passes.plan_groups import describe
-from link_orchestrator.requests.jobs import find_job, read_count
+from link_orchestrator.requests.jobs import find_job
+from shared.admin.parameters import read_count
 from shared.directory.directory import Directory
 from shared.directory.errors import NotFound
 from shared.directory.text import dump
-from shared.directory.work.plan import InvalidCursor
 from shared.scim.endpoint import Request, Response
-from shared.scim.errors import InvalidValue
 
 
 async def list_difference(directory: Directory, request: Request) -> Response:
@@ -20,9 +19,6 @@ async def list_difference(directory: Directory, request: Request) -> Response:
     totals = await differences.find_totals()
     if totals is None:
         raise NotFound("no such group in the run")
-    try:
-        members, cursor = await differences.page(request.params.get("cursor", ""), read_count(request))
-    except InvalidCursor as error:
-        raise InvalidValue(f"cursor: {error}") from None
+    members, cursor = await differences.page(request.params.get("cursor", ""), read_count(request))
     page = totals.to_json() | {"differing": await describe(directory, members)}
     return Response(200, dump(page | ({"cursor": cursor} if cursor else {})))

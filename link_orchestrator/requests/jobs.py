@@ -8,11 +8,12 @@ from typing import Any
 from link_orchestrator.kinds import KINDS, RUN, Kind
 from link_orchestrator.lifecycle import Orchestrations, cancel, started
 from link_orchestrator.problems import PROBLEM
+from shared.admin.parameters import read_count
 from shared.directory.directory import Directory
 from shared.directory.errors import NotFound
 from shared.directory.text import dump
 from shared.directory.work.jobs import Job
-from shared.directory.work.plan import PAGE, InvalidCursor, PlanRow
+from shared.directory.work.plan import PlanRow
 from shared.scim.endpoint import Request, Response
 from shared.scim.errors import InvalidValue
 
@@ -94,10 +95,7 @@ async def find_job(directory: Directory, request: Request, kind: Kind) -> Job:
 
 async def page_of_rows(directory: Directory, request: Request, kind: Kind, name: str, word: str) -> Response:
     """Return a page of the rows of a plan or report of this name, those of one word ("" for all), as a kind's are."""
-    try:
-        rows, cursor = await directory.plan(name).page(word, request.params.get("cursor", ""), read_count(request))
-    except InvalidCursor as error:
-        raise InvalidValue(f"cursor: {error}") from None
+    rows, cursor = await directory.plan(name).page(word, request.params.get("cursor", ""), read_count(request))
     page: dict[str, Any] = {kind.rows.name: [_row(row, kind) for row in rows]}
     return Response(200, dump(page | ({"cursor": cursor} if cursor else {})))
 
@@ -125,14 +123,6 @@ def _grouped(counts: Mapping[str, int]) -> tuple[dict[str, int], dict[str, dict[
         group, dot, rest = name.partition(".")
         (groups.setdefault(group, {}) if dot else plain)[rest if dot else name] = count
     return plain, groups
-
-
-def read_count(request: Request) -> int:
-    """Return how many rows a page is to have. Raises InvalidValue."""
-    count = request.params.get("count", str(PAGE))
-    if not count.isdecimal() or len(count) > 4 or not 1 <= int(count) <= 1000:
-        raise InvalidValue("count: a number from 1 to 1000")
-    return int(count)
 
 
 def answer(job: Job, request: Request, status: int, progress: object = None) -> Response:

@@ -19,12 +19,12 @@ from link_orchestrator.requests.jobs import find_job, shown
 from link_orchestrator.requests.mapping import people_of
 from link_orchestrator.requests.report_page import summary
 from link_orchestrator.run import mapping_of
+from shared.admin.parameters import read_count
 from shared.directory.directory import Directory
 from shared.directory.matching.accounts import DecisionKind
 from shared.directory.matching.groups import GroupDecisionKind
 from shared.directory.text import dump
 from shared.directory.work.jobs import Job
-from shared.directory.work.plan import InvalidCursor
 from shared.scim.endpoint import Request, Response
 from shared.scim.errors import InvalidValue
 
@@ -62,15 +62,10 @@ def _summary(job: Job) -> Response:
 async def _page(directory: Directory, job: Job, request: Request, form: str, mimetype: str) -> Response:
     params = request.params
     cursor, decision = params.get("cursor", ""), params.get("decision", "")
-    count = params.get("count", str(ROWS_AT_ONCE))
-    if not count.isdecimal() or len(count) > 5 or not 1 <= int(count) <= MOST_ROWS:
-        raise InvalidValue(f"count: a number from 1 to {MOST_ROWS}")
+    count = read_count(request, ROWS_AT_ONCE, MOST_ROWS)
     if decision and decision not in {*DecisionKind, *GroupDecisionKind}:
         raise InvalidValue(f"decision: one of {', '.join((*DecisionKind, *GroupDecisionKind))}")
-    try:
-        rows, after = await directory.plan(job.id).page(decision, cursor, int(count))
-    except InvalidCursor as error:
-        raise InvalidValue(f"cursor: {error}") from None
+    rows, after = await directory.plan(job.id).page(decision, cursor, count)
     documents = [row.to_json() for row in rows]
     text = to_csv(documents, header=not cursor) if form == "csv" else "".join(dump(one) + "\n" for one in documents)
     headers = {"Content-Disposition": f'attachment; filename="{job.id}.{form}"'}

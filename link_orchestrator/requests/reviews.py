@@ -28,7 +28,7 @@ from shared.directory.matching.policy import Rule
 from shared.directory.records.model import Account, Status
 from shared.directory.text import dump
 from shared.directory.work.jobs import Job, Phase
-from shared.directory.work.plan import InvalidCursor, Plan, PlanRow
+from shared.directory.work.plan import Plan, PlanRow
 from shared.directory.work.reviews import EXCLUDE, LEAVE, LINK, Review, Reviews
 from shared.scim.document import read_json
 from shared.scim.endpoint import Request, Response
@@ -149,10 +149,7 @@ async def _select(
     rows: list[PlanRow] = []
     cursor: str | None = asked.cursor
     while cursor is not None and read < ROWS_READ and len(rows) < ROWS_AT_ONCE:
-        try:
-            page, cursor = await plan.page(selection.decision.value, cursor, ROWS_AT_ONCE - len(rows))
-        except InvalidCursor as error:
-            raise InvalidValue(f"cursor: {error}") from None
+        page, cursor = await plan.page(selection.decision.value, cursor, ROWS_AT_ONCE - len(rows))
         read += len(page)
         rows += filter(selection.selects, page)
     return rows, cursor

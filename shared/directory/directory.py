@@ -14,9 +14,10 @@ from typing import Any
 from shared.directory.keys import BUCKETS, DIRECTORY_NAME, GROUPS, Keys
 from shared.directory.matching.policy import Policy
 from shared.directory.records.accounts import Accounts
-from shared.directory.records.groups import Group, Groups
+from shared.directory.records.groups import Groups
 from shared.directory.records.listing import AccountListing, Listing
 from shared.directory.records.members import Members
+from shared.directory.records.model import Group
 from shared.directory.settings import POLICY, SCHEMAS, Setting, mapping_setting, policy_setting, schemas_setting
 from shared.directory.text import timestamp
 from shared.directory.work.differences import Differences

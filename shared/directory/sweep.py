@@ -15,12 +15,11 @@ from typing import TypeVar
 
 from shared.directory.directory import Directory
 from shared.directory.keys import IDENTITY, LIVE, MEMBER_BUCKETS, NAME, POINTER, Keys, is_group, prefix_end
-from shared.directory.records.claims import CONFLICTS
 from shared.directory.records.model import Resource
 from shared.directory.records.resources import Resources
 from shared.directory.text import timestamp
 from shared.tables.access import scan_pages, together
-from shared.tables.port import Delete, Row
+from shared.tables.port import Conflict, Delete, Row
 
 R = TypeVar("R", bound=Resource)
 
@@ -93,7 +92,7 @@ async def _sweep(resources: Resources[R], partition: str, prefix: str) -> int:
 async def _remove_stale(resources: Resources[R], rows: Sequence[Row]) -> int:
     removed = 0
     for row in rows:
-        with contextlib.suppress(*CONFLICTS):
+        with contextlib.suppress(Conflict):
             if not await resources.claims.settled_by(str(row.columns["id"]), _carries(resources.keys, row)):
                 await resources.tables.commit(row.partition, [Delete(row.key, row.etag)])
                 removed += 1

@@ -32,6 +32,8 @@ def problem(error: Exception) -> Problem:
             return error.status, error.scim_type, error.detail, {}
         case ValidationError():
             return 400, "invalidValue", _names(error), {}
+        case directory.InvalidCursor():
+            return 400, "invalidValue", str(error), {}
         case Unauthorized():
             return 401, None, str(error), {"WWW-Authenticate": "Bearer"}
         case Forbidden() | directory.Refused():

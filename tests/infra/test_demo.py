@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import re
-import secrets
 from collections import Counter
 from pathlib import Path
 
@@ -13,6 +12,8 @@ from rich.console import Console
 
 from infra.local import demo
 from infra.local.entra import Outcome, Report, Result
+from tests.documents.clone import Clone
+from tests.documents.pages import README, assert_shown, blocks_of
 
 ALREADY_LINKED = 11
 HEADINGS = (
@@ -38,13 +39,10 @@ async def test_the_server_takes_any_token_that_the_demo_may_draw(tmp_path: Path)
         assert url.startswith("http://127.0.0.1:")
 
 
-async def test_the_demo_shows_the_whole_job_and_its_totals(
-    printed: io.StringIO, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr(demo, "CYCLE_FILE", tmp_path / "new" / "cycle.txt")
-    monkeypatch.setattr(secrets, "token_urlsafe", lambda _: "a-token")
-    assert await demo.main() == 0
-    text = printed.getvalue()
+def test_the_demo_shows_the_whole_job_and_its_totals(tmp_path: Path) -> None:
+    text = Clone(tmp_path).run("make demo")
+    _, shown, *_ = blocks_of(README)
+    assert_shown(shown.text, text)
     places = [text.find(heading) for heading in HEADINGS]
     assert -1 not in places
     assert places == sorted(places)
@@ -73,7 +71,7 @@ async def test_the_demo_shows_the_whole_job_and_its_totals(
     assert sum(count_of[result] for result in demo.RESULTS) == demo.IDENTITIES
     assert all(count_of[result] for result in demo.RESULTS)
     assert count_of["matched"] == int(linked[1]) + ALREADY_LINKED
-    lines = (tmp_path / "new" / "cycle.txt").read_text("utf-8").splitlines()
+    lines = (tmp_path / demo.CYCLE_FILE).read_text("utf-8").splitlines()
     assert Counter(line.split()[0] for line in lines) == {result: count_of[result] for result in demo.RESULTS}
     for decision in ("review", "ambiguous", "conflict"):
         row = re.search(rf"│ {decision} +│ (.*) │ (.*) │ +(\d+) +│ (.*) │\n", text[places[3] :])

@@ -159,7 +159,7 @@ async def test_a_replay_tells_in_a_process_of_its_own_what_it_tells_here(
     start = Start(job="run0", directory="main", slices=2, buckets=4, expires_hours=1).to_json()
     text = json.dumps(start) if sent else "null"
     events = first_events("link_accounts", text, datetime(2026, 11, 25, tzinfo=UTC))
-    request = wire.request([json.dumps(one) for one in events], "i", None, text)
+    request = wire.request([json.dumps(one) for one in events], "i", text)
     before = children(os.getpid())
     async with workers(2, tmp_path) as some:
         there = some.orchestrators(here)["link_accounts"]

@@ -20,9 +20,8 @@ from shared.directory.directory import Directories, Directory
 from shared.directory.keys import Key
 from shared.directory.matching.identity import Identity
 from shared.directory.matching.policy import Policy
-from shared.directory.records.groups import new_group
 from shared.directory.records.members import Member
-from shared.directory.records.model import Status, new_account
+from shared.directory.records.model import Account, Group, Status
 from shared.directory.work.differences import Differences
 from shared.directory.work.jobs import Job, Jobs
 from shared.directory.work.plan import Plan
@@ -57,13 +56,13 @@ async def prepare(directory: Directory) -> tuple[Job, Job]:
     """Put accounts and groups in, stage a file to import and Entra's groups, and record the import and a run."""
     for name in PEOPLE:
         document = {"userName": f"{name}@contoso.com"}
-        account = new_account(
+        account = Account.new(
             directory.keys.new_id(document["userName"]), document, Status.LOCAL, directory.accounts.now()
         )
         await directory.accounts.create(account, by="test")
     local = [(name, Status.LOCAL) for name in ("Kept", "Same", "Half")]
     for name, status in (*local, ("Managed", Status.PROVISIONED)):
-        group = new_group(directory.groups.keys.new_id(name), {"displayName": name}, status, directory.groups.now())
+        group = Group.new(directory.groups.keys.new_id(name), {"displayName": name}, status, directory.groups.now())
         await directory.groups.create(group, by="test")
     ada = await holder(directory.accounts, Key("userName", "ada@contoso.com"))
     same = await holder(directory.groups, Key("displayName", "Same"))

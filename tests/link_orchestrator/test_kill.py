@@ -36,7 +36,7 @@ from shared.directory.directory import Directories, Directory
 from shared.directory.keys import Key
 from shared.directory.matching.identity import Identity
 from shared.directory.matching.policy import Policy
-from shared.directory.records.model import Status, new_account
+from shared.directory.records.model import Account, Status
 from shared.directory.work.jobs import Job, Jobs, Phase
 from shared.tables.port import Tables, TablesError
 from shared.tables.sqlite import SqliteTables
@@ -111,7 +111,7 @@ async def prepare(directory: Directory) -> tuple[Job, Job]:
         document = {"userName": f"{name}@contoso.com", "title": "Old", "externalId": object_id(5)}
         if status is Status.LOCAL:
             del document["externalId"]
-        account = new_account(directory.keys.new_id(document["userName"]), document, status, directory.accounts.now())
+        account = Account.new(directory.keys.new_id(document["userName"]), document, status, directory.accounts.now())
         await directory.accounts.create(account, by="test")
     jobs = directory.jobs
     job = await jobs.start("import", "test", jobs.new_id("import"), {})
@@ -134,7 +134,7 @@ async def provision(directory: Directory) -> None:
     (linked,) = await directory.accounts.list_by(Key("identity", object_id(2)))
     await directory.accounts.replace(linked, confirmed(linked, directory.accounts.now()), by="entra", action="confirm")
     document = {"userName": "three@contoso.com", "externalId": object_id(3)}
-    made = new_account(
+    made = Account.new(
         directory.keys.new_id(document["userName"]), document, Status.PROVISIONED, directory.accounts.now()
     )
     await directory.accounts.create(made, by="entra")

@@ -23,7 +23,7 @@ from shared.directory.errors import DirectoryError
 from shared.directory.keys import Key
 from shared.directory.matching.identity import Identity
 from shared.directory.matching.policy import Policy
-from shared.directory.records.model import Account, Status, new_account
+from shared.directory.records.model import Account, Status
 from shared.directory.work.jobs import Job, Phase
 from shared.scim.endpoint import Request
 from shared.tables.port import Tables
@@ -115,7 +115,7 @@ class Race:
         await directory.policies.set(POLICY)
         for name in NAMES:
             document = {"userName": f"{name}@contoso.com", "title": "Mr"}
-            new = new_account(
+            new = Account.new(
                 directory.keys.new_id(document["userName"]), document, Status.LOCAL, "2025-01-01T00:00:00Z"
             )
             await directory.accounts.create(new, by="test")

@@ -11,7 +11,7 @@ from dataclasses import replace
 from infra.local.bench.figures import Figure
 from infra.local.bench.people import PATCH_OPERATIONS, user
 from scim_users.resource import render
-from shared.directory.records.model import Status, new_account
+from shared.directory.records.model import Account, Status
 from shared.scim.document import normalise
 from shared.scim.filter import parse_filter
 from shared.scim.messages import list_response
@@ -30,7 +30,7 @@ def measure() -> list[Figure]:
     message = {"Operations": list(PATCH_OPERATIONS)}
     document = normalise(USER, user(1), id="00000000-0000-4000-8000-000000000001")
     projection = Projection.parse(None, None, USER)
-    account = new_account(document["id"], document, Status.PROVISIONED, "2026-01-01T00:00:00.000Z")
+    account = Account.new(document["id"], document, Status.PROVISIONED, "2026-01-01T00:00:00.000Z")
     accounts = [replace(account, etag=str(n)) for n in range(PAGE)]
 
     def patch() -> None:

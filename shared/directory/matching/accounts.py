@@ -158,7 +158,7 @@ class AccountFacts:
 
 
 @dataclass(frozen=True, slots=True)
-class Evidence:
+class MatchEvidence:
     """That an account carries an identity's value. `attribute` is the identity's; the value itself is left out."""
 
     rule: Rule
@@ -188,7 +188,7 @@ def linked(account: AccountFacts, object_id: str) -> AccountFacts:
     return replace(account, external_id=object_id, linked_identity=object_id, status=Status.CLAIMED, retired=False)
 
 
-def proving_rule(evidence: Iterable[Evidence]) -> Rule:
+def proving_rule(evidence: Iterable[MatchEvidence]) -> Rule:
     """Return the first rule by which evidence proves a link. Raises ValueError if none does."""
     for item in evidence:
         if _proves(item):
@@ -196,7 +196,7 @@ def proving_rule(evidence: Iterable[Evidence]) -> Rule:
     raise ValueError("nothing here proves a link")
 
 
-def evidence_for(keys: Iterable[MatchKey], account: AccountFacts) -> tuple[Evidence, ...]:
+def evidence_for(keys: Iterable[MatchKey], account: AccountFacts) -> tuple[MatchEvidence, ...]:
     """Return what of an identity's keys the account really carries: pointers lead to more accounts than that."""
     found = []
     for key in keys:
@@ -206,7 +206,7 @@ def evidence_for(keys: Iterable[MatchKey], account: AccountFacts) -> tuple[Evide
             alike = [value for value in alike if value.strip() == key.literal.strip()]
         if alike:
             same = any(_same_letters(value, key.literal) for value in alike)
-            found.append(Evidence(key.rule, key.trust if same else Trust.WEAK, key.attribute, key.outside))
+            found.append(MatchEvidence(key.rule, key.trust if same else Trust.WEAK, key.attribute, key.outside))
     return tuple(found)
 
 
@@ -215,12 +215,12 @@ def holds(key: MatchKey, account: AccountFacts) -> bool:
     return bool(evidence_for((key,), account))
 
 
-def claim(evidence: Iterable[Evidence]) -> Trust:
+def claim(evidence: Iterable[MatchEvidence]) -> Trust:
     """Return how strongly evidence claims an account; what lies outside the verified domains claims it weakly."""
     return Trust.STRONG if any(_proves(item) for item in evidence) else Trust.WEAK
 
 
-def _proves(item: Evidence) -> bool:
+def _proves(item: MatchEvidence) -> bool:
     return item.trust is Trust.STRONG and not item.outside
 
 
@@ -266,7 +266,7 @@ class Candidate:
     """An account that carries at least one key of the identity in question, and who else matches it."""
 
     account: AccountFacts
-    evidence: tuple[Evidence, ...]
+    evidence: tuple[MatchEvidence, ...]
     rivals: tuple[Rival, ...] = ()
 
 
@@ -296,7 +296,7 @@ class Decision:
     kind: DecisionKind
     reason: str
     account: AccountFacts | None = None
-    evidence: tuple[Evidence, ...] = ()
+    evidence: tuple[MatchEvidence, ...] = ()
     others: tuple[str, ...] = ()
 
 

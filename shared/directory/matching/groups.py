@@ -12,8 +12,7 @@ from enum import StrEnum
 
 from shared.directory.keys import fold
 from shared.directory.matching.policy import Policy
-from shared.directory.records.groups import Group
-from shared.directory.records.model import Status
+from shared.directory.records.model import Group, Status
 
 
 class GroupDecisionKind(StrEnum):

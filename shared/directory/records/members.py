@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from shared.directory.errors import Stale
 from shared.directory.keys import HEAD, MEMBERS_END, Keys, prefix_end
 from shared.directory.records.audit import audit_row
+from shared.directory.records.model import Head
 from shared.directory.text import timestamp
 from shared.tables.access import delete, in_parts, scan, scan_pages, together
 from shared.tables.port import (
@@ -40,21 +41,6 @@ class Member:
     id: str
     display: str | None = None
 
-
-@dataclass(frozen=True, slots=True)
-class Head:
-    """The version of a group's members, and when they last changed. Both are "" where there is none."""
-
-    etag: str = ""
-    modified: str = ""
-
-    @classmethod
-    def from_row(cls, row: Row | None) -> Head:
-        """Return the head of a row."""
-        return cls(row.etag, str(row.columns["modified"])) if row else NO_HEAD
-
-
-NO_HEAD = Head()
 
 FIRST = "0"
 """The first key that an id can have; the index's keys begin with one, too."""
@@ -253,11 +239,6 @@ class Members:
 
     def _pages(self, partition: str, low: str = FIRST) -> AsyncIterator[Page]:
         return scan_pages(self._tables, partition, low, MEMBERS_END)
-
-
-def behind(member: str) -> str:
-    """Return a key after this member and before the next: ids all have one length, so none stands between."""
-    return member + FIRST
 
 
 def _joining(members: Iterable[Member]) -> list[Upsert]:

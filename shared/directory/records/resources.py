@@ -17,12 +17,12 @@ from typing import Any, Generic, TypeVar
 from shared.directory.errors import AlreadyExists, Busy, NotFound, Stale
 from shared.directory.keys import LIVE, TOMBSTONE, Key, Keys, folded
 from shared.directory.records.audit import Change, audit_row, list_history
-from shared.directory.records.claims import ATTEMPTS, ATTRIBUTES, CONFLICTS, Claims, Place
+from shared.directory.records.claims import ATTEMPTS, ATTRIBUTES, Claims, KeyRow
 from shared.directory.records.counts import Count, Counts
 from shared.directory.records.model import Resource
 from shared.directory.text import timestamp
 from shared.tables.access import together
-from shared.tables.port import Delete, Insert, Operation, Replace, Row, Tables, Throttled, Unavailable
+from shared.tables.port import Conflict, Delete, Insert, Operation, Replace, Row, Tables, Throttled, Unavailable
 
 ID = re.compile(r"[0-9A-Za-z-]{1,64}")
 
@@ -129,10 +129,10 @@ class Resources(Generic[R]):
                     etags = await self._commit(
                         partition, [claim, row, audit, count.changed(+1, [resource.id])], audit.key
                     )
-                except CONFLICTS as conflict:
+                except Conflict as conflict:
                     self.counts.forget(bucket)
                     if conflict.index == 0:
-                        with contextlib.suppress(*CONFLICTS):
+                        with contextlib.suppress(Conflict):
                             claim = await self.claims.operation(name, resource.id)
                     elif conflict.index == 1:
                         raise AlreadyExists("id", resource.id) from conflict
@@ -191,12 +191,12 @@ class Resources(Generic[R]):
         if await self.find(resource.id) is None:
             await self.claims.remove(await self.claims.places(resource.id, resource.held(), resource.pointers()))
 
-    async def _prepare(self, before: R, after: R) -> list[Place]:
+    async def _prepare(self, before: R, after: R) -> list[KeyRow]:
         """Write what must be there before the commit; return what must go after it."""
         led, leads = before.pointers(), after.pointers()
         if before.held() == after.held() and before.claims() == after.claims() and led == leads:
             return []
-        gone: list[Place] = []
+        gone: list[KeyRow] = []
 
         async def see() -> None:
             gone.extend(await self.claims.places(before.id, before.held() - after.held(), led - leads))
@@ -214,7 +214,7 @@ class Resources(Generic[R]):
                 etags = await self._commit(
                     partition, [*operations, *([count.changed(lives, [before.id])] if count else [])], audit
                 )
-            except CONFLICTS as conflict:
+            except Conflict as conflict:
                 self.counts.forget(bucket)
                 if conflict.index == len(operations):  # only the count, by a change to another resource
                     continue

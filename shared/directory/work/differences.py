@@ -10,8 +10,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from shared.directory.keys import DIGEST, ID, Key, Keys
-from shared.directory.work.plan import InvalidCursor
+from shared.directory.errors import InvalidCursor
+from shared.directory.keys import DIGEST, ID, Key, Keys, behind
 from shared.tables.access import clear, in_parts, scan_pages
 from shared.tables.port import MAX_OPERATIONS, Row, Tables, Upsert
 
@@ -83,10 +83,9 @@ class Differences:
         Raises InvalidCursor.
         """
         if cursor and not CURSOR.fullmatch(cursor):
-            raise InvalidCursor("take the one of the former page, or start without")
+            raise InvalidCursor
         rows: list[Row] = []
-        # Keys of one kind have one length: none stands between a key and the same with a letter more.
-        low, more = cursor + "-" if cursor else HERE, False
+        low, more = behind(cursor) if cursor else HERE, False
         async for page in scan_pages(self._tables, self._partition, low, top=count):
             rows += page.rows
             more = page.continuation is not None

@@ -12,21 +12,17 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from shared.directory.keys import DIGEST, Key, Keys, prefix_end
+from shared.directory.errors import InvalidCursor
+from shared.directory.keys import DIGEST, Key, Keys, behind, prefix_end
 from shared.directory.text import dump, join_text, split_text
 from shared.directory.work.jobs import Jobs, planned_in
 from shared.tables.access import delete, in_parts, scan, scan_pages
 from shared.tables.port import ANY, MAX_OPERATIONS, Delete, Merge, Row, Tables, Upsert
 
-PAGE = 100
 OPEN = "~"
 """Row key prefix of what is left open; behind all decisions, so that no listing meets it."""
 CURSOR = re.compile(rf"[0-9a-f]{{2}}[A-Za-z_]{{1,64}}_[0-9a-f]{{{DIGEST}}}")
 """A bucket and the key of the row that was shown last."""
-
-
-class InvalidCursor(ValueError):
-    """A cursor that no page was answered with. The message is the remedy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +119,7 @@ class Plan:
         first, after = read_place(cursor, self._keys.buckets)
         low = decision + "_" if decision else ""
         rows: list[PlanRow] = []
-        start, high = max(low, after + "-"), prefix_end(low) if low else OPEN
+        start, high = max(low, behind(after)), prefix_end(low) if low else OPEN
         for bucket in range(first, self._keys.buckets):
             some = scan(self._tables, self.partition(bucket), start, high, top=count - len(rows))
             rows += [read_row(bucket, row) async for row in some]
@@ -210,5 +206,5 @@ def read_place(cursor: str, buckets: int) -> tuple[int, str]:
     if not cursor:
         return 0, ""
     if not CURSOR.fullmatch(cursor) or int(cursor[:2], 16) >= buckets:
-        raise InvalidCursor("take the one of the former page, or start without")
+        raise InvalidCursor
     return int(cursor[:2], 16), cursor[2:]

@@ -14,8 +14,7 @@ from typing import Any
 
 from shared.directory.keys import Keys
 from shared.directory.text import dump, join_text, split_text
-from shared.tables import port
-from shared.tables.port import ANY, Delete, Insert, Operation, Replace, Tables, Upsert, VersionConflict
+from shared.tables.port import ANY, Conflict, Delete, Insert, Operation, Replace, Tables, Upsert, VersionConflict
 
 READING = "reading_"
 BOOKMARK = "bookmark"
@@ -84,7 +83,7 @@ class Readings:
             operations.append(Upsert(BOOKMARK, {"job": reading.job, "since": reading.begun, **text}))
         try:
             await self._tables.commit(self._partition, operations)
-        except (VersionConflict, port.AlreadyExists):
+        except Conflict:
             return False
         return True
 

@@ -13,13 +13,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from dataclasses import dataclass, replace
 from typing import Any
 
-from shared.directory.errors import Busy
+from shared.directory.errors import Busy, InvalidCursor
 from shared.directory.keys import Keys, prefix_end
-from shared.directory.records.claims import CONFLICTS
 from shared.directory.text import dump
-from shared.directory.work.plan import OPEN, InvalidCursor, Plan, PlanRow, columns_of, read_place, read_row
+from shared.directory.work.plan import OPEN, Plan, PlanRow, columns_of, read_place, read_row
 from shared.tables.access import in_parts, scan, scan_pages, together
-from shared.tables.port import MAX_OPERATIONS, Insert, Operation, Replace, Row, Tables, Upsert, Value
+from shared.tables.port import MAX_OPERATIONS, Conflict, Insert, Operation, Replace, Row, Tables, Upsert, Value
 
 INDEX = OPEN + "r_"
 """Row key prefix of the index of reviewed rows; like all that starts with OPEN, no listing meets it."""
@@ -94,7 +93,7 @@ class Reviews:
                 operations += [Replace(row.id[2:], columns_of(after), row.etag), entry]
             try:
                 await self._tables.commit(self._plan.partition(bucket), [*operations, _tally(tally, counts, False)])
-            except CONFLICTS:
+            except Conflict:
                 continue
             return
         raise Busy("rows: these are being reviewed by others", retry_after=1)
@@ -119,7 +118,7 @@ class Reviews:
             tally = await self._tables.get(self._plan.partition(bucket), TALLY)
             try:
                 await self._tables.commit(self._plan.partition(bucket), [_tally(tally, _read(tally), True)])
-            except CONFLICTS:
+            except Conflict:
                 continue
             return _read(tally)
         raise Busy("rows: these are being reviewed by others", retry_after=1)

@@ -90,7 +90,7 @@ def is_held_up(path: Path) -> bool:
 async def test_who_hurries_writes_next_though_a_patient_process_looks_a_hundred_times_as_often(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("shared.tables.sqlite.HURRIED_SECONDS", 0.3)
+    monkeypatch.setattr("shared.tables.sqlite.URGENT_RETRY_SECONDS", 0.3)
     path = tmp_path / "tables.db"
     tables = SqliteTables.open(path)
     with another(PATIENT, path, says="open") as patient:

@@ -18,7 +18,7 @@ from shared.directory.matching.accounts import (
     AccountFacts,
     Decision,
     DecisionKind,
-    Evidence,
+    MatchEvidence,
     MatchKey,
     evidence_for,
     holds,
@@ -294,8 +294,8 @@ class TestDecisions:
 
     @pytest.mark.parametrize("outside", [True, False])
     def test_evidence_survives_json(self, outside: bool) -> None:
-        item = Evidence(Rule.USER_NAME, Trust.STRONG, "userPrincipalName", outside)
-        assert Evidence.from_json(item.to_json()) == item
+        item = MatchEvidence(Rule.USER_NAME, Trust.STRONG, "userPrincipalName", outside)
+        assert MatchEvidence.from_json(item.to_json()) == item
 
 
 # Few names and few attributes each, so that about every other identity finds an account and many collide: shared and
