@@ -196,7 +196,7 @@ async def weigh(directory: Directory, job: Job, slice_: Slice, *, again: bool = 
 
 
 def _candidate(
-    object_id: str, facts: AccountFacts, evidence: Iterable[Evidence], trusts: Mapping[str, str]
+    object_id: str, facts: AccountFacts, evidence: Iterable[MatchEvidence], trusts: Mapping[str, str]
 ) -> list[Any]:
     """Return what is staged of an account that an identity meets; _candidates_by_identity() reads it.
 
