@@ -26,15 +26,17 @@ async def test_an_app_reads_from_it_as_the_printed_variables_say(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(generate(20, 60), tmp_path)
-    arguments = ["--identities", str(tmp_path / "identities.json"), "--groups", str(tmp_path / "entra_groups.json")]
-    arguments += ["--slow", "0.001", "--expire", "2", "--change"]
-    command = (sys.executable, "-m", "infra.local.graph", *arguments)
-    async with process(*command, stdout=asyncio.subprocess.PIPE) as stand_in:
+    given = ["--identities", str(tmp_path / "identities.json"), "--groups", str(tmp_path / "entra_groups.json")]
+    given += ["--slow", "0.001", "--expire", "2", "--change"]
+    async with process(sys.executable, "-m", "infra.local.graph", *given, stdout=asyncio.subprocess.PIPE) as stand_in:
         lines = await lines_until_ready(stand_in)
         for name, value in re.findall(r"^export (\w+)='(.*)'$", "\n".join(lines), re.MULTILINE):
             monkeypatch.setenv(name, value)
         application = next(line for line in lines if line.startswith("# the enterprise")).split()[-1]
-        async with served("--data", str(tmp_path / "data"), "--token", TOKEN) as server, connected(server.url) as session:
+        async with (
+            served("--data", str(tmp_path / "data"), "--token", TOKEN) as server,
+            connected(server.url) as session,
+        ):
             api = Api(session)
             for scope in ({"scope": "all"}, {"scope": "assigned", "servicePrincipal": application}):
                 run = await api.call("POST", "linking/runs", {"source": {"graph": scope}, "groups": True})
