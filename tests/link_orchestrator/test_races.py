@@ -241,7 +241,7 @@ async def test_an_undo_changes_the_version_of_those_alone_whom_a_run_may_still_l
     directory = await make_directory(sqlite_tables, buckets=1)
     for name in names:
         document = {"userName": f"{name}@contoso.com"}
-        new = new_account(directory.keys.new_id(name), document, Status.LOCAL, directory.accounts.now())
+        new = Account.new(directory.keys.new_id(name), document, Status.LOCAL, directory.accounts.now())
         await directory.accounts.create(new, by="test")
     identities = [Identity(object_id(number), f"{name}@contoso.com") for number, name in enumerate(names)]
     run = await begin_run(directory, identities, POLICY)

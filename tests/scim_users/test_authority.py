@@ -131,7 +131,7 @@ def test_a_first_link_by_name_leaves_how_a_person_signs_in_alone(change: dict[st
 )
 @pytest.mark.parametrize("linking", [True, False])
 def test_what_only_folds_alike_is_another_name_or_address(change: dict[str, Any], linking: bool) -> None:
-    evidence = Evidence(name_id=IDENTITY)
+    evidence = SignInEvidence(name_id=IDENTITY)
     before = local(evidence, emails=work("ada@contoso.com")) if linking else linked(emails=work("ada@contoso.com"))
     policy = replace(VERIFIED, name_id_source="objectId")
     with pytest.raises(Refused, match=f"^{next(iter(change))}: "):
