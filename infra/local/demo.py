@@ -321,7 +321,7 @@ async def serving(data: Path, token: str, variables: Mapping[str, str] | None = 
 
 @asynccontextmanager
 async def _graph(folder: Path, *, stand_in: bool) -> AsyncIterator[Mapping[str, str]]:
-    """Serve a folder's identities and groups as Microsoft Graph does; yields the variables by which an app reads them."""
+    """Serve a folder's identities and groups as Microsoft Graph does; yields the variables of its readers."""
     if not stand_in:
         yield {}
         return
