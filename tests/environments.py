@@ -1,11 +1,17 @@
-"""Environments of their own for what cannot share the tests' one: made on first use beside .venv, and kept."""
+"""Environments of their own for what cannot share the tests' one: made on first use beside .venv, and kept.
+
+Tests run in several processes: the first one makes an environment, the others wait for it.
+"""
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
+import os
 import subprocess
 import venv
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -20,10 +26,22 @@ def environment(name: str, *installs: tuple[Path, Sequence[str]]) -> Path:
     python = folder / "bin" / "python"
     wanted = hashlib.sha256(b"".join(file.read_bytes() for file, _ in installs)).hexdigest()
     marker = folder / "made-for"
-    if not marker.exists() or marker.read_text() != wanted:
-        venv.create(folder, clear=True, with_pip=True)
-        for file, options in installs:
-            pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-            subprocess.run([*pip, *options, "-r", str(file)], check=True)
-        marker.write_text(wanted)
+    with alone():
+        if not marker.exists() or marker.read_text() != wanted:
+            venv.create(folder, clear=True, with_pip=True)
+            for file, options in installs:
+                pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+                subprocess.run([*pip, *options, "-r", str(file)], check=True)
+            marker.write_text(wanted)
     return python
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Let no other process of the tests be in such a block."""
+    folder = os.open(Path(__file__).parent, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
