@@ -16,6 +16,7 @@ from pydantic.alias_generators import to_camel
 
 from link_orchestrator.files.entra_groups import EntraGroup
 from link_orchestrator.problems import Problem
+from shared.directory.errors import Busy
 from shared.directory.matching.identity import Gone, Identity
 
 Place = Mapping[str, Any]
@@ -142,3 +143,11 @@ class Sources(Protocol):
 
     async def read_schema(self, directory: str, source: MappingSource) -> Mapping[str, Any]:
         """Return the schema of a provisioning job, as Entra exports it. Raises SourceBusy and SourceFailed."""
+
+
+def refuse_unready(sources: Sources, directory: str) -> None:
+    """Raise Busy if a setting is missing to read from the sources of a directory."""
+    try:
+        sources.check(directory)
+    except SourceFailed as missing:
+        raise Busy(f"source: this app is not set up to read it: {missing}") from None
