@@ -76,7 +76,7 @@ async def ensure_started(directory: Directory, job: Job, client: Orchestrations)
         if job.phase is Phase.STARTED:
             await _start(directory, job, client)
     elif status.runtime_status.value in ENDED:
-        # An orchestration tells how its job ended before it ends itself. If it has not, the job failed.
+        # An orchestration shows how its job ended before it ends itself: a job that has not ended by now has failed.
         job = await directory.jobs.change(job.id, _failed)
         await tidy_up(directory, job.id)
     return job

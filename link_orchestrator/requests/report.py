@@ -15,7 +15,7 @@ from urllib.parse import urlencode
 
 from link_orchestrator.kinds import RUN
 from link_orchestrator.prediction.check import check
-from link_orchestrator.requests.jobs import find_job, read_choice, shown
+from link_orchestrator.requests.jobs import address, find_job, read_choice, shown
 from link_orchestrator.requests.mapping import people_of
 from link_orchestrator.requests.report_page import summary
 from link_orchestrator.run import mapping_of
@@ -68,8 +68,8 @@ async def _page(directory: Directory, job: Job, request: Request, form: str) -> 
     headers = {"Content-Disposition": f'attachment; filename="{job.id}.{form}"'}
     if after:
         asked = {"format": form, "count": count, "cursor": after} | ({"decision": decision} if decision else {})
-        path = f"{request.base.removesuffix('/scim/v2')}/linking/runs/{job.id}/report?{urlencode(asked)}"
-        headers["Link"] = f'<{path}>; rel="next"'
+        following = address(request, f"{RUN.path}/{job.id}/report?{urlencode(asked)}")
+        headers["Link"] = f'<{following}>; rel="next"'
     return Response(200, text, mimetype=MIMETYPES[form], headers=headers)
 
 
