@@ -29,7 +29,7 @@ from link_orchestrator.requests import (
 from link_orchestrator.source import Sources
 from shared.admin.functions import ACCOUNT_ROUTES
 from shared.directory.directory import Directory
-from shared.host.http import JSON, Edge, Route, Service, add_route
+from shared.host.http import Edge, Route, Service, add_route
 from shared.scim.endpoint import Request, Response
 
 RETRY = df.RetryOptions(first_retry_interval_in_milliseconds=2_000, max_number_of_attempts=10)
@@ -78,7 +78,7 @@ def blueprint(edge: Edge) -> df.Blueprint:
     @bp.function_name("openapi")
     @bp.route("openapi.json", methods=["GET"])
     async def serve_openapi(req: func.HttpRequest) -> func.HttpResponse:
-        return await edge.answer(req, openapi.serve, described(), role="admin", mimetype=JSON)
+        return await edge.answer(req, openapi.serve, described(), role="admin")
 
     return bp
 
@@ -130,7 +130,7 @@ def _add_durable_route(bp: df.Blueprint, edge: Edge, route: Route, *more: object
     @bp.route(route.path, methods=[route.method])
     @bp.durable_client_input(client_name="client")
     async def handle(req: func.HttpRequest, client: df.DurableOrchestrationClient) -> func.HttpResponse:
-        return await edge.answer(req, route.service, client, *more, role="admin", mimetype=JSON)
+        return await edge.answer(req, route.service, client, *more, role="admin")
 
 
 def _add_orchestration(bp: df.Blueprint, body: Orchestrator) -> None:

@@ -1,7 +1,7 @@
 """The order of the passes, as pure generators: no Azure import, no clock, no I/O. Durable Functions replays them.
 
-A replay costs as much as its history is long, so an activity takes a slice of buckets and a pass has at most as many
-activities as a directory has buckets, a window of them at a time.
+A replay costs more the longer its history is. So an activity takes a whole slice of a pass, a pass never has more
+activities than the directory has buckets, and they run a window at a time.
 """
 
 from __future__ import annotations
@@ -16,40 +16,40 @@ from link_orchestrator.messages import Compare, Extent, Milestone, Read, ReadDon
 
 Steps = Generator[Any, Any, Any]
 Orchestrator = Callable[[Any, Any], Steps]
-"""Takes the orchestration's context and the retry options of its activities. Its name is the function's."""
+"""Takes the orchestration's context and the retry options of its activities. Its Azure function has the same name."""
 
 PLAN_PASSES = ("collect", "join", "weigh", "decide")
 COMPARE_PASSES = ("lead", "touch", "gather")
 AGAIN_PASSES = tuple(f"{name}_again" for name in PLAN_PASSES)
-"""PLAN_PASSES over what changed since the runs before, as COMPARE_PASSES found it."""
+"""PLAN_PASSES over nothing but what COMPARE_PASSES found to have changed since the earlier runs."""
 APPLY_PASSES = ("reserve", "apply")
 GROUP_PLAN_PASSES, GROUP_APPLY_PASSES = ("resolve_members", "decide_groups"), ("apply_groups",)
-"""Passes that follow those of accounts in a run that plans groups."""
+"""Passes that follow those over accounts in a run that plans groups."""
 IMPORT_PASSES, GROUP_IMPORT_PASSES = ("import",), ("import_groups",)
 UNDO_PASSES = ("undo", "undo_groups")
 VERIFY_PASSES = ("look", "compare", "settle")
 SKIMMING = ("changes", "gather")
-"""Passes that read no more than a line of each identity or account."""
+"""Passes that read no more than one line of each identity or account."""
 SKIMMED = 4
-"""Slices of the other passes that make one of a skimming pass."""
+"""Ordinary slices that make up one slice of a skimming pass."""
 UNCHANGED_TOO = (*SKIMMING, *GROUP_PLAN_PASSES, *GROUP_APPLY_PASSES)
-"""Passes that look through everything, whatever changed."""
+"""Passes that go over the whole directory even where the run decides only on what changed."""
 WINDOW = 8
-"""Slices of a pass that are under way at once."""
+"""Slices of a pass that run at the same time."""
 APPROVE, CANCEL = "approve", "cancel"
 """Events that a planned run waits for."""
 
 
 def link_accounts(context: Any, retry: Any) -> Steps:
-    """Plan a run, wait for its approval, apply it. Returns the state it ended in."""
+    """Plan a run, wait for its approval, apply it. Returns the state that the job ended in."""
     return (yield from _job(context, retry, _link))
 
 
 def _in_order(name: str, passes: Sequence[str], progress: str) -> Orchestrator:
-    """Return the orchestrator that runs passes one after the other. It returns the state that the job ended in."""
+    """Return an orchestrator that runs these passes in order. `progress` is the phase that it shows meanwhile."""
 
     def body(context: Any, retry: Any, start: Start) -> Steps:
-        counts = yield from _passes(context, retry, [(one, start) for one in passes], progress)
+        counts = yield from _passes(context, retry, [(pass_name, start) for pass_name in passes], progress)
         return (yield from _end(context, retry, start, "cancelled" if counts is None else "done"))
 
     def orchestrate(context: Any, retry: Any) -> Steps:
@@ -66,7 +66,7 @@ verify_links = _in_order("verify_links", VERIFY_PASSES, "verify")
 
 
 def _job(context: Any, retry: Any, body: Callable[[Any, Any, Start], Steps]) -> Steps:
-    """Run a job's steps; whatever goes wrong for good is shown in the tables, and the directory is free again."""
+    """Run a job's steps. If they fail for good, record that, which frees the directory for the next job."""
     start = Start.from_json(context.get_input())
     try:
         return (yield from body(context, retry, start))
@@ -101,19 +101,19 @@ def _link(context: Any, retry: Any, start: Start) -> Steps:
 
 
 def _planning(start: Start, extent: Extent) -> tuple[str, ...]:
-    """Return the passes that make a plan of this extent."""
+    """Return the passes that plan what is in the extent."""
     again = COMPARE_PASSES + AGAIN_PASSES if extent.slices else ()
     return (PLAN_PASSES if extent.everything else again) + (GROUP_PLAN_PASSES if start.groups else ())
 
 
 def _cut(start: Start, extent: Extent, passes: tuple[str, ...]) -> list[tuple[str, Start]]:
-    """Return passes, each cut into as many slices as it has work for."""
+    """Pair each pass with a Start that cuts it into as many slices as it has work for."""
     few = start.model_copy(update={"slices": max(1, extent.slices)})
-    return [(one, start if extent.everything or one in UNCHANGED_TOO else few) for one in passes]
+    return [(name, start if extent.everything or name in UNCHANGED_TOO else few) for name in passes]
 
 
 def _read(context: Any, retry: Any, start: Start) -> Steps:
-    """Read the run's identities, some seconds an activity. Returns the ReadDone that says how it ended."""
+    """Read the run's identities, a few seconds in each activity. Returns the ReadDone that says how that ended."""
     asked = Read(job=start.job, directory=start.directory)
     progress = {"phase": "plan", "pass": "read", "since": _moment(context.current_utc_datetime), "read": 0}
     while True:
@@ -144,7 +144,7 @@ def _verdict(context: Any, retry: Any, start: Start) -> Steps:
 
 
 def _passes(context: Any, retry: Any, passes: Iterable[tuple[str, Start]], progress: str) -> Steps:
-    """Run passes one after the other. Returns their counts, or None if the job was cancelled meanwhile."""
+    """Run passes in order. Returns the sum of their counts, or None once the job is cancelled."""
     total: Counter[str] = Counter()
     for name, start in passes:
         counts = yield from _pass(context, retry, start, name, progress)
@@ -155,7 +155,7 @@ def _passes(context: Any, retry: Any, passes: Iterable[tuple[str, Start]], progr
 
 
 def _pass(context: Any, retry: Any, start: Start, name: str, progress: str) -> Steps:
-    """Run one activity over every slice, a window at a time. Returns the counts, or None as _passes()."""
+    """Run one activity for every slice of a pass, a window at a time. Returns their counts, or None once cancelled."""
     slices = _slices(start, name)
     counts: Counter[str] = Counter()
     since = _moment(context.current_utc_datetime)
@@ -163,7 +163,7 @@ def _pass(context: Any, retry: Any, start: Start, name: str, progress: str) -> S
         _show(context, {"phase": progress, "pass": name, "since": since, "done": at, "of": len(slices)}, counts)
         window = slices[at : at + WINDOW]
         done = yield context.task_all(
-            [context.call_activity_with_retry("run_slice", retry, part.to_json()) for part in window]
+            [context.call_activity_with_retry("run_slice", retry, slice_.to_json()) for slice_ in window]
         )
         for answer in map(SliceDone.from_json, done):
             counts.update(answer.counts)
@@ -173,8 +173,8 @@ def _pass(context: Any, retry: Any, start: Start, name: str, progress: str) -> S
 
 
 def _slices(start: Start, name: str) -> list[Slice]:
-    many = -(-start.slices // SKIMMED) if name in SKIMMING else start.slices
-    edges = [start.buckets * n // many for n in range(many + 1)]
+    count = -(-start.slices // SKIMMED) if name in SKIMMING else start.slices
+    edges = [start.buckets * n // count for n in range(count + 1)]
     return [
         Slice(job=start.job, directory=start.directory, pass_name=name, low=low, high=high)
         for low, high in pairwise(edges)

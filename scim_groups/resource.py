@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from json.encoder import encode_basestring as quote
 
 from shared.directory.keys import is_group
-from shared.directory.records.groups import Group
 from shared.directory.records.members import Member
+from shared.directory.records.model import Group
 from shared.scim.messages import document_text, resource_text
 from shared.scim.projection import Projection
 from shared.scim.schema import GROUP

@@ -1,8 +1,8 @@
 """When a SCIM write to an account that is managed here links it: exactly when a linking run would.
 
-The identity is known as far as provisioning presented it: by the write itself, and by the look-ups that found the
-account before, as Entra matches by filter and then sends only what differs. What the last plan left to a person stays
-with that person.
+An identity is known as far as provisioning has shown it: by the write itself, and by the look-ups that found the
+account before, since Entra matches by filter and then sends only what differs. What the last plan left to the
+administrator stays with the administrator.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from shared.tables.port import Upsert
 LOOKED_UP = "l_"
 """Row key prefix, in an account's partition, of the look-ups that found it."""
 FRESH = timedelta(hours=24)
-"""How long a look-up stands for what the identity's matching attribute holds: Entra writes minutes after it."""
+"""Time for which a look-up tells what the identity's matching attribute holds: Entra writes minutes after it."""
 
 
 @dataclass(frozen=True, slots=True)

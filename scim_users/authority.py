@@ -1,6 +1,7 @@
-"""What the identity provider may do to an account: pure, given the decision on an adoption (adoption.py).
+"""What the identity provider may do to an account, given the decision on an adoption (adoption.py). Pure.
 
-A refusal changes nothing and says what the administrator can do.
+A refusal changes nothing and says what the administrator can do. The rules that predictions share are in
+shared/directory/matching/authority.py.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ class Write:
 def authorise(before: Account, write: Write, decision: Decision | None = None) -> Account:
     """Return the account to store, linked if this write adopts it. Raises Refused with reason and remedy.
 
-    `decision` is on the identity that writes; only an account that is managed here needs one.
+    `decision` is about the identity that writes; only an account that is managed here needs one.
     """
     refuse_protected(before)
     match before.status:
@@ -57,7 +58,7 @@ def refuse_protected(account: Account) -> None:
 def retire(account: Account) -> Account:
     """Return a claimed account as SCIM's DELETE leaves it: inactive, unlinked, gone for SCIM, kept for the application.
 
-    The identity stays as evidence, so that whoever comes with its name later is compared with it.
+    The identity stays as evidence: an identity that comes with its name later is compared with it.
     """
     link = _link(account)
     _refuse_unconfirmed(account, "delete")

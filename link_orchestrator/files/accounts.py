@@ -35,7 +35,7 @@ from typing import Any, Final
 from link_orchestrator.files.cells import BETWEEN, Unusable, find_answer, plain, read_email, read_flag, read_text
 from link_orchestrator.files.rows import Header, Row, UnreadableFile, read_rows
 from link_orchestrator.problems import Problem
-from shared.directory.records.model import ENTERPRISE, NO_EVIDENCE, Evidence
+from shared.directory.records.model import ENTERPRISE, NO_EVIDENCE, SignInEvidence
 
 USER = "urn:ietf:params:scim:schemas:core:2.0:User"
 
@@ -46,7 +46,7 @@ class AccountRow:
 
     line: int
     document: Mapping[str, Any]
-    evidence: Evidence = NO_EVIDENCE
+    evidence: SignInEvidence = NO_EVIDENCE
     protected: bool = False
 
     @property
@@ -66,7 +66,7 @@ class AccountRow:
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> AccountRow:
         """Return the row that `to_json` wrote."""
-        evidence = Evidence.from_json(row["evidence"]) if "evidence" in row else NO_EVIDENCE
+        evidence = SignInEvidence.from_json(row["evidence"]) if "evidence" in row else NO_EVIDENCE
         return cls(row["line"], row["document"], evidence, row.get("protected", False))
 
 
@@ -290,7 +290,7 @@ def _account(line: int, fields: _Fields) -> AccountRow:
     document |= {name: elements for name, elements in multi_valued.items() if elements}
     if ENTERPRISE in document:
         document["schemas"].append(ENTERPRISE)
-    evidence = Evidence(
+    evidence = SignInEvidence(
         fields.text("nameId", compared=True), fields.text("objectId", compared=True), _verified(fields, emails)
     )
     return AccountRow(line, document, evidence, fields.flag("protected", False))

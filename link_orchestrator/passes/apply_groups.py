@@ -1,7 +1,7 @@
-"""The pass that links the groups of an approved plan, where the approval named their number.
+"""The pass that links the groups of an approved plan, if the approval named their number.
 
-A group gets the object id of its counterpart as externalId, so that Entra's first look-up finds it; its members stay as
-they are. A group that changed since the plan is refused and says so.
+A group gets the object id of its counterpart as externalId, so that Entra's first look-up finds it. Its members stay as
+they are. A group that changed since the plan is refused, and its row says so.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ LINKED, REFUSED, LEFT = "groupsLinked", "groupsRefused", "groupsLeft"
 _CHANGED = "refused: the group or its members changed since the plan; a new run decides again"
 
 
-async def apply_groups(directory: Directory, job: Job, part: Slice) -> Counter[str]:
-    """Link what the plan's rows of a slice say; only the first of them if the run is cancelled on the way."""
+async def apply_groups(directory: Directory, job: Job, slice_: Slice) -> Counter[str]:
+    """Link the groups that the plan's rows of a slice link; stop early if the run is cancelled."""
     plan = directory.plan(job.id)
     counts: Counter[str] = Counter()
-    for bucket in range(part.low, part.high):
+    for bucket in slice_.buckets:
         async for rows in plan.decided(bucket, GroupDecisionKind.LINK.value):
             for row in rows:
                 if (await directory.jobs.get(job.id)).cancelled_by:
@@ -47,7 +47,7 @@ async def _outcome(directory: Directory, job: Job, row: PlanRow) -> str:
     try:
         return await _link(directory, job, row)
     except (AlreadyExists, NotFound, Stale):
-        # Durable Functions may run an activity twice at once: who was faster may have been this very one.
+        # Durable Functions may run an activity twice at once, so the other writer may have been its twin.
         group = await directory.groups.find(row.shown["group"]["id"])
         return "linked" if group and is_linked_to(group, row.subject) else _CHANGED
 

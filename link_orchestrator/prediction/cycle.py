@@ -1,8 +1,8 @@
 """What the first provisioning cycle after a run will do about each identity, and why. Pure.
 
-It plays Entra's part (one look-up per matching attribute, in order, then an update or a create) against what the plan
-leaves behind, and the part of SCIM, whose rules stand in scim_users/authority.py, adoption.py and requests/runs.py. A
-test compares the two on whole populations (tests/link_orchestrator/prediction/test_cycle.py).
+It plays Entra (one look-up per matching attribute, in order, then an update or a create) against the accounts as the
+plan leaves them, and SCIM, whose rules are in shared/directory/matching/authority.py. A test compares predictions with
+what happens, on whole populations (tests/link_orchestrator/prediction/test_cycle.py).
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from shared.directory.matching.policy import DEFAULT_RULES, Policy, Rule, Trust
 from shared.directory.records.model import Status
 
 SHOWN = (USER_NAME, EMAIL)
-"""What an update shows of its identity beside externalId, where it changes it."""
+"""Attributes by which an update shows whose it is, beside externalId, if it changes them."""
 
 
 class PredictedOutcome(StrEnum):
@@ -85,7 +85,7 @@ BESIDE = Prediction(PredictedOutcome.CREATED, "The person is excluded, and nothi
 
 
 def probes(identity: Identity, mapping: AttributeMapping, policy: Policy) -> Iterator[Key]:
-    """Yield the keys of all accounts that provisioning an identity may meet, beside those that it is matched by."""
+    """Yield the keys of all accounts that provisioning an identity may meet, beside its match keys."""
     sent = mapping.values(identity)
     rules = {rule.rule for rule in policy.rules}
     for attribute, value in sent.items():
@@ -101,20 +101,20 @@ def probes(identity: Identity, mapping: AttributeMapping, policy: Policy) -> Ite
 
 
 def adds_nothing(mapping: AttributeMapping, policy: Policy) -> bool:
-    """Tell whether an identity's match keys hold all its probes: under the default mapping and rules, but for guests.
+    """Tell whether an identity's match keys hold all its probes, which they do under the default mapping and rules.
 
-    A guest's name is provisioned otherwise than it stands in Entra, and an excluded identity has no match keys.
+    Not a guest's, whose name is provisioned in another form than in Entra; and an excluded identity has no match keys.
     """
     rules = {rule.rule for rule in policy.rules}
     return mapping.attributes == DEFAULT.attributes and rules == {rule.rule for rule in DEFAULT_RULES}
 
 
 _NAME_IDS = {"userPrincipalName": USER_NAME, "mail": EMAIL, "objectId": EXTERNAL_ID, "onPremisesImmutableId": ""}
-"""What SCIM shows of a NameID's source; nothing of the last one."""
+"""The attribute by which SCIM shows each source of a NameID; none shows the last one."""
 
 
 def carried(identity: Identity, account: AccountFacts) -> str:
-    """Name the attributes of a linked account that hold a source attribute: how else provisioning could find it."""
+    """Return by what provisioning could find a linked account beside externalId, like `userName=mail+emails=mail`."""
     sources = {name: value.lower() for name in _WORTH_A_LOOK if (value := SOURCES[name](identity))}
     held = ((USER_NAME, account.user_name), (EMAIL, _work_email(account)), (EMPLOYEE_NUMBER, account.employee_number))
     return "+".join(
@@ -141,7 +141,7 @@ def predict(
 
 
 def after_review(shown: Mapping[str, Any], mapping: AttributeMapping, policy: Policy, *, links: bool) -> Prediction:
-    """Return what provisioning does about a plan's row once a review links or excludes its identity."""
+    """Return what provisioning does about the identity of a plan's row that a review links or excludes."""
     if shown.get("predicted", {}).get("outcome") == PredictedOutcome.SKIPPED:
         return DISABLED
     if links:
@@ -165,19 +165,13 @@ class _Cycle:
     """One identity in the first cycle, with the accounts around it as the plan leaves them."""
 
     def __init__(
-        self,
-        identity: Identity,
-        decision: Decision,
-        sent: Mapping[str, str],
-        near: Sequence[Candidate],
-        policy: Policy,
+        self, identity: Identity, decision: Decision, sent: Mapping[str, str], near: Sequence[Candidate], policy: Policy
     ) -> None:
-        self._identity = identity
         self._decision = decision
         self._sent = sent
         self._policy = policy
         self._accounts = [_as_left(candidate, identity, decision) for candidate in near]
-        # SCIM knows by the object id alone what the plan decided.
+        # SCIM learns what the plan decided by the object id alone.
         known = fold(sent.get(EXTERNAL_ID, "")) == fold(identity.object_id)
         self._kept = decision.kind if known and decision.kind in KEPT_FROM_SCIM else None
 
@@ -240,13 +234,11 @@ class _Cycle:
         if holder is not None and self._policy.adopt_on_create and holder.status is Status.LOCAL:
             made = self._decide(self._sent)
             if links(made, holder.id) and not self._kept and not refused_change(made, holder, self._posted(holder)):
-                return Prediction(
-                    PredictedOutcome.CREATED, "The create is answered with the account it collides with, linked."
-                )
+                return ANSWERED
         return _refused(taken)
 
     def _collision(self) -> tuple[str, AccountFacts | None]:
-        """Return what stands in the way of a create, "" for nothing, and the account that does."""
+        """Return why a create is refused, or "", and the account that is in its way."""
         sent = self._sent
         if USER_NAME not in sent:
             return "userName: the mapping sends none, and a user needs one.", None
@@ -285,7 +277,7 @@ class _Cycle:
         return self._posted(account, *account.emails[1:])
 
     def _posted(self, account: AccountFacts, *kept: str) -> AccountFacts:
-        """Return the account after a create that it answers: the e-mail sent replaces all but those `kept`."""
+        """Return the account after a create that collides with it: the e-mail sent replaces all but those `kept`."""
         name, email = self._sent.get(USER_NAME), self._sent.get(EMAIL)
         emails = (email, *kept) if email else account.emails
         return replace(account, user_name=name or account.user_name, emails=emails, active=True)
@@ -296,12 +288,12 @@ class _Cycle:
 
 
 def _as_left(candidate: Candidate, identity: Identity, decision: Decision) -> AccountFacts:
-    """Return an account as the applied plan leaves it, as far as one identity's candidates show that."""
+    """Return an account as the applied plan leaves it, as far as the candidates of one identity show it."""
     account = candidate.account
     if decision.kind is DecisionKind.LINK and decision.account is account:
         return linked(account, identity.object_id)
     strong = [rival for rival in candidate.rivals if rival.trust is Trust.STRONG]
-    # Of two strong claims neither is a link.
+    # Where two identities have a strong claim, neither is linked.
     alone = len(strong) == 1 and claim(candidate.evidence) is Trust.WEAK
     if alone and account.status is Status.LOCAL and not account.protected:
         return linked(account, strong[0].object_id)
@@ -309,7 +301,7 @@ def _as_left(candidate: Candidate, identity: Identity, decision: Decision) -> Ac
 
 
 def _found_by(account: AccountFacts, attribute: str, value: str) -> bool:
-    """Tell whether a filter on an attribute finds an account; externalId compares with regard to case."""
+    """Tell whether a filter on an attribute finds an account. In externalId case counts."""
     held = _held(account, attribute)
     return held == value if attribute == EXTERNAL_ID else (held or "").lower() == value.lower()
 
@@ -328,5 +320,5 @@ def _held(account: AccountFacts, attribute: str) -> str | None:
 
 
 def _work_email(account: AccountFacts) -> str | None:
-    """Return the first e-mail, which an import makes the work address; linking reads no types."""
+    """Return the first e-mail, which an import makes the work address: the types are not at hand here."""
     return account.emails[0] if account.emails else None

@@ -18,7 +18,7 @@ from shared.directory.errors import AlreadyExists, Managed, Refused
 from shared.directory.keys import fold
 from shared.directory.matching.accounts import DecisionKind
 from shared.directory.matching.policy import Policy
-from shared.directory.records.model import NO_EVIDENCE, Account, Authority, Evidence, Link, Status
+from shared.directory.records.model import NO_EVIDENCE, Account, Authority, Link, SignInEvidence, Status
 from shared.directory.records.resources import Result, retry_stale
 from shared.scim.document import keep_immutable, normalise, read_json
 from shared.scim.endpoint import Request, Response
@@ -200,11 +200,11 @@ def _merge(before: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any
     return merged
 
 
-def _evidence(known: Evidence, edit: EvidenceEdit | None) -> Evidence:
+def _evidence(known: SignInEvidence, edit: EvidenceEdit | None) -> SignInEvidence:
     if edit is None:
         return NO_EVIDENCE
     said = edit.model_fields_set
-    return Evidence(
+    return SignInEvidence(
         edit.name_id if "name_id" in said else known.name_id,
         edit.object_id if "object_id" in said else known.object_id,
         tuple(edit.verified_emails or ()) if "verified_emails" in said else known.verified_emails,

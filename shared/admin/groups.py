@@ -9,14 +9,12 @@ from typing import Any
 
 from shared.admin.parameters import read_count, read_key
 from shared.directory.directory import Directory
-from shared.directory.errors import NotFound
+from shared.directory.errors import InvalidCursor, NotFound
 from shared.directory.keys import ID
 from shared.directory.records.audit import HISTORY_CURSOR
-from shared.directory.records.groups import Group
-from shared.directory.records.model import Authority, Status
+from shared.directory.records.model import Authority, Group, Status
 from shared.directory.text import dump
 from shared.scim.endpoint import Request, Response
-from shared.scim.errors import InvalidValue
 
 
 async def find_groups(directory: Directory, request: Request) -> Response:
@@ -31,7 +29,7 @@ async def get_group(directory: Directory, request: Request) -> Response:
         raise NotFound("no such group")
     cursor, count = request.params.get("cursor", ""), read_count(request)
     if cursor and not HISTORY_CURSOR.fullmatch(cursor):
-        raise InvalidValue("cursor: take the one of the former page, or start without")
+        raise InvalidCursor
     group = await directory.groups.find(request.id)
     history, more = await directory.groups.page_history(request.id, cursor, count)
     if group is None and not history:

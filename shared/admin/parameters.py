@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from shared.directory.keys import Key
-from shared.directory.work.plan import PAGE
 from shared.scim.endpoint import Request
 from shared.scim.errors import InvalidValue
+
+PAGE = 100
+"""Rows of a page for a request that names no count."""
 
 
 def read_key(request: Request, *kinds: str) -> Key:

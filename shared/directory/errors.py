@@ -12,7 +12,7 @@ class NotFound(DirectoryError):
 
 
 class AlreadyExists(DirectoryError):
-    """Another resource holds a value that only one may hold. `attribute` is its SCIM name, `holder` who holds it."""
+    """Another resource, of the id `holder`, has a value that only one may have. `attribute` is its SCIM name."""
 
     def __init__(self, attribute: str, holder: str, reason: str = "") -> None:
         of = "group" if attribute == "displayName" else "account"
@@ -21,8 +21,15 @@ class AlreadyExists(DirectoryError):
         self.holder = holder
 
 
+class InvalidCursor(DirectoryError):
+    """A cursor that came with no page of the same listing."""
+
+    def __init__(self) -> None:
+        super().__init__("cursor: take the one of the former page, or start without")
+
+
 class Stale(DirectoryError):
-    """The account changed between the read and the write."""
+    """The resource changed between the read and the write."""
 
 
 class Refused(DirectoryError):
@@ -30,7 +37,7 @@ class Refused(DirectoryError):
 
 
 class Managed(DirectoryError):
-    """The identity provider manages it. The message names the attributes, then the remedy."""
+    """The identity provider manages what was to be changed. The message names the attributes, then the remedy."""
 
 
 class TooLarge(DirectoryError):
@@ -38,9 +45,9 @@ class TooLarge(DirectoryError):
 
 
 class Busy(DirectoryError):
-    """Something else holds the directory, named in the message. `retry_after` is in seconds; None: waiting won't do.
+    """Something that the message names is under way. `retry_after` is in seconds, None where waiting does not help.
 
-    `holder` is the id of the job that does, where it is one.
+    `holder` is the id of the job that is under way, if it is one.
     """
 
     def __init__(self, message: str, retry_after: float | None = None, holder: str = "") -> None:

@@ -1,7 +1,7 @@
-"""Where everything stands: partition and row keys of one directory, and the one way values are compared.
+"""The partition and row keys of one directory, and the one way in which values are compared.
 
-Keys are keyed hashes of folded values: nothing to escape, no hot tail, and no name to read in a key. Every partition
-starts with the directory's name, so no key of one directory can reach another's.
+Keys are keyed hashes of folded values: they need no escaping, spread over their range, and show nobody's name. Every
+partition begins with the directory's name, so no key of one directory reaches the rows of another.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from typing import NamedTuple
 DIRECTORY_NAME = re.compile(r"[a-z0-9]{1,32}")
 
 BUCKETS = 64
-"""Account partitions of a directory. Fixed when it is created: an id names its bucket for ever."""
+"""Buckets of a new directory, each a partition of accounts. Their number never changes: an id names its bucket."""
 
 DIGEST = 32
-"""Characters of a key's digest."""
+"""Hex digits of a key's digest."""
 
 # Row key prefixes in an account partition. "a" and "b" are neighbours, so one range reads both.
 LIVE = "a_"
@@ -39,23 +39,23 @@ POINTER = "p_"
 
 
 class Key(NamedTuple):
-    """A value an account can be found by: what kind it is, and the value as the application wrote it."""
+    """A value by which an account can be found: its kind, and the value as the application wrote it."""
 
     kind: str
     value: str
 
 
 def fold(value: str) -> str:
-    """Return the form in which two values are the same: NFKC, case folded, without outer white space."""
+    """Return the form in which values are compared: NFKC, case folded, without white space around them."""
     if value.isascii():
         return value.strip().lower()
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", value).casefold())
-    # Once is not enough for a few letters: the second normalisation can bring back something that folds further.
+    # Once is not enough for a few letters: normalisation can bring back what folds further.
     return unicodedata.normalize("NFKC", folded.casefold()).strip()
 
 
 def folded(key: Key) -> Key:
-    """Return the key by which equal keys are equal objects."""
+    """Return the key with its value folded, so that equal keys are equal objects."""
     return Key(key.kind, fold(key.value))
 
 
@@ -65,12 +65,17 @@ def is_group(resource_id: str) -> bool:
 
 
 def prefix_end(prefix: str) -> str:
-    """Return the first key behind all that start with `prefix`."""
+    """Return the first key behind all that begin with `prefix`."""
     return prefix[:-1] + chr(ord(prefix[-1]) + 1)
 
 
+def behind(key: str) -> str:
+    """Return a key behind this one and before the next, for keys that all have one length."""
+    return key + "-"
+
+
 class Space(NamedTuple):
-    """Where one resource type stands: the letters of its partitions, and the version digit of its UUIDs.
+    """What sets one resource type apart: the letters of its partitions, and the version digit of its UUIDs.
 
     By that digit a member's id tells what it names, without a look-up (RFC 9562: 4 is random, 8 is for custom use).
     """
@@ -84,13 +89,13 @@ ACCOUNTS = Space("u", "x", "4")
 GROUPS = Space("g", "y", "8")
 
 NAMES = ("userName", "displayName")
-"""Kinds of keys that are a resource's name: the claim on it stands beside the resource, in one transaction."""
+"""Kinds of keys that name a resource. The claim on a name is beside it, so that one transaction writes both."""
 
 ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 """An id that was made here."""
 
 MEMBER_BUCKETS = 16
-"""Partitions of the index from members to groups."""
+"""Partitions of the index that leads from members to their groups."""
 
 
 class Keys:
@@ -108,7 +113,7 @@ class Keys:
         return Keys(self.directory, self._secret, self.buckets, space)
 
     def digest(self, key: Key) -> str:
-        """Return 32 hex digits for a key; equal exactly for equal kind and equal folded value."""
+        """Return DIGEST hex digits for a key, equal for equal kinds and equal folded values."""
         value = fold(key.value).encode("utf-8", "surrogatepass")
         return hashlib.blake2b(value, digest_size=16, key=self._secret, person=key.kind.encode()).hexdigest()
 
@@ -117,7 +122,7 @@ class Keys:
         return int(digest[:2], 16) % self.buckets
 
     def bucket_of(self, lead: str) -> int:
-        """Return the bucket in which the rows stand that begin with a lead."""
+        """Return the bucket that has the rows that begin with a lead."""
         return self.bucket(lead[len(POINTER) :])
 
     def new_id(self, name: str) -> str:
@@ -131,22 +136,22 @@ class Keys:
         return f"{self.directory}_{self._space.resources}_{bucket:02x}"
 
     def home(self, resource_id: str) -> str:
-        """Return the partition that holds a resource; a string that is no id leads to a row that is not there."""
+        """Return the partition that holds a resource; for a string that is no id, one that does not hold it."""
         try:
             return self.resources(self.bucket(resource_id))
         except ValueError:
             return self.resources(0)
 
     def members(self, group_id: str) -> str:
-        """Return the partition of a group's members, a row each under the member's id."""
+        """Return the partition of a group's members, each in a row under its id."""
         return f"{self.directory}_m_{group_id}"
 
     def groups_of(self, member_id: str) -> str:
-        """Return the partition that indexes a member's groups; ids of one bucket share one, so that a page does."""
+        """Return the partition with a member's groups. Ids of one bucket share it, and so one query."""
         return self.memberships(self.bucket(member_id) % MEMBER_BUCKETS)
 
     def memberships(self, bucket: int) -> str:
-        """Return a partition of the index from members to groups."""
+        """Return a partition of the index that leads from members to their groups."""
         return f"{self.directory}_r_{bucket:02x}"
 
     def pointers(self, bucket: int) -> str:
@@ -156,7 +161,7 @@ class Keys:
     def claim(self, key: Key) -> tuple[str, str]:
         """Return partition and row of the claim on a name or an identity.
 
-        An identity's claim stands beside the pointers from its externalId, so that both are written in one transaction.
+        The claim on an identity is beside the pointers from its externalId, so that one transaction writes both.
         """
         if key.kind in NAMES:
             digest = self.digest(key)
@@ -165,7 +170,7 @@ class Keys:
         return self.pointers(self.bucket(digest)), IDENTITY + digest
 
     def lead(self, key: Key) -> str:
-        """Return how the rows begin that lead from a key to accounts: a name's claim, or the pointers of another."""
+        """Return how rows begin that lead from a key to accounts: a name's claim, or another key's pointers."""
         return (NAME if key.kind in NAMES else POINTER) + self.digest(key)
 
     def pointer(self, key: Key, account_id: str = "") -> tuple[str, str]:
@@ -174,13 +179,13 @@ class Keys:
         return self.pointers(self.bucket(digest)), f"{POINTER}{digest}_{account_id}"
 
     def fingerprint(self, text: str) -> str:
-        """Return 16 hex digits for a text, by which only this directory can tell that it is the same again."""
-        fingerprint = self._fingerprint.copy()  # a new one for each of a million takes twice the time
+        """Return 16 hex digits by which this directory, and only this one, knows a text again."""
+        fingerprint = self._fingerprint.copy()  # twice as fast as a new one, for each of a million
         fingerprint.update(text.encode("utf-8", "surrogatepass"))
         return fingerprint.hexdigest()
 
     def sign(self, message: bytes) -> bytes:
-        """Return the 32 bytes that only this directory makes of a message: for what a client is to hand back."""
+        """Return the 32 bytes by which this directory knows its own message when a client hands it back."""
         return hmac.digest(self._secret, b"signed\0" + message, "sha256")
 
     def jobs(self) -> str:

@@ -17,7 +17,7 @@ from shared.directory.keys import Keys
 from shared.directory.matching.policy import Policy
 from shared.directory.text import dump, join_text, split_text
 from shared.tables import port
-from shared.tables.port import Insert, Replace, Row, Tables, Upsert
+from shared.tables.port import Conflict, Insert, Replace, Row, Tables, Upsert
 
 SECONDS = 10.0
 """Seconds until every process uses a changed setting."""
@@ -79,7 +79,7 @@ class Setting(Generic[V]):
             value = change(self._value_of(row))
             columns = self._columns(value)
             operation = Replace(self._name, columns, row.etag) if row else Insert(self._name, columns)
-            with contextlib.suppress(port.AlreadyExists, port.VersionConflict):
+            with contextlib.suppress(Conflict):
                 await self._tables.commit(self._partition, [operation])
                 self._use(value)
                 return

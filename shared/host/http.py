@@ -24,8 +24,9 @@ OURS = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[a-z]+[0-9]{17}[0-
 """An id that was made here. Anything else in a path may be a person's name, and is not logged."""
 
 SCIM = "/scim/v2"
-SCIM_JSON = "application/scim+json"
 JSON = "application/json"
+MIMETYPES: Mapping[Role, str] = {"scim": "application/scim+json", "admin": JSON}
+"""Media types of answers that name none, by the role that a route asks for."""
 
 Service = Callable[..., Awaitable[Response]]
 """Takes the directory, the request, and what its function hands on."""
@@ -53,7 +54,6 @@ class Edge:
         service: Service,
         *more: object,
         role: Role = "scim",
-        mimetype: str = SCIM_JSON,
         writes: bool = False,
     ) -> func.HttpResponse:
         """Answer a request with what the service returns, or with the error that it raises; `more` is handed on to it.
@@ -82,14 +82,14 @@ class Edge:
             response.text or None,
             status_code=response.status,
             headers=headers,
-            mimetype=response.mimetype or mimetype,
+            mimetype=response.mimetype or MIMETYPES[role],
             charset="utf-8",
         )
 
     def _request(self, req: func.HttpRequest, resource_id: str, by: str) -> Request:
         headers: Mapping[str, str] = req.headers
         return Request(
-            base=self.base(req),
+            base=self._base(req),
             by=by,
             id=resource_id,
             params=_params(req) | {name: value for name, value in req.route_params.items() if name != "id"},
@@ -99,7 +99,7 @@ class Edge:
             content_type=headers.get("content-type", ""),
         )
 
-    def base(self, req: func.HttpRequest) -> str:
+    def _base(self, req: func.HttpRequest) -> str:
         """Return the address of the SCIM root as the caller sees it."""
         if self.settings.base_url:
             return self.settings.base_url + SCIM
@@ -111,12 +111,11 @@ def add_route(
     bp: func.Blueprint, edge: Edge, route: Route, *more: object, role: Role = "admin", writes: bool = False
 ) -> None:
     """Add a function to a blueprint. `more` and `writes` are those of Edge.answer."""
-    mimetype = SCIM_JSON if role == "scim" else JSON
 
     @bp.function_name(route.name)
     @bp.route(route.path, methods=[route.method])
     async def handle(req: func.HttpRequest) -> func.HttpResponse:
-        return await edge.answer(req, route.service, *more, role=role, mimetype=mimetype, writes=writes)
+        return await edge.answer(req, route.service, *more, role=role, writes=writes)
 
 
 _FIRST_CURSOR = re.compile(r"[?&]cursor=?(?=&|$)", re.IGNORECASE)

@@ -15,7 +15,6 @@ from collections.abc import Mapping
 from pydantic import ValidationError
 
 from shared.directory import errors as directory
-from shared.directory.work.plan import InvalidCursor
 from shared.host.auth import Forbidden, Unauthorized
 from shared.scim.errors import ScimError, error_body
 from shared.tables.port import LimitExceeded, Throttled, Unavailable
@@ -33,8 +32,8 @@ def problem(error: Exception) -> Problem:
             return error.status, error.scim_type, error.detail, {}
         case ValidationError():
             return 400, "invalidValue", _names(error), {}
-        case InvalidCursor():
-            return 400, "invalidValue", f"cursor: {error}", {}
+        case directory.InvalidCursor():
+            return 400, "invalidValue", str(error), {}
         case Unauthorized():
             return 401, None, str(error), {"WWW-Authenticate": "Bearer"}
         case Forbidden() | directory.Refused():

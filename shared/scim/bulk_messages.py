@@ -1,7 +1,7 @@
-"""Bulk requests (RFC 7644 section 3.7): what a BulkRequest asks for, in which order, and what is answered.
+"""Bulk requests (RFC 7644 section 3.7): what a BulkRequest asks for, in which order, and the form of the answer.
 
 An operation may refer to what another one creates, before or after it, as `bulkId:…` in its path or as a value in its
-data. Operations are run as they stand, but for those that wait for what they refer to. Who runs them is the host's.
+data. Operations keep their order, except that each waits for what it refers to. shared/scim_root/bulk.py runs them.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class BulkOperation:
     def resolved(self, ids: Mapping[str, str], known: frozenset[str]) -> BulkOperation:
         """Return the operation with ids in the place of references. `known` are the bulkIds of the whole request.
 
-        Raises InvalidValue for a reference to nothing, UnresolvedReference for one to what was not created.
+        Raises InvalidValue for a bulkId that no operation has, UnresolvedReference where its operation created nothing.
         """
         for name in self.references:
             if name not in known:
@@ -94,9 +94,9 @@ def parse_bulk(body: object) -> Bulk:
 
 
 def in_order(operations: Sequence[BulkOperation]) -> Iterator[int]:
-    """Yield the places of the operations in an order in which what is referred to comes first.
+    """Yield the places of the operations, each behind those that it refers to.
 
-    Those that refer to each other in a circle, and what waits for them, come last: they cannot be resolved.
+    Operations that refer to each other in a circle, and those that wait for them, come last: nothing resolves them.
     """
     creators = _creators(operations)
     needs = [{creators[name] for name in operation.references if name in creators} for operation in operations]

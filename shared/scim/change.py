@@ -33,7 +33,7 @@ def change(document: Document, place: DocumentPlace, op: Op, value: Any) -> None
     """Change the document in place. Raises InvalidValue, Mutability or NoTarget."""
     target, attribute = place.target, place.target.attribute
     if attribute.name == "schemas" or attribute.returned == "never":
-        return  # computed from what is present, and never kept
+        return  # schemas is computed from what is present, and a password is never kept
     _check_mutability(target, op)
     members = document if target.extension is None else document.setdefault(target.extension, {})
     clears = op == "remove" or value in _CLEARING

@@ -1,9 +1,9 @@
 """What a filter means for a document (RFC 7644 section 3.4.2.2): it is compiled once to a function of the document.
 
-Choices where the RFC leaves one: an attribute nobody knows has no value, so nothing compares with it; `ne` is the
-opposite of `eq` for a single value, and true for an attribute without one; a literal that cannot be compared with the
-attribute's type is an InvalidFilter. Of a multi-valued attribute any value may pass. A complex attribute stands for
-its `value`. Strings compare without regard to case unless caseExact; date-times compare as instants.
+Where the RFC leaves a choice: an unknown attribute has no value, so nothing compares with it; `ne` is the opposite of
+`eq` for a single value, and true for an attribute without one; a literal that cannot be compared with the attribute's
+type is an InvalidFilter. Of a multi-valued attribute any value may pass. A complex attribute stands for its `value`.
+Strings compare without regard to case unless caseExact; date-times compare as instants.
 """
 
 from __future__ import annotations
@@ -21,11 +21,6 @@ Test = Callable[[Mapping[str, Any]], bool]
 """Whether a document, or one element of a complex attribute, passes."""
 _Check = Callable[[Any], bool]
 """Whether one simple value passes."""
-
-
-def matches(tree: Filter, document: Mapping[str, Any], resource_type: ResourceType) -> bool:
-    """Whether the document passes the filter. Compile the filter to test many documents."""
-    return compile_filter(tree, resource_type)(document)
 
 
 def compile_filter(tree: Filter, resource_type: ResourceType) -> Test:
@@ -86,10 +81,11 @@ def _compile_comparison(tree: Comparison, find: _Find) -> Test:
         return _null(tree, present)
     if target is None:
         return _never
-    if target.attribute.type == "complex" and target.sub_attribute is None:
-        target = _default_sub_attribute(target)
-    values = _values(tree.path, target)
-    check = _check(tree.operator, tree.value, target.sub_attribute or target.attribute)
+    simple = target.simple
+    if simple is None:
+        raise InvalidFilter(f"{target.attribute.name} has parts. Compare one of them, such as name.familyName.")
+    values = _values(tree.path, simple)
+    check = _check(tree.operator, tree.value, simple.sub_attribute or simple.attribute)
     if tree.operator != "ne":
         return lambda document: any(map(check, values(document)))
 
@@ -107,13 +103,6 @@ def _null(tree: Comparison, present: Test) -> Test:
     if tree.operator == "ne":
         return present
     raise InvalidFilter(f"{tree.path.attribute} cannot be compared with null by {tree.operator}; use eq, ne or pr.")
-
-
-def _default_sub_attribute(target: Target) -> Target:
-    value = target.attribute.sub_attributes.find("value")
-    if value is None:
-        raise InvalidFilter(f"{target.attribute.name} has parts. Compare one of them, such as name.familyName.")
-    return Target(target.extension, target.attribute, value)
 
 
 def _is_multi_valued(path: Path, target: Target) -> bool:

@@ -130,7 +130,7 @@ def equalities(tree: Filter) -> tuple[tuple[str, Literal], ...]:
 
 
 def mentions(tree: Filter, attribute: str) -> bool:
-    """Tell whether a core attribute, in lower case, stands somewhere in the filter."""
+    """Tell whether a core attribute, named in lower case, occurs in the filter."""
     if isinstance(tree, And | Or):
         return any(mentions(term, attribute) for term in tree.terms)
     if isinstance(tree, Not):

@@ -2,7 +2,7 @@
 
 A body or a PATCH is split into what changes the document, which patch.py applies, and what changes the memberships.
 Tolerated here, because clients send it: a bare id or one object where a list belongs, null and empty lists, `$ref:
-null`, `displayName` for `display`, an id that nothing here can have (it is left out, as a member that is no more).
+null`, `displayName` for `display`, an id that nothing here can have (it is left out, like a deleted member's).
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ MEMBERS = GROUP.attributes["members"]
 
 @dataclass(slots=True)
 class MembershipChange:
-    """A change of memberships: puts `into` in, by id with the name the client gave, and takes `out` out.
+    """A change of memberships: `into` join, by id with the name that the client gave, and `out` leave.
 
-    With `exact`, everybody else goes, too. With `passes`, all that pass it go, and there is nothing else.
+    With `exact`, all others leave, too. With `passes`, the members that pass it leave, and nobody joins.
     """
 
     into: dict[str, str | None] = field(default_factory=dict)
@@ -37,11 +37,11 @@ class MembershipChange:
 
     @property
     def is_plain(self) -> bool:
-        """Whether it says of each member by name that it comes or goes."""
+        """Whether it names each member that joins or leaves."""
         return not self.exact and self.passes is None
 
     def apply(self, op: Op, members: Mapping[str, str | None]) -> None:
-        """Let one more operation come after what the change does already."""
+        """Add an operation that comes after the change so far."""
         if op == "replace":
             self.into, self.out, self.exact = dict(members), set(), True
         elif op == "add":
@@ -85,7 +85,7 @@ def split_body(body: object) -> tuple[object, dict[str, str | None] | None]:
 
 
 def split_operations(operations: Sequence[PatchOperation]) -> tuple[list[PatchOperation], list[MembershipChange]]:
-    """Return the operations on the document, and what all the others come to, in order; mostly one change.
+    """Return the operations on the document, and the changes, in order, that all others amount to; mostly one.
 
     Raises a ScimError, which names the operation by its number.
     """
@@ -118,7 +118,7 @@ def _split(operation: PatchOperation) -> tuple[list[PatchOperation], list[_Step]
 
 
 def _place(path: str) -> DocumentPlace | None:
-    """Return the place of a path that means members, or None; what is no path is left to patch.py."""
+    """Return the place of a path that means members, or None; patch.py refuses what is no path."""
     try:
         place = resolve(path, GROUP)
     except InvalidPath:
@@ -165,7 +165,7 @@ def _has_id(value: Any) -> bool:
 
 
 def asked_members(tree: Filter) -> frozenset[str] | None:
-    """Return the ids that a filter asks whether they are members; None where it asks something else of members."""
+    """Return the ids whose membership a filter asks for; None where it asks something else of members."""
     if isinstance(tree, And | Or):
         parts = [asked_members(term) for term in tree.terms]
         known = [part for part in parts if part is not None]
@@ -182,7 +182,7 @@ def asked_members(tree: Filter) -> frozenset[str] | None:
 
 
 def _named(tree: Filter) -> list[str]:
-    """Return the ids that a value filter names one by one, or [] where it says something else of members."""
+    """Return the ids that a value filter names one by one, or [] where it asks something else of members."""
     if isinstance(tree, Or):
         parts = [_named(term) for term in tree.terms]
         return [member for part in parts for member in part] if all(parts) else []

@@ -169,6 +169,6 @@ def _drop_parts(value: Any, places: tuple[DocumentPlace, ...]) -> Any:
 
 
 def _meant(element: Any, places: tuple[DocumentPlace, ...]) -> tuple[bool, set[str]]:
-    """Return whether the places mean the whole element, and else the sub-attributes that they mean."""
+    """Return whether the places mean the whole element, and the names of the sub-attributes that they mean."""
     passing = [place.target.sub_attribute for place in places if place.selects(element)]
     return None in passing, {sub_attribute.name for sub_attribute in passing if sub_attribute is not None}

@@ -66,7 +66,7 @@ def _add(bp: func.Blueprint, edge: Edge, route: Route, *more: object, writes: bo
 
 
 async def refuse(directory: Directory, request: Request, path: str) -> Response:
-    """Say why there is nothing at a SCIM address that no other function answers."""
+    """Refuse a request to a SCIM address that no other function answers, and say why."""
     resource, *rest = path.lower().split("/")
     if resource == "me":
         raise NotImplementedHere("this service provider has no /Me: address /Users instead")

@@ -1,1 +1,1 @@
-"""The storage port and its two adapters, sqlite.py and azure.py; faults.py makes either fail as storage does."""
+"""Storage: the port, its two adapters for SQLite and for Azure Table Storage, and how code reads through it."""

@@ -1,4 +1,4 @@
-"""How code reads through the port: ranges page by page, and many calls at once within bounds."""
+"""How code uses the port: ranges of any length, rows that others may delete too, and many requests at once."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TypeVar
 from shared.tables.port import ANY, MAX_OPERATIONS, MAX_PAGE, Delete, Page, Row, Tables, VersionConflict
 
 AT_ONCE = 64
-"""Requests of one step that are under way at the same time."""
+"""Requests that one step has under way at the same time: as many as one connection pool serves without waiting."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -25,9 +25,10 @@ async def scan(
     *,
     select: Sequence[str] | None = None,
     top: int = sys.maxsize,
+    page_rows: int = MAX_PAGE,
 ) -> AsyncIterator[Row]:
-    """Yield the rows with low <= key < high, the first `top` of them; `select` names the columns wanted."""
-    async for page in scan_pages(tables, partition, low, high, select=select, top=top):
+    """Yield the rows with low <= key < high (see port.Tables.query), at most `top` in all and `page_rows` a request."""
+    async for page in scan_pages(tables, partition, low, high, select=select, top=top, page_rows=page_rows):
         for row in page.rows:
             yield row
 
@@ -42,7 +43,7 @@ async def scan_pages(
     top: int = sys.maxsize,
     page_rows: int = MAX_PAGE,
 ) -> AsyncIterator[Page]:
-    """Yield the pages of the rows that scan() yields, of at most `page_rows` rows each.
+    """Yield the pages of the rows that scan() yields.
 
     The continuation of the last page tells whether there may be rows behind the first `top`.
     """
@@ -53,7 +54,7 @@ async def scan_pages(
         yield page
         top -= len(page.rows)
         continuation = page.continuation
-        # A long scan must not keep other requests waiting where a read never waits (sqlite.py).
+        # On SQLite a read never waits, so a long scan would keep the event loop from everything else.
         await asyncio.sleep(0)
         if continuation is None:
             return

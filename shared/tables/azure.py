@@ -1,11 +1,12 @@
 """The storage port on Azure Table Storage and Azurite, through azure-data-tables. sqlite.py is the other adapter.
 
-Reads are retried here. A commit is sent once: a second try of a write that was applied, but whose answer was lost,
-would report a conflict with itself. So after Unavailable or Throttled a commit may have taken effect, as the port says,
-and the directory above finds out.
+Reads are retried here. A commit is sent once: had the first try been applied and only its answer been lost, a second
+would conflict with the first. So after Unavailable or Throttled a commit may have taken effect, as the port says; the
+directory finds out.
 
-Each kind of partition (port.py) has a table of its own. Azure balances partitions, whatever table they are in; Azurite
-has an index for point reads only, goes through a whole table for every range, and moves its index at every write.
+Each kind of partition (port.kind) has a table of its own. For Azure that makes no difference: it balances partitions
+whatever table they are in. Azurite has an index for point reads only: a range reads through the whole table, and a
+write updates the table's index.
 Wire: https://learn.microsoft.com/rest/api/storageservices/table-service-rest-api
 """
 
@@ -32,6 +33,7 @@ from azure.data.tables import EdmType, EntityProperty, TableEntity, UpdateMode
 from azure.data.tables.aio import TableClient, TableServiceClient
 
 from shared.tables import azure_batch
+from shared.tables.access import AT_ONCE, in_parts
 from shared.tables.port import (
     ANY,
     MAX_PAGE,
@@ -58,7 +60,7 @@ from shared.tables.port import (
 T = TypeVar("T")
 
 _KEYS = ("PartitionKey", "RowKey", "Timestamp")
-"""Always asked for: without its Timestamp the service may leave out a row's ETag."""
+"""Columns that are always asked for: without its Timestamp the service may leave out a row's ETag."""
 _OPTIONS: dict[str, Any] = {
     "retry_total": 3,
     "retry_backoff_factor": 0.2,
@@ -71,15 +73,11 @@ _CONFLICTS = {"UpdateConditionNotSatisfied", "ConditionNotMet", "ResourceNotFoun
 _TOO_LARGE = {"RequestBodyTooLarge", "EntityTooLarge", "PropertyValueTooLarge", "TooManyProperties", "InvalidInput"}
 
 
-AT_ONCE = 64
-"""Point reads under way together: as many as one connection pool bears without waiting."""
-
-
 class AzureTables:
     """The tables of a storage account whose names begin with `name`, each made when it is first found missing."""
 
     def __init__(self, connect: Callable[[AioHttpTransport], TableServiceClient], name: str) -> None:
-        connect(AioHttpTransport())  # a mistake in the settings shows here, before any session is open
+        connect(AioHttpTransport())  # a mistake in the settings shows here, before a session is opened
         self._connect = connect
         self._name = name
         self._connected: tuple[asyncio.AbstractEventLoop, TableServiceClient] | None = None
@@ -122,8 +120,7 @@ class AzureTables:
     ) -> list[Row | None]:
         """Return the row, or None, at each place (see port.Tables), AT_ONCE requests at a time."""
         rows: list[Row | None] = []
-        for at in range(0, len(places), AT_ONCE):
-            some = places[at : at + AT_ONCE]
+        for some in in_parts(places, AT_ONCE):
             rows += await asyncio.gather(*(self.get(partition, key, select=select) for partition, key in some))
         return rows
 
@@ -163,7 +160,7 @@ class AzureTables:
         check(partition, operations)
         for index, operation in enumerate(operations):
             if not isinstance(operation, Insert | Upsert) and not re.fullmatch(r"[\x21-\x7e]+", operation.etag):
-                raise VersionConflict(index)  # no row has such an ETag, and it must not break out of its header
+                raise VersionConflict(index)  # no row has such an etag, and it could break out of its header
         if len(operations) == 1:
             return [await self._run(partition, lambda client: _send_one(client, partition, operations[0]))]
         return await self._run(partition, lambda client: _send_transaction(client, partition, operations))
@@ -216,7 +213,7 @@ class ManagedIdentity:
         return AccessToken(answer["access_token"], int(time.time()) + int(answer["expires_in"]))
 
     async def close(self) -> None:
-        """Nothing to let go of."""
+        """There is nothing to close."""
 
     async def __aenter__(self) -> ManagedIdentity:
         return self
@@ -226,7 +223,7 @@ class ManagedIdentity:
 
     def _acquire(self, resource: str) -> dict[str, Any]:
         if self._client is None:
-            import msal  # a quarter of a second, and only in Azure
+            import msal  # takes a quarter of a second, and is needed only in Azure
             import requests
 
             identity = (
@@ -247,12 +244,12 @@ def _transport() -> AioHttpTransport:
         auto_decompress=False,
         trace_configs=[_send_once()],
     )
-    # Environment look-ups at every request cost a third of a call's CPU time.
+    # Reading the environment for every request takes a third of a call's CPU time.
     return AioHttpTransport(session=session, use_env_settings=False)
 
 
 def _send_once() -> aiohttp.TraceConfig:
-    """Stop aiohttp from sending a PUT or DELETE again when a kept connection breaks: it may have been applied."""
+    """Keep aiohttp from sending a PUT or DELETE again when a kept connection breaks: it may have been applied."""
 
     async def connect(_: aiohttp.ClientSession, request: SimpleNamespace, __: object) -> None:
         if getattr(request, "sent", False):
@@ -286,13 +283,13 @@ async def _send_one(client: TableClient, partition: str, operation: Operation) -
 
 
 def _no_row(response: PipelineResponse[Any, Any]) -> None:
-    """Raise VersionConflict for a delete that found no row, about which the client itself keeps silent."""
+    """Raise VersionConflict for a delete that found no row; the client itself does not report it."""
     if response.http_response.status_code == 404:
         raise VersionConflict
 
 
 class _Refused(HttpResponseError):
-    """A transaction that was refused, in the client's own form."""
+    """A transaction that was refused, as an exception of the client's kind."""
 
     def __init__(self, response: AsyncHttpResponse, refusal: azure_batch.Refusal) -> None:
         super().__init__(message=refusal.code, response=response)
@@ -316,7 +313,7 @@ async def _send_transaction(client: TableClient, partition: str, operations: Seq
         },
         content=azure_batch.encode(f"{endpoint}/{client.table_name}", partition, operations, boundary),
     )
-    # Not public in this package, as it is in Azure's others: it signs and sends a request made elsewhere.
+    # Public in Azure's other packages, but not in this one: it signs and sends a request that was made elsewhere.
     response = await client._client.send_request(request, stream=True, **_ONCE)  # it can't decode multipart
     body = await response.read()
     if response.status_code != 202:
@@ -331,14 +328,14 @@ async def _send_transaction(client: TableClient, partition: str, operations: Seq
 
 def _condition(etag: str) -> dict[str, Any]:
     if etag == ANY:
-        return {"match_condition": MatchConditions.Unconditionally}  # sent as If-Match: *, which asks for a row
+        return {"match_condition": MatchConditions.Unconditionally}  # sent as If-Match: *, for which the row must exist
     return {"etag": etag, "match_condition": MatchConditions.IfNotModified}
 
 
 def _entity(partition: str, operation: Insert | Upsert | Replace | Merge) -> dict[str, Any]:
     entity: dict[str, Any] = {"PartitionKey": partition, "RowKey": operation.key}
     for name, value in operation.columns.items():
-        # A plain int is sent as 32 bits. bool is an int, too.
+        # A plain int would be sent with 32 bits; a bool is an int, too.
         entity[name] = EntityProperty(value, EdmType.INT64) if type(value) is int else value
     return entity
 
@@ -356,16 +353,16 @@ def _quoted(text: str) -> str:
 
 
 def _code(error: AzureError) -> str:
-    """Return the service's word for the error, or "" where it said none."""
+    """Return the service's code for the error, or "" if it named none."""
     code = getattr(error, "error_code", None)
-    if code is None:  # an insert's errors come with their body only
+    if code is None:  # an insert's error has it in the body only
         said = re.search(r'"code":\s*"(\w+)"', str(error))
         code = said[1] if said else ""
     return str(getattr(code, "value", code))
 
 
 def _translated(error: AzureError) -> Exception:
-    """Return the port's error for the client's, or the same where the program is at fault."""
+    """Return the port's error for the client's."""
     code = _code(error)
     index: int = getattr(error, "index", 0)
     status = error.status_code if isinstance(error, HttpResponseError) else None

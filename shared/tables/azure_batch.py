@@ -1,6 +1,6 @@
-"""A transaction's form on the wire of Table Storage: a multipart request, and its multipart answer. azure.py sends it.
+"""A transaction on the wire of Table Storage: a multipart request and its multipart answer. azure.py sends it.
 
-The encoder of azure-data-tables takes 30 ms for 100 rows, nearly all in the serialisation of 100 requests; this one 2.
+The encoder of azure-data-tables takes 30 ms for 100 rows, nearly all of it to serialise 100 requests; this one takes 2.
 https://learn.microsoft.com/rest/api/storageservices/performing-entity-group-transactions
 """
 
@@ -76,7 +76,7 @@ def decode(body: bytes) -> list[str] | Refusal:
 
 
 def _row(partition: str, operation: Insert | Upsert | Replace | Merge) -> dict[str, Any]:
-    """Return the JSON object of a row, with the types that JSON does not tell apart."""
+    """Return a row as a JSON object, with the types that JSON itself cannot express."""
     row: dict[str, Any] = {"PartitionKey": partition, "RowKey": operation.key}
     for name, value in operation.columns.items():
         if isinstance(value, bool | str):

@@ -27,34 +27,40 @@ MAX_KEY_UNITS = 512
 MAX_PAGE = 1000
 
 ANY = "*"
-"""As an operation's etag: whatever version is there, but there must be one."""
+"""As an operation's etag: any version, but the row must exist."""
 
 FORBIDDEN_IN_KEYS = re.compile(r"[/\\#?\x00-\x1f\x7f-\x9f]")
 _KIND = re.compile(r"[a-z0-9]+_([a-z])(?:_|$)")
 
 
 class TablesError(Exception):
-    """What a storage call may end with."""
+    """A storage call failed."""
 
 
-class AlreadyExists(TablesError):
-    """An insert met a row under its key. `index` is the operation's place in the transaction."""
+class Conflict(TablesError):
+    """An operation met a row that forbids it, and nothing was changed. `index` is its place in the transaction."""
+
+    reason = ""
 
     def __init__(self, index: int = 0) -> None:
-        super().__init__(f"operation {index}: the row exists")
+        super().__init__(f"operation {index}: {self.reason}")
         self.index = index
 
 
-class VersionConflict(TablesError):
-    """A conditional operation met another version, or no row. `index` is the operation's place in the transaction."""
+class AlreadyExists(Conflict):
+    """An insert met a row under its key."""
 
-    def __init__(self, index: int = 0) -> None:
-        super().__init__(f"operation {index}: the row changed or is gone")
-        self.index = index
+    reason = "the row exists"
+
+
+class VersionConflict(Conflict):
+    """A conditional operation met another version, or no row."""
+
+    reason = "the row changed or is gone"
 
 
 class Throttled(TablesError):
-    """The service asks for patience. `retry_after` is in seconds. The call may or may not have taken effect."""
+    """The service is overloaded: try again in `retry_after` seconds. The call may or may not have taken effect."""
 
     def __init__(self, retry_after: float = 1.0) -> None:
         super().__init__(f"throttled, retry after {retry_after} s")
@@ -66,7 +72,7 @@ class Unavailable(TablesError):
 
 
 class LimitExceeded(TablesError, ValueError):
-    """The caller broke a limit of the real service. A mistake in the program, found before anything is sent."""
+    """The caller broke a limit of Table Storage: a mistake in the program, found before anything is sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +147,7 @@ class Tables(Protocol):
     async def get_many(
         self, places: Sequence[tuple[str, str]], *, select: Sequence[str] | None = None
     ) -> list[Row | None]:
-        """Return the row, or None, at each (partition, key): so many point reads, under way together."""
+        """Return the row, or None, at each (partition, key): a point read for each, all under way at once."""
 
     async def query(
         self,
@@ -155,22 +161,22 @@ class Tables(Protocol):
     ) -> Page:
         """Return rows with low <= key < high (no upper bound if None), at most `top` of them and possibly fewer.
 
-        `continuation` is a former page's, with the same other arguments; it may be kept for a later process.
+        `continuation` is that of the page before, of a query with the same bounds; a later process may go on from it.
         """
 
     async def commit(self, partition: str, operations: Sequence[Operation]) -> list[str]:
-        """Apply 1 to 100 operations to one partition, all or none; a key may stand in one operation only.
+        """Apply 1 to 100 operations to one partition, all or none; no key may occur twice.
 
         Returns the new etag of each operation's row ("" for a deleted one).
         Raises AlreadyExists or VersionConflict with the index of an operation that failed; nothing is changed then.
         """
 
     async def close(self) -> None:
-        """Let go of connections. The rows stay."""
+        """Close the connections. The rows stay."""
 
 
 def kind(partition: str) -> str:
-    """Return the letter behind a directory's name, or "": an adapter may keep each kind of partition by itself."""
+    """Return the letter behind the directory's name, or "". An adapter may keep each kind of partition by itself."""
     found = _KIND.match(partition)
     return found[1] if found else ""
 
@@ -188,7 +194,7 @@ def check(partition: str, operations: Sequence[Operation]) -> None:
         if not isinstance(operation, Delete):
             total += _entity_bytes(partition, operation.key, operation.columns)
     if len(keys) != len(operations):
-        raise LimitExceeded("a key stands twice in one transaction")
+        raise LimitExceeded("a key occurs twice in one transaction")
     if total > MAX_TRANSACTION_BYTES:
         raise LimitExceeded(f"a transaction holds at most {MAX_TRANSACTION_BYTES} bytes, not {total}")
 

@@ -1,7 +1,7 @@
-"""The storage port on SQLite: the embedded default, durable, and as strict as Table Storage.
+"""The storage port on SQLite: embedded, durable, and as strict as Table Storage. azure.py is the other adapter.
 
-A read runs where it is called, in microseconds, on a connection of its own. Commits that wait are applied together,
-and one thread makes them durable with one sync, so no event loop waits for the disk. azure.py is the other adapter.
+A read runs on the event loop, on a connection of its own, and takes microseconds. Commits that wait are applied as one
+group. A thread makes the group durable with one sync, so that no event loop waits for the disk.
 """
 
 from __future__ import annotations
@@ -43,20 +43,21 @@ from shared.tables.sqlite_precedence import Precedence
 from shared.tables.sqlite_rows import Etags, key_text, present, stored_columns, stored_key
 
 BUSY_SECONDS = 10.0
-"""How long a commit waits for another process that is writing to the same file, ..."""
+"""Seconds that a commit waits while other processes write to the file; then it fails as Unavailable."""
 LOOKS = 5
-"""... if it looked so often: what its own process computes meanwhile is no waiting."""
+"""Attempts that a commit makes at least: while its own process is busy, seconds pass in which it looks at nothing."""
 GROUP_OPERATIONS = 100
-"""So many operations, or one transaction, share a sync: they are applied on the event loop, at about 10 µs each, and
-keep other processes from writing."""
-HURRIED_SECONDS, PATIENT_SECONDS = 0.0001, 0.002
-"""So long a process waits before it tries again while another writes."""
+"""Operations in a group, unless its one transaction has more. The event loop applies each in about 10 µs; meanwhile no
+other process can write."""
+URGENT_RETRY_SECONDS, PATIENT_RETRY_SECONDS = 0.0001, 0.002
+"""Seconds until an urgent or a patient process tries again while another writes."""
 LOG_BYTES = 64 * 1024 * 1024
-"""A write-ahead log above this is emptied. SQLite begins it anew by itself only where no other process writes while the
-log's pages are copied: beside two that never rest, it was seen to grow to a gigabyte."""
-PATIENCE_SECONDS = 0.002
-YIELD_SECONDS = 0.0005
-"""A sync that has taken so long is given so much of the event loop's time, again and again."""
+"""Bytes above which the write-ahead log is emptied. SQLite itself empties it only if nobody writes while it copies the
+pages: beside two processes that wrote all the time, the log was seen to grow to a gigabyte."""
+SLOW_SYNC_SECONDS = 0.002
+"""Seconds after which a group counts as slow; then the event loop makes way for the thread."""
+MAKE_WAY_SECONDS = 0.0005
+"""Seconds that the event loop sleeps to make way."""
 
 _TABLE_NAME = re.compile(r"[A-Za-z][A-Za-z0-9]{2,62}")
 _SCHEMA = """CREATE TABLE IF NOT EXISTS TABLE_NAME (
@@ -94,8 +95,8 @@ class SqliteTables:
     def open(cls, path: Path | str, name: str = "scimlink", *, patient: bool = False) -> SqliteTables:
         """Open the table `name` in the file, making either where it is missing.
 
-        Other tables of the same file, opened in this process, share its connections and its thread. A patient process
-        has one event loop, and lets others write first (sqlite_precedence.py).
+        Other tables of the same file in this process share its connections and its thread. A patient process has one
+        event loop, and lets urgent processes write first (sqlite_precedence.py).
         """
         if not _TABLE_NAME.fullmatch(name):
             raise LimitExceeded("a table's name has 3 to 63 letters and digits and begins with a letter")
@@ -116,7 +117,7 @@ class SqliteTables:
     async def get_many(
         self, places: Sequence[tuple[str, str]], *, select: Sequence[str] | None = None
     ) -> list[Row | None]:
-        """Return the row, or None, at each place (see port.Tables); a read is too short to be worth a task."""
+        """Return the row, or None, at each place (see port.Tables); no read is long enough to need a task."""
         return [await self.get(partition, key, select=select) for partition, key in places]
 
     async def query(
@@ -141,7 +142,7 @@ class SqliteTables:
             verb, select = verb + ("_one" if one else "_keys"), None
         found = self._file.read(self._statements[verb], (*path, *bounds, top + 1))
         after = key_text(found.pop()[0]) if len(found) > top else None
-        # One array for all rows: a thousand calls of the parser cost a millisecond more.
+        # One array for all rows saves a millisecond for a thousand of them.
         parsed = json.loads("[" + ",".join([text for _, _, text in found]) + "]")
         if one:
             parsed = [{} if value is None else {one: value} for value, _ in parsed]
@@ -152,7 +153,7 @@ class SqliteTables:
         return Page(rows, after)
 
     async def commit(self, partition: str, operations: Sequence[Operation]) -> list[str]:
-        """Apply the operations, all or none, and return when they are on the disk (see port.Tables)."""
+        """Apply the operations, all or none, and return once they are on the disk (see port.Tables)."""
         check(partition, operations)
         if self._closed:
             raise Unavailable("the table is closed")
@@ -163,7 +164,7 @@ class SqliteTables:
         return await commit.future
 
     async def close(self) -> None:
-        """Finish the commits that are under way and let go of the file, if no other table of this process uses it."""
+        """Finish the commits under way, and close the file unless another table of this process uses it."""
         if not self._closed:
             self._closed = True
             await self._file.release()
@@ -171,20 +172,20 @@ class SqliteTables:
 
 @dataclass(slots=True, eq=False)
 class _Commit:
-    """A transaction on its way: what to do, and what came of it."""
+    """A transaction that waits or was applied, and its outcome: new etags, or an error."""
 
     statements: Mapping[str, str]
     partition: bytes
     operations: Sequence[Operation]
     rows: Sequence[tuple[bytes, str]]
-    """What each operation stores, encoded before the file is taken."""
+    """The key and columns of each operation, encoded before the file is locked."""
     loop: asyncio.AbstractEventLoop
     future: asyncio.Future[list[str]]
     outcome: list[str] | Exception | None = None
 
     def apply(self, connection: sqlite3.Connection, new_etag: Etags) -> None:
-        """Write the operations into the open SQLite transaction, all or none, and keep the outcome."""
-        several = len(self.operations) > 1  # one alone that fails has changed nothing
+        """Write the operations in the open SQLite transaction, all or none, and keep the outcome."""
+        several = len(self.operations) > 1  # a single one that fails has changed nothing
         if several:
             connection.execute("SAVEPOINT one")
         try:
@@ -194,7 +195,7 @@ class _Commit:
             ]
         except sqlite3.Error:
             raise  # the whole group fails
-        except Exception as error:  # what one caller did wrong stays with that caller
+        except Exception as error:  # one caller's mistake must not fail the others
             if several:
                 connection.execute("ROLLBACK TO one")
             self.outcome = error
@@ -232,7 +233,7 @@ class _Commit:
             raise LimitExceeded("a string holds half a surrogate pair") from error
 
     def settle(self) -> None:
-        """Tell the task that waits, on its own event loop."""
+        """Hand the outcome to the task that waits, on its own event loop."""
         if self.future.done():  # cancelled meanwhile
             return
         if isinstance(self.outcome, list):
@@ -246,7 +247,7 @@ class _Group:
     """Commits that share one SQLite transaction, and so one sync."""
 
     until: float
-    """When it has waited for other processes for long enough, with LOOKS at the file."""
+    """When it has waited for other processes for BUSY_SECONDS."""
     looks: int = 0
     commits: list[_Commit] = field(default_factory=list)
     applied: bool = False
@@ -254,14 +255,14 @@ class _Group:
 
 
 class _File:
-    """A SQLite file of this process: one connection reads, one writes, one thread syncs.
+    """A SQLite file as this process has it open: one connection reads, one writes, one thread syncs.
 
-    SQLite allows one writer. Statements run on the event loop, where they cost microseconds; only COMMIT, which waits
-    for the disk, is left to the thread: a thread that executes them would hand over the interpreter lock twice for
-    each. What arrives during a sync is the next group. A patient process waits for the disk itself (_write).
+    SQLite allows one writer. Statements run on the event loop, in microseconds each; on a thread, each would cost two
+    switches of the interpreter lock. Only COMMIT, which waits for the disk, runs on the thread, and what arrives during
+    it is the next group. A patient process has no use for the thread: its event loop waits for the disk (_write).
     """
 
-    _opened: dict[Path, _File] = {}  # noqa: RUF012 - the one place that says which files this process has open
+    _opened: dict[Path, _File] = {}  # noqa: RUF012 - the files that this process has open
     _opening = threading.Lock()
 
     def __init__(self, path: Path, *, patient: bool) -> None:
@@ -275,7 +276,7 @@ class _File:
         self._writer.execute("PRAGMA busy_timeout = 0")
         self._new_etag = Etags()
         self._waiting: deque[_Commit] = deque()
-        self._busy = threading.Lock()  # held from BEGIN to the end of COMMIT; another thread may let go of it
+        self._busy = threading.Lock()  # held from BEGIN to the end of COMMIT; another thread may release it
         self._groups: SimpleQueue[_Group | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._sync, name="sqlite-sync", daemon=True)
         self._thread.start()
@@ -309,20 +310,20 @@ class _File:
         connection.close()
 
     def read(self, statement: str, values: tuple[str | bytes | int, ...]) -> list[tuple[Any, ...]]:
-        """Return all rows of a SELECT. It sees every commit that was acknowledged."""
+        """Return all rows of a SELECT, which sees every acknowledged commit."""
         try:
             return self._reader.execute(statement, values).fetchall()
         except sqlite3.Error as error:
             raise Unavailable(str(error)) from error
 
     def submit(self, commit: _Commit) -> None:
-        """Let the commit join the next group."""
+        """Add a commit to the next group."""
         self._waiting.append(commit)
         if not self._busy.locked():
-            commit.loop.call_soon(self._start)  # soon, not now: the other tasks of this turn join the group
+            commit.loop.call_soon(self._start)  # soon, not now: other tasks may add commits in this turn of the loop
 
     def _start(self) -> None:
-        """Apply what waits, and hand the COMMIT to the thread."""
+        """Apply the commits that wait, and leave the COMMIT to the thread."""
         if not self._waiting or not self._busy.acquire(blocking=False):
             return
         group = _Group(time.monotonic() + BUSY_SECONDS)
@@ -336,17 +337,17 @@ class _File:
         with suppress(sqlite3.Error):  # the thread tries again
             self._apply(group)
         self._groups.put(group)
-        asyncio.get_running_loop().call_later(PATIENCE_SECONDS, self._make_way, group)
+        asyncio.get_running_loop().call_later(SLOW_SYNC_SECONDS, self._make_way, group)
 
     def _write(self, group: _Group) -> None:
-        """Write the group in one step of the event loop, or look a little later whether the file is free.
+        """Write the group in one step of the event loop; if another process writes, try again a little later.
 
-        Between two statements a thread lets go of the interpreter lock, and waits for an event loop that computes to
-        give it back: so a worker was seen to keep the file for 20 ms, where it needs one.
+        A thread gives up the interpreter lock between two statements, and an event loop that computes gives it back
+        late: a worker was seen to keep the file locked for 20 ms instead of one.
         """
         try:
             if not self._apply(group):
-                asyncio.get_running_loop().call_later(PATIENT_SECONDS, self._write, group)
+                asyncio.get_running_loop().call_later(PATIENT_RETRY_SECONDS, self._write, group)
                 return
             self._writer.execute("COMMIT")
         except sqlite3.Error as error:
@@ -354,17 +355,17 @@ class _File:
         self._end(group)
 
     def _make_way(self, group: _Group) -> None:
-        """Sleep a moment if the group is not done yet, so that the thread gets the interpreter lock.
+        """If the group is not done yet, sleep for a moment, so that the thread gets the interpreter lock.
 
-        An event loop that is never idle lets go of the lock often, but so briefly that a thread which waits for it
-        comes too late each time, and starts to wait anew: a commit was seen to take 25 seconds.
+        An event loop that is never idle gives up the lock often, but so briefly that the waiting thread misses it each
+        time: a commit was seen to take 25 seconds.
         """
         if not group.done:
-            time.sleep(YIELD_SECONDS)
-            asyncio.get_running_loop().call_later(PATIENCE_SECONDS, self._make_way, group)
+            time.sleep(MAKE_WAY_SECONDS)
+            asyncio.get_running_loop().call_later(SLOW_SYNC_SECONDS, self._make_way, group)
 
     def _apply(self, group: _Group) -> bool:
-        """Apply the group, unless another process is writing or goes first: then tell that it is to be tried again."""
+        """Apply the group, and tell whether that was done: not while another process writes, or has precedence."""
         late = time.monotonic() > group.until and group.looks >= LOOKS
         group.looks += 1
         try:
@@ -378,14 +379,14 @@ class _File:
             if getattr(error, "sqlite_errorcode", None) != sqlite3.SQLITE_BUSY or late:
                 raise
             if not self._patient:
-                self._precedence.enter()  # only now: whoever finds the file free pays nothing for going first
+                self._precedence.enter()  # only now, so that it costs nothing where the file is free
         return group.applied
 
     def _sync(self) -> None:
         while group := self._groups.get():
             try:
                 while not (group.applied or self._apply(group)):
-                    time.sleep(HURRIED_SECONDS)  # SQLite's own way to wait sleeps up to 100 ms at a time
+                    time.sleep(URGENT_RETRY_SECONDS)  # SQLite itself would sleep up to 100 ms at a time
                 self._writer.execute("COMMIT")
             except sqlite3.Error as error:
                 self._fail(group, error)
@@ -406,7 +407,7 @@ class _File:
         group.done = True
 
     def _empty_log(self) -> None:
-        """Empty a log that has grown too large. Where somebody writes, or reads what is old, a later commit does it."""
+        """Empty a log that has grown too large; while another connection uses it, that is left to a later commit."""
         with suppress(OSError, sqlite3.Error):
             if self._log.stat().st_size > LOG_BYTES:
                 self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
@@ -417,9 +418,9 @@ class _File:
                 self._writer.execute("ROLLBACK")
 
     def _wake(self, commits: list[_Commit]) -> None:
-        """Tell each event loop that has a commit among these, or one that waits for the next group."""
+        """Wake each event loop that has a commit among these or in the next group."""
         for loop in {commit.loop for commit in (*commits, *self._waiting)}:
-            with suppress(RuntimeError):  # the loop was closed: nobody waits there
+            with suppress(RuntimeError):  # a closed loop: no task waits there
                 loop.call_soon_threadsafe(self._settle, commits, loop)
 
     def _settle(self, commits: list[_Commit], loop: asyncio.AbstractEventLoop) -> None:
@@ -431,7 +432,7 @@ class _File:
 
 def _connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
-    connection.execute("PRAGMA page_size = 8192")  # of a new file; an account's row then fits its leaf
+    connection.execute("PRAGMA page_size = 8192")  # of a new file: an account's row then fits on its page
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA cache_size = -16384")
@@ -439,7 +440,7 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 
 def _row(operation: Operation) -> tuple[bytes, str]:
-    """Return what an operation stores, as far as that does not depend on what is there."""
+    """Return the key and the columns that an operation stores, as far as they do not depend on the stored row."""
     key = stored_key(operation.key)
     return key, stored_columns(operation.columns) if isinstance(operation, Insert | Upsert | Replace) else ""
 

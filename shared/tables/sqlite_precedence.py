@@ -1,9 +1,9 @@
-"""Which process writes next to a SQLite file: one that hurries, before those that are patient.
+"""Which process writes to a SQLite file next: an urgent one goes before those that are patient.
 
-SQLite gives the file to whoever asks first once it is free, and who writes without a rest asks first: a process with
-one row to write was seen to wait for fifteen transactions of another. So there is a lock beside the file, which who
-hurries holds while it waits and writes, and under which patient processes begin nothing. It is a courtesy: what keeps
-writers apart is SQLite's own lock (sqlite.py). The kernel takes it from a process that ends, however it ends.
+SQLite gives a free file to the process that asks first, and a process that writes all the time asks first: another with
+one row to write was seen to wait for fifteen of its transactions. So there is a lock beside the file. An urgent process
+holds it while it waits and writes, and while it is held, patient processes begin no transaction. It is a courtesy: what
+keeps writers apart is SQLite's own lock (sqlite.py). When a process ends, however it ends, the kernel releases it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 
 
 class Precedence:
-    """One process's place among those that write to a file."""
+    """The precedence of one process among those that write to a file."""
 
     def __init__(self, path: Path, *, patient: bool) -> None:
         self._file = path.with_name(f"{path.name}-turn").open("ab")
@@ -22,20 +22,20 @@ class Precedence:
         self._held = False
 
     def enter(self) -> bool:
-        """Tell whether this process may begin to write. Who hurries always may, and others may not until it leaves."""
+        """Tell whether this process may begin to write. An urgent one may; patient ones may not until it leaves."""
         try:
             fcntl.flock(self._file, (fcntl.LOCK_SH if self._patient else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except BlockingIOError:
-            return not self._patient  # a second one that hurries, or one that is patient and looks
+            return not self._patient  # another urgent process holds it, or a patient one is just looking
         except OSError:
-            return True  # a file system without such locks has no courtesy
+            return True  # the file system has no such locks
         self._held = True
         if self._patient:
             self.leave()
         return True
 
     def leave(self) -> None:
-        """Let patient processes begin again."""
+        """Let patient processes write again."""
         if self._held:
             self._held = False
             with suppress(OSError):

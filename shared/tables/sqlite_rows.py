@@ -1,4 +1,4 @@
-"""How sqlite.py keeps keys and columns in a file: keys as bytes in Table Storage's order, columns as JSON, ETags."""
+"""How sqlite.py encodes rows: keys as bytes in the order of Table Storage, columns as JSON, and the etags."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circ
 
 
 def stored_key(key: str) -> bytes:
-    """Return bytes in the order of the key's UTF-16 code units: UTF-8 of each unit (CESU-8)."""
+    """Return bytes that sort as the key's UTF-16 code units do: each unit in UTF-8 (CESU-8)."""
     if key.isascii():
         return key.encode()
     try:
@@ -32,7 +32,7 @@ def key_text(stored: bytes) -> str:
 
 
 def stored_columns(columns: Mapping[str, Value | None]) -> str:
-    """Return the columns that are present as JSON."""
+    """Return the columns that have a value, as JSON."""
     return _encode(present(columns))
 
 
@@ -42,7 +42,7 @@ def present(columns: Mapping[str, Value | None]) -> dict[str, Value]:
 
 
 class Etags:
-    """Gives a new ETag at every call: a random prefix for this opening of the file, and a counter."""
+    """Makes etags: a prefix that is random for each opening of the file, and a counter."""
 
     def __init__(self) -> None:
         self._prefix = secrets.token_hex(8)

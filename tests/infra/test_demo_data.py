@@ -17,11 +17,11 @@ from link_orchestrator.files.identities import read_identities
 from shared.directory.matching.accounts import AccountFacts, Decision, DecisionKind, stays_local
 from shared.directory.matching.identity import Identity
 from shared.directory.matching.policy import Policy
-from shared.directory.records.model import ENTERPRISE, Evidence, Status
+from shared.directory.records.model import ENTERPRISE, SignInEvidence, Status
 from tests.link_orchestrator.join import plan
 
 
-def facts(id: str, document: Any, evidence: Evidence, protected: bool, status: Status) -> AccountFacts:
+def facts(id: str, document: Any, evidence: SignInEvidence, protected: bool, status: Status) -> AccountFacts:
     return AccountFacts(
         id,
         "v1",
@@ -43,7 +43,7 @@ def decisions(folder: Path, identities_file: str) -> tuple[Counter[DecisionKind]
     provisioned = [json.loads(line) for line in (folder / "provisioned.jsonl").read_text().splitlines()]
     accounts = [
         *(facts(f"a{row.line}", row.document, row.evidence, row.protected, Status.LOCAL) for row in rows),
-        *(facts(f"p{n}", user, Evidence(), False, Status.PROVISIONED) for n, user in enumerate(provisioned)),
+        *(facts(f"p{n}", user, SignInEvidence(), False, Status.PROVISIONED) for n, user in enumerate(provisioned)),
     ]
     with (folder / identities_file).open("rb") as file:
         identities = [row for row in read_identities(file) if isinstance(row, Identity)]

@@ -19,7 +19,7 @@ from shared.directory.directory import Directories, Directory
 from shared.directory.keys import Key
 from shared.directory.matching.identity import Identity
 from shared.directory.matching.policy import Policy
-from shared.directory.records.model import Account, Evidence, Status, new_account
+from shared.directory.records.model import Account, SignInEvidence, Status
 from shared.directory.text import timestamp
 from shared.directory.work.jobs import Jobs, Phase
 from shared.directory.work.readings import BOOKMARK, Readings
@@ -172,7 +172,7 @@ FILL = [Identity(object_id(n), f"fill{n}@contoso.com") for n in range(10, 20)]
 
 
 async def add(directory: Directory, name: str) -> None:
-    account = new_account(directory.keys.new_id(name), {"userName": name}, Status.LOCAL, "2025-01-01T00:00:00Z")
+    account = Account.new(directory.keys.new_id(name), {"userName": name}, Status.LOCAL, "2025-01-01T00:00:00Z")
     await directory.accounts.create(account, by="test")
 
 
@@ -183,7 +183,7 @@ async def ada(directory: Directory) -> Account:
 async def give_away(directory: Directory) -> None:
     """Say that the rival's address was verified on the account: both claim it from now on."""
     account = await ada(directory)
-    after = replace(account, evidence=Evidence(verified_emails=("rival@contoso.com",)))
+    after = replace(account, evidence=SignInEvidence(verified_emails=("rival@contoso.com",)))
     await directory.accounts.replace(account, after, by="test")
 
 

@@ -16,7 +16,7 @@ from link_orchestrator.orchestrator import APPLY_PASSES, PLAN_PASSES
 from link_orchestrator.requests import reviews
 from shared.directory.directory import Directories, Directory
 from shared.directory.keys import fold
-from shared.directory.matching.accounts import DecisionKind, Evidence, proving_rule
+from shared.directory.matching.accounts import DecisionKind, MatchEvidence, proving_rule
 from shared.directory.matching.identity import Identity
 from shared.directory.matching.policy import Policy
 from shared.directory.records.model import Status
@@ -98,7 +98,7 @@ async def test_a_link_needs_a_strong_key_that_nobody_contests_or_a_person_who_lo
         if identity in proven:
             row = proven[identity]
             assert row.shown["account"]["id"] == account.id
-            assert proving_rule(map(Evidence.from_json, row.shown["evidence"]))
+            assert proving_rule(map(MatchEvidence.from_json, row.shown["evidence"]))
         else:
             assert accepted[identity] == account.id, "weak or ambiguous, and nobody looked"
     made_links = {fold(a.link.identity) for a in after if a.link and a.link != before[a.id].link}

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scim_groups.search import read_bounded
-from shared.directory.records.groups import Group
+from shared.directory.records.model import Group
 
 
 @given(st.lists(st.integers(0, 40), min_size=1, max_size=16), st.integers(0, 100))

@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 
 from scim_groups import search, service
-from shared.directory.records.groups import new_group
 from shared.directory.records.members import Member
-from shared.directory.records.model import Status
+from shared.directory.records.model import Group, Status
 from tests.scim_users.conftest import Answer, Server
 
 GROUP = "urn:ietf:params:scim:schemas:core:2.0:Group"
@@ -322,7 +321,7 @@ async def test_a_user_whose_groups_changed_has_another_version_to_a_reader(serve
 
 async def a_local_group(server: Server, member: str) -> str:
     directory = await server.main()
-    new = new_group(
+    new = Group.new(
         directory.groups.keys.new_id("Staff"), {"displayName": "Staff"}, Status.LOCAL, "2025-01-01T00:00:00.000Z"
     )
     await directory.members.add(new.id, [Member(member)])

@@ -20,7 +20,8 @@ from shared.directory.directory import Directory
 from shared.directory.errors import NotFound
 from shared.directory.keys import Key
 from shared.directory.records import members as memberships
-from shared.directory.records.members import Head, Members
+from shared.directory.records.members import Members
+from shared.directory.records.model import Head
 from shared.directory.sweep import sweep
 from shared.scim.endpoint import PreconditionFailed, Request, Response
 from shared.scim.errors import ScimError

@@ -16,7 +16,7 @@ from shared.directory.keys import Key
 from shared.directory.matching.accounts import Candidate, decide, evidence_for, facts_of, identity_keys
 from shared.directory.matching.identity import Identity
 from shared.directory.matching.policy import DEFAULT_RULES, MatchRule, Policy, Rule, Trust
-from shared.directory.records.model import NO_EVIDENCE, Account, Evidence, Link, Status, new_account
+from shared.directory.records.model import NO_EVIDENCE, Account, Link, SignInEvidence, Status
 from tests.scim_users.conftest import Server
 
 NOW = "2026-11-23T12:00:00.000Z"
@@ -28,9 +28,9 @@ VERIFIED = Policy(verified_domains=frozenset({"contoso.com"}))
 ADOPTING = replace(VERIFIED, adopt_on_create=True)
 
 
-def local(evidence: Evidence = NO_EVIDENCE, /, **more: Any) -> Account:
+def local(evidence: SignInEvidence = NO_EVIDENCE, /, **more: Any) -> Account:
     document = {"schemas": [CORE], "userName": "ada@contoso.com", "active": True, **more}
-    return replace(new_account("1a", document, Status.LOCAL, NOW), evidence=evidence)
+    return replace(Account.new("1a", document, Status.LOCAL, NOW), evidence=evidence)
 
 
 def linked(confirmed: str | None = None, **more: Any) -> Account:
@@ -61,11 +61,11 @@ def work(address: str) -> list[dict[str, Any]]:
 
 STRONG = {
     Rule.EXTERNAL_ID: local(externalId=IDENTITY.upper()),
-    Rule.SIGN_IN_OBJECT_ID: local(Evidence(object_id=IDENTITY)),
-    Rule.NAME_ID: local(Evidence(name_id="ADA@contoso.com")),
+    Rule.SIGN_IN_OBJECT_ID: local(SignInEvidence(object_id=IDENTITY)),
+    Rule.NAME_ID: local(SignInEvidence(name_id="ADA@contoso.com")),
     Rule.USER_NAME: local(),
     Rule.VERIFIED_EMAIL: local(
-        Evidence(verified_emails=("Ada@contoso.com",)), userName="ada", emails=work("ada@contoso.com")
+        SignInEvidence(verified_emails=("Ada@contoso.com",)), userName="ada", emails=work("ada@contoso.com")
     ),
 }
 
@@ -93,7 +93,7 @@ def test_a_rule_that_the_administrator_made_weak_links_nothing(rule: Rule) -> No
     ("before", "policy"),
     [
         pytest.param(local(), Policy(), id="in no verified domain"),
-        pytest.param(local(Evidence(object_id=OTHER)), VERIFIED, id="another identity signed in to it"),
+        pytest.param(local(SignInEvidence(object_id=OTHER)), VERIFIED, id="another identity signed in to it"),
         pytest.param(local(userName="ada", emails=work("ada@contoso.com")), VERIFIED, id="by an unverified e-mail"),
         pytest.param(
             local(userName="ada@elsewhere.example", emails=work("ada@contoso.com")),
@@ -114,15 +114,33 @@ GUARDED = [{"userName": "eve@contoso.com"}, {"emails": work("eve@contoso.com")},
 
 @pytest.mark.parametrize("change", GUARDED, ids=lambda change: next(iter(change)))
 def test_a_first_link_by_name_leaves_how_a_person_signs_in_alone(change: dict[str, Any]) -> None:
-    before = local(Evidence(name_id=IDENTITY), emails=work("ada@contoso.com"))
+    before = local(SignInEvidence(name_id=IDENTITY), emails=work("ada@contoso.com"))
     policy = replace(VERIFIED, name_id_source="objectId")
     with pytest.raises(Refused, match=f"^{next(iter(change))}: a first link never changes it"):
         authorise(before, write(before, externalId=IDENTITY, **change), policy)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"userName": "\uff41da@contoso.com"},
+        {"emails": work("\uff41da@contoso.com")},
+        {"emails": work("ada@contoso.com\u00a0")},
+    ],
+    ids=["a look-alike name", "a look-alike address", "an address with a blank"],
+)
+@pytest.mark.parametrize("linking", [True, False])
+def test_what_only_folds_alike_is_another_name_or_address(change: dict[str, Any], linking: bool) -> None:
+    evidence = SignInEvidence(name_id=IDENTITY)
+    before = local(evidence, emails=work("ada@contoso.com")) if linking else linked(emails=work("ada@contoso.com"))
+    policy = replace(VERIFIED, name_id_source="objectId")
+    with pytest.raises(Refused, match=f"^{next(iter(change))}: "):
+        authorise(before, write(before, keyed=linking, externalId=IDENTITY, **change), policy)
+
+
 @pytest.mark.parametrize("change", GUARDED, ids=lambda change: next(iter(change)))
 def test_a_first_link_by_object_id_may_change_everything(change: dict[str, Any]) -> None:
-    before = local(Evidence(object_id=IDENTITY), emails=work("ada@contoso.com"))
+    before = local(SignInEvidence(object_id=IDENTITY), emails=work("ada@contoso.com"))
     after = authorise(before, write(before, externalId=IDENTITY, **change), VERIFIED)
     assert after.document().items() >= change.items()
 
@@ -239,7 +257,7 @@ async def test_finding_an_account_by_a_weak_key_does_not_link_it(server: Server)
 
 async def test_an_identity_that_matches_two_accounts_adopts_neither(server: Server) -> None:
     directory, account_id = await stored(server, local())
-    twin = new_account(
+    twin = Account.new(
         directory.keys.new_id("ada"), {"userName": "ada", "emails": work("ada@contoso.com")}, Status.LOCAL, NOW
     )
     await directory.accounts.create(twin, by="import")
@@ -264,7 +282,7 @@ async def test_what_the_last_plan_left_open_is_not_settled_by_provisioning(serve
 
 async def test_a_name_id_that_is_an_object_id_speaks_against_another_identity(server: Server) -> None:
     policy = replace(VERIFIED, name_id_source="objectId")
-    _, account_id = await stored(server, local(Evidence(name_id=OTHER)), policy)
+    _, account_id = await stored(server, local(SignInEvidence(name_id=OTHER)), policy)
     assert await look_up(server, BY_NAME) == 1
     answer = await server.send("PATCH", f"/Users/{account_id}", patch(externalId=IDENTITY))
     assert (answer.status, "signed in to by another" in answer.body["detail"]) == (403, True)
@@ -427,7 +445,7 @@ async def test_the_administrator_may_allow_creates_beside_matches(server: Server
 
 @pytest.mark.parametrize(
     "account",
-    [replace(local(), protected=True), local(Evidence(object_id=OTHER)), local(emails=work("other@contoso.com"))],
+    [replace(local(), protected=True), local(SignInEvidence(object_id=OTHER)), local(emails=work("other@contoso.com"))],
     ids=["protected", "another signed in", "with another e-mail"],
 )
 async def test_a_create_adopts_no_account_that_a_patch_would_not(server: Server, account: Account) -> None:

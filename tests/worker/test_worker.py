@@ -22,8 +22,7 @@ from link_orchestrator.orchestrator import GROUP_APPLY_PASSES, GROUP_PLAN_PASSES
 from link_orchestrator.staged import EntraGroupWriter
 from shared.directory.matching.identity import Identity
 from shared.directory.matching.policy import Policy
-from shared.directory.records.groups import new_group
-from shared.directory.records.model import Status
+from shared.directory.records.model import Group, Status
 from shared.directory.work.jobs import Jobs, Phase
 from shared.host.settings import Credential
 from shared.tables.azure import AzureTables
@@ -43,7 +42,7 @@ SETTINGS = {
 
 def _replay(name: str, value: Any, *more: wire.Event) -> dict[str, str]:
     texts = [json.dumps(e) for e in (*first_events(name, json.dumps(value), NOW), *more)]
-    return {"json": wire.request(texts, "one", None, json.dumps(value))}
+    return {"json": wire.request(texts, "one", json.dumps(value))}
 
 
 def test_every_kind_of_function_loads_and_runs(drive: Drive) -> None:
@@ -177,7 +176,7 @@ async def test_the_activities_of_groups_work_on_table_storage(drive: Drive, azur
     tables = AzureTables.from_connection_string(azurite)
     directory = await make_directory(tables, "workergroups", 2)
     name, jobs = directory.name, directory.jobs
-    group = new_group(directory.groups.keys.new_id("Staff"), {"displayName": "Staff"}, Status.LOCAL, jobs.now())
+    group = Group.new(directory.groups.keys.new_id("Staff"), {"displayName": "Staff"}, Status.LOCAL, jobs.now())
     await directory.groups.create(group, by="test")
     writer = EntraGroupWriter(directory, "upload1")
     await writer.add(EntraGroup("9", "STAFF", ("1",)))

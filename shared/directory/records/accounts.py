@@ -1,6 +1,6 @@
-"""Accounts: resources that SCIM may delete while the application keeps them, and whose identity is claimed too.
+"""Accounts: unlike groups, they stay for the application when SCIM deletes them, and they claim their identity.
 
-resources.py holds what they share with groups; many accounts at once are in bulk.py.
+resources.py has what they share with groups, bulk.py writes many at once.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ class Accounts(Resources[Account]):
         super().__init__(tables, keys, Account.from_row, (LIVE, RETIRED), now)
 
     async def _named(self, key: Key) -> list[str]:
-        """Return the id that an e-mail leads to as a userName: its account may have the e-mail, too."""
+        """Return the id to which an e-mail address leads as a userName: its account may have the address, too."""
         named = await self.claims.claimed(Key("userName", key.value)) if key.kind == "email" else None
         return [named] if named else []
 
     def _announcing(self, account: Account, pointers: Collection[Key]) -> list[Awaitable[None]]:
-        """Return what writes pointers; one from an externalId looks for a linked account that holds the identity.
+        """Return the calls that write pointers; one from an externalId looks for an account linked to that identity.
 
-        Nobody gets a second account. Linking does it the other way round (Claims.hold), so of the two at least one
-        sees the other, and fences it off.
+        So nobody gets a second account. Linking claims first and then looks for pointers (Claims.hold): of the two, at
+        least one sees the other, and fences it off.
         """
         told = [key for key in pointers if key.kind == "externalId" and account.link is None]
         others = [key for key in pointers if key not in told]

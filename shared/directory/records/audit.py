@@ -1,6 +1,6 @@
-"""The history of a resource: one row a change, committed with it, so that neither exists without the other.
+"""The history of a resource: a row for each change, committed with it, so that neither exists without the other.
 
-The row's key is the writer's own: after a lost answer, finding it tells that the commit took effect.
+Only its writer knows the row's key: after a lost answer, finding the row tells that the commit took effect.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from shared.directory.keys import AUDIT, Keys, prefix_end
+from shared.directory.keys import AUDIT, Keys, behind, prefix_end
 from shared.directory.records.model import Resource
 from shared.directory.text import dump
 from shared.tables.access import scan
@@ -22,7 +22,7 @@ from shared.tables.port import Insert, Row, Tables
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What happened to a resource: `action` in one word, `by` whom, when, which attributes, and what they were."""
+    """What happened to a resource: in one word, by whom, when, to which attributes, and its link state before."""
 
     action: str
     by: str
@@ -34,7 +34,7 @@ class Change:
 def audit_row(
     resource_id: str, action: str, by: str, at: str, before: Resource | None, after: Resource | None
 ) -> Insert:
-    """Return the operation that records a change; `before` keeps the link state, so that a run can be undone."""
+    """Return the operation that records a change, with the link state before it, so that a run can be undone."""
     was = before.link_state() if before and after else None
     columns = {
         "action": action,
@@ -43,12 +43,12 @@ def audit_row(
         "attributes": ",".join(_changed(before, after)) or None,
         "before": dump(was) if was and after and was != after.link_state() else None,
     }
-    # Two changes may come in one millisecond of `at`: the nanoseconds keep their order.
+    # The nanoseconds keep the order of changes within one millisecond of `at`.
     return Insert(f"{AUDIT}{resource_id}_{at.translate(_COMPACT)}{time.time_ns():016x}{secrets.token_hex(4)}", columns)
 
 
 async def list_history(tables: Tables, keys: Keys, resource_id: str, *beside: str) -> list[Change]:
-    """Return a resource's changes, oldest first; also those of a deleted one. They stand at home, and `beside` it."""
+    """Return a resource's changes, oldest first, also if it was deleted, from its partition and those `beside` it."""
     prefix = f"{AUDIT}{resource_id}_"
     rows: list[Row] = []
     for partition in (keys.home(resource_id), *beside):
@@ -57,16 +57,15 @@ async def list_history(tables: Tables, keys: Keys, resource_id: str, *beside: st
 
 
 HISTORY_CURSOR: Final = re.compile(r"[0-9]{17}[0-9a-f]{24}")
-"""What tells a change from the others of its resource: its moment and something random."""
+"""The end of a change's row key: its moment and something random."""
 
 
 async def page_history(
     tables: Tables, keys: Keys, resource_id: str, *beside: str, cursor: str, count: int
 ) -> tuple[list[Change], str | None]:
-    """Return changes as list_history() does behind a cursor ("" for the first ones), and the cursor behind these."""
+    """Return some of what list_history() returns, from behind a cursor ("" for the start), and the next cursor."""
     prefix = f"{AUDIT}{resource_id}_"
-    # All keys of one resource have one length, so none stands between one and the same with a sign behind it.
-    low, rows = prefix + cursor + ("-" if cursor else ""), list[Row]()
+    low, rows = behind(prefix + cursor) if cursor else prefix, list[Row]()
     for partition in (keys.home(resource_id), *beside):
         rows += [row async for row in scan(tables, partition, low, prefix_end(prefix), top=count + 1)]
     rows = sorted(rows, key=lambda row: row.key)
@@ -87,7 +86,7 @@ def _changed(before: Resource | None, after: Resource | None) -> list[str]:
         return []
     names: list[str] = []
     if after.text.startswith(before.text[:-1] + ","):
-        # Only attributes that were not there are new, as where a run stamps an externalId: 100,000 times.
+        # Attributes were only added: a run that stamps 100,000 externalIds need not parse whole documents.
         names = sorted(json.loads("{" + after.text[len(before.text) :]))
     elif before.text != after.text:
         old, new = before.document(), after.document()

@@ -1,8 +1,8 @@
-"""Many accounts at once, for imports and linking runs: the same steps as in accounts.py, gathered into transactions.
+"""Many accounts at once, for imports and linking runs: the steps of accounts.py, gathered into transactions.
 
-Each function takes accounts of one bucket and answers one outcome for each, in order. Whatever does not go through
-with the others is done alone by accounts.py, which knows every case. Running a function again after a crash ends the
-same: a create that was done meets its own claim, a change that was done meets its own version.
+Each function takes accounts of one bucket and returns an outcome for each, in order. An account that fails among the
+others is written alone by accounts.py, which knows every case. A function may run again after a crash: a create that
+was done meets its own claim, a change that was done meets its own version.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from shared.directory.errors import DirectoryError, TooLarge
 from shared.directory.keys import DIGEST, IDENTITY, LIVE, POINTER, Key, prefix_end
 from shared.directory.records.accounts import Accounts
 from shared.directory.records.audit import audit_row
-from shared.directory.records.claims import CONFLICTS
 from shared.directory.records.counts import UNREAD
 from shared.directory.records.model import Account
 from shared.tables import port
@@ -25,6 +24,7 @@ from shared.tables.access import AT_ONCE, in_parts, scan, together
 from shared.tables.port import (
     MAX_OPERATIONS,
     MAX_PAGE,
+    Conflict,
     Insert,
     LimitExceeded,
     Merge,
@@ -34,21 +34,21 @@ from shared.tables.port import (
     Upsert,
 )
 
-Outcome = Account | DirectoryError
+BulkOutcome = Account | DirectoryError
 """The account as stored, or why nothing was stored."""
 
-Change = tuple[Account, Account]
-Item = TypeVar("Item", Account, Change)
+AccountChange = tuple[Account, Account]
+Item = TypeVar("Item", Account, AccountChange)
 Result = TypeVar("Result")
 
 OPERATIONS = MAX_OPERATIONS - 1
-"""On items, in one transaction: behind those of creates is the count."""
+"""Operations on accounts in one transaction: the last one is left for the count, which creates change."""
 
 
 async def find_neighbours(accounts: Accounts, ids: Sequence[str]) -> list[Account | None]:
     """Return accounts, live or retired, by ids of one bucket in ascending order.
 
-    One page brings most of them where most of the bucket is asked for; the others are read one by one.
+    If most of the bucket is asked for, one page brings most of them. The others are read one by one.
     """
     if not ids:
         return []
@@ -60,7 +60,7 @@ async def find_neighbours(accounts: Accounts, ids: Sequence[str]) -> list[Accoun
     return [accounts.read(rows[i]) if i in rows else further[i] for i in ids]
 
 
-async def create_many(accounts: Accounts, new: Sequence[Account], *, by: str) -> list[Outcome]:
+async def create_many(accounts: Accounts, new: Sequence[Account], *, by: str) -> list[BulkOutcome]:
     """Store new accounts. An outcome is AlreadyExists where another account holds the userName."""
     if not new:
         return []
@@ -69,7 +69,7 @@ async def create_many(accounts: Accounts, new: Sequence[Account], *, by: str) ->
 
     async def announce(some: Sequence[Account]) -> set[str]:
         nonlocal count
-        # Read before anything is announced, and from then on only counted up: see Accounts.create.
+        # Read before anything is announced, as in Resources.create; from then on this only counts up.
         count = await accounts.counts.read(bucket)
         await _point(accounts, ((key, account.id) for account in some for key in account.pointers()))
         return await _claimed_by_others(accounts, some)
@@ -90,12 +90,14 @@ async def create_many(accounts: Accounts, new: Sequence[Account], *, by: str) ->
 
 
 async def reserve_many(accounts: Accounts, links: Sequence[tuple[str, str]], *, by: str) -> set[str]:
-    """Claim identities, each for an account, ahead of a replace_many that links them; all of one bucket of their keys.
+    """Claim identities, each for an account, before a replace_many that links them; all are of one bucket of keys.
 
-    Returns the ids of the accounts for which that is sure. Claims are spread over all partitions. Written with the
-    accounts, a few at a time, they touch every page of the store again and again; written by key, each page once. What
-    somebody else holds, or carries, is left to replace_many. The accounts must be linked as they were before this:
-    then the claims need no second look, because whoever takes one away changes that version first (claims.py).
+    Returns the ids of the accounts whose claim is sure. An identity that another account holds or carries is left to
+    replace_many. The accounts must then be linked in the version that they have now: so the claims need no second look,
+    because a writer that takes one away changes that version first (claims.py).
+
+    Written with their accounts, a few claims go to every partition each time, and touch every page of the store again
+    and again. Written by key, they touch each page once.
     """
     wanted: dict[str, tuple[Insert, Upsert]] = {}
     partition = ""
@@ -110,13 +112,13 @@ async def reserve_many(accounts: Accounts, links: Sequence[tuple[str, str]], *, 
             await accounts.tables.commit(partition, [op for claim in some for op in wanted[claim]])
             held.update(some)
             continue
-        except port.AlreadyExists:  # by another, or by this very pass before a crash: only now is it worth a look
+        except port.AlreadyExists:  # by another account, or by this pass before a crash: only now it is worth a look
             if there is None:
                 rows = scan(accounts.tables, partition, IDENTITY, prefix_end(IDENTITY))
                 there = {row.key: row async for row in rows}
         held |= {claim for claim in some if claim in there and there[claim].columns == wanted[claim][0].columns}
         if free := [claim for claim in some if claim not in there]:
-            with contextlib.suppress(port.AlreadyExists):  # somebody was faster at one: all of these go the other way
+            with contextlib.suppress(port.AlreadyExists):  # another writer was faster: these are left to replace_many
                 await accounts.tables.commit(partition, [op for claim in free for op in wanted[claim]])
                 held.update(free)
     held -= await _carried_by_others(accounts, partition, {claim: wanted[claim][1].key for claim in held})
@@ -124,10 +126,10 @@ async def reserve_many(accounts: Accounts, links: Sequence[tuple[str, str]], *, 
 
 
 async def _carried_by_others(accounts: Accounts, partition: str, held: Mapping[str, str]) -> set[str]:
-    """Return the claims on identities that another account carries as its externalId, or is just being made with.
+    """Return the claims on identities that another account has as its externalId, or is just being made with.
 
-    `held` has, by claim, the pointer that was written with it. Looked for after the claims are written: a create does
-    it the other way round, so of the two at least one sees the other.
+    `held` has, by claim, the pointer that was written with it. This looks after the claims were written, and a create
+    does it the other way round: of the two, at least one sees the other.
     """
     found: set[str] = set()
     if held:
@@ -139,8 +141,8 @@ async def _carried_by_others(accounts: Accounts, partition: str, held: Mapping[s
 
 
 async def replace_many(
-    accounts: Accounts, changes: Sequence[Change], *, by: str, action: str, reserved: Collection[str] = ()
-) -> list[Outcome]:
+    accounts: Accounts, changes: Sequence[AccountChange], *, by: str, action: str, reserved: Collection[str] = ()
+) -> list[BulkOutcome]:
     """Put `after` in the place of `before`, for each change. An outcome is Stale where `before` changed meanwhile.
 
     `reserved` are the ids of accounts for which reserve_many claimed the identity that they are linked to.
@@ -148,7 +150,7 @@ async def replace_many(
     now = accounts.now()
     changes = [(before, replace(after, modified=now) if after != before else after) for before, after in changes]
 
-    async def announce(some: Sequence[Change]) -> set[str]:
+    async def announce(some: Sequence[AccountChange]) -> set[str]:
         gains = [(before, after, _gained(before, after)) for before, after in some]
         plain = [(before, after, gained) for before, after, gained in gains if gained is not None]
         odd = {after.id for _, after, gained in gains if gained is None}
@@ -159,7 +161,7 @@ async def replace_many(
         stamped = [after for before, after, _ in plain if before.external_id != after.external_id]
         return odd | await _claimed_by_others(accounts, stamped)
 
-    async def commit(chunk: Sequence[Change]) -> list[str]:
+    async def commit(chunk: Sequence[AccountChange]) -> list[str]:
         operations: list[Operation] = []
         for before, after in chunk:
             audit = audit_row(before.id, action, by, now, before, after)
@@ -167,16 +169,16 @@ async def replace_many(
         etags = await accounts.tables.commit(accounts.keys.home(chunk[0][0].id), operations)
         return etags[::2]
 
-    async def alone(change: Change) -> Account:
+    async def alone(change: AccountChange) -> Account:
         return await accounts.replace(*change, by=by, action=action)
 
     return await _in_transactions(changes, announce, commit, alone)
 
 
 def _written(before: Account, after: Account) -> Operation:
-    """Return what writes a change: the columns that differ, or all where one of them goes away.
+    """Return the operation that writes a change: a merge of the columns that differ, if none of them goes away.
 
-    Azurite takes a row that is replaced out of its table and its index, which costs three times what a merge does.
+    Azurite takes a row that is replaced out of its table and its index, which takes three times as long as a merge.
     """
     old, new = before.columns(), after.columns()
     if any(new.get(name) is None for name, value in old.items() if value is not None):
@@ -195,29 +197,29 @@ async def _in_transactions(
     announce: Callable[[Sequence[Item]], Awaitable[set[str]]],
     commit: Callable[[Sequence[Item]], Awaitable[list[str]]],
     alone: Callable[[Item], Awaitable[Account]],
-) -> list[Outcome]:
-    """Commit items in transactions; what does not fit there, or makes one fail, is done alone.
+) -> list[BulkOutcome]:
+    """Commit items in transactions; one that does not fit there, or makes one fail, is written alone.
 
-    `announce` writes what must be there first, and answers the ids of the accounts that do not fit.
+    `announce` writes what must be there first, and returns the ids of the accounts that do not fit.
     """
-    outcomes: dict[int, Outcome] = {}
-    rows = 3 if items and isinstance(items[0], Account) else 2  # account and audit row; a create also claims its name
+    outcomes: dict[int, BulkOutcome] = {}
+    rows = 3 if items and isinstance(items[0], Account) else 2  # account, audit row and, for a create, its name's claim
     size = OPERATIONS // rows
     waiting, single = await _fitting(items, range(len(items)), announce)
     while waiting:
         chunk = waiting[:size]
         try:
             etags = await commit([items[place] for place in chunk])
-        except CONFLICTS as conflict:
+        except Conflict as conflict:
             at = conflict.index // rows
-            if at < len(chunk):  # the count is worth a new try
+            if at < len(chunk):  # otherwise the count changed: try again
                 single.append(waiting.pop(at))
             else:
                 waiting, odd = await _fitting(items, waiting, announce)
                 single += odd
             continue
         except (LimitExceeded, TooLarge):
-            single += chunk  # too much together, or one that is too large for itself
+            single += chunk  # too much together, or one that is too large alone
         else:
             for place, etag in zip(chunk, etags, strict=True):
                 outcomes[place] = replace(_after(items[place]), etag=etag)
@@ -235,7 +237,7 @@ async def _fitting(
     return [place for place in places if fits[place]], [place for place in places if not fits[place]]
 
 
-async def _alone(item: Item, alone: Callable[[Item], Awaitable[Account]]) -> Outcome:
+async def _alone(item: Item, alone: Callable[[Item], Awaitable[Account]]) -> BulkOutcome:
     try:
         return await alone(item)
     except DirectoryError as error:
@@ -244,26 +246,26 @@ async def _alone(item: Item, alone: Callable[[Item], Awaitable[Account]]) -> Out
         return TooLarge(str(error))
 
 
-def _after(item: Account | Change) -> Account:
+def _after(item: Account | AccountChange) -> Account:
     return item if isinstance(item, Account) else item[1]
 
 
 def _gained(before: Account, after: Account) -> frozenset[Key] | None:
-    """Return the pointers a change adds; None if it takes a key away or moves the row, which needs work afterwards."""
+    """Return the pointers that a change adds; None if it takes a key away or moves the row, for accounts.py to do."""
     led, leads = before.pointers(), after.pointers()
     kept = led <= leads and before.claims() <= after.claims()
     return leads - led if kept and before.key == after.key and before != after else None
 
 
 async def _claimed_by_others(accounts: Accounts, some: Sequence[Account]) -> set[str]:
-    """Return the ids of unlinked accounts whose externalId is claimed: Accounts knows what that means."""
+    """Return the ids of unlinked accounts whose externalId is claimed; accounts.py decides what that means."""
     told = [account for account in some if account.external_id and account.link is None]
     claimed = await accounts.claims.claimed_many([Key("identity", a.external_id or "") for a in told])
     return {account.id for account, holder in zip(told, claimed, strict=True) if holder}
 
 
 async def _hold_identities(accounts: Accounts, linked: Sequence[Account]) -> set[str]:
-    """Claim identities, a transaction a partition; return the ids of accounts for which that did not go through."""
+    """Claim identities, a transaction for each partition; return the ids of the accounts for which that failed."""
     keys = {a.id: Key("identity", a.link.identity) for a in linked if a.link}
     by_row = {accounts.keys.claim(key): account_id for account_id, key in keys.items()}
     odd = set(keys) - set(by_row.values())
@@ -283,7 +285,7 @@ async def _hold_identities(accounts: Accounts, linked: Sequence[Account]) -> set
     async def has_second(account_id: str) -> bool:
         try:
             return await accounts.claims.find_second(keys[account_id], account_id) is not None
-        except CONFLICTS:
+        except Conflict:
             return True
 
     await _some_at_once([insert(partition, inserts) for partition, inserts in places.items()])
@@ -293,7 +295,7 @@ async def _hold_identities(accounts: Accounts, linked: Sequence[Account]) -> set
 
 
 async def _point(accounts: Accounts, pointers: Iterable[tuple[Key, str]]) -> None:
-    """Write pointers, in transactions a partition."""
+    """Write pointers, in transactions for each partition."""
     places: dict[str, dict[str, Upsert]] = defaultdict(dict)
     for key, account_id in pointers:
         partition, row = accounts.keys.pointer(key, account_id)

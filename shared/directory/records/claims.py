@@ -1,14 +1,14 @@
 """Claims and pointers: how an account is found, and how only one account holds a name or an identity.
 
-Both are a superset of the truth: written before the commit, removed after it, and verified by every reader against
-the account. The fences that make this safe, each with a deterministic test that fails without it
+Both may name more than is true: they are written before an account's commit, removed after it, and every reader checks
+them against the account. Two fences make this safe, each with a deterministic test that fails without it
 (tests/shared/directory/test_interleavings.py):
 
-* Whoever finds a claim or pointer that stands in the way, of an account that does not carry its key, first changes
-  that account's version, or, where there is no such account, the version of its bucket's count. So a late commit of a
-  writer who was first, and meant to carry the key, fails; a create announces itself again after that (settled()).
-* What a change takes away is deleted on the etag read before its commit. Whoever takes the key again must have read
-  the account after that commit, and writes the claim or pointer anew: the late deletion then misses.
+* A writer that is hindered by the claim or pointer of an account that does not carry its key first gives that account a
+  new version or, where there is no such account, the count of its bucket. A slower writer that was about to commit
+  that account with the key then fails; a create that fails so announces itself again (settled()).
+* What a change takes away is deleted on the etag that was read before its commit. A writer that takes the key again has
+  read the account after that commit, and writes the claim or pointer anew: the late deletion then misses it.
 """
 
 from __future__ import annotations
@@ -26,12 +26,22 @@ from shared.directory.records.counts import Count, Counts
 from shared.directory.records.model import Resource
 from shared.tables import port
 from shared.tables.access import scan
-from shared.tables.port import Delete, Insert, Merge, Operation, Replace, Tables, TablesError, Upsert, VersionConflict
+from shared.tables.port import (
+    Conflict,
+    Delete,
+    Insert,
+    Merge,
+    Operation,
+    Replace,
+    Tables,
+    TablesError,
+    Upsert,
+    VersionConflict,
+)
 
 ATTEMPTS = 8
 ATTRIBUTES = {"userName": "userName", "displayName": "displayName", "identity": "externalId"}
-"""The kinds of claims, each with the attribute that a refusal names."""
-CONFLICTS = (port.AlreadyExists, VersionConflict)
+"""Kinds of claims, each with the attribute that a refusal names."""
 
 R = TypeVar("R", bound=Resource)
 
@@ -39,7 +49,7 @@ log = logging.getLogger("scimlink.directory")
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class KeyRow:
     """A claim's or pointer's row as it was seen before a commit."""
 
     partition: str
@@ -59,25 +69,25 @@ class Claims(Generic[R]):
         self._find_holder = find_holder
 
     async def claimed(self, key: Key) -> str | None:
-        """Return the id that a claim leads to; the account may not carry the key, or not exist any more."""
+        """Return the id to which a claim leads; that account may not carry the key, or be gone."""
         row = await self._tables.get(*self._keys.claim(key))
         return str(row.columns["id"]) if row else None
 
     async def claimed_many(self, keys: Sequence[Key]) -> list[str | None]:
-        """Return, for each key, the id that its claim leads to."""
+        """Return, for each key, the id to which its claim leads."""
         rows = await self._tables.get_many([self._keys.claim(key) for key in keys])
         return [str(row.columns["id"]) if row else None for row in rows]
 
     async def hold(self, key: Key, account_id: str) -> None:
-        """Write the claim, taking over a stale one. Raises AlreadyExists naming the attribute."""
+        """Write a claim, in the place of a stale one too. Raises AlreadyExists naming the attribute."""
         partition, row = self._keys.claim(key)
         operation: Operation = Insert(row, {"id": account_id})
         for _ in range(ATTEMPTS):
             try:
                 await self._tables.commit(partition, [operation])
                 second = await self.find_second(key, account_id)
-            except CONFLICTS:
-                with contextlib.suppress(*CONFLICTS):
+            except Conflict:
+                with contextlib.suppress(Conflict):
                     operation = await self.operation(key, account_id)
                 continue
             if second is not None:
@@ -86,9 +96,9 @@ class Claims(Generic[R]):
         raise Busy(f"{ATTRIBUTES[key.kind]} is being changed by others", retry_after=1)
 
     async def point_unclaimed(self, key: Key, account_id: str) -> None:
-        """Write the pointer from an externalId, and claim its identity, in one transaction.
+        """Write the pointer from an externalId and the claim on its identity, in one transaction.
 
-        Where somebody has the claim, it takes looks and another round trip: see claim_unless_linked().
+        If the identity is claimed, that takes further round trips: see claim_unless_linked().
         """
         identity = Key("identity", key.value)
         partition, claim = self._keys.claim(identity)
@@ -101,9 +111,9 @@ class Claims(Generic[R]):
             await self.claim_unless_linked(identity, account_id)
 
     async def claim_unless_linked(self, key: Key, account_id: str) -> None:
-        """Take an identity's claim for an account that has it as externalId alone, from another such account too.
+        """Take the claim on an identity for an account that is not linked to it, from another such account too.
 
-        Raises AlreadyExists if the holder is linked to the identity; one that was about to be is fenced off.
+        Raises AlreadyExists if the holder is linked to the identity; a writer about to link it is fenced off.
         """
         partition, row = self._keys.claim(key)
         for _ in range(ATTEMPTS):
@@ -115,18 +125,18 @@ class Claims(Generic[R]):
                         raise AlreadyExists(ATTRIBUTES[key.kind], holder_id)
                     etag = claim.etag if claim else ""
                     await self._tables.commit(partition, [Replace(row, {"id": account_id}, etag)])
-            except CONFLICTS:
+            except Conflict:
                 continue
             return
         raise Busy(f"{ATTRIBUTES[key.kind]} is being changed by others", retry_after=1)
 
     async def pointed(self, key: Key) -> list[str]:
-        """Return the ids that a key's pointers lead to; some may not carry it, or not exist (yet or any more)."""
+        """Return the ids to which a key's pointers lead; an account may lack the key, be gone, or be still to come."""
         partition, prefix = self._keys.pointer(key)
         return [str(row.columns["id"]) async for row in scan(self._tables, partition, prefix, prefix_end(prefix))]
 
     async def find_second(self, claim: Key, account_id: str) -> str | None:
-        """Return another account that carries a claimed identity as its externalId; fence off the others to come."""
+        """Return another account that has a claimed identity as its externalId; fence off writers about to make one."""
         if claim.kind != "identity":
             return None
         by = Key("externalId", claim.value)
@@ -136,9 +146,9 @@ class Claims(Generic[R]):
         return None
 
     async def operation(self, key: Key, account_id: str) -> Operation:
-        """Return what writes the claim as it stands now; a stale holder is fenced off first.
+        """Return the operation that writes a claim over what is there now; a stale holder is fenced off first.
 
-        An account's own claim is written again too: a deletion on its way, from before, must miss.
+        The account's own claim is written again too, so that a deletion from before, still on its way, misses it.
         """
         partition, row = self._keys.claim(key)
         claim = await self._tables.get(partition, row)
@@ -150,17 +160,17 @@ class Claims(Generic[R]):
         return Replace(row, {"id": account_id}, claim.etag)
 
     async def settled(self, account_id: str, key: Key) -> bool:
-        """Tell whether an account carries a key; if not, no write under way will make it so any more.
+        """Tell whether an account carries a key; if not, no write under way can give it the key any more.
 
-        Raises VersionConflict, or the port's AlreadyExists, where another writer was faster: look again.
+        Raises the port's Conflict where another writer was faster: then look again.
         """
         return await self.settled_by(account_id, lambda account: folded(key) in account.held() | account.found_by())
 
     async def settled_by(self, account_id: str, carries: Callable[[R], bool]) -> bool:
-        """Do the same for what `carries` says of an account."""
+        """Do the same for anything that `carries` tells of an account."""
         account = await self._find_holder(account_id)
         if account is None:
-            # It is being made, or moved between live and retired while we looked: both change the count.
+            # It may just be made, or move between live and retired; both change the count.
             bucket = self._keys.bucket(account_id)
             count = await self._counts.read(bucket)
             account = await self._find_holder(account_id)
@@ -173,11 +183,11 @@ class Claims(Generic[R]):
         return False
 
     async def fence(self, holder: R) -> None:
-        """Change the holder's version and nothing else. Raises VersionConflict if it changed meanwhile."""
+        """Give the holder a new version and change nothing else. Raises VersionConflict if it changed meanwhile."""
         await self._tables.commit(self._keys.home(holder.id), [Merge(holder.key, {"fenced": True}, holder.etag)])
 
     async def fence_creates(self, bucket: int, count: Count) -> None:
-        """Change the version of a bucket's count and nothing else. Raises VersionConflict if it changed meanwhile."""
+        """Give a bucket's count a new version and change nothing else. Raises Conflict if it changed meanwhile."""
         self._counts.forget(bucket)
         await self._tables.commit(self._keys.resources(bucket), [count.changed(0, ())])
 
@@ -186,17 +196,17 @@ class Claims(Generic[R]):
         partition, row = self._keys.pointer(key, account_id)
         await self._tables.commit(partition, [Upsert(row, {"id": account_id})])
 
-    async def places(self, account_id: str, claims: Iterable[Key], pointers: Iterable[Key]) -> list[Place]:
-        """Return the rows that a change will take away, as they are before its commit."""
+    async def places(self, account_id: str, claims: Iterable[Key], pointers: Iterable[Key]) -> list[KeyRow]:
+        """Return the rows that a change is to take away, as they are before its commit."""
         at = [self._keys.claim(key) for key in claims] + [self._keys.pointer(key, account_id) for key in pointers]
         found = await self._tables.get_many(at)
-        return [Place(row.partition, row.key, row.etag) for row in found if row and row.columns["id"] == account_id]
+        return [KeyRow(row.partition, row.key, row.etag) for row in found if row and row.columns["id"] == account_id]
 
-    async def remove(self, places: Iterable[Place]) -> None:
-        """Delete rows that nobody wrote since they were seen. What fails stays, stale and harmless."""
+    async def remove(self, places: Iterable[KeyRow]) -> None:
+        """Delete rows unless they were written since they were seen. What fails stays, stale and harmless."""
         await asyncio.gather(*(self._remove(place) for place in places))
 
-    async def _remove(self, place: Place) -> None:
+    async def _remove(self, place: KeyRow) -> None:
         try:
             await self._tables.commit(place.partition, [Delete(place.row, place.etag)])
         except VersionConflict:

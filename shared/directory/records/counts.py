@@ -1,11 +1,11 @@
 """How many live accounts each bucket holds: one row a bucket, changed in the same transaction as the accounts.
 
-A bucket is counted in sixteen parts, by the first random digit of its ids: whoever looks for the n-th account then
-reads past a sixteenth of a bucket at most (listing.py).
+A bucket is counted in sixteen shares, by the first random digit of its ids. So the search for the n-th account skips a
+sixteenth of a bucket at most (listing.py).
 
-The last seen value and its etag are kept, so that a create needs no read of its own; where another process was
-faster, the transaction fails on the count and is tried again after a read. Writing the row with its value unchanged
-so fences off every create under way in the bucket (claims.py).
+The last value and its etag are kept in memory, so that a create needs no read for them. Where another process was
+faster, the transaction fails on the count, and is tried again after a read. Therefore whoever writes the row with its
+value unchanged fences off every create under way in the bucket (claims.py).
 """
 
 from __future__ import annotations
@@ -20,30 +20,29 @@ from shared.directory.keys import COUNT, Keys
 from shared.tables.port import Insert, Operation, Replace, Tables
 
 FRESH_SECONDS = 2.0
-"""A total may lag behind other processes by this long; this process's own changes show at once."""
+"""Seconds by which a total may lag behind other processes; this process's own changes count at once."""
+
+SHARES = 16
+"""Shares in which a bucket is counted, each a range of its ids."""
 
 
-PARTS = 16
-"""Into so many parts a bucket is counted, each a range of its ids."""
-
-
-def part_of(resource_id: str) -> int:
-    """Return the part of its bucket that an id is in: its third digit, for the first two name the bucket."""
+def share_of(resource_id: str) -> int:
+    """Return the share of its bucket that an id is in: its third digit, as the first two name the bucket."""
     return int(resource_id[2], 16)
 
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """A bucket's count by parts as last seen; `etag` is "" while it has no row."""
+    """A bucket's count by shares as last read; `etag` is "" while it has no row."""
 
-    parts: tuple[int, ...]
+    shares: tuple[int, ...]
     etag: str
     seen: float
 
     @property
     def accounts(self) -> int:
         """How many live accounts the bucket holds."""
-        return sum(self.parts)
+        return sum(self.shares)
 
     def changed(self, by: int, ids: Iterable[str]) -> Operation:
         """Return the operation that adds `by` for each id, conditional on this count being the bucket's."""
@@ -51,14 +50,14 @@ class Count:
         return Replace(COUNT, columns, self.etag) if self.etag else Insert(COUNT, columns)
 
     def plus(self, by: int, ids: Iterable[str]) -> tuple[int, ...]:
-        """Return the parts with `by` added for each id."""
-        parts = list(self.parts)
+        """Return the shares with `by` added for each id."""
+        shares = list(self.shares)
         for resource_id in ids:
-            parts[part_of(resource_id)] += by
-        return tuple(parts)
+            shares[share_of(resource_id)] += by
+        return tuple(shares)
 
 
-UNREAD = Count((0,) * PARTS, "", 0.0)
+UNREAD = Count((0,) * SHARES, "", 0.0)
 
 
 class Counts:
@@ -73,34 +72,34 @@ class Counts:
         self._locks: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     def turn(self, bucket: int) -> asyncio.Lock:
-        """Return the lock by which this process's creates in a bucket do not make each other fail."""
+        """Return the lock that keeps creates of this process in a bucket from making each other fail."""
         return self._locks[bucket]
 
     async def get(self, bucket: int) -> Count:
-        """Return a bucket's count as last seen by this process."""
+        """Return a bucket's count as this process last read or wrote it."""
         return self._seen.get(bucket) or await self.read(bucket)
 
     async def read(self, bucket: int) -> Count:
         """Return a bucket's count as it is now."""
         changes = self._changes[bucket]
         row = await self._tables.get(self._keys.resources(bucket), COUNT)
-        parts = tuple(map(int, str(row.columns["parts"]).split())) if row else UNREAD.parts
-        count = Count(parts, row.etag if row else "", self._clock())
-        if self._changes[bucket] == changes:  # else a commit of our own was answered meanwhile, and knows better
+        shares = tuple(map(int, str(row.columns["parts"]).split())) if row else UNREAD.shares
+        count = Count(shares, row.etag if row else "", self._clock())
+        if self._changes[bucket] == changes:  # otherwise a commit of this process was answered meanwhile, and is newer
             self._seen[bucket] = count
         return count
 
     def committed(self, bucket: int, count: Count, by: int, ids: Iterable[str], etag: str) -> Count:
-        """Return, and remember, what a transaction with `count.changed(by, ids)` left behind."""
+        """Return and remember the count after a transaction with `count.changed(by, ids)`."""
         after = Count(count.plus(by, ids), etag, self._clock())
         known = self._seen.get(bucket)
         self.forget(bucket)
-        if known is count:  # else another commit was seen after this one
+        if known is count:  # otherwise another commit is newer
             self._seen[bucket] = after
         return after
 
     def forget(self, bucket: int) -> None:
-        """Read a bucket's count again before its next use."""
+        """Have a bucket's count read again before its next use."""
         self._changes[bucket] += 1
         self._seen.pop(bucket, None)
 

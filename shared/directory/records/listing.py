@@ -1,10 +1,10 @@
-"""Pages and scans over live resources of one type, in the one order they have: by bucket, then by id.
+"""Pages and scans over the resources of one type, in the one order that they have: by bucket, then by id.
 
-By cursor, reading goes on from a place, which stays right whatever comes and goes; the first resource of a bucket that
-was empty may be missed for as long as a count may lag (counts.py).
+A cursor goes on from a place, which stays right whatever is added or removed. Only the first resource of a bucket that
+was empty may be missed, for as long as a count may lag (counts.py).
 
-`startIndex` finds its bucket, and the part of it, through the counts and skips within the part by keys alone; where a
-page ended is remembered as long as the bucket's count row is unchanged, so reading on skips nothing.
+A `startIndex` finds its bucket, and the share of it, through the counts; within the share it skips by keys alone. Where
+a page ended is remembered while the bucket's count row stays unchanged, so that the next page skips nothing.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Sequence
 from itertools import accumulate, chain
 from typing import Generic, NamedTuple, TypeVar
 
-from shared.directory.keys import COUNT, DIGEST, LIVE, NAME, POINTER, prefix_end
+from shared.directory.keys import COUNT, DIGEST, LIVE, NAME, POINTER, behind, prefix_end
 from shared.directory.records.counts import Count
 from shared.directory.records.model import DIGEST_OF_FACTS, FACTS, Account, Resource
 from shared.directory.records.resources import Resources
@@ -26,7 +26,7 @@ from shared.tables.port import Row
 R = TypeVar("R", bound=Resource)
 
 REMEMBERED = 4096
-"""How many places in the directory are kept in memory, at about 200 bytes each."""
+"""Places that are kept in memory, of about 200 bytes each."""
 
 
 class Place(NamedTuple):
@@ -52,11 +52,11 @@ class Listing(Generic[R]):
         self._places: OrderedDict[tuple[int, int, str], str] = OrderedDict()
 
     async def total(self) -> int:
-        """Return how many live resources there are."""
+        """Return the number of live resources."""
         return sum(count.accounts for count in await self._resources.counts.all())
 
     async def page(self, start: int, count: int) -> tuple[int, list[R]]:
-        """Return the total, and at most `count` resources from the `start`-th on, counted from 1 (RFC 7644 3.4.2.4)."""
+        """Return the total, and at most `count` resources from the `start`-th on; the first is 1 (RFC 7644 3.4.2.4)."""
         counts = await self._resources.counts.all()
         ends = list(accumulate(c.accounts for c in counts))
         spans: list[tuple[int, int, int]] = []
@@ -70,7 +70,7 @@ class Listing(Generic[R]):
         return ends[-1], list(chain.from_iterable(found))
 
     async def read_on(self, position: tuple[int | str, ...], count: int) -> tuple[list[R], Place | None]:
-        """Return at most `count` resources from a place on, and the place behind them; None at the end."""
+        """Return at most `count` resources from a place on, and the place behind them, None at the end."""
         place = Place.at(position)
         counts = await self._resources.counts.all()
         rows: list[Row] = []
@@ -79,11 +79,11 @@ class Listing(Generic[R]):
             if counts[bucket].accounts:
                 rows += await self._first(bucket, low, count - len(rows))
             if rows and len(rows) == count:
-                return [self._resources.read(row) for row in rows], Place(bucket, _behind(rows[-1].key))
+                return [self._resources.read(row) for row in rows], Place(bucket, behind(rows[-1].key))
         return [self._resources.read(row) for row in rows], None
 
     async def read_back(self, position: tuple[int | str, ...], count: int) -> list[R]:
-        """Return the last `count` resources before a place. A bucket is read backwards by keys, from its beginning."""
+        """Return the last `count` resources before a place. To find them, all keys before it in its bucket are read."""
         place = Place.at(position)
         counts = await self._resources.counts.all()
         found: list[R] = []
@@ -104,17 +104,17 @@ class Listing(Generic[R]):
         return Place(self._resources.keys.bucket(resource.id), resource.key)
 
     async def scan(self, bucket: int) -> AsyncIterator[R]:
-        """Yield a bucket's live resources, whole."""
+        """Yield a bucket's live resources with their documents."""
         async for row in self._rows(bucket, LIVE, prefix_end(LIVE)):
             yield self._resources.read(row)
 
     async def scan_names(self, bucket: int) -> AsyncIterator[tuple[str, str]]:
-        """Yield digest and resource id of the name claims in a bucket."""
+        """Yield the digest and the resource id of each name claim in a bucket."""
         async for row in self._rows(bucket, NAME, prefix_end(NAME)):
             yield row.key[len(NAME) :], str(row.columns["id"])
 
     async def scan_pointers(self, bucket: int) -> AsyncIterator[tuple[str, str]]:
-        """Yield digest and resource id of the pointers in a bucket."""
+        """Yield the digest and the resource id of each pointer in a bucket."""
         partition, digest = self._resources.keys.pointers(bucket), slice(len(POINTER), len(POINTER) + DIGEST)
         async for row in scan(self._resources.tables, partition, POINTER, prefix_end(POINTER), select=[]):
             yield row.key[digest], row.key[digest.stop + 1 :]
@@ -123,7 +123,7 @@ class Listing(Generic[R]):
         low = await self._place(bucket, offset, counted)
         rows = await self._first(bucket, low, count)
         if rows:
-            self._remember(bucket, offset + len(rows), counted.etag, _behind(rows[-1].key))
+            self._remember(bucket, offset + len(rows), counted.etag, behind(rows[-1].key))
         return [self._resources.read(row) for row in rows]
 
     async def _first(self, bucket: int, low: str, count: int) -> list[Row]:
@@ -137,12 +137,12 @@ class Listing(Generic[R]):
         known = self._places.get((bucket, offset, counted.etag))
         if known is not None:
             return known
-        ends = list(accumulate(counted.parts))
-        part = bisect_right(ends, offset)
-        key = low = f"{LIVE}{bucket:02x}{part:x}"
-        left = offset - (ends[part] - counted.parts[part])
+        ends = list(accumulate(counted.shares))
+        share = bisect_right(ends, offset)
+        key = low = f"{LIVE}{bucket:02x}{share:x}"
+        left = offset - (ends[share] - counted.shares[share])
         async for row in self._rows(bucket, low, prefix_end(LIVE), select=[], top=left):
-            key = _behind(row.key)
+            key = behind(row.key)
         self._remember(bucket, offset, counted.etag, key)
         return key
 
@@ -161,19 +161,19 @@ class Listing(Generic[R]):
 
 
 class AccountListing(Listing[Account]):
-    """Pages over accounts, and what linking reads of them."""
+    """The same for accounts, with what linking reads of them."""
 
     async def scan_digests(self, bucket: int) -> AsyncIterator[list[tuple[str, str]]]:
-        """Yield id and digest of facts of a bucket's accounts, live and retired, a page at a time.
+        """Yield the id and the digest of facts of each account of a bucket, live or retired, a page at a time.
 
-        The digest is "" where an earlier version wrote the account.
+        The digest is "" where an earlier version of the app wrote the account.
         """
         tables, partition = self._resources.tables, self._partition(bucket)
         async for page in scan_pages(tables, partition, LIVE, COUNT, select=[DIGEST_OF_FACTS]):
             yield [(row.key[len(LIVE) :], str(row.columns.get(DIGEST_OF_FACTS, ""))) for row in page.rows]
 
     async def find_led(self, bucket: int, leads: Sequence[str]) -> list[set[str]]:
-        """Return, for each lead (keys.py) or beginning of one, the ids to which it leads."""
+        """Return the ids to which each lead (Keys.lead), or the beginning of one, leads."""
         tables = self._resources.tables
         names, pointers = self._partition(bucket), self._resources.keys.pointers(bucket)
         whole = [lead for lead in leads if lead.startswith(NAME) and len(lead) == len(NAME) + DIGEST]
@@ -191,11 +191,6 @@ class AccountListing(Listing[Account]):
         return await together(*map(led, leads))
 
     async def scan_facts(self, bucket: int) -> AsyncIterator[Account]:
-        """Yield a bucket's accounts, live and retired, without their documents."""
+        """Yield a bucket's accounts, live or retired, without their documents."""
         async for row in self._rows(bucket, LIVE, COUNT, select=FACTS):
             yield Account.from_row(row)
-
-
-def _behind(key: str) -> str:
-    """Return a key behind this one and before the next: ids all have one length, so none stands between."""
-    return key + "-"

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from link_orchestrator.files.accounts import AccountRow, read_accounts
 from link_orchestrator.files.rows import UnreadableFile
 from link_orchestrator.problems import Problem
-from shared.directory.records.model import ENTERPRISE, Evidence
+from shared.directory.records.model import ENTERPRISE, SignInEvidence
 
 EXPORTS = Path(__file__).parent / "exports"
 USER = "urn:ietf:params:scim:schemas:core:2.0:User"
@@ -67,7 +67,7 @@ class TestExports:
             "phoneNumbers": [{"value": "+1 425 555 0100", "type": "work"}],
             "addresses": [{"locality": "Redmond", "country": "US", "type": "work"}],
         }
-        assert jane.evidence == Evidence(
+        assert jane.evidence == SignInEvidence(
             "jane@contoso.com", "6f1c2a3e-0000-4000-8000-000000000001", ("jane@contoso.com",)
         )
         assert (jane.line, jane.protected, admin.line, admin.protected) == (2, False, 3, True)
@@ -176,7 +176,7 @@ class TestExports:
             "phoneNumbers": [{"value": "+1 425 555 0101", "type": "mobile"}],
             "addresses": [{"locality": "Redmond", "country": "US", "type": "work"}],
         }
-        assert jane.evidence == Evidence("jane@contoso.com", None, ("jane@contoso.com",))
+        assert jane.evidence == SignInEvidence("jane@contoso.com", None, ("jane@contoso.com",))
         assert shown(max_) == {"userName": "max@contoso.com", "active": False, ENTERPRISE: {"employeeNumber": "43"}}
 
 

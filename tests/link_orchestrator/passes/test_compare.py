@@ -24,7 +24,7 @@ from shared.directory.keys import fold
 from shared.directory.matching.authority import KEPT_FROM_SCIM
 from shared.directory.matching.identity import Identity
 from shared.directory.matching.policy import Policy
-from shared.directory.records.model import ENTERPRISE, Account, Link, Status, new_account
+from shared.directory.records.model import ENTERPRISE, Account, Link, Status
 from shared.directory.text import timestamp
 from shared.directory.work.jobs import Job, Phase
 from shared.directory.work.plan import PlanRow
@@ -33,7 +33,6 @@ from shared.directory.work.stages import Stages
 from shared.tables.sqlite import SqliteTables
 from tests.link_orchestrator.passes.test_plan import accounts, addresses, every_account, identities, policies, settle
 from tests.link_orchestrator.prediction.test_mapping import attribute, exported
-from tests.link_orchestrator.requests.test_runs import until
 from tests.link_orchestrator.running import (
     App,
     Engine,
@@ -48,6 +47,7 @@ from tests.link_orchestrator.running import (
     play_run,
     start_of,
 )
+from tests.waiting import until
 
 Rows = dict[str, PlanRow]
 numbered = itertools.count()
@@ -205,7 +205,7 @@ async def test_an_account_that_changes_while_a_run_looks_is_found_by_the_next(
     monkeypatch.setattr(compare, "MOST_SHARE", 10.0)
     directory = await make_directory(sqlite_tables)
     now = directory.accounts.now()
-    account = new_account(directory.keys.new_id("ada"), {"userName": "ada"}, Status.LOCAL, now)
+    account = Account.new(directory.keys.new_id("ada"), {"userName": "ada"}, Status.LOCAL, now)
     await directory.accounts.create(account, by="test")
     theirs = [Identity(object_id(1), "ada@contoso.com"), Identity(object_id(2), "other@contoso.com")]
     policy = Policy(verified_domains=frozenset({"contoso.com"}))
@@ -237,7 +237,7 @@ async def test_an_account_that_changes_before_it_is_weighed_is_not_linked_but_lo
     monkeypatch.setattr(compare, "MOST_SHARE", 10.0)
     directory = await make_directory(sqlite_tables)
     name, now = "ada@contoso.com", directory.accounts.now()
-    account = new_account(directory.keys.new_id(name), {"userName": name}, Status.LOCAL, now)
+    account = Account.new(directory.keys.new_id(name), {"userName": name}, Status.LOCAL, now)
     await directory.accounts.create(account, by="test")
     theirs = [Identity(object_id(1), name), Identity(object_id(2), "other@contoso.com", employee_id="7")]
     policy = Policy(verified_domains=frozenset({"contoso.com"}))

@@ -24,7 +24,7 @@ from shared.directory.matching.accounts import (
     Candidate,
     Decision,
     DecisionKind,
-    Evidence,
+    MatchEvidence,
     MatchKey,
     Rival,
     claim,
@@ -36,8 +36,8 @@ from shared.directory.matching.accounts import (
 )
 from shared.directory.matching.identity import Identity
 from shared.directory.matching.policy import DEFAULT_RULES, MatchRule, Policy, Rule, Trust
-from shared.directory.records.model import NO_EVIDENCE, Account, Link, Status, new_account
-from shared.directory.records.model import Evidence as SignIns
+from shared.directory.records.model import NO_EVIDENCE, Account, Link, Status
+from shared.directory.records.model import SignInEvidence as SignIns
 from shared.directory.work.plan import PlanRow
 from shared.tables.sqlite import SqliteTables
 from tests.link_orchestrator.running import (
@@ -62,7 +62,7 @@ def oracle(identities: Sequence[Identity], accounts: Sequence[Account], policy: 
     keys = {one.object_id: identity_keys(one, policy) for one in once.values()}
     facts = [facts_of(account) for account in accounts]
     carried = {one.id: _values(one) for one in facts}
-    found: dict[tuple[str, str], tuple[Evidence, ...]] = {}
+    found: dict[tuple[str, str], tuple[MatchEvidence, ...]] = {}
     for (oid, theirs), account in itertools.product(keys.items(), facts):
         evidence = _evidence(theirs, account, carried[account.id])
         if evidence:
@@ -85,12 +85,14 @@ def _values(account: AccountFacts) -> frozenset[str]:
     return frozenset(fold(value) for value in (*values, *account.emails, *account.verified_emails) if value)
 
 
-def _evidence(theirs: Sequence[MatchKey], account: AccountFacts, values: frozenset[str]) -> tuple[Evidence, ...]:
+def _evidence(theirs: Sequence[MatchKey], account: AccountFacts, values: frozenset[str]) -> tuple[MatchEvidence, ...]:
     """Return the evidence; a look at the values first makes a million pairs bearable."""
     return () if values.isdisjoint(key.value for key in theirs) else evidence_for(theirs, account)
 
 
-def _rivals(found: dict[tuple[str, str], tuple[Evidence, ...]], account_id: str, object_id: str) -> tuple[Rival, ...]:
+def _rivals(
+    found: dict[tuple[str, str], tuple[MatchEvidence, ...]], account_id: str, object_id: str
+) -> tuple[Rival, ...]:
     theirs = ((oid, evidence) for (oid, of), evidence in found.items() if of == account_id and oid != object_id)
     return tuple(Rival(oid, claim(evidence)) for oid, evidence in theirs)
 
@@ -207,7 +209,7 @@ async def settle(directory: Directory, made: Sequence[dict[str, Any]]) -> None:
         status, link = one["status"], None
         if status is Status.CLAIMED:
             link = Link(one["externalId"], "userName", now, "run:before")
-        plain = new_account(directory.keys.new_id(one["userName"]), document, Status.LOCAL, now)
+        plain = Account.new(directory.keys.new_id(one["userName"]), document, Status.LOCAL, now)
         try:
             stored = await directory.accounts.create(replace(plain, evidence=one["evidence"]), by="test")
             after = replace(stored, status=status, link=link, protected=one["protected"])

@@ -12,8 +12,7 @@ from link_orchestrator.messages import Slice
 from link_orchestrator.passes import plan_groups
 from link_orchestrator.staged import EntraGroupWriter
 from shared.directory.directory import Directory
-from shared.directory.records.groups import new_group
-from shared.directory.records.model import Link, Status, new_account
+from shared.directory.records.model import Account, Group, Link, Status
 from shared.directory.work.jobs import Job
 from tests.link_orchestrator.passes.test_read import small
 from tests.link_orchestrator.running import object_id, plan_rows
@@ -28,7 +27,7 @@ async def with_group(directory: Directory, job: Job, *members: str) -> Job:
     await writer.add(EntraGroup(object_id(900), "Sales", members))
     await writer.close()
     group_id = directory.groups.keys.new_id("Sales")
-    await directory.groups.create(new_group(group_id, {"displayName": "Sales"}, Status.LOCAL, NOW), by="t")
+    await directory.groups.create(Group.new(group_id, {"displayName": "Sales"}, Status.LOCAL, NOW), by="t")
     return await directory.jobs.change(job.id, lambda j: replace(j, options={**j.options, "groups": upload}))
 
 
@@ -40,7 +39,7 @@ async def test_a_member_counts_once_though_he_was_linked_or_released_between_two
         who = object_id(1)
         job = await with_group(directory, job, who)
         accounts, part = directory.accounts, Slice(job=job.id, directory="small", pass_name="", low=0, high=2)
-        local = new_account(directory.keys.new_id("ada"), {"userName": "ada"}, Status.LOCAL, NOW)
+        local = Account.new(directory.keys.new_id("ada"), {"userName": "ada"}, Status.LOCAL, NOW)
         linked = local.with_external_id(who, status=Status.CLAIMED, link=Link(who, "hand", NOW, "admin"))
         now, then = (local, linked) if first == "local" else (linked, local)
         account = await accounts.create(now, by="t")

@@ -23,9 +23,8 @@ from link_orchestrator.staged import EntraGroupWriter
 from shared.directory.directory import Directories, Directory
 from shared.directory.matching.groups import GroupDecisionKind
 from shared.directory.matching.policy import Policy
-from shared.directory.records.groups import Group, new_group
 from shared.directory.records.members import Member
-from shared.directory.records.model import Status
+from shared.directory.records.model import Group, Status
 from shared.directory.work.jobs import Job, Phase
 from shared.directory.work.plan import PlanRow
 from shared.scim.endpoint import Request
@@ -38,7 +37,7 @@ PATCH = "urn:ietf:params:scim:api:messages:2.0:PatchOp"
 async def group(directory: Directory, name: str, external_id: str = "") -> Group:
     """Store a group that is managed here."""
     document = {"displayName": name, **({"externalId": external_id} if external_id else {})}
-    new = new_group(directory.groups.keys.new_id(name), document, Status.LOCAL, directory.groups.now())
+    new = Group.new(directory.groups.keys.new_id(name), document, Status.LOCAL, directory.groups.now())
     return await directory.groups.create(new, by="test")
 
 

@@ -19,7 +19,7 @@ from link_orchestrator.requests import reviews
 from shared.directory.directory import Directories, Directory
 from shared.directory.matching.identity import Identity
 from shared.directory.matching.policy import Policy
-from shared.directory.records.model import Status, new_account
+from shared.directory.records.model import Account, Status
 from shared.directory.work.jobs import Phase
 from shared.directory.work.plan import Plan
 from shared.scim.endpoint import Request
@@ -48,7 +48,7 @@ async def prepare(path: Path) -> str:
     now = directory.accounts.now()
     for n in range(3):
         document = {"userName": f"local{n}", NUMBER: {"employeeNumber": str(n)}}
-        account = new_account(directory.keys.new_id(document["userName"]), document, Status.LOCAL, now)
+        account = Account.new(directory.keys.new_id(document["userName"]), document, Status.LOCAL, now)
         await directory.accounts.create(account, by="test")
     job = await begin_run(directory, PEOPLE[1:3], Policy())
     for stage in PLAN_PASSES:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from shared.directory.directory import Directory
 from shared.directory.keys import IDENTITY, LIVE, NAME, POINTER, RETIRED, TOMBSTONE, Key, prefix_end
-from shared.directory.records.counts import part_of
+from shared.directory.records.counts import share_of
 from shared.directory.records.model import Account
 from shared.tables.port import Row, Tables
 from tests.shared.directory.people import reopened
@@ -20,7 +20,7 @@ async def check_invariants(store: Tables, name: str = "small") -> list[Account]:
     for bucket in range(directory.keys.buckets):
         here = await _accounts(directory, bucket)
         count = await directory.accounts.counts.read(bucket)
-        assert Counter(dict(enumerate(count.parts))) == Counter(part_of(a.id) for a in here if not a.retired)
+        assert Counter(dict(enumerate(count.shares))) == Counter(share_of(a.id) for a in here if not a.retired)
         accounts += here
         await _check_deleted(directory, bucket)
     _check_nobody_twice(accounts)

@@ -12,7 +12,7 @@ from infra.local.faults import Call, FaultyTables
 from shared.directory.directory import Directories, Directory
 from shared.directory.errors import DirectoryError
 from shared.directory.keys import Key
-from shared.directory.records.model import Account, Link, Status, new_account
+from shared.directory.records.model import Account, Link, Status
 from shared.directory.text import timestamp
 from shared.tables.port import Insert, Tables, Value
 
@@ -44,7 +44,7 @@ async def reopened(tables: Tables, name: str = "small", now: Callable[[], str] =
 def person(directory: Directory, user_name: str, *emails: str, status: Status = Status.LOCAL, **more: Any) -> Account:
     """Return an account that is not stored yet; `more` are attributes of its document."""
     document = {"userName": user_name, "emails": [{"value": email} for email in emails], **more}
-    return new_account(directory.keys.new_id(user_name), document, status, directory.accounts.now())
+    return Account.new(directory.keys.new_id(user_name), document, status, directory.accounts.now())
 
 
 async def create(directory: Directory, user_name: str, *emails: str, **more: Any) -> Account:

@@ -17,8 +17,8 @@ from shared.directory.directory import Directory
 from shared.directory.errors import AlreadyExists, DirectoryError
 from shared.directory.keys import Key
 from shared.directory.records import bulk
-from shared.directory.records.bulk import Outcome, create_many, replace_many
-from shared.directory.records.model import Account, Evidence, Link
+from shared.directory.records.bulk import BulkOutcome, create_many, replace_many
+from shared.directory.records.model import Account, Link, SignInEvidence
 from shared.directory.sweep import sweep
 from shared.tables.port import Tables, TablesError
 from shared.tables.sqlite import SqliteTables
@@ -88,7 +88,7 @@ async def ann_and_bea(directory: Directory) -> None:
 async def create_ann(directory: Directory) -> None:
     new = person(directory, "ann", "a@example.com", externalId="k")
     with suppress(AlreadyExists):
-        await directory.accounts.create(replace(new, evidence=Evidence("n", "o", ("v@example.com",))), by=BY)
+        await directory.accounts.create(replace(new, evidence=SignInEvidence("n", "o", ("v@example.com",))), by=BY)
 
 
 async def rename(directory: Directory) -> None:
@@ -322,7 +322,7 @@ async def test_accounts_too_large_for_one_transaction_are_stored_and_one_too_lar
     assert len(await check_invariants(sqlite_tables)) == 9
     stored = [o for o in outcomes if isinstance(o, Account)]
     changes = [(a, with_changes(a, note="y" * (300_000 if n else 400_000))) for n, a in enumerate(stored)]
-    changed: list[Outcome] = await replace_many(directory.accounts, changes, by=BY, action="import")
+    changed: list[BulkOutcome] = await replace_many(directory.accounts, changes, by=BY, action="import")
     assert [type(o).__name__ for o in changed] == ["TooLarge", *["Account"] * 8]
     await check_invariants(sqlite_tables)
 

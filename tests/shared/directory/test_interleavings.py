@@ -17,7 +17,7 @@ from shared.directory.errors import Stale
 from shared.directory.keys import COUNT, Key, fold
 from shared.directory.records.accounts import Accounts
 from shared.directory.records.bulk import create_many, replace_many
-from shared.directory.records.claims import Claims, Place
+from shared.directory.records.claims import Claims, KeyRow
 from shared.directory.records.counts import Count
 from shared.directory.records.model import Account, Status
 from shared.directory.sweep import sweep
@@ -349,7 +349,7 @@ def no_fence_on_creates(patch: pytest.MonkeyPatch) -> None:
 
 
 def removal_whatever_is_there(patch: pytest.MonkeyPatch) -> None:
-    async def remove(self: Claims, place: Place) -> None:
+    async def remove(self: Claims, place: KeyRow) -> None:
         with suppress(VersionConflict):
             await self._tables.commit(place.partition, [Delete(place.row, ANY)])
 

@@ -10,12 +10,11 @@ from hypothesis import strategies as st
 
 from shared.directory.matching.groups import GroupDecisionKind, decide_group, stays_local
 from shared.directory.matching.policy import Policy
-from shared.directory.records.groups import Group, new_group
-from shared.directory.records.model import Status
+from shared.directory.records.model import Group, Status
 
 KIND = GroupDecisionKind
-LOCAL = new_group("g1", {"displayName": "Sales"}, Status.LOCAL, "2026-01-01T00:00:00.000Z")
-MANAGED = new_group("g2", {"displayName": "Sales", "externalId": "OID"}, Status.CLAIMED, "2026-01-01T00:00:00.000Z")
+LOCAL = Group.new("g1", {"displayName": "Sales"}, Status.LOCAL, "2026-01-01T00:00:00.000Z")
+MANAGED = Group.new("g2", {"displayName": "Sales", "externalId": "OID"}, Status.CLAIMED, "2026-01-01T00:00:00.000Z")
 OTHER = replace(MANAGED, id="g3", status=Status.PROVISIONED)
 POLICY = Policy()
 

@@ -13,7 +13,7 @@ from infra.local.faults import FaultyTables
 from shared.directory.directory import Directories
 from shared.directory.errors import AlreadyExists, NotFound, Stale, TooLarge
 from shared.directory.keys import Key
-from shared.directory.records.model import Authority, Evidence, Status, new_account
+from shared.directory.records.model import Account, Authority, SignInEvidence, Status
 from shared.tables.port import Tables, Throttled, Unavailable
 from shared.tables.sqlite import SqliteTables
 from tests.shared.directory.invariants import check_invariants, stale_rows
@@ -40,7 +40,7 @@ from tests.shared.directory.people import (
 
 async def test_an_account_is_found_by_every_key_it_carries(tables: Tables) -> None:
     directory = await small(tables)
-    known = Evidence("name-id-1", "object-1", ("Verified@example.com",))
+    known = SignInEvidence("name-id-1", "object-1", ("Verified@example.com",))
     new = person(directory, "Ann@example.com", "ann@example.com", "other@example.com", externalId="X1")
     account = await directory.accounts.create(replace(new, evidence=known), by=BY)
     for kind, value in (
@@ -60,7 +60,7 @@ async def test_an_account_is_found_by_every_key_it_carries(tables: Tables) -> No
 
 async def test_a_verified_email_that_is_the_user_name_leads_to_the_account(sqlite_tables: SqliteTables) -> None:
     directory = await small(sqlite_tables)
-    new = replace(person(directory, "ann@example.com"), evidence=Evidence(verified_emails=("ann@example.com",)))
+    new = replace(person(directory, "ann@example.com"), evidence=SignInEvidence(verified_emails=("ann@example.com",)))
     account = await directory.accounts.create(new, by=BY)
     assert await ids_of(directory, "email", "Ann@example.com") == [account.id]
 
@@ -391,8 +391,8 @@ async def test_an_email_is_found_while_the_user_name_becomes_or_ceases_to_be_it(
 async def test_an_account_read_from_its_row_equals_the_one_that_was_written(sqlite_tables: SqliteTables) -> None:
     directory = await small(sqlite_tables)
     document = {"userName": "Ann", "displayName": "A\u2028n\u0000n 𝄞", "active": False, "emails": [{"type": "work"}]}
-    new = new_account(directory.keys.new_id("Ann"), document, Status.LOCAL, directory.accounts.now())
-    new = replace(new, protected=True, origin="job1", evidence=Evidence(None, "o", ("a@b",)))
+    new = Account.new(directory.keys.new_id("Ann"), document, Status.LOCAL, directory.accounts.now())
+    new = replace(new, protected=True, origin="job1", evidence=SignInEvidence(None, "o", ("a@b",)))
     assert await directory.accounts.create(new, by=BY) == await directory.accounts.get(new.id) == new
     assert (new.active, new.emails) == (False, ())
 

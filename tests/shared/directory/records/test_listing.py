@@ -89,7 +89,7 @@ async def test_a_page_from_anywhere_skips_a_part_of_a_bucket_at_most(
 ) -> None:
     _, order = await filled(sqlite_tables, 300, buckets=1)
     directory, skipped = await reopened(sqlite_tables), list[int]()
-    parts = (await directory.accounts.counts.read(0)).parts
+    parts = (await directory.accounts.counts.read(0)).shares
     query = SqliteTables.query
 
     async def noted(self: SqliteTables, *place: str, top: int = 1000, **how: Any) -> Page:

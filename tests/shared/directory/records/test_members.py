@@ -10,9 +10,8 @@ import pytest
 
 from infra.local.faults import Call, Crash, Fault, FaultyTables, random_faults, script
 from shared.directory.directory import Directory
-from shared.directory.records.groups import Group, new_group
 from shared.directory.records.members import Member, Members
-from shared.directory.records.model import Status
+from shared.directory.records.model import Group, Status
 from shared.directory.sweep import sweep
 from shared.tables.port import Tables, TablesError
 from shared.tables.sqlite import SqliteTables
@@ -22,7 +21,7 @@ IDS = [f"{n:02x}000000-0000-4000-8000-00000000000{n}" for n in range(6)]
 
 
 async def group(directory: Directory, name: str = "g") -> Group:
-    new = new_group(
+    new = Group.new(
         directory.groups.keys.new_id(name), {"displayName": name}, Status.PROVISIONED, "2025-01-01T00:00:00.000Z"
     )
     return await directory.groups.create(new, by=BY)
