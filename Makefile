@@ -1,38 +1,42 @@
-# Each target is one line over a python -m command; set-up happens by itself.
-PYTHON ?= python3
+# Each target is one line over a python -m command; set-up happens by itself. PYTHON=… chooses the Python.
 VENV := .venv
 PY := $(VENV)/bin/python
 export PYTHONPATH := $(CURDIR)
 
-.PHONY: demo run test check bench clean
+.PHONY: help demo run test check mutants bench smoke clean $(VENV)/.local $(VENV)/.dev
 
-demo: $(VENV)/.local
+help: ## what there is to make
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.local ## the main job on 1,000 made-up accounts, from start to end; ARGS=--all, ARGS=--graph
 	$(PY) -m infra.local.demo $(ARGS)
 
-run: $(VENV)/.local
+run: $(VENV)/.local ## the app on http://127.0.0.1:7071, with its data in .data
 	$(PY) -m infra.local.serve --port 7071 --data .data
 
-test: $(VENV)/.dev
+test: $(VENV)/.dev ## every test, with a real Azurite and the real Functions worker
 	$(PY) -m pytest
 
-check: $(VENV)/.dev
+check: $(VENV)/.dev ## ruff, mypy and import-linter
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
 
-bench: $(VENV)/.local
+mutants: $(VENV)/.dev ## faults planted in what keeps people safe, each of which a test must find; ARGS=NAME for some
+	$(PY) -m tests.mutants $(ARGS)
+
+bench: $(VENV)/.local ## every figure beside its aim (Linux)
 	$(PY) -m infra.local.bench
 
-$(VENV)/.local: requirements.txt pyproject.toml
-	$(PYTHON) -m venv $(VENV)
-	$(PY) -m pip install --quiet --disable-pip-version-check pip==26.3
-	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements.txt --group local
-	touch $@
+smoke: $(VENV)/.dev ## the demo, and the tests of what another Python may break; PYTHON=… VENV=…
+	$(PY) -m infra.local.demo
+	$(PY) -m pytest tests/infra tests/scim_users tests/worker
 
-$(VENV)/.dev: $(VENV)/.local
-	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements.txt --group dev
-	touch $@
+clean: ## removes what make has made, and the data of make run
+	rm -rf $(VENV) .venv-* .worker-venv .conformance-venv .data
 
-clean:
-	rm -rf $(VENV) .worker-venv .conformance-venv .data
+# Environments, by the dependency group that is installed in them. Each is looked at every time, in a twentieth of a
+# second, for what decides about it is the Python that is found now.
+$(VENV)/.local $(VENV)/.dev:
+	@python=$$(infra/local/python.sh) && "$$python" -m infra.local.environment $(VENV) $(@:$(VENV)/.%=%)

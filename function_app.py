@@ -1,4 +1,4 @@
-"""The Azure host: settings, then tables, then directories, then each room's functions. No logic."""
+"""What Azure Functions loads: settings, then tables, then directories, then each room's functions. No logic."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ import azure.durable_functions as df
 import azure.functions as func
 
 import link_orchestrator.functions
-import scim_groups.functions
 import scim_groups.service
-import scim_users.functions
 import scim_users.service
-import shared.host.functions
+import shared.admin.functions
+import shared.scim_root.functions
 from shared.directory.directory import Directories
 from shared.host.http import Edge
 from shared.host.settings import Settings
@@ -27,9 +26,10 @@ def build(settings: Settings, tables: Tables) -> df.DFApp:
     edge = Edge(settings, Directories(tables, buckets=settings.buckets))
     app = df.DFApp(http_auth_level=func.AuthLevel.ANONYMOUS)
     rooms: Rooms = {"Users": scim_users.service, "Groups": scim_groups.service}
-    app.register_functions(shared.host.functions.blueprint(edge, rooms))
-    app.register_functions(scim_users.functions.blueprint(edge))
-    app.register_functions(scim_groups.functions.blueprint(edge))
+    app.register_functions(shared.scim_root.functions.blueprint(edge, rooms))
+    app.register_functions(shared.admin.functions.blueprint(edge))
+    for endpoint, room in rooms.items():
+        app.register_functions(shared.scim_root.functions.room_blueprint(edge, endpoint, room))
     app.register_functions(link_orchestrator.functions.blueprint(edge))
     return app
 

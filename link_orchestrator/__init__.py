@@ -1,10 +1,23 @@
-"""Existing accounts in, matched with their Entra identities, reviewed, approved, linked.
+"""Existing accounts in, matched with their Entra identities, reviewed, approved, linked, and taken back if need be.
 
-functions.py holds the Azure functions; requests/runs.py, requests/reviews.py, requests/approval.py, requests/report.py,
-afterwards.py, requests/groups.py and requests/mapping.py what they answer over HTTP. orchestrator.py is the order of
-the passes, activities.py runs one over a slice: passes/import_accounts.py, passes/plan.py, passes/apply.py,
-passes/undo.py, passes/verify.py, and those of groups. Before them passes/read.py brings a run's identities from a
-source, as sources.py says what one is; graph.py is Microsoft Graph. files/accounts.py, files/groups.py,
-files/entra_groups.py and files/identities.py read the files people bring; which identity is which account says
-shared/directory/matching/accounts.py.
+The states of a run (Phase in shared/directory/work/jobs.py; `phase` over HTTP):
+
+                        a plan is there           a person approves          every row is settled
+            started ───────────────────► planned ──────────────► approved ──────────────────────► done
+               │                            │
+               │ nothing changed since      │ nobody approved it in time
+               │ the runs before            ▼
+               └───────────► done        expired
+
+    started, planned, approved ── a person cancels ──► cancelled
+    started, planned, approved ── it cannot go on ───► failed
+
+Until it is approved, a run changes no account and no group. What is linked when it is cancelled or fails stays linked,
+and can be undone. Imports, undos and verifications go from started to done, cancelled or failed.
+
+Where to look: kinds.py is the table of all kinds of job, lifecycle.py how a job begins and ends, orchestrator.py the
+order of its passes, activities.py how one of them runs over a slice. requests/ answers over HTTP, passes/ does the
+work, files/ reads what people bring, graph/ reads Microsoft Graph as a source that source.py describes, prediction/
+foretells the first provisioning cycle. run.py says what a run's job holds, staged.py what is staged for it under which
+name. Which account is whose is decided in shared/directory/matching/accounts.py. README.md here is the reference.
 """

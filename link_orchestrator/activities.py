@@ -1,89 +1,50 @@
-"""What the orchestrations' activities do: find the job and the slice, run the pass, keep its counts.
+"""The activities of the orchestrations: run one slice of a pass and keep its counts, and record how far a job is.
 
-Every pass is safe to run twice: a slice that a crash cut off is run again from its start.
+Every activity is safe to run twice: after a crash a slice runs again from its start.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Coroutine, Mapping
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
+from link_orchestrator.kinds import KINDS, RUN
+from link_orchestrator.lifecycle import tidy_up
 from link_orchestrator.messages import Compare, Milestone, Slice, SliceDone
 from link_orchestrator.orchestrator import AGAIN_PASSES, COMPARE_PASSES, GROUP_PLAN_PASSES, PLAN_PASSES
-from link_orchestrator.passes import (
-    apply,
-    apply_groups,
-    compare,
-    import_accounts,
-    import_groups,
-    plan,
-    plan_groups,
-    undo,
-    undo_groups,
-    verify,
-)
-from link_orchestrator.requests.jobs import tidy_up
-from shared.directory.directory import Directories, Directory
+from link_orchestrator.passes import compare
+from link_orchestrator.run import chain_of
+from shared.directory.directory import Directories
 from shared.directory.work.jobs import Job, Jobs, Phase
 
-Pass = Callable[[Directory, Job, Slice], Coroutine[Any, Any, Counter[str]]]
-
-PASSES: Mapping[str, Pass] = {
-    "collect": plan.collect,
-    "join": plan.join,
-    "weigh": plan.weigh,
-    "decide": plan.decide_all,
-    "changes": compare.changes,
-    "lead": compare.lead,
-    "touch": compare.touch,
-    "gather": compare.gather,
-    "collect_again": partial(plan.collect, again=True),
-    "join_again": partial(plan.join, again=True),
-    "weigh_again": partial(plan.weigh, again=True),
-    "decide_again": partial(plan.decide_all, again=True),
-    "reserve": apply.reserve,
-    "apply": apply.apply,
-    "import": import_accounts.import_rows,
-    "undo": undo.undo,
-    "undo_groups": undo_groups.undo_groups,
-    "look": verify.look,
-    "compare": verify.compare,
-    "settle": verify.settle,
-    "resolve_members": plan_groups.resolve_members,
-    "decide_groups": plan_groups.decide_groups,
-    "apply_groups": apply_groups.apply_groups,
-    "import_groups": import_groups.import_groups,
-}
-
 PLANNING = frozenset(("changes", *COMPARE_PASSES, *PLAN_PASSES, *AGAIN_PASSES, *GROUP_PLAN_PASSES))
-"""Passes that change nothing but what is staged and planned. The others leave off by themselves, between two pages."""
+"""Passes that write only staged sets and the plan, so they may be dropped anywhere. The others stop by themselves."""
 LOOK_SECONDS = 1.0
-"""So often it is asked, while one of these runs, whether its job was cancelled."""
+"""Seconds between two looks at whether the job of such a pass was cancelled."""
 
 
 async def run_slice(directories: Directories, message: Mapping[str, Any]) -> dict[str, Any]:
-    """Run one slice of a pass; answers its counts, or that the job was cancelled."""
-    part = Slice.from_json(message)
-    directory = await directories.open(part.directory)
+    """Run one slice of a pass. The answer is a SliceDone."""
+    slice_ = Slice.from_json(message)
+    directory = await directories.open(slice_.directory)
     jobs = directory.jobs
-    job = await jobs.get(part.job)
-    if job.cancelled_by or job.phase.ended:  # where another slice failed for good, this one comes too late
+    job = await jobs.get(slice_.job)
+    if job.cancelled_by or job.phase.ended:  # ended: another slice failed for good, and this one comes too late
         return SliceDone(stopped=True).to_json()
-    work = PASSES[part.stage](directory, job, part)
-    counts = await work if part.stage not in PLANNING else await _unless_cancelled(jobs, job.id, work)
+    work = KINDS[job.kind].passes[slice_.pass_name](directory, job, slice_)
+    counts = await work if slice_.pass_name not in PLANNING else await _unless_cancelled(jobs, job.id, work)
     if counts is None:
         return SliceDone(stopped=True).to_json()
-    await jobs.count(job.id, f"{part.stage}_{part.name}", counts)
-    # Cancelled on the way, a pass leaves off early; what it did is counted all the same.
+    await jobs.count(job.id, f"{slice_.pass_name}_{slice_.name}", counts)
+    # A pass that was cancelled on the way stopped early, but what it did counts.
     return SliceDone(counts=counts, stopped=bool((await jobs.get(job.id)).cancelled_by)).to_json()
 
 
 async def _unless_cancelled(jobs: Jobs, job_id: str, work: Coroutine[Any, Any, Counter[str]]) -> Counter[str] | None:
-    """Do work that may be dropped at any point, as by a crash; return None as soon as its job is cancelled."""
+    """Return the result of work that may be dropped anywhere, or drop it and return None once its job is cancelled."""
     task = asyncio.create_task(work)
     try:
         while not (await asyncio.wait({task}, timeout=LOOK_SECONDS))[0]:
@@ -95,38 +56,40 @@ async def _unless_cancelled(jobs: Jobs, job_id: str, work: Coroutine[Any, Any, C
 
 
 async def choose_extent(directories: Directories, message: Mapping[str, Any]) -> dict[str, Any]:
-    """Say whether a run plans only what changed; answers an Extent."""
+    """Decide whether a run plans everything or only what changed. The answer is an Extent."""
     asked = Compare.from_json(message)
     directory = await directories.open(asked.directory)
     return (await compare.choose_extent(directory, asked.job)).to_json()
 
 
 async def reach_milestone(directories: Directories, message: Mapping[str, Any]) -> dict[str, Any]:
-    """Show a job's new phase, and what it came to, in the tables; answers nothing."""
+    """Record in the tables that a job has reached a state, with its counts. The answer is empty."""
     reached = Milestone.from_json(message)
     directory = await directories.open(reached.directory)
     jobs = directory.jobs
-    phase = Phase(reached.phase)
+    phase = Phase(reached.state)
     counts = await jobs.total(reached.job)
     if phase.ended:
-        # Whoever sees that it has ended may write at once.
+        # Before the job shows that it has ended: whoever sees that must find SCIM open.
         await directory.gate.open(reached.job)
-    if phase is Phase.DONE:
-        await compare.note_done(directory, await jobs.get(reached.job))
+    if phase is Phase.DONE and (run := await jobs.get(reached.job)).kind == RUN.name:
+        await compare.note_done(directory, run)
 
     def change(job: Job) -> Job:
         if job.phase.ended or (phase is Phase.PLANNED and job.phase is not Phase.STARTED):
-            # The activity ran before and its answer was lost; somebody may have approved since.
+            # The activity ran before, but its answer was lost. Somebody may have approved the run since.
             return job
         if phase is Phase.PLANNED:
             job = replace(job, planned=jobs.now(), expires=reached.expires)
-        reason = reached.reason or (compare.nothing_changed(job) if phase is Phase.DONE else None)
+        reason = reached.reason
+        if phase is Phase.DONE and job.kind == RUN.name:
+            reason = reason or compare.nothing_changed(job)
         return replace(job, phase=phase, counts=counts, reason=reason)
 
     job = await jobs.change(reached.job, change)
     if phase is Phase.PLANNED and job.planned and not job.phase.ended:
-        # Also where it ran before, died, and somebody approved since.
-        await jobs.note_planned(plan.chain_of(job))
+        # Not only where this call recorded that: the activity may have run before and died at this point.
+        await jobs.note_planned(chain_of(job))
     if job.phase.ended:
         await tidy_up(directory, job.id)
     return {}

@@ -1,15 +1,15 @@
-"""What crosses the orchestration boundary: one frozen object each, as JSON. Rows go through the tables instead."""
+"""The messages between orchestrations and activities: frozen objects, sent as JSON. Rows go through the tables."""
 
 from __future__ import annotations
 
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 
 class Message(BaseModel):
-    """A frozen object that travels as a JSON object in camelCase."""
+    """A frozen object that is sent as a JSON object in camelCase."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True)
 
@@ -19,15 +19,26 @@ class Message(BaseModel):
 
     @classmethod
     def from_json(cls, data: Any) -> Self:
-        """Return the message of a JSON object, or of its text: raised events may come either way."""
+        """Return the message in a JSON object, or in the text of one: raised events come in either form."""
         return cls.model_validate_json(data) if isinstance(data, str) else cls.model_validate(data)
 
 
-class Start(Message):
-    """What an orchestration begins with. `slices` is into how many parts each pass is cut.
+ITEMS_A_SLICE = 2_000
+"""Accounts and identities in one slice of a pass. It may be more, since a slice has at least one whole bucket."""
+MEMBERSHIPS_AN_ACCOUNT = 10
+"""Memberships that take about as long as one account."""
 
-    `reads` says that the identities are to be read first, which also tells the slices. `compares` says that there are
-    former runs, since which little may have changed.
+
+def slices_for(items: int) -> int:
+    """Return the number of slices for passes over this many accounts and identities."""
+    return max(1, -(-items // ITEMS_A_SLICE))
+
+
+class Start(Message):
+    """What an orchestration begins with. `slices` is the number of slices that each pass is cut into.
+
+    `reads`: the identities must be read from their source first, which replaces `slices` by the right number.
+    `compares`: there are earlier runs, and perhaps little has changed since.
     """
 
     job: str
@@ -41,62 +52,68 @@ class Start(Message):
 
 
 class Slice(Message):
-    """A part of a pass: the buckets from `low` to before `high`."""
+    """What one activity does of a pass: the buckets from `low` up to, but not including, `high`."""
 
     job: str
     directory: str
-    stage: str
+    pass_name: str = Field(alias="stage")
     low: int
     high: int
 
     @property
+    def buckets(self) -> range:
+        """The numbers of its buckets."""
+        return range(self.low, self.high)
+
+    @property
     def name(self) -> str:
-        """What the slice's own rows are named by."""
+        """The name under which the slice writes rows of its own: counts, and what it stages."""
         return f"{self.low:02x}"
 
 
 class SliceDone(Message):
-    """What a slice came to. `stopped` says that the job was cancelled before it was done."""
+    """What a slice counted. `stopped`: the job was cancelled, or had ended, before the slice was done."""
 
     counts: dict[str, int] = {}
     stopped: bool = False
 
 
 class Compare(Message):
-    """Which run is to say whether so little changed that it need not decide on everything."""
+    """Asks whether so little has changed that a run need not decide on everything again."""
 
     job: str
     directory: str
 
 
 class Extent(Message):
-    """What a run is to decide on: everything, or what changed, in so many slices; in none if nothing did."""
+    """What a run decides on: everything, or only what changed, in `slices` slices (0 if nothing changed)."""
 
     everything: bool = False
     slices: int = 0
 
 
 class Milestone(Message):
-    """A step of a job that the tables are to show."""
+    """A state that a job has reached, to be recorded in the tables."""
 
     job: str
     directory: str
-    phase: str
+    state: str = Field(alias="phase")
     expires: str | None = None
     reason: str | None = None
 
 
 class Read(Message):
-    """Whose identities are to be read from their source."""
+    """Asks for some more of a run's identities to be read from their source."""
 
     job: str
     directory: str
 
 
 class ReadDone(Message):
-    """How many identities and groups have been read so far, and how to go on: read on; or wait, and why; or end.
+    """How many identities and groups have been read so far, and what to do next: read on, wait, or end.
 
-    `slices` is set once all are read, `failed` to the reason why that cannot be, `stopped` if the run was cancelled.
+    `wait` is in seconds, and `why` says what for. `slices` is set once everything is read, `failed` to the reason if
+    that is not possible, `stopped` if the run was cancelled.
     """
 
     read: int = 0

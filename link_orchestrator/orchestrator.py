@@ -1,13 +1,13 @@
 """The order of the passes, as pure generators: no Azure import, no clock, no I/O. Durable Functions replays them.
 
-A replay costs as much as its history is long, so an activity takes a slice of buckets and a pass has at most as many
-activities as a directory has buckets, a window of them at a time.
+A replay costs more the longer its history is. So an activity takes a whole slice of a pass, a pass never has more
+activities than the directory has buckets, and they run a window at a time.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any
@@ -15,54 +15,58 @@ from typing import Any
 from link_orchestrator.messages import Compare, Extent, Milestone, Read, ReadDone, Slice, SliceDone, Start
 
 Steps = Generator[Any, Any, Any]
+Orchestrator = Callable[[Any, Any], Steps]
+"""Takes the orchestration's context and the retry options of its activities. Its Azure function has the same name."""
 
 PLAN_PASSES = ("collect", "join", "weigh", "decide")
 COMPARE_PASSES = ("lead", "touch", "gather")
-AGAIN_PASSES = tuple(f"{stage}_again" for stage in PLAN_PASSES)
-"""The same over what changed since the runs before, which the passes before these found."""
+AGAIN_PASSES = tuple(f"{name}_again" for name in PLAN_PASSES)
+"""PLAN_PASSES over nothing but what COMPARE_PASSES found to have changed since the earlier runs."""
 APPLY_PASSES = ("reserve", "apply")
+GROUP_PLAN_PASSES, GROUP_APPLY_PASSES = ("resolve_members", "decide_groups"), ("apply_groups",)
+"""Passes that follow those over accounts in a run that plans groups."""
+IMPORT_PASSES, GROUP_IMPORT_PASSES = ("import",), ("import_groups",)
 UNDO_PASSES = ("undo", "undo_groups")
 VERIFY_PASSES = ("look", "compare", "settle")
-GROUP_PLAN_PASSES, GROUP_APPLY_PASSES = ("resolve_members", "decide_groups"), ("apply_groups",)
-"""What comes behind these in a run that plans groups."""
 SKIMMING = ("changes", "gather")
-"""Passes that skim everything for what changed: of each identity or account they read a line, ..."""
+"""Passes that read no more than one line of each identity or account."""
 SKIMMED = 4
-"""... so their slices hold so many of the others'."""
+"""Ordinary slices that make up one slice of a skimming pass."""
 UNCHANGED_TOO = (*SKIMMING, *GROUP_PLAN_PASSES, *GROUP_APPLY_PASSES)
-"""Passes that look through everything whatever changed."""
+"""Passes that go over the whole directory even where the run decides only on what changed."""
 WINDOW = 8
-"""Slices of a pass that are under way at once."""
+"""Slices of a pass that run at the same time."""
 APPROVE, CANCEL = "approve", "cancel"
+"""Events that a planned run waits for."""
 
 
 def link_accounts(context: Any, retry: Any) -> Steps:
-    """Plan a run, wait for its approval, apply it. Returns the phase it ended in."""
+    """Plan a run, wait for its approval, apply it. Returns the state that the job ended in."""
     return (yield from _job(context, retry, _link))
 
 
-def import_accounts(context: Any, retry: Any) -> Steps:
-    """Bring the accounts of a staged file into the directory. Returns the phase it ended in."""
-    return (yield from _job(context, retry, _import))
+def _in_order(name: str, passes: Sequence[str], progress: str) -> Orchestrator:
+    """Return an orchestrator that runs these passes in order. `progress` is the phase that it shows meanwhile."""
+
+    def body(context: Any, retry: Any, start: Start) -> Steps:
+        counts = yield from _passes(context, retry, [(pass_name, start) for pass_name in passes], progress)
+        return (yield from _end(context, retry, start, "cancelled" if counts is None else "done"))
+
+    def orchestrate(context: Any, retry: Any) -> Steps:
+        return (yield from _job(context, retry, body))
+
+    orchestrate.__name__ = name
+    return orchestrate
 
 
-def undo_links(context: Any, retry: Any) -> Steps:
-    """Take a run's links back. Returns the phase it ended in."""
-    return (yield from _job(context, retry, _undo))
-
-
-def verify_links(context: Any, retry: Any) -> Steps:
-    """Look what provisioning made of a run's links. Returns the phase it ended in."""
-    return (yield from _job(context, retry, _verify))
-
-
-def import_groups(context: Any, retry: Any) -> Steps:
-    """Bring the groups of a staged file into the directory. Returns the phase it ended in."""
-    return (yield from _job(context, retry, _import_groups))
+import_accounts = _in_order("import_accounts", IMPORT_PASSES, "import")
+import_groups = _in_order("import_groups", GROUP_IMPORT_PASSES, "import")
+undo_links = _in_order("undo_links", UNDO_PASSES, "undo")
+verify_links = _in_order("verify_links", VERIFY_PASSES, "verify")
 
 
 def _job(context: Any, retry: Any, body: Callable[[Any, Any, Start], Steps]) -> Steps:
-    """Run a job's steps; whatever goes wrong for good is shown in the tables, and the directory is free again."""
+    """Run a job's steps. If they fail for good, record that, which frees the directory for the next job."""
     start = Start.from_json(context.get_input())
     try:
         return (yield from body(context, retry, start))
@@ -91,47 +95,25 @@ def _link(context: Any, retry: Any, start: Start) -> Steps:
     verdict = yield from _verdict(context, retry, start)
     if verdict != APPROVE:
         return (yield from _end(context, retry, start, "cancelled" if verdict == CANCEL else "expired"))
-    stages = APPLY_PASSES + (GROUP_APPLY_PASSES if start.groups else ())
-    applied = yield from _passes(context, retry, _cut(start, extent, stages), "apply")
+    passes = APPLY_PASSES + (GROUP_APPLY_PASSES if start.groups else ())
+    applied = yield from _passes(context, retry, _cut(start, extent, passes), "apply")
     return (yield from _end(context, retry, start, "cancelled" if applied is None else "done"))
 
 
 def _planning(start: Start, extent: Extent) -> tuple[str, ...]:
-    """Return the passes that make a plan of this extent."""
+    """Return the passes that plan what is in the extent."""
     again = COMPARE_PASSES + AGAIN_PASSES if extent.slices else ()
     return (PLAN_PASSES if extent.everything else again) + (GROUP_PLAN_PASSES if start.groups else ())
 
 
-def _cut(start: Start, extent: Extent, stages: tuple[str, ...]) -> list[tuple[str, Start]]:
-    """Return passes, each cut into as many slices as it has work for."""
+def _cut(start: Start, extent: Extent, passes: tuple[str, ...]) -> list[tuple[str, Start]]:
+    """Pair each pass with a Start that cuts it into as many slices as it has work for."""
     few = start.model_copy(update={"slices": max(1, extent.slices)})
-    return [(stage, start if extent.everything or stage in UNCHANGED_TOO else few) for stage in stages]
-
-
-def _import(context: Any, retry: Any, start: Start) -> Steps:
-    return (yield from _through(context, retry, start, ("import",), "import"))
-
-
-def _undo(context: Any, retry: Any, start: Start) -> Steps:
-    return (yield from _through(context, retry, start, UNDO_PASSES, "undo"))
-
-
-def _verify(context: Any, retry: Any, start: Start) -> Steps:
-    return (yield from _through(context, retry, start, VERIFY_PASSES, "verify"))
-
-
-def _import_groups(context: Any, retry: Any, start: Start) -> Steps:
-    return (yield from _through(context, retry, start, ("import_groups",), "import"))
-
-
-def _through(context: Any, retry: Any, start: Start, stages: tuple[str, ...], phase: str) -> Steps:
-    """Run passes one after the other, and end the job: done, or cancelled on the way."""
-    counts = yield from _passes(context, retry, [(stage, start) for stage in stages], phase)
-    return (yield from _end(context, retry, start, "cancelled" if counts is None else "done"))
+    return [(name, start if extent.everything or name in UNCHANGED_TOO else few) for name in passes]
 
 
 def _read(context: Any, retry: Any, start: Start) -> Steps:
-    """Read the run's identities, some seconds an activity. Returns the ReadDone that says how it ended."""
+    """Read the run's identities, a few seconds in each activity. Returns the ReadDone that says how that ended."""
     asked = Read(job=start.job, directory=start.directory)
     progress = {"phase": "plan", "pass": "read", "since": _moment(context.current_utc_datetime), "read": 0}
     while True:
@@ -161,27 +143,27 @@ def _verdict(context: Any, retry: Any, start: Start) -> Steps:
     return APPROVE if winner == approved else CANCEL if winner == cancelled else "expire"
 
 
-def _passes(context: Any, retry: Any, stages: Iterable[tuple[str, Start]], phase: str) -> Steps:
-    """Run passes one after the other. Returns their counts, or None if the job was cancelled meanwhile."""
+def _passes(context: Any, retry: Any, passes: Iterable[tuple[str, Start]], progress: str) -> Steps:
+    """Run passes in order. Returns the sum of their counts, or None once the job is cancelled."""
     total: Counter[str] = Counter()
-    for stage, start in stages:
-        counts = yield from _pass(context, retry, start, stage, phase)
+    for name, start in passes:
+        counts = yield from _pass(context, retry, start, name, progress)
         if counts is None:
             return None
         total.update(counts)
     return total
 
 
-def _pass(context: Any, retry: Any, start: Start, stage: str, phase: str) -> Steps:
-    """Run one activity over every slice, a window at a time. Returns the counts, or None as _passes()."""
-    slices = _slices(start, stage)
+def _pass(context: Any, retry: Any, start: Start, name: str, progress: str) -> Steps:
+    """Run one activity for every slice of a pass, a window at a time. Returns their counts, or None once cancelled."""
+    slices = _slices(start, name)
     counts: Counter[str] = Counter()
     since = _moment(context.current_utc_datetime)
     for at in range(0, len(slices), WINDOW):
-        _show(context, {"phase": phase, "pass": stage, "since": since, "done": at, "of": len(slices)}, counts)
+        _show(context, {"phase": progress, "pass": name, "since": since, "done": at, "of": len(slices)}, counts)
         window = slices[at : at + WINDOW]
         done = yield context.task_all(
-            [context.call_activity_with_retry("run_slice", retry, part.to_json()) for part in window]
+            [context.call_activity_with_retry("run_slice", retry, slice_.to_json()) for slice_ in window]
         )
         for answer in map(SliceDone.from_json, done):
             counts.update(answer.counts)
@@ -190,11 +172,11 @@ def _pass(context: Any, retry: Any, start: Start, stage: str, phase: str) -> Ste
     return counts
 
 
-def _slices(start: Start, stage: str) -> list[Slice]:
-    many = -(-start.slices // SKIMMED) if stage in SKIMMING else start.slices
-    edges = [start.buckets * n // many for n in range(many + 1)]
+def _slices(start: Start, name: str) -> list[Slice]:
+    count = -(-start.slices // SKIMMED) if name in SKIMMING else start.slices
+    edges = [start.buckets * n // count for n in range(count + 1)]
     return [
-        Slice(job=start.job, directory=start.directory, stage=stage, low=low, high=high)
+        Slice(job=start.job, directory=start.directory, pass_name=name, low=low, high=high)
         for low, high in pairwise(edges)
         if low < high
     ]
@@ -209,13 +191,13 @@ def _moment(moment: datetime) -> str:
 
 
 def _milestone(
-    context: Any, retry: Any, start: Start, phase: str, expires: str | None = None, reason: str | None = None
+    context: Any, retry: Any, start: Start, state: str, expires: str | None = None, reason: str | None = None
 ) -> Any:
-    reached = Milestone(job=start.job, directory=start.directory, phase=phase, expires=expires, reason=reason)
+    reached = Milestone(job=start.job, directory=start.directory, state=state, expires=expires, reason=reason)
     return context.call_activity_with_retry("reach_milestone", retry, reached.to_json())
 
 
-def _end(context: Any, retry: Any, start: Start, phase: str, reason: str = "") -> Steps:
-    yield _milestone(context, retry, start, phase, reason=reason or None)
-    context.set_custom_status({"phase": phase})
-    return phase
+def _end(context: Any, retry: Any, start: Start, state: str, reason: str = "") -> Steps:
+    yield _milestone(context, retry, start, state, reason=reason or None)
+    context.set_custom_status({"phase": state})
+    return state

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
 from link_orchestrator.files.entra_groups import EntraGroup
-from link_orchestrator.files.rows import Problem
+from link_orchestrator.problems import Problem
 from shared.directory.matching.identity import Gone, Identity
 
 Place = Mapping[str, Any]
@@ -70,17 +70,29 @@ class PlaceExpired(SourceFailed):
     """The source no longer knows the place: begin again from the start."""
 
 
-GUID = Annotated[str, Field(pattern=r"^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$")]
+GUID = Annotated[
+    str,
+    Field(pattern=r"^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$", json_schema_extra={"format": "uuid"}),
+]
 
 
-class GraphScope(BaseModel):
-    """Whose identities a run reads from Microsoft Graph: everybody's, those assigned to the application, or groups'."""
+class _Asked(BaseModel):
+    """The part of a request's body that names a source."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True, use_attribute_docstrings=True
+    )
+
+
+class GraphScope(_Asked):
+    """Whose identities a run reads from Microsoft Graph."""
 
     scope: Literal["all", "assigned", "groups"] = "all"
+    """Everybody, those who are assigned to the application, or the members of groups."""
     groups: tuple[GUID, ...] = Field(default=(), max_length=1000)
+    """Object ids of the groups, with the scope groups."""
     service_principal: GUID | None = None
+    """The enterprise application's object id, with the scope assigned."""
 
     @model_validator(mode="after")
     def _is_complete(self) -> Self:
@@ -95,28 +107,24 @@ class GraphScope(BaseModel):
         return self.model_dump(mode="json", by_alias=True, exclude_defaults=True) | {"scope": self.scope}
 
 
-class RunSource(BaseModel):
+class RunSource(_Asked):
     """The source of a run's identities, by its kind."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     graph: GraphScope
 
 
-class ProvisioningJob(BaseModel):
-    """The provisioning job of an enterprise application; its only one, where none is named."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True)
+class ProvisioningJob(_Asked):
+    """The provisioning job of an enterprise application."""
 
     service_principal: GUID
+    """The enterprise application's object id."""
     # It becomes part of a path, so it must not lead to another one.
     job: str = Field(default="", pattern=r"^([0-9A-Za-z][0-9A-Za-z._-]{0,199})?$")
+    """Its provisioning job, where it has several."""
 
 
-class MappingSource(BaseModel):
+class MappingSource(_Asked):
     """The source of a provisioning schema, by its kind."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     graph: ProvisioningJob
 

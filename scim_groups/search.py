@@ -1,7 +1,7 @@
 """Finding groups by filter: through a key where one answers, otherwise by a bounded scan.
 
-Whatever a key leads to is then judged by the whole filter. Whether somebody is a member is one point read each; only a
-filter that asks more of members reads them.
+Whatever a key leads to is then judged by the whole filter. It costs one point read to see whether somebody is a member;
+only a filter that asks more of members reads them all.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from shared.directory.records.model import Group
 from shared.scim.cursor import Position
 from shared.scim.errors import TooMany
 from shared.scim.evaluate import compile_filter
-from shared.scim.filter import And, Compare, Filter, Or, ValuePath, equalities, mentions
-from shared.scim.membership import asked_members
+from shared.scim.filter import And, Comparison, Filter, Or, ValuePath, equalities, mentions
+from shared.scim.members import asked_members
+from shared.scim.messages import meta
 from shared.scim.paging import Source, read_matching
 from shared.scim.query import Query
 from shared.scim.schema import GROUP
@@ -31,9 +32,9 @@ SCAN_LIMIT = 10_000
 SCAN_PAGE = 500
 """Groups that one page of such a filter may read, where pages go by cursor."""
 GROUPS_AT_ONCE = 16
-"""Groups whose members are read together."""
+"""Groups whose members are read at a time."""
 MEMBER_LIMIT = 20_000
-"""Members that one answer or one filter may read, all groups together; a single group is shown whole."""
+"""Members that one answer or one filter may read of all groups together; a single group is shown whole."""
 
 KINDS = {"displayname": "displayName", "externalid": "externalId"}
 
@@ -49,7 +50,7 @@ def source(directory: Directory, base: str) -> Source[Group]:
 
 
 async def find(directory: Directory, asked: Query, base: str) -> list[Group]:
-    """Return all groups that a query selects, sorted as it asks. Raises TooMany where that would read too many."""
+    """Return all groups that a query selects, sorted as it asks. Raises TooMany where that reads too many."""
     tree = asked.filter
     test = compile_filter(tree, GROUP) if tree else None
     found = await _candidates(directory, tree) if tree else None
@@ -103,12 +104,12 @@ async def _candidates(directory: Directory, tree: Filter) -> list[Group] | None:
 
 
 def _one_of(term: Filter) -> frozenset[str] | None:
-    """Return members of whom a group must have one to pass a term of the filter, or None where it need not."""
+    """Return members of which a group must have one to pass a term of the filter, or None where it need have none."""
     if isinstance(term, Or):
         parts = [_one_of(inner) for inner in term.terms]
         known = [part for part in parts if part is not None]
         return frozenset().union(*known) if len(known) == len(parts) else None
-    return asked_members(term) or None if isinstance(term, Compare | ValuePath) else None
+    return asked_members(term) or None if isinstance(term, Comparison | ValuePath) else None
 
 
 async def _groups_of(directory: Directory, members: Sequence[str]) -> list[Group]:
@@ -132,9 +133,10 @@ async def _all(directory: Directory) -> list[Group]:
 async def read_bounded(
     groups: Sequence[Group], most: int, read: Callable[[Group, int], Awaitable[Read]], size: Callable[[Read], int]
 ) -> list[Read] | None:
-    """Return what is read of each group, at most so many members of it, or None where all are more than `most`.
+    """Return what is read of each group, or None where all groups together have more than `most` members.
 
-    Side by side each may take its share; who has more is read again, alone, as far as the others leave room.
+    At first each group is read up to an equal share. A group that has more is read again, as far as the others leave
+    room.
     """
     share = most // max(len(groups), 1) + 1
     found = await together(*(read(group, share) for group in groups))
@@ -152,9 +154,9 @@ async def read_bounded(
 async def _judged(
     directory: Directory, groups: Sequence[Group], tree: Filter | None, base: str, *, with_meta: bool = False
 ) -> list[tuple[Group, dict[str, Any]]]:
-    """Return groups with the documents that a filter judges, which hold of members only what it asks of them.
+    """Return groups with the documents that a filter judges, which hold only the members that it asks for.
 
-    Raises TooMany where these are too many, all groups together.
+    Raises TooMany where these are too many in all groups together.
     """
     if with_meta or (tree and mentions(tree, "meta")):
         groups = await directory.groups.with_heads(groups)
@@ -171,7 +173,7 @@ async def _judged(
 
 
 async def _members(directory: Directory, group: Group, asked: Iterable[str] | None, most: int) -> list[Member]:
-    """Return which of those asked for are members; where it is not known who is asked for, the first ones."""
+    """Return the members among those asked for; the first ones where the filter names nobody."""
     if asked is None:
         return await directory.members.first(group.id, most)
     ids = await directory.members.look_up(group.id, filter(ID.fullmatch, asked))
@@ -180,14 +182,8 @@ async def _members(directory: Directory, group: Group, asked: Iterable[str] | No
 
 def _document(group: Group, members: Sequence[Member], base: str) -> dict[str, Any]:
     document = group.document()
-    document["meta"] = {
-        "resourceType": GROUP.name,
-        "created": group.created,
-        "lastModified": group.modified,
-        "location": location(group, base),
-    }
-    if group.head is not None:
-        document["meta"]["version"] = group.version
+    version = None if group.head is None else group.version
+    document["meta"] = meta(GROUP.name, group.created, group.modified, location(group, base), version)
     if members:
         document["members"] = [member_value(member, base) for member in members]
     return document

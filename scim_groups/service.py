@@ -1,7 +1,7 @@
 """Create, get, query, replace, patch and delete groups against the directory (RFC 7644 sections 3.3 to 3.6).
 
-The document of a group changes as a user's does; its members are rows, so that a change of them reads no others. What
-is where in a request, shared/scim/membership.py tells.
+The document of a group changes as a user's does. Its members are rows, so that a change of some reads no others;
+shared/scim/members.py tells the two apart in a request.
 """
 
 from __future__ import annotations
@@ -9,19 +9,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace as replaced
-from typing import Any, TypeVar
+from typing import Any
 
 from scim_groups.resource import location, member_texts, member_value, render
 from scim_groups.search import GROUPS_AT_ONCE, MEMBER_LIMIT, read_bounded, source
 from shared.directory.directory import Directory
-from shared.directory.errors import AlreadyExists, Busy, NotFound, Refused, Stale
+from shared.directory.errors import AlreadyExists, NotFound, Refused
 from shared.directory.keys import ID, behind, is_group
 from shared.directory.records.members import Member
 from shared.directory.records.model import NO_HEAD, Group, Status
+from shared.directory.records.resources import Result, retry_stale
 from shared.scim.document import normalise, read_json
 from shared.scim.endpoint import Request, Response
 from shared.scim.errors import TooMany
-from shared.scim.membership import Change, split_body, split_operations
+from shared.scim.members import MembershipChange, split_body, split_operations
 from shared.scim.paging import get_page
 from shared.scim.patch import apply, parse_operations
 from shared.scim.projection import Projection
@@ -30,17 +31,13 @@ from shared.scim.schema import GROUP
 from shared.tables.access import in_parts, together
 from shared.tables.port import ANY
 
-Result = TypeVar("Result")
-
-ATTEMPTS = 5
-"""How often a change is applied again to what others left, before the client is asked to."""
 NAMED = 100
-"""Up to so many members in an answer are looked up: they show their names, and who was deleted is left out."""
+"""Members in an answer up to which each is looked up, so that it shows its name, or is left out if it was deleted."""
 
 
 async def create(directory: Directory, request: Request) -> Response:
     """Create a group: 201. A group of the same name that is managed here is linked only where the policy says so."""
-    projection = _projection(request)
+    projection = Projection.read(request.params, GROUP)
     body, members = split_body(read_json(request.body))
     document = normalise(GROUP, body)
     groups = directory.groups
@@ -61,7 +58,7 @@ async def create(directory: Directory, request: Request) -> Response:
 
 async def get(directory: Directory, request: Request) -> Response:
     """Return a group with all its members: 200, or 304 where If-None-Match names its version."""
-    projection = _projection(request)
+    projection = Projection.read(request.params, GROUP)
     if not ID.fullmatch(request.id):
         raise NotFound(f"no group {request.id}")
     if request.if_match or request.if_none_match:
@@ -104,28 +101,28 @@ async def _answer(directory: Directory, request: Request, asked: Query) -> Respo
 
 async def replace(directory: Directory, request: Request) -> Response:
     """Replace a group and its members by the body (PUT): 200."""
-    projection = _projection(request)
+    projection = Projection.read(request.params, GROUP)
     body, members = split_body(read_json(request.body))
     group = await _change_document(directory, request, lambda _: normalise(GROUP, body, id=request.id))
-    group = await _change_members(directory, request, group, [Change(members or {}, exact=True)])
+    group = await _change_members(directory, request, group, [MembershipChange(members or {}, exact=True)])
     return await _resource(directory, group, request, 200, projection)
 
 
 async def patch(directory: Directory, request: Request) -> Response:
     """Apply PATCH operations to a group: 200 with the resource. First the document, all or none, then the members.
 
-    Cut off in the middle, each member is in or out, and the same PATCH sent again ends right. 204 where the group is
-    large: adding one member must not cost what reading a hundred thousand does. RFC 7644 section 3.5.2 allows both, but
-    wants 200 where the client names attributes. (Of those who check, scim-sanity wants 200, Microsoft's collection 204,
-    Entra either.)
+    If this is cut off in the middle, each member is in or out, and the same PATCH sent again ends right. A large group
+    is answered 204: adding one member must not cost what reading a hundred thousand does. RFC 7644 section 3.5.2 allows
+    both, but wants 200 where the client names attributes. (scim-sanity wants 200, Microsoft's collection 204, Entra
+    takes either.)
     """
-    projection = _projection(request)
+    projection = Projection.read(request.params, GROUP)
     operations, changes = split_operations(parse_operations(read_json(request.body)))
     if not ID.fullmatch(request.id):
         raise NotFound(f"no group {request.id}")
     first = changes.pop(0) if changes and changes[0].is_plain else None
     into, out = (_known(first.into), first.out) if first else ([], ())
-    # What the first change needs, and mostly there is no other, is made ready while the group is read.
+    # Mostly there is one change. What it needs is made ready while the group is read.
     leaving, group, _ = await asyncio.gather(
         directory.members.look_up(request.id, filter(ID.fullmatch, out)),
         _writable(directory, request, headless=first is not None and not operations),
@@ -148,7 +145,7 @@ async def delete(directory: Directory, request: Request) -> Response:
         await directory.groups.delete(group, by=request.by)
 
     await _unchanged(directory, request, remove)
-    # What a crash leaves from here on, the sweep removes; nobody sees it.
+    # What a crash leaves from here on is invisible, and the sweep removes it.
     await together(directory.members.clear(request.id), directory.members.leave(request.id, by=request.by))
     return Response(204)
 
@@ -156,7 +153,7 @@ async def delete(directory: Directory, request: Request) -> Response:
 async def _change_document(
     directory: Directory, request: Request, change: Callable[[Group], Mapping[str, Any]], read: Group | None = None
 ) -> Group:
-    """Store what a change makes of the group's document; it is `read` already, or not."""
+    """Store what a change makes of the group's document, for which the group may be `read` already."""
 
     async def store(before: Group) -> Group:
         return await directory.groups.replace(before, before.with_document(change(before)), by=request.by)
@@ -165,28 +162,26 @@ async def _change_document(
 
 
 async def _unchanged(
-    directory: Directory, request: Request, act: Callable[[Group], Awaitable[Result]], read: Group | None = None
+    directory: Directory, request: Request, act: Callable[[Group], Awaitable[Result]], first: Group | None = None
 ) -> Result:
     """Act on the group as it was read; where it changed meanwhile, read and act again.
 
-    Requests that name a version meet at the head, whatever they change: of two that name the same, one is refused.
+    Requests that name a version meet at the head, whatever they change: of two that name the same one is refused.
     """
-    for _ in range(ATTEMPTS):
-        group, read = read or await _writable(directory, request), None
-        try:
-            if request.if_match and group.head:
-                head = await directory.members.change(group.id, by=request.by, etag=group.head.etag)
-                group = group.with_head(head)
-            return await act(group)
-        except Stale:
-            continue
-    raise Busy("the group is being changed by others", retry_after=1)
+
+    async def act_at_head(group: Group) -> Result:
+        if request.if_match and group.head:
+            head = await directory.members.change(group.id, by=request.by, etag=group.head.etag)
+            group = group.with_head(head)
+        return await act(group)
+
+    return await retry_stale("group", lambda: _writable(directory, request), act_at_head, first)
 
 
 async def _change_members(
-    directory: Directory, request: Request, group: Group, changes: Sequence[Change], *, exactly: bool = False
+    directory: Directory, request: Request, group: Group, changes: Sequence[MembershipChange], *, exactly: bool = False
 ) -> Group:
-    """Change the members in order. With `exactly`, the first change is conditional on the version the client named."""
+    """Make the changes in order. With `exactly`, the first is conditional on the version that the client named."""
     members = directory.members
     for number, change in enumerate(changes):
         conditional = exactly and number == 0
@@ -217,31 +212,31 @@ async def _move(
     others: bool = False,
     exactly: bool = False,
 ) -> Group:
-    """Put announced members in and take others out, or with `others` everybody else, and return the new version.
+    """Put announced members in and take members out, with `others` everybody else, and return the new version.
 
-    Done again where the group was read before its head changed, and the change is conditional on it.
+    A change that is conditional on the head is tried again where the head changed after the group was read.
     """
-    members = directory.members
     if not into and not out and not others:
         return (await directory.groups.with_heads([group]))[0]
-    for _ in range(ATTEMPTS):
-        etag = group.head.etag if group.head and exactly and request.if_match else ANY
-        try:
-            if others:
-                head = await members.replace(group.id, into, by=request.by, etag=etag)
-            else:
-                head = await members.change(group.id, into, out, by=request.by, etag=etag)
-            return group.with_head(head) if head else group
-        except Stale:
-            group = await _writable(directory, replaced(request, id=group.id), again=etag == ANY)
-    raise Busy("the group is being changed by others", retry_after=1)
+    members, conditional = directory.members, exactly and bool(request.if_match)
+
+    async def move(group: Group) -> Group:
+        etag = group.head.etag if group.head and conditional else ANY
+        if others:
+            head = await members.replace(group.id, into, by=request.by, etag=etag)
+        else:
+            head = await members.change(group.id, into, out, by=request.by, etag=etag)
+        return group.with_head(head) if head else group
+
+    again = replaced(request, id=group.id)
+    return await retry_stale("group", lambda: _writable(directory, again, again=not conditional), move, group)
 
 
 async def _writable(directory: Directory, request: Request, *, headless: bool = False, again: bool = False) -> Group:
     """Return the group that a request may change. Raises NotFound, PreconditionFailed, or Refused for a local one.
 
     `headless` says that its version is not needed, unless the client names one. `again` is for a request that has
-    begun: the version was right then.
+    begun: its version was right then.
     """
     named = bool(request.if_match or request.if_none_match)
     find = directory.groups.find_without_head if headless and not named else directory.groups.find
@@ -253,13 +248,13 @@ async def _writable(directory: Directory, request: Request, *, headless: bool = 
     if group.status is Status.LOCAL:
         raise Refused("this group is managed here: approve its link in a linking run, then provision it")
     if group.head == NO_HEAD:
-        # Made by an older version, or being deleted: then it is not found above when this is tried again.
+        # Made by an older release; or being deleted, and then it is not found above when this is tried again.
         group = group.with_head(await directory.members.open(group.id))
     return group
 
 
 async def _link(directory: Directory, request: Request, taken: AlreadyExists, document: dict[str, Any]) -> Group:
-    """Hand a local group over to provisioning, where the policy allows it; else raise `taken` with the reason."""
+    """Hand a local group over to provisioning if the policy allows it. Raises AlreadyExists with the reason if not."""
     before = await directory.groups.find(taken.holder)
     if before is None or before.status is not Status.LOCAL:
         raise taken
@@ -274,14 +269,8 @@ async def _link(directory: Directory, request: Request, taken: AlreadyExists, do
 
 
 def _known(members: Mapping[str, str | None]) -> list[Member]:
-    """Return those members whose ids can be ours; what a client made up is nobody here, as one who was deleted."""
+    """Return the members whose ids can be ours. An id that a client made up is nobody's here, like a deleted one."""
     return [Member(member_id, display) for member_id, display in members.items() if ID.fullmatch(member_id)]
-
-
-def _projection(request: Request) -> Projection:
-    """Read what of the resource is to be shown; before anything is stored, for a refused request changes nothing."""
-    given = {name.lower(): value for name, value in request.params.items()}
-    return Projection.parse(given.get("attributes"), given.get("excludedattributes"), GROUP)
 
 
 async def _resource(
@@ -331,7 +320,7 @@ async def _members_of(directory: Directory, groups: Sequence[Group]) -> list[tup
 
 
 async def _with_names(directory: Directory, members: Sequence[Member]) -> list[Member]:
-    """Return the members who are still there; who was given no name shows the displayName of now."""
+    """Return the members that still exist; a member that was given no name shows its displayName of now."""
     ids = [member.id for member in members]
     users, groups = [i for i in ids if not is_group(i)], [i for i in ids if is_group(i)]
     names: dict[str, str | None] = {}

@@ -1,8 +1,8 @@
 """When a SCIM write to an account that is managed here links it: exactly when a linking run would.
 
-The identity is known as far as provisioning presented it: by the write itself, and by the look-ups that found the
-account before, as Entra matches by filter and then sends only what differs. What the last plan left to a person stays
-with that person.
+An identity is known as far as provisioning has shown it: by the write itself, and by the look-ups that found the
+account before, since Entra matches by filter and then sends only what differs. What the last plan left to the
+administrator stays with the administrator.
 """
 
 from __future__ import annotations
@@ -16,15 +16,8 @@ from typing import Any
 from shared.directory.directory import Directory
 from shared.directory.errors import Refused
 from shared.directory.keys import Key
-from shared.directory.matching.accounts import (
-    Candidate,
-    Decision,
-    DecisionKind,
-    decide,
-    evidence_for,
-    facts_of,
-    identity_keys,
-)
+from shared.directory.matching.accounts import Decision, facts_of, identity_keys
+from shared.directory.matching.authority import KEPT_FROM_SCIM, LEFT_OPEN, decide_alone
 from shared.directory.matching.identity import Identity
 from shared.directory.matching.policy import Policy
 from shared.directory.records.model import ENTERPRISE, Account, Status
@@ -34,9 +27,7 @@ from shared.tables.port import Upsert
 LOOKED_UP = "l_"
 """Row key prefix, in an account's partition, of the look-ups that found it."""
 FRESH = timedelta(hours=24)
-"""How long a look-up stands for what the identity's matching attribute holds: Entra writes minutes after it."""
-LEFT_OPEN = (DecisionKind.REVIEW, DecisionKind.AMBIGUOUS, DecisionKind.CONFLICT)
-"""Decisions by which a plan leaves an identity to the administrator."""
+"""Time for which a look-up tells what the identity's matching attribute holds: Entra writes minutes after it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +66,7 @@ async def decide_adoption(directory: Directory, account: Account, shown: Present
             "externalId: this account is managed here; it can only be linked by a write that carries its identity: "
             "map objectId to externalId in the provisioning attribute mapping, or link it with a linking run"
         )
-    await refuse_left_open(directory, shown.external_id, (*LEFT_OPEN, DecisionKind.EXCLUDED))
+    await refuse_left_open(directory, shown.external_id, KEPT_FROM_SCIM)
     known = {kind: look_up["value"] for kind, look_up in (await _look_ups(directory, account)).items()}
     emails = (*shown.emails, *((known["email"],) if "email" in known else ()))
     identity = Identity(
@@ -85,17 +76,10 @@ async def decide_adoption(directory: Directory, account: Account, shown: Present
         other_mails=emails[1:],
         employee_id=shown.employee_number or known.get("employeeNumber"),
     )
-    return decide(identity, await _candidates(directory, identity, policy), policy)
-
-
-async def _candidates(directory: Directory, identity: Identity, policy: Policy) -> Sequence[Candidate]:
-    keys = identity_keys(identity, policy)
     accounts: dict[str, Account] = {}
-    for key in dict.fromkeys(Key(key.kind, key.value) for key in keys):
+    for key in dict.fromkeys(Key(key.kind, key.value) for key in identity_keys(identity, policy)):
         accounts |= {account.id: account for account in await directory.accounts.list_by(key)}
-    facts = [facts_of(account) for account in accounts.values()]
-    found = [Candidate(fact, evidence_for(keys, fact)) for fact in facts]
-    return [candidate for candidate in found if candidate.evidence]
+    return decide_alone(identity, map(facts_of, accounts.values()), policy)
 
 
 async def refuse_left_open(directory: Directory, object_id: str, decisions: Sequence[str] = LEFT_OPEN) -> None:

@@ -1,6 +1,7 @@
-"""What the identity provider may do to an account: pure, given the decision on an adoption (adoption.py).
+"""What the identity provider may do to an account, given the decision on an adoption (adoption.py). Pure.
 
-A refusal changes nothing and says what the administrator can do.
+A refusal changes nothing and says what the administrator can do. The rules that predictions share are in
+shared/directory/matching/authority.py.
 """
 
 from __future__ import annotations
@@ -11,11 +12,9 @@ from scim_users.adoption import Presented
 from shared.directory.errors import Refused
 from shared.directory.keys import fold
 from shared.directory.matching.accounts import Decision, DecisionKind, proving_rule
+from shared.directory.matching.authority import guarded_change, links, refused_change
 from shared.directory.matching.policy import Rule
 from shared.directory.records.model import Account, Link, Status
-
-GUARDED = ("userName", "emails", "active")
-"""By these a person signs in or is reached: a first link leaves them alone until provisioning has confirmed it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +34,7 @@ class Write:
 def authorise(before: Account, write: Write, decision: Decision | None = None) -> Account:
     """Return the account to store, linked if this write adopts it. Raises Refused with reason and remedy.
 
-    `decision` is on the identity that writes; only an account that is managed here needs one.
+    `decision` is about the identity that writes; only an account that is managed here needs one.
     """
     refuse_protected(before)
     match before.status:
@@ -59,7 +58,7 @@ def refuse_protected(account: Account) -> None:
 def retire(account: Account) -> Account:
     """Return a claimed account as SCIM's DELETE leaves it: inactive, unlinked, gone for SCIM, kept for the application.
 
-    The identity stays as evidence, so that whoever comes with its name later is compared with it.
+    The identity stays as evidence: an identity that comes with its name later is compared with it.
     """
     link = _link(account)
     _refuse_unconfirmed(account, "delete")
@@ -88,43 +87,30 @@ def _managed(before: Account, write: Write) -> Account:
             "externalId: this account is linked to another identity; map objectId to externalId "
             "in the provisioning attribute mapping, or release the account's link here"
         )
-    if unconfirmed(before) and not write.keyed:
-        for name in GUARDED:
-            if _guarded_changes(before, write.after, name):
-                _refuse_unconfirmed(before, name)
-    return confirmed(write.after, write.at) if write.keyed else write.after
+    if write.keyed:
+        return confirmed(write.after, write.at)
+    if changed := guarded_change(before, write.after):
+        _refuse_unconfirmed(before, changed)
+    return write.after
 
 
 def _adopted(before: Account, write: Write, decision: Decision | None) -> Account:
-    account = decision.account if decision else None
-    if decision is None or decision.kind is not DecisionKind.LINK or account is None or account.id != before.id:
+    if decision is None or not links(decision, before.id):
         reason = f" {decision.reason}" if decision and decision.kind is not DecisionKind.NO_ACCOUNT else ""
         raise Refused(
             f"this account is managed here, and no strong match rule shows that it is the same person.{reason} "
             "Link it with a linking run, where an administrator reviews it"
         )
-    rule = proving_rule(decision.evidence)
-    changed = [name for name in GUARDED if _guarded_changes(before, write.after, name)]
-    if changed and rule not in (Rule.EXTERNAL_ID, Rule.SIGN_IN_OBJECT_ID):
+    if changed := refused_change(decision, before, write.after):
         raise Refused(
-            f"{changed[0]}: a first link never changes it, so that a matching name or e-mail cannot take an account "
+            f"{changed}: a first link never changes it, so that a matching name or e-mail cannot take an account "
             "over: link the account with a linking run, then provision again"
         )
+    rule = proving_rule(decision.evidence)
     # E-mail alone proves least: such a link waits for provisioning to come through the stamped key.
     at = None if rule is Rule.VERIFIED_EMAIL else write.at
     link = Link(write.shown.external_id or "", rule.value, write.at, write.by, at)
     return replace(write.after, status=Status.CLAIMED, link=link, retired=False)
-
-
-def _guarded_changes(before: Account, after: Account, name: str) -> bool:
-    match name:
-        case "userName":
-            # Folded alike is not the same: a look-alike letter makes another name.
-            return before.user_name.lower() != after.user_name.lower()
-        case "active":
-            return before.active != after.active
-        case _:
-            return {email.lower() for email in before.emails} != {email.lower() for email in after.emails}
 
 
 def _refuse_unconfirmed(account: Account, what: str) -> None:

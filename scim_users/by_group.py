@@ -1,6 +1,6 @@
-"""The users of one group, for filters on `groups`: so a client pages through the members of a large group.
+"""The users of one group, for filters on `groups`, by which a client pages through the members of a large group.
 
-Members who are groups themselves are no users; the group shows them.
+Members that are groups themselves are no users; the group shows them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from shared.directory.keys import ID, behind, is_group
 from shared.directory.records.members import FIRST
 from shared.directory.records.model import Account
 from shared.scim.cursor import Position
-from shared.scim.filter import And, Compare, Filter, ValuePath, mentions
+from shared.scim.filter import And, Comparison, Filter, ValuePath, mentions
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +33,11 @@ class GroupReader:
             self.directory.groups.find_without_head(self.group),
             self.directory.members.first(self.group, count, low),
         )
-        if there is None:  # and what a crash left of its members is nobody's
+        if there is None:  # what a crash left of its members does not count
             return (), None
         users = [member.id for member in members if not is_group(member.id)]
         found = await self.directory.accounts.find_many(users) if users else []
-        # A protected account shows no groups, so no filter finds it by them.
+        # A protected account shows no groups, so that no filter finds it by them.
         accounts = [account for account in found if account and not account.retired and not account.protected]
         return accounts, (behind(members[-1].id),) if len(members) == count else None
 
@@ -47,7 +47,7 @@ class GroupReader:
 
 
 def narrowed(tree: Filter) -> tuple[str, Filter | None] | None:
-    """Return the group whose users alone can pass a filter, and what else it asks of them; None for any user."""
+    """Return the group whose users alone can pass a filter, and the rest of the filter; None where others may pass."""
     terms = tree.terms if isinstance(tree, And) else (tree,)
     for place, term in enumerate(terms):
         group = _group(term)
@@ -58,10 +58,10 @@ def narrowed(tree: Filter) -> tuple[str, Filter | None] | None:
 
 
 def _group(term: Filter) -> str | None:
-    """Return the group that a term asks for and nothing else: `groups.value eq` in any of its forms."""
+    """Return the group of a term that asks for a group and nothing more: `groups.value eq` in any of its forms."""
     inner, names = term, {"groups", "groups.value"}
     if isinstance(term, ValuePath) and term.path.value_filter and mentions(term, "groups"):
         inner, names = term.path.value_filter, {"value"}
-    if isinstance(inner, Compare) and inner.operator == "eq" and inner.path.key in names and inner.value is not None:
+    if isinstance(inner, Comparison) and inner.operator == "eq" and inner.path.key in names and inner.value is not None:
         return str(inner.value)
     return None

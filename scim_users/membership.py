@@ -17,7 +17,7 @@ async def groups_of(
 ) -> Mapping[str, list[Group]]:
     """Return the groups that each account is in directly; nothing is read where the projection does not show them.
 
-    The ids of a page stand close together in the index, so that a page costs a query a bucket, not a query a user.
+    The ids of a page are neighbours in the index: a page costs a query for each bucket, not for each user.
     """
     ids = [account_id for account_id in account_ids if ID.fullmatch(account_id)]
     if not ids or not projection.shows("groups"):
@@ -37,7 +37,7 @@ async def groups_of(
 
 
 class Memberships:
-    """The groups of the users that one answer shows: read with the users where their ids are known before them."""
+    """The groups of the users in one answer, read together with the users where the ids are known first."""
 
     def __init__(self, directory: Directory, projection: Projection) -> None:
         self._directory = directory

@@ -29,9 +29,10 @@ def location(account: Account, base: str) -> str:
 
 
 def version(account: Account, groups: Sequence[Group] = ()) -> str:
-    """Return the entity tag of an account as it is shown with its groups, which come and go without a change of it.
+    """Return the entity tag of an account that is shown with these groups.
 
-    A group's part stands behind a full stop, where no If-Match looks (shared/scim/endpoint.py).
+    Groups change without the account. Their part of the tag is therefore behind a full stop, where If-Match does not
+    look (shared/scim/endpoint.py).
     """
     if not groups or account.protected:
         return account.version
@@ -74,7 +75,7 @@ def manager_of(account: Account | None) -> dict[str, Any] | None:
 def with_manager(account: Account, before: Account | None, manager: Account) -> Account:
     """Return the account showing its manager in full (RFC 7643 section 4.3); of a protected one, without the name.
 
-    A `$ref` that the client sent stays; one that still belongs to the manager before does not.
+    A `$ref` that the client sent stays; one that is still the former manager's does not.
     """
     document = account.document()
     shown, had = document[ENTERPRISE]["manager"], manager_of(before) or {}

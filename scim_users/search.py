@@ -23,8 +23,9 @@ from shared.directory.records.model import Account, Group
 from shared.scim.cursor import Position
 from shared.scim.errors import TooMany
 from shared.scim.evaluate import Test, compile_filter
-from shared.scim.filter import Compare, Filter, equalities, mentions
-from shared.scim.paging import Reader, read_matching
+from shared.scim.filter import Comparison, Filter, equalities, mentions
+from shared.scim.messages import meta
+from shared.scim.paging import Reader, Source, read_matching
 from shared.scim.projection import Projection
 from shared.scim.query import Query
 from shared.scim.schema import USER
@@ -46,7 +47,17 @@ KINDS = {
     "urn:ietf:params:scim:schemas:extension:enterprise:2.0:user:employeenumber": "employeeNumber",
     "employeenumber": "employeeNumber",
 }
-"""Which key answers an equality on a path in lower case; a value path on emails is cut to `emails.value` first."""
+"""Kinds of keys by the path, in lower case, whose equality they answer. A value path on emails counts as its value."""
+
+
+def source(directory: Directory, base: str, shown: Memberships) -> Source[Account]:
+    """Return what a query of users reads, and the memberships with it; the pages are shared/scim/paging.py's."""
+    return Source(
+        directory.listing,
+        lambda asked: find(directory, asked, base, shown),
+        lambda tree: find_by_key(directory, tree, base, shown),
+        lambda tree, start, count: find_from(directory, tree, base, start, count),
+    )
 
 
 async def find(directory: Directory, asked: Query, base: str, shown: Memberships) -> list[Account]:
@@ -75,8 +86,8 @@ async def find_by_key(directory: Directory, tree: Filter, base: str, shown: Memb
     else:
         ids = await directory.accounts.led_to(key)
         candidates, _ = await asyncio.gather(directory.accounts.carrying(key, ids), shown.read(ids))
-    # A protected account is found by the key alone, so that it is not made twice; nothing else of it can be asked for.
-    alone = isinstance(tree, Compare)
+    # A key alone finds a protected account, so that it is not made twice. Nothing more of it can be asked for.
+    alone = isinstance(tree, Comparison)
     return await _passing(directory, tree, test, base, candidates, by_key=alone)
 
 
@@ -87,9 +98,10 @@ async def find_from(
 
     At most SCAN_PAGE accounts are read, so there may be fewer than `count`, or none, before the end.
     """
-    compile_filter(tree, await user_type(directory))  # for what is wrong with it, whatever is read
+    user = await user_type(directory)
+    compile_filter(tree, user)  # refuses what is wrong with it, whatever is read
     reader, rest = _reader(directory, tree)
-    test = compile_filter(rest, await user_type(directory)) if rest else None
+    test = compile_filter(rest, user) if rest else None
 
     async def passing(accounts: Sequence[Account]) -> Sequence[Account]:
         return await _passing(directory, rest, test, base, accounts) if rest and test else accounts
@@ -98,7 +110,7 @@ async def find_from(
 
 
 def _reader(directory: Directory, tree: Filter | None) -> tuple[Reader[Account], Filter | None]:
-    """Return what a filter is to be read through, and what is left to ask of those read."""
+    """Return what a filter is read through, and the rest of the filter, which judges what was read."""
     narrow = narrowed(tree) if tree else None
     return (directory.listing, tree) if narrow is None else (GroupReader(directory, narrow[0]), narrow[1])
 
@@ -147,7 +159,7 @@ async def _scan(directory: Directory, reader: Reader[Account], tree: Filter | No
     position: Position | None = ()
     while position is not None:
         accounts, position = await reader.read_on(position, MAX_PAGE)
-        # Of a group's members some may be nobody, who were read all the same.
+        # Members that are no accounts were read all the same.
         read += len(accounts) if position is None else MAX_PAGE
         if read > SCAN_LIMIT:
             raise TooMany(f"this would read more than {SCAN_LIMIT} users: page with a cursor")
@@ -165,17 +177,11 @@ async def _passing(
 
 
 def _judged(account: Account, base: str, groups: Sequence[Group] = (), *, by_key: bool = False) -> dict[str, Any]:
-    """Return the document that a filter judges: of a protected account what is shown, unless a key alone is asked."""
+    """Return the document that a filter judges. Of a protected account that is what is shown, unless `by_key` alone."""
     document: dict[str, Any] = json.loads(account.text)
     if account.protected and not by_key:
         document = {name: document[name] for name in ("schemas", "id", "userName")}
     elif groups:
         document["groups"] = [group_value(group, base) for group in groups]
-    document["meta"] = {
-        "resourceType": USER.name,
-        "created": account.created,
-        "lastModified": account.modified,
-        "location": location(account, base),
-        "version": account.version,
-    }
+    document["meta"] = meta(USER.name, account.created, account.modified, location(account, base), account.version)
     return document

@@ -1,41 +1,36 @@
 """Create, get, query, replace, patch and delete users against the directory (RFC 7644 sections 3.3 to 3.6).
 
-PATCH is get, apply, replace-if-unchanged: the engine applies it to the document, the directory stores the result.
-What the identity provider may do to whom is authority.py's.
+PATCH is get, apply, replace if unchanged: the engine applies it to the document, the directory stores the result.
+authority.py says what the identity provider may do to an account.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 from scim_users import authority
 from scim_users.adoption import Presented, decide_adoption, presented, refuse_left_open
 from scim_users.authority import Write
 from scim_users.membership import Memberships, groups_of
-from scim_users.paging import source
 from scim_users.resource import location, manager_of, render, user_type, version, with_manager
-from scim_users.search import remember
+from scim_users.search import remember, source
 from shared.directory.directory import Directory
-from shared.directory.errors import AlreadyExists, Busy, Refused, Stale
+from shared.directory.errors import AlreadyExists, Refused
 from shared.directory.keys import Key, fold
 from shared.directory.records.model import Account, Group, Status
+from shared.directory.records.resources import Result, retry_stale
 from shared.scim.document import keep_immutable, normalise, read_json
 from shared.scim.endpoint import Request, Response
 from shared.scim.paging import get_page
-from shared.scim.patch import Operation, apply, parse_operations, touches
+from shared.scim.patch import PatchOperation, apply, parse_operations, touches
 from shared.scim.projection import Projection
 from shared.scim.query import Query
 from shared.tables.access import together
 
-Result = TypeVar("Result")
-
 SHOWN = ("externalId", "userName", "emails")
 """Attributes by which a write shows whose it is."""
-
-ATTEMPTS = 5
-"""How often a change is applied again to what others left, before the client is asked to."""
 
 
 async def create(directory: Directory, request: Request) -> Response:
@@ -106,7 +101,7 @@ async def patch(directory: Directory, request: Request) -> Response:
 
     def change(before: Account) -> Write:
         document = apply(operations, before.document(), user)
-        # What a PATCH leaves as it is says nothing of the identity: that is what look-ups are remembered for.
+        # What a PATCH leaves as it is says nothing of the identity; look-ups are remembered for that.
         shown = presented({name: document[name] for name in touched if name in document})
         return _write(directory, request, before.with_document(document), shown, keyed="externalId" in touched)
 
@@ -147,28 +142,24 @@ async def _change(directory: Directory, request: Request, change: Callable[[Acco
 
 
 async def _unchanged(directory: Directory, request: Request, act: Callable[[Account], Awaitable[Result]]) -> Result:
-    """Act on the account as it was read; where it changed meanwhile, read and act again."""
-    for _ in range(ATTEMPTS):
-        account = await directory.accounts.get(request.id)
+    async def checked(account: Account) -> Result:
         request.check_version(account.version)
-        try:
-            return await act(account)
-        except Stale:
-            continue
-    raise Busy("the user is being changed by others", retry_after=1)
+        return await act(account)
+
+    return await retry_stale("user", lambda: directory.accounts.get(request.id), checked)
 
 
 async def _refuse_second_account(directory: Directory, new: Account) -> None:
-    """Raise AlreadyExists if an account that is managed here shares a key with a new one: it may be the same person.
+    """Raise AlreadyExists if an account that is managed here shares a key with a new one: it may be the same person's.
 
-    Linking would hold such a pair for review (shared/directory/matching/accounts.py); creating a second account would
-    settle it wrongly and for good, as Entra keeps the id it was given.
+    A linking run would hold such a pair for review (shared/directory/matching/accounts.py). A second account would
+    settle it wrongly and for good, since Entra keeps the id that it was given.
     """
     if (await directory.policies.get()).create_beside_matches:
         return
     claims = directory.accounts.claims
     keys = [key for key in new.found_by() if key.kind in _SHARED]
-    # Whose userName is the e-mail has no pointer from it; where it is the new userName, too, creating it meets them.
+    # An account whose userName is the e-mail has no pointer from it. With the new userName the create collides anyway.
     emails = [key for key in keys if key.kind == "email" and key.value != fold(new.user_name)]
 
     async def named() -> list[str]:
@@ -185,7 +176,7 @@ async def _refuse_second_account(directory: Directory, new: Account) -> None:
 
 
 async def _refuse_left_open(directory: Directory, new: Account) -> None:
-    """Raise AlreadyExists if a plan left the identity to the administrator, for an alias, say."""
+    """Raise AlreadyExists if a plan left the identity to the administrator, because of an alias, say."""
     if (await directory.policies.get()).create_beside_matches:
         return
     try:
@@ -205,12 +196,10 @@ async def _adopt(directory: Directory, request: Request, taken: AlreadyExists, d
     """Link the account that a POST collided with, where the policy allows adoption on create."""
     policy = await directory.policies.get()
     before = await directory.accounts.find(taken.holder)
-    if not policy.adopt_on_create:
-        raise taken
-    if before is None or before.status is not Status.LOCAL:
+    if not policy.adopt_on_create or before is None or before.status is not Status.LOCAL:
         raise taken
     # As a PATCH would: what the application knows beyond the body stays, within an extension too.
-    replaced = apply([Operation("replace", None, document)], before.document(), await user_type(directory))
+    replaced = apply([PatchOperation("replace", None, document)], before.document(), await user_type(directory))
     after = before.with_document(replaced)
     write = _write(directory, request, after, presented(document), keyed="externalId" in document)
     try:
@@ -225,7 +214,7 @@ def _write(directory: Directory, request: Request, after: Account, shown: Presen
 
 
 async def _authorised(directory: Directory, before: Account, write: Write) -> Account:
-    """Return the account to store, by the decision on an adoption where it would be one."""
+    """Return the account to store; where the write would adopt it, by the decision on that."""
     authority.refuse_protected(before)
     decision = None
     if before.status is Status.LOCAL:
@@ -236,8 +225,8 @@ async def _authorised(directory: Directory, before: Account, write: Write) -> Ac
 async def _showing_manager(directory: Directory, before: Account | None, after: Account) -> Account:
     """Return the account with a manager that the write changed shown in full, where there is such a user.
 
-    Done here and not when it is read: a page of a hundred would cost a hundred reads. The name is therefore the one the
-    manager had at that time.
+    Not when the account is read, since a page of a hundred would cost a hundred reads. The name is therefore the one
+    that the manager had at the time of the write.
     """
     asked = manager_of(after)
     if not asked or asked == manager_of(before) or not asked.get("value"):
@@ -247,7 +236,7 @@ async def _showing_manager(directory: Directory, before: Account | None, after: 
 
 
 def _keeping_link(before: Account, document: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A PUT that leaves externalId out does not unlink: the stamp is ours as much as the client's."""
+    """Return the document with a link's externalId, which a PUT may leave out: it is ours as much as the client's."""
     if before.link is not None and before.external_id and "externalId" not in document:
         return {**document, "externalId": before.external_id}
     return document
@@ -259,9 +248,8 @@ async def _groups(directory: Directory, request: Request, projection: Projection
 
 
 async def _projection(directory: Directory, request: Request) -> Projection:
-    """Read what of the resource is to be shown; before anything is stored, for a refused request changes nothing."""
-    given = {name.lower(): value for name, value in request.params.items()}
-    return Projection.parse(given.get("attributes"), given.get("excludedattributes"), await user_type(directory))
+    """Read what of the resource is to be shown, before anything is stored: a refused request changes nothing."""
+    return Projection.read(request.params, await user_type(directory))
 
 
 def _resource(

@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import subprocess
-import venv
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 
 
-def environment(name: str, *installs: tuple[Path, Sequence[str]]) -> Path:
+def environment(name: str, *installs: tuple[Path, Sequence[str]], made_with: str = sys.executable) -> Path:
     """Return the interpreter of the environment in the folder `name`, with requirements files installed, in order.
 
-    Each file comes with further options for pip. The environment is made anew where a file changed.
+    Each file comes with further options for pip. The environment is made anew where a file changed, and for another
+    Python.
     """
     folder = ROOT / name
     python = folder / "bin" / "python"
-    wanted = hashlib.sha256(b"".join(file.read_bytes() for file, _ in installs)).hexdigest()
+    version = subprocess.run([made_with, "--version"], check=True, capture_output=True).stdout
+    wanted = hashlib.sha256(b"".join([version, *(file.read_bytes() for file, _ in installs)])).hexdigest()
     marker = folder / "made-for"
     if not marker.exists() or marker.read_text() != wanted:
-        venv.create(folder, clear=True, with_pip=True)
+        subprocess.run([made_with, "-m", "venv", "--clear", str(folder)], check=True)
         for file, options in installs:
             pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
             subprocess.run([*pip, *options, "-r", str(file)], check=True)

@@ -33,7 +33,8 @@ from itertools import islice
 from typing import Any, Final
 
 from link_orchestrator.files.cells import BETWEEN, Unusable, find_answer, plain, read_email, read_flag, read_text
-from link_orchestrator.files.rows import Header, Problem, Row, UnreadableFile, read_rows
+from link_orchestrator.files.rows import Header, Row, UnreadableFile, read_rows
+from link_orchestrator.problems import Problem
 from shared.directory.records.model import ENTERPRISE, NO_EVIDENCE, SignInEvidence
 
 USER = "urn:ietf:params:scim:schemas:core:2.0:User"

@@ -1,30 +1,22 @@
-"""The groups of Entra with their members: out of Microsoft Graph's JSON, and staged for the runs that plan groups.
+"""The groups of Entra with their members, out of Microsoft Graph's JSON.
 
-Reads pages of `/groups` with `members`, or groups one after the other, also as PowerShell writes them; an object for
-each page of a group's members will do, they add up. passes/plan_groups.py reads what is staged:
-
-* in the stage named by the upload or reading, `{"id", "displayName"}`, by the bucket of the object id: of a group that
-  was read twice, under two names, the first in the stage counts;
-* in the stage of that name and MEMBERS, `[member, group, bucket]`: the object ids of both and the bucket of the group's
-  name, by the bucket in which the member's account would be found by its externalId.
+Reads pages of `/groups` with `members`, or groups one after the other, also as PowerShell writes them. An object for
+each page of a group's members will do: they add up.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from link_orchestrator.files.cells import Unusable, plain, printable, read_text
 from link_orchestrator.files.groups import MAX_GROUP_CHARS, MAX_NAME_CHARS
-from link_orchestrator.files.rows import Header, Problem, Row, UnreadableFile, read_rows
-from shared.directory.directory import Directory
-from shared.directory.keys import Key, Keys, fold
+from link_orchestrator.files.rows import Header, Row, UnreadableFile, read_rows
+from link_orchestrator.problems import Problem
+from shared.directory.keys import fold
 
-MEMBERS: Final = "members"
 MAX_ID_CHARS = 200
-MEMBERS_AT_ONCE = 500
 _IN_ENTRA: Final = "Look the group up in Entra by its object id, mend it there, and start the run again."
 _CUT_OFF: Final = "membersodatanextlink"
 
@@ -40,42 +32,6 @@ class EntraGroup:
     display_name: str
     members: tuple[str, ...] = ()
     whole: bool = True
-
-
-class EntraGroupWriter:
-    """Stages groups for runs. Close it, or what it holds is lost. `name` is the upload's id, or a reading's stage."""
-
-    def __init__(self, directory: Directory, name: str, slice_name: str = "0") -> None:
-        self._keys = directory.groups.keys
-        self._groups = directory.stage(name).writer(slice_name)
-        self._members = directory.stage(name + MEMBERS).writer(slice_name)
-
-    async def add(self, group: EntraGroup) -> None:
-        """Stage a group."""
-        home = bucket_of_name(self._keys, group.display_name)
-        if group.whole:
-            bucket = self._keys.bucket(self._keys.digest(Key("externalId", group.object_id)))
-            await self._groups.add(bucket, {"id": group.object_id, "displayName": group.display_name})
-        for place, member in enumerate(group.members):
-            if place % MEMBERS_AT_ONCE == MEMBERS_AT_ONCE - 1:
-                await asyncio.sleep(0)  # other requests get their turn
-            found_by = self._keys.digest(Key("externalId", member))
-            await self._members.add(self._keys.bucket(found_by), [member, group.object_id, home])
-
-    async def close(self) -> None:
-        """Write all that is held."""
-        await self._groups.close()
-        await self._members.close()
-
-
-def bucket_of_name(keys: Keys, display_name: str) -> int:
-    """Return the bucket in which a group of this name is planned, and would be found here."""
-    return keys.bucket(keys.digest(Key("displayName", display_name)))
-
-
-def stages_of(name: str) -> list[str]:
-    """Return the names of the stages that a writer fills, to be announced."""
-    return [name, name + MEMBERS]
 
 
 def read_entra_groups(chunks: Iterable[bytes], *, content_type: str = "") -> Iterator[EntraGroup | Problem]:
@@ -124,7 +80,7 @@ def _group(row: Row) -> EntraGroup:
     for column, value in (("id", object_id), ("displayName", name)):
         if not value:
             raise Unusable(column, "is empty", "Export id, displayName and members of every group.")
-    header, members = cells.get(MEMBERS, (MEMBERS, None))
+    header, members = cells.get("members", ("members", None))
     if not isinstance(members, list):
         # Unlike an empty list: a difference from members that nobody knows must not be approved.
         raise Unusable(header, "is missing", "Ask Graph for them: /groups?$expand=members, or /groups/{id}/members.")

@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from link_orchestrator.files.cells import BETWEEN, Unusable, plain, read_text
-from link_orchestrator.files.rows import MAX_FIELD_CHARS, Header, Problem, Row, UnreadableFile, read_rows
+from link_orchestrator.files.rows import MAX_FIELD_CHARS, Header, Row, UnreadableFile, read_rows
+from link_orchestrator.problems import Problem
 
 MAX_GROUP_CHARS = 16_000_000
 """A group of 100,000 members is one row of JSON."""

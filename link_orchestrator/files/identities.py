@@ -10,7 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from link_orchestrator.files.cells import BETWEEN, Unusable, plain, read_flag, read_text
-from link_orchestrator.files.rows import Header, Problem, Row, UnreadableFile, read_rows
+from link_orchestrator.files.rows import Header, Row, UnreadableFile, read_rows
+from link_orchestrator.problems import Problem
 from shared.directory.matching.identity import TEXTS, Identity
 
 # A header of the portal's export or an attribute, as plain() leaves it, and the attribute of Graph that it holds.

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Any, TextIO
 
+from link_orchestrator.problems import Problem
+
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
@@ -49,15 +51,6 @@ class Row:
 
     line: int
     cells: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """A row that could not be used. `line` is where it begins, from 1. The texts name columns, never a row's values."""
-
-    line: int
-    reason: str
-    remedy: str
 
 
 def read_rows(

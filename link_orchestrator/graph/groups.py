@@ -11,8 +11,8 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from link_orchestrator.files.entra_groups import EntraGroup, entra_group_of
-from link_orchestrator.files.rows import Problem
 from link_orchestrator.graph.client import IDS, TOP, GraphClient, UnknownObject, in_filter, link_of, values_of
+from link_orchestrator.problems import Problem
 from link_orchestrator.source import GROUPS, IN_GROUPS, Page
 
 GROUP_READ: Final = "GroupMember.Read.All"

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from link_orchestrator.files.identities import identity_of
-from link_orchestrator.files.rows import Problem
 from link_orchestrator.graph import groups, tokens
 from link_orchestrator.graph.client import (
     IDS,
@@ -29,6 +28,7 @@ from link_orchestrator.graph.client import (
 )
 from link_orchestrator.graph.groups import GROUP_READ, Step
 from link_orchestrator.graph.tokens import Tokens
+from link_orchestrator.problems import Problem
 from link_orchestrator.source import GraphScope, MappingSource, Page, Place, PlaceExpired, RunSource, SourceFailed
 from shared.directory.matching.identity import TEXTS, Gone, Identity
 from shared.host.graph_settings import GraphSettings

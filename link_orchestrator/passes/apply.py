@@ -1,19 +1,18 @@
-"""The pass that carries out an approved plan: what it planned, on accounts that are as the plan saw them.
+"""The passes that carry out an approved plan: they link the accounts that are still as the plan saw them.
 
-A row whose account changed since, or whose identity found another account meanwhile, is refused and says so; the
-others are linked. A slice that runs again finds its own links and counts them as done.
+A row is refused, and says so, if its account changed since, or if its identity has another account by now. A slice
+that runs again finds the links that it made, and counts them as done.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Sequence
-from dataclasses import replace
 from itertools import chain
 
 from link_orchestrator.messages import Slice
-from link_orchestrator.passes.plan import LINKS, RESERVED
-from link_orchestrator.requests.reviews import planned_version, reviews_of
+from link_orchestrator.run import account_of, as_link, by_run, reviews_of
+from link_orchestrator.staged import LINKS, RESERVED
 from shared.directory.directory import Directory
 from shared.directory.errors import AlreadyExists, DirectoryError
 from shared.directory.matching.accounts import DecisionKind, MatchEvidence, proving_rule
@@ -26,43 +25,43 @@ from shared.tables.access import in_parts
 
 LINKED, REFUSED = "linked", "refused"
 REVIEWED = "review"
-"""What proves a link in the place of a match rule: somebody looked, whom the plan's row names."""
+"""The rule of a link that a person confirmed in a review; the plan's row names that person."""
 AT_ONCE = 500
-"""Links between two looks at whether the run was cancelled."""
+"""Links that are made between two looks at whether the run was cancelled."""
 WORTH_RESERVING = 50
-"""Links in a bucket of claims from which on reserving them reads less than looking each one up."""
+"""Links in one bucket of claims from which on it reads less to reserve all of them than to look up each."""
 
 
-async def reserve(directory: Directory, job: Job, part: Slice) -> Counter[str]:
-    """Claim the identities that apply() will link, in the order in which claims are stored."""
-    writer = directory.stage(job.id + RESERVED).writer(part.name)
+async def reserve(directory: Directory, job: Job, slice_: Slice) -> Counter[str]:
+    """Claim the identities that apply() will link, one bucket of claims after the other."""
+    writer = directory.stage(job.id + RESERVED).writer(slice_.name)
     links: defaultdict[int, list[tuple[str, str]]] = defaultdict(list)
-    async for bucket, items in directory.stage(job.id + LINKS).read_many(part.low, part.high):
+    async for bucket, items in directory.stage(job.id + LINKS).read_many(slice_.low, slice_.high):
         links[bucket] += [(account_id, identity) for account_id, identity in items]
-    for some in links.values():
-        if len(some) >= WORTH_RESERVING:
-            for account_id in await reserve_many(directory.accounts, some, by=_by(job)):
+    for batch in links.values():
+        if len(batch) >= WORTH_RESERVING:
+            for account_id in await reserve_many(directory.accounts, batch, by=by_run(job.id)):
                 await writer.add(directory.keys.bucket(account_id), account_id)
     await writer.close()
     return Counter()
 
 
-async def apply(directory: Directory, job: Job, part: Slice) -> Counter[str]:
-    """Link what the plan's rows of a slice say; only the first of them if the run is cancelled on the way."""
+async def apply(directory: Directory, job: Job, slice_: Slice) -> Counter[str]:
+    """Link the accounts that the plan's rows of a slice link; stop early if the run is cancelled."""
     plan = directory.plan(job.id)
     counts: Counter[str] = Counter()
-    staged = directory.stage(job.id + RESERVED).read_many(part.low, part.high)
+    staged = directory.stage(job.id + RESERVED).read_many(slice_.low, slice_.high)
     reserved = {account_id async for _, ids in staged for account_id in ids}
-    for bucket in range(part.low, part.high):
-        rows = [row async for some in plan.decided(bucket, DecisionKind.LINK.value) for row in some]
+    for bucket in slice_.buckets:
+        rows = [row async for page in plan.decided(bucket, DecisionKind.LINK.value) for row in page]
         counts.update(_word(row.outcome) for row in rows if row.outcome)
-        # In order of id neighbouring accounts are read and written together: fewer pages of the store, and requests.
-        left = sorted((row for row in rows if not row.outcome and not _is_excluded(row)), key=_account_id)
-        for chunk in in_parts(left, AT_ONCE):
+        # In order of id, so that neighbouring accounts are read and written together: fewer requests, fewer pages.
+        left = sorted((row for row in rows if not row.outcome and not _is_excluded(row)), key=account_of)
+        for batch in in_parts(left, AT_ONCE):
             if (await directory.jobs.get(job.id)).cancelled_by:
                 return counts
-            outcomes = await _link(directory, job, chunk, reserved)
-            await plan.settle(bucket, outcomes, chunk)
+            outcomes = await _link(directory, job, batch, reserved)
+            await plan.settle(bucket, outcomes, batch)
             counts.update(map(_word, outcomes.values()))
         if job.reviewed and await _apply_reviewed(directory, job, plan, bucket, counts):
             return counts
@@ -70,7 +69,7 @@ async def apply(directory: Directory, job: Job, part: Slice) -> Counter[str]:
 
 
 async def _apply_reviewed(directory: Directory, job: Job, plan: Plan, bucket: int, counts: Counter[str]) -> bool:
-    """Link the rows of a bucket that a review links. Returns True if the run was cancelled on the way."""
+    """Link the accounts of a bucket that a review links. Returns True if the run was cancelled on the way."""
     async for rows in reviews_of(directory, job.id).chosen(bucket):
         if rows and (await directory.jobs.get(job.id)).cancelled_by:
             return True
@@ -78,14 +77,14 @@ async def _apply_reviewed(directory: Directory, job: Job, plan: Plan, bucket: in
         homes: defaultdict[int, list[PlanRow]] = defaultdict(list)
         for row in (as_link(row) for row in rows if not row.outcome):
             homes[directory.keys.bucket(row.shown["account"]["id"])].append(row)
-        # The next run decides on these again, linked or not: if the link is taken back, they are left open again.
+        # The next run decides on these again, linked or not: an undo of the link leaves them open again.
         seen = directory.seen_writer(job.id, f"reviewed{bucket:02x}")
         for row in chain.from_iterable(homes.values()):
-            await seen.doubt_account(_account_id(row))
+            await seen.doubt_account(account_of(row))
         await seen.close()
-        for some in homes.values():
-            outcomes |= await _link(directory, job, some)
-        # Before the outcome is kept: what a crash cuts off here is done again.
+        for batch in homes.values():
+            outcomes |= await _link(directory, job, batch)
+        # Before the outcomes are kept, so that after a crash it is done again.
         await plan.close(subject for subject, outcome in outcomes.items() if outcome == LINKED)
         await plan.settle(bucket, outcomes, [row for row in rows if row.subject in outcomes])
         settled = [outcomes.get(row.subject, row.outcome) for row in rows]
@@ -97,22 +96,13 @@ def _is_excluded(row: PlanRow) -> bool:
     return row.review is not None and row.review["action"] == EXCLUDE
 
 
-def as_link(row: PlanRow) -> PlanRow:
-    """Return a row that a review links in the form of one that the plan links."""
-    account_id = str((row.review or {})["account"])
-    known = (row.shown.get("account"), *row.shown.get("candidates", ()))
-    names = [account["userName"] for account in known if account and account["id"] == account_id]
-    shown = {**row.shown, "account": {"id": account_id, "userName": names[0]}}
-    return replace(row, shown=shown, version=planned_version(row, account_id))
-
-
 async def _link(
     directory: Directory, job: Job, rows: Sequence[PlanRow], reserved: Collection[str] = (), *, again: bool = True
 ) -> dict[str, str]:
-    """Link rows of one bucket; return what became of each, by its subject."""
-    by = _by(job)
-    rows = sorted(rows, key=_account_id)
-    accounts = await find_neighbours(directory.accounts, list(map(_account_id, rows)))
+    """Link the accounts of rows, all of one bucket; return each row's outcome by its subject."""
+    by = by_run(job.id)
+    rows = sorted(rows, key=account_of)
+    accounts = await find_neighbours(directory.accounts, list(map(account_of, rows)))
     outcomes: dict[str, str] = {}
     changes: list[tuple[Account, Account]] = []
     subjects: list[str] = []
@@ -130,12 +120,8 @@ async def _link(
     done = dict(zip(subjects, linked, strict=True))
     outcomes |= {subject: _outcome(outcome) for subject, outcome in done.items()}
     lost = [row for row in rows if isinstance(done.get(row.subject), DirectoryError)]
-    # Durable Functions may run an activity twice at once: who was faster may have been this very one.
+    # Durable Functions may run an activity twice at once, so the other writer may have been its twin: look again.
     return outcomes | (await _link(directory, job, lost, again=False) if lost and again else {})
-
-
-def _account_id(row: PlanRow) -> str:
-    return str(row.shown["account"]["id"])
 
 
 def _word(outcome: str) -> str:
@@ -143,12 +129,8 @@ def _word(outcome: str) -> str:
     return outcome.partition(":")[0]
 
 
-def _by(job: Job) -> str:
-    return f"run:{job.id}"
-
-
 def _linked(account: Account, row: PlanRow, by: str, at: str) -> Account:
-    """Return the account with the identity's object id stamped as externalId; nothing else of it changes."""
+    """Return the account linked to the row's identity, whose object id is its externalId; nothing else changes."""
     proven = row.decision == DecisionKind.LINK
     rule = proving_rule(map(MatchEvidence.from_json, row.shown["evidence"])).value if proven else REVIEWED
     link = Link(row.subject, rule, at, by)

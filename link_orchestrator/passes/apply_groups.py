@@ -1,7 +1,7 @@
-"""The pass that links the groups of an approved plan, where the approval named their number.
+"""The pass that links the groups of an approved plan, if the approval named their number.
 
-A group gets the object id of its counterpart as externalId, so that Entra's first look-up finds it; its members stay as
-they are. A group that changed since the plan is refused and says so.
+A group gets the object id of its counterpart as externalId, so that Entra's first look-up finds it. Its members stay as
+they are. A group that changed since the plan is refused, and its row says so.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections import Counter
 from dataclasses import replace
 
 from link_orchestrator.messages import Slice
+from link_orchestrator.run import GROUPS_APPROVED, by_run
 from shared.directory.directory import Directory
 from shared.directory.errors import AlreadyExists, NotFound, Stale
 from shared.directory.keys import Key
@@ -18,17 +19,15 @@ from shared.directory.records.model import Status
 from shared.directory.work.jobs import Job
 from shared.directory.work.plan import PlanRow
 
-APPROVED = "groupsApproved"
-"""The job's option that holds the approved number of groups."""
 LINKED, REFUSED, LEFT = "groupsLinked", "groupsRefused", "groupsLeft"
 _CHANGED = "refused: the group or its members changed since the plan; a new run decides again"
 
 
-async def apply_groups(directory: Directory, job: Job, part: Slice) -> Counter[str]:
-    """Link what the plan's rows of a slice say; only the first of them if the run is cancelled on the way."""
+async def apply_groups(directory: Directory, job: Job, slice_: Slice) -> Counter[str]:
+    """Link the groups that the plan's rows of a slice link; stop early if the run is cancelled."""
     plan = directory.plan(job.id)
     counts: Counter[str] = Counter()
-    for bucket in range(part.low, part.high):
+    for bucket in slice_.buckets:
         async for rows in plan.decided(bucket, GroupDecisionKind.LINK.value):
             for row in rows:
                 if (await directory.jobs.get(job.id)).cancelled_by:
@@ -43,12 +42,12 @@ _COUNTED = {"linked": LINKED, "refused": REFUSED, "left": LEFT}
 
 
 async def _outcome(directory: Directory, job: Job, row: PlanRow) -> str:
-    if not job.options.get(APPROVED):
+    if not job.options.get(GROUPS_APPROVED):
         return "left: the approval named no groups"
     try:
         return await _link(directory, job, row)
     except (AlreadyExists, NotFound, Stale):
-        # Durable Functions may run an activity twice at once: who was faster may have been this very one.
+        # Durable Functions may run an activity twice at once, so the other writer may have been its twin.
         group = await directory.groups.find(row.shown["group"]["id"])
         return "linked" if group and is_linked_to(group, row.subject) else _CHANGED
 
@@ -67,5 +66,5 @@ async def _link(directory: Directory, job: Job, row: PlanRow) -> str:
         return "refused: another group carries its object id by now"
     document = group.document() | {"externalId": row.subject}
     after = replace(group.with_document(document), status=Status.CLAIMED)
-    await groups.replace(group, after, by=f"run:{job.id}", action="link")
+    await groups.replace(group, after, by=by_run(job.id), action="link")
     return "linked"

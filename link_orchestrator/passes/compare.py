@@ -1,13 +1,14 @@
-"""The passes of a later run before its plan: what changed since the runs before it, and on whom that bears.
+"""The first passes of a later run: what changed since the runs before it, and which identities to plan again for that.
 
-changes  identities and accounts now -> those that are not as the former runs saw them, by their own buckets
-lead     keys of changed identities, as they were and as they are -> the accounts they lead to, paired as by join()
-touch    changed accounts and those -> the identities that met them, and the keys that others may meet them by now
-gather   identities -> those that did not change, but meet an account that did or is met by others now
+changes  identities and accounts -> those that are not as the earlier runs saw them, each in its own bucket
+lead     keys of the changed identities, former and present -> the accounts they lead to, paired as join() does
+touch    touched accounts, that is those and the changed ones -> identities that met them before; keys of changed ones
+gather   identities -> the unchanged ones that met a touched account before, or that may meet a changed one now
 
-Then passes/plan.py decides on these and on those that changed, and on nobody else. An account that nothing happened to
-is met by whom it was met before (shared/directory/work/seen.py), so no identity is needed for being a rival only. A
-test holds the outcome, row by row, against a plan of everything (tests/link_orchestrator/passes/test_compare.py).
+passes/plan.py, which says what *meet* and *lead* mean, then plans the changed and the gathered identities, and no
+others. An account that is not touched is met by the same identities as before. These are on record
+(shared/directory/work/seen.py), so none of them is read again only to be known as a rival. A test compares the result,
+row by row, with a plan of everything (tests/link_orchestrator/passes/test_compare.py).
 """
 
 from __future__ import annotations
@@ -17,22 +18,20 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from link_orchestrator.messages import Extent, Slice
-from link_orchestrator.passes.plan import (
-    ACCOUNTS_AT_ONCE,
+from link_orchestrator.messages import Extent, Slice, slices_for
+from link_orchestrator.passes.plan import ACCOUNTS_AT_ONCE, KeyFinder, find_led, keys_of
+from link_orchestrator.run import chain_of
+from link_orchestrator.staged import (
     CHANGED,
+    LEADS,
     MEETING,
+    MET,
     PAIRS,
-    STAGES_AGAIN,
     TOUCHED,
-    KeyFinder,
-    chain_of,
-    find_led,
+    VALUES,
     identity_bucket,
-    keys_of,
     parts_of,
 )
-from link_orchestrator.requests.jobs import RUN, slices
 from shared.directory.directory import Directory
 from shared.directory.keys import Key, fold
 from shared.directory.matching.identity import Identity, is_gone
@@ -42,25 +41,23 @@ from shared.directory.work.stages import is_older
 from shared.directory.work.staging import parse
 from shared.tables.access import in_parts, together
 
-LEADS, MET, VALUES = "leads", "met", "values"
-STAGES = (*STAGES_AGAIN, LEADS, MET, VALUES)
 KINDS = IDENTITIES, ACCOUNTS = "identities", "accounts"
 COMPARED, DIFFERENT = "compared.", "changed."
-"""Prefixes of the counts of identities and accounts that were looked at, and of those that are not as they were."""
+"""Prefixes of two counts of identities and accounts: those that were compared, and those that have changed."""
 MOST_SHARE: Final = 0.2
-"""If more than this of a directory changed, a run plans everything."""
+"""A run plans everything if more than this share of all identities and accounts changed."""
 MOST_ACCOUNTS: Final = 200_000
-"""So many changed accounts at most: a slice has all their keys in memory, about 100 bytes each."""
+"""A run plans everything if more accounts than this changed: gather() has all their keys in memory, 100 bytes each."""
 MOST_RUNS: Final = 8
-"""So many runs go on from one another: what each saw and left open is read where that of one would be."""
+"""Runs that may build on one another before one plans everything: what each of them saw has to be read."""
 _PLAIN: Final = '{"id":"'
-"""How the line of an identity begins, as Identity.to_json() and dump() make it."""
+"""The beginning of an identity's line, as Identity.to_json() and dump() write it. The object id follows."""
 
 
-async def changes(directory: Directory, job: Job, part: Slice) -> Counter[str]:
-    """Find the identities and accounts of a slice that changed, came or went."""
-    comparison = _Comparison(directory, job, part)
-    for bucket in range(part.low, part.high):
+async def changes(directory: Directory, job: Job, slice_: Slice) -> Counter[str]:
+    """Stage the identities and accounts of a slice that changed, appeared or went away."""
+    comparison = _Comparison(directory, job, slice_)
+    for bucket in slice_.buckets:
         await comparison.identities(bucket)
         await comparison.accounts(bucket)
     await comparison.close()
@@ -68,48 +65,48 @@ async def changes(directory: Directory, job: Job, part: Slice) -> Counter[str]:
 
 
 class _Comparison:
-    """What a slice of changes() holds and writes."""
+    """One slice of changes(): what the earlier runs saw of it, and the sets that it fills."""
 
-    def __init__(self, directory: Directory, job: Job, part: Slice) -> None:
+    def __init__(self, directory: Directory, job: Job, slice_: Slice) -> None:
         self._directory = directory
         self._job = job
         self._before = _seen(directory, job)
         self._finder = KeyFinder(job)
         self._plan = directory.plan(job.id)
-        self._now = directory.seen_writer(job.id, part.name)
-        self._changed = directory.stage(job.id + CHANGED).writer(part.name)
-        self._leads = directory.stage(job.id + LEADS).writer(part.name)
-        self._touched = directory.stage(job.id + TOUCHED).writer(part.name)
-        self.counts = Counter({kind + one: 0 for kind in (COMPARED, DIFFERENT) for one in KINDS})
+        self._now = directory.seen_writer(job.id, slice_.name)
+        self._changed = directory.stage(job.id + CHANGED).writer(slice_.name)
+        self._leads = directory.stage(job.id + LEADS).writer(slice_.name)
+        self._touched = directory.stage(job.id + TOUCHED).writer(slice_.name)
+        self.counts = Counter({prefix + kind: 0 for prefix in (COMPARED, DIFFERENT) for kind in KINDS})
 
     async def identities(self, bucket: int) -> None:
         keys = self._directory.keys
-        gone = await self._before.identities(bucket)
+        before = await self._before.identities(bucket)
         lines = await _lines(self._directory, self._job, bucket)
-        others: set[str] = set()
-        left: set[str] = set()
+        present: set[str] = set()
+        former: set[str] = set()
         for line in lines.values():
             fingerprint = keys.fingerprint(line)
-            if gone.pop(fingerprint, None) is not None:
+            if before.pop(fingerprint, None) is not None:
                 continue
             (item,) = parse([line])
             identity = Identity.from_json(item)
             leads = {keys.lead(key): values for key, values in self._finder.find(identity).items()}
             for lead, values in leads.items():
                 await self._lead(lead, identity.object_id, values)
-            who = keys.digest(Key("identity", identity.object_id))
-            await self._now.add_identity(bucket, fingerprint, who, leads)
+            id_digest = keys.digest(Key("identity", identity.object_id))
+            await self._now.add_identity(bucket, fingerprint, id_digest, leads)
             await self._changed.add_line(bucket, line)
-            others.add(who)
-        for fingerprint, known in gone.items():
-            who, *shorts = known.split()
-            for lead in shorts:
+            present.add(id_digest)
+        for fingerprint, known in before.items():
+            id_digest, *short_leads = known.split()
+            for lead in short_leads:
                 await self._lead(lead, "", [])
             await self._now.drop_identity(bucket, fingerprint)
-            left.add(who)
-        # Who is in the source no more is left open no more; who changed is decided again.
-        await self._plan.close_digests(left - others)
-        self.counts[DIFFERENT + IDENTITIES] += len(others | left)
+            former.add(id_digest)
+        # An identity that is gone from the source is left open no longer. One that changed is decided again.
+        await self._plan.close_digests(former - present)
+        self.counts[DIFFERENT + IDENTITIES] += len(present | former)
         self.counts[COMPARED + IDENTITIES] += len(lines)
 
     async def _lead(self, lead: str, object_id: str, values: list[list[str]]) -> None:
@@ -135,16 +132,16 @@ class _Comparison:
         await together(*(writer.close() for writer in (self._now, self._changed, self._leads, self._touched)))
 
 
-async def lead(directory: Directory, job: Job, part: Slice) -> Counter[str]:
-    """Touch the accounts to which a slice's keys lead, for who meets them is not who met them, and pair them."""
+async def lead(directory: Directory, job: Job, slice_: Slice) -> Counter[str]:
+    """Touch the accounts to which a slice's keys lead, as other identities meet them now than before; pair those."""
     leads = directory.stage(job.id + LEADS)
-    touched = directory.stage(job.id + TOUCHED).writer(part.name)
-    pairs = directory.stage(job.id + PAIRS).writer(part.name)
-    for bucket in range(part.low, part.high):
+    touched = directory.stage(job.id + TOUCHED).writer(slice_.name)
+    pairs = directory.stage(job.id + PAIRS).writer(slice_.name)
+    for bucket in slice_.buckets:
         wanted = await keys_of(leads, bucket)
-        # Of former keys only the beginnings are kept, and nobody to pair: most are among the keys of now.
-        whole = {short(lead) for lead, who in wanted.items() if any(object_id for object_id, _ in who)}
-        async for lead, account_id in find_led(directory, bucket, [one for one in wanted if one not in whole]):
+        # Of a former key only a short lead is known, and there is nobody to pair. Most are present keys as well.
+        whole = {short(lead) for lead, having in wanted.items() if any(object_id for object_id, _ in having)}
+        async for lead, account_id in find_led(directory, bucket, [lead for lead in wanted if lead not in whole]):
             home = directory.keys.bucket(account_id)
             await touched.add(home, [account_id, False])
             for object_id, values in wanted[lead]:
@@ -154,66 +151,66 @@ async def lead(directory: Directory, job: Job, part: Slice) -> Counter[str]:
     return Counter()
 
 
-async def touch(directory: Directory, job: Job, part: Slice) -> Counter[str]:
-    """Name the identities that met a slice's touched accounts, and the keys by which others may meet a changed one."""
+async def touch(directory: Directory, job: Job, slice_: Slice) -> Counter[str]:
+    """Stage the identities that met a slice's touched accounts, and the keys by which others may meet a changed one."""
     seen = _seen(directory, job)
-    met = directory.stage(job.id + MET).writer(part.name)
-    values = directory.stage(job.id + VALUES).writer(part.name)
-    for bucket in range(part.low, part.high):
-        touched = [one async for some in directory.stage(job.id + TOUCHED).read(bucket) for one in some]
+    met = directory.stage(job.id + MET).writer(slice_.name)
+    leads = directory.stage(job.id + VALUES).writer(slice_.name)
+    for bucket in slice_.buckets:
+        touched = [item async for items in directory.stage(job.id + TOUCHED).read(bucket) for item in items]
         for trusts in (await seen.near(bucket, {account_id for account_id, _ in touched})).values():
             for object_id in trusts:
-                await met.add(identity_bucket(directory, object_id), fold(object_id))
+                await met.add(identity_bucket(directory.keys, object_id), fold(object_id))
         changed = sorted({account_id for account_id, is_changed in touched if is_changed})
-        for some in in_parts(changed, ACCOUNTS_AT_ONCE):
-            for account in await directory.accounts.find_many(some):
+        for batch in in_parts(changed, ACCOUNTS_AT_ONCE):
+            for account in await directory.accounts.find_many(batch):
                 for key in (Key("userName", account.user_name), *account.pointers()) if account else ():
-                    # Every bucket of identities asks for every value: all of them stand in one.
-                    await values.add(0, short(directory.keys.lead(key)))
-    await together(met.close(), values.close())
+                    # All in one bucket, as gather() needs all of them in each slice.
+                    await leads.add(0, short(directory.keys.lead(key)))
+    await together(met.close(), leads.close())
     return Counter()
 
 
-async def gather(directory: Directory, job: Job, part: Slice) -> Counter[str]:
-    """Find the identities of a slice that did not change, but meet touched accounts, now or before."""
-    seen, fingerprint = _seen(directory, job), directory.keys.fingerprint
-    writer = directory.stage(job.id + MEETING).writer(part.name)
-    values = {value async for some in directory.stage(job.id + VALUES).read(0) for value in some}
-    for bucket in range(part.low, part.high):
-        met = {one async for some in directory.stage(job.id + MET).read(bucket) for one in some}
-        known = await seen.identities(bucket) if values else {}
-        meeting = {one for one, shorts in known.items() if not values.isdisjoint(shorts.split())}
+async def gather(directory: Directory, job: Job, slice_: Slice) -> Counter[str]:
+    """Stage the unchanged identities of a slice that met a touched account before, or may meet a changed one now."""
+    seen, keys = _seen(directory, job), directory.keys
+    writer = directory.stage(job.id + MEETING).writer(slice_.name)
+    wanted = {lead async for items in directory.stage(job.id + VALUES).read(0) for lead in items}
+    for bucket in slice_.buckets:
+        met = {object_id async for items in directory.stage(job.id + MET).read(bucket) for object_id in items}
+        known = await seen.identities(bucket) if wanted else {}
+        meeting = {fingerprint for fingerprint, leads in known.items() if not wanted.isdisjoint(leads.split())}
         if not met and not meeting:
             continue
-        changed = {line async for some in directory.stage(job.id + CHANGED).lines(bucket) for line in some}
+        changed = {line async for lines in directory.stage(job.id + CHANGED).lines(bucket) for line in lines}
         for object_id, line in (await _lines(directory, job, bucket)).items():
-            if (object_id in met and line not in changed) or (meeting and fingerprint(line) in meeting):
+            if (object_id in met and line not in changed) or (meeting and keys.fingerprint(line) in meeting):
                 await writer.add_line(bucket, line)
     await writer.close()
     return Counter()
 
 
 async def choose_extent(directory: Directory, job_id: str) -> Extent:
-    """Return on what a run decides: on everything, if so much changed that this is no more work."""
+    """Return what a run plans: what changed, or everything if so much changed that this is no more work."""
     job = await directory.jobs.get(job_id)
     counts = await directory.jobs.total(job_id)
-    changed, compared = (sum(counts.get(kind + one, 0) for one in KINDS) for kind in (DIFFERENT, COMPARED))
+    changed, compared = (sum(counts.get(prefix + kind, 0) for kind in KINDS) for prefix in (DIFFERENT, COMPARED))
     if (
         "since" in job.options
         and changed <= MOST_SHARE * compared
         and counts.get(DIFFERENT + ACCOUNTS, 0) <= MOST_ACCOUNTS
     ):
-        return Extent(slices=slices(2 * changed) if changed else 0)
+        return Extent(slices=slices_for(2 * changed) if changed else 0)
 
-    def whole(job: Job) -> Job:
+    def build_on_none(job: Job) -> Job:
         return replace(job, options={name: value for name, value in job.options.items() if name != "since"})
 
-    await directory.jobs.change(job_id, whole)
+    await directory.jobs.change(job_id, build_on_none)
     return Extent(everything=True)
 
 
 async def find_former(directory: Directory, options: Mapping[str, Any]) -> list[str]:
-    """Return the runs since which a run with these options need look only at what changed; none if it must at all."""
+    """Return the earlier runs that a run with these options can build on, oldest first; none if it plans everything."""
     runs = await directory.jobs.find_seen()
     if not runs or len(runs) >= MOST_RUNS:
         return []
@@ -225,11 +222,11 @@ async def find_former(directory: Directory, options: Mapping[str, Any]) -> list[
 
 
 async def note_done(directory: Directory, job: Job) -> None:
-    """Keep that a run is done, for the runs to come. It must not have ended, so that no other has begun."""
-    if job.kind != RUN or job.phase.ended:
+    """Remember that a run is done, for later ones to build on. Its job has not ended yet, so no other has begun."""
+    if job.phase.ended:
         return
     if not job.planned:
-        # What stands is what these left open, whoever planned anything else since and did not carry it out.
+        # Nothing changed: what the earlier runs left open holds, whatever was planned since and not carried out.
         await directory.jobs.note_planned(job.options["since"])
     else:
         before, runs = await directory.jobs.find_seen(), chain_of(job)
@@ -239,8 +236,8 @@ async def note_done(directory: Directory, job: Job) -> None:
 
 
 def nothing_changed(job: Job) -> str | None:
-    """Return why a run that planned nothing is done."""
-    if job.kind != RUN or job.planned:
+    """Return why a run that made no plan is done; None for one that made a plan."""
+    if job.planned:
         return None
     former = job.options["since"][-1]
     return (
@@ -254,13 +251,13 @@ def _seen(directory: Directory, job: Job) -> Seen:
 
 
 async def _lines(directory: Directory, job: Job, bucket: int) -> dict[str, str]:
-    """Return the lines of a bucket's identities by folded object id: of each the first in the files."""
+    """Return a bucket's identities as lines, by folded object id. Where an id comes several times, the first counts."""
     found: dict[str, str] = {}
     begin = len(_PLAIN)
     for name in parts_of(job):
         async for lines in directory.stage(name).lines(bucket):
             for line in lines:
-                # Parsed whole, or folded as any text, a million ids would take seconds more.
+                # Parsing the line, or folding every id as text of any kind, would add seconds to a million of them.
                 object_id = line[begin : line.index('"', begin)]
                 plain = object_id.isascii() and "\\" not in object_id
                 found.setdefault(object_id.strip().lower() if plain else fold(parse([line])[0]["id"]), line)

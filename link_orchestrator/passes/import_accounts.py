@@ -1,7 +1,7 @@
-"""The pass that brings staged account rows into the directory, a bucket of userNames at a time.
+"""The pass that imports staged rows as accounts, one bucket of userNames at a time.
 
-All rows of one userName are in one bucket, so two rows that want the same name meet here. An account that exists is
-brought up to date; what the identity provider manages is left alone and reported.
+All rows of one userName are in one bucket, so it is seen if two rows want the same name. An account that exists is
+brought up to date. What the identity provider manages is left as it is, and reported.
 """
 
 from __future__ import annotations
@@ -11,36 +11,35 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from link_orchestrator.files.accounts import AccountRow
-from link_orchestrator.files.rows import Problem
 from link_orchestrator.messages import Slice
+from link_orchestrator.problems import Problem, write_problems
+from link_orchestrator.run import by_import
 from shared.directory.directory import Directory
 from shared.directory.errors import DirectoryError
 from shared.directory.keys import Key, fold, folded
 from shared.directory.records.bulk import create_many, replace_many
 from shared.directory.records.model import Account, Authority, SignInEvidence, Status
 from shared.directory.work.jobs import Job
-from shared.directory.work.plan import PlanRow
 from shared.tables.access import in_parts
 
 AT_ONCE = 500
-PROBLEM = "problem"
+"""Rows that are imported between two looks at whether the import was cancelled."""
 CREATED, UPDATED, UNCHANGED, REFUSED = "created", "updated", "unchanged", "refused"
 
 
-async def import_rows(directory: Directory, job: Job, part: Slice) -> Counter[str]:
-    """Import the rows of a slice; only the first of them if the import is cancelled on the way."""
+async def import_rows(directory: Directory, job: Job, slice_: Slice) -> Counter[str]:
+    """Import the rows of a slice; stop early if the import is cancelled."""
     jobs = directory.jobs
     counts: Counter[str] = Counter()
-    for bucket in range(part.low, part.high):
-        rows = [AccountRow.from_json(i) async for items in directory.stage(job.id).read(bucket) for i in items]
+    for bucket in slice_.buckets:
+        rows = [AccountRow.from_json(item) async for items in directory.stage(job.id).read(bucket) for item in items]
         if not rows:
             continue
         wanted, problems = _one_each(rows)
-        for some in in_parts(wanted, AT_ONCE):
+        for batch in in_parts(wanted, AT_ONCE):
             if (await jobs.get(job.id)).cancelled_by:
                 return counts
-            outcomes = await _import(directory, job, some)
-            for outcome in outcomes:
+            for outcome in await _import(directory, job, batch):
                 if isinstance(outcome, Problem):
                     problems.append(outcome)
                 else:
@@ -50,22 +49,8 @@ async def import_rows(directory: Directory, job: Job, part: Slice) -> Counter[st
     return counts
 
 
-async def write_problems(
-    directory: Directory, job_id: str, bucket: int, problems: Sequence[Problem], alike: Counter[str] | None = None
-) -> None:
-    """Put rows that could not be imported into the report. `alike` counts on, over several calls for one bucket."""
-    alike = Counter() if alike is None else alike
-    rows: list[PlanRow] = []
-    for problem in problems:
-        subject = f"{problem.line}:{problem.reason}"
-        alike[subject] += 1  # a JSON file may be one line
-        shown = {"line": problem.line, "reason": problem.reason, "remedy": problem.remedy}
-        rows.append(PlanRow(PROBLEM, f"{subject}:{alike[subject]}", shown))
-    await directory.plan(job_id).write(bucket, rows)
-
-
 def _one_each(rows: Sequence[AccountRow]) -> tuple[list[AccountRow], list[Problem]]:
-    """Return the first row of each userName, and a problem for each other row that says something else."""
+    """Return the first row of each userName, and a problem for each later row that says something else."""
     by_name: defaultdict[str, list[AccountRow]] = defaultdict(list)
     for row in sorted(rows, key=lambda row: row.line):
         by_name[fold(row.user_name)].append(row)
@@ -86,9 +71,10 @@ def _conflicts(groups: Iterable[Sequence[AccountRow]]) -> Iterator[Problem]:
 async def _import(
     directory: Directory, job: Job, rows: Sequence[AccountRow], *, again: bool = True
 ) -> list[str | Problem]:
+    """Import rows of one bucket, each of another userName; return the outcome of each, or the problem with it."""
     existing = await _existing(directory, rows)
     now = directory.accounts.now()
-    # Not by line: a JSON file may be one line.
+    # By userName and not by line, since a JSON file may be one line.
     outcomes: dict[str, str | Problem] = {}
     new: list[tuple[AccountRow, Account]] = []
     changed: list[tuple[AccountRow, tuple[Account, Account]]] = []
@@ -105,8 +91,8 @@ async def _import(
                 outcomes[row.user_name] = _managed(account, after, row)
             else:
                 changed.append((row, (account, after)))
-    new.sort(key=lambda pair: pair[1].id)  # neighbouring rows in one transaction, as in passes/apply.py
-    by = f"import:{job.id}"
+    new.sort(key=lambda pair: pair[1].id)  # so that neighbouring accounts are written together, as in passes/apply.py
+    by = by_import(job.id)
     created = await create_many(directory.accounts, [account for _, account in new], by=by)
     updated = await replace_many(directory.accounts, [change for _, change in changed], by=by, action="import")
     for (row, _), outcome in zip(new, created, strict=True):
@@ -115,18 +101,20 @@ async def _import(
         outcomes[row.user_name] = _report(outcome, row, UPDATED)
     done = zip([*new, *changed], [*created, *updated], strict=True)
     if again and (lost := [row for (row, _), outcome in done if isinstance(outcome, DirectoryError)]):
-        # Durable Functions may run an activity twice at once: who was faster may have been this very one.
-        told = await _import(directory, job, lost, again=False)
-        outcomes |= {row.user_name: outcome for row, outcome in zip(lost, told, strict=True)}
+        # Durable Functions may run an activity twice at once, so the other writer may have been its twin: look again.
+        retried = await _import(directory, job, lost, again=False)
+        outcomes |= {row.user_name: outcome for row, outcome in zip(lost, retried, strict=True)}
     return [outcomes[row.user_name] for row in rows]
 
 
 async def _existing(directory: Directory, rows: Sequence[AccountRow]) -> list[Account | None]:
+    """Return the account that has each row's userName, None where there is none."""
     names = [Key("userName", row.user_name) for row in rows]
     claimed = await directory.accounts.claims.claimed_many(names)
     accounts = await directory.accounts.find_many([account_id for account_id in claimed if account_id])
     by_id = {account.id: account for account in accounts if account}
     holders = [by_id.get(account_id or "") for account_id in claimed]
+    # The holder of a claim may have another name by now.
     return [h if h and folded(name) in h.claims() else None for name, h in zip(names, holders, strict=True)]
 
 
@@ -137,7 +125,7 @@ def _new(directory: Directory, job: Job, row: AccountRow, now: str) -> Account:
 
 
 def _brought_up_to_date(account: Account, row: AccountRow) -> Account:
-    """Return the account with what the row says; what the row is silent about stays."""
+    """Return the account with the row's values. Attributes that the row does not have stay as they are."""
     before = account.document()
     merged = before | dict(row.document) | {"schemas": before["schemas"], "userName": account.user_name}
     for name, value in row.document.items():

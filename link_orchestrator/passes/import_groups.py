@@ -1,7 +1,7 @@
-"""The pass that brings staged group rows into the directory, a bucket of names at a time.
+"""The pass that imports staged rows as groups, one bucket of names at a time.
 
-All rows of one name are in one bucket, so that two spellings meet here. Members come in a page at a time, and nobody is
-taken out: what a file is silent about stays. A group that the identity provider manages is left alone and reported.
+All rows of one name, however it is spelled, are in one bucket. Members are added a page at a time, and none is removed:
+whoever is not in the file stays. A group that the identity provider manages is left as it is, and reported.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from link_orchestrator.files.groups import GroupRow
-from link_orchestrator.files.rows import Problem
 from link_orchestrator.messages import Slice
-from link_orchestrator.passes.import_accounts import CREATED, REFUSED, UNCHANGED, UPDATED, write_problems
+from link_orchestrator.passes.import_accounts import CREATED, REFUSED, UNCHANGED, UPDATED
+from link_orchestrator.problems import Problem, write_problems
+from link_orchestrator.run import by_import
 from shared.directory.directory import Directory
 from shared.directory.errors import AlreadyExists, Stale
 from shared.directory.keys import Key, fold, folded
@@ -24,14 +25,16 @@ from shared.tables.access import in_parts
 
 MEMBERS = "members"
 NAMES_AT_ONCE = 500
+"""Rows that are imported at once, and userNames that are looked up at once."""
 SCHEMA = "urn:ietf:params:scim:schemas:core:2.0:Group"
 ATTEMPTS = 5
+"""Times that a group is looked at again because others changed it."""
 
 
-async def import_groups(directory: Directory, job: Job, part: Slice) -> Counter[str]:
-    """Import the rows of a slice; only the first of them if the import is cancelled on the way."""
+async def import_groups(directory: Directory, job: Job, slice_: Slice) -> Counter[str]:
+    """Import the rows of a slice; stop early if the import is cancelled."""
     counts: Counter[str] = Counter()
-    for bucket in range(part.low, part.high):
+    for bucket in slice_.buckets:
         importing = _Bucket(directory, job, bucket)
         stopped = not await importing.run()
         counts += importing.close()
@@ -42,7 +45,7 @@ async def import_groups(directory: Directory, job: Job, part: Slice) -> Counter[
 
 @dataclass(slots=True)
 class _Open:
-    """A group of the file: as it is stored, None if it is not ours to change, and what became of it."""
+    """A group of the file: its first row, the stored group (None if an import may not change it), and its outcome."""
 
     first: GroupRow
     group: Group | None
@@ -50,54 +53,56 @@ class _Open:
 
 
 class _Bucket:
-    """The groups of one bucket on their way in. An attempt that was cut off is found by its mark in the history."""
+    """The import of one bucket's groups. A group's history says what an earlier attempt did that was cut off."""
 
     def __init__(self, directory: Directory, job: Job, bucket: int) -> None:
         self._directory = directory
         self._job = job
-        self._by = f"import:{job.id}"
+        self._by = by_import(job.id)
         self._bucket = bucket
         self._open: dict[str, _Open] = {}
         self._counts: Counter[str] = Counter()
         self._alike: Counter[str] = Counter()
 
     async def run(self) -> bool:
-        """Import the bucket's rows, a staged page at a time; tell whether all were taken, and none cancelled."""
+        """Import the bucket's rows, a staged page at a time. Returns False if the import was cancelled on the way."""
         async for items in self._directory.stage(self._job.id).read(self._bucket):
-            for some in in_parts([GroupRow.from_json(item) for item in items], NAMES_AT_ONCE):
+            for batch in in_parts([GroupRow.from_json(item) for item in items], NAMES_AT_ONCE):
                 if (await self._directory.jobs.get(self._job.id)).cancelled_by:
                     return False
-                await self._take(some)
+                await self._take(batch)
         return True
 
     def close(self) -> Counter[str]:
-        """Return what became of all groups."""
+        """Return the counts, each group's outcome among them."""
         return self._counts + Counter(known.outcome for known in self._open.values() if known.group)
 
     async def _take(self, rows: Sequence[GroupRow]) -> None:
+        """Import some rows: open their groups, add their members, and report what cannot be done."""
         problems: list[Problem] = []
         wanted: defaultdict[str, list[GroupRow]] = defaultdict(list)
         for row in rows:
             name = fold(row.display_name)
-            if name not in self._open:
-                self._open[name] = await self._opened(replace(row, members=()))
-                if self._open[name].group is None:
+            known = self._open.get(name)
+            if known is None:
+                known = self._open[name] = await self._opened(replace(row, members=()))
+                if known.group is None:
                     problems.append(_managed(row))
-            elif self._open[name].group and _says_another(row, self._open[name].first):
-                problems.append(_differs(row, self._open[name].first))
-            if self._open[name].group:
+            elif known.group and _says_another(row, known.first):
+                problems.append(_differs(row, known.first))
+            if known.group:
                 wanted[name].append(row)
-        names = [member for some in wanted.values() for row in some for member in row.members]
+        names = [member for of_group in wanted.values() for row in of_group for member in row.members]
         accounts = await self._accounts(names)
-        for name, some in wanted.items():
-            problems += _unknown(some, accounts)
-            found = (accounts.get(fold(member)) for row in some for member in row.members)
+        for name, of_group in wanted.items():
+            problems += _unknown(of_group, accounts)
+            found = (accounts.get(fold(member)) for row in of_group for member in row.members)
             await self._join(self._open[name], [account_id for account_id in found if account_id])
         await write_problems(self._directory, self._job.id, self._bucket, problems, self._alike)
         self._counts[REFUSED] += len(problems)
 
     async def _opened(self, row: GroupRow) -> _Open:
-        """Find the group of a row, or make it, and bring its externalId up to date."""
+        """Find or create the group of a row, and bring its externalId up to date."""
         groups = self._directory.groups
         document = {"schemas": [SCHEMA], "displayName": row.display_name}
         stamp = {"externalId": row.external_id} if row.external_id else {}
@@ -109,19 +114,19 @@ class _Bucket:
                     return _Open(row, await groups.create(new, by=self._by), CREATED)
                 if found.status is not Status.LOCAL:
                     return _Open(row, None)
-                mine = [change.action for change in await groups.history(found.id) if change.by == self._by]
-                outcome = CREATED if "create" in mine else UPDATED if mine else UNCHANGED
+                before = [change.action for change in await groups.history(found.id) if change.by == self._by]
+                outcome = CREATED if "create" in before else UPDATED if before else UNCHANGED
                 after = found.with_document(found.document() | stamp)
                 if after != found:
                     stored = await groups.replace(found, after, by=self._by, action="import")
                     return _Open(row, stored, CREATED if outcome is CREATED else UPDATED)
                 return _Open(row, found, outcome)
             except (AlreadyExists, Stale):
-                continue  # somebody was faster, perhaps this very activity, run twice at once
+                continue  # another writer was faster, perhaps this activity's twin: they may run twice at once
         raise Stale("the group is being changed by others")
 
     async def _join(self, known: _Open, accounts: Sequence[str]) -> None:
-        """Add those who are no members yet: the same file again must not write a row."""
+        """Add the accounts that are no members yet. To import a file again writes nothing."""
         if known.group is None:
             return
         ids, members = list(dict.fromkeys(accounts)), self._directory.members
@@ -132,16 +137,16 @@ class _Bucket:
             return
         now = await self._directory.groups.find(known.group.id)
         if now is None or now.status is not Status.LOCAL:
-            known.group = None  # linked or deleted since it was opened: what is left of its rows is reported
+            known.group = None  # linked or deleted meanwhile: the rest of its rows is left out
             return
         known.outcome = CREATED if known.outcome is CREATED else UPDATED
         await members.add(known.group.id, missing, by=self._by)
 
     async def _accounts(self, names: Sequence[str]) -> dict[str, str]:
-        """Return, by folded userName, the ids of the accounts that SCIM did not delete."""
+        """Return the ids of the accounts that have these userNames and that SCIM did not delete, by folded name."""
         accounts, found = self._directory.accounts, dict[str, str]()
-        for some in in_parts(list(dict.fromkeys(map(fold, names))), NAMES_AT_ONCE):
-            keys = [Key("userName", name) for name in some]
+        for batch in in_parts(list(dict.fromkeys(map(fold, names))), NAMES_AT_ONCE):
+            keys = [Key("userName", name) for name in batch]
             claimed = await accounts.claims.claimed_many(keys)
             held = await accounts.find_many(list(dict.fromkeys(filter(None, claimed))))
             by_id = {account.id: account for account in held if account and not account.retired}

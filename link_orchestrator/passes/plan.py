@@ -1,26 +1,40 @@
-"""The passes that make a plan: a hash join in four steps, each over slices of buckets, none larger in memory than one.
+"""The passes that make a plan: a hash join, one bucket in memory at a time. Each writes what the next one reads.
 
-collect  identities -> their match keys, by the key's bucket
-join     match keys and pointers -> pairs of account and identity, by the account's bucket
-weigh    accounts and pairs -> candidates with evidence and rivals, by the identity's bucket; accounts nobody matches
-decide   identities and candidates -> the plan's rows, and the links among them, by the bucket of the claim they need
+collect  identities -> their match keys, in the key's bucket
+join     match keys and the directory's pointers -> pairs of account and identity, in the account's bucket
+weigh    accounts and pairs -> candidates with evidence and rivals, in the identity's bucket; accounts nobody matches
+decide   identities and candidates -> the plan's rows; its links once more, in the bucket of the claim that each needs
 
-Cost: every account, pointer and identity is read once and written at most once, in pages; nothing is looked up singly.
-A later run decides again on some identities only (passes/compare.py): then the same passes run over these, and look up
-what they lead to. All that a run saw is kept for the next one (shared/directory/work/seen.py).
+An identity *meets* an account if one of its keys leads there, whether or not that proves anything. A key's *lead* is
+the beginning of the row keys under which the directory finds the accounts that carry it (shared/directory/keys.py).
+
+Every account, pointer and identity is read once and written at most once, in pages; nothing is looked up one by one.
+A later run plans only some identities again (passes/compare.py): the same passes run over those, and look up the
+accounts that they meet. What a run saw is kept for the next one (shared/directory/work/seen.py).
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from operator import attrgetter
 from typing import Any
 
 from link_orchestrator.messages import Slice
 from link_orchestrator.prediction.cycle import Prediction, adds_nothing, carried, predict, probes
-from link_orchestrator.prediction.mapping import DEFAULT, AttributeMapping
+from link_orchestrator.run import CARRIED, PREDICTED, chain_of, mapping_of, policy_of
+from link_orchestrator.staged import (
+    CANDIDATES,
+    CHANGED,
+    KEYS,
+    LINKS,
+    MEETING,
+    PAIRS,
+    TOUCHED,
+    identity_bucket,
+    parts_of,
+)
 from shared.directory.directory import Directory
 from shared.directory.keys import NAME, POINTER, Key, fold
 from shared.directory.matching.accounts import (
@@ -40,6 +54,7 @@ from shared.directory.matching.accounts import (
     match_key,
     stays_local,
 )
+from shared.directory.matching.authority import KEPT_FROM_SCIM
 from shared.directory.matching.identity import Identity, is_gone
 from shared.directory.matching.policy import Policy, Rule, Trust
 from shared.directory.records.model import Account, Status, digest_facts
@@ -49,58 +64,31 @@ from shared.directory.work.seen import IN_DOUBT
 from shared.directory.work.staging import Stage, parse
 from shared.tables.access import AT_ONCE, in_parts, together
 
-STAGES = KEYS, PAIRS, CANDIDATES, LINKS, RESERVED = "keys", "pairs", "candidates", "links", "reserved"
-STAGES_AGAIN = CHANGED, MEETING, TOUCHED = "changed", "meeting", "touched"
-"""Of a later run: identities that changed, others to decide on again for whom they meet, and the accounts that changed
-or are met by others now."""
-
-
-LEFT_OPEN = (DecisionKind.REVIEW, DecisionKind.AMBIGUOUS, DecisionKind.CONFLICT, DecisionKind.EXCLUDED)
-"""Decisions that provisioning must not settle by linking, and all but the last not by a second account either."""
-
 WITH_ACCOUNT = (DecisionKind.LINK, DecisionKind.ALREADY_LINKED)
 """Decisions that leave an identity with an account of its own."""
 ACCOUNTS_AT_ONCE = 500
-"""Accounts that are in memory while a later run weighs them."""
-PREDICTED, CARRIED = "predicted.", "carried."
-"""Prefixes of the counts that are not of decisions: outcomes of the first cycle; how else linked accounts are found."""
+"""Accounts that a later run has in memory at once."""
 
 
-def identity_bucket(directory: Directory, object_id: str) -> int:
-    """Return the bucket of an identity."""
-    return directory.keys.bucket(directory.keys.digest(Key("identity", object_id)))
-
-
-def policy_of(job: Job) -> Policy:
-    """Return the policy as it was when the run started."""
-    return Policy.from_json(job.options["policy"])
-
-
-def mapping_of(job: Job) -> AttributeMapping:
-    """Return the provisioning job's attribute mapping as it was when the run started."""
-    mapping = job.options.get("mapping")
-    return AttributeMapping.from_json(mapping) if mapping else DEFAULT
-
-
-async def collect(directory: Directory, job: Job, part: Slice, *, again: bool = False) -> Counter[str]:
-    """Spread the match keys of a slice's identities over the buckets of the keys."""
+async def collect(directory: Directory, job: Job, slice_: Slice, *, again: bool = False) -> Counter[str]:
+    """Stage the match keys of a slice's identities; in a later run of the gathered ones, as lead() did the changed."""
     finder, keys = KeyFinder(job), directory.keys
-    writer = directory.stage(job.id + KEYS).writer(part.name)
-    seen = directory.seen_writer(job.id, part.name)
-    for bucket in range(part.low, part.high):
+    writer = directory.stage(job.id + KEYS).writer(slice_.name)
+    seen = directory.seen_writer(job.id, slice_.name)
+    for bucket in slice_.buckets:
         if not again:
-            # Before any pointer is read: whoever changes afterwards is seen to have changed.
+            # Before any pointer is read, so that an account which changes later is known to have changed.
             async for accounts in directory.listing.scan_digests(bucket):
                 for account_id, facts in accounts:
                     await seen.add_account(account_id, facts)
-        names = [job.id + MEETING] if again else parts_of(job)  # what changed was looked up before
+        names = [job.id + MEETING] if again else parts_of(job)
         for line, identity in await _identities(directory, names, bucket):
             found = {keys.lead(key): values for key, values in finder.find(identity).items()}
             for lead, values in found.items():
                 await writer.add(keys.bucket_of(lead), [lead, identity.object_id, values])
             if not again:
-                who = keys.digest(Key("identity", identity.object_id))
-                await seen.add_identity(bucket, keys.fingerprint(line), who, found)
+                id_digest = keys.digest(Key("identity", identity.object_id))
+                await seen.add_identity(bucket, keys.fingerprint(line), id_digest, found)
     await together(writer.close(), seen.close())
     return Counter()
 
@@ -113,23 +101,23 @@ class KeyFinder:
         self._covered = adds_nothing(self._mapping, self._policy)
 
     def find(self, identity: Identity) -> Mapping[Key, list[list[str]]]:
-        """Return the keys of an identity, each with the values that it stands for: rule, attribute, literal."""
-        led: defaultdict[Key, list[list[str]]] = defaultdict(list)
+        """Return an identity's keys, each with `[rule, attribute, literal]` of every value that it came from."""
+        found: defaultdict[Key, list[list[str]]] = defaultdict(list)
         for key in identity_keys(identity, self._policy):
-            # An e-mail that equals its account's userName has no pointer of its own: the name claim leads there.
+            # An account has no pointer for an e-mail that equals its userName: the claim on the name leads there.
             for kind in (key.kind, "userName") if key.kind == "email" else (key.kind,):
-                led[Key(kind, key.value)].append([key.rule.value, key.attribute, key.literal])
-        if not (led and self._covered) or "#" in identity.user_principal_name:
+                found[Key(kind, key.value)].append([key.rule.value, key.attribute, key.literal])
+        if not (found and self._covered) or "#" in identity.user_principal_name:
             for probe in probes(identity, self._mapping, self._policy):
-                led.setdefault(probe, [])  # proves nothing, but provisioning may meet who carries it
-        return led
+                found.setdefault(probe, [])  # proves nothing, but provisioning may find the account that carries it
+        return found
 
 
-async def join(directory: Directory, job: Job, part: Slice, *, again: bool = False) -> Counter[str]:
-    """Pair identities and accounts that a key leads to."""
+async def join(directory: Directory, job: Job, slice_: Slice, *, again: bool = False) -> Counter[str]:
+    """Pair the identities that have a slice's keys with the accounts to which these keys lead."""
     keys = directory.stage(job.id + KEYS)
-    writer = directory.stage(job.id + PAIRS).writer(part.name)
-    for bucket in range(part.low, part.high):
+    writer = directory.stage(job.id + PAIRS).writer(slice_.name)
+    for bucket in slice_.buckets:
         wanted = await keys_of(keys, bucket)
         led = find_led(directory, bucket, wanted) if again else _scan_led(directory, bucket, wanted)
         async for lead, account_id in led:
@@ -140,7 +128,7 @@ async def join(directory: Directory, job: Job, part: Slice, *, again: bool = Fal
 
 
 async def keys_of(keys: Stage, bucket: int) -> Mapping[str, list[tuple[str, list[list[str]]]]]:
-    """Return the keys of a bucket by lead: the identities that have each, with the values that it stands for."""
+    """Return the identities that have the keys of a bucket, by lead, each with the values that the key came from."""
     wanted: defaultdict[str, list[tuple[str, list[list[str]]]]] = defaultdict(list)
     async for items in keys.read(bucket):
         for lead, object_id, values in items:
@@ -149,15 +137,15 @@ async def keys_of(keys: Stage, bucket: int) -> Mapping[str, list[tuple[str, list
 
 
 async def find_led(directory: Directory, bucket: int, leads: Collection[str]) -> AsyncIterator[tuple[str, str]]:
-    """Look up, for each of some leads of a bucket, to which accounts it leads."""
-    for some in in_parts(list(leads), AT_ONCE):
-        for lead, ids in zip(some, await directory.listing.find_led(bucket, some), strict=True):
+    """Look up the accounts of some leads of a bucket, and yield each lead with each of its accounts."""
+    for batch in in_parts(list(leads), AT_ONCE):
+        for lead, ids in zip(batch, await directory.listing.find_led(bucket, batch), strict=True):
             for account_id in ids:
                 yield lead, account_id
 
 
 async def _scan_led(directory: Directory, bucket: int, leads: Collection[str]) -> AsyncIterator[tuple[str, str]]:
-    """Look through a bucket for the accounts to which some leads lead."""
+    """Do the same by reading through the whole bucket."""
     for prefix, scan in ((POINTER, directory.listing.scan_pointers), (NAME, directory.listing.scan_names)):
         wanted = {lead[len(prefix) :]: lead for lead in leads if lead.startswith(prefix)}
         if wanted:
@@ -166,94 +154,99 @@ async def _scan_led(directory: Directory, bucket: int, leads: Collection[str]) -
                     yield wanted[digest], account_id
 
 
-async def weigh(directory: Directory, job: Job, part: Slice, *, again: bool = False) -> Counter[str]:
-    """Verify each pair against the account, and tell every identity what it and its rivals have on the account."""
+async def weigh(directory: Directory, job: Job, slice_: Slice, *, again: bool = False) -> Counter[str]:
+    """Check each pair against the account, and stage for each identity what it and its rivals have on the account."""
     policy = policy_of(job)
     pairs = directory.stage(job.id + PAIRS)
-    writer = directory.stage(job.id + CANDIDATES).writer(part.name)
-    seen = directory.seen_writer(job.id, part.name)
+    writer = directory.stage(job.id + CANDIDATES).writer(slice_.name)
+    seen = directory.seen_writer(job.id, slice_.name)
     counts: Counter[str] = Counter()
-    for bucket in range(part.low, part.high):
+    for bucket in slice_.buckets:
         keys = await _keys_by_account(pairs, bucket, policy)
         known = await _KnownPairs.read(directory, job, bucket, keys) if again else None
         accounts = known.accounts() if known else directory.listing.scan_facts(bucket)
-        compared = await directory.seen(chain_of(job)).accounts(bucket)
-        alone: list[PlanRow] = []
+        digests = await directory.seen(chain_of(job)).accounts(bucket)
+        unmatched: list[PlanRow] = []
         async for account in accounts:
             facts = facts_of(account)
-            if compared.get(account.id) != digest_facts(account.facts()):
-                # It changed since this run looked who meets it, and others may meet it now: nothing is done about it.
+            if digests.get(account.id) != digest_facts(account.facts()):
+                # It changed after this run saw it, so others may meet it now. Without a version it is not linked.
                 facts = replace(facts, version="")
                 await seen.doubt_account(account.id)
             found = {oid: evidence_for(_in_order(theirs), facts) for oid, theirs in keys.get(account.id, {}).items()}
             trusts: Mapping[str, str] = {
                 oid: claim(evidence).value if evidence else "" for oid, evidence in found.items()
             }
-            # An account that is met as it was before: of the identities that meet it only some are decided again.
-            trusts = (known.trusts(account.id) if known else None) or trusts
-            for oid, proven in found.items():
-                rivals = sorted([other, trust] for other, trust in trusts.items() if trust and other != oid)
-                evidence = [item.to_json() for item in proven]
-                item = [oid, _VALUES(facts), evidence, rivals, len(trusts) > 1]
-                await writer.add(identity_bucket(directory, oid), item)
-            if known and not known.is_touched(account.id):
+            if known:
+                # An untouched account is met by the same identities as before, of which only some are weighed again.
+                trusts = known.near.get(account.id) or trusts
+            for oid, evidence in found.items():
+                await writer.add(identity_bucket(directory.keys, oid), _candidate(oid, facts, evidence, trusts))
+            if known and account.id not in known.touched:
                 continue
             if trusts or known:
                 await seen.add_near(account.id, trusts)
             if not any(trusts.values()) and not account.retired:
-                alone.append(_row(stays_local(facts)))
-        await directory.plan(job.id).write(bucket, alone)
-        if alone or not again:
-            counts[DecisionKind.NO_IDENTITY.value] += len(alone)
+                unmatched.append(_row(stays_local(facts)))
+        await directory.plan(job.id).write(bucket, unmatched)
+        if unmatched or not again:
+            counts[DecisionKind.NO_IDENTITY.value] += len(unmatched)
     await together(writer.close(), seen.close())
     return counts
 
 
-class _KnownPairs:
-    """The accounts of a bucket that a later run weighs, and who meets those of them that nothing happened to."""
+def _candidate(
+    object_id: str, facts: AccountFacts, evidence: Iterable[MatchEvidence], trusts: Mapping[str, str]
+) -> list[Any]:
+    """Return what is staged of an account that an identity meets; _candidates_by_identity() reads it.
 
-    def __init__(
-        self, directory: Directory, ids: set[str], touched: set[str], near: Mapping[str, Mapping[str, str]]
-    ) -> None:
-        self._directory = directory
-        self._ids = ids
-        self._touched = touched
-        self._near = near
+    `trusts` has every identity that meets the account, with the strength of its claim, "" if it has none.
+    """
+    rivals = sorted([other, trust] for other, trust in trusts.items() if trust and other != object_id)
+    return [object_id, _VALUES(facts), [item.to_json() for item in evidence], rivals, len(trusts) > 1]
+
+
+@dataclass(frozen=True, slots=True)
+class _KnownPairs:
+    """The accounts of a bucket that a later run weighs: those in pairs, and those that passes/compare.py touched.
+
+    `near` has, by account that was not touched, the identities that met it in the runs before, with their trust.
+    """
+
+    directory: Directory
+    ids: set[str]
+    touched: set[str]
+    near: Mapping[str, Mapping[str, str]]
 
     @classmethod
     async def read(cls, directory: Directory, job: Job, bucket: int, met: Collection[str]) -> _KnownPairs:
-        touched = {one async for some in directory.stage(job.id + TOUCHED).read(bucket) for one, _ in some}
+        stage = directory.stage(job.id + TOUCHED)
+        touched = {account_id async for items in stage.read(bucket) for account_id, _ in items}
         seen = directory.seen(job.options["since"])
         return cls(directory, {*met, *touched}, touched, await seen.near(bucket, set(met) - touched))
 
     async def accounts(self) -> AsyncIterator[Account]:
-        for some in in_parts(sorted(self._ids), ACCOUNTS_AT_ONCE):
-            for account in await self._directory.accounts.find_many(some):
+        for batch in in_parts(sorted(self.ids), ACCOUNTS_AT_ONCE):
+            for account in await self.directory.accounts.find_many(batch):
                 if account is not None:
                     yield account
 
-    def is_touched(self, account_id: str) -> bool:
-        return account_id in self._touched
 
-    def trusts(self, account_id: str) -> Mapping[str, str] | None:
-        return self._near.get(account_id)
-
-
-async def decide_all(directory: Directory, job: Job, part: Slice, *, again: bool = False) -> Counter[str]:
-    """Write the plan's row of every identity in a slice."""
+async def decide_all(directory: Directory, job: Job, slice_: Slice, *, again: bool = False) -> Counter[str]:
+    """Write the plan's row of every identity in a slice, and stage the links among them."""
     policy, mapping = policy_of(job), mapping_of(job)
     candidates = directory.stage(job.id + CANDIDATES)
     plan = directory.plan(job.id)
-    links = directory.stage(job.id + LINKS).writer(part.name)
-    seen = directory.seen_writer(job.id, part.name)
+    links = directory.stage(job.id + LINKS).writer(slice_.name)
+    seen = directory.seen_writer(job.id, slice_.name)
     counts: Counter[str] = Counter()
     rows: defaultdict[int, list[PlanRow]] = defaultdict(list)
-    for bucket in range(part.low, part.high):
-        known, crowded = await _candidates_by_identity(candidates, bucket)
-        left: dict[str, str] = {}
+    for bucket in slice_.buckets:
+        known, contested = await _candidates_by_identity(candidates, bucket)
+        left_open: dict[str, str] = {}
         names = [job.id + CHANGED, job.id + MEETING] if again else parts_of(job)
         for _, identity in await _identities(directory, names, bucket):
-            # By id: rows of a stage come in any order, and a prediction may name the first account that it meets.
+            # By id: items of a stage come in any order, and a prediction may name the first account that it meets.
             near = [candidate for _, candidate in sorted(known.get(identity.object_id, {}).items())]
             matching = [candidate for candidate in near if candidate.evidence]
             decision = decide(identity, matching, policy)
@@ -262,25 +255,20 @@ async def decide_all(directory: Directory, job: Job, part: Slice, *, again: bool
             account = decision.account
             if account and decision.kind in WITH_ACCOUNT:
                 counts[CARRIED + carried(identity, account)] += 1
-            where = directory.keys.bucket(account.id) if account else bucket
-            rows[where].append(_row(decision, identity, predicted, matching))
-            if decision.kind in LEFT_OPEN or again:
-                left[identity.object_id] = decision.kind.value if decision.kind in LEFT_OPEN else ""
+            home = directory.keys.bucket(account.id) if account else bucket
+            rows[home].append(_row(decision, identity, predicted, matching))
+            if decision.kind in KEPT_FROM_SCIM or again:
+                left_open[identity.object_id] = decision.kind.value if decision.kind in KEPT_FROM_SCIM else ""
             if account and decision.kind is DecisionKind.LINK:
-                claim = directory.keys.digest(Key("externalId", identity.object_id))
-                await links.add(directory.keys.bucket(claim), [account.id, identity.object_id])
+                digest = directory.keys.digest(Key("externalId", identity.object_id))
+                await links.add(directory.keys.bucket(digest), [account.id, identity.object_id])
                 before, after = _digests(account, linked(account, identity.object_id))
-                # Whoever else meets it is decided again once it is linked, and it is, if it is not.
-                await seen.add_link(account.id, before, IN_DOUBT if account.id in crowded else after)
-        await plan.leave_open(left)
-    await together(*(plan.write(where, some) for where, some in rows.items()))
+                # The link changes the account for the others that meet it, so the next run decides on those again.
+                await seen.add_link(account.id, before, IN_DOUBT if account.id in contested else after)
+        await plan.leave_open(left_open)
+    await together(*(plan.write(home, batch) for home, batch in rows.items()))
     await together(links.close(), seen.close())
     return counts
-
-
-def chain_of(job: Job) -> list[str]:
-    """Return the runs that a run goes on from, and the run."""
-    return [*job.options.get("since", ()), job.id]
 
 
 def _digests(*accounts: AccountFacts) -> Iterator[str]:
@@ -288,23 +276,17 @@ def _digests(*accounts: AccountFacts) -> Iterator[str]:
 
 
 async def _identities(directory: Directory, names: Sequence[str], bucket: int) -> Iterable[tuple[str, Identity]]:
-    """Return a bucket's identities in some stages, each with the line it was staged as.
+    """Return a bucket's identities in some stages, each with the line that it was staged as.
 
-    Each object id is there once: the first in the files, whatever stands there again.
+    Where an object id comes several times, the first counts.
     """
     found: dict[str, tuple[str, Identity] | None] = {}
     for name in names:
         async for lines in directory.stage(name).lines(bucket):
             for line, item in zip(lines, parse(lines), strict=True):
-                known = None if is_gone(line) else (line, Identity.from_json(item))
-                found.setdefault(fold(item["id"]), known)
+                read = None if is_gone(line) else (line, Identity.from_json(item))
+                found.setdefault(fold(item["id"]), read)
     return filter(None, found.values())
-
-
-def parts_of(job: Job) -> Sequence[str]:
-    """Return the names of the stages that hold a run's identities, the ones that count first."""
-    parts: Sequence[str] = job.options.get("parts", [job.options["identities"]])
-    return parts
 
 
 async def _keys_by_account(pairs: Stage, bucket: int, policy: Policy) -> Mapping[str, Mapping[str, set[MatchKey]]]:
@@ -319,20 +301,20 @@ async def _keys_by_account(pairs: Stage, bucket: int, policy: Policy) -> Mapping
 
 
 async def _candidates_by_identity(candidates: Stage, bucket: int) -> tuple[dict[str, dict[str, Candidate]], set[str]]:
-    """Return the candidates of a bucket's identities, and which of these accounts several identities meet."""
+    """Return the candidates of a bucket's identities by account, and the accounts that several identities meet."""
     known: defaultdict[str, dict[str, Candidate]] = defaultdict(dict)
-    crowded = set[str]()
+    contested = set[str]()
     async for items in candidates.read(bucket):
-        for object_id, facts, evidence, rivals, is_crowded in items:
+        for object_id, facts, evidence, rivals, is_contested in items:
             account = _facts(facts)
-            if is_crowded:
-                crowded.add(account.id)
+            if is_contested:
+                contested.add(account.id)
             known[object_id][account.id] = Candidate(
                 account,
                 tuple(map(MatchEvidence.from_json, evidence)),
                 tuple(Rival(other, Trust(trust)) for other, trust in rivals),
             )
-    return known, crowded
+    return known, contested
 
 
 _NAMES = tuple(field.name for field in fields(AccountFacts))
@@ -340,13 +322,13 @@ _VALUES = attrgetter(*_NAMES)
 
 
 def _facts(values: list[Any]) -> AccountFacts:
-    """Return the facts that travelled as JSON: their lists are tuples again, their status is a Status."""
+    """Return the facts that were staged as JSON: their lists are tuples again, their status is a Status."""
     known: dict[str, Any] = dict(zip(_NAMES, (tuple(v) if isinstance(v, list) else v for v in values), strict=True))
     return AccountFacts(**known | {"status": Status(known["status"])})
 
 
 def _in_order(keys: Iterable[MatchKey]) -> list[MatchKey]:
-    """Return match keys in one order, whatever order the file had: by rule, strong ones first."""
+    """Return match keys in an order that does not depend on the file's: strong rules first, then by rule."""
     return sorted(keys, key=lambda key: (key.trust is Trust.WEAK, _RULES.index(key.rule), key.attribute, key.literal))
 
 

@@ -1,10 +1,10 @@
-"""The passes that plan groups, after the accounts': whose account is each member, and which group is which.
+"""The passes that plan groups, once the accounts are planned: whose account each member is, and which group is which.
 
-resolve_members  Entra's groups -> each once, by the bucket of its name; memberships and the run's links -> members with
-                 their accounts, by the same bucket
-decide_groups    groups here and in Entra -> the plan's rows with the member difference, by the bucket of the name
+resolve_members  Entra's groups -> each once, in the bucket of its name; memberships and the run's links -> members with
+                 their accounts, in the same bucket
+decide_groups    groups here and in Entra -> the plan's rows and how the members differ, in the bucket of the name
 
-A bucket of Entra's memberships is in memory at a time; the members of a group here are read in pages.
+One bucket of Entra's memberships is in memory at a time. The members of a group here are read in pages.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from link_orchestrator.files.entra_groups import MEMBERS, EntraGroup, bucket_of_name
+from link_orchestrator.files.entra_groups import EntraGroup
 from link_orchestrator.messages import Slice
-from link_orchestrator.passes.plan import LINKS, policy_of
+from link_orchestrator.run import policy_of
+from link_orchestrator.staged import GROUPED, LINKS, MEMBERS, NAMED, name_bucket
 from shared.directory.directory import Directory
 from shared.directory.keys import Key, fold, is_group
 from shared.directory.matching.groups import GroupDecision, GroupDecisionKind, decide_group, stays_local
@@ -25,48 +26,48 @@ from shared.directory.work.jobs import Job
 from shared.directory.work.plan import PlanRow
 from shared.tables.access import in_parts, together
 
-STAGES = RESOLVED, NAMED = "members", "named"
-"""Names of the run's stages between the two passes."""
 NOBODY: Final = "~"
-"""Before the object id of a member without an account, where others stand under their account's id."""
+"""Prefix of a member without an account, before its object id: other members go by the id of their account."""
 ENTRA_DECISIONS = tuple(kind.value for kind in GroupDecisionKind if kind is not GroupDecisionKind.LOCAL)
 SHOWN = 100
-"""So many members of each side stand in a plan's row; the others are behind its difference."""
+"""Members of each side that a plan's row shows. All of them are in the run's differences."""
 SHOWN_CHARS = 200
-"""A name is shown up to here: the row of a group holds two hundred of them."""
+"""Characters of a name that a row shows, which may hold two hundred names."""
 AT_ONCE = 500
+"""Accounts or groups that are read at once."""
 GROUPS_AT_ONCE = 50
+"""Groups of Entra for which groups here are looked up at once."""
 
 _Memberships = Mapping[str, list[tuple[str, str, int]]]
-"""By digest of a member's object id: that id, the group's, and the group's bucket."""
+"""By digest of a member's object id: that object id, the group's, and the bucket of the group's name."""
 _Members = dict[str, tuple[str, str]]
-"""By a member's folded object id: the id of the account, "" without one, and the object id."""
+"""By folded object id of a member: the id of its account ("" if it has none), and the object id as Entra writes it."""
 
 
-async def resolve_members(directory: Directory, job: Job, part: Slice) -> Counter[str]:
-    """Find the account of every member of Entra's groups: linked before, or planned to be linked by this run."""
+async def resolve_members(directory: Directory, job: Job, slice_: Slice) -> Counter[str]:
+    """Find the account of every member of Entra's groups: the one linked to it, or that this run plans to link."""
     memberships = directory.stage(job.options["groups"] + MEMBERS)
-    writer, named = (directory.stage(job.id + name).writer(part.name) for name in STAGES)
-    for bucket in range(part.low, part.high):
+    writer, named = (directory.stage(job.id + name).writer(slice_.name) for name in GROUPED)
+    for bucket in slice_.buckets:
         for group in (await _entra_groups(directory, job.options["groups"], bucket)).values():
-            home = bucket_of_name(directory.groups.keys, group.display_name)
+            home = name_bucket(directory.groups.keys, group.display_name)
             await named.add(home, {"id": group.object_id, "displayName": group.display_name})
-        asked: defaultdict[str, list[tuple[str, str, int]]] = defaultdict(list)
+        found: defaultdict[str, list[tuple[str, str, int]]] = defaultdict(list)
         async for items in memberships.read(bucket):
-            for member, group, home in items:
-                asked[directory.keys.digest(Key("externalId", member))].append((member, group, home))
-        if asked:
-            accounts = await _accounts(directory, job, bucket, asked)
-            for digest, some in asked.items():
-                for member, group_id, home in some:
+            for member, group_id, home in items:
+                found[directory.keys.digest(Key("externalId", member))].append((member, group_id, home))
+        if found:
+            accounts = await _accounts(directory, job, bucket, found)
+            for digest, of_member in found.items():
+                for member, group_id, home in of_member:
                     await writer.add(home, [fold(group_id), accounts.get(digest, ""), member])
     await writer.close()
     await named.close()
     return Counter()
 
 
-async def _accounts(directory: Directory, job: Job, bucket: int, asked: _Memberships) -> dict[str, str]:
-    """Return the ids of the accounts of a bucket's members, by digest of the object id."""
+async def _accounts(directory: Directory, job: Job, bucket: int, memberships: _Memberships) -> dict[str, str]:
+    """Return the ids of the members' accounts, by digest of the member's object id."""
     found: dict[str, str] = {}
     async for items in directory.stage(job.id + LINKS).read(bucket):
         for account_id, object_id in items:
@@ -74,26 +75,26 @@ async def _accounts(directory: Directory, job: Job, bucket: int, asked: _Members
     pointed = [
         (digest, account_id)
         async for digest, account_id in directory.listing.scan_pointers(bucket)
-        if digest in asked and digest not in found
+        if digest in memberships and digest not in found
     ]
-    for some in in_parts(pointed, AT_ONCE):
-        accounts = await directory.accounts.find_many([account_id for _, account_id in some])
-        for (digest, account_id), account in zip(some, accounts, strict=True):
+    for batch in in_parts(pointed, AT_ONCE):
+        accounts = await directory.accounts.find_many([account_id for _, account_id in batch])
+        for (digest, account_id), account in zip(batch, accounts, strict=True):
             carried = fold(account.external_id or "") if account else ""
-            if account and account.authority is Authority.IDP and carried == fold(asked[digest][0][0]):
+            if account and account.authority is Authority.IDP and carried == fold(memberships[digest][0][0]):
                 found[digest] = account_id
     return found
 
 
-async def decide_groups(directory: Directory, job: Job, part: Slice) -> Counter[str]:
-    """Write the plan's rows of the groups whose names are in a slice: Entra's, and those here that have no match.
+async def decide_groups(directory: Directory, job: Job, slice_: Slice) -> Counter[str]:
+    """Write the plan's rows of the groups whose names are in a slice: Entra's, and those here that match none of them.
 
-    Entra's stand in the bucket of their name. So whoever runs the slice again, when groups here have changed, finds the
-    rows of the attempt before and removes those that say something else.
+    Rows of Entra's groups are in the bucket of the group's name. So a slice that runs again, after groups here have
+    changed, finds the rows of the attempt before, and removes those that no longer hold.
     """
     counts: Counter[str] = Counter()
     plan = directory.plan(job.id)
-    for bucket in range(part.low, part.high):
+    for bucket in slice_.buckets:
         before = await plan.keys(bucket, ENTRA_DECISIONS)
         entra = await _entra_groups(directory, job.id + NAMED, bucket)
         here = await _groups_named(directory, bucket)
@@ -121,14 +122,14 @@ async def _decide(
 ) -> list[tuple[str, str]]:
     """Write the rows of Entra's groups in a bucket; return the decision and subject of each.
 
-    `here` and `alike` are by digest of the name.
+    `here` has the groups here, and `alike` the object ids of Entra's groups, both by digest of the name.
     """
     policy, written = policy_of(job), list[tuple[str, str]]()
     members = await _members(directory, job, bucket) if entra else {}
-    for some in in_parts(list(entra.values()), GROUPS_AT_ONCE):
-        keys = [Key("externalId", group.object_id) for group in some]
+    for batch in in_parts(list(entra.values()), GROUPS_AT_ONCE):
+        keys = [Key("externalId", group.object_id) for group in batch]
         carrying = await together(*map(directory.groups.list_by, keys))
-        for group, groups in zip(some, carrying, strict=True):
+        for group, groups in zip(batch, carrying, strict=True):
             name = _by_name(directory, group.display_name)
             others = [object_id for object_id in alike[name][: SHOWN + 1] if object_id != group.object_id]
             decision = decide_group(group.object_id, others, here.get(name), groups, policy)
@@ -145,16 +146,16 @@ async def _write(
     entra: EntraGroup | None = None,
     theirs: dict[str, str] | None = None,
 ) -> tuple[str, str]:
-    """Compare the members and write the row: alone, as one with two hundred names is large.
+    """Compare the members and write the row, alone because two hundred names make it large.
 
-    Returns its decision and its subject.
+    `theirs` is what _by_account() returns of the group's members in Entra. Returns the row's decision and subject.
     """
     group = decision.group
     shown: dict[str, Any] = {"reason": decision.reason}
     if entra is not None:
         shown["entraGroup"] = {"id": entra.object_id, "displayName": entra.display_name}
     if group is not None:
-        # Its version is read before its members are: whoever changes them meanwhile makes it another one.
+        # Its version is read before its members, so a change of members in between makes the version in the row stale.
         (group,) = await directory.groups.with_heads([group])
         shown["group"] = {"id": group.id, "displayName": group.display_name}
     if decision.others:
@@ -170,7 +171,10 @@ async def _write(
 async def _compare(
     directory: Directory, job: Job, group: Group, object_id: str, theirs: dict[str, str]
 ) -> dict[str, Any]:
-    """Write how the members of a group here differ from `theirs`, which is used up; return what the row shows of it."""
+    """Write how the members of a group here differ from `theirs`, and return what the row shows of that.
+
+    Those who are in both are taken out of `theirs`.
+    """
     differences = directory.differences(job.id, object_id)
     await differences.clear()
     both, only_here, first = 0, 0, list[Differing]()
@@ -188,7 +192,7 @@ async def _compare(
 
 
 async def describe(directory: Directory, differing: Sequence[Differing]) -> list[dict[str, Any]]:
-    """Return members of one group alone as the API shows them, with the names they have now."""
+    """Return members that are in only one of two groups as the API shows them, with the names that they have now."""
     ids = dict.fromkeys(item.member for item in differing if item.member)
     accounts = await directory.accounts.find_many([i for i in ids if not is_group(i)])
     groups = await directory.groups.find_many([i for i in ids if is_group(i)])
@@ -206,7 +210,7 @@ async def describe(directory: Directory, differing: Sequence[Differing]) -> list
 
 
 async def _entra_groups(directory: Directory, name: str, bucket: int) -> dict[str, EntraGroup]:
-    """Return the groups of Entra in a bucket of a stage by folded object id, without their members."""
+    """Return the groups of Entra in a bucket of a stage, by folded object id and without their members."""
     found: dict[str, EntraGroup] = {}
     async for items in directory.stage(name).read(bucket):
         for item in items:
@@ -215,29 +219,29 @@ async def _entra_groups(directory: Directory, name: str, bucket: int) -> dict[st
 
 
 async def _members(directory: Directory, job: Job, bucket: int) -> defaultdict[str, _Members]:
-    """Return the members of a bucket's groups in Entra, each once, by folded object id of the group."""
+    """Return the members of the groups of Entra whose names are in a bucket, by folded object id of the group."""
     found: defaultdict[str, _Members] = defaultdict(dict)
-    async for items in directory.stage(job.id + RESOLVED).read(bucket):
+    async for items in directory.stage(job.id + MEMBERS).read(bucket):
         for group, account_id, member in items:
             key = fold(member)
-            # A slice may have run twice, and an account was linked or released between.
+            # A slice of resolve_members() may have run twice, and found the account only once.
             if account_id or key not in found[group]:
                 found[group][key] = (account_id, member)
     return found
 
 
 def _by_account(members: _Members) -> dict[str, str]:
-    """Return members' object ids by the id of their account; who has none is under a key of its own."""
+    """Return members' object ids by the id of their account, or by NOBODY and the object id if they have none."""
     return {account_id or NOBODY + key: member for key, (account_id, member) in members.items()}
 
 
 async def _groups_named(directory: Directory, bucket: int) -> dict[str, Group]:
-    """Return the groups whose name is in a bucket, by the name's digest."""
+    """Return the groups here whose names are in a bucket, by digest of the name."""
     claims = [pair async for pair in directory.group_listing.scan_names(bucket)]
     named: dict[str, Group] = {}
-    for some in in_parts(claims, AT_ONCE):
-        groups = await directory.groups.find_many([group_id for _, group_id in some])
-        for (digest, _), group in zip(some, groups, strict=True):
+    for batch in in_parts(claims, AT_ONCE):
+        groups = await directory.groups.find_many([group_id for _, group_id in batch])
+        for (digest, _), group in zip(batch, groups, strict=True):
             if group and _by_name(directory, group.display_name) == digest:
                 named[digest] = group
     return named

@@ -1,10 +1,10 @@
-"""The pass before a plan: a run's identities out of their source, into the stage that passes/plan.py reads.
+"""The pass before a plan: it reads a run's identities from their source into the stage that passes/plan.py reads.
 
-Groups, if the run asks for them, come the same way behind them, for passes/plan_groups.py. A later run reads only what
-changed since the reading before, where the source can tell; the rest stands in the stages of that one, kept for a week.
+If the run asks for groups, they follow in the same way, for passes/plan_groups.py. Where the source can tell what has
+changed, a later run reads only that; the rest is in the stages of the readings before it, which are kept for a week.
 
-An activity reads some pages, writes them, then how far it is, and goes on: a crash costs the pages since. How far it
-is, and how long the source asked to be left alone, stands in the tables (shared/directory/work/readings.py).
+An activity reads a batch of pages, stages it, records how far it got, and goes on. A crash costs the batch under way.
+The record, which also says how long the source asks to be left alone, is a Reading (shared/directory/work/readings.py).
 """
 
 from __future__ import annotations
@@ -17,12 +17,10 @@ from dataclasses import dataclass, field, replace
 from secrets import token_hex
 from typing import Any, Final
 
-from link_orchestrator.files.entra_groups import EntraGroup, EntraGroupWriter
-from link_orchestrator.files.rows import Problem
-from link_orchestrator.messages import Read, ReadDone
-from link_orchestrator.passes.import_accounts import write_problems
-from link_orchestrator.passes.plan import identity_bucket, parts_of
-from link_orchestrator.requests.jobs import MEMBERSHIPS_AN_ACCOUNT, slices
+from link_orchestrator.files.entra_groups import EntraGroup
+from link_orchestrator.messages import MEMBERSHIPS_AN_ACCOUNT, Read, ReadDone, slices_for
+from link_orchestrator.problems import Problem, write_problems
+from link_orchestrator.run import READ_IN_FULL, reads_groups
 from link_orchestrator.source import (
     GROUPS,
     IN_GROUPS,
@@ -33,39 +31,43 @@ from link_orchestrator.source import (
     SourceFailed,
     Sources,
 )
+from link_orchestrator.staged import (
+    READ,
+    RESTARTS,
+    EntraGroupWriter,
+    groups_of,
+    identity_bucket,
+    parts_of,
+    reading_names,
+)
 from shared.directory.directory import Directories, Directory
 from shared.directory.keys import fold
 from shared.directory.matching.identity import Gone, Identity
 from shared.directory.work.jobs import Job
-from shared.directory.work.readings import Reading, Readings
+from shared.directory.work.readings import Reading
 from shared.directory.work.stages import is_older
 
-READ: Final = "read"
-"""Stands in the names of the stages that hold a run's own identities, and counts what it read."""
 SECONDS: Final = 20.0
-"""So long an activity goes on from batch to batch, for a replay costs as much as there were activities."""
+"""Seconds after which an activity starts no further batch. With shorter activities a replay would cost more."""
 BATCH_SECONDS: Final = 3.0
-"""So long a batch of pages is read, ..."""
+"""Seconds after which a batch reads no further page."""
 ROWS: Final = 5_000
-"""... or up to so many identities, which are in memory until they are written."""
+"""Identities and members of groups after which a batch reads no further page: all of them are in memory."""
 TICK: Final = 15.0
-"""An orchestration waits at most so long before it looks whether the run was cancelled."""
+"""Seconds that an orchestration waits at most before it looks again whether the run was cancelled."""
 LONGEST_WAIT: Final = 900.0
-"""What a source may ask for at once; whoever asks for more is asked again after that."""
+"""Seconds after which a source is asked again, even if it asked to be left alone for longer."""
 PATIENCE: Final = 3600.0
-"""Whoever has waited for so long without any progress has failed."""
-RESTARTS: Final = 3
-WHOLE: Final = "readInFull"
-"""The option that tells when the reading began that the others since go on from."""
+"""Seconds of waiting without any progress after which a reading has failed."""
 KEPT_DAYS: Final = 7
-"""So long a reading of all is good for others to go on from: as long as Graph remembers what changed."""
+"""Days for which later readings may build on a reading of everything: as long as Graph remembers what changed."""
 MOST_PARTS: Final = 8
-"""So many readings go on from one another."""
+"""Readings that may build on one another before everything is read again."""
 
 
 @dataclass
 class Batch:
-    """Some pages: identities by their folded ids, where it goes on, and why it stopped, if it did."""
+    """Some pages: identities by folded object id, where to read on, and `busy` if the source asked to wait."""
 
     place: Mapping[str, Any] | None
     identities: dict[str, Identity | Gone] = field(default_factory=dict)
@@ -78,30 +80,12 @@ class Batch:
 
     @property
     def rows(self) -> int:
-        """How much is in memory."""
+        """How many identities and members of groups it holds."""
         return len(self.identities) + self.counts[IN_GROUPS]
 
 
-def stage_names(job_id: str) -> list[str]:
-    """Return the stages that a run may read its identities into: a new start takes the next, planning the last.
-
-    The report on those that cannot be used bears the same name.
-    """
-    return [f"{job_id}{READ}{restart}" for restart in range(RESTARTS + 1)]
-
-
-def group_stage(name: str) -> str:
-    """Return the stage of the groups that are read with the identities of a stage."""
-    return f"{name}groups"
-
-
-def reads_groups(job: Job) -> bool:
-    """Tell whether a run reads its groups from its source: then their stage is its own, and no upload's."""
-    return str(job.options.get("groups", "")).startswith(job.id)
-
-
 async def read_identities(directories: Directories, sources: Sources, message: Mapping[str, Any]) -> dict[str, Any]:
-    """Read on for some seconds; answers how many there are so far, and what is to be done next."""
+    """Read on for some seconds. The answer is a ReadDone."""
     asked = Read.from_json(message)
     directory = await directories.open(asked.directory)
     job = await directory.jobs.get(asked.job)
@@ -111,19 +95,20 @@ async def read_identities(directories: Directories, sources: Sources, message: M
         async with sources.open(directory.name, asked_for, groups=reads_groups(job)) as source:
             while True:
                 done = await _advance(directory, job.id, source)
-                if done != ReadDone(read=done.read, groups=done.groups) or time.monotonic() >= until:
+                goes_on = done == ReadDone(read=done.read, groups=done.groups)
+                if not goes_on or time.monotonic() >= until:
                     return done.to_json()
     except SourceFailed as failed:
         return ReadDone(failed=str(failed)).to_json()
 
 
 async def _advance(directory: Directory, job_id: str, source: IdentitySource) -> ReadDone:
-    """Read one batch on from where the run is, unless it has ended, is done, or the source is to be left alone."""
+    """Read one batch, unless the run was cancelled, everything is read, or the source asked to be left alone."""
     if _stopped(await directory.jobs.get(job_id)):
         return ReadDone(stopped=True)
-    readings, now = directory.readings, time.time()
-    found = await readings.find(job_id)
-    reading = found or await _begin(directory, readings, job_id, source)
+    now = time.time()
+    found = await directory.readings.find(job_id)
+    reading = found or await _begin(directory, job_id, source)
     if reading.place is None:
         return await _finished(directory, reading)
     if reading.not_before > now:
@@ -133,27 +118,27 @@ async def _advance(directory: Directory, job_id: str, source: IdentitySource) ->
     except PlaceExpired as expired:
         if reading.restarts >= RESTARTS:
             raise SourceFailed(f"{expired}, again and again: start the run again") from None
-        return await _begin_again(directory, readings, reading)
-    return await _keep(directory, readings, reading, batch)
+        return await _begin_again(directory, reading)
+    return await _keep(directory, reading, batch)
 
 
-async def _begin(directory: Directory, readings: Readings, job_id: str, source: IdentitySource) -> Reading:
-    """Return the reading of a run that has read nothing yet: of what changed, if that is enough."""
+async def _begin(directory: Directory, job_id: str, source: IdentitySource) -> Reading:
+    """Return the reading of a run that has read nothing yet: of what changed if that is enough, else of everything."""
     reading = Reading(job_id, begun=directory.jobs.now(), progressed=time.time())
     full = (await directory.jobs.get(job_id)).options.get("full")
-    bookmark = None if full else await readings.find_bookmark()
+    bookmark = None if full else await directory.readings.find_bookmark()
     place = source.changes(bookmark.link) if bookmark else None
     if bookmark is None or place is None:
         return reading
     former = await directory.jobs.get(bookmark.job)
-    whole = former.options.get(WHOLE, "")
-    if not whole or is_older(whole, KEPT_DAYS, directory.jobs.now()):
+    read_in_full = former.options.get(READ_IN_FULL, "")
+    if not read_in_full or is_older(read_in_full, KEPT_DAYS, directory.jobs.now()):
         return reading
     return reading if len(parts_of(former)) >= MOST_PARTS else replace(reading, place=place, former=former.id)
 
 
 async def _read(directory: Directory, source: IdentitySource, reading: Reading) -> Batch:
-    """Read pages until a batch is full, or it took long, the source is busy or at its end, or the run cancelled."""
+    """Read pages until the batch is full or took long enough, the source ends or is busy, or the run is cancelled."""
     batch, until = Batch(reading.place), time.monotonic() + BATCH_SECONDS
     while batch.place is not None and batch.rows < ROWS and time.monotonic() < until:
         try:
@@ -177,18 +162,28 @@ async def _read(directory: Directory, source: IdentitySource, reading: Reading) 
     return batch
 
 
-async def _keep(directory: Directory, readings: Readings, reading: Reading, batch: Batch) -> ReadDone:
-    """Stage what was read, and then say how far that is."""
-    # Later than what is staged already, whatever the clock of whoever read that.
+async def _keep(directory: Directory, reading: Reading, batch: Batch) -> ReadDone:
+    """Stage what was read, and then record how far that is."""
+    # Later than the batch before, even if that was staged by a machine whose clock is ahead.
     now = max(time.time(), reading.progressed + 0.000_001)
-    known = await readings.find(reading.job)
+    known = await directory.readings.find(reading.job)
     if (known.etag if known else "") != reading.etag or _stopped(await directory.jobs.get(reading.job)):
-        # Durable Functions may run an activity twice at once. What the other one read stands, also if it read further.
+        # Durable Functions may run an activity twice at once. The other one's record counts, and this batch is dropped.
         return _going_on(known) if known else ReadDone()
-    name = stage_names(reading.job)[reading.restarts]
-    # Rows are read in order of their names and the first of an id counts: so the newest ones come first.
+    name = reading_names(reading.job)[reading.restarts]
+    # Stages are read in the order of these names, and the first item of an id counts: so newer batches sort first.
     await _stage(directory, name, batch, f"{10**16 - int(now * 1e6):016d}{token_hex(3)}")
     await write_problems(directory, name, 0, batch.problems)
+    after = _advanced(reading, batch, now)
+    if not await directory.readings.save(after):
+        return _going_on(after)
+    if after.place is None:
+        return await _finished(directory, after)
+    return _wait(after, now) if batch.busy else _going_on(after)
+
+
+def _advanced(reading: Reading, batch: Batch, now: float) -> Reading:
+    """Return a reading as it is after a batch. Raises SourceFailed as _left_alone() does."""
     after = replace(
         reading,
         place=batch.place,
@@ -199,33 +194,27 @@ async def _keep(directory: Directory, readings: Readings, reading: Reading, batc
     )
     if batch.pages:
         after = replace(after, progressed=now, busy=0, waited=0.0)
-    if batch.busy is not None:
-        after = _left_alone(after, batch.busy, now)
-    if not await readings.save(after):
-        return _going_on(after)
-    if after.place is None:
-        return await _finished(directory, after)
-    return _wait(after, now) if batch.busy else _going_on(after)
+    return _left_alone(after, batch.busy, now) if batch.busy else after
 
 
 async def _stage(directory: Directory, name: str, batch: Batch, slice_name: str) -> None:
     if batch.identities:
         writer = directory.stage(name).writer(slice_name)
         for identity in batch.identities.values():
-            await writer.add(identity_bucket(directory, identity.object_id), identity.to_json())
+            await writer.add(identity_bucket(directory.keys, identity.object_id), identity.to_json())
         await writer.close()
     if batch.groups:
-        groups = EntraGroupWriter(directory, group_stage(name), slice_name)
+        groups = EntraGroupWriter(directory, groups_of(name), slice_name)
         for group in reversed(batch.groups):
             await groups.add(group)
         await groups.close()
 
 
 def _left_alone(reading: Reading, busy: SourceBusy, now: float) -> Reading:
-    """Return a reading that waits as long as its source asks for, or twice as long each time, and a little more.
+    """Return a reading that waits as long as its source asks for; if it does not say, twice as long each time.
 
-    The little more is drawn, so that many who were refused at once do not come back at once. Raises SourceFailed after
-    PATIENCE; time in which no process was there to wait does not count.
+    Up to a fifth is added at random, so that readings that were refused at the same time do not return at the same
+    time. Raises SourceFailed once the waits add up to PATIENCE; time in which no process ran does not count.
     """
     if reading.waited > PATIENCE:
         raise SourceFailed(f"{busy.reason}, for more than an hour: start the run again later")
@@ -235,31 +224,31 @@ def _left_alone(reading: Reading, busy: SourceBusy, now: float) -> Reading:
     return replace(reading, busy=busy_for, waited=waited, not_before=now + wait, waiting=busy.reason)
 
 
-async def _begin_again(directory: Directory, readings: Readings, reading: Reading) -> ReadDone:
-    """Go back to the start, for the place is too old to go on from; what was read before is left in its stage."""
+async def _begin_again(directory: Directory, reading: Reading) -> ReadDone:
+    """Go back to the start: what the reading goes on from has expired. The new attempt fills a stage of its own."""
     begun, now = directory.jobs.now(), time.time()
     again = Reading(reading.job, begun, now, restarts=reading.restarts + 1, etag=reading.etag)
-    await readings.save(again)
+    await directory.readings.save(again)
     return ReadDone()
 
 
 async def _finished(directory: Directory, reading: Reading) -> ReadDone:
+    """Tell the run's job where its identities are, and return the number of slices to plan them in."""
     if not reading.read and not reading.former:
         return ReadDone(failed="the source holds no user that can be read: check the scope of the run")
-    name = stage_names(reading.job)[reading.restarts]
-
-    read: dict[str, Any] = {"identities": name, WHOLE: reading.begun}
+    name = reading_names(reading.job)[reading.restarts]
+    options: dict[str, Any] = {"identities": name, READ_IN_FULL: reading.begun}
     if reading.former:
         former = await directory.jobs.get(reading.former)
-        if is_older(former.options[WHOLE], KEPT_DAYS, directory.jobs.now()):
-            # This reading stood still: the sweep may have taken what it goes on from, and nobody may be missed.
-            return await _begin_again(directory, directory.readings, reading)
+        if is_older(former.options[READ_IN_FULL], KEPT_DAYS, directory.jobs.now()):
+            # This reading stood still for so long that the sweep may have removed the stages that it builds on.
+            return await _begin_again(directory, reading)
         parts = [*([name] if reading.read else []), *parts_of(former)]
-        read = {"identities": parts[0], "parts": parts, WHOLE: former.options[WHOLE]}
+        options = {"identities": parts[0], "parts": parts, READ_IN_FULL: former.options[READ_IN_FULL]}
 
     def change(job: Job) -> Job:
-        groups = {"groups": group_stage(name)} if reads_groups(job) else {}
-        return replace(job, options={**job.options, **read, **groups})
+        groups = {"groups": groups_of(name)} if reads_groups(job) else {}
+        return replace(job, options={**job.options, **options, **groups})
 
     job = await directory.jobs.change(reading.job, change)
     counts = ({GROUPS: 0} if reads_groups(job) else {}) | dict(reading.counts)
@@ -267,10 +256,10 @@ async def _finished(directory: Directory, reading: Reading) -> ReadDone:
         counts["unusable"] = reading.unusable
     await directory.jobs.count(reading.job, READ, counts)
     members = counts.get(IN_GROUPS, 0)
-    # Of a reading of changes it is not known how many identities there are: about as many as accounts.
+    # A reading of changes does not know how many identities there are; take it to be as many as accounts.
     accounts = await directory.listing.total()
     items = (accounts if reading.former else reading.read) + accounts + members // MEMBERSHIPS_AN_ACCOUNT
-    return _going_on(reading).model_copy(update={"slices": slices(items)})
+    return _going_on(reading).model_copy(update={"slices": slices_for(items)})
 
 
 def _going_on(reading: Reading) -> ReadDone:

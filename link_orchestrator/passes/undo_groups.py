@@ -1,7 +1,7 @@
-"""The pass that takes a run's links of groups back; passes/undo.py does accounts.
+"""The pass that takes back a run's links of groups; passes/undo.py does this for accounts.
 
-A group that the run linked is managed here again, under the externalId it had, unless provisioning changed it or its
-members since. Groups are few: they are done one by one.
+A group that the run linked is managed here again, with the externalId that it had, unless provisioning changed it or
+its members since. Groups are few, so they are done one by one.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from dataclasses import replace
 from typing import Any
 
 from link_orchestrator.messages import Slice
-from link_orchestrator.passes.undo import REFUSED, RELEASE, RELEASED, UNCHANGED, UNDONE, undone_by
+from link_orchestrator.passes.undo import REFUSED, RELEASE, RELEASED, UNCHANGED, UNDONE
+from link_orchestrator.run import by_run, by_undo
 from shared.directory.directory import Directory
 from shared.directory.errors import AlreadyExists, Stale
 from shared.directory.matching.groups import GroupDecisionKind
@@ -28,22 +29,23 @@ COUNTED: Mapping[str, str] = {
     REFUSED: "groupsRefused",
     UNCHANGED: "groupsUnchanged",
 }
-"""How groups are told apart from accounts in counts and rows."""
+"""The outcomes of accounts, and what they are called for groups in the same counts and rows."""
 ATTEMPTS = 5
+"""Times that a group is looked at again because others changed it."""
 
 
-async def undo_groups(directory: Directory, job: Job, part: Slice) -> Counter[str]:
-    """Take back the groups of a slice of a run's plan; only the first of them if the undo is cancelled on the way."""
+async def undo_groups(directory: Directory, job: Job, slice_: Slice) -> Counter[str]:
+    """Take back the links of groups in a slice of a run's plan; stop early if the undo is cancelled."""
     run = await directory.jobs.get(job.options["run"])
-    plan, report = (directory.plan(one.id) for one in (run, job))
+    plan, report = directory.plan(run.id), directory.plan(job.id)
     counts: Counter[str] = Counter()
-    for bucket in range(part.low, part.high) if run.approved else ():
+    for bucket in slice_.buckets if run.approved else ():
         async for rows in plan.decided(bucket, GroupDecisionKind.LINK.value):
             for row in rows:
                 if (await directory.jobs.get(job.id)).cancelled_by:
                     return counts
-                if told := await _take_back(directory, job, run, row):
-                    outcome, reason = told
+                if undone := await _take_back(directory, job, run, row):
+                    outcome, reason = undone
                     shown = {"reason": reason, "group": row.shown["group"]}
                     await report.write(bucket, [PlanRow(COUNTED[outcome], row.shown["group"]["id"], shown)])
                     counts[COUNTED[outcome]] += 1
@@ -51,19 +53,19 @@ async def undo_groups(directory: Directory, job: Job, part: Slice) -> Counter[st
 
 
 async def _take_back(directory: Directory, job: Job, run: Job, row: PlanRow) -> tuple[str, str] | None:
-    """Take one group back; return what became of it and why, or None if the run did not link it."""
-    groups, by = directory.groups, undone_by(job.id)
+    """Take back the link of one group; return its outcome and why, or None if the run did not link it."""
+    groups, by = directory.groups, by_undo(job.id)
     for _ in range(ATTEMPTS):
         group = await groups.find(row.shown["group"]["id"])
         history = await groups.history(row.shown["group"]["id"])
         release = job.options.get("changed") == RELEASE
-        told = judge(group, history, run.id, job.id, release=release)
+        verdict = judge(group, history, run.id, job.id, release=release)
         try:
-            if told is None:
+            if verdict is None:
                 if group and not row.outcome and group.version == row.version and run.phase is not Phase.DONE:
-                    await groups.claims.fence(group)  # as for accounts: a dead run's activity may come late
+                    await groups.claims.fence(group)  # as for accounts: an activity of a dead run may come late
                 return None
-            outcome, reason, after = told
+            outcome, reason, after = verdict
             if group and after:
                 await groups.replace(group, after, by=by, action="undo")
             return outcome, reason
@@ -77,20 +79,20 @@ async def _take_back(directory: Directory, job: Job, run: Job, row: PlanRow) -> 
 def judge(
     group: Group | None, history: Sequence[Change], run: str, undo: str, *, release: bool = False
 ) -> tuple[str, str, Group | None] | None:
-    """Decide what becomes of a group, why, and what it returns to; None if the run did not link it."""
-    made = next((n for n, c in enumerate(history) if (c.action, c.by) == ("link", f"run:{run}")), None)
-    if made is None:
+    """Return a group's outcome, why, and the group to store (None for no change); None if the run did not link it."""
+    linked = next((n for n, c in enumerate(history) if (c.action, c.by) == ("link", by_run(run))), None)
+    if linked is None:
         return None
-    before, since = history[made].before, history[made + 1 :]
+    before, since = history[linked].before, history[linked + 1 :]
     end = next((n for n, change in enumerate(since) if "status" in change.attributes), None)
-    mine = end if end is not None and since[end].by == undone_by(undo) else None
-    if end is not None and mine is None:
+    undone = end if end is not None and since[end].by == by_undo(undo) else None
+    if end is not None and undone is None:
         return UNCHANGED, f"The link was taken back before ({since[end].action} by {since[end].by}).", None
     if group is None:
         return REFUSED, "The group was deleted after the run.", None
-    names = {name for change in since[:mine] for name in change.attributes} - {"schemas"}
-    names |= {"members" for change in since[:mine] if change.action == "members"}
-    after = _restored(group, before) if mine is None else None
+    names = {name for change in since[:undone] for name in change.attributes} - {"schemas"}
+    names |= {"members" for change in since[:undone] if change.action == "members"}
+    after = _restored(group, before) if undone is None else None
     if not names:
         return UNDONE, "The group is what it was before the run.", after
     changed = f"{', '.join(sorted(names))}: provisioning changed it after the run"

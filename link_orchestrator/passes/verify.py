@@ -1,11 +1,11 @@
-"""The passes that look what provisioning made of a run: links it confirmed or not, people it created instead.
+"""The passes that verify a run: which links provisioning confirmed, and whom it created instead of using their account.
 
-look     plan and accounts -> a row for each link; what leads to whom the plan matched, by the key's bucket
-compare  keys of the plan and of accounts made since -> pairs of the two, by the new account's bucket
-settle   pairs, and accounts that share a key with a new one -> a row for each person who was created instead
+look     plan and accounts -> a row for each link; keys of the matched identities and of new accounts, in their buckets
+compare  keys -> pairs of a new account and an identity that the plan matched, in the new account's bucket
+settle   pairs, and other accounts with a key of a new one -> a row for each person who was created instead
 
-A hash join as in passes/plan.py: nothing needs more memory than a bucket. Nothing of an account is changed. A pass
-stops within a page once the verification is cancelled, and what it told until then is counted.
+This is a hash join as in passes/plan.py, with one bucket in memory at a time. It changes no account. Once the
+verification is cancelled a pass stops within a page, and what it reported until then is counted.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 from link_orchestrator.messages import Slice
-from link_orchestrator.passes.plan import policy_of
-from link_orchestrator.passes.undo import planned_links
+from link_orchestrator.run import by_run, planned_links, policy_of
+from link_orchestrator.staged import KEYS, PAIRS
 from shared.directory.directory import Directory
 from shared.directory.keys import Key
 from shared.directory.matching.accounts import DecisionKind, evidence_for, facts_of, identity_keys
@@ -29,11 +29,12 @@ from shared.directory.work.plan import PlanRow
 from shared.tables.access import in_parts
 
 CONFIRMED, UNCONFIRMED, UNLINKED, CREATED = "confirmed", "unconfirmed", "unlinked", "created"
-STAGES = KEYS, PAIRS = "keys", "pairs"
 MATCHED = tuple(kind for kind in DecisionKind if kind not in (DecisionKind.NO_ACCOUNT, DecisionKind.NO_IDENTITY))
-"""Decisions on identities for which the plan knew accounts."""
+"""Decisions on identities for which the plan knew an account."""
 PLANNED, MADE = "planned", "made"
+"""Whose a staged key is: an identity's that the plan matched, or an account's that provisioning made since."""
 NEW_AT_ONCE = 100
+"""New accounts that are read at once."""
 ACCOUNTS_AT_ONCE = 500
 """Accounts between two looks at whether the verification was cancelled."""
 
@@ -44,55 +45,55 @@ class Cancelled(Exception):
     """Somebody cancelled the verification."""
 
 
-async def look(directory: Directory, job: Job, part: Slice) -> Counter[str]:
-    """Tell of each link of a slice whether it is confirmed, and stage whom the plan matched and who is new."""
+async def look(directory: Directory, job: Job, slice_: Slice) -> Counter[str]:
+    """Report whether each link of a slice is confirmed, and stage the keys of matched identities and new accounts."""
     run = await _run_of(directory, job)
-    keys = directory.stage(job.id + KEYS).writer(part.name)
-    pairs = directory.stage(job.id + PAIRS).writer(part.name)
-    plan, report = (directory.plan(one.id) for one in (run, job))
+    keys = directory.stage(job.id + KEYS).writer(slice_.name)
+    pairs = directory.stage(job.id + PAIRS).writer(slice_.name)
+    plan, report = directory.plan(run.id), directory.plan(job.id)
     counts = Counter({CONFIRMED: 0, UNCONFIRMED: 0, UNLINKED: 0, CREATED: 0})
 
-    async def lead(kind: str, value: str | None, item: list[Any]) -> None:
+    async def add_key(kind: str, value: str | None, item: list[Any]) -> None:
         if value:
             digest = directory.keys.digest(Key(kind, value))
             await keys.add(directory.keys.bucket(digest), [digest, *item])
 
     with suppress(Cancelled):
-        for bucket in range(part.low, part.high):
+        for bucket in slice_.buckets:
             async for rows in _watched(directory, job, planned_links(directory, run, bucket)):
-                told = await _links(directory, run, rows)
-                await report.write(bucket, told)
-                counts.update(row.decision for row in told)
+                reported = await _links(directory, run, rows)
+                await report.write(bucket, reported)
+                counts.update(row.decision for row in reported)
             for decision in MATCHED:
                 async for rows in _watched(directory, job, plan.decided(bucket, decision.value)):
                     for item, identity in _matched(rows):
-                        await lead("externalId", identity["objectId"], item)
-                        await lead("userName", identity["userPrincipalName"], item)
+                        await add_key("externalId", identity["objectId"], item)
+                        await add_key("userName", identity["userPrincipalName"], item)
             async for accounts in _watched(directory, job, _accounts(directory, bucket)):
                 for account in accounts:
                     if _is_new(account, run):
                         await pairs.add(bucket, [account.id])
-                        await lead("externalId", account.external_id, [MADE, account.id])
+                        await add_key("externalId", account.external_id, [MADE, account.id])
                         for name in {account.user_name, *account.emails}:
-                            await lead("userName", name, [MADE, account.id])
+                            await add_key("userName", name, [MADE, account.id])
         await keys.close()
         await pairs.close()
     return counts
 
 
 async def _accounts(directory: Directory, bucket: int) -> AsyncIterator[list[Account]]:
-    """Yield a bucket's accounts, some at a time."""
-    some: list[Account] = []
+    """Yield a bucket's accounts, ACCOUNTS_AT_ONCE at a time."""
+    batch: list[Account] = []
     async for account in directory.listing.scan_facts(bucket):
-        some.append(account)
-        if len(some) == ACCOUNTS_AT_ONCE:
-            yield some
-            some = []
-    yield some
+        batch.append(account)
+        if len(batch) == ACCOUNTS_AT_ONCE:
+            yield batch
+            batch = []
+    yield batch
 
 
 async def _watched(directory: Directory, job: Job, pages: AsyncIterator[P]) -> AsyncIterator[P]:
-    """Yield the pages that hold anything. Raises Cancelled before the first that comes after a cancel."""
+    """Yield the pages that are not empty. Raises Cancelled instead of a page if the verification was cancelled."""
     async for page in pages:
         if page:
             await _go_on(directory, job)
@@ -104,11 +105,11 @@ async def _go_on(directory: Directory, job: Job) -> None:
         raise Cancelled
 
 
-async def compare(directory: Directory, job: Job, part: Slice) -> Counter[str]:
-    """Pair each new account with whom the plan knew by the same key."""
-    keys, writer = directory.stage(job.id + KEYS), directory.stage(job.id + PAIRS).writer(part.name)
+async def compare(directory: Directory, job: Job, slice_: Slice) -> Counter[str]:
+    """Pair each new account with the identities that the plan matched and that have a key of it."""
+    keys, writer = directory.stage(job.id + KEYS), directory.stage(job.id + PAIRS).writer(slice_.name)
     with suppress(Cancelled):
-        for bucket in range(part.low, part.high):
+        for bucket in slice_.buckets:
             planned: defaultdict[str, list[Any]] = defaultdict(list)
             made: list[tuple[str, str]] = []
             async for items in _watched(directory, job, keys.read(bucket)):
@@ -124,24 +125,25 @@ async def compare(directory: Directory, job: Job, part: Slice) -> Counter[str]:
     return Counter()
 
 
-async def settle(directory: Directory, job: Job, part: Slice) -> Counter[str]:
-    """Write a row for each person of a slice who was created beside an account that the plan, or a key, knows."""
+async def settle(directory: Directory, job: Job, slice_: Slice) -> Counter[str]:
+    """Report each new account of a slice beside which the plan, or a shared key, knows another of the same person."""
     run = await _run_of(directory, job)
     counts: Counter[str] = Counter()
     with suppress(Cancelled):
-        for bucket in range(part.low, part.high):
+        for bucket in slice_.buckets:
             known: defaultdict[str, dict[str, Any]] = defaultdict(dict)
             async for items in _watched(directory, job, directory.stage(job.id + PAIRS).read(bucket)):
                 for account_id, *pair in items:
                     known[account_id] |= {pair[0]: pair} if pair else {}
-            for some in in_parts(sorted(known), NEW_AT_ONCE):
+            for batch in in_parts(sorted(known), NEW_AT_ONCE):
                 await _go_on(directory, job)
-                told = []
-                for account in await directory.accounts.find_many(some):
+                reported = []
+                for account in await directory.accounts.find_many(batch):
                     if account is not None:
-                        told += await _created(directory, account, list(known[account.id].values()), policy_of(run))
-                await directory.plan(job.id).write(bucket, told)
-                counts[CREATED] += len(told)
+                        pairs = list(known[account.id].values())
+                        reported += await _created(directory, account, pairs, policy_of(run))
+                await directory.plan(job.id).write(bucket, reported)
+                counts[CREATED] += len(reported)
     return counts
 
 
@@ -150,23 +152,23 @@ async def _run_of(directory: Directory, job: Job) -> Job:
 
 
 async def _links(directory: Directory, run: Job, rows: Sequence[PlanRow]) -> list[PlanRow]:
-    """Return what became of the links among a plan's rows."""
+    """Return the report's rows of the links that the run made by rows of its plan."""
     accounts = await directory.accounts.find_many([row.shown["account"]["id"] for row in rows])
-    told: list[PlanRow] = []
+    reported: list[PlanRow] = []
     for row, account in zip(rows, accounts, strict=True):
         link = account.link if account else None
         shown = {name: row.shown[name] for name in ("identity", "account")}
-        if link is not None and link.by == f"run:{run.id}":
+        if link is not None and link.by == by_run(run.id):
             found = CONFIRMED if link.confirmed else UNCONFIRMED
             times = {"linked": link.at} | ({"confirmed": link.confirmed} if link.confirmed else {})
-            told.append(PlanRow(found, str(row.shown["account"]["id"]), shown | times))
+            reported.append(PlanRow(found, str(row.shown["account"]["id"]), shown | times))
         elif row.outcome == "linked":
-            told.append(PlanRow(UNLINKED, str(row.shown["account"]["id"]), shown))
-    return told
+            reported.append(PlanRow(UNLINKED, str(row.shown["account"]["id"]), shown))
+    return reported
 
 
 def _matched(rows: Sequence[PlanRow]) -> Iterator[tuple[list[Any], Mapping[str, Any]]]:
-    """Yield what is staged of each row that knows accounts of an identity, and the identity."""
+    """Yield, for each row that names accounts of an identity, the item to stage and the identity."""
     for row in rows:
         account = row.shown.get("account")
         accounts = [account["id"]] if account else row.shown.get("others", [])
@@ -179,7 +181,7 @@ def _is_new(account: Account, run: Job) -> bool:
 
 
 async def _created(directory: Directory, account: Account, pairs: Sequence[Any], policy: Policy) -> list[PlanRow]:
-    """Return the row of a new account, if the plan or one of its keys knows another account of the same person."""
+    """Return the report's row of a new account, or none if neither plan nor keys know another of the same person."""
     accounts = {other for _, _, others in pairs for other in others} - {account.id}
     sharing = await _sharing(directory, account, policy)
     if not accounts | sharing.keys():
@@ -203,7 +205,7 @@ async def _created(directory: Directory, account: Account, pairs: Sequence[Any],
 
 
 async def _sharing(directory: Directory, account: Account, policy: Policy) -> dict[str, list[str]]:
-    """Return accounts that were not made by provisioning and carry a key of this one, with the rules that say so."""
+    """Return the accounts, not made by provisioning, that carry a key of this one: by id, the rules that say so."""
     identity = Identity(
         object_id=account.external_id or "",
         user_principal_name=account.user_name,

@@ -1,7 +1,7 @@
-"""What is wrong with an attribute mapping, for how many people, and what to do about it. Pure.
+"""What is wrong with a mapping, for how many people, and what to do about it. Pure.
 
-The numbers come from the counts of the last plan: how many identities have an account, and by which of its values else
-than the stamped externalId provisioning could find it (predicting.carried).
+The numbers come from the counts of the last plan: how many identities have an account, and by which of its values
+provisioning could find it beside the stamped externalId (cycle.carried).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ REMEDY = "Map objectId to externalId and give that mapping matching precedence 1
 
 @dataclass(frozen=True, slots=True)
 class Warned:
-    """A warning: a word to know it by, what happens, to how many people (None without a plan), and the remedy."""
+    """A warning: its code, what happens, to how many people (None without a plan), and the remedy."""
 
     code: str
     text: str
@@ -33,7 +33,7 @@ class Warned:
 
 @dataclass(frozen=True, slots=True)
 class People:
-    """Whom the last plan leaves with an account of their own: how many by what their accounts carry."""
+    """The people who have an account after the last plan: their numbers by what the accounts carry (cycle.carried)."""
 
     carried: Mapping[str, int]
 
@@ -51,7 +51,7 @@ class People:
 
 
 def check(mapping: AttributeMapping, people: People | None) -> list[Warned]:
-    """Return the warnings about a mapping, second accounts first; without a plan they name no numbers."""
+    """Return the warnings about a mapping, those of second accounts first; without a plan they name no numbers."""
     if not mapping.enabled:
         remedy = "Switch the mapping of users on, in the provisioning job."
         return [Warned("usersAreOff", "the job provisions no users at all", _total(people), remedy)]
@@ -59,7 +59,7 @@ def check(mapping: AttributeMapping, people: People | None) -> list[Warned]:
 
 
 def _keys(mapping: AttributeMapping, people: People | None) -> Iterator[Warned]:
-    """Warn of whoever is not found by the externalId that a link stamps."""
+    """Warn of people who are not found by the externalId that a link stamps."""
     if not mapping.matching:
         everybody = _total(people)
         yield Warned("noMatching", f"no attribute is matched by: {_all(everybody)} second account", everybody, REMEDY)
@@ -83,7 +83,7 @@ def _keys(mapping: AttributeMapping, people: People | None) -> Iterator[Warned]:
 
 
 def _matching(mapping: AttributeMapping, people: People | None) -> Iterator[Warned]:
-    """Warn of matching attributes that find nobody."""
+    """Warn of attributes that are matched by and find nobody."""
     for target in mapping.matching:
         source = mapping.attributes.get(target, "")
         if target not in KINDS:
@@ -104,7 +104,7 @@ def _matching(mapping: AttributeMapping, people: People | None) -> Iterator[Warn
 
 
 def _others(mapping: AttributeMapping, people: People | None) -> Iterator[Warned]:
-    """Warn of what goes wrong after the first cycle: who leaves, who comes."""
+    """Warn of what goes wrong after the first cycle, with people who leave and people who come."""
     everybody = _total(people)
     expression = mapping.expressions.get(ACTIVE, "")
     standard = 'Switch([IsSoftDeleted], , "False", "True", "True", "False")'
@@ -122,7 +122,7 @@ def _others(mapping: AttributeMapping, people: People | None) -> Iterator[Warned
 
 
 def _turned_round(expression: str) -> bool:
-    """Tell whether a Switch on IsSoftDeleted makes those active who are deleted."""
+    """Tell whether a Switch on IsSoftDeleted makes deleted people active."""
     match = re.match(r"\s*switch\s*\(\s*\[IsSoftDeleted\]\s*,(.*)\)\s*$", expression, re.IGNORECASE | re.DOTALL)
     if not match:
         return False

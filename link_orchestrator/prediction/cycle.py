@@ -1,14 +1,14 @@
 """What the first provisioning cycle after a run will do about each identity, and why. Pure.
 
-It plays Entra's part (one look-up per matching attribute, in order, then an update or a create) against what the plan
-leaves behind, and the part of SCIM, whose rules stand in scim_users/authority.py, adoption.py and requests/runs.py. A
-test compares the two on whole populations (tests/link_orchestrator/prediction/test_cycle.py).
+It plays Entra (one look-up per matching attribute, in order, then an update or a create) against the accounts as the
+plan leaves them, and SCIM, whose rules are in shared/directory/matching/authority.py. A test compares predictions with
+what happens, on whole populations (tests/link_orchestrator/prediction/test_cycle.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -29,25 +29,25 @@ from shared.directory.matching.accounts import (
     Decision,
     DecisionKind,
     claim,
-    decide,
-    evidence_for,
-    identity_keys,
     linked,
-    proving_rule,
+)
+from shared.directory.matching.authority import (
+    KEPT_FROM_SCIM,
+    LEFT_OPEN,
+    decide_alone,
+    guarded_change,
+    links,
+    refused_change,
 )
 from shared.directory.matching.identity import Identity
 from shared.directory.matching.policy import DEFAULT_RULES, Policy, Rule, Trust
 from shared.directory.records.model import Status
 
-LEFT_OPEN = (DecisionKind.REVIEW, DecisionKind.AMBIGUOUS, DecisionKind.CONFLICT)
-"""Decisions that are an administrator's to take: SCIM neither links nor creates such a person."""
-
-
 SHOWN = (USER_NAME, EMAIL)
-"""What an update shows of its identity beside externalId, where it changes it."""
+"""Attributes by which an update shows whose it is, beside externalId, if it changes them."""
 
 
-class Outcome(StrEnum):
+class PredictedOutcome(StrEnum):
     """What provisioning does about an identity, in the words of Entra's stand-in (infra/local/entra.py)."""
 
     MATCHED = "matched"
@@ -60,7 +60,7 @@ class Outcome(StrEnum):
 class Prediction:
     """An outcome with the sentence that explains it."""
 
-    outcome: Outcome
+    outcome: PredictedOutcome
     why: str
 
     def to_json(self) -> dict[str, Any]:
@@ -69,22 +69,23 @@ class Prediction:
 
 
 def _matched(why: str) -> Prediction:
-    return Prediction(Outcome.MATCHED, why)
+    return Prediction(PredictedOutcome.MATCHED, why)
 
 
 def _refused(why: str) -> Prediction:
-    return Prediction(Outcome.REFUSED, why)
+    return Prediction(PredictedOutcome.REFUSED, why)
 
 
-DISABLED = Prediction(Outcome.SKIPPED, "The identity is disabled in Entra: provisioning leaves it out.")
+DISABLED = Prediction(PredictedOutcome.SKIPPED, "The identity is disabled in Entra: provisioning leaves it out.")
 BY_KEY = _matched("The look-up by externalId finds the linked account.")
 EXCLUDED = _refused("The person is excluded from linking: provisioning may not link the account either.")
-
-BESIDE = Prediction(Outcome.CREATED, "The person is excluded, and nothing that is sent leads to the account.")
+LEFT_TO_A_PERSON = _refused("The plan leaves this person to an administrator.")
+ANSWERED = Prediction(PredictedOutcome.CREATED, "The create is answered with the account it collides with, linked.")
+BESIDE = Prediction(PredictedOutcome.CREATED, "The person is excluded, and nothing that is sent leads to the account.")
 
 
 def probes(identity: Identity, mapping: AttributeMapping, policy: Policy) -> Iterator[Key]:
-    """Yield the keys of all accounts that provisioning an identity may meet, beside those that it is matched by."""
+    """Yield the keys of all accounts that provisioning an identity may meet, beside its match keys."""
     sent = mapping.values(identity)
     rules = {rule.rule for rule in policy.rules}
     for attribute, value in sent.items():
@@ -100,20 +101,20 @@ def probes(identity: Identity, mapping: AttributeMapping, policy: Policy) -> Ite
 
 
 def adds_nothing(mapping: AttributeMapping, policy: Policy) -> bool:
-    """Tell whether an identity's match keys hold all its probes: under the default mapping and rules, but for guests.
+    """Tell whether an identity's match keys hold all its probes, which they do under the default mapping and rules.
 
-    A guest's name is provisioned otherwise than it stands in Entra, and an excluded identity has no match keys.
+    Not a guest's, whose name is provisioned in another form than in Entra; and an excluded identity has no match keys.
     """
     rules = {rule.rule for rule in policy.rules}
     return mapping.attributes == DEFAULT.attributes and rules == {rule.rule for rule in DEFAULT_RULES}
 
 
 _NAME_IDS = {"userPrincipalName": USER_NAME, "mail": EMAIL, "objectId": EXTERNAL_ID, "onPremisesImmutableId": ""}
-"""What SCIM shows of a NameID's source; nothing of the last one."""
+"""The attribute by which SCIM shows each source of a NameID; none shows the last one."""
 
 
 def carried(identity: Identity, account: AccountFacts) -> str:
-    """Name the attributes of a linked account that hold a source attribute: how else provisioning could find it."""
+    """Return by what provisioning could find a linked account beside externalId, like `userName=mail+emails=mail`."""
     sources = {name: value.lower() for name in _WORTH_A_LOOK if (value := SOURCES[name](identity))}
     held = ((USER_NAME, account.user_name), (EMAIL, _work_email(account)), (EMPLOYEE_NUMBER, account.employee_number))
     return "+".join(
@@ -140,8 +141,8 @@ def predict(
 
 
 def after_review(shown: Mapping[str, Any], mapping: AttributeMapping, policy: Policy, *, links: bool) -> Prediction:
-    """Return what provisioning does about a plan's row once a review links or excludes its identity."""
-    if shown.get("predicted", {}).get("outcome") == Outcome.SKIPPED:
+    """Return what provisioning does about the identity of a plan's row that a review links or excludes."""
+    if shown.get("predicted", {}).get("outcome") == PredictedOutcome.SKIPPED:
         return DISABLED
     if links:
         return BY_KEY if mapping.keyed else _refused(_OTHER_KEY)
@@ -164,20 +165,15 @@ class _Cycle:
     """One identity in the first cycle, with the accounts around it as the plan leaves them."""
 
     def __init__(
-        self,
-        identity: Identity,
-        decision: Decision,
-        sent: Mapping[str, str],
-        near: Sequence[Candidate],
-        policy: Policy,
+        self, identity: Identity, decision: Decision, sent: Mapping[str, str], near: Sequence[Candidate], policy: Policy
     ) -> None:
-        self._identity = identity
         self._decision = decision
         self._sent = sent
         self._policy = policy
         self._accounts = [_as_left(candidate, identity, decision) for candidate in near]
-        own = fold(sent.get(EXTERNAL_ID, "")) == fold(identity.object_id)
-        self._left_open = own and decision.kind in LEFT_OPEN
+        # SCIM learns what the plan decided by the object id alone.
+        known = fold(sent.get(EXTERNAL_ID, "")) == fold(identity.object_id)
+        self._kept = decision.kind if known and decision.kind in KEPT_FROM_SCIM else None
 
     def run(self, matching: Sequence[str]) -> Prediction:
         for attribute in matching:
@@ -206,7 +202,8 @@ class _Cycle:
         external_id = self._sent.get(EXTERNAL_ID)
         if external_id and fold(external_id) != fold(account.linked_identity or ""):
             return _refused("externalId: the account is linked to another identity than the mapping sends.")
-        if by != EXTERNAL_ID and self._decision.kind is DecisionKind.LINK and (name := self._guarded(account)):
+        name = guarded_change(account, self._patched(account))
+        if name and by != EXTERNAL_ID and self._decision.kind is DecisionKind.LINK:
             return _refused(f"{name}: the link is not confirmed, as the look-up was by {by} and not by externalId.")
         return BY_KEY if by == EXTERNAL_ID else _matched(f"The look-up by {by} finds the linked account.")
 
@@ -214,9 +211,9 @@ class _Cycle:
         external_id = self._sent.get(EXTERNAL_ID)
         if not external_id or external_id == account.external_id:
             return _refused("The account is managed here, and the write does not carry its identity as externalId.")
-        if self._left_open:
-            return _refused("The plan leaves this person to an administrator.")
-        if self._decision.kind is DecisionKind.EXCLUDED and fold(external_id) == fold(self._identity.object_id):
+        if self._kept in LEFT_OPEN:
+            return LEFT_TO_A_PERSON
+        if self._kept:
             return EXCLUDED
         shown = {
             attribute: value
@@ -224,31 +221,30 @@ class _Cycle:
             if attribute in (by, EXTERNAL_ID) or (attribute in SHOWN and value != _held(account, attribute))
         }
         made = self._decide(shown)
-        if made.kind is not DecisionKind.LINK or made.account != account:
+        if not links(made, account.id):
             return _refused(f"The account is managed here, and nothing that is sent proves that it is theirs ({by}).")
-        if name := self._changed_by_link(made, account):
+        if name := refused_change(made, account, self._patched(account)):
             return _refused(f"{name}: a first link by {by} may not change it.")
         return _matched(f"The look-up by {by} finds the account, and the write links it.")
 
     def _create(self) -> Prediction:
         taken, holder = self._collision()
         if not taken:
-            return Prediction(Outcome.CREATED, "No look-up finds an account: provisioning creates one.")
+            return Prediction(PredictedOutcome.CREATED, "No look-up finds an account: provisioning creates one.")
         if holder is not None and self._policy.adopt_on_create and holder.status is Status.LOCAL:
             made = self._decide(self._sent)
-            links = made.kind is DecisionKind.LINK and made.account == holder and not self._left_open
-            if links and not self._changed_by_link(made, holder):
-                return Prediction(Outcome.CREATED, "The create is answered with the account it collides with, linked.")
+            if links(made, holder.id) and not self._kept and not refused_change(made, holder, self._posted(holder)):
+                return ANSWERED
         return _refused(taken)
 
     def _collision(self) -> tuple[str, AccountFacts | None]:
-        """Return what stands in the way of a create, "" for nothing, and the account that does."""
+        """Return why a create is refused, or "", and the account that is in its way."""
         sent = self._sent
         if USER_NAME not in sent:
             return "userName: the mapping sends none, and a user needs one.", None
         if not self._policy.create_beside_matches:
-            if self._left_open:
-                return "The plan leaves this person to an administrator.", None
+            if self._kept in LEFT_OPEN:
+                return LEFT_TO_A_PERSON.why, None
             for account in self._accounts:
                 if account.status is Status.LOCAL and (name := self._shared(account)):
                     return f"{name}: an account that is managed here has it too, and may be this person's.", account
@@ -274,22 +270,17 @@ class _Cycle:
         """Decide on the identity as far as a write shows it, as SCIM does."""
         get = shown.get
         one = Identity(get(EXTERNAL_ID, ""), get(USER_NAME, ""), get(EMAIL), employee_id=get(EMPLOYEE_NUMBER))
-        keys = identity_keys(one, self._policy)
-        found = [Candidate(account, evidence_for(keys, account)) for account in self._accounts]
-        return decide(one, [candidate for candidate in found if candidate.evidence], self._policy)
+        return decide_alone(one, self._accounts, self._policy)
 
-    def _changed_by_link(self, made: Decision, account: AccountFacts) -> str:
-        """Return what a first link would change and may not, or "": only an object id allows it everything."""
-        sure = proving_rule(made.evidence) in (Rule.EXTERNAL_ID, Rule.SIGN_IN_OBJECT_ID)
-        return "" if sure else self._guarded(account)
+    def _patched(self, account: AccountFacts) -> AccountFacts:
+        """Return the account after an update: of the e-mails it writes the work address alone."""
+        return self._posted(account, *account.emails[1:])
 
-    def _guarded(self, account: AccountFacts) -> str:
-        """Return an attribute by which a person signs in or is reached, if the write changes it."""
-        for attribute in (USER_NAME, EMAIL):
-            value = self._sent.get(attribute)
-            if value and value.lower() != (_held(account, attribute) or "").lower():
-                return attribute
-        return "" if account.active else "active"
+    def _posted(self, account: AccountFacts, *kept: str) -> AccountFacts:
+        """Return the account after a create that collides with it: the e-mail sent replaces all but those `kept`."""
+        name, email = self._sent.get(USER_NAME), self._sent.get(EMAIL)
+        emails = (email, *kept) if email else account.emails
+        return replace(account, user_name=name or account.user_name, emails=emails, active=True)
 
     def _renames_onto_another(self, account: AccountFacts) -> bool:
         name = fold(self._sent.get(USER_NAME, ""))
@@ -297,12 +288,12 @@ class _Cycle:
 
 
 def _as_left(candidate: Candidate, identity: Identity, decision: Decision) -> AccountFacts:
-    """Return an account as the applied plan leaves it, as far as one identity's candidates show that."""
+    """Return an account as the applied plan leaves it, as far as the candidates of one identity show it."""
     account = candidate.account
     if decision.kind is DecisionKind.LINK and decision.account is account:
         return linked(account, identity.object_id)
     strong = [rival for rival in candidate.rivals if rival.trust is Trust.STRONG]
-    # Of two strong claims neither is a link.
+    # Where two identities have a strong claim, neither is linked.
     alone = len(strong) == 1 and claim(candidate.evidence) is Trust.WEAK
     if alone and account.status is Status.LOCAL and not account.protected:
         return linked(account, strong[0].object_id)
@@ -310,7 +301,7 @@ def _as_left(candidate: Candidate, identity: Identity, decision: Decision) -> Ac
 
 
 def _found_by(account: AccountFacts, attribute: str, value: str) -> bool:
-    """Tell whether a filter on an attribute finds an account; externalId compares with regard to case."""
+    """Tell whether a filter on an attribute finds an account. In externalId case counts."""
     held = _held(account, attribute)
     return held == value if attribute == EXTERNAL_ID else (held or "").lower() == value.lower()
 
@@ -329,5 +320,5 @@ def _held(account: AccountFacts, attribute: str) -> str | None:
 
 
 def _work_email(account: AccountFacts) -> str | None:
-    """Return the first e-mail, which an import makes the work address; linking reads no types."""
+    """Return the first e-mail, which an import makes the work address: the types are not at hand here."""
     return account.emails[0] if account.emails else None

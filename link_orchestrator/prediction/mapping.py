@@ -1,8 +1,8 @@
-"""The attribute mapping of the customer's provisioning job: what feeds the attributes that people are matched by.
+"""The mapping of the customer's provisioning job: what feeds the attributes that people are matched by.
 
 It is read from the provisioning schema that Entra exports, a synchronizationSchema of
-https://learn.microsoft.com/graph/api/resources/synchronization-synchronizationschema. What a mapping leads to is
-prediction/cycle.py's, what is wrong with it prediction/check.py's.
+https://learn.microsoft.com/graph/api/resources/synchronization-synchronizationschema. cycle.py predicts what a mapping
+leads to, check.py warns of what is wrong with it.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ ACTIVE: Final = "active"
 OBJECT_ID: Final = "objectId"
 
 KINDS: Final = {USER_NAME: "userName", EXTERNAL_ID: "externalId", EMAIL: "email", EMPLOYEE_NUMBER: "employeeNumber"}
-"""The mapped attributes by which an account can be found, each with the kind of key that answers."""
+"""The mapped attributes by which an account can be found, each with its kind of key."""
 ANY: Final = "?"
-"""The source of an attribute that comes from an expression which is not evaluated here, or from a constant."""
+"""The source of an attribute that comes from a constant, or from an expression, which is not evaluated here."""
 
 _GUEST = re.compile(r"(.+)_([^_]+)#EXT#@.+", re.IGNORECASE)
 _TARGETS = {
@@ -57,10 +57,10 @@ SOURCES: Final[Mapping[str, Callable[[Identity], str | None]]] = {
 
 @dataclass(frozen=True, slots=True)
 class AttributeMapping:
-    """Which source attribute feeds which attribute here, and by which attributes accounts are matched, in order.
+    """Which source feeds which attribute here, and by which attributes accounts are matched, in order.
 
-    `expressions` holds the ones of `active` and of what is not read here, for the mapping check; `creates` and
-    `enabled` say whether the job may create users, and whether it provisions users at all.
+    `expressions` holds, by attribute, the expressions that are not evaluated here, for the mapping check. `creates`
+    says whether the job may create users, `enabled` whether it provisions users at all.
     """
 
     attributes: Mapping[str, str]
@@ -113,13 +113,14 @@ DEFAULT: Final = AttributeMapping(
     },
     (EXTERNAL_ID, USER_NAME),
 )
-"""What the README asks for: Entra's own default but for externalId, which comes from objectId and is matched first."""
+"""What we ask customers for: Entra's own default, except that externalId comes from objectId and is matched first."""
 
 
 def read_mapping(document: object) -> AttributeMapping:
-    """Return the mapping of an exported provisioning schema, or of its short form. Raises ValueError saying what lacks.
+    """Return the mapping of an exported provisioning schema, or of its short form.
 
-    The short form is `{"attributes": {"userName": "userPrincipalName", …}, "matching": ["externalId", …]}`.
+    The short form is `{"attributes": {"userName": "userPrincipalName", …}, "matching": ["externalId", …]}`. Raises
+    ValueError saying what is wrong.
     """
     if not isinstance(document, Mapping):
         raise ValueError("mapping: must be a JSON object")

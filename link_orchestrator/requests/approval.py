@@ -8,44 +8,38 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pydantic import BaseModel, ConfigDict
-from pydantic.alias_generators import to_camel
-
+from link_orchestrator.kinds import RUN
+from link_orchestrator.lifecycle import Orchestrations, ensure_started, tell
 from link_orchestrator.orchestrator import APPROVE
-from link_orchestrator.passes.apply_groups import APPROVED
-from link_orchestrator.passes.plan import policy_of
-from link_orchestrator.requests.jobs import RUN, Orchestrations, answer, get_job, started, tell
-from link_orchestrator.requests.reviews import reviews_of
+from link_orchestrator.requests.body import Body
+from link_orchestrator.requests.jobs import answer, find_job
+from link_orchestrator.run import GROUPS_APPROVED, policy_of, reviews_of
 from shared.directory.directory import Directory
 from shared.directory.errors import Busy
 from shared.directory.matching.accounts import DecisionKind
 from shared.directory.matching.groups import GroupDecisionKind
 from shared.directory.work.jobs import Job, Phase
-from shared.scim.document import read_json
 from shared.scim.endpoint import Request, Response
 from shared.tables.port import VersionConflict
 
 ATTEMPTS = 5
 
 
-class Approval(BaseModel):
-    """The body of an approval. `links`, where given, must be the number of links that the run would make.
-
-    `groups` must be the number of groups in the plan; where it is left out, no group is linked. `pause_provisioning`
-    overrules the run's own: whether SCIM writes wait while it is applied.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, alias_generator=to_camel)
+class Approval(Body, strict=True):
+    """What is approved, by its numbers."""
 
     links: int | None = None
+    """Where given, the number of links that the plan counts."""
     groups: int | None = None
+    """The number of groups that the plan counts; without it no group is linked."""
     pause_provisioning: bool | None = None
+    """Whether SCIM writes wait while the run is applied; overrules what the run was started with."""
 
 
 async def approve(directory: Directory, request: Request, client: Orchestrations) -> Response:
     """Approve a run's plan, once it is there: 202. Saying it again is no error."""
-    approval = Approval.model_validate(read_json(request.body) if request.body.strip() else {})
-    job = await started(directory, await get_job(directory, request, RUN), client)
+    approval = Approval.read(request, required=False)
+    job = await ensure_started(directory, await find_job(directory, request, RUN), client)
     for _ in range(ATTEMPTS):
         await _refuse_unapprovable(directory, job, approval)
         if job.phase is Phase.PLANNED:
@@ -71,7 +65,7 @@ def _approved(directory: Directory, job: Job, by: str, approval: Approval) -> Jo
         pauses = job.options.get("pauseProvisioning", True)
     options = dict(job.options) | {"pauseProvisioning": pauses}
     if approval.groups is not None:
-        options[APPROVED] = approval.groups
+        options[GROUPS_APPROVED] = approval.groups
     return replace(job, phase=Phase.APPROVED, approved=directory.jobs.now(), approved_by=by, options=options)
 
 
@@ -89,7 +83,7 @@ async def _refuse_unapprovable(directory: Directory, job: Job, approval: Approva
     groups = job.counts.get(GroupDecisionKind.LINK.value, 0)
     if approval.groups not in (None, groups):
         raise Busy(f"groups: the plan would link {groups} groups; look at it again and approve that number")
-    if job.phase is Phase.APPROVED and approval.groups not in (None, job.options.get(APPROVED)):
+    if job.phase is Phase.APPROVED and approval.groups not in (None, job.options.get(GROUPS_APPROVED)):
         raise Busy("groups: the run was approved without them; start another one to link groups")
     links = await _links(directory, job)
     if approval.links is not None:

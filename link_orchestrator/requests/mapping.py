@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from pydantic import BaseModel, ConfigDict
-
-from link_orchestrator.passes.plan import CARRIED
 from link_orchestrator.prediction.check import People, check
 from link_orchestrator.prediction.mapping import DEFAULT, AttributeMapping, read_mapping
+from link_orchestrator.requests.body import Body
+from link_orchestrator.run import CARRIED
 from link_orchestrator.source import MappingSource, SourceBusy, SourceFailed, Sources
 from shared.directory.directory import Directory
 from shared.directory.errors import Busy
@@ -23,10 +22,8 @@ PATIENCE: Final = 15.0
 """Seconds after which to ask again, where the source does not say how many."""
 
 
-class MappingRequest(BaseModel):
+class MappingRequest(Body):
     """Where to read the provisioning schema, instead of the schema itself."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     source: MappingSource
 

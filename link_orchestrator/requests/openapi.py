@@ -16,6 +16,16 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+from pydantic.json_schema import GenerateJsonSchema, models_json_schema
+
+from link_orchestrator.kinds import KINDS, RUN, Kind
+from link_orchestrator.requests.afterwards import UndoRequest
+from link_orchestrator.requests.approval import Approval
+from link_orchestrator.requests.reviews import ReviewRequest
+from link_orchestrator.requests.runs import RunRequest
+from link_orchestrator.source import MappingSource
+from shared.admin.account_changes import AccountEdit, LinkRequest, ReleaseRequest
 from shared.directory.directory import Directory
 from shared.directory.text import dump
 from shared.host.http import JSON, Route
@@ -49,6 +59,7 @@ ACCOUNTS_FILE = {"text/csv": "File", "application/x-ndjson": "File", JSON: "AnyJ
 IDENTITIES_FILE = {"text/csv": "File", JSON: "AnyJson"}
 PAGED = ("count", "cursor")
 
+
 OPERATIONS: Mapping[str, Operation] = {
     "accounts_find": Operation(
         "Accounts", asks=("userName", "email", "externalId", "nameId", "objectId", "employeeNumber")
@@ -65,23 +76,12 @@ OPERATIONS: Mapping[str, Operation] = {
     "directory_schemas_get": Operation("Schemas"),
     "directory_schemas_put": Operation("Schemas", takes=_json("Schemas")),
     "accounts_import": Operation("Job", 202, ACCOUNTS_FILE, ("mapping",)),
-    "accounts_import_get": Operation("Job"),
-    "accounts_import_cancel": Operation("Job", 202),
-    "accounts_import_problems": Operation("Problems", asks=PAGED),
     "groups_import": Operation("Job", 202, ACCOUNTS_FILE, ("mapping",)),
-    "groups_import_get": Operation("Job"),
-    "groups_import_cancel": Operation("Job", 202),
-    "groups_import_problems": Operation("Problems", asks=PAGED),
     "linking_groups_upload": Operation("Job", 201, _json("AnyJson")),
-    "linking_groups_problems": Operation("Problems", asks=PAGED),
     "linking_run_group_difference": Operation("Difference", asks=PAGED),
     "linking_identities_upload": Operation("Job", 201, IDENTITIES_FILE, ("after",)),
-    "linking_identities_problems": Operation("Problems", asks=PAGED),
     "linking_run_start": Operation("Job", 202, _json("RunRequest")),
-    "linking_run_list": Operation("Runs"),
     "linking_run_problems": Operation("Problems", asks=PAGED),
-    "linking_run_get": Operation("Job"),
-    "linking_run_decisions": Operation("Decisions", asks=("decision", *PAGED)),
     "linking_run_report": Operation(
         "File",
         asks=("format", "decision", "reportCount", "cursor"),
@@ -91,20 +91,16 @@ OPERATIONS: Mapping[str, Operation] = {
     "linking_mapping_get": Operation("MappingCheck"),
     "linking_mapping_post": Operation("MappingCheck", takes=_json("MappingRequest")),
     "linking_run_approve": Operation("Job", 202, _json("Approval"), required=False),
-    "linking_run_cancel": Operation("Job", 202),
     "linking_undo_start": Operation("Job", 202, _json("UndoRequest"), required=False),
-    "linking_run_undo": Operation("Job"),
-    "linking_undo_list": Operation("Undos"),
-    "linking_undo_get": Operation("Job"),
-    "linking_undo_cancel": Operation("Job", 202),
-    "linking_undo_rows": Operation("UndoRows", asks=("outcome", *PAGED)),
     "linking_verification_start": Operation("Job", 202),
-    "linking_run_verification": Operation("Job"),
-    "linking_verification_get": Operation("Job"),
-    "linking_verification_cancel": Operation("Job", 202),
-    "linking_verification_rows": Operation("VerificationRows", asks=("found", *PAGED)),
 }
-"""By the name of the function."""
+"""Operations beside those that every kind of job has, by the name of the function."""
+
+BODIES: tuple[type[BaseModel], ...] = (
+    *(AccountEdit, LinkRequest, ReleaseRequest),
+    *(RunRequest, ReviewRequest, Approval, UndoRequest, MappingSource),
+)
+"""Bodies, or parts of them, that are described as they are read."""
 
 PARAMETERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "after": ("The upload of the former part of a file that was split.", {"type": "string"}),
@@ -116,14 +112,31 @@ PARAMETERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
         {"type": "integer", "minimum": 1, "maximum": 20_000},
     ),
     "format": ("What the report is written as.", {"enum": ["html", "csv", "jsonl"], "default": "html"}),
-    "found": ("Only rows of this kind.", {"enum": ["confirmed", "unconfirmed", "unlinked", "created"]}),
-    "outcome": ("Only rows with this outcome.", {"type": "string"}),
+    "found": ("Only rows of this kind.", {"$ref": "#/components/schemas/VerificationRowKind"}),
+    "outcome": ("Only rows with this outcome.", {"$ref": "#/components/schemas/UndoRowKind"}),
     "mapping": ('A JSON object from header to column, like {"Login": "userName"}.', {"type": "string"}),
 }
 """What a query parameter means, and its schema; any other one is a string that is looked for."""
 
 NAMES = {"reportCount": "count"}
 """Where two parameters share a name and not what they mean."""
+
+
+def operations() -> dict[str, Operation]:
+    """Return all operations, by the name of the function."""
+    found = dict(OPERATIONS)
+    for kind in KINDS.values():
+        name, rows = kind.function_prefix, kind.rows
+        asked = (rows.filter_by, *PAGED) if rows.choices else PAGED
+        found[f"{name}_{rows.name}"] = Operation(_page_of(kind), asks=asked)
+        if kind.orchestrator:
+            found[f"{name}_get"] = Operation("Job")
+            found[f"{name}_cancel"] = Operation("Job", 202)
+        if kind.listed:
+            found[f"{name}_list"] = Operation(kind.plural.title())
+        if kind.about_run:
+            found[f"{RUN.function_prefix}_{kind.name}"] = Operation("Job")
+    return found
 
 
 async def serve(directory: Directory, request: Request, routes: Iterable[Route]) -> Response:
@@ -133,9 +146,10 @@ async def serve(directory: Directory, request: Request, routes: Iterable[Route])
 
 def document(routes: Iterable[Route]) -> dict[str, Any]:
     """Return the document of some routes. Raises KeyError for one that has no operation here."""
+    known = operations()
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
-        paths.setdefault("/" + route.path, {})[route.method.lower()] = _operation(route)
+        paths.setdefault("/" + route.path, {})[route.method.lower()] = _operation(route, known[route.name])
     return {
         "openapi": "3.1.1",
         "info": {
@@ -159,15 +173,51 @@ def document(routes: Iterable[Route]) -> dict[str, Any]:
     }
 
 
-@cache
-def schemas() -> Mapping[str, Any]:
-    """Return the shapes, by name."""
-    shapes: Mapping[str, Any] = json.loads(Path(__file__).with_name("openapi_schemas.json").read_text("utf-8"))
+def schemas() -> dict[str, Any]:
+    """Return the shapes, by name: of bodies, those that are written, and those that follow from the table of kinds."""
+    written = json.loads(Path(__file__).with_name("openapi_schemas.json").read_text("utf-8"))
+    shapes: dict[str, Any] = _body_shapes() | written
+    shapes["JobKind"] = {"enum": [*KINDS]}
+    for kind in KINDS.values():
+        page, rows = _page_of(kind), kind.rows
+        row = page.removesuffix("s")
+        shapes[page] = _list_of(rows.name, row, cursor={"type": "string"})
+        if rows.choices:
+            shapes[f"{row}Kind"] = {"enum": [*rows.choices]}
+        if kind.listed:
+            shapes[kind.plural.title()] = _list_of(kind.plural, "Job")
     return shapes
 
 
-def _operation(route: Route) -> dict[str, Any]:
-    operation = OPERATIONS[route.name]
+@cache
+def _body_shapes() -> dict[str, Any]:
+    _, found = models_json_schema(
+        [(model, "validation") for model in BODIES],
+        ref_template="#/components/schemas/{model}",
+        schema_generator=_Untitled,
+    )
+    shapes: dict[str, Any] = found["$defs"]
+    return shapes
+
+
+class _Untitled(GenerateJsonSchema):
+    """Gives an attribute no title: it would be the attribute's name again."""
+
+    def field_title_should_be_set(self, schema: object) -> bool:
+        return False
+
+
+def _page_of(kind: Kind) -> str:
+    """Return the name of the shape of a page of a kind's rows. That of a row is the same without the last letter."""
+    return (kind.name.title() if kind.rows.name == "rows" else "") + kind.rows.name.title()
+
+
+def _list_of(name: str, shape: str, **more: Mapping[str, str]) -> dict[str, Any]:
+    items = {"type": "array", "items": _ref(shape)}
+    return {"type": "object", "required": [name], "additionalProperties": False, "properties": {name: items, **more}}
+
+
+def _operation(route: Route, operation: Operation) -> dict[str, Any]:
     asked = [_parameter(name, "path") for name in re.findall(r"\{(\w+)\}", route.path)]
     asked += [_parameter(name, "query") for name in operation.asks]
     answer: dict[str, Any] = {"description": "Done." if operation.status == 200 else "Accepted."}

@@ -13,22 +13,25 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 from urllib.parse import urlencode
 
-from link_orchestrator.passes.plan import mapping_of
+from link_orchestrator.kinds import RUN
 from link_orchestrator.prediction.check import check
-from link_orchestrator.requests.jobs import RUN, get_job, shown
+from link_orchestrator.requests.jobs import find_job, read_choice, shown
 from link_orchestrator.requests.mapping import people_of
 from link_orchestrator.requests.report_page import summary
+from link_orchestrator.run import mapping_of
+from shared.admin.parameters import read_count
 from shared.directory.directory import Directory
-from shared.directory.matching.accounts import DecisionKind
-from shared.directory.matching.groups import GroupDecisionKind
 from shared.directory.text import dump
 from shared.directory.work.jobs import Job
-from shared.directory.work.plan import InvalidCursor
 from shared.scim.endpoint import Request, Response
 from shared.scim.errors import InvalidValue
 
+MIMETYPES: Final = {"csv": "text/csv", "jsonl": "application/jsonl"}
+"""Media types of the formats that hold a report's rows."""
 ROWS_AT_ONCE = 5_000
+"""Rows on a page, where the request names no other number."""
 MOST_ROWS = 20_000
+"""Rows that a request may ask for at once."""
 
 COLUMNS: Final = (
     "decision", "reason", "objectId", "userPrincipalName", "displayName", "accountId", "userName", "rules",
@@ -41,15 +44,13 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "|", "%", "\uff1d", "\uff0b", 
 
 async def get_report(directory: Directory, request: Request) -> Response:
     """Return a run's report in the format asked for: csv, jsonl or html."""
-    job = await get_job(directory, request, RUN)
-    match request.params.get("format", "html"):
-        case "html":
-            return _summary(job)
-        case "csv":
-            return await _page(directory, job, request, "csv", "text/csv")
-        case "jsonl":
-            return await _page(directory, job, request, "jsonl", "application/jsonl")
-    raise InvalidValue("format: one of csv, jsonl, html")
+    job = await find_job(directory, request, RUN)
+    form = request.params.get("format", "html")
+    if form == "html":
+        return _summary(job)
+    if form not in MIMETYPES:
+        raise InvalidValue("format: one of csv, jsonl, html")
+    return await _page(directory, job, request, form)
 
 
 def _summary(job: Job) -> Response:
@@ -58,18 +59,10 @@ def _summary(job: Job) -> Response:
     return Response(200, summary(shown(job), warnings), mimetype="text/html", headers=headers)
 
 
-async def _page(directory: Directory, job: Job, request: Request, form: str, mimetype: str) -> Response:
-    params = request.params
-    cursor, decision = params.get("cursor", ""), params.get("decision", "")
-    count = params.get("count", str(ROWS_AT_ONCE))
-    if not count.isdecimal() or len(count) > 5 or not 1 <= int(count) <= MOST_ROWS:
-        raise InvalidValue(f"count: a number from 1 to {MOST_ROWS}")
-    if decision and decision not in {*DecisionKind, *GroupDecisionKind}:
-        raise InvalidValue(f"decision: one of {', '.join((*DecisionKind, *GroupDecisionKind))}")
-    try:
-        rows, after = await directory.plan(job.id).page(decision, cursor, int(count))
-    except InvalidCursor as error:
-        raise InvalidValue(f"cursor: {error}") from None
+async def _page(directory: Directory, job: Job, request: Request, form: str) -> Response:
+    count, cursor = read_count(request, ROWS_AT_ONCE, MOST_ROWS), request.params.get("cursor", "")
+    decision = read_choice(request, RUN.rows)
+    rows, after = await directory.plan(job.id).page(decision, cursor, count)
     documents = [row.to_json() for row in rows]
     text = to_csv(documents, header=not cursor) if form == "csv" else "".join(dump(one) + "\n" for one in documents)
     headers = {"Content-Disposition": f'attachment; filename="{job.id}.{form}"'}
@@ -77,7 +70,7 @@ async def _page(directory: Directory, job: Job, request: Request, form: str, mim
         asked = {"format": form, "count": count, "cursor": after} | ({"decision": decision} if decision else {})
         path = f"{request.base.removesuffix('/scim/v2')}/linking/runs/{job.id}/report?{urlencode(asked)}"
         headers["Link"] = f'<{path}>; rel="next"'
-    return Response(200, text, mimetype=mimetype, headers=headers)
+    return Response(200, text, mimetype=MIMETYPES[form], headers=headers)
 
 
 def to_csv(documents: Iterable[Mapping[str, Any]], *, header: bool) -> str:

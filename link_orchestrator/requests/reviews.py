@@ -11,28 +11,28 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
-from pydantic.alias_generators import to_camel
+from pydantic import Field, model_validator
 
-from link_orchestrator.passes.plan import mapping_of, policy_of
+from link_orchestrator.kinds import RUN
+from link_orchestrator.lifecycle import Orchestrations, ensure_started
 from link_orchestrator.prediction.cycle import after_review
-from link_orchestrator.requests.jobs import RUN, Orchestrations, get_job, shown, started
+from link_orchestrator.requests.body import Body
+from link_orchestrator.requests.jobs import find_job, shown
+from link_orchestrator.run import mapping_of, planned_version, policy_of, refuse_unreviewable, reviews_of
 from shared.directory.directory import Directory
-from shared.directory.errors import Busy
 from shared.directory.keys import fold
 from shared.directory.matching.accounts import DecisionKind, facts_of, objection
+from shared.directory.matching.authority import LEFT_OPEN
 from shared.directory.matching.identity import Identity
 from shared.directory.matching.policy import Rule
 from shared.directory.records.model import Account, Status
 from shared.directory.text import dump
 from shared.directory.work.jobs import Job, Phase
-from shared.directory.work.plan import InvalidCursor, Plan, PlanRow
+from shared.directory.work.plan import Plan, PlanRow
 from shared.directory.work.reviews import EXCLUDE, LEAVE, LINK, Review, Reviews
-from shared.scim.document import read_json
 from shared.scim.endpoint import Request, Response
 from shared.scim.errors import InvalidValue
 from shared.tables.access import together
-from shared.tables.port import VersionConflict
 
 ROWS_AT_ONCE = 1_000
 """Rows that one request names, or reviews by a filter."""
@@ -40,8 +40,6 @@ ROWS_READ = 5_000
 """Rows that one request by a filter looks at; the answer's cursor goes on from there."""
 
 LINKABLE = (DecisionKind.REVIEW, DecisionKind.AMBIGUOUS)
-LEFT_OPEN = (*LINKABLE, DecisionKind.CONFLICT)
-"""Decisions by which the plan itself leaves a person to the administrator."""
 EXCLUDABLE = (
     *LEFT_OPEN,
     DecisionKind.LINK,
@@ -49,18 +47,14 @@ EXCLUDABLE = (
 )
 
 
-class Asked(BaseModel):
-    """A part of a request's body."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel)
-
-
-class Selection(Asked):
-    """Which rows a review is about. `domain` is that of the identity's user principal name."""
+class Selection(Body):
+    """The rows of one decision that meet every condition given."""
 
     decision: DecisionKind
     rule: Rule | None = None
+    """A match rule that is among the row's evidence."""
     domain: str | None = None
+    """The domain of the identity's user principal name."""
 
     def selects(self, row: PlanRow) -> bool:
         """Tell whether a row of the decision is meant."""
@@ -71,15 +65,19 @@ class Selection(Asked):
         )
 
 
-class ReviewRequest(Asked):
-    """The body of a review: rows by their ids, or by a filter, a page at a time; and what becomes of them."""
+class ReviewRequest(Body):
+    """Rows by their ids, or by a filter, and what becomes of them."""
 
     rows: list[str] | None = Field(default=None, min_length=1, max_length=ROWS_AT_ONCE)
+    """Ids of rows, as the run's decisions show them."""
     filter: Selection | None = None
     cursor: str = ""
+    """Where the former answer to this filter ended, as it said."""
     action: Literal["link", "exclude", "leave"]
     account: str | None = None
+    """Which of several candidates is the person's."""
     in_policy: bool = False
+    """Whether to exclude them in the runs to come, too."""
 
     @model_validator(mode="after")
     def _one_of(self) -> ReviewRequest:
@@ -97,8 +95,8 @@ async def review(directory: Directory, request: Request, client: Orchestrations)
 
     By a filter, a `cursor` in the answer says that there are more: send it with the same request again.
     """
-    asked = ReviewRequest.model_validate(read_json(request.body))
-    job = await started(directory, await get_job(directory, request, RUN), client)
+    asked = ReviewRequest.read(request)
+    job = await ensure_started(directory, await find_job(directory, request, RUN), client)
     job = await directory.jobs.change(job.id, lambda job: _being_reviewed(job, directory.jobs.now()))
     reviews = reviews_of(directory, job.id)
     rows, cursor = await _select(directory, job, reviews, asked)
@@ -125,31 +123,10 @@ async def review(directory: Directory, request: Request, client: Orchestrations)
     return Response(200, dump(document | {"run": shown(job)}))
 
 
-def reviews_of(directory: Directory, job_id: str) -> Reviews:
-    """Return the reviews of a run."""
-
-    async def still_planned() -> None:
-        while True:
-            job = await directory.jobs.get(job_id)
-            _refuse_unreviewable(job)
-            try:
-                await directory.jobs.replace(job, job)
-            except VersionConflict:
-                continue
-            return
-
-    return directory.reviews(job_id, still_planned)
-
-
 def _being_reviewed(job: Job, now: str) -> Job:
     """Return the job as one whose rows were reviewed: from now on an approval has to look at them."""
-    _refuse_unreviewable(job)
+    refuse_unreviewable(job)
     return job if job.reviewed else replace(job, reviewed=now)
-
-
-def _refuse_unreviewable(job: Job) -> None:
-    if job.phase is not Phase.PLANNED or job.cancelled_by:
-        raise Busy(f"phase: the run is {job.phase}, only the rows of a planned run can be reviewed")
 
 
 async def _select(
@@ -171,10 +148,7 @@ async def _select(
     rows: list[PlanRow] = []
     cursor: str | None = asked.cursor
     while cursor is not None and read < ROWS_READ and len(rows) < ROWS_AT_ONCE:
-        try:
-            page, cursor = await plan.page(selection.decision.value, cursor, ROWS_AT_ONCE - len(rows))
-        except InvalidCursor as error:
-            raise InvalidValue(f"cursor: {error}") from None
+        page, cursor = await plan.page(selection.decision.value, cursor, ROWS_AT_ONCE - len(rows))
         read += len(page)
         rows += filter(selection.selects, page)
     return rows, cursor
@@ -253,11 +227,6 @@ def _identity(row: PlanRow, account: Account) -> Identity:
     rules = chosen[0] if chosen else [item["rule"] for item in row.shown.get("evidence", ())]
     name_id = account.evidence.name_id if Rule.NAME_ID in rules else None
     return Identity(shown["objectId"], shown["userPrincipalName"], on_premises_immutable_id=name_id)
-
-
-def planned_version(row: PlanRow, account_id: str) -> str:
-    """Return the version of an account that the plan saw."""
-    return row.versions.get(account_id, "") if row.versions else row.version
 
 
 async def _taken(

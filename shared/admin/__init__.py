@@ -1,1 +1,1 @@
-"""The administrator's API for one account, one group and the policy."""
+"""The administrator's API for one account, one group, the policy and the schemas; health and the nightly upkeep."""

@@ -1,25 +1,25 @@
-"""What the administrator may do to one account: edit it, delete it, link it, release it. Reading is accounts.py's.
+"""What the administrator may do to one account: edit it, delete it, link it, release it. accounts.py reads it.
 
-The identity provider's changes are scim_users'; many accounts at once are link_orchestrator's. Every change is
-conditional on the account as it was read, and stands in its history.
+Every change is conditional on the account as it was read, and goes into its history.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from pydantic.alias_generators import to_camel
 
 from shared.admin.accounts import answer
 from shared.directory.directory import Directory
-from shared.directory.errors import AlreadyExists, Managed, Refused, Stale
+from shared.directory.errors import AlreadyExists, Managed, Refused
 from shared.directory.keys import fold
 from shared.directory.matching.accounts import DecisionKind
 from shared.directory.matching.policy import Policy
 from shared.directory.records.model import NO_EVIDENCE, Account, Authority, Link, SignInEvidence, Status
+from shared.directory.records.resources import Result, retry_stale
 from shared.scim.document import keep_immutable, normalise, read_json
 from shared.scim.endpoint import Request, Response
 from shared.scim.errors import InvalidValue
@@ -28,10 +28,7 @@ from shared.scim.schema import USER, ResourceType
 
 ADMINISTRATOR = "administrator"
 """The rule of a link that was made by hand."""
-ATTEMPTS = 5
-"""How often a change is applied again to what others left, before the client is asked to."""
 
-Result = TypeVar("Result")
 Text = Annotated[
     str,
     StringConstraints(strip_whitespace=True, min_length=1, max_length=256, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$"),
@@ -41,35 +38,37 @@ Text = Annotated[
 class Body(BaseModel):
     """A body that names nothing unknown."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel, strict=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", alias_generator=to_camel, strict=True, use_attribute_docstrings=True
+    )
 
 
 class LinkRequest(Body):
-    """The body of POST /accounts/{id}/link: an object id, and why, for the history."""
+    """Whom an account is linked to by hand."""
 
     identity: Text
+    """The identity's object id."""
     reason: Text | None = None
+    """Why, for the account's history."""
 
 
 class ReleaseRequest(Body):
-    """The body of POST /accounts/{id}/release, which may be left out.
-
-    `keep_evidence` remembers the identity as that of the last sign-in; false says that the link was wrong.
-    """
+    """How an account is given back to local management."""
 
     keep_evidence: bool = True
+    """Whether the identity is remembered as that of the last sign-in; false: the link was wrong."""
 
 
 class EvidenceEdit(Body):
-    """What an edit says of the evidence; null takes a value away."""
+    """The evidence in an edit; null takes a value away."""
 
     name_id: Text | None = None
     object_id: Text | None = None
     verified_emails: Annotated[list[Text], Field(max_length=100)] | None = None
 
 
-class Edit(Body):
-    """The body of PATCH /accounts/{id}: a merge patch (RFC 7396) of what GET shows under these names."""
+class AccountEdit(Body):
+    """A merge patch (RFC 7396) of what the account shows under these names."""
 
     document: dict[str, Any] | None = None
     protected: bool | None = None
@@ -77,8 +76,8 @@ class Edit(Body):
 
 
 async def edit_account(directory: Directory, request: Request) -> Response:
-    """Change an account that is managed here, or what provisioning does not manage of another: 200."""
-    edit = Edit.model_validate(read_json(request.body))
+    """Change an account that is managed here, or of another one what provisioning does not manage: 200."""
+    edit = AccountEdit.model_validate(read_json(request.body))
     user = extended(USER, await directory.schemas.get())
 
     async def act(account: Account) -> Account:
@@ -125,13 +124,13 @@ async def delete_account(directory: Directory, request: Request) -> Response:
         await directory.accounts.delete(account, by=request.by)
 
     await _unchanged(directory, request, act)
-    # As over SCIM: a crash before this leaves memberships of nobody, which the sweep removes.
+    # A crash before this leaves memberships of nobody, which the sweep removes.
     await directory.members.leave(request.id)
     return Response(204)
 
 
-def edited(account: Account, edit: Edit, user: ResourceType) -> Account:
-    """Return the account with an edit. Raises Managed where that would change what the identity provider manages."""
+def edited(account: Account, edit: AccountEdit, user: ResourceType) -> Account:
+    """Return the account with an edit. Raises Managed where it would change what the identity provider manages."""
     before, said = account.document(), edit.model_fields_set
     document = before
     if "document" in said:
@@ -173,7 +172,7 @@ def linked(account: Account, asked: LinkRequest, by: str, at: str) -> Account:
 
 
 async def _refuse_excluded(directory: Directory, identity: str) -> None:
-    """Raise Refused for an identity that the policy excludes, or that the last plan knew as excluded by its name."""
+    """Raise Refused for an identity that the policy excludes, or that the last plan excluded by its name."""
     policy: Policy = await directory.policies.get()
     left_open = await directory.left_open.find(identity)
     if policy.excludes(identity, identity) or (left_open and left_open[1] == DecisionKind.EXCLUDED):
@@ -181,7 +180,7 @@ async def _refuse_excluded(directory: Directory, identity: str) -> None:
 
 
 def _merged(user: ResourceType, before: Mapping[str, Any], patch: object) -> dict[str, Any]:
-    """Return a document with a merge patch; null stays null, which normalise() takes for an absent value."""
+    """Return a document with a merge patch applied; null stays null, which normalise() reads as an absent value."""
     if not isinstance(patch, dict):
         raise InvalidValue("document: must be an object of the attributes to change")
     named: dict[str, Any] = {}
@@ -213,12 +212,8 @@ def _evidence(known: SignInEvidence, edit: EvidenceEdit | None) -> SignInEvidenc
 
 
 async def _unchanged(directory: Directory, request: Request, act: Callable[[Account], Awaitable[Result]]) -> Result:
-    """Act on the account as it was read, live or retired; where it changed meanwhile, read and act again."""
-    for _ in range(ATTEMPTS):
-        account = await directory.accounts.get_any(request.id)
+    async def checked(account: Account) -> Result:
         request.check_version(account.version)
-        try:
-            return await act(account)
-        except Stale:
-            continue
-    raise Stale("the account is being changed by others")
+        return await act(account)
+
+    return await retry_stale("resource", lambda: directory.accounts.get_any(request.id), checked)

@@ -1,16 +1,15 @@
-"""The account API: what the application and its administrator see of an account beyond SCIM, the policy, the schemas.
+"""What the application and its administrator read of an account beyond SCIM; the policy and the schemas.
 
-Shown is who manages an account, its link, the evidence and the history; what SCIM shows is scim_users'. Changes to
-one account are in account_changes.py.
+Beyond SCIM are who manages an account, its link, its evidence and its history. account_changes.py changes an account.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+from shared.admin.parameters import read_key
 from shared.directory.directory import Directory
 from shared.directory.errors import NotFound
-from shared.directory.keys import Key
 from shared.directory.matching.policy import Policy
 from shared.directory.records.model import Account
 from shared.directory.text import dump
@@ -23,15 +22,13 @@ from shared.scim.schema import USER
 
 async def find_accounts(directory: Directory, request: Request) -> Response:
     """List the accounts that carry a userName, email, externalId, nameId, objectId or employeeNumber."""
-    asked = [Key(kind, value) for kind in KINDS if (value := request.params.get(kind))]
-    if len(asked) != 1:
-        raise InvalidValue(f"query: name one of {', '.join(KINDS)}")
-    accounts = await directory.accounts.list_by(asked[0])
+    key = read_key(request, "userName", "email", "externalId", "nameId", "objectId", "employeeNumber")
+    accounts = await directory.accounts.list_by(key)
     return Response(200, dump({"accounts": [_shown(account) for account in accounts]}))
 
 
 async def get_account(directory: Directory, request: Request) -> Response:
-    """Return an account with its history; a deleted one with what is left of it."""
+    """Return an account with its history; of a deleted one, the history."""
     account = await directory.accounts.find(request.id)
     history = await directory.accounts.history(request.id)
     if account is None and not history:
@@ -54,7 +51,7 @@ async def get_policy(directory: Directory, request: Request) -> Response:
 
 
 async def put_policy(directory: Directory, request: Request) -> Response:
-    """Replace the directory's policy. What is left out has its default."""
+    """Replace the directory's policy. An attribute that is left out gets its default."""
     try:
         policy = Policy.from_json(read_json(request.body))
     except ValueError as error:
@@ -73,9 +70,6 @@ async def put_schemas(directory: Directory, request: Request) -> Response:
     text = read_extensions(read_json(request.body), USER)
     await directory.schemas.set(text)
     return Response(200, text)
-
-
-KINDS = ("userName", "email", "externalId", "nameId", "objectId", "employeeNumber")
 
 
 def _shown(account: Account) -> dict[str, Any]:

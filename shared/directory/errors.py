@@ -21,6 +21,13 @@ class AlreadyExists(DirectoryError):
         self.holder = holder
 
 
+class InvalidCursor(DirectoryError):
+    """A cursor that came with no page of the same listing."""
+
+    def __init__(self) -> None:
+        super().__init__("cursor: take the one of the former page, or start without")
+
+
 class Stale(DirectoryError):
     """The resource changed between the read and the write."""
 

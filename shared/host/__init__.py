@@ -1,1 +1,1 @@
-"""The Azure shell: settings, authentication, the one error table, and the functions that belong to no room."""
+"""The edge: settings, authentication, HTTP in and out, and the one table of errors."""

@@ -31,7 +31,7 @@ def authenticate(
     digest = hashlib.sha256(token.strip().encode("utf-8", "surrogateescape")).hexdigest()
     found = None
     for credential in credentials:
-        # Every one is compared, in constant time: how long it takes tells nothing.
+        # Each is compared, and in constant time: how long the answer takes tells nothing.
         if hmac.compare_digest(credential.sha256, digest):
             found = credential
     if found is None:

@@ -1,7 +1,6 @@
-"""What the app is told about Microsoft Graph: whose identities it may read there, and how it proves who it is.
+"""What the app is told about Microsoft Graph: which tenants it may read, and how it proves who it is.
 
-settings.py holds the rest. link_orchestrator/graph/tokens.py makes tokens of it, link_orchestrator/graph/identities.py
-reads with them.
+settings.py holds the rest. link_orchestrator/graph/ makes tokens of it, and reads with them.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ TENANTS = "SCIMLINK_GRAPH_TENANTS"
 
 
 def _origin(address: str) -> str:
-    """Return an address without its last slash. Tokens travel to it: only loopback does without TLS."""
+    """Return an address without its last slash. Tokens are sent there, so that only loopback may do without TLS."""
     parts = urlsplit(address)
     if not parts.hostname or parts.username or parts.query or parts.path.strip("/"):
         raise ValueError("must be an address like https://graph.microsoft.com")
@@ -50,9 +49,9 @@ Origin = Annotated[str, AfterValidator(_origin)]
 
 
 class GraphSettings(BaseModel):
-    """How Microsoft Graph is read. Without `client_id` the app's managed identity reads, of its own tenant alone.
+    """How Microsoft Graph is read. Without `client_id` the app's managed identity reads, and its own tenant alone.
 
-    `tenants` says for each directory whose tenant its identities come from: nobody reads another's.
+    `tenants` holds by directory the tenant that its identities come from. No directory reads another's.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -82,5 +81,5 @@ class GraphSettings(BaseModel):
         except ValidationError as error:
             wrong = error.errors(include_input=False, include_url=False, include_context=False)[0]
             field = str(wrong["loc"][0])
-            # What stands there may be a secret: what is wrong is said, never the value.
+            # The value may be a secret: the message says what is wrong, never the value.
             raise ValueError(f"{VARIABLES.get(field, TENANTS)}: {wrong['msg']}") from None

@@ -21,19 +21,19 @@ from shared.scim.endpoint import Request, Response
 log = logging.getLogger("scimlink")
 
 OURS = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[a-z]+[0-9]{17}[0-9a-f]{6}")
-"""Ids that were made here; whatever else stands in a path may be a person's name, and is not logged."""
+"""An id that was made here. Anything else in a path may be a person's name, and is not logged."""
 
 SCIM = "/scim/v2"
-SCIM_JSON = "application/scim+json"
-
 JSON = "application/json"
+MIMETYPES: Mapping[Role, str] = {"scim": "application/scim+json", "admin": JSON}
+"""Media types of answers that name none, by the role that a route asks for."""
 
 Service = Callable[..., Awaitable[Response]]
-"""Takes the directory, the request, and whatever else the function hands on."""
+"""Takes the directory, the request, and what its function hands on."""
 
 
 class Route(NamedTuple):
-    """A function of the administrator's API: its name, method, path, and the service that answers."""
+    """An HTTP function: its name, method, path, and the service that answers."""
 
     name: str
     method: str
@@ -54,12 +54,11 @@ class Edge:
         service: Service,
         *more: object,
         role: Role = "scim",
-        mimetype: str = SCIM_JSON,
         writes: bool = False,
     ) -> func.HttpResponse:
-        """Answer a request with what a service says of it and of `more`, or with the error it raises.
+        """Answer a request with what the service returns, or with the error that it raises; `more` is handed on to it.
 
-        One that `writes` over SCIM waits while a linking run is applied.
+        A SCIM request that `writes` is sent away (503) while a linking run is applied.
         """
         headers: dict[str, str] = {}
         request_id = req.route_params.get("id", "")
@@ -83,14 +82,14 @@ class Edge:
             response.text or None,
             status_code=response.status,
             headers=headers,
-            mimetype=response.mimetype or mimetype,
+            mimetype=response.mimetype or MIMETYPES[role],
             charset="utf-8",
         )
 
     def _request(self, req: func.HttpRequest, resource_id: str, by: str) -> Request:
         headers: Mapping[str, str] = req.headers
         return Request(
-            base=self.base(req),
+            base=self._base(req),
             by=by,
             id=resource_id,
             params=_params(req) | {name: value for name, value in req.route_params.items() if name != "id"},
@@ -100,7 +99,7 @@ class Edge:
             content_type=headers.get("content-type", ""),
         )
 
-    def base(self, req: func.HttpRequest) -> str:
+    def _base(self, req: func.HttpRequest) -> str:
         """Return the address of the SCIM root as the caller sees it."""
         if self.settings.base_url:
             return self.settings.base_url + SCIM
@@ -108,9 +107,20 @@ class Edge:
         return f"{scheme}://{rest.partition('/')[0]}{SCIM}"
 
 
+def add_route(
+    bp: func.Blueprint, edge: Edge, route: Route, *more: object, role: Role = "admin", writes: bool = False
+) -> None:
+    """Add a function to a blueprint. `more` and `writes` are those of Edge.answer."""
+
+    @bp.function_name(route.name)
+    @bp.route(route.path, methods=[route.method])
+    async def handle(req: func.HttpRequest) -> func.HttpResponse:
+        return await edge.answer(req, route.service, *more, role=role, writes=writes)
+
+
 _FIRST_CURSOR = re.compile(r"[?&]cursor=?(?=&|$)", re.IGNORECASE)
 
 
 def _params(req: func.HttpRequest) -> dict[str, str]:
-    """Return the parameters. The host leaves empty ones out, and an empty cursor asks for the first page (RFC 9865)."""
+    """Return the parameters. The host drops empty ones, yet an empty cursor asks for the first page (RFC 9865)."""
     return {**req.params} | ({"cursor": ""} if _FIRST_CURSOR.search(req.url) else {})

@@ -1,7 +1,7 @@
 """The one table from exception to SCIM error (RFC 7644 section 3.12).
 
-A detail names the attribute and the remedy. What is not in the table is a mistake of ours: 500 with a request id, and
-where it happened in the log, without the exception's text, which may hold a person's data.
+A detail names the attribute and the remedy. An exception that is not in the table is a mistake of ours. It is answered
+500 with a request id; the log tells where it happened, without its text, which may hold a person's data.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ def problem(error: Exception) -> Problem:
             return error.status, error.scim_type, error.detail, {}
         case ValidationError():
             return 400, "invalidValue", _names(error), {}
+        case directory.InvalidCursor():
+            return 400, "invalidValue", str(error), {}
         case Unauthorized():
             return 401, None, str(error), {"WWW-Authenticate": "Bearer"}
         case Forbidden() | directory.Refused():

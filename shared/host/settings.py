@@ -24,7 +24,7 @@ Buckets = Annotated[int, Field(ge=1, le=256)]
 class Credential(BaseModel):
     """A bearer token by its hash: which directory it opens, for which role, and until when.
 
-    `name` stands in the audit. Several may be valid at once, so that one can be rotated without a gap.
+    `name` goes into the audit. Several may be valid at once, so that one can be rotated without a gap.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -46,7 +46,7 @@ class Settings(BaseModel):
     """The app's settings. `tables` is a connection string, or `tables_endpoint` the address for a managed identity.
 
     `base_url` is the public address up to `/scim/v2`, where a proxy hides it; "" takes it from each request. `buckets`
-    is into how many parts a directory is cut when it is first opened.
+    is the number of buckets of a directory that is opened for the first time.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -66,7 +66,7 @@ class Settings(BaseModel):
         try:
             known = TypeAdapter(tuple[Credential, ...]).validate_python(json.loads(credentials))
         except ValueError as error:
-            # The variable holds hashes: what is wrong is said, never what stands there.
+            # The variable holds hashes: the message says what is wrong, never the value.
             raise ValueError("SCIMLINK_CREDENTIALS must be a JSON list of {name, sha256, directory, roles}") from error
         try:
             buckets = TypeAdapter(Buckets).validate_python(environment.get("SCIMLINK_BUCKETS") or BUCKETS)
@@ -84,7 +84,7 @@ class Settings(BaseModel):
 
     @classmethod
     def local(cls, token: str, graph: GraphSettings | None = None) -> Settings:
-        """Return a laptop's settings: one directory, and one token that opens both doors."""
+        """Return a laptop's settings: one directory, and one token for both roles."""
         return cls(credentials=(Credential.of(token, "local", "scim", "admin"),), graph=graph or GraphSettings())
 
 

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from shared.scim.document import Document
 from shared.scim.errors import Mutability, NoTarget
 from shared.scim.filter import equalities
-from shared.scim.path import Place
+from shared.scim.path import DocumentPlace
 from shared.scim.schema import Attribute, Target
 from shared.scim.values import (
     Changes,
@@ -26,25 +26,25 @@ from shared.scim.values import (
     settle_primary,
 )
 
-Kind = Literal["add", "replace", "remove"]
+Op = Literal["add", "replace", "remove"]
 
 
-def change(document: Document, place: Place, kind: Kind, value: Any) -> None:
+def change(document: Document, place: DocumentPlace, op: Op, value: Any) -> None:
     """Change the document in place. Raises InvalidValue, Mutability or NoTarget."""
     target, attribute = place.target, place.target.attribute
     if attribute.name == "schemas" or attribute.returned == "never":
-        return  # computed from what is present, and never kept
-    _check_mutability(target, kind)
+        return  # schemas is computed from what is present, and a password is never kept
+    _check_mutability(target, op)
     members = document if target.extension is None else document.setdefault(target.extension, {})
-    clears = kind == "remove" or value in _CLEARING
+    clears = op == "remove" or value in _CLEARING
     if place.passes is not None or (target.sub_attribute is not None and attribute.multi_valued):
-        _change_elements(members, place, kind, value)
+        _change_elements(members, place, op, value)
     elif attribute.multi_valued:
-        _change_values(members, attribute, kind, value)
+        _change_values(members, attribute, op, value)
     elif target.sub_attribute is None and clears:
         _set(members, attribute, None)
     elif attribute.type == "complex":
-        _update(members.setdefault(attribute.name, {}), attribute, _changes(target, kind, value))
+        _update(members.setdefault(attribute.name, {}), attribute, _changes(target, op, value))
     else:
         _set(members, attribute, read_scalar(attribute, value))
 
@@ -63,11 +63,11 @@ def tidy(document: Document, target: Target) -> None:
 _CLEARING: tuple[object, ...] = (None, "", [])
 
 
-def _check_mutability(target: Target, kind: Kind) -> None:
+def _check_mutability(target: Target, op: Op) -> None:
     named = target.sub_attribute or target.attribute
     if target.is_read_only:
         raise Mutability(f"{named.name} is read-only.")
-    if kind == "remove" and named.required:
+    if op == "remove" and named.required:
         raise Mutability(f"{named.name} is required and cannot be removed; replace it.")
 
 
@@ -98,7 +98,7 @@ def _describes_value(attribute: Attribute, name: str) -> bool:
     return name == "$ref" or sub_attribute is None or sub_attribute.mutability == "readOnly"
 
 
-def _changes(target: Target, kind: Kind, value: Any) -> Changes:
+def _changes(target: Target, op: Op, value: Any) -> Changes:
     """Return the changes to one value of a complex attribute, which may come as a list of one.
 
     Entra also wraps the value of a sub-attribute as if it were the whole attribute's.
@@ -108,23 +108,23 @@ def _changes(target: Target, kind: Kind, value: Any) -> Changes:
         value = value[0]
     if sub_attribute is None:
         return read_changes(attribute, value)
-    if kind == "remove":
+    if op == "remove":
         return {sub_attribute.name: None}
     if isinstance(value, dict):
         value = value.get(sub_attribute.name, value)
     return {sub_attribute.name: read_scalar(sub_attribute, value, attribute)}
 
 
-def _change_values(members: dict[str, Any], attribute: Attribute, kind: Kind, value: Any) -> None:
+def _change_values(members: dict[str, Any], attribute: Attribute, op: Op, value: Any) -> None:
     """Change a multi-valued attribute as a whole. Remove with values takes away those listed and no others."""
-    if kind == "remove" and value is None:
+    if op == "remove" and value is None:
         _set(members, attribute, None)
         return
     elements = read_elements(attribute, value)
     present = members.get(attribute.name, [])
-    if kind == "remove":
+    if op == "remove":
         _set(members, attribute, _without(present, elements, attribute))
-    elif kind == "replace" or value is None or value == "":
+    elif op == "replace" or value is None or value == "":
         _set(members, attribute, settle_primary(elements))
     else:
         _set(members, attribute, _with(present, elements, attribute))
@@ -196,21 +196,21 @@ def _identity(element: Any, attribute: Attribute) -> tuple[Hashable, str | None]
     return value, label
 
 
-def _change_elements(members: dict[str, Any], place: Place, kind: Kind, value: Any) -> None:
+def _change_elements(members: dict[str, Any], place: DocumentPlace, op: Op, value: Any) -> None:
     """Change the values that pass the place's filter, or all of them where it has none."""
     attribute, whole = place.target.attribute, place.target.sub_attribute is None
     present = members.get(attribute.name)
     elements: list[Any] = [present] if isinstance(present, dict) else list(present or ())
-    if whole and (kind == "remove" or value in _CLEARING):
+    if whole and (op == "remove" or value in _CLEARING):
         elements = [element for element in elements if not place.selects(element)]
     else:
-        changes = _changes(place.target, kind, value)
+        changes = _changes(place.target, op, value)
         matching = [element for element in elements if place.selects(element)]
         if not matching and any(item is not None for item in changes.values()):
             matching = [_create(place)]
             elements += matching
         for element in matching:
-            rest = dict.fromkeys(element) | _described(place) if whole and kind == "replace" else {}
+            rest = dict.fromkeys(element) | _described(place) if whole and op == "replace" else {}
             _update(element, attribute, {**rest, **changes})
         if matching and matching[-1].get("primary") is True:
             settle_primary(elements, matching[-1])
@@ -218,7 +218,7 @@ def _change_elements(members: dict[str, Any], place: Place, kind: Kind, value: A
     _set(members, attribute, elements if attribute.multi_valued else (elements[0] if elements else None))
 
 
-def _create(place: Place) -> Element:
+def _create(place: DocumentPlace) -> Element:
     """Return the value that the place's filter describes, for an operation that found none."""
     if place.passes is None:
         return {}
@@ -230,7 +230,7 @@ def _create(place: Place) -> Element:
     return element
 
 
-def _described(place: Place) -> Element:
+def _described(place: DocumentPlace) -> Element:
     """Return the sub-attributes that the place's filter says are equal to something."""
     element: Element = {}
     attribute = place.target.attribute

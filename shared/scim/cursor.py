@@ -1,6 +1,6 @@
-"""Cursors (RFC 9865): a place in the answer to one query, signed, so that nothing is kept between its pages.
+"""Cursors (RFC 9865): a position in the answer to one query, signed, so that nothing is kept between its pages.
 
-What a place is, is the room's; here it is only sealed and opened. A cursor is readable, and holds no person's data.
+The room says what a position is. A cursor is readable, and holds no person's data.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from shared.scim.limits import CURSOR_SECONDS
 from shared.scim.query import Query
 
 Sign = Callable[[bytes], bytes]
-"""Makes MAC bytes of a message, which only the directory can make."""
-
+"""Makes the authentication code of a message, which only the directory can make."""
 MAC = 16
+"""Bytes of the authentication code that a cursor carries."""
 Position = tuple[int | str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """A page begins at the position, or ends before it where `back` is set. No position is the very first page."""
+    """The page begins at the position, or ends before it where `back` is set. The position () is the beginning."""
 
     position: Position = ()
     back: bool = False

@@ -9,11 +9,9 @@ from collections.abc import Mapping, Sequence
 
 from shared.scim.limits import CURSOR_SECONDS, DEFAULT_COUNT, MAX_BULK_BYTES, MAX_BULK_OPERATIONS, MAX_COUNT
 from shared.scim.messages import LIST_RESPONSE_URN
-from shared.scim.schema import GROUP, USER, ResourceType
+from shared.scim.schema import ResourceType
 
 Body = dict[str, object]
-
-ALL_TYPES = (USER, GROUP)
 
 
 def service_provider_config(base: str) -> Body:
@@ -47,22 +45,22 @@ def service_provider_config(base: str) -> Body:
     }
 
 
-def resource_types(base: str, types: Sequence[ResourceType] = ALL_TYPES) -> Body:
+def resource_types(base: str, types: Sequence[ResourceType]) -> Body:
     """Return the body of /ResourceTypes, a list response."""
     return _list(_resource_types(base, types))
 
 
-def find_resource_type(base: str, name: str, types: Sequence[ResourceType] = ALL_TYPES) -> Body | None:
+def find_resource_type(base: str, name: str, types: Sequence[ResourceType]) -> Body | None:
     """Return the body of /ResourceTypes/{name}, or None if there is no such type."""
     return _find(_resource_types(base, types), name)
 
 
-def schemas(base: str, types: Sequence[ResourceType] = ALL_TYPES) -> Body:
+def schemas(base: str, types: Sequence[ResourceType]) -> Body:
     """Return the body of /Schemas, a list response: the schemas of the types and of their extensions."""
     return _list(_schemas(base, types))
 
 
-def find_schema(base: str, urn: str, types: Sequence[ResourceType] = ALL_TYPES) -> Body | None:
+def find_schema(base: str, urn: str, types: Sequence[ResourceType]) -> Body | None:
     """Return the body of /Schemas/{urn}, or None if there is no such schema."""
     return _find(_schemas(base, types), urn)
 
@@ -91,5 +89,5 @@ def _list(resources: Sequence[Body]) -> Body:
 
 
 def _find(resources: Sequence[Body], id: str) -> Body | None:
-    """Return the one of that id, in any case: URNs and names of resource types have none."""
+    """Return the resource with that id. Case counts in neither URNs nor names of resource types."""
     return next((item for item in resources if str(item["id"]).lower() == id.lower()), None)

@@ -63,7 +63,7 @@ def complete(resource_type: ResourceType, document: Document) -> Document:
 def keep_immutable(resource_type: ResourceType, before: Mapping[str, Any], document: Document) -> Document:
     """Put immutable values that a PUT left out back into the document (RFC 7644 section 3.5.1).
 
-    Raises Mutability where one that was set has another value now. Values within a list are the list's.
+    Raises Mutability where one that was set has another value now. The values of a list are replaced with the list.
     """
     for target in resource_type.immutable:
         name, sub = target.attribute.name, target.sub_attribute
@@ -96,7 +96,7 @@ def _read_into(members: Document, attributes: Names, name: str, value: object) -
 
 
 def read_json(body: bytes, limit: int = MAX_BODY_BYTES) -> object:
-    """Return the JSON value in a request's body; of members with one name the last counts.
+    """Return the JSON value in a request's body; of members with the same name the last counts.
 
     Raises BodyTooLarge, or InvalidSyntax for what is not JSON in UTF-8, has no finite number, or nests too deep.
     """

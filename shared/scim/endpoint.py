@@ -47,21 +47,23 @@ class Request:
     content_type: str = ""
 
     def check_version(self, version: str) -> None:
-        """Raise PreconditionFailed where If-Match or If-None-Match forbids to work on this version (RFC 9110 13.1).
+        """Raise PreconditionFailed where If-Match or If-None-Match rules this version out (RFC 9110 section 13.1).
 
-        What a version says behind a full stop, of things shown beside the resource, does not count: no write
-        changes them.
+        The part of a version behind a full stop stands for what is shown beside the resource. No write changes that, so
+        it does not count.
         """
-        if self.if_match and not version_matches(self.if_match, version, stored=True):
-            raise PreconditionFailed
+        self._check_match(version)
         if self.if_none_match and version_matches(self.if_none_match, version, stored=True):
             raise PreconditionFailed
 
     def has_version(self, version: str) -> bool:
         """Tell whether a reader has this version already, so that 304 answers. Raises PreconditionFailed."""
+        self._check_match(version)
+        return bool(self.if_none_match) and version_matches(self.if_none_match or "", version)
+
+    def _check_match(self, version: str) -> None:
         if self.if_match and not version_matches(self.if_match, version, stored=True):
             raise PreconditionFailed
-        return bool(self.if_none_match) and version_matches(self.if_none_match or "", version)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,13 +79,13 @@ class Response:
 
 
 _TAG = re.compile(r'\s*(?:[Ww]/)?(?:"([^"]*)"|([^\s",]+))\s*(?:,|$)')
-"""One of the entity tags in a header; clients leave the quotation marks out."""
+"""One of the entity tags in a header; some clients leave the quotation marks out."""
 
 
 def version_matches(header: str, version: str, *, stored: bool = False) -> bool:
     """Tell whether an If-Match or If-None-Match header names a version; weak and strong tags compare alike here.
 
-    With `stored`, only what stands before a full stop is compared.
+    With `stored`, only the part before a full stop is compared.
     """
     if header.strip() == "*":
         return True

@@ -1,6 +1,6 @@
 """The errors the engine ends with, one class for each scimType it uses (RFC 7644 section 3.12, table 9).
 
-The shell above turns them, and everything else that can go wrong, into HTTP responses.
+shared/host/problems.py turns them, and everything else that can go wrong, into HTTP responses.
 A detail names attributes and remedies, never a value: it may end up in a log.
 """
 

@@ -1,9 +1,9 @@
 """What a filter means for a document (RFC 7644 section 3.4.2.2): it is compiled once to a function of the document.
 
-Choices where the RFC leaves one: an attribute nobody knows has no value, so nothing compares with it; `ne` is the
-opposite of `eq` for a single value, and true for an attribute without one; a literal that cannot be compared with the
-attribute's type is an InvalidFilter. Of a multi-valued attribute any value may pass. A complex attribute stands for
-its `value`. Strings compare without regard to case unless caseExact; date-times compare as instants.
+Where the RFC leaves a choice: an unknown attribute has no value, so nothing compares with it; `ne` is the opposite of
+`eq` for a single value, and true for an attribute without one; a literal that cannot be compared with the attribute's
+type is an InvalidFilter. Of a multi-valued attribute any value may pass. A complex attribute stands for its `value`.
+Strings compare without regard to case unless caseExact; date-times compare as instants.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from shared.scim.errors import InvalidFilter, InvalidValue
-from shared.scim.filter import And, Compare, Filter, Literal, Not, Or, Path, Present, ValuePath
+from shared.scim.filter import And, Comparison, Filter, Literal, Not, Or, Path, Present, ValuePath
 from shared.scim.schema import Attribute, ResourceType, Target
 from shared.scim.values import instant, read_scalar
 
@@ -21,11 +21,6 @@ Test = Callable[[Mapping[str, Any]], bool]
 """Whether a document, or one element of a complex attribute, passes."""
 _Check = Callable[[Any], bool]
 """Whether one simple value passes."""
-
-
-def matches(tree: Filter, document: Mapping[str, Any], resource_type: ResourceType) -> bool:
-    """Whether the document passes the filter. Compile the filter to test many documents."""
-    return compile_filter(tree, resource_type)(document)
 
 
 def compile_filter(tree: Filter, resource_type: ResourceType) -> Test:
@@ -60,7 +55,7 @@ def _compile(tree: Filter, find: _Find) -> Test:
     if isinstance(tree, Not):
         inner = _compile(tree.term, find)
         return lambda document: not inner(document)
-    if isinstance(tree, Compare):
+    if isinstance(tree, Comparison):
         return _compile_comparison(tree, find)
     return _compile_presence(tree, find)
 
@@ -74,11 +69,11 @@ def _compile_presence(tree: Present | ValuePath, find: _Find) -> Test:
     return lambda document: any(_has_value(value) for value in values(document))
 
 
-def _compile_comparison(tree: Compare, find: _Find) -> Test:
+def _compile_comparison(tree: Comparison, find: _Find) -> Test:
     """attrPath SP compareOp SP compValue"""
     target = find(tree.path)
     if tree.operator == "ne":
-        equal = Compare(tree.path, "eq", tree.value)
+        equal = Comparison(tree.path, "eq", tree.value)
         if target is None or (tree.value is not None and not _is_multi_valued(tree.path, target)):
             return _compile(Not(equal), find)
     if tree.value is None:
@@ -86,10 +81,11 @@ def _compile_comparison(tree: Compare, find: _Find) -> Test:
         return _null(tree, present)
     if target is None:
         return _never
-    if target.attribute.type == "complex" and target.sub_attribute is None:
-        target = _default_sub_attribute(target)
-    values = _values(tree.path, target)
-    check = _check(tree.operator, tree.value, target.sub_attribute or target.attribute)
+    simple = target.simple
+    if simple is None:
+        raise InvalidFilter(f"{target.attribute.name} has parts. Compare one of them, such as name.familyName.")
+    values = _values(tree.path, simple)
+    check = _check(tree.operator, tree.value, simple.sub_attribute or simple.attribute)
     if tree.operator != "ne":
         return lambda document: any(map(check, values(document)))
 
@@ -100,20 +96,13 @@ def _compile_comparison(tree: Compare, find: _Find) -> Test:
     return some_differs_or_none_is_there
 
 
-def _null(tree: Compare, present: Test) -> Test:
+def _null(tree: Comparison, present: Test) -> Test:
     """A comparison with null: no value and null are the same (RFC 7643 section 2.5)."""
     if tree.operator == "eq":
         return lambda document: not present(document)
     if tree.operator == "ne":
         return present
     raise InvalidFilter(f"{tree.path.attribute} cannot be compared with null by {tree.operator}; use eq, ne or pr.")
-
-
-def _default_sub_attribute(target: Target) -> Target:
-    value = target.attribute.sub_attributes.find("value")
-    if value is None:
-        raise InvalidFilter(f"{target.attribute.name} has parts. Compare one of them, such as name.familyName.")
-    return Target(target.extension, target.attribute, value)
 
 
 def _is_multi_valued(path: Path, target: Target) -> bool:

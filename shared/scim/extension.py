@@ -1,6 +1,6 @@
 """A customer's own extensions of User (RFC 7643 section 3.3): schema documents, checked, then enforced like ours.
 
-What cannot be kept is refused, so that what /Schemas shows stays true: uniqueness, and required attributes.
+A schema may promise neither uniqueness nor required attributes: nothing here would keep it, and /Schemas must be true.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def _read_attribute(item: Mapping[str, Any], where: str, *, nested: bool) -> dic
 _CHOICES: dict[str, tuple[Any, ...]] = {
     "type": get_args(Type),
     "multiValued": (False, True),
-    # Nothing here makes sure of the two: what a client relies on must be true.
+    # Nothing here enforces the next two.
     "required": (False,),
     "uniqueness": ("none",),
     "caseExact": (False, True),

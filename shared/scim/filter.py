@@ -42,7 +42,7 @@ class Path:
 
 
 @dataclass(frozen=True, slots=True)
-class Compare:
+class Comparison:
     """An attribute compared with a literal. `operator` is in lower case."""
 
     path: Path
@@ -103,7 +103,7 @@ class Not:
         return f"not ({self.term})"
 
 
-Filter = Compare | Present | ValuePath | And | Or | Not
+Filter = Comparison | Present | ValuePath | And | Or | Not
 
 
 def parse_filter(text: str) -> Filter:
@@ -122,7 +122,7 @@ def equalities(tree: Filter) -> tuple[tuple[str, Literal], ...]:
 
     A key is in lower case and holds the value filter, such as `emails[type eq "work"].value`; see `Path.key`.
     """
-    if isinstance(tree, Compare) and tree.operator == "eq":
+    if isinstance(tree, Comparison) and tree.operator == "eq":
         return ((tree.path.key, tree.value),)
     if isinstance(tree, And):
         return tuple(pair for term in tree.terms for pair in equalities(term))
@@ -130,7 +130,7 @@ def equalities(tree: Filter) -> tuple[tuple[str, Literal], ...]:
 
 
 def mentions(tree: Filter, attribute: str) -> bool:
-    """Tell whether a core attribute, in lower case, stands somewhere in the filter."""
+    """Tell whether a core attribute, named in lower case, occurs in the filter."""
     if isinstance(tree, And | Or):
         return any(mentions(term, attribute) for term in tree.terms)
     if isinstance(tree, Not):
@@ -229,7 +229,7 @@ class Parser:
             raise self.error("an operator is expected: eq, ne, co, sw, ew, gt, ge, lt, le or pr")
         self.position = match.end()
         operator = match[1].lower()
-        return Present(path) if operator == "pr" else Compare(path, operator, self._value())
+        return Present(path) if operator == "pr" else Comparison(path, operator, self._value())
 
     def path(self) -> Path:
         """attrPath = [URI ":"] ATTRNAME *1subAttr; valuePath = attrPath "[" valFilter "]", PATCH adds [subAttr]"""

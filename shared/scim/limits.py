@@ -1,6 +1,6 @@
 """How much one request may ask for, so that no input can exhaust memory, time or the stack.
 
-Every limit is enforced in this room and answered with a SCIM error (errors.py), RFC 7644 section 7.
+Whatever is beyond a limit is answered with a SCIM error (errors.py; RFC 7644 section 7).
 """
 
 MAX_BODY_BYTES = 1024 * 1024
@@ -10,12 +10,12 @@ MAX_EXTENSIONS = 10
 MAX_EXTENSION_ATTRIBUTES = 200
 MAX_JSON_DEPTH = 32
 MAX_STRING_CHARS = 30_000
-"""One attribute value. A string column of Table Storage holds 32 Ki UTF-16 units."""
+"""Characters of one attribute value. A string column of Table Storage holds 32 Ki UTF-16 units."""
 MAX_ELEMENTS = 1_000
 """Values of one multi-valued attribute in a document. Group memberships are rows, not part of a document."""
 MAX_OPERATIONS = 1_000
 MAX_PATCH_COMPARISONS = 500_000
-"""What the operations of one PATCH may compare: the values of each attribute changed, times the terms of the filter."""
+"""Comparisons that one PATCH may make: for each operation, the attribute's values times the terms of its filter."""
 MAX_PATH_CHARS = 512
 MAX_FILTER_CHARS = 4_096
 MAX_FILTER_DEPTH = 32
@@ -23,4 +23,4 @@ MAX_FILTER_TERMS = 200
 DEFAULT_COUNT = 100
 MAX_COUNT = 200
 CURSOR_SECONDS = 3_600
-"""How long a client may take from one page to the next."""
+"""Seconds that a client may take from one page to the next."""

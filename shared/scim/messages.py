@@ -25,6 +25,14 @@ def resource_text(
     )
 
 
+def meta(
+    resource_type: str, created: str, last_modified: str, location: str, version: str | None = None
+) -> dict[str, str]:
+    """Return the same `meta` as a document, for filters to judge; a version that is not known is left out."""
+    known = {"resourceType": resource_type, "created": created, "lastModified": last_modified, "location": location}
+    return known | ({"version": version} if version else {})
+
+
 def document_text(document: object) -> str:
     """Return the JSON text of a document, as it is stored and sent: compact, in Unicode."""
     return json.dumps(document, ensure_ascii=False, separators=(",", ":"))

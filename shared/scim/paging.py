@@ -1,7 +1,7 @@
 """Pages of what a query selects: by index (RFC 7644 section 3.4.2.4) or by cursor (RFC 9865), for any resource type.
 
-Where an answer is at hand as a whole, a cursor's position is an offset in it; otherwise it is a place in the room's
-listing. What a room has to offer is a Source; the root's pages over several rooms are the host's.
+Where a whole answer is at hand, a cursor's position is an offset in it; otherwise it is a position of the room's
+listing. A Source is what a room offers. Pages over several rooms are shared/scim_root's.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from shared.scim.query import Query
 R = TypeVar("R")
 
 READ_AT_ONCE = 1_000
+"""Resources that one read fetches at most."""
 JUDGED_AT_ONCE = 100
+"""Resources that a filter judges before it is seen whether the page is full."""
 
 
 class Reader(Protocol[R]):

@@ -11,26 +11,26 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from shared.scim.change import Kind, change, tidy
+from shared.scim.change import Op, change, tidy
 from shared.scim.document import Document, complete
 from shared.scim.errors import BodyTooLarge, InvalidPath, InvalidSyntax, InvalidValue, NoTarget, ScimError, TooMany
 from shared.scim.limits import MAX_OPERATIONS, MAX_PATCH_COMPARISONS
-from shared.scim.path import Path, Place, parse_path, resolve
+from shared.scim.path import DocumentPlace, Path, parse_path, resolve
 from shared.scim.schema import ResourceType, Schema, Target
 
-_KINDS: dict[str, Kind] = {"add": "add", "replace": "replace", "remove": "remove"}
+_OPS: dict[str, Op] = {"add": "add", "replace": "replace", "remove": "remove"}
 
 
 @dataclass(frozen=True, slots=True)
-class Operation:
+class PatchOperation:
     """One operation. `path` is as it came, or None; `value` is None where none came."""
 
-    kind: Kind
+    op: Op
     path: str | None
     value: Any
 
 
-def parse_operations(body: object) -> tuple[Operation, ...]:
+def parse_operations(body: object) -> tuple[PatchOperation, ...]:
     """Return the operations of a PatchOp message. Names and `op` are read without regard to case.
 
     Raises InvalidSyntax, InvalidPath, InvalidValue or NoTarget for what is no operation, BodyTooLarge for too many.
@@ -43,7 +43,7 @@ def parse_operations(body: object) -> tuple[Operation, ...]:
     return tuple(_operation(item, number) for number, item in enumerate(operations, 1))
 
 
-def apply(operations: Sequence[Operation], document: Mapping[str, Any], resource_type: ResourceType) -> Document:
+def apply(operations: Sequence[PatchOperation], document: Mapping[str, Any], resource_type: ResourceType) -> Document:
     """Return the normalised document with the operations applied in order; the one given stays as it is.
 
     Read-only attributes that the document already holds (id, say) are kept. Raises a ScimError, which names the
@@ -58,7 +58,7 @@ def apply(operations: Sequence[Operation], document: Mapping[str, Any], resource
     return draft.finish()
 
 
-def touches(operations: Sequence[Operation], attribute: str) -> bool:
+def touches(operations: Sequence[PatchOperation], attribute: str) -> bool:
     """Tell whether an operation names the core attribute, in its path or as a key of its value."""
     names = (name for item in operations for name in ((item.path,) if item.path else item.value))
     return any(_core_attribute(name) == attribute.lower() for name in names)
@@ -83,15 +83,15 @@ class _Draft:
         self._touched: set[Target] = set()
         self._comparisons = 0
 
-    def apply(self, operation: Operation) -> None:
+    def apply(self, operation: PatchOperation) -> None:
         """Apply one operation."""
         if operation.path is not None:
-            self._apply_at(resolve(operation.path, self._resource_type), operation.kind, operation.value, named=True)
+            self._apply_at(resolve(operation.path, self._resource_type), operation.op, operation.value, named=True)
             return
         for key, value in operation.value.items():
-            self._apply_at(self._find_key(key), operation.kind, value, named=False)
+            self._apply_at(self._find_key(key), operation.op, value, named=False)
 
-    def _find_key(self, key: str) -> Place | Schema | None:
+    def _find_key(self, key: str) -> DocumentPlace | Schema | None:
         """Return what a key in an object of values names. One that is no path is an unknown attribute."""
         try:
             return resolve(key, self._resource_type)
@@ -100,17 +100,17 @@ class _Draft:
                 raise
             return None
 
-    def _apply_at(self, found: Place | Schema | None, kind: Kind, value: Any, *, named: bool) -> None:
+    def _apply_at(self, found: DocumentPlace | Schema | None, op: Op, value: Any, *, named: bool) -> None:
         if found is None:
             return
         if isinstance(found, Schema):
-            self._apply_to_extension(found, kind, value)
+            self._apply_to_extension(found, op, value)
         elif named or not found.target.is_read_only:
             self._spend(found)
-            change(self._document, found, kind, value)
+            change(self._document, found, op, value)
             self._touched.add(found.target)
 
-    def _spend(self, place: Place) -> None:
+    def _spend(self, place: DocumentPlace) -> None:
         """Raise TooMany where the operations so far make too many comparisons: together they could take a minute."""
         target = place.target
         if target.attribute.multi_valued:
@@ -119,15 +119,15 @@ class _Draft:
             if self._comparisons > MAX_PATCH_COMPARISONS:
                 raise TooMany(f"{target.attribute.name} has too many values for so many operations. Send several.")
 
-    def _apply_to_extension(self, extension: Schema, kind: Kind, value: Any) -> None:
+    def _apply_to_extension(self, extension: Schema, op: Op, value: Any) -> None:
         """Change the attributes of an extension that the value names; null and "" clear the whole of it."""
-        if kind == "remove" or value is None or value == "":
+        if op == "remove" or value is None or value == "":
             self._document.pop(extension.urn, None)
             return
         if not isinstance(value, dict):
             raise InvalidValue(f"{extension.urn} takes an object of attributes.")
         for key, item in value.items():
-            self._apply_at(self._find_key(f"{extension.urn}:{key}"), kind, item, named=False)
+            self._apply_at(self._find_key(f"{extension.urn}:{key}"), op, item, named=False)
 
     def finish(self) -> Document:
         """Return the document, normalised."""
@@ -136,25 +136,25 @@ class _Draft:
         return complete(self._resource_type, self._document)
 
 
-def _operation(item: object, number: int) -> Operation:
+def _operation(item: object, number: int) -> PatchOperation:
     where = f"Operation {number}"
     members = _members(item, where)
     name = members.get("op")
-    kind = _KINDS.get(name.lower()) if isinstance(name, str) else None
-    if kind is None:
+    op = _OPS.get(name.lower()) if isinstance(name, str) else None
+    if op is None:
         raise InvalidSyntax(f"{where} needs op: add, replace or remove.")
     path = members.get("path")
     if path is not None and not isinstance(path, str):
         raise InvalidPath(f"{where}: path takes a string.")
     value = members.get("value")
     if not path:
-        if kind == "remove":
+        if op == "remove":
             raise NoTarget(f"{where}: remove needs a path.")
         if not isinstance(value, dict):
             raise InvalidValue(f"{where} has no path, so its value must be an object of attributes.")
-    elif kind != "remove" and "value" not in members:
+    elif op != "remove" and "value" not in members:
         raise InvalidValue(f"{where} needs a value; null clears an attribute.")
-    return Operation(kind, path or None, value)
+    return PatchOperation(op, path or None, value)
 
 
 def _members(value: object, where: str) -> dict[str, Any]:

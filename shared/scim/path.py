@@ -13,11 +13,11 @@ from shared.scim.filter import Filter, Parser, Path, count_terms
 from shared.scim.limits import MAX_PATH_CHARS
 from shared.scim.schema import ResourceType, Schema, Target
 
-__all__ = ["Path", "Place", "parse_path", "resolve"]
+__all__ = ["DocumentPlace", "Path", "parse_path", "resolve"]
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class DocumentPlace:
     """What a path names: an attribute or sub-attribute, or those of the values that pass a filter.
 
     `passes` is the value filter as a function of one value, which takes up to `terms` comparisons.
@@ -48,7 +48,7 @@ def parse_path(text: str) -> Path:
 
 
 @lru_cache(maxsize=512)
-def resolve(text: str, resource_type: ResourceType) -> Place | Schema | None:
+def resolve(text: str, resource_type: ResourceType) -> DocumentPlace | Schema | None:
     """Return what the path names: a place, a whole extension, or None if the resource type has no such attribute.
 
     Raises InvalidPath if the text is not a path, or its filter cannot be applied.
@@ -61,9 +61,9 @@ def resolve(text: str, resource_type: ResourceType) -> Place | Schema | None:
     if target is None:
         return None
     if path.value_filter is None:
-        return Place(target)
+        return DocumentPlace(target)
     try:
         passes = compile_value_filter(path.value_filter, target.attribute)
     except InvalidFilter as error:
         raise InvalidPath(error.detail) from None
-    return Place(target, path.value_filter, passes, count_terms(path.value_filter))
+    return DocumentPlace(target, path.value_filter, passes, count_terms(path.value_filter))

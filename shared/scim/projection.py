@@ -16,12 +16,12 @@ from shared.scim.document import Document
 from shared.scim.errors import InvalidPath, InvalidValue
 from shared.scim.limits import MAX_FILTER_CHARS
 from shared.scim.messages import document_text
-from shared.scim.path import Place, resolve
+from shared.scim.path import DocumentPlace, resolve
 from shared.scim.schema import ResourceType, Schema, Target
 
-_Parts = Mapping[str, tuple[Place, ...]]
+_Parts = Mapping[str, tuple[DocumentPlace, ...]]
 """Attributes by name, each with the parts of it that are meant; () is the whole."""
-_Choices = dict[str | None, dict[str, tuple[Place, ...]]]
+_Choices = dict[str | None, dict[str, tuple[DocumentPlace, ...]]]
 _Choice = Mapping[str | None, _Parts]
 """Attributes by the extension that holds them; None holds the core ones, and whole extensions by their URN."""
 
@@ -41,8 +41,14 @@ class Projection:
         left_out = _choice("excludedAttributes", excluded, resource_type) if excluded else {}
         for target in resource_type.returned_on_request:
             if not _is_named(target, included or {}):
-                _choose(left_out.setdefault(target.extension, {}), Place(target))
+                _choose(left_out.setdefault(target.extension, {}), DocumentPlace(target))
         return cls(included, left_out, resource_type.always_returned)
+
+    @classmethod
+    def read(cls, params: Mapping[str, str], resource_type: ResourceType) -> Projection:
+        """Read the two among a request's parameters, their names in any case."""
+        given = {name.lower(): value for name, value in params.items()}
+        return cls.parse(given.get("attributes"), given.get("excludedattributes"), resource_type)
 
     @property
     def is_default(self) -> bool:
@@ -99,7 +105,7 @@ def _is_named(target: Target, choice: _Choice) -> bool:
     )
 
 
-def _choose(parts: dict[str, tuple[Place, ...]], place: Place) -> None:
+def _choose(parts: dict[str, tuple[DocumentPlace, ...]], place: DocumentPlace) -> None:
     name = place.target.attribute.name
     if place.passes is None and place.target.sub_attribute is None:
         parts[name] = ()
@@ -144,7 +150,7 @@ def _holders(document: Mapping[str, Any], choice: _Choice) -> Iterator[tuple[str
             yield urn, document[urn], parts
 
 
-def _keep_parts(value: Any, places: tuple[Place, ...]) -> Any:
+def _keep_parts(value: Any, places: tuple[DocumentPlace, ...]) -> Any:
     if not places:
         return value
     if isinstance(value, list):
@@ -153,7 +159,7 @@ def _keep_parts(value: Any, places: tuple[Place, ...]) -> Any:
     return value if meant else {name: item for name, item in value.items() if name in names}
 
 
-def _drop_parts(value: Any, places: tuple[Place, ...]) -> Any:
+def _drop_parts(value: Any, places: tuple[DocumentPlace, ...]) -> Any:
     if not places:
         return None
     if isinstance(value, list):
@@ -162,7 +168,7 @@ def _drop_parts(value: Any, places: tuple[Place, ...]) -> Any:
     return None if meant else {name: item for name, item in value.items() if name not in names}
 
 
-def _meant(element: Any, places: tuple[Place, ...]) -> tuple[bool, set[str]]:
-    """Return whether the places mean the whole element, and else the sub-attributes that they mean."""
+def _meant(element: Any, places: tuple[DocumentPlace, ...]) -> tuple[bool, set[str]]:
+    """Return whether the places mean the whole element, and the names of the sub-attributes that they mean."""
     passing = [place.target.sub_attribute for place in places if place.selects(element)]
     return None in passing, {sub_attribute.name for sub_attribute in passing if sub_attribute is not None}

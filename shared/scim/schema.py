@@ -66,6 +66,14 @@ class Target:
     sub_attribute: Attribute | None
 
     @property
+    def simple(self) -> Target | None:
+        """The target itself, or the `value` of a complex attribute; None for one that has parts and no `value`."""
+        if self.sub_attribute is not None or self.attribute.type != "complex":
+            return self
+        value = self.attribute.sub_attributes.find("value")
+        return None if value is None else Target(self.extension, self.attribute, value)
+
+    @property
     def is_read_only(self) -> bool:
         """Whether clients cannot write it."""
         return "readOnly" in (self.attribute.mutability, self.sub_attribute and self.sub_attribute.mutability)

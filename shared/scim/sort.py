@@ -43,7 +43,11 @@ class Sort:
         if path is None or path.value_filter is not None:
             raise InvalidValue("sortBy takes the name of one attribute, such as name.familyName.")
         target = resource_type.find(path.urn, path.attribute, path.sub_attribute)
-        return None if target is None else cls(_simple(target), _ORDERS[order.strip().lower()])
+        if target is None:
+            return None
+        if target.simple is None:
+            raise InvalidValue(f"sortBy: {target.attribute.name} has parts. Name one of them, such as name.familyName.")
+        return cls(target.simple, _ORDERS[order.strip().lower()])
 
     def __str__(self) -> str:
         names = (self.target.extension, self.target.attribute.name, getattr(self.target.sub_attribute, "name", None))
@@ -72,16 +76,6 @@ class Sort:
 
 
 _ORDERS = {"": False, "ascending": False, "descending": True}
-
-
-def _simple(target: Target) -> Target:
-    """Return the target with the sub-attribute that a complex attribute is sorted by."""
-    if target.sub_attribute is not None or target.attribute.type != "complex":
-        return target
-    value = target.attribute.sub_attributes.find("value")
-    if value is None:
-        raise InvalidValue(f"sortBy: {target.attribute.name} has parts. Name one of them, such as name.familyName.")
-    return Target(target.extension, target.attribute, value)
 
 
 def _comparable(attribute: Attribute, value: Any) -> Any:

@@ -129,7 +129,8 @@ _TEXT = {"string", "reference", "binary"}
 _UNUSABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffe\uffff]")
 """The controls C0 and C1 but for tab, LF and CR, DEL, and the noncharacters U+FFFE and U+FFFF.
 
-Nobody can see them: two names that look alike would be two people's. XML, which Table Storage speaks, too, has none.
+They are invisible, so that two people could have names that look alike. XML, which Table Storage speaks, cannot hold
+them.
 """
 _BOOLEANS = {"true": True, "false": False}
 

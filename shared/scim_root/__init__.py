@@ -1,1 +1,1 @@
-"""SCIM's endpoints that belong to no resource type: discovery, search at the root, and Bulk."""
+"""The root of SCIM: discovery, search over all resource types, Bulk, and the functions of each resource type."""

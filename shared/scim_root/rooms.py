@@ -1,6 +1,6 @@
-"""What the host asks of a resource type's room, so that requests to the root (/.search, /Bulk) reach every room.
+"""What a resource type's room offers, so that requests to the root (/.search, /Bulk) reach every room.
 
-function_app.py hands the rooms in by their endpoint; shared/host imports none of them.
+function_app.py hands the rooms in by their endpoints: nothing in shared imports a room.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from shared.scim.messages import document_text, list_response
 from shared.scim.query import Query
 from shared.scim.schema import USER
 
-Service = Callable[[Directory, Request], Awaitable[Response]]
-
 
 class Room(Protocol):
-    """The service of one resource type; a module is one."""
+    """The services of one resource type. A module such as scim_users.service is one."""
 
     async def create(self, directory: Directory, request: Request) -> Response: ...
+    async def get(self, directory: Directory, request: Request) -> Response: ...
+    async def query(self, directory: Directory, request: Request) -> Response: ...
     async def search(self, directory: Directory, request: Request) -> Response: ...
     async def replace(self, directory: Directory, request: Request) -> Response: ...
     async def patch(self, directory: Directory, request: Request) -> Response: ...
@@ -35,11 +35,11 @@ class Room(Protocol):
 Rooms = Mapping[str, Room]
 """Rooms by endpoint, such as `Users`."""
 Search = Callable[..., Awaitable[Any]]
-"""Asks a room for one page, and returns its list response."""
+"""Asks a room for one page and returns its list response as a JSON object."""
 
 
 async def search_rooms(directory: Directory, request: Request, rooms: Rooms) -> Response:
-    """Answer a SearchRequest to the root (RFC 7644 section 3.4.3): what each room finds, one after the other."""
+    """Answer a SearchRequest to the root (RFC 7644 section 3.4.3) with what each room finds, one after the other."""
     body = read_json(request.body)
     asked = replace(Query.from_message(body, USER), resource_type="")
     if asked.sort is not None or not isinstance(body, dict):
@@ -63,9 +63,9 @@ async def search_rooms(directory: Directory, request: Request, rooms: Rooms) -> 
 
 
 async def _by_cursor(asked: Query, rooms: Rooms, search: Search, sign: Sign) -> str:
-    """Return the page of one room, and a cursor that holds the room and its own cursor (RFC 9865).
+    """Return a page of one room, and a cursor that holds the room and its own cursor (RFC 9865).
 
-    Where a room has nothing more the next one follows. There is no way back and no total.
+    Behind the last page of a room comes the next room. There is no way back and no total.
     """
     cursor = open_cursor(asked, sign)
     name, inner = map(str, cursor.position or (next(iter(rooms)), ""))

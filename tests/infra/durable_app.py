@@ -1,4 +1,7 @@
-"""A small app of durable functions, and a process of its own that runs it: `python -m tests.infra.durable_app DIR`."""
+"""A small app of durable functions, and a process that runs it: `python -m tests.infra.durable_app DIR MOST`.
+
+The process stands still before more than MOST activities have had their effect.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,7 @@ from infra.local.durable.executor import Executor
 from infra.local.durable.store import OPEN, Head
 from infra.local.host import LocalHost
 from shared.tables.sqlite import SqliteTables
+from tests.waiting import until
 
 Orchestration = Generator[Any, Any, Any]
 
@@ -36,8 +40,8 @@ def build(effect: Callable[[str], None] = lambda line: None, failures: int = 0) 
     app = df.DFApp(http_auth_level=func.AuthLevel.ANONYMOUS)
     _add_activities(app, effect, failures)
     for orchestrator in (
-        fan, window, rounds, race, patient, parent, child, retrying, mixed, failing, catching, reporting, unsteady,
-        echo, nameless, waiting, later, by_http,
+        fan, window, race, patient, retrying, mixed, failing, catching, reporting, unsteady, echo, nameless, waiting,
+        by_http, by_another, anew,
     ):  # fmt: skip
         app.orchestration_trigger(context_name="context")(orchestrator)
     return app
@@ -94,15 +98,6 @@ def window(context: Any) -> Orchestration:
     return total
 
 
-def rounds(context: Any) -> Orchestration:
-    left, total = context.get_input()
-    total += yield context.call_activity("double", left)
-    if left:
-        context.continue_as_new([left - 1, total])
-        return None
-    return total
-
-
 def race(context: Any) -> Orchestration:
     timer = context.create_timer(context.current_utc_datetime + timedelta(milliseconds=context.get_input()))
     approval = context.wait_for_external_event("approve")
@@ -120,19 +115,6 @@ def patient(context: Any) -> Orchestration:
     return [first, second]
 
 
-def parent(context: Any) -> Orchestration:
-    results = yield context.task_all([context.call_sub_orchestrator("child", n) for n in (1, 2)])
-    return results
-
-
-def child(context: Any) -> Orchestration:
-    n = context.get_input()
-    if n < 0:
-        raise Boom(f"no child {n}")
-    result = yield context.call_activity("slow", n)
-    return [context.parent_instance_id, result]
-
-
 def retrying(context: Any) -> Orchestration:
     options = df.RetryOptions(first_retry_interval_in_milliseconds=5, max_number_of_attempts=3)
     result = yield context.call_activity_with_retry("flaky", options, "a")
@@ -148,13 +130,13 @@ def mixed(context: Any) -> Orchestration:
     while len(steps) < 6:
         total += yield steps[-1]
         if len(steps) == 1:
-            both = context.task_all([*retried, context.call_sub_orchestrator_with_retry("child", options, 7)])
+            every = context.task_all(retried)
             steps.append(context.call_activity("slow", 1))
-            yield context.task_any([both, steps[-1]])
+            yield context.task_any([every, steps[-1]])
         else:
             steps.append(context.call_activity("slow", len(steps)))
-    results = yield both
-    return [total, *results[:3], results[3][1]]
+    results = yield every
+    return [total, *results]
 
 
 def failing(context: Any) -> Orchestration:
@@ -164,15 +146,9 @@ def failing(context: Any) -> Orchestration:
 
 def catching(context: Any) -> Orchestration:
     seen = []
-    for task in (
-        context.call_activity("unserializable"),
-        context.call_activity("missing"),
-        context.call_sub_orchestrator("child", -1),
-        context.call_sub_orchestrator("missing"),
-        context.call_sub_orchestrator("child", 1, instance_id="not/allowed"),
-    ):
+    for activity in ("unserializable", "missing"):
         try:
-            yield task
+            yield context.call_activity(activity)
         except Exception as problem:
             seen.append(str(problem))
     return seen
@@ -204,31 +180,28 @@ def waiting(context: Any) -> Orchestration:
     yield context.wait_for_external_event("never")
 
 
-def later(context: Any) -> Orchestration:
-    """Continue as new while an activity of this execution is still at work."""
-    n = context.get_input()
-    if n == 0:
-        result = yield context.call_activity("slow", 100)
-        return result
-    left = context.call_activity("slow", n)
-    quick = context.call_activity("double", n)
-    yield context.task_any([left, quick])
-    context.continue_as_new(n - 1)
-
-
 def by_http(context: Any) -> Orchestration:
     yield context.call_http("GET", "http://127.0.0.1/")
 
 
-async def ended(host: LocalHost | Executor, instance_id: str, seconds: float = 20) -> Head:
+def by_another(context: Any) -> Orchestration:
+    yield context.call_sub_orchestrator("fan", 1)
+
+
+def anew(context: Any) -> Orchestration:
+    yield context.call_activity("double", 1)
+    context.continue_as_new(1)
+
+
+async def ended(host: LocalHost | Executor, instance_id: str) -> Head:
     """Return an instance once it has ended."""
     executor = host.executor if isinstance(host, LocalHost) else host
-    async with asyncio.timeout(seconds):
-        while True:
-            head = await executor.find(instance_id)
-            if head is not None and head.status not in OPEN:
-                return head
-            await asyncio.sleep(0.002)
+
+    async def head() -> Head | None:
+        found = await executor.find(instance_id)
+        return found if found is not None and found.status not in OPEN else None
+
+    return await until(head, every=0.002)
 
 
 async def run(host: LocalHost, name: str, value: Any = None) -> Any:
@@ -238,17 +211,22 @@ async def run(host: LocalHost, name: str, value: Any = None) -> Any:
     return json.loads(head.output or "null")
 
 
-async def _main(folder: Path) -> None:
+async def _main(folder: Path, most: int) -> None:
     with (folder / "effects").open("a", buffering=1) as effects:
+        left = iter(range(most))
+
+        def effect(line: str) -> None:
+            if next(left, None) is None:
+                sys.stdin.read()  # until it is killed: whoever kills it may be slow
+            print(line, file=effects)
+
         tables = SqliteTables.open(folder / "hub.db", "hub")
-        async with LocalHost(build(lambda line: print(line, file=effects)), tables) as host:
+        async with LocalHost(build(effect), tables) as host:
             if await host.executor.find("the-one") is None:
                 await host.executor.start_new("window", "the-one", "200")
-            sys.stdout.write("begun\n")
-            sys.stdout.flush()
-            await ended(host, "the-one", 60)
+            await ended(host, "the-one")
         await tables.close()
 
 
 if __name__ == "__main__":
-    asyncio.run(_main(Path(sys.argv[1])))
+    asyncio.run(_main(Path(sys.argv[1]), int(sys.argv[2])))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import re
-import secrets
 from collections import Counter
 from pathlib import Path
 
@@ -12,7 +11,9 @@ import pytest
 from rich.console import Console
 
 from infra.local import demo
-from infra.local.entra import Outcome, Report, Result
+from infra.local.entra import CycleOutcome, CycleReport, Result
+from tests.documents.clone import Clone
+from tests.documents.pages import README, assert_shown, blocks_of
 
 ALREADY_LINKED = 11
 HEADINGS = (
@@ -38,13 +39,10 @@ async def test_the_server_takes_any_token_that_the_demo_may_draw(tmp_path: Path)
         assert url.startswith("http://127.0.0.1:")
 
 
-async def test_the_demo_shows_the_whole_job_and_its_totals(
-    printed: io.StringIO, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr(demo, "CYCLE_FILE", tmp_path / "new" / "cycle.txt")
-    monkeypatch.setattr(secrets, "token_urlsafe", lambda _: "a-token")
-    assert await demo.main() == 0
-    text = printed.getvalue()
+def test_the_demo_shows_the_whole_job_and_its_totals(tmp_path: Path) -> None:
+    text = Clone(tmp_path).run("make demo")
+    _, shown, *_ = blocks_of(README)
+    assert_shown(shown.text, text)
     places = [text.find(heading) for heading in HEADINGS]
     assert -1 not in places
     assert places == sorted(places)
@@ -73,7 +71,7 @@ async def test_the_demo_shows_the_whole_job_and_its_totals(
     assert sum(count_of[result] for result in demo.RESULTS) == demo.IDENTITIES
     assert all(count_of[result] for result in demo.RESULTS)
     assert count_of["matched"] == int(linked[1]) + ALREADY_LINKED
-    lines = (tmp_path / "new" / "cycle.txt").read_text("utf-8").splitlines()
+    lines = (tmp_path / demo.CYCLE_FILE).read_text("utf-8").splitlines()
     assert Counter(line.split()[0] for line in lines) == {result: count_of[result] for result in demo.RESULTS}
     for decision in ("review", "ambiguous", "conflict"):
         row = re.search(rf"│ {decision} +│ (.*) │ (.*) │ +(\d+) +│ (.*) │\n", text[places[3] :])
@@ -90,8 +88,8 @@ def test_the_cycle_shows_every_refusal_and_some_of_what_went_well(
 ) -> None:
     monkeypatch.setattr(demo, "CYCLE_FILE", tmp_path / "cycle.txt")
     counts: dict[Result, int] = {"refused": 50, "matched": 50, "skipped": 50, "created": 3}
-    outcomes = [Outcome(result, str(n), f"{result}{n}") for result, count in counts.items() for n in range(count)]
-    demo.show_cycle(Report(tuple(outcomes), {}, 0.0), show_all=show_all)
+    outcomes = [CycleOutcome(result, str(n), f"{result}{n}") for result, count in counts.items() for n in range(count)]
+    demo.show_cycle(CycleReport(tuple(outcomes), {}, 0.0), show_all=show_all)
     lines = printed.getvalue().splitlines()
     shown = Counter(line.split()[0] for line in lines)
     assert {name: shown[name] for name in counts} == {**counts, "matched": matched, "created": created}

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from infra.local.entra import Cycle, CycleStopped, Outcome
+from infra.local.entra import Cycle, CycleOutcome, CycleStopped
 from infra.local.standins.provisioning import (
     CORE,
     ENTERPRISE,
@@ -112,12 +112,12 @@ async def test_matching_stops_at_the_first_hit_and_nothing_is_sent_without_a_dif
     async with provider(lambda request: answers.get(request.rel_url.query["filter"]) or found()) as (base, seen):
         report = await Cycle(base + "/scim/v2/?aadOptscim062020", "t").run([EVE, OFF])
     assert seen[1:] == ['GET externalId eq "id-eve"']
-    assert report.list_by("matched") == [Outcome("matched", "id-eve", "eve@contoso.com", "1", "externalId")]
+    assert report.list_by("matched") == [CycleOutcome("matched", "id-eve", "eve@contoso.com", "1", "externalId")]
     assert report.list_by("skipped")[0].detail == "disabled in Entra and never in scope"
     assert report.requests == {"GET": 2}
 
 
-async def _judged(*answers: web.Response) -> Outcome:
+async def _judged(*answers: web.Response) -> CycleOutcome:
     """Return the outcome for EVE where test connection goes well and then these answers come."""
     coming = iter([found(), *answers])
     async with provider(lambda _: next(coming)) as (base, _):
@@ -172,7 +172,7 @@ async def test_no_more_requests_are_under_way_than_allowed() -> None:
     runner = web.ServerRunner(web.Server(handle))
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
-    told: list[Outcome] = []
+    told: list[CycleOutcome] = []
     base = "http://{}:{}".format(*runner.addresses[0][:2])
     report = await Cycle(base, "t", concurrency=3, progress=told.append).run(
         [Identity(f"id-{number}", f"user{number}@contoso.com") for number in range(12)]

@@ -77,8 +77,6 @@ def _add_durable(app: df.DFApp) -> None:
                 return func.HttpResponse(json.dumps(status.to_json() if status else None))
             case "raise":
                 await client.raise_event(instance_id, "approve", {"by": "me"})
-            case "terminate":
-                await client.terminate(instance_id, "not / now")
             case "purge":
                 purged = await client.purge_instance_history(instance_id)
                 return func.HttpResponse(str(purged.instances_deleted))
@@ -189,20 +187,23 @@ async def test_an_event_of_the_python_client_arrives_as_a_json_string(client: ai
     assert json.loads((await _status(client, "one", "Completed"))["output"]) == {"by": "me"}
 
 
-async def test_the_durable_client_terminates_and_purges(client: aiohttp.ClientSession) -> None:
-    async with client.post("/runs/waiting?id=one", json=0):
-        pass
-    async with client.get("/instances/one/terminate") as answer:
-        assert answer.status == 202
-    assert (await _status(client, "one", "Terminated"))["output"] == "not / now"
-    for deleted in ("1", "0"):
+async def test_the_durable_client_purges_what_has_ended(client: aiohttp.ClientSession) -> None:
+    async def purged() -> str:
         async with client.get("/instances/one/purge") as answer:
-            assert await answer.text() == deleted
+            return await answer.text()
+
+    async with client.post("/runs/race?id=one", json=60_000):
+        pass
+    assert await purged() == "0"
+    async with client.get("/instances/one/raise"):
+        pass
+    await _status(client, "one", "Completed")
+    assert [await purged(), await purged()] == ["1", "0"]
     async with client.get("/instances/one/status") as answer:
         assert await answer.json(content_type=None) is None
 
 
-@pytest.mark.parametrize("path", ["/runs/nothing?id=one", "/instances/none/raise", "/instances/none/terminate"])
+@pytest.mark.parametrize("path", ["/runs/nothing?id=one", "/instances/none/raise"])
 async def test_the_durable_client_raises_for_what_is_not_there(
     client: aiohttp.ClientSession, caplog: pytest.LogCaptureFixture, path: str
 ) -> None:

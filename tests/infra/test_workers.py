@@ -21,7 +21,7 @@ from infra.local.durable import wire
 from infra.local.durable.instance import first_events
 from infra.local.functions import read_functions
 from infra.local.host import APP_SETTINGS
-from infra.local.workers import BUSY_REQUESTS, LIVES, SHARE, ActivityFailed, WorkerDied, Workers, _Worker
+from infra.local.workers import BUSY_LOAD, BUSY_REQUESTS, LIVES, ActivityFailed, WorkerDied, Workers, _Worker
 from link_orchestrator.messages import Start
 from shared.host.settings import Settings
 from shared.tables.sqlite import SqliteTables
@@ -91,10 +91,10 @@ async def test_what_kills_every_worker_fails_in_the_end(tmp_path: Path) -> None:
     started = 0
 
     class Counted(Workers):
-        async def _least_busy(self, places: Any) -> Any:
+        async def _least_busy(self, pool: Any) -> Any:
             nonlocal started
             started += 1
-            return await super()._least_busy(places)
+            return await super()._least_busy(pool)
 
     some = Counted(1, first(tmp_path / "not there"))
     with pytest.raises(WorkerDied):
@@ -130,9 +130,9 @@ async def test_while_requests_come_one_worker_works_and_the_others_rest(
         for _ in range(requests):
             some.note_request()
         call = some.activities(["run_slice"])["run_slice"]
-        under_way = [asyncio.create_task(call(SLICE)) for _ in range(2 * SHARE)]
+        under_way = [asyncio.create_task(call(SLICE)) for _ in range(2 * BUSY_LOAD)]
         one = await until(5, lambda: some._workers[0])
-        assert one.load <= SHARE
+        assert one.load <= BUSY_LOAD
         await asyncio.gather(*under_way, return_exceptions=True)
         assert len(children(os.getpid()) - before) == (1 if requests == BUSY_REQUESTS else 2)
 
@@ -159,7 +159,7 @@ async def test_a_replay_tells_in_a_process_of_its_own_what_it_tells_here(
     start = Start(job="run0", directory="main", slices=2, buckets=4, expires_hours=1).to_json()
     text = json.dumps(start) if sent else "null"
     events = first_events("link_accounts", text, datetime(2026, 11, 25, tzinfo=UTC))
-    request = wire.request([json.dumps(one) for one in events], "i", None, text)
+    request = wire.request([json.dumps(one) for one in events], "i", text)
     before = children(os.getpid())
     async with workers(2, tmp_path) as some:
         there = some.orchestrators(here)["link_accounts"]

@@ -18,10 +18,10 @@ import aiohttp
 
 import function_app
 from infra.local.host import LocalHost
-from link_orchestrator import activities, orchestrator
+from link_orchestrator import activities, orchestrator, staged
 from link_orchestrator.messages import Start
 from link_orchestrator.passes import compare
-from link_orchestrator.passes.plan import STAGES, identity_bucket
+from link_orchestrator.staged import identity_bucket
 from shared.directory.directory import Directories, Directory
 from shared.directory.keys import Key
 from shared.directory.matching.identity import Identity
@@ -251,10 +251,10 @@ async def begin_run(directory: Directory, identities: Sequence[Identity], policy
     upload = jobs.new_id("identities")
     writer = directory.stage(upload).writer()
     for identity in identities:
-        await writer.add(identity_bucket(directory, identity.object_id), identity.to_json())
+        await writer.add(identity_bucket(directory.keys, identity.object_id), identity.to_json())
     await writer.close()
     run = jobs.new_id("run")
-    await directory.stages.announce(run, [run + name for name in (*STAGES, *compare.STAGES)])
+    await directory.stages.announce(run, staged.names(run, (*staged.PLANNED, *staged.COMPARED)))
     await directory.stages.announce(run, seen.stages_of(run), days=seen.DAYS)
     options: dict[str, Any] = {"identities": upload, "policy": policy.to_json()}
     if not full and (former := await compare.find_former(directory, options)):

@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 from infra.local.faults import Call, Crash, FaultyTables, random_faults, script
-from link_orchestrator.files.entra_groups import EntraGroup, EntraGroupWriter, stages_of
+from link_orchestrator.files.entra_groups import EntraGroup
 from link_orchestrator.files.groups import GroupRow, read_groups
 from link_orchestrator.orchestrator import GROUP_APPLY_PASSES, GROUP_PLAN_PASSES, import_groups, link_accounts
 from link_orchestrator.passes import import_groups as import_groups_pass
+from link_orchestrator.staged import EntraGroupWriter, entra_groups
 from shared.directory.directory import Directories, Directory
 from shared.directory.keys import Key
 from shared.directory.matching.identity import Identity
@@ -76,7 +77,7 @@ async def prepare(directory: Directory) -> tuple[Job, Job]:
         await writer.add(keys.bucket(keys.digest(Key("displayName", row.display_name))), row.to_json())
     await writer.close()
     upload = jobs.new_id("entragroups")
-    await directory.stages.announce(upload, stages_of(upload), days=30)
+    await directory.stages.announce(upload, entra_groups(upload), days=30)
     groups = EntraGroupWriter(directory, upload)
     for entra in ENTRA:
         await groups.add(entra)

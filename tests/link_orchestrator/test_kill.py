@@ -353,7 +353,7 @@ async def test_a_milestone_that_is_reached_twice_takes_no_approval_back(sqlite_t
     directory = await make_directory(sqlite_tables)
     job = await begin_run(directory, IDENTITIES, POLICY)
     jobs, call = Jobs(sqlite_tables, directory.keys), activity_calls(Directories(sqlite_tables))
-    planned = Milestone(job=job.id, directory="main", phase="planned", expires="2026-01-03T00:00:00Z").to_json()
+    planned = Milestone(job=job.id, directory="main", state="planned", expires="2026-01-03T00:00:00Z").to_json()
     await call("reach_milestone", planned)
     await jobs.change(job.id, lambda job: replace(job, phase=Phase.APPROVED, approved="now", approved_by="somebody"))
     before = await jobs.get(job.id)

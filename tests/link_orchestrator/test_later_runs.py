@@ -254,7 +254,7 @@ async def test_a_plan_is_the_last_one_though_it_was_approved_before_its_mileston
 ) -> None:
     directory = await make_directory(sqlite_tables)
     job = await begin_run(directory, [PERSON], POLICY)
-    message = Milestone(job=job.id, directory="main", phase="planned", expires="2099-01-01T00:00:00Z").to_json()
+    message = Milestone(job=job.id, directory="main", state="planned", expires="2099-01-01T00:00:00Z").to_json()
 
     async def killed(self: Jobs, runs: Any) -> None:
         raise OSError

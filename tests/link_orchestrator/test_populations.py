@@ -69,7 +69,7 @@ async def test_a_link_needs_a_strong_key_that_nobody_contests_or_a_person_who_lo
     before = {account.id: account for account in await every_account(directory)}
     job = await begin_run(directory, theirs, policy)
     await run_passes(directory, job, PLAN_PASSES, order)
-    planned = Milestone(job=job.id, directory=directory.name, phase="planned", expires="2999-01-01T00:00:00Z")
+    planned = Milestone(job=job.id, directory=directory.name, state="planned", expires="2999-01-01T00:00:00Z")
     await activities.reach_milestone(Directories(directory.tables), planned.to_json())
     rows = await plan_rows(directory, job.id)
     accepted: dict[str, str] = {}

@@ -9,21 +9,9 @@ import pytest
 from scim_groups import search
 from scim_users import search as users
 from tests.scim_groups.test_service import a_user, adding, assert_error, created, operations
-from tests.scim_users.conftest import Server
+from tests.scim_users.conftest import Server, walk
 
 NAMES = [f"group{n:02}" for n in range(12)]
-
-
-async def walk(server: Server, path: str, cursor: str = "") -> list[dict[str, Any]]:
-    """Return the pages from a cursor to the end."""
-    pages = []
-    while True:
-        answer = await server.send("GET", f"{path}&cursor={cursor}")
-        assert answer.status == 200, answer.body
-        pages.append(answer.body)
-        if "nextCursor" not in answer.body:
-            return pages
-        cursor = answer.body["nextCursor"]
 
 
 def names(pages: list[dict[str, Any]], attribute: str = "displayName") -> list[str]:

@@ -67,6 +67,18 @@ class Server:
             return Answer(answer.status, answer.headers, json.loads(text) if text else None)
 
 
+async def walk(server: Server, path: str, cursor: str = "") -> list[dict[str, Any]]:
+    """Return the pages from a cursor to the end."""
+    pages = []
+    while True:
+        answer = await server.send("GET", f"{path}&cursor={cursor}")
+        assert answer.status == 200, answer.body
+        pages.append(answer.body)
+        if "nextCursor" not in answer.body:
+            return pages
+        cursor = answer.body["nextCursor"]
+
+
 @pytest.fixture
 async def server(tmp_path: Path) -> AsyncIterator[Server]:
     """The app over an empty SQLite file."""

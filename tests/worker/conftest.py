@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,13 @@ Drive = Callable[..., dict[str, Any]]
 @pytest.fixture(scope="session")
 def worker_python() -> Path:
     """Return the interpreter of an environment with the app's requirements and the language worker."""
-    # The worker's packages ask for Python 3.13, which Azure runs them on; their code runs on 3.11 too.
+    # The worker's packages ask for Python 3.13, on which Azure runs them; their code runs on 3.11 and 3.12, too.
     worker = (WORKER, ["--no-deps", "--ignore-requires-python"])
-    return environment(".worker-venv", (ROOT / "requirements.txt", []), worker)
+    script = [str(ROOT / "infra" / "local" / "python.sh"), "all"]
+    listed = subprocess.run(script, check=True, capture_output=True, text=True).stdout
+    pythons = dict(line.split(" ", 1) for line in listed.splitlines())
+    made_with = pythons.get("3.13", sys.executable)
+    return environment(".worker-venv", (ROOT / "requirements.txt", []), worker, made_with=made_with)
 
 
 @pytest.fixture(scope="session")

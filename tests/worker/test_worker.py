@@ -15,10 +15,11 @@ from infra.local.durable import wire
 from infra.local.durable.instance import first_events
 from infra.local.durable.management import binding
 from infra.local.host import APP_SETTINGS
-from link_orchestrator.files.entra_groups import EntraGroup, EntraGroupWriter
+from link_orchestrator.files.entra_groups import EntraGroup
 from link_orchestrator.files.groups import GroupRow
 from link_orchestrator.messages import Milestone, Read, ReadDone, Slice, SliceDone, Start
 from link_orchestrator.orchestrator import GROUP_APPLY_PASSES, GROUP_PLAN_PASSES, PLAN_PASSES
+from link_orchestrator.staged import EntraGroupWriter
 from shared.directory.matching.identity import Identity
 from shared.directory.matching.policy import Policy
 from shared.directory.records.model import Group, Status
@@ -41,7 +42,7 @@ SETTINGS = {
 
 def _replay(name: str, value: Any, *more: wire.Event) -> dict[str, str]:
     texts = [json.dumps(e) for e in (*first_events(name, json.dumps(value), NOW), *more)]
-    return {"json": wire.request(texts, "one", None, json.dumps(value))}
+    return {"json": wire.request(texts, "one", json.dumps(value))}
 
 
 def test_every_kind_of_function_loads_and_runs(drive: Drive) -> None:
@@ -188,8 +189,8 @@ async def test_the_activities_of_groups_work_on_table_storage(drive: Drive, azur
     await rows.add(0, GroupRow(1, "Sales").to_json())
     await rows.close()
     passes = (*GROUP_PLAN_PASSES, *GROUP_APPLY_PASSES)
-    parts = [Slice(job=run.id, directory=name, stage=part, low=0, high=2) for part in passes]
-    parts.append(Slice(job=importing.id, directory=name, stage="import_groups", low=0, high=2))
+    parts = [Slice(job=run.id, directory=name, pass_name=part, low=0, high=2) for part in passes]
+    parts.append(Slice(job=importing.id, directory=name, pass_name="import_groups", low=0, high=2))
     calls = [{"function": "run_slice", "inputs": {"message": {"json": json.dumps(p.to_json())}}} for p in parts]
     ran = drive(ROOT, calls, {**SETTINGS, "SCIMLINK_TABLES": azurite})["results"]
     assert [one["error"] for one in ran] == [None] * 4
@@ -208,9 +209,9 @@ async def test_the_activities_of_the_app_work_on_table_storage(drive: Drive, azu
     # A run over Graph in an app that is not set up to read it.
     await directory.jobs.change(job.id, lambda job: replace(job, options={**job.options, "source": {"graph": {}}}))
     read = Read(job=job.id, directory="worker")
-    parts = [Slice(job=job.id, directory="worker", stage=stage, low=0, high=2) for stage in PLAN_PASSES]
+    parts = [Slice(job=job.id, directory="worker", pass_name=stage, low=0, high=2) for stage in PLAN_PASSES]
     unknown = parts[0].model_copy(update={"job": "nobody"})
-    planned = Milestone(job=job.id, directory="worker", phase="planned", expires="2026-01-02T00:00:00Z")
+    planned = Milestone(job=job.id, directory="worker", state="planned", expires="2026-01-02T00:00:00Z")
     calls = [
         {"function": name, "inputs": {"message": {"json": json.dumps(message.to_json())}}}
         for name, message in [*(("run_slice", part) for part in (*parts, unknown)), ("reach_milestone", planned)]

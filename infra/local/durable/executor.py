@@ -1,8 +1,8 @@
 """Runs durable orchestrations on a laptop: the real SDK and the real orchestrators, with their histories in a table.
 
-It stands in for the Durable Task extension, for development and tests; in Azure the extension does this work.
+It is a stand-in for the Durable Task extension, for development and tests; in Azure the extension does this work.
 Activities run at least once: one whose result was not recorded when the process ended runs again in the next.
-Other than in Azure an instance ends although timers are open, and unread events survive continue_as_new.
+Unlike in Azure, an instance ends although timers are open.
 """
 
 from __future__ import annotations
@@ -11,28 +11,24 @@ import asyncio
 import json
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
-from datetime import UTC, datetime
 from typing import Any, Self
 from uuid import uuid4
 
 from azure.durable_functions.models.history import HistoryEventType as EventType
 
 from infra.local.durable import wire
-from infra.local.durable.instance import Instance, Result, Stop, first_events
-from infra.local.durable.store import OPEN, PENDING, Head, Mail, Parent, Store
-from infra.local.durable.wire import Event, Outcome, event
+from infra.local.durable.instance import Instance, first_events
+from infra.local.durable.store import OPEN, PENDING, Head, Mail, Store
+from infra.local.durable.wire import Event, ReplayOutcome, event, utc_now
 from infra.local.functions import Functions
-from shared.tables.port import LimitExceeded, Tables
+from shared.tables.port import Tables
 
 log = logging.getLogger(__name__)
 
+_ACTIVITIES = 4
+"""Activities under way at once, as `maxConcurrentActivityFunctions` of host.json says for an instance in Azure."""
 _PATIENCE = 5.0
 """Seconds that instances have to write what they know when the executor closes."""
-
-
-def utc_now() -> datetime:
-    """Return the time, with its zone."""
-    return datetime.now(UTC)
 
 
 class UnknownOrchestrator(LookupError):
@@ -40,24 +36,13 @@ class UnknownOrchestrator(LookupError):
 
 
 class Executor:
-    """Runs all instances of one task hub, and at most `concurrency` activities at a time."""
+    """Runs all instances of one task hub."""
 
-    def __init__(
-        self,
-        functions: Functions,
-        tables: Tables,
-        *,
-        concurrency: int = 4,
-        now: Callable[[], datetime] = utc_now,
-        new_id: Callable[[], str] = lambda: uuid4().hex,
-    ) -> None:
+    def __init__(self, functions: Functions, tables: Tables) -> None:
         self.store = Store(tables)
-        self.now = now
         self._functions = functions
-        self._concurrency = concurrency
-        self._new_id = new_id
         self._instances: dict[str, Instance] = {}
-        self._activities: asyncio.Queue[tuple[Instance, int, Event]] = asyncio.Queue()
+        self._activities: asyncio.Queue[tuple[Instance, Event]] = asyncio.Queue()
         self._running: set[asyncio.Task[None]] = set()
         self._serving: set[asyncio.Task[None]] = set()
         # Held while an instance is put in another's place; an instance that runs never waits for it.
@@ -72,17 +57,17 @@ class Executor:
 
     async def start(self) -> None:
         """Take up every instance that a former process left open."""
-        for _ in range(self._concurrency):
-            self._spawn(self._work())
+        for _ in range(_ACTIVITIES):
+            self._spawn(self._work(), self._serving)
         found = [await self._load(instance_id) for instance_id in await self.store.list_open()]
         for instance in found:
             if instance is not None:
-                self._spawn(self._run(instance), ends_itself=True)
+                self._spawn(self._run(instance), self._running)
 
     async def close(self) -> None:
         """Stop everything and leave the instances as they are in the tables. Running activities are cancelled."""
         for instance in self._instances.values():
-            instance.post(Stop())
+            instance.stop()
         for task in self._serving:
             task.cancel()
         if self._running:
@@ -99,7 +84,23 @@ class Executor:
         """
         if name not in self._functions.orchestrators:
             raise UnknownOrchestrator(f"there is no orchestrator function '{name}'")
-        return await self._start(name, instance_id or self._new_id(), input_text, None)
+        instance_id = instance_id or uuid4().hex
+        async with self._starting:
+            former = await self.find(instance_id)
+            if former is not None and former.status in OPEN:
+                log.warning("the instance %s of %s is open and is replaced", instance_id, former.name)
+            if (running := self._instances.get(instance_id)) is not None:
+                running.stop()
+                await running.gone.wait()
+            now = utc_now()
+            moment = now.strftime(wire.TIME)
+            execution = former.execution + 1 if former else 1
+            head = Head(instance_id, name, PENDING, moment, moment, execution)
+            instance = Instance(head, first_events(name, input_text, now), (), self)
+            await self.store.begin(head, instance.history.texts)
+            self._instances[instance_id] = instance
+            self._spawn(self._run(instance), self._running)
+        return instance_id
 
     async def find(self, instance_id: str) -> Head | None:
         """Return what is known of an instance, or None."""
@@ -124,12 +125,11 @@ class Executor:
                 await self.store.post(instance_id, Mail(number, name, input_text))
             return found
 
-    async def terminate(self, instance_id: str, reason: str) -> Head | None:
-        """End an instance that is open. Returns it as it was, or None without one. Running activities go on."""
-        head = await self.find(instance_id)
+    async def terminate(self, instance_id: str, reason: str) -> None:
+        """End an instance that is open, as an operator may in Azure. Running activities go on."""
         if (instance := self._instances.get(instance_id)) is not None:
-            await self._stop(instance, Stop("Terminated", json.dumps(reason)))
-        return head
+            instance.stop(terminated=reason)
+            await instance.gone.wait()
 
     async def purge(self, instance_id: str) -> bool:
         """Remove an instance that has ended. Returns whether one was removed."""
@@ -144,46 +144,13 @@ class Executor:
 
     # What an instance asks for (instance.Executor).
 
-    def orchestrator(self, name: str) -> Callable[[str], Awaitable[Outcome]] | None:
+    def orchestrator(self, name: str) -> Callable[[str], Awaitable[ReplayOutcome]] | None:
         """Return the orchestrator function of that name."""
         return self._functions.orchestrators.get(name)
 
     def run_activity(self, instance: Instance, scheduled: Event) -> None:
         """Queue an activity."""
-        self._activities.put_nowait((instance, instance.head.execution, scheduled))
-
-    def start_child(self, instance: Instance, created: Event) -> None:
-        """Start a sub-orchestration apart, because this instance may be waited for by whoever holds the lock."""
-        self._spawn(self._start_child(instance, created))
-
-    async def _start_child(self, instance: Instance, created: Event) -> None:
-        parent = Parent(instance.head.instance_id, instance.head.execution, created["EventId"])
-        child_id = created["InstanceId"] or f"{parent.instance_id}:{parent.execution}:{parent.task_id}"
-        try:
-            head = await self.find(child_id)
-            if head is None or head.parent != parent:
-                await self._start(created["Name"], child_id, created["Input"], parent)
-            elif head.status not in OPEN:
-                self._tell_parent(head)
-        except LimitExceeded as problem:
-            self._tell_parent(Head(child_id, created["Name"], "Failed", "", "", 1, parent, json.dumps(str(problem))))
-
-    async def _start(self, name: str, instance_id: str, input_text: str | None, parent: Parent | None) -> str:
-        async with self._starting:
-            former = await self.find(instance_id)
-            if former is not None and former.status in OPEN:
-                log.warning("the instance %s of %s is open and is replaced", instance_id, former.name)
-            if (running := self._instances.get(instance_id)) is not None:
-                await self._stop(running, Stop())
-            now = self.now()
-            moment = now.strftime(wire.TIME)
-            execution = former.execution + 1 if former else 1
-            head = Head(instance_id, name, PENDING, moment, moment, execution, parent)
-            instance = Instance(head, first_events(name, input_text, now), (), self)
-            await self.store.begin(head, instance.history.texts)
-            self._instances[instance_id] = instance
-            self._spawn(self._run(instance), ends_itself=True)
-        return instance_id
+        self._activities.put_nowait((instance, scheduled))
 
     async def _load(self, instance_id: str) -> Instance | None:
         head = await self.store.find(instance_id)
@@ -200,7 +167,6 @@ class Executor:
             if instance.is_open:
                 await instance.run()
             if not instance.is_open:
-                self._tell_parent(instance.head)
                 await self.store.close(head.instance_id)
         # A fault here is ours, not the orchestrator's: the instance stays in the tables for the next process.
         except Exception:
@@ -209,30 +175,12 @@ class Executor:
             del self._instances[head.instance_id]
             instance.gone.set()
 
-    def _tell_parent(self, head: Head) -> None:
-        """Hand a result to the parent. A parent that is not there asks by itself when it is taken up."""
-        if head.parent is None or (waiting := self._instances.get(head.parent.instance_id)) is None:
-            return
-        task, now = head.parent.task_id, self.now()
-        if head.status == "Completed":
-            done = EventType.SUB_ORCHESTRATION_INSTANCE_COMPLETED
-            told = event(done, now, TaskScheduledId=task, Result=head.output)
-        else:
-            failed = EventType.SUB_ORCHESTRATION_INSTANCE_FAILED
-            reason = f"The sub-orchestration '{head.name}' ended: {head.status}"
-            told = event(failed, now, TaskScheduledId=task, Reason=reason, Details=head.output)
-        waiting.post(Result(head.parent.execution, told))
-
-    async def _stop(self, instance: Instance, stop: Stop) -> None:
-        instance.post(stop)
-        await instance.gone.wait()
-
     async def _work(self) -> None:
-        """Run activities one after the other, as one of several."""
+        """Run activities one after the other, beside others that do the same."""
         while True:
-            instance, execution, scheduled = await self._activities.get()
-            if instance.wants(execution, scheduled["EventId"]):
-                instance.post(Result(execution, await self._result(scheduled)))
+            instance, scheduled = await self._activities.get()
+            if instance.wants(scheduled["EventId"]):
+                instance.post(await self._result(scheduled))
             # An activity that never really waits would keep requests and the other instances from running.
             await asyncio.sleep(0)
 
@@ -245,16 +193,14 @@ class Executor:
             result = json.dumps(await activity(json.loads(scheduled["Input"])))
         # An activity is the application's code: each of its errors is a result that the orchestrator may catch.
         except Exception as problem:
-            log.warning("the activity %s failed: %s", name, type(problem).__name__)
+            kind = type(problem).__name__
+            log.warning("the activity %s failed: %s", name, kind)
             reason = f"Activity function '{name}' failed: {problem}"
-            return event(
-                EventType.TASK_FAILED, self.now(), TaskScheduledId=task, Reason=reason, Details=type(problem).__name__
-            )
-        return event(EventType.TASK_COMPLETED, self.now(), TaskScheduledId=task, Result=result)
+            return event(EventType.TASK_FAILED, utc_now(), TaskScheduledId=task, Reason=reason, Details=kind)
+        return event(EventType.TASK_COMPLETED, utc_now(), TaskScheduledId=task, Result=result)
 
-    def _spawn(self, work: Coroutine[Any, Any, None], *, ends_itself: bool = False) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None], tasks: set[asyncio.Task[None]]) -> None:
         task = asyncio.create_task(work)
-        tasks = self._running if ends_itself else self._serving
         tasks.add(task)
 
         def note(ended: asyncio.Task[None]) -> None:

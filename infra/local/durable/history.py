@@ -11,19 +11,12 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from azure.durable_functions.models.actions.ActionType import ActionType
 from azure.durable_functions.models.history import HistoryEventType as EventType
 
-from infra.local.durable.wire import CALLS, SUB_ORCHESTRATIONS, TAKES_AN_ID, TIME, Action, Event, event, task_id
+from infra.local.durable.wire import CALLS, TASKS, TIME, Action, Event, event, task_id
 
-_OPENING = (EventType.TASK_SCHEDULED, EventType.SUB_ORCHESTRATION_INSTANCE_CREATED, EventType.TIMER_CREATED)
-_FAILED = (EventType.TASK_FAILED, EventType.SUB_ORCHESTRATION_INSTANCE_FAILED)
-_CLOSING = (
-    *_FAILED,
-    EventType.TASK_COMPLETED,
-    EventType.SUB_ORCHESTRATION_INSTANCE_COMPLETED,
-    EventType.TIMER_FIRED,
-)
+_OPENING = (EventType.TASK_SCHEDULED, EventType.TIMER_CREATED)
+_CLOSING = (EventType.TASK_COMPLETED, EventType.TASK_FAILED, EventType.TIMER_FIRED)
 
 
 class History:
@@ -39,6 +32,7 @@ class History:
         self.raised: Counter[str] = Counter()
         """External events that the orchestrator was given, by name."""
         self.in_episode = False
+        """Whether an OrchestratorStarted has no OrchestratorCompleted yet."""
         self.fresh = False
         """Whether there is an event that no replay has seen."""
         self.resumes = False
@@ -48,8 +42,8 @@ class History:
         for one in events:
             self.add(one)
 
-    def add(self, one: Event) -> str:
-        """Append an event. Returns its JSON text."""
+    def add(self, one: Event) -> None:
+        """Append an event."""
         kind = one["EventType"]
         if kind == EventType.ORCHESTRATOR_STARTED:
             self.in_episode = True
@@ -67,9 +61,7 @@ class History:
                 self.raised[one["Name"]] += 1
             elif kind in _CLOSING:
                 del self.open[task_id(one)]
-        text = json.dumps(one)
-        self.texts.append(text)
-        return text
+        self.texts.append(json.dumps(one))
 
     def is_retried(self, one: Event) -> bool:
         """Tell whether this result makes the retry policy schedule something, so that it takes the next task id.
@@ -81,7 +73,7 @@ class History:
             return False
         if one["EventType"] == EventType.TIMER_FIRED:
             return bool(opened["Retry"]["attempt"] < opened["Retry"]["attempts"])
-        return one["EventType"] in _FAILED
+        return bool(one["EventType"] == EventType.TASK_FAILED)
 
     def close(self, one: Event, now: datetime) -> list[Event]:
         """Return what a task's result adds to the history: nothing if the task has one already."""
@@ -109,9 +101,9 @@ class History:
 
         Compared is what the Durable Task Framework compares: the kind and the name, in order.
         """
-        asked = [_describe(a) for a in actions if a["actionType"] in TAKES_AN_ID]
+        asked = [_name(a.get("functionName")) for a in actions if a["actionType"] in TASKS]
         for place, one in enumerate(self._asked):
-            then, now = _describe_event(one), asked[place] if place < len(asked) else "nothing"
+            then, now = _name(one.get("Name")), asked[place] if place < len(asked) else "nothing"
             if then != now:
                 return (
                     f"Non-deterministic orchestrator: step {place + 1} was {then} and is {now} on replay. "
@@ -121,45 +113,31 @@ class History:
 
     def schedule(self, actions: Sequence[Action], now: datetime) -> list[Event]:
         """Return an event for each action that this history does not hold yet."""
-        new = [a for a in actions if a["actionType"] in TAKES_AN_ID][len(self._asked) :]
+        new = [a for a in actions if a["actionType"] in TASKS][len(self._asked) :]
         return [_opening(action, len(self._opened) + place, now) for place, action in enumerate(new)]
 
     def cancelled_timers(self, actions: Sequence[Action]) -> list[int]:
         """Return the ids of open timers that the orchestrator cancelled."""
-        asked = [a for a in actions if a["actionType"] in TAKES_AN_ID]
+        asked = [a for a in actions if a["actionType"] in TASKS]
         pairs = zip(self._asked, asked, strict=False)
         return [one["EventId"] for one, a in pairs if a.get("isCanceled") and one["EventId"] in self.open]
 
     @property
     def working(self) -> bool:
-        """Whether an activity or sub-orchestration is on its way."""
+        """Whether an activity is under way."""
         return any(one["EventType"] != EventType.TIMER_CREATED for one in self.open.values())
 
 
 def _opening(action: Action, new_id: int, now: datetime) -> Event:
-    if action["actionType"] == ActionType.CREATE_TIMER:
+    if action["actionType"] not in CALLS:
         return event(EventType.TIMER_CREATED, now, new_id, FireAt=action["fireAt"])
     fields: dict[str, Any] = {"Name": action["functionName"], "Input": action["input"]}
     if (options := action.get("retryOptions")) is not None:
         interval, attempts = options["firstRetryIntervalInMilliseconds"], options["maxNumberOfAttempts"]
         fields["Retry"] = {"interval": interval, "attempts": attempts, "attempt": 1}
-    if action["actionType"] in CALLS:
-        return event(EventType.TASK_SCHEDULED, now, new_id, **fields)
-    fields["InstanceId"] = action.get("instanceId")
-    return event(EventType.SUB_ORCHESTRATION_INSTANCE_CREATED, now, new_id, **fields)
+    return event(EventType.TASK_SCHEDULED, now, new_id, **fields)
 
 
-def _describe(action: Action) -> str:
-    if action["actionType"] in CALLS:
-        return f"the activity {action['functionName']!r}"
-    if action["actionType"] in SUB_ORCHESTRATIONS:
-        return f"the sub-orchestration {action['functionName']!r}"
-    return "a timer"
-
-
-def _describe_event(one: Event) -> str:
-    if one["EventType"] == EventType.TASK_SCHEDULED:
-        return f"the activity {one['Name']!r}"
-    if one["EventType"] == EventType.SUB_ORCHESTRATION_INSTANCE_CREATED:
-        return f"the sub-orchestration {one['Name']!r}"
-    return "a timer"
+def _name(activity: str | None) -> str:
+    """Return what a task is called in a message: only a timer has no function."""
+    return "a timer" if activity is None else f"the activity {activity!r}"

@@ -1,7 +1,7 @@
-"""One orchestration instance at work: takes results in, lets the SDK replay, records what it asks for, sets it off.
+"""One orchestration instance at work: takes results in, has the SDK replay, records what it asks for, sets that off.
 
-Everything is recorded before it is acted on, so that a process that ends anywhere is taken over by the next one from
-the tables (store.py). What runs activities and knows the other instances is the executor (durable.py).
+Everything is recorded before it is acted on (store.py), so a process may end anywhere and the next one goes on from the
+tables. executor.py runs the activities and holds the instances.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -23,51 +23,34 @@ from azure.durable_functions.models.history import HistoryEventType as EventType
 from infra.local.durable import wire
 from infra.local.durable.history import History
 from infra.local.durable.store import OPEN, RUNNING, Head, Mail, Store
-from infra.local.durable.wire import Action, Event, Outcome, event
+from infra.local.durable.wire import Action, Event, ReplayOutcome, event, utc_now
 
 log = logging.getLogger(__name__)
 
-# Every replay runs the orchestrator over its whole history. Waiting this many times as long as the last one took lets
-# results gather, so that replaying never takes more than a quarter of the processor while activities have work to do.
 _PAUSE = 3
+"""Times the length of the last replay that an instance gathers results before the next one.
+
+Every replay runs the orchestrator over its whole history. So replaying takes a quarter of a processor at most while
+activities have work to do.
+"""
 _REPLAY_AGAIN = (0.5, 2.0)
-"""Seconds between the tries at a replay whose process dies. After the last the instance has failed: one that stays open
-and never goes on would keep its job from being started again."""
+"""Seconds between the tries at a replay whose process dies.
 
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """A task's end, as the history event that tells it."""
-
-    execution: int
-    event: Event
-
-
-@dataclass(frozen=True, slots=True)
-class Stop:
-    """Leave off: with a status the instance ends in it, without one it stays as it is in the tables."""
-
-    status: str | None = None
-    output: str | None = None
-
-
-Message = Result | Mail | Stop
+After the last the instance has failed: one that stayed open and never went on would keep its job from being started
+again.
+"""
 
 
 class Executor(Protocol):
     """What an instance needs of its executor."""
 
     store: Store
-    now: Callable[[], datetime]
 
-    def orchestrator(self, name: str) -> Callable[[str], Awaitable[Outcome]] | None:
+    def orchestrator(self, name: str) -> Callable[[str], Awaitable[ReplayOutcome]] | None:
         """Return the orchestrator function of that name."""
 
     def run_activity(self, instance: Instance, scheduled: Event) -> None:
         """Run an activity some time and post its result."""
-
-    def start_child(self, instance: Instance, created: Event) -> None:
-        """Start a sub-orchestration, if it is not there, and post its result some time."""
 
 
 class Instance:
@@ -81,27 +64,31 @@ class Instance:
         self._executor = executor
         self._mail = list(mail)
         self._last_mail = max((m.number for m in mail), default=0)
-        self._inbox: asyncio.Queue[Message] = asyncio.Queue()
+        self._inbox: asyncio.Queue[Event | Mail | None] = asyncio.Queue()
         self._awaited: Counter[str] = Counter()
         self._timers: dict[int, asyncio.TimerHandle] = {}
         self._quiet_until = 0.0
-        self._stop: Stop | None = None
         self._stopping = asyncio.Event()
+        self._terminated: str | None = None
 
-    def post(self, message: Message) -> None:
-        """Hand over a message; it is read in turn."""
+    def post(self, message: Event | Mail) -> None:
+        """Hand over the event that tells a task's end, or an external event; they are read in turn."""
         self._inbox.put_nowait(message)
-        if isinstance(message, Stop):
-            self._stopping.set()
+
+    def stop(self, terminated: str | None = None) -> None:
+        """Have the instance leave off soon, and stay in the tables as it is, or as terminated for a reason."""
+        self._terminated = terminated
+        self._stopping.set()
+        self._inbox.put_nowait(None)
 
     def next_mail(self) -> int:
         """Return a number for an external event."""
         self._last_mail += 1
         return self._last_mail
 
-    def wants(self, execution: int, task_id: int) -> bool:
+    def wants(self, task_id: int) -> bool:
         """Tell whether the result of a task still matters."""
-        return self.is_open and execution == self.head.execution and task_id in self.history.open
+        return self.is_open and task_id in self.history.open
 
     @property
     def is_open(self) -> bool:
@@ -114,14 +101,14 @@ class Instance:
             left = list(self.history.open.values())
             await self._advance()
             for one in left:
-                if self.wants(self.head.execution, one["EventId"]):
+                if self.wants(one["EventId"]):
                     self._set_off(one)
-            while self.is_open and self._stop is None:
+            while self.is_open and not self._stopping.is_set():
                 await self._receive(await self._messages())
                 if self.history.fresh and self._pause() == 0 and self.is_open:
                     await self._advance()
-            if self.is_open and self._stop is not None and self._stop.status is not None:
-                await self._end(self._stop.status, self._stop.output, self.head.custom_status)
+            if self.is_open and self._terminated is not None:
+                await self._end("Terminated", json.dumps(self._terminated), self.head.custom_status)
         finally:
             for timer in self._timers.values():
                 timer.cancel()
@@ -132,9 +119,9 @@ class Instance:
             return None
         return max(0.0, self._quiet_until - time.monotonic()) if self.history.working else 0.0
 
-    async def _messages(self) -> list[Message]:
+    async def _messages(self) -> list[Event | Mail | None]:
         """Return what came in; nothing if the time to replay comes first."""
-        messages: list[Message] = []
+        messages: list[Event | Mail | None] = []
         pause = self._pause()
         if self._inbox.empty() and pause != 0:
             try:
@@ -145,23 +132,20 @@ class Instance:
             messages.append(self._inbox.get_nowait())
         return messages
 
-    async def _receive(self, messages: Sequence[Message]) -> None:
+    async def _receive(self, messages: Sequence[Event | Mail | None]) -> None:
         results: list[Event] = []
         for message in messages:
-            match message:
-                case Stop():
-                    self._stop = message
-                case Mail():
-                    self._mail.append(message)
-                case Result():
-                    if self.history.resumes and self.history.is_retried(message.event):
-                        # Both the code and the retry policy would take the next task id: replay before, as the SDK
-                        # takes events one by one.
-                        await self._record(results)
-                        results = []
-                        await self._advance()
-                    if self.wants(message.execution, wire.task_id(message.event)):
-                        results.extend(self._added(self.history.close(message.event, self._executor.now())))
+            if isinstance(message, Mail):
+                self._mail.append(message)
+            elif message is not None:
+                if self.history.resumes and self.history.is_retried(message):
+                    # Both the code and the retry policy would take the next task id: replay before, as the SDK takes
+                    # events one by one.
+                    await self._record(results)
+                    results = []
+                    await self._advance()
+                if self.wants(wire.task_id(message)):
+                    results.extend(self._added(self.history.close(message, utc_now())))
         await self._record(results)
         await self._read_mail()
 
@@ -176,8 +160,7 @@ class Instance:
             return
         texts = self.history.texts
         index = len(texts) - len(events)
-        store = self._executor.store
-        await store.append(self.head.instance_id, self.head.execution, index, texts[index:], head=head, read=read)
+        await self._executor.store.append(self.head, index, texts[index:], changed=head, read=read)
         self.head = head or self.head
         for one in events:
             self._set_off(one)
@@ -186,18 +169,15 @@ class Instance:
         match one["EventType"]:
             case EventType.TASK_SCHEDULED:
                 self._executor.run_activity(self, one)
-            case EventType.SUB_ORCHESTRATION_INSTANCE_CREATED:
-                self._executor.start_child(self, one)
             case EventType.TIMER_CREATED:
                 self._set_timer(one)
 
     def _set_timer(self, one: Event) -> None:
-        task_id, execution, fire_at = one["EventId"], self.head.execution, one["FireAt"]
-        delay = (datetime.strptime(fire_at, wire.TIME).replace(tzinfo=UTC) - self._executor.now()).total_seconds()
+        task_id, fire_at = one["EventId"], one["FireAt"]
+        delay = (datetime.strptime(fire_at, wire.TIME).replace(tzinfo=UTC) - utc_now()).total_seconds()
 
         def fire() -> None:
-            fired = event(EventType.TIMER_FIRED, self._executor.now(), TimerId=task_id, FireAt=fire_at)
-            self.post(Result(execution, fired))
+            self.post(event(EventType.TIMER_FIRED, utc_now(), TimerId=task_id, FireAt=fire_at))
 
         self._timers[task_id] = asyncio.get_running_loop().call_later(max(0.0, delay), fire)
 
@@ -205,7 +185,7 @@ class Instance:
         """Give the orchestrator the external events that it waits for, oldest first; others stay in the mail."""
         for mail in list(self._mail):
             if self.is_open and self._awaited[mail.name] > self.history.raised[mail.name]:
-                now = self._executor.now()
+                now = utc_now()
                 raised = event(EventType.EVENT_RAISED, now, Name=mail.name, Input=mail.input)
                 self._mail.remove(mail)
                 await self._record(self._added([*self.history.begin_episode(now), raised]), read=mail)
@@ -218,23 +198,20 @@ class Instance:
             return
         self._quiet_until = time.monotonic() + _PAUSE * (time.monotonic() - started)
         problem = outcome.error or self.history.disagreement(outcome.actions)
-        again = next((a for a in outcome.actions if a["actionType"] == ActionType.CONTINUE_AS_NEW), None)
         if problem is not None:
             message = f"Orchestrator function '{self.head.name}' failed: {problem}"
             await self._end("Failed", json.dumps(message), outcome.custom_status)
-        elif again is not None:
-            await self._continue_as_new(again["input"], outcome.custom_status)
         elif outcome.is_done:
             await self._end("Completed", outcome.output, outcome.custom_status)
         else:
             await self._go_on(outcome)
 
-    async def _replay_patiently(self) -> Outcome | None:
+    async def _replay_patiently(self) -> ReplayOutcome | None:
         """Replay, again if the process that does it dies; None if the instance is to leave off instead."""
         for pause in (*_REPLAY_AGAIN, 0.0):
             try:
                 return await self._replay()
-            # What the orchestrator raises is an Outcome; this is the replay itself.
+            # What the orchestrator raises is a ReplayOutcome; this is the replay itself.
             except Exception as problem:
                 log.warning("a replay of %s died: %s", self.head.name, problem)
                 reason = str(problem)
@@ -242,19 +219,17 @@ class Instance:
                 await asyncio.wait_for(self._stopping.wait(), pause)
             if self._stopping.is_set():
                 return None
-        return Outcome(error=f"its replay died again and again: {reason}")
+        return ReplayOutcome(error=f"its replay died again and again: {reason}")
 
-    async def _replay(self) -> Outcome:
+    async def _replay(self) -> ReplayOutcome:
         orchestrator = self._executor.orchestrator(self.head.name)
         if orchestrator is None:
-            return Outcome(error="there is no such function")
+            return ReplayOutcome(error="there is no such function")
         started = json.loads(self.history.texts[1])
-        parent = self.head.parent.instance_id if self.head.parent else None
-        request = wire.request(self.history.texts, self.head.instance_id, parent, started["Input"])
-        return await orchestrator(request)
+        return await orchestrator(wire.request(self.history.texts, self.head.instance_id, started["Input"]))
 
-    async def _go_on(self, outcome: Outcome) -> None:
-        now = self._executor.now()
+    async def _go_on(self, outcome: ReplayOutcome) -> None:
+        now = utc_now()
         events = self.history.schedule(outcome.actions, now)
         if self.history.in_episode:
             events.append(event(EventType.ORCHESTRATOR_COMPLETED, now))
@@ -265,22 +240,12 @@ class Instance:
         self._awaited = _awaited(outcome.actions)
         await self._read_mail()
 
-    async def _continue_as_new(self, input_text: str | None, custom_status: str | None) -> None:
-        """Begin the next execution. Results for this one are no longer wanted; unread mail stays."""
-        for timer in self._timers.values():
-            timer.cancel()
-        self._timers.clear()
-        self._awaited.clear()
-        self.head = replace(self._changed(RUNNING, None, custom_status), execution=self.head.execution + 1)
-        self.history = History(first_events(self.head.name, input_text, self._executor.now()))
-        await self._executor.store.begin(self.head, self.history.texts)
-
     async def _end(self, status: str, output: str | None, custom_status: str | None) -> None:
         await self._record([], self._changed(status, output, custom_status))
         log.info("%s %s: %s", self.head.name, self.head.instance_id, status)
 
     def _changed(self, status: str, output: str | None, custom_status: str | None) -> Head:
-        updated = self._executor.now().strftime(wire.TIME)
+        updated = utc_now().strftime(wire.TIME)
         return replace(self.head, status=status, output=output, custom_status=custom_status, updated=updated)
 
 

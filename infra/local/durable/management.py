@@ -1,6 +1,7 @@
 """The HTTP API by which the SDK's DurableOrchestrationClient reaches the executor, and the binding that names it.
 
-In Azure the extension serves it on the host's loopback address; here, on a port of its own under a random key.
+In Azure the extension serves it on the host's loopback address. Here it has a port of its own and a random key in its
+path. The client may start, ask, tell and purge; what else it knows is answered with 404.
 """
 
 from __future__ import annotations
@@ -40,16 +41,13 @@ class Management:
                 web.get(f"{root}{_INSTANCE}", self._status),
                 web.delete(f"{root}{_INSTANCE}", self._purge),
                 web.post(f"{root}{_INSTANCE}/raiseEvent/{{event}}", self._raise_event),
-                web.post(f"{root}{_INSTANCE}/terminate", self._terminate),
             ]
         )
         self._runner = web.AppRunner(app, access_log=None)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0)
-        await site.start()
+        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
         host, port = self._runner.addresses[0][:2]
-        base = f"http://{host}:{port}{root}"
-        self.binding = json.dumps(binding(base))
+        self.binding = json.dumps(binding(f"http://{host}:{port}{root}"))
 
     async def close(self) -> None:
         """Stop listening."""
@@ -80,22 +78,13 @@ class Management:
         # Also JSON inside a JSON string, and here Azure does not open it: the orchestrator is given the string
         # (https://github.com/Azure/azure-functions-durable-python/issues/295).
         text = json.dumps(await request.json())
-        return _told(
-            await self._executor.raise_event(request.match_info["instance"], request.match_info["event"], text)
-        )
-
-    async def _terminate(self, request: web.Request) -> web.Response:
-        reason = request.query.get("reason", "")
-        return _told(await self._executor.terminate(request.match_info["instance"], reason))
+        head = await self._executor.raise_event(request.match_info["instance"], request.match_info["event"], text)
+        # 202 for an instance that was open, 410 for one that had ended.
+        return web.Response(status=404 if head is None else 202 if head.status in OPEN else 410)
 
     async def _purge(self, request: web.Request) -> web.Response:
         removed = await self._executor.purge(request.match_info["instance"])
         return web.json_response({"instancesDeleted": int(removed)}, status=200 if removed else 404)
-
-
-def _told(head: Head | None) -> web.Response:
-    """202 for an instance that was open, 410 for one that had ended, 404 without one."""
-    return web.Response(status=404 if head is None else 202 if head.status in OPEN else 410)
 
 
 def _status(head: Head, input_text: str | None) -> dict[str, Any]:
@@ -111,13 +100,12 @@ def _status(head: Head, input_text: str | None) -> dict[str, Any]:
 
 
 def binding(base: str) -> dict[str, Any]:
-    """Return the binding. The client calls what stands under rpcBaseUrl; the other addresses are for its callers."""
+    """Return the binding. The client itself uses rpcBaseUrl alone; the other addresses are for its callers."""
     one = f"{base}/instances/INSTANCEID"
     urls = {
         "id": "INSTANCEID",
         "statusQueryGetUri": one,
         "sendEventPostUri": f"{one}/raiseEvent/{{eventName}}",
-        "terminatePostUri": f"{one}/terminate?reason={{text}}",
         "purgeHistoryDeleteUri": one,
     }
     create = f"{base}/orchestrators/{{functionName}}"

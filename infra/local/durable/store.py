@@ -1,7 +1,7 @@
-"""Orchestration instances in the tables: a partition for each, holding its head, its events and its unread mail.
+"""Orchestration instances in the tables: a partition for each, with its head, its events and its unread mail.
 
-Only this process writes here (a laptop runs one), so a write needs no condition; each can be repeated, and any first
-part of it is a state from which instance.py goes on.
+Only one process writes here (a laptop runs one server), so a write needs no condition. Each can be repeated, and may be
+cut off anywhere: instance.py goes on from what is there.
 """
 
 from __future__ import annotations
@@ -36,27 +36,26 @@ OPEN = (RUNNING, PENDING)
 
 _OPEN_PARTITION = "open"
 _PIECE = 30_000
+"""Characters of a text in one column."""
 _PIECES_A_ROW = 16
-# Texts are ASCII (json.dumps escapes the rest), which Table Storage counts at two bytes a character and HTTP sends at
-# one; a body above 1 MiB would hold up the event loop.
 _TRANSACTION_CHARACTERS = 900_000
+"""Characters of all texts in one transaction.
+
+They are ASCII (json.dumps escapes the rest): Table Storage counts two bytes for each, HTTP sends one, and a body above
+1 MiB would hold up the event loop.
+"""
 _LONGEST_PATIENCE = 30.0
+"""Seconds between two tries at most, while the storage service is away."""
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Parent:
-    """The orchestration that waits for this one, and the task as which it does."""
-
-    instance_id: str
-    execution: int
-    task_id: int
-
-
-@dataclass(frozen=True, slots=True)
 class Head:
-    """What is known of an instance without its events. Outputs and statuses are JSON texts, times ISO 8601 in UTC."""
+    """What is known of an instance without its events. Output and custom status are JSON texts, times ISO 8601 in UTC.
+
+    `execution` counts the starts under this id.
+    """
 
     instance_id: str
     name: str
@@ -64,7 +63,6 @@ class Head:
     created: str
     updated: str
     execution: int = 1
-    parent: Parent | None = None
     output: str | None = None
     custom_status: str | None = None
 
@@ -92,8 +90,8 @@ class Store:
         """Return an instance's head, or None."""
         async for text in self._texts(instance_id, "head", "heae"):
             fields = json.loads(text)
-            parent = fields.pop("parent")
-            return Head(**fields, parent=Parent(**parent) if parent else None)
+            fields.pop("parent", None)  # written until sub-orchestrations went
+            return Head(**fields)
         return None
 
     async def load(self, head: Head) -> tuple[list[Event], list[Mail]]:
@@ -113,33 +111,28 @@ class Store:
         return None
 
     async def begin(self, head: Head, texts: Sequence[str]) -> None:
-        """Begin an execution: it is the present one once its head is written, and former events are removed then.
+        """Begin an execution, without the mail of the one before.
 
-        A start (not a continue_as_new) also removes unread mail.
+        It is the present one once its head is written; the events of the one before are removed then.
         """
         await self._write(_OPEN_PARTITION, [Upsert(head.instance_id, {})])
-        if head.status == PENDING:
-            await self._erase(head.instance_id, "m", "n")
-        await self.append(head.instance_id, head.execution, 0, texts, head=head)
+        await self._erase(head.instance_id, "m", "n")
+        await self.append(head, 0, texts, changed=head)
         await self._erase(head.instance_id, "e", _event_key(head.execution, 0))
 
     async def append(
-        self,
-        instance_id: str,
-        execution: int,
-        index: int,
-        texts: Sequence[str],
-        *,
-        head: Head | None = None,
-        read: Mail | None = None,
+        self, head: Head, index: int, texts: Sequence[str], *, changed: Head | None = None, read: Mail | None = None
     ) -> None:
-        """Append events from `index` on, then the head; mail that an event came from goes in the same transaction."""
-        operations = [o for i, t in enumerate(texts, index) for o in _split(_event_key(execution, i), t)]
+        """Append events from `index` on, then the head if it changed.
+
+        Mail that an event came from goes in the same transaction.
+        """
+        operations = [o for i, t in enumerate(texts, index) for o in _split(_event_key(head.execution, i), t)]
         if read is not None:
             operations.append(Delete(_mail_key(read.number), ANY))
-        if head is not None:
-            operations.extend(_split("head", json.dumps(asdict(head))))
-        await self._write(_partition(instance_id), operations)
+        if changed is not None:
+            operations.extend(_split("head", json.dumps(asdict(changed))))
+        await self._write(_partition(head.instance_id), operations)
 
     async def post(self, instance_id: str, mail: Mail) -> None:
         """Keep an external event until it is read."""
@@ -162,7 +155,7 @@ class Store:
         await self._write(partition, [Delete(key, ANY) for key in keys])
 
     async def _texts(self, instance_id: str, low: str, high: str) -> AsyncIterator[str]:
-        """Yield the texts between two keys. The first row of a text is written last: without it, there is no text."""
+        """Yield the texts between two keys. A text's first row is written last: without that row there is no text."""
         key, pieces, left = "", list[str](), 0
         async for row in self._rows(_partition(instance_id), low, high):
             base, _, further = row.key.partition("~")
@@ -200,7 +193,7 @@ class Store:
 
 
 async def _patiently(call: Callable[[], Awaitable[T]]) -> T:
-    """Return what the call returns, however long the service is away: there is nobody else to do this work."""
+    """Return what the call returns, however long the service is away: no other process would do this work."""
     delay = 0.05
     while True:
         try:
@@ -225,7 +218,7 @@ def _mail_key(number: int) -> str:
 
 
 def _split(key: str, text: str) -> list[Operation]:
-    """Return the rows that hold a text, which may be longer than a column or a row, the first row last."""
+    """Return the rows of a text, which may be longer than a column or a row holds. Its first row comes last."""
     pieces = [text[i : i + _PIECE] for i in range(0, len(text), _PIECE)]
     groups = [pieces[i : i + _PIECES_A_ROW] for i in range(0, len(pieces), _PIECES_A_ROW)]
     rows: list[Operation] = [

@@ -1,7 +1,7 @@
-"""What the Durable Functions host and the Python SDK say to each other, as JSON: events in, actions out.
+"""What the Durable Functions host and the Python SDK tell each other, as JSON: events in, actions out.
 
-The SDK's side is azure.durable_functions.models (TaskOrchestrationExecutor and DurableOrchestrationContext); the host's
-side in Azure is the Durable Task extension. history.py gives these words their meaning.
+The SDK's side is azure.durable_functions.models (TaskOrchestrationExecutor and DurableOrchestrationContext). In Azure
+the host's side is the Durable Task extension. history.py gives these words their meaning.
 """
 
 from __future__ import annotations
@@ -16,27 +16,35 @@ from azure.durable_functions.models.actions.ActionType import ActionType
 from azure.durable_functions.models.history import HistoryEventType as EventType
 
 Event = dict[str, Any]
+"""What happened in an orchestration: one entry of its history."""
 Action = dict[str, Any]
+"""What an orchestrator asks for."""
 
 TIME = "%Y-%m-%dT%H:%M:%S.%fZ"
+"""The format of times in events, for strftime and strptime."""
 FAILURE = "$OutOfProcData$:"
-"""What the SDK writes between an orchestrator's error message and its last state."""
+"""The text that the SDK puts between an orchestrator's error message and its last state."""
 
 CALLS = (ActionType.CALL_ACTIVITY, ActionType.CALL_ACTIVITY_WITH_RETRY)
-SUB_ORCHESTRATIONS = (ActionType.CALL_SUB_ORCHESTRATOR, ActionType.CALL_SUB_ORCHESTRATOR_WITH_RETRY)
-TAKES_AN_ID = (*CALLS, *SUB_ORCHESTRATIONS, ActionType.CREATE_TIMER)
-SUPPORTED = (*TAKES_AN_ID, ActionType.CONTINUE_AS_NEW, ActionType.WAIT_FOR_EXTERNAL_EVENT)
+TASKS = (*CALLS, ActionType.CREATE_TIMER)
+"""Actions that make a task, which the SDK numbers."""
+SUPPORTED = (*TASKS, ActionType.WAIT_FOR_EXTERNAL_EVENT)
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """What one replay answered. `error` is set where the orchestrator raised; `output` is JSON text."""
+class ReplayOutcome:
+    """What one replay answered. `error` is set where the orchestrator raised; `output` and `custom_status` are JSON."""
 
     actions: Sequence[Action] = ()
     is_done: bool = False
     output: str | None = None
     custom_status: str | None = None
     error: str | None = None
+
+
+def utc_now() -> datetime:
+    """Return the time, with its zone."""
+    return datetime.now(UTC)
 
 
 def event(kind: EventType, now: datetime, event_id: int = -1, **fields: Any) -> Event:
@@ -56,24 +64,24 @@ def task_id(one: Event) -> int:
     return found
 
 
-def request(texts: Sequence[str], instance_id: str, parent_id: str | None, input_text: str | None) -> str:
+def request(texts: Sequence[str], instance_id: str, input_text: str | None) -> str:
     """Return what an orchestrator function is called with. `texts` are the events, each already JSON.
 
-    The two durations of long timers are left out: they exist for Azure Storage's seven days a message, which is no
-    limit here, and without them the SDK makes one timer of any length.
+    The two durations of long timers are left out. They exist because Azure Storage keeps a message for seven days,
+    which is no limit here; without them the SDK makes one timer of any length.
     """
     rest = {
         "input": input_text,
         "instanceId": instance_id,
         "isReplaying": False,
-        "parentInstanceId": parent_id,
+        "parentInstanceId": None,
         "upperSchemaVersion": 1,
         "upperSchemaVersionNew": 2,
     }
     return f'{{"history":[{",".join(texts)}],{json.dumps(rest)[1:]}'
 
 
-def replay(orchestrator: Callable[[str], str], request_text: str) -> Outcome:
+def replay(orchestrator: Callable[[str], str], request_text: str) -> ReplayOutcome:
     """Run an orchestrator function over a history. Whatever it raises becomes the outcome's `error`."""
     try:
         return _outcome(json.loads(orchestrator(request_text)))
@@ -81,17 +89,17 @@ def replay(orchestrator: Callable[[str], str], request_text: str) -> Outcome:
     except Exception as problem:
         message, marker, state = str(problem).rpartition(FAILURE)
         if not marker:
-            return Outcome(is_done=True, error=f"{type(problem).__name__}: {problem}")
+            return ReplayOutcome(is_done=True, error=f"{type(problem).__name__}: {problem}")
         return _outcome(json.loads(state), error=message.strip())
 
 
-def _outcome(state: dict[str, Any], error: str | None = None) -> Outcome:
+def _outcome(state: dict[str, Any], error: str | None = None) -> ReplayOutcome:
     custom_status = state.get("customStatus")
     actions = tuple(flatten(state["actions"]))
-    strange = next((a for a in actions if a["actionType"] not in SUPPORTED), None)
+    strange = next((a["actionType"] for a in actions if a["actionType"] not in SUPPORTED), None)
     if strange is not None:
-        error = f"action type {strange['actionType']} (entities, durable HTTP) is not supported on a laptop"
-    return Outcome(
+        error = f"{ActionType(strange).name} is not supported on a laptop"
+    return ReplayOutcome(
         actions,
         state["isDone"] or error is not None,
         json.dumps(state.get("output")),

@@ -254,3 +254,20 @@ class Resources(Generic[R]):
 
 def _lives(resource: Resource) -> int:
     return int(resource.key.startswith(LIVE))
+
+
+TRIES = 5
+"""Times that an act is tried on what others left of a resource, before the client is asked to send it again."""
+
+Result = TypeVar("Result")
+
+
+async def retry_stale(
+    what: str, read: Callable[[], Awaitable[R]], act: Callable[[R], Awaitable[Result]], first: R | None = None
+) -> Result:
+    """Read a resource, or take the `first`, and act on it; where others changed it meanwhile, again. Raises Busy."""
+    for _ in range(TRIES):
+        resource, first = first or await read(), None
+        with contextlib.suppress(Stale):
+            return await act(resource)
+    raise Busy(f"the {what} is being changed by others", retry_after=1)

@@ -10,8 +10,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from shared.directory.errors import InvalidCursor
 from shared.directory.keys import DIGEST, ID, Key, Keys, behind
-from shared.directory.work.plan import InvalidCursor
 from shared.tables.access import clear, in_parts, scan_pages
 from shared.tables.port import MAX_OPERATIONS, Row, Tables, Upsert
 
@@ -83,7 +83,7 @@ class Differences:
         Raises InvalidCursor.
         """
         if cursor and not CURSOR.fullmatch(cursor):
-            raise InvalidCursor("take the one of the former page, or start without")
+            raise InvalidCursor
         rows: list[Row] = []
         low, more = behind(cursor) if cursor else HERE, False
         async for page in scan_pages(self._tables, self._partition, low, top=count):

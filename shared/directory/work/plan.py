@@ -12,21 +12,17 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from shared.directory.errors import InvalidCursor
 from shared.directory.keys import DIGEST, Key, Keys, behind, prefix_end
 from shared.directory.text import dump, join_text, split_text
 from shared.directory.work.jobs import Jobs, planned_in
 from shared.tables.access import delete, in_parts, scan, scan_pages
 from shared.tables.port import ANY, MAX_OPERATIONS, Delete, Merge, Row, Tables, Upsert
 
-PAGE = 100
 OPEN = "~"
 """Row key prefix of what is left open, behind all decisions, so that no page has it."""
 CURSOR = re.compile(rf"[0-9a-f]{{2}}[A-Za-z_]{{1,64}}_[0-9a-f]{{{DIGEST}}}")
 """The bucket and the key of the last row of a page."""
-
-
-class InvalidCursor(ValueError):
-    """A cursor that no page was returned with. The message is the remedy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,5 +206,5 @@ def read_place(cursor: str, buckets: int) -> tuple[int, str]:
     if not cursor:
         return 0, ""
     if not CURSOR.fullmatch(cursor) or int(cursor[:2], 16) >= buckets:
-        raise InvalidCursor("take the one of the former page, or start without")
+        raise InvalidCursor
     return int(cursor[:2], 16), cursor[2:]

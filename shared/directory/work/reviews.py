@@ -13,10 +13,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from dataclasses import dataclass, replace
 from typing import Any
 
-from shared.directory.errors import Busy
+from shared.directory.errors import Busy, InvalidCursor
 from shared.directory.keys import Keys, prefix_end
 from shared.directory.text import dump
-from shared.directory.work.plan import OPEN, InvalidCursor, Plan, PlanRow, columns_of, read_place, read_row
+from shared.directory.work.plan import OPEN, Plan, PlanRow, columns_of, read_place, read_row
 from shared.tables.access import in_parts, scan, scan_pages, together
 from shared.tables.port import MAX_OPERATIONS, Conflict, Insert, Operation, Replace, Row, Tables, Upsert, Value
 

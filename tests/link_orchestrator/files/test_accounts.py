@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from link_orchestrator.files.accounts import AccountRow, read_accounts
-from link_orchestrator.files.rows import Problem, UnreadableFile
+from link_orchestrator.files.rows import UnreadableFile
+from link_orchestrator.problems import Problem
 from shared.directory.records.model import ENTERPRISE, SignInEvidence
 
 EXPORTS = Path(__file__).parent / "exports"

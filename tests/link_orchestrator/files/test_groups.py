@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from link_orchestrator.files import groups
 from link_orchestrator.files.entra_groups import EntraGroup, read_entra_groups
 from link_orchestrator.files.groups import GroupRow, read_groups
-from link_orchestrator.files.rows import Problem
+from link_orchestrator.problems import Problem
 from tests.link_orchestrator.requests.test_runs import MARK, bodies, queries, texts, values
 from tests.link_orchestrator.running import TOKEN, App
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from link_orchestrator.files.identities import read_identities
-from link_orchestrator.files.rows import Problem, UnreadableFile
+from link_orchestrator.files.rows import UnreadableFile
+from link_orchestrator.problems import Problem
 from shared.directory.matching.identity import Identity
 
 EXPORTS = Path(__file__).parent / "exports"

@@ -14,7 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from link_orchestrator.files.rows import MAX_FIELD_CHARS, Header, Problem, Row, UnreadableFile, read_rows
+from link_orchestrator.files.rows import MAX_FIELD_CHARS, Header, Row, UnreadableFile, read_rows
+from link_orchestrator.problems import Problem
 
 
 def rows(data: bytes | str, content_type: str = "", size: int = 7) -> list[Row | Problem]:

@@ -13,7 +13,8 @@ import pytest
 from infra.local.demo_data import generate, write
 from infra.local.graph import Fault, Faults, GraphStandIn
 from infra.local.standins.tenant import APPLICATION, Tenant, read_groups
-from link_orchestrator.passes import plan_groups, read
+from link_orchestrator import staged
+from link_orchestrator.passes import read
 from tests.link_orchestrator.graph.test_graph import ALL, FAULTS, standing, start
 from tests.link_orchestrator.graph.test_kill import Killed
 from tests.link_orchestrator.requests.test_runs import until
@@ -279,7 +280,7 @@ async def test_what_was_staged_of_groups_goes_with_the_run(both: tuple[GraphStan
     for number in range(4):
         stand_in.tenant.add_group(f"Group {number}", ids(1, 2, 3))
     run = await plan(app)
-    kept = plan_groups.STAGES
+    kept = staged.GROUPED
     names = {run["options"]["groups"], run["options"]["groups"] + "members", *(run["id"] + name for name in kept)}
     assert await staged_in(app.tables) >= names
     await app.call("POST", f"linking/runs/{run['id']}/cancel")

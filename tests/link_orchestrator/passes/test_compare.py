@@ -14,14 +14,14 @@ import pytest
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
-from link_orchestrator.activities import PASSES
+from link_orchestrator.kinds import RUN
 from link_orchestrator.messages import Slice
 from link_orchestrator.orchestrator import APPROVE, CANCEL, PLAN_PASSES, link_accounts
 from link_orchestrator.passes import compare
-from link_orchestrator.passes.plan import LEFT_OPEN
 from shared.directory.directory import Directories, Directory
 from shared.directory.errors import DirectoryError
 from shared.directory.keys import fold
+from shared.directory.matching.authority import KEPT_FROM_SCIM
 from shared.directory.matching.identity import Identity
 from shared.directory.matching.policy import Policy
 from shared.directory.records.model import ENTERPRISE, Account, Link, Status
@@ -57,8 +57,8 @@ async def everything(directory: Directory, theirs: Sequence[Identity], policy: P
     """Return the rows of a plan of everything, made beside whatever is under way and remembered by nobody."""
     job = await begin_run_beside(directory, theirs, policy)
     for stage in PLAN_PASSES:
-        whole = Slice(job=job.id, directory=directory.name, stage=stage, low=0, high=directory.keys.buckets)
-        await PASSES[stage](directory, job, whole)
+        whole = Slice(job=job.id, directory=directory.name, pass_name=stage, low=0, high=directory.keys.buckets)
+        await RUN.passes[stage](directory, job, whole)
     return {row.subject: row for row in await plan_rows(directory, job.id)}
 
 
@@ -194,7 +194,7 @@ async def assert_left_open(directory: Directory, theirs: Sequence[Identity], exp
     for one in theirs:
         decision = decisions[fold(one.object_id)]
         found = await directory.left_open.find(one.object_id)
-        assert (found[1] if found else None) == (decision if decision in LEFT_OPEN else None)
+        assert (found[1] if found else None) == (decision if decision in KEPT_FROM_SCIM else None)
 
 
 @pytest.mark.parametrize("stage", ["join", "weigh", "reserve"])

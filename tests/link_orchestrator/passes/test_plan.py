@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 
 from infra.local.demo_data import generate, write
 from link_orchestrator.files.identities import read_identities
-from link_orchestrator.passes.plan import facts_of
 from shared.directory.directory import Directories, Directory
 from shared.directory.errors import DirectoryError
 from shared.directory.keys import fold
@@ -31,6 +30,7 @@ from shared.directory.matching.accounts import (
     claim,
     decide,
     evidence_for,
+    facts_of,
     identity_keys,
     stays_local,
 )

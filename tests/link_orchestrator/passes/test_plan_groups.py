@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from link_orchestrator.files.entra_groups import EntraGroup, EntraGroupWriter
+from link_orchestrator.files.entra_groups import EntraGroup
 from link_orchestrator.messages import Slice
 from link_orchestrator.passes import plan_groups
+from link_orchestrator.staged import EntraGroupWriter
 from shared.directory.directory import Directory
 from shared.directory.records.model import Account, Group, Link, Status
 from shared.directory.work.jobs import Job
@@ -37,7 +38,7 @@ async def test_a_member_counts_once_though_he_was_linked_or_released_between_two
     async with small(tmp_path) as (_, directory, job):
         who = object_id(1)
         job = await with_group(directory, job, who)
-        accounts, part = directory.accounts, Slice(job=job.id, directory="small", stage="", low=0, high=2)
+        accounts, part = directory.accounts, Slice(job=job.id, directory="small", pass_name="", low=0, high=2)
         local = Account.new(directory.keys.new_id("ada"), {"userName": "ada"}, Status.LOCAL, NOW)
         linked = local.with_external_id(who, status=Status.CLAIMED, link=Link(who, "hand", NOW, "admin"))
         now, then = (local, linked) if first == "local" else (linked, local)
@@ -58,7 +59,7 @@ async def test_a_group_stands_in_the_plan_once_though_one_here_was_renamed_betwe
 ) -> None:
     async with small(tmp_path) as (_, directory, job):
         job = await with_group(directory, job)
-        part = Slice(job=job.id, directory="small", stage="", low=0, high=2)
+        part = Slice(job=job.id, directory="small", pass_name="", low=0, high=2)
         await plan_groups.resolve_members(directory, job, part)
         assert await plan_groups.decide_groups(directory, job, part) == {"groupLink": 1}  # its answer is lost
         (_, group_id), *_ = [pair for n in (0, 1) async for pair in directory.group_listing.scan_names(n)]

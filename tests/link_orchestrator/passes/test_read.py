@@ -20,8 +20,9 @@ from infra.local.faults import Call, Crash, Fault, FaultyTables, random_faults, 
 from link_orchestrator.messages import Milestone, Read, ReadDone, Start
 from link_orchestrator.orchestrator import link_accounts
 from link_orchestrator.passes import read
-from link_orchestrator.passes.read import READ, read_identities, stage_names
+from link_orchestrator.passes.read import read_identities
 from link_orchestrator.source import Page, Place, PlaceExpired, RunSource, SourceBusy, SourceFailed
+from link_orchestrator.staged import READ, RESTARTS, reading_names
 from shared.directory.directory import Directories, Directory
 from shared.directory.matching.identity import Identity
 from shared.directory.matching.policy import Policy
@@ -69,8 +70,8 @@ async def begin(directory: Directory) -> Job:
     """Record a run that reads its identities, as the service does."""
     jobs = directory.jobs
     run = jobs.new_id("run")
-    await directory.stages.announce(run, stage_names(run))
-    options = {"source": {"graph": {"scope": "all"}}, "identities": stage_names(run)[0], "policy": Policy().to_json()}
+    await directory.stages.announce(run, reading_names(run))
+    options = {"source": {"graph": {"scope": "all"}}, "identities": reading_names(run)[0], "policy": Policy().to_json()}
     return await jobs.start("run", "test", run, options)
 
 
@@ -137,7 +138,7 @@ async def test_however_pages_fall_and_whatever_fails_everybody_is_staged_in_the_
     }
     for at, kind in [trouble_at for trouble_at in trouble if trouble_at[0] < len(pages)]:
         expired = sum(isinstance(error, PlaceExpired) for errors in source.errors.values() for error in errors)
-        if kind != "expired" or expired < read.RESTARTS:
+        if kind != "expired" or expired < RESTARTS:
             source.errors.setdefault(at, []).append(kinds[kind]())  # type: ignore[arg-type]  # a Crash is none
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         patch.setattr(read, "ROWS", at_once)
@@ -249,7 +250,7 @@ async def test_what_a_slow_twin_read_stays_nowhere_once_the_run_has_ended(tmp_pa
         source = Slow(people(1))
         slow = asyncio.create_task(once(tables, job, source))
         await asyncio.wait_for(source.reached.wait(), 5)
-        ended = Milestone(job=job.id, directory="small", phase="cancelled").to_json()
+        ended = Milestone(job=job.id, directory="small", state="cancelled").to_json()
         await activity_calls(Directories(tables))("reach_milestone", ended)
         source.opened.set()
         await slow
@@ -315,7 +316,7 @@ async def test_a_place_that_expires_again_and_again_fails_the_run(tmp_path: Path
         source = Script(people(1), *(PlaceExpired("too old") for _ in range(9)), people(2))
         done = await until_read(tables, job, source)
         assert done.failed == "too old, again and again: start the run again"
-        assert len(source.asked) == 2 * (read.RESTARTS + 1)
+        assert len(source.asked) == 2 * (RESTARTS + 1)
 
 
 async def test_what_was_read_before_a_place_expired_is_forgotten(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from infra.local.faults import Crash, Fault, FaultyTables, random_faults, script
+from link_orchestrator import staged
 from link_orchestrator.files.entra_groups import EntraGroup
 from link_orchestrator.messages import Slice
 from link_orchestrator.passes import plan_groups, read
@@ -68,6 +69,7 @@ async def test_however_pages_fall_and_whatever_fails_every_group_has_all_its_mem
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         patch.setattr(read, "ROWS", at_once)
         patch.setattr(read, "RESTARTS", 9)
+        patch.setattr(staged, "RESTARTS", 9)
         patch.setattr("link_orchestrator.passes.read.random.uniform", lambda low, high: 0.0)
         async with small(folder) as (tables, directory, job):
             job = await directory.jobs.change(job.id, with_groups)
@@ -107,7 +109,7 @@ class Counting(Script):
 
 async def resolved(directory: Directory, job: Job) -> dict[str, set[str]]:
     """Return the members of each group as a plan sees them."""
-    part = Slice(job=job.id, directory="small", stage="", low=0, high=2)
+    part = Slice(job=job.id, directory="small", pass_name="", low=0, high=2)
     await plan_groups.resolve_members(directory, job, part)
     await plan_groups.decide_groups(directory, job, part)
     rows = await plan_rows(directory, job.id)
@@ -115,7 +117,7 @@ async def resolved(directory: Directory, job: Job) -> dict[str, set[str]]:
     assert len(names) == len(rows), "each group stands in the plan once"
     found: dict[str, set[str]] = {name: set() for name in names.values()}
     for bucket in range(2):
-        async for items in directory.stage(job.id + plan_groups.RESOLVED).read(bucket):
+        async for items in directory.stage(job.id + staged.MEMBERS).read(bucket):
             for group, _, member in items:
                 found[names[group]].add(member)
     return found
@@ -123,5 +125,5 @@ async def resolved(directory: Directory, job: Job) -> dict[str, set[str]]:
 
 def with_groups(job: Job) -> Job:
     """Return a run that reads its groups, too."""
-    name = read.group_stage(read.stage_names(job.id)[0])
+    name = staged.groups_of(staged.reading_names(job.id)[0])
     return replace(job, options={**job.options, "groups": name})

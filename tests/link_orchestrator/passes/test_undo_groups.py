@@ -13,11 +13,13 @@ import pytest
 
 import scim_groups.service
 from infra.local.faults import Crash, Fault, FaultyTables, script
-from link_orchestrator.files.entra_groups import EntraGroup, EntraGroupWriter
+from link_orchestrator.files.entra_groups import EntraGroup
 from link_orchestrator.messages import Slice
 from link_orchestrator.orchestrator import undo_links
-from link_orchestrator.passes.apply_groups import APPROVED, apply_groups
+from link_orchestrator.passes.apply_groups import apply_groups
 from link_orchestrator.passes.plan_groups import decide_groups, resolve_members
+from link_orchestrator.run import GROUPS_APPROVED
+from link_orchestrator.staged import EntraGroupWriter
 from shared.directory.directory import Directories, Directory
 from shared.directory.matching.groups import GroupDecisionKind
 from shared.directory.matching.policy import Policy
@@ -127,9 +129,9 @@ async def test_a_slice_of_a_failed_run_that_is_under_way_links_no_group_behind_i
     writer = EntraGroupWriter(directory, upload)
     await writer.add(EntraGroup(object_id(1), "Sales", ()))
     await writer.close()
-    options = {"groups": upload, APPROVED: 1, "policy": Policy().to_json(), "slices": 1}
+    options = {"groups": upload, GROUPS_APPROVED: 1, "policy": Policy().to_json(), "slices": 1}
     run = await directory.jobs.start("run", "test", directory.jobs.new_id("run"), options)
-    whole = Slice(job=run.id, directory="main", stage="apply_groups", low=0, high=4)
+    whole = Slice(job=run.id, directory="main", pass_name="apply_groups", low=0, high=4)
     await resolve_members(directory, run, whole)
     assert await decide_groups(directory, run, whole) == {"groupLink": 1}
     run = await directory.jobs.change(run.id, lambda job: replace(job, approved=job.started, phase=Phase.FAILED))

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from infra.local.demo_data import generate, write
 from infra.local.entra import Cycle
-from infra.local.standins.provisioning import ExternalId
+from infra.local.standins.provisioning import WORK_EMAIL, ExternalId, create_body
 from link_orchestrator.files.identities import read_identities
 from link_orchestrator.prediction.cycle import adds_nothing, probes
 from link_orchestrator.prediction.mapping import DEFAULT
@@ -24,7 +24,7 @@ from shared.directory.matching.identity import Identity
 from shared.directory.matching.policy import NameIdSource, Policy
 from tests.link_orchestrator.passes.test_plan import identities
 from tests.link_orchestrator.populations import population
-from tests.link_orchestrator.running import TOKEN, App, csv_file
+from tests.link_orchestrator.running import TOKEN, App, Refusal, csv_file, graph
 
 MAPPINGS: dict[ExternalId, dict[str, Any]] = {
     "objectId": {
@@ -115,6 +115,43 @@ async def test_predictions_follow_the_reviews(app: App, seed: int) -> None:
     for row in rows:
         outcome = got[row["identity"]["objectId"]]
         assert outcome.partition(" ")[0] == row["predicted"]["outcome"], (row, outcome)
+
+
+BY_MAIL = {"attributes": {"externalId": "objectId", "userName": "mail", "emails": "mail"}, "matching": ["externalId"]}
+"""Names people by their mail and looks nobody up by it, so that a create collides with the account of that name."""
+
+
+@pytest.mark.parametrize(
+    ("emails", "excluded", "outcome"),
+    [
+        pytest.param(["ada@contoso.com"], [], "created", id="links"),
+        pytest.param(["ada@contoso.com", "ada@home.example"], [], "refused", id="would take an address away"),
+        pytest.param(["ada@contoso.com"], ["ada@corp.example"], "refused", id="excluded by the name in Entra"),
+    ],
+)
+async def test_a_prediction_knows_which_account_a_create_may_take_over(
+    app: App, emails: list[str], excluded: list[str], outcome: str
+) -> None:
+    rules = [{"rule": rule, "trust": "strong"} for rule in ("externalId", "userName")]
+    policy = {"rules": rules, "verifiedDomains": ["contoso.com"], "excluded": excluded, "adoptOnCreate": True}
+    await app.call("PUT", "directory/policy", policy)
+    await app.bring(csv_file({"userName": "ada@contoso.com"}))
+    account = await app.account("ada@contoso.com")
+    document = {"emails": [{"value": email, "type": "home" if place else "work"} for place, email in enumerate(emails)]}
+    await app.call("PATCH", f"accounts/{account['id']}", {"document": document})
+    ada = graph(1, "ada@corp.example", mail="ada@contoso.com")
+    run = await app.plan(ada, mapping=BY_MAIL, pauseProvisioning=False)
+    (row,) = [row for row in await app.decisions(run) if "identity" in row]
+    await app.apply(run)
+    attributes = {"externalId": ada["id"], "userName": ada["mail"], WORK_EMAIL: ada["mail"], "active": True}
+    try:
+        created = await app.call("POST", "scim/v2/Users", create_body(attributes, "default"))
+    except Refusal:
+        got = "refused"
+    else:
+        got = "created"
+        assert created["id"] == account["id"]
+    assert (row["predicted"]["outcome"], got) == (outcome, outcome)
 
 
 @given(one=identities(), source=st.sampled_from(get_args(NameIdSource)))

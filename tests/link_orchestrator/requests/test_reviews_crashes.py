@@ -53,14 +53,14 @@ async def prepare(path: Path) -> str:
     job = await begin_run(directory, PEOPLE[1:3], Policy())
     for stage in PLAN_PASSES:
         await activities.run_slice(Directories(tables), slice_of(job.id, stage))
-    planned = Milestone(job=job.id, directory="main", phase="planned", expires="2999-01-01T00:00:00Z")
+    planned = Milestone(job=job.id, directory="main", state="planned", expires="2999-01-01T00:00:00Z")
     await activities.reach_milestone(Directories(tables), planned.to_json())
     await tables.close()
     return job.id
 
 
 def slice_of(job: str, stage: str) -> dict[str, Any]:
-    return Slice(job=job, directory="main", stage=stage, low=0, high=2).to_json()
+    return Slice(job=job, directory="main", pass_name=stage, low=0, high=2).to_json()
 
 
 async def review(tables: Tables, job: str) -> None:

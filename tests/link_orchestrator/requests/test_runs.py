@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 import function_app
 from infra.local.faults import Call, Crash, FaultyTables
 from link_orchestrator import activities
-from link_orchestrator.requests import runs
+from link_orchestrator.requests import imports, sent_file, uploads
 from shared.directory.directory import Directories
 from shared.directory.work.jobs import Jobs, Phase
 from shared.directory.work.seen import stages_of
@@ -294,7 +294,7 @@ async def import_and_die(app: App) -> str:
     directory = await Directories(app.tables).open("main")
     request = Request(base="http://x/scim/v2", by="local", id="", params={}, body=ACCOUNTS, content_type="text/csv")
     with pytest.raises(Crash):
-        await runs.import_accounts(directory, request, Dying())  # type: ignore[arg-type]  # dies before more
+        await imports.import_accounts(directory, request, Dying())  # type: ignore[arg-type]  # dies before more
     (job,) = await Jobs(app.tables, directory.keys).list_all()
     return job.id
 
@@ -325,7 +325,7 @@ class TestFiles:
     async def test_one_that_is_too_large_is_to_be_split(
         self, app: App, monkeypatch: pytest.MonkeyPatch, path: str
     ) -> None:
-        monkeypatch.setattr(runs, "MAX_FILE_BYTES", len(ACCOUNTS) - 1)
+        monkeypatch.setattr(sent_file, "MAX_FILE_BYTES", len(ACCOUNTS) - 1)
         status, detail = await status_of(app.call("POST", path, ACCOUNTS, "text/csv"))
         assert status == 413
         assert "Split it" in detail
@@ -369,7 +369,7 @@ class TestFiles:
         self, app: App, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         upload = await app.upload(*IDENTITIES)
-        monkeypatch.setattr(runs, "UPLOAD_DAYS", -1)
+        monkeypatch.setattr(uploads, "UPLOAD_DAYS", -1)
         status, detail = await status_of(app.call("POST", "linking/runs", {"identities": upload}))
         assert status == 400
         assert detail.endswith("upload the identities again")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from shared.admin.functions import tidy
 from shared.directory.records.bulk import reserve_many
 from shared.directory.work.jobs import Phase
-from shared.host.functions import tidy
 from shared.tables.sqlite import SqliteTables
 from tests.shared.directory.invariants import stale_rows
 from tests.shared.directory.people import create, small

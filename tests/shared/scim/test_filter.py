@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from shared.scim.errors import InvalidFilter, ScimError
 from shared.scim.filter import (
     And,
-    Compare,
+    Comparison,
     Filter,
     Not,
     Or,
@@ -161,7 +161,7 @@ simple_paths = st.builds(
 
 def expressions(paths: st.SearchStrategy[Path]) -> st.SearchStrategy[Filter]:
     comparisons = st.builds(
-        Compare, paths, st.sampled_from(["eq", "ne", "co", "sw", "ew", "gt", "ge", "lt", "le"]), literals
+        Comparison, paths, st.sampled_from(["eq", "ne", "co", "sw", "ew", "gt", "ge", "lt", "le"]), literals
     )
     return comparisons | st.builds(Present, paths)
 

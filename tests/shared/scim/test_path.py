@@ -4,7 +4,7 @@ import pytest
 
 from shared.scim.errors import InvalidPath
 from shared.scim.limits import MAX_PATH_CHARS
-from shared.scim.path import Place, parse_path, resolve
+from shared.scim.path import DocumentPlace, parse_path, resolve
 from shared.scim.schema import ENTERPRISE_USER_URN, USER, Schema
 
 
@@ -56,7 +56,7 @@ def test_a_path_names_an_attribute_in_any_case(
     text: str, extension: str | None, attribute: str, sub_attribute: str | None
 ) -> None:
     place = resolve(text, USER)
-    assert isinstance(place, Place)
+    assert isinstance(place, DocumentPlace)
     target = place.target
     assert (target.extension, target.attribute.name) == (extension, attribute)
     assert (target.sub_attribute.name if target.sub_attribute else None) == sub_attribute

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from shared.directory.errors import InvalidCursor
 from shared.directory.keys import Key, Keys
 from shared.directory.work.differences import Differences, Differing, Totals
-from shared.directory.work.plan import InvalidCursor
 from shared.tables.sqlite import SqliteTables
 
 KEYS = Keys("main", b"5e" * 16, 4)

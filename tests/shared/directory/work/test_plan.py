@@ -8,8 +8,9 @@ from dataclasses import replace
 import pytest
 
 from infra.local.faults import Fault, FaultyTables, random_faults
+from shared.directory.errors import InvalidCursor
 from shared.directory.keys import Keys
-from shared.directory.work.plan import InvalidCursor, Plan, PlanRow
+from shared.directory.work.plan import Plan, PlanRow
 from shared.tables.port import Page, Tables
 from shared.tables.sqlite import SqliteTables
 from tests.shared.directory.people import reopened, small

@@ -2,7 +2,7 @@
 
 A body or a PATCH is split into what changes the document, which patch.py applies, and what changes the memberships.
 Tolerated here, because clients send it: a bare id or one object where a list belongs, null and empty lists, `$ref:
-null`, `displayName` for `display`, an id that nothing here can have (it is left out, as a member that is no more).
+null`, `displayName` for `display`, an id that nothing here can have (it is left out, like a deleted member's).
 """
 
 from __future__ import annotations
@@ -11,23 +11,23 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from shared.scim.change import Kind
+from shared.scim.change import Op
 from shared.scim.errors import InvalidPath, InvalidValue, Mutability, ScimError
 from shared.scim.evaluate import Test
-from shared.scim.filter import And, Compare, Filter, Not, Or, ValuePath
+from shared.scim.filter import And, Comparison, Filter, Not, Or, ValuePath
 from shared.scim.limits import MAX_STRING_CHARS
-from shared.scim.patch import Operation
-from shared.scim.path import Place, resolve
+from shared.scim.patch import PatchOperation
+from shared.scim.path import DocumentPlace, resolve
 from shared.scim.schema import GROUP
 
 MEMBERS = GROUP.attributes["members"]
 
 
 @dataclass(slots=True)
-class Change:
-    """A change of memberships: puts `into` in, by id with the name the client gave, and takes `out` out.
+class MembershipChange:
+    """A change of memberships: `into` join, by id with the name that the client gave, and `out` leave.
 
-    With `exact`, everybody else goes, too. With `passes`, all that pass it go, and there is nothing else.
+    With `exact`, all others leave, too. With `passes`, the members that pass it leave, and nobody joins.
     """
 
     into: dict[str, str | None] = field(default_factory=dict)
@@ -37,14 +37,14 @@ class Change:
 
     @property
     def is_plain(self) -> bool:
-        """Whether it says of each member by name that it comes or goes."""
+        """Whether it names each member that joins or leaves."""
         return not self.exact and self.passes is None
 
-    def apply(self, kind: Kind, members: Mapping[str, str | None]) -> None:
-        """Let one more operation come after what the change does already."""
-        if kind == "replace":
+    def apply(self, op: Op, members: Mapping[str, str | None]) -> None:
+        """Add an operation that comes after the change so far."""
+        if op == "replace":
             self.into, self.out, self.exact = dict(members), set(), True
-        elif kind == "add":
+        elif op == "add":
             self.into.update(members)
             self.out.difference_update(members)
         else:
@@ -53,7 +53,7 @@ class Change:
                 self.into.pop(member_id, None)
 
 
-_Step = tuple[Kind, dict[str, str | None] | Test | None]
+_Step = tuple[Op, dict[str, str | None] | Test | None]
 """What one operation does, to the members named or to all that pass a test."""
 
 
@@ -84,48 +84,48 @@ def split_body(body: object) -> tuple[object, dict[str, str | None] | None]:
     return rest, read_members(body[names[-1]])
 
 
-def split_operations(operations: Sequence[Operation]) -> tuple[list[Operation], list[Change]]:
-    """Return the operations on the document, and what all the others come to, in order; mostly one change.
+def split_operations(operations: Sequence[PatchOperation]) -> tuple[list[PatchOperation], list[MembershipChange]]:
+    """Return the operations on the document, and the changes, in order, that all others amount to; mostly one.
 
     Raises a ScimError, which names the operation by its number.
     """
-    rest: list[Operation] = []
-    changes: list[Change] = []
+    rest: list[PatchOperation] = []
+    changes: list[MembershipChange] = []
     for number, operation in enumerate(operations, 1):
         try:
             kept, steps = _split(operation)
         except ScimError as error:
             raise type(error)(f"Operation {number}: {error.detail}") from None
         rest += kept
-        for kind, members in steps:
+        for op, members in steps:
             if not isinstance(members, dict):
-                changes.append(Change(passes=members))
+                changes.append(MembershipChange(passes=members))
                 continue
             if not changes or changes[-1].passes is not None:
-                changes.append(Change())
-            changes[-1].apply(kind, members)
+                changes.append(MembershipChange())
+            changes[-1].apply(op, members)
     return rest, changes
 
 
-def _split(operation: Operation) -> tuple[list[Operation], list[_Step]]:
+def _split(operation: PatchOperation) -> tuple[list[PatchOperation], list[_Step]]:
     if operation.path is not None:
         place = _place(operation.path)
         return ([operation], []) if place is None else ([], list(_steps(operation, place, operation.value)))
     places = {key: _place(key) for key in operation.value}
     steps = [s for key, place in places.items() if place for s in _steps(operation, place, operation.value[key])]
     document = {key: value for key, value in operation.value.items() if places[key] is None}
-    return [Operation(operation.kind, None, document)] if document else [], steps
+    return [PatchOperation(operation.op, None, document)] if document else [], steps
 
 
-def _place(path: str) -> Place | None:
-    """Return the place of a path that means members, or None; what is no path is left to patch.py."""
+def _place(path: str) -> DocumentPlace | None:
+    """Return the place of a path that means members, or None; patch.py refuses what is no path."""
     try:
         place = resolve(path, GROUP)
     except InvalidPath:
         if "[" in path:
             raise
         return None
-    return place if isinstance(place, Place) and place.target.attribute is MEMBERS else None
+    return place if isinstance(place, DocumentPlace) and place.target.attribute is MEMBERS else None
 
 
 def _is_members(name: str) -> bool:
@@ -133,28 +133,28 @@ def _is_members(name: str) -> bool:
     return place is not None and place.target.sub_attribute is None
 
 
-def _steps(operation: Operation, place: Place, value: Any) -> Iterator[_Step]:
+def _steps(operation: PatchOperation, place: DocumentPlace, value: Any) -> Iterator[_Step]:
     if place.target.sub_attribute is not None:
         raise Mutability("a member does not change: remove it and add another.")
     if place.value_filter is not None:
         yield from _filtered(operation, place, place.value_filter, value)
-    elif operation.kind == "remove" and value is None:
+    elif operation.op == "remove" and value is None:
         yield "replace", {}
     else:
-        yield operation.kind, read_members(value)
+        yield operation.op, read_members(value)
 
 
-def _filtered(operation: Operation, place: Place, value_filter: Filter, value: Any) -> Iterator[_Step]:
+def _filtered(operation: PatchOperation, place: DocumentPlace, value_filter: Filter, value: Any) -> Iterator[_Step]:
     """`members[value eq "…"]`: remove takes it out, add puts it in, replace puts another in its place."""
     named = _named(value_filter)
     new = read_members(value) if isinstance(value, list | dict) and _has_id(value) else None
-    if operation.kind == "remove":
+    if operation.op == "remove":
         if named or place.passes is not None:
             yield "remove", dict.fromkeys(named) if named else place.passes
         return
     if not named:
         raise InvalidPath('members: add and replace take the path members, or members[value eq "…"].')
-    if operation.kind == "replace" and (new is not None or value in (None, "", [])):
+    if operation.op == "replace" and (new is not None or value in (None, "", [])):
         yield "remove", dict.fromkeys(named)
     yield "add", new if new is not None else {} if value in (None, "", []) else dict.fromkeys(named)
 
@@ -165,7 +165,7 @@ def _has_id(value: Any) -> bool:
 
 
 def asked_members(tree: Filter) -> frozenset[str] | None:
-    """Return the ids that a filter asks whether they are members; None where it asks something else of members."""
+    """Return the ids whose membership a filter asks for; None where it asks something else of members."""
     if isinstance(tree, And | Or):
         parts = [asked_members(term) for term in tree.terms]
         known = [part for part in parts if part is not None]
@@ -174,7 +174,7 @@ def asked_members(tree: Filter) -> frozenset[str] | None:
         return asked_members(tree.term)
     if tree.path.attribute.lower() != MEMBERS.name:
         return frozenset()
-    if isinstance(tree, Compare):
+    if isinstance(tree, Comparison):
         is_id = tree.operator == "eq" and tree.path.key in ("members", "members.value") and tree.value is not None
         return frozenset((str(tree.value),)) if is_id else None
     named = _named(tree.path.value_filter) if isinstance(tree, ValuePath) and tree.path.value_filter else []
@@ -182,10 +182,10 @@ def asked_members(tree: Filter) -> frozenset[str] | None:
 
 
 def _named(tree: Filter) -> list[str]:
-    """Return the ids that a value filter names one by one, or [] where it says something else of members."""
+    """Return the ids that a value filter names one by one, or [] where it asks something else of members."""
     if isinstance(tree, Or):
         parts = [_named(term) for term in tree.terms]
         return [member for part in parts for member in part] if all(parts) else []
-    if isinstance(tree, Compare) and tree.operator == "eq" and tree.path.key == "value" and tree.value is not None:
+    if isinstance(tree, Comparison) and tree.operator == "eq" and tree.path.key == "value" and tree.value is not None:
         return [str(tree.value)]
     return []

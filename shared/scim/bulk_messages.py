@@ -1,7 +1,7 @@
-"""Bulk requests (RFC 7644 section 3.7): what a BulkRequest asks for, in which order, and what is answered.
+"""Bulk requests (RFC 7644 section 3.7): what a BulkRequest asks for, in which order, and the form of the answer.
 
 An operation may refer to what another one creates, before or after it, as `bulkId:…` in its path or as a value in its
-data. Operations are run as they stand, but for those that wait for what they refer to. Who runs them is the host's.
+data. Operations keep their order, except that each waits for what it refers to. shared/scim_root/bulk.py runs them.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class UnresolvedReference(ScimError):
 
 
 @dataclass(frozen=True, slots=True)
-class Operation:
+class BulkOperation:
     """One operation as it came. `references` are the bulkIds it waits for."""
 
     method: str
@@ -40,10 +40,10 @@ class Operation:
     data: Any
     references: frozenset[str] = field(default=frozenset())
 
-    def resolved(self, ids: Mapping[str, str], known: frozenset[str]) -> Operation:
+    def resolved(self, ids: Mapping[str, str], known: frozenset[str]) -> BulkOperation:
         """Return the operation with ids in the place of references. `known` are the bulkIds of the whole request.
 
-        Raises InvalidValue for a reference to nothing, UnresolvedReference for one to what was not created.
+        Raises InvalidValue for a bulkId that no operation has, UnresolvedReference where its operation created nothing.
         """
         for name in self.references:
             if name not in known:
@@ -53,7 +53,7 @@ class Operation:
         if not self.references:
             return self
         path = "/".join(_replaced(part, ids) for part in self.path.split("/"))
-        return Operation(self.method, path, self.bulk_id, self.version, _replaced(self.data, ids))
+        return BulkOperation(self.method, path, self.bulk_id, self.version, _replaced(self.data, ids))
 
     def target(self) -> tuple[str, str]:
         """Return the endpoint and the id that the path names; the id is "" for a POST. Raises InvalidPath."""
@@ -67,7 +67,7 @@ class Operation:
 class Bulk:
     """A bulk request. `errors_allowed` is failOnErrors, None for any number."""
 
-    operations: tuple[Operation, ...]
+    operations: tuple[BulkOperation, ...]
     errors_allowed: int | None
 
     @property
@@ -93,10 +93,10 @@ def parse_bulk(body: object) -> Bulk:
     return Bulk(operations, allowed)
 
 
-def in_order(operations: Sequence[Operation]) -> Iterator[int]:
-    """Yield the places of the operations in an order in which what is referred to comes first.
+def in_order(operations: Sequence[BulkOperation]) -> Iterator[int]:
+    """Yield the places of the operations, each behind those that it refers to.
 
-    Those that refer to each other in a circle, and what waits for them, come last: they cannot be resolved.
+    Operations that refer to each other in a circle, and those that wait for them, come last: nothing resolves them.
     """
     creators = _creators(operations)
     needs = [{creators[name] for name in operation.references if name in creators} for operation in operations]
@@ -118,7 +118,7 @@ def in_order(operations: Sequence[Operation]) -> Iterator[int]:
 
 
 def result(
-    operation: Operation, status: int, *, location: str | None, version: str | None = None, error: object = None
+    operation: BulkOperation, status: int, *, location: str | None, version: str | None = None, error: object = None
 ) -> dict[str, object]:
     """Return the answer to one operation (RFC 7644 section 3.7.3); a created resource is not shown again."""
     members = {
@@ -140,7 +140,7 @@ def bulk_response(results: Sequence[Mapping[str, object]]) -> str:
 _PATH = re.compile(r"/?([A-Za-z]+)(?:/([^/]+))?")
 
 
-def _operation(item: object, number: int) -> Operation:
+def _operation(item: object, number: int) -> BulkOperation:
     if not isinstance(item, dict):
         raise InvalidSyntax(f"Operation {number} must be a JSON object.")
     method, path, data = item.get("method"), item.get("path"), item.get("data")
@@ -152,7 +152,7 @@ def _operation(item: object, number: int) -> Operation:
         if not isinstance(item.get(name), str | None):
             raise InvalidSyntax(f"Operation {number}: {name} takes a string.")
     references = frozenset(_references([*path.split("/"), data]))
-    return Operation(method.upper(), path, item.get("bulkId"), item.get("version"), data, references)
+    return BulkOperation(method.upper(), path, item.get("bulkId"), item.get("version"), data, references)
 
 
 def _list(value: object, name: str) -> list[Any]:
@@ -161,7 +161,7 @@ def _list(value: object, name: str) -> list[Any]:
     return value
 
 
-def _creators(operations: Sequence[Operation]) -> dict[str, int]:
+def _creators(operations: Sequence[BulkOperation]) -> dict[str, int]:
     """Return the places of the operations that create something to refer to, by bulkId."""
     return {item.bulk_id: place for place, item in enumerate(operations) if item.method == "POST" and item.bulk_id}
 

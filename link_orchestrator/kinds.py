@@ -1,0 +1,191 @@
+"""The table of job kinds. Routes, orchestrations, activities and the API's document follow from it.
+
+To add a kind, write its passes, its orchestrator and its record here, and the request that starts it in requests/. The
+routes that show, list and cancel its jobs, and what the document says about them, come from the record. Only rows that
+are no problems need a shape of their own in requests/openapi_schemas.json.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Final
+
+from link_orchestrator import orchestrator
+from link_orchestrator.messages import Slice
+from link_orchestrator.orchestrator import Orchestrator
+from link_orchestrator.passes import (
+    apply,
+    apply_groups,
+    compare,
+    import_accounts,
+    import_groups,
+    plan,
+    plan_groups,
+    undo,
+    undo_groups,
+    verify,
+)
+from shared.directory.directory import Directory
+from shared.directory.matching.accounts import DecisionKind
+from shared.directory.matching.groups import GroupDecisionKind
+from shared.directory.work.jobs import Job
+
+Pass = Callable[[Directory, Job, Slice], Coroutine[Any, Any, Counter[str]]]
+"""Works on one slice and returns its counts. It must be safe to run on the same slice twice, even at the same time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """The rows that the jobs of a kind leave behind, as they are listed over HTTP."""
+
+    name: str
+    """Last word of the path that lists them, and the answer's field that holds them."""
+    description: str
+    """What is listed, in the API's document."""
+    filter_by: str = "decision"
+    """The field that says what became of a row, and the query parameter that asks for one value of it."""
+    choices: tuple[str, ...] = ()
+    """Values of that field. Rows without any are problems, and are not filtered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of job. One without an orchestrator is an upload: its jobs are done once they are recorded."""
+
+    name: str
+    """The kind as jobs store it, and what their ids begin with."""
+    title: str
+    """One job of the kind, with its article, in the API's document."""
+    path: str
+    """Path of its jobs over HTTP."""
+    function_prefix: str
+    """What the names of its HTTP functions begin with."""
+    rows: Rows
+    orchestrator: Orchestrator | None = None
+    passes: Mapping[str, Pass] = field(default_factory=dict)
+    """The passes that the orchestrator runs, by name."""
+    after_cancel: str = ""
+    """What becomes of a job that is cancelled, in the API's document."""
+    awaits_verdict: bool = False
+    """Whether its jobs wait until an administrator approves or cancels them."""
+    about_run: bool = False
+    """Whether its jobs are about a run, where the last of them is shown."""
+    listed: bool = False
+    """Whether GET of its path lists its jobs."""
+
+    @property
+    def plural(self) -> str:
+        """The last word of its path, which is also the field that holds its jobs where they are listed."""
+        return self.path.rpartition("/")[2]
+
+
+IMPORT: Final = Kind(
+    name="import",
+    title="an import",
+    path="accounts/imports",
+    function_prefix="accounts_import",
+    rows=Rows("problems", "the rows that were not imported: line, reason, remedy."),
+    orchestrator=orchestrator.import_accounts,
+    passes={"import": import_accounts.import_rows},
+    after_cancel="It stops within some hundred rows; what it brought in already stays.",
+)
+GROUP_IMPORT: Final = Kind(
+    name="groupimport",
+    title="an import of groups",
+    path="groups/imports",
+    function_prefix="groups_import",
+    rows=Rows("problems", "the groups and members that were not imported: line, reason, remedy."),
+    orchestrator=orchestrator.import_groups,
+    passes={"import_groups": import_groups.import_groups},
+    after_cancel=IMPORT.after_cancel,
+)
+IDENTITIES: Final = Kind(
+    name="identities",
+    title="an upload of identities",
+    path="linking/identities",
+    function_prefix="linking_identities",
+    rows=Rows("problems", "the rows of an upload that are no identities: line, reason, remedy."),
+)
+ENTRA_GROUPS: Final = Kind(
+    name="entragroups",
+    title="an upload of groups",
+    path="linking/groups",
+    function_prefix="linking_groups",
+    rows=Rows(
+        "problems", "the objects of an upload that are no groups, or without all their members: line, reason, remedy."
+    ),
+)
+RUN: Final = Kind(
+    name="run",
+    title="a run",
+    path="linking/runs",
+    function_prefix="linking_run",
+    rows=Rows(
+        "decisions",
+        "the plan's rows, of one decision or all, a page at a time.",
+        choices=(*DecisionKind, *GroupDecisionKind),
+    ),
+    orchestrator=orchestrator.link_accounts,
+    passes={
+        "changes": compare.changes,
+        "lead": compare.lead,
+        "touch": compare.touch,
+        "gather": compare.gather,
+        "collect": plan.collect,
+        "join": plan.join,
+        "weigh": plan.weigh,
+        "decide": plan.decide_all,
+        "collect_again": partial(plan.collect, again=True),
+        "join_again": partial(plan.join, again=True),
+        "weigh_again": partial(plan.weigh, again=True),
+        "decide_again": partial(plan.decide_all, again=True),
+        "resolve_members": plan_groups.resolve_members,
+        "decide_groups": plan_groups.decide_groups,
+        "reserve": apply.reserve,
+        "apply": apply.apply,
+        "apply_groups": apply_groups.apply_groups,
+    },
+    after_cancel="It stops within a page of work; what it linked already stays linked.",
+    awaits_verdict=True,
+    listed=True,
+)
+UNDO: Final = Kind(
+    name="undo",
+    title="an undo",
+    path="linking/undos",
+    function_prefix="linking_undo",
+    rows=Rows(
+        "rows",
+        "the accounts that the run had linked, and what the undo did about each, a page at a time.",
+        filter_by="outcome",
+        choices=(*undo_groups.COUNTED, *undo_groups.COUNTED.values()),
+    ),
+    orchestrator=orchestrator.undo_links,
+    passes={"undo": undo.undo, "undo_groups": undo_groups.undo_groups},
+    after_cancel="It stops within a page; what it took back stays so, and another undo takes the rest.",
+    about_run=True,
+    listed=True,
+)
+VERIFICATION: Final = Kind(
+    name="verification",
+    title="a verification",
+    path="linking/verifications",
+    function_prefix="linking_verification",
+    rows=Rows(
+        "rows",
+        "what a verification found, a page at a time.",
+        filter_by="found",
+        choices=(verify.CONFIRMED, verify.UNCONFIRMED, verify.UNLINKED, verify.CREATED),
+    ),
+    orchestrator=orchestrator.verify_links,
+    passes={"look": verify.look, "compare": verify.compare, "settle": verify.settle},
+    after_cancel="It stops within a page; what it found until then is kept.",
+    about_run=True,
+)
+
+KINDS: Final[Mapping[str, Kind]] = {
+    kind.name: kind for kind in (IMPORT, GROUP_IMPORT, IDENTITIES, ENTRA_GROUPS, RUN, UNDO, VERIFICATION)
+}

@@ -1,0 +1,138 @@
+"""The life of a job: recorded, started, cancelled, told a verdict, tidied up behind.
+
+A job is recorded before its orchestration starts. Whoever meets one that was recorded and not started, since a crash
+came between the two, starts it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Final, Protocol
+
+from link_orchestrator.kinds import KINDS, Kind
+from link_orchestrator.messages import Start
+from link_orchestrator.orchestrator import CANCEL
+from shared.directory.directory import Directory
+from shared.directory.errors import Busy
+from shared.directory.work.jobs import Job, Phase
+from shared.directory.work.seen import stages_of
+
+ENDED: Final = frozenset({"Completed", "Failed", "Terminated", "Canceled"})
+"""Run-time statuses of an orchestration that does nothing any more."""
+
+
+class Orchestrations(Protocol):
+    """The durable client, as far as it is used here."""
+
+    async def start_new(self, name: str, instance_id: str, client_input: Any) -> str: ...
+
+    async def raise_event(self, instance_id: str, event_name: str, event_data: Any) -> None: ...
+
+    async def get_status(self, instance_id: str) -> Any: ...
+
+
+async def begin(
+    directory: Directory, by: str, client: Orchestrations, kind: Kind, job_id: str, options: Mapping[str, Any]
+) -> Job:
+    """Record a job and start its orchestration. Raises Busy naming the job under way, which is started if it was not.
+
+    A job under way whose orchestration is dead has failed by that, and this one takes its place.
+    """
+    jobs = directory.jobs
+    try:
+        try:
+            job = await jobs.start(kind.name, by, job_id, options)
+        except Busy as busy:
+            if not busy.holder:
+                raise
+            holder = await ensure_started(directory, await jobs.get(busy.holder), client)
+            if not holder.phase.ended:
+                path = f"/{KINDS[holder.kind].path}/{holder.id}"
+                text = f"{holder.id} is under way in this directory: GET {path} shows it, POST {path}/cancel ends it"
+                raise Busy(text) from None
+            job = await jobs.start(kind.name, by, job_id, options)
+    except Busy:
+        await directory.stages.clear(job_id, stages_of(job_id))
+        raise
+    return await ensure_started(directory, job, client)
+
+
+async def ensure_started(directory: Directory, job: Job, client: Orchestrations) -> Job:
+    """Return the job as it is once it has an orchestration: one that is there must never be replaced.
+
+    An orchestration that ended without a word (terminated by hand, or storage was away for too long) leaves its job
+    failed, so that the next one can start.
+    """
+    if job.phase.ended:
+        return job
+    status = await client.get_status(job.id)
+    if status is None or status.runtime_status is None:
+        if job.phase is Phase.STARTED:
+            await _start(directory, job, client)
+    elif status.runtime_status.value in ENDED:
+        # Its last milestone comes before its end: read again, the job has ended unless the milestone is missing.
+        job = await directory.jobs.change(job.id, _failed)
+        await tidy_up(directory, job.id)
+    return job
+
+
+async def cancel(directory: Directory, job: Job, by: str, client: Orchestrations) -> Job:
+    """Mark a job as cancelled; it stops within a page of work. Raises Busy if it has ended already."""
+    job = await ensure_started(directory, job, client)
+
+    def change(job: Job) -> Job:
+        _refuse_ended(job)
+        return replace(job, cancelled_by=job.cancelled_by or by)
+
+    job = await directory.jobs.change(job.id, change)
+    if KINDS[job.kind].awaits_verdict:
+        await tell(directory, job, client, CANCEL)
+    return job
+
+
+async def tell(directory: Directory, job: Job, client: Orchestrations, verdict: str) -> None:
+    """Hand a verdict to the run. Raises Busy if the run has ended meanwhile."""
+    try:
+        await client.raise_event(job.id, verdict, {})
+    # The SDK raises no narrower one where the orchestration is gone.
+    except Exception:
+        _refuse_ended(await ensure_started(directory, job, client))
+        raise
+
+
+async def tidy_up(directory: Directory, job_id: str) -> None:
+    """Let go of what a job that has ended held: the gate before SCIM, its stages, and where it read on."""
+    await directory.gate.open(job_id)
+    runs = await directory.jobs.find_seen()
+    # What a run saw is of use to others if it is in their chain.
+    await directory.stages.clear(job_id, [] if job_id in runs else stages_of(job_id))
+    if runs and not (await directory.jobs.get(job_id)).approved:
+        await directory.jobs.withdraw_plan(job_id, runs)
+    await directory.readings.forget(job_id)
+
+
+def _refuse_ended(job: Job) -> None:
+    if job.phase.ended:
+        raise Busy(f"phase: the {job.kind} is {job.phase} already")
+
+
+def _failed(job: Job) -> Job:
+    return job if job.phase.ended else replace(job, phase=Phase.FAILED)
+
+
+async def _start(directory: Directory, job: Job, client: Orchestrations) -> None:
+    orchestrator = KINDS[job.kind].orchestrator
+    if orchestrator is None:
+        raise ValueError(f"{job.kind} is done once it is recorded")
+    start = Start(
+        job=job.id,
+        directory=directory.name,
+        buckets=directory.keys.buckets,
+        slices=job.options["slices"],
+        expires_hours=job.options.get("expiresHours", 0),
+        groups="groups" in job.options,
+        reads="source" in job.options,
+        compares="since" in job.options,
+    )
+    await client.start_new(orchestrator.__name__, job.id, start.to_json())

@@ -1,0 +1,74 @@
+"""A file in the body of a request: its bytes, its columns, and its rows staged one by one with a report of problems."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Final, TypeVar
+
+from pydantic import TypeAdapter
+
+from link_orchestrator.files.rows import UnreadableFile
+from link_orchestrator.problems import Problem, write_problems
+from shared.directory.directory import Directory
+from shared.scim.endpoint import Request
+from shared.scim.errors import BodyTooLarge, InvalidSyntax, InvalidValue
+
+ROWS_AT_ONCE: Final = 200
+"""Rows of a file that are staged before other requests get their turn."""
+MAX_FILE_BYTES: Final = 100 * 1024 * 1024
+"""Bytes of a file, which is in memory while it is staged."""
+
+R = TypeVar("R")
+
+
+def read_file(request: Request) -> bytes:
+    """Return the file that was sent. Raises BodyTooLarge."""
+    if len(request.body) > MAX_FILE_BYTES:
+        raise BodyTooLarge(f"A file has at most {MAX_FILE_BYTES} bytes. Split it, and send one part after the other.")
+    return request.body
+
+
+def read_columns(request: Request) -> Mapping[str, str]:
+    """Return which header is which column, as the request says in `mapping`. Raises InvalidValue."""
+    text = request.params.get("mapping", "{}")
+    try:
+        return TypeAdapter(dict[str, str]).validate_json(text)
+    except ValueError:
+        raise InvalidValue('mapping: a JSON object from header to column, like {"Login": "userName"}') from None
+
+
+async def stage_rows(
+    directory: Directory,
+    job_id: str,
+    rows: Iterable[R | Problem],
+    add: Callable[[R], Awaitable[None]],
+    counts: Counter[str],
+) -> None:
+    """Add each row of a file, and put each problem into the report. Raises InvalidSyntax if no row can be used.
+
+    `counts` gets the rows that were `read`, and the `problems`.
+    """
+    problems: list[Problem] = []
+    first: Problem | None = None
+    alike = Counter[str]()
+    try:
+        for row in rows:
+            if isinstance(row, Problem):
+                problems.append(row)
+                first = first or row
+                counts["problems"] += 1
+            else:
+                await add(row)
+                counts["read"] += 1
+            if (counts["read"] + counts["problems"]) % ROWS_AT_ONCE == 0:
+                await write_problems(directory, job_id, 0, problems, alike)
+                problems.clear()
+                await asyncio.sleep(0)
+    except UnreadableFile as error:
+        raise InvalidSyntax(str(error)) from error
+    if not counts["read"]:
+        why = f" Line {first.line}: {first.reason} {first.remedy}" if first else " It holds none."
+        raise InvalidSyntax(f"No row of the file can be used.{why}")
+    await write_problems(directory, job_id, 0, problems, alike)

@@ -1,0 +1,72 @@
+"""Uploads of Entra's users and groups, which runs are started over for some weeks."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Final
+
+from link_orchestrator.files.entra_groups import EntraGroup, read_entra_groups
+from link_orchestrator.files.identities import read_identities
+from link_orchestrator.kinds import ENTRA_GROUPS, IDENTITIES, Kind
+from link_orchestrator.requests.jobs import answer
+from link_orchestrator.requests.sent_file import read_file, stage_rows
+from link_orchestrator.staged import EntraGroupWriter, entra_groups, identity_bucket, parts_of
+from shared.directory.directory import Directory
+from shared.directory.matching.identity import Identity
+from shared.directory.work.jobs import Job
+from shared.directory.work.stages import is_older
+from shared.scim.endpoint import Request, Response
+from shared.scim.errors import InvalidValue
+
+UPLOAD_DAYS: Final = 30
+"""Days for which runs may be started over an upload; then the nightly sweep removes it."""
+
+
+async def upload_identities(directory: Directory, request: Request) -> Response:
+    """Stage the identities of a file for runs to come: 201 with the id to name in POST /linking/runs.
+
+    `after` names the upload of a former part, whose identities belong to this upload, too.
+    """
+    jobs, after = directory.jobs, request.params.get("after")
+    former = await find_upload(directory, after, IDENTITIES, "after") if after else None
+    job_id = jobs.new_id(IDENTITIES.name)
+    await directory.stages.announce(job_id, [job_id], days=UPLOAD_DAYS)
+    writer, counts = directory.stage(job_id).writer(), Counter[str]()
+
+    async def add(identity: Identity) -> None:
+        await writer.add(identity_bucket(directory.keys, identity.object_id), identity.to_json())
+
+    rows = read_identities([read_file(request)], content_type=request.content_type)
+    await stage_rows(directory, job_id, rows, add, counts)
+    await writer.close()
+    total = {n: counts[n] + (former.counts[n] if former else 0) for n in ("read", "problems")}
+    options = {"parts": [*parts_of(former), job_id]} if former else {}
+    return answer(await jobs.record(IDENTITIES.name, request.by, job_id, total, options), request, 201)
+
+
+async def upload_groups(directory: Directory, request: Request) -> Response:
+    """Stage the groups of Entra for runs to come: 201 with the id to name as `groups` in POST /linking/runs."""
+    jobs = directory.jobs
+    job_id = jobs.new_id(ENTRA_GROUPS.name)
+    await directory.stages.announce(job_id, entra_groups(job_id), days=UPLOAD_DAYS)
+    writer, counts = EntraGroupWriter(directory, job_id), Counter[str]()
+
+    async def add(group: EntraGroup) -> None:
+        await writer.add(group)
+        counts["members"] += len(group.members)
+
+    rows = read_entra_groups([read_file(request)], content_type=request.content_type)
+    await stage_rows(directory, job_id, rows, add, counts)
+    await writer.close()
+    total = {name: counts[name] for name in ("read", "members", "problems")}
+    return answer(await jobs.record(ENTRA_GROUPS.name, request.by, job_id, total), request, 201)
+
+
+async def find_upload(directory: Directory, job_id: str, kind: Kind, name: str) -> Job:
+    """Return the upload of a kind that a request names. Raises InvalidValue, and NotFound for none at all."""
+    upload = await directory.jobs.get(job_id)
+    if upload.kind != kind.name:
+        raise InvalidValue(f"{name}: name an upload, the id that POST /{kind.path} answered")
+    if is_older((await directory.jobs.get(parts_of(upload)[0])).started, UPLOAD_DAYS, directory.jobs.now()):
+        raise InvalidValue(f"{name}: an upload is kept for {UPLOAD_DAYS} days: upload the {name} again")
+    return upload

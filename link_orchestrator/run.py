@@ -1,0 +1,115 @@
+"""What a run's job says: policy, mapping, chain, reviews, the accounts its rows are about, and who it acts as.
+
+A job's options are JSON, written when it starts (requests/runs.py) or by a pass; this module gives them their meaning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Final
+
+from link_orchestrator.prediction.mapping import DEFAULT, AttributeMapping
+from shared.directory.directory import Directory
+from shared.directory.errors import Busy
+from shared.directory.matching.accounts import DecisionKind
+from shared.directory.matching.policy import Policy
+from shared.directory.work.jobs import Job, Phase
+from shared.directory.work.plan import PlanRow
+from shared.directory.work.reviews import Reviews
+from shared.tables.port import VersionConflict
+
+GROUPS_APPROVED: Final = "groupsApproved"
+"""The option that holds how many links of groups were approved."""
+READ_IN_FULL: Final = "readInFull"
+"""The option that tells when the reading of all identities began that later readings of changes go on from."""
+PREDICTED: Final = "predicted."
+"""Prefix of the counts of what the first provisioning cycle will do."""
+CARRIED: Final = "carried."
+"""Prefix of the counts of what other attributes lead to the accounts that a plan links."""
+
+
+def policy_of(job: Job) -> Policy:
+    """Return the policy as it was when the run started."""
+    return Policy.from_json(job.options["policy"])
+
+
+def mapping_of(job: Job) -> AttributeMapping:
+    """Return the provisioning job's attribute mapping as it was when the run started."""
+    mapping = job.options.get("mapping")
+    return AttributeMapping.from_json(mapping) if mapping else DEFAULT
+
+
+def chain_of(job: Job) -> list[str]:
+    """Return the runs that a run goes on from, oldest first, and the run itself."""
+    return [*job.options.get("since", ()), job.id]
+
+
+def reads_groups(job: Job) -> bool:
+    """Tell whether a run reads its groups from its source: their set is then the run's own, and no upload's."""
+    return str(job.options.get("groups", "")).startswith(job.id)
+
+
+def by_run(run_id: str) -> str:
+    """Return who the history names for what a run did."""
+    return f"run:{run_id}"
+
+
+def by_undo(undo_id: str) -> str:
+    """Return who the history names for what an undo did."""
+    return f"undo:{undo_id}"
+
+
+def by_import(import_id: str) -> str:
+    """Return who the history names for what an import of accounts or groups did."""
+    return f"import:{import_id}"
+
+
+def reviews_of(directory: Directory, run_id: str) -> Reviews:
+    """Return the reviews of a run."""
+
+    async def still_planned() -> None:
+        while True:
+            job = await directory.jobs.get(run_id)
+            refuse_unreviewable(job)
+            try:
+                await directory.jobs.replace(job, job)
+            except VersionConflict:
+                continue
+            return
+
+    return directory.reviews(run_id, still_planned)
+
+
+def refuse_unreviewable(job: Job) -> None:
+    """Raise Busy for a run whose rows cannot be reviewed: not yet, or no longer."""
+    if job.phase is not Phase.PLANNED or job.cancelled_by:
+        raise Busy(f"phase: the run is {job.phase}, only the rows of a planned run can be reviewed")
+
+
+def account_of(row: PlanRow) -> str:
+    """Return the id of the account that a row is about."""
+    return str(row.shown["account"]["id"])
+
+
+def planned_version(row: PlanRow, account_id: str) -> str:
+    """Return the version of an account that the plan saw."""
+    return row.versions.get(account_id, "") if row.versions else row.version
+
+
+def as_link(row: PlanRow) -> PlanRow:
+    """Return a row that a review links in the form of one that the plan links."""
+    account_id = str((row.review or {})["account"])
+    known = (row.shown.get("account"), *row.shown.get("candidates", ()))
+    names = [account["userName"] for account in known if account and account["id"] == account_id]
+    shown = {**row.shown, "account": {"id": account_id, "userName": names[0]}}
+    return replace(row, shown=shown, version=planned_version(row, account_id))
+
+
+async def planned_links(directory: Directory, run: Job, bucket: int) -> AsyncIterator[list[PlanRow]]:
+    """Yield the rows of a bucket by which a run links, some at a time; no account is in two of them."""
+    async for rows in directory.plan(run.id).decided(bucket, DecisionKind.LINK.value):
+        yield rows
+    if run.reviewed:
+        async for rows in reviews_of(directory, run.id).chosen(bucket):
+            yield [as_link(row) for row in rows if not row.outcome.startswith("refused")]

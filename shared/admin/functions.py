@@ -1,0 +1,61 @@
+"""The functions of the administrator's API for one account, one group and the policy; health; the nightly upkeep."""
+
+from __future__ import annotations
+
+import logging
+
+import azure.functions as func
+
+from shared.admin import account_changes, accounts, groups
+from shared.directory.directory import Directory
+from shared.directory.sweep import sweep
+from shared.host.http import JSON, Edge, Route, add_route
+
+log = logging.getLogger("scimlink")
+
+ACCOUNT_ROUTES = (
+    Route("accounts_find", "GET", "accounts", accounts.find_accounts),
+    Route("accounts_get", "GET", "accounts/{id}", accounts.get_account),
+    Route("accounts_edit", "PATCH", "accounts/{id}", account_changes.edit_account),
+    Route("accounts_delete", "DELETE", "accounts/{id}", account_changes.delete_account),
+    Route("accounts_link", "POST", "accounts/{id}/link", account_changes.link_account),
+    Route("accounts_release", "POST", "accounts/{id}/release", account_changes.release_account),
+    Route("groups_find", "GET", "groups", groups.find_groups),
+    Route("groups_get", "GET", "groups/{id}", groups.get_group),
+    Route("policy_get", "GET", "directory/policy", accounts.get_policy),
+    Route("policy_put", "PUT", "directory/policy", accounts.put_policy),
+    Route("directory_schemas_get", "GET", "directory/schemas", accounts.get_schemas),
+    Route("directory_schemas_put", "PUT", "directory/schemas", accounts.put_schemas),
+)
+
+
+def blueprint(edge: Edge) -> func.Blueprint:
+    """Return these functions, for function_app.py to register."""
+    bp = func.Blueprint()
+    for route in ACCOUNT_ROUTES:
+        add_route(bp, edge, route)
+
+    @bp.function_name("health")
+    @bp.route("health", methods=["GET"])
+    async def health(req: func.HttpRequest) -> func.HttpResponse:
+        return func.HttpResponse('{"status":"up"}', mimetype=JSON)
+
+    @bp.function_name("sweep")
+    @bp.timer_trigger(schedule="0 30 2 * * *", arg_name="timer")
+    async def sweep_directories(timer: func.TimerRequest) -> None:
+        """Remove what crashes left behind and what is kept no longer, every night."""
+        for name in sorted({credential.directory for credential in edge.settings.credentials}):
+            removed, cleared = await tidy(await edge.directories.open(name))
+            log.info("sweep %s removed %d rows, %d stages", name, removed, cleared)
+
+    return bp
+
+
+async def tidy(directory: Directory) -> tuple[int, int]:
+    """Remove what crashes left behind, and stages that are kept no longer; return the number of rows and of stages.
+
+    A run holds accounts to the versions that it planned, and writes claims ahead of them. The rows therefore wait until
+    no run is under way.
+    """
+    cleared = await directory.stages.sweep()
+    return 0 if await directory.jobs.is_under_way("run") else await sweep(directory), cleared

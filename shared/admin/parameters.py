@@ -1,0 +1,26 @@
+"""Query parameters that several of the administrator's requests take."""
+
+from __future__ import annotations
+
+from shared.directory.keys import Key
+from shared.scim.endpoint import Request
+from shared.scim.errors import InvalidValue
+
+PAGE = 100
+"""Rows of a page for a request that names no count."""
+
+
+def read_key(request: Request, *kinds: str) -> Key:
+    """Return the one key, of these kinds, that a request asks for. Raises InvalidValue for none and for several."""
+    asked = [Key(kind, value) for kind in kinds if (value := request.params.get(kind))]
+    if len(asked) != 1:
+        raise InvalidValue(f"query: name one of {', '.join(kinds)}")
+    return asked[0]
+
+
+def read_count(request: Request, default: int = PAGE, most: int = 1_000) -> int:
+    """Return the number of rows that a page is to have. Raises InvalidValue."""
+    count = request.params.get("count", str(default))
+    if not count.isdecimal() or len(count) > len(str(most)) or not 1 <= int(count) <= most:
+        raise InvalidValue(f"count: a number from 1 to {most}")
+    return int(count)

@@ -1,0 +1,64 @@
+"""What provisioning may do to an account that existed before it. Pure.
+
+SCIM refuses by these rules (scim_users), and a plan foretells by them what the first cycle will be refused
+(link_orchestrator/prediction/cycle.py). Each says so in its own words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from shared.directory.matching.accounts import (
+    AccountFacts,
+    Candidate,
+    Decision,
+    DecisionKind,
+    decide,
+    evidence_for,
+    identity_keys,
+    proving_rule,
+)
+from shared.directory.matching.identity import Identity
+from shared.directory.matching.policy import Policy, Rule
+from shared.directory.records.model import Account
+
+LEFT_OPEN: Final = (DecisionKind.REVIEW, DecisionKind.AMBIGUOUS, DecisionKind.CONFLICT)
+"""Decisions that a plan leaves to the administrator: SCIM neither links nor creates such a person."""
+KEPT_FROM_SCIM: Final = (*LEFT_OPEN, DecisionKind.EXCLUDED)
+"""Decisions about people whom SCIM never links. It may create an excluded one."""
+
+
+def decide_alone(identity: Identity, accounts: Iterable[AccountFacts], policy: Policy) -> Decision:
+    """Decide on an identity as far as one write shows it, given every account that carries one of its keys."""
+    keys = identity_keys(identity, policy)
+    candidates = [Candidate(account, evidence_for(keys, account)) for account in accounts]
+    return decide(identity, [candidate for candidate in candidates if candidate.evidence], policy)
+
+
+def links(decision: Decision, account_id: str) -> bool:
+    """Tell whether a decision links this account."""
+    account = decision.account
+    return decision.kind is DecisionKind.LINK and account is not None and account.id == account_id
+
+
+def refused_change(decision: Decision, before: Account | AccountFacts, after: Account | AccountFacts) -> str:
+    """Return what a first link would change and may not (see guarded_change), or "".
+
+    A link that an object id proves may change everything.
+    """
+    sure = proving_rule(decision.evidence) in (Rule.EXTERNAL_ID, Rule.SIGN_IN_OBJECT_ID)
+    return "" if sure else guarded_change(before, after)
+
+
+def guarded_change(before: Account | AccountFacts, after: Account | AccountFacts) -> str:
+    """Return the first of userName, emails and active that differs, or "": by these a person signs in or is reached.
+
+    Until provisioning has confirmed a link, none of them may change.
+    """
+    # Lower case, not fold(): a look-alike letter makes another name.
+    if before.user_name.lower() != after.user_name.lower():
+        return "userName"
+    if set(map(str.lower, before.emails)) != set(map(str.lower, after.emails)):
+        return "emails"
+    return "active" if before.active != after.active else ""

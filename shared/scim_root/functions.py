@@ -1,0 +1,78 @@
+"""SCIM's HTTP functions: each resource type's, and those of the root (RFC 7644 sections 3.2 and 4)."""
+
+from __future__ import annotations
+
+import azure.functions as func
+
+from shared.directory.directory import Directory
+from shared.directory.errors import NotFound
+from shared.host.http import Edge, Route, add_route
+from shared.scim.endpoint import MethodNotAllowed, NotImplementedHere, Request, Response
+from shared.scim_root.bulk import run_bulk
+from shared.scim_root.discovery import (
+    get_resource_type,
+    get_schema,
+    get_service_provider_config,
+    list_resource_types,
+    list_schemas,
+)
+from shared.scim_root.rooms import Room, Rooms, search_rooms
+
+ROOT = "scim/v2"
+DISCOVERY = (
+    Route("service_provider_config", "GET", "ServiceProviderConfig", get_service_provider_config),
+    Route("resource_types", "GET", "ResourceTypes", list_resource_types),
+    Route("resource_type", "GET", "ResourceTypes/{id}", get_resource_type),
+    Route("schemas", "GET", "Schemas", list_schemas),
+    Route("schema", "GET", "Schemas/{id}", get_schema),
+)
+
+
+def blueprint(edge: Edge, rooms: Rooms) -> func.Blueprint:
+    """Return the functions of the root, for function_app.py to register."""
+    bp = func.Blueprint()
+    _add(bp, edge, Route("scim_search", "POST", ".search", search_rooms), rooms)
+    _add(bp, edge, Route("scim_bulk", "POST", "Bulk", run_bulk), rooms, writes=True)
+
+    @bp.function_name("scim_other")
+    @bp.route(ROOT + "/{*path}", methods=["GET", "POST", "PUT", "PATCH", "DELETE"])
+    async def other(req: func.HttpRequest) -> func.HttpResponse:
+        return await edge.answer(req, refuse, req.route_params.get("path", ""))
+
+    for route in DISCOVERY:
+        _add(bp, edge, route)
+    return bp
+
+
+def room_blueprint(edge: Edge, endpoint: str, room: Room) -> func.Blueprint:
+    """Return the functions of one resource type, such as `Users`, for function_app.py to register."""
+    bp = func.Blueprint()
+    for verb, method, suffix, service, writes in (
+        ("create", "POST", "", room.create, True),
+        ("query", "GET", "", room.query, False),
+        ("search", "POST", "/.search", room.search, False),
+        ("get", "GET", "/{id}", room.get, False),
+        ("replace", "PUT", "/{id}", room.replace, True),
+        ("patch", "PATCH", "/{id}", room.patch, True),
+        ("delete", "DELETE", "/{id}", room.delete, True),
+    ):
+        route = Route(f"scim_{endpoint.lower()}_{verb}", method, endpoint + suffix, service)
+        _add(bp, edge, route, writes=writes)
+    return bp
+
+
+def _add(bp: func.Blueprint, edge: Edge, route: Route, *more: object, writes: bool = False) -> None:
+    add_route(bp, edge, route._replace(path=f"{ROOT}/{route.path}"), *more, role="scim", writes=writes)
+
+
+async def refuse(directory: Directory, request: Request, path: str) -> Response:
+    """Refuse a request to a SCIM address that no other function answers, and say why."""
+    resource, *rest = path.lower().split("/")
+    if resource == "me":
+        raise NotImplementedHere("this service provider has no /Me: address /Users instead")
+    if resource in _RESOURCES and len(rest) < 2:
+        raise MethodNotAllowed("this endpoint does not take the method: RFC 7644 section 3.2 lists which do")
+    raise NotFound("no such endpoint")
+
+
+_RESOURCES = ("serviceproviderconfig", "resourcetypes", "schemas", "users", "groups", "bulk", ".search")
