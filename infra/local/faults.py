@@ -98,6 +98,7 @@ class FaultyTables(Tables):
         self.before: Hook | None = None
         self.after: Hook | None = None
         self.crashed = False
+        self._under_way = 0
         self.reset()
 
     def reset(self) -> None:
@@ -180,18 +181,25 @@ class FaultyTables(Tables):
 
     async def _strike(self, fault: Fault | None, apply: Callable[[Fault | None], Awaitable[T]]) -> T:
         if self.crashed or fault is Fault.CRASH_BEFORE:
-            self._die()
+            await self._die()
         if fault is Fault.THROTTLED:
             raise Throttled(0.0)
         if fault is Fault.UNAVAILABLE:
             raise Unavailable("refused on purpose")
-        answer = await apply(fault)
+        self._under_way += 1
+        try:
+            answer = await apply(fault)
+        finally:
+            self._under_way -= 1
         if self.crashed or fault is Fault.CRASH_AFTER:
-            self._die()
+            await self._die()
         if fault is Fault.LOST:
             raise Unavailable("answer lost on purpose")
         return answer
 
-    def _die(self) -> None:
+    async def _die(self) -> None:
+        """Be dead, once the calls beside this one are decided: none may be applied after somebody looked."""
         self.crashed = True
+        while self._under_way:  # noqa: ASYNC110 - they are counted, and set no event
+            await asyncio.sleep(0.001)
         raise Crash

@@ -1,4 +1,7 @@
-"""A small app of durable functions, and a process of its own that runs it: `python -m tests.infra.durable_app DIR`."""
+"""A small app of durable functions, and a process that runs it: `python -m tests.infra.durable_app DIR MOST`.
+
+The process stops before more than MOST activities have had their effect, and waits to be killed.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,7 @@ from infra.local.durable.executor import Executor
 from infra.local.durable.store import OPEN, Head
 from infra.local.host import LocalHost
 from shared.tables.sqlite import SqliteTables
+from tests.waiting import until
 
 Orchestration = Generator[Any, Any, Any]
 
@@ -189,15 +193,15 @@ def anew(context: Any) -> Orchestration:
     context.continue_as_new(1)
 
 
-async def ended(host: LocalHost | Executor, instance_id: str, seconds: float = 20) -> Head:
+async def ended(host: LocalHost | Executor, instance_id: str) -> Head:
     """Return an instance once it has ended."""
     executor = host.executor if isinstance(host, LocalHost) else host
-    async with asyncio.timeout(seconds):
-        while True:
-            head = await executor.find(instance_id)
-            if head is not None and head.status not in OPEN:
-                return head
-            await asyncio.sleep(0.002)
+
+    async def head() -> Head | None:
+        found = await executor.find(instance_id)
+        return found if found is not None and found.status not in OPEN else None
+
+    return await until(head, every=0.002)
 
 
 async def run(host: LocalHost, name: str, value: Any = None) -> Any:
@@ -207,17 +211,22 @@ async def run(host: LocalHost, name: str, value: Any = None) -> Any:
     return json.loads(head.output or "null")
 
 
-async def _main(folder: Path) -> None:
+async def _main(folder: Path, most: int) -> None:
     with (folder / "effects").open("a", buffering=1) as effects:
+        left = iter(range(most))
+
+        def effect(line: str) -> None:
+            if next(left, None) is None:
+                sys.stdin.read()  # until it is killed: whoever kills it may be slow
+            print(line, file=effects)
+
         tables = SqliteTables.open(folder / "hub.db", "hub")
-        async with LocalHost(build(lambda line: print(line, file=effects)), tables) as host:
+        async with LocalHost(build(effect), tables) as host:
             if await host.executor.find("the-one") is None:
                 await host.executor.start_new("window", "the-one", "200")
-            sys.stdout.write("begun\n")
-            sys.stdout.flush()
-            await ended(host, "the-one", 60)
+            await ended(host, "the-one")
         await tables.close()
 
 
 if __name__ == "__main__":
-    asyncio.run(_main(Path(sys.argv[1])))
+    asyncio.run(_main(Path(sys.argv[1]), int(sys.argv[2])))

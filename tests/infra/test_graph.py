@@ -17,41 +17,36 @@ from infra.local import demo
 from infra.local.demo_data import generate, write
 from infra.local.graph import every
 from infra.local.standins.tenant import Tenant, read_users
-from tests.infra.test_serve import served
+from tests.infra.test_serve import lines_until_ready, served
 from tests.link_orchestrator.running import TOKEN, Api, connected
+from tests.waiting import PATIENCE, process
 
 
 async def test_an_app_reads_from_it_as_the_printed_variables_say(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(generate(20, 60), tmp_path)
-    arguments = ["--identities", str(tmp_path / "identities.json"), "--groups", str(tmp_path / "entra_groups.json")]
-    arguments += ["--slow", "0.001", "--expire", "2", "--change"]
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "infra.local.graph", *arguments, stdout=asyncio.subprocess.PIPE
-    )
-    assert process.stdout is not None
-    async with asyncio.timeout(20):
-        lines = []
-        while not lines or not lines[-1].startswith("ready: "):
-            line = await process.stdout.readline()
-            assert line, "it ended before it was ready"
-            lines.append(line.decode().strip())
-    for name, value in re.findall(r"^export (\w+)='(.*)'$", "\n".join(lines), re.MULTILINE):
-        monkeypatch.setenv(name, value)
-    application = next(line for line in lines if line.startswith("# the enterprise")).split()[-1]
-    async with served("--data", str(tmp_path / "data"), "--token", TOKEN) as server, connected(server.url) as session:
-        api = Api(session)
-        for scope in ({"scope": "all"}, {"scope": "assigned", "servicePrincipal": application}):
-            run = await api.call("POST", "linking/runs", {"source": {"graph": scope}, "groups": True})
-            planned = await api.wait(f"linking/runs/{run['id']}", "planned")
-            groups = {"all": 6, "assigned": 2}[scope["scope"]]
-            assert planned["counts"] == {"noAccount": 60, "noIdentity": 0, "noGroup": groups}
-            await api.call("POST", f"linking/runs/{run['id']}/cancel")
-            await api.wait(f"linking/runs/{run['id']}", "cancelled")
-    process.send_signal(signal.SIGTERM)
-    assert await asyncio.wait_for(process.wait(), 10) == 0
-    await process.communicate()
+    given = ["--identities", str(tmp_path / "identities.json"), "--groups", str(tmp_path / "entra_groups.json")]
+    given += ["--slow", "0.001", "--expire", "2", "--change"]
+    async with process(sys.executable, "-m", "infra.local.graph", *given, stdout=asyncio.subprocess.PIPE) as stand_in:
+        lines = await lines_until_ready(stand_in)
+        for name, value in re.findall(r"^export (\w+)='(.*)'$", "\n".join(lines), re.MULTILINE):
+            monkeypatch.setenv(name, value)
+        application = next(line for line in lines if line.startswith("# the enterprise")).split()[-1]
+        async with (
+            served("--data", str(tmp_path / "data"), "--token", TOKEN) as server,
+            connected(server.url) as session,
+        ):
+            api = Api(session)
+            for scope in ({"scope": "all"}, {"scope": "assigned", "servicePrincipal": application}):
+                run = await api.call("POST", "linking/runs", {"source": {"graph": scope}, "groups": True})
+                planned = await api.wait(f"linking/runs/{run['id']}", "planned")
+                groups = {"all": 6, "assigned": 2}[scope["scope"]]
+                assert planned["counts"] == {"noAccount": 60, "noIdentity": 0, "noGroup": groups}
+                await api.call("POST", f"linking/runs/{run['id']}/cancel")
+                await api.wait(f"linking/runs/{run['id']}", "cancelled")
+        stand_in.send_signal(signal.SIGTERM)
+        assert await asyncio.wait_for(stand_in.wait(), PATIENCE) == 0
 
 
 async def test_the_demo_comes_to_the_same_over_graph(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -15,6 +15,8 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from tests.waiting import PATIENCE, process
+
 USER = {"schemas": ["urn:ietf:params:scim:schemas:core:2.0:User"], "userName": "ada@example.com", "active": True}
 
 
@@ -33,22 +35,21 @@ class Served:
 @asynccontextmanager
 async def served(*arguments: str) -> AsyncIterator[Served]:
     """Start the server and wait until it is ready; kill it in the end if it still runs."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "infra.local.serve", "--port", "0", *arguments, stdout=asyncio.subprocess.PIPE
-    )
-    assert process.stdout is not None
+    command = (sys.executable, "-m", "infra.local.serve", "--port", "0", *arguments)
+    async with process(*command, stdout=asyncio.subprocess.PIPE) as server:
+        yield Served(server, await lines_until_ready(server))
+
+
+async def lines_until_ready(server: asyncio.subprocess.Process) -> list[str]:
+    """Return what a server prints, up to the line that says where it answers."""
+    assert server.stdout is not None
     lines: list[str] = []
-    try:
-        async with asyncio.timeout(20):
-            while not lines or not lines[-1].startswith("ready: "):
-                line = await process.stdout.readline()
-                assert line, "the server ended before it was ready"
-                lines.append(line.decode().strip())
-        yield Served(process, lines)
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.communicate()
+    async with asyncio.timeout(PATIENCE):
+        while not lines or not lines[-1].startswith("ready: "):
+            line = await server.stdout.readline()
+            assert line, "the server ended before it was ready"
+            lines.append(line.decode().strip())
+    return lines
 
 
 async def _status(url: str, token: str, method: str = "GET", path: str = "/scim/v2/Users", **options: object) -> int:
@@ -67,7 +68,7 @@ async def test_a_signal_ends_it_cleanly(tmp_path: Path, number: signal.Signals) 
         assert await _status(server.url, "t") == 200
         assert await _status(server.url, "wrong") == 401
         server.process.send_signal(number)
-        assert await asyncio.wait_for(server.process.wait(), 10) == 0
+        assert await asyncio.wait_for(server.process.wait(), PATIENCE) == 0
     assert not (tmp_path / "new" / "token").exists()
 
 
@@ -84,7 +85,7 @@ async def test_it_keeps_its_data_in_table_storage_as_well(azurite: str) -> None:
     async with served("--tables", azurite, "--token", "t") as server:
         assert await _status(server.url, "t") == 200
         server.process.terminate()
-        assert await asyncio.wait_for(server.process.wait(), 10) == 0
+        assert await asyncio.wait_for(server.process.wait(), PATIENCE) == 0
 
 
 async def test_what_keeps_it_from_serving_is_said(tmp_path: Path) -> None:
@@ -94,10 +95,9 @@ async def test_what_keeps_it_from_serving_is_said(tmp_path: Path) -> None:
             (("--data", str(tmp_path)), f"another server uses {tmp_path}"),
             (("--data", str(tmp_path / "other"), "--port", port), "address already in use"),
         ):
-            second = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "infra.local.serve", *arguments, "--token", "t", stderr=asyncio.subprocess.PIPE
-            )
-            _, errors = await second.communicate()
+            command = (sys.executable, "-m", "infra.local.serve", *arguments, "--token", "t")
+            async with process(*command, stderr=asyncio.subprocess.PIPE) as second:
+                _, errors = await second.communicate()
             assert second.returncode == 1
             assert errors.decode().startswith("cannot serve: ")
             assert reason in errors.decode()
@@ -117,9 +117,8 @@ async def test_without_a_token_it_makes_one_and_keeps_it(tmp_path: Path) -> None
 
 async def test_a_setting_that_is_wrong_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SCIMLINK_GRAPH_ENDPOINT", "http://graph.microsoft.com")
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "infra.local.serve", "--data", str(tmp_path), stderr=asyncio.subprocess.PIPE
-    )
-    _, errors = await process.communicate()
-    assert process.returncode == 1
+    command = (sys.executable, "-m", "infra.local.serve", "--data", str(tmp_path))
+    async with process(*command, stderr=asyncio.subprocess.PIPE) as server:
+        _, errors = await server.communicate()
+    assert server.returncode == 1
     assert errors.decode().startswith("cannot serve: SCIMLINK_GRAPH_ENDPOINT: ")
