@@ -29,7 +29,7 @@ async def import_accounts(directory: Directory, request: Request, client: Orches
     async def add(row: AccountRow) -> None:
         await writer.add(keys.bucket(keys.digest(Key("userName", row.user_name))), row.to_json())
 
-    rows = read_accounts([read_file(request)], content_type=request.content_type, mapping=read_columns(request))
+    rows = read_accounts(read_file(request), content_type=request.content_type, columns=read_columns(request))
     await stage_rows(directory, job_id, rows, add, counts)
     await writer.close()
     return await _begin(directory, request, client, IMPORT, job_id, counts)
@@ -45,7 +45,7 @@ async def import_groups(directory: Directory, request: Request, client: Orchestr
         await writer.add(name_bucket(directory.groups.keys, row.display_name), row.to_json())
         counts["members"] += len(row.members)
 
-    rows = read_groups([read_file(request)], content_type=request.content_type, mapping=read_columns(request))
+    rows = read_groups(read_file(request), content_type=request.content_type, columns=read_columns(request))
     await stage_rows(directory, job_id, rows, add, counts)
     await writer.close()
     return await _begin(directory, request, client, GROUP_IMPORT, job_id, counts)
