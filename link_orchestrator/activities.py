@@ -11,7 +11,7 @@ from collections.abc import Coroutine, Mapping
 from dataclasses import replace
 from typing import Any
 
-from link_orchestrator.kinds import PASSES, RUN
+from link_orchestrator.kinds import KINDS, RUN
 from link_orchestrator.lifecycle import tidy_up
 from link_orchestrator.messages import Compare, Milestone, Slice, SliceDone
 from link_orchestrator.orchestrator import AGAIN_PASSES, COMPARE_PASSES, GROUP_PLAN_PASSES, PLAN_PASSES
@@ -34,7 +34,7 @@ async def run_slice(directories: Directories, message: Mapping[str, Any]) -> dic
     job = await jobs.get(slice_.job)
     if job.cancelled_by or job.phase.ended:  # ended: another slice failed for good, and this one comes too late
         return SliceDone(stopped=True).to_json()
-    work = PASSES[slice_.pass_name](directory, job, slice_)
+    work = KINDS[job.kind].passes[slice_.pass_name](directory, job, slice_)
     counts = await work if slice_.pass_name not in PLANNING else await _unless_cancelled(jobs, job.id, work)
     if counts is None:
         return SliceDone(stopped=True).to_json()

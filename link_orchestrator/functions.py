@@ -1,4 +1,4 @@
-"""The linking room's functions: HTTP for the administrator, orchestrators, activities. Bodies are one call."""
+"""The linking room's functions: HTTP for the administrator, orchestrators, activities. Each body is one call."""
 
 from __future__ import annotations
 
@@ -28,29 +28,12 @@ from link_orchestrator.requests import (
 )
 from link_orchestrator.source import Sources
 from shared.admin.functions import ACCOUNT_ROUTES
-from shared.host.http import Edge, Route, add_route
+from shared.directory.directory import Directory
+from shared.host.http import Edge, Route, Service, add_route
+from shared.scim.endpoint import Request, Response
 
 RETRY = df.RetryOptions(first_retry_interval_in_milliseconds=2_000, max_number_of_attempts=10)
-"""Storage may throttle or be away for a while; what fails for longer fails the job, and a new one may be started."""
-
-
-def _of_kind(kind: Kind) -> Iterator[Route]:
-    """Yield the routes of what is asked of every kind of job and needs the tables alone."""
-    if kind.listed:
-        yield Route(f"{kind.function}_list", "GET", kind.path, jobs.list_all(kind))
-    yield Route(
-        f"{kind.function}_{kind.rows.name}", "GET", f"{kind.path}/{{id}}/{kind.rows.name}", jobs.list_rows(kind)
-    )
-    if kind.of_a_run:
-        yield Route(f"{RUN.function}_{kind.name}", "GET", f"{RUN.path}/{{id}}/{kind.name}", jobs.find_last(kind))
-
-
-def _of_durable_kind(kind: Kind) -> Iterator[Route]:
-    """Yield the routes of what asks the orchestration of a job, too."""
-    if kind.orchestrator:
-        yield Route(f"{kind.function}_get", "GET", f"{kind.path}/{{id}}", jobs.get(kind))
-        yield Route(f"{kind.function}_cancel", "POST", f"{kind.path}/{{id}}/cancel", jobs.cancel_one(kind))
-
+"""Retries of an activity: storage may throttle or be away for a while. What fails for longer fails the job."""
 
 ROUTES = (
     Route("linking_identities_upload", "POST", "linking/identities", uploads.upload_identities),
@@ -59,9 +42,8 @@ ROUTES = (
     Route("linking_mapping_get", "GET", "linking/mapping", mapping.get_mapping),
     Route("linking_run_group_difference", "GET", "linking/runs/{id}/groups/{group}/difference", groups.list_difference),
     Route("linking_run_problems", "GET", "linking/runs/{id}/problems", runs.list_unusable),
-    *(route for kind in KINDS.values() for route in _of_kind(kind)),
 )
-"""What needs the tables alone."""
+"""Routes beside those that every kind has. Their services need the tables alone."""
 
 DURABLE_ROUTES = (
     Route("accounts_import", "POST", "accounts/import", imports.import_accounts),
@@ -70,21 +52,20 @@ DURABLE_ROUTES = (
     Route("linking_run_approve", "POST", "linking/runs/{id}/approve", approval.approve),
     Route("linking_undo_start", "POST", "linking/runs/{id}/undo", afterwards.start_undo),
     Route("linking_verification_start", "POST", "linking/runs/{id}/verification", afterwards.start_verification),
-    *(route for kind in KINDS.values() for route in _of_durable_kind(kind)),
 )
-"""What starts orchestrations, asks them, or tells them something."""
+"""Routes beside those that every kind has. Their services also start an orchestration, or tell it something."""
 
 START = Route("linking_run_start", "POST", "linking/runs", runs.start_run)
 MAPPING = Route("linking_mapping_post", "POST", "linking/mapping", mapping.set_mapping)
-"""These are handed the sources, too."""
+"""As with START, the service is handed the sources, too."""
 
 
 def blueprint(edge: Edge) -> df.Blueprint:
     """Return the room's functions, for function_app.py to register."""
     bp = df.Blueprint()
-    for route in ROUTES:
+    for route in _plain_routes():
         add_route(bp, edge, route)
-    for route in DURABLE_ROUTES:
+    for route in _durable_routes():
         _add_durable_route(bp, edge, route)
     sources = Graph(edge.settings.graph)
     add_route(bp, edge, MAPPING, sources)
@@ -103,8 +84,45 @@ def blueprint(edge: Edge) -> df.Blueprint:
 
 
 def described() -> list[Route]:
-    """Return the administrator's API: the account API, and this room's routes."""
-    return [*ACCOUNT_ROUTES, *ROUTES, *DURABLE_ROUTES, START, MAPPING]
+    """Return the routes of the administrator's API: those of accounts, and this room's."""
+    return [*ACCOUNT_ROUTES, *_plain_routes(), *_durable_routes(), START, MAPPING]
+
+
+def _plain_routes() -> Iterator[Route]:
+    """Yield the routes whose services need the tables alone."""
+    yield from ROUTES
+    for kind in KINDS.values():
+        name, rows = kind.function_prefix, kind.rows
+        if kind.listed:
+            service = _of(kind, jobs.list_jobs, f"List the directory's {kind.plural}, oldest first.")
+            yield Route(f"{name}_list", "GET", kind.path, service)
+        service = _of(kind, jobs.list_rows, f"List {rows.description}")
+        yield Route(f"{name}_{rows.name}", "GET", f"{kind.path}/{{id}}/{rows.name}", service)
+        if kind.about_run:
+            service = _of(kind, jobs.find_last, f"Return the last {kind.name} of a run.")
+            yield Route(f"{RUN.function_prefix}_{kind.name}", "GET", f"{RUN.path}/{{id}}/{kind.name}", service)
+
+
+def _durable_routes() -> Iterator[Route]:
+    """Yield the routes whose services also need the client of the orchestrations."""
+    yield from DURABLE_ROUTES
+    for kind in KINDS.values():
+        if kind.orchestrator:
+            name, path = kind.function_prefix, f"{kind.path}/{{id}}"
+            service = _of(kind, jobs.get_job, f"Return {kind.title}: its phase, its counts, its progress.")
+            yield Route(f"{name}_get", "GET", path, service)
+            service = _of(kind, jobs.cancel_job, f"Cancel {kind.title}: 202. {kind.after_cancel}")
+            yield Route(f"{name}_cancel", "POST", f"{path}/cancel", service)
+
+
+def _of(kind: Kind, service: Service, summary: str) -> Service:
+    """Return a service that knows its kind, under a name for the log and a summary for the API's document."""
+
+    async def serve(directory: Directory, request: Request, *more: object) -> Response:
+        return await service(kind, directory, request, *more)
+
+    serve.__qualname__, serve.__doc__ = f"{kind.name}.{service.__name__}", summary
+    return serve
 
 
 def _add_durable_route(bp: df.Blueprint, edge: Edge, route: Route, *more: object) -> None:

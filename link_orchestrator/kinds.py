@@ -1,7 +1,8 @@
-"""The kinds of job there are: one record each. HTTP, lifecycle, activities and functions go by this table.
+"""The table of job kinds. Routes, orchestrations, activities and the API's document follow from it.
 
-To add one, write its passes and its record here, and what starts it in requests/. Its address, its cancel, its rows,
-its orchestration and their descriptions follow from the record.
+To add a kind, write its passes, its orchestrator and its record here, and the request that starts it in requests/. The
+routes that show, list and cancel its jobs, and what the document says about them, come from the record. Only rows that
+are no problems need a shape of their own in requests/openapi_schemas.json.
 """
 
 from __future__ import annotations
@@ -33,26 +34,21 @@ from shared.directory.matching.groups import GroupDecisionKind
 from shared.directory.work.jobs import Job
 
 Pass = Callable[[Directory, Job, Slice], Coroutine[Any, Any, Counter[str]]]
-"""Works on one slice and returns its counts. It may run twice, also at once: it finds what it did before."""
+"""Works on one slice and returns its counts. It must be safe to run on the same slice twice, even at the same time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """What the rows of a kind's jobs are over HTTP."""
+    """The rows that the jobs of a kind leave behind, as they are listed over HTTP."""
 
     name: str
-    """Of the list, in its address and in its answer."""
-    about: str
-    """What is listed, as the API's document says it."""
-    told_apart_by: str = "decision"
-    """The field, and the query parameter, of a row's word: a plan's decision, an undo's outcome."""
-    words: tuple[str, ...] = ()
-    """Words that may be asked for. Without any, all rows are problems."""
-
-    @property
-    def are_problems(self) -> bool:
-        """Whether each row says what could not be used."""
-        return not self.words
+    """Last word of the path that lists them, and the answer's field that holds them."""
+    description: str
+    """What is listed, in the API's document."""
+    filter_by: str = "decision"
+    """The field that says what became of a row, and the query parameter that asks for one value of it."""
+    choices: tuple[str, ...] = ()
+    """Values of that field. Rows without any are problems, and are not filtered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,73 +56,80 @@ class Kind:
     """A kind of job. One without an orchestrator is an upload: its jobs are done once they are recorded."""
 
     name: str
-    """As it is stored in its jobs, and in their ids."""
+    """The kind as jobs store it, and what their ids begin with."""
     title: str
+    """One job of the kind, with its article, in the API's document."""
     path: str
-    """Of its jobs over HTTP."""
-    function: str
+    """Path of its jobs over HTTP."""
+    function_prefix: str
     """What the names of its HTTP functions begin with."""
     rows: Rows
     orchestrator: Orchestrator | None = None
     passes: Mapping[str, Pass] = field(default_factory=dict)
-    cancelled: str = ""
-    """What becomes of a job that is cancelled, as the API's document says it."""
-    waits: bool = False
-    """Whether its jobs wait for an administrator's verdict."""
-    of_a_run: bool = False
-    """Whether its jobs are about a run, beside which the last one is found."""
+    """The passes that the orchestrator runs, by name."""
+    after_cancel: str = ""
+    """What becomes of a job that is cancelled, in the API's document."""
+    awaits_verdict: bool = False
+    """Whether its jobs wait until an administrator approves or cancels them."""
+    about_run: bool = False
+    """Whether its jobs are about a run, where the last of them is shown."""
     listed: bool = False
-    """Whether its jobs are listed at its path, in an answer's field of the path's last word."""
+    """Whether GET of its path lists its jobs."""
+
+    @property
+    def plural(self) -> str:
+        """The last word of its path, which is also the field that holds its jobs where they are listed."""
+        return self.path.rpartition("/")[2]
 
 
 IMPORT: Final = Kind(
-    "import",
-    "an import",
-    "accounts/imports",
-    "accounts_import",
-    Rows("problems", "the rows that were not imported: line, reason, remedy."),
-    orchestrator.import_accounts,
-    {"import": import_accounts.import_rows},
-    "It stops within some hundred rows; what it brought in already stays.",
+    name="import",
+    title="an import",
+    path="accounts/imports",
+    function_prefix="accounts_import",
+    rows=Rows("problems", "the rows that were not imported: line, reason, remedy."),
+    orchestrator=orchestrator.import_accounts,
+    passes={"import": import_accounts.import_rows},
+    after_cancel="It stops within some hundred rows; what it brought in already stays.",
 )
 GROUP_IMPORT: Final = Kind(
-    "groupimport",
-    "an import of groups",
-    "groups/imports",
-    "groups_import",
-    Rows("problems", "the groups and members that were not imported: line, reason, remedy."),
-    orchestrator.import_groups,
-    {"import_groups": import_groups.import_groups},
-    "It stops within some hundred rows; what it brought in already stays.",
+    name="groupimport",
+    title="an import of groups",
+    path="groups/imports",
+    function_prefix="groups_import",
+    rows=Rows("problems", "the groups and members that were not imported: line, reason, remedy."),
+    orchestrator=orchestrator.import_groups,
+    passes={"import_groups": import_groups.import_groups},
+    after_cancel=IMPORT.after_cancel,
 )
 IDENTITIES: Final = Kind(
-    "identities",
-    "an upload of identities",
-    "linking/identities",
-    "linking_identities",
-    Rows("problems", "the rows of an upload that are no identities: line, reason, remedy."),
+    name="identities",
+    title="an upload of identities",
+    path="linking/identities",
+    function_prefix="linking_identities",
+    rows=Rows("problems", "the rows of an upload that are no identities: line, reason, remedy."),
 )
 ENTRA_GROUPS: Final = Kind(
-    "entragroups",
-    "an upload of groups",
-    "linking/groups",
-    "linking_groups",
-    Rows(
+    name="entragroups",
+    title="an upload of groups",
+    path="linking/groups",
+    function_prefix="linking_groups",
+    rows=Rows(
         "problems", "the objects of an upload that are no groups, or without all their members: line, reason, remedy."
     ),
 )
 RUN: Final = Kind(
-    "run",
-    "a run",
-    "linking/runs",
-    "linking_run",
-    Rows(
+    name="run",
+    title="a run",
+    path="linking/runs",
+    function_prefix="linking_run",
+    rows=Rows(
         "decisions",
         "the plan's rows, of one decision or all, a page at a time.",
-        words=(*DecisionKind, *GroupDecisionKind),
+        choices=(*DecisionKind, *GroupDecisionKind),
     ),
-    orchestrator.link_accounts,
-    {
+    orchestrator=orchestrator.link_accounts,
+    passes={
         "changes": compare.changes,
         "lead": compare.lead,
         "touch": compare.touch,
@@ -145,46 +148,44 @@ RUN: Final = Kind(
         "apply": apply.apply,
         "apply_groups": apply_groups.apply_groups,
     },
-    "It stops within a page of work; what it linked already stays linked.",
-    waits=True,
+    after_cancel="It stops within a page of work; what it linked already stays linked.",
+    awaits_verdict=True,
     listed=True,
 )
 UNDO: Final = Kind(
-    "undo",
-    "an undo",
-    "linking/undos",
-    "linking_undo",
-    Rows(
+    name="undo",
+    title="an undo",
+    path="linking/undos",
+    function_prefix="linking_undo",
+    rows=Rows(
         "rows",
         "the accounts that the run had linked, and what the undo did about each, a page at a time.",
-        "outcome",
-        (*undo_groups.COUNTED, *undo_groups.COUNTED.values()),
+        filter_by="outcome",
+        choices=(*undo_groups.COUNTED, *undo_groups.COUNTED.values()),
     ),
-    orchestrator.undo_links,
-    {"undo": undo.undo, "undo_groups": undo_groups.undo_groups},
-    "It stops within a page; what it took back stays so, and another undo takes the rest.",
-    of_a_run=True,
+    orchestrator=orchestrator.undo_links,
+    passes={"undo": undo.undo, "undo_groups": undo_groups.undo_groups},
+    after_cancel="It stops within a page; what it took back stays so, and another undo takes the rest.",
+    about_run=True,
     listed=True,
 )
 VERIFICATION: Final = Kind(
-    "verification",
-    "a verification",
-    "linking/verifications",
-    "linking_verification",
-    Rows(
+    name="verification",
+    title="a verification",
+    path="linking/verifications",
+    function_prefix="linking_verification",
+    rows=Rows(
         "rows",
         "what a verification found, a page at a time.",
-        "found",
-        (verify.CONFIRMED, verify.UNCONFIRMED, verify.UNLINKED, verify.CREATED),
+        filter_by="found",
+        choices=(verify.CONFIRMED, verify.UNCONFIRMED, verify.UNLINKED, verify.CREATED),
     ),
-    orchestrator.verify_links,
-    {"look": verify.look, "compare": verify.compare, "settle": verify.settle},
-    "It stops within a page; what it found until then is kept.",
-    of_a_run=True,
+    orchestrator=orchestrator.verify_links,
+    passes={"look": verify.look, "compare": verify.compare, "settle": verify.settle},
+    after_cancel="It stops within a page; what it found until then is kept.",
+    about_run=True,
 )
 
 KINDS: Final[Mapping[str, Kind]] = {
     kind.name: kind for kind in (IMPORT, GROUP_IMPORT, IDENTITIES, ENTRA_GROUPS, RUN, UNDO, VERIFICATION)
 }
-PASSES: Final[Mapping[str, Pass]] = {name: one for kind in KINDS.values() for name, one in kind.passes.items()}
-"""All passes by their names, no two of which are alike."""

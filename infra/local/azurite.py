@@ -19,11 +19,12 @@ from infra.local.node import NODE, install
 
 _SOURCE = Path(__file__).parent / "azurite"
 _READY_SECONDS = 30
+"""Seconds that Azurite has until it answers."""
 
 
 @contextlib.contextmanager
 def start() -> Iterator[str]:
-    """Run Azurite's table service on a free loopback port and give its connection string; stop it afterwards.
+    """Run Azurite's table service on a free loopback port, yield its connection string, and stop it afterwards.
 
     The account and its key are made up anew each time.
     """

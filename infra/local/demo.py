@@ -1,7 +1,8 @@
 """`make demo`: the main job from start to end, on made-up people, against the real app on this machine.
 
-Existing accounts in, a plan, its approval, the links, then a provisioning cycle of the Entra stand-in over HTTP, and
-what became of whom. Everything goes through the same HTTP doors that an administrator and Entra use.
+Accounts are imported, a plan is made, approved and applied, and the stand-in for Entra plays a provisioning cycle. Then
+the demo compares what became of everybody with what the plan predicted. All of it goes over HTTP, as an administrator's
+and Entra's requests do.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
 import secrets
 import sys
 import tempfile
@@ -26,8 +26,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from infra.local.demo_data import generate, write
-from infra.local.entra import Cycle, Report
+from infra.local.entra import Cycle, CycleReport
 from infra.local.graph import GraphStandIn, every
+from infra.local.process import running
 from infra.local.standins.tenant import Tenant, read_groups, read_users
 from link_orchestrator.files.identities import read_identities
 from link_orchestrator.orchestrator import GROUP_PLAN_PASSES, PLAN_PASSES
@@ -35,12 +36,12 @@ from shared.directory.matching.identity import Identity
 
 ACCOUNTS, IDENTITIES = 1_000, 1_100
 ROWS_SHOWN = 2
+"""Rows of each decision that are printed as examples."""
 IN_A_ROW = PLAN_PASSES + GROUP_PLAN_PASSES
-"""Passes that one bar shows."""
+"""Passes that share one progress bar."""
 RESULTS = ("matched", "created", "refused", "skipped")
-
 LINES_SHOWN = 20
-"""So many lines of what went well are printed; what was refused or skipped is printed whole."""
+"""Lines of each result that are printed, but for refused and skipped: all of those are."""
 CYCLE_FILE = Path(".data/demo-cycle.txt")
 
 # In a pipe there is no width to read, and 80 columns are too few for the tables.
@@ -64,15 +65,15 @@ class Api:
             return answer
 
     async def refusal(self, method: str, path: str, body: object) -> str:
-        """Send a request that is expected to be refused; return why it was."""
+        """Send a request that must be refused; return the reason."""
         try:
             await self.call(method, path, body)
         except RuntimeError as error:
             return str(error).partition(": ")[2]
         raise RuntimeError(f"{method} {path} was expected to be refused")
 
-    async def wait(self, path: str, phase: str, bar: Progress) -> Any:
-        """Follow a job to a phase, and show how far it is."""
+    async def wait(self, path: str, state: str, bar: Progress) -> Any:
+        """Wait until a job is in a state, and show how far it is."""
         task = bar.add_task(path.split("/")[1], total=None)
         while True:
             job = await self.call("GET", path)
@@ -84,9 +85,9 @@ class Api:
                 bar.update(task, completed=of * passes.index(progress["pass"]) + done)
             elif "read" in progress:
                 bar.update(task, description="read", completed=progress["read"])
-            if job["phase"] == phase:
+            if job["phase"] == state:
                 total = bar.tasks[task].total or 1
-                bar.update(task, description=phase, total=total, completed=total)
+                bar.update(task, description=state, total=total, completed=total)
                 return job
             if "ended" in job:
                 raise RuntimeError(f"{path} is {job['phase']}")
@@ -94,17 +95,18 @@ class Api:
 
 
 async def main(*, show_all: bool = False, graph: bool = False) -> int:
-    """Play the demo; return the exit code. `show_all` prints a line for every account of the provisioning cycle.
+    """Play the demo; return the exit code.
 
-    With `graph` the run reads from a stand-in for Microsoft Graph, which throttles and breaks off.
+    `show_all` prints a line for every account of the provisioning cycle. With `graph` the run reads from a stand-in for
+    Microsoft Graph, which throttles and breaks off.
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write(generate(ACCOUNTS, IDENTITIES), folder)
         token = secrets.token_urlsafe(24)
         async with (
-            _graph(folder, stand_in=graph) as environment,
-            serving(folder / "data", token, environment) as url,
+            _graph(folder, stand_in=graph) as variables,
+            serving(folder / "data", token, variables) as url,
             _session(url, token) as session,
         ):
             api = Api(session)
@@ -124,7 +126,7 @@ async def main(*, show_all: bool = False, graph: bool = False) -> int:
 
 
 async def import_accounts(api: Api, folder: Path) -> None:
-    """Bring the existing accounts in, beside a few that provisioning made before."""
+    """Import the existing accounts, beside a few that provisioning made before."""
     console.rule("1. Existing accounts")
     policy = json.loads((folder / "policy.json").read_text())
     await api.call("PUT", "directory/policy", policy)
@@ -196,15 +198,15 @@ async def run_again(api: Api, run: Any) -> None:
     console.print(f"Another run compares {compared} in {time.monotonic() - began:.1f} s.", later["reason"])
 
 
-async def provision(url: str, token: str, identities: list[Identity]) -> Report:
-    """Let the Entra stand-in play a provisioning cycle."""
+async def provision(url: str, token: str, identities: list[Identity]) -> CycleReport:
+    """Have the stand-in for Entra play a provisioning cycle."""
     console.rule("4. A provisioning cycle of Entra")
     with _bar() as bar:
         task = bar.add_task("provision", total=len(identities))
         return await Cycle(url, token, progress=lambda _: bar.advance(task)).run(identities)
 
 
-def show_cycle(report: Report, *, show_all: bool) -> None:
+def show_cycle(report: CycleReport, *, show_all: bool) -> None:
     """Print what the cycle did about each account, by result, and write the whole list to a file."""
     outcomes = sorted(report.outcomes, key=lambda o: (RESULTS.index(o.result), o.user_name))
     CYCLE_FILE.parent.mkdir(parents=True, exist_ok=True)
@@ -220,8 +222,8 @@ def show_cycle(report: Report, *, show_all: bool) -> None:
     console.print(f"Every account's line is in {CYCLE_FILE}; --all prints them all.", soft_wrap=True)
 
 
-async def compare(api: Api, run: Any, report: Report) -> None:
-    """Print how the cycle treated the identities of each decision: what the plan leaves open, provisioning decides."""
+async def compare(api: Api, run: Any, report: CycleReport) -> None:
+    """Print what the cycle did about the identities of each decision, and how much of it the plan predicted."""
     decided: dict[str, str] = {}
     predicted: dict[str, str] = {}
     cursor: str | None = ""
@@ -245,7 +247,7 @@ async def compare(api: Api, run: Any, report: Report) -> None:
 
 
 async def show_rule(api: Api, run: Any) -> None:
-    """Show on real rows what the run and the cycle came to: who manages which account now, and that it holds."""
+    """Print for some accounts who manages them now, and how an attempt from the other side is refused."""
     console.rule("5. The rule: linked accounts are the identity provider's, the others stay as they are")
     table = Table(
         "Account",
@@ -272,7 +274,7 @@ async def show_rule(api: Api, run: Any) -> None:
 
 
 async def verify_and_undo(api: Api, run: Any) -> None:
-    """Ask which links provisioning confirmed, then take the run back: whom provisioning changed since is released."""
+    """Ask which links provisioning confirmed, then undo the run and release the accounts that provisioning changed."""
     console.rule("6. Afterwards: the proof, and the way back")
     path = f"linking/runs/{run['id']}"
     job = await api.call("POST", f"{path}/verification")
@@ -293,7 +295,7 @@ async def verify_and_undo(api: Api, run: Any) -> None:
 
 
 async def _edit_here(api: Api, account: Any) -> str:
-    """Import another title for a linked account: it is reported, and nothing is changed."""
+    """Import another title for a linked account; return the problem that the import reports."""
     file = f"userName,title\n{account['userName']},Changed here\n".encode()
     job = await api.call("POST", "accounts/import", file, "text/csv")
     while "ended" not in job:
@@ -303,37 +305,23 @@ async def _edit_here(api: Api, account: Any) -> str:
 
 
 async def _edit_over_scim(api: Api, account: Any) -> str:
-    """Change the title of an account over SCIM that is not linked: it is refused."""
+    """Send a PATCH for an account that is not linked; return the refusal."""
     operation = {"op": "Replace", "path": "title", "value": "Changed over SCIM"}
     body = {"schemas": ["urn:ietf:params:scim:api:messages:2.0:PatchOp"], "Operations": [operation]}
     return "SCIM PATCH: " + await api.refusal("PATCH", f"scim/v2/Users/{account['id']}", body)
 
 
 @asynccontextmanager
-async def serving(data: Path, token: str, environment: Mapping[str, str] | None = None) -> AsyncIterator[str]:
-    """Serve the app in a process of its own while the block runs, with further variables; gives its address."""
-    arguments = ["-m", "infra.local.serve", "--port", "0", "--data", str(data), f"--token={token}"]
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, *arguments, stdout=asyncio.subprocess.PIPE, env={**os.environ, **(environment or {})}
-    )
-    try:
-        if process.stdout is None:
-            raise RuntimeError("the server's output was asked for")
-        async for line in process.stdout:
-            if line.startswith(b"ready: "):
-                yield line.decode().removeprefix("ready: ").strip()
-                break
-        else:
-            raise RuntimeError("the server did not start")
-    finally:
-        if process.returncode is None:
-            process.terminate()
-        await process.wait()
+async def serving(data: Path, token: str, variables: Mapping[str, str] | None = None) -> AsyncIterator[str]:
+    """Serve the app in a process of its own while the block runs, with further variables; yields its address."""
+    arguments = ("--port", "0", "--data", str(data), f"--token={token}")
+    async with running("infra.local.serve", *arguments, variables=variables) as process:
+        yield process.url
 
 
 @asynccontextmanager
 async def _graph(folder: Path, *, stand_in: bool) -> AsyncIterator[Mapping[str, str]]:
-    """Serve what a folder holds of Entra as Microsoft Graph does; gives the variables by which the app reads there."""
+    """Serve identities and groups of a folder as Microsoft Graph does; yields the variables that lead an app there."""
     if not stand_in:
         yield {}
         return

@@ -1,8 +1,8 @@
 """Made-up accounts and identities of any number, in which every decision of a linking run occurs.
 
-The people are invented, the same for the same seed, and made one at a time. Files come out as administrators have
-them: accounts in the generic CSV layout (link_orchestrator/files/accounts.py), identities as pages of Microsoft Graph
-or as the portal's CSV, which knows neither aliases nor employee numbers.
+The people are the same for the same seed, and made one at a time. The files are those that administrators have:
+accounts in the generic CSV layout (link_orchestrator/files/accounts.py), identities as pages of Microsoft Graph or as
+the portal's CSV, which has neither aliases nor employee numbers.
 """
 
 from __future__ import annotations
@@ -27,8 +27,9 @@ PORTAL_COLUMNS: Final = (
     "accountEnabled", "alternateEmailAddress",
 )  # fmt: skip
 PAGE = 999
+"""Identities in a page of Microsoft Graph."""
 EXCLUDED_WITHIN = 1000
-"""Only so many cases may be excluded ones: the list of them is part of the policy."""
+"""Cases, counted from the first, among which some people are excluded: the policy lists them, and has to stay short."""
 
 _FIRST_NAMES: Final = """
     Adele Alex Amara Anton Aoife Astrid Ben Bianca Bruno Carla Chen Clara Dagny Daniel Diego Elif Emil Esther Farah
@@ -46,12 +47,12 @@ _LAST: Final = _LAST_NAMES.split()
 _TITLES: Final = ("Engineer", "Analyst", "Consultant", "Designer", "Planner", "Director")
 _DEPARTMENTS: Final = ("Research", "Sales", "Finance", "Operations", "Legal")
 _ENTRA_GROUPS: Final = {"Sales": "SALES", "Legal": "Legal and Compliance"}
-"""What groups are called in Entra, where that is not what they are called here."""
+"""Names of groups in Entra that differ from those here, by the name here."""
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """What belongs together: rows of the accounts file, identities, and accounts that provisioning has made before."""
+    """Rows of the accounts file, identities, and accounts that provisioning made before, which belong together."""
 
     accounts: tuple[dict[str, str], ...] = ()
     identities: tuple[dict[str, Any], ...] = ()
@@ -72,7 +73,7 @@ class Demo:
 
 
 def generate(accounts: int, identities: int, seed: int = 1) -> Demo:
-    """Return so many account rows and identities, made while they are read. From about 1,000 every decision occurs."""
+    """Return account rows and identities, made while they are read. From about 1,000 on every decision occurs."""
     kinds = [kind for kind, count in _KINDS.items() for _ in range(count)]
     random.Random(seed).shuffle(kinds)
 
@@ -80,7 +81,7 @@ def generate(accounts: int, identities: int, seed: int = 1) -> Demo:
         return (kinds[number % len(kinds)](_Person(number, seed)) for number in itertools.count())
 
     def known() -> Iterator[Case]:
-        """Go as far as the identities do."""
+        """Yield the cases whose identities are all within the number asked for."""
         left = identities
         for case in cases():
             left -= len(case.identities)
@@ -108,7 +109,7 @@ def generate(accounts: int, identities: int, seed: int = 1) -> Demo:
 
 @dataclass(frozen=True, slots=True)
 class _Person:
-    """The person of one case, told from the number alone."""
+    """The person of one case, made of its number alone."""
 
     number: int
     seed: int
@@ -177,7 +178,7 @@ def _verified_email(person: _Person) -> Case:
 
 
 def _signed_in(person: _Person) -> Case:
-    """A new name since the last sign-in, in Entra alone."""
+    """A name that changed since the last sign-in, in Entra only."""
     name = f"{person.local}.new@contoso.com"
     return Case(
         (person.account(objectId=person.object_id()),),
@@ -242,7 +243,7 @@ def _claimed_twice(person: _Person) -> Case:
 
 
 def _given_away(person: _Person) -> Case:
-    """The name of somebody who left, given to somebody who came."""
+    """The name of a former employee, given to a new one."""
     return Case((person.account(objectId=person.object_id("before")),), (person.identity(),))
 
 
@@ -292,13 +293,13 @@ _KINDS: Final[Mapping[Callable[[_Person], Case], int]] = {
     _no_identity: 10,
     _no_account: 25,
 }
-"""How often each kind of case comes: 180 accounts and 196 identities in a round, 148 of them strong links."""
+"""How often each kind of case comes in a round, which has 180 accounts and 196 identities, 148 of them strong links."""
 
 
 def write(demo: Demo, folder: Path, *, portal: bool = False) -> None:
     """Write accounts.csv, identities.json (identities.csv if `portal`), provisioned.jsonl and policy.json.
 
-    Beside them, departments as groups: groups.csv has those here, entra_groups.json those of Entra.
+    Departments are groups: those of the application are in groups.csv, those of Entra in entra_groups.json.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "groups.csv").open("w", encoding="utf-8", newline="") as file:

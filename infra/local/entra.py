@@ -1,7 +1,8 @@
-"""`python -m infra.local.entra`: a stand-in for Entra's provisioning client; plays one initial cycle over HTTP.
+"""`python -m infra.local.entra`: a stand-in for Entra's provisioning client, which plays one initial cycle over HTTP.
 
-Test connection, then for each identity in scope one filtered GET per matching attribute, then POST, PATCH or nothing.
-provisioning.py knows the mapping and the bodies; the identities come from the same files that a linking run reads.
+It tests the connection. For each identity in scope it then sends one filtered GET for each matching attribute, until
+one finds an account, and a POST, a PATCH or nothing. standins/provisioning.py knows the mapping and the bodies; the
+identities come from the same files that a linking run reads.
 """
 
 from __future__ import annotations
@@ -47,11 +48,11 @@ class CycleStopped(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class CycleOutcome:
     """What the cycle did about one identity.
 
-    `by` is the matching attribute that found the account, `changed` the attributes a PATCH changed. `status` and
-    `detail` are the refused request's; `status` is None where the answer came but was no usable one, or none came.
+    `by` is the matching attribute that found the account, `changed` the attributes that a PATCH changed. `request`,
+    `status` and `detail` are those of the refused request; `status` is None where no answer came.
     """
 
     result: Result
@@ -93,23 +94,23 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class CycleReport:
     """What a cycle did: an outcome for each identity, requests by method, and seconds."""
 
-    outcomes: tuple[Outcome, ...]
+    outcomes: tuple[CycleOutcome, ...]
     requests: Mapping[str, int]
     seconds: float
 
-    def list_by(self, result: Result) -> list[Outcome]:
+    def list_by(self, result: Result) -> list[CycleOutcome]:
         """Return the outcomes with this result."""
         return [outcome for outcome in self.outcomes if outcome.result == result]
 
-    def list_updated(self) -> list[Outcome]:
-        """Return the matched ones that a PATCH changed."""
+    def list_updated(self) -> list[CycleOutcome]:
+        """Return the outcomes of matched accounts that a PATCH changed."""
         return [outcome for outcome in self.list_by("matched") if outcome.changed]
 
     def totals(self) -> dict[str, int]:
-        """Return the counts by result; updated ones are among the matched."""
+        """Return the counts by result; the updated are among the matched."""
         counts = {result: len(self.list_by(result)) for result in get_args(Result)}
         return counts | {"updated": len(self.list_updated())}
 
@@ -125,7 +126,7 @@ class Report:
 
 
 class _Failed(Exception):
-    """A request that did not do what it was sent for; ends the work on one identity."""
+    """A request that did not do what it was sent for. It ends the work on its identity."""
 
     def __init__(self, request: str, status: int | None, detail: str) -> None:
         super().__init__(detail)
@@ -137,8 +138,8 @@ class _Failed(Exception):
 class Cycle:
     """One initial provisioning cycle against `base`, the server's root or its Tenant URL.
 
-    `progress` is told each outcome as it comes about. Like Entra, a cycle does not send a failed request again: the
-    next cycle does.
+    `progress` is called with each outcome. Like Entra, a cycle does not send a failed request again: the next cycle
+    does.
     """
 
     def __init__(
@@ -149,7 +150,7 @@ class Cycle:
         external_id: ExternalId = "objectId",
         dialect: Dialect = "default",
         concurrency: int = 4,
-        progress: Callable[[Outcome], None] | None = None,
+        progress: Callable[[CycleOutcome], None] | None = None,
     ) -> None:
         root = base.partition("?")[0].rstrip("/")
         self._users = (root if root.endswith(SCIM_ROOT) else root + SCIM_ROOT) + "/Users"
@@ -161,11 +162,11 @@ class Cycle:
         self._requests: Counter[str] = Counter()
         self._session: aiohttp.ClientSession
 
-    async def run(self, identities: Iterable[Identity]) -> Report:
+    async def run(self, identities: Iterable[Identity]) -> CycleReport:
         """Provision the identities, `concurrency` at a time. Raises CycleStopped if the test connection fails."""
         began = time.perf_counter()
         self._requests.clear()
-        outcomes: list[Outcome] = []
+        outcomes: list[CycleOutcome] = []
         waiting = iter(identities)
         timeout = aiohttp.ClientTimeout(total=30)
         async with aiohttp.ClientSession(headers=self._headers, timeout=timeout) as self._session:
@@ -173,10 +174,10 @@ class Cycle:
             async with asyncio.TaskGroup() as group:
                 for _ in range(self._concurrency):
                     group.create_task(self._work(waiting, outcomes))
-        return Report(tuple(outcomes), dict(self._requests), time.perf_counter() - began)
+        return CycleReport(tuple(outcomes), dict(self._requests), time.perf_counter() - began)
 
     async def _test_connection(self) -> None:
-        """Filter by a value that nobody has: anything but 200 and an empty list would put the job in quarantine."""
+        """Filter by a value that nobody has. Entra puts the job in quarantine unless the answer is 200 and empty."""
         path = "externalId" if self._external_id == "objectId" else "userName"
         try:
             found = await self._query(path, str(uuid.uuid4()))
@@ -185,30 +186,31 @@ class Cycle:
         if found:
             raise CycleStopped("test connection: a filter for a random value must answer an empty list")
 
-    async def _work(self, waiting: Iterator[Identity], outcomes: list[Outcome]) -> None:
+    async def _work(self, waiting: Iterator[Identity], outcomes: list[CycleOutcome]) -> None:
         for identity in waiting:
             outcome = await self._provision(identity)
             outcomes.append(outcome)
             if self._progress is not None:
                 self._progress(outcome)
 
-    async def _provision(self, identity: Identity) -> Outcome:
+    async def _provision(self, identity: Identity) -> CycleOutcome:
         attributes = map_identity(identity, self._external_id)
         who = identity.object_id, attributes["userName"]
         if not identity.account_enabled:
-            return Outcome("skipped", *who, detail="disabled in Entra and never in scope")
+            return CycleOutcome("skipped", *who, detail="disabled in Entra and never in scope")
         account_id = by = None
         try:
             for by in matching(attributes, self._external_id):
                 if resource := await self._match(by, attributes[by]):
                     account_id = resource["id"]
-                    return Outcome("matched", *who, account_id, by, await self._update(attributes, resource))
+                    changed = await self._update(attributes, resource)
+                    return CycleOutcome("matched", *who, account_id, by, changed)
             by = None
             body = create_body(attributes, self._dialect)
             created = await self._send("POST", self._users, 201, json=body)
-            return Outcome("created", *who, created.get("id"))
+            return CycleOutcome("created", *who, created.get("id"))
         except _Failed as failed:
-            return Outcome(
+            return CycleOutcome(
                 "refused", *who, account_id, by, request=failed.request, status=failed.status, detail=failed.detail
             )
 
@@ -220,7 +222,7 @@ class Cycle:
         if not found:
             return None
         held = read(found[0], path)
-        # userName is compared without regard to case (RFC 7643 section 4.1.1), externalId with.
+        # userName is compared regardless of case (RFC 7643 section 4.1.1), externalId is not.
         if not isinstance(held, str) or (held != value if path == "externalId" else held.lower() != value.lower()):
             raise _Failed("GET", 200, f"the {path} of the account found is not the one asked for")
         return found[0]
@@ -326,7 +328,7 @@ def _mapping(text: str) -> str:
 
 
 def _usable(file: bytes, problems: list[Problem]) -> Iterator[Identity]:
-    """Yield the identities of a file and keep its problems aside."""
+    """Yield the identities of a file, and add its problems to a list."""
     for item in read_identities(file):
         if isinstance(item, Problem):
             problems.append(item)
@@ -334,7 +336,7 @@ def _usable(file: bytes, problems: list[Problem]) -> Iterator[Identity]:
             yield item
 
 
-def _print_totals(report: Report, problems: list[Problem]) -> None:
+def _print_totals(report: CycleReport, problems: list[Problem]) -> None:
     for problem in problems:
         print(f"unreadable line {problem.line}: {problem.reason} {problem.remedy}")
     print("totals: " + ", ".join(f"{count} {name}" for name, count in report.totals().items()))

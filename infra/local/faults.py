@@ -19,7 +19,7 @@ from shared.tables.port import MAX_PAGE, Operation, Page, Row, Tables, Throttled
 T = TypeVar("T")
 
 _FROM_THE_START = "\x00"
-"""Continuation of an empty first page. Neither adapter makes it: no key holds a control character."""
+"""The continuation of an empty first page. No adapter makes it: keys have no control characters."""
 
 
 class Fault(Enum):
@@ -60,10 +60,10 @@ class Call:
 
 
 TURNS = 3
-"""Turns of the event loop that a call takes, so that calls side by side begin before one ends: tasks of tasks, too."""
+"""Turns of the event loop that a call takes: enough for all calls side by side to begin before one ends."""
 
 Faults = Callable[[int, Call], Fault | None]
-"""Says what goes wrong with the call of this number (from 1), if anything."""
+"""Returns what goes wrong with the call of a number (from 1), or None."""
 Hook = Callable[[Call], Awaitable[None]]
 
 
@@ -84,11 +84,11 @@ def random_faults(seed: int, rate: float = 0.1, kinds: Iterable[Fault] = SURVIVA
 
 
 class FaultyTables(Tables):
-    """Wraps `inner`. `before` and `after` may be set at any time; they run around the call, whatever its fault.
+    """Wraps `inner`. `before` and `after` may be set at any time; they run around each call, whatever its fault.
 
-    `counts` has the calls by verb, `operations` the operations in all commits, `sequential` the longest chain of calls
-    that waited for each other (calls made side by side count once). After a crash every call crashes, as in a process
-    that is dead; wrap `inner` anew to restart.
+    `counts` has the calls by verb, `operations` the number of operations in all commits, `sequential` the length of the
+    longest chain of calls that waited for each other (calls side by side count once). After a crash every call crashes,
+    as in a process that is dead; wrap `inner` anew to start again.
     """
 
     def __init__(self, inner: Tables, faults: Faults = no_faults, *, latency: float = 0.01) -> None:
@@ -99,10 +99,12 @@ class FaultyTables(Tables):
         self.after: Hook | None = None
         self.crashed = False
         self._under_way = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
         self.reset()
 
     def reset(self) -> None:
-        """Count from nothing again; the numbers of calls begin at 1."""
+        """Count from 0 again; the next call has the number 1."""
         self.counts: Counter[str] = Counter()
         self.operations = 0
         self.sequential = 0
@@ -120,7 +122,7 @@ class FaultyTables(Tables):
     async def get_many(
         self, places: Sequence[tuple[str, str]], *, select: Sequence[str] | None = None
     ) -> list[Row | None]:
-        """Return the row, or None, at each place (see port.Tables): each a call with faults of its own."""
+        """Return the row or None for each partition and key (see port.Tables): each a call with faults of its own."""
         return await asyncio.gather(*(self.get(partition, key, select=select) for partition, key in places))
 
     async def query(
@@ -187,10 +189,13 @@ class FaultyTables(Tables):
         if fault is Fault.UNAVAILABLE:
             raise Unavailable("refused on purpose")
         self._under_way += 1
+        self._idle.clear()
         try:
             answer = await apply(fault)
         finally:
             self._under_way -= 1
+            if not self._under_way:
+                self._idle.set()
         if self.crashed or fault is Fault.CRASH_AFTER:
             await self._die()
         if fault is Fault.LOST:
@@ -200,6 +205,5 @@ class FaultyTables(Tables):
     async def _die(self) -> None:
         """Be dead, once the calls beside this one are decided: none may be applied after somebody looked."""
         self.crashed = True
-        while self._under_way:
-            await asyncio.sleep(0.001)
+        await self._idle.wait()
         raise Crash

@@ -1,6 +1,6 @@
 """Reads what a function app registered: its HTTP functions, activities and orchestrators, ready to be called.
 
-Bindings are named as in function.json; whatever is none of these three kinds does not run on a laptop.
+Bindings are named as in function.json. A function of another kind does not run on a laptop.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from infra.local.durable import wire
 
 log = logging.getLogger(__name__)
 
-Call = Callable[..., Awaitable[Any]]
+AsyncFunction = Callable[..., Awaitable[Any]]
 
 
 @dataclass(frozen=True, slots=True)
 class InvocationContext:
-    """What a function with a parameter named `context` gets: of azure.functions.Context, what is known here."""
+    """What a function with a parameter named `context` gets: the part of azure.functions.Context that is known here."""
 
     function_name: str
     invocation_id: str = field(default_factory=lambda: str(uuid4()))
@@ -38,7 +38,7 @@ class HttpFunction:
     name: str
     route: str
     methods: frozenset[str]
-    call: Call
+    call: AsyncFunction
     request_name: str
     client_names: tuple[str, ...]
     wants_context: bool
@@ -46,7 +46,7 @@ class HttpFunction:
 
 @dataclass(frozen=True, slots=True)
 class Functions:
-    """All functions of an app by kind. An orchestrator is given its history as JSON, and tells what comes of it."""
+    """All functions of an app by kind. An orchestrator is given its history as JSON and answers what it asks for."""
 
     http: tuple[HttpFunction, ...]
     activities: Mapping[str, Callable[[Any], Awaitable[Any]]]
@@ -108,8 +108,8 @@ def _orchestrator(function: Function) -> Callable[[str], Awaitable[wire.ReplayOu
     return replay
 
 
-def _awaitable(call: Callable[..., Any]) -> Call:
-    """Return an `async def` function as it is; another one as a call on a thread, as the worker does."""
+def _awaitable(call: Callable[..., Any]) -> AsyncFunction:
+    """Return an `async def` function as it is, and a plain one as a call on a thread, as Azure's worker runs it."""
     if inspect.iscoroutinefunction(call):
         return call
 

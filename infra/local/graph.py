@@ -1,7 +1,7 @@
 """`python -m infra.local.graph`: a stand-in for Microsoft Graph on this machine, over a file of made-up identities.
 
-It answers what link_orchestrator/graph/identities.py asks, refuses what Graph refuses, and fails when it is told to.
-Prints how the app is pointed at it, then `ready: http://127.0.0.1:PORT`; ends on SIGTERM or SIGINT.
+It answers what link_orchestrator/graph asks, refuses what Graph refuses, and fails when it is told to. It prints the
+variables by which the app reads there, then `ready: http://127.0.0.1:PORT`, and ends on SIGTERM or SIGINT.
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ from infra.local.standins.tenant import APPLICATION, TENANT, Tenant, read_groups
 from shared.host.graph_settings import GraphSettings
 
 DEFAULT: Final = ("id", "displayName", "givenName", "surname", "mail", "jobTitle", "userPrincipalName")
-"""What Graph shows of a user without $select, as far as it matters here."""
+"""The attributes that Graph shows of a user without $select, as far as they matter here."""
 CHANGES_A_PAGE: Final = 200
+"""Users in a page of changes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +43,11 @@ class Fault:
 
 
 Faults = Callable[[int, str], Fault | None]
-"""Says what goes wrong with the request of this number, from 1, to this path."""
+"""Returns what goes wrong with the request of a number (from 1) to a path, or None."""
 
 
 class GraphStandIn:
-    """Serves one tenant on 127.0.0.1. Use it with `async with`; the attributes may be changed at any time."""
+    """Serves one tenant on 127.0.0.1. Use it with `async with`; its attributes may be changed at any time."""
 
     def __init__(self, tenant: Tenant, folder: Path, *, port: int = 0) -> None:
         self.tenant = tenant
@@ -55,9 +56,9 @@ class GraphStandIn:
         self.after: Callable[[int], None] = lambda number: None
         """Called after each good answer with its number: to change the tenant between two pages."""
         self.top = 999
-        """No page holds more users, whatever is asked for."""
+        """Objects in a page at most, whatever is asked for."""
         self.next_host = ""
-        """Where links to the next page lead, if not here."""
+        """Another address for links to the next page, to tell whether a client follows them."""
         self.requests: list[str] = []
         self.url = ""
         self.authority = ""
@@ -103,7 +104,7 @@ class GraphStandIn:
         }
 
     def settings(self, **more: Any) -> GraphSettings:
-        """Return settings by which an app in this process reads this tenant; msal wants environment() all the same."""
+        """Return the settings by which an app in this process reads this tenant; msal needs environment() as well."""
         known = GraphSettings.from_environment(self.environment())
         return GraphSettings.model_validate({**dict(known), **more})
 
@@ -166,7 +167,7 @@ class GraphStandIn:
         return sorted(self.tenant.members_of(group, transitive=transitive))
 
     def _page(self, request: web.Request, ids: list[str], *, again: bool = False) -> dict[str, Any]:
-        """Return a page of objects in order of their ids; its link says which id came last, not how many did."""
+        """Return a page of objects in order of their ids; its link names the id that came last."""
         query = request.query
         top = int(query.get("$top", "100"))
         if not 1 <= top <= 999:
@@ -193,7 +194,7 @@ class GraphStandIn:
         self._again.append(user_id)
 
     def _delta(self, request: web.Request) -> dict[str, Any]:
-        """Return changes since a token; `latest` gives the token alone (delta-query-overview, sync from now)."""
+        """Return a page of changes since a token. `latest` gives a token only (delta-query-overview, sync from now)."""
         tenant, token = self.tenant, request.query.get("$deltatoken", "0")
         if token == "latest":  # noqa: S105 - a word of Graph
             return {"value": [], "@odata.deltaLink": self._link(request, {"$deltatoken": str(len(tenant.log))})}
@@ -267,7 +268,7 @@ async def _cut(request: web.Request, found: object) -> web.StreamResponse:
 
 
 def every(throttle: int, cut: int, expire: int, slow: float) -> Faults:
-    """Return faults that strike every so many requests; 0 is never."""
+    """Return faults that strike every `throttle`th, `cut`th and `expire`th request; 0 is never."""
 
     def fault(number: int, path: str) -> Fault:
         if throttle and number % throttle == 0:

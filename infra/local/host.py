@@ -1,7 +1,7 @@
 """The Functions host of a laptop: serves what a function app registered over HTTP and runs its orchestrations.
 
-It has no routes or error mappings of its own; functions.py reads the app's, durable.py runs what is durable.
-What the worker is handed and how its answers are read follows the Functions host and azure.functions.http.
+It has no routes or error mappings of its own: functions.py reads those of the app, and durable/ runs what is durable.
+What a function is handed and how its answer is read follow the Functions host and azure.functions.http.
 """
 
 from __future__ import annotations
@@ -27,17 +27,21 @@ from shared.tables.port import Tables
 
 log = logging.getLogger(__name__)
 
-# Above what the app refuses with an answer of its own: files of more than 100 MiB (link_orchestrator/requests/runs.py),
-# other bodies of more than 1 MiB (shared/scim/limits.py). Here aiohttp answers a bare 413.
 MAX_BODY = 256 * 1024 * 1024
-# A filter of the longest allowed kind, percent-encoded, is longer than aiohttp's 8 KiB.
+"""Bytes of a request's body, beyond which aiohttp answers a bare 413.
+
+The app refuses less than that with answers of its own: files above 100 MiB (link_orchestrator/requests/runs.py), other
+bodies above 1 MiB (shared/scim/limits.py).
+"""
 MAX_LINE = 64 * 1024
+"""Bytes of a request's first line. The longest filter that is allowed, percent-encoded, is longer than aiohttp's 8 KiB.
+"""
 
 _PATIENCE = 5.0
 """Seconds that requests have to end when the host closes."""
 
 APP_SETTINGS = {"AZURE_FUNCTIONS_DURABLE_STRICT_TYPING": "1"}
-"""What the app is told by its environment, here as in Azure.
+"""Variables that the app finds in its environment, here as in Azure.
 
 Without strict typing the SDK turns any JSON object with the keys __class__, __module__ and __data__ into an instance of
 the class it names (azure.functions._durable_functions), also where it came from a customer's file.
@@ -53,7 +57,7 @@ def set_app_settings() -> None:
 class LocalHost:
     """Serves one function app on 127.0.0.1 and keeps its orchestrations in `tables`. Use it with `async with`.
 
-    With `workers` the app's activities run there, else in this process.
+    Activities and replays run in `workers`, or in this process without them.
     """
 
     def __init__(
@@ -66,7 +70,7 @@ class LocalHost:
             orchestrators = workers.orchestrators(functions.orchestrators)
             functions = replace(functions, activities=activities, orchestrators=orchestrators)
         self.url = ""
-        """Where the app answers, as `http://127.0.0.1:7071`; set once it does."""
+        """The address at which the app answers, as `http://127.0.0.1:7071`; set once it does."""
         self.executor = Executor(functions, tables)
         self._workers = workers
         self._management = Management(self.executor)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import fcntl
 import gc
 import logging
 import os
@@ -23,6 +22,11 @@ from infra.local.workers import Workers
 from shared.host.graph_settings import GraphSettings
 from shared.host.settings import Settings
 from shared.tables.port import Tables
+
+try:
+    import fcntl
+except ImportError:
+    sys.exit("The local host needs Linux or macOS: its locks and signals are theirs. On Windows, run it in WSL.")
 
 ACCOUNTS = "scimlink"
 HISTORIES = "scimlinkdurable"
@@ -76,8 +80,8 @@ def _parser() -> argparse.ArgumentParser:
     where.add_argument("--tables", metavar="CONNECTION_STRING", help="keep everything in Table Storage or Azurite")
     parser.add_argument("--token", help="the bearer token; without it, the one kept in DIR, made on first use")
     workers = min(2, os.cpu_count() or 1)
-    told = "processes for imports and linking runs, and one more that replays; 0: the server runs all itself"
-    parser.add_argument("--workers", type=int, default=workers, metavar="N", help=told)
+    what = "processes for imports and linking runs, and one more that replays; 0: the server runs all itself"
+    parser.add_argument("--workers", type=int, default=workers, metavar="N", help=what)
     parser.add_argument("--log-level", default="WARNING", choices=["DEBUG", "INFO", "WARNING", "ERROR"])
     return parser
 
@@ -97,7 +101,7 @@ async def serve(arguments: argparse.Namespace, graph: GraphSettings) -> None:
         async with LocalHost(app, histories, port=arguments.port, workers=_workers(arguments, settings)) as host:
             if not arguments.token:
                 print(f"Tenant URL:   {host.url}/scim/v2\nSecret token: {token}")
-            # What the app is made of lives as long as it does; looking it through for garbage held requests up 60 ms.
+            # The app's objects live as long as it does. Looking through them for garbage held requests up for 60 ms.
             gc.freeze()
             print(f"ready: {host.url}", flush=True)
             await stop.wait()
@@ -109,18 +113,18 @@ async def serve(arguments: argparse.Namespace, graph: GraphSettings) -> None:
 def _workers(arguments: argparse.Namespace, settings: Settings) -> Workers | None:
     if not arguments.workers:
         return None
-    first = {
-        # How Graph is read it finds in its own environment: a secret does not travel as JSON.
+    setup = {
+        # A worker finds the settings of Graph in its own environment: a secret does not travel as JSON.
         "settings": settings.model_dump(mode="json", exclude={"graph"}),
         "data": str(arguments.data) if arguments.data else None,
         "tables": arguments.tables,
         "logLevel": arguments.log_level,
     }
-    return Workers(arguments.workers, first)
+    return Workers(arguments.workers, setup)
 
 
 def open_tables(folder: Path | None, connection: str | None, name: str, *, patient: bool = False) -> Tables:
-    """Return the table of that name in the folder, or in the storage account of a connection string.
+    """Return the table of that name, in a folder or in the storage account of a connection string.
 
     A patient process lets others write to the folder first.
     """

@@ -1,8 +1,8 @@
 """Activities and replays in processes of their own, as Azure scales them out: requests keep a core while a job works.
 
-A worker (worker.py) is started for the first call it gets. Activities run at least once: what a worker had under way
-when it died runs again in a new one. Replays have a worker to themselves, for an orchestrator goes on with what its
-replay says: behind an activity that computes it would wait. In the server one of 36 ms, over a thousand events, held
+A worker (worker.py) is started for the first call that it gets. Activities run at least once: what a worker had under
+way when it died runs again in a new one. Replays have a worker to themselves, because a job goes on only after its
+replay, which would wait behind an activity that computes. In the server, a replay of 36 ms over a thousand events held
 up every request.
 """
 
@@ -24,12 +24,14 @@ from infra.local.durable.wire import ReplayOutcome
 log = logging.getLogger(__name__)
 
 LIVES = 3
-"""So many workers may die of one activity before it has failed."""
-SHARE = 2
-"""So many activities has a worker at once while the others rest; each keeps a bucket of accounts in memory."""
-BUSY_REQUESTS, BUSY_SECONDS = 10, 1.0
-"""So many requests in so many seconds are traffic: then one worker works on and the others rest."""
+"""Workers that may die of one activity before it has failed."""
+BUSY_REQUESTS = 10
+"""Requests within BUSY_SECONDS from which on the server is busy: then one worker works on and the others rest."""
+BUSY_SECONDS = 1.0
+BUSY_LOAD = 2
+"""Activities that the one worker has at most while the others rest. Each keeps a bucket of accounts in memory."""
 _LOOK_SECONDS = 0.02
+"""Seconds between two looks at whether that worker takes one more activity."""
 _PATIENCE = 5.0
 """Seconds that a worker has to end by itself."""
 
@@ -43,21 +45,21 @@ class WorkerDied(Exception):
 
 
 class Workers:
-    """So many processes for activities at most, and one for replays; `first` tells each what to work on."""
+    """At most `number` processes for activities, and one for replays. `setup` tells each what to work on."""
 
-    def __init__(self, number: int, first: Mapping[str, Any]) -> None:
-        self._first = dict(first)
+    def __init__(self, number: int, setup: Mapping[str, Any]) -> None:
+        self._setup = dict(setup)
         self._workers: list[_Worker | None] = [None] * number
         self._replayers: list[_Worker | None] = [None]
         self._starting = asyncio.Lock()
         self._requests = deque[float](maxlen=BUSY_REQUESTS)
 
     def note_request(self) -> None:
-        """Be told of a request to the server: while they come, activities that begin have one worker only.
+        """Be told of a request to the server: while many come, activities that begin have one worker only.
 
-        Beside as many processes that compute as there are cores, a request waits for time slices of theirs to end,
-        however nice they are: the slowest in a hundred took 7 ms where they take 1.3 alone, and 9 beside two processes
-        that did nothing but count.
+        Where as many processes compute as there are cores, a request waits for their time slices to end, however nice
+        they are. The slowest of a hundred requests took 7 ms, where it takes 1.3 ms alone. Beside two processes that
+        did nothing but count it took 9 ms.
         """
         self._requests.append(time.monotonic())
 
@@ -85,9 +87,9 @@ class Workers:
         """End every worker; what they have under way is cut off."""
         await asyncio.gather(*(worker.close() for worker in (*self._workers, *self._replayers) if worker))
 
-    async def _call(self, places: list[_Worker | None], name: str, value: Any) -> Any:
+    async def _call(self, pool: list[_Worker | None], name: str, value: Any) -> Any:
         for life in itertools.count(1):
-            worker = await self._least_busy(places)
+            worker = await self._least_busy(pool)
             try:
                 return await worker.call(name, value)
             except WorkerDied:
@@ -95,19 +97,19 @@ class Workers:
                     raise
         raise AssertionError
 
-    async def _least_busy(self, places: list[_Worker | None]) -> _Worker:
+    async def _least_busy(self, pool: list[_Worker | None]) -> _Worker:
         while True:
             async with self._starting:
-                load = [worker.load if worker and worker.alive else 0 for worker in places]
-                resting = places is self._workers and self._is_busy()
-                place = 0 if resting else load.index(min(load))
-                if not resting or load[place] < SHARE:
-                    worker = places[place]
+                load = [worker.load if worker and worker.alive else 0 for worker in pool]
+                resting = pool is self._workers and self._is_busy()
+                chosen = 0 if resting else load.index(min(load))
+                if not resting or load[chosen] < BUSY_LOAD:
+                    worker = pool[chosen]
                     if worker is not None and not worker.alive:
                         await worker.close()  # its process may take a moment to end, and must not outlive us
                         worker = None
                     if worker is None:
-                        worker = places[place] = await _Worker.start(self._first)
+                        worker = pool[chosen] = await _Worker.start(self._setup)
                     worker.load += 1
                     return worker
             await asyncio.sleep(_LOOK_SECONDS)
@@ -118,7 +120,7 @@ class Workers:
 
 
 class _Worker:
-    """One process, and the activities it has under way."""
+    """One process, and the calls that it has under way."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
@@ -129,17 +131,17 @@ class _Worker:
         self.alive = True
 
     @classmethod
-    async def start(cls, first: Mapping[str, Any]) -> _Worker:
+    async def start(cls, setup: Mapping[str, Any]) -> _Worker:
         pipe = asyncio.subprocess.PIPE
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "infra.local.worker", stdin=pipe, stdout=pipe, limit=2**24
         )
         worker = cls(process)
-        worker._send(first)
+        worker._send(setup)
         return worker
 
     async def call(self, name: str, value: Any) -> Any:
-        """Return what the activity returns. Raises ActivityFailed and WorkerDied."""
+        """Return what the function returns. Raises ActivityFailed and WorkerDied."""
         number = next(self._numbers)
         answer = self._waiting[number] = asyncio.get_running_loop().create_future()
         try:
@@ -165,12 +167,12 @@ class _Worker:
             self._process.stdin.write(json.dumps(message).encode() + b"\n")  # type: ignore[union-attr]
 
     async def _listen(self) -> None:
-        """Hand on the answers; when there are no more, the worker has died, and by one that is none it dies."""
+        """Hand on the answers, until the worker dies; one that cannot be read is a reason to end it."""
         answers: asyncio.StreamReader = self._process.stdout  # type: ignore[assignment]  # it is a pipe
         try:
             while line := await answers.readline():
                 self._hand_on(json.loads(line))
-        except ValueError:  # cut off, for it was killed while it wrote, or longer than a line may be
+        except ValueError:  # cut off, because it was killed while it wrote, or longer than a line may be
             log.warning("a worker's answer cannot be read: the worker ends")
             with suppress(ProcessLookupError):
                 self._process.kill()

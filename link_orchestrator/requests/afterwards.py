@@ -1,38 +1,32 @@
-"""What an administrator can ask for over HTTP after a run: take it back, and see what provisioning made of it.
+"""What follows a run: an undo takes it back, a verification finds out what provisioning made of it.
 
-Both are jobs of their own (kinds.py). One account alone is the account API's: shared/admin/account_changes.py.
+Each is a job of its own. A single account is released with the account API: shared/admin/account_changes.py.
 """
 
 from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
-
 from link_orchestrator import staged
 from link_orchestrator.kinds import RUN, UNDO, VERIFICATION
 from link_orchestrator.lifecycle import Orchestrations, begin
+from link_orchestrator.requests.body import Body
 from link_orchestrator.requests.jobs import answer, find_job
 from shared.directory.directory import Directory
 from shared.directory.errors import Busy
-from shared.scim.document import read_json
 from shared.scim.endpoint import Request, Response
 
 
-class UndoRequest(BaseModel):
-    """The body of POST /linking/runs/{id}/undo, which may be left out.
-
-    `changed` says what becomes of accounts that provisioning changed after the run.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class UndoRequest(Body):
+    """How a run is taken back."""
 
     changed: Literal["refuse", "release"] = "refuse"
+    """What becomes of accounts that provisioning changed after the run."""
 
 
 async def start_undo(directory: Directory, request: Request, client: Orchestrations) -> Response:
     """Start to take back a run that has ended: 202 with the undo's address."""
-    asked = UndoRequest.model_validate(read_json(request.body) if request.body.strip() else {})
+    asked = UndoRequest.read(request, required=False)
     run = await find_job(directory, request, RUN)
     options = {"run": run.id, "changed": asked.changed, "slices": run.options["slices"]}
     job_id = directory.jobs.new_id(UNDO.name)

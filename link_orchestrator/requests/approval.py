@@ -1,19 +1,17 @@
-"""Approving a planned run over HTTP: by whom, for how many links, and with provisioning paused or not.
+"""Approving a planned run: for how many links, and with provisioning paused or not.
 
-What is approved is what was reviewed (requests/reviews.py); shared/directory/work/reviews.py says how the two exclude
-each other.
+A run is approved together with the reviews of its rows (requests/reviews.py). How the two are kept from happening at
+the same time is in shared/directory/work/reviews.py.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from pydantic import BaseModel, ConfigDict
-from pydantic.alias_generators import to_camel
-
 from link_orchestrator.kinds import RUN
-from link_orchestrator.lifecycle import Orchestrations, started, tell
+from link_orchestrator.lifecycle import Orchestrations, ensure_started, tell
 from link_orchestrator.orchestrator import APPROVE
+from link_orchestrator.requests.body import Body
 from link_orchestrator.requests.jobs import answer, find_job
 from link_orchestrator.run import GROUPS_APPROVED, policy_of, reviews_of
 from shared.directory.directory import Directory
@@ -21,41 +19,38 @@ from shared.directory.errors import Busy
 from shared.directory.matching.accounts import DecisionKind
 from shared.directory.matching.groups import GroupDecisionKind
 from shared.directory.work.jobs import Job, Phase
-from shared.scim.document import read_json
 from shared.scim.endpoint import Request, Response
 from shared.tables.port import VersionConflict
 
 ATTEMPTS = 5
+"""Times that an approval is tried while others change the job."""
 
 
-class Approval(BaseModel):
-    """The body of an approval. `links`, where given, must be the number of links that the run would make.
-
-    `groups` must be the number of groups in the plan; where it is left out, no group is linked. `pause_provisioning`
-    overrules the run's own: whether SCIM writes wait while it is applied.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, alias_generator=to_camel)
+class Approval(Body, strict=True):
+    """What is approved, by its numbers."""
 
     links: int | None = None
+    """Where given, the number of links that the plan counts."""
     groups: int | None = None
+    """The number of groups that the plan counts; without it no group is linked."""
     pause_provisioning: bool | None = None
+    """Whether SCIM writes wait while the run is applied; overrules what the run was started with."""
 
 
 async def approve(directory: Directory, request: Request, client: Orchestrations) -> Response:
     """Approve a run's plan, once it is there: 202. Saying it again is no error."""
-    approval = Approval.model_validate(read_json(request.body) if request.body.strip() else {})
-    job = await started(directory, await find_job(directory, request, RUN), client)
+    approval = Approval.read(request, required=False)
+    job = await ensure_started(directory, await find_job(directory, request, RUN), client)
     for _ in range(ATTEMPTS):
         await _refuse_unapprovable(directory, job, approval)
         if job.phase is Phase.PLANNED:
             try:
                 job = await directory.jobs.replace(job, _approved(directory, job, request.by, approval))
             except VersionConflict:
-                # Somebody reviewed, cancelled or approved meanwhile.
+                # Somebody has reviewed, cancelled or approved the run meanwhile.
                 job = await directory.jobs.get(job.id)
                 continue
-        # Again where it was approved before: the gate is closed behind the approval, and a crash may have come between.
+        # Also if the run was approved before: a crash may have come between that approval and the closing of the gate.
         if job.options["pauseProvisioning"]:
             await _pause(directory, job)
         break
@@ -76,14 +71,14 @@ def _approved(directory: Directory, job: Job, by: str, approval: Approval) -> Jo
 
 
 async def _pause(directory: Directory, job: Job) -> None:
-    """Close the gate before SCIM; not behind a run that another approval has already led to its end."""
+    """Close the gate before SCIM, unless another approval has already led the run to its end."""
     await directory.gate.close(job.id)
     if (await directory.jobs.get(job.id)).phase.ended:
         await directory.gate.open(job.id)
 
 
 async def _refuse_unapprovable(directory: Directory, job: Job, approval: Approval) -> None:
-    """Raise Busy for a run that is not planned, for a wrong number, and where the safeguard asks for one."""
+    """Raise Busy if the run is not planned, a number is wrong, or the safeguard asks for a number that is missing."""
     if job.phase not in (Phase.PLANNED, Phase.APPROVED) or job.cancelled_by:
         raise Busy(f"phase: the run is {job.phase}, only a planned run can be approved")
     groups = job.counts.get(GroupDecisionKind.LINK.value, 0)
@@ -105,7 +100,7 @@ async def _refuse_unapprovable(directory: Directory, job: Job, approval: Approva
 
 
 async def _links(directory: Directory, job: Job) -> int:
-    """Return how many links a run would make; once that is known, a later review makes the approval look again."""
+    """Return the number of links that a run would make. A review after this makes the approval begin again."""
     planned = job.counts.get(DecisionKind.LINK.value, 0)
     if not job.reviewed:
         return planned

@@ -1,13 +1,12 @@
-"""Jobs over HTTP: what is asked of every kind alike, made from the table of kinds."""
+"""Jobs over HTTP: the requests that every kind of job has, and what the other requests about jobs share."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from link_orchestrator.kinds import KINDS, RUN, Kind
-from link_orchestrator.lifecycle import Orchestrations, cancel, started
-from link_orchestrator.problems import PROBLEM
+from link_orchestrator.kinds import KINDS, RUN, Kind, Rows
+from link_orchestrator.lifecycle import Orchestrations, cancel, ensure_started
 from shared.admin.parameters import read_count
 from shared.directory.directory import Directory
 from shared.directory.errors import NotFound
@@ -17,72 +16,40 @@ from shared.directory.work.plan import PlanRow
 from shared.scim.endpoint import Request, Response
 from shared.scim.errors import InvalidValue
 
-Service = Callable[..., Awaitable[Response]]
+
+async def get_job(kind: Kind, directory: Directory, request: Request, client: Orchestrations) -> Response:
+    """Return a job, with the progress of its orchestration."""
+    job = await ensure_started(directory, await find_job(directory, request, kind), client)
+    status = await client.get_status(job.id)
+    return answer(job, request, 200, getattr(status, "custom_status", None))
 
 
-def get(kind: Kind) -> Service:
-    """Return what answers GET of a job."""
-
-    async def get_job(directory: Directory, request: Request, client: Orchestrations) -> Response:
-        job = await started(directory, await find_job(directory, request, kind), client)
-        status = await client.get_status(job.id)
-        return answer(job, request, 200, getattr(status, "custom_status", None))
-
-    return _described(get_job, f"Return {kind.title}: its phase, its counts, its progress.")
+async def cancel_job(kind: Kind, directory: Directory, request: Request, client: Orchestrations) -> Response:
+    """Cancel a job: 202."""
+    job = await find_job(directory, request, kind)
+    return answer(await cancel(directory, job, request.by, client), request, 202)
 
 
-def cancel_one(kind: Kind) -> Service:
-    """Return what answers POST to a job's cancel."""
-
-    async def cancel_job(directory: Directory, request: Request, client: Orchestrations) -> Response:
-        job = await find_job(directory, request, kind)
-        return answer(await cancel(directory, job, request.by, client), request, 202)
-
-    return _described(cancel_job, f"Cancel {kind.title}: 202. {kind.cancelled}")
+async def list_jobs(kind: Kind, directory: Directory, request: Request) -> Response:
+    """List all jobs of a kind, oldest first."""
+    jobs = [shown(job) for job in await directory.jobs.list_all() if job.kind == kind.name]
+    return Response(200, dump({kind.plural: jobs}))
 
 
-def list_rows(kind: Kind) -> Service:
-    """Return what answers GET of a job's rows."""
-
-    async def list_rows_of_job(directory: Directory, request: Request) -> Response:
-        await find_job(directory, request, kind)
-        rows = kind.rows
-        word = PROBLEM if rows.are_problems else request.params.get(rows.told_apart_by, "")
-        if word and not rows.are_problems and word not in rows.words:
-            raise InvalidValue(f"{rows.told_apart_by}: one of {', '.join(rows.words)}")
-        return await page_of_rows(directory, request, kind, request.id, word)
-
-    return _described(list_rows_of_job, f"List {kind.rows.about}")
+async def list_rows(kind: Kind, directory: Directory, request: Request) -> Response:
+    """List a page of a job's rows."""
+    await find_job(directory, request, kind)
+    return await page_of_rows(directory, request, kind, request.id, read_choice(request, kind.rows))
 
 
-def list_all(kind: Kind) -> Service:
-    """Return what answers GET of all jobs of a kind."""
-
-    async def list_jobs(directory: Directory, request: Request) -> Response:
-        jobs = [shown(job) for job in await directory.jobs.list_all() if job.kind == kind.name]
-        return Response(200, dump({kind.path.rpartition("/")[2]: jobs}))
-
-    return _described(list_jobs, f"List the directory's {kind.path.rpartition('/')[2]}, oldest first.")
-
-
-def find_last(kind: Kind) -> Service:
-    """Return what answers GET of the last job of a kind that is about a run."""
-
-    async def find_last_job(directory: Directory, request: Request) -> Response:
-        run = await find_job(directory, request, RUN)
-        all_jobs = await directory.jobs.list_all()
-        jobs = [job for job in all_jobs if job.kind == kind.name and job.options.get("run") == run.id]
-        if not jobs:
-            raise NotFound(f"no {kind.name} of this run")
-        return answer(jobs[-1], request, 200)
-
-    return _described(find_last_job, f"Return the last {kind.name} of a run.")
-
-
-def _described(service: Service, sentence: str) -> Service:
-    """Return a service with the sentence by which the API's document describes it."""
-    service.__doc__ = sentence
-    return service
+async def find_last(kind: Kind, directory: Directory, request: Request) -> Response:
+    """Return the last job of a kind that is about the run. Raises NotFound for none."""
+    run = await find_job(directory, request, RUN)
+    all_jobs = await directory.jobs.list_all()
+    jobs = [job for job in all_jobs if job.kind == kind.name and job.options.get("run") == run.id]
+    if not jobs:
+        raise NotFound(f"no {kind.name} of this run")
+    return answer(jobs[-1], request, 200)
 
 
 async def find_job(directory: Directory, request: Request, kind: Kind) -> Job:
@@ -93,22 +60,30 @@ async def find_job(directory: Directory, request: Request, kind: Kind) -> Job:
     return job
 
 
-async def page_of_rows(directory: Directory, request: Request, kind: Kind, name: str, word: str) -> Response:
-    """Return a page of the rows of a plan or report of this name, those of one word ("" for all), as a kind's are."""
-    rows, cursor = await directory.plan(name).page(word, request.params.get("cursor", ""), read_count(request))
+def read_choice(request: Request, rows: Rows) -> str:
+    """Return the value by which a request filters rows, "" for all of them. Raises InvalidValue."""
+    choice = request.params.get(rows.filter_by, "") if rows.choices else ""
+    if choice and choice not in rows.choices:
+        raise InvalidValue(f"{rows.filter_by}: one of {', '.join(rows.choices)}")
+    return choice
+
+
+async def page_of_rows(directory: Directory, request: Request, kind: Kind, name: str, choice: str = "") -> Response:
+    """Return a page of the rows under a job's id or a reading's name, shown as those of the kind."""
+    rows, cursor = await directory.plan(name).page(choice, request.params.get("cursor", ""), read_count(request))
     page: dict[str, Any] = {kind.rows.name: [_row(row, kind) for row in rows]}
     return Response(200, dump(page | ({"cursor": cursor} if cursor else {})))
 
 
 def _row(row: PlanRow, kind: Kind) -> dict[str, Any]:
     document = row.to_json()
-    told = {kind.rows.told_apart_by: document.pop("decision"), **document}
-    # A review names rows by their ids; nothing asks for another kind's.
-    return {"id": row.id, **told} if kind is RUN else told
+    document = {kind.rows.filter_by: document.pop("decision"), **document}
+    # Only a run's rows are named in another request, by their ids: in a review.
+    return {"id": row.id, **document} if kind is RUN else document
 
 
 def shown(job: Job) -> dict[str, Any]:
-    """Return a job as the API shows it: counts of decisions, of predicted outcomes, of reviews; links to approve."""
+    """Return a job as the API shows it: some counts in groups like `predicted`, and the number of links to approve."""
     counts, groups = _grouped(job.counts)
     links = counts.get("link", 0) + groups.get("review", {}).pop("links", 0)
     groups.pop("carried", None)
@@ -117,7 +92,7 @@ def shown(job: Job) -> dict[str, Any]:
 
 
 def _grouped(counts: Mapping[str, int]) -> tuple[dict[str, int], dict[str, dict[str, int]]]:
-    """Return counts with plain names, and those like `predicted.matched` by their first word."""
+    """Return the counts with plain names, and those like `predicted.matched` in groups by their first word."""
     plain, groups = dict[str, int](), dict[str, dict[str, int]]()
     for name, count in counts.items():
         group, dot, rest = name.partition(".")
@@ -126,10 +101,14 @@ def _grouped(counts: Mapping[str, int]) -> tuple[dict[str, int], dict[str, dict[
 
 
 def answer(job: Job, request: Request, status: int, progress: object = None) -> Response:
-    """Return a job as JSON, with its address; `progress` is shown while it lasts."""
+    """Return a job as JSON, with its address. `progress` is shown until the job has ended."""
     document = shown(job)
     if isinstance(progress, dict) and not job.phase.ended:
         counts = {"counts": _grouped(progress["counts"])[0]} if "counts" in progress else {}
         document["progress"] = progress | counts
-    location = f"{request.base.removesuffix('/scim/v2')}/{KINDS[job.kind].path}/{job.id}"
-    return Response(status, dump(document), location=location)
+    return Response(status, dump(document), location=address(request, f"{KINDS[job.kind].path}/{job.id}"))
+
+
+def address(request: Request, path: str) -> str:
+    """Return the address of a path of this API as the caller sees it."""
+    return f"{request.base.removesuffix('/scim/v2')}/{path}"

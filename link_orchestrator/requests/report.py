@@ -1,7 +1,7 @@
 """A run's report: rows as CSV or JSON Lines, page by page, and a summary to print as HTML.
 
-An answer is one text in memory, so rows come ROWS_AT_ONCE at a time; a Link header leads to the next page, and pages
-put one behind the other are the whole report.
+An answer is one text in memory, so rows come a page at a time. A Link header leads to the next page; all pages, one
+after the other, are the whole report.
 """
 
 from __future__ import annotations
@@ -15,21 +15,23 @@ from urllib.parse import urlencode
 
 from link_orchestrator.kinds import RUN
 from link_orchestrator.prediction.check import check
-from link_orchestrator.requests.jobs import find_job, shown
+from link_orchestrator.requests.jobs import address, find_job, read_choice, shown
 from link_orchestrator.requests.mapping import people_of
 from link_orchestrator.requests.report_page import summary
 from link_orchestrator.run import mapping_of
 from shared.admin.parameters import read_count
 from shared.directory.directory import Directory
-from shared.directory.matching.accounts import DecisionKind
-from shared.directory.matching.groups import GroupDecisionKind
 from shared.directory.text import dump
 from shared.directory.work.jobs import Job
 from shared.scim.endpoint import Request, Response
 from shared.scim.errors import InvalidValue
 
+MIMETYPES: Final = {"csv": "text/csv", "jsonl": "application/jsonl"}
+"""Media types of the formats that hold a report's rows."""
 ROWS_AT_ONCE = 5_000
+"""Rows on a page, where the request names no other number."""
 MOST_ROWS = 20_000
+"""Rows that a request may ask for at once."""
 
 COLUMNS: Final = (
     "decision", "reason", "objectId", "userPrincipalName", "displayName", "accountId", "userName", "rules",
@@ -37,20 +39,18 @@ COLUMNS: Final = (
 )  # fmt: skip
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "|", "%", "\uff1d", "\uff0b", "\uff0d", "\uff20")
-"""What spreadsheets take for the start of a formula; the full-width forms, too."""
+"""What spreadsheets take for the beginning of a formula, with the full-width forms."""
 
 
 async def get_report(directory: Directory, request: Request) -> Response:
     """Return a run's report in the format asked for: csv, jsonl or html."""
     job = await find_job(directory, request, RUN)
-    match request.params.get("format", "html"):
-        case "html":
-            return _summary(job)
-        case "csv":
-            return await _page(directory, job, request, "csv", "text/csv")
-        case "jsonl":
-            return await _page(directory, job, request, "jsonl", "application/jsonl")
-    raise InvalidValue("format: one of csv, jsonl, html")
+    form = request.params.get("format", "html")
+    if form == "html":
+        return _summary(job)
+    if form not in MIMETYPES:
+        raise InvalidValue("format: one of csv, jsonl, html")
+    return await _page(directory, job, request, form)
 
 
 def _summary(job: Job) -> Response:
@@ -59,25 +59,22 @@ def _summary(job: Job) -> Response:
     return Response(200, summary(shown(job), warnings), mimetype="text/html", headers=headers)
 
 
-async def _page(directory: Directory, job: Job, request: Request, form: str, mimetype: str) -> Response:
-    params = request.params
-    cursor, decision = params.get("cursor", ""), params.get("decision", "")
-    count = read_count(request, ROWS_AT_ONCE, MOST_ROWS)
-    if decision and decision not in {*DecisionKind, *GroupDecisionKind}:
-        raise InvalidValue(f"decision: one of {', '.join((*DecisionKind, *GroupDecisionKind))}")
+async def _page(directory: Directory, job: Job, request: Request, form: str) -> Response:
+    count, cursor = read_count(request, ROWS_AT_ONCE, MOST_ROWS), request.params.get("cursor", "")
+    decision = read_choice(request, RUN.rows)
     rows, after = await directory.plan(job.id).page(decision, cursor, count)
     documents = [row.to_json() for row in rows]
     text = to_csv(documents, header=not cursor) if form == "csv" else "".join(dump(one) + "\n" for one in documents)
     headers = {"Content-Disposition": f'attachment; filename="{job.id}.{form}"'}
     if after:
         asked = {"format": form, "count": count, "cursor": after} | ({"decision": decision} if decision else {})
-        path = f"{request.base.removesuffix('/scim/v2')}/linking/runs/{job.id}/report?{urlencode(asked)}"
-        headers["Link"] = f'<{path}>; rel="next"'
-    return Response(200, text, mimetype=mimetype, headers=headers)
+        following = address(request, f"{RUN.path}/{job.id}/report?{urlencode(asked)}")
+        headers["Link"] = f'<{following}>; rel="next"'
+    return Response(200, text, mimetype=MIMETYPES[form], headers=headers)
 
 
 def to_csv(documents: Iterable[Mapping[str, Any]], *, header: bool) -> str:
-    """Return rows as CSV that no spreadsheet takes for formulas, with CRLF (RFC 4180); the header where asked for."""
+    """Return rows as CSV (RFC 4180) in which no spreadsheet finds a formula, below a header if one is asked for."""
     text = io.StringIO()
     writer = csv.writer(text, quoting=csv.QUOTE_ALL)
     if header:
@@ -87,7 +84,7 @@ def to_csv(documents: Iterable[Mapping[str, Any]], *, header: bool) -> str:
 
 
 def safe(cell: str) -> str:
-    """Return a cell that is shown as it is: an apostrophe before what would be read as a formula."""
+    """Return a cell that spreadsheets show as it is: one that looks like a formula gets an apostrophe before it."""
     return f"'{cell}" if cell.lstrip(" ").startswith(_FORMULA) else cell
 
 

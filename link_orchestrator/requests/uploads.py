@@ -1,4 +1,4 @@
-"""Uploads of Entra's users and groups, which runs are started over for some weeks."""
+"""Uploads of Entra's users and groups. For some weeks, runs can be started over them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ UPLOAD_DAYS: Final = 30
 async def upload_identities(directory: Directory, request: Request) -> Response:
     """Stage the identities of a file for runs to come: 201 with the id to name in POST /linking/runs.
 
-    `after` names the upload of a former part, whose identities belong to this upload, too.
+    The parameter `after` names the upload of the part before this one; its identities belong to this upload, too.
     """
     jobs, after = directory.jobs, request.params.get("after")
     former = await find_upload(directory, after, IDENTITIES, "after") if after else None
@@ -63,7 +63,10 @@ async def upload_groups(directory: Directory, request: Request) -> Response:
 
 
 async def find_upload(directory: Directory, job_id: str, kind: Kind, name: str) -> Job:
-    """Return the upload of a kind that a request names. Raises InvalidValue, and NotFound for none at all."""
+    """Return the upload of a kind that a request names as its `name`.
+
+    Raises NotFound if there is no such job, and InvalidValue if it is of another kind or too old.
+    """
     upload = await directory.jobs.get(job_id)
     if upload.kind != kind.name:
         raise InvalidValue(f"{name}: name an upload, the id that POST /{kind.path} answered")

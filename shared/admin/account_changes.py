@@ -38,23 +38,25 @@ Text = Annotated[
 class Body(BaseModel):
     """A body that names nothing unknown."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel, strict=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", alias_generator=to_camel, strict=True, use_attribute_docstrings=True
+    )
 
 
 class LinkRequest(Body):
-    """The body of POST /accounts/{id}/link: an object id, and the reason, for the history."""
+    """Whom an account is linked to by hand."""
 
     identity: Text
+    """The identity's object id."""
     reason: Text | None = None
+    """Why, for the account's history."""
 
 
 class ReleaseRequest(Body):
-    """The body of POST /accounts/{id}/release, which may be left out.
-
-    `keep_evidence` keeps the identity as that of the last sign-in; false says that the link was wrong.
-    """
+    """How an account is given back to local management."""
 
     keep_evidence: bool = True
+    """Whether the identity is remembered as that of the last sign-in; false: the link was wrong."""
 
 
 class EvidenceEdit(Body):
@@ -65,8 +67,8 @@ class EvidenceEdit(Body):
     verified_emails: Annotated[list[Text], Field(max_length=100)] | None = None
 
 
-class Edit(Body):
-    """The body of PATCH /accounts/{id}: a merge patch (RFC 7396) of what GET shows under these names."""
+class AccountEdit(Body):
+    """A merge patch (RFC 7396) of what the account shows under these names."""
 
     document: dict[str, Any] | None = None
     protected: bool | None = None
@@ -75,7 +77,7 @@ class Edit(Body):
 
 async def edit_account(directory: Directory, request: Request) -> Response:
     """Change an account that is managed here, or of another one what provisioning does not manage: 200."""
-    edit = Edit.model_validate(read_json(request.body))
+    edit = AccountEdit.model_validate(read_json(request.body))
     user = extended(USER, await directory.schemas.get())
 
     async def act(account: Account) -> Account:
@@ -127,7 +129,7 @@ async def delete_account(directory: Directory, request: Request) -> Response:
     return Response(204)
 
 
-def edited(account: Account, edit: Edit, user: ResourceType) -> Account:
+def edited(account: Account, edit: AccountEdit, user: ResourceType) -> Account:
     """Return the account with an edit. Raises Managed where it would change what the identity provider manages."""
     before, said = account.document(), edit.model_fields_set
     document = before

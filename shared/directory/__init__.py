@@ -1,4 +1,4 @@
-"""The account directory: accounts, links, audit and runs, and the invariants that hold whoever writes.
+"""The account directory: accounts, groups, links, history and jobs, with the invariants that hold whoever writes.
 
-Stands on shared/tables/port.py and is the only code that calls it. Policy (who may change what) is the rooms'.
+It is the only code that calls the storage port (shared/tables). Who may change what is for the rooms above to decide.
 """

@@ -1,6 +1,6 @@
-"""One customer's directory: opened by name, made on first use, with its own key secret and policy.
+"""One customer's directory: opened by name, and made on first use, with its own secret for keys.
 
-The secret and the number of buckets are fixed when the directory is made; the policy is the administrator's.
+The secret and the number of buckets never change; policy, schemas and mapping are the administrator's (settings.py).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from shared.tables.port import Insert, Row, Tables
 
 @dataclass(frozen=True, slots=True)
 class Directory:
-    """What the rooms work with: the accounts, groups and jobs of one customer and the policy for them."""
+    """What the rooms above work with: the accounts, groups, jobs and settings of one customer."""
 
     name: str
     tables: Tables
@@ -63,24 +63,24 @@ class Directory:
         return Reviews(self.tables, self.keys, job_id, still_planned)
 
     def differences(self, job_id: str, object_id: str) -> Differences:
-        """Return how the members of a group here differ from those of the group in Entra that has this object id."""
+        """Return how the members of a group differ from those of its counterpart in Entra, which has this object id."""
         return Differences(self.tables, self.keys, job_id, object_id)
 
     def stage(self, name: str) -> Stage:
-        """Return a set of staged items."""
+        """Return the stage of this name."""
         return Stage(self.tables, self.keys, name)
 
     def seen(self, runs: Sequence[str]) -> Seen:
-        """Return what a chain of runs saw, the first of them first."""
+        """Return what a chain of runs saw, the first run first."""
         return Seen(self.tables, self.keys, runs)
 
     def seen_writer(self, run: str, slice_name: str) -> SeenWriter:
-        """Return what keeps what a run sees, on behalf of one slice."""
+        """Return a writer for what one slice of a run sees."""
         return SeenWriter(self.tables, self.keys, run, slice_name)
 
 
 class Directories:
-    """Opens directories; one object for a process, so that what a directory remembers is kept."""
+    """Opens directories. A process has one of these, so that a directory keeps what it remembers."""
 
     def __init__(self, tables: Tables, now: Callable[[], str] = timestamp, buckets: int = BUCKETS) -> None:
         self._tables = tables
@@ -89,7 +89,7 @@ class Directories:
         self._opened: dict[str, Directory] = {}
 
     async def open(self, name: str) -> Directory:
-        """Return the directory of this name (a to z and digits, at most 32), made if it is new."""
+        """Return the directory of this name (1 to 32 letters a to z and digits), and make it if it is new."""
         directory = self._opened.get(name)
         if directory is None:
             keys, policy, schemas = await self._settings(name)
@@ -120,7 +120,7 @@ class Directories:
         return directory
 
     async def _settings(self, name: str) -> tuple[Keys, Row | None, Row | None]:
-        """Return the keys of a directory, and the rows of its policy and its schemas."""
+        """Return the keys of a directory, and the rows of its policy and schemas."""
         if not DIRECTORY_NAME.fullmatch(name):
             raise ValueError("a directory's name has 1 to 32 letters a to z and digits")
         partition = Keys(name, b"").settings()

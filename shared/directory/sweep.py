@@ -1,8 +1,8 @@
-"""The sweep: removes claims, pointers and memberships that nobody carries, as crashes and lost deletions leave them.
+"""The sweep: removes the claims, pointers and memberships that crashes and lost deletions leave.
 
-They do no harm (claims.py), they only cost reads. A row is deleted by the same fences as everywhere, so a sweep may run
-beside any writer. It changes the version of an account that left a stale row, and takes a run's reservations for such
-rows: leave it out while a run is under way.
+They do no harm (claims.py) and only cost reads. The sweep deletes rows by the same fences as everybody, so it may run
+beside any writer. But it gives a new version to accounts that left a stale row, and takes a run's reserved claims for
+stale: do not run it while a run is under way.
 """
 
 from __future__ import annotations
@@ -25,9 +25,10 @@ R = TypeVar("R", bound=Resource)
 
 
 async def sweep(directory: Directory, before: str | None = None) -> int:
-    """Remove what is stale in a directory, and return how many rows. What is being written now is left alone.
+    """Remove the stale rows of a directory, and return how many. What is being written now is left alone.
 
-    Index rows of memberships and groups to come are old if they were written before that time, or else an hour ago.
+    Index rows of memberships, and heads of groups that are not there, count as stale if they are from before that time,
+    an hour ago by default.
     """
     before = before or timestamp(datetime.now(UTC) - timedelta(hours=1))
     removed = 0
@@ -42,7 +43,7 @@ async def sweep(directory: Directory, before: str | None = None) -> int:
 
 
 async def _remove_lost(directory: Directory, pairs: Sequence[tuple[str, str]], before: str) -> int:
-    """Take members that SCIM deleted out of their groups, and all members out of groups that are gone."""
+    """Remove deleted members from their groups, and all members from groups that are gone."""
     keys, groups = directory.accounts.keys, directory.groups.keys
     ids = sorted({resource_id for pair in pairs for resource_id in pair})
     places = [((groups if is_group(i) else keys).home(i), LIVE + i) for i in ids]
@@ -60,9 +61,9 @@ async def _remove_lost(directory: Directory, pairs: Sequence[tuple[str, str]], b
 
 
 async def _is_gone(directory: Directory, group: str, before: str) -> bool:
-    """Tell whether a group that is not there was deleted, or given up before it was there.
+    """Tell whether a group that is not there was deleted, or given up while it was created.
 
-    Its members and their head are written before it: what has a young head, or none yet, is still to come.
+    Members and their head are written before the group: one with a young head, or none yet, is still to come.
     """
     (head,) = await directory.members.heads([group])
     return "" < head.modified < before or await directory.groups.tombstone(group) is not None
@@ -81,7 +82,7 @@ async def _sweep_bucket(resources: Resources[R], bucket: int) -> int:
 async def _sweep(resources: Resources[R], partition: str, prefix: str) -> int:
     removed = 0
     async for page in scan_pages(resources.tables, partition, prefix, prefix_end(prefix)):
-        # The accounts of one bucket one by one: their fences would make each other fail.
+        # One after the other within a bucket, where their fences would make each other fail.
         rows: defaultdict[int, list[Row]] = defaultdict(list)
         for row in page.rows:
             rows[resources.keys.bucket(str(row.columns["id"]))].append(row)

@@ -25,9 +25,10 @@ async def scan(
     *,
     select: Sequence[str] | None = None,
     top: int = sys.maxsize,
+    page_rows: int = MAX_PAGE,
 ) -> AsyncIterator[Row]:
-    """Yield the rows with low <= key < high (see port.Tables.query), at most `top` of them."""
-    async for page in scan_pages(tables, partition, low, high, select=select, top=top):
+    """Yield the rows with low <= key < high (see port.Tables.query), at most `top` in all and `page_rows` a request."""
+    async for page in scan_pages(tables, partition, low, high, select=select, top=top, page_rows=page_rows):
         for row in page.rows:
             yield row
 
@@ -42,7 +43,7 @@ async def scan_pages(
     top: int = sys.maxsize,
     page_rows: int = MAX_PAGE,
 ) -> AsyncIterator[Page]:
-    """Yield the pages of the rows that scan() yields, of at most `page_rows` rows each.
+    """Yield the pages of the rows that scan() yields.
 
     The continuation of the last page tells whether there may be rows behind the first `top`.
     """

@@ -13,11 +13,14 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
+from infra.local.environment import list_requirements
 from tests.documents.pages import ROOT
 
 BASH = shutil.which("bash") or "/bin/bash"
 PORT = "7071"
 """The port that the pages and the Makefile name."""
+MADE_FOR = "made-for"
+"""The file in an environment that says what it was made for (infra/local/environment.py)."""
 LEFT_OUT = {".data", ".git", ".venv", "demo", "Makefile"}
 """What a reader's clone does not have, or has as its own."""
 SECONDS = 900
@@ -36,10 +39,10 @@ class Clone:
         (folder / "Makefile").write_text(self._here((ROOT / "Makefile").read_text("utf-8")), "utf-8")
         (folder / ".venv").mkdir()
         for entry in Path(sys.prefix).iterdir():
-            if entry.name not in (".local", ".dev"):
+            if entry.name != MADE_FOR:
                 (folder / ".venv" / entry.name).symlink_to(entry)
-        for stamp in (".local", ".dev"):  # newer than what they were made from, so make installs nothing
-            (folder / ".venv" / stamp).touch()
+        # By this make sees that there is nothing to install.
+        (folder / ".venv" / MADE_FOR).write_text("\n".join(list_requirements("dev")), "utf-8")
 
     def run(self, commands: str) -> str:
         """Run commands in one shell, and return what they print. Fails as soon as one of them does."""
@@ -48,7 +51,7 @@ class Clone:
             shell = subprocess.Popen(
                 [BASH, "-eu", "-c", self._here(commands)],
                 cwd=self.folder,
-                env={**keep, "PYTHONUTF8": "1"},
+                env={**keep, "PYTHON": sys.executable, "PYTHONUTF8": "1"},
                 stdout=printed,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,

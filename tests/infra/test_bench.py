@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from infra.local.bench.__main__ import growth
-from infra.local.bench.figures import Figure
-from infra.local.bench.process import running
+from infra.local.bench.figures import REFERENCE, Figure, with_yardstick
+from infra.local.process import running
 from tests.waiting import PATIENCE, process
 
 GROUPS = {
@@ -75,6 +75,9 @@ async def test_a_quick_run_measures_every_figure_and_ends_with_json(tmp_path: Pa
     for figure in printed["figures"]:
         assert figure["measured"] > 0
         assert figure.get("accounts") == (100 if figure["figure"] in REQUESTS | JOBS else None)
+        times = figure["unit"] in ("µs CPU", "ms CPU", "s")
+        assert ("yardsticks" in figure.get("beside", ())) is times
+        assert ("aimYardsticks" in figure) is (times and "aim" in figure)
     assert all(by_name[name]["beside"]["yardsticks"] > 0 for name in REQUESTS)
 
 
@@ -92,9 +95,34 @@ def test_a_figure_is_judged_by_its_aim_as_it_is_shown(measured: float, aim: floa
     assert Figure("a", measured, "ms CPU", aim).verdict == verdict
 
 
+@pytest.mark.parametrize(("slower", "verdict"), [(1.0, "ok"), (3.0, "ok"), (0.5, "short")])
+@pytest.mark.parametrize(("measured", "unit", "aim"), [(0.4, "ms CPU", 0.4), (59.0, "s", 60.0), (59.0, "µs CPU", 60.0)])
+def test_a_time_is_judged_in_yardsticks(measured: float, unit: str, aim: float, slower: float, verdict: str) -> None:
+    """A machine three times slower is no failure, and one that is faster than the reference is no excuse."""
+    times = slower if verdict == "ok" else 1.0
+    figure = Figure("a", measured * times, unit, aim, yardstick=REFERENCE * slower)
+    assert figure.verdict == verdict
+    assert figure.aim_yardsticks == pytest.approx({"ms CPU": 5.714, "s": 857_143, "µs CPU": 0.857}[unit], rel=1e-3)
+
+
+def test_an_aim_that_this_run_measured_is_not_scaled() -> None:
+    for measured, verdict in ((15.0, "ok"), (16.0, "short")):
+        assert Figure("a", measured, "s", 15.5, yardstick=3 * REFERENCE, relative=True).verdict == verdict
+
+
+def test_what_is_no_time_is_judged_as_it_is() -> None:
+    (figure,) = with_yardstick([Figure("a", 5.0, "", 4, yardstick=3 * REFERENCE)])
+    assert (figure.verdict, figure.yardsticks, figure.aim_yardsticks) == ("short", None, None)
+
+
+def test_figures_without_a_yardstick_have_the_one_measured_among_them() -> None:
+    figures = [Figure("a", 1.0, "s"), Figure("b", 0.2, "ms CPU", yardstick=0.1)]
+    assert [figure.yardsticks for figure in with_yardstick(figures)] == [10_000, 2]
+
+
 def test_growth_of_a_request_is_from_the_smallest_directory_to_the_largest() -> None:
     costs = ((1_000, 0.2, 2.0), (10_000, 0.1, 1.0), (100_000, 0.3, 2.2))
-    figures = [Figure("GET user", cpu, "ms CPU", 0.4, n, {"yardsticks": ratio}) for n, cpu, ratio in costs]
+    figures = [Figure("GET user", cpu, "ms CPU", 0.4, n, yardstick=cpu / ratio) for n, cpu, ratio in costs]
     (found,) = growth(figures)
     assert found.name == "GET user: 1,000 to 100,000"
     assert found.measured == pytest.approx(50)

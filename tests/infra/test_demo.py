@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from infra.local import demo
-from infra.local.entra import Outcome, Report, Result
+from infra.local.entra import CycleOutcome, CycleReport, Result
 from tests.documents.clone import Clone
 from tests.documents.pages import README, assert_shown, blocks_of
 
@@ -88,8 +88,8 @@ def test_the_cycle_shows_every_refusal_and_some_of_what_went_well(
 ) -> None:
     monkeypatch.setattr(demo, "CYCLE_FILE", tmp_path / "cycle.txt")
     counts: dict[Result, int] = {"refused": 50, "matched": 50, "skipped": 50, "created": 3}
-    outcomes = [Outcome(result, str(n), f"{result}{n}") for result, count in counts.items() for n in range(count)]
-    demo.show_cycle(Report(tuple(outcomes), {}, 0.0), show_all=show_all)
+    outcomes = [CycleOutcome(result, str(n), f"{result}{n}") for result, count in counts.items() for n in range(count)]
+    demo.show_cycle(CycleReport(tuple(outcomes), {}, 0.0), show_all=show_all)
     lines = printed.getvalue().splitlines()
     shown = Counter(line.split()[0] for line in lines)
     assert {name: shown[name] for name in counts} == {**counts, "matched": matched, "created": created}

@@ -21,12 +21,13 @@ from infra.local.durable import wire
 from infra.local.durable.instance import first_events
 from infra.local.functions import read_functions
 from infra.local.host import APP_SETTINGS
-from infra.local.workers import BUSY_REQUESTS, LIVES, SHARE, ActivityFailed, WorkerDied, Workers, _Worker
+from infra.local.workers import BUSY_LOAD, BUSY_REQUESTS, LIVES, ActivityFailed, WorkerDied, Workers, _Worker
 from link_orchestrator.messages import Start
 from shared.host.settings import Settings
 from shared.tables.sqlite import SqliteTables
 from tests.infra.test_serve import Served, served
 from tests.link_orchestrator.running import TOKEN, Api, connected
+from tests.waiting import PATIENCE, process, until
 
 SLICE = {"job": "run0", "directory": "main", "stage": "join", "low": 0, "high": 1}
 
@@ -62,14 +63,6 @@ def runs(pid: int) -> bool:
         return False
 
 
-async def until(seconds: float, true: Any) -> Any:
-    """Return the first true answer."""
-    async with asyncio.timeout(seconds):
-        while not (answer := true()):  # noqa: ASYNC110 - a process sets no event
-            await asyncio.sleep(0.01)
-        return answer
-
-
 async def test_an_activity_that_fails_says_in_the_server_what_it_said_in_the_worker(tmp_path: Path) -> None:
     async with workers(1, tmp_path) as some:
         call = some.activities(["run_slice"])["run_slice"]
@@ -91,10 +84,10 @@ async def test_what_kills_every_worker_fails_in_the_end(tmp_path: Path) -> None:
     started = 0
 
     class Counted(Workers):
-        async def _least_busy(self, places: Any) -> Any:
+        async def _least_busy(self, pool: Any) -> Any:
             nonlocal started
             started += 1
-            return await super()._least_busy(places)
+            return await super()._least_busy(pool)
 
     some = Counted(1, first(tmp_path / "not there"))
     with pytest.raises(WorkerDied):
@@ -110,29 +103,29 @@ LONG = "import sys; sys.stdin.readline(); sys.stdout.write('x' * 200); sys.stdou
 @pytest.mark.parametrize(("program", "limit"), [(CUT, 2**16), (LONG, 64)])
 async def test_a_worker_whose_answer_breaks_off_or_never_ends_has_died(program: str, limit: int) -> None:
     pipe = asyncio.subprocess.PIPE
-    process = await asyncio.create_subprocess_exec(sys.executable, "-c", program, stdin=pipe, stdout=pipe, limit=limit)
-    worker = _Worker(process)
-    worker.load += 1
-    with pytest.raises(WorkerDied):
-        await asyncio.wait_for(worker.call("x", {}), 5)
-    assert not worker.alive
-    await asyncio.wait_for(worker.close(), 5)
-    assert not runs(process.pid)
+    async with process(sys.executable, "-c", program, stdin=pipe, stdout=pipe, limit=limit) as started:
+        worker = _Worker(started)
+        worker.load += 1
+        with pytest.raises(WorkerDied):
+            await asyncio.wait_for(worker.call("x", {}), PATIENCE)
+        assert not worker.alive
+        await asyncio.wait_for(worker.close(), PATIENCE)
+        assert not runs(started.pid)
 
 
 @pytest.mark.parametrize("requests", [BUSY_REQUESTS - 1, BUSY_REQUESTS])
 async def test_while_requests_come_one_worker_works_and_the_others_rest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, requests: int
 ) -> None:
-    monkeypatch.setattr("infra.local.workers.BUSY_SECONDS", 60.0)
+    monkeypatch.setattr("infra.local.workers.BUSY_SECONDS", 2 * PATIENCE)
     before = children(os.getpid())
     async with workers(2, tmp_path) as some:
         for _ in range(requests):
             some.note_request()
         call = some.activities(["run_slice"])["run_slice"]
-        under_way = [asyncio.create_task(call(SLICE)) for _ in range(2 * SHARE)]
-        one = await until(5, lambda: some._workers[0])
-        assert one.load <= SHARE
+        under_way = [asyncio.create_task(call(SLICE)) for _ in range(2 * BUSY_LOAD)]
+        one = await until(lambda: some._workers[0])
+        assert one.load <= BUSY_LOAD
         await asyncio.gather(*under_way, return_exceptions=True)
         assert len(children(os.getpid()) - before) == (1 if requests == BUSY_REQUESTS else 2)
 
@@ -186,15 +179,22 @@ async def running(folder: Path, people: int) -> AsyncIterator[tuple[Served, Api,
 
 async def test_a_run_whose_workers_are_killed_again_and_again_ends_right(tmp_path: Path) -> None:
     async with running(tmp_path, 3_000) as (server, api, path):
-        killed = set[int]()
-        planning = asyncio.create_task(api.wait(path, "planned"))
+        killed, shown = set[int](), list[Any]([None])
+
+        async def got_on() -> bool:
+            run = await api.call("GET", path)
+            assert run["phase"] == "started", "the workers are killed while they have work"
+            progress = run.get("progress", {})
+            if progress != shown[-1]:
+                shown.append(progress)
+            return len(shown) > len(killed) + 1
+
         for _ in range(4):
-            one = min(await until(20, lambda: children(server.process.pid) - killed))
+            await until(got_on)
+            one = min(await until(lambda: children(server.process.pid) - killed))
             os.kill(one, signal.SIGKILL)
             killed.add(one)
-            await asyncio.sleep(0.3)
-        assert not planning.done(), "the workers were killed while they had work"
-        run = await planning
+        run = await api.wait(path, "planned")
         links = run["counts"]["link"]
         rows = await api.decisions(run)
         assert sum(run["counts"].values()) == len(rows)
@@ -205,7 +205,7 @@ async def test_a_run_whose_workers_are_killed_again_and_again_ends_right(tmp_pat
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 async def test_workers_end_with_their_server(tmp_path: Path, number: signal.Signals) -> None:
     async with running(tmp_path, 1_000) as (server, _, _):
-        left = await until(20, lambda: children(server.process.pid))
+        left = await until(lambda: children(server.process.pid))
         server.process.send_signal(number)
-        await asyncio.wait_for(server.process.wait(), 10)
-        await until(5, lambda: not any(map(runs, left)))
+        await asyncio.wait_for(server.process.wait(), PATIENCE)
+        await until(lambda: not any(map(runs, left)))

@@ -228,3 +228,34 @@ async def test_without_the_fence_it_would(sqlite_tables: SqliteTables, monkeypat
 
     monkeypatch.setattr("link_orchestrator.passes.undo.fence_many", fence_nobody)
     assert await late_links(sqlite_tables) > 0
+
+
+@pytest.mark.parametrize(
+    ("ended", "fenced"), [(Phase.FAILED, {"ann"}), (Phase.CANCELLED, {"ann"}), (Phase.DONE, set[str]())]
+)
+async def test_an_undo_changes_the_version_of_those_alone_whom_a_run_may_still_link(
+    sqlite_tables: SqliteTables, ended: Phase, fenced: set[str]
+) -> None:
+    """Of ann nothing is said yet, bob changed since the plan, and cleo is refused; a run that is done links no more."""
+    names = ("ann", "bob", "cleo")
+    directory = await make_directory(sqlite_tables, buckets=1)
+    for name in names:
+        document = {"userName": f"{name}@contoso.com"}
+        new = Account.new(directory.keys.new_id(name), document, Status.LOCAL, directory.accounts.now())
+        await directory.accounts.create(new, by="test")
+    identities = [Identity(object_id(number), f"{name}@contoso.com") for number, name in enumerate(names)]
+    run = await begin_run(directory, identities, POLICY)
+    calls = activity_calls(Directories(sqlite_tables))
+    await Engine(calls, verdict="cancel").play(link_accounts, start_of(directory, run))
+    await directory.jobs.change(run.id, lambda job: replace(job, approved=job.started, phase=ended))
+    (refused,) = [row for row in await plan_rows(directory, run.id) if row.subject == object_id(2)]
+    await directory.plan(run.id).settle(0, {refused.subject: "refused: somebody has the identity"}, [refused])
+    bob = await find(directory, "bob")
+    assert bob
+    await directory.accounts.replace(bob, bob.with_document(bob.document() | {"title": "Dr"}), by="entra")
+    before = {account.user_name: account.etag for account in await everybody(directory)}
+    undo = await directory.jobs.start("undo", "test", directory.jobs.new_id("undo"), {"run": run.id})
+    await Engine(calls).play(undo_links, start_of(directory, undo))
+    after = {account.user_name: account.etag for account in await everybody(directory)}
+    assert {name.partition("@")[0] for name in after if after[name] != before[name]} == fenced
+    assert await plan_rows(directory, undo.id) == []

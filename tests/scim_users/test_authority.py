@@ -120,6 +120,24 @@ def test_a_first_link_by_name_leaves_how_a_person_signs_in_alone(change: dict[st
         authorise(before, write(before, externalId=IDENTITY, **change), policy)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"userName": "\uff41da@contoso.com"},
+        {"emails": work("\uff41da@contoso.com")},
+        {"emails": work("ada@contoso.com\u00a0")},
+    ],
+    ids=["a look-alike name", "a look-alike address", "an address with a blank"],
+)
+@pytest.mark.parametrize("linking", [True, False])
+def test_what_only_folds_alike_is_another_name_or_address(change: dict[str, Any], linking: bool) -> None:
+    evidence = SignInEvidence(name_id=IDENTITY)
+    before = local(evidence, emails=work("ada@contoso.com")) if linking else linked(emails=work("ada@contoso.com"))
+    policy = replace(VERIFIED, name_id_source="objectId")
+    with pytest.raises(Refused, match=f"^{next(iter(change))}: "):
+        authorise(before, write(before, keyed=linking, externalId=IDENTITY, **change), policy)
+
+
 @pytest.mark.parametrize("change", GUARDED, ids=lambda change: next(iter(change)))
 def test_a_first_link_by_object_id_may_change_everything(change: dict[str, Any]) -> None:
     before = local(SignInEvidence(object_id=IDENTITY), emails=work("ada@contoso.com"))

@@ -15,14 +15,14 @@ from pathlib import Path
 from rich.console import Console
 
 from infra.local.bench import engine, groups, jobs, linking, traffic, trips
-from infra.local.bench.figures import Figure, table
+from infra.local.bench.figures import REFERENCE, Figure, table, with_yardstick
 from infra.local.bench.traffic import QUICK, Effort
 from infra.local.demo_data import generate, write
 
 SIZES = (1_000, 10_000, 100_000)
 QUICK_SIZES = (200, 1_000)
 LINKED, QUICK_LINKED = 10_000, 1_000
-"""Accounts of the directory on which linking's requests are counted, and SCIM's latency beside it is measured."""
+"""Accounts of the directory in which the requests of a linking run are counted."""
 GROWTH = 25
 """Per cent by which a request may cost more in the largest directory than in the smallest one."""
 
@@ -30,17 +30,18 @@ progress = Console(stderr=True, highlight=False)
 
 
 def main() -> None:
-    """Measure the figures this project is held to, beside their aims. Fails on a wrong answer, never on a slow one."""
+    """Measure the figures that this project is held to. A wrong answer ends it; a slow one never does."""
     arguments = _parser().parse_args()
     if sys.platform != "linux":
-        sys.exit("the bench reads a server's CPU time and memory as Linux tells them: run it there")
+        sys.exit("The bench needs Linux: it reads a server's CPU time and memory from /proc.")
     sizes = sorted(arguments.sizes or (QUICK_SIZES if arguments.quick else SIZES))
     figures = asyncio.run(measure(sizes, QUICK if arguments.quick else Effort()))
-    Console(width=None if sys.stdout.isatty() else 140, highlight=False).print(table(figures))
+    Console(width=None if sys.stdout.isatty() else 160, highlight=False).print(table(figures))
     text = json.dumps(
         {
             "python": platform.python_version(),
             "cores": os.cpu_count(),
+            "referenceYardstickMs": REFERENCE,
             "figures": [figure.to_json() for figure in figures],
         }
     )
@@ -75,14 +76,18 @@ async def measure(sizes: Sequence[int], effort: Effort) -> list[Figure]:
     progress.print("linking…")
     with tempfile.TemporaryDirectory() as name:
         figures += await linking.measure(Path(name), QUICK_LINKED if effort is QUICK else LINKED)
+    figures = with_yardstick(figures)
     for size in sizes:
         with tempfile.TemporaryDirectory() as name:
-            figures += await _at(size, Path(name), effort)
+            figures += with_yardstick(await _at(size, Path(name), effort))
     return figures + growth(figures)
 
 
 async def _at(size: int, folder: Path, effort: Effort) -> list[Figure]:
-    """Import and link so many accounts with a tenth more identities, measure requests over the result, and undo it."""
+    """Return the figures of a directory of this many accounts, of whom a run links those with an identity.
+
+    In order: the import, a run, two later runs, requests over the result, and the undo of the first run.
+    """
     write(generate(size, size * 11 // 10), folder)
     progress.print(f"{size:,} accounts: import…")
     figures = await jobs.import_accounts(folder, size)
@@ -99,7 +104,7 @@ async def _at(size: int, folder: Path, effort: Effort) -> list[Figure]:
 
 
 def growth(figures: Sequence[Figure]) -> list[Figure]:
-    """Return how each request's cost grows from the smallest size to the largest, and a job's from the last but one."""
+    """Return how a request's cost grows from the smallest size to the largest, and a job's between the last two."""
     by_name: dict[str, list[Figure]] = {}
     for figure in figures:
         if figure.accounts is not None:
@@ -109,7 +114,7 @@ def growth(figures: Sequence[Figure]) -> list[Figure]:
         if len(found) > 1 and found[0].unit == "ms CPU" and found[0].aim is not None:
             costs = [figure.measured for figure in found]
             # The machine may have been busier at one size than at another; the yardstick was measured at both.
-            beside = {"in yardsticks %": _percent([figure.beside["yardsticks"] for figure in found])}
+            beside = {"in yardsticks %": _percent([figure.yardsticks or 0.0 for figure in found])}
             grown.append(Figure(f"{name}: {_span(found)}", _percent(costs), "%", GROWTH, beside=beside))
         if len(found) > 1 and "CPU s" in found[0].beside:
             costs = [figure.beside["CPU s"] / (figure.accounts or 1) for figure in found[-2:]]

@@ -1,4 +1,4 @@
-"""The large jobs, import, linking and undo, each in a server of its own, with the time and the memory they take."""
+"""The large jobs (import, linking, undo), each in a server of its own: the time and the memory that they take."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ from typing import Any
 import aiohttp
 
 from infra.local.bench.figures import Figure
-from infra.local.bench.process import Process, running
 from infra.local.demo import Api
+from infra.local.process import Process, running
 
 TOKEN = "bench"  # noqa: S105 - opens nothing but this run's own made-up people
 LOOK_SECONDS = 0.25
+"""Seconds between two looks at a job."""
 PART_ROWS = 200_000
-"""Rows of one file, so that it stays below 100 MiB."""
+"""Accounts in one part of an upload, which must stay below 100 MiB."""
 PAGES = 200
-"""Pages of Microsoft Graph in one file, with 999 identities each."""
+"""Pages of Microsoft Graph, of 999 identities each, in one part of an upload."""
 AIM_SIZE, LARGE_SIZE = 100_000, 1_000_000
-"""The aims of a job are for so many accounts; other sizes show how it grows."""
+"""Accounts for which a job has aims; other sizes show how it grows."""
 
 
 @asynccontextmanager
@@ -75,9 +76,9 @@ async def link(folder: Path, accounts: int) -> list[Figure]:
 
 
 async def link_again(folder: Path, accounts: int, whole: float) -> list[Figure]:
-    """Run again where a hundredth of the identities and accounts changed, and again where nothing did.
+    """Run again after a hundredth of the identities and accounts changed, and once more after nothing did.
 
-    `whole` is how long the run before this one took, in seconds from its start.
+    `whole` is the seconds that the first run took, from its start to its end.
     """
     async with serving(folder) as (process, session):
         api = Api(session)
@@ -94,7 +95,7 @@ async def link_again(folder: Path, accounts: int, whole: float) -> list[Figure]:
             raise RuntimeError(f"{run['counts']} decided again, of {accounts} accounts")
         aim = whole / 20 if accounts == LARGE_SIZE else None
         beside = {"CPU s": clock.cpu(), "% of the whole": 100 * clock.wall() / whole}
-        figures = [Figure("a later run, 1 % changed", clock.wall(), "s", aim, accounts, beside)]
+        figures = [Figure("a later run, 1 % changed", clock.wall(), "s", aim, accounts, beside, relative=True)]
         clock = Clock(process)
         run = await _run(api, upload["id"])
         if "planned" in run:
@@ -114,9 +115,9 @@ async def _run(api: Api, upload: str) -> Any:
 
 
 def _changed(part: bytes, second: list[bytes]) -> bytes:
-    """Return a file of identities with every hundredth changed, every other one of these in its address.
+    """Return a part of the identities with every hundredth changed: half of these in the address.
 
-    Rows of new accounts are added to `second`: for every hundredth identity an account with its employee number.
+    `second` is given rows of new accounts: for every hundredth identity, one with the same employee number.
     """
     pages = [json.loads(line) for line in part.splitlines()]
     for number, person in enumerate(person for page in pages for person in page["value"]):
@@ -143,7 +144,7 @@ async def undo(folder: Path, accounts: int) -> list[Figure]:
 
 
 def account_files(folder: Path) -> Iterator[bytes]:
-    """Yield the folder's accounts.csv in files of a size that the app takes."""
+    """Yield the folder's accounts.csv in parts that are small enough for an upload."""
     with (folder / "accounts.csv").open("rb") as file:
         header = file.readline()
         while lines := list(itertools.islice(file, PART_ROWS)):
@@ -151,17 +152,17 @@ def account_files(folder: Path) -> Iterator[bytes]:
 
 
 def identity_files(folder: Path) -> Iterator[bytes]:
-    """Yield the folder's identities.json in files of a size that the app takes."""
+    """Yield the folder's identities.json in parts that are small enough for an upload."""
     with (folder / "identities.json").open("rb") as file:
         while pages := list(itertools.islice(file, PAGES)):
             yield b"".join(pages)
 
 
-async def ended(api: Api, path: str, *phases: str) -> Any:
-    """Wait until a job is in one of these phases; return it. Raises RuntimeError if it ends in another one."""
+async def ended(api: Api, path: str, *states: str) -> Any:
+    """Wait until a job is in one of these states; return it. Raises RuntimeError if it ends in another one."""
     while True:
         job = await api.call("GET", path)
-        if job["phase"] in phases:
+        if job["phase"] in states:
             return job
         if "ended" in job:
             raise RuntimeError(f"{path} is {job['phase']}")
@@ -192,9 +193,9 @@ class Clock:
         beside: Mapping[str, float] | None = None,
         large: tuple[float, float] | None = None,
     ) -> list[Figure]:
-        """Return the job's figures. `memory` is the aim in MB, `beside` goes with the seconds.
+        """Return the job's figures, time and memory. `beside` goes with the time.
 
-        `large` are the aims for a million accounts, in seconds and MB.
+        `memory` is the aim in MB for AIM_SIZE, `large` are the aims for LARGE_SIZE in seconds and MB.
         """
         wall, cpu = self.wall(), self.cpu()
         aims = {AIM_SIZE: (60, memory), LARGE_SIZE: large}.get(accounts) or (None, None)

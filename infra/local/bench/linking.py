@@ -1,4 +1,4 @@
-"""What linking costs the storage and whoever else uses the app meanwhile: counted requests, Azurite, SCIM's p99."""
+"""What a linking run costs: requests to the storage, time on Azurite, and SCIM's p99 while it applies."""
 
 from __future__ import annotations
 
@@ -28,17 +28,19 @@ from shared.host.settings import Settings
 from shared.tables.sqlite import SqliteTables
 
 BESIDE = 5
-"""So many times the accounts are linked while SCIM's latency is measured."""
-IDLE_ROUNDS = 1_000
+"""Times the accounts that a run links while SCIM's latency is measured.
+
+It must last for a thousand requests, or the slowest hundredth of them are two or three.
+"""
+IDLE_REQUESTS = 1_000
 PAUSE_SECONDS = 0.005
-"""Between two requests, so that what is measured waits for the server and not for itself."""
+"""Seconds between two requests, so that what is measured waits for the server and not for itself."""
 
 
 async def measure(folder: Path, accounts: int) -> list[Figure]:
-    """Return the figures for a directory of so many accounts, made in the folder."""
+    """Return the figures of a run, in directories that are made in the folder."""
     write(generate(accounts, accounts * 11 // 10), folder)
     figures = await count_requests(folder)
-    # A run must last for a thousand requests, or its slowest in a hundred are two or three.
     beside = folder / "beside"
     beside.mkdir()
     write(generate(accounts * BESIDE, accounts * BESIDE * 11 // 10), beside)
@@ -48,7 +50,7 @@ async def measure(folder: Path, accounts: int) -> list[Figure]:
 
 
 async def count_requests(folder: Path) -> list[Figure]:
-    """Count on the storage port what planning and applying ask of the tables."""
+    """Count at the storage port what planning and applying ask of the tables."""
     inner = SqliteTables.open(folder / "counted.db")
     tables, histories = FaultyTables(inner), SqliteTables.open(folder / "counted.db", "histories")
     try:
@@ -74,9 +76,9 @@ async def count_requests(folder: Path) -> list[Figure]:
 
 
 async def link_on_azurite(folder: Path) -> list[Figure]:
-    """Link over Microsoft's stand-in for Table Storage, which is one process without an index."""
+    """Apply a run on Azurite, which is one process without an index."""
     from infra.local import azurite
-    from infra.local.bench.process import running
+    from infra.local.process import running
 
     with azurite.start() as connection:
         server = running("infra.local.serve", "--port", "0", "--tables", connection, "--token", TOKEN)
@@ -91,13 +93,13 @@ async def link_on_azurite(folder: Path) -> list[Figure]:
 
 
 async def compare_latency(folder: Path) -> list[Figure]:
-    """Return how SCIM's slowest requests in a hundred slow down while a run applies."""
+    """Return how many times slower SCIM's p99 is while a run applies."""
     async with serving(folder) as (_, session):
         api = Api(session)
         await _bring(api, folder)
         path, run = await _plan(api, folder)
         ask = await _scim(session)
-        idle = [await ask() for _ in range(IDLE_ROUNDS)]
+        idle = [await ask() for _ in range(IDLE_REQUESTS)]
         applying = asyncio.create_task(_apply(api, path, run))
         busy = list[float]()
         while not applying.done() or len(busy) < 2:
@@ -109,7 +111,7 @@ async def compare_latency(folder: Path) -> list[Figure]:
 
 
 async def _scim(session: aiohttp.ClientSession) -> Callable[[], Awaitable[float]]:
-    """Return what sends a look-up or a change, in turns, and answers the seconds that it took."""
+    """Return a function that sends a look-up or a change, in turns, and returns the seconds that it took."""
     name = "bench-latency@elsewhere.example"
     body = {"userName": name, "active": True}
     async with session.post("scim/v2/Users", json=body) as answer:
@@ -153,7 +155,7 @@ async def _plan(api: Api, folder: Path) -> tuple[str, Any]:
 
 async def _apply(api: Api, path: str, run: Any) -> int:
     """Approve a run and wait for its end; return how many accounts were linked."""
-    # The gate off: the bench compares SCIM beside a run with SCIM alone.
+    # With the gate open: what is compared are SCIM beside a run and SCIM alone.
     await api.call("POST", path + "/approve", {"links": run["counts"]["link"], "pauseProvisioning": False})
     return int((await ended(api, path, "done"))["counts"]["linked"])
 

@@ -1,4 +1,4 @@
-"""The users that the bench creates and changes over SCIM, in the shapes that Entra sends (design: entra.md)."""
+"""The users that the bench creates and changes over SCIM, in the shapes that Entra sends."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ def external_id(number: int) -> str:
 
 
 def patch(**values: object) -> dict[str, Any]:
-    """Return the PATCH that replaces attributes, one operation each."""
+    """Return the body of the PATCH that replaces attributes, one operation each."""
     operations = [{"op": "Replace", "path": name, "value": value} for name, value in values.items()]
     return {"schemas": [PATCH_OP], "Operations": operations}
 
 
 def members_patch(op: str, ids: Sequence[str]) -> dict[str, Any]:
-    """Return the PATCH that adds or removes members."""
+    """Return the body of the PATCH that adds or removes members."""
     value = [{"$ref": None, "value": member} for member in ids]
     return {"schemas": [PATCH_OP], "Operations": [{"op": op, "path": "members", "value": value}]}

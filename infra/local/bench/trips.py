@@ -1,6 +1,6 @@
-"""Round trips of each operation, counted on the storage port: what it would cost on Table Storage, whatever a laptop.
+"""Round trips of each request, counted at the storage port: what it costs on Table Storage, whatever the machine.
 
-An operation's figure is its longest chain of calls that wait for each other; all its calls stand beside it.
+A figure is the longest chain of calls that wait for each other; the number of all calls is beside it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from shared.scim.endpoint import Request, Response
 from shared.tables.sqlite import SqliteTables
 
 PEOPLE = 250
-"""Enough that a page of 100 goes over many of the 64 buckets."""
+"""Users in the directory: enough for a page of 100 to be of many of its 64 buckets."""
 
 Service = Callable[[Directory, Request], Awaitable[Response]]
 
@@ -35,7 +35,7 @@ class Counted:
         self._directory = directory
 
     async def call(self, service: Service, body: object = None, *, id: str = "", **params: str) -> Any:
-        """Have a service answer, counting from nothing; returns the JSON. Raises what the service raises."""
+        """Have a service answer, counting from 0; return the JSON. Raises what the service raises."""
         text = b"" if body is None else json.dumps(body).encode()
         request = Request("http://127.0.0.1/scim/v2", "bench", id=id, params=params, body=text)
         self._tables.reset()
@@ -48,7 +48,7 @@ class Counted:
 
 
 async def measure(folder: Path) -> list[Figure]:
-    """Count the round trips of every operation over a small directory in the folder."""
+    """Count the round trips of every kind of request, in a small directory in the folder."""
     inner = SqliteTables.open(folder / "trips.db")
     tables = FaultyTables(inner)
     try:
@@ -60,7 +60,7 @@ async def measure(folder: Path) -> list[Figure]:
             *await _creates(counted),
             *await _changes(counted, ids[2]),
             *await _groups(counted, ids[3]),
-            # As another process sees it, which has no count in its memory yet.
+            # By another process, which has no counts in its memory yet.
             *await _pages(Counted(tables, await Directories(tables).open("main"))),
         ]
     finally:
@@ -90,7 +90,7 @@ async def _creates(counted: Counted) -> list[Figure]:
     plain = user(PEOPLE + 1)
     # The aims count no employeeNumber, which is one more key.
     del keyed[ENTERPRISE], plain[ENTERPRISE], plain["externalId"]
-    await counted.call(service.query, count="0")  # knows every bucket's count, as a process that has served for a while
+    await counted.call(service.query, count="0")  # has every bucket's count in memory, as a process that served before
     await counted.call(service.create, plain)
     figures = [counted.figure("create, e-mail = userName", 2)]
     await counted.call(service.create, keyed)
@@ -112,7 +112,7 @@ async def _groups(counted: Counted, account_id: str) -> list[Figure]:
     await counted.call(service.get, id=account_id)
     figures.append(counted.figure("get by id, a user in a group", 2))
     one, many = [str(uuid.uuid4())], [str(uuid.uuid4()) for _ in range(1_000)]
-    # Without the body of the answer, whose members a change of members need not read.
+    # The answer leaves members out, so that what is counted is the change alone.
     for name, aim, op, members in (
         ("1 member in", 2, "add", one),
         ("1 member out", 2, "remove", one),

@@ -1,7 +1,7 @@
 """The least that an answer can cost here: aiohttp without a framework, and one SELECT by key.
 
-Measured in the same run as the app, so that a ratio of the two says more than either of them on a busy machine.
-Run as `python -m infra.local.bench.yardstick FILE`, which makes a database of 10,000 rows there.
+It is measured in the same run as the app, because the ratio of the two says more than either on a busy or slow machine.
+`python -m infra.local.bench.yardstick FILE` makes a database of 10,000 rows in the file and serves it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from aiohttp import web
 
 ROWS = 10_000
 _TEXT = "x" * 600
-"""About as long as a User."""
+"""A text about as long as a User."""
 
 
 def open_database(path: str) -> sqlite3.Connection:

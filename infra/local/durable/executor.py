@@ -125,6 +125,12 @@ class Executor:
                 await self.store.post(instance_id, Mail(number, name, input_text))
             return found
 
+    async def terminate(self, instance_id: str, reason: str) -> None:
+        """End an instance that is open, as an operator may in Azure. Running activities go on."""
+        if (instance := self._instances.get(instance_id)) is not None:
+            instance.stop(terminated=reason)
+            await instance.gone.wait()
+
     async def purge(self, instance_id: str) -> bool:
         """Remove an instance that has ended. Returns whether one was removed."""
         async with self._starting:

@@ -69,13 +69,15 @@ class Instance:
         self._timers: dict[int, asyncio.TimerHandle] = {}
         self._quiet_until = 0.0
         self._stopping = asyncio.Event()
+        self._terminated: str | None = None
 
     def post(self, message: Event | Mail) -> None:
         """Hand over the event that tells a task's end, or an external event; they are read in turn."""
         self._inbox.put_nowait(message)
 
-    def stop(self) -> None:
-        """Have the instance leave off soon, and stay in the tables as it is."""
+    def stop(self, terminated: str | None = None) -> None:
+        """Have the instance leave off soon, and stay in the tables as it is, or as terminated for a reason."""
+        self._terminated = terminated
         self._stopping.set()
         self._inbox.put_nowait(None)
 
@@ -105,6 +107,8 @@ class Instance:
                 await self._receive(await self._messages())
                 if self.history.fresh and self._pause() == 0 and self.is_open:
                     await self._advance()
+            if self.is_open and self._terminated is not None:
+                await self._end("Terminated", json.dumps(self._terminated), self.head.custom_status)
         finally:
             for timer in self._timers.values():
                 timer.cancel()

@@ -1,1 +1,1 @@
-"""What the stand-ins for Entra and Microsoft Graph are made of."""
+"""What the stand-ins for Entra (entra.py) and Microsoft Graph (graph.py) are made of."""

@@ -1,7 +1,7 @@
-"""Where a stand-in for Microsoft Graph gets its tokens from: Entra's token endpoint and Azure's managed identity.
+"""A stand-in for what issues tokens for Microsoft Graph: Entra's token endpoint and Azure's managed identity.
 
-The token endpoint speaks TLS, for msal takes no other, with a certificate made on the spot: clients are told of it by
-REQUESTS_CA_BUNDLE. A token is a random word that ends when the stand-in says so.
+The token endpoint speaks TLS, because msal takes no other, with a certificate made on the spot: REQUESTS_CA_BUNDLE
+tells clients of it. A token is a random word, valid until expire() is called.
 """
 
 from __future__ import annotations
@@ -28,22 +28,23 @@ class Login:
 
     tenant: str
     endpoint: str = ""
-    """Graph's address: a token is for Graph if this was asked for."""
+    """Graph's address, which a token for Graph is asked for by."""
     secret: str = field(default_factory=lambda: secrets.token_urlsafe(16))
     header: str = field(default_factory=lambda: secrets.token_urlsafe(16))
     assertions: set[str] = field(default_factory=set)
-    """Tokens of other issuers that stand for the application. Those of the managed identity may be made to do so."""
+    """Tokens of other issuers by which the application is trusted."""
     certificate: str = ""
     """PEM of the certificate that the application is registered with."""
     trusts_identity: bool = True
+    """Whether the managed identity's tokens become such assertions."""
     refuses: tuple[str, int] | None = None
-    """An error and the number of its description, by which every request for a token is refused."""
+    """The error, with the number in its description, by which every request for a token is refused."""
     valid: set[str] = field(default_factory=set)
     asked: list[str] = field(default_factory=list)
-    """By which means tokens were issued, in order."""
+    """The means by which tokens were issued, in order."""
 
     def expire(self) -> None:
-        """End all tokens that there are."""
+        """End all tokens."""
         self.valid.clear()
 
     def issue(self, means: str) -> str:
@@ -70,7 +71,7 @@ class Login:
         return web.json_response({"access_token": token, "expires_on": expires, "resource": resource})
 
     async def configuration(self, request: web.Request) -> web.Response:
-        """Answer where the tenant's tokens are to be had."""
+        """Answer where the tenant issues tokens."""
         if request.match_info["tenant"] != self.tenant:
             return _refused("invalid_tenant", 90002)
         base = f"https://{request.host}/{self.tenant}/oauth2/v2.0"
@@ -150,7 +151,7 @@ def make_certificate(folder: Path, name: str) -> Path:
 
 
 def tls(path: Path) -> ssl.SSLContext:
-    """Return what a server needs to speak TLS with a certificate of make_certificate()."""
+    """Return the context of a server that speaks TLS with a certificate of make_certificate()."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(path)
     return context

@@ -1,7 +1,7 @@
 """What Entra's provisioning service makes of an identity: mapped attributes, differences, bodies. Pure.
 
-entra.py plays a cycle with it. The shapes are those of "Develop a SCIM endpoint" (learn.microsoft.com, with and without
-the flag aadOptscim062020); the mapping is the default one of an application outside the gallery.
+entra.py plays a cycle with it. The shapes are those of "Develop a SCIM endpoint" (learn.microsoft.com), with the flag
+aadOptscim062020 and without. The mapping is the default one of an application outside the gallery.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from shared.directory.matching.identity import Identity
 Dialect = Literal["default", "scim2"]
 ExternalId = Literal["objectId", "mailNickname"]
 Attributes = dict[str, Any]
-"""Mapped values by SCIM attribute path. What has no value in Entra is not provisioned, so it is not in here."""
+"""Mapped values by SCIM attribute path, without those that have no value in Entra: these are not provisioned."""
 
 WORK_EMAIL: Final = 'emails[type eq "work"].value'
 CORE: Final = "urn:ietf:params:scim:schemas:core:2.0:User"
@@ -26,7 +26,7 @@ _GUEST = re.compile(r"(.+)_([^_]+)#EXT#@.+", re.IGNORECASE)
 
 
 def map_identity(identity: Identity, external_id: ExternalId) -> Attributes:
-    """Return what an identity's attributes become under the default mapping, externalId taken as chosen."""
+    """Return what an identity's attributes become under the default mapping, with externalId as chosen."""
     full_name = " ".join(filter(None, (identity.given_name, identity.surname)))
     mapped = {
         "userName": provisioned_name(identity.user_principal_name),
@@ -50,7 +50,7 @@ def provisioned_name(user_principal_name: str) -> str:
 
 
 def matching(attributes: Attributes, external_id: ExternalId) -> list[str]:
-    """Return the matching attributes in order of precedence, those without a value left out."""
+    """Return the matching attributes that have a value, in order of precedence."""
     order = ("externalId", "userName") if external_id == "objectId" else ("userName",)
     return [path for path in order if path in attributes]
 
@@ -85,7 +85,7 @@ def create_body(attributes: Attributes, dialect: Dialect) -> dict[str, Any]:
 
 
 def patch_body(changes: Attributes, resource: Mapping[str, Any], dialect: Dialect) -> dict[str, Any]:
-    """Return the body of the PATCH that brings the changes to the resource, in either dialect."""
+    """Return the body of the PATCH that makes the changes to a resource."""
     make = _operations if dialect == "default" else _scim2_operations
     return {"schemas": [PATCH_OP], "Operations": make(changes, resource)}
 
@@ -115,6 +115,6 @@ def _scim2_operations(changes: Attributes, resource: Mapping[str, Any]) -> list[
 
 
 def _parts(path: str) -> tuple[str, str]:
-    """Return what holds the attribute of a path ("" is the resource itself), and the attribute's name there."""
+    """Return what an attribute is within ("" is the resource itself), and its name there."""
     holder, _, name = path.rpartition(":" if path.startswith("urn:") else ".")
     return holder, name

@@ -1,4 +1,4 @@
-"""A made-up Entra tenant: users, groups, an enterprise application, and everything that ever changed. No HTTP.
+"""A made-up Entra tenant: users, groups, an enterprise application, and a log of changes. No HTTP.
 
 graph.py shows it as Microsoft Graph does.
 """
@@ -47,14 +47,15 @@ SCHEMA: Final[Mapping[str, Any]] = {
         }
     ],
 }
-"""What the portal exports of a job that maps as Scimlink asks for."""
+"""The schema, as the portal exports it, of a job with the mapping that Scimlink asks for."""
 
 
 @dataclass
 class Tenant:
-    """Users by id, in order of id; groups by id with the ids of their members; assignments to the application.
+    """Users by id, in order of id; groups by id, with the ids of their members; assignments to the application.
 
-    `log` holds the id of whoever changed, in order; a place in it is a delta token. Those before `oldest` have expired.
+    `log` has the id of a user for each change, in order. An index of it is a delta token; those before `oldest` have
+    expired.
     """
 
     users: dict[str, dict[str, Any]]
@@ -67,10 +68,10 @@ class Tenant:
 
     @classmethod
     def of(cls, users: Iterable[Mapping[str, Any]], groups: Iterable[Mapping[str, Any]] | None = None) -> Tenant:
-        """Return a tenant of these users: a group for each department, one of them all, everybody is assigned.
+        """Return a tenant of these users, with a group for each department, or with the groups given instead.
 
-        Other groups may be given instead of the departments. The application is assigned to the group of all, to the
-        first of the others again, and to some users directly.
+        One more group holds all the others. It is assigned to the application, so that everybody is; the first of the
+        others is assigned again, and so are some users directly.
         """
         tenant = cls({user["id"]: dict(user) for user in sorted(users, key=lambda user: str(user["id"]))})
         departments: dict[str, list[str]] = {}
@@ -98,19 +99,19 @@ class Tenant:
         self.log.append(user_id)
 
     def remove(self, user_id: str) -> None:
-        """Delete a user, who leaves all groups by that."""
+        """Delete a user, also from all groups."""
         del self.users[user_id]
         for group in self.groups.values():
             group["members"] = [member for member in group["members"] if member != user_id]
         self.log.append(user_id)
 
-    def changed_since(self, place: int) -> list[dict[str, Any]]:
-        """Return those who changed since a place in the log, as they are now; who is gone with `@removed`."""
+    def changed_since(self, token: int) -> list[dict[str, Any]]:
+        """Return the users who changed since a delta token, as they are now; the deleted ones with `@removed`."""
         gone = {"@removed": {"reason": "changed"}}
-        return [self.users.get(user, {"id": user, **gone}) for user in dict.fromkeys(self.log[place:])]
+        return [self.users.get(user, {"id": user, **gone}) for user in dict.fromkeys(self.log[token:])]
 
     def members_of(self, group: str, *, transitive: bool) -> Iterator[str]:
-        """Yield the ids of a group's users, its groups' members among them if transitive, each once."""
+        """Yield the ids of a group's members, or of all users within the group and its groups, each once."""
         seen: dict[str, None] = {}
         waiting = list(self.groups[group]["members"])
         while waiting:
@@ -128,7 +129,7 @@ def read_users(path: Path) -> list[dict[str, Any]]:
 
 
 def read_groups(path: Path) -> list[dict[str, Any]]:
-    """Return the groups of a file with an object for each page of a group's members, as demo_data.py writes it."""
+    """Return the groups of a file that has an object for each page of a group's members, as demo_data.py writes it."""
     groups: dict[str, dict[str, Any]] = {}
     for page in _objects(path):
         groups.setdefault(page["id"], {**page, "members": []})["members"] += page["members"]

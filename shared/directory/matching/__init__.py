@@ -1,1 +1,1 @@
-"""Which identity is which account, and which group is which group. Pure."""
+"""Which identity is which account, and which group in Entra is which group here. Pure: no I/O, no clock."""

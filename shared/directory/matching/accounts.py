@@ -1,8 +1,8 @@
-"""Which identity is which account: match keys, candidates, and the decision on each identity. Pure: no I/O, no clock.
+"""Which identity is which account: match keys, candidates, and the decision on each identity.
 
-A linking run and a SCIM write that would adopt an account ask the same decide(). Candidates are found by the run's
-join (link_orchestrator/passes/plan.py), or by look-ups (scim_users/adoption.py); rules and policy stand in policy.py. A
-decision is a link only if nothing at all speaks against it: whatever two people could read in two ways is left to the
+A linking run and a SCIM write that would adopt an account ask the same decide(). Candidates come from the run's join
+(link_orchestrator/passes/plan.py) or from look-ups (scim_users/adoption.py); rules and policy are in policy.py. A
+decision is a link only if nothing speaks against it: what two people could read in two ways is left to the
 administrator.
 """
 
@@ -26,8 +26,8 @@ Kind = Literal["externalId", "objectId", "nameId", "userName", "email", "employe
 class MatchKey(NamedTuple):
     """One value of an identity by which accounts are looked up.
 
-    `kind` and the folded `value` name the account pointer that answers it. `attribute` is where the identity has the
-    value, `literal` how it is written there. `outside`: the rule demands a verified domain, and the value's is none.
+    `kind` and the folded `value` are the key of the accounts that carry it. `attribute` is where the identity has the
+    value, `literal` how it is written there. `outside` says that the rule demands a verified domain, which it has not.
     """
 
     rule: Rule
@@ -42,7 +42,7 @@ class MatchKey(NamedTuple):
 def identity_keys(identity: Identity, policy: Policy) -> tuple[MatchKey, ...]:
     """Return the match keys of an identity in the order of the policy's rules; none for an excluded one.
 
-    An excluded identity therefore finds no account and stands in no other's way.
+    So an excluded identity finds no account, and is no rival of another.
     """
     if policy.excludes(identity.object_id, identity.user_principal_name):
         return ()
@@ -59,7 +59,7 @@ def identity_keys(identity: Identity, policy: Policy) -> tuple[MatchKey, ...]:
 def match_key(match_rule: MatchRule, attribute: str, literal: str, policy: Policy) -> MatchKey:
     """Return the match key that a rule makes of one value of an identity."""
     rule, value = match_rule.rule, fold(literal)
-    # An address proves something only where the customer has proved the domain: anybody can register
+    # An address proves something only in a domain that the customer has proved to own: anybody can register
     # jane@elsewhere.example in an application, and a guest's home tenant can rename its users.
     demands = match_rule.trust is Trust.STRONG and rule in _ADDRESS_RULES
     outside = demands and _domain(value) not in policy.verified_domains
@@ -88,16 +88,16 @@ def _name_id(identity: Identity, policy: Policy) -> Iterator[tuple[str, str]]:
 
 
 def _user_name(identity: Identity, _: Policy) -> Iterator[tuple[str, str]]:
-    """A guest's name is `alias_home.example#EXT#@tenant`; its mapping sends `alias@home.example` unless told otherwise.
+    """Yield the name and, for a guest's `alias_home.example#EXT#@tenant`, what the provisioning mapping makes of it.
 
-    See https://learn.microsoft.com/entra/identity/app-provisioning/how-provisioning-works#b2b-guest-users; earlier
-    versions of that page take out `#EXT#` alone.
+    That is `alias@home.example`; earlier versions of the page below take out `#EXT#` alone.
+    https://learn.microsoft.com/entra/identity/app-provisioning/how-provisioning-works#b2b-guest-users
     """
     name = identity.user_principal_name
     yield "userPrincipalName", name
     if guest := _GUEST.fullmatch(name):
         prefix, tenant = guest.groups()
-        # A domain has no underscore, an alias may: the last one is the former @.
+        # An alias may have underscores and a domain has none: the last one was the @.
         alias, _mark, home = prefix.rpartition("_")
         if alias and "." in home:
             yield "userPrincipalName", f"{alias}@{home}"
@@ -139,7 +139,7 @@ def _domain(address: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class AccountFacts:
-    """What matching needs to know of an account. `linked_identity` is the object id of its link, if it has one."""
+    """What matching asks of an account. `linked_identity` is the object id of its link, None if it is not linked."""
 
     id: str
     version: str
@@ -159,7 +159,7 @@ class AccountFacts:
 
 @dataclass(frozen=True, slots=True)
 class MatchEvidence:
-    """That an account carries an identity's value. `attribute` is the identity's; the value itself is left out."""
+    """That an account carries a value that an identity has in `attribute`; the value itself is left out."""
 
     rule: Rule
     trust: Trust
@@ -179,17 +179,17 @@ class MatchEvidence:
 
 
 def facts_of(account: Account) -> AccountFacts:
-    """Return what matching needs to know of an account."""
+    """Return what matching asks of an account."""
     return AccountFacts(account.id, account.etag, *account.facts())
 
 
 def linked(account: AccountFacts, object_id: str) -> AccountFacts:
-    """Return an account as a run leaves it that links it to an identity."""
+    """Return an account as it is once a run has linked it to an identity."""
     return replace(account, external_id=object_id, linked_identity=object_id, status=Status.CLAIMED, retired=False)
 
 
 def proving_rule(evidence: Iterable[MatchEvidence]) -> Rule:
-    """Return the first rule by which evidence proves a link. Raises ValueError if none does."""
+    """Return the rule of the first evidence that proves a link. Raises ValueError if none does."""
     for item in evidence:
         if _proves(item):
             return item.rule
@@ -197,12 +197,12 @@ def proving_rule(evidence: Iterable[MatchEvidence]) -> Rule:
 
 
 def evidence_for(keys: Iterable[MatchKey], account: AccountFacts) -> tuple[MatchEvidence, ...]:
-    """Return what of an identity's keys the account really carries: pointers lead to more accounts than that."""
+    """Return evidence for each of the keys that the account carries: a pointer may lead to accounts that carry none."""
     found = []
     for key in keys:
         alike = [value for value in _carried(key.rule, account) if value and fold(value) == key.value]
         if key.attribute == "onPremisesImmutableId":
-            # Base64: another case is another identifier.
+            # In Base64, another case is another identifier.
             alike = [value for value in alike if value.strip() == key.literal.strip()]
         if alike:
             same = any(_same_letters(value, key.literal) for value in alike)
@@ -216,7 +216,7 @@ def holds(key: MatchKey, account: AccountFacts) -> bool:
 
 
 def claim(evidence: Iterable[MatchEvidence]) -> Trust:
-    """Return how strongly evidence claims an account; what lies outside the verified domains claims it weakly."""
+    """Return how strongly evidence claims an account. A value outside the verified domains claims it weakly."""
     return Trust.STRONG if any(_proves(item) for item in evidence) else Trust.WEAK
 
 
@@ -243,9 +243,10 @@ def _carried(rule: Rule, account: AccountFacts) -> tuple[str | None, ...]:
 
 
 def _same_letters(left: str, right: str) -> bool:
-    """Tell whether two values that fold alike are also written alike, their case aside.
+    """Tell whether two values that fold alike are also written alike, apart from case.
 
-    A full-width or long-s `admin` folds to the plain one, yet is another mailbox: alike enough to ask, not to link.
+    A name in full-width letters, or with a long s, folds to the plain one and yet is another mailbox: alike enough for
+    a review, not for a link.
     """
     if left.isascii() or right.isascii():
         return left.isascii() and right.isascii()
@@ -263,7 +264,7 @@ class Rival:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """An account that carries at least one key of the identity in question, and who else matches it."""
+    """An account that carries at least one key of an identity, and the other identities that match it."""
 
     account: AccountFacts
     evidence: tuple[MatchEvidence, ...]
@@ -289,7 +290,7 @@ class DecisionKind(StrEnum):
 class Decision:
     """A decision with the sentence that explains it.
 
-    `account` is the one account concerned. `others` names whatever else stands in the way: ids of accounts where the
+    `account` is the account concerned, if it is one. `others` are what stands in the way: ids of accounts where the
     decision is ambiguous or already linked, object ids of rival identities where it is a conflict.
     """
 

@@ -1,7 +1,7 @@
-"""Which of the identity provider's groups is which group here. Pure: no I/O, no clock.
+"""Which group in Entra is which group here.
 
-A group of the same name is a candidate and no more: it is linked once somebody saw how the members differ and approved.
-Accounts are matched in matching/accounts.py; the passes that ask this are in link_orchestrator/passes/plan_groups.py.
+A group of the same name is a candidate and no more: it is linked once an administrator has seen how the members differ
+and approved. Accounts are matched in matching/accounts.py; link_orchestrator/passes/plan_groups.py asks for groups.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ def decide_group(
 ) -> GroupDecision:
     """Decide on one group of the identity provider.
 
-    `alike` are the object ids of others of its name there, `named` is the group of that name here, and `carrying` are
-    the groups here with its object id as externalId.
+    `alike` are the object ids of other groups of its name there. `named` is the group of that name here, and `carrying`
+    are the groups here that have its object id as externalId.
     """
     kind = GroupDecisionKind
     if policy.excludes(object_id, ""):

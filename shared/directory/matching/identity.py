@@ -1,6 +1,6 @@
-"""Identities: the users of the customer's Entra tenant, wherever they were read.
+"""Identities: the users of the customer's Entra tenant, from whatever source.
 
-What an identity is matched on stands in matching/accounts.py. Attribute names are those of
+How an identity is matched is in accounts.py. Attribute names are those of
 https://learn.microsoft.com/graph/api/resources/user.
 """
 
@@ -19,7 +19,7 @@ class Identity:
     user_principal_name: str
     mail: str | None = None
     proxy_addresses: tuple[str, ...] = ()
-    """As Entra holds them, with their prefix: `SMTP:` the primary address, `smtp:` an alias, others are not e-mail."""
+    """As Entra has them: `SMTP:` begins the primary address, `smtp:` an alias, and others are no e-mail addresses."""
     other_mails: tuple[str, ...] = ()
     employee_id: str | None = None
     display_name: str | None = None
@@ -65,17 +65,17 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class Gone:
-    """That an identity is in the tenant no more, or is none that can be used, though it was read before."""
+    """That an identity which was read before is no longer in the tenant, or can no longer be used."""
 
     object_id: str
 
     def to_json(self) -> dict[str, Any]:
-        """Return what stands for the identity among others; is_gone() knows it, also as a line."""
+        """Return the JSON object in the place of the identity's; is_gone() knows its text."""
         return {"id": self.object_id, _REMOVED: True}
 
 
 def is_gone(line: str) -> bool:
-    """Tell whether the JSON text of an identity is that of one who is gone. No text of an attribute ends so."""
+    """Tell whether a JSON text is that of an identity that is gone; no other identity's ends so."""
     return line.endswith(f'"{_REMOVED}":true}}')
 
 
@@ -92,4 +92,4 @@ TEXTS: Final = (
     ("department", "department"),
     ("onPremisesImmutableId", "on_premises_immutable_id"),
 )
-"""The attributes that hold one text or none, with their fields here."""
+"""Attributes of one text or none, each with its field here."""

@@ -1,7 +1,6 @@
-"""What the administrator decides for a directory: match rules and their trust, verified domains, who stays out.
+"""The policy of a directory: match rules and how far each is trusted, verified domains, and who is excluded.
 
-A linking run freezes a copy of it (shared/directory/matching/accounts.py applies it); SCIM adoption asks the same
-rules.
+A linking run keeps a copy of it from its start; adoption over SCIM goes by the same rules. accounts.py applies them.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ NameIdSource = Literal["userPrincipalName", "mail", "objectId", "onPremisesImmut
 
 
 class Rule(StrEnum):
-    """On what an identity and an account are compared."""
+    """What an identity and an account are compared by."""
 
     EXTERNAL_ID = "externalId"
     SIGN_IN_OBJECT_ID = "signInObjectId"
@@ -29,7 +28,7 @@ class Rule(StrEnum):
 
 
 class Trust(StrEnum):
-    """Strong links once the plan is approved; weak waits for a person who reviews the row."""
+    """A strong rule links once the plan is approved; a weak one waits for an administrator to review the row."""
 
     STRONG = "strong"
     WEAK = "weak"
@@ -37,7 +36,7 @@ class Trust(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class MatchRule:
-    """A rule, and how far it is trusted."""
+    """A rule and its trust."""
 
     rule: Rule
     trust: Trust
@@ -56,21 +55,21 @@ DEFAULT_RULES: Final = (
 
 SAFEGUARD_SHARE: Final = 0.2
 MAX_EXCLUDED_CHARS: Final = 300_000
-"""A run keeps a copy of the policy in its row, which has room for a third more."""
+"""Characters of exclusions in a policy: the row of a run, which has a copy of the policy, has room for a third more."""
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What the administrator decided about matching. Domains and exclusions compare folded.
+    """What the administrator decided. Domains and exclusions are compared folded.
 
-    `excluded` holds object ids and user principal names. `adopt_on_create` lets a SCIM create that collides with an
-    existing account link it, where a strong rule holds, instead of being refused. `create_beside_matches` lets a SCIM
-    create make an account although one that is managed here shares an e-mail or number with it. `link_groups_on_create`
-    lets the create of a group take over one of that name that is managed here. A plan that links more than
-    `safeguard_share` of the directory's accounts is approved by its number only.
+    `excluded` has object ids and user principal names. `adopt_on_create` lets a SCIM create that collides with an
+    account link it, where a strong rule holds, instead of being refused. `create_beside_matches` lets a SCIM create
+    make an account although one that is managed here shares an e-mail address or a number with it.
+    `link_groups_on_create` lets the create of a group take over the group of that name that is managed here. Approving
+    a plan that links more than `safeguard_share` of the directory's accounts takes the number of its links.
 
-    Raises ValueError if a rule stands twice, or externalId not at all: a run knows its own links by it; and for more
-    exclusions than a run can keep.
+    Raises ValueError if a rule occurs twice; if externalId is missing, by which a run knows its own links; or if there
+    are more exclusions than a run can keep.
     """
 
     rules: tuple[MatchRule, ...] = DEFAULT_RULES
@@ -95,7 +94,7 @@ class Policy:
             )
 
     def excludes(self, object_id: str, user_principal_name: str) -> bool:
-        """Tell whether the administrator keeps this identity out of linking."""
+        """Tell whether the administrator excluded this identity from linking."""
         return fold(object_id) in self.excluded or fold(user_principal_name) in self.excluded
 
     def to_json(self) -> dict[str, Any]:

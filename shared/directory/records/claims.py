@@ -131,7 +131,7 @@ class Claims(Generic[R]):
         raise Busy(f"{ATTRIBUTES[key.kind]} is being changed by others", retry_after=1)
 
     async def pointed(self, key: Key) -> list[str]:
-        """Return the ids to which a key's pointers lead; an account may not carry the key, be gone, or still to come."""
+        """Return the ids to which a key's pointers lead; an account may lack the key, be gone, or be still to come."""
         partition, prefix = self._keys.pointer(key)
         return [str(row.columns["id"]) async for row in scan(self._tables, partition, prefix, prefix_end(prefix))]
 

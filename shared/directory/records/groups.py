@@ -11,7 +11,7 @@ from shared.directory.keys import HEAD, LIVE, Keys
 from shared.directory.records.audit import Change, list_history, page_history
 from shared.directory.records.members import Members
 from shared.directory.records.model import Group, Head
-from shared.directory.records.resources import ID, Beside, Resources, nothing
+from shared.directory.records.resources import SOME_ID, Beside, Resources, nothing
 from shared.directory.text import timestamp
 from shared.tables.port import Tables
 
@@ -25,7 +25,7 @@ class Groups(Resources[Group]):
 
     async def find(self, resource_id: str) -> Group | None:
         """Return a group by id, with its head."""
-        if not ID.fullmatch(resource_id):
+        if not SOME_ID.fullmatch(resource_id):
             return None
         places = [(self.keys.home(resource_id), LIVE + resource_id), (self.keys.members(resource_id), HEAD)]
         row, head = await self.tables.get_many(places)

@@ -1,11 +1,11 @@
-"""Memberships: one row a member, so that adding or removing any number never reads or rewrites the others.
+"""Memberships: a row for each member, so that adding or removing some never reads or rewrites the others.
 
-The row in the group's partition is the truth; the row in the member's is an index that says in which groups to look.
-The index is written before the truth, and a reader verifies it. No request removes it, as an add under way may rely on
-it (one that was cut off, or overtaken): the sweep does, when it has led nowhere for longer than a request can take.
+The row in the group's partition is the truth. A row in the member's partition is an index: it says in which groups to
+look. The index is written before the truth, and readers check it. No request removes an index row, because an add under
+way may rely on it; the sweep does, once the row has led nowhere for longer than a request can take.
 
-Beside a group's members stands its head: it changes in every transaction that changes members, and so is their version.
-It is there before the group and as long as it is, so that no member comes into a group that was deleted meanwhile.
+Beside a group's members is their head. It changes in every transaction that changes members, and so is their version.
+It is written before the group and removed with it, so that no member is added to a group that was deleted meanwhile.
 """
 
 from __future__ import annotations
@@ -36,20 +36,20 @@ from shared.tables.port import (
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A member of a group: the id of an account or of a group, and the name the client gave, if it gave one."""
+    """A member of a group: the id of an account or of a group, and the name that the client gave, if any."""
 
     id: str
     display: str | None = None
 
 
 FIRST = "0"
-"""The first key that an id can have; the index's keys begin with one, too."""
-AT_ONCE = 32
-"""Groups that somebody leaves together."""
+"""The lowest key of a member, in a group's partition and in the index: every id begins with a hex digit."""
+GROUPS_AT_ONCE = 32
+"""Groups that a deleted account or group leaves at the same time."""
 
 
 class Members:
-    """The memberships of one directory. Ids are ids made here (keys.ID); who they name is not looked up."""
+    """The memberships of one directory. Ids are those made here (keys.ID); what they name is not looked up."""
 
     def __init__(self, tables: Tables, keys: Keys, now: Callable[[], str] = timestamp) -> None:
         self._tables = tables
@@ -63,9 +63,9 @@ class Members:
         return Head(etags[0], now)
 
     async def add(self, group: str, members: Iterable[Member], *, by: str | None = None) -> None:
-        """Put members in, also those of a group that is still to come; one that is there already stays once.
+        """Add members, also to a group that is still to come; one that is there already stays once.
 
-        Cut off in the middle, it may be sent again.
+        If it is cut off, it may be done again.
         """
         members = list(members)
         await self.announce(group, members)
@@ -75,7 +75,7 @@ class Members:
             await self.join(group, members)
 
     async def announce(self, group: str, members: Iterable[Member]) -> None:
-        """Write the index rows of members to come; alone it does no harm."""
+        """Write the index rows of members to come; alone they do no harm."""
         by_partition: defaultdict[str, list[Upsert]] = defaultdict(list)
         at = self._now()
         for member_id in dict.fromkeys(member.id for member in members):
@@ -83,17 +83,17 @@ class Members:
         await self._commit(by_partition)
 
     async def join(self, group: str, members: Iterable[Member]) -> None:
-        """Write the truth of announced members of a group that is still to come, and has no head yet."""
+        """Write the truth of announced members of a group that is still to come and has no head."""
         await self._commit({self._keys.members(group): _joining(members)})
 
     async def change(
         self, group: str, into: Iterable[Member] = (), out: Iterable[str] = (), *, by: str | None, etag: str = ANY
     ) -> Head:
-        """Put announced members in, take out others, and return the head; with nobody to move it is a new version.
+        """Add announced members, remove others, and return the new head; where nobody moves, that is all.
 
-        Raises Stale where the group has no head any more, or not the one that `etag` names. Each transaction leaves a
-        new version, so that wherever it is cut off, who saw the old one reads again. The last is under way alone: its
-        version is the one that stays. So is the first where it is conditional on what the client has seen.
+        Raises Stale if the group has no head any more, or not the one of `etag`. Each transaction leaves a new version:
+        wherever this is cut off, a client that saw the old one reads again. The last transaction runs alone, since its
+        version is the one that stays; so does a first one that is conditional on the version that the client saw.
         """
         rows: list[Upsert | Delete] = [*(Delete(member, ANY) for member in dict.fromkeys(out)), *_joining(into)]
         parts = list(in_parts(rows, MAX_OPERATIONS - 2)) or [()]
@@ -105,7 +105,7 @@ class Members:
         return Head(await self._change(group, parts[-1], now, by, etag), now)
 
     async def _change(self, group: str, rows: Sequence[Upsert | Delete], now: str, by: str | None, etag: str) -> str:
-        """Commit rows with the head and, for whom `by` names, the history. Who left meanwhile is left out."""
+        """Commit rows with the head and, if `by` is given, the history. Members that left meanwhile are passed over."""
         moving = list(rows)
         firm: list[Operation] = [Merge(HEAD, {"modified": now}, etag)]
         if by is not None:
@@ -119,7 +119,7 @@ class Members:
                 del moving[conflict.index - len(firm)]
 
     async def remove(self, group: str, members: Iterable[str], *, by: str | None = None) -> None:
-        """Take members out, also of a group that is gone; one that is not there is no error."""
+        """Remove members, also of a group that is gone; one that is not there is no error."""
         held = await self.look_up(group, members)
         if not held:
             return
@@ -137,7 +137,7 @@ class Members:
     async def replace(
         self, group: str, members: Iterable[Member], *, by: str | None = None, etag: str = ANY
     ) -> Head | None:
-        """Leave exactly these in, read a page at a time; None where nobody came or went. Raises Stale as change()."""
+        """Make these the only members; return the new head, or None where nobody moved. Raises Stale as change()."""
         wanted, gone, head = {member.id: member for member in members}, list[str](), None
         async for page in self._pages(self._keys.members(group)):
             if gone:
@@ -151,14 +151,14 @@ class Members:
         return head
 
     async def leave(self, member: str, *, by: str | None = None) -> None:
-        """Take a deleted account or group out of every group."""
-        for pairs in in_parts(await self.indexed([member]), AT_ONCE):
+        """Remove a deleted account or group from every group."""
+        for pairs in in_parts(await self.indexed([member]), GROUPS_AT_ONCE):
             await together(*(self.remove(group, [member], by=by) for _, group in pairs))
 
     async def clear(self, group: str) -> int:
         """Remove what a deleted group leaves, and return how many members it had.
 
-        First the head goes, so that nobody comes in any more.
+        The head goes first, so that no member is added any more.
         """
         removed, partition = 0, self._keys.members(group)
         await delete(self._tables, partition, [Delete(HEAD, ANY)])
@@ -167,7 +167,7 @@ class Members:
         return removed
 
     async def holds(self, group: str, member: str) -> bool:
-        """Tell whether somebody is a member."""
+        """Tell whether an account or a group is a member."""
         return await self._tables.get(self._keys.members(group), member, select=[]) is not None
 
     async def heads(self, groups: Sequence[str]) -> list[Head]:
@@ -176,9 +176,9 @@ class Members:
         return [Head.from_row(row) for row in await self._tables.get_many(places)]
 
     async def indexed(self, members: Sequence[str]) -> list[tuple[str, str]]:
-        """Return (member, group) as the index has them; the group may not hold the member any more, see held().
+        """Return (member, group) as the index has them; the group may not hold the member any more: see held().
 
-        Ids of one bucket are read in one query, from the smallest to the largest of them.
+        Members whose index is in one partition are read in one query, from the lowest id to the highest.
         """
         by_bucket: defaultdict[int, list[str]] = defaultdict(list)
         for member in members:
@@ -187,21 +187,21 @@ class Members:
         return [pair for pairs in found for pair in pairs]
 
     async def held(self, pairs: Sequence[tuple[str, str]]) -> list[bool]:
-        """Tell of each (member, group) whether it is so."""
+        """Tell for each (member, group) whether the group holds the member."""
         places = [(self._keys.members(group), member) for member, group in pairs]
         return [row is not None for row in await self._tables.get_many(places, select=[])]
 
     async def scan(self, group: str, low: str = FIRST) -> AsyncIterator[Sequence[Member]]:
-        """Yield all members, or those from a key on, in order of id, a page in memory at a time."""
+        """Yield all members, or those from a key on, in order of id, a page at a time."""
         async for page in self._pages(self._keys.members(group), low):
             yield [_member(row) for row in page.rows]
 
     async def first(self, group: str, count: int, low: str = FIRST) -> list[Member]:
-        """Return the first members, or the first from a key on, in order of id, at most so many."""
+        """Return the first `count` members, or the first from a key on, in order of id."""
         return [_member(row) for row in await self._first(group, low, count)]
 
     async def read(self, group: str, count: int) -> tuple[Head, list[Member]]:
-        """Return the head and the first members. The head is read first: it is never newer than the members."""
+        """Return the head and the first `count` members. The head is read first, so it is never newer than they are."""
         rows = await self._first(group, HEAD, count + 1)
         head = rows.pop(0) if rows and rows[0].key == HEAD else None
         return Head.from_row(head), [_member(row) for row in rows[:count]]
@@ -210,12 +210,12 @@ class Members:
         return [row async for row in scan(self._tables, self._keys.members(group), low, MEMBERS_END, top=count)]
 
     async def scan_index(self, bucket: int) -> AsyncIterator[Sequence[tuple[str, str]]]:
-        """Yield (member, group) as a partition of the index holds them, a page at a time."""
+        """Yield (member, group) as a partition of the index has them, a page at a time."""
         async for page in self._pages(self._keys.memberships(bucket)):
             yield [_pair(row) for row in page.rows]
 
     async def sweep_index(self, bucket: int, before: str) -> int:
-        """Remove index rows written before that time that lead nowhere, and return how many."""
+        """Remove index rows from before that time that lead nowhere, and return how many."""
         removed, partition = 0, self._keys.memberships(bucket)
         async for page in self._pages(partition):
             old = [row for row in page.rows if str(row.columns["at"]) < before]

@@ -1,8 +1,8 @@
-"""Resources, accounts and groups alike: create, find, replace, delete, one commit point each.
+"""What accounts and groups have in common: create, find, replace and delete, each with one commit.
 
-The commit is one transaction on the resource's partition (resource, audit, and the count where it changes), conditional
-on the version that was read. What must be found first and removed last is in claims.py, pages are in listing.py;
-accounts.py and groups.py add what one type has of its own.
+The commit is one transaction on the resource's partition, conditional on the version that was read: the resource, its
+audit row, and the count if it changes. Claims and pointers are written before it and removed after it (claims.py).
+Pages are in listing.py; accounts.py and groups.py add what only one type has.
 """
 
 from __future__ import annotations
@@ -24,11 +24,12 @@ from shared.directory.text import timestamp
 from shared.tables.access import together
 from shared.tables.port import Conflict, Delete, Insert, Operation, Replace, Row, Tables, Throttled, Unavailable
 
-ID = re.compile(r"[0-9A-Za-z-]{1,64}")
+SOME_ID = re.compile(r"[0-9A-Za-z-]{1,64}")
+"""What may be looked up as an id; another text may be no row key, and is nobody's id."""
 
 R = TypeVar("R", bound=Resource)
 Beside = Callable[[], Sequence[Awaitable[object]]]
-"""Returns work to be done together with something else."""
+"""Returns calls to be made while a resource is announced."""
 
 
 def nothing() -> Sequence[Awaitable[object]]:
@@ -37,7 +38,7 @@ def nothing() -> Sequence[Awaitable[object]]:
 
 
 class Resources(Generic[R]):
-    """The resources of one type in one directory. `read` makes one of a row, `prefixes` begin the keys of such rows."""
+    """The resources of one type in one directory. `read` makes one of a row whose key has one of the `prefixes`."""
 
     def __init__(
         self,
@@ -58,7 +59,7 @@ class Resources(Generic[R]):
     async def find(self, resource_id: str) -> R | None:
         """Return a resource by id, live or retired."""
         partition = self.keys.home(resource_id)
-        if not ID.fullmatch(resource_id):
+        if not SOME_ID.fullmatch(resource_id):
             return None
         for prefix in self._prefixes:
             row = await self.tables.get(partition, prefix + resource_id)
@@ -67,7 +68,7 @@ class Resources(Generic[R]):
         return None
 
     async def find_many(self, ids: Sequence[str]) -> list[R | None]:
-        """Return resources by id, live or retired, in order of the ids, which must be ids."""
+        """Return resources by id, live or retired, in order of the ids, which must have been made here."""
         rows = await self.tables.get_many([(self.keys.home(i), LIVE + i) for i in ids])
         found = [self.read(row) if row else None for row in rows]
         if len(self._prefixes) == 1:
@@ -85,11 +86,11 @@ class Resources(Generic[R]):
         return resource
 
     async def list_by(self, key: Key) -> list[R]:
-        """Return the resources, live or retired, that carry a key; one that may be claimed leads to one at most."""
+        """Return the resources, live or retired, that carry a key; at most one if such keys are claimed."""
         return await self.carrying(key, await self.led_to(key))
 
     async def led_to(self, key: Key) -> list[str]:
-        """Return the ids that a key leads to; some may not carry it, or not exist (yet or any more)."""
+        """Return the ids to which a key leads; a resource may lack the key, be gone, or be still to come."""
         if key.kind in ATTRIBUTES:
             claimed = await self.claims.claimed(key)
             return [claimed] if claimed else []
@@ -104,7 +105,7 @@ class Resources(Generic[R]):
     async def create(self, resource: R, *, by: str, beside: Beside = nothing) -> R:
         """Store a new resource. Raises AlreadyExists naming the attribute that another resource holds.
 
-        What `beside` returns is done while the resource is announced; what that raises refuses the resource.
+        The calls of `beside` are made while the resource is announced; what they raise refuses the resource.
         """
         try:
             return await self._create(resource, by, beside)
@@ -121,7 +122,7 @@ class Resources(Generic[R]):
         audit = audit_row(resource.id, "create", by, resource.created, None, resource)
         async with self.counts.turn(bucket):
             for _ in range(ATTEMPTS):
-                # In this order: whoever fences creates off by the count makes us look again at what we announce.
+                # The count is read first: a writer that fences off creates changes it, and then all is announced again.
                 count = await self.counts.get(bucket)
                 await together(*self._announcing(resource, resource.pointers()), *beside())
                 beside = nothing
@@ -179,20 +180,20 @@ class Resources(Generic[R]):
         return row.columns if row else None
 
     async def _named(self, key: Key) -> list[str]:
-        """Return ids that a key may lead to beside its pointers."""
+        """Return ids to which a key may lead beside its pointers."""
         return []
 
     def _announcing(self, resource: R, pointers: Collection[Key]) -> list[Awaitable[None]]:
-        """Return what writes pointers, to be done together."""
+        """Return the calls that write pointers, to be made together."""
         return [self.claims.point(key, resource.id) for key in pointers]
 
     async def _withdraw(self, resource: R) -> None:
-        """Remove what announced a resource that was refused, or a client that tries again for ever fills the tables."""
+        """Remove what announced a refused resource: a client that tries it for ever must not fill the tables."""
         if await self.find(resource.id) is None:
             await self.claims.remove(await self.claims.places(resource.id, resource.held(), resource.pointers()))
 
     async def _prepare(self, before: R, after: R) -> list[KeyRow]:
-        """Write what must be there before the commit; return what must go after it."""
+        """Write what must be there before the commit, and return the rows to remove after it."""
         led, leads = before.pointers(), after.pointers()
         if before.held() == after.held() and before.claims() == after.claims() and led == leads:
             return []
@@ -206,7 +207,7 @@ class Resources(Generic[R]):
         return gone
 
     async def _change(self, before: R, operations: Sequence[Operation], audit: str, lives: int) -> list[str]:
-        """Commit what is conditional on `before`, with the count where it changes."""
+        """Commit operations that are conditional on `before`, with the count if it changes."""
         partition, bucket = self.keys.home(before.id), self.keys.bucket(before.id)
         for _ in range(ATTEMPTS):
             count = await self.counts.get(bucket) if lives else None
@@ -216,7 +217,7 @@ class Resources(Generic[R]):
                 )
             except Conflict as conflict:
                 self.counts.forget(bucket)
-                if conflict.index == len(operations):  # only the count, by a change to another resource
+                if conflict.index == len(operations):  # the count, by a change to another resource
                     continue
                 raise Stale("the resource changed since it was read") from conflict
             if count:
@@ -225,7 +226,7 @@ class Resources(Generic[R]):
         raise Busy("too many resources are being changed at once", retry_after=1)
 
     async def _commit(self, partition: str, operations: Sequence[Operation], audit: str) -> list[str]:
-        """Commit; where the answer was lost, the audit row tells whether it took effect. Returns [] then."""
+        """Commit, and return the etags; if the answer is lost but the audit row is there, return []."""
         try:
             return await self.tables.commit(partition, operations)
         except (Unavailable, Throttled):

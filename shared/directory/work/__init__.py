@@ -1,1 +1,1 @@
-"""What the directory keeps of work under way: jobs, plans, reviews, and what is staged for them."""
+"""What the directory keeps of jobs: their state, plans, reviews, and what one pass stages for the next."""

@@ -1,7 +1,7 @@
-"""How the members of a group here differ from those of its counterpart in Entra: one row a member who is in one alone.
+"""How the members of a group here differ from those of its counterpart in Entra: a row for each member of one alone.
 
-A run writes them beside its plan (plan.py), which shows the counts and the first of them; the rest is listed from here,
-page by page. Whoever is in both is counted only.
+A run writes them beside its plan (plan.py), which shows the counts and the first members. All of them are listed from
+here, page by page. Members of both groups are only counted.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from shared.tables.port import MAX_OPERATIONS, Row, Tables, Upsert
 TOTALS = "a"
 HERE, THERE = "h_", "t_"
 CURSOR = re.compile(rf"{HERE}{ID.pattern}|{THERE}[0-9a-f]{{{DIGEST}}}")
-"""The key of the row that was shown last."""
+"""The key of the last row of a page."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +36,9 @@ class Totals:
 
 @dataclass(frozen=True, slots=True)
 class Differing:
-    """A member of one group alone: of the group here under its id, of the one in Entra with its object id.
+    """A member of one group alone. `identity` is the object id of a member of the group in Entra, "" for one here.
 
-    `member` is "" for somebody in Entra who has no account here.
+    `member` is the id of the account here, "" for a person in Entra who has none.
     """
 
     member: str
@@ -46,12 +46,12 @@ class Differing:
 
     @property
     def only(self) -> str:
-        """Where the member is."""
+        """The group that has the member: here or there."""
         return "there" if self.identity else "here"
 
 
 class Differences:
-    """The member difference of one group of a run, named by the object id of its counterpart."""
+    """The differing members of one group of a run, which is named by the object id of its counterpart."""
 
     def __init__(self, tables: Tables, keys: Keys, job: str, object_id: str) -> None:
         self._tables = tables
@@ -59,17 +59,17 @@ class Differences:
         self._partition = f"{keys.directory}_q_{job}_{keys.digest(Key('subject', object_id))}"
 
     async def clear(self) -> None:
-        """Remove what an attempt that was cut off left here."""
+        """Remove what an earlier attempt wrote."""
         await clear(self._tables, self._partition)
 
     async def write(self, members: Sequence[Differing]) -> None:
-        """Write members; the same again change nothing."""
+        """Write members. Writing them again changes nothing."""
         for part in in_parts(members, MAX_OPERATIONS):
             rows = [Upsert(self._row(m), {"member": m.member, "identity": m.identity}) for m in part]
             await self._tables.commit(self._partition, rows)
 
     async def close(self, totals: Totals) -> None:
-        """Write the totals, when all members are written."""
+        """Write the totals, once all members are written."""
         await self._tables.commit(self._partition, [Upsert(TOTALS, {**totals.to_json()})])
 
     async def find_totals(self) -> Totals | None:
@@ -78,7 +78,7 @@ class Differences:
         return Totals(*(int(row.columns[name]) for name in ("both", "onlyHere", "onlyThere"))) if row else None
 
     async def page(self, cursor: str, count: int) -> tuple[list[Differing], str | None]:
-        """Return members behind a cursor ("" for the start), those only here first, and the cursor behind them.
+        """Return members from behind a cursor ("" for the start), those here first, and the next cursor.
 
         Raises InvalidCursor.
         """
@@ -93,6 +93,6 @@ class Differences:
         return found, rows[-1].key if more and rows else None
 
     def _row(self, member: Differing) -> str:
-        # An object id may be any text of a file; its digest is a key.
+        # The digest, since an object id may be any text of a file.
         identity = member.identity
         return THERE + self._keys.digest(Key("subject", identity)) if identity else HERE + member.member

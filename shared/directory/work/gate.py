@@ -1,7 +1,7 @@
-"""The pause gate: while a run applies, SCIM changes no account or group, so that the two need not race.
+"""The gate: while a run applies its plan, SCIM changes no account or group, so that the two need not race.
 
-It is a courtesy, not a lock: a run refuses rows that changed, whoever wrote. So a process may learn of it a little
-late, and asks an open gate only once in GATE_SECONDS, which adds no round trip to most writes.
+It is a courtesy, not a lock: a run passes over rows that changed, whoever changed them. So a process may learn a little
+late that the gate is closed, and reads an open one only once in GATE_SECONDS. Most writes need no round trip for it.
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ from shared.directory.text import timestamp
 from shared.tables.port import Delete, Tables, Upsert, VersionConflict
 
 GATE_SECONDS = 2.0
+"""Seconds for which a process takes a gate to be open without reading it."""
 LONGEST = timedelta(minutes=15)
-"""A gate that nobody opens is open again after this."""
+"""Time after which a closed gate is open again, even if nobody opens it."""
 RETRY_SECONDS = 30.0
+"""Seconds after which a refused client may try again."""
 ROW = "gate"
 
 
@@ -71,5 +73,5 @@ class Gate:
 
     def _know(self, until: str) -> None:
         closed = until > self._now()
-        # A closed gate is looked at by every write: once the run has ended, none is refused any more.
+        # Every write reads a closed gate, so that none is refused once the run has ended.
         self._closed_until, self._read_again = until, -1.0 if closed else self._clock() + GATE_SECONDS

@@ -1,7 +1,7 @@
-"""Imports and linking runs as facts in the tables: what was asked, by whom, how far it is, and how it ended.
+"""Jobs: imports, runs and undos as rows, with what was asked, by whom, how far it is, and how it ended.
 
-At most one job of a kind is under way in a directory: it holds a lock until it ends, which undos share with runs. The
-orchestrations in link_orchestrator move a job from phase to phase; plan.py keeps the rows of a run's plan.
+At most one job of a kind is under way in a directory: it holds a lock until it ends, and undos share the lock of runs.
+The orchestrations in link_orchestrator move a job from state to state; plan.py keeps the rows of a run's plan.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ PLANNED = "planned"
 SEEN = "seen"
 COUNTS = "n_"
 LOCKED_WITH = {"undo": "run"}
-"""Kinds of jobs that take the lock of another kind: what one does the other must not do meanwhile."""
+"""Kinds of jobs that take the lock of another kind, with which they must not be under way."""
 
 
 class Phase(StrEnum):
-    """Where a job is. Most go from started to done; a run is planned, waits for approval, and is applied."""
+    """The state of a job. Most go from started to done; a run is planned, waits for approval, and is applied."""
 
     STARTED = "started"
     PLANNED = "planned"
@@ -48,9 +48,9 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One import, run or undo. `options` is what was asked, `counts` what was found or done, by name.
+    """One import, run or undo. `options` is what was asked; `counts` is what was found or done, by name.
 
-    `reason` says why it failed, or ended with nothing to do, to an administrator.
+    `reason` tells the administrator why the job failed, or why there was nothing to do.
     """
 
     id: str
@@ -124,11 +124,11 @@ class Jobs:
         self.now = now
 
     def new_id(self, kind: str) -> str:
-        """Return an id for a job: its kind, the time, and something random."""
+        """Return a new id: the kind of the job, the time, and something random."""
         return f"{kind}{self.now().translate(str.maketrans('', '', '-:.TZ'))}{secrets.token_hex(3)}"
 
     async def start(self, kind: str, by: str, job_id: str, options: Mapping[str, Any]) -> Job:
-        """Record a job and take the lock of its kind. Raises Busy naming the job that holds it."""
+        """Record a new job and take the lock of its kind. Raises Busy naming the job that holds the lock."""
         job = Job(job_id, kind, Phase.STARTED, self.now(), by, options)
         lock = Insert(_lock(kind), {"id": job.id})
         try:
@@ -145,7 +145,7 @@ class Jobs:
     async def record(
         self, kind: str, by: str, job_id: str, counts: Mapping[str, int], options: Mapping[str, Any] | None = None
     ) -> Job:
-        """Record what was done at once, without a lock, and return it."""
+        """Record a job that is done already and needed no lock, and return it."""
         now = self.now()
         job = Job(job_id, kind, Phase.DONE, now, by, options or {}, counts, ended=now)
         await self._tables.commit(self._partition, [Upsert(JOB + job_id, _columns(job))])
@@ -165,7 +165,7 @@ class Jobs:
         return sorted(jobs, key=lambda job: job.started)
 
     async def change(self, job_id: str, change: Callable[[Job], Job]) -> Job:
-        """Store what `change` makes of a job, and let go of the lock where it has ended. Safe to run twice."""
+        """Store what `change` makes of a job, and release its lock if it has ended. It may run twice."""
         while True:
             before = await self.get(job_id)
             after = change(before)
@@ -185,7 +185,7 @@ class Jobs:
             return after
 
     async def replace(self, before: Job, after: Job) -> Job:
-        """Store a job that has not ended in the place of what was read. Raises VersionConflict."""
+        """Store a job that has not ended in the place of the one that was read. Raises VersionConflict."""
         operation = Replace(JOB + before.id, _columns(after), before.etag)
         (etag,) = await self._tables.commit(self._partition, [operation])
         return replace(after, etag=etag)
@@ -195,11 +195,11 @@ class Jobs:
         return await self._tables.get(self._partition, _lock(kind)) is not None
 
     async def note_planned(self, runs: Sequence[str]) -> None:
-        """Remember the last run that made a plan, behind those that its plan goes on from: the first planned all."""
+        """Note the last run that made a plan, behind the runs on which it builds, of which the first planned all."""
         await self._tables.commit(self._partition, [Upsert(PLANNED, {"runs": " ".join(runs)})])
 
     async def withdraw_plan(self, job_id: str, runs: Sequence[str]) -> None:
-        """If a run made the last plan, and nobody carried it out, let that of former runs be the last again."""
+        """If a run made the last plan and nobody carried it out, note the runs on which it built instead."""
         row = await self._tables.get(*self.planned_place)
         if row and planned_in(row)[0] == job_id:
             with contextlib.suppress(VersionConflict):  # another run has planned by now
@@ -212,26 +212,26 @@ class Jobs:
         return runs[-1] if runs else None
 
     async def note_seen(self, runs: Sequence[str]) -> None:
-        """Remember the chain of runs from whose end on changes count: one that planned everything, then later ones."""
+        """Note the chain of runs from whose end on changes count: a run that planned everything, then later ones."""
         await self._tables.commit(self._partition, [Upsert(SEEN, {"runs": " ".join(runs)})])
 
     async def find_seen(self) -> list[str]:
-        """Return the chain of runs from whose end on changes count; it is empty before the first run is done."""
+        """Return the chain of runs from whose end on changes count, empty before the first run is done."""
         row = await self._tables.get(self._partition, SEEN)
         return str(row.columns["runs"]).split() if row else []
 
     @property
     def planned_place(self) -> tuple[str, str]:
-        """Where the last run that made a plan is noted; planned_in() reads it."""
+        """The row in which the last run that made a plan is noted; planned_in() reads it."""
         return self._partition, PLANNED
 
     async def count(self, job_id: str, slice_name: str, counts: Mapping[str, int]) -> None:
-        """Keep the counts of one slice; a slice that runs again replaces its own."""
+        """Store the counts of one slice; a slice that runs again replaces them."""
         row = Upsert(f"{COUNTS}{job_id}_{slice_name}", {"counts": dump(counts)})
         await self._tables.commit(self._partition, [row])
 
     async def total(self, job_id: str, prefix: str = "") -> dict[str, int]:
-        """Return the sum of the counts of all slices whose name starts with `prefix`."""
+        """Return the sums of the counts of all slices whose names begin with `prefix`."""
         low = f"{COUNTS}{job_id}_{prefix}"
         total: dict[str, int] = {}
         async for row in scan(self._tables, self._partition, low, prefix_end(low)):
@@ -241,8 +241,8 @@ class Jobs:
 
 
 def planned_in(row: Row | None) -> tuple[str, ...]:
-    """Return the last run that made a plan and those that this goes on from, latest first, as their row has them."""
-    # Rows of earlier versions name one run as their id.
+    """Return the last run that made a plan and those on which it built, latest first, as their row has them."""
+    # Earlier versions of the app noted one run, as `id`.
     return tuple(reversed(str(row.columns.get("runs") or row.columns["id"]).split())) if row else ()
 
 

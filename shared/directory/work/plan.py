@@ -1,6 +1,6 @@
-"""The rows of a run's plan and of an import's report: written once by their pass, listed by decision, page by page.
+"""The rows of a run's plan or of another job's report: written once by their pass, listed by decision, page by page.
 
-A row that concerns an account stands in the account's bucket, so that applying a bucket reads and writes one partition.
+A row about an account is in the account's bucket, so that applying a bucket reads and writes one partition.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from shared.tables.access import delete, in_parts, scan, scan_pages
 from shared.tables.port import ANY, MAX_OPERATIONS, Delete, Merge, Row, Tables, Upsert
 
 OPEN = "~"
-"""Row key prefix of what is left open; behind all decisions, so that no listing meets it."""
+"""Row key prefix of what is left open, behind all decisions, so that no page has it."""
 CURSOR = re.compile(rf"[0-9a-f]{{2}}[A-Za-z_]{{1,64}}_[0-9a-f]{{{DIGEST}}}")
-"""A bucket and the key of the row that was shown last."""
+"""The bucket and the key of the last row of a page."""
 
 
 @dataclass(frozen=True, slots=True)
 class PlanRow:
-    """One row: its decision, what it is about (an account's or identity's id), and the rest as the API shows it.
+    """One row: the decision, its subject (the id of an account or an identity), and the rest as the API shows it.
 
-    `outcome` is what applying it came to, "" before. `version` is the account's version that the plan saw, `versions`
-    those of several candidates, by id. `review` is what an administrator decided about it (reviews.py). `id` names the
-    row once it is stored.
+    `outcome` is the outcome of applying it, "" before. `version` is the version of the account that the plan saw,
+    `versions` are those of several candidates, by id. `review` is what an administrator decided about the row
+    (reviews.py). `id` names the row once it is stored.
     """
 
     decision: str
@@ -59,12 +59,12 @@ class Plan:
         self._prefix = f"{keys.directory}_p_{job}"
 
     async def write(self, bucket: int, rows: Sequence[PlanRow]) -> None:
-        """Write rows into a bucket; the same rows again change nothing."""
+        """Write rows into a bucket. Writing them again changes nothing."""
         for part in in_parts(rows, MAX_OPERATIONS):
             await self._tables.commit(self.partition(bucket), [Upsert(self._row(r), columns_of(r)) for r in part])
 
     async def decided(self, bucket: int, decision: str) -> AsyncIterator[list[PlanRow]]:
-        """Yield a bucket's rows of one decision, some at a time."""
+        """Yield a bucket's rows of one decision, a page at a time."""
         low = decision + "_"
         async for page in scan_pages(self._tables, self.partition(bucket), low, prefix_end(low)):
             yield [read_row(bucket, row) for row in page.rows]
@@ -83,9 +83,9 @@ class Plan:
         await delete(self._tables, self.partition(bucket), [Delete(key, ANY) for key in keys])
 
     async def leave_open(self, decisions: Mapping[str, str]) -> None:
-        """Remember what a plan leaves to the administrator: the decision on an identity, by object id.
+        """Note which identities a plan leaves to the administrator: by object id, the decision on each.
 
-        A decision "" says that it does not, whatever a plan before it did.
+        The decision "" says that it leaves the identity to nobody, whatever the plans before it did.
         """
         await self._mark({self._keys.digest(Key("identity", one)): decision for one, decision in decisions.items()})
 
@@ -98,21 +98,21 @@ class Plan:
                 await self._tables.commit(partition, part)
 
     async def close(self, object_ids: Iterable[str]) -> None:
-        """Forget that identities were left to the administrator: they are linked."""
+        """Note that identities are no longer left to the administrator: they are linked."""
         await self.leave_open(dict.fromkeys(object_ids, ""))
 
     async def close_digests(self, digests: Iterable[str]) -> None:
-        """Do the same for identities of which the digest of the id is known."""
+        """Do the same for identities whose ids are known by their digests."""
         await self._mark(dict.fromkeys(digests, ""))
 
     async def settle(self, bucket: int, outcomes: Mapping[str, str], rows: Sequence[PlanRow]) -> None:
-        """Record what applying rows came to, by subject; whatever else stands in them by now stays."""
+        """Record the outcomes of applying rows, by subject; the rest of the rows stays as it is by now."""
         for part in in_parts(rows, MAX_OPERATIONS):
             settled = [Merge(self._row(row), {"outcome": outcomes[row.subject]}, ANY) for row in part]
             await self._tables.commit(self.partition(bucket), settled)
 
     async def page(self, decision: str, cursor: str, count: int) -> tuple[list[PlanRow], str | None]:
-        """Return rows of one decision ("" for all) behind a cursor ("" for the start), and the cursor behind them.
+        """Return rows of one decision ("" for all) from behind a cursor ("" for the start), and the next cursor.
 
         Raises InvalidCursor.
         """
@@ -133,12 +133,12 @@ class Plan:
         return f"{self._prefix}_{bucket:02x}"
 
     def open_place(self, object_id: str) -> tuple[str, str]:
-        """Return where a plan says that it left an identity open."""
+        """Return the place of the row that says whether a plan left an identity open."""
         digest = self._keys.digest(Key("identity", object_id))
         return self.partition(self._keys.bucket(digest)), OPEN + digest
 
     def key(self, decision: str, subject: str) -> str:
-        """Return the key of a row: a subject may be any text of a file, its digest is a key."""
+        """Return the key of a row, with the digest of its subject, which may be any text of a file."""
         return f"{decision}_{self._keys.digest(Key('subject', subject))}"
 
     def _row(self, row: PlanRow) -> str:
@@ -146,9 +146,9 @@ class Plan:
 
 
 class LeftOpen:
-    """What the last plan of a directory left to the administrator, and what stands of the plans that it goes on from.
+    """What the last plan of a directory, and the plans on which it builds, left to the administrator.
 
-    Which plans these are is mostly known from before: then all is read at once.
+    Which runs made them is remembered, so that mostly one round trip reads everything.
     """
 
     def __init__(self, tables: Tables, keys: Keys, jobs: Jobs) -> None:
@@ -158,9 +158,9 @@ class LeftOpen:
         self._runs: Sequence[str] = ()
 
     async def find(self, object_id: str) -> tuple[str, str] | None:
-        """Return the run and the decision by which it left an identity open, or None."""
+        """Return the run that left an identity open and its decision, or None."""
         while True:
-            # Others look at the same time and may learn of a later plan: what was asked for is judged by its own name.
+            # A local name: another task may set self._runs while this one reads.
             known = self._runs
             places = [Plan(self._tables, self._keys, run).open_place(object_id) for run in known]
             planned, *marks = await self._tables.get_many([self._jobs.planned_place, *places])
@@ -202,7 +202,7 @@ def read_row(bucket: int, row: Row) -> PlanRow:
 
 
 def read_place(cursor: str, buckets: int) -> tuple[int, str]:
-    """Return the bucket and the key in it of a cursor or a row's id. Raises InvalidCursor."""
+    """Return the bucket and the key of a cursor, or of a row's id. Raises InvalidCursor."""
     if not cursor:
         return 0, ""
     if not CURSOR.fullmatch(cursor) or int(cursor[:2], 16) >= buckets:

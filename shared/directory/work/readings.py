@@ -1,7 +1,7 @@
-"""How far a run has read its identities from a source, and from where the next run may read only what changed.
+"""Readings: how far a run has read the identities of a source, and from where the next run reads only what changed.
 
-Places and bookmarks are the source's own (link_orchestrator/source.py). They may hold tokens of it: they stand here
-and nowhere else, neither in a history nor in what the API shows.
+Places and bookmarks are the source's own (link_orchestrator/source.py). They may hold its tokens, and are kept here
+alone: no history has them, and the API does not show them.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ BOOKMARK = "bookmark"
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """Where a run is in its source. `place` is where it goes on, None once all is read.
+    """How far a run is. `place` is where it goes on reading, None once all is read.
 
-    `begun` is when it began, or began again, `restarts` how often the latter. `progressed` is when it last got on,
-    `not_before` until when the source is left alone, `waiting` why, `busy` how often in a row, `waited` for how many
-    seconds in all of these; moments are Unix seconds. `counts` is what was read beside identities, by name. `former` is
-    the run since whose reading only changes are read, "" if all is.
+    It began, or last began anew, at `begun`, and began anew `restarts` times. At `progressed` it last got on. Until
+    `not_before` the source is left alone, for the reason in `waiting`; that was so `busy` times in a row, for `waited`
+    seconds in all. `counts` are items that are no identities, by name. `former` is the run since whose reading only
+    changes are read, "" where all is read. `progressed` and `not_before` are Unix seconds.
     """
 
     job: str
@@ -49,7 +49,7 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Bookmark:
-    """From where changes can be read: since when, by which run, and the source's link."""
+    """From where changes can be read: the source's link, and the run that got it, with the time."""
 
     job: str
     since: str
@@ -72,7 +72,7 @@ class Readings:
         return Reading(**data, etag=row.etag)
 
     async def save(self, reading: Reading) -> bool:
-        """Keep how far a run has read; False if somebody else got on with it since it was found."""
+        """Store how far a run has read; return False if another task did so since the reading was found."""
         data = asdict(reading)
         del data["etag"]
         columns = split_text("reading", dump(data))
@@ -90,11 +90,11 @@ class Readings:
     async def forget(self, job_id: str) -> None:
         """Remove a run's reading; its bookmark stays."""
         if await self.find(job_id) is not None:
-            with contextlib.suppress(VersionConflict):  # somebody else has removed it
+            with contextlib.suppress(VersionConflict):  # another task has removed it
                 await self._tables.commit(self._partition, [Delete(READING + job_id, ANY)])
 
     async def find_bookmark(self) -> Bookmark | None:
-        """Return from where the directory's changes can be read, or None if no reading has left a bookmark."""
+        """Return the directory's bookmark, or None if no reading has left one."""
         row = await self._tables.get(self._partition, BOOKMARK)
         if row is None:
             return None

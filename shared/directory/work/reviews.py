@@ -1,8 +1,8 @@
-"""What administrators decided about single rows of a plan, until the run is approved.
+"""Reviews: what administrators decide about single rows of a plan, until the run is approved.
 
-A review is one transaction in the row's partition: the row with its review, an entry in an index of reviewed rows, and
-the bucket's tally. Approval closes the tallies: a review that meets a closed one must first change the job, which fails
-once the run is approved, and makes an approval under way start again. So what is approved is what was counted.
+A review is one transaction in the row's partition: the row with its review, an entry in the index of reviewed rows, and
+the bucket's tally. An approval closes the tallies. A review that finds one closed must first change the job: that fails
+once the run is approved, and before that it makes the approval start again. So what is approved is what was counted.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from shared.tables.access import in_parts, scan, scan_pages, together
 from shared.tables.port import MAX_OPERATIONS, Conflict, Insert, Operation, Replace, Row, Tables, Upsert, Value
 
 INDEX = OPEN + "r_"
-"""Row key prefix of the index of reviewed rows; like all that starts with OPEN, no listing meets it."""
+"""Row key prefix of the index of reviewed rows; as it begins with OPEN, no page has it."""
 TALLY = OPEN + "s"
-AT_ONCE = (MAX_OPERATIONS - 1) // 2
-"""Reviews in one transaction: the row and its index entry of each, and the tally."""
+ROWS = (MAX_OPERATIONS - 1) // 2
+"""Rows reviewed in one transaction, each with its entry in the index; beside them is the tally."""
 ATTEMPTS = 8
 LINK, EXCLUDE, LEAVE = "link", "exclude", "leave"
 
 
 @dataclass(frozen=True, slots=True)
 class Review:
-    """What somebody decided about a row. `predicted` is what provisioning will do about it then."""
+    """What an administrator decided about a row. `predicted` is what provisioning will then do."""
 
     action: str
     by: str
@@ -46,7 +46,7 @@ class Review:
 
 
 class Reviews:
-    """The reviews of one run. `still_planned` changes the job's version, and raises Busy once it is approved."""
+    """The reviews of one run. `still_planned` gives the job a new version, or raises Busy once it is approved."""
 
     def __init__(self, tables: Tables, keys: Keys, job: str, still_planned: Callable[[], Awaitable[None]]) -> None:
         self._tables = tables
@@ -55,7 +55,7 @@ class Reviews:
         self._still_planned = still_planned
 
     async def find_rows(self, ids: Sequence[str]) -> list[PlanRow | None]:
-        """Return the rows of these ids, in order; None for what is no row's."""
+        """Return the rows of these ids, in order, None for an id that is no row's."""
         places: dict[str, tuple[int, str]] = {}
         for row_id in ids:
             try:
@@ -67,12 +67,12 @@ class Reviews:
         return [read_row(places[row_id][0], row) if (row := rows.get(row_id)) else None for row_id in ids]
 
     async def record(self, reviews: Sequence[tuple[PlanRow, Review]]) -> None:
-        """Store reviews of rows; a later one of the same row takes the earlier one's place. Raises Busy."""
+        """Store reviews of rows; a later review of a row takes the place of an earlier one. Raises Busy."""
         buckets: dict[int, list[tuple[PlanRow, Review]]] = {}
         for row, review in reviews:
             buckets.setdefault(int(row.id[:2], 16), []).append((row, review))
         for bucket, some in buckets.items():
-            for part in in_parts(some, AT_ONCE):
+            for part in in_parts(some, ROWS):
                 await self._record(bucket, part)
 
     async def _record(self, bucket: int, reviews: Sequence[tuple[PlanRow, Review]]) -> None:
@@ -99,7 +99,7 @@ class Reviews:
         raise Busy("rows: these are being reviewed by others", retry_after=1)
 
     async def total(self) -> Counter[str]:
-        """Return what the reviews come to: rows by action, and what they add to the plan's counts."""
+        """Return the sum of the tallies: reviewed rows by action, and what they add to the plan's counts."""
         tallies = await together(*(self._tables.get(self._plan.partition(n), TALLY) for n in range(self._buckets)))
         total: Counter[str] = Counter()
         for tally in tallies:
@@ -107,7 +107,7 @@ class Reviews:
         return total
 
     async def close(self) -> Counter[str]:
-        """Close the tallies, so that a later review has to change the job first; return what they come to."""
+        """Close the tallies, so that a later review must change the job first, and return their sum."""
         total: Counter[str] = Counter()
         for counts in await together(*(self._close(bucket) for bucket in range(self._buckets))):
             total.update(counts)
@@ -130,7 +130,7 @@ class Reviews:
         return {str(row.columns["account"]): _row_id(bucket, row) async for row in rows if _links(row)}
 
     async def chosen(self, bucket: int) -> AsyncIterator[list[PlanRow]]:
-        """Yield the rows of a bucket that a review links, some at a time."""
+        """Yield the rows of a bucket that a review links, a page at a time."""
         partition = self._plan.partition(bucket)
         async for page in scan_pages(self._tables, partition, INDEX, prefix_end(INDEX), page_rows=MAX_OPERATIONS):
             found = await self.find_rows([_row_id(bucket, row) for row in page.rows if _links(row)])
@@ -155,7 +155,7 @@ def _reviewed(row: PlanRow, review: Review) -> PlanRow:
 
 
 def _effect(row: PlanRow) -> Counter[str]:
-    """Return what a row counts for: its review's action, the links it adds or takes away, its predicted outcome."""
+    """Return what a row counts for: its review's action, a link more or less, its predicted outcome."""
     action = (row.review or {}).get("action", "")
     links = action == LINK and row.decision != LINK
     unlinks = action == EXCLUDE and row.decision == LINK

@@ -1,14 +1,16 @@
-"""What linking runs saw of identities and accounts: by it a later run finds what changed, and looks at nothing else.
+"""What linking runs saw of identities and accounts, so that a later run finds what changed and reads nothing else.
 
-The first run of a chain saw everything, each later one what had changed since. Fingerprints and digests are kept, and
-no value of a person. What a run saw is staged in the bucket of the identity or the account, in four sets of lines:
+The first run of a chain saw everything, each later one what had changed since the one before. Fingerprints and digests
+are kept, and no personal data. They are staged in the bucket of the identity or of the account, in four sets of lines:
 
-* of each identity its fingerprint, its id's digest and, in short, its keys' leads (keys.py), or that it is gone;
-* of each account the digest of its facts, read before the run looks for pairs, or that it is gone;
-* of each account that the plan links, that digest before and after the link; in doubt, if other identities meet it;
-* of each account that identities meet, which these are and how strongly each claims it.
+* for each identity: its fingerprint, the digest of its id, and the short leads of its keys (Keys.lead), or that it is
+  gone;
+* for each account: the digest of its facts, read before the run looks for pairs, or that it is gone;
+* for each account that the plan links: that digest before and after the link, the latter in doubt if other identities
+  share a key with it;
+* for each account that shares a key with identities: which identities, and how strongly each claims it.
 
-Whatever is in doubt counts as changed: a slice that ran twice, an account that changed while it was looked at.
+What is in doubt counts as changed: where a slice ran twice, or where an account changed while the run looked at it.
 """
 
 from __future__ import annotations
@@ -22,20 +24,20 @@ from shared.directory.work.staging import Stage, parse
 from shared.tables.port import Tables
 
 SETS = IDENTITIES, FACTS, LINKED, NEAR = "seen1", "facts1", "linked1", "near1"
-"""The names count with what is kept and how it is decided: under others nothing is found, and all counts as changed."""
+"""Names of the sets. When what is kept or how runs decide changes, they change too: then all counts as changed."""
 DAYS: Final = 30
-"""So long after the end of a run, what it saw is kept; a run that begins later looks at everything again."""
+"""Days after the end of a run for which what it saw is kept; a run that begins later reads everything again."""
 SHORT: Final = 10
-"""Characters of a lead that are kept. That two are alike in them costs a needless look, no more."""
+"""Characters of a lead that are kept. Two leads that are alike in them cost a needless look and no more."""
 GONE: Final = "-"
 IN_DOUBT: Final = ""
-"""Stands for the facts of an account of which it is not sure what a run saw; no digest is equal to it."""
+"""In the place of a digest where it is not sure what a run saw; no digest equals it."""
 _ID = slice(2, 38)
-"""Where an account's id stands in a line about those that meet it."""
+"""The place of the account's id in a line of NEAR."""
 
 
 def short(lead: str) -> str:
-    """Return what is kept of a lead."""
+    """Return the part of a lead that is kept."""
     return lead[:SHORT]
 
 
@@ -46,7 +48,7 @@ class Seen:
         self._runs = [{name: Stage(tables, keys, run + name) for name in SETS} for run in runs]
 
     async def identities(self, bucket: int) -> dict[str, str]:
-        """Return the identities of a bucket: by fingerprint, the id's digest and the short leads, with spaces."""
+        """Return, by the fingerprint of each identity in a bucket, its id's digest and short leads with spaces."""
         known: dict[str, str] = {}
         for run in self._runs:
             async for lines in run[IDENTITIES].lines(bucket):
@@ -59,7 +61,7 @@ class Seen:
         return known
 
     async def accounts(self, bucket: int) -> dict[str, str]:
-        """Return the digests of the facts of a bucket's accounts by id, as the runs left them if all went well."""
+        """Return, by account id, the digest of facts of each account in a bucket after all links that runs planned."""
         known: dict[str, str] = {}
         for run in self._runs:
             facts: dict[str, str] = {}
@@ -73,14 +75,14 @@ class Seen:
             async for lines in run[LINKED].lines(bucket):
                 for line in lines:
                     account_id, before, after = line.split(" ")
-                    # The plan links an account as it was weighed; had it changed since, it may have met others.
+                    # The plan decided on the account as it was before; if that is not what was seen, it is in doubt.
                     same = linked.get(account_id, after) == after and known.get(account_id) == before
                     linked[account_id] = after if same else IN_DOUBT
             known |= linked
         return {account_id: digest for account_id, digest in known.items() if digest != GONE}
 
     async def near(self, bucket: int, ids: Collection[str]) -> dict[str, dict[str, str]]:
-        """Return the identities that meet accounts of a bucket: by account, the object ids with their trust or ""."""
+        """Return, by account, the object ids of the identities that share a key with it, each with its trust or ""."""
         known: dict[str, dict[str, str]] = {}
         for run in self._runs if ids else ():
             found: dict[str, dict[str, str]] = {}
@@ -92,7 +94,7 @@ class Seen:
 
 
 class SeenWriter:
-    """Keeps what a run sees, on behalf of one slice. Close it, or what it holds is lost."""
+    """Keeps what one slice of a run sees. Close it, or what it holds is lost."""
 
     def __init__(self, tables: Tables, keys: Keys, run: str, slice_name: str) -> None:
         self._keys = keys
@@ -103,7 +105,7 @@ class SeenWriter:
         await self._sets[IDENTITIES].add_line(bucket, " ".join((fingerprint, who, *map(short, leads))))
 
     async def drop_identity(self, bucket: int, fingerprint: str) -> None:
-        """Keep that an identity is gone, or is another by now."""
+        """Keep that an identity is gone, or has changed."""
         await self._sets[IDENTITIES].add_line(bucket, GONE + fingerprint)
 
     async def add_account(self, account_id: str, digest: str) -> None:
@@ -111,7 +113,7 @@ class SeenWriter:
         await self._sets[FACTS].add_line(self._keys.bucket(account_id), f"{account_id} {digest}")
 
     async def doubt_account(self, account_id: str) -> None:
-        """Keep that the next run is to look at an account again, whatever it is then."""
+        """Keep that the next run is to look at an account, changed or not."""
         await self.add_account(account_id, IN_DOUBT)
 
     async def drop_account(self, account_id: str) -> None:
@@ -119,11 +121,11 @@ class SeenWriter:
         await self.add_account(account_id, GONE)
 
     async def add_link(self, account_id: str, before: str, after: str) -> None:
-        """Keep the digests of the facts of an account as it was weighed and as the plan's link leaves it."""
+        """Keep the digests of facts of an account as the plan saw it and as the plan's link leaves it."""
         await self._sets[LINKED].add_line(self._keys.bucket(account_id), f"{account_id} {before} {after}")
 
     async def add_near(self, account_id: str, trusts: Mapping[str, str]) -> None:
-        """Keep which identities meet an account, each with its trust, "" if it proves nothing."""
+        """Keep which identities share a key with an account, each with its trust, "" if it proves nothing."""
         await self._sets[NEAR].add_line(self._keys.bucket(account_id), dump([account_id, list(trusts.items())]))
 
     async def close(self) -> None:
@@ -133,5 +135,5 @@ class SeenWriter:
 
 
 def stages_of(run: str) -> list[str]:
-    """Return the names of the stages in which a run keeps what it saw, to be announced."""
+    """Return the names of the stages that hold what a run saw, to be announced."""
     return [run + name for name in SETS]

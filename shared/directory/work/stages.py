@@ -1,9 +1,8 @@
-"""Which stages there are: each is announced beside the jobs before its first row is written, so none is forgotten.
+"""Which stages there are: each is announced beside the jobs before its first row is written, so that none is lost.
 
-Stages hold what people sent in their files. A job clears its own when it ends; what a crash or a dead orchestration
-left, or an activity under way wrote behind that end, the nightly sweep clears a day after, and only then is a stage
-forgotten. An upload may serve several runs, and so does what a run saw: such a stage is kept for as many days as it
-says.
+Stages hold what people sent in their files. A job clears its own stages when it ends. What stays, after a crash, a dead
+orchestration or a late activity, the nightly sweep clears a day later, and only then is a stage forgotten. Several runs
+may use one upload, or what one run saw: such a stage is kept for the days that it names.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from shared.tables.port import Delete, Merge, Operation, Row, Tables, Upsert, Ve
 
 STAGE = "stage_"
 SPARE_DAYS = 1
-"""Longer than a request or an activity that still writes can last, and than starting a run on an upload takes."""
+"""Days for which every stage is spared: longer than a late activity writes, or than the start of a run takes."""
 
 
 class Stages:
@@ -34,15 +33,15 @@ class Stages:
         self._now = now
 
     async def announce(self, job_id: str, names: Sequence[str], *, days: int = 0) -> None:
-        """Say that a job is going to fill stages of these names, to be kept for some days beyond its end."""
+        """Announce stages that a job is about to fill; they are kept for `days` after its end."""
         since = self._now()
         rows = [Upsert(STAGE + name, {"job": job_id, "name": name, "since": since, "days": days}) for name in names]
         await self._tables.commit(self._partition, rows)
 
     async def clear(self, job_id: str, also: Sequence[str] = ()) -> None:
-        """Empty the stages of a job but those that are kept for some days; of these, the ones named as well.
+        """Empty the stages of a job that are not kept for days, and those named in `also`.
 
-        They stay announced, for an activity of the job may still write. What a crash leaves goes by running it again.
+        They stay announced, since an activity of the job may still write. After a crash this may run again.
         """
         for row in await self._announced(STAGE + job_id):
             kept, named = bool(row.columns["days"]), row.columns["name"] in also
@@ -52,9 +51,9 @@ class Stages:
                     await self._change(Merge(row.key, {"days": 0}, row.etag))
 
     async def sweep(self) -> int:
-        """Remove the stages that nothing needs any more, and return how many."""
+        """Remove the stages that are no longer needed, and return how many."""
         rows = await self._announced(STAGE)
-        # Read after the rows: a job that is not there now was not there when its stage was announced.
+        # Read after the rows: a job that is missing here was missing when its stage was announced.
         jobs = {job.id: job for job in await Jobs(self._tables, self._keys).list_all()}
         used = {name for job in jobs.values() if not job.phase.ended for name in _names(job)}
         free = [row for row in rows if used.isdisjoint((str(row.columns["job"]), str(row.columns["name"])))]
@@ -76,17 +75,17 @@ class Stages:
         await Stage(self._tables, self._keys, str(row.columns["name"])).clear()
 
     async def _change(self, operation: Operation) -> None:
-        """Change an announcement, unless a job, the sweep or who announces it again was first."""
+        """Change an announcement, unless another writer was faster."""
         with contextlib.suppress(VersionConflict):
             await self._tables.commit(self._partition, [operation])
 
 
 def _names(job: Job) -> Iterator[str]:
-    """Yield what a job's options name, alone or in a list."""
+    """Yield the texts in a job's options, alone or in lists: some of them are names of stages."""
     for value in job.options.values():
         yield from map(str, value if isinstance(value, list) else [value])
 
 
 def is_older(moment: str, days: int, now: str) -> bool:
-    """Tell whether a timestamp lies more than some days back."""
+    """Tell whether a timestamp is more than some days old."""
     return datetime.fromisoformat(now) - datetime.fromisoformat(moment) > timedelta(days=days)

@@ -1,10 +1,10 @@
-"""Work on its way between two passes of a job: small JSON items, spread over buckets and packed into large rows.
+"""What one pass of a job hands on to the next: small JSON items, spread over buckets and packed into large rows.
 
-A pass writes each item to the bucket that the next pass will read it in, so no pass needs more than a bucket in memory.
-Rows are named by their bucket, the slice and the attempt that wrote them, and counted from 0. A slice may run again, or
-twice at once, on accounts that changed meanwhile: no attempt takes an item of another away, so whoever reads must bear
-items twice, and of an account as it was a moment ago. A row's text has a line for each item: whoever compares items by
-the million reads lines and parses only a few.
+A pass writes each item to the bucket in which the next pass reads it, so that no pass holds more than a bucket in
+memory. The key of a row has its bucket, the slice and the attempt that wrote it, and a number. A slice may run again,
+or twice at once, on accounts that changed meanwhile, and no attempt removes the items of another. So readers must
+expect an item twice, and an account as it was a moment ago. A row's text has a line for each item: a reader of millions
+parses only the lines that it needs.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from typing import Any
 
 from shared.directory.keys import Keys, prefix_end
 from shared.directory.text import dump, join_text, split_text
-from shared.tables.access import clear, scan_pages, together
+from shared.tables.access import clear, scan, together
 from shared.tables.port import Row, Tables, Upsert
 
 ROW_CHARS = 120_000
-"""Items are gathered up to this size; with characters beyond ASCII it still fits a row."""
+"""Characters of items that are gathered in a row; whatever the characters, they fit it."""
 HELD_CHARS = 8_000_000
-"""What one writer keeps in memory before it writes out all it has."""
+"""Characters that a writer keeps in memory before it writes all it has."""
 NEIGHBOURS = 8
-"""So many buckets share a partition, and a writer's rows for them a transaction: an eighth of the requests. Full rows
-of two bytes a character, each of which may be half a pair, still fit the 4 MiB of one."""
+"""Buckets that share a partition, so that a writer's rows for them share a transaction: if all are full, they fit its
+4 MiB, whatever the characters."""
 PAGE = 40
-"""Rows read at once: five megabytes if all are full."""
+"""Rows in a page: five megabytes if all are full."""
 
 
 class Stage:
-    """One set of staged items: `name` is the run's, upload's or import's id with the pass."""
+    """A stage: one set of items. Its name is the id of a run, upload or import, with the pass."""
 
     def __init__(self, tables: Tables, keys: Keys, name: str) -> None:
         self._tables = tables
@@ -41,40 +41,38 @@ class Stage:
         self._buckets = keys.buckets
 
     def writer(self, slice_name: str = "0") -> StageWriter:
-        """Return what adds items on behalf of one slice."""
+        """Return a writer for one slice."""
         return StageWriter(self._tables, self._partition, slice_name)
 
     async def read(self, bucket: int) -> AsyncIterator[list[Any]]:
-        """Yield a bucket's items, a row's at a time."""
+        """Yield a bucket's items, those of a row at a time."""
         async for lines in self.lines(bucket):
             yield parse(lines)
 
     async def read_many(self, low: int, high: int) -> AsyncIterator[tuple[int, list[Any]]]:
-        """Yield the items of the buckets from `low` to before `high`, a row's at a time, each with its bucket."""
+        """Yield (bucket, items of a row) for the buckets from `low` to before `high`."""
         for first in range(low - low % NEIGHBOURS, high, NEIGHBOURS):
             async for row in self._rows(max(first, low), min(first + NEIGHBOURS, high) - 1):
                 yield int(row.key[:2], 16), parse(_lines(row))
 
     async def lines(self, bucket: int) -> AsyncIterator[list[str]]:
-        """Yield a bucket's items as the lines they were written as, a row's at a time."""
+        """Yield a bucket's items as they were written, a line each, those of a row at a time."""
         async for row in self._rows(bucket, bucket):
             yield _lines(row)
 
-    async def _rows(self, first: int, last: int) -> AsyncIterator[Row]:
-        """Yield the rows of some buckets that share a partition."""
+    def _rows(self, first: int, last: int) -> AsyncIterator[Row]:
+        """Return the rows of some buckets that share a partition."""
         partition, low, high = _partition(self._partition, first), _row_key(first), prefix_end(_row_key(last))
-        async for page in scan_pages(self._tables, partition, low, high, page_rows=PAGE):
-            for row in page.rows:
-                yield row
+        return scan(self._tables, partition, low, high, page_rows=PAGE)
 
     async def clear(self) -> None:
-        """Remove the set. What a crash leaves is removed by running it again."""
+        """Remove all items. After a crash this may run again."""
         partitions = [_partition(self._partition, bucket) for bucket in range(0, self._buckets, NEIGHBOURS)]
         await together(*(clear(self._tables, partition) for partition in partitions))
 
 
 class StageWriter:
-    """Adds items on behalf of one slice. Close it, or what it holds is lost."""
+    """Adds the items of one slice. Close it, or what it holds is lost."""
 
     def __init__(self, tables: Tables, partition: str, slice_name: str) -> None:
         self._tables = tables
@@ -91,14 +89,14 @@ class StageWriter:
         await self.add_line(bucket, dump(item))
 
     async def add_line(self, bucket: int, text: str) -> None:
-        """Add one item that is a line already, of JSON or whatever its reader knows."""
+        """Add one item as a line, of JSON or of whatever its reader knows."""
         if self._items[bucket] and self._sizes[bucket] + len(text) > ROW_CHARS:
             await self._write([bucket])
         self._items[bucket].append(text)
         self._sizes[bucket] += len(text) + 1
         self._held += len(text)
         if len(text) > ROW_CHARS:
-            await self._write([bucket])  # too much to share a transaction
+            await self._write([bucket])  # too large to share a transaction
         if self._held > HELD_CHARS:
             await self.close()
 
@@ -108,12 +106,12 @@ class StageWriter:
         await together(*(self._write(list(some)) for _, some in groupby(filled, lambda bucket: bucket // NEIGHBOURS)))
 
     async def _write(self, buckets: Sequence[int]) -> None:
-        """Write what is held for some buckets that share a partition."""
+        """Write the items that are held for some buckets of one partition."""
         rows = [self._row(bucket) for bucket in buckets]
         await self._tables.commit(_partition(self._partition, buckets[0]), rows)
 
     def _row(self, bucket: int) -> Upsert:
-        """Return what writes a bucket's items; they are held no longer."""
+        """Return the operation that writes a bucket's items, and hold them no longer."""
         key = f"{_row_key(bucket)}{self._slice}_{self._attempt}_{self._rows[bucket]:06d}"
         text = "\n".join(self._items[bucket])
         self._rows[bucket] += 1
@@ -124,7 +122,7 @@ class StageWriter:
 
 
 def parse(lines: Iterable[str]) -> list[Any]:
-    """Return the items of lines; in JSON text a line break stands between items only."""
+    """Return the items of lines. No line break is inside an item: JSON escapes it."""
     items: list[Any] = json.loads(f"[{','.join(lines)}]")
     return items
 
@@ -138,5 +136,5 @@ def _partition(name: str, bucket: int) -> str:
 
 
 def _row_key(bucket: int) -> str:
-    """Return what the keys of a bucket's rows begin with."""
+    """Return the beginning of the keys of a bucket's rows."""
     return f"{bucket:02x}_"

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
-from link_orchestrator.kinds import PASSES
+from link_orchestrator.kinds import RUN
 from link_orchestrator.messages import Slice
 from link_orchestrator.orchestrator import APPROVE, CANCEL, PLAN_PASSES, link_accounts
 from link_orchestrator.passes import compare
@@ -33,7 +33,6 @@ from shared.directory.work.stages import Stages
 from shared.tables.sqlite import SqliteTables
 from tests.link_orchestrator.passes.test_plan import accounts, addresses, every_account, identities, policies, settle
 from tests.link_orchestrator.prediction.test_mapping import attribute, exported
-from tests.link_orchestrator.requests.test_runs import until
 from tests.link_orchestrator.running import (
     App,
     Engine,
@@ -48,6 +47,7 @@ from tests.link_orchestrator.running import (
     play_run,
     start_of,
 )
+from tests.waiting import until
 
 Rows = dict[str, PlanRow]
 numbered = itertools.count()
@@ -58,7 +58,7 @@ async def everything(directory: Directory, theirs: Sequence[Identity], policy: P
     job = await begin_run_beside(directory, theirs, policy)
     for stage in PLAN_PASSES:
         whole = Slice(job=job.id, directory=directory.name, pass_name=stage, low=0, high=directory.keys.buckets)
-        await PASSES[stage](directory, job, whole)
+        await RUN.passes[stage](directory, job, whole)
     return {row.subject: row for row in await plan_rows(directory, job.id)}
 
 

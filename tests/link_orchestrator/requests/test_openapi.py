@@ -10,7 +10,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 import function_app
 from infra.local.functions import read_functions
-from link_orchestrator.requests.openapi import OPERATIONS
+from link_orchestrator.requests.openapi import operations
 from shared.host.settings import Settings
 from shared.tables.sqlite import SqliteTables
 from tests.link_orchestrator.running import serving
@@ -36,13 +36,34 @@ def test_every_function_of_the_administrator_is_described_and_no_other(sqlite_ta
         (path, method, o["operationId"]) for path, found in document()["paths"].items() for method, o in found.items()
     }
     assert told == there
-    assert set(OPERATIONS) == {name for _, _, name in there}
+    assert set(operations()) == {name for _, _, name in there}
 
 
 def test_every_operation_says_in_a_sentence_what_it_does() -> None:
-    for operations in document()["paths"].values():
-        for operation in operations.values():
+    for found in document()["paths"].values():
+        for operation in found.values():
             assert operation["summary"].endswith("."), operation["operationId"]
+
+
+@pytest.mark.parametrize(
+    ("body", "names", "required"),
+    [
+        ("AccountEdit", "document evidence protected", ""),
+        ("LinkRequest", "identity reason", "identity"),
+        ("ReleaseRequest", "keepEvidence", ""),
+        ("RunRequest", "expiresHours full groups identities mapping pauseProvisioning policy source", ""),
+        ("ReviewRequest", "account action cursor filter inPolicy rows", "action"),
+        ("Selection", "decision domain rule", "decision"),
+        ("Approval", "groups links pauseProvisioning", ""),
+        ("UndoRequest", "changed", ""),
+        ("MappingSource", "graph", "graph"),
+        ("ProvisioningJob", "job servicePrincipal", "servicePrincipal"),
+    ],
+)
+def test_a_body_is_described_by_the_names_it_is_read_by(body: str, names: str, required: str) -> None:
+    shape = document()["components"]["schemas"][body]
+    assert sorted(shape["properties"]) == names.split()
+    assert (shape.get("required", []), shape["additionalProperties"]) == (required.split(), False)
 
 
 async def test_it_is_served_to_the_administrator(tmp_path: Path) -> None:

@@ -258,6 +258,13 @@ class TestDecisions:
         decisions = plan([identity(), alias], [account(emails=("jane@contoso.com",))], POLICY)
         assert [decisions[OID].kind, decisions[OTHER].kind] == [DecisionKind.LINK, DecisionKind.CONFLICT]
 
+    def test_two_weak_claims_on_one_account_are_a_conflict_for_both(self) -> None:
+        one = identity("x@contoso.com", mail="jd@contoso.com")
+        other = identity("y@contoso.com", OTHER, other_mails=("jd@contoso.com",))
+        decisions = plan([one, other], [account("jd", emails=("jd@contoso.com",))], POLICY)
+        assert [made.kind for made in decisions.values()] == [DecisionKind.CONFLICT] * 2
+        assert [made.others for made in decisions.values()] == [(OTHER,), (OID,)]
+
     def test_an_excluded_identity_stands_in_nobodys_way(self) -> None:
         twin = identity("x@contoso.com", OTHER, mail="jane@contoso.com")
         facts = account(verified_emails=("jane@contoso.com",))

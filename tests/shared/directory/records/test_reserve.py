@@ -81,6 +81,17 @@ async def test_an_identity_that_somebody_was_provisioned_with_is_not_sure(sqlite
     await check_invariants(sqlite_tables)
 
 
+async def test_an_identity_that_an_imported_account_carries_is_not_sure(sqlite_tables: SqliteTables) -> None:
+    """An import writes no claim, so that the reservation goes through: only the pointer tells."""
+    directory, accounts = await planned(sqlite_tables, "a", "b")
+    await create_many(directory.accounts, [person(directory, "imported", externalId="oid-a")], by=BY)
+    for _ in range(2):
+        assert await reserve(directory, accounts) == {accounts[1].id}
+    assert isinstance((await link(directory, accounts, {accounts[1].id}))[0], AlreadyExists)
+    assert len(await directory.accounts.list_by(Key("externalId", "oid-a"))) == 1
+    await check_invariants(sqlite_tables)
+
+
 async def test_without_looking_for_others_two_accounts_would_have_one_identity(
     sqlite_tables: SqliteTables, monkeypatch: pytest.MonkeyPatch
 ) -> None:

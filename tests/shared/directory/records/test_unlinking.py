@@ -14,6 +14,7 @@ import pytest
 from infra.local.faults import Call, Crash, Fault, FaultyTables, no_faults, script
 from shared.directory.directory import Directory
 from shared.directory.errors import DirectoryError, Stale
+from shared.directory.keys import Key
 from shared.directory.records import unlinking
 from shared.directory.records.bulk import create_many, replace_many
 from shared.directory.records.claims import Claims
@@ -81,6 +82,16 @@ async def test_many_links_are_taken_back_and_answered_as_they_are(tables: Tables
     assert stored[claimed.id] == claimed
     assert await stale_rows(tables) == 1, "the pointer that the refused one announced"
     assert (await directory.accounts.history(people[0].id))[-1].before["link"]["identity"] == "i-p0"
+
+
+async def test_what_another_account_has_claimed_stays_its_own(sqlite_tables: SqliteTables) -> None:
+    """Of two accounts that share an externalId, the one that was made last has the claim on it."""
+    directory = await small(sqlite_tables)
+    ann, bea = [await create(directory, name, externalId="shared") for name in ("ann", "bea")]
+    assert await directory.accounts.claims.claimed(Key("identity", "shared")) == bea.id
+    assert [type(found) for found in await undo(directory, await directory.accounts.get(ann.id))] == [Account]
+    assert await directory.accounts.claims.claimed(Key("identity", "shared")) == bea.id
+    assert await ids_of(directory, "externalId", "shared") == [bea.id]
 
 
 async def test_accounts_too_large_for_one_transaction_are_taken_back_alone(sqlite_tables: SqliteTables) -> None:

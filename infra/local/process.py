@@ -1,18 +1,19 @@
-"""A server in a process of its own, with its workers, and what they have used: CPU seconds and memory. Linux only."""
+"""A server in a process of its own; on Linux also the CPU time and memory that it and its workers have used."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 _PROCESS_CLOCK = 2
-"""CPUCLOCK_SCHED: what clock_getcpuclockid(3) puts together with a pid. In nanoseconds, where /proc counts 10 ms."""
+"""CPUCLOCK_SCHED, which clock_getcpuclockid(3) combines with a pid: exact to nanoseconds, where /proc counts 10 ms."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,7 @@ class Process:
         return sum(time.clock_gettime(~pid << 3 | _PROCESS_CLOCK) for pid in self._pids())
 
     def peak(self) -> float:
-        """Return the most memory that one process ever held resident, in MB of a million bytes (VmHWM)."""
+        """Return the most memory that one of the processes ever held, in MB of a million bytes (VmHWM)."""
         return max(map(_peak, self._pids()))
 
     def _pids(self) -> list[int]:
@@ -43,10 +44,14 @@ def _peak(pid: int) -> float:
 
 
 @asynccontextmanager
-async def running(module: str, *arguments: str) -> AsyncIterator[Process]:
-    """Run a module that serves and prints `ready: URL`; stop it when the block ends."""
+async def running(module: str, *arguments: str, variables: Mapping[str, str] | None = None) -> AsyncIterator[Process]:
+    """Run a module that serves and prints `ready: URL`, with further variables; stop it when the block ends.
+
+    Raises RuntimeError if that is not its first line.
+    """
+    environment = {**os.environ, **(variables or {})}
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", module, *arguments, stdout=asyncio.subprocess.PIPE
+        sys.executable, "-m", module, *arguments, stdout=asyncio.subprocess.PIPE, env=environment
     )
     try:
         if process.stdout is None:

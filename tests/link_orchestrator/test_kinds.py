@@ -1,0 +1,129 @@
+"""What the table of job kinds gives a kind, and the functions that callers and deployments know by name."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import pytest
+from openapi_spec_validator import OpenAPIV31SpecValidator
+
+import function_app
+from infra.local.functions import read_functions
+from link_orchestrator.functions import described
+from link_orchestrator.kinds import KINDS, Kind, Rows
+from link_orchestrator.requests import openapi
+from shared.host.settings import Settings
+from shared.tables.sqlite import SqliteTables
+
+ROUTES = """
+accounts_find                GET    accounts
+accounts_import              POST   accounts/import
+accounts_import_get          GET    accounts/imports/{id}
+accounts_import_cancel       POST   accounts/imports/{id}/cancel
+accounts_import_problems     GET    accounts/imports/{id}/problems
+accounts_delete              DELETE accounts/{id}
+accounts_get                 GET    accounts/{id}
+accounts_edit                PATCH  accounts/{id}
+accounts_link                POST   accounts/{id}/link
+accounts_release             POST   accounts/{id}/release
+policy_get                   GET    directory/policy
+policy_put                   PUT    directory/policy
+directory_schemas_get        GET    directory/schemas
+directory_schemas_put        PUT    directory/schemas
+groups_find                  GET    groups
+groups_import                POST   groups/import
+groups_import_get            GET    groups/imports/{id}
+groups_import_cancel         POST   groups/imports/{id}/cancel
+groups_import_problems       GET    groups/imports/{id}/problems
+groups_get                   GET    groups/{id}
+linking_groups_upload        POST   linking/groups
+linking_groups_problems      GET    linking/groups/{id}/problems
+linking_identities_upload    POST   linking/identities
+linking_identities_problems  GET    linking/identities/{id}/problems
+linking_mapping_get          GET    linking/mapping
+linking_mapping_post         POST   linking/mapping
+linking_run_list             GET    linking/runs
+linking_run_start            POST   linking/runs
+linking_run_get              GET    linking/runs/{id}
+linking_run_approve          POST   linking/runs/{id}/approve
+linking_run_cancel           POST   linking/runs/{id}/cancel
+linking_run_decisions        GET    linking/runs/{id}/decisions
+linking_run_group_difference GET    linking/runs/{id}/groups/{group}/difference
+linking_run_problems         GET    linking/runs/{id}/problems
+linking_run_report           GET    linking/runs/{id}/report
+linking_run_review           POST   linking/runs/{id}/review
+linking_run_undo             GET    linking/runs/{id}/undo
+linking_undo_start           POST   linking/runs/{id}/undo
+linking_run_verification     GET    linking/runs/{id}/verification
+linking_verification_start   POST   linking/runs/{id}/verification
+linking_undo_list            GET    linking/undos
+linking_undo_get             GET    linking/undos/{id}
+linking_undo_cancel          POST   linking/undos/{id}/cancel
+linking_undo_rows            GET    linking/undos/{id}/rows
+linking_verification_get     GET    linking/verifications/{id}
+linking_verification_cancel  POST   linking/verifications/{id}/cancel
+linking_verification_rows    GET    linking/verifications/{id}/rows
+"""
+"""Name, method and path of every function of the administrator's API, by path."""
+
+
+ORCHESTRATORS = {"import_accounts", "import_groups", "link_accounts", "undo_links", "verify_links"}
+ACTIVITIES = {"read_identities", "run_slice", "choose_extent", "reach_milestone"}
+"""Names by which an orchestration under way finds its code after a deployment."""
+
+
+def inspect_links(context: Any, retry: Any) -> Any:
+    """The orchestration of the made-up kind: it does nothing."""
+    yield from ()
+
+
+MADE_UP = Kind(
+    name="inspection",
+    title="an inspection",
+    path="linking/inspections",
+    function_prefix="linking_inspection",
+    rows=Rows("problems", "what an inspection found wrong."),
+    orchestrator=inspect_links,
+    after_cancel="It stops at once.",
+    about_run=True,
+    listed=True,
+)
+MADE_UP_ROUTES = {
+    ("linking_inspection_list", "GET", "linking/inspections"),
+    ("linking_inspection_get", "GET", "linking/inspections/{id}"),
+    ("linking_inspection_cancel", "POST", "linking/inspections/{id}/cancel"),
+    ("linking_inspection_problems", "GET", "linking/inspections/{id}/problems"),
+    ("linking_run_inspection", "GET", "linking/runs/{id}/inspection"),
+}
+
+
+def test_functions_have_the_names_methods_and_paths_that_callers_know() -> None:
+    assert {tuple(line.split()) for line in ROUTES.strip().splitlines()} == {route[:3] for route in described()}
+
+
+def test_orchestrators_and_activities_have_the_names_that_orchestrations_under_way_know(
+    sqlite_tables: SqliteTables,
+) -> None:
+    functions = read_functions(function_app.build(Settings.local("token"), sqlite_tables))
+    assert (set(functions.orchestrators), set(functions.activities)) == (ORCHESTRATORS, ACTIVITIES)
+
+
+def test_a_kind_that_is_added_to_the_table_gets_its_routes_its_orchestration_and_its_operations(
+    sqlite_tables: SqliteTables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = {route[:3] for route in described()}
+    monkeypatch.setitem(cast(dict[str, Kind], KINDS), MADE_UP.name, MADE_UP)
+    assert {route[:3] for route in described()} - before == MADE_UP_ROUTES
+    functions = read_functions(function_app.build(Settings.local("token"), sqlite_tables))
+    assert {(f.name, method, f.route) for f in functions.http for method in f.methods} >= MADE_UP_ROUTES
+    assert inspect_links.__name__ in functions.orchestrators
+    document = openapi.document(described())
+    told = {o["operationId"]: o["summary"] for found in document["paths"].values() for o in found.values()}
+    assert {name: told[name] for name, *_ in MADE_UP_ROUTES} == {
+        "linking_inspection_list": "List the directory's inspections, oldest first.",
+        "linking_inspection_get": "Return an inspection: its phase, its counts, its progress.",
+        "linking_inspection_cancel": "Cancel an inspection: 202. It stops at once.",
+        "linking_inspection_problems": "List what an inspection found wrong.",
+        "linking_run_inspection": "Return the last inspection of a run.",
+    }
+    OpenAPIV31SpecValidator(document).validate()
