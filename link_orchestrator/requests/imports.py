@@ -58,7 +58,7 @@ async def _import(
         await writer.add(bucket_of(row), row.to_json())
         counts["members"] += count_members(row)
 
-    rows = read([read_file(request)], content_type=request.content_type, mapping=read_columns(request))
+    rows = read(read_file(request), content_type=request.content_type, columns=read_columns(request))
     await stage_rows(directory, job_id, rows, add, counts)
     await writer.close()
     await directory.jobs.count(job_id, "file", {"refused": counts["problems"]})

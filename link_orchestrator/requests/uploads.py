@@ -36,7 +36,7 @@ async def upload_identities(directory: Directory, request: Request) -> Response:
     async def add(identity: Identity) -> None:
         await writer.add(identity_bucket(directory.keys, identity.object_id), identity.to_json())
 
-    rows = read_identities([read_file(request)], content_type=request.content_type)
+    rows = read_identities(read_file(request), content_type=request.content_type)
     await stage_rows(directory, job_id, rows, add, counts)
     await writer.close()
     total = {n: counts[n] + (former.counts[n] if former else 0) for n in ("read", "problems")}
@@ -55,7 +55,7 @@ async def upload_groups(directory: Directory, request: Request) -> Response:
         await writer.add(group)
         counts["members"] += len(group.members)
 
-    rows = read_entra_groups([read_file(request)], content_type=request.content_type)
+    rows = read_entra_groups(read_file(request), content_type=request.content_type)
     await stage_rows(directory, job_id, rows, add, counts)
     await writer.close()
     total = {name: counts[name] for name in ("read", "members", "problems")}

@@ -74,7 +74,7 @@ async def prepare(directory: Directory) -> tuple[Job, Job]:
     jobs, keys = directory.jobs, directory.groups.keys
     job = await jobs.start("groupimport", "test", jobs.new_id("groupimport"), {})
     writer = directory.stage(job.id).writer()
-    for row in read_groups([FILE]):
+    for row in read_groups(FILE):
         assert isinstance(row, GroupRow)
         await writer.add(keys.bucket(keys.digest(Key("displayName", row.display_name))), row.to_json())
     await writer.close()

@@ -116,7 +116,7 @@ async def prepare(directory: Directory) -> tuple[Job, Job]:
     jobs = directory.jobs
     job = await jobs.start("import", "test", jobs.new_id("import"), {})
     writer = directory.stage(job.id).writer()
-    for row in read_accounts([FILE]):
+    for row in read_accounts(FILE):
         assert isinstance(row, AccountRow)
         row = replace(row, protected=row.user_name == "protected")
         await writer.add(directory.keys.bucket(directory.keys.digest(Key("userName", row.user_name))), row.to_json())
