@@ -14,8 +14,8 @@ demo: $(VENV)/.local ## the main job on 1,000 made-up accounts, from start to en
 run: $(VENV)/.local ## the app on http://127.0.0.1:7071, with its data in .data
 	$(PY) -m infra.local.serve --port 7071 --data .data
 
-test: $(VENV)/.dev ## every test, with a real Azurite and the real Functions worker
-	$(PY) -m pytest
+test: $(VENV)/.dev ## every test, with a real Azurite and the real Functions worker, on every core
+	$(PY) -m pytest -n auto --dist worksteal
 
 check: $(VENV)/.dev ## ruff, mypy and import-linter
 	$(VENV)/bin/ruff check .
@@ -31,7 +31,7 @@ bench: $(VENV)/.local ## every figure beside its aim (Linux)
 
 smoke: $(VENV)/.dev ## the demo, and the tests of what another Python may break; PYTHON=… VENV=…
 	$(PY) -m infra.local.demo
-	$(PY) -m pytest tests/infra tests/scim_users tests/worker
+	$(PY) -m pytest -n auto --dist worksteal tests/infra tests/scim_users tests/worker
 
 clean: ## removes what make has made, and the data of make run
 	rm -rf $(VENV) .venv-* .worker-venv .conformance-venv .data

@@ -1,7 +1,7 @@
-"""The life of a job: recorded, started, cancelled, told a verdict, tidied up behind.
+"""How a job begins and ends: it is recorded and started, cancelled or told a verdict, and cleaned up after.
 
-A job is recorded before its orchestration starts. Whoever meets one that was recorded and not started, since a crash
-came between the two, starts it.
+A job is recorded before its orchestration is started. A crash may come between the two, so every later request about
+the job starts an orchestration that is missing.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from shared.directory.work.jobs import Job, Phase
 from shared.directory.work.seen import stages_of
 
 ENDED: Final = frozenset({"Completed", "Failed", "Terminated", "Canceled"})
-"""Run-time statuses of an orchestration that does nothing any more."""
+"""Runtime statuses of an orchestration that has ended."""
 
 
 class Orchestrations(Protocol):
-    """The durable client, as far as it is used here."""
+    """The part of the durable client that is used here."""
 
     async def start_new(self, name: str, instance_id: str, client_input: Any) -> str: ...
 
@@ -35,22 +35,16 @@ class Orchestrations(Protocol):
 async def begin(
     directory: Directory, by: str, client: Orchestrations, kind: Kind, job_id: str, options: Mapping[str, Any]
 ) -> Job:
-    """Record a job and start its orchestration. Raises Busy naming the job under way, which is started if it was not.
+    """Record a job and start its orchestration. Raises Busy naming another job that is under way.
 
-    A job under way whose orchestration is dead has failed by that, and this one takes its place.
+    If the orchestration of that other job is dead, the other job has failed, and this one takes its place.
     """
     jobs = directory.jobs
     try:
         try:
             job = await jobs.start(kind.name, by, job_id, options)
         except Busy as busy:
-            if not busy.holder:
-                raise
-            holder = await ensure_started(directory, await jobs.get(busy.holder), client)
-            if not holder.phase.ended:
-                path = f"/{KINDS[holder.kind].path}/{holder.id}"
-                text = f"{holder.id} is under way in this directory: GET {path} shows it, POST {path}/cancel ends it"
-                raise Busy(text) from None
+            await _refuse_under_way(directory, busy, client)
             job = await jobs.start(kind.name, by, job_id, options)
     except Busy:
         await directory.stages.clear(job_id, stages_of(job_id))
@@ -58,11 +52,22 @@ async def begin(
     return await ensure_started(directory, job, client)
 
 
-async def ensure_started(directory: Directory, job: Job, client: Orchestrations) -> Job:
-    """Return the job as it is once it has an orchestration: one that is there must never be replaced.
+async def _refuse_under_way(directory: Directory, busy: Busy, client: Orchestrations) -> None:
+    """Raise Busy naming the job that holds the lock, unless that job turns out to have ended."""
+    if not busy.holder:
+        raise busy
+    holder = await ensure_started(directory, await directory.jobs.get(busy.holder), client)
+    if not holder.phase.ended:
+        path = f"/{KINDS[holder.kind].path}/{holder.id}"
+        text = f"{holder.id} is under way in this directory: GET {path} shows it, POST {path}/cancel ends it"
+        raise Busy(text)
 
-    An orchestration that ended without a word (terminated by hand, or storage was away for too long) leaves its job
-    failed, so that the next one can start.
+
+async def ensure_started(directory: Directory, job: Job, client: Orchestrations) -> Job:
+    """Start a job's orchestration if it has none, and never replace one. Returns the job as it is then.
+
+    If the orchestration ended without saying so (it was terminated by hand, or storage was away for too long), its job
+    has failed, so that the next one can start.
     """
     if job.phase.ended:
         return job
@@ -71,14 +76,14 @@ async def ensure_started(directory: Directory, job: Job, client: Orchestrations)
         if job.phase is Phase.STARTED:
             await _start(directory, job, client)
     elif status.runtime_status.value in ENDED:
-        # Its last milestone comes before its end: read again, the job has ended unless the milestone is missing.
+        # An orchestration shows how its job ended before it ends itself: a job that has not ended by now has failed.
         job = await directory.jobs.change(job.id, _failed)
         await tidy_up(directory, job.id)
     return job
 
 
 async def cancel(directory: Directory, job: Job, by: str, client: Orchestrations) -> Job:
-    """Mark a job as cancelled; it stops within a page of work. Raises Busy if it has ended already."""
+    """Mark a job as cancelled; it stops within a page of work. Raises Busy if it has already ended."""
     job = await ensure_started(directory, job, client)
 
     def change(job: Job) -> Job:
@@ -92,20 +97,19 @@ async def cancel(directory: Directory, job: Job, by: str, client: Orchestrations
 
 
 async def tell(directory: Directory, job: Job, client: Orchestrations, verdict: str) -> None:
-    """Hand a verdict to the run. Raises Busy if the run has ended meanwhile."""
+    """Tell a waiting job the administrator's verdict, APPROVE or CANCEL. Raises Busy if the job has ended meanwhile."""
     try:
         await client.raise_event(job.id, verdict, {})
-    # The SDK raises no narrower one where the orchestration is gone.
-    except Exception:
+    except Exception:  # the SDK raises nothing narrower if the orchestration is gone
         _refuse_ended(await ensure_started(directory, job, client))
         raise
 
 
 async def tidy_up(directory: Directory, job_id: str) -> None:
-    """Let go of what a job that has ended held: the gate before SCIM, its stages, and where it read on."""
+    """Release what a job that has ended held: the gate before SCIM, its stages, and its place in a source."""
     await directory.gate.open(job_id)
     runs = await directory.jobs.find_seen()
-    # What a run saw is of use to others if it is in their chain.
+    # Later runs go on from what the runs of this chain saw, so that is kept.
     await directory.stages.clear(job_id, [] if job_id in runs else stages_of(job_id))
     if runs and not (await directory.jobs.get(job_id)).approved:
         await directory.jobs.withdraw_plan(job_id, runs)

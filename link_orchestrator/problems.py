@@ -1,4 +1,4 @@
-"""A row of a file, or an object of a source, that could not be used: where it is, why, and what to do about it."""
+"""Rows of a file and objects of a source that cannot be used: where they are, why, and what to do about it."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from shared.directory.directory import Directory
 from shared.directory.work.plan import PlanRow
 
 PROBLEM: Final = "problem"
-"""What a report's rows of problems have in the place of a decision."""
+"""The word that rows of a report have where rows of a plan have their decision."""
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A row that could not be used. `line` is where it begins, from 1. The texts name columns, never a row's values."""
+    """A row that cannot be used. It begins at `line`, from 1. The texts name columns, and never a row's values."""
 
     line: int
     reason: str
@@ -26,9 +26,9 @@ class Problem:
 async def write_problems(
     directory: Directory, name: str, bucket: int, problems: Sequence[Problem], alike: Counter[str] | None = None
 ) -> None:
-    """Put problems into a bucket of the report that has this name: that of an import, an upload or a reading.
+    """Write problems into a bucket of the report of an import, an upload or a reading, which has this name.
 
-    `alike` counts problems of one line and reason; hand it on where several calls write to one bucket.
+    `alike` counts problems by line and reason, so that no two of them share a key. Calls for one bucket share it.
     """
     alike = Counter() if alike is None else alike
     rows: list[PlanRow] = []

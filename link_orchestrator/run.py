@@ -1,6 +1,6 @@
-"""What a run's job says: policy, mapping, chain, reviews, the accounts its rows are about, and who it acts as.
+"""What a run's job and its rows say: policy, mapping, chain, reviews, accounts, and the name it acts under.
 
-A job's options are JSON, written when it starts (requests/runs.py) or by a pass; this module gives them their meaning.
+A job's options are JSON, written when it is started (requests/runs.py) or by a pass. This module says what they mean.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from shared.directory.work.reviews import Reviews
 from shared.tables.port import VersionConflict
 
 GROUPS_APPROVED: Final = "groupsApproved"
-"""The option that holds how many links of groups were approved."""
+"""Option that holds the number of groups that were approved to be linked."""
 READ_IN_FULL: Final = "readInFull"
-"""The option that tells when the reading of all identities began that later readings of changes go on from."""
+"""Option that holds when all identities were last read. Until that is too old, runs read only the changes since."""
 PREDICTED: Final = "predicted."
-"""Prefix of the counts of what the first provisioning cycle will do."""
+"""Prefix of counts of what the first provisioning cycle will do."""
 CARRIED: Final = "carried."
-"""Prefix of the counts of what other attributes lead to the accounts that a plan links."""
+"""Prefix of counts of identities that have an account, by the values through which provisioning could find it."""
 
 
 def policy_of(job: Job) -> Policy:
@@ -41,32 +41,32 @@ def mapping_of(job: Job) -> AttributeMapping:
 
 
 def chain_of(job: Job) -> list[str]:
-    """Return the runs that a run goes on from, oldest first, and the run itself."""
+    """Return the ids of the runs that a run goes on from, oldest first, and its own."""
     return [*job.options.get("since", ()), job.id]
 
 
 def reads_groups(job: Job) -> bool:
-    """Tell whether a run reads its groups from its source: their set is then the run's own, and no upload's."""
+    """Tell whether a run reads its groups from its source, and not from an upload."""
     return str(job.options.get("groups", "")).startswith(job.id)
 
 
 def by_run(run_id: str) -> str:
-    """Return who the history names for what a run did."""
+    """Return the name under which the history shows what a run did."""
     return f"run:{run_id}"
 
 
 def by_undo(undo_id: str) -> str:
-    """Return who the history names for what an undo did."""
+    """Return the name under which the history shows what an undo did."""
     return f"undo:{undo_id}"
 
 
 def by_import(import_id: str) -> str:
-    """Return who the history names for what an import of accounts or groups did."""
+    """Return the name under which the history shows what an import of accounts or groups did."""
     return f"import:{import_id}"
 
 
 def reviews_of(directory: Directory, run_id: str) -> Reviews:
-    """Return the reviews of a run."""
+    """Return the reviews of a run, which can be added to until the run is approved."""
 
     async def still_planned() -> None:
         while True:
@@ -82,7 +82,7 @@ def reviews_of(directory: Directory, run_id: str) -> Reviews:
 
 
 def refuse_unreviewable(job: Job) -> None:
-    """Raise Busy for a run whose rows cannot be reviewed: not yet, or no longer."""
+    """Raise Busy if the rows of a run cannot be reviewed yet, or no longer."""
     if job.phase is not Phase.PLANNED or job.cancelled_by:
         raise Busy(f"phase: the run is {job.phase}, only the rows of a planned run can be reviewed")
 
@@ -93,12 +93,12 @@ def account_of(row: PlanRow) -> str:
 
 
 def planned_version(row: PlanRow, account_id: str) -> str:
-    """Return the version of an account that the plan saw."""
+    """Return the version that the plan saw of an account, one of the row's candidates."""
     return row.versions.get(account_id, "") if row.versions else row.version
 
 
 def as_link(row: PlanRow) -> PlanRow:
-    """Return a row that a review links in the form of one that the plan links."""
+    """Return a row that a review links, in the form of a row that the plan itself links."""
     account_id = str((row.review or {})["account"])
     known = (row.shown.get("account"), *row.shown.get("candidates", ()))
     names = [account["userName"] for account in known if account and account["id"] == account_id]
@@ -107,7 +107,7 @@ def as_link(row: PlanRow) -> PlanRow:
 
 
 async def planned_links(directory: Directory, run: Job, bucket: int) -> AsyncIterator[list[PlanRow]]:
-    """Yield the rows of a bucket by which a run links, some at a time; no account is in two of them."""
+    """Yield the rows of a bucket by which a run links an account, some at a time. No two name the same account."""
     async for rows in directory.plan(run.id).decided(bucket, DecisionKind.LINK.value):
         yield rows
     if run.reviewed:

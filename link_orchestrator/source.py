@@ -1,7 +1,7 @@
-"""Where identities come from, page by page: what a source is, how a run names one, and how a source fails.
+"""Where identities come from, page by page: what a source is, how a request names one, and how a source fails.
 
-graph.py reads Microsoft Graph; files/identities.py reads a file, which is staged within its request. passes/read.py
-takes any source through, and keeps in the tables how far it came.
+The only source is Microsoft Graph (graph/identities.py). passes/read.py reads any source to its end, and notes in the
+tables how far it has come. A file is no source: it is staged within its request (requests/uploads.py).
 """
 
 from __future__ import annotations
@@ -16,35 +16,36 @@ from pydantic.alias_generators import to_camel
 
 from link_orchestrator.files.entra_groups import EntraGroup
 from link_orchestrator.problems import Problem
+from shared.directory.errors import Busy
 from shared.directory.matching.identity import Gone, Identity
 
 Place = Mapping[str, Any]
-"""Where a source goes on, as JSON: kept in the tables alone, for it may hold tokens of the source."""
+"""Where to go on reading, as JSON. It is kept in the tables alone, since it may hold tokens of the source."""
 
 GROUPS, IN_GROUPS = "groups.read", "groups.members"
-"""What a source counts of groups: the whole ones, and the people in them."""
+"""Names of a source's counts: groups that were read whole, and people who are members of them."""
 
 START: Place = {}
-"""Where every source begins."""
+"""The beginning of every source."""
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Some identities, a Problem in the place of each that cannot be used, and where to go on; None after the last.
+    """Some identities, with a Problem in the place of each that cannot be used; and groups behind the identities.
 
-    Groups come behind the identities: as many of a group's members as were on the page.
+    A group comes with those of its members that were on the page. `then` is where to go on, None after the last page.
     """
 
     rows: Sequence[Identity | Gone | EntraGroup | Problem]
     then: Place | None
     bookmark: str | None = None
-    """From where the source tells what has changed since; for the next run."""
+    """From where the next run can read only what has changed since."""
     counts: Mapping[str, int] = field(default_factory=dict)
-    """What there was beside identities, for the run's counts."""
+    """What there was beside identities, as counts of the run."""
 
 
 class IdentitySource(Protocol):
-    """Gives identities page by page. An identity may come twice; then the later one is the newer."""
+    """Gives identities page by page. If an identity comes twice, the later one is newer."""
 
     def changes(self, bookmark: str) -> Place | None:
         """Return where to read only what changed since a bookmark, or None where the source cannot tell."""
@@ -54,7 +55,7 @@ class IdentitySource(Protocol):
 
 
 class SourceBusy(Exception):
-    """The source cannot answer now; ask again in `retry_after` seconds, or later each time where it says nothing."""
+    """The source cannot answer now: ask again in `retry_after` seconds, or after longer each time if that is None."""
 
     def __init__(self, reason: str, retry_after: float | None = None) -> None:
         super().__init__(reason)
@@ -63,11 +64,11 @@ class SourceBusy(Exception):
 
 
 class SourceFailed(Exception):
-    """The source will not answer until somebody does something about it: the message says what, to an administrator."""
+    """The source will not answer until an administrator does what the message says."""
 
 
 class PlaceExpired(SourceFailed):
-    """The source no longer knows the place: begin again from the start."""
+    """The source no longer knows the place: begin again at START."""
 
 
 GUID = Annotated[
@@ -77,7 +78,7 @@ GUID = Annotated[
 
 
 class _Asked(BaseModel):
-    """The part of a request's body that names a source."""
+    """What a request's body says about a source."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True, use_attribute_docstrings=True
@@ -118,7 +119,7 @@ class ProvisioningJob(_Asked):
 
     service_principal: GUID
     """The enterprise application's object id."""
-    # It becomes part of a path, so it must not lead to another one.
+    # It becomes part of a URL's path, so it must not be able to change that path.
     job: str = Field(default="", pattern=r"^([0-9A-Za-z][0-9A-Za-z._-]{0,199})?$")
     """Its provisioning job, where it has several."""
 
@@ -133,12 +134,20 @@ class Sources(Protocol):
     """The sources that the app is set up for."""
 
     def check(self, directory: str) -> None:
-        """Raise SourceFailed naming the setting that is missing to read the identities of a directory."""
+        """Raise SourceFailed if a setting is missing to read the identities of a directory; the message names it."""
 
     def open(
         self, directory: str, source: RunSource, *, groups: bool = False
     ) -> AbstractAsyncContextManager[IdentitySource]:
-        """Return a source to read from while the block runs; with `groups`, it gives those in its scope, too."""
+        """Return a source to read from within the block. With `groups`, it also gives the groups in its scope."""
 
     async def read_schema(self, directory: str, source: MappingSource) -> Mapping[str, Any]:
-        """Return the schema of a provisioning job, as it is exported. Raises SourceBusy and SourceFailed."""
+        """Return the schema of a provisioning job, as Entra exports it. Raises SourceBusy and SourceFailed."""
+
+
+def refuse_unready(sources: Sources, directory: str) -> None:
+    """Raise Busy if a setting is missing to read from the sources of a directory."""
+    try:
+        sources.check(directory)
+    except SourceFailed as missing:
+        raise Busy(f"source: this app is not set up to read it: {missing}") from None

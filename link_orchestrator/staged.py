@@ -1,7 +1,7 @@
-"""What is staged for a job: under which name, and in which bucket an item is.
+"""What is staged for a job: the names of its stages, and the bucket in which an item is.
 
-A pass writes each item to the bucket in which the next pass reads it (shared/directory/work/staging.py). A set's name
-is the id of its run, verification or upload, and a word of this module.
+A pass writes each item into the bucket in which a later pass reads it (shared/directory/work/staging.py). The name of a
+stage is the id of its run, verification or upload, followed by a word of this module.
 """
 
 from __future__ import annotations
@@ -16,47 +16,50 @@ from shared.directory.keys import Key, Keys
 from shared.directory.work.jobs import Job
 
 KEYS, PAIRS, CANDIDATES, LINKS, RESERVED = PLANNED = "keys", "pairs", "candidates", "links", "reserved"
-"""Filled by the passes of every run: passes/plan.py, and RESERVED by passes/apply.py."""
+"""Stages that every run fills, in passes/plan.py; RESERVED in passes/apply.py."""
 CHANGED, MEETING, TOUCHED, LEADS, MET, VALUES = COMPARED = "changed", "meeting", "touched", "leads", "met", "values"
-"""Filled by a later run's first passes: passes/compare.py. The first two hold the identities that it decides on again,
-those that changed and those that meet an account which changed; TOUCHED holds those accounts."""
+"""Stages that the first passes of a later run fill, in passes/compare.py. The run decides again on the identities in
+CHANGED, which changed, and in MEETING, which meet an account in TOUCHED, which changed."""
 MEMBERS, NAMED = GROUPED = "members", "named"
-"""Filled by the passes that plan groups. MEMBERS is also what an upload of Entra's groups calls its memberships."""
+"""Stages that the planning of groups fills. An upload of Entra's groups has MEMBERS, too."""
 VERIFIED = KEYS, PAIRS
-"""Filled by a verification, under its own id: passes/verify.py."""
+"""Stages that a verification fills under its own id, in passes/verify.py."""
 READ: Final = "read"
-"""Filled with the identities that a run reads from its source: passes/read.py."""
+"""Stage that a run fills with the identities it reads from its source, in passes/read.py."""
 RESTARTS: Final = 3
-"""Times that a reading may begin again, each time into another set."""
+"""Times that a reading may begin again, each time into another stage."""
 MEMBERS_AT_ONCE: Final = 500
 """Members of a group that are staged before other requests get their turn."""
 
 
 def names(job_id: str, words: Sequence[str]) -> list[str]:
-    """Return the names of a job's sets, to be announced."""
+    """Return the names of a job's stages."""
     return [job_id + word for word in words]
 
 
 def reading_names(run_id: str) -> list[str]:
-    """Return the names of the sets that a run may read its identities into: each new start takes the next.
+    """Return the names of the stages that a run may read its identities into: each time it begins again, the next one.
 
-    The report on those that cannot be used has the same name.
+    The report on identities that cannot be used has the same name.
     """
     return [f"{run_id}{READ}{restart}" for restart in range(RESTARTS + 1)]
 
 
 def groups_of(reading: str) -> str:
-    """Return the name of the set that holds the groups read with the identities of another set."""
+    """Return the name of the stage for the groups that are read together with the identities of a reading."""
     return f"{reading}groups"
 
 
 def entra_groups(name: str) -> list[str]:
-    """Return the names of the sets that an EntraGroupWriter fills."""
+    """Return the names of the stages that an EntraGroupWriter fills."""
     return [name, name + MEMBERS]
 
 
 def parts_of(job: Job) -> Sequence[str]:
-    """Return the names of the sets that hold a run's or an upload's identities, the ones that count first."""
+    """Return the names of the stages that hold the identities of a run or an upload.
+
+    Where an identity is in several, the first of them counts.
+    """
     named: Sequence[str] = job.options.get("parts", [job.options.get("identities", job.id)])
     return named
 
@@ -67,17 +70,17 @@ def identity_bucket(keys: Keys, object_id: str) -> int:
 
 
 def name_bucket(keys: Keys, display_name: str) -> int:
-    """Return the bucket in which a group of this name is planned, and would be found here."""
+    """Return the bucket in which a group of this name is planned, and in which the directory would have it."""
     return keys.bucket(keys.digest(Key("displayName", display_name)))
 
 
 class EntraGroupWriter:
-    """Stages groups of Entra for runs, under the id of an upload or the name of a reading's set.
+    """Stages groups of Entra under the id of an upload, or under the name of a reading's groups.
 
-    Each group is an item `{"id", "displayName"}` by the bucket of its object id; of a group that was read twice, under
-    two names, the first item counts. Each membership is an item `[member, group, bucket]` in the set that ends in
-    MEMBERS: both object ids and the bucket of the group's name, by the bucket in which the member's account would be
-    found by its externalId. Close the writer, or what it holds is lost.
+    A group is an item `{"id", "displayName"}` in the bucket of its object id. If a group was read twice, under two
+    names, the first item counts. A membership is an item `[member, group, bucket]` in the stage that ends in MEMBERS:
+    two object ids, and the bucket of the group's name. It is in the bucket in which an account with the member's
+    externalId would be found. What a writer holds is lost if it is not closed.
     """
 
     def __init__(self, directory: Directory, name: str, slice_name: str = "0") -> None:
@@ -85,7 +88,7 @@ class EntraGroupWriter:
         self._groups, self._members = (directory.stage(one).writer(slice_name) for one in entra_groups(name))
 
     async def add(self, group: EntraGroup) -> None:
-        """Stage a group; one that is not whole yet only with its members."""
+        """Stage a group and its members; of a group that is not whole yet, only the members."""
         home = name_bucket(self._keys, group.display_name)
         if group.whole:
             item = {"id": group.object_id, "displayName": group.display_name}
@@ -96,7 +99,7 @@ class EntraGroupWriter:
             await self._members.add(self._found_by(member), [member, group.object_id, home])
 
     async def close(self) -> None:
-        """Write all that is held."""
+        """Write all that is held back."""
         await self._groups.close()
         await self._members.close()
 

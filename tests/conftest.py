@@ -1,9 +1,11 @@
-"""Storage for the tests: SQLite in a folder of its own, and Azurite over the wire, started once a session."""
+"""Storage for the tests: SQLite in a folder of its own, and Azurite over the wire, one for each process of tests."""
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -12,12 +14,22 @@ from infra.local import azurite as azurite_process
 from shared.tables.azure import AzureTables
 from shared.tables.port import Tables
 from shared.tables.sqlite import SqliteTables
+from tests.environments import alone
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Run the tests of `-n auto` in as many processes as there are cores; on one core in this process."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return cores if cores > 1 else 0
 
 
 @pytest.fixture(scope="session")
 def azurite() -> Iterator[str]:
     """The connection string of an Azurite that runs for the session."""
-    with azurite_process.start() as connection_string:
+    with ExitStack() as stack:
+        with alone():  # it starts on a port that was free a moment before
+            connection_string = stack.enter_context(azurite_process.start())
         yield connection_string
 
 

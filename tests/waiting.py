@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-PATIENCE = 900.0
+PATIENCE = 600.0
 """Seconds after which a test gives up on what never happens: far more than the slowest machine takes."""
 
 
@@ -30,11 +30,18 @@ async def until(happened: Callable[[], T | Awaitable[T]], every: float = 0.01) -
 
 @asynccontextmanager
 async def process(*command: str | Path, **options: Any) -> AsyncIterator[asyncio.subprocess.Process]:
-    """Run a command; in the end kill what is left of it and of the processes that it started."""
+    """Run a command, and kill it in the end if it still runs.
+
+    The processes that it started end by themselves, or are killed where the block fails: the next test finds nothing.
+    """
     started = await asyncio.create_subprocess_exec(*command, start_new_session=True, **options)
     try:
         yield started
-    finally:
+    except BaseException:
         with suppress(ProcessLookupError):  # all of them have ended
             os.killpg(started.pid, signal.SIGKILL)
+        raise
+    finally:
+        if started.returncode is None:
+            started.kill()
         await started.communicate()

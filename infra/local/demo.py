@@ -116,7 +116,7 @@ async def main(*, show_all: bool = False, graph: bool = False) -> int:
             await apply(api, run)
             await run_again(api, run)
             file = (folder / "identities.json").read_bytes()
-            identities = [identity for identity in read_identities([file]) if isinstance(identity, Identity)]
+            identities = [identity for identity in read_identities(file) if isinstance(identity, Identity)]
             report = await provision(url, token, identities)
             show_cycle(report, show_all=show_all)
             await compare(api, run, report)

@@ -284,8 +284,7 @@ def main() -> int:
         progress=None if arguments.json else print,
     )
     try:
-        with arguments.identities.open("rb") as file:
-            identities = list(_usable(file, problems))
+        identities = list(_usable(arguments.identities.read_bytes(), problems))
         report = asyncio.run(cycle.run(identities))
     except (CycleStopped, UnreadableFile, OSError) as stopped:
         print(f"no cycle: {stopped}", file=sys.stderr)
@@ -328,9 +327,9 @@ def _mapping(text: str) -> str:
     return source
 
 
-def _usable(chunks: Iterable[bytes], problems: list[Problem]) -> Iterator[Identity]:
+def _usable(file: bytes, problems: list[Problem]) -> Iterator[Identity]:
     """Yield the identities of a file, and add its problems to a list."""
-    for item in read_identities(chunks):
+    for item in read_identities(file):
         if isinstance(item, Problem):
             problems.append(item)
         else:

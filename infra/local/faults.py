@@ -99,6 +99,8 @@ class FaultyTables(Tables):
         self.after: Hook | None = None
         self.crashed = False
         self._under_way = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
         self.reset()
 
     def reset(self) -> None:
@@ -187,10 +189,13 @@ class FaultyTables(Tables):
         if fault is Fault.UNAVAILABLE:
             raise Unavailable("refused on purpose")
         self._under_way += 1
+        self._idle.clear()
         try:
             answer = await apply(fault)
         finally:
             self._under_way -= 1
+            if not self._under_way:
+                self._idle.set()
         if self.crashed or fault is Fault.CRASH_AFTER:
             await self._die()
         if fault is Fault.LOST:
@@ -200,6 +205,5 @@ class FaultyTables(Tables):
     async def _die(self) -> None:
         """Be dead, once the calls beside this one are decided: none may be applied after somebody looked."""
         self.crashed = True
-        while self._under_way:
-            await asyncio.sleep(0.001)
+        await self._idle.wait()
         raise Crash

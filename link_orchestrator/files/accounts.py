@@ -1,8 +1,8 @@
-"""Existing accounts out of an exported file: which column is which attribute, and what a row must be to become one.
+"""Existing accounts from an exported file: which column is which attribute, and what a row must hold to be an account.
 
-files/rows.py gives the rows; passes/import_accounts.py stores the accounts. Headers are recognised whatever their case,
-order, spaces, dots and `[remarks]`, in these layouts: the generic one below, Atlassian (managed accounts, and the older
-site export with a row for every group of a user), Okta, Google Workspace, and SCIM User documents as JSON.
+files/rows.py reads the rows, and passes/import_accounts.py stores the accounts. Headers are recognised whatever their
+case, order, spaces, dots and `[remarks]`, in these layouts: the generic one below, Atlassian (managed accounts, and the
+older site export with a row for every group of a user), Okta, Google Workspace, and SCIM User documents as JSON.
 
 | Column | Holds | Also known as |
 |---|---|---|
@@ -21,7 +21,7 @@ site export with a row for every group of a user), Okta, Google Workspace, and S
 | streetAddress, city, state, postalCode, country | the work address | zip code, locality, region |
 | preferredLanguage, locale, timezone | | language |
 
-Whatever has no such name is not read, a password least of all.
+A column of any other name is not read, a password least of all.
 """
 
 from __future__ import annotations
@@ -29,7 +29,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any, Final
 
 from link_orchestrator.files.cells import BETWEEN, Unusable, find_answer, plain, read_email, read_flag, read_text
@@ -71,17 +70,17 @@ class AccountRow:
 
 
 def read_accounts(
-    chunks: Iterable[bytes], *, content_type: str = "", mapping: Mapping[str, str] | None = None
+    file: bytes, *, content_type: str = "", columns: Mapping[str, str] | None = None
 ) -> Iterator[AccountRow | Problem]:
-    """Yield the accounts of a file given as pieces of bytes, and a Problem for each row that cannot become one.
+    """Yield the accounts of a file, and a Problem for each row that is not usable as one.
 
-    `mapping` names, for headers that are not recognised, the column of the generic layout that they are; a header
-    mapped to "" is not read. Raises, with the first row asked for, UnreadableFile if no row can be used or the mapping
-    names an unknown column.
+    `columns` names, for headers that are not recognised, the column of the generic layout that each is; a header that
+    is mapped to "" is not read. Raises UnreadableFile, when the first row is asked for, if no row can be used or
+    `columns` names an unknown column.
     """
-    layouts = _Layouts(mapping or {})
+    layouts = _Layouts(columns or {})
     seen: set[bytes] = set()
-    for row in read_rows(chunks, content_type=content_type):
+    for row in read_rows(file, content_type=content_type):
         if isinstance(row, Problem):
             yield row
         elif isinstance(row, Header):
@@ -89,7 +88,7 @@ def read_accounts(
         else:
             cells = _flat(row.cells)
             try:
-                account = _account(row.line, _Fields(cells, layouts.of(cells)))
+                account = _account(row.line, _Cells(cells, layouts.of(cells)))
             except Unusable as unusable:
                 yield Problem(row.line, unusable.reason, unusable.remedy)
             else:
@@ -98,7 +97,7 @@ def read_accounts(
 
 
 def _seen_before(row: Row, seen: set[bytes]) -> bool:
-    """Tell whether a row like this one, its group aside, came before: the site export has one for every group."""
+    """Tell whether the same row, its group aside, came before: the site export has a row for every group of a user."""
     text = "\x1f".join(f"{name}\x1e{value}" for name, value in row.cells.items() if name != "group_name")
     digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
     known = digest in seen
@@ -124,7 +123,7 @@ _TEXTS: Final[Mapping[str, tuple[str, str]]] = {
     "organization": (ENTERPRISE, "organization"),
     "costCenter": (ENTERPRISE, "costCenter"),
 }
-"""Where a text stands in the document: in which object ("" for the document itself), under which name."""
+"""Where the text of a column goes in the document: into which object ("" for the document itself), by which name."""
 
 _ADDRESS: Final = {
     "streetAddress": "streetAddress",
@@ -163,35 +162,35 @@ _ALSO_KNOWN_AS: Final[Mapping[str, str]] = {
     "postalCode": "zipcode zip postcode",
     "country": "countrycode",
 }
-_FIELDS: Final = (*_ALSO_KNOWN_AS, *_TEXTS, *_PHONES, "phoneNumbers", "addresses")
-# A field's own name goes before its synonyms, and these in their order.
+_COLUMNS: Final = (*_ALSO_KNOWN_AS, *_TEXTS, *_PHONES, "phoneNumbers", "addresses")
+# A column's own name ranks before its synonyms, and those in their order.
 _RANKS: Final = {
-    word: (field, rank)
-    for field in dict.fromkeys(_FIELDS)
-    for rank, word in enumerate([plain(field), *_ALSO_KNOWN_AS.get(field, "").split()])
+    word: (column, rank)
+    for column in dict.fromkeys(_COLUMNS)
+    for rank, word in enumerate([plain(column), *_ALSO_KNOWN_AS.get(column, "").split()])
 }
 
 _Layout = Mapping[str, tuple[str, ...]]
-"""By field, the headers that hold it, the best one first."""
+"""By column, the headers that hold it, the best one first."""
 
 
 class _Layouts:
-    """Which header holds which field, worked out once for each set of headers."""
+    """Which headers of a file hold which column, worked out once for each set of headers."""
 
-    def __init__(self, mapping: Mapping[str, str]) -> None:
-        self._mapping: dict[str, str] = {}
-        for header, name in mapping.items():
+    def __init__(self, columns: Mapping[str, str]) -> None:
+        self._named: dict[str, str] = {}
+        for header, name in columns.items():
             if name and plain(name) not in _RANKS:
-                known = ", ".join(dict.fromkeys(_FIELDS))
+                known = ", ".join(dict.fromkeys(_COLUMNS))
                 raise UnreadableFile(f"mapping: {header!r} is mapped to an unknown column. Known are: {known}")
-            self._mapping[plain(header)] = _RANKS[plain(name)][0] if name else ""
+            self._named[plain(header)] = _RANKS[plain(name)][0] if name else ""
         self._known: dict[tuple[str, ...], _Layout] = {}
 
     def check(self, header: Header) -> None:
-        """Raise UnreadableFile if a CSV file has no column that could name an account."""
+        """Raise UnreadableFile if a CSV file has no column that names accounts, or lacks one that the caller named."""
         if any("@" in name for name in header.names):
             raise UnreadableFile("The file has no header row: its first line holds values. Put the column names there.")
-        missing = self._mapping.keys() - set(map(plain, header.names))
+        missing = self._named.keys() - set(map(plain, header.names))
         if missing:
             raise UnreadableFile(
                 f"The mapping names columns that the file does not have: {', '.join(sorted(missing))}."
@@ -208,7 +207,7 @@ class _Layouts:
         headers = tuple(cells)
         layout = self._known.get(headers)
         if layout is None:
-            if len(self._known) > 1000:  # objects that each have other attributes
+            if len(self._known) > 1000:  # JSON in which every object has other attributes
                 self._known.clear()
             layout = self._known[headers] = self._resolve(headers)
         return layout
@@ -217,16 +216,14 @@ class _Layouts:
         ranked: dict[str, list[tuple[int, str]]] = {}
         for header in headers:
             word = plain(header)
-            field, rank = _RANKS.get(word, ("", 0))
-            if word in self._mapping:
-                field, rank = self._mapping[word], -1
-            if field:
-                ranked.setdefault(field, []).append((rank, header))
-        return {field: tuple(header for _, header in sorted(found)) for field, found in ranked.items()}
+            column, rank = (self._named[word], -1) if word in self._named else _RANKS.get(word, ("", 0))
+            if column:
+                ranked.setdefault(column, []).append((rank, header))
+        return {column: tuple(header for _, header in sorted(found)) for column, found in ranked.items()}
 
 
 def _flat(cells: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return a SCIM document with the attributes of `name` and of extensions beside the others; CSV as it is."""
+    """Return a SCIM document with the attributes of `name` and of extensions among its own. Return CSV as it is."""
     if not any(isinstance(value, dict) for value in cells.values()):
         return cells
     flat: dict[str, Any] = {}
@@ -238,89 +235,90 @@ def _flat(cells: Mapping[str, Any]) -> Mapping[str, Any]:
     return flat
 
 
-class _Fields:
-    """The fields of one row, checked as they are asked for."""
+class _Cells:
+    """The cells of one row by column, checked as they are asked for."""
 
     def __init__(self, cells: Mapping[str, Any], layout: _Layout) -> None:
         self._cells = cells
         self._layout = layout
 
-    def find(self, field: str) -> tuple[str, Any]:
-        """Return header and value of a field: of several columns the first that is not empty."""
-        for header in self._layout.get(field, ()):
+    def find(self, column: str) -> tuple[str, Any]:
+        """Return header and value of a column: of several headers that hold it, the first that is not empty."""
+        for header in self._layout.get(column, ()):
             value = self._cells[header]
             if value is not None and value != "":
                 return header, value
-        return field, None
+        return column, None
 
-    def text(self, field: str, *, compared: bool = False) -> str | None:
-        if field not in self._layout:  # most are not, in most files
+    def text(self, column: str, *, compared: bool = False) -> str | None:
+        if column not in self._layout:  # most are not, in most files
             return None
-        header, value = self.find(field)
+        header, value = self.find(column)
         return read_text(header, value, compared=compared)
 
-    def flag(self, field: str, default: bool) -> bool:
-        header, value = self.find(field)
+    def flag(self, column: str, default: bool) -> bool:
+        header, value = self.find(column)
         return read_flag(header, value, default=default)
 
-    def listed(self, field: str) -> Iterator[tuple[str, Any]]:
-        """Yield header and value of every element of a field, from all its columns."""
-        for header in self._layout.get(field, ()):
+    def listed(self, column: str) -> Iterator[tuple[str, Any]]:
+        """Yield header and value of every element of a column, from all headers that hold it."""
+        for header in self._layout.get(column, ()):
             value = self._cells[header]
             if isinstance(value, str):
-                yield from ((header, part) for part in BETWEEN.split(value) if part)
+                yield from ((header, element) for element in BETWEEN.split(value) if element)
             elif isinstance(value, list):
-                yield from ((header, part) for part in value if part)
+                yield from ((header, element) for element in value if element)
             elif value is not None:
                 yield header, value
 
 
-def _account(line: int, fields: _Fields) -> AccountRow:
-    emails = _emails(fields)
-    user_name = fields.text("userName", compared=True) or (emails[0]["value"] if emails else None)
+def _account(line: int, cells: _Cells) -> AccountRow:
+    emails = _emails(cells)
+    user_name = cells.text("userName", compared=True) or (emails[0]["value"] if emails else None)
     if not user_name:
         raise Unusable("userName", "is empty, and there is no e-mail address to take instead", "Fill it in.")
     document: dict[str, Any] = {"schemas": [USER], "userName": user_name}
-    for field, (parent, name) in _TEXTS.items():
-        if value := fields.text(field, compared=name in ("externalId", "employeeNumber")):
+    for column, (parent, name) in _TEXTS.items():
+        if value := cells.text(column, compared=name in ("externalId", "employeeNumber")):
             (document.setdefault(parent, {}) if parent else document)[name] = value
-    if fields.text("active", compared=True):  # a file that is silent about it switches nobody on again
-        document["active"] = fields.flag("active", True)
-    multi_valued = {"emails": emails, "phoneNumbers": _phones(fields), "addresses": _addresses(fields)}
+    if cells.text("active", compared=True):  # a file without a value switches nobody on again
+        document["active"] = cells.flag("active", True)
+    multi_valued = {"emails": emails, "phoneNumbers": _phones(cells), "addresses": _addresses(cells)}
     document |= {name: elements for name, elements in multi_valued.items() if elements}
     if ENTERPRISE in document:
         document["schemas"].append(ENTERPRISE)
     evidence = SignInEvidence(
-        fields.text("nameId", compared=True), fields.text("objectId", compared=True), _verified(fields, emails)
+        cells.text("nameId", compared=True), cells.text("objectId", compared=True), _verified(cells, emails)
     )
-    return AccountRow(line, document, evidence, fields.flag("protected", False))
+    return AccountRow(line, document, evidence, cells.flag("protected", False))
 
 
-def _emails(fields: _Fields) -> list[dict[str, Any]]:
-    """Return the addresses, each once; the first is primary: the column of its own, or the one marked so."""
-    header, value = fields.find("email")
+def _emails(cells: _Cells) -> list[dict[str, Any]]:
+    """Return the addresses, each once. The first is primary: that of the column email, or the one marked so."""
+    header, value = cells.find("email")
     found: list[dict[str, Any]] = [] if value is None else [{"value": read_email(header, value), "type": "work"}]
-    elements = [_element(header, part) for header, part in (*fields.listed("emails"), *fields.listed("otherEmails"))]
+    elements = [(header, _element(item)) for header, item in (*cells.listed("emails"), *cells.listed("otherEmails"))]
     for header, element in sorted(elements, key=lambda item: item[1].get("primary") is not True):
         kind = read_text(header, element.get("type"), compared=True) or ("other" if found else "work")
         found.append({"value": read_email(header, element.get("value")), "type": kind})
     once: dict[str, dict[str, Any]] = {}
     for item in found:
         once.setdefault(item["value"].casefold(), item)
-    for first in islice(once.values(), 1):
-        first["primary"] = True
-    return list(once.values())
+    emails = list(once.values())
+    if emails:
+        emails[0]["primary"] = True
+    return emails
 
 
-def _element(header: str, part: object) -> tuple[str, Mapping[str, Any]]:
-    return header, part if isinstance(part, dict) else {"value": part}
+def _element(item: object) -> Mapping[str, Any]:
+    return item if isinstance(item, dict) else {"value": item}
 
 
-def _verified(fields: _Fields, emails: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
-    """Return the verified addresses: named ones, or the account's own where the column says yes."""
+def _verified(cells: _Cells, emails: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """Return the verified addresses: those in the column, and the account's first where the column says yes."""
     verified: list[str] = []
-    for header, part in fields.listed("emailVerified"):
-        text = read_text(header, part, compared=True) or ""
+    for header, item in cells.listed("emailVerified"):
+        text = read_text(header, item, compared=True) or ""
         answer = find_answer(text)
         if answer is None:
             verified.append(read_email(header, text))
@@ -329,20 +327,20 @@ def _verified(fields: _Fields, emails: Sequence[Mapping[str, Any]]) -> tuple[str
     return tuple(dict.fromkeys(verified))
 
 
-def _phones(fields: _Fields) -> list[dict[str, Any]]:
-    found = [{"value": value, "type": kind} for field, kind in _PHONES.items() if (value := fields.text(field))]
-    for header, part in fields.listed("phoneNumbers"):
-        element = _element(header, part)[1]
+def _phones(cells: _Cells) -> list[dict[str, Any]]:
+    found = [{"value": value, "type": kind} for column, kind in _PHONES.items() if (value := cells.text(column))]
+    for header, item in cells.listed("phoneNumbers"):
+        element = _element(item)
         if value := read_text(header, element.get("value")):
             found.append({"value": value, "type": read_text(header, element.get("type")) or "other"})
     return found
 
 
-def _addresses(fields: _Fields) -> list[dict[str, Any]]:
-    work = {name: value for field, name in _ADDRESS.items() if (value := fields.text(field))}
+def _addresses(cells: _Cells) -> list[dict[str, Any]]:
+    work = {name: value for column, name in _ADDRESS.items() if (value := cells.text(column))}
     found = [work | {"type": "work"}] if work else []
-    for header, part in fields.listed("addresses"):
-        element = _element(header, part)[1]
+    for header, item in cells.listed("addresses"):
+        element = _element(item)
         names = ("formatted", *_ADDRESS.values(), "type")
         if address := {name: value for name in names if (value := read_text(header, element.get(name)))}:
             found.append(address)

@@ -1,6 +1,6 @@
-"""Single cells of a row: text, yes or no, an e-mail address, and the word a header comes down to.
+"""Single cells of a row: text, yes or no, an e-mail address; and headers, reduced to what they are recognised by.
 
-files/rows.py gives the rows; files/accounts.py and files/identities.py know which cell is what.
+files/rows.py reads the rows. The modules beside it, one for each kind of file, know which cell is what.
 """
 
 from __future__ import annotations
@@ -22,38 +22,39 @@ class Unusable(Exception):
 
 
 def printable(text: str) -> str:
-    """Return a text that can be written out; JSON allows any name, even one that cannot."""
+    """Return a text without characters that cannot be written out; JSON allows any character in a name."""
     return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 @lru_cache(4096)
 def plain(header: str) -> str:
-    """Return a header without case, spaces, punctuation, `[remarks]` and the URN before an attribute."""
+    """Return a header without case, spaces, punctuation, `[remarks]` and the URN before an attribute's name."""
     name = re.sub(r"\[.*?\]", "", header)
     if name.lower().startswith("urn:"):
         name = name.rpartition(":")[2]
     return re.sub(r"[\W_]+", "", name).casefold()
 
 
-# Tab and line breaks may stand in an address, but not in a value that is compared.
+# Tabs and line breaks are allowed in a text such as an address, but not in a value that is compared.
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 _BREAK = re.compile(r"[\t\r\n]")
 _EMAIL = re.compile(r"[^\s@,;<>()\"]+@[^\s@,;<>()\"]+")
 BETWEEN: Final = re.compile(r"[;,\s]+")
-"""What stands between the values of a cell that holds several."""
+"""Separates the values of a cell that holds several."""
 _ANSWERS: Final = {
     True: "true yes y 1 on active enabled provisioned recovery password_expired locked_out wahr vrai ja oui",
     False: "false no n 0 off inactive disabled deactivated suspended deprovisioned staged archived blocked deleted "
     "falsch faux nein non",
 }
-"""Words for yes and no: also the states of an Okta user, and what a spreadsheet makes of true and false elsewhere."""
+"""Words for yes and no, among them the states of an Okta user and what spreadsheets in other languages write."""
 _ANSWER_OF: Final = {word: answer for answer, words in _ANSWERS.items() for word in words.split()}
 
 
 def read_text(header: str, value: object, *, compared: bool = False, most: int = MAX_FIELD_CHARS) -> str | None:
-    """Return a value as text without spaces around, None if nothing is left; a `compared` value has one line.
+    """Return a value as text without spaces around it, None if nothing is left.
 
-    Raises Unusable for a list or object, and for text that is too long or holds control characters.
+    Raises Unusable for a list or an object, and for text that is longer than `most` characters or holds control
+    characters; in a `compared` value tabs and line breaks are such, too.
     """
     if value is None:
         return None
@@ -70,12 +71,12 @@ def read_text(header: str, value: object, *, compared: bool = False, most: int =
 
 
 def find_answer(text: str) -> bool | None:
-    """Return what a word for yes or no means, None if it is neither."""
+    """Return True for a word that means yes, False for one that means no, None for any other."""
     return _ANSWER_OF.get(text.lower().replace(" ", "_"))
 
 
 def read_flag(header: str, value: object, *, default: bool) -> bool:
-    """Return a yes or no, `default` for an empty cell. Raises Unusable for anything else."""
+    """Return the yes or no of a cell, `default` if it is empty. Raises Unusable for anything else."""
     text = read_text(header, value, compared=True)
     if text is None:
         return default
@@ -86,7 +87,7 @@ def read_flag(header: str, value: object, *, default: bool) -> bool:
 
 
 def read_email(header: str, value: object) -> str:
-    """Return an e-mail address. Raises Unusable for anything else, an empty cell too."""
+    """Return the e-mail address of a cell. Raises Unusable for anything else, an empty cell included."""
     address = read_text(header, value, compared=True) or ""
     if len(address) > 320 or not _EMAIL.fullmatch(address):
         raise Unusable(header, "holds no e-mail address", "Write it as name@domain, or leave it empty.")

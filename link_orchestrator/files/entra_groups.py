@@ -1,12 +1,12 @@
-"""The groups of Entra with their members, out of Microsoft Graph's JSON.
+"""Groups of Entra with their members, from the JSON of Microsoft Graph.
 
-Reads pages of `/groups` with `members`, or groups one after the other, also as PowerShell writes them. An object for
-each page of a group's members will do: they add up.
+A file holds pages of `/groups` with `members`, or groups one after the other, also as PowerShell writes them. There may
+be one object for each page of a group's members: they add up.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -23,9 +23,9 @@ _CUT_OFF: Final = "membersodatanextlink"
 
 @dataclass(frozen=True, slots=True)
 class EntraGroup:
-    """A group of the customer's tenant, with the object ids of the users in it.
+    """A group of the customer's tenant, with the object ids of the users in it, or of some of them.
 
-    It is not `whole` as long as more of its members are to come: until then no run plans it.
+    It is `whole` once no more of them are to come. Before that no run plans it.
     """
 
     object_id: str
@@ -34,13 +34,13 @@ class EntraGroup:
     whole: bool = True
 
 
-def read_entra_groups(chunks: Iterable[bytes], *, content_type: str = "") -> Iterator[EntraGroup | Problem]:
-    """Yield the groups of a file given as pieces of bytes, and a Problem for each object that is none.
+def read_entra_groups(file: bytes, *, content_type: str = "") -> Iterator[EntraGroup | Problem]:
+    """Yield the groups of a file, and a Problem for each object that is not usable as one.
 
-    Raises UnreadableFile, with the first group asked for, if the file is no JSON.
+    Raises UnreadableFile, when the first group is asked for, if the file is not JSON.
     """
     names: dict[str, tuple[str, int]] = {}
-    for row in read_rows(chunks, content_type=content_type, row_chars=MAX_GROUP_CHARS):
+    for row in read_rows(file, content_type=content_type, row_chars=MAX_GROUP_CHARS):
         if isinstance(row, Header):
             raise UnreadableFile("The file is no JSON. Send what Microsoft Graph answers to /groups?$expand=members.")
         if isinstance(row, Problem):
@@ -60,9 +60,9 @@ def read_entra_groups(chunks: Iterable[bytes], *, content_type: str = "") -> Ite
 
 
 def entra_group_of(group: Mapping[str, Any], *, whole: bool = True) -> EntraGroup | Problem:
-    """Return a group as Microsoft Graph shows it, with its members, by the same checks as an object of a file.
+    """Return a group as Microsoft Graph shows it, with its members, after the same checks as for an object of a file.
 
-    A Problem names it by its object id, as there is no line to look at.
+    A Problem names the group by its object id, since there is no line to look at.
     """
     try:
         return replace(_group(Row(1, dict(group))), whole=whole)
@@ -82,7 +82,7 @@ def _group(row: Row) -> EntraGroup:
             raise Unusable(column, "is empty", "Export id, displayName and members of every group.")
     header, members = cells.get("members", ("members", None))
     if not isinstance(members, list):
-        # Unlike an empty list: a difference from members that nobody knows must not be approved.
+        # Not the same as an empty list: without its members, nobody can see how the group differs and approve that.
         raise Unusable(header, "is missing", "Ask Graph for them: /groups?$expand=members, or /groups/{id}/members.")
     if _CUT_OFF in cells and cells[_CUT_OFF][1]:
         raise Unusable(
@@ -93,7 +93,7 @@ def _group(row: Row) -> EntraGroup:
 
 
 def _user(header: str, member: object) -> str | None:
-    """Return the object id of a member that is a user; Entra provisions no nested groups, and no devices."""
+    """Return the object id of a member that is a user, else None: Entra provisions no nested groups, no devices."""
     if not isinstance(member, Mapping):
         return _id(header, member)
     cells = {plain(name): value for name, value in member.items()}

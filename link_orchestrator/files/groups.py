@@ -1,8 +1,8 @@
-"""Existing groups out of an exported file: their names, and who is in them by userName.
+"""Existing groups from an exported file: their names, and their members by userName.
 
-files/rows.py gives the rows; passes/import_groups.py stores the groups. Headers are recognised as in files/accounts.py,
-in these layouts: CSV or JSON Lines with a row for every group and member, Atlassian's older site export among them, and
-JSON with an object for every group. Rows of one group add up.
+files/rows.py reads the rows, and passes/import_groups.py stores the groups. Headers are recognised as in
+files/accounts.py, in these layouts: CSV or JSON Lines with a row for every group and member, Atlassian's older site
+export among them, and JSON with an object for every group. Rows of one group add up.
 
 | Column | Holds | Also known as |
 |---|---|---|
@@ -14,7 +14,7 @@ JSON with an object for every group. Rows of one group add up.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -23,10 +23,10 @@ from link_orchestrator.files.rows import MAX_FIELD_CHARS, Header, Row, Unreadabl
 from link_orchestrator.problems import Problem
 
 MAX_GROUP_CHARS = 16_000_000
-"""A group of 100,000 members is one row of JSON."""
+"""Characters of a row, which in JSON may be a group of 100,000 members."""
 MAX_NAME_CHARS = 1_000
-PART_CHARS = 50_000
-"""A row with more members is handed on in parts of this size."""
+GROUP_ROW_CHARS = 50_000
+"""Characters of the members in one GroupRow. A group with more becomes several."""
 
 _ALSO_KNOWN_AS: Final[Mapping[str, str]] = {
     "group": "groupname groupdisplayname displayname",
@@ -43,7 +43,7 @@ _RANKS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class GroupRow:
-    """A group, and some of its members by userName. `first` is the place of the first in a list of members, or None."""
+    """A group, and some of its members by userName. `first` is the place of the first one if the file has a list."""
 
     line: int
     display_name: str
@@ -52,7 +52,7 @@ class GroupRow:
     first: int | None = None
 
     def to_json(self) -> list[Any]:
-        """Return the row as JSON types, short: there are as many as memberships."""
+        """Return the row as JSON types, and as a list, since there may be one for every membership."""
         return [self.line, self.display_name, list(self.members), self.external_id, self.first]
 
     @classmethod
@@ -63,39 +63,39 @@ class GroupRow:
 
 
 def read_groups(
-    chunks: Iterable[bytes], *, content_type: str = "", mapping: Mapping[str, str] | None = None
+    file: bytes, *, content_type: str = "", columns: Mapping[str, str] | None = None
 ) -> Iterator[GroupRow | Problem]:
-    """Yield the groups of a file given as pieces of bytes with their members, and a Problem for each unusable row.
+    """Yield the groups of a file with their members, and a Problem for each row that is not usable as one.
 
-    `mapping` names the column that an unrecognised header is, "" for none. Raises, with the first row asked for,
-    UnreadableFile if no row can be used or the mapping names an unknown column.
+    `columns` names, for headers that are not recognised, the column that each is, "" for none. Raises UnreadableFile,
+    when the first row is asked for, if no row can be used or `columns` names an unknown column.
     """
-    renamed = _renamed(mapping or {})
-    for row in read_rows(chunks, content_type=content_type, row_chars=MAX_GROUP_CHARS):
+    named = _named(columns or {})
+    for row in read_rows(file, content_type=content_type, row_chars=MAX_GROUP_CHARS):
         if isinstance(row, Header):
-            _check(row, renamed)
+            _check(row, named)
         elif isinstance(row, Problem):
             yield row
         else:
             try:
-                yield from _group(row, _columns(row.cells, renamed))
+                yield from _group(row, _columns(row.cells, named))
             except Unusable as unusable:
                 yield Problem(row.line, unusable.reason, unusable.remedy)
 
 
-def _renamed(mapping: Mapping[str, str]) -> dict[str, str]:
-    for header, column in mapping.items():
+def _named(columns: Mapping[str, str]) -> dict[str, str]:
+    for header, column in columns.items():
         if column and column not in _ALSO_KNOWN_AS:
             known = ", ".join(_ALSO_KNOWN_AS)
             raise UnreadableFile(f"mapping: {header!r} is mapped to an unknown column. Known are: {known}")
-    return {plain(header): column for header, column in mapping.items()}
+    return {plain(header): column for header, column in columns.items()}
 
 
-def _check(header: Header, renamed: Mapping[str, str]) -> None:
-    missing = renamed.keys() - set(map(plain, header.names))
+def _check(header: Header, named: Mapping[str, str]) -> None:
+    missing = named.keys() - set(map(plain, header.names))
     if missing:
         raise UnreadableFile(f"The mapping names columns that the file does not have: {', '.join(sorted(missing))}.")
-    if "group" not in _columns(dict.fromkeys(header.names), renamed):
+    if "group" not in _columns(dict.fromkeys(header.names), named):
         names = ", ".join(name[:40] for name in header.names[:30] if name)
         raise UnreadableFile(
             f"No column holds the group's name. The header row has: {names}. Name one of them group, or say which it "
@@ -103,18 +103,18 @@ def _check(header: Header, renamed: Mapping[str, str]) -> None:
         )
 
 
-def _columns(cells: Mapping[str, Any], renamed: Mapping[str, str]) -> dict[str, list[str]]:
+def _columns(cells: Mapping[str, Any], named: Mapping[str, str]) -> dict[str, list[str]]:
     """Return, by column, the headers that hold it, the best one first."""
     found: dict[str, list[tuple[int, str]]] = {}
     for header in cells:
         word = plain(header)
-        column, rank = (renamed[word], -1) if word in renamed else _RANKS.get(word, ("", 0))
+        column, rank = (named[word], -1) if word in named else _RANKS.get(word, ("", 0))
         if column:
             found.setdefault(column, []).append((rank, header))
     if "userName" in found and "members" not in found:
-        # In a row for every group and member a plain externalId is the member's.
-        own = _RANKS["externalid"]
-        found["groupExternalId"] = [pair for pair in found.get("groupExternalId", ()) if pair[0] != own[1]]
+        # In a row for every group and member, a plain externalId is the member's.
+        _, rank_of_plain = _RANKS["externalid"]
+        found["groupExternalId"] = [pair for pair in found.get("groupExternalId", ()) if pair[0] != rank_of_plain]
     return {column: [header for _, header in sorted(pairs)] for column, pairs in found.items() if pairs}
 
 
@@ -132,27 +132,27 @@ def _group(row: Row, columns: Mapping[str, list[str]]) -> Iterator[GroupRow]:
         yield GroupRow(row.line, name, (member,) if member else (), external_id)
         return
     members = _members(columns["members"][0], row.cells[columns["members"][0]])
-    yield from (GroupRow(row.line, name, part, external_id, first) for first, part in _parts(members))
+    yield from (GroupRow(row.line, name, some, external_id, first) for first, some in _split(members))
 
 
 def _members(header: str, value: object) -> list[str]:
-    parts = value if isinstance(value, list) else BETWEEN.split(read_text(header, value) or "")
+    items = value if isinstance(value, list) else BETWEEN.split(read_text(header, value) or "")
     members = []
-    for part in parts:
-        named = part.get("userName") if isinstance(part, dict) else part
-        member = read_text(header, named, compared=True)
+    for item in items:
+        user_name = item.get("userName") if isinstance(item, dict) else item
+        member = read_text(header, user_name, compared=True)
         if member:
             members.append(member)
-        elif part:
+        elif item:
             raise Unusable(header, "holds a member without a userName", "Write it as a list of userNames.")
     return members
 
 
-def _parts(members: list[str]) -> Iterator[tuple[int, tuple[str, ...]]]:
-    """Yield the members in parts that are small enough to be staged, each with its place; one without members, too."""
+def _split(members: list[str]) -> Iterator[tuple[int, tuple[str, ...]]]:
+    """Yield the members, each time as many as fit a GroupRow, with the place of the first; () if there are none."""
     start = size = 0
     for place, member in enumerate(members):
-        if size and size + len(member) > PART_CHARS:
+        if size and size + len(member) > GROUP_ROW_CHARS:
             yield start, tuple(members[start:place])
             start, size = place, 0
         size += len(member) + 3

@@ -1,12 +1,12 @@
-"""Identities out of an exported file, for an administrator who may not grant permissions on Microsoft Graph.
+"""Identities from an exported file, for administrators who may not grant permissions on Microsoft Graph.
 
-Reads the portal's "Download users" CSV (headers of past and present versions) and the users of Microsoft Graph as JSON,
-in pages or plain, also as `Get-MgUser | ConvertTo-Json` writes them. files/rows.py gives the rows.
+Two kinds of file are read: the "Download users" CSV of the Entra portal (headers of past and present versions), and the
+users of Microsoft Graph as JSON, in pages or plain, also as `Get-MgUser | ConvertTo-Json` writes them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from link_orchestrator.files.cells import BETWEEN, Unusable, plain, read_flag, read_text
@@ -14,7 +14,7 @@ from link_orchestrator.files.rows import Header, Row, UnreadableFile, read_rows
 from link_orchestrator.problems import Problem
 from shared.directory.matching.identity import TEXTS, Identity
 
-# A header of the portal's export or an attribute, as plain() leaves it, and the attribute of Graph that it holds.
+# Headers of the portal's export and attributes of Graph, as plain() returns them: which attribute of Graph each is.
 _ATTRIBUTES: Final[Mapping[str, str]] = {
     "id": "id",
     "objectid": "id",
@@ -37,13 +37,13 @@ _ATTRIBUTES: Final[Mapping[str, str]] = {
 }
 
 
-def read_identities(chunks: Iterable[bytes], *, content_type: str = "") -> Iterator[Identity | Problem]:
-    """Yield the identities of a file given as pieces of bytes, and a Problem for each row that is none.
+def read_identities(file: bytes, *, content_type: str = "") -> Iterator[Identity | Problem]:
+    """Yield the identities of a file, and a Problem for each row that is not usable as one.
 
-    Raises UnreadableFile, with the first row asked for, if no row can be used. Whether an object id comes twice is the
-    reader's to see.
+    An object id may come twice: the caller has to see to that. Raises UnreadableFile, when the first row is asked for,
+    if no row can be used.
     """
-    for row in read_rows(chunks, content_type=content_type):
+    for row in read_rows(file, content_type=content_type):
         if isinstance(row, Header):
             _check(row)
         elif isinstance(row, Problem):
@@ -53,7 +53,7 @@ def read_identities(chunks: Iterable[bytes], *, content_type: str = "") -> Itera
 
 
 def identity_of(user: Mapping[str, Any]) -> Identity | Problem:
-    """Return a user as Microsoft Graph shows it, by the same checks as a row of a file."""
+    """Return the identity of a user as Microsoft Graph shows it, after the same checks as for a row of a file."""
     return _identity(Row(1, dict(user)))
 
 
@@ -86,7 +86,7 @@ def _identity(row: Row) -> Identity | Problem:
             name,
             proxy_addresses=_several(*cells.get("proxyAddresses", ("", []))),
             other_mails=_several(*cells.get("otherMails", ("", []))),
-            # Graph leaves accountEnabled out unless it is selected.
+            # Graph leaves accountEnabled out unless it is asked for.
             account_enabled=read_flag(*cells.get("accountEnabled", ("", None)), default=True),
             user_type=text("userType") or "Member",
             **{field: text(attribute) for attribute, field in TEXTS},
@@ -97,5 +97,5 @@ def _identity(row: Row) -> Identity | Problem:
 
 def _several(header: str, value: object) -> tuple[str, ...]:
     """Return the values of a list, or of a CSV cell that holds several."""
-    parts = value if isinstance(value, list) else BETWEEN.split(read_text(header, value) or "")
-    return tuple(text for part in parts if (text := read_text(header, part, compared=True)))
+    items = value if isinstance(value, list) else BETWEEN.split(read_text(header, value) or "")
+    return tuple(text for item in items if (text := read_text(header, item, compared=True)))

@@ -1,7 +1,7 @@
-"""Rows out of a file of bytes, one at a time, in bounded memory: CSV (RFC 4180), JSON Lines, JSON arrays, Graph pages.
+"""Rows from the bytes of a file, one at a time: CSV (RFC 4180), JSON Lines, JSON arrays, pages of Microsoft Graph.
 
-What a row means is its readers' matter: files/accounts.py and files/identities.py. A row that cannot be read is a
-Problem, and the rows around it are still read.
+What a row means is up to the other modules here. A row that cannot be read is a Problem, and the rows around it are
+still read. Beside the bytes of the file, about one row is in memory.
 """
 
 from __future__ import annotations
@@ -14,33 +14,30 @@ import re
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import chain
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import Any, TextIO
 
 from link_orchestrator.problems import Problem
-
-if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer
 
 MAX_FIELD_CHARS = 30_000
 MAX_COLUMNS = 200
 MAX_ROW_CHARS = 1_000_000
 MAX_LINES_IN_ROW = 50
-"""How far quoted line breaks may carry a row on. Beyond that a quote was forgotten, and would swallow the file."""
+"""Lines that quoted line breaks may give a row. With more, a closing quote is missing, and would swallow the file."""
 
 _HEAD_BYTES = 16 * 1024
+"""Bytes, and characters, that suffice to tell a format or a page by its beginning."""
 _READ_CHARS = 64 * 1024
 _MAX_LISTS = 3
-"""A list of pages holds lists of rows; one more for a program that wrapped them."""
+"""Lists that may be within one another: of pages, of rows, and one for a program that wrapped them."""
 
 
 class UnreadableFile(ValueError):
-    """Nothing of the file can be used. The text says why and what to do; it may name headers, never a row's values."""
+    """No row of the file can be used. The text says why and what to do. It may name headers, never a row's values."""
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """The header row of a CSV file; "" for a column without a name, or with one that stands before."""
+    """The header row of a CSV file; "" for a column without a name, or with the name of one before it."""
 
     names: tuple[str, ...]
 
@@ -54,27 +51,19 @@ class Row:
 
 
 def read_rows(
-    chunks: Iterable[bytes], *, content_type: str = "", row_chars: int = MAX_ROW_CHARS
+    file: bytes, *, content_type: str = "", row_chars: int = MAX_ROW_CHARS
 ) -> Iterator[Header | Row | Problem]:
-    """Yield the rows of a file given as pieces of bytes of any size; a file opened in binary mode will do.
+    """Yield the rows of a file; of a CSV file its Header first.
 
-    CSV, which begins with its Header, or JSON is seen from the content. `content_type`, a media type or a file name,
-    settles only whether JSON comes as one object a line, where that is in doubt. Text is UTF-8, or UTF-16 with a
-    byte-order mark. A row of more than `row_chars` is a Problem.
-    Raises UnreadableFile if there is nothing in the file, or no usable header row.
+    The content tells CSV from JSON. `content_type`, a media type or a file name, counts only where it is in doubt
+    whether JSON comes as one object a line. Text is UTF-8, or UTF-16 with a byte-order mark. A row of more than
+    `row_chars` is a Problem. Raises UnreadableFile if the file is empty or has no usable header row.
     """
-    pieces = iter(chunks)
-    first = b""
-    for piece in pieces:
-        first += piece
-        if len(first) >= _HEAD_BYTES:
-            break
-    encoding, errors = _encoding(first)
-    head = first.decode(encoding, "replace").lstrip()
+    encoding, errors = _encoding(file)
+    head = file[:_HEAD_BYTES].decode(encoding, "replace").lstrip()
     if not head:
         raise UnreadableFile("The file is empty. Export it again; a CSV file needs a header row.")
-    binary = io.BufferedReader(_Chunks(chain((first,), pieces)), _READ_CHARS)
-    text = io.TextIOWrapper(binary, encoding, errors, newline="")
+    text = io.TextIOWrapper(io.BytesIO(file), encoding, errors, newline="")
     if head[0] not in "[{":
         return _read_csv(_Lines(text, row_chars))
     if _is_json_lines(head, content_type):
@@ -82,42 +71,19 @@ def read_rows(
     return _JsonReader(text, row_chars).rows(0)
 
 
-def _encoding(first: bytes) -> tuple[str, str]:
-    """Return the encoding and how to let what is not valid in it through as lone surrogates, to be found row by row."""
-    if first.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+def _encoding(file: bytes) -> tuple[str, str]:
+    """Return the encoding, and an error handler that makes lone surrogates of invalid bytes, to be found row by row."""
+    if file.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return "utf-16", "surrogatepass"
     return "utf-8-sig", "surrogateescape"
 
 
-class _Chunks(io.RawIOBase):
-    """Pieces of bytes as a raw stream."""
-
-    def __init__(self, pieces: Iterator[bytes]) -> None:
-        self._pieces = pieces
-        self._rest = memoryview(b"")
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, target: WriteableBuffer) -> int:
-        into = memoryview(target)
-        while not self._rest:
-            piece = next(self._pieces, None)
-            if piece is None:
-                return 0
-            self._rest = memoryview(piece)
-        size = min(len(into), len(self._rest))
-        into[:size] = self._rest[:size]
-        self._rest = self._rest[size:]
-        return size
-
-
 class _Broken(Exception):
-    """A row that runs on too long, over lines or within one."""
+    """A row that has too many lines, or too long a line."""
 
 
 class _Lines:
-    """The lines of a file, for the csv module: numbered, bounded, and given again where a row went wrong."""
+    """The lines of a file: numbered, bounded, and given again after a row that could not be read."""
 
     def __init__(self, text: TextIO, row_chars: int) -> None:
         self.row_chars = row_chars
@@ -149,7 +115,7 @@ class _Lines:
         return line
 
     def give_back(self, keep: int = 1) -> None:
-        """Take all lines of this row but the first `keep` as the start of the next."""
+        """Let the next row begin behind the first `keep` lines of this one."""
         self._again.extendleft(reversed(self.row[keep:]))
         self._next = self.start + keep
         self.row = []
@@ -160,7 +126,7 @@ class _Lines:
     def _readline(self) -> str:
         try:
             return self._text.readline(self.row_chars + 1)
-        except UnicodeDecodeError:  # UTF-16 that ends in half a character; anything else comes as lone surrogates
+        except UnicodeDecodeError:  # UTF-16 that ends in half a character: the only error that no handler mends
             return ""
 
 
@@ -200,7 +166,7 @@ def _read_csv(lines: _Lines) -> Iterator[Header | Row | Problem]:
 
 
 def _header(lines: _Lines) -> tuple[list[str], Iterator[list[str]]]:
-    """Return the header row and a reader that stands behind it. The separator is the one the header has most of."""
+    """Return the header row and a reader of the other rows. The separator is the one that the header has most of."""
     try:
         while not (line := next(lines)).strip():
             lines.begin_row()
@@ -215,7 +181,7 @@ def _header(lines: _Lines) -> tuple[list[str], Iterator[list[str]]]:
         raise UnreadableFile(
             f"The header row has more than {MAX_COLUMNS} columns. Leave out those that are not needed."
         )
-    # Of two columns with one name the first counts.
+    # Of several columns with one name, the first counts.
     return [name if name not in header[:place] else "" for place, name in enumerate(header)], reader
 
 
@@ -223,13 +189,14 @@ def _too_long(header: Iterable[str], cells: Iterable[str]) -> str | None:
     return next((name for name, cell in zip(header, cells, strict=False) if len(cell) > MAX_FIELD_CHARS), None)
 
 
-# What may stand before the rows of a page: annotations of Graph, and the numbers of a SCIM list response.
+# What may come before the rows of a page: annotations of Graph, and the numbers of a SCIM list response.
 _PAGE_HEAD = re.compile(
     r"""\{\s*(?:"(?:@[^"\\]*|schemas|totalResults|itemsPerPage|startIndex)"\s*:\s*"""
     r"""(?:"(?:[^"\\]|\\.)*+"|\[[^\[\]]*\]|[^\s"\[{,]+)\s*,\s*)*+"(?:value|Resources)"\s*:\s*\[""",
     re.DOTALL,
 )
-# A string may be cut anywhere, behind a backslash too: where this fails at a quote, every later quote would be tried.
+# A string may be cut off anywhere, even behind a backslash. It must match all the same: a quote that did not match
+# would make the search go on from every quote behind it, which takes the square of the string's length.
 _TOKEN = re.compile(r'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|[\[\]{}]', re.DOTALL)
 _SPACE = re.compile(r"[\s,]*")
 _WORD = re.compile(r"[^\s,\[\]{}\"]+|.", re.DOTALL)
@@ -245,7 +212,7 @@ _DECODER = json.JSONDecoder(parse_constant=_no_constant)
 def _is_json_lines(head: str, content_type: str) -> bool:
     if head[0] == "[" or _PAGE_HEAD.match(head):
         return False
-    # A pretty-printed object goes on behind its first line.
+    # An object that is printed over several lines is not complete at the end of the first one.
     first_line = head.partition("\n")[0].rstrip()
     return first_line[-1] not in "{[," or re.search("ndjson|jsonl|json-?lines", content_type, re.IGNORECASE) is not None
 
@@ -293,20 +260,20 @@ def _too_large(lines: _Lines) -> Problem:
 
 
 class _JsonReader:
-    """Rows out of JSON values that follow one another: objects, lists of them, and pages that hold such a list."""
+    """Rows from JSON values that follow one another: objects, lists of them, and pages that hold such a list."""
 
     def __init__(self, text: TextIO, row_chars: int) -> None:
         self._text = text
         self._row_chars = row_chars
         self._buffer = ""
-        self._at = 0
-        self._line = 1
+        self._at = 0  # what is before this place in the buffer has been read
+        self._line = 1  # the line of the place up to which line breaks have been counted
         self._counted = 0
         self._ended = False
         self._gave_up = False
 
     def rows(self, lists: int) -> Iterator[Row | Problem]:
-        """Yield the rows up to the end of the innermost of the open lists, or of the file if none is open."""
+        """Yield the rows up to the end of the innermost of `lists` open lists, or of the file if none is open."""
         while char := self._next():
             if char == "]" and lists:
                 self._at += 1
@@ -325,7 +292,7 @@ class _JsonReader:
             yield self._give_up(self._line_here())
 
     def _next(self) -> str:
-        """Return the next character that says something, with enough behind it to know a page; "" at the end."""
+        """Return the next character but spaces and commas, "" at the end. The buffer then shows if it begins a page."""
         while True:
             space = _SPACE.match(self._buffer, self._at)
             self._at = space.end() if space else self._at
@@ -333,9 +300,9 @@ class _JsonReader:
                 return self._buffer[self._at : self._at + 1]
 
     def _fill(self) -> bool:
-        """Let go of what is behind and read on; tell whether there was more."""
+        """Drop what has been read from the buffer and read more into it. Returns False at the end of the file."""
         try:
-            # Twice as much each time a value is still not whole, so that looking at it anew stays cheap.
+            # As much again each time that a value is not complete, for it is then parsed anew from its beginning.
             more = "" if self._ended else self._text.read(max(_READ_CHARS, len(self._buffer) - self._at))
         except UnicodeDecodeError:
             more = ""
@@ -364,13 +331,13 @@ class _JsonReader:
                 text = self._buffer[self._at : end]
                 self._at = end
                 return _undecodable(line) if not text.isascii() and _LONE_SURROGATE.search(text) else _row(value, line)
-            # Either not all of it is here yet, or it is broken and ends where its brackets do.
+            # Either the value is not complete yet, or it is broken, and ends where its brackets do.
             if self._end(0) is None and self._may_read_on() and self._fill():
                 continue
             return problem if self._skip(0) else self._give_up(line)
 
     def _skip(self, depth: int) -> bool:
-        """Go behind the value that begins here, or behind `depth` open brackets; tell whether their end was found."""
+        """Skip the value that begins here, or the rest of `depth` open brackets. Returns False if they do not end."""
         while (end := self._end(depth)) is None:
             if not self._may_read_on() or not self._fill():
                 return False
@@ -378,6 +345,7 @@ class _JsonReader:
         return True
 
     def _end(self, depth: int) -> int | None:
+        """Return where _skip() ends, or None if the buffer does not reach so far."""
         if not depth and self._buffer[self._at] not in '"[{':
             word = _WORD.match(self._buffer, self._at)
             return word.end() if word else None
@@ -391,7 +359,7 @@ class _JsonReader:
         return len(self._buffer) - self._at <= self._row_chars
 
     def _give_up(self, line: int) -> Problem:
-        """Read no further: where the next row begins cannot be told."""
+        """Read no further, because there is no telling where the next row begins."""
         self._ended = self._gave_up = True
         self._buffer, self._at, self._counted = "", 0, 0
         reason = "The end of this row cannot be found, so nothing behind it was read."

@@ -1,7 +1,7 @@
-"""Single requests to Microsoft Graph: the token, the one host it may go to, and what each refusal means.
+"""Single requests to Microsoft Graph: the token, the one host that it may be sent to, and what each refusal means.
 
-graph.py knows what to ask for. Waiting is not done here: whoever reads keeps in the tables when to go on
-(passes/read.py).
+identities.py and groups.py know what to ask for. Nothing waits here: where Graph asks for a pause, passes/read.py keeps
+in the tables when to go on.
 """
 
 from __future__ import annotations
@@ -23,24 +23,25 @@ if TYPE_CHECKING:
     from link_orchestrator.graph.tokens import Tokens
 
 TOP: Final = 999
-"""The largest page there is. Changes come in pages of Graph's own choice."""
+"""Objects in the largest page that may be asked for. Graph itself chooses the size of pages of changes."""
 IDS: Final = 15
 """Values that `in` takes in a filter (https://developer.microsoft.com/graph/known-issues, query parameters)."""
 SECONDS: Final = 100
-"""For one answer; Graph itself gives up before."""
+"""Seconds to wait for one answer. Graph itself gives up earlier."""
 BUSY: Final = frozenset({408, 429, 500, 502, 503, 504})
+"""Statuses after which the same request may succeed later."""
 EXPIRED: Final = frozenset({"Directory_ExpiredPageToken", "syncStateNotFound", "resyncRequired"})
-"""What Graph calls a link that is too old: https://learn.microsoft.com/graph/delta-query-overview (tokens)."""
+"""Error codes for a link that is too old: https://learn.microsoft.com/graph/delta-query-overview (tokens)."""
 
 _MISSING = "of Microsoft Graph is missing: grant it to the application that reads, as an administrator of the tenant"
 
 
 class Refused(SourceFailed):
-    """Graph does not do what was asked; the same again will be refused as well."""
+    """Graph refuses what was asked for, and will refuse it again."""
 
 
 class UnknownObject(Refused):
-    """There is no object of that id in the tenant, or not any more."""
+    """The tenant has no object of that id, or no longer has it."""
 
 
 class GraphClient:
@@ -52,23 +53,23 @@ class GraphClient:
         self._tokens = tokens
 
     async def get(self, target: str, *, permission: str, advanced: bool = False) -> Mapping[str, Any]:
-        """Return the JSON object at a path or at a link that Graph gave. `permission` is what it takes to read it.
+        """Return the JSON object at a path or at a link that Graph gave. `permission` is the one that this takes.
 
-        `advanced` queries need a header (https://learn.microsoft.com/graph/aad-advanced-queries). Raises SourceBusy and
-        SourceFailed, among these PlaceExpired and Refused.
+        `advanced` queries need a header (https://learn.microsoft.com/graph/aad-advanced-queries). Raises SourceBusy, or
+        SourceFailed and its subclasses PlaceExpired and Refused.
         """
         address = self._address(target)
         headers = {"Accept": "application/json"} | ({"ConsistencyLevel": "eventual"} if advanced else {})
         status, found, retry_after = await self._ask(address, headers)
         if status == 401:
-            # It may have been revoked or expire just now; a token that is refused while fresh is the wrong one.
+            # The token may have expired or been revoked. If a fresh one is refused too, it is the wrong token.
             status, found, retry_after = await self._ask(address, headers, fresh=True)
         if status == 200 and found is not None:
             return found
         raise _meaning(status, found, retry_after, permission)
 
     def _address(self, target: str) -> str:
-        """Return the address of a path or link. A token goes to the configured host alone, whatever an answer says."""
+        """Return the address of a path or link. Raises Refused for another host: no token is sent there."""
         address = target if "://" in target else self._endpoint + target
         ours, theirs = urlsplit(self._endpoint), urlsplit(address)
         if (theirs.scheme, theirs.netloc.lower()) != (ours.scheme, ours.netloc.lower()):
@@ -78,13 +79,13 @@ class GraphClient:
     async def _ask(
         self, address: str, headers: Mapping[str, str], *, fresh: bool = False
     ) -> tuple[int, Mapping[str, Any] | None, str]:
-        """Return status, JSON object if it is one, and Retry-After."""
+        """Return the answer's status, its JSON object (None if it holds none), and its Retry-After."""
         import aiohttp
         from yarl import URL
 
         token = await self._tokens.get(fresh=fresh)
         sent = {**headers, "Authorization": f"Bearer {token}"}
-        # Encoded by whoever made it: to be sent as it is, skip tokens too.
+        # Graph's links are encoded already, and go back as they came, skip tokens included.
         url = URL(address, encoded=True)
         try:
             async with self._session.get(url, headers=sent, allow_redirects=False) as answer:
@@ -103,7 +104,7 @@ def _object(text: bytes) -> Mapping[str, Any] | None:
 
 
 def _meaning(status: int, found: Mapping[str, Any] | None, retry_after: str, permission: str) -> Exception:
-    """Return what an answer other than a good one means. Of its text only the error's code is told, which is a word."""
+    """Return the exception for a bad answer. Of the answer's text it repeats only the error's code, a word."""
     error = found.get("error") if found else None
     code = re.sub(r"[^A-Za-z_]", "", str(error.get("code", "")))[:60] if isinstance(error, dict) else ""
     if status in BUSY:
@@ -126,7 +127,7 @@ def _meaning(status: int, found: Mapping[str, Any] | None, retry_after: str, per
 
 
 def in_filter(ids: Sequence[str]) -> str:
-    """Return the query parameter that asks for the objects of these ids alone, IDS at most."""
+    """Return the query parameter that asks for the objects with these ids only, IDS of them at most."""
     quoted = ",".join(f"'{object_id}'" for object_id in ids)
     return f"$filter=id%20in%20({quoted})"
 
@@ -137,13 +138,13 @@ def values_of(answer: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
 
 
 def link_of(answer: Mapping[str, Any], kind: str) -> str | None:
-    """Return the link of a page to the next one, or of the last one to the changes (`delta`), if it has any."""
+    """Return a page's link to the `next` one, or the last page's link to later changes (`delta`); None without it."""
     link = answer.get(f"@odata.{kind}Link")
     return link if isinstance(link, str) and link else None
 
 
 def retry_after_seconds(retry_after: str) -> float | None:
-    """Return a Retry-After in seconds: a number, or a date (RFC 9110 section 10.2.3). None if it is neither."""
+    """Return the seconds of a Retry-After, a number or a date (RFC 9110 section 10.2.3); None if it is neither."""
     if re.fullmatch(r"\d{1,6}(\.\d+)?", retry_after.strip()):
         return float(retry_after)
     try:

@@ -1,7 +1,8 @@
-"""The groups of a run's scope with their direct members, out of Microsoft Graph: the steps that read them.
+"""The steps that read the groups of a run's scope from Microsoft Graph, with their direct members.
 
-Entra provisions whom a group holds directly, so groups within and devices are counted and left out. A place is kept by
-graph.py, which reads the identities first. https://learn.microsoft.com/graph/api/group-list, group-list-members.
+Entra provisions only users whom a group holds directly, so groups within a group and devices are counted and left out.
+identities.py takes these steps after those that read identities.
+https://learn.microsoft.com/graph/api/group-list, group-list-members.
 """
 
 from __future__ import annotations
@@ -18,18 +19,19 @@ from link_orchestrator.source import GROUPS, IN_GROUPS, Page
 GROUP_READ: Final = "GroupMember.Read.All"
 MEMBERS_READ: Final = f"{GROUP_READ} (and Member.Read.Hidden, if a group hides its members)"
 GROUPS_A_PAGE: Final = 100
-"""Whose members are still to be read waits in the place, which is a row; and the link behind them must not expire."""
+"""Groups in a page. Those whose members are not read yet wait in the place, which must fit a row; and the link to the
+next page waits behind them, and must not expire."""
 NAMED: Final = f"/v1.0/groups?$select=id,displayName&$top={GROUPS_A_PAGE}"
 NOT_PEOPLE, GONE = "groups.notPeople", "groups.gone"
-"""What is counted beside groups and people in them: members that are none, and groups deleted while they were read."""
+"""Counts beside those of groups and of people in them: members who are no people, and groups deleted while reading."""
 
 Step = Sequence[Any]
-"""What is to be done, and on what: a link, ids, or a group's id."""
+"""What to do, as a word, and on what: a link, ids, or a group."""
 ALL: Final[Step] = ("groups", NAMED)
 
 
 async def page(client: GraphClient, step: Step, left: Sequence[Step]) -> Page:
-    """Do one step that reads groups; `left` are the steps behind it. Raises SourceBusy and SourceFailed."""
+    """Take one step that reads groups; `left` are the steps behind it. Raises SourceBusy and SourceFailed."""
     match step:
         case "groups", link:
             answer = await client.get(link, permission=GROUP_READ)
@@ -52,7 +54,7 @@ async def page(client: GraphClient, step: Step, left: Sequence[Step]) -> Page:
 
 
 def _named(found: Iterable[Mapping[str, Any]], more: Sequence[Step], left: Sequence[Step], gone: int = 0) -> Page:
-    """Return a page of groups: the members of each are read next, so that no more of them wait than a page holds."""
+    """Return a page of groups. Their members are read next, so that no more groups wait than a page holds."""
     groups = [entra_group_of({**group, "members": []}) for group in found]
     usable = [[group.object_id, group.display_name] for group in groups if isinstance(group, EntraGroup)]
     now: list[Step] = [["members_of", usable]] if usable else []
@@ -61,7 +63,7 @@ def _named(found: Iterable[Mapping[str, Any]], more: Sequence[Step], left: Seque
 
 
 async def _members(client: GraphClient, group: str, name: str, link: str, left: Sequence[Step]) -> Page:
-    """Read a page of a group's members. With its last page the group is whole; one that was deleted never is."""
+    """Read a page of a group's members. The last page makes the group whole; a group that was deleted never is."""
     try:
         answer = await client.get(link, permission=MEMBERS_READ)
     except UnknownObject:

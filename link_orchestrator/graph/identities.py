@@ -1,6 +1,6 @@
-"""What is read from Microsoft Graph: identities, what changed about them, and a provisioning job's mapping.
+"""Microsoft Graph as a source: identities, what changed about them, and the schema of a provisioning job.
 
-Every step is one request, and what is left to do is plain JSON, so that any process can go on after any step. The steps
+Each step is one request, and the steps that are left are plain JSON, so any process can go on after any step. The steps
 that read groups are in groups.py.
 https://learn.microsoft.com/graph/api/user-list, group-list-transitivemembers, serviceprincipal-list-approleassignedto,
 user-delta, synchronization-synchronizationschema-get.
@@ -38,7 +38,7 @@ ATTRIBUTES: Final = (
     *(name for name, _ in TEXTS),
 )
 SELECT: Final = f"$select={','.join(ATTRIBUTES)}"
-"""Without it Graph leaves most of these out. All are stored in Entra itself, so changes of each are told as well."""
+"""Without this, Graph leaves most of them out. A delta reports changes of each, since Entra itself stores them all."""
 
 USERS: Final = f"/v1.0/users?{SELECT}&$top={TOP}"
 LATEST: Final = f"/v1.0/users/delta?{SELECT}&$deltatoken=latest"
@@ -46,19 +46,19 @@ USER_READ, APPLICATION_READ, SYNCHRONIZATION_READ = "User.Read.All", "Applicatio
 
 
 class Graph:
-    """Microsoft Graph for the whole app: tokens are kept by the process, a session lasts as long as somebody reads."""
+    """Microsoft Graph for all directories. It keeps their tokens; a session lasts only while somebody reads."""
 
     def __init__(self, settings: GraphSettings) -> None:
         self._settings = settings
         self._tokens: dict[str, Tokens] = {}
 
     def check(self, directory: str) -> None:
-        """Raise SourceFailed naming the setting that is missing to read the identities of a directory."""
+        """Raise SourceFailed naming a setting without which the identities of a directory cannot be read."""
         tokens.check(self._settings, directory)
 
     @asynccontextmanager
     async def connect(self, directory: str) -> AsyncIterator[GraphClient]:
-        """Return a client for the tenant of a directory, until the block ends. Raises SourceFailed, as check()."""
+        """Return a client for a directory's tenant, usable until the block ends. Raises SourceFailed as check()."""
         import aiohttp
 
         self.check(directory)
@@ -68,18 +68,18 @@ class Graph:
 
     @asynccontextmanager
     async def open(self, directory: str, source: RunSource, *, groups: bool = False) -> AsyncIterator[GraphIdentities]:
-        """Return the identities that a run asks for, to be read until the block ends; behind them the groups."""
+        """Return the source of the identities that a run asks for, and of its `groups`, usable until the block ends."""
         async with self.connect(directory) as client:
             yield GraphIdentities(client, source.graph, groups=groups)
 
     async def read_schema(self, directory: str, source: MappingSource) -> Mapping[str, Any]:
-        """Return the schema of a provisioning job, as read_provisioning_schema() does."""
+        """Return the schema of a provisioning job. Raises as read_provisioning_schema()."""
         async with self.connect(directory) as client:
             return await read_provisioning_schema(client, source.graph.service_principal, source.graph.job)
 
 
 class GraphIdentities:
-    """The users in a scope, and its groups if asked for, as an IdentitySource. A place is the steps that are left."""
+    """An IdentitySource of the users in a scope, and of its groups if asked for. A place is the steps left to do."""
 
     def __init__(self, client: GraphClient, scope: GraphScope, *, groups: bool = False) -> None:
         self._client = client
@@ -87,11 +87,11 @@ class GraphIdentities:
         self._groups = groups
 
     def changes(self, bookmark: str) -> Place | None:
-        """Return where to read what changed since a delta link, which Graph gives for all users only."""
+        """Return where to read what changed since a delta link; None but for all users, as Graph has no other."""
         return {"steps": [["changes", bookmark], *self._groups_of_all()]} if self._scope.scope == "all" else None
 
     async def page(self, place: Place) -> Page:
-        """Do one step. Raises SourceBusy and SourceFailed; then the place is still the one to go on from."""
+        """Take the first step of a place. Raises SourceBusy and SourceFailed; the same place can then be read again."""
         step, *left = place.get("steps") or self._first()
         rows: Sequence[Identity | Gone | Problem] = ()
         match step:
@@ -101,7 +101,7 @@ class GraphIdentities:
                 try:
                     changes = await read_changes(self._client, link)
                 except Refused as refused:
-                    # Of another tenant, or another endpoint: what reading all comes to is said by reading all.
+                    # The link may be of another tenant or endpoint. Otherwise reading all is refused, too, and says so.
                     raise PlaceExpired(str(refused)) from None
                 more: list[Step] = [["changed", changes.changed]] if changes.changed else []
                 more += [["changes", changes.then]] if changes.then else []
@@ -133,7 +133,7 @@ class GraphIdentities:
     def _first(self) -> list[Step]:
         scope = self._scope
         if scope.scope == "all":
-            # The link to what changes from now on comes first: what changes while the users are read is in it, too.
+            # The link to later changes comes first, so that it covers what changes while the users are read.
             return [["latest", ""], ["users", USERS], *self._groups_of_all()]
         if scope.scope == "groups":
             return [["group", group] for group in dict.fromkeys(map(str.lower, scope.groups))]
@@ -143,7 +143,7 @@ class GraphIdentities:
         return [groups.ALL] if self._groups else []
 
     def _then_group(self, steps: list[Step], group: str) -> list[Step]:
-        """Return the steps with the group itself behind all people, if groups are asked for."""
+        """Return the steps and, behind all people, one that reads the group itself, if groups are asked for."""
         if not self._groups:
             return steps
         if not steps or steps[-1][0] != "groups_of":
@@ -151,7 +151,7 @@ class GraphIdentities:
         return [*steps[:-1], ["groups_of", [*steps[-1][1], group]]]
 
     async def _latest(self) -> str | None:
-        """Return the link to changes from now on. Tenants of customers (External ID) have none; their runs read all."""
+        """Return the link to changes from now on; None for a tenant of customers (External ID), which is read whole."""
         try:
             answer = await self._client.get(LATEST, permission=USER_READ)
         except Refused:
@@ -165,9 +165,9 @@ class GraphIdentities:
         return list(map(_identity, values_of(answer))), [[kind, more]] if more else []
 
     async def _members(self, link: str) -> tuple[list[Identity | Problem], list[Step]]:
-        """Return a page of a group's people. An assigned group that was deleted meanwhile has none.
+        """Return a page of a group's people. Raises UnknownObject for a group that the run names and that is not there.
 
-        Among the groups it is counted as gone. One that the run names itself is to be there.
+        An assigned group may have been deleted meanwhile: it has no people, and groups.py counts it as gone.
         """
         try:
             return await self._users("members", link)
@@ -177,18 +177,18 @@ class GraphIdentities:
             return [], []
 
     async def _changed(self, ids: Sequence[str]) -> list[Identity | Gone | Problem]:
-        """Return users who changed, whole: a delta holds "at least" what changed. Who cannot be read is gone."""
+        """Read the users who changed: a delta need not hold all of a user. Those who are not found are gone."""
         rows, _ = await self._users("users", f"{USERS}&{in_filter(ids)}")
         found = {row.object_id.lower() for row in rows if isinstance(row, Identity)}
         return [*rows, *(Gone(object_id) for object_id in ids if object_id.lower() not in found)]
 
     async def _assignments(self, link: str, left: list[Step]) -> list[Step]:
-        """Return the steps that a page of assignments adds to those left: users one by one, each group once."""
+        """Read a page of assignments. Return the steps that are left, with those for its users and its groups."""
         answer = await self._client.get(link, permission=APPLICATION_READ)
         by_type: dict[str, dict[str, None]] = {"User": {}, "Group": {}}
         for assignment in values_of(answer):
             by_type.get(assignment.get("principalType", ""), {})[str(assignment["principalId"]).lower()] = None
-        # Users at once, so that a place stays small; groups after all assignments, so that each is seen once.
+        # Users come next, so that a place stays small; groups after all assignments, so that each is read once.
         now: list[Step] = [["users_of", list(by_type["User"])]] if by_type["User"] else []
         if more := link_of(answer, "next"):
             now.append(["assigned", more])
@@ -198,9 +198,9 @@ class GraphIdentities:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """A page of changes since a link: the ids of the users who changed, and of those who left.
+    """A page of changes since a link: ids of the users who changed, and of those who were removed.
 
-    `then` leads to the next page; after the last it is None and `bookmark` leads to the changes to come.
+    `then` leads to the next page. On the last page it is None, and `bookmark` leads to the changes to come.
     """
 
     changed: Sequence[str]
@@ -210,9 +210,9 @@ class Changes:
 
 
 async def read_changes(client: GraphClient, link: str) -> Changes:
-    """Return a page of what changed since a delta link was given. Raises PlaceExpired after seven days: read all again.
+    """Return a page of what changed since Graph gave a link. Raises PlaceExpired for a link of over seven days ago.
 
-    A user may come twice, within a page and over several: the later one is the newer.
+    A user may come twice, on one page or on several: the later one is the newer.
     """
     answer = await client.get(link, permission=USER_READ)
     changed = {str(user["id"]): user for user in values_of(answer)}
@@ -225,11 +225,11 @@ async def read_changes(client: GraphClient, link: str) -> Changes:
 
 
 async def read_provisioning_schema(client: GraphClient, service_principal: str, job: str = "") -> Mapping[str, Any]:
-    """Return the schema of an application's provisioning job, with its attribute mappings, as the portal exports it."""
+    """Return the schema of a provisioning job as the portal exports it. Raises SourceBusy and SourceFailed."""
     jobs = f"/v1.0/servicePrincipals/{service_principal}/synchronization/jobs"
     if not job:
         answer = await client.get(jobs, permission=SYNCHRONIZATION_READ)
-        found = [str(one["id"]) for one in values_of(answer) if one.get("id")]
+        found = [str(known["id"]) for known in values_of(answer) if known.get("id")]
         if len(found) != 1:
             which = f"several: name one of {', '.join(found)}" if found else "none: set provisioning up first"
             raise SourceFailed(f"of provisioning jobs the application has {which}")
@@ -238,7 +238,7 @@ async def read_provisioning_schema(client: GraphClient, service_principal: str, 
 
 
 def _identity(user: Mapping[str, Any]) -> Identity | Problem:
-    """Return a user of Graph as an identity. Raises SourceFailed if Graph keeps back who it is."""
+    """Return the identity of a user of Graph. Raises SourceFailed if Graph withholds the user's attributes."""
     if user.get("id") and not user.get("userPrincipalName"):
         # https://learn.microsoft.com/graph/permissions-overview, limited information for inaccessible member objects
         raise SourceFailed(f"Microsoft Graph shows members without their attributes: grant {USER_READ} as well")

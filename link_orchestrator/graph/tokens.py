@@ -1,7 +1,8 @@
-"""Access tokens for Microsoft Graph through msal, and what to do where Entra gives none.
+"""Access tokens for Microsoft Graph through msal, and a remedy where Entra gives none.
 
-In order of preference: the managed identity itself, workload federation (its token, or a file's, stands for the
-application), a certificate, a client secret. Of what is set up, the first that Entra accepts is used.
+If no application is named, the managed identity itself reads. Otherwise the application proves who it is by one of
+these, in order of preference: a federated token in a file, one of the managed identity, a certificate, a client secret.
+Of those that are set up, the first that Entra accepts is used.
 """
 
 from __future__ import annotations
@@ -19,16 +20,16 @@ from link_orchestrator.source import SourceBusy, SourceFailed
 from shared.host.graph_settings import TENANTS, VARIABLES, GraphSettings
 
 Acquire = Callable[[], Mapping[str, Any]]
-"""Asks msal, which keeps what it got as long as it lasts. Blocks."""
+"""Asks msal for a token, which it caches as long as it is valid. Blocks."""
 
 SECONDS: Final = 30
-"""For one answer of Entra."""
+"""Seconds to wait for one answer of Entra."""
 
 EXCHANGE: Final = {
     "login.microsoftonline.us": "api://AzureADTokenExchangeUSGov",
     "login.partner.microsoftonline.cn": "api://AzureADTokenExchangeChina",
 }
-"""What a managed identity's token must be for, to stand for an application in a sovereign cloud.
+"""By authority of a sovereign cloud, the audience of a managed identity's token that stands for an application.
 
 https://learn.microsoft.com/entra/workload-id/workload-identity-federation-config-app-trust-managed-identity
 """
@@ -47,11 +48,11 @@ REMEDIES: Final[Mapping[int, str]] = {
     700212: _NO_FEDERATION,
     700213: _NO_FEDERATION,
 }
-"""By the number of https://learn.microsoft.com/entra/identity-platform/reference-error-codes."""
+"""By error number: https://learn.microsoft.com/entra/identity-platform/reference-error-codes."""
 
 
 def check(settings: GraphSettings, directory: str) -> None:
-    """Raise SourceFailed naming the setting without which the identities of a directory cannot be read."""
+    """Raise SourceFailed naming a setting without which the identities of a directory cannot be read."""
     if directory not in settings.tenants:
         example = f'{{"{directory}": "the tenant\'s id"}}'
         raise SourceFailed(f"set {TENANTS} to {example}: it names the Entra tenant of each directory")
@@ -72,7 +73,7 @@ def check(settings: GraphSettings, directory: str) -> None:
 
 
 class Http:
-    """How msal sends: a connection a request, for there are few in a day, and none that never ends."""
+    """The HTTP client that msal uses: a connection for each request, as there are few in a day, and a time limit."""
 
     def get(self, url: str, **options: Any) -> Any:
         """Send a GET."""
@@ -88,7 +89,7 @@ class Http:
 
 
 class Tokens:
-    """The tokens of one directory's tenant. One object for a process, for it remembers what it got."""
+    """The tokens of one directory's tenant. There is one object in a process, since it caches them."""
 
     def __init__(self, settings: GraphSettings, directory: str) -> None:
         self._settings = settings
@@ -97,7 +98,7 @@ class Tokens:
         self._lock = threading.Lock()
 
     async def get(self, *, fresh: bool = False) -> str:
-        """Return a token, one that nobody had before if `fresh`. Raises SourceBusy and SourceFailed."""
+        """Return a token; a `fresh` one does not come from the cache. Raises SourceBusy and SourceFailed."""
         return await asyncio.to_thread(self._get, fresh)
 
     def _get(self, fresh: bool) -> str:
@@ -119,7 +120,7 @@ class Tokens:
 
 
 def _ways(settings: GraphSettings, directory: str) -> Iterator[Acquire]:
-    """Yield each way to a token that is set up, the preferred one first. Nothing is read or sent before it is taken."""
+    """Yield each way to a token that is set up, the preferred one first. Only calling it reads or sends anything."""
     if not settings.client_id:
         yield _managed_identity(settings, settings.endpoint)
         return
@@ -145,7 +146,7 @@ def _application(settings: GraphSettings, directory: str, credential: Callable[[
             settings.client_id,
             authority=f"{settings.authority}/{settings.tenants[directory]}",
             client_credential=credential(),
-            # The administrator named the authority; asking the public cloud about it would fail in a closed one.
+            # The administrator named the authority. To ask the public cloud about it would fail in a closed one.
             instance_discovery=False,
             http_client=Http(),
         )
@@ -166,7 +167,7 @@ def _managed_identity(settings: GraphSettings, resource: str) -> Acquire:
 
 
 def _certificate(path: Path) -> Mapping[str, Any]:
-    """Return msal's credential of a file: PEM with key and certificate, or PFX without a password, as Azure puts it."""
+    """Return msal's credential for a file: PEM with key and certificate, or PFX without a password, as Azure has it."""
     if path.suffix.lower() in (".pfx", ".p12"):
         return {"private_key_pfx_path": str(path)}
     text = path.read_text("ascii")
@@ -178,7 +179,7 @@ def _answer(answer: object) -> Mapping[str, Any]:
 
 
 def _token(acquire: Acquire) -> str:
-    """Return the token that msal answers with. Raises SourceBusy or SourceFailed without a value of any kind."""
+    """Return the token that msal answers with. Raises SourceBusy or SourceFailed, whose texts hold no value at all."""
     import requests
 
     try:
@@ -188,7 +189,7 @@ def _token(acquire: Acquire) -> str:
     except OSError as error:
         raise SourceFailed(f"a file of the settings cannot be read ({type(error).__name__}): {_files()}") from None
     except ValueError as error:
-        # msal's words for a tenant that has no OpenID configuration; anything else is about the credential.
+        # msal says this of a tenant without an OpenID configuration. Any other ValueError is about the credential.
         known = "authority configuration" in str(error)
         raise SourceFailed(_NO_TENANT if known else f"the credential cannot be used: {_files()}") from None
     except RuntimeError as error:
@@ -204,7 +205,7 @@ def _files() -> str:
 
 
 def _refusal(answer: Mapping[str, Any]) -> Exception:
-    """Return what an error of Entra means. Its description stays out: it names the tenant's things."""
+    """Return the exception for an error of Entra. Its description is not repeated: it names objects of the tenant."""
     number = re.match(r"AADSTS(\d+)", str(answer.get("error_description", "")))
     code = int(number[1]) if number else 0
     name = re.sub(r"[^a-z_]", "", str(answer.get("error", "no answer")))[:40]

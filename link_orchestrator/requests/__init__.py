@@ -1,1 +1,1 @@
-"""What an administrator asks for over HTTP: one module for each kind of thing that is asked about."""
+"""The administrator's requests about jobs: a module for each thing that is asked for, and the API's document."""

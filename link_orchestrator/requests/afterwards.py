@@ -1,6 +1,6 @@
-"""What an administrator can ask for over HTTP after a run: take it back, and see what provisioning made of it.
+"""What follows a run: an undo takes it back, a verification finds out what provisioning made of it.
 
-Both are jobs of their own (kinds.py). One account alone is the account API's: shared/admin/account_changes.py.
+Each is a job of its own. A single account is released with the account API: shared/admin/account_changes.py.
 """
 
 from __future__ import annotations

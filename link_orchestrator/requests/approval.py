@@ -1,7 +1,7 @@
-"""Approving a planned run over HTTP: by whom, for how many links, and with provisioning paused or not.
+"""Approving a planned run: for how many links, and with provisioning paused or not.
 
-What is approved is what was reviewed (requests/reviews.py); shared/directory/work/reviews.py says how the two exclude
-each other.
+A run is approved together with the reviews of its rows (requests/reviews.py). How the two are kept from happening at
+the same time is in shared/directory/work/reviews.py.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from shared.scim.endpoint import Request, Response
 from shared.tables.port import VersionConflict
 
 ATTEMPTS = 5
+"""Times that an approval is tried while others change the job."""
 
 
 class Approval(Body, strict=True):
@@ -46,10 +47,10 @@ async def approve(directory: Directory, request: Request, client: Orchestrations
             try:
                 job = await directory.jobs.replace(job, _approved(directory, job, request.by, approval))
             except VersionConflict:
-                # Somebody reviewed, cancelled or approved meanwhile.
+                # Somebody has reviewed, cancelled or approved the run meanwhile.
                 job = await directory.jobs.get(job.id)
                 continue
-        # Again where it was approved before: the gate is closed behind the approval, and a crash may have come between.
+        # Also if the run was approved before: a crash may have come between that approval and the closing of the gate.
         if job.options["pauseProvisioning"]:
             await _pause(directory, job)
         break
@@ -70,14 +71,14 @@ def _approved(directory: Directory, job: Job, by: str, approval: Approval) -> Jo
 
 
 async def _pause(directory: Directory, job: Job) -> None:
-    """Close the gate before SCIM; not behind a run that another approval has already led to its end."""
+    """Close the gate before SCIM, unless another approval has already led the run to its end."""
     await directory.gate.close(job.id)
     if (await directory.jobs.get(job.id)).phase.ended:
         await directory.gate.open(job.id)
 
 
 async def _refuse_unapprovable(directory: Directory, job: Job, approval: Approval) -> None:
-    """Raise Busy for a run that is not planned, for a wrong number, and where the safeguard asks for one."""
+    """Raise Busy if the run is not planned, a number is wrong, or the safeguard asks for a number that is missing."""
     if job.phase not in (Phase.PLANNED, Phase.APPROVED) or job.cancelled_by:
         raise Busy(f"phase: the run is {job.phase}, only a planned run can be approved")
     groups = job.counts.get(GroupDecisionKind.LINK.value, 0)
@@ -99,7 +100,7 @@ async def _refuse_unapprovable(directory: Directory, job: Job, approval: Approva
 
 
 async def _links(directory: Directory, job: Job) -> int:
-    """Return how many links a run would make; once that is known, a later review makes the approval look again."""
+    """Return the number of links that a run would make. A review after this makes the approval begin again."""
     planned = job.counts.get(DecisionKind.LINK.value, 0)
     if not job.reviewed:
         return planned

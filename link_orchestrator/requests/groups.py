@@ -1,4 +1,4 @@
-"""How the members of a planned group differ from those of its counterpart in Entra."""
+"""How the members of a planned group differ from those of its counterpart in Entra, page by page."""
 
 from __future__ import annotations
 

@@ -1,16 +1,17 @@
-"""Bringing in the application's accounts and groups: a file is staged within the request, and an import started."""
+"""Importing the application's accounts and groups: a file is staged within the request, and an import is started."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 from link_orchestrator.files.accounts import AccountRow, read_accounts
 from link_orchestrator.files.groups import GroupRow, read_groups
 from link_orchestrator.kinds import GROUP_IMPORT, IMPORT, Kind
 from link_orchestrator.lifecycle import Orchestrations, begin
 from link_orchestrator.messages import slices_for
+from link_orchestrator.problems import Problem
 from link_orchestrator.requests.jobs import answer
 from link_orchestrator.requests.sent_file import read_columns, read_file, stage_rows
 from link_orchestrator.staged import name_bucket
@@ -18,47 +19,48 @@ from shared.directory.directory import Directory
 from shared.directory.keys import Key
 from shared.scim.endpoint import Request, Response
 
+R = TypeVar("R", AccountRow, GroupRow)
+
 
 async def import_accounts(directory: Directory, request: Request, client: Orchestrations) -> Response:
     """Stage the accounts of a file and start their import: 202 with the import's address."""
     keys = directory.keys
-    job_id = directory.jobs.new_id(IMPORT.name)
-    await directory.stages.announce(job_id, [job_id])
-    writer, counts = directory.stage(job_id).writer(), Counter[str]()
 
-    async def add(row: AccountRow) -> None:
-        await writer.add(keys.bucket(keys.digest(Key("userName", row.user_name))), row.to_json())
+    def bucket_of(row: AccountRow) -> int:
+        return keys.bucket(keys.digest(Key("userName", row.user_name)))
 
-    rows = read_accounts([read_file(request)], content_type=request.content_type, mapping=read_columns(request))
-    await stage_rows(directory, job_id, rows, add, counts)
-    await writer.close()
-    return await _begin(directory, request, client, IMPORT, job_id, counts)
+    return await _import(directory, request, client, IMPORT, read_accounts, bucket_of)
 
 
 async def import_groups(directory: Directory, request: Request, client: Orchestrations) -> Response:
     """Stage the groups of a file and start their import: 202 with the import's address."""
-    job_id = directory.jobs.new_id(GROUP_IMPORT.name)
-    await directory.stages.announce(job_id, [job_id])
-    writer, counts = directory.stage(job_id).writer(), Counter[str]()
 
-    async def add(row: GroupRow) -> None:
-        await writer.add(name_bucket(directory.groups.keys, row.display_name), row.to_json())
-        counts["members"] += len(row.members)
+    def bucket_of(row: GroupRow) -> int:
+        return name_bucket(directory.groups.keys, row.display_name)
 
-    rows = read_groups([read_file(request)], content_type=request.content_type, mapping=read_columns(request))
-    await stage_rows(directory, job_id, rows, add, counts)
-    await writer.close()
-    return await _begin(directory, request, client, GROUP_IMPORT, job_id, counts)
+    return await _import(directory, request, client, GROUP_IMPORT, read_groups, bucket_of, lambda row: len(row.members))
 
 
-async def _begin(
+async def _import(
     directory: Directory,
     request: Request,
     client: Orchestrations,
     kind: Kind,
-    job_id: str,
-    counts: Mapping[str, int],
+    read: Callable[..., Iterable[R | Problem]],
+    bucket_of: Callable[[R], int],
+    count_members: Callable[[R], int] = lambda row: 0,
 ) -> Response:
+    job_id = directory.jobs.new_id(kind.name)
+    await directory.stages.announce(job_id, [job_id])
+    writer, counts = directory.stage(job_id).writer(), Counter[str]()
+
+    async def add(row: R) -> None:
+        await writer.add(bucket_of(row), row.to_json())
+        counts["members"] += count_members(row)
+
+    rows = read(read_file(request), content_type=request.content_type, columns=read_columns(request))
+    await stage_rows(directory, job_id, rows, add, counts)
+    await writer.close()
     await directory.jobs.count(job_id, "file", {"refused": counts["problems"]})
-    options: dict[str, Any] = {"rows": counts["read"], "slices": slices_for(counts["read"] + counts["members"])}
+    options = {"rows": counts["read"], "slices": slices_for(counts["read"] + counts["members"])}
     return answer(await begin(directory, request.by, client, kind, job_id, options), request, 202)

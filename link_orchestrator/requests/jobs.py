@@ -1,4 +1,4 @@
-"""Jobs over HTTP: what is asked of every kind alike, and what other requests about jobs share."""
+"""Jobs over HTTP: the requests that every kind of job has, and what the other requests about jobs share."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def _row(row: PlanRow, kind: Kind) -> dict[str, Any]:
 
 
 def shown(job: Job) -> dict[str, Any]:
-    """Return a job as the API shows it: counts of decisions, of predicted outcomes, of reviews; links to approve."""
+    """Return a job as the API shows it: some counts in groups like `predicted`, and the number of links to approve."""
     counts, groups = _grouped(job.counts)
     links = counts.get("link", 0) + groups.get("review", {}).pop("links", 0)
     groups.pop("carried", None)
@@ -92,7 +92,7 @@ def shown(job: Job) -> dict[str, Any]:
 
 
 def _grouped(counts: Mapping[str, int]) -> tuple[dict[str, int], dict[str, dict[str, int]]]:
-    """Return counts with plain names, and those like `predicted.matched` by their first word."""
+    """Return the counts with plain names, and those like `predicted.matched` in groups by their first word."""
     plain, groups = dict[str, int](), dict[str, dict[str, int]]()
     for name, count in counts.items():
         group, dot, rest = name.partition(".")
@@ -101,10 +101,14 @@ def _grouped(counts: Mapping[str, int]) -> tuple[dict[str, int], dict[str, dict[
 
 
 def answer(job: Job, request: Request, status: int, progress: object = None) -> Response:
-    """Return a job as JSON, with its address; `progress` is shown while it lasts."""
+    """Return a job as JSON, with its address. `progress` is shown until the job has ended."""
     document = shown(job)
     if isinstance(progress, dict) and not job.phase.ended:
         counts = {"counts": _grouped(progress["counts"])[0]} if "counts" in progress else {}
         document["progress"] = progress | counts
-    location = f"{request.base.removesuffix('/scim/v2')}/{KINDS[job.kind].path}/{job.id}"
-    return Response(status, dump(document), location=location)
+    return Response(status, dump(document), location=address(request, f"{KINDS[job.kind].path}/{job.id}"))
+
+
+def address(request: Request, path: str) -> str:
+    """Return the address of a path of this API as the caller sees it."""
+    return f"{request.base.removesuffix('/scim/v2')}/{path}"

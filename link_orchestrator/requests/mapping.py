@@ -1,4 +1,4 @@
-"""The attribute mapping over HTTP: what provisioning is set up to do, and what is wrong with it for how many people."""
+"""The attribute mapping: what provisioning is set up to do, what is wrong with that, and for how many people."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from link_orchestrator.prediction.check import People, check
 from link_orchestrator.prediction.mapping import DEFAULT, AttributeMapping, read_mapping
 from link_orchestrator.requests.body import Body
 from link_orchestrator.run import CARRIED
-from link_orchestrator.source import MappingSource, SourceBusy, SourceFailed, Sources
+from link_orchestrator.source import MappingSource, SourceBusy, SourceFailed, Sources, refuse_unready
 from shared.directory.directory import Directory
 from shared.directory.errors import Busy
 from shared.directory.text import dump
@@ -19,7 +19,7 @@ from shared.scim.endpoint import Request, Response
 from shared.scim.errors import InvalidValue
 
 PATIENCE: Final = 15.0
-"""Seconds after which to ask again, where the source does not say how many."""
+"""Seconds after which to ask again, if the source does not say."""
 
 
 class MappingRequest(Body):
@@ -49,14 +49,14 @@ async def get_mapping(directory: Directory, request: Request) -> Response:
 
 
 async def choose_mapping(directory: Directory, asked: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return the mapping of a run: the one asked for, or else the stored one, or else the default."""
+    """Return the mapping of a run: the one that is asked for, the stored one, or the default."""
     if asked is not None:
         return _read(asked).to_json()
     return await directory.mappings.get() or DEFAULT.to_json()
 
 
 def people_of(job: Job) -> People:
-    """Return whom a run's plan leaves with an account."""
+    """Return the counts of the people who have an account by a run's plan."""
     return People({name[len(CARRIED) :]: n for name, n in job.counts.items() if name.startswith(CARRIED)})
 
 
@@ -72,10 +72,7 @@ async def _answer(directory: Directory, mapping: AttributeMapping, *, is_default
 
 
 async def _read_from(sources: Sources, directory: str, source: MappingSource) -> Mapping[str, Any]:
-    try:
-        sources.check(directory)
-    except SourceFailed as missing:
-        raise Busy(f"source: this app is not set up to read it: {missing}") from None
+    refuse_unready(sources, directory)
     try:
         return await sources.read_schema(directory, source)
     except SourceBusy as busy:

@@ -1,8 +1,9 @@
 """The administrator's API as an OpenAPI 3.1 document (https://spec.openapis.org/oas/v3.1.1).
 
-Addresses and methods are those of the routes, a summary is the first sentence of what answers there; what each takes
-and gives is written here, the shapes in openapi_schemas.json. Every answer that a test of this API gets is held against
-it (tests/openapi.py). SCIM describes itself: /scim/v2/Schemas.
+Paths and methods come from the routes, summaries from the docstrings of their services, the schemas of bodies from the
+models that read them, and what every kind of job has from the table of kinds. The rest is written here and in
+openapi_schemas.json. Tests hold every answer of the API against this document (tests/openapi.py). SCIM describes itself
+at /scim/v2/Schemas.
 """
 
 from __future__ import annotations
@@ -36,19 +37,19 @@ VERSION = "1.0.0"
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """What an operation takes and gives: the names of schemas, by media type what it takes.
+    """What an operation takes and answers. Schemas are named as in schemas()."""
 
-    `asks` are query parameters. A file is taken as bytes.
-    """
-
-    gives: str
+    answer: str
+    """Schema of the answer, "" for none."""
     status: int = 200
-    takes: Mapping[str, str] = field(default_factory=dict)
-    asks: tuple[str, ...] = ()
-    required: bool = True
+    body: Mapping[str, str] = field(default_factory=dict)
+    """Schema of the body by media type. A file is taken as bytes."""
+    query: tuple[str, ...] = ()
+    """Names of query parameters, as in PARAMETERS."""
+    body_required: bool = True
     """Whether there must be a body."""
-    media: tuple[str, ...] = (JSON,)
-    """Of the answer."""
+    media_types: tuple[str, ...] = (JSON,)
+    """Media types of the answer."""
 
 
 def _json(schema: str) -> dict[str, str]:
@@ -59,48 +60,53 @@ ACCOUNTS_FILE = {"text/csv": "File", "application/x-ndjson": "File", JSON: "AnyJ
 IDENTITIES_FILE = {"text/csv": "File", JSON: "AnyJson"}
 PAGED = ("count", "cursor")
 
-
 OPERATIONS: Mapping[str, Operation] = {
     "accounts_find": Operation(
-        "Accounts", asks=("userName", "email", "externalId", "nameId", "objectId", "employeeNumber")
+        "Accounts", query=("userName", "email", "externalId", "nameId", "objectId", "employeeNumber")
     ),
     "accounts_get": Operation("AccountWithHistory"),
-    "accounts_edit": Operation("Account", takes=_json("AccountEdit")),
+    "accounts_edit": Operation("Account", body=_json("AccountEdit")),
     "accounts_delete": Operation("", 204),
-    "accounts_link": Operation("Account", takes=_json("LinkRequest")),
-    "accounts_release": Operation("Account", takes=_json("ReleaseRequest"), required=False),
-    "groups_find": Operation("Groups", asks=("displayName", "externalId")),
-    "groups_get": Operation("GroupWithHistory", asks=PAGED),
+    "accounts_link": Operation("Account", body=_json("LinkRequest")),
+    "accounts_release": Operation("Account", body=_json("ReleaseRequest"), body_required=False),
+    "groups_find": Operation("Groups", query=("displayName", "externalId")),
+    "groups_get": Operation("GroupWithHistory", query=PAGED),
     "policy_get": Operation("Policy"),
-    "policy_put": Operation("Policy", takes=_json("Policy")),
+    "policy_put": Operation("Policy", body=_json("Policy")),
     "directory_schemas_get": Operation("Schemas"),
-    "directory_schemas_put": Operation("Schemas", takes=_json("Schemas")),
+    "directory_schemas_put": Operation("Schemas", body=_json("Schemas")),
     "accounts_import": Operation("Job", 202, ACCOUNTS_FILE, ("mapping",)),
     "groups_import": Operation("Job", 202, ACCOUNTS_FILE, ("mapping",)),
     "linking_groups_upload": Operation("Job", 201, _json("AnyJson")),
-    "linking_run_group_difference": Operation("Difference", asks=PAGED),
+    "linking_run_group_difference": Operation("Difference", query=PAGED),
     "linking_identities_upload": Operation("Job", 201, IDENTITIES_FILE, ("after",)),
     "linking_run_start": Operation("Job", 202, _json("RunRequest")),
-    "linking_run_problems": Operation("Problems", asks=PAGED),
+    "linking_run_problems": Operation("Problems", query=PAGED),
     "linking_run_report": Operation(
         "File",
-        asks=("format", "decision", "reportCount", "cursor"),
-        media=("text/html", "text/csv", "application/jsonl"),
+        query=("format", "decision", "reportCount", "cursor"),
+        media_types=("text/html", "text/csv", "application/jsonl"),
     ),
-    "linking_run_review": Operation("Reviewed", takes=_json("ReviewRequest")),
+    "linking_run_review": Operation("Reviewed", body=_json("ReviewRequest")),
     "linking_mapping_get": Operation("MappingCheck"),
-    "linking_mapping_post": Operation("MappingCheck", takes=_json("MappingRequest")),
-    "linking_run_approve": Operation("Job", 202, _json("Approval"), required=False),
-    "linking_undo_start": Operation("Job", 202, _json("UndoRequest"), required=False),
+    "linking_mapping_post": Operation("MappingCheck", body=_json("MappingRequest")),
+    "linking_run_approve": Operation("Job", 202, _json("Approval"), body_required=False),
+    "linking_undo_start": Operation("Job", 202, _json("UndoRequest"), body_required=False),
     "linking_verification_start": Operation("Job", 202),
 }
 """Operations beside those that every kind of job has, by the name of the function."""
 
 BODIES: tuple[type[BaseModel], ...] = (
-    *(AccountEdit, LinkRequest, ReleaseRequest),
-    *(RunRequest, ReviewRequest, Approval, UndoRequest, MappingSource),
+    AccountEdit,
+    LinkRequest,
+    ReleaseRequest,
+    RunRequest,
+    ReviewRequest,
+    Approval,
+    UndoRequest,
+    MappingSource,
 )
-"""Bodies, or parts of them, that are described as they are read."""
+"""Models of bodies, and of a part of one, from which their schemas are taken."""
 
 PARAMETERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "after": ("The upload of the former part of a file that was split.", {"type": "string"}),
@@ -116,10 +122,10 @@ PARAMETERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "outcome": ("Only rows with this outcome.", {"$ref": "#/components/schemas/UndoRowKind"}),
     "mapping": ('A JSON object from header to column, like {"Login": "userName"}.', {"type": "string"}),
 }
-"""What a query parameter means, and its schema; any other one is a string that is looked for."""
+"""What a query parameter means, and its schema. One that is not listed is a string to look for."""
 
 NAMES = {"reportCount": "count"}
-"""Where two parameters share a name and not what they mean."""
+"""Name under which a parameter is sent, where another of that name means something else."""
 
 
 def operations() -> dict[str, Operation]:
@@ -128,7 +134,7 @@ def operations() -> dict[str, Operation]:
     for kind in KINDS.values():
         name, rows = kind.function_prefix, kind.rows
         asked = (rows.filter_by, *PAGED) if rows.choices else PAGED
-        found[f"{name}_{rows.name}"] = Operation(_page_of(kind), asks=asked)
+        found[f"{name}_{rows.name}"] = Operation(_page_of(kind), query=asked)
         if kind.orchestrator:
             found[f"{name}_get"] = Operation("Job")
             found[f"{name}_cancel"] = Operation("Job", 202)
@@ -174,64 +180,64 @@ def document(routes: Iterable[Route]) -> dict[str, Any]:
 
 
 def schemas() -> dict[str, Any]:
-    """Return the shapes, by name: of bodies, those that are written, and those that follow from the table of kinds."""
+    """Return the schemas by name: those of bodies, those that are written, those that the table of kinds gives."""
     written = json.loads(Path(__file__).with_name("openapi_schemas.json").read_text("utf-8"))
-    shapes: dict[str, Any] = _body_shapes() | written
-    shapes["JobKind"] = {"enum": [*KINDS]}
+    found: dict[str, Any] = _body_schemas() | written
+    found["JobKind"] = {"enum": [*KINDS]}
     for kind in KINDS.values():
         page, rows = _page_of(kind), kind.rows
         row = page.removesuffix("s")
-        shapes[page] = _list_of(rows.name, row, cursor={"type": "string"})
+        found[page] = _list_of(rows.name, row, cursor={"type": "string"})
         if rows.choices:
-            shapes[f"{row}Kind"] = {"enum": [*rows.choices]}
+            found[f"{row}Kind"] = {"enum": [*rows.choices]}
         if kind.listed:
-            shapes[kind.plural.title()] = _list_of(kind.plural, "Job")
-    return shapes
+            found[kind.plural.title()] = _list_of(kind.plural, "Job")
+    return found
 
 
 @cache
-def _body_shapes() -> dict[str, Any]:
+def _body_schemas() -> dict[str, Any]:
     _, found = models_json_schema(
         [(model, "validation") for model in BODIES],
         ref_template="#/components/schemas/{model}",
         schema_generator=_Untitled,
     )
-    shapes: dict[str, Any] = found["$defs"]
-    return shapes
+    definitions: dict[str, Any] = found["$defs"]
+    return definitions
 
 
 class _Untitled(GenerateJsonSchema):
-    """Gives an attribute no title: it would be the attribute's name again."""
+    """Leaves out the title of an attribute, which would only repeat its name."""
 
     def field_title_should_be_set(self, schema: object) -> bool:
         return False
 
 
 def _page_of(kind: Kind) -> str:
-    """Return the name of the shape of a page of a kind's rows. That of a row is the same without the last letter."""
+    """Return the name of the schema of a page of a kind's rows. The schema of one row has the name in the singular."""
     return (kind.name.title() if kind.rows.name == "rows" else "") + kind.rows.name.title()
 
 
-def _list_of(name: str, shape: str, **more: Mapping[str, str]) -> dict[str, Any]:
-    items = {"type": "array", "items": _ref(shape)}
+def _list_of(name: str, schema: str, **more: Mapping[str, str]) -> dict[str, Any]:
+    items = {"type": "array", "items": _ref(schema)}
     return {"type": "object", "required": [name], "additionalProperties": False, "properties": {name: items, **more}}
 
 
 def _operation(route: Route, operation: Operation) -> dict[str, Any]:
     asked = [_parameter(name, "path") for name in re.findall(r"\{(\w+)\}", route.path)]
-    asked += [_parameter(name, "query") for name in operation.asks]
+    asked += [_parameter(name, "query") for name in operation.query]
     answer: dict[str, Any] = {"description": "Done." if operation.status == 200 else "Accepted."}
-    if operation.gives:
-        answer["content"] = {media: {"schema": _ref(operation.gives)} for media in operation.media}
+    if operation.answer:
+        answer["content"] = {media: {"schema": _ref(operation.answer)} for media in operation.media_types}
     described: dict[str, Any] = {
         "operationId": route.name,
         "summary": _summary(route),
         "parameters": asked,
         "responses": {str(operation.status): answer, "default": {"$ref": "#/components/responses/Error"}},
     }
-    if operation.takes:
-        content = {media: {"schema": _ref(schema)} for media, schema in operation.takes.items()}
-        described["requestBody"] = {"required": operation.required, "content": content}
+    if operation.body:
+        content = {media: {"schema": _ref(schema)} for media, schema in operation.body.items()}
+        described["requestBody"] = {"required": operation.body_required, "content": content}
     return described
 
 

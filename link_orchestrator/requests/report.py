@@ -1,7 +1,7 @@
 """A run's report: rows as CSV or JSON Lines, page by page, and a summary to print as HTML.
 
-An answer is one text in memory, so rows come ROWS_AT_ONCE at a time; a Link header leads to the next page, and pages
-put one behind the other are the whole report.
+An answer is one text in memory, so rows come a page at a time. A Link header leads to the next page; all pages, one
+after the other, are the whole report.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from urllib.parse import urlencode
 
 from link_orchestrator.kinds import RUN
 from link_orchestrator.prediction.check import check
-from link_orchestrator.requests.jobs import find_job, read_choice, shown
+from link_orchestrator.requests.jobs import address, find_job, read_choice, shown
 from link_orchestrator.requests.mapping import people_of
 from link_orchestrator.requests.report_page import summary
 from link_orchestrator.run import mapping_of
@@ -39,7 +39,7 @@ COLUMNS: Final = (
 )  # fmt: skip
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "|", "%", "\uff1d", "\uff0b", "\uff0d", "\uff20")
-"""What spreadsheets take for the start of a formula; the full-width forms, too."""
+"""What spreadsheets take for the beginning of a formula, with the full-width forms."""
 
 
 async def get_report(directory: Directory, request: Request) -> Response:
@@ -68,13 +68,13 @@ async def _page(directory: Directory, job: Job, request: Request, form: str) -> 
     headers = {"Content-Disposition": f'attachment; filename="{job.id}.{form}"'}
     if after:
         asked = {"format": form, "count": count, "cursor": after} | ({"decision": decision} if decision else {})
-        path = f"{request.base.removesuffix('/scim/v2')}/linking/runs/{job.id}/report?{urlencode(asked)}"
-        headers["Link"] = f'<{path}>; rel="next"'
+        following = address(request, f"{RUN.path}/{job.id}/report?{urlencode(asked)}")
+        headers["Link"] = f'<{following}>; rel="next"'
     return Response(200, text, mimetype=MIMETYPES[form], headers=headers)
 
 
 def to_csv(documents: Iterable[Mapping[str, Any]], *, header: bool) -> str:
-    """Return rows as CSV that no spreadsheet takes for formulas, with CRLF (RFC 4180); the header where asked for."""
+    """Return rows as CSV (RFC 4180) in which no spreadsheet finds a formula, below a header if one is asked for."""
     text = io.StringIO()
     writer = csv.writer(text, quoting=csv.QUOTE_ALL)
     if header:
@@ -84,7 +84,7 @@ def to_csv(documents: Iterable[Mapping[str, Any]], *, header: bool) -> str:
 
 
 def safe(cell: str) -> str:
-    """Return a cell that is shown as it is: an apostrophe before what would be read as a formula."""
+    """Return a cell that spreadsheets show as it is: one that looks like a formula gets an apostrophe before it."""
     return f"'{cell}" if cell.lstrip(" ").startswith(_FORMULA) else cell
 
 

@@ -1,4 +1,4 @@
-"""The summary of a run as one HTML page to print: facts and counts, nobody's name, no script, nothing to load. Pure."""
+"""The summary of a run as an HTML page to print. It holds facts and counts, no names, no script, and loads nothing."""
 
 from __future__ import annotations
 
@@ -35,6 +35,7 @@ OUTCOMES: Final = {
 APPLIED: Final = {"linked": ("Linked", "#1a7f4b"), "refused": ("Refused: changed since the plan", "#c0392b")}
 
 WIDTH, LABEL, BAR, ROW = 720, 275, 355, 26
+"""Width of a chart, of its labels and of its longest bar, and height of a row: in the units of its viewBox."""
 
 STYLE: Final = """
 @page { size: A4; margin: 18mm }
@@ -54,7 +55,7 @@ li { margin: .3rem 0; break-inside: avoid } li small { color: #5a646e; display: 
 
 
 def summary(run: Mapping[str, Any], warnings: Sequence[Mapping[str, Any]]) -> str:
-    """Return the page about a run, as the API shows it, and the warnings about its mapping."""
+    """Return the page about a run, given as the API shows it, with the warnings about its mapping."""
     counts = run.get("counts", {})
     title = f"Linking run {escape(run['id'])}"
     body = [
@@ -107,7 +108,7 @@ def _at(run: Mapping[str, Any], name: str, by: str = "") -> str:
 
 
 def _chart(title: str, bars: Mapping[str, tuple[str, str]], counts: Mapping[str, int]) -> str:
-    """Return a bar for each count that is not 0, drawn to one scale; "" where all are."""
+    """Return a chart with a bar for each count that is not 0, all to one scale; "" if every count is 0."""
     drawn = [(label, colour, counts[name]) for name, (label, colour) in bars.items() if counts.get(name)]
     if not drawn:
         return ""

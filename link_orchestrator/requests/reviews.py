@@ -1,13 +1,13 @@
 """Reviewing rows of a planned run over HTTP: link, exclude or leave, one by one or many by filter.
 
-Which decisions allow which action, and what no administrator can overrule, stands here;
-shared/directory/work/reviews.py keeps the reviews, passes/apply.py carries them out with the approved run.
+This module says which decisions allow which action, and what no administrator can overrule.
+shared/directory/work/reviews.py stores the reviews; passes/apply.py carries them out with the approved run.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -35,16 +35,13 @@ from shared.scim.errors import InvalidValue
 from shared.tables.access import together
 
 ROWS_AT_ONCE = 1_000
-"""Rows that one request names, or reviews by a filter."""
+"""Rows that one request can name, or review by a filter."""
 ROWS_READ = 5_000
-"""Rows that one request by a filter looks at; the answer's cursor goes on from there."""
+"""Rows that one request by a filter looks at. The cursor in its answer goes on from there."""
 
 LINKABLE = (DecisionKind.REVIEW, DecisionKind.AMBIGUOUS)
-EXCLUDABLE = (
-    *LEFT_OPEN,
-    DecisionKind.LINK,
-    DecisionKind.OUTSIDE_VERIFIED_DOMAINS,
-)
+EXCLUDABLE = (*LEFT_OPEN, DecisionKind.LINK, DecisionKind.OUTSIDE_VERIFIED_DOMAINS)
+"""Decisions on rows that a review may exclude; LINKABLE those on rows that it may link."""
 
 
 class Selection(Body):
@@ -57,7 +54,7 @@ class Selection(Body):
     """The domain of the identity's user principal name."""
 
     def selects(self, row: PlanRow) -> bool:
-        """Tell whether a row of the decision is meant."""
+        """Tell whether a row of the decision meets the other conditions."""
         name = str(row.shown.get("identity", {}).get("userPrincipalName", ""))
         rules = {item["rule"] for item in row.shown.get("evidence", ())}
         return (self.rule is None or self.rule in rules) and (
@@ -100,17 +97,19 @@ async def review(directory: Directory, request: Request, client: Orchestrations)
     job = await directory.jobs.change(job.id, lambda job: _being_reviewed(job, directory.jobs.now()))
     reviews = reviews_of(directory, job.id)
     rows, cursor = await _select(directory, job, reviews, asked)
-    wanted, refused = await _judge(directory, job, rows, asked)
+    links, refused = await _judge(directory, job, rows, asked)
     at, mapping, policy = directory.jobs.now(), mapping_of(job), policy_of(job)
 
     def decided(row: PlanRow) -> Review:
+        if asked.action == LEAVE:
+            return Review(LEAVE, request.by, at)
         predicted = after_review(row.shown, mapping, policy, links=asked.action == LINK).to_json()
-        return Review(asked.action, request.by, at, wanted[row.id], None if asked.action == LEAVE else predicted)
+        return Review(asked.action, request.by, at, links.get(row.id), predicted)
 
-    done = [row for row in rows if row.id in wanted]
+    done = [row for row in rows if row.id not in refused]
     if asked.action == EXCLUDE and asked.in_policy:
         await _exclude_from_now_on(directory, done)
-    # Whatever comes between: while a row changes hands, provisioning neither links nor creates its person.
+    # Until the reviews are stored, whatever happens meanwhile, provisioning neither links nor creates these people.
     plan = directory.plan(job.id)
     await plan.leave_open({row.subject: _open_as(row) for row in done})
     try:
@@ -124,7 +123,7 @@ async def review(directory: Directory, request: Request, client: Orchestrations)
 
 
 def _being_reviewed(job: Job, now: str) -> Job:
-    """Return the job as one whose rows were reviewed: from now on an approval has to look at them."""
+    """Return the job, marked as reviewed: from now on an approval has to count its reviews."""
     refuse_unreviewable(job)
     return job if job.reviewed else replace(job, reviewed=now)
 
@@ -132,63 +131,52 @@ def _being_reviewed(job: Job, now: str) -> Job:
 async def _select(
     directory: Directory, job: Job, reviews: Reviews, asked: ReviewRequest
 ) -> tuple[list[PlanRow], str | None]:
-    """Return the rows that a request is about, and the cursor behind them where there are more."""
-    if asked.rows is not None:
-        ids = list(dict.fromkeys(asked.rows))
-        found = await reviews.find_rows(ids)
-        for row_id, row in zip(ids, found, strict=True):
-            if row is None:
-                place = asked.rows.index(row_id)
-                raise InvalidValue(f"rows.{place}: no row of this plan has that id: take those that /decisions shows")
-        return [row for row in found if row is not None], None
-    selection, read = asked.filter, 0
-    if selection is None:
-        raise InvalidValue("filter: is missing")
-    plan = directory.plan(job.id)
+    """Return the rows that a request is about, and the cursor behind them if there are more."""
     rows: list[PlanRow] = []
+    if asked.filter is None:
+        named = asked.rows or []
+        ids = list(dict.fromkeys(named))
+        for row_id, row in zip(ids, await reviews.find_rows(ids), strict=True):
+            if row is None:
+                place = named.index(row_id)
+                raise InvalidValue(f"rows.{place}: no row of this plan has that id: take those that /decisions shows")
+            rows.append(row)
+        return rows, None
+    plan, read = directory.plan(job.id), 0
     cursor: str | None = asked.cursor
     while cursor is not None and read < ROWS_READ and len(rows) < ROWS_AT_ONCE:
-        page, cursor = await plan.page(selection.decision.value, cursor, ROWS_AT_ONCE - len(rows))
+        page, cursor = await plan.page(asked.filter.decision.value, cursor, ROWS_AT_ONCE - len(rows))
         read += len(page)
-        rows += filter(selection.selects, page)
+        rows += filter(asked.filter.selects, page)
     return rows, cursor
 
 
 async def _judge(
     directory: Directory, job: Job, rows: Sequence[PlanRow], asked: ReviewRequest
-) -> tuple[dict[str, str | None], dict[str, str]]:
-    """Return the rows that may be reviewed so, by id, each with the account to link; and why the others may not."""
-    wanted: dict[str, str | None] = {}
-    refused: dict[str, str] = {}
-    for row in rows:
-        if reason := _unsuitable(row, asked):
-            refused[row.id] = reason
-        elif asked.action == LINK:
-            wanted[row.id] = asked.account or row.shown["account"]["id"]
-        else:
-            wanted[row.id] = None
-    by_id = {row.id: row for row in rows}
-    if asked.action == LEAVE:
-        # A planned link that was excluded comes back: meanwhile another row may have been given its account.
-        back = {i: by_id[i].shown["account"]["id"] for i in wanted if by_id[i].decision == DecisionKind.LINK}
-        for row_id, other in (await _taken(directory, job, [by_id[i] for i in back], back)).items():
-            refused[row_id] = f"this plan links the account by the row {other}: leave that one first"
-            del wanted[row_id]
-    if asked.action != LINK:
-        return wanted, refused
-    accounts = dict(zip(wanted, await directory.accounts.find_many([a or "" for a in wanted.values()]), strict=True))
-    for row_id, account in accounts.items():
-        if reason := _objection(job, by_id[row_id], wanted[row_id] or "", account):
-            refused[row_id] = reason
-            del wanted[row_id]
-    for row_id, other in (await _taken(directory, job, [by_id[row_id] for row_id in wanted], wanted)).items():
-        refused[row_id] = f"this plan links the account by the row {other}: settle that one first"
-        del wanted[row_id]
-    return wanted, refused
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the accounts to link, and why some rows cannot be reviewed as asked: both by the row's id."""
+    refused = {row.id: reason for row in rows if (reason := _unsuitable(row, asked))}
+    suitable = [row for row in rows if row.id not in refused]
+    if asked.action == EXCLUDE:
+        return {}, refused
+    if asked.action == LINK:
+        links = {row.id: asked.account or str(row.shown["account"]["id"]) for row in suitable}
+        accounts = await directory.accounts.find_many([*links.values()])
+        for row, account in zip(suitable, accounts, strict=True):
+            if reason := _objection(job, row, links[row.id], account):
+                refused[row.id] = reason
+    else:
+        # A row that the plan links may have been excluded, and another row been given its account since.
+        links = {row.id: str(row.shown["account"]["id"]) for row in suitable if row.decision == DecisionKind.LINK}
+    wanted = [(row, links[row.id]) for row in suitable if row.id in links and row.id not in refused]
+    remedy = "settle that one first" if asked.action == LINK else "leave that one first"
+    for row_id, other in (await _taken(directory, job, wanted)).items():
+        refused[row_id] = f"this plan links the account by the row {other}: {remedy}"
+    return links, refused
 
 
 def _unsuitable(row: PlanRow, asked: ReviewRequest) -> str:
-    """Return why a row's decision does not allow a review, or ""."""
+    """Return why a row's decision does not allow what is asked, or ""."""
     if asked.action == LEAVE:
         return "" if row.review or row.decision in EXCLUDABLE else f"a row that is {row.decision} is not reviewed"
     allowed = LINKABLE if asked.action == LINK else EXCLUDABLE
@@ -207,7 +195,7 @@ def _unsuitable(row: PlanRow, asked: ReviewRequest) -> str:
 
 
 def _objection(job: Job, row: PlanRow, account_id: str, account: Account | None) -> str:
-    """Return why an account must not be linked to a row's identity whatever anybody says, or ""."""
+    """Return why an account must not be linked to a row's identity, whoever asks for it, or ""."""
     if account is None:
         return "the account was deleted since the plan"
     if account.etag != planned_version(row, account_id):
@@ -221,7 +209,7 @@ def _objection(job: Job, row: PlanRow, account_id: str, account: Account | None)
 
 
 def _identity(row: PlanRow, account: Account) -> Identity:
-    """Return the identity of a row as far as an objection asks; that its NameID agrees, the evidence has said."""
+    """Return what objection() needs of a row's identity. Its NameID is the account's if the evidence has said so."""
     shown = row.shown["identity"]
     chosen = [one["rules"] for one in row.shown.get("candidates", ()) if one["id"] == account.id]
     rules = chosen[0] if chosen else [item["rule"] for item in row.shown.get("evidence", ())]
@@ -229,12 +217,11 @@ def _identity(row: PlanRow, account: Account) -> Identity:
     return Identity(shown["objectId"], shown["userPrincipalName"], on_premises_immutable_id=name_id)
 
 
-async def _taken(
-    directory: Directory, job: Job, rows: Sequence[PlanRow], wanted: Mapping[str, str | None]
-) -> dict[str, str]:
-    """Return, by id, the rows whose account this run is to link already, each with the row by which it is.
+async def _taken(directory: Directory, job: Job, links: Sequence[tuple[PlanRow, str]]) -> dict[str, str]:
+    """Return the rows whose account this run is to link by another row already: the ids of both, by that of the first.
 
-    Two rows can want one account only where one of them is ambiguous: the others are in each other's way as rivals.
+    This can only happen where one of the two is ambiguous. Other rows that want the same account were planned as
+    rivals, which no review can link.
     """
     reviews = reviews_of(directory, job.id)
     chosen: dict[str, str] = {}
@@ -243,8 +230,7 @@ async def _taken(
     ):
         chosen |= accounts
     taken: dict[str, str] = {}
-    for row in rows:
-        account_id = wanted[row.id] or ""
+    for row, account_id in links:
         other = chosen.get(account_id, row.id)
         if other == row.id and row.decision == DecisionKind.AMBIGUOUS:
             bucket = directory.keys.bucket(account_id)
@@ -256,7 +242,7 @@ async def _taken(
 
 
 async def _planned_for(directory: Directory, job: Job, bucket: int, account_id: str) -> str | None:
-    """Return the id of the row by which the plan itself links an account, unless a review took it out."""
+    """Return the id of the row by which the plan itself links an account, unless a review excluded that row."""
     async for rows in directory.plan(job.id).decided(bucket, LINK):
         for row in rows:
             if row.shown["account"]["id"] == account_id and (row.review or {}).get("action") != EXCLUDE:
@@ -265,15 +251,15 @@ async def _planned_for(directory: Directory, job: Job, bucket: int, account_id: 
 
 
 def _open_as(row: PlanRow) -> str:
-    """Return the decision by which provisioning leaves a row's person alone."""
+    """Return the decision under which a row's identity is left open, so that provisioning leaves it alone."""
     return row.decision if row.decision in LEFT_OPEN else DecisionKind.REVIEW.value
 
 
 async def _tell_provisioning(plan: Plan, reviews: Reviews, rows: Sequence[PlanRow]) -> None:
-    """Keep what SCIM is to know of reviewed identities, as the rows say now: others may review them at the same time.
+    """Note for SCIM what becomes of reviewed identities, until it agrees with the rows: others may review them, too.
 
-    Who is excluded is not adopted, but may be created. Who is to be linked stays open until that is applied. Who is
-    left as the plan has it is open again, or free.
+    An excluded identity is not adopted, but may be created. One that is to be linked is left open until the run is
+    applied. One that is left as planned is open again, or free, as the plan has decided.
     """
     told: dict[str, str] = {}
     while True:
@@ -297,7 +283,7 @@ def _subjects(rows: Sequence[PlanRow]) -> set[str]:
 
 
 async def _exclude_from_now_on(directory: Directory, rows: Sequence[PlanRow]) -> None:
-    """Add identities to the exclusions of the directory's policy, for the runs to come. Raises InvalidValue if full."""
+    """Exclude identities by the directory's policy, for the runs to come. Raises InvalidValue if it holds no more."""
     subjects = {row.subject for row in rows}
     try:
         await directory.policies.change(lambda policy: replace(policy, excluded=policy.excluded | subjects))
@@ -306,7 +292,7 @@ async def _exclude_from_now_on(directory: Directory, rows: Sequence[PlanRow]) ->
 
 
 async def _counted(directory: Directory, job: Job, reviewed: Counter[str]) -> Job:
-    """Return the job with its counts as the reviews leave them."""
+    """Store and return the job's counts with what the reviews add to them."""
     jobs = directory.jobs
     await jobs.count(job.id, "review", reviewed)
     counts = await jobs.total(job.id)

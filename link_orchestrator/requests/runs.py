@@ -1,6 +1,6 @@
-"""Runs over HTTP: one is started over uploads, or over a source to read from. It changes nothing before approval.
+"""Starting a run, over uploads or over a source to read from. It changes nothing before it is approved.
 
-Reviewing and approving a plan, and the mapping it predicts by, have modules of their own.
+What comes after the plan is in reviews.py, approval.py and afterwards.py.
 """
 
 from __future__ import annotations
@@ -20,9 +20,8 @@ from link_orchestrator.requests.body import Body
 from link_orchestrator.requests.jobs import answer, find_job, page_of_rows
 from link_orchestrator.requests.mapping import choose_mapping
 from link_orchestrator.requests.uploads import find_upload
-from link_orchestrator.source import RunSource, SourceFailed, Sources
+from link_orchestrator.source import RunSource, Sources, refuse_unready
 from shared.directory.directory import Directory
-from shared.directory.errors import Busy
 from shared.directory.matching.policy import Policy
 from shared.directory.work import seen
 from shared.scim.endpoint import Request, Response
@@ -72,7 +71,8 @@ async def start_run(directory: Directory, request: Request, client: Orchestratio
         options["since"] = former
     await directory.stages.announce(job_id, _stages(job_id, groups=asked.groups, again="since" in options))
     if asked.source:
-        days = KEPT_DAYS if asked.source.graph.scope == "all" else 0  # no other reading is gone on from
+        # Later runs go on from a reading of everybody, and from no other.
+        days = KEPT_DAYS if asked.source.graph.scope == "all" else 0
         await directory.stages.announce(job_id, staged.reading_names(job_id), days=days)
     await directory.stages.announce(job_id, seen.stages_of(job_id), days=seen.DAYS)
     return answer(await begin(directory, request.by, client, RUN, job_id, options), request, 202)
@@ -81,22 +81,19 @@ async def start_run(directory: Directory, request: Request, client: Orchestratio
 async def _identities(
     directory: Directory, asked: RunRequest, sources: Sources, job_id: str
 ) -> tuple[Mapping[str, Any], int]:
-    """Return the options of a run that say where its identities are staged, or read from first, and how many are."""
+    """Return the options that say where a run's identities come from, and how many are staged already."""
     if (asked.identities is None) == (asked.source is None):
         raise InvalidValue("identities, source: give one of them: an upload's id, or a source to read from")
     if asked.source is not None:
-        try:
-            sources.check(directory.name)
-        except SourceFailed as missing:
-            raise Busy(f"source: this app is not set up to read it: {missing}") from None
-        # How many slices it takes is known once they are read.
+        refuse_unready(sources, directory.name)
+        # Their number, and with it the number of slices, is known once they are read.
         return {"source": {"graph": asked.source.graph.to_json()}, "identities": staged.reading_names(job_id)[0]}, 0
     upload = await find_upload(directory, asked.identities or "", IDENTITIES, "identities")
     return {"identities": upload.id, "parts": staged.parts_of(upload)}, upload.counts["read"]
 
 
 async def _groups(directory: Directory, asked: RunRequest, job_id: str) -> tuple[Mapping[str, Any], int]:
-    """Return the option of a run that says where Entra's groups are staged, or read to, and how many members are."""
+    """Return the option that says where a run's groups are staged, and how many members are staged already."""
     if asked.groups is None or asked.groups is False:
         return {}, 0
     if asked.groups is True:
@@ -108,7 +105,7 @@ async def _groups(directory: Directory, asked: RunRequest, job_id: str) -> tuple
 
 
 def _stages(job_id: str, *, groups: str | bool | None, again: bool) -> list[str]:
-    """Return the names of the sets that a run may fill. Each is looked through at its end, so none is named in vain."""
+    """Return the names of the stages that a run may fill, and no others: each one is looked through when it ends."""
     read: list[str] = []
     if groups is True:
         for reading in staged.reading_names(job_id):

@@ -1,4 +1,4 @@
-"""A file in the body of a request: its bytes, its columns, and its rows staged one by one with a report of problems."""
+"""A file in the body of a request: its bytes, its columns, and how its rows are staged and its problems reported."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from shared.scim.errors import BodyTooLarge, InvalidSyntax, InvalidValue
 ROWS_AT_ONCE: Final = 200
 """Rows of a file that are staged before other requests get their turn."""
 MAX_FILE_BYTES: Final = 100 * 1024 * 1024
-"""Bytes of a file, which is in memory while it is staged."""
+"""Bytes that a file may have at most: it is in memory while it is staged."""
 
 R = TypeVar("R")
 
@@ -31,7 +31,7 @@ def read_file(request: Request) -> bytes:
 
 
 def read_columns(request: Request) -> Mapping[str, str]:
-    """Return which header is which column, as the request says in `mapping`. Raises InvalidValue."""
+    """Return the columns that headers are, as the parameter `mapping` says. Raises InvalidValue."""
     text = request.params.get("mapping", "{}")
     try:
         return TypeAdapter(dict[str, str]).validate_json(text)
@@ -46,9 +46,9 @@ async def stage_rows(
     add: Callable[[R], Awaitable[None]],
     counts: Counter[str],
 ) -> None:
-    """Add each row of a file, and put each problem into the report. Raises InvalidSyntax if no row can be used.
+    """Hand each row of a file to `add`, and write each problem into the job's report.
 
-    `counts` gets the rows that were `read`, and the `problems`.
+    Counts the rows that were `read`, and the `problems`. Raises InvalidSyntax if no row can be used.
     """
     problems: list[Problem] = []
     first: Problem | None = None

@@ -1,4 +1,4 @@
-"""Uploads of Entra's users and groups, which runs are started over for some weeks."""
+"""Uploads of Entra's users and groups. For some weeks, runs can be started over them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ UPLOAD_DAYS: Final = 30
 async def upload_identities(directory: Directory, request: Request) -> Response:
     """Stage the identities of a file for runs to come: 201 with the id to name in POST /linking/runs.
 
-    `after` names the upload of a former part, whose identities belong to this upload, too.
+    The parameter `after` names the upload of the part before this one; its identities belong to this upload, too.
     """
     jobs, after = directory.jobs, request.params.get("after")
     former = await find_upload(directory, after, IDENTITIES, "after") if after else None
@@ -36,7 +36,7 @@ async def upload_identities(directory: Directory, request: Request) -> Response:
     async def add(identity: Identity) -> None:
         await writer.add(identity_bucket(directory.keys, identity.object_id), identity.to_json())
 
-    rows = read_identities([read_file(request)], content_type=request.content_type)
+    rows = read_identities(read_file(request), content_type=request.content_type)
     await stage_rows(directory, job_id, rows, add, counts)
     await writer.close()
     total = {n: counts[n] + (former.counts[n] if former else 0) for n in ("read", "problems")}
@@ -55,7 +55,7 @@ async def upload_groups(directory: Directory, request: Request) -> Response:
         await writer.add(group)
         counts["members"] += len(group.members)
 
-    rows = read_entra_groups([read_file(request)], content_type=request.content_type)
+    rows = read_entra_groups(read_file(request), content_type=request.content_type)
     await stage_rows(directory, job_id, rows, add, counts)
     await writer.close()
     total = {name: counts[name] for name in ("read", "members", "problems")}
@@ -63,7 +63,10 @@ async def upload_groups(directory: Directory, request: Request) -> Response:
 
 
 async def find_upload(directory: Directory, job_id: str, kind: Kind, name: str) -> Job:
-    """Return the upload of a kind that a request names. Raises InvalidValue, and NotFound for none at all."""
+    """Return the upload of a kind that a request names as its `name`.
+
+    Raises NotFound if there is no such job, and InvalidValue if it is of another kind or too old.
+    """
     upload = await directory.jobs.get(job_id)
     if upload.kind != kind.name:
         raise InvalidValue(f"{name}: name an upload, the id that POST /{kind.path} answered")

@@ -1,6 +1,6 @@
 """A small app of durable functions, and a process that runs it: `python -m tests.infra.durable_app DIR MOST`.
 
-The process stands still before more than MOST activities have had their effect.
+The process stops before more than MOST activities have had their effect, and waits to be killed.
 """
 
 from __future__ import annotations

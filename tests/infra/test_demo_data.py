@@ -38,15 +38,15 @@ def facts(id: str, document: Any, evidence: SignInEvidence, protected: bool, sta
 
 
 def decisions(folder: Path, identities_file: str) -> tuple[Counter[DecisionKind], list[AccountFacts]]:
-    with (folder / "accounts.csv").open("rb") as file:
-        rows = [row for row in read_accounts(file) if isinstance(row, AccountRow)]
+    accounts_file = (folder / "accounts.csv").read_bytes()
+    rows = [row for row in read_accounts(accounts_file) if isinstance(row, AccountRow)]
     provisioned = [json.loads(line) for line in (folder / "provisioned.jsonl").read_text().splitlines()]
     accounts = [
         *(facts(f"a{row.line}", row.document, row.evidence, row.protected, Status.LOCAL) for row in rows),
         *(facts(f"p{n}", user, SignInEvidence(), False, Status.PROVISIONED) for n, user in enumerate(provisioned)),
     ]
-    with (folder / identities_file).open("rb") as file:
-        identities = [row for row in read_identities(file) if isinstance(row, Identity)]
+    people = (folder / identities_file).read_bytes()
+    identities = [row for row in read_identities(people) if isinstance(row, Identity)]
     policy = Policy.from_json(json.loads((folder / "policy.json").read_text()))
     made = plan(identities, accounts, policy)
     assert len(made) == len(identities) == 1_100

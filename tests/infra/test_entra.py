@@ -29,6 +29,7 @@ from infra.local.standins.provisioning import (
 )
 from shared.directory.matching.identity import Identity
 from tests.infra.test_serve import served
+from tests.waiting import PATIENCE, process
 
 ADA = Identity(
     "id-ada", "Ada@contoso.com", mail="ada@contoso.com", given_name="Ada", surname="King", mail_nickname="ada",
@@ -54,8 +55,10 @@ async def provider(answer: Answer) -> AsyncIterator[tuple[str, list[str]]]:
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
     host, port = runner.addresses[0][:2]
-    yield f"http://{host}:{port}", seen
-    await runner.cleanup()
+    try:
+        yield f"http://{host}:{port}", seen
+    finally:
+        await runner.cleanup()
 
 
 def found(*resources: dict[str, Any]) -> web.Response:
@@ -159,13 +162,19 @@ async def test_a_failed_test_connection_stops_the_cycle(answer: web.Response) ->
 
 
 async def test_no_more_requests_are_under_way_than_allowed() -> None:
-    under_way = most = 0
+    under_way = most = handled = 0
+    all_came = asyncio.Event()
 
     async def handle(request: web.BaseRequest) -> web.Response:
-        nonlocal under_way, most
+        nonlocal under_way, most, handled
         under_way += 1
+        handled += 1
         most = max(most, under_way)
-        await asyncio.sleep(0.01)
+        if most == 3:
+            all_came.set()
+        if handled > 1:  # the first is test connection
+            await asyncio.wait_for(all_came.wait(), PATIENCE)
+        await asyncio.sleep(0.01)  # a fourth would come meanwhile
         under_way -= 1
         return found() if request.method == "GET" else web.json_response({"id": "1"}, status=201)
 
@@ -184,13 +193,10 @@ async def test_no_more_requests_are_under_way_than_allowed() -> None:
 
 
 async def _run(*arguments: str) -> tuple[int | None, str, str]:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "infra.local.entra", *arguments,
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    async with asyncio.timeout(30):
-        out, errors = await process.communicate()
-    return process.returncode, out.decode(), errors.decode()
+    pipe = asyncio.subprocess.PIPE
+    async with process(sys.executable, "-m", "infra.local.entra", *arguments, stdout=pipe, stderr=pipe) as command:
+        out, errors = await asyncio.wait_for(command.communicate(), PATIENCE)
+    return command.returncode, out.decode(), errors.decode()
 
 
 async def test_the_command_plays_cycles_against_the_real_app(tmp_path: Path) -> None:

@@ -26,10 +26,9 @@ async def test_an_app_reads_from_it_as_the_printed_variables_say(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(generate(20, 60), tmp_path)
-    arguments = ["--identities", str(tmp_path / "identities.json"), "--groups", str(tmp_path / "entra_groups.json")]
-    arguments += ["--slow", "0.001", "--expire", "2", "--change"]
-    command = (sys.executable, "-m", "infra.local.graph", *arguments)
-    async with process(*command, stdout=asyncio.subprocess.PIPE) as stand_in:
+    given = ["--identities", str(tmp_path / "identities.json"), "--groups", str(tmp_path / "entra_groups.json")]
+    given += ["--slow", "0.001", "--expire", "2", "--change"]
+    async with process(sys.executable, "-m", "infra.local.graph", *given, stdout=asyncio.subprocess.PIPE) as stand_in:
         lines = await lines_until_ready(stand_in)
         for name, value in re.findall(r"^export (\w+)='(.*)'$", "\n".join(lines), re.MULTILINE):
             monkeypatch.setenv(name, value)

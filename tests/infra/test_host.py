@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator
@@ -17,6 +16,7 @@ import pytest
 from infra.local.host import LocalHost
 from shared.tables.sqlite import SqliteTables
 from tests.infra.durable_app import build
+from tests.waiting import until
 
 
 def _app() -> df.DFApp:
@@ -161,13 +161,12 @@ async def test_a_request_needs_no_socket(host: LocalHost) -> None:
 
 
 async def _status(client: aiohttp.ClientSession, instance_id: str, wanted: str) -> Any:
-    async with asyncio.timeout(5):
-        while True:
-            async with client.get(f"/instances/{instance_id}/status") as answer:
-                status = await answer.json(content_type=None)
-            if status["runtimeStatus"] == wanted:
-                return status
-            await asyncio.sleep(0.01)
+    async def status() -> Any:
+        async with client.get(f"/instances/{instance_id}/status") as answer:
+            told = await answer.json(content_type=None)
+        return told if told["runtimeStatus"] == wanted else None
+
+    return await until(status)
 
 
 async def test_the_durable_client_starts_and_asks(client: aiohttp.ClientSession) -> None:

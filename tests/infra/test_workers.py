@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import signal
+import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -27,7 +29,9 @@ from shared.host.settings import Settings
 from shared.tables.sqlite import SqliteTables
 from tests.infra.test_serve import Served, served
 from tests.link_orchestrator.running import TOKEN, Api, connected
+from tests.waiting import PATIENCE, process, until
 
+PROC = Path("/proc")
 SLICE = {"job": "run0", "directory": "main", "stage": "join", "low": 0, "high": 1}
 
 
@@ -48,26 +52,41 @@ async def workers(number: int, folder: Path) -> AsyncIterator[Workers]:
 
 def children(pid: int) -> set[int]:
     """Return the processes that a process started and that still run."""
+    if not PROC.exists():
+        return {child for child, (parent, alive) in listed().items() if parent == pid and alive}
     found: set[int] = set()
-    for path in Path(f"/proc/{pid}/task").glob("*/children"):
+    for path in (PROC / str(pid) / "task").glob("*/children"):
         found.update(map(int, path.read_text().split()))
     return {child for child in found if runs(child)}
 
 
 def runs(pid: int) -> bool:
     """Tell whether a process is there, and no zombie."""
+    if not PROC.exists():
+        return listed().get(pid, (0, False))[1]
     try:
-        return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
+        return ") Z " not in (PROC / str(pid) / "stat").read_text()
     except OSError:
         return False
 
 
-async def until(seconds: float, true: Any) -> Any:
-    """Return the first true answer."""
-    async with asyncio.timeout(seconds):
-        while not (answer := true()):  # noqa: ASYNC110 - a process sets no event
-            await asyncio.sleep(0.01)
-        return answer
+def listed() -> dict[int, tuple[int, bool]]:
+    """Return the parent of each process, and whether it is no zombie, as ps tells it where there is no /proc."""
+    command = [str(shutil.which("ps")), "-axo", "pid=,ppid=,stat="]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as ps:
+        lines = [line.split() for line in ps.stdout or ()]
+    return {int(pid): (int(parent), "Z" not in state) for pid, parent, state in lines if int(pid) != ps.pid}
+
+
+@pytest.mark.parametrize("folder", ["/proc", "/nowhere"])
+async def test_processes_are_seen_with_and_without_proc(monkeypatch: pytest.MonkeyPatch, folder: str) -> None:
+    monkeypatch.setattr("tests.infra.test_workers.PROC", Path(folder))
+    before = children(os.getpid())
+    async with process(sys.executable, "-c", "input()", stdin=asyncio.subprocess.PIPE) as started:
+        assert children(os.getpid()) - before == {started.pid}
+        assert runs(started.pid)
+    assert children(os.getpid()) == before
+    assert not runs(started.pid)
 
 
 async def test_an_activity_that_fails_says_in_the_server_what_it_said_in_the_worker(tmp_path: Path) -> None:
@@ -110,28 +129,28 @@ LONG = "import sys; sys.stdin.readline(); sys.stdout.write('x' * 200); sys.stdou
 @pytest.mark.parametrize(("program", "limit"), [(CUT, 2**16), (LONG, 64)])
 async def test_a_worker_whose_answer_breaks_off_or_never_ends_has_died(program: str, limit: int) -> None:
     pipe = asyncio.subprocess.PIPE
-    process = await asyncio.create_subprocess_exec(sys.executable, "-c", program, stdin=pipe, stdout=pipe, limit=limit)
-    worker = _Worker(process)
-    worker.load += 1
-    with pytest.raises(WorkerDied):
-        await asyncio.wait_for(worker.call("x", {}), 5)
-    assert not worker.alive
-    await asyncio.wait_for(worker.close(), 5)
-    assert not runs(process.pid)
+    async with process(sys.executable, "-c", program, stdin=pipe, stdout=pipe, limit=limit) as started:
+        worker = _Worker(started)
+        worker.load += 1
+        with pytest.raises(WorkerDied):
+            await asyncio.wait_for(worker.call("x", {}), PATIENCE)
+        assert not worker.alive
+        await asyncio.wait_for(worker.close(), PATIENCE)
+        assert not runs(started.pid)
 
 
 @pytest.mark.parametrize("requests", [BUSY_REQUESTS - 1, BUSY_REQUESTS])
 async def test_while_requests_come_one_worker_works_and_the_others_rest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, requests: int
 ) -> None:
-    monkeypatch.setattr("infra.local.workers.BUSY_SECONDS", 60.0)
+    monkeypatch.setattr("infra.local.workers.BUSY_SECONDS", 2 * PATIENCE)
     before = children(os.getpid())
     async with workers(2, tmp_path) as some:
         for _ in range(requests):
             some.note_request()
         call = some.activities(["run_slice"])["run_slice"]
         under_way = [asyncio.create_task(call(SLICE)) for _ in range(2 * BUSY_LOAD)]
-        one = await until(5, lambda: some._workers[0])
+        one = await until(lambda: some._workers[0])
         assert one.load <= BUSY_LOAD
         await asyncio.gather(*under_way, return_exceptions=True)
         assert len(children(os.getpid()) - before) == (1 if requests == BUSY_REQUESTS else 2)
@@ -186,15 +205,22 @@ async def running(folder: Path, people: int) -> AsyncIterator[tuple[Served, Api,
 
 async def test_a_run_whose_workers_are_killed_again_and_again_ends_right(tmp_path: Path) -> None:
     async with running(tmp_path, 3_000) as (server, api, path):
-        killed = set[int]()
-        planning = asyncio.create_task(api.wait(path, "planned"))
+        killed, shown = set[int](), list[Any]([None])
+
+        async def got_on() -> bool:
+            run = await api.call("GET", path)
+            assert run["phase"] == "started", "the workers are killed while they have work"
+            progress = run.get("progress", {})
+            if progress != shown[-1]:
+                shown.append(progress)
+            return len(shown) > len(killed) + 1
+
         for _ in range(4):
-            one = min(await until(20, lambda: children(server.process.pid) - killed))
+            await until(got_on)
+            one = min(await until(lambda: children(server.process.pid) - killed))
             os.kill(one, signal.SIGKILL)
             killed.add(one)
-            await asyncio.sleep(0.3)
-        assert not planning.done(), "the workers were killed while they had work"
-        run = await planning
+        run = await api.wait(path, "planned")
         links = run["counts"]["link"]
         rows = await api.decisions(run)
         assert sum(run["counts"].values()) == len(rows)
@@ -205,7 +231,7 @@ async def test_a_run_whose_workers_are_killed_again_and_again_ends_right(tmp_pat
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 async def test_workers_end_with_their_server(tmp_path: Path, number: signal.Signals) -> None:
     async with running(tmp_path, 1_000) as (server, _, _):
-        left = await until(20, lambda: children(server.process.pid))
+        left = await until(lambda: children(server.process.pid))
         server.process.send_signal(number)
-        await asyncio.wait_for(server.process.wait(), 10)
-        await until(5, lambda: not any(map(runs, left)))
+        await asyncio.wait_for(server.process.wait(), PATIENCE)
+        await until(lambda: not any(map(runs, left)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import csv
 import io
 import json
@@ -39,6 +38,7 @@ from shared.host.settings import Settings
 from shared.tables.port import Insert, Row, Tables, Value
 from shared.tables.sqlite import SqliteTables
 from tests.openapi import check_answer
+from tests.waiting import until
 
 R = TypeVar("R", bound=Resource)
 
@@ -106,12 +106,12 @@ class Api:
 
     async def wait(self, path: str, *phases: str) -> Any:
         """Poll a job until it is in one of these phases, or has ended."""
-        async with asyncio.timeout(20):
-            while True:
-                job = await self.call("GET", path)
-                if job["phase"] in phases or "ended" in job:
-                    return job
-                await asyncio.sleep(0.01)
+
+        async def ended() -> Any:
+            job = await self.call("GET", path)
+            return job if job["phase"] in phases or "ended" in job else None
+
+        return await until(ended)
 
     async def bring(self, file: bytes, content_type: str = "text/csv", **params: str) -> Any:
         """Import accounts and return the job once it has ended."""

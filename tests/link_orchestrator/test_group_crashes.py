@@ -38,6 +38,7 @@ from tests.link_orchestrator.running import (
 )
 from tests.link_orchestrator.test_groups import IDENTITIES, PEOPLE
 from tests.link_orchestrator.test_kill import Killed, Step, copy, deaths, in_file, stored, until_done
+from tests.waiting import PATIENCE
 
 FILE = (
     b"group,userName,groupExternalId\nSales,ada@contoso.com,\nsales,bob@contoso.com,\nEmpty,,\nSales,nobody,\n"
@@ -49,6 +50,7 @@ ENTRA = (
     EntraGroup(object_id(903), "Nobody's", (object_id(1),)),
     EntraGroup(object_id(904), "Managed", ()),
 )
+KILLS = 3
 STEPS = ("import_groups", *GROUP_PLAN_PASSES, *GROUP_APPLY_PASSES)
 
 
@@ -72,7 +74,7 @@ async def prepare(directory: Directory) -> tuple[Job, Job]:
     jobs, keys = directory.jobs, directory.groups.keys
     job = await jobs.start("groupimport", "test", jobs.new_id("groupimport"), {})
     writer = directory.stage(job.id).writer()
-    for row in read_groups([FILE]):
+    for row in read_groups(FILE):
         assert isinstance(row, GroupRow)
         await writer.add(keys.bucket(keys.digest(Key("displayName", row.display_name))), row.to_json())
     await writer.close()
@@ -86,6 +88,12 @@ async def prepare(directory: Directory) -> tuple[Job, Job]:
     run = await begin_run(directory, identities, Policy(verified_domains=frozenset({"contoso.com"})))
     options = {**run.options, "groups": upload, "groupsApproved": 2}
     return job, await jobs.change(run.id, lambda job: replace(job, options=options))
+
+
+@pytest.fixture(scope="module")
+def steps(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Step]:
+    """Every activity that concerns groups on the way without a crash, gone once: tests work on copies of its files."""
+    return asyncio.run(undisturbed(tmp_path_factory.mktemp("undisturbed")))
 
 
 async def undisturbed(folder: Path) -> dict[str, Step]:
@@ -160,9 +168,9 @@ async def check(tables: SqliteTables) -> list[Any]:
 
 @pytest.mark.parametrize("name", STEPS)
 async def test_an_activity_that_dies_at_any_storage_operation_ends_the_same_when_run_again(
-    tmp_path: Path, name: str
+    tmp_path: Path, steps: dict[str, Step], name: str
 ) -> None:
-    step = (await undisturbed(tmp_path))[name]
+    step = steps[name]
     assert step.calls > 2
     rows, everything = stored(step.after), await told(step.after)
     for place, fault in deaths(step.calls):
@@ -185,8 +193,10 @@ async def test_an_activity_that_dies_at_any_storage_operation_ends_the_same_when
 
 
 @pytest.mark.parametrize("name", STEPS)
-async def test_an_activity_that_runs_twice_at_once_ends_the_same(tmp_path: Path, name: str) -> None:
-    step = (await undisturbed(tmp_path))[name]
+async def test_an_activity_that_runs_twice_at_once_ends_the_same(
+    tmp_path: Path, steps: dict[str, Step], name: str
+) -> None:
+    step = steps[name]
     everything = await told(step.after)
     for lead in range(step.calls):
         path = copy(step.before, tmp_path / "again.db")
@@ -199,7 +209,7 @@ async def test_an_activity_that_runs_twice_at_once_ends_the_same(tmp_path: Path,
                     far_enough.set()
 
             async def twin() -> None:
-                await asyncio.wait_for(far_enough.wait(), 5)
+                await asyncio.wait_for(far_enough.wait(), PATIENCE)
                 await until_done(step, tables)
 
             first.before = look
@@ -211,8 +221,9 @@ async def test_an_activity_that_runs_twice_at_once_ends_the_same(tmp_path: Path,
 
 
 @pytest.mark.parametrize("seed", range(6))
-async def test_storage_that_fails_now_and_then_changes_nothing_of_the_outcome(tmp_path: Path, seed: int) -> None:
-    steps = await undisturbed(tmp_path)
+async def test_storage_that_fails_now_and_then_changes_nothing_of_the_outcome(
+    tmp_path: Path, steps: dict[str, Step], seed: int
+) -> None:
     for name in STEPS:
         path = copy(steps[name].before, tmp_path / "again.db")
 
@@ -224,9 +235,11 @@ async def test_storage_that_fails_now_and_then_changes_nothing_of_the_outcome(tm
         path.unlink()
 
 
-async def test_a_group_whose_import_was_cut_off_gets_its_new_version_all_the_same(tmp_path: Path) -> None:
+async def test_a_group_whose_import_was_cut_off_gets_its_new_version_all_the_same(
+    tmp_path: Path, steps: dict[str, Step]
+) -> None:
     """Who read it before must not be told later that nothing changed since."""
-    step = (await undisturbed(tmp_path))["import_groups"]
+    step = steps["import_groups"]
     for place, fault in deaths(step.calls):
         path = copy(step.before, tmp_path / "again.db")
         seen: dict[str, tuple[str, list[str]]] = {}
@@ -258,8 +271,10 @@ async def test_a_group_whose_import_was_cut_off_gets_its_new_version_all_the_sam
 
 
 @pytest.mark.parametrize("change", ["rename", "delete", "linked to another"])
-async def test_who_changes_a_group_while_it_is_linked_loses_nothing(tmp_path: Path, change: str) -> None:
-    step = (await undisturbed(tmp_path))["apply_groups"]
+async def test_who_changes_a_group_while_it_is_linked_loses_nothing(
+    tmp_path: Path, steps: dict[str, Step], change: str
+) -> None:
+    step = steps["apply_groups"]
 
     async def run(tables: SqliteTables) -> None:
         directory = await Directories(tables).open("small")
@@ -290,15 +305,15 @@ async def test_who_changes_a_group_while_it_is_linked_loses_nothing(tmp_path: Pa
         assert (left is None) is (change == "delete")
         assert left is None or left.external_id in (None, "other")
 
-    await in_file(step.before, run)
+    await in_file(copy(step.before, tmp_path / "own.db"), run)
 
 
 @pytest.mark.parametrize(("name", "place"), [("import_groups", "_m_"), ("apply_groups", "_g_")])
 async def test_a_job_that_is_cancelled_stops_and_counts_what_it_did(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, place: str
+    tmp_path: Path, steps: dict[str, Step], monkeypatch: pytest.MonkeyPatch, name: str, place: str
 ) -> None:
     monkeypatch.setattr(import_groups_pass, "NAMES_AT_ONCE", 1)
-    step = (await undisturbed(tmp_path))[name]
+    step = steps[name]
 
     async def run(tables: SqliteTables) -> Any:
         watched = FaultyTables(tables)
@@ -313,7 +328,7 @@ async def test_a_job_that_is_cancelled_stops_and_counts_what_it_did(
         assert done["counts"] == {name: n for name, n in (await jobs.total(step.message["job"], name)).items() if n}
         return done
 
-    done = await in_file(step.before, run)
+    done = await in_file(copy(step.before, tmp_path / "own.db"), run)
     assert done["stopped"]
     whole = {"import_groups": ("created", "updated", "unchanged"), "apply_groups": ("groupsLinked",)}[name]
     assert 0 < sum(done["counts"].get(count, 0) for count in whole) < {"import_groups": 5, "apply_groups": 2}[name]
@@ -336,7 +351,7 @@ async def test_a_process_that_is_killed_loses_no_group_and_no_member(tmp_path: P
         await api.call("PUT", "directory/policy", {"verifiedDomains": ["contoso.com"]})
         await api.bring(csv_file(*({"userName": name} for name in people)))
         job = await api.call("POST", "groups/import", csv_file(*rows), "text/csv")
-    done = await killed.see_through(f"groups/imports/{job['id']}", "done", (0.02, 0.1, 0.2))
+    done = await killed.see_through(f"groups/imports/{job['id']}", "done", KILLS)
     assert done["counts"] == {"created": 120, "members": 3_000, "refused": 0}
     async with killed.api() as api:
         uploads = [
@@ -345,11 +360,11 @@ async def test_a_process_that_is_killed_loses_no_group_and_no_member(tmp_path: P
         ]
         run = await api.call("POST", "linking/runs", {"identities": uploads[0]["id"], "groups": uploads[1]["id"]})
     path = f"linking/runs/{run['id']}"
-    planned = await killed.see_through(path, "planned", (0.05, 0.2, 0.3))
+    planned = await killed.see_through(path, "planned", KILLS)
     assert planned["counts"] == {"link": 300, "noIdentity": 0, "groupLink": 120}
     async with killed.api() as api:
         await api.call("POST", path + "/approve", {"links": 300, "groups": 120})
-    done = await killed.see_through(path, "done", (0.05, 0.2, 0.3))
+    done = await killed.see_through(path, "done", KILLS)
     assert done["counts"] == {**planned["counts"], "linked": 300, "groupsLinked": 120}
     assert all(killed.kills[phase] for phase in ("done", "planned")), killed.kills
     async with killed.api() as api:

@@ -18,8 +18,8 @@ from shared.directory.directory import Directories, Directory
 from shared.directory.keys import Key
 from shared.directory.work.seen import stages_of
 from shared.tables.port import Insert, kind
-from tests.link_orchestrator.requests.test_runs import until
 from tests.link_orchestrator.running import App, Refusal, csv_file, graph, holder, object_id, rows_of, staged_in
+from tests.waiting import until
 
 PEOPLE = ("ada", "bob", "cleo", "dan")
 SALES, RESEARCH, STAFF = (object_id(number) for number in (901, 902, 903))

@@ -56,6 +56,7 @@ from tests.link_orchestrator.running import (
     start_of,
 )
 from tests.shared.directory.invariants import check_invariants
+from tests.waiting import PATIENCE, until
 
 FILE = csv_file(
     {"userName": "new@contoso.com", "email": "n@contoso.com", "title": "A", "objectId": "", "employeeNumber": "7"},
@@ -77,8 +78,7 @@ IDENTITIES = (
 )
 CHANGED = replace(IDENTITIES[0], department="Elsewhere")
 POLICY = Policy(verified_domains=frozenset({"contoso.com"}))
-DELAYS = (0.02, 0.9, 1.0, 1.2)
-"""Seconds after which a server is killed: all but the first are longer than its workers take to start."""
+KILLS = 4
 ACTIVITIES = (
     *("import", "imported", *PLAN_PASSES, "planned", *APPLY_PASSES, "done"),
     *(*VERIFY_PASSES, "verified", *UNDO_PASSES, "undone"),
@@ -116,7 +116,7 @@ async def prepare(directory: Directory) -> tuple[Job, Job]:
     jobs = directory.jobs
     job = await jobs.start("import", "test", jobs.new_id("import"), {})
     writer = directory.stage(job.id).writer()
-    for row in read_accounts([FILE]):
+    for row in read_accounts(FILE):
         assert isinstance(row, AccountRow)
         row = replace(row, protected=row.user_name == "protected")
         await writer.add(directory.keys.bucket(directory.keys.digest(Key("userName", row.user_name))), row.to_json())
@@ -140,19 +140,18 @@ async def provision(directory: Directory) -> None:
     await directory.accounts.create(made, by="entra")
 
 
-@pytest.fixture(autouse=True)
-def a_later_run_need_not_be_about_little(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a later run decide only on what changed, though of these few people most did."""
-    monkeypatch.setattr("link_orchestrator.passes.compare.MOST_SHARE", 10.0)
+def decide_on_changes_and_reserve(patch: pytest.MonkeyPatch) -> None:
+    """Let a later run decide only on what changed, and links be reserved, though these are few people."""
+    patch.setattr("link_orchestrator.passes.compare.MOST_SHARE", 10.0)
+    patch.setattr("link_orchestrator.passes.apply.WORTH_RESERVING", 1)
 
 
 @pytest.fixture(autouse=True)
-def every_link_is_reserved(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make the pass that reserves claims do so for the few links there are here."""
-    monkeypatch.setattr("link_orchestrator.passes.apply.WORTH_RESERVING", 1)
+def as_among_many_people(monkeypatch: pytest.MonkeyPatch) -> None:
+    decide_on_changes_and_reserve(monkeypatch)
 
 
-async def undisturbed(folder: Path, *, later: bool = True) -> list[Step]:
+async def undisturbed(folder: Path) -> list[Step]:
     """Import, link, verify, undo, and link what changed, without a crash; return every activity on the way."""
     steps: list[Step] = []
     path = folder / "all.db"
@@ -182,13 +181,12 @@ async def undisturbed(folder: Path, *, later: bool = True) -> list[Step]:
         assert Counter(await directory.jobs.total(after.id)) == Counter(found)
     total = await Jobs(tables, directory.keys).total(run.id)
     assert total.items() >= {"link": 3, "review": 1, "protected": 1, "alreadyLinked": 1, "linked": 3}.items()
-    if later:
-        again = await begin_run(directory, (*IDENTITIES[2:], CHANGED), POLICY, full=False)
-        assert await Engine(call).play(link_accounts, start_of(directory, again)) == "done"
-        total = await Jobs(tables, directory.keys).total(again.id)
-        # Three accounts that the undo gave back and one that provisioning made; one identity changed and one went.
-        assert total.items() >= {"changed.accounts": 4, "changed.identities": 2, "link": 2, "linked": 2}.items()
-        assert "protected" not in total
+    again = await begin_run(directory, (*IDENTITIES[2:], CHANGED), POLICY, full=False)
+    assert await Engine(call).play(link_accounts, start_of(directory, again)) == "done"
+    total = await Jobs(tables, directory.keys).total(again.id)
+    # Three accounts that the undo gave back and one that provisioning made; one identity changed and one went.
+    assert total.items() >= {"changed.accounts": 4, "changed.identities": 2, "link": 2, "linked": 2}.items()
+    assert "protected" not in total
     await tables.close()
     return steps
 
@@ -273,9 +271,8 @@ def deaths(calls: int) -> Iterator[tuple[int, Fault]]:
 
 @pytest.mark.parametrize("number", range(len(ACTIVITIES)), ids=ACTIVITIES)
 async def test_an_activity_that_dies_at_any_storage_operation_ends_the_same_when_run_again(
-    tmp_path: Path, number: int
+    tmp_path: Path, steps: list[Step], number: int
 ) -> None:
-    steps = await undisturbed(tmp_path)
     assert [step.message.get("stage", step.message.get("phase", "extent")) for step in steps] == [
         MILESTONES.get(name, name) for name in ACTIVITIES
     ]
@@ -303,9 +300,10 @@ async def test_an_activity_that_dies_at_any_storage_operation_ends_the_same_when
 
 
 @pytest.mark.parametrize("number", range(len(ACTIVITIES)), ids=ACTIVITIES)
-async def test_an_activity_that_runs_twice_at_once_ends_the_same(tmp_path: Path, number: int) -> None:
+async def test_an_activity_that_runs_twice_at_once_ends_the_same(
+    tmp_path: Path, steps: list[Step], number: int
+) -> None:
     """Durable Functions promises once at least; a twin may begin at any storage operation of the first."""
-    steps = await undisturbed(tmp_path)
     step = steps[number]
     everything = await told(step.after)
     for lead in range(step.calls):
@@ -319,7 +317,7 @@ async def test_an_activity_that_runs_twice_at_once_ends_the_same(tmp_path: Path,
                     far_enough.set()
 
             async def twin() -> None:
-                await asyncio.wait_for(far_enough.wait(), 5)
+                await asyncio.wait_for(far_enough.wait(), PATIENCE)
                 await until_done(step, tables)
 
             first.before = look
@@ -331,9 +329,10 @@ async def test_an_activity_that_runs_twice_at_once_ends_the_same(tmp_path: Path,
 
 
 @pytest.mark.parametrize("seed", range(12))
-async def test_storage_that_fails_now_and_then_changes_nothing_of_the_outcome(tmp_path: Path, seed: int) -> None:
+async def test_storage_that_fails_now_and_then_changes_nothing_of_the_outcome(
+    tmp_path: Path, steps: list[Step], seed: int
+) -> None:
     """Lost answers, refusals and short pages; the host calls an activity again that ends with one."""
-    steps = await undisturbed(tmp_path)
     failures = 0
     for first, last in ("import", "done"), ("look", "verified"), ("undo", "undone"), ("changes", "done again"):
         job = steps[ACTIVITIES.index(first) : ACTIVITIES.index(last) + 1]
@@ -362,7 +361,7 @@ async def test_a_milestone_that_is_reached_twice_takes_no_approval_back(sqlite_t
 
 
 class Killed:
-    """Servers one after the other over one folder; each is killed with SIGKILL after a while."""
+    """Servers one after the other over one folder; each is killed with SIGKILL."""
 
     def __init__(self, folder: Path) -> None:
         self._arguments = ("--data", str(folder), "--token", TOKEN)
@@ -374,13 +373,20 @@ class Killed:
         async with served(*self._arguments) as server, connected(server.url) as session:
             yield Api(session)
 
-    async def see_through(self, path: str, phase: str, delays: Sequence[float]) -> Any:
-        """Return a job once it is in a phase, killing a server after each of the delays."""
-        for delay in delays:
+    async def see_through(self, path: str, phase: str, kills: int) -> Any:
+        """Return a job once it is in a phase, killing so many servers: the first at once, each other as it gets on."""
+        for number in range(kills):
             async with self.api() as api:
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(delay):
-                        return await api.wait(path, phase)
+                seen = [await api.call("GET", path)]
+
+                async def got_on(api: Api = api, seen: list[Any] = seen) -> bool:
+                    seen.append(await api.call("GET", path))
+                    return "ended" in seen[-1] or seen[-1].get("progress") != seen[0].get("progress")
+
+                if number and "ended" not in seen[0]:
+                    await until(got_on)
+                if seen[-1]["phase"] == phase or "ended" in seen[-1]:
+                    return seen[-1]
                 self.kills[phase] += 1
         async with self.api() as api:
             return await api.wait(path, phase)
@@ -392,12 +398,12 @@ async def test_a_process_that_is_killed_loses_nothing_and_links_nobody_twice(tmp
     killed = Killed(tmp_path / "data")
     async with killed.api() as api:
         request = asyncio.create_task(api.call("POST", "accounts/import", accounts, "text/csv"))
-        await asyncio.sleep(0.05)  # the file is being read
-    with pytest.raises((aiohttp.ClientError, OSError)):
+        await until(lambda: request.done() or something_is_staged(tmp_path / "data" / "scimlink.db"), every=0.001)
+    with contextlib.suppress(aiohttp.ClientError, OSError):
         await request
     async with killed.api() as api:
         job = await started(api, accounts)
-    done = await killed.see_through(f"accounts/imports/{job}", "done", DELAYS)
+    done = await killed.see_through(f"accounts/imports/{job}", "done", KILLS)
     assert (done["phase"], done["counts"]) == ("done", {"created": 2_000, "refused": 0})
     async with killed.api() as api:
         policy = {"verifiedDomains": ["contoso.com", "fabrikam.com"]}
@@ -405,22 +411,27 @@ async def test_a_process_that_is_killed_loses_nothing_and_links_nobody_twice(tmp
         upload = await api.call("POST", "linking/identities", identities)
         run = await api.call("POST", "linking/runs", {"identities": upload["id"]})
     path = f"linking/runs/{run['id']}"
-    planned = await killed.see_through(path, "planned", DELAYS)
+    planned = await killed.see_through(path, "planned", KILLS)
     links = planned["counts"]["link"]
     async with killed.api() as api:
         await api.call("POST", path + "/approve", {"links": links})
-    done = await killed.see_through(path, "done", DELAYS)
+    done = await killed.see_through(path, "done", KILLS)
     assert (done["phase"], done["counts"]["linked"], done["counts"].get("refused", 0)) == ("done", links, 0)
     assert all(killed.kills[phase] for phase in ("done", "planned")), killed.kills
     await in_file(tmp_path / "data" / "scimlink.db", lambda tables: check_links(tables, links))
     killed.kills.clear()
     async with killed.api() as api:
         undo = await api.call("POST", path + "/undo")
-    done = await killed.see_through(f"linking/undos/{undo['id']}", "done", (0.02, 0.1, 0.2, 0.3))
+    done = await killed.see_through(f"linking/undos/{undo['id']}", "done", KILLS)
     assert (done["phase"], done["counts"]) == ("done", {"undone": links})
     assert killed.kills["done"]
     await in_file(tmp_path / "data" / "scimlink.db", check_invariants_of_main)
     await in_file(tmp_path / "data" / "scimlink.db", lambda tables: check_links(tables, 0))
+
+
+def something_is_staged(path: Path) -> bool:
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        return bool(connection.execute("SELECT 1 FROM scimlink WHERE instr(partition, '_s_') LIMIT 1").fetchall())
 
 
 async def check_invariants_of_main(tables: SqliteTables) -> None:

@@ -25,7 +25,7 @@ async def patch(app: App, account: str, **values: Any) -> Any:
 
 async def provision(app: App, *people: dict[str, Any]) -> list[str]:
     """Return what a provisioning cycle does about people."""
-    found = read_identities([json.dumps({"value": list(people)}).encode()])
+    found = read_identities(json.dumps({"value": list(people)}).encode())
     report = await Cycle(app.host.url, TOKEN, concurrency=1).run([one for one in found if isinstance(one, Identity)])
     return [outcome.result for outcome in report.outcomes]
 

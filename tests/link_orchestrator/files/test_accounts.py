@@ -20,12 +20,12 @@ EXPORTS = Path(__file__).parent / "exports"
 USER = "urn:ietf:params:scim:schemas:core:2.0:User"
 
 
-def read(text: str, mapping: Mapping[str, str] | None = None) -> list[AccountRow | Problem]:
-    return list(read_accounts([text.encode("utf-8", "surrogatepass")], mapping=mapping))
+def read(text: str, columns: Mapping[str, str] | None = None) -> list[AccountRow | Problem]:
+    return list(read_accounts(text.encode("utf-8", "surrogatepass"), columns=columns))
 
 
-def account(text: str, mapping: Mapping[str, str] | None = None) -> AccountRow:
-    (row,) = read(text, mapping)
+def account(text: str, columns: Mapping[str, str] | None = None) -> AccountRow:
+    (row,) = read(text, columns)
     assert isinstance(row, AccountRow), row
     return row
 
@@ -37,8 +37,7 @@ def problem(text: str) -> Problem:
 
 
 def export(name: str) -> list[AccountRow]:
-    with (EXPORTS / name).open("rb") as file:
-        rows = list(read_accounts(file, content_type=name))
+    rows = list(read_accounts((EXPORTS / name).read_bytes(), content_type=name))
     accounts = [row for row in rows if isinstance(row, AccountRow)]
     assert len(accounts) == len(rows)
     return accounts

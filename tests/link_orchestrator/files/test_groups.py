@@ -20,12 +20,12 @@ from tests.link_orchestrator.running import TOKEN, App
 NAMES = st.text("abcdefgh.-é", min_size=1, max_size=12).map("x{}@contoso.com".format)
 
 
-@given(members=st.lists(NAMES, max_size=30), part=st.integers(1, 60))
+@given(members=st.lists(NAMES, max_size=30), size=st.integers(1, 60))
 @settings(deadline=None)
-def test_parts_of_a_list_are_the_list_with_each_members_place(members: list[str], part: int) -> None:
+def test_parts_of_a_list_are_the_list_with_each_members_place(members: list[str], size: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(groups, "PART_CHARS", part)
-        rows = list(read_groups([json.dumps([{"displayName": "Sales", "members": members}]).encode()]))
+        patch.setattr(groups, "GROUP_ROW_CHARS", size)
+        rows = list(read_groups(json.dumps([{"displayName": "Sales", "members": members}]).encode()))
     assert all(isinstance(row, GroupRow) and row.display_name == "Sales" for row in rows)
     found = [(place, m) for row in rows if isinstance(row, GroupRow) for place, m in enumerate(row.members, row.first)]
     assert found == list(enumerate(members))
@@ -35,23 +35,23 @@ def test_parts_of_a_list_are_the_list_with_each_members_place(members: list[str]
 def test_a_group_of_a_hundred_thousand_members_is_one_row() -> None:
     members = [f"person{number:06d}.somebody@contoso.com" for number in range(100_000)]
     file = json.dumps({"displayName": "Everybody", "members": members}, indent=1).encode()
-    rows = [row for row in read_groups([file]) if isinstance(row, GroupRow)]
+    rows = [row for row in read_groups(file) if isinstance(row, GroupRow)]
     assert [member for row in rows for member in row.members] == members
     assert len(rows) > 50, "in parts that can be staged"
     users = [{"@odata.type": "#microsoft.graph.user", "id": member} for member in members]
-    (group,) = read_entra_groups([json.dumps({"value": [{"id": "1", "displayName": "x", "members": users}]}).encode()])
+    (group,) = read_entra_groups(json.dumps({"value": [{"id": "1", "displayName": "x", "members": users}]}).encode())
     assert isinstance(group, EntraGroup)
     assert list(group.members) == members
 
 
 def test_a_users_own_external_id_is_not_the_groups() -> None:
-    rows = list(read_groups([b"group,userName,externalId\nSales,ada,7\n"]))
+    rows = list(read_groups(b"group,userName,externalId\nSales,ada,7\n"))
     assert rows == [GroupRow(2, "Sales", ("ada",))]
-    mapping = {"externalId": "groupExternalId"}
-    rows = list(read_groups([b"group,userName,externalId\nSales,ada,7\n"], mapping=mapping))
+    columns = {"externalId": "groupExternalId"}
+    rows = list(read_groups(b"group,userName,externalId\nSales,ada,7\n", columns=columns))
     assert rows == [GroupRow(2, "Sales", ("ada",), "7")]
     for file in (b'{"displayName": "Sales", "externalId": "7", "members": []}', b"group,externalId\nSales,7\n"):
-        (row,) = read_groups([file])
+        (row,) = read_groups(file)
         assert isinstance(row, GroupRow)
         assert (row.display_name, row.external_id) == ("Sales", "7")
 
@@ -71,13 +71,13 @@ def test_a_users_own_external_id_is_not_the_groups() -> None:
 )
 def test_members_are_users_whatever_form_they_have(member: Any, expected: tuple[str, ...]) -> None:
     file = json.dumps([{"id": "g", "displayName": "Sales", "members": [member]}]).encode()
-    assert list(read_entra_groups([file])) == [EntraGroup("g", "Sales", expected)]
+    assert list(read_entra_groups(file)) == [EntraGroup("g", "Sales", expected)]
 
 
 @pytest.mark.parametrize("member", [{}, {"id": ""}, {"id": []}, [], ["1"], "x" * 201, "a\x00b"])
 def test_a_member_that_cannot_be_told_makes_the_group_a_problem(member: Any) -> None:
     file = json.dumps([{"id": "g", "displayName": "Sales", "members": ["1", member]}]).encode()
-    (problem,) = read_entra_groups([file])
+    (problem,) = read_entra_groups(file)
     assert isinstance(problem, Problem)
     assert problem.reason.startswith("The column members ")
     assert problem.remedy
@@ -86,7 +86,7 @@ def test_a_member_that_cannot_be_told_makes_the_group_a_problem(member: Any) -> 
 @pytest.mark.parametrize("column", ["displayName", "externalId"])
 def test_a_value_that_no_group_can_have_is_a_problem(column: str) -> None:
     row = {"displayName": "Sales", "members": [], column: "x" * 1_001}
-    (problem,) = read_groups([json.dumps([row]).encode()])
+    (problem,) = read_groups(json.dumps([row]).encode())
     assert isinstance(problem, Problem)
     assert problem.reason == f"The column {column} holds more than 1000 characters."
 

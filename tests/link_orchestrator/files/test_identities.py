@@ -39,12 +39,11 @@ MAX = Identity(
 
 
 def export(name: str) -> list[Identity | Problem]:
-    with (EXPORTS / name).open("rb") as file:
-        return list(read_identities(file, content_type=name))
+    return list(read_identities((EXPORTS / name).read_bytes(), content_type=name))
 
 
 def read(text: str) -> list[Identity | Problem]:
-    return list(read_identities([text.encode()]))
+    return list(read_identities(text.encode()))
 
 
 @pytest.mark.parametrize("name", ["graph_pages.json", "get_mguser.json"])

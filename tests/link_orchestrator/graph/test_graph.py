@@ -22,8 +22,8 @@ from link_orchestrator.graph.identities import ATTRIBUTES
 from link_orchestrator.passes import read
 from shared.directory.directory import Directories
 from shared.directory.work.readings import READING, Readings
-from tests.link_orchestrator.requests.test_runs import until
 from tests.link_orchestrator.running import App, Refusal, csv_file, graph, object_id, rows_of, serving
+from tests.waiting import until
 
 ACCOUNTS = csv_file(
     {"userName": "jane@contoso.com", "email": "jane@contoso.com"},

@@ -17,9 +17,9 @@ from link_orchestrator import staged
 from link_orchestrator.passes import read
 from tests.link_orchestrator.graph.test_graph import ALL, FAULTS, standing, start
 from tests.link_orchestrator.graph.test_kill import Killed
-from tests.link_orchestrator.requests.test_runs import until
 from tests.link_orchestrator.running import App, Refusal, csv_file, graph, object_id, staged_in
 from tests.link_orchestrator.test_groups import bring
+from tests.waiting import until
 
 NAMES = ("ada", "bob", "cleo", "dan", "eve")
 ACCOUNTS = csv_file(*({"userName": f"{name}@contoso.com"} for name in NAMES))

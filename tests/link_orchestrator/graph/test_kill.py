@@ -9,9 +9,9 @@ import pytest
 
 from infra.local.graph import Fault, GraphStandIn
 from infra.local.standins.tenant import Tenant
-from tests.link_orchestrator.requests.test_runs import until
 from tests.link_orchestrator.running import Refusal, csv_file, graph
 from tests.link_orchestrator.test_kill import Killed
+from tests.waiting import until
 
 PEOPLE = 11_000
 KILLS = (4, 9, 3, 2)

@@ -33,7 +33,6 @@ from shared.directory.work.stages import Stages
 from shared.tables.sqlite import SqliteTables
 from tests.link_orchestrator.passes.test_plan import accounts, addresses, every_account, identities, policies, settle
 from tests.link_orchestrator.prediction.test_mapping import attribute, exported
-from tests.link_orchestrator.requests.test_runs import until
 from tests.link_orchestrator.running import (
     App,
     Engine,
@@ -48,6 +47,7 @@ from tests.link_orchestrator.running import (
     play_run,
     start_of,
 )
+from tests.waiting import until
 
 Rows = dict[str, PlanRow]
 numbered = itertools.count()

@@ -123,7 +123,7 @@ async def test_every_decision_on_the_demo_data_is_the_oracles(app: App, tmp_path
     imported = await app.bring((tmp_path / "accounts.csv").read_bytes())
     assert imported["counts"] == {"created": 1_000, "refused": 0}
     file = (tmp_path / "identities.json").read_bytes()
-    identities = [one for one in read_identities([file]) if isinstance(one, Identity)]
+    identities = [one for one in read_identities(file) if isinstance(one, Identity)]
     directory = await Directories(app.tables).open("main")
     expected = oracle(identities, await every_account(directory), Policy.from_json(policy))
     assert {kind for kind, *_ in expected.values()} == {kind.value for kind in DecisionKind}

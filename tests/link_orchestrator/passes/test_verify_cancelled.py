@@ -18,7 +18,7 @@ from tests.link_orchestrator.passes.test_undo import linked
 from tests.link_orchestrator.passes.test_verify import rows
 from tests.link_orchestrator.requests.test_runs import Gate, status_of
 from tests.link_orchestrator.running import App, activity_calls, serving
-from tests.link_orchestrator.test_kill import ACTIVITIES, in_file, undisturbed
+from tests.link_orchestrator.test_kill import ACTIVITIES, Step, copy, in_file
 
 PEOPLE = [f"person{number}" for number in range(20)]
 
@@ -63,9 +63,9 @@ async def test_what_it_told_before_is_kept_and_another_tells_all(held: App, gate
     ("name", "read"), [("look", "_p_run"), ("look", "_u_"), ("compare", "keys_"), ("settle", "pairs_")]
 )
 async def test_no_pass_writes_anything_behind_the_page_on_which_it_was_cancelled(
-    tmp_path: Path, name: str, read: str
+    tmp_path: Path, steps: list[Step], name: str, read: str
 ) -> None:
-    step = (await undisturbed(tmp_path, later=False))[ACTIVITIES.index(name)]
+    step = steps[ACTIVITIES.index(name)]
 
     async def run(tables: SqliteTables) -> tuple[Any, list[str]]:
         watched = FaultyTables(tables)
@@ -87,6 +87,6 @@ async def test_no_pass_writes_anything_behind_the_page_on_which_it_was_cancelled
         assert +Counter(done["counts"]) == +Counter(await directory.jobs.total(job, name))
         return done, written
 
-    done, written = await in_file(step.before, run)
+    done, written = await in_file(copy(step.before, tmp_path / "own.db"), run)
     assert done["stopped"]
     assert written == []

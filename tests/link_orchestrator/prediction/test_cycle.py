@@ -68,7 +68,7 @@ async def test_every_prediction_on_the_demo_data_comes_true(app: App, tmp_path: 
     run = await app.wait(f"linking/runs/{run['id']}", "planned")
     rows = {row["identity"]["objectId"]: row for row in await app.decisions(run) if "identity" in row}
     await app.apply(run)
-    identities = [one for one in read_identities([file]) if isinstance(one, Identity)]
+    identities = [one for one in read_identities(file) if isinstance(one, Identity)]
     got = await provisioned(app, identities, external_id)
     wrong = {
         object_id: (row["decision"], row["predicted"], got[object_id])
@@ -89,7 +89,7 @@ async def test_every_prediction_on_people_who_collide_comes_true(app: App, seed:
     rows = [row for row in await app.decisions(run) if "identity" in row]
     await app.apply(run)
     file = json.dumps({"value": made.people}).encode()
-    got = await provisioned(app, [one for one in read_identities([file]) if isinstance(one, Identity)], external_id)
+    got = await provisioned(app, [one for one in read_identities(file) if isinstance(one, Identity)], external_id)
     for row in rows:
         outcome = got[row["identity"]["objectId"]]
         assert outcome.partition(" ")[0] == row["predicted"]["outcome"], (row, outcome)
@@ -111,7 +111,7 @@ async def test_predictions_follow_the_reviews(app: App, seed: int) -> None:
     assert +Counter(run["predicted"]) == Counter(row["predicted"]["outcome"] for row in rows)
     await app.apply(run)
     file = json.dumps({"value": made.people}).encode()
-    got = await provisioned(app, [one for one in read_identities([file]) if isinstance(one, Identity)], "objectId")
+    got = await provisioned(app, [one for one in read_identities(file) if isinstance(one, Identity)], "objectId")
     for row in rows:
         outcome = got[row["identity"]["objectId"]]
         assert outcome.partition(" ")[0] == row["predicted"]["outcome"], (row, outcome)

@@ -61,7 +61,7 @@ async def row_of(app: App, run: Any, number: int) -> dict[str, Any]:
 async def provision(app: App, *identities: dict[str, Any]) -> dict[str, str]:
     """Return what a provisioning cycle does about identities, by object id."""
     text = json.dumps({"value": list(identities)}).encode()
-    people = [one for one in read_identities([text]) if isinstance(one, Identity)]
+    people = [one for one in read_identities(text) if isinstance(one, Identity)]
     report = await Cycle(app.host.url, TOKEN).run(people)
     return {outcome.identity: outcome.result for outcome in report.outcomes}
 

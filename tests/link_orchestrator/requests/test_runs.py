@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import json
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -37,6 +36,7 @@ from tests.link_orchestrator.running import (
     serving,
     staged_in,
 )
+from tests.waiting import until
 
 JANE = {"userName": "jane@contoso.com", "email": "jane@contoso.com", "title": "Engineer"}
 JOHN = {"userName": "john", "email": "john@contoso.com", "emailVerified": "true"}
@@ -94,14 +94,6 @@ async def status_of(call: Any) -> tuple[int, str]:
     with pytest.raises(Refusal) as refusal:
         await call
     return refusal.value.status, refusal.value.detail
-
-
-async def until(reached: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(20):
-        for _ in itertools.count():
-            if await reached():
-                return
-            await asyncio.sleep(0.01)
 
 
 async def test_the_whole_way(app: App) -> None:

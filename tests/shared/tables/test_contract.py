@@ -38,7 +38,7 @@ UNICODE_KEYS = st.text(
     | st.sampled_from("aZ'%+ .&=\ud7ff\ue000\uffff\U00010000\U0001f600é"),
     min_size=1,
     max_size=8,
-)
+).filter(lambda key: not key.startswith(","))  # in a transaction Azurite does not find such a row, Table Storage does
 
 
 async def all_rows(

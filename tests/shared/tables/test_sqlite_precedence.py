@@ -18,14 +18,16 @@ import pytest
 from shared.tables.port import AlreadyExists, Insert, Unavailable
 from shared.tables.sqlite import LOOKS, SqliteTables
 from shared.tables.sqlite_precedence import Precedence
+from tests.waiting import PATIENCE, until
 
 PATIENT = """
 import asyncio, sys
+from shared.tables import sqlite
 from shared.tables.port import AlreadyExists, Insert
-from shared.tables.sqlite import SqliteTables
 
 async def run(path):
-    tables = SqliteTables.open(path, patient=True)
+    sqlite.BUSY_SECONDS = 600.0
+    tables = sqlite.SqliteTables.open(path, patient=True)
     print("open", flush=True)
     sys.stdin.readline()
     commit = asyncio.create_task(tables.commit("p", [Insert("k", {"by": "patient"})]))
@@ -91,14 +93,13 @@ async def test_who_hurries_writes_next_though_a_patient_process_looks_a_hundred_
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("shared.tables.sqlite.URGENT_RETRY_SECONDS", 0.3)
+    monkeypatch.setattr("shared.tables.sqlite.BUSY_SECONDS", PATIENCE)
     path = tmp_path / "tables.db"
     tables = SqliteTables.open(path)
     with another(PATIENT, path, says="open") as patient:
         with writing(path):
             mine = asyncio.create_task(tables.commit("p", [Insert("k", {"by": "who hurries"})]))
-            async with asyncio.timeout(5):
-                while not is_held_up(path):  # noqa: ASYNC110 - a process sets no event
-                    await asyncio.sleep(0.001)
+            await until(lambda: is_held_up(path), every=0.001)
             assert patient.stdin is not None
             print(file=patient.stdin, flush=True)
             assert await asyncio.to_thread(line, patient) == "waits"
@@ -124,7 +125,10 @@ async def test_whatever_comes_of_a_commit_patient_processes_may_begin_again(
     await tables.close()
 
 
-async def test_a_process_that_is_killed_while_it_goes_first_holds_up_nobody(tmp_path: Path) -> None:
+async def test_a_process_that_is_killed_while_it_goes_first_holds_up_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.tables.sqlite.BUSY_SECONDS", 2 * PATIENCE)
     path = tmp_path / "tables.db"
     tables = SqliteTables.open(path, patient=True)
     with another(HURRIED, path, says="entered") as hurried:
@@ -132,7 +136,7 @@ async def test_a_process_that_is_killed_while_it_goes_first_holds_up_nobody(tmp_
         await asyncio.sleep(0.05)
         assert not commit.done()
         hurried.kill()
-        await asyncio.wait_for(commit, 5)
+        await asyncio.wait_for(commit, PATIENCE)
     await tables.close()
 
 
@@ -141,7 +145,7 @@ async def test_patience_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     path = tmp_path / "tables.db"
     tables = SqliteTables.open(path, patient=True)
     with another(HURRIED, path, says="entered"):
-        await asyncio.wait_for(tables.commit("p", [Insert("k", {})]), 5)
+        await asyncio.wait_for(tables.commit("p", [Insert("k", {})]), PATIENCE)
     await tables.close()
 
 
@@ -191,7 +195,7 @@ async def test_what_a_process_computes_itself_uses_up_none_of_its_patience(
             await asyncio.sleep(0)
         time.sleep(0.1)  # noqa: ASYNC251 - a bucket that is decided on
         with pytest.raises(Unavailable):
-            await asyncio.wait_for(commit, 5)
+            await asyncio.wait_for(commit, PATIENCE)
     assert counting.looks > LOOKS
     await tables.close()
 
@@ -220,7 +224,7 @@ async def test_no_thread_of_a_patient_process_waits_for_another_while_it_keeps_t
         commit = asyncio.create_task(tables.commit("p", [Insert("k", {})]))
         await asyncio.sleep(0.02)
         assert not commit.done()
-    await asyncio.wait_for(commit, 5)
+    await asyncio.wait_for(commit, PATIENCE)
     await tables.commit("p", [Insert("l", {})])
     assert watched.threads == {threading.get_ident()}
     await tables.close()
