@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Awaitable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from itertools import islice
 from typing import TypeVar
 
-from shared.tables.port import ANY, MAX_OPERATIONS, MAX_PAGE, Delete, Page, Row, Tables, VersionConflict
+from shared.tables.port import ANY, MAX_OPERATIONS, MAX_PAGE, Delete, Operation, Page, Row, Tables, VersionConflict
 
 AT_ONCE = 64
 """Requests that one step has under way at the same time: as many as one connection pool serves without waiting."""
@@ -88,6 +89,15 @@ async def delete(tables: Tables, partition: str, deletes: Iterable[Delete]) -> i
     return deleted
 
 
+async def write(tables: Tables, by_partition: Mapping[str, Sequence[Operation]]) -> None:
+    """Commit operations that need not take effect together, in as few transactions as hold them."""
+    await in_waves(
+        tables.commit(partition, part)
+        for partition, operations in by_partition.items()
+        for part in in_parts(operations, MAX_OPERATIONS)
+    )
+
+
 async def together(*calls: Awaitable[Result]) -> list[Result]:
     """Run calls at once, wait for all of them, then raise the first failure if there is one."""
     if len(calls) == 1:
@@ -97,6 +107,15 @@ async def together(*calls: Awaitable[Result]) -> list[Result]:
         if isinstance(result, BaseException):
             raise result
     return [result for result in results if not isinstance(result, BaseException)]
+
+
+async def in_waves(calls: Iterable[Awaitable[Result]]) -> list[Result]:
+    """Run calls, AT_ONCE at a time, and return their results in order."""
+    results: list[Result] = []
+    waiting = iter(calls)
+    while wave := list(islice(waiting, AT_ONCE)):
+        results += await together(*wave)
+    return results
 
 
 def in_parts(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:

@@ -33,7 +33,7 @@ from azure.data.tables import EdmType, EntityProperty, TableEntity, UpdateMode
 from azure.data.tables.aio import TableClient, TableServiceClient
 
 from shared.tables import azure_batch
-from shared.tables.access import AT_ONCE, in_parts
+from shared.tables.access import in_waves
 from shared.tables.port import (
     ANY,
     MAX_PAGE,
@@ -118,11 +118,8 @@ class AzureTables:
     async def get_many(
         self, places: Sequence[tuple[str, str]], *, select: Sequence[str] | None = None
     ) -> list[Row | None]:
-        """Return the row, or None, at each place (see port.Tables), AT_ONCE requests at a time."""
-        rows: list[Row | None] = []
-        for some in in_parts(places, AT_ONCE):
-            rows += await asyncio.gather(*(self.get(partition, key, select=select) for partition, key in some))
-        return rows
+        """Return the row, or None, at each place (see port.Tables)."""
+        return await in_waves(self.get(partition, key, select=select) for partition, key in places)
 
     async def query(
         self,

@@ -20,7 +20,7 @@ from shared.directory.records.audit import audit_row
 from shared.directory.records.counts import UNREAD
 from shared.directory.records.model import Account
 from shared.tables import port
-from shared.tables.access import AT_ONCE, in_parts, scan, together
+from shared.tables.access import in_parts, in_waves, scan, write
 from shared.tables.port import (
     MAX_OPERATIONS,
     MAX_PAGE,
@@ -39,7 +39,6 @@ BulkOutcome = Account | DirectoryError
 
 AccountChange = tuple[Account, Account]
 Item = TypeVar("Item", Account, AccountChange)
-Result = TypeVar("Result")
 
 OPERATIONS = MAX_OPERATIONS - 1
 """Operations on accounts in one transaction: the last one is left for the count, which creates change."""
@@ -288,9 +287,9 @@ async def _hold_identities(accounts: Accounts, linked: Sequence[Account]) -> set
         except Conflict:
             return True
 
-    await _some_at_once([insert(partition, inserts) for partition, inserts in places.items()])
+    await in_waves(insert(partition, inserts) for partition, inserts in places.items())
     sure = [account_id for account_id in keys if account_id not in odd]
-    seconds = await _some_at_once([has_second(account_id) for account_id in sure])
+    seconds = await in_waves(has_second(account_id) for account_id in sure)
     return odd | {account_id for account_id, second in zip(sure, seconds, strict=True) if second}
 
 
@@ -300,17 +299,4 @@ async def _point(accounts: Accounts, pointers: Iterable[tuple[Key, str]]) -> Non
     for key, account_id in pointers:
         partition, row = accounts.keys.pointer(key, account_id)
         places[partition][row] = Upsert(row, {"id": account_id})
-    await _some_at_once(
-        [
-            accounts.tables.commit(partition, operations)
-            for partition, rows in places.items()
-            for operations in in_parts(list(rows.values()), MAX_OPERATIONS)
-        ]
-    )
-
-
-async def _some_at_once(calls: Sequence[Awaitable[Result]]) -> list[Result]:
-    results: list[Result] = []
-    for part in in_parts(calls, AT_ONCE):
-        results += await together(*part)
-    return results
+    await write(accounts.tables, {partition: list(rows.values()) for partition, rows in places.items()})

@@ -11,7 +11,7 @@ It is written before the group and removed with it, so that no member is added t
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from shared.directory.errors import Stale
@@ -19,7 +19,7 @@ from shared.directory.keys import HEAD, MEMBERS_END, Keys, prefix_end
 from shared.directory.records.audit import audit_row
 from shared.directory.records.model import Head
 from shared.directory.text import timestamp
-from shared.tables.access import delete, in_parts, scan, scan_pages, together
+from shared.tables.access import delete, in_parts, in_waves, scan, scan_pages, together, write
 from shared.tables.port import (
     ANY,
     MAX_OPERATIONS,
@@ -44,8 +44,6 @@ class Member:
 
 FIRST = "0"
 """The lowest key of a member, in a group's partition and in the index: every id begins with a hex digit."""
-GROUPS_AT_ONCE = 32
-"""Groups that a deleted account or group leaves at the same time."""
 
 
 class Members:
@@ -80,11 +78,11 @@ class Members:
         at = self._now()
         for member_id in dict.fromkeys(member.id for member in members):
             by_partition[self._keys.groups_of(member_id)].append(Upsert(f"{member_id}_{group}", {"at": at}))
-        await self._commit(by_partition)
+        await write(self._tables, by_partition)
 
     async def join(self, group: str, members: Iterable[Member]) -> None:
         """Write the truth of announced members of a group that is still to come and has no head."""
-        await self._commit({self._keys.members(group): _joining(members)})
+        await write(self._tables, {self._keys.members(group): _joining(members)})
 
     async def change(
         self, group: str, into: Iterable[Member] = (), out: Iterable[str] = (), *, by: str | None, etag: str = ANY
@@ -152,8 +150,7 @@ class Members:
 
     async def leave(self, member: str, *, by: str | None = None) -> None:
         """Remove a deleted account or group from every group."""
-        for pairs in in_parts(await self.indexed([member]), GROUPS_AT_ONCE):
-            await together(*(self.remove(group, [member], by=by) for _, group in pairs))
+        await in_waves(self.remove(group, [member], by=by) for _, group in await self.indexed([member]))
 
     async def clear(self, group: str) -> int:
         """Remove what a deleted group leaves, and return how many members it had.
@@ -223,10 +220,6 @@ class Members:
             loose = [Delete(row.key, row.etag) for row, is_in in zip(old, held, strict=True) if not is_in]
             removed += await delete(self._tables, partition, loose)
         return removed
-
-    async def _commit(self, by_partition: Mapping[str, Sequence[Upsert]]) -> None:
-        parts = [(key, part) for key, rows in by_partition.items() for part in in_parts(rows, MAX_OPERATIONS)]
-        await together(*(self._tables.commit(partition, part) for partition, part in parts))
 
     async def _drop(self, group: str, members: Sequence[str]) -> int:
         """Remove the truth of members of a group that has no head, and return how many were there."""

@@ -18,7 +18,7 @@ from shared.directory.records.audit import audit_row
 from shared.directory.records.bulk import AccountChange, BulkOutcome
 from shared.directory.records.claims import KeyRow
 from shared.directory.records.model import Account
-from shared.tables.access import AT_ONCE, delete, in_parts, together
+from shared.tables.access import delete, in_waves
 from shared.tables.port import (
     MAX_OPERATIONS,
     Conflict,
@@ -151,5 +151,4 @@ async def _remove(accounts: Accounts, places: Sequence[KeyRow]) -> None:
         except TablesError as error:
             log.warning("stale keys stay until they are swept: %s", type(error).__name__)
 
-    for part in in_parts(list(partitions.items()), AT_ONCE):
-        await together(*(remove(partition, some) for partition, some in part))
+    await in_waves(remove(partition, some) for partition, some in partitions.items())

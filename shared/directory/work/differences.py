@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from shared.directory.errors import InvalidCursor
 from shared.directory.keys import DIGEST, ID, Key, Keys, behind
-from shared.tables.access import clear, in_parts, scan_pages
-from shared.tables.port import MAX_OPERATIONS, Row, Tables, Upsert
+from shared.tables.access import clear, scan_pages, write
+from shared.tables.port import Row, Tables, Upsert
 
 TOTALS = "a"
 HERE, THERE = "h_", "t_"
@@ -64,9 +64,8 @@ class Differences:
 
     async def write(self, members: Sequence[Differing]) -> None:
         """Write members. Writing them again changes nothing."""
-        for part in in_parts(members, MAX_OPERATIONS):
-            rows = [Upsert(self._row(m), {"member": m.member, "identity": m.identity}) for m in part]
-            await self._tables.commit(self._partition, rows)
+        rows = [Upsert(self._row(m), {"member": m.member, "identity": m.identity}) for m in members]
+        await write(self._tables, {self._partition: rows})
 
     async def close(self, totals: Totals) -> None:
         """Write the totals, once all members are written."""

@@ -16,8 +16,8 @@ from shared.directory.errors import InvalidCursor
 from shared.directory.keys import DIGEST, Key, Keys, behind, prefix_end
 from shared.directory.text import dump, join_text, split_text
 from shared.directory.work.jobs import Jobs, planned_in
-from shared.tables.access import delete, in_parts, scan, scan_pages
-from shared.tables.port import ANY, MAX_OPERATIONS, Delete, Merge, Row, Tables, Upsert
+from shared.tables.access import delete, scan, scan_pages, write
+from shared.tables.port import ANY, Delete, Merge, Row, Tables, Upsert
 
 OPEN = "~"
 """Row key prefix of what is left open, behind all decisions, so that no page has it."""
@@ -60,8 +60,7 @@ class Plan:
 
     async def write(self, bucket: int, rows: Sequence[PlanRow]) -> None:
         """Write rows into a bucket. Writing them again changes nothing."""
-        for part in in_parts(rows, MAX_OPERATIONS):
-            await self._tables.commit(self.partition(bucket), [Upsert(self._row(r), columns_of(r)) for r in part])
+        await write(self._tables, {self.partition(bucket): [Upsert(self._row(row), columns_of(row)) for row in rows]})
 
     async def decided(self, bucket: int, decision: str) -> AsyncIterator[list[PlanRow]]:
         """Yield a bucket's rows of one decision, a page at a time."""
@@ -93,9 +92,7 @@ class Plan:
         rows: defaultdict[str, list[Upsert]] = defaultdict(list)
         for digest, decision in decisions.items():
             rows[self.partition(self._keys.bucket(digest))].append(Upsert(OPEN + digest, {"decision": decision}))
-        for partition, some in rows.items():
-            for part in in_parts(some, MAX_OPERATIONS):
-                await self._tables.commit(partition, part)
+        await write(self._tables, rows)
 
     async def close(self, object_ids: Iterable[str]) -> None:
         """Note that identities are no longer left to the administrator: they are linked."""
@@ -107,9 +104,8 @@ class Plan:
 
     async def settle(self, bucket: int, outcomes: Mapping[str, str], rows: Sequence[PlanRow]) -> None:
         """Record the outcomes of applying rows, by subject; the rest of the rows stays as it is by now."""
-        for part in in_parts(rows, MAX_OPERATIONS):
-            settled = [Merge(self._row(row), {"outcome": outcomes[row.subject]}, ANY) for row in part]
-            await self._tables.commit(self.partition(bucket), settled)
+        settled = [Merge(self._row(row), {"outcome": outcomes[row.subject]}, ANY) for row in rows]
+        await write(self._tables, {self.partition(bucket): settled})
 
     async def page(self, decision: str, cursor: str, count: int) -> tuple[list[PlanRow], str | None]:
         """Return rows of one decision ("" for all) from behind a cursor ("" for the start), and the next cursor.

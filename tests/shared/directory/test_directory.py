@@ -45,6 +45,23 @@ async def test_a_changed_policy_reaches_other_processes_after_a_while(sqlite_tab
     assert await other.policies.get() == policy
 
 
+async def test_a_policy_that_is_due_is_read_once_for_all_who_ask_for_it(sqlite_tables: SqliteTables) -> None:
+    counting = FaultyTables(sqlite_tables)
+    directory = await small(counting)
+    directory.policies._until = 0.0
+    counting.reset()
+    await asyncio.gather(*(directory.policies.get() for _ in range(5)))
+    assert counting.requests == 1
+
+
+async def test_a_mapping_is_read_every_time(sqlite_tables: SqliteTables) -> None:
+    here, there = await small(sqlite_tables), await reopened(sqlite_tables)
+    assert await there.mappings.get() is None
+    for mapping in ({"attributes": [1]}, {"attributes": []}):
+        await here.mappings.set(mapping)
+        assert await there.mappings.get() == mapping
+
+
 async def test_opening_a_directory_reads_what_it_goes_by_in_one_round_trip(sqlite_tables: SqliteTables) -> None:
     policy = Policy(adopt_on_create=True)
     await (await small(sqlite_tables)).policies.set(policy)
