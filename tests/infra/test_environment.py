@@ -155,7 +155,9 @@ def test_requirements_are_those_of_the_app_and_of_the_group_with_what_it_include
 
 def test_make_help_lists_every_target() -> None:
     make = str(shutil.which("make"))
-    done = subprocess.run([make, "help"], cwd=environment.ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [make, "--no-print-directory", "help"], cwd=environment.ROOT, capture_output=True, text=True, check=True
+    )
     listed = {line.split()[1] for line in done.stdout.splitlines()}
     lines = (environment.ROOT / "Makefile").read_text("utf-8").splitlines()
     phony = next(line for line in lines if line.startswith(".PHONY:")).split()[1:]
