@@ -91,7 +91,11 @@ def read_mutants(folder: Path = LISTS) -> list[Mutant]:
     """Return the faults of all lists of a folder, by room. Raises ValueError naming an entry that is wrong."""
     mutants: list[Mutant] = []
     for path in sorted(folder.glob("*.toml")):
-        for name, entry in tomllib.loads(path.read_text("utf-8")).items():
+        try:
+            entries = tomllib.loads(path.read_text("utf-8"))
+        except tomllib.TOMLDecodeError as error:
+            raise ValueError(f"{path.name}: {error}") from None
+        for name, entry in entries.items():
             try:
                 mutants.append(Mutant(f"{path.stem}.{name}", **entry | {"tests": tuple(entry["tests"])}))
             except (TypeError, KeyError):
