@@ -31,7 +31,7 @@ bench: $(VENV)/.local ## every figure beside its aim (Linux)
 
 smoke: $(VENV)/.dev ## the demo, and the tests of what another Python may break; PYTHON=… VENV=…
 	$(PY) -m infra.local.demo
-	$(PY) -m pytest tests/infra tests/scim_users tests/worker
+	$(PY) -m pytest -n auto --dist worksteal tests/infra tests/scim_users tests/worker
 
 clean: ## removes what make has made, and the data of make run
 	rm -rf $(VENV) .venv-* .worker-venv .conformance-venv .data

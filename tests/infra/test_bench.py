@@ -16,6 +16,8 @@ from infra.local.bench.figures import REFERENCE, Figure, with_yardstick
 from infra.local.process import running
 from tests.waiting import PATIENCE, process
 
+LINUX = pytest.mark.skipif(sys.platform != "linux", reason="the bench reads /proc")
+
 GROUPS = {
     "in or out: 1 member, group of 10",
     "in or out: 1 member, group of 2,000",
@@ -56,6 +58,7 @@ LINKING = {
 ENGINE = {"engine: PATCH of 3 Entra operations", "engine: parse a new filter", "engine: render a list of 100"}
 
 
+@LINUX
 async def test_a_quick_run_measures_every_figure_and_ends_with_json(tmp_path: Path) -> None:
     file = tmp_path / "figures.json"
     arguments = ["-m", "infra.local.bench", "--quick", "--sizes", "100", "--json", str(file)]
@@ -81,6 +84,7 @@ async def test_a_quick_run_measures_every_figure_and_ends_with_json(tmp_path: Pa
     assert all(by_name[name]["beside"]["yardsticks"] > 0 for name in REQUESTS)
 
 
+@LINUX
 async def test_a_process_is_charged_for_what_it_does(tmp_path: Path) -> None:
     began = time.monotonic()
     async with running("infra.local.bench.yardstick", str(tmp_path / "rows.db")) as yardstick:

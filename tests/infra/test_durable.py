@@ -219,13 +219,13 @@ async def nothing_is_open(tables: Tables) -> bool:
 
 
 async def test_a_stop_between_two_replays_is_heard(tables: SqliteTables, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("infra.local.durable.instance._REPLAY_AGAIN", (600.0, 600.0))
+    monkeypatch.setattr("infra.local.durable.instance._REPLAY_AGAIN", (2 * PATIENCE, 0.0))
     replay = Dying()
     async with executor(tables, replay) as some:
         for one in ("replaced", "left"):
             await some.start_new("o", one, "null")
             await replay.died.acquire()
-        await some.start_new("o", "replaced", "null")
+        await asyncio.wait_for(some.start_new("o", "replaced", "null"), PATIENCE)
     async with executor(tables, Dying(0)) as some:
         for one in ("replaced", "left"):
             assert (await ended(some, one)).status == "Completed"

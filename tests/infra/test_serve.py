@@ -122,3 +122,11 @@ async def test_a_setting_that_is_wrong_is_named(tmp_path: Path, monkeypatch: pyt
         _, errors = await server.communicate()
     assert server.returncode == 1
     assert errors.decode().startswith("cannot serve: SCIMLINK_GRAPH_ENDPOINT: ")
+
+
+async def test_windows_is_told_of_wsl() -> None:
+    program = "import sys; sys.modules['fcntl'] = None; import infra.local.serve"
+    async with process(sys.executable, "-c", program, stderr=asyncio.subprocess.PIPE) as server:
+        _, errors = await server.communicate()
+    assert server.returncode == 1
+    assert errors.decode().endswith("On Windows, run it in WSL.\n")

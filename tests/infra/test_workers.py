@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import signal
+import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -29,6 +31,7 @@ from tests.infra.test_serve import Served, served
 from tests.link_orchestrator.running import TOKEN, Api, connected
 from tests.waiting import PATIENCE, process, until
 
+PROC = Path("/proc")
 SLICE = {"job": "run0", "directory": "main", "stage": "join", "low": 0, "high": 1}
 
 
@@ -49,18 +52,41 @@ async def workers(number: int, folder: Path) -> AsyncIterator[Workers]:
 
 def children(pid: int) -> set[int]:
     """Return the processes that a process started and that still run."""
+    if not PROC.exists():
+        return {child for child, (parent, alive) in listed().items() if parent == pid and alive}
     found: set[int] = set()
-    for path in Path(f"/proc/{pid}/task").glob("*/children"):
+    for path in (PROC / str(pid) / "task").glob("*/children"):
         found.update(map(int, path.read_text().split()))
     return {child for child in found if runs(child)}
 
 
 def runs(pid: int) -> bool:
     """Tell whether a process is there, and no zombie."""
+    if not PROC.exists():
+        return listed().get(pid, (0, False))[1]
     try:
-        return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
+        return ") Z " not in (PROC / str(pid) / "stat").read_text()
     except OSError:
         return False
+
+
+def listed() -> dict[int, tuple[int, bool]]:
+    """Return the parent of each process, and whether it is no zombie, as ps tells it where there is no /proc."""
+    command = [str(shutil.which("ps")), "-axo", "pid=,ppid=,stat="]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as ps:
+        lines = [line.split() for line in ps.stdout or ()]
+    return {int(pid): (int(parent), "Z" not in state) for pid, parent, state in lines if int(pid) != ps.pid}
+
+
+@pytest.mark.parametrize("folder", ["/proc", "/nowhere"])
+async def test_processes_are_seen_with_and_without_proc(monkeypatch: pytest.MonkeyPatch, folder: str) -> None:
+    monkeypatch.setattr("tests.infra.test_workers.PROC", Path(folder))
+    before = children(os.getpid())
+    async with process(sys.executable, "-c", "input()", stdin=asyncio.subprocess.PIPE) as started:
+        assert children(os.getpid()) - before == {started.pid}
+        assert runs(started.pid)
+    assert children(os.getpid()) == before
+    assert not runs(started.pid)
 
 
 async def test_an_activity_that_fails_says_in_the_server_what_it_said_in_the_worker(tmp_path: Path) -> None:

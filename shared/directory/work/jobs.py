@@ -10,7 +10,7 @@ import contextlib
 import json
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from typing import Any
 
@@ -71,48 +71,24 @@ class Job:
     etag: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """Return the job as the API shows it."""
-        shown = {
-            "id": self.id,
-            "kind": self.kind,
-            "phase": self.phase.value,
-            "started": self.started,
-            "startedBy": self.by,
-            "options": self.options,
-            "counts": self.counts,
-            "planned": self.planned,
-            "reviewed": self.reviewed,
-            "expires": self.expires,
-            "approved": self.approved,
-            "approvedBy": self.approved_by,
-            "cancelledBy": self.cancelled_by,
-            "ended": self.ended,
-            "reason": self.reason,
-        }
+        """Return the job as the API shows it, and as its row keeps it."""
+        shown = {_shown(name): getattr(self, name) for name in _FIELDS}
         return {name: value for name, value in shown.items() if value is not None}
 
     @classmethod
     def from_row(cls, row: Row) -> Job:
-        data: Mapping[str, Any] = json.loads(join_text("job", row.columns))
-        get = data.get
-        return cls(
-            id=data["id"],
-            kind=data["kind"],
-            phase=Phase(data["phase"]),
-            started=data["started"],
-            by=data["startedBy"],
-            options=get("options", {}),
-            counts=get("counts", {}),
-            planned=get("planned"),
-            reviewed=get("reviewed"),
-            expires=get("expires"),
-            approved=get("approved"),
-            approved_by=get("approvedBy"),
-            cancelled_by=get("cancelledBy"),
-            ended=get("ended"),
-            reason=get("reason"),
-            etag=row.etag,
-        )
+        """Return the job of a row."""
+        data: dict[str, Any] = json.loads(join_text("job", row.columns))
+        known = {name: data[_shown(name)] for name in _FIELDS if _shown(name) in data}
+        return cls(**known | {"phase": Phase(data["phase"])}, etag=row.etag)
+
+
+_FIELDS = [one.name for one in fields(Job) if one.name != "etag"]
+
+
+def _shown(field_name: str) -> str:
+    """Return the name under which a field of a job is shown and kept."""
+    return {"by": "startedBy", "approved_by": "approvedBy", "cancelled_by": "cancelledBy"}.get(field_name, field_name)
 
 
 class Jobs:
