@@ -19,8 +19,8 @@ from link_orchestrator.source import GROUPS, IN_GROUPS, Page
 GROUP_READ: Final = "GroupMember.Read.All"
 MEMBERS_READ: Final = f"{GROUP_READ} (and Member.Read.Hidden, if a group hides its members)"
 GROUPS_A_PAGE: Final = 100
-"""Groups in a page. Those whose members are not read yet wait in the place, which must fit a row; and the link to the
-next page waits behind them, and must not expire."""
+"""Groups in a page. More would not do: the place, which is a row, names all of them until their members are read, and
+the link to the next page waits for that and must not expire."""
 NAMED: Final = f"/v1.0/groups?$select=id,displayName&$top={GROUPS_A_PAGE}"
 NOT_PEOPLE, GONE = "groups.notPeople", "groups.gone"
 """Counts beside those of groups and of people in them: members who are no people, and groups deleted while reading."""
@@ -30,24 +30,25 @@ Step = Sequence[Any]
 ALL: Final[Step] = ("groups", NAMED)
 
 
+def to_do(what: str, *on: Any) -> list[Step]:
+    """Return a step in a list, which is empty if there is nothing to take it on: no further link, no more ids."""
+    return [[what, *on]] if on[-1] else []
+
+
 async def page(client: GraphClient, step: Step, left: Sequence[Step]) -> Page:
     """Take one step that reads groups; `left` are the steps behind it. Raises SourceBusy and SourceFailed."""
     match step:
         case "groups", link:
             answer = await client.get(link, permission=GROUP_READ)
-            more = link_of(answer, "next")
-            return _named(values_of(answer), [["groups", more]] if more else [], left)
+            return _named(values_of(answer), to_do("groups", link_of(answer, "next")), left)
         case "groups_of", [*ids]:
             answer = await client.get(f"{NAMED}&{in_filter(ids[:IDS])}", permission=GROUP_READ)
             found, more = list(values_of(answer)), link_of(answer, "next")
-            then: list[Step] = [
-                *([["groups", more]] if more else []),
-                *([["groups_of", ids[IDS:]]] if ids[IDS:] else []),
-            ]
+            then = [*to_do("groups", more), *to_do("groups_of", ids[IDS:])]
             return _named(found, then, left, gone=0 if more else len(ids[:IDS]) - len(found))
         case "members_of", [[group, name], *others]:
             members = f"/v1.0/groups/{quote(group, safe='')}/members?$select=id&$top={TOP}"
-            return await _members(client, group, name, members, [*([["members_of", others]] if others else []), *left])
+            return await _members(client, group, name, members, [*to_do("members_of", others), *left])
         case "group_members", group, name, link:
             return await _members(client, group, name, link, left)
     raise ValueError(f"no step of a reading: {step[0]}")
@@ -57,9 +58,8 @@ def _named(found: Iterable[Mapping[str, Any]], more: Sequence[Step], left: Seque
     """Return a page of groups. Their members are read next, so that no more groups wait than a page holds."""
     groups = [entra_group_of({**group, "members": []}) for group in found]
     usable = [[group.object_id, group.display_name] for group in groups if isinstance(group, EntraGroup)]
-    now: list[Step] = [["members_of", usable]] if usable else []
     problems = [group for group in groups if isinstance(group, Problem)]
-    return _page(problems, [*now, *more, *left], {GONE: gone} if gone else {})
+    return _page(problems, [*to_do("members_of", usable), *more, *left], {GONE: gone} if gone else {})
 
 
 async def _members(client: GraphClient, group: str, name: str, link: str, left: Sequence[Step]) -> Page:
@@ -73,7 +73,7 @@ async def _members(client: GraphClient, group: str, name: str, link: str, left: 
     if isinstance(found, Problem):
         return _page((found,), left, {})
     counts = {GROUPS: int(found.whole), IN_GROUPS: len(found.members), NOT_PEOPLE: len(members) - len(found.members)}
-    return _page((found,), [*([["group_members", group, name, more]] if more else []), *left], counts)
+    return _page((found,), [*to_do("group_members", group, name, more), *left], counts)
 
 
 def _page(rows: Sequence[EntraGroup | Problem], steps: Sequence[Step], counts: Mapping[str, int]) -> Page:

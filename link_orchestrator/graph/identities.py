@@ -26,7 +26,7 @@ from link_orchestrator.graph.client import (
     link_of,
     values_of,
 )
-from link_orchestrator.graph.groups import GROUP_READ, Step
+from link_orchestrator.graph.groups import GROUP_READ, Step, to_do
 from link_orchestrator.graph.tokens import Tokens
 from link_orchestrator.problems import Problem
 from link_orchestrator.source import GraphScope, MappingSource, Page, Place, PlaceExpired, RunSource, SourceFailed
@@ -103,14 +103,12 @@ class GraphIdentities:
                 except Refused as refused:
                     # The link may be of another tenant or endpoint. Otherwise reading all is refused, too, and says so.
                     raise PlaceExpired(str(refused)) from None
-                more: list[Step] = [["changed", changes.changed]] if changes.changed else []
-                more += [["changes", changes.then]] if changes.then else []
-                left = [*more, *left]
+                left = [*to_do("changed", changes.changed), *to_do("changes", changes.then), *left]
                 gone = [Gone(object_id) for object_id in changes.removed]
                 return Page(gone, {"steps": left} if left else None, changes.bookmark)
             case "changed", ids:
                 rows = await self._changed(ids[:IDS])
-                left = [*([["changed", ids[IDS:]]] if ids[IDS:] else []), *left]
+                left = [*to_do("changed", ids[IDS:]), *left]
             case "users", link:
                 rows, more = await self._users("users", link)
                 left = [*more, *left]
@@ -119,7 +117,7 @@ class GraphIdentities:
                 left = [*more, *left]
             case "users_of", ids:
                 rows, more = await self._users("users", f"{USERS}&{in_filter(ids[:IDS])}")
-                left = [*more, *([["users_of", ids[IDS:]]] if ids[IDS:] else []), *left]
+                left = [*more, *to_do("users_of", ids[IDS:]), *left]
             case "group", group:
                 members = f"/v1.0/groups/{group}/transitiveMembers/microsoft.graph.user?{SELECT}&$top={TOP}&$count=true"
                 rows, more = await self._members(members)
@@ -159,10 +157,10 @@ class GraphIdentities:
         return link_of(answer, "delta")
 
     async def _users(self, kind: str, link: str) -> tuple[list[Identity | Problem], list[Step]]:
+        """Read a page of users. Return their identities, and the step to the next page if there is one."""
         permission = USER_READ if kind == "users" else f"{GROUP_READ} or {USER_READ}"
         answer = await self._client.get(link, permission=permission, advanced=kind == "members")
-        more = link_of(answer, "next")
-        return list(map(_identity, values_of(answer))), [[kind, more]] if more else []
+        return list(map(_identity, values_of(answer))), to_do(kind, link_of(answer, "next"))
 
     async def _members(self, link: str) -> tuple[list[Identity | Problem], list[Step]]:
         """Return a page of a group's people. Raises UnknownObject for a group that the run names and that is not there.
@@ -189,10 +187,8 @@ class GraphIdentities:
         for assignment in values_of(answer):
             by_type.get(assignment.get("principalType", ""), {})[str(assignment["principalId"]).lower()] = None
         # Users come next, so that a place stays small; groups after all assignments, so that each is read once.
-        now: list[Step] = [["users_of", list(by_type["User"])]] if by_type["User"] else []
-        if more := link_of(answer, "next"):
-            now.append(["assigned", more])
         groups = [step for group in by_type["Group"] if (step := ["group", group]) not in left]
+        now = [*to_do("users_of", list(by_type["User"])), *to_do("assigned", link_of(answer, "next"))]
         return [*now, *left, *groups]
 
 
