@@ -94,12 +94,12 @@ def _plain_routes() -> Iterator[Route]:
     for kind in KINDS.values():
         name, rows = kind.function_prefix, kind.rows
         if kind.listed:
-            service = _of(kind, jobs.list_jobs, f"List the directory's {kind.plural}, oldest first.")
+            service = _bind(kind, jobs.list_jobs, f"List the directory's {kind.plural}, oldest first.")
             yield Route(f"{name}_list", "GET", kind.path, service)
-        service = _of(kind, jobs.list_rows, f"List {rows.description}")
+        service = _bind(kind, jobs.list_rows, f"List {rows.description}")
         yield Route(f"{name}_{rows.name}", "GET", f"{kind.path}/{{id}}/{rows.name}", service)
         if kind.about_run:
-            service = _of(kind, jobs.find_last, f"Return the last {kind.name} of a run.")
+            service = _bind(kind, jobs.find_last, f"Return the last {kind.name} of a run.")
             yield Route(f"{RUN.function_prefix}_{kind.name}", "GET", f"{RUN.path}/{{id}}/{kind.name}", service)
 
 
@@ -109,13 +109,13 @@ def _durable_routes() -> Iterator[Route]:
     for kind in KINDS.values():
         if kind.orchestrator:
             name, path = kind.function_prefix, f"{kind.path}/{{id}}"
-            service = _of(kind, jobs.get_job, f"Return {kind.title}: its phase, its counts, its progress.")
+            service = _bind(kind, jobs.get_job, f"Return {kind.title}: its phase, its counts, its progress.")
             yield Route(f"{name}_get", "GET", path, service)
-            service = _of(kind, jobs.cancel_job, f"Cancel {kind.title}: 202. {kind.after_cancel}")
+            service = _bind(kind, jobs.cancel_job, f"Cancel {kind.title}: 202. {kind.after_cancel}")
             yield Route(f"{name}_cancel", "POST", f"{path}/cancel", service)
 
 
-def _of(kind: Kind, service: Service, summary: str) -> Service:
+def _bind(kind: Kind, service: Service, summary: str) -> Service:
     """Return a service that knows its kind, under a name for the log and a summary for the API's document."""
 
     async def serve(directory: Directory, request: Request, *more: object) -> Response:

@@ -2,7 +2,7 @@
 
 To add a kind, write its passes, its orchestrator and its record here, and the request that starts it in requests/. The
 routes that show, list and cancel its jobs, and what the document says about them, come from the record. Only rows that
-are no problems need a shape of their own in requests/openapi_schemas.json.
+are no problems need a schema of their own in requests/openapi_schemas.json.
 """
 
 from __future__ import annotations
