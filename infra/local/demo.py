@@ -43,6 +43,7 @@ RESULTS = ("matched", "created", "refused", "skipped")
 LINES_SHOWN = 20
 """Lines of each result that are printed, but for refused and skipped: all of those are."""
 CYCLE_FILE = Path(".data/demo-cycle.txt")
+"""The file that has the line of every account."""
 
 # In a pipe there is no width to read, and 80 columns are too few for the tables.
 console = Console(width=None if sys.stdout.isatty() else 140, highlight=False)
@@ -239,8 +240,8 @@ async def compare(api: Api, run: Any, report: CycleReport) -> None:
         table.add_row(decision, *(str(counts[decision, result] or "") for result in RESULTS))
     console.print(table)
     console.print(
-        "Nobody got a second account: whom the plan left to an administrator, provisioning neither links nor creates "
-        "until that is settled."
+        "Nobody got a second account: provisioning neither links nor creates people whom the plan left to an "
+        "administrator, until that is settled."
     )
     right = sum(predicted[outcome.identity] == outcome.result for outcome in report.outcomes)
     console.print(f"The plan had predicted this for {right} of {len(report.outcomes)} identities.")

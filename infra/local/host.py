@@ -34,8 +34,7 @@ The app refuses less than that with answers of its own: files above 100 MiB (lin
 bodies above 1 MiB (shared/scim/limits.py).
 """
 MAX_LINE = 64 * 1024
-"""Bytes of a request's first line. The longest filter that is allowed, percent-encoded, is longer than aiohttp's 8 KiB.
-"""
+"""Bytes of a request's first line: the longest filter that is allowed exceeds aiohttp's 8 KiB, percent-encoded."""
 
 _PATIENCE = 5.0
 """Seconds that requests have to end when the host closes."""

@@ -50,7 +50,7 @@ def main() -> None:
 def start_log(level: str) -> None:
     """Log to stderr."""
     logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s")
-    # aiohttp quotes a request it cannot read, and with it what people are filtered by.
+    # aiohttp logs a request that it cannot read, and with it the names and addresses in a filter.
     logging.getLogger("aiohttp.server").disabled = True
 
 

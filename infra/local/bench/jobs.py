@@ -30,16 +30,16 @@ AIM_SIZE, LARGE_SIZE = 100_000, 1_000_000
 
 @asynccontextmanager
 async def serving(folder: Path) -> AsyncIterator[tuple[Process, aiohttp.ClientSession]]:
-    """Serve the app over the folder's `data`, with a session that keeps at most four connections to it."""
+    """Serve the app over the folder's `data`, with a session for it."""
     server = running("infra.local.serve", "--port", "0", "--data", str(folder / "data"), "--token", TOKEN)
-    headers = {"Authorization": f"Bearer {TOKEN}"}
-    timeout = aiohttp.ClientTimeout(total=600)
-    async with server as process:
-        connector = aiohttp.TCPConnector(limit=4)
-        async with aiohttp.ClientSession(
-            process.url + "/", headers=headers, connector=connector, timeout=timeout
-        ) as session:
-            yield process, session
+    async with server as process, connected(process.url) as session:
+        yield process, session
+
+
+def connected(url: str) -> aiohttp.ClientSession:
+    """Return a session with a server, of four connections at most."""
+    headers, timeout = {"Authorization": f"Bearer {TOKEN}"}, aiohttp.ClientTimeout(total=600)
+    return aiohttp.ClientSession(f"{url}/", headers=headers, connector=aiohttp.TCPConnector(limit=4), timeout=timeout)
 
 
 async def import_accounts(folder: Path, accounts: int) -> list[Figure]:

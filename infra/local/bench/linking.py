@@ -7,8 +7,7 @@ import itertools
 import json
 import statistics
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -18,12 +17,13 @@ import aiohttp
 
 import function_app
 from infra.local.bench.figures import Figure
-from infra.local.bench.jobs import TOKEN, ended, serving
+from infra.local.bench.jobs import TOKEN, connected, ended, serving
 from infra.local.bench.people import patch
 from infra.local.demo import Api
 from infra.local.demo_data import generate, write
 from infra.local.faults import FaultyTables
 from infra.local.host import LocalHost
+from infra.local.process import running
 from shared.host.settings import Settings
 from shared.tables.sqlite import SqliteTables
 
@@ -56,7 +56,7 @@ async def count_requests(folder: Path) -> list[Figure]:
     try:
         async with (
             LocalHost(function_app.build(Settings.local(TOKEN), tables), histories) as host,
-            _session(host.url) as session,
+            connected(host.url) as session,
         ):
             api = Api(session)
             await _bring(api, folder)
@@ -78,11 +78,10 @@ async def count_requests(folder: Path) -> list[Figure]:
 async def link_on_azurite(folder: Path) -> list[Figure]:
     """Apply a run on Azurite, which is one process without an index."""
     from infra.local import azurite
-    from infra.local.process import running
 
     with azurite.start() as connection:
         server = running("infra.local.serve", "--port", "0", "--tables", connection, "--token", TOKEN)
-        async with server as process, _session(process.url) as session:
+        async with server as process, connected(process.url) as session:
             api = Api(session)
             await _bring(api, folder)
             path, run = await _plan(api, folder)
@@ -155,13 +154,6 @@ async def _plan(api: Api, folder: Path) -> tuple[str, Any]:
 
 async def _apply(api: Api, path: str, run: Any) -> int:
     """Approve a run and wait for its end; return how many accounts were linked."""
-    # With the gate open: what is compared are SCIM beside a run and SCIM alone.
+    # The gate stays open, because SCIM beside a run is compared with SCIM alone.
     await api.call("POST", path + "/approve", {"links": run["counts"]["link"], "pauseProvisioning": False})
     return int((await ended(api, path, "done"))["counts"]["linked"])
-
-
-@asynccontextmanager
-async def _session(url: str) -> AsyncIterator[aiohttp.ClientSession]:
-    headers, timeout = {"Authorization": f"Bearer {TOKEN}"}, aiohttp.ClientTimeout(total=600)
-    async with aiohttp.ClientSession(url + "/", headers=headers, timeout=timeout) as session:
-        yield session

@@ -114,7 +114,7 @@ async def measure(folder: Path, accounts: int, effort: Effort) -> list[Figure]:
 async def take_turns(
     app: Server, kinds: list[RequestKind], folder: Path, accounts: int | None, effort: Effort
 ) -> list[Figure]:
-    """Return what each kind costs, measured in turns with the yardstick."""
+    """Return what each kind of request costs, measured in turns with the yardstick."""
     async with (
         running("infra.local.bench.yardstick", str(folder / "yardstick.db")) as yardstick,
         aiohttp.ClientSession() as plain,
@@ -152,7 +152,7 @@ def _figures(
 
 
 async def _kinds(app: Server, folder: Path, accounts: int, effort: Effort) -> list[RequestKind]:
-    """Return the kinds, after making and looking up the users they are about."""
+    """Return the kinds of requests, after making and finding the users that they are about."""
     draw = random.Random(accounts)
     with (folder / "accounts.csv").open(encoding="utf-8", newline="") as file:
         rows = [(row["userName"], row["email"]) for row in csv.DictReader(file)]
