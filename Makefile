@@ -13,7 +13,7 @@ run: $(VENV)/.local
 	$(PY) -m infra.local.serve --port 7071 --data .data
 
 test: $(VENV)/.dev
-	$(PY) -m pytest -n auto --dist worksteal
+	PYTHONDONTWRITEBYTECODE= PYTHONPYCACHEPREFIX=$(CURDIR)/$(VENV)/bytecode $(PY) -m pytest -n auto --dist worksteal
 
 check: $(VENV)/.dev
 	$(VENV)/bin/ruff check .
