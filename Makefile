@@ -15,7 +15,7 @@ run: $(VENV)/.local ## the app on http://127.0.0.1:7071, with its data in .data
 	$(PY) -m infra.local.serve --port 7071 --data .data
 
 test: $(VENV)/.dev ## every test, with a real Azurite and the real Functions worker, on every core
-	$(PY) -m pytest -n auto --dist worksteal
+	PYTHONDONTWRITEBYTECODE= PYTHONPYCACHEPREFIX=$(CURDIR)/$(VENV)/bytecode $(PY) -m pytest -n auto --dist worksteal
 
 check: $(VENV)/.dev ## ruff, mypy and import-linter
 	$(VENV)/bin/ruff check .

@@ -78,7 +78,6 @@ IDENTITIES = (
 )
 CHANGED = replace(IDENTITIES[0], department="Elsewhere")
 POLICY = Policy(verified_domains=frozenset({"contoso.com"}))
-KILLS = 4
 ACTIVITIES = (
     *("import", "imported", *PLAN_PASSES, "planned", *APPLY_PASSES, "done"),
     *(*VERIFY_PASSES, "verified", *UNDO_PASSES, "undone"),
@@ -360,36 +359,46 @@ async def test_a_milestone_that_is_reached_twice_takes_no_approval_back(sqlite_t
     assert await jobs.get(job.id) == before
 
 
+KILLED = ((2, 1), (0, 100))
+"""Workers of the servers that are killed in the midst of a job, and after how many new rows of its."""
+
+
 class Killed:
     """Servers one after the other over one folder; each is killed with SIGKILL."""
 
     def __init__(self, folder: Path) -> None:
         self._arguments = ("--data", str(folder), "--token", TOKEN)
+        self._file = folder / "scimlink.db"
         self.kills: Counter[str] = Counter()
 
     @contextlib.asynccontextmanager
-    async def api(self) -> Any:
+    async def api(self, workers: int = 0) -> Any:
         """Serve; kill the server at the end of the block."""
-        async with served(*self._arguments) as server, connected(server.url) as session:
+        async with served(*self._arguments, "--workers", str(workers)) as server, connected(server.url) as session:
             yield Api(session)
 
-    async def see_through(self, path: str, phase: str, kills: int) -> Any:
-        """Return a job once it is in a phase, killing so many servers: the first at once, each other as it gets on."""
-        for number in range(kills):
-            async with self.api() as api:
-                seen = [await api.call("GET", path)]
+    async def see_through(self, path: str, phase: str) -> Any:
+        """Return a job once it is in a phase, killing servers in the midst of it."""
+        for workers, rows in KILLED:
+            before = self.count_rows()
+            async with self.api(workers) as api:
 
-                async def got_on(api: Api = api, seen: list[Any] = seen) -> bool:
-                    seen.append(await api.call("GET", path))
-                    return "ended" in seen[-1] or seen[-1].get("progress") != seen[0].get("progress")
+                async def got_on(api: Api = api, before: int = before, rows: int = rows) -> Any:
+                    wrote, job = abs(self.count_rows() - before), await api.call("GET", path)
+                    return job if wrote >= rows or job["phase"] == phase or "ended" in job else None
 
-                if number and "ended" not in seen[0]:
-                    await until(got_on)
-                if seen[-1]["phase"] == phase or "ended" in seen[-1]:
-                    return seen[-1]
+                job = await until(got_on)
+                if job["phase"] == phase or "ended" in job:
+                    return job
                 self.kills[phase] += 1
         async with self.api() as api:
             return await api.wait(path, phase)
+
+    def count_rows(self, partition: str = "") -> int:
+        """Return how many rows are stored, in partitions whose names hold this."""
+        with contextlib.closing(sqlite3.connect(self._file)) as connection:
+            found = connection.execute("SELECT count(*) FROM scimlink WHERE instr(partition, ?)", (partition,))
+            return int(found.fetchone()[0])
 
 
 async def test_a_process_that_is_killed_loses_nothing_and_links_nobody_twice(tmp_path: Path) -> None:
@@ -398,12 +407,12 @@ async def test_a_process_that_is_killed_loses_nothing_and_links_nobody_twice(tmp
     killed = Killed(tmp_path / "data")
     async with killed.api() as api:
         request = asyncio.create_task(api.call("POST", "accounts/import", accounts, "text/csv"))
-        await until(lambda: request.done() or something_is_staged(tmp_path / "data" / "scimlink.db"), every=0.001)
+        await until(lambda: request.done() or killed.count_rows("_s_"), every=0.001)  # the file is being read
     with contextlib.suppress(aiohttp.ClientError, OSError):
         await request
     async with killed.api() as api:
         job = await started(api, accounts)
-    done = await killed.see_through(f"accounts/imports/{job}", "done", KILLS)
+    done = await killed.see_through(f"accounts/imports/{job}", "done")
     assert (done["phase"], done["counts"]) == ("done", {"created": 2_000, "refused": 0})
     async with killed.api() as api:
         policy = {"verifiedDomains": ["contoso.com", "fabrikam.com"]}
@@ -411,27 +420,22 @@ async def test_a_process_that_is_killed_loses_nothing_and_links_nobody_twice(tmp
         upload = await api.call("POST", "linking/identities", identities)
         run = await api.call("POST", "linking/runs", {"identities": upload["id"]})
     path = f"linking/runs/{run['id']}"
-    planned = await killed.see_through(path, "planned", KILLS)
+    planned = await killed.see_through(path, "planned")
     links = planned["counts"]["link"]
     async with killed.api() as api:
         await api.call("POST", path + "/approve", {"links": links})
-    done = await killed.see_through(path, "done", KILLS)
+    done = await killed.see_through(path, "done")
     assert (done["phase"], done["counts"]["linked"], done["counts"].get("refused", 0)) == ("done", links, 0)
     assert all(killed.kills[phase] for phase in ("done", "planned")), killed.kills
     await in_file(tmp_path / "data" / "scimlink.db", lambda tables: check_links(tables, links))
     killed.kills.clear()
     async with killed.api() as api:
         undo = await api.call("POST", path + "/undo")
-    done = await killed.see_through(f"linking/undos/{undo['id']}", "done", KILLS)
+    done = await killed.see_through(f"linking/undos/{undo['id']}", "done")
     assert (done["phase"], done["counts"]) == ("done", {"undone": links})
     assert killed.kills["done"]
     await in_file(tmp_path / "data" / "scimlink.db", check_invariants_of_main)
     await in_file(tmp_path / "data" / "scimlink.db", lambda tables: check_links(tables, 0))
-
-
-def something_is_staged(path: Path) -> bool:
-    with contextlib.closing(sqlite3.connect(path)) as connection:
-        return bool(connection.execute("SELECT 1 FROM scimlink WHERE instr(partition, '_s_') LIMIT 1").fetchall())
 
 
 async def check_invariants_of_main(tables: SqliteTables) -> None:

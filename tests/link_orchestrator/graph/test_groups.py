@@ -368,8 +368,9 @@ async def test_groups_that_are_asked_for_wrongly_are_refused(
     assert (await app.call("GET", "linking/runs"))["runs"] == []
 
 
-PAGES_KILLED = (3, 34, 4)
-"""After so many pages of groups a server is killed: within the first batch, behind it, and within the second."""
+PAGES_KILLED = ((3, 1), (34, 0), (4, 1))
+"""After so many pages of groups a server with so many workers is killed: within the first batch, behind it, and within
+the second."""
 
 
 async def test_a_process_that_is_killed_while_it_reads_groups_goes_on_at_the_page(
@@ -391,8 +392,8 @@ async def test_a_process_that_is_killed_while_it_reads_groups_goes_on_at_the_pag
             await api.bring(csv_file({"userName": "u1@contoso.com"}))
             run = await api.call("POST", "linking/runs", {"source": ALL, "groups": True})
         path = f"linking/runs/{run['id']}"
-        for pages in PAGES_KILLED:
-            async with killed.api():
+        for pages, workers in PAGES_KILLED:
+            async with killed.api(workers):
                 at = len(asked(stand_in, "/groups"))
 
                 async def got_on(at: int = at, pages: int = pages) -> bool:
