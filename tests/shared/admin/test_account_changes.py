@@ -310,6 +310,8 @@ class TestDeleting:
         made = await app.call("POST", "scim/v2/Groups", group | {"members": [{"value": ada}]})
         await app.call("DELETE", f"accounts/{ada}")
         assert "members" not in await app.call("GET", f"scim/v2/Groups/{made['id']}")
+        directory = await Directories(app.tables).open("main")
+        assert not await directory.members.holds(made["id"], ada)
 
     async def test_what_is_protected_or_linked_is_not(self, app: App) -> None:
         await edit(app, {"protected": True})

@@ -279,6 +279,16 @@ class TestDecisions:
         assert made.kind is DecisionKind.OUTSIDE_VERIFIED_DOMAINS
         assert decision(identity("jane"), account("jane")).kind is DecisionKind.OUTSIDE_VERIFIED_DOMAINS
 
+    def test_neither_does_an_address_there_that_the_application_verified(self) -> None:
+        address = "jane@elsewhere.example"
+        made = decision(identity(mail=address), account("jd", verified_emails=(address,)))
+        assert made.kind is DecisionKind.OUTSIDE_VERIFIED_DOMAINS
+
+    @pytest.mark.parametrize("domain", ["evilcontoso.com", "mail.contoso.com", "contoso.com.example", "contoso"])
+    def test_a_domain_is_verified_by_its_whole_name(self, domain: str) -> None:
+        made = decision(identity(f"jane@{domain}"), account(f"jane@{domain}"))
+        assert made.kind is DecisionKind.OUTSIDE_VERIFIED_DOMAINS
+
     @pytest.mark.parametrize("enabled", [True, False])
     def test_an_identity_without_an_account_says_whether_one_will_be_created(self, enabled: bool) -> None:
         made = decision(identity(account_enabled=enabled))
