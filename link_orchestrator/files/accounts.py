@@ -27,11 +27,12 @@ A column of any other name is not read, a password least of all.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from link_orchestrator.files.cells import BETWEEN, Unusable, find_answer, plain, read_email, read_flag, read_text
+from link_orchestrator.files.columns import Columns, Layout, ranks
 from link_orchestrator.files.rows import Header, Row, UnreadableFile, read_rows
 from link_orchestrator.problems import Problem
 from shared.directory.records.model import ENTERPRISE, NO_EVIDENCE, SignInEvidence
@@ -78,17 +79,17 @@ def read_accounts(
     is mapped to "" is not read. Raises UnreadableFile, when the first row is asked for, if no row can be used or
     `columns` names an unknown column.
     """
-    layouts = _Layouts(columns or {})
+    found = Columns(_RANKS, _named(columns or {}))
     seen: set[bytes] = set()
     for row in read_rows(file, content_type=content_type):
         if isinstance(row, Problem):
             yield row
         elif isinstance(row, Header):
-            layouts.check(row)
+            _check(row, found)
         else:
             cells = _flat(row.cells)
             try:
-                account = _account(row.line, _Cells(cells, layouts.of(cells)))
+                account = _account(row.line, _Cells(cells, found.of(cells)))
             except Unusable as unusable:
                 yield Problem(row.line, unusable.reason, unusable.remedy)
             else:
@@ -163,63 +164,21 @@ _ALSO_KNOWN_AS: Final[Mapping[str, str]] = {
     "country": "countrycode",
 }
 _COLUMNS: Final = (*_ALSO_KNOWN_AS, *_TEXTS, *_PHONES, "phoneNumbers", "addresses")
-# A column's own name ranks before its synonyms, and those in their order.
-_RANKS: Final = {
-    word: (column, rank)
-    for column in dict.fromkeys(_COLUMNS)
-    for rank, word in enumerate([plain(column), *_ALSO_KNOWN_AS.get(column, "").split()])
-}
-
-_Layout = Mapping[str, tuple[str, ...]]
-"""By column, the headers that hold it, the best one first."""
+_RANKS: Final = ranks(_COLUMNS, _ALSO_KNOWN_AS)
 
 
-class _Layouts:
-    """Which headers of a file hold which column, worked out once for each set of headers."""
+def _named(columns: Mapping[str, str]) -> dict[str, str]:
+    for header, name in columns.items():
+        if name and plain(name) not in _RANKS:
+            known = ", ".join(dict.fromkeys(_COLUMNS))
+            raise UnreadableFile(f"mapping: {header!r} is mapped to an unknown column. Known are: {known}")
+    return {header: _RANKS[plain(name)][0] if name else "" for header, name in columns.items()}
 
-    def __init__(self, columns: Mapping[str, str]) -> None:
-        self._named: dict[str, str] = {}
-        for header, name in columns.items():
-            if name and plain(name) not in _RANKS:
-                known = ", ".join(dict.fromkeys(_COLUMNS))
-                raise UnreadableFile(f"mapping: {header!r} is mapped to an unknown column. Known are: {known}")
-            self._named[plain(header)] = _RANKS[plain(name)][0] if name else ""
-        self._known: dict[tuple[str, ...], _Layout] = {}
 
-    def check(self, header: Header) -> None:
-        """Raise UnreadableFile if a CSV file has no column that names accounts, or lacks one that the caller named."""
-        if any("@" in name for name in header.names):
-            raise UnreadableFile("The file has no header row: its first line holds values. Put the column names there.")
-        missing = self._named.keys() - set(map(plain, header.names))
-        if missing:
-            raise UnreadableFile(
-                f"The mapping names columns that the file does not have: {', '.join(sorted(missing))}."
-            )
-        layout = self.of(dict.fromkeys(header.names))
-        if not layout.keys() & {"userName", "email", "emails"}:
-            names = ", ".join(name[:40] for name in header.names[:30] if name)
-            raise UnreadableFile(
-                f"No column holds the user name. The header row has: {names}. Name one of them userName, or say which "
-                'it is with the mapping option, as in {"Account": "userName"}.'
-            )
-
-    def of(self, cells: Mapping[str, Any]) -> _Layout:
-        headers = tuple(cells)
-        layout = self._known.get(headers)
-        if layout is None:
-            if len(self._known) > 1000:  # JSON in which every object has other attributes
-                self._known.clear()
-            layout = self._known[headers] = self._resolve(headers)
-        return layout
-
-    def _resolve(self, headers: Iterable[str]) -> _Layout:
-        ranked: dict[str, list[tuple[int, str]]] = {}
-        for header in headers:
-            word = plain(header)
-            column, rank = (self._named[word], -1) if word in self._named else _RANKS.get(word, ("", 0))
-            if column:
-                ranked.setdefault(column, []).append((rank, header))
-        return {column: tuple(header for _, header in sorted(found)) for column, found in ranked.items()}
+def _check(header: Header, columns: Columns) -> None:
+    if any("@" in name for name in header.names):
+        raise UnreadableFile("The file has no header row: its first line holds values. Put the column names there.")
+    columns.check(header, ("userName", "email", "emails"), "the user name", "Account")
 
 
 def _flat(cells: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -238,7 +197,7 @@ def _flat(cells: Mapping[str, Any]) -> Mapping[str, Any]:
 class _Cells:
     """The cells of one row by column, checked as they are asked for."""
 
-    def __init__(self, cells: Mapping[str, Any], layout: _Layout) -> None:
+    def __init__(self, cells: Mapping[str, Any], layout: Layout) -> None:
         self._cells = cells
         self._layout = layout
 

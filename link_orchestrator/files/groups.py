@@ -18,7 +18,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from link_orchestrator.files.cells import BETWEEN, Unusable, plain, read_text
+from link_orchestrator.files.cells import BETWEEN, Unusable, read_text
+from link_orchestrator.files.columns import Columns, Layout, ranks
 from link_orchestrator.files.rows import MAX_FIELD_CHARS, Header, Row, UnreadableFile, read_rows
 from link_orchestrator.problems import Problem
 
@@ -31,14 +32,10 @@ GROUP_ROW_CHARS = 50_000
 _ALSO_KNOWN_AS: Final[Mapping[str, str]] = {
     "group": "groupname groupdisplayname displayname",
     "userName": "user login loginname member membername userprincipalname upn email mail emailaddress",
-    "groupExternalId": "externalid",
+    "groupExternalId": "",
     "members": "",
 }
-_RANKS: Final = {
-    word: (column, rank)
-    for column, words in _ALSO_KNOWN_AS.items()
-    for rank, word in enumerate([plain(column), *words.split()])
-}
+_RANKS: Final = {**ranks(_ALSO_KNOWN_AS, _ALSO_KNOWN_AS), "externalid": ("externalId", 0)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,60 +67,36 @@ def read_groups(
     `columns` names, for headers that are not recognised, the column that each is, "" for none. Raises UnreadableFile,
     when the first row is asked for, if no row can be used or `columns` names an unknown column.
     """
-    named = _named(columns or {})
+    named = columns or {}
+    _check(named)
+    found = Columns(_RANKS, named)
     for row in read_rows(file, content_type=content_type, row_chars=MAX_GROUP_CHARS):
         if isinstance(row, Header):
-            _check(row, named)
+            found.check(row, ("group",), "the group's name", "Team")
         elif isinstance(row, Problem):
             yield row
         else:
             try:
-                yield from _group(row, _columns(row.cells, named))
+                yield from _group(row, found.of(row.cells))
             except Unusable as unusable:
                 yield Problem(row.line, unusable.reason, unusable.remedy)
 
 
-def _named(columns: Mapping[str, str]) -> dict[str, str]:
+def _check(columns: Mapping[str, str]) -> None:
     for header, column in columns.items():
         if column and column not in _ALSO_KNOWN_AS:
             known = ", ".join(_ALSO_KNOWN_AS)
             raise UnreadableFile(f"mapping: {header!r} is mapped to an unknown column. Known are: {known}")
-    return {plain(header): column for header, column in columns.items()}
 
 
-def _check(header: Header, named: Mapping[str, str]) -> None:
-    missing = named.keys() - set(map(plain, header.names))
-    if missing:
-        raise UnreadableFile(f"The mapping names columns that the file does not have: {', '.join(sorted(missing))}.")
-    if "group" not in _columns(dict.fromkeys(header.names), named):
-        names = ", ".join(name[:40] for name in header.names[:30] if name)
-        raise UnreadableFile(
-            f"No column holds the group's name. The header row has: {names}. Name one of them group, or say which it "
-            'is with the mapping option, as in {"Team": "group"}.'
-        )
-
-
-def _columns(cells: Mapping[str, Any], named: Mapping[str, str]) -> dict[str, list[str]]:
-    """Return, by column, the headers that hold it, the best one first."""
-    found: dict[str, list[tuple[int, str]]] = {}
-    for header in cells:
-        word = plain(header)
-        column, rank = (named[word], -1) if word in named else _RANKS.get(word, ("", 0))
-        if column:
-            found.setdefault(column, []).append((rank, header))
-    if "userName" in found and "members" not in found:
-        # In a row for every group and member, a plain externalId is the member's.
-        _, rank_of_plain = _RANKS["externalid"]
-        found["groupExternalId"] = [pair for pair in found.get("groupExternalId", ()) if pair[0] != rank_of_plain]
-    return {column: [header for _, header in sorted(pairs)] for column, pairs in found.items() if pairs}
-
-
-def _group(row: Row, columns: Mapping[str, list[str]]) -> Iterator[GroupRow]:
+def _group(row: Row, columns: Layout) -> Iterator[GroupRow]:
     def text(column: str, most: int = MAX_FIELD_CHARS) -> str | None:
         found = (read_text(name, row.cells[name], compared=True, most=most) for name in columns.get(column, ()))
         return next(filter(None, found), None)
 
     name, external_id = text("group", MAX_NAME_CHARS), text("groupExternalId", MAX_NAME_CHARS)
+    if not external_id and ("members" in columns or "userName" not in columns):  # otherwise it is the member's
+        external_id = text("externalId", MAX_NAME_CHARS)
     if not name:
         header = columns.get("group", ["group"])[0]
         raise Unusable(header, "names no group", "Fill it in, or leave the row out if it belongs to none.")

@@ -22,13 +22,13 @@ MAX_FIELD_CHARS = 30_000
 MAX_COLUMNS = 200
 MAX_ROW_CHARS = 1_000_000
 MAX_LINES_IN_ROW = 50
-"""Lines that quoted line breaks may give a row. With more, a closing quote is missing, and would swallow the file."""
+"""Lines of a row that has line breaks within quotes. Where there are more, a quote was never closed."""
 
 _HEAD_BYTES = 16 * 1024
 """Bytes, and characters, that suffice to tell a format or a page by its beginning."""
 _READ_CHARS = 64 * 1024
 _MAX_LISTS = 3
-"""Lists that may be within one another: of pages, of rows, and one for a program that wrapped them."""
+"""Lists within one another: one of pages, one of rows in each, and one for a program that wrapped them."""
 
 
 class UnreadableFile(ValueError):

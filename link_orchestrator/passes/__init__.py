@@ -1,1 +1,1 @@
-"""The passes that an orchestration is made of: each goes over a slice of buckets, and can be repeated."""
+"""The passes that orchestrations are made of. Each works on a slice of the buckets, and may run again."""

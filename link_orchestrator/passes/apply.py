@@ -77,7 +77,7 @@ async def _apply_reviewed(directory: Directory, job: Job, plan: Plan, bucket: in
         homes: defaultdict[int, list[PlanRow]] = defaultdict(list)
         for row in (as_link(row) for row in rows if not row.outcome):
             homes[directory.keys.bucket(row.shown["account"]["id"])].append(row)
-        # The next run decides on these again, linked or not: an undo of the link leaves them open again.
+        # The next run must decide on these again, linked or not, because an undo leaves them open again.
         seen = directory.seen_writer(job.id, f"reviewed{bucket:02x}")
         for row in chain.from_iterable(homes.values()):
             await seen.doubt_account(account_of(row))

@@ -203,7 +203,7 @@ def _candidate(
     `trusts` has every identity that meets the account, with the strength of its claim, "" if it has none.
     """
     rivals = sorted([other, trust] for other, trust in trusts.items() if trust and other != object_id)
-    return [object_id, _VALUES(facts), [item.to_json() for item in evidence], rivals, len(trusts) > 1]
+    return [object_id, _values(facts), [item.to_json() for item in evidence], rivals, len(trusts) > 1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,7 +272,8 @@ async def decide_all(directory: Directory, job: Job, slice_: Slice, *, again: bo
 
 
 def _digests(*accounts: AccountFacts) -> Iterator[str]:
-    return (digest_facts(_VALUES(account)[2:]) for account in accounts)
+    """Yield the digests of accounts' facts, of which id and version are no part."""
+    return (digest_facts(_values(account)[2:]) for account in accounts)
 
 
 async def _identities(directory: Directory, names: Sequence[str], bucket: int) -> Iterable[tuple[str, Identity]]:
@@ -317,13 +318,13 @@ async def _candidates_by_identity(candidates: Stage, bucket: int) -> tuple[dict[
     return known, contested
 
 
-_NAMES = tuple(field.name for field in fields(AccountFacts))
-_VALUES = attrgetter(*_NAMES)
+_FACTS = tuple(field.name for field in fields(AccountFacts))
+_values = attrgetter(*_FACTS)
 
 
 def _facts(values: list[Any]) -> AccountFacts:
     """Return the facts that were staged as JSON: their lists are tuples again, their status is a Status."""
-    known: dict[str, Any] = dict(zip(_NAMES, (tuple(v) if isinstance(v, list) else v for v in values), strict=True))
+    known: dict[str, Any] = dict(zip(_FACTS, (tuple(v) if isinstance(v, list) else v for v in values), strict=True))
     return AccountFacts(**known | {"status": Status(known["status"])})
 
 
