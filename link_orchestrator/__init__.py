@@ -1,6 +1,6 @@
 """Existing accounts in, matched with their Entra identities, reviewed, approved, linked, and taken back if need be.
 
-The states of a run (Phase in shared/directory/work/jobs.py; `phase` over HTTP):
+The states of a run (State in shared/directory/work/jobs.py; `phase` over HTTP):
 
                         a plan is there           a person approves          every row is settled
             started ───────────────────► planned ──────────────► approved ──────────────────────► done

@@ -18,7 +18,7 @@ from link_orchestrator.orchestrator import AGAIN_PASSES, COMPARE_PASSES, GROUP_P
 from link_orchestrator.passes import compare
 from link_orchestrator.run import chain_of
 from shared.directory.directory import Directories
-from shared.directory.work.jobs import Job, Jobs, Phase
+from shared.directory.work.jobs import Job, Jobs, State
 
 PLANNING = frozenset(("changes", *COMPARE_PASSES, *PLAN_PASSES, *AGAIN_PASSES, *GROUP_PLAN_PASSES))
 """Passes that write only staged sets and the plan, so they may be dropped anywhere. The others stop by themselves."""
@@ -32,7 +32,7 @@ async def run_slice(directories: Directories, message: Mapping[str, Any]) -> dic
     directory = await directories.open(slice_.directory)
     jobs = directory.jobs
     job = await jobs.get(slice_.job)
-    if job.cancelled_by or job.phase.ended:  # ended: another slice failed for good, and this one comes too late
+    if job.cancelled_by or job.state.ended:  # ended: another slice failed for good, and this one comes too late
         return SliceDone(stopped=True).to_json()
     work = KINDS[job.kind].passes[slice_.pass_name](directory, job, slice_)
     counts = await work if slice_.pass_name not in PLANNING else await _unless_cancelled(jobs, job.id, work)
@@ -67,29 +67,29 @@ async def reach_milestone(directories: Directories, message: Mapping[str, Any]) 
     reached = Milestone.from_json(message)
     directory = await directories.open(reached.directory)
     jobs = directory.jobs
-    phase = Phase(reached.state)
+    state = State(reached.state)
     counts = await jobs.total(reached.job)
-    if phase.ended:
+    if state.ended:
         # Before the job shows that it has ended: whoever sees that must find SCIM open.
         await directory.gate.open(reached.job)
-    if phase is Phase.DONE and (run := await jobs.get(reached.job)).kind == RUN.name:
+    if state is State.DONE and (run := await jobs.get(reached.job)).kind == RUN.name:
         await compare.note_done(directory, run)
 
     def change(job: Job) -> Job:
-        if job.phase.ended or (phase is Phase.PLANNED and job.phase is not Phase.STARTED):
+        if job.state.ended or (state is State.PLANNED and job.state is not State.STARTED):
             # The activity ran before, but its answer was lost. Somebody may have approved the run since.
             return job
-        if phase is Phase.PLANNED:
+        if state is State.PLANNED:
             job = replace(job, planned=jobs.now(), expires=reached.expires)
         reason = reached.reason
-        if phase is Phase.DONE and job.kind == RUN.name:
+        if state is State.DONE and job.kind == RUN.name:
             reason = reason or compare.nothing_changed(job)
-        return replace(job, phase=phase, counts=counts, reason=reason)
+        return replace(job, state=state, counts=counts, reason=reason)
 
     job = await jobs.change(reached.job, change)
-    if phase is Phase.PLANNED and job.planned and not job.phase.ended:
+    if state is State.PLANNED and job.planned and not job.state.ended:
         # Not only where this call recorded that: the activity may have run before and died at this point.
         await jobs.note_planned(chain_of(job))
-    if job.phase.ended:
+    if job.state.ended:
         await tidy_up(directory, job.id)
     return {}

@@ -15,7 +15,7 @@ from link_orchestrator.messages import Start
 from link_orchestrator.orchestrator import CANCEL
 from shared.directory.directory import Directory
 from shared.directory.errors import Busy
-from shared.directory.work.jobs import Job, Phase
+from shared.directory.work.jobs import Job, State
 from shared.directory.work.seen import stages_of
 
 ENDED: Final = frozenset({"Completed", "Failed", "Terminated", "Canceled"})
@@ -57,7 +57,7 @@ async def _refuse_under_way(directory: Directory, busy: Busy, client: Orchestrat
     if not busy.holder:
         raise busy
     holder = await ensure_started(directory, await directory.jobs.get(busy.holder), client)
-    if not holder.phase.ended:
+    if not holder.state.ended:
         path = f"/{KINDS[holder.kind].path}/{holder.id}"
         text = f"{holder.id} is under way in this directory: GET {path} shows it, POST {path}/cancel ends it"
         raise Busy(text)
@@ -69,11 +69,11 @@ async def ensure_started(directory: Directory, job: Job, client: Orchestrations)
     If the orchestration ended without saying so (it was terminated by hand, or storage was away for too long), its job
     has failed, so that the next one can start.
     """
-    if job.phase.ended:
+    if job.state.ended:
         return job
     status = await client.get_status(job.id)
     if status is None or status.runtime_status is None:
-        if job.phase is Phase.STARTED:
+        if job.state is State.STARTED:
             await _start(directory, job, client)
     elif status.runtime_status.value in ENDED:
         # An orchestration shows how its job ended before it ends itself: a job that has not ended by now has failed.
@@ -117,12 +117,12 @@ async def tidy_up(directory: Directory, job_id: str) -> None:
 
 
 def _refuse_ended(job: Job) -> None:
-    if job.phase.ended:
-        raise Busy(f"phase: the {job.kind} is {job.phase} already")
+    if job.state.ended:
+        raise Busy(f"phase: the {job.kind} is {job.state} already")
 
 
 def _failed(job: Job) -> Job:
-    return job if job.phase.ended else replace(job, phase=Phase.FAILED)
+    return job if job.state.ended else replace(job, state=State.FAILED)
 
 
 async def _start(directory: Directory, job: Job, client: Orchestrations) -> None:

@@ -14,7 +14,7 @@ from shared.directory.directory import Directory
 from shared.directory.errors import Busy
 from shared.directory.matching.accounts import DecisionKind
 from shared.directory.matching.policy import Policy
-from shared.directory.work.jobs import Job, Phase
+from shared.directory.work.jobs import Job, State
 from shared.directory.work.plan import PlanRow
 from shared.directory.work.reviews import Reviews
 from shared.tables.port import VersionConflict
@@ -83,8 +83,8 @@ def reviews_of(directory: Directory, run_id: str) -> Reviews:
 
 def refuse_unreviewable(job: Job) -> None:
     """Raise Busy if the rows of a run cannot be reviewed yet, or no longer."""
-    if job.phase is not Phase.PLANNED or job.cancelled_by:
-        raise Busy(f"phase: the run is {job.phase}, only the rows of a planned run can be reviewed")
+    if job.state is not State.PLANNED or job.cancelled_by:
+        raise Busy(f"phase: the run is {job.state}, only the rows of a planned run can be reviewed")
 
 
 def account_of(row: PlanRow) -> str:

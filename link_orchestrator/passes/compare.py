@@ -223,7 +223,7 @@ async def find_former(directory: Directory, options: Mapping[str, Any]) -> list[
 
 async def note_done(directory: Directory, job: Job) -> None:
     """Remember that a run is done, for later ones to build on. Its job has not ended yet, so no other has begun."""
-    if job.phase.ended:
+    if job.state.ended:
         return
     if not job.planned:
         # Nothing changed: what the earlier runs left open holds, whatever was planned since and not carried out.

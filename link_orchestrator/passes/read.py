@@ -272,4 +272,4 @@ def _wait(reading: Reading, now: float) -> ReadDone:
 
 
 def _stopped(job: Job) -> bool:
-    return bool(job.cancelled_by) or job.phase.ended
+    return bool(job.cancelled_by) or job.state.ended

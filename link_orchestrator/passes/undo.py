@@ -19,7 +19,7 @@ from shared.directory.errors import DirectoryError
 from shared.directory.records.audit import Change
 from shared.directory.records.model import Account, Link, Status
 from shared.directory.records.unlinking import fence_many, release_many
-from shared.directory.work.jobs import Job, Phase
+from shared.directory.work.jobs import Job, State
 from shared.directory.work.plan import PlanRow
 from shared.directory.work.reviews import LINK
 from shared.tables.access import in_parts, together
@@ -73,7 +73,7 @@ async def _take_back(
         verdict = judge(account, history, run.id, job.id, release=job.options.get("changed") == RELEASE)
         if verdict is not None:
             verdicts[account_of(row)] = verdict
-        elif account is not None and not row.outcome and account.etag == row.version and run.phase is not Phase.DONE:
+        elif account is not None and not row.outcome and account.etag == row.version and run.state is not State.DONE:
             # An activity of a run that died may still be under way, and would link the account after this look.
             untouched.append(account)
     by_id = {account.id: account for account in accounts if account}

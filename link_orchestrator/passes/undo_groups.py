@@ -19,7 +19,7 @@ from shared.directory.errors import AlreadyExists, Stale
 from shared.directory.matching.groups import GroupDecisionKind
 from shared.directory.records.audit import Change
 from shared.directory.records.model import Group, Status
-from shared.directory.work.jobs import Job, Phase
+from shared.directory.work.jobs import Job, State
 from shared.directory.work.plan import PlanRow
 from shared.tables.port import VersionConflict
 
@@ -62,7 +62,7 @@ async def _take_back(directory: Directory, job: Job, run: Job, row: PlanRow) -> 
         verdict = judge(group, history, run.id, job.id, release=release)
         try:
             if verdict is None:
-                if group and not row.outcome and group.version == row.version and run.phase is not Phase.DONE:
+                if group and not row.outcome and group.version == row.version and run.state is not State.DONE:
                     await groups.claims.fence(group)  # as for accounts: an activity of a dead run may come late
                 return None
             outcome, reason, after = verdict

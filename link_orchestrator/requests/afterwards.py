@@ -37,7 +37,7 @@ async def start_verification(directory: Directory, request: Request, client: Orc
     """Start to look what provisioning made of a run's links: 202 with the verification's address."""
     run = await find_job(directory, request, RUN)
     if run.approved is None:
-        raise Busy(f"phase: the run is {run.phase} and was not approved, so there is no link of it to verify")
+        raise Busy(f"phase: the run is {run.state} and was not approved, so there is no link of it to verify")
     job_id = directory.jobs.new_id(VERIFICATION.name)
     await directory.stages.announce(job_id, staged.names(job_id, staged.VERIFIED))
     options = {"run": run.id, "slices": run.options["slices"]}

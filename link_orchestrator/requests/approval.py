@@ -18,7 +18,7 @@ from shared.directory.directory import Directory
 from shared.directory.errors import Busy
 from shared.directory.matching.accounts import DecisionKind
 from shared.directory.matching.groups import GroupDecisionKind
-from shared.directory.work.jobs import Job, Phase
+from shared.directory.work.jobs import Job, State
 from shared.scim.endpoint import Request, Response
 from shared.tables.port import VersionConflict
 
@@ -43,7 +43,7 @@ async def approve(directory: Directory, request: Request, client: Orchestrations
     job = await ensure_started(directory, await find_job(directory, request, RUN), client)
     for _ in range(ATTEMPTS):
         await _refuse_unapprovable(directory, job, approval)
-        if job.phase is Phase.PLANNED:
+        if job.state is State.PLANNED:
             try:
                 job = await directory.jobs.replace(job, _approved(directory, job, request.by, approval))
             except VersionConflict:
@@ -67,24 +67,24 @@ def _approved(directory: Directory, job: Job, by: str, approval: Approval) -> Jo
     options = dict(job.options) | {"pauseProvisioning": pauses}
     if approval.groups is not None:
         options[GROUPS_APPROVED] = approval.groups
-    return replace(job, phase=Phase.APPROVED, approved=directory.jobs.now(), approved_by=by, options=options)
+    return replace(job, state=State.APPROVED, approved=directory.jobs.now(), approved_by=by, options=options)
 
 
 async def _pause(directory: Directory, job: Job) -> None:
     """Close the gate before SCIM, unless another approval has already led the run to its end."""
     await directory.gate.close(job.id)
-    if (await directory.jobs.get(job.id)).phase.ended:
+    if (await directory.jobs.get(job.id)).state.ended:
         await directory.gate.open(job.id)
 
 
 async def _refuse_unapprovable(directory: Directory, job: Job, approval: Approval) -> None:
     """Raise Busy if the run is not planned, a number is wrong, or the safeguard asks for a number that is missing."""
-    if job.phase not in (Phase.PLANNED, Phase.APPROVED) or job.cancelled_by:
-        raise Busy(f"phase: the run is {job.phase}, only a planned run can be approved")
+    if job.state not in (State.PLANNED, State.APPROVED) or job.cancelled_by:
+        raise Busy(f"phase: the run is {job.state}, only a planned run can be approved")
     groups = job.counts.get(GroupDecisionKind.LINK.value, 0)
     if approval.groups not in (None, groups):
         raise Busy(f"groups: the plan would link {groups} groups; look at it again and approve that number")
-    if job.phase is Phase.APPROVED and approval.groups not in (None, job.options.get(GROUPS_APPROVED)):
+    if job.state is State.APPROVED and approval.groups not in (None, job.options.get(GROUPS_APPROVED)):
         raise Busy("groups: the run was approved without them; start another one to link groups")
     links = await _links(directory, job)
     if approval.links is not None:
@@ -92,7 +92,7 @@ async def _refuse_unapprovable(directory: Directory, job: Job, approval: Approva
             raise Busy(f"links: the plan would link {links} accounts; look at it again and approve that number")
         return
     share, total = policy_of(job).safeguard_share, await directory.listing.total()
-    if links > share * total and job.phase is Phase.PLANNED:
+    if links > share * total and job.state is State.PLANNED:
         raise Busy(
             f"links: the plan would link {links} of {total} accounts, more than the share of {share:g} that needs no "
             f'number (safeguardShare): approve with {{"links": {links}}}'
@@ -105,5 +105,5 @@ async def _links(directory: Directory, job: Job) -> int:
     if not job.reviewed:
         return planned
     reviews = reviews_of(directory, job.id)
-    counts = await (reviews.close() if job.phase is Phase.PLANNED else reviews.total())
+    counts = await (reviews.close() if job.state is State.PLANNED else reviews.total())
     return planned + counts["review.links"]

@@ -103,7 +103,7 @@ def _grouped(counts: Mapping[str, int]) -> tuple[dict[str, int], dict[str, dict[
 def answer(job: Job, request: Request, status: int, progress: object = None) -> Response:
     """Return a job as JSON, with its address. `progress` is shown until the job has ended."""
     document = shown(job)
-    if isinstance(progress, dict) and not job.phase.ended:
+    if isinstance(progress, dict) and not job.state.ended:
         counts = {"counts": _grouped(progress["counts"])[0]} if "counts" in progress else {}
         document["progress"] = progress | counts
     return Response(status, dump(document), location=address(request, f"{KINDS[job.kind].path}/{job.id}"))

@@ -27,7 +27,7 @@ from shared.directory.matching.identity import Identity
 from shared.directory.matching.policy import Rule
 from shared.directory.records.model import Account, Status
 from shared.directory.text import dump
-from shared.directory.work.jobs import Job, Phase
+from shared.directory.work.jobs import Job, State
 from shared.directory.work.plan import Plan, PlanRow
 from shared.directory.work.reviews import EXCLUDE, LEAVE, LINK, Review, Reviews
 from shared.scim.endpoint import Request, Response
@@ -296,4 +296,4 @@ async def _counted(directory: Directory, job: Job, reviewed: Counter[str]) -> Jo
     jobs = directory.jobs
     await jobs.count(job.id, "review", reviewed)
     counts = await jobs.total(job.id)
-    return await jobs.change(job.id, lambda job: job if job.phase is not Phase.PLANNED else replace(job, counts=counts))
+    return await jobs.change(job.id, lambda job: job if job.state is not State.PLANNED else replace(job, counts=counts))

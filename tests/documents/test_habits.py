@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import link_orchestrator
-from shared.directory.work.jobs import Phase
+from shared.directory.work.jobs import State
 from tests.documents.pages import ROOT, blocks_of
 
 
@@ -31,6 +31,6 @@ def test_everything_in_the_drawing_of_the_house_is_there() -> None:
 def test_every_state_of_a_run_is_drawn_and_explained() -> None:
     drawn = link_orchestrator.__doc__ or ""
     reference = (ROOT / "link_orchestrator" / "README.md").read_text("utf-8")
-    for state in Phase:
+    for state in State:
         assert re.search(rf"\b{state}\b", drawn)
         assert f"\n| `{state}` |" in reference

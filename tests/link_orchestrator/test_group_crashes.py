@@ -162,7 +162,7 @@ async def check(tables: SqliteTables) -> list[Any]:
         total = Counter(await jobs.total(job.id))
         # What a twin brought up to date is found unchanged.
         total["unchanged"] += total.pop("updated", 0)
-        shown.append((job.kind, job.phase, sorted(total.items())))
+        shown.append((job.kind, job.state, sorted(total.items())))
     return sorted(shown, key=repr)
 
 

@@ -37,7 +37,7 @@ from shared.directory.keys import Key
 from shared.directory.matching.identity import Identity
 from shared.directory.matching.policy import Policy
 from shared.directory.records.model import Account, Status
-from shared.directory.work.jobs import Job, Jobs, Phase
+from shared.directory.work.jobs import Job, Jobs, State
 from shared.tables.port import Tables, TablesError
 from shared.tables.sqlite import SqliteTables
 from tests.infra.test_serve import served
@@ -226,7 +226,7 @@ async def check_accounts(tables: SqliteTables) -> list[Any]:
         # A row that the lost attempt brought up to date is found unchanged by the next.
         counts["unchanged"] += counts.pop("updated", 0)
         rows = sorted((row.decision, row.subject, row.outcome) for row in await plan_rows(directory, job.id))
-        shown.append((job.id, job.phase, +counts, rows))  # type: ignore[arg-type]  # one list is enough
+        shown.append((job.id, job.state, +counts, rows))  # type: ignore[arg-type]  # one list is enough
         shown.append((job.id, await seen_by(directory, job)))  # type: ignore[arg-type]
     return sorted(shown, key=repr)
 
@@ -354,7 +354,7 @@ async def test_a_milestone_that_is_reached_twice_takes_no_approval_back(sqlite_t
     jobs, call = Jobs(sqlite_tables, directory.keys), activity_calls(Directories(sqlite_tables))
     planned = Milestone(job=job.id, directory="main", state="planned", expires="2026-01-03T00:00:00Z").to_json()
     await call("reach_milestone", planned)
-    await jobs.change(job.id, lambda job: replace(job, phase=Phase.APPROVED, approved="now", approved_by="somebody"))
+    await jobs.change(job.id, lambda job: replace(job, state=State.APPROVED, approved="now", approved_by="somebody"))
     before = await jobs.get(job.id)
     await call("reach_milestone", planned)
     assert await jobs.get(job.id) == before

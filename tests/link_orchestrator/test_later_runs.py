@@ -21,7 +21,7 @@ from shared.directory.matching.identity import Identity
 from shared.directory.matching.policy import Policy
 from shared.directory.records.model import Account, SignInEvidence, Status
 from shared.directory.text import timestamp
-from shared.directory.work.jobs import Jobs, Phase
+from shared.directory.work.jobs import Jobs, State
 from shared.directory.work.readings import BOOKMARK, Readings
 from shared.directory.work.stages import Stages
 from shared.tables.port import Upsert
@@ -241,7 +241,7 @@ async def test_an_account_that_was_otherwise_only_while_it_was_weighed_is_decide
     await add(directory, "ada@contoso.com")
     stage = "weigh" if full else "weigh_again"
     job = await played(directory, [PERSON, RIVAL, *FILL], stage, lambda d: protect(d, on=True), full=full)
-    assert (await directory.jobs.get(job.id)).phase is Phase.DONE
+    assert (await directory.jobs.get(job.id)).state is State.DONE
     assert "protected" in {row.decision for row in await plan_rows(directory, job.id)}
     await protect(directory, on=False)
     later = await begin_run(directory, [PERSON, RIVAL, *FILL], POLICY, full=False)
@@ -262,7 +262,7 @@ async def test_a_plan_is_the_last_one_though_it_was_approved_before_its_mileston
     with monkeypatch.context() as patch, suppress(OSError):
         patch.setattr(Jobs, "note_planned", killed)
         await reach_milestone(Directories(sqlite_tables), message)
-    await directory.jobs.change(job.id, lambda job: replace(job, phase=Phase.APPROVED, approved="now"))
+    await directory.jobs.change(job.id, lambda job: replace(job, state=State.APPROVED, approved="now"))
     await reach_milestone(Directories(sqlite_tables), message)
     assert await directory.jobs.find_planned() == job.id
 

@@ -24,7 +24,7 @@ from shared.directory.keys import Key
 from shared.directory.matching.identity import Identity
 from shared.directory.matching.policy import Policy
 from shared.directory.records.model import Account, Status
-from shared.directory.work.jobs import Job, Phase
+from shared.directory.work.jobs import Job, State
 from shared.scim.endpoint import Request
 from shared.tables.port import Tables
 from shared.tables.sqlite import SqliteTables
@@ -174,12 +174,12 @@ async def late_links(sqlite_tables: SqliteTables) -> int:
         second = await begin_run(directory, IDENTITIES, POLICY)
         dying = Engine(race.call, verdict="cancel")
         await dying.play(link_accounts, start_of(directory, second))
-        await directory.jobs.change(second.id, lambda job: replace(job, approved=job.started, phase=Phase.APPROVED))
+        await directory.jobs.change(second.id, lambda job: replace(job, approved=job.started, state=State.APPROVED))
         slow = FaultyTables(sqlite_tables)
 
         async def undone(directory: Directory = directory, second: Job = second) -> None:
             # As it is when an orchestration is terminated: the job has failed, a slice of it is still under way.
-            await directory.jobs.change(second.id, lambda job: replace(job, phase=Phase.FAILED))
+            await directory.jobs.change(second.id, lambda job: replace(job, state=State.FAILED))
             undo = await directory.jobs.start("undo", "test", directory.jobs.new_id("undo"), {"run": second.id})
             calls = activity_calls(Directories(sqlite_tables))
             assert await Engine(calls).play(undo_links, start_of(directory, undo)) == "done"
@@ -212,7 +212,7 @@ async def test_no_slice_begins_whose_run_has_failed(sqlite_tables: SqliteTables)
 
     with pytest.raises(RuntimeError):
         await Engine(call).play(link_accounts, start_of(directory, run))
-    assert (await directory.jobs.get(run.id)).phase is Phase.FAILED
+    assert (await directory.jobs.get(run.id)).state is State.FAILED
     (apply,) = queued
     assert (await race.call("run_slice", apply))["stopped"]
     assert not any(account.link for account in await everybody(directory))
@@ -231,10 +231,10 @@ async def test_without_the_fence_it_would(sqlite_tables: SqliteTables, monkeypat
 
 
 @pytest.mark.parametrize(
-    ("ended", "fenced"), [(Phase.FAILED, {"ann"}), (Phase.CANCELLED, {"ann"}), (Phase.DONE, set[str]())]
+    ("ended", "fenced"), [(State.FAILED, {"ann"}), (State.CANCELLED, {"ann"}), (State.DONE, set[str]())]
 )
 async def test_an_undo_changes_the_version_of_those_alone_whom_a_run_may_still_link(
-    sqlite_tables: SqliteTables, ended: Phase, fenced: set[str]
+    sqlite_tables: SqliteTables, ended: State, fenced: set[str]
 ) -> None:
     """Of ann nothing is said yet, bob changed since the plan, and cleo is refused; a run that is done links no more."""
     names = ("ann", "bob", "cleo")

@@ -23,7 +23,7 @@ from link_orchestrator.staged import EntraGroupWriter
 from shared.directory.matching.identity import Identity
 from shared.directory.matching.policy import Policy
 from shared.directory.records.model import Group, Status
-from shared.directory.work.jobs import Jobs, Phase
+from shared.directory.work.jobs import Jobs, State
 from shared.host.settings import Credential
 from shared.tables.azure import AzureTables
 from tests.link_orchestrator.running import begin_run, make_directory, plan_rows
@@ -224,7 +224,7 @@ async def test_the_activities_of_the_app_work_on_table_storage(drive: Drive, azu
     assert refused == {"error": "NotFound: no job nobody", "value": None}
     assert reached == {"error": None, "value": "{}"}
     found = await Jobs(tables, directory.keys).get(job.id)
-    assert (found.phase, found.counts) == (Phase.PLANNED, {"noIdentity": 0, **counts})
+    assert (found.state, found.counts) == (State.PLANNED, {"noIdentity": 0, **counts})
     (row,) = await plan_rows(directory, job.id)
     assert (row.decision, row.subject) == ("noAccount", "1")
     await tables.close()

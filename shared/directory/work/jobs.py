@@ -30,7 +30,7 @@ LOCKED_WITH = {"undo": "run"}
 """Kinds of jobs that take the lock of another kind, with which they must not be under way."""
 
 
-class Phase(StrEnum):
+class State(StrEnum):
     """The state of a job. Most go from started to done; a run is planned, waits for approval, and is applied."""
 
     STARTED = "started"
@@ -43,7 +43,7 @@ class Phase(StrEnum):
 
     @property
     def ended(self) -> bool:
-        return self in (Phase.DONE, Phase.CANCELLED, Phase.EXPIRED, Phase.FAILED)
+        return self in (State.DONE, State.CANCELLED, State.EXPIRED, State.FAILED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class Job:
 
     id: str
     kind: str
-    phase: Phase
+    state: State
     started: str
     by: str
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -72,23 +72,24 @@ class Job:
 
     def to_json(self) -> dict[str, Any]:
         """Return the job as the API shows it, and as its row keeps it."""
-        shown = {_shown(name): getattr(self, name) for name in _FIELDS}
+        shown = {name: getattr(self, own) for own, name in _NAMES.items()}
         return {name: value for name, value in shown.items() if value is not None}
 
     @classmethod
     def from_row(cls, row: Row) -> Job:
         """Return the job of a row."""
         data: dict[str, Any] = json.loads(join_text("job", row.columns))
-        known = {name: data[_shown(name)] for name in _FIELDS if _shown(name) in data}
-        return cls(**known | {"phase": Phase(data["phase"])}, etag=row.etag)
+        known = {own: data[name] for own, name in _NAMES.items() if name in data}
+        return cls(**known | {"state": State(data["phase"])}, etag=row.etag)
 
 
-_FIELDS = [one.name for one in fields(Job) if one.name != "etag"]
-
-
-def _shown(field_name: str) -> str:
-    """Return the name under which a field of a job is shown and kept."""
-    return {"by": "startedBy", "approved_by": "approvedBy", "cancelled_by": "cancelledBy"}.get(field_name, field_name)
+_NAMES = {one.name: one.name for one in fields(Job) if one.name != "etag"} | {
+    "state": "phase",
+    "by": "startedBy",
+    "approved_by": "approvedBy",
+    "cancelled_by": "cancelledBy",
+}
+"""The fields of a job, each with the name under which it is shown and kept."""
 
 
 class Jobs:
@@ -105,7 +106,7 @@ class Jobs:
 
     async def start(self, kind: str, by: str, job_id: str, options: Mapping[str, Any]) -> Job:
         """Record a new job and take the lock of its kind. Raises Busy naming the job that holds the lock."""
-        job = Job(job_id, kind, Phase.STARTED, self.now(), by, options)
+        job = Job(job_id, kind, State.STARTED, self.now(), by, options)
         lock = Insert(_lock(kind), {"id": job.id})
         try:
             await self._tables.commit(self._partition, [lock, Insert(JOB + job.id, _columns(job))])
@@ -123,7 +124,7 @@ class Jobs:
     ) -> Job:
         """Record a job that is done already and needed no lock, and return it."""
         now = self.now()
-        job = Job(job_id, kind, Phase.DONE, now, by, options or {}, counts, ended=now)
+        job = Job(job_id, kind, State.DONE, now, by, options or {}, counts, ended=now)
         await self._tables.commit(self._partition, [Upsert(JOB + job_id, _columns(job))])
         return job
 
@@ -148,7 +149,7 @@ class Jobs:
             if after == before:
                 return before
             operations: list[Operation] = [Replace(JOB + job_id, _columns(after), before.etag)]
-            if after.phase.ended:
+            if after.state.ended:
                 after = replace(after, ended=after.ended or self.now())
                 operations = [Replace(JOB + job_id, _columns(after), before.etag)]
                 lock = await self._tables.get(self._partition, _lock(after.kind))

@@ -55,7 +55,7 @@ class Stages:
         rows = await self._announced(STAGE)
         # Read after the rows: a job that is missing here was missing when its stage was announced.
         jobs = {job.id: job for job in await Jobs(self._tables, self._keys).list_all()}
-        used = {name for job in jobs.values() if not job.phase.ended for name in _names(job)}
+        used = {name for job in jobs.values() if not job.state.ended for name in _names(job)}
         free = [row for row in rows if used.isdisjoint((str(row.columns["job"]), str(row.columns["name"])))]
         gone = [row for row in free if self._is_over(row, jobs)]
         for row in gone:

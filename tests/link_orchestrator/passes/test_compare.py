@@ -26,7 +26,7 @@ from shared.directory.matching.identity import Identity
 from shared.directory.matching.policy import Policy
 from shared.directory.records.model import ENTERPRISE, Account, Link, Status
 from shared.directory.text import timestamp
-from shared.directory.work.jobs import Job, Phase
+from shared.directory.work.jobs import Job, State
 from shared.directory.work.plan import PlanRow
 from shared.directory.work.seen import Seen
 from shared.directory.work.stages import Stages
@@ -64,7 +64,7 @@ async def everything(directory: Directory, theirs: Sequence[Identity], policy: P
 
 async def begin_run_beside(directory: Directory, theirs: Sequence[Identity], policy: Policy) -> Job:
     job = await begin_run(directory, theirs, policy)
-    return await directory.jobs.change(job.id, lambda job: replace(job, phase=Phase.CANCELLED))
+    return await directory.jobs.change(job.id, lambda job: replace(job, state=State.CANCELLED))
 
 
 async def emails(directory: Directory, account: Account, value: Any) -> None:
@@ -166,7 +166,7 @@ async def test_what_a_later_run_decides_and_what_stands_is_the_plan_of_everythin
         rows = {row.subject: row for row in await plan_rows(directory, job.id)}
         assert_alike(rows, standing, expected)
         job = await directory.jobs.get(job.id)
-        if job.phase is Phase.DONE:
+        if job.state is State.DONE:
             last = theirs, expected
             standing = {subject: rows.get(subject, standing.get(subject, row)) for subject, row in expected.items()}
         # A plan that nobody carried out is not the last one.

@@ -376,6 +376,6 @@ async def test_a_source_that_fails_for_good_fails_the_job_with_its_reason(tmp_pa
         start = start_of(directory, job).model_copy(update={"reads": True})
         assert await Engine(call).play(link_accounts, start) == "failed"
         ended = await directory.jobs.get(job.id)
-        assert (ended.phase, ended.reason, ended.to_json()["reason"]) == ("failed", "grant it", "grant it")
+        assert (ended.state, ended.reason, ended.to_json()["reason"]) == ("failed", "grant it", "grant it")
         assert await staged(directory, job) == {}
         assert await Readings(tables, directory.keys).find(job.id) is None

@@ -25,7 +25,7 @@ from shared.directory.matching.groups import GroupDecisionKind
 from shared.directory.matching.policy import Policy
 from shared.directory.records.members import Member
 from shared.directory.records.model import Group, Status
-from shared.directory.work.jobs import Job, Phase
+from shared.directory.work.jobs import Job, State
 from shared.directory.work.plan import PlanRow
 from shared.scim.endpoint import Request
 from shared.tables.sqlite import SqliteTables
@@ -56,7 +56,7 @@ async def run_over(directory: Directory, *groups: Group, linked: int) -> Job:
             await link(directory, run, one, number)
             row = replace(row, outcome="linked")
         await directory.plan(run.id).write(0, [row])
-    return await jobs.change(run.id, lambda job: replace(job, approved=job.started, phase=Phase.CANCELLED))
+    return await jobs.change(run.id, lambda job: replace(job, approved=job.started, state=State.CANCELLED))
 
 
 async def link(directory: Directory, run: Job, before: Group, number: int) -> Group:
@@ -134,7 +134,7 @@ async def test_a_slice_of_a_failed_run_that_is_under_way_links_no_group_behind_i
     whole = Slice(job=run.id, directory="main", pass_name="apply_groups", low=0, high=4)
     await resolve_members(directory, run, whole)
     assert await decide_groups(directory, run, whole) == {"groupLink": 1}
-    run = await directory.jobs.change(run.id, lambda job: replace(job, approved=job.started, phase=Phase.FAILED))
+    run = await directory.jobs.change(run.id, lambda job: replace(job, approved=job.started, state=State.FAILED))
     undo = await directory.jobs.start("undo", "test", directory.jobs.new_id("undo"), {"run": run.id})
     calls = activity_calls(Directories(sqlite_tables))
     assert await Engine(calls).play(undo_links, start_of(directory, undo)) == "done"

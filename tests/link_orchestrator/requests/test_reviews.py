@@ -15,7 +15,7 @@ from shared.directory.directory import Directories
 from shared.directory.errors import Busy
 from shared.directory.keys import Key
 from shared.directory.matching.identity import Identity
-from shared.directory.work.jobs import Phase
+from shared.directory.work.jobs import State
 from shared.directory.work.plan import Plan
 from shared.directory.work.reviews import Review, Reviews
 from shared.tables.port import Unavailable
@@ -269,7 +269,7 @@ async def test_a_review_that_races_the_approval_is_counted_or_refused(app: App, 
 
     async def still_planned() -> None:
         job = await jobs.get(run["id"])
-        if job.phase is not Phase.PLANNED:
+        if job.state is not State.PLANNED:
             raise Busy("too late")
         await jobs.replace(job, job)
 

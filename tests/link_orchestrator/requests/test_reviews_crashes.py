@@ -20,7 +20,7 @@ from shared.directory.directory import Directories, Directory
 from shared.directory.matching.identity import Identity
 from shared.directory.matching.policy import Policy
 from shared.directory.records.model import Account, Status
-from shared.directory.work.jobs import Phase
+from shared.directory.work.jobs import State
 from shared.directory.work.plan import Plan
 from shared.scim.endpoint import Request
 from shared.tables.port import Tables
@@ -72,7 +72,7 @@ async def review(tables: Tables, job: str) -> None:
 
 
 async def approve(directory: Directory, job: str) -> None:
-    await directory.jobs.change(job, lambda found: replace(found, phase=Phase.APPROVED, approved="now"))
+    await directory.jobs.change(job, lambda found: replace(found, state=State.APPROVED, approved="now"))
 
 
 async def told(tables: SqliteTables, job: str) -> Any:

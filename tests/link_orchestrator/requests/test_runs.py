@@ -20,7 +20,7 @@ from infra.local.faults import Call, Crash, FaultyTables
 from link_orchestrator import activities
 from link_orchestrator.requests import imports, sent_file, uploads
 from shared.directory.directory import Directories
-from shared.directory.work.jobs import Jobs, Phase
+from shared.directory.work.jobs import Jobs, State
 from shared.directory.work.seen import stages_of
 from shared.directory.work.stages import STAGE, Stages
 from shared.host.settings import Settings
@@ -377,7 +377,7 @@ class TestLostOrchestrations:
         jobs = Jobs(app.tables, (await Directories(app.tables).open("main")).keys)
 
         async def is_done() -> bool:
-            return (await jobs.get(job)).phase is Phase.DONE
+            return (await jobs.get(job)).state is State.DONE
 
         await until(is_done)  # nobody asked for it over HTTP
         assert (await app.wait(f"accounts/imports/{job}", "done"))["counts"] == {"created": 4, "refused": 0}

@@ -13,7 +13,7 @@ import pytest
 from infra.local.faults import Crash, Fault, FaultyTables, random_faults, script
 from shared.directory.errors import Busy, NotFound
 from shared.directory.keys import Keys
-from shared.directory.work.jobs import Job, Jobs, Phase
+from shared.directory.work.jobs import Job, Jobs, State
 from shared.tables.port import Tables
 from shared.tables.sqlite import SqliteTables
 from tests.shared.directory.people import BY, Clock, outcome, pause, writes
@@ -29,7 +29,7 @@ async def begin(jobs: Jobs, kind: str = "run", name: str = "") -> Job:
     return await jobs.start(kind, BY, name or jobs.new_id(kind), {"file": "f1"})
 
 
-def ended(job: Job, phase: Phase = Phase.DONE) -> Job:
+def ended(job: Job, phase: State = State.DONE) -> Job:
     return replace(job, phase=phase)
 
 
@@ -37,7 +37,7 @@ async def test_a_job_is_read_as_it_was_written(tables: Tables) -> None:
     jobs = jobs_in(tables)
     job = await begin(jobs)
     assert replace(await jobs.get(job.id), etag="") == job
-    planned = await jobs.change(job.id, lambda j: replace(j, phase=Phase.PLANNED, counts={"link": 3}, planned="now"))
+    planned = await jobs.change(job.id, lambda j: replace(j, state=State.PLANNED, counts={"link": 3}, planned="now"))
     shown = (await jobs.get(job.id)).to_json()
     assert shown == planned.to_json()
     assert (shown["phase"], shown["counts"], shown["options"]) == ("planned", {"link": 3}, {"file": "f1"})
@@ -61,8 +61,8 @@ async def test_of_many_jobs_started_at_once_one_starts(tables: Tables) -> None:
     assert len(await jobs.list_all()) == 1
 
 
-@pytest.mark.parametrize("phase", [phase for phase in Phase if phase.ended])
-async def test_a_job_that_ends_lets_go_of_its_lock(sqlite_tables: SqliteTables, phase: Phase) -> None:
+@pytest.mark.parametrize("phase", [phase for phase in State if phase.ended])
+async def test_a_job_that_ends_lets_go_of_its_lock(sqlite_tables: SqliteTables, phase: State) -> None:
     jobs = jobs_in(sqlite_tables)
     job = await begin(jobs)
     first = await jobs.change(job.id, lambda j: ended(j, phase))
@@ -72,8 +72,8 @@ async def test_a_job_that_ends_lets_go_of_its_lock(sqlite_tables: SqliteTables, 
     await begin(jobs)
 
 
-@pytest.mark.parametrize("phase", [phase for phase in Phase if not phase.ended])
-async def test_a_job_that_goes_on_keeps_its_lock(sqlite_tables: SqliteTables, phase: Phase) -> None:
+@pytest.mark.parametrize("phase", [phase for phase in State if not phase.ended])
+async def test_a_job_that_goes_on_keeps_its_lock(sqlite_tables: SqliteTables, phase: State) -> None:
     jobs = jobs_in(sqlite_tables)
     job = await begin(jobs)
     await jobs.change(job.id, lambda j: replace(j, phase=phase, planned="now"))
@@ -85,7 +85,7 @@ async def test_a_job_that_ends_again_leaves_the_lock_of_the_next_one(sqlite_tabl
     job = await begin(jobs)
     await jobs.change(job.id, ended)
     following = await begin(jobs)
-    await jobs.change(job.id, lambda j: replace(j, phase=Phase.FAILED))
+    await jobs.change(job.id, lambda j: replace(j, state=State.FAILED))
     with pytest.raises(Busy, match=following.id):
         await begin(jobs)
 
@@ -95,10 +95,10 @@ async def test_a_change_is_made_again_on_what_another_left(sqlite_tables: Sqlite
     jobs, others = jobs_in(slow), jobs_in(sqlite_tables)
     job = await begin(others)
     reached = pause(slow, writes("job_"), lambda: others.change(job.id, lambda j: replace(j, cancelled_by="someone")))
-    await jobs.change(job.id, lambda j: replace(j, phase=Phase.PLANNED))
+    await jobs.change(job.id, lambda j: replace(j, state=State.PLANNED))
     assert reached
     found = await jobs.get(job.id)
-    assert (found.phase, found.cancelled_by) == (Phase.PLANNED, "someone")
+    assert (found.state, found.cancelled_by) == (State.PLANNED, "someone")
 
 
 async def test_after_a_crash_at_any_call_a_job_ends_and_its_lock_is_free(sqlite_tables: SqliteTables) -> None:
@@ -109,7 +109,7 @@ async def test_after_a_crash_at_any_call_a_job_ends_and_its_lock_is_free(sqlite_
         with suppress(Crash):
             await Jobs(FaultyTables(sqlite_tables, script({number: fault})), keys).change(job.id, ended)
         done = await jobs.change(job.id, ended)
-        assert done.phase is Phase.DONE
+        assert done.state is State.DONE
         await jobs.start("run", BY, "run2", {})
 
 
@@ -144,7 +144,7 @@ async def test_an_unknown_job_is_not_found(sqlite_tables: SqliteTables, job_id: 
 async def test_what_is_recorded_at_once_is_done_and_holds_no_lock(sqlite_tables: SqliteTables) -> None:
     jobs = jobs_in(sqlite_tables)
     recorded = await jobs.record("run", BY, "run1", {"rows": 3})
-    assert (recorded.phase, recorded.ended) == (Phase.DONE, recorded.started)
+    assert (recorded.state, recorded.ended) == (State.DONE, recorded.started)
     await begin(jobs)
 
 

@@ -13,7 +13,7 @@ import pytest
 from infra.local.faults import Crash, Fault, FaultyTables, random_faults, script
 from shared.directory.keys import Keys
 from shared.directory.text import timestamp
-from shared.directory.work.jobs import Jobs, Phase
+from shared.directory.work.jobs import Jobs, State
 from shared.directory.work.stages import Stages, is_older
 from shared.directory.work.staging import Stage
 from shared.tables.port import Operation, Tables
@@ -48,7 +48,7 @@ async def start(tables: Tables, job_id: str, *, ended: str = "", **options: obje
     jobs = Jobs(tables, KEYS, lambda: ended or NOW)
     await jobs.start(job_id.rstrip("0123456789"), "test", job_id, options)
     if ended:
-        await jobs.change(job_id, lambda job: replace(job, phase=Phase.FAILED))
+        await jobs.change(job_id, lambda job: replace(job, state=State.FAILED))
 
 
 async def test_clearing_a_job_clears_all_its_stages_and_no_other_jobs(tables: Tables) -> None:
