@@ -18,7 +18,7 @@ from shared.directory.errors import Busy, NotFound
 from shared.directory.keys import Keys, prefix_end
 from shared.directory.text import dump, join_text, split_text, timestamp
 from shared.tables import port
-from shared.tables.access import scan
+from shared.tables.access import read_range, scan
 from shared.tables.port import Delete, Insert, Operation, Replace, Row, Tables, Upsert, VersionConflict
 
 LOCK = "lock_"
@@ -138,7 +138,7 @@ class Jobs:
 
     async def list_all(self) -> list[Job]:
         """Return the directory's jobs, oldest first."""
-        jobs = [Job.from_row(row) async for row in scan(self._tables, self._partition, JOB, prefix_end(JOB))]
+        jobs = map(Job.from_row, await read_range(self._tables, self._partition, JOB, prefix_end(JOB)))
         return sorted(jobs, key=lambda job: job.started)
 
     async def change(self, job_id: str, change: Callable[[Job], Job]) -> Job:
