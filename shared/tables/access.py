@@ -34,6 +34,16 @@ async def scan(
             yield row
 
 
+async def read_range(
+    tables: Tables, partition: str, low: str = "", high: str | None = None, *, top: int = sys.maxsize
+) -> list[Row]:
+    """Return the rows that scan() yields."""
+    rows: list[Row] = []
+    async for page in scan_pages(tables, partition, low, high, top=top):
+        rows += page.rows
+    return rows
+
+
 async def scan_pages(
     tables: Tables,
     partition: str,

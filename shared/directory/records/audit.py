@@ -16,7 +16,7 @@ from typing import Any, Final
 from shared.directory.keys import AUDIT, Keys, behind, prefix_end
 from shared.directory.records.model import Resource
 from shared.directory.text import dump
-from shared.tables.access import scan
+from shared.tables.access import read_range
 from shared.tables.port import Insert, Row, Tables
 
 
@@ -52,7 +52,7 @@ async def list_history(tables: Tables, keys: Keys, resource_id: str, *beside: st
     prefix = f"{AUDIT}{resource_id}_"
     rows: list[Row] = []
     for partition in (keys.home(resource_id), *beside):
-        rows += [row async for row in scan(tables, partition, prefix, prefix_end(prefix))]
+        rows += await read_range(tables, partition, prefix, prefix_end(prefix))
     return [_change(row.columns) for row in sorted(rows, key=lambda row: row.key)]
 
 
@@ -67,7 +67,7 @@ async def page_history(
     prefix = f"{AUDIT}{resource_id}_"
     low, rows = behind(prefix + cursor) if cursor else prefix, list[Row]()
     for partition in (keys.home(resource_id), *beside):
-        rows += [row async for row in scan(tables, partition, low, prefix_end(prefix), top=count + 1)]
+        rows += await read_range(tables, partition, low, prefix_end(prefix), top=count + 1)
     rows = sorted(rows, key=lambda row: row.key)
     more = rows[count - 1].key.removeprefix(prefix) if len(rows) > count else None
     return [_change(row.columns) for row in rows[:count]], more

@@ -25,7 +25,7 @@ from shared.directory.keys import Key, Keys, folded, prefix_end
 from shared.directory.records.counts import Count, Counts
 from shared.directory.records.model import Resource
 from shared.tables import port
-from shared.tables.access import scan
+from shared.tables.access import read_range
 from shared.tables.port import (
     Conflict,
     Delete,
@@ -133,7 +133,7 @@ class Claims(Generic[R]):
     async def pointed(self, key: Key) -> list[str]:
         """Return the ids to which a key's pointers lead; an account may lack the key, be gone, or be still to come."""
         partition, prefix = self._keys.pointer(key)
-        return [str(row.columns["id"]) async for row in scan(self._tables, partition, prefix, prefix_end(prefix))]
+        return [str(row.columns["id"]) for row in await read_range(self._tables, partition, prefix, prefix_end(prefix))]
 
     async def find_second(self, claim: Key, account_id: str) -> str | None:
         """Return another account that has a claimed identity as its externalId; fence off writers about to make one."""

@@ -4,7 +4,7 @@ A bucket is counted in sixteen shares, by the first random digit of its ids. So 
 sixteenth of a bucket at most (listing.py).
 
 The last value and its etag are kept in memory, so that a create needs no read for them. Where another process was
-faster, the transaction fails on the count, and is tried again after a read. Therefore whoever writes the row with its
+faster, the transaction fails on the count, and is tried again after a read. So a writer that writes the row with its
 value unchanged fences off every create under way in the bucket (claims.py).
 """
 

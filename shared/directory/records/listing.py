@@ -20,7 +20,7 @@ from shared.directory.keys import COUNT, DIGEST, LIVE, NAME, POINTER, behind, pr
 from shared.directory.records.counts import Count
 from shared.directory.records.model import DIGEST_OF_FACTS, FACTS, Account, Resource
 from shared.directory.records.resources import Resources
-from shared.tables.access import scan, scan_pages, together
+from shared.tables.access import read_range, scan, scan_pages, together
 from shared.tables.port import Row
 
 R = TypeVar("R", bound=Resource)
@@ -128,7 +128,7 @@ class Listing(Generic[R]):
 
     async def _first(self, bucket: int, low: str, count: int) -> list[Row]:
         """Return a bucket's first `count` rows of live resources from a key on."""
-        return [row async for row in self._rows(bucket, low, prefix_end(LIVE), top=count)]
+        return await read_range(self._resources.tables, self._partition(bucket), low, prefix_end(LIVE), top=count)
 
     async def _place(self, bucket: int, offset: int, counted: Count) -> str:
         """Return the first key to read for an offset within a bucket."""

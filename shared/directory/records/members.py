@@ -19,7 +19,7 @@ from shared.directory.keys import HEAD, MEMBERS_END, Keys, prefix_end
 from shared.directory.records.audit import audit_row
 from shared.directory.records.model import Head
 from shared.directory.text import timestamp
-from shared.tables.access import delete, in_parts, in_waves, scan, scan_pages, together, write
+from shared.tables.access import delete, in_parts, in_waves, read_range, scan, scan_pages, together, write
 from shared.tables.port import (
     ANY,
     MAX_OPERATIONS,
@@ -204,7 +204,7 @@ class Members:
         return Head.from_row(head), [_member(row) for row in rows[:count]]
 
     async def _first(self, group: str, low: str, count: int) -> list[Row]:
-        return [row async for row in scan(self._tables, self._keys.members(group), low, MEMBERS_END, top=count)]
+        return await read_range(self._tables, self._keys.members(group), low, MEMBERS_END, top=count)
 
     async def scan_index(self, bucket: int) -> AsyncIterator[Sequence[tuple[str, str]]]:
         """Yield (member, group) as a partition of the index has them, a page at a time."""

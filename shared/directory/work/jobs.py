@@ -18,7 +18,7 @@ from shared.directory.errors import Busy, NotFound
 from shared.directory.keys import Keys, prefix_end
 from shared.directory.text import dump, join_text, split_text, timestamp
 from shared.tables import port
-from shared.tables.access import scan
+from shared.tables.access import read_range, scan
 from shared.tables.port import Delete, Insert, Operation, Replace, Row, Tables, Upsert, VersionConflict
 
 LOCK = "lock_"
@@ -72,25 +72,24 @@ class Job:
 
     def to_json(self) -> dict[str, Any]:
         """Return the job as the API shows it, and as its row keeps it."""
-        shown = {_shown(name): getattr(self, name) for name in _FIELDS}
+        shown = {name: getattr(self, own) for own, name in _NAMES.items()}
         return {name: value for name, value in shown.items() if value is not None}
 
     @classmethod
     def from_row(cls, row: Row) -> Job:
         """Return the job of a row."""
         data: dict[str, Any] = json.loads(join_text("job", row.columns))
-        known = {name: data[_shown(name)] for name in _FIELDS if _shown(name) in data}
-        return cls(**known | {"state": State(known["state"])}, etag=row.etag)
+        known = {own: data[name] for own, name in _NAMES.items() if name in data}
+        return cls(**known | {"state": State(data["phase"])}, etag=row.etag)
 
 
-_FIELDS = [one.name for one in fields(Job) if one.name != "etag"]
-
-
-def _shown(field_name: str) -> str:
-    """Return the name under which a field of a job is shown and kept."""
-    return {"state": "phase", "by": "startedBy", "approved_by": "approvedBy", "cancelled_by": "cancelledBy"}.get(
-        field_name, field_name
-    )
+_NAMES = {one.name: one.name for one in fields(Job) if one.name != "etag"} | {
+    "state": "phase",
+    "by": "startedBy",
+    "approved_by": "approvedBy",
+    "cancelled_by": "cancelledBy",
+}
+"""The fields of a job, each with the name under which it is shown and kept."""
 
 
 class Jobs:
@@ -139,7 +138,7 @@ class Jobs:
 
     async def list_all(self) -> list[Job]:
         """Return the directory's jobs, oldest first."""
-        jobs = [Job.from_row(row) async for row in scan(self._tables, self._partition, JOB, prefix_end(JOB))]
+        jobs = map(Job.from_row, await read_range(self._tables, self._partition, JOB, prefix_end(JOB)))
         return sorted(jobs, key=lambda job: job.started)
 
     async def change(self, job_id: str, change: Callable[[Job], Job]) -> Job:

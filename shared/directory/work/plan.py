@@ -16,7 +16,7 @@ from shared.directory.errors import InvalidCursor
 from shared.directory.keys import DIGEST, Key, Keys, behind, prefix_end
 from shared.directory.text import dump, join_text, split_text
 from shared.directory.work.jobs import Jobs, planned_in
-from shared.tables.access import delete, scan, scan_pages, write
+from shared.tables.access import delete, read_range, scan, scan_pages, write
 from shared.tables.port import ANY, Delete, Merge, Row, Tables, Upsert
 
 OPEN = "~"
@@ -117,8 +117,8 @@ class Plan:
         rows: list[PlanRow] = []
         start, high = max(low, behind(after)), prefix_end(low) if low else OPEN
         for bucket in range(first, self._keys.buckets):
-            some = scan(self._tables, self.partition(bucket), start, high, top=count - len(rows))
-            rows += [read_row(bucket, row) async for row in some]
+            some = await read_range(self._tables, self.partition(bucket), start, high, top=count - len(rows))
+            rows += [read_row(bucket, row) for row in some]
             if len(rows) == count:
                 return rows, rows[-1].id
             start = low

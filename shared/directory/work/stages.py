@@ -15,7 +15,7 @@ from shared.directory.keys import Keys, prefix_end
 from shared.directory.text import timestamp
 from shared.directory.work.jobs import Job, Jobs
 from shared.directory.work.staging import Stage
-from shared.tables.access import scan
+from shared.tables.access import read_range
 from shared.tables.port import Delete, Merge, Operation, Row, Tables, Upsert, VersionConflict
 
 STAGE = "stage_"
@@ -69,7 +69,7 @@ class Stages:
         return end is not None and is_older(end, int(str(row.columns["days"])) + SPARE_DAYS, self._now())
 
     async def _announced(self, prefix: str) -> list[Row]:
-        return [row async for row in scan(self._tables, self._partition, prefix, prefix_end(prefix))]
+        return await read_range(self._tables, self._partition, prefix, prefix_end(prefix))
 
     async def _empty(self, row: Row) -> None:
         await Stage(self._tables, self._keys, str(row.columns["name"])).clear()

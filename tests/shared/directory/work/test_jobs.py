@@ -29,8 +29,8 @@ async def begin(jobs: Jobs, kind: str = "run", name: str = "") -> Job:
     return await jobs.start(kind, BY, name or jobs.new_id(kind), {"file": "f1"})
 
 
-def ended(job: Job, phase: State = State.DONE) -> Job:
-    return replace(job, state=phase)
+def ended(job: Job, state: State = State.DONE) -> Job:
+    return replace(job, state=state)
 
 
 async def test_a_job_is_read_as_it_was_written(tables: Tables) -> None:
@@ -61,22 +61,22 @@ async def test_of_many_jobs_started_at_once_one_starts(tables: Tables) -> None:
     assert len(await jobs.list_all()) == 1
 
 
-@pytest.mark.parametrize("phase", [phase for phase in State if phase.ended])
-async def test_a_job_that_ends_lets_go_of_its_lock(sqlite_tables: SqliteTables, phase: State) -> None:
+@pytest.mark.parametrize("state", [state for state in State if state.ended])
+async def test_a_job_that_ends_lets_go_of_its_lock(sqlite_tables: SqliteTables, state: State) -> None:
     jobs = jobs_in(sqlite_tables)
     job = await begin(jobs)
-    first = await jobs.change(job.id, lambda j: ended(j, phase))
+    first = await jobs.change(job.id, lambda j: ended(j, state))
     assert first.ended
-    again = await jobs.change(job.id, lambda j: ended(j, phase))
+    again = await jobs.change(job.id, lambda j: ended(j, state))
     assert again.ended == first.ended
     await begin(jobs)
 
 
-@pytest.mark.parametrize("phase", [phase for phase in State if not phase.ended])
-async def test_a_job_that_goes_on_keeps_its_lock(sqlite_tables: SqliteTables, phase: State) -> None:
+@pytest.mark.parametrize("state", [state for state in State if not state.ended])
+async def test_a_job_that_goes_on_keeps_its_lock(sqlite_tables: SqliteTables, state: State) -> None:
     jobs = jobs_in(sqlite_tables)
     job = await begin(jobs)
-    await jobs.change(job.id, lambda j: replace(j, state=phase, planned="now"))
+    await jobs.change(job.id, lambda j: replace(j, state=state, planned="now"))
     assert await outcome(begin(jobs)) is Busy
 
 
