@@ -402,9 +402,8 @@ async def test_a_process_that_is_killed_loses_nothing_and_links_nobody_twice(tmp
     killed = Killed(tmp_path / "data")
     async with killed.api() as api:
         request = asyncio.create_task(api.call("POST", "accounts/import", accounts, "text/csv"))
-        await until(
-            lambda: request.done() or count_rows(tmp_path / "data" / "scimlink.db", "_s_")
-        )  # the file is being read
+        file = tmp_path / "data" / "scimlink.db"
+        await until(lambda: request.done() or count_rows(file, "_s_"))  # the upload is being read
     with contextlib.suppress(aiohttp.ClientError, OSError):
         await request
     async with killed.api() as api:
