@@ -9,12 +9,19 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from infra.local import azurite as azurite_process
 from shared.tables.azure import AzureTables
 from shared.tables.port import Tables
 from shared.tables.sqlite import SqliteTables
 from tests.environments import alone
+
+# No example fails for how long it takes, and examples may share a fixture: what they store is apart.
+settings.register_profile(
+    "scimlink", deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+)
+settings.load_profile("scimlink")
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -17,15 +17,17 @@ PATIENCE = 600.0
 """Seconds after which a test gives up on what never happens: far more than the slowest machine takes."""
 
 
-async def until(happened: Callable[[], T | Awaitable[T]], every: float = 0.01) -> T:
-    """Return the first true answer; ask again after so many seconds. Raises TimeoutError after PATIENCE."""
+async def until(happened: Callable[[], T | Awaitable[T]]) -> T:
+    """Return the first true answer. Asks after a millisecond, then ever more rarely. Raises TimeoutError."""
+    pause = 0.001
     async with asyncio.timeout(PATIENCE):
         while True:
             answer = happened()
             found: T = await answer if isawaitable(answer) else answer
             if found:
                 return found
-            await asyncio.sleep(every)
+            await asyncio.sleep(pause)
+            pause = min(1.5 * pause, 0.05)
 
 
 @asynccontextmanager

@@ -201,7 +201,7 @@ async def ended(host: LocalHost | Executor, instance_id: str) -> Head:
         found = await executor.find(instance_id)
         return found if found is not None and found.status not in OPEN else None
 
-    return await until(head, every=0.002)
+    return await until(head)
 
 
 async def run(host: LocalHost, name: str, value: Any = None) -> Any:

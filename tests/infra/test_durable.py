@@ -134,7 +134,7 @@ async def test_a_custom_status_is_seen_while_it_runs(host: LocalHost) -> None:
         found = await host.executor.find(instance_id)
         return found if found is not None and found.custom_status is not None else None
 
-    head = await until(told, every=0.002)
+    head = await until(told)
     assert (head.status, head.custom_status) == ("Running", '{"phase": "first"}')
     await host.executor.raise_event(instance_id, "next", "null")
     assert (await ended(host, instance_id)).custom_status == '{"phase": "second"}'

@@ -28,7 +28,7 @@ from link_orchestrator.messages import Start
 from shared.host.settings import Settings
 from shared.tables.sqlite import SqliteTables
 from tests.infra.test_serve import Served, served
-from tests.link_orchestrator.running import TOKEN, Api, connected
+from tests.link_orchestrator.running import TOKEN, Api, connected, count_rows
 from tests.waiting import PATIENCE, process, until
 
 PROC = Path("/proc")
@@ -204,20 +204,17 @@ async def running(folder: Path, people: int) -> AsyncIterator[tuple[Served, Api,
 
 
 async def test_a_run_whose_workers_are_killed_again_and_again_ends_right(tmp_path: Path) -> None:
-    async with running(tmp_path, 3_000) as (server, api, path):
-        killed, shown = set[int](), list[Any]([None])
+    async with running(tmp_path, 1_000) as (server, api, path):
+        killed = set[int]()
 
-        async def got_on() -> bool:
-            run = await api.call("GET", path)
-            assert run["phase"] == "started", "the workers are killed while they have work"
-            progress = run.get("progress", {})
-            if progress != shown[-1]:
-                shown.append(progress)
-            return len(shown) > len(killed) + 1
+        async def got_on(before: int) -> bool:
+            assert (await api.call("GET", path))["phase"] == "started", "the workers are killed while they have work"
+            return count_rows(tmp_path / "data" / "scimlink.db") != before
 
         for _ in range(4):
-            await until(got_on)
+            before = count_rows(tmp_path / "data" / "scimlink.db")
             one = min(await until(lambda: children(server.process.pid) - killed))
+            await until(lambda before=before: got_on(before))
             os.kill(one, signal.SIGKILL)
             killed.add(one)
         run = await api.wait(path, "planned")
@@ -230,7 +227,7 @@ async def test_a_run_whose_workers_are_killed_again_and_again_ends_right(tmp_pat
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 async def test_workers_end_with_their_server(tmp_path: Path, number: signal.Signals) -> None:
-    async with running(tmp_path, 1_000) as (server, _, _):
+    async with running(tmp_path, 300) as (server, _, _):
         left = await until(lambda: children(server.process.pid))
         server.process.send_signal(number)
         await asyncio.wait_for(server.process.wait(), PATIENCE)

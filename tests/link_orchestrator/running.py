@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import sqlite3
 from collections.abc import AsyncIterator, Callable, Generator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -214,6 +215,13 @@ async def rows_of(tables: Tables, partition: str) -> list[Row]:
         continuation = page.continuation
         if continuation is None:
             return rows
+
+
+def count_rows(file: Path, partition: str = "") -> int:
+    """Return how many rows a server stores in a file, in partitions whose names hold this."""
+    with closing(sqlite3.connect(file)) as connection:
+        found = connection.execute("SELECT count(*) FROM scimlink WHERE instr(partition, ?)", (partition,))
+        return int(found.fetchone()[0])
 
 
 async def holder(resources: Resources[R], name: Key) -> R | None:

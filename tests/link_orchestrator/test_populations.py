@@ -7,7 +7,7 @@ import json
 import random
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from link_orchestrator import activities
@@ -55,7 +55,7 @@ async def review(directory: Directory, job: Job, **asked: Any) -> Any:
     buckets=st.sampled_from([1, 3]),
     order=st.randoms(use_true_random=False),
 )
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100)
 async def test_a_link_needs_a_strong_key_that_nobody_contests_or_a_person_who_looked(
     sqlite_tables: SqliteTables,
     made: list[dict[str, Any]],

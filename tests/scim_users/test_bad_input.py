@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.scim.schema import USER
@@ -87,9 +87,8 @@ async def known_id(server: Server) -> str:
 
 
 def fuzz(examples: int) -> settings:
-    # One server and one log serve all examples: each must stand whatever came before it.
-    shared_fixtures = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-    return settings(max_examples=examples, deadline=None, suppress_health_check=shared_fixtures)
+    """One server and one log serve all examples: each holds whatever came before it."""
+    return settings(max_examples=examples)
 
 
 def check(answer: Answer, lines: pytest.LogCaptureFixture) -> None:

@@ -7,7 +7,7 @@ import logging
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from link_orchestrator.files import groups
@@ -21,7 +21,6 @@ NAMES = st.text("abcdefgh.-é", min_size=1, max_size=12).map("x{}@contoso.com".f
 
 
 @given(members=st.lists(NAMES, max_size=30), size=st.integers(1, 60))
-@settings(deadline=None)
 def test_parts_of_a_list_are_the_list_with_each_members_place(members: list[str], size: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(groups, "GROUP_ROW_CHARS", size)
@@ -111,7 +110,7 @@ files = bodies | st.one_of(
 
 # One app serves all examples: each must stand whatever came before it.
 @given(body=files, query=queries)
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80)
 async def test_nothing_that_is_sent_is_answered_500(
     app: App, caplog: pytest.LogCaptureFixture, body: bytes, query: str
 ) -> None:

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, note, settings
+from hypothesis import given, note, settings
 from hypothesis import strategies as st
 
 from link_orchestrator.kinds import RUN
@@ -135,7 +135,7 @@ async def edit(directory: Directory, changes: Sequence[tuple[int, Any, str]]) ->
     buckets=st.sampled_from([1, 3]),
     slices=st.sampled_from([1, 2]),
 )
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=120)
 async def test_what_a_later_run_decides_and_what_stands_is_the_plan_of_everything(
     sqlite_tables: SqliteTables,
     monkeypatch: pytest.MonkeyPatch,

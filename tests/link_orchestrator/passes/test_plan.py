@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from infra.local.demo_data import generate, write
@@ -247,7 +247,7 @@ numbered = itertools.count()
     slices=st.sampled_from([1, 2, 64]),
     seed=st.integers(0, 99),
 )
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=120)
 async def test_any_population_is_planned_as_the_oracle_does_however_it_is_cut(
     sqlite_tables: SqliteTables,
     made: list[dict[str, Any]],
@@ -276,7 +276,7 @@ async def test_any_population_is_planned_as_the_oracle_does_however_it_is_cut(
 
 
 @given(theirs=st.lists(identities(), max_size=6, unique_by=lambda one: fold(one.object_id)), seed=st.integers(0, 99))
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25)
 async def test_the_order_of_the_file_does_not_matter(
     sqlite_tables: SqliteTables, theirs: list[Identity], seed: int
 ) -> None:

@@ -124,7 +124,7 @@ PAGES = st.lists(st.lists(st.integers(0, 12), max_size=5), min_size=1, max_size=
 TROUBLE = st.lists(st.tuples(st.integers(0, 7), st.sampled_from(["busy", "crash", "expired"])), max_size=5)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(PAGES, TROUBLE, st.integers(1, 8), st.integers(0, 2**16))
 async def test_however_pages_fall_and_whatever_fails_everybody_is_staged_in_the_newest_state(
     pages: list[list[int]], trouble: list[tuple[int, str]], at_once: int, seed: int

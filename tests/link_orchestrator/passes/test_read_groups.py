@@ -52,7 +52,7 @@ MEMBERS = st.lists(st.lists(st.integers(0, 9), max_size=4), min_size=1, max_size
 """A group's members, page by page."""
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(MEMBERS, min_size=1, max_size=4), TROUBLE, st.integers(1, 8), st.integers(0, 2**16))
 async def test_however_pages_fall_and_whatever_fails_every_group_has_all_its_members(
     groups: list[list[list[int]]], trouble: list[tuple[int, str]], at_once: int, seed: int

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.link_orchestrator.passes.test_undo import PATCH, rows, undo
@@ -80,7 +80,7 @@ async def account_of(app: App, account_id: str) -> dict[str, Any]:
     kept=st.sampled_from(["refuse", "release"]),
 )
 @example(events=[(0, point_elsewhere), (0, release)], stamped=False, kept="refuse")
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25)
 async def test_any_history(app: App, events: list[tuple[int, Any]], stamped: bool, kept: str) -> None:
     first = next(numbers) * 10
     names = [f"p{first + n}@contoso.com" for n in range(3)]

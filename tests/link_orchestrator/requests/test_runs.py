@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import function_app
@@ -533,7 +533,7 @@ queries = st.dictionaries(
 
 # One app serves all examples: each must stand whatever came before it.
 @given(body=bodies, query=queries)
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100)
 async def test_nothing_that_is_sent_is_answered_500(
     app: App, caplog: pytest.LogCaptureFixture, body: bytes, query: str
 ) -> None:

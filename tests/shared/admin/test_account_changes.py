@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.directory.directory import Directories
@@ -347,7 +347,7 @@ edits = st.fixed_dictionaries(
 
 
 @given(body=edits | bodies)
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80)
 async def test_nothing_that_is_sent_is_answered_500(app: App, body: bytes) -> None:
     directory = await Directories(app.tables).open("main")
     account = (await all_accounts(directory))[0]

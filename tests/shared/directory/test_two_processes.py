@@ -190,4 +190,4 @@ class TwoProcesses(RuleBasedStateMachine):
 
 
 TestTwoProcesses = TwoProcesses.TestCase
-TestTwoProcesses.settings = settings(max_examples=60, stateful_step_count=25, deadline=None, database=None)
+TestTwoProcesses.settings = settings(max_examples=60, stateful_step_count=25, database=None)

@@ -5,7 +5,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
 from shared.scim.document import normalise, read_json
 from shared.scim.errors import BodyTooLarge, InvalidSyntax, InvalidValue, ScimError
@@ -163,7 +163,6 @@ def test_a_body_that_is_no_object_is_refused(body: object) -> None:
         normalise(USER, body)
 
 
-@settings(deadline=None)
 @given(user_bodies | json_values)
 def test_a_document_normalises_to_itself_and_the_body_stays(body: Any) -> None:
     if isinstance(body, dict):

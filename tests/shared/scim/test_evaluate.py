@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.scim.document import normalise
@@ -150,7 +150,6 @@ terms = st.tuples(
 )
 
 
-@settings(deadline=None)
 @given(user_bodies, terms.map(" ".join))
 def test_a_filter_and_its_negation_disagree_on_any_document(body: Any, text: str) -> None:
     try:

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.scim.errors import InvalidFilter, ScimError
@@ -182,7 +182,6 @@ leaves = expressions(simple_paths | value_paths) | st.builds(
 )
 
 
-@settings(deadline=None)
 @given(trees(leaves, 6))
 def test_any_tree_prints_a_filter_that_parses_to_it(tree: Filter) -> None:
     assert parse_filter(str(tree)) == tree

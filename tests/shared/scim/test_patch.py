@@ -152,7 +152,7 @@ operations = st.fixed_dictionaries(
 )
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(user_bodies, st.lists(operations, min_size=1, max_size=4))
 def test_a_patch_ends_in_a_normalised_document_or_a_scim_error(body: Any, listed: list[Any]) -> None:
     try:
@@ -166,7 +166,6 @@ def test_a_patch_ends_in_a_normalised_document_or_a_scim_error(body: Any, listed
             assert sum(item.get("primary") is True for item in value if isinstance(item, dict)) <= 1
 
 
-@settings(deadline=None)
 @given(json_values)
 def test_any_json_is_operations_or_a_scim_error(body: Any) -> None:
     for candidate in (body, {"Operations": body}, {"Operations": [body]}):

@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Callable
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.tables.port import (
@@ -289,7 +289,7 @@ class TestTransactions:
 
 class TestQueries:
     # The fixture's table serves every example: each has a partition of its own.
-    @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(max_examples=25)
     @given(keys=st.sets(UNICODE_KEYS, min_size=1, max_size=12), bounds=st.tuples(UNICODE_KEYS, UNICODE_KEYS))
     async def test_rows_come_in_order_of_utf_16_units(
         self, tables: Tables, keys: set[str], bounds: tuple[str, str]
@@ -302,7 +302,7 @@ class TestQueries:
         within = [key for key in ordered if _units(low) <= _units(key) < _units(high)]
         assert [row.key for row in await all_rows(tables, partition, low, high, top=2)] == within
 
-    @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(max_examples=25)
     @given(partition=UNICODE_KEYS, key=UNICODE_KEYS)
     async def test_any_allowed_key_can_be_written_read_and_deleted(
         self, tables: Tables, partition: str, key: str

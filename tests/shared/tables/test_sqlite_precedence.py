@@ -99,7 +99,7 @@ async def test_who_hurries_writes_next_though_a_patient_process_looks_a_hundred_
     with another(PATIENT, path, says="open") as patient:
         with writing(path):
             mine = asyncio.create_task(tables.commit("p", [Insert("k", {"by": "who hurries"})]))
-            await until(lambda: is_held_up(path), every=0.001)
+            await until(lambda: is_held_up(path))
             assert patient.stdin is not None
             print(file=patient.stdin, flush=True)
             assert await asyncio.to_thread(line, patient) == "waits"

@@ -397,7 +397,7 @@ def apply(decisions: dict[str, Decision], accounts: Sequence[AccountFacts]) -> l
 
 class TestAnyPopulation:
     @given(populations())
-    @settings(max_examples=100, deadline=None)
+    @settings(max_examples=100)
     def test_a_link_is_one_to_one_on_strong_evidence_that_nobody_contests(
         self, population: tuple[list[Identity], list[AccountFacts], Policy]
     ) -> None:
@@ -422,7 +422,7 @@ class TestAnyPopulation:
                 assert matched == [made.account]
 
     @given(populations(), st.randoms(use_true_random=False))
-    @settings(max_examples=100, deadline=None)
+    @settings(max_examples=100)
     def test_the_order_of_accounts_and_identities_changes_nothing(
         self, population: tuple[list[Identity], list[AccountFacts], Policy], order: random.Random
     ) -> None:
@@ -433,7 +433,7 @@ class TestAnyPopulation:
         assert plan(identities, accounts, policy) == before
 
     @given(populations())
-    @settings(max_examples=100, deadline=None)
+    @settings(max_examples=100)
     def test_planning_again_after_linking_plans_no_link(
         self, population: tuple[list[Identity], list[AccountFacts], Policy]
     ) -> None:

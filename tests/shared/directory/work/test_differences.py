@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.directory.errors import InvalidCursor
@@ -29,7 +29,7 @@ members = st.lists(
 
 
 @given(before=members, after=members, count=st.integers(1, 9))
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40)
 async def test_what_was_written_last_is_listed_whole(
     sqlite_tables: SqliteTables, before: list[Differing], after: list[Differing], count: int
 ) -> None:
