@@ -11,7 +11,7 @@ from infra.local.entra import Cycle
 from link_orchestrator.files.identities import read_identities
 from shared.directory.directory import Directories
 from shared.directory.matching.identity import Identity
-from tests.link_orchestrator.running import TOKEN, App, Refusal, csv_file, graph, object_id
+from tests.link_orchestrator.running import POLICY, TOKEN, App, Refusal, csv_file, graph, object_id
 
 PATCH = "urn:ietf:params:scim:api:messages:2.0:PatchOp"
 USER = "urn:ietf:params:scim:schemas:core:2.0:User"
@@ -146,4 +146,20 @@ async def test_a_name_that_was_given_to_somebody_else_opens_no_account(app: App)
     assert (row["decision"], row["predicted"]["outcome"]) == ("conflict", "refused")
     await app.apply(run, links=0)
     assert await provision(app, successor) == ["refused"]
+    assert await app.account("jane@contoso.com") == before
+
+
+@pytest.mark.parametrize("by", ["review", "policy"])
+async def test_whom_an_administrator_excluded_takes_no_account_over_by_a_create(app: App, by: str) -> None:
+    await app.call("PUT", "directory/policy", POLICY | {"adoptOnCreate": True})
+    await app.bring(csv_file({"userName": "jane@contoso.com"}))
+    before = await app.account("jane@contoso.com")
+    asked = {"policy": POLICY | {"excluded": [VICTIM]}} if by == "policy" else {}
+    run = await app.plan(graph(1, "jane@contoso.com"), **asked)
+    if by == "review":
+        (row,) = await app.decisions(run, "link")
+        await app.call("POST", f"linking/runs/{run['id']}/review", {"rows": [row["id"]], "action": "exclude"})
+    await app.apply(run, links=0)
+    user = {"schemas": [USER], "userName": "jane@contoso.com", "externalId": VICTIM}
+    assert await refused(app.call("POST", "scim/v2/Users", user)) == 409
     assert await app.account("jane@contoso.com") == before

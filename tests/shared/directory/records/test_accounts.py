@@ -431,6 +431,19 @@ async def test_a_refused_create_leaves_nothing_behind(tables: Tables) -> None:
     assert await stale_rows(tables) == 0
 
 
+async def test_a_create_that_is_refused_takes_nothing_from_whoever_has_its_id(sqlite_tables: SqliteTables) -> None:
+    directory = await small(sqlite_tables)
+    ann = await create(directory, "ann", "a@example.com")
+
+    async def refuse() -> None:
+        raise AlreadyExists("emails", "somebody")
+
+    with pytest.raises(AlreadyExists, match="emails"):
+        await directory.accounts.create(ann, by=BY, beside=lambda: [refuse()])
+    assert await ids_of(directory, "email", "a@example.com") == [ann.id]
+    assert await check_invariants(sqlite_tables) == [ann]
+
+
 async def test_accounts_may_share_an_external_id_until_one_is_linked(tables: Tables) -> None:
     directory = await small(tables)
     first = await create(directory, "ann", externalId="k", status=Status.PROVISIONED)
