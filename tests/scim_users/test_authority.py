@@ -396,6 +396,17 @@ async def test_a_put_without_external_id_keeps_the_link(server: Server) -> None:
     assert (await server.send("PUT", f"/Users/{account_id}", other)).status == 403
 
 
+async def test_a_put_without_external_id_confirms_no_link(server: Server) -> None:
+    directory, account_id = await stored(server, linked(emails=work("ada@contoso.com")))
+    body = {"schemas": [CORE], "userName": "ada@contoso.com", "emails": work("ada@contoso.com"), "title": "Dr"}
+    assert (await server.send("PUT", f"/Users/{account_id}", body)).status == 200
+    link = (await directory.accounts.get(account_id)).link
+    assert link is not None
+    assert link.confirmed is None
+    answer = await server.send("PUT", f"/Users/{account_id}", body | {"emails": work("eve@contoso.com")})
+    assert (answer.status, answer.body["detail"].partition(":")[0]) == (403, "emails")
+
+
 async def test_a_deleted_linked_account_is_gone_for_provisioning_and_kept_here(server: Server) -> None:
     directory, account_id = await stored(server, linked(confirmed=NOW, title="Analyst"))
     assert (await server.send("DELETE", f"/Users/{account_id}")).status == 204
