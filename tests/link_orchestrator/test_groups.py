@@ -501,6 +501,14 @@ class TestApproval:
         assert [change["by"] for change in seen["history"] if change["action"] == "link"] == [f"run:{run['id']}"]
         assert (await shown(app, "Local"))["sourceOfAuthority"] == "local"
 
+    async def test_a_group_that_only_carries_the_object_id_is_linked_like_any_other(self, app: App) -> None:
+        await app.bring(ACCOUNTS)
+        await bring(app, {"displayName": "Sales", "externalId": SALES, "members": []})
+        run = await plan(app, entra(SALES, "Sales"))
+        assert (await app.apply(run, groups=1))["counts"]["groupsLinked"] == 1
+        seen = await shown(app, "Sales")
+        assert (seen["status"], [change["action"] for change in seen["history"]]) == ("claimed", ["create", "link"])
+
     async def test_without_their_number_no_group_is_linked_and_the_report_says_so(self, app: App) -> None:
         run = await prepared(app)
         before = await find(app, "Sales")

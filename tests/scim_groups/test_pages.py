@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from scim_groups import search
 from scim_users import search as users
+from shared.directory.keys import Key
 from tests.scim_groups.test_service import a_user, adding, assert_error, created, operations
 from tests.scim_users.conftest import Server, walk
 
@@ -118,6 +120,23 @@ async def test_a_filter_on_groups_means_what_it_says(server: Server, form: str) 
         body = (await server.send("GET", f"/Users?filter={text}")).body
         assert sorted(names([body], "userName")) == found, text
         assert body["totalResults"] == len(found)
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_no_filter_tells_in_which_group_a_protected_account_is(server: Server, form: str) -> None:
+    group, people = await filled(server)
+    directory = await server.main()
+    (hidden,) = await directory.accounts.list_by(Key("userName", "user1"))
+    await directory.accounts.replace(hidden, replace(hidden, protected=True), by="an administrator")
+    is_in = form.format(group)
+    others = [name for name in people if name != "user1"]
+    for text, found in (
+        (is_in, others),
+        ("groups pr", others),
+        (f'userName eq "user1" and {is_in}', []),
+        (f'{is_in} and userName sw "user1"', []),
+    ):
+        assert sorted(names(await walk(server, f"/Users?filter={text}&count=4"), "userName")) == found, text
 
 
 async def test_who_leaves_between_two_pages_shifts_nobody(server: Server) -> None:

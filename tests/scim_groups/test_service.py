@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -50,6 +51,18 @@ async def test_a_group_is_created_with_members_and_read_back(server: Server) -> 
     read = await server.send("GET", f"/Groups/{group['id']}")
     assert read.body == group
     assert read.headers["ETag"] == group["meta"]["version"]
+
+
+async def test_a_protected_member_is_in_the_group_without_a_name(server: Server) -> None:
+    ada = await a_user(server, "ada", displayName="Ada L")
+    group = await created(server, members=[{"value": ada}])
+    directory = await server.main()
+    account = await directory.accounts.get(ada)
+    await directory.accounts.replace(account, replace(account, protected=True), by="an administrator")
+    for path in (f"/Groups/{group['id']}", '/Groups?filter=displayName eq "Sales"'):
+        body = (await server.send("GET", path)).body
+        (member,) = (body if "id" in body else body["Resources"][0])["members"]
+        assert (member["value"], "display" in member) == (ada, False)
 
 
 async def test_a_change_of_members_is_a_new_version(server: Server) -> None:

@@ -13,7 +13,7 @@ from scim_users.authority import Write, refuse_protected, retire
 from shared.directory.directory import Directory
 from shared.directory.errors import Refused
 from shared.directory.keys import Key
-from shared.directory.matching.accounts import Candidate, decide, evidence_for, facts_of, identity_keys
+from shared.directory.matching.accounts import Candidate, DecisionKind, decide, evidence_for, facts_of, identity_keys
 from shared.directory.matching.identity import Identity
 from shared.directory.matching.policy import DEFAULT_RULES, MatchRule, Policy, Rule, Trust
 from shared.directory.records.model import NO_EVIDENCE, Account, Link, SignInEvidence, Status
@@ -118,6 +118,35 @@ def test_a_first_link_by_name_leaves_how_a_person_signs_in_alone(change: dict[st
     policy = replace(VERIFIED, name_id_source="objectId")
     with pytest.raises(Refused, match=f"^{next(iter(change))}: a first link never changes it"):
         authorise(before, write(before, externalId=IDENTITY, **change), policy)
+
+
+@pytest.mark.parametrize(
+    "emails",
+    [
+        None,
+        work("eve@contoso.com"),
+        work("ada@contoso.com") + work("home@contoso.com") + work("eve@contoso.com"),
+        work("home@contoso.com"),
+    ],
+    ids=["none", "another", "one more", "one less"],
+)
+@pytest.mark.parametrize("linking", [True, False])
+def test_whatever_becomes_of_the_addresses_is_a_change(emails: Any, linking: bool) -> None:
+    had = {"emails": work("ada@contoso.com") + work("home@contoso.com")}
+    before = local(SignInEvidence(name_id=IDENTITY), **had) if linking else linked(**had)
+    policy = replace(VERIFIED, name_id_source="objectId")
+    with pytest.raises(Refused, match=r"^emails: "):
+        authorise(before, write(before, keyed=linking, externalId=IDENTITY, emails=emails), policy)
+
+
+def test_a_decision_on_another_account_is_none_on_this_one() -> None:
+    ada = replace(local(SignInEvidence(object_id=IDENTITY)), id="2b")
+    keys = identity_keys(Identity(IDENTITY, ""), VERIFIED)
+    made = decide(Identity(IDENTITY, ""), [Candidate(facts_of(ada), evidence_for(keys, facts_of(ada)))], VERIFIED)
+    assert made.kind is DecisionKind.LINK
+    bob = local(userName="bob@contoso.com")
+    with pytest.raises(Refused, match="no strong match rule"):
+        authority.authorise(bob, write(bob, externalId=IDENTITY), made)
 
 
 @pytest.mark.parametrize(
@@ -367,6 +396,17 @@ async def test_a_put_without_external_id_keeps_the_link(server: Server) -> None:
     assert (await server.send("PUT", f"/Users/{account_id}", other)).status == 403
 
 
+async def test_a_put_without_external_id_confirms_no_link(server: Server) -> None:
+    directory, account_id = await stored(server, linked(emails=work("ada@contoso.com")))
+    body = {"schemas": [CORE], "userName": "ada@contoso.com", "emails": work("ada@contoso.com"), "title": "Dr"}
+    assert (await server.send("PUT", f"/Users/{account_id}", body)).status == 200
+    link = (await directory.accounts.get(account_id)).link
+    assert link is not None
+    assert link.confirmed is None
+    answer = await server.send("PUT", f"/Users/{account_id}", body | {"emails": work("eve@contoso.com")})
+    assert (answer.status, answer.body["detail"].partition(":")[0]) == (403, "emails")
+
+
 async def test_a_deleted_linked_account_is_gone_for_provisioning_and_kept_here(server: Server) -> None:
     directory, account_id = await stored(server, linked(confirmed=NOW, title="Analyst"))
     assert (await server.send("DELETE", f"/Users/{account_id}")).status == 204
@@ -427,6 +467,20 @@ async def test_a_create_beside_a_local_account_with_the_same_key_is_refused(serv
     assert (answer.status, answer.body["scimType"]) == (409, "uniqueness")
     assert answer.body["detail"].startswith(f"{attribute}: ")
     assert (await directory.accounts.get(account_id)).status is Status.LOCAL
+
+
+async def test_a_create_beside_a_local_account_that_is_named_by_the_same_address_is_refused(server: Server) -> None:
+    await stored(server, local(userName="ada@home.example", emails=work("ada@home.example")))
+    answer = await server.send("POST", "/Users", CREATE | {"emails": work("ADA@home.example")})
+    assert (answer.status, answer.body["detail"].partition(":")[0]) == (409, "emails")
+
+
+async def test_what_a_local_account_has_no_more_is_free_for_a_create(server: Server) -> None:
+    """Its pointer is there, as a change that died before it removed it leaves it."""
+    directory, account_id = await stored(server, local(userName="ada", emails=work("new@home.example")))
+    await directory.accounts.claims.point(Key("email", "ada@home.example"), account_id)
+    answer = await server.send("POST", "/Users", CREATE | {"emails": work("ada@home.example")})
+    assert answer.status == 201
 
 
 async def test_a_create_beside_an_account_of_provisioning_may_share_an_address(server: Server) -> None:

@@ -152,6 +152,21 @@ async def test_a_dead_runs_activity_links_no_group_after_the_undo(sqlite_tables:
         await link(directory, run, late, 1)
 
 
+@pytest.mark.parametrize(("ended", "fenced"), [(State.FAILED, {"waiting"}), (State.DONE, set[str]())])
+async def test_an_undo_changes_the_version_of_those_alone_that_a_run_may_still_link(
+    sqlite_tables: SqliteTables, ended: State, fenced: set[str]
+) -> None:
+    directory = await make_directory(sqlite_tables)
+    groups = [await group(directory, "waiting"), await group(directory, "renamed")]
+    run = await run_over(directory, *groups, linked=0)
+    await directory.jobs.change(run.id, lambda job: replace(job, state=ended))
+    renamed = groups[1].with_document(groups[1].document() | {"displayName": "another"})
+    before = [groups[0], await directory.groups.replace(groups[1], renamed, by="the application")]
+    assert (await undo(directory, run))[0] == {}
+    after = [await directory.groups.get(one.id) for one in groups]
+    assert {one.display_name for one, now in zip(before, after, strict=True) if now.etag != one.etag} == fenced
+
+
 async def test_death_at_any_storage_operation_is_made_good(sqlite_tables: SqliteTables) -> None:
     for number in itertools.count(1):
         directory = await make_directory(sqlite_tables, f"at{number}")

@@ -193,8 +193,9 @@ class TestDecisions:
             (identity(), account("\uff4aane@contoso.com")),
             (identity("strasse@contoso.com"), account("straße@contoso.com")),
             (identity("mike@contoso.com"), account("mi\u212ae@contoso.com")),
+            (identity("straße@contoso.com"), account("\u017ftraße@contoso.com")),
         ],
-        ids=["mail", "alias", "other mail", "employee", "disabled", "full width", "sharp s", "kelvin sign"],
+        ids=["mail", "alias", "other mail", "employee", "disabled", "full width", "sharp s", "kelvin sign", "long s"],
     )
     def test_weak_evidence_or_a_disabled_identity_waits_for_a_person(self, one: Identity, facts: AccountFacts) -> None:
         assert decision(one, facts).kind is DecisionKind.REVIEW
@@ -240,6 +241,12 @@ class TestDecisions:
     def test_so_is_one_whose_lasting_name_id_is_another(self, source: Any) -> None:
         policy = replace(POLICY, name_id_source=source)
         assert decision(identity(), account(name_id="qZ8=="), policy=policy).kind is DecisionKind.CONFLICT
+
+    def test_an_immutable_id_in_another_case_is_another(self) -> None:
+        policy = replace(POLICY, name_id_source="onPremisesImmutableId")
+        one = identity(on_premises_immutable_id="qZ8==")
+        assert decision(one, account(name_id="Qz8=="), policy=policy).kind is DecisionKind.CONFLICT
+        assert decision(one, account(name_id="qZ8=="), policy=policy).kind is DecisionKind.LINK
 
     def test_past_sign_ins_are_not_asked_where_the_administrator_took_their_rule_out(self) -> None:
         policy = replace(

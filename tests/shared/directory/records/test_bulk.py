@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from shared.directory.errors import Stale
 from shared.directory.records import bulk
 from shared.directory.records.bulk import create_many, find_neighbours, replace_many
 from shared.directory.records.model import Account
@@ -36,6 +37,18 @@ async def test_what_a_change_takes_out_of_a_row_is_gone_and_the_rest_stays(
     for (_, after), told in zip(changes, outcomes, strict=True):
         assert shown[after.id] == told == replace(after, modified=shown[after.id].modified)
     await check_invariants(tables)
+
+
+@pytest.mark.parametrize("taken_out", [True, False])
+async def test_an_account_that_changed_meanwhile_is_left_as_it_is(tables: Tables, taken_out: bool) -> None:
+    directory = await small(tables, buckets=1)
+    new = [_changed(person(directory, name), nickName="Dr", protected=True, active=True) for name in ("ann", "bea")]
+    ann, bea = [one for one in await create_many(directory.accounts, new, by=BY) if isinstance(one, Account)]
+    now = await directory.accounts.replace(ann, with_changes(ann, title="Dr"), by="entra")
+    after = [_changed(one, nickName="x", protected=not taken_out, active=False) for one in (ann, bea)]
+    told = await replace_many(directory.accounts, list(zip((ann, bea), after, strict=True)), by=BY, action="import")
+    assert [type(one) for one in told] == [Stale, Account]
+    assert await directory.accounts.get(ann.id) == now
 
 
 def _changed(account: Account, *, nickName: str | None, protected: bool, active: bool) -> Account:  # noqa: N803
