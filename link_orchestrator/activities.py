@@ -86,10 +86,10 @@ async def reach_milestone(directories: Directories, message: Mapping[str, Any]) 
             reason = reason or compare.nothing_changed(job)
         return replace(job, state=state, counts=counts, reason=reason)
 
-    job = await jobs.change(reached.job, change)
-    if state is State.PLANNED and job.planned and not job.state.ended:
-        # Not only where this call recorded that: the activity may have run before and died at this point.
+    if state is State.PLANNED and not (job := await jobs.get(reached.job)).state.ended:
+        # Before the job shows that it is planned: whoever sees that must find SCIM go by this plan.
         await jobs.note_planned(chain_of(job))
+    job = await jobs.change(reached.job, change)
     if job.state.ended:
         await tidy_up(directory, job.id)
     return {}

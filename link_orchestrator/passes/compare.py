@@ -83,7 +83,7 @@ class _Comparison:
         keys = self._directory.keys
         before = await self._before.identities(bucket)
         lines = await _lines(self._directory, self._job, bucket)
-        present: set[str] = set()
+        present: dict[str, set[str]] = {}
         former: set[str] = set()
         for line in lines.values():
             fingerprint = keys.fingerprint(line)
@@ -97,16 +97,17 @@ class _Comparison:
             id_digest = keys.digest(Key("identity", identity.object_id))
             await self._now.add_identity(bucket, fingerprint, id_digest, leads)
             await self._changed.add_line(bucket, line)
-            present.add(id_digest)
+            present[id_digest] = set(map(short, leads))
         for fingerprint, known in before.items():
             id_digest, *short_leads = known.split()
-            for lead in short_leads:
+            # Keys that the identity still has lead where its present ones do. Another identity's may only begin alike.
+            for lead in set(short_leads).difference(present.get(id_digest, ())):
                 await self._lead(lead, "", [])
             await self._now.drop_identity(bucket, fingerprint)
             former.add(id_digest)
         # An identity that is gone from the source is left open no longer. One that changed is decided again.
-        await self._plan.close_digests(former - present)
-        self.counts[DIFFERENT + IDENTITIES] += len(present | former)
+        await self._plan.close_digests(former.difference(present))
+        self.counts[DIFFERENT + IDENTITIES] += len(former.union(present))
         self.counts[COMPARED + IDENTITIES] += len(lines)
 
     async def _lead(self, lead: str, object_id: str, values: list[list[str]]) -> None:
@@ -139,9 +140,8 @@ async def lead(directory: Directory, job: Job, slice_: Slice) -> Counter[str]:
     pairs = directory.stage(job.id + PAIRS).writer(slice_.name)
     for bucket in slice_.buckets:
         wanted = await keys_of(leads, bucket)
-        # Of a former key only a short lead is known, and there is nobody to pair. Most are present keys as well.
-        whole = {short(lead) for lead, having in wanted.items() if any(object_id for object_id, _ in having)}
-        async for lead, account_id in find_led(directory, bucket, [lead for lead in wanted if lead not in whole]):
+        # Of a former key only a short lead is known, and there is nobody to pair.
+        async for lead, account_id in find_led(directory, bucket, wanted):
             home = directory.keys.bucket(account_id)
             await touched.add(home, [account_id, False])
             for object_id, values in wanted[lead]:

@@ -14,9 +14,9 @@ from infra.local.host import LocalHost
 from shared.host.settings import Settings
 from shared.tables.sqlite import SqliteTables
 from tests.environments import environment
+from tests.waiting import PATIENCE
 
 TOKEN = "conformance-token"
-SECONDS = 120
 
 Run = Callable[..., Awaitable[str]]
 """Takes a command line, and further variables of its environment; returns what it printed, however it ended."""
@@ -45,7 +45,7 @@ async def run(tmp_path: Path) -> AsyncIterator[Run]:
                 stderr=asyncio.subprocess.STDOUT,
             )
             try:
-                printed, _ = await asyncio.wait_for(process.communicate(), SECONDS)
+                printed, _ = await asyncio.wait_for(process.communicate(), PATIENCE)
             finally:
                 if process.returncode is None:
                     process.kill()

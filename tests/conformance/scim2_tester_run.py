@@ -14,7 +14,7 @@ from scim2_tester import check_server
 FAILURES = ("DEVIATION", "ERROR", "CRITICAL")
 
 headers = {"Authorization": f"Bearer {os.environ['TOKEN']}"}
-client = SyncSCIMClient(httpx2.Client(base_url=os.environ["BASE_URL"], headers=headers, timeout=20))
+client = SyncSCIMClient(httpx2.Client(base_url=os.environ["BASE_URL"], headers=headers, timeout=600))
 client.discover()
 results = check_server(client)
 counts = collections.Counter(result.status.name for result in results)

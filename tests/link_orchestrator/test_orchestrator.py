@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
 from collections import Counter
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from infra.local.faults import Call, FaultyTables
 from link_orchestrator.messages import SliceDone, Start
 from link_orchestrator.orchestrator import (
     APPLY_PASSES,
@@ -25,6 +25,7 @@ from link_orchestrator.orchestrator import (
     link_accounts,
 )
 from shared.directory.directory import Directories
+from shared.tables.port import Tables
 from tests.link_orchestrator.running import Engine, all_accounts, csv_file, graph, object_id, serving
 
 START = Start(job="run1", directory="main", buckets=64, slices=20, expires_hours=2)
@@ -138,7 +139,7 @@ async def test_an_import_is_one_pass() -> None:
 
 
 class Stopping:
-    """Hosts one after the other over the same tables; each closes after some milliseconds, whatever is under way."""
+    """Hosts one after the other over the same tables; each closes after some commits, whatever is under way."""
 
     def __init__(self, folder: Path, seed: int) -> None:
         self._folder = folder
@@ -146,14 +147,31 @@ class Stopping:
         self.stops = 0
 
     async def see_through(self, path: str, phase: str) -> Any:
-        """Return a job once it is in a phase, however many hosts that takes."""
-        while True:
-            async with serving(self._folder) as app:
-                patience = self._draw.uniform(0.002, 0.02) if self.stops % 20 < 19 else 20
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(patience):
-                        return await app.wait(path, phase)
+        """Return a job once it is in a phase, however many hosts that takes; the tenth goes on to the end."""
+        for number in range(10):
+            enough = asyncio.Event()
+            most = 2 ** self._draw.randrange(6) if number < 9 else 1_000_000
+
+            def wrap(tables: Tables, enough: asyncio.Event = enough, most: int = most) -> Tables:
+                counted = FaultyTables(tables)
+
+                async def count(_: Call) -> None:
+                    if counted.counts["commit"] >= most:
+                        enough.set()
+
+                counted.before = count
+                return counted
+
+            async with serving(self._folder, wrap) as app:
+                job, stop = asyncio.create_task(app.wait(path, phase)), asyncio.create_task(enough.wait())
+                await asyncio.wait({job, stop}, return_when=asyncio.FIRST_COMPLETED)
+                for task in (job, stop):
+                    task.cancel()
+                await asyncio.wait({job})
+                if not job.cancelled():
+                    return job.result()
             self.stops += 1
+        raise AssertionError
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -19,6 +19,7 @@ from infra.local.host import LocalHost
 from shared.directory.directory import Directories, Directory
 from shared.host.settings import Credential, Settings
 from shared.tables.sqlite import SqliteTables
+from tests.waiting import PATIENCE
 
 TOKEN, OTHER_TOKEN, ADMIN_TOKEN = "scim-token-of-main", "scim-token-of-other", "admin-token-of-main"
 
@@ -85,7 +86,7 @@ async def server(tmp_path: Path) -> AsyncIterator[Server]:
     tables = SqliteTables.open(tmp_path / "scimlink.db", "accounts")
     histories = SqliteTables.open(tmp_path / "scimlink.db", "histories")
     app = function_app.build(Settings(credentials=CREDENTIALS), tables)
-    timeout = aiohttp.ClientTimeout(total=10)
+    timeout = aiohttp.ClientTimeout(total=PATIENCE)
     async with LocalHost(app, histories) as host, aiohttp.ClientSession(timeout=timeout) as session:
         yield Server(host.url, session, Directories(tables))
     await tables.close()

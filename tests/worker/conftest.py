@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.environments import ROOT, environment
+from tests.waiting import PATIENCE
 
 WORKER = Path(__file__).parent / "requirements.txt"
 
@@ -44,7 +45,7 @@ def drive(worker_python: Path) -> Drive:
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=PATIENCE,
         )
         assert done.returncode == 0, done.stderr
         answer: dict[str, Any] = json.loads(done.stdout)

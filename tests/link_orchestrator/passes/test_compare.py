@@ -20,11 +20,11 @@ from link_orchestrator.orchestrator import APPROVE, CANCEL, PLAN_PASSES, link_ac
 from link_orchestrator.passes import compare
 from shared.directory.directory import Directories, Directory
 from shared.directory.errors import DirectoryError
-from shared.directory.keys import fold
+from shared.directory.keys import Key, fold
 from shared.directory.matching.authority import KEPT_FROM_SCIM
 from shared.directory.matching.identity import Identity
 from shared.directory.matching.policy import Policy
-from shared.directory.records.model import ENTERPRISE, Account, Link, Status
+from shared.directory.records.model import ENTERPRISE, Account, Link, SignInEvidence, Status
 from shared.directory.text import timestamp
 from shared.directory.work.jobs import Job, State
 from shared.directory.work.plan import PlanRow
@@ -49,6 +49,7 @@ from tests.link_orchestrator.running import (
 )
 from tests.waiting import until
 
+SHARED = "shared@contoso.com"
 Rows = dict[str, PlanRow]
 numbered = itertools.count()
 
@@ -171,6 +172,30 @@ async def test_what_a_later_run_decides_and_what_stands_is_the_plan_of_everythin
             standing = {subject: rows.get(subject, standing.get(subject, row)) for subject, row in expected.items()}
         # A plan that nobody carried out is not the last one.
         await assert_left_open(directory, *last)
+
+
+async def test_a_former_key_is_followed_though_another_identitys_begins_alike(
+    sqlite_tables: SqliteTables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compare, "MOST_SHARE", 10.0)
+    monkeypatch.setattr("shared.directory.work.seen.SHORT", 5)
+    directory = await make_directory(sqlite_tables)
+    document = {"userName": "ann", "emails": [{"value": SHARED}]}
+    account = Account.new(directory.keys.new_id("ann"), document, Status.LOCAL, directory.accounts.now())
+    await directory.accounts.create(replace(account, evidence=SignInEvidence(verified_emails=(SHARED,))), by="test")
+    policy = Policy(verified_domains=("contoso.com",))
+    ann, bob = Identity(object_id(1), "ann@contoso.com", SHARED), Identity(object_id(2), "bob@contoso.com", SHARED)
+    await play_run(directory, await begin_run(directory, [ann, bob], policy))
+    former = directory.keys.lead(Key("email", SHARED))
+    names = (f"bob{number}@contoso.com" for number in itertools.count())
+    alike = next(name for name in names if directory.keys.lead(Key("email", name))[:5] == former[:5])
+    theirs = [ann, replace(bob, mail=None), Identity(object_id(3), "cleo@contoso.com", alike)]
+    expected = await everything(directory, theirs, policy)
+    again = await begin_run(directory, theirs, policy, full=False)
+    assert again.options["since"]
+    await play_run(directory, again)
+    rows = {row.subject: row for row in await plan_rows(directory, again.id)}
+    assert (expected[ann.object_id].decision, rows[ann.object_id].decision) == ("link", "link")
 
 
 def assert_alike(rows: Rows, standing: Rows, expected: Rows) -> None:

@@ -17,6 +17,7 @@ from shared.directory.records.bulk import create_many, find_neighbours, replace_
 from shared.directory.records.model import Account, Status
 from shared.tables.sqlite import SqliteTables
 from tests.shared.directory.people import BY, change, create, linked, person, reopened, small, with_changes, with_emails
+from tests.waiting import PATIENCE
 
 Act = Callable[[Directory, str], Awaitable[object]]
 
@@ -70,6 +71,12 @@ COSTS = {
     "link": Cost(changed(lambda a: linked(a, "i")), 5, 9),
     "delete": Cost(delete, 4, 10),
 }
+
+
+@pytest.fixture(autouse=True)
+def counts_stay_fresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no count be read again because a test took long."""
+    monkeypatch.setattr("shared.directory.records.counts.FRESH_SECONDS", PATIENCE)
 
 
 @pytest.mark.parametrize("cost", COSTS.values(), ids=COSTS)

@@ -18,6 +18,7 @@ from shared.directory.records.model import Account
 from shared.tables.port import Page, Tables
 from shared.tables.sqlite import SqliteTables
 from tests.shared.directory.people import BY, change, create, linked, person, reopened, retired, small, with_changes
+from tests.waiting import PATIENCE
 
 Row = TypeVar("Row")
 
@@ -73,7 +74,8 @@ async def test_both_backends_order_pages_alike(tables: Tables) -> None:
     assert list(itertools.chain(*pages)) == order
 
 
-async def test_reading_on_skips_nothing_twice(sqlite_tables: SqliteTables) -> None:
+async def test_reading_on_skips_nothing_twice(sqlite_tables: SqliteTables, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shared.directory.records.counts.FRESH_SECONDS", PATIENCE)
     await filled(sqlite_tables, 40, buckets=1)
     counting = FaultyTables(sqlite_tables)
     directory = await reopened(counting)
