@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 MAX_BODY = 256 * 1024 * 1024
 """Bytes of a request's body, beyond which aiohttp answers a bare 413.
 
-The app refuses less than that with answers of its own: files above 100 MiB (link_orchestrator/requests/runs.py), other
+The app refuses less than that with answers of its own: files above 100 MiB (link_orchestrator/requests/sent_file.py), other
 bodies above 1 MiB (shared/scim/limits.py).
 """
 MAX_LINE = 64 * 1024
