@@ -57,7 +57,7 @@ DURABLE_ROUTES = (
 
 START = Route("linking_run_start", "POST", "linking/runs", runs.start_run)
 MAPPING = Route("linking_mapping_post", "POST", "linking/mapping", mapping.set_mapping)
-"""As with START, the service is handed the sources, too."""
+"""Routes whose services are handed the sources, too; that of START also the client of the orchestrations."""
 
 
 def blueprint(edge: Edge) -> df.Blueprint:

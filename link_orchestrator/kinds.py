@@ -181,7 +181,7 @@ VERIFICATION: Final = Kind(
         choices=(verify.CONFIRMED, verify.UNCONFIRMED, verify.UNLINKED, verify.CREATED),
     ),
     orchestrator=orchestrator.verify_links,
-    passes={"look": verify.look, "compare": verify.compare, "settle": verify.settle},
+    passes={"look": verify.look, "compare": verify.pair, "settle": verify.settle},
     after_cancel="It stops within a page; what it found until then is kept.",
     about_run=True,
 )

@@ -56,6 +56,7 @@ class Slice(Message):
 
     job: str
     directory: str
+    # The name under which orchestrations that are under way have it in their histories, as with Milestone.state.
     pass_name: str = Field(alias="stage")
     low: int
     high: int

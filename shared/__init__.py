@@ -1,1 +1,1 @@
-"""What all functions stand on: the SCIM engine, the account directory, the tables, and the Azure shell."""
+"""What all rooms use: the SCIM engine, the account directory, the tables, and the Azure shell."""

@@ -30,8 +30,8 @@ log = logging.getLogger(__name__)
 MAX_BODY = 256 * 1024 * 1024
 """Bytes of a request's body, beyond which aiohttp answers a bare 413.
 
-The app refuses less than that with answers of its own: files above 100 MiB (link_orchestrator/requests/runs.py), other
-bodies above 1 MiB (shared/scim/limits.py).
+The app refuses less than that with answers of its own: files above 100 MiB (link_orchestrator/requests/sent_file.py),
+other bodies above 1 MiB (shared/scim/limits.py).
 """
 MAX_LINE = 64 * 1024
 """Bytes of a request's first line: the longest filter that is allowed exceeds aiohttp's 8 KiB, percent-encoded."""

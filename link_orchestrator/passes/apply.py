@@ -61,7 +61,7 @@ async def apply(directory: Directory, job: Job, slice_: Slice) -> Counter[str]:
             if (await directory.jobs.get(job.id)).cancelled_by:
                 return counts
             outcomes = await _link(directory, job, batch, reserved)
-            await plan.settle(bucket, outcomes, batch)
+            await plan.record_outcomes(bucket, outcomes, batch)
             counts.update(map(_word, outcomes.values()))
         if job.reviewed and await _apply_reviewed(directory, job, plan, bucket, counts):
             return counts
@@ -86,7 +86,7 @@ async def _apply_reviewed(directory: Directory, job: Job, plan: Plan, bucket: in
             outcomes |= await _link(directory, job, batch)
         # Before the outcomes are kept, so that after a crash it is done again.
         await plan.close(subject for subject, outcome in outcomes.items() if outcome == LINKED)
-        await plan.settle(bucket, outcomes, [row for row in rows if row.subject in outcomes])
+        await plan.record_outcomes(bucket, outcomes, [row for row in rows if row.subject in outcomes])
         settled = [outcomes.get(row.subject, row.outcome) for row in rows]
         counts.update(_word(outcome) for outcome in settled if outcome)
     return False

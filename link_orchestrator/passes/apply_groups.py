@@ -33,7 +33,7 @@ async def apply_groups(directory: Directory, job: Job, slice_: Slice) -> Counter
                 if (await directory.jobs.get(job.id)).cancelled_by:
                     return counts
                 outcome = row.outcome or await _outcome(directory, job, row)
-                await plan.settle(bucket, {row.subject: outcome}, [row])
+                await plan.record_outcomes(bucket, {row.subject: outcome}, [row])
                 counts[_COUNTED[outcome.partition(":")[0]]] += 1
     return counts
 

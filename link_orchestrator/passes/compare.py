@@ -41,13 +41,13 @@ from shared.directory.work.stages import is_older
 from shared.directory.work.staging import parse
 from shared.tables.access import in_parts, together
 
-KINDS = IDENTITIES, ACCOUNTS = "identities", "accounts"
+COUNTED = IDENTITIES, ACCOUNTS = "identities", "accounts"
 COMPARED, DIFFERENT = "compared.", "changed."
 """Prefixes of two counts of identities and accounts: those that were compared, and those that have changed."""
 MOST_SHARE: Final = 0.2
-"""A run plans everything if more than this share of all identities and accounts changed."""
+"""Share of all identities and accounts that may have changed; if more did, a run plans everything."""
 MOST_ACCOUNTS: Final = 200_000
-"""A run plans everything if more accounts than this changed: gather() has all their keys in memory, 100 bytes each."""
+"""Accounts that may have changed, for the same: gather() has all their keys in memory, 100 bytes each."""
 MOST_RUNS: Final = 8
 """Runs that may build on one another before one plans everything: what each of them saw has to be read."""
 _PLAIN: Final = '{"id":"'
@@ -77,7 +77,7 @@ class _Comparison:
         self._changed = directory.stage(job.id + CHANGED).writer(slice_.name)
         self._leads = directory.stage(job.id + LEADS).writer(slice_.name)
         self._touched = directory.stage(job.id + TOUCHED).writer(slice_.name)
-        self.counts = Counter({prefix + kind: 0 for prefix in (COMPARED, DIFFERENT) for kind in KINDS})
+        self.counts = Counter({prefix + kind: 0 for prefix in (COMPARED, DIFFERENT) for kind in COUNTED})
 
     async def identities(self, bucket: int) -> None:
         keys = self._directory.keys
@@ -194,7 +194,7 @@ async def choose_extent(directory: Directory, job_id: str) -> Extent:
     """Return what a run plans: what changed, or everything if so much changed that this is no more work."""
     job = await directory.jobs.get(job_id)
     counts = await directory.jobs.total(job_id)
-    changed, compared = (sum(counts.get(prefix + kind, 0) for kind in KINDS) for prefix in (DIFFERENT, COMPARED))
+    changed, compared = (sum(counts.get(prefix + kind, 0) for kind in COUNTED) for prefix in (DIFFERENT, COMPARED))
     if (
         "since" in job.options
         and changed <= MOST_SHARE * compared

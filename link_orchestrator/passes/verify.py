@@ -1,11 +1,12 @@
 """The passes that verify a run: which links provisioning confirmed, and whom it created instead of using their account.
 
-look     plan and accounts -> a row for each link; keys of the matched identities and of new accounts, in their buckets
-compare  keys -> pairs of a new account and an identity that the plan matched, in the new account's bucket
-settle   pairs, and other accounts with a key of a new one -> a row for each person who was created instead
+look    plan and accounts -> a row for each link; keys of the matched identities and of new accounts, in their buckets
+pair    keys -> pairs of a new account and an identity that the plan matched, in the new account's bucket
+settle  pairs, and other accounts with a key of a new one -> a row for each person who was created instead
 
-This is a hash join as in passes/plan.py, with one bucket in memory at a time. It changes no account. Once the
-verification is cancelled a pass stops within a page, and what it reported until then is counted.
+In a verification's progress the second pass is called `compare`. This is a hash join as in passes/plan.py, with one
+bucket in memory at a time. It changes no account. Once the verification is cancelled a pass stops within a page, and
+what it reported until then is counted.
 """
 
 from __future__ import annotations
@@ -105,7 +106,7 @@ async def _go_on(directory: Directory, job: Job) -> None:
         raise Cancelled
 
 
-async def compare(directory: Directory, job: Job, slice_: Slice) -> Counter[str]:
+async def pair(directory: Directory, job: Job, slice_: Slice) -> Counter[str]:
     """Pair each new account with the identities that the plan matched and that have a key of it."""
     keys, writer = directory.stage(job.id + KEYS), directory.stage(job.id + PAIRS).writer(slice_.name)
     with suppress(Cancelled):

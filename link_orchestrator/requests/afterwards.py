@@ -34,7 +34,7 @@ async def start_undo(directory: Directory, request: Request, client: Orchestrati
 
 
 async def start_verification(directory: Directory, request: Request, client: Orchestrations) -> Response:
-    """Start to look what provisioning made of a run's links: 202 with the verification's address."""
+    """Start to find out what provisioning made of a run's links: 202 with the verification's address."""
     run = await find_job(directory, request, RUN)
     if run.approved is None:
         raise Busy(f"phase: the run is {run.state} and was not approved, so there is no link of it to verify")

@@ -20,10 +20,10 @@ MAX_OPERATIONS = 100
 MAX_TRANSACTION_BYTES = 4 * 1024 * 1024
 MAX_ENTITY_BYTES = 1024 * 1024
 MAX_STRING_UNITS = 32 * 1024
-"""A string column holds at most 64 KiB, counted in UTF-16 code units of two bytes."""
+"""UTF-16 code units, of two bytes each, in a string column: 64 KiB."""
 MAX_COLUMNS = 252
 MAX_KEY_UNITS = 512
-"""Table Storage allows 1 KiB a key, counted in UTF-16 code units of two bytes."""
+"""UTF-16 code units, of two bytes each, in a key: 1 KiB."""
 MAX_PAGE = 1000
 
 ANY = "*"

@@ -1,4 +1,4 @@
-"""The pages that people read: which there are, and what stands in them."""
+"""The pages that people read: which there are, and what is in them."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def prose_of(page: Path) -> str:
 
 
 def inline_of(page: Path) -> list[str]:
-    """Return what stands between backticks in a page's prose."""
+    """Return what is between backticks in a page's prose."""
     return _INLINE.findall(prose_of(page))
 
 

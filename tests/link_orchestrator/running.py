@@ -297,7 +297,7 @@ class Task:
 class Engine:
     """Plays an orchestrator without a durable host: each activity is awaited as it comes. `verdict` ends the waiting.
 
-    It stands for DurableOrchestrationContext as far as orchestrator.py uses it; the real one is in test_service.py.
+    It is a DurableOrchestrationContext as far as orchestrator.py uses it; requests/test_runs.py has the real one.
     """
 
     call: Callable[[str, Any], Any]

@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, Self
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from typing import Any, Protocol, Self
 from uuid import uuid4
 
 from azure.durable_functions.models.history import HistoryEventType as EventType
@@ -20,7 +20,6 @@ from infra.local.durable import wire
 from infra.local.durable.instance import Instance, first_events
 from infra.local.durable.store import OPEN, PENDING, Head, Mail, Store
 from infra.local.durable.wire import Event, ReplayOutcome, event, utc_now
-from infra.local.functions import Functions
 from shared.tables.port import Tables
 
 log = logging.getLogger(__name__)
@@ -33,6 +32,16 @@ _PATIENCE = 5.0
 
 class UnknownOrchestrator(LookupError):
     """There is no orchestrator function of that name."""
+
+
+class Functions(Protocol):
+    """What instances call, by name (infra/local/functions.py reads it from an app)."""
+
+    @property
+    def activities(self) -> Mapping[str, Callable[[Any], Awaitable[Any]]]: ...
+
+    @property
+    def orchestrators(self) -> Mapping[str, Callable[[str], Awaitable[ReplayOutcome]]]: ...
 
 
 class Executor:

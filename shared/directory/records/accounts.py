@@ -31,6 +31,7 @@ class Accounts(Resources[Account]):
         So nobody gets a second account. Linking claims first and then looks for pointers (Claims.hold): of the two, at
         least one sees the other, and fences it off.
         """
-        told = [key for key in pointers if key.kind == "externalId" and account.link is None]
-        others = [key for key in pointers if key not in told]
-        return [*super()._announcing(account, others), *(self.claims.point_unclaimed(key, account.id) for key in told)]
+        external_ids = [key for key in pointers if key.kind == "externalId" and account.link is None]
+        others = [key for key in pointers if key not in external_ids]
+        claiming = (self.claims.point_unclaimed(key, account.id) for key in external_ids)
+        return [*super()._announcing(account, others), *claiming]

@@ -258,9 +258,9 @@ def _gained(before: Account, after: Account) -> frozenset[Key] | None:
 
 async def _claimed_by_others(accounts: Accounts, some: Sequence[Account]) -> set[str]:
     """Return the ids of unlinked accounts whose externalId is claimed; accounts.py decides what that means."""
-    told = [account for account in some if account.external_id and account.link is None]
-    claimed = await accounts.claims.claimed_many([Key("identity", a.external_id or "") for a in told])
-    return {account.id for account, holder in zip(told, claimed, strict=True) if holder}
+    carrying = [account for account in some if account.external_id and account.link is None]
+    claimed = await accounts.claims.claimed_many([Key("identity", a.external_id or "") for a in carrying])
+    return {account.id for account, holder in zip(carrying, claimed, strict=True) if holder}
 
 
 async def _hold_identities(accounts: Accounts, linked: Sequence[Account]) -> set[str]:

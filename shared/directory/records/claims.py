@@ -40,6 +40,7 @@ from shared.tables.port import (
 )
 
 ATTEMPTS = 8
+"""Times that a write is tried while others are faster, before the client is asked to send it again."""
 ATTRIBUTES = {"userName": "userName", "displayName": "displayName", "identity": "externalId"}
 """Kinds of claims, each with the attribute that a refusal names."""
 

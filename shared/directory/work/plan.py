@@ -102,8 +102,8 @@ class Plan:
         """Do the same for identities whose ids are known by their digests."""
         await self._mark(dict.fromkeys(digests, ""))
 
-    async def settle(self, bucket: int, outcomes: Mapping[str, str], rows: Sequence[PlanRow]) -> None:
-        """Record the outcomes of applying rows, by subject; the rest of the rows stays as it is by now."""
+    async def record_outcomes(self, bucket: int, outcomes: Mapping[str, str], rows: Sequence[PlanRow]) -> None:
+        """Write what became of rows, by subject, into them; what others wrote there meanwhile stays."""
         settled = [Merge(self._row(row), {"outcome": outcomes[row.subject]}, ANY) for row in rows]
         await write(self._tables, {self.partition(bucket): settled})
 

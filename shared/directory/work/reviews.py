@@ -26,6 +26,7 @@ TALLY = OPEN + "s"
 ROWS = (MAX_OPERATIONS - 1) // 2
 """Rows reviewed in one transaction, each with its entry in the index; beside them is the tally."""
 ATTEMPTS = 8
+"""Times that a transaction is tried while others review or approve the same rows."""
 LINK, EXCLUDE, LEAVE = "link", "exclude", "leave"
 
 

@@ -100,9 +100,9 @@ class SeenWriter:
         self._keys = keys
         self._sets = {name: Stage(tables, keys, run + name).writer(slice_name) for name in SETS}
 
-    async def add_identity(self, bucket: int, fingerprint: str, who: str, leads: Iterable[str]) -> None:
+    async def add_identity(self, bucket: int, fingerprint: str, id_digest: str, leads: Iterable[str]) -> None:
         """Keep an identity of a bucket with the digest of its id and the leads of its keys."""
-        await self._sets[IDENTITIES].add_line(bucket, " ".join((fingerprint, who, *map(short, leads))))
+        await self._sets[IDENTITIES].add_line(bucket, " ".join((fingerprint, id_digest, *map(short, leads))))
 
     async def drop_identity(self, bucket: int, fingerprint: str) -> None:
         """Keep that an identity is gone, or has changed."""

@@ -33,7 +33,7 @@ PAGE = 40
 
 
 class Stage:
-    """A stage: one set of items. Its name is the id of a run, upload or import, with the pass."""
+    """A stage: one set of items. Its name is the id of a job, followed by a word (link_orchestrator/staged.py)."""
 
     def __init__(self, tables: Tables, keys: Keys, name: str) -> None:
         self._tables = tables

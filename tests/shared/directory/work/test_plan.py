@@ -100,8 +100,8 @@ async def test_the_same_rows_again_change_nothing(sqlite_tables: SqliteTables) -
 async def test_an_outcome_is_shown_with_its_row_and_nothing_else_changes(tables: Tables) -> None:
     plan = await filled(tables, 8)
     [before] = [row async for rows in plan.decided(4, "link") for row in rows]
-    await plan.settle(4, {before.subject: "linked", "another": "x"}, [before])
-    await plan.settle(4, {before.subject: "linked"}, [before])
+    await plan.record_outcomes(4, {before.subject: "linked", "another": "x"}, [before])
+    await plan.record_outcomes(4, {before.subject: "linked"}, [before])
     [after] = [row async for rows in plan.decided(4, "link") for row in rows]
     assert (after.outcome, after.version, after.shown) == ("linked", before.version, before.shown)
     assert after.to_json() == {**before.to_json(), "outcome": "linked"}
@@ -113,7 +113,7 @@ async def test_what_was_written_into_a_row_since_it_was_read_stays_when_it_is_se
     plan = await filled(sqlite_tables, 8)
     [before] = [row async for rows in plan.decided(4, "link") for row in rows]
     await plan.write(4, [replace(before, review={"action": "leave"})])
-    await plan.settle(4, {before.subject: "linked"}, [before])
+    await plan.record_outcomes(4, {before.subject: "linked"}, [before])
     [after] = [row async for rows in plan.decided(4, "link") for row in rows]
     assert (after.outcome, after.review) == ("linked", {"action": "leave"})
 
@@ -122,7 +122,7 @@ async def test_more_rows_than_a_transaction_holds_are_written_and_settled(sqlite
     plan = Plan(sqlite_tables, KEYS, "run1")
     rows = [row("link", n) for n in range(250)]
     await plan.write(0, rows)
-    await plan.settle(0, {r.subject: "linked" for r in rows}, rows)
+    await plan.record_outcomes(0, {r.subject: "linked" for r in rows}, rows)
     assert {r.outcome for r in await all_pages(plan, "link", 100)} == {"linked"}
 
 
