@@ -8,7 +8,17 @@ from pathlib import Path
 import pytest
 
 from link_orchestrator.functions import described
-from tests.documents.pages import PAGES, README, ROOT, anchors_of, blocks_of, inline_of, links_of, name_of
+from tests.documents.pages import (
+    PAGES,
+    README,
+    ROOT,
+    SHELL,
+    anchors_of,
+    blocks_of,
+    inline_of,
+    links_of,
+    name_of,
+)
 
 WORDS = 2_300
 """The most words that a newcomer is asked to read."""
@@ -22,7 +32,7 @@ def test_the_readme_is_short() -> None:
 
 def test_the_readme_begins_with_two_commands() -> None:
     first, *_ = blocks_of(README)
-    assert [line.split("#")[0].strip() for line in first.text.splitlines()] == ["make demo", "make run"]
+    assert first.text.splitlines() == ["make demo", "make run"]
 
 
 def test_the_readme_points_nowhere_outside_the_repository() -> None:
@@ -74,6 +84,13 @@ def test_the_pages_name_every_setting_and_no_other() -> None:
     }
     named = {name for page in PAGES for name in setting.findall(page.read_text("utf-8"))}
     assert named == known
+
+
+@EVERY_PAGE
+def test_commands_can_be_pasted_into_zsh_as_well(page: Path) -> None:
+    """On macOS a pasted `#` is not the beginning of a comment but a word of the command, or a command of its own."""
+    lines = [line for block in blocks_of(page) if block.language == SHELL for line in block.text.splitlines()]
+    assert not [line for line in lines if re.search(r"(^|\s)#", line)]
 
 
 @EVERY_PAGE
