@@ -249,7 +249,7 @@ async def test_an_undo_changes_the_version_of_those_alone_whom_a_run_may_still_l
     await Engine(calls, verdict="cancel").play(link_accounts, start_of(directory, run))
     await directory.jobs.change(run.id, lambda job: replace(job, approved=job.started, state=ended))
     (refused,) = [row for row in await plan_rows(directory, run.id) if row.subject == object_id(2)]
-    await directory.plan(run.id).settle(0, {refused.subject: "refused: somebody has the identity"}, [refused])
+    await directory.plan(run.id).record_outcomes(0, {refused.subject: "refused: somebody has the identity"}, [refused])
     bob = await find(directory, "bob")
     assert bob
     await directory.accounts.replace(bob, bob.with_document(bob.document() | {"title": "Dr"}), by="entra")
