@@ -12,7 +12,8 @@ from dataclasses import replace
 
 from link_orchestrator.files.accounts import AccountRow
 from link_orchestrator.messages import Slice
-from link_orchestrator.problems import Problem, write_problems
+from link_orchestrator.problem_report import write_problems
+from link_orchestrator.problems import Problem
 from link_orchestrator.run import by_import
 from shared.directory.directory import Directory
 from shared.directory.errors import DirectoryError

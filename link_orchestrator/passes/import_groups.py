@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 from link_orchestrator.files.groups import GroupRow
 from link_orchestrator.messages import Slice
 from link_orchestrator.passes.import_accounts import CREATED, REFUSED, UNCHANGED, UPDATED
-from link_orchestrator.problems import Problem, write_problems
+from link_orchestrator.problem_report import write_problems
+from link_orchestrator.problems import Problem
 from link_orchestrator.run import by_import
 from shared.directory.directory import Directory
 from shared.directory.errors import AlreadyExists, Stale

@@ -19,7 +19,8 @@ from typing import Any, Final
 
 from link_orchestrator.files.entra_groups import EntraGroup
 from link_orchestrator.messages import MEMBERSHIPS_AN_ACCOUNT, Read, ReadDone, slices_for
-from link_orchestrator.problems import Problem, write_problems
+from link_orchestrator.problem_report import write_problems
+from link_orchestrator.problems import Problem
 from link_orchestrator.run import READ_IN_FULL, reads_groups
 from link_orchestrator.source import (
     GROUPS,

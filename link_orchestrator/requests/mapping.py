@@ -62,13 +62,14 @@ def people_of(job: Job) -> People:
 
 async def _answer(directory: Directory, mapping: AttributeMapping, *, is_default: bool) -> Response:
     last = await directory.jobs.find_planned()
-    people = people_of(await directory.jobs.get(last)) if last else None
+    run = await directory.jobs.get(last) if last else None
+    counted = run if run and run.planned else None  # for a moment the last plan is there before its counts
     document = {
         "mapping": mapping.to_json(),
         "isDefault": is_default,
-        "warnings": [warned.to_json() for warned in check(mapping, people)],
+        "warnings": [warned.to_json() for warned in check(mapping, people_of(counted) if counted else None)],
     }
-    return Response(200, dump(document | ({"countedBy": last} if last else {})))
+    return Response(200, dump(document | ({"countedBy": counted.id} if counted else {})))
 
 
 async def _read_from(sources: Sources, directory: str, source: MappingSource) -> Mapping[str, Any]:

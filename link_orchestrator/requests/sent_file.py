@@ -10,7 +10,8 @@ from typing import Final, TypeVar
 from pydantic import TypeAdapter
 
 from link_orchestrator.files.rows import UnreadableFile
-from link_orchestrator.problems import Problem, write_problems
+from link_orchestrator.problem_report import write_problems
+from link_orchestrator.problems import Problem
 from shared.directory.directory import Directory
 from shared.scim.endpoint import Request
 from shared.scim.errors import BodyTooLarge, InvalidSyntax, InvalidValue

@@ -140,6 +140,14 @@ async def test_a_custom_status_is_seen_while_it_runs(host: LocalHost) -> None:
     assert (await ended(host, instance_id)).custom_status == '{"phase": "second"}'
 
 
+async def test_a_terminated_instance_stays_terminated(host: LocalHost) -> None:
+    instance_id = await host.executor.start_new("waiting")
+    for reason in ("enough", "again"):
+        await host.executor.terminate(instance_id, reason)
+        head = await ended(host, instance_id)
+        assert (head.status, head.output) == ("Terminated", '"enough"')
+
+
 async def test_only_an_instance_that_ended_is_purged(host: LocalHost, tables: SqliteTables) -> None:
     instance_id = await host.executor.start_new("reporting")
     assert not await host.executor.purge(instance_id)
