@@ -6,12 +6,15 @@ import os
 import secrets
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
+from functools import wraps
 from pathlib import Path
+from sqlite3 import Connection
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from infra.local import azurite as azurite_process
+from shared.tables import sqlite
 from shared.tables.azure import AzureTables
 from shared.tables.port import Tables
 from shared.tables.sqlite import SqliteTables
@@ -29,6 +32,22 @@ def pytest_xdist_auto_num_workers() -> int:
     """Run the tests of `-n auto` in as many processes as there are cores; on one core in this process."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return cores if cores > 1 else 0
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_waiting_for_the_disk() -> Iterator[None]:
+    """Sync no file of SQLite: what a power cut loses, no test looks at. Servers in processes of their own do sync."""
+    connect = sqlite._connect
+
+    @wraps(connect)
+    def connect_unsynced(path: Path) -> Connection:
+        connection = connect(path)
+        connection.execute("PRAGMA synchronous = OFF")
+        return connection
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sqlite, "_connect", connect_unsynced)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -179,13 +179,13 @@ async def test_an_activity_that_dies_at_any_storage_operation_ends_the_same_when
             dying = FaultyTables(tables, script({place: fault}))
             await activity_calls(Directories(dying))(step.name, step.message)
 
-        async def run(tables: SqliteTables) -> None:
+        async def run(tables: SqliteTables) -> list[Any]:
             await activity_calls(Directories(tables))(step.name, step.message)
+            return await check(tables)
 
         with pytest.raises(Crash):
             await in_file(path, die)
-        await in_file(path, run)
-        assert await told(path) == everything, (place, fault)
+        assert await in_file(path, run) == everything, (place, fault)
         if name in GROUP_PLAN_PASSES:
             assert stored(path) == rows, (place, fault)
         path.unlink()
@@ -200,7 +200,7 @@ async def test_an_activity_that_runs_twice_at_once_ends_the_same(
     for lead in range(step.calls):
         path = copy(step.before, tmp_path / "again.db")
 
-        async def run(tables: SqliteTables, lead: int = lead) -> None:
+        async def run(tables: SqliteTables, lead: int = lead) -> list[Any]:
             first, far_enough = FaultyTables(tables), asyncio.Event()
 
             async def look(_: Call) -> None:
@@ -213,9 +213,9 @@ async def test_an_activity_that_runs_twice_at_once_ends_the_same(
 
             first.before = look
             await asyncio.gather(until_done(step, first), twin())
+            return await check(tables)
 
-        await in_file(path, run)
-        assert await told(path) == everything, lead
+        assert await in_file(path, run) == everything, lead
         path.unlink()
 
 

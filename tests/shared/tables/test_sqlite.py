@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 import sqlite3
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from shared.tables import sqlite
 from shared.tables.port import ANY, Delete, Insert, LimitExceeded, Merge, Replace, Unavailable, Upsert, VersionConflict
 from shared.tables.sqlite import SqliteTables
 from tests.waiting import PATIENCE
@@ -105,6 +107,12 @@ async def test_two_processes_write_to_one_file(tmp_path: Path) -> None:
     assert row is not None
     assert row.columns == {"n": 200 + added}
     await tables.close()
+
+
+def test_what_is_acknowledged_outlives_a_power_cut(tmp_path: Path) -> None:
+    full = 2
+    with contextlib.closing(inspect.unwrap(sqlite._connect)(tmp_path / "tables.db")) as connection:
+        assert connection.execute("PRAGMA synchronous").fetchone() == (full,)
 
 
 def test_one_table_serves_one_event_loop_after_another(tmp_path: Path) -> None:
