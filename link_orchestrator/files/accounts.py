@@ -244,8 +244,7 @@ def _account(line: int, cells: _Cells) -> AccountRow:
         document["active"] = cells.flag("active", True)
     multi_valued = {"emails": emails, "phoneNumbers": _phones(cells), "addresses": _addresses(cells)}
     document |= {name: elements for name, elements in multi_valued.items() if elements}
-    if ENTERPRISE in document:
-        document["schemas"].append(ENTERPRISE)
+    document["schemas"] += [name for name in document if name.startswith("urn:")]
     evidence = SignInEvidence(
         cells.text("nameId", compared=True), cells.text("objectId", compared=True), _verified(cells, emails)
     )

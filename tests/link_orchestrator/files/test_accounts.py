@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from link_orchestrator.files import accounts
 from link_orchestrator.files.accounts import AccountRow, read_accounts
 from link_orchestrator.files.rows import UnreadableFile
 from link_orchestrator.problems import Problem
@@ -71,6 +72,13 @@ class TestExports:
         )
         assert (jane.line, jane.protected, admin.line, admin.protected) == (2, False, 3, True)
         assert admin.document == {"schemas": [USER], "userName": "admin", "displayName": "Break glass"}
+
+    def test_every_extension_that_a_row_fills_is_among_its_schemas(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        ours = "urn:contoso:scim:2.0:User"
+        monkeypatch.setitem(cast(dict[str, tuple[str, str]], accounts._TEXTS), "costCenter", (ours, "badge"))
+        document = account("userName,department,costCenter\njane,Research,B1").document
+        assert document["schemas"] == [USER, ENTERPRISE, ours]
+        assert document[ours] == {"badge": "B1"}
 
     def test_a_password_is_never_read(self) -> None:
         for name in ("generic.csv", "google.csv"):
