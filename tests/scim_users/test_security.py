@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 
 import pytest
 
 from shared.host.auth import Forbidden, Unauthorized, authenticate
-from shared.host.settings import Credential
+from shared.host.settings import Credential, Settings
 from tests.scim_users.conftest import ADMIN_TOKEN, OTHER_TOKEN, TOKEN, Server
 
 USER = {"schemas": ["urn:ietf:params:scim:schemas:core:2.0:User"], "userName": "ada@contoso.com", "externalId": "0f9a"}
@@ -76,3 +77,24 @@ def test_an_expired_token_is_refused_and_two_are_valid_at_once() -> None:
         authenticate("Bearer old", both, "scim", lambda: at)
     with pytest.raises(Forbidden):
         authenticate("Bearer new", both, "admin", lambda: at)
+
+
+@pytest.mark.parametrize("place", [0, 1, 31, 62, 63])
+def test_a_hash_is_compared_to_its_last_digit(place: int) -> None:
+    known = Credential.of("token", "entra", "scim")
+    digits = list(known.sha256)
+    digits[place] = "1" if digits[place] == "0" else "0"
+    other = known.model_copy(update={"sha256": "".join(digits)})
+    with pytest.raises(Unauthorized, match="not known"):
+        authenticate("Bearer token", [other], "scim")
+    assert authenticate("Bearer token", [other, known], "scim") is known
+
+
+def test_a_credential_in_the_settings_opens_what_it_names_and_no_more() -> None:
+    told = {"name": "entra", "sha256": "0" * 64, "expires": "2026-11-23T12:00:00Z"}
+    (found,) = Settings.from_environment({"SCIMLINK_CREDENTIALS": json.dumps([told])}).credentials
+    assert (found.roles, found.directory) == ({"scim"}, "main")
+    assert found.expires == datetime(2026, 11, 23, 12, tzinfo=UTC)
+    for wrong in ({"expire": told["expires"]}, {"role": ["admin"]}, {"roles": ["root"]}, {"sha256": "0" * 63}):
+        with pytest.raises(ValueError, match="SCIMLINK_CREDENTIALS must be"):
+            Settings.from_environment({"SCIMLINK_CREDENTIALS": json.dumps([told | wrong])})
