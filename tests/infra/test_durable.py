@@ -166,6 +166,17 @@ async def test_an_instance_that_an_older_version_wrote_is_known(host: LocalHost,
     assert head == Head(**fields, output="2")
 
 
+async def test_an_instance_has_every_field_that_an_older_version_reads(host: LocalHost, tables: SqliteTables) -> None:
+    instance_id = await host.executor.start_new("echo")
+    await ended(host, instance_id)
+    head = await tables.get(f"i:{instance_id}", "head")
+    assert head is not None
+    # Before this version Store.find() took the parent out of the fields, and all others were those of Head.
+    fields = json.loads(str(head.columns["t00"]))
+    assert fields.pop("parent") is None
+    assert Head(**fields).status == "Completed"
+
+
 async def test_an_orchestrator_that_asks_for_something_else_on_replay_fails(host: LocalHost) -> None:
     Clockwork.ticks = 0
     head = await ended(host, await host.executor.start_new("unsteady"))

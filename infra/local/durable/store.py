@@ -90,7 +90,7 @@ class Store:
         """Return an instance's head, or None."""
         async for text in self._texts(instance_id, "head", "heae"):
             fields = json.loads(text)
-            fields.pop("parent", None)  # written until sub-orchestrations went
+            fields.pop("parent", None)
             return Head(**fields)
         return None
 
@@ -131,7 +131,8 @@ class Store:
         if read is not None:
             operations.append(Delete(_mail_key(read.number), ANY))
         if changed is not None:
-            operations.extend(_split("head", json.dumps(asdict(changed))))
+            # Versions with sub-orchestrations cannot read a head without this field, and a folder may go back to one.
+            operations.extend(_split("head", json.dumps(asdict(changed) | {"parent": None})))
         await self._write(_partition(head.instance_id), operations)
 
     async def post(self, instance_id: str, mail: Mail) -> None:
