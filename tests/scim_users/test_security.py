@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime
 
 import pytest
 
+from link_orchestrator.functions import described
 from shared.host.auth import Forbidden, Unauthorized, authenticate
 from shared.host.settings import Credential, Settings
 from tests.scim_users.conftest import ADMIN_TOKEN, OTHER_TOKEN, TOKEN, Server
@@ -46,6 +48,15 @@ async def test_a_token_of_another_role_opens_no_provisioning_route(server: Serve
     for method, path, body in REQUESTS:
         answer = await server.send(method, path, body, token=ADMIN_TOKEN)
         assert (answer.status, answer.body["status"]) == (403, "403")
+
+
+async def test_a_token_for_provisioning_opens_no_route_of_the_administrator(server: Server) -> None:
+    routes = [(route.method, re.sub(r"{\w+}", "0f9a", route.path)) for route in described()]
+    for method, path in [*routes, ("GET", "openapi.json")]:
+        for token, status in ((TOKEN, 403), (TOKEN + "x", 401)):
+            headers = {"Authorization": f"Bearer {token}"}
+            async with server.session.request(method, f"{server.url}/{path}", headers=headers) as answer:
+                assert answer.status == status, (method, path)
 
 
 async def test_one_directory_is_closed_to_the_token_of_another(server: Server) -> None:
