@@ -21,7 +21,7 @@ from infra.local.demo_data import generate, write
 
 SIZES = (1_000, 10_000, 100_000)
 QUICK_SIZES = (200, 1_000)
-LINKED, QUICK_LINKED = 10_000, 200
+LINKED, QUICK_LINKED = 10_000, 100
 """Accounts of the directory in which the requests of a linking run are counted."""
 GROWTH = 25
 """Per cent by which a request may cost more in the largest directory than in the smallest one."""

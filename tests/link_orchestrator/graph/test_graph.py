@@ -189,13 +189,13 @@ async def test_graph_is_left_alone_for_as_long_as_it_asks(both: tuple[GraphStand
     shown, waited = [], set[float]()
     while (run := await app.call("GET", path))["phase"] == "started":
         shown.append(run.get("progress", {}))
-        if reading := await readings.find(run["id"]):
+        if (reading := await readings.find(run["id"])) and reading.waited:
             waited.add(reading.waited)
         await asyncio.sleep(0.02)
     assert run["phase"] == "planned"
     assert came_back[0] - refused[0] >= 1.0
-    assert len(waited) > 1
-    assert all(1.0 <= seconds <= 1.2 for seconds in waited - {0.0})
+    assert waited
+    assert all(1.0 <= seconds <= 1.2 for seconds in waited)
     reasons = {progress.get("waiting") for progress in shown if progress.get("pass") == "read"}
     assert any(reason and reason.startswith("Microsoft Graph") for reason in reasons)
 
