@@ -361,6 +361,21 @@ async def test_a_milestone_that_is_reached_twice_takes_no_approval_back(sqlite_t
     assert await jobs.get(job.id) == before
 
 
+@pytest.mark.parametrize("late", ["planned", "done", "cancelled"])
+async def test_a_milestone_that_comes_late_changes_no_run_that_has_ended(
+    sqlite_tables: SqliteTables, late: str
+) -> None:
+    directory = await make_directory(sqlite_tables)
+    job = await begin_run(directory, IDENTITIES, POLICY)
+    call = activity_calls(Directories(sqlite_tables))
+    await call("reach_milestone", Milestone(job=job.id, directory="main", phase="planned", expires="now").to_json())
+    await call("reach_milestone", Milestone(job=job.id, directory="main", phase="failed", reason="it died").to_json())
+    before = await directory.jobs.get(job.id)
+    await call("reach_milestone", Milestone(job=job.id, directory="main", phase=late).to_json())
+    assert await directory.jobs.get(job.id) == before
+    assert (before.phase, before.reason) == (Phase.FAILED, "it died")
+
+
 class Killed:
     """Servers one after the other over one folder; each is killed with SIGKILL after a while."""
 
