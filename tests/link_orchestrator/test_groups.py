@@ -199,6 +199,17 @@ class TestImport:
         assert await find(app, "Sales") == before
         assert await members(app, "Sales") == []
 
+    async def test_whoever_had_a_members_name_is_not_that_member(self, app: App) -> None:
+        """Its claim is there, as a rename that died before it removed it leaves it."""
+        await app.bring(ACCOUNTS)
+        directory = await directory_of(app)
+        (ada,) = await directory.accounts.list_by(Key("userName", "ada@contoso.com"))
+        partition, row = directory.keys.claim(Key("userName", "ada.before@contoso.com"))
+        await app.tables.commit(partition, [Insert(row, {"id": ada.id})])
+        job = await bring(app, b"group,userName\nSales,ada.before@contoso.com\nSales,bob@contoso.com\n")
+        assert await problems(app, job) == [(2, "userName: no account has this userName")]
+        assert await members(app, "Sales") == ["bob"]
+
     async def test_a_deleted_account_is_nobody(self, app: App) -> None:
         await app.bring(ACCOUNTS)
         await app.apply(await app.plan(*IDENTITIES), links=4)
@@ -416,6 +427,20 @@ class TestPlan:
         assert sorted(listed, key=str) == sorted(expected, key=str)
         assert bob not in str(listed)
         assert rows[RESEARCH]["members"] == {"both": 1, "onlyHere": 0, "onlyThere": 0, "differing": []}
+
+    async def test_whoever_only_carries_a_members_object_id_or_did_once_is_not_that_member(self, app: App) -> None:
+        await app.bring(csv_file({"userName": "carries", "externalId": object_id(77)}))
+        run = await prepared(app)
+        await app.apply(run, links=4, groups=2)
+        ada = (await app.account("ada@contoso.com"))["id"]
+        directory = await directory_of(app)
+        await directory.accounts.claims.point(Key("externalId", object_id(78)), ada)
+        again = await plan(app, entra(SALES, "Sales", 77, 78))
+        (row,) = await app.decisions(again, "groupAlreadyLinked")
+        there = [one for one in row["members"]["differing"] if one["only"] == "there"]
+        assert sorted(there, key=str) == [
+            {"only": "there", "identity": {"objectId": object_id(number)}} for number in (77, 78)
+        ]
 
     async def test_members_compare_through_links_that_were_made_before(self, app: App) -> None:
         await app.bring(ACCOUNTS)

@@ -365,6 +365,21 @@ KILLED = ((2, 1), (0, 100))
 """Workers of the servers that are killed in the midst of a job, and after how many new rows of its."""
 
 
+@pytest.mark.parametrize("late", ["planned", "done", "cancelled"])
+async def test_a_milestone_that_comes_late_changes_no_run_that_has_ended(
+    sqlite_tables: SqliteTables, late: str
+) -> None:
+    directory = await make_directory(sqlite_tables)
+    job = await begin_run(directory, IDENTITIES, POLICY)
+    call = activity_calls(Directories(sqlite_tables))
+    await call("reach_milestone", Milestone(job=job.id, directory="main", state="planned", expires="now").to_json())
+    await call("reach_milestone", Milestone(job=job.id, directory="main", state="failed", reason="it died").to_json())
+    before = await directory.jobs.get(job.id)
+    await call("reach_milestone", Milestone(job=job.id, directory="main", state=late).to_json())
+    assert await directory.jobs.get(job.id) == before
+    assert (before.state, before.reason) == (State.FAILED, "it died")
+
+
 class Killed:
     """Servers one after the other over one folder; each is killed with SIGKILL."""
 

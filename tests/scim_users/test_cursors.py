@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import re
 from typing import Any
 
@@ -126,6 +128,18 @@ async def test_a_cursor_is_refused_where_it_is_not_from_here_for_this(server: Se
         assert_error(await server.send("GET", f"/Users?{asked}count=10&cursor={given}"), 400, "invalidCursor")
     other = await server.send("GET", f"/Users?count=10&cursor={given}", token=OTHER_TOKEN)
     assert_error(other, 400, "invalidCursor")
+
+
+@pytest.mark.parametrize("mac", [b"", b"\0", b"\0" * cursor.MAC, None])
+async def test_a_cursor_that_somebody_made_up_is_refused(server: Server, mac: bytes | None) -> None:
+    """Well formed, and with the signature of another cursor or part of one."""
+    await fill(server)
+    given = (await server.send("GET", "/Users?count=10&cursor=")).body["nextCursor"]
+    sealed = base64.urlsafe_b64decode(given + "=" * (-len(given) % 4))
+    made_up = json.dumps([[1, "a_"], False, 10, 2**40], separators=(",", ":")).encode()
+    text = (sealed[: cursor.MAC] if mac is None else mac.ljust(cursor.MAC, sealed[:1])) + made_up
+    asked = base64.urlsafe_b64encode(text).rstrip(b"=").decode()
+    assert_error(await server.send("GET", f"/Users?count=10&cursor={asked}"), 400, "invalidCursor")
 
 
 async def test_count_stays_what_it_was(server: Server) -> None:

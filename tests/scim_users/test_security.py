@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 from datetime import UTC, datetime
 
@@ -10,6 +11,7 @@ import pytest
 
 from link_orchestrator.functions import described
 from shared.host.auth import Forbidden, Unauthorized, authenticate
+from shared.host.problems import problem
 from shared.host.settings import Credential, Settings
 from tests.scim_users.conftest import ADMIN_TOKEN, OTHER_TOKEN, TOKEN, Server
 
@@ -69,6 +71,36 @@ async def test_one_directory_is_closed_to_the_token_of_another(server: Server) -
         assert (found.status, found.body["totalResults"]) == (200, 0)
     assert (await server.send("GET", "/Users", token=OTHER_TOKEN)).body["totalResults"] == 0
     assert (await server.send("GET", path)).body == user
+
+
+async def test_what_people_write_into_a_path_or_a_body_stands_in_no_log_and_no_error(
+    server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    body = {"identity": ["hunter2"], "reason": {"hunter2": 1}}
+    for path in ("accounts/ada@contoso.com", "accounts/ada@contoso.com/link"):
+        method = "POST" if path.endswith("link") else "GET"
+        headers = {"Authorization": f"Bearer {ADMIN_TOKEN}"}
+        async with server.session.request(method, f"{server.url}/{path}", json=body, headers=headers) as answer:
+            told = await answer.text()
+            assert answer.status in (400, 404)
+            assert "hunter2" not in told
+    assert (await server.send("GET", "/Users/ada@contoso.com")).status == 404
+    lines = [record.getMessage() for record in caplog.records if record.name.startswith("scimlink")]
+    assert len(lines) == 3
+    assert not [line for line in lines if "ada" in line or "hunter2" in line]
+
+
+def test_a_mistake_of_ours_tells_nobody_what_it_was_about(caplog: pytest.LogCaptureFixture) -> None:
+    person = "ada@contoso.com"
+    try:
+        raise KeyError(person)
+    except KeyError as error:
+        status, _, detail, _ = problem(error)
+    (record,) = caplog.records
+    assert (status, "ada" in detail, "ada" in record.getMessage()) == (500, False, False)
+    assert "test_security.py" in record.getMessage(), "where it happened is told"
+    assert detail.split()[3].rstrip(":") in record.getMessage()
 
 
 async def test_a_name_can_be_used_in_each_directory(server: Server) -> None:

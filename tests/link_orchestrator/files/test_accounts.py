@@ -245,8 +245,9 @@ class TestColumns:
         ],
     )
     def test_a_verified_address_is_marked_or_named(self, cell: str, verified: tuple[str, ...] | None) -> None:
-        (row,) = read(f"email,Verified email\nj@contoso.com,{cell}\n")
-        assert (row.evidence.verified_emails if isinstance(row, AccountRow) else None) == verified
+        for further in ("", "k@contoso.com"):
+            (row,) = read(f"email,otherEmails,Verified email\nj@contoso.com,{further},{cell}\n")
+            assert (row.evidence.verified_emails if isinstance(row, AccountRow) else None) == verified
 
     @pytest.mark.parametrize(
         ("status", "active"),

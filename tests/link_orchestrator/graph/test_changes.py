@@ -83,6 +83,17 @@ async def test_readings_go_on_from_one_another_and_the_newest_state_counts(both:
     assert whole["counts"] == {"alreadyLinked": 30, "noAccount": 8, "noIdentity": 0}
 
 
+async def test_whoever_is_gone_stays_so_where_everything_is_planned_over_readings_of_changes(
+    both: tuple[GraphStandIn, App],
+) -> None:
+    stand_in, app = both
+    stand_in.tenant.remove(object_id(32))
+    policy = {"verifiedDomains": ["contoso.com"], "safeguardShare": 0.5}
+    whole = await app.wait(await start(app, policy=policy), "planned")
+    assert not read_in_full(stand_in)
+    assert whole["counts"] == {"alreadyLinked": 30, "noAccount": 9, "noIdentity": 0}
+
+
 async def test_throttling_broken_answers_and_expired_tokens_lose_no_change(
     both: tuple[GraphStandIn, App], monkeypatch: pytest.MonkeyPatch
 ) -> None:

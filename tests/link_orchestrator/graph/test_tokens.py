@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import pkcs12
@@ -16,7 +17,7 @@ from pydantic import SecretStr
 from infra.local.graph import GraphStandIn
 from infra.local.standins.login import CLIENT_ID, make_certificate
 from infra.local.standins.tenant import TENANT, Tenant
-from link_orchestrator.graph.tokens import Tokens
+from link_orchestrator.graph.tokens import Http, Tokens
 from link_orchestrator.source import SourceBusy, SourceFailed
 from shared.host.graph_settings import GraphSettings
 
@@ -74,6 +75,27 @@ async def test_a_token_is_kept_until_a_fresh_one_is_asked_for(stand_in: GraphSta
     assert fresh != first
     assert await ours.get() == fresh
     assert stand_in.login.asked == ["identity"] * 2
+
+
+async def test_each_directory_asks_its_own_tenant(stand_in: GraphStandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def post(self: Http, url: str, **options: Any) -> Any:
+        asked.append(url)
+        raise requests.ConnectionError
+
+    def get(self: Http, url: str, **options: Any) -> Any:
+        return post(self, url, **options)
+
+    monkeypatch.setattr(Http, "post", post)
+    monkeypatch.setattr(Http, "get", get)
+    settings = stand_in.settings(
+        **APPLICATION, client_secret=SecretStr("secret"), tenants={"main": "ours", "other": "theirs"}
+    )
+    for directory in ("main", "other"):
+        with pytest.raises(SourceBusy):
+            await Tokens(settings, directory).get()
+    assert [("/ours/" in url, "/theirs/" in url) for url in asked] == [(True, False), (False, True)]
 
 
 async def test_a_user_assigned_identity_is_asked_for_by_its_id(stand_in: GraphStandIn) -> None:

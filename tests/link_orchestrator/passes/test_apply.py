@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
+import pytest
+
+from link_orchestrator.messages import Slice
+from link_orchestrator.passes.apply import apply
 from shared.directory.directory import Directories
+from shared.directory.errors import DirectoryError, Stale, TooLarge
 from tests.link_orchestrator.running import App, csv_file, directory_rows, graph, object_id
 
 PATCH = "urn:ietf:params:scim:api:messages:2.0:PatchOp"
@@ -71,6 +78,34 @@ async def test_an_identity_that_another_account_carries_by_now_is_refused(app: A
     assert (ada["link"], ada["status"]) == (None, "local")
     holders = (await app.call("GET", "accounts", externalId=object_id(0)))["accounts"]
     assert [holder["id"] for holder in holders] == [created["id"]]
+
+
+async def test_a_pass_that_begins_behind_a_cancel_links_nobody(app: App) -> None:
+    """Neither by the plan nor by a review: the orchestration looks only between two windows of slices."""
+    await app.bring(csv_file(person("ada"), {"userName": "bob.local", "employeeNumber": "7"}))
+    run = await app.plan(graph(0, "ada@contoso.com"), graph(1, "bob@contoso.com", employeeId="7"))
+    (row,) = await app.decisions(run, "review")
+    await app.call("POST", f"linking/runs/{run['id']}/review", {"rows": [row["id"]], "action": "link"})
+    directory = await Directories(app.tables).open("main")
+    job = await directory.jobs.change(run["id"], lambda job: replace(job, approved="now", cancelled_by="somebody"))
+    part = Slice(job=job.id, directory="main", pass_name="apply", low=0, high=4)
+    assert await apply(directory, job, part) == {}
+    assert [(await app.account(name))["link"] for name in ("ada@contoso.com", "bob.local")] == [None, None]
+    job = await directory.jobs.change(run["id"], lambda job: replace(job, cancelled_by=None))
+    assert await apply(directory, job, part) == {"linked": 2}
+
+
+@pytest.mark.parametrize("refusal", [Stale("changed"), TooLarge("too large")])
+async def test_what_fails_again_and_again_is_refused(
+    app: App, monkeypatch: pytest.MonkeyPatch, refusal: DirectoryError
+) -> None:
+    async def refuse(accounts: object, changes: Sequence[object], **_: object) -> list[DirectoryError]:
+        return [refusal] * len(changes)
+
+    run = await planned(app, "ada")
+    monkeypatch.setattr("link_orchestrator.passes.apply.replace_many", refuse)
+    assert (await app.apply(run, links=1))["counts"]["refused"] == 1
+    assert await outcomes(app, run) == {"ada": CHANGED}
 
 
 async def test_a_refused_row_changes_nothing(app: App) -> None:

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from shared.directory.directory import Directories
+from shared.directory.keys import Key
+from shared.tables.port import Insert
 from tests.link_orchestrator.running import App, Refusal, csv_file, directory_rows, graph, object_id
 
 JANE = {"userName": "jane@contoso.com", "email": "jane@contoso.com", "title": "Engineer"}
@@ -39,6 +41,23 @@ async def test_two_rows_of_one_user_name_are_reported_with_both_lines(app: App) 
     assert problem["reason"] == "userName: line 2 has the same one, and the rows differ; line 2 was taken"
     assert problem["remedy"]
     assert (await app.account("jane@contoso.com"))["document"]["title"] == "Engineer"
+
+
+async def test_of_two_rows_that_differ_the_first_is_taken(app: App) -> None:
+    await app.bring(csv_file(JANE, JANE | {"title": "Director"}))
+    assert (await app.account("jane@contoso.com"))["document"]["title"] == JANE["title"]
+
+
+async def test_whoever_had_a_rows_name_is_left_as_they_are(app: App) -> None:
+    """The claim on it is there, as a rename that died before it removed it leaves it."""
+    await app.bring(csv_file({"userName": "jane.married@contoso.com", "title": "Director"}))
+    before = await app.account("jane.married@contoso.com")
+    directory = await Directories(app.tables).open("main")
+    partition, row = directory.keys.claim(Key("userName", "jane@contoso.com"))
+    await app.tables.commit(partition, [Insert(row, {"id": before["id"]})])
+    assert (await app.bring(csv_file(JANE)))["counts"] == {"created": 1, "refused": 0}
+    assert await app.account("jane.married@contoso.com") == before
+    assert (await app.account("jane@contoso.com"))["id"] != before["id"]
 
 
 async def test_a_bad_row_is_reported_with_line_and_remedy_and_stops_no_other(app: App) -> None:

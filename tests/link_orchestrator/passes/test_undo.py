@@ -13,7 +13,7 @@ import pytest
 from infra.local.faults import FaultyTables
 from shared.directory.directory import Directories
 from tests.link_orchestrator.requests.test_runs import Gate, status_of
-from tests.link_orchestrator.running import App, csv_file, graph, object_id, serving
+from tests.link_orchestrator.running import App, all_accounts, csv_file, graph, left_open, object_id, serving
 from tests.shared.directory.invariants import check_invariants, stale_rows
 
 PATCH = "urn:ietf:params:scim:api:messages:2.0:PatchOp"
@@ -212,8 +212,11 @@ class TestWhoMayAskWhen:
         assert (status, run["id"] in detail) == (409, True), "it is under way: it waits for approval"
         await app.call("POST", f"linking/runs/{run['id']}/cancel")
         await app.wait(f"linking/runs/{run['id']}")
+        directory = await Directories(app.tables).open("main")
+        (before,) = await all_accounts(directory)
         assert (await undo(app, run))["counts"] == {}
         assert len((await app.account("ada@contoso.com"))["history"]) == 1
+        assert (await directory.accounts.get(before.id)).etag == before.etag, "nor is there anything to fence off"
 
     async def test_only_a_run_can_be_undone_and_only_an_undo_is_found_there(self, app: App) -> None:
         imported = await app.bring(csv_file(person("ada")))
@@ -328,8 +331,11 @@ async def test_a_link_that_a_review_made_is_taken_back_and_verified_like_any_oth
     verification = await app.call("POST", f"linking/runs/{run['id']}/verification")
     verified = await app.wait(f"linking/verifications/{verification['id']}", "done")
     assert verified["counts"]["unconfirmed"] == 2
+    directory = await Directories(app.tables).open("main")
+    assert await left_open(app.tables, directory.plan(run["id"]), object_id(0)) is None
     job = await undo(app, run)
     assert (await rows(app, job))["ada.old"][0] == "undone"
+    assert await left_open(app.tables, directory.plan(run["id"]), object_id(0)) == "review"
     after = await app.account("ada.old")
     assert (after["status"], after["link"], after["document"]) == ("local", None, before["document"])
     await check_invariants(app.tables, "main")

@@ -167,6 +167,25 @@ async def test_an_undo_changes_the_version_of_those_alone_that_a_run_may_still_l
     assert {one.display_name for one, now in zip(before, after, strict=True) if now.etag != one.etag} == fenced
 
 
+async def test_an_undo_of_a_run_that_nobody_approved_changes_no_group(sqlite_tables: SqliteTables) -> None:
+    directory = await make_directory(sqlite_tables)
+    waiting = await group(directory, "waiting")
+    run = await run_over(directory, waiting, linked=0)
+    await directory.jobs.change(run.id, lambda job: replace(job, approved=None))
+    assert (await undo(directory, run))[0] == {}
+    assert (await directory.groups.get(waiting.id)).etag == waiting.etag
+
+
+async def test_an_undo_leaves_what_another_run_linked(sqlite_tables: SqliteTables) -> None:
+    directory = await make_directory(sqlite_tables)
+    sales = await group(directory, "sales")
+    first = await run_over(directory, sales, linked=0)
+    second = await run_over(directory, sales, linked=1)
+    assert (await undo(directory, first))[0] == {}
+    assert (await directory.groups.get(sales.id)).status is Status.CLAIMED
+    assert (await undo(directory, second))[0] == {"groupsUndone": 1}
+
+
 async def test_death_at_any_storage_operation_is_made_good(sqlite_tables: SqliteTables) -> None:
     for number in itertools.count(1):
         directory = await make_directory(sqlite_tables, f"at{number}")

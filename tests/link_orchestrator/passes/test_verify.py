@@ -64,6 +64,13 @@ async def test_links_are_told_by_whether_provisioning_came_through_them(app: App
     assert (await app.call("GET", f"linking/runs/{run['id']}/verification"))["id"] == job["id"]
 
 
+async def test_a_link_that_somebody_pointed_elsewhere_is_the_runs_no_more(app: App) -> None:
+    run = await linked(app, "ada", "bob")
+    ada = (await app.account("ada@contoso.com"))["id"]
+    await app.call("POST", f"accounts/{ada}/link", {"identity": object_id(9)})
+    assert (await verify(app, run))["counts"] == NOTHING | {"unconfirmed": 1, "unlinked": 1}
+
+
 class TestCreatedInstead:
     async def test_a_mapping_from_mail_nickname_made_a_second_account(self, app: App) -> None:
         """Linked by the object id of past sign-ins; nothing but the plan says that the two are one person."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,6 +13,7 @@ from infra.local.faults import FaultyTables
 from shared.directory.directory import Directories
 from shared.directory.errors import Busy
 from shared.directory.work.gate import Gate
+from shared.directory.work.jobs import Job, State
 from shared.tables.port import Unavailable
 from shared.tables.sqlite import SqliteTables
 from tests.link_orchestrator.running import App, Refusal, csv_file, graph
@@ -167,6 +171,34 @@ async def test_an_approval_that_is_said_again_closes_the_gate_that_a_crash_left_
     assert refusal.value.status == 503
     await app.call("POST", f"linking/runs/{run['id']}/approve", {"links": 1})
     assert closed == [run["id"]] * 2
+
+
+async def test_an_approval_that_is_said_again_as_the_run_ends_leaves_the_gate_open(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = await planned(app, 1, 1)
+    close, path = Gate.close, f"linking/runs/{run['id']}"
+
+    async def close_late(self: Gate, job_id: str) -> None:
+        await app.wait(path, "done")
+        await close(self, job_id)
+
+    await app.call("POST", f"{path}/approve", {"links": 1})
+    directory = await Directories(app.tables).open("main")
+    approved = await directory.jobs.get(run["id"])
+    monkeypatch.setattr(Gate, "close", close_late)
+    monkeypatch.setattr("link_orchestrator.requests.approval.started", _as_it_was(approved))
+    with contextlib.suppress(Refusal):
+        await app.call("POST", f"{path}/approve", {"links": 1})
+    assert (await app.call("GET", path))["phase"] == "done"
+    assert await writes(app) == 201
+
+
+def _as_it_was(job: Job) -> Callable[..., Awaitable[Job]]:
+    async def started(*_: object) -> Job:
+        return replace(job, state=State.APPROVED)
+
+    return started
 
 
 async def test_a_run_that_is_terminated_by_hand_lets_provisioning_in_again(app: App) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from infra.local.entra import Cycle
 from link_orchestrator.files.identities import read_identities
+from link_orchestrator.run import reviews_of
 from shared.directory.directory import Directories
 from shared.directory.errors import Busy
 from shared.directory.keys import Key
@@ -18,7 +19,7 @@ from shared.directory.matching.identity import Identity
 from shared.directory.work.jobs import State
 from shared.directory.work.plan import Plan
 from shared.directory.work.reviews import Review, Reviews
-from shared.tables.port import Unavailable
+from shared.tables.port import Unavailable, VersionConflict
 from tests.link_orchestrator.running import TOKEN, App, Refusal, csv_file, graph, left_open, object_id
 
 # Strong: ada. Weak, by employee number: bob, bill. Two accounts match: sue. Nobody's: eve.
@@ -111,6 +112,21 @@ async def test_an_ambiguous_row_is_linked_to_the_candidate_that_is_named(app: Ap
     assert (await app.account("sue@contoso.com"))["link"] is None
 
 
+async def test_a_row_of_one_account_is_linked_to_no_other(app: App, run: Any) -> None:
+    row, eve = await row_of(app, run, 2), (await app.account("eve.local"))["id"]
+    answer = await review(app, run, "link", rows=[row["id"]], account=eve)
+    assert (answer["reviewed"], answer["run"]["links"]) == (0, 1)
+    assert answer["refused"][0]["reason"] == "account: is none of this row's candidates"
+
+
+@pytest.mark.parametrize("asked", [{"domain": "rikam.com"}, {"domain": "brikam.com"}, {"rule": "email"}])
+async def test_a_filter_selects_nobody_by_part_of_a_domain_or_by_another_rule(
+    app: App, run: Any, asked: dict[str, str]
+) -> None:
+    answer = await review(app, run, "link", filter={"decision": "review", **asked})
+    assert (answer["reviewed"], answer["run"]["links"]) == (0, 1)
+
+
 async def test_a_filter_reviews_many_and_only_those_it_selects(app: App, run: Any) -> None:
     asked = {"decision": "review", "rule": "employeeNumber", "domain": "Fabrikam.com"}
     assert (await review(app, run, "link", filter=asked))["reviewed"] == 1
@@ -183,6 +199,7 @@ async def test_a_row_whose_account_changed_is_refused_when_reviewed_and_when_app
     assert (await row_of(app, run, 2))["outcome"].startswith("refused: the account changed")
     assert (await app.account("bob.local"))["link"] is None
     assert (await provision(app, IDENTITIES[1]))[object_id(2)] == "refused", "it stays open"
+    assert await open_as(app, run, 2) == "review"
 
 
 async def test_nobody_links_what_is_protected_linked_elsewhere_or_not_weak(app: App) -> None:
@@ -282,6 +299,31 @@ async def test_a_review_that_races_the_approval_is_counted_or_refused(app: App, 
         await reviews.record([(stored, Review("link", "late", "now", stored.shown["account"]["id"]))])
     done = await app.wait(f"linking/runs/{run['id']}", "done")
     assert done["counts"]["linked"] == 1
+
+
+async def test_a_review_behind_an_approvals_count_makes_the_approval_fail(app: App, run: Any) -> None:
+    directory = await Directories(app.tables).open("main")
+    await directory.jobs.change(run["id"], lambda job: replace(job, reviewed="now"))
+    reviews = reviews_of(directory, run["id"])
+    job = await directory.jobs.get(run["id"])
+    assert (await reviews.close())["review.links"] == 0
+    (row,) = await reviews.find_rows([(await row_of(app, run, 2))["id"]])
+    assert row is not None
+    await reviews.record([(row, Review("link", "somebody", "now", row.shown["account"]["id"]))])
+    with pytest.raises(VersionConflict):
+        await directory.jobs.replace(job, replace(job, state=State.APPROVED))
+
+
+async def test_a_cancelled_run_is_neither_reviewed_nor_approved(app: App, run: Any) -> None:
+    """Its orchestration has not heard of it yet: the job is still planned."""
+    directory = await Directories(app.tables).open("main")
+    await directory.jobs.change(run["id"], lambda job: replace(job, cancelled_by="somebody"))
+    row = await row_of(app, run, 2)
+    for call in (review(app, run, "link", rows=[row["id"]]), app.approve(run, links=1)):
+        with pytest.raises(Refusal, match="only") as refusal:
+            await call
+        assert refusal.value.status == 409
+    assert (await directory.jobs.get(run["id"])).state is State.PLANNED
 
 
 def _reviewed(job: Any) -> Any:

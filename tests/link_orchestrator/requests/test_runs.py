@@ -20,6 +20,7 @@ from infra.local.faults import Call, Crash, FaultyTables
 from link_orchestrator import activities
 from link_orchestrator.requests import imports, sent_file, uploads
 from shared.directory.directory import Directories
+from shared.directory.keys import Key
 from shared.directory.work.jobs import Jobs, State
 from shared.directory.work.seen import stages_of
 from shared.directory.work.stages import STAGE, Stages
@@ -122,6 +123,24 @@ async def test_the_whole_way(app: App) -> None:
     assert jane["document"]["emails"] == [{"value": "jane@contoso.com", "type": "work", "primary": True}]
     nobody = await app.account("nobody.contractor")
     assert (nobody["status"], len(nobody["history"])) == ("local", 1)
+
+
+async def test_of_an_identity_that_comes_twice_the_first_counts(app: App) -> None:
+    await app.bring(csv_file({"userName": "first@contoso.com"}, {"userName": "second@contoso.com"}))
+    run = await app.plan(graph(1, "first@contoso.com"), graph(1, "second@contoso.com"))
+    assert run["counts"] == {"link": 1, "noIdentity": 1}
+    (row,) = await app.decisions(run, "link")
+    assert row["account"]["userName"] == "first@contoso.com"
+
+
+async def test_an_account_that_gave_up_an_address_is_no_match(app: App) -> None:
+    """Its pointer is there, as a change that died before it removed it leaves it."""
+    await app.bring(csv_file({"userName": "jane@contoso.com"}, {"userName": "other", "email": "new@contoso.com"}))
+    directory = await Directories(app.tables).open("main")
+    other = (await app.account("other"))["id"]
+    await directory.accounts.claims.point(Key("email", "jane@contoso.com"), other)
+    run = await app.plan(graph(1, "jane@contoso.com"))
+    assert run["counts"] == {"link": 1, "noIdentity": 1}
 
 
 async def test_a_second_run_over_everything_finds_the_links_of_the_first(app: App) -> None:

@@ -14,7 +14,7 @@ from infra.local.faults import Crash, Fault, FaultyTables, random_faults, script
 from shared.directory.errors import Busy, NotFound
 from shared.directory.keys import Keys
 from shared.directory.work.jobs import Job, Jobs, State
-from shared.tables.port import Tables
+from shared.tables.port import Tables, VersionConflict
 from shared.tables.sqlite import SqliteTables
 from tests.shared.directory.people import BY, Clock, outcome, pause, writes
 
@@ -99,6 +99,16 @@ async def test_a_change_is_made_again_on_what_another_left(sqlite_tables: Sqlite
     assert reached
     found = await jobs.get(job.id)
     assert (found.state, found.cancelled_by) == (State.PLANNED, "someone")
+
+
+async def test_what_was_read_before_another_change_is_not_put_in_its_place(tables: Tables) -> None:
+    jobs = jobs_in(tables)
+    read = await jobs.get((await begin(jobs)).id)
+    await jobs.change(read.id, lambda job: replace(job, cancelled_by="somebody"))
+    with pytest.raises(VersionConflict):
+        await jobs.replace(read, replace(read, state=State.APPROVED))
+    found = await jobs.get(read.id)
+    assert (found.state, found.cancelled_by) == (State.STARTED, "somebody")
 
 
 async def test_after_a_crash_at_any_call_a_job_ends_and_its_lock_is_free(sqlite_tables: SqliteTables) -> None:
