@@ -15,7 +15,7 @@ AT_ONCE = 64
 """Requests that one step has under way at the same time: as many as one connection pool serves without waiting."""
 
 ROWS_A_TURN = 100
-"""Rows of a page from which on other requests get their turn behind it."""
+"""Rows of a last page from which on other requests get their turn behind it."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -68,7 +68,7 @@ async def scan_pages(
         yield page
         top -= len(page.rows)
         continuation = page.continuation
-        if len(page.rows) >= ROWS_A_TURN:
+        if continuation is not None or len(page.rows) >= ROWS_A_TURN:
             # On SQLite a read never waits, so a long scan would keep the event loop from everything else.
             await asyncio.sleep(0)
         if continuation is None:
