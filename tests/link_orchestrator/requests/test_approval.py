@@ -187,7 +187,7 @@ async def test_an_approval_that_is_said_again_as_the_run_ends_leaves_the_gate_op
     directory = await Directories(app.tables).open("main")
     approved = await directory.jobs.get(run["id"])
     monkeypatch.setattr(Gate, "close", close_late)
-    monkeypatch.setattr("link_orchestrator.requests.approval.started", _as_it_was(approved))
+    monkeypatch.setattr("link_orchestrator.requests.approval.ensure_started", _as_it_was(approved))
     with contextlib.suppress(Refusal):
         await app.call("POST", f"{path}/approve", {"links": 1})
     assert (await app.call("GET", path))["phase"] == "done"
