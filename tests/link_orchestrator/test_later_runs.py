@@ -13,9 +13,9 @@ import pytest
 
 from infra.local.graph import GraphStandIn
 from link_orchestrator.activities import reach_milestone
+from link_orchestrator.lifecycle import tidy_up
 from link_orchestrator.messages import Milestone
 from link_orchestrator.orchestrator import link_accounts
-from link_orchestrator.requests.jobs import tidy_up
 from shared.directory.directory import Directories, Directory
 from shared.directory.keys import Key
 from shared.directory.matching.identity import Identity
@@ -30,7 +30,6 @@ from shared.tables.sqlite import SqliteTables
 from tests.link_orchestrator.graph.test_changes import ACCOUNTS, PEOPLE
 from tests.link_orchestrator.graph.test_graph import plan, standing
 from tests.link_orchestrator.passes.test_undo import scim_patch, undo
-from tests.link_orchestrator.requests.test_runs import until
 from tests.link_orchestrator.running import (
     App,
     Engine,
@@ -46,6 +45,7 @@ from tests.link_orchestrator.running import (
     rows_of,
     start_of,
 )
+from tests.waiting import until
 
 MORE = [{"userName": f"more{n}", "email": "", "employeeNumber": ""} for n in range(20)]
 ADA = {"userName": "ada@contoso.com", "email": "ada@contoso.com", "employeeNumber": ""}
@@ -152,7 +152,7 @@ async def test_what_a_run_that_was_cut_off_left_open_stays_so(app: App) -> None:
     await app.apply(await app.plan(*(graph(n, f"fill{n}@contoso.com") for n in range(10, 20))), links=0)
     later = await app.plan(*(graph(n, f"fill{n}@contoso.com") for n in range(10, 20)), ALIAS)
     directory = await Directories(app.tables).open("main")
-    await directory.jobs.change(later["id"], lambda job: replace(job, approved="now", phase=Phase.CANCELLED))
+    await directory.jobs.change(later["id"], lambda job: replace(job, approved="now", state=State.CANCELLED))
     await tidy_up(directory, later["id"])
     assert await directory.left_open.find(object_id(3)) == (later["id"], "review")
     with pytest.raises(Refusal):
