@@ -7,6 +7,10 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from shared.directory.directory import Directories
+from shared.directory.keys import Key
+from shared.directory.records.model import DIGEST_OF_FACTS
+from shared.tables.port import Replace
 from tests.link_orchestrator.running import App, csv_file, graph, object_id
 
 OTHERS = [{"userName": f"other{n}", "email": "", "emailVerified": ""} for n in range(30)]
@@ -64,6 +68,27 @@ STORIES = {
     "an address is given up": Story([RITA], [ALIAS], the_address_is_given_up, [ALIAS], {3: "review"}, {3: "noAccount"}),
     "an account appears": Story([], [LATE], the_account_appears, [LATE], {1: "noAccount"}, {1: "link"}),
 }
+
+
+async def as_an_earlier_version(app: App, user_name: str, **changes: Any) -> None:
+    """Store an account as a version that kept no digest of facts."""
+    directory = await Directories(app.tables).open("main")
+    (before,) = await directory.accounts.list_by(Key("userName", user_name))
+    after = before.with_document(before.document() | changes)
+    columns = {name: value for name, value in after.columns().items() if name != DIGEST_OF_FACTS}
+    await app.tables.commit(directory.keys.home(before.id), [Replace(before.key, columns, before.etag)])
+
+
+async def test_an_account_that_an_earlier_version_wrote_is_looked_at_each_time(app: App) -> None:
+    await app.bring(csv_file(RITA, *OTHERS))
+    await as_an_earlier_version(app, "rita")
+    run = await app.plan(ALIAS)
+    assert await decisions(app, run) == {3: "review"}
+    await app.apply(run, links=0)
+    await as_an_earlier_version(app, "rita", emails=[{"value": "rita.new@contoso.com"}])
+    later = await app.plan(ALIAS)
+    assert later["options"]["since"] == [run["id"]]
+    assert await decisions(app, later) == {3: "noAccount"}
 
 
 async def decisions(app: App, run: Any) -> dict[int, str]:

@@ -10,13 +10,16 @@ from typing import Any
 import pytest
 
 from infra.local.faults import FaultyTables
-from shared.directory.directory import Directories
+from link_orchestrator import activities
+from link_orchestrator.messages import Milestone
+from shared.directory.directory import Directories, Directory
 from shared.directory.errors import Busy
+from shared.directory.matching.policy import Policy
 from shared.directory.work.gate import Gate
 from shared.directory.work.jobs import Job, State
 from shared.tables.port import Unavailable
 from shared.tables.sqlite import SqliteTables
-from tests.link_orchestrator.running import App, Refusal, csv_file, graph
+from tests.link_orchestrator.running import App, Refusal, begin_run, csv_file, graph, make_directory
 from tests.waiting import until
 
 USER = {"schemas": ["urn:ietf:params:scim:schemas:core:2.0:User"], "userName": "new@contoso.com", "active": True}
@@ -199,6 +202,24 @@ def _as_it_was(job: Job) -> Callable[..., Awaitable[Job]]:
         return replace(job, state=State.APPROVED)
 
     return started
+
+
+async def test_whoever_sees_that_a_run_has_ended_may_write(
+    sqlite_tables: SqliteTables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = await make_directory(sqlite_tables)
+    run = await begin_run(directory, [], Policy())
+    await directory.gate.close(run.id)
+    seen: list[State] = []
+
+    async def tidy_up(directory: Directory, job_id: str) -> None:
+        seen.append((await directory.jobs.get(job_id)).state)
+        await directory.gate.refuse_closed()
+
+    monkeypatch.setattr(activities, "tidy_up", tidy_up)
+    done = Milestone(job=run.id, directory=directory.name, state="failed").to_json()
+    await activities.reach_milestone(Directories(sqlite_tables), done)
+    assert seen == [State.FAILED]
 
 
 async def test_a_run_that_is_terminated_by_hand_lets_provisioning_in_again(app: App) -> None:
