@@ -6,7 +6,8 @@ import contextlib
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -16,6 +17,8 @@ import pytest
 from link_orchestrator.passes import plan_groups
 from shared.directory.directory import Directories, Directory
 from shared.directory.keys import Key
+from shared.directory.records.members import Members
+from shared.directory.records.model import Status
 from shared.directory.work.seen import stages_of
 from shared.tables.port import Insert, kind
 from tests.link_orchestrator.running import App, Refusal, csv_file, graph, holder, object_id, rows_of, staged_in
@@ -209,6 +212,23 @@ class TestImport:
         job = await bring(app, b"group,userName\nSales,ada.before@contoso.com\nSales,bob@contoso.com\n")
         assert await problems(app, job) == [(2, "userName: no account has this userName")]
         assert await members(app, "Sales") == ["bob"]
+
+    async def test_a_group_that_is_linked_while_a_file_comes_in_takes_nobody_from_it(
+        self, app: App, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        await app.bring(ACCOUNTS)
+        await bring(app, b"group,userName\nSales,ada@contoso.com\n")
+        groups, look_up = (await directory_of(app)).groups, Members.look_up
+
+        async def linked_meanwhile(self: Members, group: str, members: Iterable[str]) -> list[str]:
+            there = await look_up(self, group, members)
+            before = await groups.get(group)
+            await groups.replace(before, replace(before, status=Status.CLAIMED), by="run:1", action="link")
+            return there
+
+        monkeypatch.setattr(Members, "look_up", linked_meanwhile)
+        await bring(app, b"group,userName\nSales,bob@contoso.com\n")
+        assert await members(app, "Sales") == ["ada"]
 
     async def test_a_deleted_account_is_nobody(self, app: App) -> None:
         await app.bring(ACCOUNTS)

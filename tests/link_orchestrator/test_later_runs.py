@@ -13,6 +13,7 @@ import pytest
 
 from infra.local.graph import GraphStandIn
 from link_orchestrator.activities import reach_milestone
+from link_orchestrator.lifecycle import tidy_up
 from link_orchestrator.messages import Milestone
 from link_orchestrator.orchestrator import link_accounts
 from shared.directory.directory import Directories, Directory
@@ -44,6 +45,7 @@ from tests.link_orchestrator.running import (
     rows_of,
     start_of,
 )
+from tests.waiting import until
 
 MORE = [{"userName": f"more{n}", "email": "", "employeeNumber": ""} for n in range(20)]
 ADA = {"userName": "ada@contoso.com", "email": "ada@contoso.com", "employeeNumber": ""}
@@ -119,9 +121,13 @@ async def test_whoever_a_review_excluded_stays_so_after_an_undo(app: App) -> Non
 async def test_a_run_that_finds_nothing_changed_takes_the_marks_of_a_cancelled_plan_away(app: App, trial: str) -> None:
     await app.bring(csv_file(RITA, *MORE))
     fill = [graph(n, f"fill{n}@contoso.com") for n in range(10, 20)]
-    await app.apply(await app.plan(ALIAS, *fill), links=0)
-    with pytest.raises(Refusal):
-        await app.call("POST", "scim/v2/Users", USER)
+    first = await app.apply(await app.plan(ALIAS, *fill), links=0)
+    directory = await Directories(app.tables).open("main")
+
+    async def is_left_open() -> bool:
+        return await directory.left_open.find(object_id(3)) == (first["id"], "review")
+
+    assert await is_left_open()
     if trial == "policy":
         rules = [{"rule": "externalId", "trust": "strong"}]
         what_if = await app.plan(ALIAS, *fill, policy={"verifiedDomains": ["contoso.com"], "rules": rules})
@@ -129,10 +135,30 @@ async def test_a_run_that_finds_nothing_changed_takes_the_marks_of_a_cancelled_p
         what_if = await app.plan({**ALIAS, "otherMails": []}, *fill)
     await app.call("POST", f"linking/runs/{what_if['id']}/cancel")
     await app.wait(f"linking/runs/{what_if['id']}", "cancelled")
+    await until(is_left_open)  # a job is shown as ended, then its plan goes
+    # As it is where the run died before its plan went:
+    await directory.jobs.note_planned([what_if["id"]])
+    assert not await is_left_open()
     later = await app.plan(ALIAS, *fill)
     assert later["reason"].startswith("Nothing changed"), later
+    assert await is_left_open()
     with pytest.raises(Refusal):
         await app.call("POST", "scim/v2/Users", USER)
+
+
+@pytest.mark.parametrize("approved", [None, "now"])
+async def test_what_a_run_that_was_cut_off_left_open_stays_so_once_it_was_approved(
+    app: App, approved: str | None
+) -> None:
+    """Then whom it linked is linked, and whom it left to a person is not provisioning's."""
+    await app.bring(csv_file(RITA, *MORE))
+    await app.apply(await app.plan(*(graph(n, f"fill{n}@contoso.com") for n in range(10, 20))), links=0)
+    later = await app.plan(*(graph(n, f"fill{n}@contoso.com") for n in range(10, 20)), ALIAS)
+    directory = await Directories(app.tables).open("main")
+
+    await directory.jobs.change(later["id"], lambda job: replace(job, approved=approved, state=State.CANCELLED))
+    await tidy_up(directory, later["id"])
+    assert await directory.left_open.find(object_id(3)) == ((later["id"], "review") if approved else None)
 
 
 @pytest.mark.parametrize("full", [True, False])

@@ -12,6 +12,9 @@ import pytest
 from scim_users import search
 from shared.directory.records import listing
 from shared.scim import cursor
+from shared.scim.errors import InvalidCursor
+from shared.scim.query import Query
+from shared.scim.schema import USER
 from tests.scim_users.conftest import OTHER_TOKEN, Server, walk
 from tests.scim_users.test_service import assert_error, created
 
@@ -130,16 +133,30 @@ async def test_a_cursor_is_refused_where_it_is_not_from_here_for_this(server: Se
     assert_error(other, 400, "invalidCursor")
 
 
-@pytest.mark.parametrize("mac", [b"", b"\0", b"\0" * cursor.MAC, None])
-async def test_a_cursor_that_somebody_made_up_is_refused(server: Server, mac: bytes | None) -> None:
-    """Well formed, and with the signature of another cursor or part of one."""
+def made_up(signature: bytes) -> str:
+    """Return a well-formed cursor for ten users that holds almost for ever."""
+    held = json.dumps([[1, "a_"], False, 10, 2**40], separators=(",", ":")).encode()
+    return base64.urlsafe_b64encode(signature + held).rstrip(b"=").decode()
+
+
+async def test_a_cursor_that_somebody_made_up_is_refused(server: Server) -> None:
     await fill(server)
     given = (await server.send("GET", "/Users?count=10&cursor=")).body["nextCursor"]
     sealed = base64.urlsafe_b64decode(given + "=" * (-len(given) % 4))
-    made_up = json.dumps([[1, "a_"], False, 10, 2**40], separators=(",", ":")).encode()
-    text = (sealed[: cursor.MAC] if mac is None else mac.ljust(cursor.MAC, sealed[:1])) + made_up
-    asked = base64.urlsafe_b64encode(text).rstrip(b"=").decode()
-    assert_error(await server.send("GET", f"/Users?count=10&cursor={asked}"), 400, "invalidCursor")
+    for signature in (sealed[: cursor.MAC], bytes(cursor.MAC)):
+        answer = await server.send("GET", f"/Users?count=10&cursor={made_up(signature)}")
+        assert_error(answer, 400, "invalidCursor")
+
+
+@pytest.mark.parametrize("place", [0, cursor.MAC - 1])
+async def test_no_part_of_a_signature_is_enough(server: Server, place: int) -> None:
+    """One of the bytes that are tried here is right."""
+    sign = (await server.main()).keys.sign
+    for byte in range(256):
+        signature = bytes(byte if at == place else 0 for at in range(cursor.MAC))
+        asked = Query.parse({"count": "10", "cursor": made_up(signature)}, USER)
+        with pytest.raises(InvalidCursor):
+            cursor.open_cursor(asked, sign)
 
 
 async def test_count_stays_what_it_was(server: Server) -> None:

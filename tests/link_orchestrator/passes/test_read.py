@@ -321,6 +321,18 @@ async def test_a_place_that_expires_again_and_again_fails_the_run(tmp_path: Path
         assert len(source.asked) == 2 * (RESTARTS + 1)
 
 
+async def test_of_a_user_who_is_read_twice_the_later_state_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(read, "ROWS", 1)
+    async with small(tmp_path) as (tables, directory, job):
+        await until_read(tables, job, Script(people(1, 2), people(2, name="renamed")))
+        assert await staged(directory, job) == {
+            object_id(1): "u1@contoso.com",
+            object_id(2): "renamed2@contoso.com",
+        }
+
+
 async def test_what_was_read_before_a_place_expired_is_forgotten(tmp_path: Path) -> None:
     async with small(tmp_path) as (tables, directory, job):
         source = Script(people(1, 2), PlaceExpired("too old"), people(3), bookmark="old")

@@ -10,13 +10,16 @@ from typing import Any
 import pytest
 
 from infra.local.faults import FaultyTables
-from shared.directory.directory import Directories
+from link_orchestrator import activities
+from link_orchestrator.messages import Milestone
+from shared.directory.directory import Directories, Directory
 from shared.directory.errors import Busy
+from shared.directory.matching.policy import Policy
 from shared.directory.work.gate import Gate
 from shared.directory.work.jobs import Job, State
 from shared.tables.port import Unavailable
 from shared.tables.sqlite import SqliteTables
-from tests.link_orchestrator.running import App, Refusal, csv_file, graph
+from tests.link_orchestrator.running import App, Refusal, begin_run, csv_file, graph, make_directory
 from tests.waiting import until
 
 USER = {"schemas": ["urn:ietf:params:scim:schemas:core:2.0:User"], "userName": "new@contoso.com", "active": True}
@@ -187,7 +190,7 @@ async def test_an_approval_that_is_said_again_as_the_run_ends_leaves_the_gate_op
     directory = await Directories(app.tables).open("main")
     approved = await directory.jobs.get(run["id"])
     monkeypatch.setattr(Gate, "close", close_late)
-    monkeypatch.setattr("link_orchestrator.requests.approval.started", _as_it_was(approved))
+    monkeypatch.setattr("link_orchestrator.requests.approval.ensure_started", _as_it_was(approved))
     with contextlib.suppress(Refusal):
         await app.call("POST", f"{path}/approve", {"links": 1})
     assert (await app.call("GET", path))["phase"] == "done"
@@ -199,6 +202,24 @@ def _as_it_was(job: Job) -> Callable[..., Awaitable[Job]]:
         return replace(job, state=State.APPROVED)
 
     return started
+
+
+async def test_whoever_sees_that_a_run_has_ended_may_write(
+    sqlite_tables: SqliteTables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = await make_directory(sqlite_tables)
+    run = await begin_run(directory, [], Policy())
+    await directory.gate.close(run.id)
+    seen: list[State] = []
+
+    async def tidy_up(directory: Directory, job_id: str) -> None:
+        seen.append((await directory.jobs.get(job_id)).state)
+        await directory.gate.refuse_closed()
+
+    monkeypatch.setattr(activities, "tidy_up", tidy_up)
+    done = Milestone(job=run.id, directory=directory.name, state="failed").to_json()
+    await activities.reach_milestone(Directories(sqlite_tables), done)
+    assert seen == [State.FAILED]
 
 
 async def test_a_run_that_is_terminated_by_hand_lets_provisioning_in_again(app: App) -> None:

@@ -13,7 +13,7 @@ import pytest
 from infra.local.faults import Crash, Fault, FaultyTables, random_faults, script
 from shared.directory.errors import Busy, NotFound
 from shared.directory.keys import Keys
-from shared.directory.work.jobs import Job, Jobs, State
+from shared.directory.work.jobs import Job, Jobs, State, planned_in
 from shared.tables.port import Tables, VersionConflict
 from shared.tables.sqlite import SqliteTables
 from tests.shared.directory.people import BY, Clock, outcome, pause, writes
@@ -121,6 +121,17 @@ async def test_after_a_crash_at_any_call_a_job_ends_and_its_lock_is_free(sqlite_
         done = await jobs.change(job.id, ended)
         assert done.state is State.DONE
         await jobs.start("run", BY, "run2", {})
+
+
+async def test_a_run_withdraws_its_own_plan_alone(tables: Tables) -> None:
+    jobs = jobs_in(tables)
+    await jobs.withdraw_plan("run1", ["run0"])
+    assert await jobs.find_planned() is None
+    await jobs.note_planned(["run0", "run2"])
+    await jobs.withdraw_plan("run1", ["run9"])
+    assert planned_in(await tables.get(*jobs.planned_place)) == ("run2", "run0")
+    await jobs.withdraw_plan("run2", ["run0", "run1"])
+    assert planned_in(await tables.get(*jobs.planned_place)) == ("run1", "run0")
 
 
 async def test_counts_of_a_slice_that_runs_again_count_once(tables: Tables) -> None:

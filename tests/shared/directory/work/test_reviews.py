@@ -1,0 +1,45 @@
+"""Reviews of rows: what two at once come to."""
+
+from __future__ import annotations
+
+import pytest
+
+from infra.local.faults import Call, FaultyTables
+from shared.directory.directory import Directory
+from shared.directory.work.plan import PlanRow
+from shared.directory.work.reviews import LINK, Review
+from shared.tables.sqlite import SqliteTables
+from tests.shared.directory.people import pause, reopened, small
+
+RUN = "run1"
+
+
+async def record(directory: Directory, row: PlanRow) -> None:
+    async def planned() -> None: ...
+
+    await directory.reviews(RUN, planned).record([(row, Review(LINK, "somebody", "now", row.subject))])
+
+
+@pytest.mark.parametrize("reviewed", [0, 1])
+async def test_two_reviews_at_once_count_as_two(sqlite_tables: SqliteTables, reviewed: int) -> None:
+    """Whether somebody reviewed a row of the bucket before, and so made its tally, or not."""
+    slow = FaultyTables(sqlite_tables)
+    b = await small(sqlite_tables, buckets=1)
+    await b.plan(RUN).write(0, [PlanRow("review", name, {}) for name in ("ann", "bea", "cleo")])
+    rows, _ = await b.plan(RUN).page("review", "", 3)
+    for row in rows[2 : 2 + reviewed]:
+        await record(b, row)
+    a = await reopened(slow)
+    slow.reset()
+
+    def commits(call: Call) -> bool:
+        return call.verb == "commit"
+
+    reached = pause(slow, commits, lambda: record(b, rows[1]))
+    await record(a, rows[0])
+    assert reached
+
+    async def planned() -> None: ...
+
+    total = await b.reviews(RUN, planned).total()
+    assert (total["review.links"], total["review.link"]) == (2 + reviewed, 2 + reviewed)
