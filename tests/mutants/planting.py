@@ -29,6 +29,8 @@ from pathlib import Path
 from queue import SimpleQueue
 from tempfile import TemporaryDirectory
 
+from tests.waiting import PLANTED
+
 LISTS = Path(__file__).parent
 ROOT = LISTS.parents[1]
 LIMIT = 300
@@ -201,7 +203,7 @@ def _planted(tree: Path, mutant: Mutant | None) -> Iterator[None]:
 
 def _run_tests(tree: Path, arguments: Sequence[str]) -> tuple[int, str]:
     command = [sys.executable, "-m", "pytest", "--tb=short", *arguments]
-    environment = os.environ | {"PYTHONPATH": str(tree)}
+    environment = os.environ | {"PYTHONPATH": str(tree), PLANTED: "1"}
     try:
         ran = subprocess.run(
             command,
