@@ -14,7 +14,7 @@ from shared.directory.directory import Directories
 from shared.directory.errors import AlreadyExists, NotFound, Stale, TooLarge
 from shared.directory.keys import Key
 from shared.directory.records.model import Account, Authority, SignInEvidence, Status
-from shared.tables.port import Tables, Throttled, Unavailable
+from shared.tables.port import Tables, Throttled, Unavailable, VersionConflict
 from shared.tables.sqlite import SqliteTables
 from tests.shared.directory.invariants import check_invariants, stale_rows
 from tests.shared.directory.people import (
@@ -456,3 +456,11 @@ async def test_accounts_may_share_an_external_id_until_one_is_linked(tables: Tab
     with pytest.raises(AlreadyExists, match="externalId"):
         await change(directory, cleo, linked(cleo, "k"))
     await check_invariants(tables)
+
+
+async def test_no_fence_holds_around_an_account_that_changed_since_it_was_read(sqlite_tables: SqliteTables) -> None:
+    directory = await small(sqlite_tables)
+    read = await create(directory, "ann")
+    await change(directory, read, with_changes(read, title="Engineer"))
+    with pytest.raises(VersionConflict):
+        await directory.accounts.claims.fence(read)
