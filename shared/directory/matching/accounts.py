@@ -155,6 +155,7 @@ class AccountFacts:
     status: Status = Status.LOCAL
     linked_identity: str | None = None
     retired: bool = False
+    parted: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,15 +54,45 @@ DEFAULT_RULES: Final = (
 
 
 SAFEGUARD_SHARE: Final = 0.2
+UNDO_DAYS: Final = 90
+"""Days for which values that provisioning replaced are kept, so that an undo can give them back."""
+MOST_UNDO_DAYS: Final = 365
+MOST_EVERY_HOURS: Final = 7 * 24
+MOST_AUTO_LINKS: Final = 1_000_000
 MAX_EXCLUDED_CHARS: Final = 300_000
 """Characters of exclusions in a policy: the row of a run, which has a copy of the policy, has room for a third more."""
+
+
+@dataclass(frozen=True, slots=True)
+class AutoApproval:
+    """How many links a run may make that approves itself: at most `number`, and at most this share of the accounts."""
+
+    share: float
+    number: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the approval as the policy shows it."""
+        return {"share": self.share, "number": self.number}
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """That runs start by themselves, every so many hours, over a source as POST /linking/runs takes it."""
+
+    source: Mapping[str, Any]
+    every_hours: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the schedule as the policy shows it."""
+        return {"source": dict(self.source), "everyHours": self.every_hours}
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
     """What the administrator decided. Domains and exclusions are compared folded.
 
-    `excluded` has object ids and user principal names. `adopt_on_create` lets a SCIM create that collides with an
+    `excluded` has object ids and user principal names; those of them in `creatable` may be created over SCIM beside the
+    accounts that they match. `adopt_on_create` lets a SCIM create that collides with an
     account link it, where a strong rule holds, instead of being refused. `create_beside_matches` lets a SCIM create
     make an account although one that is managed here shares an e-mail address or a number with it.
     `link_groups_on_create` lets the create of a group take over the group of that name that is managed here. Approving
@@ -80,6 +110,13 @@ class Policy:
     create_beside_matches: bool = False
     link_groups_on_create: bool = False
     safeguard_share: float = SAFEGUARD_SHARE
+    creatable: frozenset[str] = frozenset()
+    foreign_object_ids: bool = False
+    """Whether the object ids that accounts carry are the application's own or a former tenant's: they object to no link
+    then."""
+    auto_approve: AutoApproval | None = None
+    schedule: Schedule | None = None
+    undo_days: int = UNDO_DAYS
 
     def __post_init__(self) -> None:
         names = [rule.rule for rule in self.rules]
@@ -87,6 +124,7 @@ class Policy:
             raise ValueError("rules: each rule stands at most once, and externalId must be among them")
         object.__setattr__(self, "verified_domains", frozenset(map(fold, self.verified_domains)))
         object.__setattr__(self, "excluded", frozenset(map(fold, self.excluded)))
+        object.__setattr__(self, "creatable", frozenset(map(fold, self.creatable)))
         if sum(map(len, self.excluded)) + 3 * len(self.excluded) > MAX_EXCLUDED_CHARS:
             raise ValueError(
                 f"excluded: the list has at most {MAX_EXCLUDED_CHARS:,} characters, about 7,500 object ids: leave "
@@ -97,17 +135,27 @@ class Policy:
         """Tell whether the administrator excluded this identity from linking."""
         return fold(object_id) in self.excluded or fold(user_principal_name) in self.excluded
 
+    def lets_create(self, object_id: str, user_principal_name: str) -> bool:
+        """Tell whether this excluded identity may be created over SCIM beside the accounts that it matches."""
+        return fold(object_id) in self.creatable or fold(user_principal_name) in self.creatable
+
     def to_json(self) -> dict[str, Any]:
         """Return the policy as the JSON document that `from_json` reads."""
         return {
             "rules": [{"rule": rule.rule.value, "trust": rule.trust.value} for rule in self.rules],
             "verifiedDomains": sorted(self.verified_domains),
             "nameIdSource": self.name_id_source,
-            "excluded": sorted(self.excluded),
+            "excluded": [
+                {"identity": one, "create": True} if one in self.creatable else one for one in sorted(self.excluded)
+            ],
             "adoptOnCreate": self.adopt_on_create,
             "createBesideMatches": self.create_beside_matches,
             "linkGroupsOnCreate": self.link_groups_on_create,
             "safeguardShare": self.safeguard_share,
+            "foreignObjectIds": self.foreign_object_ids,
+            "autoApprove": self.auto_approve.to_json() if self.auto_approve else None,
+            "schedule": self.schedule.to_json() if self.schedule else None,
+            "undoDays": self.undo_days,
         }
 
     @classmethod
@@ -124,15 +172,21 @@ class Policy:
         source = document.get("nameIdSource", "userPrincipalName")
         if source not in get_args(NameIdSource):
             raise ValueError(f"nameIdSource: must be one of {', '.join(get_args(NameIdSource))}")
+        excluded, creatable = _excluded(document)
         return cls(
-            _rules(document["rules"]) if "rules" in document else DEFAULT_RULES,
-            _texts(document, "verifiedDomains"),
-            source,
-            _texts(document, "excluded"),
-            _flag(document, "adoptOnCreate"),
-            _flag(document, "createBesideMatches"),
-            _flag(document, "linkGroupsOnCreate"),
-            _share(document, "safeguardShare", SAFEGUARD_SHARE),
+            rules=_rules(document["rules"]) if "rules" in document else DEFAULT_RULES,
+            verified_domains=_texts(document, "verifiedDomains"),
+            name_id_source=source,
+            excluded=excluded,
+            adopt_on_create=_flag(document, "adoptOnCreate"),
+            create_beside_matches=_flag(document, "createBesideMatches"),
+            link_groups_on_create=_flag(document, "linkGroupsOnCreate"),
+            safeguard_share=_share(document, "safeguardShare", SAFEGUARD_SHARE),
+            creatable=creatable,
+            foreign_object_ids=_flag(document, "foreignObjectIds"),
+            auto_approve=_auto_approval(document.get("autoApprove")),
+            schedule=_schedule(document.get("schedule")),
+            undo_days=_whole(document, "undoDays", UNDO_DAYS, 1, MOST_UNDO_DAYS),
         )
 
 
@@ -159,6 +213,52 @@ def _share(document: Mapping[str, Any], name: str, default: float) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
         raise ValueError(f"{name}: must be a number from 0 to 1")
     return float(value)
+
+
+def _whole(document: Mapping[str, Any], name: str, default: int | None, low: int, high: int) -> int:
+    value = document.get(name, default)
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise ValueError(f"{name}: must be a whole number from {low} to {high}")
+    return value
+
+
+def _excluded(document: Mapping[str, Any]) -> tuple[frozenset[str], frozenset[str]]:
+    """Return who is excluded, and who of them may be created beside the accounts that they match."""
+    items = document.get("excluded", [])
+    everybody: dict[str, bool] = {}
+    for item in items if isinstance(items, list) else [None]:
+        one, create = (item.get("identity"), item.get("create", False)) if isinstance(item, Mapping) else (item, False)
+        if not isinstance(one, str) or not isinstance(create, bool):
+            raise ValueError(
+                'excluded: must be a list of strings, or of objects like {"identity": "…", "create": true}'
+            )
+        everybody[one] = create
+    return frozenset(everybody), frozenset(one for one, create in everybody.items() if create)
+
+
+def _auto_approval(value: object) -> AutoApproval | None:
+    if value is None:
+        return None
+    if not isinstance(value, Mapping) or value.keys() != {"share", "number"}:
+        raise ValueError('autoApprove: must be null, or an object like {"share": 0.01, "number": 50}')
+    try:
+        return AutoApproval(_share(value, "share", 0), _whole(value, "number", None, 0, MOST_AUTO_LINKS))
+    except ValueError as error:
+        raise ValueError(f"autoApprove.{error}") from None
+
+
+def _schedule(value: object) -> Schedule | None:
+    if value is None:
+        return None
+    if not isinstance(value, Mapping) or value.keys() != {"source", "everyHours"}:
+        raise ValueError('schedule: must be null, or an object like {"source": {"graph": {…}}, "everyHours": 24}')
+    source = value["source"]
+    if not isinstance(source, Mapping):
+        raise ValueError("schedule.source: must be a source as POST /linking/runs takes it")
+    try:
+        return Schedule(dict(source), _whole(value, "everyHours", None, 1, MOST_EVERY_HOURS))
+    except ValueError as error:
+        raise ValueError(f"schedule.{error}") from None
 
 
 def _texts(document: Mapping[str, Any], name: str) -> frozenset[str]:

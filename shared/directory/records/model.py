@@ -192,9 +192,11 @@ class Account(Resource):
     """One account.
 
     `retired` says that SCIM deleted it while the application keeps it. `origin` names the import row it came from.
+    `parted` has the object ids of identities that an undo or a release took it apart from: only a person joins such a
+    pair again.
     """
 
-    audited: ClassVar[tuple[str, ...]] = ("status", "protected", "evidence", "link", "retired")
+    audited: ClassVar[tuple[str, ...]] = ("status", "protected", "evidence", "link", "retired", "parted")
 
     user_name: str
     emails: tuple[str, ...] = ()
@@ -204,6 +206,7 @@ class Account(Resource):
     evidence: SignInEvidence = NO_EVIDENCE
     link: Link | None = None
     retired: bool = False
+    parted: tuple[str, ...] = ()
     origin: str | None = None
 
     @property
@@ -278,6 +281,7 @@ class Account(Resource):
             self.status,
             self.link.identity if self.link else None,
             self.retired,
+            self.parted,
         )
 
     def link_state(self) -> dict[str, Any]:
@@ -300,6 +304,7 @@ class Account(Resource):
             "protected": self.protected or None,
             "evidence": dump(self.evidence.to_json()) if self.evidence != NO_EVIDENCE else None,
             "link": dump(self.link.to_json()) if self.link else None,
+            "parted": dump(list(self.parted)) if self.parted else None,
             "origin": self.origin,
             DIGEST_OF_FACTS: digest_facts(self.facts()),
         }
@@ -309,6 +314,7 @@ class Account(Resource):
         """Return the account of a row."""
         columns: Mapping[str, Any] = row.columns
         emails, evidence, link = columns.get("emails"), columns.get("evidence"), columns.get("link")
+        parted = columns.get("parted")
         return cls(
             **cls.fields_of(row),
             user_name=columns["userName"],
@@ -319,20 +325,21 @@ class Account(Resource):
             evidence=SignInEvidence.from_json(json.loads(evidence)) if evidence else NO_EVIDENCE,
             link=Link.from_json(json.loads(link)) if link else None,
             retired=row.key.startswith(RETIRED),
+            parted=tuple(json.loads(parted)) if parted else (),
             origin=columns.get("origin"),
         )
 
 
 FACTS = (
     "userName", "status", "created", "modified", "externalId", "emails", "employeeNumber", "active", "protected",
-    "evidence", "link",
+    "evidence", "link", "parted",
 )  # fmt: skip
 """Columns that linking reads: all but the document."""
 
 
 Text = str | None
 Facts = tuple[
-    str, Text, tuple[str, ...], tuple[str, ...], Text, Text, Text, bool, bool, Status, Text, bool
+    str, Text, tuple[str, ...], tuple[str, ...], Text, Text, Text, bool, bool, Status, Text, bool, tuple[str, ...]
 ]  # fmt: skip
 """What matching asks of an account beside its id and version, in the order of matching.AccountFacts."""
 

@@ -142,9 +142,10 @@ class Resources(Generic[R]):
                 return await self._written(resource, etags, 1)
         raise Busy("too many resources are being created at once", retry_after=1)
 
-    async def replace(self, before: R, after: R, *, by: str, action: str = "replace") -> R:
+    async def replace(self, before: R, after: R, *, by: str, action: str = "replace", keep: bool = False) -> R:
         """Put `after` in the place of `before`. Raises Stale if the resource changed since `before` was read.
 
+        `keep` says that provisioning makes the change: what it replaces is kept for an undo.
         Raises AlreadyExists if it would take a userName or an identity that another resource holds.
         """
         if after == before:
