@@ -75,7 +75,7 @@ OPERATIONS: Mapping[str, Operation] = {
     "policy_put": Operation("Policy", body=_json("Policy")),
     "directory_schemas_get": Operation("Schemas"),
     "directory_schemas_put": Operation("Schemas", body=_json("Schemas")),
-    "accounts_import": Operation("Job", 202, ACCOUNTS_FILE, ("mapping",)),
+    "accounts_import": Operation("Job", 202, ACCOUNTS_FILE, ("mapping", "protected")),
     "groups_import": Operation("Job", 202, ACCOUNTS_FILE, ("mapping",)),
     "linking_groups_upload": Operation("Job", 201, _json("AnyJson")),
     "linking_run_group_difference": Operation("Difference", query=PAGED),
@@ -120,6 +120,10 @@ PARAMETERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "format": ("What the report is written as.", {"enum": ["html", "csv", "jsonl"], "default": "html"}),
     "found": ("Only rows of this kind.", {"$ref": "#/components/schemas/VerificationRowKind"}),
     "outcome": ("Only rows with this outcome.", {"$ref": "#/components/schemas/UndoRowKind"}),
+    "protected": (
+        "Lets rows change protected accounts, which are otherwise left as they are and reported.",
+        {"enum": ["change"]},
+    ),
     "mapping": ('A JSON object from header to column, like {"Login": "userName"}.', {"type": "string"}),
 }
 """What a query parameter means, and its schema. One that is not listed is a string to look for."""

@@ -206,7 +206,7 @@ def evidence_for(keys: Iterable[MatchKey], account: AccountFacts) -> tuple[Match
             # In Base64, another case is another identifier.
             alike = [value for value in alike if value.strip() == key.literal.strip()]
         if alike:
-            same = any(_same_letters(value, key.literal) for value in alike)
+            same = any(same_letters(value, key.literal) for value in alike)
             found.append(MatchEvidence(key.rule, key.trust if same else Trust.WEAK, key.attribute, key.outside))
     return tuple(found)
 
@@ -243,16 +243,21 @@ def _carried(rule: Rule, account: AccountFacts) -> tuple[str | None, ...]:
             return (account.employee_number,)
 
 
-def _same_letters(left: str, right: str) -> bool:
+def same_letters(left: str, right: str) -> bool:
     """Tell whether two values that fold alike are also written alike, apart from case.
 
     A name in full-width letters, or with a long s, folds to the plain one and yet is another mailbox: alike enough for
     a review, not for a link.
     """
-    if left.isascii() or right.isascii():
-        return left.isascii() and right.isascii()
-    plain = [unicodedata.normalize("NFC", value).strip().lower() for value in (left, right)]
-    return plain[0] == plain[1]
+    return letters(left) == letters(right)
+
+
+def letters(value: str) -> tuple[bool, str]:
+    """Return what two values that fold alike have in common if they are in the same letters, apart from case."""
+    # The text alone would not do: the sign for Kelvin, in lower case, is a plain k.
+    if value.isascii():
+        return True, value.strip().lower()
+    return False, unicodedata.normalize("NFC", value).strip().lower()
 
 
 @dataclass(frozen=True, slots=True)
