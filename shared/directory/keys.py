@@ -54,6 +54,18 @@ def fold(value: str) -> str:
     return unicodedata.normalize("NFKC", folded.casefold()).strip()
 
 
+def same_letters(left: str, right: str) -> bool:
+    """Tell whether two values that fold alike are also written alike, apart from case.
+
+    A name in full-width letters, or with a long s, folds to the plain one and yet is another name or mailbox: alike
+    enough for a person to look at, not for a link.
+    """
+    if left.isascii() or right.isascii():
+        return left.isascii() and right.isascii()
+    plain = [unicodedata.normalize("NFC", value).strip().lower() for value in (left, right)]
+    return plain[0] == plain[1]
+
+
 def folded(key: Key) -> Key:
     """Return the key with its value folded, so that equal keys are equal objects."""
     return Key(key.kind, fold(key.value))

@@ -9,13 +9,12 @@ administrator.
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Final, Literal, NamedTuple, Self
 
-from shared.directory.keys import fold
+from shared.directory.keys import fold, same_letters
 from shared.directory.matching.identity import Identity
 from shared.directory.matching.policy import MatchRule, Policy, Rule, Trust
 from shared.directory.records.model import Account, Status
@@ -241,23 +240,6 @@ def _carried(rule: Rule, account: AccountFacts) -> tuple[str | None, ...]:
             return account.emails + account.verified_emails
         case Rule.EMPLOYEE_NUMBER:
             return (account.employee_number,)
-
-
-def same_letters(left: str, right: str) -> bool:
-    """Tell whether two values that fold alike are also written alike, apart from case.
-
-    A name in full-width letters, or with a long s, folds to the plain one and yet is another mailbox: alike enough for
-    a review, not for a link.
-    """
-    return letters(left) == letters(right)
-
-
-def letters(value: str) -> tuple[bool, str]:
-    """Return what two values that fold alike have in common if they are in the same letters, apart from case."""
-    # The text alone would not do: the sign for Kelvin, in lower case, is a plain k.
-    if value.isascii():
-        return True, value.strip().lower()
-    return False, unicodedata.normalize("NFC", value).strip().lower()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,532 @@
+"""A directory's life: whoever may do something does it, in any order, again and again, and the process may die.
+
+The machine knows who acted and checks, account by account, that the act changed what it may and nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar, cast
+
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
+from hypothesis.strategies import booleans, fixed_dictionaries, integers, lists, none, sampled_from
+
+import scim_groups.service
+import scim_users.service
+from infra.local.faults import Crash, Fault, FaultyTables, no_faults, script
+from link_orchestrator.kinds import IMPORT, RUN, UNDO, Kind
+from link_orchestrator.lifecycle import cancel, ensure_started
+from link_orchestrator.requests import afterwards, approval, imports, reviews, runs, uploads
+from link_orchestrator.run import account_of, by_run
+from link_orchestrator.source import Sources
+from shared.admin import account_changes
+from shared.directory.directory import Directories, Directory
+from shared.directory.keys import fold
+from shared.directory.matching.policy import Policy
+from shared.directory.records.model import ENTERPRISE, Account, Authority, Status
+from shared.directory.work.jobs import Job, State
+from shared.host.http import Service
+from shared.host.problems import problem
+from shared.scim.endpoint import Request, Response
+from shared.scim_root.bulk import run_bulk
+from shared.tables.port import Tables
+from tests.link_orchestrator.executor import Executor
+from tests.link_orchestrator.running import POLICY, activity_calls, make_directory, object_id, plan_rows
+from tests.shared.directory.invariants import check_invariants
+
+T = TypeVar("T")
+
+NAMES = ["ann@contoso.com", "bea@contoso.com", "cleo@contoso.com", "dora@contoso.com"]
+SPELLINGS = [*NAMES, "ANN@contoso.com", "\uff41nn@contoso.com"]
+"""Names, one in another case, and one in letters that only look like those of the first."""
+MAILS = [*NAMES, "team@contoso.com", "ann@elsewhere.example"]
+NUMBERS = ["7", "8"]
+IDENTITIES = [object_id(number) for number in range(1, 5)]
+USER = "urn:ietf:params:scim:schemas:core:2.0:User"
+GROUP = "urn:ietf:params:scim:schemas:core:2.0:Group"
+PATCH = "urn:ietf:params:scim:api:messages:2.0:PatchOp"
+BULK = "urn:ietf:params:scim:api:messages:2.0:BulkRequest"
+TITLES = ["Engineer", "Director"]
+DEATHS = 40
+"""Storage calls within which a process dies that is to die; some acts have fewer and survive."""
+
+STEPS = sampled_from([100, 100, 100, 3])
+"""Steps of its jobs that the executor takes at once: mostly all of them."""
+EDITS: list[dict[str, Any]] = [
+    {"document": {"title": "Edited"}},
+    {"document": {"active": True}},
+    {"document": {"userName": NAMES[0]}},
+    {"protected": True},
+    {"protected": False},
+    {"evidence": None},
+]
+identities = sampled_from(IDENTITIES)
+places = integers(0, 9)
+rows = fixed_dictionaries(
+    {"userName": sampled_from(SPELLINGS)},
+    optional={
+        "email": sampled_from(MAILS),
+        "emailVerified": booleans(),
+        "employeeNumber": sampled_from(NUMBERS),
+        "objectId": identities,
+        "externalId": identities,
+        "nameId": sampled_from(NAMES),
+        "title": sampled_from(TITLES),
+        "active": booleans(),
+        "protected": booleans(),
+    },
+)
+people = fixed_dictionaries(
+    {
+        "id": identities,
+        "userPrincipalName": sampled_from(SPELLINGS),
+        "accountEnabled": sampled_from([True, True, False]),
+    },
+    optional={
+        "mail": sampled_from(MAILS),
+        "employeeId": sampled_from(NUMBERS),
+        "proxyAddresses": sampled_from(MAILS).map(lambda mail: [f"smtp:{mail}"]),
+    },
+)
+users = fixed_dictionaries(
+    {"userName": sampled_from(SPELLINGS)},
+    optional={
+        "externalId": identities,
+        "emails": lists(sampled_from(MAILS), max_size=2).map(
+            lambda mails: [{"value": mail, "type": "work", "primary": not n} for n, mail in enumerate(mails)]
+        ),
+        ENTERPRISE: sampled_from(NUMBERS).map(lambda number: {"employeeNumber": number}),
+        "title": sampled_from(TITLES),
+        "active": booleans(),
+    },
+).map(lambda user: {"schemas": [USER], **user})
+operations = sampled_from(
+    [
+        *({"op": "add", "path": "externalId", "value": identity} for identity in IDENTITIES),
+        *({"op": "replace", "path": "userName", "value": name} for name in SPELLINGS),
+        *({"op": "replace", "path": 'emails[type eq "work"].value', "value": mail} for mail in MAILS),
+        *({"op": "replace", "path": "active", "value": active} for active in (True, False)),
+        *({"op": "replace", "path": f"{ENTERPRISE}:employeeNumber", "value": number} for number in NUMBERS),
+        *({"op": "replace", "path": "title", "value": title} for title in TITLES),
+        {"op": "add", "path": "emails", "value": []},
+        {"op": "add", "path": "userName.x", "value": "y"},
+        {"op": "remove", "path": 'emails[type eq "home"]'},
+        {"op": "add", "path": 'emails[type eq "work"].primary', "value": True},
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """Who does something, and what they name: accounts by their ids, identities by their object ids, a run."""
+
+    who: str
+    account: str | None = None
+    identities: frozenset[str] = frozenset()
+    run: str = ""
+    protected: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """That a request was refused."""
+
+    status: int
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Death:
+    """That the process dies at a storage call of an act, after some acts that it survives."""
+
+    acts: int
+    call: int
+    fault: Fault
+
+
+class Life(RuleBasedStateMachine):
+    """One directory, its processes one after the other, and its executor."""
+
+    numbers = itertools.count()
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, store: Tables) -> None:
+        super().__init__()
+        self.loop = loop
+        self.store = store
+        self.name = f"life{next(self.numbers)}"
+        self.executor = Executor()
+        self.accounts: dict[str, Account] = {}
+        # Ids are drawn at random: accounts go by the order in which they came.
+        self.order: list[str] = []
+        self.gone: set[str] = set()
+        self.approved: dict[str, set[tuple[str, str]]] = {}
+        self.linked: dict[str, dict[str, Account]] = {}
+        self.kept: dict[str, str] = {}
+        self.groups: list[str] = []
+        self.death: Death | None = None
+
+    def wait(self, work: Awaitable[T]) -> T:
+        return self.loop.run_until_complete(cast(Any, work))
+
+    @initialize(adopts=booleans(), beside=booleans(), file=lists(rows, min_size=2, max_size=5))
+    def begins(self, adopts: bool, beside: bool, file: list[dict[str, Any]]) -> None:
+        directory = self.wait(make_directory(self.store, self.name, 2))
+        self.policy = Policy.from_json(POLICY | {"adoptOnCreate": adopts, "createBesideMatches": beside})
+        self.wait(directory.policies.set(self.policy))
+        self.wait(self.begin_process())
+        self.imports(file, False)
+
+    async def begin_process(self) -> None:
+        """Begin a process that remembers nothing, over the tables that the one before it left."""
+        self.tables = FaultyTables(self.store)
+        self.directories = Directories(self.tables)
+        self.directory = await self.directories.open(self.name)
+
+    def act(self, act: Act, work: Callable[[Directory], Awaitable[T]]) -> T | Refused | None:
+        """Let the process do something, and check what that changed. Returns None if the process died on the way."""
+        before, answer = self.accounts, self.wait(self.mortal(work))
+        self.accounts = {account.id: account for account in self.wait(check_invariants(self.store, self.name))}
+        self.order += sorted(self.accounts.keys() - set(self.order), key=lambda i: self.accounts[i].user_name)
+        for account_id in before.keys() | self.accounts.keys():
+            self.check(act, before.get(account_id), self.accounts.get(account_id))
+        return answer
+
+    async def mortal(self, work: Callable[[Directory], Awaitable[T]]) -> T | Refused | None:
+        death, self.death = self.death, None
+        if death and death.acts:
+            self.death = replace(death, acts=death.acts - 1)
+        elif death:
+            self.tables.reset()
+            self.tables.faults = script({death.call: death.fault})
+        try:
+            return await work(self.directory)
+        except Crash:
+            await self.begin_process()
+            return None
+        except Exception as error:
+            status, _, detail, _ = problem(error)
+            if status == 500:
+                raise
+            return Refused(status, detail)
+        finally:
+            self.tables.faults = no_faults
+
+    def one(self, place: int) -> str:
+        """Return the id of an account that is there, or was; of nobody while there was none."""
+        return self.order[place % len(self.order)] if self.order else "nobody"
+
+    # What an act may change.
+
+    def check(self, act: Act, before: Account | None, after: Account | None) -> None:
+        if before == after:
+            return
+        if before is None:
+            assert after is not None
+            assert after.id not in self.gone, "a deleted account is there again"
+            assert (act.who, after.status) in (("import", Status.LOCAL), ("scim", Status.PROVISIONED))
+            assert after.link is None
+            return
+        if after is None:
+            assert not before.protected, "a protected account was deleted"
+            assert (act.who, before.status) in (("hand", Status.LOCAL), ("scim", Status.PROVISIONED))
+            self.gone.add(before.id)
+            return
+        getattr(self, f"check_{act.who}")(act, before, after)
+        if after.retired and not before.retired:
+            self.kept[after.id] = identity_of(before)
+        if not after.retired:
+            self.kept.pop(after.id, None)
+
+    def check_nobody(self, act: Act, before: Account, after: Account) -> None:
+        raise AssertionError("this changes no account")
+
+    def check_look(self, act: Act, before: Account, after: Account) -> None:
+        assert stored(before) == stored(after), "a look-up changed more than the confirmation"
+        assert identity_of(before) == identity_of(after)
+
+    def check_scim(self, act: Act, before: Account, after: Account) -> None:
+        assert not before.protected, "SCIM changed a protected account"
+        assert not after.protected
+        if before.status is Status.LOCAL:
+            self.check_taken(act, before, after)
+        elif after.status is Status.LOCAL:
+            assert (before.status, after.retired, after.link) == (Status.CLAIMED, True, None)
+        else:
+            assert before.status is after.status
+            assert identity_of(before) == identity_of(after), "an account went from hand to hand"
+
+    def check_taken(self, act: Act, before: Account, after: Account) -> None:
+        """Check that SCIM linked an account by an adopting create, or by a return, and by nothing else."""
+        assert after.link, "SCIM changed an account that is managed here"
+        assert after.link.identity in act.identities
+        assert after.link.identity not in after.parted, "only a person joins such a pair again"
+        if before.retired:
+            assert self.kept[before.id] == identity_of(after), "another person came back"
+            return
+        assert self.policy.adopt_on_create
+        assert (after.user_name, after.emails, after.active) == (before.user_name, before.emails, before.active)
+
+    def check_import(self, act: Act, before: Account, after: Account) -> None:
+        assert not before.protected or act.protected, "a file changed a protected account"
+        assert after.protected >= before.protected
+        assert (before.link, before.status, before.retired) == (after.link, after.status, after.retired)
+        assert before.user_name == after.user_name
+        assert before.authority is Authority.LOCAL or before.text == after.text
+
+    def check_hand(self, act: Act, before: Account, after: Account) -> None:
+        assert before.id == act.account, "another account than the one that was named changed"
+        if after.link and identity_of(before) != identity_of(after):
+            assert not before.protected
+            assert after.link.identity in act.identities
+        elif before.authority is after.authority is Authority.IDP:
+            assert before.text == after.text
+
+    def check_run(self, act: Act, before: Account, after: Account) -> None:
+        assert before.status is Status.LOCAL
+        assert not before.protected, "a run changed a protected account"
+        assert after.link is not None
+        assert after.link.by == by_run(act.run)
+        assert (after.id, after.link.identity) in self.approved[act.run], "nobody approved this link"
+        assert before.with_external_id(after.external_id or "").text == after.text
+        self.linked.setdefault(act.run, {})[after.id] = before
+
+    def check_undo(self, act: Act, before: Account, after: Account) -> None:
+        was = self.linked.get(act.run, {}).get(before.id)
+        assert was is not None, "an undo changed an account that its run did not link"
+        assert before.link is not None
+        assert before.link.by == by_run(act.run)
+        assert (after.status, after.link, after.external_id) == (was.status, was.link, was.external_id)
+
+    # What happens.
+
+    @rule(acts=integers(0, 2), call=integers(1, DEATHS), fault=sampled_from([Fault.CRASH_BEFORE, Fault.CRASH_AFTER]))
+    def dies(self, acts: int, call: int, fault: Fault) -> None:
+        self.death = Death(acts, call, fault)
+
+    @rule(file=lists(rows, min_size=1, max_size=4), protected=booleans(), steps=STEPS)
+    def imports(self, file: list[dict[str, Any]], protected: bool, steps: int = 100) -> None:
+        request = asked(file, protected="change") if protected else asked(file)
+        self.act(Act("nobody"), lambda directory: imports.import_accounts(directory, request, self.executor))
+        self.works(IMPORT, steps, protected)
+
+    @rule(people=lists(people, min_size=1, max_size=4, unique_by=lambda one: one["id"]), full=booleans(), steps=STEPS)
+    def plans(self, people: list[dict[str, Any]], full: bool, steps: int) -> None:
+        async def begin(directory: Directory) -> Response:
+            upload = json.loads((await uploads.upload_identities(directory, asked({"value": people}))).text)
+            request = asked({"identities": upload["id"], "full": full})
+            return await runs.start_run(directory, request, self.executor, cast(Sources, None))
+
+        self.act(Act("nobody"), begin)
+        self.works(RUN, steps)
+
+    @rule(place=places, action=sampled_from(["link", "link", "exclude", "leave"]), candidate=places)
+    def reviews(self, place: int, action: str, candidate: int) -> None:
+        for run in self.jobs(RUN, State.PLANNED):
+            found = self.wait(plan_rows(self.reader, run.id))
+            if not found:
+                return
+            row = sorted(found, key=lambda row: (row.decision, row.subject not in IDENTITIES, row.outcome))[
+                place % len(found)
+            ]
+            body: dict[str, Any] = {"rows": [row.id], "action": action}
+            if action == "link" and row.versions:
+                body["account"] = sorted(row.versions, key=self.order.index)[candidate % len(row.versions)]
+            self.act(
+                Act("nobody"),
+                lambda directory, body=body, run=run: reviews.review(directory, asked(body, run.id), self.executor),
+            )
+
+    @rule(pauses=booleans(), steps=STEPS)
+    def approves(self, pauses: bool, steps: int) -> None:
+        for run in self.jobs(RUN, State.PLANNED):
+            self.approved[run.id] = self.wait(self.linked_by_plan(run.id))
+            body = {"links": len(self.approved[run.id]), "pauseProvisioning": pauses}
+            answer = self.act(
+                Act("nobody"),
+                lambda directory, run=run, body=body: approval.approve(directory, asked(body, run.id), self.executor),
+            )
+            assert not isinstance(answer, Refused) or answer.status != 409 or "links:" not in answer.detail, answer
+        self.works(RUN, steps)
+
+    async def linked_by_plan(self, run: str) -> set[tuple[str, str]]:
+        """Return what a plan with its reviews would link, by the ids of account and identity."""
+        pairs: set[tuple[str, str]] = set()
+        for row in await plan_rows(self.reader, run):
+            review = row.review or {"action": "leave"}
+            if review["action"] == "link" or (row.decision == "link" and review["action"] == "leave"):
+                pairs.add((review.get("account") or account_of(row), row.subject))
+        return pairs
+
+    @rule(kind=sampled_from([RUN, IMPORT]))
+    def cancels(self, kind: Kind) -> None:
+        for job in self.jobs(kind):
+            self.act(Act("nobody"), lambda directory, job=job: cancel(directory, job, "administrator", self.executor))
+
+    @rule(place=places, release=booleans(), steps=STEPS)
+    def undoes(self, place: int, release: bool, steps: int) -> None:
+        ended = [job for job in self.jobs(RUN, ended=True) if job.approved]
+        if ended:
+            run, body = ended[place % len(ended)], {"changed": "release" if release else "refuse"}
+            self.act(
+                Act("nobody"), lambda directory: afterwards.start_undo(directory, asked(body, run.id), self.executor)
+            )
+        self.works(UNDO, steps)
+
+    @rule()
+    def goes_on(self) -> None:
+        for kind in (IMPORT, RUN, UNDO):
+            self.works(kind, 100)
+
+    def works(self, kind: Kind, most: int, protected: bool = False) -> None:
+        """Let the executor take steps of the jobs of a kind that have not ended, and start those that a death kept."""
+        for job in self.jobs(kind):
+            act = Act(kind.name, run=job.options.get("run", job.id), protected=job.options.get("protected") == "change")
+
+            async def work(directory: Directory, job: Job = job) -> None:
+                await ensure_started(directory, job, self.executor)
+                await self.executor.work(job.id, activity_calls(self.directories), most)
+
+            self.act(act, work)
+
+    def jobs(self, kind: Kind, *states: State, ended: bool = False) -> list[Job]:
+        """Return the jobs of a kind that have ended or not, those in some states only, oldest first."""
+        self.reader = self.wait(Directories(self.store).open(self.name))
+        known = [job for job in self.wait(self.reader.jobs.list_all()) if job.kind == kind.name]
+        return [job for job in known if job.state.ended == ended and (not states or job.state in states)]
+
+    # SCIM.
+
+    def scim(self, act: Act, service: Service, request: Request) -> Response | Refused | None:
+        async def work(directory: Directory) -> Response:
+            await directory.gate.refuse_closed()
+            return await service(directory, request)
+
+        return self.act(act, work)
+
+    @rule(
+        path=sampled_from(["userName", "emails.value", "externalId", 'emails[type eq "work"].value']),
+        value=sampled_from([*SPELLINGS, *IDENTITIES]),
+    )
+    def looks_up(self, path: str, value: str) -> None:
+        request = asked(None, by="entra", filter=f'{path} eq "{value}"')
+        self.act(Act("look"), lambda directory: scim_users.service.query(directory, request))
+
+    @rule(user=users)
+    def posts(self, user: dict[str, Any]) -> None:
+        before = self.accounts
+        answer = self.scim(Act("scim", identities=named_by(user)), scim_users.service.create, asked(user, by="entra"))
+        if isinstance(answer, Response):
+            made = self.accounts[json.loads(answer.text)["id"]]
+            if made.id not in before:
+                self.check_second(made, before)
+
+    def check_second(self, made: Account, before: Mapping[str, Account]) -> None:
+        """Check that a create made nobody's second account."""
+        identity = fold(made.external_id or "")
+        assert identity not in self.kept.values() or not identity, "whoever comes back gets another account"
+        for other in before.values():
+            if identity and other.status is not Status.LOCAL:
+                assert identity_of(other) != identity, "a second account of one identity"
+            if other.status is Status.LOCAL and not self.policy.create_beside_matches:
+                assert not made.found_by() & other.found_by(), (
+                    "a second account beside one that may be the same person's"
+                )
+
+    @rule(place=places, patch=lists(operations, min_size=1, max_size=3))
+    def patches(self, place: int, patch: list[dict[str, Any]]) -> None:
+        request = asked({"schemas": [PATCH], "Operations": patch}, self.one(place), by="entra")
+        self.scim(Act("scim", identities=frozenset(IDENTITIES)), scim_users.service.patch, request)
+
+    @rule(place=places, user=users)
+    def puts(self, place: int, user: dict[str, Any]) -> None:
+        request = asked(user, self.one(place), by="entra")
+        self.scim(Act("scim", identities=named_by(user)), scim_users.service.replace, request)
+
+    @rule(place=places)
+    def deletes(self, place: int) -> None:
+        self.scim(Act("scim"), scim_users.service.delete, asked(None, self.one(place), by="entra"))
+
+    @rule(
+        posted=lists(users, max_size=2),
+        place=places,
+        patch=lists(operations, min_size=1, max_size=2),
+        deleted=none() | places,
+    )
+    def bulk(self, posted: list[dict[str, Any]], place: int, patch: list[dict[str, Any]], deleted: int | None) -> None:
+        wanted = [{"method": "POST", "path": "/Users", "bulkId": str(n), "data": user} for n, user in enumerate(posted)]
+        body = {"schemas": [PATCH], "Operations": patch}
+        wanted.append({"method": "PATCH", "path": f"/Users/{self.one(place)}", "data": body})
+        if deleted is not None:
+            wanted.append({"method": "DELETE", "path": f"/Users/{self.one(deleted)}"})
+        request = asked({"schemas": [BULK], "Operations": wanted}, by="entra")
+        self.scim(
+            Act("scim", identities=frozenset(IDENTITIES)),
+            lambda directory, request: run_bulk(directory, request, ROOMS),
+            request,
+        )
+
+    @rule(name=sampled_from(["Team", "Staff"]), members=lists(places, max_size=2))
+    def posts_group(self, name: str, members: list[int]) -> None:
+        body = {"schemas": [GROUP], "displayName": name, "members": [{"value": self.one(place)} for place in members]}
+        answer = self.scim(Act("nobody"), scim_groups.service.create, asked(body, by="entra"))
+        if isinstance(answer, Response):
+            self.groups.append(json.loads(answer.text)["id"])
+
+    @rule(group=places, member=places, op=sampled_from(["add", "remove"]))
+    def patches_group(self, group: int, member: int, op: str) -> None:
+        if self.groups:
+            value = [{"value": self.one(member)}]
+            body = {"schemas": [PATCH], "Operations": [{"op": op, "path": "members", "value": value}]}
+            request = asked(body, self.groups[group % len(self.groups)], by="entra")
+            self.scim(Act("nobody"), scim_groups.service.patch, request)
+
+    # The administrator, one account at a time.
+
+    def by_hand(self, service: Service, place: int, body: Any, *identities: str) -> None:
+        account = self.one(place)
+        self.act(
+            Act("hand", account, frozenset(identities)), lambda directory: service(directory, asked(body, account))
+        )
+
+    @rule(place=places, identity=identities)
+    def links_by_hand(self, place: int, identity: str) -> None:
+        self.by_hand(account_changes.link_account, place, {"identity": identity}, identity)
+
+    @rule(place=places, keeps=booleans())
+    def releases(self, place: int, keeps: bool) -> None:
+        self.by_hand(account_changes.release_account, place, {"keepEvidence": keeps})
+
+    @rule(place=places, edit=sampled_from(EDITS))
+    def edits(self, place: int, edit: dict[str, Any]) -> None:
+        self.by_hand(account_changes.edit_account, place, edit)
+
+    @rule(place=places)
+    def deletes_by_hand(self, place: int) -> None:
+        self.by_hand(account_changes.delete_account, place, None)
+
+
+ROOMS = {"Users": scim_users.service, "Groups": scim_groups.service}
+
+
+def identity_of(account: Account) -> str:
+    """Return the identity that has an account, folded: that of its link, or the externalId that it was made with."""
+    return fold(account.link.identity if account.link else account.external_id or "")
+
+
+def stored(account: Account) -> Sequence[object]:
+    """Return what a look-up may not change."""
+    return account.text, account.status, account.protected, account.evidence, account.retired, account.parted
+
+
+def named_by(user: Mapping[str, Any]) -> frozenset[str]:
+    return frozenset({user["externalId"]} if "externalId" in user else ())
+
+
+def asked(body: Any, about: str = "", by: str = "administrator", **params: str) -> Request:
+    """Return a request."""
+    data = b"" if body is None else json.dumps(body).encode()
+    return Request("http://localhost/scim/v2", by, about, params, data, content_type="application/json")
