@@ -18,7 +18,7 @@ from hypothesis.strategies import booleans, fixed_dictionaries, integers, lists,
 import scim_groups.service
 import scim_users.service
 from infra.local.faults import Crash, Fault, FaultyTables, no_faults, script
-from link_orchestrator.kinds import IMPORT, RUN, UNDO, Kind
+from link_orchestrator.kinds import IMPORT, KINDS, RUN, UNDO, Kind
 from link_orchestrator.lifecycle import cancel, ensure_started
 from link_orchestrator.requests import afterwards, approval, imports, reviews, runs, uploads
 from link_orchestrator.run import account_of, by_run
@@ -44,15 +44,15 @@ NAMES = ["ann@contoso.com", "bea@contoso.com", "cleo@contoso.com", "dora@contoso
 SPELLINGS = [*NAMES, "ANN@contoso.com", "\uff41nn@contoso.com"]
 """Names, one in another case, and one in letters that only look like those of the first."""
 MAILS = [*NAMES, "team@contoso.com", "ann@elsewhere.example"]
-NUMBERS = ["7", "8"]
+NUMBERS = ["7", "8", "9", "10"]
 IDENTITIES = [object_id(number) for number in range(1, 5)]
 USER = "urn:ietf:params:scim:schemas:core:2.0:User"
 GROUP = "urn:ietf:params:scim:schemas:core:2.0:Group"
 PATCH = "urn:ietf:params:scim:api:messages:2.0:PatchOp"
 BULK = "urn:ietf:params:scim:api:messages:2.0:BulkRequest"
 TITLES = ["Engineer", "Director"]
-DEATHS = 40
-"""Storage calls within which a process dies that is to die; some acts have fewer and survive."""
+SOON, DEATHS = 8, 60
+"""Storage calls within which a process dies that is to die: a request has few of them, a job many."""
 
 STEPS = sampled_from([100, 100, 100, 3])
 """Steps of its jobs that the executor takes at once: mostly all of them."""
@@ -65,8 +65,34 @@ EDITS: list[dict[str, Any]] = [
     {"evidence": None},
 ]
 identities = sampled_from(IDENTITIES)
-places = integers(0, 9)
-rows = fixed_dictionaries(
+LAST = 9
+places = integers(0, LAST)
+numbers = integers(0, len(NAMES) - 1)
+
+
+def person(number: int, **more: Any) -> dict[str, Any]:
+    """Return an identity as it should be; `more` are attributes of Graph that it has, too."""
+    name, identity = NAMES[number], IDENTITIES[number]
+    return {"id": identity, "userPrincipalName": name, "mail": name, "employeeId": NUMBERS[number], **more}
+
+
+def account(number: int, **more: Any) -> dict[str, Any]:
+    """Return the row of a person's account as it should be."""
+    name = NAMES[number]
+    return {"userName": name, "email": name, "emailVerified": True, "employeeNumber": NUMBERS[number], **more}
+
+
+def work_emails(*mails: str) -> list[dict[str, Any]]:
+    """Return addresses, the first of which is primary."""
+    return [{"value": mail, "type": "work", "primary": not n} for n, mail in enumerate(mails)]
+
+
+def user(name: str, **more: Any) -> dict[str, Any]:
+    """Return a user as provisioning sends it."""
+    return {"schemas": [USER], "userName": name, **more}
+
+
+wild_rows = fixed_dictionaries(
     {"userName": sampled_from(SPELLINGS)},
     optional={
         "email": sampled_from(MAILS),
@@ -77,33 +103,33 @@ rows = fixed_dictionaries(
         "nameId": sampled_from(NAMES),
         "title": sampled_from(TITLES),
         "active": booleans(),
-        "protected": booleans(),
     },
 )
-people = fixed_dictionaries(
-    {
-        "id": identities,
-        "userPrincipalName": sampled_from(SPELLINGS),
-        "accountEnabled": sampled_from([True, True, False]),
-    },
+rows = numbers.map(account) | wild_rows | numbers.map(lambda number: account(number, protected=True))
+wild_people = fixed_dictionaries(
+    {"id": identities, "userPrincipalName": sampled_from(SPELLINGS), "accountEnabled": booleans()},
     optional={
         "mail": sampled_from(MAILS),
         "employeeId": sampled_from(NUMBERS),
         "proxyAddresses": sampled_from(MAILS).map(lambda mail: [f"smtp:{mail}"]),
     },
 )
-users = fixed_dictionaries(
+people = numbers.map(person) | numbers.map(person) | wild_people
+crowds = lists(people, min_size=1, max_size=4, unique_by=lambda one: one["id"])
+proper_users = numbers.map(
+    lambda number: user(NAMES[number], externalId=IDENTITIES[number], emails=work_emails(NAMES[number]), active=True)
+)
+wild_users = fixed_dictionaries(
     {"userName": sampled_from(SPELLINGS)},
     optional={
         "externalId": identities,
-        "emails": lists(sampled_from(MAILS), max_size=2).map(
-            lambda mails: [{"value": mail, "type": "work", "primary": not n} for n, mail in enumerate(mails)]
-        ),
+        "emails": lists(sampled_from(MAILS), max_size=2).map(lambda mails: work_emails(*mails)),
         ENTERPRISE: sampled_from(NUMBERS).map(lambda number: {"employeeNumber": number}),
         "title": sampled_from(TITLES),
         "active": booleans(),
     },
-).map(lambda user: {"schemas": [USER], **user})
+).map(lambda attributes: user(attributes.pop("userName"), **attributes))
+users = proper_users | wild_users
 operations = sampled_from(
     [
         *({"op": "add", "path": "externalId", "value": identity} for identity in IDENTITIES),
@@ -151,13 +177,13 @@ class Death:
 class Life(RuleBasedStateMachine):
     """One directory, its processes one after the other, and its executor."""
 
-    numbers = itertools.count()
+    serial = itertools.count()
 
     def __init__(self, loop: asyncio.AbstractEventLoop, store: Tables) -> None:
         super().__init__()
         self.loop = loop
         self.store = store
-        self.name = f"life{next(self.numbers)}"
+        self.name = f"life{next(self.serial)}"
         self.executor = Executor()
         self.accounts: dict[str, Account] = {}
         # Ids are drawn at random: accounts go by the order in which they came.
@@ -216,8 +242,9 @@ class Life(RuleBasedStateMachine):
             self.tables.faults = no_faults
 
     def one(self, place: int) -> str:
-        """Return the id of an account that is there, or was; of nobody while there was none."""
-        return self.order[place % len(self.order)] if self.order else "nobody"
+        """Return the id of an account, at the last place of one that was deleted; of nobody where there is none."""
+        known = [one for one in self.order if (one in self.gone) == (place == LAST)]
+        return known[place % len(known)] if known else "nobody"
 
     # What an act may change.
 
@@ -257,7 +284,9 @@ class Life(RuleBasedStateMachine):
             assert (before.status, after.retired, after.link) == (Status.CLAIMED, True, None)
         else:
             assert before.status is after.status
-            assert identity_of(before) == identity_of(after), "an account went from hand to hand"
+            # What a client made itself, it may give another externalId.
+            same = identity_of(before) == identity_of(after) or after.status is Status.PROVISIONED
+            assert same, "an account went from hand to hand"
 
     def check_taken(self, act: Act, before: Account, after: Account) -> None:
         """Check that SCIM linked an account by an adopting create, or by a return, and by nothing else."""
@@ -303,7 +332,7 @@ class Life(RuleBasedStateMachine):
 
     # What happens.
 
-    @rule(acts=integers(0, 2), call=integers(1, DEATHS), fault=sampled_from([Fault.CRASH_BEFORE, Fault.CRASH_AFTER]))
+    @rule(acts=integers(0, 2), call=integers(1, SOON) | integers(1, DEATHS), fault=sampled_from([Fault.CRASH_BEFORE, Fault.CRASH_AFTER]))
     def dies(self, acts: int, call: int, fault: Fault) -> None:
         self.death = Death(acts, call, fault)
 
@@ -313,7 +342,7 @@ class Life(RuleBasedStateMachine):
         self.act(Act("nobody"), lambda directory: imports.import_accounts(directory, request, self.executor))
         self.works(IMPORT, steps, protected)
 
-    @rule(people=lists(people, min_size=1, max_size=4, unique_by=lambda one: one["id"]), full=booleans(), steps=STEPS)
+    @rule(people=crowds, full=booleans(), steps=STEPS)
     def plans(self, people: list[dict[str, Any]], full: bool, steps: int) -> None:
         async def begin(directory: Directory) -> Response:
             upload = json.loads((await uploads.upload_identities(directory, asked({"value": people}))).text)
@@ -361,9 +390,14 @@ class Life(RuleBasedStateMachine):
                 pairs.add((review.get("account") or account_of(row), row.subject))
         return pairs
 
-    @rule(kind=sampled_from([RUN, IMPORT]))
-    def cancels(self, kind: Kind) -> None:
-        for job in self.jobs(kind):
+    @rule(people=crowds, full=booleans())
+    def links(self, people: list[dict[str, Any]], full: bool) -> None:
+        self.plans(people, full, 100)
+        self.approves(False, 100)
+
+    @rule(kind=sampled_from([RUN.name, IMPORT.name]))
+    def cancels(self, kind: str) -> None:
+        for job in self.jobs(KINDS[kind]):
             self.act(Act("nobody"), lambda directory, job=job: cancel(directory, job, "administrator", self.executor))
 
     @rule(place=places, release=booleans(), steps=STEPS)
@@ -412,8 +446,15 @@ class Life(RuleBasedStateMachine):
         value=sampled_from([*SPELLINGS, *IDENTITIES]),
     )
     def looks_up(self, path: str, value: str) -> None:
+        self.find(path, value)
+
+    def find(self, path: str, value: str) -> list[dict[str, Any]] | None:
+        """Return the users that a look-up finds, None if the process died."""
         request = asked(None, by="entra", filter=f'{path} eq "{value}"')
-        self.act(Act("look"), lambda directory: scim_users.service.query(directory, request))
+        answer = self.act(Act("look"), lambda directory: scim_users.service.query(directory, request))
+        return (
+            cast("list[dict[str, Any]]", json.loads(answer.text)["Resources"]) if isinstance(answer, Response) else None
+        )
 
     @rule(user=users)
     def posts(self, user: dict[str, Any]) -> None:
@@ -429,8 +470,8 @@ class Life(RuleBasedStateMachine):
         identity = fold(made.external_id or "")
         assert identity not in self.kept.values() or not identity, "whoever comes back gets another account"
         for other in before.values():
-            if identity and other.status is not Status.LOCAL:
-                assert identity_of(other) != identity, "a second account of one identity"
+            if identity and other.link:  # what SCIM clients made themselves may share an externalId
+                assert identity_of(other) != identity, "a second account of a linked identity"
             if other.status is Status.LOCAL and not self.policy.create_beside_matches:
                 assert not made.found_by() & other.found_by(), (
                     "a second account beside one that may be the same person's"
@@ -438,13 +479,33 @@ class Life(RuleBasedStateMachine):
 
     @rule(place=places, patch=lists(operations, min_size=1, max_size=3))
     def patches(self, place: int, patch: list[dict[str, Any]]) -> None:
-        request = asked({"schemas": [PATCH], "Operations": patch}, self.one(place), by="entra")
+        self.sends_patch(self.one(place), patch)
+
+    def sends_patch(self, about: str, patch: list[dict[str, Any]]) -> None:
+        request = asked({"schemas": [PATCH], "Operations": patch}, about, by="entra")
         self.scim(Act("scim", identities=frozenset(IDENTITIES)), scim_users.service.patch, request)
 
     @rule(place=places, user=users)
     def puts(self, place: int, user: dict[str, Any]) -> None:
         request = asked(user, self.one(place), by="entra")
         self.scim(Act("scim", identities=named_by(user)), scim_users.service.replace, request)
+
+    @rule(number=numbers, name=sampled_from([None, None, *SPELLINGS]), active=booleans())
+    def provisions(self, number: int, name: str | None, active: bool) -> None:
+        """Do what Entra does about a person: look for them, then change what differs, or create them."""
+        identity, name = IDENTITIES[number], name or NAMES[number]
+        wanted = user(name, externalId=identity, emails=work_emails(name), active=active, title=TITLES[0])
+        for path, value in ("externalId", identity), ("userName", name):
+            found = self.find(path, value)
+            if found is None:
+                return
+            if found:
+                patch = [
+                    {"op": "replace", "path": path, "value": wanted[path]} for path in ("userName", "active", "title")
+                ]
+                self.sends_patch(found[0]["id"], [{"op": "add", "path": "externalId", "value": identity}, *patch])
+                return
+        self.posts(wanted)
 
     @rule(place=places)
     def deletes(self, place: int) -> None:
@@ -496,17 +557,14 @@ class Life(RuleBasedStateMachine):
     def links_by_hand(self, place: int, identity: str) -> None:
         self.by_hand(account_changes.link_account, place, {"identity": identity}, identity)
 
-    @rule(place=places, keeps=booleans())
-    def releases(self, place: int, keeps: bool) -> None:
-        self.by_hand(account_changes.release_account, place, {"keepEvidence": keeps})
-
-    @rule(place=places, edit=sampled_from(EDITS))
-    def edits(self, place: int, edit: dict[str, Any]) -> None:
-        self.by_hand(account_changes.edit_account, place, edit)
-
-    @rule(place=places)
-    def deletes_by_hand(self, place: int) -> None:
-        self.by_hand(account_changes.delete_account, place, None)
+    @rule(place=places, edit=sampled_from(EDITS), rare=sampled_from([*[""] * 6, "release", "release", "delete"]))
+    def edits(self, place: int, edit: dict[str, Any], rare: str) -> None:
+        if rare == "release":
+            self.by_hand(account_changes.release_account, place, {"keepEvidence": "document" in edit})
+        elif rare == "delete":
+            self.by_hand(account_changes.delete_account, place, None)
+        else:
+            self.by_hand(account_changes.edit_account, place, edit)
 
 
 ROOMS = {"Users": scim_users.service, "Groups": scim_groups.service}
