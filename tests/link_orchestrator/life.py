@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar, cast
 
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
-from hypothesis.strategies import booleans, fixed_dictionaries, integers, lists, none, sampled_from
+from hypothesis.strategies import booleans, builds, fixed_dictionaries, integers, lists, none, sampled_from, tuples
 
 import scim_groups.service
 import scim_users.service
@@ -21,7 +21,7 @@ from infra.local.faults import Crash, Fault, FaultyTables, no_faults, script
 from link_orchestrator.kinds import IMPORT, KINDS, RUN, UNDO, Kind
 from link_orchestrator.lifecycle import cancel, ensure_started
 from link_orchestrator.requests import afterwards, approval, imports, reviews, runs, uploads
-from link_orchestrator.run import account_of, by_run
+from link_orchestrator.run import account_of, by_run, planned_version
 from link_orchestrator.source import Sources
 from shared.admin import account_changes
 from shared.directory.directory import Directories, Directory
@@ -56,6 +56,7 @@ SOON, DEATHS = 8, 60
 
 STEPS = sampled_from([100, 100, 100, 3])
 """Steps of its jobs that the executor takes at once: mostly all of them."""
+UNDOS: list[dict[str, Any]] = [{}, {}, {"keep": "attributes"}, {"activate": 0}, {"activate": 1}]
 EDITS: list[dict[str, Any]] = [
     {"document": {"title": "Edited"}},
     {"document": {"active": True}},
@@ -77,9 +78,9 @@ def person(number: int, **more: Any) -> dict[str, Any]:
 
 
 def account(number: int, **more: Any) -> dict[str, Any]:
-    """Return the row of a person's account as it should be."""
+    """Return the row of a person's account as it should be; `more` are columns that it has, too, or instead."""
     name = NAMES[number]
-    return {"userName": name, "email": name, "emailVerified": True, "employeeNumber": NUMBERS[number], **more}
+    return {"userName": name, "email": name, "emailVerified": True, "employeeNumber": NUMBERS[number]} | more
 
 
 def work_emails(*mails: str) -> list[dict[str, Any]]:
@@ -105,7 +106,8 @@ wild_rows = fixed_dictionaries(
         "active": booleans(),
     },
 )
-rows = numbers.map(account) | wild_rows | numbers.map(lambda number: account(number, protected=True))
+marks = sampled_from([{"protected": True}, {"title": TITLES[0]}, {"title": TITLES[1], "userName": SPELLINGS[-1]}])
+rows = wild_rows | builds(lambda number, mark: account(number, **mark), numbers, marks)
 wild_people = fixed_dictionaries(
     {"id": identities, "userPrincipalName": sampled_from(SPELLINGS), "accountEnabled": booleans()},
     optional={
@@ -114,8 +116,9 @@ wild_people = fixed_dictionaries(
         "proxyAddresses": sampled_from(MAILS).map(lambda mail: [f"smtp:{mail}"]),
     },
 )
-people = numbers.map(person) | numbers.map(person) | wild_people
-crowds = lists(people, min_size=1, max_size=4, unique_by=lambda one: one["id"])
+crowds = lists(wild_people, max_size=2, unique_by=lambda one: one["id"]).map(
+    lambda odd: [*odd, *(one for one in map(person, range(len(NAMES))) if one["id"] not in [o["id"] for o in odd])]
+)
 proper_users = numbers.map(
     lambda number: user(NAMES[number], externalId=IDENTITIES[number], emails=work_emails(NAMES[number]), active=True)
 )
@@ -130,6 +133,8 @@ wild_users = fixed_dictionaries(
     },
 ).map(lambda attributes: user(attributes.pop("userName"), **attributes))
 users = proper_users | wild_users
+cycles = tuples(numbers, sampled_from(["", "", "new@contoso.com", *NAMES]), booleans())
+"""Whom provisioning comes for, under which name ("" for their own), and whether they are active."""
 operations = sampled_from(
     [
         *({"op": "add", "path": "externalId", "value": identity} for identity in IDENTITIES),
@@ -155,6 +160,12 @@ class Act:
     identities: frozenset[str] = frozenset()
     run: str = ""
     protected: bool = False
+    keeps: bool = False
+    activates: bool = False
+    names: frozenset[str] | None = None
+
+
+NOBODY = Act("nobody")
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,22 +200,24 @@ class Life(RuleBasedStateMachine):
         # Ids are drawn at random: accounts go by the order in which they came.
         self.order: list[str] = []
         self.gone: set[str] = set()
-        self.approved: dict[str, set[tuple[str, str]]] = {}
+        self.approved: dict[str, dict[tuple[str, str], str]] = {}
         self.linked: dict[str, dict[str, Account]] = {}
+        self.edited: dict[str, dict[str, set[str]]] = {}
         self.kept: dict[str, str] = {}
+        self.files: dict[str, frozenset[str]] = {}
         self.groups: list[str] = []
         self.death: Death | None = None
 
     def wait(self, work: Awaitable[T]) -> T:
         return self.loop.run_until_complete(cast(Any, work))
 
-    @initialize(adopts=booleans(), beside=booleans(), file=lists(rows, min_size=2, max_size=5))
-    def begins(self, adopts: bool, beside: bool, file: list[dict[str, Any]]) -> None:
+    @initialize(adopts=booleans(), beside=booleans(), odd=lists(rows, max_size=2))
+    def begins(self, adopts: bool, beside: bool, odd: list[dict[str, Any]]) -> None:
         directory = self.wait(make_directory(self.store, self.name, 2))
         self.policy = Policy.from_json(POLICY | {"adoptOnCreate": adopts, "createBesideMatches": beside})
         self.wait(directory.policies.set(self.policy))
         self.wait(self.begin_process())
-        self.imports(file, False)
+        self.imports([*odd, *map(account, range(len(NAMES)))], False)
 
     async def begin_process(self) -> None:
         """Begin a process that remembers nothing, over the tables that the one before it left."""
@@ -214,11 +227,14 @@ class Life(RuleBasedStateMachine):
 
     def act(self, act: Act, work: Callable[[Directory], Awaitable[T]]) -> T | Refused | None:
         """Let the process do something, and check what that changed. Returns None if the process died on the way."""
-        before, answer = self.accounts, self.wait(self.mortal(work))
+        before, kept, answer = self.accounts, dict(self.kept), self.wait(self.mortal(work))
         self.accounts = {account.id: account for account in self.wait(check_invariants(self.store, self.name))}
         self.order += sorted(self.accounts.keys() - set(self.order), key=lambda i: self.accounts[i].user_name)
         for account_id in before.keys() | self.accounts.keys():
             self.check(act, before.get(account_id), self.accounts.get(account_id))
+        if act.who == "scim":
+            for account_id in self.accounts.keys() - before.keys():
+                self.check_second(self.accounts[account_id], before, kept)
         return answer
 
     async def mortal(self, work: Callable[[Directory], Awaitable[T]]) -> T | Refused | None:
@@ -263,6 +279,8 @@ class Life(RuleBasedStateMachine):
             self.gone.add(before.id)
             return
         getattr(self, f"check_{act.who}")(act, before, after)
+        if act.who in ("hand", "import"):
+            self.note_edit(before, after)
         if after.retired and not before.retired:
             self.kept[after.id] = identity_of(before)
         if not after.retired:
@@ -288,6 +306,18 @@ class Life(RuleBasedStateMachine):
             same = identity_of(before) == identity_of(after) or after.status is Status.PROVISIONED
             assert same, "an account went from hand to hand"
 
+    def check_second(self, made: Account, before: Mapping[str, Account], kept: Mapping[str, str]) -> None:
+        """Check that a create made nobody's second account."""
+        identity = fold(made.external_id or "")
+        assert identity not in kept.values() or not identity, "whoever comes back gets another account"
+        for other in before.values():
+            if identity and other.link:  # what SCIM clients made themselves may share an externalId
+                assert identity_of(other) != identity, "a second account of a linked identity"
+            if other.status is Status.LOCAL and not self.policy.create_beside_matches:
+                assert not made.found_by() & other.found_by(), (
+                    "a second account beside one that may be the same person's"
+                )
+
     def check_taken(self, act: Act, before: Account, after: Account) -> None:
         """Check that SCIM linked an account by an adopting create, or by a return, and by nothing else."""
         assert after.link, "SCIM changed an account that is managed here"
@@ -304,10 +334,13 @@ class Life(RuleBasedStateMachine):
         assert after.protected >= before.protected
         assert (before.link, before.status, before.retired) == (after.link, after.status, after.retired)
         assert before.user_name == after.user_name
+        named = act.names is None or after.user_name.lower() in act.names
+        assert named, "a file changed an account that it names in other letters, if at all"
         assert before.authority is Authority.LOCAL or before.text == after.text
 
     def check_hand(self, act: Act, before: Account, after: Account) -> None:
         assert before.id == act.account, "another account than the one that was named changed"
+        assert after.retired == before.retired or after.link, "a deleted account is there again"
         if after.link and identity_of(before) != identity_of(after):
             assert not before.protected
             assert after.link.identity in act.identities
@@ -319,28 +352,66 @@ class Life(RuleBasedStateMachine):
         assert not before.protected, "a run changed a protected account"
         assert after.link is not None
         assert after.link.by == by_run(act.run)
-        assert (after.id, after.link.identity) in self.approved[act.run], "nobody approved this link"
+        version = self.approved[act.run].get((after.id, after.link.identity))
+        assert version, "nobody approved this link"
+        assert version == before.etag, "a run linked an account that changed since its plan"
+        parted = fold(after.link.identity) in before.parted
+        assert not parted or after.link.rule == "review", "only a person joins a pair that was taken apart"
         assert before.with_external_id(after.external_id or "").text == after.text
         self.linked.setdefault(act.run, {})[after.id] = before
+        self.edited.setdefault(act.run, {})[after.id] = set()
 
     def check_undo(self, act: Act, before: Account, after: Account) -> None:
         was = self.linked.get(act.run, {}).get(before.id)
         assert was is not None, "an undo changed an account that its run did not link"
-        assert before.link is not None
-        assert before.link.by == by_run(act.run)
-        assert (after.status, after.link, after.external_id) == (was.status, was.link, was.external_id)
+        assert (after.status, after.link, after.retired) == (was.status, was.link, was.retired)
+        assert after.external_id == was.external_id
+        assert was.protected or after.protected == before.protected
+        identity = next(identity for account_id, identity in self.approved[act.run] if account_id == before.id)
+        assert fold(identity) in after.parted, "SCIM and runs may join this pair again"
+        switched_on = after.active and not before.active
+        assert act.activates or not switched_on, "an undo switched somebody on"
+        if act.keeps:
+            assert without(after, "externalId") == without(before, "externalId")
+            return
+        here = self.edited[act.run][before.id]
+        left = {"active"} if was.active and not after.active else set()
+        if after.user_name != was.user_name and self.is_taken(was.user_name, before.id):
+            left.add("userName")
+        assert without(after, *here, *left) == without(was, *here, *left), "an undo ends elsewhere than it began"
+        assert "evidence" in here or after.evidence == was.evidence
+
+    def is_taken(self, name: str, account_id: str) -> bool:
+        """Tell whether another account has a name."""
+        return any(fold(a.user_name) == fold(name) for a in self.accounts.values() if a.id != account_id)
+
+    def note_edit(self, before: Account, after: Account) -> None:
+        """Keep what somebody changed here of an account since runs linked it."""
+        old, new = before.document(), after.document()
+        names = {name for name in old.keys() | new.keys() if old.get(name) != new.get(name)} - {"externalId"}
+        names |= {"evidence"} if before.evidence != after.evidence else set()
+        for edited in self.edited.values():
+            if before.id in edited:
+                edited[before.id] |= names
 
     # What happens.
 
-    @rule(acts=integers(0, 2), call=integers(1, SOON) | integers(1, DEATHS), fault=sampled_from([Fault.CRASH_BEFORE, Fault.CRASH_AFTER]))
+    @rule(
+        acts=integers(0, 2),
+        call=integers(1, SOON) | integers(1, DEATHS),
+        fault=sampled_from([Fault.CRASH_BEFORE, Fault.CRASH_AFTER]),
+    )
     def dies(self, acts: int, call: int, fault: Fault) -> None:
         self.death = Death(acts, call, fault)
 
     @rule(file=lists(rows, min_size=1, max_size=4), protected=booleans(), steps=STEPS)
     def imports(self, file: list[dict[str, Any]], protected: bool, steps: int = 100) -> None:
         request = asked(file, protected="change") if protected else asked(file)
-        self.act(Act("nobody"), lambda directory: imports.import_accounts(directory, request, self.executor))
-        self.works(IMPORT, steps, protected)
+        answer = self.act(NOBODY, lambda directory: imports.import_accounts(directory, request, self.executor))
+        if isinstance(answer, Response):
+            names = (row["userName"] for row in file)
+            self.files[json.loads(answer.text)["id"]] = frozenset(name.lower() for name in names)
+        self.works(IMPORT, steps)
 
     @rule(people=crowds, full=booleans(), steps=STEPS)
     def plans(self, people: list[dict[str, Any]], full: bool, steps: int) -> None:
@@ -349,7 +420,7 @@ class Life(RuleBasedStateMachine):
             request = asked({"identities": upload["id"], "full": full})
             return await runs.start_run(directory, request, self.executor, cast(Sources, None))
 
-        self.act(Act("nobody"), begin)
+        self.act(NOBODY, begin)
         self.works(RUN, steps)
 
     @rule(place=places, action=sampled_from(["link", "link", "exclude", "leave"]), candidate=places)
@@ -365,7 +436,7 @@ class Life(RuleBasedStateMachine):
             if action == "link" and row.versions:
                 body["account"] = sorted(row.versions, key=self.order.index)[candidate % len(row.versions)]
             self.act(
-                Act("nobody"),
+                NOBODY,
                 lambda directory, body=body, run=run: reviews.review(directory, asked(body, run.id), self.executor),
             )
 
@@ -375,19 +446,20 @@ class Life(RuleBasedStateMachine):
             self.approved[run.id] = self.wait(self.linked_by_plan(run.id))
             body = {"links": len(self.approved[run.id]), "pauseProvisioning": pauses}
             answer = self.act(
-                Act("nobody"),
+                NOBODY,
                 lambda directory, run=run, body=body: approval.approve(directory, asked(body, run.id), self.executor),
             )
             assert not isinstance(answer, Refused) or answer.status != 409 or "links:" not in answer.detail, answer
         self.works(RUN, steps)
 
-    async def linked_by_plan(self, run: str) -> set[tuple[str, str]]:
-        """Return what a plan with its reviews would link, by the ids of account and identity."""
-        pairs: set[tuple[str, str]] = set()
+    async def linked_by_plan(self, run: str) -> dict[tuple[str, str], str]:
+        """Return what a plan with its reviews would link: by account and identity, the version that it saw."""
+        pairs: dict[tuple[str, str], str] = {}
         for row in await plan_rows(self.reader, run):
             review = row.review or {"action": "leave"}
             if review["action"] == "link" or (row.decision == "link" and review["action"] == "leave"):
-                pairs.add((review.get("account") or account_of(row), row.subject))
+                account_id = review.get("account") or account_of(row)
+                pairs[account_id, row.subject] = planned_version(row, account_id)
         return pairs
 
     @rule(people=crowds, full=booleans())
@@ -398,16 +470,14 @@ class Life(RuleBasedStateMachine):
     @rule(kind=sampled_from([RUN.name, IMPORT.name]))
     def cancels(self, kind: str) -> None:
         for job in self.jobs(KINDS[kind]):
-            self.act(Act("nobody"), lambda directory, job=job: cancel(directory, job, "administrator", self.executor))
+            self.act(NOBODY, lambda directory, job=job: cancel(directory, job, "administrator", self.executor))
 
-    @rule(place=places, release=booleans(), steps=STEPS)
-    def undoes(self, place: int, release: bool, steps: int) -> None:
+    @rule(place=places, asks=sampled_from(UNDOS), steps=STEPS)
+    def undoes(self, place: int, asks: dict[str, Any], steps: int) -> None:
         ended = [job for job in self.jobs(RUN, ended=True) if job.approved]
         if ended:
-            run, body = ended[place % len(ended)], {"changed": "release" if release else "refuse"}
-            self.act(
-                Act("nobody"), lambda directory: afterwards.start_undo(directory, asked(body, run.id), self.executor)
-            )
+            about = ended[place % len(ended)].id
+            self.act(NOBODY, lambda directory: afterwards.start_undo(directory, asked(asks, about), self.executor))
         self.works(UNDO, steps)
 
     @rule()
@@ -415,16 +485,34 @@ class Life(RuleBasedStateMachine):
         for kind in (IMPORT, RUN, UNDO):
             self.works(kind, 100)
 
-    def works(self, kind: Kind, most: int, protected: bool = False) -> None:
+    def works(self, kind: Kind, most: int) -> None:
         """Let the executor take steps of the jobs of a kind that have not ended, and start those that a death kept."""
         for job in self.jobs(kind):
-            act = Act(kind.name, run=job.options.get("run", job.id), protected=job.options.get("protected") == "change")
+            options = job.options
+            act = Act(
+                kind.name,
+                run=options.get("run", job.id),
+                protected=options.get("protected") == "change",
+                keeps="keep" in options,
+                activates="activate" in options,
+                names=self.files.get(job.id),
+            )
 
             async def work(directory: Directory, job: Job = job) -> None:
                 await ensure_started(directory, job, self.executor)
                 await self.executor.work(job.id, activity_calls(self.directories), most)
 
             self.act(act, work)
+            if kind is UNDO:
+                self.check_left(act, job)
+
+    def check_left(self, act: Act, undo: Job) -> None:
+        """Check that an undo that is done left no link of its run but those that it refused to take back."""
+        done = self.wait(self.reader.jobs.get(undo.id))
+        if done.state is State.DONE:
+            refused = {row.subject for row in self.wait(plan_rows(self.reader, undo.id)) if row.decision == "refused"}
+            left = {i for i, one in self.accounts.items() if one.link and one.link.by == by_run(act.run)}
+            assert left <= refused, "an undo left a link of its run and says nothing"
 
     def jobs(self, kind: Kind, *states: State, ended: bool = False) -> list[Job]:
         """Return the jobs of a kind that have ended or not, those in some states only, oldest first."""
@@ -458,24 +546,7 @@ class Life(RuleBasedStateMachine):
 
     @rule(user=users)
     def posts(self, user: dict[str, Any]) -> None:
-        before = self.accounts
-        answer = self.scim(Act("scim", identities=named_by(user)), scim_users.service.create, asked(user, by="entra"))
-        if isinstance(answer, Response):
-            made = self.accounts[json.loads(answer.text)["id"]]
-            if made.id not in before:
-                self.check_second(made, before)
-
-    def check_second(self, made: Account, before: Mapping[str, Account]) -> None:
-        """Check that a create made nobody's second account."""
-        identity = fold(made.external_id or "")
-        assert identity not in self.kept.values() or not identity, "whoever comes back gets another account"
-        for other in before.values():
-            if identity and other.link:  # what SCIM clients made themselves may share an externalId
-                assert identity_of(other) != identity, "a second account of a linked identity"
-            if other.status is Status.LOCAL and not self.policy.create_beside_matches:
-                assert not made.found_by() & other.found_by(), (
-                    "a second account beside one that may be the same person's"
-                )
+        self.scim(Act("scim", identities=named_by(user)), scim_users.service.create, asked(user, by="entra"))
 
     @rule(place=places, patch=lists(operations, min_size=1, max_size=3))
     def patches(self, place: int, patch: list[dict[str, Any]]) -> None:
@@ -490,8 +561,11 @@ class Life(RuleBasedStateMachine):
         request = asked(user, self.one(place), by="entra")
         self.scim(Act("scim", identities=named_by(user)), scim_users.service.replace, request)
 
-    @rule(number=numbers, name=sampled_from([None, None, *SPELLINGS]), active=booleans())
-    def provisions(self, number: int, name: str | None, active: bool) -> None:
+    @rule(cycle=cycles)
+    def provisioning_comes(self, cycle: tuple[int, str, bool]) -> None:
+        self.provisions(*cycle)
+
+    def provisions(self, number: int, name: str, active: bool) -> None:
         """Do what Entra does about a person: look for them, then change what differs, or create them."""
         identity, name = IDENTITIES[number], name or NAMES[number]
         wanted = user(name, externalId=identity, emails=work_emails(name), active=active, title=TITLES[0])
@@ -506,6 +580,14 @@ class Life(RuleBasedStateMachine):
                 self.sends_patch(found[0]["id"], [{"op": "add", "path": "externalId", "value": identity}, *patch])
                 return
         self.posts(wanted)
+
+    @rule(people=crowds, cycles=lists(cycles, min_size=1, max_size=4), asks=sampled_from(UNDOS), steps=STEPS)
+    def tries(self, people: list[dict[str, Any]], cycles: list[Any], asks: dict[str, Any], steps: int) -> None:
+        """Link everybody, let provisioning come, and take the links back."""
+        self.links(people, True)
+        for cycle in cycles:
+            self.provisions(*cycle)
+        self.undoes(-1, asks, steps)
 
     @rule(place=places)
     def deletes(self, place: int) -> None:
@@ -533,7 +615,7 @@ class Life(RuleBasedStateMachine):
     @rule(name=sampled_from(["Team", "Staff"]), members=lists(places, max_size=2))
     def posts_group(self, name: str, members: list[int]) -> None:
         body = {"schemas": [GROUP], "displayName": name, "members": [{"value": self.one(place)} for place in members]}
-        answer = self.scim(Act("nobody"), scim_groups.service.create, asked(body, by="entra"))
+        answer = self.scim(NOBODY, scim_groups.service.create, asked(body, by="entra"))
         if isinstance(answer, Response):
             self.groups.append(json.loads(answer.text)["id"])
 
@@ -543,7 +625,7 @@ class Life(RuleBasedStateMachine):
             value = [{"value": self.one(member)}]
             body = {"schemas": [PATCH], "Operations": [{"op": op, "path": "members", "value": value}]}
             request = asked(body, self.groups[group % len(self.groups)], by="entra")
-            self.scim(Act("nobody"), scim_groups.service.patch, request)
+            self.scim(NOBODY, scim_groups.service.patch, request)
 
     # The administrator, one account at a time.
 
@@ -578,6 +660,12 @@ def identity_of(account: Account) -> str:
 def stored(account: Account) -> Sequence[object]:
     """Return what a look-up may not change."""
     return account.text, account.status, account.protected, account.evidence, account.retired, account.parted
+
+
+def without(account: Account, *names: str) -> dict[str, Any]:
+    """Return an account's document without some attributes; what `schemas` says follows from the others."""
+    document = account.document()
+    return {name: document[name] for name in document if name not in (*names, "schemas")}
 
 
 def named_by(user: Mapping[str, Any]) -> frozenset[str]:
