@@ -54,6 +54,20 @@ def fold(value: str) -> str:
     return unicodedata.normalize("NFKC", folded.casefold()).strip()
 
 
+def same_letters(left: str, right: str) -> bool:
+    """Tell whether two texts are written in the same letters, case aside: what only folds alike proves nothing.
+
+    A letter counts as another in case only if its small form has it as the capital: the Kelvin sign does not, though
+    its small form is `k`.
+    """
+    return left == right or [*map(_small, left)] == [*map(_small, right)]
+
+
+def _small(letter: str) -> str:
+    small = letter.lower()
+    return small if small.upper() == letter else letter
+
+
 def folded(key: Key) -> Key:
     """Return the key with its value folded, so that equal keys are equal objects."""
     return Key(key.kind, fold(key.value))
@@ -191,6 +205,14 @@ class Keys:
     def jobs(self) -> str:
         """Return the partition of imports, uploads and runs."""
         return f"{self.directory}_j"
+
+    def refusals(self, bucket: int) -> str:
+        """Return the partition of what provisioning was refused about the accounts of a bucket."""
+        return f"{self.directory}_f_{bucket:02x}"
+
+    def adoptions(self, bucket: int) -> str:
+        """Return the partition of the index of a bucket's accounts that a create over SCIM linked."""
+        return f"{self.directory}_a_{bucket:02x}"
 
     def settings(self) -> str:
         """Return the partition of what belongs to the directory as a whole."""

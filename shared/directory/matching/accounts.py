@@ -211,6 +211,22 @@ def evidence_for(keys: Iterable[MatchKey], account: AccountFacts) -> tuple[Match
     return tuple(found)
 
 
+_FILLERS: Final = frozenset({"", "-", "na", "n/a", "none", "null", "nil", "unknown", "tbd", "x", "xx", "xxx"})
+"""Employee numbers, folded and without leading zeros, that stand for none: 0 is the empty one."""
+
+
+def plain_number(number: str | None) -> str:
+    """Return an employee number as it is compared, without leading zeros; "" for none and for a filler."""
+    plain = fold(number or "").lstrip("0")
+    return "" if plain in _FILLERS else plain
+
+
+def numbers_contradict(mine: str | None, theirs: str | None) -> bool:
+    """Tell whether two employee numbers differ, where both are there and neither is a filler."""
+    numbers = {plain_number(mine), plain_number(theirs)}
+    return len(numbers) == 2 and "" not in numbers
+
+
 def holds(key: MatchKey, account: AccountFacts) -> bool:
     """Tell whether the account carries the key."""
     return bool(evidence_for((key,), account))
