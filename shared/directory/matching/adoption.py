@@ -94,7 +94,7 @@ def obstacle_to_adoption(sent: Sent, account: AccountFacts, around: Surroundings
 def proving_rule_of(sent: Sent, account: AccountFacts, policy: Policy) -> Rule | None:
     """Return the strong rule by which what was sent proves that the account is the identity's; None if none does.
 
-    `trust_emails` does not count: only a verified address proves, in a verified domain.
+    Of addresses only a verified one counts, however far the policy trusts the others.
     """
     strong = {match_rule.rule for match_rule in policy.rules if match_rule.trust is Trust.STRONG}
     if Rule.USER_NAME in strong and _proves(sent.user_name, (account.user_name,), policy):

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from shared.directory.errors import InvalidCursor
-from shared.directory.keys import ID, Keys, behind
+from shared.directory.keys import DIGEST, ID, Key, Keys, behind
 from shared.directory.records.model import Account, Link
 from shared.tables.access import delete, read_range, scan_pages
 from shared.tables.port import Delete, Row, Tables, Upsert
 
-CURSOR: Final = re.compile(rf"[0-9a-f]{{2}}{ID.pattern}")
+CURSOR: Final = re.compile(rf"[0-9a-f]{{2}}{ID.pattern}_[0-9a-f]{{{DIGEST}}}")
 """The bucket and the key of the last row of a page."""
 
 
@@ -29,6 +29,7 @@ class Adoption:
     identity: str
     at: str
     by: str
+    key: str = ""
     etag: str = ""
 
     def made(self, account: Account | None) -> bool:
@@ -45,9 +46,10 @@ class Adoptions:
         self._keys = keys
 
     async def note(self, account_id: str, link: Link) -> None:
-        """Note that an account is about to be linked, in the place of what was noted about it before."""
-        row = Upsert(account_id, {"identity": link.identity, "at": link.at, "by": link.by})
-        await self._tables.commit(self._partition(account_id), [row])
+        """Note that an account is about to be linked. Whoever is faster keeps a row of its own."""
+        key = f"{account_id}_{self._keys.digest(Key('adoption', f'{link.identity} {link.at} {link.by}'))}"
+        row = Upsert(key, {"identity": link.identity, "at": link.at, "by": link.by})
+        await self._tables.commit(self._keys.adoptions(self._keys.bucket(account_id)), [row])
 
     async def scan(self, bucket: int) -> AsyncIterator[list[Adoption]]:
         """Yield the adoptions of a bucket's accounts in order of id, a page at a time."""
@@ -65,18 +67,15 @@ class Adoptions:
             found += map(_read, rows)
             low = ""
             if len(found) == count:
-                return found, f"{bucket:02x}{found[-1].account}"
+                return found, f"{bucket:02x}{found[-1].key}"
         return found, None
 
     async def remove(self, bucket: int, some: list[Adoption]) -> int:
         """Remove adoptions of a bucket that were not noted anew since they were read, and return how many."""
-        rows = [Delete(one.account, one.etag) for one in some]
+        rows = [Delete(one.key, one.etag) for one in some]
         return await delete(self._tables, self._keys.adoptions(bucket), rows)
-
-    def _partition(self, account_id: str) -> str:
-        return self._keys.adoptions(self._keys.bucket(account_id))
 
 
 def _read(row: Row) -> Adoption:
-    columns = row.columns
-    return Adoption(row.key, str(columns["identity"]), str(columns["at"]), str(columns["by"]), row.etag)
+    identity, at, by = (str(row.columns[name]) for name in ("identity", "at", "by"))
+    return Adoption(row.key.partition("_")[0], identity, at, by, row.key, row.etag)

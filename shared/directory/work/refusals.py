@@ -185,7 +185,7 @@ class Refusals:
 
 def _added(known: Refusal, new: Refusal) -> Refusal:
     """Return two counts of one row as one."""
-    latest = max(known, new, key=lambda one: one.last)
+    latest = new if new.last >= known.last else known
     first = min(filter(None, (known.first, new.first)))
     return Refusal(latest.attempt, first, latest.last, known.count + new.count)
 
