@@ -434,6 +434,39 @@ async def test_without_a_plan_of_everybody_in_the_last_30_days_nothing_is_adopte
     assert (await send(app, ("POST", "Users", CREATE)))[0] == 201
 
 
+async def test_what_is_switched_off_adopts_nothing(app: App) -> None:
+    await app.bring(csv_file(KIM))
+    await app.plan(graph(1, "kim@contoso.com"))
+    directory = await Directories(app.tables).open("main")
+    victim = Victim((await app.account("kim@contoso.com"))["id"], "", "", "")
+    assert await attempt(app, directory, [victim], [("POST", "Users", CREATE)]) == []
+
+
+SECOND: Mapping[str, Mapping[str, str]] = {
+    "the address": {"email": "kim@contoso.com"},
+    "the sign-in": {"objectId": object_id(1)},
+    "the externalId": {"externalId": object_id(1)},
+    "the number": {"employeeNumber": "1815"},
+    "the name": {"userName": "kim.new@contoso.com"},
+}
+
+
+@pytest.mark.parametrize("shared", SECOND)
+async def test_an_account_that_the_plan_did_not_know_is_in_the_way(app: App, shared: str) -> None:
+    await app.bring(csv_file(KIM | {"userName": "kim.local"}))
+    await app.plan(graph(1, "kim.new@contoso.com", mail="kim@contoso.com"))
+    await app.call("PUT", "directory/policy", POLICY | {"adoptOnCreate": True})
+    second = {"userName": "second"} | SECOND[shared]
+    await app.bring(csv_file(second))
+    directory = await Directories(app.tables).open("main")
+    victims = [Victim((await app.account(name))["id"], "", "", "") for name in ("kim.local", second["userName"])]
+    create = CREATE | {"userName": "kim.new@contoso.com", ENTERPRISE: {"employeeNumber": "1815"}}
+    assert await attempt(app, directory, victims, [("POST", "Users", create)]) == []
+    # Without the second account it is theirs.
+    await app.call("DELETE", f"accounts/{victims[1].id}")
+    assert (await send(app, ("POST", "Users", create)))[1]["id"] == victims[0].id
+
+
 @pytest.fixture
 async def app(tmp_path: Path) -> AsyncIterator[App]:
     async with serving(tmp_path) as running:

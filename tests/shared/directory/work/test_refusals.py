@@ -124,6 +124,26 @@ async def test_many_at_once_by_two_processes_leave_no_more_rows(sqlite_tables: S
     assert len(await shown(sqlite_tables, clock)) == ROWS
 
 
+async def test_of_two_processes_that_make_room_one_sees_the_others_row(
+    sqlite_tables: SqliteTables, clock: Clock
+) -> None:
+    others, held = Refusals(sqlite_tables, KEYS, clock), FaultyTables(sqlite_tables)
+    for number in range(ROWS - 1):
+        await others.record(attempt(external_id=str(number)))
+    clock.hours = 0.5
+
+    async def another_writes(call: Call) -> None:
+        if call.verb == "commit":
+            held.before = None
+            await others.record(attempt(external_id="another"))
+
+    held.before = another_writes
+    await Refusals(held, KEYS, clock).record(attempt(external_id="mine"))
+    found = {refusal.attempt.external_id for refusal in await shown(sqlite_tables, clock)}
+    assert len(found) == ROWS
+    assert {"mine", "another"} < found
+
+
 async def test_pages_follow_one_another(sqlite_tables: SqliteTables, clock: Clock) -> None:
     here = Refusals(sqlite_tables, KEYS, clock)
     for account in (ANN, BEA):
