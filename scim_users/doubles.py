@@ -12,8 +12,8 @@ from typing import Final
 from shared.directory.directory import Directory
 from shared.directory.errors import AlreadyExists
 from shared.directory.keys import Key, fold
-from shared.directory.matching.accounts import plain_number
-from shared.directory.matching.authority import KEPT_FROM_SCIM
+from shared.directory.matching.accounts import is_filler
+from shared.directory.matching.authority import CREATABLE, NOT_CREATED
 from shared.directory.matching.policy import Policy
 from shared.directory.records.model import Account, Status
 from shared.tables.access import together
@@ -46,7 +46,7 @@ async def _refuse_left_open(directory: Directory, new: Account) -> None:
     if not new.external_id or _may_be_beside(new, await directory.policies.get()):
         return
     found = await directory.left_open.find(new.external_id)
-    if found and found[1] in KEPT_FROM_SCIM:
+    if found and found[1] in NOT_CREATED:
         run, decision = found
         reason = f"the linking run {run} left this person to an administrator ({decision}): settle it first"
         raise AlreadyExists("externalId", "", reason)
@@ -60,7 +60,9 @@ async def _refuse_second_account(directory: Directory, new: Account) -> None:
     beside = _may_be_beside(new, await directory.policies.get())
     keys = [key for key in shared_keys(new) if not beside or key.kind == "objectId"]
     for key, account in await _carriers(directory, new, keys):
-        if account.status is Status.LOCAL and (account.retired or not beside):
+        if account.status is not Status.LOCAL or (beside and not account.retired):
+            continue
+        if account.retired or not await _is_creatable(directory, new):
             raise AlreadyExists(_ATTRIBUTES[key.kind], account.id, _MAY_BE_THE_SAME)
 
 
@@ -69,7 +71,7 @@ def shared_keys(new: Account) -> list[Key]:
     keys = [key for key in new.found_by() if key.kind in _ATTRIBUTES]
     if new.external_id:
         keys.append(Key("objectId", fold(new.external_id)))
-    keys = [key for key in keys if key.kind != "employeeNumber" or plain_number(key.value)]
+    keys = [key for key in keys if key.kind != "employeeNumber" or not is_filler(key.value)]
     order = [*_ATTRIBUTES]
     return sorted(keys, key=lambda key: (order.index(key.kind), key.value))
 
@@ -89,6 +91,12 @@ def _may_be_beside(new: Account, policy: Policy) -> bool:
     return policy.create_beside_matches or policy.lets_create(new.external_id or "", new.user_name)
 
 
+async def _is_creatable(directory: Directory, new: Account) -> bool:
+    """Tell whether an exclusion that a plan knew says that the identity is created beside what it matches."""
+    found = await directory.left_open.find(new.external_id) if new.external_id else None
+    return found is not None and found[1] == CREATABLE
+
+
 async def _carriers(directory: Directory, new: Account, keys: Sequence[Key]) -> list[tuple[Key, Account]]:
     """Return the accounts that carry keys, in order of the keys; of a number that many carry, none."""
     claims = directory.accounts.claims
@@ -99,7 +107,7 @@ async def _carriers(directory: Directory, new: Account, keys: Sequence[Key]) -> 
         return [i or "" for i in await claims.claimed_many([Key("userName", email.value) for email in emails])]
 
     found = await together(*map(claims.pointed, keys), *([named()] if emails else []))
-    led = [(key, i) for key, ids in zip(keys, found, strict=False) if not _is_filler(key, ids, MOST_READ) for i in ids]
+    led = [(key, i) for key, ids in zip(keys, found, strict=False) if not _is_shared(key, ids, MOST_READ) for i in ids]
     led += zip(emails, found[-1], strict=True) if emails else ()
     # Its own pointers may be there by now: it is being announced.
     others = [(key, i) for key, i in led if i not in ("", new.id)]
@@ -109,10 +117,10 @@ async def _carriers(directory: Directory, new: Account, keys: Sequence[Key]) -> 
         for (key, _), account in zip(others, accounts, strict=True)
         if account and key in account.found_by()
     ]
-    fillers = {key for key in keys if _is_filler(key, [1 for one, _ in carried if one == key], MOST_CARRIERS)}
-    return [(key, account) for key, account in carried if key not in fillers]
+    shared = {key for key in keys if _is_shared(key, [1 for one, _ in carried if one == key], MOST_CARRIERS)}
+    return [(key, account) for key, account in carried if key not in shared]
 
 
-def _is_filler(key: Key, carriers: Sequence[object], most: int) -> bool:
+def _is_shared(key: Key, carriers: Sequence[object], most: int) -> bool:
     """Tell whether an employee number leads to more accounts than one person can have."""
     return key.kind == "employeeNumber" and len(carriers) > most

@@ -54,20 +54,6 @@ def fold(value: str) -> str:
     return unicodedata.normalize("NFKC", folded.casefold()).strip()
 
 
-def same_letters(left: str, right: str) -> bool:
-    """Tell whether two texts are written in the same letters, case aside: what only folds alike proves nothing.
-
-    A letter counts as another in case only if its small form has it as the capital: the Kelvin sign does not, though
-    its small form is `k`.
-    """
-    return left == right or [*map(_small, left)] == [*map(_small, right)]
-
-
-def _small(letter: str) -> str:
-    small = letter.lower()
-    return small if small.upper() == letter else letter
-
-
 def folded(key: Key) -> Key:
     """Return the key with its value folded, so that equal keys are equal objects."""
     return Key(key.kind, fold(key.value))

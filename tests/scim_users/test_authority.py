@@ -11,6 +11,7 @@ from scim_users.authority import Write, authorise, refuse_protected, retire
 from shared.directory.directory import Directory
 from shared.directory.errors import Refused
 from shared.directory.keys import Key
+from shared.directory.matching.authority import CREATABLE
 from shared.directory.matching.policy import Policy
 from shared.directory.records.model import NO_EVIDENCE, Account, Link, SignInEvidence, Status
 from tests.scim_users.conftest import Server
@@ -190,6 +191,13 @@ async def test_what_the_last_plan_left_open_is_not_settled_by_a_create(server: S
     run = await leave_open(directory, decision)
     answer = await server.send("POST", "/Users", CREATE | {"userName": "ada.two@contoso.com"})
     assert (answer.status, run in answer.body["detail"]) == (409, True)
+
+
+async def test_whom_an_exclusion_lets_be_created_is_created_beside_what_they_match(server: Server) -> None:
+    directory, _ = await stored(server, local(emails=work("ada@home.example")))
+    await leave_open(directory, CREATABLE)
+    create = CREATE | {"userName": "ada.two@contoso.com", "emails": work("ada@home.example")}
+    assert (await server.send("POST", "/Users", create)).status == 201
 
 
 @pytest.mark.parametrize(

@@ -136,6 +136,22 @@ def _domain(address: str) -> str:
     return address.rpartition("@")[2] if "@" in address else ""
 
 
+def is_filler(number: str) -> bool:
+    """Tell whether an employee number says that there is none: "N/A", "0", "-", "xxx". Such a one is nobody's."""
+    core = re.sub(r"[\W_]+", "", fold(number))
+    return _FILLER.fullmatch(core) is not None
+
+
+_FILLER = re.compile(r"0*|x+|na|nan|none|null|nil|empty|unknown|undefined|notapplicable|tbd|tba|test|keine|unbekannt")
+
+
+def numbers_contradict(left: str | None, right: str | None) -> bool:
+    """Tell whether two employee numbers are both there and differ by more than the zeros before them."""
+    if not left or not right or is_filler(left) or is_filler(right):
+        return False
+    return fold(left).lstrip("0") != fold(right).lstrip("0")
+
+
 @dataclass(frozen=True, slots=True)
 class AccountFacts:
     """What matching asks of an account. `linked_identity` is the object id of its link, None if it is not linked."""
@@ -208,22 +224,6 @@ def evidence_for(keys: Iterable[MatchKey], account: AccountFacts) -> tuple[Match
             same = any(_same_letters(value, key.literal) for value in alike)
             found.append(MatchEvidence(key.rule, key.trust if same else Trust.WEAK, key.attribute, key.outside))
     return tuple(found)
-
-
-_FILLERS: Final = frozenset({"", "-", "na", "n/a", "none", "null", "nil", "unknown", "tbd", "x", "xx", "xxx"})
-"""Employee numbers, folded and without leading zeros, that stand for none: 0 is the empty one."""
-
-
-def plain_number(number: str | None) -> str:
-    """Return an employee number as it is compared, without leading zeros; "" for none and for a filler."""
-    plain = fold(number or "").lstrip("0")
-    return "" if plain in _FILLERS else plain
-
-
-def numbers_contradict(mine: str | None, theirs: str | None) -> bool:
-    """Tell whether two employee numbers differ, where both are there and neither is a filler."""
-    numbers = {plain_number(mine), plain_number(theirs)}
-    return len(numbers) == 2 and "" not in numbers
 
 
 def holds(key: MatchKey, account: AccountFacts) -> bool:

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from scim_users.authority import retire
-from shared.directory.keys import same_letters
 from shared.directory.matching.accounts import facts_of
 from shared.directory.matching.adoption import (
     Sent,
@@ -16,6 +15,7 @@ from shared.directory.matching.adoption import (
     obstacle_to_adoption,
     obstacle_to_return,
     proving_rule_of,
+    same_text,
 )
 from shared.directory.matching.policy import DEFAULT_RULES, MatchRule, Policy, Rule, Trust
 from shared.directory.records.model import ENTERPRISE, NO_EVIDENCE, Account, Link, SignInEvidence, Status
@@ -182,7 +182,7 @@ def test_the_identity_itself_and_those_who_have_no_claim_are_not_in_the_way() ->
     [("Kim", "kIM"), ("JÜRGEN", "jürgen"), ("\u212aim", "\u212aIM"), ("straße", "straße")],
 )
 def test_case_aside_the_letters_are_the_same(left: str, right: str) -> None:
-    assert same_letters(left, right)
+    assert same_text(left, right)
 
 
 @pytest.mark.parametrize(
@@ -191,8 +191,8 @@ def test_case_aside_the_letters_are_the_same(left: str, right: str) -> None:
      ("\u212aä", "kä"), ("\u2126ä", "\u03c9ä"), ("\u0130ä", "iä"), ("a\u0308", "ä")],
 )  # fmt: skip
 def test_what_folds_alike_is_not_the_same(left: str, right: str) -> None:
-    assert not same_letters(left, right)
-    assert not same_letters(right, left)
+    assert not same_text(left, right)
+    assert not same_text(right, left)
 
 
 def kept(**more: Any) -> Account:
