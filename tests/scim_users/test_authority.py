@@ -121,6 +121,13 @@ def test_a_linked_account_takes_no_other_identity(identity: str | None) -> None:
         authorise(linked(), write(linked(), externalId=identity))
 
 
+def test_an_identity_that_only_folds_alike_is_another() -> None:
+    before = replace(linked(), link=Link("kim", "userName", NOW, "run")).with_document({"userName": "ada"})
+    assert authorise(before, write(before, externalId="KIM")).external_id == "KIM"
+    with pytest.raises(Refused, match="another identity"):
+        authorise(before, write(before, externalId="\u212aim"))
+
+
 def test_a_provisioned_account_takes_every_write() -> None:
     before = replace(local(externalId=IDENTITY), status=Status.PROVISIONED)
     change = write(before, externalId=OTHER, active=False, userName="eve@contoso.com")
