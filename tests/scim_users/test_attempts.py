@@ -598,7 +598,9 @@ async def test_whatever_a_patch_looks_like_only_the_key_itself_confirms_a_link(
     if after.link.confirmed:
         assert victim.identity in body.decode()
     else:
-        assert (after.user_name, set(after.emails)) == (before.user_name, set(before.emails))
+        assert after.user_name.lower() == before.user_name.lower()
+        assert {address.lower() for address in after.emails} == set(before.emails)
+        assert "\u212a" not in after.user_name + "".join(after.emails)
         assert after.active is before.active
     await tables.close()
 
