@@ -49,4 +49,5 @@ def _shown(group: Group) -> dict[str, Any]:
         "sourceOfAuthority": authority.value,
         "created": group.created,
         "modified": group.modified,
+        "deletedOverScim": group.retired,
     }
