@@ -239,7 +239,8 @@ async def _move(
     conditional = exactly and bool(request.if_match)
 
     async def move(group: Group) -> Group:
-        members, etag = _members(directory, group), group.head.etag if group.head and conditional else ANY
+        members = _members(directory, group)
+        etag = group.head.etag if group.head and conditional else ANY
         if others:
             head = await members.replace(group.id, into, by=request.by, etag=etag)
         else:

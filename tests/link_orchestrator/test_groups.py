@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 import pytest
 
-from link_orchestrator.passes import plan_groups
+from link_orchestrator.passes import import_groups, plan_groups
 from shared.directory.directory import Directories, Directory
 from shared.directory.keys import Key
 from shared.directory.records.members import Members
@@ -223,12 +223,40 @@ class TestImport:
         async def linked_meanwhile(self: Members, group: str, members: Iterable[str]) -> list[str]:
             there = await look_up(self, group, members)
             before = await groups.get(group)
-            await groups.replace(before, replace(before, status=Status.CLAIMED), by="run:1", action="link")
+            if before.status is Status.LOCAL:
+                await groups.link(before, replace(before, status=Status.CLAIMED), by="run:1")
             return there
 
         monkeypatch.setattr(Members, "look_up", linked_meanwhile)
-        await bring(app, b"group,userName\nSales,bob@contoso.com\n")
+        monkeypatch.setattr(import_groups, "NAMES_AT_ONCE", 1)
+        file = b"group,userName\nSales,bob@contoso.com\nSales,cleo@contoso.com\nSales,ada@contoso.com\n"
+        job = await bring(app, file)
         assert await members(app, "Sales") == ["ada"]
+        reason = "group: it was linked or deleted while this file came in; nobody of this row was added"
+        assert await problems(app, job) == [(line, reason) for line in (2, 3, 4)]
+        assert job["counts"] == {"members": 0, "refused": 3}
+
+    async def test_a_group_that_scim_deleted_does_not_come_back_once_a_file_added_members(self, app: App) -> None:
+        await app.bring(ACCOUNTS)
+        await bring(app, GROUPS)
+        await app.apply(await plan(app, entra(SALES, "Sales", 2), entra(RESEARCH, "Research", 1)), groups=2, links=4)
+        ids = {name: (await find(app, name))["id"] for name in ("Sales", "Research")}
+        for group_id in ids.values():
+            await app.call("DELETE", f"scim/v2/Groups/{group_id}")
+        job = await bring(app, b"group,userName\nSales,cleo@contoso.com\nResearch,ada@contoso.com\n")
+        assert job["counts"] == {"updated": 1, "unchanged": 1, "members": 2, "refused": 0}
+        status, detail = await refused(
+            app.call("POST", "scim/v2/Groups", {"displayName": "Sales", "externalId": SALES})
+        )
+        assert (status, ids["Sales"] in detail) == (409, True)
+        back = await app.call("POST", "scim/v2/Groups", {"displayName": "Research", "externalId": RESEARCH})
+        assert back["id"] == ids["Research"]
+        run = await plan(app, entra(SALES, "Sales", 2))
+        (row,) = await app.decisions(run, "groupLink")
+        assert (row["group"]["id"], row["members"]["both"], row["members"]["onlyHere"]) == (ids["Sales"], 1, 2)
+        assert "SCIM deleted" in row["reason"]
+        await app.apply(run, groups=1)
+        assert await members(app, "Sales") == ["ada", "bob", "cleo"]
 
     async def test_a_deleted_account_is_nobody(self, app: App) -> None:
         await app.bring(ACCOUNTS)
@@ -516,6 +544,17 @@ class TestPlan:
             "noGroup": 1,
             "localGroup": 1,
         }
+
+    async def test_a_create_links_no_group_that_the_plan_left_open(self, app: App) -> None:
+        run = await prepared(app)
+        await app.call("PUT", "directory/policy", {"linkGroupsOnCreate": True})
+        for number, name, decision in ((905, "Twice", "groupConflict"), (907, "Out", "groupExcluded")):
+            body = {"displayName": name, "externalId": object_id(number)}
+            status, detail = await refused(app.call("POST", "scim/v2/Groups", body))
+            assert (status, run["id"] in detail, decision in detail) == (409, True, True)
+            assert (await shown(app, name))["status"] == "local"
+        await app.call("POST", "scim/v2/Groups", {"displayName": "Local", "externalId": object_id(999)})
+        assert (await shown(app, "Local"))["status"] == "claimed"
 
     async def test_a_plan_changes_no_group(self, app: App) -> None:
         await app.bring(ACCOUNTS)

@@ -63,7 +63,10 @@ class LinkedMembers(Members):
 
         `head` is the one that the group had when it was read as linked.
         """
-        operations = [Insert(LINKED, {MARKED: True}), Replace(HEAD, {"modified": head.modified}, head.etag)]
+        operations: list[Operation] = [
+            Insert(LINKED, {MARKED: True}),
+            Replace(HEAD, {"modified": head.modified}, head.etag),
+        ]
         with contextlib.suppress(AlreadyExists):
             try:
                 await self._tables.commit(self._keys.members(group), operations)
