@@ -126,7 +126,8 @@ def judge(group: Group | None, history: Sequence[Change], run: str, undo: str, *
     if linked is None:
         return None
     before, since = history[linked].before, history[linked + 1 :]
-    ends = [n for n, c in enumerate(since) if "status" in c.attributes and c.action not in PROVISIONING]
+    # One that SCIM deleted is managed here already: then the undo changes that alone.
+    ends = [n for n, c in enumerate(since) if STATE & set(c.attributes) and c.action not in PROVISIONING]
     undone = ends[0] if ends and since[ends[0]].by == by_undo(undo) else None
     if ends and undone is None:
         end = since[ends[0]]
@@ -142,13 +143,15 @@ def judge(group: Group | None, history: Sequence[Change], run: str, undo: str, *
     return Verdict(UNDONE, f"The group is what it was before the run.{back}", after, before.get("displayName"))
 
 
+STATE = {"status", "retired"}
+"""Attributes that say who manages a group, and whether it is there for SCIM."""
 PROVISIONING = ("retire", "return")
 """Actions by which provisioning deletes a linked group, which is kept here, and comes back to it."""
 
 
 def _changed(since: Sequence[Change]) -> str:
     """Return the names of what provisioning changed."""
-    names = {name for change in since for name in change.attributes} - {"schemas", "status", "retired", "externalId"}
+    names = {name for change in since for name in change.attributes} - {"schemas", "externalId"} - STATE
     names |= {"members" for change in since if change.action == "members"}
     return ", ".join(sorted(names))
 
