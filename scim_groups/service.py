@@ -17,7 +17,7 @@ from scim_groups.search import GROUPS_AT_ONCE, MEMBER_LIMIT, read_bounded, sourc
 from shared.directory.directory import Directory
 from shared.directory.errors import AlreadyExists, NotFound, Refused
 from shared.directory.keys import ID, Key, behind, fold, is_group
-from shared.directory.matching.groups import Created, refused_on_create, refused_return
+from shared.directory.matching.groups import Created, is_bound_to, refused_on_create, refused_return
 from shared.directory.records.members import Member, Members
 from shared.directory.records.model import NO_HEAD, Group, Status
 from shared.directory.records.resources import Result, retry_stale
@@ -52,7 +52,7 @@ async def create(directory: Directory, request: Request) -> Response:
         # Members first: a group that can be seen has them, however the process ends.
         _, head = await asyncio.gather(directory.members.announce(new.id, known), directory.members.open(new.id))
         await directory.members.join(new.id, known)
-        group = await groups.create(new.with_head(head), by=request.by, beside=lambda: [_refuse_kept(directory, new)])
+        group = await groups.create(new.with_head(head), by=request.by, beside=lambda: [_refuse_second(directory, new)])
     except AlreadyExists as taken:
         await directory.members.clear(new.id)
         group = await _take_over(directory, request, taken, document)
@@ -173,7 +173,10 @@ async def _change_document(
     """Store what a change makes of the group's document, for which the group may be `read` already."""
 
     async def store(before: Group) -> Group:
-        return await directory.groups.replace(before, authority.authorise(before, change(before)), by=request.by)
+        after = authority.authorise(before, change(before))
+        if fold(after.external_id or "") != fold(before.external_id or ""):
+            await _refuse_second(directory, after)
+        return await directory.groups.replace(before, after, by=request.by)
 
     return await _unchanged(directory, request, store, read)
 
@@ -283,13 +286,15 @@ async def _writable(directory: Directory, request: Request, *, headless: bool = 
     return group
 
 
-async def _refuse_kept(directory: Directory, new: Group) -> None:
-    """Raise AlreadyExists if a group that SCIM deleted is kept here under a new one's externalId."""
-    if not new.external_id:
+async def _refuse_second(directory: Directory, after: Group) -> None:
+    """Raise AlreadyExists if another group that existed before is linked under a group's externalId, or was."""
+    if not after.external_id:
         return
-    for group in await directory.groups.list_by(Key("externalId", new.external_id)):
-        if group.retired and fold(group.left or "") == fold(new.external_id):
-            raise AlreadyExists("externalId", group.id)
+    found = await directory.groups.list_by(Key("externalId", after.external_id))
+    # One that is linked by now before one that was: that one does not come back.
+    for group in sorted(found, key=lambda group: group.retired):
+        if group.id != after.id and is_bound_to(group, after.external_id):
+            raise AlreadyExists("externalId", group.id, "a group that existed here before is linked under it")
 
 
 async def _take_over(directory: Directory, request: Request, taken: AlreadyExists, document: dict[str, Any]) -> Group:

@@ -134,7 +134,8 @@ async def _decide(
         for group, groups in zip(batch, carrying, strict=True):
             name = _by_name(directory, group.display_name)
             others = [object_id for object_id in alike[name][: SHOWN + 1] if object_id != group.object_id]
-            decision = decide_group(group.object_id, others, here.get(name), groups, policy)
+            named = here.get(name)
+            decision = decide_group(group.object_id, others, named, groups, policy, group.display_name)
             theirs = _by_account(members.pop(fold(group.object_id), {}))
             written.append(await _write(directory, job, bucket, decision, group, theirs))
     return written

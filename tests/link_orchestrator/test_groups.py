@@ -545,6 +545,12 @@ class TestPlan:
             "localGroup": 1,
         }
 
+    async def test_a_name_that_only_looks_the_same_is_a_conflict(self, app: App) -> None:
+        await bring(app, {"displayName": "Sales", "members": []})
+        run = await plan(app, entra(SALES, "\uff33ales"))
+        (row,) = await app.decisions(run, "groupConflict")
+        assert (row["group"]["displayName"], "only looks the same" in row["reason"]) == ("Sales", True)
+
     async def test_a_create_links_no_group_that_the_plan_left_open(self, app: App) -> None:
         run = await prepared(app)
         await app.call("PUT", "directory/policy", {"linkGroupsOnCreate": True})

@@ -92,6 +92,22 @@ class TestExternalId:
         answer = await server.send(method, f"/Groups/{group}", body)
         assert (answer.status, answer.body["externalId"]) == (200, kept)
 
+    @pytest.mark.parametrize("deleted", [False, True])
+    async def test_no_second_group_gets_that_of_a_linked_one(self, server: Server, deleted: bool) -> None:
+        group = await linked(server)
+        other = (await created(server, "Other", externalId=OTHER))["id"]
+        if deleted:
+            await server.send("DELETE", f"/Groups/{group}")
+        else:
+            answer = await server.send("POST", "/Groups", {"displayName": "New", "externalId": SALES.upper()})
+            assert_error(answer, 409, "uniqueness")
+        for method, body in (
+            ("PATCH", operations({"op": "replace", "path": "externalId", "value": SALES.upper()})),
+            ("PUT", {"displayName": "Other", "externalId": SALES}),
+        ):
+            assert_error(await server.send(method, f"/Groups/{other}", body), 409, "uniqueness")
+        assert (await server.send("GET", f"/Groups/{other}")).body["externalId"] == OTHER
+
     async def test_a_group_of_provisioning_may_change_it(self, server: Server) -> None:
         group = (await created(server, externalId=SALES))["id"]
         for method, body in self.OTHERS:
@@ -243,6 +259,15 @@ class TestDelete:
         actions = [change["action"] for change in shown["history"] if change["action"] != "members"]
         assert actions == ["create", "link", "retire", "return"]
         assert (await server.send("GET", "/Groups")).body["totalResults"] == 1
+
+    async def test_one_whose_external_id_another_group_has_by_now_does_not_come_back(self, server: Server) -> None:
+        group = await linked(server)
+        await server.send("DELETE", f"/Groups/{group}")
+        await linked(server, name="Selling")
+        for name in ("Sales", "Other"):
+            answer = await server.send("POST", "/Groups", {"displayName": name, "externalId": SALES})
+            assert_error(answer, 409, "uniqueness")
+        assert (await administered(server, f"groups/{group}"))["deletedOverScim"]
 
     @pytest.mark.parametrize("external_id", [OTHER, None])
     async def test_another_group_of_the_name_is_refused_with_the_remedy(

@@ -41,12 +41,17 @@ class GroupDecision:
 
 
 def decide_group(
-    object_id: str, alike: Sequence[str], named: Group | None, carrying: Sequence[Group], policy: Policy
+    object_id: str,
+    alike: Sequence[str],
+    named: Group | None,
+    carrying: Sequence[Group],
+    policy: Policy,
+    name: str | None = None,
 ) -> GroupDecision:
     """Decide on one group of the identity provider.
 
-    `alike` are the object ids of other groups of its name there. `named` is the group of that name here, and `carrying`
-    are the groups here that have its object id as externalId.
+    `alike` are the object ids of other groups of its `name` there. `named` is the group of that name here, and
+    `carrying` are the groups here that have its object id as externalId. Without a name its letters are not compared.
     """
     kind = GroupDecisionKind
     if policy.excludes(object_id, ""):
@@ -70,6 +75,9 @@ def decide_group(
             f"The identity provider manages the group of this name already, {under}: check that the provisioning "
             "mapping sends objectId as externalId."
         )
+        return GroupDecision(kind.CONFLICT, reason, named)
+    if name is not None and not same_letters(name, named.display_name):
+        reason = "The name of a group that is managed here only looks the same: rename one of them."
         return GroupDecision(kind.CONFLICT, reason, named)
     which = "that SCIM deleted and that is kept here" if named.retired else "that is managed here"
     reason = (
@@ -153,3 +161,9 @@ def is_anothers(group: Group, object_id: str) -> bool:
 def is_linked_to(group: Group, object_id: str) -> bool:
     """Tell whether the identity provider manages a group under this object id."""
     return group.status is not Status.LOCAL and fold(group.external_id or "") == fold(object_id)
+
+
+def is_bound_to(group: Group, external_id: str) -> bool:
+    """Tell whether a group that existed before is linked under an externalId, or was when SCIM deleted it."""
+    bound = group.left if group.retired else group.external_id if group.status is Status.CLAIMED else None
+    return bound is not None and fold(bound) == fold(external_id)
