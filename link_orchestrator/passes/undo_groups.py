@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 from link_orchestrator.messages import Slice
 from link_orchestrator.passes.undo import REFUSED, RELEASE, RELEASED, UNCHANGED, UNDONE
@@ -19,7 +18,7 @@ from shared.directory.directory import Directory
 from shared.directory.errors import AlreadyExists, Stale
 from shared.directory.matching.groups import GroupDecisionKind
 from shared.directory.records.audit import Change
-from shared.directory.records.model import Group, Status
+from shared.directory.records.model import Group
 from shared.directory.work.jobs import Job, State
 from shared.directory.work.plan import PlanRow
 from shared.tables.port import VersionConflict
@@ -135,7 +134,7 @@ def judge(group: Group | None, history: Sequence[Change], run: str, undo: str, *
     if group is None:
         return Verdict(REFUSED, "The group was deleted after the run.")
     changed = _changed(since[:undone])
-    after = _restored(group, before, keep=keep) if undone is None else None
+    after = group.with_link_state(before, keep=keep) if undone is None else None
     if keep and changed:
         reason = f"{changed}: provisioning changed it after the run; that stays, and the group is managed here again."
         return Verdict(RELEASED, reason, after)
@@ -154,19 +153,3 @@ def _changed(since: Sequence[Change]) -> str:
     names = {name for change in since for name in change.attributes} - {"schemas", "externalId"} - STATE
     names |= {"members" for change in since if change.action == "members"}
     return ", ".join(sorted(names))
-
-
-def _restored(group: Group, before: Mapping[str, Any], *, keep: bool) -> Group:
-    """Return a group with the link state of before it was linked, which the history keeps."""
-    document = group.document()
-    document.pop("externalId", None)
-    if before["externalId"]:
-        document["externalId"] = before["externalId"]
-    if not keep and before.get("displayName"):
-        document["displayName"] = before["displayName"]
-    return replace(
-        group.with_document(document),
-        status=Status(before["status"]),
-        retired=before.get("retired", False),
-        left=before.get("left"),
-    )

@@ -664,3 +664,65 @@ class TestApproval:
         assert detail
         done = await app.wait(f"linking/runs/{run['id']}", "done")
         assert done["counts"]["groupsLeft"] == 2
+
+
+class TestRelease:
+    async def linked(self, app: App) -> str:
+        """Link a group by a create, let provisioning change it, and return its address."""
+        await app.bring(ACCOUNTS)
+        await bring(app, {"displayName": "Sales", "externalId": "s", "members": ["ada@contoso.com", "bob@contoso.com"]})
+        await app.call("PUT", "directory/policy", {"linkGroupsOnCreate": True})
+        made = await app.call("POST", "scim/v2/Groups", {"displayName": "SALES", "externalId": SALES})
+        path = f"scim/v2/Groups/{made['id']}"
+        await patch(app, "Sales", "bob", "cleo")
+        out = {"op": "remove", "path": "members", "value": [{"value": (await app.account("bob@contoso.com"))["id"]}]}
+        name = {"op": "replace", "path": "displayName", "value": "Selling"}
+        await app.call("PATCH", path, {"Operations": [out, name]})
+        assert await members(app, "Selling") == ["ada", "cleo"]
+        return f"groups/{made['id']}/release"
+
+    @pytest.mark.parametrize("body", [None, {}, {"keep": None}])
+    async def test_a_group_is_what_it_was_before_it_was_linked(self, app: App, body: Any) -> None:
+        path = await self.linked(app)
+        for _ in range(2):
+            released = await app.call("POST", path, body)
+            assert (released["status"], released["displayName"], released["externalId"]) == ("local", "Sales", "s")
+            assert await members(app, "Sales") == ["ada", "bob"]
+        assert await patch(app, "Sales", "cleo") == 403
+
+    async def test_it_keeps_what_provisioning_made_of_it_where_that_is_asked_for(self, app: App) -> None:
+        released = await app.call("POST", await self.linked(app), {"keep": "attributes"})
+        assert (released["status"], released["displayName"], released["externalId"]) == ("local", "Selling", "s")
+        assert await members(app, "Selling") == ["ada", "cleo"]
+
+    async def test_one_that_scim_deleted_is_there_again(self, app: App) -> None:
+        path = await self.linked(app)
+        await app.call("DELETE", f"scim/v2/Groups/{path.split('/')[1]}")
+        assert not (await app.call("POST", path))["deletedOverScim"]
+        assert await members(app, "Sales") == ["ada", "bob"]
+
+    async def test_one_that_provisioning_made_stays_as_it_is_and_is_managed_here(self, app: App) -> None:
+        await app.bring(ACCOUNTS)
+        ada = (await app.account("ada@contoso.com"))["id"]
+        body = {"displayName": "Made", "externalId": SALES, "members": [{"value": ada}]}
+        made = await app.call("POST", "scim/v2/Groups", body)
+        released = await app.call("POST", f"groups/{made['id']}/release")
+        assert (released["status"], released["displayName"], released["externalId"]) == ("local", "Made", None)
+        assert await members(app, "Made") == ["ada"]
+
+    async def test_one_that_was_never_linked_is_left_alone(self, app: App) -> None:
+        await bring(app, GROUPS)
+        before = await stored(app)
+        await app.call("POST", f"groups/{(await find(app, 'Sales'))['id']}/release")
+        assert await stored(app) == before
+
+    async def test_what_is_refused_says_why(self, app: App) -> None:
+        path = await self.linked(app)
+        await app.call("POST", "scim/v2/Groups", {"displayName": "sales", "externalId": STAFF})
+        status, detail = await refused(app.call("POST", path))
+        assert (status, '"keep": "attributes"' in detail) == (409, True)
+        for wrong in ({"keep": "all"}, {"x": 1}, []):
+            assert (await refused(app.call("POST", path, wrong)))[0] == 400
+        for nobody in ("none", object_id(1)):
+            assert (await refused(app.call("POST", f"groups/{nobody}/release")))[0] == 404
+        assert (await shown(app, "Selling"))["status"] == "claimed"

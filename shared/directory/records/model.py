@@ -414,6 +414,20 @@ class Group(Resource):
         """Return the keys by which the group can be found beside its name."""
         return frozenset(Key("externalId", fold(value)) for value in (self.external_id, self.left) if value)
 
+    def with_link_state(self, before: Mapping[str, Any], *, keep: bool) -> Group:
+        """Return the group with a link state that the history kept; with `keep` under the name that it has now.
+
+        Where an earlier version of the app kept the state, no name is in it.
+        """
+        document = self.document()
+        document.pop("externalId", None)
+        if before["externalId"]:
+            document["externalId"] = before["externalId"]
+        if not keep and before.get("displayName"):
+            document["displayName"] = before["displayName"]
+        status, get = Status(before["status"]), before.get
+        return self.with_document(document, status=status, retired=get("retired", False), left=get("left"))
+
     @staticmethod
     def values_of(resource_id: str, document: Mapping[str, Any]) -> dict[str, Any]:
         """Return the text of a document as it is served, and the values by which a group with it is found."""
