@@ -13,12 +13,22 @@ what was on its way then fails.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from dataclasses import replace
+from typing import TypeGuard
 
 from shared.directory.errors import Stale
 from shared.directory.keys import HEAD, LINKED, MEMBERS_END, WAS_HERE, prefix_end
-from shared.directory.records.members import HERE, MARKED, Member, Members, head_and_history, read_member
+from shared.directory.records.members import (
+    FIRST,
+    HERE,
+    MARKED,
+    Member,
+    Members,
+    StoredMember,
+    head_and_history,
+    read_stored,
+)
 from shared.directory.records.model import Head
 from shared.tables.access import delete, read_range, scan_pages
 from shared.tables.port import (
@@ -79,9 +89,14 @@ class LinkedMembers(Members):
         with contextlib.suppress(VersionConflict):  # then it was done before, or the group is gone
             await self._tables.commit(self._keys.members(group), operations)
 
+    async def scan(self, group: str, low: str = FIRST) -> AsyncIterator[Sequence[StoredMember]]:
+        """Yield all members, or those from a key on, as they are stored, in order of id, a page at a time."""
+        async for page in self._pages(self._keys.members(group), low):
+            yield [read_stored(row) for row in page.rows]
+
     def is_movable(self, member: Member) -> bool:
         """Tell whether provisioning may take a member out: who was only here stays in."""
-        return member.marked
+        return _is_marked(member)
 
     async def remove(self, group: str, members: Iterable[str], *, by: str | None = None) -> bool:
         """Remove members, as far as provisioning added them, and tell whether any were. Raises Stale as change()."""
@@ -92,13 +107,13 @@ class LinkedMembers(Members):
 
         `out` are members as they are stored.
         """
-        going = {member.id: member for member in out if self.is_movable(member)}
+        going = {member.id: member for member in out if _is_marked(member)}
         coming = {member.id: member for member in into}
         steps = [self._leaving(member) for member in going.values()]
         steps += [[Insert(member.id, {"display": member.display, MARKED: True})] for member in coming.values()]
         return list(_packed(steps, self.room)) or [()]
 
-    def _leaving(self, member: Member) -> list[Operation]:
+    def _leaving(self, member: StoredMember) -> list[Operation]:
         """Return the operations that take a member out, and keep that it was here."""
         kept = Upsert(WAS_HERE + member.id, {"display": member.display, "at": self._now()})
         return [Delete(member.id, ANY), *([kept] if member.here else [])]
@@ -135,12 +150,12 @@ class LinkedMembers(Members):
         ids = {member.id for member in there}
         return [row for row in moving if row.key not in ids]
 
-    async def was_here(self, group: str) -> list[Member]:
+    async def was_here(self, group: str) -> list[StoredMember]:
         """Return those whom provisioning took out of a group though they were in before it added them."""
         rows = await read_range(self._tables, self._keys.members(group), WAS_HERE, prefix_end(WAS_HERE))
-        return [replace(read_member(row), id=row.key.removeprefix(WAS_HERE)) for row in rows]
+        return [replace(read_stored(row), id=row.key.removeprefix(WAS_HERE)) for row in rows]
 
-    async def put_back(self, group: str, kept: Sequence[Member], etag: str, *, by: str) -> str:
+    async def put_back(self, group: str, kept: Sequence[StoredMember], etag: str, *, by: str) -> str:
         """Put in again who was_here(), and forget that; return the head's etag.
 
         Each transaction is conditional on the head's etag before it. Raises Stale where anybody else was faster.
@@ -184,7 +199,11 @@ class LinkedMembers(Members):
         return etag
 
 
-def _unmarked(member: Member) -> Replace:
+def _is_marked(member: Member) -> TypeGuard[StoredMember]:
+    return isinstance(member, StoredMember) and member.marked
+
+
+def _unmarked(member: StoredMember) -> Replace:
     return Replace(member.id, {"display": member.display}, member.etag)
 
 

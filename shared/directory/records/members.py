@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from shared.directory.errors import Stale
 from shared.directory.keys import AUDIT, HEAD, MEMBERS_END, Keys, prefix_end
@@ -38,23 +38,28 @@ from shared.tables.port import (
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A member of a group: the id of an account or of a group, and the name that the client gave, if any.
-
-    In a linked group, `marked` says that provisioning added the member, and `here` that the member was in before that.
-    `etag` is that of the row, "" where it was not read.
-    """
+    """A member of a group: the id of an account or of a group, and the name that the client gave, if any."""
 
     id: str
     display: str | None = None
-    marked: bool = field(default=False, compare=False)
-    here: bool = field(default=False, compare=False)
-    etag: str = field(default="", compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredMember(Member):
+    """A member as the row has it.
+
+    In a linked group, `marked` says that provisioning added the member, and `here` that the member was in before that.
+    """
+
+    marked: bool = False
+    here: bool = False
+    etag: str = ""
 
 
 FIRST = "0"
 """The lowest key of a member, in a group's partition and in the index: every id begins with a hex digit."""
 MARKED, HERE = "byScim", "here"
-"""Columns of a member's row: see Member."""
+"""Columns of a member's row: see StoredMember."""
 
 
 class Members:
@@ -148,10 +153,10 @@ class Members:
             await self._drop(group, held)
         return True
 
-    async def find(self, group: str, members: Iterable[str]) -> list[Member]:
+    async def find(self, group: str, members: Iterable[str]) -> list[StoredMember]:
         """Return those of these ids that are members, as they are stored."""
         places = [(self._keys.members(group), member_id) for member_id in dict.fromkeys(members)]
-        return [read_member(row) for row in await self._tables.get_many(places) if row]
+        return [read_stored(row) for row in await self._tables.get_many(places) if row]
 
     async def look_up(self, group: str, members: Iterable[str]) -> list[str]:
         """Return which of these are members."""
@@ -226,17 +231,17 @@ class Members:
     async def scan(self, group: str, low: str = FIRST) -> AsyncIterator[Sequence[Member]]:
         """Yield all members, or those from a key on, in order of id, a page at a time."""
         async for page in self._pages(self._keys.members(group), low):
-            yield [read_member(row) for row in page.rows]
+            yield [_member(row) for row in page.rows]
 
     async def first(self, group: str, count: int, low: str = FIRST) -> list[Member]:
         """Return the first `count` members, or the first from a key on, in order of id."""
-        return [read_member(row) for row in await self._first(group, low, count)]
+        return [_member(row) for row in await self._first(group, low, count)]
 
     async def read(self, group: str, count: int) -> tuple[Head, list[Member]]:
         """Return the head and the first `count` members. The head is read first, so it is never newer than they are."""
         rows = await self._first(group, HEAD, count + 1)
         head = rows.pop(0) if rows and rows[0].key == HEAD else None
-        return Head.from_row(head), [read_member(row) for row in rows[:count]]
+        return Head.from_row(head), [_member(row) for row in rows[:count]]
 
     async def _first(self, group: str, low: str, count: int) -> list[Row]:
         return await read_range(self._tables, self._keys.members(group), low, MEMBERS_END, top=count)
@@ -282,10 +287,15 @@ def head_and_history(group: str, now: str, by: str | None, etag: str) -> list[Op
     return [head] if by is None else [head, audit_row(group, "members", by, now, None, None)]
 
 
-def read_member(row: Row) -> Member:
-    """Return the member of a row."""
+def _member(row: Row) -> Member:
+    display = row.columns.get("display")
+    return Member(row.key, str(display) if display else None)
+
+
+def read_stored(row: Row) -> StoredMember:
+    """Return the member of a row, with all that the row says."""
     display, marked, here = map(row.columns.get, ("display", MARKED, HERE))
-    return Member(row.key, str(display) if display else None, bool(marked), bool(here), row.etag)
+    return StoredMember(row.key, str(display) if display else None, bool(marked), bool(here), row.etag)
 
 
 def _pair(row: Row) -> tuple[str, str]:

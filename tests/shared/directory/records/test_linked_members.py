@@ -14,7 +14,7 @@ from infra.local.faults import Crash, Fault, FaultyTables, random_faults, script
 from shared.directory.directory import Directory
 from shared.directory.errors import Stale
 from shared.directory.keys import AUDIT, WAS_HERE
-from shared.directory.records.members import Member
+from shared.directory.records.members import Member, StoredMember
 from shared.directory.records.model import Group, Status
 from shared.directory.sweep import sweep
 from shared.directory.text import timestamp
@@ -46,7 +46,11 @@ async def remove(directory: Directory, group: str, *numbers: int) -> None:
 async def rows(directory: Directory, group: str) -> dict[int, tuple[bool, bool]]:
     """Return for each member whether provisioning added it, and whether it was here before that."""
     await inside(directory, group)
-    return {IDS.index(m.id): (m.marked, m.here) for m in await directory.members.first(group, 100)}
+    return {IDS.index(m.id): (m.marked, m.here) for m in await stored(directory, group)}
+
+
+async def stored(directory: Directory, group: str) -> list[StoredMember]:
+    return [member async for page in directory.linked_members.scan(group) for member in page]
 
 
 async def kept(directory: Directory, group: str) -> list[int]:
@@ -142,7 +146,7 @@ async def test_many_at_once_are_all_kept_and_each_marked_once(tables: Tables) ->
     group = (await directory.groups.link(made, replace(made, status=Status.CLAIMED), by=BY)).id
     await directory.members.announce(group, map(Member, many))
     await directory.linked_members.change(group, map(Member, many), by=BY)
-    held = await directory.members.first(group, 1_000)
+    held = await stored(directory, group)
     assert sorted(member.id for member in held) == sorted(many)
     assert all(member.marked for member in held)
     assert sum(member.here for member in held) == 120
