@@ -16,7 +16,7 @@ from link_orchestrator.passes.undo import REFUSED, RELEASE, RELEASED, UNCHANGED,
 from link_orchestrator.run import by_run, by_undo
 from shared.directory.directory import Directory
 from shared.directory.errors import AlreadyExists, Stale
-from shared.directory.matching.groups import GroupDecisionKind
+from shared.directory.matching.groups import GroupDecisionKind, is_linked_to
 from shared.directory.records.audit import Change
 from shared.directory.records.model import Group
 from shared.directory.work.jobs import Job, State
@@ -58,7 +58,7 @@ async def _take_back(directory: Directory, job: Job, run: Job, row: PlanRow) -> 
     for _ in range(ATTEMPTS):
         group = await groups.find(row.shown["group"]["id"])
         history = await groups.history(row.shown["group"]["id"])
-        verdict = judge(group, history, run.id, job.id, keep=keep)
+        verdict = judge(group, history, row.subject, run.id, job.id, keep=keep)
         try:
             if verdict is None:
                 await _fence(directory, run, row, group)
@@ -115,8 +115,10 @@ class Verdict:
         return f"{self.reason} displayName: another group has the former name by now; it keeps the present one."
 
 
-def judge(group: Group | None, history: Sequence[Change], run: str, undo: str, *, keep: bool = False) -> Verdict | None:
-    """Decide what becomes of a group; None if the run did not link it.
+def judge(
+    group: Group | None, history: Sequence[Change], subject: str, run: str, undo: str, *, keep: bool = False
+) -> Verdict | None:
+    """Decide what becomes of a group; None if the run did not link it to the object id `subject`.
 
     That provisioning deleted it and it came back is no obstacle. With `keep`, name and members stay as provisioning
     made them.
@@ -133,6 +135,9 @@ def judge(group: Group | None, history: Sequence[Change], run: str, undo: str, *
         return Verdict(UNCHANGED, f"The link was taken back before ({end.action} by {end.by}).")
     if group is None:
         return Verdict(REFUSED, "The group was deleted after the run.")
+    if undone is None and not _is_still_linked(group, subject):
+        # The history says nothing of it, or says it in another order: it is sorted by clocks.
+        return Verdict(UNCHANGED, "The link was taken back before.")
     changed = _changed(since[:undone])
     after = group.with_link_state(before, keep=keep) if undone is None else None
     if keep and changed:
@@ -146,6 +151,11 @@ STATE = {"status", "retired"}
 """Attributes that say who manages a group, and whether it is there for SCIM."""
 PROVISIONING = ("retire", "return")
 """Actions by which provisioning deletes a linked group, which is kept here, and comes back to it."""
+
+
+def _is_still_linked(group: Group, subject: str) -> bool:
+    """Tell whether a group is linked to this object id, or SCIM deleted it and nobody linked it since."""
+    return group.retired or is_linked_to(group, subject)
 
 
 def _changed(since: Sequence[Change]) -> str:

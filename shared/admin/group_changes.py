@@ -55,11 +55,8 @@ async def release_group(directory: Directory, request: Request) -> Response:
 
 async def _state_before(directory: Directory, group: Group) -> dict[str, object] | None:
     """Return the link state to which a release takes a group back; None for one that was never anybody else's."""
-    history = await directory.groups.history(group.id)
-    changes = [change for change in history if change.action in ("link", "undo", "release")]
-    if changes and changes[-1].action == "link":
-        return dict(changes[-1].before)
-    if changes and group.status is Status.LOCAL:
-        # Taken back before, perhaps by a request that was cut off before the members were given back.
-        return group.link_state()
-    return None if group.status is Status.LOCAL else {"status": Status.LOCAL.value, "externalId": None}
+    links = [change for change in await directory.groups.history(group.id) if change.action == "link"]
+    if group.status is Status.LOCAL and not group.retired:
+        # If it was linked once, then perhaps taken back by what was cut off before the members were given back.
+        return group.link_state() if links else None
+    return dict(links[-1].before) if links else {"status": Status.LOCAL.value, "externalId": None}

@@ -19,7 +19,8 @@ from link_orchestrator.orchestrator import undo_links
 from link_orchestrator.passes.apply_groups import apply_groups
 from link_orchestrator.passes.import_groups import SCHEMA
 from link_orchestrator.passes.plan_groups import decide_groups, resolve_members
-from link_orchestrator.passes.undo_groups import undo_groups
+from link_orchestrator.passes.undo import UNCHANGED
+from link_orchestrator.passes.undo_groups import judge, undo_groups
 from link_orchestrator.run import GROUPS_APPROVED
 from link_orchestrator.staged import EntraGroupWriter
 from shared.directory.directory import Directories, Directory
@@ -329,3 +330,19 @@ async def test_members_stay_as_they_are(sqlite_tables: SqliteTables) -> None:
     run = await run_over(directory, await directory.groups.get(sales.id), linked=1)
     await undo(directory, run)
     assert await directory.members.holds(sales.id, inner.id)
+
+
+async def test_the_order_of_clocks_takes_back_no_link_of_another_run(sqlite_tables: SqliteTables) -> None:
+    """With a clock that goes back, an undo stands before its link in the history."""
+    directory = await make_directory(sqlite_tables)
+    sales = await group(directory, "sales")
+    run = await run_over(directory, sales, linked=1)
+    await undo(directory, run)
+    created, link_, undo_, *rest = await directory.groups.history(sales.id)
+    shuffled = [created, undo_, *rest, link_]
+    free = await directory.groups.get(sales.id)
+    other = replace(free.with_document(free.document() | {"externalId": object_id(7)}), status=Status.CLAIMED)
+    for now in (free, other):
+        verdict = judge(now, shuffled, object_id(0), run.id, "undo0")
+        assert verdict
+        assert (verdict.outcome, verdict.after) == (UNCHANGED, None)
