@@ -147,27 +147,32 @@ class _Bucket:
         ids, members = list(dict.fromkeys(accounts)), self._directory.members
         there = set(await members.look_up(known.group.id, ids))
         missing = [Member(account_id) for account_id in ids if account_id not in there]
-        for some in in_parts(missing, members.room):
-            if not await self._add(known.group.id, some):
-                known.group, known.lost = None, True
-                return False
+        if missing and not await self._add(known.group.id, missing):
+            known.group, known.lost = None, True
+            return False
         self._counts[MEMBERS] += len(ids)
         if missing:
             known.outcome = CREATED if known.outcome is CREATED else UPDATED
         return True
 
     async def _add(self, group_id: str, missing: Sequence[Member]) -> bool:
-        """Add members in one transaction, if the group is managed here; a link of it that is under way is not made."""
+        """Add members, if the group is managed here, so that a link of it that is under way is not made.
+
+        Each transaction is conditional on the one before: between two of them the group is linked by nobody unseen.
+        """
         groups, members = self._directory.groups, self._directory.members
         await members.announce(group_id, missing)
-        for _ in range(ATTEMPTS):
+        left = list(in_parts(missing, members.room))
+        for _ in range(ATTEMPTS + len(left)):
             now = await groups.find(group_id)
             if now is None or now.status is not Status.LOCAL:
                 return False
             head = await members.open(group_id) if now.head in (None, NO_HEAD) else now.head
             with contextlib.suppress(Stale):
                 await groups.hold(now, by=self._by)
-                await members.change(group_id, missing, by=self._by, etag=head.etag)
+                while left:
+                    head = await members.change(group_id, left[0], by=self._by, etag=head.etag) or head
+                    del left[0]
                 return True
         raise Stale("the group is being changed by others")
 
@@ -201,7 +206,7 @@ def _managed(row: GroupRow) -> Problem:
 
 
 def _linked(row: GroupRow) -> Problem:
-    reason = "group: it was linked or deleted while this file came in; nobody of this row was added"
+    reason = "group: it was linked or deleted while this file came in; this row's members may be missing"
     return Problem(row.line, reason, "see who is in it, and change it in Entra")
 
 

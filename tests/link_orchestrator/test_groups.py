@@ -18,7 +18,7 @@ from link_orchestrator.passes import import_groups, plan_groups
 from shared.directory.directory import Directories, Directory
 from shared.directory.keys import Key
 from shared.directory.records.members import Members
-from shared.directory.records.model import Status
+from shared.directory.records.model import Group, Status
 from shared.directory.work.seen import stages_of
 from shared.tables.port import Insert, kind
 from tests.link_orchestrator.running import App, Refusal, csv_file, graph, holder, object_id, rows_of, staged_in
@@ -232,9 +232,30 @@ class TestImport:
         file = b"group,userName\nSales,bob@contoso.com\nSales,cleo@contoso.com\nSales,ada@contoso.com\n"
         job = await bring(app, file)
         assert await members(app, "Sales") == ["ada"]
-        reason = "group: it was linked or deleted while this file came in; nobody of this row was added"
+        reason = "group: it was linked or deleted while this file came in; this row's members may be missing"
         assert await problems(app, job) == [(line, reason) for line in (2, 3, 4)]
         assert job["counts"] == {"refused": 3}
+
+    async def test_between_two_transactions_of_a_file_a_group_is_linked_by_nobody_unseen(
+        self, app: App, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The link that looked at the group behind the first transaction comes before the second one."""
+        monkeypatch.setattr(Members, "room", 1)
+        await app.bring(ACCOUNTS)
+        await bring(app, {"displayName": "Sales", "members": []})
+        groups, change = (await directory_of(app)).groups, Members.change
+        linked: list[Group] = []
+
+        async def linked_before_the_second(self: Members, group: str, into: Any = (), *more: Any, **named: Any) -> Any:
+            if (before := await groups.get(group)).status is Status.LOCAL and await self.first(group, 1):
+                linked.append(await groups.link(before, replace(before, status=Status.CLAIMED), by="run:1"))
+            return await change(self, group, into, *more, **named)
+
+        monkeypatch.setattr(Members, "change", linked_before_the_second)
+        job = await bring(app, {"displayName": "Sales", "members": [f"{name}@contoso.com" for name in PEOPLE]})
+        assert len(linked) == 1
+        assert len(await members(app, "Sales")) == 1
+        assert [reason.partition(":")[0] for _, reason in await problems(app, job)] == ["group"]
 
     async def test_a_group_that_scim_deleted_does_not_come_back_once_a_file_added_members(self, app: App) -> None:
         await app.bring(ACCOUNTS)
