@@ -128,9 +128,8 @@ class _Bucket:
                 outcome = CREATED if "create" in before else UPDATED if before else UNCHANGED
                 after = found.with_document(found.document() | stamp)
                 if after != found:
-                    after = replace(after, left=None)
-                if after != found:
-                    stored = await groups.replace(found, after, by=self._by, action="import")
+                    # Edited here, a group that SCIM deleted does not come back by itself any more.
+                    stored = await groups.replace(found, replace(after, left=None), by=self._by, action="import")
                     return _Open(row, stored, CREATED if outcome is CREATED else UPDATED)
                 return _Open(row, found, outcome)
             except (AlreadyExists, Stale):

@@ -143,10 +143,15 @@ def judge(
     if keep and changed:
         reason = f"{changed}: provisioning changed it after the run; that stays, and the group is managed here again."
         return Verdict(RELEASED, reason, after)
-    back = f" {changed}: what provisioning changed is taken back." if changed else ""
+    kept = "what provisioning changed is taken back." if "displayName" in before else _LOST
+    back = f" {changed}: {kept}" if changed else ""
     return Verdict(UNDONE, f"The group is what it was before the run.{back}", after, before.get("displayName"))
 
 
+_LOST = (
+    "provisioning changed it after the run. An earlier version of the app linked the group, and kept neither its name "
+    "nor who was in it: what provisioning changed before the upgrade stays."
+)
 STATE = {"status", "retired"}
 """Attributes that say who manages a group, and whether it is there for SCIM."""
 PROVISIONING = ("retire", "return")

@@ -19,7 +19,7 @@ from link_orchestrator.orchestrator import undo_links
 from link_orchestrator.passes.apply_groups import apply_groups
 from link_orchestrator.passes.import_groups import SCHEMA
 from link_orchestrator.passes.plan_groups import decide_groups, resolve_members
-from link_orchestrator.passes.undo import UNCHANGED
+from link_orchestrator.passes.undo import UNCHANGED, UNDONE
 from link_orchestrator.passes.undo_groups import judge, undo_groups
 from link_orchestrator.run import GROUPS_APPROVED
 from link_orchestrator.staged import EntraGroupWriter
@@ -346,3 +346,18 @@ async def test_the_order_of_clocks_takes_back_no_link_of_another_run(sqlite_tabl
         verdict = judge(now, shuffled, object_id(0), run.id, "undo0")
         assert verdict
         assert (verdict.outcome, verdict.after) == (UNCHANGED, None)
+
+
+async def test_an_undo_names_what_an_earlier_version_did_not_keep(sqlite_tables: SqliteTables) -> None:
+    directory = await make_directory(sqlite_tables)
+    sales = await group(directory, "sales")
+    run = await run_over(directory, sales, linked=1)
+    await scim_patch(directory, sales.id, {"op": "replace", "path": "displayName", "value": "renamed"})
+    now, history = await directory.groups.get(sales.id), await directory.groups.history(sales.id)
+    old = [replace(c, before={name: c.before[name] for name in c.before if name != "displayName"}) for c in history]
+    verdict = judge(now, old, object_id(0), run.id, "undo0")
+    assert verdict
+    assert verdict.after
+    assert (verdict.outcome, verdict.after.status, verdict.after.display_name) == (UNDONE, Status.LOCAL, "renamed")
+    assert "displayName: provisioning changed it" in verdict.reason
+    assert "An earlier version" in verdict.said(now)
