@@ -111,7 +111,7 @@ async def patch(directory: Directory, request: Request) -> Response:
 async def delete(directory: Directory, request: Request) -> Response:
     """Delete a user: 204. A claimed account is kept for the application, and gone for SCIM."""
 
-    async def remove(account: Account) -> None:
+    async def remove(account: Account) -> Status:
         authority.refuse_protected(account)
         match account.status:
             case Status.LOCAL:
@@ -120,10 +120,14 @@ async def delete(directory: Directory, request: Request) -> Response:
                 await directory.accounts.replace(account, authority.retire(account), by=request.by, action="retire")
             case Status.PROVISIONED:
                 await directory.accounts.delete(account, by=request.by)
+        return account.status
 
-    await _unchanged(directory, request, remove)
+    removed = await _unchanged(directory, request, remove)
     # A crash before this leaves memberships of nobody, which the sweep removes.
-    await directory.members.leave(request.id, by=request.by)
+    if removed is Status.CLAIMED:
+        await directory.groups.take_out(request.id, by=request.by)
+    else:
+        await directory.members.leave(request.id, by=request.by)
     return Response(204)
 
 

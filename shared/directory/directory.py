@@ -15,6 +15,7 @@ from shared.directory.keys import BUCKETS, DIRECTORY_NAME, GROUPS, Keys
 from shared.directory.matching.policy import Policy
 from shared.directory.records.accounts import Accounts
 from shared.directory.records.groups import Groups
+from shared.directory.records.linked_members import LinkedMembers
 from shared.directory.records.listing import AccountListing, Listing
 from shared.directory.records.members import Members
 from shared.directory.records.model import Group
@@ -45,6 +46,7 @@ class Directory:
     groups: Groups
     group_listing: Listing[Group]
     members: Members
+    linked_members: LinkedMembers
     policies: Setting[Policy]
     schemas: Setting[str]
     mappings: Setting[dict[str, Any] | None]
@@ -105,6 +107,7 @@ class Directories:
                 groups=groups,
                 group_listing=Listing(groups),
                 members=Members(self._tables, keys, self._now),
+                linked_members=LinkedMembers(self._tables, keys, self._now),
                 policies=policy_setting(self._tables, keys),
                 schemas=schemas_setting(self._tables, keys),
                 mappings=mapping_setting(self._tables, keys),

@@ -36,6 +36,7 @@ groups_import_get            GET    groups/imports/{id}
 groups_import_cancel         POST   groups/imports/{id}/cancel
 groups_import_problems       GET    groups/imports/{id}/problems
 groups_get                   GET    groups/{id}
+groups_release               POST   groups/{id}/release
 linking_groups_upload        POST   linking/groups
 linking_groups_problems      GET    linking/groups/{id}/problems
 linking_identities_upload    POST   linking/identities
