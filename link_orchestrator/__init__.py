@@ -17,8 +17,9 @@ Until it is approved, a run changes no account and no group. What is linked when
 and can be undone. Imports, undos and verifications go from started to done, cancelled or failed.
 
 Where to look: kinds.py is the table of all kinds of job, lifecycle.py how a job begins and ends, approving.py when a
-run approves itself, orchestrator.py the order of its passes, activities.py how one of them runs over a slice. requests/ answers over HTTP, passes/ does the
-work, files/ reads what people bring, graph/ reads Microsoft Graph as a source that source.py describes, prediction/
-foretells the first provisioning cycle. run.py says what a run's job holds, staged.py what is staged for it under which
-name. Which account is whose is decided in shared/directory/matching/accounts.py. README.md here is the reference.
+run approves itself, orchestrator.py the order of its passes, activities.py how one of them runs over a slice. requests/
+answers over HTTP, passes/ does the work, files/ reads what people bring, graph/ reads Microsoft Graph as a source that
+source.py describes, prediction/ foretells the first provisioning cycle. run.py says what a run's job holds, staged.py
+what is staged for it under which name. Which account is whose is decided in shared/directory/matching/accounts.py.
+README.md here is the reference.
 """
