@@ -17,7 +17,7 @@ from link_orchestrator.lifecycle import tidy_up
 from link_orchestrator.messages import Compare, Milestone, SelfApproval, SelfApproved, Slice, SliceDone
 from link_orchestrator.orchestrator import AGAIN_PASSES, COMPARE_PASSES, GROUP_PLAN_PASSES, PLAN_PASSES, REVIEW_PASSES
 from link_orchestrator.passes import compare
-from link_orchestrator.run import chain_of, told_of_reviews
+from link_orchestrator.run import chain_of, reviews_of, told_of_reviews
 from shared.directory.directory import Directories
 from shared.directory.work.jobs import Job, Jobs, State
 
@@ -76,6 +76,9 @@ async def reach_milestone(directories: Directories, message: Mapping[str, Any]) 
     directory = await directories.open(reached.directory)
     jobs = directory.jobs
     state = State(reached.state)
+    if state is State.PLANNED and (job := await jobs.get(reached.job)).reviewed and job.state is State.STARTED:
+        # Reviews that it kept of another run count as if they were made in it.
+        await jobs.count(job.id, "review", await reviews_of(directory, job.id).total())
     counts = await jobs.total(reached.job)
     if state.ended:
         # Before the job shows that it has ended: whoever sees that must find SCIM open.

@@ -110,10 +110,10 @@ class Timers:
         while True:
             while (left := (due - self._clock()).total_seconds()) > 0:
                 await self._sleep(min(left, LONGEST))
-            # The next moment first: those that pass while it runs are passed over.
-            due = moments.after(max(due, self._clock()))
             try:
                 await timer.run()
             # As in Azure, what leaves a timer's function keeps none of its later runs from coming.
             except Exception as error:
                 log.error("the timer %s failed with %s", timer.name, type(error).__name__)
+            # Moments that came while it ran are passed over.
+            due = moments.after(max(due, self._clock()))

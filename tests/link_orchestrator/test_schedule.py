@@ -84,8 +84,9 @@ async def ended(app: App, run_id: str, *phases: str) -> Any:
 
 class TestOverGraph:
     async def test_same_address_linked_and_accounts_that_come_later_are_found(
-        self, both: tuple[GraphStandIn, App]
+        self, both: tuple[GraphStandIn, App], monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        monkeypatch.setattr("link_orchestrator.passes.compare.MOST_SHARE", 10.0)
         stand_in, app = both
         await app.bring(ACCOUNTS)
         await switch_on(app, **WITHIN)
@@ -145,7 +146,7 @@ class TestOverGraph:
         (jane,) = await app.decisions(first, "link")
         await app.call("POST", f"linking/runs/{first['id']}/review", {"rows": [jane["id"]], "action": "exclude"})
         account = await app.account("jane@contoso.com")
-        await app.call("PATCH", f"accounts/{account['id']}", {"attributes": {"title": "Dr"}})
+        await app.call("PATCH", f"accounts/{account['id']}", {"document": {"title": "Dr"}})
         await switch_on(app, **WITHIN)
         for former in (first["id"], None):
             await hours_later(app.tables, 2)
@@ -359,6 +360,7 @@ class TestTwoAtOnce:
         self, sqlite_tables: SqliteTables
     ) -> None:
         directory, first = await scheduled(sqlite_tables, "main")
+        await directory.jobs.record("run", "test", "run0", {})
         await directory.jobs.note_seen(["run0"])
         await directory.jobs.note_planned(["run0", first.id])
         await start_due(sqlite_tables, "main")
