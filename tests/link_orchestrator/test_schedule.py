@@ -306,16 +306,20 @@ class TestTwoAtOnce:
             directory, first = await scheduled(sqlite_tables, f"a{number}")
             slow = FaultyTables(sqlite_tables)
 
-            async def other(first: Job = first, name: str = f"a{number}") -> None:
+            answered: list[int] = []
+
+            async def other(first: Job = first, name: str = f"a{number}", answered: list[int] = answered) -> None:
                 client: Any = Client()
                 with suppress(Busy):
                     where = await Directories(sqlite_tables).open(name)
-                    await approve(where, Request("http://x/scim/v2", "me", first.id), client)
+                    answer = await approve(where, Request("http://x/scim/v2", "me", first.id), client)
+                    answered.append(answer.status)
 
             reached = pause(slow, call_number(number), other)
             await start_due(slow, directory.name)
             job = await directory.jobs.get(first.id)
             won.add(job.state is State.APPROVED)
+            assert answered == ([202] if job.state is State.APPROVED else []), "what was answered holds"
             if job.state is State.APPROVED:
                 assert [one.id for one in await directory.jobs.list_all()] == [first.id]
                 assert job.replaced_by is None

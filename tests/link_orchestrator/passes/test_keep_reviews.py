@@ -30,6 +30,7 @@ from tests.link_orchestrator.running import (
     object_id,
     plan_rows,
 )
+from tests.shared.directory.people import call_number, pause
 
 NUMBER = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User"
 POLICY = Policy(verified_domains=frozenset({"contoso.com"}))
@@ -182,6 +183,25 @@ async def test_a_review_that_a_person_made_meanwhile_stays(directory: Directory)
     await review(directory, second, 1, ACKNOWLEDGE)
     assert await call(directory.tables, directory, second, "keep_reviews") == {REVIEWS_KEPT: 1, REVIEWS_DROPPED: 0}
     assert (await reviewed(directory, second))[object_id(1)]["action"] == ACKNOWLEDGE
+
+
+async def test_a_twin_that_lags_behind_takes_no_review_of_a_person_back(directory: Directory) -> None:
+    """It is held at any of its storage operations while the pass ends and a person decides otherwise."""
+    first, _ = await two_runs(directory, (1, EXCLUDE))
+    for number in range(1, 60):
+        run = await plan(directory, **{REVIEWS_FROM: first.id})
+        slow = FaultyTables(directory.tables)
+
+        async def meanwhile(run: Job = run) -> None:
+            await call(directory.tables, directory, run, "keep_reviews")
+            await review(directory, run, 1, ACKNOWLEDGE)
+
+        reached = pause(slow, call_number(number), meanwhile)
+        await call(slow, directory, run, "keep_reviews")
+        if not reached:
+            return
+        assert (await reviewed(directory, run))[object_id(1)]["action"] == ACKNOWLEDGE, number
+    raise AssertionError
 
 
 async def test_what_the_run_before_could_not_keep_stays_counted(directory: Directory) -> None:
