@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import replace
@@ -10,8 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from azure.functions.timer import TimerRequest
 
+import function_app
+from infra.local.durable.management import binding
 from infra.local.faults import Crash, Fault, FaultyTables, script
+from infra.local.functions import read_functions
 from infra.local.graph import GraphStandIn
 from link_orchestrator.lifecycle import tidy_up
 from link_orchestrator.requests import schedule
@@ -25,6 +30,7 @@ from shared.directory.matching.policy import Policy, Schedule
 from shared.directory.schedule import ScheduleState
 from shared.directory.text import timestamp
 from shared.directory.work.jobs import Job, State
+from shared.host.settings import Credential, Settings
 from shared.scim.endpoint import Request
 from shared.tables.port import Tables
 from shared.tables.sqlite import SqliteTables
@@ -429,6 +435,28 @@ class TestWhatIsInTheWay:
         directory = await make_directory(sqlite_tables, "main", 2)
         await suspend_schedule(directory, "me", "an undo")
         assert not (await directory.schedule.get()).suspended
+
+
+async def test_trouble_in_one_directory_keeps_no_other_from_its_runs(
+    sqlite_tables: SqliteTables, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    looked: list[str] = []
+
+    async def look(directory: Directory, client: Any, sources: Any) -> None:
+        looked.append(directory.name)
+        if directory.name == "first":
+            raise RuntimeError("jane@contoso.com")
+
+    monkeypatch.setattr(schedule, "start_due", look)
+    names = ("second", "first", "second")
+    credentials = tuple(Credential.of(f"token{n}", f"c{n}", directory=name) for n, name in enumerate(names))
+    app = function_app.build(Settings(credentials=credentials), sqlite_tables)
+    (timer,) = [one for one in read_functions(app).timers if one.name == "scheduled_runs"]
+    client = json.dumps(binding("http://127.0.0.1:1"))
+    await timer.call(timer=TimerRequest(), client=client)
+    assert looked == ["first", "second"]
+    assert "schedule first failed with RuntimeError" in caplog.text
+    assert "jane" not in caplog.text
 
 
 @pytest.mark.parametrize(
