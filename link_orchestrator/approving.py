@@ -77,18 +77,22 @@ async def _why_a_person(directory: Directory, job: Job, policy: Policy) -> str:
         return "the directory's policy was changed since the run began"
     links, total = await count_links(directory, job), await directory.listing.total()
     if links > limit.number:
-        return f"{links} links, more than autoApprove's number of {limit.number}"
+        return f"{_some(links, 'link')}, more than autoApprove's number of {limit.number}"
     if links > limit.share * total:
-        return f"{links} links to {total} accounts, more than autoApprove's share of {limit.share:g}"
+        return f"{_some(links, 'link')} to {_some(total, 'account')}, more than autoApprove's share of {limit.share:g}"
     if (undo := await directory.jobs.find_under_way("undo")) and undo.kind == "undo":
         return f"{undo.id} is taking links back"
     if groups := job.counts.get(GroupDecisionKind.LINK.value, 0):
-        return f"{groups} groups to link, which a person alone approves"
+        return f"{_some(groups, 'group')} to link, which a person alone approves"
     if job.counts.get(REVIEWS_DROPPED):
         return "reviews of the run before were not kept"
     if warned := await _count_warned(directory, job):
-        return f"{warned} links with a warning that nobody has acknowledged"
+        return f"{_some(warned, 'link')} with a warning that nobody has acknowledged"
     return ""
+
+
+def _some(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 async def _count_warned(directory: Directory, job: Job) -> int:

@@ -69,7 +69,7 @@ async def start_due(directory: Directory, client: Orchestrations, sources: Sourc
             return
         state = noted
     await settle_begun(directory, begun, client)
-    await directory.schedule.save(state, replace(state, begun=True))
+    await directory.schedule.save(state, replace(state, begun=True, skipped=""))
 
 
 async def _look_ahead(directory: Directory, client: Orchestrations, sources: Sources) -> Way:

@@ -425,6 +425,19 @@ class TestWhatIsInTheWay:
         assert (found.run, found.skipped) == (first.id, f"{first.id} is under way")
         assert (await directory.jobs.get(first.id)).state is state
 
+    async def test_a_run_that_was_noted_and_put_off_says_so_until_it_begins(self, sqlite_tables: SqliteTables) -> None:
+        directory, first = await scheduled(sqlite_tables, "main")
+        state = await directory.schedule.get()
+        await directory.schedule.save(state, replace(state, run="run1", begun=False))
+        await directory.jobs.change(first.id, lambda job: replace(job, state=State.APPROVED))
+        await start_due(sqlite_tables, "main")
+        assert (await directory.schedule.get()).skipped == f"{first.id} is under way"
+        await directory.jobs.change(first.id, lambda job: replace(job, state=State.DONE))
+        await start_due(sqlite_tables, "main")
+        found = await directory.schedule.get()
+        assert (found.run, found.begun, found.skipped) == ("run1", True, "")
+        assert (await directory.jobs.get("run1")).state is State.STARTED
+
     async def test_settings_that_went_missing_put_the_run_off(self, sqlite_tables: SqliteTables) -> None:
         directory, first = await scheduled(sqlite_tables, "main")
         await start_due(sqlite_tables, "main", sources=Ready("SCIMLINK_GRAPH_TENANTS names no tenant"))

@@ -126,14 +126,14 @@ class TestOverHttp:
         await bring(app, GROUPS, "text/csv")
         group = await upload_groups(app, entra(RESEARCH, "Research", 0))
         run = await started(app, groups=group)
-        assert await waits(app, run) == "It waits for a person: 1 groups to link, which a person alone approves."
+        assert await waits(app, run) == "It waits for a person: 1 group to link, which a person alone approves."
 
     async def test_a_link_with_a_warning_waits_and_is_acknowledged_by_a_review(
         self, app: App, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         warn(monkeypatch, object_id(1))
         run = await started(app)
-        why = "1 links with a warning that nobody has acknowledged"
+        why = "1 link with a warning that nobody has acknowledged"
         assert await waits(app, run) == f"It waits for a person: {why}."
         path = f"linking/runs/{run['id']}"
         by_name = {row["identity"]["userPrincipalName"]: row["id"] for row in await app.decisions(run, "link")}
