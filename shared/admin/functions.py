@@ -24,7 +24,6 @@ ACCOUNT_ROUTES = (
     Route("groups_get", "GET", "groups/{id}", groups.get_group),
     Route("groups_release", "POST", "groups/{id}/release", group_changes.release_group),
     Route("policy_get", "GET", "directory/policy", accounts.get_policy),
-    Route("policy_put", "PUT", "directory/policy", accounts.put_policy),
     Route("directory_schemas_get", "GET", "directory/schemas", accounts.get_schemas),
     Route("directory_schemas_put", "PUT", "directory/schemas", accounts.put_schemas),
 )

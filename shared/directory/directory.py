@@ -12,14 +12,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from shared.directory.keys import BUCKETS, DIRECTORY_NAME, GROUPS, Keys
-from shared.directory.matching.policy import Policy
+from shared.directory.policies import Policies
 from shared.directory.records.accounts import Accounts
 from shared.directory.records.groups import Groups
 from shared.directory.records.linked_members import LinkedMembers
 from shared.directory.records.listing import AccountListing, Listing
 from shared.directory.records.members import Members
 from shared.directory.records.model import Group
-from shared.directory.settings import POLICY, SCHEMAS, Setting, mapping_setting, policy_setting, schemas_setting
+from shared.directory.schedule import Schedules
+from shared.directory.settings import POLICY, SCHEMAS, Setting, mapping_setting, schemas_setting
 from shared.directory.text import timestamp
 from shared.directory.work.differences import Differences
 from shared.directory.work.gate import Gate
@@ -47,7 +48,8 @@ class Directory:
     group_listing: Listing[Group]
     members: Members
     linked_members: LinkedMembers
-    policies: Setting[Policy]
+    policies: Policies
+    schedule: Schedules
     schemas: Setting[str]
     mappings: Setting[dict[str, Any] | None]
     jobs: Jobs
@@ -98,6 +100,7 @@ class Directories:
             accounts = Accounts(self._tables, keys, self._now)
             groups = Groups(self._tables, keys.of(GROUPS), self._now)
             jobs = Jobs(self._tables, keys)
+            policies = Policies(self._tables, keys, self._now)
             directory = Directory(
                 name=name,
                 tables=self._tables,
@@ -108,7 +111,8 @@ class Directories:
                 group_listing=Listing(groups),
                 members=Members(self._tables, keys, self._now),
                 linked_members=LinkedMembers(self._tables, keys, self._now),
-                policies=policy_setting(self._tables, keys),
+                policies=policies,
+                schedule=Schedules(self._tables, keys, policies, self._now),
                 schemas=schemas_setting(self._tables, keys),
                 mappings=mapping_setting(self._tables, keys),
                 jobs=jobs,
