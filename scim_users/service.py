@@ -19,6 +19,8 @@ from scim_users.search import remember, source
 from shared.directory.directory import Directory
 from shared.directory.errors import AlreadyExists, Refused
 from shared.directory.keys import Key, fold
+from shared.directory.matching.accounts import is_filler
+from shared.directory.matching.authority import CREATABLE, NOT_CREATED
 from shared.directory.records.model import Account, Group, Status
 from shared.directory.records.resources import Result, retry_stale
 from shared.scim.document import keep_immutable, normalise, read_json
@@ -158,7 +160,7 @@ async def _refuse_second_account(directory: Directory, new: Account) -> None:
     if (await directory.policies.get()).create_beside_matches:
         return
     claims = directory.accounts.claims
-    keys = [key for key in new.found_by() if key.kind in _SHARED]
+    keys = [key for key in new.found_by() if key.kind in _SHARED and not _is_nobodys(key)]
     # An account whose userName is the e-mail has no pointer from it. With the new userName the create collides anyway.
     emails = [key for key in keys if key.kind == "email" and key.value != fold(new.user_name)]
 
@@ -172,6 +174,8 @@ async def _refuse_second_account(directory: Directory, new: Account) -> None:
     others = [(key, i) for key, i in led if i not in ("", new.id)]
     for (key, _), account in zip(others, await directory.accounts.find_many([i for _, i in others]), strict=True):
         if account and account.status is Status.LOCAL and key in account.found_by():
+            if await _is_creatable(directory, new):
+                return
             raise AlreadyExists(_SHARED[key.kind], account.id, _MAY_BE_THE_SAME)
 
 
@@ -180,9 +184,20 @@ async def _refuse_left_open(directory: Directory, new: Account) -> None:
     if (await directory.policies.get()).create_beside_matches:
         return
     try:
-        await refuse_left_open(directory, new.external_id or "")
+        await refuse_left_open(directory, new.external_id or "", NOT_CREATED)
     except Refused as refused:
         raise AlreadyExists("externalId", "", str(refused)) from refused
+
+
+def _is_nobodys(key: Key) -> bool:
+    """Tell whether a key is a number that says that there is none."""
+    return key.kind == "employeeNumber" and is_filler(key.value)
+
+
+async def _is_creatable(directory: Directory, new: Account) -> bool:
+    """Tell whether the administrator excluded the identity, and said that it may be created beside what it matches."""
+    found = await directory.left_open.find(new.external_id or "")
+    return found is not None and found[1] == CREATABLE
 
 
 _SHARED = {"email": "emails", "externalId": "externalId", "employeeNumber": "employeeNumber"}

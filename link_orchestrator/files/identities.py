@@ -12,7 +12,7 @@ from typing import Any, Final
 from link_orchestrator.files.cells import BETWEEN, Unusable, plain, read_flag, read_text
 from link_orchestrator.files.rows import Header, Row, UnreadableFile, read_rows
 from link_orchestrator.problems import Problem
-from shared.directory.matching.identity import TEXTS, Identity
+from shared.directory.matching.identity import NO_OBJECT_ID, TEXTS, Identity, read_object_id
 
 # Headers of the portal's export and attributes of Graph, as plain() returns them: which attribute of Graph each is.
 _ATTRIBUTES: Final[Mapping[str, str]] = {
@@ -81,8 +81,12 @@ def _identity(row: Row) -> Identity | Problem:
         if not object_id or not name:
             missing = "userPrincipalName" if object_id else "id"
             raise Unusable(missing, "is empty", "Export id and userPrincipalName of every user.")
+        guid = read_object_id(object_id)
+        if guid is None:
+            remedy = "Export it from Entra anew; a spreadsheet may have taken it for a number."
+            raise Unusable(cells["id"][0], f"holds no object id: {NO_OBJECT_ID}", remedy)
         return Identity(
-            object_id,
+            guid,
             name,
             proxy_addresses=_several(*cells.get("proxyAddresses", ("", []))),
             other_mails=_several(*cells.get("otherMails", ("", []))),

@@ -18,6 +18,7 @@ from link_orchestrator.prediction.mapping import (
     EMPLOYEE_NUMBER,
     EXTERNAL_ID,
     KINDS,
+    OBJECT_ID,
     SOURCES,
     USER_NAME,
     AttributeMapping,
@@ -28,23 +29,23 @@ from shared.directory.matching.accounts import (
     Candidate,
     Decision,
     DecisionKind,
-    claim,
+    is_filler,
     linked,
+    trust_of,
 )
 from shared.directory.matching.authority import (
-    KEPT_FROM_SCIM,
+    CREATABLE,
     LEFT_OPEN,
+    NOT_CREATED,
     decide_alone,
     guarded_change,
     links,
+    mark_of,
     refused_change,
 )
 from shared.directory.matching.identity import Identity
 from shared.directory.matching.policy import DEFAULT_RULES, Policy, Rule, Trust
 from shared.directory.records.model import Status
-
-SHOWN = (USER_NAME, EMAIL)
-"""Attributes by which an update shows whose it is, beside externalId, if it changes them."""
 
 
 class PredictedOutcome(StrEnum):
@@ -78,7 +79,11 @@ def _refused(why: str) -> Prediction:
 
 DISABLED = Prediction(PredictedOutcome.SKIPPED, "The identity is disabled in Entra: provisioning leaves it out.")
 BY_KEY = _matched("The look-up by externalId finds the linked account.")
-EXCLUDED = _refused("The person is excluded from linking: provisioning may not link the account either.")
+EXCLUDED = _refused(
+    "The person is excluded from linking and matches an account: provisioning neither links nor creates them, unless "
+    'the exclusion says "create": true.'
+)
+MANAGED_HERE = "The look-up by {} finds an account that is managed here, and every write to it is refused: link it."
 LEFT_TO_A_PERSON = _refused("The plan leaves this person to an administrator.")
 ANSWERED = Prediction(PredictedOutcome.CREATED, "The create is answered with the account it collides with, linked.")
 BESIDE = Prediction(PredictedOutcome.CREATED, "The person is excluded, and nothing that is sent leads to the account.")
@@ -103,7 +108,7 @@ def probes(identity: Identity, mapping: AttributeMapping, policy: Policy) -> Ite
 def adds_nothing(mapping: AttributeMapping, policy: Policy) -> bool:
     """Tell whether an identity's match keys hold all its probes, which they do under the default mapping and rules.
 
-    Not a guest's, whose name is provisioned in another form than in Entra; and an excluded identity has no match keys.
+    Not a guest's, whose name is provisioned in another form than in Entra.
     """
     rules = {rule.rule for rule in policy.rules}
     return mapping.attributes == DEFAULT.attributes and rules == {rule.rule for rule in DEFAULT_RULES}
@@ -140,16 +145,23 @@ def predict(
     return _Cycle(identity, decision, mapping.values(identity), near, policy).run(mapping.matching)
 
 
-def after_review(shown: Mapping[str, Any], mapping: AttributeMapping, policy: Policy, *, links: bool) -> Prediction:
-    """Return what provisioning does about the identity of a plan's row that a review links or excludes."""
+def after_review(
+    shown: Mapping[str, Any], mapping: AttributeMapping, policy: Policy, *, links: bool, create: bool = False
+) -> Prediction:
+    """Return what provisioning does about the identity of a plan's row that a review links or excludes.
+
+    `create` says that an excluded one may be created beside the accounts that they match.
+    """
     if shown.get("predicted", {}).get("outcome") == PredictedOutcome.SKIPPED:
         return DISABLED
     if links:
         return BY_KEY if mapping.keyed else _refused(_OTHER_KEY)
-    met = _FOUND_BY if policy.create_beside_matches else (*_FOUND_BY, *_SHARED)
-    evidence = {(item["rule"], item["attribute"]) for item in shown.get("evidence", ())}
+    if not create and not policy.create_beside_matches and mapping.attributes.get(EXTERNAL_ID) == OBJECT_ID:
+        return EXCLUDED
     # Aliases and past sign-ins are nothing that provisioning sends.
-    return EXCLUDED if not evidence.isdisjoint(met) else BESIDE
+    met = _FOUND_BY if create or policy.create_beside_matches else (*_FOUND_BY, *_SHARED)
+    evidence = {(item["rule"], item["attribute"]) for item in shown.get("evidence", ())}
+    return BESIDE if evidence.isdisjoint(met) else _refused(MANAGED_HERE.format("a name or an id"))
 
 
 _FOUND_BY = ((Rule.EXTERNAL_ID, "id"), (Rule.USER_NAME, "userPrincipalName"))
@@ -173,7 +185,7 @@ class _Cycle:
         self._accounts = [_as_left(candidate, identity, decision) for candidate in near]
         # SCIM learns what the plan decided by the object id alone.
         known = fold(sent.get(EXTERNAL_ID, "")) == fold(identity.object_id)
-        self._kept = decision.kind if known and decision.kind in KEPT_FROM_SCIM else None
+        self._kept = mark_of(decision, identity, policy) if known else ""
 
     def run(self, matching: Sequence[str]) -> Prediction:
         for attribute in matching:
@@ -196,7 +208,7 @@ class _Cycle:
             case Status.CLAIMED:
                 return self._write_linked(account, by)
             case Status.LOCAL:
-                return self._adopt(account, by)
+                return self._leave(account, by)
 
     def _write_linked(self, account: AccountFacts, by: str) -> Prediction:
         external_id = self._sent.get(EXTERNAL_ID)
@@ -207,25 +219,13 @@ class _Cycle:
             return _refused(f"{name}: the link is not confirmed, as the look-up was by {by} and not by externalId.")
         return BY_KEY if by == EXTERNAL_ID else _matched(f"The look-up by {by} finds the linked account.")
 
-    def _adopt(self, account: AccountFacts, by: str) -> Prediction:
-        external_id = self._sent.get(EXTERNAL_ID)
-        if not external_id or external_id == account.external_id:
-            return _refused("The account is managed here, and the write does not carry its identity as externalId.")
-        if self._kept in LEFT_OPEN:
-            return LEFT_TO_A_PERSON
-        if self._kept:
-            return EXCLUDED
-        shown = {
-            attribute: value
-            for attribute, value in self._sent.items()
-            if attribute in (by, EXTERNAL_ID) or (attribute in SHOWN and value != _held(account, attribute))
-        }
-        made = self._decide(shown)
-        if not links(made, account.id):
-            return _refused(f"The account is managed here, and nothing that is sent proves that it is theirs ({by}).")
-        if name := refused_change(made, account, self._patched(account)):
-            return _refused(f"{name}: a first link by {by} may not change it.")
-        return _matched(f"The look-up by {by} finds the account, and the write links it.")
+    def _leave(self, account: AccountFacts, by: str) -> Prediction:
+        """Return what becomes of a look-up that finds an account which is managed here: SCIM never changes it."""
+        posted = self._posted(account, *account.emails[1:])
+        same = all(_held(account, name) == value for name, value in self._sent.items() if name in KINDS)
+        if same and posted == account:
+            return _matched(f"The look-up by {by} finds the account, and nothing that is sent differs from it.")
+        return LEFT_TO_A_PERSON if self._kept in LEFT_OPEN else _refused(MANAGED_HERE.format(by))
 
     def _create(self) -> Prediction:
         taken, holder = self._collision()
@@ -243,9 +243,9 @@ class _Cycle:
         if USER_NAME not in sent:
             return "userName: the mapping sends none, and a user needs one.", None
         if not self._policy.create_beside_matches:
-            if self._kept in LEFT_OPEN:
-                return LEFT_TO_A_PERSON.why, None
-            for account in self._accounts:
+            if self._kept in NOT_CREATED:
+                return (LEFT_TO_A_PERSON if self._kept in LEFT_OPEN else EXCLUDED).why, None
+            for account in self._accounts if self._kept != CREATABLE else ():
                 if account.status is Status.LOCAL and (name := self._shared(account)):
                     return f"{name}: an account that is managed here has it too, and may be this person's.", account
         for account in self._accounts:
@@ -262,6 +262,8 @@ class _Cycle:
             (EMPLOYEE_NUMBER, (account.employee_number,)),
         ):
             value = self._sent.get(attribute)
+            if attribute == EMPLOYEE_NUMBER and is_filler(value or ""):
+                continue
             if value and any(held and fold(held) == fold(value) for held in values):
                 return attribute
         return ""
@@ -292,9 +294,9 @@ def _as_left(candidate: Candidate, identity: Identity, decision: Decision) -> Ac
     account = candidate.account
     if decision.kind is DecisionKind.LINK and decision.account is account:
         return linked(account, identity.object_id)
-    strong = [rival for rival in candidate.rivals if rival.trust is Trust.STRONG]
-    # Where two identities have a strong claim, neither is linked.
-    alone = len(strong) == 1 and claim(candidate.evidence) is Trust.WEAK
+    strong = [rival for rival in candidate.rivals if rival.trust is Trust.STRONG and not rival.excluded]
+    # Where two identities have a strong claim, or one has the address that the other's rests on, neither is linked.
+    alone = len(strong) == 1 and not strong[0].doubted and trust_of(candidate.evidence) is not Trust.STRONG
     if alone and account.status is Status.LOCAL and not account.protected:
         return linked(account, strong[0].object_id)
     return account
