@@ -26,6 +26,8 @@ MEMBERS, NAMED = GROUPED = "members", "named"
 """Stages that the planning of groups fills. An upload of Entra's groups has MEMBERS, too."""
 VERIFIED = KEYS, PAIRS
 """Stages that a verification fills under its own id, in passes/verify.py."""
+IDS: Final = "ids"
+"""Stage of an upload of identities with a record of each row, in requests/object_ids.py."""
 READ: Final = "read"
 """Stage that a run fills with the identities it reads from its source, in passes/read.py."""
 RESTARTS: Final = 3

@@ -43,13 +43,20 @@ def read_identities(file: bytes, *, content_type: str = "") -> Iterator[Identity
     An object id may come twice: the caller has to see to that. Raises UnreadableFile, when the first row is asked for,
     if no row can be used.
     """
+    for row in number_identities(file, content_type=content_type):
+        yield row if isinstance(row, Problem) else row[1]
+
+
+def number_identities(file: bytes, *, content_type: str = "") -> Iterator[tuple[int, Identity] | Problem]:
+    """Do the same, each identity with its line."""
     for row in read_rows(file, content_type=content_type):
         if isinstance(row, Header):
             _check(row)
         elif isinstance(row, Problem):
             yield row
         else:
-            yield _identity(row)
+            read = _identity(row)
+            yield read if isinstance(read, Problem) else (row.line, read)
 
 
 def identity_of(user: Mapping[str, Any]) -> Identity | Problem:
