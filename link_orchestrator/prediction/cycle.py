@@ -25,6 +25,7 @@ from link_orchestrator.prediction.mapping import (
 )
 from shared.directory.keys import Key, fold
 from shared.directory.matching.accounts import (
+    MOST_SHARED,
     AccountFacts,
     Candidate,
     Decision,
@@ -33,15 +34,13 @@ from shared.directory.matching.accounts import (
     linked,
     trust_of,
 )
+from shared.directory.matching.adoption import Sent, Surroundings, obstacle_to_adoption
 from shared.directory.matching.authority import (
     CREATABLE,
     LEFT_OPEN,
     NOT_CREATED,
-    decide_alone,
     guarded_change,
-    links,
     mark_of,
-    refused_change,
 )
 from shared.directory.matching.identity import Identity
 from shared.directory.matching.policy import DEFAULT_RULES, Policy, Rule, Trust
@@ -94,9 +93,11 @@ def probes(identity: Identity, mapping: AttributeMapping, policy: Policy) -> Ite
     sent = mapping.values(identity)
     rules = {rule.rule for rule in policy.rules}
     for attribute, value in sent.items():
-        if kind := KINDS.get(attribute):
+        # A number that says that there is none keeps no create away.
+        nobodys = attribute == EMPLOYEE_NUMBER and attribute not in mapping.matching and is_filler(value)
+        if (kind := KINDS.get(attribute)) and not nobodys:
             yield Key(kind, fold(value))
-    if (external_id := sent.get(EXTERNAL_ID)) and Rule.SIGN_IN_OBJECT_ID in rules:
+    if external_id := sent.get(EXTERNAL_ID):
         yield Key("objectId", fold(external_id))
     if email := sent.get(EMAIL):
         # An e-mail that equals its account's userName has no pointer of its own.
@@ -182,6 +183,7 @@ class _Cycle:
         self._decision = decision
         self._sent = sent
         self._policy = policy
+        self._near = near
         self._accounts = [_as_left(candidate, identity, decision) for candidate in near]
         # SCIM learns what the plan decided by the object id alone.
         known = fold(sent.get(EXTERNAL_ID, "")) == fold(identity.object_id)
@@ -221,9 +223,8 @@ class _Cycle:
 
     def _leave(self, account: AccountFacts, by: str) -> Prediction:
         """Return what becomes of a look-up that finds an account which is managed here: SCIM never changes it."""
-        posted = self._posted(account, *account.emails[1:])
         same = all(_held(account, name) == value for name, value in self._sent.items() if name in KINDS)
-        if same and posted == account:
+        if same and self._patched(account) == account:
             return _matched(f"The look-up by {by} finds the account, and nothing that is sent differs from it.")
         return LEFT_TO_A_PERSON if self._kept in LEFT_OPEN else _refused(MANAGED_HERE.format(by))
 
@@ -231,10 +232,8 @@ class _Cycle:
         taken, holder = self._collision()
         if not taken:
             return Prediction(PredictedOutcome.CREATED, "No look-up finds an account: provisioning creates one.")
-        if holder is not None and self._policy.adopt_on_create and holder.status is Status.LOCAL:
-            made = self._decide(self._sent)
-            if links(made, holder.id) and not self._kept and not refused_change(made, holder, self._posted(holder)):
-                return ANSWERED
+        if holder is not None and self._policy.adopt_on_create and not self._obstacle(holder):
+            return ANSWERED
         return _refused(taken)
 
     def _collision(self) -> tuple[str, AccountFacts | None]:
@@ -242,12 +241,14 @@ class _Cycle:
         sent = self._sent
         if USER_NAME not in sent:
             return "userName: the mapping sends none, and a user needs one.", None
-        if not self._policy.create_beside_matches:
-            if self._kept in NOT_CREATED:
-                return (LEFT_TO_A_PERSON if self._kept in LEFT_OPEN else EXCLUDED).why, None
-            for account in self._accounts if self._kept != CREATABLE else ():
-                if account.status is Status.LOCAL and (name := self._shared(account)):
-                    return f"{name}: an account that is managed here has it too, and may be this person's.", account
+        beside = self._policy.create_beside_matches or self._policy.lets_create(
+            sent.get(EXTERNAL_ID, ""), sent[USER_NAME]
+        )
+        if self._kept in NOT_CREATED and not beside:
+            return (LEFT_TO_A_PERSON if self._kept in LEFT_OPEN else EXCLUDED).why, None
+        for account in self._accounts if self._kept != CREATABLE and not beside else ():
+            if account.status is Status.LOCAL and (name := self._shared(account)):
+                return f"{name}: an account that is managed here has it too, and may be this person's.", account
         for account in self._accounts:
             if fold(account.user_name) == fold(sent[USER_NAME]):
                 return "userName: another account holds it, and no look-up finds it.", account
@@ -256,37 +257,49 @@ class _Cycle:
         return "", None
 
     def _shared(self, account: AccountFacts) -> str:
-        for attribute, values in (
-            (EMAIL, account.emails + account.verified_emails),
-            (EXTERNAL_ID, (account.external_id,)),
-            (EMPLOYEE_NUMBER, (account.employee_number,)),
-        ):
+        """Return the attribute in which an account has what is sent, "" if in none that keeps a create away."""
+        for attribute in (EXTERNAL_ID, EMAIL, EMPLOYEE_NUMBER):
             value = self._sent.get(attribute)
-            if attribute == EMPLOYEE_NUMBER and is_filler(value or ""):
+            if not value or not _carries(account, attribute, value):
                 continue
-            if value and any(held and fold(held) == fold(value) for held in values):
+            many = sum(_carries(one, attribute, value) for one in self._accounts) > MOST_SHARED
+            if attribute != EMPLOYEE_NUMBER or not (many or is_filler(value)):
                 return attribute
         return ""
 
-    def _decide(self, shown: Mapping[str, str]) -> Decision:
-        """Decide on the identity as far as a write shows it, as SCIM does."""
-        get = shown.get
-        one = Identity(get(EXTERNAL_ID, ""), get(USER_NAME, ""), get(EMAIL), employee_id=get(EMPLOYEE_NUMBER))
-        return decide_alone(one, self._accounts, self._policy)
+    def _obstacle(self, holder: AccountFacts) -> str:
+        """Return why a create does not adopt the account that it collides with, as SCIM does."""
+        get, email = self._sent.get, self._sent.get(EMAIL)
+        emails = (email,) if email else ()
+        sent = Sent(get(EXTERNAL_ID, ""), get(USER_NAME, ""), emails, email, get(EMPLOYEE_NUMBER))
+        near = {
+            rival.object_id: "met"
+            for candidate in self._near
+            for rival in candidate.rivals
+            if candidate.account.id == holder.id
+        }
+        others = [account.id for account in self._accounts if account.id != holder.id]
+        left_open = {get(EXTERNAL_ID, ""): self._kept} if self._kept else {}
+        return obstacle_to_adoption(sent, holder, Surroundings(True, near, left_open, others), self._policy)
 
     def _patched(self, account: AccountFacts) -> AccountFacts:
         """Return the account after an update: of the e-mails it writes the work address alone."""
-        return self._posted(account, *account.emails[1:])
-
-    def _posted(self, account: AccountFacts, *kept: str) -> AccountFacts:
-        """Return the account after a create that collides with it: the e-mail sent replaces all but those `kept`."""
         name, email = self._sent.get(USER_NAME), self._sent.get(EMAIL)
-        emails = (email, *kept) if email else account.emails
+        emails = (email, *account.emails[1:]) if email else account.emails
         return replace(account, user_name=name or account.user_name, emails=emails, active=True)
 
     def _renames_onto_another(self, account: AccountFacts) -> bool:
         name = fold(self._sent.get(USER_NAME, ""))
         return any(other.id != account.id and fold(other.user_name) == name for other in self._accounts)
+
+
+def _carries(account: AccountFacts, attribute: str, value: str) -> bool:
+    held = {
+        EXTERNAL_ID: (account.external_id, account.object_id),
+        EMAIL: (*account.emails, *account.verified_emails),
+        EMPLOYEE_NUMBER: (account.employee_number,),
+    }[attribute]
+    return any(one and fold(one) == fold(value) for one in held)
 
 
 def _as_left(candidate: Candidate, identity: Identity, decision: Decision) -> AccountFacts:

@@ -192,6 +192,14 @@ class Keys:
         """Return the partition of imports, uploads and runs."""
         return f"{self.directory}_j"
 
+    def refusals(self, bucket: int) -> str:
+        """Return the partition of what provisioning was refused about the accounts of a bucket."""
+        return f"{self.directory}_f_{bucket:02x}"
+
+    def adoptions(self, bucket: int) -> str:
+        """Return the partition of the index of a bucket's accounts that a create over SCIM linked."""
+        return f"{self.directory}_a_{bucket:02x}"
+
     def settings(self) -> str:
         """Return the partition of what belongs to the directory as a whole."""
         return f"{self.directory}_d"

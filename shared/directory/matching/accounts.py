@@ -1,9 +1,8 @@
 """Which identity is which account: match keys, candidates, and the decision on each identity.
 
-A linking run and a SCIM write that would adopt an account ask the same decide(). Candidates come from the run's join
-(link_orchestrator/passes/plan.py) or from look-ups (scim_users/adoption.py); rules and policy are in policy.py. A
-decision is a link only if nothing speaks against it: what two people could read in two ways is left to the
-administrator.
+Candidates come from a run's join (link_orchestrator/passes/plan.py); rules and policy are in policy.py. A decision is a
+link only if nothing speaks against it: what two people could read in two ways is left to the administrator. A SCIM
+create that adopts an account has rules of its own, in adoption.py.
 """
 
 from __future__ import annotations

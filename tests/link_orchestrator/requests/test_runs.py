@@ -19,6 +19,7 @@ import function_app
 from infra.local.faults import Call, Crash, FaultyTables
 from link_orchestrator import activities
 from link_orchestrator.requests import imports, sent_file, uploads
+from link_orchestrator.staged import IDS
 from shared.directory.directory import Directories
 from shared.directory.keys import Key
 from shared.directory.work.jobs import Jobs, State
