@@ -88,8 +88,8 @@ class SharedValues:
             return
         shown = {
             "reason": (
-                f"{len(ids)} accounts and {identities} identities carry this value, and what more than {MOST_SHARED} "
-                "carry is no evidence for a weak rule: correct it where it says nothing of the person."
+                f"This value is carried by many (accounts: {len(ids)}, identities: {identities}). What more than "
+                f"{MOST_SHARED} carry is no evidence for a weak rule: correct it where it says nothing of the person."
             ),
             "value": {"kind": kind, "value": value, "accounts": len(ids), "identities": identities},
         }

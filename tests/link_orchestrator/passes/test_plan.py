@@ -31,6 +31,8 @@ from tests.link_orchestrator.running import (
     App,
     all_accounts,
     begin_run,
+    csv_file,
+    graph,
     make_directory,
     object_id,
     plan_rows,
@@ -266,3 +268,19 @@ async def test_the_order_of_the_file_does_not_matter(
         plans.append([(row.decision, row.subject, row.shown) for row in await plan_rows(directory, job.id)])
     assert plans[0] == plans[1]
     assert {account.id for account in await all_accounts(directory)} == before
+
+
+async def test_a_value_that_many_carry_is_listed_with_its_numbers_and_is_no_evidence(app: App) -> None:
+    """Three accounts have the team's address, and a fourth is named so, whose identity another one's alias contests."""
+    team = "team@contoso.com"
+    await app.bring(
+        csv_file({"userName": team, "email": ""}, *({"userName": f"p{n}.local", "email": team} for n in range(3)))
+    )
+    people = [graph(1, team, mail=None), graph(2, "ada@contoso.com", otherMails=[team])]
+    run = await app.plan(*people)
+    assert run["counts"] == {"link": 1, "noAccount": 1, "noIdentity": 3, "sharedValue": 1}
+    (row,) = await app.decisions(run, "sharedValue")
+    assert row["value"] == {"kind": "email", "value": team, "accounts": 4, "identities": 1}
+    assert "accounts: 4, identities: 1" in row["reason"]
+    (link,) = await app.decisions(run, "link")
+    assert link["account"]["userName"] == team
