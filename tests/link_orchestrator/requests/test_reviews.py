@@ -278,16 +278,18 @@ async def test_of_two_who_have_one_account_outside_the_verified_domains_one_gets
     assert (await app.apply(run, links=3))["counts"]["linked"] == 3
 
 
-@pytest.mark.parametrize("create", [False, True])
+@pytest.mark.parametrize(("create", "in_policy"), [(False, True), (True, True), (True, False)])
 async def test_who_is_excluded_is_created_beside_their_account_only_where_the_review_says_so(
-    app: App, run: Any, create: bool
+    app: App, run: Any, create: bool, in_policy: bool
 ) -> None:
     row = await row_of(app, run, 2)
-    answer = await review(app, run, "exclude", rows=[row["id"]], create=create, inPolicy=True)
+    answer = await review(app, run, "exclude", rows=[row["id"]], create=create, inPolicy=in_policy)
     predicted = (await row_of(app, run, 2))["predicted"]["outcome"]
     await app.apply(run, links=1)
     got = (await provision(app, IDENTITIES[1]))[object_id(2)]
     assert (predicted, got) == (("created",) * 2 if create else ("refused",) * 2)
+    if not in_policy:
+        return
     entry: Any = {"identity": object_id(2), "create": True} if create else object_id(2)
     assert (await app.call("GET", "directory/policy"))["excluded"] == [entry]
     assert answer["reviewed"] == 1
