@@ -292,6 +292,18 @@ async def test_an_undo_leaves_what_another_run_linked(sqlite_tables: SqliteTable
     assert (await undo(directory, second))[0] == {"groupsUndone": 1}
 
 
+async def test_an_undo_leaves_what_a_later_run_linked_to_the_same_group_again(sqlite_tables: SqliteTables) -> None:
+    directory = await make_directory(sqlite_tables)
+    sales = await group(directory, "sales")
+    first = await run_over(directory, sales, linked=1)
+    await undo(directory, first)
+    second = await run_over(directory, await directory.groups.get(sales.id), linked=1)
+    assert (await undo(directory, first))[0] == {"groupsUnchanged": 1}
+    found = await directory.groups.get(sales.id)
+    assert (found.status, found.external_id) == (Status.CLAIMED, object_id(0))
+    assert (await undo(directory, second))[0] == {"groupsUndone": 1}
+
+
 async def test_death_at_any_storage_operation_is_made_good(sqlite_tables: SqliteTables) -> None:
     for number in itertools.count(1):
         directory = await make_directory(sqlite_tables, f"at{number}")
