@@ -11,8 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from shared.directory.errors import Refused
-from shared.directory.keys import fold
-from shared.directory.matching.adoption import ADOPTION, RETURN
+from shared.directory.matching.adoption import ADOPTION, RETURN, same_text
 from shared.directory.matching.authority import guarded_change
 from shared.directory.records.model import Account, Link, Status, digest_kept
 
@@ -106,7 +105,7 @@ def unconfirmed(account: Account) -> bool:
 
 def _managed(before: Account, write: Write) -> Account:
     link = _link(before)
-    if fold(write.after.external_id or "") != fold(link.identity):
+    if not same_text(write.after.external_id or "", link.identity):
         raise Refused(
             "externalId: this account is linked to another identity; map objectId to externalId "
             "in the provisioning attribute mapping, or release the account's link here"

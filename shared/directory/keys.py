@@ -74,6 +74,20 @@ def folded(key: Key) -> Key:
     return Key(key.kind, fold(key.value))
 
 
+def in_small_letters(text: str) -> str:
+    """Return a text in small letters, by which two are compared that must be written alike but for case.
+
+    A letter stays as it is where it is not the capital of its small form: the Kelvin sign's small form is `k`, and yet
+    a name with it is another name. fold() makes them equal.
+    """
+    return text.lower() if text.isascii() else "".join(map(_small, text))
+
+
+def _small(letter: str) -> str:
+    small = letter.lower()
+    return small if small.upper() == letter else letter
+
+
 def is_group(resource_id: str) -> bool:
     """Tell whether an id is a group's, and not an account's."""
     return resource_id[14:15] == GROUPS.digit

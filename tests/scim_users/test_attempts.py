@@ -511,8 +511,14 @@ async def test_of_two_who_prove_it_one_gets_the_account(app: App) -> None:
     await app.bring(csv_file(KIM))
     await app.plan(graph(1, "kim@contoso.com"))
     await app.call("PUT", "directory/policy", POLICY | {"adoptOnCreate": True})
-    creates = [CREATE | {"externalId": object_id(n)} for n in (1, 2, 1, 2)]
-    answers = await asyncio.gather(*(send(app, ("POST", "Users", body)) for body in creates))
+
+    async def settled(number: int) -> tuple[int, Any]:
+        while True:
+            answer = await send(app, ("POST", "Users", CREATE | {"externalId": object_id(number)}))
+            if answer[0] != 503:  # the others were faster: send it again
+                return answer
+
+    answers = await asyncio.gather(*map(settled, (1, 2, 1, 2)))
     assert sorted(status for status, _ in answers) == [201, 409, 409, 409]
     (listed,) = (await app.call("GET", "linking/adoptions"))["adoptions"]
     assert listed["identity"] == next(body["externalId"] for status, body in answers if status == 201)
@@ -598,7 +604,9 @@ async def test_whatever_a_patch_looks_like_only_the_key_itself_confirms_a_link(
     if after.link.confirmed:
         assert victim.identity in body.decode()
     else:
-        assert (after.user_name, set(after.emails)) == (before.user_name, set(before.emails))
+        assert after.user_name.lower() == before.user_name.lower()
+        assert {address.lower() for address in after.emails} == set(before.emails)
+        assert "\u212a" not in after.user_name + "".join(after.emails)
         assert after.active is before.active
     await tables.close()
 

@@ -71,11 +71,14 @@ def test_whatever_becomes_of_the_addresses_is_a_change(emails: Any) -> None:
         {"userName": "\uff41da@contoso.com"},
         {"emails": work("\uff41da@contoso.com")},
         {"emails": work("ada@contoso.com\u00a0")},
+        {"userName": "ada\u212a@contoso.com"},
+        {"emails": work("ada\u212a@contoso.com")},
     ],
-    ids=["a look-alike name", "a look-alike address", "an address with a blank"],
+    ids=["a look-alike name", "a look-alike address", "an address with a blank", "a Kelvin name", "a Kelvin address"],
 )
 def test_what_only_folds_alike_is_another_name_or_address(change: dict[str, Any]) -> None:
-    before = linked(emails=work("ada@contoso.com"))
+    name = "adak@contoso.com" if "\u212a" in str(change) else "ada@contoso.com"
+    before = linked(userName=name, emails=work(name))
     with pytest.raises(Refused, match=f"^{next(iter(change))}: "):
         authorise(before, write(before, keyed=False, **change))
 
@@ -119,6 +122,13 @@ def test_an_unconfirmed_link_lets_other_attributes_through_and_stays_unconfirmed
 def test_a_linked_account_takes_no_other_identity(identity: str | None) -> None:
     with pytest.raises(Refused, match=r"^externalId: .*another identity"):
         authorise(linked(), write(linked(), externalId=identity))
+
+
+def test_an_identity_that_only_folds_alike_is_another() -> None:
+    before = replace(linked(), link=Link("kim", "userName", NOW, "run")).with_document({"userName": "ada"})
+    assert authorise(before, write(before, externalId="KIM")).external_id == "KIM"
+    with pytest.raises(Refused, match="another identity"):
+        authorise(before, write(before, externalId="\u212aim"))
 
 
 def test_a_provisioned_account_takes_every_write() -> None:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
-from shared.directory.keys import fold
+from shared.directory.keys import fold, in_small_letters
 from shared.directory.matching.accounts import AccountFacts, numbers_contradict, objection
 from shared.directory.matching.identity import Identity, read_object_id
 from shared.directory.matching.policy import Policy, Rule, Trust
@@ -209,14 +209,5 @@ def obstacle_to_return(sent: Sent, account: Account, left_open: str, policy: Pol
 
 
 def same_text(left: str, right: str) -> bool:
-    """Tell whether two texts are written in the same letters, case aside: what only folds alike proves nothing.
-
-    A letter is another in case only if its small form has it as the capital: the Kelvin sign is not, though its small
-    form is `k`. Nor are a composed letter and its parts the same.
-    """
-    return left == right or [*map(_small, left)] == [*map(_small, right)]
-
-
-def _small(letter: str) -> str:
-    small = letter.lower()
-    return small if small.upper() == letter else letter
+    """Tell whether two texts are written in the same letters, case aside: what only folds alike proves nothing."""
+    return in_small_letters(left) == in_small_letters(right)

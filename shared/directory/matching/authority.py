@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from shared.directory.keys import in_small_letters
 from shared.directory.matching.accounts import (
     AccountFacts,
     Decision,
@@ -45,9 +46,9 @@ def guarded_change(before: Account | AccountFacts, after: Account | AccountFacts
 
     Until provisioning has confirmed a link, none of them may change.
     """
-    # Lower case, not fold(): a look-alike letter makes another name.
-    if before.user_name.lower() != after.user_name.lower():
+    # Not by fold(): a look-alike letter makes another name.
+    if in_small_letters(before.user_name) != in_small_letters(after.user_name):
         return "userName"
-    if set(map(str.lower, before.emails)) != set(map(str.lower, after.emails)):
+    if set(map(in_small_letters, before.emails)) != set(map(in_small_letters, after.emails)):
         return "emails"
     return "active" if before.active != after.active else ""
