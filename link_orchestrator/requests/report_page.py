@@ -17,6 +17,7 @@ DECISIONS: Final = {
     "outsideVerifiedDomains": ("Address outside the verified domains", "#7f6aa8"),
     "noAccount": ("No account yet", "#2f6fb0"),
     "noIdentity": ("No identity: stays as it is", "#8a949e"),
+    "sharedValue": ("Values that many share: no evidence", "#8a949e"),
 }
 GROUPS: Final = {
     "groupLink": ("Linked where the approval names them", "#1a7f4b"),
@@ -55,7 +56,7 @@ li { margin: .3rem 0; break-inside: avoid } li small { color: #5a646e; display: 
 
 
 def summary(run: Mapping[str, Any], warnings: Sequence[Mapping[str, Any]]) -> str:
-    """Return the page about a run, given as the API shows it, with the warnings about its mapping."""
+    """Return the page about a run, given as the API shows it with its own warnings, and with those of its mapping."""
     counts = run.get("counts", {})
     title = f"Linking run {escape(run['id'])}"
     body = [
@@ -66,7 +67,8 @@ def summary(run: Mapping[str, Any], warnings: Sequence[Mapping[str, Any]]) -> st
         _chart("What the plan decides on groups", GROUPS, counts),
         _chart("What the first provisioning cycle does", OUTCOMES, run.get("predicted", {})),
         _chart("What applying the plan came to", APPLIED, counts),
-        _warnings(warnings),
+        _warnings("What to look at before it is approved", run.get("warnings", ())),
+        _warnings("What is wrong with the attribute mapping", warnings),
         _policy(run.get("options", {}).get("policy", {})),
     ]
     return (
@@ -143,13 +145,13 @@ def _chart(title: str, bars: Mapping[str, tuple[str, str]], counts: Mapping[str,
     )
 
 
-def _warnings(warnings: Sequence[Mapping[str, Any]]) -> str:
+def _warnings(title: str, warnings: Sequence[Mapping[str, Any]]) -> str:
     if not warnings:
         return ""
     items = "".join(
         f"<li>{escape(warned['warning'])}<small>{escape(warned['remedy'])}</small></li>" for warned in warnings
     )
-    return f"<h2>What is wrong with the attribute mapping</h2><ul>{items}</ul>"
+    return f"<h2>{title}</h2><ul>{items}</ul>"
 
 
 def _limit(limit: Mapping[str, Any] | None) -> str:
