@@ -22,6 +22,7 @@ from link_orchestrator.passes import (
     compare,
     import_accounts,
     import_groups,
+    keep_reviews,
     plan,
     plan_groups,
     undo,
@@ -131,6 +132,7 @@ RUN: Final = Kind(
     orchestrator=orchestrator.link_accounts,
     passes={
         "changes": compare.changes,
+        "spread": compare.spread,
         "lead": compare.lead,
         "touch": compare.touch,
         "gather": compare.gather,
@@ -144,6 +146,7 @@ RUN: Final = Kind(
         "decide_again": partial(plan.decide_all, again=True),
         "resolve_members": plan_groups.resolve_members,
         "decide_groups": plan_groups.decide_groups,
+        "keep_reviews": keep_reviews.keep_reviews,
         "reserve": apply.reserve,
         "apply": apply.apply,
         "apply_groups": apply_groups.apply_groups,

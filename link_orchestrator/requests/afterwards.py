@@ -12,6 +12,7 @@ from link_orchestrator.kinds import RUN, UNDO, VERIFICATION
 from link_orchestrator.lifecycle import Orchestrations, begin
 from link_orchestrator.requests.body import Body
 from link_orchestrator.requests.jobs import answer, find_job
+from link_orchestrator.schedule import suspend_schedule
 from shared.directory.directory import Directory
 from shared.directory.errors import Busy
 from shared.scim.endpoint import Request, Response
@@ -25,12 +26,14 @@ class UndoRequest(Body):
 
 
 async def start_undo(directory: Directory, request: Request, client: Orchestrations) -> Response:
-    """Start to take back a run that has ended: 202 with the undo's address."""
+    """Start to take back a run that has ended: 202 with the undo's address. It suspends the schedule of runs."""
     asked = UndoRequest.read(request, required=False)
     run = await find_job(directory, request, RUN)
     options = {"run": run.id, "changed": asked.changed, "slices": run.options["slices"]}
     job_id = directory.jobs.new_id(UNDO.name)
-    return answer(await begin(directory, request.by, client, UNDO, job_id, options), request, 202)
+    undo = await begin(directory, request.by, client, UNDO, job_id, options)
+    await suspend_schedule(directory, request.by, f"{undo.id} takes back what {run.id} linked")
+    return answer(undo, request, 202)
 
 
 async def start_verification(directory: Directory, request: Request, client: Orchestrations) -> Response:

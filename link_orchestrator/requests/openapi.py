@@ -27,6 +27,7 @@ from link_orchestrator.requests.reviews import ReviewRequest
 from link_orchestrator.requests.runs import RunRequest
 from link_orchestrator.source import MappingSource
 from shared.admin.account_changes import AccountEdit, LinkRequest, ReleaseRequest
+from shared.admin.group_changes import GroupRelease
 from shared.directory.directory import Directory
 from shared.directory.text import dump
 from shared.host.http import JSON, Route
@@ -71,8 +72,12 @@ OPERATIONS: Mapping[str, Operation] = {
     "accounts_release": Operation("Account", body=_json("ReleaseRequest"), body_required=False),
     "groups_find": Operation("Groups", query=("displayName", "externalId")),
     "groups_get": Operation("GroupWithHistory", query=PAGED),
+    "groups_release": Operation("Group", body=_json("GroupRelease"), body_required=False),
     "policy_get": Operation("Policy"),
     "policy_put": Operation("Policy", body=_json("Policy")),
+    "policy_history": Operation("PolicyHistory", query=PAGED),
+    "linking_schedule_get": Operation("ScheduleState"),
+    "linking_schedule_resume": Operation("ScheduleState"),
     "directory_schemas_get": Operation("Schemas"),
     "directory_schemas_put": Operation("Schemas", body=_json("Schemas")),
     "accounts_import": Operation("Job", 202, ACCOUNTS_FILE, ("mapping", "protected")),
@@ -88,6 +93,9 @@ OPERATIONS: Mapping[str, Operation] = {
         media_types=("text/html", "text/csv", "application/jsonl"),
     ),
     "linking_run_review": Operation("Reviewed", body=_json("ReviewRequest")),
+    "linking_refusals": Operation("Refusals", query=PAGED),
+    "linking_adoptions": Operation("Adoptions", query=PAGED),
+    "linking_foreign_links": Operation("ForeignLinks", query=PAGED),
     "linking_mapping_get": Operation("MappingCheck"),
     "linking_mapping_post": Operation("MappingCheck", body=_json("MappingRequest")),
     "linking_run_approve": Operation("Job", 202, _json("Approval"), body_required=False),
@@ -100,6 +108,7 @@ BODIES: tuple[type[BaseModel], ...] = (
     AccountEdit,
     LinkRequest,
     ReleaseRequest,
+    GroupRelease,
     RunRequest,
     ReviewRequest,
     Approval,
@@ -124,6 +133,7 @@ PARAMETERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
         "Lets rows change protected accounts, which are otherwise left as they are and reported.",
         {"enum": ["change"]},
     ),
+    "warning": ("Only links that are planned with this warning.", {"enum": ["inactive"]}),
     "mapping": ('A JSON object from header to column, like {"Login": "userName"}.', {"type": "string"}),
 }
 """What a query parameter means, and its schema. One that is not listed is a string to look for."""
@@ -138,6 +148,7 @@ def operations() -> dict[str, Operation]:
     for kind in KINDS.values():
         name, rows = kind.function_prefix, kind.rows
         asked = (rows.filter_by, *PAGED) if rows.choices else PAGED
+        asked = (*asked, "warning") if kind is RUN else asked
         found[f"{name}_{rows.name}"] = Operation(_page_of(kind), query=asked)
         if kind.orchestrator:
             found[f"{name}_get"] = Operation("Job")

@@ -18,7 +18,7 @@ from link_orchestrator.prediction.check import check
 from link_orchestrator.requests.jobs import address, find_job, read_choice, shown
 from link_orchestrator.requests.mapping import people_of
 from link_orchestrator.requests.report_page import summary
-from link_orchestrator.run import mapping_of
+from link_orchestrator.run import mapping_of, policy_of
 from shared.admin.parameters import read_count
 from shared.directory.directory import Directory
 from shared.directory.text import dump
@@ -35,7 +35,7 @@ MOST_ROWS = 20_000
 
 COLUMNS: Final = (
     "decision", "reason", "objectId", "userPrincipalName", "displayName", "accountId", "userName", "rules",
-    "otherMatches", "predicted", "predictedWhy", "review", "reviewedBy", "reviewedAt", "outcome",
+    "otherMatches", "value", "warnings", "predicted", "predictedWhy", "review", "reviewedBy", "reviewedAt", "outcome",
 )  # fmt: skip
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "|", "%", "\uff1d", "\uff0b", "\uff0d", "\uff20")
@@ -54,7 +54,8 @@ async def get_report(directory: Directory, request: Request) -> Response:
 
 
 def _summary(job: Job) -> Response:
-    warnings = [warned.to_json() for warned in check(mapping_of(job), people_of(job))] if job.planned else []
+    found = check(mapping_of(job), people_of(job), adopts=policy_of(job).adopt_on_create) if job.planned else []
+    warnings = [warned.to_json() for warned in found]
     headers = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"}
     return Response(200, summary(shown(job), warnings), mimetype="text/html", headers=headers)
 
@@ -103,6 +104,8 @@ def _cells(document: Mapping[str, Any]) -> list[str]:
         account.get("userName") or account.get("displayName"),
         " ".join(rules),
         " ".join(document.get("others", ())),
+        document.get("value", {}).get("value"),
+        " ".join(document.get("warnings", ())),
         predicted.get("outcome"),
         predicted.get("why"),
         review.get("action"),

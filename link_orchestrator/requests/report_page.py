@@ -17,6 +17,7 @@ DECISIONS: Final = {
     "outsideVerifiedDomains": ("Address outside the verified domains", "#7f6aa8"),
     "noAccount": ("No account yet", "#2f6fb0"),
     "noIdentity": ("No identity: stays as it is", "#8a949e"),
+    "sharedValue": ("Values that many share: no evidence", "#8a949e"),
 }
 GROUPS: Final = {
     "groupLink": ("Linked where the approval names them", "#1a7f4b"),
@@ -55,7 +56,7 @@ li { margin: .3rem 0; break-inside: avoid } li small { color: #5a646e; display: 
 
 
 def summary(run: Mapping[str, Any], warnings: Sequence[Mapping[str, Any]]) -> str:
-    """Return the page about a run, given as the API shows it, with the warnings about its mapping."""
+    """Return the page about a run, given as the API shows it with its own warnings, and with those of its mapping."""
     counts = run.get("counts", {})
     title = f"Linking run {escape(run['id'])}"
     body = [
@@ -66,7 +67,8 @@ def summary(run: Mapping[str, Any], warnings: Sequence[Mapping[str, Any]]) -> st
         _chart("What the plan decides on groups", GROUPS, counts),
         _chart("What the first provisioning cycle does", OUTCOMES, run.get("predicted", {})),
         _chart("What applying the plan came to", APPLIED, counts),
-        _warnings(warnings),
+        _warnings("What to look at before it is approved", run.get("warnings", ())),
+        _warnings("What is wrong with the attribute mapping", warnings),
         _policy(run.get("options", {}).get("policy", {})),
     ]
     return (
@@ -87,13 +89,27 @@ def _facts(run: Mapping[str, Any]) -> str:
         ("Goes on from", ", ".join(run.get("options", {}).get("since", ())[-1:])),
         ("Changed since", _changed(run)),
         ("Links to make", f"{run['links']:,}" if "links" in run else ""),
-        ("Approved", _at(run, "approved", "approvedBy")),
+        ("Approved", _approved(run)),
         ("Approval expires", "" if "approved" in run else _at(run, "expires")),
+        ("Reviews kept", _kept(run)),
         ("Cancelled", run.get("cancelledBy", "") and f"by {run['cancelledBy']}"),
         ("Ended", _at(run, "ended")),
         ("Reason", run.get("reason", "")),
     )
     return "<dl>" + "".join(f"<dt>{name}</dt><dd>{escape(value)}</dd>" for name, value in facts if value) + "</dl>"
+
+
+def _approved(run: Mapping[str, Any]) -> str:
+    """Return when a run was approved and by whom; of one that approved itself, by whose switch."""
+    if not run.get("options", {}).get("selfApproved"):
+        return _at(run, "approved", "approvedBy")
+    return f"{_at(run, 'approved')}, by itself: {run['approvedBy'].partition(':')[2]} switched autoApprove on"
+
+
+def _kept(run: Mapping[str, Any]) -> str:
+    kept, dropped = (run["counts"].get(name, 0) for name in ("reviewsKept", "reviewsDropped"))
+    former = run.get("options", {}).get("reviewsFrom", "")
+    return f"{kept:,} of {kept + dropped:,} of {former}" if kept + dropped else ""
 
 
 def _changed(run: Mapping[str, Any]) -> str:
@@ -129,13 +145,17 @@ def _chart(title: str, bars: Mapping[str, tuple[str, str]], counts: Mapping[str,
     )
 
 
-def _warnings(warnings: Sequence[Mapping[str, Any]]) -> str:
+def _warnings(title: str, warnings: Sequence[Mapping[str, Any]]) -> str:
     if not warnings:
         return ""
     items = "".join(
         f"<li>{escape(warned['warning'])}<small>{escape(warned['remedy'])}</small></li>" for warned in warnings
     )
-    return f"<h2>What is wrong with the attribute mapping</h2><ul>{items}</ul>"
+    return f"<h2>{title}</h2><ul>{items}</ul>"
+
+
+def _limit(limit: Mapping[str, Any] | None) -> str:
+    return f"up to {limit['number']:,} links and {limit['share']:.1%} of the accounts" if limit else "never"
 
 
 def _policy(policy: Mapping[str, Any]) -> str:
@@ -146,6 +166,7 @@ def _policy(policy: Mapping[str, Any]) -> str:
         ("Match rules", rules),
         ("Verified domains", ", ".join(policy.get("verifiedDomains", ())) or "none"),
         ("Excluded", f"{len(policy.get('excluded', ())):,}"),
+        ("Approves itself", _limit(policy.get("autoApprove"))),
         ("Safeguard", f"more than {policy.get('safeguardShare', 0):.0%} of the accounts needs its number"),
     )
     return (

@@ -12,19 +12,23 @@ from dataclasses import dataclass
 from typing import Any
 
 from shared.directory.keys import BUCKETS, DIRECTORY_NAME, GROUPS, Keys
-from shared.directory.matching.policy import Policy
+from shared.directory.policies import Policies
 from shared.directory.records.accounts import Accounts
 from shared.directory.records.groups import Groups
+from shared.directory.records.linked_members import LinkedMembers
 from shared.directory.records.listing import AccountListing, Listing
 from shared.directory.records.members import Members
 from shared.directory.records.model import Group
-from shared.directory.settings import POLICY, SCHEMAS, Setting, mapping_setting, policy_setting, schemas_setting
+from shared.directory.schedule import Schedules
+from shared.directory.settings import POLICY, SCHEMAS, Setting, mapping_setting, schemas_setting
 from shared.directory.text import timestamp
+from shared.directory.work.adoptions import Adoptions
 from shared.directory.work.differences import Differences
 from shared.directory.work.gate import Gate
 from shared.directory.work.jobs import Jobs
 from shared.directory.work.plan import LeftOpen, Plan
 from shared.directory.work.readings import Readings
+from shared.directory.work.refusals import Refusals
 from shared.directory.work.reviews import Reviews
 from shared.directory.work.seen import Seen, SeenWriter
 from shared.directory.work.stages import Stages
@@ -45,7 +49,9 @@ class Directory:
     groups: Groups
     group_listing: Listing[Group]
     members: Members
-    policies: Setting[Policy]
+    linked_members: LinkedMembers
+    policies: Policies
+    schedule: Schedules
     schemas: Setting[str]
     mappings: Setting[dict[str, Any] | None]
     jobs: Jobs
@@ -53,6 +59,8 @@ class Directory:
     left_open: LeftOpen
     gate: Gate
     readings: Readings
+    refusals: Refusals
+    adoptions: Adoptions
 
     def plan(self, job_id: str) -> Plan:
         """Return the rows of a run's plan, or of another job's report."""
@@ -96,6 +104,7 @@ class Directories:
             accounts = Accounts(self._tables, keys, self._now)
             groups = Groups(self._tables, keys.of(GROUPS), self._now)
             jobs = Jobs(self._tables, keys)
+            policies = Policies(self._tables, keys, self._now)
             directory = Directory(
                 name=name,
                 tables=self._tables,
@@ -105,7 +114,9 @@ class Directories:
                 groups=groups,
                 group_listing=Listing(groups),
                 members=Members(self._tables, keys, self._now),
-                policies=policy_setting(self._tables, keys),
+                linked_members=LinkedMembers(self._tables, keys, self._now),
+                policies=policies,
+                schedule=Schedules(self._tables, keys, policies, self._now),
                 schemas=schemas_setting(self._tables, keys),
                 mappings=mapping_setting(self._tables, keys),
                 jobs=jobs,
@@ -113,6 +124,8 @@ class Directories:
                 left_open=LeftOpen(self._tables, keys, jobs),
                 gate=Gate(self._tables, keys, self._now),
                 readings=Readings(self._tables, keys),
+                refusals=Refusals(self._tables, keys, self._now),
+                adoptions=Adoptions(self._tables, keys),
             )
             directory.policies.keep(policy)
             directory.schemas.keep(schemas)

@@ -6,6 +6,8 @@ way may rely on it; the sweep does, once the row has led nowhere for longer than
 
 Beside a group's members is their head. It changes in every transaction that changes members, and so is their version.
 It is written before the group and removed with it, so that no member is added to a group that was deleted meanwhile.
+
+In a linked group memberships are marked, which linked_members.py does.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from shared.directory.errors import Stale
-from shared.directory.keys import HEAD, MEMBERS_END, Keys, prefix_end
+from shared.directory.keys import AUDIT, HEAD, MEMBERS_END, Keys, prefix_end
 from shared.directory.records.audit import audit_row
 from shared.directory.records.model import Head
 from shared.directory.text import timestamp
@@ -24,9 +26,9 @@ from shared.tables.port import (
     ANY,
     MAX_OPERATIONS,
     Delete,
-    Merge,
     Operation,
     Page,
+    Replace,
     Row,
     Tables,
     Upsert,
@@ -42,12 +44,29 @@ class Member:
     display: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class StoredMember(Member):
+    """A member as the row has it.
+
+    In a linked group, `marked` says that provisioning added the member, and `here` that the member was in before that.
+    """
+
+    marked: bool = False
+    here: bool = False
+    etag: str = ""
+
+
 FIRST = "0"
 """The lowest key of a member, in a group's partition and in the index: every id begins with a hex digit."""
+MARKED, HERE = "byScim", "here"
+"""Columns of a member's row: see StoredMember."""
 
 
 class Members:
     """The memberships of one directory. Ids are those made here (keys.ID); what they name is not looked up."""
+
+    room = MAX_OPERATIONS - 2
+    """Members that one transaction moves, beside the head and the history."""
 
     def __init__(self, tables: Tables, keys: Keys, now: Callable[[], str] = timestamp) -> None:
         self._tables = tables
@@ -85,29 +104,36 @@ class Members:
         await write(self._tables, {self._keys.members(group): _joining(members)})
 
     async def change(
-        self, group: str, into: Iterable[Member] = (), out: Iterable[str] = (), *, by: str | None, etag: str = ANY
-    ) -> Head:
+        self, group: str, into: Iterable[Member] = (), out: Iterable[Member] = (), *, by: str | None, etag: str = ANY
+    ) -> Head | None:
         """Add announced members, remove others, and return the new head; where nobody moves, that is all.
 
         Raises Stale if the group has no head any more, or not the one of `etag`. Each transaction leaves a new version:
         wherever this is cut off, a client that saw the old one reads again. The last transaction runs alone, since its
         version is the one that stays; so does a first one that is conditional on the version that the client saw.
         """
-        rows: list[Upsert | Delete] = [*(Delete(member, ANY) for member in dict.fromkeys(out)), *_joining(into)]
-        parts = list(in_parts(rows, MAX_OPERATIONS - 2)) or [()]
-        now = self._now()
-        if etag != ANY and len(parts) > 1:
-            await self._change(group, parts.pop(0), now, by, etag)
-            etag = ANY
-        await together(*(self._change(group, part, now, by, etag) for part in parts[:-1]))
-        return Head(await self._change(group, parts[-1], now, by, etag), now)
+        parts, now = self._parts(into, out), self._now()
+        moved: list[str | None] = []
+        while etag != ANY and len(parts) > 1:
+            moved.append(await self._change(group, parts.pop(0), now, by, etag))
+            etag = ANY if moved[-1] else etag
+        moved += await together(*(self._change(group, part, now, by, etag) for part in parts[:-1]))
+        last = await self._change(group, parts[-1], now, by, etag)
+        if last is None:
+            return (await self.heads([group]))[0] if any(moved) else None
+        return Head(last, now)
 
-    async def _change(self, group: str, rows: Sequence[Upsert | Delete], now: str, by: str | None, etag: str) -> str:
-        """Commit rows with the head and, if `by` is given, the history. Members that left meanwhile are passed over."""
-        moving = list(rows)
-        firm: list[Operation] = [Merge(HEAD, {"modified": now}, etag)]
-        if by is not None:
-            firm.append(audit_row(group, "members", by, now, None, None))
+    def _parts(self, into: Iterable[Member], out: Iterable[Member]) -> list[Sequence[Operation]]:
+        """Return the operations that put members in and take others out, a transaction each; at least one."""
+        leaving = [Delete(member_id, ANY) for member_id in dict.fromkeys(member.id for member in out)]
+        return list(in_parts([*leaving, *_joining(into)], self.room)) or [()]
+
+    async def _change(self, group: str, rows: Sequence[Operation], now: str, by: str | None, etag: str) -> str | None:
+        """Commit rows with the head and, if `by` is given, the history; return the head's etag.
+
+        Members that left meanwhile are passed over.
+        """
+        moving, firm = list(rows), head_and_history(group, now, by, etag)
         while True:
             try:
                 return (await self._tables.commit(self._keys.members(group), [*firm, *moving]))[0]
@@ -116,15 +142,21 @@ class Members:
                     raise Stale("the group's members changed since they were read, or the group is gone") from conflict
                 del moving[conflict.index - len(firm)]
 
-    async def remove(self, group: str, members: Iterable[str], *, by: str | None = None) -> None:
-        """Remove members, also of a group that is gone; one that is not there is no error."""
+    async def remove(self, group: str, members: Iterable[str], *, by: str | None = None) -> bool:
+        """Remove members, also of a group that is gone, and tell whether there were any."""
         held = await self.look_up(group, members)
         if not held:
-            return
+            return False
         try:
-            await self.change(group, out=held, by=by)
+            await self.change(group, out=map(Member, held), by=by)
         except Stale:
             await self._drop(group, held)
+        return True
+
+    async def find(self, group: str, members: Iterable[str]) -> list[StoredMember]:
+        """Return those of these ids that are members, as they are stored."""
+        places = [(self._keys.members(group), member_id) for member_id in dict.fromkeys(members)]
+        return [read_stored(row) for row in await self._tables.get_many(places) if row]
 
     async def look_up(self, group: str, members: Iterable[str]) -> list[str]:
         """Return which of these are members."""
@@ -136,17 +168,24 @@ class Members:
         self, group: str, members: Iterable[Member], *, by: str | None = None, etag: str = ANY
     ) -> Head | None:
         """Make these the only members; return the new head, or None where nobody moved. Raises Stale as change()."""
-        wanted, gone, head = {member.id: member for member in members}, list[str](), None
-        async for page in self._pages(self._keys.members(group)):
+        wanted, gone = {member.id: member for member in members}, list[Member]()
+        head: Head | None = None
+        async for page in self.scan(group):
             if gone:
-                head, etag = await self.change(group, out=gone, by=by, etag=etag), ANY
-            gone = [row.key for row in page.rows if row.key not in wanted]
-            for row in page.rows:
-                wanted.pop(row.key, None)
+                head = await self.change(group, out=gone, by=by, etag=etag) or head
+                etag = ANY if head else etag
+            movable = [member for member in page if self.is_movable(member)]
+            gone = [member for member in movable if member.id not in wanted]
+            for member in movable:
+                wanted.pop(member.id, None)
         if gone or wanted:
             await self.announce(group, wanted.values())
-            head = await self.change(group, wanted.values(), gone, by=by, etag=etag)
+            head = await self.change(group, wanted.values(), gone, by=by, etag=etag) or head
         return head
+
+    def is_movable(self, member: Member) -> bool:
+        """Tell whether a member may be taken out by whoever changes the group, and need not be added again."""
+        return True
 
     async def leave(self, member: str, *, by: str | None = None) -> None:
         """Remove a deleted account or group from every group."""
@@ -159,8 +198,9 @@ class Members:
         """
         removed, partition = 0, self._keys.members(group)
         await delete(self._tables, partition, [Delete(HEAD, ANY)])
-        async for page in self._pages(partition):
-            removed += await self._drop(group, [row.key for row in page.rows])
+        async for page in scan_pages(self._tables, partition, FIRST, AUDIT, select=[]):
+            removed += await self._drop(group, [row.key for row in page.rows if row.key < MEMBERS_END])
+            await self._drop(group, [row.key for row in page.rows if row.key >= MEMBERS_END])
         return removed
 
     async def holds(self, group: str, member: str) -> bool:
@@ -238,9 +278,24 @@ def _joining(members: Iterable[Member]) -> list[Upsert]:
     return [Upsert(m.id, {"display": m.display}) for m in {member.id: member for member in members}.values()]
 
 
+def head_and_history(group: str, now: str, by: str | None, etag: str) -> list[Operation]:
+    """Return the operations that give a group's members a new version and, if `by` is given, a row of the history.
+
+    The head is replaced, so that it no longer says that a link has begun.
+    """
+    head = Replace(HEAD, {"modified": now}, etag)
+    return [head] if by is None else [head, audit_row(group, "members", by, now, None, None)]
+
+
 def _member(row: Row) -> Member:
     display = row.columns.get("display")
     return Member(row.key, str(display) if display else None)
+
+
+def read_stored(row: Row) -> StoredMember:
+    """Return the member of a row, with all that the row says."""
+    display, marked, here = map(row.columns.get, ("display", MARKED, HERE))
+    return StoredMember(row.key, str(display) if display else None, bool(marked), bool(here), row.etag)
 
 
 def _pair(row: Row) -> tuple[str, str]:

@@ -19,7 +19,7 @@ from shared.directory.keys import Keys, prefix_end
 from shared.directory.text import dump, join_text, split_text, timestamp
 from shared.tables import port
 from shared.tables.access import read_range, scan
-from shared.tables.port import Delete, Insert, Operation, Replace, Row, Tables, Upsert, VersionConflict
+from shared.tables.port import ANY, Delete, Insert, Operation, Replace, Row, Tables, Upsert, VersionConflict
 
 LOCK = "lock_"
 JOB = "job_"
@@ -50,7 +50,8 @@ class State(StrEnum):
 class Job:
     """One import, run or undo. `options` is what was asked; `counts` is what was found or done, by name.
 
-    `reason` tells the administrator why the job failed, or why there was nothing to do.
+    `reason` tells the administrator why the job failed, why there was nothing to do, or why a plan waits for a person.
+    `replaced_by` is the id of the scheduled run that took its place while it waited.
     """
 
     id: str
@@ -66,6 +67,7 @@ class Job:
     approved: str | None = None
     approved_by: str | None = None
     cancelled_by: str | None = None
+    replaced_by: str | None = None
     ended: str | None = None
     reason: str | None = None
     etag: str = ""
@@ -88,6 +90,7 @@ _NAMES = {one.name: one.name for one in fields(Job) if one.name != "etag"} | {
     "by": "startedBy",
     "approved_by": "approvedBy",
     "cancelled_by": "cancelledBy",
+    "replaced_by": "replacedBy",
 }
 """The fields of a job, each with the name under which it is shown and kept."""
 
@@ -118,6 +121,24 @@ class Jobs:
             text = f"{name} is under way in this directory: let it end or cancel it first"
             raise Busy(text, holder=name) from None
         return job
+
+    async def start_instead(self, waiting: Job, why: str, by: str, job_id: str, options: Mapping[str, Any]) -> Job:
+        """Record a new job that takes the place, and the lock, of one that waits: of the two, one is always there.
+
+        The one that waited is cancelled. Raises VersionConflict if it changed since it was read, for instance because
+        it was approved.
+        """
+        now = self.now()
+        job = Job(job_id, waiting.kind, State.STARTED, now, by, options)
+        ended = replace(waiting, state=State.CANCELLED, cancelled_by=by, replaced_by=job_id, reason=why, ended=now)
+        operations: list[Operation] = [
+            # First: while it has not changed it has not ended, and so it holds the lock.
+            Replace(JOB + waiting.id, _columns(ended), waiting.etag),
+            Replace(_lock(waiting.kind), {"id": job_id}, ANY),
+            Insert(JOB + job_id, _columns(job)),
+        ]
+        *_, etag = await self._tables.commit(self._partition, operations)
+        return replace(job, etag=etag)
 
     async def record(
         self, kind: str, by: str, job_id: str, counts: Mapping[str, int], options: Mapping[str, Any] | None = None
@@ -171,6 +192,11 @@ class Jobs:
         """Tell whether a job of a kind, or one that shares its lock, has not ended."""
         return await self._tables.get(self._partition, _lock(kind)) is not None
 
+    async def find_under_way(self, kind: str) -> Job | None:
+        """Return the job of a kind, or the one that shares its lock, that has not ended."""
+        lock = await self._tables.get(self._partition, _lock(kind))
+        return await self.get(str(lock.columns["id"])) if lock else None
+
     async def note_planned(self, runs: Sequence[str]) -> None:
         """Note the last run that made a plan, behind the runs on which it builds, of which the first planned all."""
         await self._tables.commit(self._partition, [Upsert(PLANNED, {"runs": " ".join(runs)})])
@@ -185,8 +211,12 @@ class Jobs:
 
     async def find_planned(self) -> str | None:
         """Return the id of the last run that planned everything, or None."""
-        runs = planned_in(await self._tables.get(*self.planned_place))
-        return runs[-1] if runs else None
+        runs = await self.find_chain()
+        return runs[0] if runs else None
+
+    async def find_chain(self) -> list[str]:
+        """Return the last run that made a plan behind those on which it builds, oldest first; none before the first."""
+        return list(reversed(planned_in(await self._tables.get(*self.planned_place))))
 
     async def note_seen(self, runs: Sequence[str]) -> None:
         """Note the chain of runs from whose end on changes count: a run that planned everything, then later ones."""
