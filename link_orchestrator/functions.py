@@ -39,6 +39,7 @@ ROUTES = (
     Route("linking_identities_upload", "POST", "linking/identities", uploads.upload_identities),
     Route("linking_groups_upload", "POST", "linking/groups", uploads.upload_groups),
     Route("linking_run_report", "GET", "linking/runs/{id}/report", report.get_report),
+    Route("linking_undo_report", "GET", "linking/undos/{id}/report", report.get_undo_report),
     Route("linking_mapping_get", "GET", "linking/mapping", mapping.get_mapping),
     Route("linking_run_group_difference", "GET", "linking/runs/{id}/groups/{group}/difference", groups.list_difference),
     Route("linking_run_problems", "GET", "linking/runs/{id}/problems", runs.list_unusable),

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final, Protocol
 
-from link_orchestrator.kinds import KINDS, Kind
+from link_orchestrator.kinds import KINDS, UNDO, Kind
 from link_orchestrator.messages import Start
 from link_orchestrator.orchestrator import CANCEL
 from shared.directory.directory import Directory
@@ -44,7 +44,7 @@ async def begin(
         try:
             job = await jobs.start(kind.name, by, job_id, options)
         except Busy as busy:
-            await _refuse_under_way(directory, busy, client)
+            await refuse_under_way(directory, busy, client)
             job = await jobs.start(kind.name, by, job_id, options)
     except Busy:
         await directory.stages.clear(job_id, stages_of(job_id))
@@ -52,8 +52,8 @@ async def begin(
     return await ensure_started(directory, job, client)
 
 
-async def _refuse_under_way(directory: Directory, busy: Busy, client: Orchestrations) -> None:
-    """Raise Busy naming the job that holds the lock, unless that job turns out to have ended."""
+async def refuse_under_way(directory: Directory, busy: Busy, client: Orchestrations) -> None:
+    """Raise Busy naming the job that holds a lock, unless that job turns out to have ended."""
     if not busy.holder:
         raise busy
     holder = await ensure_started(directory, await directory.jobs.get(busy.holder), client)
@@ -138,5 +138,7 @@ async def _start(directory: Directory, job: Job, client: Orchestrations) -> None
         groups="groups" in job.options,
         reads="source" in job.options,
         compares="since" in job.options,
+        prepares=job.kind == UNDO.name,
+        activate=job.options.get("activate"),
     )
     await client.start_new(orchestrator.__name__, job.id, start.to_json())

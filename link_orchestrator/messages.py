@@ -29,6 +29,10 @@ MEMBERSHIPS_AN_ACCOUNT = 10
 """Memberships that take about as long as one account."""
 
 
+ACTIVATING = "activating"
+"""Count of the accounts that an undo would switch on."""
+
+
 def slices_for(items: int) -> int:
     """Return the number of slices for passes over this many accounts and identities."""
     return max(1, -(-items // ITEMS_A_SLICE))
@@ -39,6 +43,7 @@ class Start(Message):
 
     `reads`: the identities must be read from their source first, which replaces `slices` by the right number.
     `compares`: there are earlier runs, and perhaps little has changed since.
+    `prepares`: the undo closes the gate first. `activate`: the number of accounts that it may switch on, if any.
     """
 
     job: str
@@ -49,6 +54,8 @@ class Start(Message):
     groups: bool = False
     reads: bool = False
     compares: bool = False
+    prepares: bool = False
+    activate: int | None = None
 
 
 class Slice(Message):
@@ -73,10 +80,15 @@ class Slice(Message):
 
 
 class SliceDone(Message):
-    """What a slice counted. `stopped`: the job was cancelled, or had ended, before the slice was done."""
+    """What a slice counted. `stopped`: the job was cancelled, or had ended, before the slice was done.
+
+    `wait` is the seconds after which a slice that did nothing is to be run again, and `why` says what it waits for.
+    """
 
     counts: dict[str, int] = {}
     stopped: bool = False
+    wait: float = 0.0
+    why: str = ""
 
 
 class Compare(Message):

@@ -171,7 +171,7 @@ async def _unchanged(
 
     async def act_at_head(group: Group) -> Result:
         if request.if_match and group.head:
-            head = await directory.members.change(group.id, by=request.by, etag=group.head.etag)
+            head = await directory.members.change(group.id, by=request.by, etag=group.head.etag, number=group.changes)
             group = group.with_head(head)
         return await act(group)
 
@@ -223,9 +223,9 @@ async def _move(
     async def move(group: Group) -> Group:
         etag = group.head.etag if group.head and conditional else ANY
         if others:
-            head = await members.replace(group.id, into, by=request.by, etag=etag)
+            head = await members.replace(group.id, into, by=request.by, etag=etag, number=group.changes)
         else:
-            head = await members.change(group.id, into, out, by=request.by, etag=etag)
+            head = await members.change(group.id, into, out, by=request.by, etag=etag, number=group.changes)
         return group.with_head(head) if head else group
 
     again = replaced(request, id=group.id)

@@ -117,7 +117,8 @@ async def delete(directory: Directory, request: Request) -> Response:
             case Status.LOCAL:
                 raise Refused("this account is managed here and not linked: provisioning cannot delete it")
             case Status.CLAIMED:
-                await directory.accounts.replace(account, authority.retire(account), by=request.by, action="retire")
+                kept = authority.retire(account)
+                await directory.accounts.replace(account, kept, by=request.by, action="retire", keep=True)
             case Status.PROVISIONED:
                 await directory.accounts.delete(account, by=request.by)
 
@@ -133,7 +134,7 @@ async def _change(directory: Directory, request: Request, change: Callable[[Acco
     async def store(before: Account) -> Account:
         after = await _authorised(directory, before, change(before))
         action = "replace" if before.link == after.link else "link" if before.link is None else "confirm"
-        return await directory.accounts.replace(before, after, by=request.by, action=action)
+        return await directory.accounts.replace(before, after, by=request.by, action=action, keep=True)
 
     projection = await _projection(directory, request)
     stored, showing = _unchanged(directory, request, store), _groups(directory, request, projection)
@@ -206,7 +207,7 @@ async def _adopt(directory: Directory, request: Request, taken: AlreadyExists, d
         adopted = await _authorised(directory, before, write)
     except Refused as refused:
         raise AlreadyExists(taken.attribute, taken.holder, f"not linked, {refused}") from refused
-    return await directory.accounts.replace(before, adopted, by=request.by, action="link")
+    return await directory.accounts.replace(before, adopted, by=request.by, action="link", keep=True)
 
 
 def _write(directory: Directory, request: Request, after: Account, shown: Presented, *, keyed: bool) -> Write:

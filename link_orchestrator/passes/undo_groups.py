@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from link_orchestrator.messages import Slice
-from link_orchestrator.passes.undo import REFUSED, RELEASE, RELEASED, UNCHANGED, UNDONE
+from link_orchestrator.passes.undo import REFUSED, RELEASED, UNCHANGED, UNDONE, keeps_attributes
 from link_orchestrator.run import by_run, by_undo
 from shared.directory.directory import Directory
 from shared.directory.errors import AlreadyExists, Stale
@@ -58,8 +58,7 @@ async def _take_back(directory: Directory, job: Job, run: Job, row: PlanRow) -> 
     for _ in range(ATTEMPTS):
         group = await groups.find(row.shown["group"]["id"])
         history = await groups.history(row.shown["group"]["id"])
-        release = job.options.get("changed") == RELEASE
-        verdict = judge(group, history, run.id, job.id, release=release)
+        verdict = judge(group, history, run.id, job.id, release=keeps_attributes(job))
         try:
             if verdict is None:
                 if group and not row.outcome and group.version == row.version and run.state is not State.DONE:

@@ -87,6 +87,11 @@ OPERATIONS: Mapping[str, Operation] = {
         query=("format", "decision", "reportCount", "cursor"),
         media_types=("text/html", "text/csv", "application/jsonl"),
     ),
+    "linking_undo_report": Operation(
+        "File",
+        query=("format", "outcome", "reportCount", "cursor"),
+        media_types=("text/html", "text/csv", "application/jsonl"),
+    ),
     "linking_run_review": Operation("Reviewed", body=_json("ReviewRequest")),
     "linking_mapping_get": Operation("MappingCheck"),
     "linking_mapping_post": Operation("MappingCheck", body=_json("MappingRequest")),

@@ -59,6 +59,7 @@ linking_verification_start   POST   linking/runs/{id}/verification
 linking_undo_list            GET    linking/undos
 linking_undo_get             GET    linking/undos/{id}
 linking_undo_cancel          POST   linking/undos/{id}/cancel
+linking_undo_report          GET    linking/undos/{id}/report
 linking_undo_rows            GET    linking/undos/{id}/rows
 linking_verification_get     GET    linking/verifications/{id}
 linking_verification_cancel  POST   linking/verifications/{id}/cancel

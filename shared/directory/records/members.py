@@ -15,8 +15,8 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from shared.directory.errors import Stale
-from shared.directory.keys import HEAD, MEMBERS_END, Keys, prefix_end
-from shared.directory.records.audit import audit_row
+from shared.directory.keys import GROUPS, HEAD, LIVE, MEMBERS_END, Keys, prefix_end
+from shared.directory.records.audit import members_row
 from shared.directory.records.model import Head
 from shared.directory.text import timestamp
 from shared.tables.access import delete, in_parts, in_waves, read_range, scan, scan_pages, together, write
@@ -85,10 +85,18 @@ class Members:
         await write(self._tables, {self._keys.members(group): _joining(members)})
 
     async def change(
-        self, group: str, into: Iterable[Member] = (), out: Iterable[str] = (), *, by: str | None, etag: str = ANY
+        self,
+        group: str,
+        into: Iterable[Member] = (),
+        out: Iterable[str] = (),
+        *,
+        by: str | None,
+        etag: str = ANY,
+        number: int | None = None,
     ) -> Head:
         """Add announced members, remove others, and return the new head; where nobody moves, that is all.
 
+        `number` is that of the group's own last change, behind which the history has this one; None to look it up.
         Raises Stale if the group has no head any more, or not the one of `etag`. Each transaction leaves a new version:
         wherever this is cut off, a client that saw the old one reads again. The last transaction runs alone, since its
         version is the one that stays; so does a first one that is conditional on the version that the client saw.
@@ -96,18 +104,28 @@ class Members:
         rows: list[Upsert | Delete] = [*(Delete(member, ANY) for member in dict.fromkeys(out)), *_joining(into)]
         parts = list(in_parts(rows, MAX_OPERATIONS - 2)) or [()]
         now = self._now()
-        if etag != ANY and len(parts) > 1:
-            await self._change(group, parts.pop(0), now, by, etag)
-            etag = ANY
-        await together(*(self._change(group, part, now, by, etag) for part in parts[:-1]))
-        return Head(await self._change(group, parts[-1], now, by, etag), now)
+        if number is None:
+            number = await self._number(group) if by is not None else 0
 
-    async def _change(self, group: str, rows: Sequence[Upsert | Delete], now: str, by: str | None, etag: str) -> str:
-        """Commit rows with the head and, if `by` is given, the history. Members that left meanwhile are passed over."""
+        async def commit(part: Sequence[Upsert | Delete], etag: str) -> str:
+            told = [members_row(group, number, by, now)] if by is not None else []
+            return await self._change(group, [Merge(HEAD, {"modified": now}, etag), *told], part)
+
+        if etag != ANY and len(parts) > 1:
+            await commit(parts.pop(0), etag)
+            etag = ANY
+        await together(*(commit(part, etag) for part in parts[:-1]))
+        return Head(await commit(parts[-1], etag), now)
+
+    async def _number(self, group: str) -> int:
+        """Return the number of a group's own last change, 0 where it is gone."""
+        place = self._keys.of(GROUPS).home(group), LIVE + group
+        row = await self._tables.get(*place, select=["changes"])
+        return int(str(row.columns.get("changes", 0))) if row else 0
+
+    async def _change(self, group: str, firm: Sequence[Operation], rows: Sequence[Upsert | Delete]) -> str:
+        """Commit rows with the head and the history, which are `firm`. Members that left meanwhile are passed over."""
         moving = list(rows)
-        firm: list[Operation] = [Merge(HEAD, {"modified": now}, etag)]
-        if by is not None:
-            firm.append(audit_row(group, "members", by, now, None, None))
         while True:
             try:
                 return (await self._tables.commit(self._keys.members(group), [*firm, *moving]))[0]
@@ -133,19 +151,25 @@ class Members:
         return [member_id for member_id, is_in in zip(ids, held, strict=True) if is_in]
 
     async def replace(
-        self, group: str, members: Iterable[Member], *, by: str | None = None, etag: str = ANY
+        self,
+        group: str,
+        members: Iterable[Member],
+        *,
+        by: str | None = None,
+        etag: str = ANY,
+        number: int | None = None,
     ) -> Head | None:
         """Make these the only members; return the new head, or None where nobody moved. Raises Stale as change()."""
         wanted, gone, head = {member.id: member for member in members}, list[str](), None
         async for page in self._pages(self._keys.members(group)):
             if gone:
-                head, etag = await self.change(group, out=gone, by=by, etag=etag), ANY
+                head, etag = await self.change(group, out=gone, by=by, etag=etag, number=number), ANY
             gone = [row.key for row in page.rows if row.key not in wanted]
             for row in page.rows:
                 wanted.pop(row.key, None)
         if gone or wanted:
             await self.announce(group, wanted.values())
-            head = await self.change(group, wanted.values(), gone, by=by, etag=etag)
+            head = await self.change(group, wanted.values(), gone, by=by, etag=etag, number=number)
         return head
 
     async def leave(self, member: str, *, by: str | None = None) -> None:

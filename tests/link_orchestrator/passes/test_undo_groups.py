@@ -95,9 +95,9 @@ async def test_groups_are_what_they_were_and_a_second_undo_changes_nothing(sqlit
     assert reasons["ops"].startswith("The link was taken back before")
 
 
-@pytest.mark.parametrize("asked", ["refuse", "release"])
+@pytest.mark.parametrize("asked", [{}, {"keep": "attributes"}], ids=["refuse", "release"])
 async def test_what_provisioning_changed_is_refused_or_released_as_it_is(
-    sqlite_tables: SqliteTables, asked: str
+    sqlite_tables: SqliteTables, asked: dict[str, str]
 ) -> None:
     directory = await make_directory(sqlite_tables)
     groups = [await group(directory, name) for name in ("named", "joined", "gone", "kept")]
@@ -107,14 +107,14 @@ async def test_what_provisioning_changed_is_refused_or_released_as_it_is(
     member = str(joined.id)
     await scim_patch(directory, joined.id, {"op": "add", "path": "members", "value": [{"value": gone.id}]})
     await directory.groups.delete(await directory.groups.get(gone.id), by="entra")
-    counts, reasons = await undo(directory, run, changed=asked)
-    changed = "groupsRefused" if asked == "refuse" else "groupsReleased"
+    counts, reasons = await undo(directory, run, **asked)
+    changed = "groupsReleased" if asked else "groupsRefused"
     assert counts == Counter({"groupsUndone": 1, "groupsRefused": 1}) + Counter({changed: 2})
     assert reasons["named"].startswith("displayName: provisioning changed it")
     assert reasons["joined"].startswith("members: provisioning changed it")
     assert reasons["gone"] == "The group was deleted after the run."
     found = await directory.groups.get(named.id)
-    expected = (Status.CLAIMED, object_id(0)) if asked == "refuse" else (Status.LOCAL, None)
+    expected = (Status.LOCAL, None) if asked else (Status.CLAIMED, object_id(0))
     assert (found.status, found.external_id, found.display_name) == (*expected, "renamed")
     assert await directory.members.holds(member, gone.id)
 
