@@ -174,7 +174,9 @@ async def test_provisioning_writes_to_an_undone_account_as_to_any_local_one(app:
     ada = (await app.account("ada@contoso.com"))["id"]
     assert (await status_of(app.call("DELETE", f"scim/v2/Users/{ada}")))[0] == 403
     await app.call("GET", "scim/v2/Users", filter='userName eq "ada@contoso.com"')
-    assert (await status_of(scim_patch(app, "ada", externalId=object_id(0))))[0] == 403, "only a person joins them again"
+    assert (await status_of(scim_patch(app, "ada", externalId=object_id(0))))[0] == 403, (
+        "only a person joins them again"
+    )
     assert (await app.account("ada@contoso.com"))["link"] is None
 
 

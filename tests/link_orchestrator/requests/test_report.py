@@ -158,7 +158,9 @@ async def test_an_undo_has_a_report_and_the_runs_tells_of_it(app: App) -> None:
     await app.bring(csv_file({"userName": "ann@contoso.com"}, {"userName": "=1+1@contoso.com"}))
     job = await app.call("POST", "groups/import", b"group,userName\nStaff,ann@contoso.com\n", "text/csv")
     await app.wait(f"groups/imports/{job['id']}", "done")
-    groups = await app.call("POST", "linking/groups", {"value": [{"id": object_id(9), "displayName": "Staff", "members": []}]})
+    groups = await app.call(
+        "POST", "linking/groups", {"value": [{"id": object_id(9), "displayName": "Staff", "members": []}]}
+    )
     run = await app.plan(graph(1, "ann@contoso.com"), graph(2, "=1+1@contoso.com"), groups=groups["id"])
     run = await app.apply(run, groups=1)
     undo = await app.call("POST", f"linking/runs/{run['id']}/undo")
