@@ -1,8 +1,9 @@
 """The sweep: removes the claims, pointers and memberships that crashes and lost deletions leave, and old kept values.
 
 The rows do no harm (claims.py) and only cost reads. The sweep deletes them by the same fences as everybody, so it may
-run beside any writer. But it gives a new version to accounts that left a stale row, and takes a run's reserved claims for
-stale: do not run it while a run is under way. What provisioning replaced goes after the policy's undo term, at any time.
+run beside any writer. But it gives a new version to accounts that left a stale row, and takes a run's reserved claims
+for stale: do not run it while a run is under way. What provisioning replaced goes after the policy's undo term at any
+time.
 """
 
 from __future__ import annotations

@@ -31,7 +31,8 @@ class PlanRow:
 
     `outcome` is the outcome of applying it, "" before. `version` is the version of the account that the plan saw,
     `versions` are those of several candidates, by id. `review` is what an administrator decided about the row
-    (reviews.py). `undone` says which undo took its link back and how, "" for none. `id` names the row once it is stored.
+    (reviews.py). `undone` says which undo took its link back, and how, "" for none. `id` names the row once it is
+    stored.
     """
 
     decision: str
