@@ -212,6 +212,8 @@ class TestRunsAndUndos:
             await jobs.replace(planned, replace(planned, state=State.APPROVED))
         assert (await jobs.get(run.id)).state is State.PLANNED
         await jobs.change(undo.id, ended)
+        with pytest.raises(Busy, match=run.id):
+            await begin(jobs)
         assert (await jobs.replace(planned, replace(planned, state=State.APPROVED))).state is State.APPROVED
         with pytest.raises(Busy, match=run.id):
             await begin(jobs, "undo")
