@@ -160,7 +160,8 @@ async def test_a_later_review_takes_the_place_of_the_earlier_one(app: App, run: 
     assert (answer["run"]["links"], answer["run"]["review"]) == (1, {"leave": 1})
     assert (await row_of(app, run, 2))["predicted"] == before
     assert answer["run"]["predicted"] == run["predicted"]
-    await app.apply(run, links=1)
+    done = await app.apply(run, links=1)
+    assert (done["phase"], done["counts"]["linked"]) == ("done", 1)
     assert (await app.account("bob.local"))["link"] is None
     assert (await provision(app, IDENTITIES[1]))[object_id(2)] == "refused", "it is open, as it was"
 
