@@ -21,6 +21,7 @@ from link_orchestrator.requests import (
     jobs,
     mapping,
     openapi,
+    provisioning,
     report,
     reviews,
     runs,
@@ -43,6 +44,9 @@ ROUTES = (
     Route("linking_mapping_get", "GET", "linking/mapping", mapping.get_mapping),
     Route("linking_run_group_difference", "GET", "linking/runs/{id}/groups/{group}/difference", groups.list_difference),
     Route("linking_run_problems", "GET", "linking/runs/{id}/problems", runs.list_unusable),
+    Route("linking_refusals", "GET", "linking/refusals", provisioning.list_refusals),
+    Route("linking_adoptions", "GET", "linking/adoptions", provisioning.list_adoptions),
+    Route("linking_foreign_links", "GET", "linking/foreign-links", provisioning.list_foreign_links),
 )
 """Routes beside those that every kind has. Their services need the tables alone."""
 
@@ -52,6 +56,7 @@ DURABLE_ROUTES = (
     Route("linking_run_review", "POST", "linking/runs/{id}/review", reviews.review),
     Route("linking_run_approve", "POST", "linking/runs/{id}/approve", approval.approve),
     Route("linking_undo_start", "POST", "linking/runs/{id}/undo", afterwards.start_undo),
+    Route("linking_adoptions_undo", "POST", "linking/adoptions/undo", afterwards.start_undo_of_adoptions),
     Route("linking_verification_start", "POST", "linking/runs/{id}/verification", afterwards.start_verification),
 )
 """Routes beside those that every kind has. Their services also start an orchestration, or tell it something."""

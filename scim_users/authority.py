@@ -1,41 +1,38 @@
-"""What the identity provider may do to an account, given the decision on an adoption (adoption.py). Pure.
+"""What the identity provider may do to an account that is there: change it, delete it, confirm its link. Pure.
 
-A refusal changes nothing and says what the administrator can do. The rules that predictions share are in
-shared/directory/matching/authority.py.
+It links nobody: an account that is managed here takes no write. What a create may get is in
+shared/directory/matching/adoption.py, what a first link may change in shared/directory/matching/authority.py. A refusal
+changes nothing and says what the administrator can do.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
-from scim_users.adoption import Presented
 from shared.directory.errors import Refused
-from shared.directory.keys import fold
-from shared.directory.matching.accounts import Decision, DecisionKind, proving_rule
-from shared.directory.matching.authority import guarded_change, links, refused_change
-from shared.directory.matching.policy import Rule
-from shared.directory.records.model import Account, Link, Status
+from shared.directory.matching.adoption import ADOPTION, RETURN, same_text
+from shared.directory.matching.authority import guarded_change
+from shared.directory.records.model import Account, Link, Status, digest_kept
+
+MANAGED_HERE = (
+    "this account is managed here: provisioning neither changes nor deletes it, and a write links nobody. Link it with "
+    "a linking run or by hand (POST /accounts/{id}/link), or take the matching by userName out of the provisioning "
+    "attribute mapping"
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """A SCIM write: the account as it would become, and what the request shows of the identity (adoption.py).
-
-    `keyed` says that the request itself named externalId.
-    """
+    """A SCIM write: the account as it would become, and the externalId that the request itself carries, "" for none."""
 
     after: Account
-    shown: Presented
-    keyed: bool
-    by: str
+    carried: str
     at: str
 
 
-def authorise(before: Account, write: Write, decision: Decision | None = None) -> Account:
-    """Return the account to store, linked if this write adopts it. Raises Refused with reason and remedy.
-
-    `decision` is about the identity that writes; only an account that is managed here needs one.
-    """
+def authorise(before: Account, write: Write) -> Account:
+    """Return the account to store. Raises Refused with reason and remedy."""
     refuse_protected(before)
     match before.status:
         case Status.PROVISIONED:
@@ -43,7 +40,7 @@ def authorise(before: Account, write: Write, decision: Decision | None = None) -
         case Status.CLAIMED:
             return _managed(before, write)
         case Status.LOCAL:
-            return _adopted(before, write, decision)
+            raise Refused(MANAGED_HERE)
 
 
 def refuse_protected(account: Account) -> None:
@@ -58,7 +55,7 @@ def refuse_protected(account: Account) -> None:
 def retire(account: Account) -> Account:
     """Return a claimed account as SCIM's DELETE leaves it: inactive, unlinked, gone for SCIM, kept for the application.
 
-    The identity stays as evidence: an identity that comes with its name later is compared with it.
+    The identity stays as evidence: it gets the account back, and another one that comes with its name is told apart.
     """
     link = _link(account)
     _refuse_unconfirmed(account, "delete")
@@ -66,7 +63,33 @@ def retire(account: Account) -> Account:
     document.pop("externalId", None)
     evidence = replace(account.evidence, object_id=link.identity)
     kept = account.with_document(document)
-    return replace(kept, status=Status.LOCAL, link=None, retired=True, evidence=evidence)
+    kept = replace(kept, status=Status.LOCAL, link=None, retired=True, evidence=evidence)
+    return replace(kept, retired_as=digest_kept(kept))
+
+
+def returned(kept: Account, document: dict[str, Any], by: str, at: str) -> Account:
+    """Return a kept account as its identity gets it back, with a document that has its externalId.
+
+    The link is confirmed: it was so when the account was deleted, and provisioning came with the same object id.
+    """
+    link = Link(kept.evidence.object_id or "", RETURN, at, by, at)
+    return replace(kept.with_document(document), status=Status.CLAIMED, link=link, retired=False, retired_as=None)
+
+
+def adopted(account: Account, document: dict[str, Any], object_id: str, by: str, at: str) -> Account:
+    """Return an account that a create adopts, with a document that has its externalId.
+
+    userName, e-mail addresses and `active` stay: they wait until provisioning comes through that externalId.
+    """
+    held = account.document()
+    kept = {name: held[name] for name in GUARDED if name in held}
+    merged = {name: value for name, value in (document | kept).items() if name in kept or name not in GUARDED}
+    link = Link(object_id, ADOPTION, at, by)
+    return replace(account.with_document(merged), status=Status.CLAIMED, link=link)
+
+
+GUARDED = ("userName", "emails", "active")
+"""Attributes by which a person signs in or is reached: no first link changes them (guarded_change)."""
 
 
 def confirmed(account: Account, at: str) -> Account:
@@ -82,35 +105,16 @@ def unconfirmed(account: Account) -> bool:
 
 def _managed(before: Account, write: Write) -> Account:
     link = _link(before)
-    if fold(write.after.external_id or "") != fold(link.identity):
+    if not same_text(write.after.external_id or "", link.identity):
         raise Refused(
             "externalId: this account is linked to another identity; map objectId to externalId "
             "in the provisioning attribute mapping, or release the account's link here"
         )
-    if write.keyed:
+    if write.carried:
         return confirmed(write.after, write.at)
     if changed := guarded_change(before, write.after):
         _refuse_unconfirmed(before, changed)
     return write.after
-
-
-def _adopted(before: Account, write: Write, decision: Decision | None) -> Account:
-    if decision is None or not links(decision, before.id):
-        reason = f" {decision.reason}" if decision and decision.kind is not DecisionKind.NO_ACCOUNT else ""
-        raise Refused(
-            f"this account is managed here, and no strong match rule shows that it is the same person.{reason} "
-            "Link it with a linking run, where an administrator reviews it"
-        )
-    if changed := refused_change(decision, before, write.after):
-        raise Refused(
-            f"{changed}: a first link never changes it, so that a matching name or e-mail cannot take an account "
-            "over: link the account with a linking run, then provision again"
-        )
-    rule = proving_rule(decision.evidence)
-    # E-mail alone proves least: such a link waits for provisioning to come through the stamped key.
-    at = None if rule is Rule.VERIFIED_EMAIL else write.at
-    link = Link(write.shown.external_id or "", rule.value, write.at, write.by, at)
-    return replace(write.after, status=Status.CLAIMED, link=link, retired=False)
 
 
 def _refuse_unconfirmed(account: Account, what: str) -> None:

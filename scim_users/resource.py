@@ -72,6 +72,19 @@ def manager_of(account: Account | None) -> dict[str, Any] | None:
     return manager
 
 
+async def showing_manager(directory: Directory, before: Account | None, after: Account) -> Account:
+    """Return the account with a manager that a write changed shown in full, where there is such a user.
+
+    Not when the account is read, since a page of a hundred would cost a hundred reads. The name is therefore the one
+    that the manager had at the time of the write.
+    """
+    asked = manager_of(after)
+    if not asked or asked == manager_of(before) or not asked.get("value"):
+        return after
+    manager = await directory.accounts.find(asked["value"])
+    return after if manager is None or manager.retired else with_manager(after, before, manager)
+
+
 def with_manager(account: Account, before: Account | None, manager: Account) -> Account:
     """Return the account showing its manager in full (RFC 7643 section 4.3); of a protected one, without the name.
 

@@ -11,14 +11,13 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from scim_users.adoption import remember_look_up
 from scim_users.authority import confirmed, unconfirmed
 from scim_users.by_group import GroupReader, narrowed
 from scim_users.membership import Memberships, groups_of
 from scim_users.resource import group_value, location, user_type
 from shared.directory.directory import Directory
 from shared.directory.errors import DirectoryError
-from shared.directory.keys import Key, folded
+from shared.directory.keys import Key
 from shared.directory.records.model import Account, Group
 from shared.scim.cursor import Position
 from shared.scim.errors import TooMany
@@ -115,14 +114,10 @@ def _reader(directory: Directory, tree: Filter | None) -> tuple[Reader[Account],
     return (directory.listing, tree) if narrow is None else (GroupReader(directory, narrow[0]), narrow[1])
 
 
-async def remember(directory: Directory, tree: Filter, found: list[Account], by: str) -> None:
-    """Keep that provisioning found one account: it confirms a link, or shows what the identity has as its key."""
+async def confirm_link(directory: Directory, tree: Filter, found: list[Account], by: str) -> None:
+    """Confirm an account's link when provisioning finds it by its stamped externalId; no other look-up writes."""
     key = _key(tree)
-    if len(found) != 1 or key is None:
-        return
-    if key.kind in ("userName", "email", "employeeNumber"):
-        await remember_look_up(directory, found[0], folded(key))
-    if key.kind != "externalId" or not unconfirmed(found[0]):
+    if len(found) != 1 or key is None or key.kind != "externalId" or not unconfirmed(found[0]):
         return
     with contextlib.suppress(DirectoryError):
         # Where somebody was faster, the next read confirms it.

@@ -138,8 +138,9 @@ class _Failed(Exception):
 class Cycle:
     """One initial provisioning cycle against `base`, the server's root or its Tenant URL.
 
-    `progress` is called with each outcome. Like Entra, a cycle does not send a failed request again: the next cycle
-    does.
+    `by_key_alone` says that externalId is the only matching attribute: whoever is not found by it is created, which
+    the policy's adoptOnCreate may answer with the account that is there. `progress` is called with each outcome. Like
+    Entra, a cycle does not send a failed request again: the next cycle does.
     """
 
     def __init__(
@@ -148,6 +149,7 @@ class Cycle:
         token: str,
         *,
         external_id: ExternalId = "objectId",
+        by_key_alone: bool = False,
         dialect: Dialect = "default",
         concurrency: int = 4,
         progress: Callable[[CycleOutcome], None] | None = None,
@@ -156,6 +158,7 @@ class Cycle:
         self._users = (root if root.endswith(SCIM_ROOT) else root + SCIM_ROOT) + "/Users"
         self._headers = {"Authorization": f"Bearer {token}", "Accept": _JSON}
         self._external_id = external_id
+        self._by_key_alone = by_key_alone
         self._dialect = dialect
         self._concurrency = concurrency
         self._progress = progress
@@ -178,7 +181,7 @@ class Cycle:
 
     async def _test_connection(self) -> None:
         """Filter by a value that nobody has. Entra puts the job in quarantine unless the answer is 200 and empty."""
-        path = "externalId" if self._external_id == "objectId" else "userName"
+        path = "externalId" if self._by_key_alone or self._external_id == "objectId" else "userName"
         try:
             found = await self._query(path, str(uuid.uuid4()))
         except _Failed as failed:
@@ -200,7 +203,7 @@ class Cycle:
             return CycleOutcome("skipped", *who, detail="disabled in Entra and never in scope")
         account_id = by = None
         try:
-            for by in matching(attributes, self._external_id):
+            for by in matching(attributes, self._external_id, by_key_alone=self._by_key_alone):
                 if resource := await self._match(by, attributes[by]):
                     account_id = resource["id"]
                     changed = await self._update(attributes, resource)
@@ -279,6 +282,7 @@ def main() -> int:
         arguments.base,
         arguments.token,
         external_id=arguments.mapping,
+        by_key_alone=arguments.matching == "externalId",
         dialect=arguments.dialect,
         concurrency=arguments.concurrency,
         progress=None if arguments.json else print,
@@ -313,6 +317,12 @@ def _parser() -> argparse.ArgumentParser:
         default="externalId=objectId",
         metavar="externalId=objectId|externalId=mailNickname",
         help="objectId is matched first, then userName; with mailNickname only userName is matched",
+    )
+    parser.add_argument(
+        "--matching",
+        choices=("default", "externalId"),
+        default="default",
+        help="externalId: no other matching attribute; whoever is not found by it is created (for adoptOnCreate)",
     )
     parser.add_argument("--dialect", choices=get_args(Dialect), default="default", help="scim2: aadOptscim062020")
     parser.add_argument("--concurrency", type=int, default=4, metavar="N", help="requests under way at once")

@@ -1,10 +1,10 @@
-"""The passes that take links back: every account becomes what it was before, its attributes included.
+"""The passes that take back the links of a run, or those that creates over SCIM made: every account is what it was.
 
 prepare   closes the gate before SCIM, and suspends the directory's schedule
 count     counts the accounts that would be switched on, where the request names their number
 undo      plan's rows, accounts, their histories and what was kept of them -> accounts as they were, and a report
 
-Each account's history says whether the run linked it, what its link was before, and what happened since. What
+Each account's history says whether the link was made, what its link was before, and what happened since. What
 provisioning replaced is kept beside it (shared/directory/records/kept.py). So a run can be taken back wherever it was
 cut off, and a slice that runs again counts what it did before.
 """
@@ -26,6 +26,7 @@ from shared.directory.records.audit import Change
 from shared.directory.records.kept import SCHEMAS, Kept, extension_of, list_kept
 from shared.directory.records.model import EVIDENCE, Account, Link, SignInEvidence, Status
 from shared.directory.records.unlinking import fence_many, release_many
+from shared.directory.work.adoptions import Adoption
 from shared.directory.work.jobs import Job, State
 from shared.directory.work.plan import PlanRow
 from shared.tables.access import in_parts, together
@@ -39,6 +40,8 @@ ATTRIBUTES: Final = "attributes"
 """The undo's option `keep` for accounts that provisioning changed: their attributes stay as they are."""
 SWITCHED_ON: Final = "switchedon"
 """What the name of the list of these accounts ends in, behind the undo's id."""
+ADOPTIONS_AT_ONCE = 500
+"""Adoptions that are taken back between two looks at whether the undo was cancelled."""
 HISTORIES_AT_ONCE = 64
 """Histories that are read at the same time."""
 
@@ -127,14 +130,16 @@ async def count(directory: Directory, job: Job, slice_: Slice) -> Counter[str]:
 
 
 async def undo(directory: Directory, job: Job, slice_: Slice) -> Counter[str]:
-    """Take back the links of a slice of a run's plan; stop early if the undo is cancelled."""
+    """Take back the links of a slice of a run's plan, or its adoptions; stop early if the undo is cancelled."""
     counts: Counter[str] = Counter()
-    marked = list(dict.fromkeys((*await directory.jobs.list_planned(), job.options["run"])))
+    run = job.options.get("run")
+    marked = list(dict.fromkeys((*await directory.jobs.find_chain(), *([run] if run else ()))))
     async for bucket, some in _pages(directory, job, slice_):
         switched_on = {row.subject: row.version async for row in _switched_on(directory, job, bucket)}
         reported = await take_back(directory, _asked(job, switched_on), some, marked)
         await directory.plan(job.id).write(bucket, reported)
-        await _tell(directory, job, bucket, some, reported)
+        if run:
+            await _tell(directory, job, bucket, some, reported)
         counts.update(row.decision for row in reported)
     return counts
 
@@ -214,7 +219,7 @@ def judge(
     What people edited here since stays, and so does what is kept no longer. An account that would be switched on stays
     inactive unless it was counted in this version.
     """
-    linked = next((n for n, change in enumerate(history) if item.made(change)), None)
+    linked = _made_at(item, history)
     if linked is None:
         return None
     before, writes, since = history[linked].before, history[linked:], history[linked + 1 :]
@@ -276,6 +281,7 @@ def restored(account: Account, before: Any, values: Mapping[str, Any], identity:
         status=Status(before["status"]),
         link=Link.from_json(before["link"]) if before["link"] else None,
         retired=before.get("retired", False),
+        retired_as=account.retired_as if before.get("retired") else None,
         evidence=evidence,
         parted=account.parted_from(identity),
     )
@@ -300,6 +306,11 @@ def _give_back(document: dict[str, Any], values: Mapping[str, Any]) -> None:
             document[SCHEMAS] = others
         elif urn not in document[SCHEMAS]:
             document[SCHEMAS] = [*others, urn]
+
+
+def _made_at(item: Taken, history: Sequence[Change]) -> int | None:
+    """Return the place in a history of the last change that made the link, None for none."""
+    return next((n for n in reversed(range(len(history))) if item.made(history[n])), None)
 
 
 def _has(account: Account, since: Sequence[Change], identity: str) -> bool:
@@ -372,13 +383,13 @@ def _gone(account: Account | None, since: Sequence[Change]) -> Verdict:
     if end is not None and end.action in ("undo", "release"):
         return Verdict(UNCHANGED, f"The link was taken back before ({end.action} by {end.by}).")
     if account is None:
-        return Verdict(REFUSED, "The account was deleted after the run.")
+        return Verdict(REFUSED, "The account was deleted since.")
     by = next((change.by for change in changes if change.action not in _BY_SCIM), "others")
-    return Verdict(REFUSED, f"The account was linked anew after the run, by {by}: release it, if need be.")
+    return Verdict(REFUSED, f"The account was linked anew since, by {by}: release it, if need be.")
 
 
 _UNDONE = "The account is what it was before it was linked."
-_STAYS = "provisioning changed it after the run; that stays, and the account is managed here again."
+_STAYS = "provisioning changed it since; that stays, and the account is managed here again."
 _NAME_TAKEN = "userName: another account has the former one by now"
 _STAYS_INACTIVE = (
     'it stays inactive, as provisioning left it: {"activate": …} with the number of such accounts switches them on, '
@@ -416,12 +427,31 @@ async def _pages(directory: Directory, job: Job, slice_: Slice) -> AsyncIterator
 
     Nothing more comes once the undo is cancelled.
     """
-    run = await directory.jobs.get(job.options["run"])
-    for bucket in slice_.buckets if run.approved else ():
-        async for rows in planned_links(directory, run, bucket):
-            if rows and (await directory.jobs.get(job.id)).cancelled_by:
+    run = await directory.jobs.get(job.options["run"]) if "run" in job.options else None
+    for bucket in slice_.buckets if run is None or run.approved else ():
+        async for some in _planned(directory, run, bucket) if run else _adopted(directory, bucket):
+            if some and (await directory.jobs.get(job.id)).cancelled_by:
                 return
-            yield bucket, [_taken(run, row) for row in rows]
+            yield bucket, some
+
+
+async def _planned(directory: Directory, run: Job, bucket: int) -> AsyncIterator[list[Taken]]:
+    async for rows in planned_links(directory, run, bucket):
+        yield [_taken(run, row) for row in rows]
+
+
+async def _adopted(directory: Directory, bucket: int) -> AsyncIterator[list[Taken]]:
+    """Yield the links that creates over SCIM made of a bucket's accounts, one an account: its last one."""
+    last: dict[str, Adoption] = {}
+    async for adoptions in directory.adoptions.scan(bucket):
+        accounts = await directory.accounts.find_many([one.account for one in adoptions])
+        for one, account in zip(adoptions, accounts, strict=True):
+            known = last.get(one.account)
+            if known is None or one.made(account) or (one.at > known.at and not known.made(account)):
+                last[one.account] = one
+    for some in in_parts(list(last.values()), ADOPTIONS_AT_ONCE):
+        accounts = await directory.accounts.find_many([one.account for one in some])
+        yield [_taken_of(one, account) for one, account in zip(some, accounts, strict=True)]
 
 
 def _taken(run: Job, row: PlanRow) -> Taken:
@@ -431,6 +461,14 @@ def _taken(run: Job, row: PlanRow) -> Taken:
     shown = {name: row.shown[name] for name in ("identity", "account") if name in row.shown}
     late = row.version if not row.outcome and run.state is not State.DONE else ""
     return Taken(account_of(row), row.subject, made, shown, late, row)
+
+
+def _taken_of(adoption: Adoption, account: Account | None) -> Taken:
+    def made(change: Change) -> bool:
+        return (change.action, change.by) == ("adopt", adoption.by)
+
+    shown = {"account": {"id": adoption.account, "userName": account.user_name if account else ""}}
+    return Taken(adoption.account, adoption.identity, made, {"identity": {"objectId": adoption.identity}, **shown})
 
 
 async def _switched_on(directory: Directory, job: Job, bucket: int) -> AsyncIterator[PlanRow]:
@@ -459,7 +497,7 @@ async def _read(
 
 async def _kept(directory: Directory, item: Taken, history: Sequence[Change], since: str) -> Sequence[Kept]:
     """Return what was kept of an account from its link on; nothing is read where nothing but the link changed."""
-    linked = next((n for n, change in enumerate(history) if item.made(change)), None)
+    linked = _made_at(item, history)
     if linked is None or not {name for change in history[linked:] for name in change.attributes} - _NOT_KEPT:
         return ()
     return await list_kept(directory.tables, directory.keys, item.account, history[linked].number, since)

@@ -36,6 +36,8 @@ ATTEMPTS = 5
 
 async def undo_groups(directory: Directory, job: Job, slice_: Slice) -> Counter[str]:
     """Take back the links of groups in a slice of a run's plan; stop early if the undo is cancelled."""
+    if "run" not in job.options:
+        return Counter()
     run = await directory.jobs.get(job.options["run"])
     plan, report = directory.plan(run.id), directory.plan(job.id)
     counts: Counter[str] = Counter()

@@ -93,10 +93,14 @@ OPERATIONS: Mapping[str, Operation] = {
         media_types=("text/html", "text/csv", "application/jsonl"),
     ),
     "linking_run_review": Operation("Reviewed", body=_json("ReviewRequest")),
+    "linking_refusals": Operation("Refusals", query=PAGED),
+    "linking_adoptions": Operation("Adoptions", query=PAGED),
+    "linking_foreign_links": Operation("ForeignLinks", query=PAGED),
     "linking_mapping_get": Operation("MappingCheck"),
     "linking_mapping_post": Operation("MappingCheck", body=_json("MappingRequest")),
     "linking_run_approve": Operation("Job", 202, _json("Approval"), body_required=False),
     "linking_undo_start": Operation("Job", 202, _json("UndoRequest"), body_required=False),
+    "linking_adoptions_undo": Operation("Job", 202, _json("UndoRequest"), body_required=False),
     "linking_verification_start": Operation("Job", 202),
 }
 """Operations beside those that every kind of job has, by the name of the function."""

@@ -103,6 +103,7 @@ def undo_summary(undo: Mapping[str, Any]) -> str:
     facts = (
         ("Undo", undo["id"]),
         ("Of the run", options.get("run", "")),
+        ("Of", "the links that creates over SCIM made" if options.get("adoptions") else ""),
         ("Attributes", "stay as they are" if options.get("keep") else "become what they were"),
         ("Switched on", f"{options['activate']:,} accounts" if "activate" in options else "nobody"),
         ("Started", _at(undo, "started", "startedBy")),

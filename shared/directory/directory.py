@@ -21,11 +21,13 @@ from shared.directory.records.members import Members
 from shared.directory.records.model import Group
 from shared.directory.settings import POLICY, SCHEMAS, Setting, mapping_setting, policy_setting, schemas_setting
 from shared.directory.text import timestamp
+from shared.directory.work.adoptions import Adoptions
 from shared.directory.work.differences import Differences
 from shared.directory.work.gate import Gate
 from shared.directory.work.jobs import Jobs
 from shared.directory.work.plan import LeftOpen, Plan
 from shared.directory.work.readings import Readings
+from shared.directory.work.refusals import Refusals
 from shared.directory.work.reviews import Reviews
 from shared.directory.work.seen import Seen, SeenWriter
 from shared.directory.work.stages import Stages
@@ -54,6 +56,8 @@ class Directory:
     left_open: LeftOpen
     gate: Gate
     readings: Readings
+    refusals: Refusals
+    adoptions: Adoptions
 
     def plan(self, job_id: str) -> Plan:
         """Return the rows of a run's plan, or of another job's report."""
@@ -119,6 +123,8 @@ class Directories:
                 left_open=LeftOpen(self._tables, keys, jobs),
                 gate=Gate(self._tables, keys, self._now),
                 readings=Readings(self._tables, keys),
+                refusals=Refusals(self._tables, keys, self._now),
+                adoptions=Adoptions(self._tables, keys),
             )
             directory.policies.keep(policy)
             directory.schemas.keep(schemas)

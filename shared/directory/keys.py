@@ -60,6 +60,20 @@ def folded(key: Key) -> Key:
     return Key(key.kind, fold(key.value))
 
 
+def in_small_letters(text: str) -> str:
+    """Return a text in small letters, by which two are compared that must be written alike but for case.
+
+    A letter stays as it is where it is not the capital of its small form: the Kelvin sign's small form is `k`, and yet
+    a name with it is another name. fold() makes them equal.
+    """
+    return text.lower() if text.isascii() else "".join(map(_small, text))
+
+
+def _small(letter: str) -> str:
+    small = letter.lower()
+    return small if small.upper() == letter else letter
+
+
 def is_group(resource_id: str) -> bool:
     """Tell whether an id is a group's, and not an account's."""
     return resource_id[14:15] == GROUPS.digit
@@ -192,6 +206,14 @@ class Keys:
     def jobs(self) -> str:
         """Return the partition of imports, uploads and runs."""
         return f"{self.directory}_j"
+
+    def refusals(self, bucket: int) -> str:
+        """Return the partition of what provisioning was refused about the accounts of a bucket."""
+        return f"{self.directory}_f_{bucket:02x}"
+
+    def adoptions(self, bucket: int) -> str:
+        """Return the partition of the index of a bucket's accounts that a create over SCIM linked."""
+        return f"{self.directory}_a_{bucket:02x}"
 
     def settings(self) -> str:
         """Return the partition of what belongs to the directory as a whole."""

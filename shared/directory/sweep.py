@@ -1,9 +1,9 @@
-"""The sweep: removes the claims, pointers and memberships that crashes and lost deletions leave, and old kept values.
+"""The sweep: removes what crashes and lost deletions leave, and what is kept no longer.
 
-The rows do no harm (claims.py) and only cost reads. The sweep deletes them by the same fences as everybody, so it may
-run beside any writer. But it gives a new version to accounts that left a stale row, and takes a run's reserved claims
-for stale: do not run it while a run is under way. What provisioning replaced goes after the policy's undo term at any
-time.
+Stale claims, pointers and memberships do no harm (claims.py) and only cost reads. The sweep deletes rows by the same
+fences as everybody, so it may run beside any writer. But it gives a new version to accounts that left a stale row, and
+takes a run's reserved claims for stale: do not run it while a run is under way. What provisioning replaced goes after
+the policy's undo term at any time.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from shared.directory.records.kept import sweep_kept
 from shared.directory.records.model import Resource
 from shared.directory.records.resources import Resources
 from shared.directory.text import timestamp
-from shared.tables.access import scan_pages, together
+from shared.tables.access import delete, scan_pages, together
 from shared.tables.port import Conflict, Delete, Row
 
 R = TypeVar("R", bound=Resource)
@@ -37,6 +37,9 @@ async def sweep(directory: Directory, before: str | None = None) -> int:
     for bucket in range(directory.keys.buckets):
         removed += await _sweep_bucket(directory.accounts, bucket)
         removed += await _sweep_bucket(directory.groups, bucket)
+        removed += await _remove_look_ups(directory, bucket)
+        removed += await _remove_unmade(directory, bucket, before)
+    removed += await directory.refusals.sweep()
     for bucket in range(MEMBER_BUCKETS):
         async for pairs in directory.members.scan_index(bucket):
             removed += await _remove_lost(directory, pairs, before)
@@ -52,6 +55,30 @@ async def sweep_replaced(directory: Directory) -> int:
     before = await directory.term_begin()
     keys, tables = directory.keys, directory.tables
     return sum([await sweep_kept(tables, keys, bucket, before) for bucket in range(keys.buckets)])
+
+
+LOOKED_UP = "l_"
+"""Row key prefix of the look-ups that earlier versions of the app remembered beside an account."""
+
+
+async def _remove_look_ups(directory: Directory, bucket: int) -> int:
+    """Remove the look-ups that earlier versions remembered: they have addresses, also of accounts that were deleted."""
+    tables, partition, removed = directory.tables, directory.keys.resources(bucket), 0
+    async for page in scan_pages(tables, partition, LOOKED_UP, prefix_end(LOOKED_UP), select=[]):
+        removed += await delete(tables, partition, [Delete(row.key, row.etag) for row in page.rows])
+    return removed
+
+
+async def _remove_unmade(directory: Directory, bucket: int, before: str) -> int:
+    """Remove what leads to adoptions that were not made, or are no links any more, of a time before."""
+    removed = 0
+    async for adoptions in directory.adoptions.scan(bucket):
+        accounts = await directory.accounts.find_many([one.account for one in adoptions])
+        gone = [
+            one for one, account in zip(adoptions, accounts, strict=True) if one.at < before and not one.made(account)
+        ]
+        removed += await directory.adoptions.remove(bucket, gone)
+    return removed
 
 
 async def _remove_lost(directory: Directory, pairs: Sequence[tuple[str, str]], before: str) -> int:

@@ -15,7 +15,7 @@ from shared.scim.change import Op, change, tidy
 from shared.scim.document import Document, complete
 from shared.scim.errors import BodyTooLarge, InvalidPath, InvalidSyntax, InvalidValue, NoTarget, ScimError, TooMany
 from shared.scim.limits import MAX_OPERATIONS, MAX_PATCH_COMPARISONS
-from shared.scim.path import DocumentPlace, Path, parse_path, resolve
+from shared.scim.path import DocumentPlace, resolve
 from shared.scim.schema import ResourceType, Schema, Target
 
 _OPS: dict[str, Op] = {"add": "add", "replace": "replace", "remove": "remove"}
@@ -56,20 +56,6 @@ def apply(operations: Sequence[PatchOperation], document: Mapping[str, Any], res
         except ScimError as error:
             raise type(error)(f"Operation {number}: {error.detail}") from None
     return draft.finish()
-
-
-def touches(operations: Sequence[PatchOperation], attribute: str) -> bool:
-    """Tell whether an operation names the core attribute, in its path or as a key of its value."""
-    names = (name for item in operations for name in ((item.path,) if item.path else item.value))
-    return any(_core_attribute(name) == attribute.lower() for name in names)
-
-
-def _core_attribute(text: str) -> str | None:
-    try:
-        path = parse_path(text)
-    except InvalidPath:
-        return None
-    return Path(path.urn, path.attribute).key
 
 
 class _Draft:

@@ -74,6 +74,7 @@ def test_what_has_no_value_is_not_provisioned() -> None:
     assert map_identity(EVE, "mailNickname") == {"userName": "eve@contoso.com", "active": True}
     assert matching(map_identity(EVE, "objectId"), "objectId") == ["externalId", "userName"]
     assert matching(map_identity(ADA, "mailNickname"), "mailNickname") == ["userName"]
+    assert matching(map_identity(ADA, "objectId"), "objectId", by_key_alone=True) == ["externalId"]
 
 
 @pytest.mark.parametrize("dialect", ["default", "scim2"])
@@ -153,6 +154,16 @@ async def test_a_name_matches_without_regard_to_case_and_a_refused_change_is_tol
     }  # fmt: skip
 
 
+async def test_where_externalid_alone_is_matched_whoever_has_none_is_created() -> None:
+    def answer(request: web.Request) -> web.Response:
+        return found() if request.method == "GET" else web.json_response({"id": "1"}, status=201)
+
+    async with provider(answer) as (base, seen):
+        report = await Cycle(base, "t", by_key_alone=True).run([EVE])
+    assert seen[1:] == ['GET externalId eq "id-eve"', "POST /scim/v2/Users"]
+    assert [outcome.id for outcome in report.list_by("created")] == ["1"]
+
+
 @pytest.mark.parametrize("answer", [web.Response(status=404), web.Response(status=401), found({"id": "1"})])
 async def test_a_failed_test_connection_stops_the_cycle(answer: web.Response) -> None:
     async with provider(lambda _: answer) as (base, seen):
@@ -218,5 +229,7 @@ async def test_the_command_plays_cycles_against_the_real_app(tmp_path: Path) -> 
         ]
         code, out, _ = await _run(*common, "--token", "t", "--mapping", "externalId=mailNickname")
         assert (code, "updated externalId" in out) == (0, True)
+        code, out, _ = await _run(*common, "--token", "t", "--matching", "externalId")
+        assert (code, "totals: 1 matched, 0 created, 1 refused" in out) == (0, True)
         code, _, errors = await _run(*common, "--token", "wrong")
         assert (code, errors.startswith("no cycle: test connection: 401")) == (1, True)

@@ -40,6 +40,10 @@ linking_groups_upload        POST   linking/groups
 linking_groups_problems      GET    linking/groups/{id}/problems
 linking_identities_upload    POST   linking/identities
 linking_identities_problems  GET    linking/identities/{id}/problems
+linking_refusals             GET    linking/refusals
+linking_adoptions            GET    linking/adoptions
+linking_adoptions_undo       POST   linking/adoptions/undo
+linking_foreign_links        GET    linking/foreign-links
 linking_mapping_get          GET    linking/mapping
 linking_mapping_post         POST   linking/mapping
 linking_run_list             GET    linking/runs

@@ -156,12 +156,10 @@ async def _kinds(app: Server, folder: Path, accounts: int, effort: Effort) -> li
     draw = random.Random(accounts)
     with (folder / "accounts.csv").open(encoding="utf-8", newline="") as file:
         rows = [(row["userName"], row["email"]) for row in csv.DictReader(file)]
-    # The first look-up of an account that is managed here is remembered (scim_users/adoption.py), so it also writes.
     linked = await _linked(app)
     names = [name for name, _ in rows if name in linked]
     emails = [email for name, email in rows if email and name in linked]
     local = [name for name, _ in rows if name not in linked]
-    draw.shuffle(local)
     ids = await _ids(app, (_found("userName", name) for name in draw.choices(names, k=effort.ids)))
     created = itertools.count()
     posts = (HttpCall("POST", "/scim/v2/Users", b'"meta":', people.user(number)) for number in created)
@@ -171,7 +169,6 @@ async def _kinds(app: Server, folder: Path, accounts: int, effort: Effort) -> li
     def find(path: str, values: list[str]) -> Iterator[HttpCall]:
         return (_found(path, draw.choice(values)) for _ in itertools.count())
 
-    find_once = (_found("userName", name) for name in itertools.cycle(local))
     missing = (_found("userName", f"nobody{number}@contoso.com", 0) for number in itertools.count())
     gets = (HttpCall("GET", f"/scim/v2/Users/{draw.choice(ids)}", b'"meta":') for _ in itertools.count())
     starts = itertools.cycle(range(1, accounts - PAGE + 2, PAGE))
@@ -181,7 +178,7 @@ async def _kinds(app: Server, folder: Path, accounts: int, effort: Effort) -> li
         RequestKind("userName eq, miss", 0.4, missing),
         RequestKind("externalId eq", 0.4, find("externalId", external_ids)),
         RequestKind("work e-mail eq", 0.4, find('emails[type eq "work"].value', emails)),
-        RequestKind("userName eq, an account that is not linked", None, find_once, 0.05),
+        RequestKind("userName eq, an account that is not linked", 0.4, find("userName", local)),
         RequestKind("GET user", 0.4, gets),
         RequestKind("POST user", 1.0, posts, 0.25),
         # 0.7 ms each, because they have round trips and syncs in common.

@@ -49,9 +49,11 @@ def provisioned_name(user_principal_name: str) -> str:
     return _GUEST.sub(r"\1@\2", user_principal_name)
 
 
-def matching(attributes: Attributes, external_id: ExternalId) -> list[str]:
+def matching(attributes: Attributes, external_id: ExternalId, *, by_key_alone: bool = False) -> list[str]:
     """Return the matching attributes that have a value, in order of precedence."""
     order = ("externalId", "userName") if external_id == "objectId" else ("userName",)
+    if by_key_alone:
+        order = ("externalId",)
     return [path for path in order if path in attributes]
 
 

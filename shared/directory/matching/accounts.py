@@ -1,9 +1,8 @@
 """Which identity is which account: match keys, candidates, and the decision on each identity.
 
-A linking run and a SCIM write that would adopt an account ask the same decide(). Candidates come from the run's join
-(link_orchestrator/passes/plan.py) or from look-ups (scim_users/adoption.py); rules and policy are in policy.py. A
-decision is a link only if nothing speaks against it: what two people could read in two ways is left to the
-administrator.
+Candidates come from a run's join (link_orchestrator/passes/plan.py); rules and policy are in policy.py. A decision is a
+link only if nothing speaks against it: what two people could read in two ways is left to the administrator. A SCIM
+create that adopts an account has rules of its own, in adoption.py.
 """
 
 from __future__ import annotations
@@ -135,6 +134,22 @@ _VALUES: Final[Mapping[Rule, tuple[Kind, _Values]]] = {
 
 def _domain(address: str) -> str:
     return address.rpartition("@")[2] if "@" in address else ""
+
+
+def is_filler(number: str) -> bool:
+    """Tell whether an employee number says that there is none: "N/A", "0", "-", "xxx". Such a one is nobody's."""
+    core = re.sub(r"[\W_]+", "", fold(number))
+    return _FILLER.fullmatch(core) is not None
+
+
+_FILLER = re.compile(r"0*|x+|na|nan|none|null|nil|empty|unknown|undefined|notapplicable|tbd|tba|test|keine|unbekannt")
+
+
+def numbers_contradict(left: str | None, right: str | None) -> bool:
+    """Tell whether two employee numbers are both there and differ by more than the zeros before them."""
+    if not left or not right or is_filler(left) or is_filler(right):
+        return False
+    return fold(left).lstrip("0") != fold(right).lstrip("0")
 
 
 @dataclass(frozen=True, slots=True)

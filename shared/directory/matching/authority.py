@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
+from shared.directory.keys import in_small_letters
 from shared.directory.matching.accounts import (
     AccountFacts,
     Candidate,
@@ -25,8 +26,25 @@ from shared.directory.records.model import Account
 
 LEFT_OPEN: Final = (DecisionKind.REVIEW, DecisionKind.AMBIGUOUS, DecisionKind.CONFLICT)
 """Decisions that a plan leaves to the administrator: SCIM neither links nor creates such a person."""
-KEPT_FROM_SCIM: Final = (*LEFT_OPEN, DecisionKind.EXCLUDED)
-"""Decisions about people whom SCIM never links. It may create an excluded one."""
+UNMATCHED: Final = "excludedUnmatched"
+"""Mark of an excluded person who matches no account: SCIM does not link them, and creates them like anybody else."""
+CREATABLE: Final = "excludedCreatable"
+"""Mark of an excluded person of whom the administrator said so: SCIM creates them beside the accounts they match."""
+NOT_CREATED: Final = (*LEFT_OPEN, DecisionKind.EXCLUDED)
+"""Marks of people whom SCIM does not create: an account may be theirs."""
+EXCLUSIONS: Final = (DecisionKind.EXCLUDED, UNMATCHED, CREATABLE)
+"""Marks of excluded people."""
+KEPT_FROM_SCIM: Final = (*LEFT_OPEN, *EXCLUSIONS)
+"""Marks of people whom SCIM never links."""
+
+
+def mark_of(decision: Decision, identity: Identity, policy: Policy) -> str:
+    """Return the mark by which SCIM knows what a plan decided about an identity, "" if nothing keeps it from SCIM."""
+    if decision.kind is not DecisionKind.EXCLUDED:
+        return decision.kind.value if decision.kind in LEFT_OPEN else ""
+    if policy.lets_create(identity.object_id, identity.user_principal_name):
+        return CREATABLE
+    return DecisionKind.EXCLUDED.value if decision.account or decision.others else UNMATCHED
 
 
 def decide_alone(identity: Identity, accounts: Iterable[AccountFacts], policy: Policy) -> Decision:
@@ -56,9 +74,9 @@ def guarded_change(before: Account | AccountFacts, after: Account | AccountFacts
 
     Until provisioning has confirmed a link, none of them may change.
     """
-    # Lower case, not fold(): a look-alike letter makes another name.
-    if before.user_name.lower() != after.user_name.lower():
+    # Not by fold(): a look-alike letter makes another name.
+    if in_small_letters(before.user_name) != in_small_letters(after.user_name):
         return "userName"
-    if set(map(str.lower, before.emails)) != set(map(str.lower, after.emails)):
+    if set(map(in_small_letters, before.emails)) != set(map(in_small_letters, after.emails)):
         return "emails"
     return "active" if before.active != after.active else ""

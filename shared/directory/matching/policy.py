@@ -1,6 +1,6 @@
 """The policy of a directory: match rules and how far each is trusted, verified domains, and who is excluded.
 
-A linking run keeps a copy of it from its start; adoption over SCIM goes by the same rules. accounts.py applies them.
+A linking run keeps a copy of it from its start. accounts.py applies it, and adoption.py where a create is to adopt.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ class Policy:
 
     `excluded` has object ids and user principal names; those of them in `creatable` may be created over SCIM beside the
     accounts that they match. `adopt_on_create` lets a SCIM create that collides with an
-    account link it, where a strong rule holds, instead of being refused. `create_beside_matches` lets a SCIM create
+    account link it (adoption.py), instead of being refused. `create_beside_matches` lets a SCIM create
     make an account although one that is managed here shares an e-mail address or a number with it.
     `link_groups_on_create` lets the create of a group take over the group of that name that is managed here. Approving
     a plan that links more than `safeguard_share` of the directory's accounts takes the number of its links.

@@ -204,7 +204,7 @@ class Account(Resource):
 
     `retired` says that SCIM deleted it while the application keeps it. `origin` names the import row it came from.
     `parted` has the object ids, folded, of identities that an undo or a release took it apart from: only a person joins
-    such a pair again.
+    such a pair again. `retired_as` is the digest (digest_kept) of what a DELETE over SCIM left of the account.
     """
 
     audited: ClassVar[tuple[str, ...]] = ("status", "protected", "evidence", "link", "retired", "parted")
@@ -219,6 +219,7 @@ class Account(Resource):
     retired: bool = False
     parted: tuple[str, ...] = ()
     origin: str | None = None
+    retired_as: str | None = None
 
     @property
     def authority(self) -> Authority:
@@ -329,6 +330,7 @@ class Account(Resource):
             "link": dump(self.link.to_json()) if self.link else None,
             "parted": dump(list(self.parted)) if self.parted else None,
             "origin": self.origin,
+            "retiredAs": self.retired_as,
             DIGEST_OF_FACTS: digest_facts(self.facts()),
         }
 
@@ -350,6 +352,7 @@ class Account(Resource):
             retired=row.key.startswith(RETIRED),
             parted=tuple(json.loads(parted)) if parted else (),
             origin=columns.get("origin"),
+            retired_as=columns.get("retiredAs"),
         )
 
 
@@ -370,6 +373,12 @@ Facts = tuple[
 def digest_facts(facts: Facts) -> str:
     """Return 16 hex digits that are equal for equal facts."""
     return hashlib.blake2b(dump(facts).encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+
+
+def digest_kept(account: Account) -> str:
+    """Return 16 hex digits that change with whatever an edit here changes of an account that SCIM deleted."""
+    known = dump([account.text, account.evidence.to_json()])
+    return hashlib.blake2b(known.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

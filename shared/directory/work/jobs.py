@@ -220,12 +220,12 @@ class Jobs:
 
     async def find_planned(self) -> str | None:
         """Return the id of the last run that planned everything, or None."""
-        runs = await self.list_planned()
-        return runs[-1] if runs else None
+        runs = await self.find_chain()
+        return runs[0] if runs else None
 
-    async def list_planned(self) -> tuple[str, ...]:
-        """Return the last run that made a plan and those on which it built, latest first."""
-        return planned_in(await self._tables.get(*self.planned_place))
+    async def find_chain(self) -> list[str]:
+        """Return the last run that made a plan behind those on which it builds, oldest first; none before the first."""
+        return list(reversed(planned_in(await self._tables.get(*self.planned_place))))
 
     async def note_seen(self, runs: Sequence[str]) -> None:
         """Note the chain of runs from whose end on changes count: a run that planned everything, then later ones."""

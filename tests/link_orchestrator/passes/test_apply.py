@@ -12,9 +12,8 @@ from link_orchestrator.messages import Slice
 from link_orchestrator.passes.apply import apply
 from shared.directory.directory import Directories
 from shared.directory.errors import DirectoryError, Stale, TooLarge
-from tests.link_orchestrator.running import App, csv_file, directory_rows, graph, object_id
+from tests.link_orchestrator.running import POLICY, App, csv_file, directory_rows, graph, object_id
 
-PATCH = "urn:ietf:params:scim:api:messages:2.0:PatchOp"
 USER = "urn:ietf:params:scim:schemas:core:2.0:User"
 CHANGED = "refused: the account changed since the plan; a new run decides again"
 
@@ -44,10 +43,9 @@ async def test_rows_whose_account_changed_are_refused_and_the_others_applied(app
     directory = await Directories(app.tables).open("main")
     deleted = await directory.accounts.get((await app.account("deleted@contoso.com"))["id"])
     await directory.accounts.delete(deleted, by="the application")
-    adopted = (await app.account("adopted@contoso.com"))["id"]
-    await app.call("GET", "scim/v2/Users", filter='userName eq "adopted@contoso.com"')
-    stamp = [{"op": "replace", "path": "externalId", "value": object_id(2)}]
-    await app.call("PATCH", f"scim/v2/Users/{adopted}", {"schemas": [PATCH], "Operations": stamp})
+    await app.call("PUT", "directory/policy", POLICY | {"adoptOnCreate": True})
+    user = {"schemas": [USER], "userName": "adopted@contoso.com", "externalId": object_id(2)}
+    assert (await app.call("POST", "scim/v2/Users", user))["id"] == (await app.account("adopted@contoso.com"))["id"]
     done = await app.apply(run, links=5)
     assert (done["phase"], done["counts"]["linked"], done["counts"]["refused"]) == ("done", 2, 3)
     assert await outcomes(app, run) == {

@@ -133,8 +133,8 @@ async def test_who_cannot_be_undone_is_refused_with_the_reason_and_the_others_ar
         "moved": "refused",
         "deleted": "refused",
     }
-    assert told["moved"][1] == "The account was linked anew after the run, by local: release it, if need be."
-    assert told["deleted"][1] == "The account was deleted after the run."
+    assert told["moved"][1] == "The account was linked anew since, by local: release it, if need be."
+    assert told["deleted"][1] == "The account was deleted since."
     assert await app.account("moved@contoso.com") == before
     assert (await app.account("changed@contoso.com"))["document"]["title"] == "Engineer"
     assert (await app.account("protected@contoso.com"))["protected"] is True
@@ -148,7 +148,7 @@ async def test_attributes_stay_as_provisioning_wrote_them_where_that_is_asked_fo
     await scim_patch(app, "ada", externalId=object_id(0), title="Director")
     job = await undo(app, run, keep="attributes")
     assert job["counts"] == {"released": 1}
-    assert (await rows(app, job))["ada"][1].startswith("title: provisioning changed it after the run; that stays")
+    assert (await rows(app, job))["ada"][1].startswith("title: provisioning changed it since; that stays")
     ada = await app.account("ada@contoso.com")
     assert (ada["status"], ada["link"], ada["document"]["title"]) == ("local", None, "Director")
     assert "externalId" not in ada["document"]

@@ -185,7 +185,7 @@ class TestAttributes:
         await scene.patch(title="Director", active=False)
         counts, told = await scene.undo(keep="attributes")
         assert counts == {"undone": 2, "released": 1}
-        assert told["ann"][1].startswith("active, title: provisioning changed it after the run; that stays")
+        assert told["ann"][1].startswith("active, title: provisioning changed it since; that stays")
         ann = await scene.now()
         assert (ann.status, ann.active, ann.document()["title"]) == (Status.LOCAL, False, "Director")
 

@@ -14,8 +14,8 @@ from shared.scim import errors
 from shared.scim.document import Document, normalise
 from shared.scim.errors import BodyTooLarge, InvalidSyntax, InvalidValue, Mutability, ScimError, TooMany
 from shared.scim.limits import MAX_ELEMENTS, MAX_OPERATIONS, MAX_STRING_CHARS
-from shared.scim.patch import apply, parse_operations, touches
-from shared.scim.schema import ENTERPRISE_USER_URN, GROUP, USER
+from shared.scim.patch import apply, parse_operations
+from shared.scim.schema import GROUP, USER
 from tests.shared.scim.strategies import json_values, keys, user_bodies
 
 SHAPES = json.loads((Path(__file__).parent / "patch_shapes.json").read_text("utf-8"))
@@ -111,30 +111,6 @@ def test_an_immutable_part_of_a_value_cannot_become_another() -> None:
     operation = {"op": "replace", "path": 'members[value eq "u1"].value', "value": "u2"}
     with pytest.raises(Mutability):
         apply(parse_operations({"Operations": [operation]}), before, GROUP)
-
-
-@pytest.mark.parametrize(
-    "operation",
-    [
-        {"op": "replace", "path": "externalId", "value": "x"},
-        {"op": "replace", "path": "urn:ietf:params:scim:schemas:core:2.0:User:EXTERNALID", "value": "x"},
-        {"op": "add", "value": {"externalid": "x"}},
-    ],
-)
-def test_an_operation_touches_the_attribute_it_names(operation: object) -> None:
-    assert touches(parse_operations({"Operations": [operation]}), "externalId")
-
-
-@pytest.mark.parametrize(
-    "operation",
-    [
-        {"op": "replace", "path": "title", "value": "externalId"},
-        {"op": "replace", "path": f"{ENTERPRISE_USER_URN}:externalId", "value": "x"},
-        {"op": "add", "value": {"a b": "x", "emails": "externalId"}},
-    ],
-)
-def test_an_operation_does_not_touch_what_it_does_not_name(operation: object) -> None:
-    assert not touches(parse_operations({"Operations": [operation]}), "externalId")
 
 
 paths = keys | st.sampled_from(

@@ -1,0 +1,126 @@
+"""What keeps a create from making somebody a second account.
+
+A linking run would hold such a pair for review (shared/directory/matching/accounts.py). A second account would settle
+it wrongly and for good, since Entra keeps the id that it was given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Sequence
+from typing import Final
+
+from shared.directory.directory import Directory
+from shared.directory.errors import AlreadyExists
+from shared.directory.keys import Key, fold
+from shared.directory.matching.accounts import is_filler
+from shared.directory.matching.authority import CREATABLE, NOT_CREATED
+from shared.directory.matching.policy import Policy
+from shared.directory.records.model import Account, Status
+from shared.tables.access import together
+
+MOST_CARRIERS: Final = 3
+"""Accounts that may carry one employee number before it counts as a filler, like `0`."""
+MOST_READ: Final = 32
+"""Accounts that are read of those to which one employee number leads: a filler may lead to all of them."""
+
+_ATTRIBUTES: Final = {
+    "objectId": "externalId",
+    "externalId": "externalId",
+    "email": "emails",
+    "employeeNumber": "employeeNumber",
+}
+"""Kinds of keys that no second account may share, each with the attribute that a refusal names; the surest first."""
+_MAY_BE_THE_SAME: Final = (
+    "an account that is managed here has it too, and may be the same person's: settle the pair in a linking run, "
+    "or set createBesideMatches in the directory's policy"
+)
+
+
+def checks(directory: Directory, new: Account) -> Sequence[Awaitable[object]]:
+    """Return the calls that look for what is against a create, to be made together."""
+    return [_refuse_left_open(directory, new), _refuse_second_account(directory, new)]
+
+
+async def _refuse_left_open(directory: Directory, new: Account) -> None:
+    """Raise AlreadyExists if a plan, which sees rivals and aliases, left the identity to the administrator."""
+    if not new.external_id or _may_be_beside(new, await directory.policies.get()):
+        return
+    found = await directory.left_open.find(new.external_id)
+    if found and found[1] in NOT_CREATED:
+        run, decision = found
+        reason = f"the linking run {run} left this person to an administrator ({decision}): settle it first"
+        raise AlreadyExists("externalId", "", reason)
+
+
+async def _refuse_second_account(directory: Directory, new: Account) -> None:
+    """Raise AlreadyExists if an account that is managed here shares a key with a new one: it may be the same person's.
+
+    The account that an identity had when SCIM deleted it stands in the way whatever the policy says: it gets that back.
+    """
+    beside = _may_be_beside(new, await directory.policies.get())
+    keys = [key for key in shared_keys(new) if not beside or key.kind == "objectId"]
+    for key, account in await _carriers(directory, new, keys):
+        if account.status is not Status.LOCAL or (beside and not account.retired):
+            continue
+        if account.retired or not await _is_creatable(directory, new):
+            raise AlreadyExists(_ATTRIBUTES[key.kind], account.id, _MAY_BE_THE_SAME)
+
+
+def shared_keys(new: Account) -> list[Key]:
+    """Return the keys that a new account and one that is managed here may not share, the surest first."""
+    keys = [key for key in new.found_by() if key.kind in _ATTRIBUTES]
+    if new.external_id:
+        keys.append(Key("objectId", fold(new.external_id)))
+    keys = [key for key in keys if key.kind != "employeeNumber" or not is_filler(key.value)]
+    order = [*_ATTRIBUTES]
+    return sorted(keys, key=lambda key: (order.index(key.kind), key.value))
+
+
+async def find_others(directory: Directory, new: Account, account_id: str) -> list[str]:
+    """Return the ids of the accounts beside one, live or retired, that carry a key or the userName of a new one."""
+    names = [Key("userName", new.user_name)]
+    if new.external_id:
+        names.append(Key("identity", new.external_id))
+    named = await together(*(directory.accounts.list_by(name) for name in names))
+    found = [account for accounts in named for account in accounts]
+    found += [account for _, account in await _carriers(directory, new, shared_keys(new))]
+    return sorted({account.id for account in found} - {account_id, new.id})
+
+
+def _may_be_beside(new: Account, policy: Policy) -> bool:
+    return policy.create_beside_matches or policy.lets_create(new.external_id or "", new.user_name)
+
+
+async def _is_creatable(directory: Directory, new: Account) -> bool:
+    """Tell whether an exclusion that a plan knew says that the identity is created beside what it matches."""
+    found = await directory.left_open.find(new.external_id) if new.external_id else None
+    return found is not None and found[1] == CREATABLE
+
+
+async def _carriers(directory: Directory, new: Account, keys: Sequence[Key]) -> list[tuple[Key, Account]]:
+    """Return the accounts that carry keys, in order of the keys; of a number that many carry, none."""
+    claims = directory.accounts.claims
+    # An account whose userName is the e-mail has no pointer from it. With the new userName the create collides anyway.
+    emails = [key for key in keys if key.kind == "email" and key.value != fold(new.user_name)]
+
+    async def named() -> list[str]:
+        return [i or "" for i in await claims.claimed_many([Key("userName", email.value) for email in emails])]
+
+    found = await together(*map(claims.pointed, keys), *([named()] if emails else []))
+    led = [(key, i) for key, ids in zip(keys, found, strict=False) if not _is_shared(key, ids, MOST_READ) for i in ids]
+    led += zip(emails, found[-1], strict=True) if emails else ()
+    # Its own pointers may be there by now: it is being announced.
+    others = [(key, i) for key, i in led if i not in ("", new.id)]
+    accounts = await directory.accounts.find_many([i for _, i in others])
+    carried = [
+        (key, account)
+        for (key, _), account in zip(others, accounts, strict=True)
+        if account and key in account.found_by()
+    ]
+    shared = {key for key in keys if _is_shared(key, [1 for one, _ in carried if one == key], MOST_CARRIERS)}
+    return [(key, account) for key, account in carried if key not in shared]
+
+
+def _is_shared(key: Key, carriers: Sequence[object], most: int) -> bool:
+    """Tell whether an employee number leads to more accounts than one person can have."""
+    return key.kind == "employeeNumber" and len(carriers) > most
