@@ -55,7 +55,7 @@ def test_every_operation_says_in_a_sentence_what_it_does() -> None:
         ("ReviewRequest", "account action cursor filter inPolicy rows", "action"),
         ("Selection", "decision domain rule", "decision"),
         ("Approval", "groups links pauseProvisioning", ""),
-        ("UndoRequest", "changed", ""),
+        ("UndoRequest", "activate keep", ""),
         ("MappingSource", "graph", "graph"),
         ("ProvisioningJob", "job servicePrincipal", "servicePrincipal"),
     ],
