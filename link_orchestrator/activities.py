@@ -12,18 +12,19 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from link_orchestrator import approving
 from link_orchestrator.kinds import KINDS, RUN
 from link_orchestrator.lifecycle import tidy_up
-from link_orchestrator.messages import Compare, Milestone, Slice, SliceDone
-from link_orchestrator.orchestrator import AGAIN_PASSES, COMPARE_PASSES, GROUP_PLAN_PASSES, PLAN_PASSES
+from link_orchestrator.messages import Compare, Milestone, SelfApproval, SelfApproved, Slice, SliceDone
+from link_orchestrator.orchestrator import AGAIN_PASSES, COMPARE_PASSES, GROUP_PLAN_PASSES, PLAN_PASSES, REVIEW_PASSES
 from link_orchestrator.passes import compare
-from link_orchestrator.run import chain_of
+from link_orchestrator.run import chain_of, reviews_of, told_of_reviews
 from shared.directory.directory import Directories, Directory
 from shared.directory.text import timestamp
 from shared.directory.work.gate import LONGEST
 from shared.directory.work.jobs import Job, Jobs, State
 
-PLANNING = frozenset(("changes", *COMPARE_PASSES, *PLAN_PASSES, *AGAIN_PASSES, *GROUP_PLAN_PASSES))
+PLANNING = frozenset(("changes", *COMPARE_PASSES, *PLAN_PASSES, *AGAIN_PASSES, *GROUP_PLAN_PASSES, *REVIEW_PASSES))
 """Passes that write only staged sets and the plan, so they may be dropped anywhere. The others stop by themselves."""
 LOOK_SECONDS = 1.0
 """Seconds between two looks at whether the job of such a pass was cancelled."""
@@ -76,12 +77,22 @@ async def choose_extent(directories: Directories, message: Mapping[str, Any]) ->
     return (await compare.choose_extent(directory, asked.job)).to_json()
 
 
+async def approve_itself(directories: Directories, message: Mapping[str, Any]) -> dict[str, Any]:
+    """Approve a planned run if the directory's policy lets it approve itself. The answer is a SelfApproved."""
+    asked = SelfApproval.from_json(message)
+    directory = await directories.open(asked.directory)
+    return SelfApproved(approved=await approving.approve_itself(directory, asked.job)).to_json()
+
+
 async def reach_milestone(directories: Directories, message: Mapping[str, Any]) -> dict[str, Any]:
     """Record in the tables that a job has reached a state, with its counts. The answer is empty."""
     reached = Milestone.from_json(message)
     directory = await directories.open(reached.directory)
     jobs = directory.jobs
     state = State(reached.state)
+    if state is State.PLANNED and (job := await jobs.get(reached.job)).reviewed and job.state is State.STARTED:
+        # Reviews that it kept of another run count as if they were made in it.
+        await jobs.count(job.id, "review", await reviews_of(directory, job.id).total())
     counts = await jobs.total(reached.job)
     if state.ended:
         # Before the job shows that it has ended: whoever sees that must find SCIM open.
@@ -95,7 +106,7 @@ async def reach_milestone(directories: Directories, message: Mapping[str, Any]) 
             return job
         if state is State.PLANNED:
             job = replace(job, planned=jobs.now(), expires=reached.expires)
-        reason = reached.reason
+        reason = reached.reason if state is not State.PLANNED else told_of_reviews(job, counts)
         if state is State.DONE and job.kind == RUN.name:
             reason = reason or compare.nothing_changed(job)
         return replace(job, state=state, counts=counts, reason=reason)

@@ -1,7 +1,8 @@
-"""The linking room's functions: HTTP for the administrator, orchestrators, activities. Each body is one call."""
+"""The linking room's functions: HTTP for the administrator, orchestrators, activities, a timer."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,10 +22,12 @@ from link_orchestrator.requests import (
     jobs,
     mapping,
     openapi,
+    policy,
     provisioning,
     report,
     reviews,
     runs,
+    schedule,
     uploads,
 )
 from link_orchestrator.source import Sources
@@ -32,6 +35,8 @@ from shared.admin.functions import ACCOUNT_ROUTES
 from shared.directory.directory import Directory
 from shared.host.http import Edge, Route, Service, add_route
 from shared.scim.endpoint import Request, Response
+
+log = logging.getLogger("scimlink")
 
 RETRY = df.RetryOptions(first_retry_interval_in_milliseconds=2_000, max_number_of_attempts=10)
 """Retries of an activity: storage may throttle or be away for a while. What fails for longer fails the job."""
@@ -47,6 +52,9 @@ ROUTES = (
     Route("linking_refusals", "GET", "linking/refusals", provisioning.list_refusals),
     Route("linking_adoptions", "GET", "linking/adoptions", provisioning.list_adoptions),
     Route("linking_foreign_links", "GET", "linking/foreign-links", provisioning.list_foreign_links),
+    Route("linking_schedule_get", "GET", "linking/schedule", schedule.get_schedule),
+    Route("linking_schedule_resume", "POST", "linking/schedule/resume", schedule.resume_schedule),
+    Route("policy_history", "GET", "directory/policy/history", policy.list_history),
 )
 """Routes beside those that every kind has. Their services need the tables alone."""
 
@@ -63,6 +71,7 @@ DURABLE_ROUTES = (
 
 START = Route("linking_run_start", "POST", "linking/runs", runs.start_run)
 MAPPING = Route("linking_mapping_post", "POST", "linking/mapping", mapping.set_mapping)
+POLICY = Route("policy_put", "PUT", "directory/policy", policy.put_policy)
 """Routes whose services are handed the sources, too; that of START also the client of the orchestrations."""
 
 
@@ -75,11 +84,13 @@ def blueprint(edge: Edge) -> df.Blueprint:
         _add_durable_route(bp, edge, route)
     sources = Graph(edge.settings.graph)
     add_route(bp, edge, MAPPING, sources)
+    add_route(bp, edge, POLICY, sources)
     _add_durable_route(bp, edge, START, sources)
     for kind in KINDS.values():
         if kind.orchestrator:
             _add_orchestration(bp, kind.orchestrator)
     _add_activities(bp, edge, sources)
+    _add_timer(bp, edge, sources)
 
     @bp.function_name("openapi")
     @bp.route("openapi.json", methods=["GET"])
@@ -91,7 +102,7 @@ def blueprint(edge: Edge) -> df.Blueprint:
 
 def described() -> list[Route]:
     """Return the routes of the administrator's API: those of accounts, and this room's."""
-    return [*ACCOUNT_ROUTES, *_plain_routes(), *_durable_routes(), START, MAPPING]
+    return [*ACCOUNT_ROUTES, *_plain_routes(), *_durable_routes(), START, MAPPING, POLICY]
 
 
 def _plain_routes() -> Iterator[Route]:
@@ -162,7 +173,26 @@ def _add_activities(bp: df.Blueprint, edge: Edge, sources: Sources) -> None:
     async def choose_extent(message: dict) -> dict:  # type: ignore[type-arg]  # the worker refuses a parametrised dict
         return await activities.choose_extent(edge.directories, message)
 
+    @bp.function_name("approve_itself")
+    @bp.activity_trigger(input_name="message")
+    async def approve_itself(message: dict) -> dict:  # type: ignore[type-arg]  # the worker refuses a parametrised dict
+        return await activities.approve_itself(edge.directories, message)
+
     @bp.function_name("reach_milestone")
     @bp.activity_trigger(input_name="message")
     async def reach_milestone(message: dict) -> dict:  # type: ignore[type-arg]  # the worker refuses a parametrised dict
         return await activities.reach_milestone(edge.directories, message)
+
+
+def _add_timer(bp: df.Blueprint, edge: Edge, sources: Sources) -> None:
+    @bp.function_name("scheduled_runs")
+    @bp.timer_trigger(schedule="0 */15 * * * *", arg_name="timer")
+    @bp.durable_client_input(client_name="client")
+    async def start_scheduled(timer: func.TimerRequest, client: df.DurableOrchestrationClient) -> None:
+        """Start the runs that are due by the directories' schedules."""
+        for name in sorted({credential.directory for credential in edge.settings.credentials}):
+            try:
+                await schedule.start_due(await edge.directories.open(name), client, sources)
+            # One directory's trouble keeps no other's runs from starting; the next timer tries again.
+            except Exception as error:
+                log.error("schedule %s failed with %s", name, type(error).__name__)

@@ -7,16 +7,20 @@ the job starts an orchestration that is missing.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final, Protocol
 
-from link_orchestrator.kinds import KINDS, UNDO, Kind
+from link_orchestrator.kinds import KINDS, RUN, UNDO, Kind
 from link_orchestrator.messages import Start
 from link_orchestrator.orchestrator import CANCEL
+from link_orchestrator.run import INSTEAD_OF, REVIEWS_FROM
 from shared.directory.directory import Directory
 from shared.directory.errors import Busy
+from shared.directory.policies import AUTO_APPROVE
 from shared.directory.work.jobs import Job, State
 from shared.directory.work.seen import stages_of
+from shared.tables.port import Conflict
 
 ENDED: Final = frozenset({"Completed", "Failed", "Terminated", "Canceled"})
 """Runtime statuses of an orchestration that has ended."""
@@ -49,6 +53,39 @@ async def begin(
     except Busy:
         await directory.stages.clear(job_id, stages_of(job_id))
         raise
+    return await ensure_started(directory, job, client)
+
+
+async def begin_instead(
+    directory: Directory,
+    by: str,
+    client: Orchestrations,
+    job_id: str,
+    options: Mapping[str, Any],
+    waiting: Job | None,
+) -> Job | None:
+    """Record a run, in the place of the one that waits if there is one, and start its orchestration.
+
+    Returns None if somebody was faster: the one that waits was approved, cancelled or reviewed, or another job began.
+    """
+    jobs = directory.jobs
+    try:
+        if waiting is None:
+            job = await jobs.start(RUN.name, by, job_id, options)
+        else:
+            why = f"the scheduled run {job_id} took its place, and keeps its reviews where their rows are the same"
+            job = await jobs.start_instead(waiting, why, by, job_id, options)
+    except (Busy, Conflict):
+        return None
+    return await settle_begun(directory, job, client)
+
+
+async def settle_begun(directory: Directory, job: Job, client: Orchestrations) -> Job:
+    """Start the orchestration of a recorded run if it has none, and end that of the run whose place it took."""
+    if replaced := job.options.get(INSTEAD_OF):
+        # An orchestration that is not told, or has ended, does no harm: it finds its job cancelled.
+        with suppress(Busy):
+            await tell(directory, await directory.jobs.get(replaced), client, CANCEL)
     return await ensure_started(directory, job, client)
 
 
@@ -111,7 +148,9 @@ async def tidy_up(directory: Directory, job_id: str) -> None:
     runs = await directory.jobs.find_seen()
     # Later runs go on from what the runs of this chain saw, so that is kept.
     await directory.stages.clear(job_id, [] if job_id in runs else stages_of(job_id))
-    if runs and not (await directory.jobs.get(job_id)).approved:
+    job = await directory.jobs.get(job_id)
+    # Where another run took its place, SCIM goes by this plan until that one has made its own.
+    if runs and not job.approved and not job.replaced_by:
         await directory.jobs.withdraw_plan(job_id, runs)
     await directory.readings.forget(job_id)
 
@@ -140,5 +179,7 @@ async def _start(directory: Directory, job: Job, client: Orchestrations) -> None
         compares="since" in job.options,
         prepares=job.kind == UNDO.name,
         activate=job.options.get("activate"),
+        keeps_reviews=REVIEWS_FROM in job.options,
+        approves_itself=job.options.get("policy", {}).get(AUTO_APPROVE) is not None,
     )
     await client.start_new(orchestrator.__name__, job.id, start.to_json())

@@ -42,8 +42,9 @@ class Start(Message):
     """What an orchestration begins with. `slices` is the number of slices that each pass is cut into.
 
     `reads`: the identities must be read from their source first, which replaces `slices` by the right number.
-    `compares`: there are earlier runs, and perhaps little has changed since.
-    `prepares`: the undo closes the gate first. `activate`: the number of accounts that it may switch on, if any.
+    `compares`: there are earlier runs, and perhaps little has changed since. `keeps_reviews`: it takes the place of a
+    run, of which it keeps reviews. `approves_itself`: once it is planned, it may need no person. `prepares`: the undo
+    closes the gate first. `activate`: the number of accounts that it may switch on, if any.
     """
 
     job: str
@@ -54,6 +55,9 @@ class Start(Message):
     groups: bool = False
     reads: bool = False
     compares: bool = False
+    # False for orchestrations that began before there was such a thing: their histories have no such activity.
+    keeps_reviews: bool = False
+    approves_itself: bool = False
     prepares: bool = False
     activate: int | None = None
 
@@ -96,6 +100,19 @@ class Compare(Message):
 
     job: str
     directory: str
+
+
+class SelfApproval(Message):
+    """Asks whether a planned run approves itself."""
+
+    job: str
+    directory: str
+
+
+class SelfApproved(Message):
+    """Whether it did. If not, its job tells why, and it waits for a person."""
+
+    approved: bool = False
 
 
 class Extent(Message):

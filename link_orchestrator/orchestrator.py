@@ -12,7 +12,19 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
-from link_orchestrator.messages import ACTIVATING, Compare, Extent, Milestone, Read, ReadDone, Slice, SliceDone, Start
+from link_orchestrator.messages import (
+    ACTIVATING,
+    Compare,
+    Extent,
+    Milestone,
+    Read,
+    ReadDone,
+    SelfApproval,
+    SelfApproved,
+    Slice,
+    SliceDone,
+    Start,
+)
 
 Steps = Generator[Any, Any, Any]
 Orchestrator = Callable[[Any, Any], Steps]
@@ -25,6 +37,8 @@ AGAIN_PASSES = tuple(f"{name}_again" for name in PLAN_PASSES)
 APPLY_PASSES = ("reserve", "apply")
 GROUP_PLAN_PASSES, GROUP_APPLY_PASSES = ("resolve_members", "decide_groups"), ("apply_groups",)
 """Passes that follow those over accounts in a run that plans groups."""
+REVIEW_PASSES = ("keep_reviews",)
+"""Passes that follow those that plan, in a run that takes the place of another."""
 IMPORT_PASSES, GROUP_IMPORT_PASSES = ("import",), ("import_groups",)
 UNDO_PASSES = ("undo", "undo_groups")
 UNDO_FIRST, UNDO_COUNTS = ("prepare",), ("count",)
@@ -125,7 +139,9 @@ def _link(context: Any, retry: Any, start: Start) -> Steps:
 def _planning(start: Start, extent: Extent) -> tuple[str, ...]:
     """Return the passes that plan what is in the extent."""
     again = COMPARE_PASSES + AGAIN_PASSES if extent.slices else ()
-    return (PLAN_PASSES if extent.everything else again) + (GROUP_PLAN_PASSES if start.groups else ())
+    groups = GROUP_PLAN_PASSES if start.groups else ()
+    reviews = REVIEW_PASSES if start.keeps_reviews else ()
+    return (PLAN_PASSES if extent.everything else again) + groups + reviews
 
 
 def _cut(start: Start, extent: Extent, passes: tuple[str, ...]) -> list[tuple[str, Start]]:
@@ -152,10 +168,15 @@ def _read(context: Any, retry: Any, start: Start) -> Steps:
 
 
 def _verdict(context: Any, retry: Any, start: Start) -> Steps:
-    """Wait until somebody approves or cancels, or the plan expires."""
+    """Wait until somebody approves or cancels, or the plan expires, unless the run approves itself."""
     deadline = context.current_utc_datetime + timedelta(hours=start.expires_hours)
     expires = _moment(deadline)
     yield _milestone(context, retry, start, "planned", expires)
+    if start.approves_itself:
+        asked = SelfApproval(job=start.job, directory=start.directory)
+        answer = yield context.call_activity_with_retry("approve_itself", retry, asked.to_json())
+        if SelfApproved.from_json(answer).approved:
+            return APPROVE
     context.set_custom_status({"phase": "planned", "expires": expires})
     approved, cancelled = context.wait_for_external_event(APPROVE), context.wait_for_external_event(CANCEL)
     expired = context.create_timer(deadline)

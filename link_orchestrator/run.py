@@ -5,7 +5,8 @@ A job's options are JSON, written when it is started (requests/runs.py) or by a 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Final
 
@@ -21,6 +22,18 @@ from shared.tables.port import VersionConflict
 
 GROUPS_APPROVED: Final = "groupsApproved"
 """Option that holds the number of groups that were approved to be linked."""
+OWN_POLICY: Final = "ownPolicy"
+"""Option that says that a run brought a policy of its own."""
+SCHEDULED: Final = "scheduled"
+"""Option that says that the schedule started a run, and no person."""
+INSTEAD_OF: Final = "insteadOf"
+"""Option that holds the run whose place a scheduled run took, while that waited for approval."""
+REVIEWS_FROM: Final = "reviewsFrom"
+"""Option that holds the run whose reviews a scheduled run keeps, where their rows are the same."""
+SELF_APPROVED: Final = "selfApproved"
+"""Option that says that a run approved itself."""
+REVIEWS_KEPT, REVIEWS_DROPPED = "reviewsKept", "reviewsDropped"
+"""Counts of the earlier run's reviews: those that a run keeps, and those whose rows are not the same any more."""
 READ_IN_FULL: Final = "readInFull"
 """Option that holds when all identities were last read. Until that is too old, runs read only the changes since."""
 PREDICTED: Final = "predicted."
@@ -79,6 +92,23 @@ def reviews_of(directory: Directory, run_id: str) -> Reviews:
             return
 
     return directory.reviews(run_id, still_planned)
+
+
+async def renew_waiting(directory: Directory) -> None:
+    """Give the run that waits for approval another version, so that what is about to approve it looks again."""
+    while (job := await directory.jobs.find_under_way("run")) and job.state is State.PLANNED:
+        with suppress(VersionConflict):
+            await directory.jobs.replace(job, job)
+            return
+
+
+def told_of_reviews(job: Job, counts: Mapping[str, int]) -> str | None:
+    """Return what a run tells of the reviews that it keeps of another; None for one that keeps none."""
+    kept, dropped = counts.get(REVIEWS_KEPT, 0), counts.get(REVIEWS_DROPPED, 0)
+    if not kept + dropped:
+        return None
+    told = f"{kept} of {kept + dropped} reviews were kept of {job.options[REVIEWS_FROM]}, in whose place this run is"
+    return f"{told}; the rows of the others are not the same any more: review them again." if dropped else f"{told}."
 
 
 def refuse_unreviewable(job: Job) -> None:

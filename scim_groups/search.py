@@ -92,10 +92,10 @@ async def _candidates(directory: Directory, tree: Filter) -> list[Group] | None:
     must = dict(equalities(tree))
     if "id" in must:
         group = await directory.groups.find(str(must["id"]))
-        return [group] if group else []
+        return _live([group])
     for path, kind in KINDS.items():
         if must.get(path) is not None:
-            return await directory.groups.list_by(Key(kind, str(must[path])))
+            return _live(await directory.groups.list_by(Key(kind, str(must[path]))))
     for term in tree.terms if isinstance(tree, And) else (tree,):
         members = _one_of(term)
         if members is not None:
@@ -115,7 +115,12 @@ def _one_of(term: Filter) -> frozenset[str] | None:
 async def _groups_of(directory: Directory, members: Sequence[str]) -> list[Group]:
     pairs = await directory.members.indexed(members) if members else []
     found = await directory.groups.find_many(list(dict.fromkeys(group for _, group in pairs)))
-    return [group for group in found if group]
+    return _live(found)
+
+
+def _live(groups: Iterable[Group | None]) -> list[Group]:
+    """Return the groups that are there for SCIM."""
+    return [group for group in groups if group and not group.retired]
 
 
 async def _all(directory: Directory) -> list[Group]:

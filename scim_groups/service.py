@@ -11,12 +11,14 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace as replaced
 from typing import Any
 
+from scim_groups import authority
 from scim_groups.resource import location, member_texts, member_value, render
 from scim_groups.search import GROUPS_AT_ONCE, MEMBER_LIMIT, read_bounded, source
 from shared.directory.directory import Directory
 from shared.directory.errors import AlreadyExists, NotFound, Refused
-from shared.directory.keys import ID, behind, is_group
-from shared.directory.records.members import Member
+from shared.directory.keys import ID, Key, behind, fold, is_group
+from shared.directory.matching.groups import Created, is_bound_to, refused_on_create, refused_return
+from shared.directory.records.members import Member, Members
 from shared.directory.records.model import NO_HEAD, Group, Status
 from shared.directory.records.resources import Result, retry_stale
 from shared.scim.document import normalise, read_json
@@ -36,7 +38,10 @@ NAMED = 100
 
 
 async def create(directory: Directory, request: Request) -> Response:
-    """Create a group: 201. A group of the same name that is managed here is linked only where the policy says so."""
+    """Create a group: 201. A group of the same name that is managed here is linked only where the policy says so.
+
+    A linked group that SCIM deleted before comes back to the externalId that it had.
+    """
     projection = Projection.read(request.params, GROUP)
     body, members = split_body(read_json(request.body))
     document = normalise(GROUP, body)
@@ -47,10 +52,10 @@ async def create(directory: Directory, request: Request) -> Response:
         # Members first: a group that can be seen has them, however the process ends.
         _, head = await asyncio.gather(directory.members.announce(new.id, known), directory.members.open(new.id))
         await directory.members.join(new.id, known)
-        group = await groups.create(new.with_head(head), by=request.by)
+        group = await groups.create(new.with_head(head), by=request.by, beside=lambda: [_refuse_second(directory, new)])
     except AlreadyExists as taken:
         await directory.members.clear(new.id)
-        group = await _link(directory, request, taken, document)
+        group = await _take_over(directory, request, taken, document)
         await directory.members.announce(group.id, known)
         group = await _move(directory, request, group, into=known)
     return await _resource(directory, group, request, 201, projection)
@@ -70,7 +75,7 @@ async def get(directory: Directory, request: Request) -> Response:
     group, (head, few) = await asyncio.gather(
         directory.groups.find_without_head(request.id), directory.members.read(request.id, NAMED + 1)
     )
-    if group is None:
+    if group is None or group.retired:
         raise NotFound(f"no group {request.id}")
     return await _resource(directory, group.with_head(head), request, 200, projection, few)
 
@@ -103,7 +108,11 @@ async def replace(directory: Directory, request: Request) -> Response:
     """Replace a group and its members by the body (PUT): 200."""
     projection = Projection.read(request.params, GROUP)
     body, members = split_body(read_json(request.body))
-    group = await _change_document(directory, request, lambda _: normalise(GROUP, body, id=request.id))
+
+    def change(before: Group) -> Mapping[str, Any]:
+        return authority.keeping_link(before, normalise(GROUP, body, id=request.id))
+
+    group = await _change_document(directory, request, change)
     group = await _change_members(directory, request, group, [MembershipChange(members or {}, exact=True)])
     return await _resource(directory, group, request, 200, projection)
 
@@ -124,7 +133,7 @@ async def patch(directory: Directory, request: Request) -> Response:
     into, out = (_known(first.into), first.out) if first else ([], ())
     # Mostly there is one change. What it needs is made ready while the group is read.
     leaving, group, _ = await asyncio.gather(
-        directory.members.look_up(request.id, filter(ID.fullmatch, out)),
+        directory.members.find(request.id, filter(ID.fullmatch, out)),
         _writable(directory, request, headless=first is not None and not operations),
         directory.members.announce(request.id, into),
     )
@@ -139,14 +148,22 @@ async def patch(directory: Directory, request: Request) -> Response:
 
 
 async def delete(directory: Directory, request: Request) -> Response:
-    """Delete a group and its memberships: 204."""
+    """Delete a group and its memberships: 204. A linked group is kept for the application, and gone for SCIM."""
 
-    async def remove(group: Group) -> None:
-        await directory.groups.delete(group, by=request.by)
+    async def remove(group: Group) -> Status:
+        if group.status is Status.CLAIMED:
+            await directory.groups.replace(group, authority.retire(group), by=request.by, action="retire")
+        else:
+            await directory.groups.delete(group, by=request.by)
+        return group.status
 
-    await _unchanged(directory, request, remove)
+    removed = await _unchanged(directory, request, remove)
     # What a crash leaves from here on is invisible, and the sweep removes it.
-    await together(directory.members.clear(request.id), directory.members.leave(request.id, by=request.by))
+    if removed is Status.CLAIMED:
+        await directory.linked_members.end(request.id)
+        await directory.groups.take_out(request.id, by=request.by)
+    else:
+        await together(directory.members.clear(request.id), directory.members.leave(request.id, by=request.by))
     return Response(204)
 
 
@@ -156,7 +173,10 @@ async def _change_document(
     """Store what a change makes of the group's document, for which the group may be `read` already."""
 
     async def store(before: Group) -> Group:
-        return await directory.groups.replace(before, before.with_document(change(before)), by=request.by)
+        after = authority.authorise(before, change(before))
+        if fold(after.external_id or "") != fold(before.external_id or ""):
+            await _refuse_second(directory, after)
+        return await directory.groups.replace(before, after, by=request.by)
 
     return await _unchanged(directory, request, store, read)
 
@@ -172,7 +192,7 @@ async def _unchanged(
     async def act_at_head(group: Group) -> Result:
         if request.if_match and group.head:
             head = await directory.members.change(group.id, by=request.by, etag=group.head.etag, number=group.changes)
-            group = group.with_head(head)
+            group = group.with_head(head or group.head)
         return await act(group)
 
     return await retry_stale("group", lambda: _writable(directory, request), act_at_head, first)
@@ -182,13 +202,13 @@ async def _change_members(
     directory: Directory, request: Request, group: Group, changes: Sequence[MembershipChange], *, exactly: bool = False
 ) -> Group:
     """Make the changes in order. With `exactly`, the first is conditional on the version that the client named."""
-    members = directory.members
+    members = _members(directory, group)
     for number, change in enumerate(changes):
         conditional = exactly and number == 0
         into = _known(change.into)
         if change.passes is not None:
             async for page in members.scan(group.id):
-                out = [m.id for m in page if change.passes(member_value(m, request.base))]
+                out = [m for m in page if members.is_movable(m) and change.passes(member_value(m, request.base))]
                 if out:
                     group = await _move(directory, request, group, out=out, exactly=conditional)
                     conditional = False
@@ -196,7 +216,7 @@ async def _change_members(
             group = await _move(directory, request, group, into=into, others=True, exactly=conditional)
         else:
             leaving, _ = await asyncio.gather(
-                members.look_up(group.id, filter(ID.fullmatch, change.out)), members.announce(group.id, into)
+                members.find(group.id, filter(ID.fullmatch, change.out)), members.announce(group.id, into)
             )
             group = await _move(directory, request, group, into=into, out=leaving, exactly=conditional)
     return group
@@ -208,28 +228,41 @@ async def _move(
     group: Group,
     *,
     into: Sequence[Member] = (),
-    out: Sequence[str] = (),
+    out: Sequence[Member] = (),
     others: bool = False,
     exactly: bool = False,
 ) -> Group:
     """Put announced members in and take members out, with `others` everybody else, and return the new version.
 
-    A change that is conditional on the head is tried again where the head changed after the group was read.
+    A change that is conditional on the head is tried again where the head changed after the group was read. `out` are
+    members as they are stored.
     """
     if not into and not out and not others:
         return (await directory.groups.with_heads([group]))[0]
-    members, conditional = directory.members, exactly and bool(request.if_match)
+    conditional = exactly and bool(request.if_match)
 
     async def move(group: Group) -> Group:
+        members = _members(directory, group)
         etag = group.head.etag if group.head and conditional else ANY
         if others:
             head = await members.replace(group.id, into, by=request.by, etag=etag, number=group.changes)
         else:
             head = await members.change(group.id, into, out, by=request.by, etag=etag, number=group.changes)
-        return group.with_head(head) if head else group
+        return group.with_head(head) if head else (await directory.groups.with_heads([group]))[0]
 
     again = replaced(request, id=group.id)
-    return await retry_stale("group", lambda: _writable(directory, again, again=not conditional), move, group)
+
+    async def read() -> Group:
+        group = await _writable(directory, again, again=not conditional)
+        await directory.groups.admit(group)
+        return group
+
+    return await retry_stale("group", read, move, group)
+
+
+def _members(directory: Directory, group: Group) -> Members:
+    """Return what moves the members of a group: in one that existed before, who was only here stays in."""
+    return directory.linked_members if group.status is Status.CLAIMED else directory.members
 
 
 async def _writable(directory: Directory, request: Request, *, headless: bool = False, again: bool = False) -> Group:
@@ -241,7 +274,7 @@ async def _writable(directory: Directory, request: Request, *, headless: bool = 
     named = bool(request.if_match or request.if_none_match)
     find = directory.groups.find_without_head if headless and not named else directory.groups.find
     group = await find(request.id)
-    if group is None:
+    if group is None or group.retired:
         raise NotFound(f"no group {request.id}")
     if named and not again:
         request.check_version(group.version)
@@ -253,19 +286,45 @@ async def _writable(directory: Directory, request: Request, *, headless: bool = 
     return group
 
 
-async def _link(directory: Directory, request: Request, taken: AlreadyExists, document: dict[str, Any]) -> Group:
-    """Hand a local group over to provisioning if the policy allows it. Raises AlreadyExists with the reason if not."""
-    before = await directory.groups.find(taken.holder)
-    if before is None or before.status is not Status.LOCAL:
-        raise taken
-    if not (await directory.policies.get()).link_groups_on_create:
-        reason = (
-            "a group that is managed here has this name: approve its link in a linking run, or set linkGroupsOnCreate "
-            "in the directory's policy"
-        )
-        raise AlreadyExists(taken.attribute, taken.holder, reason)
-    after = replaced(before.with_document({**before.document(), **document}), status=Status.CLAIMED)
-    return await directory.groups.replace(before, after, by=request.by, action="link")
+async def _refuse_second(directory: Directory, after: Group) -> None:
+    """Raise AlreadyExists if another group that existed before is linked under a group's externalId, or was."""
+    if not after.external_id:
+        return
+    found = await directory.groups.list_by(Key("externalId", after.external_id))
+    # One that is linked by now before one that was: that one does not come back.
+    for group in sorted(found, key=lambda group: group.retired):
+        if group.id != after.id and is_bound_to(group, after.external_id):
+            raise AlreadyExists("externalId", group.id, "a group that existed here before is linked under it")
+
+
+async def _take_over(directory: Directory, request: Request, taken: AlreadyExists, document: dict[str, Any]) -> Group:
+    """Hand the group that a create collided with over to provisioning. Raises AlreadyExists where that may not be."""
+
+    async def read() -> Group:
+        before = await directory.groups.find(taken.holder)
+        if before is None or before.status is not Status.LOCAL:
+            raise taken
+        return before
+
+    async def act(before: Group) -> Group:
+        if reason := await _refused(directory, before, document):
+            raise AlreadyExists(taken.attribute, taken.holder, reason)
+        after, action = authority.linked(before, document), "return" if before.retired else "link"
+        return await directory.groups.link(before, after, by=request.by, action=action)
+
+    return await retry_stale("group", read, act)
+
+
+async def _refused(directory: Directory, before: Group, document: Mapping[str, Any]) -> str:
+    """Return why a create may not take over a group that is managed here, or ""."""
+    policy, external_id = await directory.policies.get(), document.get("externalId")
+    if before.retired:
+        return refused_return(before, external_id, policy)
+    created = Created(document["displayName"], external_id)
+    if policy.link_groups_on_create and external_id:
+        carrying = await directory.groups.list_by(Key("externalId", external_id))
+        created = replaced(created, carrying=carrying, left_open=await directory.left_open.find(external_id))
+    return refused_on_create(before, created, policy)
 
 
 def _known(members: Mapping[str, str | None]) -> list[Member]:
@@ -328,6 +387,6 @@ async def _with_names(directory: Directory, members: Sequence[Member]) -> list[M
         if account and not account.retired:
             names[account.id] = None if account.protected else account.document().get("displayName")
     for group in await directory.groups.find_many(groups) if groups else ():
-        if group:
+        if group and not group.retired:
             names[group.id] = group.display_name
     return [Member(m.id, m.display or names[m.id]) for m in members if m.id in names]

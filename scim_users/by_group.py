@@ -33,7 +33,7 @@ class GroupReader:
             self.directory.groups.find_without_head(self.group),
             self.directory.members.first(self.group, count, low),
         )
-        if there is None:  # what a crash left of its members does not count
+        if there is None or there.retired:  # what a crash left of its members does not count
             return (), None
         users = [member.id for member in members if not is_group(member.id)]
         found = await self.directory.accounts.find_many(users) if users else []

@@ -31,7 +31,7 @@ async def groups_of(
     of: defaultdict[str, list[Group]] = defaultdict(list)
     for (account_id, name), is_in in zip(pairs, held, strict=True):
         group = groups[name]
-        if is_in and group is not None:
+        if is_in and group is not None and not group.retired:
             of[account_id].append(group)
     return of
 

@@ -117,7 +117,7 @@ def _carried(operations: Sequence[PatchOperation], before: Account, user: Resour
 async def delete(directory: Directory, request: Request) -> Response:
     """Delete a user: 204. A claimed account is kept for the application, and gone for SCIM."""
 
-    async def remove(account: Account) -> None:
+    async def remove(account: Account) -> Status:
         async with _recorded(directory, request, account, "DELETE"):
             authority.refuse_protected(account)
             if account.status is Status.LOCAL:
@@ -127,10 +127,14 @@ async def delete(directory: Directory, request: Request) -> Response:
             await directory.accounts.replace(account, retired, by=request.by, action="retire", keep=True)
         else:
             await directory.accounts.delete(account, by=request.by)
+        return account.status
 
-    await _unchanged(directory, request, remove)
+    removed = await _unchanged(directory, request, remove)
     # A crash before this leaves memberships of nobody, which the sweep removes.
-    await directory.members.leave(request.id, by=request.by)
+    if removed is Status.CLAIMED:
+        await directory.groups.take_out(request.id, by=request.by)
+    else:
+        await directory.members.leave(request.id, by=request.by)
     return Response(204)
 
 

@@ -1,4 +1,4 @@
-"""Reads what a function app registered: its HTTP functions, activities and orchestrators, ready to be called.
+"""Reads what a function app registered: its HTTP and timer functions, activities and orchestrators, ready to be called.
 
 Bindings are named as in function.json. A function of another kind does not run on a laptop.
 """
@@ -45,17 +45,30 @@ class HttpFunction:
 
 
 @dataclass(frozen=True, slots=True)
+class TimerFunction:
+    """A function that runs at the moments of an NCRONTAB expression."""
+
+    name: str
+    schedule: str
+    call: AsyncFunction
+    timer_name: str
+    client_names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Functions:
     """All functions of an app by kind. An orchestrator is given its history as JSON and answers what it asks for."""
 
     http: tuple[HttpFunction, ...]
     activities: Mapping[str, Callable[[Any], Awaitable[Any]]]
     orchestrators: Mapping[str, Callable[[str], Awaitable[wire.ReplayOutcome]]]
+    timers: tuple[TimerFunction, ...] = ()
 
 
 def read_functions(app: func.FunctionRegister) -> Functions:
     """Return the functions of an app. An app answers this once only (get_functions refuses a second call)."""
     http: list[HttpFunction] = []
+    timers: list[TimerFunction] = []
     activities: dict[str, Callable[[Any], Awaitable[Any]]] = {}
     orchestrators: dict[str, Callable[[str], Awaitable[wire.ReplayOutcome]]] = {}
     for function in app.get_functions():
@@ -63,19 +76,20 @@ def read_functions(app: func.FunctionRegister) -> Functions:
         match trigger and trigger.type:
             case "httpTrigger":
                 http.append(_http_function(name, function))
+            case "timerTrigger":
+                timers.append(_timer_function(name, function))
             case "activityTrigger":
                 activities[name] = _activity(name, function)
             case "orchestrationTrigger":
                 orchestrators[name] = _orchestrator(function)
             case other:
                 log.info("the function %s has a %s, which does not run on a laptop", name, other)
-    return Functions(tuple(http), activities, orchestrators)
+    return Functions(tuple(http), activities, orchestrators, tuple(timers))
 
 
 def _http_function(name: str, function: Function) -> HttpFunction:
     trigger = function.get_trigger()
     methods = getattr(trigger, "methods", None) or ()
-    clients = tuple(b.name for b in function.get_bindings() if b.type == "durableClient")
     call = function.get_user_function()
     return HttpFunction(
         name=name,
@@ -83,9 +97,24 @@ def _http_function(name: str, function: Function) -> HttpFunction:
         methods=frozenset(getattr(m, "value", str(m)).upper() for m in methods),
         call=_awaitable(call),
         request_name=getattr(trigger, "name", "req"),
-        client_names=clients,
+        client_names=_client_names(function),
         wants_context="context" in inspect.signature(call).parameters,
     )
+
+
+def _timer_function(name: str, function: Function) -> TimerFunction:
+    trigger = function.get_trigger()
+    return TimerFunction(
+        name=name,
+        schedule=getattr(trigger, "schedule", ""),
+        call=_awaitable(function.get_user_function()),
+        timer_name=getattr(trigger, "name", "timer"),
+        client_names=_client_names(function),
+    )
+
+
+def _client_names(function: Function) -> tuple[str, ...]:
+    return tuple(binding.name for binding in function.get_bindings() if binding.type == "durableClient")
 
 
 def _activity(name: str, function: Function) -> Callable[[Any], Awaitable[Any]]:

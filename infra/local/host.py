@@ -17,11 +17,13 @@ from urllib.parse import parse_qsl, unquote
 import azure.functions as func
 from aiohttp import hdrs, web
 from azure.durable_functions.models.utils import http_utils
+from azure.functions.timer import TimerRequest
 from multidict import CIMultiDict
 
 from infra.local.durable.executor import Executor
 from infra.local.durable.management import Management
-from infra.local.functions import HttpFunction, InvocationContext, read_functions
+from infra.local.functions import HttpFunction, InvocationContext, TimerFunction, read_functions
+from infra.local.timers import Timer, Timers
 from infra.local.workers import Workers
 from shared.tables.port import Tables
 
@@ -56,11 +58,18 @@ def set_app_settings() -> None:
 class LocalHost:
     """Serves one function app on 127.0.0.1 and keeps its orchestrations in `tables`. Use it with `async with`.
 
-    Activities and replays run in `workers`, or in this process without them.
+    Activities and replays run in `workers`, or in this process without them. Timer functions run where `timers` says
+    so: a test runs one by its name, with run_timer().
     """
 
     def __init__(
-        self, app: func.FunctionRegister, tables: Tables, *, port: int = 0, workers: Workers | None = None
+        self,
+        app: func.FunctionRegister,
+        tables: Tables,
+        *,
+        port: int = 0,
+        workers: Workers | None = None,
+        timers: bool = False,
     ) -> None:
         set_app_settings()
         functions = read_functions(app)
@@ -74,6 +83,8 @@ class LocalHost:
         self._workers = workers
         self._management = Management(self.executor)
         self._routes = _Routes(functions.http)
+        self._timer_functions = {function.name: function for function in functions.timers}
+        self._timers = Timers(map(self._timer, functions.timers if timers else ()))
         self._port = port
         self._runner: web.ServerRunner | None = None
 
@@ -94,6 +105,7 @@ class LocalHost:
             # Before the first request: an event for an instance that is not taken up yet would be lost.
             await self.executor.start()
             await web.TCPSite(self._runner, "127.0.0.1", self._port).start()
+            self._timers.start()
         except BaseException:
             await self.close()
             raise
@@ -101,7 +113,8 @@ class LocalHost:
         self.url = f"http://{host}:{port}"
 
     async def close(self) -> None:
-        """Stop answering, then stop the orchestrations where they are."""
+        """Stop the timers and answering, then stop the orchestrations where they are."""
+        await self._timers.close()
         if self._runner is not None:
             await self._runner.cleanup()
         await self.executor.close()
@@ -130,6 +143,17 @@ class LocalHost:
             body=body,
         )
         return await self._invoke(function, request)
+
+    async def run_timer(self, name: str) -> None:
+        """Run a timer function now."""
+        function = self._timer_functions[name]
+        arguments: dict[str, Any] = {function.timer_name: TimerRequest()}
+        for client in function.client_names:
+            arguments[client] = self._management.binding
+        await function.call(**arguments)
+
+    def _timer(self, function: TimerFunction) -> Timer:
+        return Timer(function.name, function.schedule, lambda: self.run_timer(function.name))
 
     async def _invoke(self, function: HttpFunction, request: func.HttpRequest) -> func.HttpResponse:
         arguments: dict[str, Any] = {function.request_name: request}

@@ -98,7 +98,8 @@ async def serve(arguments: argparse.Namespace, graph: GraphSettings) -> None:
     settings = Settings.local(token, graph)
     try:
         app = function_app.build(settings, accounts)
-        async with LocalHost(app, histories, port=arguments.port, workers=_workers(arguments, settings)) as host:
+        workers = _workers(arguments, settings)
+        async with LocalHost(app, histories, port=arguments.port, workers=workers, timers=True) as host:
             if not arguments.token:
                 print(f"Tenant URL:   {host.url}/scim/v2\nSecret token: {token}")
             # The app's objects live as long as it does. Looking through them for garbage held requests up for 60 ms.

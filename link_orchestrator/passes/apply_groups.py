@@ -1,11 +1,12 @@
 """The pass that links the groups of an approved plan, if the approval named their number.
 
 A group gets the object id of its counterpart as externalId, so that Entra's first look-up finds it. Its members stay as
-they are. A group that changed since the plan is refused, and its row says so.
+they are. A group that changed since the plan, or whose members did, is refused, and its row says so.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from dataclasses import replace
 
@@ -20,6 +21,8 @@ from shared.directory.work.jobs import Job
 from shared.directory.work.plan import PlanRow
 
 LINKED, REFUSED, LEFT = "groupsLinked", "groupsRefused", "groupsLeft"
+ATTEMPTS = 5
+"""Times that a group is looked at again because others changed it."""
 _CHANGED = "refused: the group or its members changed since the plan; a new run decides again"
 
 
@@ -44,12 +47,11 @@ _COUNTED = {"linked": LINKED, "refused": REFUSED, "left": LEFT}
 async def _outcome(directory: Directory, job: Job, row: PlanRow) -> str:
     if not job.options.get(GROUPS_APPROVED):
         return "left: the approval named no groups"
-    try:
-        return await _link(directory, job, row)
-    except (AlreadyExists, NotFound, Stale):
-        # Durable Functions may run an activity twice at once, so the other writer may have been its twin.
-        group = await directory.groups.find(row.shown["group"]["id"])
-        return "linked" if group and is_linked_to(group, row.subject) else _CHANGED
+    for _ in range(ATTEMPTS):
+        # Durable Functions may run an activity twice at once, so the other writer may have been its twin: look again.
+        with contextlib.suppress(AlreadyExists, NotFound, Stale):
+            return await _link(directory, job, row)
+    return _CHANGED
 
 
 async def _link(directory: Directory, job: Job, row: PlanRow) -> str:
@@ -59,12 +61,13 @@ async def _link(directory: Directory, job: Job, row: PlanRow) -> str:
         return "refused: the group was deleted since the plan"
     if is_linked_to(group, row.subject):
         return "linked"
-    if group.version != row.version:
+    begun = group.version_before_link == row.version
+    if group.version != row.version and not begun:
         return _CHANGED
     carrying = await groups.list_by(Key("externalId", row.subject))
     if any(other.id != group.id and is_linked_to(other, row.subject) for other in carrying):
         return "refused: another group carries its object id by now"
     document = group.document() | {"externalId": row.subject}
-    after = replace(group.with_document(document), status=Status.CLAIMED)
-    await groups.replace(group, after, by=by_run(job.id), action="link")
+    after = replace(group.with_document(document), status=Status.CLAIMED, retired=False, left=None)
+    await groups.link(group, after, by=by_run(job.id), begun=begun)
     return "linked"

@@ -1,11 +1,13 @@
 """The pass that imports staged rows as groups, one bucket of names at a time.
 
 All rows of one name, however it is spelled, are in one bucket. Members are added a page at a time, and none is removed:
-whoever is not in the file stays. A group that the identity provider manages is left as it is, and reported.
+whoever is not in the file stays. A group that the identity provider manages is left as it is, and reported; so are the
+rows that are left of a group that is linked while its rows come in.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -20,7 +22,7 @@ from shared.directory.directory import Directory
 from shared.directory.errors import AlreadyExists, Stale
 from shared.directory.keys import Key, fold, folded
 from shared.directory.records.members import Member
-from shared.directory.records.model import Group, Status
+from shared.directory.records.model import NO_HEAD, Group, Status
 from shared.directory.work.jobs import Job
 from shared.tables.access import in_parts
 
@@ -46,11 +48,15 @@ async def import_groups(directory: Directory, job: Job, slice_: Slice) -> Counte
 
 @dataclass(slots=True)
 class _Open:
-    """A group of the file: its first row, the stored group (None if an import may not change it), and its outcome."""
+    """A group of the file: its first row, the stored group (None if an import may not change it), and its outcome.
+
+    `lost` says that it was linked or deleted after the import began with it.
+    """
 
     first: GroupRow
     group: Group | None
     outcome: str = UNCHANGED
+    lost: bool = False
 
 
 class _Bucket:
@@ -89,6 +95,8 @@ class _Bucket:
                 known = self._open[name] = await self._opened(replace(row, members=()))
                 if known.group is None:
                     problems.append(_managed(row))
+            elif known.lost:
+                problems.append(_linked(row))
             elif known.group and _says_another(row, known.first):
                 problems.append(_differs(row, known.first))
             if known.group:
@@ -98,7 +106,8 @@ class _Bucket:
         for name, of_group in wanted.items():
             problems += _unknown(of_group, accounts)
             found = (accounts.get(fold(member)) for row in of_group for member in row.members)
-            await self._join(self._open[name], [account_id for account_id in found if account_id])
+            if not await self._join(self._open[name], [account_id for account_id in found if account_id]):
+                problems += map(_linked, of_group)
         await write_problems(self._directory, self._job.id, self._bucket, problems, self._alike)
         self._counts[REFUSED] += len(problems)
 
@@ -119,29 +128,52 @@ class _Bucket:
                 outcome = CREATED if "create" in before else UPDATED if before else UNCHANGED
                 after = found.with_document(found.document() | stamp)
                 if after != found:
-                    stored = await groups.replace(found, after, by=self._by, action="import")
+                    # Edited here, a group that SCIM deleted does not come back by itself any more.
+                    stored = await groups.replace(found, replace(after, left=None), by=self._by, action="import")
                     return _Open(row, stored, CREATED if outcome is CREATED else UPDATED)
                 return _Open(row, found, outcome)
             except (AlreadyExists, Stale):
                 continue  # another writer was faster, perhaps this activity's twin: they may run twice at once
         raise Stale("the group is being changed by others")
 
-    async def _join(self, known: _Open, accounts: Sequence[str]) -> None:
-        """Add the accounts that are no members yet. To import a file again writes nothing."""
+    async def _join(self, known: _Open, accounts: Sequence[str]) -> bool:
+        """Add the accounts that are no members yet. To import a file again writes nothing.
+
+        Returns False where the group was linked or deleted meanwhile: it and the rest of its rows are left as they are.
+        """
         if known.group is None:
-            return
+            return False
         ids, members = list(dict.fromkeys(accounts)), self._directory.members
-        self._counts[MEMBERS] += len(ids)
         there = set(await members.look_up(known.group.id, ids))
         missing = [Member(account_id) for account_id in ids if account_id not in there]
-        if not missing:
-            return
-        now = await self._directory.groups.find(known.group.id)
-        if now is None or now.status is not Status.LOCAL:
-            known.group = None  # linked or deleted meanwhile: the rest of its rows is left out
-            return
-        known.outcome = CREATED if known.outcome is CREATED else UPDATED
-        await members.add(known.group.id, missing, by=self._by)
+        if missing and not await self._add(known.group.id, missing):
+            known.group, known.lost = None, True
+            return False
+        self._counts[MEMBERS] += len(ids)
+        if missing:
+            known.outcome = CREATED if known.outcome is CREATED else UPDATED
+        return True
+
+    async def _add(self, group_id: str, missing: Sequence[Member]) -> bool:
+        """Add members, if the group is managed here, so that a link of it that is under way is not made.
+
+        Each transaction is conditional on the one before: between two of them the group is linked by nobody unseen.
+        """
+        groups, members = self._directory.groups, self._directory.members
+        await members.announce(group_id, missing)
+        left = list(in_parts(missing, members.room))
+        for _ in range(ATTEMPTS + len(left)):
+            now = await groups.find(group_id)
+            if now is None or now.status is not Status.LOCAL:
+                return False
+            head = await members.open(group_id) if now.head in (None, NO_HEAD) else now.head
+            with contextlib.suppress(Stale):
+                await groups.hold(now, by=self._by)
+                while left:
+                    head = await members.change(group_id, left[0], by=self._by, etag=head.etag) or head
+                    del left[0]
+                return True
+        raise Stale("the group is being changed by others")
 
     async def _accounts(self, names: Sequence[str]) -> dict[str, str]:
         """Return the ids of the accounts that have these userNames and that SCIM did not delete, by folded name."""
@@ -170,6 +202,11 @@ def _differs(row: GroupRow, first: GroupRow) -> Problem:
 def _managed(row: GroupRow) -> Problem:
     reason = "group: the identity provider manages the group of this name; it and its members were left as they are"
     return Problem(row.line, reason, "change it in Entra")
+
+
+def _linked(row: GroupRow) -> Problem:
+    reason = "group: it was linked or deleted while this file came in; this row's members may be missing"
+    return Problem(row.line, reason, "see who is in it, and change it in Entra")
 
 
 def _unknown(rows: Sequence[GroupRow], accounts: dict[str, str]) -> Iterator[Problem]:

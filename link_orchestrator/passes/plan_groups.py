@@ -19,7 +19,7 @@ from link_orchestrator.run import policy_of
 from link_orchestrator.staged import GROUPED, LINKS, MEMBERS, NAMED, name_bucket
 from shared.directory.directory import Directory
 from shared.directory.keys import Key, fold, is_group
-from shared.directory.matching.groups import GroupDecision, GroupDecisionKind, decide_group, stays_local
+from shared.directory.matching.groups import OPEN, GroupDecision, GroupDecisionKind, decide_group, stays_local
 from shared.directory.records.model import Authority, Group, Status
 from shared.directory.work.differences import Differing, Totals
 from shared.directory.work.jobs import Job
@@ -103,6 +103,8 @@ async def decide_groups(directory: Directory, job: Job, slice_: Slice) -> Counte
             alike[_by_name(directory, group.display_name)].append(group.object_id)
         written = await _decide(directory, job, bucket, entra, here, alike)
         await plan.remove(bucket, before - {plan.key(decision, subject) for decision, subject in written})
+        # SCIM links none of these on create; the others no more, though a run before this one left them open.
+        await plan.leave_open({subject: decision if decision in OPEN else "" for decision, subject in written})
         counts.update(decision for decision, _ in written)
         for digest, unmatched in here.items():
             if digest not in alike and unmatched.status is Status.LOCAL:
@@ -132,7 +134,8 @@ async def _decide(
         for group, groups in zip(batch, carrying, strict=True):
             name = _by_name(directory, group.display_name)
             others = [object_id for object_id in alike[name][: SHOWN + 1] if object_id != group.object_id]
-            decision = decide_group(group.object_id, others, here.get(name), groups, policy)
+            named = here.get(name)
+            decision = decide_group(group.object_id, others, named, groups, policy, group.display_name)
             theirs = _by_account(members.pop(fold(group.object_id), {}))
             written.append(await _write(directory, job, bucket, decision, group, theirs))
     return written

@@ -1,24 +1,24 @@
 """The pass that takes back a run's links of groups; passes/undo.py does this for accounts.
 
-A group that the run linked is managed here again, with the externalId that it had, unless provisioning changed it or
-its members since. Groups are few, so they are done one by one.
+A group that the run linked is managed here again, with the externalId, the name and the members that it had. Only the
+history knows what it was; the name is in it where a version of the app linked the group that kept names. Groups are
+few, so they are done one by one.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass
 
 from link_orchestrator.messages import Slice
 from link_orchestrator.passes.undo import REFUSED, RELEASED, UNCHANGED, UNDONE, keeps_attributes
 from link_orchestrator.run import by_run, by_undo
 from shared.directory.directory import Directory
 from shared.directory.errors import AlreadyExists, Stale
-from shared.directory.matching.groups import GroupDecisionKind
+from shared.directory.matching.groups import GroupDecisionKind, is_linked_to
 from shared.directory.records.audit import Change
-from shared.directory.records.model import Group, Status
+from shared.directory.records.model import Group
 from shared.directory.work.jobs import Job, State
 from shared.directory.work.plan import PlanRow
 from shared.tables.port import VersionConflict
@@ -56,55 +56,117 @@ async def undo_groups(directory: Directory, job: Job, slice_: Slice) -> Counter[
 
 async def _take_back(directory: Directory, job: Job, run: Job, row: PlanRow) -> tuple[str, str] | None:
     """Take back the link of one group; return its outcome and why, or None if the run did not link it."""
-    groups, by = directory.groups, by_undo(job.id)
+    groups, keep = directory.groups, keeps(job)
     for _ in range(ATTEMPTS):
         group = await groups.find(row.shown["group"]["id"])
         history = await groups.history(row.shown["group"]["id"])
-        verdict = judge(group, history, run.id, job.id, release=keeps_attributes(job))
+        verdict = judge(group, history, row.subject, run.id, job.id, keep=keep)
         try:
             if verdict is None:
-                if group and not row.outcome and group.version == row.version and run.state is not State.DONE:
-                    await groups.claims.fence(group)  # as for accounts: an activity of a dead run may come late
+                await _fence(directory, run, row, group)
                 return None
-            outcome, reason, after = verdict
-            if group and after:
-                await groups.replace(group, after, by=by, action="undo")
-            return outcome, reason
-        except AlreadyExists as taken:
-            return REFUSED, f"not undone: {taken}"
+            if group and verdict.after:
+                group = await _replace(directory, job, group, verdict.after)
+            if group and verdict.outcome in (UNDONE, RELEASED):
+                await groups.give_back(group, by=by_undo(job.id), keep=keep)
+            return verdict.outcome, verdict.said(group)
         except (Stale, VersionConflict):
             continue
     return REFUSED, "not undone: the group is being changed by others."
 
 
+def keeps(job: Job) -> bool:
+    """Tell whether an undo leaves names and members as provisioning made them."""
+    return keeps_attributes(job)
+
+
+async def _fence(directory: Directory, run: Job, row: PlanRow, group: Group | None) -> None:
+    """Keep an activity of a dead run, which may come late, from linking a group; as for accounts."""
+    if group is None or row.outcome or run.state is State.DONE:
+        return
+    if row.version in (group.version, group.version_before_link):
+        await directory.groups.claims.fence(group)
+
+
+async def _replace(directory: Directory, job: Job, group: Group, after: Group) -> Group:
+    """Store what a group was; where another group has its name by now, it keeps the one that it has."""
+    store = directory.groups.replace
+    try:
+        return await store(group, after, by=by_undo(job.id), action="undo")
+    except AlreadyExists:
+        renamed = after.with_document(after.document() | {"displayName": group.display_name})
+        return await store(group, renamed, by=by_undo(job.id), action="undo")
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What becomes of a group that the run linked, and why. `after` is the group to store, None for no change.
+
+    `name` is the displayName that it had before, where that is to be restored.
+    """
+
+    outcome: str
+    reason: str
+    after: Group | None = None
+    name: str | None = None
+
+    def said(self, group: Group | None) -> str:
+        """Return the reason, and what could not be restored."""
+        if self.name is None or group is None or group.display_name == self.name:
+            return self.reason
+        return f"{self.reason} displayName: another group has the former name by now; it keeps the present one."
+
+
 def judge(
-    group: Group | None, history: Sequence[Change], run: str, undo: str, *, release: bool = False
-) -> tuple[str, str, Group | None] | None:
-    """Return a group's outcome, why, and the group to store (None for no change); None if the run did not link it."""
+    group: Group | None, history: Sequence[Change], subject: str, run: str, undo: str, *, keep: bool = False
+) -> Verdict | None:
+    """Decide what becomes of a group; None if the run did not link it to the object id `subject`.
+
+    That provisioning deleted it and it came back is no obstacle. With `keep`, name and members stay as provisioning
+    made them.
+    """
     linked = next((n for n, c in enumerate(history) if (c.action, c.by) == ("link", by_run(run))), None)
     if linked is None:
         return None
     before, since = history[linked].before, history[linked + 1 :]
-    end = next((n for n, change in enumerate(since) if "status" in change.attributes), None)
-    undone = end if end is not None and since[end].by == by_undo(undo) else None
-    if end is not None and undone is None:
-        return UNCHANGED, f"The link was taken back before ({since[end].action} by {since[end].by}).", None
+    # One that SCIM deleted is managed here already: then the undo changes that alone.
+    ends = [n for n, c in enumerate(since) if STATE & set(c.attributes) and c.action not in PROVISIONING]
+    undone = ends[0] if ends and since[ends[0]].by == by_undo(undo) else None
+    if ends and undone is None:
+        end = since[ends[0]]
+        return Verdict(UNCHANGED, f"The link was taken back before ({end.action} by {end.by}).")
     if group is None:
-        return REFUSED, "The group was deleted after the run.", None
-    names = {name for change in since[:undone] for name in change.attributes} - {"schemas"}
-    names |= {"members" for change in since[:undone] if change.action == "members"}
-    after = _restored(group, before) if undone is None else None
-    if not names:
-        return UNDONE, "The group is what it was before the run.", after
-    changed = f"{', '.join(sorted(names))}: provisioning changed it after the run"
-    if release:
-        return RELEASED, f"{changed}; that stays, and the group is managed here again.", after
-    return REFUSED, f"{changed}; it stays the identity provider's.", None
+        return Verdict(REFUSED, "The group was deleted after the run.")
+    if undone is None and not _is_still_linked(group, subject):
+        # The history says nothing of it, or says it in another order: it is sorted by clocks.
+        return Verdict(UNCHANGED, "The link was taken back before.")
+    changed = _changed(since[:undone])
+    after = group.with_link_state(before, keep=keep) if undone is None else None
+    if keep and changed:
+        reason = f"{changed}: provisioning changed it after the run; that stays, and the group is managed here again."
+        return Verdict(RELEASED, reason, after)
+    kept = "what provisioning changed is taken back." if "displayName" in before else _LOST
+    back = f" {changed}: {kept}" if changed else ""
+    return Verdict(UNDONE, f"The group is what it was before the run.{back}", after, before.get("displayName"))
 
 
-def _restored(group: Group, before: Mapping[str, Any]) -> Group:
-    document = group.document()
-    document.pop("externalId", None)
-    if before["externalId"]:
-        document["externalId"] = before["externalId"]
-    return replace(group.with_document(document), status=Status(before["status"]))
+_LOST = (
+    "provisioning changed it after the run. An earlier version of the app linked the group, and kept neither its name "
+    "nor who was in it: what provisioning changed before the upgrade stays."
+)
+STATE = {"status", "retired"}
+"""Attributes that say who manages a group, and whether it is there for SCIM."""
+PROVISIONING = ("retire", "return")
+"""Actions by which provisioning deletes a linked group, which is kept here, and comes back to it."""
+
+
+def _is_still_linked(group: Group, subject: str) -> bool:
+    """Tell whether a group is linked to this object id, or SCIM deleted it and nobody linked it since."""
+    return group.retired or is_linked_to(group, subject)
+
+
+def _changed(since: Sequence[Change]) -> str:
+    """Return the names of what provisioning changed."""
+    names = {name for change in since for name in change.attributes} - {"schemas", "externalId"} - STATE
+    names |= {"members" for change in since if change.action == "members"}
+    return ", ".join(sorted(names))

@@ -33,7 +33,7 @@ class UndoRequest(Body):
 
 
 async def start_undo(directory: Directory, request: Request, client: Orchestrations) -> Response:
-    """Start to take back a run that has ended: 202 with the undo's address."""
+    """Start to take back a run that has ended: 202 with the undo's address. It suspends the schedule of runs."""
     asked = UndoRequest.read(request, required=False)
     run = await ensure_started(directory, await find_job(directory, request, RUN), client)
     if run.state is State.PLANNED:
@@ -55,7 +55,8 @@ async def _start(
         raise InvalidValue("activate: nobody is switched on where attributes stay as they are; leave out keep")
     job_id = directory.jobs.new_id(UNDO.name)
     options = {**options, **asked.model_dump(exclude_none=True)}
-    return answer(await begin(directory, request.by, client, UNDO, job_id, options), request, 202)
+    undo = await begin(directory, request.by, client, UNDO, job_id, options)
+    return answer(undo, request, 202)
 
 
 async def start_verification(directory: Directory, request: Request, client: Orchestrations) -> Response:

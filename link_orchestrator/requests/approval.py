@@ -1,29 +1,25 @@
 """Approving a planned run: for how many links, and with provisioning paused or not.
 
 A run is approved together with the reviews of its rows (requests/reviews.py). How the two are kept from happening at
-the same time is in shared/directory/work/reviews.py.
+the same time is in shared/directory/work/reviews.py. What an approval writes, and how a run approves itself, is in
+approving.py.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
-
+from link_orchestrator.approving import ATTEMPTS, approved, count_links, pause
 from link_orchestrator.kinds import RUN
 from link_orchestrator.lifecycle import Orchestrations, ensure_started, refuse_under_way, tell
 from link_orchestrator.orchestrator import APPROVE
 from link_orchestrator.requests.body import Body
 from link_orchestrator.requests.jobs import answer, find_job
-from link_orchestrator.run import GROUPS_APPROVED, policy_of, reviews_of
+from link_orchestrator.run import GROUPS_APPROVED, policy_of
 from shared.directory.directory import Directory
 from shared.directory.errors import Busy
-from shared.directory.matching.accounts import DecisionKind
 from shared.directory.matching.groups import GroupDecisionKind
 from shared.directory.work.jobs import Job, State
 from shared.scim.endpoint import Request, Response
 from shared.tables.port import VersionConflict
-
-ATTEMPTS = 5
-"""Times that an approval is tried while others change the job."""
 
 
 class Approval(Body, strict=True):
@@ -45,7 +41,10 @@ async def approve(directory: Directory, request: Request, client: Orchestrations
         await _refuse_unapprovable(directory, job, approval)
         if job.state is State.PLANNED:
             try:
-                job = await directory.jobs.replace(job, _approved(directory, job, request.by, approval))
+                after = approved(
+                    directory, job, request.by, pause_provisioning=approval.pause_provisioning, groups=approval.groups
+                )
+                job = await directory.jobs.replace(job, after)
             except VersionConflict:
                 # Somebody has reviewed, cancelled or approved the run meanwhile.
                 job = await directory.jobs.get(job.id)
@@ -54,30 +53,12 @@ async def approve(directory: Directory, request: Request, client: Orchestrations
                 await refuse_under_way(directory, busy, client)
                 continue
         # Also if the run was approved before: a crash may have come between that approval and the closing of the gate.
-        if job.options["pauseProvisioning"]:
-            await _pause(directory, job)
+        await pause(directory, job)
         break
     else:
         raise Busy("the run is being reviewed by others", retry_after=1)
     await tell(directory, job, client, APPROVE)
     return answer(job, request, 202)
-
-
-def _approved(directory: Directory, job: Job, by: str, approval: Approval) -> Job:
-    pauses = approval.pause_provisioning
-    if pauses is None:
-        pauses = job.options.get("pauseProvisioning", True)
-    options = dict(job.options) | {"pauseProvisioning": pauses}
-    if approval.groups is not None:
-        options[GROUPS_APPROVED] = approval.groups
-    return replace(job, state=State.APPROVED, approved=directory.jobs.now(), approved_by=by, options=options)
-
-
-async def _pause(directory: Directory, job: Job) -> None:
-    """Close the gate before SCIM, unless another approval has already led the run to its end."""
-    await directory.gate.close(job.id)
-    if (await directory.jobs.get(job.id)).state.ended:
-        await directory.gate.open(job.id)
 
 
 async def _refuse_unapprovable(directory: Directory, job: Job, approval: Approval) -> None:
@@ -89,7 +70,7 @@ async def _refuse_unapprovable(directory: Directory, job: Job, approval: Approva
         raise Busy(f"groups: the plan would link {groups} groups; look at it again and approve that number")
     if job.state is State.APPROVED and approval.groups not in (None, job.options.get(GROUPS_APPROVED)):
         raise Busy("groups: the run was approved without them; start another one to link groups")
-    links = await _links(directory, job)
+    links = await count_links(directory, job)
     if approval.links is not None:
         if approval.links != links:
             raise Busy(f"links: the plan would link {links} accounts; look at it again and approve that number")
@@ -100,13 +81,3 @@ async def _refuse_unapprovable(directory: Directory, job: Job, approval: Approva
             f"links: the plan would link {links} of {total} accounts, more than the share of {share:g} that needs no "
             f'number (safeguardShare): approve with {{"links": {links}}}'
         )
-
-
-async def _links(directory: Directory, job: Job) -> int:
-    """Return the number of links that a run would make. A review after this makes the approval begin again."""
-    planned = job.counts.get(DecisionKind.LINK.value, 0)
-    if not job.reviewed:
-        return planned
-    reviews = reviews_of(directory, job.id)
-    counts = await (reviews.close() if job.state is State.PLANNED else reviews.total())
-    return planned + counts["review.links"]

@@ -27,6 +27,7 @@ from link_orchestrator.requests.reviews import ReviewRequest
 from link_orchestrator.requests.runs import RunRequest
 from link_orchestrator.source import MappingSource
 from shared.admin.account_changes import AccountEdit, LinkRequest, ReleaseRequest
+from shared.admin.group_changes import GroupRelease
 from shared.directory.directory import Directory
 from shared.directory.text import dump
 from shared.host.http import JSON, Route
@@ -71,8 +72,12 @@ OPERATIONS: Mapping[str, Operation] = {
     "accounts_release": Operation("Account", body=_json("ReleaseRequest"), body_required=False),
     "groups_find": Operation("Groups", query=("displayName", "externalId")),
     "groups_get": Operation("GroupWithHistory", query=PAGED),
+    "groups_release": Operation("Group", body=_json("GroupRelease"), body_required=False),
     "policy_get": Operation("Policy"),
     "policy_put": Operation("Policy", body=_json("Policy")),
+    "policy_history": Operation("PolicyHistory", query=PAGED),
+    "linking_schedule_get": Operation("ScheduleState"),
+    "linking_schedule_resume": Operation("ScheduleState"),
     "directory_schemas_get": Operation("Schemas"),
     "directory_schemas_put": Operation("Schemas", body=_json("Schemas")),
     "accounts_import": Operation("Job", 202, ACCOUNTS_FILE, ("mapping",)),
@@ -109,6 +114,7 @@ BODIES: tuple[type[BaseModel], ...] = (
     AccountEdit,
     LinkRequest,
     ReleaseRequest,
+    GroupRelease,
     RunRequest,
     ReviewRequest,
     Approval,

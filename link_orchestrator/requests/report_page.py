@@ -147,8 +147,9 @@ def _facts(run: Mapping[str, Any], undos: Sequence[Mapping[str, Any]]) -> str:
         ("Goes on from", ", ".join(run.get("options", {}).get("since", ())[-1:])),
         ("Changed since", _changed(run)),
         ("Links to make", f"{run['links']:,}" if "links" in run else ""),
-        ("Approved", _at(run, "approved", "approvedBy")),
+        ("Approved", _approved(run)),
         ("Approval expires", "" if "approved" in run else _at(run, "expires")),
+        ("Reviews kept", _kept(run)),
         ("Cancelled", run.get("cancelledBy", "") and f"by {run['cancelledBy']}"),
         ("Ended", _at(run, "ended")),
         ("Reason", run.get("reason", "")),
@@ -162,6 +163,19 @@ def _facts(run: Mapping[str, Any], undos: Sequence[Mapping[str, Any]]) -> str:
 
 def _list(facts: Sequence[tuple[str, str]]) -> str:
     return "<dl>" + "".join(f"<dt>{name}</dt><dd>{escape(value)}</dd>" for name, value in facts if value) + "</dl>"
+
+
+def _approved(run: Mapping[str, Any]) -> str:
+    """Return when a run was approved and by whom; of one that approved itself, by whose switch."""
+    if not run.get("options", {}).get("selfApproved"):
+        return _at(run, "approved", "approvedBy")
+    return f"{_at(run, 'approved')}, by itself: {run['approvedBy'].partition(':')[2]} switched autoApprove on"
+
+
+def _kept(run: Mapping[str, Any]) -> str:
+    kept, dropped = (run["counts"].get(name, 0) for name in ("reviewsKept", "reviewsDropped"))
+    former = run.get("options", {}).get("reviewsFrom", "")
+    return f"{kept:,} of {kept + dropped:,} of {former}" if kept + dropped else ""
 
 
 def _changed(run: Mapping[str, Any]) -> str:
@@ -206,6 +220,10 @@ def _warnings(warnings: Sequence[Mapping[str, Any]]) -> str:
     return f"<h2>What is wrong with the attribute mapping</h2><ul>{items}</ul>"
 
 
+def _limit(limit: Mapping[str, Any] | None) -> str:
+    return f"up to {limit['number']:,} links and {limit['share']:.1%} of the accounts" if limit else "never"
+
+
 def _policy(policy: Mapping[str, Any]) -> str:
     if not policy:
         return ""
@@ -214,6 +232,7 @@ def _policy(policy: Mapping[str, Any]) -> str:
         ("Match rules", rules),
         ("Verified domains", ", ".join(policy.get("verifiedDomains", ())) or "none"),
         ("Excluded", f"{len(policy.get('excluded', ())):,}"),
+        ("Approves itself", _limit(policy.get("autoApprove"))),
         ("Safeguard", f"more than {policy.get('safeguardShare', 0):.0%} of the accounts needs its number"),
     )
     return (

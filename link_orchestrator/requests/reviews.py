@@ -1,4 +1,4 @@
-"""Reviewing rows of a planned run over HTTP: link, exclude or leave, one by one or many by filter.
+"""Reviewing rows of a planned run over HTTP: link, exclude, acknowledge or leave, one by one or many by filter.
 
 This module says which decisions allow which action, and what no administrator can overrule.
 shared/directory/work/reviews.py stores the reviews; passes/apply.py carries them out with the approved run.
@@ -29,7 +29,7 @@ from shared.directory.records.model import Account, Status
 from shared.directory.text import dump
 from shared.directory.work.jobs import Job, State
 from shared.directory.work.plan import Plan, PlanRow
-from shared.directory.work.reviews import EXCLUDE, LEAVE, LINK, Review, Reviews
+from shared.directory.work.reviews import ACKNOWLEDGE, AS_PLANNED, EXCLUDE, LEAVE, LINK, Review, Reviews
 from shared.scim.endpoint import Request, Response
 from shared.scim.errors import InvalidValue
 from shared.tables.access import together
@@ -70,7 +70,7 @@ class ReviewRequest(Body):
     filter: Selection | None = None
     cursor: str = ""
     """Where the former answer to this filter ended, as it said."""
-    action: Literal["link", "exclude", "leave"]
+    action: Literal["link", "exclude", "leave", "acknowledge"]
     account: str | None = None
     """Which of several candidates is the person's."""
     in_policy: bool = False
@@ -101,14 +101,14 @@ async def review(directory: Directory, request: Request, client: Orchestrations)
     at, mapping, policy = directory.jobs.now(), mapping_of(job), policy_of(job)
 
     def decided(row: PlanRow) -> Review:
-        if asked.action == LEAVE:
-            return Review(LEAVE, request.by, at)
+        if asked.action in AS_PLANNED:
+            return Review(asked.action, request.by, at)
         predicted = after_review(row.shown, mapping, policy, links=asked.action == LINK).to_json()
         return Review(asked.action, request.by, at, links.get(row.id), predicted)
 
     done = [row for row in rows if row.id not in refused]
     if asked.action == EXCLUDE and asked.in_policy:
-        await _exclude_from_now_on(directory, done)
+        await _exclude_from_now_on(directory, done, request.by)
     # Until the reviews are stored, whatever happens meanwhile, provisioning neither links nor creates these people.
     plan = directory.plan(job.id)
     await plan.leave_open({row.subject: _open_as(row) for row in done})
@@ -177,6 +177,9 @@ async def _judge(
 
 def _unsuitable(row: PlanRow, asked: ReviewRequest) -> str:
     """Return why a row's decision does not allow what is asked, or ""."""
+    if asked.action == ACKNOWLEDGE:
+        warned = row.decision == DecisionKind.LINK and row.shown.get("warnings")
+        return "" if warned else "only a link that the plan warns of is acknowledged"
     if asked.action == LEAVE:
         return "" if row.review or row.decision in EXCLUDABLE else f"a row that is {row.decision} is not reviewed"
     allowed = LINKABLE if asked.action == LINK else EXCLUDABLE
@@ -269,7 +272,7 @@ async def _tell_provisioning(plan: Plan, reviews: Reviews, rows: Sequence[PlanRo
         if not changed:
             return
         excluded = [row for row in changed if actions[row.id] == EXCLUDE]
-        free = [row for row in changed if actions[row.id] == LEAVE and row.decision not in LEFT_OPEN]
+        free = [row for row in changed if actions[row.id] in AS_PLANNED and row.decision not in LEFT_OPEN]
         marks = {row.subject: _open_as(row) for row in changed} | {
             row.subject: DecisionKind.EXCLUDED.value for row in excluded
         }
@@ -282,11 +285,11 @@ def _subjects(rows: Sequence[PlanRow]) -> set[str]:
     return {row.subject for row in rows}
 
 
-async def _exclude_from_now_on(directory: Directory, rows: Sequence[PlanRow]) -> None:
+async def _exclude_from_now_on(directory: Directory, rows: Sequence[PlanRow], by: str) -> None:
     """Exclude identities by the directory's policy, for the runs to come. Raises InvalidValue if it holds no more."""
     subjects = {row.subject for row in rows}
     try:
-        await directory.policies.change(lambda policy: replace(policy, excluded=policy.excluded | subjects))
+        await directory.policies.change(lambda policy: replace(policy, excluded=policy.excluded | subjects), by)
     except ValueError as error:
         raise InvalidValue(f"inPolicy: {error}") from None
 

@@ -20,6 +20,7 @@ from link_orchestrator.requests.body import Body
 from link_orchestrator.requests.jobs import answer, find_job, page_of_rows
 from link_orchestrator.requests.mapping import choose_mapping
 from link_orchestrator.requests.uploads import find_upload
+from link_orchestrator.run import OWN_POLICY
 from link_orchestrator.source import RunSource, Sources, refuse_unready
 from shared.directory.directory import Directory
 from shared.directory.matching.policy import Policy
@@ -52,11 +53,17 @@ async def start_run(directory: Directory, request: Request, client: Orchestratio
     """Start a linking run: 202 with the run's address. It changes nothing before approval."""
     asked = RunRequest.read(request)
     job_id = directory.jobs.new_id(RUN.name)
+    options = await prepare(directory, asked, sources, job_id)
+    return answer(await begin(directory, request.by, client, RUN, job_id, options), request, 202)
+
+
+async def prepare(directory: Directory, asked: RunRequest, sources: Sources, job_id: str) -> dict[str, Any]:
+    """Announce the stages of a run that is to begin, and return its options. It may be done again for the same run."""
     size = await directory.listing.total()
     identities, read = await _identities(directory, asked, sources, job_id)
     groups, members = await _groups(directory, asked, job_id)
-    policy = await directory.policies.get() if asked.policy is None else _policy(asked.policy)
-    options = {
+    policy = (await directory.policies.read()).policy if asked.policy is None else _policy(asked.policy)
+    options: dict[str, Any] = {
         **identities,
         **groups,
         "policy": policy.to_json(),
@@ -65,6 +72,8 @@ async def start_run(directory: Directory, request: Request, client: Orchestratio
         "expiresHours": asked.expires_hours,
         "slices": slices_for(size + read + members // MEMBERSHIPS_AN_ACCOUNT),
     }
+    if asked.policy is not None:
+        options[OWN_POLICY] = True
     if asked.full:
         options["full"] = True
     elif former := await find_former(directory, options):
@@ -75,7 +84,7 @@ async def start_run(directory: Directory, request: Request, client: Orchestratio
         days = KEPT_DAYS if asked.source.graph.scope == "all" else 0
         await directory.stages.announce(job_id, staged.reading_names(job_id), days=days)
     await directory.stages.announce(job_id, seen.stages_of(job_id), days=seen.DAYS)
-    return answer(await begin(directory, request.by, client, RUN, job_id, options), request, 202)
+    return options
 
 
 async def _identities(

@@ -10,12 +10,10 @@ from typing import Any
 from shared.admin.parameters import read_key
 from shared.directory.directory import Directory
 from shared.directory.errors import NotFound
-from shared.directory.matching.policy import Policy
 from shared.directory.records.model import Account
 from shared.directory.text import dump
 from shared.scim.document import read_json
 from shared.scim.endpoint import Request, Response
-from shared.scim.errors import InvalidValue
 from shared.scim.extension import read_extensions
 from shared.scim.schema import USER
 
@@ -56,16 +54,6 @@ def answer(account: Account) -> Response:
 async def get_policy(directory: Directory, request: Request) -> Response:
     """Return the directory's policy."""
     return Response(200, dump((await directory.policies.get()).to_json()))
-
-
-async def put_policy(directory: Directory, request: Request) -> Response:
-    """Replace the directory's policy. An attribute that is left out gets its default."""
-    try:
-        policy = Policy.from_json(read_json(request.body))
-    except ValueError as error:
-        raise InvalidValue(str(error)) from None
-    await directory.policies.set(policy)
-    return Response(200, dump(policy.to_json()))
 
 
 async def get_schemas(directory: Directory, request: Request) -> Response:

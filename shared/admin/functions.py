@@ -6,7 +6,7 @@ import logging
 
 import azure.functions as func
 
-from shared.admin import account_changes, accounts, groups
+from shared.admin import account_changes, accounts, group_changes, groups
 from shared.directory.directory import Directory
 from shared.directory.sweep import sweep, sweep_replaced
 from shared.directory.work.jobs import CHANGING, RUN
@@ -23,8 +23,8 @@ ACCOUNT_ROUTES = (
     Route("accounts_release", "POST", "accounts/{id}/release", account_changes.release_account),
     Route("groups_find", "GET", "groups", groups.find_groups),
     Route("groups_get", "GET", "groups/{id}", groups.get_group),
+    Route("groups_release", "POST", "groups/{id}/release", group_changes.release_group),
     Route("policy_get", "GET", "directory/policy", accounts.get_policy),
-    Route("policy_put", "PUT", "directory/policy", accounts.put_policy),
     Route("directory_schemas_get", "GET", "directory/schemas", accounts.get_schemas),
     Route("directory_schemas_put", "PUT", "directory/schemas", accounts.put_schemas),
 )

@@ -39,6 +39,11 @@ async def get_group(directory: Directory, request: Request) -> Response:
     return Response(200, dump(shown | {"history": changes} | ({"cursor": more} if more else {})))
 
 
+def answer(group: Group) -> Response:
+    """Return a group as one answer shows it."""
+    return Response(200, dump(_shown(group)))
+
+
 def _shown(group: Group) -> dict[str, Any]:
     authority = Authority.LOCAL if group.status is Status.LOCAL else Authority.IDP
     return {
@@ -49,4 +54,5 @@ def _shown(group: Group) -> dict[str, Any]:
         "sourceOfAuthority": authority.value,
         "created": group.created,
         "modified": group.modified,
+        "deletedOverScim": group.retired,
     }

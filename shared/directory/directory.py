@@ -13,13 +13,15 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from shared.directory.keys import BUCKETS, DIRECTORY_NAME, GROUPS, Keys
-from shared.directory.matching.policy import Policy
+from shared.directory.policies import Policies
 from shared.directory.records.accounts import Accounts
 from shared.directory.records.groups import Groups
+from shared.directory.records.linked_members import LinkedMembers
 from shared.directory.records.listing import AccountListing, Listing
 from shared.directory.records.members import Members
 from shared.directory.records.model import Group
-from shared.directory.settings import POLICY, SCHEMAS, Setting, mapping_setting, policy_setting, schemas_setting
+from shared.directory.schedule import Schedules
+from shared.directory.settings import POLICY, SCHEMAS, Setting, mapping_setting, schemas_setting
 from shared.directory.text import timestamp
 from shared.directory.work.adoptions import Adoptions
 from shared.directory.work.differences import Differences
@@ -48,7 +50,9 @@ class Directory:
     groups: Groups
     group_listing: Listing[Group]
     members: Members
-    policies: Setting[Policy]
+    linked_members: LinkedMembers
+    policies: Policies
+    schedule: Schedules
     schemas: Setting[str]
     mappings: Setting[dict[str, Any] | None]
     jobs: Jobs
@@ -106,6 +110,7 @@ class Directories:
             accounts = Accounts(self._tables, keys, self._now)
             groups = Groups(self._tables, keys.of(GROUPS), self._now)
             jobs = Jobs(self._tables, keys)
+            policies = Policies(self._tables, keys, self._now)
             directory = Directory(
                 name=name,
                 tables=self._tables,
@@ -115,7 +120,9 @@ class Directories:
                 groups=groups,
                 group_listing=Listing(groups),
                 members=Members(self._tables, keys, self._now),
-                policies=policy_setting(self._tables, keys),
+                linked_members=LinkedMembers(self._tables, keys, self._now),
+                policies=policies,
+                schedule=Schedules(self._tables, keys, policies, self._now),
                 schemas=schemas_setting(self._tables, keys),
                 mappings=mapping_setting(self._tables, keys),
                 jobs=jobs,

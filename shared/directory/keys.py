@@ -31,8 +31,11 @@ KEPT = "k_"
 AUDIT = "z_"
 
 # Row keys in the partition of a group's members: the head, which every id follows; all ids end before MEMBERS_END.
+# Behind them is what only linked groups have (linked_members.py), before the history.
 HEAD = "-"
 MEMBERS_END = "g"
+WAS_HERE = "h_"
+LINKED = "l"
 
 # Row key prefixes in a key partition.
 IDENTITY = "i_"
@@ -53,6 +56,18 @@ def fold(value: str) -> str:
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", value).casefold())
     # Once is not enough for a few letters: normalisation can bring back what folds further.
     return unicodedata.normalize("NFKC", folded.casefold()).strip()
+
+
+def same_letters(left: str, right: str) -> bool:
+    """Tell whether two values that fold alike are also written alike, apart from case.
+
+    A name in full-width letters, or with a long s, folds to the plain one and yet is another name or mailbox: alike
+    enough for a person to look at, not for a link.
+    """
+    if left.isascii() or right.isascii():
+        return left.isascii() and right.isascii()
+    plain = [unicodedata.normalize("NFC", value).strip().lower() for value in (left, right)]
+    return plain[0] == plain[1]
 
 
 def folded(key: Key) -> Key:

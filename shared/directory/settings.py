@@ -1,7 +1,7 @@
 """Settings of a directory: its policy, its own schemas and its provisioning mapping, each as text in a row of its own.
 
 What they mean is said elsewhere: in matching/policy.py, in shared/scim/extension.py, and in
-link_orchestrator/prediction/mapping.py.
+link_orchestrator/prediction/mapping.py. policies.py keeps who changed the policy.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 from shared.directory.keys import Keys
-from shared.directory.matching.policy import Policy
 from shared.directory.text import dump, join_text, split_text
 from shared.tables import port
 from shared.tables.port import Conflict, Insert, Replace, Row, Tables, Upsert
@@ -92,15 +91,6 @@ class Setting(Generic[V]):
 
     def _columns(self, value: V) -> dict[str, port.Value | None]:
         return split_text(self._name, self._write(value))
-
-
-def policy_setting(tables: Tables, keys: Keys) -> Setting[Policy]:
-    """Return the administrator's policy."""
-
-    def read(text: str) -> Policy:
-        return Policy.from_json(json.loads(text))
-
-    return Setting(tables, keys, POLICY, Policy(), read, lambda policy: dump(policy.to_json()))
 
 
 def schemas_setting(tables: Tables, keys: Keys) -> Setting[str]:

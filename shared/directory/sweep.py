@@ -15,12 +15,12 @@ from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
 from shared.directory.directory import Directory
-from shared.directory.keys import IDENTITY, LIVE, MEMBER_BUCKETS, NAME, POINTER, Keys, is_group, prefix_end
+from shared.directory.keys import COUNT, IDENTITY, LIVE, MEMBER_BUCKETS, NAME, POINTER, RETIRED, Keys, prefix_end
 from shared.directory.records.kept import sweep_kept
-from shared.directory.records.model import Resource
+from shared.directory.records.model import Resource, Status
 from shared.directory.records.resources import Resources
 from shared.directory.text import timestamp
-from shared.tables.access import delete, scan_pages, together
+from shared.tables.access import delete, in_waves, scan_pages, together
 from shared.tables.port import Conflict, Delete, Row
 
 R = TypeVar("R", bound=Resource)
@@ -39,6 +39,7 @@ async def sweep(directory: Directory, before: str | None = None) -> int:
         removed += await _sweep_bucket(directory.groups, bucket)
         removed += await _remove_look_ups(directory, bucket)
         removed += await _remove_unmade(directory, bucket, before)
+        removed += await _forget_members(directory, bucket)
     removed += await directory.refusals.sweep()
     for bucket in range(MEMBER_BUCKETS):
         async for pairs in directory.members.scan_index(bucket):
@@ -82,20 +83,34 @@ async def _remove_unmade(directory: Directory, bucket: int, before: str) -> int:
 
 
 async def _remove_lost(directory: Directory, pairs: Sequence[tuple[str, str]], before: str) -> int:
-    """Remove deleted members from their groups, and all members from groups that are gone."""
-    keys, groups = directory.accounts.keys, directory.groups.keys
-    ids = sorted({resource_id for pair in pairs for resource_id in pair})
-    places = [((groups if is_group(i) else keys).home(i), LIVE + i) for i in ids]
-    rows = await directory.tables.get_many(places, select=[])
-    there = {i for i, row in zip(ids, rows, strict=True) if row is not None}
+    """Remove deleted members from their groups, and all members from groups that are gone.
+
+    Whom SCIM deleted and who is kept here leaves only the groups that provisioning manages.
+    """
+    there = await directory.groups.standing(sorted({resource_id for pair in pairs for resource_id in pair}))
     removed = 0
     for member, group in pairs:
         if group in there and member not in there:
             removed += await directory.members.holds(group, member)
             await directory.members.remove(group, [member], by="sweep")
-    for group in {group for _, group in pairs} - there:
+    for member in sorted({member for member, _ in pairs} & there.keys()):
+        row = there[member]
+        if row.key.startswith(RETIRED) and str(row.columns["modified"]) < before:
+            removed += await directory.groups.take_out(member, by="sweep")
+    for group in {group for _, group in pairs} - there.keys():
         if await _is_gone(directory, group, before):
             removed += await directory.members.clear(group)
+    return removed
+
+
+async def _forget_members(directory: Directory, bucket: int) -> int:
+    """Remove what is kept of members of linked groups for an undo, once its term is over."""
+    days = (await directory.policies.get()).undo_days
+    before = timestamp(datetime.now(UTC) - timedelta(days=days))
+    removed, keys = 0, directory.groups.keys
+    async for page in scan_pages(directory.tables, keys.resources(bucket), LIVE, COUNT, select=["status"]):
+        managed = [row.key[len(LIVE) :] for row in page.rows if row.columns["status"] != Status.PROVISIONED]
+        removed += sum(await in_waves(directory.linked_members.forget(group, before) for group in managed))
     return removed
 
 

@@ -209,3 +209,23 @@ async def test_the_durable_client_raises_for_what_is_not_there(
     async with client.post(path, json=1) as answer:
         assert answer.status == 500
     assert "no orchestrator function 'nothing'" in caplog.text or "No instance with ID" in caplog.text
+
+
+@pytest.mark.parametrize("timers", [True, False])
+async def test_timers_run_where_they_are_asked_for(tmp_path: Path, timers: bool) -> None:
+    app, came = build(), list[Any]()
+
+    @app.timer_trigger(schedule="* * * * * *", arg_name="timer")
+    @app.durable_client_input(client_name="client")
+    async def look(timer: func.TimerRequest, client: df.DurableOrchestrationClient) -> None:
+        came.append((timer.past_due, (await client.get_status("nobody")).runtime_status))
+
+    tables = SqliteTables.open(tmp_path / "histories.db")
+    async with LocalHost(app, tables, timers=timers) as host:
+        if timers:
+            await until(lambda: came)
+        else:
+            assert came == []
+            await host.run_timer("look")
+            assert came == [(False, None)]
+    await tables.close()

@@ -364,7 +364,9 @@ class Engine:
 
 def activity_calls(directories: Directories) -> Callable[[str, Any], Any]:
     """Return what calls the app's activities by name."""
-    known = {name: getattr(activities, name) for name in ("run_slice", "choose_extent", "reach_milestone")}
+    known = {
+        name: getattr(activities, name) for name in ("run_slice", "choose_extent", "approve_itself", "reach_milestone")
+    }
     return lambda name, message: known[name](directories, message)
 
 

@@ -38,6 +38,7 @@ from tests.link_orchestrator.running import (
 )
 from tests.link_orchestrator.test_groups import IDENTITIES, PEOPLE
 from tests.link_orchestrator.test_kill import Killed, Step, copy, deaths, in_file, stored, until_done
+from tests.scim_groups.test_linking_at_once import join
 from tests.waiting import PATIENCE
 
 FILE = (
@@ -269,7 +270,7 @@ async def test_a_group_whose_import_was_cut_off_gets_its_new_version_all_the_sam
         path.unlink()
 
 
-@pytest.mark.parametrize("change", ["rename", "delete", "linked to another"])
+@pytest.mark.parametrize("change", ["rename", "join", "delete", "linked to another"])
 async def test_who_changes_a_group_while_it_is_linked_loses_nothing(
     tmp_path: Path, steps: dict[str, Step], change: str
 ) -> None:
@@ -290,6 +291,8 @@ async def test_who_changes_a_group_while_it_is_linked_loses_nothing(
                 case "rename":
                     renamed = sales.with_document(sales.document() | {"displayName": "Renamed"})
                     await groups.replace(sales, renamed, by="other")
+                case "join":
+                    assert await join(directory, sales, sales.id, by="other")
                 case "delete":
                     await groups.delete(sales, by="other")
                 case _:

@@ -14,11 +14,11 @@ from urllib.parse import quote
 
 import pytest
 
-from link_orchestrator.passes import plan_groups
+from link_orchestrator.passes import import_groups, plan_groups
 from shared.directory.directory import Directories, Directory
 from shared.directory.keys import Key
 from shared.directory.records.members import Members
-from shared.directory.records.model import Status
+from shared.directory.records.model import Group, Status
 from shared.directory.work.seen import stages_of
 from shared.tables.port import Insert, kind
 from tests.link_orchestrator.running import App, Refusal, csv_file, graph, holder, object_id, rows_of, staged_in
@@ -223,12 +223,61 @@ class TestImport:
         async def linked_meanwhile(self: Members, group: str, members: Iterable[str]) -> list[str]:
             there = await look_up(self, group, members)
             before = await groups.get(group)
-            await groups.replace(before, replace(before, status=Status.CLAIMED), by="run:1", action="link")
+            if before.status is Status.LOCAL:
+                await groups.link(before, replace(before, status=Status.CLAIMED), by="run:1")
             return there
 
         monkeypatch.setattr(Members, "look_up", linked_meanwhile)
-        await bring(app, b"group,userName\nSales,bob@contoso.com\n")
+        monkeypatch.setattr(import_groups, "NAMES_AT_ONCE", 1)
+        file = b"group,userName\nSales,bob@contoso.com\nSales,cleo@contoso.com\nSales,ada@contoso.com\n"
+        job = await bring(app, file)
         assert await members(app, "Sales") == ["ada"]
+        reason = "group: it was linked or deleted while this file came in; this row's members may be missing"
+        assert await problems(app, job) == [(line, reason) for line in (2, 3, 4)]
+        assert job["counts"] == {"refused": 3}
+
+    async def test_between_two_transactions_of_a_file_a_group_is_linked_by_nobody_unseen(
+        self, app: App, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The link that looked at the group behind the first transaction comes before the second one."""
+        monkeypatch.setattr(Members, "room", 1)
+        await app.bring(ACCOUNTS)
+        await bring(app, {"displayName": "Sales", "members": []})
+        groups, change = (await directory_of(app)).groups, Members.change
+        linked: list[Group] = []
+
+        async def linked_before_the_second(self: Members, group: str, into: Any = (), *more: Any, **named: Any) -> Any:
+            if (before := await groups.get(group)).status is Status.LOCAL and await self.first(group, 1):
+                linked.append(await groups.link(before, replace(before, status=Status.CLAIMED), by="run:1"))
+            return await change(self, group, into, *more, **named)
+
+        monkeypatch.setattr(Members, "change", linked_before_the_second)
+        job = await bring(app, {"displayName": "Sales", "members": [f"{name}@contoso.com" for name in PEOPLE]})
+        assert len(linked) == 1
+        assert len(await members(app, "Sales")) == 1
+        assert [reason.partition(":")[0] for _, reason in await problems(app, job)] == ["group"]
+
+    async def test_a_group_that_scim_deleted_does_not_come_back_once_a_file_added_members(self, app: App) -> None:
+        await app.bring(ACCOUNTS)
+        await bring(app, GROUPS)
+        await app.apply(await plan(app, entra(SALES, "Sales", 2), entra(RESEARCH, "Research", 1)), groups=2, links=4)
+        ids = {name: (await find(app, name))["id"] for name in ("Sales", "Research")}
+        for group_id in ids.values():
+            await app.call("DELETE", f"scim/v2/Groups/{group_id}")
+        job = await bring(app, b"group,userName\nSales,cleo@contoso.com\nResearch,ada@contoso.com\n")
+        assert job["counts"] == {"updated": 1, "unchanged": 1, "members": 2, "refused": 0}
+        status, detail = await refused(
+            app.call("POST", "scim/v2/Groups", {"displayName": "Sales", "externalId": SALES})
+        )
+        assert (status, ids["Sales"] in detail) == (409, True)
+        back = await app.call("POST", "scim/v2/Groups", {"displayName": "Research", "externalId": RESEARCH})
+        assert back["id"] == ids["Research"]
+        run = await plan(app, entra(SALES, "Sales", 2))
+        (row,) = await app.decisions(run, "groupLink")
+        assert (row["group"]["id"], row["members"]["both"], row["members"]["onlyHere"]) == (ids["Sales"], 1, 2)
+        assert "SCIM deleted" in row["reason"]
+        await app.apply(run, groups=1)
+        assert await members(app, "Sales") == ["ada", "bob", "cleo"]
 
     async def test_a_deleted_account_is_nobody(self, app: App) -> None:
         await app.bring(ACCOUNTS)
@@ -517,6 +566,23 @@ class TestPlan:
             "localGroup": 1,
         }
 
+    async def test_a_name_that_only_looks_the_same_is_a_conflict(self, app: App) -> None:
+        await bring(app, {"displayName": "Sales", "members": []})
+        run = await plan(app, entra(SALES, "\uff33ales"))
+        (row,) = await app.decisions(run, "groupConflict")
+        assert (row["group"]["displayName"], "only looks the same" in row["reason"]) == ("Sales", True)
+
+    async def test_a_create_links_no_group_that_the_plan_left_open(self, app: App) -> None:
+        run = await prepared(app)
+        await app.call("PUT", "directory/policy", {"linkGroupsOnCreate": True})
+        for number, name, decision in ((905, "Twice", "groupConflict"), (907, "Out", "groupExcluded")):
+            body = {"displayName": name, "externalId": object_id(number)}
+            status, detail = await refused(app.call("POST", "scim/v2/Groups", body))
+            assert (status, run["id"] in detail, decision in detail) == (409, True, True)
+            assert (await shown(app, name))["status"] == "local"
+        await app.call("POST", "scim/v2/Groups", {"displayName": "Local", "externalId": object_id(999)})
+        assert (await shown(app, "Local"))["status"] == "claimed"
+
     async def test_a_plan_changes_no_group(self, app: App) -> None:
         await app.bring(ACCOUNTS)
         await bring(app, GROUPS)
@@ -599,7 +665,7 @@ class TestApproval:
                 await groups.delete(group, by="test")
             case "linked elsewhere":
                 await app.call("PUT", "directory/policy", {"linkGroupsOnCreate": True})
-                await app.call("POST", "scim/v2/Groups", {"displayName": "Sales", "externalId": "other"})
+                await app.call("POST", "scim/v2/Groups", {"displayName": "Sales", "externalId": object_id(910)})
             case _:
                 await app.call("POST", "scim/v2/Groups", {"displayName": "Another", "externalId": SALES})
         done = await app.apply(run, links=4, groups=2)
@@ -619,3 +685,65 @@ class TestApproval:
         assert detail
         done = await app.wait(f"linking/runs/{run['id']}", "done")
         assert done["counts"]["groupsLeft"] == 2
+
+
+class TestRelease:
+    async def linked(self, app: App) -> str:
+        """Link a group by a create, let provisioning change it, and return its address."""
+        await app.bring(ACCOUNTS)
+        await bring(app, {"displayName": "Sales", "externalId": "s", "members": ["ada@contoso.com", "bob@contoso.com"]})
+        await app.call("PUT", "directory/policy", {"linkGroupsOnCreate": True})
+        made = await app.call("POST", "scim/v2/Groups", {"displayName": "SALES", "externalId": SALES})
+        path = f"scim/v2/Groups/{made['id']}"
+        await patch(app, "Sales", "bob", "cleo")
+        out = {"op": "remove", "path": "members", "value": [{"value": (await app.account("bob@contoso.com"))["id"]}]}
+        name = {"op": "replace", "path": "displayName", "value": "Selling"}
+        await app.call("PATCH", path, {"Operations": [out, name]})
+        assert await members(app, "Selling") == ["ada", "cleo"]
+        return f"groups/{made['id']}/release"
+
+    @pytest.mark.parametrize("body", [None, {}, {"keep": None}])
+    async def test_a_group_is_what_it_was_before_it_was_linked(self, app: App, body: Any) -> None:
+        path = await self.linked(app)
+        for _ in range(2):
+            released = await app.call("POST", path, body)
+            assert (released["status"], released["displayName"], released["externalId"]) == ("local", "Sales", "s")
+            assert await members(app, "Sales") == ["ada", "bob"]
+        assert await patch(app, "Sales", "cleo") == 403
+
+    async def test_it_keeps_what_provisioning_made_of_it_where_that_is_asked_for(self, app: App) -> None:
+        released = await app.call("POST", await self.linked(app), {"keep": "attributes"})
+        assert (released["status"], released["displayName"], released["externalId"]) == ("local", "Selling", "s")
+        assert await members(app, "Selling") == ["ada", "cleo"]
+
+    async def test_one_that_scim_deleted_is_there_again(self, app: App) -> None:
+        path = await self.linked(app)
+        await app.call("DELETE", f"scim/v2/Groups/{path.split('/')[1]}")
+        assert not (await app.call("POST", path))["deletedOverScim"]
+        assert await members(app, "Sales") == ["ada", "bob"]
+
+    async def test_one_that_provisioning_made_stays_as_it_is_and_is_managed_here(self, app: App) -> None:
+        await app.bring(ACCOUNTS)
+        ada = (await app.account("ada@contoso.com"))["id"]
+        body = {"displayName": "Made", "externalId": SALES, "members": [{"value": ada}]}
+        made = await app.call("POST", "scim/v2/Groups", body)
+        released = await app.call("POST", f"groups/{made['id']}/release")
+        assert (released["status"], released["displayName"], released["externalId"]) == ("local", "Made", None)
+        assert await members(app, "Made") == ["ada"]
+
+    async def test_one_that_was_never_linked_is_left_alone(self, app: App) -> None:
+        await bring(app, GROUPS)
+        before = await stored(app)
+        await app.call("POST", f"groups/{(await find(app, 'Sales'))['id']}/release")
+        assert await stored(app) == before
+
+    async def test_what_is_refused_says_why(self, app: App) -> None:
+        path = await self.linked(app)
+        await app.call("POST", "scim/v2/Groups", {"displayName": "sales", "externalId": STAFF})
+        status, detail = await refused(app.call("POST", path))
+        assert (status, '"keep": "attributes"' in detail) == (409, True)
+        for wrong in ({"keep": "all"}, {"x": 1}, []):
+            assert (await refused(app.call("POST", path, wrong)))[0] == 400
+        for nobody in ("none", object_id(1)):
+            assert (await refused(app.call("POST", f"groups/{nobody}/release")))[0] == 404
+        assert (await shown(app, "Selling"))["status"] == "claimed"

@@ -28,6 +28,7 @@ accounts_link                POST   accounts/{id}/link
 accounts_release             POST   accounts/{id}/release
 policy_get                   GET    directory/policy
 policy_put                   PUT    directory/policy
+policy_history               GET    directory/policy/history
 directory_schemas_get        GET    directory/schemas
 directory_schemas_put        PUT    directory/schemas
 groups_find                  GET    groups
@@ -36,6 +37,7 @@ groups_import_get            GET    groups/imports/{id}
 groups_import_cancel         POST   groups/imports/{id}/cancel
 groups_import_problems       GET    groups/imports/{id}/problems
 groups_get                   GET    groups/{id}
+groups_release               POST   groups/{id}/release
 linking_groups_upload        POST   linking/groups
 linking_groups_problems      GET    linking/groups/{id}/problems
 linking_identities_upload    POST   linking/identities
@@ -60,6 +62,8 @@ linking_run_undo             GET    linking/runs/{id}/undo
 linking_undo_start           POST   linking/runs/{id}/undo
 linking_run_verification     GET    linking/runs/{id}/verification
 linking_verification_start   POST   linking/runs/{id}/verification
+linking_schedule_get         GET    linking/schedule
+linking_schedule_resume      POST   linking/schedule/resume
 linking_undo_list            GET    linking/undos
 linking_undo_get             GET    linking/undos/{id}
 linking_undo_cancel          POST   linking/undos/{id}/cancel
@@ -73,7 +77,7 @@ linking_verification_rows    GET    linking/verifications/{id}/rows
 
 
 ORCHESTRATORS = {"import_accounts", "import_groups", "link_accounts", "undo_links", "verify_links"}
-ACTIVITIES = {"read_identities", "run_slice", "choose_extent", "reach_milestone"}
+ACTIVITIES = {"read_identities", "run_slice", "choose_extent", "approve_itself", "reach_milestone"}
 """Names by which an orchestration under way finds its code after a deployment."""
 
 

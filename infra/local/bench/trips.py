@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from infra.local.faults import FaultyTables
 from infra.local.standins.provisioning import ENTERPRISE
 from scim_users import service
 from shared.directory.directory import Directories, Directory
+from shared.directory.records.model import Group, Status
 from shared.scim.endpoint import Request, Response
 from shared.tables.sqlite import SqliteTables
 
@@ -41,6 +43,13 @@ class Counted:
         self._tables.reset()
         response = await service(self._directory, request)
         return json.loads(response.text or "null")
+
+    async def link_group(self) -> str:
+        """Store a group that is managed here, link it as a run does, and return its id."""
+        groups = self._directory.groups
+        new = Group.new(groups.keys.new_id("Linked"), {"displayName": "Linked"}, Status.LOCAL, groups.now())
+        made = await groups.create(new, by="bench")
+        return (await groups.link(made, replace(made, status=Status.CLAIMED), by="bench")).id
 
     def figure(self, name: str, aim: int) -> Figure:
         """Return the last call's round trips."""
@@ -113,14 +122,16 @@ async def _groups(counted: Counted, account_id: str) -> list[Figure]:
     figures.append(counted.figure("get by id, a user in a group", 2))
     one, many = [str(uuid.uuid4())], [str(uuid.uuid4()) for _ in range(1_000)]
     # The answer leaves members out, so that what is counted is the change alone.
-    for name, aim, op, members in (
-        ("1 member in", 2, "add", one),
-        ("1 member out", 2, "remove", one),
-        ("1,000 members in", 4, "add", many),
+    linked = await counted.link_group()
+    for name, aim, op, members, to in (
+        ("1 member in", 2, "add", one, group),
+        ("1 member out", 2, "remove", one, group),
+        ("1,000 members in", 4, "add", many, group),
+        ("1 member in, linked group", 2, "add", one, linked),
+        ("1 member out, linked group", 2, "remove", one, linked),
+        ("1,000 members in, linked group", 4, "add", many, linked),
     ):
-        await counted.call(
-            scim_groups.service.patch, members_patch(op, members), id=group, excludedAttributes="members"
-        )
+        await counted.call(scim_groups.service.patch, members_patch(op, members), id=to, excludedAttributes="members")
         figures.append(counted.figure(name, aim))
     return figures
 

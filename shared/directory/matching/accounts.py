@@ -8,13 +8,12 @@ create that adopts an account has rules of its own, in adoption.py.
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Final, Literal, NamedTuple, Self
 
-from shared.directory.keys import fold
+from shared.directory.keys import fold, same_letters
 from shared.directory.matching.identity import Identity
 from shared.directory.matching.policy import MatchRule, Policy, Rule, Trust
 from shared.directory.records.model import Account, Status
@@ -221,7 +220,7 @@ def evidence_for(keys: Iterable[MatchKey], account: AccountFacts) -> tuple[Match
             # In Base64, another case is another identifier.
             alike = [value for value in alike if value.strip() == key.literal.strip()]
         if alike:
-            same = any(_same_letters(value, key.literal) for value in alike)
+            same = any(same_letters(value, key.literal) for value in alike)
             found.append(MatchEvidence(key.rule, key.trust if same else Trust.WEAK, key.attribute, key.outside))
     return tuple(found)
 
@@ -256,18 +255,6 @@ def _carried(rule: Rule, account: AccountFacts) -> tuple[str | None, ...]:
             return account.emails + account.verified_emails
         case Rule.EMPLOYEE_NUMBER:
             return (account.employee_number,)
-
-
-def _same_letters(left: str, right: str) -> bool:
-    """Tell whether two values that fold alike are also written alike, apart from case.
-
-    A name in full-width letters, or with a long s, folds to the plain one and yet is another mailbox: alike enough for
-    a review, not for a link.
-    """
-    if left.isascii() or right.isascii():
-        return left.isascii() and right.isascii()
-    plain = [unicodedata.normalize("NFC", value).strip().lower() for value in (left, right)]
-    return plain[0] == plain[1]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,34 +1,44 @@
 """Groups: resources with a displayName of their own. Their members are rows apart (members.py).
 
-A group's version is made of two: that of its row, and that of its members, which their head has.
+A group's version is made of two: that of its row, and that of its members, which their head has. As the two are in two
+partitions, no transaction changes both. So who links a group first gives its members a new version, conditional on the
+one that was read, and then changes its row, conditional on that. Who moves members of a group that is managed here
+first gives its row a new version, and then moves them, conditional on the head. Of the two, one sees the other.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
-from shared.directory.keys import HEAD, LIVE, Keys
+from shared.directory.errors import Stale
+from shared.directory.keys import ACCOUNTS, HEAD, LIVE, RETIRED, Keys, is_group
 from shared.directory.records.audit import Change, list_history, page_history
+from shared.directory.records.linked_members import LinkedMembers
 from shared.directory.records.members import Members
-from shared.directory.records.model import Group, Head
-from shared.directory.records.resources import SOME_ID, Beside, Resources, nothing
+from shared.directory.records.model import NO_HEAD, Group, Head, Status
+from shared.directory.records.resources import SOME_ID, Beside, Resources, nothing, retry_stale
 from shared.directory.text import timestamp
-from shared.tables.port import Tables
+from shared.tables.access import in_waves
+from shared.tables.port import Row, Tables, VersionConflict
 
 
 class Groups(Resources[Group]):
     """The groups of one directory."""
 
     def __init__(self, tables: Tables, keys: Keys, now: Callable[[], str] = timestamp) -> None:
-        super().__init__(tables, keys, Group.from_row, now=now)
+        super().__init__(tables, keys, Group.from_row, (LIVE, RETIRED), now)
         self._members = Members(tables, keys, now)
+        self._linked = LinkedMembers(tables, keys, now)
 
     async def find(self, resource_id: str) -> Group | None:
-        """Return a group by id, with its head."""
+        """Return a group by id, live or retired, with its head."""
         if not SOME_ID.fullmatch(resource_id):
             return None
-        places = [(self.keys.home(resource_id), LIVE + resource_id), (self.keys.members(resource_id), HEAD)]
+        home = self.keys.home(resource_id)
+        places = [(home, LIVE + resource_id), (self.keys.members(resource_id), HEAD)]
         row, head = await self.tables.get_many(places)
+        row = row or await self.tables.get(home, RETIRED + resource_id)
         return Group.from_row(row).with_head(Head.from_row(head)) if row else None
 
     async def find_without_head(self, group_id: str) -> Group | None:
@@ -45,6 +55,102 @@ class Groups(Resources[Group]):
         """Store a new group. Its head is written first, so that members can change as soon as the group can be seen."""
         head = resource.head or await self._members.open(resource.id)
         return (await super().create(resource, by=by, beside=beside)).with_head(head)
+
+    async def link(self, before: Group, after: Group, *, by: str, action: str = "link", begun: bool = False) -> Group:
+        """Hand a group that is managed here over to provisioning; `begun` says that a link of it was cut off half-way.
+
+        Raises Stale where the group changed since it was read, or a member came or went. Cut off between its two
+        transactions, it leaves members that have a new version and are as they were.
+        """
+        head = before.head or NO_HEAD
+        if not begun:
+            head = await self._linked.begin(before.id, head)
+        if before.retired and action == "link":
+            # What provisioning did to it under a former link is the application's by now.
+            await self._linked.forget(before.id)
+            head = replace(head, etag=await self._linked.take_back(before.id, head.etag, by=by, keep=True))
+        return (await self.replace(before, after, by=by, action=action)).with_head(head)
+
+    async def admit(self, group: Group) -> None:
+        """Let provisioning move the members of a linked group, which an earlier version of the app may have linked.
+
+        The group's row is read once more, behind the head that the group was read with: an undo that came between
+        changes the head after the row. Raises Stale.
+        """
+        again = await self.find_without_head(group.id)
+        if again is not None and again.status is Status.CLAIMED:
+            await self._linked.admit(group.id, group.head or NO_HEAD)
+
+    async def hold(self, group: Group, *, by: str) -> None:
+        """Give a group that is managed here a new version, so that no link of it that is under way is made.
+
+        After that its members may move, on the condition that their head is the one that the group was read with. A
+        group that SCIM deleted does not come back by itself any more. Raises Stale.
+        """
+        if group.left:
+            await self.replace(group, replace(group, left=None), by=by, action="edit")
+            return
+        try:
+            await self.claims.fence(group)
+        except VersionConflict as conflict:
+            raise Stale("the group changed since it was read") from conflict
+
+    async def give_back(self, group: Group, *, by: str, keep: bool = False) -> None:
+        """Make the members of a group what they were before it was linked, once it is managed here again.
+
+        With `keep` everybody stays where provisioning put them. Who is deleted by now stays out. Whoever is cut off
+        does it again. Raises Stale where others were faster.
+        """
+        await self._linked.end(group.id)
+        now = await self.find(group.id)
+        if now is None or now.status is not Status.LOCAL:
+            return
+        await self.hold(now, by=by)
+        etag = (now.head or NO_HEAD).etag
+        kept = [] if keep else await self._linked.was_here(group.id)
+        standing = await self.standing([member.id for member in kept])
+        etag = await self._linked.put_back(group.id, [m for m in kept if m.id in standing], etag, by=by)
+        await self._linked.take_back(group.id, etag, by=by, keep=keep)
+        await self._linked.forget(group.id)
+
+    async def take_out(self, member: str, *, by: str) -> int:
+        """Take a member whom SCIM deleted, and who stays here, out of the groups that provisioning manages.
+
+        In a group that was linked that is as far as provisioning put them in; in one that is managed here they stay.
+        Returns of how many groups that was.
+        """
+        named = await self._members.indexed([member])
+        held = await self._members.held(named) if named else []
+        inside = [group for (_, group), is_in in zip(named, held, strict=True) if is_in]
+        return sum(await in_waves(self._take_out(group, member, by) for group in inside))
+
+    async def _take_out(self, group_id: str, member: str, by: str) -> bool:
+        async def read() -> Group:
+            group = await self.get_any(group_id)
+            await self.admit(group)
+            return group
+
+        async def act(group: Group) -> bool:
+            match group.status:
+                case Status.LOCAL:
+                    return False
+                case Status.CLAIMED:
+                    return await self._linked.remove(group.id, [member], by=by)
+                case Status.PROVISIONED:
+                    return await self._members.remove(group.id, [member], by=by)
+
+        found = await self.find(group_id)
+        return found is not None and await retry_stale("group", read, act, found)
+
+    async def standing(self, ids: Sequence[str]) -> dict[str, Row]:
+        """Return the rows, with `modified` alone, of those of these accounts and groups that are there, by id."""
+        accounts, found = self.keys.of(ACCOUNTS), dict[str, Row]()
+        for prefix in (LIVE, RETIRED):
+            asked = [one for one in ids if one not in found]
+            places = [((self.keys if is_group(one) else accounts).home(one), prefix + one) for one in asked]
+            rows = await self.tables.get_many(places, select=["modified"])
+            found |= {one: row for one, row in zip(asked, rows, strict=True) if row}
+        return found
 
     async def page_history(self, group_id: str, cursor: str, count: int) -> tuple[list[Change], str | None]:
         """Return some of what history() returns, from behind a cursor ("" for the start), and the next cursor."""

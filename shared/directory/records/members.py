@@ -6,6 +6,8 @@ way may rely on it; the sweep does, once the row has led nowhere for longer than
 
 Beside a group's members is their head. It changes in every transaction that changes members, and so is their version.
 It is written before the group and removed with it, so that no member is added to a group that was deleted meanwhile.
+
+In a linked group memberships are marked, which linked_members.py does.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from shared.directory.errors import Stale
-from shared.directory.keys import GROUPS, HEAD, LIVE, MEMBERS_END, Keys, prefix_end
+from shared.directory.keys import AUDIT, GROUPS, HEAD, LIVE, MEMBERS_END, Keys, prefix_end
 from shared.directory.records.audit import members_row
 from shared.directory.records.model import Head
 from shared.directory.text import timestamp
@@ -24,9 +26,9 @@ from shared.tables.port import (
     ANY,
     MAX_OPERATIONS,
     Delete,
-    Merge,
     Operation,
     Page,
+    Replace,
     Row,
     Tables,
     Upsert,
@@ -42,12 +44,37 @@ class Member:
     display: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class StoredMember(Member):
+    """A member as the row has it.
+
+    In a linked group, `marked` says that provisioning added the member, and `here` that the member was in before that.
+    """
+
+    marked: bool = False
+    here: bool = False
+    etag: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Teller:
+    """Who changes a group's members, and the number of the group's own change behind which the history has that."""
+
+    by: str
+    number: int
+
+
 FIRST = "0"
 """The lowest key of a member, in a group's partition and in the index: every id begins with a hex digit."""
+MARKED, HERE = "byScim", "here"
+"""Columns of a member's row: see StoredMember."""
 
 
 class Members:
     """The memberships of one directory. Ids are those made here (keys.ID); what they name is not looked up."""
+
+    room = MAX_OPERATIONS - 2
+    """Members that one transaction moves, beside the head and the history."""
 
     def __init__(self, tables: Tables, keys: Keys, now: Callable[[], str] = timestamp) -> None:
         self._tables = tables
@@ -88,12 +115,12 @@ class Members:
         self,
         group: str,
         into: Iterable[Member] = (),
-        out: Iterable[str] = (),
+        out: Iterable[Member] = (),
         *,
         by: str | None,
         etag: str = ANY,
         number: int | None = None,
-    ) -> Head:
+    ) -> Head | None:
         """Add announced members, remove others, and return the new head; where nobody moves, that is all.
 
         `number` is that of the group's own last change, behind which the history has this one; None to look it up.
@@ -101,31 +128,38 @@ class Members:
         wherever this is cut off, a client that saw the old one reads again. The last transaction runs alone, since its
         version is the one that stays; so does a first one that is conditional on the version that the client saw.
         """
-        rows: list[Upsert | Delete] = [*(Delete(member, ANY) for member in dict.fromkeys(out)), *_joining(into)]
-        parts = list(in_parts(rows, MAX_OPERATIONS - 2)) or [()]
-        now = self._now()
-        if number is None:
-            number = await self._number(group) if by is not None else 0
+        parts, now = self._parts(into, out), self._now()
+        teller = await self.teller(group, by, number)
+        moved: list[str | None] = []
+        while etag != ANY and len(parts) > 1:
+            moved.append(await self._change(group, parts.pop(0), now, teller, etag))
+            etag = ANY if moved[-1] else etag
+        moved += await together(*(self._change(group, part, now, teller, etag) for part in parts[:-1]))
+        last = await self._change(group, parts[-1], now, teller, etag)
+        if last is None:
+            return (await self.heads([group]))[0] if any(moved) else None
+        return Head(last, now)
 
-        async def commit(part: Sequence[Upsert | Delete], etag: str) -> str:
-            told = [members_row(group, number, by, now)] if by is not None else []
-            return await self._change(group, [Merge(HEAD, {"modified": now}, etag), *told], part)
+    async def teller(self, group: str, by: str | None, number: int | None = None) -> Teller | None:
+        """Return what the history has of a change of members, None where it has nothing."""
+        if by is None or number is not None:
+            return None if by is None else Teller(by, number or 0)
+        row = await self._tables.get(self._keys.of(GROUPS).home(group), LIVE + group, select=["changes"])
+        return Teller(by, int(str(row.columns.get("changes", 0))) if row else 0)
 
-        if etag != ANY and len(parts) > 1:
-            await commit(parts.pop(0), etag)
-            etag = ANY
-        await together(*(commit(part, etag) for part in parts[:-1]))
-        return Head(await commit(parts[-1], etag), now)
+    def _parts(self, into: Iterable[Member], out: Iterable[Member]) -> list[Sequence[Operation]]:
+        """Return the operations that put members in and take others out, a transaction each; at least one."""
+        leaving = [Delete(member_id, ANY) for member_id in dict.fromkeys(member.id for member in out)]
+        return list(in_parts([*leaving, *_joining(into)], self.room)) or [()]
 
-    async def _number(self, group: str) -> int:
-        """Return the number of a group's own last change, 0 where it is gone."""
-        place = self._keys.of(GROUPS).home(group), LIVE + group
-        row = await self._tables.get(*place, select=["changes"])
-        return int(str(row.columns.get("changes", 0))) if row else 0
+    async def _change(
+        self, group: str, rows: Sequence[Operation], now: str, by: Teller | None, etag: str
+    ) -> str | None:
+        """Commit rows with the head and, if `by` is given, the history; return the head's etag.
 
-    async def _change(self, group: str, firm: Sequence[Operation], rows: Sequence[Upsert | Delete]) -> str:
-        """Commit rows with the head and the history, which are `firm`. Members that left meanwhile are passed over."""
-        moving = list(rows)
+        Members that left meanwhile are passed over.
+        """
+        moving, firm = list(rows), head_and_history(group, now, by, etag)
         while True:
             try:
                 return (await self._tables.commit(self._keys.members(group), [*firm, *moving]))[0]
@@ -134,15 +168,21 @@ class Members:
                     raise Stale("the group's members changed since they were read, or the group is gone") from conflict
                 del moving[conflict.index - len(firm)]
 
-    async def remove(self, group: str, members: Iterable[str], *, by: str | None = None) -> None:
-        """Remove members, also of a group that is gone; one that is not there is no error."""
+    async def remove(self, group: str, members: Iterable[str], *, by: str | None = None) -> bool:
+        """Remove members, also of a group that is gone, and tell whether there were any."""
         held = await self.look_up(group, members)
         if not held:
-            return
+            return False
         try:
-            await self.change(group, out=held, by=by)
+            await self.change(group, out=map(Member, held), by=by)
         except Stale:
             await self._drop(group, held)
+        return True
+
+    async def find(self, group: str, members: Iterable[str]) -> list[StoredMember]:
+        """Return those of these ids that are members, as they are stored."""
+        places = [(self._keys.members(group), member_id) for member_id in dict.fromkeys(members)]
+        return [read_stored(row) for row in await self._tables.get_many(places) if row]
 
     async def look_up(self, group: str, members: Iterable[str]) -> list[str]:
         """Return which of these are members."""
@@ -160,17 +200,24 @@ class Members:
         number: int | None = None,
     ) -> Head | None:
         """Make these the only members; return the new head, or None where nobody moved. Raises Stale as change()."""
-        wanted, gone, head = {member.id: member for member in members}, list[str](), None
-        async for page in self._pages(self._keys.members(group)):
+        wanted, gone = {member.id: member for member in members}, list[Member]()
+        head: Head | None = None
+        async for page in self.scan(group):
             if gone:
-                head, etag = await self.change(group, out=gone, by=by, etag=etag, number=number), ANY
-            gone = [row.key for row in page.rows if row.key not in wanted]
-            for row in page.rows:
-                wanted.pop(row.key, None)
+                head = await self.change(group, out=gone, by=by, etag=etag, number=number) or head
+                etag = ANY if head else etag
+            movable = [member for member in page if self.is_movable(member)]
+            gone = [member for member in movable if member.id not in wanted]
+            for member in movable:
+                wanted.pop(member.id, None)
         if gone or wanted:
             await self.announce(group, wanted.values())
-            head = await self.change(group, wanted.values(), gone, by=by, etag=etag, number=number)
+            head = await self.change(group, wanted.values(), gone, by=by, etag=etag, number=number) or head
         return head
+
+    def is_movable(self, member: Member) -> bool:
+        """Tell whether a member may be taken out by whoever changes the group, and need not be added again."""
+        return True
 
     async def leave(self, member: str, *, by: str | None = None) -> None:
         """Remove a deleted account or group from every group."""
@@ -183,8 +230,9 @@ class Members:
         """
         removed, partition = 0, self._keys.members(group)
         await delete(self._tables, partition, [Delete(HEAD, ANY)])
-        async for page in self._pages(partition):
-            removed += await self._drop(group, [row.key for row in page.rows])
+        async for page in scan_pages(self._tables, partition, FIRST, AUDIT, select=[]):
+            removed += await self._drop(group, [row.key for row in page.rows if row.key < MEMBERS_END])
+            await self._drop(group, [row.key for row in page.rows if row.key >= MEMBERS_END])
         return removed
 
     async def holds(self, group: str, member: str) -> bool:
@@ -262,9 +310,24 @@ def _joining(members: Iterable[Member]) -> list[Upsert]:
     return [Upsert(m.id, {"display": m.display}) for m in {member.id: member for member in members}.values()]
 
 
+def head_and_history(group: str, now: str, by: Teller | None, etag: str) -> list[Operation]:
+    """Return the operations that give a group's members a new version and, if `by` is given, a row of the history.
+
+    The head is replaced, so that it no longer says that a link has begun.
+    """
+    head = Replace(HEAD, {"modified": now}, etag)
+    return [head] if by is None else [head, members_row(group, by.number, by.by, now)]
+
+
 def _member(row: Row) -> Member:
     display = row.columns.get("display")
     return Member(row.key, str(display) if display else None)
+
+
+def read_stored(row: Row) -> StoredMember:
+    """Return the member of a row, with all that the row says."""
+    display, marked, here = map(row.columns.get, ("display", MARKED, HERE))
+    return StoredMember(row.key, str(display) if display else None, bool(marked), bool(here), row.etag)
 
 
 def _pair(row: Row) -> tuple[str, str]:

@@ -383,15 +383,21 @@ def digest_kept(account: Account) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The version of a group's members, and when they last changed. Both are "" where there is none."""
+    """The version of a group's members, and when they last changed. Both are "" where there is none.
+
+    `linking` is the version before, where a link of the group has begun and no member moved since; otherwise "".
+    """
 
     etag: str = ""
     modified: str = ""
+    linking: str = ""
 
     @classmethod
     def from_row(cls, row: Row | None) -> Head:
         """Return the head of a row."""
-        return cls(row.etag, str(row.columns["modified"])) if row else NO_HEAD
+        if row is None:
+            return NO_HEAD
+        return cls(row.etag, str(row.columns["modified"]), str(row.columns.get("linking", "")))
 
 
 NO_HEAD = Head()
@@ -399,11 +405,17 @@ NO_HEAD = Head()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group(Resource):
-    """One group, without its members. `head` is None where it was not read: such a group has no version."""
+    """One group, without its members. `head` is None where it was not read: such a group has no version.
 
-    audited: ClassVar[tuple[str, ...]] = ("status",)
+    `retired` says that SCIM deleted it while the application keeps it. `left` is the externalId under which it was
+    linked then, until somebody edits the group here: the same group of the identity provider may come back to it.
+    """
+
+    audited: ClassVar[tuple[str, ...]] = ("status", "retired")
 
     display_name: str
+    retired: bool = False
+    left: str | None = None
     head: Head | None = field(default=None, compare=False)
 
     @property
@@ -413,6 +425,11 @@ class Group(Resource):
             raise ValueError("the version of a group needs its head")
         return weak_tag(f"{self.etag}\n{self.head.etag}")
 
+    @property
+    def version_before_link(self) -> str:
+        """The version that the group had before a link of it began, if it is still that one otherwise; or ""."""
+        return weak_tag(f"{self.etag}\n{self.head.linking}") if self.head and self.head.linking else ""
+
     def with_head(self, head: Head) -> Group:
         """Return the group with the head of its members; it was modified when either of the two was."""
         return replace(self, head=head, modified=max(self.modified, head.modified))
@@ -421,6 +438,28 @@ class Group(Resource):
     def name(self) -> Key:
         return Key("displayName", self.display_name)
 
+    @property
+    def key(self) -> str:
+        return (RETIRED if self.retired else LIVE) + self.id
+
+    def found_by(self) -> frozenset[Key]:
+        """Return the keys by which the group can be found beside its name."""
+        return frozenset(Key("externalId", fold(value)) for value in (self.external_id, self.left) if value)
+
+    def with_link_state(self, before: Mapping[str, Any], *, keep: bool) -> Group:
+        """Return the group with a link state that the history kept; with `keep` under the name that it has now.
+
+        Where an earlier version of the app kept the state, no name is in it.
+        """
+        document = self.document()
+        document.pop("externalId", None)
+        if before["externalId"]:
+            document["externalId"] = before["externalId"]
+        if not keep and before.get("displayName"):
+            document["displayName"] = before["displayName"]
+        status, get = Status(before["status"]), before.get
+        return self.with_document(document, status=status, retired=get("retired", False), left=get("left"))
+
     @staticmethod
     def values_of(resource_id: str, document: Mapping[str, Any]) -> dict[str, Any]:
         """Return the text of a document as it is served, and the values by which a group with it is found."""
@@ -428,13 +467,25 @@ class Group(Resource):
 
     def link_state(self) -> dict[str, Any]:
         """Return what the history keeps of a change, so that a run can be undone."""
-        return {"status": self.status.value, "externalId": self.external_id}
+        return {
+            "status": self.status.value,
+            "externalId": self.external_id,
+            "displayName": self.display_name,
+            **({"retired": True} if self.retired else {}),
+            **({"left": self.left} if self.left else {}),
+        }
 
     def columns(self) -> dict[str, Value | None]:
         """Return the row's columns."""
-        return Resource.columns(self) | {"displayName": self.display_name}
+        return Resource.columns(self) | {"displayName": self.display_name, "left": self.left}
 
     @classmethod
     def from_row(cls, row: Row) -> Group:
         """Return the group of a row."""
-        return cls(**cls.fields_of(row), display_name=str(row.columns["displayName"]))
+        columns: Mapping[str, Any] = row.columns
+        return cls(
+            **cls.fields_of(row),
+            display_name=columns["displayName"],
+            retired=row.key.startswith(RETIRED),
+            left=columns.get("left"),
+        )

@@ -23,7 +23,7 @@ from shared.directory.keys import Keys, prefix_end
 from shared.directory.text import dump, join_text, split_text, timestamp
 from shared.tables import port
 from shared.tables.access import read_range, scan
-from shared.tables.port import Delete, Insert, Operation, Replace, Row, Tables, Upsert, VersionConflict
+from shared.tables.port import ANY, Delete, Insert, Operation, Replace, Row, Tables, Upsert, VersionConflict
 
 LOCK = "lock_"
 JOB = "job_"
@@ -56,7 +56,8 @@ class State(StrEnum):
 class Job:
     """One import, run or undo. `options` is what was asked; `counts` is what was found or done, by name.
 
-    `reason` tells the administrator why the job failed, or why there was nothing to do.
+    `reason` tells the administrator why the job failed, why there was nothing to do, or why a plan waits for a person.
+    `replaced_by` is the id of the scheduled run that took its place while it waited.
     """
 
     id: str
@@ -72,6 +73,7 @@ class Job:
     approved: str | None = None
     approved_by: str | None = None
     cancelled_by: str | None = None
+    replaced_by: str | None = None
     ended: str | None = None
     reason: str | None = None
     etag: str = ""
@@ -94,6 +96,7 @@ _NAMES = {one.name: one.name for one in fields(Job) if one.name != "etag"} | {
     "by": "startedBy",
     "approved_by": "approvedBy",
     "cancelled_by": "cancelledBy",
+    "replaced_by": "replacedBy",
 }
 """The fields of a job, each with the name under which it is shown and kept."""
 
@@ -136,6 +139,25 @@ class Jobs:
         row = await self._tables.get(self._partition, LOCK + RUN)
         if row and (await self.get(str(row.columns["id"]))).state in (State.STARTED, State.APPROVED):
             raise await self._held(RUN)
+
+    async def start_instead(self, waiting: Job, why: str, by: str, job_id: str, options: Mapping[str, Any]) -> Job:
+        """Record a new job that takes the place, and the lock, of one that waits: of the two, one is always there.
+
+        The one that waited is cancelled. Raises VersionConflict if it changed since it was read, for instance because
+        it was approved.
+        """
+        now = self.now()
+        job = Job(job_id, waiting.kind, State.STARTED, now, by, options)
+        ended = replace(waiting, state=State.CANCELLED, cancelled_by=by, replaced_by=job_id, reason=why, ended=now)
+        operations: list[Operation] = [
+            # First: while it has not changed it has not ended, and so it holds the lock.
+            Replace(JOB + waiting.id, _columns(ended), waiting.etag),
+            Replace(LOCK + waiting.kind, {"id": job_id}, ANY),
+            Insert(LOCK + CHANGING, {"id": job_id}),
+            Insert(JOB + job_id, _columns(job)),
+        ]
+        *_, etag = await self._tables.commit(self._partition, operations)
+        return replace(job, etag=etag)
 
     async def record(
         self, kind: str, by: str, job_id: str, counts: Mapping[str, int], options: Mapping[str, Any] | None = None
@@ -205,6 +227,11 @@ class Jobs:
         """Return the undo that is under way, or None."""
         row = await self._tables.get(self._partition, LOCK + UNDO)
         return await self.get(str(row.columns["id"])) if row else None
+
+    async def find_under_way(self, kind: str) -> Job | None:
+        """Return the job of a kind that has not ended."""
+        lock = await self._tables.get(self._partition, LOCK + kind)
+        return await self.get(str(lock.columns["id"])) if lock else None
 
     async def note_planned(self, runs: Sequence[str]) -> None:
         """Note the last run that made a plan, behind the runs on which it builds, of which the first planned all."""

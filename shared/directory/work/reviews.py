@@ -27,7 +27,9 @@ ROWS = (MAX_OPERATIONS - 1) // 2
 """Rows reviewed in one transaction, each with its entry in the index; beside them is the tally."""
 ATTEMPTS = 8
 """Times that a transaction is tried while others review or approve the same rows."""
-LINK, EXCLUDE, LEAVE = "link", "exclude", "leave"
+LINK, EXCLUDE, LEAVE, ACKNOWLEDGE = "link", "exclude", "leave", "acknowledge"
+AS_PLANNED = (LEAVE, ACKNOWLEDGE)
+"""Reviews under which a row stays as the plan has it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,16 +69,19 @@ class Reviews:
         rows = dict(zip(places, await self._tables.get_many(keys), strict=True))
         return [read_row(places[row_id][0], row) if (row := rows.get(row_id)) else None for row_id in ids]
 
-    async def record(self, reviews: Sequence[tuple[PlanRow, Review]]) -> None:
-        """Store reviews of rows; a later review of a row takes the place of an earlier one. Raises Busy."""
+    async def record(self, reviews: Sequence[tuple[PlanRow, Review]], *, overrule: bool = True) -> None:
+        """Store reviews of rows. Raises Busy.
+
+        A review takes the place of an earlier one of the same row, but where it is not to `overrule` any.
+        """
         buckets: dict[int, list[tuple[PlanRow, Review]]] = {}
         for row, review in reviews:
             buckets.setdefault(int(row.id[:2], 16), []).append((row, review))
         for bucket, some in buckets.items():
             for part in in_parts(some, ROWS):
-                await self._record(bucket, part)
+                await self._record(bucket, part, overrule)
 
-    async def _record(self, bucket: int, reviews: Sequence[tuple[PlanRow, Review]]) -> None:
+    async def _record(self, bucket: int, reviews: Sequence[tuple[PlanRow, Review]], overrule: bool) -> None:
         for _ in range(ATTEMPTS):
             tally = await self._tables.get(self._plan.partition(bucket), TALLY)
             if tally is not None and tally.columns["closed"]:
@@ -87,6 +92,8 @@ class Reviews:
             for row, (_, review) in zip(found, reviews, strict=True):
                 if row is None:
                     raise Busy("rows: the plan is being written", retry_after=1)
+                if row.review and not overrule:
+                    continue
                 after = _reviewed(row, review)
                 counts.update(_effect(after))
                 counts.subtract(_effect(row))
@@ -124,6 +131,11 @@ class Reviews:
             return _read(tally)
         raise Busy("rows: these are being reviewed by others", retry_after=1)
 
+    async def reviewed(self, bucket: int) -> AsyncIterator[list[PlanRow]]:
+        """Yield the rows of a bucket that were reviewed, a page at a time."""
+        async for rows in self._indexed(bucket, lambda entry: True):
+            yield rows
+
     async def accounts(self, bucket: int, decision: str) -> dict[str, str]:
         """Return the accounts that reviews of a bucket's rows of one decision link, each with the row's id."""
         low = f"{INDEX}{decision}_"
@@ -132,9 +144,13 @@ class Reviews:
 
     async def chosen(self, bucket: int) -> AsyncIterator[list[PlanRow]]:
         """Yield the rows of a bucket that a review links, a page at a time."""
+        async for rows in self._indexed(bucket, _links):
+            yield rows
+
+    async def _indexed(self, bucket: int, wanted: Callable[[Row], bool]) -> AsyncIterator[list[PlanRow]]:
         partition = self._plan.partition(bucket)
         async for page in scan_pages(self._tables, partition, INDEX, prefix_end(INDEX), page_rows=MAX_OPERATIONS):
-            found = await self.find_rows([_row_id(bucket, row) for row in page.rows if _links(row)])
+            found = await self.find_rows([_row_id(bucket, row) for row in page.rows if wanted(row)])
             yield [row for row in found if row is not None]
 
 
@@ -150,7 +166,7 @@ def _row_id(bucket: int, entry: Row) -> str:
 def _reviewed(row: PlanRow, review: Review) -> PlanRow:
     shown = {**row.shown, "predicted": review.predicted} if review.predicted else row.shown
     planned = (row.review or {}).get("planned", row.shown.get("predicted"))
-    if review.action == LEAVE and planned:
+    if review.action in AS_PLANNED and planned:
         shown = {**row.shown, "predicted": planned}
     return replace(row, shown=shown, review=review.to_json() | ({"planned": planned} if planned else {}))
 

@@ -51,6 +51,7 @@ def test_every_operation_says_in_a_sentence_what_it_does() -> None:
         ("AccountEdit", "document evidence protected", ""),
         ("LinkRequest", "identity reason", "identity"),
         ("ReleaseRequest", "keepEvidence", ""),
+        ("GroupRelease", "keep", ""),
         ("RunRequest", "expiresHours full groups identities mapping pauseProvisioning policy source", ""),
         ("ReviewRequest", "account action cursor filter inPolicy rows", "action"),
         ("Selection", "decision domain rule", "decision"),

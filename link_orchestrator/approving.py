@@ -1,0 +1,152 @@
+"""What the approval of a run writes, whoever approves it; and the approval of a run by itself.
+
+A run approves itself if the administrator switched on autoApprove in the directory's stored policy, and the plan is
+within it. Whoever approves, the job's version decides: of an approval, a review, a cancel and a schedule that puts
+another run in its place, the first one counts and the others look again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+from link_orchestrator.run import (
+    GROUPS_APPROVED,
+    OWN_POLICY,
+    REVIEWS_DROPPED,
+    SELF_APPROVED,
+    policy_of,
+    reviews_of,
+    told_of_reviews,
+)
+from shared.directory.directory import Directory
+from shared.directory.errors import Busy
+from shared.directory.matching.accounts import DecisionKind
+from shared.directory.matching.groups import GroupDecisionKind
+from shared.directory.matching.policy import Policy
+from shared.directory.policies import AUTO_APPROVE
+from shared.directory.work.jobs import Job, State
+from shared.directory.work.plan import PlanRow
+from shared.directory.work.reviews import ACKNOWLEDGE, EXCLUDE
+from shared.tables.access import in_waves
+from shared.tables.port import VersionConflict
+
+ATTEMPTS: Final = 5
+"""Times that an approval is tried while others change the job."""
+
+
+async def approve_itself(directory: Directory, job_id: str) -> bool:
+    """Approve a planned run if it may approve itself, or tell in it why it waits for a person.
+
+    Returns whether it approved itself, now or in an attempt whose answer was lost. Raises Busy.
+    """
+    for _ in range(ATTEMPTS):
+        job = await directory.jobs.get(job_id)
+        undo = await directory.jobs.find_undo()
+        if job.state is State.APPROVED and job.options.get(SELF_APPROVED):
+            await pause(directory, job)
+            return True
+        if job.state is not State.PLANNED or job.cancelled_by:
+            # Whoever approved or cancelled it tells the orchestration, which waits for that.
+            return False
+        # Read behind the job: a policy that is stored later gives the job another version (requests/policy.py).
+        stored = await directory.policies.read()
+        # What an undo takes apart a person joins again, so a person looks at a plan that is made meanwhile.
+        why = f"{undo.id} is under way" if undo else await _why_a_person(directory, job, stored.policy)
+        if why:
+            told = filter(None, (told_of_reviews(job, job.counts), f"It waits for a person: {why}."))
+            after = replace(job, reason=" ".join(told))
+        else:
+            switch = stored.switches[AUTO_APPROVE]
+            after = approved(directory, job, f"{AUTO_APPROVE}:{switch.by}", options={SELF_APPROVED: True})
+        try:
+            job = await directory.jobs.replace(job, after)
+        except VersionConflict:
+            continue
+        except Busy:  # an undo has just begun: the next look finds it
+            continue
+        if job.state is State.APPROVED:
+            await pause(directory, job)
+        return job.state is State.APPROVED
+    raise Busy("the run is being changed by others", retry_after=1)
+
+
+async def _why_a_person(directory: Directory, job: Job, policy: Policy) -> str:
+    """Return why a planned run does not approve itself under the policy that is stored now, or ""."""
+    limit = policy.auto_approve
+    if job.options.get(OWN_POLICY):
+        return "the run brings a policy of its own"
+    if limit is None or policy != policy_of(job):
+        return "the directory's policy was changed since the run began"
+    links, total = await count_links(directory, job), await directory.listing.total()
+    if links > limit.number:
+        return f"{_some(links, 'link')}, more than autoApprove's number of {limit.number}"
+    if links > limit.share * total:
+        return f"{_some(links, 'link')} to {_some(total, 'account')}, more than autoApprove's share of {limit.share:g}"
+    if (undo := await directory.jobs.find_under_way("undo")) and undo.kind == "undo":
+        return f"{undo.id} is taking links back"
+    if groups := job.counts.get(GroupDecisionKind.LINK.value, 0):
+        return f"{_some(groups, 'group')} to link, which a person alone approves"
+    if job.counts.get(REVIEWS_DROPPED):
+        return "reviews of the run before were not kept"
+    if warned := await _count_warned(directory, job):
+        return f"{_some(warned, 'link')} with a warning that nobody has acknowledged"
+    return ""
+
+
+def _some(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+async def _count_warned(directory: Directory, job: Job) -> int:
+    """Return how many rows the plan links under a warning about which no person has decided."""
+    plan = directory.plan(job.id)
+
+    async def count(bucket: int) -> int:
+        return sum([_warned(rows) async for rows in plan.decided(bucket, DecisionKind.LINK.value)])
+
+    return sum(await in_waves(count(bucket) for bucket in range(directory.keys.buckets)))
+
+
+def _warned(rows: Iterable[PlanRow]) -> int:
+    # A row that a review links was warned of before a person decided so.
+    settled = (ACKNOWLEDGE, EXCLUDE)
+    return sum(bool(row.shown.get("warnings")) and (row.review or {}).get("action") not in settled for row in rows)
+
+
+def approved(
+    directory: Directory,
+    job: Job,
+    by: str,
+    *,
+    pause_provisioning: bool | None = None,
+    groups: int | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> Job:
+    """Return a planned run as it is once it is approved; `groups` is the number of groups that are, too."""
+    pauses = job.options.get("pauseProvisioning", True) if pause_provisioning is None else pause_provisioning
+    chosen = {**job.options, **(options or {}), "pauseProvisioning": pauses}
+    if groups is not None:
+        chosen[GROUPS_APPROVED] = groups
+    return replace(
+        job, state=State.APPROVED, approved=directory.jobs.now(), approved_by=by, options=chosen, reason=None
+    )
+
+
+async def pause(directory: Directory, job: Job) -> None:
+    """Close the gate before SCIM if the run pauses provisioning, unless the run has ended by now."""
+    if job.options["pauseProvisioning"]:
+        await directory.gate.close(job.id)
+        if (await directory.jobs.get(job.id)).state.ended:
+            await directory.gate.open(job.id)
+
+
+async def count_links(directory: Directory, job: Job) -> int:
+    """Return the number of links that a run would make. A review after this makes an approval begin again."""
+    planned = job.counts.get(DecisionKind.LINK.value, 0)
+    if not job.reviewed:
+        return planned
+    reviews = reviews_of(directory, job.id)
+    counts = await (reviews.close() if job.state is State.PLANNED else reviews.total())
+    return planned + counts["review.links"]

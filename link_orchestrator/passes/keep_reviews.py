@@ -1,0 +1,112 @@
+"""The pass by which a scheduled run keeps the reviews of the run whose place it took.
+
+A review is kept where the row is the same: decision, identity, accounts and their versions, evidence, reason and
+warnings. A row that is the same has the same id in both plans. The others are counted, and a run with any of them does
+not approve itself: a person had excluded somebody, say, and the row of that person is another one now.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from link_orchestrator.messages import Slice
+from link_orchestrator.prediction.cycle import after_review
+from link_orchestrator.run import (
+    REVIEWS_DROPPED,
+    REVIEWS_FROM,
+    REVIEWS_KEPT,
+    mapping_of,
+    policy_of,
+    reviews_of,
+)
+from shared.directory.directory import Directory
+from shared.directory.matching.accounts import DecisionKind
+from shared.directory.matching.authority import LEFT_OPEN
+from shared.directory.work.jobs import Job
+from shared.directory.work.plan import PlanRow
+from shared.directory.work.reviews import ACKNOWLEDGE, EXCLUDE, LEAVE, LINK, Review
+
+
+async def keep_reviews(directory: Directory, job: Job, slice_: Slice) -> Counter[str]:
+    """Review the rows of a slice as they were reviewed in the earlier run, where they are the same."""
+    earlier = await directory.jobs.get(job.options[REVIEWS_FROM])
+    counts: Counter[str] = Counter({REVIEWS_KEPT: 0, REVIEWS_DROPPED: 0})
+    if slice_.low == 0:
+        # Nobody has decided again about what that run itself could not keep.
+        counts[REVIEWS_DROPPED] += earlier.counts.get(REVIEWS_DROPPED, 0)
+    if not earlier.reviewed:
+        return counts
+    for bucket in slice_.buckets:
+        async for rows in reviews_of(directory, earlier.id).reviewed(bucket):
+            reviewed = [row for row in rows if (row.review or {}).get("action", LEAVE) != LEAVE]
+            same = await _same_rows(directory, job, reviewed)
+            if same:
+                await _review(directory, job, [(row, before) for before, row in same])
+            counts.update({REVIEWS_KEPT: len(same), REVIEWS_DROPPED: len(reviewed) - len(same)})
+    return counts
+
+
+async def _same_rows(directory: Directory, job: Job, before: Sequence[PlanRow]) -> list[tuple[PlanRow, PlanRow]]:
+    """Pair each reviewed row of the earlier plan with its own in this plan, where it is the same."""
+    found = await reviews_of(directory, job.id).find_rows([row.id for row in before])
+    pairs = [(old, new) for old, new in zip(before, found, strict=True) if new is not None and _is_same(old, new)]
+    return [(old, new) for old, new in pairs if not await _is_taken(directory, job, old)]
+
+
+def _is_same(before: PlanRow, after: PlanRow) -> bool:
+    """Tell whether two rows of one id say the same of the same accounts, in versions that the plan was sure of."""
+    known = [*after.versions.values(), *([after.version] if "account" in after.shown and not after.versions else [])]
+    return all(known) and _told(before) == _told(after)
+
+
+def _told(row: PlanRow) -> object:
+    # What is predicted follows from the review and the mapping.
+    shown = {name: value for name, value in row.shown.items() if name != "predicted"}
+    return shown, row.version, row.versions
+
+
+async def _is_taken(directory: Directory, job: Job, before: PlanRow) -> bool:
+    """Tell whether this plan itself links the account that a review chose among several."""
+    review = before.review or {}
+    if review["action"] != LINK or before.decision != DecisionKind.AMBIGUOUS:
+        return False
+    bucket = directory.keys.bucket(review["account"])
+    async for rows in directory.plan(job.id).decided(bucket, DecisionKind.LINK.value):
+        if any(row.shown["account"]["id"] == review["account"] for row in rows):
+            return True
+    return False
+
+
+async def _review(directory: Directory, job: Job, rows: Sequence[tuple[PlanRow, PlanRow]]) -> None:
+    """Store the reviews of earlier rows with their twins, by the same person at the same time; tell SCIM of them."""
+
+    def being_reviewed(job: Job) -> Job:
+        return job if job.reviewed else replace(job, reviewed=directory.jobs.now())
+
+    # Before the first review: an approval counts the reviews of a job that is marked so.
+    await directory.jobs.change(job.id, being_reviewed)
+    new = [(row, old) for row, old in rows if not row.review]
+    await directory.plan(job.id).leave_open({row.subject: mark for row, old in new if (mark := _mark(row, old))})
+    reviews = [(row, _as_before(job, row, old.review or {})) for row, old in new]
+    # This pass may run again, or late, when a person has decided otherwise.
+    await reviews_of(directory, job.id).record(reviews, overrule=False)
+
+
+def _as_before(job: Job, row: PlanRow, review: Mapping[str, Any]) -> Review:
+    action = str(review["action"])
+    if action == ACKNOWLEDGE:
+        predicted = None
+    else:
+        predicted = after_review(row.shown, mapping_of(job), policy_of(job), links=action == LINK).to_json()
+    return Review(action, str(review["by"]), str(review["at"]), review.get("account"), predicted)
+
+
+def _mark(row: PlanRow, before: PlanRow) -> str:
+    """Return the decision under which SCIM finds a reviewed identity, "" where the plan has marked it already."""
+    action = (before.review or {})["action"]
+    if action == EXCLUDE:
+        return DecisionKind.EXCLUDED.value
+    return DecisionKind.REVIEW.value if action == LINK and row.decision not in LEFT_OPEN else ""

@@ -1,0 +1,53 @@
+"""Changing the directory's policy, and who changed it. It is read by shared/admin/accounts.py."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from pydantic import ValidationError
+
+from link_orchestrator.run import renew_waiting
+from link_orchestrator.source import RunSource, Sources, refuse_unready
+from shared.admin.parameters import read_count
+from shared.directory.directory import Directory
+from shared.directory.errors import Busy
+from shared.directory.matching.policy import Policy, Schedule
+from shared.directory.text import dump
+from shared.scim.document import read_json
+from shared.scim.endpoint import Request, Response
+from shared.scim.errors import InvalidValue
+
+
+async def put_policy(directory: Directory, request: Request, sources: Sources) -> Response:
+    """Replace the directory's policy. An attribute that is left out gets its default."""
+    try:
+        policy = Policy.from_json(read_json(request.body))
+    except ValueError as error:
+        raise InvalidValue(str(error)) from None
+    if policy.schedule is not None:
+        policy = replace(policy, schedule=_checked(directory, policy.schedule, sources))
+    await directory.policies.set(policy, request.by)
+    # From this answer on no run approves itself by the policy before, also one that has just read it.
+    await renew_waiting(directory)
+    return Response(200, dump(policy.to_json()))
+
+
+async def list_history(directory: Directory, request: Request) -> Response:
+    """List who changed the policy, and suspended or resumed its schedule, the latest change first."""
+    entries, cursor = await directory.policies.history(request.params.get("cursor", ""), read_count(request))
+    return Response(200, dump({"history": entries} | ({"cursor": cursor} if cursor else {})))
+
+
+def _checked(directory: Directory, schedule: Schedule, sources: Sources) -> Schedule:
+    """Return a schedule whose source can be read. Raises InvalidValue naming what is wrong with it, and Busy."""
+    try:
+        source = RunSource.model_validate(schedule.source)
+    except ValidationError as error:
+        found = error.errors(include_input=False, include_url=False, include_context=False)[:10]
+        told = (f"{'.'.join(map(str, ('schedule', 'source', *item['loc'])))}: {item['msg']}" for item in found)
+        raise InvalidValue("; ".join(told)) from None
+    try:
+        refuse_unready(sources, directory.name)
+    except Busy as unready:
+        raise Busy(f"schedule.{unready}") from None
+    return replace(schedule, source={"graph": source.graph.to_json()})
