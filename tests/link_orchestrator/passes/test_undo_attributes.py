@@ -465,7 +465,7 @@ class TestAround:
         assert closed == ["undo", "undo_groups"]
         other = await Directories(scene.tables, scene.clock).open("main")
         await other.gate.refuse_closed()
-        assert (await other.policies.get()).schedule is None
+        assert (await other.schedule.get()).suspended
 
     async def test_the_rows_of_the_plan_say_which_undo_took_their_links_back(self, scene: Scene) -> None:
         await scene.patch(active=False)

@@ -14,7 +14,7 @@ from infra.local.faults import Crash, Fault, FaultyTables, random_faults, script
 from shared.directory.errors import Busy, NotFound
 from shared.directory.keys import Keys
 from shared.directory.work.jobs import Job, Jobs, State, planned_in
-from shared.tables.port import Delete, Tables, VersionConflict
+from shared.tables.port import Conflict, Delete, Tables, VersionConflict
 from shared.tables.sqlite import SqliteTables
 from tests.link_orchestrator.running import rows_of
 from tests.shared.directory.people import BY, Clock, call_number, outcome, pause, writes
@@ -263,3 +263,20 @@ class TestRunsAndUndos:
             await begin(jobs, "undo")
         await jobs.change(run.id, ended)
         await begin(jobs, "undo")
+
+    async def test_a_run_takes_the_place_of_a_plan_that_waits_only_where_no_undo_is_under_way(
+        self, tables: Tables
+    ) -> None:
+        jobs = jobs_in(tables)
+        run = await begin(jobs)
+        await jobs.change(run.id, lambda job: replace(job, state=State.PLANNED))
+        waiting, undo = await jobs.get(run.id), await begin(jobs, "undo")
+        with pytest.raises(Conflict):
+            await jobs.start_instead(waiting, "why", BY, "run2", {})
+        assert await jobs.get(run.id) == waiting
+        await jobs.change(undo.id, ended)
+        await jobs.start_instead(waiting, "why", BY, "run2", {})
+        with pytest.raises(Busy, match="run2"):
+            await begin(jobs, "undo")
+        await jobs.change("run2", ended)
+        assert not await jobs.is_under_way("run", "changing", "undo")
