@@ -106,7 +106,8 @@ class Restoration:
 
 async def prepare(directory: Directory, job: Job, slice_: Slice) -> Counter[str]:
     """Close the gate before SCIM, for a bounded time, and suspend the schedule: no run may join what is taken apart."""
-    await suspend_schedule(directory, by_undo(job.id), f"{job.id} takes links back")
+    linked = f"{job.options['run']} linked" if "run" in job.options else "creates over SCIM linked"
+    await suspend_schedule(directory, job.by, f"{job.id} takes back what {linked}")
     if not await directory.gate.was_closed_by(job.id):
         await directory.gate.close(job.id)
     if (await directory.jobs.get(job.id)).state.ended:  # a twin of this activity has come late
