@@ -136,6 +136,7 @@ RUN: Final = Kind(
     orchestrator=orchestrator.link_accounts,
     passes={
         "changes": compare.changes,
+        "spread": compare.spread,
         "lead": compare.lead,
         "touch": compare.touch,
         "gather": compare.gather,

@@ -31,7 +31,7 @@ Orchestrator = Callable[[Any, Any], Steps]
 """Takes the orchestration's context and the retry options of its activities. Its Azure function has the same name."""
 
 PLAN_PASSES = ("collect", "join", "weigh", "decide")
-COMPARE_PASSES = ("lead", "touch", "gather")
+COMPARE_PASSES = ("spread", "lead", "touch", "gather")
 AGAIN_PASSES = tuple(f"{name}_again" for name in PLAN_PASSES)
 """PLAN_PASSES over nothing but what COMPARE_PASSES found to have changed since the earlier runs."""
 APPLY_PASSES = ("reserve", "apply")

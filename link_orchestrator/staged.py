@@ -17,13 +17,17 @@ from shared.directory.work.jobs import Job
 
 KEYS, PAIRS, CANDIDATES, LINKS, RESERVED = PLANNED = "keys", "pairs", "candidates", "links", "reserved"
 """Stages that every run fills, in passes/plan.py; RESERVED in passes/apply.py."""
-CHANGED, MEETING, TOUCHED, LEADS, MET, VALUES = COMPARED = "changed", "meeting", "touched", "leads", "met", "values"
+CHANGED, MEETING, TOUCHED, LEADS, MET, VALUES, MANY = COMPARED = (
+    "changed", "meeting", "touched", "leads", "met", "values", "many",
+)  # fmt: skip
 """Stages that the first passes of a later run fill, in passes/compare.py. The run decides again on the identities in
 CHANGED, which changed, and in MEETING, which meet an account in TOUCHED, which changed."""
 MEMBERS, NAMED = GROUPED = "members", "named"
 """Stages that the planning of groups fills. An upload of Entra's groups has MEMBERS, too."""
 VERIFIED = KEYS, PAIRS
 """Stages that a verification fills under its own id, in passes/verify.py."""
+IDS: Final = "ids"
+"""Stage of an upload of identities with a record of each row, in requests/object_ids.py."""
 READ: Final = "read"
 """Stage that a run fills with the identities it reads from its source, in passes/read.py."""
 RESTARTS: Final = 3

@@ -12,7 +12,7 @@ from typing import Any, Final
 from link_orchestrator.files.cells import BETWEEN, Unusable, plain, read_flag, read_text
 from link_orchestrator.files.rows import Header, Row, UnreadableFile, read_rows
 from link_orchestrator.problems import Problem
-from shared.directory.matching.identity import TEXTS, Identity
+from shared.directory.matching.identity import NO_OBJECT_ID, TEXTS, Identity, read_object_id
 
 # Headers of the portal's export and attributes of Graph, as plain() returns them: which attribute of Graph each is.
 _ATTRIBUTES: Final[Mapping[str, str]] = {
@@ -43,13 +43,20 @@ def read_identities(file: bytes, *, content_type: str = "") -> Iterator[Identity
     An object id may come twice: the caller has to see to that. Raises UnreadableFile, when the first row is asked for,
     if no row can be used.
     """
+    for row in number_identities(file, content_type=content_type):
+        yield row if isinstance(row, Problem) else row[1]
+
+
+def number_identities(file: bytes, *, content_type: str = "") -> Iterator[tuple[int, Identity] | Problem]:
+    """Do the same, each identity with its line."""
     for row in read_rows(file, content_type=content_type):
         if isinstance(row, Header):
             _check(row)
         elif isinstance(row, Problem):
             yield row
         else:
-            yield _identity(row)
+            read = _identity(row)
+            yield read if isinstance(read, Problem) else (row.line, read)
 
 
 def identity_of(user: Mapping[str, Any]) -> Identity | Problem:
@@ -81,8 +88,12 @@ def _identity(row: Row) -> Identity | Problem:
         if not object_id or not name:
             missing = "userPrincipalName" if object_id else "id"
             raise Unusable(missing, "is empty", "Export id and userPrincipalName of every user.")
+        guid = read_object_id(object_id)
+        if guid is None:
+            remedy = "Export it from Entra anew; a spreadsheet may have taken it for a number."
+            raise Unusable(cells["id"][0], f"holds no object id: {NO_OBJECT_ID}", remedy)
         return Identity(
-            object_id,
+            guid,
             name,
             proxy_addresses=_several(*cells.get("proxyAddresses", ("", []))),
             other_mails=_several(*cells.get("otherMails", ("", []))),

@@ -1,7 +1,8 @@
 """The first passes of a later run: what changed since the runs before it, and which identities to plan again for that.
 
 changes  identities and accounts -> those that are not as the earlier runs saw them, each in its own bucket
-lead     keys of the changed identities, former and present -> the accounts they lead to, paired as join() does
+spread   changed accounts -> keys by which they may count among many that carry a value, or did
+lead     those and the changed identities' keys, former and present -> the accounts they lead to, paired as in join()
 touch    touched accounts, that is those and the changed ones -> identities that met them before; keys of changed ones
 gather   identities -> the unchanged ones that met a touched account before, or that may meet a changed one now
 
@@ -14,16 +15,18 @@ row by row, with a plan of everything (tests/link_orchestrator/passes/test_compa
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
 from link_orchestrator.messages import Extent, Slice, slices_for
 from link_orchestrator.passes.plan import ACCOUNTS_AT_ONCE, KeyFinder, find_led, keys_of
-from link_orchestrator.run import chain_of
+from link_orchestrator.passes.shared_values import SharedValues, Wanted
+from link_orchestrator.run import chain_of, policy_of
 from link_orchestrator.staged import (
     CHANGED,
     LEADS,
+    MANY,
     MEETING,
     MET,
     PAIRS,
@@ -34,7 +37,10 @@ from link_orchestrator.staged import (
 )
 from shared.directory.directory import Directory
 from shared.directory.keys import Key, fold
-from shared.directory.matching.identity import Identity, is_gone
+from shared.directory.matching.accounts import MOST_SHARED, is_shared, kind_of
+from shared.directory.matching.identity import Identity, is_gone, is_void
+from shared.directory.matching.policy import Trust
+from shared.directory.records.model import Account
 from shared.directory.work.jobs import Job
 from shared.directory.work.seen import DAYS, Seen, short, stages_of
 from shared.directory.work.stages import is_older
@@ -133,21 +139,56 @@ class _Comparison:
         await together(*(writer.close() for writer in (self._now, self._changed, self._leads, self._touched)))
 
 
+async def spread(directory: Directory, job: Job, slice_: Slice) -> Counter[str]:
+    """Stage the keys of changed accounts that weak rules look at: whoever shares one may be one of many now, or not."""
+    seen, keys = _seen(directory, job), directory.keys
+    kinds = {kind_of(rule.rule) for rule in policy_of(job).rules if rule.trust is Trust.WEAK}
+    writer = directory.stage(job.id + LEADS).writer(slice_.name)
+    for bucket in slice_.buckets:
+        changed = sorted([one async for items in directory.stage(job.id + TOUCHED).read(bucket) for one, _ in items])
+        leads = {one for former in (await seen.crowds(bucket, changed)).values() for one in former}
+        for batch in in_parts(changed, ACCOUNTS_AT_ONCE):
+            for account in await directory.accounts.find_many(batch):
+                leads.update(keys.lead(key) for key in (_carried(account, kinds) if account else ()))
+        for one in leads:
+            await writer.add(keys.bucket_of(one), [one, "", []])
+    await writer.close()
+    return Counter()
+
+
+def _carried(account: Account, kinds: Collection[str]) -> Iterator[Key]:
+    """Yield the keys of some kinds by which an account is one of those that carry a value."""
+    name = Key("userName", account.user_name)
+    for key in (name, Key("email", account.user_name), *account.found_by()):
+        if key.kind in kinds:
+            yield key
+        if key.kind == "email" and "email" in kinds:
+            yield Key("userName", key.value)
+
+
 async def lead(directory: Directory, job: Job, slice_: Slice) -> Counter[str]:
     """Touch the accounts to which a slice's keys lead, as other identities meet them now than before; pair those."""
     leads = directory.stage(job.id + LEADS)
     touched = directory.stage(job.id + TOUCHED).writer(slice_.name)
     pairs = directory.stage(job.id + PAIRS).writer(slice_.name)
+    many = directory.stage(job.id + MANY).writer(slice_.name)
+    shared = SharedValues(directory, job, pairs)
     for bucket in slice_.buckets:
         wanted = await keys_of(leads, bucket)
         # Of a former key only a short lead is known, and there is nobody to pair.
-        async for lead, account_id in find_led(directory, bucket, wanted):
-            home = directory.keys.bucket(account_id)
-            await touched.add(home, [account_id, False])
-            for object_id, values in wanted[lead]:
-                if object_id:
+        async for lead, ids in find_led(directory, bucket, wanted):
+            changed: Wanted = [item for item in wanted[lead] if item[0]]
+            if len(ids) >= MOST_SHARED:
+                await many.add(bucket, lead)
+            if len(changed) > MOST_SHARED and is_shared(len({object_id for object_id, _ in changed}), 0):
+                # join() tells of them. Here it is enough that they make no pairs by the thousand that prove nothing.
+                changed = shared.stripped(changed, set(shared.weak.values()))
+            for account_id in ids:
+                home = directory.keys.bucket(account_id)
+                await touched.add(home, [account_id, False])
+                for object_id, values in changed:
                     await pairs.add(home, [account_id, object_id, values])
-    await together(touched.close(), pairs.close())
+    await together(touched.close(), pairs.close(), many.close())
     return Counter()
 
 
@@ -158,9 +199,13 @@ async def touch(directory: Directory, job: Job, slice_: Slice) -> Counter[str]:
     leads = directory.stage(job.id + VALUES).writer(slice_.name)
     for bucket in slice_.buckets:
         touched = [item async for items in directory.stage(job.id + TOUCHED).read(bucket) for item in items]
-        for trusts in (await seen.near(bucket, {account_id for account_id, _ in touched})).values():
-            for object_id in trusts:
+        ids = {account_id for account_id, _ in touched}
+        for claims in (await seen.near(bucket, ids)).values():
+            for object_id in claims:
                 await met.add(identity_bucket(directory.keys, object_id), fold(object_id))
+        # Not all who share a value met its accounts, and how many they are is to be counted again.
+        for one in {one for shared in (await seen.crowds(bucket, ids)).values() for one in shared}:
+            await leads.add(0, one)
         changed = sorted({account_id for account_id, is_changed in touched if is_changed})
         for batch in in_parts(changed, ACCOUNTS_AT_ONCE):
             for account in await directory.accounts.find_many(batch):
@@ -251,8 +296,9 @@ def _seen(directory: Directory, job: Job) -> Seen:
 
 
 async def _lines(directory: Directory, job: Job, bucket: int) -> dict[str, str]:
-    """Return a bucket's identities as lines, by folded object id. Where an id comes several times, the first counts."""
+    """Return a bucket's identities as lines, by folded object id, of which plan.collect() reads the same."""
     found: dict[str, str] = {}
+    voided: set[str] = set()
     begin = len(_PLAIN)
     for name in parts_of(job):
         async for lines in directory.stage(name).lines(bucket):
@@ -260,5 +306,8 @@ async def _lines(directory: Directory, job: Job, bucket: int) -> dict[str, str]:
                 # Parsing the line, or folding every id as text of any kind, would add seconds to a million of them.
                 object_id = line[begin : line.index('"', begin)]
                 plain = object_id.isascii() and "\\" not in object_id
-                found.setdefault(object_id.strip().lower() if plain else fold(parse([line])[0]["id"]), line)
-    return {object_id: line for object_id, line in found.items() if not is_gone(line)}
+                known = object_id.strip().lower() if plain else fold(parse([line])[0]["id"])
+                if is_void(line):
+                    voided.add(known)
+                found.setdefault(known, line)
+    return {one: line for one, line in found.items() if one not in voided and not is_gone(line)}

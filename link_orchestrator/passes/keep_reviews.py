@@ -24,7 +24,7 @@ from link_orchestrator.run import (
 )
 from shared.directory.directory import Directory
 from shared.directory.matching.accounts import DecisionKind
-from shared.directory.matching.authority import LEFT_OPEN
+from shared.directory.matching.authority import CREATABLE, LEFT_OPEN
 from shared.directory.work.jobs import Job
 from shared.directory.work.plan import PlanRow
 from shared.directory.work.reviews import ACKNOWLEDGE, EXCLUDE, LEAVE, LINK, Review
@@ -96,17 +96,19 @@ async def _review(directory: Directory, job: Job, rows: Sequence[tuple[PlanRow, 
 
 
 def _as_before(job: Job, row: PlanRow, review: Mapping[str, Any]) -> Review:
-    action = str(review["action"])
+    action, create = str(review["action"]), bool(review.get("create"))
     if action == ACKNOWLEDGE:
         predicted = None
     else:
-        predicted = after_review(row.shown, mapping_of(job), policy_of(job), links=action == LINK).to_json()
-    return Review(action, str(review["by"]), str(review["at"]), review.get("account"), predicted)
+        mapping, policy = mapping_of(job), policy_of(job)
+        predicted = after_review(row.shown, mapping, policy, links=action == LINK, create=create).to_json()
+    return Review(action, str(review["by"]), str(review["at"]), review.get("account"), predicted, create=create)
 
 
 def _mark(row: PlanRow, before: PlanRow) -> str:
     """Return the decision under which SCIM finds a reviewed identity, "" where the plan has marked it already."""
-    action = (before.review or {})["action"]
+    review = before.review or {}
+    action = review["action"]
     if action == EXCLUDE:
-        return DecisionKind.EXCLUDED.value
+        return CREATABLE if review.get("create") else DecisionKind.EXCLUDED.value
     return DecisionKind.REVIEW.value if action == LINK and row.decision not in LEFT_OPEN else ""

@@ -22,45 +22,64 @@ from operator import attrgetter
 from typing import Any
 
 from link_orchestrator.messages import Slice
+from link_orchestrator.passes.shared_values import SharedValues, Wanted
 from link_orchestrator.prediction.cycle import Prediction, adds_nothing, carried, predict, probes
-from link_orchestrator.run import CARRIED, PREDICTED, chain_of, mapping_of, policy_of
+from link_orchestrator.run import (
+    CARRIED,
+    IDS_CARRIED,
+    IDS_KNOWN,
+    INACTIVE,
+    PREDICTED,
+    WARNINGS,
+    chain_of,
+    mapping_of,
+    policy_of,
+)
 from link_orchestrator.staged import (
     CANDIDATES,
     CHANGED,
     KEYS,
+    LEADS,
     LINKS,
+    MANY,
     MEETING,
     PAIRS,
     TOUCHED,
+    VALUES,
     identity_bucket,
     parts_of,
 )
 from shared.directory.directory import Directory
-from shared.directory.keys import NAME, POINTER, Key, fold
+from shared.directory.keys import NAME, POINTER, Key, Keys, fold
 from shared.directory.matching.accounts import (
+    MOST_SHARED,
     AccountFacts,
     Candidate,
+    Claim,
     Decision,
     DecisionKind,
     MatchEvidence,
     MatchKey,
     Rival,
-    claim,
     decide,
     evidence_for,
     facts_of,
     identity_keys,
     linked,
     match_key,
+    objection_of,
+    rivals_of,
+    rules_for,
     stays_local,
+    trust_of,
 )
-from shared.directory.matching.authority import KEPT_FROM_SCIM
-from shared.directory.matching.identity import Identity, is_gone
+from shared.directory.matching.authority import mark_of
+from shared.directory.matching.identity import Identity, is_gone, is_void, read_object_id
 from shared.directory.matching.policy import Policy, Rule, Trust
 from shared.directory.records.model import Account, Status, digest_facts
 from shared.directory.work.jobs import Job
 from shared.directory.work.plan import PlanRow
-from shared.directory.work.seen import IN_DOUBT
+from shared.directory.work.seen import IN_DOUBT, short
 from shared.directory.work.staging import Stage, parse
 from shared.tables.access import AT_ONCE, in_parts, together
 
@@ -100,14 +119,18 @@ class KeyFinder:
         self._policy, self._mapping = policy_of(job), mapping_of(job)
         self._covered = adds_nothing(self._mapping, self._policy)
 
-    def find(self, identity: Identity) -> Mapping[Key, list[list[str]]]:
-        """Return an identity's keys, each with `[rule, attribute, literal]` of every value that it came from."""
-        found: defaultdict[Key, list[list[str]]] = defaultdict(list)
+    def find(self, identity: Identity) -> Mapping[Key, list[list[Any]]]:
+        """Return an identity's keys, each with `[rule, attribute, literal]` of every value that it came from.
+
+        Those of an excluded identity have true at the end.
+        """
+        found: defaultdict[Key, list[list[Any]]] = defaultdict(list)
         for key in identity_keys(identity, self._policy):
+            value = [key.rule.value, key.attribute, key.literal, *([True] if key.excluded else [])]
             # An account has no pointer for an e-mail that equals its userName: the claim on the name leads there.
             for kind in (key.kind, "userName") if key.kind == "email" else (key.kind,):
-                found[Key(kind, key.value)].append([key.rule.value, key.attribute, key.literal])
-        if not (found and self._covered) or "#" in identity.user_principal_name:
+                found[Key(kind, key.value)].append(value)
+        if not self._covered or "#" in identity.user_principal_name:
             for probe in probes(identity, self._mapping, self._policy):
                 found.setdefault(probe, [])  # proves nothing, but provisioning may find the account that carries it
         return found
@@ -117,41 +140,99 @@ async def join(directory: Directory, job: Job, slice_: Slice, *, again: bool = F
     """Pair the identities that have a slice's keys with the accounts to which these keys lead."""
     keys = directory.stage(job.id + KEYS)
     writer = directory.stage(job.id + PAIRS).writer(slice_.name)
+    shared = SharedValues(directory, job, writer)
+    triggered = await _Triggered.read(directory, job) if again else None
     for bucket in slice_.buckets:
         wanted = await keys_of(keys, bucket)
+        also = await triggered.keys(bucket) if triggered else {}
         led = find_led(directory, bucket, wanted) if again else _scan_led(directory, bucket, wanted)
-        async for lead, account_id in led:
-            for item in wanted[lead]:
-                await writer.add(directory.keys.bucket(account_id), [account_id, *item])
+        async for lead, ids in led:
+            identities: Wanted = wanted[lead]
+            if triggered is None or triggered.has(lead):
+                # Otherwise not all who have the key are here, and nothing changed about how many they are.
+                identities = await shared.without(lead, identities, ids, also.pop(lead, ()))
+            for account_id in ids:
+                for item in identities:
+                    await writer.add(directory.keys.bucket(account_id), [account_id, *item])
+        for lead, changed in also.items():
+            await shared.without(lead, (), triggered.crowded(lead) if triggered else (), changed)
     await writer.close()
-    return Counter()
+    return Counter({DecisionKind.SHARED_VALUE.value: shared.told} if shared.told else {})
 
 
-async def keys_of(keys: Stage, bucket: int) -> Mapping[str, list[tuple[str, list[list[str]]]]]:
+@dataclass(frozen=True, slots=True)
+class _Triggered:
+    """The keys in a later run of which everybody who has them is planned again, as something changed about them."""
+
+    directory: Directory
+    job: Job
+    gathered: Collection[str]
+    led: set[str]
+    many: set[str]
+
+    @classmethod
+    async def read(cls, directory: Directory, job: Job) -> _Triggered:
+        """Read the short leads by which gather() found identities."""
+        values = {lead async for items in directory.stage(job.id + VALUES).read(0) for lead in items}
+        return cls(directory, job, values, set(), set())
+
+    async def keys(self, bucket: int) -> dict[str, Wanted]:
+        """Return the changed identities by their keys in a bucket. From now on the others know of the bucket."""
+        many = self.directory.stage(self.job.id + MANY)
+        self.many.update([lead async for items in many.read(bucket) for lead in items])
+        found: defaultdict[str, list[tuple[str, list[list[Any]]]]] = defaultdict(list)
+        for lead, items in (await keys_of(self.directory.stage(self.job.id + LEADS), bucket)).items():
+            self.led.add(short(lead))
+            if changed := [item for item in items if item[0]]:
+                found[lead] += changed
+        return dict(found)
+
+    def has(self, lead: str) -> bool:
+        """Tell whether everybody who has a key is planned again."""
+        return short(lead) in self.led or short(lead) in self.gathered
+
+    def crowded(self, lead: str) -> Sequence[str]:
+        """Return as many words as there are accounts, if many: the caller looks at their number alone."""
+        return [lead] * MOST_SHARED if lead in self.many else []
+
+
+async def keys_of(keys: Stage, bucket: int) -> Mapping[str, list[tuple[str, list[list[Any]]]]]:
     """Return the identities that have the keys of a bucket, by lead, each with the values that the key came from."""
-    wanted: defaultdict[str, list[tuple[str, list[list[str]]]]] = defaultdict(list)
+    wanted: defaultdict[str, list[tuple[str, list[list[Any]]]]] = defaultdict(list)
     async for items in keys.read(bucket):
         for lead, object_id, values in items:
             wanted[lead].append((object_id, values))
     return wanted
 
 
-async def find_led(directory: Directory, bucket: int, leads: Collection[str]) -> AsyncIterator[tuple[str, str]]:
-    """Look up the accounts of some leads of a bucket, and yield each lead with each of its accounts."""
+async def find_led(
+    directory: Directory, bucket: int, leads: Collection[str]
+) -> AsyncIterator[tuple[str, Collection[str]]]:
+    """Look up the accounts of some leads of a bucket, and yield each lead that has any, with their ids."""
     for batch in in_parts(list(leads), AT_ONCE):
         for lead, ids in zip(batch, await directory.listing.find_led(bucket, batch), strict=True):
-            for account_id in ids:
-                yield lead, account_id
+            if ids:
+                yield lead, ids
 
 
-async def _scan_led(directory: Directory, bucket: int, leads: Collection[str]) -> AsyncIterator[tuple[str, str]]:
-    """Do the same by reading through the whole bucket."""
+async def _scan_led(
+    directory: Directory, bucket: int, leads: Collection[str]
+) -> AsyncIterator[tuple[str, Collection[str]]]:
+    """Do the same by reading through the whole bucket, in which the rows of a lead are neighbours."""
     for prefix, scan in ((POINTER, directory.listing.scan_pointers), (NAME, directory.listing.scan_names)):
         wanted = {lead[len(prefix) :]: lead for lead in leads if lead.startswith(prefix)}
+        last, ids = "", list[str]()
         if wanted:
             async for digest, account_id in scan(bucket):
-                if digest in wanted:
-                    yield wanted[digest], account_id
+                if digest not in wanted:
+                    continue
+                if digest != last and ids:
+                    yield wanted[last], ids
+                    ids = []
+                last = digest
+                ids.append(account_id)
+            if ids:
+                yield wanted[last], ids
 
 
 async def weigh(directory: Directory, job: Job, slice_: Slice, *, again: bool = False) -> Counter[str]:
@@ -162,7 +243,7 @@ async def weigh(directory: Directory, job: Job, slice_: Slice, *, again: bool = 
     seen = directory.seen_writer(job.id, slice_.name)
     counts: Counter[str] = Counter()
     for bucket in slice_.buckets:
-        keys = await _keys_by_account(pairs, bucket, policy)
+        keys, shared = await _keys_by_account(pairs, bucket, policy)
         known = await _KnownPairs.read(directory, job, bucket, keys) if again else None
         accounts = known.accounts() if known else directory.listing.scan_facts(bucket)
         digests = await directory.seen(chain_of(job)).accounts(bucket)
@@ -173,21 +254,31 @@ async def weigh(directory: Directory, job: Job, slice_: Slice, *, again: bool = 
                 # It changed after this run saw it, so others may meet it now. Without a version it is not linked.
                 facts = replace(facts, version="")
                 await seen.doubt_account(account.id)
-            found = {oid: evidence_for(_in_order(theirs), facts) for oid, theirs in keys.get(account.id, {}).items()}
-            trusts: Mapping[str, str] = {
-                oid: claim(evidence).value if evidence else "" for oid, evidence in found.items()
-            }
+            theirs = keys.get(account.id, {})
+            crowds = _Crowds(
+                directory.keys, shared.get(account.id, ()), known.crowds.get(account.id, ()) if known else ()
+            )
+            found = {oid: evidence_for(_in_order(crowds.without(have)), facts) for oid, have in theirs.items()}
+            claims: Mapping[str, str] = _claims(directory.keys, theirs, found)
             if known:
                 # An untouched account is met by the same identities as before, of which only some are weighed again.
-                trusts = known.near.get(account.id) or trusts
+                claims = known.near.get(account.id) or claims
+            read = {oid: Claim.from_text(text) for oid, text in claims.items() if text} if len(claims) > 1 else {}
             for oid, evidence in found.items():
-                await writer.add(identity_bucket(directory.keys, oid), _candidate(oid, facts, evidence, trusts))
+                rivals = rivals_of(oid, evidence, read, directory.keys.fingerprint)
+                staged = _candidate(oid, facts, evidence, rivals, contested=len(claims) > 1)
+                await writer.add(identity_bucket(directory.keys, oid), staged)
             if known and account.id not in known.touched:
                 continue
-            if trusts or known:
-                await seen.add_near(account.id, trusts)
-            if not any(trusts.values()) and not account.retired:
-                unmatched.append(_row(stays_local(facts)))
+            if not known:
+                counts.update(_object_ids(facts, theirs))
+            if claims or known:
+                await seen.add_near(account.id, claims)
+            if crowds or (known and known.crowds.get(account.id)):
+                await seen.add_crowds(account.id, crowds.leads())
+            claiming = [Claim.from_text(text) for text in claims.values() if text]
+            if all(claim.excluded for claim in claiming) and not account.retired:
+                unmatched.append(_row(stays_local(facts, excluded=bool(claiming)), policy))
         await directory.plan(job.id).write(bucket, unmatched)
         if unmatched or not again:
             counts[DecisionKind.NO_IDENTITY.value] += len(unmatched)
@@ -195,35 +286,105 @@ async def weigh(directory: Directory, job: Job, slice_: Slice, *, again: bool = 
     return counts
 
 
+class _Crowds:
+    """The shared values of one account: those that join() told of, and short leads of those that earlier runs knew."""
+
+    def __init__(self, keys: Keys, told: Collection[tuple[str, str]], former: Collection[str]) -> None:
+        self._keys = keys
+        self._told = told
+        self._former = former
+
+    def __bool__(self) -> bool:
+        return bool(self._told)
+
+    def without(self, have: Collection[MatchKey]) -> Iterable[MatchKey]:
+        """Return match keys without the weak ones whose value is shared."""
+        if not (self._told or self._former):
+            return have
+        return [key for key in have if key.trust is not Trust.WEAK or not self._has(key)]
+
+    def leads(self) -> set[str]:
+        """Return the short leads of the values that this run was told of."""
+        return {lead for key in self._told for lead in _short_leads(self._keys, Key(*key))}
+
+    def _has(self, key: MatchKey) -> bool:
+        if (key.kind, key.value) in self._told:
+            return True
+        return bool(self._former) and short(self._keys.lead(Key(key.kind, key.value))) in self._former
+
+
+def _short_leads(keys: Keys, key: Key) -> Iterator[str]:
+    """Yield the short leads to the accounts that carry a value."""
+    yield short(keys.lead(key))
+    if key.kind == "email":
+        yield short(keys.lead(Key("userName", key.value)))
+
+
+def _claims(
+    keys: Keys, theirs: Mapping[str, Collection[MatchKey]], found: Mapping[str, tuple[MatchEvidence, ...]]
+) -> dict[str, str]:
+    """Return what each identity claims of an account, as a text; "" if it only meets it. Digests are for rivals."""
+    if len(found) == 1:
+        ((oid, evidence),) = found.items()
+        if not evidence:
+            return {oid: ""}
+        excluded = any(key.excluded for key in theirs[oid])
+        return {oid: Claim(trust_of(evidence), excluded=excluded).to_text()}
+    return {
+        oid: Claim.of(evidence, excluded=any(key.excluded for key in theirs[oid]), digest=keys.fingerprint).to_text()
+        if evidence
+        else ""
+        for oid, evidence in found.items()
+    }
+
+
+def _object_ids(account: AccountFacts, theirs: Collection[str]) -> Iterator[str]:
+    """Yield what to count of the object ids that an account carries: that it has any, that one is in the source."""
+    if account.status is not Status.LOCAL or not (account.object_id or account.external_id):
+        return
+    carried = {read_object_id(text) for text in (account.object_id, account.external_id) if text} - {None}
+    if carried:
+        yield IDS_CARRIED
+        if not carried.isdisjoint(map(fold, theirs)):
+            yield IDS_KNOWN
+
+
 def _candidate(
-    object_id: str, facts: AccountFacts, evidence: Iterable[MatchEvidence], trusts: Mapping[str, str]
+    object_id: str,
+    facts: AccountFacts,
+    evidence: Iterable[MatchEvidence],
+    rivals: Sequence[Rival],
+    *,
+    contested: bool,
 ) -> list[Any]:
     """Return what is staged of an account that an identity meets; _candidates_by_identity() reads it.
 
-    `trusts` has every identity that meets the account, with the strength of its claim, "" if it has none.
+    `contested` says that other identities meet the account, whether or not they have a claim to it.
     """
-    rivals = sorted([other, trust] for other, trust in trusts.items() if trust and other != object_id)
-    return [object_id, _values(facts), [item.to_json() for item in evidence], rivals, len(trusts) > 1]
+    return [object_id, _values(facts), list(evidence), rivals, contested]
 
 
 @dataclass(frozen=True, slots=True)
 class _KnownPairs:
     """The accounts of a bucket that a later run weighs: those in pairs, and those that passes/compare.py touched.
 
-    `near` has, by account that was not touched, the identities that met it in the runs before, with their trust.
+    `near` has, by account that was not touched, the identities that met it in the runs before, with their claims.
+    `crowds` has, by such an account, the short leads of its shared values.
     """
 
     directory: Directory
     ids: set[str]
     touched: set[str]
     near: Mapping[str, Mapping[str, str]]
+    crowds: Mapping[str, Collection[str]]
 
     @classmethod
     async def read(cls, directory: Directory, job: Job, bucket: int, met: Collection[str]) -> _KnownPairs:
         stage = directory.stage(job.id + TOUCHED)
         touched = {account_id async for items in stage.read(bucket) for account_id, _ in items}
-        seen = directory.seen(job.options["since"])
-        return cls(directory, {*met, *touched}, touched, await seen.near(bucket, set(met) - touched))
+        seen, untouched = directory.seen(job.options["since"]), set(met) - touched
+        near, crowds = await seen.near(bucket, untouched), await seen.crowds(bucket, untouched)
+        return cls(directory, {*met, *touched}, touched, near, crowds)
 
     async def accounts(self) -> AsyncIterator[Account]:
         for batch in in_parts(sorted(self.ids), ACCOUNTS_AT_ONCE):
@@ -256,10 +417,12 @@ async def decide_all(directory: Directory, job: Job, slice_: Slice, *, again: bo
             if account and decision.kind in WITH_ACCOUNT:
                 counts[CARRIED + carried(identity, account)] += 1
             home = directory.keys.bucket(account.id) if account else bucket
-            rows[home].append(_row(decision, identity, predicted, matching))
-            if decision.kind in KEPT_FROM_SCIM or again:
-                left_open[identity.object_id] = decision.kind.value if decision.kind in KEPT_FROM_SCIM else ""
+            rows[home].append(_row(decision, policy, identity, predicted, matching))
+            mark = mark_of(decision, identity, policy)
+            if mark or again:
+                left_open[identity.object_id] = mark
             if account and decision.kind is DecisionKind.LINK:
+                counts[WARNINGS + INACTIVE] += not account.active
                 digest = directory.keys.digest(Key("externalId", identity.object_id))
                 await links.add(directory.keys.bucket(digest), [account.id, identity.object_id])
                 before, after = _digests(account, linked(account, identity.object_id))
@@ -279,26 +442,40 @@ def _digests(*accounts: AccountFacts) -> Iterator[str]:
 async def _identities(directory: Directory, names: Sequence[str], bucket: int) -> Iterable[tuple[str, Identity]]:
     """Return a bucket's identities in some stages, each with the line that it was staged as.
 
-    Where an object id comes several times, the first counts.
+    Where an object id comes several times, the first counts; none where two rows of an upload contradict each other.
     """
     found: dict[str, tuple[str, Identity] | None] = {}
     for name in names:
         async for lines in directory.stage(name).lines(bucket):
             for line, item in zip(lines, parse(lines), strict=True):
+                if is_void(line):
+                    found[fold(item["id"])] = None
+                    continue
                 read = None if is_gone(line) else (line, Identity.from_json(item))
                 found.setdefault(fold(item["id"]), read)
     return filter(None, found.values())
 
 
-async def _keys_by_account(pairs: Stage, bucket: int, policy: Policy) -> Mapping[str, Mapping[str, set[MatchKey]]]:
-    rules = {match_rule.rule.value: match_rule for match_rule in policy.rules}
+async def _keys_by_account(
+    pairs: Stage, bucket: int, policy: Policy
+) -> tuple[Mapping[str, Mapping[str, set[MatchKey]]], Mapping[str, set[tuple[str, str]]]]:
+    """Return the match keys of each account's identities, and the shared values of each account."""
+    rules = {
+        excluded: {rule.value: match_rule for rule, match_rule in rules_for(policy, excluded=excluded).items()}
+        for excluded in (False, True)
+    }
     keys: defaultdict[str, defaultdict[str, set[MatchKey]]] = defaultdict(lambda: defaultdict(set))
+    shared: defaultdict[str, set[tuple[str, str]]] = defaultdict(set)
     async for items in pairs.read(bucket):
         for account_id, object_id, values in items:
-            keys[account_id][object_id].update(
-                match_key(rules[rule], attribute, literal, policy) for rule, attribute, literal in values
-            )
-    return keys
+            if not object_id:
+                shared[account_id].update((kind, value) for kind, value in values)
+                continue
+            known = keys[account_id][object_id]
+            for rule, attribute, literal, *mark in values:
+                excluded = bool(mark)
+                known.add(match_key(rules[excluded][rule], attribute, literal, policy, excluded=excluded))
+    return keys, shared
 
 
 async def _candidates_by_identity(candidates: Stage, bucket: int) -> tuple[dict[str, dict[str, Candidate]], set[str]]:
@@ -312,8 +489,8 @@ async def _candidates_by_identity(candidates: Stage, bucket: int) -> tuple[dict[
                 contested.add(account.id)
             known[object_id][account.id] = Candidate(
                 account,
-                tuple(map(MatchEvidence.from_json, evidence)),
-                tuple(Rival(other, Trust(trust)) for other, trust in rivals),
+                tuple(MatchEvidence(Rule(rule), Trust(trust), *rest) for rule, trust, *rest in evidence),
+                tuple(Rival(other, Trust(trust) if trust else None, *rest) for other, trust, *rest in rivals),
             )
     return known, contested
 
@@ -338,6 +515,7 @@ _RULES = tuple(Rule)
 
 def _row(
     decision: Decision,
+    policy: Policy,
     identity: Identity | None = None,
     predicted: Prediction | None = None,
     candidates: Sequence[Candidate] = (),
@@ -357,12 +535,11 @@ def _row(
         shown["evidence"] = [item.to_json() for item in decision.evidence]
     if decision.others:
         shown["others"] = list(decision.others)
-    if decision.kind is DecisionKind.AMBIGUOUS:
-        found = sorted(candidates, key=lambda candidate: candidate.account.id)
-        shown["candidates"] = [
-            {"id": c.account.id, "userName": c.account.user_name, "rules": [item.rule.value for item in c.evidence]}
-            for c in found
-        ]
+    if account and decision.kind is DecisionKind.LINK and not account.active:
+        shown["warnings"] = [INACTIVE]
+    if decision.kind is DecisionKind.AMBIGUOUS and identity is not None:
+        found = [candidate for candidate in candidates if candidate.account.id in decision.others]
+        shown["candidates"] = [_shown_candidate(identity, candidate, policy) for candidate in found]
         versions = {candidate.account.id: candidate.account.version for candidate in found}
     if predicted is not None:
         shown["predicted"] = predicted.to_json()
@@ -370,3 +547,10 @@ def _row(
         raise ValueError("a decision is about an identity or an account")
     subject = identity.object_id if identity else account.id if account else ""
     return PlanRow(decision.kind.value, subject, shown, account.version if account else "", versions=versions)
+
+
+def _shown_candidate(identity: Identity, candidate: Candidate, policy: Policy) -> dict[str, Any]:
+    """Return one of several candidates as a row shows it, with what forbids to link it, whoever asks for that."""
+    account, against = candidate.account, objection_of(identity, candidate, policy)
+    shown = {"id": account.id, "userName": account.user_name, "rules": [item.rule.value for item in candidate.evidence]}
+    return shown | ({"objection": against} if against else {})

@@ -50,12 +50,16 @@ class People:
         return self.total - self.count(*pairs)
 
 
-def check(mapping: AttributeMapping, people: People | None) -> list[Warned]:
-    """Return the warnings about a mapping, those of second accounts first; without a plan they name no numbers."""
+def check(mapping: AttributeMapping, people: People | None, *, adopts: bool = False) -> list[Warned]:
+    """Return the warnings about a mapping, those of second accounts first; without a plan they name no numbers.
+
+    `adopts` is the policy's adoptOnCreate.
+    """
     if not mapping.enabled:
         remedy = "Switch the mapping of users on, in the provisioning job."
         return [Warned("usersAreOff", "the job provisions no users at all", _total(people), remedy)]
-    return [*_keys(mapping, people), *_matching(mapping, people), *_others(mapping, people)]
+    found = (*_keys(mapping, people), *_found(mapping, adopts=adopts), *_matching(mapping, people))
+    return [*found, *_others(mapping, people)]
 
 
 def _keys(mapping: AttributeMapping, people: People | None) -> Iterator[Warned]:
@@ -80,6 +84,27 @@ def _keys(mapping: AttributeMapping, people: People | None) -> Iterator[Warned]:
     else:
         text = f"externalId is not matched first: the links of {_number(_total(people))} are not confirmed by"
         yield Warned("externalIdNotFirst", f"{text} the first look-up", _total(people), REMEDY)
+
+
+def _found(mapping: AttributeMapping, *, adopts: bool) -> Iterator[Warned]:
+    """Warn of look-ups that find accounts which are managed here: Entra then updates them, and that is refused."""
+    others = [target for target in mapping.matching if target in KINDS and target != EXTERNAL_ID]
+    if not others:
+        return
+    names = " and ".join(others)
+    if adopts:
+        text = (
+            f"{names} is matched by as well, so that Entra finds an existing account and updates it, which is refused"
+        )
+        yield Warned(
+            "adoptNeverReached",
+            f"{text}: adoptOnCreate links an account on a create alone",
+            None,
+            "Take every matching attribute but externalId away, or switch adoptOnCreate off and link by a run.",
+        )
+    elif not mapping.keyed:
+        text = f"{names} finds accounts that are managed here, and every write to them is refused until they are linked"
+        yield Warned("findsUnlinked", text, None, f"Link them with a run. {REMEDY}")
 
 
 def _matching(mapping: AttributeMapping, people: People | None) -> Iterator[Warned]:

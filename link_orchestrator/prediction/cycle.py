@@ -18,33 +18,33 @@ from link_orchestrator.prediction.mapping import (
     EMPLOYEE_NUMBER,
     EXTERNAL_ID,
     KINDS,
+    OBJECT_ID,
     SOURCES,
     USER_NAME,
     AttributeMapping,
 )
 from shared.directory.keys import Key, fold
 from shared.directory.matching.accounts import (
+    MOST_SHARED,
     AccountFacts,
     Candidate,
     Decision,
     DecisionKind,
-    claim,
+    is_filler,
     linked,
+    trust_of,
 )
+from shared.directory.matching.adoption import Sent, Surroundings, obstacle_to_adoption
 from shared.directory.matching.authority import (
-    KEPT_FROM_SCIM,
+    CREATABLE,
     LEFT_OPEN,
-    decide_alone,
+    NOT_CREATED,
     guarded_change,
-    links,
-    refused_change,
+    mark_of,
 )
 from shared.directory.matching.identity import Identity
 from shared.directory.matching.policy import DEFAULT_RULES, Policy, Rule, Trust
 from shared.directory.records.model import Status
-
-SHOWN = (USER_NAME, EMAIL)
-"""Attributes by which an update shows whose it is, beside externalId, if it changes them."""
 
 
 class PredictedOutcome(StrEnum):
@@ -78,7 +78,11 @@ def _refused(why: str) -> Prediction:
 
 DISABLED = Prediction(PredictedOutcome.SKIPPED, "The identity is disabled in Entra: provisioning leaves it out.")
 BY_KEY = _matched("The look-up by externalId finds the linked account.")
-EXCLUDED = _refused("The person is excluded from linking: provisioning may not link the account either.")
+EXCLUDED = _refused(
+    "The person is excluded from linking and matches an account: provisioning neither links nor creates them, unless "
+    'the exclusion says "create": true.'
+)
+MANAGED_HERE = "The look-up by {} finds an account that is managed here, and every write to it is refused: link it."
 LEFT_TO_A_PERSON = _refused("The plan leaves this person to an administrator.")
 ANSWERED = Prediction(PredictedOutcome.CREATED, "The create is answered with the account it collides with, linked.")
 BESIDE = Prediction(PredictedOutcome.CREATED, "The person is excluded, and nothing that is sent leads to the account.")
@@ -89,9 +93,11 @@ def probes(identity: Identity, mapping: AttributeMapping, policy: Policy) -> Ite
     sent = mapping.values(identity)
     rules = {rule.rule for rule in policy.rules}
     for attribute, value in sent.items():
-        if kind := KINDS.get(attribute):
+        # A number that says that there is none keeps no create away.
+        nobodys = attribute == EMPLOYEE_NUMBER and attribute not in mapping.matching and is_filler(value)
+        if (kind := KINDS.get(attribute)) and not nobodys:
             yield Key(kind, fold(value))
-    if (external_id := sent.get(EXTERNAL_ID)) and Rule.SIGN_IN_OBJECT_ID in rules:
+    if external_id := sent.get(EXTERNAL_ID):
         yield Key("objectId", fold(external_id))
     if email := sent.get(EMAIL):
         # An e-mail that equals its account's userName has no pointer of its own.
@@ -103,7 +109,7 @@ def probes(identity: Identity, mapping: AttributeMapping, policy: Policy) -> Ite
 def adds_nothing(mapping: AttributeMapping, policy: Policy) -> bool:
     """Tell whether an identity's match keys hold all its probes, which they do under the default mapping and rules.
 
-    Not a guest's, whose name is provisioned in another form than in Entra; and an excluded identity has no match keys.
+    Not a guest's, whose name is provisioned in another form than in Entra.
     """
     rules = {rule.rule for rule in policy.rules}
     return mapping.attributes == DEFAULT.attributes and rules == {rule.rule for rule in DEFAULT_RULES}
@@ -140,16 +146,23 @@ def predict(
     return _Cycle(identity, decision, mapping.values(identity), near, policy).run(mapping.matching)
 
 
-def after_review(shown: Mapping[str, Any], mapping: AttributeMapping, policy: Policy, *, links: bool) -> Prediction:
-    """Return what provisioning does about the identity of a plan's row that a review links or excludes."""
+def after_review(
+    shown: Mapping[str, Any], mapping: AttributeMapping, policy: Policy, *, links: bool, create: bool = False
+) -> Prediction:
+    """Return what provisioning does about the identity of a plan's row that a review links or excludes.
+
+    `create` says that an excluded one may be created beside the accounts that they match.
+    """
     if shown.get("predicted", {}).get("outcome") == PredictedOutcome.SKIPPED:
         return DISABLED
     if links:
         return BY_KEY if mapping.keyed else _refused(_OTHER_KEY)
-    met = _FOUND_BY if policy.create_beside_matches else (*_FOUND_BY, *_SHARED)
-    evidence = {(item["rule"], item["attribute"]) for item in shown.get("evidence", ())}
+    if not create and not policy.create_beside_matches and mapping.attributes.get(EXTERNAL_ID) == OBJECT_ID:
+        return EXCLUDED
     # Aliases and past sign-ins are nothing that provisioning sends.
-    return EXCLUDED if not evidence.isdisjoint(met) else BESIDE
+    met = _FOUND_BY if create or policy.create_beside_matches else (*_FOUND_BY, *_SHARED)
+    evidence = {(item["rule"], item["attribute"]) for item in shown.get("evidence", ())}
+    return BESIDE if evidence.isdisjoint(met) else _refused(MANAGED_HERE.format("a name or an id"))
 
 
 _FOUND_BY = ((Rule.EXTERNAL_ID, "id"), (Rule.USER_NAME, "userPrincipalName"))
@@ -170,10 +183,11 @@ class _Cycle:
         self._decision = decision
         self._sent = sent
         self._policy = policy
+        self._near = near
         self._accounts = [_as_left(candidate, identity, decision) for candidate in near]
         # SCIM learns what the plan decided by the object id alone.
         known = fold(sent.get(EXTERNAL_ID, "")) == fold(identity.object_id)
-        self._kept = decision.kind if known and decision.kind in KEPT_FROM_SCIM else None
+        self._kept = mark_of(decision, identity, policy) if known else ""
 
     def run(self, matching: Sequence[str]) -> Prediction:
         for attribute in matching:
@@ -196,7 +210,7 @@ class _Cycle:
             case Status.CLAIMED:
                 return self._write_linked(account, by)
             case Status.LOCAL:
-                return self._adopt(account, by)
+                return self._leave(account, by)
 
     def _write_linked(self, account: AccountFacts, by: str) -> Prediction:
         external_id = self._sent.get(EXTERNAL_ID)
@@ -207,34 +221,19 @@ class _Cycle:
             return _refused(f"{name}: the link is not confirmed, as the look-up was by {by} and not by externalId.")
         return BY_KEY if by == EXTERNAL_ID else _matched(f"The look-up by {by} finds the linked account.")
 
-    def _adopt(self, account: AccountFacts, by: str) -> Prediction:
-        external_id = self._sent.get(EXTERNAL_ID)
-        if not external_id or external_id == account.external_id:
-            return _refused("The account is managed here, and the write does not carry its identity as externalId.")
-        if self._kept in LEFT_OPEN:
-            return LEFT_TO_A_PERSON
-        if self._kept:
-            return EXCLUDED
-        shown = {
-            attribute: value
-            for attribute, value in self._sent.items()
-            if attribute in (by, EXTERNAL_ID) or (attribute in SHOWN and value != _held(account, attribute))
-        }
-        made = self._decide(shown)
-        if not links(made, account.id):
-            return _refused(f"The account is managed here, and nothing that is sent proves that it is theirs ({by}).")
-        if name := refused_change(made, account, self._patched(account)):
-            return _refused(f"{name}: a first link by {by} may not change it.")
-        return _matched(f"The look-up by {by} finds the account, and the write links it.")
+    def _leave(self, account: AccountFacts, by: str) -> Prediction:
+        """Return what becomes of a look-up that finds an account which is managed here: SCIM never changes it."""
+        same = all(_held(account, name) == value for name, value in self._sent.items() if name in KINDS)
+        if same and self._patched(account) == account:
+            return _matched(f"The look-up by {by} finds the account, and nothing that is sent differs from it.")
+        return LEFT_TO_A_PERSON if self._kept in LEFT_OPEN else _refused(MANAGED_HERE.format(by))
 
     def _create(self) -> Prediction:
         taken, holder = self._collision()
         if not taken:
             return Prediction(PredictedOutcome.CREATED, "No look-up finds an account: provisioning creates one.")
-        if holder is not None and self._policy.adopt_on_create and holder.status is Status.LOCAL:
-            made = self._decide(self._sent)
-            if links(made, holder.id) and not self._kept and not refused_change(made, holder, self._posted(holder)):
-                return ANSWERED
+        if holder is not None and self._policy.adopt_on_create and not self._obstacle(holder):
+            return ANSWERED
         return _refused(taken)
 
     def _collision(self) -> tuple[str, AccountFacts | None]:
@@ -242,12 +241,14 @@ class _Cycle:
         sent = self._sent
         if USER_NAME not in sent:
             return "userName: the mapping sends none, and a user needs one.", None
-        if not self._policy.create_beside_matches:
-            if self._kept in LEFT_OPEN:
-                return LEFT_TO_A_PERSON.why, None
-            for account in self._accounts:
-                if account.status is Status.LOCAL and (name := self._shared(account)):
-                    return f"{name}: an account that is managed here has it too, and may be this person's.", account
+        beside = self._policy.create_beside_matches or self._policy.lets_create(
+            sent.get(EXTERNAL_ID, ""), sent[USER_NAME]
+        )
+        if self._kept in NOT_CREATED and not beside:
+            return (LEFT_TO_A_PERSON if self._kept in LEFT_OPEN else EXCLUDED).why, None
+        for account in self._accounts if self._kept != CREATABLE and not beside else ():
+            if account.status is Status.LOCAL and (name := self._shared(account)):
+                return f"{name}: an account that is managed here has it too, and may be this person's.", account
         for account in self._accounts:
             if fold(account.user_name) == fold(sent[USER_NAME]):
                 return "userName: another account holds it, and no look-up finds it.", account
@@ -256,30 +257,35 @@ class _Cycle:
         return "", None
 
     def _shared(self, account: AccountFacts) -> str:
-        for attribute, values in (
-            (EMAIL, account.emails + account.verified_emails),
-            (EXTERNAL_ID, (account.external_id,)),
-            (EMPLOYEE_NUMBER, (account.employee_number,)),
-        ):
+        """Return the attribute in which an account has what is sent, "" if in none that keeps a create away."""
+        for attribute in (EXTERNAL_ID, EMAIL, EMPLOYEE_NUMBER):
             value = self._sent.get(attribute)
-            if value and any(held and fold(held) == fold(value) for held in values):
+            if not value or not _carries(account, attribute, value):
+                continue
+            many = sum(_carries(one, attribute, value) for one in self._accounts) > MOST_SHARED
+            if attribute != EMPLOYEE_NUMBER or not (many or is_filler(value)):
                 return attribute
         return ""
 
-    def _decide(self, shown: Mapping[str, str]) -> Decision:
-        """Decide on the identity as far as a write shows it, as SCIM does."""
-        get = shown.get
-        one = Identity(get(EXTERNAL_ID, ""), get(USER_NAME, ""), get(EMAIL), employee_id=get(EMPLOYEE_NUMBER))
-        return decide_alone(one, self._accounts, self._policy)
+    def _obstacle(self, holder: AccountFacts) -> str:
+        """Return why a create does not adopt the account that it collides with, as SCIM does."""
+        get, email = self._sent.get, self._sent.get(EMAIL)
+        emails = (email,) if email else ()
+        sent = Sent(get(EXTERNAL_ID, ""), get(USER_NAME, ""), emails, email, get(EMPLOYEE_NUMBER))
+        near = {
+            rival.object_id: "met"
+            for candidate in self._near
+            for rival in candidate.rivals
+            if candidate.account.id == holder.id
+        }
+        others = [account.id for account in self._accounts if account.id != holder.id]
+        left_open = {get(EXTERNAL_ID, ""): self._kept} if self._kept else {}
+        return obstacle_to_adoption(sent, holder, Surroundings(True, near, left_open, others), self._policy)
 
     def _patched(self, account: AccountFacts) -> AccountFacts:
         """Return the account after an update: of the e-mails it writes the work address alone."""
-        return self._posted(account, *account.emails[1:])
-
-    def _posted(self, account: AccountFacts, *kept: str) -> AccountFacts:
-        """Return the account after a create that collides with it: the e-mail sent replaces all but those `kept`."""
         name, email = self._sent.get(USER_NAME), self._sent.get(EMAIL)
-        emails = (email, *kept) if email else account.emails
+        emails = (email, *account.emails[1:]) if email else account.emails
         return replace(account, user_name=name or account.user_name, emails=emails, active=True)
 
     def _renames_onto_another(self, account: AccountFacts) -> bool:
@@ -287,14 +293,23 @@ class _Cycle:
         return any(other.id != account.id and fold(other.user_name) == name for other in self._accounts)
 
 
+def _carries(account: AccountFacts, attribute: str, value: str) -> bool:
+    held = {
+        EXTERNAL_ID: (account.external_id, account.object_id),
+        EMAIL: (*account.emails, *account.verified_emails),
+        EMPLOYEE_NUMBER: (account.employee_number,),
+    }[attribute]
+    return any(one and fold(one) == fold(value) for one in held)
+
+
 def _as_left(candidate: Candidate, identity: Identity, decision: Decision) -> AccountFacts:
     """Return an account as the applied plan leaves it, as far as the candidates of one identity show it."""
     account = candidate.account
     if decision.kind is DecisionKind.LINK and decision.account is account:
         return linked(account, identity.object_id)
-    strong = [rival for rival in candidate.rivals if rival.trust is Trust.STRONG]
-    # Where two identities have a strong claim, neither is linked.
-    alone = len(strong) == 1 and claim(candidate.evidence) is Trust.WEAK
+    strong = [rival for rival in candidate.rivals if rival.trust is Trust.STRONG and not rival.excluded]
+    # Where two identities have a strong claim, or one has the address that the other's rests on, neither is linked.
+    alone = len(strong) == 1 and not strong[0].doubted and trust_of(candidate.evidence) is not Trust.STRONG
     if alone and account.status is Status.LOCAL and not account.protected:
         return linked(account, strong[0].object_id)
     return account

@@ -7,14 +7,19 @@ from typing import Any
 
 from link_orchestrator.kinds import KINDS, RUN, Kind, Rows
 from link_orchestrator.lifecycle import Orchestrations, cancel, ensure_started
+from link_orchestrator.run import IDS_CARRIED, IDS_KNOWN, INACTIVE, WARNINGS, policy_of
 from shared.admin.parameters import read_count
 from shared.directory.directory import Directory
 from shared.directory.errors import NotFound
+from shared.directory.matching.accounts import DecisionKind
 from shared.directory.text import dump
 from shared.directory.work.jobs import Job
 from shared.directory.work.plan import PlanRow
 from shared.scim.endpoint import Request, Response
 from shared.scim.errors import InvalidValue
+
+ROWS_READ = 5_000
+"""Rows that one request by a warning looks at. The cursor in its answer goes on from there."""
 
 
 async def get_job(kind: Kind, directory: Directory, request: Request, client: Orchestrations) -> Response:
@@ -37,9 +42,27 @@ async def list_jobs(kind: Kind, directory: Directory, request: Request) -> Respo
 
 
 async def list_rows(kind: Kind, directory: Directory, request: Request) -> Response:
-    """List a page of a job's rows."""
+    """List a page of a job's rows; of a run's, if asked for, those alone that have a warning."""
     await find_job(directory, request, kind)
-    return await page_of_rows(directory, request, kind, request.id, read_choice(request, kind.rows))
+    choice = read_choice(request, kind.rows)
+    if kind is RUN and (warning := request.params.get("warning")):
+        return await _page_of_warned(directory, request, choice, warning)
+    return await page_of_rows(directory, request, kind, request.id, choice)
+
+
+async def _page_of_warned(directory: Directory, request: Request, choice: str, warning: str) -> Response:
+    """Return a page of the rows that have a warning. It may have few or none, and yet a cursor: more follow."""
+    if warning != INACTIVE:
+        raise InvalidValue(f"warning: one of {INACTIVE}")
+    plan, count, read = directory.plan(request.id), read_count(request), 0
+    rows: list[PlanRow] = []
+    cursor: str | None = request.params.get("cursor", "")
+    while cursor is not None and read < ROWS_READ and len(rows) < count:
+        page, cursor = await plan.page(choice or DecisionKind.LINK.value, cursor, count - len(rows))
+        read += len(page)
+        rows += (row for row in page if warning in row.shown.get("warnings", ()))
+    document: dict[str, Any] = {RUN.rows.name: [_row(row, RUN) for row in rows]}
+    return Response(200, dump(document | ({"cursor": cursor} if cursor else {})))
 
 
 async def find_last(kind: Kind, directory: Directory, request: Request) -> Response:
@@ -93,9 +116,42 @@ def shown(job: Job) -> dict[str, Any]:
     """Return a job as the API shows it: some counts in groups like `predicted`, and the number of links to approve."""
     counts, groups = _grouped(job.counts)
     links = counts.get("link", 0) + groups.get("review", {}).pop("links", 0)
-    groups.pop("carried", None)
-    approvable = {"links": links} if job.kind == RUN.name and job.planned else {}
+    for hidden in ("carried", "warnings", "objectIds"):
+        groups.pop(hidden, None)
+    planned = job.kind == RUN.name and job.planned
+    approvable: dict[str, Any] = {"links": links} if planned else {}
+    if planned and (warnings := warnings_of(job)):
+        approvable["warnings"] = warnings
     return job.to_json() | {"counts": counts} | groups | approvable
+
+
+def warnings_of(job: Job) -> list[dict[str, Any]]:
+    """Return what is to be looked at before a run's plan is approved: code, warning, for how many, and the remedy."""
+    inactive, carried = job.counts.get(WARNINGS + INACTIVE, 0), job.counts.get(IDS_CARRIED, 0)
+    found: list[dict[str, Any]] = []
+    if inactive:
+        found.append(
+            {
+                "code": INACTIVE,
+                "warning": f"{inactive} accounts that are to be linked are deactivated here: provisioning switches "
+                "them on",
+                "count": inactive,
+                "remedy": f"Look at them: GET /{RUN.path}/{job.id}/decisions?warning={INACTIVE}. Exclude in a review "
+                "who is to stay out.",
+            }
+        )
+    if carried and not job.counts.get(IDS_KNOWN, 0) and not policy_of(job).foreign_object_ids:
+        found.append(
+            {
+                "code": "foreignObjectIds",
+                "warning": f"{carried} accounts carry an object id, and none of these is in the source: they are "
+                "conflicts wherever somebody matches them",
+                "count": carried,
+                "remedy": "If these ids are the application's own or a former tenant's, set foreignObjectIds in the "
+                "policy. If not, check that the source is the tenant that people signed in from.",
+            }
+        )
+    return found
 
 
 def _grouped(counts: Mapping[str, int]) -> tuple[dict[str, int], dict[str, dict[str, int]]]:

@@ -135,6 +135,7 @@ PARAMETERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "format": ("What the report is written as.", {"enum": ["html", "csv", "jsonl"], "default": "html"}),
     "found": ("Only rows of this kind.", {"$ref": "#/components/schemas/VerificationRowKind"}),
     "outcome": ("Only rows with this outcome.", {"$ref": "#/components/schemas/UndoRowKind"}),
+    "warning": ("Only links that are planned with this warning.", {"enum": ["inactive"]}),
     "mapping": ('A JSON object from header to column, like {"Login": "userName"}.', {"type": "string"}),
 }
 """What a query parameter means, and its schema. One that is not listed is a string to look for."""
@@ -149,6 +150,7 @@ def operations() -> dict[str, Operation]:
     for kind in KINDS.values():
         name, rows = kind.function_prefix, kind.rows
         asked = (rows.filter_by, *PAGED) if rows.choices else PAGED
+        asked = (*asked, "warning") if kind is RUN else asked
         found[f"{name}_{rows.name}"] = Operation(_page_of(kind), query=asked)
         if kind.orchestrator:
             found[f"{name}_get"] = Operation("Job")

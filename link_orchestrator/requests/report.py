@@ -18,7 +18,7 @@ from link_orchestrator.prediction.check import check
 from link_orchestrator.requests.jobs import address, find_job, jobs_about, read_choice, shown, shown_row
 from link_orchestrator.requests.mapping import people_of
 from link_orchestrator.requests.report_page import summary, undo_summary
-from link_orchestrator.run import mapping_of
+from link_orchestrator.run import mapping_of, policy_of
 from shared.admin.parameters import read_count
 from shared.directory.directory import Directory
 from shared.directory.text import dump
@@ -35,7 +35,8 @@ MOST_ROWS = 20_000
 
 COLUMNS: Final = (
     "decision", "reason", "objectId", "userPrincipalName", "displayName", "accountId", "userName", "rules",
-    "otherMatches", "predicted", "predictedWhy", "review", "reviewedBy", "reviewedAt", "outcome", "undone",
+    "otherMatches", "value", "warnings", "predicted", "predictedWhy", "review", "reviewedBy", "reviewedAt", "outcome",
+    "undone",
 )  # fmt: skip
 UNDO_COLUMNS: Final = ("outcome", *COLUMNS[1:7])
 """Columns of an undo's rows, which are the first ones of a run's with another name."""
@@ -49,7 +50,8 @@ async def get_report(directory: Directory, request: Request) -> Response:
     job = await find_job(directory, request, RUN)
     if _form(request) != "html":
         return await _page(directory, job, request, RUN)
-    warnings = [warned.to_json() for warned in check(mapping_of(job), people_of(job))] if job.planned else []
+    found = check(mapping_of(job), people_of(job), adopts=policy_of(job).adopt_on_create) if job.planned else []
+    warnings = [warned.to_json() for warned in found]
     undos = [shown(undo) for undo in await jobs_about(directory, job, UNDO)]
     return _html(summary(shown(job), warnings, undos))
 
@@ -118,6 +120,8 @@ def _cells(document: Mapping[str, Any]) -> dict[str, str]:
         account.get("userName") or account.get("displayName"),
         " ".join(rules),
         " ".join(document.get("others", ())),
+        document.get("value", {}).get("value"),
+        " ".join(document.get("warnings", ())),
         predicted.get("outcome"),
         predicted.get("why"),
         review.get("action"),

@@ -19,6 +19,7 @@ DECISIONS: Final = {
     "outsideVerifiedDomains": ("Address outside the verified domains", "#7f6aa8"),
     "noAccount": ("No account yet", "#2f6fb0"),
     "noIdentity": ("No identity: stays as it is", "#8a949e"),
+    "sharedValue": ("Values that many share: no evidence", "#8a949e"),
 }
 GROUPS: Final = {
     "groupLink": ("Linked where the approval names them", "#1a7f4b"),
@@ -79,7 +80,10 @@ li { margin: .3rem 0; break-inside: avoid } li small { color: #5a646e; display: 
 def summary(
     run: Mapping[str, Any], warnings: Sequence[Mapping[str, Any]], undos: Sequence[Mapping[str, Any]] = ()
 ) -> str:
-    """Return the page about a run, given as the API shows it, with the warnings about its mapping, and its undos."""
+    """Return the page about a run, given as the API shows it with its own warnings, with those of its mapping.
+
+    `undos` are those of the run, as the API shows them.
+    """
     counts = run.get("counts", {})
     body = [
         f'<h1>Linking run<span class="phase">{escape(run["phase"])}</span></h1>',
@@ -91,7 +95,8 @@ def summary(
         _chart("What applying the plan came to", APPLIED, counts),
         _chart("What it came to for groups", APPLIED_GROUPS, counts),
         *(part for undo in undos for part in _undone(undo, f" of {escape(undo['id'])}")),
-        _warnings(warnings),
+        _warnings("What to look at before it is approved", run.get("warnings", ())),
+        _warnings("What is wrong with the attribute mapping", warnings),
         _policy(run.get("options", {}).get("policy", {})),
     ]
     return _document(f"Linking run {escape(run['id'])}", body)
@@ -211,13 +216,13 @@ def _chart(title: str, bars: Mapping[str, tuple[str, str]], counts: Mapping[str,
     )
 
 
-def _warnings(warnings: Sequence[Mapping[str, Any]]) -> str:
+def _warnings(title: str, warnings: Sequence[Mapping[str, Any]]) -> str:
     if not warnings:
         return ""
     items = "".join(
         f"<li>{escape(warned['warning'])}<small>{escape(warned['remedy'])}</small></li>" for warned in warnings
     )
-    return f"<h2>What is wrong with the attribute mapping</h2><ul>{items}</ul>"
+    return f"<h2>{title}</h2><ul>{items}</ul>"
 
 
 def _limit(limit: Mapping[str, Any] | None) -> str:

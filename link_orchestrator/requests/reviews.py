@@ -21,10 +21,9 @@ from link_orchestrator.requests.jobs import find_job, shown
 from link_orchestrator.run import mapping_of, planned_version, policy_of, refuse_unreviewable, reviews_of
 from shared.directory.directory import Directory
 from shared.directory.keys import fold
-from shared.directory.matching.accounts import DecisionKind, facts_of, objection
-from shared.directory.matching.authority import LEFT_OPEN
-from shared.directory.matching.identity import Identity
-from shared.directory.matching.policy import Rule
+from shared.directory.matching.accounts import DecisionKind, facts_of
+from shared.directory.matching.authority import CREATABLE, EXCLUSIONS, LEFT_OPEN
+from shared.directory.matching.policy import Policy, Rule
 from shared.directory.records.model import Account, Status
 from shared.directory.text import dump
 from shared.directory.work.jobs import Job, State
@@ -39,7 +38,9 @@ ROWS_AT_ONCE = 1_000
 ROWS_READ = 5_000
 """Rows that one request by a filter looks at. The cursor in its answer goes on from there."""
 
-LINKABLE = (DecisionKind.REVIEW, DecisionKind.AMBIGUOUS)
+ONE_BY_ONE = DecisionKind.OUTSIDE_VERIFIED_DOMAINS
+"""The decision on rows that a review links only where its request names one row, so that somebody looked at it."""
+LINKABLE = (DecisionKind.REVIEW, DecisionKind.AMBIGUOUS, ONE_BY_ONE)
 EXCLUDABLE = (*LEFT_OPEN, DecisionKind.LINK, DecisionKind.OUTSIDE_VERIFIED_DOMAINS)
 """Decisions on rows that a review may exclude; LINKABLE those on rows that it may link."""
 
@@ -52,13 +53,17 @@ class Selection(Body):
     """A match rule that is among the row's evidence."""
     domain: str | None = None
     """The domain of the identity's user principal name."""
+    warning: Literal["inactive"] | None = None
+    """A warning that the row has."""
 
     def selects(self, row: PlanRow) -> bool:
         """Tell whether a row of the decision meets the other conditions."""
         name = str(row.shown.get("identity", {}).get("userPrincipalName", ""))
         rules = {item["rule"] for item in row.shown.get("evidence", ())}
-        return (self.rule is None or self.rule in rules) and (
-            self.domain is None or fold(name).endswith("@" + fold(self.domain))
+        return (
+            (self.rule is None or self.rule in rules)
+            and (self.domain is None or fold(name).endswith("@" + fold(self.domain)))
+            and (self.warning is None or self.warning in row.shown.get("warnings", ()))
         )
 
 
@@ -75,6 +80,8 @@ class ReviewRequest(Body):
     """Which of several candidates is the person's."""
     in_policy: bool = False
     """Whether to exclude them in the runs to come, too."""
+    create: bool = False
+    """Whether provisioning may create those who are excluded, beside the accounts that they match."""
 
     @model_validator(mode="after")
     def _one_of(self) -> ReviewRequest:
@@ -84,6 +91,8 @@ class ReviewRequest(Body):
             raise ValueError("account: is for linking one row")
         if self.in_policy and self.action != EXCLUDE:
             raise ValueError("inPolicy: is for excluding")
+        if self.create and self.action != EXCLUDE:
+            raise ValueError("create: is for excluding")
         return self
 
 
@@ -103,12 +112,13 @@ async def review(directory: Directory, request: Request, client: Orchestrations)
     def decided(row: PlanRow) -> Review:
         if asked.action in AS_PLANNED:
             return Review(asked.action, request.by, at)
-        predicted = after_review(row.shown, mapping, policy, links=asked.action == LINK).to_json()
-        return Review(asked.action, request.by, at, links.get(row.id), predicted)
+        links_it = asked.action == LINK
+        predicted = after_review(row.shown, mapping, policy, links=links_it, create=asked.create).to_json()
+        return Review(asked.action, request.by, at, links.get(row.id), predicted, create=asked.create)
 
     done = [row for row in rows if row.id not in refused]
     if asked.action == EXCLUDE and asked.in_policy:
-        await _exclude_from_now_on(directory, done, request.by)
+        await _exclude_from_now_on(directory, done, request.by, create=asked.create)
     # Until the reviews are stored, whatever happens meanwhile, provisioning neither links nor creates these people.
     plan = directory.plan(job.id)
     await plan.leave_open({row.subject: _open_as(row) for row in done})
@@ -163,7 +173,7 @@ async def _judge(
         links = {row.id: asked.account or str(row.shown["account"]["id"]) for row in suitable}
         accounts = await directory.accounts.find_many([*links.values()])
         for row, account in zip(suitable, accounts, strict=True):
-            if reason := _objection(job, row, links[row.id], account):
+            if reason := _objection(row, links[row.id], account):
                 refused[row.id] = reason
     else:
         # A row that the plan links may have been excluded, and another row been given its account since.
@@ -187,6 +197,8 @@ def _unsuitable(row: PlanRow, asked: ReviewRequest) -> str:
         return f"a row that is {row.decision} can not be reviewed to {asked.action}; only {', '.join(allowed)}"
     if asked.action != LINK:
         return ""
+    if row.decision == ONE_BY_ONE and len(asked.rows or ()) != 1:
+        return f"a row that is {row.decision} is linked alone: name it as the only one of rows"
     if row.decision == DecisionKind.AMBIGUOUS:
         if asked.account is None:
             return "several accounts match: name the one that is this person's as account"
@@ -197,7 +209,7 @@ def _unsuitable(row: PlanRow, asked: ReviewRequest) -> str:
     return ""
 
 
-def _objection(job: Job, row: PlanRow, account_id: str, account: Account | None) -> str:
+def _objection(row: PlanRow, account_id: str, account: Account | None) -> str:
     """Return why an account must not be linked to a row's identity, whoever asks for it, or ""."""
     if account is None:
         return "the account was deleted since the plan"
@@ -208,38 +220,28 @@ def _objection(job: Job, row: PlanRow, account_id: str, account: Account | None)
         return "the account is protected: a run never links a protected account"
     if facts.status is not Status.LOCAL or facts.linked_identity:
         return "the account is linked already: release that link first if it is wrong"
-    return objection(_identity(row, account), facts, policy_of(job)) or ""
-
-
-def _identity(row: PlanRow, account: Account) -> Identity:
-    """Return what objection() needs of a row's identity. Its NameID is the account's if the evidence has said so."""
-    shown = row.shown["identity"]
-    chosen = [one["rules"] for one in row.shown.get("candidates", ()) if one["id"] == account.id]
-    rules = chosen[0] if chosen else [item["rule"] for item in row.shown.get("evidence", ())]
-    name_id = account.evidence.name_id if Rule.NAME_ID in rules else None
-    return Identity(shown["objectId"], shown["userPrincipalName"], on_premises_immutable_id=name_id)
+    # The account is as the plan saw it, which said so of each of several candidates, and left no other row to a review.
+    said = (one.get("objection") for one in row.shown.get("candidates", ()) if one["id"] == account_id)
+    return next(filter(None, said), "")
 
 
 async def _taken(directory: Directory, job: Job, links: Sequence[tuple[PlanRow, str]]) -> dict[str, str]:
     """Return the rows whose account this run is to link by another row already: the ids of both, by that of the first.
 
-    This can only happen where one of the two is ambiguous. Other rows that want the same account were planned as
-    rivals, which no review can link.
+    This can only happen where one of the two is ambiguous, or outside the verified domains. Other rows that want the
+    same account were planned as rivals, which no review can link.
     """
     reviews = reviews_of(directory, job.id)
-    chosen: dict[str, str] = {}
-    for accounts in await together(
-        *(reviews.accounts(n, DecisionKind.AMBIGUOUS) for n in range(directory.keys.buckets))
-    ):
-        chosen |= accounts
+    ambiguous = [reviews.accounts(n, DecisionKind.AMBIGUOUS) for n in range(directory.keys.buckets)]
+    chosen = {account_id: row_id for found in await together(*ambiguous) for account_id, row_id in found.items()}
     taken: dict[str, str] = {}
     for row, account_id in links:
-        other = chosen.get(account_id, row.id)
-        if other == row.id and row.decision == DecisionKind.AMBIGUOUS:
-            bucket = directory.keys.bucket(account_id)
-            reviewed = await reviews.accounts(bucket, DecisionKind.REVIEW)
-            other = reviewed.get(account_id) or await _planned_for(directory, job, bucket, account_id) or row.id
-        if other != row.id:
+        bucket = directory.keys.bucket(account_id)
+        others = [chosen.get(account_id), (await reviews.accounts(bucket, ONE_BY_ONE)).get(account_id)]
+        if row.decision in (DecisionKind.AMBIGUOUS, ONE_BY_ONE):
+            others.append((await reviews.accounts(bucket, DecisionKind.REVIEW)).get(account_id))
+            others.append(await _planned_for(directory, job, bucket, account_id))
+        if other := next((one for one in others if one not in (None, row.id)), None):
             taken[row.id] = other
     return taken
 
@@ -261,35 +263,45 @@ def _open_as(row: PlanRow) -> str:
 async def _tell_provisioning(plan: Plan, reviews: Reviews, rows: Sequence[PlanRow]) -> None:
     """Note for SCIM what becomes of reviewed identities, until it agrees with the rows: others may review them, too.
 
-    An excluded identity is not adopted, but may be created. One that is to be linked is left open until the run is
-    applied. One that is left as planned is open again, or free, as the plan has decided.
+    An excluded identity is not linked, and created if the review says so. One that is to be linked is left open until
+    the run is applied. One that is left as planned is open again, or free, as the plan has decided.
     """
     told: dict[str, str] = {}
     while True:
         found = [row for row in await reviews.find_rows([row.id for row in rows]) if row is not None]
-        actions = {row.id: str((row.review or {}).get("action", LEAVE)) for row in found}
+        actions = {row.id: _action(row) for row in found}
         changed = [row for row in found if told.get(row.id) != actions[row.id]]
         if not changed:
             return
-        excluded = [row for row in changed if actions[row.id] == EXCLUDE]
+        excluded = [row for row in changed if actions[row.id] in EXCLUSIONS]
         free = [row for row in changed if actions[row.id] in AS_PLANNED and row.decision not in LEFT_OPEN]
-        marks = {row.subject: _open_as(row) for row in changed} | {
-            row.subject: DecisionKind.EXCLUDED.value for row in excluded
-        }
+        marks = {row.subject: _open_as(row) for row in changed} | {row.subject: actions[row.id] for row in excluded}
         await plan.leave_open({subject: mark for subject, mark in marks.items() if subject not in _subjects(free)})
         await plan.close(_subjects(free))
         told |= actions
+
+
+def _action(row: PlanRow) -> str:
+    """Return what a row's review does; of one that excludes, the mark by which provisioning knows that."""
+    review = row.review or {}
+    excluded = CREATABLE if review.get("create") else DecisionKind.EXCLUDED.value
+    return excluded if review.get("action") == EXCLUDE else str(review.get("action", LEAVE))
 
 
 def _subjects(rows: Sequence[PlanRow]) -> set[str]:
     return {row.subject for row in rows}
 
 
-async def _exclude_from_now_on(directory: Directory, rows: Sequence[PlanRow], by: str) -> None:
+async def _exclude_from_now_on(directory: Directory, rows: Sequence[PlanRow], by: str, *, create: bool) -> None:
     """Exclude identities by the directory's policy, for the runs to come. Raises InvalidValue if it holds no more."""
-    subjects = {row.subject for row in rows}
+    subjects = set(map(fold, _subjects(rows)))
+
+    def exclude(policy: Policy) -> Policy:
+        creatable = policy.creatable | subjects if create else policy.creatable - subjects
+        return replace(policy, excluded=policy.excluded | subjects, creatable=creatable)
+
     try:
-        await directory.policies.change(lambda policy: replace(policy, excluded=policy.excluded | subjects), by)
+        await directory.policies.change(exclude, by)
     except ValueError as error:
         raise InvalidValue(f"inPolicy: {error}") from None
 

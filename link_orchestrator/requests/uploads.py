@@ -6,13 +6,17 @@ from collections import Counter
 from typing import Final
 
 from link_orchestrator.files.entra_groups import EntraGroup, read_entra_groups
-from link_orchestrator.files.identities import read_identities
+from link_orchestrator.files.identities import number_identities
 from link_orchestrator.kinds import ENTRA_GROUPS, IDENTITIES, Kind
+from link_orchestrator.problem_report import write_problems
 from link_orchestrator.requests.jobs import answer
+from link_orchestrator.requests.object_ids import ObjectIds
 from link_orchestrator.requests.sent_file import read_file, stage_rows
-from link_orchestrator.staged import EntraGroupWriter, entra_groups, identity_bucket, parts_of
+from link_orchestrator.staged import IDS, EntraGroupWriter, entra_groups, parts_of
 from shared.directory.directory import Directory
+from shared.directory.keys import Key
 from shared.directory.matching.identity import Identity
+from shared.directory.text import dump
 from shared.directory.work.jobs import Job
 from shared.directory.work.stages import is_older
 from shared.scim.endpoint import Request, Response
@@ -30,15 +34,22 @@ async def upload_identities(directory: Directory, request: Request) -> Response:
     jobs, after = directory.jobs, request.params.get("after")
     former = await find_upload(directory, after, IDENTITIES, "after") if after else None
     job_id = jobs.new_id(IDENTITIES.name)
-    await directory.stages.announce(job_id, [job_id], days=UPLOAD_DAYS)
+    await directory.stages.announce(job_id, [job_id, job_id + IDS], days=UPLOAD_DAYS)
     writer, counts = directory.stage(job_id).writer(), Counter[str]()
+    ids = ObjectIds(directory, job_id, parts_of(former) if former else ())
 
-    async def add(identity: Identity) -> None:
-        await writer.add(identity_bucket(directory.keys, identity.object_id), identity.to_json())
+    async def add(row: tuple[int, Identity]) -> None:
+        line, identity = row
+        digest, text = directory.keys.digest(Key("identity", identity.object_id)), dump(identity.to_json())
+        ids.add(digest, text, line)
+        await writer.add_line(directory.keys.bucket(digest), text)
 
-    rows = read_identities(read_file(request), content_type=request.content_type)
+    rows = number_identities(read_file(request), content_type=request.content_type)
     await stage_rows(directory, job_id, rows, add, counts)
     await writer.close()
+    voided = await ids.settle()
+    await write_problems(directory, job_id, 0, voided)
+    counts.update(read=-len(voided), problems=len(voided))
     total = {n: counts[n] + (former.counts[n] if former else 0) for n in ("read", "problems")}
     options = {"parts": [*parts_of(former), job_id]} if former else {}
     return answer(await jobs.record(IDENTITIES.name, request.by, job_id, total, options), request, 201)

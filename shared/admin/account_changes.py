@@ -16,7 +16,8 @@ from shared.admin.accounts import answer
 from shared.directory.directory import Directory
 from shared.directory.errors import AlreadyExists, Managed, Refused
 from shared.directory.keys import fold
-from shared.directory.matching.accounts import DecisionKind
+from shared.directory.matching.authority import EXCLUSIONS
+from shared.directory.matching.identity import NO_OBJECT_ID, read_object_id
 from shared.directory.matching.policy import Policy
 from shared.directory.records.model import NO_EVIDENCE, Account, Authority, Link, SignInEvidence, Status
 from shared.directory.records.resources import Result, retry_stale
@@ -100,6 +101,10 @@ async def release_account(directory: Directory, request: Request) -> Response:
 async def link_account(directory: Directory, request: Request) -> Response:
     """Link an account by hand, or point its link at another identity: 200."""
     asked = LinkRequest.model_validate(read_json(request.body))
+    object_id = read_object_id(asked.identity)
+    if object_id is None:
+        raise InvalidValue(f"identity: {NO_OBJECT_ID}")
+    asked = asked.model_copy(update={"identity": object_id})
     await _refuse_excluded(directory, asked.identity)
 
     async def act(account: Account) -> Account:
@@ -180,7 +185,7 @@ async def _refuse_excluded(directory: Directory, identity: str) -> None:
     """Raise Refused for an identity that the policy excludes, or that the last plan excluded by its name."""
     policy: Policy = await directory.policies.get()
     left_open = await directory.left_open.find(identity)
-    if policy.excludes(identity, identity) or (left_open and left_open[1] == DecisionKind.EXCLUDED):
+    if policy.excludes(identity, identity) or (left_open and left_open[1] in EXCLUSIONS):
         raise Refused("identity: the policy excludes it; take it out of `excluded`, and plan a run where one knew it")
 
 

@@ -37,9 +37,9 @@ async def sweep(directory: Directory, before: str | None = None) -> int:
     for bucket in range(directory.keys.buckets):
         removed += await _sweep_bucket(directory.accounts, bucket)
         removed += await _sweep_bucket(directory.groups, bucket)
+        removed += await _forget_members(directory, bucket)
         removed += await _remove_look_ups(directory, bucket)
         removed += await _remove_unmade(directory, bucket, before)
-        removed += await _forget_members(directory, bucket)
     removed += await directory.refusals.sweep()
     for bucket in range(MEMBER_BUCKETS):
         async for pairs in directory.members.scan_index(bucket):

@@ -3,52 +3,95 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Collection, Mapping, Sequence
 
 from shared.directory.keys import fold
 from shared.directory.matching.accounts import (
     AccountFacts,
     Candidate,
+    Claim,
     Decision,
-    Rival,
-    claim,
+    MatchEvidence,
+    MatchKey,
     decide,
     evidence_for,
     identity_keys,
+    is_shared,
+    rivals_of,
 )
 from shared.directory.matching.identity import Identity
-from shared.directory.matching.policy import Policy
+from shared.directory.matching.policy import Policy, Trust
+
+Keys = Mapping[str, Collection[MatchKey]]
+"""The match keys of identities, by object id."""
+Found = dict[tuple[str, str], tuple[MatchEvidence, ...]]
+"""The evidence of identities on accounts, by both their ids."""
 
 
 def plan(identities: Sequence[Identity], accounts: Sequence[AccountFacts], policy: Policy) -> dict[str, Decision]:
-    """Look every key up, verify it, see who else matches each account, and decide on each identity."""
-    pointers: dict[tuple[str, str], list[AccountFacts]] = defaultdict(list)
+    """Look at every identity with every account, see who else matches each account, and decide on each identity."""
+    keys = {one.object_id: identity_keys(one, policy) for one in identities}
+    return decided(identities, evidence(keys, accounts, shared_values(keys, accounts, policy)), accounts, policy)
+
+
+def shared_values(keys: Keys, accounts: Sequence[AccountFacts], policy: Policy) -> dict[tuple[str, str], list[int]]:
+    """Return the values that are no evidence for a weak rule, with the numbers of accounts and identities."""
+    weak = {match_rule.rule for match_rule in policy.rules if match_rule.trust is Trust.WEAK}
+    wanted: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for object_id, theirs in keys.items():
+        for key in theirs:
+            if key.rule in weak:
+                wanted[key.kind, key.value].add(object_id)
+    carried: dict[tuple[str, str], set[str]] = defaultdict(set)
     for facts in accounts:
+        for key in pointers(facts):
+            carried[key].add(facts.id)
+    counts = {key: [len(carried[key]), len(identities)] for key, identities in wanted.items()}
+    return {key: numbers for key, numbers in counts.items() if numbers[0] and is_shared(numbers[1], numbers[0])}
+
+
+def pointers(facts: AccountFacts) -> set[tuple[str, str]]:
+    """Return the values that an account counts among the carriers of; its name is an address, too."""
+    return {
+        (kind, fold(value))
         for kind, value in (
             ("externalId", facts.external_id),
             ("objectId", facts.object_id),
             ("nameId", facts.name_id),
             ("userName", facts.user_name),
             ("employeeNumber", facts.employee_number),
-            *(("email", address) for address in facts.emails + facts.verified_emails),
-        ):
-            if value:
-                pointers[kind, fold(value)].append(facts)
-    matches: dict[str, dict[str, Candidate]] = {}
-    claims: dict[str, list[Rival]] = defaultdict(list)
-    for one in identities:
-        keys = identity_keys(one, policy)
-        near = {facts.id: facts for key in keys for facts in pointers[key.kind, key.value]}
-        proven = {facts.id: Candidate(facts, found) for facts in near.values() if (found := evidence_for(keys, facts))}
-        matches[one.object_id] = proven
-        for candidate in proven.values():
-            claims[candidate.account.id].append(Rival(one.object_id, claim(candidate.evidence)))
-    decisions = {}
-    for one in identities:
-        candidates = [
-            replace(match, rivals=tuple(rival for rival in claims[id] if rival.object_id != one.object_id))
-            for id, match in matches[one.object_id].items()
-        ]
-        decisions[one.object_id] = decide(one, candidates, policy)
-    return decisions
+            *(("email", address) for address in (*facts.emails, *facts.verified_emails, facts.user_name)),
+        )
+        if value
+    }
+
+
+def evidence(keys: Keys, accounts: Sequence[AccountFacts], shared: Collection[tuple[str, str]]) -> Found:
+    """Return the evidence of every identity on every account; a look at the values first makes a million bearable."""
+    counted = {
+        object_id: [key for key in theirs if key.trust is not Trust.WEAK or (key.kind, key.value) not in shared]
+        for object_id, theirs in keys.items()
+    }
+    found: Found = {}
+    for facts in accounts:
+        carried = {value for _, value in pointers(facts)}
+        for object_id, theirs in counted.items():
+            if not carried.isdisjoint(key.value for key in theirs) and (proof := evidence_for(theirs, facts)):
+                found[object_id, facts.id] = proof
+    return found
+
+
+def decided(
+    identities: Sequence[Identity], found: Found, accounts: Sequence[AccountFacts], policy: Policy
+) -> dict[str, Decision]:
+    """Decide on each identity by the evidence of all."""
+    excluded = {one.object_id for one in identities if policy.excludes(one.object_id, one.user_principal_name)}
+    claims: dict[str, dict[str, Claim]] = defaultdict(dict)
+    for (object_id, account_id), proof in found.items():
+        claims[account_id][object_id] = Claim.of(proof, excluded=object_id in excluded)
+    near: dict[str, list[Candidate]] = defaultdict(list)
+    by_id = {facts.id: facts for facts in accounts}
+    for (object_id, account_id), proof in found.items():
+        rivals = rivals_of(object_id, proof, claims[account_id])
+        near[object_id].append(Candidate(by_id[account_id], proof, rivals))
+    return {one.object_id: decide(one, near[one.object_id], policy) for one in identities}

@@ -54,7 +54,7 @@ def _person(draw: random.Random, number: int) -> dict[str, Any]:
     for attribute, value in (
         ("proxyAddresses", ["smtp:" + _address(draw)]),
         ("otherMails", [_address(draw)]),
-        ("employeeId", draw.choice("123")),
+        ("employeeId", draw.choice(("1", "2", "3", "n/a"))),
         ("accountEnabled", False),
     ):
         if draw.random() < (0.1 if value is False else 0.3):
@@ -69,7 +69,7 @@ def _row(draw: random.Random, number: int) -> dict[str, str]:
         row["email"] = name if "@" in name and draw.random() < 0.6 else _address(draw)
         row["emailVerified"] = draw.choice(("yes", ""))
     rarely = (
-        ("employeeNumber", draw.choice("123"), 0.3),
+        ("employeeNumber", draw.choice(("1", "02", "3", "N/A")), 0.3),
         ("objectId", object_id(draw.randint(0, 6)), 0.15),
         ("nameId", _address(draw), 0.1),
         ("externalId", object_id(draw.randint(0, 6)), 0.1),

@@ -511,8 +511,14 @@ async def test_of_two_who_prove_it_one_gets_the_account(app: App) -> None:
     await app.bring(csv_file(KIM))
     await app.plan(graph(1, "kim@contoso.com"))
     await app.call("PUT", "directory/policy", POLICY | {"adoptOnCreate": True})
-    creates = [CREATE | {"externalId": object_id(n)} for n in (1, 2, 1, 2)]
-    answers = await asyncio.gather(*(send(app, ("POST", "Users", body)) for body in creates))
+
+    async def settled(number: int) -> tuple[int, Any]:
+        while True:
+            answer = await send(app, ("POST", "Users", CREATE | {"externalId": object_id(number)}))
+            if answer[0] != 503:  # the others were faster: send it again
+                return answer
+
+    answers = await asyncio.gather(*map(settled, (1, 2, 1, 2)))
     assert sorted(status for status, _ in answers) == [201, 409, 409, 409]
     (listed,) = (await app.call("GET", "linking/adoptions"))["adoptions"]
     assert listed["identity"] == next(body["externalId"] for status, body in answers if status == 201)

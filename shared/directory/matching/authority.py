@@ -6,22 +6,16 @@ SCIM refuses by these rules (scim_users), and a plan foretells by them what the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Final
 
 from shared.directory.keys import in_small_letters
 from shared.directory.matching.accounts import (
     AccountFacts,
-    Candidate,
     Decision,
     DecisionKind,
-    decide,
-    evidence_for,
-    identity_keys,
-    proving_rule,
 )
 from shared.directory.matching.identity import Identity
-from shared.directory.matching.policy import Policy, Rule
+from shared.directory.matching.policy import Policy
 from shared.directory.records.model import Account
 
 LEFT_OPEN: Final = (DecisionKind.REVIEW, DecisionKind.AMBIGUOUS, DecisionKind.CONFLICT)
@@ -45,28 +39,6 @@ def mark_of(decision: Decision, identity: Identity, policy: Policy) -> str:
     if policy.lets_create(identity.object_id, identity.user_principal_name):
         return CREATABLE
     return DecisionKind.EXCLUDED.value if decision.account or decision.others else UNMATCHED
-
-
-def decide_alone(identity: Identity, accounts: Iterable[AccountFacts], policy: Policy) -> Decision:
-    """Decide on an identity as far as one write shows it, given every account that carries one of its keys."""
-    keys = identity_keys(identity, policy)
-    candidates = [Candidate(account, evidence_for(keys, account)) for account in accounts]
-    return decide(identity, [candidate for candidate in candidates if candidate.evidence], policy)
-
-
-def links(decision: Decision, account_id: str) -> bool:
-    """Tell whether a decision links this account."""
-    account = decision.account
-    return decision.kind is DecisionKind.LINK and account is not None and account.id == account_id
-
-
-def refused_change(decision: Decision, before: Account | AccountFacts, after: Account | AccountFacts) -> str:
-    """Return what a first link would change and may not (see guarded_change), or "".
-
-    A link that an object id proves may change everything.
-    """
-    sure = proving_rule(decision.evidence) in (Rule.EXTERNAL_ID, Rule.SIGN_IN_OBJECT_ID)
-    return "" if sure else guarded_change(before, after)
 
 
 def guarded_change(before: Account | AccountFacts, after: Account | AccountFacts) -> str:

@@ -13,6 +13,9 @@ from typing import Any, Final
 
 _OBJECT_ID = re.compile(r"\{?([0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12})\}?")
 
+NO_OBJECT_ID: Final = "an object id of Entra is a GUID, like 11111111-0000-4000-8000-000000000001"
+"""What to say of a text that is none."""
+
 
 def read_object_id(text: str) -> str | None:
     """Return an object id as Entra writes it, a GUID in small letters; None for a text that is no GUID.
@@ -92,7 +95,18 @@ def is_gone(line: str) -> bool:
     return line.endswith(f'"{_REMOVED}":true}}')
 
 
+def void(object_id: str) -> dict[str, Any]:
+    """Return the JSON object which says that an identity is not to be used, since two rows contradict each other."""
+    return {"id": object_id, _VOID: True}
+
+
+def is_void(line: str) -> bool:
+    """Tell whether a JSON text is one that void() returned; no identity's ends so."""
+    return line.endswith(f'"{_VOID}":true}}')
+
+
 _REMOVED: Final = "@removed"
+_VOID: Final = "@void"
 
 TEXTS: Final = (
     ("mail", "mail"),

@@ -34,17 +34,21 @@ AS_PLANNED = (LEAVE, ACKNOWLEDGE)
 
 @dataclass(frozen=True, slots=True)
 class Review:
-    """What an administrator decided about a row. `predicted` is what provisioning will then do."""
+    """What an administrator decided about a row. `predicted` is what provisioning will then do.
+
+    `create` says that it may create the person whom the review excludes.
+    """
 
     action: str
     by: str
     at: str
     account: str | None = None
     predicted: Mapping[str, Any] | None = None
+    create: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Return the review as a plan's row shows it."""
-        known = {"action": self.action, "account": self.account, "by": self.by, "at": self.at}
+        known = {"action": self.action, "account": self.account, "by": self.by, "at": self.at, "create": self.create}
         return {name: value for name, value in known.items() if value}
 
 

@@ -1,14 +1,15 @@
 """What linking runs saw of identities and accounts, so that a later run finds what changed and reads nothing else.
 
 The first run of a chain saw everything, each later one what had changed since the one before. Fingerprints and digests
-are kept, and no personal data. They are staged in the bucket of the identity or of the account, in four sets of lines:
+are kept, and no personal data. They are staged in the bucket of the identity or of the account, in five sets of lines:
 
 * for each identity: its fingerprint, the digest of its id, and the short leads of its keys (Keys.lead), or that it is
   gone;
 * for each account: the digest of its facts, read before the run looks for pairs, or that it is gone;
 * for each account that the plan links: that digest before and after the link, the latter in doubt if other identities
   share a key with it;
-* for each account that shares a key with identities: which identities, and how strongly each claims it.
+* for each account that shares a key with identities: which identities, and what each claims of it;
+* for each account that carries a value which is no evidence, as many carry it: the short leads of these values.
 
 What is in doubt counts as changed: where a slice ran twice, or where an account changed while the run looked at it.
 """
@@ -23,7 +24,7 @@ from shared.directory.text import dump
 from shared.directory.work.staging import Stage, parse
 from shared.tables.port import Tables
 
-SETS = IDENTITIES, FACTS, LINKED, NEAR = "seen1", "facts1", "linked1", "near1"
+SETS = IDENTITIES, FACTS, LINKED, NEAR, CROWDS = "seen2", "facts2", "linked2", "near2", "crowds2"
 """Names of the sets. When what is kept or how runs decide changes, they change too: then all counts as changed."""
 DAYS: Final = 30
 """Days after the end of a run for which what it saw is kept; a run that begins later reads everything again."""
@@ -82,13 +83,26 @@ class Seen:
         return {account_id: digest for account_id, digest in known.items() if digest != GONE}
 
     async def near(self, bucket: int, ids: Collection[str]) -> dict[str, dict[str, str]]:
-        """Return, by account, the object ids of the identities that share a key with it, each with its trust or ""."""
+        """Return, by account, the object ids of the identities that share a key with it, each with its claim or ""."""
         known: dict[str, dict[str, str]] = {}
         for run in self._runs if ids else ():
             found: dict[str, dict[str, str]] = {}
             async for lines in run[NEAR].lines(bucket):
                 for account_id, pairs in parse(line for line in lines if line[_ID] in ids):
                     found.setdefault(account_id, {}).update(pairs)
+            known |= found
+        return known
+
+    async def crowds(self, bucket: int, ids: Collection[str]) -> dict[str, set[str]]:
+        """Return, by account, the short leads of the values of an account that are no evidence."""
+        known: dict[str, set[str]] = {}
+        for run in self._runs if ids else ():
+            found: dict[str, set[str]] = {}
+            async for lines in run[CROWDS].lines(bucket):
+                for line in lines:
+                    account_id, *leads = line.split(" ")
+                    if account_id in ids:
+                        found.setdefault(account_id, set()).update(leads)
             known |= found
         return known
 
@@ -124,9 +138,13 @@ class SeenWriter:
         """Keep the digests of facts of an account as the plan saw it and as the plan's link leaves it."""
         await self._sets[LINKED].add_line(self._keys.bucket(account_id), f"{account_id} {before} {after}")
 
-    async def add_near(self, account_id: str, trusts: Mapping[str, str]) -> None:
-        """Keep which identities share a key with an account, each with its trust, "" if it proves nothing."""
-        await self._sets[NEAR].add_line(self._keys.bucket(account_id), dump([account_id, list(trusts.items())]))
+    async def add_near(self, account_id: str, claims: Mapping[str, str]) -> None:
+        """Keep which identities share a key with an account, each with its claim, "" if it has none."""
+        await self._sets[NEAR].add_line(self._keys.bucket(account_id), dump([account_id, list(claims.items())]))
+
+    async def add_crowds(self, account_id: str, leads: Iterable[str]) -> None:
+        """Keep the short leads of the values of an account that are no evidence; none if there are none any more."""
+        await self._sets[CROWDS].add_line(self._keys.bucket(account_id), " ".join((account_id, *sorted(leads))))
 
     async def close(self) -> None:
         """Write all that is held."""

@@ -15,7 +15,7 @@ from link_orchestrator.files.entra_groups import EntraGroup, read_entra_groups
 from link_orchestrator.files.groups import GroupRow, read_groups
 from link_orchestrator.problems import Problem
 from tests.link_orchestrator.requests.test_runs import MARK, bodies, queries, texts, values
-from tests.link_orchestrator.running import TOKEN, App
+from tests.link_orchestrator.running import TOKEN, App, graph
 
 NAMES = st.text("abcdefgh.-é", min_size=1, max_size=12).map("x{}@contoso.com".format)
 
@@ -117,7 +117,7 @@ async def test_nothing_that_is_sent_is_answered_500(
     caplog.set_level(logging.DEBUG)
     run = await app.call("GET", "linking/runs")
     if not run["runs"]:
-        await app.plan({"id": "1", "userPrincipalName": "x@contoso.com"})
+        await app.plan(graph(1, "x@contoso.com"))
         run = await app.call("GET", "linking/runs")
     for method, path in (
         ("POST", "groups/import"),

@@ -38,6 +38,9 @@ MAX = Identity(
 )
 
 
+ONE = "00000000-0000-4000-8000-000000000001"
+
+
 def export(name: str) -> list[Identity | Problem]:
     return list(read_identities((EXPORTS / name).read_bytes(), content_type=name))
 
@@ -80,25 +83,25 @@ def test_an_identity_survives_json(identity: Identity) -> None:
 
 
 def test_an_identity_says_nothing_of_what_was_not_exported() -> None:
-    assert read('{"id": "1", "userPrincipalName": "x"}') == [Identity("1", "x")]
+    assert read(json.dumps({"id": ONE, "userPrincipalName": "x"})) == [Identity(ONE, "x")]
 
 
 @pytest.mark.parametrize(
     ("attributes", "named"),
     [
         ({"userPrincipalName": "secret"}, "id"),
-        ({"id": "1"}, "userPrincipalName"),
-        ({"id": "1", "userPrincipalName": ["secret"]}, "userPrincipalName"),
-        ({"id": "1", "userPrincipalName": "a\nsecret"}, "userPrincipalName"),
-        ({"id": "1", "userPrincipalName": "x", "mail": {"secret": 1}}, "mail"),
-        ({"id": "1", "userPrincipalName": "x", "accountEnabled": "secret"}, "accountEnabled"),
-        ({"id": "1", "userPrincipalName": "x", "ProxyAddresses": [["secret"]]}, "ProxyAddresses"),
+        ({"id": ONE}, "userPrincipalName"),
+        ({"id": ONE, "userPrincipalName": ["secret"]}, "userPrincipalName"),
+        ({"id": ONE, "userPrincipalName": "a\nsecret"}, "userPrincipalName"),
+        ({"id": ONE, "userPrincipalName": "x", "mail": {"secret": 1}}, "mail"),
+        ({"id": ONE, "userPrincipalName": "x", "accountEnabled": "secret"}, "accountEnabled"),
+        ({"id": ONE, "userPrincipalName": "x", "ProxyAddresses": [["secret"]]}, "ProxyAddresses"),
     ],
 )
 def test_a_row_that_is_no_identity_is_reported_by_attribute_and_without_its_values(
     attributes: dict[str, object], named: str
 ) -> None:
-    (problem, after) = read(json.dumps([attributes, {"id": "2", "userPrincipalName": "y"}]))
+    (problem, after) = read(json.dumps([attributes, {"id": JANE.object_id, "userPrincipalName": "y"}]))
     assert isinstance(problem, Problem)
     assert named in problem.reason
     assert "secret" not in problem.reason + problem.remedy
@@ -108,3 +111,18 @@ def test_a_row_that_is_no_identity_is_reported_by_attribute_and_without_its_valu
 def test_a_file_of_something_else_is_refused_with_the_columns_it_lacks() -> None:
     with pytest.raises(UnreadableFile, match="no column id and no column userPrincipalName"):
         read("name,mail\nx,y\n")
+
+
+@pytest.mark.parametrize("written", [ONE, ONE.upper(), "{" + ONE + "}", f" {ONE} "])
+def test_an_object_id_is_read_as_entra_writes_it(written: str) -> None:
+    assert read(json.dumps({"id": written, "userPrincipalName": "x"})) == [Identity(ONE, "x")]
+
+
+@pytest.mark.parametrize("written", ["12345", "1.2E+05", "=A1", ONE[:-1], ONE.replace("-", ""), "n/a"])
+def test_what_is_no_object_id_is_a_problem_with_its_line_and_the_remedy(written: str) -> None:
+    good = {"id": ONE, "userPrincipalName": "y"}
+    (_, problem) = read(f"id,userPrincipalName\n{ONE},y\n{written},x\n")
+    assert isinstance(problem, Problem)
+    assert (problem.line, "is a GUID" in problem.reason) == (3, True)
+    assert "spreadsheet" in problem.remedy
+    assert read(json.dumps([good, {"id": written, "userPrincipalName": "x"}]))[0] == Identity(ONE, "y")

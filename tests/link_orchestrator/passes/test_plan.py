@@ -19,31 +19,20 @@ from link_orchestrator.files.identities import read_identities
 from shared.directory.directory import Directories, Directory
 from shared.directory.errors import DirectoryError
 from shared.directory.keys import fold
-from shared.directory.matching.accounts import (
-    AccountFacts,
-    Candidate,
-    Decision,
-    DecisionKind,
-    MatchEvidence,
-    MatchKey,
-    Rival,
-    claim,
-    decide,
-    evidence_for,
-    facts_of,
-    identity_keys,
-    stays_local,
-)
+from shared.directory.matching.accounts import Decision, DecisionKind, facts_of, identity_keys, stays_local
 from shared.directory.matching.identity import Identity
 from shared.directory.matching.policy import DEFAULT_RULES, MatchRule, Policy, Rule, Trust
 from shared.directory.records.model import NO_EVIDENCE, Account, Link, Status
 from shared.directory.records.model import SignInEvidence as SignIns
 from shared.directory.work.plan import PlanRow
 from shared.tables.sqlite import SqliteTables
+from tests.link_orchestrator import join
 from tests.link_orchestrator.running import (
     App,
     all_accounts,
     begin_run,
+    csv_file,
+    graph,
     make_directory,
     object_id,
     plan_rows,
@@ -61,40 +50,17 @@ def oracle(identities: Sequence[Identity], accounts: Sequence[Account], policy: 
         once.setdefault(fold(one.object_id), one)
     keys = {one.object_id: identity_keys(one, policy) for one in once.values()}
     facts = [facts_of(account) for account in accounts]
-    carried = {one.id: _values(one) for one in facts}
-    found: dict[tuple[str, str], tuple[MatchEvidence, ...]] = {}
-    for (oid, theirs), account in itertools.product(keys.items(), facts):
-        evidence = _evidence(theirs, account, carried[account.id])
-        if evidence:
-            found[oid, account.id] = evidence
-    rows: Rows = {}
-    for one in once.values():
-        candidates = [
-            Candidate(account, found[one.object_id, account.id], _rivals(found, account.id, one.object_id))
-            for account in facts
-            if (one.object_id, account.id) in found
-        ]
-        rows[one.object_id] = _shown(decide(one, candidates, policy))
-    matched = {account_id for _, account_id in found}
-    alone = [facts_of(account) for account in accounts if account.id not in matched and not account.retired]
-    return rows | {one.id: _shown(stays_local(one)) for one in alone}
-
-
-def _values(account: AccountFacts) -> frozenset[str]:
-    values = (account.user_name, account.external_id, account.object_id, account.name_id, account.employee_number)
-    return frozenset(fold(value) for value in (*values, *account.emails, *account.verified_emails) if value)
-
-
-def _evidence(theirs: Sequence[MatchKey], account: AccountFacts, values: frozenset[str]) -> tuple[MatchEvidence, ...]:
-    """Return the evidence; a look at the values first makes a million pairs bearable."""
-    return () if values.isdisjoint(key.value for key in theirs) else evidence_for(theirs, account)
-
-
-def _rivals(
-    found: dict[tuple[str, str], tuple[MatchEvidence, ...]], account_id: str, object_id: str
-) -> tuple[Rival, ...]:
-    theirs = ((oid, evidence) for (oid, of), evidence in found.items() if of == account_id and oid != object_id)
-    return tuple(Rival(oid, claim(evidence)) for oid, evidence in theirs)
+    shared = join.shared_values(keys, facts, policy)
+    found = join.evidence(keys, facts, shared)
+    rows: Rows = {oid: _shown(made) for oid, made in join.decided([*once.values()], found, facts, policy).items()}
+    excluded = {one.object_id for one in once.values() if policy.excludes(one.object_id, one.user_principal_name)}
+    for one in facts:
+        matching = {object_id for object_id, account_id in found if account_id == one.id}
+        if matching <= excluded and not one.retired:
+            rows[one.id] = _shown(stays_local(one, excluded=bool(matching)))
+    for (kind, value), numbers in shared.items():
+        rows[f"{kind}:{value}"] = ("sharedValue", None, numbers, [], [])
+    return rows
 
 
 def _shown(decision: Decision) -> tuple[Any, ...]:
@@ -110,6 +76,10 @@ def planned(rows: Sequence[PlanRow]) -> Rows:
     for row in rows:
         evidence = sorted(json.dumps(item) for item in row.shown.get("evidence", ()))
         account = row.shown.get("account", {}).get("id")
+        if row.decision == "sharedValue":
+            value = row.shown["value"]
+            shown[row.subject] = (row.decision, None, [value["accounts"], value["identities"]], [], [])
+            continue
         shown[row.subject] = (row.decision, account, row.shown["reason"], evidence, sorted(row.shown.get("others", ())))
     return shown
 
@@ -126,7 +96,7 @@ async def test_every_decision_on_the_demo_data_is_the_oracles(app: App, tmp_path
     identities = [one for one in read_identities(file) if isinstance(one, Identity)]
     directory = await Directories(app.tables).open("main")
     expected = oracle(identities, await every_account(directory), Policy.from_json(policy))
-    assert {kind for kind, *_ in expected.values()} == {kind.value for kind in DecisionKind}
+    assert {kind for kind, *_ in expected.values()} | {"sharedValue"} == {kind.value for kind in DecisionKind}
     upload = await app.call("POST", "linking/identities", file)
     run = await app.call("POST", "linking/runs", {"identities": upload["id"]})
     run = await app.wait(f"linking/runs/{run['id']}", "planned")
@@ -159,10 +129,10 @@ async def assert_linked_as_planned(directory: Directory, rows: Rows) -> None:
     assert await anew.listing.total() == len(accounts)
 
 
-names = st.sampled_from(["ada", "Ada", "bob", "\uff41da", "ada_x.org#EXT#"])
+names = st.sampled_from(["ada", "Ada", "bob", "\uff41da", "ada_x.org#EXT#", f"{7:032x}ada"])
 addresses = st.builds("{}@{}".format, names, st.sampled_from(["contoso.com", "Contoso.com", "x.org"]))
 object_ids = st.integers(1, 5).map(object_id) | st.integers(1, 5).map(lambda n: f"ABCDEF0{n}")
-numbers = st.sampled_from(["7", "8"])
+numbers = st.sampled_from(["7", "7", "7", "007", "8", "n/a"])
 
 
 @st.composite
@@ -193,6 +163,8 @@ def accounts(draw: st.DrawFn) -> dict[str, Any]:
         ),
         "protected": draw(st.sampled_from([False] * 5 + [True])),
         "retired": draw(st.sampled_from([False] * 9 + [True])),
+        "active": draw(st.sampled_from([True] * 5 + [False])),
+        "parted": tuple(draw(st.lists(object_ids, max_size=1))) if draw(st.integers(0, 5)) == 5 else (),
     }
 
 
@@ -203,6 +175,7 @@ async def settle(directory: Directory, made: Sequence[dict[str, Any]]) -> None:
         document = {
             "userName": one["userName"],
             "emails": [{"value": email} for email in one["emails"]],
+            "active": one["active"],
             "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User": {"employeeNumber": one["employeeNumber"]},
         }
         document |= {"externalId": one["externalId"]} if one["externalId"] else {}
@@ -212,7 +185,7 @@ async def settle(directory: Directory, made: Sequence[dict[str, Any]]) -> None:
         plain = Account.new(directory.keys.new_id(one["userName"]), document, Status.LOCAL, now)
         try:
             stored = await directory.accounts.create(replace(plain, evidence=one["evidence"]), by="test")
-            after = replace(stored, status=status, link=link, protected=one["protected"])
+            after = replace(stored, status=status, link=link, protected=one["protected"], parted=one["parted"])
             if one["retired"] and link is None:
                 after = replace(stored, retired=True)
             await directory.accounts.replace(stored, after, by="test")
@@ -227,11 +200,13 @@ policies = st.builds(
             DEFAULT_RULES,
             DEFAULT_RULES[::-1],
             (MatchRule(Rule.EMAIL, Trust.STRONG), MatchRule(Rule.EXTERNAL_ID, Trust.WEAK)),
+            tuple(MatchRule(rule, Trust.WEAK) for rule in (Rule.EXTERNAL_ID, Rule.USER_NAME, Rule.EMAIL)),
         ]
     ),
-    verified_domains=st.just(frozenset({"contoso.com"})),
+    verified_domains=st.sampled_from([frozenset({"contoso.com"})] * 5 + [frozenset[str]()]),
     name_id_source=st.sampled_from(["userPrincipalName", "objectId"]),
-    excluded=st.sampled_from([frozenset(), frozenset({"bob@contoso.com"})]),
+    excluded=st.sampled_from([frozenset(), frozenset({"bob@contoso.com"}), frozenset({object_id(1)})]),
+    foreign_object_ids=st.booleans(),
 )
 
 
@@ -240,8 +215,8 @@ numbered = itertools.count()
 
 
 @given(
-    made=st.lists(accounts(), max_size=6),
-    theirs=st.lists(identities(), max_size=6),
+    made=st.lists(accounts(), max_size=7),
+    theirs=st.lists(identities(), max_size=7),
     policy=policies,
     buckets=st.sampled_from([1, 2, 5]),
     slices=st.sampled_from([1, 2, 64]),
@@ -283,7 +258,7 @@ async def test_the_order_of_the_file_does_not_matter(
     directory = await make_directory(sqlite_tables, f"d{next(numbered)}", 2)
     people = [{"userName": "ada@contoso.com", "emails": ["bob@contoso.com"]}, {"userName": "bob@x.org", "emails": []}]
     rest: dict[str, Any] = {"externalId": None, "employeeNumber": "7", "status": Status.LOCAL, "evidence": NO_EVIDENCE}
-    rest |= {"protected": False, "retired": False}
+    rest |= {"protected": False, "retired": False, "active": True, "parted": ()}
     await settle(directory, [rest | one for one in people])
     before = {account.id for account in await all_accounts(directory)}
     plans = []
@@ -293,3 +268,19 @@ async def test_the_order_of_the_file_does_not_matter(
         plans.append([(row.decision, row.subject, row.shown) for row in await plan_rows(directory, job.id)])
     assert plans[0] == plans[1]
     assert {account.id for account in await all_accounts(directory)} == before
+
+
+async def test_a_value_that_many_carry_is_listed_with_its_numbers_and_is_no_evidence(app: App) -> None:
+    """Three accounts have the team's address, and a fourth is named so, whose identity another one's alias contests."""
+    team = "team@contoso.com"
+    await app.bring(
+        csv_file({"userName": team, "email": ""}, *({"userName": f"p{n}.local", "email": team} for n in range(3)))
+    )
+    people = [graph(1, team, mail=None), graph(2, "ada@contoso.com", otherMails=[team])]
+    run = await app.plan(*people)
+    assert run["counts"] == {"link": 1, "noAccount": 1, "noIdentity": 3, "sharedValue": 1}
+    (row,) = await app.decisions(run, "sharedValue")
+    assert row["value"] == {"kind": "email", "value": team, "accounts": 4, "identities": 1}
+    assert "accounts: 4, identities: 1" in row["reason"]
+    (link,) = await app.decisions(run, "link")
+    assert link["account"]["userName"] == team

@@ -80,7 +80,7 @@ async def test_every_prediction_on_the_demo_data_comes_true(app: App, tmp_path: 
 
 
 @pytest.mark.parametrize("external_id", ["objectId", "mailNickname"])
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", range(70))
 async def test_every_prediction_on_people_who_collide_comes_true(app: App, seed: int, external_id: ExternalId) -> None:
     made = population(seed)
     await app.call("PUT", "directory/policy", made.policy)
@@ -95,7 +95,7 @@ async def test_every_prediction_on_people_who_collide_comes_true(app: App, seed:
         assert outcome.partition(" ")[0] == row["predicted"]["outcome"], (row, outcome)
 
 
-@pytest.mark.parametrize("seed", range(100, 125))
+@pytest.mark.parametrize("seed", range(100, 190))
 async def test_predictions_follow_the_reviews(app: App, seed: int) -> None:
     made, draw = population(seed), random.Random(seed)
     await app.call("PUT", "directory/policy", made.policy)
@@ -125,7 +125,7 @@ BY_MAIL = {"attributes": {"externalId": "objectId", "userName": "mail", "emails"
     ("emails", "excluded", "outcome"),
     [
         pytest.param(["ada@contoso.com"], [], "created", id="links"),
-        pytest.param(["ada@contoso.com", "ada@home.example"], [], "refused", id="would take an address away"),
+        pytest.param(["ada@contoso.com", "ada@home.example"], [], "created", id="takes no address away"),
         pytest.param(["ada@contoso.com"], ["ada@corp.example"], "refused", id="excluded by the name in Entra"),
     ],
 )

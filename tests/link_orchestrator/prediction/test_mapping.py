@@ -100,9 +100,14 @@ def test_the_right_mapping_is_not_warned_of() -> None:
     assert check(DEFAULT, None) == []
 
 
+def test_one_that_finds_an_account_before_a_create_can_adopt_it_is_warned_of() -> None:
+    assert [one.code for one in check(DEFAULT, None, adopts=True)] == ["adoptNeverReached"]
+    assert check(read_mapping(exported(ACTIVE, attribute("userName", "mail"), KEY)), None, adopts=True) == []
+
+
 def test_external_id_from_mail_nickname_says_how_many_get_a_second_account_or_none() -> None:
     people = People({"userName=userPrincipalName+emails=mail": 7, "emails=mail": 1_200, "": 4})
-    first, second = check(read_mapping(OF_ENTRA), people)
+    first, second, _ = check(read_mapping(OF_ENTRA), people)
     assert first.text == "externalId comes from mailNickname: 1,204 people would get a second account"
     assert (first.people, first.remedy.split(",")[0]) == (1_204, first.remedy)
     assert "objectId to externalId" in first.remedy
@@ -122,11 +127,11 @@ TEN = People({"userName=userPrincipalName": 6, "emails=mail": 4})
         (exported(ACTIVE, attribute("userName", "mail")), {"noMatching": 10}),
         (
             exported(ACTIVE, NAME, attribute("externalId", "objectId", 2)),
-            {"externalIdNotFirst": 10},
+            {"externalIdNotFirst": 10, "findsUnlinked": None},
         ),
         (
             exported(ACTIVE, NAME, attribute("externalId", "objectId")),
-            {"externalIdNotKey": 4, "externalIdNotFirst": 10},
+            {"externalIdNotKey": 4, "externalIdNotFirst": 10, "findsUnlinked": None},
         ),
         (
             exported(ACTIVE, attribute("userName", "employeeId", 2), KEY),
@@ -206,7 +211,8 @@ async def test_the_stored_mapping_is_checked_by_the_last_plan_and_predicts_the_n
     assert run["predicted"] == {"matched": 2}
     answer = await app.call("POST", "linking/mapping", OF_ENTRA)
     assert answer["countedBy"] == run["id"]
-    assert {one["code"]: one["people"] for one in answer["warnings"]} == {"externalIdNotKey": 1, "externalIdRefused": 1}
+    told = {one["code"]: one.get("people") for one in answer["warnings"]}
+    assert told == {"externalIdNotKey": 1, "externalIdRefused": 1, "findsUnlinked": None}
     assert answer == await app.call("GET", "linking/mapping")
     await app.call("POST", f"linking/runs/{run['id']}/cancel")
     await app.wait(f"linking/runs/{run['id']}", "cancelled")

@@ -139,7 +139,7 @@ async def test_a_filter_reviews_many_and_only_those_it_selects(app: App, run: An
 
 async def test_many_rows_are_reviewed_a_page_at_a_time(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("link_orchestrator.requests.reviews.ROWS_AT_ONCE", 60)
-    numbers = range(130)
+    numbers = range(1, 131)
     await app.bring(csv_file(*({"userName": f"p{n}.local", "employeeNumber": f"{n}"} for n in numbers)))
     run = await app.plan(*(graph(n, f"p{n}@contoso.com", employeeId=f"{n}") for n in numbers))
     pages, cursor = [], ""
@@ -225,11 +225,106 @@ async def test_nobody_links_what_is_protected_linked_elsewhere_or_not_weak(app: 
         account = (await app.account(name))["id"]
         answer = await review(app, run, "link", rows=[ambiguous["id"]], account=account)
         assert why in answer["refused"][0]["reason"]
-    for number, decision in ((2, "conflict"), (4, "outsideVerifiedDomains"), (5, "noAccount")):
+    for number, decision in ((2, "conflict"), (5, "noAccount")):
         row = await row_of(app, run, number)
         assert row["decision"] == decision
         assert f"a row that is {decision}" in (await review(app, run, "link", rows=[row["id"]]))["refused"][0]["reason"]
     assert (await app.call("GET", f"linking/runs/{run['id']}"))["links"] == 0
+
+
+async def test_a_row_outside_the_verified_domains_is_linked_alone_and_by_its_id(app: App) -> None:
+    await app.bring(csv_file({"userName": "out@x.org"}, {"userName": "far@x.org"}))
+    run = await app.plan(graph(1, "out@x.org"), graph(2, "far@x.org"))
+    assert run["counts"] == {"outsideVerifiedDomains": 2, "noIdentity": 0}
+    ids = [(await row_of(app, run, number))["id"] for number in (1, 2)]
+    for asked in ({"rows": ids}, {"filter": {"decision": "outsideVerifiedDomains"}}):
+        answer = await review(app, run, "link", **asked)
+        assert (answer["reviewed"], len(answer["refused"])) == (0, 2)
+        assert "is linked alone" in answer["refused"][0]["reason"]
+    assert (await review(app, run, "link", rows=ids[:1]))["run"]["links"] == 1
+    await app.apply(run, links=1)
+    assert (await app.account("out@x.org"))["link"]["rule"] == "review"
+    assert (await app.account("far@x.org"))["link"] is None
+
+
+async def test_of_two_who_have_one_account_outside_the_verified_domains_one_gets_it(app: App) -> None:
+    """So does nobody whose account the plan links to somebody else."""
+    await app.bring(
+        csv_file(
+            {"userName": "one.local", "email": "home@x.org", "employeeNumber": ""},
+            {"userName": "two@contoso.com", "email": "two@x.org", "employeeNumber": ""},
+            {"userName": "three.local", "email": "three@x.org", "employeeNumber": "7"},
+        )
+    )
+    run = await app.plan(
+        graph(1, "a@contoso.com", otherMails=["home@x.org"]),
+        graph(2, "b@contoso.com", otherMails=["home@x.org"]),
+        graph(3, "two@contoso.com"),
+        graph(4, "c@contoso.com", otherMails=["two@x.org"]),
+        graph(5, "d@contoso.com", employeeId="7"),
+        graph(6, "e@contoso.com", otherMails=["three@x.org"]),
+    )
+    assert run["counts"] == {"outsideVerifiedDomains": 4, "link": 1, "review": 1, "noIdentity": 0}
+    rows = {number: (await row_of(app, run, number))["id"] for number in range(1, 7)}
+    got = []
+    for number in (1, 2, 4, 5, 6):
+        answer = await review(app, run, "link", rows=[rows[number]])
+        got.append((number, answer["reviewed"]))
+    assert got == [(1, 1), (2, 0), (4, 0), (5, 1), (6, 0)]
+    await review(app, run, "exclude", rows=[rows[5]])
+    assert (await review(app, run, "link", rows=[rows[6]]))["reviewed"] == 1
+    refused = (await review(app, run, "link", rows=[rows[5]]))["refused"]
+    assert "settle that one first" in refused[0]["reason"]
+    assert (await app.apply(run, links=3))["counts"]["linked"] == 3
+
+
+@pytest.mark.parametrize(("create", "in_policy"), [(False, True), (True, True), (True, False)])
+async def test_who_is_excluded_is_created_beside_their_account_only_where_the_review_says_so(
+    app: App, run: Any, create: bool, in_policy: bool
+) -> None:
+    row = await row_of(app, run, 2)
+    answer = await review(app, run, "exclude", rows=[row["id"]], create=create, inPolicy=in_policy)
+    predicted = (await row_of(app, run, 2))["predicted"]["outcome"]
+    await app.apply(run, links=1)
+    got = (await provision(app, IDENTITIES[1]))[object_id(2)]
+    assert (predicted, got) == (("created",) * 2 if create else ("refused",) * 2)
+    if not in_policy:
+        return
+    entry: Any = {"identity": object_id(2), "create": True} if create else object_id(2)
+    assert (await app.call("GET", "directory/policy"))["excluded"] == [entry]
+    assert answer["reviewed"] == 1
+    again = await row_of(app, await app.plan(*IDENTITIES), 2)
+    assert (again["decision"], again["predicted"]["outcome"]) == ("excluded", "matched" if create else "refused")
+
+
+async def test_links_of_deactivated_accounts_are_warned_of_listed_and_excluded_by_a_filter(app: App) -> None:
+    await app.bring(
+        csv_file({"userName": "on@contoso.com", "active": "yes"}, {"userName": "off@contoso.com", "active": "no"})
+    )
+    run = await app.plan(graph(1, "on@contoso.com"), graph(2, "off@contoso.com"))
+    (warning,) = run["warnings"]
+    assert (warning["code"], warning["count"]) == ("inactive", 1)
+    page = await app.call("GET", f"linking/runs/{run['id']}/decisions", warning="inactive")
+    (row,) = page["decisions"]
+    assert (row["account"]["userName"], row["warnings"]) == ("off@contoso.com", ["inactive"])
+    assert "provisioning switches it on" in row["reason"]
+    with pytest.raises(Refusal, match="warning: one of inactive"):
+        await app.call("GET", f"linking/runs/{run['id']}/decisions", warning="cold")
+    answer = await review(app, run, "exclude", filter={"decision": "link", "warning": "inactive"})
+    assert (answer["reviewed"], answer["run"]["links"]) == (1, 1)
+
+
+async def test_a_plan_warns_where_none_of_the_object_ids_that_accounts_carry_is_in_the_source(app: App) -> None:
+    await app.bring(csv_file({"userName": "ada@contoso.com", "externalId": object_id(77)}))
+    people = graph(1, "ada@contoso.com"), graph(2, "bob@contoso.com")
+    run = await app.plan(*people)
+    assert run["counts"]["conflict"] == 1
+    (warning,) = run["warnings"]
+    assert (warning["code"], warning["count"], "foreignObjectIds" in warning["remedy"]) == ("foreignObjectIds", 1, True)
+    await app.call("POST", f"linking/runs/{run['id']}/cancel")
+    await app.wait(f"linking/runs/{run['id']}", "cancelled")
+    run = await app.plan(*people, policy={"verifiedDomains": ["contoso.com"], "foreignObjectIds": True})
+    assert ("warnings" in run, run["counts"]["link"]) == (False, 1)
 
 
 async def test_an_account_never_gets_two_links(app: App) -> None:
@@ -457,12 +552,12 @@ async def test_who_is_excluded_is_never_linked_where_the_review_was_cut_off(
 async def test_a_row_that_is_left_again_does_not_take_an_account_from_another(app: App) -> None:
     await app.bring(
         csv_file(
-            {"userName": "sue@contoso.com", "email": "sue@contoso.com"},
-            {"userName": "sue.old", "email": "su@contoso.com"},
+            {"userName": "sue@contoso.com", "email": "sue@contoso.com", "employeeNumber": "7"},
+            {"userName": "sue.old", "email": "su@contoso.com", "employeeNumber": ""},
         )
     )
-    # Sue is one account's by name; Su matches both, one by an alias.
-    su = graph(2, "su@contoso.com", mail="su@contoso.com", otherMails=["sue@contoso.com"])
+    # Sue is one account's by name; Su matches both, one by a number.
+    su = graph(2, "su@contoso.com", mail="su@contoso.com", employeeId="7")
     run = await app.plan(graph(1, "sue@contoso.com"), su)
     one, two = await row_of(app, run, 1), await row_of(app, run, 2)
     assert (one["decision"], two["decision"]) == ("link", "ambiguous")

@@ -16,13 +16,33 @@ async def upload(app: App, *people: dict[str, Any], after: str = "") -> Any:
 async def test_a_run_over_the_last_part_plans_the_identities_of_all(app: App) -> None:
     await app.bring(csv_file(*({"userName": f"{name}@contoso.com"} for name in ("ann", "bob", "cleo"))))
     first = await upload(app, graph(1, "ann@contoso.com"), graph(2, "bob@contoso.com"))
-    second = await upload(app, graph(2, "renamed@contoso.com"), after=first["id"])
+    second = await upload(app, graph(2, "bob@contoso.com"), after=first["id"])
     third = await upload(app, graph(3, "cleo@contoso.com"), after=second["id"])
-    assert third["counts"] == {"read": 4, "problems": 0}
+    assert third["counts"] == {"read": 4, "problems": 0}, "a row that says the same again does no harm"
     run = await app.call("POST", "linking/runs", {"identities": third["id"]})
     run = await app.wait(f"linking/runs/{run['id']}", "planned")
-    assert run["counts"] == {"link": 3, "noIdentity": 0}, "of an object id that comes twice, the first counts"
+    assert run["counts"] == {"link": 3, "noIdentity": 0}
     assert (await app.apply(run, links=3))["counts"]["linked"] == 3
+
+
+async def test_two_parts_that_contradict_each_other_about_an_identity_name_both_lines_and_use_neither(app: App) -> None:
+    await app.bring(csv_file(*({"userName": f"{name}@contoso.com"} for name in ("ann", "bob", "cleo"))))
+    first = await upload(app, graph(1, "ann@contoso.com"), graph(2, "bob@contoso.com"))
+    second = await upload(app, graph(3, "cleo@contoso.com"), graph(2, "renamed@contoso.com"), after=first["id"])
+    assert second["counts"] == {"read": 3, "problems": 1}
+    (problem,) = (await app.call("GET", f"linking/identities/{second['id']}/problems"))["problems"]
+    assert f"of the part {first['id']}" in problem["reason"]
+    asked = {"identities": second["id"]}
+    run = await app.call("POST", "linking/runs", asked)
+    run = await app.wait(f"linking/runs/{run['id']}", "planned")
+    assert run["counts"] == {"link": 2, "noIdentity": 1}
+    await app.apply(run)
+    later = await app.wait(f"linking/runs/{(await app.call('POST', 'linking/runs', asked))['id']}", "planned")
+    assert later["compared"]["identities"] == 2, "a later run knows as little of them"
+    assert {row["decision"] for row in await app.decisions(later)} <= {"alreadyLinked"}
+    first_alone = await app.call("POST", "linking/runs", {"identities": first["id"], "full": True})
+    first_alone = await app.wait(f"linking/runs/{first_alone['id']}", "planned")
+    assert first_alone["counts"]["link"] == 1, "a part is an upload of its own"
 
 
 async def test_a_former_part_stays_an_upload_of_its_own(app: App) -> None:

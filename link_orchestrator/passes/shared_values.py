@@ -1,0 +1,102 @@
+"""Values that so many accounts or identities carry that they are no evidence for a weak rule.
+
+The join (plan.py) sees who has a key, and which accounts it leads to. Where either are many it asks here: the value is
+taken from the pairs, its accounts are told, so that weigh() takes it from whatever else leads there, and the plan gets
+a row that says so. An e-mail address is carried by the account that is named so, too, to which another key leads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any, Final
+
+from link_orchestrator.run import policy_of
+from shared.directory.directory import Directory
+from shared.directory.keys import POINTER, Key, fold
+from shared.directory.matching.accounts import MOST_SHARED, DecisionKind, is_shared, kind_of
+from shared.directory.matching.policy import Trust
+from shared.directory.work.jobs import Job
+from shared.directory.work.plan import PlanRow
+from shared.directory.work.staging import StageWriter
+
+Wanted = Sequence[tuple[str, list[list[Any]]]]
+"""The identities that have a key: their object ids, each with the values that the key came from."""
+READ: Final = 4 * MOST_SHARED
+"""Accounts that are read to see whether they carry a value; where more pointers lead, some being stale is nothing."""
+
+
+class SharedValues:
+    """Finds the shared values of a run and tells of them. `pairs` is the stage that weigh() reads."""
+
+    def __init__(self, directory: Directory, job: Job, pairs: StageWriter) -> None:
+        self._directory = directory
+        self._plan = directory.plan(job.id)
+        self._pairs = pairs
+        self.weak: dict[str, str] = {
+            rule.rule.value: kind_of(rule.rule) for rule in policy_of(job).rules if rule.trust is Trust.WEAK
+        }
+        self.told = 0
+
+    async def without(self, lead: str, wanted: Wanted, ids: Collection[str], more: Wanted = ()) -> Wanted:
+        """Return who has a key without the values that are shared. `more` have it too, and are paired elsewhere."""
+        if len(wanted) + len(more) <= MOST_SHARED and len(ids) < MOST_SHARED:
+            return wanted
+        kinds = await self._find(lead, [*wanted, *more])
+        return self.stripped(wanted, kinds) if kinds else wanted
+
+    def stripped(self, wanted: Wanted, kinds: Collection[str]) -> Wanted:
+        """Return who has a key without the values of weak rules of some kinds: they still meet its accounts."""
+        return [(oid, [one for one in values if self.weak.get(one[0]) not in kinds]) for oid, values in wanted]
+
+    async def _find(self, lead: str, wanted: Wanted) -> set[str]:
+        """Return the kinds of the key's values that are shared, and tell of them."""
+        carried: dict[str, tuple[str, set[str]]] = {}
+        for object_id, values in wanted:
+            for rule, _, literal, *_ in values:
+                if kind := self.weak.get(rule):
+                    carried.setdefault(kind, (fold(literal), set()))[1].add(fold(object_id))
+        found: set[str] = set()
+        for kind, (value, identities) in carried.items():
+            led, named = await self._accounts(kind, value)
+            if is_shared(len(identities), len(led | named)):
+                found.add(kind)
+                # Both the address and the name lead here: where there are pointers from the address, it tells.
+                if lead.startswith(POINTER) or kind == "userName" or not led:
+                    await self._tell(lead, kind, value, len(identities), led | named)
+        return found
+
+    async def _accounts(self, kind: str, value: str) -> tuple[set[str], set[str]]:
+        """Return the ids of the accounts that carry a value: those it leads to, and the one that is named so."""
+        led = await self._led(Key(kind, value))
+        named = await self._led(Key("userName", value)) if kind == "email" else set()
+        if len(led | named) > READ:
+            return led, named
+        accounts = [one for one in await self._directory.accounts.find_many(sorted(led | named)) if one]
+        carrying = {one.id for one in accounts if _carries(kind, value, one.found_by() | one.claims())}
+        return led & carrying, named & carrying
+
+    async def _led(self, key: Key) -> set[str]:
+        lead = self._directory.keys.lead(key)
+        (ids,) = await self._directory.listing.find_led(self._directory.keys.bucket_of(lead), [lead])
+        return ids
+
+    async def _tell(self, lead: str, kind: str, value: str, identities: int, accounts: Iterable[str]) -> None:
+        ids = sorted(accounts)
+        for account_id in ids:
+            await self._pairs.add(self._directory.keys.bucket(account_id), [account_id, "", [[kind, value]]])
+        if not ids:
+            return
+        shown = {
+            "reason": (
+                f"This value is carried by many (accounts: {len(ids)}, identities: {identities}). What more than "
+                f"{MOST_SHARED} carry is no evidence for a weak rule: correct it where it says nothing of the person."
+            ),
+            "value": {"kind": kind, "value": value, "accounts": len(ids), "identities": identities},
+        }
+        row = PlanRow(DecisionKind.SHARED_VALUE.value, f"{kind}:{value}", shown)
+        await self._plan.write(self._directory.keys.bucket_of(lead), [row])
+        self.told += 1
+
+
+def _carries(kind: str, value: str, keys: Collection[Key]) -> bool:
+    return Key(kind, value) in keys or (kind == "email" and Key("userName", value) in keys)
