@@ -61,7 +61,7 @@ async def _page_of_warned(directory: Directory, request: Request, choice: str, w
         page, cursor = await plan.page(choice or DecisionKind.LINK.value, cursor, count - len(rows))
         read += len(page)
         rows += (row for row in page if warning in row.shown.get("warnings", ()))
-    document: dict[str, Any] = {RUN.rows.name: [_row(row, RUN) for row in rows]}
+    document: dict[str, Any] = {RUN.rows.name: [_named_row(row, RUN) for row in rows]}
     return Response(200, dump(document | ({"cursor": cursor} if cursor else {})))
 
 

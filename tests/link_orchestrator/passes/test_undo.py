@@ -100,7 +100,10 @@ async def test_a_second_undo_changes_nothing(app: App) -> None:
 async def test_a_later_run_links_again_and_an_undo_of_the_first_leaves_that_alone(app: App) -> None:
     run = await linked(app, "ada", "bob")
     await undo(app, run)
-    second = await app.apply(await app.plan(*identities("ada", "bob")), links=2)
+    planned = await app.plan(*identities("ada", "bob"))
+    rows_ = [row["id"] for row in await app.decisions(planned, "review")]
+    await app.call("POST", f"linking/runs/{planned['id']}/review", {"rows": rows_, "action": "link"})
+    second = await app.apply(planned, links=2)
     assert second["counts"]["linked"] == 2
     again = await undo(app, run)
     assert again["counts"] == {"unchanged": 2}
