@@ -197,6 +197,9 @@ async def late_links(sqlite_tables: SqliteTables) -> int:
     for number in itertools.count(1):
         race = Race(sqlite_tables, f"at{number}", "", 0, patches)
         directory, *_ = await race.play()
+        for one in await everybody(directory):  # as if a person had joined them again: a plan leaves the parted open
+            parted = await directory.accounts.get(one.id)
+            await directory.accounts.replace(parted, replace(parted, parted=()), by="test", action="link")
         second = await begin_run(directory, IDENTITIES, POLICY)
         dying = Engine(race.call, verdict="cancel")
         await dying.play(link_accounts, start_of(directory, second))
