@@ -27,6 +27,7 @@ RETIRED = "b_"
 COUNT = "c"
 NAME = "n_"
 TOMBSTONE = "t_"
+KEPT = "k_"
 AUDIT = "z_"
 
 # Row keys in the partition of a group's members: the head, which every id follows; all ids end before MEMBERS_END.
