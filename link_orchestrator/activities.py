@@ -9,6 +9,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Coroutine, Mapping
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 from link_orchestrator import approving
@@ -18,13 +19,17 @@ from link_orchestrator.messages import Compare, Milestone, SelfApproval, SelfApp
 from link_orchestrator.orchestrator import AGAIN_PASSES, COMPARE_PASSES, GROUP_PLAN_PASSES, PLAN_PASSES, REVIEW_PASSES
 from link_orchestrator.passes import compare
 from link_orchestrator.run import chain_of, reviews_of, told_of_reviews
-from shared.directory.directory import Directories
+from shared.directory.directory import Directories, Directory
+from shared.directory.text import timestamp
+from shared.directory.work.gate import LONGEST
 from shared.directory.work.jobs import Job, Jobs, State
 
 PLANNING = frozenset(("changes", *COMPARE_PASSES, *PLAN_PASSES, *AGAIN_PASSES, *GROUP_PLAN_PASSES, *REVIEW_PASSES))
 """Passes that write only staged sets and the plan, so they may be dropped anywhere. The others stop by themselves."""
 LOOK_SECONDS = 1.0
 """Seconds between two looks at whether the job of such a pass was cancelled."""
+WAIT_SECONDS = 2.0
+"""Seconds after which a slice that waits for an undo looks again."""
 
 
 async def run_slice(directories: Directories, message: Mapping[str, Any]) -> dict[str, Any]:
@@ -35,6 +40,8 @@ async def run_slice(directories: Directories, message: Mapping[str, Any]) -> dic
     job = await jobs.get(slice_.job)
     if job.cancelled_by or job.state.ended:  # ended: another slice failed for good, and this one comes too late
         return SliceDone(stopped=True).to_json()
+    if KINDS[job.kind].waits_for_undo and (undo := await _undo_under_way(directory)):
+        return SliceDone(wait=WAIT_SECONDS, why=f"{undo.id} is under way").to_json()
     work = KINDS[job.kind].passes[slice_.pass_name](directory, job, slice_)
     counts = await work if slice_.pass_name not in PLANNING else await _unless_cancelled(jobs, job.id, work)
     if counts is None:
@@ -42,6 +49,13 @@ async def run_slice(directories: Directories, message: Mapping[str, Any]) -> dic
     await jobs.count(job.id, f"{slice_.pass_name}_{slice_.name}", counts)
     # A pass that was cancelled on the way stopped early, but what it did counts.
     return SliceDone(counts=counts, stopped=bool((await jobs.get(job.id)).cancelled_by)).to_json()
+
+
+async def _undo_under_way(directory: Directory) -> Job | None:
+    """Return the undo for which imports wait, or None; longer than the gate is closed for it they do not wait."""
+    undo = await directory.jobs.find_undo()
+    since = timestamp(datetime.fromisoformat(directory.jobs.now()) - LONGEST)
+    return undo if undo and undo.started > since else None
 
 
 async def _unless_cancelled(jobs: Jobs, job_id: str, work: Coroutine[Any, Any, Counter[str]]) -> Counter[str] | None:

@@ -43,6 +43,7 @@ async def approve_itself(directory: Directory, job_id: str) -> bool:
     """
     for _ in range(ATTEMPTS):
         job = await directory.jobs.get(job_id)
+        undo = await directory.jobs.find_undo()
         if job.state is State.APPROVED and job.options.get(SELF_APPROVED):
             await pause(directory, job)
             return True
@@ -51,7 +52,8 @@ async def approve_itself(directory: Directory, job_id: str) -> bool:
             return False
         # Read behind the job: a policy that is stored later gives the job another version (requests/policy.py).
         stored = await directory.policies.read()
-        why = await _why_a_person(directory, job, stored.policy)
+        # What an undo takes apart a person joins again, so a person looks at a plan that is made meanwhile.
+        why = f"{undo.id} is under way" if undo else await _why_a_person(directory, job, stored.policy)
         if why:
             told = filter(None, (told_of_reviews(job, job.counts), f"It waits for a person: {why}."))
             after = replace(job, reason=" ".join(told))
@@ -61,6 +63,8 @@ async def approve_itself(directory: Directory, job_id: str) -> bool:
         try:
             job = await directory.jobs.replace(job, after)
         except VersionConflict:
+            continue
+        except Busy:  # an undo has just begun: the next look finds it
             continue
         if job.state is State.APPROVED:
             await pause(directory, job)

@@ -45,6 +45,7 @@ ROUTES = (
     Route("linking_identities_upload", "POST", "linking/identities", uploads.upload_identities),
     Route("linking_groups_upload", "POST", "linking/groups", uploads.upload_groups),
     Route("linking_run_report", "GET", "linking/runs/{id}/report", report.get_report),
+    Route("linking_undo_report", "GET", "linking/undos/{id}/report", report.get_undo_report),
     Route("linking_mapping_get", "GET", "linking/mapping", mapping.get_mapping),
     Route("linking_run_group_difference", "GET", "linking/runs/{id}/groups/{group}/difference", groups.list_difference),
     Route("linking_run_problems", "GET", "linking/runs/{id}/problems", runs.list_unusable),
@@ -63,6 +64,7 @@ DURABLE_ROUTES = (
     Route("linking_run_review", "POST", "linking/runs/{id}/review", reviews.review),
     Route("linking_run_approve", "POST", "linking/runs/{id}/approve", approval.approve),
     Route("linking_undo_start", "POST", "linking/runs/{id}/undo", afterwards.start_undo),
+    Route("linking_adoptions_undo", "POST", "linking/adoptions/undo", afterwards.start_undo_of_adoptions),
     Route("linking_verification_start", "POST", "linking/runs/{id}/verification", afterwards.start_verification),
 )
 """Routes beside those that every kind has. Their services also start an orchestration, or tell it something."""

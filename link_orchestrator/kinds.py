@@ -76,6 +76,8 @@ class Kind:
     """Whether its jobs are about a run, where the last of them is shown."""
     listed: bool = False
     """Whether GET of its path lists its jobs."""
+    waits_for_undo: bool = False
+    """Whether its slices wait while an undo is under way, for a bounded time."""
 
     @property
     def plural(self) -> str:
@@ -92,6 +94,7 @@ IMPORT: Final = Kind(
     orchestrator=orchestrator.import_accounts,
     passes={"import": import_accounts.import_rows},
     after_cancel="It stops within some hundred rows; what it brought in already stays.",
+    waits_for_undo=True,
 )
 GROUP_IMPORT: Final = Kind(
     name="groupimport",
@@ -102,6 +105,7 @@ GROUP_IMPORT: Final = Kind(
     orchestrator=orchestrator.import_groups,
     passes={"import_groups": import_groups.import_groups},
     after_cancel=IMPORT.after_cancel,
+    waits_for_undo=True,
 )
 IDENTITIES: Final = Kind(
     name="identities",
@@ -164,10 +168,15 @@ UNDO: Final = Kind(
         "rows",
         "the accounts that the run had linked, and what the undo did about each, a page at a time.",
         filter_by="outcome",
-        choices=(*undo_groups.COUNTED, *undo_groups.COUNTED.values()),
+        choices=(*undo.OUTCOMES, *undo_groups.COUNTED.values()),
     ),
     orchestrator=orchestrator.undo_links,
-    passes={"undo": undo.undo, "undo_groups": undo_groups.undo_groups},
+    passes={
+        "prepare": undo.prepare,
+        "count": undo.count,
+        "undo": undo.undo,
+        "undo_groups": undo_groups.undo_groups,
+    },
     after_cancel="It stops within a page; what it took back stays so, and another undo takes the rest.",
     about_run=True,
     listed=True,

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final, Protocol
 
-from link_orchestrator.kinds import KINDS, RUN, Kind
+from link_orchestrator.kinds import KINDS, RUN, UNDO, Kind
 from link_orchestrator.messages import Start
 from link_orchestrator.orchestrator import CANCEL
 from link_orchestrator.run import INSTEAD_OF, REVIEWS_FROM
@@ -48,7 +48,7 @@ async def begin(
         try:
             job = await jobs.start(kind.name, by, job_id, options)
         except Busy as busy:
-            await _refuse_under_way(directory, busy, client)
+            await refuse_under_way(directory, busy, client)
             job = await jobs.start(kind.name, by, job_id, options)
     except Busy:
         await directory.stages.clear(job_id, stages_of(job_id))
@@ -89,8 +89,8 @@ async def settle_begun(directory: Directory, job: Job, client: Orchestrations) -
     return await ensure_started(directory, job, client)
 
 
-async def _refuse_under_way(directory: Directory, busy: Busy, client: Orchestrations) -> None:
-    """Raise Busy naming the job that holds the lock, unless that job turns out to have ended."""
+async def refuse_under_way(directory: Directory, busy: Busy, client: Orchestrations) -> None:
+    """Raise Busy naming the job that holds a lock, unless that job turns out to have ended."""
     if not busy.holder:
         raise busy
     holder = await ensure_started(directory, await directory.jobs.get(busy.holder), client)
@@ -177,6 +177,8 @@ async def _start(directory: Directory, job: Job, client: Orchestrations) -> None
         groups="groups" in job.options,
         reads="source" in job.options,
         compares="since" in job.options,
+        prepares=job.kind == UNDO.name,
+        activate=job.options.get("activate"),
         keeps_reviews=REVIEWS_FROM in job.options,
         approves_itself=job.options.get("policy", {}).get(AUTO_APPROVE) is not None,
     )

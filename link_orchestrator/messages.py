@@ -29,6 +29,10 @@ MEMBERSHIPS_AN_ACCOUNT = 10
 """Memberships that take about as long as one account."""
 
 
+ACTIVATING = "activating"
+"""Count of the accounts that an undo would switch on."""
+
+
 def slices_for(items: int) -> int:
     """Return the number of slices for passes over this many accounts and identities."""
     return max(1, -(-items // ITEMS_A_SLICE))
@@ -39,7 +43,8 @@ class Start(Message):
 
     `reads`: the identities must be read from their source first, which replaces `slices` by the right number.
     `compares`: there are earlier runs, and perhaps little has changed since. `keeps_reviews`: it takes the place of a
-    run, of which it keeps reviews. `approves_itself`: once it is planned, it may need no person.
+    run, of which it keeps reviews. `approves_itself`: once it is planned, it may need no person. `prepares`: the undo
+    closes the gate first. `activate`: the number of accounts that it may switch on, if any.
     """
 
     job: str
@@ -53,6 +58,8 @@ class Start(Message):
     # False for orchestrations that began before there was such a thing: their histories have no such activity.
     keeps_reviews: bool = False
     approves_itself: bool = False
+    prepares: bool = False
+    activate: int | None = None
 
 
 class Slice(Message):
@@ -77,10 +84,15 @@ class Slice(Message):
 
 
 class SliceDone(Message):
-    """What a slice counted. `stopped`: the job was cancelled, or had ended, before the slice was done."""
+    """What a slice counted. `stopped`: the job was cancelled, or had ended, before the slice was done.
+
+    `wait` is the seconds after which a slice that did nothing is to be run again, and `why` says what it waits for.
+    """
 
     counts: dict[str, int] = {}
     stopped: bool = False
+    wait: float = 0.0
+    why: str = ""
 
 
 class Compare(Message):

@@ -13,6 +13,7 @@ from itertools import pairwise
 from typing import Any
 
 from link_orchestrator.messages import (
+    ACTIVATING,
     Compare,
     Extent,
     Milestone,
@@ -40,6 +41,8 @@ REVIEW_PASSES = ("keep_reviews",)
 """Passes that follow those that plan, in a run that takes the place of another."""
 IMPORT_PASSES, GROUP_IMPORT_PASSES = ("import",), ("import_groups",)
 UNDO_PASSES = ("undo", "undo_groups")
+UNDO_FIRST, UNDO_COUNTS = ("prepare",), ("count",)
+"""Passes before those of an undo: the first in one slice, the second where the request names a number to switch on."""
 VERIFY_PASSES = ("look", "compare", "settle")
 SKIMMING = ("changes", "gather")
 """Passes that read no more than one line of each identity or account."""
@@ -74,8 +77,28 @@ def _in_order(name: str, passes: Sequence[str], progress: str) -> Orchestrator:
 
 import_accounts = _in_order("import_accounts", IMPORT_PASSES, "import")
 import_groups = _in_order("import_groups", GROUP_IMPORT_PASSES, "import")
-undo_links = _in_order("undo_links", UNDO_PASSES, "undo")
 verify_links = _in_order("verify_links", VERIFY_PASSES, "verify")
+
+
+def undo_links(context: Any, retry: Any) -> Steps:
+    """Take links back; where a number of accounts to switch on is named, only if it is right."""
+    return (yield from _job(context, retry, _undo))
+
+
+def _undo(context: Any, retry: Any, start: Start) -> Steps:
+    passes = [(name, start.model_copy(update={"slices": 1})) for name in UNDO_FIRST if start.prepares]
+    passes += [(name, start) for name in UNDO_COUNTS if start.activate is not None]
+    counts = yield from _passes(context, retry, passes, "undo")
+    if counts is None:
+        return (yield from _end(context, retry, start, "cancelled"))
+    if start.activate not in (None, counts[ACTIVATING]):
+        reason = (
+            f"activate: the undo would switch on {counts[ACTIVATING]} accounts, not {start.activate}; nothing was "
+            "changed: look at them again, and name that number"
+        )
+        return (yield from _end(context, retry, start, "failed", reason))
+    done = yield from _passes(context, retry, [(name, start) for name in UNDO_PASSES], "undo")
+    return (yield from _end(context, retry, start, "cancelled" if done is None else "done"))
 
 
 def _job(context: Any, retry: Any, body: Callable[[Any, Any, Start], Steps]) -> Steps:
@@ -182,13 +205,22 @@ def _pass(context: Any, retry: Any, start: Start, name: str, progress: str) -> S
     for at in range(0, len(slices), WINDOW):
         _show(context, {"phase": progress, "pass": name, "since": since, "done": at, "of": len(slices)}, counts)
         window = slices[at : at + WINDOW]
-        done = yield context.task_all(
-            [context.call_activity_with_retry("run_slice", retry, slice_.to_json()) for slice_ in window]
-        )
-        for answer in map(SliceDone.from_json, done):
-            counts.update(answer.counts)
-            if answer.stopped:
-                return None
+        while window:
+            done = yield context.task_all(
+                [context.call_activity_with_retry("run_slice", retry, slice_.to_json()) for slice_ in window]
+            )
+            answers = [SliceDone.from_json(answer) for answer in done]
+            for answer in answers:
+                counts.update(answer.counts)
+                if answer.stopped:
+                    return None
+            window = [slice_ for slice_, answer in zip(window, answers, strict=True) if answer.wait]
+            if window:
+                why = next(answer.why for answer in answers if answer.wait)
+                progress_ = {"phase": progress, "pass": name, "since": since, "done": at, "of": len(slices)}
+                _show(context, progress_ | {"waiting": why}, counts)
+                seconds = max(answer.wait for answer in answers)
+                yield context.create_timer(context.current_utc_datetime + timedelta(seconds=seconds))
     return counts
 
 

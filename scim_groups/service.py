@@ -191,7 +191,7 @@ async def _unchanged(
 
     async def act_at_head(group: Group) -> Result:
         if request.if_match and group.head:
-            head = await directory.members.change(group.id, by=request.by, etag=group.head.etag)
+            head = await directory.members.change(group.id, by=request.by, etag=group.head.etag, number=group.changes)
             group = group.with_head(head or group.head)
         return await act(group)
 
@@ -245,9 +245,9 @@ async def _move(
         members = _members(directory, group)
         etag = group.head.etag if group.head and conditional else ANY
         if others:
-            head = await members.replace(group.id, into, by=request.by, etag=etag)
+            head = await members.replace(group.id, into, by=request.by, etag=etag, number=group.changes)
         else:
-            head = await members.change(group.id, into, out, by=request.by, etag=etag)
+            head = await members.change(group.id, into, out, by=request.by, etag=etag, number=group.changes)
         return group.with_head(head) if head else (await directory.groups.with_heads([group]))[0]
 
     again = replaced(request, id=group.id)

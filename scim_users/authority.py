@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from shared.directory.errors import Refused
-from shared.directory.matching.adoption import ADOPTION, RETURN, same_text
+from shared.directory.keys import same_letters
+from shared.directory.matching.adoption import ADOPTION, RETURN
 from shared.directory.matching.authority import guarded_change
 from shared.directory.records.model import Account, Link, Status, digest_kept
 
@@ -105,7 +106,7 @@ def unconfirmed(account: Account) -> bool:
 
 def _managed(before: Account, write: Write) -> Account:
     link = _link(before)
-    if not same_text(write.after.external_id or "", link.identity):
+    if not same_letters(write.after.external_id or "", link.identity):
         raise Refused(
             "externalId: this account is linked to another identity; map objectId to externalId "
             "in the provisioning attribute mapping, or release the account's link here"

@@ -275,7 +275,7 @@ async def show_rule(api: Api, run: Any) -> None:
 
 
 async def verify_and_undo(api: Api, run: Any) -> None:
-    """Ask which links provisioning confirmed, then undo the run and release the accounts that provisioning changed."""
+    """Ask which links provisioning confirmed, then undo the run, which gives back what provisioning wrote over."""
     console.rule("6. Afterwards: the proof, and the way back")
     path = f"linking/runs/{run['id']}"
     job = await api.call("POST", f"{path}/verification")
@@ -285,7 +285,7 @@ async def verify_and_undo(api: Api, run: Any) -> None:
         f"Links: {found['confirmed']} confirmed by provisioning, {found['unconfirmed']} not yet; "
         f"{found['created']} people created instead of matched."
     )
-    job = await api.call("POST", f"{path}/undo", {"changed": "release"})
+    job = await api.call("POST", f"{path}/undo")
     with _bar() as bar:
         undone = (await api.wait(f"linking/undos/{job['id']}", "done", bar))["counts"]
     console.print("Undo:", ", ".join(f"{count} {outcome}" for outcome, count in undone.items()))

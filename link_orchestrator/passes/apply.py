@@ -134,7 +134,9 @@ def _linked(account: Account, row: PlanRow, by: str, at: str) -> Account:
     proven = row.decision == DecisionKind.LINK
     rule = proving_rule(map(MatchEvidence.from_json, row.shown["evidence"])).value if proven else REVIEWED
     link = Link(row.subject, rule, at, by)
-    return account.with_external_id(row.subject, status=Status.CLAIMED, link=link, retired=False)
+    # A pair that was taken apart is joined by a person: the plan leaves it for a review.
+    parted = account.parted if proven else account.joined_with(row.subject)
+    return account.with_external_id(row.subject, status=Status.CLAIMED, link=link, retired=False, parted=parted)
 
 
 def _outcome(outcome: BulkOutcome) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from link_orchestrator.messages import Slice
-from link_orchestrator.passes.undo import REFUSED, RELEASE, RELEASED, UNCHANGED, UNDONE
+from link_orchestrator.passes.undo import REFUSED, RELEASED, UNCHANGED, UNDONE, keeps_attributes
 from link_orchestrator.run import by_run, by_undo
 from shared.directory.directory import Directory
 from shared.directory.errors import AlreadyExists, Stale
@@ -36,6 +36,8 @@ ATTEMPTS = 5
 
 async def undo_groups(directory: Directory, job: Job, slice_: Slice) -> Counter[str]:
     """Take back the links of groups in a slice of a run's plan; stop early if the undo is cancelled."""
+    if "run" not in job.options:
+        return Counter()
     run = await directory.jobs.get(job.options["run"])
     plan, report = directory.plan(run.id), directory.plan(job.id)
     counts: Counter[str] = Counter()
@@ -75,7 +77,7 @@ async def _take_back(directory: Directory, job: Job, run: Job, row: PlanRow) -> 
 
 def keeps(job: Job) -> bool:
     """Tell whether an undo leaves names and members as provisioning made them."""
-    return job.options.get("changed") == RELEASE or job.options.get("keep") == "attributes"
+    return keeps_attributes(job)
 
 
 async def _fence(directory: Directory, run: Job, row: PlanRow, group: Group | None) -> None:

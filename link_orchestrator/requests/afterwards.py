@@ -5,34 +5,57 @@ Each is a job of its own. A single account is released with the account API: sha
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, StrictInt
 
 from link_orchestrator import staged
 from link_orchestrator.kinds import RUN, UNDO, VERIFICATION
-from link_orchestrator.lifecycle import Orchestrations, begin
+from link_orchestrator.lifecycle import Orchestrations, begin, ensure_started
+from link_orchestrator.messages import slices_for
 from link_orchestrator.requests.body import Body
 from link_orchestrator.requests.jobs import answer, find_job
-from link_orchestrator.schedule import suspend_schedule
 from shared.directory.directory import Directory
 from shared.directory.errors import Busy
+from shared.directory.work.jobs import State
 from shared.scim.endpoint import Request, Response
+from shared.scim.errors import InvalidValue
 
 
 class UndoRequest(Body):
-    """How a run is taken back."""
+    """How links are taken back: those of a run, or the adoptions."""
 
-    changed: Literal["refuse", "release"] = "refuse"
-    """What becomes of accounts that provisioning changed after the run."""
+    keep: Literal["attributes"] | None = None
+    """What stays as provisioning wrote it; unless given, attributes become what they were before the run."""
+    activate: Annotated[StrictInt, Field(ge=0)] | None = None
+    """The number of accounts that the undo switches on again; without it they stay inactive, and are listed."""
 
 
 async def start_undo(directory: Directory, request: Request, client: Orchestrations) -> Response:
     """Start to take back a run that has ended: 202 with the undo's address. It suspends the schedule of runs."""
     asked = UndoRequest.read(request, required=False)
-    run = await find_job(directory, request, RUN)
-    options = {"run": run.id, "changed": asked.changed, "slices": run.options["slices"]}
+    run = await ensure_started(directory, await find_job(directory, request, RUN), client)
+    if run.state is State.PLANNED:
+        raise Busy(f"phase: {run.id} waits for its approval, so there is no link of it to take back: cancel it instead")
+    return await _start(directory, request, client, asked, {"run": run.id, "slices": run.options["slices"]})
+
+
+async def start_undo_of_adoptions(directory: Directory, request: Request, client: Orchestrations) -> Response:
+    """Start to take back all links that creates over SCIM made (adoptOnCreate): 202 with the undo's address."""
+    asked = UndoRequest.read(request, required=False)
+    slices = slices_for(await directory.listing.total())
+    return await _start(directory, request, client, asked, {"adoptions": True, "slices": slices})
+
+
+async def _start(
+    directory: Directory, request: Request, client: Orchestrations, asked: UndoRequest, options: Mapping[str, Any]
+) -> Response:
+    if asked.keep is not None and asked.activate is not None:
+        raise InvalidValue("activate: nobody is switched on where attributes stay as they are; leave out keep")
     job_id = directory.jobs.new_id(UNDO.name)
+    options = {**options, **asked.model_dump(exclude_none=True)}
     undo = await begin(directory, request.by, client, UNDO, job_id, options)
-    await suspend_schedule(directory, request.by, f"{undo.id} takes back what {run.id} linked")
     return answer(undo, request, 202)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from link_orchestrator.approving import ATTEMPTS, approved, count_links, pause
 from link_orchestrator.kinds import RUN
-from link_orchestrator.lifecycle import Orchestrations, ensure_started, tell
+from link_orchestrator.lifecycle import Orchestrations, ensure_started, refuse_under_way, tell
 from link_orchestrator.orchestrator import APPROVE
 from link_orchestrator.requests.body import Body
 from link_orchestrator.requests.jobs import answer, find_job
@@ -48,6 +48,9 @@ async def approve(directory: Directory, request: Request, client: Orchestrations
             except VersionConflict:
                 # Somebody has reviewed, cancelled or approved the run meanwhile.
                 job = await directory.jobs.get(job.id)
+                continue
+            except Busy as busy:  # an undo is under way, unless its orchestration is dead
+                await refuse_under_way(directory, busy, client)
                 continue
         # Also if the run was approved before: a crash may have come between that approval and the closing of the gate.
         await pause(directory, job)

@@ -61,18 +61,21 @@ async def _page_of_warned(directory: Directory, request: Request, choice: str, w
         page, cursor = await plan.page(choice or DecisionKind.LINK.value, cursor, count - len(rows))
         read += len(page)
         rows += (row for row in page if warning in row.shown.get("warnings", ()))
-    document: dict[str, Any] = {RUN.rows.name: [_row(row, RUN) for row in rows]}
+    document: dict[str, Any] = {RUN.rows.name: [_named_row(row, RUN) for row in rows]}
     return Response(200, dump(document | ({"cursor": cursor} if cursor else {})))
 
 
 async def find_last(kind: Kind, directory: Directory, request: Request) -> Response:
     """Return the last job of a kind that is about the run. Raises NotFound for none."""
-    run = await find_job(directory, request, RUN)
-    all_jobs = await directory.jobs.list_all()
-    jobs = [job for job in all_jobs if job.kind == kind.name and job.options.get("run") == run.id]
+    jobs = await jobs_about(directory, await find_job(directory, request, RUN), kind)
     if not jobs:
         raise NotFound(f"no {kind.name} of this run")
     return answer(jobs[-1], request, 200)
+
+
+async def jobs_about(directory: Directory, run: Job, kind: Kind) -> list[Job]:
+    """Return the jobs of a kind that are about a run, oldest first."""
+    return [job for job in await directory.jobs.list_all() if (job.kind, job.options.get("run")) == (kind.name, run.id)]
 
 
 async def find_job(directory: Directory, request: Request, kind: Kind) -> Job:
@@ -94,15 +97,19 @@ def read_choice(request: Request, rows: Rows) -> str:
 async def page_of_rows(directory: Directory, request: Request, kind: Kind, name: str, choice: str = "") -> Response:
     """Return a page of the rows under a job's id or a reading's name, shown as those of the kind."""
     rows, cursor = await directory.plan(name).page(choice, request.params.get("cursor", ""), read_count(request))
-    page: dict[str, Any] = {kind.rows.name: [_row(row, kind) for row in rows]}
+    page: dict[str, Any] = {kind.rows.name: [_named_row(row, kind) for row in rows]}
     return Response(200, dump(page | ({"cursor": cursor} if cursor else {})))
 
 
-def _row(row: PlanRow, kind: Kind) -> dict[str, Any]:
+def shown_row(row: PlanRow, kind: Kind) -> dict[str, Any]:
+    """Return a row as a kind shows it."""
     document = row.to_json()
-    document = {kind.rows.filter_by: document.pop("decision"), **document}
+    return {kind.rows.filter_by: document.pop("decision"), **document}
+
+
+def _named_row(row: PlanRow, kind: Kind) -> dict[str, Any]:
     # Only a run's rows are named in another request, by their ids: in a review.
-    return {"id": row.id, **document} if kind is RUN else document
+    return ({"id": row.id} if kind is RUN else {}) | shown_row(row, kind)
 
 
 def shown(job: Job) -> dict[str, Any]:

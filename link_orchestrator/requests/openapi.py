@@ -92,6 +92,11 @@ OPERATIONS: Mapping[str, Operation] = {
         query=("format", "decision", "reportCount", "cursor"),
         media_types=("text/html", "text/csv", "application/jsonl"),
     ),
+    "linking_undo_report": Operation(
+        "File",
+        query=("format", "outcome", "reportCount", "cursor"),
+        media_types=("text/html", "text/csv", "application/jsonl"),
+    ),
     "linking_run_review": Operation("Reviewed", body=_json("ReviewRequest")),
     "linking_refusals": Operation("Refusals", query=PAGED),
     "linking_adoptions": Operation("Adoptions", query=PAGED),
@@ -100,6 +105,7 @@ OPERATIONS: Mapping[str, Operation] = {
     "linking_mapping_post": Operation("MappingCheck", body=_json("MappingRequest")),
     "linking_run_approve": Operation("Job", 202, _json("Approval"), body_required=False),
     "linking_undo_start": Operation("Job", 202, _json("UndoRequest"), body_required=False),
+    "linking_adoptions_undo": Operation("Job", 202, _json("UndoRequest"), body_required=False),
     "linking_verification_start": Operation("Job", 202),
 }
 """Operations beside those that every kind of job has, by the name of the function."""

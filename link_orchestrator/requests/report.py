@@ -1,4 +1,4 @@
-"""A run's report: rows as CSV or JSON Lines, page by page, and a summary to print as HTML.
+"""The report of a run or of an undo: rows as CSV or JSON Lines, page by page, and a summary to print as HTML.
 
 An answer is one text in memory, so rows come a page at a time. A Link header leads to the next page; all pages, one
 after the other, are the whole report.
@@ -9,15 +9,15 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import urlencode
 
-from link_orchestrator.kinds import RUN
+from link_orchestrator.kinds import RUN, UNDO, Kind
 from link_orchestrator.prediction.check import check
-from link_orchestrator.requests.jobs import address, find_job, read_choice, shown
+from link_orchestrator.requests.jobs import address, find_job, jobs_about, read_choice, shown, shown_row
 from link_orchestrator.requests.mapping import people_of
-from link_orchestrator.requests.report_page import summary
+from link_orchestrator.requests.report_page import summary, undo_summary
 from link_orchestrator.run import mapping_of, policy_of
 from shared.admin.parameters import read_count
 from shared.directory.directory import Directory
@@ -36,7 +36,10 @@ MOST_ROWS = 20_000
 COLUMNS: Final = (
     "decision", "reason", "objectId", "userPrincipalName", "displayName", "accountId", "userName", "rules",
     "otherMatches", "value", "warnings", "predicted", "predictedWhy", "review", "reviewedBy", "reviewedAt", "outcome",
+    "undone",
 )  # fmt: skip
+UNDO_COLUMNS: Final = ("outcome", *COLUMNS[1:7])
+"""Columns of an undo's rows, which are the first ones of a run's with another name."""
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "|", "%", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 """What spreadsheets take for the beginning of a formula, with the full-width forms."""
@@ -45,42 +48,55 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "|", "%", "\uff1d", "\uff0b", 
 async def get_report(directory: Directory, request: Request) -> Response:
     """Return a run's report in the format asked for: csv, jsonl or html."""
     job = await find_job(directory, request, RUN)
-    form = request.params.get("format", "html")
-    if form == "html":
-        return _summary(job)
-    if form not in MIMETYPES:
-        raise InvalidValue("format: one of csv, jsonl, html")
-    return await _page(directory, job, request, form)
-
-
-def _summary(job: Job) -> Response:
+    if _form(request) != "html":
+        return await _page(directory, job, request, RUN)
     found = check(mapping_of(job), people_of(job), adopts=policy_of(job).adopt_on_create) if job.planned else []
     warnings = [warned.to_json() for warned in found]
+    undos = [shown(undo) for undo in await jobs_about(directory, job, UNDO)]
+    return _html(summary(shown(job), warnings, undos))
+
+
+async def get_undo_report(directory: Directory, request: Request) -> Response:
+    """Return an undo's report in the format asked for: csv, jsonl or html."""
+    job = await find_job(directory, request, UNDO)
+    return _html(undo_summary(shown(job))) if _form(request) == "html" else await _page(directory, job, request, UNDO)
+
+
+def _form(request: Request) -> str:
+    form = request.params.get("format", "html")
+    if form not in (*MIMETYPES, "html"):
+        raise InvalidValue("format: one of csv, jsonl, html")
+    return form
+
+
+def _html(page: str) -> Response:
     headers = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"}
-    return Response(200, summary(shown(job), warnings), mimetype="text/html", headers=headers)
+    return Response(200, page, mimetype="text/html", headers=headers)
 
 
-async def _page(directory: Directory, job: Job, request: Request, form: str) -> Response:
+async def _page(directory: Directory, job: Job, request: Request, kind: Kind) -> Response:
     count, cursor = read_count(request, ROWS_AT_ONCE, MOST_ROWS), request.params.get("cursor", "")
-    decision = read_choice(request, RUN.rows)
-    rows, after = await directory.plan(job.id).page(decision, cursor, count)
-    documents = [row.to_json() for row in rows]
-    text = to_csv(documents, header=not cursor) if form == "csv" else "".join(dump(one) + "\n" for one in documents)
+    form, choice = _form(request), read_choice(request, kind.rows)
+    rows, after = await directory.plan(job.id).page(choice, cursor, count)
+    documents = [shown_row(row, kind) for row in rows]
+    columns = COLUMNS if kind is RUN else UNDO_COLUMNS
+    csv_ = form == "csv"
+    text = to_csv(documents, columns, header=not cursor) if csv_ else "".join(dump(one) + "\n" for one in documents)
     headers = {"Content-Disposition": f'attachment; filename="{job.id}.{form}"'}
     if after:
-        asked = {"format": form, "count": count, "cursor": after} | ({"decision": decision} if decision else {})
-        following = address(request, f"{RUN.path}/{job.id}/report?{urlencode(asked)}")
+        asked = {"format": form, "count": count, "cursor": after} | ({kind.rows.filter_by: choice} if choice else {})
+        following = address(request, f"{kind.path}/{job.id}/report?{urlencode(asked)}")
         headers["Link"] = f'<{following}>; rel="next"'
     return Response(200, text, mimetype=MIMETYPES[form], headers=headers)
 
 
-def to_csv(documents: Iterable[Mapping[str, Any]], *, header: bool) -> str:
+def to_csv(documents: Iterable[Mapping[str, Any]], columns: Sequence[str] = COLUMNS, *, header: bool) -> str:
     """Return rows as CSV (RFC 4180) in which no spreadsheet finds a formula, below a header if one is asked for."""
     text = io.StringIO()
     writer = csv.writer(text, quoting=csv.QUOTE_ALL)
     if header:
-        writer.writerow(COLUMNS)
-    writer.writerows([safe(cell) for cell in _cells(document)] for document in documents)
+        writer.writerow(columns)
+    writer.writerows([safe(cells[name]) for name in columns] for cells in map(_cells, documents))
     return text.getvalue()
 
 
@@ -89,13 +105,13 @@ def safe(cell: str) -> str:
     return f"'{cell}" if cell.lstrip(" ").startswith(_FORMULA) else cell
 
 
-def _cells(document: Mapping[str, Any]) -> list[str]:
+def _cells(document: Mapping[str, Any]) -> dict[str, str]:
     identity = document.get("identity") or document.get("entraGroup", {})
     account = document.get("account") or document.get("group", {})
     predicted, review = document.get("predicted", {}), document.get("review", {})
     rules = dict.fromkeys(item["rule"] for item in document.get("evidence", ()))
     cells = (
-        document["decision"],
+        document.get("decision"),
         document.get("reason"),
         identity.get("objectId") or identity.get("id"),
         identity.get("userPrincipalName"),
@@ -112,5 +128,7 @@ def _cells(document: Mapping[str, Any]) -> list[str]:
         review.get("by"),
         review.get("at"),
         document.get("outcome"),
+        document.get("undone"),
     )
-    return ["" if cell is None else cell if isinstance(cell, str) else json.dumps(cell) for cell in cells]
+    texts = ["" if cell is None else cell if isinstance(cell, str) else json.dumps(cell) for cell in cells]
+    return dict(zip(COLUMNS, texts, strict=True))

@@ -1,4 +1,6 @@
-"""The summary of a run as an HTML page to print. It holds facts and counts, no names, no script, and loads nothing."""
+"""The summaries of a run and of an undo as HTML pages to print. They hold facts and counts, no
+names, no script, and load nothing.
+"""
 
 from __future__ import annotations
 
@@ -34,6 +36,26 @@ OUTCOMES: Final = {
     "skipped": ("Is left out", "#8a949e"),
 }
 APPLIED: Final = {"linked": ("Linked", "#1a7f4b"), "refused": ("Refused: changed since the plan", "#c0392b")}
+APPLIED_GROUPS: Final = {
+    "groupsLinked": ("Linked", "#1a7f4b"),
+    "groupsRefused": ("Refused: changed since the plan", "#c0392b"),
+    "groupsLeft": ("Left: the approval named no groups", "#8a949e"),
+}
+UNDONE: Final = {
+    "undone": ("As before their link", "#1a7f4b"),
+    "undonePartly": ("Given back, not everything", "#c98a00"),
+    "undoneInactive": ("Given back, still inactive", "#c98a00"),
+    "activated": ("Switched on again", "#1a7f4b"),
+    "released": ("Given back, attributes kept", "#6fb28e"),
+    "refused": ("Not given back", "#c0392b"),
+    "unchanged": ("Taken back before", "#8a949e"),
+}
+UNDONE_GROUPS: Final = {
+    "groupsUndone": ("As before their link", "#1a7f4b"),
+    "groupsReleased": ("Given back, attributes kept", "#6fb28e"),
+    "groupsRefused": ("Not given back", "#c0392b"),
+    "groupsUnchanged": ("Taken back before", "#8a949e"),
+}
 
 WIDTH, LABEL, BAR, ROW = 720, 275, 355, 26
 """Width of a chart, of its labels and of its longest bar, and height of a row: in the units of its viewBox."""
@@ -55,22 +77,63 @@ li { margin: .3rem 0; break-inside: avoid } li small { color: #5a646e; display: 
 """
 
 
-def summary(run: Mapping[str, Any], warnings: Sequence[Mapping[str, Any]]) -> str:
-    """Return the page about a run, given as the API shows it with its own warnings, and with those of its mapping."""
+def summary(
+    run: Mapping[str, Any], warnings: Sequence[Mapping[str, Any]], undos: Sequence[Mapping[str, Any]] = ()
+) -> str:
+    """Return the page about a run, given as the API shows it with its own warnings, with those of its mapping.
+
+    `undos` are those of the run, as the API shows them.
+    """
     counts = run.get("counts", {})
-    title = f"Linking run {escape(run['id'])}"
     body = [
         f'<h1>Linking run<span class="phase">{escape(run["phase"])}</span></h1>',
         '<p class="lead">Existing accounts and their Entra identities, before provisioning starts.</p>',
-        _facts(run),
+        _facts(run, undos),
         _chart("What the plan decides", DECISIONS, counts),
         _chart("What the plan decides on groups", GROUPS, counts),
         _chart("What the first provisioning cycle does", OUTCOMES, run.get("predicted", {})),
         _chart("What applying the plan came to", APPLIED, counts),
+        _chart("What it came to for groups", APPLIED_GROUPS, counts),
+        *(part for undo in undos for part in _undone(undo, f" of {escape(undo['id'])}")),
         _warnings("What to look at before it is approved", run.get("warnings", ())),
         _warnings("What is wrong with the attribute mapping", warnings),
         _policy(run.get("options", {}).get("policy", {})),
     ]
+    return _document(f"Linking run {escape(run['id'])}", body)
+
+
+def undo_summary(undo: Mapping[str, Any]) -> str:
+    """Return the page about an undo, given as the API shows it."""
+    options = undo.get("options", {})
+    facts = (
+        ("Undo", undo["id"]),
+        ("Of the run", options.get("run", "")),
+        ("Of", "the links that creates over SCIM made" if options.get("adoptions") else ""),
+        ("Attributes", "stay as they are" if options.get("keep") else "become what they were"),
+        ("Switched on", f"{options['activate']:,} accounts" if "activate" in options else "nobody"),
+        ("Started", _at(undo, "started", "startedBy")),
+        ("Cancelled", undo.get("cancelledBy", "") and f"by {undo['cancelledBy']}"),
+        ("Ended", _at(undo, "ended")),
+        ("Reason", undo.get("reason", "")),
+    )
+    body = [
+        f'<h1>Undo<span class="phase">{escape(undo["phase"])}</span></h1>',
+        '<p class="lead">Links taken back, and what people had before them.</p>',
+        _list(facts),
+        *_undone(undo),
+    ]
+    return _document(f"Undo {escape(undo['id'])}", body)
+
+
+def _undone(undo: Mapping[str, Any], of: str = "") -> tuple[str, str]:
+    counts = undo.get("counts", {})
+    return (
+        _chart(f"What the undo{of} came to", UNDONE, counts),
+        _chart(f"What the undo{of} came to for groups", UNDONE_GROUPS, counts),
+    )
+
+
+def _document(title: str, body: Sequence[str]) -> str:
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
         f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style></head>\n<body>\n'
@@ -79,7 +142,7 @@ def summary(run: Mapping[str, Any], warnings: Sequence[Mapping[str, Any]]) -> st
     )
 
 
-def _facts(run: Mapping[str, Any]) -> str:
+def _facts(run: Mapping[str, Any], undos: Sequence[Mapping[str, Any]]) -> str:
     review = run.get("review", {})
     facts = (
         ("Run", run["id"]),
@@ -95,7 +158,15 @@ def _facts(run: Mapping[str, Any]) -> str:
         ("Cancelled", run.get("cancelledBy", "") and f"by {run['cancelledBy']}"),
         ("Ended", _at(run, "ended")),
         ("Reason", run.get("reason", "")),
+        (
+            "Taken back",
+            "; ".join(f"{undo['id']}, {undo['phase']}, {_at(undo, 'started', 'startedBy')}" for undo in undos),
+        ),
     )
+    return _list(facts)
+
+
+def _list(facts: Sequence[tuple[str, str]]) -> str:
     return "<dl>" + "".join(f"<dt>{name}</dt><dd>{escape(value)}</dd>" for name, value in facts if value) + "</dl>"
 
 

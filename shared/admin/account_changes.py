@@ -151,7 +151,10 @@ def edited(account: Account, edit: AccountEdit, user: ResourceType) -> Account:
 
 
 def released(account: Account, *, keep_evidence: bool) -> Account:
-    """Return the account unlinked and managed here, its attributes as they are."""
+    """Return the account unlinked and managed here, its attributes as they are.
+
+    It is parted from the identity: only a person joins the two again.
+    """
     if account.status is Status.LOCAL:
         return account
     identity = account.link.identity if account.link else account.external_id
@@ -160,7 +163,8 @@ def released(account: Account, *, keep_evidence: bool) -> Account:
         evidence = replace(evidence, object_id=identity)
     document = account.document()
     document.pop("externalId", None)
-    return account.with_document(document, status=Status.LOCAL, link=None, evidence=evidence)
+    parted = account.parted_from(identity) if identity else account.parted
+    return account.with_document(document, status=Status.LOCAL, link=None, evidence=evidence, parted=parted)
 
 
 def linked(account: Account, asked: LinkRequest, by: str, at: str) -> Account:
@@ -173,7 +177,8 @@ def linked(account: Account, asked: LinkRequest, by: str, at: str) -> Account:
         raise Managed("externalId: this account was made by the identity provider; release it first")
     link = Link(asked.identity, ADMINISTRATOR, at, by, reason=asked.reason)
     document = account.document() | {"externalId": asked.identity}
-    return account.with_document(document, status=Status.CLAIMED, link=link, retired=False)
+    parted = account.joined_with(asked.identity)
+    return account.with_document(document, status=Status.CLAIMED, link=link, retired=False, parted=parted)
 
 
 async def _refuse_excluded(directory: Directory, identity: str) -> None:

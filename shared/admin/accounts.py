@@ -33,7 +33,15 @@ async def get_account(directory: Directory, request: Request) -> Response:
         raise NotFound("no such account")
     shown = _shown(account) if account else {"id": request.id, "deleted": True}
     changes = [
-        {"action": c.action, "by": c.by, "at": c.at, "attributes": c.attributes, "before": c.before} for c in history
+        {
+            "number": c.number,
+            "action": c.action,
+            "by": c.by,
+            "at": c.at,
+            "attributes": c.attributes,
+            "before": c.before,
+        }
+        for c in history
     ]
     return Response(200, dump(shown | {"history": changes}), account.version if account else None)
 

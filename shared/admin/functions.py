@@ -8,7 +8,8 @@ import azure.functions as func
 
 from shared.admin import account_changes, accounts, group_changes, groups
 from shared.directory.directory import Directory
-from shared.directory.sweep import sweep
+from shared.directory.sweep import sweep, sweep_replaced
+from shared.directory.work.jobs import CHANGING, RUN
 from shared.host.http import JSON, Edge, Route, add_route
 
 log = logging.getLogger("scimlink")
@@ -52,10 +53,12 @@ def blueprint(edge: Edge) -> func.Blueprint:
 
 
 async def tidy(directory: Directory) -> tuple[int, int]:
-    """Remove what crashes left behind, and stages that are kept no longer; return the number of rows and of stages.
+    """Remove what crashes left behind, and what is kept no longer; return the number of rows and of stages.
 
-    A run holds accounts to the versions that it planned, and writes claims ahead of them. The rows therefore wait until
-    no run is under way.
+    A run holds accounts to the versions that it planned, and writes claims ahead of them. The rows that crashes left
+    therefore wait until no run or undo is under way.
     """
-    cleared = await directory.stages.sweep()
-    return 0 if await directory.jobs.is_under_way("run") else await sweep(directory), cleared
+    cleared, removed = await directory.stages.sweep(), await sweep_replaced(directory)
+    if not await directory.jobs.is_under_way(RUN, CHANGING):
+        removed += await sweep(directory)
+    return removed, cleared

@@ -9,6 +9,7 @@ import contextlib
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 from shared.directory.keys import BUCKETS, DIRECTORY_NAME, GROUPS, Keys
@@ -77,6 +78,11 @@ class Directory:
     def stage(self, name: str) -> Stage:
         """Return the stage of this name."""
         return Stage(self.tables, self.keys, name)
+
+    async def term_begin(self) -> str:
+        """Return the time since which what provisioning replaced is kept for an undo, by the policy's undo term."""
+        days = (await self.policies.get()).undo_days
+        return timestamp(datetime.fromisoformat(self.accounts.now()) - timedelta(days=days))
 
     def seen(self, runs: Sequence[str]) -> Seen:
         """Return what a chain of runs saw, the first run first."""

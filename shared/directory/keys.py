@@ -27,6 +27,7 @@ RETIRED = "b_"
 COUNT = "c"
 NAME = "n_"
 TOMBSTONE = "t_"
+KEPT = "k_"
 AUDIT = "z_"
 
 # Row keys in the partition of a group's members: the head, which every id follows; all ids end before MEMBERS_END.
@@ -57,30 +58,31 @@ def fold(value: str) -> str:
     return unicodedata.normalize("NFKC", folded.casefold()).strip()
 
 
-def same_letters(left: str, right: str) -> bool:
-    """Tell whether two values that fold alike are also written alike, apart from case.
-
-    A name in full-width letters, or with a long s, folds to the plain one and yet is another name or mailbox: alike
-    enough for a person to look at, not for a link.
-    """
-    if left.isascii() or right.isascii():
-        return left.isascii() and right.isascii()
-    plain = [unicodedata.normalize("NFC", value).strip().lower() for value in (left, right)]
-    return plain[0] == plain[1]
-
-
 def folded(key: Key) -> Key:
     """Return the key with its value folded, so that equal keys are equal objects."""
     return Key(key.kind, fold(key.value))
 
 
+def same_letters(left: str, right: str) -> bool:
+    """Tell whether two texts are written alike, apart from case.
+
+    A name in full-width letters, or with a long s, folds to the plain one and yet is another name or mailbox: alike
+    enough for a person to look at, not for a link.
+    """
+    return in_small_letters(left) == in_small_letters(right)
+
+
 def in_small_letters(text: str) -> str:
     """Return a text in small letters, by which two are compared that must be written alike but for case.
 
-    A letter stays as it is where it is not the capital of its small form: the Kelvin sign's small form is `k`, and yet
-    a name with it is another name. fold() makes them equal.
+    A letter and the accent behind it are the letter with the accent, as macOS and Windows write one and the same name.
+    A letter stays as it is where it is not the capital of its small form, or where its composed form is another letter:
+    the Kelvin sign's are `k` and K, and yet a name with it is another name. fold() makes them equal.
     """
-    return text.lower() if text.isascii() else "".join(map(_small, text))
+    if text.isascii():
+        return text.lower()
+    plain = all(unicodedata.normalize("NFC", letter) == letter for letter in text)
+    return "".join(map(_small, unicodedata.normalize("NFC", text) if plain else text))
 
 
 def _small(letter: str) -> str:

@@ -2,7 +2,8 @@
 
 Stale claims, pointers and memberships do no harm (claims.py) and only cost reads. The sweep deletes rows by the same
 fences as everybody, so it may run beside any writer. But it gives a new version to accounts that left a stale row, and
-takes a run's reserved claims for stale: do not run it while a run is under way.
+takes a run's reserved claims for stale: do not run it while a run is under way. What provisioning replaced goes after
+the policy's undo term at any time.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import TypeVar
 
 from shared.directory.directory import Directory
 from shared.directory.keys import COUNT, IDENTITY, LIVE, MEMBER_BUCKETS, NAME, POINTER, RETIRED, Keys, prefix_end
+from shared.directory.records.kept import sweep_kept
 from shared.directory.records.model import Resource, Status
 from shared.directory.records.resources import Resources
 from shared.directory.text import timestamp
@@ -44,6 +46,16 @@ async def sweep(directory: Directory, before: str | None = None) -> int:
             removed += await _remove_lost(directory, pairs, before)
         removed += await directory.members.sweep_index(bucket, before)
     return removed
+
+
+async def sweep_replaced(directory: Directory) -> int:
+    """Remove the values that provisioning replaced before the policy's undo term, and return how many changes' it was.
+
+    An undo does not give them back any more (term_begin).
+    """
+    before = await directory.term_begin()
+    keys, tables = directory.keys, directory.tables
+    return sum([await sweep_kept(tables, keys, bucket, before) for bucket in range(keys.buckets)])
 
 
 LOOKED_UP = "l_"

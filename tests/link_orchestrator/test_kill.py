@@ -193,11 +193,11 @@ async def undisturbed(folder: Path) -> list[Step]:
 
 
 MOMENT = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+Z")
-AUDIT = re.compile(rb"(?<=_)[0-9]{17}[0-9a-f]{24}$")
+AUDIT = re.compile(rb"(?<=_n[0-9]{10})(?:m[0-9a-f]{16})?[0-9a-f]{8}$")
 
 
 def stored(path: Path) -> list[str]:
-    """Return every row of the file without what differs from run to run: etags, moments, the keys of the history.
+    """Return every row of the file without what differs from run to run: etags, moments, ends of the history's keys.
 
     What is staged is left out: an attempt that was cut off leaves its own, which readers bear.
     """

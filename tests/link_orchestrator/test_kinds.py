@@ -44,6 +44,7 @@ linking_identities_upload    POST   linking/identities
 linking_identities_problems  GET    linking/identities/{id}/problems
 linking_refusals             GET    linking/refusals
 linking_adoptions            GET    linking/adoptions
+linking_adoptions_undo       POST   linking/adoptions/undo
 linking_foreign_links        GET    linking/foreign-links
 linking_mapping_get          GET    linking/mapping
 linking_mapping_post         POST   linking/mapping
@@ -66,6 +67,7 @@ linking_schedule_resume      POST   linking/schedule/resume
 linking_undo_list            GET    linking/undos
 linking_undo_get             GET    linking/undos/{id}
 linking_undo_cancel          POST   linking/undos/{id}/cancel
+linking_undo_report          GET    linking/undos/{id}/report
 linking_undo_rows            GET    linking/undos/{id}/rows
 linking_verification_get     GET    linking/verifications/{id}
 linking_verification_cancel  POST   linking/verifications/{id}/cancel

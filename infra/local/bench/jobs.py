@@ -14,8 +14,11 @@ from typing import Any
 import aiohttp
 
 from infra.local.bench.figures import Figure
+from infra.local.bench.people import patch
 from infra.local.demo import Api
 from infra.local.process import Process, running
+from infra.local.standins.provisioning import WORK_EMAIL
+from shared.tables.access import in_parts
 
 TOKEN = "bench"  # noqa: S105 - opens nothing but this run's own made-up people
 LOOK_SECONDS = 0.25
@@ -24,6 +27,10 @@ PART_ROWS = 200_000
 """Accounts in one part of an upload, which must stay below 100 MiB."""
 PAGES = 200
 """Pages of Microsoft Graph, of 999 identities each, in one part of an upload."""
+RENAMED = 4
+"""Of so many accounts one gets another sign-in name from provisioning."""
+AT_ONCE = 8
+"""Writes of provisioning at the same time."""
 AIM_SIZE, LARGE_SIZE = 100_000, 1_000_000
 """Accounts for which a job has aims; other sizes show how it grows."""
 
@@ -131,16 +138,41 @@ def _changed(part: bytes, second: list[bytes]) -> bytes:
 
 
 async def undo(folder: Path, accounts: int) -> list[Figure]:
-    """Take back the links of the run that link() applied."""
+    """Take back the links of the run that link() applied, and what provisioning wrote to each account since."""
     async with serving(folder) as (process, session):
         api = Api(session)
         run = (await api.call("GET", "linking/runs"))["runs"][0]
+        if accounts <= AIM_SIZE:
+            await _provision(api, session, run)
         links, clock = run["counts"]["linked"], Clock(process)
         job = await api.call("POST", f"linking/runs/{run['id']}/undo")
         job = await ended(api, f"linking/undos/{job['id']}", "done")
         if job["counts"] != {"undone": links}:
             raise RuntimeError(f"{job['counts']} of {links} links were taken back")
         return clock.figures("undo", accounts, 200, {"links": links})
+
+
+async def _provision(api: Api, session: aiohttp.ClientSession, run: Any) -> None:
+    """Write to every account that a run linked, as a first cycle does: to each fourth another sign-in name, too."""
+    numbers, cursor = itertools.count(), ""
+
+    async def write(row: Any, number: int) -> None:
+        values = {"externalId": row["identity"]["objectId"], "title": "Director", "displayName": f"Person {number}"}
+        if number % RENAMED == 0:
+            name = f"renamed{number}@contoso.com"
+            values |= {"userName": name, WORK_EMAIL: name}
+        async with session.patch(f"scim/v2/Users/{row['account']['id']}", json=patch(**values)) as answer:
+            await answer.read()
+            if answer.status != 200:
+                raise RuntimeError(f"SCIM answered {answer.status} to a write to a linked account")
+
+    while True:
+        asked = f"decision=link&count=1000&cursor={cursor}"
+        page = await api.call("GET", f"linking/runs/{run['id']}/decisions?{asked}")
+        for rows in in_parts([row for row in page["decisions"] if row.get("outcome") == "linked"], AT_ONCE):
+            await asyncio.gather(*(write(row, next(numbers)) for row in rows))
+        if not (cursor := page.get("cursor", "")):
+            return
 
 
 def account_files(folder: Path) -> Iterator[bytes]:

@@ -270,7 +270,7 @@ def evidence_for(keys: Iterable[MatchKey], account: AccountFacts) -> tuple[Match
             # In Base64, another case is another identifier.
             alike = [value for value in alike if value.strip() == key.literal.strip()]
         if alike:
-            same = any(same_letters(value, key.literal) for value in alike)
+            same = any(same_letters(value.strip(), key.literal.strip()) for value in alike)
             trust = key.trust if same else Trust.WEAK
             found.append(MatchEvidence(key.rule, trust, key.attribute, key.outside, not same, key.value))
         elif key.rule is Rule.EMAIL:

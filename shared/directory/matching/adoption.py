@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
-from shared.directory.keys import fold, in_small_letters
+from shared.directory.keys import fold, same_letters
 from shared.directory.matching.accounts import AccountFacts, numbers_contradict, objection
 from shared.directory.matching.identity import Identity, read_object_id
 from shared.directory.matching.policy import Policy, Rule, Trust
@@ -107,7 +107,7 @@ def proving_rule_of(sent: Sent, account: AccountFacts, policy: Policy) -> Rule |
 def _proves(value: str | None, held: Sequence[str], policy: Policy) -> bool:
     if not value or value.rpartition("@")[2].lower() not in policy.verified_domains or "@" not in value:
         return False
-    return any(same_text(value, one) for one in held)
+    return any(same_letters(value, one) for one in held)
 
 
 _UNPROVED: Final = (
@@ -187,7 +187,7 @@ def is_parted(sent: Sent, parted: Sequence[str]) -> bool:
 def was_its_own(sent: Sent, account: Account) -> bool:
     """Tell whether SCIM deleted the account as that of the identity which is to be created."""
     former = account.evidence.object_id
-    return account.retired and bool(former) and same_text(sent.external_id, former or "")
+    return account.retired and bool(former) and same_letters(sent.external_id, former or "")
 
 
 def obstacle_to_return(sent: Sent, account: Account, left_open: str, policy: Policy) -> str:
@@ -206,8 +206,3 @@ def obstacle_to_return(sent: Sent, account: Account, left_open: str, policy: Pol
     if left_open:
         return f"the last plan left this identity to an administrator ({left_open})"
     return _PARTED if is_parted(sent, account.parted) else ""
-
-
-def same_text(left: str, right: str) -> bool:
-    """Tell whether two texts are written in the same letters, case aside: what only folds alike proves nothing."""
-    return in_small_letters(left) == in_small_letters(right)

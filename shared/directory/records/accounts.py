@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Collection
 
 from shared.directory.keys import LIVE, RETIRED, Key, Keys
-from shared.directory.records.model import Account
+from shared.directory.records.kept import forget_kept
+from shared.directory.records.model import Account, Status
 from shared.directory.records.resources import Resources
 from shared.directory.text import timestamp
 from shared.tables.port import Tables
@@ -19,6 +20,12 @@ class Accounts(Resources[Account]):
 
     def __init__(self, tables: Tables, keys: Keys, now: Callable[[], str] = timestamp) -> None:
         super().__init__(tables, keys, Account.from_row, (LIVE, RETIRED), now)
+
+    async def delete(self, resource: Account, *, by: str) -> None:
+        """Delete an account, and forget what was kept of it. What a crash leaves of that goes with its term."""
+        await super().delete(resource, by=by)
+        if resource.status is not Status.PROVISIONED:
+            await forget_kept(self.tables, self.keys, resource.id)
 
     async def _named(self, key: Key) -> list[str]:
         """Return the id to which an e-mail address leads as a userName: its account may have the address, too."""

@@ -1,6 +1,8 @@
 """The history of a resource: a row for each change, committed with it, so that neither exists without the other.
 
-Only its writer knows the row's key: after a lost answer, finding the row tells that the commit took effect.
+A change has a number, one more than the change before it, which is committed with it, too. By this number the history
+is in order: a clock may go back. Only its writer knows the row's key: after a lost answer, finding the row tells that
+the commit took effect.
 """
 
 from __future__ import annotations
@@ -19,32 +21,63 @@ from shared.directory.text import dump
 from shared.tables.access import read_range
 from shared.tables.port import Insert, Row, Tables
 
+Values = Mapping[str, tuple[Any, Any]]
+"""Attributes of a document that a change touched, each with its value before and after: None where it has none."""
+
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What happened to a resource: in one word, by whom, when, to which attributes, and its link state before."""
+    """What happened to a resource: in one word, by whom, when, to which attributes, and its link state before.
+
+    `number` is the change's number, 0 for one that an earlier version of the app made. Changes of a group's members
+    have that of the group's own change before them.
+    """
 
     action: str
     by: str
     at: str
     attributes: tuple[str, ...]
     before: Mapping[str, Any]
+    number: int = 0
 
 
 def audit_row(
-    resource_id: str, action: str, by: str, at: str, before: Resource | None, after: Resource | None
+    action: str, by: str, at: str, before: Resource | None, after: Resource | None, values: Values | None = None
 ) -> Insert:
-    """Return the operation that records a change, with the link state before it, so that a run can be undone."""
+    """Return the operation that records a change, with the link state before it, so that a run can be undone.
+
+    `before` is None for a creation, `after` for a deletion. `values` are changed_values(), where they are known.
+    """
+    resource, number = (after, after.changes) if after else (before, before.changes + 1 if before else 0)
+    if resource is None:
+        raise ValueError("a change has a resource before it or after it")
+    names: list[str] = []
+    if before and after:
+        names = sorted(changed_values(before, after) if values is None else values)
+        names += [name for name in before.audited if getattr(before, name) != getattr(after, name)]
     was = before.link_state() if before and after else None
     columns = {
         "action": action,
         "by": by,
         "at": at,
-        "attributes": ",".join(_changed(before, after)) or None,
+        "attributes": ",".join(names) or None,
         "before": dump(was) if was and after and was != after.link_state() else None,
     }
-    # The nanoseconds keep the order of changes within one millisecond of `at`.
-    return Insert(f"{AUDIT}{resource_id}_{at.translate(_COMPACT)}{time.time_ns():016x}{secrets.token_hex(4)}", columns)
+    return Insert(f"{AUDIT}{resource.id}_{numbered(number)}{secrets.token_hex(4)}", columns)
+
+
+def members_row(group_id: str, number: int, by: str, at: str) -> Insert:
+    """Return the operation that records a change of a group's members, after the group's own change of this number.
+
+    Members change without the group's row. Their changes between two of the group itself go by the clock.
+    """
+    moment = f"{time.time_ns():016x}{secrets.token_hex(4)}"
+    return Insert(f"{AUDIT}{group_id}_{numbered(number)}m{moment}", {"action": "members", "by": by, "at": at})
+
+
+def numbered(number: int) -> str:
+    """Return a change's number in a row key. It follows the year with which keys of earlier versions begin."""
+    return f"n{number:010d}"
 
 
 async def list_history(tables: Tables, keys: Keys, resource_id: str, *beside: str) -> list[Change]:
@@ -53,11 +86,11 @@ async def list_history(tables: Tables, keys: Keys, resource_id: str, *beside: st
     rows: list[Row] = []
     for partition in (keys.home(resource_id), *beside):
         rows += await read_range(tables, partition, prefix, prefix_end(prefix))
-    return [_change(row.columns) for row in sorted(rows, key=lambda row: row.key)]
+    return [_change(row, prefix) for row in sorted(rows, key=lambda row: row.key)]
 
 
-HISTORY_CURSOR: Final = re.compile(r"[0-9]{17}[0-9a-f]{24}")
-"""The end of a change's row key: its moment and something random."""
+HISTORY_CURSOR: Final = re.compile(r"[0-9]{17}[0-9a-f]{24}|n[0-9]{10}(?:m[0-9a-f]{24}|[0-9a-f]{8})")
+"""The end of a change's row key: its number, and something random; of earlier versions, its moment."""
 
 
 async def page_history(
@@ -70,25 +103,25 @@ async def page_history(
         rows += await read_range(tables, partition, low, prefix_end(prefix), top=count + 1)
     rows = sorted(rows, key=lambda row: row.key)
     more = rows[count - 1].key.removeprefix(prefix) if len(rows) > count else None
-    return [_change(row.columns) for row in rows[:count]], more
+    return [_change(row, prefix) for row in rows[:count]], more
 
 
-def _change(columns: Mapping[str, Any]) -> Change:
-    names = tuple(filter(None, columns.get("attributes", "").split(",")))
-    return Change(columns["action"], columns["by"], columns["at"], names, json.loads(columns.get("before", "{}")))
-
-
-_COMPACT = str.maketrans("", "", "-:.TZ")
-
-
-def _changed(before: Resource | None, after: Resource | None) -> list[str]:
-    if before is None or after is None:
-        return []
-    names: list[str] = []
+def changed_values(before: Resource, after: Resource) -> dict[str, tuple[Any, Any]]:
+    """Return the attributes of the document that differ, by name, each with its value before and after."""
+    if before.text == after.text:
+        return {}
     if after.text.startswith(before.text[:-1] + ","):
         # Attributes were only added: a run that stamps 100,000 externalIds need not parse whole documents.
-        names = sorted(json.loads("{" + after.text[len(before.text) :]))
-    elif before.text != after.text:
-        old, new = before.document(), after.document()
-        names = sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))
-    return names + [name for name in before.audited if getattr(before, name) != getattr(after, name)]
+        return {name: (None, value) for name, value in json.loads("{" + after.text[len(before.text) :]).items()}
+    old, new = before.document(), after.document()
+    names = [name for name in old.keys() | new.keys() if old.get(name) != new.get(name)]
+    return {name: (old.get(name), new.get(name)) for name in names}
+
+
+def _change(row: Row, prefix: str) -> Change:
+    columns: Mapping[str, Any] = row.columns
+    names = tuple(filter(None, columns.get("attributes", "").split(",")))
+    place = row.key.removeprefix(prefix)
+    number = int(place[1:11]) if place.startswith("n") else 0
+    before = json.loads(columns.get("before", "{}"))
+    return Change(columns["action"], columns["by"], columns["at"], names, before, number)

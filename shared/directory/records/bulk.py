@@ -70,7 +70,7 @@ async def create_many(accounts: Accounts, new: Sequence[Account], *, by: str) ->
         nonlocal count
         # Read before anything is announced, as in Resources.create; from then on this only counts up.
         count = await accounts.counts.read(bucket)
-        await _point(accounts, ((key, account.id) for account in some for key in account.pointers()))
+        await point_many(accounts, ((key, account.id) for account in some for key in account.pointers()))
         return await _claimed_by_others(accounts, some)
 
     async def commit(chunk: Sequence[Account]) -> list[str]:
@@ -147,7 +147,7 @@ async def replace_many(
     `reserved` are the ids of accounts for which reserve_many claimed the identity that they are linked to.
     """
     now = accounts.now()
-    changes = [(before, replace(after, modified=now) if after != before else after) for before, after in changes]
+    changes = [(before, _numbered(before, after, now) if after != before else after) for before, after in changes]
 
     async def announce(some: Sequence[AccountChange]) -> set[str]:
         gains = [(before, after, _gained(before, after)) for before, after in some]
@@ -156,14 +156,14 @@ async def replace_many(
         linked = [after for before, after, _ in plain if before.link != after.link]
         odd |= await _hold_identities(accounts, [after for after in linked if after.id not in reserved])
         pointers = [(key, after.id) for _, after, gained in plain for key in gained]
-        await _point(accounts, [p for p in pointers if p[0].kind != "externalId" or p[1] not in reserved])
+        await point_many(accounts, [p for p in pointers if p[0].kind != "externalId" or p[1] not in reserved])
         stamped = [after for before, after, _ in plain if before.external_id != after.external_id]
         return odd | await _claimed_by_others(accounts, stamped)
 
     async def commit(chunk: Sequence[AccountChange]) -> list[str]:
         operations: list[Operation] = []
         for before, after in chunk:
-            audit = audit_row(before.id, action, by, now, before, after)
+            audit = audit_row(action, by, now, before, after)
             operations += [_written(before, after), audit]
         etags = await accounts.tables.commit(accounts.keys.home(chunk[0][0].id), operations)
         return etags[::2]
@@ -172,6 +172,10 @@ async def replace_many(
         return await accounts.replace(*change, by=by, action=action)
 
     return await _in_transactions(changes, announce, commit, alone)
+
+
+def _numbered(before: Account, after: Account, now: str) -> Account:
+    return replace(after, modified=now, changes=before.changes + 1)
 
 
 def _written(before: Account, after: Account) -> Operation:
@@ -187,7 +191,7 @@ def _written(before: Account, after: Account) -> Operation:
 
 def _create(accounts: Accounts, account: Account, by: str) -> list[Operation]:
     claim = Insert(accounts.keys.claim(Key("userName", account.user_name))[1], {"id": account.id})
-    audit = audit_row(account.id, "create", by, account.created, None, account)
+    audit = audit_row("create", by, account.created, None, account)
     return [Insert(account.key, account.columns()), claim, audit]
 
 
@@ -266,6 +270,24 @@ async def _claimed_by_others(accounts: Accounts, some: Sequence[Account]) -> set
 async def _hold_identities(accounts: Accounts, linked: Sequence[Account]) -> set[str]:
     """Claim identities, a transaction for each partition; return the ids of the accounts for which that failed."""
     keys = {a.id: Key("identity", a.link.identity) for a in linked if a.link}
+    odd = await claim_many(accounts, keys)
+
+    async def has_second(account_id: str) -> bool:
+        try:
+            return await accounts.claims.find_second(keys[account_id], account_id) is not None
+        except Conflict:
+            return True
+
+    sure = [account_id for account_id in keys if account_id not in odd]
+    seconds = await in_waves(has_second(account_id) for account_id in sure)
+    return odd | {account_id for account_id, second in zip(sure, seconds, strict=True) if second}
+
+
+async def claim_many(accounts: Accounts, keys: Mapping[str, Key]) -> set[str]:
+    """Write a claim for each account, by id; return the ids of the accounts whose claim is there already.
+
+    A transaction for each partition. Those are for accounts.py, which knows whose claim is stale.
+    """
     by_row = {accounts.keys.claim(key): account_id for account_id, key in keys.items()}
     odd = set(keys) - set(by_row.values())
     places: dict[str, list[Insert]] = defaultdict(list)
@@ -281,19 +303,11 @@ async def _hold_identities(accounts: Accounts, linked: Sequence[Account]) -> set
             else:
                 del inserts[:MAX_OPERATIONS]
 
-    async def has_second(account_id: str) -> bool:
-        try:
-            return await accounts.claims.find_second(keys[account_id], account_id) is not None
-        except Conflict:
-            return True
-
     await in_waves(insert(partition, inserts) for partition, inserts in places.items())
-    sure = [account_id for account_id in keys if account_id not in odd]
-    seconds = await in_waves(has_second(account_id) for account_id in sure)
-    return odd | {account_id for account_id, second in zip(sure, seconds, strict=True) if second}
+    return odd
 
 
-async def _point(accounts: Accounts, pointers: Iterable[tuple[Key, str]]) -> None:
+async def point_many(accounts: Accounts, pointers: Iterable[tuple[Key, str]]) -> None:
     """Write pointers, in transactions for each partition."""
     places: dict[str, dict[str, Upsert]] = defaultdict(dict)
     for key, account_id in pointers:

@@ -26,6 +26,7 @@ from shared.directory.records.members import (
     Member,
     Members,
     StoredMember,
+    Teller,
     head_and_history,
     read_stored,
 )
@@ -118,7 +119,9 @@ class LinkedMembers(Members):
         kept = Upsert(WAS_HERE + member.id, {"display": member.display, "at": self._now()})
         return [Delete(member.id, ANY), *([kept] if member.here else [])]
 
-    async def _change(self, group: str, rows: Sequence[Operation], now: str, by: str | None, etag: str) -> str | None:
+    async def _change(
+        self, group: str, rows: Sequence[Operation], now: str, by: Teller | None, etag: str
+    ) -> str | None:
         """Commit rows as Members does; mark who is in already. Return the head's etag, or None where nobody moved."""
         moving = list(rows)
         firm = [*head_and_history(group, now, by, etag), Merge(LINKED, {MARKED: True}, ANY)]
@@ -191,7 +194,7 @@ class LinkedMembers(Members):
     async def _commit(self, group: str, steps: Sequence[Sequence[Operation]], etag: str, by: str) -> str:
         for rows in _packed(steps, self.room):
             moves = any(isinstance(row, Insert | Delete) and row.key < MEMBERS_END for row in rows)
-            firm = head_and_history(group, self._now(), by if moves else None, etag)
+            firm = head_and_history(group, self._now(), await self.teller(group, by if moves else None), etag)
             try:
                 etag = (await self._tables.commit(self._keys.members(group), [*firm, *rows]))[0]
             except Conflict as conflict:

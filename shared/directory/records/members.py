@@ -17,8 +17,8 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from shared.directory.errors import Stale
-from shared.directory.keys import AUDIT, HEAD, MEMBERS_END, Keys, prefix_end
-from shared.directory.records.audit import audit_row
+from shared.directory.keys import AUDIT, GROUPS, HEAD, LIVE, MEMBERS_END, Keys, prefix_end
+from shared.directory.records.audit import members_row
 from shared.directory.records.model import Head
 from shared.directory.text import timestamp
 from shared.tables.access import delete, in_parts, in_waves, read_range, scan, scan_pages, together, write
@@ -54,6 +54,14 @@ class StoredMember(Member):
     marked: bool = False
     here: bool = False
     etag: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Teller:
+    """Who changes a group's members, and the number of the group's own change behind which the history has that."""
+
+    by: str
+    number: int
 
 
 FIRST = "0"
@@ -104,31 +112,49 @@ class Members:
         await write(self._tables, {self._keys.members(group): _joining(members)})
 
     async def change(
-        self, group: str, into: Iterable[Member] = (), out: Iterable[Member] = (), *, by: str | None, etag: str = ANY
+        self,
+        group: str,
+        into: Iterable[Member] = (),
+        out: Iterable[Member] = (),
+        *,
+        by: str | None,
+        etag: str = ANY,
+        number: int | None = None,
     ) -> Head | None:
         """Add announced members, remove others, and return the new head; where nobody moves, that is all.
 
+        `number` is that of the group's own last change, behind which the history has this one; None to look it up.
         Raises Stale if the group has no head any more, or not the one of `etag`. Each transaction leaves a new version:
         wherever this is cut off, a client that saw the old one reads again. The last transaction runs alone, since its
         version is the one that stays; so does a first one that is conditional on the version that the client saw.
         """
         parts, now = self._parts(into, out), self._now()
+        teller = await self.teller(group, by, number)
         moved: list[str | None] = []
         while etag != ANY and len(parts) > 1:
-            moved.append(await self._change(group, parts.pop(0), now, by, etag))
+            moved.append(await self._change(group, parts.pop(0), now, teller, etag))
             etag = ANY if moved[-1] else etag
-        moved += await together(*(self._change(group, part, now, by, etag) for part in parts[:-1]))
-        last = await self._change(group, parts[-1], now, by, etag)
+        moved += await together(*(self._change(group, part, now, teller, etag) for part in parts[:-1]))
+        last = await self._change(group, parts[-1], now, teller, etag)
         if last is None:
             return (await self.heads([group]))[0] if any(moved) else None
         return Head(last, now)
+
+    async def teller(self, group: str, by: str | None, number: int | None = None) -> Teller | None:
+        """Return what the history has of a change of members, None where it has nothing."""
+        if by is None or number is not None:
+            return None if by is None else Teller(by, number or 0)
+        row = await self._tables.get(self._keys.of(GROUPS).home(group), LIVE + group, select=["changes"])
+        return Teller(by, int(str(row.columns.get("changes", 0))) if row else 0)
 
     def _parts(self, into: Iterable[Member], out: Iterable[Member]) -> list[Sequence[Operation]]:
         """Return the operations that put members in and take others out, a transaction each; at least one."""
         leaving = [Delete(member_id, ANY) for member_id in dict.fromkeys(member.id for member in out)]
         return list(in_parts([*leaving, *_joining(into)], self.room)) or [()]
 
-    async def _change(self, group: str, rows: Sequence[Operation], now: str, by: str | None, etag: str) -> str | None:
+    async def _change(
+        self, group: str, rows: Sequence[Operation], now: str, by: Teller | None, etag: str
+    ) -> str | None:
         """Commit rows with the head and, if `by` is given, the history; return the head's etag.
 
         Members that left meanwhile are passed over.
@@ -165,14 +191,20 @@ class Members:
         return [member_id for member_id, is_in in zip(ids, held, strict=True) if is_in]
 
     async def replace(
-        self, group: str, members: Iterable[Member], *, by: str | None = None, etag: str = ANY
+        self,
+        group: str,
+        members: Iterable[Member],
+        *,
+        by: str | None = None,
+        etag: str = ANY,
+        number: int | None = None,
     ) -> Head | None:
         """Make these the only members; return the new head, or None where nobody moved. Raises Stale as change()."""
         wanted, gone = {member.id: member for member in members}, list[Member]()
         head: Head | None = None
         async for page in self.scan(group):
             if gone:
-                head = await self.change(group, out=gone, by=by, etag=etag) or head
+                head = await self.change(group, out=gone, by=by, etag=etag, number=number) or head
                 etag = ANY if head else etag
             movable = [member for member in page if self.is_movable(member)]
             gone = [member for member in movable if member.id not in wanted]
@@ -180,7 +212,7 @@ class Members:
                 wanted.pop(member.id, None)
         if gone or wanted:
             await self.announce(group, wanted.values())
-            head = await self.change(group, wanted.values(), gone, by=by, etag=etag) or head
+            head = await self.change(group, wanted.values(), gone, by=by, etag=etag, number=number) or head
         return head
 
     def is_movable(self, member: Member) -> bool:
@@ -278,13 +310,13 @@ def _joining(members: Iterable[Member]) -> list[Upsert]:
     return [Upsert(m.id, {"display": m.display}) for m in {member.id: member for member in members}.values()]
 
 
-def head_and_history(group: str, now: str, by: str | None, etag: str) -> list[Operation]:
+def head_and_history(group: str, now: str, by: Teller | None, etag: str) -> list[Operation]:
     """Return the operations that give a group's members a new version and, if `by` is given, a row of the history.
 
     The head is replaced, so that it no longer says that a link has begun.
     """
     head = Replace(HEAD, {"modified": now}, etag)
-    return [head] if by is None else [head, audit_row(group, "members", by, now, None, None)]
+    return [head] if by is None else [head, members_row(group, by.number, by.by, now)]
 
 
 def _member(row: Row) -> Member:

@@ -19,6 +19,9 @@ from shared.tables.port import Row, Value
 
 ENTERPRISE = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User"
 
+EVIDENCE = "evidence"
+"""Name under which the history and what is kept for an undo have the evidence."""
+
 DIGEST_OF_FACTS = "facts"
 """Column with the digest of an account's facts: by it alone a linking run sees whether any of them changed."""
 
@@ -93,7 +96,8 @@ class Link:
 class Resource:
     """What accounts and groups share; resources.py stores it.
 
-    `text` is the SCIM document; `etag` is the store's version of the row, "" before the first write.
+    `text` is the SCIM document; `etag` is the store's version of the row, "" before the first write. `changes` is the
+    number of changes so far, its creation included: 0 until one is made of a resource of an earlier version.
     """
 
     audited: ClassVar[tuple[str, ...]] = ()
@@ -105,6 +109,7 @@ class Resource:
     created: str
     modified: str
     external_id: str | None = None
+    changes: int = field(default=0, compare=False)
     etag: str = field(default="", compare=False)
 
     @property
@@ -134,7 +139,7 @@ class Resource:
     def new(cls, resource_id: str, document: Mapping[str, Any], status: Status, now: str) -> Self:
         """Return a resource that is not stored yet."""
         values = cls.values_of(resource_id, document)
-        return cls(id=resource_id, status=status, created=now, modified=now, **values)
+        return cls(id=resource_id, status=status, created=now, modified=now, changes=1, **values)
 
     @staticmethod
     def values_of(resource_id: str, document: Mapping[str, Any]) -> dict[str, Any]:
@@ -165,6 +170,7 @@ class Resource:
             "created": self.created,
             "modified": self.modified,
             "externalId": self.external_id,
+            "changes": self.changes or None,
         }
         return columns | split_text("document", self.text)
 
@@ -179,11 +185,16 @@ class Resource:
             "created": columns["created"],
             "modified": columns["modified"],
             "external_id": columns.get("externalId"),
+            "changes": columns.get("changes", 0),
             "etag": row.etag,
         }
 
     def link_state(self) -> dict[str, Any]:
         """Return what the history keeps of a change, so that a run can be undone."""
+        return {}
+
+    def beside_document(self) -> dict[str, Any]:
+        """Return what provisioning may change beside the document and the link, by the name under which it is kept."""
         return {}
 
 
@@ -192,8 +203,8 @@ class Account(Resource):
     """One account.
 
     `retired` says that SCIM deleted it while the application keeps it. `origin` names the import row it came from.
-    `parted` has the object ids of identities that an undo or a release took it apart from: only a person joins such a
-    pair again. `retired_as` is the digest (digest_kept) of what a DELETE over SCIM left of the account.
+    `parted` has the object ids, folded, of identities that an undo or a release took it apart from: only a person joins
+    such a pair again. `retired_as` is the digest (digest_kept) of what a DELETE over SCIM left of the account.
     """
 
     audited: ClassVar[tuple[str, ...]] = ("status", "protected", "evidence", "link", "retired", "parted")
@@ -240,6 +251,14 @@ class Account(Resource):
         # Adding to the text takes a tenth of the time of parsing the document and writing it anew.
         text = f'{self.text[:-1]},"externalId":{dump(external_id)}}}'
         return replace(self, text=text, external_id=external_id, **changes)
+
+    def parted_from(self, identity: str) -> tuple[str, ...]:
+        """Return what `parted` is once the account was taken apart from an identity."""
+        return (*self.joined_with(identity), fold(identity))
+
+    def joined_with(self, identity: str) -> tuple[str, ...]:
+        """Return what `parted` is once a person joined the account with an identity."""
+        return tuple(one for one in self.parted if fold(one) != fold(identity))
 
     def claims(self) -> frozenset[Key]:
         """Return the keys that no other account may hold."""
@@ -294,6 +313,10 @@ class Account(Resource):
             "link": self.link.to_json() if self.link else None,
             **({"retired": True} if self.retired else {}),
         }
+
+    def beside_document(self) -> dict[str, Any]:
+        """Return what provisioning may change beside the document and the link, by the name under which it is kept."""
+        return {EVIDENCE: self.evidence.to_json()}
 
     def columns(self) -> dict[str, Value | None]:
         """Return the row's columns."""

@@ -16,9 +16,10 @@ from typing import Any, Generic, TypeVar
 
 from shared.directory.errors import AlreadyExists, Busy, NotFound, Stale
 from shared.directory.keys import LIVE, TOMBSTONE, Key, Keys, folded
-from shared.directory.records.audit import Change, audit_row, list_history
+from shared.directory.records.audit import Change, audit_row, changed_values, list_history
 from shared.directory.records.claims import ATTEMPTS, ATTRIBUTES, Claims, KeyRow
 from shared.directory.records.counts import Count, Counts
+from shared.directory.records.kept import kept_row
 from shared.directory.records.model import Resource
 from shared.directory.text import timestamp
 from shared.tables.access import together
@@ -119,7 +120,7 @@ class Resources(Generic[R]):
         partition, name = self.keys.home(resource.id), resource.name
         bucket = self.keys.bucket(resource.id)
         claim: Operation = Insert(self.keys.claim(name)[1], {"id": resource.id})
-        audit = audit_row(resource.id, "create", by, resource.created, None, resource)
+        audit = audit_row("create", by, resource.created, None, resource)
         async with self.counts.turn(bucket):
             for _ in range(ATTEMPTS):
                 # The count is read first: a writer that fences off creates changes it, and then all is announced again.
@@ -145,18 +146,21 @@ class Resources(Generic[R]):
     async def replace(self, before: R, after: R, *, by: str, action: str = "replace", keep: bool = False) -> R:
         """Put `after` in the place of `before`. Raises Stale if the resource changed since `before` was read.
 
-        `keep` says that provisioning makes the change: what it replaces is kept for an undo.
+        `keep` says that provisioning makes the change: what it replaces is kept for an undo (kept.py).
         Raises AlreadyExists if it would take a userName or an identity that another resource holds.
         """
         if after == before:
             return before
-        after = replace(after, modified=self.now())
+        after = replace(after, modified=self.now(), changes=before.changes + 1)
         columns = after.columns()
         gone = await self._prepare(before, after)
-        audit = audit_row(before.id, action, by, after.modified, before, after)
+        values = changed_values(before, after)
+        audit = audit_row(action, by, after.modified, before, after, values)
         operations: list[Operation] = [audit, Replace(after.key, columns, before.etag)]
         if after.key != before.key:
             operations[1:] = [Insert(after.key, columns), Delete(before.key, before.etag)]
+        if keep and (kept := kept_row(before, after, values)):
+            operations.append(kept)
         etags = await self._change(before, operations, audit.key, _lives(after) - _lives(before))
         await self.claims.remove(gone)
         return await self._written(after, etags, 1)
@@ -165,7 +169,7 @@ class Resources(Generic[R]):
         """Delete a resource and leave a tombstone. Raises Stale if it changed since it was read."""
         gone = await self.claims.places(resource.id, resource.held(), resource.pointers())
         now = self.now()
-        audit = audit_row(resource.id, "delete", by, now, resource, None)
+        audit = audit_row("delete", by, now, resource, None)
         tombstone = Insert(TOMBSTONE + resource.id, {"deleted": now, "by": by, "status": resource.status.value})
         operations: list[Operation] = [audit, Delete(resource.key, resource.etag), tombstone]
         await self._change(resource, operations, audit.key, -_lives(resource))

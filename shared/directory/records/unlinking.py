@@ -1,8 +1,9 @@
 """Many links taken back at once: the counterpart of bulk.py, for changes that take claims and pointers away.
 
-The steps are those of Resources.replace(), gathered into transactions. The rows that go are read before the commit and
-removed after it by the etag that was read, so that a late removal misses a row that was written anew (claims.py). A
-change that fails among others is made alone, as accounts.py makes it.
+The steps are those of Resources.replace(), gathered into transactions. Names and pointers that an account gets back are
+written before the commit. The rows that go are read before it and removed after it by the etag that was read, so that a
+late removal misses a row that was written anew (claims.py). A change that fails among others is made alone, as
+accounts.py makes it.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from shared.directory.errors import DirectoryError, TooLarge
+from shared.directory.keys import Key, folded
 from shared.directory.records.accounts import Accounts
 from shared.directory.records.audit import audit_row
-from shared.directory.records.bulk import AccountChange, BulkOutcome
+from shared.directory.records.bulk import AccountChange, BulkOutcome, claim_many, point_many
 from shared.directory.records.claims import KeyRow
 from shared.directory.records.model import Account
 from shared.tables.access import delete, in_waves
@@ -40,17 +42,19 @@ log = logging.getLogger("scimlink.directory")
 async def release_many(
     accounts: Accounts, changes: Sequence[AccountChange], *, by: str, action: str
 ) -> list[BulkOutcome]:
-    """Put `after` in the place of `before`, for each change; a change is to take keys away and to add none.
+    """Put `after` in the place of `before`, for each change, none of which links an account.
 
-    One that adds a key, or that retires an account again, is made alone. An outcome is Stale where `before` changed
-    meanwhile. The accounts may be of several buckets.
+    One that adds an identity or an externalId, or that moves a row, is made alone. An outcome is Stale where `before`
+    changed meanwhile, AlreadyExists where another account has the userName. The accounts may be of several buckets.
     """
     now = accounts.now()
-    changes = [(before, replace(after, modified=now)) for before, after in changes]
+    changes = [(before, replace(after, modified=now, changes=before.changes + 1)) for before, after in changes]
     outcomes: dict[str, BulkOutcome] = {}
     gone = await _places(accounts, changes)
-    alone = [change for change in changes if _gains(*change)]
-    for waiting in _by_home(accounts, [change for change in changes if not _gains(*change)]).values():
+    odd = await _announce(accounts, [change for change in changes if not _is_odd(*change)])
+    odd |= {before.id for before, after in changes if _is_odd(before, after)}
+    alone = [change for change in changes if change[0].id in odd]
+    for waiting in _by_home(accounts, [change for change in changes if change[0].id not in odd]).values():
         alone += await _commit(accounts, waiting, outcomes, by, action)
     await _remove(accounts, [place for account_id in outcomes for place in gone[account_id]])
     for change in alone:
@@ -86,7 +90,7 @@ async def _commit(
         chunk = waiting[:ACCOUNTS]
         operations: list[Operation] = []
         for before, after in chunk:
-            audit = audit_row(before.id, action, by, after.modified, before, after)
+            audit = audit_row(action, by, after.modified, before, after)
             operations += [Replace(after.key, after.columns(), before.etag), audit]
         try:
             etags = await accounts.tables.commit(accounts.keys.home(chunk[0][0].id), operations)
@@ -111,9 +115,23 @@ async def _alone(accounts: Accounts, change: AccountChange, by: str, action: str
         return TooLarge(str(error))
 
 
-def _gains(before: Account, after: Account) -> bool:
-    """Tell whether a change adds a key or moves the row: then there is work to do before its commit."""
-    return before.key != after.key or not (after.claims() <= before.claims() and after.pointers() <= before.pointers())
+async def _announce(accounts: Accounts, changes: Sequence[AccountChange]) -> set[str]:
+    """Write the names and pointers that accounts get back; return the ids of those whose name is claimed already."""
+    names = {after.id: after.name for before, after in changes if after.claims() - before.claims()}
+    odd = await claim_many(accounts, names) if names else set()
+    gained = [(key, after.id) for before, after in changes for key in _gained(before, after) if after.id not in odd]
+    await point_many(accounts, gained)
+    return odd
+
+
+def _is_odd(before: Account, after: Account) -> bool:
+    """Tell whether a change takes what accounts.py alone can do: it moves the row, or may meet a linked account."""
+    return before.key != after.key or any(key.kind in ("identity", "externalId") for key in _gained(before, after))
+
+
+def _gained(before: Account, after: Account) -> frozenset[Key]:
+    """Return the keys by which an account is found after a change, and was not before it, its name aside."""
+    return (after.claims() - {folded(after.name)} - before.claims()) | (after.pointers() - before.pointers())
 
 
 def _by_home(accounts: Accounts, changes: Sequence[AccountChange]) -> Mapping[str, list[AccountChange]]:

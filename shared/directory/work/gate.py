@@ -1,4 +1,4 @@
-"""The gate: while a run applies its plan, SCIM changes no account or group, so that the two need not race.
+"""The gate: while a run is applied or taken back, SCIM changes no account or group, so that the two need not race.
 
 It is a courtesy, not a lock: a run passes over rows that changed, whoever changed them. So a process may learn a little
 late that the gate is closed, and reads an open one only once in GATE_SECONDS. Most writes need no round trip for it.
@@ -44,23 +44,28 @@ class Gate:
         self._lock = asyncio.Lock()
 
     async def refuse_closed(self) -> None:
-        """Raise Busy while a run holds the gate closed."""
+        """Raise Busy while a job holds the gate closed."""
         if self._clock() >= self._read_again:
             async with self._lock:
                 if self._clock() >= self._read_again:
                     row = await self._tables.get(self._partition, ROW)
                     self._know(str(row.columns["until"]) if row else "")
         if self._now() < self._closed_until:
-            raise Busy("a linking run is being applied, and provisioning waits for it", RETRY_SECONDS)
+            raise Busy("a linking run is being applied or taken back, and provisioning waits for it", RETRY_SECONDS)
 
     async def close(self, job_id: str) -> None:
-        """Close the gate for a run, for LONGEST at most."""
+        """Close the gate for a job, for LONGEST at most."""
         until = timestamp(datetime.fromisoformat(self._now()) + LONGEST)
         await self._tables.commit(self._partition, [Upsert(ROW, {"job": job_id, "until": until})])
         self._know(until)
 
+    async def was_closed_by(self, job_id: str) -> bool:
+        """Tell whether this job was the last to close the gate, though it may be open again since LONGEST is over."""
+        row = await self._tables.get(self._partition, ROW)
+        return row is not None and row.columns["job"] == job_id
+
     async def open(self, job_id: str) -> None:
-        """Open the gate if this run closed it."""
+        """Open the gate if this job closed it."""
         row = await self._tables.get(self._partition, ROW)
         if row is None or row.columns["job"] != job_id:
             return

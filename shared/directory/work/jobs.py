@@ -1,6 +1,10 @@
 """Jobs: imports, runs and undos as rows, with what was asked, by whom, how far it is, and how it ended.
 
-At most one job of a kind is under way in a directory: it holds a lock until it ends, and undos share the lock of runs.
+At most one job of a kind is under way in a directory: it holds the kind's lock until it ends. A run also holds the
+lock CHANGING while it is planned and while it is applied, but not while its plan waits for approval; an undo holds it
+all the time. So an undo may begin beside a plan that waits, and such a plan is not approved while an undo is under way.
+A lock is taken and let go in the transaction that stores the job's state.
+
 The orchestrations in link_orchestrator move a job from state to state; plan.py keeps the rows of a run's plan.
 """
 
@@ -26,8 +30,10 @@ JOB = "job_"
 PLANNED = "planned"
 SEEN = "seen"
 COUNTS = "n_"
-LOCKED_WITH = {"undo": "run"}
-"""Kinds of jobs that take the lock of another kind, with which they must not be under way."""
+RUN, UNDO = "run", "undo"
+"""Kinds of jobs that must not change accounts at the same time."""
+CHANGING = "changing"
+"""Lock of a run or an undo that decides on accounts or changes them."""
 
 
 class State(StrEnum):
@@ -108,19 +114,31 @@ class Jobs:
         return f"{kind}{self.now().translate(str.maketrans('', '', '-:.TZ'))}{secrets.token_hex(3)}"
 
     async def start(self, kind: str, by: str, job_id: str, options: Mapping[str, Any]) -> Job:
-        """Record a new job and take the lock of its kind. Raises Busy naming the job that holds the lock."""
+        """Record a new job and take its locks. Raises Busy naming a job that holds one of them."""
         job = Job(job_id, kind, State.STARTED, self.now(), by, options)
-        lock = Insert(_lock(kind), {"id": job.id})
+        if kind == UNDO:
+            await self._refuse_older_version()
+        taken = locks_of(job)
+        operations: list[Operation] = [Insert(LOCK + lock, {"id": job.id}) for lock in taken]
         try:
-            await self._tables.commit(self._partition, [lock, Insert(JOB + job.id, _columns(job))])
-        except port.AlreadyExists:
-            holder = await self._tables.get(self._partition, _lock(kind))
-            if holder is None:
-                raise Busy("another job has just ended in this directory", retry_after=1) from None
-            name = str(holder.columns["id"])
-            text = f"{name} is under way in this directory: let it end or cancel it first"
-            raise Busy(text, holder=name) from None
+            await self._tables.commit(self._partition, [*operations, Insert(JOB + job.id, _columns(job))])
+        except port.AlreadyExists as conflict:
+            raise await self._held(taken[min(conflict.index, len(taken) - 1)]) from None
         return job
+
+    async def _held(self, lock: str) -> Busy:
+        """Return the refusal that names the job that holds a lock."""
+        row = await self._tables.get(self._partition, LOCK + lock)
+        if row is None:
+            return Busy("another job has just ended in this directory", retry_after=1)
+        name = str(row.columns["id"])
+        return Busy(f"{name} is under way in this directory: let it end or cancel it first", holder=name)
+
+    async def _refuse_older_version(self) -> None:
+        """Raise Busy if a job of an earlier version of the app, which knows no lock CHANGING, changes accounts."""
+        row = await self._tables.get(self._partition, LOCK + RUN)
+        if row and (await self.get(str(row.columns["id"]))).state in (State.STARTED, State.APPROVED):
+            raise await self._held(RUN)
 
     async def start_instead(self, waiting: Job, why: str, by: str, job_id: str, options: Mapping[str, Any]) -> Job:
         """Record a new job that takes the place, and the lock, of one that waits: of the two, one is always there.
@@ -134,7 +152,8 @@ class Jobs:
         operations: list[Operation] = [
             # First: while it has not changed it has not ended, and so it holds the lock.
             Replace(JOB + waiting.id, _columns(ended), waiting.etag),
-            Replace(_lock(waiting.kind), {"id": job_id}, ANY),
+            Replace(LOCK + waiting.kind, {"id": job_id}, ANY),
+            Insert(LOCK + CHANGING, {"id": job_id}),
             Insert(JOB + job_id, _columns(job)),
         ]
         *_, etag = await self._tables.commit(self._partition, operations)
@@ -163,38 +182,55 @@ class Jobs:
         return sorted(jobs, key=lambda job: job.started)
 
     async def change(self, job_id: str, change: Callable[[Job], Job]) -> Job:
-        """Store what `change` makes of a job, and release its lock if it has ended. It may run twice."""
+        """Store what `change` makes of a job, with the locks of its state. It may run twice. Raises Busy as start()."""
         while True:
             before = await self.get(job_id)
             after = change(before)
             if after == before:
                 return before
-            operations: list[Operation] = [Replace(JOB + job_id, _columns(after), before.etag)]
             if after.state.ended:
                 after = replace(after, ended=after.ended or self.now())
-                operations = [Replace(JOB + job_id, _columns(after), before.etag)]
-                lock = await self._tables.get(self._partition, _lock(after.kind))
-                if lock is not None and lock.columns["id"] == job_id:
-                    operations.append(Delete(_lock(after.kind), lock.etag))
-            try:
-                await self._tables.commit(self._partition, operations)
-            except VersionConflict:
-                continue
-            return after
+            with contextlib.suppress(VersionConflict):
+                await self.replace(before, after)
+                return after
 
     async def replace(self, before: Job, after: Job) -> Job:
-        """Store a job that has not ended in the place of the one that was read. Raises VersionConflict."""
-        operation = Replace(JOB + before.id, _columns(after), before.etag)
-        (etag,) = await self._tables.commit(self._partition, [operation])
+        """Store a job in the place of the one that was read, and take or let go its locks with it.
+
+        Raises VersionConflict if the job changed meanwhile, Busy naming the job that holds a lock to be taken.
+        """
+        had, has = locks_of(before), locks_of(after)
+        taken = [lock for lock in has if lock not in had]
+        operations: list[Operation] = [Replace(JOB + before.id, _columns(after), before.etag)]
+        operations += [Insert(LOCK + lock, {"id": after.id}) for lock in taken]
+        given = [lock for lock in had if lock not in has]
+        if given and after.kind == UNDO:
+            given.append(RUN)  # an undo that an earlier version of the app began holds the lock of runs
+        operations += await self._letting_go(after.id, given)
+        try:
+            etag, *_ = await self._tables.commit(self._partition, operations)
+        except port.AlreadyExists as conflict:
+            raise await self._held(taken[conflict.index - 1]) from None
         return replace(after, etag=etag)
 
-    async def is_under_way(self, kind: str) -> bool:
-        """Tell whether a job of a kind, or one that shares its lock, has not ended."""
-        return await self._tables.get(self._partition, _lock(kind)) is not None
+    async def _letting_go(self, job_id: str, locks: Sequence[str]) -> list[Operation]:
+        """Return the operations that remove those of the locks that a job holds."""
+        rows = await self._tables.get_many([(self._partition, LOCK + lock) for lock in locks])
+        return [Delete(row.key, row.etag) for row in rows if row and row.columns["id"] == job_id]
+
+    async def is_under_way(self, *locks: str) -> bool:
+        """Tell whether a job holds one of these locks: the name of its kind, or CHANGING."""
+        rows = await self._tables.get_many([(self._partition, LOCK + lock) for lock in locks])
+        return any(rows)
+
+    async def find_undo(self) -> Job | None:
+        """Return the undo that is under way, or None."""
+        row = await self._tables.get(self._partition, LOCK + UNDO)
+        return await self.get(str(row.columns["id"])) if row else None
 
     async def find_under_way(self, kind: str) -> Job | None:
-        """Return the job of a kind, or the one that shares its lock, that has not ended."""
-        lock = await self._tables.get(self._partition, _lock(kind))
+        """Return the job of a kind that has not ended."""
+        lock = await self._tables.get(self._partition, LOCK + kind)
         return await self.get(str(lock.columns["id"])) if lock else None
 
     async def note_planned(self, runs: Sequence[str]) -> None:
@@ -253,8 +289,12 @@ def planned_in(row: Row | None) -> tuple[str, ...]:
     return tuple(reversed(str(row.columns.get("runs") or row.columns["id"]).split())) if row else ()
 
 
-def _lock(kind: str) -> str:
-    return LOCK + LOCKED_WITH.get(kind, kind)
+def locks_of(job: Job) -> tuple[str, ...]:
+    """Return the locks that a job holds in its state: CHANGING first, so that a refusal names who changes accounts."""
+    if job.state.ended:
+        return ()
+    changes = job.kind == UNDO or (job.kind == RUN and job.state is not State.PLANNED)
+    return (CHANGING, job.kind) if changes else (job.kind,)
 
 
 def _columns(job: Job) -> dict[str, port.Value | None]:

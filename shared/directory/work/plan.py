@@ -31,7 +31,8 @@ class PlanRow:
 
     `outcome` is the outcome of applying it, "" before. `version` is the version of the account that the plan saw,
     `versions` are those of several candidates, by id. `review` is what an administrator decided about the row
-    (reviews.py). `id` names the row once it is stored.
+    (reviews.py). `undone` says which undo took its link back, and how, "" for none. `id` names the row once it is
+    stored.
     """
 
     decision: str
@@ -41,12 +42,13 @@ class PlanRow:
     outcome: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
     review: Mapping[str, Any] | None = None
+    undone: str = ""
     id: str = field(default="", compare=False)
     etag: str = field(default="", compare=False)
 
     def to_json(self) -> dict[str, Any]:
         """Return the row as the API shows it."""
-        known = {"review": self.review, "outcome": self.outcome}
+        known = {"review": self.review, "outcome": self.outcome, "undone": self.undone}
         return {"decision": self.decision, **self.shown, **{name: value for name, value in known.items() if value}}
 
 
@@ -105,6 +107,11 @@ class Plan:
     async def record_outcomes(self, bucket: int, outcomes: Mapping[str, str], rows: Sequence[PlanRow]) -> None:
         """Write what became of rows, by subject, into them; what others wrote there meanwhile stays."""
         settled = [Merge(self._row(row), {"outcome": outcomes[row.subject]}, ANY) for row in rows]
+        await write(self._tables, {self.partition(bucket): settled})
+
+    async def record_undone(self, bucket: int, undone: Mapping[str, str], rows: Sequence[PlanRow]) -> None:
+        """Write into rows, by subject, which undo took their links back; what others wrote there meanwhile stays."""
+        settled = [Merge(self._row(row), {"undone": undone[row.subject]}, ANY) for row in rows]
         await write(self._tables, {self.partition(bucket): settled})
 
     async def page(self, decision: str, cursor: str, count: int) -> tuple[list[PlanRow], str | None]:
@@ -177,6 +184,7 @@ def columns_of(row: PlanRow) -> dict[str, Any]:
         "outcome": row.outcome or None,
         "versions": dump(row.versions) if row.versions else None,
         "review": dump(row.review) if row.review else None,
+        "undone": row.undone or None,
     } | split_text("shown", dump(row.shown))
 
 
@@ -192,6 +200,7 @@ def read_row(bucket: int, row: Row) -> PlanRow:
         columns.get("outcome", ""),
         json.loads(versions) if versions else {},
         json.loads(review) if review else None,
+        columns.get("undone", ""),
         f"{bucket:02x}{row.key}",
         row.etag,
     )

@@ -135,3 +135,18 @@ async def test_a_link_names_the_rule_that_proves_it(app: App) -> None:
     assert [item["rule"] for item in row["evidence"]][:2] == ["userName", "verifiedEmail"]
     await app.apply(run, links=1)
     assert (await app.account("ada@x.org"))["link"]["rule"] == "verifiedEmail"
+
+
+async def test_a_review_joins_a_pair_again_that_was_taken_apart(app: App) -> None:
+    await app.bring(csv_file({"userName": "ada.old", "employeeNumber": "7"}))
+    directory = await Directories(app.tables).open("main")
+    before = await directory.accounts.get((await app.account("ada.old"))["id"])
+    parted = replace(before, parted=(object_id(0), object_id(5)))
+    await directory.accounts.replace(before, parted, by="undo:x", action="undo")
+    run = await app.plan({**graph(0, "ada@contoso.com"), "employeeId": "7"})
+    (row,) = await app.decisions(run, "review")
+    await app.call("POST", f"linking/runs/{run['id']}/review", {"rows": [row["id"]], "action": "link"})
+    await app.apply(run, links=1)
+    after = await directory.accounts.get(before.id)
+    assert after.link
+    assert (after.link.identity, after.parted) == (object_id(0), (object_id(5),))

@@ -56,7 +56,7 @@ def test_every_operation_says_in_a_sentence_what_it_does() -> None:
         ("ReviewRequest", "account action create cursor filter inPolicy rows", "action"),
         ("Selection", "decision domain rule warning", "decision"),
         ("Approval", "groups links pauseProvisioning", ""),
-        ("UndoRequest", "changed", ""),
+        ("UndoRequest", "activate keep", ""),
         ("MappingSource", "graph", "graph"),
         ("ProvisioningJob", "job servicePrincipal", "servicePrincipal"),
     ],

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from link_orchestrator.requests.report import COLUMNS, safe
+from link_orchestrator.requests.report import COLUMNS, UNDO_COLUMNS, safe
 from link_orchestrator.requests.report_page import summary
 from tests.link_orchestrator.running import App, Refusal, csv_file, graph, object_id
 
@@ -25,9 +25,9 @@ async def run(app: App) -> Any:
     return await app.plan(*people, graph(99, "+new@contoso.com", displayName='=HYPERLINK("http://x","y")'))
 
 
-async def read(app: App, run: Any, **params: str) -> tuple[str, list[str], str]:
-    """Return all pages of a report as one text, the pages, and the content type."""
-    url, pages, kind = f"/linking/runs/{run['id']}/report", list[str](), ""
+async def read(app: App, job: Any, **params: str) -> tuple[str, list[str], str]:
+    """Return all pages of a run's or undo's report as one text, the pages, and the content type."""
+    url, pages, kind = f"/linking/{job['kind']}s/{job['id']}/report", list[str](), ""
     asked: dict[str, str] | None = params
     while url:
         async with app.session.get(url, params=asked) as answer:
@@ -151,4 +151,44 @@ async def test_a_wrong_report_is_refused(app: App, run: Any, params: dict[str, s
 async def test_a_run_that_is_not_there_has_no_report(app: App) -> None:
     with pytest.raises(Refusal) as refusal:
         await app.call("GET", "linking/runs/none/report")
+    assert refusal.value.status == 404
+
+
+async def test_an_undo_has_a_report_and_the_runs_tells_of_it(app: App) -> None:
+    await app.bring(csv_file({"userName": "ann@contoso.com"}, {"userName": "=1+1@contoso.com"}))
+    job = await app.call("POST", "groups/import", b"group,userName\nStaff,ann@contoso.com\n", "text/csv")
+    await app.wait(f"groups/imports/{job['id']}", "done")
+    groups = await app.call(
+        "POST", "linking/groups", {"value": [{"id": object_id(9), "displayName": "Staff", "members": []}]}
+    )
+    run = await app.plan(graph(1, "ann@contoso.com"), graph(2, "=1+1@contoso.com"), groups=groups["id"])
+    run = await app.apply(run, groups=1)
+    undo = await app.call("POST", f"linking/runs/{run['id']}/undo")
+    undo = await app.wait(f"linking/undos/{undo['id']}", "done")
+    text, _, kind = await read(app, undo, format="csv", count="2")
+    rows = list(csv.DictReader(io.StringIO(text, newline="")))
+    assert kind == "text/csv"
+    assert tuple(rows[0]) == UNDO_COLUMNS
+    assert {(row["userName"], row["outcome"]) for row in rows} == {
+        ("ann@contoso.com", "undone"),
+        ("'=1+1@contoso.com", "undone"),
+        ("Staff", "groupsUndone"),
+    }
+    text, _, _ = await read(app, undo, format="jsonl", outcome="groupsUndone")
+    assert [json.loads(line)["group"]["displayName"] for line in text.splitlines()] == ["Staff"]
+    page = Page((await read(app, undo))[0])
+    assert page.open == []
+    for shown in (undo["id"], run["id"], "As before their link", "for groups", "2", "by local"):
+        assert shown in page.text
+    page = Page((await read(app, run))[0])
+    for shown in ("Taken back", undo["id"], "What it came to for groups", f"What the undo of {undo['id']} came to"):
+        assert shown in page.text
+    text, _, _ = await read(app, run, format="csv", decision="link")
+    assert {row["undone"] for row in csv.DictReader(io.StringIO(text, newline=""))} == {f"undone by {undo['id']}"}
+    for params in ({"format": "xlsx"}, {"format": "csv", "outcome": "maybe"}):
+        with pytest.raises(Refusal) as refusal:
+            await app.call("GET", f"linking/undos/{undo['id']}/report", **params)
+        assert refusal.value.status == 400
+    with pytest.raises(Refusal) as refusal:
+        await app.call("GET", f"linking/undos/{run['id']}/report")
     assert refusal.value.status == 404

@@ -357,3 +357,22 @@ async def test_nothing_that_is_sent_is_answered_500(app: App, body: bytes) -> No
         shown = answer.get_body().decode()
         assert answer.status_code in {200, 400, 403, 409, 413}, shown
         assert answer.status_code < 400 or json.loads(shown)["detail"]
+
+
+async def test_a_pair_that_was_released_is_parted_until_a_person_joins_it_again(app: App) -> None:
+    directory = await Directories(app.tables).open("main")
+
+    async def parted() -> tuple[str, ...]:
+        return (await directory.accounts.get((await app.account("ada@contoso.com"))["id"])).parted
+
+    await link(app, 1)
+    await link(app, 2)
+    assert await parted() == ()
+    await release(app)
+    await link(app, 1)
+    await release(app, body={"keepEvidence": False})
+    assert await parted() == (object_id(2), object_id(1))
+    await release(app)
+    assert await parted() == (object_id(2), object_id(1)), "it was released already"
+    await link(app, 2)
+    assert await parted() == (object_id(1),)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from shared.directory.keys import Key, Keys
+import pytest
+
+from shared.directory.keys import Key, Keys, same_letters
 
 KEYS = Keys("main", b"a secret")
 
@@ -27,3 +29,28 @@ def test_no_partition_of_one_directory_is_anothers() -> None:
     ):
         assert of(KEYS).startswith("main_")
         assert of(other).startswith("other_")
+
+
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [
+        ("Kim", "kIM"),
+        ("JÜRGEN", "jürgen"),
+        ("\u212aim", "\u212aIM"),
+        ("straße", "straße"),
+        ("a\u0308", "Ä"),
+        ("\u212aä", "\u212aÄ"),
+    ],
+)
+def test_case_aside_the_letters_are_the_same(left: str, right: str) -> None:
+    assert same_letters(left, right)
+
+
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [("\u212aim", "kim"), ("\u017fam", "sam"), ("\uff4bim", "kim"), ("kim ", "kim"), ("strasse", "straße"),
+     ("\u212aä", "kä"), ("\u2126ä", "\u03c9ä"), ("\u0130ä", "iä")],
+)  # fmt: skip
+def test_what_folds_alike_is_not_the_same(left: str, right: str) -> None:
+    assert not same_letters(left, right)
+    assert not same_letters(right, left)

@@ -15,7 +15,6 @@ from shared.directory.matching.adoption import (
     obstacle_to_adoption,
     obstacle_to_return,
     proving_rule_of,
-    same_text,
 )
 from shared.directory.matching.policy import DEFAULT_RULES, MatchRule, Policy, Rule, Trust
 from shared.directory.records.model import ENTERPRISE, NO_EVIDENCE, Account, Link, SignInEvidence, Status
@@ -175,24 +174,6 @@ def test_whatever_is_in_the_way_keeps_the_pair_apart(why: str) -> None:
 def test_the_identity_itself_and_those_who_have_no_claim_are_not_in_the_way() -> None:
     around = replace(PLANNED, near={ADA.upper(): "strong", BOB: ""})
     assert obstacle(create(), account(), around) == ""
-
-
-@pytest.mark.parametrize(
-    ("left", "right"),
-    [("Kim", "kIM"), ("JÜRGEN", "jürgen"), ("\u212aim", "\u212aIM"), ("straße", "straße")],
-)
-def test_case_aside_the_letters_are_the_same(left: str, right: str) -> None:
-    assert same_text(left, right)
-
-
-@pytest.mark.parametrize(
-    ("left", "right"),
-    [("\u212aim", "kim"), ("\u017fam", "sam"), ("\uff4bim", "kim"), ("kim ", "kim"), ("strasse", "straße"),
-     ("\u212aä", "kä"), ("\u2126ä", "\u03c9ä"), ("\u0130ä", "iä"), ("a\u0308", "ä")],
-)  # fmt: skip
-def test_what_folds_alike_is_not_the_same(left: str, right: str) -> None:
-    assert not same_text(left, right)
-    assert not same_text(right, left)
 
 
 def kept(**more: Any) -> Account:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 
@@ -39,6 +40,7 @@ from tests.shared.directory.people import (
     retired,
     small,
     with_changes,
+    with_emails,
 )
 
 
@@ -82,6 +84,31 @@ async def test_many_links_are_taken_back_and_answered_as_they_are(tables: Tables
     assert stored[claimed.id] == claimed
     assert await stale_rows(tables) == 1, "the pointer that the refused one announced"
     assert (await directory.accounts.history(people[0].id))[-1].before["link"]["identity"] == "i-p0"
+
+
+async def test_names_and_addresses_that_accounts_get_back_lead_to_them(tables: Tables) -> None:
+    """All in few transactions, but the one whose name another account has by now."""
+    directory = await small(tables, now=Clock())
+    people = await linked_people(directory, *(f"p{n}" for n in range(30)))
+    renamed = [
+        await change(directory, one, with_emails(with_changes(one, userName=f"new{n}"), f"new{n}@example.com"))
+        for n, one in enumerate(people)
+    ]
+    other = await create(directory, "P7")
+    changes = [
+        (now, replace(unlinked(was), etag=now.etag, changes=now.changes))
+        for was, now in zip(people, renamed, strict=True)
+    ]
+    outcomes = await release_many(directory.accounts, changes, by=BY, action="undo")
+    refused = {n: type(found).__name__ for n, found in enumerate(outcomes) if not isinstance(found, Account)}
+    assert refused == {7: "AlreadyExists"}
+    assert await ids_of(directory, "userName", "p7") == [other.id]
+    for number, one in enumerate(people):
+        if number != 7:
+            assert await ids_of(directory, "userName", f"p{number}") == [one.id]
+            assert await ids_of(directory, "email", f"p{number}@example.com") == [one.id]
+            assert await ids_of(directory, "email", f"new{number}@example.com") == []
+    await check_invariants(tables)
 
 
 async def test_what_another_account_has_claimed_stays_its_own(sqlite_tables: SqliteTables) -> None:

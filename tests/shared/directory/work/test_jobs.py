@@ -14,9 +14,10 @@ from infra.local.faults import Crash, Fault, FaultyTables, random_faults, script
 from shared.directory.errors import Busy, NotFound
 from shared.directory.keys import Keys
 from shared.directory.work.jobs import Job, Jobs, State, planned_in
-from shared.tables.port import Tables, VersionConflict
+from shared.tables.port import Conflict, Delete, Tables, VersionConflict
 from shared.tables.sqlite import SqliteTables
-from tests.shared.directory.people import BY, Clock, outcome, pause, writes
+from tests.link_orchestrator.running import rows_of
+from tests.shared.directory.people import BY, Clock, call_number, outcome, pause, writes
 
 KEYS = Keys("d", b"secret")
 
@@ -185,3 +186,97 @@ async def test_ids_of_jobs_differ_and_are_letters_and_digits(sqlite_tables: Sqli
     ids = {new() for _ in range(50)}
     assert len(ids) == 50
     assert all(job_id.isalnum() and job_id.startswith("run20250101") for job_id in ids)
+
+
+class TestRunsAndUndos:
+    """A run that decides or changes accounts, and an undo, never at the same time; beside a waiting plan an undo is."""
+
+    @pytest.mark.parametrize("state", [State.STARTED, State.APPROVED])
+    async def test_no_undo_starts_while_a_run_is_planned_or_applied(self, tables: Tables, state: State) -> None:
+        jobs = jobs_in(tables)
+        run = await begin(jobs)
+        await jobs.change(run.id, lambda job: replace(job, state=state))
+        with pytest.raises(Busy, match=run.id):
+            await begin(jobs, "undo")
+        assert [job.kind for job in await jobs.list_all()] == ["run"]
+
+    async def test_an_undo_starts_beside_a_plan_that_waits_which_is_not_approved_until_it_ends(
+        self, tables: Tables
+    ) -> None:
+        jobs = jobs_in(tables)
+        run = await begin(jobs)
+        planned = await jobs.change(run.id, lambda job: replace(job, state=State.PLANNED))
+        undo = await begin(jobs, "undo")
+        planned = await jobs.get(planned.id)
+        with pytest.raises(Busy, match=undo.id):
+            await jobs.replace(planned, replace(planned, state=State.APPROVED))
+        assert (await jobs.get(run.id)).state is State.PLANNED
+        await jobs.change(undo.id, ended)
+        with pytest.raises(Busy, match=run.id):
+            await begin(jobs)
+        assert (await jobs.replace(planned, replace(planned, state=State.APPROVED))).state is State.APPROVED
+        with pytest.raises(Busy, match=run.id):
+            await begin(jobs, "undo")
+
+    async def test_no_run_starts_while_an_undo_is_under_way_though_the_plan_beside_it_was_cancelled(
+        self, tables: Tables
+    ) -> None:
+        jobs = jobs_in(tables)
+        run = await begin(jobs)
+        await jobs.change(run.id, lambda job: replace(job, state=State.PLANNED))
+        undo = await begin(jobs, "undo")
+        with pytest.raises(Busy, match=undo.id):
+            await begin(jobs)
+        await jobs.change(run.id, lambda job: ended(job, State.CANCELLED))
+        with pytest.raises(Busy, match=undo.id):
+            await begin(jobs)
+        await jobs.change(undo.id, ended)
+        await begin(jobs)
+
+    async def test_of_an_approval_and_an_undo_at_once_one_is_done(self, sqlite_tables: SqliteTables) -> None:
+        for number in itertools.count(1):
+            keys = Keys(f"at{number}", b"")
+            others = Jobs(sqlite_tables, keys)
+            run = await others.start("run", BY, "run1", {})
+            planned = await others.change(run.id, lambda job: replace(job, state=State.PLANNED))
+            planned = await others.get(planned.id)
+            slow = FaultyTables(sqlite_tables)
+
+            async def approve(others: Jobs = others, planned: Job = planned) -> None:
+                await others.replace(planned, replace(planned, state=State.APPROVED))
+
+            reached = pause(slow, call_number(number), approve)
+            undone = await outcome(Jobs(slow, keys).start("undo", BY, "undo1", {}))
+            approved = (await others.get("run1")).state is State.APPROVED
+            assert (undone is None) != approved or not reached
+            if not reached:
+                assert number > 1
+                break
+
+    async def test_a_run_of_the_version_before_holds_an_undo_off(self, sqlite_tables: SqliteTables) -> None:
+        jobs = jobs_in(sqlite_tables)
+        run = await begin(jobs)
+        keys = KEYS.jobs()
+        (row,) = [row for row in await rows_of(sqlite_tables, keys) if row.key == "lock_changing"]
+        await sqlite_tables.commit(keys, [Delete(row.key, row.etag)])
+        with pytest.raises(Busy, match=run.id):
+            await begin(jobs, "undo")
+        await jobs.change(run.id, ended)
+        await begin(jobs, "undo")
+
+    async def test_a_run_takes_the_place_of_a_plan_that_waits_only_where_no_undo_is_under_way(
+        self, tables: Tables
+    ) -> None:
+        jobs = jobs_in(tables)
+        run = await begin(jobs)
+        await jobs.change(run.id, lambda job: replace(job, state=State.PLANNED))
+        waiting, undo = await jobs.get(run.id), await begin(jobs, "undo")
+        with pytest.raises(Conflict):
+            await jobs.start_instead(waiting, "why", BY, "run2", {})
+        assert await jobs.get(run.id) == waiting
+        await jobs.change(undo.id, ended)
+        await jobs.start_instead(waiting, "why", BY, "run2", {})
+        with pytest.raises(Busy, match="run2"):
+            await begin(jobs, "undo")
+        await jobs.change("run2", ended)
+        assert not await jobs.is_under_way("run", "changing", "undo")
