@@ -7,7 +7,6 @@ provider manages are left as they are, and reported.
 
 from __future__ import annotations
 
-import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -21,7 +20,7 @@ from link_orchestrator.problems import Problem
 from link_orchestrator.run import by_import
 from shared.directory.directory import Directory
 from shared.directory.errors import AlreadyExists, DirectoryError, TooLarge
-from shared.directory.keys import Key, fold, folded, same_letters
+from shared.directory.keys import Key, fold, folded, in_small_letters, same_letters
 from shared.directory.records.bulk import create_many, replace_many
 from shared.directory.records.model import Account, Authority, SignInEvidence, Status
 from shared.directory.work.jobs import Job
@@ -64,16 +63,10 @@ async def import_rows(directory: Directory, job: Job, slice_: Slice) -> Counter[
 
 def _one_each(rows: Sequence[AccountRow]) -> tuple[list[AccountRow], list[Problem]]:
     """Return the first row of each userName, and a problem for each later row that says something else."""
-    by_name: defaultdict[tuple[str, tuple[bool, str]], list[AccountRow]] = defaultdict(list)
+    by_name: defaultdict[tuple[str, str], list[AccountRow]] = defaultdict(list)
     for row in sorted(rows, key=lambda row: row.line):
-        by_name[fold(row.user_name), _letters(row.user_name)].append(row)
+        by_name[fold(row.user_name), in_small_letters(row.user_name)].append(row)
     return [first for first, *_ in by_name.values()], list(_conflicts(by_name.values()))
-
-
-def _letters(name: str) -> tuple[bool, str]:
-    """Return what two names that fold alike have in common if they are in the same letters, apart from case."""
-    # The text alone would not do: the sign for Kelvin, in lower case, is a plain k.
-    return name.isascii(), unicodedata.normalize("NFC", name).lower()
 
 
 def _conflicts(groups: Iterable[Sequence[AccountRow]]) -> Iterator[Problem]:

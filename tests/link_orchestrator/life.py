@@ -41,6 +41,7 @@ from tests.shared.directory.invariants import check_invariants
 T = TypeVar("T")
 
 NAMES = ["ann@contoso.com", "bea@contoso.com", "cleo@contoso.com", "dora@contoso.com"]
+NEW = "new@contoso.com"
 SPELLINGS = [*NAMES, "ANN@contoso.com", "\uff41nn@contoso.com"]
 """Names, one in another case, and one in letters that only look like those of the first."""
 MAILS = [*NAMES, "team@contoso.com", "ann@elsewhere.example"]
@@ -132,8 +133,10 @@ wild_users = fixed_dictionaries(
         "active": booleans(),
     },
 ).map(lambda attributes: user(attributes.pop("userName"), **attributes))
-users = proper_users | wild_users
-cycles = tuples(numbers, sampled_from(["", "", "new@contoso.com", *NAMES]), booleans())
+namesakes = numbers.map(lambda number: user(NEW, externalId=object_id(9), emails=work_emails(NAMES[number])))
+users = proper_users | wild_users | namesakes
+"""Users as they should be, as they may be, and somebody whom no run has seen with a person's address."""
+cycles = tuples(numbers, sampled_from(["", "", NEW, *NAMES]), booleans())
 """Whom provisioning comes for, under which name ("" for their own), and whether they are active."""
 operations = sampled_from(
     [
@@ -211,13 +214,30 @@ class Life(RuleBasedStateMachine):
     def wait(self, work: Awaitable[T]) -> T:
         return self.loop.run_until_complete(cast(Any, work))
 
-    @initialize(adopts=booleans(), beside=booleans(), odd=lists(rows, max_size=2))
-    def begins(self, adopts: bool, beside: bool, odd: list[dict[str, Any]]) -> None:
+    @initialize(
+        policy=fixed_dictionaries({"adoptOnCreate": booleans(), "createBesideMatches": booleans()}),
+        odd=lists(rows, max_size=2),
+        people=crowds,
+        cycles=lists(cycles, max_size=3),
+        asks=sampled_from(UNDOS),
+        user=users,
+    )
+    def begins(
+        self,
+        policy: dict[str, bool],
+        odd: list[dict[str, Any]],
+        people: list[dict[str, Any]],
+        cycles: list[Any],
+        asks: dict[str, Any],
+        user: dict[str, Any],
+    ) -> None:
         directory = self.wait(make_directory(self.store, self.name, 2))
-        self.policy = Policy.from_json(POLICY | {"adoptOnCreate": adopts, "createBesideMatches": beside})
+        self.policy = Policy.from_json(POLICY | policy)
         self.wait(directory.policies.set(self.policy))
         self.wait(self.begin_process())
         self.imports([*odd, *map(account, range(len(NAMES)))], False)
+        self.tries(people, cycles, asks, 100)
+        self.posts(user)
 
     async def begin_process(self) -> None:
         """Begin a process that remembers nothing, over the tables that the one before it left."""

@@ -15,7 +15,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from shared.tables.port import Tables
 from tests.link_orchestrator.life import Life
 
-LENGTHS = {"sqlite": (60, 40), "azurite": (3, 15)}
+LENGTHS = {"sqlite": (60, 30), "azurite": (3, 12)}
 """Lives, and the things that happen in each of them."""
 
 
