@@ -325,13 +325,15 @@ class Claim(NamedTuple):
     """What an identity's evidence on an account is to the others that match it.
 
     `trust` is None where it is no evidence. `addresses` are those that it rests on, or digests of them. `sure` says
-    that past sign-ins or the externalId are among it. `excluded` says that the administrator excluded the identity.
+    that past sign-ins or the externalId are among it, `numbered` that the employee number is. `excluded` says that the
+    administrator excluded the identity.
     """
 
     trust: Trust | None
     addresses: frozenset[str] = frozenset()
     sure: bool = False
     excluded: bool = False
+    numbered: bool = False
 
     @classmethod
     def of(
@@ -340,11 +342,12 @@ class Claim(NamedTuple):
         """Return the claim that evidence makes."""
         addresses = {digest(item.value) for item in evidence if not item.outside and "@" in item.value}
         sure = any(item.rule in SURE for item in evidence)
-        return cls(trust_of(evidence), frozenset(addresses), sure, excluded)
+        return cls(trust_of(evidence), frozenset(addresses), sure, excluded, _is_numbered(evidence))
 
     def to_text(self) -> str:
         """Return the claim as a short text."""
-        marks = ("s" if self.sure else "") + ("x" if self.excluded else "")
+        said = (("s", self.sure), ("x", self.excluded), ("n", self.numbered))
+        marks = "".join(mark for mark, is_so in said if is_so)
         return " ".join((f"{self.trust.value if self.trust else _NONE}/{marks}", *sorted(self.addresses)))
 
     @classmethod
@@ -352,17 +355,23 @@ class Claim(NamedTuple):
         """Return the claim that `to_text` wrote."""
         head, *addresses = text.split(" ")
         trust, _, marks = head.partition("/")
-        return cls(Trust(trust) if trust != _NONE else None, frozenset(addresses), "s" in marks, "x" in marks)
+        known = Trust(trust) if trust != _NONE else None
+        return cls(known, frozenset(addresses), "s" in marks, "x" in marks, "n" in marks)
 
 
 _NONE = "none"
+
+
+def _is_numbered(evidence: Iterable[MatchEvidence]) -> bool:
+    return any(item.rule is Rule.EMPLOYEE_NUMBER for item in evidence)
 
 
 class Rival(NamedTuple):
     """Another identity that matches the same account, and its claim to it.
 
     `same_address` says that the claim rests on an address on which the evidence rests that it is a rival of. `doubted`
-    says that a third one has an address on which the claim rests.
+    says that a third one has an address on which the claim rests. `numbered` says that it has the account's employee
+    number.
     """
 
     object_id: str
@@ -371,6 +380,7 @@ class Rival(NamedTuple):
     sure: bool = False
     excluded: bool = False
     doubted: bool = False
+    numbered: bool = False
 
 
 def rivals_of(
@@ -393,6 +403,7 @@ def rivals_of(
             claim.sure,
             claim.excluded,
             any(times[address] > 1 for address in claim.addresses),
+            claim.numbered,
         )
         for other, claim in sorted(claims.items())
         if other != object_id
@@ -402,9 +413,11 @@ def rivals_of(
 def _proving_addresses(evidence: Iterable[MatchEvidence]) -> list[str]:
     """Return the addresses that a strong claim rests on; none where an object id proves it, too: that is not freed."""
     proving = [item for item in evidence if _proves(item)]
-    if any(item.rule in SURE and "@" not in item.value for item in proving):
-        return []
-    return [item.value for item in proving if "@" in item.value]
+    return [] if _has_object_id(proving) else [item.value for item in proving if "@" in item.value]
+
+
+def _has_object_id(evidence: Iterable[MatchEvidence]) -> bool:
+    return any(item.rule in SURE and "@" not in item.value for item in evidence)
 
 
 @dataclass(frozen=True, slots=True)
@@ -538,14 +551,24 @@ def _doubt(identity: Identity, candidate: Candidate, mine: Trust) -> str:
             "their employee numbers contradict each other: a name or address may have been given to a new person. "
             "Confirm that they are the same person."
         )
-    same = [rival for rival in candidate.rivals if rival.trust and rival.same_address and not rival.excluded]
-    if same:
-        who = "another identity has" if len(same) == 1 else f"{len(same)} other identities have"
-        return f"{who} that very address, too: it may have been given to a new person. Find out whose account it is."
+    if contested := _contested(candidate):
+        return f"{contested}: it may have been given to a new person. Find out whose account it is."
     if not identity.account_enabled:
         # Entra provisions no disabled user that was never in scope: a link would leave the account, which may be in
         # use, without anybody who can change it.
         return "the identity is disabled in Entra: confirm that it is to be linked."
+    return ""
+
+
+def _contested(candidate: Candidate) -> str:
+    """Return what of another identity speaks for it as strongly as the name or address does for this one, or ""."""
+    rivals = [rival for rival in candidate.rivals if rival.trust and not rival.excluded]
+    if same := sum(rival.same_address for rival in rivals):
+        return f"{'another identity has' if same == 1 else f'{same} other identities have'} that very address, too"
+    if _is_numbered(candidate.evidence) or _has_object_id(filter(_proves, candidate.evidence)):
+        return ""
+    if any(rival.numbered for rival in rivals):
+        return "another identity has the account's employee number, where this one has its name or address"
     return ""
 
 
