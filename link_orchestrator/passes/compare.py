@@ -37,7 +37,7 @@ from link_orchestrator.staged import (
 )
 from shared.directory.directory import Directory
 from shared.directory.keys import Key, fold
-from shared.directory.matching.accounts import MOST_SHARED, is_shared, kind_of
+from shared.directory.matching.accounts import MOST_SHARED, kind_of
 from shared.directory.matching.identity import Identity, is_gone, is_void
 from shared.directory.matching.policy import Trust
 from shared.directory.records.model import Account
@@ -146,7 +146,7 @@ async def spread(directory: Directory, job: Job, slice_: Slice) -> Counter[str]:
     writer = directory.stage(job.id + LEADS).writer(slice_.name)
     for bucket in slice_.buckets:
         changed = sorted([one async for items in directory.stage(job.id + TOUCHED).read(bucket) for one, _ in items])
-        leads = {one for former in (await seen.crowds(bucket, changed)).values() for one in former}
+        leads = {one for former in (await seen.crowds(bucket, changed)).values() for value in former for one in value}
         for batch in in_parts(changed, ACCOUNTS_AT_ONCE):
             for account in await directory.accounts.find_many(batch):
                 leads.update(keys.lead(key) for key in (_carried(account, kinds) if account else ()))
@@ -180,9 +180,9 @@ async def lead(directory: Directory, job: Job, slice_: Slice) -> Counter[str]:
             changed: Wanted = [item for item in wanted[lead] if item[0]]
             if len(ids) >= MOST_SHARED:
                 await many.add(bucket, lead)
-            if len(changed) > MOST_SHARED and is_shared(len({object_id for object_id, _ in changed}), 0):
+            if kinds := shared.crowded(changed):
                 # join() tells of them. Here it is enough that they make no pairs by the thousand that prove nothing.
-                changed = shared.stripped(changed, set(shared.weak.values()))
+                changed = shared.stripped(changed, kinds)
             for account_id in ids:
                 home = directory.keys.bucket(account_id)
                 await touched.add(home, [account_id, False])
@@ -204,7 +204,7 @@ async def touch(directory: Directory, job: Job, slice_: Slice) -> Counter[str]:
             for object_id in claims:
                 await met.add(identity_bucket(directory.keys, object_id), fold(object_id))
         # Not all who share a value met its accounts, and how many they are is to be counted again.
-        for one in {one for shared in (await seen.crowds(bucket, ids)).values() for one in shared}:
+        for one in {one for shared in (await seen.crowds(bucket, ids)).values() for value in shared for one in value}:
             await leads.add(0, one)
         changed = sorted({account_id for account_id, is_changed in touched if is_changed})
         for batch in in_parts(changed, ACCOUNTS_AT_ONCE):

@@ -79,7 +79,7 @@ from shared.directory.matching.policy import Policy, Rule, Trust
 from shared.directory.records.model import Account, Status, digest_facts
 from shared.directory.work.jobs import Job
 from shared.directory.work.plan import PlanRow
-from shared.directory.work.seen import IN_DOUBT, short
+from shared.directory.work.seen import IN_DOUBT, Leads, short
 from shared.directory.work.staging import Stage, parse
 from shared.tables.access import AT_ONCE, in_parts, together
 
@@ -289,10 +289,11 @@ async def weigh(directory: Directory, job: Job, slice_: Slice, *, again: bool = 
 class _Crowds:
     """The shared values of one account: those that join() told of, and short leads of those that earlier runs knew."""
 
-    def __init__(self, keys: Keys, told: Collection[tuple[str, str]], former: Collection[str]) -> None:
+    def __init__(self, keys: Keys, told: Collection[tuple[str, str]], former: Collection[Leads]) -> None:
         self._keys = keys
         self._told = told
-        self._former = former
+        # By their own lead alone: an address that many carry says nothing of the name that is written alike.
+        self._former = {own for own, *_ in former} if former else ()
 
     def __bool__(self) -> bool:
         return bool(self._told)
@@ -303,9 +304,9 @@ class _Crowds:
             return have
         return [key for key in have if key.trust is not Trust.WEAK or not self._has(key)]
 
-    def leads(self) -> set[str]:
-        """Return the short leads of the values that this run was told of."""
-        return {lead for key in self._told for lead in _short_leads(self._keys, Key(*key))}
+    def leads(self) -> set[Leads]:
+        """Return the short leads of each of the values that this run was told of."""
+        return {_short_leads(self._keys, Key(*key)) for key in self._told}
 
     def _has(self, key: MatchKey) -> bool:
         if (key.kind, key.value) in self._told:
@@ -313,11 +314,10 @@ class _Crowds:
         return bool(self._former) and short(self._keys.lead(Key(key.kind, key.value))) in self._former
 
 
-def _short_leads(keys: Keys, key: Key) -> Iterator[str]:
-    """Yield the short leads to the accounts that carry a value."""
-    yield short(keys.lead(key))
-    if key.kind == "email":
-        yield short(keys.lead(Key("userName", key.value)))
+def _short_leads(keys: Keys, key: Key) -> Leads:
+    """Return the short leads to the accounts that carry a value, the one of its own kind first."""
+    kinds = (key.kind, "userName") if key.kind == "email" else (key.kind,)
+    return tuple(short(keys.lead(Key(kind, key.value))) for kind in kinds)
 
 
 def _claims(
@@ -369,14 +369,14 @@ class _KnownPairs:
     """The accounts of a bucket that a later run weighs: those in pairs, and those that passes/compare.py touched.
 
     `near` has, by account that was not touched, the identities that met it in the runs before, with their claims.
-    `crowds` has, by such an account, the short leads of its shared values.
+    `crowds` has, by such an account, the short leads of each of its shared values.
     """
 
     directory: Directory
     ids: set[str]
     touched: set[str]
     near: Mapping[str, Mapping[str, str]]
-    crowds: Mapping[str, Collection[str]]
+    crowds: Mapping[str, Collection[Leads]]
 
     @classmethod
     async def read(cls, directory: Directory, job: Job, bucket: int, met: Collection[str]) -> _KnownPairs:
