@@ -12,14 +12,12 @@ from typing import Final
 from shared.directory.directory import Directory
 from shared.directory.errors import AlreadyExists
 from shared.directory.keys import Key, fold
-from shared.directory.matching.accounts import is_filler
+from shared.directory.matching.accounts import MOST_SHARED, is_filler
 from shared.directory.matching.authority import CREATABLE, NOT_CREATED
 from shared.directory.matching.policy import Policy
 from shared.directory.records.model import Account, Status
 from shared.tables.access import together
 
-MOST_CARRIERS: Final = 3
-"""Accounts that may carry one employee number before it counts as a filler, like `0`."""
 MOST_READ: Final = 32
 """Accounts that are read of those to which one employee number leads: a filler may lead to all of them."""
 
@@ -117,7 +115,7 @@ async def _carriers(directory: Directory, new: Account, keys: Sequence[Key]) -> 
         for (key, _), account in zip(others, accounts, strict=True)
         if account and key in account.found_by()
     ]
-    shared = {key for key in keys if _is_shared(key, [1 for one, _ in carried if one == key], MOST_CARRIERS)}
+    shared = {key for key in keys if _is_shared(key, [1 for one, _ in carried if one == key], MOST_SHARED)}
     return [(key, account) for key, account in carried if key not in shared]
 
 

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from link_orchestrator.messages import ACTIVATING, Slice
 from link_orchestrator.run import account_of, by_run, by_undo, planned_links
-from link_orchestrator.schedule import suspend_schedule
+from link_orchestrator.schedule import suspend_for
 from shared.directory.directory import Directory
 from shared.directory.errors import AlreadyExists, DirectoryError
 from shared.directory.keys import fold
@@ -106,8 +106,7 @@ class Restoration:
 
 async def prepare(directory: Directory, job: Job, slice_: Slice) -> Counter[str]:
     """Close the gate before SCIM, for a bounded time, and suspend the schedule: no run may join what is taken apart."""
-    linked = f"{job.options['run']} linked" if "run" in job.options else "creates over SCIM linked"
-    await suspend_schedule(directory, job.by, f"{job.id} takes back what {linked}")
+    await suspend_for(directory, job)
     if not await directory.gate.was_closed_by(job.id):
         await directory.gate.close(job.id)
     if (await directory.jobs.get(job.id)).state.ended:  # a twin of this activity has come late

@@ -526,10 +526,15 @@ def _decide_on(identity: Identity, candidate: Candidate, policy: Policy, *, outs
     return Decision(DecisionKind.LINK, reason, account, evidence, everybody)
 
 
+def is_parted(parted: Iterable[str], object_id: str) -> bool:
+    """Tell whether an identity is among those from which an undo or a release took an account apart."""
+    return fold(object_id) in map(fold, parted)
+
+
 def _doubt(identity: Identity, candidate: Candidate, mine: Trust) -> str:
     """Return why a person has to look at a link, however well it is proved, or ""."""
     account = candidate.account
-    if fold(identity.object_id) in map(fold, account.parted):
+    if is_parted(account.parted, identity.object_id):
         return "an undo or a release took the two apart: only a person joins them again."
     if mine is Trust.WEAK:
         return ""

@@ -9,11 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from shared.directory.keys import in_small_letters
-from shared.directory.matching.accounts import (
-    AccountFacts,
-    Decision,
-    DecisionKind,
-)
+from shared.directory.matching.accounts import AccountFacts, Decision, DecisionKind
 from shared.directory.matching.identity import Identity
 from shared.directory.matching.policy import Policy
 from shared.directory.records.model import Account
@@ -28,8 +24,6 @@ NOT_CREATED: Final = (*LEFT_OPEN, DecisionKind.EXCLUDED)
 """Marks of people whom SCIM does not create: an account may be theirs."""
 EXCLUSIONS: Final = (DecisionKind.EXCLUDED, UNMATCHED, CREATABLE)
 """Marks of excluded people."""
-KEPT_FROM_SCIM: Final = (*LEFT_OPEN, *EXCLUSIONS)
-"""Marks of people whom SCIM never links."""
 
 
 def mark_of(decision: Decision, identity: Identity, policy: Policy) -> str:
