@@ -12,7 +12,7 @@ from shared.admin.parameters import page_answer, read_count
 from shared.directory.directory import Directory
 from shared.directory.errors import NotFound
 from shared.directory.matching.accounts import DecisionKind
-from shared.directory.text import dump
+from shared.directory.text import counted, dump
 from shared.directory.work.jobs import Job
 from shared.directory.work.plan import Plan, PlanRow
 from shared.scim.endpoint import Request, Response
@@ -145,8 +145,8 @@ def warnings_of(job: Job) -> list[dict[str, Any]]:
         found.append(
             {
                 "code": INACTIVE,
-                "warning": f"{inactive} accounts that are to be linked are deactivated here: provisioning switches "
-                "them on",
+                "warning": f"{counted(inactive, 'link')} to accounts that are deactivated here: provisioning "
+                "switches them on",
                 "count": inactive,
                 "remedy": f"Look at them: GET /{RUN.path}/{job.id}/decisions?warning={INACTIVE}. Exclude in a review "
                 "who is to stay out.",
@@ -156,8 +156,8 @@ def warnings_of(job: Job) -> list[dict[str, Any]]:
         found.append(
             {
                 "code": "foreignObjectIds",
-                "warning": f"{carried} accounts carry an object id, and none of these is in the source: they are "
-                "conflicts wherever somebody matches them",
+                "warning": f"{counted(carried, 'account')} with an object id, and nobody in the source has any of them: "
+                "each is a conflict wherever somebody matches it",
                 "count": carried,
                 "remedy": "If these ids are the application's own or a former tenant's, set foreignObjectIds in the "
                 "policy. If not, check that the source is the tenant that people signed in from.",

@@ -16,6 +16,7 @@ from shared.directory.matching.accounts import AccountFacts, is_parted, numbers_
 from shared.directory.matching.identity import Identity, read_object_id
 from shared.directory.matching.policy import Policy, Rule, Trust
 from shared.directory.records.model import ENTERPRISE, Account, Status, digest_kept
+from shared.directory.text import counted
 
 ADOPTION: Final = "adoption"
 """The rule of a link that a create over SCIM made."""
@@ -127,7 +128,7 @@ def _about_the_account(sent: Sent, account: AccountFacts, policy: Policy) -> str
     if not account.active:
         return "the account is deactivated"
     if against := objection(sent.identity(), account, policy):
-        return against
+        return against[0].lower() + against[1:].removesuffix(".")
     if _was_signed_in_otherwise(sent, account, policy):
         return "the account's NameID is not what the create sends"
     if numbers_contradict(sent.employee_number, account.employee_number):
@@ -158,7 +159,7 @@ def _about_the_identity(sent: Sent, around: Surroundings, policy: Policy) -> str
 
 def _about_others(sent: Sent, around: Surroundings, policy: Policy) -> str:
     if around.others:
-        return f"{len(around.others)} more accounts have something of this identity"
+        return f"something of this identity is in {counted(len(around.others), 'more account')}"
     for other, trust in around.near.items():
         if fold(other) == sent.object_id:
             continue
