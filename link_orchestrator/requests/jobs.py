@@ -156,8 +156,8 @@ def warnings_of(job: Job) -> list[dict[str, Any]]:
         found.append(
             {
                 "code": "foreignObjectIds",
-                "warning": f"{counted(carried, 'account')} with an object id, and nobody in the source has any of them: "
-                "each is a conflict wherever somebody matches it",
+                "warning": f"{counted(carried, 'account')} with an object id, and nobody in the source has one of "
+                "these: each is a conflict wherever somebody matches it",
                 "count": carried,
                 "remedy": "If these ids are the application's own or a former tenant's, set foreignObjectIds in the "
                 "policy. If not, check that the source is the tenant that people signed in from.",
