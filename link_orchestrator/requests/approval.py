@@ -11,9 +11,9 @@ from link_orchestrator.approving import ATTEMPTS, approved, count_links, pause
 from link_orchestrator.kinds import RUN
 from link_orchestrator.lifecycle import Orchestrations, ensure_started, refuse_under_way, tell
 from link_orchestrator.orchestrator import APPROVE
-from link_orchestrator.requests.body import Body
 from link_orchestrator.requests.jobs import answer, find_job
 from link_orchestrator.run import GROUPS_APPROVED, policy_of, state_in_words
+from shared.admin.body import Body
 from shared.directory.directory import Directory
 from shared.directory.errors import Busy
 from shared.directory.matching.groups import GroupDecisionKind

@@ -16,9 +16,9 @@ from pydantic import Field, model_validator
 from link_orchestrator.kinds import RUN
 from link_orchestrator.lifecycle import Orchestrations, ensure_started
 from link_orchestrator.prediction.cycle import after_review
-from link_orchestrator.requests.body import Body
 from link_orchestrator.requests.jobs import find_job, select_rows, shown
 from link_orchestrator.run import mapping_of, planned_version, policy_of, refuse_unreviewable, reviews_of
+from shared.admin.body import Body
 from shared.directory.directory import Directory
 from shared.directory.keys import fold
 from shared.directory.matching.accounts import DecisionKind, facts_of
