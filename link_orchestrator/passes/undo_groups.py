@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from link_orchestrator.messages import Slice
-from link_orchestrator.passes.undo import REFUSED, RELEASED, UNCHANGED, UNDONE, keeps_attributes
+from link_orchestrator.passes.undo import keeps_attributes
+from link_orchestrator.passes.undo_verdicts import REFUSED, RELEASED, UNCHANGED, UNDONE
 from link_orchestrator.run import by_run, by_undo
 from shared.directory.directory import Directory
 from shared.directory.errors import AlreadyExists, Stale
