@@ -35,11 +35,12 @@ def mark_of(decision: Decision, identity: Identity, policy: Policy) -> str:
     return DecisionKind.EXCLUDED.value if decision.account or decision.others else UNMATCHED
 
 
-def guarded_change(before: Account | AccountFacts, after: Account | AccountFacts) -> str:
-    """Return the first of userName, emails and active that differs, or "": by these a person signs in or is reached.
+GUARDED: Final = ("userName", "emails", "active")
+"""Attributes by which a person signs in or is reached: until provisioning has confirmed a link, none may change."""
 
-    Until provisioning has confirmed a link, none of them may change.
-    """
+
+def guarded_change(before: Account | AccountFacts, after: Account | AccountFacts) -> str:
+    """Return the first of the GUARDED attributes that differs, or ""."""
     # Not by fold(): a look-alike letter makes another name.
     if in_small_letters(before.user_name) != in_small_letters(after.user_name):
         return "userName"
