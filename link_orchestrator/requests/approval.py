@@ -81,6 +81,6 @@ async def _refuse_unapprovable(directory: Directory, job: Job, approval: Approva
     share, total = policy_of(job).safeguard_share, await directory.listing.total()
     if links > share * total and job.state is State.PLANNED:
         raise Busy(
-            f"links: the plan would link {links} of {counted(total, 'account')}, more than the share of {share:g} that needs "
-            f'no number (safeguardShare): approve with {{"links": {links}}}'
+            f"links: the plan would link {links} of {counted(total, 'account')}, more than the share of {share:g} "
+            f'that needs no number (safeguardShare): approve with {{"links": {links}}}'
         )
