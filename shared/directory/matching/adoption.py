@@ -71,7 +71,7 @@ class Surroundings:
     """What is known beside the create and the account.
 
     `planned` says that everybody was planned lately. `near` has the identities that met the account in the last plan,
-    with the trust of each, "" where it has no claim. `left_open` has, by object id, what the last plan left to the
+    with the claim of each, "" where it has none. `left_open` has, by object id, what the last plan left to the
     administrator, of these and of the identity that is to be created. `others` are the ids of further accounts that
     carry a key of that identity.
     """
@@ -160,10 +160,10 @@ def _about_the_identity(sent: Sent, around: Surroundings, policy: Policy) -> str
 def _about_others(sent: Sent, around: Surroundings, policy: Policy) -> str:
     if around.others:
         return f"something of this identity is in {counted(len(around.others), 'more account')}"
-    for other, trust in around.near.items():
+    for other, claim in around.near.items():
         if fold(other) == sent.object_id:
             continue
-        if trust:
+        if claim:
             return "another identity matched the account in the last plan"
         if around.left_open.get(other) or policy.excludes(other, ""):
             return "an identity that the last plan left to an administrator meets the account"
