@@ -174,11 +174,14 @@ def linked(account: Account, asked: LinkRequest, by: str, at: str) -> Account:
 
 
 async def _refuse_excluded(directory: Directory, identity: str) -> None:
-    """Raise Refused for an identity that the policy excludes, or that the last plan excluded by its name."""
+    """Raise Refused for an identity that the policy excludes, or the last plan did, by its name or in a review."""
     policy: Policy = await directory.policies.get()
     left_open = await directory.left_open.find(identity)
     if policy.excludes(identity, identity) or (left_open and left_open[1] in EXCLUSIONS):
-        raise Refused("identity: the policy excludes it; take it out of `excluded`, and plan a run where one knew it")
+        raise Refused(
+            "identity: it is excluded, by the policy or by a review of the last plan; take it out of `excluded` there, "
+            "and plan a run again"
+        )
 
 
 def _merged(user: ResourceType, before: Mapping[str, Any], patch: object) -> dict[str, Any]:
