@@ -6,6 +6,7 @@ it wrongly and for good, since Entra keeps the id that it was given.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Awaitable, Sequence
 from typing import Final
 
@@ -104,7 +105,9 @@ async def _carriers(directory: Directory, new: Account, keys: Sequence[Key]) -> 
     async def named() -> list[str]:
         return [i or "" for i in await claims.claimed_many([Key("userName", email.value) for email in emails])]
 
-    found = await together(*map(claims.pointed, keys), *([named()] if emails else []))
+    # Of a filler no more is read than shows it to be one.
+    pointed = [claims.pointed(key, MOST_READ + 1 if key.kind == "employeeNumber" else sys.maxsize) for key in keys]
+    found = await together(*pointed, *([named()] if emails else []))
     led = [(key, i) for key, ids in zip(keys, found, strict=False) if not _is_shared(key, ids, MOST_READ) for i in ids]
     led += zip(emails, found[-1], strict=True) if emails else ()
     # Its own pointers may be there by now: it is being announced.
