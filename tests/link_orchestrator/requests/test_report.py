@@ -185,6 +185,8 @@ async def test_an_undo_has_a_report_and_the_runs_tells_of_it(app: App) -> None:
         assert shown in page.text
     text, _, _ = await read(app, run, format="csv", decision="link")
     assert {row["undone"] for row in csv.DictReader(io.StringIO(text, newline=""))} == {f"undone by {undo['id']}"}
+    text, _, _ = await read(app, run, format="csv", decision="groupLink")
+    assert {row["undone"] for row in csv.DictReader(io.StringIO(text, newline=""))} == {f"undone by {undo['id']}"}
     for params in ({"format": "xlsx"}, {"format": "csv", "outcome": "maybe"}):
         with pytest.raises(Refusal) as refusal:
             await app.call("GET", f"linking/undos/{undo['id']}/report", **params)
