@@ -133,8 +133,9 @@ def warnings_of(job: Job) -> list[dict[str, Any]]:
         found.append(
             {
                 "code": INACTIVE,
-                "warning": f"{inactive} accounts that are to be linked are deactivated here: provisioning switches "
-                "them on",
+                "warning": "1 account to be linked is deactivated here: provisioning switches it on"
+                if inactive == 1
+                else f"{inactive:,} accounts to be linked are deactivated here: provisioning switches them on",
                 "count": inactive,
                 "remedy": f"Look at them: GET /{RUN.path}/{job.id}/decisions?warning={INACTIVE}. Exclude in a review "
                 "who is to stay out.",

@@ -312,6 +312,41 @@ async def test_links_of_deactivated_accounts_are_warned_of_listed_and_excluded_b
         await app.call("GET", f"linking/runs/{run['id']}/decisions", warning="cold")
     answer = await review(app, run, "exclude", filter={"decision": "link", "warning": "inactive"})
     assert (answer["reviewed"], answer["run"]["links"]) == (1, 1)
+    assert "warnings" not in answer["run"], "nobody who is deactivated is linked any more"
+    answer = await review(app, run, "leave", rows=[row["id"]])
+    assert answer["run"]["warnings"] == run["warnings"]
+
+
+async def test_what_a_review_may_link_tells_of_deactivated_accounts_and_counts_once_it_is_linked(app: App) -> None:
+    off = {"active": "no"}
+    await app.bring(
+        csv_file(
+            {"userName": "weak", "employeeNumber": "17", **off},
+            {"userName": "eva@partner.example", **off},
+            {"userName": "two-a", "employeeNumber": "18", **off},
+            {"userName": "two-b", "employeeNumber": "18", "active": "yes"},
+        )
+    )
+    people = graph(1, "ada@contoso.com", employeeId="17"), graph(2, "eva@partner.example")
+    run = await app.plan(*people, graph(3, "two@contoso.com", employeeId="18"))
+    rows = {row["identity"]["objectId"]: row for row in await app.decisions(run) if "identity" in row}
+    weak, outside, several = (rows[object_id(number)] for number in (1, 2, 3))
+    for row in (weak, outside):
+        assert row["warnings"] == ["inactive"]
+        assert row["reason"].endswith("once it is linked, provisioning switches it on.")
+    assert {one["userName"]: one.get("warnings") for one in several["candidates"]} == {
+        "two-a": ["inactive"],
+        "two-b": None,
+    }
+    assert "warnings" not in run, "nothing is to be linked yet"
+    inactive = next(one["id"] for one in several["candidates"] if one["userName"] == "two-a")
+    await review(app, run, "link", rows=[weak["id"]])
+    answer = await review(app, run, "link", rows=[outside["id"]])
+    assert [warned["count"] for warned in answer["run"]["warnings"]] == [2]
+    answer = await review(app, run, "link", rows=[several["id"]], account=inactive)
+    assert [warned["count"] for warned in answer["run"]["warnings"]] == [3]
+    answer = await review(app, run, "exclude", filter={"decision": "review", "warning": "inactive"})
+    assert [warned["count"] for warned in answer["run"]["warnings"]] == [2]
 
 
 async def test_a_plan_warns_where_none_of_the_object_ids_that_accounts_carry_is_in_the_source(app: App) -> None:
