@@ -12,7 +12,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from link_orchestrator.messages import Slice
-from link_orchestrator.passes.undo import GIVEN_BACK, REFUSED, RELEASED, UNCHANGED, UNDONE, keeps_attributes, taken_before
+from link_orchestrator.passes.undo import (
+    GIVEN_BACK,
+    REFUSED,
+    RELEASED,
+    UNCHANGED,
+    UNDONE,
+    keeps_attributes,
+    taken_before,
+)
 from link_orchestrator.run import by_run, by_undo
 from shared.directory.directory import Directory
 from shared.directory.errors import AlreadyExists, Stale

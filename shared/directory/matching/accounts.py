@@ -688,7 +688,9 @@ def _already_linked(linked: Sequence[Candidate], found: Sequence[Candidate]) -> 
 
 def _no_account(identity: Identity) -> Decision:
     if identity.account_enabled:
-        reason = "No account matches this identity: provisioning will create one."
+        reason = (
+            "No account matches this identity: provisioning creates one, unless the prediction says that it is refused."
+        )
     else:
         reason = "No account matches this identity. It is disabled in Entra, so provisioning will create none."
     return Decision(DecisionKind.NO_ACCOUNT, reason)

@@ -194,8 +194,9 @@ def _effect(row: PlanRow) -> Counter[str]:
 def _warnings(row: PlanRow) -> Sequence[str]:
     """Return the codes of what a plan warns of about the account of a row: of several, the one that a review names."""
     named = (row.review or {}).get("account")
-    chosen = [one for one in row.shown.get("candidates", ()) if one["id"] == named]
-    return (chosen[0] if chosen else row.shown).get("warnings", ())
+    chosen = next((one for one in row.shown.get("candidates", ()) if one["id"] == named), row.shown)
+    warnings: Sequence[str] = chosen.get("warnings", ())
+    return warnings
 
 
 def _read(tally: Row | None) -> Counter[str]:

@@ -286,7 +286,9 @@ class TestSwitchedOn:
         assert counts == {"activating": 1, "activated": 1, "unchanged": 2}
         assert of(await scene.now()) == of(scene.before[0])
 
-    async def test_whom_scim_deleted_and_a_second_undo_switched_on_was_linked_anew_by_nobody(self, scene: Scene) -> None:
+    async def test_whom_scim_deleted_and_a_second_undo_switched_on_was_linked_anew_by_nobody(
+        self, scene: Scene
+    ) -> None:
         await scene.patch(1)
         await scene.delete(1)
         await scene.undo()

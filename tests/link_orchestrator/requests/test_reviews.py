@@ -626,3 +626,16 @@ async def test_a_policy_that_is_full_of_exclusions_says_so(app: App, run: Any) -
     await app.call("POST", f"linking/runs/{run['id']}/cancel")
     await app.wait(f"linking/runs/{run['id']}")
     assert (await app.plan(*IDENTITIES, policy=policy))["phase"] == "planned"
+
+
+async def test_no_prediction_asks_to_link_whom_an_administrator_excluded(app: App) -> None:
+    policy = {"verifiedDomains": ["contoso.com"], "excluded": [object_id(1)]}
+    await app.call("PUT", "directory/policy", policy)
+    await app.bring(csv_file(*({"userName": f"{name}@contoso.com"} for name in ("ada", "bob"))))
+    run = await app.plan(graph(1, "ada@contoso.com"), graph(2, "bob@contoso.com"))
+    bob = await row_of(app, run, 2)
+    await review(app, run, "exclude", rows=[bob["id"]], create=True)
+    for number in (1, 2):
+        predicted = (await row_of(app, run, number))["predicted"]
+        assert predicted["outcome"] == "refused"
+        assert predicted["why"].endswith("the person is excluded from linking.")
