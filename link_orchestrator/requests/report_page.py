@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any, Final
 
+from shared.directory.text import counted
+
 DECISIONS: Final = {
     "link": ("Linked on approval", "#1a7f4b"),
     "alreadyLinked": ("Linked before", "#6fb28e"),
@@ -132,7 +134,7 @@ def undo_summary(undo: Mapping[str, Any]) -> str:
 def _switches_on(options: Mapping[str, Any]) -> str:
     if "activate" not in options:
         return "nobody"
-    return f"whoever was active before, if that is the number named: {options['activate']:,}"
+    return f"whoever was active before, if these are {counted(options['activate'], 'account')}"
 
 
 def _undone(undo: Mapping[str, Any], name: str = "") -> tuple[str, str]:

@@ -144,7 +144,7 @@ def test_a_summary_counts_people_without_shared_values_and_names_what_the_policy
 def test_a_summary_of_an_undo_says_whom_it_may_switch_on_and_not_that_it_did(phase: str) -> None:
     undo = {"id": "undo1", "phase": phase, "options": {"run": "run1", "activate": 7}, "counts": {"activating": 2}}
     text = Page(undo_summary(undo)).text
-    assert "if that is the number named: 7" in text
+    assert "if these are 7 accounts" in text
     assert "Whom provisioning created stays" in text
 
 
