@@ -100,7 +100,7 @@ def summary(
         _chart("What the first provisioning cycle does", OUTCOMES, run.get("predicted", {})),
         _chart("What applying the plan came to", APPLIED, counts),
         _chart("What it came to for groups", APPLIED_GROUPS, counts),
-        *(part for undo in undos for part in _undone(undo, f" {escape(undo['id'])}")),
+        *(part for undo in undos for part in _undone(undo, escape(undo["id"]))),
         _warnings("What the plan warns of", run.get("warnings", ())),
         _warnings("What is wrong with the attribute mapping", warnings),
         _policy(run.get("options", {}).get("policy", {})),
@@ -137,11 +137,11 @@ def _switches_on(options: Mapping[str, Any]) -> str:
     return f"whoever was active before, if these are {counted(options['activate'], 'account')}"
 
 
-def _undone(undo: Mapping[str, Any], name: str = "") -> tuple[str, str]:
+def _undone(undo: Mapping[str, Any], name: str = "the undo") -> tuple[str, str]:
     counts = undo.get("counts", {})
     return (
-        _chart(f"What the undo{name} came to", UNDONE, counts),
-        _chart(f"What the undo{name} came to for groups", UNDONE_GROUPS, counts),
+        _chart(f"What {name} came to", UNDONE, counts),
+        _chart(f"What {name} came to for groups", UNDONE_GROUPS, counts),
     )
 
 

@@ -200,7 +200,7 @@ async def test_an_undo_has_a_report_and_the_runs_tells_of_it(app: App) -> None:
     for shown in (undo["id"], run["id"], "As before their link", "for groups", "2", "by local"):
         assert shown in page.text
     page = Page((await read(app, run))[0])
-    for shown in ("Taken back", undo["id"], "What it came to for groups", f"What the undo {undo['id']} came to"):
+    for shown in ("Taken back", undo["id"], "What it came to for groups", f"What {undo['id']} came to"):
         assert shown in page.text
     text, _, _ = await read(app, run, format="csv", decision="link")
     assert {row["undone"] for row in csv.DictReader(io.StringIO(text, newline=""))} == {f"undone by {undo['id']}"}
