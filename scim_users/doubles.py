@@ -47,7 +47,10 @@ async def _refuse_left_open(directory: Directory, new: Account) -> None:
     found = await directory.left_open.find(new.external_id)
     if found and found[1] in NOT_CREATED:
         run, decision = found
-        reason = f"the linking run {run} left this person to an administrator ({decision}): settle it first"
+        reason = (
+            f"the linking run {run}, or an undo since, left this person to an administrator ({decision}): settle it in "
+            "a review, or link the account by hand (POST /accounts/{id}/link)"
+        )
         raise AlreadyExists("externalId", "", reason)
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from link_orchestrator.messages import Slice
 from link_orchestrator.passes.undo import keeps_attributes
-from link_orchestrator.passes.undo_verdicts import REFUSED, RELEASED, UNCHANGED, UNDONE
+from link_orchestrator.passes.undo_verdicts import GIVEN_BACK, REFUSED, RELEASED, UNCHANGED, UNDONE, taken_before
 from link_orchestrator.run import by_run, by_undo
 from shared.directory.directory import Directory
 from shared.directory.errors import AlreadyExists, Stale
@@ -51,6 +51,8 @@ async def undo_groups(directory: Directory, job: Job, slice_: Slice) -> Counter[
                     outcome, reason = undone
                     shown = {"reason": reason, "group": row.shown["group"]}
                     await report.write(bucket, [PlanRow(COUNTED[outcome], row.shown["group"]["id"], shown)])
+                    if outcome in GIVEN_BACK:
+                        await plan.record_undone(bucket, {row.subject: f"{outcome} by {job.id}"}, [row])
                     counts[COUNTED[outcome]] += 1
     return counts
 
@@ -130,7 +132,7 @@ def judge(
     undone = ends[0] if ends and since[ends[0]].by == by_undo(undo) else None
     if ends and undone is None:
         end = since[ends[0]]
-        return Verdict(UNCHANGED, f"The link was taken back before ({end.action} by {end.by}).")
+        return Verdict(UNCHANGED, taken_before(end))
     if group is None:
         return Verdict(REFUSED, "The group was deleted after the run.")
     if undone is None and not _is_still_linked(group, subject):

@@ -250,24 +250,33 @@ def _verdict(restoration: Restoration, named: Sequence[str], *, inactive: bool) 
 
 def _gone(account: Account | None, since: Sequence[Change]) -> Verdict:
     """Return the verdict on an account that lost the link: what took it away."""
-    changes = [change for change in since if "link" in change.attributes and change.action != "confirm"]
+    # SCIM's DELETE took the link of its account already, so an undo of that writes `retired` alone.
+    told = {"link", "retired"}
+    changes = [change for change in since if told & {*change.attributes} and change.action != "confirm"]
     end = changes[0] if changes else None
     if changes and account and account.link is None and not account.retired:
         end = changes[-1]  # it may have been linked elsewhere first, but was taken back in the end
     if end is not None and end.action in ("undo", "release"):
-        return Verdict(UNCHANGED, f"The link was taken back before ({end.action} by {end.by}).")
+        return Verdict(UNCHANGED, taken_before(end))
     if account is None:
         return Verdict(REFUSED, "The account was deleted since.")
     by = next((change.by for change in changes if change.action not in _BY_SCIM), "others")
     return Verdict(REFUSED, f"The account was linked anew since, by {by}: release it, if need be.")
 
 
+def taken_before(end: Change) -> str:
+    """Return the sentence about a link that an undo, or somebody by hand, had taken back."""
+    if end.action == "undo":
+        return f"The link was taken back before, by {end.by.removeprefix(by_undo(''))}."
+    return f"The link was taken back before ({end.action} by {end.by})."
+
+
 _UNDONE = "The account is what it was before it was linked."
 _STAYS = "provisioning changed it since; that stays, and the account is managed here again."
 _NAME_TAKEN = "userName: another account has the former one by now"
 _STAYS_INACTIVE = (
-    'it stays inactive, as provisioning left it: {"activate": …} with the number of such accounts switches them on, '
-    "an edit of `active` this one"
+    "it was active before, and stays inactive, as provisioning left it: another undo that names the number of such "
+    'accounts, {"activate": …}, switches them on, and an edit of active this one'
 )
 
 

@@ -515,8 +515,10 @@ def _decide_on(identity: Identity, candidate: Candidate, policy: Policy, *, outs
         others = tuple(rival.object_id for rival in candidate.rivals if rival.sure and rival.excluded)
         return Decision(DecisionKind.CONFLICT, against, account, evidence, others)
     mine = trust_of(evidence)
+    asleep = "" if account.active else _DEACTIVATED
     if mine is None:
-        return Decision(DecisionKind.OUTSIDE_VERIFIED_DOMAINS, _outside(by, evidence, policy), account, evidence)
+        outside_ = _outside(by, evidence, policy) + asleep
+        return Decision(DecisionKind.OUTSIDE_VERIFIED_DOMAINS, outside_, account, evidence)
     if mine is Trust.WEAK and everybody:
         stronger = everybody
     else:
@@ -531,13 +533,15 @@ def _decide_on(identity: Identity, candidate: Candidate, policy: Policy, *, outs
             stronger,
         )
     if doubt := _doubt(identity, candidate, mine):
-        return Decision(DecisionKind.REVIEW, f"The account matches by {by}, but {doubt}", account, evidence, everybody)
+        reason = f"The account matches by {by}, but {doubt}{asleep}"
+        return Decision(DecisionKind.REVIEW, reason, account, evidence, everybody)
     if mine is Trust.WEAK:
-        return Decision(DecisionKind.REVIEW, _weak(by, evidence), account, evidence)
-    reason = f"The account matches by {by}{_beside(candidate, outside)}"
-    if not account.active:
-        reason += " The account is deactivated here: provisioning switches it on."
+        return Decision(DecisionKind.REVIEW, _weak(by, evidence) + asleep, account, evidence)
+    reason = f"The account matches by {by}{_beside(candidate, outside)}{asleep}"
     return Decision(DecisionKind.LINK, reason, account, evidence, everybody)
+
+
+_DEACTIVATED: Final = " The account is deactivated here: once it is linked, provisioning switches it on."
 
 
 def is_parted(parted: Iterable[str], object_id: str) -> bool:
@@ -709,7 +713,9 @@ def _already_linked(linked: Sequence[Candidate], found: Sequence[Candidate]) -> 
 
 def _no_account(identity: Identity) -> Decision:
     if identity.account_enabled:
-        reason = "No account matches this identity: provisioning will create one."
+        reason = (
+            "No account matches this identity: provisioning creates one, unless the prediction says that it is refused."
+        )
     else:
         reason = "No account matches this identity. It is disabled in Entra, so provisioning will create none."
     return Decision(DecisionKind.NO_ACCOUNT, reason)

@@ -177,7 +177,7 @@ def _reviewed(row: PlanRow, review: Review) -> PlanRow:
 
 
 def _effect(row: PlanRow) -> Counter[str]:
-    """Return what a row counts for: its review's action, a link more or less, its predicted outcome."""
+    """Return what a row counts for: its review's action, a link more or less, its predicted outcome, its warnings."""
     action = (row.review or {}).get("action", "")
     links = action == LINK and row.decision != LINK
     unlinks = action == EXCLUDE and row.decision == LINK
@@ -187,7 +187,17 @@ def _effect(row: PlanRow) -> Counter[str]:
         counts[f"review.{action}"] += 1
     if predicted:
         counts[f"predicted.{predicted}"] += 1
+    for code in _warnings(row) if links or unlinks else ():
+        counts[f"warnings.{code}"] += links - unlinks
     return counts
+
+
+def _warnings(row: PlanRow) -> Sequence[str]:
+    """Return the codes of what a plan warns of about the account of a row: of several, the one that a review names."""
+    named = (row.review or {}).get("account")
+    chosen = next((one for one in row.shown.get("candidates", ()) if one["id"] == named), row.shown)
+    warnings: Sequence[str] = chosen.get("warnings", ())
+    return warnings
 
 
 def _read(tally: Row | None) -> Counter[str]:

@@ -286,6 +286,27 @@ class TestSwitchedOn:
         assert counts == {"activating": 1, "activated": 1, "unchanged": 2}
         assert of(await scene.now()) == of(scene.before[0])
 
+    async def test_whom_scim_deleted_and_a_second_undo_switched_on_was_linked_anew_by_nobody(
+        self, scene: Scene
+    ) -> None:
+        await scene.patch(1)
+        await scene.delete(1)
+        await scene.undo()
+        await scene.undo(activate=1)
+        counts, told = await scene.undo()
+        assert counts == {"unchanged": 3}
+        assert told["bob"][1].startswith("The link was taken back before, by ")
+
+    async def test_whom_scim_deleted_and_the_first_undo_switched_on_was_linked_anew_by_nobody(
+        self, scene: Scene
+    ) -> None:
+        await scene.patch(1)
+        await scene.delete(1)
+        await scene.undo(activate=1)
+        counts, told = await scene.undo()
+        assert counts == {"unchanged": 3}
+        assert told["bob"][1].startswith("The link was taken back before, by ")
+
     async def test_whom_somebody_switched_off_here_stays_so(self, scene: Scene) -> None:
         await scene.patch(active=False)
         await scene.undo()
