@@ -84,8 +84,6 @@ async def _why_a_person(directory: Directory, job: Job, policy: Policy) -> str:
         return f"{_some(links, 'link')}, more than autoApprove's number of {limit.number}"
     if links > limit.share * total:
         return f"{_some(links, 'link')} to {_some(total, 'account')}, more than autoApprove's share of {limit.share:g}"
-    if (undo := await directory.jobs.find_under_way("undo")) and undo.kind == "undo":
-        return f"{undo.id} is taking links back"
     if groups := job.counts.get(GroupDecisionKind.LINK.value, 0):
         return f"{_some(groups, 'group')} to link, which a person alone approves"
     if job.counts.get(REVIEWS_DROPPED):
