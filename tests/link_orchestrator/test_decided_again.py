@@ -66,6 +66,18 @@ STORIES = {
         [JO], [ONE, RIVAL], nothing, [ONE, ELSEWHERE], {1: "conflict", 2: "conflict"}, {1: "link", 2: "noAccount"}
     ),
     "a rival comes": Story([RITA], [ALIAS], nothing, [ALIAS, NAMESAKE], {3: "review"}, {3: "conflict", 4: "conflict"}),
+    "three more come by the name, one by an alias": Story(
+        [JO],
+        [LATE],
+        nothing,
+        [
+            LATE,
+            *(graph(n, "jo@contoso.com", mail=None) for n in (5, 6, 7)),
+            graph(8, "y@x.org", otherMails=["jo@contoso.com"]),
+        ],
+        {1: "noAccount"},
+        {5: "conflict", 6: "conflict", 7: "conflict", 8: "conflict"},
+    ),
     "an address is given up": Story([RITA], [ALIAS], the_address_is_given_up, [ALIAS], {3: "review"}, {3: "noAccount"}),
     "an account appears": Story([], [LATE], the_account_appears, [LATE], {1: "noAccount"}, {1: "link"}),
 }
