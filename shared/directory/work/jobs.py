@@ -228,15 +228,12 @@ class Jobs:
         rows = await self._tables.get_many([(self._partition, LOCK + lock) for lock in locks])
         return any(rows)
 
-    async def find_undo(self) -> Job | None:
-        """Return the undo that is under way, or None."""
-        undo = await self.find_under_way(UNDO)
-        return undo if undo and not undo.state.ended else None
-
     async def find_under_way(self, kind: str) -> Job | None:
-        """Return the job of a kind that has not ended."""
+        """Return the job of a kind that has not ended, or None; an undo of an earlier version of the app as a run."""
         lock = await self._tables.get(self._partition, LOCK + kind)
-        return await self.get(str(lock.columns["id"])) if lock else None
+        job = await self.get(str(lock.columns["id"])) if lock else None
+        # A version of the app that does not know the lock may have ended the job.
+        return job if job and not job.state.ended else None
 
     async def note_planned(self, runs: Sequence[str]) -> None:
         """Note the last run that made a plan, behind the runs on which it builds, of which the first planned all."""

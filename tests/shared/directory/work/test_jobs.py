@@ -273,7 +273,7 @@ class TestRunsAndUndos:
         rows = [row for row in await rows_of(sqlite_tables, KEYS.jobs()) if row.key in ("lock_changing", "lock_undo")]
         await jobs.change(job.id, ended)
         await sqlite_tables.commit(KEYS.jobs(), [Insert(row.key, row.columns) for row in rows])
-        assert await jobs.find_undo() is None
+        assert await jobs.find_under_way("undo") is None
         for _ in rows:
             with pytest.raises(Busy, match="just ended"):
                 await begin(jobs, "undo")
