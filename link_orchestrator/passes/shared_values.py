@@ -7,6 +7,7 @@ a row that says so. An e-mail address is carried by the account that is named so
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Final
 
@@ -47,6 +48,14 @@ class SharedValues:
     def stripped(self, wanted: Wanted, kinds: Collection[str]) -> Wanted:
         """Return who has a key without the values of weak rules of some kinds: they still meet its accounts."""
         return [(oid, [one for one in values if self.weak.get(one[0]) not in kinds]) for oid, values in wanted]
+
+    def of_identities(self, wanted: Wanted) -> set[str]:
+        """Return the kinds of a key's values that more identities than a few carry by a weak rule."""
+        carried: defaultdict[str, set[str]] = defaultdict(set)
+        for object_id, values in wanted:
+            for kind in {self.weak[rule] for rule, *_ in values if rule in self.weak}:
+                carried[kind].add(fold(object_id))
+        return {kind for kind, identities in carried.items() if is_shared(len(identities), 0)}
 
     async def _find(self, lead: str, wanted: Wanted) -> set[str]:
         """Return the kinds of the key's values that are shared, and tell of them."""

@@ -18,7 +18,7 @@ from link_orchestrator.run import by_run, by_undo
 from shared.directory.directory import Directory
 from shared.directory.errors import AlreadyExists, Stale
 from shared.directory.matching.groups import GroupDecisionKind, is_linked_to
-from shared.directory.records.audit import Change
+from shared.directory.records.audit import Change, group_before
 from shared.directory.records.model import Group
 from shared.directory.work.jobs import Job, State
 from shared.directory.work.plan import PlanRow
@@ -126,7 +126,7 @@ def judge(
     linked = next((n for n, c in enumerate(history) if (c.action, c.by) == ("link", by_run(run))), None)
     if linked is None:
         return None
-    before, since = history[linked].before, history[linked + 1 :]
+    before, since = group_before(history, linked), history[linked + 1 :]
     # One that SCIM deleted is managed here already: then the undo changes that alone.
     ends = [n for n, c in enumerate(since) if STATE & set(c.attributes) and c.action not in PROVISIONING]
     undone = ends[0] if ends and since[ends[0]].by == by_undo(undo) else None
@@ -143,8 +143,9 @@ def judge(
     if keep and changed:
         reason = f"{changed}: provisioning changed it after the run; that stays, and the group is managed here again."
         return Verdict(RELEASED, reason, after)
-    kept = "what provisioning changed is taken back." if "displayName" in before else _LOST
-    back = f" {changed}: {kept}" if changed else ""
+    if changed and "displayName" not in history[linked].before:
+        return Verdict(UNDONE, f"The link is taken back. {changed}: {_LOST}", after, before.get("displayName"))
+    back = f" {changed}: what provisioning changed is taken back." if changed else ""
     return Verdict(UNDONE, f"The group is what it was before the run.{back}", after, before.get("displayName"))
 
 

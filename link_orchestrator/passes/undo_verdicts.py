@@ -25,7 +25,7 @@ _HERE: Final = ("edit", "import")
 """Actions that change attributes on behalf of the application or its administrator."""
 _BY_SCIM: Final = ("confirm", "retire", "return")
 """Actions of SCIM that change a link, and leave it the link that the run made."""
-NOT_KEPT: Final = {*Account.audited, SCHEMAS, "externalId"}
+NOT_KEPT: Final = {*Account.audited, SCHEMAS, "externalId"} - {EVIDENCE}
 """Names in the history of what an undo takes from the link's state before it, or from the other attributes."""
 
 
@@ -96,12 +96,14 @@ def judge(
     linked = made_at(item, history)
     if linked is None:
         return None
-    before, writes, since = history[linked].before, history[linked:], history[linked + 1 :]
+    before, writes, since = dict(history[linked].before), history[linked:], history[linked + 1 :]
     own = next((n for n, change in enumerate(writes) if change.by == by_undo(asked.undo)), None)
     if own is not None:
         return _did(writes[:own], writes[own], kept, asked)
     if account is None or not _has(account, since, item.identity):
         return _again(account, writes, kept, asked) or _gone(account, since)
+    if edited := _edited_key(account.link, since):
+        before["externalId"] = account.external_id
     if asked.keeps_attributes:
         return replace(_released(writes), after=restored(account, before, {}, item.identity))
     restoration = restorable(writes, kept)
@@ -111,8 +113,9 @@ def judge(
     activates = after.active and not account.active
     inactive = activates and asked.switched_on.get(account.id) != account.etag
     if inactive:
-        after = _switched(after, on=False)
-    return replace(_verdict(restoration, named, inactive=inactive), after=after, activates=activates)
+        after = after.with_document(after.document() | {"active": False})
+    verdict = _verdict(restoration, named, edited=edited, inactive=inactive)
+    return replace(verdict, after=after, activates=activates)
 
 
 def restorable(writes: Sequence[Change], kept: Sequence[Kept]) -> Restoration:
@@ -129,14 +132,14 @@ def restorable(writes: Sequence[Change], kept: Sequence[Kept]) -> Restoration:
             values = {**by_number[change.number].values, **values}
         elif change.action in _HERE:
             touched = {name for name in values if {name, extension_of(name)} & {*change.attributes}}
-            here |= {extension_of(name) or name for name in touched} | (lost & {*change.attributes})
+            here |= touched | (lost & {*change.attributes})
             lost -= {*change.attributes}
             values = {name: value for name, value in values.items() if name not in touched}
         else:
             lost |= {*change.attributes} - NOT_KEPT
     values = {n: value for n, value in values.items() if n != "externalId" and not {n, extension_of(n)} & lost}
-    here -= {extension_of(name) or name for name in values}
-    return Restoration(values, here - {EVIDENCE}, lost)
+    here = {extension_of(name) or name for name in here - values.keys() - {"externalId"}}
+    return Restoration(values, here, lost)
 
 
 def restored(account: Account, before: Any, values: Mapping[str, Any], identity: str) -> Account:
@@ -182,6 +185,16 @@ def _give_back(document: dict[str, Any], values: Mapping[str, Any]) -> None:
             document[SCHEMAS] = [*others, urn]
 
 
+def _edited_key(link: object, since: Sequence[Change]) -> bool:
+    """Tell whether the externalId of an account without the link, which SCIM deleted, is what people wrote here."""
+    return not link and any(change.action in _HERE and "externalId" in change.attributes for change in since)
+
+
+def _was_active(values: Mapping[str, Any]) -> bool:
+    """Tell whether an account was active before provisioning changed that: one that does not say so is, too."""
+    return values.get("active", False) is not False
+
+
 def made_at(item: Taken, history: Sequence[Change]) -> int | None:
     """Return the place in a history of the last change that made the link, None for none."""
     return next((n for n in reversed(range(len(history))) if item.made(history[n])), None)
@@ -204,12 +217,14 @@ def _again(account: Account | None, writes: Sequence[Change], kept: Sequence[Kep
         return None
     if any({"active", "link"} & {*change.attributes} for change in writes[end + 1 :]):
         return None
-    if restorable(writes[:end], kept).values.get("active") is not True:
+    values = restorable(writes[:end], kept).values
+    if not _was_active(values):
         return None
     if asked.switched_on.get(account.id) == account.etag:
-        return Verdict(
-            ACTIVATED, "The account is active again, as it was before it was linked.", _switched(account), True
-        )
+        document = account.document()
+        _give_back(document, {"active": values["active"]})
+        reason = "The account is active again, as it was before it was linked."
+        return Verdict(ACTIVATED, reason, account.with_document(document), True)
     return Verdict(UNCHANGED, f"The link was taken back before; {_STAYS_INACTIVE}", activates=True)
 
 
@@ -223,24 +238,25 @@ def _did(writes: Sequence[Change], own: Change, kept: Sequence[Kept], asked: Ask
     restoration = restorable(writes, before_own)
     # Each change of `active` turns it round, so what provisioning left is the opposite of what it replaced last.
     actives = [one.values["active"] for one in before_own if "active" in one.values]
-    was_off = bool(actives) and actives[-1] is True
-    inactive = was_off and restoration.values.get("active") is True and "active" not in own.attributes
-    renamed = [one for one in before_own if "userName" in one.values]
-    taken = len(renamed) == 1 and "userName" in restoration.values and "userName" not in own.attributes
-    return _verdict(restoration, [_NAME_TAKEN] if taken else [], inactive=inactive)
+    was_off = bool(actives) and actives[-1] is not False
+    inactive = was_off and _was_active(restoration.values) and "active" not in own.attributes
+    former, left = restoration.values.get("userName"), own.before.get("userName")
+    taken = former is not None and former != left and "userName" not in own.attributes
+    edited = _edited_key(own.before["link"], writes[1:])
+    return _verdict(restoration, [_NAME_TAKEN] if taken else [], edited=edited, inactive=inactive)
 
 
 def _released(writes: Sequence[Change]) -> Verdict:
     """Return the verdict on an account whose link is taken back while its attributes stay."""
-    names = {name for change in writes for name in change.attributes} - NOT_KEPT
+    names = {name for change in writes if change.action not in _HERE for name in change.attributes} - NOT_KEPT
     return Verdict(RELEASED, f"{_list(names)}: {_STAYS}") if names else Verdict(UNDONE, _UNDONE)
 
 
-def _verdict(restoration: Restoration, named: Sequence[str], *, inactive: bool) -> Verdict:
+def _verdict(restoration: Restoration, named: Sequence[str], *, edited: bool, inactive: bool) -> Verdict:
     """Return the verdict on an account whose link is taken back, by what could not be given back with it."""
     left = list(named)
-    if restoration.here:
-        left.append(f"{_list(restoration.here)}: edited here since, and left as it is")
+    if here := {*restoration.here, *(["externalId"] if edited else [])}:
+        left.append(f"{_list(here)}: edited here since, and left as it is")
     if restoration.lost:
         left.append(f"{_list(restoration.lost)}: left as provisioning wrote it, because the value before is not kept")
     if inactive:
@@ -287,7 +303,3 @@ def _without_name(values: dict[str, Any]) -> str:
 
 def _list(names: Collection[str]) -> str:
     return ", ".join(sorted(names))
-
-
-def _switched(account: Account, *, on: bool = True) -> Account:
-    return account.with_document(account.document() | {"active": on})

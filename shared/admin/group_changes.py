@@ -12,6 +12,7 @@ from shared.admin.groups import answer
 from shared.directory.directory import Directory
 from shared.directory.errors import AlreadyExists, NotFound
 from shared.directory.keys import ID
+from shared.directory.records.audit import group_before
 from shared.directory.records.model import Group, Status
 from shared.directory.records.resources import retry_stale
 from shared.scim.endpoint import Request, Response
@@ -51,8 +52,9 @@ async def release_group(directory: Directory, request: Request) -> Response:
 
 async def _state_before(directory: Directory, group: Group) -> dict[str, object] | None:
     """Return the link state to which a release takes a group back; None for one that was never anybody else's."""
-    links = [change for change in await directory.groups.history(group.id) if change.action == "link"]
+    history = await directory.groups.history(group.id)
+    links = [place for place, change in enumerate(history) if change.action == "link"]
     if group.status is Status.LOCAL and not group.retired:
         # If it was linked once, then perhaps taken back by what was cut off before the members were given back.
         return group.link_state() if links else None
-    return dict(links[-1].before) if links else {"status": Status.LOCAL.value, "externalId": None}
+    return group_before(history, links[-1]) if links else {"status": Status.LOCAL.value, "externalId": None}

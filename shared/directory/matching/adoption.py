@@ -188,6 +188,8 @@ def obstacle_to_return(sent: Sent, account: Account, left_open: str, policy: Pol
         return "it was another identity's"
     if account.protected:
         return "it is protected by now"
+    if account.retired_as is None:
+        return "an earlier version of the app deleted it, and noted nothing by which an edit since would show"
     if account.retired_as != digest_kept(account):
         return "it was edited here since"
     if any(policy.excludes(sent.external_id, name) for name in (sent.user_name, *sent.emails)):

@@ -207,6 +207,11 @@ KEPT: dict[str, tuple[Account, str, Policy, str]] = {
 }
 
 
+def test_of_an_account_that_an_earlier_version_deleted_nobody_says_that_it_was_edited() -> None:
+    said = obstacle_to_return(Sent.of(create(externalId=ADA)), replace(kept(), retired_as=None), "", POLICY)
+    assert said.startswith("an earlier version of the app deleted it")
+
+
 @pytest.mark.parametrize("name", KEPT)
 def test_a_kept_account_goes_back_to_nobody_else_and_only_as_it_was_left(name: str) -> None:
     held, left_open, policy, external_id = KEPT[name]

@@ -201,15 +201,19 @@ async def test_any_writer_at_any_step_of_another_leaves_the_directory_whole(
         slow = FaultyTables(sqlite_tables)
         a = await reopened(slow, name)
         slow.reset()
+        done: list[str] = []
 
-        async def meanwhile(b: Directory = b, ann: Account = ann, bea: Account = bea) -> None:
+        async def meanwhile(b: Directory = b, ann: Account = ann, bea: Account = bea, done: list[str] = done) -> None:
             with suppress(DirectoryError):
                 await WRITERS[second](b, ann, bea)
+                done.append(second)
 
         reached = pause(slow, call_number(number), meanwhile)
         with suppress(DirectoryError):
             await WRITERS[first](a, ann, bea)
-        await check_invariants(sqlite_tables, name)
+        found = {account.id: account.document() for account in await check_invariants(sqlite_tables, name)}
+        if done == ["patch"]:
+            assert found[ann.id]["title"] == "Dr", "what was written meanwhile is gone"
         if not reached:
             break
 
