@@ -15,19 +15,23 @@ from typing import Any
 from link_orchestrator import approving
 from link_orchestrator.kinds import KINDS, RUN
 from link_orchestrator.lifecycle import tidy_up
-from link_orchestrator.messages import Compare, Milestone, SelfApproval, SelfApproved, Slice, SliceDone
+from link_orchestrator.messages import FORM, Compare, Milestone, SelfApproval, SelfApproved, Slice, SliceDone
 from link_orchestrator.orchestrator import AGAIN_PASSES, COMPARE_PASSES, GROUP_PLAN_PASSES, PLAN_PASSES, REVIEW_PASSES
 from link_orchestrator.passes import compare
 from link_orchestrator.run import chain_of, reviews_of, told_of_reviews
 from shared.directory.directory import Directories, Directory
 from shared.directory.text import timestamp
 from shared.directory.work.gate import LONGEST
-from shared.directory.work.jobs import Job, Jobs, State
+from shared.directory.work.jobs import UNDO, Job, Jobs, State
 
 PLANNING = frozenset(("changes", *COMPARE_PASSES, *PLAN_PASSES, *AGAIN_PASSES, *GROUP_PLAN_PASSES, *REVIEW_PASSES))
 """Passes that write only staged sets and the plan, so they may be dropped anywhere. The others stop by themselves."""
 LOOK_SECONDS = 1.0
 """Seconds between two looks at whether the job of such a pass was cancelled."""
+ANOTHER_VERSION = (
+    "another version of the app began to plan this run, and the two would not make one plan of it; nothing was "
+    "changed: start a new run"
+)
 WAIT_SECONDS = 2.0
 """Seconds after which a slice that waits for an undo looks again."""
 
@@ -40,6 +44,8 @@ async def run_slice(directories: Directories, message: Mapping[str, Any]) -> dic
     job = await jobs.get(slice_.job)
     if job.cancelled_by or job.state.ended:  # ended: another slice failed for good, and this one comes too late
         return SliceDone(stopped=True).to_json()
+    if slice_.pass_name in PLANNING and slice_.form != FORM:
+        return SliceDone(failed=ANOTHER_VERSION).to_json()
     if KINDS[job.kind].waits_for_undo and (undo := await _undo_under_way(directory)):
         return SliceDone(wait=WAIT_SECONDS, why=f"{undo.id} is under way").to_json()
     work = KINDS[job.kind].passes[slice_.pass_name](directory, job, slice_)
@@ -53,7 +59,7 @@ async def run_slice(directories: Directories, message: Mapping[str, Any]) -> dic
 
 async def _undo_under_way(directory: Directory) -> Job | None:
     """Return the undo for which imports wait, or None; longer than the gate is closed for it they do not wait."""
-    undo = await directory.jobs.find_undo()
+    undo = await directory.jobs.find_under_way(UNDO)
     since = timestamp(datetime.fromisoformat(directory.jobs.now()) - LONGEST)
     return undo if undo and undo.started > since else None
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any, Final, Protocol
 
 from link_orchestrator.kinds import KINDS, RUN, UNDO, Kind
-from link_orchestrator.messages import Start
+from link_orchestrator.messages import FORM, Start
 from link_orchestrator.orchestrator import CANCEL
 from link_orchestrator.run import INSTEAD_OF, REVIEWS_FROM
 from shared.directory.directory import Directory
@@ -180,6 +180,7 @@ async def _start(directory: Directory, job: Job, client: Orchestrations) -> None
         prepares=job.kind == UNDO.name,
         activate=job.options.get("activate"),
         keeps_reviews=REVIEWS_FROM in job.options,
+        form=FORM,
         approves_itself=job.options.get("policy", {}).get(AUTO_APPROVE) is not None,
     )
     await client.start_new(orchestrator.__name__, job.id, start.to_json())

@@ -29,6 +29,8 @@ MEMBERSHIPS_AN_ACCOUNT = 10
 """Memberships that take about as long as one account."""
 
 
+FORM = 1
+"""The form in which a run stages what it plans, and its passes. It changes with either."""
 ACTIVATING = "activating"
 """Count of the accounts that an undo would switch on."""
 
@@ -44,7 +46,7 @@ class Start(Message):
     `reads`: the identities must be read from their source first, which replaces `slices` by the right number.
     `compares`: there are earlier runs, and perhaps little has changed since. `keeps_reviews`: it takes the place of a
     run, of which it keeps reviews. `approves_itself`: once it is planned, it may need no person. `prepares`: the undo
-    closes the gate first. `activate`: the number of accounts that it may switch on, if any.
+    closes the gate first. `activate`: the number of accounts that it may switch on, if any. `form`: its FORM.
     """
 
     job: str
@@ -60,10 +62,14 @@ class Start(Message):
     approves_itself: bool = False
     prepares: bool = False
     activate: int | None = None
+    form: int = 0
 
 
 class Slice(Message):
-    """What one activity does of a pass: the buckets from `low` up to, but not including, `high`."""
+    """What one activity does of a pass: the buckets from `low` up to, but not including, `high`.
+
+    `form` is that of its orchestration's Start.
+    """
 
     job: str
     directory: str
@@ -71,6 +77,7 @@ class Slice(Message):
     pass_name: str = Field(alias="stage")
     low: int
     high: int
+    form: int = 0
 
     @property
     def buckets(self) -> range:
@@ -87,12 +94,14 @@ class SliceDone(Message):
     """What a slice counted. `stopped`: the job was cancelled, or had ended, before the slice was done.
 
     `wait` is the seconds after which a slice that did nothing is to be run again, and `why` says what it waits for.
+    `failed` says why the job cannot go on, "" if it can.
     """
 
     counts: dict[str, int] = {}
     stopped: bool = False
     wait: float = 0.0
     why: str = ""
+    failed: str = ""
 
 
 class Compare(Message):

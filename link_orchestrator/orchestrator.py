@@ -25,6 +25,7 @@ from link_orchestrator.messages import (
     SliceDone,
     Start,
 )
+from shared.directory.text import counted
 
 Steps = Generator[Any, Any, Any]
 Orchestrator = Callable[[Any, Any], Steps]
@@ -32,6 +33,8 @@ Orchestrator = Callable[[Any, Any], Steps]
 
 PLAN_PASSES = ("collect", "join", "weigh", "decide")
 COMPARE_PASSES = ("spread", "lead", "touch", "gather")
+FORMER_COMPARE_PASSES = COMPARE_PASSES[1:]
+"""Those of a run that began before there was a FORM: once it is planned, its history is replayed as it was."""
 AGAIN_PASSES = tuple(f"{name}_again" for name in PLAN_PASSES)
 """PLAN_PASSES over nothing but what COMPARE_PASSES found to have changed since the earlier runs."""
 APPLY_PASSES = ("reserve", "apply")
@@ -93,12 +96,16 @@ def _undo(context: Any, retry: Any, start: Start) -> Steps:
         return (yield from _end(context, retry, start, "cancelled"))
     if start.activate not in (None, counts[ACTIVATING]):
         reason = (
-            f"activate: the undo would switch on {counts[ACTIVATING]} accounts, not {start.activate}; nothing was "
-            "changed: look at them again, and name that number"
+            f"activate: the undo would switch on {counted(counts[ACTIVATING], 'account')}, not {start.activate}; "
+            "nothing was changed: look at them again, and name that number"
         )
         return (yield from _end(context, retry, start, "failed", reason))
     done = yield from _passes(context, retry, [(name, start) for name in UNDO_PASSES], "undo")
     return (yield from _end(context, retry, start, "cancelled" if done is None else "done"))
+
+
+class _CannotGoOnError(Exception):
+    """A slice says why its job cannot go on."""
 
 
 def _job(context: Any, retry: Any, body: Callable[[Any, Any, Start], Steps]) -> Steps:
@@ -106,6 +113,8 @@ def _job(context: Any, retry: Any, body: Callable[[Any, Any, Start], Steps]) -> 
     start = Start.from_json(context.get_input())
     try:
         return (yield from body(context, retry, start))
+    except _CannotGoOnError as why:
+        return (yield from _end(context, retry, start, "failed", str(why)))
     except Exception:
         yield _milestone(context, retry, start, "failed")
         raise
@@ -138,7 +147,8 @@ def _link(context: Any, retry: Any, start: Start) -> Steps:
 
 def _planning(start: Start, extent: Extent) -> tuple[str, ...]:
     """Return the passes that plan what is in the extent."""
-    again = COMPARE_PASSES + AGAIN_PASSES if extent.slices else ()
+    compare = COMPARE_PASSES if start.form else FORMER_COMPARE_PASSES
+    again = compare + AGAIN_PASSES if extent.slices else ()
     groups = GROUP_PLAN_PASSES if start.groups else ()
     reviews = REVIEW_PASSES if start.keeps_reviews else ()
     return (PLAN_PASSES if extent.everything else again) + groups + reviews
@@ -212,6 +222,8 @@ def _pass(context: Any, retry: Any, start: Start, name: str, progress: str) -> S
             answers = [SliceDone.from_json(answer) for answer in done]
             for answer in answers:
                 counts.update(answer.counts)
+                if answer.failed:
+                    raise _CannotGoOnError(answer.failed)
                 if answer.stopped:
                     return None
             window = [slice_ for slice_, answer in zip(window, answers, strict=True) if answer.wait]
@@ -228,7 +240,7 @@ def _slices(start: Start, name: str) -> list[Slice]:
     count = -(-start.slices // SKIMMED) if name in SKIMMING else start.slices
     edges = [start.buckets * n // count for n in range(count + 1)]
     return [
-        Slice(job=start.job, directory=start.directory, pass_name=name, low=low, high=high)
+        Slice(job=start.job, directory=start.directory, pass_name=name, low=low, high=high, form=start.form)
         for low, high in pairwise(edges)
         if low < high
     ]

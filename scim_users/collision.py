@@ -44,6 +44,19 @@ async def settle(directory: Directory, new: Account, taken: AlreadyExists, by: s
     return await retry_stale("user", holder, collision.settle_with)
 
 
+def _remedy(account: Account) -> str:
+    """Return what an administrator can do about a create that has the userName of an account which is managed here."""
+    if account.protected:
+        return (
+            f"the account {account.id} is protected: take the person out of the provisioning scope, or lift the "
+            "protection here"
+        )
+    return (
+        f"the account {account.id} is managed here and has this name: link it with a linking run, or by hand "
+        "(POST /accounts/{id}/link)"
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class _Collision:
     directory: Directory
@@ -57,7 +70,7 @@ class _Collision:
         if account.retired:
             return await self._give_back(account, policy)
         if not policy.adopt_on_create:
-            raise self.taken
+            raise self._refused(_remedy(account)) if self.taken.attribute == "userName" else self.taken
         return await self._adopt(account, policy)
 
     async def _give_back(self, kept: Account, policy: Policy) -> Account:

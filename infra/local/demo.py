@@ -114,6 +114,7 @@ async def main(*, show_all: bool = False, graph: bool = False) -> int:
             await import_accounts(api, folder)
             run = await plan(api, folder, graph=graph)
             await show_plan(api, run)
+            before = await accounts_here(api)
             await apply(api, run)
             await run_again(api, run)
             file = (folder / "identities.json").read_bytes()
@@ -123,6 +124,7 @@ async def main(*, show_all: bool = False, graph: bool = False) -> int:
             await compare(api, run, report)
             await show_rule(api, run)
             await verify_and_undo(api, run)
+            await show_given_back(api, run, before, report)
     return 0
 
 
@@ -289,10 +291,37 @@ async def verify_and_undo(api: Api, run: Any) -> None:
     with _bar() as bar:
         undone = (await api.wait(f"linking/undos/{job['id']}", "done", bar))["counts"]
     console.print("Undo:", ", ".join(f"{count} {outcome}" for outcome, count in undone.items()))
-    page = await api.call("GET", f"linking/undos/{job['id']}/rows?count=1")
-    for row in page["rows"]:
-        name = row["account"]["userName"] if "account" in row else row["group"]["displayName"]
-        console.print(f"{row['outcome']}, such as {name}: {row['reason']}")
+    for outcome in undone:
+        page = await api.call("GET", f"linking/undos/{job['id']}/rows?outcome={outcome}&count=1")
+        for row in page["rows"]:
+            name = row["account"]["userName"] if "account" in row else row["group"]["displayName"]
+            console.print(f"{outcome}, such as {name}: {row['reason']}")
+
+
+async def accounts_here(api: Api) -> dict[str, Any]:
+    """Return all accounts as SCIM shows them, by id, without when and in which version they were written."""
+    found: dict[str, Any] = {}
+    total = 1
+    while len(found) < total:
+        page = await api.call("GET", f"scim/v2/Users?count=500&startIndex={len(found) + 1}")
+        total = page["totalResults"]
+        found |= {one["id"]: {**one, "meta": None} for one in page["Resources"]}
+    return found
+
+
+async def show_given_back(api: Api, run: Any, before: Mapping[str, Any], report: CycleReport) -> None:
+    """Print how many accounts are again what they were before the run, and what stays of provisioning."""
+    page = await api.call("GET", f"linking/runs/{run['id']}/decisions?count=1000&decision=alreadyLinked")
+    provisioned = {row["account"]["id"] for row in page["decisions"]}
+    here = {i: one for i, one in before.items() if i not in provisioned}
+    after = await accounts_here(api)
+    same = sum(after.get(i) == one for i, one in here.items())
+    created = len(report.list_by("created"))
+    console.print(
+        f"{same} of the {len(here)} imported accounts are what they were before the run, with their groups. "
+        f"The {created} people whom provisioning created stay.",
+        soft_wrap=True,
+    )
 
 
 async def _edit_here(api: Api, account: Any) -> str:

@@ -180,7 +180,7 @@ async def lead(directory: Directory, job: Job, slice_: Slice) -> Counter[str]:
             changed: Wanted = [item for item in wanted[lead] if item[0]]
             if len(ids) >= MOST_SHARED:
                 await many.add(bucket, lead)
-            if kinds := shared.crowded(changed):
+            if len(changed) > MOST_SHARED and (kinds := shared.of_identities(changed)):
                 # join() tells of them. Here it is enough that they make no pairs by the thousand that prove nothing.
                 changed = shared.stripped(changed, kinds)
             for account_id in ids:

@@ -85,6 +85,8 @@ from shared.tables.access import AT_ONCE, in_parts, together
 
 WITH_ACCOUNT = (DecisionKind.LINK, DecisionKind.ALREADY_LINKED)
 """Decisions that leave an identity with an account of its own."""
+WARNED = (DecisionKind.LINK, DecisionKind.REVIEW, DecisionKind.OUTSIDE_VERIFIED_DOMAINS)
+"""Decisions whose row warns of what linking it brings: the links, and what a review may link."""
 ACCOUNTS_AT_ONCE = 500
 """Accounts that a later run has in memory at once."""
 
@@ -250,8 +252,9 @@ async def weigh(directory: Directory, job: Job, slice_: Slice, *, again: bool = 
         unmatched: list[PlanRow] = []
         async for account in accounts:
             facts = facts_of(account)
-            if digests.get(account.id) != digest_facts(account.facts()):
+            if digests.get(account.id) != account.digest:
                 # It changed after this run saw it, so others may meet it now. Without a version it is not linked.
+                # Another version of the app may have made the digest of other facts, so that it is made by none anew.
                 facts = replace(facts, version="")
                 await seen.doubt_account(account.id)
             theirs = keys.get(account.id, {})
@@ -535,7 +538,7 @@ def _row(
         shown["evidence"] = [item.to_json() for item in decision.evidence]
     if decision.others:
         shown["others"] = list(decision.others)
-    if account and decision.kind is DecisionKind.LINK and not account.active:
+    if account and decision.kind in WARNED and not account.active:
         shown["warnings"] = [INACTIVE]
     if decision.kind is DecisionKind.AMBIGUOUS and identity is not None:
         found = [candidate for candidate in candidates if candidate.account.id in decision.others]
@@ -553,4 +556,5 @@ def _shown_candidate(identity: Identity, candidate: Candidate, policy: Policy) -
     """Return one of several candidates as a row shows it, with what forbids to link it, whoever asks for that."""
     account, against = candidate.account, objection_of(identity, candidate, policy)
     shown = {"id": account.id, "userName": account.user_name, "rules": [item.rule.value for item in candidate.evidence]}
-    return shown | ({"objection": against} if against else {})
+    warned = {} if account.active else {"warnings": [INACTIVE]}
+    return shown | warned | ({"objection": against} if against else {})

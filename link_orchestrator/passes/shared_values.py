@@ -7,6 +7,7 @@ a row that says so. An e-mail address is carried by the account that is named so
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Final
 
@@ -48,28 +49,23 @@ class SharedValues:
         """Return who has a key without the values of weak rules of some kinds: they still meet its accounts."""
         return [(oid, [one for one in values if self.weak.get(one[0]) not in kinds]) for oid, values in wanted]
 
-    def crowded(self, wanted: Wanted) -> set[str]:
-        """Return the kinds of a key's values that are shared by the number of these identities alone.
+    def of_identities(self, wanted: Wanted) -> set[str]:
+        """Return the kinds of a key's values that more identities than a few carry by a weak rule."""
+        carried: defaultdict[str, set[str]] = defaultdict(set)
+        for object_id, values in wanted:
+            for kind in {self.weak[rule] for rule, *_ in values if rule in self.weak}:
+                carried[kind].add(fold(object_id))
+        return {kind for kind, identities in carried.items() if is_shared(len(identities), 0)}
 
-        A name leads to whoever is named so and whoever has the address: each may be few, and both together many.
-        """
-        if len(wanted) <= MOST_SHARED:
-            return set()
-        return {kind for kind, (_, identities) in self._carried(wanted).items() if is_shared(len(identities), 0)}
-
-    def _carried(self, wanted: Wanted) -> dict[str, tuple[str, set[str]]]:
-        """Return the values of weak rules that a key came from, by kind, with the identities that carry each."""
+    async def _find(self, lead: str, wanted: Wanted) -> set[str]:
+        """Return the kinds of the key's values that are shared, and tell of them."""
         carried: dict[str, tuple[str, set[str]]] = {}
         for object_id, values in wanted:
             for rule, _, literal, *_ in values:
                 if kind := self.weak.get(rule):
                     carried.setdefault(kind, (fold(literal), set()))[1].add(fold(object_id))
-        return carried
-
-    async def _find(self, lead: str, wanted: Wanted) -> set[str]:
-        """Return the kinds of the key's values that are shared, and tell of them."""
         found: set[str] = set()
-        for kind, (value, identities) in self._carried(wanted).items():
+        for kind, (value, identities) in carried.items():
             led, named = await self._accounts(kind, value)
             if is_shared(len(identities), len(led | named)):
                 found.add(kind)

@@ -12,12 +12,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from link_orchestrator.messages import Slice
-from link_orchestrator.passes.undo import REFUSED, RELEASED, UNCHANGED, UNDONE, keeps_attributes
+from link_orchestrator.passes.undo import keeps_attributes
+from link_orchestrator.passes.undo_verdicts import GIVEN_BACK, REFUSED, RELEASED, UNCHANGED, UNDONE, taken_before
 from link_orchestrator.run import by_run, by_undo
 from shared.directory.directory import Directory
 from shared.directory.errors import AlreadyExists, Stale
 from shared.directory.matching.groups import GroupDecisionKind, is_linked_to
-from shared.directory.records.audit import Change
+from shared.directory.records.audit import Change, group_before
 from shared.directory.records.model import Group
 from shared.directory.work.jobs import Job, State
 from shared.directory.work.plan import PlanRow
@@ -50,13 +51,15 @@ async def undo_groups(directory: Directory, job: Job, slice_: Slice) -> Counter[
                     outcome, reason = undone
                     shown = {"reason": reason, "group": row.shown["group"]}
                     await report.write(bucket, [PlanRow(COUNTED[outcome], row.shown["group"]["id"], shown)])
+                    if outcome in GIVEN_BACK:
+                        await plan.record_undone(bucket, {row.subject: f"{outcome} by {job.id}"}, [row])
                     counts[COUNTED[outcome]] += 1
     return counts
 
 
 async def _take_back(directory: Directory, job: Job, run: Job, row: PlanRow) -> tuple[str, str] | None:
     """Take back the link of one group; return its outcome and why, or None if the run did not link it."""
-    groups, keep = directory.groups, keeps(job)
+    groups, keep = directory.groups, keeps_attributes(job)
     for _ in range(ATTEMPTS):
         group = await groups.find(row.shown["group"]["id"])
         history = await groups.history(row.shown["group"]["id"])
@@ -73,11 +76,6 @@ async def _take_back(directory: Directory, job: Job, run: Job, row: PlanRow) -> 
         except (Stale, VersionConflict):
             continue
     return REFUSED, "not undone: the group is being changed by others."
-
-
-def keeps(job: Job) -> bool:
-    """Tell whether an undo leaves names and members as provisioning made them."""
-    return keeps_attributes(job)
 
 
 async def _fence(directory: Directory, run: Job, row: PlanRow, group: Group | None) -> None:
@@ -128,25 +126,26 @@ def judge(
     linked = next((n for n, c in enumerate(history) if (c.action, c.by) == ("link", by_run(run))), None)
     if linked is None:
         return None
-    before, since = history[linked].before, history[linked + 1 :]
+    before, since = group_before(history, linked), history[linked + 1 :]
     # One that SCIM deleted is managed here already: then the undo changes that alone.
     ends = [n for n, c in enumerate(since) if STATE & set(c.attributes) and c.action not in PROVISIONING]
     undone = ends[0] if ends and since[ends[0]].by == by_undo(undo) else None
     if ends and undone is None:
         end = since[ends[0]]
-        return Verdict(UNCHANGED, f"The link was taken back before ({end.action} by {end.by}).")
+        return Verdict(UNCHANGED, taken_before(end))
     if group is None:
         return Verdict(REFUSED, "The group was deleted after the run.")
     if undone is None and not _is_still_linked(group, subject):
-        # The history says nothing of it, or says it in another order: it is sorted by clocks.
+        # Changes by an earlier version of the app have no number, so that the history may have them in another order.
         return Verdict(UNCHANGED, "The link was taken back before.")
     changed = _changed(since[:undone])
     after = group.with_link_state(before, keep=keep) if undone is None else None
     if keep and changed:
         reason = f"{changed}: provisioning changed it after the run; that stays, and the group is managed here again."
         return Verdict(RELEASED, reason, after)
-    kept = "what provisioning changed is taken back." if "displayName" in before else _LOST
-    back = f" {changed}: {kept}" if changed else ""
+    if changed and "displayName" not in history[linked].before:
+        return Verdict(UNDONE, f"The link is taken back. {changed}: {_LOST}", after, before.get("displayName"))
+    back = f" {changed}: what provisioning changed is taken back." if changed else ""
     return Verdict(UNDONE, f"The group is what it was before the run.{back}", after, before.get("displayName"))
 
 

@@ -83,6 +83,10 @@ EXCLUDED = _refused(
     'the exclusion says "create": true.'
 )
 MANAGED_HERE = "The look-up by {} finds an account that is managed here, and every write to it is refused: link it."
+EXCLUDED_HERE = (
+    "The look-up by {} finds an account that is managed here, and every write to it is refused: the person is excluded "
+    "from linking."
+)
 LEFT_TO_A_PERSON = _refused("The plan leaves this person to an administrator.")
 ANSWERED = Prediction(PredictedOutcome.CREATED, "The create is answered with the account it collides with, linked.")
 BESIDE = Prediction(PredictedOutcome.CREATED, "The person is excluded, and nothing that is sent leads to the account.")
@@ -162,7 +166,7 @@ def after_review(
     # Aliases and past sign-ins are nothing that provisioning sends.
     met = _FOUND_BY if create or policy.create_beside_matches else (*_FOUND_BY, *_SHARED)
     evidence = {(item["rule"], item["attribute"]) for item in shown.get("evidence", ())}
-    return BESIDE if evidence.isdisjoint(met) else _refused(MANAGED_HERE.format("a name or an id"))
+    return BESIDE if evidence.isdisjoint(met) else _refused(EXCLUDED_HERE.format("a name or an id"))
 
 
 _FOUND_BY = ((Rule.EXTERNAL_ID, "id"), (Rule.USER_NAME, "userPrincipalName"))
@@ -226,7 +230,10 @@ class _Cycle:
         same = all(_held(account, name) == value for name, value in self._sent.items() if name in KINDS)
         if same and self._patched(account) == account:
             return _matched(f"The look-up by {by} finds the account, and nothing that is sent differs from it.")
-        return LEFT_TO_A_PERSON if self._kept in LEFT_OPEN else _refused(MANAGED_HERE.format(by))
+        if self._kept in LEFT_OPEN:
+            return LEFT_TO_A_PERSON
+        excluded = self._decision.kind is DecisionKind.EXCLUDED
+        return _refused((EXCLUDED_HERE if excluded else MANAGED_HERE).format(by))
 
     def _create(self) -> Prediction:
         taken, holder = self._collision()

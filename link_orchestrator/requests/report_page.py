@@ -8,10 +8,12 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any, Final
 
+from shared.directory.text import counted
+
 DECISIONS: Final = {
     "link": ("Linked on approval", "#1a7f4b"),
     "alreadyLinked": ("Linked before", "#6fb28e"),
-    "review": ("Weak evidence: for review", "#c98a00"),
+    "review": ("For a person to review", "#c98a00"),
     "ambiguous": ("Several accounts match", "#c98a00"),
     "conflict": ("Claimed by another identity", "#c0392b"),
     "protected": ("Protected account", "#7f6aa8"),
@@ -19,8 +21,9 @@ DECISIONS: Final = {
     "outsideVerifiedDomains": ("Address outside the verified domains", "#7f6aa8"),
     "noAccount": ("No account yet", "#2f6fb0"),
     "noIdentity": ("No identity: stays as it is", "#8a949e"),
-    "sharedValue": ("Values that many share: no evidence", "#8a949e"),
 }
+SHARED: Final = {"sharedValue": ("Carried by more than three", "#8a949e")}
+"""Rows about values and not about people, which count for themselves."""
 GROUPS: Final = {
     "groupLink": ("Linked where the approval names them", "#1a7f4b"),
     "groupAlreadyLinked": ("Linked before", "#6fb28e"),
@@ -56,6 +59,8 @@ UNDONE_GROUPS: Final = {
     "groupsRefused": ("Not given back", "#c0392b"),
     "groupsUnchanged": ("Taken back before", "#8a949e"),
 }
+SWITCHES: Final = ("adoptOnCreate", "createBesideMatches", "foreignObjectIds", "linkGroupsOnCreate", "schedule")
+"""Attributes of the policy that are off unless set, beside autoApprove."""
 
 WIDTH, LABEL, BAR, ROW = 720, 275, 355, 26
 """Width of a chart, of its labels and of its longest bar, and height of a row: in the units of its viewBox."""
@@ -90,12 +95,13 @@ def summary(
         '<p class="lead">Existing accounts and their Entra identities, before provisioning starts.</p>',
         _facts(run, undos),
         _chart("What the plan decides", DECISIONS, counts),
+        _chart("Values that many share, which are no evidence", SHARED, counts),
         _chart("What the plan decides on groups", GROUPS, counts),
         _chart("What the first provisioning cycle does", OUTCOMES, run.get("predicted", {})),
         _chart("What applying the plan came to", APPLIED, counts),
         _chart("What it came to for groups", APPLIED_GROUPS, counts),
-        *(part for undo in undos for part in _undone(undo, f" of {escape(undo['id'])}")),
-        _warnings("What to look at before it is approved", run.get("warnings", ())),
+        *(part for undo in undos for part in _undone(undo, escape(undo["id"]))),
+        _warnings("What the plan warns of", run.get("warnings", ())),
         _warnings("What is wrong with the attribute mapping", warnings),
         _policy(run.get("options", {}).get("policy", {})),
     ]
@@ -110,7 +116,7 @@ def undo_summary(undo: Mapping[str, Any]) -> str:
         ("Of the run", options.get("run", "")),
         ("Of", "the links that creates over SCIM made" if options.get("adoptions") else ""),
         ("Attributes", "stay as they are" if options.get("keep") else "become what they were"),
-        ("Switched on", f"{options['activate']:,} accounts" if "activate" in options else "nobody"),
+        ("Switches on", _switches_on(options)),
         ("Started", _at(undo, "started", "startedBy")),
         ("Cancelled", undo.get("cancelledBy", "") and f"by {undo['cancelledBy']}"),
         ("Ended", _at(undo, "ended")),
@@ -118,18 +124,24 @@ def undo_summary(undo: Mapping[str, Any]) -> str:
     )
     body = [
         f'<h1>Undo<span class="phase">{escape(undo["phase"])}</span></h1>',
-        '<p class="lead">Links taken back, and what people had before them.</p>',
+        '<p class="lead">Links taken back, and what people had before them. Whom provisioning created stays.</p>',
         _list(facts),
         *_undone(undo),
     ]
     return _document(f"Undo {escape(undo['id'])}", body)
 
 
-def _undone(undo: Mapping[str, Any], of: str = "") -> tuple[str, str]:
+def _switches_on(options: Mapping[str, Any]) -> str:
+    if "activate" not in options:
+        return "nobody"
+    return f"whoever was active before, if these are {counted(options['activate'], 'account')}"
+
+
+def _undone(undo: Mapping[str, Any], name: str = "the undo") -> tuple[str, str]:
     counts = undo.get("counts", {})
     return (
-        _chart(f"What the undo{of} came to", UNDONE, counts),
-        _chart(f"What the undo{of} came to for groups", UNDONE_GROUPS, counts),
+        _chart(f"What {name} came to", UNDONE, counts),
+        _chart(f"What {name} came to for groups", UNDONE_GROUPS, counts),
     )
 
 
@@ -233,15 +245,13 @@ def _policy(policy: Mapping[str, Any]) -> str:
     if not policy:
         return ""
     rules = ", ".join(f"{rule['rule']} ({rule['trust']})" for rule in policy.get("rules", ()))
+    share = policy.get("safeguardShare", 0)
     facts = (
         ("Match rules", rules),
         ("Verified domains", ", ".join(policy.get("verifiedDomains", ())) or "none"),
         ("Excluded", f"{len(policy.get('excluded', ())):,}"),
+        ("Also on", ", ".join(name for name in SWITCHES if policy.get(name))),
         ("Approves itself", _limit(policy.get("autoApprove"))),
-        ("Safeguard", f"more than {policy.get('safeguardShare', 0):.0%} of the accounts needs its number"),
+        ("Safeguard", f"a plan that links more than {share:.0%} of the accounts is approved by its number only"),
     )
-    return (
-        "<h2>Policy of this run</h2><dl>"
-        + "".join(f"<dt>{name}</dt><dd>{escape(value)}</dd>" for name, value in facts)
-        + "</dl>"
-    )
+    return f"<h2>Policy of this run</h2>{_list(facts)}"

@@ -7,22 +7,19 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
-
+from shared.admin.body import Body
 from shared.admin.groups import answer
 from shared.directory.directory import Directory
 from shared.directory.errors import AlreadyExists, NotFound
 from shared.directory.keys import ID
+from shared.directory.records.audit import group_before
 from shared.directory.records.model import Group, Status
 from shared.directory.records.resources import retry_stale
-from shared.scim.document import read_json
 from shared.scim.endpoint import Request, Response
 
 
-class GroupRelease(BaseModel):
+class GroupRelease(Body, strict=True):
     """How a group is given back to local management."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
 
     keep: Literal["attributes"] | None = None
     """`attributes`: name and members stay as provisioning made them; otherwise they are what they were before."""
@@ -33,7 +30,7 @@ async def release_group(directory: Directory, request: Request) -> Response:
 
     One that provisioning made keeps its name and its members.
     """
-    asked = GroupRelease.model_validate(read_json(request.body) if request.body.strip() else {})
+    asked = GroupRelease.read(request, required=False)
     if not ID.fullmatch(request.id):
         raise NotFound("no such group")
 
@@ -55,8 +52,9 @@ async def release_group(directory: Directory, request: Request) -> Response:
 
 async def _state_before(directory: Directory, group: Group) -> dict[str, object] | None:
     """Return the link state to which a release takes a group back; None for one that was never anybody else's."""
-    links = [change for change in await directory.groups.history(group.id) if change.action == "link"]
+    history = await directory.groups.history(group.id)
+    links = [place for place, change in enumerate(history) if change.action == "link"]
     if group.status is Status.LOCAL and not group.retired:
         # If it was linked once, then perhaps taken back by what was cut off before the members were given back.
         return group.link_state() if links else None
-    return dict(links[-1].before) if links else {"status": Status.LOCAL.value, "externalId": None}
+    return group_before(history, links[-1]) if links else {"status": Status.LOCAL.value, "externalId": None}

@@ -80,6 +80,8 @@ def test_the_demo_shows_the_whole_job_and_its_totals(tmp_path: Path) -> None:
     assert f"predicted this for {demo.IDENTITIES} of {demo.IDENTITIES} identities" in text
     assert "edit here: title: this account is linked" in text[places[4] :]
     assert "SCIM PATCH: 403" in text[places[4] :]
+    assert re.search(r"\n1000 of the 1000 imported accounts are what they were before the run", text)
+    assert f"The {count_of['created']} people whom provisioning created stay." in text
 
 
 @pytest.mark.parametrize(("show_all", "matched", "created"), [(False, demo.LINES_SHOWN, 3), (True, 50, 3)])

@@ -19,7 +19,7 @@ import aiohttp
 import function_app
 from infra.local.host import LocalHost
 from link_orchestrator import activities, orchestrator, staged
-from link_orchestrator.messages import Start
+from link_orchestrator.messages import FORM, Start
 from link_orchestrator.passes import compare
 from link_orchestrator.staged import identity_bucket
 from shared.directory.directory import Directories, Directory
@@ -279,6 +279,7 @@ def start_of(directory: Directory, job: Job, slices: int = 1) -> Start:
         slices=slices,
         expires_hours=1,
         compares="since" in job.options,
+        form=FORM,
     )
 
 

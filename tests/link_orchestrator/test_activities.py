@@ -6,13 +6,14 @@ from contextlib import suppress
 from itertools import count
 
 from infra.local.faults import Crash, Fault, FaultyTables, script
-from link_orchestrator.activities import reach_milestone
-from link_orchestrator.messages import Milestone
+from link_orchestrator.activities import ANOTHER_VERSION, PLANNING, reach_milestone, run_slice
+from link_orchestrator.messages import FORM, Milestone, Slice, SliceDone
 from shared.directory.directory import Directories
+from shared.directory.matching.identity import Identity
 from shared.directory.matching.policy import Policy
 from shared.directory.work.jobs import State
 from shared.tables.sqlite import SqliteTables
-from tests.link_orchestrator.running import begin_run, make_directory
+from tests.link_orchestrator.running import begin_run, make_directory, object_id
 
 
 async def test_a_run_shows_that_it_is_planned_only_when_scim_goes_by_its_plan(sqlite_tables: SqliteTables) -> None:
@@ -32,3 +33,16 @@ async def test_a_run_shows_that_it_is_planned_only_when_scim_goes_by_its_plan(sq
             break
     assert number > 1, "the run was planned at once: nothing came before"
     assert await directory.jobs.find_planned() == run.id
+
+
+async def test_no_plan_is_made_by_two_versions_of_the_app(sqlite_tables: SqliteTables) -> None:
+    directory = await make_directory(sqlite_tables)
+    run = await begin_run(directory, [Identity(object_id(1), "ada@contoso.com")], Policy())
+    for name in sorted(PLANNING):
+        for form in (0, FORM + 1):
+            part = Slice(job=run.id, directory=directory.name, pass_name=name, low=0, high=4, form=form)
+            done = SliceDone.from_json(await run_slice(Directories(sqlite_tables), part.to_json()))
+            assert done == SliceDone(failed=ANOTHER_VERSION)
+    assert await directory.jobs.total(run.id) == {}
+    earlier = Slice(job=run.id, directory=directory.name, pass_name="apply", low=0, high=4)
+    assert not SliceDone.from_json(await run_slice(Directories(sqlite_tables), earlier.to_json())).failed

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from infra.local.faults import Call, FaultyTables
-from link_orchestrator.messages import SliceDone, Start
+from link_orchestrator.messages import FORM, Extent, SliceDone, Start
 from link_orchestrator.orchestrator import (
+    AGAIN_PASSES,
     APPLY_PASSES,
     GROUP_APPLY_PASSES,
     GROUP_PLAN_PASSES,
@@ -65,6 +66,30 @@ async def test_every_pass_sees_every_bucket_once_and_never_more_than_a_window_at
     assert 0 < max(engine.windows) <= WINDOW
     assert 0 not in engine.windows, "Durable Functions answers an empty task_all with None"
     assert milestones(engine) == ["planned", "done"]
+
+
+@pytest.mark.parametrize(("form", "first"), [(FORM, ("spread",)), (0, ())])
+async def test_a_later_run_of_an_earlier_version_has_the_passes_of_its_history(
+    form: int, first: tuple[str, ...]
+) -> None:
+    """A plan that waits when the app is replaced is replayed from its first pass on."""
+    answer = answers()
+
+    async def call(name: str, message: Any) -> Any:
+        return Extent(slices=1).to_json() if name == "choose_extent" else await answer(name, message)
+
+    engine = Engine(call)
+    assert await engine.play(link_accounts, START.model_copy(update={"compares": True, "form": form})) == "done"
+    compared = ("changes", *first, "lead", "touch", "gather")
+    assert stages(engine) == [*compared, *AGAIN_PASSES, *APPLY_PASSES]
+
+
+async def test_a_slice_that_cannot_go_on_says_why_the_job_failed() -> None:
+    engine = Engine(answers(join=SliceDone(failed="for a reason").to_json()))
+    assert await engine.play(link_accounts, START) == "failed"
+    (last,) = [message for name, message in engine.calls if name == "reach_milestone"]
+    assert (last["phase"], last["reason"]) == ("failed", "for a reason")
+    assert stages(engine) == ["collect", "join"]
 
 
 async def test_groups_come_behind_the_accounts_where_the_run_has_any() -> None:

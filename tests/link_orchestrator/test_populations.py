@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from link_orchestrator import activities
-from link_orchestrator.messages import Milestone
+from link_orchestrator.messages import FORM, Milestone, Slice
 from link_orchestrator.orchestrator import APPLY_PASSES, PLAN_PASSES
 from link_orchestrator.requests import reviews
 from shared.directory.directory import Directories, Directory
@@ -37,7 +37,7 @@ async def run_passes(directory: Directory, job: Job, passes: tuple[str, ...], or
         edges = [start.buckets * n // 2 for n in range(3)]
         slices = [(low, high) for low, high in itertools.pairwise(edges) if low < high]
         for low, high in order.sample(slices, len(slices)):
-            part = {"job": job.id, "directory": directory.name, "stage": stage, "low": low, "high": high}
+            part = Slice(job=job.id, directory=directory.name, pass_name=stage, low=low, high=high, form=FORM).to_json()
             await activities.run_slice(Directories(directory.tables), part)
 
 

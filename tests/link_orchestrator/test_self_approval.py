@@ -10,7 +10,7 @@ import pytest
 
 from infra.local.faults import Crash, Fault, FaultyTables, script
 from link_orchestrator import approving
-from link_orchestrator.messages import Milestone, SelfApproval
+from link_orchestrator.messages import FORM, Milestone, SelfApproval, Slice
 from link_orchestrator.orchestrator import PLAN_PASSES, link_accounts
 from link_orchestrator.passes import plan
 from link_orchestrator.run import OWN_POLICY, REVIEWS_DROPPED, SELF_APPROVED, renew_waiting, reviews_of
@@ -234,7 +234,9 @@ async def planned(directory: Directory) -> Job:
     run = await begin_run(directory, IDENTITIES, SWITCHED_ON)
     calls = activity_calls(Directories(directory.tables))
     for name in PLAN_PASSES:
-        part = {"job": run.id, "directory": directory.name, "stage": name, "low": 0, "high": directory.keys.buckets}
+        part = Slice(
+            job=run.id, directory=directory.name, pass_name=name, low=0, high=directory.keys.buckets, form=FORM
+        ).to_json()
         await calls("run_slice", part)
     reached = Milestone(job=run.id, directory=directory.name, state="planned", expires="2999-01-01T00:00:00Z")
     await calls("reach_milestone", reached.to_json())

@@ -195,6 +195,17 @@ async def leave_open(directory: Directory, decision: str) -> str:
     return run.id
 
 
+@pytest.mark.parametrize(("protected", "remedy"), [(False, "POST /accounts/{id}/link"), (True, "lift the protection")])
+async def test_a_create_under_the_name_of_an_account_that_is_managed_here_is_told_what_to_do(
+    server: Server, protected: bool, remedy: str
+) -> None:
+    _, account_id = await stored(server, replace(local(), protected=protected))
+    answer = await server.send("POST", "/Users", CREATE)
+    assert (answer.status, answer.body["scimType"]) == (409, "uniqueness")
+    assert answer.body["detail"].startswith(f"userName: the account {account_id} is ")
+    assert remedy in answer.body["detail"]
+
+
 @pytest.mark.parametrize("decision", ["conflict", "excluded"])
 async def test_what_the_last_plan_left_open_is_not_settled_by_a_create(server: Server, decision: str) -> None:
     directory, _ = await stored(server, local())

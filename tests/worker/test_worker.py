@@ -17,7 +17,7 @@ from infra.local.durable.management import binding
 from infra.local.host import APP_SETTINGS
 from link_orchestrator.files.entra_groups import EntraGroup
 from link_orchestrator.files.groups import GroupRow
-from link_orchestrator.messages import Milestone, Read, ReadDone, Slice, SliceDone, Start
+from link_orchestrator.messages import FORM, Milestone, Read, ReadDone, Slice, SliceDone, Start
 from link_orchestrator.orchestrator import GROUP_APPLY_PASSES, GROUP_PLAN_PASSES, PLAN_PASSES
 from link_orchestrator.staged import EntraGroupWriter
 from shared.directory.matching.identity import Identity
@@ -189,7 +189,7 @@ async def test_the_activities_of_groups_work_on_table_storage(drive: Drive, azur
     await rows.add(0, GroupRow(1, "Sales").to_json())
     await rows.close()
     passes = (*GROUP_PLAN_PASSES, *GROUP_APPLY_PASSES)
-    parts = [Slice(job=run.id, directory=name, pass_name=part, low=0, high=2) for part in passes]
+    parts = [Slice(job=run.id, directory=name, pass_name=part, low=0, high=2, form=FORM) for part in passes]
     parts.append(Slice(job=importing.id, directory=name, pass_name="import_groups", low=0, high=2))
     calls = [{"function": "run_slice", "inputs": {"message": {"json": json.dumps(p.to_json())}}} for p in parts]
     ran = drive(ROOT, calls, {**SETTINGS, "SCIMLINK_TABLES": azurite})["results"]
@@ -209,7 +209,7 @@ async def test_the_activities_of_the_app_work_on_table_storage(drive: Drive, azu
     # A run over Graph in an app that is not set up to read it.
     await directory.jobs.change(job.id, lambda job: replace(job, options={**job.options, "source": {"graph": {}}}))
     read = Read(job=job.id, directory="worker")
-    parts = [Slice(job=job.id, directory="worker", pass_name=stage, low=0, high=2) for stage in PLAN_PASSES]
+    parts = [Slice(job=job.id, directory="worker", pass_name=stage, low=0, high=2, form=FORM) for stage in PLAN_PASSES]
     unknown = parts[0].model_copy(update={"job": "nobody"})
     planned = Milestone(job=job.id, directory="worker", state="planned", expires="2026-01-02T00:00:00Z")
     calls = [

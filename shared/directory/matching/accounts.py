@@ -18,6 +18,7 @@ from shared.directory.keys import fold, same_letters
 from shared.directory.matching.identity import Identity, read_object_id
 from shared.directory.matching.policy import MatchRule, Policy, Rule, Trust
 from shared.directory.records.model import Account, Status
+from shared.directory.text import counted
 
 Kind = Literal["externalId", "objectId", "nameId", "userName", "email", "employeeNumber"]
 
@@ -514,8 +515,10 @@ def _decide_on(identity: Identity, candidate: Candidate, policy: Policy, *, outs
         others = tuple(rival.object_id for rival in candidate.rivals if rival.sure and rival.excluded)
         return Decision(DecisionKind.CONFLICT, against, account, evidence, others)
     mine = trust_of(evidence)
+    asleep = "" if account.active else _DEACTIVATED
     if mine is None:
-        return Decision(DecisionKind.OUTSIDE_VERIFIED_DOMAINS, _outside(by, evidence, policy), account, evidence)
+        outside_ = _outside(by, evidence, policy) + asleep
+        return Decision(DecisionKind.OUTSIDE_VERIFIED_DOMAINS, outside_, account, evidence)
     if mine is Trust.WEAK and everybody:
         stronger = everybody
     else:
@@ -530,19 +533,26 @@ def _decide_on(identity: Identity, candidate: Candidate, policy: Policy, *, outs
             stronger,
         )
     if doubt := _doubt(identity, candidate, mine):
-        return Decision(DecisionKind.REVIEW, f"The account matches by {by}, but {doubt}", account, evidence, everybody)
+        reason = f"The account matches by {by}, but {doubt}{asleep}"
+        return Decision(DecisionKind.REVIEW, reason, account, evidence, everybody)
     if mine is Trust.WEAK:
-        return Decision(DecisionKind.REVIEW, _weak(by, evidence), account, evidence)
-    reason = f"The account matches by {by}{_beside(candidate, outside)}"
-    if not account.active:
-        reason += " The account is deactivated here: provisioning switches it on."
+        return Decision(DecisionKind.REVIEW, _weak(by, evidence) + asleep, account, evidence)
+    reason = f"The account matches by {by}{_beside(candidate, outside)}{asleep}"
     return Decision(DecisionKind.LINK, reason, account, evidence, everybody)
+
+
+_DEACTIVATED: Final = " The account is deactivated here: once it is linked, provisioning switches it on."
+
+
+def is_parted(parted: Iterable[str], object_id: str) -> bool:
+    """Tell whether an identity is among those from which an undo or a release took an account apart."""
+    return fold(object_id) in map(fold, parted)
 
 
 def _doubt(identity: Identity, candidate: Candidate, mine: Trust) -> str:
     """Return why a person has to look at a link, however well it is proved, or ""."""
     account = candidate.account
-    if fold(identity.object_id) in map(fold, account.parted):
+    if is_parted(account.parted, identity.object_id):
         return "an undo or a release took the two apart: only a person joins them again."
     if mine is Trust.WEAK:
         return ""
@@ -604,7 +614,7 @@ def _beside(candidate: Candidate, outside: int) -> str:
         foreign += not rival.trust and not rival.excluded
     where = "outside the verified domains, which proves nothing"
     said = [
-        f"{_number(count, who)} {text}"
+        f"{counted(count, who)} {text}"
         for count, who, text in (
             (weak, "other identity", "by weak evidence, which does not contest that"),
             (excluded, "excluded identity", "which stands in nobody's way"),
@@ -614,10 +624,6 @@ def _beside(candidate: Candidate, outside: int) -> str:
         if count
     ]
     return f". Beside that there is a match with {'; with '.join(said)}." if said else ", and nothing else claims it."
-
-
-def _number(count: int, what: str) -> str:
-    return f"{count} {what}" if count == 1 else f"{count} {what.removesuffix('y')}{'ies' if what[-1] == 'y' else 's'}"
 
 
 def objection_of(identity: Identity, candidate: Candidate, policy: Policy) -> str | None:
@@ -679,7 +685,7 @@ def _excluded(identity: Identity, found: Sequence[Candidate], policy: Policy) ->
     if not found:
         return Decision(DecisionKind.EXCLUDED, reason)
     many = len(found) > 1
-    reason += f" It matches {f'{len(found)} accounts' if many else 'an account'} by {_names(found)}, "
+    reason += f" It matches {counted(len(found), 'account') if many else 'an account'} by {_names(found)}, "
     reason += "which stay as they are." if many else "which stays as it is."
     if policy.lets_create(identity.object_id, identity.user_principal_name):
         reason += " Provisioning may create the person beside that."
@@ -701,13 +707,15 @@ def _already_linked(linked: Sequence[Candidate], found: Sequence[Candidate]) -> 
     others = tuple(candidate.account.id for candidate in found if candidate is not first)
     reason = "The account is linked to this identity."
     if others:
-        reason += f" The identity also matches {len(others)} other accounts; they stay as they are."
+        reason += f" The identity also matches {counted(len(others), 'other account')}; nothing of that changes."
     return Decision(DecisionKind.ALREADY_LINKED, reason, first.account, first.evidence, others)
 
 
 def _no_account(identity: Identity) -> Decision:
     if identity.account_enabled:
-        reason = "No account matches this identity: provisioning will create one."
+        reason = (
+            "No account matches this identity: provisioning creates one, unless the prediction says that it is refused."
+        )
     else:
         reason = "No account matches this identity. It is disabled in Entra, so provisioning will create none."
     return Decision(DecisionKind.NO_ACCOUNT, reason)

@@ -11,7 +11,7 @@ import json
 import re
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -116,6 +116,18 @@ def changed_values(before: Resource, after: Resource) -> dict[str, tuple[Any, An
     old, new = before.document(), after.document()
     names = [name for name in old.keys() | new.keys() if old.get(name) != new.get(name)]
     return {name: (old.get(name), new.get(name)) for name in names}
+
+
+def group_before(history: Sequence[Change], place: int) -> dict[str, Any]:
+    """Return the link state of a group before a change of its history.
+
+    Earlier versions of the app kept no name with it: then it is that before the first change which kept one, if any.
+    """
+    before = dict(history[place].before)
+    later = (change.before["displayName"] for change in history[place:] if "displayName" in change.before)
+    if name := next(later, None):
+        before["displayName"] = name
+    return before
 
 
 def _change(row: Row, prefix: str) -> Change:

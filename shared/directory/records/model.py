@@ -204,7 +204,8 @@ class Account(Resource):
 
     `retired` says that SCIM deleted it while the application keeps it. `origin` names the import row it came from.
     `parted` has the object ids, folded, of identities that an undo or a release took it apart from: only a person joins
-    such a pair again. `retired_as` is the digest (digest_kept) of what a DELETE over SCIM left of the account.
+    such a pair again. `retired_as` is the digest (digest_kept) of what a DELETE over SCIM left of the account. `digest`
+    is that of its facts as its row has it, "" for none: another version of the app may have written it.
     """
 
     audited: ClassVar[tuple[str, ...]] = ("status", "protected", "evidence", "link", "retired", "parted")
@@ -220,6 +221,7 @@ class Account(Resource):
     parted: tuple[str, ...] = ()
     origin: str | None = None
     retired_as: str | None = None
+    digest: str = field(default="", compare=False)
 
     @property
     def authority(self) -> Authority:
@@ -353,12 +355,13 @@ class Account(Resource):
             parted=tuple(json.loads(parted)) if parted else (),
             origin=columns.get("origin"),
             retired_as=columns.get("retiredAs"),
+            digest=columns.get(DIGEST_OF_FACTS, ""),
         )
 
 
 FACTS = (
     "userName", "status", "created", "modified", "externalId", "emails", "employeeNumber", "active", "protected",
-    "evidence", "link", "parted",
+    "evidence", "link", "parted", DIGEST_OF_FACTS,
 )  # fmt: skip
 """Columns that linking reads: all but the document."""
 
@@ -371,8 +374,12 @@ Facts = tuple[
 
 
 def digest_facts(facts: Facts) -> str:
-    """Return 16 hex digits that are equal for equal facts."""
-    return hashlib.blake2b(dump(facts).encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+    """Return 16 hex digits that are equal for equal facts.
+
+    Nobody's being parted is left out, so that versions of the app which know nothing of it come to the same digits.
+    """
+    known = facts if facts[-1] else facts[:-1]
+    return hashlib.blake2b(dump(known).encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
 
 
 def digest_kept(account: Account) -> str:

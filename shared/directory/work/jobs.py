@@ -132,6 +132,11 @@ class Jobs:
         if row is None:
             return Busy("another job has just ended in this directory", retry_after=1)
         name = str(row.columns["id"])
+        if (await self.get(name)).state.ended:
+            # A version of the app that does not know this lock ended the job: what it left holds up nobody.
+            with contextlib.suppress(VersionConflict):
+                await self._tables.commit(self._partition, [Delete(row.key, row.etag)])
+            return Busy("another job has just ended in this directory", retry_after=1)
         return Busy(f"{name} is under way in this directory: let it end or cancel it first", holder=name)
 
     async def _refuse_older_version(self) -> None:
@@ -223,15 +228,12 @@ class Jobs:
         rows = await self._tables.get_many([(self._partition, LOCK + lock) for lock in locks])
         return any(rows)
 
-    async def find_undo(self) -> Job | None:
-        """Return the undo that is under way, or None."""
-        row = await self._tables.get(self._partition, LOCK + UNDO)
-        return await self.get(str(row.columns["id"])) if row else None
-
     async def find_under_way(self, kind: str) -> Job | None:
-        """Return the job of a kind that has not ended."""
+        """Return the job of a kind that has not ended, or None; an undo of an earlier version of the app as a run."""
         lock = await self._tables.get(self._partition, LOCK + kind)
-        return await self.get(str(lock.columns["id"])) if lock else None
+        job = await self.get(str(lock.columns["id"])) if lock else None
+        # A version of the app that does not know the lock may have ended the job.
+        return job if job and not job.state.ended else None
 
     async def note_planned(self, runs: Sequence[str]) -> None:
         """Note the last run that made a plan, behind the runs on which it builds, of which the first planned all."""

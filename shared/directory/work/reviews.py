@@ -16,7 +16,8 @@ from typing import Any
 from shared.directory.errors import Busy, InvalidCursor
 from shared.directory.keys import Keys, prefix_end
 from shared.directory.text import dump
-from shared.directory.work.plan import OPEN, Plan, PlanRow, columns_of, read_place, read_row
+from shared.directory.work.buckets import read_place
+from shared.directory.work.plan import CURSOR, OPEN, Plan, PlanRow, columns_of, read_row
 from shared.tables.access import in_parts, scan, scan_pages, together
 from shared.tables.port import MAX_OPERATIONS, Conflict, Insert, Operation, Replace, Row, Tables, Upsert, Value
 
@@ -66,7 +67,7 @@ class Reviews:
         places: dict[str, tuple[int, str]] = {}
         for row_id in ids:
             try:
-                places[row_id] = read_place(row_id or "-", self._buckets)
+                places[row_id] = read_place(row_id or "-", CURSOR, self._buckets)
             except InvalidCursor:
                 continue
         keys = [(self._plan.partition(bucket), key) for bucket, key in places.values()]
@@ -176,7 +177,7 @@ def _reviewed(row: PlanRow, review: Review) -> PlanRow:
 
 
 def _effect(row: PlanRow) -> Counter[str]:
-    """Return what a row counts for: its review's action, a link more or less, its predicted outcome."""
+    """Return what a row counts for: its review's action, a link more or less, its predicted outcome, its warnings."""
     action = (row.review or {}).get("action", "")
     links = action == LINK and row.decision != LINK
     unlinks = action == EXCLUDE and row.decision == LINK
@@ -186,7 +187,17 @@ def _effect(row: PlanRow) -> Counter[str]:
         counts[f"review.{action}"] += 1
     if predicted:
         counts[f"predicted.{predicted}"] += 1
+    for code in _warnings(row) if links or unlinks else ():
+        counts[f"warnings.{code}"] += links - unlinks
     return counts
+
+
+def _warnings(row: PlanRow) -> Sequence[str]:
+    """Return the codes of what a plan warns of about the account of a row: of several, the one that a review names."""
+    named = (row.review or {}).get("account")
+    chosen = next((one for one in row.shown.get("candidates", ()) if one["id"] == named), row.shown)
+    warnings: Sequence[str] = chosen.get("warnings", ())
+    return warnings
 
 
 def _read(tally: Row | None) -> Counter[str]:

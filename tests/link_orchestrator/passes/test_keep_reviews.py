@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from infra.local.faults import Crash, Fault, FaultyTables, script
-from link_orchestrator.messages import Milestone
+from link_orchestrator.messages import FORM, Milestone, Slice
 from link_orchestrator.orchestrator import PLAN_PASSES
 from link_orchestrator.run import REVIEWS_DROPPED, REVIEWS_FROM, REVIEWS_KEPT, reviews_of
 from shared.directory.directory import Directories, Directory
@@ -62,7 +62,9 @@ async def plan(directory: Directory, people: Sequence[Identity] = PEOPLE, **opti
 
 
 async def call(tables: Tables, directory: Directory, run: Job, name: str) -> Counter[str]:
-    part = {"job": run.id, "directory": directory.name, "stage": name, "low": 0, "high": directory.keys.buckets}
+    part = Slice(
+        job=run.id, directory=directory.name, pass_name=name, low=0, high=directory.keys.buckets, form=FORM
+    ).to_json()
     return Counter((await activity_calls(Directories(tables))("run_slice", part))["counts"])
 
 

@@ -284,3 +284,13 @@ async def test_a_value_that_many_carry_is_listed_with_its_numbers_and_is_no_evid
     assert "accounts: 4, identities: 1" in row["reason"]
     (link,) = await app.decisions(run, "link")
     assert link["account"]["userName"] == team
+
+
+async def test_whom_an_address_that_many_share_keeps_from_being_created_is_not_said_to_be_created(app: App) -> None:
+    team = "team@contoso.com"
+    await app.bring(csv_file(*({"userName": f"p{n}.local", "email": team} for n in range(4))))
+    run = await app.plan(graph(1, "ada@contoso.com", mail=team), graph(2, "bob@contoso.com"))
+    ada, bob = sorted(await app.decisions(run, "noAccount"), key=lambda row: row["identity"]["objectId"])
+    assert (ada["predicted"]["outcome"], bob["predicted"]["outcome"]) == ("refused", "created")
+    for row in (ada, bob):
+        assert row["reason"].endswith("provisioning creates one, unless the prediction says that it is refused.")

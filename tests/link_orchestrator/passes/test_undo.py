@@ -107,7 +107,7 @@ async def test_a_later_run_links_again_and_an_undo_of_the_first_leaves_that_alon
     assert second["counts"]["linked"] == 2
     again = await undo(app, run)
     assert again["counts"] == {"unchanged": 2}
-    assert (await rows(app, again))["ada"][1].startswith("The link was taken back before (undo by undo:undo2")
+    assert (await rows(app, again))["ada"][1].startswith("The link was taken back before, by undo2")
     assert (await undo(app, second))["counts"] == {"undone": 2}
     await check_invariants(app.tables, "main")
 

@@ -67,11 +67,11 @@ class Scene:
         self.run: Job
         self.before: list[Account]
 
-    async def set(self) -> Scene:
+    async def set(self, **has: Any) -> Scene:
         await make_directory(self.tables, self.name, 2)
         self.directory = await self.opened(self.tables).open(self.name)
         await self.directory.policies.set(POLICY)
-        self.before = [await self._person(name) for name in NAMES]
+        self.before = [await self._person(name, has) for name in NAMES]
         identities = [Identity(object_id(number), f"{name}@contoso.com") for number, name in enumerate(NAMES)]
         self.run = await begin_run(self.directory, identities, POLICY)
         assert await self.play(link_accounts, self.run) == "done"
@@ -81,15 +81,16 @@ class Scene:
     def opened(self, tables: Tables) -> Directories:
         return Directories(tables, self.clock)
 
-    async def _person(self, name: str) -> Account:
-        document = {
+    async def _person(self, name: str, has: dict[str, Any]) -> Account:
+        document: dict[str, Any] = {
             "schemas": ["urn:ietf:params:scim:schemas:core:2.0:User", ENTERPRISE],
             "userName": f"{name}@contoso.com",
             "emails": [{"value": f"{name}@contoso.com", "type": "work"}],
             "title": "Mr",
             "active": True,
             ENTERPRISE: {"department": "Sales", "costCenter": "7"},
-        }
+        } | has
+        document = {name: value for name, value in document.items() if value is not None}
         accounts = self.directory.accounts
         new = Account.new(accounts.keys.new_id(document["userName"]), document, Status.LOCAL, accounts.now())
         return await accounts.create(new, by="test")
@@ -200,6 +201,30 @@ class TestAttributes:
         assert (ann.document()["title"], ann.document()[ENTERPRISE]) == ("Countess", {"department": "Law"})
         assert "displayName" not in ann.document(), "what nobody edited is what it was"
 
+    async def test_an_external_id_and_evidence_that_people_wrote_since_stay_and_are_named(self, scene: Scene) -> None:
+        await scene.patch()
+        await scene.delete()
+        await scene.edit(externalId="ours")
+        ann = await scene.now()
+        known = replace(ann.evidence, name_id="ann")
+        await scene.directory.accounts.replace(ann, replace(ann, evidence=known), by="local", action="edit")
+        _, told = await scene.undo()
+        assert "evidence, externalId: edited here since, and left as it is" in told["ann"][1]
+        ann = await scene.now()
+        assert (ann.external_id, ann.evidence, ann.link) == ("ours", known, None)
+        await check_invariants(scene.tables, "main")
+
+    async def test_a_part_of_an_extension_that_was_edited_is_named_though_another_part_comes_back(
+        self, scene: Scene
+    ) -> None:
+        await scene.patch(**{f"{ENTERPRISE}:department": "Law"})
+        await scene.edit(**{ENTERPRISE: {"department": "Art", "costCenter": "7"}})
+        await scene.patch(**{f"{ENTERPRISE}:costCenter": "8"})
+        counts, told = await scene.undo()
+        assert counts == {"undone": 2, "undonePartly": 1}
+        assert f"{ENTERPRISE}: edited here since" in told["ann"][1]
+        assert (await scene.now()).document()[ENTERPRISE] == {"department": "Art", "costCenter": "7"}
+
     async def test_an_edit_that_provisioning_overwrote_comes_back(self, scene: Scene) -> None:
         await scene.patch(title="Director")
         await scene.edit(title="Countess")
@@ -222,6 +247,20 @@ class TestAttributes:
         ann = await scene.now()
         assert (ann.status, ann.user_name, ann.document()["title"]) == (Status.LOCAL, "new@contoso.com", "Mr")
         await check_invariants(scene.tables, "main")
+
+    async def test_it_is_named_also_by_a_slice_that_runs_again(self, scene: Scene) -> None:
+        await scene.patch(userName="new@contoso.com")
+        await scene.patch(userName="newer@contoso.com")
+        taken = Account.new(
+            scene.directory.keys.new_id("ann@contoso.com"), {"userName": "ann@contoso.com"}, Status.LOCAL, scene.clock()
+        )
+        await scene.directory.accounts.create(taken, by="test")
+        job, whole = await scene.start(), {"directory": scene.name, "stage": "undo", "low": 0, "high": 2}
+        calls = activity_calls(scene.opened(scene.tables))
+        for _ in range(2):
+            answer = await calls("run_slice", whole | {"job": job.id})
+            assert answer["counts"] == {"undone": 2, "undonePartly": 1}
+        assert len(await plan_rows(scene.directory, job.id)) == 3
 
     async def test_what_provisioning_made_itself_is_kept_nowhere(self, scene: Scene) -> None:
         document = {"userName": "made@contoso.com", "externalId": "made"}
@@ -283,6 +322,35 @@ class TestSwitchedOn:
         assert counts == {"unchanged": 3}
         assert "stays inactive" in told["ann"][1]
         counts, told = await scene.undo(activate=1)
+        assert counts == {"activating": 1, "activated": 1, "unchanged": 2}
+        assert of(await scene.now()) == of(scene.before[0])
+
+    async def test_whom_scim_deleted_and_a_second_undo_switched_on_was_linked_anew_by_nobody(
+        self, scene: Scene
+    ) -> None:
+        await scene.patch(1)
+        await scene.delete(1)
+        await scene.undo()
+        await scene.undo(activate=1)
+        counts, told = await scene.undo()
+        assert counts == {"unchanged": 3}
+        assert told["bob"][1].startswith("The link was taken back before, by ")
+
+    async def test_whom_scim_deleted_and_the_first_undo_switched_on_was_linked_anew_by_nobody(
+        self, scene: Scene
+    ) -> None:
+        await scene.patch(1)
+        await scene.delete(1)
+        await scene.undo(activate=1)
+        counts, told = await scene.undo()
+        assert counts == {"unchanged": 3}
+        assert told["bob"][1].startswith("The link was taken back before, by ")
+
+    async def test_who_was_active_without_saying_so_is_that_again(self, sqlite_tables: SqliteTables) -> None:
+        scene = await Scene(sqlite_tables).set(active=None)
+        await scene.patch(active=False)
+        assert (await scene.undo())[0] == {"undone": 2, "undoneInactive": 1}
+        counts, _ = await scene.undo(activate=1)
         assert counts == {"activating": 1, "activated": 1, "unchanged": 2}
         assert of(await scene.now()) == of(scene.before[0])
 

@@ -19,8 +19,8 @@ from link_orchestrator.orchestrator import undo_links
 from link_orchestrator.passes.apply_groups import apply_groups
 from link_orchestrator.passes.import_groups import SCHEMA
 from link_orchestrator.passes.plan_groups import decide_groups, resolve_members
-from link_orchestrator.passes.undo import UNCHANGED, UNDONE
 from link_orchestrator.passes.undo_groups import judge, undo_groups
+from link_orchestrator.passes.undo_verdicts import UNCHANGED, UNDONE
 from link_orchestrator.run import GROUPS_APPROVED
 from link_orchestrator.staged import EntraGroupWriter
 from shared.directory.directory import Directories, Directory
@@ -373,3 +373,22 @@ async def test_an_undo_names_what_an_earlier_version_did_not_keep(sqlite_tables:
     assert (verdict.outcome, verdict.after.status, verdict.after.display_name) == (UNDONE, Status.LOCAL, "renamed")
     assert "displayName: provisioning changed it" in verdict.reason
     assert "An earlier version" in verdict.said(now)
+
+
+async def test_a_name_that_provisioning_changed_after_the_upgrade_is_given_back(sqlite_tables: SqliteTables) -> None:
+    directory = await make_directory(sqlite_tables)
+    sales = await group(directory, "sales")
+    run = await run_over(directory, sales, linked=1)
+    for name in ("renamed", "and again"):
+        await scim_patch(directory, sales.id, {"op": "replace", "path": "displayName", "value": name})
+    now, history = await directory.groups.get(sales.id), await directory.groups.history(sales.id)
+    by_earlier = ("create", "link")
+    old = [
+        replace(c, before={n: c.before[n] for n in c.before if c.action not in by_earlier or n != "displayName"})
+        for c in history
+    ]
+    verdict = judge(now, old, object_id(0), run.id, "undo0")
+    assert verdict
+    assert verdict.after
+    assert (verdict.after.display_name, verdict.name) == ("sales", "sales")
+    assert verdict.reason.startswith("The link is taken back. displayName: ")

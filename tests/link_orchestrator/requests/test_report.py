@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from link_orchestrator.requests.report import COLUMNS, UNDO_COLUMNS, safe
-from link_orchestrator.requests.report_page import summary
+from link_orchestrator.requests.report_page import summary, undo_summary
 from tests.link_orchestrator.running import App, Refusal, csv_file, graph, object_id
 
 
@@ -129,6 +129,25 @@ async def test_the_summary_has_the_counts_as_a_chart_and_nothing_to_load(app: Ap
     assert "p0@" not in text, "a summary names nobody"
 
 
+def test_a_summary_counts_people_without_shared_values_and_names_what_the_policy_switches_on() -> None:
+    policy = {"verifiedDomains": [], "rules": [], "safeguardShare": 0.2, "adoptOnCreate": True, "schedule": None}
+    run = {"id": "run1", "phase": "planned", "counts": {"link": 2, "noAccount": 1, "sharedValue": 7}}
+    text = Page(summary(run | {"options": {"policy": policy}}, [])).text
+    assert "3 in all." in text
+    assert "7 in all." in text
+    assert "adoptOnCreate" in text
+    assert "schedule" not in text
+    assert "links more than 20% of the accounts is approved by its number only" in text
+
+
+@pytest.mark.parametrize("phase", ["failed", "done"])
+def test_a_summary_of_an_undo_says_whom_it_may_switch_on_and_not_that_it_did(phase: str) -> None:
+    undo = {"id": "undo1", "phase": phase, "options": {"run": "run1", "activate": 7}, "counts": {"activating": 2}}
+    text = Page(undo_summary(undo)).text
+    assert "if these are 7 accounts" in text
+    assert "Whom provisioning created stays" in text
+
+
 def test_what_people_wrote_is_text_in_the_summary() -> None:
     run = {"id": "run1", "phase": "planned", "startedBy": "<b>me</b>", "started": "2026-01-01T00:00:00Z"}
     policy = {"verifiedDomains": ["<script>"], "rules": [], "safeguardShare": 0.2}
@@ -181,9 +200,11 @@ async def test_an_undo_has_a_report_and_the_runs_tells_of_it(app: App) -> None:
     for shown in (undo["id"], run["id"], "As before their link", "for groups", "2", "by local"):
         assert shown in page.text
     page = Page((await read(app, run))[0])
-    for shown in ("Taken back", undo["id"], "What it came to for groups", f"What the undo of {undo['id']} came to"):
+    for shown in ("Taken back", undo["id"], "What it came to for groups", f"What {undo['id']} came to"):
         assert shown in page.text
     text, _, _ = await read(app, run, format="csv", decision="link")
+    assert {row["undone"] for row in csv.DictReader(io.StringIO(text, newline=""))} == {f"undone by {undo['id']}"}
+    text, _, _ = await read(app, run, format="csv", decision="groupLink")
     assert {row["undone"] for row in csv.DictReader(io.StringIO(text, newline=""))} == {f"undone by {undo['id']}"}
     for params in ({"format": "xlsx"}, {"format": "csv", "outcome": "maybe"}):
         with pytest.raises(Refusal) as refusal:

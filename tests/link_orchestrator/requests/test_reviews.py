@@ -312,6 +312,41 @@ async def test_links_of_deactivated_accounts_are_warned_of_listed_and_excluded_b
         await app.call("GET", f"linking/runs/{run['id']}/decisions", warning="cold")
     answer = await review(app, run, "exclude", filter={"decision": "link", "warning": "inactive"})
     assert (answer["reviewed"], answer["run"]["links"]) == (1, 1)
+    assert "warnings" not in answer["run"], "nobody who is deactivated is linked any more"
+    answer = await review(app, run, "leave", rows=[row["id"]])
+    assert answer["run"]["warnings"] == run["warnings"]
+
+
+async def test_what_a_review_may_link_tells_of_deactivated_accounts_and_counts_once_it_is_linked(app: App) -> None:
+    off = {"active": "no"}
+    await app.bring(
+        csv_file(
+            {"userName": "weak", "employeeNumber": "17", **off},
+            {"userName": "eva@partner.example", **off},
+            {"userName": "two-a", "employeeNumber": "18", **off},
+            {"userName": "two-b", "employeeNumber": "18", "active": "yes"},
+        )
+    )
+    people = graph(1, "ada@contoso.com", employeeId="17"), graph(2, "eva@partner.example")
+    run = await app.plan(*people, graph(3, "two@contoso.com", employeeId="18"))
+    rows = {row["identity"]["objectId"]: row for row in await app.decisions(run) if "identity" in row}
+    weak, outside, several = (rows[object_id(number)] for number in (1, 2, 3))
+    for row in (weak, outside):
+        assert row["warnings"] == ["inactive"]
+        assert row["reason"].endswith("once it is linked, provisioning switches it on.")
+    assert {one["userName"]: one.get("warnings") for one in several["candidates"]} == {
+        "two-a": ["inactive"],
+        "two-b": None,
+    }
+    assert "warnings" not in run, "nothing is to be linked yet"
+    inactive = next(one["id"] for one in several["candidates"] if one["userName"] == "two-a")
+    await review(app, run, "link", rows=[weak["id"]])
+    answer = await review(app, run, "link", rows=[outside["id"]])
+    assert [warned["count"] for warned in answer["run"]["warnings"]] == [2]
+    answer = await review(app, run, "link", rows=[several["id"]], account=inactive)
+    assert [warned["count"] for warned in answer["run"]["warnings"]] == [3]
+    answer = await review(app, run, "exclude", filter={"decision": "review", "warning": "inactive"})
+    assert [warned["count"] for warned in answer["run"]["warnings"]] == [2]
 
 
 async def test_a_plan_warns_where_none_of_the_object_ids_that_accounts_carry_is_in_the_source(app: App) -> None:
@@ -333,13 +368,13 @@ async def test_an_account_never_gets_two_links(app: App) -> None:
         csv_file(
             {"userName": "one.local", "email": "one@contoso.com"},
             {"userName": "two.local", "email": "two@contoso.com"},
-            {"userName": "third@contoso.com", "employeeNumber": "7"},
+            {"userName": "third@contoso.com", "otherEmails": "t@contoso.com"},
             {"userName": "free.local", "otherEmails": "x@contoso.com"},
         )
     )
     run = await app.plan(
-        graph(1, "a@contoso.com", mail="one@contoso.com", employeeId="7", otherMails=["x@contoso.com"]),
-        graph(2, "b@contoso.com", mail="two@contoso.com", employeeId="7", otherMails=["x@contoso.com"]),
+        graph(1, "a@contoso.com", mail="one@contoso.com", otherMails=["x@contoso.com", "t@contoso.com"]),
+        graph(2, "b@contoso.com", mail="two@contoso.com", otherMails=["x@contoso.com", "t@contoso.com"]),
         graph(3, "third@contoso.com"),
     )
     assert (run["counts"]["ambiguous"], run["counts"]["link"]) == (2, 1)
@@ -437,7 +472,7 @@ def _reviewed(job: Any) -> Any:
 async def test_an_approval_that_a_review_overtakes_looks_again(app: App, run: Any) -> None:
     """Closed tallies of an approval that was refused, or died, hold up no review, and the next approval counts it."""
     await review(app, run, "leave", rows=[(await row_of(app, run, 3))["id"]])
-    with pytest.raises(Refusal, match="would link 1 accounts"):
+    with pytest.raises(Refusal, match="would link 1 account;"):
         await app.approve(run, links=9)
     assert (await review(app, run, "link", rows=[(await row_of(app, run, 2))["id"]]))["run"]["links"] == 2
     answers = await asyncio.gather(
@@ -560,12 +595,12 @@ async def test_who_is_excluded_is_never_linked_where_the_review_was_cut_off(
 async def test_a_row_that_is_left_again_does_not_take_an_account_from_another(app: App) -> None:
     await app.bring(
         csv_file(
-            {"userName": "sue@contoso.com", "email": "sue@contoso.com", "employeeNumber": "7"},
-            {"userName": "sue.old", "email": "su@contoso.com", "employeeNumber": ""},
+            {"userName": "sue@contoso.com", "email": "sue@contoso.com", "otherEmails": "s@contoso.com"},
+            {"userName": "sue.old", "email": "su@contoso.com", "otherEmails": ""},
         )
     )
-    # Sue is one account's by name; Su matches both, one by a number.
-    su = graph(2, "su@contoso.com", mail="su@contoso.com", employeeId="7")
+    # Sue is one account's by name; Su matches both, one by an alias.
+    su = graph(2, "su@contoso.com", mail="su@contoso.com", otherMails=["s@contoso.com"])
     run = await app.plan(graph(1, "sue@contoso.com"), su)
     one, two = await row_of(app, run, 1), await row_of(app, run, 2)
     assert (one["decision"], two["decision"]) == ("link", "ambiguous")
@@ -591,3 +626,16 @@ async def test_a_policy_that_is_full_of_exclusions_says_so(app: App, run: Any) -
     await app.call("POST", f"linking/runs/{run['id']}/cancel")
     await app.wait(f"linking/runs/{run['id']}")
     assert (await app.plan(*IDENTITIES, policy=policy))["phase"] == "planned"
+
+
+async def test_no_prediction_asks_to_link_whom_an_administrator_excluded(app: App) -> None:
+    policy = {"verifiedDomains": ["contoso.com"], "excluded": [object_id(1)]}
+    await app.call("PUT", "directory/policy", policy)
+    await app.bring(csv_file(*({"userName": f"{name}@contoso.com"} for name in ("ada", "bob"))))
+    run = await app.plan(graph(1, "ada@contoso.com"), graph(2, "bob@contoso.com"))
+    bob = await row_of(app, run, 2)
+    await review(app, run, "exclude", rows=[bob["id"]], create=True)
+    for number in (1, 2):
+        predicted = (await row_of(app, run, number))["predicted"]
+        assert predicted["outcome"] == "refused"
+        assert predicted["why"].endswith("the person is excluded from linking.")

@@ -13,7 +13,7 @@ import pytest
 
 from infra.local.faults import Crash, Fault, FaultyTables, script
 from link_orchestrator import activities
-from link_orchestrator.messages import Milestone, Slice
+from link_orchestrator.messages import FORM, Milestone, Slice
 from link_orchestrator.orchestrator import PLAN_PASSES
 from link_orchestrator.requests import reviews
 from shared.directory.directory import Directories, Directory
@@ -60,7 +60,7 @@ async def prepare(path: Path) -> str:
 
 
 def slice_of(job: str, stage: str) -> dict[str, Any]:
-    return Slice(job=job, directory="main", pass_name=stage, low=0, high=2).to_json()
+    return Slice(job=job, directory="main", pass_name=stage, low=0, high=2, form=FORM).to_json()
 
 
 async def review(tables: Tables, job: str) -> None:

@@ -460,7 +460,7 @@ class TestDecisions:
     def test_an_identity_without_an_account_says_whether_one_will_be_created(self, enabled: bool) -> None:
         made = decision(identity(account_enabled=enabled))
         assert made.kind is DecisionKind.NO_ACCOUNT
-        assert ("will create one" in made.reason) is enabled
+        assert ("provisioning creates one" in made.reason) is enabled
 
     @pytest.mark.parametrize(("status", "word"), [(Status.LOCAL, "stays as it is"), (Status.CLAIMED, "linked")])
     def test_an_account_without_an_identity_stays_local(self, status: Any, word: str) -> None:

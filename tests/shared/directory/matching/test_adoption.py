@@ -169,6 +169,7 @@ def test_whatever_is_in_the_way_keeps_the_pair_apart(why: str) -> None:
     sent, to, around, policy = HINDERED[why]
     said = obstacle(sent, to, around, policy)
     assert any(part in said for part in why.replace("\\", "").split("|")), said
+    assert (said[0].isupper(), said[-1] == ".") == (False, False), "it is part of a sentence"
 
 
 def test_the_identity_itself_and_those_who_have_no_claim_are_not_in_the_way() -> None:
@@ -204,6 +205,11 @@ KEPT: dict[str, tuple[Account, str, Policy, str]] = {
     "left open": (kept(), "conflict", POLICY, ADA),
     "taken apart": (replace(kept(), parted=(ADA,)), "", POLICY, ADA),
 }
+
+
+def test_of_an_account_that_an_earlier_version_deleted_nobody_says_that_it_was_edited() -> None:
+    said = obstacle_to_return(Sent.of(create(externalId=ADA)), replace(kept(), retired_as=None), "", POLICY)
+    assert said.startswith("an earlier version of the app deleted it")
 
 
 @pytest.mark.parametrize("name", KEPT)

@@ -16,7 +16,7 @@ from infra.local.faults import Call, Crash, Fault, FaultyTables, no_faults, scri
 from shared.directory.directory import Directory
 from shared.directory.errors import DirectoryError, Stale
 from shared.directory.keys import Key
-from shared.directory.records import unlinking
+from shared.directory.records import bulk, unlinking
 from shared.directory.records.bulk import create_many, replace_many
 from shared.directory.records.claims import Claims
 from shared.directory.records.model import Account, Status
@@ -145,7 +145,7 @@ async def test_it_costs_few_requests(sqlite_tables: SqliteTables) -> None:
 async def test_after_a_failure_at_any_call_the_rest_is_taken_back(
     sqlite_tables: SqliteTables, monkeypatch: pytest.MonkeyPatch, fault: Fault
 ) -> None:
-    monkeypatch.setattr(unlinking, "ACCOUNTS", 2)
+    monkeypatch.setattr(bulk, "OPERATIONS", 4)
     for number in itertools.count(1):
         name = f"at{number}"
         people = await linked_people(await small(sqlite_tables, name, buckets=2, now=Clock()), "ann", "bea", "cleo")
@@ -201,15 +201,19 @@ async def test_any_writer_at_any_step_of_another_leaves_the_directory_whole(
         slow = FaultyTables(sqlite_tables)
         a = await reopened(slow, name)
         slow.reset()
+        done: list[str] = []
 
-        async def meanwhile(b: Directory = b, ann: Account = ann, bea: Account = bea) -> None:
+        async def meanwhile(b: Directory = b, ann: Account = ann, bea: Account = bea, done: list[str] = done) -> None:
             with suppress(DirectoryError):
                 await WRITERS[second](b, ann, bea)
+                done.append(second)
 
         reached = pause(slow, call_number(number), meanwhile)
         with suppress(DirectoryError):
             await WRITERS[first](a, ann, bea)
-        await check_invariants(sqlite_tables, name)
+        found = {account.id: account.document() for account in await check_invariants(sqlite_tables, name)}
+        if done == ["patch"]:
+            assert found[ann.id]["title"] == "Dr", "what was written meanwhile is gone"
         if not reached:
             break
 

@@ -14,7 +14,7 @@ from infra.local.faults import Crash, Fault, FaultyTables, random_faults, script
 from shared.directory.errors import Busy, NotFound
 from shared.directory.keys import Keys
 from shared.directory.work.jobs import Job, Jobs, State, planned_in
-from shared.tables.port import Conflict, Delete, Tables, VersionConflict
+from shared.tables.port import Conflict, Delete, Insert, Tables, VersionConflict
 from shared.tables.sqlite import SqliteTables
 from tests.link_orchestrator.running import rows_of
 from tests.shared.directory.people import BY, Clock, call_number, outcome, pause, writes
@@ -262,6 +262,21 @@ class TestRunsAndUndos:
         with pytest.raises(Busy, match=run.id):
             await begin(jobs, "undo")
         await jobs.change(run.id, ended)
+        await begin(jobs, "undo")
+
+    @pytest.mark.parametrize("kind", ["run", "undo"])
+    async def test_a_lock_that_the_version_before_left_behind_holds_up_nobody(
+        self, sqlite_tables: SqliteTables, kind: str
+    ) -> None:
+        jobs = jobs_in(sqlite_tables)
+        job = await begin(jobs, kind)
+        rows = [row for row in await rows_of(sqlite_tables, KEYS.jobs()) if row.key in ("lock_changing", "lock_undo")]
+        await jobs.change(job.id, ended)
+        await sqlite_tables.commit(KEYS.jobs(), [Insert(row.key, row.columns) for row in rows])
+        assert await jobs.find_under_way("undo") is None
+        for _ in rows:
+            with pytest.raises(Busy, match="just ended"):
+                await begin(jobs, "undo")
         await begin(jobs, "undo")
 
     async def test_a_run_takes_the_place_of_a_plan_that_waits_only_where_no_undo_is_under_way(
