@@ -258,9 +258,10 @@ async def weigh(directory: Directory, job: Job, slice_: Slice, *, again: bool = 
                 facts = replace(facts, version="")
                 await seen.doubt_account(account.id)
             theirs = keys.get(account.id, {})
-            crowds = _Crowds(
-                directory.keys, shared.get(account.id, ()), known.crowds.get(account.id, ()) if known else ()
-            )
+            former = known.crowds.get(account.id, ()) if known else ()
+            # What a touched account has of shared values is counted again, and join() told of it.
+            recounted = known is not None and account.id in known.touched
+            crowds = _Crowds(directory.keys, shared.get(account.id, ()), () if recounted else former)
             found = {oid: evidence_for(_in_order(crowds.without(have)), facts) for oid, have in theirs.items()}
             claims: Mapping[str, str] = _claims(directory.keys, theirs, found)
             if known:
@@ -271,13 +272,13 @@ async def weigh(directory: Directory, job: Job, slice_: Slice, *, again: bool = 
                 rivals = rivals_of(oid, evidence, read, directory.keys.fingerprint)
                 staged = _candidate(oid, facts, evidence, rivals, contested=len(claims) > 1)
                 await writer.add(identity_bucket(directory.keys, oid), staged)
-            if known and account.id not in known.touched:
+            if known and not recounted:
                 continue
             if not known:
                 counts.update(_object_ids(facts, theirs))
             if claims or known:
                 await seen.add_near(account.id, claims)
-            if crowds or (known and known.crowds.get(account.id)):
+            if crowds or former:
                 await seen.add_crowds(account.id, crowds.leads())
             claiming = [Claim.from_text(text) for text in claims.values() if text]
             if all(claim.excluded for claim in claiming) and not account.retired:
@@ -372,7 +373,7 @@ class _KnownPairs:
     """The accounts of a bucket that a later run weighs: those in pairs, and those that passes/compare.py touched.
 
     `near` has, by account that was not touched, the identities that met it in the runs before, with their claims.
-    `crowds` has, by such an account, the short leads of each of its shared values.
+    `crowds` has, by account, the short leads of each of the values that were shared then.
     """
 
     directory: Directory
@@ -386,8 +387,9 @@ class _KnownPairs:
         stage = directory.stage(job.id + TOUCHED)
         touched = {account_id async for items in stage.read(bucket) for account_id, _ in items}
         seen, untouched = directory.seen(job.options["since"]), set(met) - touched
-        near, crowds = await seen.near(bucket, untouched), await seen.crowds(bucket, untouched)
-        return cls(directory, {*met, *touched}, touched, near, crowds)
+        ids = {*met, *touched}
+        near, crowds = await seen.near(bucket, untouched), await seen.crowds(bucket, ids)
+        return cls(directory, ids, touched, near, crowds)
 
     async def accounts(self) -> AsyncIterator[Account]:
         for batch in in_parts(sorted(self.ids), ACCOUNTS_AT_ONCE):

@@ -262,6 +262,30 @@ async def test_an_address_that_many_accounts_have_takes_no_evidence_from_the_nam
     assert rows[ada.object_id].decision == "ambiguous"
 
 
+async def test_a_value_that_was_shared_for_one_run_is_evidence_for_those_after_the_next(
+    sqlite_tables: SqliteTables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last run does not touch the account: what it knows of its values is on record."""
+    monkeypatch.setattr(compare, "MOST_SHARE", 10.0)
+    directory = await make_directory(sqlite_tables)
+    await add_account(directory, "shares", NAME)
+    second = await add_account(directory, "second", "second@contoso.com")
+    address = (f"smtp:{NAME}",)
+    ada = Identity(object_id(1), "ada.x@contoso.com", mail="second@contoso.com", proxy_addresses=address)
+    eves = [Identity(object_id(n), f"eve{n}@contoso.com", proxy_addresses=address) for n in (2, 3, 4)]
+    first = await begin_run(directory, [ada, *eves[:2]], DOMAIN)
+    await play_run(directory, first)
+    standing = {row.subject: row for row in await plan_rows(directory, first.id)}
+    for theirs, decision in (([ada, *eves], "review"), ([ada, *eves[:2]], "ambiguous")):
+        standing |= await decide_again(directory, theirs, DOMAIN, standing)
+        assert standing[ada.object_id].decision == decision
+    found = await directory.accounts.find(second.id)
+    assert found is not None
+    await protect(directory, found, None)
+    rows = await decide_again(directory, theirs, DOMAIN, standing)
+    assert rows[ada.object_id].decision == "ambiguous"
+
+
 def assert_alike(rows: Rows, standing: Rows, expected: Rows) -> None:
     """Assert that rows decided again are the expected ones, and that the others stand as they were."""
     assert rows.keys() <= expected.keys()
