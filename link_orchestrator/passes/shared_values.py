@@ -12,8 +12,8 @@ from typing import Any, Final
 
 from link_orchestrator.run import policy_of
 from shared.directory.directory import Directory
-from shared.directory.keys import POINTER, Key, fold
-from shared.directory.matching.accounts import MOST_SHARED, DecisionKind, is_shared, kind_of
+from shared.directory.keys import Key, fold
+from shared.directory.matching.accounts import MOST_SHARED, DecisionKind, is_shared, kind_of, rules_for
 from shared.directory.matching.policy import Trust
 from shared.directory.work.jobs import Job
 from shared.directory.work.plan import PlanRow
@@ -33,7 +33,7 @@ class SharedValues:
         self._plan = directory.plan(job.id)
         self._pairs = pairs
         self.weak: dict[str, str] = {
-            rule.rule.value: kind_of(rule.rule) for rule in policy_of(job).rules if rule.trust is Trust.WEAK
+            rule.value: kind_of(rule) for rule, one in rules_for(policy_of(job)).items() if one.trust is Trust.WEAK
         }
         self.told = 0
 
@@ -57,23 +57,25 @@ class SharedValues:
                     carried.setdefault(kind, (fold(literal), set()))[1].add(fold(object_id))
         found: set[str] = set()
         for kind, (value, identities) in carried.items():
-            led, named = await self._accounts(kind, value)
-            if is_shared(len(identities), len(led | named)):
+            led = await self._accounts(Key(kind, value))
+            accounts = set[str]().union(*led.values())
+            if is_shared(len(identities), len(accounts)):
                 found.add(kind)
-                # Both the address and the name lead here: where there are pointers from the address, it tells.
-                if lead.startswith(POINTER) or kind == "userName" or not led:
-                    await self._tell(lead, kind, value, len(identities), led | named)
+                # Several leads lead to the accounts: the first one that has any tells.
+                if lead == next((one for one, ids in led.items() if ids), lead):
+                    await self._tell(lead, kind, value, len(identities), accounts)
         return found
 
-    async def _accounts(self, kind: str, value: str) -> tuple[set[str], set[str]]:
-        """Return the ids of the accounts that carry a value: those it leads to, and the one that is named so."""
-        led = await self._led(Key(kind, value))
-        named = await self._led(Key("userName", value)) if kind == "email" else set()
-        if len(led | named) > READ:
-            return led, named
-        accounts = [one for one in await self._directory.accounts.find_many(sorted(led | named)) if one]
-        carrying = {one.id for one in accounts if _carries(kind, value, one.found_by() | one.claims())}
-        return led & carrying, named & carrying
+    async def _accounts(self, key: Key) -> dict[str, set[str]]:
+        """Return the ids of the accounts that carry a value, by each lead to them."""
+        places = places_of(key)
+        led = {self._directory.keys.lead(place): await self._led(place) for place in places}
+        ids = set[str]().union(*led.values())
+        if len(ids) > READ:
+            return led
+        accounts = [one for one in await self._directory.accounts.find_many(sorted(ids)) if one]
+        carrying = {one.id for one in accounts if not (one.found_by() | one.claims()).isdisjoint(places)}
+        return {lead: found & carrying for lead, found in led.items()}
 
     async def _led(self, key: Key) -> set[str]:
         lead = self._directory.keys.lead(key)
@@ -98,5 +100,6 @@ class SharedValues:
         self.told += 1
 
 
-def _carries(kind: str, value: str, keys: Collection[Key]) -> bool:
-    return Key(kind, value) in keys or (kind == "email" and Key("userName", value) in keys)
+def places_of(key: Key) -> tuple[Key, ...]:
+    """Return the keys by which the accounts that carry a value are found: an address may be their name or NameID."""
+    return (key, Key("userName", key.value), Key("nameId", key.value)) if key.kind == "email" else (key,)

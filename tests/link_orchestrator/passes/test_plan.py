@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -210,6 +211,9 @@ policies = st.builds(
 )
 
 
+MORE = [{"userName": f"p{n}.local"} for n in range(20)]
+"""Accounts of nobody, beside which a change is a small one."""
+
 numbered = itertools.count()
 """Every example has a directory of its own."""
 
@@ -284,3 +288,15 @@ async def test_a_value_that_many_carry_is_listed_with_its_numbers_and_is_no_evid
     assert "accounts: 4, identities: 1" in row["reason"]
     (link,) = await app.decisions(run, "link")
     assert link["account"]["userName"] == team
+
+
+@pytest.mark.parametrize("later", [False, True])
+async def test_an_alias_that_was_a_name_id_holds_up_whoever_has_the_name_now(app: App, later: bool) -> None:
+    """The former holder of a name signed in by it; the application calls the account something else."""
+    await app.bring(csv_file({"userName": "jdoe", "nameId": "jane@contoso.com"}, *MORE))
+    successor, former = graph(1, "jane@contoso.com"), graph(2, "jane.doe@contoso.com")
+    if later:
+        await app.apply(await app.plan(former), links=0)
+    run = await app.plan(successor, former | {"proxyAddresses": ["smtp:jane@contoso.com"]})
+    rows = {row["identity"]["objectId"]: row["decision"] for row in await app.decisions(run) if "identity" in row}
+    assert rows == {object_id(1): "review", object_id(2): "conflict"}
