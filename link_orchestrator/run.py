@@ -120,7 +120,12 @@ def told_of_reviews(job: Job, counts: Mapping[str, int]) -> str | None:
 def refuse_unreviewable(job: Job) -> None:
     """Raise Busy if the rows of a run cannot be reviewed yet, or no longer."""
     if job.state is not State.PLANNED or job.cancelled_by:
-        raise Busy(f"phase: the run is {job.state}, only the rows of a planned run can be reviewed")
+        raise Busy(f"phase: the run is {state_in_words(job)}, only the rows of a planned run can be reviewed")
+
+
+def state_in_words(job: Job) -> str:
+    """Return the state of a job as refusals name it: one that was cancelled is planned until its orchestration ends."""
+    return "being cancelled" if job.cancelled_by and not job.state.ended else job.state.value
 
 
 def account_of(row: PlanRow) -> str:

@@ -13,7 +13,7 @@ from link_orchestrator.lifecycle import Orchestrations, ensure_started, refuse_u
 from link_orchestrator.orchestrator import APPROVE
 from link_orchestrator.requests.body import Body
 from link_orchestrator.requests.jobs import answer, find_job
-from link_orchestrator.run import GROUPS_APPROVED, policy_of
+from link_orchestrator.run import GROUPS_APPROVED, policy_of, state_in_words
 from shared.directory.directory import Directory
 from shared.directory.errors import Busy
 from shared.directory.matching.groups import GroupDecisionKind
@@ -64,7 +64,7 @@ async def approve(directory: Directory, request: Request, client: Orchestrations
 async def _refuse_unapprovable(directory: Directory, job: Job, approval: Approval) -> None:
     """Raise Busy if the run is not planned, a number is wrong, or the safeguard asks for a number that is missing."""
     if job.state not in (State.PLANNED, State.APPROVED) or job.cancelled_by:
-        raise Busy(f"phase: the run is {job.state}, only a planned run can be approved")
+        raise Busy(f"phase: the run is {state_in_words(job)}, only a planned run can be approved")
     groups = job.counts.get(GroupDecisionKind.LINK.value, 0)
     if approval.groups not in (None, groups):
         raise Busy(f"groups: the plan would link {groups} groups; look at it again and approve that number")

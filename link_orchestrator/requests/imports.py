@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar
 
 from link_orchestrator.files.accounts import AccountRow, read_accounts
 from link_orchestrator.files.groups import GroupRow, read_groups
 from link_orchestrator.kinds import GROUP_IMPORT, IMPORT, Kind
 from link_orchestrator.lifecycle import Orchestrations, begin
 from link_orchestrator.messages import slices_for
+from link_orchestrator.passes.import_accounts import CHANGE, LINKED, PROTECTED
 from link_orchestrator.problems import Problem
 from link_orchestrator.requests.jobs import answer
 from link_orchestrator.requests.sent_file import read_columns, read_file, stage_rows
@@ -18,6 +19,7 @@ from link_orchestrator.staged import name_bucket
 from shared.directory.directory import Directory
 from shared.directory.keys import Key
 from shared.scim.endpoint import Request, Response
+from shared.scim.errors import InvalidValue
 
 R = TypeVar("R", AccountRow, GroupRow)
 
@@ -29,7 +31,10 @@ async def import_accounts(directory: Directory, request: Request, client: Orches
     def bucket_of(row: AccountRow) -> int:
         return keys.bucket(keys.digest(Key("userName", row.user_name)))
 
-    return await _import(directory, request, client, IMPORT, read_accounts, bucket_of)
+    options: dict[str, Any] = {PROTECTED: CHANGE} if _changes_protected(request) else {}
+    if await directory.listing.may_be_linked():
+        options[LINKED] = True
+    return await _import(directory, request, client, IMPORT, read_accounts, bucket_of, options=options)
 
 
 async def import_groups(directory: Directory, request: Request, client: Orchestrations) -> Response:
@@ -49,6 +54,7 @@ async def _import(
     read: Callable[..., Iterable[R | Problem]],
     bucket_of: Callable[[R], int],
     count_members: Callable[[R], int] = lambda row: 0,
+    options: Mapping[str, Any] | None = None,
 ) -> Response:
     job_id = directory.jobs.new_id(kind.name)
     await directory.stages.announce(job_id, [job_id])
@@ -62,5 +68,13 @@ async def _import(
     await stage_rows(directory, job_id, rows, add, counts)
     await writer.close()
     await directory.jobs.count(job_id, "file", {"refused": counts["problems"]})
-    options = {"rows": counts["read"], "slices": slices_for(counts["read"] + counts["members"])}
-    return answer(await begin(directory, request.by, client, kind, job_id, options), request, 202)
+    size = {"rows": counts["read"], "slices": slices_for(counts["read"] + counts["members"])}
+    return answer(await begin(directory, request.by, client, kind, job_id, {**size, **(options or {})}), request, 202)
+
+
+def _changes_protected(request: Request) -> bool:
+    """Tell whether rows may change protected accounts. Raises InvalidValue for a word that says neither."""
+    asked = request.params.get(PROTECTED)
+    if asked not in (None, CHANGE):
+        raise InvalidValue(f"protected: {CHANGE} lets rows change protected accounts; leave it out to have them kept")
+    return asked == CHANGE

@@ -80,7 +80,7 @@ OPERATIONS: Mapping[str, Operation] = {
     "linking_schedule_resume": Operation("ScheduleState"),
     "directory_schemas_get": Operation("Schemas"),
     "directory_schemas_put": Operation("Schemas", body=_json("Schemas")),
-    "accounts_import": Operation("Job", 202, ACCOUNTS_FILE, ("mapping",)),
+    "accounts_import": Operation("Job", 202, ACCOUNTS_FILE, ("mapping", "protected")),
     "groups_import": Operation("Job", 202, ACCOUNTS_FILE, ("mapping",)),
     "linking_groups_upload": Operation("Job", 201, _json("AnyJson")),
     "linking_run_group_difference": Operation("Difference", query=PAGED),
@@ -135,6 +135,10 @@ PARAMETERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "format": ("What the report is written as.", {"enum": ["html", "csv", "jsonl"], "default": "html"}),
     "found": ("Only rows of this kind.", {"$ref": "#/components/schemas/VerificationRowKind"}),
     "outcome": ("Only rows with this outcome.", {"$ref": "#/components/schemas/UndoRowKind"}),
+    "protected": (
+        "Lets rows change protected accounts, which are otherwise left as they are and reported.",
+        {"enum": ["change"]},
+    ),
     "warning": ("Only links that are planned with this warning.", {"enum": ["inactive"]}),
     "mapping": ('A JSON object from header to column, like {"Login": "userName"}.', {"type": "string"}),
 }

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter
 
 from shared.directory.keys import BUCKETS
 from shared.host.graph_settings import GraphSettings
@@ -33,7 +33,7 @@ class Credential(BaseModel):
     sha256: str = Field(pattern="^[0-9a-f]{64}$")
     directory: str = Field(default="main", pattern="^[a-z0-9]{1,32}$")
     roles: frozenset[Role] = frozenset({"scim"})
-    expires: datetime | None = None
+    expires: AwareDatetime | None = None
 
     @classmethod
     def of(cls, token: str, name: str, *roles: Role, directory: str = "main") -> Credential:
@@ -67,7 +67,10 @@ class Settings(BaseModel):
             known = TypeAdapter(tuple[Credential, ...]).validate_python(json.loads(credentials))
         except ValueError as error:
             # The variable holds hashes: the message says what is wrong, never the value.
-            raise ValueError("SCIMLINK_CREDENTIALS must be a JSON list of {name, sha256, directory, roles}") from error
+            raise ValueError(
+                "SCIMLINK_CREDENTIALS must be a JSON list of {name, sha256, directory, roles, expires}, "
+                "expires with its time zone, like 2027-01-31T00:00:00Z"
+            ) from error
         try:
             buckets = TypeAdapter(Buckets).validate_python(environment.get("SCIMLINK_BUCKETS") or BUCKETS)
         except ValueError:

@@ -138,6 +138,13 @@ def test_a_credential_in_the_settings_opens_what_it_names_and_no_more() -> None:
     (found,) = Settings.from_environment({"SCIMLINK_CREDENTIALS": json.dumps([told])}).credentials
     assert (found.roles, found.directory) == ({"scim"}, "main")
     assert found.expires == datetime(2026, 11, 23, 12, tzinfo=UTC)
-    for wrong in ({"expire": told["expires"]}, {"role": ["admin"]}, {"roles": ["root"]}, {"sha256": "0" * 63}):
+    without_zone = {"expires": "2026-11-23T12:00:00"}  # which no clock could be compared with, at every request
+    for wrong in (
+        {"expire": told["expires"]},
+        {"role": ["admin"]},
+        {"roles": ["root"]},
+        {"sha256": "0" * 63},
+        without_zone,
+    ):
         with pytest.raises(ValueError, match="SCIMLINK_CREDENTIALS must be"):
             Settings.from_environment({"SCIMLINK_CREDENTIALS": json.dumps([told | wrong])})

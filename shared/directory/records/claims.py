@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import sys
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -131,10 +132,11 @@ class Claims(Generic[R]):
             return
         raise Busy(f"{ATTRIBUTES[key.kind]} is being changed by others", retry_after=1)
 
-    async def pointed(self, key: Key) -> list[str]:
+    async def pointed(self, key: Key, most: int = sys.maxsize) -> list[str]:
         """Return the ids to which a key's pointers lead; an account may lack the key, be gone, or be still to come."""
         partition, prefix = self._keys.pointer(key)
-        return [str(row.columns["id"]) for row in await read_range(self._tables, partition, prefix, prefix_end(prefix))]
+        rows = await read_range(self._tables, partition, prefix, prefix_end(prefix), top=most)
+        return [str(row.columns["id"]) for row in rows]
 
     async def find_second(self, claim: Key, account_id: str) -> str | None:
         """Return another account that has a claimed identity as its externalId; fence off writers about to make one."""

@@ -16,11 +16,11 @@ from collections.abc import AsyncIterator, Sequence
 from itertools import accumulate, chain
 from typing import Generic, NamedTuple, TypeVar
 
-from shared.directory.keys import COUNT, DIGEST, LIVE, NAME, POINTER, behind, prefix_end
+from shared.directory.keys import COUNT, DIGEST, IDENTITY, LIVE, NAME, POINTER, behind, prefix_end
 from shared.directory.records.counts import Count
 from shared.directory.records.model import DIGEST_OF_FACTS, FACTS, Account, Resource
 from shared.directory.records.resources import Resources
-from shared.tables.access import read_range, scan, scan_pages, together
+from shared.tables.access import in_waves, read_range, scan, scan_pages, together
 from shared.tables.port import Row
 
 R = TypeVar("R", bound=Resource)
@@ -171,6 +171,15 @@ class AccountListing(Listing[Account]):
         tables, partition = self._resources.tables, self._partition(bucket)
         async for page in scan_pages(tables, partition, LIVE, COUNT, select=[DIGEST_OF_FACTS]):
             yield [(row.key[len(LIVE) :], str(row.columns.get(DIGEST_OF_FACTS, ""))) for row in page.rows]
+
+    async def may_be_linked(self) -> bool:
+        """Tell whether any account may be linked: whether an identity is claimed, if only by an externalId."""
+        tables, keys = self._resources.tables, self._resources.keys
+        claims = (
+            tables.query(keys.pointers(bucket), IDENTITY, prefix_end(IDENTITY), select=[], top=1)
+            for bucket in range(keys.buckets)
+        )
+        return any(page.rows for page in await in_waves(claims))
 
     async def find_led(self, bucket: int, leads: Sequence[str]) -> list[set[str]]:
         """Return the ids to which each lead (Keys.lead), or the beginning of one, leads."""

@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 
+from link_orchestrator.passes.former_names import MANY
 from shared.directory.directory import Directories
 from shared.directory.keys import Key
 from shared.tables.port import Insert
-from tests.link_orchestrator.running import App, Refusal, csv_file, directory_rows, graph, object_id
+from tests.link_orchestrator.running import App, Refusal, all_accounts, csv_file, directory_rows, graph, object_id
 
+PATCH = "urn:ietf:params:scim:api:messages:2.0:PatchOp"
 JANE = {"userName": "jane@contoso.com", "email": "jane@contoso.com", "title": "Engineer"}
 
 
@@ -198,7 +200,7 @@ class TestAnotherImport:
     @pytest.mark.parametrize("protected", ["", "no"])
     async def test_protection_survives(self, app: App, protected: str) -> None:
         await app.bring(csv_file(JANE | {"protected": "yes"}))
-        job = await app.bring(csv_file(JANE | {"title": "Director", "protected": protected}))
+        job = await app.bring(csv_file(JANE | {"title": "Director", "protected": protected}), protected="change")
         assert job["counts"] == {"updated": 1, "refused": 0}
         assert (await app.account("jane@contoso.com"))["protected"] is True
         run = await app.plan(graph(1, "jane@contoso.com"))
@@ -211,3 +213,153 @@ class TestAnotherImport:
         await app.bring(csv_file(JANE))
         assert (await app.bring(csv_file(JANE | {"protected": "yes"})))["counts"] == {"updated": 1, "refused": 0}
         assert (await app.account("jane@contoso.com"))["protected"] is True
+
+
+class TestLetters:
+    """What folds alike is not always the same name: only case is no difference between two mailboxes."""
+
+    @pytest.mark.parametrize("name", ["\u017fys@contoso.com", "\uff53\uff59\uff53@contoso.com", "sys@contoso.\uff43om"])
+    @pytest.mark.parametrize("protected", ["yes", "no"])
+    @pytest.mark.parametrize("asked", [{}, {"protected": "change"}])
+    async def test_a_row_in_other_letters_changes_nobody_and_makes_nobody(
+        self, app: App, name: str, protected: str, asked: dict[str, str]
+    ) -> None:
+        await app.bring(csv_file({"userName": "sys@contoso.com", "title": "System", "protected": protected}))
+        before = await app.account("sys@contoso.com")
+        job = await app.bring(csv_file({"userName": name, "title": "Mine", "active": "no", "nameId": "n"}), **asked)
+        assert job["counts"] == {"refused": 1}
+        assert await app.account("sys@contoso.com") == before
+        (problem,) = await app.problems(job)
+        assert problem["line"] == 2
+        assert problem["reason"].startswith(f"userName: the account {before['id']} has it in other letters")
+        assert "again" not in problem["remedy"], "the same row would be refused again"
+
+    async def test_an_account_in_other_letters_is_changed_by_no_plain_name(self, app: App) -> None:
+        """The sign for Kelvin is a k in lower case, and no letter of an address."""
+        await app.bring(csv_file({"userName": "\u212aim@contoso.com", "title": "Kelvin"}))
+        assert (await app.bring(csv_file({"userName": "kim@contoso.com", "title": "K"})))["counts"] == {"refused": 1}
+        assert (await app.account("kim@contoso.com"))["document"]["title"] == "Kelvin"
+
+    async def test_of_two_rows_in_different_letters_none_is_made(self, app: App) -> None:
+        rows = (
+            {"userName": "sys", "title": "A"},
+            {"userName": "\u017fys", "title": "B"},
+            {"userName": "SYS", "title": "A"},
+        )
+        for _ in range(2):
+            job = await app.bring(csv_file(*rows, {"userName": "kim"}))
+            first, second, third = await app.problems(job)
+            assert [first["line"], second["line"], third["line"]] == [2, 3, 4]
+            assert "line 3 has it in other letters" in first["reason"]
+            assert "line 2 has it in other letters" in second["reason"]
+            assert "line 2 has the same one" in third["reason"]
+            assert job["counts"]["refused"] == 3
+        directory = await Directories(app.tables).open("main")
+        assert [account.user_name for account in await all_accounts(directory)] == ["kim"]
+
+    async def test_a_row_in_an_accounts_letters_is_taken_beside_one_in_others(self, app: App) -> None:
+        await app.bring(csv_file({"userName": "sys", "title": "Old"}))
+        job = await app.bring(csv_file({"userName": "\u017fys", "title": "Mine"}, {"userName": "Sys", "title": "New"}))
+        assert job["counts"] == {"updated": 1, "refused": 1}
+        assert (await app.account("sys"))["document"]["title"] == "New"
+
+
+class TestProtected:
+    FILE = csv_file(JANE | {"protected": "yes", "nameId": "n-1"})
+
+    @pytest.mark.parametrize(
+        ("row", "named"),
+        [
+            ({"title": "Director"}, "title"),
+            ({"email": "new@contoso.com"}, "emails"),
+            ({"active": "no", "department": "Sales"}, "active, schemas, urn:"),
+            ({"nameId": "n-2"}, "evidence"),
+            ({"objectId": object_id(1)}, "evidence"),
+            ({"emailVerified": "yes"}, "evidence"),
+            ({"externalId": object_id(1)}, "externalId"),
+        ],
+    )
+    async def test_a_row_changes_nothing_of_it_unless_the_import_says_so(
+        self, app: App, row: dict[str, str], named: str
+    ) -> None:
+        await app.bring(self.FILE)
+        before = await app.account("jane@contoso.com")
+        job = await app.bring(csv_file(JANE | row))
+        assert job["counts"] == {"refused": 1}
+        (problem,) = await app.problems(job)
+        assert problem["line"] == 2
+        assert problem["reason"].startswith(named)
+        assert problem["reason"].endswith(f"the account {before['id']} is protected, and was left as it is")
+        assert "?protected=change" in problem["remedy"]
+        assert await app.account("jane@contoso.com") == before
+        job = await app.bring(csv_file(JANE | row), protected="change")
+        assert job["counts"] == {"updated": 1, "refused": 0}
+
+    async def test_a_row_that_would_change_nothing_is_no_problem(self, app: App) -> None:
+        await app.bring(self.FILE)
+        for file in (self.FILE, csv_file(JANE | {"protected": "no"})):
+            assert (await app.bring(file))["counts"] == {"unchanged": 1, "refused": 0}
+
+    @pytest.mark.parametrize("word", ["yes", "true", "Change"])
+    async def test_another_word_is_refused(self, app: App, word: str) -> None:
+        with pytest.raises(Refusal, match="protected: change lets") as refusal:
+            await app.bring(self.FILE, protected=word)
+        assert refusal.value.status == 400
+
+
+class TestAnOlderExport:
+    """Provisioning has renamed Jane since the file was written."""
+
+    JANE = JANE | {"employeeNumber": "7", "email": "team@contoso.com"}
+
+    async def renamed(self, app: App, file: bytes) -> str:
+        await app.bring(file)
+        run = await app.plan(graph(1, "jane@contoso.com"))
+        await app.apply(run, links=1, pauseProvisioning=False)
+        (found,) = (await app.call("GET", "scim/v2/Users", filter=f'externalId eq "{object_id(1)}"'))["Resources"]
+        path, patch = (
+            f"scim/v2/Users/{found['id']}",
+            {"op": "replace", "path": "userName", "value": "jane.doe@contoso.com"},
+        )
+        await app.call("PATCH", path, {"schemas": [PATCH], "Operations": [patch]})
+        return str(found["id"])
+
+    async def test_a_former_name_makes_no_second_account(self, app: App) -> None:
+        file = csv_file(self.JANE, {"userName": "john@contoso.com"})
+        jane = await self.renamed(app, file)
+        job = await app.bring(file)
+        assert job["counts"] == {"unchanged": 1, "refused": 1}
+        (problem,) = await app.problems(job)
+        assert problem["line"] == 2
+        assert problem["reason"].startswith(f"userName: the account {jane} had it before")
+        assert "fresh export" in problem["remedy"]
+        assert (await app.call("GET", "accounts", userName="jane@contoso.com"))["accounts"] == []
+
+    @pytest.mark.parametrize(
+        "row",
+        [
+            {"userName": "jane@contoso.com"},
+            {"userName": "jane@contoso.com", "employeeNumber": "8", "email": "other@contoso.com"},
+            {"userName": "john@contoso.com", "email": "team@contoso.com", "employeeNumber": "7"},
+        ],
+        ids=["a name alone", "a name that somebody else has now", "a shared mailbox"],
+    )
+    async def test_whoever_is_somebody_else_is_made(self, app: App, row: dict[str, str]) -> None:
+        await self.renamed(app, csv_file(self.JANE))
+        assert (await app.bring(csv_file(row)))["counts"] == {"created": 1, "refused": 0}
+
+    async def test_what_many_have_tells_nobody_apart(self, app: App) -> None:
+        others = [{"userName": f"person{number}", "email": "team@contoso.com"} for number in range(MANY)]
+        await self.renamed(app, csv_file(self.JANE, *others))
+        file = csv_file({"userName": "jane@contoso.com", "email": "team@contoso.com"})
+        assert (await app.bring(file))["counts"] == {"created": 1, "refused": 0}
+
+
+async def test_a_row_that_cannot_come_in_is_not_told_to_come_again(app: App) -> None:
+    await app.bring(csv_file(JANE))
+    await app.apply(await app.plan(graph(1, "jane@contoso.com")), links=1)
+    jane = (await app.account("jane@contoso.com"))["id"]
+    job = await app.bring(csv_file({"userName": "second", "externalId": object_id(1)}))
+    (problem,) = await app.problems(job)
+    assert problem["reason"] == "not imported: externalId: another account holds this value"
+    assert problem["remedy"] == f"release or delete the account {jane} first, or take the value from the row"

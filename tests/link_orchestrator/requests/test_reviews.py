@@ -11,12 +11,12 @@ import pytest
 
 from infra.local.entra import Cycle
 from link_orchestrator.files.identities import read_identities
-from link_orchestrator.run import reviews_of
+from link_orchestrator.run import refuse_unreviewable, reviews_of
 from shared.directory.directory import Directories
 from shared.directory.errors import Busy
 from shared.directory.keys import Key
 from shared.directory.matching.identity import Identity
-from shared.directory.work.jobs import State
+from shared.directory.work.jobs import Job, State
 from shared.directory.work.plan import Plan
 from shared.directory.work.reviews import Review, Reviews
 from shared.tables.port import Unavailable, VersionConflict
@@ -372,6 +372,14 @@ async def test_after_approval_no_row_is_reviewed(app: App, run: Any) -> None:
     with pytest.raises(Refusal, match="only the rows of a planned run") as refusal:
         await review(app, run, "link", rows=[row])
     assert refusal.value.status == 409
+
+
+def test_a_run_that_is_being_cancelled_is_not_called_planned() -> None:
+    job = Job("run1", "run", State.PLANNED, "now", "test", cancelled_by="test")
+    with pytest.raises(Busy, match="the run is being cancelled, only the rows of a planned run"):
+        refuse_unreviewable(job)
+    with pytest.raises(Busy, match="the run is cancelled, only"):
+        refuse_unreviewable(replace(job, state=State.CANCELLED))
 
 
 async def test_a_review_that_races_the_approval_is_counted_or_refused(app: App, run: Any) -> None:
