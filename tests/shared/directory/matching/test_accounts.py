@@ -418,10 +418,11 @@ class TestDecisions:
         assert [made.kind for made in decisions.values()] == [DecisionKind.CONFLICT] * 2
         assert [made.others for made in decisions.values()] == [(OTHER,), (OID,)]
 
-    def test_an_excluded_identity_stands_in_nobodys_way_and_its_row_names_the_account(self) -> None:
+    @pytest.mark.parametrize("named", [OTHER, f" {{{OTHER.upper()}}}", "X@contoso.com"], ids=["GUID", "{GUID}", "name"])
+    def test_an_excluded_identity_stands_in_nobodys_way_and_its_row_names_the_account(self, named: str) -> None:
         twin = identity("x@contoso.com", OTHER, mail="jane@contoso.com")
         facts = account(verified_emails=("jane@contoso.com",))
-        decisions = plan([identity(), twin], [facts], replace(POLICY, excluded=frozenset({OTHER})))
+        decisions = plan([identity(), twin], [facts], replace(POLICY, excluded=frozenset({named})))
         assert [decisions[OID].kind, decisions[OTHER].kind] == [DecisionKind.LINK, DecisionKind.EXCLUDED]
         assert decisions[OTHER].account == facts
         assert "1 excluded identity" in decisions[OID].reason
