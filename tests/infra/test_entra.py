@@ -32,11 +32,12 @@ from tests.infra.test_serve import served
 from tests.waiting import PATIENCE, process
 
 ADA = Identity(
-    "id-ada", "Ada@contoso.com", mail="ada@contoso.com", given_name="Ada", surname="King", mail_nickname="ada",
+    "8b3f1c9e-0001-4000-8000-00000000000a", "Ada@contoso.com",
+    mail="ada@contoso.com", given_name="Ada", surname="King", mail_nickname="ada",
     display_name="Ada King", job_title="Analyst", department="Engines", employee_id="7",
 )  # fmt: skip
-EVE = Identity("id-eve", "eve@contoso.com")
-OFF = Identity("id-off", "off@contoso.com", account_enabled=False)
+EVE = Identity("8b3f1c9e-0002-4000-8000-00000000000e", "eve@contoso.com")
+OFF = Identity("8b3f1c9e-0003-4000-8000-00000000000f", "off@contoso.com", account_enabled=False)
 
 Answer = Callable[[web.Request], web.Response]
 
@@ -112,11 +113,11 @@ def test_the_scim2_dialect_sends_single_valued_attributes_together() -> None:
 
 async def test_matching_stops_at_the_first_hit_and_nothing_is_sent_without_a_difference() -> None:
     body = create_body(map_identity(EVE, "objectId"), "default") | {"id": "1"}
-    answers = {'externalId eq "id-eve"': found(body)}
+    answers = {f'externalId eq "{EVE.object_id}"': found(body)}
     async with provider(lambda request: answers.get(request.rel_url.query["filter"]) or found()) as (base, seen):
         report = await Cycle(base + "/scim/v2/?aadOptscim062020", "t").run([EVE, OFF])
-    assert seen[1:] == ['GET externalId eq "id-eve"']
-    assert report.list_by("matched") == [CycleOutcome("matched", "id-eve", "eve@contoso.com", "1", "externalId")]
+    assert seen[1:] == [f'GET externalId eq "{EVE.object_id}"']
+    assert report.list_by("matched") == [CycleOutcome("matched", EVE.object_id, "eve@contoso.com", "1", "externalId")]
     assert report.list_by("skipped")[0].detail == "disabled in Entra and never in scope"
     assert report.requests == {"GET": 2}
 
@@ -149,7 +150,7 @@ async def test_a_name_matches_without_regard_to_case_and_a_refused_change_is_tol
     account = {"id": "1", "userName": "EVE@contoso.com", "active": True}
     outcome = await _judged(found(), found(account), web.json_response({"detail": "protected"}, status=403))
     assert outcome.to_json() == {
-        "identity": "id-eve", "userName": "eve@contoso.com", "id": "1", "by": "userName",
+        "identity": EVE.object_id, "userName": "eve@contoso.com", "id": "1", "by": "userName",
         "request": "PATCH", "status": 403, "detail": "protected",
     }  # fmt: skip
 
@@ -160,7 +161,7 @@ async def test_where_externalid_alone_is_matched_whoever_has_none_is_created() -
 
     async with provider(answer) as (base, seen):
         report = await Cycle(base, "t", by_key_alone=True).run([EVE])
-    assert seen[1:] == ['GET externalId eq "id-eve"', "POST /scim/v2/Users"]
+    assert seen[1:] == [f'GET externalId eq "{EVE.object_id}"', "POST /scim/v2/Users"]
     assert [outcome.id for outcome in report.list_by("created")] == ["1"]
 
 

@@ -15,6 +15,7 @@ from urllib.parse import quote
 import pytest
 
 from link_orchestrator.passes import import_groups, plan_groups
+from link_orchestrator.staged import IDS
 from shared.directory.directory import Directories, Directory
 from shared.directory.keys import Key
 from shared.directory.records.members import Members
@@ -439,7 +440,8 @@ COUNTS = {
 async def test_what_a_run_staged_of_groups_goes_with_it_and_the_upload_stays(app: App) -> None:
     run = await prepared(app)
     await app.apply(run, links=4, groups=2)
-    uploads = {run["options"]["identities"], run["options"]["groups"], run["options"]["groups"] + "members"}
+    identities, groups = run["options"]["identities"], run["options"]["groups"]
+    uploads = {identities, identities + IDS, groups, groups + "members"}
 
     async def only_those_and_what_was_seen_are_staged() -> bool:
         return await staged_in(app.tables) - {*stages_of(run["id"])} == uploads

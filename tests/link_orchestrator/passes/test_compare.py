@@ -417,7 +417,7 @@ async def test_an_account_whose_link_was_undone_is_decided_again(app: App) -> No
     account = await app.account("person4@contoso.com")
     await app.call("POST", f"accounts/{account['id']}/release")
     later = await app.plan(*PEOPLE)
-    assert (later["changed"], later["counts"]) == ({"identities": 0, "accounts": 1}, {"link": 1})
+    assert (later["changed"], later["counts"]) == ({"identities": 0, "accounts": 1}, {"review": 1})
     assert later["options"]["since"] != [run["id"]]
 
 
