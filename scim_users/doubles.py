@@ -28,6 +28,7 @@ _ATTRIBUTES: Final = {
     "objectId": "externalId",
     "externalId": "externalId",
     "email": "emails",
+    "nameId": "userName",
     "employeeNumber": "employeeNumber",
 }
 """Kinds of keys that no second account may share, each with the attribute that a refusal names; the surest first."""
@@ -58,8 +59,10 @@ async def _refuse_second_account(directory: Directory, new: Account) -> None:
 
     The account that an identity had when SCIM deleted it stands in the way whatever the policy says: it gets that back.
     """
-    beside = _may_be_beside(new, await directory.policies.get())
-    keys = [key for key in shared_keys(new) if not beside or key.kind in ("objectId", "externalId")]
+    policy = await directory.policies.get()
+    beside = _may_be_beside(new, policy)
+    signed_in = [Key("nameId", fold(new.user_name))] if policy.name_id_source == "userPrincipalName" else []
+    keys = [key for key in (*shared_keys(new), *signed_in) if not beside or key.kind in ("objectId", "externalId")]
     for key, account in await _carriers(directory, new, keys):
         if account.link and key.kind == "externalId" and fold(account.link.identity) == _identity_of(new):
             raise AlreadyExists("externalId", account.id)

@@ -629,7 +629,7 @@ def objection(identity: Identity, account: AccountFacts, policy: Policy) -> str 
         )
     # A name can pass from a person who left to one who came; what a past sign-in proved cannot.
     own = fold(identity.object_id)
-    if account.object_id and not policy.foreign_object_ids and fold(account.object_id) != own:
+    if account.object_id and fold(account.object_id) != own and not _is_foreign(account, policy):
         return _SIGNED_IN_AS_ANOTHER
     if account.name_id and policy.name_id_source == "objectId" and fold(account.name_id) != own:
         return _SIGNED_IN_AS_ANOTHER
@@ -646,6 +646,12 @@ def objection(identity: Identity, account: AccountFacts, policy: Policy) -> str 
             "in the policy if such ids here are not those of this tenant."
         )
     return None
+
+
+def _is_foreign(account: AccountFacts, policy: Policy) -> bool:
+    """Tell whether an account's object id may be no identity's of this tenant. One that a link here left behind is."""
+    known = account.retired or fold(account.object_id or "") in map(fold, account.parted)
+    return policy.foreign_object_ids and not known
 
 
 _SIGNED_IN_AS_ANOTHER = (

@@ -449,6 +449,12 @@ class TestDecisions:
         assert [one.kind for one in made.values()] == [DecisionKind.CONFLICT] * 2
         assert made[OID].others == (OTHER,)
 
+    @pytest.mark.parametrize("left", [{"retired": True}, {"parted": (OTHER,)}], ids=["deleted over SCIM", "released"])
+    def test_an_object_id_that_a_link_here_left_behind_is_no_foreign_one(self, left: dict[str, Any]) -> None:
+        policy = replace(POLICY, foreign_object_ids=True)
+        assert decision(identity(), account(object_id=OTHER), policy=policy).kind is DecisionKind.LINK
+        assert decision(identity(), account(object_id=OTHER, **left), policy=policy).kind is DecisionKind.CONFLICT
+
     @pytest.mark.parametrize(
         "former",
         [
