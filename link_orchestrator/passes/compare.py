@@ -37,7 +37,7 @@ from link_orchestrator.staged import (
 )
 from shared.directory.directory import Directory
 from shared.directory.keys import Key, fold
-from shared.directory.matching.accounts import MOST_SHARED, is_shared, kind_of, rules_for
+from shared.directory.matching.accounts import MOST_SHARED, kind_of, rules_for
 from shared.directory.matching.identity import Identity, is_gone, is_void
 from shared.directory.matching.policy import Trust
 from shared.directory.records.model import Account
@@ -178,9 +178,9 @@ async def lead(directory: Directory, job: Job, slice_: Slice) -> Counter[str]:
             changed: Wanted = [item for item in wanted[lead] if item[0]]
             if len(ids) >= MOST_SHARED:
                 await many.add(bucket, lead)
-            if len(changed) > MOST_SHARED and is_shared(len({object_id for object_id, _ in changed}), 0):
+            if len(changed) > MOST_SHARED:
                 # join() tells of them. Here it is enough that they make no pairs by the thousand that prove nothing.
-                changed = shared.stripped(changed, set(shared.weak.values()))
+                changed = shared.stripped(changed, shared.crowded(changed))
             for account_id in ids:
                 home = directory.keys.bucket(account_id)
                 await touched.add(home, [account_id, False])

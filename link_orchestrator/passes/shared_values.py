@@ -48,15 +48,23 @@ class SharedValues:
         """Return who has a key without the values of weak rules of some kinds: they still meet its accounts."""
         return [(oid, [one for one in values if self.weak.get(one[0]) not in kinds]) for oid, values in wanted]
 
-    async def _find(self, lead: str, wanted: Wanted) -> set[str]:
-        """Return the kinds of the key's values that are shared, and tell of them."""
+    def crowded(self, wanted: Wanted) -> set[str]:
+        """Return the kinds of the key's values that are shared, whatever accounts carry them."""
+        return {kind for kind, (_, identities) in self._carried(wanted).items() if is_shared(len(identities), 0)}
+
+    def _carried(self, wanted: Wanted) -> dict[str, tuple[str, set[str]]]:
+        """Return the value of weak rules by its kind, with the identities that have it."""
         carried: dict[str, tuple[str, set[str]]] = {}
         for object_id, values in wanted:
             for rule, _, literal, *_ in values:
                 if kind := self.weak.get(rule):
                     carried.setdefault(kind, (fold(literal), set()))[1].add(fold(object_id))
+        return carried
+
+    async def _find(self, lead: str, wanted: Wanted) -> set[str]:
+        """Return the kinds of the key's values that are shared, and tell of them."""
         found: set[str] = set()
-        for kind, (value, identities) in carried.items():
+        for kind, (value, identities) in self._carried(wanted).items():
             led = await self._accounts(Key(kind, value))
             accounts = set[str]().union(*led.values())
             if is_shared(len(identities), len(accounts)):
