@@ -26,7 +26,8 @@ from shared.directory.matching.accounts import DecisionKind
 from shared.directory.matching.groups import GroupDecisionKind
 from shared.directory.matching.policy import Policy
 from shared.directory.policies import AUTO_APPROVE
-from shared.directory.work.jobs import Job, State
+from shared.directory.text import counted
+from shared.directory.work.jobs import UNDO, Job, State
 from shared.directory.work.plan import PlanRow
 from shared.directory.work.reviews import ACKNOWLEDGE, EXCLUDE
 from shared.tables.access import in_waves
@@ -43,7 +44,7 @@ async def approve_itself(directory: Directory, job_id: str) -> bool:
     """
     for _ in range(ATTEMPTS):
         job = await directory.jobs.get(job_id)
-        undo = await directory.jobs.find_undo()
+        undo = await directory.jobs.find_under_way(UNDO)
         if job.state is State.APPROVED and job.options.get(SELF_APPROVED):
             await pause(directory, job)
             return True
@@ -81,22 +82,18 @@ async def _why_a_person(directory: Directory, job: Job, policy: Policy) -> str:
         return "the directory's policy was changed since the run began"
     links, total = await count_links(directory, job), await directory.listing.total()
     if links > limit.number:
-        return f"{_some(links, 'link')}, more than autoApprove's number of {limit.number}"
+        return f"{counted(links, 'link')}, more than autoApprove's number of {limit.number}"
     if links > limit.share * total:
-        return f"{_some(links, 'link')} to {_some(total, 'account')}, more than autoApprove's share of {limit.share:g}"
-    if (undo := await directory.jobs.find_under_way("undo")) and undo.kind == "undo":
-        return f"{undo.id} is taking links back"
+        return (
+            f"{counted(links, 'link')} to {counted(total, 'account')}, more than autoApprove's share of {limit.share:g}"
+        )
     if groups := job.counts.get(GroupDecisionKind.LINK.value, 0):
-        return f"{_some(groups, 'group')} to link, which a person alone approves"
+        return f"{counted(groups, 'group')} to link, which a person alone approves"
     if job.counts.get(REVIEWS_DROPPED):
         return "reviews of the run before were not kept"
     if warned := await _count_warned(directory, job):
-        return f"{_some(warned, 'link')} with a warning that nobody has acknowledged"
+        return f"{counted(warned, 'link')} with a warning that nobody has acknowledged"
     return ""
-
-
-def _some(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 async def _count_warned(directory: Directory, job: Job) -> int:

@@ -27,6 +27,7 @@ from link_orchestrator.passes import (
     plan_groups,
     undo,
     undo_groups,
+    undo_verdicts,
     verify,
 )
 from shared.directory.directory import Directory
@@ -168,7 +169,7 @@ UNDO: Final = Kind(
         "rows",
         "the accounts that the run had linked, and what the undo did about each, a page at a time.",
         filter_by="outcome",
-        choices=(*undo.OUTCOMES, *undo_groups.COUNTED.values()),
+        choices=(*undo_verdicts.OUTCOMES, *undo_groups.COUNTED.values()),
     ),
     orchestrator=orchestrator.undo_links,
     passes={

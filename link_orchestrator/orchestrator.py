@@ -25,6 +25,7 @@ from link_orchestrator.messages import (
     SliceDone,
     Start,
 )
+from shared.directory.text import counted
 
 Steps = Generator[Any, Any, Any]
 Orchestrator = Callable[[Any, Any], Steps]
@@ -93,8 +94,8 @@ def _undo(context: Any, retry: Any, start: Start) -> Steps:
         return (yield from _end(context, retry, start, "cancelled"))
     if start.activate not in (None, counts[ACTIVATING]):
         reason = (
-            f"activate: the undo would switch on {counts[ACTIVATING]} accounts, not {start.activate}; nothing was "
-            "changed: look at them again, and name that number"
+            f"activate: the undo would switch on {counted(counts[ACTIVATING], 'account')}, not {start.activate}; "
+            "nothing was changed: look at them again, and name that number"
         )
         return (yield from _end(context, retry, start, "failed", reason))
     done = yield from _passes(context, retry, [(name, start) for name in UNDO_PASSES], "undo")

@@ -15,7 +15,7 @@ from shared.directory.directory import Directory
 from shared.directory.errors import Busy
 from shared.directory.matching.accounts import DecisionKind
 from shared.directory.matching.policy import Policy
-from shared.directory.work.jobs import Job, State
+from shared.directory.work.jobs import RUN, Job, State
 from shared.directory.work.plan import PlanRow
 from shared.directory.work.reviews import Reviews
 from shared.tables.port import VersionConflict
@@ -102,7 +102,7 @@ def reviews_of(directory: Directory, run_id: str) -> Reviews:
 
 async def renew_waiting(directory: Directory) -> None:
     """Give the run that waits for approval another version, so that what is about to approve it looks again."""
-    while (job := await directory.jobs.find_under_way("run")) and job.state is State.PLANNED:
+    while (job := await directory.jobs.find_under_way(RUN)) and job.state is State.PLANNED:
         with suppress(VersionConflict):
             await directory.jobs.replace(job, job)
             return

@@ -13,6 +13,7 @@ from shared.directory.matching.policy import Schedule
 from shared.directory.policies import Switch
 from shared.directory.schedule import ScheduleState
 from shared.directory.text import timestamp
+from shared.directory.work.jobs import Job
 
 TOLERANCE: Final = timedelta(minutes=5)
 """Time before a run is due at which it may start: the timer looks every 15 minutes, and never to the second."""
@@ -32,7 +33,8 @@ def is_due(moment: str, now: str) -> bool:
     return datetime.fromisoformat(now) >= datetime.fromisoformat(moment) - TOLERANCE
 
 
-async def suspend_schedule(directory: Directory, by: str, why: str) -> None:
+async def suspend_for(directory: Directory, undo: Job) -> None:
     """Let no run start by itself until an administrator resumes the schedule. Without a schedule nothing happens."""
     if (await directory.policies.read()).policy.schedule is not None:
-        await directory.schedule.suspend(by, why)
+        linked = undo.options.get("run", "creates over SCIM")
+        await directory.schedule.suspend(undo.by, f"{undo.id} takes back what {linked} linked")

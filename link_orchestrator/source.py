@@ -11,11 +11,11 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, Protocol, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
-from pydantic.alias_generators import to_camel
+from pydantic import Field, model_validator
 
 from link_orchestrator.files.entra_groups import EntraGroup
 from link_orchestrator.problems import Problem
+from shared.admin.body import Body
 from shared.directory.errors import Busy
 from shared.directory.matching.identity import Gone, Identity
 
@@ -77,12 +77,8 @@ GUID = Annotated[
 ]
 
 
-class _Asked(BaseModel):
+class _Asked(Body, populate_by_name=True):
     """What a request's body says about a source."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True, use_attribute_docstrings=True
-    )
 
 
 class GraphScope(_Asked):

@@ -23,7 +23,7 @@ def authorise(before: Group, document: Mapping[str, Any]) -> Group:
     if linked_to and fold(after.external_id or "") != fold(linked_to):
         raise Refused(
             "externalId: this group is linked to another group of the identity provider; map objectId to externalId "
-            "in the provisioning attribute mapping, or undo the run that linked it"
+            "in the provisioning attribute mapping, or release the group here (POST /groups/{id}/release)"
         )
     return after
 

@@ -13,7 +13,7 @@ from typing import Any
 from shared.directory.errors import Refused
 from shared.directory.keys import same_letters
 from shared.directory.matching.adoption import ADOPTION, RETURN
-from shared.directory.matching.authority import guarded_change
+from shared.directory.matching.authority import GUARDED, guarded_change
 from shared.directory.records.model import Account, Link, Status, digest_kept
 
 MANAGED_HERE = (
@@ -87,10 +87,6 @@ def adopted(account: Account, document: dict[str, Any], object_id: str, by: str,
     merged = {name: value for name, value in (document | kept).items() if name in kept or name not in GUARDED}
     link = Link(object_id, ADOPTION, at, by)
     return replace(account.with_document(merged), status=Status.CLAIMED, link=link)
-
-
-GUARDED = ("userName", "emails", "active")
-"""Attributes by which a person signs in or is reached: no first link changes them (guarded_change)."""
 
 
 def confirmed(account: Account, at: str) -> Account:

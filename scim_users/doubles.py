@@ -6,21 +6,20 @@ it wrongly and for good, since Entra keeps the id that it was given.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Awaitable, Sequence
 from typing import Final
 
 from shared.directory.directory import Directory
 from shared.directory.errors import AlreadyExists
 from shared.directory.keys import Key, fold
-from shared.directory.matching.accounts import is_filler
+from shared.directory.matching.accounts import MOST_SHARED, is_filler
 from shared.directory.matching.authority import CREATABLE, NOT_CREATED
 from shared.directory.matching.identity import read_object_id
 from shared.directory.matching.policy import Policy
 from shared.directory.records.model import Account, Status
 from shared.tables.access import together
 
-MOST_CARRIERS: Final = 3
-"""Accounts that may carry one employee number before it counts as a filler, like `0`."""
 MOST_READ: Final = 32
 """Accounts that are read of those to which one employee number leads: a filler may lead to all of them."""
 
@@ -118,7 +117,9 @@ async def _carriers(directory: Directory, new: Account, keys: Sequence[Key]) -> 
     async def named() -> list[str]:
         return [i or "" for i in await claims.claimed_many([Key("userName", email.value) for email in emails])]
 
-    found = await together(*map(claims.pointed, keys), *([named()] if emails else []))
+    # Of a filler no more is read than shows it to be one.
+    pointed = [claims.pointed(key, MOST_READ + 1 if key.kind == "employeeNumber" else sys.maxsize) for key in keys]
+    found = await together(*pointed, *([named()] if emails else []))
     led = [(key, i) for key, ids in zip(keys, found, strict=False) if not _is_shared(key, ids, MOST_READ) for i in ids]
     led += zip(emails, found[-1], strict=True) if emails else ()
     # Its own pointers may be there by now: it is being announced.
@@ -129,7 +130,7 @@ async def _carriers(directory: Directory, new: Account, keys: Sequence[Key]) -> 
         for (key, _), account in zip(others, accounts, strict=True)
         if account and key in account.found_by()
     ]
-    shared = {key for key in keys if _is_shared(key, [1 for one, _ in carried if one == key], MOST_CARRIERS)}
+    shared = {key for key in keys if _is_shared(key, [1 for one, _ in carried if one == key], MOST_SHARED)}
     return [(key, account) for key, account in carried if key not in shared]
 
 

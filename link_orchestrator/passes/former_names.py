@@ -8,15 +8,12 @@ the name was its own. An account that only shares a value, a mailbox of a team, 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final
 
 from shared.directory.directory import Directory
 from shared.directory.keys import Key, fold
+from shared.directory.matching.accounts import MOST_SHARED
 from shared.directory.records.model import Account, Authority
 from shared.tables.access import in_waves
-
-MANY: Final = 3
-"""Accounts that a value leads to at most: one that more of them carry, a filler, say, tells nobody apart."""
 
 
 async def find_former(directory: Directory, new: Sequence[Account]) -> dict[str, tuple[str, str]]:
@@ -41,15 +38,15 @@ async def find_former(directory: Directory, new: Sequence[Account]) -> dict[str,
 
 
 async def _lead(directory: Directory, keys: Sequence[Key]) -> Mapping[Key, Sequence[str]]:
-    """Return the ids of the accounts to which each key leads, none where there are too many."""
+    """Return the ids of the accounts to which each key leads, none where they are more than MOST_SHARED."""
     claims = directory.accounts.claims
-    pointed = await in_waves(claims.pointed(key, MANY + 1) for key in keys)
+    pointed = await in_waves(claims.pointed(key, MOST_SHARED + 1) for key in keys)
     led = dict(zip(keys, pointed, strict=True))
     # An address that is the account's userName has no pointer.
     emails = [key for key in keys if key.kind == "email"]
     for key, named in zip(emails, await claims.claimed_many([Key("userName", e.value) for e in emails]), strict=True):
         led[key] += [named] if named else []
-    return {key: ids if len(ids) <= MANY else [] for key, ids in led.items()}
+    return {key: ids if len(ids) <= MOST_SHARED else [] for key, ids in led.items()}
 
 
 async def _former_names(directory: Directory, ids: Sequence[str]) -> Mapping[str, set[str]]:

@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from link_orchestrator.messages import Slice
-from link_orchestrator.passes.undo import REFUSED, RELEASED, UNCHANGED, UNDONE, keeps_attributes
+from link_orchestrator.passes.undo import keeps_attributes
+from link_orchestrator.passes.undo_verdicts import REFUSED, RELEASED, UNCHANGED, UNDONE
 from link_orchestrator.run import by_run, by_undo
 from shared.directory.directory import Directory
 from shared.directory.errors import AlreadyExists, Stale
@@ -56,7 +57,7 @@ async def undo_groups(directory: Directory, job: Job, slice_: Slice) -> Counter[
 
 async def _take_back(directory: Directory, job: Job, run: Job, row: PlanRow) -> tuple[str, str] | None:
     """Take back the link of one group; return its outcome and why, or None if the run did not link it."""
-    groups, keep = directory.groups, keeps(job)
+    groups, keep = directory.groups, keeps_attributes(job)
     for _ in range(ATTEMPTS):
         group = await groups.find(row.shown["group"]["id"])
         history = await groups.history(row.shown["group"]["id"])
@@ -73,11 +74,6 @@ async def _take_back(directory: Directory, job: Job, run: Job, row: PlanRow) -> 
         except (Stale, VersionConflict):
             continue
     return REFUSED, "not undone: the group is being changed by others."
-
-
-def keeps(job: Job) -> bool:
-    """Tell whether an undo leaves names and members as provisioning made them."""
-    return keeps_attributes(job)
 
 
 async def _fence(directory: Directory, run: Job, row: PlanRow, group: Group | None) -> None:
@@ -138,7 +134,7 @@ def judge(
     if group is None:
         return Verdict(REFUSED, "The group was deleted after the run.")
     if undone is None and not _is_still_linked(group, subject):
-        # The history says nothing of it, or says it in another order: it is sorted by clocks.
+        # Changes by an earlier version of the app have no number, so that the history may have them in another order.
         return Verdict(UNCHANGED, "The link was taken back before.")
     changed = _changed(since[:undone])
     after = group.with_link_state(before, keep=keep) if undone is None else None

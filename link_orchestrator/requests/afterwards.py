@@ -14,8 +14,8 @@ from link_orchestrator import staged
 from link_orchestrator.kinds import RUN, UNDO, VERIFICATION
 from link_orchestrator.lifecycle import Orchestrations, begin, ensure_started
 from link_orchestrator.messages import slices_for
-from link_orchestrator.requests.body import Body
 from link_orchestrator.requests.jobs import answer, find_job
+from shared.admin.body import Body
 from shared.directory.directory import Directory
 from shared.directory.errors import Busy
 from shared.directory.work.jobs import State

@@ -11,12 +11,13 @@ from link_orchestrator.approving import ATTEMPTS, approved, count_links, pause
 from link_orchestrator.kinds import RUN
 from link_orchestrator.lifecycle import Orchestrations, ensure_started, refuse_under_way, tell
 from link_orchestrator.orchestrator import APPROVE
-from link_orchestrator.requests.body import Body
 from link_orchestrator.requests.jobs import answer, find_job
 from link_orchestrator.run import GROUPS_APPROVED, policy_of, state_in_words
+from shared.admin.body import Body
 from shared.directory.directory import Directory
 from shared.directory.errors import Busy
 from shared.directory.matching.groups import GroupDecisionKind
+from shared.directory.text import counted
 from shared.directory.work.jobs import Job, State
 from shared.scim.endpoint import Request, Response
 from shared.tables.port import VersionConflict
@@ -67,17 +68,19 @@ async def _refuse_unapprovable(directory: Directory, job: Job, approval: Approva
         raise Busy(f"phase: the run is {state_in_words(job)}, only a planned run can be approved")
     groups = job.counts.get(GroupDecisionKind.LINK.value, 0)
     if approval.groups not in (None, groups):
-        raise Busy(f"groups: the plan would link {groups} groups; look at it again and approve that number")
+        raise Busy(f"groups: the plan would link {counted(groups, 'group')}; look at it again and approve that number")
     if job.state is State.APPROVED and approval.groups not in (None, job.options.get(GROUPS_APPROVED)):
         raise Busy("groups: the run was approved without them; start another one to link groups")
     links = await count_links(directory, job)
     if approval.links is not None:
         if approval.links != links:
-            raise Busy(f"links: the plan would link {links} accounts; look at it again and approve that number")
+            raise Busy(
+                f"links: the plan would link {counted(links, 'account')}; look at it again and approve that number"
+            )
         return
     share, total = policy_of(job).safeguard_share, await directory.listing.total()
     if links > share * total and job.state is State.PLANNED:
         raise Busy(
-            f"links: the plan would link {links} of {total} accounts, more than the share of {share:g} that needs no "
-            f'number (safeguardShare): approve with {{"links": {links}}}'
+            f"links: the plan would link {links} of {counted(total, 'account')}, more than the share of {share:g} "
+            f'that needs no number (safeguardShare): approve with {{"links": {links}}}'
         )

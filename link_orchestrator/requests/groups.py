@@ -5,10 +5,9 @@ from __future__ import annotations
 from link_orchestrator.kinds import RUN
 from link_orchestrator.passes.plan_groups import describe
 from link_orchestrator.requests.jobs import find_job
-from shared.admin.parameters import read_count
+from shared.admin.parameters import page_answer, read_count
 from shared.directory.directory import Directory
 from shared.directory.errors import NotFound
-from shared.directory.text import dump
 from shared.scim.endpoint import Request, Response
 
 
@@ -20,5 +19,4 @@ async def list_difference(directory: Directory, request: Request) -> Response:
     if totals is None:
         raise NotFound("no such group in the run")
     members, cursor = await differences.page(request.params.get("cursor", ""), read_count(request))
-    page = totals.to_json() | {"differing": await describe(directory, members)}
-    return Response(200, dump(page | ({"cursor": cursor} if cursor else {})))
+    return page_answer("differing", await describe(directory, members), cursor, totals.to_json())

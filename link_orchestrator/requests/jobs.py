@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from link_orchestrator.kinds import KINDS, RUN, Kind, Rows
 from link_orchestrator.lifecycle import Orchestrations, cancel, ensure_started
 from link_orchestrator.run import IDS_CARRIED, IDS_KNOWN, INACTIVE, WARNINGS, policy_of
-from shared.admin.parameters import read_count
+from shared.admin.parameters import page_answer, read_count
 from shared.directory.directory import Directory
 from shared.directory.errors import NotFound
 from shared.directory.matching.accounts import DecisionKind
-from shared.directory.text import dump
+from shared.directory.text import counted, dump
 from shared.directory.work.jobs import Job
-from shared.directory.work.plan import PlanRow
+from shared.directory.work.plan import Plan, PlanRow
 from shared.scim.endpoint import Request, Response
 from shared.scim.errors import InvalidValue
 
 ROWS_READ = 5_000
-"""Rows that one request by a warning looks at. The cursor in its answer goes on from there."""
+"""Rows that one request by a condition looks at. The cursor in its answer goes on from there."""
 
 
 async def get_job(kind: Kind, directory: Directory, request: Request, client: Orchestrations) -> Response:
@@ -54,15 +54,28 @@ async def _page_of_warned(directory: Directory, request: Request, choice: str, w
     """Return a page of the rows that have a warning. It may have few or none, and yet a cursor: more follow."""
     if warning != INACTIVE:
         raise InvalidValue(f"warning: one of {INACTIVE}")
-    plan, count, read = directory.plan(request.id), read_count(request), 0
+    rows, cursor = await select_rows(
+        directory.plan(request.id),
+        choice or DecisionKind.LINK.value,
+        request.params.get("cursor", ""),
+        read_count(request),
+        lambda row: warning in row.shown.get("warnings", ()),
+    )
+    return page_answer(RUN.rows.name, [_named_row(row, RUN) for row in rows], cursor)
+
+
+async def select_rows(
+    plan: Plan, decision: str, after: str, count: int, selects: Callable[[PlanRow], bool]
+) -> tuple[list[PlanRow], str | None]:
+    """Return up to `count` rows of a decision that meet a condition, from behind a cursor, and the next cursor."""
     rows: list[PlanRow] = []
-    cursor: str | None = request.params.get("cursor", "")
+    cursor: str | None = after
+    read = 0
     while cursor is not None and read < ROWS_READ and len(rows) < count:
-        page, cursor = await plan.page(choice or DecisionKind.LINK.value, cursor, count - len(rows))
+        page, cursor = await plan.page(decision, cursor, count - len(rows))
         read += len(page)
-        rows += (row for row in page if warning in row.shown.get("warnings", ()))
-    document: dict[str, Any] = {RUN.rows.name: [_named_row(row, RUN) for row in rows]}
-    return Response(200, dump(document | ({"cursor": cursor} if cursor else {})))
+        rows += filter(selects, page)
+    return rows, cursor
 
 
 async def find_last(kind: Kind, directory: Directory, request: Request) -> Response:
@@ -97,8 +110,7 @@ def read_choice(request: Request, rows: Rows) -> str:
 async def page_of_rows(directory: Directory, request: Request, kind: Kind, name: str, choice: str = "") -> Response:
     """Return a page of the rows under a job's id or a reading's name, shown as those of the kind."""
     rows, cursor = await directory.plan(name).page(choice, request.params.get("cursor", ""), read_count(request))
-    page: dict[str, Any] = {kind.rows.name: [_named_row(row, kind) for row in rows]}
-    return Response(200, dump(page | ({"cursor": cursor} if cursor else {})))
+    return page_answer(kind.rows.name, [_named_row(row, kind) for row in rows], cursor)
 
 
 def shown_row(row: PlanRow, kind: Kind) -> dict[str, Any]:
@@ -133,8 +145,8 @@ def warnings_of(job: Job) -> list[dict[str, Any]]:
         found.append(
             {
                 "code": INACTIVE,
-                "warning": f"{inactive} accounts that are to be linked are deactivated here: provisioning switches "
-                "them on",
+                "warning": f"{counted(inactive, 'link')} to accounts that are deactivated here: provisioning "
+                "switches them on",
                 "count": inactive,
                 "remedy": f"Look at them: GET /{RUN.path}/{job.id}/decisions?warning={INACTIVE}. Exclude in a review "
                 "who is to stay out.",
@@ -144,8 +156,8 @@ def warnings_of(job: Job) -> list[dict[str, Any]]:
         found.append(
             {
                 "code": "foreignObjectIds",
-                "warning": f"{carried} accounts carry an object id, and none of these is in the source: they are "
-                "conflicts wherever somebody matches them",
+                "warning": f"{counted(carried, 'account')} with an object id, and nobody in the source has one of "
+                "these: each is a conflict wherever somebody matches it",
                 "count": carried,
                 "remedy": "If these ids are the application's own or a former tenant's, set foreignObjectIds in the "
                 "policy. If not, check that the source is the tenant that people signed in from.",

@@ -7,9 +7,9 @@ from typing import Any, Final
 
 from link_orchestrator.prediction.check import People, check
 from link_orchestrator.prediction.mapping import DEFAULT, AttributeMapping, read_mapping
-from link_orchestrator.requests.body import Body
 from link_orchestrator.run import CARRIED
 from link_orchestrator.source import MappingSource, SourceBusy, SourceFailed, Sources, refuse_unready
+from shared.admin.body import Body
 from shared.directory.directory import Directory
 from shared.directory.errors import Busy
 from shared.directory.text import dump

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from link_orchestrator.run import renew_waiting
 from link_orchestrator.source import RunSource, Sources, refuse_unready
-from shared.admin.parameters import read_count
+from shared.admin.parameters import page_answer, read_count
 from shared.directory.directory import Directory
 from shared.directory.errors import Busy
 from shared.directory.matching.policy import Policy, Schedule
@@ -35,7 +35,7 @@ async def put_policy(directory: Directory, request: Request, sources: Sources) -
 async def list_history(directory: Directory, request: Request) -> Response:
     """List who changed the policy, and suspended or resumed its schedule, the latest change first."""
     entries, cursor = await directory.policies.history(request.params.get("cursor", ""), read_count(request))
-    return Response(200, dump({"history": entries} | ({"cursor": cursor} if cursor else {})))
+    return page_answer("history", entries, cursor)
 
 
 def _checked(directory: Directory, schedule: Schedule, sources: Sources) -> Schedule:

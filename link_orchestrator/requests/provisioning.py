@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from shared.admin.parameters import read_count
+from shared.admin.parameters import page_answer, read_count
 from shared.directory.directory import Directory
-from shared.directory.errors import InvalidCursor
 from shared.directory.keys import ID, LIVE, RETIRED, behind
 from shared.directory.matching.identity import read_object_id
 from shared.directory.records.model import Account, Status
-from shared.directory.text import dump
+from shared.directory.work.buckets import read_place
 from shared.directory.work.refusals import Refusal
 from shared.scim.endpoint import Request, Response
 
@@ -35,7 +33,7 @@ async def list_refusals(directory: Directory, request: Request) -> Response:
     found, cursor = await directory.refusals.page(request.params.get("cursor", ""), read_count(request))
     accounts = await directory.accounts.find_many([refusal.attempt.account for refusal in found])
     rows = [_refusal(refusal, account) for refusal, account in zip(found, accounts, strict=True)]
-    return _page("refusals", rows, cursor)
+    return page_answer("refusals", rows, cursor)
 
 
 async def list_adoptions(directory: Directory, request: Request) -> Response:
@@ -43,22 +41,21 @@ async def list_adoptions(directory: Directory, request: Request) -> Response:
     found, cursor = await directory.adoptions.page(request.params.get("cursor", ""), read_count(request))
     accounts = await directory.accounts.find_many([adoption.account for adoption in found])
     made = [account for adoption, account in zip(found, accounts, strict=True) if account and adoption.made(account)]
-    return _page("adoptions", [_linked(account) for account in made], cursor)
+    return page_answer("adoptions", [_linked(account) for account in made], cursor)
 
 
 async def list_foreign_links(directory: Directory, request: Request) -> Response:
     """List the accounts that are linked to an id which is no object id of Entra's: such links keep working."""
     cursor, count = request.params.get("cursor", ""), read_count(request)
-    if cursor and (not _CURSOR.fullmatch(cursor) or int(cursor[:2], 16) >= directory.keys.buckets):
-        raise InvalidCursor
-    found, more = await _foreign_links(directory, cursor, count)
-    return _page("links", [_linked(account) for account in found], more)
+    found, more = await _foreign_links(directory, read_place(cursor, _CURSOR, directory.keys.buckets), count)
+    return page_answer("links", [_linked(account) for account in found], more)
 
 
-async def _foreign_links(directory: Directory, cursor: str, count: int) -> tuple[list[Account], str | None]:
-    start, low = (int(cursor[:2], 16), behind(cursor[2:])) if cursor else (0, LIVE)
+async def _foreign_links(directory: Directory, place: tuple[int, str], count: int) -> tuple[list[Account], str | None]:
+    first, after = place
+    low = behind(after) if after else LIVE
     found, scanned = list[Account](), 0
-    for bucket in range(start, directory.keys.buckets):
+    for bucket in range(first, directory.keys.buckets):
         async for account in directory.listing.scan_facts(bucket, low):
             scanned += 1
             if account.link and read_object_id(account.link.identity) is None:
@@ -99,7 +96,3 @@ def _linked(account: Account) -> dict[str, Any]:
     link = account.link
     shown = {"account": {"id": account.id, "userName": account.user_name}}
     return shown | ({} if link is None else link.to_json())
-
-
-def _page(name: str, rows: Sequence[Mapping[str, Any]], cursor: str | None) -> Response:
-    return Response(200, dump({name: rows} | ({"cursor": cursor} if cursor else {})))

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any, Final
 
+from shared.directory.text import counted
+
 DECISIONS: Final = {
     "link": ("Linked on approval", "#1a7f4b"),
     "alreadyLinked": ("Linked before", "#6fb28e"),
@@ -110,7 +112,7 @@ def undo_summary(undo: Mapping[str, Any]) -> str:
         ("Of the run", options.get("run", "")),
         ("Of", "the links that creates over SCIM made" if options.get("adoptions") else ""),
         ("Attributes", "stay as they are" if options.get("keep") else "become what they were"),
-        ("Switched on", f"{options['activate']:,} accounts" if "activate" in options else "nobody"),
+        ("Switched on", counted(options["activate"], "account") if "activate" in options else "nobody"),
         ("Started", _at(undo, "started", "startedBy")),
         ("Cancelled", undo.get("cancelledBy", "") and f"by {undo['cancelledBy']}"),
         ("Ended", _at(undo, "ended")),

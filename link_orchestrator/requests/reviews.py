@@ -16,9 +16,9 @@ from pydantic import Field, model_validator
 from link_orchestrator.kinds import RUN
 from link_orchestrator.lifecycle import Orchestrations, ensure_started
 from link_orchestrator.prediction.cycle import after_review
-from link_orchestrator.requests.body import Body
-from link_orchestrator.requests.jobs import find_job, shown
+from link_orchestrator.requests.jobs import find_job, select_rows, shown
 from link_orchestrator.run import mapping_of, planned_version, policy_of, refuse_unreviewable, reviews_of
+from shared.admin.body import Body
 from shared.directory.directory import Directory
 from shared.directory.keys import fold
 from shared.directory.matching.accounts import DecisionKind, facts_of
@@ -35,8 +35,6 @@ from shared.tables.access import together
 
 ROWS_AT_ONCE = 1_000
 """Rows that one request can name, or review by a filter."""
-ROWS_READ = 5_000
-"""Rows that one request by a filter looks at. The cursor in its answer goes on from there."""
 
 ONE_BY_ONE = DecisionKind.OUTSIDE_VERIFIED_DOMAINS
 """The decision on rows that a review links only where its request names one row, so that somebody looked at it."""
@@ -142,8 +140,8 @@ async def _select(
     directory: Directory, job: Job, reviews: Reviews, asked: ReviewRequest
 ) -> tuple[list[PlanRow], str | None]:
     """Return the rows that a request is about, and the cursor behind them if there are more."""
-    rows: list[PlanRow] = []
     if asked.filter is None:
+        rows: list[PlanRow] = []
         named = asked.rows or []
         ids = list(dict.fromkeys(named))
         for row_id, row in zip(ids, await reviews.find_rows(ids), strict=True):
@@ -152,13 +150,8 @@ async def _select(
                 raise InvalidValue(f"rows.{place}: no row of this plan has that id: take those that /decisions shows")
             rows.append(row)
         return rows, None
-    plan, read = directory.plan(job.id), 0
-    cursor: str | None = asked.cursor
-    while cursor is not None and read < ROWS_READ and len(rows) < ROWS_AT_ONCE:
-        page, cursor = await plan.page(asked.filter.decision.value, cursor, ROWS_AT_ONCE - len(rows))
-        read += len(page)
-        rows += filter(asked.filter.selects, page)
-    return rows, cursor
+    decision, selects = asked.filter.decision.value, asked.filter.selects
+    return await select_rows(directory.plan(job.id), decision, asked.cursor, ROWS_AT_ONCE, selects)
 
 
 async def _judge(

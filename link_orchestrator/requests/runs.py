@@ -16,12 +16,12 @@ from link_orchestrator.lifecycle import Orchestrations, begin
 from link_orchestrator.messages import MEMBERSHIPS_AN_ACCOUNT, slices_for
 from link_orchestrator.passes.compare import find_former
 from link_orchestrator.passes.read import KEPT_DAYS
-from link_orchestrator.requests.body import Body
 from link_orchestrator.requests.jobs import answer, find_job, page_of_rows
 from link_orchestrator.requests.mapping import choose_mapping
 from link_orchestrator.requests.uploads import find_upload
 from link_orchestrator.run import OWN_POLICY
 from link_orchestrator.source import RunSource, Sources, refuse_unready
+from shared.admin.body import Body
 from shared.directory.directory import Directory
 from shared.directory.matching.policy import Policy
 from shared.directory.work import seen

@@ -17,7 +17,7 @@ from link_orchestrator.kinds import RUN, UNDO
 from link_orchestrator.lifecycle import Orchestrations, begin_instead, ensure_started, settle_begun
 from link_orchestrator.requests.runs import RunRequest, prepare
 from link_orchestrator.run import INSTEAD_OF, REVIEWS_FROM, SCHEDULED
-from link_orchestrator.schedule import is_due, next_start, suspend_schedule
+from link_orchestrator.schedule import is_due, next_start, suspend_for
 from link_orchestrator.source import RunSource, Sources, refuse_unready
 from shared.directory.directory import Directory
 from shared.directory.errors import Busy, NotFound
@@ -85,7 +85,7 @@ async def _look_ahead(directory: Directory, client: Orchestrations, sources: Sou
         if holder is None or holder.state.ended:
             continue
         if holder.kind == UNDO.name:
-            await suspend_schedule(directory, holder.by, f"{holder.id} takes back what {holder.options['run']} linked")
+            await suspend_for(directory, holder)
             return Way(f"{holder.id} is under way")
         if holder.state is not State.PLANNED or holder.cancelled_by:
             return Way(f"{holder.id} is under way")

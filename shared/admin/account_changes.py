@@ -9,10 +9,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
-from pydantic.alias_generators import to_camel
+from pydantic import Field, StringConstraints
 
 from shared.admin.accounts import answer
+from shared.admin.body import Body
 from shared.directory.directory import Directory
 from shared.directory.errors import AlreadyExists, Managed, Refused
 from shared.directory.keys import fold
@@ -21,7 +21,7 @@ from shared.directory.matching.identity import NO_OBJECT_ID, read_object_id
 from shared.directory.matching.policy import Policy
 from shared.directory.records.model import NO_EVIDENCE, Account, Authority, Link, SignInEvidence, Status
 from shared.directory.records.resources import Result, retry_stale
-from shared.scim.document import keep_immutable, normalise, read_json
+from shared.scim.document import keep_immutable, normalise
 from shared.scim.endpoint import Request, Response
 from shared.scim.errors import InvalidValue
 from shared.scim.extension import extended
@@ -36,15 +36,7 @@ Text = Annotated[
 ]
 
 
-class Body(BaseModel):
-    """A body that names nothing unknown."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", alias_generator=to_camel, strict=True, use_attribute_docstrings=True
-    )
-
-
-class LinkRequest(Body):
+class LinkRequest(Body, strict=True):
     """Whom an account is linked to by hand."""
 
     identity: Text
@@ -53,14 +45,14 @@ class LinkRequest(Body):
     """Why, for the account's history."""
 
 
-class ReleaseRequest(Body):
+class ReleaseRequest(Body, strict=True):
     """How an account is given back to local management."""
 
     keep_evidence: bool = True
     """Whether the identity is remembered as that of the last sign-in; false: the link was wrong."""
 
 
-class EvidenceEdit(Body):
+class EvidenceEdit(Body, strict=True):
     """The evidence in an edit; null takes a value away."""
 
     name_id: Text | None = None
@@ -68,7 +60,7 @@ class EvidenceEdit(Body):
     verified_emails: Annotated[list[Text], Field(max_length=100)] | None = None
 
 
-class AccountEdit(Body):
+class AccountEdit(Body, strict=True):
     """A merge patch (RFC 7396) of what the account shows under these names."""
 
     document: dict[str, Any] | None = None
@@ -78,7 +70,7 @@ class AccountEdit(Body):
 
 async def edit_account(directory: Directory, request: Request) -> Response:
     """Change an account that is managed here, or of another one what provisioning does not manage: 200."""
-    edit = AccountEdit.model_validate(read_json(request.body))
+    edit = AccountEdit.read(request)
     user = extended(USER, await directory.schemas.get())
 
     async def act(account: Account) -> Account:
@@ -89,7 +81,7 @@ async def edit_account(directory: Directory, request: Request) -> Response:
 
 async def release_account(directory: Directory, request: Request) -> Response:
     """Give an account back to local management: 200. One that is managed here already stays as it is."""
-    asked = ReleaseRequest.model_validate(read_json(request.body) if request.body.strip() else {})
+    asked = ReleaseRequest.read(request, required=False)
 
     async def act(account: Account) -> Account:
         after = released(account, keep_evidence=asked.keep_evidence)
@@ -100,7 +92,7 @@ async def release_account(directory: Directory, request: Request) -> Response:
 
 async def link_account(directory: Directory, request: Request) -> Response:
     """Link an account by hand, or point its link at another identity: 200."""
-    asked = LinkRequest.model_validate(read_json(request.body))
+    asked = LinkRequest.read(request)
     object_id = read_object_id(asked.identity)
     if object_id is None:
         raise InvalidValue(f"identity: {NO_OBJECT_ID}")
@@ -182,11 +174,14 @@ def linked(account: Account, asked: LinkRequest, by: str, at: str) -> Account:
 
 
 async def _refuse_excluded(directory: Directory, identity: str) -> None:
-    """Raise Refused for an identity that the policy excludes, or that the last plan excluded by its name."""
+    """Raise Refused for an identity that the policy excludes, or the last plan did, by its name or in a review."""
     policy: Policy = await directory.policies.get()
     left_open = await directory.left_open.find(identity)
     if policy.excludes(identity, identity) or (left_open and left_open[1] in EXCLUSIONS):
-        raise Refused("identity: the policy excludes it; take it out of `excluded`, and plan a run where one knew it")
+        raise Refused(
+            "identity: it is excluded, by the policy or by a review of the last plan; take it out of `excluded` there, "
+            "and plan a run again"
+        )
 
 
 def _merged(user: ResourceType, before: Mapping[str, Any], patch: object) -> dict[str, Any]:

@@ -7,22 +7,18 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
-
+from shared.admin.body import Body
 from shared.admin.groups import answer
 from shared.directory.directory import Directory
 from shared.directory.errors import AlreadyExists, NotFound
 from shared.directory.keys import ID
 from shared.directory.records.model import Group, Status
 from shared.directory.records.resources import retry_stale
-from shared.scim.document import read_json
 from shared.scim.endpoint import Request, Response
 
 
-class GroupRelease(BaseModel):
+class GroupRelease(Body, strict=True):
     """How a group is given back to local management."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
 
     keep: Literal["attributes"] | None = None
     """`attributes`: name and members stay as provisioning made them; otherwise they are what they were before."""
@@ -33,7 +29,7 @@ async def release_group(directory: Directory, request: Request) -> Response:
 
     One that provisioning made keeps its name and its members.
     """
-    asked = GroupRelease.model_validate(read_json(request.body) if request.body.strip() else {})
+    asked = GroupRelease.read(request, required=False)
     if not ID.fullmatch(request.id):
         raise NotFound("no such group")
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from shared.admin.parameters import read_count, read_key
+from shared.admin.parameters import page_answer, read_count, read_key
 from shared.directory.directory import Directory
 from shared.directory.errors import InvalidCursor, NotFound
 from shared.directory.keys import ID
@@ -36,7 +36,7 @@ async def get_group(directory: Directory, request: Request) -> Response:
         raise NotFound("no such group")
     shown = _shown(group) if group else {"id": request.id, "deleted": True}
     changes = [{"action": c.action, "by": c.by, "at": c.at, "attributes": c.attributes} for c in history]
-    return Response(200, dump(shown | {"history": changes} | ({"cursor": more} if more else {})))
+    return page_answer("history", changes, more, shown)
 
 
 def answer(group: Group) -> Response:

@@ -1,9 +1,13 @@
-"""Query parameters that several of the administrator's requests take."""
+"""Query parameters that several of the administrator's requests take, and the pages with which they are answered."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 from shared.directory.keys import Key
-from shared.scim.endpoint import Request
+from shared.directory.text import dump
+from shared.scim.endpoint import Request, Response
 from shared.scim.errors import InvalidValue
 
 PAGE = 100
@@ -24,3 +28,10 @@ def read_count(request: Request, default: int = PAGE, most: int = 1_000) -> int:
     if not count.isdecimal() or len(count) > len(str(most)) or not 1 <= int(count) <= most:
         raise InvalidValue(f"count: a number from 1 to {most}")
     return int(count)
+
+
+def page_answer(
+    name: str, rows: Sequence[Mapping[str, Any]], cursor: str | None, beside: Mapping[str, Any] | None = None
+) -> Response:
+    """Return a page of rows under a name, with the cursor behind it if there are more, and what there is beside."""
+    return Response(200, dump({**(beside or {}), name: rows} | ({"cursor": cursor} if cursor else {})))

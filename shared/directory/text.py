@@ -47,3 +47,9 @@ def timestamp(moment: datetime | None = None) -> str:
 def weak_tag(text: str) -> str:
     """Return a weak entity tag made of a text: short, and the same on every backend."""
     return f'W/"{hashlib.blake2b(text.encode(), digest_size=8).hexdigest()}"'
+
+
+def counted(count: int, noun: str) -> str:
+    """Return a number with its noun, such as `1 identity` or `1,204 identities`."""
+    plural = noun if count == 1 else f"{noun.removesuffix('y')}ies" if noun.endswith("ty") else f"{noun}s"
+    return f"{count:,} {plural}"

@@ -8,6 +8,10 @@ from pathlib import Path
 import pytest
 
 from link_orchestrator.functions import described
+from link_orchestrator.kinds import RUN, UNDO
+from link_orchestrator.prediction.cycle import PredictedOutcome
+from link_orchestrator.run import INACTIVE
+from shared.directory.matching.policy import Policy, Rule
 from tests.documents.pages import (
     PAGES,
     README,
@@ -84,6 +88,13 @@ def test_the_pages_name_every_setting_and_no_other() -> None:
     }
     named = {name for page in PAGES for name in setting.findall(page.read_text("utf-8"))}
     assert named == known
+
+
+def test_the_reference_of_linking_names_whatever_an_administrator_may_set_or_meet() -> None:
+    check = (ROOT / "link_orchestrator/prediction/check.py").read_text("utf-8")
+    codes = re.findall(r'Warned\(\s*"(\w+)"', check)
+    words = {*Policy().to_json(), *Rule, *RUN.rows.choices, *UNDO.rows.choices, *PredictedOutcome, INACTIVE, *codes}
+    assert words - set(inline_of(ROOT / "link_orchestrator/README.md")) == set()
 
 
 @EVERY_PAGE

@@ -35,6 +35,7 @@ REQUESTS = {
     "userName eq, hit",
     "userName eq, miss",
     "userName eq, an account that is not linked",
+    "PATCH of 3 attributes, a linked account",
     "externalId eq",
     "work e-mail eq",
     "GET user",

@@ -22,7 +22,7 @@ from link_orchestrator.lifecycle import tidy_up
 from link_orchestrator.requests import schedule
 from link_orchestrator.requests.approval import approve
 from link_orchestrator.run import SCHEDULED
-from link_orchestrator.schedule import suspend_schedule
+from link_orchestrator.schedule import suspend_for
 from link_orchestrator.source import SourceFailed
 from shared.directory.directory import Directories, Directory
 from shared.directory.errors import Busy
@@ -404,14 +404,18 @@ class TestWhatIsInTheWay:
         await start_due(sqlite_tables, "main")
         assert len(await directory.jobs.list_all()) == 2
 
-    async def test_an_undo_that_is_under_way_suspends_the_schedule(self, sqlite_tables: SqliteTables) -> None:
+    @pytest.mark.parametrize("adoptions", [False, True])
+    async def test_an_undo_that_is_under_way_suspends_the_schedule(
+        self, sqlite_tables: SqliteTables, adoptions: bool
+    ) -> None:
         """Where a crash came between the start of the undo and the suspension."""
         directory, first = await scheduled(sqlite_tables, "main")
         await directory.jobs.change(first.id, lambda job: replace(job, state=State.DONE))
-        undo = await directory.jobs.start("undo", "me", directory.jobs.new_id("undo"), {"run": first.id, "slices": 1})
+        of, linked = ({"adoptions": True}, "creates over SCIM") if adoptions else ({"run": first.id}, first.id)
+        undo = await directory.jobs.start("undo", "me", directory.jobs.new_id("undo"), {**of, "slices": 1})
         await start_due(sqlite_tables, "main")
         state = await directory.schedule.get()
-        assert (state.suspended_by, undo.id in state.why) == ("me", True)
+        assert (state.suspended_by, state.why) == ("me", f"{undo.id} takes back what {linked} linked")
         await directory.jobs.change(undo.id, lambda job: replace(job, state=State.DONE))
         await start_due(sqlite_tables, "main")
         assert (await directory.schedule.get()).run == first.id
@@ -446,7 +450,8 @@ class TestWhatIsInTheWay:
 
     async def test_a_schedule_without_a_policy_that_has_one_is_not_suspended(self, sqlite_tables: SqliteTables) -> None:
         directory = await make_directory(sqlite_tables, "main", 2)
-        await suspend_schedule(directory, "me", "an undo")
+        undo = await directory.jobs.start("undo", "me", directory.jobs.new_id("undo"), {"adoptions": True, "slices": 1})
+        await suspend_for(directory, undo)
         assert not (await directory.schedule.get()).suspended
 
 

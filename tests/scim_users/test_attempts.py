@@ -404,6 +404,34 @@ async def test_no_create_reaches_an_account_that_anything_keeps_apart(tmp_path: 
         await assert_nobody_is_linked(directory)
 
 
+IN_A_RUN: Mapping[str, str] = {
+    **dict.fromkeys(("two accounts", "a weak second account", "an account of that number"), "ambiguous"),
+    **dict.fromkeys(("an alias of another", "another mail of another", "another number", "taken apart"), "review"),
+    **dict.fromkeys(("an unverified address", "a number alone"), "review"),
+    **dict.fromkeys(("the mail of another", "another's past sign-in", "another's externalId"), "conflict"),
+    **dict.fromkeys(("another identity's name", "excluded", "excluded by name", "excluded in braces"), "excluded"),
+    "a foreign domain": "noAccount",
+    "protected": "protected",
+}
+"""What a run decides on the pairs that it keeps apart, too. Of the others only the create is wrong."""
+
+
+async def test_no_run_reaches_an_account_that_anything_but_the_create_keeps_apart(tmp_path: Path) -> None:
+    async with planned(tmp_path) as (app, directory, victims, _):
+        (run,) = (await app.call("GET", "linking/runs"))["runs"]
+        rows = {row["identity"]["objectId"]: row for row in await app.decisions(run) if "identity" in row}
+        assert {why: rows[PAIRS[why].mine]["decision"] for why in IN_A_RUN} == IN_A_RUN
+        deactivated = rows[PAIRS["deactivated"].mine]
+        assert (deactivated["decision"], deactivated["warnings"]) == ("link", ["inactive"])
+        done = await app.apply(run)
+        assert done["counts"]["linked"] == len(PAIRS) - len(IN_A_RUN)
+        for why in IN_A_RUN:
+            for victim in victims[why]:
+                account = await directory.accounts.find(victim.id)
+                assert account is not None
+                assert (account.status, account.link) == (Status.LOCAL, None), why
+
+
 def test_the_table_has_hundreds_of_attempts() -> None:
     assert len(WRITES) * len(MANAGED_HERE) * len(POLICIES) + len(PAIRS) * len(CREATES) * len(ADOPTING) >= 1_000
 

@@ -19,7 +19,7 @@ from infra.local.faults import FaultyTables
 from infra.local.standins.provisioning import ENTERPRISE
 from scim_users import service
 from shared.directory.directory import Directories, Directory
-from shared.directory.records.model import Group, Status
+from shared.directory.records.model import Account, Group, Link, Status
 from shared.scim.endpoint import Request, Response
 from shared.tables.sqlite import SqliteTables
 
@@ -43,6 +43,18 @@ class Counted:
         self._tables.reset()
         response = await service(self._directory, request)
         return json.loads(response.text or "null")
+
+    async def bring(self, person: dict[str, Any], identity: str = "") -> str:
+        """Store an account that existed before provisioning, link it if there is an identity, and return its id."""
+        accounts = self._directory.accounts
+        new = Account.new(accounts.keys.new_id(person["userName"]), person, Status.LOCAL, accounts.now())
+        made = await accounts.create(new, by="bench")
+        if not identity:
+            return made.id
+        at = accounts.now()
+        document = made.document() | {"externalId": identity}
+        after = made.with_document(document, status=Status.CLAIMED, link=Link(identity, "userName", at, "bench", at))
+        return (await accounts.replace(made, after, by="bench", action="link")).id
 
     async def link_group(self) -> str:
         """Store a group that is managed here, link it as a run does, and return its id."""
@@ -91,7 +103,9 @@ async def _reads(counted: Counted, account_id: str) -> list[Figure]:
     for name, (aim, text) in filters.items():
         await counted.call(service.query, filter=text)
         figures.append(counted.figure(name, aim))
-    return figures
+    await counted.bring({"userName": "local@contoso.com"})
+    await counted.call(service.query, filter='userName eq "local@contoso.com"')
+    return [*figures, counted.figure("userName eq, an account that is managed here", 2)]
 
 
 async def _creates(counted: Counted) -> list[Figure]:
@@ -110,7 +124,10 @@ async def _changes(counted: Counted, account_id: str) -> list[Figure]:
     await counted.call(service.patch, patch(displayName="A", title="B", nickName="C"), id=account_id)
     figures = [counted.figure("PATCH, no key changed", 2)]
     await counted.call(service.patch, patch(userName="renamed@contoso.com"), id=account_id)
-    return [*figures, counted.figure("rename", 4)]
+    figures.append(counted.figure("rename", 4))
+    linked = await counted.bring({"userName": "linked@contoso.com"}, identity=str(uuid.uuid4()))
+    await counted.call(service.patch, patch(displayName="A", title="B", nickName="C"), id=linked)
+    return [*figures, counted.figure("PATCH of a linked account, no key changed", 2)]
 
 
 async def _groups(counted: Counted, account_id: str) -> list[Figure]:

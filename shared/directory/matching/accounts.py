@@ -18,6 +18,7 @@ from shared.directory.keys import fold, same_letters
 from shared.directory.matching.identity import Identity, read_object_id
 from shared.directory.matching.policy import MatchRule, Policy, Rule, Trust
 from shared.directory.records.model import Account, Status
+from shared.directory.text import counted
 
 Kind = Literal["externalId", "objectId", "nameId", "userName", "email", "employeeNumber"]
 
@@ -331,13 +332,15 @@ class Claim(NamedTuple):
     """What an identity's evidence on an account is to the others that match it.
 
     `trust` is None where it is no evidence. `addresses` are those that it rests on, or digests of them. `sure` says
-    that past sign-ins or the externalId are among it. `excluded` says that the administrator excluded the identity.
+    that past sign-ins or the externalId are among it, `numbered` that the employee number is. `excluded` says that the
+    administrator excluded the identity.
     """
 
     trust: Trust | None
     addresses: frozenset[str] = frozenset()
     sure: bool = False
     excluded: bool = False
+    numbered: bool = False
 
     @classmethod
     def of(
@@ -346,11 +349,12 @@ class Claim(NamedTuple):
         """Return the claim that evidence makes."""
         addresses = {digest(item.value) for item in evidence if not item.outside and "@" in item.value}
         sure = any(item.rule in SURE and item.attribute != FORMER_NAME for item in evidence)
-        return cls(trust_of(evidence), frozenset(addresses), sure, excluded)
+        return cls(trust_of(evidence), frozenset(addresses), sure, excluded, _is_numbered(evidence))
 
     def to_text(self) -> str:
         """Return the claim as a short text."""
-        marks = ("s" if self.sure else "") + ("x" if self.excluded else "")
+        said = (("s", self.sure), ("x", self.excluded), ("n", self.numbered))
+        marks = "".join(mark for mark, is_so in said if is_so)
         return " ".join((f"{self.trust.value if self.trust else _NONE}/{marks}", *sorted(self.addresses)))
 
     @classmethod
@@ -358,17 +362,23 @@ class Claim(NamedTuple):
         """Return the claim that `to_text` wrote."""
         head, *addresses = text.split(" ")
         trust, _, marks = head.partition("/")
-        return cls(Trust(trust) if trust != _NONE else None, frozenset(addresses), "s" in marks, "x" in marks)
+        known = Trust(trust) if trust != _NONE else None
+        return cls(known, frozenset(addresses), "s" in marks, "x" in marks, "n" in marks)
 
 
 _NONE = "none"
+
+
+def _is_numbered(evidence: Iterable[MatchEvidence]) -> bool:
+    return any(item.rule is Rule.EMPLOYEE_NUMBER for item in evidence)
 
 
 class Rival(NamedTuple):
     """Another identity that matches the same account, and its claim to it.
 
     `same_address` says that the claim rests on an address on which the evidence rests that it is a rival of. `doubted`
-    says that somebody else has an address on which the claim rests, or signed in to the account.
+    says that somebody else has an address on which the claim rests, or signed in to the account. `numbered` says that
+    it has the account's employee number.
     """
 
     object_id: str
@@ -377,6 +387,7 @@ class Rival(NamedTuple):
     sure: bool = False
     excluded: bool = False
     doubted: bool = False
+    numbered: bool = False
 
 
 def rivals_of(
@@ -400,6 +411,7 @@ def rivals_of(
             claim.sure,
             claim.excluded,
             any(times[address] > 1 for address in claim.addresses) or not sure.issubset((other,)),
+            claim.numbered,
         )
         for other, claim in sorted(claims.items())
         if other != object_id
@@ -409,9 +421,11 @@ def rivals_of(
 def _proving_addresses(evidence: Iterable[MatchEvidence]) -> list[str]:
     """Return the addresses that a strong claim rests on; none where an object id proves it, too: that is not freed."""
     proving = [item for item in evidence if _proves(item)]
-    if any(item.rule in SURE and "@" not in item.value for item in proving):
-        return []
-    return [item.value for item in proving if "@" in item.value]
+    return [] if _has_object_id(proving) else [item.value for item in proving if "@" in item.value]
+
+
+def _has_object_id(evidence: Iterable[MatchEvidence]) -> bool:
+    return any(item.rule in SURE and "@" not in item.value for item in evidence)
 
 
 @dataclass(frozen=True, slots=True)
@@ -535,10 +549,15 @@ def _decide_on(identity: Identity, candidate: Candidate, policy: Policy, *, outs
     return Decision(DecisionKind.LINK, reason, account, evidence, everybody)
 
 
+def is_parted(parted: Iterable[str], object_id: str) -> bool:
+    """Tell whether an identity is among those from which an undo or a release took an account apart."""
+    return fold(object_id) in map(fold, parted)
+
+
 def _doubt(identity: Identity, candidate: Candidate, mine: Trust) -> str:
     """Return why a person has to look at a link, however well it is proved, or ""."""
     account = candidate.account
-    if fold(identity.object_id) in map(fold, account.parted):
+    if is_parted(account.parted, identity.object_id):
         return "an undo or a release took the two apart: only a person joins them again."
     if mine is Trust.WEAK:
         return ""
@@ -547,14 +566,24 @@ def _doubt(identity: Identity, candidate: Candidate, mine: Trust) -> str:
             "their employee numbers contradict each other: a name or address may have been given to a new person. "
             "Confirm that they are the same person."
         )
-    same = [rival for rival in candidate.rivals if rival.trust and rival.same_address and not rival.excluded]
-    if same:
-        who = "another identity has" if len(same) == 1 else f"{len(same)} other identities have"
-        return f"{who} that very address, too: it may have been given to a new person. Find out whose account it is."
+    if contested := _contested(candidate):
+        return f"{contested}: it may have been given to a new person. Find out whose account it is."
     if not identity.account_enabled:
         # Entra provisions no disabled user that was never in scope: a link would leave the account, which may be in
         # use, without anybody who can change it.
         return "the identity is disabled in Entra: confirm that it is to be linked."
+    return ""
+
+
+def _contested(candidate: Candidate) -> str:
+    """Return what of another identity speaks for it as strongly as the name or address does for this one, or ""."""
+    rivals = [rival for rival in candidate.rivals if rival.trust and not rival.excluded]
+    if same := sum(rival.same_address for rival in rivals):
+        return f"{'another identity has' if same == 1 else f'{same} other identities have'} that very address, too"
+    if _is_numbered(candidate.evidence) or _has_object_id(filter(_proves, candidate.evidence)):
+        return ""
+    if any(rival.numbered for rival in rivals):
+        return "another identity has the account's employee number, where this one has its name or address"
     return ""
 
 
@@ -590,7 +619,7 @@ def _beside(candidate: Candidate, outside: int) -> str:
         foreign += not rival.trust and not rival.excluded
     where = "outside the verified domains, which proves nothing"
     said = [
-        f"{_number(count, who)} {text}"
+        f"{counted(count, who)} {text}"
         for count, who, text in (
             (weak, "other identity", "by weak evidence, which does not contest that"),
             (excluded, "excluded identity", "which stands in nobody's way"),
@@ -600,10 +629,6 @@ def _beside(candidate: Candidate, outside: int) -> str:
         if count
     ]
     return f". Beside that there is a match with {'; with '.join(said)}." if said else ", and nothing else claims it."
-
-
-def _number(count: int, what: str) -> str:
-    return f"{count} {what}" if count == 1 else f"{count} {what.removesuffix('y')}{'ies' if what[-1] == 'y' else 's'}"
 
 
 def objection_of(identity: Identity, candidate: Candidate, policy: Policy) -> str | None:
@@ -671,7 +696,7 @@ def _excluded(identity: Identity, found: Sequence[Candidate], policy: Policy) ->
     if not found:
         return Decision(DecisionKind.EXCLUDED, reason)
     many = len(found) > 1
-    reason += f" It matches {f'{len(found)} accounts' if many else 'an account'} by {_names(found)}, "
+    reason += f" It matches {counted(len(found), 'account') if many else 'an account'} by {_names(found)}, "
     reason += "which stay as they are." if many else "which stays as it is."
     if policy.lets_create(identity.object_id, identity.user_principal_name):
         reason += " Provisioning may create the person beside that."
@@ -693,7 +718,7 @@ def _already_linked(linked: Sequence[Candidate], found: Sequence[Candidate]) -> 
     others = tuple(candidate.account.id for candidate in found if candidate is not first)
     reason = "The account is linked to this identity."
     if others:
-        reason += f" The identity also matches {len(others)} other accounts; they stay as they are."
+        reason += f" The identity also matches {counted(len(others), 'other account')}; nothing of that changes."
     return Decision(DecisionKind.ALREADY_LINKED, reason, first.account, first.evidence, others)
 
 

@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
 from shared.directory.keys import fold, same_letters
-from shared.directory.matching.accounts import AccountFacts, numbers_contradict, objection
+from shared.directory.matching.accounts import AccountFacts, is_parted, numbers_contradict, objection
 from shared.directory.matching.identity import Identity, read_object_id
 from shared.directory.matching.policy import Policy, Rule, Trust
 from shared.directory.records.model import ENTERPRISE, Account, Status, digest_kept
+from shared.directory.text import counted
 
 ADOPTION: Final = "adoption"
 """The rule of a link that a create over SCIM made."""
@@ -70,7 +71,7 @@ class Surroundings:
     """What is known beside the create and the account.
 
     `planned` says that everybody was planned lately. `near` has the identities that met the account in the last plan,
-    with the trust of each, "" where it has no claim. `left_open` has, by object id, what the last plan left to the
+    with the claim of each, "" where it has none. `left_open` has, by object id, what the last plan left to the
     administrator, of these and of the identity that is to be created. `others` are the ids of further accounts that
     carry a key of that identity. `as_planned` says that the account is as that plan saw it: who else meets another one,
     as by an alias, no plan has looked at.
@@ -88,7 +89,7 @@ def obstacle_to_adoption(sent: Sent, account: AccountFacts, around: Surroundings
     return (
         _about_the_account(sent, account, policy)
         or _about_the_identity(sent, around, policy)
-        or _about_others(sent, account, around, policy)
+        or _about_others(sent, around, policy)
         or ("" if proving_rule_of(sent, account, policy) else _UNPROVED)
     )
 
@@ -130,21 +131,14 @@ def _about_the_account(sent: Sent, account: AccountFacts, policy: Policy) -> str
     if not account.active:
         return "the account is deactivated"
     if against := objection(sent.identity(), account, policy):
-        return against
-    if _is_anothers(account.external_id, sent, policy):
-        return "the account has the object id of another identity as its externalId"
+        return against[0].lower() + against[1:].removesuffix(".")
     if _was_signed_in_otherwise(sent, account, policy):
         return "the account's NameID is not what the create sends"
     if numbers_contradict(sent.employee_number, account.employee_number):
         return "the account has another employeeNumber"
-    if is_parted(sent, account.parted):
+    if is_parted(account.parted, sent.external_id):
         return _PARTED
     return ""
-
-
-def _is_anothers(external_id: str | None, sent: Sent, policy: Policy) -> bool:
-    known = read_object_id(external_id or "")
-    return known is not None and known != sent.object_id and not policy.foreign_object_ids
 
 
 def _was_signed_in_otherwise(sent: Sent, account: AccountFacts, policy: Policy) -> bool:
@@ -166,15 +160,15 @@ def _about_the_identity(sent: Sent, around: Surroundings, policy: Policy) -> str
     return ""
 
 
-def _about_others(sent: Sent, account: AccountFacts, around: Surroundings, policy: Policy) -> str:
+def _about_others(sent: Sent, around: Surroundings, policy: Policy) -> str:
     if around.others:
-        return f"{len(around.others)} more accounts have something of this identity"
+        return f"something of this identity is in {counted(len(around.others), 'more account')}"
     if not around.as_planned:
         return "the account was made or changed here since the last plan"
-    for other, trust in around.near.items():
+    for other, claim in around.near.items():
         if fold(other) == sent.object_id:
             continue
-        if trust:
+        if claim:
             return "another identity matched the account in the last plan"
         if around.left_open.get(other) or policy.excludes(other, ""):
             return "an identity that the last plan left to an administrator meets the account"
@@ -182,11 +176,6 @@ def _about_others(sent: Sent, account: AccountFacts, around: Surroundings, polic
 
 
 _PARTED: Final = "an administrator took this pair apart, and only a person joins it again"
-
-
-def is_parted(sent: Sent, parted: Sequence[str]) -> bool:
-    """Tell whether an undo or a release took the identity apart from an account."""
-    return fold(sent.external_id) in map(fold, parted)
 
 
 def was_its_own(sent: Sent, account: Account) -> bool:
@@ -211,4 +200,4 @@ def obstacle_to_return(sent: Sent, account: Account, left_open: str, policy: Pol
         return "the policy excludes this identity"
     if left_open:
         return f"the last plan left this identity to an administrator ({left_open})"
-    return _PARTED if is_parted(sent, account.parted) else ""
+    return _PARTED if is_parted(account.parted, sent.external_id) else ""

@@ -9,11 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from shared.directory.keys import in_small_letters
-from shared.directory.matching.accounts import (
-    AccountFacts,
-    Decision,
-    DecisionKind,
-)
+from shared.directory.matching.accounts import AccountFacts, Decision, DecisionKind
 from shared.directory.matching.identity import Identity
 from shared.directory.matching.policy import Policy
 from shared.directory.records.model import Account
@@ -28,8 +24,6 @@ NOT_CREATED: Final = (*LEFT_OPEN, DecisionKind.EXCLUDED)
 """Marks of people whom SCIM does not create: an account may be theirs."""
 EXCLUSIONS: Final = (DecisionKind.EXCLUDED, UNMATCHED, CREATABLE)
 """Marks of excluded people."""
-KEPT_FROM_SCIM: Final = (*LEFT_OPEN, *EXCLUSIONS)
-"""Marks of people whom SCIM never links."""
 
 
 def mark_of(decision: Decision, identity: Identity, policy: Policy) -> str:
@@ -41,11 +35,12 @@ def mark_of(decision: Decision, identity: Identity, policy: Policy) -> str:
     return DecisionKind.EXCLUDED.value if decision.account or decision.others else UNMATCHED
 
 
-def guarded_change(before: Account | AccountFacts, after: Account | AccountFacts) -> str:
-    """Return the first of userName, emails and active that differs, or "": by these a person signs in or is reached.
+GUARDED: Final = ("userName", "emails", "active")
+"""Attributes by which a person signs in or is reached: until provisioning has confirmed a link, none may change."""
 
-    Until provisioning has confirmed a link, none of them may change.
-    """
+
+def guarded_change(before: Account | AccountFacts, after: Account | AccountFacts) -> str:
+    """Return the first of the GUARDED attributes that differs, or ""."""
     # Not by fold(): a look-alike letter makes another name.
     if in_small_letters(before.user_name) != in_small_letters(after.user_name):
         return "userName"

@@ -85,7 +85,7 @@ async def create_many(accounts: Accounts, new: Sequence[Account], *, by: str) ->
     async def alone(account: Account) -> Account:
         return await accounts.create(account, by=by)
 
-    return await _in_transactions(new, announce, commit, alone)
+    return await in_transactions(new, announce, commit, alone)
 
 
 async def reserve_many(accounts: Accounts, links: Sequence[tuple[str, str]], *, by: str) -> set[str]:
@@ -147,7 +147,7 @@ async def replace_many(
     `reserved` are the ids of accounts for which reserve_many claimed the identity that they are linked to.
     """
     now = accounts.now()
-    changes = [(before, _numbered(before, after, now) if after != before else after) for before, after in changes]
+    changes = [(before, numbered(before, after, now) if after != before else after) for before, after in changes]
 
     async def announce(some: Sequence[AccountChange]) -> set[str]:
         gains = [(before, after, _gained(before, after)) for before, after in some]
@@ -171,10 +171,11 @@ async def replace_many(
     async def alone(change: AccountChange) -> Account:
         return await accounts.replace(*change, by=by, action=action)
 
-    return await _in_transactions(changes, announce, commit, alone)
+    return await in_transactions(changes, announce, commit, alone)
 
 
-def _numbered(before: Account, after: Account, now: str) -> Account:
+def numbered(before: Account, after: Account, now: str) -> Account:
+    """Return what a change makes of an account, with the moment and the number of the change."""
     return replace(after, modified=now, changes=before.changes + 1)
 
 
@@ -195,7 +196,7 @@ def _create(accounts: Accounts, account: Account, by: str) -> list[Operation]:
     return [Insert(account.key, account.columns()), claim, audit]
 
 
-async def _in_transactions(
+async def in_transactions(
     items: Sequence[Item],
     announce: Callable[[Sequence[Item]], Awaitable[set[str]]],
     commit: Callable[[Sequence[Item]], Awaitable[list[str]]],

@@ -11,30 +11,23 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
-from shared.directory.errors import DirectoryError, TooLarge
 from shared.directory.keys import Key, folded
 from shared.directory.records.accounts import Accounts
 from shared.directory.records.audit import audit_row
-from shared.directory.records.bulk import AccountChange, BulkOutcome, claim_many, point_many
+from shared.directory.records.bulk import AccountChange, BulkOutcome, claim_many, in_transactions, numbered, point_many
 from shared.directory.records.claims import KeyRow
 from shared.directory.records.model import Account
 from shared.tables.access import delete, in_waves
 from shared.tables.port import (
     MAX_OPERATIONS,
-    Conflict,
     Delete,
-    LimitExceeded,
     Merge,
     Operation,
     Replace,
     TablesError,
     VersionConflict,
 )
-
-ACCOUNTS = MAX_OPERATIONS // 2
-"""Accounts in one transaction, each with its audit row."""
 
 log = logging.getLogger("scimlink.directory")
 
@@ -48,17 +41,29 @@ async def release_many(
     changed meanwhile, AlreadyExists where another account has the userName. The accounts may be of several buckets.
     """
     now = accounts.now()
-    changes = [(before, replace(after, modified=now, changes=before.changes + 1)) for before, after in changes]
-    outcomes: dict[str, BulkOutcome] = {}
+    changes = [(before, numbered(before, after, now)) for before, after in changes]
     gone = await _places(accounts, changes)
-    odd = await _announce(accounts, [change for change in changes if not _is_odd(*change)])
-    odd |= {before.id for before, after in changes if _is_odd(before, after)}
-    alone = [change for change in changes if change[0].id in odd]
-    for waiting in _by_home(accounts, [change for change in changes if change[0].id not in odd]).values():
-        alone += await _commit(accounts, waiting, outcomes, by, action)
-    await _remove(accounts, [place for account_id in outcomes for place in gone[account_id]])
-    for change in alone:
-        outcomes[change[0].id] = await _alone(accounts, change, by, action)
+
+    async def announce(some: Sequence[AccountChange]) -> set[str]:
+        return await _announce(accounts, some)
+
+    async def commit(chunk: Sequence[AccountChange]) -> list[str]:
+        operations: list[Operation] = []
+        for before, after in chunk:
+            audit = audit_row(action, by, now, before, after)
+            operations += [Replace(after.key, after.columns(), before.etag), audit]
+        etags = await accounts.tables.commit(accounts.keys.home(chunk[0][0].id), operations)
+        return etags[::2]
+
+    async def alone(change: AccountChange) -> Account:
+        return await accounts.replace(*change, by=by, action=action)
+
+    outcomes: dict[str, BulkOutcome] = {}
+    for some in _by_home(accounts, changes).values():
+        done = await in_transactions(some, announce, commit, alone)
+        outcomes |= {before.id: outcome for (before, _), outcome in zip(some, done, strict=True)}
+    stored = [account_id for account_id, outcome in outcomes.items() if isinstance(outcome, Account)]
+    await _remove(accounts, [place for account_id in stored for place in gone[account_id]])
     return [outcomes[before.id] for before, _ in changes]
 
 
@@ -81,45 +86,13 @@ async def fence_many(accounts: Accounts, some: Sequence[Account]) -> set[str]:
     return changed
 
 
-async def _commit(
-    accounts: Accounts, waiting: list[AccountChange], outcomes: dict[str, BulkOutcome], by: str, action: str
-) -> list[AccountChange]:
-    """Commit changes of one bucket; return those that have to be made alone."""
-    alone: list[AccountChange] = []
-    while waiting:
-        chunk = waiting[:ACCOUNTS]
-        operations: list[Operation] = []
-        for before, after in chunk:
-            audit = audit_row(action, by, after.modified, before, after)
-            operations += [Replace(after.key, after.columns(), before.etag), audit]
-        try:
-            etags = await accounts.tables.commit(accounts.keys.home(chunk[0][0].id), operations)
-        except Conflict as conflict:
-            alone.append(waiting.pop(conflict.index // 2))
-            continue
-        except LimitExceeded:
-            alone += chunk  # too much together
-        else:
-            for (_, after), etag in zip(chunk, etags[::2], strict=True):
-                outcomes[after.id] = replace(after, etag=etag)
-        del waiting[:ACCOUNTS]
-    return alone
-
-
-async def _alone(accounts: Accounts, change: AccountChange, by: str, action: str) -> BulkOutcome:
-    try:
-        return await accounts.replace(*change, by=by, action=action)
-    except DirectoryError as error:
-        return error
-    except LimitExceeded as error:
-        return TooLarge(str(error))
-
-
 async def _announce(accounts: Accounts, changes: Sequence[AccountChange]) -> set[str]:
-    """Write the names and pointers that accounts get back; return the ids of those whose name is claimed already."""
+    """Write the names and pointers that accounts get back; return the ids of those that are changed alone."""
+    odd = {before.id for before, after in changes if _is_odd(before, after)}
     names = {after.id: after.name for before, after in changes if after.claims() - before.claims()}
-    odd = await claim_many(accounts, names) if names else set()
-    gained = [(key, after.id) for before, after in changes for key in _gained(before, after) if after.id not in odd]
+    held = {account_id: name for account_id, name in names.items() if account_id not in odd}
+    odd |= await claim_many(accounts, held) if held else set()
+    gained = [(key, after.id) for before, after in changes if after.id not in odd for key in _gained(before, after)]
     await point_many(accounts, gained)
     return odd
 

@@ -6,19 +6,14 @@ otherwise by now: readers hold it against the account's link.
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Final
 
-from shared.directory.errors import InvalidCursor
-from shared.directory.keys import DIGEST, ID, Key, Keys, behind
+from shared.directory.keys import Key, Keys
 from shared.directory.records.model import Account, Link
-from shared.tables.access import delete, read_range, scan_pages
+from shared.directory.work.buckets import ACCOUNT_CURSOR, read_page, read_place
+from shared.tables.access import delete, scan_pages
 from shared.tables.port import Delete, Row, Tables, Upsert
-
-CURSOR: Final = re.compile(rf"[0-9a-f]{{2}}{ID.pattern}_[0-9a-f]{{{DIGEST}}}")
-"""The bucket and the key of the last row of a page."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,17 +53,10 @@ class Adoptions:
 
     async def page(self, cursor: str, count: int) -> tuple[list[Adoption], str | None]:
         """Return adoptions from behind a cursor ("" for the start), and the next cursor. Raises InvalidCursor."""
-        if cursor and (not CURSOR.fullmatch(cursor) or int(cursor[:2], 16) >= self._keys.buckets):
-            raise InvalidCursor
-        start, low = (int(cursor[:2], 16), behind(cursor[2:])) if cursor else (0, "")
-        found: list[Adoption] = []
-        for bucket in range(start, self._keys.buckets):
-            rows = await read_range(self._tables, self._keys.adoptions(bucket), low, top=count - len(found))
-            found += map(_read, rows)
-            low = ""
-            if len(found) == count:
-                return found, f"{bucket:02x}{found[-1].key}"
-        return found, None
+        buckets = self._keys.buckets
+        place = read_place(cursor, ACCOUNT_CURSOR, buckets)
+        found, more = await read_page(self._tables, self._keys.adoptions, buckets, place, count)
+        return [_read(row) for _, row in found], more
 
     async def remove(self, bucket: int, some: list[Adoption]) -> int:
         """Remove adoptions of a bucket that were not noted anew since they were read, and return how many."""

@@ -223,13 +223,8 @@ class Jobs:
         rows = await self._tables.get_many([(self._partition, LOCK + lock) for lock in locks])
         return any(rows)
 
-    async def find_undo(self) -> Job | None:
-        """Return the undo that is under way, or None."""
-        row = await self._tables.get(self._partition, LOCK + UNDO)
-        return await self.get(str(row.columns["id"])) if row else None
-
     async def find_under_way(self, kind: str) -> Job | None:
-        """Return the job of a kind that has not ended."""
+        """Return the job of a kind that has not ended, or None; an undo of an earlier version of the app as a run."""
         lock = await self._tables.get(self._partition, LOCK + kind)
         return await self.get(str(lock.columns["id"])) if lock else None
 

@@ -12,17 +12,17 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from shared.directory.errors import InvalidCursor
-from shared.directory.keys import DIGEST, Key, Keys, behind, prefix_end
+from shared.directory.keys import DIGEST, Key, Keys, prefix_end
 from shared.directory.text import dump, join_text, split_text
+from shared.directory.work.buckets import read_page, read_place
 from shared.directory.work.jobs import Jobs, planned_in
-from shared.tables.access import delete, read_range, scan, scan_pages, write
+from shared.tables.access import delete, scan, scan_pages, write
 from shared.tables.port import ANY, Delete, Merge, Row, Tables, Upsert
 
 OPEN = "~"
 """Row key prefix of what is left open, behind all decisions, so that no page has it."""
 CURSOR = re.compile(rf"[0-9a-f]{{2}}[A-Za-z_]{{1,64}}_[0-9a-f]{{{DIGEST}}}")
-"""The bucket and the key of the last row of a page."""
+"""A cursor over rows, and the id of one: its bucket and its key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,17 +119,11 @@ class Plan:
 
         Raises InvalidCursor.
         """
-        first, after = read_place(cursor, self._keys.buckets)
+        place, buckets = read_place(cursor, CURSOR, self._keys.buckets), self._keys.buckets
         low = decision + "_" if decision else ""
-        rows: list[PlanRow] = []
-        start, high = max(low, behind(after)), prefix_end(low) if low else OPEN
-        for bucket in range(first, self._keys.buckets):
-            some = await read_range(self._tables, self.partition(bucket), start, high, top=count - len(rows))
-            rows += [read_row(bucket, row) for row in some]
-            if len(rows) == count:
-                return rows, rows[-1].id
-            start = low
-        return rows, None
+        high = prefix_end(low) if low else OPEN
+        found, more = await read_page(self._tables, self.partition, buckets, place, count, low=low, high=high)
+        return [read_row(bucket, row) for bucket, row in found], more
 
     def partition(self, bucket: int) -> str:
         """Return the partition of a bucket's rows."""
@@ -204,12 +198,3 @@ def read_row(bucket: int, row: Row) -> PlanRow:
         f"{bucket:02x}{row.key}",
         row.etag,
     )
-
-
-def read_place(cursor: str, buckets: int) -> tuple[int, str]:
-    """Return the bucket and the key of a cursor, or of a row's id. Raises InvalidCursor."""
-    if not cursor:
-        return 0, ""
-    if not CURSOR.fullmatch(cursor) or int(cursor[:2], 16) >= buckets:
-        raise InvalidCursor
-    return int(cursor[:2], 16), cursor[2:]

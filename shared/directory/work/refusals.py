@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
-from shared.directory.errors import InvalidCursor
-from shared.directory.keys import DIGEST, ID, Key, Keys, behind, prefix_end
+from shared.directory.keys import Key, Keys, prefix_end
 from shared.directory.text import timestamp
+from shared.directory.work.buckets import ACCOUNT_CURSOR, read_page, read_place
 from shared.tables.access import delete, read_range, scan_pages
 from shared.tables.port import Conflict, Delete, Insert, Merge, Operation, Replace, Row, Tables, TablesError
 
@@ -36,8 +35,6 @@ ATTEMPTS: Final = 8
 """Times that a row is written while other processes write about the same account."""
 SECONDS: Final = 5.0
 """Seconds that a refused request waits for its record."""
-CURSOR: Final = re.compile(rf"[0-9a-f]{{2}}{ID.pattern}_[0-9a-f]{{{DIGEST}}}")
-"""The bucket and the key of the last row of a page."""
 
 log = logging.getLogger("scimlink.directory")
 
@@ -98,18 +95,10 @@ class Refusals:
 
         What this process counts is in them; what is kept no longer is left out.
         """
-        if cursor and (not CURSOR.fullmatch(cursor) or int(cursor[:2], 16) >= self._keys.buckets):
-            raise InvalidCursor
-        start, low = (int(cursor[:2], 16), behind(cursor[2:])) if cursor else (0, "")
-        found: list[tuple[int, Row]] = []
-        for bucket in range(start, self._keys.buckets):
-            rows = await read_range(self._tables, self._keys.refusals(bucket), low, top=count - len(found))
-            found += [(bucket, row) for row in rows]
-            low = ""
-            if len(found) == count:
-                break
+        buckets = self._keys.buckets
+        place = read_place(cursor, ACCOUNT_CURSOR, buckets)
+        found, more = await read_page(self._tables, self._keys.refusals, buckets, place, count)
         shown = [self._shown(bucket, row) for bucket, row in found]
-        more = f"{found[-1][0]:02x}{found[-1][1].key}" if len(found) == count else None
         return [refusal for refusal in shown if refusal.last >= self._oldest()], more
 
     async def sweep(self) -> int:

@@ -16,7 +16,8 @@ from typing import Any
 from shared.directory.errors import Busy, InvalidCursor
 from shared.directory.keys import Keys, prefix_end
 from shared.directory.text import dump
-from shared.directory.work.plan import OPEN, Plan, PlanRow, columns_of, read_place, read_row
+from shared.directory.work.buckets import read_place
+from shared.directory.work.plan import CURSOR, OPEN, Plan, PlanRow, columns_of, read_row
 from shared.tables.access import in_parts, scan, scan_pages, together
 from shared.tables.port import MAX_OPERATIONS, Conflict, Insert, Operation, Replace, Row, Tables, Upsert, Value
 
@@ -66,7 +67,7 @@ class Reviews:
         places: dict[str, tuple[int, str]] = {}
         for row_id in ids:
             try:
-                places[row_id] = read_place(row_id or "-", self._buckets)
+                places[row_id] = read_place(row_id or "-", CURSOR, self._buckets)
             except InvalidCursor:
                 continue
         keys = [(self._plan.partition(bucket), key) for bucket, key in places.values()]

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from link_orchestrator.passes.former_names import MANY
 from shared.directory.directory import Directories
 from shared.directory.keys import Key
+from shared.directory.matching.accounts import MOST_SHARED
 from shared.tables.port import Insert
 from tests.link_orchestrator.running import App, Refusal, all_accounts, csv_file, directory_rows, graph, object_id
 
@@ -349,7 +349,7 @@ class TestAnOlderExport:
         assert (await app.bring(csv_file(row)))["counts"] == {"created": 1, "refused": 0}
 
     async def test_what_many_have_tells_nobody_apart(self, app: App) -> None:
-        others = [{"userName": f"person{number}", "email": "team@contoso.com"} for number in range(MANY)]
+        others = [{"userName": f"person{number}", "email": "team@contoso.com"} for number in range(MOST_SHARED)]
         await self.renamed(app, csv_file(self.JANE, *others))
         file = csv_file({"userName": "jane@contoso.com", "email": "team@contoso.com"})
         assert (await app.bring(file))["counts"] == {"created": 1, "refused": 0}

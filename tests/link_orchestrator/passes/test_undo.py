@@ -160,7 +160,7 @@ async def test_attributes_stay_as_provisioning_wrote_them_where_that_is_asked_fo
 async def test_an_account_that_another_identity_matched_too_counts_once(app: App) -> None:
     await app.bring(csv_file(person("ada", employeeNumber="7")))
     rival = graph(1, "other@contoso.com", employeeId="7")
-    run = await app.apply(await app.plan(graph(0, "ada@contoso.com"), rival), links=1)
+    run = await app.apply(await app.plan(graph(0, "ada@contoso.com", employeeId="7"), rival), links=1)
     assert run["counts"]["conflict"] == 1
     job = await undo(app, run)
     assert job["counts"] == {"undone": 1}

@@ -19,8 +19,8 @@ from link_orchestrator.orchestrator import undo_links
 from link_orchestrator.passes.apply_groups import apply_groups
 from link_orchestrator.passes.import_groups import SCHEMA
 from link_orchestrator.passes.plan_groups import decide_groups, resolve_members
-from link_orchestrator.passes.undo import UNCHANGED, UNDONE
 from link_orchestrator.passes.undo_groups import judge, undo_groups
+from link_orchestrator.passes.undo_verdicts import UNCHANGED, UNDONE
 from link_orchestrator.run import GROUPS_APPROVED
 from link_orchestrator.staged import EntraGroupWriter
 from shared.directory.directory import Directories, Directory

@@ -437,7 +437,7 @@ def _reviewed(job: Any) -> Any:
 async def test_an_approval_that_a_review_overtakes_looks_again(app: App, run: Any) -> None:
     """Closed tallies of an approval that was refused, or died, hold up no review, and the next approval counts it."""
     await review(app, run, "leave", rows=[(await row_of(app, run, 3))["id"]])
-    with pytest.raises(Refusal, match="would link 1 accounts"):
+    with pytest.raises(Refusal, match="would link 1 account;"):
         await app.approve(run, links=9)
     assert (await review(app, run, "link", rows=[(await row_of(app, run, 2))["id"]]))["run"]["links"] == 2
     answers = await asyncio.gather(

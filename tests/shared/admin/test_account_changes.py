@@ -128,7 +128,7 @@ class TestLinking:
         await app.plan(graph(2, "gone@contoso.com"))
         for number in (1, 2):
             status, detail = await status_of(link(app, number, "bob"))
-            assert (status, "excludes it" in detail) == (403, True)
+            assert (status, "it is excluded" in detail) == (403, True)
         made = await app.call("POST", "scim/v2/Users", {"schemas": [USER], "userName": "new@contoso.com"})
         body = {"identity": object_id(3)}
         status, detail = await status_of(app.call("POST", f"accounts/{made['id']}/link", body))

@@ -348,10 +348,18 @@ class TestDecisions:
     def test_a_weak_claim_by_something_else_does_not_stop_a_strong_one_which_says_so(self) -> None:
         facts = account(emails=("jd@contoso.com",), employee_number="42")
         other = identity("x@contoso.com", OTHER, other_mails=("jd@contoso.com",), employee_id="42")
-        decisions = plan([identity(), other], [facts], POLICY)
+        decisions = plan([identity(employee_id="42"), other], [facts], POLICY)
         assert [decisions[OID].kind, decisions[OTHER].kind] == [DecisionKind.LINK, DecisionKind.CONFLICT]
         assert "1 other identity by weak evidence" in decisions[OID].reason
         assert decisions[OID].others == (OTHER,)
+
+    def test_so_does_whoever_has_the_accounts_number_where_the_one_of_its_name_has_none(self) -> None:
+        former = identity("jane.doe@contoso.com", OTHER, employee_id="42")
+        made = plan([identity(), former], [account(employee_number="42")], POLICY)[OID]
+        assert (made.kind, made.others) == (DecisionKind.REVIEW, (OTHER,))
+        assert "another identity has the account's employee number" in made.reason
+        signed_in = account(employee_number="42", object_id=OID)
+        assert plan([identity(), former], [signed_in], POLICY)[OID].kind is DecisionKind.LINK
 
     def test_an_alias_contests_no_claim_that_an_object_id_proves(self) -> None:
         alias = identity("x@contoso.com", OTHER, other_mails=("jane@contoso.com",))

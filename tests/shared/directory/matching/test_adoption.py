@@ -170,6 +170,7 @@ def test_whatever_is_in_the_way_keeps_the_pair_apart(why: str) -> None:
     sent, to, around, policy = HINDERED[why]
     said = obstacle(sent, to, around, policy)
     assert any(part in said for part in why.replace("\\", "").split("|")), said
+    assert (said[0].isupper(), said[-1] == ".") == (False, False), "it is part of a sentence"
 
 
 def test_the_identity_itself_and_those_who_have_no_claim_are_not_in_the_way() -> None:

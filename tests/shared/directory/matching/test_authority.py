@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from shared.directory.matching.accounts import AccountFacts, Decision, DecisionKind
-from shared.directory.matching.authority import CREATABLE, KEPT_FROM_SCIM, LEFT_OPEN, NOT_CREATED, UNMATCHED, mark_of
+from shared.directory.matching.authority import CREATABLE, EXCLUSIONS, LEFT_OPEN, NOT_CREATED, UNMATCHED, mark_of
 from shared.directory.matching.identity import Identity
 from shared.directory.matching.policy import Policy
 
@@ -28,5 +28,5 @@ LETS_CREATE = Policy(excluded=frozenset({"jane@contoso.com"}), creatable=frozens
 )
 def test_a_plan_marks_who_is_kept_from_scim_and_how(decision: Decision, policy: Policy, mark: str) -> None:
     assert mark_of(decision, JANE, policy) == mark
-    assert (mark in KEPT_FROM_SCIM) == bool(mark)
+    assert (mark in (*LEFT_OPEN, *EXCLUSIONS)) == bool(mark)
     assert (mark in NOT_CREATED) == (bool(mark) and mark not in (UNMATCHED, CREATABLE))

@@ -16,7 +16,7 @@ from infra.local.faults import Call, Crash, Fault, FaultyTables, no_faults, scri
 from shared.directory.directory import Directory
 from shared.directory.errors import DirectoryError, Stale
 from shared.directory.keys import Key
-from shared.directory.records import unlinking
+from shared.directory.records import bulk, unlinking
 from shared.directory.records.bulk import create_many, replace_many
 from shared.directory.records.claims import Claims
 from shared.directory.records.model import Account, Status
@@ -145,7 +145,7 @@ async def test_it_costs_few_requests(sqlite_tables: SqliteTables) -> None:
 async def test_after_a_failure_at_any_call_the_rest_is_taken_back(
     sqlite_tables: SqliteTables, monkeypatch: pytest.MonkeyPatch, fault: Fault
 ) -> None:
-    monkeypatch.setattr(unlinking, "ACCOUNTS", 2)
+    monkeypatch.setattr(bulk, "OPERATIONS", 4)
     for number in itertools.count(1):
         name = f"at{number}"
         people = await linked_people(await small(sqlite_tables, name, buckets=2, now=Clock()), "ann", "bea", "cleo")

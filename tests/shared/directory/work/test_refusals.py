@@ -14,7 +14,7 @@ from infra.local.faults import Call, Fault, FaultyTables
 from shared.directory.errors import InvalidCursor
 from shared.directory.keys import Keys
 from shared.directory.text import timestamp
-from shared.directory.work import refusals
+from shared.directory.work import buckets, refusals
 from shared.directory.work.refusals import DAYS, ROWS, Attempt, Refusal, Refusals
 from shared.tables.port import Tables
 from shared.tables.sqlite import SqliteTables
@@ -160,13 +160,13 @@ async def test_pages_follow_one_another(sqlite_tables: SqliteTables, clock: Cloc
     assert len({refusal.attempt for refusal in found}) == len(found) == 10
 
 
-@given(cursor=st.text(min_size=1) | st.from_regex(refusals.CURSOR, fullmatch=True))
+@given(cursor=st.text(min_size=1) | st.from_regex(buckets.ACCOUNT_CURSOR, fullmatch=True))
 async def test_any_text_is_a_cursor_or_refused(sqlite_tables: SqliteTables, cursor: str) -> None:
     try:
         await Refusals(sqlite_tables, KEYS).page(cursor, 1)
     except InvalidCursor:
         return
-    assert refusals.CURSOR.fullmatch(cursor)
+    assert buckets.ACCOUNT_CURSOR.fullmatch(cursor)
     assert int(cursor[:2], 16) < KEYS.buckets
 
 

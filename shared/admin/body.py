@@ -1,4 +1,4 @@
-"""The JSON body of a request as a frozen object, which is also how the API's document describes it (openapi.py)."""
+"""The JSON body of a request as a frozen object, which is also how the API's document describes it."""
 
 from __future__ import annotations
 
