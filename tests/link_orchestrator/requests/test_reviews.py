@@ -340,7 +340,7 @@ async def test_an_account_never_gets_two_links(app: App) -> None:
     run = await app.plan(
         graph(1, "a@contoso.com", mail="one@contoso.com", employeeId="7", otherMails=["x@contoso.com"]),
         graph(2, "b@contoso.com", mail="two@contoso.com", employeeId="7", otherMails=["x@contoso.com"]),
-        graph(3, "third@contoso.com"),
+        graph(3, "third@contoso.com", employeeId="7"),
     )
     assert (run["counts"]["ambiguous"], run["counts"]["link"]) == (2, 1)
     rows = [(await row_of(app, run, number))["id"] for number in (1, 2)]
@@ -564,9 +564,9 @@ async def test_a_row_that_is_left_again_does_not_take_an_account_from_another(ap
             {"userName": "sue.old", "email": "su@contoso.com", "employeeNumber": ""},
         )
     )
-    # Sue is one account's by name; Su matches both, one by a number.
+    # Sue is one account's by name and number; Su matches both, one by that number.
     su = graph(2, "su@contoso.com", mail="su@contoso.com", employeeId="7")
-    run = await app.plan(graph(1, "sue@contoso.com"), su)
+    run = await app.plan(graph(1, "sue@contoso.com", employeeId="7"), su)
     one, two = await row_of(app, run, 1), await row_of(app, run, 2)
     assert (one["decision"], two["decision"]) == ("link", "ambiguous")
     await review(app, run, "exclude", rows=[one["id"]])
