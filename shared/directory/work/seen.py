@@ -24,7 +24,7 @@ from shared.directory.text import dump
 from shared.directory.work.staging import Stage, parse
 from shared.tables.port import Tables
 
-SETS = IDENTITIES, FACTS, LINKED, NEAR, CROWDS = "seen2", "facts2", "linked2", "near2", "crowds2"
+SETS = IDENTITIES, FACTS, LINKED, NEAR, CROWDS = "seen3", "facts3", "linked3", "near3", "crowds3"
 """Names of the sets. When what is kept or how runs decide changes, they change too: then all counts as changed."""
 DAYS: Final = 30
 """Days after the end of a run for which what it saw is kept; a run that begins later reads everything again."""
@@ -65,13 +65,7 @@ class Seen:
         """Return, by account id, the digest of facts of each account in a bucket after all links that runs planned."""
         known: dict[str, str] = {}
         for run in self._runs:
-            facts: dict[str, str] = {}
-            async for lines in run[FACTS].lines(bucket):
-                for line in lines:
-                    account_id, _, digest = line.partition(" ")
-                    same = facts.get(account_id, digest) == digest
-                    facts[account_id] = digest if same else IN_DOUBT
-            known |= facts
+            known |= await _facts(run, bucket)
             linked: dict[str, str] = {}
             async for lines in run[LINKED].lines(bucket):
                 for line in lines:
@@ -81,6 +75,13 @@ class Seen:
                     linked[account_id] = after if same else IN_DOUBT
             known |= linked
         return {account_id: digest for account_id, digest in known.items() if digest != GONE}
+
+    async def facts(self, bucket: int, ids: Collection[str]) -> dict[str, str]:
+        """Return, by account, the digest of the facts of which the last plan that looked at it was made."""
+        known: dict[str, str] = {}
+        for run in self._runs if ids else ():
+            known |= await _facts(run, bucket, ids)
+        return known
 
     async def near(self, bucket: int, ids: Collection[str]) -> dict[str, dict[str, str]]:
         """Return, by account, the object ids of the identities that share a key with it, each with its claim or ""."""
@@ -105,6 +106,17 @@ class Seen:
                         found.setdefault(account_id, set()).update(leads)
             known |= found
         return known
+
+
+async def _facts(run: Mapping[str, Stage], bucket: int, ids: Collection[str] | None = None) -> dict[str, str]:
+    """Return, by account, the digest of the facts that a run saw, of all or some accounts in a bucket."""
+    facts: dict[str, str] = {}
+    async for lines in run[FACTS].lines(bucket):
+        for line in lines:
+            account_id, _, digest = line.partition(" ")
+            if ids is None or account_id in ids:
+                facts[account_id] = digest if facts.get(account_id, digest) == digest else IN_DOUBT
+    return facts
 
 
 class SeenWriter:
