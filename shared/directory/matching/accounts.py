@@ -180,6 +180,8 @@ def _domain(address: str) -> str:
 
 def is_filler(number: str) -> bool:
     """Tell whether an employee number says that there is none: "N/A", "0", "-", "xxx". Such a one is nobody's."""
+    if number.isascii() and number.isdigit():
+        return not number.strip("0")  # most of them, without a pattern
     core = re.sub(r"[\W_]+", "", fold(number))
     return _FILLER.fullmatch(core) is not None
 
