@@ -19,7 +19,7 @@ from shared.directory.keys import fold
 from shared.directory.matching.accounts import facts_of
 from shared.directory.matching.adoption import Sent, Surroundings, obstacle_to_adoption, obstacle_to_return
 from shared.directory.matching.policy import Policy
-from shared.directory.records.model import Account, Status
+from shared.directory.records.model import Account, Status, digest_facts
 from shared.directory.records.resources import retry_stale
 from shared.directory.work.jobs import Job, State
 from shared.directory.work.seen import DAYS
@@ -114,13 +114,14 @@ class _Collision:
         directory, object_id = self.directory, self.sent.object_id or ""
         runs = await directory.jobs.find_chain()
         bucket = directory.keys.bucket(account.id)
-        planned, near = await self._is_planned(runs), await directory.seen(runs).near(bucket, {account.id})
-        met = near.get(account.id, {})
+        seen, ids = directory.seen(runs), {account.id}
+        planned, near, facts = await self._is_planned(runs), await seen.near(bucket, ids), await seen.facts(bucket, ids)
+        met, as_planned = near.get(account.id, {}), facts.get(account.id) == digest_facts(account.facts())
         left_open, others = await asyncio.gather(
             self._left_open([object_id, *(one for one in met if fold(one) != object_id)]),
             find_others(directory, self.new, account.id),
         )
-        return Surroundings(planned, met, left_open, others)
+        return Surroundings(planned, met, left_open, others, as_planned)
 
     async def _is_planned(self, runs: Sequence[str]) -> bool:
         """Tell whether the last plan builds on one of everybody, of the last DAYS, and all that they saw is kept."""

@@ -15,6 +15,7 @@ from shared.directory.errors import AlreadyExists
 from shared.directory.keys import Key, fold
 from shared.directory.matching.accounts import MOST_SHARED, is_filler
 from shared.directory.matching.authority import CREATABLE, NOT_CREATED
+from shared.directory.matching.identity import read_object_id
 from shared.directory.matching.policy import Policy
 from shared.directory.records.model import Account, Status
 from shared.tables.access import together
@@ -26,6 +27,7 @@ _ATTRIBUTES: Final = {
     "objectId": "externalId",
     "externalId": "externalId",
     "email": "emails",
+    "nameId": "userName",
     "employeeNumber": "employeeNumber",
 }
 """Kinds of keys that no second account may share, each with the attribute that a refusal names; the surest first."""
@@ -44,7 +46,7 @@ async def _refuse_left_open(directory: Directory, new: Account) -> None:
     """Raise AlreadyExists if a plan, which sees rivals and aliases, left the identity to the administrator."""
     if not new.external_id or _may_be_beside(new, await directory.policies.get()):
         return
-    found = await directory.left_open.find(new.external_id)
+    found = await directory.left_open.find(_identity_of(new))
     if found and found[1] in NOT_CREATED:
         run, decision = found
         reason = (
@@ -59,9 +61,13 @@ async def _refuse_second_account(directory: Directory, new: Account) -> None:
 
     The account that an identity had when SCIM deleted it stands in the way whatever the policy says: it gets that back.
     """
-    beside = _may_be_beside(new, await directory.policies.get())
-    keys = [key for key in shared_keys(new) if not beside or key.kind == "objectId"]
+    policy = await directory.policies.get()
+    beside = _may_be_beside(new, policy)
+    signed_in = [Key("nameId", fold(new.user_name))] if policy.name_id_source == "userPrincipalName" else []
+    keys = [key for key in (*shared_keys(new), *signed_in) if not beside or key.kind in ("objectId", "externalId")]
     for key, account in await _carriers(directory, new, keys):
+        if account.link and key.kind == "externalId" and fold(account.link.identity) == _identity_of(new):
+            raise AlreadyExists("externalId", account.id)
         if account.status is not Status.LOCAL or (beside and not account.retired):
             continue
         if account.retired or not await _is_creatable(directory, new):
@@ -72,7 +78,8 @@ def shared_keys(new: Account) -> list[Key]:
     """Return the keys that a new account and one that is managed here may not share, the surest first."""
     keys = [key for key in new.found_by() if key.kind in _ATTRIBUTES]
     if new.external_id:
-        keys.append(Key("objectId", fold(new.external_id)))
+        identity = _identity_of(new)
+        keys += {Key("objectId", identity), Key("externalId", identity)} - set(keys)
     keys = [key for key in keys if key.kind != "employeeNumber" or not is_filler(key.value)]
     order = [*_ATTRIBUTES]
     return sorted(keys, key=lambda key: (order.index(key.kind), key.value))
@@ -89,13 +96,18 @@ async def find_others(directory: Directory, new: Account, account_id: str) -> li
     return sorted({account.id for account in found} - {account_id, new.id})
 
 
+def _identity_of(new: Account) -> str:
+    """Return the identity of a new account as links and plans know it: braces around an object id make no other one."""
+    return read_object_id(new.external_id or "") or fold(new.external_id or "")
+
+
 def _may_be_beside(new: Account, policy: Policy) -> bool:
-    return policy.create_beside_matches or policy.lets_create(new.external_id or "", new.user_name)
+    return policy.create_beside_matches or policy.lets_create(_identity_of(new), new.user_name)
 
 
 async def _is_creatable(directory: Directory, new: Account) -> bool:
     """Tell whether an exclusion that a plan knew says that the identity is created beside what it matches."""
-    found = await directory.left_open.find(new.external_id) if new.external_id else None
+    found = await directory.left_open.find(_identity_of(new)) if new.external_id else None
     return found is not None and found[1] == CREATABLE
 
 

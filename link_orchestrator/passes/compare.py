@@ -21,7 +21,7 @@ from typing import Any, Final
 
 from link_orchestrator.messages import Extent, Slice, slices_for
 from link_orchestrator.passes.plan import ACCOUNTS_AT_ONCE, KeyFinder, find_led, keys_of
-from link_orchestrator.passes.shared_values import SharedValues, Wanted
+from link_orchestrator.passes.shared_values import SharedValues, Wanted, places_of
 from link_orchestrator.run import chain_of, policy_of
 from link_orchestrator.staged import (
     CHANGED,
@@ -37,7 +37,7 @@ from link_orchestrator.staged import (
 )
 from shared.directory.directory import Directory
 from shared.directory.keys import Key, fold
-from shared.directory.matching.accounts import MOST_SHARED, kind_of
+from shared.directory.matching.accounts import MOST_SHARED, kind_of, rules_for
 from shared.directory.matching.identity import Identity, is_gone, is_void
 from shared.directory.matching.policy import Trust
 from shared.directory.records.model import Account
@@ -142,7 +142,7 @@ class _Comparison:
 async def spread(directory: Directory, job: Job, slice_: Slice) -> Counter[str]:
     """Stage the keys of changed accounts that weak rules look at: whoever shares one may be one of many now, or not."""
     seen, keys = _seen(directory, job), directory.keys
-    kinds = {kind_of(rule.rule) for rule in policy_of(job).rules if rule.trust is Trust.WEAK}
+    kinds = {kind_of(rule) for rule, one in rules_for(policy_of(job)).items() if one.trust is Trust.WEAK}
     writer = directory.stage(job.id + LEADS).writer(slice_.name)
     for bucket in slice_.buckets:
         changed = sorted([one async for items in directory.stage(job.id + TOUCHED).read(bucket) for one, _ in items])
@@ -158,12 +158,10 @@ async def spread(directory: Directory, job: Job, slice_: Slice) -> Counter[str]:
 
 def _carried(account: Account, kinds: Collection[str]) -> Iterator[Key]:
     """Yield the keys of some kinds by which an account is one of those that carry a value."""
-    name = Key("userName", account.user_name)
-    for key in (name, Key("email", account.user_name), *account.found_by()):
+    addresses = {Key("email", fold(name)) for name in (account.user_name, account.evidence.name_id) if name}
+    for key in {Key("userName", fold(account.user_name)), *addresses, *account.found_by()}:
         if key.kind in kinds:
-            yield key
-        if key.kind == "email" and "email" in kinds:
-            yield Key("userName", key.value)
+            yield from places_of(key)
 
 
 async def lead(directory: Directory, job: Job, slice_: Slice) -> Counter[str]:
@@ -180,9 +178,9 @@ async def lead(directory: Directory, job: Job, slice_: Slice) -> Counter[str]:
             changed: Wanted = [item for item in wanted[lead] if item[0]]
             if len(ids) >= MOST_SHARED:
                 await many.add(bucket, lead)
-            if len(changed) > MOST_SHARED and (kinds := shared.of_identities(changed)):
+            if len(changed) > MOST_SHARED:
                 # join() tells of them. Here it is enough that they make no pairs by the thousand that prove nothing.
-                changed = shared.stripped(changed, kinds)
+                changed = shared.stripped(changed, shared.crowded(changed))
             for account_id in ids:
                 home = directory.keys.bucket(account_id)
                 await touched.add(home, [account_id, False])

@@ -22,7 +22,7 @@ from operator import attrgetter
 from typing import Any
 
 from link_orchestrator.messages import Slice
-from link_orchestrator.passes.shared_values import SharedValues, Wanted
+from link_orchestrator.passes.shared_values import SharedValues, Wanted, places_of
 from link_orchestrator.prediction.cycle import Prediction, adds_nothing, carried, predict, probes
 from link_orchestrator.run import (
     CARRIED,
@@ -127,11 +127,15 @@ class KeyFinder:
         Those of an excluded identity have true at the end.
         """
         found: defaultdict[Key, list[list[Any]]] = defaultdict(list)
-        for key in identity_keys(identity, self._policy):
+        keys = identity_keys(identity, self._policy)
+        signed_in = {key.value for key in keys if key.rule is Rule.NAME_ID}
+        for key in keys:
             value = [key.rule.value, key.attribute, key.literal, *([True] if key.excluded else [])]
             # An account has no pointer for an e-mail that equals its userName: the claim on the name leads there.
             for kind in (key.kind, "userName") if key.kind == "email" else (key.kind,):
                 found[Key(kind, key.value)].append(value)
+            if key.rule is Rule.EMAIL and key.value not in signed_in:
+                found[Key("nameId", key.value)].append(value)
         if not self._covered or "#" in identity.user_principal_name:
             for probe in probes(identity, self._mapping, self._policy):
                 found.setdefault(probe, [])  # proves nothing, but provisioning may find the account that carries it
@@ -296,7 +300,7 @@ class _Crowds:
     def __init__(self, keys: Keys, told: Collection[tuple[str, str]], former: Collection[Leads]) -> None:
         self._keys = keys
         self._told = told
-        # By their own lead alone: an address that many carry says nothing of the name that is written alike.
+        # By their own lead alone: an address that many carry says nothing of a name that is written alike.
         self._former = {own for own, *_ in former} if former else ()
 
     def __bool__(self) -> bool:
@@ -320,8 +324,7 @@ class _Crowds:
 
 def _short_leads(keys: Keys, key: Key) -> Leads:
     """Return the short leads to the accounts that carry a value, the one of its own kind first."""
-    kinds = (key.kind, "userName") if key.kind == "email" else (key.kind,)
-    return tuple(short(keys.lead(Key(kind, key.value))) for kind in kinds)
+    return tuple(short(keys.lead(place)) for place in places_of(key))
 
 
 def _claims(
@@ -465,10 +468,7 @@ async def _keys_by_account(
     pairs: Stage, bucket: int, policy: Policy
 ) -> tuple[Mapping[str, Mapping[str, set[MatchKey]]], Mapping[str, set[tuple[str, str]]]]:
     """Return the match keys of each account's identities, and the shared values of each account."""
-    rules = {
-        excluded: {rule.value: match_rule for rule, match_rule in rules_for(policy, excluded=excluded).items()}
-        for excluded in (False, True)
-    }
+    rules = {rule.value: match_rule for rule, match_rule in rules_for(policy).items()}
     keys: defaultdict[str, defaultdict[str, set[MatchKey]]] = defaultdict(lambda: defaultdict(set))
     shared: defaultdict[str, set[tuple[str, str]]] = defaultdict(set)
     async for items in pairs.read(bucket):
@@ -478,8 +478,7 @@ async def _keys_by_account(
                 continue
             known = keys[account_id][object_id]
             for rule, attribute, literal, *mark in values:
-                excluded = bool(mark)
-                known.add(match_key(rules[excluded][rule], attribute, literal, policy, excluded=excluded))
+                known.add(match_key(rules[rule], attribute, literal, policy, excluded=bool(mark)))
     return keys, shared
 
 

@@ -7,14 +7,13 @@ a row that says so. An e-mail address is carried by the account that is named so
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Final
 
 from link_orchestrator.run import policy_of
 from shared.directory.directory import Directory
-from shared.directory.keys import POINTER, Key, fold
-from shared.directory.matching.accounts import MOST_SHARED, DecisionKind, is_shared, kind_of
+from shared.directory.keys import Key, fold
+from shared.directory.matching.accounts import MOST_SHARED, DecisionKind, is_shared, kind_of, rules_for
 from shared.directory.matching.policy import Trust
 from shared.directory.work.jobs import Job
 from shared.directory.work.plan import PlanRow
@@ -34,7 +33,7 @@ class SharedValues:
         self._plan = directory.plan(job.id)
         self._pairs = pairs
         self.weak: dict[str, str] = {
-            rule.rule.value: kind_of(rule.rule) for rule in policy_of(job).rules if rule.trust is Trust.WEAK
+            rule.value: kind_of(rule) for rule, one in rules_for(policy_of(job)).items() if one.trust is Trust.WEAK
         }
         self.told = 0
 
@@ -49,40 +48,42 @@ class SharedValues:
         """Return who has a key without the values of weak rules of some kinds: they still meet its accounts."""
         return [(oid, [one for one in values if self.weak.get(one[0]) not in kinds]) for oid, values in wanted]
 
-    def of_identities(self, wanted: Wanted) -> set[str]:
-        """Return the kinds of a key's values that more identities than a few carry by a weak rule."""
-        carried: defaultdict[str, set[str]] = defaultdict(set)
-        for object_id, values in wanted:
-            for kind in {self.weak[rule] for rule, *_ in values if rule in self.weak}:
-                carried[kind].add(fold(object_id))
-        return {kind for kind, identities in carried.items() if is_shared(len(identities), 0)}
+    def crowded(self, wanted: Wanted) -> set[str]:
+        """Return the kinds of the key's values that are shared, whatever accounts carry them."""
+        return {kind for kind, (_, identities) in self._carried(wanted).items() if is_shared(len(identities), 0)}
 
-    async def _find(self, lead: str, wanted: Wanted) -> set[str]:
-        """Return the kinds of the key's values that are shared, and tell of them."""
+    def _carried(self, wanted: Wanted) -> dict[str, tuple[str, set[str]]]:
+        """Return the value of weak rules by its kind, with the identities that have it."""
         carried: dict[str, tuple[str, set[str]]] = {}
         for object_id, values in wanted:
             for rule, _, literal, *_ in values:
                 if kind := self.weak.get(rule):
                     carried.setdefault(kind, (fold(literal), set()))[1].add(fold(object_id))
+        return carried
+
+    async def _find(self, lead: str, wanted: Wanted) -> set[str]:
+        """Return the kinds of the key's values that are shared, and tell of them."""
         found: set[str] = set()
-        for kind, (value, identities) in carried.items():
-            led, named = await self._accounts(kind, value)
-            if is_shared(len(identities), len(led | named)):
+        for kind, (value, identities) in self._carried(wanted).items():
+            led = await self._accounts(Key(kind, value))
+            accounts = set[str]().union(*led.values())
+            if is_shared(len(identities), len(accounts)):
                 found.add(kind)
-                # Both the address and the name lead here: where there are pointers from the address, it tells.
-                if lead.startswith(POINTER) or kind == "userName" or not led:
-                    await self._tell(lead, kind, value, len(identities), led | named)
+                # Several leads lead to the accounts: the first one that has any tells.
+                if lead == next((one for one, ids in led.items() if ids), lead):
+                    await self._tell(lead, kind, value, len(identities), accounts)
         return found
 
-    async def _accounts(self, kind: str, value: str) -> tuple[set[str], set[str]]:
-        """Return the ids of the accounts that carry a value: those it leads to, and the one that is named so."""
-        led = await self._led(Key(kind, value))
-        named = await self._led(Key("userName", value)) if kind == "email" else set()
-        if len(led | named) > READ:
-            return led, named
-        accounts = [one for one in await self._directory.accounts.find_many(sorted(led | named)) if one]
-        carrying = {one.id for one in accounts if _carries(kind, value, one.found_by() | one.claims())}
-        return led & carrying, named & carrying
+    async def _accounts(self, key: Key) -> dict[str, set[str]]:
+        """Return the ids of the accounts that carry a value, by each lead to them."""
+        places = places_of(key)
+        led = {self._directory.keys.lead(place): await self._led(place) for place in places}
+        ids = set[str]().union(*led.values())
+        if len(ids) > READ:
+            return led
+        accounts = [one for one in await self._directory.accounts.find_many(sorted(ids)) if one]
+        carrying = {one.id for one in accounts if not (one.found_by() | one.claims()).isdisjoint(places)}
+        return {lead: found & carrying for lead, found in led.items()}
 
     async def _led(self, key: Key) -> set[str]:
         lead = self._directory.keys.lead(key)
@@ -107,5 +108,6 @@ class SharedValues:
         self.told += 1
 
 
-def _carries(kind: str, value: str, keys: Collection[Key]) -> bool:
-    return Key(kind, value) in keys or (kind == "email" and Key("userName", value) in keys)
+def places_of(key: Key) -> tuple[Key, ...]:
+    """Return the keys by which the accounts that carry a value are found: an address may be their name or NameID."""
+    return (key, Key("userName", key.value), Key("nameId", key.value)) if key.kind == "email" else (key,)

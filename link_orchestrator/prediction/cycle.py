@@ -95,7 +95,6 @@ BESIDE = Prediction(PredictedOutcome.CREATED, "The person is excluded, and nothi
 def probes(identity: Identity, mapping: AttributeMapping, policy: Policy) -> Iterator[Key]:
     """Yield the keys of all accounts that provisioning an identity may meet, beside its match keys."""
     sent = mapping.values(identity)
-    rules = {rule.rule for rule in policy.rules}
     for attribute, value in sent.items():
         # A number that says that there is none keeps no create away.
         nobodys = attribute == EMPLOYEE_NUMBER and attribute not in mapping.matching and is_filler(value)
@@ -106,7 +105,7 @@ def probes(identity: Identity, mapping: AttributeMapping, policy: Policy) -> Ite
     if email := sent.get(EMAIL):
         # An e-mail that equals its account's userName has no pointer of its own.
         yield Key("userName", fold(email))
-    if (name_id := sent.get(_NAME_IDS[policy.name_id_source])) and Rule.NAME_ID in rules:
+    if name_id := sent.get(_NAME_IDS[policy.name_id_source]):
         yield Key("nameId", fold(name_id))
 
 
@@ -272,7 +271,8 @@ class _Cycle:
             many = sum(_carries(one, attribute, value) for one in self._accounts) > MOST_SHARED
             if attribute != EMPLOYEE_NUMBER or not (many or is_filler(value)):
                 return attribute
-        return ""
+        signs_in_so = self._policy.name_id_source == "userPrincipalName" and account.name_id
+        return USER_NAME if signs_in_so and fold(account.name_id or "") == fold(self._sent[USER_NAME]) else ""
 
     def _obstacle(self, holder: AccountFacts) -> str:
         """Return why a create does not adopt the account that it collides with, as SCIM does."""

@@ -18,6 +18,7 @@ from shared.directory.matching.accounts import (
     identity_keys,
     is_shared,
     rivals_of,
+    rules_for,
 )
 from shared.directory.matching.identity import Identity
 from shared.directory.matching.policy import Policy, Trust
@@ -36,7 +37,7 @@ def plan(identities: Sequence[Identity], accounts: Sequence[AccountFacts], polic
 
 def shared_values(keys: Keys, accounts: Sequence[AccountFacts], policy: Policy) -> dict[tuple[str, str], list[int]]:
     """Return the values that are no evidence for a weak rule, with the numbers of accounts and identities."""
-    weak = {match_rule.rule for match_rule in policy.rules if match_rule.trust is Trust.WEAK}
+    weak = {rule for rule, match_rule in rules_for(policy).items() if match_rule.trust is Trust.WEAK}
     wanted: dict[tuple[str, str], set[str]] = defaultdict(set)
     for object_id, theirs in keys.items():
         for key in theirs:
@@ -51,7 +52,7 @@ def shared_values(keys: Keys, accounts: Sequence[AccountFacts], policy: Policy) 
 
 
 def pointers(facts: AccountFacts) -> set[tuple[str, str]]:
-    """Return the values that an account counts among the carriers of; its name is an address, too."""
+    """Return the values that an account counts among the carriers of; its name and NameID are addresses, too."""
     return {
         (kind, fold(value))
         for kind, value in (
@@ -60,7 +61,7 @@ def pointers(facts: AccountFacts) -> set[tuple[str, str]]:
             ("nameId", facts.name_id),
             ("userName", facts.user_name),
             ("employeeNumber", facts.employee_number),
-            *(("email", address) for address in (*facts.emails, *facts.verified_emails, facts.user_name)),
+            *(("email", one) for one in (*facts.emails, *facts.verified_emails, facts.user_name, facts.name_id)),
         )
         if value
     }

@@ -329,3 +329,17 @@ async def test_a_link_to_changes_that_graph_refuses_for_good_is_no_end(both: tup
     await app.tables.commit("main_j", [Upsert(BOOKMARK, columns)])
     run = await plan(app)
     assert run["phase"] != "failed", run["reason"]
+
+
+@pytest.mark.parametrize("full", [True, False])
+async def test_three_who_come_with_an_alias_are_rivals_of_whoever_comes_with_the_name(app: App, full: bool) -> None:
+    """Four have the address, but as an alias no more than three, so that it is evidence."""
+    await app.bring(csv_file(ADA, *MORE))
+    nobody = graph(99, "nobody@contoso.com")
+    await app.apply(await app.plan(nobody), links=0)
+    heir = graph(1, "ada@contoso.com", mail=None)
+    others = [graph(n, f"p{n}@contoso.com", otherMails=["ada@contoso.com"]) for n in (2, 3, 4)]
+    run = await app.plan(nobody, heir, *others, full=full)
+    rows = {row["identity"]["objectId"]: row for row in await app.decisions(run) if "identity" in row}
+    assert rows[object_id(1)]["decision"] == "review"
+    assert rows[object_id(1)]["others"] == [object_id(n) for n in (2, 3, 4)]

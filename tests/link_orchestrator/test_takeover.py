@@ -149,6 +149,22 @@ async def test_a_name_that_was_given_to_somebody_else_opens_no_account(app: App)
     assert await app.account("jane@contoso.com") == before
 
 
+@pytest.mark.parametrize("planned", [False, True])
+async def test_whoever_signs_in_by_a_name_gets_no_second_account_by_it(app: App, planned: bool) -> None:
+    """The application calls the account something else; the plan that links it is not approved yet."""
+    await app.bring(csv_file({"userName": "jdoe", "nameId": "Jane@contoso.com"}, {"userName": "other"}))
+    jane = graph(1, "jane@contoso.com", mail=None)
+    run = await app.plan(jane) if planned else None
+    user = {"schemas": [USER], "userName": "jane@contoso.com", "externalId": VICTIM}
+    with pytest.raises(Refusal) as refusal:
+        await app.call("POST", "scim/v2/Users", user)
+    assert (refusal.value.status, refusal.value.detail.partition(":")[0]) == (409, "userName")
+    run = run or await app.plan(jane)
+    assert [row["predicted"]["outcome"] for row in await app.decisions(run, "link")] == ["matched"]
+    await app.apply(run)
+    assert await provision(app, jane) == ["matched"]
+
+
 @pytest.mark.parametrize("by", ["review", "policy"])
 async def test_whom_an_administrator_excluded_takes_no_account_over_by_a_create(app: App, by: str) -> None:
     await app.call("PUT", "directory/policy", POLICY | {"adoptOnCreate": True})

@@ -321,6 +321,7 @@ def pairs() -> dict[str, Pair]:
     pair("another identity's name", {}, sent={"externalId": object_id(6)}, excluded=["$identity"])
     pair("excluded", {}, excluded=["$identity"])
     pair("excluded by name", {}, excluded=["$name"])
+    pair("excluded in braces", {}, excluded=["{$identity}"])
     pair(
         "an address of no type", {"userName": "local.{number}"}, sent={"emails": [{"value": "kim{number}@contoso.com"}]}
     )
@@ -408,7 +409,7 @@ IN_A_RUN: Mapping[str, str] = {
     **dict.fromkeys(("an alias of another", "another mail of another", "another number", "taken apart"), "review"),
     **dict.fromkeys(("an unverified address", "a number alone"), "review"),
     **dict.fromkeys(("the mail of another", "another's past sign-in", "another's externalId"), "conflict"),
-    **dict.fromkeys(("another identity's name", "excluded", "excluded by name"), "excluded"),
+    **dict.fromkeys(("another identity's name", "excluded", "excluded by name", "excluded in braces"), "excluded"),
     "a foreign domain": "noAccount",
     "protected": "protected",
 }
@@ -493,6 +494,31 @@ async def test_an_account_that_the_plan_did_not_know_is_in_the_way(app: App, sha
     # Without the second account it is theirs.
     await app.call("DELETE", f"accounts/{victims[1].id}")
     assert (await send(app, ("POST", "Users", create)))[1]["id"] == victims[0].id
+
+
+@pytest.mark.parametrize("late", ["made", "renamed", "given a sign-in"])
+async def test_an_account_that_is_not_as_the_plan_saw_it_is_not_adopted(app: App, late: str) -> None:
+    """Of its rivals no plan knows: here a colleague, who had the name before, has it as an alias."""
+    people = graph(1, "kim@contoso.com"), graph(2, "kim.old@contoso.com", otherMails=["kim@contoso.com"])
+    evidence = {"evidence": {"nameId": "kim@contoso.com"}}
+    changes = {"renamed": {"document": {"userName": "kim@contoso.com"}}, "given a sign-in": evidence}
+    before = {"userName": "kim.local" if late == "renamed" else "kim@contoso.com", "email": ""}
+    if late != "made":
+        await app.bring(csv_file(before))
+    await app.plan(*people[: 1 if late == "given a sign-in" else 2])
+    await app.call("PUT", "directory/policy", POLICY | {"adoptOnCreate": True})
+    if late == "made":
+        await app.bring(csv_file(before))
+    else:
+        await app.call("PATCH", f"accounts/{(await app.account(before['userName']))['id']}", changes[late])
+    directory = await Directories(app.tables).open("main")
+    victim = Victim((await app.account("kim@contoso.com"))["id"], "", "", "")
+    assert await attempt(app, directory, [victim], [("POST", "Users", CREATE)]) == []
+    # The remedy that the refusal names: a run, which sees the pair.
+    (run,) = [job for job in (await app.call("GET", "linking/runs"))["runs"] if job["phase"] == "planned"]
+    await app.call("POST", f"linking/runs/{run['id']}/cancel")
+    rows = await app.decisions(await app.plan(*people))
+    assert [row["decision"] for row in rows if row.get("identity", {}).get("objectId") == object_id(1)] == ["review"]
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from scim_users.authority import retire
 from shared.directory.directory import Directory
 from shared.directory.errors import AlreadyExists
 from shared.directory.matching.policy import Policy
-from shared.directory.records.model import Account, Link, Status
+from shared.directory.records.model import Account, Link, Status, digest_facts
 from shared.directory.sweep import sweep
 from shared.directory.text import timestamp
 from shared.scim.endpoint import Request
@@ -39,8 +39,11 @@ async def adopted(directory: Directory) -> Account:
     run = await jobs.start("run", "admin", jobs.new_id("run"), {})
     await jobs.change(run.id, lambda job: replace(job, planned=timestamp()))
     await jobs.note_planned([run.id])
+    seen = directory.seen_writer(run.id, "0")
     document = {"userName": NAME, "emails": [{"value": "kim@home.example"}]}
     new = Account.new(directory.keys.new_id(NAME), document, Status.LOCAL, NOW)
+    await seen.add_account(new.id, digest_facts(new.facts()))
+    await seen.close()
     return await directory.accounts.create(new, by="import")
 
 

@@ -152,6 +152,29 @@ async def test_another_object_id_is_refused_and_told_of_the_kept_account(
     assert await directory.accounts.get_any(account_id) == before
 
 
+@pytest.mark.parametrize("sent", [f"{{{KIM}}}", f"{{{KIM.upper()}}}", f" {KIM} "], ids=["braces", "capitals", "spaces"])
+@pytest.mark.parametrize("policy", [None, Policy(create_beside_matches=True)])
+async def test_its_object_id_in_another_form_makes_no_second_account(
+    server: Server, sent: str, policy: Policy | None
+) -> None:
+    directory, account_id = await deleted(server, policy=policy)
+    before = await directory.accounts.get_any(account_id)
+    answer = await come_back(server, externalId=sent, userName="kim.new@contoso.com", emails=[])
+    assert answer.status == 409
+    assert "no object id as Entra writes it" in answer.body["detail"]
+    assert await directory.accounts.get_any(account_id) == before
+    assert (await come_back(server)).body["id"] == account_id
+    answer = await come_back(server, externalId=sent, userName="kim.new@contoso.com", emails=[])
+    assert (answer.status, answer.body["detail"].partition(":")[0]) == (409, "externalId")
+    assert await total(server) == 1
+
+
+async def test_whom_a_plan_left_open_is_not_created_by_their_object_id_in_another_form(server: Server) -> None:
+    directory = await server.main()
+    await leave_open(directory, "")
+    assert (await come_back(server, externalId=f"{{{KIM}}}")).status == 409
+
+
 async def leave_open(directory: Directory, account_id: str) -> None:
     jobs = directory.jobs
     run = await jobs.start("run", "admin", jobs.new_id("run"), {})

@@ -50,11 +50,11 @@ class MatchKey(NamedTuple):
 def identity_keys(identity: Identity, policy: Policy) -> tuple[MatchKey, ...]:
     """Return the match keys of an identity in the order of the policy's rules.
 
-    An excluded identity has those of its sign-ins under any rules: its account is to go to nobody else.
+    Those of its sign-ins it has under any rules: whose account it is does not depend on which rules link.
     """
     excluded = policy.excludes(identity.object_id, identity.user_principal_name)
     keys: dict[tuple[Rule, str], MatchKey] = {}
-    for match_rule in rules_for(policy, excluded=excluded).values():
+    for match_rule in rules_for(policy).values():
         _, values = _VALUES[match_rule.rule]
         for attribute, literal in values(identity, policy):
             key = match_key(match_rule, attribute, literal, policy, excluded=excluded)
@@ -63,10 +63,10 @@ def identity_keys(identity: Identity, policy: Policy) -> tuple[MatchKey, ...]:
     return tuple(keys.values())
 
 
-def rules_for(policy: Policy, *, excluded: bool) -> dict[Rule, MatchRule]:
-    """Return the rules by which an identity is compared, in order."""
+def rules_for(policy: Policy) -> dict[Rule, MatchRule]:
+    """Return the rules by which identities are compared, in order. Of SURE, what the policy leaves out is weak."""
     rules = {match_rule.rule: match_rule for match_rule in policy.rules}
-    return rules | {rule: MatchRule(rule, Trust.WEAK) for rule in SURE if rule not in rules} if excluded else rules
+    return rules | {rule: MatchRule(rule, Trust.WEAK) for rule in SURE if rule not in rules}
 
 
 def match_key(
@@ -105,6 +105,8 @@ def _name_id(identity: Identity, policy: Policy) -> Iterator[tuple[str, str]]:
     if policy.name_id_source == "userPrincipalName" and (home := _home_name(identity.user_principal_name)):
         # Entra issues a guest's name at home: https://learn.microsoft.com/entra/identity-platform/saml-claims-customization
         yield policy.name_id_source, home
+    if policy.name_id_source == "userPrincipalName" and (former := _DELETED.fullmatch(identity.user_principal_name)):
+        yield FORMER_NAME, former[1]
 
 
 def _user_name(identity: Identity, _: Policy) -> Iterator[tuple[str, str]]:
@@ -178,6 +180,8 @@ def _domain(address: str) -> str:
 
 def is_filler(number: str) -> bool:
     """Tell whether an employee number says that there is none: "N/A", "0", "-", "xxx". Such a one is nobody's."""
+    if number.isascii() and number.isdigit():
+        return not number.strip("0")  # most of them, without a pattern
     core = re.sub(r"[\W_]+", "", fold(number))
     return _FILLER.fullmatch(core) is not None
 
@@ -261,7 +265,8 @@ def proving_rule(evidence: Iterable[MatchEvidence]) -> Rule:
 def evidence_for(keys: Iterable[MatchKey], account: AccountFacts) -> tuple[MatchEvidence, ...]:
     """Return evidence for each of the keys that the account carries: a pointer may lead to accounts that carry none.
 
-    An address of an identity that is the account's userName, and no e-mail of it, is evidence that proves nothing.
+    An address of an identity that is the account's userName or NameID, and no e-mail of it, is evidence that proves
+    nothing: an alias may be the name that the person had.
     """
     found: list[MatchEvidence] = []
     aliases: list[MatchKey] = []
@@ -277,10 +282,13 @@ def evidence_for(keys: Iterable[MatchKey], account: AccountFacts) -> tuple[Match
         elif key.rule is Rule.EMAIL:
             aliases.append(key)
     if aliases:
-        name = fold(account.user_name)
-        if not any(item.rule is Rule.USER_NAME and item.value == name for item in found):
-            named = (key for key in aliases if key.value == name)
-            found += [MatchEvidence(key.rule, Trust.WEAK, key.attribute, key.outside, value=key.value) for key in named]
+        names = {Rule.USER_NAME: fold(account.user_name), Rule.NAME_ID: fold(account.name_id or "")}
+        named = {name for rule, name in names.items() if not any((i.rule, i.value) == (rule, name) for i in found)}
+        found += [
+            MatchEvidence(key.rule, Trust.WEAK, key.attribute, key.outside, value=key.value)
+            for key in aliases
+            if key.value in named
+        ]
     return tuple(found)
 
 
@@ -342,7 +350,7 @@ class Claim(NamedTuple):
     ) -> Claim:
         """Return the claim that evidence makes."""
         addresses = {digest(item.value) for item in evidence if not item.outside and "@" in item.value}
-        sure = any(item.rule in SURE for item in evidence)
+        sure = any(item.rule in SURE and item.attribute != FORMER_NAME for item in evidence)
         return cls(trust_of(evidence), frozenset(addresses), sure, excluded, _is_numbered(evidence))
 
     def to_text(self) -> str:
@@ -371,8 +379,8 @@ class Rival(NamedTuple):
     """Another identity that matches the same account, and its claim to it.
 
     `same_address` says that the claim rests on an address on which the evidence rests that it is a rival of. `doubted`
-    says that a third one has an address on which the claim rests. `numbered` says that it has the account's employee
-    number.
+    says that somebody else has an address on which the claim rests, or signed in to the account. `numbered` says that
+    it has the account's employee number.
     """
 
     object_id: str
@@ -396,6 +404,7 @@ def rivals_of(
     rests_on = set(map(digest, _proving_addresses(evidence)))
     counted = [claim for claim in claims.values() if claim.trust and not claim.excluded]
     times = Counter(address for claim in counted for address in claim.addresses)
+    sure = {other for other, claim in claims.items() if claim.sure}
     return tuple(
         Rival(
             other,
@@ -403,7 +412,7 @@ def rivals_of(
             not claim.addresses.isdisjoint(rests_on),
             claim.sure,
             claim.excluded,
-            any(times[address] > 1 for address in claim.addresses),
+            any(times[address] > 1 for address in claim.addresses) or not sure.issubset((other,)),
             claim.numbered,
         )
         for other, claim in sorted(claims.items())
@@ -522,7 +531,9 @@ def _decide_on(identity: Identity, candidate: Candidate, policy: Policy, *, outs
     if mine is Trust.WEAK and everybody:
         stronger = everybody
     else:
-        stronger = tuple(r.object_id for r in candidate.rivals if r.trust is Trust.STRONG and not r.excluded)
+        stronger = tuple(
+            r.object_id for r in candidate.rivals if (r.trust is Trust.STRONG or r.sure) and not r.excluded
+        )
     if stronger:
         return Decision(
             DecisionKind.CONFLICT,
@@ -649,7 +660,7 @@ def objection(identity: Identity, account: AccountFacts, policy: Policy) -> str 
         )
     # A name can pass from a person who left to one who came; what a past sign-in proved cannot.
     own = fold(identity.object_id)
-    if account.object_id and not policy.foreign_object_ids and fold(account.object_id) != own:
+    if account.object_id and fold(account.object_id) != own and not _is_foreign(account, policy):
         return _SIGNED_IN_AS_ANOTHER
     if account.name_id and policy.name_id_source == "objectId" and fold(account.name_id) != own:
         return _SIGNED_IN_AS_ANOTHER
@@ -666,6 +677,12 @@ def objection(identity: Identity, account: AccountFacts, policy: Policy) -> str 
             "in the policy if such ids here are not those of this tenant."
         )
     return None
+
+
+def _is_foreign(account: AccountFacts, policy: Policy) -> bool:
+    """Tell whether an account's object id may be no identity's of this tenant. One that a link here left behind is."""
+    known = account.retired or fold(account.object_id or "") in map(fold, account.parted)
+    return policy.foreign_object_ids and not known
 
 
 _SIGNED_IN_AS_ANOTHER = (

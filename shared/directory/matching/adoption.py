@@ -73,13 +73,15 @@ class Surroundings:
     `planned` says that everybody was planned lately. `near` has the identities that met the account in the last plan,
     with the claim of each, "" where it has none. `left_open` has, by object id, what the last plan left to the
     administrator, of these and of the identity that is to be created. `others` are the ids of further accounts that
-    carry a key of that identity.
+    carry a key of that identity. `as_planned` says that the account is as that plan saw it: who else meets another one,
+    as by an alias, no plan has looked at.
     """
 
     planned: bool
     near: Mapping[str, str] = field(default_factory=dict)
     left_open: Mapping[str, str] = field(default_factory=dict)
     others: Sequence[str] = ()
+    as_planned: bool = True
 
 
 def obstacle_to_adoption(sent: Sent, account: AccountFacts, around: Surroundings, policy: Policy) -> str:
@@ -116,7 +118,8 @@ _UNPROVED: Final = (
     "and in a verified domain"
 )
 _NO_OBJECT_ID: Final = (
-    "externalId is no object id; map objectId to externalId in the provisioning attribute mapping, with precedence 1"
+    "externalId is no object id as Entra writes it; map objectId to externalId in the provisioning attribute mapping, "
+    "with precedence 1"
 )
 
 
@@ -160,6 +163,8 @@ def _about_the_identity(sent: Sent, around: Surroundings, policy: Policy) -> str
 def _about_others(sent: Sent, around: Surroundings, policy: Policy) -> str:
     if around.others:
         return f"something of this identity is in {counted(len(around.others), 'more account')}"
+    if not around.as_planned:
+        return "the account was made or changed here since the last plan"
     for other, claim in around.near.items():
         if fold(other) == sent.object_id:
             continue
@@ -185,7 +190,8 @@ def obstacle_to_return(sent: Sent, account: Account, left_open: str, policy: Pol
     `left_open` is what the last plan decided on the identity, where that is the administrator's to settle.
     """
     if not was_its_own(sent, account):
-        return "it was another identity's"
+        own = read_object_id(account.evidence.object_id or "")
+        return _NO_OBJECT_ID if own and own == read_object_id(sent.external_id) else "it was another identity's"
     if account.protected:
         return "it is protected by now"
     if account.retired_as is None:

@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Any, Final, Literal, Self, get_args
 
 from shared.directory.keys import fold
+from shared.directory.matching.identity import read_object_id
 
 NameIdSource = Literal["userPrincipalName", "mail", "objectId", "onPremisesImmutableId"]
 
@@ -123,8 +124,8 @@ class Policy:
         if len(set(names)) != len(names) or Rule.EXTERNAL_ID not in names:
             raise ValueError("rules: each rule stands at most once, and externalId must be among them")
         object.__setattr__(self, "verified_domains", frozenset(map(fold, self.verified_domains)))
-        object.__setattr__(self, "excluded", frozenset(map(fold, self.excluded)))
-        object.__setattr__(self, "creatable", frozenset(map(fold, self.creatable)))
+        object.__setattr__(self, "excluded", frozenset(map(_identity_of, self.excluded)))
+        object.__setattr__(self, "creatable", frozenset(map(_identity_of, self.creatable)))
         if sum(map(len, self.excluded)) + 3 * len(self.excluded) > MAX_EXCLUDED_CHARS:
             raise ValueError(
                 f"excluded: the list has at most {MAX_EXCLUDED_CHARS:,} characters, about 7,500 object ids: leave "
@@ -188,6 +189,11 @@ class Policy:
             schedule=_schedule(document.get("schedule")),
             undo_days=_whole(document, "undoDays", UNDO_DAYS, 1, MOST_UNDO_DAYS),
         )
+
+
+def _identity_of(text: str) -> str:
+    """Return an exclusion in the form in which identities are compared: of an object id, without braces around it."""
+    return read_object_id(text) or fold(text)
 
 
 def _rules(value: object) -> tuple[MatchRule, ...]:

@@ -10,7 +10,7 @@ are kept, and no personal data. They are staged in the bucket of the identity or
   share a key with it;
 * for each account that shares a key with identities: which identities, and what each claims of it;
 * for each account that carries a value which is no evidence, as many carry it: the short leads of each of these values,
-  the one of its own kind first. An address has that of the name, too: the account that is named so carries it.
+  the one of its own kind first. An address has others, too: an account's name or NameID may be that address.
 
 What is in doubt counts as changed: where a slice ran twice, or where an account changed while the run looked at it.
 """
@@ -69,13 +69,7 @@ class Seen:
         """Return, by account id, the digest of facts of each account in a bucket after all links that runs planned."""
         known: dict[str, str] = {}
         for run in self._runs:
-            facts: dict[str, str] = {}
-            async for lines in run[FACTS].lines(bucket):
-                for line in lines:
-                    account_id, _, digest = line.partition(" ")
-                    same = facts.get(account_id, digest) == digest
-                    facts[account_id] = digest if same else IN_DOUBT
-            known |= facts
+            known |= await _facts(run, bucket)
             linked: dict[str, str] = {}
             async for lines in run[LINKED].lines(bucket):
                 for line in lines:
@@ -85,6 +79,13 @@ class Seen:
                     linked[account_id] = after if same else IN_DOUBT
             known |= linked
         return {account_id: digest for account_id, digest in known.items() if digest != GONE}
+
+    async def facts(self, bucket: int, ids: Collection[str]) -> dict[str, str]:
+        """Return, by account, the digest of the facts of which the last plan that looked at it was made."""
+        known: dict[str, str] = {}
+        for run in self._runs if ids else ():
+            known |= await _facts(run, bucket, ids)
+        return known
 
     async def near(self, bucket: int, ids: Collection[str]) -> dict[str, dict[str, str]]:
         """Return, by account, the object ids of the identities that share a key with it, each with its claim or ""."""
@@ -109,6 +110,17 @@ class Seen:
                         found.setdefault(account_id, set()).update(tuple(one.split(",")) for one in values)
             known |= found
         return known
+
+
+async def _facts(run: Mapping[str, Stage], bucket: int, ids: Collection[str] | None = None) -> dict[str, str]:
+    """Return, by account, the digest of the facts that a run saw, of all or some accounts in a bucket."""
+    facts: dict[str, str] = {}
+    async for lines in run[FACTS].lines(bucket):
+        for line in lines:
+            account_id, _, digest = line.partition(" ")
+            if ids is None or account_id in ids:
+                facts[account_id] = digest if facts.get(account_id, digest) == digest else IN_DOUBT
+    return facts
 
 
 class SeenWriter:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -210,6 +211,9 @@ policies = st.builds(
 )
 
 
+MORE = [{"userName": f"p{n}.local"} for n in range(20)]
+"""Accounts of nobody, beside which a change is a small one."""
+
 numbered = itertools.count()
 """Every example has a directory of its own."""
 
@@ -294,3 +298,15 @@ async def test_whom_an_address_that_many_share_keeps_from_being_created_is_not_s
     assert (ada["predicted"]["outcome"], bob["predicted"]["outcome"]) == ("refused", "created")
     for row in (ada, bob):
         assert row["reason"].endswith("provisioning creates one, unless the prediction says that it is refused.")
+
+
+@pytest.mark.parametrize("later", [False, True])
+async def test_an_alias_that_was_a_name_id_holds_up_whoever_has_the_name_now(app: App, later: bool) -> None:
+    """The former holder of a name signed in by it; the application calls the account something else."""
+    await app.bring(csv_file({"userName": "jdoe", "nameId": "jane@contoso.com"}, *MORE))
+    successor, former = graph(1, "jane@contoso.com"), graph(2, "jane.doe@contoso.com")
+    if later:
+        await app.apply(await app.plan(former), links=0)
+    run = await app.plan(successor, former | {"proxyAddresses": ["smtp:jane@contoso.com"]})
+    rows = {row["identity"]["objectId"]: row["decision"] for row in await app.decisions(run) if "identity" in row}
+    assert rows == {object_id(1): "review", object_id(2): "conflict"}

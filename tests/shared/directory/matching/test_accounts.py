@@ -97,12 +97,16 @@ class TestKeys:
         (key,) = [key for key in identity_keys(one, Policy(name_id_source=source)) if key.rule is Rule.NAME_ID]
         assert (key.attribute, key.literal, key.value) == (source, value, fold(value))
 
-    def test_an_excluded_identity_keeps_its_keys_which_say_so_with_those_of_its_sign_ins_under_any_rules(self) -> None:
+    @pytest.mark.parametrize("excluded", [frozenset({"JANE@contoso.com"}), frozenset()])
+    def test_an_identity_has_the_keys_of_its_sign_ins_under_any_rules(self, excluded: frozenset[str]) -> None:
         rules = tuple(MatchRule(rule, Trust.STRONG) for rule in (Rule.EXTERNAL_ID, Rule.USER_NAME))
-        keys = identity_keys(identity(), Policy(rules, excluded=frozenset({"JANE@contoso.com"})))
-        assert all(key.excluded for key in keys)
-        assert [key.rule for key in keys] == [*(rule.rule for rule in rules), Rule.SIGN_IN_OBJECT_ID, Rule.NAME_ID]
-        assert not any(key.excluded for key in identity_keys(identity(), Policy(rules)))
+        keys = identity_keys(identity(), Policy(rules, excluded=excluded))
+        assert {key.excluded for key in keys} == {bool(excluded)}
+        assert [(key.rule, key.trust) for key in keys] == [
+            *((rule.rule, rule.trust) for rule in rules),
+            (Rule.SIGN_IN_OBJECT_ID, Trust.WEAK),
+            (Rule.NAME_ID, Trust.WEAK),
+        ]
 
     def test_a_guests_name_id_is_the_name_at_home_too_as_entra_issues_it(self) -> None:
         guest = identity("jd_fabrikam.com#EXT#@contoso.onmicrosoft.com")
@@ -112,7 +116,10 @@ class TestKeys:
     def test_a_deleted_users_former_name_is_a_weak_key(self) -> None:
         deleted = identity(OID.replace("-", "") + "jane@contoso.com")
         former = [key for key in identity_keys(deleted, POLICY) if key.attribute == "formerUserPrincipalName"]
-        assert [(key.kind, key.value, key.trust) for key in former] == [("userName", "jane@contoso.com", Trust.WEAK)]
+        assert [(key.kind, key.value, key.trust) for key in former] == [
+            ("nameId", "jane@contoso.com", Trust.WEAK),
+            ("userName", "jane@contoso.com", Trust.WEAK),
+        ]
 
     @pytest.mark.parametrize("number", ["n/a", "N.A.", "0", "000", "-", " - ", "none", "TBD", "xxx", "unknown", "?"])
     def test_a_number_that_says_that_there_is_none_is_no_key(self, number: str) -> None:
@@ -419,10 +426,11 @@ class TestDecisions:
         assert [made.kind for made in decisions.values()] == [DecisionKind.CONFLICT] * 2
         assert [made.others for made in decisions.values()] == [(OTHER,), (OID,)]
 
-    def test_an_excluded_identity_stands_in_nobodys_way_and_its_row_names_the_account(self) -> None:
+    @pytest.mark.parametrize("named", [OTHER, f" {{{OTHER.upper()}}}", "X@contoso.com"], ids=["GUID", "{GUID}", "name"])
+    def test_an_excluded_identity_stands_in_nobodys_way_and_its_row_names_the_account(self, named: str) -> None:
         twin = identity("x@contoso.com", OTHER, mail="jane@contoso.com")
         facts = account(verified_emails=("jane@contoso.com",))
-        decisions = plan([identity(), twin], [facts], replace(POLICY, excluded=frozenset({OTHER})))
+        decisions = plan([identity(), twin], [facts], replace(POLICY, excluded=frozenset({named})))
         assert [decisions[OID].kind, decisions[OTHER].kind] == [DecisionKind.LINK, DecisionKind.EXCLUDED]
         assert decisions[OTHER].account == facts
         assert "1 excluded identity" in decisions[OID].reason
@@ -434,6 +442,44 @@ class TestDecisions:
         made = plan([identity(), twin], [account(name_id="x@contoso.com")], policy)[OID]
         assert (made.kind, made.others) == (DecisionKind.CONFLICT, (OTHER,))
         assert "excluded identity" in made.reason
+
+    @pytest.mark.parametrize("trust", [None, Trust.WEAK, Trust.STRONG])
+    @pytest.mark.parametrize(
+        ("rule", "sign_in"),
+        [(Rule.NAME_ID, {"name_id": "x@contoso.com"}), (Rule.SIGN_IN_OBJECT_ID, {"object_id": OTHER})],
+    )
+    def test_nor_does_one_that_anothers_sign_in_opened_whatever_the_rule_is_worth(
+        self, rule: Rule, sign_in: dict[str, str], trust: Trust | None
+    ) -> None:
+        rules = (DEFAULT_RULES[0], DEFAULT_RULES[3], *([MatchRule(rule, trust)] if trust else []))
+        policy = replace(POLICY, rules=rules, foreign_object_ids=True)
+        made = plan([identity(), identity("x@contoso.com", OTHER)], [account(**sign_in)], policy)
+        assert [one.kind for one in made.values()] == [DecisionKind.CONFLICT] * 2
+        assert made[OID].others == (OTHER,)
+
+    @pytest.mark.parametrize("left", [{"retired": True}, {"parted": (OTHER,)}], ids=["deleted over SCIM", "released"])
+    def test_an_object_id_that_a_link_here_left_behind_is_no_foreign_one(self, left: dict[str, Any]) -> None:
+        policy = replace(POLICY, foreign_object_ids=True)
+        assert decision(identity(), account(object_id=OTHER), policy=policy).kind is DecisionKind.LINK
+        assert decision(identity(), account(object_id=OTHER, **left), policy=policy).kind is DecisionKind.CONFLICT
+
+    @pytest.mark.parametrize(
+        "former",
+        [
+            identity("x@contoso.com", OTHER, other_mails=("jane@contoso.com",)),
+            identity("x@contoso.com", OTHER, mail="jane@contoso.com"),
+            identity(OTHER.replace("-", "") + "jane@contoso.com", OTHER),
+        ],
+        ids=["an alias", "the mail", "before it was deleted"],
+    )
+    def test_a_freed_name_that_was_a_name_id_is_for_a_person(self, former: Identity) -> None:
+        made = plan([identity(), former], [account("jdoe", name_id="jane@contoso.com")], POLICY)
+        assert (made[OID].kind, made[OID].others) == (DecisionKind.REVIEW, (OTHER,))
+        assert made[OTHER].kind is DecisionKind.CONFLICT
+
+    def test_an_alias_that_was_a_name_id_is_weak_evidence(self) -> None:
+        one = identity("x@contoso.com", other_mails=("jane@contoso.com",))
+        assert decision(one, account("jdoe", name_id="jane@contoso.com")).kind is DecisionKind.REVIEW
 
     def test_an_account_that_only_an_excluded_identity_matches_says_so(self) -> None:
         assert "Only an excluded identity" in stays_local(account(), excluded=True).reason

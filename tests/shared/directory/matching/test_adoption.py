@@ -156,6 +156,7 @@ HINDERED: dict[str, tuple[dict[str, Any], Account, Surroundings, Policy]] = {
     r"administrator \(excluded\)": (create(), account(), replace(PLANNED, left_open={ADA: "excluded"}), POLICY),
     "in the last 30 days": (create(), account(), Surroundings(planned=False), POLICY),
     "1 more account": (create(), account(), replace(PLANNED, others=("2b",)), POLICY),
+    "since the last plan": (create(), account(), replace(PLANNED, as_planned=False), POLICY),
     "another identity matched": (create(), account(), replace(PLANNED, near={ADA: "strong", BOB: "weak"}), POLICY),
     "meets the account": (create(), account(), replace(PLANNED, near={BOB: ""}, left_open={BOB: "excluded"}), POLICY),
     "to an administrator meets": (
