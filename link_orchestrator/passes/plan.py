@@ -127,14 +127,13 @@ class KeyFinder:
         Those of an excluded identity have true at the end.
         """
         found: defaultdict[Key, list[list[Any]]] = defaultdict(list)
-        keys = identity_keys(identity, self._policy)
-        signed_in = {key.value for key in keys if key.rule is Rule.NAME_ID}
-        for key in keys:
+        for key in identity_keys(identity, self._policy):
             value = [key.rule.value, key.attribute, key.literal, *([True] if key.excluded else [])]
             # An account has no pointer for an e-mail that equals its userName: the claim on the name leads there.
             for kind in (key.kind, "userName") if key.kind == "email" else (key.kind,):
                 found[Key(kind, key.value)].append(value)
-            if key.rule is Rule.EMAIL and key.value not in signed_in:
+            if key.rule is Rule.EMAIL or (key.kind == "email" and key.trust is Trust.WEAK):
+                # Of everybody: who has the address is counted wherever it leads.
                 found[Key("nameId", key.value)].append(value)
         if not self._covered or "#" in identity.user_principal_name:
             for probe in probes(identity, self._mapping, self._policy):

@@ -310,3 +310,11 @@ async def test_an_alias_that_was_a_name_id_holds_up_whoever_has_the_name_now(app
     run = await app.plan(successor, former | {"proxyAddresses": ["smtp:jane@contoso.com"]})
     rows = {row["identity"]["objectId"]: row["decision"] for row in await app.decisions(run) if "identity" in row}
     assert rows == {object_id(1): "review", object_id(2): "conflict"}
+
+
+async def test_who_signs_in_by_an_address_that_many_have_is_counted_among_them(app: App) -> None:
+    """Nothing but a NameID leads from the address to an account."""
+    await app.bring(csv_file({"userName": "x", "nameId": "ada@contoso.com"}))
+    ada = graph(1, "ada@contoso.com", otherMails=["ada@contoso.com"])
+    run = await app.plan(ada, *(graph(n, f"eve{n}@contoso.com", otherMails=["ada@contoso.com"]) for n in (2, 3, 4)))
+    assert run["counts"] == {"link": 1, "noAccount": 3, "noIdentity": 0, "sharedValue": 1}
