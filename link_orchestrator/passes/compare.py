@@ -21,7 +21,7 @@ from typing import Any, Final
 
 from link_orchestrator.messages import Extent, Slice, slices_for
 from link_orchestrator.passes.plan import ACCOUNTS_AT_ONCE, KeyFinder, find_led, keys_of
-from link_orchestrator.passes.shared_values import SharedValues, Wanted, places_of
+from link_orchestrator.passes.shared_values import SEVERAL, SharedValues, Wanted, places_of
 from link_orchestrator.run import chain_of, policy_of
 from link_orchestrator.staged import (
     CHANGED,
@@ -176,7 +176,7 @@ async def lead(directory: Directory, job: Job, slice_: Slice) -> Counter[str]:
         # Of a former key only a short lead is known, and there is nobody to pair.
         async for lead, ids in find_led(directory, bucket, wanted):
             changed: Wanted = [item for item in wanted[lead] if item[0]]
-            if len(ids) >= MOST_SHARED:
+            if len(ids) >= SEVERAL:
                 await many.add(bucket, lead)
             if len(changed) > MOST_SHARED:
                 # join() tells of them. Here it is enough that they make no pairs by the thousand that prove nothing.
