@@ -21,7 +21,7 @@ from typing import Any, Final
 
 from link_orchestrator.messages import Extent, Slice, slices_for
 from link_orchestrator.passes.plan import ACCOUNTS_AT_ONCE, KeyFinder, find_led, keys_of
-from link_orchestrator.passes.shared_values import SharedValues, Wanted, places_of
+from link_orchestrator.passes.shared_values import SEVERAL, SharedValues, Wanted, places_of
 from link_orchestrator.run import chain_of, policy_of
 from link_orchestrator.staged import (
     CHANGED,
@@ -146,7 +146,7 @@ async def spread(directory: Directory, job: Job, slice_: Slice) -> Counter[str]:
     writer = directory.stage(job.id + LEADS).writer(slice_.name)
     for bucket in slice_.buckets:
         changed = sorted([one async for items in directory.stage(job.id + TOUCHED).read(bucket) for one, _ in items])
-        leads = {one for former in (await seen.crowds(bucket, changed)).values() for one in former}
+        leads = {one for former in (await seen.crowds(bucket, changed)).values() for value in former for one in value}
         for batch in in_parts(changed, ACCOUNTS_AT_ONCE):
             for account in await directory.accounts.find_many(batch):
                 leads.update(keys.lead(key) for key in (_carried(account, kinds) if account else ()))
@@ -176,7 +176,7 @@ async def lead(directory: Directory, job: Job, slice_: Slice) -> Counter[str]:
         # Of a former key only a short lead is known, and there is nobody to pair.
         async for lead, ids in find_led(directory, bucket, wanted):
             changed: Wanted = [item for item in wanted[lead] if item[0]]
-            if len(ids) >= MOST_SHARED:
+            if len(ids) >= SEVERAL:
                 await many.add(bucket, lead)
             if len(changed) > MOST_SHARED:
                 # join() tells of them. Here it is enough that they make no pairs by the thousand that prove nothing.
@@ -202,7 +202,7 @@ async def touch(directory: Directory, job: Job, slice_: Slice) -> Counter[str]:
             for object_id in claims:
                 await met.add(identity_bucket(directory.keys, object_id), fold(object_id))
         # Not all who share a value met its accounts, and how many they are is to be counted again.
-        for one in {one for shared in (await seen.crowds(bucket, ids)).values() for one in shared}:
+        for one in {one for shared in (await seen.crowds(bucket, ids)).values() for value in shared for one in value}:
             await leads.add(0, one)
         changed = sorted({account_id for account_id, is_changed in touched if is_changed})
         for batch in in_parts(changed, ACCOUNTS_AT_ONCE):

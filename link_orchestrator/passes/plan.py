@@ -79,7 +79,7 @@ from shared.directory.matching.policy import Policy, Rule, Trust
 from shared.directory.records.model import Account, Status, digest_facts
 from shared.directory.work.jobs import Job
 from shared.directory.work.plan import PlanRow
-from shared.directory.work.seen import IN_DOUBT, short
+from shared.directory.work.seen import IN_DOUBT, Leads, short
 from shared.directory.work.staging import Stage, parse
 from shared.tables.access import AT_ONCE, in_parts, together
 
@@ -127,14 +127,13 @@ class KeyFinder:
         Those of an excluded identity have true at the end.
         """
         found: defaultdict[Key, list[list[Any]]] = defaultdict(list)
-        keys = identity_keys(identity, self._policy)
-        signed_in = {key.value for key in keys if key.rule is Rule.NAME_ID}
-        for key in keys:
+        for key in identity_keys(identity, self._policy):
             value = [key.rule.value, key.attribute, key.literal, *([True] if key.excluded else [])]
             # An account has no pointer for an e-mail that equals its userName: the claim on the name leads there.
             for kind in (key.kind, "userName") if key.kind == "email" else (key.kind,):
                 found[Key(kind, key.value)].append(value)
-            if key.rule is Rule.EMAIL and key.value not in signed_in:
+            if key.rule is Rule.EMAIL or (key.kind == "email" and key.trust is Trust.WEAK):
+                # Of everybody: who has the address is counted wherever it leads.
                 found[Key("nameId", key.value)].append(value)
         if not self._covered or "#" in identity.user_principal_name:
             for probe in probes(identity, self._mapping, self._policy):
@@ -262,9 +261,10 @@ async def weigh(directory: Directory, job: Job, slice_: Slice, *, again: bool = 
                 facts = replace(facts, version="")
                 await seen.doubt_account(account.id)
             theirs = keys.get(account.id, {})
-            crowds = _Crowds(
-                directory.keys, shared.get(account.id, ()), known.crowds.get(account.id, ()) if known else ()
-            )
+            former = known.crowds.get(account.id, ()) if known else ()
+            # What a touched account has of shared values is counted again, and join() told of it.
+            recounted = known is not None and account.id in known.touched
+            crowds = _Crowds(directory.keys, shared.get(account.id, ()), () if recounted else former)
             found = {oid: evidence_for(_in_order(crowds.without(have)), facts) for oid, have in theirs.items()}
             claims: Mapping[str, str] = _claims(directory.keys, theirs, found)
             if known:
@@ -275,13 +275,13 @@ async def weigh(directory: Directory, job: Job, slice_: Slice, *, again: bool = 
                 rivals = rivals_of(oid, evidence, read, directory.keys.fingerprint)
                 staged = _candidate(oid, facts, evidence, rivals, contested=len(claims) > 1)
                 await writer.add(identity_bucket(directory.keys, oid), staged)
-            if known and account.id not in known.touched:
+            if known and not recounted:
                 continue
             if not known:
                 counts.update(_object_ids(facts, theirs))
             if claims or known:
                 await seen.add_near(account.id, claims)
-            if crowds or (known and known.crowds.get(account.id)):
+            if crowds or former:
                 await seen.add_crowds(account.id, crowds.leads())
             claiming = [Claim.from_text(text) for text in claims.values() if text]
             if all(claim.excluded for claim in claiming) and not account.retired:
@@ -296,10 +296,11 @@ async def weigh(directory: Directory, job: Job, slice_: Slice, *, again: bool = 
 class _Crowds:
     """The shared values of one account: those that join() told of, and short leads of those that earlier runs knew."""
 
-    def __init__(self, keys: Keys, told: Collection[tuple[str, str]], former: Collection[str]) -> None:
+    def __init__(self, keys: Keys, told: Collection[tuple[str, str]], former: Collection[Leads]) -> None:
         self._keys = keys
         self._told = told
-        self._former = former
+        # By their own lead alone: an address that many carry says nothing of a name that is written alike.
+        self._former = {own for own, *_ in former} if former else ()
 
     def __bool__(self) -> bool:
         return bool(self._told)
@@ -310,9 +311,9 @@ class _Crowds:
             return have
         return [key for key in have if key.trust is not Trust.WEAK or not self._has(key)]
 
-    def leads(self) -> set[str]:
-        """Return the short leads of the values that this run was told of."""
-        return {lead for key in self._told for lead in _short_leads(self._keys, Key(*key))}
+    def leads(self) -> set[Leads]:
+        """Return the short leads of each of the values that this run was told of."""
+        return {_short_leads(self._keys, Key(*key)) for key in self._told}
 
     def _has(self, key: MatchKey) -> bool:
         if (key.kind, key.value) in self._told:
@@ -320,10 +321,9 @@ class _Crowds:
         return bool(self._former) and short(self._keys.lead(Key(key.kind, key.value))) in self._former
 
 
-def _short_leads(keys: Keys, key: Key) -> Iterator[str]:
-    """Yield the short leads to the accounts that carry a value."""
-    for place in places_of(key):
-        yield short(keys.lead(place))
+def _short_leads(keys: Keys, key: Key) -> Leads:
+    """Return the short leads to the accounts that carry a value, the one of its own kind first."""
+    return tuple(short(keys.lead(place)) for place in places_of(key))
 
 
 def _claims(
@@ -375,22 +375,23 @@ class _KnownPairs:
     """The accounts of a bucket that a later run weighs: those in pairs, and those that passes/compare.py touched.
 
     `near` has, by account that was not touched, the identities that met it in the runs before, with their claims.
-    `crowds` has, by such an account, the short leads of its shared values.
+    `crowds` has, by account, the short leads of each of the values that were shared then.
     """
 
     directory: Directory
     ids: set[str]
     touched: set[str]
     near: Mapping[str, Mapping[str, str]]
-    crowds: Mapping[str, Collection[str]]
+    crowds: Mapping[str, Collection[Leads]]
 
     @classmethod
     async def read(cls, directory: Directory, job: Job, bucket: int, met: Collection[str]) -> _KnownPairs:
         stage = directory.stage(job.id + TOUCHED)
         touched = {account_id async for items in stage.read(bucket) for account_id, _ in items}
         seen, untouched = directory.seen(job.options["since"]), set(met) - touched
-        near, crowds = await seen.near(bucket, untouched), await seen.crowds(bucket, untouched)
-        return cls(directory, {*met, *touched}, touched, near, crowds)
+        ids = {*met, *touched}
+        near, crowds = await seen.near(bucket, untouched), await seen.crowds(bucket, ids)
+        return cls(directory, ids, touched, near, crowds)
 
     async def accounts(self) -> AsyncIterator[Account]:
         for batch in in_parts(sorted(self.ids), ACCOUNTS_AT_ONCE):

@@ -21,6 +21,8 @@ from shared.directory.work.staging import StageWriter
 
 Wanted = Sequence[tuple[str, list[list[Any]]]]
 """The identities that have a key: their object ids, each with the values that the key came from."""
+SEVERAL: Final = 2
+"""Accounts to which one lead has to lead if all that carry a value are to be many: only one can have it as its name."""
 READ: Final = 4 * MOST_SHARED
 """Accounts that are read to see whether they carry a value; where more pointers lead, some being stale is nothing."""
 
@@ -39,7 +41,7 @@ class SharedValues:
 
     async def without(self, lead: str, wanted: Wanted, ids: Collection[str], more: Wanted = ()) -> Wanted:
         """Return who has a key without the values that are shared. `more` have it too, and are paired elsewhere."""
-        if len(wanted) + len(more) <= MOST_SHARED and len(ids) < MOST_SHARED:
+        if len(wanted) + len(more) <= MOST_SHARED and len(ids) < SEVERAL:
             return wanted
         kinds = await self._find(lead, [*wanted, *more])
         return self.stripped(wanted, kinds) if kinds else wanted
@@ -69,8 +71,8 @@ class SharedValues:
             accounts = set[str]().union(*led.values())
             if is_shared(len(identities), len(accounts)):
                 found.add(kind)
-                # Several leads lead to the accounts: the first one that has any tells.
-                if lead == next((one for one, ids in led.items() if ids), lead):
+                # Several leads lead to the accounts: the one to most of them tells, at which join() asks for sure.
+                if lead == max(led, key=lambda one: len(led[one])) or not accounts:
                     await self._tell(lead, kind, value, len(identities), accounts)
         return found
 

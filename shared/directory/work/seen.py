@@ -9,7 +9,8 @@ are kept, and no personal data. They are staged in the bucket of the identity or
 * for each account that the plan links: that digest before and after the link, the latter in doubt if other identities
   share a key with it;
 * for each account that shares a key with identities: which identities, and what each claims of it;
-* for each account that carries a value which is no evidence, as many carry it: the short leads of these values.
+* for each account that carries a value which is no evidence, as many carry it: the short leads of each of these values,
+  the one of its own kind first. An address has others, too: an account's name or NameID may be that address.
 
 What is in doubt counts as changed: where a slice ran twice, or where an account changed while the run looked at it.
 """
@@ -35,6 +36,9 @@ IN_DOUBT: Final = ""
 """In the place of a digest where it is not sure what a run saw; no digest equals it."""
 _ID = slice(2, 38)
 """The place of the account's id in a line of NEAR."""
+
+Leads = tuple[str, ...]
+"""The short leads to the accounts that carry one value; the first is the one of the value's own kind."""
 
 
 def short(lead: str) -> str:
@@ -94,16 +98,16 @@ class Seen:
             known |= found
         return known
 
-    async def crowds(self, bucket: int, ids: Collection[str]) -> dict[str, set[str]]:
-        """Return, by account, the short leads of the values of an account that are no evidence."""
-        known: dict[str, set[str]] = {}
+    async def crowds(self, bucket: int, ids: Collection[str]) -> dict[str, set[Leads]]:
+        """Return, by account, the short leads of each of the values of an account that are no evidence."""
+        known: dict[str, set[Leads]] = {}
         for run in self._runs if ids else ():
-            found: dict[str, set[str]] = {}
+            found: dict[str, set[Leads]] = {}
             async for lines in run[CROWDS].lines(bucket):
                 for line in lines:
-                    account_id, *leads = line.split(" ")
+                    account_id, *values = line.split(" ")
                     if account_id in ids:
-                        found.setdefault(account_id, set()).update(leads)
+                        found.setdefault(account_id, set()).update(tuple(one.split(",")) for one in values)
             known |= found
         return known
 
@@ -154,9 +158,10 @@ class SeenWriter:
         """Keep which identities share a key with an account, each with its claim, "" if it has none."""
         await self._sets[NEAR].add_line(self._keys.bucket(account_id), dump([account_id, list(claims.items())]))
 
-    async def add_crowds(self, account_id: str, leads: Iterable[str]) -> None:
-        """Keep the short leads of the values of an account that are no evidence; none if there are none any more."""
-        await self._sets[CROWDS].add_line(self._keys.bucket(account_id), " ".join((account_id, *sorted(leads))))
+    async def add_crowds(self, account_id: str, values: Iterable[Leads]) -> None:
+        """Keep the short leads of each of the values of an account that are no evidence; none if there are none now."""
+        texts = sorted(map(",".join, values))
+        await self._sets[CROWDS].add_line(self._keys.bucket(account_id), " ".join((account_id, *texts)))
 
     async def close(self) -> None:
         """Write all that is held."""

@@ -198,6 +198,94 @@ async def test_a_former_key_is_followed_though_another_identitys_begins_alike(
     assert (expected[ann.object_id].decision, rows[ann.object_id].decision) == ("link", "link")
 
 
+async def add_account(directory: Directory, name: str, *emails: str, verified: Sequence[str] = ()) -> Account:
+    document = {"userName": name, "emails": [{"value": email} for email in emails]}
+    account = Account.new(directory.keys.new_id(name), document, Status.LOCAL, directory.accounts.now())
+    return await directory.accounts.create(replace(account, evidence=SignInEvidence(verified_emails=verified)), by="t")
+
+
+async def decide_again(directory: Directory, theirs: Sequence[Identity], policy: Policy, standing: Rows) -> Rows:
+    """Return the rows of a later run, after comparing them with those of a plan of everything."""
+    expected = await everything(directory, theirs, policy)
+    again = await begin_run(directory, theirs, policy, full=False)
+    assert again.options["since"]
+    await play_run(directory, again)
+    rows = {row.subject: row for row in await plan_rows(directory, again.id)}
+    assert_alike(rows, standing, expected)
+    return rows
+
+
+NAME = "ada@contoso.com"
+FORMER = f"{7:032x}{NAME}"
+"""What Entra calls a deleted user who was named so: weak evidence."""
+NOBODY = Identity(object_id(9), "nobody@contoso.com")
+DOMAIN = Policy(verified_domains=frozenset({"contoso.com"}))
+
+
+async def test_who_has_a_name_and_who_has_it_as_an_address_are_not_counted_together(
+    sqlite_tables: SqliteTables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each is carried by two identities, which is not many; all four come at once."""
+    monkeypatch.setattr(compare, "MOST_SHARE", 10.0)
+    directory = await make_directory(sqlite_tables)
+    await add_account(directory, NAME)
+    first = await begin_run(directory, [NOBODY], DOMAIN)
+    await play_run(directory, first)
+    standing = {row.subject: row for row in await plan_rows(directory, first.id)}
+    theirs = [
+        Identity(object_id(1), NAME),
+        Identity(object_id(2), FORMER),
+        *(Identity(object_id(n), f"eve{n}@contoso.com", proxy_addresses=(f"smtp:{NAME}",)) for n in (3, 4)),
+    ]
+    rows = await decide_again(directory, [NOBODY, *theirs], DOMAIN, standing)
+    assert [rows[one.object_id].decision for one in theirs] == ["review", "conflict", "conflict", "conflict"]
+
+
+async def test_an_address_that_many_accounts_have_takes_no_evidence_from_the_name_that_is_written_alike(
+    sqlite_tables: SqliteTables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The account is untouched, so what is shared is on record; whom it matches is decided again for another one."""
+    monkeypatch.setattr(compare, "MOST_SHARE", 10.0)
+    directory = await make_directory(sqlite_tables)
+    await add_account(directory, NAME)
+    for number in range(3):
+        await add_account(directory, f"shares{number}", NAME)
+    second = await add_account(directory, "second", verified=["second@contoso.com"])
+    ada = Identity(object_id(1), FORMER, mail="second@contoso.com")
+    theirs = [ada, Identity(object_id(2), "eve@contoso.com", proxy_addresses=(f"smtp:{NAME}",))]
+    first = await begin_run(directory, theirs, DOMAIN)
+    await play_run(directory, first)
+    standing = {row.subject: row for row in await plan_rows(directory, first.id)}
+    assert (standing[ada.object_id].decision, f"email:{NAME}" in standing) == ("ambiguous", True)
+    await emails(directory, second, "more@contoso.com")
+    rows = await decide_again(directory, theirs, DOMAIN, standing)
+    assert rows[ada.object_id].decision == "ambiguous"
+
+
+async def test_a_value_that_was_shared_for_one_run_is_evidence_for_those_after_the_next(
+    sqlite_tables: SqliteTables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last run does not touch the account: what it knows of its values is on record."""
+    monkeypatch.setattr(compare, "MOST_SHARE", 10.0)
+    directory = await make_directory(sqlite_tables)
+    await add_account(directory, "shares", NAME)
+    second = await add_account(directory, "second", "second@contoso.com")
+    address = (f"smtp:{NAME}",)
+    ada = Identity(object_id(1), "ada.x@contoso.com", mail="second@contoso.com", proxy_addresses=address)
+    eves = [Identity(object_id(n), f"eve{n}@contoso.com", proxy_addresses=address) for n in (2, 3, 4)]
+    first = await begin_run(directory, [ada, *eves[:2]], DOMAIN)
+    await play_run(directory, first)
+    standing = {row.subject: row for row in await plan_rows(directory, first.id)}
+    for theirs, decision in (([ada, *eves], "review"), ([ada, *eves[:2]], "ambiguous")):
+        standing |= await decide_again(directory, theirs, DOMAIN, standing)
+        assert standing[ada.object_id].decision == decision
+    found = await directory.accounts.find(second.id)
+    assert found is not None
+    await protect(directory, found, None)
+    rows = await decide_again(directory, theirs, DOMAIN, standing)
+    assert rows[ada.object_id].decision == "ambiguous"
+
+
 def assert_alike(rows: Rows, standing: Rows, expected: Rows) -> None:
     """Assert that rows decided again are the expected ones, and that the others stand as they were."""
     assert rows.keys() <= expected.keys()

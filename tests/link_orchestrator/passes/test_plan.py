@@ -310,3 +310,23 @@ async def test_an_alias_that_was_a_name_id_holds_up_whoever_has_the_name_now(app
     run = await app.plan(successor, former | {"proxyAddresses": ["smtp:jane@contoso.com"]})
     rows = {row["identity"]["objectId"]: row["decision"] for row in await app.decisions(run) if "identity" in row}
     assert rows == {object_id(1): "review", object_id(2): "conflict"}
+
+
+async def test_who_signs_in_by_an_address_that_many_have_is_counted_among_them(app: App) -> None:
+    """Nothing but a NameID leads from the address to an account."""
+    await app.bring(csv_file({"userName": "x", "nameId": "ada@contoso.com"}))
+    ada = graph(1, "ada@contoso.com", otherMails=["ada@contoso.com"])
+    run = await app.plan(ada, *(graph(n, f"eve{n}@contoso.com", otherMails=["ada@contoso.com"]) for n in (2, 3, 4)))
+    assert run["counts"] == {"link": 1, "noAccount": 3, "noIdentity": 0, "sharedValue": 1}
+
+
+@pytest.mark.parametrize(("emails", "names", "name_ids"), [(2, 1, 1), (1, 0, 3), (0, 1, 3), (3, 1, 0)])
+async def test_an_address_is_shared_however_its_accounts_are_found(
+    app: App, emails: int, names: int, name_ids: int
+) -> None:
+    shared, none = "shared@contoso.com", {"email": "", "nameId": ""}
+    people = [{"userName": f"mail{n}", **none, "email": shared} for n in range(emails)]
+    people += [{"userName": f"sign{n}", **none, "nameId": shared} for n in range(name_ids)]
+    await app.bring(csv_file(*people, *[{"userName": shared, **none}] * names))
+    run = await app.plan(graph(1, "eve@contoso.com", otherMails=[shared]))
+    assert (run["counts"].get("sharedValue"), run["counts"].get("noAccount")) == (1, 1)
