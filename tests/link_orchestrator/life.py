@@ -200,6 +200,7 @@ class Life(RuleBasedStateMachine):
         self.name = f"life{next(self.serial)}"
         self.executor = Executor()
         self.accounts: dict[str, Account] = {}
+        self.former: dict[str, Account] = {}
         # Ids are drawn at random: accounts go by the order in which they came.
         self.order: list[str] = []
         self.gone: set[str] = set()
@@ -248,6 +249,7 @@ class Life(RuleBasedStateMachine):
     def act(self, act: Act, work: Callable[[Directory], Awaitable[T]]) -> T | Refused | None:
         """Let the process do something, and check what that changed. Returns None if the process died on the way."""
         before, kept, answer = self.accounts, dict(self.kept), self.wait(self.mortal(work))
+        self.former = before
         self.accounts = {account.id: account for account in self.wait(check_invariants(self.store, self.name))}
         self.order += sorted(self.accounts.keys() - set(self.order), key=lambda i: self.accounts[i].user_name)
         for account_id in before.keys() | self.accounts.keys():
@@ -394,6 +396,10 @@ class Life(RuleBasedStateMachine):
         if act.keeps:
             assert without(after, "externalId") == without(before, "externalId")
             return
+        if before.link is None and not before.retired:
+            # An earlier undo gave the account back, perhaps with its attributes as they were. This one switches it on.
+            assert without(after, "active") == without(before, "active")
+            return
         here = self.edited[act.run][before.id]
         left = {"active"} if was.active and not after.active else set()
         if after.user_name != was.user_name and self.is_taken(was.user_name, before.id):
@@ -402,8 +408,9 @@ class Life(RuleBasedStateMachine):
         assert "evidence" in here or after.evidence == was.evidence
 
     def is_taken(self, name: str, account_id: str) -> bool:
-        """Tell whether another account has a name."""
-        return any(fold(a.user_name) == fold(name) for a in self.accounts.values() if a.id != account_id)
+        """Tell whether another account has a name, or had it until the act, which may have given it back in between."""
+        others = (*self.accounts.values(), *self.former.values())
+        return any(fold(a.user_name) == fold(name) for a in others if a.id != account_id)
 
     def note_edit(self, before: Account, after: Account) -> None:
         """Keep what somebody changed here of an account since runs linked it."""
