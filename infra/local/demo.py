@@ -111,10 +111,10 @@ async def main(*, show_all: bool = False, graph: bool = False) -> int:
             _session(url, token) as session,
         ):
             api = Api(session)
-            await import_accounts(api, folder)
+            people = await import_accounts(api, folder)
             run = await plan(api, folder, graph=graph)
             await show_plan(api, run)
-            before = await accounts_here(api)
+            before = await accounts_here(api, people)
             await apply(api, run)
             await run_again(api, run)
             file = (folder / "identities.json").read_bytes()
@@ -128,21 +128,24 @@ async def main(*, show_all: bool = False, graph: bool = False) -> int:
     return 0
 
 
-async def import_accounts(api: Api, folder: Path) -> None:
-    """Import the existing accounts, beside a few that provisioning made before."""
+async def import_accounts(api: Api, folder: Path) -> int:
+    """Import the existing accounts, beside a few that provisioning made before; return how many there are then."""
     console.rule("1. Existing accounts")
     policy = json.loads((folder / "policy.json").read_text())
     await api.call("PUT", "directory/policy", policy)
-    for line in (folder / "provisioned.jsonl").read_text().splitlines():
+    provisioned = (folder / "provisioned.jsonl").read_text().splitlines()
+    for line in provisioned:
         await api.call("POST", "scim/v2/Users", json.loads(line))
     job = await api.call("POST", "accounts/import", (folder / "accounts.csv").read_bytes(), "text/csv")
     with _bar() as bar:
         job = await api.wait(f"accounts/imports/{job['id']}", "done", bar)
     console.print("Accounts:", ", ".join(f"{count} {name}" for name, count in sorted(job["counts"].items())))
+    people: int = job["counts"]["created"] + len(provisioned)
     job = await api.call("POST", "groups/import", (folder / "groups.csv").read_bytes(), "text/csv")
     with _bar() as bar:
         job = await api.wait(f"groups/imports/{job['id']}", "done", bar)
     console.print("Groups:", ", ".join(f"{count} {name}" for name, count in sorted(job["counts"].items())))
+    return people
 
 
 async def plan(api: Api, folder: Path, *, graph: bool) -> Any:
@@ -298,13 +301,17 @@ async def verify_and_undo(api: Api, run: Any) -> None:
             console.print(f"{outcome}, such as {name}: {row['reason']}")
 
 
-async def accounts_here(api: Api) -> dict[str, Any]:
-    """Return all accounts as SCIM shows them, by id, without when and in which version they were written."""
+async def accounts_here(api: Api, number: int) -> dict[str, Any]:
+    """Return all accounts as SCIM shows them, by id, without when and in which version they were written.
+
+    `number` is how many there are: a server may go by counts of two seconds ago, and pages by them.
+    """
     found: dict[str, Any] = {}
-    total = 1
-    while len(found) < total:
+    while len(found) < number:
         page = await api.call("GET", f"scim/v2/Users?count=500&startIndex={len(found) + 1}")
-        total = page["totalResults"]
+        if page["totalResults"] < number:
+            await asyncio.sleep(0.1)
+            continue
         found |= {one["id"]: {**one, "meta": None} for one in page["Resources"]}
     return found
 
@@ -314,9 +321,9 @@ async def show_given_back(api: Api, run: Any, before: Mapping[str, Any], report:
     page = await api.call("GET", f"linking/runs/{run['id']}/decisions?count=1000&decision=alreadyLinked")
     provisioned = {row["account"]["id"] for row in page["decisions"]}
     here = {i: one for i, one in before.items() if i not in provisioned}
-    after = await accounts_here(api)
-    same = sum(after.get(i) == one for i, one in here.items())
     created = len(report.list_by("created"))
+    after = await accounts_here(api, len(before) + created)
+    same = sum(after.get(i) == one for i, one in here.items())
     console.print(
         f"{same} of the {len(here)} imported accounts are what they were before the run, with their groups. "
         f"The {created} people whom provisioning created stay.",
