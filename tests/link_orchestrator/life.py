@@ -387,7 +387,9 @@ class Life(RuleBasedStateMachine):
         was = self.linked.get(act.run, {}).get(before.id)
         assert was is not None, "an undo changed an account that its run did not link"
         assert (after.status, after.link, after.retired) == (was.status, was.link, was.retired)
-        assert after.external_id == was.external_id
+        # SCIM's DELETE took the externalId away: what is there was written here since, and stays.
+        written = before.external_id if before.link is None else None
+        assert after.external_id == (written or was.external_id)
         assert was.protected or after.protected == before.protected
         identity = next(identity for account_id, identity in self.approved[act.run] if account_id == before.id)
         assert fold(identity) in after.parted, "SCIM and runs may join this pair again"
@@ -401,7 +403,8 @@ class Life(RuleBasedStateMachine):
             assert without(after, "active") == without(before, "active")
             return
         here = self.edited[act.run][before.id]
-        left = {"active"} if was.active and not after.active else set()
+        left = {"externalId"} if written else set()
+        left |= {"active"} if was.active and not after.active else set()
         if after.user_name != was.user_name and self.is_taken(was.user_name, before.id):
             left.add("userName")
         assert without(after, *here, *left) == without(was, *here, *left), "an undo ends elsewhere than it began"
