@@ -295,3 +295,13 @@ class TestRunsAndUndos:
             await begin(jobs, "undo")
         await jobs.change("run2", ended)
         assert not await jobs.is_under_way("run", "changing", "undo")
+
+    async def test_a_waiting_run_that_somebody_reviewed_meanwhile_is_not_replaced(self, tables: Tables) -> None:
+        jobs = jobs_in(tables)
+        run = await begin(jobs)
+        await jobs.change(run.id, lambda job: replace(job, state=State.PLANNED))
+        waiting = await jobs.get(run.id)
+        await jobs.change(run.id, lambda job: replace(job, reviewed="now"))
+        with pytest.raises(Conflict):
+            await jobs.start_instead(waiting, "why", BY, "run2", {})
+        assert (await jobs.get(run.id)).state is State.PLANNED
