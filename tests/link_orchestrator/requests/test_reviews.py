@@ -590,7 +590,7 @@ async def test_who_is_excluded_is_never_linked_where_the_review_was_cut_off(
     monkeypatch.undo()
     assert (await row_of(app, run, 1))["review"]["action"] == "exclude"
     assert await open_as(app, run, 1) == "review", (
-        "until it is told of the exclusion, SCIM neither links nor creates them"
+        "until SCIM is told, it neither links nor creates them"
     )
     assert (await provision(app, IDENTITIES[0]))[object_id(1)] == "refused"
 
