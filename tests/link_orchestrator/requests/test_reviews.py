@@ -589,9 +589,7 @@ async def test_who_is_excluded_is_never_linked_where_the_review_was_cut_off(
         await review(app, run, "exclude", rows=[row["id"]])
     monkeypatch.undo()
     assert (await row_of(app, run, 1))["review"]["action"] == "exclude"
-    assert await open_as(app, run, 1) == "review", (
-        "until SCIM is told, it neither links nor creates them"
-    )
+    assert await open_as(app, run, 1) == "review", "until SCIM is told, it neither links nor creates them"
     assert (await provision(app, IDENTITIES[0]))[object_id(1)] == "refused"
 
 
