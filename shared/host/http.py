@@ -14,9 +14,11 @@ import azure.functions as func
 
 from shared.directory.directory import Directories
 from shared.host.auth import authenticate
+from shared.host.body import read_body
 from shared.host.problems import error_text, problem
 from shared.host.settings import Role, Settings
 from shared.scim.endpoint import Request, Response
+from shared.scim.limits import MAX_BODY_BYTES
 
 log = logging.getLogger("scimlink")
 
@@ -33,12 +35,13 @@ Service = Callable[..., Awaitable[Response]]
 
 
 class Route(NamedTuple):
-    """An HTTP function: its name, method, path, and the service that answers."""
+    """An HTTP function: its name, method, path, the service that answers, and the bytes that a body has at most."""
 
     name: str
     method: str
     path: str
     service: Service
+    body_bytes: int = MAX_BODY_BYTES
 
 
 class Edge:
@@ -55,10 +58,12 @@ class Edge:
         *more: object,
         role: Role = "scim",
         writes: bool = False,
+        body_bytes: int = MAX_BODY_BYTES,
     ) -> func.HttpResponse:
         """Answer a request with what the service returns, or with the error that it raises; `more` is handed on to it.
 
-        A SCIM request that `writes` is sent away (503) while a linking run is applied.
+        A SCIM request that `writes` is sent away (503) while a linking run is applied. The body is read for nobody but
+        who may send it, and no more than `body_bytes` of it and one.
         """
         headers: dict[str, str] = {}
         request_id = req.route_params.get("id", "")
@@ -67,7 +72,8 @@ class Edge:
             directory = await self.directories.open(credential.directory)
             if writes:
                 await directory.gate.refuse_closed()
-            response = await service(directory, self._request(req, request_id, credential.name), *more)
+            body = await read_body(req, body_bytes)
+            response = await service(directory, self._request(req, request_id, credential.name, body), *more)
         except Exception as error:
             status, scim_type, detail, further = problem(error)
             headers |= further
@@ -86,14 +92,14 @@ class Edge:
             charset="utf-8",
         )
 
-    def _request(self, req: func.HttpRequest, resource_id: str, by: str) -> Request:
+    def _request(self, req: func.HttpRequest, resource_id: str, by: str, body: bytes) -> Request:
         headers: Mapping[str, str] = req.headers
         return Request(
             base=self._base(req),
             by=by,
             id=resource_id,
             params=_params(req) | {name: value for name, value in req.route_params.items() if name != "id"},
-            body=req.get_body(),
+            body=body,
             if_match=headers.get("if-match"),
             if_none_match=headers.get("if-none-match"),
             content_type=headers.get("content-type", ""),
@@ -115,7 +121,7 @@ def add_route(
     @bp.function_name(route.name)
     @bp.route(route.path, methods=[route.method])
     async def handle(req: func.HttpRequest) -> func.HttpResponse:
-        return await edge.answer(req, route.service, *more, role=role, writes=writes)
+        return await edge.answer(req, route.service, *more, role=role, writes=writes, body_bytes=route.body_bytes)
 
 
 _FIRST_CURSOR = re.compile(r"[?&]cursor=?(?=&|$)", re.IGNORECASE)

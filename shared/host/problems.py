@@ -16,8 +16,9 @@ from pydantic import ValidationError
 
 from shared.directory import errors as directory
 from shared.host.auth import Forbidden, Unauthorized
+from shared.host.body import ACCEPTED, BodyLost, UnknownPacking
 from shared.scim.errors import ScimError, error_body
-from shared.tables.port import LimitExceeded, Throttled, Unavailable
+from shared.tables.port import Damaged, LimitExceeded, Throttled, Unavailable
 
 log = logging.getLogger("scimlink")
 
@@ -28,6 +29,8 @@ Problem = tuple[int, str | None, str, Mapping[str, str]]
 def problem(error: Exception) -> Problem:
     """Return what an exception is answered with."""
     match error:
+        case UnknownPacking():
+            return error.status, None, error.detail, {"Accept-Encoding": ", ".join(ACCEPTED)}
         case ScimError():
             return error.status, error.scim_type, error.detail, {}
         case ValidationError():
@@ -40,6 +43,8 @@ def problem(error: Exception) -> Problem:
             return 403, None, str(error), {}
         case directory.NotFound():
             return 404, None, "there is no such resource in this directory", {}
+        case BodyLost():
+            return 408, None, "the body did not come, or too slowly: send the request again", {}
         case directory.AlreadyExists():
             return 409, "uniqueness", str(error), {}
         case directory.Managed():
@@ -54,6 +59,9 @@ def problem(error: Exception) -> Problem:
             return _later("storage is busy", error.retry_after)
         case Unavailable():
             return _later("storage does not answer", 5)
+        case Damaged():
+            log.error("the storage is damaged: put a backup in its place (infra/docs/local.md)")
+            return 503, None, "the storage is damaged, and the administrator has to put a backup in its place", {}
     return _unexpected(error)
 
 

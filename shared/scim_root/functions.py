@@ -8,6 +8,7 @@ from shared.directory.directory import Directory
 from shared.directory.errors import NotFound
 from shared.host.http import Edge, Route, add_route
 from shared.scim.endpoint import MethodNotAllowed, NotImplementedHere, Request, Response
+from shared.scim.limits import MAX_BULK_BYTES
 from shared.scim_root.bulk import run_bulk
 from shared.scim_root.discovery import (
     get_resource_type,
@@ -32,7 +33,7 @@ def blueprint(edge: Edge, rooms: Rooms) -> func.Blueprint:
     """Return the functions of the root, for function_app.py to register."""
     bp = func.Blueprint()
     _add(bp, edge, Route("scim_search", "POST", ".search", search_rooms), rooms)
-    _add(bp, edge, Route("scim_bulk", "POST", "Bulk", run_bulk), rooms, writes=True)
+    _add(bp, edge, Route("scim_bulk", "POST", "Bulk", run_bulk, MAX_BULK_BYTES), rooms, writes=True)
 
     @bp.function_name("scim_other")
     @bp.route(ROOT + "/{*path}", methods=["GET", "POST", "PUT", "PATCH", "DELETE"])
