@@ -71,6 +71,10 @@ class Unavailable(TablesError):
     """No answer, or a broken one. The call may or may not have taken effect."""
 
 
+class Damaged(TablesError):
+    """A row does not read as it was written, or is not where it belongs. No such read says that a row is not there."""
+
+
 class LimitExceeded(TablesError, ValueError):
     """The caller broke a limit of Table Storage: a mistake in the program, found before anything is sent."""
 

@@ -14,15 +14,19 @@ import threading
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
+from operator import ge
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
+from zlib import crc32
 
+from shared import turns
 from shared.tables.port import (
     MAX_PAGE,
     AlreadyExists,
+    Damaged,
     Delete,
     Insert,
     LimitExceeded,
@@ -40,7 +44,17 @@ from shared.tables.port import (
     check_page,
 )
 from shared.tables.sqlite_precedence import Precedence
-from shared.tables.sqlite_rows import Etags, key_text, present, stored_columns, stored_key
+from shared.tables.sqlite_rows import (
+    Etags,
+    encoded,
+    is_in_place,
+    is_whole,
+    key_text,
+    place_sum,
+    present,
+    stored_columns,
+    stored_key,
+)
 
 BUSY_SECONDS = 10.0
 """Seconds that a commit waits while other processes write to the file; then it fails as Unavailable."""
@@ -72,10 +86,14 @@ _STATEMENTS = {
     "range_keys": "SELECT key, etag, '{}' FROM TABLE_NAME WHERE partition = ? AND key >= ? AND key < ? "
     "ORDER BY key LIMIT ?",
     # Of two paths SQLite makes an array, in which true stays true; of one, the bare value.
-    "query_one": "SELECT key, etag, json_extract(columns, ?, ?) FROM TABLE_NAME "
+    "query_one": "SELECT key, etag, json_extract(columns, ?, ?), crc32(CAST(columns AS BLOB)) FROM TABLE_NAME "
     "WHERE partition = ? AND key >= ? ORDER BY key LIMIT ?",
-    "range_one": "SELECT key, etag, json_extract(columns, ?, ?) FROM TABLE_NAME "
+    "range_one": "SELECT key, etag, json_extract(columns, ?, ?), crc32(CAST(columns AS BLOB)) FROM TABLE_NAME "
     "WHERE partition = ? AND key >= ? AND key < ? ORDER BY key LIMIT ?",
+    "around": "SELECT * FROM (SELECT partition, key, etag FROM TABLE_NAME WHERE (partition, key) < (?1, ?2) "
+    "ORDER BY partition DESC, key DESC LIMIT 1) UNION ALL "
+    "SELECT * FROM (SELECT partition, key, etag FROM TABLE_NAME WHERE (partition, key) > (?1, ?3) "
+    "ORDER BY partition, key LIMIT 1)",
     "insert": "INSERT INTO TABLE_NAME (etag, columns, partition, key) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
     "upsert": "INSERT OR REPLACE INTO TABLE_NAME (etag, columns, partition, key) VALUES (?, ?, ?, ?)",
     "update": "UPDATE TABLE_NAME SET etag = ?, columns = ? WHERE partition = ? AND key = ? AND ? IN (etag, '*')",
@@ -104,21 +122,40 @@ class SqliteTables:
         file.write_schema(_SCHEMA.replace("TABLE_NAME", name))
         return cls(file, name)
 
+    @staticmethod
+    def check(path: Path) -> None:
+        """Raise Damaged if SQLite finds the file damaged. It reads all of it: a second or two for a gigabyte."""
+        if path.exists():
+            with closing(sqlite3.connect(path)) as connection:
+                try:
+                    ((found,),) = connection.execute("PRAGMA quick_check(1)").fetchall()
+                except sqlite3.DatabaseError as error:
+                    found = str(error)
+            if found != "ok":
+                raise Damaged(f"{path} is damaged: {found}".replace("\n", " "))
+
     async def get(self, partition: str, key: str, *, select: Sequence[str] | None = None) -> Row | None:
         """Return the row, or None (see port.Tables)."""
         check_key(partition)
         check_key(key)
-        found = self._file.read(self._statements["get"], (stored_key(partition), stored_key(key)))
+        place = stored_key(partition), stored_key(key)
+        found = self._file.read(self._statements["get"], place)
         if not found:
+            _prove_around(self._file.read(self._statements["around"], (*place, place[1])))
             return None
         etag, text = found[0]
-        return Row(partition, key, etag, _pick(json.loads(text), select))
+        _prove(is_whole(etag, place_sum(*place), _sum(text)))
+        return Row(partition, key, etag, _pick(_parse(text), select))
 
     async def get_many(
         self, places: Sequence[tuple[str, str]], *, select: Sequence[str] | None = None
     ) -> list[Row | None]:
         """Return the row, or None, at each place (see port.Tables); no read is long enough to need a task."""
-        return [await self.get(partition, key, select=select) for partition, key in places]
+        rows: list[Row | None] = []
+        for partition, key in places:
+            rows.append(await self.get(partition, key, select=select))
+            await turns.step()
+        return rows
 
     async def query(
         self,
@@ -138,19 +175,41 @@ class SqliteTables:
         bounds = (stored_key(partition), begin) if high is None else (stored_key(partition), begin, stored_key(high))
         one = select[0] if select is not None and len(select) == 1 else None
         path = [f'$."{one}"'] * 2 if one else []
+        form = ""
         if select is not None and len(select) < 2:  # then SQLite picks what is wanted
-            verb, select = verb + ("_one" if one else "_keys"), None
-        found = self._file.read(self._statements[verb], (*path, *bounds, top + 1))
+            form, select = "_one" if one else "_keys", None
+        found = self._file.read(self._statements[verb + form], (*path, *bounds, top + 1))
+        self._prove_range(bounds[0], begin, found, form, complete=len(found) <= top)
         after = key_text(found.pop()[0]) if len(found) > top else None
         # One array for all rows saves a millisecond for a thousand of them.
-        parsed = json.loads("[" + ",".join([text for _, _, text in found]) + "]")
+        parsed = _parse("[" + ",".join([row[2] for row in found]) + "]")
         if one:
             parsed = [{} if value is None else {one: value} for value, _ in parsed]
         rows = [
-            Row(partition, key_text(key), etag, _pick(columns, select))
-            for (key, etag, _), columns in zip(found, parsed, strict=True)
+            Row(partition, key_text(row[0]), row[1], _pick(columns, select))
+            for row, columns in zip(found, parsed, strict=True)
         ]
         return Page(rows, after)
+
+    def _prove_range(
+        self, partition: bytes, low: bytes, found: Sequence[tuple[Any, ...]], form: str, *, complete: bool
+    ) -> None:
+        """Raise Damaged unless rows read as they were written, and none is missing before, among or behind them.
+
+        A search that a damaged key misleads ends beside that key. So the neighbours of what it found tell of it, and
+        of a range that is `complete` those behind it, too. Where the first row is the one of `low`, none is before it.
+        """
+        keys = [row[0] for row in found]
+        if form == "_keys":
+            whole = all(is_in_place(row[1], place_sum(partition, row[0])) for row in found)
+        elif form == "_one":
+            whole = all(is_whole(row[1], place_sum(partition, row[0]), row[3]) for row in found)
+        else:
+            whole = all(is_whole(etag, place_sum(partition, key), _sum(text)) for key, etag, text in found)
+        _prove(whole and not any(map(ge, keys, keys[1:])))
+        if complete or keys[0] != low:
+            around = (partition, low, keys[-1] if keys else low)
+            _prove_around(self._file.read(self._statements["around"], around))
 
     async def commit(self, partition: str, operations: Sequence[Operation]) -> list[str]:
         """Apply the operations, all or none, and return once they are on the disk (see port.Tables)."""
@@ -177,8 +236,8 @@ class _Commit:
     statements: Mapping[str, str]
     partition: bytes
     operations: Sequence[Operation]
-    rows: Sequence[tuple[bytes, str]]
-    """The key and columns of each operation, encoded before the file is locked."""
+    rows: Sequence[tuple[bytes, str, int]]
+    """The key and columns of each operation, with their checksum, made before the file is locked."""
     loop: asyncio.AbstractEventLoop
     future: asyncio.Future[list[str]]
     outcome: list[str] | Exception | None = None
@@ -190,7 +249,7 @@ class _Commit:
             connection.execute("SAVEPOINT one")
         try:
             self.outcome = [
-                self._apply_one(connection, index, operation, new_etag())
+                self._apply_one(connection, index, operation, new_etag)
                 for index, operation in enumerate(self.operations)
             ]
         except sqlite3.Error:
@@ -202,35 +261,43 @@ class _Commit:
         if several:
             connection.execute("RELEASE one")
 
-    def _apply_one(self, connection: sqlite3.Connection, index: int, operation: Operation, etag: str) -> str:
-        key, columns = self.rows[index]
+    def _apply_one(self, connection: sqlite3.Connection, index: int, operation: Operation, new_etag: Etags) -> str:
+        key, columns, columns_sum = self.rows[index]
         place = (self.partition, key)
+        if isinstance(operation, Delete):
+            if not self._changes(connection, "delete", (*place, operation.etag)):
+                raise VersionConflict(index)
+            return ""
+        if isinstance(operation, Merge):
+            columns = self._merged(connection, operation, place)
+            columns_sum = _sum(columns)
+        etag = new_etag(place_sum(*place), columns_sum)
         match operation:
             case Insert():
+                # A damaged key may hide a row that is there.
+                _prove_around(connection.execute(self.statements["around"], (*place, key)).fetchall())
                 if not self._changes(connection, "insert", (etag, columns, *place)):
                     raise AlreadyExists(index)
             case Upsert():
                 self._changes(connection, "upsert", (etag, columns, *place))
-            case Replace(_, _, condition):
+            case Replace(_, _, condition) | Merge(_, _, condition):
                 if not self._changes(connection, "update", (etag, columns, *place, condition)):
                     raise VersionConflict(index)
-            case Merge(_, changed, condition):
-                found = connection.execute(self.statements["get"], place).fetchone()
-                merged = {**json.loads(found[1]), **present(changed)} if found else {}
-                check(key_text(self.partition), (Upsert(operation.key, merged),))
-                if not self._changes(connection, "update", (etag, stored_columns(merged), *place, condition)):
-                    raise VersionConflict(index)
-            case Delete(_, condition):
-                if not self._changes(connection, "delete", (*place, condition)):
-                    raise VersionConflict(index)
-                return ""
         return etag
 
+    def _merged(self, connection: sqlite3.Connection, operation: Merge, place: tuple[bytes, bytes]) -> str:
+        """Return the columns that a row has after a merge; those of the operation alone if there is no row."""
+        found = connection.execute(self.statements["get"], place).fetchone()
+        merged = present(operation.columns)
+        if found:
+            etag, text = found
+            _prove(is_whole(etag, place_sum(*place), _sum(text)))
+            merged = _parse(text) | merged
+        check(key_text(self.partition), (Upsert(operation.key, merged),))
+        return stored_columns(merged)
+
     def _changes(self, connection: sqlite3.Connection, statement: str, values: tuple[str | bytes, ...]) -> bool:
-        try:
-            return connection.execute(self.statements[statement], values).rowcount > 0
-        except UnicodeEncodeError as error:
-            raise LimitExceeded("a string holds half a surrogate pair") from error
+        return connection.execute(self.statements[statement], values).rowcount > 0
 
     def settle(self) -> None:
         """Hand the outcome to the task that waits, on its own event loop."""
@@ -314,7 +381,7 @@ class _File:
         try:
             return self._reader.execute(statement, values).fetchall()
         except sqlite3.Error as error:
-            raise Unavailable(str(error)) from error
+            raise _failure(error) from error
 
     def submit(self, commit: _Commit) -> None:
         """Add a commit to the next group."""
@@ -397,7 +464,7 @@ class _File:
     def _fail(self, group: _Group, error: sqlite3.Error) -> None:
         self._roll_back()
         for commit in group.commits:
-            commit.outcome = Unavailable(str(error))
+            commit.outcome = _failure(error)
 
     def _end(self, group: _Group) -> None:
         self._precedence.leave()
@@ -436,13 +503,47 @@ def _connect(path: Path) -> sqlite3.Connection:
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA cache_size = -16384")
+    connection.create_function("crc32", 1, crc32, deterministic=True)
     return connection
 
 
-def _row(operation: Operation) -> tuple[bytes, str]:
-    """Return the key and the columns that an operation stores, as far as they do not depend on the stored row."""
+def _row(operation: Operation) -> tuple[bytes, str, int]:
+    """Return the key and the columns that an operation stores, with their checksum; "" where the stored row matters."""
     key = stored_key(operation.key)
-    return key, stored_columns(operation.columns) if isinstance(operation, Insert | Upsert | Replace) else ""
+    columns = stored_columns(operation.columns) if isinstance(operation, Insert | Upsert | Replace) else ""
+    return key, columns, crc32(encoded(columns))
+
+
+def _sum(text: object) -> int:
+    """Return the checksum of a row's columns; of what is no text, one that no row has."""
+    return crc32(text.encode()) if isinstance(text, str) else -1
+
+
+def _parse(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (TypeError, ValueError) as error:  # a row of an earlier version, which has no checksum
+        raise Damaged(DAMAGED) from error
+
+
+DAMAGED = "the file of the tables is damaged"
+
+
+def _prove(whole: bool) -> None:
+    """Raise Damaged unless what was read is whole."""
+    if not whole:
+        raise Damaged(DAMAGED)
+
+
+def _prove_around(neighbours: Sequence[tuple[Any, ...]]) -> None:
+    """Raise Damaged unless the neighbours of a place where no row is are where they belong."""
+    _prove(all(is_in_place(etag, place_sum(partition, key)) for partition, key, etag in neighbours))
+
+
+def _failure(error: sqlite3.Error) -> Damaged | Unavailable:
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    damaged = code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) or "decode" in str(error) or "JSON" in str(error)
+    return Damaged(DAMAGED) if damaged else Unavailable(str(error))
 
 
 def _pick(columns: dict[str, Value], select: Sequence[str] | None) -> dict[str, Value]:
