@@ -16,13 +16,13 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
-from operator import ge
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 from zlib import crc32
 
 from shared import turns
+from shared.tables import sqlite_proof
 from shared.tables.port import (
     MAX_PAGE,
     AlreadyExists,
@@ -44,17 +44,8 @@ from shared.tables.port import (
     check_page,
 )
 from shared.tables.sqlite_precedence import Precedence
-from shared.tables.sqlite_rows import (
-    Etags,
-    encoded,
-    is_in_place,
-    is_whole,
-    key_text,
-    place_sum,
-    present,
-    stored_columns,
-    stored_key,
-)
+from shared.tables.sqlite_proof import DAMAGED, Form, Read, place_sum, prove, prove_around
+from shared.tables.sqlite_rows import Etags, encoded, key_text, present, stored_columns, stored_key
 
 BUSY_SECONDS = 10.0
 """Seconds that a commit waits while other processes write to the file; then it fails as Unavailable."""
@@ -90,14 +81,11 @@ _STATEMENTS = {
     "WHERE partition = ? AND key >= ? ORDER BY key LIMIT ?",
     "range_one": "SELECT key, etag, json_extract(columns, ?, ?), crc32(CAST(columns AS BLOB)) FROM TABLE_NAME "
     "WHERE partition = ? AND key >= ? AND key < ? ORDER BY key LIMIT ?",
-    "around": "SELECT * FROM (SELECT partition, key, etag FROM TABLE_NAME WHERE (partition, key) < (?1, ?2) "
-    "ORDER BY partition DESC, key DESC LIMIT 1) UNION ALL "
-    "SELECT * FROM (SELECT partition, key, etag FROM TABLE_NAME WHERE (partition, key) > (?1, ?3) "
-    "ORDER BY partition, key LIMIT 1)",
     "insert": "INSERT INTO TABLE_NAME (etag, columns, partition, key) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
     "upsert": "INSERT OR REPLACE INTO TABLE_NAME (etag, columns, partition, key) VALUES (?, ?, ?, ?)",
     "update": "UPDATE TABLE_NAME SET etag = ?, columns = ? WHERE partition = ? AND key = ? AND ? IN (etag, '*')",
     "delete": "DELETE FROM TABLE_NAME WHERE partition = ? AND key = ? AND ? IN (etag, '*')",
+    **sqlite_proof.STATEMENTS,
 }
 
 
@@ -141,10 +129,10 @@ class SqliteTables:
         place = stored_key(partition), stored_key(key)
         found = self._file.read(self._statements["get"], place)
         if not found:
-            _prove_around(self._file.read(self._statements["around"], (*place, place[1])))
+            prove_around(self._file.read, self._statements, *place, place[1])
             return None
         etag, text = found[0]
-        _prove(is_whole(etag, place_sum(*place), _sum(text)))
+        prove(place[0], [(place[1], etag, text)])
         return Row(partition, key, etag, _pick(_parse(text), select))
 
     async def get_many(
@@ -175,11 +163,14 @@ class SqliteTables:
         bounds = (stored_key(partition), begin) if high is None else (stored_key(partition), begin, stored_key(high))
         one = select[0] if select is not None and len(select) == 1 else None
         path = [f'$."{one}"'] * 2 if one else []
-        form = ""
+        form: Form = ""
         if select is not None and len(select) < 2:  # then SQLite picks what is wanted
             form, select = "_one" if one else "_keys", None
         found = self._file.read(self._statements[verb + form], (*path, *bounds, top + 1))
-        self._prove_range(bounds[0], begin, found, form, complete=len(found) <= top)
+        prove(bounds[0], found, form)
+        if len(found) <= top or found[0][0] != begin:
+            last = found[-1][0] if found else begin
+            prove_around(self._file.read, self._statements, bounds[0], begin, last)
         after = key_text(found.pop()[0]) if len(found) > top else None
         # One array for all rows saves a millisecond for a thousand of them.
         parsed = _parse("[" + ",".join([row[2] for row in found]) + "]")
@@ -190,26 +181,6 @@ class SqliteTables:
             for row, columns in zip(found, parsed, strict=True)
         ]
         return Page(rows, after)
-
-    def _prove_range(
-        self, partition: bytes, low: bytes, found: Sequence[tuple[Any, ...]], form: str, *, complete: bool
-    ) -> None:
-        """Raise Damaged unless rows read as they were written, and none is missing before, among or behind them.
-
-        A search that a damaged key misleads ends beside that key. So the neighbours of what it found tell of it, and
-        of a range that is `complete` those behind it, too. Where the first row is the one of `low`, none is before it.
-        """
-        keys = [row[0] for row in found]
-        if form == "_keys":
-            whole = all(is_in_place(row[1], place_sum(partition, row[0])) for row in found)
-        elif form == "_one":
-            whole = all(is_whole(row[1], place_sum(partition, row[0]), row[3]) for row in found)
-        else:
-            whole = all(is_whole(etag, place_sum(partition, key), _sum(text)) for key, etag, text in found)
-        _prove(whole and not any(map(ge, keys, keys[1:])))
-        if complete or keys[0] != low:
-            around = (partition, low, keys[-1] if keys else low)
-            _prove_around(self._file.read(self._statements["around"], around))
 
     async def commit(self, partition: str, operations: Sequence[Operation]) -> list[str]:
         """Apply the operations, all or none, and return once they are on the disk (see port.Tables)."""
@@ -270,12 +241,12 @@ class _Commit:
             return ""
         if isinstance(operation, Merge):
             columns = self._merged(connection, operation, place)
-            columns_sum = _sum(columns)
+            columns_sum = crc32(columns.encode())
         etag = new_etag(place_sum(*place), columns_sum)
         match operation:
             case Insert():
                 # A damaged key may hide a row that is there.
-                _prove_around(connection.execute(self.statements["around"], (*place, key)).fetchall())
+                prove_around(_reading(connection), self.statements, *place, key)
                 if not self._changes(connection, "insert", (etag, columns, *place)):
                     raise AlreadyExists(index)
             case Upsert():
@@ -291,7 +262,7 @@ class _Commit:
         merged = present(operation.columns)
         if found:
             etag, text = found
-            _prove(is_whole(etag, place_sum(*place), _sum(text)))
+            prove(place[0], [(place[1], etag, text)])
             merged = _parse(text) | merged
         check(key_text(self.partition), (Upsert(operation.key, merged),))
         return stored_columns(merged)
@@ -514,11 +485,6 @@ def _row(operation: Operation) -> tuple[bytes, str, int]:
     return key, columns, crc32(encoded(columns))
 
 
-def _sum(text: object) -> int:
-    """Return the checksum of a row's columns; of what is no text, one that no row has."""
-    return crc32(text.encode()) if isinstance(text, str) else -1
-
-
 def _parse(text: str) -> Any:
     try:
         return json.loads(text)
@@ -526,18 +492,8 @@ def _parse(text: str) -> Any:
         raise Damaged(DAMAGED) from error
 
 
-DAMAGED = "the file of the tables is damaged"
-
-
-def _prove(whole: bool) -> None:
-    """Raise Damaged unless what was read is whole."""
-    if not whole:
-        raise Damaged(DAMAGED)
-
-
-def _prove_around(neighbours: Sequence[tuple[Any, ...]]) -> None:
-    """Raise Damaged unless the neighbours of a place where no row is are where they belong."""
-    _prove(all(is_in_place(etag, place_sum(partition, key)) for partition, key, etag in neighbours))
+def _reading(connection: sqlite3.Connection) -> Read:
+    return lambda statement, values: connection.execute(statement, values).fetchall()
 
 
 def _failure(error: sqlite3.Error) -> Damaged | Unavailable:

@@ -1,19 +1,12 @@
-"""How sqlite.py encodes rows: keys as bytes in the order of Table Storage, columns as JSON, and the etags.
-
-An etag ends in two checksums, of the row's place and of its columns: what the disk gives back otherwise is not taken
-for the row, and its neighbours tell of a row that lost its place (sqlite.py). An etag that an earlier version wrote has
-none, and proves nothing.
-"""
+"""How sqlite.py encodes rows: keys as bytes in the order of Table Storage, columns as JSON, and the etags."""
 
 from __future__ import annotations
 
 import itertools
 import json
-import re
 import secrets
 import struct
 from collections.abc import Mapping
-from zlib import crc32
 
 from shared.tables.port import LimitExceeded, Value
 
@@ -57,7 +50,7 @@ def encoded(text: str) -> bytes:
 
 
 class Etags:
-    """Makes etags: a prefix that is random for each opening of the file, a counter, and the row's checksums."""
+    """Makes etags: a prefix that is random for each opening of the file, a counter, and the checksums of the row."""
 
     def __init__(self) -> None:
         self._prefix = secrets.token_hex(8)
@@ -65,26 +58,3 @@ class Etags:
 
     def __call__(self, place: int, columns: int) -> str:
         return f'W/"{self._prefix}.{next(self._numbers):x}.{place:08x}{columns:08x}"'
-
-
-_UNPROVEN = re.compile(r'W/"[0-9a-f]{16}\.[0-9a-f]+"')
-"""An etag without checksums."""
-
-
-def is_whole(etag: object, place: int, columns: int) -> bool:
-    """Tell whether a row reads as it was written: `place` and `columns` are the checksums of what was read."""
-    if place < 0 or not isinstance(etag, str):
-        return False
-    return etag.endswith(f'.{place:08x}{columns:08x}"') or _UNPROVEN.fullmatch(etag) is not None
-
-
-def is_in_place(etag: object, place: int) -> bool:
-    """Tell the same of a row's place alone."""
-    if place < 0 or not isinstance(etag, str):
-        return False
-    return etag[-17:-9] == f"{place:08x}" or _UNPROVEN.fullmatch(etag) is not None
-
-
-def place_sum(partition: object, key: object) -> int:
-    """Return the checksum of a row's place; of what is no place, one that no row has."""
-    return crc32(key, crc32(partition)) if isinstance(key, bytes) and isinstance(partition, bytes) else -1
