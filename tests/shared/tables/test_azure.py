@@ -15,12 +15,14 @@ from shared.tables.port import (
     ANY,
     AlreadyExists,
     Delete,
+    Denied,
     Insert,
     Merge,
     Operation,
     Replace,
     TablesError,
     Throttled,
+    TransactionTooLarge,
     Unavailable,
     Upsert,
     VersionConflict,
@@ -93,7 +95,9 @@ async def hangs_up(request: web.Request) -> web.Response:
         (says(429), Throttled),
         (says(500, "InternalError"), Unavailable),
         (says(504), Unavailable),
-        (says(403, "AuthorizationPermissionMismatch"), Unavailable),
+        (says(403, "AuthorizationPermissionMismatch"), Denied),
+        (says(401, "InvalidAuthenticationInfo"), Denied),
+        (says(413, "RequestBodyTooLarge"), TransactionTooLarge),
         (says(409, "TableBeingDeleted"), Unavailable),
         (hangs_up, Unavailable),
     ],
@@ -226,11 +230,21 @@ def test_settings_that_cannot_work_are_refused_when_they_are_read() -> None:
         AzureTables.from_connection_string("AccountName=a")
 
 
-async def test_a_managed_identity_that_gets_no_token_leaves_storage_unavailable(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize(
+    ("status", "text", "error"),
+    [
+        (400, '{"statusCode": 400, "message": "no such identity"}', Denied),
+        (500, '{"statusCode": 500, "message": "…"}', Unavailable),
+        (429, '{"statusCode": 429, "message": "…"}', Unavailable),
+        (502, "<html>", Unavailable),
+        (0, "", Unavailable),
+    ],
+)
+async def test_a_managed_identity_without_a_token_is_a_fault_of_the_setup_unless_it_passes(
+    monkeypatch: pytest.MonkeyPatch, status: int, text: str, error: type[TablesError]
 ) -> None:
-    async def answer(_: web.Request) -> web.Response:
-        return web.json_response({"statusCode": 400, "message": "no such identity"}, status=400)
+    async def answer(request: web.Request) -> web.Response:
+        return web.Response(status=status, text=text) if status else await hangs_up(request)
 
     app = web.Application()
     app.router.add_get("/token", answer)
@@ -238,6 +252,22 @@ async def test_a_managed_identity_that_gets_no_token_leaves_storage_unavailable(
         monkeypatch.setenv("IDENTITY_ENDPOINT", f"http://127.0.0.1:{server.port}/token")
         monkeypatch.setenv("IDENTITY_HEADER", "secret")
         tables = AzureTables.with_managed_identity("https://account.table.core.windows.net", "id")
-        with pytest.raises(Unavailable):
+        with pytest.raises(error) as caught:
             await tables.get("p", "k")
+        assert error is Unavailable or "SCIMLINK_CLIENT_ID" in str(caught.value)
         await tables.close()
+
+
+async def test_who_is_kept_out_is_told_by_which_code_and_what_to_do(service: Service) -> None:
+    service.answers = [
+        says(403, "AuthorizationPermissionMismatch"),
+        says(403, "AuthorizationFailure"),
+        says(403, "New"),
+    ]
+    for told in (
+        "403 AuthorizationPermissionMismatch: give the app",
+        "403 AuthorizationFailure: let",
+        "403 New: check",
+    ):
+        with pytest.raises(Denied, match=told):
+            await service.tables.get("p", "k")
