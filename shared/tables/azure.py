@@ -25,7 +25,7 @@ from uuid import uuid4
 import aiohttp
 from azure.core import MatchConditions
 from azure.core.credentials import AccessToken
-from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpResponseError, ResourceExistsError
+from azure.core.exceptions import AzureError, HttpResponseError, ResourceExistsError
 from azure.core.pipeline import PipelineResponse
 from azure.core.pipeline.transport import AioHttpTransport
 from azure.core.rest import AsyncHttpResponse, HttpRequest
@@ -207,10 +207,6 @@ class AzureTables:
             raise _translated(error) from error
 
 
-class NoToken(ClientAuthenticationError):
-    """There is no such managed identity, or it may have no token."""
-
-
 class ManagedIdentity:
     """Tokens of the managed identity this app runs as, in the form that azure-core asks for and keeps."""
 
@@ -221,18 +217,19 @@ class ManagedIdentity:
     async def get_token(self, *scopes: str, **_: Any) -> AccessToken:
         """Return a token for the scope (`https://storage.azure.com/.default`).
 
-        Raises NoToken, or ClientAuthenticationError where it may be got a little later.
+        Raises Denied, or Unavailable where it may be got a little later: errors of azure-core's would be taken for
+        answers of the service, and be tried again.
         """
         try:
             answer = await asyncio.to_thread(self._acquire, scopes[0].removesuffix("/.default"))
         except (OSError, ValueError) as error:  # of requests, and of an answer that is no JSON
-            raise ClientAuthenticationError(message="the endpoint of the managed identity does not answer") from error
+            raise Unavailable("the endpoint of the managed identity does not answer") from error
         if "access_token" not in answer:
             # App Service: "400, no such identity", and any status of a passing fault.
             if re.match(r"429|5", str(answer.get("error_description"))):
-                raise ClientAuthenticationError(message="the endpoint of the managed identity is busy")
-            raise NoToken(
-                message=f"no token for the managed identity ({answer.get('error')}): the app must have it, and "
+                raise Unavailable("the endpoint of the managed identity is busy")
+            raise Denied(
+                f"no token for the managed identity ({answer.get('error')}): the app must have it, and "
                 "SCIMLINK_CLIENT_ID must name it"
             )
         return AccessToken(answer["access_token"], int(time.time()) + int(answer["expires_in"]))
@@ -403,8 +400,6 @@ def _translated(error: AzureError) -> Exception:
         return LimitExceeded(code)
     if status in (401, 403):
         return Denied(f"{status} {code}: {_REMEDIES.get(code, 'check what the app may do on the storage account')}")
-    if isinstance(error, NoToken):
-        return Denied(str(error))
     return Unavailable(f"{type(error).__name__} {status or ''} {code}".strip())
 
 

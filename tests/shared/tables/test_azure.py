@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
-from azure.core.exceptions import ClientAuthenticationError
 
 from shared.tables.azure import AzureTables, ManagedIdentity
 from shared.tables.port import (
@@ -219,7 +218,7 @@ async def test_a_managed_identity_gets_its_token_from_the_app_service(monkeypatc
         assert abs(token.expires_on - 4_000_000_000) < 5
         assert asked[0].query["resource"] == "https://storage.azure.com"
         assert asked[0].headers["X-IDENTITY-HEADER"] == "secret"
-        with pytest.raises(ClientAuthenticationError):
+        with pytest.raises(Denied):
             await ManagedIdentity("unknown").get_token("https://storage.azure.com/.default")
 
 
@@ -252,9 +251,10 @@ async def test_a_managed_identity_without_a_token_is_a_fault_of_the_setup_unless
         monkeypatch.setenv("IDENTITY_ENDPOINT", f"http://127.0.0.1:{server.port}/token")
         monkeypatch.setenv("IDENTITY_HEADER", "secret")
         tables = AzureTables.with_managed_identity("https://account.table.core.windows.net", "id")
-        with pytest.raises(error) as caught:
-            await tables.get("p", "k")
-        assert error is Unavailable or "SCIMLINK_CLIENT_ID" in str(caught.value)
+        for call in (tables.get("p", "k"), tables.query("p"), *(tables.commit("p", one) for one in WRITES)):
+            with pytest.raises(error) as caught:
+                await call
+            assert error is Unavailable or "SCIMLINK_CLIENT_ID" in str(caught.value)
         await tables.close()
 
 
