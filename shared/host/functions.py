@@ -37,18 +37,20 @@ def blueprint(edge: Edge, tables: Tables) -> func.Blueprint:
 
 
 def _add_health(bp: func.Blueprint, edge: Edge, readiness: Readiness) -> None:
-    """Add the functions that need no token. `/health` says the same as `/health/live`."""
+    """Add the functions that need no token."""
 
-    async def live(req: func.HttpRequest) -> func.HttpResponse:
-        return func.HttpResponse('{"status":"up"}', mimetype=JSON)
+    def answer(code: int, **told: str) -> func.HttpResponse:
+        return func.HttpResponse(json.dumps(told), status_code=code, mimetype=JSON)
 
     async def health(req: func.HttpRequest) -> func.HttpResponse:
-        return await live(req)
+        return answer(200, status="up", storage=await readiness.find_fault() or "ready")
+
+    async def live(req: func.HttpRequest) -> func.HttpResponse:
+        return answer(200, status="up")
 
     async def ready(req: func.HttpRequest) -> func.HttpResponse:
         fault = await readiness.find_fault()
-        told = {"status": "not ready", "storage": fault} if fault else {"status": "ready"}
-        return func.HttpResponse(json.dumps(told), status_code=503 if fault else 200, mimetype=JSON)
+        return answer(503, status="not ready", storage=fault) if fault else answer(200, status="ready")
 
     edge.function(bp, "health", "GET", "health")(health)
     edge.function(bp, "health_live", "GET", "health/live")(live)

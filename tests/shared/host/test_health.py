@@ -60,8 +60,8 @@ class Failing:
 async def test_ready_is_who_can_write_and_read_storage(tables: Tables, tmp_path: Path) -> None:
     async with serving(tables, tmp_path) as host:
         assert await get(host, "/health/ready") == (200, {"status": "ready"})
-        for path in ("/health", "/health/live"):
-            assert await get(host, path) == (200, {"status": "up"})
+        assert await get(host, "/health/live") == (200, {"status": "up"})
+        assert await get(host, "/health") == (200, {"status": "up", "storage": "ready"})
     assert (await tables.query("health")).rows == [], "it leaves nothing behind"
 
 
@@ -74,6 +74,7 @@ async def test_who_cannot_write_is_not_ready_and_says_why(
     async with serving(Failing(sqlite_tables, error), tmp_path) as host:
         assert await get(host, "/health/ready") == (503, {"status": "not ready", "storage": str(error)})
         assert await get(host, "/health/live") == (200, {"status": "up"})
+        assert await get(host, "/health") == (200, {"status": "up", "storage": str(error)})
     assert str(error) in caplog.text
 
 
