@@ -13,9 +13,9 @@ from typing import Final
 from shared.directory.directory import Directory
 from shared.directory.errors import AlreadyExists
 from shared.directory.keys import Key, fold
-from shared.directory.matching.accounts import MOST_SHARED, is_filler
 from shared.directory.matching.authority import CREATABLE, NOT_CREATED
 from shared.directory.matching.identity import read_object_id
+from shared.directory.matching.match_keys import MOST_SHARED, is_filler
 from shared.directory.matching.policy import Policy
 from shared.directory.records.model import Account, Status
 from shared.tables.access import together

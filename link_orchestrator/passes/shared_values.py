@@ -13,14 +13,8 @@ from typing import Any, Final
 from link_orchestrator.run import policy_of
 from shared.directory.directory import Directory
 from shared.directory.keys import Key, fold
-from shared.directory.matching.accounts import (
-    MOST_SHARED,
-    DecisionKind,
-    is_name_as_address,
-    is_shared,
-    kind_of,
-    rules_for,
-)
+from shared.directory.matching.accounts import DecisionKind
+from shared.directory.matching.match_keys import MOST_SHARED, is_name_as_address, is_shared, kind_of, rules_for
 from shared.directory.matching.policy import Trust
 from shared.directory.work.jobs import Job
 from shared.directory.work.plan import PlanRow

@@ -24,16 +24,7 @@ from link_orchestrator.prediction.mapping import (
     AttributeMapping,
 )
 from shared.directory.keys import Key, fold
-from shared.directory.matching.accounts import (
-    MOST_SHARED,
-    AccountFacts,
-    Candidate,
-    Decision,
-    DecisionKind,
-    is_filler,
-    linked,
-    trust_of,
-)
+from shared.directory.matching.accounts import Decision, DecisionKind
 from shared.directory.matching.adoption import Sent, Surroundings, obstacle_to_adoption
 from shared.directory.matching.authority import (
     CREATABLE,
@@ -42,7 +33,9 @@ from shared.directory.matching.authority import (
     guarded_change,
     mark_of,
 )
+from shared.directory.matching.evidence import AccountFacts, Candidate, linked, trust_of
 from shared.directory.matching.identity import Identity
+from shared.directory.matching.match_keys import MOST_SHARED, is_filler
 from shared.directory.matching.policy import DEFAULT_RULES, Policy, Rule, Trust
 from shared.directory.records.model import Status
 

@@ -6,22 +6,10 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 
 from shared.directory.keys import fold
-from shared.directory.matching.accounts import (
-    AccountFacts,
-    Candidate,
-    Claim,
-    Decision,
-    MatchEvidence,
-    MatchKey,
-    decide,
-    evidence_for,
-    identity_keys,
-    is_name_as_address,
-    is_shared,
-    rivals_of,
-    rules_for,
-)
+from shared.directory.matching.accounts import Decision, decide
+from shared.directory.matching.evidence import AccountFacts, Candidate, Claim, MatchEvidence, evidence_for, rivals_of
 from shared.directory.matching.identity import Identity
+from shared.directory.matching.match_keys import MatchKey, identity_keys, is_name_as_address, is_shared, rules_for
 from shared.directory.matching.policy import Policy, Trust
 
 Keys = Mapping[str, Collection[MatchKey]]

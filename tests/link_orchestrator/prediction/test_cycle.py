@@ -19,8 +19,8 @@ from infra.local.standins.provisioning import WORK_EMAIL, ExternalId, create_bod
 from link_orchestrator.files.identities import read_identities
 from link_orchestrator.prediction.cycle import adds_nothing, probes
 from link_orchestrator.prediction.mapping import DEFAULT
-from shared.directory.matching.accounts import identity_keys
 from shared.directory.matching.identity import Identity
+from shared.directory.matching.match_keys import identity_keys
 from shared.directory.matching.policy import NameIdSource, Policy
 from tests.link_orchestrator.passes.test_plan import identities
 from tests.link_orchestrator.populations import population

@@ -14,21 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.directory.keys import fold
-from shared.directory.matching.accounts import (
-    AccountFacts,
-    Claim,
-    Decision,
-    DecisionKind,
-    MatchEvidence,
-    MatchKey,
-    evidence_for,
-    holds,
-    identity_keys,
-    is_filler,
-    numbers_contradict,
-    stays_local,
-)
+from shared.directory.matching.accounts import Decision, DecisionKind, stays_local
+from shared.directory.matching.evidence import AccountFacts, Claim, MatchEvidence, evidence_for, holds
 from shared.directory.matching.identity import Identity
+from shared.directory.matching.match_keys import MatchKey, identity_keys, is_filler, numbers_contradict
 from shared.directory.matching.policy import DEFAULT_RULES, MatchRule, Policy, Rule, Trust
 from shared.directory.records.model import Status
 from tests.link_orchestrator.join import plan
