@@ -16,6 +16,7 @@ from shared.directory.matching.accounts import (
     decide,
     evidence_for,
     identity_keys,
+    is_name_as_address,
     is_shared,
     rivals_of,
     rules_for,
@@ -42,7 +43,8 @@ def shared_values(keys: Keys, accounts: Sequence[AccountFacts], policy: Policy) 
     for object_id, theirs in keys.items():
         for key in theirs:
             if key.rule in weak:
-                wanted[key.kind, key.value].add(object_id)
+                named = {object_id} if is_name_as_address(key.rule, key.attribute) else set[str]()
+                wanted[key.kind, key.value] |= {object_id} - named
     carried: dict[tuple[str, str], set[str]] = defaultdict(set)
     for facts in accounts:
         for key in pointers(facts):

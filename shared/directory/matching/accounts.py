@@ -77,8 +77,13 @@ def match_key(
     # An address proves something only in a domain that the customer has proved to own: anybody can register
     # jane@elsewhere.example in an application, and a guest's home tenant can rename its users.
     outside = rule in _ADDRESS_RULES and _domain(value) not in policy.verified_domains
-    trust = Trust.WEAK if attribute == FORMER_NAME else match_rule.trust
+    trust = Trust.WEAK if attribute == FORMER_NAME or is_name_as_address(rule, attribute) else match_rule.trust
     return MatchKey(rule, trust, _VALUES[rule][0], value, attribute, literal, outside, excluded)
+
+
+def is_name_as_address(rule: str, attribute: str) -> bool:
+    """Tell whether a key is a name that an account may have as its e-mail: it need not be anybody's mailbox."""
+    return rule == Rule.EMAIL and attribute in ("userPrincipalName", FORMER_NAME)
 
 
 SURE: Final = (Rule.EXTERNAL_ID, Rule.SIGN_IN_OBJECT_ID, Rule.NAME_ID)
@@ -144,7 +149,7 @@ def _mail(identity: Identity, _: Policy) -> Iterator[tuple[str, str]]:
     yield "mail", identity.mail or ""
 
 
-def _addresses(identity: Identity, _: Policy) -> Iterator[tuple[str, str]]:
+def _addresses(identity: Identity, policy: Policy) -> Iterator[tuple[str, str]]:
     yield "mail", identity.mail or ""
     for address in identity.proxy_addresses:
         scheme, _colon, value = address.partition(":")
@@ -152,6 +157,10 @@ def _addresses(identity: Identity, _: Policy) -> Iterator[tuple[str, str]]:
             yield "proxyAddresses", value
     for address in identity.other_mails:
         yield "otherMails", address
+    # Provisioning sends the name, and a name that is the account's e-mail is most likely the same person's.
+    for attribute, name in _user_name(identity, policy):
+        if "@" in name:
+            yield attribute, name
 
 
 def _employee_id(identity: Identity, _: Policy) -> Iterator[tuple[str, str]]:

@@ -242,7 +242,7 @@ class TestAttributes:
         assert counts == {"undone": 2, "undonePartly": 1}
         assert told["ann"] == (
             "undonePartly",
-            "The link is taken back; userName: another account has the former one by now.",
+            "The link is taken back; userName: another account has the former one, ann@contoso.com, by now.",
         )
         ann = await scene.now()
         assert (ann.status, ann.user_name, ann.document()["title"]) == (Status.LOCAL, "new@contoso.com", "Mr")

@@ -79,7 +79,7 @@ async def test_every_prediction_on_the_demo_data_comes_true(app: App, tmp_path: 
     assert sum(run["predicted"].values()) == len(rows) == len(got)
 
 
-UNFORESEEN = {(58, "mailNickname", object_id(0))}
+UNFORESEEN = {(44, "mailNickname", object_id(2)), (58, "mailNickname", object_id(0))}
 """Whose rival has a strong match to the account that they meet, and a second match: one identity does not show that."""
 
 
