@@ -35,6 +35,7 @@ from link_orchestrator.source import Sources
 from shared.admin.functions import ACCOUNT_ROUTES
 from shared.directory.directory import Directory
 from shared.host.http import Edge, Route, Service, add_route
+from shared.host.problems import loggable
 from shared.scim.endpoint import Request, Response
 
 log = logging.getLogger("scimlink")
@@ -93,8 +94,7 @@ def blueprint(edge: Edge) -> df.Blueprint:
     _add_activities(bp, edge, sources)
     _add_timer(bp, edge, sources)
 
-    @bp.function_name("openapi")
-    @bp.route("openapi.json", methods=["GET"])
+    @edge.function(bp, "openapi", "GET", "openapi.json")
     async def serve_openapi(req: func.HttpRequest) -> func.HttpResponse:
         return await edge.answer(req, openapi.serve, described(), role="admin")
 
@@ -144,8 +144,7 @@ def _bind(kind: Kind, service: Service, summary: str) -> Service:
 
 
 def _add_durable_route(bp: df.Blueprint, edge: Edge, route: Route, *more: object) -> None:
-    @bp.function_name(route.name)
-    @bp.route(route.path, methods=[route.method])
+    @edge.function(bp, route.name, route.method, route.path)
     @bp.durable_client_input(client_name="client")
     async def handle(req: func.HttpRequest, client: df.DurableOrchestrationClient) -> func.HttpResponse:
         return await edge.answer(req, route.service, client, *more, role="admin", body_bytes=route.body_bytes)
@@ -196,4 +195,4 @@ def _add_timer(bp: df.Blueprint, edge: Edge, sources: Sources) -> None:
                 await schedule.start_due(await edge.directories.open(name), client, sources)
             # One directory's trouble keeps no other's runs from starting; the next timer tries again.
             except Exception as error:
-                log.error("schedule %s failed with %s", name, type(error).__name__)
+                log.error("schedule %s failed with %s", name, loggable(error))
