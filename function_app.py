@@ -41,6 +41,10 @@ def open_tables(settings: Settings) -> Tables:
     return AzureTables.with_managed_identity(settings.tables_endpoint, settings.client_id or None)
 
 
+# Otherwise the Durable SDK turns any JSON object with the keys __class__, __module__ and __data__ into an instance of
+# the class that it names (azure.functions._durable_functions), also where it came from a customer's file.
+os.environ["AZURE_FUNCTIONS_DURABLE_STRICT_TYPING"] = "1"
+
 settings = Settings.from_environment(os.environ)
 if settings.tables or settings.tables_endpoint:
     app = build(settings, open_tables(settings))
