@@ -24,7 +24,7 @@ from shared.directory.directory import Directories, Directory
 from shared.directory.text import timestamp
 from shared.directory.work.gate import LONGEST
 from shared.directory.work.jobs import UNDO, Job, Jobs, State
-from shared.tables.port import Throttled, Unavailable
+from shared.tables.port import Denied, Throttled, Unavailable
 
 log = logging.getLogger("scimlink")
 
@@ -50,6 +50,9 @@ async def answered(work: Awaitable[dict[str, Any]]) -> dict[str, Any]:
     except (Throttled, Unavailable) as problem:
         log.warning("an activity waits for storage: %s", type(problem).__name__)
         return Answer(away=True, why="the directory's storage does not answer").to_json()
+    except Denied as problem:
+        log.error("an activity waits for storage: %s", problem)
+        return Answer(away=True, why=f"the directory's storage refuses the app: {problem}").to_json()
 
 
 async def run_slice(directories: Directories, message: Mapping[str, Any]) -> dict[str, Any]:

@@ -36,6 +36,7 @@ from link_orchestrator.source import Sources
 from shared.admin.functions import ACCOUNT_ROUTES
 from shared.directory.directory import Directory
 from shared.host.http import Edge, Route, Service, add_route
+from shared.host.problems import loggable
 from shared.scim.endpoint import Request, Response
 
 log = logging.getLogger("scimlink")
@@ -110,8 +111,7 @@ def blueprint(edge: Edge) -> df.Blueprint:
     _add_activities(bp, edge, sources)
     _add_timers(bp, edge, sources)
 
-    @bp.function_name("openapi")
-    @bp.route("openapi.json", methods=["GET"])
+    @edge.function(bp, "openapi", "GET", "openapi.json")
     async def serve_openapi(req: func.HttpRequest) -> func.HttpResponse:
         return await edge.answer(req, openapi.serve, described(), role="admin")
 
@@ -161,8 +161,7 @@ def _bind(kind: Kind, service: Service, summary: str) -> Service:
 
 
 def _add_durable_route(bp: df.Blueprint, edge: Edge, route: Route, *more: object) -> None:
-    @bp.function_name(route.name)
-    @bp.route(route.path, methods=[route.method])
+    @edge.function(bp, route.name, route.method, route.path)
     @bp.durable_client_input(client_name="client")
     async def handle(req: func.HttpRequest, client: df.DurableOrchestrationClient) -> func.HttpResponse:
         return await edge.answer(req, route.service, client, *more, role="admin")
@@ -213,7 +212,7 @@ def _add_timers(bp: df.Blueprint, edge: Edge, sources: Sources) -> None:
                 await schedule.start_due(await edge.directories.open(name), client, sources)
             # One directory's trouble keeps no other's runs from starting; the next timer tries again.
             except Exception as error:
-                log.error("schedule %s failed with %s", name, type(error).__name__)
+                log.error("schedule %s failed with %s", name, loggable(error))
 
     @bp.function_name("jobs_remove")
     @bp.timer_trigger(schedule="0 0 3 * * *", arg_name="timer")
@@ -226,4 +225,4 @@ def _add_timers(bp: df.Blueprint, edge: Edge, sources: Sources) -> None:
                 log.info("jobs %s: %d removed, %d reduced to what an undo needs", name, removed, reduced)
             # As above: the next night tries it again.
             except Exception as error:
-                log.error("jobs %s: their removal failed with %s", name, type(error).__name__)
+                log.error("jobs %s: their removal failed with %s", name, loggable(error))

@@ -3,6 +3,9 @@
 Whatever is beyond a limit is answered with a SCIM error (errors.py; RFC 7644 section 7).
 """
 
+MAX_URL_BYTES = 8_000
+"""Bytes of a URL behind its scheme: some less than fit the 8 KiB of the Functions host's request line, whose answer to
+a longer one says nothing."""
 MAX_BODY_BYTES = 1024 * 1024
 MAX_BULK_BYTES = 4 * 1024 * 1024
 MAX_BULK_OPERATIONS = 1_000

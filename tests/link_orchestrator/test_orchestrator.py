@@ -206,7 +206,7 @@ async def test_a_job_whose_storage_is_away_for_half_a_day_has_failed() -> None:
     assert await engine.play(link_accounts, START) == "failed"
     (last,) = [message for name, message in engine.calls if name == "reach_milestone"]
     assert last["reason"] == (
-        "the directory's storage does not answer, and has not for 12 hours: start again once it does"
+        "the directory's storage does not answer. That was so for 12 hours: start again once it is mended"
     )
 
 
