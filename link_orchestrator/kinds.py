@@ -27,6 +27,7 @@ from link_orchestrator.passes import (
     plan_groups,
     undo,
     undo_groups,
+    undo_names,
     undo_verdicts,
     verify,
 )
@@ -177,6 +178,7 @@ UNDO: Final = Kind(
         "count": undo.count,
         "undo": undo.undo,
         "undo_groups": undo_groups.undo_groups,
+        "names": undo_names.give_names_back,
     },
     after_cancel="It stops within a page; what it took back stays so, and another undo takes the rest.",
     about_run=True,

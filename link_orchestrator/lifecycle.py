@@ -178,6 +178,7 @@ async def _start(directory: Directory, job: Job, client: Orchestrations) -> None
         reads="source" in job.options,
         compares="since" in job.options,
         prepares=job.kind == UNDO.name,
+        returns_names=job.kind == UNDO.name,
         activate=job.options.get("activate"),
         keeps_reviews=REVIEWS_FROM in job.options,
         form=FORM,

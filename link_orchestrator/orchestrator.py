@@ -44,8 +44,8 @@ REVIEW_PASSES = ("keep_reviews",)
 """Passes that follow those that plan, in a run that takes the place of another."""
 IMPORT_PASSES, GROUP_IMPORT_PASSES = ("import",), ("import_groups",)
 UNDO_PASSES = ("undo", "undo_groups")
-UNDO_FIRST, UNDO_COUNTS = ("prepare",), ("count",)
-"""Passes before those of an undo: the first in one slice, the second where the request names a number to switch on."""
+UNDO_FIRST, UNDO_COUNTS, UNDO_LAST = ("prepare",), ("count",), ("names",)
+"""Passes around those of an undo: first and last in one slice, counts where the request names a number to switch on."""
 VERIFY_PASSES = ("look", "compare", "settle")
 SKIMMING = ("changes", "gather")
 """Passes that read no more than one line of each identity or account."""
@@ -89,7 +89,8 @@ def undo_links(context: Any, retry: Any) -> Steps:
 
 
 def _undo(context: Any, retry: Any, start: Start) -> Steps:
-    passes = [(name, start.model_copy(update={"slices": 1})) for name in UNDO_FIRST if start.prepares]
+    whole = start.model_copy(update={"slices": 1})
+    passes = [(name, whole) for name in UNDO_FIRST if start.prepares]
     passes += [(name, start) for name in UNDO_COUNTS if start.activate is not None]
     counts = yield from _passes(context, retry, passes, "undo")
     if counts is None:
@@ -100,7 +101,8 @@ def _undo(context: Any, retry: Any, start: Start) -> Steps:
             "nothing was changed: look at them again, and name that number"
         )
         return (yield from _end(context, retry, start, "failed", reason))
-    done = yield from _passes(context, retry, [(name, start) for name in UNDO_PASSES], "undo")
+    passes = [(name, start) for name in UNDO_PASSES] + [(name, whole) for name in UNDO_LAST if start.returns_names]
+    done = yield from _passes(context, retry, passes, "undo")
     return (yield from _end(context, retry, start, "cancelled" if done is None else "done"))
 
 

@@ -24,9 +24,15 @@ from shared.directory.records.resources import Result, retry_stale
 from shared.scim.document import normalise, read_json
 from shared.scim.endpoint import Request, Response
 from shared.scim.errors import TooMany
-from shared.scim.members import MembershipChange, split_body, split_operations
+from shared.scim.members import (
+    MembershipChange,
+    check_expected,
+    expected_members,
+    split_body,
+    split_operations,
+)
 from shared.scim.paging import get_page
-from shared.scim.patch import apply, parse_operations
+from shared.scim.patch import PatchOperation, apply, check, parse_operations
 from shared.scim.projection import Projection
 from shared.scim.query import Query
 from shared.scim.schema import GROUP
@@ -111,7 +117,11 @@ async def replace(directory: Directory, request: Request) -> Response:
     def change(before: Group) -> Mapping[str, Any]:
         return authority.keeping_link(before, normalise(GROUP, body, id=request.id))
 
-    group = await _change_document(directory, request, change)
+    try:
+        group = await _change_document(directory, request, change)
+    except NotFound:
+        normalise(GROUP, body)  # a body that is wrong for every group is judged first
+        raise
     group = await _change_members(directory, request, group, [MembershipChange(members or {}, exact=True)])
     return await _resource(directory, group, request, 200, projection)
 
@@ -126,9 +136,24 @@ async def patch(directory: Directory, request: Request) -> Response:
     """
     projection = Projection.read(request.params, GROUP)
     operations, changes = split_operations(parse_operations(read_json(request.body)))
+    try:
+        group = await _patch(directory, request, operations, changes)
+    except NotFound:
+        check(operations, GROUP)  # operations that are wrong for every group are judged first
+        raise
+    return await _resource(
+        directory, group, request, 200, projection, most=NAMED if projection.included is None else None
+    )
+
+
+async def _patch(
+    directory: Directory, request: Request, operations: Sequence[PatchOperation], changes: list[MembershipChange]
+) -> Group:
+    """Apply operations to the document of a group, and then the changes of its members."""
     if not ID.fullmatch(request.id):
         raise NotFound(f"no group {request.id}")
-    first = changes.pop(0) if changes and changes[0].is_plain else None
+    expected = expected_members(changes)
+    first = changes.pop(0) if changes and changes[0].is_plain and not expected else None
     into, out = (_known(first.into), first.out) if first else ([], ())
     # Mostly there is one change. What it needs is made ready while the group is read.
     leaving, group, _ = await asyncio.gather(
@@ -136,14 +161,14 @@ async def patch(directory: Directory, request: Request) -> Response:
         _writable(directory, request, headless=first is not None and not operations),
         directory.members.announce(request.id, into),
     )
+    if expected:
+        held = await directory.members.find(request.id, filter(ID.fullmatch, expected))
+        check_expected(changes, {member.id: member_value(member, request.base) for member in held})
     if operations:
         group = await _change_document(directory, request, lambda g: apply(operations, g.document(), GROUP), group)
     if first:
         group = await _move(directory, request, group, into=into, out=leaving, exactly=not operations)
-    group = await _change_members(directory, request, group, changes, exactly=not operations and not first)
-    return await _resource(
-        directory, group, request, 200, projection, most=NAMED if projection.included is None else None
-    )
+    return await _change_members(directory, request, group, changes, exactly=not operations and not first)
 
 
 async def delete(directory: Directory, request: Request) -> Response:
@@ -190,8 +215,8 @@ async def _unchanged(
 
     async def act_at_head(group: Group) -> Result:
         if request.if_match and group.head:
-            head = await directory.members.change(group.id, by=request.by, etag=group.head.etag, number=group.changes)
-            group = group.with_head(head or group.head)
+            head = await directory.members.touch(group.id, by=request.by, etag=group.head.etag, number=group.changes)
+            group = group.with_head(head)
         return await act(group)
 
     return await retry_stale("group", lambda: _writable(directory, request), act_at_head, first)

@@ -16,8 +16,8 @@ from scim_users.resource import showing_manager, user_type
 from shared.directory.directory import Directory
 from shared.directory.errors import AlreadyExists, NotFound
 from shared.directory.keys import fold
-from shared.directory.matching.accounts import facts_of
 from shared.directory.matching.adoption import Sent, Surroundings, obstacle_to_adoption, obstacle_to_return
+from shared.directory.matching.evidence import facts_of
 from shared.directory.matching.policy import Policy
 from shared.directory.records.model import Account, Status, digest_facts
 from shared.directory.records.resources import retry_stale

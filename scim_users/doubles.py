@@ -13,9 +13,9 @@ from typing import Final
 from shared.directory.directory import Directory
 from shared.directory.errors import AlreadyExists
 from shared.directory.keys import Key, fold
-from shared.directory.matching.accounts import MOST_SHARED, is_filler
 from shared.directory.matching.authority import CREATABLE, NOT_CREATED
 from shared.directory.matching.identity import read_object_id
+from shared.directory.matching.match_keys import MOST_SHARED, is_filler
 from shared.directory.matching.policy import Policy
 from shared.directory.records.model import Account, Status
 from shared.tables.access import together
@@ -66,18 +66,25 @@ async def refuse_second_account(directory: Directory, new: Account) -> None:
         if account.status is not Status.LOCAL or (beside and not account.retired):
             continue
         if account.retired or not await _is_creatable(directory, new):
-            raise AlreadyExists(_ATTRIBUTES[key.kind], account.id, _MAY_BE_THE_SAME)
+            raise AlreadyExists(_attribute(new, key), account.id, _MAY_BE_THE_SAME)
 
 
 def shared_keys(new: Account) -> list[Key]:
     """Return the keys that a new account and one that is managed here may not share, the surest first."""
     keys = [key for key in new.found_by() if key.kind in _ATTRIBUTES]
+    if "@" in new.user_name and (address := Key("email", fold(new.user_name))) not in keys:
+        keys.append(address)
     if new.external_id:
         identity = _identity_of(new)
         keys += {Key("objectId", identity), Key("externalId", identity)} - set(keys)
     keys = [key for key in keys if key.kind != "employeeNumber" or not is_filler(key.value)]
     order = [*_ATTRIBUTES]
     return sorted(keys, key=lambda key: (order.index(key.kind), key.value))
+
+
+def _attribute(new: Account, key: Key) -> str:
+    """Return the attribute of a new account in which it has a key; its userName may be another account's e-mail."""
+    return "userName" if key.kind == "email" and key not in new.found_by() else _ATTRIBUTES[key.kind]
 
 
 async def find_others(directory: Directory, new: Account, account_id: str) -> list[str]:

@@ -16,12 +16,12 @@ from typing import Any, Final
 
 from scim_users.authority import confirmed, unconfirmed
 from scim_users.by_group import GroupReader, narrowed
-from scim_users.membership import Memberships, groups_of
+from scim_users.membership import Membership, Memberships, groups_of
 from scim_users.resource import group_value, location, user_type
 from shared.directory.directory import Directory
 from shared.directory.errors import DirectoryError
 from shared.directory.keys import ID, Key
-from shared.directory.records.model import Account, Group
+from shared.directory.records.model import Account
 from shared.scim.cursor import Position
 from shared.scim.errors import TooMany
 from shared.scim.evaluate import Test, compile_filter
@@ -205,7 +205,7 @@ async def _passing(
     return [a for a in live if test(_judged(a, base, of.get(a.id, ()), by_key=by_key))]
 
 
-def _judged(account: Account, base: str, groups: Sequence[Group] = (), *, by_key: bool = False) -> dict[str, Any]:
+def _judged(account: Account, base: str, groups: Sequence[Membership] = (), *, by_key: bool = False) -> dict[str, Any]:
     """Return the document that a filter judges. Of a protected account that is what is shown, unless `by_key` alone."""
     document: dict[str, Any] = json.loads(account.text)
     if account.protected and not by_key:

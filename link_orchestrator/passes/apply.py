@@ -15,7 +15,8 @@ from link_orchestrator.run import account_of, as_link, by_run, reviews_of
 from link_orchestrator.staged import LINKS, RESERVED
 from shared.directory.directory import Directory
 from shared.directory.errors import AlreadyExists, DirectoryError
-from shared.directory.matching.accounts import DecisionKind, MatchEvidence, proving_rule
+from shared.directory.matching.accounts import DecisionKind
+from shared.directory.matching.evidence import MatchEvidence, proving_rule
 from shared.directory.records.bulk import BulkOutcome, find_neighbours, replace_many, reserve_many
 from shared.directory.records.model import Account, Link, Status
 from shared.directory.work.jobs import Job

@@ -37,8 +37,8 @@ from link_orchestrator.staged import (
 )
 from shared.directory.directory import Directory
 from shared.directory.keys import Key, fold
-from shared.directory.matching.accounts import MOST_SHARED, kind_of, rules_for
 from shared.directory.matching.identity import Identity, is_gone, is_void
+from shared.directory.matching.match_keys import MOST_SHARED, kind_of, rules_for
 from shared.directory.matching.policy import Trust
 from shared.directory.records.model import Account
 from shared.directory.work.jobs import Job

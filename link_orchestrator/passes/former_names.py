@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from shared.directory.directory import Directory
 from shared.directory.keys import Key, fold
-from shared.directory.matching.accounts import MOST_SHARED
+from shared.directory.matching.match_keys import MOST_SHARED
 from shared.directory.records.model import Account, Authority
 from shared.tables.access import in_waves
 

@@ -51,30 +51,22 @@ from link_orchestrator.staged import (
 )
 from shared.directory.directory import Directory
 from shared.directory.keys import NAME, POINTER, Key, Keys, fold
-from shared.directory.matching.accounts import (
-    MOST_SHARED,
+from shared.directory.matching.accounts import Decision, DecisionKind, decide, objection_of, stays_local
+from shared.directory.matching.authority import mark_of
+from shared.directory.matching.evidence import (
     AccountFacts,
     Candidate,
     Claim,
-    Decision,
-    DecisionKind,
     MatchEvidence,
-    MatchKey,
     Rival,
-    decide,
     evidence_for,
     facts_of,
-    identity_keys,
     linked,
-    match_key,
-    objection_of,
     rivals_of,
-    rules_for,
-    stays_local,
     trust_of,
 )
-from shared.directory.matching.authority import mark_of
 from shared.directory.matching.identity import Identity, is_gone, is_void, read_object_id
+from shared.directory.matching.match_keys import MOST_SHARED, MatchKey, identity_keys, match_key, rules_for
 from shared.directory.matching.policy import Policy, Rule, Trust
 from shared.directory.records.model import Account, Status, digest_facts
 from shared.directory.work.jobs import Job

@@ -13,7 +13,8 @@ from typing import Any, Final
 from link_orchestrator.run import policy_of
 from shared.directory.directory import Directory
 from shared.directory.keys import Key, fold
-from shared.directory.matching.accounts import MOST_SHARED, DecisionKind, is_shared, kind_of, rules_for
+from shared.directory.matching.accounts import DecisionKind
+from shared.directory.matching.match_keys import MOST_SHARED, is_name_as_address, is_shared, kind_of, rules_for
 from shared.directory.matching.policy import Trust
 from shared.directory.work.jobs import Job
 from shared.directory.work.plan import PlanRow
@@ -55,12 +56,14 @@ class SharedValues:
         return {kind for kind, (_, identities) in self._carried(wanted).items() if is_shared(len(identities), 0)}
 
     def _carried(self, wanted: Wanted) -> dict[str, tuple[str, set[str]]]:
-        """Return the value of weak rules by its kind, with the identities that have it."""
+        """Return the value of weak rules by its kind, with the identities that have it. A name is one person's."""
         carried: dict[str, tuple[str, set[str]]] = {}
         for object_id, values in wanted:
-            for rule, _, literal, *_ in values:
+            for rule, attribute, literal, *_ in values:
                 if kind := self.weak.get(rule):
-                    carried.setdefault(kind, (fold(literal), set()))[1].add(fold(object_id))
+                    _, identities = carried.setdefault(kind, (fold(literal), set()))
+                    if not is_name_as_address(rule, attribute):
+                        identities.add(fold(object_id))
         return carried
 
     async def _find(self, lead: str, wanted: Wanted) -> set[str]:

@@ -17,6 +17,7 @@ from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from typing import Final
 
 from link_orchestrator.messages import ACTIVATING, Slice
+from link_orchestrator.passes.undo_names import USER_NAME, Owed, debts_of
 from link_orchestrator.passes.undo_verdicts import GIVEN_BACK, NOT_KEPT, REFUSED, Asked, Taken, Verdict, judge, made_at
 from link_orchestrator.run import account_of, by_run, by_undo, planned_links
 from link_orchestrator.schedule import suspend_for
@@ -74,7 +75,8 @@ async def undo(directory: Directory, job: Job, slice_: Slice) -> Counter[str]:
     marked = list(dict.fromkeys((*await directory.jobs.find_chain(), *([run] if run else ()))))
     async for bucket, some in _pages(directory, job, slice_):
         switched_on = {row.subject: row.version async for row in _switched_on(directory, job, bucket)}
-        reported = await take_back(directory, _asked(job, switched_on), some, marked)
+        verdicts = await take_back(directory, job, _asked(job, switched_on), some, marked)
+        reported = [_report(item, verdicts[item.account]) for item in some if item.account in verdicts]
         await directory.plan(job.id).write(bucket, reported)
         if run:
             await _tell(directory, job, bucket, some, reported)
@@ -99,14 +101,15 @@ def keeps_attributes(job: Job) -> bool:
 
 async def take_back(
     directory: Directory,
+    job: Job,
     asked: Asked,
     some: Sequence[Taken],
     plans: Sequence[str],
     *,
     again: bool = True,
     taken: Collection[str] = (),
-) -> list[PlanRow]:
-    """Take links back; return the report's row of each account that had its link.
+) -> dict[str, Verdict]:
+    """Take links back; return what became of each account that had its link, by its id.
 
     `plans` are the runs in whose plans the identities are noted as left open. `taken` are the ids of accounts whose
     userName another account has by now.
@@ -126,6 +129,10 @@ async def take_back(
     open_ = {item.identity: DecisionKind.REVIEW.value for item in some if _gives_back(verdicts.get(item.account))}
     for run in plans if open_ else ():
         await directory.plan(run).leave_open(open_)
+    # Before them, too: cut off behind it, the undo would owe names of which nobody knows.
+    for owed in [_owed(job, item, verdicts[item.account]) for item in some if item.account in verdicts]:
+        if owed:
+            await debts_of(directory, job).write(directory.keys.bucket(owed.subject), [owed.to_row()])
     changes = [(by_id[i], verdict.after) for i, verdict in verdicts.items() if verdict.after]
     outcomes = await release_many(directory.accounts, changes, by=by_undo(asked.undo), action="undo")
     lost = await fence_many(directory.accounts, untouched)
@@ -134,13 +141,19 @@ async def take_back(
         if isinstance(outcome, DirectoryError):
             verdicts[before.id] = Verdict(REFUSED, f"not undone: {outcome}")
             lost.add(before.id)
-    report = {item.account: _report(item, verdicts[item.account]) for item in some if item.account in verdicts}
     if again and lost:
         # Others were faster: the run's own late activity, provisioning, or a twin of this activity. Look again.
         retried = [item for item in some if item.account in lost]
-        looked_at = await take_back(directory, asked, retried, plans, again=False, taken=names)
-        report |= {row.subject: row for row in looked_at}
-    return list(report.values())
+        verdicts |= await take_back(directory, job, asked, retried, plans, again=False, taken=names)
+    return verdicts
+
+
+def _owed(job: Job, item: Taken, verdict: Verdict) -> Owed | None:
+    """Return the name that an account is owed, None for none."""
+    if verdict.owed is None:
+        return None
+    told, planned = (verdict.outcome, verdict.reason), (item.row.decision, item.row.subject) if item.row else None
+    return Owed(item.account, USER_NAME, *verdict.owed, job.id, told, verdict.then, item.shown, planned)
 
 
 def _gives_back(verdict: Verdict | None) -> bool:

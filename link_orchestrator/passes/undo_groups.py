@@ -10,10 +10,20 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from link_orchestrator.messages import Slice
 from link_orchestrator.passes.undo import keeps_attributes
-from link_orchestrator.passes.undo_verdicts import GIVEN_BACK, REFUSED, RELEASED, UNCHANGED, UNDONE, taken_before
+from link_orchestrator.passes.undo_names import DISPLAY_NAME, Owed, debts_of
+from link_orchestrator.passes.undo_verdicts import (
+    GIVEN_BACK,
+    REFUSED,
+    RELEASED,
+    UNCHANGED,
+    UNDONE,
+    OwedName,
+    taken_before,
+)
 from link_orchestrator.run import by_run, by_undo
 from shared.directory.directory import Directory
 from shared.directory.errors import AlreadyExists, Stale
@@ -47,9 +57,8 @@ async def undo_groups(directory: Directory, job: Job, slice_: Slice) -> Counter[
             for row in rows:
                 if (await directory.jobs.get(job.id)).cancelled_by:
                     return counts
-                if undone := await _take_back(directory, job, run, row):
-                    outcome, reason = undone
-                    shown = {"reason": reason, "group": row.shown["group"]}
+                if undone := await _take_back(directory, job, run, bucket, row):
+                    outcome, shown = undone.outcome, {"reason": undone.told, "group": row.shown["group"]}
                     await report.write(bucket, [PlanRow(COUNTED[outcome], row.shown["group"]["id"], shown)])
                     if outcome in GIVEN_BACK:
                         await plan.record_undone(bucket, {row.subject: f"{outcome} by {job.id}"}, [row])
@@ -57,8 +66,33 @@ async def undo_groups(directory: Directory, job: Job, slice_: Slice) -> Counter[
     return counts
 
 
-async def _take_back(directory: Directory, job: Job, run: Job, row: PlanRow) -> tuple[str, str] | None:
-    """Take back the link of one group; return its outcome and why, or None if the run did not link it."""
+@dataclass(frozen=True, slots=True)
+class Undone:
+    """What became of a group that the run linked, and why; `owed` is its former name where another group has that."""
+
+    outcome: str
+    reason: str
+    owed: OwedName | None = None
+
+    @property
+    def told(self) -> str:
+        """The reason, and what could not be restored."""
+        if self.owed is None:
+            return self.reason
+        return f"{self.reason} displayName: another group has the former name by now; it keeps the present one."
+
+
+def _owed(job: Job, undone: Undone, group: Mapping[str, Any]) -> Owed | None:
+    """Return the name that a group is owed, None for none."""
+    if undone.owed is None:
+        return None
+    outcome = COUNTED[undone.outcome]
+    told, then = (outcome, undone.told), (outcome, undone.reason)
+    return Owed(group["id"], DISPLAY_NAME, *undone.owed, job.id, told, then, {"group": group})
+
+
+async def _take_back(directory: Directory, job: Job, run: Job, bucket: int, row: PlanRow) -> Undone | None:
+    """Take back the link of one group; return what became of it, or None if the run did not link it."""
     groups, keep = directory.groups, keeps_attributes(job)
     for _ in range(ATTEMPTS):
         group = await groups.find(row.shown["group"]["id"])
@@ -69,13 +103,14 @@ async def _take_back(directory: Directory, job: Job, run: Job, row: PlanRow) -> 
                 await _fence(directory, run, row, group)
                 return None
             if group and verdict.after:
-                group = await _replace(directory, job, group, verdict.after)
+                owed = _owed(job, Undone(verdict.outcome, verdict.reason, verdict.owed(group)), row.shown["group"])
+                group = await _replace(directory, job, bucket, group, verdict.after, owed)
             if group and verdict.outcome in (UNDONE, RELEASED):
                 await groups.give_back(group, by=by_undo(job.id), keep=keep)
-            return verdict.outcome, verdict.said(group)
+            return Undone(verdict.outcome, verdict.reason, verdict.owed(group))
         except (Stale, VersionConflict):
             continue
-    return REFUSED, "not undone: the group is being changed by others."
+    return Undone(REFUSED, "not undone: the group is being changed by others.")
 
 
 async def _fence(directory: Directory, run: Job, row: PlanRow, group: Group | None) -> None:
@@ -86,12 +121,14 @@ async def _fence(directory: Directory, run: Job, row: PlanRow, group: Group | No
         await directory.groups.claims.fence(group)
 
 
-async def _replace(directory: Directory, job: Job, group: Group, after: Group) -> Group:
-    """Store what a group was; where another group has its name by now, it keeps the one that it has."""
+async def _replace(directory: Directory, job: Job, bucket: int, group: Group, after: Group, owed: Owed | None) -> Group:
+    """Store what a group was; where another group has its name by now, it keeps its own and is owed the former one."""
     store = directory.groups.replace
     try:
         return await store(group, after, by=by_undo(job.id), action="undo")
     except AlreadyExists:
+        if owed:  # noted first: cut off in between, the undo would owe a name of which nobody knows
+            await debts_of(directory, job).write(bucket, [owed.to_row()])
         renamed = after.with_document(after.document() | {"displayName": group.display_name})
         return await store(group, renamed, by=by_undo(job.id), action="undo")
 
@@ -108,11 +145,11 @@ class Verdict:
     after: Group | None = None
     name: str | None = None
 
-    def said(self, group: Group | None) -> str:
-        """Return the reason, and what could not be restored."""
+    def owed(self, group: Group | None) -> OwedName | None:
+        """Return the name that a group should have and has not, None for none."""
         if self.name is None or group is None or group.display_name == self.name:
-            return self.reason
-        return f"{self.reason} displayName: another group has the former name by now; it keeps the present one."
+            return None
+        return OwedName(self.name, group.display_name)
 
 
 def judge(

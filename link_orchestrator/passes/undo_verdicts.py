@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from link_orchestrator.run import by_undo
 from shared.directory.keys import fold
@@ -54,17 +54,27 @@ class Asked:
     switched_on: Mapping[str, str] = field(default_factory=dict)
 
 
+class OwedName(NamedTuple):
+    """The former name of an account, which another has, and the one that the undo leaves it with."""
+
+    name: str
+    left: str
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """What becomes of an account that the run linked, and why. `after` is the account to store, None for no change.
 
-    `activates` says that the account is inactive and was active before provisioning switched it off.
+    `activates` says that the account is inactive and was active before provisioning switched it off. `owed` is a
+    userName that another account has by now, and `then` the outcome and the reason once it is given back.
     """
 
     outcome: str
     reason: str
     after: Account | None = None
     activates: bool = False
+    owed: OwedName | None = None
+    then: tuple[str, str] = ("", "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,13 +118,13 @@ def judge(
         return replace(_released(writes), after=restored(account, before, {}, item.identity))
     restoration = restorable(writes, kept)
     values = dict(restoration.values)
-    named = [_without_name(values)] if name_taken and "userName" in values else []
+    owed = OwedName(values.pop("userName"), account.user_name) if name_taken and "userName" in values else None
     after = restored(account, before, values, item.identity)
     activates = after.active and not account.active
     inactive = activates and asked.switched_on.get(account.id) != account.etag
     if inactive:
         after = after.with_document(after.document() | {"active": False})
-    verdict = _verdict(restoration, named, edited=edited, inactive=inactive)
+    verdict = _verdict(restoration, owed, edited=edited, inactive=inactive)
     return replace(verdict, after=after, activates=activates)
 
 
@@ -172,10 +182,11 @@ def _give_back(document: dict[str, Any], values: Mapping[str, Any]) -> None:
         attribute = name[len(urn) + 1 :] if urn else name
         if name == EVIDENCE:
             continue
-        if value is None:
+        if value is None and name != "active":
             holder.pop(attribute, None)
         else:
-            holder[attribute] = value
+            # An account that did not say whether it was active was: an earlier version of the app kept such ones.
+            holder[attribute] = True if value is None else value
     for urn in sorted({extension_of(name) for name in values} - {""}):
         others = [schema for schema in document[SCHEMAS] if schema != urn]
         if not document[urn]:
@@ -241,9 +252,10 @@ def _did(writes: Sequence[Change], own: Change, kept: Sequence[Kept], asked: Ask
     was_off = bool(actives) and actives[-1] is not False
     inactive = was_off and _was_active(restoration.values) and "active" not in own.attributes
     former, left = restoration.values.get("userName"), own.before.get("userName")
-    taken = former is not None and former != left and "userName" not in own.attributes
     edited = _edited_key(own.before["link"], writes[1:])
-    return _verdict(restoration, [_NAME_TAKEN] if taken else [], edited=edited, inactive=inactive)
+    given_back = former == left or "userName" in own.attributes
+    owed = None if former is None or left is None or given_back else OwedName(former, left)
+    return _verdict(restoration, owed, edited=edited, inactive=inactive)
 
 
 def _released(writes: Sequence[Change]) -> Verdict:
@@ -252,9 +264,17 @@ def _released(writes: Sequence[Change]) -> Verdict:
     return Verdict(RELEASED, f"{_list(names)}: {_STAYS}") if names else Verdict(UNDONE, _UNDONE)
 
 
-def _verdict(restoration: Restoration, named: Sequence[str], *, edited: bool, inactive: bool) -> Verdict:
+def _verdict(restoration: Restoration, owed: OwedName | None, *, edited: bool, inactive: bool) -> Verdict:
     """Return the verdict on an account whose link is taken back, by what could not be given back with it."""
-    left = list(named)
+    then = _told(restoration, [], edited=edited, inactive=inactive)
+    if owed is None:
+        return then
+    taken = f"userName: another account has the former one, {owed.name}, by now"
+    now = _told(restoration, [taken], edited=edited, inactive=inactive)
+    return replace(now, owed=owed, then=(then.outcome, then.reason))
+
+
+def _told(restoration: Restoration, left: list[str], *, edited: bool, inactive: bool) -> Verdict:
     if here := {*restoration.here, *(["externalId"] if edited else [])}:
         left.append(f"{_list(here)}: edited here since, and left as it is")
     if restoration.lost:
@@ -289,16 +309,10 @@ def taken_before(end: Change) -> str:
 
 _UNDONE = "The account is what it was before it was linked."
 _STAYS = "provisioning changed it since; that stays, and the account is managed here again."
-_NAME_TAKEN = "userName: another account has the former one by now"
 _STAYS_INACTIVE = (
     "it was active before, and stays inactive, as provisioning left it: another undo that names the number of such "
     'accounts, {"activate": …}, switches them on, and an edit of active this one'
 )
-
-
-def _without_name(values: dict[str, Any]) -> str:
-    del values["userName"]
-    return _NAME_TAKEN
 
 
 def _list(names: Collection[str]) -> str:

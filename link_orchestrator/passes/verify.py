@@ -21,8 +21,10 @@ from link_orchestrator.run import by_run, planned_links, policy_of
 from link_orchestrator.staged import KEYS, PAIRS
 from shared.directory.directory import Directory
 from shared.directory.keys import Key
-from shared.directory.matching.accounts import DecisionKind, evidence_for, facts_of, identity_keys
+from shared.directory.matching.accounts import DecisionKind
+from shared.directory.matching.evidence import evidence_for, facts_of
 from shared.directory.matching.identity import Identity
+from shared.directory.matching.match_keys import identity_keys
 from shared.directory.matching.policy import Policy
 from shared.directory.records.model import Account, Status
 from shared.directory.work.jobs import Job

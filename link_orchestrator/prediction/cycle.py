@@ -24,16 +24,7 @@ from link_orchestrator.prediction.mapping import (
     AttributeMapping,
 )
 from shared.directory.keys import Key, fold
-from shared.directory.matching.accounts import (
-    MOST_SHARED,
-    AccountFacts,
-    Candidate,
-    Decision,
-    DecisionKind,
-    is_filler,
-    linked,
-    trust_of,
-)
+from shared.directory.matching.accounts import Decision, DecisionKind
 from shared.directory.matching.adoption import Sent, Surroundings, obstacle_to_adoption
 from shared.directory.matching.authority import (
     CREATABLE,
@@ -42,7 +33,9 @@ from shared.directory.matching.authority import (
     guarded_change,
     mark_of,
 )
+from shared.directory.matching.evidence import AccountFacts, Candidate, linked, trust_of
 from shared.directory.matching.identity import Identity
+from shared.directory.matching.match_keys import MOST_SHARED, is_filler
 from shared.directory.matching.policy import DEFAULT_RULES, Policy, Rule, Trust
 from shared.directory.records.model import Status
 
@@ -102,6 +95,8 @@ def probes(identity: Identity, mapping: AttributeMapping, policy: Policy) -> Ite
             yield Key(kind, fold(value))
     if external_id := sent.get(EXTERNAL_ID):
         yield Key("objectId", fold(external_id))
+    if user_name := sent.get(USER_NAME):
+        yield Key("email", fold(user_name))
     if email := sent.get(EMAIL):
         # An e-mail that equals its account's userName has no pointer of its own.
         yield Key("userName", fold(email))
@@ -169,7 +164,10 @@ def after_review(
 
 
 _FOUND_BY = ((Rule.EXTERNAL_ID, "id"), (Rule.USER_NAME, "userPrincipalName"))
-_SHARED = ((Rule.VERIFIED_EMAIL, "mail"), (Rule.EMAIL, "mail"), (Rule.EMPLOYEE_NUMBER, "employeeId"))
+_SHARED = (
+    *((Rule.VERIFIED_EMAIL, "mail"), (Rule.EMAIL, "mail"), (Rule.EMAIL, "userPrincipalName")),
+    (Rule.EMPLOYEE_NUMBER, "employeeId"),
+)
 
 _OTHER_KEY = (
     "The account is linked, but the mapping does not find it first by objectId -> externalId: "
@@ -271,8 +269,9 @@ class _Cycle:
             many = sum(_carries(one, attribute, value) for one in self._accounts) > MOST_SHARED
             if attribute != EMPLOYEE_NUMBER or not (many or is_filler(value)):
                 return attribute
-        signs_in_so = self._policy.name_id_source == "userPrincipalName" and account.name_id
-        return USER_NAME if signs_in_so and fold(account.name_id or "") == fold(self._sent[USER_NAME]) else ""
+        name = self._sent[USER_NAME]
+        signs_in_so = self._policy.name_id_source == "userPrincipalName" and fold(account.name_id or "") == fold(name)
+        return USER_NAME if signs_in_so or _carries(account, EMAIL, name) else ""
 
     def _obstacle(self, holder: AccountFacts) -> str:
         """Return why a create does not adopt the account that it collides with, as SCIM does."""

@@ -21,8 +21,9 @@ from link_orchestrator.run import mapping_of, planned_version, policy_of, refuse
 from shared.admin.body import Body
 from shared.directory.directory import Directory
 from shared.directory.keys import fold
-from shared.directory.matching.accounts import DecisionKind, facts_of
+from shared.directory.matching.accounts import DecisionKind
 from shared.directory.matching.authority import CREATABLE, EXCLUSIONS, LEFT_OPEN
+from shared.directory.matching.evidence import facts_of
 from shared.directory.matching.policy import Policy, Rule
 from shared.directory.records.model import Account, Status
 from shared.directory.text import dump

@@ -14,7 +14,8 @@ import pytest
 from infra.local.demo_data import generate, write
 from link_orchestrator.files.accounts import AccountRow, read_accounts
 from link_orchestrator.files.identities import read_identities
-from shared.directory.matching.accounts import AccountFacts, Decision, DecisionKind, stays_local
+from shared.directory.matching.accounts import Decision, DecisionKind, stays_local
+from shared.directory.matching.evidence import AccountFacts
 from shared.directory.matching.identity import Identity
 from shared.directory.matching.policy import Policy
 from shared.directory.records.model import ENTERPRISE, SignInEvidence, Status

@@ -6,21 +6,10 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 
 from shared.directory.keys import fold
-from shared.directory.matching.accounts import (
-    AccountFacts,
-    Candidate,
-    Claim,
-    Decision,
-    MatchEvidence,
-    MatchKey,
-    decide,
-    evidence_for,
-    identity_keys,
-    is_shared,
-    rivals_of,
-    rules_for,
-)
+from shared.directory.matching.accounts import Decision, decide
+from shared.directory.matching.evidence import AccountFacts, Candidate, Claim, MatchEvidence, evidence_for, rivals_of
 from shared.directory.matching.identity import Identity
+from shared.directory.matching.match_keys import MatchKey, identity_keys, is_name_as_address, is_shared, rules_for
 from shared.directory.matching.policy import Policy, Trust
 
 Keys = Mapping[str, Collection[MatchKey]]
@@ -42,7 +31,8 @@ def shared_values(keys: Keys, accounts: Sequence[AccountFacts], policy: Policy) 
     for object_id, theirs in keys.items():
         for key in theirs:
             if key.rule in weak:
-                wanted[key.kind, key.value].add(object_id)
+                named = {object_id} if is_name_as_address(key.rule, key.attribute) else set[str]()
+                wanted[key.kind, key.value] |= {object_id} - named
     carried: dict[tuple[str, str], set[str]] = defaultdict(set)
     for facts in accounts:
         for key in pointers(facts):

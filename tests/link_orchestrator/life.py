@@ -25,7 +25,7 @@ from link_orchestrator.run import account_of, by_run, planned_version
 from link_orchestrator.source import Sources
 from shared.admin import account_changes
 from shared.directory.directory import Directories, Directory
-from shared.directory.keys import fold
+from shared.directory.keys import Key, fold
 from shared.directory.matching.policy import Policy
 from shared.directory.records.model import ENTERPRISE, Account, Authority, Status
 from shared.directory.work.jobs import Job, State
@@ -200,7 +200,6 @@ class Life(RuleBasedStateMachine):
         self.name = f"life{next(self.serial)}"
         self.executor = Executor()
         self.accounts: dict[str, Account] = {}
-        self.former: dict[str, Account] = {}
         # Ids are drawn at random: accounts go by the order in which they came.
         self.order: list[str] = []
         self.gone: set[str] = set()
@@ -249,7 +248,6 @@ class Life(RuleBasedStateMachine):
     def act(self, act: Act, work: Callable[[Directory], Awaitable[T]]) -> T | Refused | None:
         """Let the process do something, and check what that changed. Returns None if the process died on the way."""
         before, kept, answer = self.accounts, dict(self.kept), self.wait(self.mortal(work))
-        self.former = before
         self.accounts = {account.id: account for account in self.wait(check_invariants(self.store, self.name))}
         self.order += sorted(self.accounts.keys() - set(self.order), key=lambda i: self.accounts[i].user_name)
         for account_id in before.keys() | self.accounts.keys():
@@ -336,9 +334,8 @@ class Life(RuleBasedStateMachine):
             if identity and other.link:  # what SCIM clients made themselves may share an externalId
                 assert identity_of(other) != identity, "a second account of a linked identity"
             if other.status is Status.LOCAL and not self.policy.create_beside_matches:
-                assert not made.found_by() & other.found_by(), (
-                    "a second account beside one that may be the same person's"
-                )
+                shared = made.found_by() | {Key("email", fold(made.user_name))}
+                assert not shared & other.found_by(), "a second account beside one that may be the same person's"
 
     def check_taken(self, act: Act, before: Account, after: Account) -> None:
         """Check that SCIM linked an account by an adopting create, or by a return, and by nothing else."""
@@ -411,9 +408,8 @@ class Life(RuleBasedStateMachine):
         assert "evidence" in here or after.evidence == was.evidence
 
     def is_taken(self, name: str, account_id: str) -> bool:
-        """Tell whether another account has a name, or had it until the act, which may have given it back in between."""
-        others = (*self.accounts.values(), *self.former.values())
-        return any(fold(a.user_name) == fold(name) for a in others if a.id != account_id)
+        """Tell whether another account has a name."""
+        return any(fold(a.user_name) == fold(name) for a in self.accounts.values() if a.id != account_id)
 
     def note_edit(self, before: Account, after: Account) -> None:
         """Keep what somebody changed here of an account since runs linked it."""

@@ -279,6 +279,7 @@ def start_of(directory: Directory, job: Job, slices: int = 1) -> Start:
         slices=slices,
         expires_hours=1,
         compares="since" in job.options,
+        returns_names=job.kind == "undo",
         form=FORM,
     )
 

@@ -24,6 +24,7 @@ from link_orchestrator.orchestrator import (
     APPLY_PASSES,
     COMPARE_PASSES,
     PLAN_PASSES,
+    UNDO_LAST,
     UNDO_PASSES,
     VERIFY_PASSES,
     import_accounts,
@@ -82,7 +83,7 @@ CHANGED = replace(IDENTITIES[0], department="Elsewhere")
 POLICY = Policy(verified_domains=frozenset({"contoso.com"}))
 ACTIVITIES = (
     *("import", "imported", *PLAN_PASSES, "planned", *APPLY_PASSES, "done"),
-    *(*VERIFY_PASSES, "verified", *UNDO_PASSES, "undone"),
+    *(*VERIFY_PASSES, "verified", *UNDO_PASSES, *UNDO_LAST, "undone"),
     *("changes", "extent", *COMPARE_PASSES, *AGAIN_PASSES, "planned again", *APPLY_PASSES, "done again"),
 )
 MILESTONES = dict.fromkeys(("imported", "verified", "undone", "done again"), "done") | {"planned again": "planned"}

@@ -16,7 +16,8 @@ from link_orchestrator.orchestrator import APPLY_PASSES, PLAN_PASSES
 from link_orchestrator.requests import reviews
 from shared.directory.directory import Directories, Directory
 from shared.directory.keys import fold
-from shared.directory.matching.accounts import DecisionKind, MatchEvidence, proving_rule
+from shared.directory.matching.accounts import DecisionKind
+from shared.directory.matching.evidence import MatchEvidence, proving_rule
 from shared.directory.matching.identity import Identity
 from shared.directory.matching.policy import Policy
 from shared.directory.records.model import Status

@@ -47,9 +47,11 @@ async def refused(call: Any) -> int:
             {"mail": "jane@home.example"},
             "outsideVerifiedDomains",
         ),
+        ({"email": "thief@contoso.com"}, {"mail": None}, "review"),
+        ({"email": "thief@contoso.com", "emailVerified": "yes"}, {"mail": "other@contoso.com"}, "review"),
         ({"employeeNumber": "7"}, {"employeeId": "7"}, "review"),
     ],
-    ids=["unverified", "other mail", "alias", "foreign domain", "employee number"],
+    ids=["unverified", "other mail", "alias", "foreign domain", "name", "name of a verified one", "employee number"],
 )
 async def test_an_address_that_anybody_can_enter_opens_no_account(
     app: App, account: dict[str, str], attacker: dict[str, Any], decision: str

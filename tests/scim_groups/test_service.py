@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -85,6 +86,7 @@ async def test_a_change_of_members_is_a_new_version(server: Server) -> None:
         {"op": "remove", "path": "members", "value": [{"value": "361f2594-8a43-46bc-9c61-82862af64aca"}]},
         {"op": "remove", "path": 'members[value eq "nobody"]'},
         {"op": "remove", "path": 'members[type eq "Group"]'},
+        {"op": "add", "path": "members", "value": []},
         {"op": "replace", "path": "displayName", "value": "Sales"},
         {"op": "replace", "path": "nonsense", "value": 1},
     ],
@@ -93,6 +95,83 @@ async def test_what_changes_nothing_leaves_the_version(server: Server, operation
     group = await created(server, members=[{"value": await a_user(server, "ada")}])
     answer = await server.send("PATCH", f"/Groups/{group['id']}", operations(operation))
     assert (answer.status, answer.body) == (200, group)
+
+
+@pytest.mark.parametrize(
+    ("op", "path", "names"),
+    [
+        ("add", "members", ["ada"]),
+        ("add", "members", ["ada", "bob", "ada"]),
+        ("replace", "members", ["bob", "ada"]),
+        ("add", 'members[value eq "{ada}"]', ["ada"]),
+        ("replace", 'members[value eq "{ada}"]', ["ada"]),
+    ],
+)
+async def test_who_is_in_already_changes_nothing(server: Server, op: str, path: str, names: list[str]) -> None:
+    ids = {name: await a_user(server, name) for name in ("ada", "bob")}
+    value = [{"value": ids[name], "display": "Another name"} for name in names]
+    group = await created(server, members=[{"value": ids[name], "display": name} for name in ids])
+    answer = await server.send(
+        "PATCH", f"/Groups/{group['id']}", operations({"op": op, "path": path.format(**ids), "value": value})
+    )
+    assert (answer.status, answer.body) == (200, group)
+    put = {"displayName": "Sales", "members": [{"value": ids["bob"]}, {"value": ids["ada"]}]}
+    assert (await server.send("PUT", f"/Groups/{group['id']}", put)).body == group
+    assert (await server.send("GET", f"/Groups/{group['id']}")).body == group
+
+
+async def test_of_who_comes_with_those_who_are_in_only_the_new_one_moves(server: Server) -> None:
+    ids = [await a_user(server, f"user{n}") for n in range(250)]
+    group = await created(server, members=[{"value": member} for member in ids[::2]])
+    changed = await server.send("PATCH", f"/Groups/{group['id']}?attributes=members", adding(*ids))
+    assert changed.headers["ETag"] != group["meta"]["version"]
+    assert [member["value"] for member in changed.body["members"]] == sorted(ids)
+
+
+@pytest.mark.parametrize("value", ["", [], {}, [""], [None], [{}]])
+async def test_a_removal_that_names_nobody_is_refused(server: Server, value: object) -> None:
+    group = await created(server, members=[{"value": await a_user(server, "ada")}])
+    path = f"/Groups/{group['id']}"
+    answer = await server.send("PATCH", path, operations({"op": "remove", "path": "members", "value": value}))
+    assert_error(answer, 400, "invalidValue")
+    assert (await server.send("GET", path)).body == group
+
+
+@pytest.mark.parametrize("op", ["add", "Replace"])
+@pytest.mark.parametrize("value", [{"value": "{bob}"}, [{"value": "{bob}"}], "", {"display": "x"}])
+async def test_who_is_replaced_must_be_a_member(server: Server, op: str, value: Any) -> None:
+    ada, bob, eve = [await a_user(server, name) for name in ("ada", "bob", "eve")]
+    group = await created(server, members=[{"value": ada}])
+    path, value = f"/Groups/{group['id']}", json.loads(json.dumps(value).replace("{bob}", bob))
+    name = {"op": "replace", "path": "displayName", "value": "Research"}
+    for nobody in (eve, "Z"):
+        wrong = {"op": op, "path": f'members[value eq "{nobody}"]', "value": value}
+        answer = await server.send("PATCH", path, operations(name, wrong))
+        assert_error(answer, 400, "noTarget")
+        assert answer.body["detail"].startswith("Operation 2: ")
+        assert (await server.send("GET", path)).body == group
+    right = {"op": op, "path": f'members[value eq "{ada}"]', "value": value}
+    assert (await server.send("PATCH", path, operations(right))).status == 200
+    names_bob, replaces = bob in json.dumps(value), op == "Replace" and value != {"display": "x"}
+    assert await members(server, group["id"]) == sorted(([] if replaces else [ada]) + ([bob] if names_bob else []))
+
+
+WRONG = {
+    "another message": {"schemas": [GROUP], "Operations": [{"op": "replace", "path": "displayName", "value": "x"}]},
+    "an unknown operation": operations({"op": "move", "path": "displayName"}),
+    "no path": operations({"op": "replace", "path": "display name", "value": "x"}),
+    "no value of its type": operations({"op": "replace", "path": "displayName", "value": {}}),
+    "no member": operations({"op": "add", "path": "members", "value": 7}),
+    "nobody to remove": operations({"op": "remove", "path": "members", "value": ""}),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+@pytest.mark.parametrize("id", ["nobody", "361f2594-8a43-86bc-9c61-82862af64aca"])
+async def test_a_wrong_body_is_wrong_for_a_group_that_is_not_there(server: Server, wrong: str, id: str) -> None:
+    for path in (f"/Groups/{id}", f"/Groups/{(await created(server, wrong))['id']}"):
+        assert (await server.send("PATCH", path, WRONG[wrong])).status == 400
+    assert_error(await server.send("PUT", f"/Groups/{id}", {"displayName": {}}), 400, "invalidValue")
 
 
 async def test_a_put_replaces_document_and_members(server: Server) -> None:

@@ -382,6 +382,17 @@ async def test_a_create_beside_a_local_account_that_is_named_by_the_same_address
     assert (answer.status, answer.body["detail"].partition(":")[0]) == (409, "emails")
 
 
+@pytest.mark.parametrize("evidence", [SignInEvidence(), SignInEvidence(verified_emails=("ada@contoso.com",))])
+async def test_a_create_whose_name_is_the_address_of_a_local_account_is_refused(
+    server: Server, evidence: SignInEvidence
+) -> None:
+    """Entra sends no address of somebody without a mailbox."""
+    address = "ada@home.example" if evidence.verified_emails else "ada@contoso.com"
+    await stored(server, local(evidence, userName="ada", emails=work(address)))
+    answer = await server.send("POST", "/Users", CREATE | {"externalId": OTHER})
+    assert (answer.status, answer.body["detail"].partition(":")[0]) == (409, "userName")
+
+
 async def test_what_a_local_account_has_no_more_is_free_for_a_create(server: Server) -> None:
     """Its pointer is there, as a change that died before it removed it leaves it."""
     directory, account_id = await stored(server, local(userName="ada", emails=work("new@home.example")))

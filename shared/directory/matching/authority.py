@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import Final
 
 from shared.directory.keys import in_small_letters
-from shared.directory.matching.accounts import AccountFacts, Decision, DecisionKind
+from shared.directory.matching.accounts import Decision, DecisionKind
+from shared.directory.matching.evidence import AccountFacts
 from shared.directory.matching.identity import Identity
 from shared.directory.matching.policy import Policy
 from shared.directory.records.model import Account

@@ -9,7 +9,7 @@ import pytest
 
 from shared.directory.directory import Directories
 from shared.directory.keys import Key
-from shared.directory.matching.accounts import MOST_SHARED
+from shared.directory.matching.match_keys import MOST_SHARED
 from shared.tables.port import Insert
 from tests.link_orchestrator.running import App, Refusal, all_accounts, csv_file, directory_rows, graph, object_id
 

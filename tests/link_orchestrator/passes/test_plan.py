@@ -20,8 +20,10 @@ from link_orchestrator.files.identities import read_identities
 from shared.directory.directory import Directories, Directory
 from shared.directory.errors import DirectoryError
 from shared.directory.keys import fold
-from shared.directory.matching.accounts import Decision, DecisionKind, facts_of, identity_keys, stays_local
+from shared.directory.matching.accounts import Decision, DecisionKind, stays_local
+from shared.directory.matching.evidence import facts_of
 from shared.directory.matching.identity import Identity
+from shared.directory.matching.match_keys import identity_keys
 from shared.directory.matching.policy import DEFAULT_RULES, MatchRule, Policy, Rule, Trust
 from shared.directory.records.model import NO_EVIDENCE, Account, Link, Status
 from shared.directory.records.model import SignInEvidence as SignIns

@@ -19,8 +19,8 @@ from infra.local.standins.provisioning import WORK_EMAIL, ExternalId, create_bod
 from link_orchestrator.files.identities import read_identities
 from link_orchestrator.prediction.cycle import adds_nothing, probes
 from link_orchestrator.prediction.mapping import DEFAULT
-from shared.directory.matching.accounts import identity_keys
 from shared.directory.matching.identity import Identity
+from shared.directory.matching.match_keys import identity_keys
 from shared.directory.matching.policy import NameIdSource, Policy
 from tests.link_orchestrator.passes.test_plan import identities
 from tests.link_orchestrator.populations import population
@@ -79,7 +79,7 @@ async def test_every_prediction_on_the_demo_data_comes_true(app: App, tmp_path: 
     assert sum(run["predicted"].values()) == len(rows) == len(got)
 
 
-UNFORESEEN = {(58, "mailNickname", object_id(0))}
+UNFORESEEN = {(44, "mailNickname", object_id(2)), (58, "mailNickname", object_id(0))}
 """Whose rival has a strong match to the account that they meet, and a second match: one identity does not show that."""
 
 

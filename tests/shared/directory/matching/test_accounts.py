@@ -14,21 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.directory.keys import fold
-from shared.directory.matching.accounts import (
-    AccountFacts,
-    Claim,
-    Decision,
-    DecisionKind,
-    MatchEvidence,
-    MatchKey,
-    evidence_for,
-    holds,
-    identity_keys,
-    is_filler,
-    numbers_contradict,
-    stays_local,
-)
+from shared.directory.matching.accounts import Decision, DecisionKind, stays_local
+from shared.directory.matching.evidence import AccountFacts, Claim, MatchEvidence, evidence_for, holds
 from shared.directory.matching.identity import Identity
+from shared.directory.matching.match_keys import MatchKey, identity_keys, is_filler, numbers_contradict
 from shared.directory.matching.policy import DEFAULT_RULES, MatchRule, Policy, Rule, Trust
 from shared.directory.records.model import Status
 from tests.link_orchestrator.join import plan
@@ -67,6 +56,7 @@ class TestKeys:
             (Rule.EMAIL, "email", "jane.doe@contoso.com"),
             (Rule.EMAIL, "email", "jd@contoso.com"),
             (Rule.EMAIL, "email", "jane@home.example"),
+            (Rule.EMAIL, "email", "jane@contoso.com"),
             (Rule.EMPLOYEE_NUMBER, "employeeNumber", "0042"),
         ]
 
@@ -119,6 +109,7 @@ class TestKeys:
         assert [(key.kind, key.value, key.trust) for key in former] == [
             ("nameId", "jane@contoso.com", Trust.WEAK),
             ("userName", "jane@contoso.com", Trust.WEAK),
+            ("email", "jane@contoso.com", Trust.WEAK),
         ]
 
     @pytest.mark.parametrize("number", ["n/a", "N.A.", "0", "000", "-", " - ", "none", "TBD", "xxx", "unknown", "?"])
@@ -673,3 +664,11 @@ class TestAnyPopulation:
         for object_id, made in first.items():
             if made.kind is DecisionKind.LINK:
                 assert again[object_id].kind is DecisionKind.ALREADY_LINKED
+
+
+@pytest.mark.parametrize("trust", Trust)
+def test_a_name_that_is_the_accounts_address_is_weak_evidence_whatever_the_trust(trust: Trust) -> None:
+    policy = replace(POLICY, rules=(*DEFAULT_RULES[:5], MatchRule(Rule.EMAIL, trust)))
+    near = account("jd", emails=("jane@contoso.com",), verified_emails=("jane@contoso.com",))
+    found = decision(identity(), near, policy=policy)
+    assert (found.kind, [item.attribute for item in found.evidence]) == (DecisionKind.REVIEW, ["userPrincipalName"])

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from scim_users.authority import retire
-from shared.directory.matching.accounts import facts_of
 from shared.directory.matching.adoption import (
     Sent,
     Surroundings,
@@ -16,6 +15,7 @@ from shared.directory.matching.adoption import (
     obstacle_to_return,
     proving_rule_of,
 )
+from shared.directory.matching.evidence import facts_of
 from shared.directory.matching.policy import DEFAULT_RULES, MatchRule, Policy, Rule, Trust
 from shared.directory.records.model import ENTERPRISE, NO_EVIDENCE, Account, Link, SignInEvidence, Status
 

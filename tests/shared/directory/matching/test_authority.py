@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from shared.directory.matching.accounts import AccountFacts, Decision, DecisionKind
+from shared.directory.matching.accounts import Decision, DecisionKind
 from shared.directory.matching.authority import CREATABLE, EXCLUSIONS, LEFT_OPEN, NOT_CREATED, UNMATCHED, mark_of
+from shared.directory.matching.evidence import AccountFacts
 from shared.directory.matching.identity import Identity
 from shared.directory.matching.policy import Policy
 

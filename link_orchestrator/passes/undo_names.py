@@ -1,0 +1,198 @@
+"""The last pass of an undo: names that are free by now, or that several hold of one another, go back, too.
+
+The passes before it take one after the other back. Whoever got a name from provisioning may still have it then: such a
+name is owed. Once everybody was taken back, whoever has an owed name is owed another one, or keeps it for good. So a
+chain of them is gone through from its end, and in a ring one bears its own id for a name in between. What an undo that
+was cut off owed, the next undo of the same links gives back.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Final, TypeVar
+
+from link_orchestrator.messages import Slice
+from link_orchestrator.passes.undo_verdicts import GIVEN_BACK, UNCHANGED
+from link_orchestrator.run import by_undo
+from shared.directory.directory import Directory
+from shared.directory.errors import AlreadyExists, NotFound
+from shared.directory.keys import fold
+from shared.directory.records.model import Resource, Status
+from shared.directory.records.resources import Resources, retry_stale
+from shared.directory.work.jobs import Job
+from shared.directory.work.plan import Plan, PlanRow
+from shared.tables.access import in_waves
+
+R = TypeVar("R", bound=Resource)
+
+USER_NAME, DISPLAY_NAME = "userName", "displayName"
+OWED: Final = "owed"
+_OWED_OF: Final = "owed"
+"""What the name of the list of what is owed ends in, behind the run's id."""
+_ADOPTIONS: Final = "adoptions"
+"""What that name begins with where the links were made by creates over SCIM."""
+
+
+@dataclass(frozen=True, slots=True)
+class Owed:
+    """That an account or a group is owed its former name; in the bucket of its row in the report.
+
+    `attribute` is USER_NAME or DISPLAY_NAME, `left` the name that the undo left it with. The report of the undo says
+    what is `told`, and `then` once the name is back: an outcome and why, beside what is `shown`. `planned` is the row
+    of the run's plan, by decision and subject, that says what became of the link, if any.
+    """
+
+    subject: str
+    attribute: str
+    name: str
+    left: str
+    undo: str
+    told: tuple[str, str]
+    then: tuple[str, str]
+    shown: Mapping[str, Any]
+    planned: tuple[str, str] | None = None
+
+    def to_row(self) -> PlanRow:
+        """Return the row that keeps it."""
+        return PlanRow(OWED, self.subject, asdict(self))
+
+    @classmethod
+    def from_row(cls, row: PlanRow) -> Owed:
+        """Return what `to_row` kept."""
+        shown: dict[str, Any] = dict(row.shown)
+        pairs = {name: tuple(shown[name]) for name in ("told", "then", "planned") if shown[name]}
+        return cls(**shown | pairs)
+
+    def is_due(self, one: Resource | None) -> bool:
+        """Tell whether it has no other name yet, and is managed here: what people did since stays."""
+        if one is None or one.status is not Status.LOCAL:
+            return False
+        return one.document()[self.attribute] in (self.left, self.subject)
+
+    def is_settled(self, one: Resource | None) -> bool:
+        """Tell whether it has its former name."""
+        return one is not None and one.document()[self.attribute] == self.name
+
+
+def debts_of(directory: Directory, job: Job) -> Plan:
+    """Return the list of what undos of the same links owe."""
+    return directory.plan(job.options.get("run", _ADOPTIONS) + _OWED_OF)
+
+
+async def give_names_back(directory: Directory, job: Job, slice_: Slice) -> Counter[str]:
+    """Give back the names that are owed, as far as nobody else has them; tell so in the report and the run's plan."""
+    owed: dict[str, tuple[int, Owed]] = {}
+    for bucket in slice_.buckets:
+        owed |= {one.subject: (bucket, one) for one in await _owed_in(directory, job, bucket)}
+    found = await _find_all(directory, [one for _, one in owed.values()])
+    due = {subject: one for subject, (_, one) in owed.items() if one.is_due(found[subject])}
+    wants = {subject: _key(one.attribute, one.name) for subject, one in due.items()}
+    has = {subject: _key(one.attribute, _name_of(found[subject], one)) for subject, one in due.items()}
+    for chain, first in chains(wants, has):
+        if (await directory.jobs.get(job.id)).cancelled_by:
+            break
+        if first:
+            await _rename(directory, job, due[first], due[first].subject)
+        for subject in chain:
+            await _rename(directory, job, due[subject], due[subject].name)
+    counts: Counter[str] = Counter()
+    now = await _find_all(directory, [one for _, one in owed.values()])
+    for subject, (bucket, one) in owed.items():
+        if one.is_settled(now[subject]):
+            counts.update(await _tell(directory, job, bucket, one))
+    return counts
+
+
+def chains(wants: Mapping[str, Any], has: Mapping[str, Any]) -> Iterator[tuple[Sequence[str], str | None]]:
+    """Yield who wants what another has, in the order in which they can have it, and in a ring who gives up first.
+
+    Each wants one thing and has one; what nobody here has may be free.
+    """
+    holders = {thing: owner for owner, thing in has.items()}
+    seen: set[str] = set()
+    for start in wants:
+        path: list[str] = []
+        owner = start
+        while owner in wants and owner not in seen:
+            seen.add(owner)
+            path.append(owner)
+            owner = holders.get(wants[owner], "")
+        if path:
+            yield path[::-1], owner if owner in path else None
+
+
+async def _owed_in(directory: Directory, job: Job, bucket: int) -> list[Owed]:
+    """Return what is owed in a bucket. What an earlier undo owed is this one's from now on, if it is still due."""
+    debts = debts_of(directory, job)
+    listed = [Owed.from_row(row) async for rows in debts.decided(bucket, OWED) for row in rows]
+    owed = [one for one in listed if one.undo == job.id]
+    if former := [one for one in listed if one.undo != job.id]:
+        found = await _find_all(directory, former)
+        unchanged = await directory.plan(job.id).keys(bucket, [UNCHANGED])
+        inherited = [_inherit(directory, job, one, unchanged) for one in former if one.is_due(found[one.subject])]
+        await debts.write(bucket, [one.to_row() for one in inherited])
+        owed += inherited
+    return owed
+
+
+def _inherit(directory: Directory, job: Job, one: Owed, unchanged: Collection[str]) -> Owed:
+    """Return what another undo owed as this one's, whose report says that nothing was changed, or something else."""
+    is_unchanged = directory.plan(job.id).key(UNCHANGED, one.subject) in unchanged
+    return replace(one, undo=job.id, told=(UNCHANGED, "") if is_unchanged else ("", ""))
+
+
+async def _tell(directory: Directory, job: Job, bucket: int, one: Owed) -> Mapping[str, int]:
+    """Say in the report, and in the run's plan, that a name is back; return what that changes about the counts."""
+    (told, _), (outcome, reason) = one.told, one.then
+    if one.planned and outcome in GIVEN_BACK:
+        decision, subject = one.planned
+        rows = [PlanRow(decision, subject, {})]
+        await directory.plan(job.options["run"]).record_undone(bucket, {subject: f"{outcome} by {job.id}"}, rows)
+    if not told:
+        return {}
+    report = directory.plan(job.id)
+    await report.write(bucket, [PlanRow(outcome, one.subject, {"reason": reason, **one.shown})])
+    if told == outcome:
+        return {}
+    await report.remove(bucket, [report.key(told, one.subject)])
+    return {told: -1, outcome: 1}
+
+
+async def _rename(directory: Directory, job: Job, one: Owed, name: str) -> None:
+    """Give an account or a group a name, unless another has it, or somebody changed it meanwhile."""
+    if one.attribute == USER_NAME:
+        await _rename_in(directory.accounts, job, one, name)
+    else:
+        await _rename_in(directory.groups, job, one, name)
+
+
+async def _rename_in(store: Resources[R], job: Job, one: Owed, name: str) -> None:
+    async def act(resource: R) -> None:
+        if one.is_due(resource):
+            after = resource.with_document(resource.document() | {one.attribute: name})
+            await store.replace(resource, after, by=by_undo(job.id), action="undo")
+
+    with suppress(NotFound, AlreadyExists):
+        await retry_stale("resource", lambda: store.get_any(one.subject), act)
+
+
+async def _find_all(directory: Directory, owed: Collection[Owed]) -> Mapping[str, Resource | None]:
+    found: list[Resource | None] = await in_waves(_find(directory, one) for one in owed)
+    return {one.subject: resource for one, resource in zip(owed, found, strict=True)}
+
+
+async def _find(directory: Directory, one: Owed) -> Resource | None:
+    if one.attribute == USER_NAME:
+        return await directory.accounts.find(one.subject)
+    return await directory.groups.find(one.subject)
+
+
+def _name_of(resource: Resource | None, one: Owed) -> str:
+    return str(resource.document()[one.attribute]) if resource else ""
+
+
+def _key(attribute: str, name: str) -> tuple[str, str]:
+    return attribute, fold(name)

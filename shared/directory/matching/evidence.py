@@ -1,0 +1,260 @@
+"""What connects an account with an identity, and what others who are connected with it have to do with that.
+
+A run finds candidates by match keys (match_keys.py, link_orchestrator/passes/plan.py). What becomes of them is decided
+in accounts.py.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, Self
+
+from shared.directory.keys import fold, same_letters
+from shared.directory.matching.match_keys import FORMER_NAME, SURE, MatchKey
+from shared.directory.matching.policy import Rule, Trust
+from shared.directory.records.model import Account, Status
+
+
+@dataclass(frozen=True, slots=True)
+class AccountFacts:
+    """What matching asks of an account. `linked_identity` is the object id of its link, None if it is not linked."""
+
+    id: str
+    version: str
+    user_name: str
+    external_id: str | None = None
+    emails: tuple[str, ...] = ()
+    verified_emails: tuple[str, ...] = ()
+    name_id: str | None = None
+    object_id: str | None = None
+    employee_number: str | None = None
+    protected: bool = False
+    active: bool = True
+    status: Status = Status.LOCAL
+    linked_identity: str | None = None
+    retired: bool = False
+    parted: tuple[str, ...] = ()
+
+
+class MatchEvidence(NamedTuple):
+    """That an account carries a value that an identity has in `attribute`.
+
+    `value` is the folded value, which no plan shows. `look_alike` says that the two are written in other letters.
+    """
+
+    rule: Rule
+    trust: Trust
+    attribute: str
+    outside: bool = False
+    look_alike: bool = False
+    value: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the evidence as the JSON object that plans and reports show, without its value."""
+        document: dict[str, Any] = {"rule": self.rule.value, "trust": self.trust.value, "attribute": self.attribute}
+        marks = {"outsideVerifiedDomains": self.outside, "lookAlike": self.look_alike}
+        return document | {name: True for name, said in marks.items() if said}
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Self:
+        """Return the evidence that `to_json` wrote."""
+        get = document.get
+        marks = get("outsideVerifiedDomains", False), get("lookAlike", False)
+        return cls(Rule(document["rule"]), Trust(document["trust"]), document["attribute"], *marks)
+
+
+def facts_of(account: Account) -> AccountFacts:
+    """Return what matching asks of an account."""
+    return AccountFacts(account.id, account.etag, *account.facts())
+
+
+def linked(account: AccountFacts, object_id: str) -> AccountFacts:
+    """Return an account as it is once a run has linked it to an identity."""
+    return replace(account, external_id=object_id, linked_identity=object_id, status=Status.CLAIMED, retired=False)
+
+
+def proving_rule(evidence: Iterable[MatchEvidence]) -> Rule:
+    """Return the rule of the first evidence that proves a link. Raises ValueError if none does."""
+    for item in evidence:
+        if proves(item):
+            return item.rule
+    raise ValueError("nothing here proves a link")
+
+
+def evidence_for(keys: Iterable[MatchKey], account: AccountFacts) -> tuple[MatchEvidence, ...]:
+    """Return evidence for each of the keys that the account carries: a pointer may lead to accounts that carry none.
+
+    An address of an identity that is the account's userName or NameID, and no e-mail of it, is evidence that proves
+    nothing: an alias may be the name that the person had.
+    """
+    found: list[MatchEvidence] = []
+    aliases: list[MatchKey] = []
+    for key in keys:
+        alike = [value for value in _carried(key.rule, account) if value and fold(value) == key.value]
+        if key.attribute == "onPremisesImmutableId":
+            # In Base64, another case is another identifier.
+            alike = [value for value in alike if value.strip() == key.literal.strip()]
+        if alike:
+            same = any(same_letters(value.strip(), key.literal.strip()) for value in alike)
+            trust = key.trust if same else Trust.WEAK
+            found.append(MatchEvidence(key.rule, trust, key.attribute, key.outside, not same, key.value))
+        elif key.rule is Rule.EMAIL:
+            aliases.append(key)
+    if aliases:
+        names = {Rule.USER_NAME: fold(account.user_name), Rule.NAME_ID: fold(account.name_id or "")}
+        named = {name for rule, name in names.items() if not any((i.rule, i.value) == (rule, name) for i in found)}
+        found += [
+            MatchEvidence(key.rule, Trust.WEAK, key.attribute, key.outside, value=key.value)
+            for key in aliases
+            if key.value in named
+        ]
+    return tuple(found)
+
+
+def holds(key: MatchKey, account: AccountFacts) -> bool:
+    """Tell whether the account carries the key."""
+    return bool(evidence_for((key,), account))
+
+
+def trust_of(evidence: Iterable[MatchEvidence]) -> Trust | None:
+    """Return how far evidence is trusted. None: it is none, as an address outside the verified domains is not."""
+    trust: Trust | None = None
+    for item in evidence:
+        if not item.outside:
+            if item.trust is Trust.STRONG:
+                return Trust.STRONG
+            trust = Trust.WEAK
+    return trust
+
+
+def proves(item: MatchEvidence) -> bool:
+    return item.trust is Trust.STRONG and not item.outside
+
+
+def _carried(rule: Rule, account: AccountFacts) -> tuple[str | None, ...]:
+    match rule:
+        case Rule.EXTERNAL_ID:
+            return (account.external_id,)
+        case Rule.SIGN_IN_OBJECT_ID:
+            return (account.object_id,)
+        case Rule.NAME_ID:
+            return (account.name_id,)
+        case Rule.USER_NAME:
+            return (account.user_name,)
+        case Rule.VERIFIED_EMAIL:
+            return account.verified_emails
+        case Rule.EMAIL:
+            return account.emails + account.verified_emails
+        case Rule.EMPLOYEE_NUMBER:
+            return (account.employee_number,)
+
+
+class Claim(NamedTuple):
+    """What an identity's evidence on an account is to the others that match it.
+
+    `trust` is None where it is no evidence. `addresses` are those that it rests on, or digests of them. `sure` says
+    that past sign-ins or the externalId are among it, `numbered` that the employee number is. `excluded` says that the
+    administrator excluded the identity.
+    """
+
+    trust: Trust | None
+    addresses: frozenset[str] = frozenset()
+    sure: bool = False
+    excluded: bool = False
+    numbered: bool = False
+
+    @classmethod
+    def of(
+        cls, evidence: Collection[MatchEvidence], *, excluded: bool = False, digest: Callable[[str], str] = str
+    ) -> Claim:
+        """Return the claim that evidence makes."""
+        addresses = {digest(item.value) for item in evidence if not item.outside and "@" in item.value}
+        sure = any(item.rule in SURE and item.attribute != FORMER_NAME for item in evidence)
+        return cls(trust_of(evidence), frozenset(addresses), sure, excluded, is_numbered(evidence))
+
+    def to_text(self) -> str:
+        """Return the claim as a short text."""
+        said = (("s", self.sure), ("x", self.excluded), ("n", self.numbered))
+        marks = "".join(mark for mark, is_so in said if is_so)
+        return " ".join((f"{self.trust.value if self.trust else _NONE}/{marks}", *sorted(self.addresses)))
+
+    @classmethod
+    def from_text(cls, text: str) -> Claim:
+        """Return the claim that `to_text` wrote."""
+        head, *addresses = text.split(" ")
+        trust, _, marks = head.partition("/")
+        known = Trust(trust) if trust != _NONE else None
+        return cls(known, frozenset(addresses), "s" in marks, "x" in marks, "n" in marks)
+
+
+_NONE = "none"
+
+
+def is_numbered(evidence: Iterable[MatchEvidence]) -> bool:
+    return any(item.rule is Rule.EMPLOYEE_NUMBER for item in evidence)
+
+
+class Rival(NamedTuple):
+    """Another identity that matches the same account, and its claim to it.
+
+    `same_address` says that the claim rests on an address on which the evidence rests that it is a rival of. `doubted`
+    says that somebody else has an address on which the claim rests, or signed in to the account. `numbered` says that
+    it has the account's employee number.
+    """
+
+    object_id: str
+    trust: Trust | None
+    same_address: bool = False
+    sure: bool = False
+    excluded: bool = False
+    doubted: bool = False
+    numbered: bool = False
+
+
+def rivals_of(
+    object_id: str,
+    evidence: Iterable[MatchEvidence],
+    claims: Mapping[str, Claim],
+    digest: Callable[[str], str] = str,
+) -> tuple[Rival, ...]:
+    """Return the rivals of an identity that has this evidence on an account, given everybody's claims to it."""
+    if len(claims) < 2:
+        return ()
+    rests_on = set(map(digest, _proving_addresses(evidence)))
+    counted = [claim for claim in claims.values() if claim.trust and not claim.excluded]
+    times = Counter(address for claim in counted for address in claim.addresses)
+    sure = {other for other, claim in claims.items() if claim.sure}
+    return tuple(
+        Rival(
+            other,
+            claim.trust,
+            not claim.addresses.isdisjoint(rests_on),
+            claim.sure,
+            claim.excluded,
+            any(times[address] > 1 for address in claim.addresses) or not sure.issubset((other,)),
+            claim.numbered,
+        )
+        for other, claim in sorted(claims.items())
+        if other != object_id
+    )
+
+
+def _proving_addresses(evidence: Iterable[MatchEvidence]) -> list[str]:
+    """Return the addresses that a strong claim rests on; none where an object id proves it, too: that is not freed."""
+    proving = [item for item in evidence if proves(item)]
+    return [] if has_object_id(proving) else [item.value for item in proving if "@" in item.value]
+
+
+def has_object_id(evidence: Iterable[MatchEvidence]) -> bool:
+    return any(item.rule in SURE and "@" not in item.value for item in evidence)
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """An account that carries at least one key of an identity, and the other identities that match it."""
+
+    account: AccountFacts
+    evidence: tuple[MatchEvidence, ...]
+    rivals: tuple[Rival, ...] = ()

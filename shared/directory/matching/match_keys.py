@@ -1,0 +1,199 @@
+"""The keys by which an identity's accounts are looked up: one for each value that a rule compares.
+
+Rules and policy are in policy.py. What an account that carries a key has to do with the identity is in evidence.py.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Final, Literal, NamedTuple
+
+from shared.directory.keys import fold
+from shared.directory.matching.identity import Identity
+from shared.directory.matching.policy import MatchRule, Policy, Rule, Trust
+
+Kind = Literal["externalId", "objectId", "nameId", "userName", "email", "employeeNumber"]
+MOST_SHARED: Final = 3
+"""Accounts, or identities, that may carry a value by which a weak rule matches. One that more carry is no evidence."""
+FORMER_NAME: Final = "formerUserPrincipalName"
+"""Attribute of a name that an identity had before it was deleted: weak evidence, whatever the trust of the rule."""
+
+
+class MatchKey(NamedTuple):
+    """One value of an identity by which accounts are looked up.
+
+    `kind` and the folded `value` are the key of the accounts that carry it. `attribute` is where the identity has the
+    value, `literal` how it is written there. `outside` says that it is an address outside the verified domains, which
+    is no evidence. `excluded` says that the administrator excluded the identity.
+    """
+
+    rule: Rule
+    trust: Trust
+    kind: Kind
+    value: str
+    attribute: str
+    literal: str
+    outside: bool = False
+    excluded: bool = False
+
+
+def identity_keys(identity: Identity, policy: Policy) -> tuple[MatchKey, ...]:
+    """Return the match keys of an identity in the order of the policy's rules.
+
+    Those of its sign-ins it has under any rules: whose account it is does not depend on which rules link.
+    """
+    excluded = policy.excludes(identity.object_id, identity.user_principal_name)
+    keys: dict[tuple[Rule, str], MatchKey] = {}
+    for match_rule in rules_for(policy).values():
+        _, values = _VALUES[match_rule.rule]
+        for attribute, literal in values(identity, policy):
+            key = match_key(match_rule, attribute, literal, policy, excluded=excluded)
+            if key.value and not (key.rule is Rule.EMPLOYEE_NUMBER and is_filler(key.value)):
+                keys.setdefault((key.rule, key.value), key)
+    return tuple(keys.values())
+
+
+def rules_for(policy: Policy) -> dict[Rule, MatchRule]:
+    """Return the rules by which identities are compared, in order. Of SURE, what the policy leaves out is weak."""
+    rules = {match_rule.rule: match_rule for match_rule in policy.rules}
+    return rules | {rule: MatchRule(rule, Trust.WEAK) for rule in SURE if rule not in rules}
+
+
+def match_key(
+    match_rule: MatchRule, attribute: str, literal: str, policy: Policy, *, excluded: bool = False
+) -> MatchKey:
+    """Return the match key that a rule makes of one value of an identity."""
+    rule, value = match_rule.rule, fold(literal)
+    # An address proves something only in a domain that the customer has proved to own: anybody can register
+    # jane@elsewhere.example in an application, and a guest's home tenant can rename its users.
+    outside = rule in _ADDRESS_RULES and _domain(value) not in policy.verified_domains
+    trust = Trust.WEAK if attribute == FORMER_NAME or is_name_as_address(rule, attribute) else match_rule.trust
+    return MatchKey(rule, trust, _VALUES[rule][0], value, attribute, literal, outside, excluded)
+
+
+def is_name_as_address(rule: str, attribute: str) -> bool:
+    """Tell whether a key is a name that an account may have as its e-mail: it need not be anybody's mailbox."""
+    return rule == Rule.EMAIL and attribute in ("userPrincipalName", FORMER_NAME)
+
+
+SURE: Final = (Rule.EXTERNAL_ID, Rule.SIGN_IN_OBJECT_ID, Rule.NAME_ID)
+"""Rules of what a sign-in of the past showed, or the application was told: it passes to nobody else."""
+_ADDRESS_RULES = frozenset({Rule.USER_NAME, Rule.VERIFIED_EMAIL, Rule.EMAIL})
+_GUEST = re.compile(r"(.+)#EXT#@(.+)", re.IGNORECASE)
+_Values = Callable[[Identity, Policy], Iterator[tuple[str, str]]]
+
+
+def _object_id(identity: Identity, _: Policy) -> Iterator[tuple[str, str]]:
+    yield "id", identity.object_id
+
+
+def _name_id(identity: Identity, policy: Policy) -> Iterator[tuple[str, str]]:
+    values = {
+        "userPrincipalName": identity.user_principal_name,
+        "mail": identity.mail,
+        "objectId": identity.object_id,
+        "onPremisesImmutableId": identity.on_premises_immutable_id,
+    }
+    yield policy.name_id_source, values[policy.name_id_source] or ""
+    if policy.name_id_source == "userPrincipalName" and (home := _home_name(identity.user_principal_name)):
+        # Entra issues a guest's name at home: https://learn.microsoft.com/entra/identity-platform/saml-claims-customization
+        yield policy.name_id_source, home
+    if policy.name_id_source == "userPrincipalName" and (former := _DELETED.fullmatch(identity.user_principal_name)):
+        yield FORMER_NAME, former[1]
+
+
+def _user_name(identity: Identity, _: Policy) -> Iterator[tuple[str, str]]:
+    """Yield the name and, for a guest's `alias_home.example#EXT#@tenant`, what the provisioning mapping makes of it.
+
+    That is `alias@home.example`; earlier versions of the page below take out `#EXT#` alone. A deleted user's name has
+    the object id before it, and the former name behind that.
+    https://learn.microsoft.com/entra/identity/app-provisioning/how-provisioning-works#b2b-guest-users
+    """
+    name = identity.user_principal_name
+    yield "userPrincipalName", name
+    if home := _home_name(name):
+        yield "userPrincipalName", home
+    if "#" in name and (guest := _GUEST.fullmatch(name)):
+        prefix, tenant = guest.groups()
+        yield "userPrincipalName", f"{prefix}@{tenant}"
+    if former := _DELETED.fullmatch(name):
+        yield FORMER_NAME, former[1]
+
+
+_DELETED = re.compile(r"[0-9a-f]{32}([^@]+@.+)", re.IGNORECASE)
+
+
+def _home_name(user_principal_name: str) -> str:
+    """Return a guest's name in its home tenant, "" where it shows none."""
+    guest = _GUEST.fullmatch(user_principal_name) if "#" in user_principal_name else None
+    if guest is None:
+        return ""
+    # An alias may have underscores and a domain has none: the last one was the @.
+    alias, _mark, home = guest[1].rpartition("_")
+    return f"{alias}@{home}" if alias and "." in home else ""
+
+
+def _mail(identity: Identity, _: Policy) -> Iterator[tuple[str, str]]:
+    yield "mail", identity.mail or ""
+
+
+def _addresses(identity: Identity, policy: Policy) -> Iterator[tuple[str, str]]:
+    yield "mail", identity.mail or ""
+    for address in identity.proxy_addresses:
+        scheme, _colon, value = address.partition(":")
+        if scheme.lower() == "smtp":
+            yield "proxyAddresses", value
+    for address in identity.other_mails:
+        yield "otherMails", address
+    # Provisioning sends the name, and a name that is the account's e-mail is most likely the same person's.
+    for attribute, name in _user_name(identity, policy):
+        if "@" in name:
+            yield attribute, name
+
+
+def _employee_id(identity: Identity, _: Policy) -> Iterator[tuple[str, str]]:
+    yield "employeeId", identity.employee_id or ""
+
+
+_VALUES: Final[Mapping[Rule, tuple[Kind, _Values]]] = {
+    Rule.EXTERNAL_ID: ("externalId", _object_id),
+    Rule.SIGN_IN_OBJECT_ID: ("objectId", _object_id),
+    Rule.NAME_ID: ("nameId", _name_id),
+    Rule.USER_NAME: ("userName", _user_name),
+    Rule.VERIFIED_EMAIL: ("email", _mail),
+    Rule.EMAIL: ("email", _addresses),
+    Rule.EMPLOYEE_NUMBER: ("employeeNumber", _employee_id),
+}
+
+
+def kind_of(rule: Rule) -> Kind:
+    """Return the kind of key by which the accounts that carry a rule's value are found."""
+    return _VALUES[rule][0]
+
+
+def _domain(address: str) -> str:
+    return address.rpartition("@")[2] if "@" in address else ""
+
+
+def is_shared(identities: int, accounts: int) -> bool:
+    """Tell whether a value that so many identities and accounts carry is no evidence for a weak rule."""
+    return max(identities, accounts) > MOST_SHARED
+
+
+def is_filler(number: str) -> bool:
+    """Tell whether an employee number says that there is none: "N/A", "0", "-", "xxx". Such a one is nobody's."""
+    if number.isascii() and number.isdigit():
+        return not number.strip("0")  # most of them, without a pattern
+    core = re.sub(r"[\W_]+", "", fold(number))
+    return _FILLER.fullmatch(core) is not None
+
+
+_FILLER = re.compile(r"0*|x+|na|nan|none|null|nil|empty|unknown|undefined|notapplicable|tbd|tba|test|keine|unbekannt")
+
+
+def numbers_contradict(left: str | None, right: str | None) -> bool:
+    """Tell whether two employee numbers are both there and differ by more than the zeros before them."""
+    if not left or not right or is_filler(left) or is_filler(right):
+        return False
+    return fold(left).lstrip("0") != fold(right).lstrip("0")
