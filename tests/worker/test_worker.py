@@ -15,7 +15,7 @@ from infra.local.durable import wire
 from infra.local.durable.instance import first_events
 from infra.local.durable.management import binding
 from infra.local.functions import HttpFunction
-from infra.local.host import APP_SETTINGS, Routes
+from infra.local.host import Routes
 from link_orchestrator.files.entra_groups import EntraGroup
 from link_orchestrator.files.groups import GroupRow
 from link_orchestrator.messages import FORM, Milestone, Read, ReadDone, Slice, SliceDone, Start
@@ -36,7 +36,6 @@ NOW = datetime(2026, 1, 2, tzinfo=UTC)
 
 
 SETTINGS = {
-    **APP_SETTINGS,
     "SCIMLINK_TABLES_ENDPOINT": "https://127.0.0.1:1",
     "SCIMLINK_CREDENTIALS": Credential.of("right", "test", "scim", "admin").model_dump_json().join("[]"),
 }
@@ -66,7 +65,6 @@ def test_every_kind_of_function_loads_and_runs(drive: Drive) -> None:
             {"function": "run", "inputs": {"context": _replay("run", {"n": 3}, done)}},
             {"function": "broken", "inputs": {"req": {"http": {"method": "GET"}}}},
         ],
-        APP_SETTINGS,
     )
     assert answer["error"] is None
     assert {b["type"] for b in answer["functions"]["start"]} == {"httpTrigger", "durableClient", "http"}
