@@ -7,7 +7,6 @@ What a function is handed and how its answer is read follow the Functions host a
 from __future__ import annotations
 
 import logging
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -43,19 +42,6 @@ MAX_LINE = 64 * 1024
 _PATIENCE = 5.0
 """Seconds that requests have to end when the host closes."""
 
-APP_SETTINGS = {"AZURE_FUNCTIONS_DURABLE_STRICT_TYPING": "1"}
-"""Variables that the app finds in its environment, here as in Azure.
-
-Without strict typing the SDK turns any JSON object with the keys __class__, __module__ and __data__ into an instance of
-the class it names (azure.functions._durable_functions), also where it came from a customer's file.
-"""
-
-
-def set_app_settings() -> None:
-    """Put the app's settings into the environment, as far as they are not there."""
-    for name, value in APP_SETTINGS.items():
-        os.environ.setdefault(name, value)
-
 
 class LocalHost:
     """Serves one function app on 127.0.0.1 and keeps its orchestrations in `tables`. Use it with `async with`.
@@ -73,7 +59,6 @@ class LocalHost:
         workers: Workers | None = None,
         timers: bool = False,
     ) -> None:
-        set_app_settings()
         functions = read_functions(app)
         if workers is not None:
             activities = workers.activities(functions.activities)

@@ -14,7 +14,6 @@ from azure.durable_functions.models.history import HistoryEventType as EventType
 from infra.local.durable import wire
 from infra.local.durable.instance import first_events
 from infra.local.durable.management import binding
-from infra.local.host import APP_SETTINGS
 from link_orchestrator.files.entra_groups import EntraGroup
 from link_orchestrator.files.groups import GroupRow
 from link_orchestrator.messages import FORM, Milestone, Read, ReadDone, Slice, SliceDone, Start
@@ -34,7 +33,6 @@ NOW = datetime(2026, 1, 2, tzinfo=UTC)
 
 
 SETTINGS = {
-    **APP_SETTINGS,
     "SCIMLINK_TABLES_ENDPOINT": "https://127.0.0.1:1",
     "SCIMLINK_CREDENTIALS": Credential.of("right", "test", "scim", "admin").model_dump_json().join("[]"),
 }
@@ -64,7 +62,6 @@ def test_every_kind_of_function_loads_and_runs(drive: Drive) -> None:
             {"function": "run", "inputs": {"context": _replay("run", {"n": 3}, done)}},
             {"function": "broken", "inputs": {"req": {"http": {"method": "GET"}}}},
         ],
-        APP_SETTINGS,
     )
     assert answer["error"] is None
     assert {b["type"] for b in answer["functions"]["start"]} == {"httpTrigger", "durableClient", "http"}
