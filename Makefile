@@ -26,6 +26,9 @@ check: $(VENV)/.dev ## ruff, mypy and import-linter
 mutants: $(VENV)/.dev ## faults planted in what keeps people safe, each of which a test must find; ARGS=NAME for some
 	$(PY) -m tests.mutants $(ARGS)
 
+fuzz: $(VENV)/.dev ## what clients may send, drawn at random, for many minutes; ARGS=--times 200, ARGS=PATH for some
+	$(PY) -m tests.fuzz $(ARGS)
+
 bench: $(VENV)/.local ## every figure beside its aim (Linux)
 	$(PY) -m infra.local.bench
 

@@ -24,9 +24,15 @@ from shared.directory.records.resources import Result, retry_stale
 from shared.scim.document import normalise, read_json
 from shared.scim.endpoint import Request, Response
 from shared.scim.errors import TooMany
-from shared.scim.members import MembershipChange, split_body, split_operations
+from shared.scim.members import (
+    MembershipChange,
+    check_expected,
+    expected_members,
+    split_body,
+    split_operations,
+)
 from shared.scim.paging import get_page
-from shared.scim.patch import apply, parse_operations
+from shared.scim.patch import PatchOperation, apply, check, parse_operations
 from shared.scim.projection import Projection
 from shared.scim.query import Query
 from shared.scim.schema import GROUP
@@ -47,18 +53,16 @@ async def create(directory: Directory, request: Request) -> Response:
     document = normalise(GROUP, body)
     groups = directory.groups
     new = Group.new(groups.keys.new_id(document["displayName"]), document, Status.PROVISIONED, groups.now())
-    known = _known(members or {})
+    known = sorted(_known(members or {}), key=lambda member: member.id)
     try:
-        # Members first: a group that can be seen has them, however the process ends.
-        _, head = await asyncio.gather(directory.members.announce(new.id, known), directory.members.open(new.id))
-        await directory.members.join(new.id, known)
-        group = await groups.create(new.with_head(head), by=request.by, beside=lambda: [_refuse_second(directory, new)])
+        beside = await groups.check_create(new.name, lambda: [_refuse_second(directory, new)])
+        group = await groups.create(new, by=request.by, beside=beside, members=known)
+        few = known[: NAMED + 1]
     except AlreadyExists as taken:
-        await directory.members.clear(new.id)
-        group = await _take_over(directory, request, taken, document)
+        group, few = await _take_over(directory, request, taken, document), None
         await directory.members.announce(group.id, known)
         group = await _move(directory, request, group, into=known)
-    return await _resource(directory, group, request, 201, projection)
+    return await _resource(directory, group, request, 201, projection, few)
 
 
 async def get(directory: Directory, request: Request) -> Response:
@@ -91,9 +95,10 @@ async def search(directory: Directory, request: Request) -> Response:
 
 
 async def _answer(directory: Directory, request: Request, asked: Query) -> Response:
-    page = await get_page(source(directory, request.base), asked, directory.keys.sign)
+    with_members = asked.projection.shows("members")
+    page = await get_page(source(directory, request.base, heads=not with_members), asked, directory.keys.sign)
     groups = page.resources
-    if asked.projection.shows("members"):
+    if with_members:
         held = await _members_of(directory, groups)
     else:
         held = [(group, []) for group in await directory.groups.with_heads(groups)]
@@ -112,7 +117,11 @@ async def replace(directory: Directory, request: Request) -> Response:
     def change(before: Group) -> Mapping[str, Any]:
         return authority.keeping_link(before, normalise(GROUP, body, id=request.id))
 
-    group = await _change_document(directory, request, change)
+    try:
+        group = await _change_document(directory, request, change)
+    except NotFound:
+        normalise(GROUP, body)  # a body that is wrong for every group is judged first
+        raise
     group = await _change_members(directory, request, group, [MembershipChange(members or {}, exact=True)])
     return await _resource(directory, group, request, 200, projection)
 
@@ -127,9 +136,24 @@ async def patch(directory: Directory, request: Request) -> Response:
     """
     projection = Projection.read(request.params, GROUP)
     operations, changes = split_operations(parse_operations(read_json(request.body)))
+    try:
+        group = await _patch(directory, request, operations, changes)
+    except NotFound:
+        check(operations, GROUP)  # operations that are wrong for every group are judged first
+        raise
+    return await _resource(
+        directory, group, request, 200, projection, most=NAMED if projection.included is None else None
+    )
+
+
+async def _patch(
+    directory: Directory, request: Request, operations: Sequence[PatchOperation], changes: list[MembershipChange]
+) -> Group:
+    """Apply operations to the document of a group, and then the changes of its members."""
     if not ID.fullmatch(request.id):
         raise NotFound(f"no group {request.id}")
-    first = changes.pop(0) if changes and changes[0].is_plain else None
+    expected = expected_members(changes)
+    first = changes.pop(0) if changes and changes[0].is_plain and not expected else None
     into, out = (_known(first.into), first.out) if first else ([], ())
     # Mostly there is one change. What it needs is made ready while the group is read.
     leaving, group, _ = await asyncio.gather(
@@ -137,14 +161,14 @@ async def patch(directory: Directory, request: Request) -> Response:
         _writable(directory, request, headless=first is not None and not operations),
         directory.members.announce(request.id, into),
     )
+    if expected:
+        held = await directory.members.find(request.id, filter(ID.fullmatch, expected))
+        check_expected(changes, {member.id: member_value(member, request.base) for member in held})
     if operations:
         group = await _change_document(directory, request, lambda g: apply(operations, g.document(), GROUP), group)
     if first:
         group = await _move(directory, request, group, into=into, out=leaving, exactly=not operations)
-    group = await _change_members(directory, request, group, changes, exactly=not operations and not first)
-    return await _resource(
-        directory, group, request, 200, projection, most=NAMED if projection.included is None else None
-    )
+    return await _change_members(directory, request, group, changes, exactly=not operations and not first)
 
 
 async def delete(directory: Directory, request: Request) -> Response:
@@ -191,8 +215,8 @@ async def _unchanged(
 
     async def act_at_head(group: Group) -> Result:
         if request.if_match and group.head:
-            head = await directory.members.change(group.id, by=request.by, etag=group.head.etag, number=group.changes)
-            group = group.with_head(head or group.head)
+            head = await directory.members.touch(group.id, by=request.by, etag=group.head.etag, number=group.changes)
+            group = group.with_head(head)
         return await act(group)
 
     return await retry_stale("group", lambda: _writable(directory, request), act_at_head, first)

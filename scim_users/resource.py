@@ -9,8 +9,9 @@ import hashlib
 from collections.abc import Sequence
 from typing import Any
 
+from scim_users.membership import Membership
 from shared.directory.directory import Directory
-from shared.directory.records.model import ENTERPRISE, Account, Group
+from shared.directory.records.model import ENTERPRISE, Account
 from shared.directory.text import dump
 from shared.scim.extension import extended
 from shared.scim.messages import resource_text
@@ -28,7 +29,7 @@ def location(account: Account, base: str) -> str:
     return f"{base}/Users/{account.id}"
 
 
-def version(account: Account, groups: Sequence[Group] = ()) -> str:
+def version(account: Account, groups: Sequence[Membership] = ()) -> str:
     """Return the entity tag of an account that is shown with these groups.
 
     Groups change without the account. Their part of the tag is therefore behind a full stop, where If-Match does not
@@ -36,11 +37,11 @@ def version(account: Account, groups: Sequence[Group] = ()) -> str:
     """
     if not groups or account.protected:
         return account.version
-    shown = dump(sorted([group.id, group.display_name] for group in groups))
+    shown = dump(sorted([one.group.id, one.group.display_name, one.direct] for one in groups))
     return f'{account.version[:-1]}.{hashlib.blake2b(shown.encode(), digest_size=6).hexdigest()}"'
 
 
-def render(account: Account, base: str, projection: Projection, groups: Sequence[Group] = ()) -> str:
+def render(account: Account, base: str, projection: Projection, groups: Sequence[Membership] = ()) -> str:
     """Return the resource as JSON text, with the groups the user is in. A protected account shows its name only."""
     text = account.text
     if groups:
@@ -58,10 +59,10 @@ def render(account: Account, base: str, projection: Projection, groups: Sequence
     return shown if projection.is_default else projection.apply_to_text(shown)
 
 
-def group_value(group: Group, base: str) -> dict[str, str]:
-    """Return a group as a value of `groups`."""
-    ref = f"{base}/Groups/{group.id}"
-    return {"value": group.id, "$ref": ref, "display": group.display_name, "type": "direct"}
+def group_value(one: Membership, base: str) -> dict[str, str]:
+    """Return a group that a user is in as a value of `groups`."""
+    group, kind = one.group, "direct" if one.direct else "indirect"
+    return {"value": group.id, "$ref": f"{base}/Groups/{group.id}", "display": group.display_name, "type": kind}
 
 
 def manager_of(account: Account | None) -> dict[str, Any] | None:

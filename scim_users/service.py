@@ -14,19 +14,19 @@ from typing import Any
 from scim_users import authority
 from scim_users.authority import Write
 from scim_users.collision import settle
-from scim_users.doubles import checks
-from scim_users.membership import Memberships, groups_of
+from scim_users.doubles import refuse_left_open, refuse_second_account
+from scim_users.membership import Membership, Memberships, groups_of
 from scim_users.resource import location, render, showing_manager, user_type, version
 from scim_users.search import confirm_link, source
 from shared.directory.directory import Directory
-from shared.directory.errors import AlreadyExists, Refused
-from shared.directory.records.model import Account, Group, Status
+from shared.directory.errors import AlreadyExists, NotFound, Refused
+from shared.directory.records.model import Account, Status
 from shared.directory.records.resources import Result, retry_stale
 from shared.directory.work.refusals import Attempt
 from shared.scim.document import keep_immutable, normalise, read_json
 from shared.scim.endpoint import Request, Response
 from shared.scim.paging import get_page
-from shared.scim.patch import PatchOperation, apply, parse_operations
+from shared.scim.patch import PatchOperation, apply, check, parse_operations
 from shared.scim.projection import Projection
 from shared.scim.query import Query
 from shared.scim.schema import ResourceType
@@ -38,9 +38,12 @@ async def create(directory: Directory, request: Request) -> Response:
     document = normalise(await user_type(directory), read_json(request.body))
     accounts = directory.accounts
     new = Account.new(accounts.keys.new_id(document["userName"]), document, Status.PROVISIONED, accounts.now())
-    shown = await showing_manager(directory, None, new)
     try:
-        account = await accounts.create(shown, by=request.by, beside=lambda: checks(directory, new))
+        left = await accounts.check_create(new.name, lambda: [refuse_left_open(directory, new)])
+        shown = await showing_manager(directory, None, new)
+        account = await accounts.create(
+            shown, by=request.by, beside=lambda: [*left(), refuse_second_account(directory, new)]
+        )
     except AlreadyExists as taken:
         account = await settle(directory, new, taken, request.by)
     return _resource(account, request, 201, projection)
@@ -85,7 +88,11 @@ async def replace(directory: Directory, request: Request) -> Response:
         after = before.with_document(_keeping_link(before, document))
         return Write(after, document.get("externalId", ""), directory.accounts.now())
 
-    return await _change(directory, request, "PUT", change)
+    try:
+        return await _change(directory, request, "PUT", change)
+    except NotFound:
+        normalise(user, body)  # a body that is wrong for everybody is judged first
+        raise
 
 
 async def patch(directory: Directory, request: Request) -> Response:
@@ -97,7 +104,11 @@ async def patch(directory: Directory, request: Request) -> Response:
         after = before.with_document(apply(operations, before.document(), user))
         return Write(after, _carried(operations, before, user), directory.accounts.now())
 
-    return await _change(directory, request, "PATCH", change)
+    try:
+        return await _change(directory, request, "PATCH", change)
+    except NotFound:
+        check(operations, user)  # operations that are wrong for everybody are judged first
+        raise
 
 
 def _carried(operations: Sequence[PatchOperation], before: Account, user: ResourceType) -> str:
@@ -183,7 +194,7 @@ def _keeping_link(before: Account, document: Mapping[str, Any]) -> Mapping[str, 
     return document
 
 
-async def _groups(directory: Directory, request: Request, projection: Projection) -> Sequence[Group]:
+async def _groups(directory: Directory, request: Request, projection: Projection) -> Sequence[Membership]:
     """Return the groups of the user that a request is about."""
     return (await groups_of(directory, [request.id], projection)).get(request.id, ())
 
@@ -194,7 +205,7 @@ async def _projection(directory: Directory, request: Request) -> Projection:
 
 
 def _resource(
-    account: Account, request: Request, status: int, projection: Projection, groups: Sequence[Group] = ()
+    account: Account, request: Request, status: int, projection: Projection, groups: Sequence[Membership] = ()
 ) -> Response:
     text = render(account, request.base, projection, groups)
     return Response(status, text, version(account, groups), location(account, request.base))

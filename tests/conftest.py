@@ -19,11 +19,14 @@ from shared.tables.azure import AzureTables
 from shared.tables.port import Tables
 from shared.tables.sqlite import SqliteTables
 from tests.environments import alone
+from tests.fuzz import many
 from tests.waiting import PLANTED
 
 # No example fails for how long it takes, and examples may share a fixture: what they store is apart. Beside a planted
 # fault the first failing example will do: nobody reads the smallest one.
-scimlink = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+scimlink = settings(
+    many(100), deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+)
 settings.register_profile("scimlink", scimlink)
 settings.register_profile("planted", scimlink, phases=[Phase.explicit, Phase.generate])
 settings.load_profile("planted" if PLANTED in os.environ else "scimlink")

@@ -59,6 +59,8 @@ class GraphStandIn:
         """Objects in a page at most, whatever is asked for."""
         self.next_host = ""
         """Another address for links to the next page, to tell whether a client follows them."""
+        self.circle = ""
+        """An id behind which every link to a next page goes on: a circle, where that page was read before."""
         self.requests: list[str] = []
         self.url = ""
         self.authority = ""
@@ -186,7 +188,7 @@ class GraphStandIn:
         extra = [user for user in extra if user in self.tenant.users and user not in shown]
         page: dict[str, Any] = {"value": [self._shown(one, request) for one in (*shown, *extra)]}
         if more:
-            page["@odata.nextLink"] = self._link(request, {"$skiptoken": shown[-1]})
+            page["@odata.nextLink"] = self._link(request, {"$skiptoken": self.circle or shown[-1]})
         return page
 
     def show_again(self, user_id: str) -> None:

@@ -7,7 +7,6 @@ What a function is handed and how its answer is read follow the Functions host a
 from __future__ import annotations
 
 import logging
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -25,34 +24,23 @@ from infra.local.durable.management import Management
 from infra.local.functions import HttpFunction, InvocationContext, TimerFunction, read_functions
 from infra.local.timers import Timer, Timers
 from infra.local.workers import Workers
+from shared.host.routes import matcher
 from shared.tables.port import Tables
 
 log = logging.getLogger(__name__)
 
-MAX_BODY = 256 * 1024 * 1024
-"""Bytes of a request's body, beyond which aiohttp answers a bare 413.
+MAX_BODY = 104_857_600
+"""Bytes of a request's body, beyond which the answer is a bare 413, as Azure's is.
 
-The app refuses less than that with answers of its own: files above 100 MiB (link_orchestrator/requests/sent_file.py),
+The app refuses less than that with answers of its own: files above 100 MB (link_orchestrator/requests/sent_file.py),
 other bodies above 1 MiB (shared/scim/limits.py).
 """
 MAX_LINE = 64 * 1024
-"""Bytes of a request's first line: the longest filter that is allowed exceeds aiohttp's 8 KiB, percent-encoded."""
+"""Bytes of a request's first line. Azure's host answers a bare 414 beyond 8 KiB; here the app itself says what to do
+(shared/scim/limits.py)."""
 
 _PATIENCE = 5.0
 """Seconds that requests have to end when the host closes."""
-
-APP_SETTINGS = {"AZURE_FUNCTIONS_DURABLE_STRICT_TYPING": "1"}
-"""Variables that the app finds in its environment, here as in Azure.
-
-Without strict typing the SDK turns any JSON object with the keys __class__, __module__ and __data__ into an instance of
-the class it names (azure.functions._durable_functions), also where it came from a customer's file.
-"""
-
-
-def set_app_settings() -> None:
-    """Put the app's settings into the environment, as far as they are not there."""
-    for name, value in APP_SETTINGS.items():
-        os.environ.setdefault(name, value)
 
 
 class LocalHost:
@@ -71,7 +59,6 @@ class LocalHost:
         workers: Workers | None = None,
         timers: bool = False,
     ) -> None:
-        set_app_settings()
         functions = read_functions(app)
         if workers is not None:
             activities = workers.activities(functions.activities)
@@ -82,7 +69,7 @@ class LocalHost:
         self.executor = Executor(functions, tables)
         self._workers = workers
         self._management = Management(self.executor)
-        self._routes = _Routes(functions.http)
+        self._routes = Routes(functions.http)
         self._timer_functions = {function.name: function for function in functions.timers}
         self._timers = Timers(map(self._timer, functions.timers if timers else ()))
         self._port = port
@@ -177,7 +164,10 @@ class LocalHost:
     async def _serve(self, request: web.BaseRequest) -> web.Response:
         if self._workers is not None:
             self._workers.note_request()
-        body = await request.clone(client_max_size=MAX_BODY).read() if request.body_exists else b""
+        if (request.content_length or 0) > MAX_BODY:
+            return web.Response(status=413)
+        # As in Azure, a body without a Content-Length does not arrive (azure-functions-host #7930).
+        body = await request.clone(client_max_size=MAX_BODY).read() if request.content_length else b""
         answer = await self.handle(request.method, request.raw_path, request.headers, body)
         headers = CIMultiDict(answer.headers.items())
         if hdrs.CONTENT_TYPE not in headers:
@@ -186,33 +176,25 @@ class LocalHost:
         return web.Response(status=answer.status_code, headers=headers, body=answer.get_body())
 
 
-class _Routes:
-    """Finds functions by method and path as ASP.NET does: any letter case, literals before parameters."""
+class Routes:
+    """Finds functions by method and path as the Functions host does: the first by name that matches.
+
+    Names are compared without regard to case, and literals have no precedence over parameters
+    (https://github.com/Azure/azure-functions-host/issues/9876).
+    """
 
     def __init__(self, functions: tuple[HttpFunction, ...]) -> None:
-        # Few enough for a plain list; a parameter sorts behind every literal.
-        by_literal = sorted(functions, key=lambda f: f.route.lower().replace("{", "\x7f"))
-        self._routes = [(_pattern(f.route), f) for f in by_literal]
+        # In .NET, "ordinal without case" compares upper case, so that an underscore sorts behind every letter.
+        by_name = sorted(functions, key=lambda f: f.name.upper())
+        self._routes = [(matcher(f.route), f) for f in by_name]
 
     def find(self, method: str, path: str) -> tuple[HttpFunction, dict[str, str]] | None:
         """Return the function and its route parameters, or None: a wrong method is not found either, as in Azure."""
-        for pattern, function in self._routes:
-            match = pattern(path)
+        for match_path, function in self._routes:
+            match = match_path(path)
             if match is not None and (not function.methods or method in function.methods):
-                return function, match.groupdict()
+                return function, {name: value for name, value in match.groupdict().items() if value is not None}
         return None
-
-
-def _pattern(route: str) -> Any:
-    """Return the matcher of a route template: literals, `{name}`, and `{*name}` for the rest of the path."""
-    parts = [""]
-    for segment in route.strip("/").split("/"):
-        parameter = re.fullmatch(r"\{(\*?)(\w+)\}", segment)
-        if parameter is None:
-            parts.append(re.escape(segment))
-        else:
-            parts.append(f"(?P<{parameter[2]}>{'.*' if parameter[1] else '[^/]+'})")
-    return re.compile("/".join(parts) + "/?", re.IGNORECASE).fullmatch
 
 
 def _decoded(path: str) -> str:
@@ -221,8 +203,14 @@ def _decoded(path: str) -> str:
 
 
 def _params(query: str) -> dict[str, str]:
-    """Return the query as the host hands it on: repeated names joined with commas, empty values left out."""
+    """Return the query as the host hands it on.
+
+    Names that are the same but for their case are one, written as the first of them; its values are joined with commas.
+    What is empty then is left out.
+    """
     params: dict[str, str] = {}
-    for name, value in parse_qsl(query):
-        params[name] = f"{params[name]},{value}" if name in params else value
-    return params
+    written: dict[str, str] = {}
+    for name, value in parse_qsl(query, keep_blank_values=True):
+        first = written.setdefault(name.upper(), name)
+        params[first] = f"{params[first]},{value}" if first in params else value
+    return {name: value for name, value in params.items() if value}

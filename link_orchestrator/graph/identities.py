@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from link_orchestrator.files.identities import identity_of
@@ -28,6 +28,7 @@ from link_orchestrator.graph.client import (
 )
 from link_orchestrator.graph.groups import GROUP_READ, Step, to_do
 from link_orchestrator.graph.tokens import Tokens
+from link_orchestrator.graph.trail import Trail
 from link_orchestrator.problems import Problem
 from link_orchestrator.source import GraphScope, MappingSource, Page, Place, PlaceExpired, RunSource, SourceFailed
 from shared.directory.matching.identity import TEXTS, Gone, Identity
@@ -93,6 +94,12 @@ class GraphIdentities:
     async def page(self, place: Place) -> Page:
         """Take the first step of a place. Raises SourceBusy and SourceFailed; the same place can then be read again."""
         step, *left = place.get("steps") or self._first()
+        trail = Trail.of(place.get("trail")).followed(step[-1])
+        page = await self._take(step, left)
+        return replace(page, then={**page.then, "trail": trail.to_json()}) if page.then else page
+
+    async def _take(self, step: Step, left: list[Step]) -> Page:
+        """Take a step, behind which others are left."""
         rows: Sequence[Identity | Gone | Problem] = ()
         match step:
             case "latest", _:
@@ -160,7 +167,11 @@ class GraphIdentities:
         """Read a page of users. Return their identities, and the step to the next page if there is one."""
         permission = USER_READ if kind == "users" else f"{GROUP_READ} or {USER_READ}"
         answer = await self._client.get(link, permission=permission, advanced=kind == "members")
-        return list(map(_identity, values_of(answer))), to_do(kind, link_of(answer, "next"))
+        users = list(values_of(answer))
+        if kind == "members" and users and all(map(_is_withheld, users)):
+            # https://learn.microsoft.com/graph/permissions-overview (limited information for inaccessible members)
+            raise SourceFailed(f"Microsoft Graph shows members without their attributes: grant {USER_READ} as well")
+        return list(map(_identity, users)), to_do(kind, link_of(answer, "next"))
 
     async def _members(self, link: str) -> tuple[list[Identity | Problem], list[Step]]:
         """Return a page of a group's people. Raises UnknownObject for a group that the run names and that is not there.
@@ -185,7 +196,8 @@ class GraphIdentities:
         answer = await self._client.get(link, permission=APPLICATION_READ)
         by_type: dict[str, dict[str, None]] = {"User": {}, "Group": {}}
         for assignment in values_of(answer):
-            by_type.get(assignment.get("principalType", ""), {})[str(assignment["principalId"]).lower()] = None
+            if principal := assignment.get("principalId"):
+                by_type.get(assignment.get("principalType", ""), {})[str(principal).lower()] = None
         # Users come next, so that a place stays small; groups after all assignments, so that each is read once.
         groups = [step for group in by_type["Group"] if (step := ["group", group]) not in left]
         now = [*to_do("users_of", list(by_type["User"])), *to_do("assigned", link_of(answer, "next"))]
@@ -211,7 +223,7 @@ async def read_changes(client: GraphClient, link: str) -> Changes:
     A user may come twice, on one page or on several: the later one is the newer.
     """
     answer = await client.get(link, permission=USER_READ)
-    changed = {str(user["id"]): user for user in values_of(answer)}
+    changed = {str(user["id"]): user for user in values_of(answer) if user.get("id")}
     return Changes(
         [object_id for object_id, user in changed.items() if "@removed" not in user],
         [object_id for object_id, user in changed.items() if "@removed" in user],
@@ -233,9 +245,17 @@ async def read_provisioning_schema(client: GraphClient, service_principal: str, 
     return await client.get(f"{jobs}/{job}/schema", permission=SYNCHRONIZATION_READ)
 
 
+def _is_withheld(user: Mapping[str, Any]) -> bool:
+    """Tell whether Graph shows of a user nothing but the id."""
+    return not any(user.get(name) for name in ATTRIBUTES if name != "id")
+
+
 def _identity(user: Mapping[str, Any]) -> Identity | Problem:
-    """Return the identity of a user of Graph. Raises SourceFailed if Graph withholds the user's attributes."""
+    """Return the identity of a user of Graph. One without a name cannot be provisioned, and is a problem."""
     if user.get("id") and not user.get("userPrincipalName"):
-        # https://learn.microsoft.com/graph/permissions-overview, limited information for inaccessible member objects
-        raise SourceFailed(f"Microsoft Graph shows members without their attributes: grant {USER_READ} as well")
+        return Problem(
+            1,
+            "Microsoft Graph shows a user without userPrincipalName.",
+            "Look for users without a name in Entra: give them one, or take them out of the scope of the run.",
+        )
     return identity_of(user)

@@ -172,7 +172,7 @@ def _judge(job: Job, row: AccountRow, account: Account, after: Account) -> str |
 
 def _new(directory: Directory, job: Job, row: AccountRow, now: str) -> Account:
     account_id = directory.keys.new_id(row.user_name)
-    account = Account.new(account_id, {"active": True, **row.document}, Status.LOCAL, now)
+    account = Account.new(account_id, row.document, Status.LOCAL, now)
     return replace(account, evidence=row.evidence, protected=row.protected, origin=job.id)
 
 

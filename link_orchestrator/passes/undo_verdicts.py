@@ -182,10 +182,11 @@ def _give_back(document: dict[str, Any], values: Mapping[str, Any]) -> None:
         attribute = name[len(urn) + 1 :] if urn else name
         if name == EVIDENCE:
             continue
-        if value is None:
+        if value is None and name != "active":
             holder.pop(attribute, None)
         else:
-            holder[attribute] = value
+            # An account that did not say whether it was active was: an earlier version of the app kept such ones.
+            holder[attribute] = True if value is None else value
     for urn in sorted({extension_of(name) for name in values} - {""}):
         others = [schema for schema in document[SCHEMAS] if schema != urn]
         if not document[urn]:

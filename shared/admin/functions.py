@@ -1,4 +1,4 @@
-"""The functions of the administrator's API for one account, one group and the policy; health; the nightly upkeep."""
+"""The functions of the administrator's API for one account, one group and the policy; the nightly upkeep."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from shared.admin import account_changes, accounts, group_changes, groups
 from shared.directory.directory import Directory
 from shared.directory.sweep import sweep, sweep_replaced
 from shared.directory.work.jobs import CHANGING, RUN
-from shared.host.http import JSON, Edge, Route, add_route
+from shared.host.http import Edge, Route, add_route
 
 log = logging.getLogger("scimlink")
 
@@ -35,11 +35,6 @@ def blueprint(edge: Edge) -> func.Blueprint:
     bp = func.Blueprint()
     for route in ACCOUNT_ROUTES:
         add_route(bp, edge, route)
-
-    @bp.function_name("health")
-    @bp.route("health", methods=["GET"])
-    async def health(req: func.HttpRequest) -> func.HttpResponse:
-        return func.HttpResponse('{"status":"up"}', mimetype=JSON)
 
     @bp.function_name("sweep")
     @bp.timer_trigger(schedule="0 30 2 * * *", arg_name="timer")

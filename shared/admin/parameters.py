@@ -16,7 +16,7 @@ PAGE = 100
 
 def read_key(request: Request, *kinds: str) -> Key:
     """Return the one key, of these kinds, that a request asks for. Raises InvalidValue for none and for several."""
-    asked = [Key(kind, value) for kind in kinds if (value := request.params.get(kind))]
+    asked = [Key(kind, value) for kind in kinds if (value := request.params.get(kind.lower()))]
     if len(asked) != 1:
         raise InvalidValue(f"query: name one of {', '.join(kinds)}")
     return asked[0]

@@ -16,8 +16,9 @@ from pydantic import ValidationError
 
 from shared.directory import errors as directory
 from shared.host.auth import Forbidden, Unauthorized
+from shared.scim.endpoint import MethodNotAllowed
 from shared.scim.errors import ScimError, error_body
-from shared.tables.port import LimitExceeded, Throttled, Unavailable
+from shared.tables.port import Denied, LimitExceeded, TablesError, Throttled, Unavailable
 
 log = logging.getLogger("scimlink")
 
@@ -28,6 +29,8 @@ Problem = tuple[int, str | None, str, Mapping[str, str]]
 def problem(error: Exception) -> Problem:
     """Return what an exception is answered with."""
     match error:
+        case MethodNotAllowed():
+            return error.status, None, error.detail, {"Allow": ", ".join(sorted(error.allowed))}
         case ScimError():
             return error.status, error.scim_type, error.detail, {}
         case ValidationError():
@@ -52,7 +55,11 @@ def problem(error: Exception) -> Problem:
             return _later("the resource is being changed by others", 1)
         case Throttled():
             return _later("storage is busy", error.retry_after)
+        case Denied():
+            log.error("storage refuses this app: %s", error)
+            return 500, None, f"storage refuses this app, which its operator must mend: {error}", {}
         case Unavailable():
+            log.warning("storage does not answer: %s", error)
             return _later("storage does not answer", 5)
     return _unexpected(error)
 
@@ -60,6 +67,12 @@ def problem(error: Exception) -> Problem:
 def error_text(status: int, scim_type: str | None, detail: str) -> str:
     """Return the JSON text of an Error message."""
     return json.dumps(error_body(status, scim_type, detail), ensure_ascii=False)
+
+
+def loggable(error: Exception) -> str:
+    """Return what a log may say of an error: its type, and of storage's errors their text, which is about no person."""
+    name = type(error).__name__
+    return f"{name}: {error}" if isinstance(error, TablesError) else name
 
 
 def _later(detail: str, seconds: float) -> Problem:

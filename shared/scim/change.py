@@ -1,8 +1,8 @@
 """What add, replace and remove do at one place of a document (RFC 7644 sections 3.5.2.1 to 3.5.2.3).
 
 patch.py reads the operations and finds the places; values.py makes the values right. Beyond the RFC: "" and null
-clear; removing what is not there is no error; a value path that matches nothing creates the value its filter describes
-(Entra relies on it), and ends with NoTarget only where the filter describes none.
+clear; removing what is not there is no error; a value path that matches nothing creates the value where its filter
+describes one by `type` and `primary` alone (Entra relies on it), and ends with NoTarget otherwise.
 """
 
 from __future__ import annotations
@@ -11,18 +11,21 @@ from collections.abc import Hashable
 from typing import Any, Literal
 
 from shared.scim.document import Document
-from shared.scim.errors import Mutability, NoTarget
+from shared.scim.errors import InvalidValue, Mutability, NoTarget
 from shared.scim.filter import equalities
 from shared.scim.path import DocumentPlace
-from shared.scim.schema import Attribute, Target
+from shared.scim.schema import ACTIVE, Attribute, Target
 from shared.scim.values import (
+    LABELS,
     Changes,
     Element,
     check_count,
     has_content,
+    identify,
     read_changes,
     read_elements,
     read_scalar,
+    settle,
     settle_primary,
 )
 
@@ -34,14 +37,15 @@ def change(document: Document, place: DocumentPlace, op: Op, value: Any) -> None
     target, attribute = place.target, place.target.attribute
     if attribute.name == "schemas" or attribute.returned == "never":
         return  # schemas is computed from what is present, and a password is never kept
+    if attribute is ACTIVE and (op == "remove" or value is None):
+        return  # it is never without a value, and only a value says whether the person may come in
     _check_mutability(target, op)
     members = document if target.extension is None else document.setdefault(target.extension, {})
-    clears = op == "remove" or value in _CLEARING
     if place.passes is not None or (target.sub_attribute is not None and attribute.multi_valued):
         _change_elements(members, place, op, value)
     elif attribute.multi_valued:
         _change_values(members, attribute, op, value)
-    elif target.sub_attribute is None and clears:
+    elif target.sub_attribute is None and _clears(attribute, op, value):
         _set(members, attribute, None)
     elif attribute.type == "complex":
         _update(members.setdefault(attribute.name, {}), attribute, _changes(target, op, value))
@@ -50,17 +54,23 @@ def change(document: Document, place: DocumentPlace, op: Op, value: Any) -> None
 
 
 def tidy(document: Document, target: Target) -> None:
-    """Take out what a finished PATCH left without a value: elements with labels only, empty objects and lists."""
+    """Take out what a finished PATCH left without a value, or twice: labels alone, empty objects and lists, doubles."""
     members = document if target.extension is None else document.get(target.extension, {})
     name = target.attribute.name
     value = members.get(name)
     if isinstance(value, list):
-        value = members[name] = [element for element in value if has_content(element)]
-    if value in _CLEARING or value == {} or not has_content(value):
+        value = members[name] = settle(target.attribute, [element for element in value if has_content(element)])
+    if value in (None, "", [], {}) or not has_content(value):
         members.pop(name, None)
 
 
-_CLEARING: tuple[object, ...] = (None, "", [])
+def _clears(attribute: Attribute, op: Op, value: Any) -> bool:
+    """Tell whether an operation takes all away at its place; an empty list does where a list may stand."""
+    if op == "remove" or value is None:
+        return True
+    if value == "":
+        return attribute is not ACTIVE
+    return value == [] and (attribute.multi_valued or attribute.has_value)
 
 
 def _check_mutability(target: Target, op: Op) -> None:
@@ -112,6 +122,9 @@ def _changes(target: Target, op: Op, value: Any) -> Changes:
         return {sub_attribute.name: None}
     if isinstance(value, dict):
         value = value.get(sub_attribute.name, value)
+    if sub_attribute.name == "value":
+        # It may tell more than itself, as a role does; but which one is meant, the path has said.
+        return {name: item for name, item in read_changes(attribute, {"value": value}).items() if name not in LABELS}
     return {sub_attribute.name: read_scalar(sub_attribute, value, attribute)}
 
 
@@ -120,14 +133,23 @@ def _change_values(members: dict[str, Any], attribute: Attribute, op: Op, value:
     if op == "remove" and value is None:
         _set(members, attribute, None)
         return
+    _check_values(attribute, op, value)
     elements = read_elements(attribute, value)
     present = members.get(attribute.name, [])
+    if op == "remove" and not elements:
+        raise InvalidValue(f"{attribute.name}: remove takes the values that are to go; without a value all go.")
     if op == "remove":
         _set(members, attribute, _without(present, elements, attribute))
     elif op == "replace" or value is None or value == "":
-        _set(members, attribute, settle_primary(elements))
+        _set(members, attribute, settle(attribute, elements))
     else:
         _set(members, attribute, _with(present, elements, attribute))
+
+
+def _check_values(attribute: Attribute, op: Op, value: Any) -> None:
+    """Raise InvalidValue for an object that says nothing: put in the place of values, it would take them away."""
+    if op != "remove" and {} in (value if isinstance(value, list) else [value]):
+        raise InvalidValue(f"{attribute.name} takes values; null or an empty list clears it.")
 
 
 def _with(present: list[Any], added: list[Any], attribute: Attribute) -> list[Any]:
@@ -138,7 +160,7 @@ def _with(present: list[Any], added: list[Any], attribute: Attribute) -> list[An
     for element in present:
         _remember(known, element, attribute)
     for element in added:
-        identity, label = _identity(element, attribute)
+        identity, label = identify(element, attribute)
         same = known.get((identity, label))
         if same is None:
             same = known.get((identity, None) if label else identity)
@@ -163,7 +185,7 @@ def _without_immutable(element: Element, same: Element, attribute: Attribute) ->
 
 
 def _remember(known: dict[Hashable, Any], element: Any, attribute: Attribute) -> None:
-    identity, label = _identity(element, attribute)
+    identity, label = identify(element, attribute)
     known.setdefault((identity, label), element)
     known.setdefault(identity, element)
 
@@ -172,28 +194,15 @@ def _without(present: list[Any], listed: list[Any], attribute: Attribute) -> lis
     """Return the values but those listed: equal by `value`, and by `type` where both have one."""
     labels: dict[Hashable, set[str | None]] = {}
     for element in listed:
-        identity, label = _identity(element, attribute)
+        identity, label = identify(element, attribute)
         labels.setdefault(identity, set()).add(label)
     result = []
     for element in present:
-        identity, label = _identity(element, attribute)
+        identity, label = identify(element, attribute)
         named = labels.get(identity, ())
         if not named or not (label is None or label in named or None in named):
             result.append(element)
     return result
-
-
-def _identity(element: Any, attribute: Attribute) -> tuple[Hashable, str | None]:
-    """Return what tells a value from others, and its type: its `value`, or else everything but `primary`."""
-    if not isinstance(element, dict):
-        return (element,), None
-    label = str(element["type"]).casefold() if "type" in element else None
-    if "value" not in element:
-        return frozenset(item for item in element.items() if item[0] != "primary"), label
-    value = element["value"]
-    if isinstance(value, str) and not attribute.sub_attributes["value"].case_exact:
-        value = value.casefold()
-    return value, label
 
 
 def _change_elements(members: dict[str, Any], place: DocumentPlace, op: Op, value: Any) -> None:
@@ -201,13 +210,15 @@ def _change_elements(members: dict[str, Any], place: DocumentPlace, op: Op, valu
     attribute, whole = place.target.attribute, place.target.sub_attribute is None
     present = members.get(attribute.name)
     elements: list[Any] = [present] if isinstance(present, dict) else list(present or ())
-    if whole and (op == "remove" or value in _CLEARING):
+    matching = [element for element in elements if place.selects(element)]
+    new = _create(place) if op != "remove" and not matching else {}
+    if whole and _clears(attribute, op, value):
         elements = [element for element in elements if not place.selects(element)]
     else:
+        _check_values(attribute, "remove" if not whole else op, value)
         changes = _changes(place.target, op, value)
-        matching = [element for element in elements if place.selects(element)]
         if not matching and any(item is not None for item in changes.values()):
-            matching = [_create(place)]
+            matching = [new]
             elements += matching
         for element in matching:
             rest = dict.fromkeys(element) | _described(place) if whole and op == "replace" else {}
@@ -219,14 +230,17 @@ def _change_elements(members: dict[str, Any], place: DocumentPlace, op: Op, valu
 
 
 def _create(place: DocumentPlace) -> Element:
-    """Return the value that the place's filter describes, for an operation that found none."""
+    """Return the value that the place's filter describes by its labels, for an operation that found none.
+
+    Who asks for one by anything else means a value that is there (RFC 7644 section 3.5.2.3). Raises NoTarget.
+    """
     if place.passes is None:
         return {}
     element = _described(place)
     sub_attribute = place.target.sub_attribute
     denied = sub_attribute is not None and sub_attribute.name in element
-    if not element or denied or not place.selects(element):
-        raise NoTarget(f"No value of {place.target.attribute.name} passes the path's filter, and it describes none.")
+    if not element or denied or not element.keys() <= LABELS or not place.selects(element):
+        raise NoTarget(f"no value of {place.target.attribute.name} passes the filter of the path; nothing is changed.")
     return element
 
 

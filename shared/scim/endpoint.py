@@ -6,10 +6,11 @@ shared/host translates from and to HTTP. Location and ETag are RFC 7644 sections
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from shared.scim.errors import ScimError
+from shared.scim.limits import MAX_URL_BYTES
 
 
 class PreconditionFailed(ScimError):
@@ -22,9 +23,34 @@ class PreconditionFailed(ScimError):
 
 
 class MethodNotAllowed(ScimError):
-    """The endpoint is there, and does not take this method."""
+    """The endpoint is there, and does not take this method. `allowed` are those that it takes (RFC 9110 15.5.6)."""
 
     status = 405
+
+    def __init__(self, allowed: Collection[str]) -> None:
+        super().__init__(f"this address does not take the method: it takes {', '.join(sorted(allowed))}")
+        self.allowed = allowed
+
+
+class LengthRequired(ScimError):
+    """A body came without its length, and was lost on the way (RFC 9110 section 15.5.12)."""
+
+    status = 411
+
+    def __init__(self) -> None:
+        super().__init__("the body came in chunks and did not arrive: send it with a Content-Length")
+
+
+class UriTooLong(ScimError):
+    """The URL is longer than the host is sure to take (RFC 9110 section 15.5.15)."""
+
+    status = 414
+
+    def __init__(self) -> None:
+        super().__init__(
+            f"a URL has at most {MAX_URL_BYTES} bytes: send the query in a body instead, as POST to the endpoint's "
+            "/.search (RFC 7644 section 3.4.3)"
+        )
 
 
 class NotImplementedHere(ScimError):
@@ -35,7 +61,10 @@ class NotImplementedHere(ScimError):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a service needs of a request. `base` is the SCIM root's address, `by` names the caller for the audit."""
+    """What a service needs of a request. `base` is the SCIM root's address, `by` names the caller for the audit.
+
+    `params` has the parameters of the query by their names in lower case, and those of the path.
+    """
 
     base: str
     by: str

@@ -188,7 +188,10 @@ def _literal(literal: Literal, attribute: Attribute) -> object:
     """Return the literal in the attribute's type: clients write "True" for a Boolean and bare digits for a string."""
     if literal == "" or (isinstance(literal, bool) and attribute.type != "boolean"):
         literal = str(literal).lower()
-    if literal == "" and attribute.type in {"string", "reference", "binary"}:
+    if literal == "" and attribute.type in {"string", "reference"}:
+        return literal
+    # What a client asks for need not be a whole value: a part of a certificate, or the date of a moment.
+    if attribute.type == "binary" or (attribute.type == "dateTime" and instant(str(literal)) is not None):
         return literal
     try:
         value = read_scalar(attribute, literal)

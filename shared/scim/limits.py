@@ -3,6 +3,9 @@
 Whatever is beyond a limit is answered with a SCIM error (errors.py; RFC 7644 section 7).
 """
 
+MAX_URL_BYTES = 8_000
+"""Bytes of a URL behind its scheme: some less than fit the 8 KiB of the Functions host's request line, whose answer to
+a longer one says nothing."""
 MAX_BODY_BYTES = 1024 * 1024
 MAX_BULK_BYTES = 4 * 1024 * 1024
 MAX_BULK_OPERATIONS = 1_000
@@ -20,6 +23,9 @@ MAX_PATH_CHARS = 512
 MAX_FILTER_CHARS = 4_096
 MAX_FILTER_DEPTH = 32
 MAX_FILTER_TERMS = 200
+SCAN_LIMIT = 10_000
+"""Resources of one type that a query may read where no key leads to what it asks for, and that may be sorted. Pages by
+cursor have no such bound."""
 DEFAULT_COUNT = 100
 MAX_COUNT = 200
 CURSOR_SECONDS = 3_600

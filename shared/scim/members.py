@@ -7,12 +7,12 @@ null`, `displayName` for `display`, an id that nothing here can have (it is left
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from shared.scim.change import Op
-from shared.scim.errors import InvalidPath, InvalidValue, Mutability, ScimError
+from shared.scim.errors import InvalidPath, InvalidValue, Mutability, NoTarget, ScimError
 from shared.scim.evaluate import Test
 from shared.scim.filter import And, Comparison, Filter, Not, Or, ValuePath
 from shared.scim.limits import MAX_STRING_CHARS
@@ -27,13 +27,15 @@ MEMBERS = GROUP.attributes["members"]
 class MembershipChange:
     """A change of memberships: `into` join, by id with the name that the client gave, and `out` leave.
 
-    With `exact`, all others leave, too. With `passes`, the members that pass it leave, and nobody joins.
+    With `exact`, all others leave, too. With `passes`, the members that pass it leave, and nobody joins. `expected` has
+    the numbers of operations, and ids of which each needs one to be a member before this change.
     """
 
     into: dict[str, str | None] = field(default_factory=dict)
     out: set[str] = field(default_factory=set)
     exact: bool = False
     passes: Test | None = None
+    expected: list[tuple[int, frozenset[str]]] = field(default_factory=list)
 
     @property
     def is_plain(self) -> bool:
@@ -52,8 +54,17 @@ class MembershipChange:
             for member_id in members:
                 self.into.pop(member_id, None)
 
+    def expect(self, number: int, members: Collection[str]) -> None:
+        """Note that an operation, which comes after the change so far, means one of these members. Raises NoTarget."""
+        if not self.into.keys() & members:
+            open_ids = frozenset() if self.exact else frozenset(members) - self.out
+            if not open_ids:
+                raise NoTarget(_NOBODY)
+            self.expected.append((number, open_ids))
 
-_Step = tuple[Op, dict[str, str | None] | Test | None]
+
+_NOBODY = "no member passes the filter of the path; nothing is changed."
+_Step = tuple[Op | Literal["expect"], dict[str, str | None] | Test | None]
 """What one operation does, to the members named or to all that pass a test."""
 
 
@@ -94,17 +105,47 @@ def split_operations(operations: Sequence[PatchOperation]) -> tuple[list[PatchOp
     for number, operation in enumerate(operations, 1):
         try:
             kept, steps = _split(operation)
+            for step in steps:
+                _take(step, number, changes)
         except ScimError as error:
             raise type(error)(f"Operation {number}: {error.detail}") from None
         rest += kept
-        for op, members in steps:
-            if not isinstance(members, dict):
-                changes.append(MembershipChange(passes=members))
-                continue
-            if not changes or changes[-1].passes is not None:
-                changes.append(MembershipChange())
-            changes[-1].apply(op, members)
     return rest, changes
+
+
+def _take(step: _Step, number: int, changes: list[MembershipChange]) -> None:
+    """Add a step of an operation to the changes so far."""
+    kind, members = step
+    if not isinstance(members, dict):
+        changes.append(MembershipChange(passes=members))
+        return
+    if not changes or changes[-1].passes is not None:
+        changes.append(MembershipChange())
+    if kind == "expect":
+        changes[-1].expect(number, members)
+    else:
+        changes[-1].apply(kind, members)
+
+
+def expected_members(changes: Sequence[MembershipChange]) -> frozenset[str]:
+    """Return the ids of which it must be known whether they are members, for check_expected()."""
+    return frozenset(member for change in changes for _, members in change.expected for member in members)
+
+
+def check_expected(changes: Sequence[MembershipChange], held: Mapping[str, Mapping[str, Any]]) -> None:
+    """Raise NoTarget where an operation means members of whom none is in when its turn comes.
+
+    `held` are the members among expected_members() before all changes: their values, by id.
+    """
+    members = dict(held)
+    for change in changes:
+        for number, ids in change.expected:
+            if not members.keys() & ids:
+                raise NoTarget(f"Operation {number}: {_NOBODY}")
+        if change.exact:
+            members.clear()
+        members = {i: m for i, m in members.items() if i not in change.out and not (change.passes and change.passes(m))}
+        members |= {member: {"value": member} for member in change.into}
 
 
 def _split(operation: PatchOperation) -> tuple[list[PatchOperation], list[_Step]]:
@@ -141,22 +182,31 @@ def _steps(operation: PatchOperation, place: DocumentPlace, value: Any) -> Itera
     elif operation.op == "remove" and value is None:
         yield "replace", {}
     else:
-        yield operation.op, read_members(value)
+        yield operation.op, _read_named(operation.op, value)
+
+
+def _read_named(op: Op, value: Any) -> dict[str, str | None]:
+    """Return the members that a value names. Raises InvalidValue for one that is there and names nobody."""
+    members = read_members(value)
+    if not members and (op == "remove" or value not in (None, "", [])):
+        raise InvalidValue(f"members: {op} takes the members to {op}. Remove without a value takes all of them out.")
+    return members
 
 
 def _filtered(operation: PatchOperation, place: DocumentPlace, value_filter: Filter, value: Any) -> Iterator[_Step]:
-    """`members[value eq "…"]`: remove takes it out, add puts it in, replace puts another in its place."""
-    named = _named(value_filter)
-    new = read_members(value) if isinstance(value, list | dict) and _has_id(value) else None
+    """`members[value eq "…"]`: remove takes it out; replace puts another in the place of one that is in."""
+    named = dict.fromkeys(_named(value_filter))
     if operation.op == "remove":
         if named or place.passes is not None:
-            yield "remove", dict.fromkeys(named) if named else place.passes
+            yield "remove", named or place.passes
         return
     if not named:
         raise InvalidPath('members: add and replace take the path members, or members[value eq "…"].')
-    if operation.op == "replace" and (new is not None or value in (None, "", [])):
-        yield "remove", dict.fromkeys(named)
-    yield "add", new if new is not None else {} if value in (None, "", []) else dict.fromkeys(named)
+    yield "expect", named
+    new = read_members(value) if isinstance(value, list | dict) and _has_id(value) else {}
+    if operation.op == "replace" and (new or value in (None, "", [])):
+        yield "remove", named
+    yield "add", new
 
 
 def _has_id(value: Any) -> bool:

@@ -55,3 +55,8 @@ def list_response(
     members = [f'"{name}":{number}' for name, number in numbers.items() if number is not None]
     members += [f'"{name}":{quote(cursor)}' for name, cursor in cursors.items() if cursor is not None]
     return f'{_LIST_HEAD}{",".join(members)},"Resources":[{",".join(resource_texts)}]}}'
+
+
+def names_message(schemas: object, urn: str) -> bool:
+    """Tell whether the `schemas` of a message name it; many clients leave them out."""
+    return schemas is None or (isinstance(schemas, list) and urn in schemas)

@@ -7,6 +7,7 @@ Attributes that the resource type does not have are ignored, and so are read-onl
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,8 +16,11 @@ from shared.scim.change import Op, change, tidy
 from shared.scim.document import Document, complete
 from shared.scim.errors import BodyTooLarge, InvalidPath, InvalidSyntax, InvalidValue, NoTarget, ScimError, TooMany
 from shared.scim.limits import MAX_OPERATIONS, MAX_PATCH_COMPARISONS
+from shared.scim.messages import names_message
 from shared.scim.path import DocumentPlace, resolve
 from shared.scim.schema import ResourceType, Schema, Target
+
+PATCH_OP_URN = "urn:ietf:params:scim:api:messages:2.0:PatchOp"
 
 _OPS: dict[str, Op] = {"add": "add", "replace": "replace", "remove": "remove"}
 
@@ -35,7 +39,10 @@ def parse_operations(body: object) -> tuple[PatchOperation, ...]:
 
     Raises InvalidSyntax, InvalidPath, InvalidValue or NoTarget for what is no operation, BodyTooLarge for too many.
     """
-    operations = _members(body, "The body").get("operations")
+    message = _members(body, "The body")
+    if not names_message(message.get("schemas"), PATCH_OP_URN):
+        raise InvalidSyntax(f"schemas takes a list with {PATCH_OP_URN}.")
+    operations = message.get("operations")
     if not isinstance(operations, list) or not operations:
         raise InvalidSyntax("The body needs Operations, a list of one operation or more.")
     if len(operations) > MAX_OPERATIONS:
@@ -51,11 +58,16 @@ def apply(operations: Sequence[PatchOperation], document: Mapping[str, Any], res
     """
     draft = _Draft(_copy(document), resource_type)
     for number, operation in enumerate(operations, 1):
-        try:
-            draft.apply(operation)
-        except ScimError as error:
-            raise type(error)(f"Operation {number}: {error.detail}") from None
+        draft.apply(number, operation)
     return draft.finish()
+
+
+def check(operations: Sequence[PatchOperation], resource_type: ResourceType) -> None:
+    """Raise a ScimError where the operations are wrong for any resource: for one that is not there."""
+    draft = _Draft({}, resource_type)
+    for number, operation in enumerate(operations, 1):
+        with contextlib.suppress(NoTarget):
+            draft.apply(number, operation)
 
 
 class _Draft:
@@ -69,8 +81,14 @@ class _Draft:
         self._touched: set[Target] = set()
         self._comparisons = 0
 
-    def apply(self, operation: PatchOperation) -> None:
-        """Apply one operation."""
+    def apply(self, number: int, operation: PatchOperation) -> None:
+        """Apply one operation. Raises a ScimError that names it by its number."""
+        try:
+            self._apply(operation)
+        except ScimError as error:
+            raise type(error)(f"Operation {number}: {error.detail}") from None
+
+    def _apply(self, operation: PatchOperation) -> None:
         if operation.path is not None:
             self._apply_at(resolve(operation.path, self._resource_type), operation.op, operation.value, named=True)
             return

@@ -57,6 +57,9 @@ def resolve(text: str, resource_type: ResourceType) -> DocumentPlace | Schema | 
     if extension is not None:
         return extension
     path = parse_path(text)
+    whole = resource_type.find(path.urn, path.attribute)
+    if whole is not None and path.value_filter is not None and whole.attribute.type != "complex":
+        raise InvalidPath(f"{whole.attribute.name} has no parts: a filter in brackets does not go with it.")
     target = resource_type.find(path.urn, path.attribute, path.sub_attribute)
     if target is None:
         return None

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from shared.scim.errors import InvalidCount, InvalidSyntax, InvalidValue, ScimError
 from shared.scim.filter import Filter, parse_filter
 from shared.scim.limits import DEFAULT_COUNT, MAX_COUNT
+from shared.scim.messages import names_message
 from shared.scim.projection import Projection
 from shared.scim.schema import ResourceType
 from shared.scim.sort import Sort
@@ -63,8 +64,7 @@ class Query:
         if not isinstance(body, dict):
             raise InvalidSyntax("The body must be a SearchRequest, a JSON object.")
         given = {name.lower(): value for name, value in body.items() if value is not None}
-        schemas = given.get("schemas", [SEARCH_REQUEST_URN])
-        if not isinstance(schemas, list) or SEARCH_REQUEST_URN not in schemas:
+        if not names_message(given.get("schemas"), SEARCH_REQUEST_URN):
             raise InvalidSyntax(f"schemas takes a list with {SEARCH_REQUEST_URN}.")
         return cls.parse(
             {name: _text(name, given[name.lower()]) for name in _MEMBERS if name.lower() in given}, resource_type

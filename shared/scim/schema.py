@@ -194,3 +194,4 @@ _COMMON = [read_attribute(item) for item in _read("common")]
 _SCHEMAS = [read_schema(_read(name)) for name in ("user", "enterprise_user", "group")]
 _BY_URN = {schema.urn: schema for schema in _SCHEMAS}
 USER, GROUP = (read_resource_type(item, _BY_URN) for item in _read("resource_types"))
+ACTIVE, ROLES = USER.attributes["active"], USER.attributes["roles"]

@@ -1,16 +1,19 @@
 """One attribute's value from what a client sent (RFC 7643 section 2.3): the type is made right, or InvalidValue raised.
 
 Clients' habits with values are tolerated here and nowhere else: Booleans and numbers in strings, a bare value where
-an object belongs, one value where a list belongs, and "" or null for no value. document.py and change.py build on it.
+an object belongs, one value where a list belongs, "" or null for no value, and a role as JSON in a string. document.py
+and change.py build on it.
 """
 
+import json
 import re
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Hashable, Mapping, Sequence
 from datetime import UTC, datetime
 
 from shared.scim.errors import InvalidValue
 from shared.scim.limits import MAX_ELEMENTS, MAX_STRING_CHARS
-from shared.scim.schema import Attribute
+from shared.scim.schema import ACTIVE, ROLES, Attribute
 
 Scalar = str | bool | int | float
 Element = dict[str, Scalar]
@@ -20,14 +23,13 @@ Changes = Mapping[str, Scalar | None]
 
 # Sub-attributes that say something about a value. An element of nothing else holds no value: Entra clears one
 # by setting `value` to "" and leaves these behind.
-_LABELS = {"type", "primary"}
+LABELS = {"type", "primary"}
 
 
 def read(attribute: Attribute, value: object) -> object:
     """Return the value in the attribute's type, or None for no value. Raises InvalidValue, naming the attribute."""
     if attribute.multi_valued:
-        elements = read_elements(attribute, value)
-        return settle_primary(elements) or None
+        return settle(attribute, read_elements(attribute, value)) or None
     return read_one(attribute, value)
 
 
@@ -57,7 +59,7 @@ def read_changes(attribute: Attribute, value: object) -> Changes:
 
     A bare value stands for the sub-attribute `value`; for a single-valued attribute a list stands for its first.
     """
-    if isinstance(value, list) and not attribute.multi_valued:
+    if isinstance(value, list) and not attribute.multi_valued and (value or attribute.has_value):
         value = value[0] if value else None
     if value is None or value == "":
         return {}
@@ -66,7 +68,7 @@ def read_changes(attribute: Attribute, value: object) -> Changes:
             raise InvalidValue(f"{attribute.name} takes an object of sub-attributes.")
         value = {"value": value}
     changes = {}
-    for name, item in value.items():
+    for name, item in (_role(value) if attribute is ROLES else value).items():
         sub_attribute = attribute.sub_attributes.find(name)
         if sub_attribute is not None and sub_attribute.mutability != "readOnly":
             changes[sub_attribute.name] = read_scalar(sub_attribute, item, attribute)
@@ -74,8 +76,11 @@ def read_changes(attribute: Attribute, value: object) -> Changes:
 
 
 def read_scalar(attribute: Attribute, value: object, parent: Attribute | None = None) -> Scalar | None:
-    """Return a simple value in the attribute's type, or None for null and ""."""
-    if value is None or value == "" or value == [] or value == {}:
+    """Return a simple value in the attribute's type, or None for null and "".
+
+    "" is no value of `active`: whoever empties it has not said that the person may come in again.
+    """
+    if value is None or (value == "" and attribute is not ACTIVE):
         return None
     kind = attribute.type
     if type(value) is str:
@@ -95,9 +100,37 @@ def read_scalar(attribute: Attribute, value: object, parent: Attribute | None = 
         return _number(attribute, value, parent)
     if kind == "dateTime":
         return _date_time(attribute, value, parent)
+    if kind == "binary":
+        return _binary(attribute, value, parent)
     if isinstance(value, int | float) and not isinstance(value, bool):
         return str(value)
     raise _invalid(attribute, parent, "takes a string")
+
+
+def settle(attribute: Attribute, elements: list[object]) -> list[object]:
+    """Return the values as they are kept: each type and value once, the later one on top, and one primary at most.
+
+    RFC 7643 section 2.4: a service provider should not return the same (type, value) combination more than once.
+    """
+    kept: dict[Hashable, object] = {}
+    for element in elements:
+        identity = identify(element, attribute)
+        had = kept.get(identity)
+        kept[identity] = {**had, **element} if isinstance(had, dict) and isinstance(element, dict) else element
+    return settle_primary(list(kept.values()))
+
+
+def identify(element: object, attribute: Attribute) -> tuple[Hashable, str | None]:
+    """Return what tells a value from others, and its type: its `value`, or else everything but `primary`."""
+    if not isinstance(element, dict):
+        return (element,), None
+    label = str(element["type"]).casefold() if "type" in element else None
+    if "value" not in element:
+        return frozenset(item for item in element.items() if item[0] != "primary"), label
+    value = element["value"]
+    if isinstance(value, str) and not attribute.sub_attributes["value"].case_exact:
+        value = value.casefold()
+    return value, label
 
 
 def settle_primary(elements: list[object], chosen: object = None) -> list[object]:
@@ -113,7 +146,7 @@ def settle_primary(elements: list[object], chosen: object = None) -> list[object
 
 def has_content(element: object) -> bool:
     """Whether an element holds more than its labels."""
-    return not isinstance(element, dict) or bool(element.keys() - _LABELS)
+    return not isinstance(element, dict) or bool(element.keys() - LABELS)
 
 
 def instant(text: str) -> datetime | None:
@@ -125,7 +158,7 @@ def instant(text: str) -> datetime | None:
         return None
 
 
-_TEXT = {"string", "reference", "binary"}
+_TEXT = {"string", "reference"}
 _UNUSABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffe\uffff]")
 """The controls C0 and C1 but for tab, LF and CR, DEL, and the noncharacters U+FFFE and U+FFFF.
 
@@ -145,21 +178,71 @@ def _boolean(attribute: Attribute, value: object, parent: Attribute | None) -> b
 
 
 def _number(attribute: Attribute, value: object, parent: Attribute | None) -> int | float:
-    convert = int if attribute.type == "integer" else float
-    if isinstance(value, str | int | float) and not isinstance(value, bool):
-        try:
-            number = convert(value)
-        except (ValueError, OverflowError):
-            number = None
-        if number is not None and abs(number) < float("inf"):
-            return number
-    raise _invalid(attribute, parent, "takes a number")
+    """Return a number as it came, or as JSON has it where it came in a string (RFC 7643 sections 2.3.3 and 2.3.4)."""
+    if isinstance(value, str) and _NUMBER.fullmatch(value.strip()):
+        value = float(value) if set(".eE") & set(value) else int(value)
+    if isinstance(value, float) and attribute.type == "integer" and value.is_integer():
+        value = int(value)
+    kinds = int if attribute.type == "integer" else int | float
+    if isinstance(value, kinds) and not isinstance(value, bool) and abs(value) <= _MOST:
+        return value
+    raise _invalid(attribute, parent, f"takes {'a whole' if attribute.type == 'integer' else 'a'} number")
+
+
+_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]{0,400})(?:\.[0-9]{1,400})?(?:[eE][+-]?[0-9]{1,4})?")
+"""A number of JSON (RFC 8259 section 6)."""
+_MOST = sys.float_info.max
+"""The greatest number that JSON readers know (RFC 8259 section 6)."""
 
 
 def _date_time(attribute: Attribute, value: object, parent: Attribute | None) -> str:
-    if isinstance(value, str) and instant(value) is not None:
+    if isinstance(value, str) and _DATE_TIME.fullmatch(value) and instant(value) is not None:
         return value
     raise _invalid(attribute, parent, "takes a date and time such as 2026-11-23T17:30:00Z")
+
+
+_DATE_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)?", re.ASCII)
+"""xsd:dateTime, which has both a date and a time (RFC 7643 section 2.3.5)."""
+
+
+def _binary(attribute: Attribute, value: object, parent: Attribute | None) -> str:
+    """Return a text in base64 or base64url, with or without padding (RFC 7643 section 2.3.6, RFC 4648)."""
+    if isinstance(value, str) and _BASE64.fullmatch(value):
+        data = value.rstrip("=")
+        if len(data) % 4 != 1 and len(value) in (len(data), -(-len(data) // 4) * 4):
+            return value
+    raise _invalid(attribute, parent, "takes bytes in base64")
+
+
+_BASE64 = re.compile(r"(?:[A-Za-z0-9+/]+|[A-Za-z0-9_-]+)={0,2}")
+
+
+def _role(value: Mapping[str, object]) -> Mapping[str, object]:
+    """Return a role as Entra's create has it, where its PATCH has it as JSON in the text of `value`.
+
+    A create also calls `display` by another name, displayName. Both are AppRoleAssignmentsComplex's:
+    https://learn.microsoft.com/entra/identity/app-provisioning/customize-application-attributes (provisioning a role).
+    """
+    given = {name.lower(): item for name, item in value.items()}
+    told = _object_in(given.get("value"))
+    if told.keys() & {"value", "displayName"}:
+        given = {"type": _APP_ROLE, "primary": False, **given, "value": None, **told}
+    name = given.pop("displayname", None) or given.pop("displayName", None)
+    return given if given.get("display") or not name else {**given, "display": name}
+
+
+_APP_ROLE = "WindowsAzureActiveDirectoryRole"
+
+
+def _object_in(text: object) -> dict[str, object]:
+    """Return the JSON object that a text holds, {} for none."""
+    if not isinstance(text, str) or not text.lstrip().startswith("{"):
+        return {}
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _encodable(text: str) -> bool:

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import azure.functions as func
 
-from shared.directory.directory import Directory
-from shared.directory.errors import NotFound
-from shared.host.http import Edge, Route, add_route
-from shared.scim.endpoint import MethodNotAllowed, NotImplementedHere, Request, Response
+from shared.host.http import SCIM, Edge, Route, add_route
 from shared.scim_root.bulk import run_bulk
 from shared.scim_root.discovery import (
     get_resource_type,
@@ -16,9 +13,8 @@ from shared.scim_root.discovery import (
     list_resource_types,
     list_schemas,
 )
-from shared.scim_root.rooms import Room, Rooms, search_rooms
+from shared.scim_root.rooms import Room, Rooms, query_rooms, search_rooms
 
-ROOT = "scim/v2"
 DISCOVERY = (
     Route("service_provider_config", "GET", "ServiceProviderConfig", get_service_provider_config),
     Route("resource_types", "GET", "ResourceTypes", list_resource_types),
@@ -31,14 +27,9 @@ DISCOVERY = (
 def blueprint(edge: Edge, rooms: Rooms) -> func.Blueprint:
     """Return the functions of the root, for function_app.py to register."""
     bp = func.Blueprint()
+    _add(bp, edge, Route("scim_query", "GET", "", query_rooms), rooms)
     _add(bp, edge, Route("scim_search", "POST", ".search", search_rooms), rooms)
     _add(bp, edge, Route("scim_bulk", "POST", "Bulk", run_bulk), rooms, writes=True)
-
-    @bp.function_name("scim_other")
-    @bp.route(ROOT + "/{*path}", methods=["GET", "POST", "PUT", "PATCH", "DELETE"])
-    async def other(req: func.HttpRequest) -> func.HttpResponse:
-        return await edge.answer(req, refuse, req.route_params.get("path", ""))
-
     for route in DISCOVERY:
         _add(bp, edge, route)
     return bp
@@ -62,17 +53,5 @@ def room_blueprint(edge: Edge, endpoint: str, room: Room) -> func.Blueprint:
 
 
 def _add(bp: func.Blueprint, edge: Edge, route: Route, *more: object, writes: bool = False) -> None:
-    add_route(bp, edge, route._replace(path=f"{ROOT}/{route.path}"), *more, role="scim", writes=writes)
-
-
-async def refuse(directory: Directory, request: Request, path: str) -> Response:
-    """Refuse a request to a SCIM address that no other function answers, and say why."""
-    resource, *rest = path.lower().split("/")
-    if resource == "me":
-        raise NotImplementedHere("this service provider has no /Me: address /Users instead")
-    if resource in _RESOURCES and len(rest) < 2:
-        raise MethodNotAllowed("this endpoint does not take the method: RFC 7644 section 3.2 lists which do")
-    raise NotFound("no such endpoint")
-
-
-_RESOURCES = ("serviceproviderconfig", "resourcetypes", "schemas", "users", "groups", "bulk", ".search")
+    path = f"{SCIM}/{route.path}".strip("/")
+    add_route(bp, edge, route._replace(path=path), *more, role="scim", writes=writes)

@@ -38,6 +38,12 @@ Search = Callable[..., Awaitable[Any]]
 """Asks a room for one page and returns its list response as a JSON object."""
 
 
+async def query_rooms(directory: Directory, request: Request, rooms: Rooms) -> Response:
+    """Answer a GET of the root as the search that its parameters make (RFC 7644 section 3.4.2.1)."""
+    asked = {name: value for name, value in request.params.items() if name != "schemas"}
+    return await search_rooms(directory, replace(request, body=document_text(asked).encode()), rooms)
+
+
 async def search_rooms(directory: Directory, request: Request, rooms: Rooms) -> Response:
     """Answer a SearchRequest to the root (RFC 7644 section 3.4.3) with what each room finds, one after the other."""
     body = read_json(request.body)

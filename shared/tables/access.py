@@ -9,7 +9,18 @@ from contextlib import suppress
 from itertools import islice
 from typing import TypeVar
 
-from shared.tables.port import ANY, MAX_OPERATIONS, MAX_PAGE, Delete, Operation, Page, Row, Tables, VersionConflict
+from shared.tables.port import (
+    ANY,
+    MAX_OPERATIONS,
+    MAX_PAGE,
+    Delete,
+    Operation,
+    Page,
+    Row,
+    Tables,
+    TransactionTooLarge,
+    VersionConflict,
+)
 
 AT_ONCE = 64
 """Requests that one step has under way at the same time: as many as one connection pool serves without waiting."""
@@ -106,10 +117,19 @@ async def delete(tables: Tables, partition: str, deletes: Iterable[Delete]) -> i
 async def write(tables: Tables, by_partition: Mapping[str, Sequence[Operation]]) -> None:
     """Commit operations that need not take effect together, in as few transactions as hold them."""
     await in_waves(
-        tables.commit(partition, part)
+        _commit(tables, partition, part)
         for partition, operations in by_partition.items()
         for part in in_parts(operations, MAX_OPERATIONS)
     )
+
+
+async def _commit(tables: Tables, partition: str, operations: Sequence[Operation]) -> None:
+    """Commit operations in one transaction, or in the halves of one that is too large."""
+    try:
+        await tables.commit(partition, operations)
+    except TransactionTooLarge:
+        for half in in_parts(operations, (len(operations) + 1) // 2):
+            await _commit(tables, partition, half)
 
 
 async def together(*calls: Awaitable[Result]) -> list[Result]:

@@ -25,7 +25,7 @@ from uuid import uuid4
 import aiohttp
 from azure.core import MatchConditions
 from azure.core.credentials import AccessToken
-from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpResponseError, ResourceExistsError
+from azure.core.exceptions import AzureError, HttpResponseError, ResourceExistsError
 from azure.core.pipeline import PipelineResponse
 from azure.core.pipeline.transport import AioHttpTransport
 from azure.core.rest import AsyncHttpResponse, HttpRequest
@@ -39,6 +39,7 @@ from shared.tables.port import (
     MAX_PAGE,
     AlreadyExists,
     Delete,
+    Denied,
     Insert,
     LimitExceeded,
     Merge,
@@ -47,6 +48,7 @@ from shared.tables.port import (
     Replace,
     Row,
     Throttled,
+    TransactionTooLarge,
     Unavailable,
     Upsert,
     Value,
@@ -70,7 +72,17 @@ _OPTIONS: dict[str, Any] = {
 }
 _ONCE: dict[str, Any] = {"retry_total": 0}
 _CONFLICTS = {"UpdateConditionNotSatisfied", "ConditionNotMet", "ResourceNotFound", "EntityNotFound"}
-_TOO_LARGE = {"RequestBodyTooLarge", "EntityTooLarge", "PropertyValueTooLarge", "TooManyProperties", "InvalidInput"}
+_TOO_LARGE = {"EntityTooLarge", "PropertyValueTooLarge", "TooManyProperties", "InvalidInput"}
+_REMEDIES = {
+    "AuthorizationPermissionMismatch": "give the app's identity the role Storage Table Data Contributor on the account",
+    "AuthorizationFailure": "let the app through the network rules of the account",
+    "KeyBasedAuthenticationNotPermitted": "the account takes no keys: use a managed identity",
+    "AuthenticationFailed": "check the key, or the tenant of the app's identity",
+    "InvalidAuthenticationInfo": "check the tenant of the app's identity",
+    "AccountIsDisabled": "enable the account",
+}
+"""What to do about the codes with which the service keeps an app out
+(https://learn.microsoft.com/rest/api/storageservices/common-rest-api-error-codes)."""
 
 
 class AzureTables:
@@ -203,10 +215,23 @@ class ManagedIdentity:
         self._client: Any = None
 
     async def get_token(self, *scopes: str, **_: Any) -> AccessToken:
-        """Return a token for the scope (`https://storage.azure.com/.default`)."""
-        answer = await asyncio.to_thread(self._acquire, scopes[0].removesuffix("/.default"))
+        """Return a token for the scope (`https://storage.azure.com/.default`).
+
+        Raises Denied, or Unavailable where it may be got a little later: errors of azure-core's would be taken for
+        answers of the service, and be tried again.
+        """
+        try:
+            answer = await asyncio.to_thread(self._acquire, scopes[0].removesuffix("/.default"))
+        except (OSError, ValueError) as error:  # of requests, and of an answer that is no JSON
+            raise Unavailable("the endpoint of the managed identity does not answer") from error
         if "access_token" not in answer:
-            raise ClientAuthenticationError(message=f"the managed identity got no token: {answer.get('error')}")
+            # App Service: "400, no such identity", and any status of a passing fault.
+            if re.match(r"429|5", str(answer.get("error_description"))):
+                raise Unavailable("the endpoint of the managed identity is busy")
+            raise Denied(
+                f"no token for the managed identity ({answer.get('error')}): the app must have it, and "
+                "SCIMLINK_CLIENT_ID must name it"
+            )
         return AccessToken(answer["access_token"], int(time.time()) + int(answer["expires_in"]))
 
     async def close(self) -> None:
@@ -369,8 +394,12 @@ def _translated(error: AzureError) -> Exception:
         return VersionConflict(index)
     if status in (429, 503) or code == "ServerBusy":
         return Throttled(_retry_after(error))
+    if code == "RequestBodyTooLarge":
+        return TransactionTooLarge(code)
     if status == 413 or code in _TOO_LARGE:
         return LimitExceeded(code)
+    if status in (401, 403):
+        return Denied(f"{status} {code}: {_REMEDIES.get(code, 'check what the app may do on the storage account')}")
     return Unavailable(f"{type(error).__name__} {status or ''} {code}".strip())
 
 

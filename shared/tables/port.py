@@ -8,6 +8,7 @@ https://learn.microsoft.com/rest/api/storageservices/performing-entity-group-tra
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,11 @@ Value = str | int | float | bool
 
 MAX_OPERATIONS = 100
 MAX_TRANSACTION_BYTES = 4 * 1024 * 1024
+"""Bytes of a transaction as it is sent (wire_bytes)."""
+OPERATION_BYTES = 2048
+"""Bytes that are sent with an operation beside its key and columns, at most: its headers and the table's address."""
+NUMBER_BYTES = 64
+"""Bytes that are sent with a number beside its name, at most."""
 MAX_ENTITY_BYTES = 1024 * 1024
 MAX_STRING_UNITS = 32 * 1024
 """UTF-16 code units, of two bytes each, in a string column: 64 KiB."""
@@ -71,8 +77,19 @@ class Unavailable(TablesError):
     """No answer, or a broken one. The call may or may not have taken effect."""
 
 
+class Denied(TablesError):
+    """The service does not let this app in: the set-up is wrong, and trying again does not help.
+
+    The text has the service's status and code, and what to do.
+    """
+
+
 class LimitExceeded(TablesError, ValueError):
     """The caller broke a limit of Table Storage: a mistake in the program, found before anything is sent."""
+
+
+class TransactionTooLarge(LimitExceeded):
+    """The operations are too large together. Nothing was changed; in several transactions they may fit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,16 +204,34 @@ def check(partition: str, operations: Sequence[Operation]) -> None:
         raise LimitExceeded(f"a transaction holds 1 to {MAX_OPERATIONS} operations, not {len(operations)}")
     check_key(partition)
     keys = set()
-    total = 0
+    stored = 0
     for operation in operations:
         check_key(operation.key)
         keys.add(operation.key)
-        if not isinstance(operation, Delete):
-            total += _entity_bytes(partition, operation.key, operation.columns)
+        stored += _entity_bytes(partition, operation.key, getattr(operation, "columns", {}))
     if len(keys) != len(operations):
         raise LimitExceeded("a key occurs twice in one transaction")
-    if total > MAX_TRANSACTION_BYTES:
-        raise LimitExceeded(f"a transaction holds at most {MAX_TRANSACTION_BYTES} bytes, not {total}")
+    # A single operation is no transaction. To encode several takes as long as to store them, so it is done for those
+    # alone that may be too large: a stored byte is sent in six at most.
+    if len(operations) > 1 and 6 * stored + OPERATION_BYTES * len(operations) > MAX_TRANSACTION_BYTES:
+        sent = sum(wire_bytes(partition, operation) for operation in operations)
+        if sent > MAX_TRANSACTION_BYTES:
+            raise TransactionTooLarge(f"a transaction has at most {MAX_TRANSACTION_BYTES} bytes, not {sent}")
+
+
+def wire_bytes(partition: str, operation: Operation) -> int:
+    """Return how many bytes an operation has in a transaction at most, as azure_batch.py writes it: in UTF-8 JSON.
+
+    A character of Chinese is stored in two bytes and sent in three; a control character is sent in six.
+    """
+    # A key is in the address, where a character may take nine bytes, and in the row.
+    size = OPERATION_BYTES + 12 * (len(partition) + len(operation.key))
+    if isinstance(operation, Delete):
+        return size
+    numbers = [name for name, value in operation.columns.items() if isinstance(value, int | float)]
+    # A number is accompanied by its type, under its name.
+    size += sum(len(name) + NUMBER_BYTES for name in numbers)
+    return size + len(json.dumps(operation.columns, ensure_ascii=False).encode("utf-8", "surrogatepass"))
 
 
 def check_key(key: str) -> None:

@@ -13,6 +13,7 @@ import azure.durable_functions as df
 import azure.functions as func
 import pytest
 
+from infra.local import host as local_host
 from infra.local.host import LocalHost
 from shared.tables.sqlite import SqliteTables
 from tests.infra.durable_app import build
@@ -118,10 +119,88 @@ async def test_an_encoded_slash_does_not_divide_a_path(host: LocalHost) -> None:
     assert json.loads(answer.get_body())["route"] == {"id": "a%2Fb c"}
 
 
-async def test_a_literal_comes_before_a_parameter(client: aiohttp.ClientSession) -> None:
-    async with client.get("/scim/v2/Users/.search") as answer:
-        seen = await answer.json(content_type=None)
-    assert (seen["route"], seen["function"]) == ({}, "search")
+@pytest.mark.parametrize(
+    ("names", "first"),
+    [
+        ({"b_one": "things/one", "a_any": "things/{id}"}, "a_any"),
+        ({"a_one": "things/one", "b_any": "things/{id}"}, "a_one"),
+        ({"Z_rest": "things/{*rest}", "z_one": "things/one", "y_other": "other/one"}, "z_one"),
+        ({"a_b": "things/one", "ab": "things/{id}"}, "ab"),
+        ({"a_other": "things/one/more", "rest": "{*rest}"}, "rest"),
+        ({"a_put": "things/{id}", "b_one": "things/one"}, "b_one"),
+    ],
+)
+async def test_of_routes_that_match_the_first_by_the_name_of_its_function_answers(
+    tmp_path: Path, names: dict[str, str], first: str
+) -> None:
+    """As in Azure, where neither literals nor long routes have precedence; in .NET "_" sorts behind the letters."""
+    app = df.DFApp()
+
+    def add(name: str, route: str) -> None:
+        @app.function_name(name)
+        @app.route(route, methods=["PUT" if "put" in name else "GET"])
+        async def answer(req: func.HttpRequest) -> func.HttpResponse:
+            return func.HttpResponse(name)
+
+    for name, route in names.items():
+        add(name, route)
+    tables = SqliteTables.open(tmp_path / "histories.db")
+    async with LocalHost(app, tables) as host:
+        assert (await host.handle("GET", "/things/one")).get_body().decode() == first
+    await tables.close()
+
+
+@pytest.mark.parametrize(
+    ("query", "params"),
+    [
+        ("Filter=a&filter=b&FILTER=c", {"Filter": "a,b,c"}),
+        ("a=1&b=&a=", {"a": "1,"}),
+        ("a&b=&c==", {"c": "="}),
+        ("a=%2B+%26", {"a": "+ &"}),
+    ],
+)
+async def test_names_of_parameters_that_differ_in_case_are_one(
+    host: LocalHost, query: str, params: dict[str, str]
+) -> None:
+    answer = await host.handle("GET", f"/scim/v2/Users/7?{query}")
+    assert json.loads(answer.get_body())["params"] == params
+
+
+async def test_a_body_in_chunks_does_not_arrive(host: LocalHost, client: aiohttp.ClientSession) -> None:
+    """As in Azure, whose host hands on a body with a Content-Length alone."""
+
+    async def chunks() -> AsyncIterator[bytes]:
+        for _ in range(3):
+            yield b"x" * 100_000
+
+    for _ in range(2):  # the connection is good for more
+        async with client.put("/scim/v2/Users/7", data=chunks()) as answer:
+            assert (await answer.json(content_type=None))["body"] == ""
+        async with client.put("/scim/v2/Users/7", data=b"whole") as answer:
+            assert (await answer.json(content_type=None))["body"] == "whole"
+
+
+async def test_a_body_beyond_what_azure_takes_is_a_bare_413(
+    client: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert local_host.MAX_BODY == 104_857_600
+    monkeypatch.setattr(local_host, "MAX_BODY", 10)
+    async with client.put("/scim/v2/Users/7", data=b"x" * 10) as answer:
+        assert answer.status == 203
+    async with client.put("/scim/v2/Users/7", data=b"x" * 11) as answer:
+        assert (answer.status, await answer.read()) == (413, b"")
+
+
+async def test_a_catch_all_has_the_rest_of_the_path_even_where_there_is_none(client: aiohttp.ClientSession) -> None:
+    for path, route in (("/files", {}), ("/files/", {"rest": ""}), ("/files/a/b/", {"rest": "a/b/"})):
+        async with client.get(path) as answer:
+            assert (await answer.json(content_type=None))["route"] == route
+
+
+async def test_head_has_what_get_has_but_the_body(client: aiohttp.ClientSession) -> None:
+    async with client.head("/plain") as answer:
+        assert (answer.status, await answer.read()) == (200, b"")
+        assert answer.headers["Content-Length"] == "2"
 
 
 async def test_a_plain_function_runs_on_a_thread(client: aiohttp.ClientSession) -> None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from scim_groups import search, service
+from shared.directory.keys import Key
 from shared.directory.records.members import Member
 from shared.directory.records.model import Group, Status
+from shared.directory.records.resources import SURE
 from tests.scim_users.conftest import Answer, Server
 
 GROUP = "urn:ietf:params:scim:schemas:core:2.0:Group"
@@ -83,6 +86,7 @@ async def test_a_change_of_members_is_a_new_version(server: Server) -> None:
         {"op": "remove", "path": "members", "value": [{"value": "361f2594-8a43-46bc-9c61-82862af64aca"}]},
         {"op": "remove", "path": 'members[value eq "nobody"]'},
         {"op": "remove", "path": 'members[type eq "Group"]'},
+        {"op": "add", "path": "members", "value": []},
         {"op": "replace", "path": "displayName", "value": "Sales"},
         {"op": "replace", "path": "nonsense", "value": 1},
     ],
@@ -91,6 +95,83 @@ async def test_what_changes_nothing_leaves_the_version(server: Server, operation
     group = await created(server, members=[{"value": await a_user(server, "ada")}])
     answer = await server.send("PATCH", f"/Groups/{group['id']}", operations(operation))
     assert (answer.status, answer.body) == (200, group)
+
+
+@pytest.mark.parametrize(
+    ("op", "path", "names"),
+    [
+        ("add", "members", ["ada"]),
+        ("add", "members", ["ada", "bob", "ada"]),
+        ("replace", "members", ["bob", "ada"]),
+        ("add", 'members[value eq "{ada}"]', ["ada"]),
+        ("replace", 'members[value eq "{ada}"]', ["ada"]),
+    ],
+)
+async def test_who_is_in_already_changes_nothing(server: Server, op: str, path: str, names: list[str]) -> None:
+    ids = {name: await a_user(server, name) for name in ("ada", "bob")}
+    value = [{"value": ids[name], "display": "Another name"} for name in names]
+    group = await created(server, members=[{"value": ids[name], "display": name} for name in ids])
+    answer = await server.send(
+        "PATCH", f"/Groups/{group['id']}", operations({"op": op, "path": path.format(**ids), "value": value})
+    )
+    assert (answer.status, answer.body) == (200, group)
+    put = {"displayName": "Sales", "members": [{"value": ids["bob"]}, {"value": ids["ada"]}]}
+    assert (await server.send("PUT", f"/Groups/{group['id']}", put)).body == group
+    assert (await server.send("GET", f"/Groups/{group['id']}")).body == group
+
+
+async def test_of_who_comes_with_those_who_are_in_only_the_new_one_moves(server: Server) -> None:
+    ids = [await a_user(server, f"user{n}") for n in range(250)]
+    group = await created(server, members=[{"value": member} for member in ids[::2]])
+    changed = await server.send("PATCH", f"/Groups/{group['id']}?attributes=members", adding(*ids))
+    assert changed.headers["ETag"] != group["meta"]["version"]
+    assert [member["value"] for member in changed.body["members"]] == sorted(ids)
+
+
+@pytest.mark.parametrize("value", ["", [], {}, [""], [None], [{}]])
+async def test_a_removal_that_names_nobody_is_refused(server: Server, value: object) -> None:
+    group = await created(server, members=[{"value": await a_user(server, "ada")}])
+    path = f"/Groups/{group['id']}"
+    answer = await server.send("PATCH", path, operations({"op": "remove", "path": "members", "value": value}))
+    assert_error(answer, 400, "invalidValue")
+    assert (await server.send("GET", path)).body == group
+
+
+@pytest.mark.parametrize("op", ["add", "Replace"])
+@pytest.mark.parametrize("value", [{"value": "{bob}"}, [{"value": "{bob}"}], "", {"display": "x"}])
+async def test_who_is_replaced_must_be_a_member(server: Server, op: str, value: Any) -> None:
+    ada, bob, eve = [await a_user(server, name) for name in ("ada", "bob", "eve")]
+    group = await created(server, members=[{"value": ada}])
+    path, value = f"/Groups/{group['id']}", json.loads(json.dumps(value).replace("{bob}", bob))
+    name = {"op": "replace", "path": "displayName", "value": "Research"}
+    for nobody in (eve, "Z"):
+        wrong = {"op": op, "path": f'members[value eq "{nobody}"]', "value": value}
+        answer = await server.send("PATCH", path, operations(name, wrong))
+        assert_error(answer, 400, "noTarget")
+        assert answer.body["detail"].startswith("Operation 2: ")
+        assert (await server.send("GET", path)).body == group
+    right = {"op": op, "path": f'members[value eq "{ada}"]', "value": value}
+    assert (await server.send("PATCH", path, operations(right))).status == 200
+    names_bob, replaces = bob in json.dumps(value), op == "Replace" and value != {"display": "x"}
+    assert await members(server, group["id"]) == sorted(([] if replaces else [ada]) + ([bob] if names_bob else []))
+
+
+WRONG = {
+    "another message": {"schemas": [GROUP], "Operations": [{"op": "replace", "path": "displayName", "value": "x"}]},
+    "an unknown operation": operations({"op": "move", "path": "displayName"}),
+    "no path": operations({"op": "replace", "path": "display name", "value": "x"}),
+    "no value of its type": operations({"op": "replace", "path": "displayName", "value": {}}),
+    "no member": operations({"op": "add", "path": "members", "value": 7}),
+    "nobody to remove": operations({"op": "remove", "path": "members", "value": ""}),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+@pytest.mark.parametrize("id", ["nobody", "361f2594-8a43-86bc-9c61-82862af64aca"])
+async def test_a_wrong_body_is_wrong_for_a_group_that_is_not_there(server: Server, wrong: str, id: str) -> None:
+    for path in (f"/Groups/{id}", f"/Groups/{(await created(server, wrong))['id']}"):
+        assert (await server.send("PATCH", path, WRONG[wrong])).status == 400
+    assert_error(await server.send("PUT", f"/Groups/{id}", {"displayName": {}}), 400, "invalidValue")
 
 
 async def test_a_put_replaces_document_and_members(server: Server) -> None:
@@ -213,6 +294,49 @@ async def test_a_filter_that_no_index_answers_is_bounded(server: Server, monkeyp
     await created(server, "a")
     await created(server, "b")
     assert_error(await server.send("GET", '/Groups?filter=displayName sw "a"'), 400, "tooMany")
+
+
+async def test_keys_answer_a_filter_whatever_the_number_of_groups(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search, "SCAN_LIMIT", 1)
+    ada = await a_user(server, "ada")
+    for name in ("Sales", "Research", "Legal"):
+        await created(server, name, externalId=f"id-{name}", members=[{"value": ada}] if name == "Legal" else [])
+    names = {
+        'displayName eq "sales" or externalId eq "id-Research"': ["Research", "Sales"],
+        f'displayName eq "Sales" or members.value eq "{ada}"': ["Legal", "Sales"],
+        f'externalId sw "id" and (members eq "{ada}" or displayName eq "Sales") and displayName pr': ["Legal", "Sales"],
+        'displayName eq "Sales" and displayName eq "Legal"': [],
+    }
+    for text, expected in names.items():
+        for more in ("", "&excludedAttributes=members"):
+            found = await server.send("GET", f"/Groups?filter={text}{more}")
+            assert sorted(group["displayName"] for group in found.body["Resources"]) == expected, text
+    assert_error(await server.send("GET", f'/Groups?filter=members eq "{ada}" or externalId sw "x"'), 400, "tooMany")
+
+
+async def test_a_name_that_is_taken_is_refused_without_a_write(server: Server, writes: list[str]) -> None:
+    ada = await a_user(server, "ada")
+    await created(server)
+    writes.clear()
+    body = {"schemas": [GROUP], "displayName": "SALES", "externalId": "id", "members": [{"value": ada}]}
+    assert_error(await server.send("POST", "/Groups", body), 409, "uniqueness")
+    assert writes == []
+
+
+async def test_what_was_announced_of_a_refused_group_is_taken_back(server: Server, writes: list[str]) -> None:
+    ada = await a_user(server, "ada")
+    for number in range(SURE):
+        await created(server, f"Group {number}")
+    writes.clear()
+    body = {"schemas": [GROUP], "displayName": "group 1", "externalId": "id", "members": [{"value": ada}]}
+    assert_error(await server.send("POST", "/Groups", body), 409, "uniqueness")
+    assert writes, "it was expected to be made"
+    directory = await server.main()
+    assert await directory.groups.list_by(Key("externalId", "id")) == []
+    assert await directory.members.held(await directory.members.indexed([ada])) == [False]
+    assert "groups" not in (await server.send("GET", f"/Users/{ada}")).body
 
 
 async def test_a_filter_that_asks_for_too_many_members_is_bounded(

@@ -164,12 +164,16 @@ async def test_of_two_changes_that_name_one_version_one_is_done(sqlite_tables: S
 async def test_without_the_condition_on_the_head_both_would_be(
     sqlite_tables: SqliteTables, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    change = Members.change
+    change, touch = Members.change, Members.touch
 
-    async def unconditional(self: Members, group: str, *rows: Any, etag: str = ANY, **more: Any) -> Head:
+    async def changed(self: Members, group: str, *rows: Any, etag: str = ANY, **more: Any) -> Head | None:
         return await change(self, group, *rows, **more)
 
-    monkeypatch.setattr(Members, "change", unconditional)
+    async def touched(self: Members, group: str, *, etag: str, **more: Any) -> Head:
+        return await touch(self, group, etag=ANY, **more)
+
+    monkeypatch.setattr(Members, "change", changed)
+    monkeypatch.setattr(Members, "touch", touched)
     assert await two_changes_name_one_version(sqlite_tables, *CHANGES[name]) == 2
 
 

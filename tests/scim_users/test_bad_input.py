@@ -8,10 +8,11 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.scim.schema import USER
+from tests.fuzz import many
 from tests.scim_users.conftest import ADMIN_TOKEN, OTHER_TOKEN, TOKEN, Answer, Server
 
 MARK = "personal-value"
@@ -86,11 +87,6 @@ async def known_id(server: Server) -> str:
     return id
 
 
-def fuzz(examples: int) -> settings:
-    """One server and one log serve all examples: each holds whatever came before it."""
-    return settings(max_examples=examples)
-
-
 def check(answer: Answer, lines: pytest.LogCaptureFixture) -> None:
     """Assert that an answer is a SCIM one, and that nothing about it stands in the log; then clear the log."""
     assert answer.status in {200, 201, 204, 400, 403, 404, 409, 412, 413}, answer.body
@@ -116,13 +112,13 @@ def quoted(text: str) -> str:
     return quote(text.encode("utf-8", "surrogatepass"), safe="")
 
 
-@fuzz(150)
+@many(150)
 @given(body=bodies)
 async def test_any_body_of_a_create_is_answered(server: Server, lines: Any, body: bytes) -> None:
     check(await server.send("POST", "/Users", body), lines)
 
 
-@fuzz(200)
+@many(200)
 @given(body=bodies, method=st.sampled_from(["PATCH", "PUT"]), if_match=st.sampled_from([None, "*", 'W/"x"', '"', ","]))
 async def test_any_body_of_a_change_is_answered(
     server: Server, known_id: str, lines: Any, body: bytes, method: str, if_match: str | None
@@ -132,13 +128,13 @@ async def test_any_body_of_a_change_is_answered(
     check(await server.send("GET", f"/Users/{known_id}"), lines)
 
 
-@fuzz(200)
+@many(200)
 @given(query=queries.filter(lambda query: len(encoded(query)) < 8000))
 async def test_any_query_is_answered(server: Server, lines: Any, query: dict[str, str]) -> None:
     check(await server.send("GET", f"/Users?{encoded(query)}"), lines)
 
 
-@fuzz(60)
+@many(60)
 @given(id=ids, method=st.sampled_from(["GET", "PATCH", "PUT", "DELETE"]))
 async def test_any_id_is_answered(server: Server, lines: Any, id: str, method: str) -> None:
     body = b'{"userName": "x", "Operations": [{"op": "add", "path": "title", "value": "x"}]}'

@@ -3,11 +3,12 @@
 Runs in the worker's environment (conftest.py makes it), so it imports nothing of ours. Only gRPC is replaced: the
 worker builds its messages from the classes it is given, and here each is a plain namespace.
 In: a JSON list of {"function", "inputs": {parameter: {"http" | "json" | "string": value}}}.
-Out: JSON {"error", "functions": {name: [bindings]}, "results": [{"error", "value"}]}.
+Out: JSON {"error", "functions": {name: [bindings]}, "results": [{"error", "value"}], "logs": [[level, logger]]}.
 """
 
 import asyncio
 import json
+import logging
 import os
 import sys
 import uuid
@@ -98,6 +99,17 @@ async def invoke(function_id: str, inputs: dict[str, Any]) -> dict[str, Any]:
     return {"error": None, "value": from_typed_data(answer.return_value)}
 
 
+class Logs(logging.Handler):
+    """Keeps the level and the logger of each record."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: list[tuple[str, str]] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.told.append((record.levelname, record.name))
+
+
 class Parameter:
     """A ParameterBinding."""
 
@@ -125,7 +137,10 @@ def main() -> None:
     os.chdir(folder)
     answer = sys.stdout
     sys.stdout = sys.stderr
-    json.dump(asyncio.run(drive(folder, json.load(sys.stdin))), answer)
+    # As the worker does, which hands on to Azure what the root logger is told from INFO on.
+    logs = Logs()
+    logging.basicConfig(level=logging.INFO, handlers=[logs])
+    json.dump({**asyncio.run(drive(folder, json.load(sys.stdin))), "logs": logs.told}, answer)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ from azure.durable_functions.models.history import HistoryEventType as EventType
 from infra.local.durable import wire
 from infra.local.durable.instance import first_events
 from infra.local.durable.management import binding
-from infra.local.host import APP_SETTINGS
 from link_orchestrator.files.entra_groups import EntraGroup
 from link_orchestrator.files.groups import GroupRow
 from link_orchestrator.messages import FORM, Milestone, Read, ReadDone, Slice, SliceDone, Start
@@ -34,7 +33,6 @@ NOW = datetime(2026, 1, 2, tzinfo=UTC)
 
 
 SETTINGS = {
-    **APP_SETTINGS,
     "SCIMLINK_TABLES_ENDPOINT": "https://127.0.0.1:1",
     "SCIMLINK_CREDENTIALS": Credential.of("right", "test", "scim", "admin").model_dump_json().join("[]"),
 }
@@ -64,7 +62,6 @@ def test_every_kind_of_function_loads_and_runs(drive: Drive) -> None:
             {"function": "run", "inputs": {"context": _replay("run", {"n": 3}, done)}},
             {"function": "broken", "inputs": {"req": {"http": {"method": "GET"}}}},
         ],
-        APP_SETTINGS,
     )
     assert answer["error"] is None
     assert {b["type"] for b in answer["functions"]["start"]} == {"httpTrigger", "durableClient", "http"}
@@ -105,10 +102,10 @@ def test_every_function_of_the_app_loads(drive: Drive) -> None:
     answer = drive(ROOT, settings=SETTINGS)
     assert answer["error"] is None
     triggers = [_trigger(bindings) for bindings in answer["functions"].values()]
-    routes = {(t["route"], *t["methods"]) for t in triggers if t["type"] == "httpTrigger"}
-    assert {("scim/v2/Users/{id}", "PATCH"), ("scim/v2/Schemas", "GET"), ("health", "GET")} <= routes
-    assert {("linking/runs/{id}/review", "POST"), ("linking/runs/{id}/report", "GET")} <= routes
-    assert {("linking/mapping", "GET"), ("linking/mapping", "POST")} <= routes
+    routes = {(t["route"], *t.get("methods", ())) for t in triggers if t["type"] == "httpTrigger"}
+    assert {("scim/v2/Users/{id}", "PATCH"), ("scim/v2/Schemas", "GET", "HEAD"), ("{*path}",)} <= routes
+    assert {("linking/runs/{id}/review", "POST"), ("linking/runs/{id}/report", "GET", "HEAD")} <= routes
+    assert {("linking/mapping", "GET", "HEAD"), ("linking/mapping", "POST")} <= routes
     assert not any(route.startswith(("admin", "runtime")) for route, *_ in routes), "the host keeps these to itself"
 
 
@@ -236,12 +233,36 @@ def test_every_http_function_of_the_app_asks_for_a_token(drive: Drive) -> None:
     calls = []
     for name in http:
         trigger = _trigger(functions[name])
-        request = {"method": trigger["methods"][0], "url": f"http://127.0.0.1/{trigger['route']}", "body": "{}"}
+        request = {
+            "method": trigger.get("methods", ["TRACE"])[0],
+            "url": f"http://127.0.0.1/{trigger['route']}",
+            "body": "{}",
+        }
         inputs: dict[str, Any] = {trigger["name"]: {"http": {**request, "params": {"id": "x"}}}}
         for client in (b["name"] for b in functions[name] if b["type"] == "durableClient"):
             inputs[client] = {"string": json.dumps(binding("http://127.0.0.1:1/key"))}
         calls.append({"function": name, "inputs": inputs})
-    results = drive(ROOT, calls, SETTINGS)["results"]
+    nowhere = "AccountName=a;AccountKey=a2V5;TableEndpoint=http://127.0.0.1:1/a;"
+    results = drive(ROOT, calls, {**SETTINGS, "SCIMLINK_TABLES": nowhere})["results"]
     statuses = {name: result["value"] and result["value"]["status"] for name, result in zip(http, results, strict=True)}
-    assert statuses.pop("health") == 200
+    assert (statuses.pop("health"), statuses.pop("health_live")) == (200, 200)
+    assert statuses.pop("health_ready") == 503, "there is no storage"
     assert set(statuses.values()) == {401}, statuses
+
+
+def test_our_lines_reach_azure_and_those_of_its_sdk_about_every_request_do_not(drive: Drive, azurite: str) -> None:
+    request = {
+        "http": {"method": "GET", "url": "http://app/scim/v2/Users", "headers": {"authorization": "Bearer right"}}
+    }
+    calls = [{"function": "scim_users_query", "inputs": {"req": request}}] * 2
+    answer = drive(ROOT, calls, {**SETTINGS, "SCIMLINK_TABLES": azurite})
+    assert [result["value"]["status"] for result in answer["results"]] == [200, 200]
+    assert answer["logs"].count(["INFO", "scimlink"]) == 2
+    assert [line for line in answer["logs"] if line[1].startswith("azure.")] == []
+
+
+def test_no_line_of_ours_is_sampled_away() -> None:
+    """https://learn.microsoft.com/azure/azure-functions/functions-host-json#applicationinsightssamplingsettings"""
+    logging = json.loads((ROOT / "host.json").read_text())["logging"]
+    assert {"Exception", "Trace"} <= {*logging["applicationInsights"]["samplingSettings"]["excludedTypes"].split(";")}
+    assert logging["logLevel"]["default"] == "Information"

@@ -24,7 +24,7 @@ TOKEN = "bench"  # noqa: S105 - opens nothing but this run's own made-up people
 LOOK_SECONDS = 0.25
 """Seconds between two looks at a job."""
 PART_ROWS = 200_000
-"""Accounts in one part of an upload, which must stay below 100 MiB."""
+"""Accounts in one part of an upload, which must stay below 100 MB."""
 PAGES = 200
 """Pages of Microsoft Graph, of 999 identities each, in one part of an upload."""
 RENAMED = 4

@@ -61,6 +61,11 @@ SAFEGUARD_SHARE: Final = 0.2
 UNDO_DAYS: Final = 90
 """Days for which values that provisioning replaced are kept, so that an undo can give them back."""
 MOST_UNDO_DAYS: Final = 365
+JOB_DAYS: Final = 180
+"""Days after its end for which a job is kept, with its plan or report."""
+FEWEST_JOB_DAYS: Final = 30
+"""The least of them: for as long, a run may start over an upload, and build on another run."""
+MOST_JOB_DAYS: Final = 3650
 MOST_EVERY_HOURS: Final = 7 * 24
 MOST_AUTO_LINKS: Final = 1_000_000
 MAX_EXCLUDED_CHARS: Final = 300_000
@@ -121,6 +126,7 @@ class Policy:
     auto_approve: AutoApproval | None = None
     schedule: Schedule | None = None
     undo_days: int = UNDO_DAYS
+    job_days: int = JOB_DAYS
     compared: Mapping[Rule, MatchRule] = field(init=False, repr=False, compare=False)
     """The rules by which identities are compared, in order. Of SURE, what the policy leaves out is weak."""
 
@@ -165,6 +171,7 @@ class Policy:
             "autoApprove": self.auto_approve.to_json() if self.auto_approve else None,
             "schedule": self.schedule.to_json() if self.schedule else None,
             "undoDays": self.undo_days,
+            "jobDays": self.job_days,
         }
 
     @classmethod
@@ -196,6 +203,7 @@ class Policy:
             auto_approve=_auto_approval(document.get("autoApprove")),
             schedule=_schedule(document.get("schedule")),
             undo_days=_whole(document, "undoDays", UNDO_DAYS, 1, MOST_UNDO_DAYS),
+            job_days=_whole(document, "jobDays", JOB_DAYS, FEWEST_JOB_DAYS, MOST_JOB_DAYS),
         )
 
 

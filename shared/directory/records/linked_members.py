@@ -20,6 +20,7 @@ from typing import TypeGuard
 from shared.directory.errors import Stale
 from shared.directory.keys import HEAD, LINKED, MEMBERS_END, WAS_HERE, prefix_end
 from shared.directory.records.members import (
+    CHANGED,
     FIRST,
     HERE,
     MARKED,
@@ -46,8 +47,6 @@ from shared.tables.port import (
     VersionConflict,
 )
 
-_CHANGED = "the group's members changed since they were read, or the group is gone"
-
 
 class LinkedMembers(Members):
     """The memberships of linked groups. Who comes in or goes out of them does so by provisioning."""
@@ -66,7 +65,7 @@ class LinkedMembers(Members):
         try:
             etags = await self._tables.commit(self._keys.members(group), operations)
         except Conflict as conflict:
-            raise Stale(_CHANGED) from conflict
+            raise Stale(CHANGED) from conflict
         return Head(etags[0], columns["modified"], head.etag)
 
     async def admit(self, group: str, head: Head) -> None:
@@ -82,7 +81,7 @@ class LinkedMembers(Members):
             try:
                 await self._tables.commit(self._keys.members(group), operations)
             except VersionConflict as conflict:
-                raise Stale(_CHANGED) from conflict
+                raise Stale(CHANGED) from conflict
 
     async def end(self, group: str) -> None:
         """Let provisioning move no member any more, also where its request is under way."""
@@ -104,7 +103,7 @@ class LinkedMembers(Members):
         return await self.change(group, out=await self.find(group, members), by=by) is not None
 
     def _parts(self, into: Iterable[Member], out: Iterable[Member]) -> list[Sequence[Operation]]:
-        """Return the operations that put members in, marked, and take marked ones out; at least one transaction.
+        """Return the operations that put members in, marked, and take marked ones out, a transaction each.
 
         `out` are members as they are stored.
         """
@@ -112,31 +111,17 @@ class LinkedMembers(Members):
         coming = {member.id: member for member in into}
         steps = [self._leaving(member) for member in going.values()]
         steps += [[Insert(member.id, {"display": member.display, MARKED: True})] for member in coming.values()]
-        return list(_packed(steps, self.room)) or [()]
+        return list(_packed(steps, self.room))
 
     def _leaving(self, member: StoredMember) -> list[Operation]:
         """Return the operations that take a member out, and keep that it was here."""
         kept = Upsert(WAS_HERE + member.id, {"display": member.display, "at": self._now()})
         return [Delete(member.id, ANY), *([kept] if member.here else [])]
 
-    async def _change(
-        self, group: str, rows: Sequence[Operation], now: str, by: Teller | None, etag: str
-    ) -> str | None:
-        """Commit rows as Members does; mark who is in already. Return the head's etag, or None where nobody moved."""
-        moving = list(rows)
-        firm = [*head_and_history(group, now, by, etag), Merge(LINKED, {MARKED: True}, ANY)]
-        while any(isinstance(row, Insert | Delete) for row in moving):
-            try:
-                return (await self._tables.commit(self._keys.members(group), [*firm, *moving]))[0]
-            except AlreadyExists:
-                moving = await self._mark(group, moving)
-            except VersionConflict as conflict:
-                if conflict.index < len(firm):
-                    raise Stale(_CHANGED) from conflict
-                del moving[conflict.index - len(firm)]
-        return None
+    def _firm(self, group: str, now: str, by: Teller | None, etag: str) -> list[Operation]:
+        return [*head_and_history(group, now, by, etag), Merge(LINKED, {MARKED: True}, ANY)]
 
-    async def _mark(self, group: str, moving: Sequence[Operation]) -> list[Operation]:
+    async def _without_present(self, group: str, moving: Sequence[Operation]) -> list[Operation]:
         """Mark who is in already among those who are to come, and return the operations without them.
 
         This gives the group no new version: nobody moves. Whose row changes meanwhile is looked at again by the caller.
@@ -148,7 +133,7 @@ class LinkedMembers(Members):
                 await self._tables.commit(self._keys.members(group), [Merge(LINKED, {MARKED: True}, ANY), *marks])
             except VersionConflict as conflict:
                 if conflict.index == 0:
-                    raise Stale(_CHANGED) from conflict
+                    raise Stale(CHANGED) from conflict
                 return list(moving)
         ids = {member.id for member in there}
         return [row for row in moving if row.key not in ids]
@@ -198,7 +183,7 @@ class LinkedMembers(Members):
             try:
                 etag = (await self._tables.commit(self._keys.members(group), [*firm, *rows]))[0]
             except Conflict as conflict:
-                raise Stale(_CHANGED) from conflict
+                raise Stale(CHANGED) from conflict
         return etag
 
 

@@ -25,7 +25,9 @@ from shared.tables.access import delete, in_parts, in_waves, read_range, scan, s
 from shared.tables.port import (
     ANY,
     MAX_OPERATIONS,
+    AlreadyExists,
     Delete,
+    Insert,
     Operation,
     Page,
     Replace,
@@ -66,6 +68,7 @@ class Teller:
 
 FIRST = "0"
 """The lowest key of a member, in a group's partition and in the index: every id begins with a hex digit."""
+CHANGED = "the group's members changed since they were read, or the group is gone"
 MARKED, HERE = "byScim", "here"
 """Columns of a member's row: see StoredMember."""
 
@@ -81,10 +84,13 @@ class Members:
         self._keys = keys
         self._now = now
 
-    async def open(self, group: str) -> Head:
-        """Write the head of a group that is about to be created."""
-        now = self._now()
-        etags = await self._tables.commit(self._keys.members(group), [Upsert(HEAD, {"modified": now})])
+    async def open(self, group: str, members: Iterable[Member] = ()) -> Head:
+        """Write the head and the members of a group that is about to be created."""
+        members, now = list(members), self._now()
+        await self.announce(group, members)
+        rows = [Upsert(HEAD, {"modified": now}), *_joining(members)]
+        calls = (self._tables.commit(self._keys.members(group), part) for part in in_parts(rows, MAX_OPERATIONS))
+        etags, *_ = await in_waves(calls)
         return Head(etags[0], now)
 
     async def add(self, group: str, members: Iterable[Member], *, by: str | None = None) -> None:
@@ -121,14 +127,17 @@ class Members:
         etag: str = ANY,
         number: int | None = None,
     ) -> Head | None:
-        """Add announced members, remove others, and return the new head; where nobody moves, that is all.
+        """Add announced members, remove others, and return the new head; None where nobody moved.
 
+        Who is in already stays as they are, with the name that they have (RFC 7644 section 3.5.2.1).
         `number` is that of the group's own last change, behind which the history has this one; None to look it up.
         Raises Stale if the group has no head any more, or not the one of `etag`. Each transaction leaves a new version:
         wherever this is cut off, a client that saw the old one reads again. The last transaction runs alone, since its
         version is the one that stays; so does a first one that is conditional on the version that the client saw.
         """
         parts, now = self._parts(into, out), self._now()
+        if not parts:
+            return None
         teller = await self.teller(group, by, number)
         moved: list[str | None] = []
         while etag != ANY and len(parts) > 1:
@@ -140,6 +149,15 @@ class Members:
             return (await self.heads([group]))[0] if any(moved) else None
         return Head(last, now)
 
+    async def touch(self, group: str, *, by: str, etag: str, number: int) -> Head:
+        """Give a group's members a new version, and change nothing else. Raises Stale as change()."""
+        now = self._now()
+        firm = head_and_history(group, now, Teller(by, number), etag)
+        try:
+            return Head((await self._tables.commit(self._keys.members(group), firm))[0], now)
+        except VersionConflict as conflict:
+            raise Stale(CHANGED) from conflict
+
     async def teller(self, group: str, by: str | None, number: int | None = None) -> Teller | None:
         """Return what the history has of a change of members, None where it has nothing."""
         if by is None or number is not None:
@@ -148,25 +166,38 @@ class Members:
         return Teller(by, int(str(row.columns.get("changes", 0))) if row else 0)
 
     def _parts(self, into: Iterable[Member], out: Iterable[Member]) -> list[Sequence[Operation]]:
-        """Return the operations that put members in and take others out, a transaction each; at least one."""
+        """Return the operations that put members in and take others out, a transaction each."""
         leaving = [Delete(member_id, ANY) for member_id in dict.fromkeys(member.id for member in out)]
-        return list(in_parts([*leaving, *_joining(into)], self.room)) or [()]
+        coming = [Insert(row.key, row.columns) for row in _joining(into)]
+        return list(in_parts([*leaving, *coming], self.room))
 
     async def _change(
         self, group: str, rows: Sequence[Operation], now: str, by: Teller | None, etag: str
     ) -> str | None:
-        """Commit rows with the head and, if `by` is given, the history; return the head's etag.
+        """Commit rows with the head and, if `by` is given, the history. Return the head's etag; None if nobody moved.
 
-        Members that left meanwhile are passed over.
+        Members that left meanwhile are passed over, and so are those who came.
         """
-        moving, firm = list(rows), head_and_history(group, now, by, etag)
-        while True:
+        moving, firm = list(rows), self._firm(group, now, by, etag)
+        while any(isinstance(row, Insert | Delete) for row in moving):
             try:
                 return (await self._tables.commit(self._keys.members(group), [*firm, *moving]))[0]
+            except AlreadyExists:
+                moving = await self._without_present(group, moving)
             except VersionConflict as conflict:
                 if conflict.index < len(firm):
-                    raise Stale("the group's members changed since they were read, or the group is gone") from conflict
+                    raise Stale(CHANGED) from conflict
                 del moving[conflict.index - len(firm)]
+        return None
+
+    def _firm(self, group: str, now: str, by: Teller | None, etag: str) -> list[Operation]:
+        """Return the operations that stand in every transaction which moves members."""
+        return head_and_history(group, now, by, etag)
+
+    async def _without_present(self, group: str, moving: Sequence[Operation]) -> list[Operation]:
+        """Return the operations but those that put somebody in who is in already."""
+        there = {*await self.look_up(group, [row.key for row in moving if isinstance(row, Insert)])}
+        return [row for row in moving if row.key not in there or not isinstance(row, Insert)]
 
     async def remove(self, group: str, members: Iterable[str], *, by: str | None = None) -> bool:
         """Remove members, also of a group that is gone, and tell whether there were any."""
@@ -253,6 +284,11 @@ class Members:
         for member in members:
             by_bucket[self._keys.bucket(member)].append(member)
         found = await together(*map(self._index_of, by_bucket.values()))
+        return [pair for pairs in found for pair in pairs]
+
+    async def indexed_groups(self, groups: Sequence[str]) -> list[tuple[str, str]]:
+        """Return (group, group that holds it) as indexed() does; no neighbours in the index, each takes a query."""
+        found = await together(*(self._index_of([group]) for group in groups))
         return [pair for pairs in found for pair in pairs]
 
     async def held(self, pairs: Sequence[tuple[str, str]]) -> list[bool]:

@@ -237,14 +237,22 @@ class Account(Resource):
 
     @staticmethod
     def values_of(resource_id: str, document: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the text of a document as it is served, and the values by which an account with it is found."""
+        """Return the text of a document as it is served, and the values by which an account with it is found.
+
+        Whoever makes an account and does not say whether it is active makes an active one.
+        """
+        document = _saying_active(document, True)
         extension = document.get(ENTERPRISE) or {}
         return Resource.values_of(resource_id, document) | {
             "user_name": document["userName"],
             "emails": tuple(email["value"] for email in document.get("emails", ()) if email.get("value")),
             "employee_number": extension.get("employeeNumber"),
-            "active": document.get("active", True),
+            "active": document["active"],
         }
+
+    def with_document(self, document: Mapping[str, Any], **changes: Any) -> Self:
+        """Return the account as Resource does; whether it is active stays where the document does not say."""
+        return Resource.with_document(self, _saying_active(document, self.active), **changes)
 
     def with_external_id(self, external_id: str, **changes: Any) -> Account:
         """Return the account with another externalId, nothing else of its document touched, and other changes."""
@@ -342,8 +350,12 @@ class Account(Resource):
         columns: Mapping[str, Any] = row.columns
         emails, evidence, link = columns.get("emails"), columns.get("evidence"), columns.get("link")
         parted = columns.get("parted")
+        fields = cls.fields_of(row)
+        if fields["text"] and '"active":' not in fields["text"]:
+            # Stored by an earlier version of the app, which did not say it of every account.
+            fields["text"] = f'{fields["text"][:-1]},"active":{dump(columns["active"])}}}'
         return cls(
-            **cls.fields_of(row),
+            **fields,
             user_name=columns["userName"],
             emails=tuple(json.loads(emails)) if emails else (),
             employee_number=columns.get("employeeNumber"),
@@ -357,6 +369,10 @@ class Account(Resource):
             retired_as=columns.get("retiredAs"),
             digest=columns.get(DIGEST_OF_FACTS, ""),
         )
+
+
+def _saying_active(document: Mapping[str, Any], active: bool) -> Mapping[str, Any]:
+    return document if "active" in document else {**document, "active": active}
 
 
 FACTS = (

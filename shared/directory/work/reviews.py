@@ -19,7 +19,18 @@ from shared.directory.text import dump
 from shared.directory.work.buckets import read_place
 from shared.directory.work.plan import CURSOR, OPEN, Plan, PlanRow, columns_of, read_row
 from shared.tables.access import in_parts, scan, scan_pages, together
-from shared.tables.port import MAX_OPERATIONS, Conflict, Insert, Operation, Replace, Row, Tables, Upsert, Value
+from shared.tables.port import (
+    MAX_OPERATIONS,
+    Conflict,
+    Insert,
+    Operation,
+    Replace,
+    Row,
+    Tables,
+    TransactionTooLarge,
+    Upsert,
+    Value,
+)
 
 INDEX = OPEN + "r_"
 """Row key prefix of the index of reviewed rows; as it begins with OPEN, no page has it."""
@@ -108,6 +119,9 @@ class Reviews:
                 await self._tables.commit(self._plan.partition(bucket), [*operations, _tally(tally, counts, False)])
             except Conflict:
                 continue
+            except TransactionTooLarge:
+                for half in in_parts(reviews, (len(reviews) + 1) // 2):
+                    await self._record(bucket, half, overrule)
             return
         raise Busy("rows: these are being reviewed by others", retry_after=1)
 

@@ -299,6 +299,24 @@ async def test_a_link_to_another_host_is_not_followed(both: tuple[GraphStandIn, 
         assert other.requests == []
 
 
+@pytest.mark.parametrize("scope", ["all", "assigned", "groups"])
+async def test_links_that_lead_in_a_circle_are_not_followed_for_ever(
+    both: tuple[GraphStandIn, App], scope: str
+) -> None:
+    stand_in, app = both
+    stand_in.tenant.groups[GROUP] = {"id": GROUP, "displayName": "Some", "members": [*map(object_id, range(1, 5))]}
+    stand_in.tenant.assigned = [{"principalType": "Group", "principalId": GROUP}] * 4
+    stand_in.top = 2
+    stand_in.circle = "assignment000000" if scope == "assigned" else object_id(1)
+    run = await plan(app, {"graph": SCOPES[scope]})
+    assert (run["phase"], run["reason"].partition(":")[0]) == (
+        "failed",
+        "a link of Microsoft Graph leads back to a page that was read before",
+    )
+    assert "start the run again" in run["reason"]
+    assert len(stand_in.requests) < 20
+
+
 async def test_a_redirect_is_not_followed(both: tuple[GraphStandIn, App], tmp_path: Path) -> None:
     stand_in, app = both
     (tmp_path / "other").mkdir()
@@ -370,6 +388,18 @@ async def test_a_user_who_cannot_be_used_is_reported_and_the_others_are_planned(
     (problem,) = (await app.call("GET", f"linking/runs/{run['id']}/problems"))["problems"]
     assert problem["reason"] == "The column mail holds control characters."
     assert len(await app.decisions(run)) == 3
+
+
+@pytest.mark.parametrize("scope", ["all", "groups"])
+async def test_a_user_without_a_name_is_a_problem_of_that_user(both: tuple[GraphStandIn, App], scope: str) -> None:
+    stand_in, app = both
+    stand_in.tenant.groups[GROUP] = {"id": GROUP, "displayName": "Some", "members": [*map(object_id, range(1, 5))]}
+    stand_in.tenant.change(object_id(2), userPrincipalName=None)
+    run = await plan(app, {"graph": SCOPES[scope]})
+    assert (run["phase"], run["counts"]["unusable"], run["counts"]["noAccount"]) == ("planned", 1, 3)
+    (problem,) = (await app.call("GET", f"linking/runs/{run['id']}/problems"))["problems"]
+    assert problem["reason"] == "Microsoft Graph shows a user without userPrincipalName."
+    assert "in Entra" in problem["remedy"]
 
 
 @pytest.mark.parametrize(

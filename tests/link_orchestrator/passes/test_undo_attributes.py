@@ -349,6 +349,11 @@ class TestSwitchedOn:
     async def test_who_was_active_without_saying_so_is_that_again(self, sqlite_tables: SqliteTables) -> None:
         scene = await Scene(sqlite_tables).set(active=None)
         await scene.patch(active=False)
+        # An earlier version of the app kept nothing where an account did not say it.
+        home = scene.directory.keys.home(scene.before[0].id)
+        (kept,) = [row for row in await rows_of(sqlite_tables, home) if row.key.startswith(KEPT)]
+        columns = {**kept.columns, "values": '{"active":null}'}
+        await sqlite_tables.commit(home, [Replace(kept.key, columns, kept.etag)])
         assert (await scene.undo())[0] == {"undone": 2, "undoneInactive": 1}
         counts, _ = await scene.undo(activate=1)
         assert counts == {"activating": 1, "activated": 1, "unchanged": 2}

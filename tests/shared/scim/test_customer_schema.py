@@ -20,6 +20,7 @@ HR = read_schema(
             {"name": "level", "type": "integer"},
             {"name": "share", "type": "decimal"},
             {"name": "hired", "type": "dateTime"},
+            {"name": "photo", "type": "binary"},
             {"name": "badge", "mutability": "immutable"},
             {"name": "salary", "type": "integer", "returned": "request"},
             {
@@ -60,6 +61,12 @@ def test_values_get_their_types() -> None:
     sent = {"Level": "7", "share": "0.5", "hired": HIRED, "skills": ["sql", "", "go"], "levels": "3"}
     stored = {"level": 7, "share": 0.5, "hired": HIRED, "skills": ["sql", "go"], "levels": [3]}
     assert employee(**sent)[URN] == stored
+    for sent in (
+        {"level": 12.0, "share": 2**53 + 1},
+        {"level": -7, "share": "-1.5e2", "hired": "2016-03-01T12:00:00", "photo": "AQ=="},
+        {"hired": "2016-03-01T12:00:00.1234567-05:00", "photo": "_-8"},
+    ):
+        assert employee(**sent)[URN] == sent | ({"share": -150.0} if sent.get("share") == "-1.5e2" else {})
     assert employee(**stored)["schemas"] == [USER.schema.urn, URN]
 
 
@@ -72,7 +79,28 @@ def test_values_get_their_types() -> None:
         ("share", "inf"),
         ("share", 10**400),
         ("share", {"a": 1}),
+        ("share", "1_0"),
+        ("share", "nan"),
+        ("level", 12.99),
+        ("level", "12.99"),
+        ("level", "1_0"),
+        ("level", "٣"),
+        ("level", {}),
+        ("level", []),
         ("hired", "yesterday"),
+        ("hired", "2016-03-01"),
+        ("hired", "2016-03-01 12:00:00"),
+        ("hired", "20160301T120000Z"),
+        ("hired", "2016-W09-2T12:00:00"),
+        ("hired", "2016-13-01T12:00:00Z"),
+        ("hired", "2016-03-01T12:00:00.Z"),
+        ("hired", "2016-03-01T12:00:00Z\n"),
+        ("photo", "no base64!"),
+        ("photo", "AAAAA"),
+        ("photo", "AAA=="),
+        ("photo", "+_"),
+        ("photo", 12),
+        ("photo", {}),
         ("hired", 5),
         ("skills", [["sql"]]),
     ],
@@ -117,6 +145,7 @@ def test_an_immutable_attribute_is_set_once() -> None:
         "share lt 1",
         f"hired eq {HIRED}",
         'hired lt "2026-11-23T16:30:00.1Z"',
+        'hired gt "2026-11-23"',
         'skills co "QL"',
         "levels ge 3",
         f"{URN}:level ne 8",

@@ -7,15 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.scim import errors
 from shared.scim.document import Document, normalise
-from shared.scim.errors import BodyTooLarge, InvalidSyntax, InvalidValue, Mutability, ScimError, TooMany
+from shared.scim.errors import BodyTooLarge, InvalidSyntax, InvalidValue, Mutability, NoTarget, ScimError, TooMany
 from shared.scim.limits import MAX_ELEMENTS, MAX_OPERATIONS, MAX_STRING_CHARS
-from shared.scim.patch import apply, parse_operations
+from shared.scim.patch import PATCH_OP_URN, apply, check, parse_operations
 from shared.scim.schema import GROUP, USER
+from tests.fuzz import many
 from tests.shared.scim.strategies import json_values, keys, user_bodies
 
 SHAPES = json.loads((Path(__file__).parent / "patch_shapes.json").read_text("utf-8"))
@@ -53,6 +54,33 @@ def test_an_error_names_the_operation_and_not_the_value() -> None:
 def test_a_body_without_operations_is_refused(body: object) -> None:
     with pytest.raises(InvalidSyntax):
         parse_operations(body)
+
+
+MESSAGE = {"Operations": [{"op": "replace", "path": "title", "value": "CTO"}]}
+
+
+@pytest.mark.parametrize("schemas", [None, [PATCH_OP_URN], ["urn:x", PATCH_OP_URN]])
+def test_the_schemas_of_a_message_may_be_left_out(schemas: object) -> None:
+    assert parse_operations(MESSAGE) == parse_operations({"Schemas": schemas, **MESSAGE})
+
+
+@pytest.mark.parametrize("schemas", [[], "", PATCH_OP_URN, ["urn:ietf:params:scim:schemas:core:2.0:User"], [1], {}])
+def test_a_message_of_another_kind_is_refused(schemas: object) -> None:
+    with pytest.raises(InvalidSyntax, match="schemas takes a list with"):
+        parse_operations({"schemas": schemas, **MESSAGE})
+
+
+@pytest.mark.parametrize("refused", SHAPES["refused"], ids=lambda refused: refused["why"])
+def test_what_is_wrong_for_any_user_is_known_without_one(refused: dict[str, Any]) -> None:
+    wrong_for_any = refused["error"] != "NoTarget" and not refused["why"].startswith("userName is required, by")
+    expected = pytest.raises(getattr(errors, refused["error"])) if wrong_for_any else contextlib.nullcontext()
+    with expected, contextlib.suppress(NoTarget):
+        check(parse_operations({"Operations": refused["operations"]}), USER)
+
+
+@pytest.mark.parametrize("shape", SHAPES["shapes"], ids=lambda shape: shape["shape"])
+def test_what_is_right_for_some_user_is_not_refused_without_one(shape: dict[str, Any]) -> None:
+    check(parse_operations({"Operations": shape["operations"]}), USER)
 
 
 def test_too_many_operations_are_refused() -> None:
@@ -128,7 +156,7 @@ operations = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=300)
+@many(300)
 @given(user_bodies, st.lists(operations, min_size=1, max_size=4))
 def test_a_patch_ends_in_a_normalised_document_or_a_scim_error(body: Any, listed: list[Any]) -> None:
     try:

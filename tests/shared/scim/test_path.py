@@ -29,6 +29,12 @@ def test_what_is_no_path_is_refused(text: str) -> None:
         parse_path(text)
 
 
+@pytest.mark.parametrize("text", ["active[x pr]", "title[not (x pr)].y", f"{ENTERPRISE_USER_URN}:division[value pr]"])
+def test_a_filter_at_what_has_no_parts_is_refused(text: str) -> None:
+    with pytest.raises(InvalidPath, match="has no parts"):
+        resolve(text, USER)
+
+
 def test_a_long_or_deep_path_is_refused() -> None:
     for text in ("x" * (MAX_PATH_CHARS + 1), f"emails[{'(' * 500}type pr"):
         with pytest.raises(InvalidPath):

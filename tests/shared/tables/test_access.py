@@ -8,7 +8,7 @@ import pytest
 
 from infra.local.faults import Fault, FaultyTables, random_faults
 from shared.tables.access import AT_ONCE, clear, delete, in_waves, scan, scan_pages, write
-from shared.tables.port import ANY, MAX_OPERATIONS, Delete, Insert, Tables
+from shared.tables.port import ANY, MAX_OPERATIONS, Delete, Insert, LimitExceeded, Tables
 from shared.tables.sqlite import SqliteTables
 
 
@@ -20,6 +20,20 @@ async def fill(tables: Tables, rows: int) -> list[str]:
     keys = [key(number) for number in range(rows)]
     await write(tables, {"p": [Insert(key, {"n": 1}) for key in keys]})
     return keys
+
+
+async def test_what_is_too_large_for_one_transaction_is_written_in_several(sqlite_tables: SqliteTables) -> None:
+    counting = FaultyTables(sqlite_tables)
+    await write(counting, {"p": [Insert(key(number), {"text": "漢" * 20_000}) for number in range(100)]})
+    assert len((await sqlite_tables.query("p")).rows) == 100
+    assert counting.requests == 3  # one that was refused, and its halves
+
+
+async def test_a_row_that_is_too_large_by_itself_is_refused(sqlite_tables: SqliteTables) -> None:
+    rows = [Insert("small", {}), Insert("large", {f"c{n}": "x" * 30_000 for n in range(20)})]
+    with pytest.raises(LimitExceeded, match="a row has at most"):
+        await write(sqlite_tables, {"p": rows})
+    assert (await sqlite_tables.query("p")).rows == []
 
 
 @pytest.mark.parametrize("top", [1, 7, 30, 31, 1000])

@@ -8,19 +8,20 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
-from azure.core.exceptions import ClientAuthenticationError
 
 from shared.tables.azure import AzureTables, ManagedIdentity
 from shared.tables.port import (
     ANY,
     AlreadyExists,
     Delete,
+    Denied,
     Insert,
     Merge,
     Operation,
     Replace,
     TablesError,
     Throttled,
+    TransactionTooLarge,
     Unavailable,
     Upsert,
     VersionConflict,
@@ -93,7 +94,9 @@ async def hangs_up(request: web.Request) -> web.Response:
         (says(429), Throttled),
         (says(500, "InternalError"), Unavailable),
         (says(504), Unavailable),
-        (says(403, "AuthorizationPermissionMismatch"), Unavailable),
+        (says(403, "AuthorizationPermissionMismatch"), Denied),
+        (says(401, "InvalidAuthenticationInfo"), Denied),
+        (says(413, "RequestBodyTooLarge"), TransactionTooLarge),
         (says(409, "TableBeingDeleted"), Unavailable),
         (hangs_up, Unavailable),
     ],
@@ -215,7 +218,7 @@ async def test_a_managed_identity_gets_its_token_from_the_app_service(monkeypatc
         assert abs(token.expires_on - 4_000_000_000) < 5
         assert asked[0].query["resource"] == "https://storage.azure.com"
         assert asked[0].headers["X-IDENTITY-HEADER"] == "secret"
-        with pytest.raises(ClientAuthenticationError):
+        with pytest.raises(Denied):
             await ManagedIdentity("unknown").get_token("https://storage.azure.com/.default")
 
 
@@ -226,11 +229,21 @@ def test_settings_that_cannot_work_are_refused_when_they_are_read() -> None:
         AzureTables.from_connection_string("AccountName=a")
 
 
-async def test_a_managed_identity_that_gets_no_token_leaves_storage_unavailable(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize(
+    ("status", "text", "error"),
+    [
+        (400, '{"statusCode": 400, "message": "no such identity"}', Denied),
+        (500, '{"statusCode": 500, "message": "…"}', Unavailable),
+        (429, '{"statusCode": 429, "message": "…"}', Unavailable),
+        (502, "<html>", Unavailable),
+        (0, "", Unavailable),
+    ],
+)
+async def test_a_managed_identity_without_a_token_is_a_fault_of_the_setup_unless_it_passes(
+    monkeypatch: pytest.MonkeyPatch, status: int, text: str, error: type[TablesError]
 ) -> None:
-    async def answer(_: web.Request) -> web.Response:
-        return web.json_response({"statusCode": 400, "message": "no such identity"}, status=400)
+    async def answer(request: web.Request) -> web.Response:
+        return web.Response(status=status, text=text) if status else await hangs_up(request)
 
     app = web.Application()
     app.router.add_get("/token", answer)
@@ -238,6 +251,23 @@ async def test_a_managed_identity_that_gets_no_token_leaves_storage_unavailable(
         monkeypatch.setenv("IDENTITY_ENDPOINT", f"http://127.0.0.1:{server.port}/token")
         monkeypatch.setenv("IDENTITY_HEADER", "secret")
         tables = AzureTables.with_managed_identity("https://account.table.core.windows.net", "id")
-        with pytest.raises(Unavailable):
-            await tables.get("p", "k")
+        for call in (tables.get("p", "k"), tables.query("p"), *(tables.commit("p", one) for one in WRITES)):
+            with pytest.raises(error) as caught:
+                await call
+            assert error is Unavailable or "SCIMLINK_CLIENT_ID" in str(caught.value)
         await tables.close()
+
+
+async def test_who_is_kept_out_is_told_by_which_code_and_what_to_do(service: Service) -> None:
+    service.answers = [
+        says(403, "AuthorizationPermissionMismatch"),
+        says(403, "AuthorizationFailure"),
+        says(403, "New"),
+    ]
+    for told in (
+        "403 AuthorizationPermissionMismatch: give the app",
+        "403 AuthorizationFailure: let",
+        "403 New: check",
+    ):
+        with pytest.raises(Denied, match=told):
+            await service.tables.get("p", "k")

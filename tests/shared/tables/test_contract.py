@@ -253,6 +253,12 @@ class TestTransactions:
         assert len(rows) == 80
         assert [rows[key].columns for key in ("000", "020", "040")] == [{"u": 1}, {"r": 1}, {"n": 1, "m": 1}]
 
+    @pytest.mark.filterwarnings("ignore:Sending a large body directly:ResourceWarning")
+    async def test_a_transaction_may_be_as_large_as_table_storage_takes_it(self, tables: Tables) -> None:
+        await tables.commit("p", [Upsert(f"{number}", {"a": "漢" * 12_000}) for number in range(100)])
+        await tables.commit("p", [Upsert(f"{number}", {"a": "x" * 32_000}) for number in range(100)])
+        assert len(await all_rows(tables, "p")) == 100
+
     @pytest.mark.parametrize(
         "operations",
         [
@@ -267,7 +273,8 @@ class TestTransactions:
             [Upsert("k", {"n": 2**63})],
             [Upsert("k", {f"c{number}": 1 for number in range(253)})],
             [Upsert("k", {f"c{number}": "x" * 30_000 for number in range(20)})],
-            [Upsert(f"{number}", {"a": "x" * 30_000}) for number in range(80)],
+            [Upsert(f"{number}", {"a": "漢" * 20_000}) for number in range(100)],  # 3.8 MiB stored, 5.7 MiB sent
+            [Upsert(f"{number}", {"a": '"' * 30_000}) for number in range(80)],
         ],
     )
     async def test_what_table_storage_would_refuse_is_never_sent(

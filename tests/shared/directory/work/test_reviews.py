@@ -43,3 +43,20 @@ async def test_two_reviews_at_once_count_as_two(sqlite_tables: SqliteTables, rev
 
     total = await b.reviews(RUN, planned).total()
     assert (total["review.links"], total["review.link"]) == (2 + reviewed, 2 + reviewed)
+
+
+async def test_reviews_that_are_too_large_for_one_transaction_are_all_stored(sqlite_tables: SqliteTables) -> None:
+    directory = await small(sqlite_tables, buckets=1)
+    reasons = {"reason": "漢" * 30_000}
+    plan = directory.plan(RUN)
+    await plan.write(0, [PlanRow("review", f"{number:02}", reasons) for number in range(48)])
+    rows, _ = await plan.page("review", "", 48)
+
+    async def planned() -> None: ...
+
+    reviews = directory.reviews(RUN, planned)
+    await reviews.record([(row, Review(LINK, "somebody", "now", row.subject)) for row in rows])
+    found = [row and row.review for row in await reviews.find_rows([row.id for row in rows])]
+    assert [review and review["account"] for review in found] == [row.subject for row in rows]
+    total = await reviews.total()
+    assert (total["review.links"], total["review.link"]) == (48, 48)

@@ -1,0 +1,69 @@
+"""The functions that belong to no room: health, and what no other function answers."""
+
+from __future__ import annotations
+
+import json
+
+import azure.functions as func
+
+from shared.directory.directory import Directory
+from shared.directory.errors import NotFound
+from shared.host.http import JSON, SCIM, Edge
+from shared.host.readiness import Readiness
+from shared.scim.endpoint import MethodNotAllowed, NotImplementedHere, Request, Response
+from shared.tables.port import Tables
+
+UNANSWERED = "unanswered"
+"""Name of the function that answers what no other does.
+
+It must come last by name: the Functions host tries routes in the order of the functions' names, without regard to case,
+and the first that matches wins; literals have no precedence (azure-functions-host #3153, #6062, #9876).
+"""
+
+
+def blueprint(edge: Edge, tables: Tables) -> func.Blueprint:
+    """Return these functions, for function_app.py to register."""
+    bp = func.Blueprint()
+    _add_health(bp, edge, Readiness(tables))
+
+    @bp.function_name(UNANSWERED)
+    @bp.route("{*path}")  # no methods: all of them
+    async def unanswered(req: func.HttpRequest) -> func.HttpResponse:
+        path = "/" + req.route_params.get("path", "").strip("/")
+        scim = f"{path.lower()}/".startswith(f"{SCIM}/")
+        return await edge.answer(req, refuse, req.method, path, edge.methods(path), role="scim" if scim else "admin")
+
+    return bp
+
+
+def _add_health(bp: func.Blueprint, edge: Edge, readiness: Readiness) -> None:
+    """Add the functions that need no token."""
+
+    def answer(code: int, **told: str) -> func.HttpResponse:
+        return func.HttpResponse(json.dumps(told), status_code=code, mimetype=JSON)
+
+    async def health(req: func.HttpRequest) -> func.HttpResponse:
+        return answer(200, status="up", storage=await readiness.find_fault() or "ready")
+
+    async def live(req: func.HttpRequest) -> func.HttpResponse:
+        return answer(200, status="up")
+
+    async def ready(req: func.HttpRequest) -> func.HttpResponse:
+        fault = await readiness.find_fault()
+        return answer(503, status="not ready", storage=fault) if fault else answer(200, status="ready")
+
+    edge.function(bp, "health", "GET", "health")(health)
+    edge.function(bp, "health_live", "GET", "health/live")(live)
+    edge.function(bp, "health_ready", "GET", "health/ready")(ready)
+
+
+async def refuse(directory: Directory, request: Request, method: str, path: str, allowed: frozenset[str]) -> Response:
+    """Answer OPTIONS (RFC 9110 section 9.3.7); refuse any other request, and say why."""
+    if f"{path.lower()}/".startswith(f"{SCIM}/me/"):
+        raise NotImplementedHere("this service provider has no /Me: address /Users instead")
+    if not allowed:
+        raise NotFound("no such endpoint")
+    allowed |= {"OPTIONS"}
+    if method != "OPTIONS":
+        raise MethodNotAllowed(allowed)
+    return Response(204, headers={"Allow": ", ".join(sorted(allowed))})

@@ -1,0 +1,3 @@
+"""The app behind a real socket, as the users' tests have it."""
+
+from tests.scim_users.conftest import server as server

@@ -1,0 +1,155 @@
+"""Every request reaches its function under the rule of Azure's host, and what no function answers is answered well."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import aiohttp
+import azure.functions as func
+import pytest
+
+import function_app
+from infra.local import host as local_host
+from infra.local.functions import AsyncFunction, Functions, HttpFunction, read_functions
+from infra.local.host import LocalHost
+from shared.host.functions import UNANSWERED
+from shared.host.settings import Settings
+from shared.tables.sqlite import SqliteTables
+from tests.scim_groups.test_service import assert_error
+from tests.scim_users.conftest import ADMIN_TOKEN, TOKEN, Server
+
+NAME = "X-Function"
+
+
+def naming(name: str) -> AsyncFunction:
+    async def answer(**_: object) -> func.HttpResponse:
+        return func.HttpResponse(headers={NAME: name})
+
+    return answer
+
+
+@pytest.fixture
+def functions(sqlite_tables: SqliteTables) -> Functions:
+    """The app's functions. Each HTTP function answers with its name."""
+    found = read_functions(function_app.build(Settings.local("token"), sqlite_tables))
+    return replace(found, http=tuple(replace(f, call=naming(f.name)) for f in found.http))
+
+
+@pytest.fixture
+async def session(
+    functions: Functions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[aiohttp.ClientSession]:
+    """A client of a host that serves these functions."""
+    monkeypatch.setattr(local_host, "read_functions", lambda app: functions)
+    histories = SqliteTables.open(tmp_path / "histories.db")
+    async with LocalHost(func.FunctionApp(), histories) as host, aiohttp.ClientSession(host.url) as opened:
+        yield opened
+    await histories.close()
+
+
+async def test_every_function_is_sent_the_requests_of_its_own_route(
+    functions: Functions, session: aiohttp.ClientSession
+) -> None:
+    for function in functions.http:
+        path = "/" + re.sub(r"\{\*?\w+\}", "0f9a", function.route)
+        for method in function.methods or ("GET", "OPTIONS"):
+            async with session.request(method, path) as answer:
+                assert answer.headers[NAME] == function.name, (method, path)
+
+
+def test_no_two_routes_match_one_request_but_that_of_the_last_function_by_name(functions: Functions) -> None:
+    *others, last = sorted(functions.http, key=lambda function: function.name.upper())
+    assert (last.name, last.route, last.methods) == (UNANSWERED, "{*path}", frozenset())
+    for one, other in itertools.combinations(others, 2):
+        assert not (one.methods & other.methods and overlap(one, other)), (one.name, other.name)
+
+
+def overlap(one: HttpFunction, other: HttpFunction) -> bool:
+    """Tell whether a path could match both routes."""
+    segments = [function.route.lower().split("/") for function in (one, other)]
+    assert "{*" not in one.route + other.route
+    return len(segments[0]) == len(segments[1]) and all(a == b or "{" in a + b for a, b in zip(*segments, strict=True))
+
+
+PATHS = (
+    ("/scim/v2/Users", TOKEN, "GET, HEAD, OPTIONS, POST"),
+    ("/scim/v2/users/", TOKEN, "GET, HEAD, OPTIONS, POST"),
+    ("/scim/v2/Users/0f9a", TOKEN, "DELETE, GET, HEAD, OPTIONS, PATCH, PUT"),
+    ("/scim/v2/Users/.search", TOKEN, "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT"),
+    ("/scim/v2/Bulk", TOKEN, "OPTIONS, POST"),
+    ("/scim/v2/ServiceProviderConfig", TOKEN, "GET, HEAD, OPTIONS"),
+    ("/scim/v2", TOKEN, "GET, HEAD, OPTIONS"),
+    ("/accounts/0f9a", ADMIN_TOKEN, "DELETE, GET, HEAD, OPTIONS, PATCH"),
+    ("/linking/runs", ADMIN_TOKEN, "GET, HEAD, OPTIONS, POST"),
+    ("/openapi.json", ADMIN_TOKEN, "GET, HEAD, OPTIONS"),
+    ("/health/ready", ADMIN_TOKEN, "GET, HEAD, OPTIONS"),
+)
+
+
+@pytest.mark.parametrize(("path", "token", "allowed"), PATHS)
+async def test_an_address_says_which_methods_it_takes(server: Server, path: str, token: str, allowed: str) -> None:
+    headers = {"Authorization": f"Bearer {token}"}
+    async with server.session.options(server.url + path, headers=headers) as answer:
+        assert (answer.status, answer.headers["Allow"], await answer.read()) == (204, allowed, b"")
+    async with server.session.request("TRACE", server.url + path, headers=headers) as answer:
+        assert (answer.status, answer.headers["Allow"]) == (405, allowed)
+        assert allowed in (await answer.json(content_type=None))["detail"]
+
+
+@pytest.mark.parametrize(("path", "token", "allowed"), PATHS)
+async def test_what_an_address_takes_is_told_to_nobody_without_its_token(
+    server: Server, path: str, token: str, allowed: str
+) -> None:
+    other = TOKEN if token == ADMIN_TOKEN else ADMIN_TOKEN
+    for method, sent, status in (("OPTIONS", "x", 401), ("TRACE", "x", 401), ("OPTIONS", other, 403)):
+        headers = {"Authorization": f"Bearer {sent}"}
+        async with server.session.request(method, server.url + path, headers=headers) as answer:
+            assert (answer.status, "Allow" in answer.headers) == (status, False)
+
+
+@pytest.mark.parametrize("path", ["/scim/v2/Nothing", "/scim", "/", "/accounts/1/2/3", "/%F0%9F%98%80"])
+async def test_what_is_no_address_is_not_found_by_any_method(server: Server, path: str) -> None:
+    token = TOKEN if path.startswith("/scim/") else ADMIN_TOKEN
+    for method in ("GET", "HEAD", "OPTIONS", "POST", "DELETE", "TRACE"):
+        headers = {"Authorization": f"Bearer {token}"}
+        async with server.session.request(method, server.url + path, headers=headers) as answer:
+            assert (answer.status, "Allow" in answer.headers) == (404, False)
+            assert method == "HEAD" or (await answer.json(content_type=None))["status"] == "404"
+
+
+@pytest.mark.parametrize("path", ["/Users", "/Groups", "/ServiceProviderConfig", "/Schemas", "", "/Users/none"])
+async def test_head_answers_as_get_without_a_body(server: Server, path: str) -> None:
+    got, head = [await server.send(method, path) for method in ("GET", "HEAD")]
+    assert (head.status, head.body) == (got.status, None)
+    for name in ("Content-Type", "Content-Length"):
+        assert head.headers[name] == got.headers[name]
+
+
+async def test_head_of_a_resource_has_its_version(server: Server) -> None:
+    user = (await server.send("POST", "/Users", {"userName": "ada@contoso.com"})).body
+    head = await server.send("HEAD", f"/Users/{user['id']}")
+    assert (head.status, head.headers["ETag"]) == (200, user["meta"]["version"])
+    again = await server.send("HEAD", f"/Users/{user['id']}", if_none_match=head.headers["ETag"])
+    assert again.status == 304
+
+
+async def test_the_root_is_the_query_over_all_types(server: Server) -> None:
+    user = (await server.send("POST", "/Users", {"userName": "ada@contoso.com"})).body
+    group = (await server.send("POST", "/Groups", {"displayName": "Sales"})).body
+    everything = await server.send("GET", "")
+    assert (everything.status, everything.body["totalResults"]) == (200, 2)
+    assert [found["id"] for found in everything.body["Resources"]] == [user["id"], group["id"]]
+    assert (await server.send("GET", "/")).body == everything.body
+    found = await server.send("GET", '?filter=displayName eq "sales"&attributes=displayName&count=5')
+    assert [one["id"] for one in found.body["Resources"]] == [group["id"]]
+    assert "members" not in found.body["Resources"][0]
+    assert (await server.send("GET", "?startIndex=2&count=1")).body["Resources"] == [group]
+    first = await server.send("GET", "?cursor&count=1")
+    after = await server.send("GET", f"?cursor={first.body['nextCursor']}&count=1")
+    assert [page.body["Resources"][0]["id"] for page in (first, after)] == [user["id"], group["id"]]
+    assert_error(await server.send("GET", "?sortBy=userName"), 400, "invalidValue")
+    assert_error(await server.send("GET", "?filter=userName"), 400, "invalidFilter")
