@@ -66,7 +66,7 @@ from shared.directory.matching.evidence import (
     trust_of,
 )
 from shared.directory.matching.identity import Identity, is_gone, is_void, read_object_id
-from shared.directory.matching.match_keys import MOST_SHARED, MatchKey, identity_keys, match_key, rules_for
+from shared.directory.matching.match_keys import MOST_SHARED, MatchKey, identity_keys, match_key
 from shared.directory.matching.policy import Policy, Rule, Trust
 from shared.directory.records.model import Account, Status, digest_facts
 from shared.directory.work.jobs import Job
@@ -258,13 +258,13 @@ async def weigh(directory: Directory, job: Job, slice_: Slice, *, again: bool = 
             recounted = known is not None and account.id in known.touched
             crowds = _Crowds(directory.keys, shared.get(account.id, ()), () if recounted else former)
             found = {oid: evidence_for(_in_order(crowds.without(have)), facts) for oid, have in theirs.items()}
-            claims: Mapping[str, str] = _claims(directory.keys, theirs, found)
+            claims: Mapping[str, Claim | None] = _claims(directory.keys, theirs, found)
             if known:
                 # An untouched account is met by the same identities as before, of which only some are weighed again.
                 claims = known.near.get(account.id) or claims
-            read = {oid: Claim.from_text(text) for oid, text in claims.items() if text} if len(claims) > 1 else {}
+            made = {oid: claim for oid, claim in claims.items() if claim}
             for oid, evidence in found.items():
-                rivals = rivals_of(oid, evidence, read, directory.keys.fingerprint)
+                rivals = rivals_of(oid, evidence, made, directory.keys.fingerprint) if len(claims) > 1 else ()
                 staged = _candidate(oid, facts, evidence, rivals, contested=len(claims) > 1)
                 await writer.add(identity_bucket(directory.keys, oid), staged)
             if known and not recounted:
@@ -272,12 +272,13 @@ async def weigh(directory: Directory, job: Job, slice_: Slice, *, again: bool = 
             if not known:
                 counts.update(_object_ids(facts, theirs))
             if claims or known:
-                await seen.add_near(account.id, claims)
+                await seen.add_near(
+                    account.id, {oid: claim.to_text() if claim else "" for oid, claim in claims.items()}
+                )
             if crowds or former:
                 await seen.add_crowds(account.id, crowds.leads())
-            claiming = [Claim.from_text(text) for text in claims.values() if text]
-            if all(claim.excluded for claim in claiming) and not account.retired:
-                unmatched.append(_row(stays_local(facts, excluded=bool(claiming)), policy))
+            if all(claim.excluded for claim in made.values()) and not account.retired:
+                unmatched.append(_row(stays_local(facts, excluded=bool(made)), policy))
         await directory.plan(job.id).write(bucket, unmatched)
         if unmatched or not again:
             counts[DecisionKind.NO_IDENTITY.value] += len(unmatched)
@@ -320,20 +321,20 @@ def _short_leads(keys: Keys, key: Key) -> Leads:
 
 def _claims(
     keys: Keys, theirs: Mapping[str, Collection[MatchKey]], found: Mapping[str, tuple[MatchEvidence, ...]]
-) -> dict[str, str]:
-    """Return what each identity claims of an account, as a text; "" if it only meets it. Digests are for rivals."""
+) -> dict[str, Claim | None]:
+    """Return what each identity claims of an account, None if it only meets it. Digests are for rivals."""
     if len(found) == 1:
         ((oid, evidence),) = found.items()
-        if not evidence:
-            return {oid: ""}
-        excluded = any(key.excluded for key in theirs[oid])
-        return {oid: Claim(trust_of(evidence), excluded=excluded).to_text()}
+        return {oid: Claim(trust_of(evidence), excluded=_is_excluded(theirs[oid])) if evidence else None}
     return {
-        oid: Claim.of(evidence, excluded=any(key.excluded for key in theirs[oid]), digest=keys.fingerprint).to_text()
-        if evidence
-        else ""
+        oid: Claim.of(evidence, excluded=_is_excluded(theirs[oid]), digest=keys.fingerprint) if evidence else None
         for oid, evidence in found.items()
     }
+
+
+def _is_excluded(have: Collection[MatchKey]) -> bool:
+    """Tell whether the keys are those of an excluded identity: then all of them say so."""
+    return any(key.excluded for key in have)
 
 
 def _object_ids(account: AccountFacts, theirs: Collection[str]) -> Iterator[str]:
@@ -373,7 +374,7 @@ class _KnownPairs:
     directory: Directory
     ids: set[str]
     touched: set[str]
-    near: Mapping[str, Mapping[str, str]]
+    near: Mapping[str, Mapping[str, Claim | None]]
     crowds: Mapping[str, Collection[Leads]]
 
     @classmethod
@@ -382,7 +383,11 @@ class _KnownPairs:
         touched = {account_id async for items in stage.read(bucket) for account_id, _ in items}
         seen, untouched = directory.seen(job.options["since"]), set(met) - touched
         ids = {*met, *touched}
-        near, crowds = await seen.near(bucket, untouched), await seen.crowds(bucket, ids)
+        claims, crowds = await seen.near(bucket, untouched), await seen.crowds(bucket, ids)
+        near = {
+            account_id: {oid: Claim.from_text(text) if text else None for oid, text in met.items()}
+            for account_id, met in claims.items()
+        }
         return cls(directory, ids, touched, near, crowds)
 
     async def accounts(self) -> AsyncIterator[Account]:
@@ -459,7 +464,7 @@ async def _keys_by_account(
     pairs: Stage, bucket: int, policy: Policy
 ) -> tuple[Mapping[str, Mapping[str, set[MatchKey]]], Mapping[str, set[tuple[str, str]]]]:
     """Return the match keys of each account's identities, and the shared values of each account."""
-    rules = {rule.value: match_rule for rule, match_rule in rules_for(policy).items()}
+    rules = {rule.value: match_rule for rule, match_rule in policy.compared.items()}
     keys: defaultdict[str, defaultdict[str, set[MatchKey]]] = defaultdict(lambda: defaultdict(set))
     shared: defaultdict[str, set[tuple[str, str]]] = defaultdict(set)
     async for items in pairs.read(bucket):
