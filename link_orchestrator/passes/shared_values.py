@@ -1,6 +1,6 @@
 """Values that so many accounts or identities carry that they are no evidence for a weak rule.
 
-The join (plan.py) sees who has a key, and which accounts it leads to. Where either are many it asks here: the value is
+The join (pairs.py) sees who has a key, and which accounts it leads to. Where either are many it asks here: the value is
 taken from the pairs, its accounts are told, so that weigh() takes it from whatever else leads there, and the plan gets
 a row that says so. An e-mail address is carried by the account that is named so, too, to which another key leads.
 """

@@ -1,6 +1,6 @@
 """What connects an account with an identity, and what others who are connected with it have to do with that.
 
-A run finds candidates by match keys (match_keys.py, link_orchestrator/passes/plan.py). What becomes of them is decided
+A run finds candidates by match keys (match_keys.py, link_orchestrator/passes/pairs.py). What becomes of them is decided
 in accounts.py.
 """
 
