@@ -43,6 +43,10 @@ def open_tables(settings: Settings) -> Tables:
     return AzureTables.with_managed_identity(settings.tables_endpoint, settings.client_id or None)
 
 
+# Otherwise the Durable SDK turns any JSON object with the keys __class__, __module__ and __data__ into an instance of
+# the class that it names (azure.functions._durable_functions), also where it came from a customer's file.
+os.environ["AZURE_FUNCTIONS_DURABLE_STRICT_TYPING"] = "1"
+
 # The language worker forwards every record from INFO on, and azure-core writes two of these for a storage request.
 logging.getLogger("azure").setLevel(logging.WARNING)
 settings = Settings.from_environment(os.environ)

@@ -6,8 +6,9 @@ Every activity is safe to run twice: after a crash a slice runs again from its s
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import Counter
-from collections.abc import Coroutine, Mapping
+from collections.abc import Awaitable, Coroutine, Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 from link_orchestrator import approving
 from link_orchestrator.kinds import KINDS, RUN
 from link_orchestrator.lifecycle import tidy_up
-from link_orchestrator.messages import FORM, Compare, Milestone, SelfApproval, SelfApproved, Slice, SliceDone
+from link_orchestrator.messages import FORM, Answer, Compare, Milestone, SelfApproval, SelfApproved, Slice, SliceDone
 from link_orchestrator.orchestrator import AGAIN_PASSES, COMPARE_PASSES, GROUP_PLAN_PASSES, PLAN_PASSES, REVIEW_PASSES
 from link_orchestrator.passes import compare
 from link_orchestrator.run import chain_of, reviews_of, told_of_reviews
@@ -23,6 +24,9 @@ from shared.directory.directory import Directories, Directory
 from shared.directory.text import timestamp
 from shared.directory.work.gate import LONGEST
 from shared.directory.work.jobs import UNDO, Job, Jobs, State
+from shared.tables.port import Denied, Throttled, Unavailable
+
+log = logging.getLogger("scimlink")
 
 PLANNING = frozenset(("changes", *COMPARE_PASSES, *PLAN_PASSES, *AGAIN_PASSES, *GROUP_PLAN_PASSES, *REVIEW_PASSES))
 """Passes that write only staged sets and the plan, so they may be dropped anywhere. The others stop by themselves."""
@@ -34,6 +38,21 @@ ANOTHER_VERSION = (
 )
 WAIT_SECONDS = 2.0
 """Seconds after which a slice that waits for an undo looks again."""
+
+
+async def answered(work: Awaitable[dict[str, Any]]) -> dict[str, Any]:
+    """Return what an activity answers; if storage is away, that its orchestration is to wait.
+
+    An exception would be retried by the framework alone, for minutes, while nobody sees what the job waits for.
+    """
+    try:
+        return await work
+    except (Throttled, Unavailable) as problem:
+        log.warning("an activity waits for storage: %s", type(problem).__name__)
+        return Answer(away=True, why="the directory's storage does not answer").to_json()
+    except Denied as problem:
+        log.error("an activity waits for storage: %s", problem)
+        return Answer(away=True, why=f"the directory's storage refuses the app: {problem}").to_json()
 
 
 async def run_slice(directories: Directories, message: Mapping[str, Any]) -> dict[str, Any]:

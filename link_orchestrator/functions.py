@@ -10,6 +10,7 @@ import azure.durable_functions as df
 import azure.functions as func
 
 from link_orchestrator import activities
+from link_orchestrator.activities import answered
 from link_orchestrator.graph.identities import Graph
 from link_orchestrator.kinds import KINDS, RUN, Kind
 from link_orchestrator.orchestrator import Orchestrator
@@ -31,6 +32,7 @@ from link_orchestrator.requests import (
     uploads,
 )
 from link_orchestrator.requests.sent_file import MAX_FILE_BYTES
+from link_orchestrator.retention import remove_over
 from link_orchestrator.source import Sources
 from shared.admin.functions import ACCOUNT_ROUTES
 from shared.directory.directory import Directory
@@ -40,8 +42,24 @@ from shared.scim.endpoint import Request, Response
 
 log = logging.getLogger("scimlink")
 
-RETRY = df.RetryOptions(first_retry_interval_in_milliseconds=2_000, max_number_of_attempts=10)
-"""Retries of an activity: storage may throttle or be away for a while. What fails for longer fails the job."""
+
+class GrowingRetry(df.RetryOptions):  # type: ignore[misc]  # the SDK has no types
+    """Retry options whose interval doubles, up to five minutes.
+
+    The SDK has only the first interval and the number of attempts, but sends what `to_json` returns, and the extension
+    reads the rest, too (RetryOptionsConverter in Azure/azure-functions-durable-extension).
+    """
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the options as the extension reads them."""
+        return {**super().to_json(), "backoffCoefficient": 2, "maxRetryIntervalInMilliseconds": 300_000}
+
+
+RETRY = GrowingRetry(first_retry_interval_in_milliseconds=2_000, max_number_of_attempts=10)
+"""Retries of an activity that failed: its process may have ended. They go on for 13 minutes; then the job has failed.
+
+An outage of storage is no failure (activities.answered).
+"""
 
 ROUTES = (
     Route("linking_identities_upload", "POST", "linking/identities", uploads.upload_identities, MAX_FILE_BYTES),
@@ -92,7 +110,7 @@ def blueprint(edge: Edge) -> df.Blueprint:
         if kind.orchestrator:
             _add_orchestration(bp, kind.orchestrator)
     _add_activities(bp, edge, sources)
-    _add_timer(bp, edge, sources)
+    _add_timers(bp, edge, sources)
 
     @edge.function(bp, "openapi", "GET", "openapi.json")
     async def serve_openapi(req: func.HttpRequest) -> func.HttpResponse:
@@ -161,30 +179,30 @@ def _add_activities(bp: df.Blueprint, edge: Edge, sources: Sources) -> None:
     @bp.function_name("read_identities")
     @bp.activity_trigger(input_name="message")
     async def read_identities(message: dict) -> dict:  # type: ignore[type-arg]  # the worker refuses a parametrised dict
-        return await read_from_source(edge.directories, sources, message)
+        return await answered(read_from_source(edge.directories, sources, message))
 
     @bp.function_name("run_slice")
     @bp.activity_trigger(input_name="message")
     async def run_slice(message: dict) -> dict:  # type: ignore[type-arg]  # the worker refuses a parametrised dict
-        return await activities.run_slice(edge.directories, message)
+        return await answered(activities.run_slice(edge.directories, message))
 
     @bp.function_name("choose_extent")
     @bp.activity_trigger(input_name="message")
     async def choose_extent(message: dict) -> dict:  # type: ignore[type-arg]  # the worker refuses a parametrised dict
-        return await activities.choose_extent(edge.directories, message)
+        return await answered(activities.choose_extent(edge.directories, message))
 
     @bp.function_name("approve_itself")
     @bp.activity_trigger(input_name="message")
     async def approve_itself(message: dict) -> dict:  # type: ignore[type-arg]  # the worker refuses a parametrised dict
-        return await activities.approve_itself(edge.directories, message)
+        return await answered(activities.approve_itself(edge.directories, message))
 
     @bp.function_name("reach_milestone")
     @bp.activity_trigger(input_name="message")
     async def reach_milestone(message: dict) -> dict:  # type: ignore[type-arg]  # the worker refuses a parametrised dict
-        return await activities.reach_milestone(edge.directories, message)
+        return await answered(activities.reach_milestone(edge.directories, message))
 
 
-def _add_timer(bp: df.Blueprint, edge: Edge, sources: Sources) -> None:
+def _add_timers(bp: df.Blueprint, edge: Edge, sources: Sources) -> None:
     @bp.function_name("scheduled_runs")
     @bp.timer_trigger(schedule="0 */15 * * * *", arg_name="timer")
     @bp.durable_client_input(client_name="client")
@@ -196,3 +214,16 @@ def _add_timer(bp: df.Blueprint, edge: Edge, sources: Sources) -> None:
             # One directory's trouble keeps no other's runs from starting; the next timer tries again.
             except Exception as error:
                 log.error("schedule %s failed with %s", name, loggable(error))
+
+    @bp.function_name("jobs_remove")
+    @bp.timer_trigger(schedule="0 0 3 * * *", arg_name="timer")
+    @bp.durable_client_input(client_name="client")
+    async def remove_jobs(timer: func.TimerRequest, client: df.DurableOrchestrationClient) -> None:
+        """Remove the jobs whose term is over, every night."""
+        for name in sorted({credential.directory for credential in edge.settings.credentials}):
+            try:
+                removed, reduced = await remove_over(await edge.directories.open(name), client)
+                log.info("jobs %s: %d removed, %d reduced to what an undo needs", name, removed, reduced)
+            # As above: the next night tries it again.
+            except Exception as error:
+                log.error("jobs %s: their removal failed with %s", name, loggable(error))

@@ -35,6 +35,8 @@ class Orchestrations(Protocol):
 
     async def get_status(self, instance_id: str) -> Any: ...
 
+    async def purge_instance_history(self, instance_id: str) -> Any: ...
+
 
 async def begin(
     directory: Directory, by: str, client: Orchestrations, kind: Kind, job_id: str, options: Mapping[str, Any]
@@ -184,4 +186,9 @@ async def _start(directory: Directory, job: Job, client: Orchestrations) -> None
         form=FORM,
         approves_itself=job.options.get("policy", {}).get(AUTO_APPROVE) is not None,
     )
-    await client.start_new(orchestrator.__name__, job.id, start.to_json())
+    try:
+        await client.start_new(orchestrator.__name__, job.id, start.to_json())
+    except Exception:  # the SDK raises nothing narrower if another request was faster: an instance is never replaced
+        status = await client.get_status(job.id)
+        if status is None or status.runtime_status is None:
+            raise

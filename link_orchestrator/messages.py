@@ -23,6 +23,17 @@ class Message(BaseModel):
         return cls.model_validate_json(data) if isinstance(data, str) else cls.model_validate(data)
 
 
+class Answer(Message):
+    """What an activity answers. One that did nothing is to be run again, and `why` says what it waits for.
+
+    That is after `wait` seconds or, if a service is `away` that it needs, after longer each time.
+    """
+
+    wait: float = 0.0
+    why: str = ""
+    away: bool = False
+
+
 ITEMS_A_SLICE = 2_000
 """Accounts and identities in one slice of a pass. It may be more, since a slice has at least one whole bucket."""
 MEMBERSHIPS_AN_ACCOUNT = 10
@@ -92,17 +103,14 @@ class Slice(Message):
         return f"{self.low:02x}"
 
 
-class SliceDone(Message):
+class SliceDone(Answer):
     """What a slice counted. `stopped`: the job was cancelled, or had ended, before the slice was done.
 
-    `wait` is the seconds after which a slice that did nothing is to be run again, and `why` says what it waits for.
     `failed` says why the job cannot go on, "" if it can.
     """
 
     counts: dict[str, int] = {}
     stopped: bool = False
-    wait: float = 0.0
-    why: str = ""
     failed: str = ""
 
 
@@ -120,13 +128,13 @@ class SelfApproval(Message):
     directory: str
 
 
-class SelfApproved(Message):
+class SelfApproved(Answer):
     """Whether it did. If not, its job tells why, and it waits for a person."""
 
     approved: bool = False
 
 
-class Extent(Message):
+class Extent(Answer):
     """What a run decides on: everything, or only what changed, in `slices` slices (0 if nothing changed)."""
 
     everything: bool = False
@@ -150,17 +158,15 @@ class Read(Message):
     directory: str
 
 
-class ReadDone(Message):
+class ReadDone(Answer):
     """How many identities and groups have been read so far, and what to do next: read on, wait, or end.
 
-    `wait` is in seconds, and `why` says what for. `slices` is set once everything is read, `failed` to the reason if
-    that is not possible, `stopped` if the run was cancelled.
+    `slices` is set once everything is read, `failed` to the reason if that is not possible, `stopped` if the run was
+    cancelled.
     """
 
     read: int = 0
     groups: int = 0
-    wait: float = 0.0
-    why: str = ""
     slices: int = 0
     failed: str = ""
     stopped: bool = False

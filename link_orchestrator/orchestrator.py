@@ -10,12 +10,14 @@ from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Sequence
 from datetime import datetime, timedelta
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeVar
 
 from link_orchestrator.messages import (
     ACTIVATING,
+    Answer,
     Compare,
     Extent,
+    Message,
     Milestone,
     Read,
     ReadDone,
@@ -27,6 +29,7 @@ from link_orchestrator.messages import (
 )
 from shared.directory.text import counted
 
+A = TypeVar("A", bound=Answer)
 Steps = Generator[Any, Any, Any]
 Orchestrator = Callable[[Any, Any], Steps]
 """Takes the orchestration's context and the retry options of its activities. Its Azure function has the same name."""
@@ -57,6 +60,13 @@ WINDOW = 8
 """Slices of a pass that run at the same time."""
 APPROVE, CANCEL = "approve", "cancel"
 """Events that a planned run waits for."""
+LONGEST_TIMER = timedelta(days=5)
+"""The longest timer. Azure Storage's end after six days. Of a longer one the SDK makes a task that cannot be cancelled
+(azure-functions-durable-python #573), and the extension awaits it before whatever the orchestration does next."""
+LONGEST_PAUSE = timedelta(minutes=5)
+"""The longest time between two tries to reach a service that is away. The first is two seconds, each twice the last."""
+PATIENCE = timedelta(hours=12)
+"""Time for which a job waits for a service that is away; then it has failed."""
 
 
 def link_accounts(context: Any, retry: Any) -> Steps:
@@ -118,7 +128,7 @@ def _job(context: Any, retry: Any, body: Callable[[Any, Any, Start], Steps]) -> 
     except _CannotGoOnError as why:
         return (yield from _end(context, retry, start, "failed", str(why)))
     except Exception:
-        yield _milestone(context, retry, start, "failed")
+        yield from _milestone(context, retry, start, "failed")
         raise
 
 
@@ -133,7 +143,7 @@ def _link(context: Any, retry: Any, start: Start) -> Steps:
         if (yield from _pass(context, retry, start, "changes", "plan")) is None:
             return (yield from _end(context, retry, start, "cancelled"))
         asked = Compare(job=start.job, directory=start.directory)
-        extent = Extent.from_json((yield context.call_activity_with_retry("choose_extent", retry, asked.to_json())))
+        extent = yield from _call(context, retry, "choose_extent", asked, Extent)
     planned = yield from _passes(context, retry, _cut(start, extent, _planning(start, extent)), "plan")
     if planned is None:
         return (yield from _end(context, retry, start, "cancelled"))
@@ -168,8 +178,7 @@ def _read(context: Any, retry: Any, start: Start) -> Steps:
     progress = {"phase": "plan", "pass": "read", "since": _moment(context.current_utc_datetime), "read": 0}
     while True:
         context.set_custom_status(progress)
-        answer = yield context.call_activity_with_retry("read_identities", retry, asked.to_json())
-        done = ReadDone.from_json(answer)
+        done = yield from _call(context, retry, "read_identities", asked, ReadDone)
         if done.slices or done.failed or done.stopped:
             return done
         groups = {"groups": done.groups} if done.groups else {}
@@ -183,19 +192,21 @@ def _verdict(context: Any, retry: Any, start: Start) -> Steps:
     """Wait until somebody approves or cancels, or the plan expires, unless the run approves itself."""
     deadline = context.current_utc_datetime + timedelta(hours=start.expires_hours)
     expires = _moment(deadline)
-    yield _milestone(context, retry, start, "planned", expires)
+    yield from _milestone(context, retry, start, "planned", expires)
     if start.approves_itself:
         asked = SelfApproval(job=start.job, directory=start.directory)
-        answer = yield context.call_activity_with_retry("approve_itself", retry, asked.to_json())
-        if SelfApproved.from_json(answer).approved:
+        if (yield from _call(context, retry, "approve_itself", asked, SelfApproved)).approved:
             return APPROVE
     context.set_custom_status({"phase": "planned", "expires": expires})
     approved, cancelled = context.wait_for_external_event(APPROVE), context.wait_for_external_event(CANCEL)
-    expired = context.create_timer(deadline)
-    winner = yield context.task_any([approved, cancelled, expired])
-    if winner != expired:
-        expired.cancel()
-    return APPROVE if winner == approved else CANCEL if winner == cancelled else "expire"
+    while True:
+        timer = context.create_timer(min(deadline, context.current_utc_datetime + LONGEST_TIMER))
+        winner = yield context.task_any([approved, cancelled, timer])
+        if winner != timer:
+            timer.cancel()
+            return APPROVE if winner == approved else CANCEL
+        if context.current_utc_datetime >= deadline:
+            return "expire"
 
 
 def _passes(context: Any, retry: Any, passes: Iterable[tuple[str, Start]], progress: str) -> Steps:
@@ -215,8 +226,10 @@ def _pass(context: Any, retry: Any, start: Start, name: str, progress: str) -> S
     counts: Counter[str] = Counter()
     since = _moment(context.current_utc_datetime)
     for at in range(0, len(slices), WINDOW):
-        _show(context, {"phase": progress, "pass": name, "since": since, "done": at, "of": len(slices)}, counts)
+        progress_ = {"phase": progress, "pass": name, "since": since, "done": at, "of": len(slices)}
+        context.set_custom_status(progress_ | {"counts": dict(counts)})
         window = slices[at : at + WINDOW]
+        outage = _Outage()
         while window:
             done = yield context.task_all(
                 [context.call_activity_with_retry("run_slice", retry, slice_.to_json()) for slice_ in window]
@@ -228,14 +241,51 @@ def _pass(context: Any, retry: Any, start: Start, name: str, progress: str) -> S
                     raise _CannotGoOnError(answer.failed)
                 if answer.stopped:
                     return None
-            window = [slice_ for slice_, answer in zip(window, answers, strict=True) if answer.wait]
+            window = [slice_ for slice_, answer in zip(window, answers, strict=True) if answer.wait or answer.away]
             if window:
-                why = next(answer.why for answer in answers if answer.wait)
-                progress_ = {"phase": progress, "pass": name, "since": since, "done": at, "of": len(slices)}
-                _show(context, progress_ | {"waiting": why}, counts)
-                seconds = max(answer.wait for answer in answers)
-                yield context.create_timer(context.current_utc_datetime + timedelta(seconds=seconds))
+                yield from _pause(context, outage, answers, progress_ | {"counts": dict(counts)})
     return counts
+
+
+def _call(context: Any, retry: Any, activity: str, message: Message, kind: type[A]) -> Generator[Any, Any, A]:
+    """Call an activity, again as long as a service is away that it needs. Returns its answer."""
+    outage, progress = _Outage(), context.custom_status or {}
+    while True:
+        answer = kind.from_json((yield context.call_activity_with_retry(activity, retry, message.to_json())))
+        if not answer.away:
+            return answer
+        yield from _pause(context, outage, [answer], progress)
+
+
+class _Outage:
+    """The time for which a service is away, as far as an activity needs it."""
+
+    def __init__(self) -> None:
+        self._began: datetime | None = None
+        self._pause = timedelta(seconds=1)
+
+    def pause(self, now: datetime, why: str) -> timedelta:
+        """Return the time until the next try. Raises _CannotGoOnError once there were enough of them."""
+        self._began = self._began or now
+        if now - self._began > PATIENCE:
+            hours = PATIENCE // timedelta(hours=1)
+            raise _CannotGoOnError(f"{why}. That was so for {hours} hours: start again once it is mended")
+        self._pause = min(2 * self._pause, LONGEST_PAUSE)
+        return self._pause
+
+
+def _pause(context: Any, outage: _Outage, answers: Sequence[Answer], progress: dict[str, Any]) -> Steps:
+    """Wait for what activities wait for that did nothing, and tell it in the progress meanwhile."""
+    now, away = context.current_utc_datetime, next((answer.why for answer in answers if answer.away), "")
+    if away:
+        until = now + outage.pause(now, away)
+        why = f"{away}; tried again at {_moment(until)}"
+    else:
+        until = now + timedelta(seconds=max(answer.wait for answer in answers))
+        why = next(answer.why for answer in answers if answer.wait)
+    context.set_custom_status(progress | {"waiting": why})
+    yield context.create_timer(until)
+    context.set_custom_status(progress)
 
 
 def _slices(start: Start, name: str) -> list[Slice]:
@@ -248,22 +298,18 @@ def _slices(start: Start, name: str) -> list[Slice]:
     ]
 
 
-def _show(context: Any, progress: dict[str, Any], counts: Counter[str]) -> None:
-    context.set_custom_status(progress | {"counts": dict(counts)})
-
-
 def _moment(moment: datetime) -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _milestone(
     context: Any, retry: Any, start: Start, state: str, expires: str | None = None, reason: str | None = None
-) -> Any:
+) -> Steps:
     reached = Milestone(job=start.job, directory=start.directory, state=state, expires=expires, reason=reason)
-    return context.call_activity_with_retry("reach_milestone", retry, reached.to_json())
+    yield from _call(context, retry, "reach_milestone", reached, Answer)
 
 
 def _end(context: Any, retry: Any, start: Start, state: str, reason: str = "") -> Steps:
-    yield _milestone(context, retry, start, state, reason=reason or None)
+    yield from _milestone(context, retry, start, state, reason=reason or None)
     context.set_custom_status({"phase": state})
     return state

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import runpy
 from pathlib import Path
 
 import pytest
+from azure.durable_functions.models.utils.df_serialization import df_loads
 
 from shared.host.settings import Settings
 
@@ -33,3 +35,10 @@ def test_the_number_of_buckets_is_a_setting() -> None:
     for wrong in ("0", "257", "many"):
         with pytest.raises(ValueError, match="SCIMLINK_BUCKETS"):
             Settings.from_environment({"SCIMLINK_BUCKETS": wrong})
+
+
+def test_the_durable_sdk_never_builds_objects_of_names_that_it_finds_in_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AZURE_FUNCTIONS_DURABLE_STRICT_TYPING", "0")
+    runpy.run_path(str(APP))
+    found = {"row": {"__class__": "Path", "__module__": "pathlib", "__data__": "x"}}
+    assert df_loads(json.dumps(found)) == found

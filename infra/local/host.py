@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import re
 import time
 from collections.abc import Mapping
@@ -51,19 +50,6 @@ MAX_LINE = 64 * 1024
 _PATIENCE = 5.0
 """Seconds that requests have to end when the host closes."""
 
-APP_SETTINGS = {"AZURE_FUNCTIONS_DURABLE_STRICT_TYPING": "1"}
-"""Variables that the app finds in its environment, here as in Azure.
-
-Without strict typing the SDK turns any JSON object with the keys __class__, __module__ and __data__ into an instance of
-the class it names (azure.functions._durable_functions), also where it came from a customer's file.
-"""
-
-
-def set_app_settings() -> None:
-    """Put the app's settings into the environment, as far as they are not there."""
-    for name, value in APP_SETTINGS.items():
-        os.environ.setdefault(name, value)
-
 
 class LocalHost:
     """Serves one function app on 127.0.0.1 and keeps its orchestrations in `tables`. Use it with `async with`.
@@ -83,7 +69,6 @@ class LocalHost:
         timers: bool = False,
         streams: bool = False,
     ) -> None:
-        set_app_settings()
         functions = read_functions(app)
         if workers is not None:
             activities = workers.activities(functions.activities)
@@ -265,8 +250,7 @@ class Routes:
     def find(self, method: str, path: str) -> tuple[HttpFunction, dict[str, str]] | None:
         """Return the function and its route parameters, or None: a wrong method is not found either, as in Azure."""
         for match_path, function in self._routes:
-            match = match_path(path)
-            if match is not None and (not function.methods or method in function.methods):
+            if (not function.methods or method in function.methods) and (match := match_path(path)):
                 return function, {name: value for name, value in match.groupdict().items() if value is not None}
         return None
 

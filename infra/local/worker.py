@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from infra.local.functions import Functions, read_functions
-from infra.local.host import set_app_settings
 from infra.local.serve import ACCOUNTS, open_tables, start_log
 from shared.host.graph_settings import GraphSettings
 from shared.host.settings import Settings
@@ -49,7 +48,6 @@ async def _work(answers: BinaryIO) -> None:
     import function_app
 
     start_log(setup["logLevel"])
-    set_app_settings()
     tables = open_tables(setup["data"] and Path(setup["data"]), setup["tables"], ACCOUNTS, patient=True)
     try:
         settings = {**setup["settings"], "graph": GraphSettings.from_environment(os.environ)}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 from collections.abc import Callable, Generator
 from datetime import timedelta
@@ -22,11 +23,19 @@ from infra.local.host import LocalHost
 from shared.tables.sqlite import SqliteTables
 from tests.waiting import until
 
+os.environ["AZURE_FUNCTIONS_DURABLE_STRICT_TYPING"] = "1"  # as in the app
 Orchestration = Generator[Any, Any, Any]
 
 
 class Boom(Exception):
     """What an activity here fails with."""
+
+
+class Growing(df.RetryOptions):
+    """Retry options whose interval grows as the extension reads it, and the SDK does not write it."""
+
+    def to_json(self) -> dict[str, Any]:
+        return {**super().to_json(), "backoffCoefficient": 10, "maxRetryIntervalInMilliseconds": 50}
 
 
 class Clockwork:
@@ -40,8 +49,8 @@ def build(effect: Callable[[str], None] = lambda line: None, failures: int = 0) 
     app = df.DFApp(http_auth_level=func.AuthLevel.ANONYMOUS)
     _add_activities(app, effect, failures)
     for orchestrator in (
-        fan, window, race, patient, retrying, mixed, failing, catching, reporting, unsteady, echo, nameless, waiting,
-        by_http, by_another, anew,
+        fan, window, race, patient, retrying, growing, mixed, failing, catching, giving_up, reporting, unsteady, echo,
+        nameless, waiting, leaving, by_http, by_another, anew,
     ):  # fmt: skip
         app.orchestration_trigger(context_name="context")(orchestrator)
     return app
@@ -68,6 +77,12 @@ def _add_activities(app: df.DFApp, effect: Callable[[str], None], failures: int)
         if left[key] >= 0:
             raise Boom("not yet")
         return key
+
+    @app.activity_trigger(input_name="n")
+    async def late(n: int) -> int:
+        await asyncio.sleep(0.2)
+        effect(f"late {n}")
+        return n
 
     @app.activity_trigger(input_name="value")
     def same(value: Any) -> Any:
@@ -119,6 +134,27 @@ def retrying(context: Any) -> Orchestration:
     options = df.RetryOptions(first_retry_interval_in_milliseconds=5, max_number_of_attempts=3)
     result = yield context.call_activity_with_retry("flaky", options, "a")
     return result
+
+
+def growing(context: Any) -> Orchestration:
+    result = yield context.call_activity_with_retry("flaky", Growing(1, context.get_input()), "a")
+    return result
+
+
+def giving_up(context: Any) -> Orchestration:
+    """Goes on when one of two activities has failed; the extension does not before the other has ended."""
+    try:
+        yield context.task_all([context.call_activity("flaky", "a"), context.call_activity("late", 1)])
+    except Exception:
+        yield context.call_activity("double", 2)
+    return "went on"
+
+
+def leaving(context: Any) -> Orchestration:
+    """Ends while a timer that it did not cancel is open."""
+    timer = context.create_timer(context.current_utc_datetime + timedelta(milliseconds=context.get_input()))
+    yield context.task_any([timer, context.call_activity("double", 1)])
+    return "left"
 
 
 def mixed(context: Any) -> Orchestration:
@@ -223,7 +259,7 @@ async def _main(folder: Path, most: int) -> None:
         tables = SqliteTables.open(folder / "hub.db", "hub")
         async with LocalHost(build(effect), tables) as host:
             if await host.executor.find("the-one") is None:
-                await host.executor.start_new("window", "the-one", "200")
+                await host.executor.start_new("window", "the-one", "80")
             await ended(host, "the-one")
         await tables.close()
 

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import signal
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from azure.durable_functions.models.history import HistoryEventType as EventType
 
-from infra.local.durable.executor import Executor
-from infra.local.durable.instance import Instance
+from infra.local.durable import wire
+from infra.local.durable.executor import AlreadyStarted, Executor
+from infra.local.durable.instance import Instance, first_events
 from infra.local.durable.store import Head, Store
-from infra.local.durable.wire import ReplayOutcome
+from infra.local.durable.wire import Event, ReplayOutcome, event, utc_now
 from infra.local.faults import Crash, Fault, FaultyTables, random_faults, script
 from infra.local.functions import Functions
 from infra.local.host import LocalHost
@@ -89,6 +91,102 @@ async def test_an_event_wins_against_a_timer(host: LocalHost) -> None:
 
 async def test_a_timer_wins_against_an_event_that_does_not_come(host: LocalHost) -> None:
     assert await run(host, "race", 10) == "too late"
+
+
+async def test_a_timer_is_no_longer_than_azure_storage_keeps_it(
+    host: LocalHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a longer one the SDK makes several, which cannot be cancelled, and what comes behind them waits for all."""
+    for name in ("LONGEST_TIMER", "LONG_TIMER_STEP"):
+        monkeypatch.setattr(wire, name, "00:00:00.0500000")
+    instance_id = await host.executor.start_new("race", None, "60000")
+
+    async def kinds() -> list[int]:
+        return [one["EventType"] for one in await history(host, instance_id)]
+
+    async def the_second_timer_runs() -> bool:
+        return (await kinds()).count(EventType.TIMER_CREATED) > 1
+
+    await until(the_second_timer_runs)
+    await host.executor.raise_event(instance_id, "approve", '"yes"')
+
+    async def it_was_told() -> bool:
+        told = await kinds()
+        return EventType.EVENT_RAISED in told and told[-1] == EventType.ORCHESTRATOR_COMPLETED
+
+    await until(it_was_told)
+    head = await host.executor.find(instance_id)
+    assert head is not None
+    assert head.status == "Running"
+
+
+async def history(host: LocalHost, instance_id: str) -> list[Event]:
+    head = await host.executor.find(instance_id)
+    assert head is not None
+    events, _ = await host.executor.store.load(head)
+    return events
+
+
+async def test_an_instance_with_an_open_timer_stays_running(host: LocalHost) -> None:
+    lasting = await host.executor.start_new("leaving", None, "60000")
+
+    async def its_code_has_ended() -> bool:
+        return [one["EventType"] for one in await history(host, lasting)][-2:] == [
+            EventType.TASK_COMPLETED,
+            EventType.ORCHESTRATOR_COMPLETED,
+        ]
+
+    await until(its_code_has_ended)
+    head = await host.executor.find(lasting)
+    assert head is not None
+    assert (head.status, head.output) == ("Running", None)
+    short = await ended(host, await host.executor.start_new("leaving", None, "50"))
+    assert (short.status, short.output) == ("Completed", '"left"')
+    assert EventType.TIMER_FIRED in [one["EventType"] for one in await history(host, short.instance_id)]
+
+
+async def test_what_follows_several_tasks_waits_for_all_of_them_though_one_failed(tables: SqliteTables) -> None:
+    effects: list[str] = []
+    async with LocalHost(build(effects.append, failures=1), tables) as host:
+        assert await run(host, "giving_up") == "went on"
+    assert effects == ["flaky a", "late 1", "double 2"]
+
+
+@pytest.mark.parametrize(("attempts", "waits"), [(1, [0]), (2, [1, 0]), (4, [1, 10, 50, 0])])
+async def test_attempts_are_apart_as_the_policy_says_and_a_timer_that_fires_at_once_follows_the_last(
+    tables: SqliteTables, attempts: int, waits: list[int]
+) -> None:
+    async with LocalHost(build(failures=9), tables) as host:
+        head = await ended(host, await host.executor.start_new("growing", None, str(attempts)))
+        assert head.status == "Failed"
+        seen = []
+        for one in await history(host, head.instance_id):
+            if one["EventType"] == EventType.ORCHESTRATOR_STARTED:
+                now = moment(one["Timestamp"])
+            elif one["EventType"] == EventType.TIMER_CREATED:
+                seen.append((moment(one["FireAt"]) - now) / timedelta(milliseconds=1))
+    assert seen == waits
+
+
+def moment(text: str) -> datetime:
+    return datetime.strptime(text, wire.TIME).replace(tzinfo=UTC)
+
+
+async def test_a_history_that_the_version_before_wrote_goes_on(tables: SqliteTables) -> None:
+    """It wrote the timer of a retry as soon as the attempt had failed, and noted there of which attempt it was."""
+    now, retry = utc_now(), {"interval": 5, "attempts": 3, "attempt": 1}
+    events = [
+        *first_events("retrying", None, now),
+        event(EventType.TASK_SCHEDULED, now, 0, Name="flaky", Input='"a"', Retry=retry),
+        event(EventType.ORCHESTRATOR_COMPLETED, now),
+        event(EventType.ORCHESTRATOR_STARTED, now),
+        event(EventType.TASK_FAILED, now, TaskScheduledId=0, Reason="not yet", Details="Boom"),
+        event(EventType.TIMER_CREATED, now, 1, FireAt=now.strftime(wire.TIME), Retry=retry, RetryOf=0),
+    ]
+    at = now.strftime(wire.TIME)
+    await Store(tables).begin(Head("old", "retrying", "Running", at, at), [json.dumps(one) for one in events])
+    async with LocalHost(build(failures=1), tables) as host:
+        assert (await ended(host, "old")).output == '"a"'
 
 
 async def test_events_that_come_early_wait_in_order(host: LocalHost) -> None:
@@ -181,15 +279,13 @@ async def test_an_orchestrator_that_asks_for_something_else_on_replay_fails(host
     Clockwork.ticks = 0
     head = await ended(host, await host.executor.start_new("unsteady"))
     assert head.status == "Failed"
-    assert "step 1 was the activity 'double' and is the activity 'slow'" in (head.output or "")
+    assert "task 0 was the activity 'double' and is the activity 'slow'" in (head.output or "")
 
 
-async def test_starting_an_open_instance_again_replaces_it(host: LocalHost, caplog: pytest.LogCaptureFixture) -> None:
-    await host.executor.start_new("waiting", "one")
-    await host.executor.raise_event("one", "go", "0")
-    with caplog.at_level(logging.WARNING):
-        await host.executor.start_new("patient", "one")
-    assert "is open and is replaced" in caplog.text
+async def test_an_instance_is_replaced_only_once_it_has_ended(host: LocalHost) -> None:
+    await host.executor.start_new("patient", "one")
+    with pytest.raises(AlreadyStarted, match=r"An Orchestration instance with the status \w+ already exists"):
+        await host.executor.start_new("fan", "one", "2")
     for n in (1, 2):
         await host.executor.raise_event("one", "go", str(n))
     assert (await ended(host, "one")).output == "[1, 2]"
@@ -241,13 +337,12 @@ async def test_a_stop_between_two_replays_is_heard(tables: SqliteTables, monkeyp
     monkeypatch.setattr("infra.local.durable.instance._REPLAY_AGAIN", (2 * PATIENCE, 0.0))
     replay = Dying()
     async with executor(tables, replay) as some:
-        for one in ("replaced", "left"):
+        for one in ("ended", "left"):
             await some.start_new("o", one, "null")
             await replay.died.acquire()
-        await asyncio.wait_for(some.start_new("o", "replaced", "null"), PATIENCE)
+        await asyncio.wait_for(some.terminate("ended", "by hand"), PATIENCE)
     async with executor(tables, Dying(0)) as some:
-        for one in ("replaced", "left"):
-            assert (await ended(some, one)).status == "Completed"
+        assert (await ended(some, "left")).status == "Completed"
 
 
 async def test_an_event_for_an_instance_that_cannot_go_on_here_waits_for_the_next_process(
@@ -351,17 +446,17 @@ async def test_a_killed_process_is_taken_over(tmp_path: Path) -> None:
     recorded: Counter[str] = Counter()
     for _ in range(2):
         before = Counter(effects())
-        async with _process(tmp_path, most=90) as process:
-            await until(lambda before=before: len(effects()) >= before.total() + 40)
+        async with _process(tmp_path, most=40) as process:
+            await until(lambda before=before: len(effects()) >= before.total() + 20)
             process.kill()
             assert await process.wait() == -signal.SIGKILL
         recorded = await _recorded(tmp_path)
     before = Counter(effects())
-    async with _process(tmp_path, most=200) as process:
+    async with _process(tmp_path, most=80) as process:
         assert await asyncio.wait_for(process.wait(), PATIENCE) == 0
     after = Counter(effects())
-    assert set(after) == {f"slow {n}" for n in range(200)}
-    assert 0 < len(recorded) < 200
+    assert set(after) == {f"slow {n}" for n in range(80)}
+    assert 0 < len(recorded) < 80
     assert all(after[line] == before[line] for line in recorded)
 
 

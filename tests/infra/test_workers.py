@@ -22,7 +22,6 @@ from infra.local.demo_data import generate, write
 from infra.local.durable import wire
 from infra.local.durable.instance import first_events
 from infra.local.functions import read_functions
-from infra.local.host import APP_SETTINGS
 from infra.local.workers import BUSY_LOAD, BUSY_REQUESTS, LIVES, ActivityFailed, WorkerDied, Workers, _Worker
 from link_orchestrator.messages import Start
 from shared.host.settings import Settings
@@ -168,11 +167,7 @@ async def test_workers_work_again_when_no_more_requests_come(tmp_path: Path, mon
 
 
 @pytest.mark.parametrize("sent", ["as it should be", None])
-async def test_a_replay_tells_in_a_process_of_its_own_what_it_tells_here(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sent: str | None
-) -> None:
-    for name, value in APP_SETTINGS.items():
-        monkeypatch.setenv(name, value)
+async def test_a_replay_tells_in_a_process_of_its_own_what_it_tells_here(tmp_path: Path, sent: str | None) -> None:
     tables = SqliteTables.open(tmp_path / "scimlink.db")
     here = read_functions(function_app.build(Settings.local(TOKEN), tables)).orchestrators
     start = Start(job="run0", directory="main", slices=2, buckets=4, expires_hours=1).to_json()

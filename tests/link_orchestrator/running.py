@@ -290,9 +290,11 @@ class Task:
 
     name: str
     message: Any = None
+    cancelled: list[datetime] = field(default_factory=list)
 
     def cancel(self) -> None:
-        """Timers of this engine never fire unless the test says so."""
+        """Note that a timer was cancelled."""
+        self.cancelled.append(self.message)
 
 
 @dataclass
@@ -309,10 +311,17 @@ class Engine:
     statuses: list[Any] = field(default_factory=list)
     calls: list[tuple[str, Any]] = field(default_factory=list)
     windows: list[int] = field(default_factory=list)
+    timers: list[datetime] = field(default_factory=list)
+    fired: list[datetime] = field(default_factory=list)
+    cancelled: list[datetime] = field(default_factory=list)
     start: Any = None
 
     def get_input(self) -> Any:
         return self.start
+
+    @property
+    def custom_status(self) -> Any:
+        return self.statuses[-1] if self.statuses else None
 
     def set_custom_status(self, status: Any) -> None:
         self.statuses.append(status)
@@ -331,7 +340,8 @@ class Engine:
         return Task(name)
 
     def create_timer(self, deadline: datetime) -> Task:
-        return Task("timer", deadline)
+        self.timers.append(deadline)
+        return Task("timer", deadline, self.cancelled)
 
     async def play(self, body: Callable[[Any, Any], Generator[Any, Any, Any]], start: Start) -> Any:
         """Run an orchestrator to its end and return what it returns."""
@@ -352,15 +362,23 @@ class Engine:
 
     async def _answer(self, wanted: Any) -> Any:
         if isinstance(wanted, tuple):
-            return next(task for task in wanted if task.name == self.verdict)
+            return self._fire(next(task for task in wanted if task.name == self.verdict))
         if isinstance(wanted, Task):
             return await self._run(wanted)
         self.windows.append(len(wanted))
         done = {task: await self._run(task) for task in self.order(list(wanted))}
         return [done[task] for task in wanted]
 
+    def _fire(self, task: Task) -> Task:
+        if task.name == "timer":
+            self.current_utc_datetime = max(self.current_utc_datetime, task.message)
+            self.fired.append(task.message)
+        return task
+
     async def _run(self, task: Task) -> Any:
         self.calls.append((task.name, task.message))
+        if task.name == "timer":
+            return self._fire(task)
         return json.loads(json.dumps(await self.call(task.name, task.message)))
 
 

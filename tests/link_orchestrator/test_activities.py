@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from contextlib import suppress
 from itertools import count
+from typing import Any
+
+import pytest
 
 from infra.local.faults import Crash, Fault, FaultyTables, script
-from link_orchestrator.activities import ANOTHER_VERSION, PLANNING, reach_milestone, run_slice
-from link_orchestrator.messages import FORM, Milestone, Slice, SliceDone
+from link_orchestrator.activities import ANOTHER_VERSION, PLANNING, answered, reach_milestone, run_slice
+from link_orchestrator.messages import FORM, Answer, Milestone, Slice, SliceDone
 from shared.directory.directory import Directories
 from shared.directory.matching.identity import Identity
 from shared.directory.matching.policy import Policy
 from shared.directory.work.jobs import State
+from shared.tables.port import Denied, Throttled, Unavailable
 from shared.tables.sqlite import SqliteTables
 from tests.link_orchestrator.running import begin_run, make_directory, object_id
 
@@ -33,6 +37,22 @@ async def test_a_run_shows_that_it_is_planned_only_when_scim_goes_by_its_plan(sq
             break
     assert number > 1, "the run was planned at once: nothing came before"
     assert await directory.jobs.find_planned() == run.id
+
+
+async def test_an_activity_that_storage_refuses_or_does_not_answer_has_its_orchestration_wait() -> None:
+    async def fails(error: Exception) -> dict[str, Any]:
+        raise error
+
+    for away in (Throttled(9.0), Unavailable("ServiceRequestError")):
+        told = Answer(away=True, why="the directory's storage does not answer")
+        assert Answer.from_json(await answered(fails(away))) == told
+    denied = Answer.from_json(await answered(fails(Denied("403 AuthorizationPermissionMismatch: give it the role"))))
+    assert denied.away
+    assert denied.why == (
+        "the directory's storage refuses the app: 403 AuthorizationPermissionMismatch: give it the role"
+    )
+    with pytest.raises(KeyError):
+        await answered(fails(KeyError("a fault of ours")))
 
 
 async def test_no_plan_is_made_by_two_versions_of_the_app(sqlite_tables: SqliteTables) -> None:

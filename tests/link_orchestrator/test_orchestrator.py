@@ -6,14 +6,15 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import Callable
-from itertools import groupby
+from datetime import UTC, datetime, timedelta
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from infra.local.faults import Call, FaultyTables
-from link_orchestrator.messages import FORM, Extent, SliceDone, Start
+from link_orchestrator.messages import FORM, Answer, Extent, SliceDone, Start
 from link_orchestrator.orchestrator import (
     AGAIN_PASSES,
     APPLY_PASSES,
@@ -126,6 +127,87 @@ async def test_a_plan_says_when_it_expires() -> None:
     (planned,) = [message for _, message in engine.calls if message.get("phase") == "planned"]
     assert planned["expires"] == "2026-01-02T02:00:00Z"
     assert "apply" not in stages(engine)
+
+
+async def test_a_plan_that_waits_for_long_has_a_timer_after_the_other_and_none_that_is_too_long_for_azure() -> None:
+    engine = Engine(answers(), verdict="timer")
+    assert await engine.play(link_accounts, START.model_copy(update={"expires_hours": 12 * 24})) == "expired"
+    began = datetime(2026, 1, 2, tzinfo=UTC)
+    assert [fires - began for fires in engine.timers] == [timedelta(days=days) for days in (5, 10, 12)]
+
+
+async def test_every_timer_of_a_plan_that_is_approved_is_cancelled() -> None:
+    """One that is open keeps the orchestration from ending."""
+    engine = Engine(answers())
+    assert await engine.play(link_accounts, START.model_copy(update={"expires_hours": 12 * 24})) == "done"
+    assert (len(engine.timers), engine.cancelled) == (1, engine.timers)
+
+
+async def test_a_plan_that_waited_with_one_timer_of_the_version_before_expires_with_it() -> None:
+    """On a machine of one's own, timers had any length: its history has one, which fires at the very end."""
+
+    class Late(Engine):
+        def _fire(self, task: Any) -> Any:
+            self.current_utc_datetime = datetime(2026, 1, 14, tzinfo=UTC)
+            return task
+
+    engine = Late(answers(), verdict="timer")
+    assert await engine.play(link_accounts, START.model_copy(update={"expires_hours": 12 * 24})) == "expired"
+    assert len(engine.timers) == 1
+
+
+AWAY = Answer(away=True, why="the directory's storage does not answer")
+
+
+def away_for(time: timedelta, *activities: str) -> tuple[Engine, Callable[[str, Any], Any]]:
+    """Return an engine whose storage is away for some time from the start, as far as these activities need it."""
+    answer = answers()
+
+    async def call(name: str, message: Any) -> Any:
+        ended = engine.current_utc_datetime >= datetime(2026, 1, 2, tzinfo=UTC) + time
+        if not ended and name in activities:
+            return AWAY.to_json()
+        return Extent(everything=True).to_json() if name == "choose_extent" else await answer(name, message)
+
+    engine = Engine(call)
+    return engine, call
+
+
+@pytest.mark.parametrize("activity", ["choose_extent", "run_slice", "reach_milestone"])
+async def test_a_job_waits_for_storage_that_is_away_and_says_so(activity: str) -> None:
+    engine, _ = away_for(timedelta(minutes=40), activity)
+    assert await engine.play(link_accounts, START.model_copy(update={"compares": True})) == "done"
+    waits = [after - before for before, after in pairwise([datetime(2026, 1, 2, tzinfo=UTC), *engine.fired])]
+    seconds = [wait.total_seconds() for wait in waits]
+    assert seconds[:9] == [2, 4, 8, 16, 32, 64, 128, 256, 300]
+    assert set(seconds[9:]) == {300}
+    told = [status["waiting"] for status in engine.statuses if "waiting" in status]
+    assert told[0] == "the directory's storage does not answer; tried again at 2026-01-02T00:00:02Z"
+    assert len(told) == len(waits)
+    assert "waiting" not in engine.statuses[-1]
+
+
+async def test_of_a_window_only_the_slices_that_did_nothing_run_again() -> None:
+    answer, times = answers(), Counter[tuple[str, int]]()
+
+    async def call(name: str, message: Any) -> Any:
+        if name == "run_slice":
+            times[message["stage"], message["low"]] += 1
+            if message["low"] == 0 and times[message["stage"], 0] == 1:
+                return AWAY.to_json()
+        return await answer(name, message)
+
+    assert await Engine(call).play(link_accounts, START) == "done"
+    assert {low: times["apply", low] for stage, low in times if stage == "apply" and times[stage, low] > 1} == {0: 2}
+
+
+async def test_a_job_whose_storage_is_away_for_half_a_day_has_failed() -> None:
+    engine, _ = away_for(timedelta(hours=13), "run_slice")
+    assert await engine.play(link_accounts, START) == "failed"
+    (last,) = [message for name, message in engine.calls if name == "reach_milestone"]
+    assert last["reason"] == (
+        "the directory's storage does not answer. That was so for 12 hours: start again once it is mended"
+    )
 
 
 async def test_nothing_is_applied_without_approval() -> None:

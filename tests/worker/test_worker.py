@@ -14,7 +14,8 @@ from azure.durable_functions.models.history import HistoryEventType as EventType
 from infra.local.durable import wire
 from infra.local.durable.instance import first_events
 from infra.local.durable.management import binding
-from infra.local.host import APP_SETTINGS
+from infra.local.functions import HttpFunction
+from infra.local.host import Routes
 from link_orchestrator.files.entra_groups import EntraGroup
 from link_orchestrator.files.groups import GroupRow
 from link_orchestrator.messages import FORM, Milestone, Read, ReadDone, Slice, SliceDone, Start
@@ -27,6 +28,7 @@ from shared.directory.work.jobs import Jobs, State
 from shared.host.settings import Credential
 from shared.tables.azure import AzureTables
 from tests.link_orchestrator.running import begin_run, make_directory, plan_rows
+from tests.shared.host.test_routes import path_of
 from tests.worker.conftest import ROOT, Drive
 
 SMALL_APP = Path(__file__).parent / "small_app"
@@ -34,7 +36,6 @@ NOW = datetime(2026, 1, 2, tzinfo=UTC)
 
 
 SETTINGS = {
-    **APP_SETTINGS,
     "SCIMLINK_TABLES_ENDPOINT": "https://127.0.0.1:1",
     "SCIMLINK_CREDENTIALS": Credential.of("right", "test", "scim", "admin").model_dump_json().join("[]"),
 }
@@ -64,7 +65,6 @@ def test_every_kind_of_function_loads_and_runs(drive: Drive) -> None:
             {"function": "run", "inputs": {"context": _replay("run", {"n": 3}, done)}},
             {"function": "broken", "inputs": {"req": {"http": {"method": "GET"}}}},
         ],
-        APP_SETTINGS,
     )
     assert answer["error"] is None
     assert {b["type"] for b in answer["functions"]["start"]} == {"httpTrigger", "durableClient", "http"}
@@ -110,6 +110,25 @@ def test_every_function_of_the_app_loads(drive: Drive) -> None:
     assert {("linking/runs/{id}/review", "POST"), ("linking/runs/{id}/report", "GET", "HEAD")} <= routes
     assert {("linking/mapping", "GET", "HEAD"), ("linking/mapping", "POST")} <= routes
     assert not any(route.startswith(("admin", "runtime")) for route, *_ in routes), "the host keeps these to itself"
+
+
+def test_azure_sends_every_function_the_requests_of_its_own_route(drive: Drive) -> None:
+    """By the names and routes that the worker tells Azure's host, which the host goes through in the order of names."""
+
+    async def never(**_: Any) -> Any: ...
+
+    told = {name: _trigger(bindings) for name, bindings in drive(ROOT, settings=SETTINGS)["functions"].items()}
+    functions = [
+        HttpFunction(name, trigger["route"], frozenset(trigger.get("methods", ())), never, "req", (), False)
+        for name, trigger in told.items()
+        if trigger["type"] == "httpTrigger"
+    ]
+    routes = Routes(tuple(functions))
+    for function in functions:
+        for method in function.methods or ("TRACE",):
+            found = routes.find(method, path_of(function.route))
+            assert found is not None
+            assert found[0].name == function.name
 
 
 START = Start(job="run1", directory="main", buckets=64, slices=2, expires_hours=1)
@@ -262,6 +281,24 @@ def test_our_lines_reach_azure_and_those_of_its_sdk_about_every_request_do_not(d
     assert [result["value"]["status"] for result in answer["results"]] == [200, 200]
     assert answer["logs"].count(["INFO", "scimlink"]) == 2
     assert [line for line in answer["logs"] if line[1].startswith("azure.")] == []
+
+
+def test_requests_as_azures_host_hands_them_on_are_answered(drive: Drive, azurite: str) -> None:
+    """A body in chunks is empty there, an address without a function is the catch-all's, and names keep their case."""
+    headers = {"authorization": "Bearer right"}
+    sent = [
+        ("scim_users_create", {"method": "POST", "headers": {**headers, "transfer-encoding": "chunked"}}),
+        ("unanswered", {"method": "OPTIONS", "headers": headers, "params": {"path": "scim/v2/Users"}}),
+        ("unanswered", {"method": "DELETE", "headers": headers, "params": {"path": "scim/v2/Bulk"}}),
+        ("unanswered", {"method": "GET", "headers": headers}),
+        ("scim_users_query", {"method": "HEAD", "headers": headers, "query": {"COUNT": "x"}}),
+        ("scim_query", {"method": "GET", "headers": headers, "query": {"Count": "0"}}),
+    ]
+    calls = [{"function": name, "inputs": {"req": {"http": request}}} for name, request in sent]
+    results = drive(ROOT, calls, {**SETTINGS, "SCIMLINK_TABLES": azurite})["results"]
+    answers = [result["value"] for result in results]
+    assert [answer["status"] for answer in answers] == [411, 204, 405, 404, 400, 200]
+    assert [answer["headers"].get("Allow") for answer in answers[1:3]] == ["GET, HEAD, OPTIONS, POST", "OPTIONS, POST"]
 
 
 def test_no_line_of_ours_is_sampled_away() -> None:

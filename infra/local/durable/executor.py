@@ -2,7 +2,6 @@
 
 It is a stand-in for the Durable Task extension, for development and tests; in Azure the extension does this work.
 Activities run at least once: one whose result was not recorded when the process ended runs again in the next.
-Unlike in Azure, an instance ends although timers are open.
 """
 
 from __future__ import annotations
@@ -32,6 +31,10 @@ _PATIENCE = 5.0
 
 class UnknownOrchestrator(LookupError):
     """There is no orchestrator function of that name."""
+
+
+class AlreadyStarted(Exception):
+    """There is an instance of that id, and it has not ended."""
 
 
 class Functions(Protocol):
@@ -87,9 +90,10 @@ class Executor:
         await asyncio.gather(*self._serving, *self._running, return_exceptions=True)
 
     async def start_new(self, name: str, instance_id: str | None = None, input_text: str | None = None) -> str:
-        """Start an instance and return its id. Replaces an instance with that id, as Azure does.
+        """Start an instance and return its id. It replaces one with that id, if that has ended.
 
-        `input_text` is JSON. Raises UnknownOrchestrator, and LimitExceeded for an id that the tables cannot keep.
+        `input_text` is JSON. Raises UnknownOrchestrator, LimitExceeded for an id that the tables cannot keep, and
+        AlreadyStarted as Azure does unless `overridableExistingInstanceStates` of host.json says otherwise.
         """
         if name not in self._functions.orchestrators:
             raise UnknownOrchestrator(f"there is no orchestrator function '{name}'")
@@ -97,10 +101,9 @@ class Executor:
         async with self._starting:
             former = await self.find(instance_id)
             if former is not None and former.status in OPEN:
-                log.warning("the instance %s of %s is open and is replaced", instance_id, former.name)
-            if (running := self._instances.get(instance_id)) is not None:
-                running.stop()
-                await running.gone.wait()
+                raise AlreadyStarted(f"An Orchestration instance with the status {former.status} already exists.")
+            if (ending := self._instances.get(instance_id)) is not None:
+                await ending.gone.wait()
             now = utc_now()
             moment = now.strftime(wire.TIME)
             execution = former.execution + 1 if former else 1

@@ -21,6 +21,7 @@ from azure.durable_functions.models.actions.ActionType import ActionType
 from azure.durable_functions.models.history import HistoryEventType as EventType
 
 from infra.local.durable import wire
+from infra.local.durable.extension import NotTheSame, Walk, follow
 from infra.local.durable.history import History
 from infra.local.durable.store import OPEN, RUNNING, Head, Mail, Store
 from infra.local.durable.wire import Action, Event, ReplayOutcome, event, utc_now
@@ -108,7 +109,7 @@ class Instance:
                 if self.history.fresh and self._pause() == 0 and self.is_open:
                     await self._advance()
             if self.is_open and self._terminated is not None:
-                await self._end("Terminated", json.dumps(self._terminated), self.head.custom_status)
+                await self._close("Terminated", json.dumps(self._terminated), self.head.custom_status)
         finally:
             for timer in self._timers.values():
                 timer.cancel()
@@ -138,14 +139,7 @@ class Instance:
             if isinstance(message, Mail):
                 self._mail.append(message)
             elif message is not None:
-                if self.history.resumes and self.history.is_retried(message):
-                    # Both the code and the retry policy would take the next task id: replay before, as the SDK takes
-                    # events one by one.
-                    await self._record(results)
-                    results = []
-                    await self._advance()
-                if self.wants(wire.task_id(message)):
-                    results.extend(self._added(self.history.close(message, utc_now())))
+                results.extend(self._added(self.history.close(message, utc_now())))
         await self._record(results)
         await self._read_mail()
 
@@ -197,14 +191,14 @@ class Instance:
         if outcome is None:
             return
         self._quiet_until = time.monotonic() + _PAUSE * (time.monotonic() - started)
-        problem = outcome.error or self.history.disagreement(outcome.actions)
-        if problem is not None:
-            message = f"Orchestrator function '{self.head.name}' failed: {problem}"
-            await self._end("Failed", json.dumps(message), outcome.custom_status)
-        elif outcome.is_done:
-            await self._end("Completed", outcome.output, outcome.custom_status)
+        try:
+            walk = follow(self.history.events, outcome.actions)
+        except NotTheSame as problem:
+            # One that raised before it had asked for anything asked for nothing of what its history holds.
+            outcome = replace(outcome, error=outcome.error or str(problem))
+            await self._end(outcome)
         else:
-            await self._go_on(outcome)
+            await self._go_on(outcome, walk)
 
     async def _replay_patiently(self) -> ReplayOutcome | None:
         """Replay, again if the process that does it dies; None if the instance is to leave off instead."""
@@ -228,19 +222,31 @@ class Instance:
         started = json.loads(self.history.texts[1])
         return await orchestrator(wire.request(self.history.texts, self.head.instance_id, started["Input"]))
 
-    async def _go_on(self, outcome: ReplayOutcome) -> None:
+    async def _go_on(self, outcome: ReplayOutcome, walk: Walk) -> None:
+        """Record what follows from a replay. An instance ends only once nothing that it began is open."""
+        if walk.finished and (outcome.is_done or outcome.error):
+            await self._end(outcome)
+            return
         now = utc_now()
-        events = self.history.schedule(outcome.actions, now)
+        events = self.history.schedule(walk, now)
         if self.history.in_episode:
             events.append(event(EventType.ORCHESTRATOR_COMPLETED, now))
         await self._record(self._added(events), self._changed(RUNNING, None, outcome.custom_status))
-        for task_id in self.history.cancelled_timers(outcome.actions):
-            if (timer := self._timers.pop(task_id, None)) is not None:
-                timer.cancel()
+        self.history.cancel(walk.cancelled)
+        for task_id in walk.cancelled & self._timers.keys():
+            self._timers.pop(task_id).cancel()
         self._awaited = _awaited(outcome.actions)
         await self._read_mail()
 
-    async def _end(self, status: str, output: str | None, custom_status: str | None) -> None:
+    async def _end(self, outcome: ReplayOutcome) -> None:
+        """Record how the orchestrator ended."""
+        if outcome.error is None:
+            await self._close("Completed", outcome.output, outcome.custom_status)
+        else:
+            message = f"Orchestrator function '{self.head.name}' failed: {outcome.error}"
+            await self._close("Failed", json.dumps(message), outcome.custom_status)
+
+    async def _close(self, status: str, output: str | None, custom_status: str | None) -> None:
         await self._record([], self._changed(status, output, custom_status))
         log.info("%s %s: %s", self.head.name, self.head.instance_id, status)
 
@@ -258,5 +264,5 @@ def first_events(name: str, input_text: str | None, now: datetime) -> list[Event
 
 
 def _awaited(actions: Sequence[Action]) -> Counter[str]:
-    waits = (a for a in actions if a["actionType"] == ActionType.WAIT_FOR_EXTERNAL_EVENT)
+    waits = (a for a in wire.flatten(actions) if a["actionType"] == ActionType.WAIT_FOR_EXTERNAL_EVENT)
     return Counter(a["externalEventName"] for a in waits)

@@ -12,7 +12,7 @@ from typing import Any
 
 from aiohttp import web
 
-from infra.local.durable.executor import Executor, UnknownOrchestrator
+from infra.local.durable.executor import AlreadyStarted, Executor, UnknownOrchestrator
 from infra.local.durable.store import OPEN, Head
 from shared.tables.port import LimitExceeded
 
@@ -65,6 +65,10 @@ class Management:
             )
         except (UnknownOrchestrator, LimitExceeded) as problem:
             return web.json_response({"ExceptionMessage": str(problem)}, status=400)
+        except AlreadyStarted as problem:
+            # Azure says it with a status of 500 (https://github.com/Azure/azure-sdk-for-python/issues/28602).
+            told = {"Message": "Something went wrong while processing your request", "ExceptionMessage": str(problem)}
+            return web.json_response(told, status=500)
         return web.json_response({"id": instance_id}, status=202)
 
     async def _status(self, request: web.Request) -> web.Response:

@@ -26,14 +26,21 @@ FAILURE = "$OutOfProcData$:"
 """The text that the SDK puts between an orchestrator's error message and its last state."""
 
 CALLS = (ActionType.CALL_ACTIVITY, ActionType.CALL_ACTIVITY_WITH_RETRY)
-TASKS = (*CALLS, ActionType.CREATE_TIMER)
-"""Actions that make a task, which the SDK numbers."""
-SUPPORTED = (*TASKS, ActionType.WAIT_FOR_EXTERNAL_EVENT)
+SUPPORTED = (*CALLS, ActionType.CREATE_TIMER, ActionType.WAIT_FOR_EXTERNAL_EVENT)
+OPENING = (EventType.TASK_SCHEDULED, EventType.TIMER_CREATED)
+CLOSING = (EventType.TASK_COMPLETED, EventType.TASK_FAILED, EventType.TIMER_FIRED)
+"""Events that schedule a task, and that end one."""
+
+LONGEST_TIMER, LONG_TIMER_STEP = "6.00:00:00", "3.00:00:00"
+"""How long a timer may be in Azure Storage, and the pieces in which the SDK waits for longer (.NET's TimeSpan)."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReplayOutcome:
-    """What one replay answered. `error` is set where the orchestrator raised; `output` and `custom_status` are JSON."""
+    """What one replay answered. `error` is set where the orchestrator raised; `output` and `custom_status` are JSON.
+
+    `actions` are all that the orchestrator asked for so far, those of one `yield` each.
+    """
 
     actions: Sequence[Action] = ()
     is_done: bool = False
@@ -67,8 +74,7 @@ def task_id(one: Event) -> int:
 def request(texts: Sequence[str], instance_id: str, input_text: str | None) -> str:
     """Return what an orchestrator function is called with. `texts` are the events, each already JSON.
 
-    The two durations of long timers are left out. They exist because Azure Storage keeps a message for seven days,
-    which is no limit here; without them the SDK makes one timer of any length.
+    The fields are those of the extension's OrchestrationTriggerAttributeBindingProvider.
     """
     rest = {
         "input": input_text,
@@ -77,6 +83,8 @@ def request(texts: Sequence[str], instance_id: str, input_text: str | None) -> s
         "parentInstanceId": None,
         "upperSchemaVersion": 1,
         "upperSchemaVersionNew": 2,
+        "longRunningTimerIntervalDuration": LONG_TIMER_STEP,
+        "maximumShortTimerDuration": LONGEST_TIMER,
     }
     return f'{{"history":[{",".join(texts)}],{json.dumps(rest)[1:]}'
 
@@ -95,12 +103,12 @@ def replay(orchestrator: Callable[[str], str], request_text: str) -> ReplayOutco
 
 def _outcome(state: dict[str, Any], error: str | None = None) -> ReplayOutcome:
     custom_status = state.get("customStatus")
-    actions = tuple(flatten(state["actions"]))
-    strange = next((a["actionType"] for a in actions if a["actionType"] not in SUPPORTED), None)
+    (actions,) = state["actions"]  # the second and third schema have one list in another
+    strange = next((a["actionType"] for a in flatten(actions) if a["actionType"] not in SUPPORTED), None)
     if strange is not None:
-        error = f"{ActionType(strange).name} is not supported on a laptop"
+        actions, error = (), f"{ActionType(strange).name} is not supported on a laptop"
     return ReplayOutcome(
-        actions,
+        tuple(actions),
         state["isDone"] or error is not None,
         json.dumps(state.get("output")),
         None if custom_status is None else json.dumps(custom_status),
@@ -109,7 +117,7 @@ def _outcome(state: dict[str, Any], error: str | None = None) -> ReplayOutcome:
 
 
 def flatten(actions: Sequence[Any]) -> Iterator[Action]:
-    """Yield the simple actions in the order in which the SDK numbers their tasks; task_all and task_any hold others."""
+    """Yield the simple actions in order; lists and the actions of task_all and task_any hold others."""
     for action in actions:
         if isinstance(action, list):
             yield from flatten(action)

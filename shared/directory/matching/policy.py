@@ -6,7 +6,7 @@ A linking run keeps a copy of it from its start. accounts.py applies it, and ado
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final, Literal, Self, get_args
 
@@ -54,10 +54,18 @@ DEFAULT_RULES: Final = (
 )
 
 
+SURE: Final = (Rule.EXTERNAL_ID, Rule.SIGN_IN_OBJECT_ID, Rule.NAME_ID)
+"""Rules of what a sign-in of the past showed, or the application was told: it passes to nobody else."""
+
 SAFEGUARD_SHARE: Final = 0.2
 UNDO_DAYS: Final = 90
 """Days for which values that provisioning replaced are kept, so that an undo can give them back."""
 MOST_UNDO_DAYS: Final = 365
+JOB_DAYS: Final = 180
+"""Days after its end for which a job is kept, with its plan or report."""
+FEWEST_JOB_DAYS: Final = 30
+"""The least of them: for as long, a run may start over an upload, and build on another run."""
+MOST_JOB_DAYS: Final = 3650
 MOST_EVERY_HOURS: Final = 7 * 24
 MOST_AUTO_LINKS: Final = 1_000_000
 MAX_EXCLUDED_CHARS: Final = 300_000
@@ -118,11 +126,17 @@ class Policy:
     auto_approve: AutoApproval | None = None
     schedule: Schedule | None = None
     undo_days: int = UNDO_DAYS
+    job_days: int = JOB_DAYS
+    compared: Mapping[Rule, MatchRule] = field(init=False, repr=False, compare=False)
+    """The rules by which identities are compared, in order. Of SURE, what the policy leaves out is weak."""
 
     def __post_init__(self) -> None:
         names = [rule.rule for rule in self.rules]
         if len(set(names)) != len(names) or Rule.EXTERNAL_ID not in names:
             raise ValueError("rules: each rule stands at most once, and externalId must be among them")
+        rules = {rule.rule: rule for rule in self.rules}
+        weak = {rule: MatchRule(rule, Trust.WEAK) for rule in SURE if rule not in rules}
+        object.__setattr__(self, "compared", rules | weak)
         object.__setattr__(self, "verified_domains", frozenset(map(fold, self.verified_domains)))
         object.__setattr__(self, "excluded", frozenset(map(_identity_of, self.excluded)))
         object.__setattr__(self, "creatable", frozenset(map(_identity_of, self.creatable)))
@@ -157,6 +171,7 @@ class Policy:
             "autoApprove": self.auto_approve.to_json() if self.auto_approve else None,
             "schedule": self.schedule.to_json() if self.schedule else None,
             "undoDays": self.undo_days,
+            "jobDays": self.job_days,
         }
 
     @classmethod
@@ -188,6 +203,7 @@ class Policy:
             auto_approve=_auto_approval(document.get("autoApprove")),
             schedule=_schedule(document.get("schedule")),
             undo_days=_whole(document, "undoDays", UNDO_DAYS, 1, MOST_UNDO_DAYS),
+            job_days=_whole(document, "jobDays", JOB_DAYS, FEWEST_JOB_DAYS, MOST_JOB_DAYS),
         )
 
 

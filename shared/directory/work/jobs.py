@@ -22,7 +22,7 @@ from shared.directory.errors import Busy, NotFound
 from shared.directory.keys import Keys, prefix_end
 from shared.directory.text import dump, join_text, split_text, timestamp
 from shared.tables import port
-from shared.tables.access import read_range, scan
+from shared.tables.access import delete, read_range, scan, scan_pages
 from shared.tables.port import ANY, Delete, Insert, Operation, Replace, Row, Tables, Upsert, VersionConflict
 
 LOCK = "lock_"
@@ -185,6 +185,13 @@ class Jobs:
         """Return the directory's jobs, oldest first."""
         jobs = map(Job.from_row, await read_range(self._tables, self._partition, JOB, prefix_end(JOB)))
         return sorted(jobs, key=lambda job: job.started)
+
+    async def remove(self, job_id: str) -> None:
+        """Remove a job that has ended, and the counts of its slices."""
+        low = f"{COUNTS}{job_id}_"
+        async for page in scan_pages(self._tables, self._partition, low, prefix_end(low), select=[]):
+            await delete(self._tables, self._partition, [Delete(row.key, ANY) for row in page.rows])
+        await delete(self._tables, self._partition, [Delete(JOB + job_id, ANY)])
 
     async def change(self, job_id: str, change: Callable[[Job], Job]) -> Job:
         """Store what `change` makes of a job, with the locks of its state. It may run twice. Raises Busy as start()."""

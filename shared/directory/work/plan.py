@@ -17,7 +17,7 @@ from shared.directory.keys import DIGEST, Key, Keys, prefix_end
 from shared.directory.text import dump, join_text, split_text
 from shared.directory.work.buckets import read_page, read_place
 from shared.directory.work.jobs import Jobs, planned_in
-from shared.tables.access import delete, scan, scan_pages, write
+from shared.tables.access import clear, delete, in_waves, scan, scan_pages, write
 from shared.tables.port import ANY, Delete, Merge, Row, Tables, Upsert
 
 OPEN = "~"
@@ -66,10 +66,10 @@ class Plan:
         upserts = await turns.take(Upsert(self._row(row), columns_of(row)) for row in rows)
         await write(self._tables, {self.partition(bucket): upserts})
 
-    async def decided(self, bucket: int, decision: str) -> AsyncIterator[list[PlanRow]]:
-        """Yield a bucket's rows of one decision, a page at a time."""
-        low = decision + "_"
-        async for page in scan_pages(self._tables, self.partition(bucket), low, prefix_end(low)):
+    async def decided(self, bucket: int, decision: str = "") -> AsyncIterator[list[PlanRow]]:
+        """Yield a bucket's rows of one decision ("" for all), a page at a time."""
+        low, high = _range(decision)
+        async for page in scan_pages(self._tables, self.partition(bucket), low, high):
             yield [read_row(bucket, row) for row in page.rows]
 
     async def keys(self, bucket: int, decisions: Iterable[str]) -> set[str]:
@@ -84,6 +84,10 @@ class Plan:
     async def remove(self, bucket: int, keys: Iterable[str]) -> None:
         """Remove rows, though a twin of the activity may do the same."""
         await delete(self._tables, self.partition(bucket), [Delete(key, ANY) for key in keys])
+
+    async def clear(self) -> None:
+        """Remove all rows, and what is noted beside them."""
+        await in_waves(clear(self._tables, self.partition(bucket)) for bucket in range(self._keys.buckets))
 
     async def leave_open(self, decisions: Mapping[str, str]) -> None:
         """Note which identities a plan leaves to the administrator: by object id, the decision on each.
@@ -122,8 +126,7 @@ class Plan:
         Raises InvalidCursor.
         """
         place, buckets = read_place(cursor, CURSOR, self._keys.buckets), self._keys.buckets
-        low = decision + "_" if decision else ""
-        high = prefix_end(low) if low else OPEN
+        low, high = _range(decision)
         found, more = await read_page(self._tables, self.partition, buckets, place, count, low=low, high=high)
         return [read_row(bucket, row) for bucket, row in found], more
 
@@ -169,6 +172,12 @@ class LeftOpen:
                 run, decision = next(found, ("", ""))
                 return (run, decision) if decision else None
             self._runs = runs
+
+
+def _range(decision: str) -> tuple[str, str]:
+    """Return the keys between which the rows of a decision are, "" for all."""
+    low = decision + "_" if decision else ""
+    return low, prefix_end(low) if low else OPEN
 
 
 def columns_of(row: PlanRow) -> dict[str, Any]:

@@ -1,11 +1,13 @@
 """One function of each kind, for the worker's driver."""
 
 import json
+import os
 from typing import Any
 
 import azure.durable_functions as df
 import azure.functions as func
 
+os.environ["AZURE_FUNCTIONS_DURABLE_STRICT_TYPING"] = "1"  # as in the app
 app = df.DFApp(http_auth_level=func.AuthLevel.ANONYMOUS)
 
 

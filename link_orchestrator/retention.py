@@ -1,0 +1,116 @@
+"""How long jobs are kept: what goes once the policy's term after their end is over, and what an undo still needs.
+
+A job goes with its rows, which name everybody whom it was about, and with its orchestration. Of a run whose links stand
+the rows stay by which it linked, so that an undo finds them. Of a run on which the next one builds, what later runs
+look up stays: digests of the identities that it left open.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Collection, Sequence
+
+from link_orchestrator.kinds import RUN, UNDO, VERIFICATION
+from link_orchestrator.lifecycle import ENDED, Orchestrations
+from link_orchestrator.passes.undo import SWITCHED_ON
+from link_orchestrator.run import account_of, as_link
+from link_orchestrator.staged import reading_names
+from shared.directory.directory import Directory
+from shared.directory.matching.accounts import DecisionKind
+from shared.directory.matching.groups import GroupDecisionKind, is_linked_to
+from shared.directory.work.jobs import CHANGING, Job
+from shared.directory.work.plan import PlanRow
+from shared.directory.work.reviews import LINK
+from shared.directory.work.stages import is_older
+from shared.tables.access import in_parts, together
+
+AT_ONCE = 500
+"""Rows whose accounts are read at once."""
+GROUPS: Collection[str] = frozenset(GroupDecisionKind)
+
+
+async def remove_over(directory: Directory, client: Orchestrations) -> tuple[int, int]:
+    """Remove the jobs whose term is over; return how many went, and of how many some rows were kept.
+
+    Nothing is removed while a run, an undo or a verification reads such rows: the next night does it.
+    """
+    days, removed, reduced = (await directory.policies.get()).job_days, 0, 0
+    used = await _built_on(directory)
+    for job in await directory.jobs.list_all():
+        if not job.state.ended or not is_older(job.ended or job.started, days, directory.jobs.now()):
+            continue
+        if await directory.jobs.is_under_way(CHANGING, VERIFICATION.name):
+            break
+        await _purge(client, job.id)
+        kept = await _reduce(directory, job) if job.kind == RUN.name else 0
+        if kept or job.id in used:
+            reduced += 1
+        else:
+            await _remove(directory, job)
+            removed += 1
+    return removed, reduced
+
+
+async def _built_on(directory: Directory) -> set[str]:
+    """Return the runs that the next run, or SCIM, looks up."""
+    bookmark = await directory.readings.find_bookmark()
+    runs = {*await directory.jobs.find_chain(), *await directory.jobs.find_seen()}
+    return runs | ({bookmark.job} if bookmark else set())
+
+
+async def _purge(client: Orchestrations, job_id: str) -> None:
+    """Remove a job's orchestration. Azure would remove one that is under way, too."""
+    status = await client.get_status(job_id)
+    if status is not None and status.runtime_status is not None and status.runtime_status.value in ENDED:
+        await client.purge_instance_history(job_id)
+
+
+async def _remove(directory: Directory, job: Job) -> None:
+    """Remove a job and all its rows; the job itself last, so that what breaks off here is found again."""
+    also = {RUN.name: reading_names(job.id), UNDO.name: [job.id + SWITCHED_ON]}
+    for name in (job.id, *also.get(job.kind, ())):
+        await directory.plan(name).clear()
+    await directory.jobs.remove(job.id)
+
+
+async def _reduce(directory: Directory, run: Job) -> int:
+    """Remove the rows of a run's plan that no undo needs, and what is kept beside them; return how many stay."""
+    kept = 0
+    for name in reading_names(run.id):
+        await directory.plan(name).clear()
+    for bucket in range(directory.keys.buckets):
+        async for rows in _pages(directory, run, bucket):
+            compared = {row.subject for row in rows if row.decision in GROUPS}
+            await together(*(directory.differences(run.id, subject).clear() for subject in compared))
+            stand = await _standing(directory, rows)
+            kept += len(stand)
+            await directory.plan(run.id).remove(bucket, [row.id[2:] for row in rows if row.id not in stand])
+    return kept
+
+
+async def _pages(directory: Directory, run: Job, bucket: int) -> AsyncIterator[Sequence[PlanRow]]:
+    async for rows in directory.plan(run.id).decided(bucket):
+        for some in in_parts(rows, AT_ONCE):
+            yield some
+
+
+async def _standing(directory: Directory, rows: Sequence[PlanRow]) -> set[str]:
+    """Return the ids of the rows whose links stand, or may stand: of those an undo decides by the account's history."""
+    links = [row if row.decision == DecisionKind.LINK else as_link(row) for row in rows if _links(row)]
+    accounts = await directory.accounts.find_many([account_of(row) for row in links])
+    stand = {
+        row.id
+        for row, account in zip(links, accounts, strict=True)
+        if account and (account.retired or (account.link and account.link.identity == row.subject))
+    }
+    for row in rows:
+        if row.decision == GroupDecisionKind.LINK and not row.undone:
+            group = await directory.groups.find(row.shown["group"]["id"])
+            if group and (group.retired or is_linked_to(group, row.subject)):
+                stand.add(row.id)
+    return stand
+
+
+def _links(row: PlanRow) -> bool:
+    """Tell whether a run linked an account by this row, and no undo took that back."""
+    reviewed = row.review is not None and row.review["action"] == LINK
+    return not row.undone and (row.decision == DecisionKind.LINK or reviewed)

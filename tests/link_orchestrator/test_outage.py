@@ -1,0 +1,124 @@
+"""What a job does while storage is away, while its plan waits for days, and where it is started twice."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import azure.durable_functions as df
+import pytest
+
+from infra.local.durable import wire
+from infra.local.durable.management import Management
+from infra.local.faults import Fault, FaultyTables
+from link_orchestrator import orchestrator
+from link_orchestrator.functions import RETRY
+from link_orchestrator.kinds import RUN
+from link_orchestrator.lifecycle import ensure_started
+from shared.directory.directory import Directories
+from shared.directory.work.jobs import State
+from tests.link_orchestrator.requests.test_runs import ACCOUNTS, IDENTITIES
+from tests.link_orchestrator.running import App, serving
+from tests.waiting import until
+
+
+async def progress(app: App, job_id: str) -> Any:
+    """Return what an orchestration says of itself, though the directory's storage is away."""
+    head = await app.host.executor.find(job_id)
+    return json.loads(head.custom_status) if head and head.custom_status else {}
+
+
+async def test_a_run_outlives_an_outage_of_storage_and_says_what_it_waits_for(tmp_path: Path) -> None:
+    away = False
+
+    def wrap(tables: Any) -> FaultyTables:
+        return FaultyTables(tables, lambda *_: Fault.UNAVAILABLE if away else None)
+
+    async with serving(tmp_path, wrap) as app:
+        await app.bring(ACCOUNTS)
+        upload = await app.upload(*IDENTITIES)
+        run = await app.call("POST", "linking/runs", {"identities": upload})
+        away = True
+
+        async def it_waits() -> bool:
+            return "the directory's storage does not answer; tried again at" in str(await progress(app, run["id"]))
+
+        await until(it_waits)
+        away = False
+        planned = await app.wait(f"linking/runs/{run['id']}", "planned")
+        assert "waiting" not in planned.get("progress", {})
+        assert (await app.apply(planned))["counts"]["linked"] == planned["links"] > 0
+
+
+def test_attempts_after_a_crash_are_ever_further_apart() -> None:
+    assert RETRY.to_json() == {
+        "firstRetryIntervalInMilliseconds": 2_000,
+        "maxNumberOfAttempts": 10,
+        "backoffCoefficient": 2,
+        "maxRetryIntervalInMilliseconds": 300_000,
+    }
+
+
+async def test_a_plan_that_waits_longer_than_a_timer_of_azure_goes_on_as_soon_as_it_is_approved(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in Azure, with a second for a million. Of a timer that is too long a piece takes longer than the test."""
+    monkeypatch.setattr(wire, "LONGEST_TIMER", "00:00:00.5184000")
+    monkeypatch.setattr(wire, "LONG_TIMER_STEP", "00:10:00")
+    monkeypatch.setattr(orchestrator, "LONGEST_TIMER", orchestrator.LONGEST_TIMER / 1_000_000)
+    await app.bring(ACCOUNTS)
+    upload = await app.upload(*IDENTITIES)
+    run = await app.call("POST", "linking/runs", {"identities": upload, "expiresHours": 1})
+    planned = await app.wait(f"linking/runs/{run['id']}", "planned")
+    executor = app.host.executor
+
+    async def three_timers_are_over() -> bool:
+        head = await executor.find(run["id"])
+        events, _ = await executor.store.load(head) if head else ([], [])
+        return [one["EventType"] for one in events].count(11) >= 3
+
+    await until(three_timers_are_over)
+    assert (await app.apply(planned))["phase"] == "done"
+
+    async def it_has_ended() -> bool:
+        head = await executor.find(run["id"])
+        return head is not None and head.status == "Completed"
+
+    await until(it_has_ended)
+
+
+async def test_of_two_requests_that_start_an_orchestration_the_second_finds_it_started(app: App) -> None:
+    """Azure refuses to start what has not ended, and both requests saw none."""
+    run = await app.plan(*IDENTITIES)
+    management = Management(app.host.executor)
+    await management.start()
+    try:
+        client = df.DurableOrchestrationClient(management.binding)
+        with pytest.raises(Exception, match="already exists"):
+            await client.start_new("link_accounts", run["id"], {})
+        directory = await Directories(app.tables).open("main")
+        job = await directory.jobs.get(run["id"])
+        seen = asyncio.Event()
+
+        class Late:
+            """A client that sees no orchestration at first."""
+
+            async def get_status(self, instance_id: str) -> Any:
+                if not seen.is_set():
+                    seen.set()
+                    return None
+                return await client.get_status(instance_id)
+
+            def __getattr__(self, name: str) -> Any:
+                return getattr(client, name)
+
+        started = replace(job, state=State.STARTED)
+        assert await ensure_started(directory, started, Late()) == started
+        with pytest.raises(Exception, match="no orchestrator"):
+            await client.start_new(RUN.name, "another", {})
+    finally:
+        await management.close()
+    assert (await app.apply(run))["phase"] == "done"

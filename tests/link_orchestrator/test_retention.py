@@ -1,0 +1,187 @@
+"""Jobs that are kept no longer: what goes at night once their term is over, and what an undo still finds."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import closing
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra.local.faults import Fault, FaultyTables
+from shared.directory.directory import Directories, Directory
+from shared.directory.matching.policy import FEWEST_JOB_DAYS
+from shared.directory.text import timestamp
+from tests.link_orchestrator.passes.test_undo import linked, person, scim_patch, undo
+from tests.link_orchestrator.requests.test_runs import Gate, status_of
+from tests.link_orchestrator.running import App, csv_file, graph, left_open, object_id, plan_rows, serving
+
+NIGHT = "jobs_remove"
+
+
+async def directory_of(app: App) -> Directory:
+    return await Directories(app.tables).open("main")
+
+
+async def age(app: App, *jobs: Any, days: float = 181) -> None:
+    """Let jobs have ended so many days ago."""
+    directory = await directory_of(app)
+    for job in jobs:
+        stored = await directory.jobs.get(job["id"])
+        assert stored.ended
+        ended = timestamp(datetime.fromisoformat(stored.ended) - timedelta(days=days))
+        await directory.jobs.replace(stored, replace(stored, ended=ended))
+
+
+async def names_kept(app: App, job: Any) -> set[str]:
+    """Return the userNames that the rows of a job's plan hold."""
+    shown = [row.shown for row in await plan_rows(await directory_of(app), job["id"])]
+    return {one["account"]["userName"] for one in shown if one.get("account")}
+
+
+def rows_under(folder: Path, job: Any) -> int:
+    """Return how many rows have the name of a job in their partition."""
+    with closing(sqlite3.connect(folder / "scimlink.db")) as connection:
+        (found,) = connection.execute("SELECT count(*) FROM accounts WHERE instr(partition, ?)", (job["id"],))
+        return int(found[0])
+
+
+async def test_a_job_goes_with_its_rows_and_its_orchestration_after_its_term(app: App, tmp_path: Path) -> None:
+    imported = await app.bring(csv_file(person("ada"), person("ada", title="Another")))
+    run = await app.plan(graph(1, "ada@contoso.com"), graph(2, "new@contoso.com"))
+    await app.call("POST", f"linking/runs/{run['id']}/cancel")
+    run = await app.wait(f"linking/runs/{run['id']}", "cancelled")
+    await app.plan(graph(1, "ada@contoso.com"))  # from now on SCIM goes by this plan
+    assert rows_under(tmp_path, run)
+    await age(app, imported, run, days=179)
+    await app.host.run_timer(NIGHT)
+    assert await app.problems(imported)
+    assert (await app.call("GET", f"linking/runs/{run['id']}"))["phase"] == "cancelled"
+    await age(app, imported, run, days=2)
+    await app.host.run_timer(NIGHT)
+    for path in (f"accounts/imports/{imported['id']}", f"linking/runs/{run['id']}"):
+        assert (await status_of(app.call("GET", path)))[0] == 404
+    for job in (imported, run):
+        assert await app.host.executor.find(job["id"]) is None
+        # What a late activity could still fill is announced until the sweep comes, and empty.
+        assert not rows_under(tmp_path, job)
+    directory = await directory_of(app)
+    assert await directory.jobs.total(run["id"]) == {}
+    assert (await app.account("ada@contoso.com"))["userName"] == "ada@contoso.com"
+
+
+async def test_of_a_run_whose_links_stand_an_undo_finds_what_it_needs(app: App) -> None:
+    """Of all others no row stays: who was released or deleted since, who had no match, a group that was released."""
+    names = ("ada", "bob", "cleo", "dora")
+    await app.bring(csv_file(*map(person, (*names, "alone")), {"userName": "rita", "email": "rita.alias@contoso.com"}))
+    groups = csv_file({"displayName": "Kept", "members": ""}, {"displayName": "Released", "members": ""})
+    job = await app.call("POST", "groups/import", groups, "text/csv")
+    await app.wait(f"groups/imports/{job['id']}", "done")
+    people = [graph(number, f"{name}@contoso.com") for number, name in enumerate(names)]
+    people.append(graph(8, "rita@contoso.com", proxyAddresses=["smtp:rita.alias@contoso.com"]))
+    theirs = [{"id": f"g{name}", "displayName": name, "members": []} for name in ("Kept", "Released")]
+    upload = await app.call("POST", "linking/groups", {"value": theirs})
+    run = await app.plan(*people, groups=upload["id"])
+    (row,) = await app.decisions(run, "review")
+    await app.call("POST", f"linking/runs/{run['id']}/review", {"action": "link", "rows": [row["id"]]})
+    run = await app.apply(run, links=5, groups=2)
+    for name in ("bob", "cleo"):
+        await app.call("POST", f"accounts/{(await app.account(f'{name}@contoso.com'))['id']}/release")
+    await app.call("DELETE", f"accounts/{(await app.account('cleo@contoso.com'))['id']}")
+    await scim_patch(app, "dora", externalId=object_id(3))
+    await app.call("DELETE", f"scim/v2/Users/{(await app.account('dora@contoso.com'))['id']}")
+    (released,) = (await app.call("GET", "groups", displayName="Released"))["groups"]
+    await app.call("POST", f"groups/{released['id']}/release")
+    assert len(await plan_rows(await directory_of(app), run["id"])) == 8
+    await age(app, run)
+    await app.host.run_timer(NIGHT)
+    assert await names_kept(app, run) == {"ada@contoso.com", "dora@contoso.com", "rita"}
+    assert len(await plan_rows(await directory_of(app), run["id"])) == 4
+    assert await app.host.executor.find(run["id"]) is None
+    back = await undo(app, run)
+    assert back["counts"] == {"undone": 2, "undoneInactive": 1, "groupsUndone": 1}
+    assert (await app.account("ada@contoso.com"))["sourceOfAuthority"] == "local"
+    assert not (await app.account("dora@contoso.com"))["deletedOverScim"]
+    await app.host.run_timer(NIGHT)
+    assert not await plan_rows(await directory_of(app), run["id"])
+
+
+async def test_what_the_last_plan_left_open_stays_so_when_its_rows_are_gone(app: App) -> None:
+    await app.bring(csv_file({"userName": "rita", "email": "rita.alias@contoso.com"}))
+    identity = graph(3, "rita@contoso.com", proxyAddresses=["smtp:rita.alias@contoso.com"])
+    run = await app.apply(await app.plan(identity), links=0)
+    await age(app, run)
+    await app.host.run_timer(NIGHT)
+    assert not await names_kept(app, run)
+    directory = await directory_of(app)
+    assert await left_open(app.tables, directory.plan(run["id"]), object_id(3)) == "review"
+    found = await directory.left_open.find(object_id(3))
+    assert found == (run["id"], "review")
+    assert (await app.plan(identity))["phase"] in ("planned", "done"), "the next run goes on from it, or plans anew"
+
+
+async def test_the_term_is_the_policys(app: App) -> None:
+    imported = await app.bring(csv_file(person("ada")))
+    for wrong in (0, FEWEST_JOB_DAYS - 1, 3651, "180", None, True):
+        status, detail = await status_of(app.call("PUT", "directory/policy", {"jobDays": wrong}))
+        assert (status, detail) == (400, "jobDays: must be a whole number from 30 to 3650")
+    assert (await app.call("GET", "directory/policy"))["jobDays"] == 180
+    await app.call("PUT", "directory/policy", {"jobDays": 40})
+    await age(app, imported, days=39)
+    await app.host.run_timer(NIGHT)
+    await app.call("GET", f"accounts/imports/{imported['id']}")
+    await age(app, imported, days=2)
+    await app.host.run_timer(NIGHT)
+    assert (await status_of(app.call("GET", f"accounts/imports/{imported['id']}")))[0] == 404
+
+
+@pytest.fixture
+async def held(tmp_path: Path) -> AsyncIterator[tuple[App, Gate]]:
+    gate = Gate()
+
+    def wrap(tables: Any) -> FaultyTables:
+        gated = FaultyTables(tables)
+        gated.before = gate
+        return gated
+
+    async with serving(tmp_path, wrap) as running:
+        yield running, gate
+        gate.opened.set()
+
+
+async def test_nothing_goes_while_an_undo_reads_it(held: tuple[App, Gate]) -> None:
+    app, gate = held
+    run = await linked(app, "ada")
+    await age(app, run)
+    gate.close("main_p_undo")
+    job = await app.call("POST", f"linking/runs/{run['id']}/undo")
+    await gate.reached.wait()
+    kept = await names_kept(app, run)
+    await app.host.run_timer(NIGHT)
+    assert await names_kept(app, run) == kept != set()
+    gate.opened.set()
+    assert (await app.wait(f"linking/undos/{job['id']}"))["counts"]["undone"] == 1
+
+
+async def test_a_night_that_breaks_off_is_made_up_for_by_the_next(tmp_path: Path) -> None:
+    broken = False
+
+    def wrap(tables: Any) -> FaultyTables:
+        return FaultyTables(
+            tables,
+            lambda _, call: Fault.UNAVAILABLE if broken and call.verb == "commit" and "_j" in call.partition else None,
+        )
+
+    async with serving(tmp_path, wrap) as app:
+        imported = await app.bring(csv_file(person("ada")))
+        await age(app, imported)
+        broken = True
+        await app.host.run_timer(NIGHT)
+        broken = False
+        assert (await app.call("GET", f"accounts/imports/{imported['id']}"))["phase"] == "done"
+        await app.host.run_timer(NIGHT)
+        assert (await status_of(app.call("GET", f"accounts/imports/{imported['id']}")))[0] == 404
