@@ -3,7 +3,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 export PYTHONPATH := $(CURDIR)
 
-.PHONY: help demo run test check mutants bench smoke clean $(VENV)/.local $(VENV)/.dev
+.PHONY: help demo run test check mutants fuzz bench smoke clean $(VENV)/.local $(VENV)/.dev
 
 help: ## what there is to make
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

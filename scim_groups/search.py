@@ -1,4 +1,4 @@
-"""Finding groups by filter: through a key where one answers, otherwise by a bounded scan.
+"""Finding groups by filter: through keys where they answer, otherwise by a bounded scan.
 
 Whatever a key leads to is then judged by the whole filter. It costs one point read to see whether somebody is a member;
 only a filter that asks more of members reads them all.
@@ -6,8 +6,10 @@ only a filter that asks more of members reads them all.
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from scim_groups.resource import location, member_value
 from shared.directory.directory import Directory
@@ -17,43 +19,50 @@ from shared.directory.records.model import Group
 from shared.scim.cursor import Position
 from shared.scim.errors import TooMany
 from shared.scim.evaluate import compile_filter
-from shared.scim.filter import And, Comparison, Filter, Or, ValuePath, equalities, mentions
+from shared.scim.filter import Comparison, Filter, Term, look_ups, mentions
+from shared.scim.limits import SCAN_LIMIT
 from shared.scim.members import asked_members
 from shared.scim.messages import meta
 from shared.scim.paging import Source, read_matching
 from shared.scim.query import Query
 from shared.scim.schema import GROUP
-from shared.tables.access import in_parts, together
+from shared.tables.access import in_parts, in_waves, together
 
 Read = TypeVar("Read")
 
-SCAN_LIMIT = 10_000
-"""Groups that a filter without a key may read."""
 SCAN_PAGE = 500
-"""Groups that one page of such a filter may read, where pages go by cursor."""
+"""Groups that one page of a filter without a key may read, where pages go by cursor."""
 GROUPS_AT_ONCE = 16
 """Groups whose members are read at a time."""
 MEMBER_LIMIT = 20_000
 """Members that one answer or one filter may read of all groups together; a single group is shown whole."""
 
-KINDS = {"displayname": "displayName", "externalid": "externalId"}
+MEMBER: Final = "member"
+"""Kind of the key that leads from a member to the groups which may have it."""
+KINDS: Final = {"id": "id", "displayname": "displayName", "externalid": "externalId"}
+"""Kinds of keys by the path, in lower case, whose equality they answer; members are asked for in more ways."""
+COSTS: Final = {"id": 1, "displayName": 2, "externalId": 2, MEMBER: 10}
+"""What it costs to look a kind of key up: its calls of the storage, and a member may be in many groups."""
 
 
-def source(directory: Directory, base: str) -> Source[Group]:
-    """Return what a query of groups reads; its pages are shared/scim/paging.py's."""
+def source(directory: Directory, base: str, *, heads: bool) -> Source[Group]:
+    """Return what a query of groups reads; its pages are shared/scim/paging.py's.
+
+    With `heads`, groups that a key leads to are read with theirs, which costs no round trip there.
+    """
     return Source(
         directory.group_listing,
-        lambda asked: find(directory, asked, base),
-        lambda tree: find_by_key(directory, tree, base),
+        lambda asked: find(directory, asked, base, heads=heads),
+        lambda tree: find_by_key(directory, tree, base, heads=heads),
         lambda tree, start, count: find_from(directory, tree, base, start, count),
     )
 
 
-async def find(directory: Directory, asked: Query, base: str) -> list[Group]:
+async def find(directory: Directory, asked: Query, base: str, *, heads: bool) -> list[Group]:
     """Return all groups that a query selects, sorted as it asks. Raises TooMany where that reads too many."""
     tree = asked.filter
     test = compile_filter(tree, GROUP) if tree else None
-    found = await _candidates(directory, tree) if tree else None
+    found = await _candidates(directory, tree, heads=heads) if tree else None
     if found is None:
         found = await _all(directory)
     pairs = await _judged(directory, found, tree, base, with_meta=asked.sort is not None)
@@ -63,10 +72,10 @@ async def find(directory: Directory, asked: Query, base: str) -> list[Group]:
     return [group for group, _ in pairs]
 
 
-async def find_by_key(directory: Directory, tree: Filter, base: str) -> list[Group] | None:
-    """Return all groups that a filter selects, or None if no key answers any part of it."""
+async def find_by_key(directory: Directory, tree: Filter, base: str, *, heads: bool) -> list[Group] | None:
+    """Return all groups that a filter selects, or None if keys do not lead to all of them."""
     test = compile_filter(tree, GROUP)
-    found = await _candidates(directory, tree)
+    found = await _candidates(directory, tree, heads=heads)
     if found is None:
         return None
     return [group for group, document in await _judged(directory, found, tree, base) if test(document)]
@@ -87,40 +96,31 @@ async def find_from(
     return await read_matching(directory.group_listing, passing, start, count, SCAN_PAGE)
 
 
-async def _candidates(directory: Directory, tree: Filter) -> list[Group] | None:
-    """Return the groups that one term of the filter leads to, or None if no key answers any."""
-    must = dict(equalities(tree))
-    if "id" in must:
-        group = await directory.groups.find(str(must["id"]))
-        return _live([group])
-    for path, kind in KINDS.items():
-        if must.get(path) is not None:
-            return _live(await directory.groups.list_by(Key(kind, str(must[path]))))
-    for term in tree.terms if isinstance(tree, And) else (tree,):
-        members = _one_of(term)
-        if members is not None:
-            return await _groups_of(directory, sorted(filter(ID.fullmatch, members)))
-    return None
+async def _candidates(directory: Directory, tree: Filter, *, heads: bool) -> list[Group] | None:
+    """Return live groups, all that pass the filter among them, or None if keys do not lead to those."""
+    keys = look_ups(tree, _keys_of, lambda key: COSTS[key.kind])
+    if keys is None:
+        return None
+    ids = await _led_to(directory, keys)
+    return await (directory.groups.list_with_heads(ids) if heads else directory.groups.list_live(ids))
 
 
-def _one_of(term: Filter) -> frozenset[str] | None:
-    """Return members of which a group must have one to pass a term of the filter, or None where it need have none."""
-    if isinstance(term, Or):
-        parts = [_one_of(inner) for inner in term.terms]
-        known = [part for part in parts if part is not None]
-        return frozenset().union(*known) if len(known) == len(parts) else None
-    return asked_members(term) or None if isinstance(term, Comparison | ValuePath) else None
+def _keys_of(term: Term) -> Sequence[Key] | None:
+    """Return the keys of which every group that passes a term has one, or None."""
+    if isinstance(term, Comparison) and term.operator == "eq" and term.value is not None and term.path.key in KINDS:
+        return [Key(KINDS[term.path.key], str(term.value))]
+    members = asked_members(term)
+    return [Key(MEMBER, member) for member in sorted(members)] if members else None
 
 
-async def _groups_of(directory: Directory, members: Sequence[str]) -> list[Group]:
-    pairs = await directory.members.indexed(members) if members else []
-    found = await directory.groups.find_many(list(dict.fromkeys(group for _, group in pairs)))
-    return _live(found)
-
-
-def _live(groups: Iterable[Group | None]) -> list[Group]:
-    """Return the groups that are there for SCIM."""
-    return [group for group in groups if group and not group.retired]
+async def _led_to(directory: Directory, keys: Sequence[Key]) -> Sequence[str]:
+    """Return the ids to which keys lead."""
+    ids = {kind: [key.value for key in keys if key.kind == kind and ID.fullmatch(key.value)] for kind in ("id", MEMBER)}
+    groups, pairs = await asyncio.gather(
+        in_waves(directory.groups.led_to(key) for key in keys if key.kind not in ids),
+        directory.members.indexed(ids[MEMBER]),
+    )
+    return list(dict.fromkeys(itertools.chain(ids["id"], *groups, (group for _, group in pairs))))
 
 
 async def _all(directory: Directory) -> list[Group]:
@@ -166,6 +166,8 @@ async def _judged(
     if with_meta or (tree and mentions(tree, "meta")):
         groups = await directory.groups.with_heads(groups)
     asked = asked_members(tree) if tree else frozenset()
+    if asked is not None and not asked:
+        return [(group, _document(group, (), base)) for group in groups]
     judged: list[tuple[Group, dict[str, Any]]] = []
     left = MEMBER_LIMIT
     for some in in_parts(groups, GROUPS_AT_ONCE):

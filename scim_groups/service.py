@@ -53,18 +53,16 @@ async def create(directory: Directory, request: Request) -> Response:
     document = normalise(GROUP, body)
     groups = directory.groups
     new = Group.new(groups.keys.new_id(document["displayName"]), document, Status.PROVISIONED, groups.now())
-    known = _known(members or {})
+    known = sorted(_known(members or {}), key=lambda member: member.id)
     try:
-        # Members first: a group that can be seen has them, however the process ends.
-        _, head = await asyncio.gather(directory.members.announce(new.id, known), directory.members.open(new.id))
-        await directory.members.join(new.id, known)
-        group = await groups.create(new.with_head(head), by=request.by, beside=lambda: [_refuse_second(directory, new)])
+        beside = await groups.check_create(new.name, lambda: [_refuse_second(directory, new)])
+        group = await groups.create(new, by=request.by, beside=beside, members=known)
+        few = known[: NAMED + 1]
     except AlreadyExists as taken:
-        await directory.members.clear(new.id)
-        group = await _take_over(directory, request, taken, document)
+        group, few = await _take_over(directory, request, taken, document), None
         await directory.members.announce(group.id, known)
         group = await _move(directory, request, group, into=known)
-    return await _resource(directory, group, request, 201, projection)
+    return await _resource(directory, group, request, 201, projection, few)
 
 
 async def get(directory: Directory, request: Request) -> Response:
@@ -97,9 +95,10 @@ async def search(directory: Directory, request: Request) -> Response:
 
 
 async def _answer(directory: Directory, request: Request, asked: Query) -> Response:
-    page = await get_page(source(directory, request.base), asked, directory.keys.sign)
+    with_members = asked.projection.shows("members")
+    page = await get_page(source(directory, request.base, heads=not with_members), asked, directory.keys.sign)
     groups = page.resources
-    if asked.projection.shows("members"):
+    if with_members:
         held = await _members_of(directory, groups)
     else:
         held = [(group, []) for group in await directory.groups.with_heads(groups)]

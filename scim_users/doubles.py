@@ -7,7 +7,7 @@ it wrongly and for good, since Entra keeps the id that it was given.
 from __future__ import annotations
 
 import sys
-from collections.abc import Awaitable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from shared.directory.directory import Directory
@@ -37,12 +37,7 @@ _MAY_BE_THE_SAME: Final = (
 )
 
 
-def checks(directory: Directory, new: Account) -> Sequence[Awaitable[object]]:
-    """Return the calls that look for what is against a create, to be made together."""
-    return [_refuse_left_open(directory, new), _refuse_second_account(directory, new)]
-
-
-async def _refuse_left_open(directory: Directory, new: Account) -> None:
+async def refuse_left_open(directory: Directory, new: Account) -> None:
     """Raise AlreadyExists if a plan, which sees rivals and aliases, left the identity to the administrator."""
     if not new.external_id or _may_be_beside(new, await directory.policies.get()):
         return
@@ -56,7 +51,7 @@ async def _refuse_left_open(directory: Directory, new: Account) -> None:
         raise AlreadyExists("externalId", "", reason)
 
 
-async def _refuse_second_account(directory: Directory, new: Account) -> None:
+async def refuse_second_account(directory: Directory, new: Account) -> None:
     """Raise AlreadyExists if an account that is managed here shares a key with a new one: it may be the same person's.
 
     The account that an identity had when SCIM deleted it stands in the way whatever the policy says: it gets that back.

@@ -1,15 +1,18 @@
-"""Finding users by filter: through a key where one answers, otherwise by a bounded scan.
+"""Finding users by filter: through keys where they answer, otherwise by a bounded scan.
 
 Whatever a key leads to is then judged by the whole filter, so an answer always carries the value that was asked for.
+Of terms joined by `and`, the key of one will do; of terms joined by `or`, each needs one.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, Final
 
 from scim_users.authority import confirmed, unconfirmed
 from scim_users.by_group import GroupReader, narrowed
@@ -17,27 +20,27 @@ from scim_users.membership import Membership, Memberships, groups_of
 from scim_users.resource import group_value, location, user_type
 from shared.directory.directory import Directory
 from shared.directory.errors import DirectoryError
-from shared.directory.keys import Key
+from shared.directory.keys import ID, Key
 from shared.directory.records.model import Account
 from shared.scim.cursor import Position
 from shared.scim.errors import TooMany
 from shared.scim.evaluate import Test, compile_filter
-from shared.scim.filter import Comparison, Filter, equalities, mentions
+from shared.scim.filter import Comparison, Filter, Path, Term, equalities, look_ups, mentions
+from shared.scim.limits import MAX_COUNT, SCAN_LIMIT
 from shared.scim.messages import meta
 from shared.scim.paging import Reader, Source, read_matching
 from shared.scim.projection import Projection
 from shared.scim.query import Query
 from shared.scim.schema import USER
+from shared.tables.access import in_waves
 from shared.tables.port import MAX_PAGE
 
-SCAN_LIMIT = 10_000
-"""Accounts that a filter without a key may read."""
 SCAN_PAGE = 2_000
-"""Accounts that one page of such a filter may read, where pages go by cursor."""
+"""Accounts that one page of a filter without a key may read, where pages go by cursor."""
 
 EVERYTHING = Projection.parse(None, None, USER)
 
-KINDS = {
+KINDS: Final = {
     "id": "id",
     "username": "userName",
     "externalid": "externalId",
@@ -46,7 +49,9 @@ KINDS = {
     "urn:ietf:params:scim:schemas:extension:enterprise:2.0:user:employeenumber": "employeeNumber",
     "employeenumber": "employeeNumber",
 }
-"""Kinds of keys by the path, in lower case, whose equality they answer. A value path on emails counts as its value."""
+"""Kinds of keys by the path, in lower case, whose equality they answer."""
+COSTS: Final = {"id": 1, "userName": 2, "externalId": 2, "email": 3, "employeeNumber": 100}
+"""What it costs to look a kind of key up: its calls of the storage, and many accounts may have one employee number."""
 
 
 def source(directory: Directory, base: str, shown: Memberships) -> Source[Account]:
@@ -71,23 +76,17 @@ async def find(directory: Directory, asked: Query, base: str, shown: Memberships
 
 
 async def find_by_key(directory: Directory, tree: Filter, base: str, shown: Memberships) -> list[Account] | None:
-    """Return all live accounts that a filter selects, or None if no key answers any part of it.
+    """Return all live accounts that a filter selects, or None if keys do not lead to all of them.
 
     What a key leads to is known before it is read, so the memberships are read in the same round trip.
     """
     test = compile_filter(tree, await user_type(directory))
-    key = _key(tree)
-    if key is None:
+    keys = _keys(tree)
+    if keys is None:
         return None
-    if key.kind == "id":
-        account, _ = await asyncio.gather(directory.accounts.find(key.value), shown.read([key.value]))
-        candidates = [account] if account else []
-    else:
-        ids = await directory.accounts.led_to(key)
-        candidates, _ = await asyncio.gather(directory.accounts.carrying(key, ids), shown.read(ids))
-    # A key alone finds a protected account, so that it is not made twice. Nothing more of it can be asked for.
-    alone = isinstance(tree, Comparison)
-    return await _passing(directory, tree, test, base, candidates, by_key=alone)
+    ids = await _led_to(directory, keys)
+    found, _ = await asyncio.gather(directory.accounts.list_live(ids), shown.read(ids if len(ids) <= MAX_COUNT else ()))
+    return await _passing(directory, tree, test, base, found, by_key=_asks_for_a_key_alone(tree))
 
 
 async def find_from(
@@ -116,8 +115,8 @@ def _reader(directory: Directory, tree: Filter | None) -> tuple[Reader[Account],
 
 async def confirm_link(directory: Directory, tree: Filter, found: list[Account], by: str) -> None:
     """Confirm an account's link when provisioning finds it by its stamped externalId; no other look-up writes."""
-    key = _key(tree)
-    if len(found) != 1 or key is None or key.kind != "externalId" or not unconfirmed(found[0]):
+    named = "externalid" in dict(equalities(tree))
+    if len(found) != 1 or not named or not unconfirmed(found[0]):
         return
     with contextlib.suppress(DirectoryError):
         # Where somebody was faster, the next read confirms it.
@@ -125,14 +124,49 @@ async def confirm_link(directory: Directory, tree: Filter, found: list[Account],
         found[0] = await directory.accounts.replace(found[0], after, by=by, action="confirm")
 
 
-def _key(tree: Filter) -> Key | None:
-    """Return the key by which one equality of the filter can be answered, or None."""
-    for path, value in equalities(tree):
-        kind = KINDS.get("emails.value" if path.startswith("emails[") else path)
-        if kind is not None and value is not None:
+def _keys(tree: Filter, within: str = "") -> Sequence[Key] | None:
+    """Return the keys of which every account that passes a filter has one, or None; `within` is its value path's."""
+    return look_ups(tree, lambda term: _keys_of(term, within), lambda key: COSTS[key.kind])
+
+
+def _keys_of(term: Term, within: str) -> Sequence[Key] | None:
+    path = term.path
+    if isinstance(term, Comparison):
+        if term.operator == "ne" or term.value is None:
+            return None  # an account without the attribute passes
+        kind = _kind(path, within)
+        if term.operator == "eq" and kind is not None:
             # An unquoted number is still the text that a string attribute holds.
-            return Key(kind, str(value))
-    return None
+            return [Key(kind, str(term.value))]
+    return _keys(path.value_filter, f"{Path(path.urn, path.attribute).key}.") if path.value_filter else None
+
+
+def _asks_for_a_key_alone(tree: Filter) -> bool:
+    """Tell whether a filter is by one key, or by an e-mail address with its type, and asks for nothing more.
+
+    Then it finds a protected account, too, so that it is not made twice. Nothing more of one can be asked for.
+    """
+    if not isinstance(tree, Comparison):
+        return False
+    beside = tree.path.value_filter
+    is_type = isinstance(beside, Comparison) and (beside.path.key, beside.operator) == ("type", "eq")
+    return tree.operator == "eq" and _kind(tree.path) is not None and (beside is None or is_type)
+
+
+def _kind(path: Path, within: str = "") -> str | None:
+    """Return the kind of keys that answer the equality of a path, whatever its value filter."""
+    return KINDS.get(within + replace(path, value_filter=None).key)
+
+
+async def _led_to(directory: Directory, keys: Sequence[Key]) -> list[str]:
+    """Return the ids to which keys lead. Raises TooMany where an employee number leads to too many."""
+    named = [key.value for key in keys if key.kind == "id" and ID.fullmatch(key.value)]
+    others = [key for key in keys if key.kind != "id"]
+    found = await in_waves(directory.accounts.led_to(key, SCAN_LIMIT + 1) for key in others)
+    ids = list(dict.fromkeys(itertools.chain(named, *found)))
+    if len(ids) > SCAN_LIMIT:
+        raise TooMany(f"this would read more than {SCAN_LIMIT} users: ask for another attribute, too, such as userName")
+    return ids
 
 
 async def _refuse_large(directory: Directory, asked: Query) -> None:

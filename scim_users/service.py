@@ -14,7 +14,7 @@ from typing import Any
 from scim_users import authority
 from scim_users.authority import Write
 from scim_users.collision import settle
-from scim_users.doubles import checks
+from scim_users.doubles import refuse_left_open, refuse_second_account
 from scim_users.membership import Membership, Memberships, groups_of
 from scim_users.resource import location, render, showing_manager, user_type, version
 from scim_users.search import confirm_link, source
@@ -38,9 +38,12 @@ async def create(directory: Directory, request: Request) -> Response:
     document = normalise(await user_type(directory), read_json(request.body))
     accounts = directory.accounts
     new = Account.new(accounts.keys.new_id(document["userName"]), document, Status.PROVISIONED, accounts.now())
-    shown = await showing_manager(directory, None, new)
     try:
-        account = await accounts.create(shown, by=request.by, beside=lambda: checks(directory, new))
+        left = await accounts.check_create(new.name, lambda: [refuse_left_open(directory, new)])
+        shown = await showing_manager(directory, None, new)
+        account = await accounts.create(
+            shown, by=request.by, beside=lambda: [*left(), refuse_second_account(directory, new)]
+        )
     except AlreadyExists as taken:
         account = await settle(directory, new, taken, request.by)
     return _resource(account, request, 201, projection)

@@ -191,8 +191,7 @@ class Routes:
     def find(self, method: str, path: str) -> tuple[HttpFunction, dict[str, str]] | None:
         """Return the function and its route parameters, or None: a wrong method is not found either, as in Azure."""
         for match_path, function in self._routes:
-            match = match_path(path)
-            if match is not None and (not function.methods or method in function.methods):
+            if (not function.methods or method in function.methods) and (match := match_path(path)):
                 return function, {name: value for name, value in match.groupdict().items() if value is not None}
         return None
 

@@ -10,7 +10,10 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
+from typing import TypeVar
 
 from shared.scim.errors import InvalidFilter
 from shared.scim.limits import MAX_FILTER_CHARS, MAX_FILTER_DEPTH, MAX_FILTER_TERMS
@@ -103,7 +106,9 @@ class Not:
         return f"not ({self.term})"
 
 
-Filter = Comparison | Present | ValuePath | And | Or | Not
+Term = Comparison | Present | ValuePath
+Filter = Term | And | Or | Not
+LookUp = TypeVar("LookUp", bound=Hashable)
 
 
 def parse_filter(text: str) -> Filter:
@@ -118,7 +123,7 @@ def parse_filter(text: str) -> Filter:
 
 
 def equalities(tree: Filter) -> tuple[tuple[str, Literal], ...]:
-    """Return (path key, value) of every `eq` that must hold for the filter to hold, for choosing an index.
+    """Return (path key, value) of every `eq` that must hold for the filter to hold.
 
     A key is in lower case and holds the value filter, such as `emails[type eq "work"].value`; see `Path.key`.
     """
@@ -127,6 +132,24 @@ def equalities(tree: Filter) -> tuple[tuple[str, Literal], ...]:
     if isinstance(tree, And):
         return tuple(pair for term in tree.terms for pair in equalities(term))
     return ()
+
+
+def look_ups(
+    tree: Filter, of_term: Callable[[Term], Sequence[LookUp] | None], cost: Callable[[LookUp], int]
+) -> Sequence[LookUp] | None:
+    """Return the look-ups that together lead to all that passes a filter, or None where no index does.
+
+    `of_term` returns those of one term. Every term of an `or` needs its own; of an `and` the cheapest term's will do.
+    """
+    if isinstance(tree, Not):
+        return None
+    if not isinstance(tree, And | Or):
+        return of_term(tree)
+    parts = [look_ups(term, of_term, cost) for term in tree.terms]
+    known = [part for part in parts if part is not None]
+    if isinstance(tree, And):
+        return min(known, key=lambda part: sum(map(cost, part)), default=None)
+    return list(dict.fromkeys(chain.from_iterable(known))) if len(known) == len(parts) else None
 
 
 def mentions(tree: Filter, attribute: str) -> bool:

@@ -23,6 +23,9 @@ MAX_PATH_CHARS = 512
 MAX_FILTER_CHARS = 4_096
 MAX_FILTER_DEPTH = 32
 MAX_FILTER_TERMS = 200
+SCAN_LIMIT = 10_000
+"""Resources of one type that a query may read where no key leads to what it asks for, and that may be sorted. Pages by
+cursor have no such bound."""
 DEFAULT_COUNT = 100
 MAX_COUNT = 200
 CURSOR_SECONDS = 3_600

@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 from scim_groups import search, service
+from shared.directory.keys import Key
 from shared.directory.records.members import Member
 from shared.directory.records.model import Group, Status
+from shared.directory.records.resources import SURE
 from tests.scim_users.conftest import Answer, Server
 
 GROUP = "urn:ietf:params:scim:schemas:core:2.0:Group"
@@ -292,6 +294,49 @@ async def test_a_filter_that_no_index_answers_is_bounded(server: Server, monkeyp
     await created(server, "a")
     await created(server, "b")
     assert_error(await server.send("GET", '/Groups?filter=displayName sw "a"'), 400, "tooMany")
+
+
+async def test_keys_answer_a_filter_whatever_the_number_of_groups(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search, "SCAN_LIMIT", 1)
+    ada = await a_user(server, "ada")
+    for name in ("Sales", "Research", "Legal"):
+        await created(server, name, externalId=f"id-{name}", members=[{"value": ada}] if name == "Legal" else [])
+    names = {
+        'displayName eq "sales" or externalId eq "id-Research"': ["Research", "Sales"],
+        f'displayName eq "Sales" or members.value eq "{ada}"': ["Legal", "Sales"],
+        f'externalId sw "id" and (members eq "{ada}" or displayName eq "Sales") and displayName pr': ["Legal", "Sales"],
+        'displayName eq "Sales" and displayName eq "Legal"': [],
+    }
+    for text, expected in names.items():
+        for more in ("", "&excludedAttributes=members"):
+            found = await server.send("GET", f"/Groups?filter={text}{more}")
+            assert sorted(group["displayName"] for group in found.body["Resources"]) == expected, text
+    assert_error(await server.send("GET", f'/Groups?filter=members eq "{ada}" or externalId sw "x"'), 400, "tooMany")
+
+
+async def test_a_name_that_is_taken_is_refused_without_a_write(server: Server, writes: list[str]) -> None:
+    ada = await a_user(server, "ada")
+    await created(server)
+    writes.clear()
+    body = {"schemas": [GROUP], "displayName": "SALES", "externalId": "id", "members": [{"value": ada}]}
+    assert_error(await server.send("POST", "/Groups", body), 409, "uniqueness")
+    assert writes == []
+
+
+async def test_what_was_announced_of_a_refused_group_is_taken_back(server: Server, writes: list[str]) -> None:
+    ada = await a_user(server, "ada")
+    for number in range(SURE):
+        await created(server, f"Group {number}")
+    writes.clear()
+    body = {"schemas": [GROUP], "displayName": "group 1", "externalId": "id", "members": [{"value": ada}]}
+    assert_error(await server.send("POST", "/Groups", body), 409, "uniqueness")
+    assert writes, "it was expected to be made"
+    directory = await server.main()
+    assert await directory.groups.list_by(Key("externalId", "id")) == []
+    assert await directory.members.held(await directory.members.indexed([ada])) == [False]
+    assert "groups" not in (await server.send("GET", f"/Users/{ada}")).body
 
 
 async def test_a_filter_that_asks_for_too_many_members_is_bounded(

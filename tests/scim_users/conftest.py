@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ import function_app
 from infra.local.host import LocalHost
 from shared.directory.directory import Directories, Directory
 from shared.host.settings import Credential, Settings
+from shared.tables.port import Operation
 from shared.tables.sqlite import SqliteTables
 from tests.waiting import PATIENCE
 
@@ -78,6 +79,20 @@ async def walk(server: Server, path: str, cursor: str = "") -> list[dict[str, An
         if "nextCursor" not in answer.body:
             return pages
         cursor = answer.body["nextCursor"]
+
+
+@pytest.fixture
+def writes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The keys of the rows that were written or deleted since the list was last cleared."""
+    keys: list[str] = []
+    commit = SqliteTables.commit
+
+    async def note(tables: SqliteTables, partition: str, operations: Sequence[Operation]) -> list[str]:
+        keys.extend(operation.key for operation in operations)
+        return await commit(tables, partition, operations)
+
+    monkeypatch.setattr(SqliteTables, "commit", note)
+    return keys
 
 
 @pytest.fixture

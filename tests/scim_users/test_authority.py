@@ -14,6 +14,7 @@ from shared.directory.keys import Key
 from shared.directory.matching.authority import CREATABLE
 from shared.directory.matching.policy import Policy
 from shared.directory.records.model import NO_EVIDENCE, Account, Link, SignInEvidence, Status
+from shared.directory.records.resources import SURE
 from tests.scim_users.conftest import Server
 
 NOW = "2026-11-23T12:00:00.000Z"
@@ -214,6 +215,16 @@ async def test_what_the_last_plan_left_open_is_not_settled_by_a_create(server: S
     assert (answer.status, run in answer.body["detail"]) == (409, True)
 
 
+async def test_it_is_not_settled_by_a_create_after_many_either(server: Server) -> None:
+    directory, _ = await stored(server, local())
+    run = await leave_open(directory, "conflict")
+    for number in range(SURE):
+        assert (await server.send("POST", "/Users", {"userName": f"other{number}"})).status == 201
+    for _ in range(2):
+        answer = await server.send("POST", "/Users", CREATE | {"userName": "ada.two@contoso.com"})
+        assert (answer.status, run in answer.body["detail"]) == (409, True)
+
+
 async def test_whom_an_exclusion_lets_be_created_is_created_beside_what_they_match(server: Server) -> None:
     directory, _ = await stored(server, local(emails=work("ada@home.example")))
     await leave_open(directory, CREATABLE)
@@ -236,13 +247,26 @@ async def test_the_administrator_may_have_it_created(server: Server, policy: Pol
     assert (await server.send("POST", "/Users", create)).status == 201
 
 
-@pytest.mark.parametrize("asked", ['title sw "Sec"', 'name.familyName eq "Hidden"', f'{BY_NAME} and title sw "S"'])
+GLASS = "glass@contoso.com"
+ASKING_MORE = (
+    'title sw "Sec"',
+    'name.familyName eq "Hidden"',
+    f'{BY_NAME} and title sw "S"',
+    f'{BY_NAME} and (title sw "S" or title sw "T")',
+    f'(userName eq "nobody" or emails.value eq "{GLASS}") and title pr',
+    f'emails[value eq "{GLASS}"].type sw "w"',
+    f'emails[type sw "w"].value eq "{GLASS}"',
+    f'emails[value eq "{GLASS}" and type sw "w"]',
+)
+
+
+@pytest.mark.parametrize("asked", ASKING_MORE)
 async def test_a_filter_tells_nothing_of_a_protected_account_but_its_name(server: Server, asked: str) -> None:
-    hidden = local(title="Secret", name={"familyName": "Hidden"}, emails=work("glass@contoso.com"))
+    hidden = local(title="Secret", name={"familyName": "Hidden"}, emails=work(GLASS))
     await stored(server, replace(hidden, protected=True))
     assert await look_up(server, asked) == 0
     assert await look_up(server, BY_NAME) == 1
-    assert await look_up(server, 'emails[type eq "work"].value eq "glass@contoso.com"') == 1
+    assert await look_up(server, f'emails[type eq "work"].value eq "{GLASS}"') == 1
 
 
 async def test_a_local_account_is_found_but_not_deleted(server: Server) -> None:

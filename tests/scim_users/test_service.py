@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from scim_users import search
+from shared.directory.records.resources import SURE
 from shared.scim.limits import MAX_BODY_BYTES, MAX_COUNT
 from tests.scim_users.conftest import Answer, Server
 
@@ -147,6 +148,65 @@ async def test_a_filter_that_no_index_answers_is_bounded(server: Server, monkeyp
     await created(server, "c")
     assert_error(await server.send("GET", '/Users?filter=title eq "analyst"'), 400, "tooMany")
     assert (await server.send("GET", '/Users?filter=userName eq "c"')).body["totalResults"] == 1
+
+
+async def test_keys_answer_a_filter_whatever_the_number_of_users(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search, "SCAN_LIMIT", 2)
+    for name in ("ada", "bob", "cyd"):
+        emails = [{"type": "work", "value": f"{name}@contoso.com"}, {"type": "home", "value": f"{name}@home.example"}]
+        await created(server, name, externalId=f"id-{name}", emails=emails, title="Dr" if name < "c" else "Ms")
+    at_work, at_home = "ada@contoso.com", "ada@home.example"
+    names = {
+        f'emails[value eq "{at_work}"]': ["ada"],
+        f'emails[type eq "work" and value eq "{at_work}"]': ["ada"],
+        f'emails[type eq "work" and value eq "{at_home}"]': [],
+        f'emails[type eq "home" and (value eq "{at_home}" or value eq "bob@home.example")]': ["ada", "bob"],
+        f'emails[value eq "{at_home}"].type eq "home"': ["ada"],
+        f'emails[value eq "{at_home}"].type pr': ["ada"],
+        f'emails[type sw "h"].value eq "{at_home}"': ["ada"],
+        f'emails eq "{at_work}" or userName eq "bob"': ["ada", "bob"],
+        'userName eq "ada" or externalId eq "id-bob" or userName eq "nobody"': ["ada", "bob"],
+        '(userName eq "ada" or userName eq "cyd") and title eq "Dr"': ["ada"],
+        'title eq "Dr" and (title pr and (userName eq "bob" or userName eq "cyd"))': ["bob"],
+        'userName eq "ada" or userName eq "ada"': ["ada"],
+        'id eq "nobody" or userName eq "cyd"': ["cyd"],
+    }
+    for text, expected in names.items():
+        found = await server.send("GET", f"/Users?filter={text}")
+        assert found.status == 200, text
+        assert sorted(resource["userName"] for resource in found.body["Resources"]) == expected, text
+    for text in (
+        'userName eq "ada" or title eq "Dr"',
+        'not (userName eq "ada")',
+        'userName ne "ada"',
+        "externalId eq null",
+        f'emails[value eq "{at_work}"].type ne "home"',
+        f'emails[not (value eq "{at_work}")]',
+        'emails[type eq "work"]',
+    ):
+        assert_error(await server.send("GET", f"/Users?filter={text}"), 400, "tooMany")
+
+
+async def test_a_name_that_is_taken_is_refused_without_a_write(server: Server, writes: list[str]) -> None:
+    """Entra sends it again in every cycle."""
+    first = await created(server)
+    writes.clear()
+    for number in range(3):
+        again = user(first.body["userName"].upper(), externalId=f"id-{number}", emails=[{"value": "other@contoso.com"}])
+        assert_error(await server.send("POST", "/Users", again), 409, "uniqueness")
+    assert writes == []
+
+
+async def test_after_many_creates_one_refusal_is_announced_and_taken_back(server: Server, writes: list[str]) -> None:
+    for number in range(SURE):
+        await created(server, f"user{number}")
+    for last in (False, True):
+        writes.clear()
+        assert_error(await server.send("POST", "/Users", user("user0", externalId="id")), 409, "uniqueness")
+        assert (writes == []) == last
+    assert (await server.send("GET", '/Users?filter=externalId eq "id"')).body["totalResults"] == 0
 
 
 async def test_every_operator_finds_what_it_should(server: Server) -> None:

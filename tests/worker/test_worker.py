@@ -14,6 +14,8 @@ from azure.durable_functions.models.history import HistoryEventType as EventType
 from infra.local.durable import wire
 from infra.local.durable.instance import first_events
 from infra.local.durable.management import binding
+from infra.local.functions import HttpFunction
+from infra.local.host import Routes
 from link_orchestrator.files.entra_groups import EntraGroup
 from link_orchestrator.files.groups import GroupRow
 from link_orchestrator.messages import FORM, Milestone, Read, ReadDone, Slice, SliceDone, Start
@@ -26,6 +28,7 @@ from shared.directory.work.jobs import Jobs, State
 from shared.host.settings import Credential
 from shared.tables.azure import AzureTables
 from tests.link_orchestrator.running import begin_run, make_directory, plan_rows
+from tests.shared.host.test_routes import path_of
 from tests.worker.conftest import ROOT, Drive
 
 SMALL_APP = Path(__file__).parent / "small_app"
@@ -107,6 +110,25 @@ def test_every_function_of_the_app_loads(drive: Drive) -> None:
     assert {("linking/runs/{id}/review", "POST"), ("linking/runs/{id}/report", "GET", "HEAD")} <= routes
     assert {("linking/mapping", "GET", "HEAD"), ("linking/mapping", "POST")} <= routes
     assert not any(route.startswith(("admin", "runtime")) for route, *_ in routes), "the host keeps these to itself"
+
+
+def test_azure_sends_every_function_the_requests_of_its_own_route(drive: Drive) -> None:
+    """By the names and routes that the worker tells Azure's host, which the host goes through in the order of names."""
+
+    async def never(**_: Any) -> Any: ...
+
+    told = {name: _trigger(bindings) for name, bindings in drive(ROOT, settings=SETTINGS)["functions"].items()}
+    functions = [
+        HttpFunction(name, trigger["route"], frozenset(trigger.get("methods", ())), never, "req", (), False)
+        for name, trigger in told.items()
+        if trigger["type"] == "httpTrigger"
+    ]
+    routes = Routes(tuple(functions))
+    for function in functions:
+        for method in function.methods or ("TRACE",):
+            found = routes.find(method, path_of(function.route))
+            assert found is not None
+            assert found[0].name == function.name
 
 
 START = Start(job="run1", directory="main", buckets=64, slices=2, expires_hours=1)

@@ -15,11 +15,11 @@ from shared.directory.errors import Stale
 from shared.directory.keys import ACCOUNTS, HEAD, LIVE, RETIRED, Keys, is_group
 from shared.directory.records.audit import Change, list_history, page_history
 from shared.directory.records.linked_members import LinkedMembers
-from shared.directory.records.members import Members
+from shared.directory.records.members import Member, Members
 from shared.directory.records.model import NO_HEAD, Group, Head, Status
-from shared.directory.records.resources import SOME_ID, Beside, Resources, nothing, retry_stale
+from shared.directory.records.resources import SOME_ID, Calls, Resources, nothing, retry_stale
 from shared.directory.text import timestamp
-from shared.tables.access import in_waves
+from shared.tables.access import in_waves, together
 from shared.tables.port import Row, Tables, VersionConflict
 
 
@@ -45,16 +45,34 @@ class Groups(Resources[Group]):
         """Return a group by id, for where no version is wanted, or where the head is read with the members."""
         return await super().find(group_id)
 
+    async def list_with_heads(self, ids: Sequence[str]) -> list[Group]:
+        """Return the live ones of the groups with these ids, with their heads."""
+        rows = await self.tables.get_many(
+            [(self.keys.home(i), LIVE + i) for i in ids] + [(self.keys.members(i), HEAD) for i in ids]
+        )
+        pairs = zip(rows[: len(ids)], rows[len(ids) :], strict=True)
+        return [Group.from_row(row).with_head(Head.from_row(head)) for row, head in pairs if row]
+
     async def with_heads(self, groups: Sequence[Group]) -> list[Group]:
         """Return the groups with their heads; those without one are read."""
         bare = [group.id for group in groups if group.head is None]
         heads = dict(zip(bare, await self._members.heads(bare), strict=True)) if bare else {}
         return [group if group.head else group.with_head(heads[group.id]) for group in groups]
 
-    async def create(self, resource: Group, *, by: str, beside: Beside = nothing) -> Group:
-        """Store a new group. Its head is written first, so that members can change as soon as the group can be seen."""
-        head = resource.head or await self._members.open(resource.id)
-        return (await super().create(resource, by=by, beside=beside)).with_head(head)
+    async def create(
+        self, resource: Group, *, by: str, beside: Calls = nothing, members: Sequence[Member] = ()
+    ) -> Group:
+        """Store a new group. Its head and its members are written first: a group that can be seen has them."""
+        heads: list[Head] = []
+
+        async def open_members() -> None:
+            heads.append(await self._members.open(resource.id, members))
+
+        made = await super().create(resource, by=by, beside=lambda: [*beside(), open_members()])
+        return made.with_head(heads[0])
+
+    async def _withdraw(self, resource: Group) -> None:
+        await together(super()._withdraw(resource), self._members.clear(resource.id))
 
     async def link(self, before: Group, after: Group, *, by: str, action: str = "link", begun: bool = False) -> Group:
         """Hand a group that is managed here over to provisioning; `begun` says that a link of it was cut off half-way.

@@ -84,10 +84,13 @@ class Members:
         self._keys = keys
         self._now = now
 
-    async def open(self, group: str) -> Head:
-        """Write the head of a group that is about to be created."""
-        now = self._now()
-        etags = await self._tables.commit(self._keys.members(group), [Upsert(HEAD, {"modified": now})])
+    async def open(self, group: str, members: Iterable[Member] = ()) -> Head:
+        """Write the head and the members of a group that is about to be created."""
+        members, now = list(members), self._now()
+        await self.announce(group, members)
+        rows = [Upsert(HEAD, {"modified": now}), *_joining(members)]
+        calls = (self._tables.commit(self._keys.members(group), part) for part in in_parts(rows, MAX_OPERATIONS))
+        etags, *_ = await in_waves(calls)
         return Head(etags[0], now)
 
     async def add(self, group: str, members: Iterable[Member], *, by: str | None = None) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import re
+import sys
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Generic, TypeVar
@@ -29,8 +30,11 @@ SOME_ID = re.compile(r"[0-9A-Za-z-]{1,64}")
 """What may be looked up as an id; another text may be no row key, and is nobody's id."""
 
 R = TypeVar("R", bound=Resource)
-Beside = Callable[[], Sequence[Awaitable[object]]]
-"""Returns calls to be made while a resource is announced."""
+Calls = Callable[[], Sequence[Awaitable[object]]]
+"""Returns calls to be made beside others."""
+
+SURE = 32
+"""Creates made in a row, from which on the next one is expected to be made, too."""
 
 
 def nothing() -> Sequence[Awaitable[object]]:
@@ -56,6 +60,7 @@ class Resources(Generic[R]):
         self.claims: Claims[R] = Claims(tables, keys, self.counts, self.find)
         self.read = read
         self._prefixes = prefixes
+        self._made_in_a_row = 0
 
     async def find(self, resource_id: str) -> R | None:
         """Return a resource by id, live or retired."""
@@ -79,6 +84,11 @@ class Resources(Generic[R]):
             found[place] = resource
         return found
 
+    async def list_live(self, ids: Sequence[str]) -> list[R]:
+        """Return the live ones of the resources with these ids, which must have been made here."""
+        rows = await self.tables.get_many([(self.keys.home(i), LIVE + i) for i in ids])
+        return [self.read(row) for row in rows if row]
+
     async def get(self, resource_id: str) -> R:
         """Return a live resource. Raises NotFound, also for one that SCIM deleted."""
         resource = await self.find(resource_id)
@@ -88,34 +98,52 @@ class Resources(Generic[R]):
 
     async def list_by(self, key: Key) -> list[R]:
         """Return the resources, live or retired, that carry a key; at most one if such keys are claimed."""
-        return await self.carrying(key, await self.led_to(key))
+        wanted, found = folded(key), await self.find_many(await self.led_to(key))
+        return [resource for resource in found if resource and wanted in resource.claims() | resource.found_by()]
 
-    async def led_to(self, key: Key) -> list[str]:
-        """Return the ids to which a key leads; a resource may lack the key, be gone, or be still to come."""
+    async def led_to(self, key: Key, most: int = sys.maxsize) -> list[str]:
+        """Return ids to which a key leads, about `most`; a resource may lack the key, be gone, or be still to come."""
         if key.kind in ATTRIBUTES:
             claimed = await self.claims.claimed(key)
             return [claimed] if claimed else []
-        found = await together(self._named(key), self.claims.pointed(key))
+        found = await together(self._named(key), self.claims.pointed(key, most))
         return list(dict.fromkeys(itertools.chain(*found)))
 
-    async def carrying(self, key: Key, ids: Sequence[str]) -> list[R]:
-        """Return the resources of some ids, live or retired, that carry a key."""
-        wanted, found = folded(key), await self.find_many(ids)
-        return [resource for resource in found if resource and wanted in resource.claims() | resource.found_by()]
+    async def check_create(self, name: Key, checks: Calls) -> Calls:
+        """Refuse a create whose name is taken, or which one of `checks` refuses, before anything is written.
 
-    async def create(self, resource: R, *, by: str, beside: Beside = nothing) -> R:
+        Provisioning sends a refused create again in every cycle. While all creates are made, the checks are returned
+        instead, to be made beside create(): that saves each a round trip.
+        """
+        if self._made_in_a_row >= SURE:
+            return checks
+        try:
+            await together(*checks(), self._refuse_taken(name))
+        except AlreadyExists:
+            self._made_in_a_row = 0
+            raise
+        return nothing
+
+    async def _refuse_taken(self, name: Key) -> None:
+        for holder in await self.list_by(name):
+            raise AlreadyExists(ATTRIBUTES[name.kind], holder.id)
+
+    async def create(self, resource: R, *, by: str, beside: Calls = nothing) -> R:
         """Store a new resource. Raises AlreadyExists naming the attribute that another resource holds.
 
         The calls of `beside` are made while the resource is announced; what they raise refuses the resource.
         """
         try:
-            return await self._create(resource, by, beside)
+            made = await self._create(resource, by, beside)
         except AlreadyExists as taken:
+            self._made_in_a_row = 0
             if taken.holder != resource.id:
                 await self._withdraw(resource)
             raise
+        self._made_in_a_row += 1
+        return made
 
-    async def _create(self, resource: R, by: str, beside: Beside) -> R:
+    async def _create(self, resource: R, by: str, beside: Calls) -> R:
         row = Insert(resource.key, resource.columns())
         partition, name = self.keys.home(resource.id), resource.name
         bucket = self.keys.bucket(resource.id)

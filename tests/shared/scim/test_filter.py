@@ -15,8 +15,10 @@ from shared.scim.filter import (
     Or,
     Path,
     Present,
+    Term,
     ValuePath,
     equalities,
+    look_ups,
     parse_filter,
 )
 from shared.scim.limits import MAX_FILTER_CHARS, MAX_FILTER_DEPTH, MAX_FILTER_TERMS
@@ -194,3 +196,28 @@ def test_any_text_is_a_filter_or_an_invalid_filter(text: str) -> None:
     except ScimError:
         return
     assert parse_filter(str(tree)) == tree
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ('a eq "1"', ["a"]),
+        ('x eq "1"', None),
+        ('a eq "1" and bb eq "2"', ["a"]),
+        ('bb eq "2" and (x pr and a eq "1")', ["a"]),
+        ('x pr and bb eq "2"', ["bb"]),
+        ('a eq "1" or bb eq "2" or a eq "3"', ["a", "bb"]),
+        ('a eq "1" or x pr', None),
+        ('(a eq "1" or x pr) and (bb eq "2" or ccc eq "3")', ["bb", "ccc"]),
+        ('(a eq "1" or bb eq "2") and bb eq "2"', ["bb"]),
+        ('not (a eq "1")', None),
+        ('not (a eq "1") and a pr', ["a"]),
+    ],
+)
+def test_look_ups_lead_to_all_that_passes(text: str, found: list[str] | None) -> None:
+    """Every attribute but x has an index; the longer its name, the dearer."""
+
+    def of_term(term: Term) -> list[str] | None:
+        return None if term.path.attribute == "x" else [term.path.attribute]
+
+    assert look_ups(parse_filter(text), of_term, len) == found

@@ -314,7 +314,8 @@ class TestQueries:
     async def test_any_allowed_key_can_be_written_read_and_deleted(
         self, tables: Tables, partition: str, key: str
     ) -> None:
-        assume(key != ",")  # Azurite's transactions do not find the row of this one key; "a,b" is found
+        # Azurite's transactions do not find the row of such a key; "a,b" is found.
+        assume(key != "," and "'," not in key and ",'" not in key)
         partition = secrets.token_hex(4) + partition
         [etag] = await tables.commit(partition, [Insert(key, {"k": key})])
         assert await tables.get(partition, key) == Row(partition, key, etag, {"k": key})
