@@ -56,10 +56,11 @@ def read_rows(
     """Yield the rows of a file; of a CSV file its Header first.
 
     The content tells CSV from JSON. `content_type`, a media type or a file name, counts only where it is in doubt
-    whether JSON comes as one object a line. Text is UTF-8, or UTF-16 with a byte-order mark. A row of more than
-    `row_chars` is a Problem. Raises UnreadableFile if the file is empty or has no usable header row.
+    whether JSON comes as one object a line. Text is UTF-8, or UTF-16 with a byte-order mark, or for CSV what the media
+    type's charset says. A row of more than `row_chars` is a Problem. Raises UnreadableFile if the file is empty or has
+    no usable header row.
     """
-    encoding, errors = _encoding(file)
+    encoding, errors = _encoding(file, content_type)
     head = file[:_HEAD_BYTES].decode(encoding, "replace").lstrip()
     if not head:
         raise UnreadableFile("The file is empty. Export it again; a CSV file needs a header row.")
@@ -71,11 +72,31 @@ def read_rows(
     return _JsonReader(text, row_chars).rows(0)
 
 
-def _encoding(file: bytes) -> tuple[str, str]:
-    """Return the encoding, and an error handler that makes lone surrogates of invalid bytes, to be found row by row."""
+def _encoding(file: bytes, content_type: str) -> tuple[str, str]:
+    """Return the encoding, and an error handler that makes lone surrogates of invalid bytes, to be found row by row.
+
+    Excel writes plain CSV in the code page of Windows, which only the charset tells (RFC 4180 section 3). JSON is UTF-8
+    (RFC 8259 section 8.1), and so is what begins with the mark of UTF-8. Raises UnreadableFile for another charset.
+    """
     if file.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return "utf-16", "surrogatepass"
-    return "utf-8-sig", "surrogateescape"
+    charset = _CHARSET.search(content_type)
+    if charset is None or file.startswith(codecs.BOM_UTF8) or file[:_HEAD_BYTES].lstrip()[:1] in (b"[", b"{"):
+        return "utf-8-sig", "surrogateescape"
+    name = charset[1].lower().replace("_", "-")
+    if name in ("utf-8", "us-ascii"):
+        return "utf-8-sig", "surrogateescape"
+    if not _CODE_PAGES.fullmatch(name):
+        raise UnreadableFile(f"The charset of the Content-Type is not read here. {_REMEDY}")
+    # ISO 8859-1 is read as Windows reads it: where the two differ it has nothing but control characters.
+    return "windows-1252" if name == "iso-8859-1" else name, "surrogateescape"
+
+
+_CHARSET = re.compile(r"""charset\s*=\s*["']?([\w-]{1,40})""", re.IGNORECASE | re.ASCII)
+_CODE_PAGES = re.compile(r"windows-125[0-8]|iso-8859-(?:[1-9]|10|11|13|14|15|16)")
+_REMEDY = (
+    "Save the file as UTF-8 and send it again, or name its code page: Content-Type: text/csv; charset=windows-1252."
+)
 
 
 class _Broken(Exception):
@@ -87,6 +108,7 @@ class _Lines:
 
     def __init__(self, text: TextIO, row_chars: int) -> None:
         self.row_chars = row_chars
+        self.encoding = text.encoding.upper().removesuffix("-SIG")
         self._text = text
         self._again: deque[str] = deque()
         self._next = 1
@@ -133,8 +155,8 @@ class _Lines:
 _LONE_SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
-def _undecodable(line: int) -> Problem:
-    return Problem(line, "The row holds bytes that are not text in UTF-8.", "Save the file as UTF-8 and send it again.")
+def _undecodable(line: int, encoding: str = "UTF-8") -> Problem:
+    return Problem(line, f"The row holds bytes that are not text in {encoding}.", _REMEDY)
 
 
 def _read_csv(lines: _Lines) -> Iterator[Header | Row | Problem]:
@@ -154,7 +176,7 @@ def _read_csv(lines: _Lines) -> Iterator[Header | Row | Problem]:
         if not any(cells):
             continue
         if lines.undecodable():
-            yield _undecodable(lines.start)
+            yield _undecodable(lines.start, lines.encoding)
         elif len(cells) < len(header) or any(cells[len(header) :]):
             reason = f"The row has {len(cells)} columns, the header row has {len(header)}."
             yield Problem(lines.start, reason, "Quote the values that hold the separator, and do not cut rows short.")
@@ -176,7 +198,7 @@ def _header(lines: _Lines) -> tuple[list[str], Iterator[list[str]]]:
     except (csv.Error, _Broken, StopIteration):
         raise UnreadableFile("The header row cannot be read. Send CSV, JSON Lines or JSON.") from None
     if lines.undecodable():
-        raise UnreadableFile("The header row is not text in UTF-8. Save the file as UTF-8 and send it again.")
+        raise UnreadableFile(f"The header row is not text in {lines.encoding}. {_REMEDY}")
     if len(header) > MAX_COLUMNS:
         raise UnreadableFile(
             f"The header row has more than {MAX_COLUMNS} columns. Leave out those that are not needed."

@@ -103,11 +103,16 @@ class ResourceType:
         return self.extensions_by_urn.get(urn) or self.extensions_by_urn.get(urn.lower())
 
     def find(self, urn: str | None, attribute: str, sub_attribute: str | None = None) -> Target | None:
-        """Return what the name stands for, or None. Without a URN a bare name also finds an extension's attribute."""
+        """Return what the name stands for, or None. Without a URN a bare name also finds an extension's attribute.
+
+        Some clients write a full stop for the colon behind a URN, which reads as a sub-attribute.
+        """
         if urn is None:
             found = self._find_unqualified(attribute)
         elif urn.lower() == self.schema.urn.lower():
             found = self._in_scope(None, self.attributes, attribute)
+        elif sub_attribute is not None and self._is_schema(named := f"{urn}:{attribute}"):
+            return self.find(named, sub_attribute)
         else:
             extension = self.find_extension(urn)
             found = None if extension is None else self._in_scope(extension.urn, extension.attributes, attribute)
@@ -115,6 +120,9 @@ class ResourceType:
             return found
         sub = found.attribute.sub_attributes.find(sub_attribute)
         return None if sub is None else Target(found.extension, found.attribute, sub)
+
+    def _is_schema(self, urn: str) -> bool:
+        return urn.lower() == self.schema.urn.lower() or self.find_extension(urn) is not None
 
     def _find_unqualified(self, attribute: str) -> Target | None:
         found = self._in_scope(None, self.attributes, attribute)

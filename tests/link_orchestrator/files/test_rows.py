@@ -55,6 +55,40 @@ class TestCsv:
     def test_utf_16_big_endian_is_read_too(self) -> None:
         assert cells(b"\xfe\xff" + "n\nZoë\n".encode("utf-16-be")) == [{"n": "Zoë"}]
 
+    @pytest.mark.parametrize(
+        ("encoding", "content_type"),
+        [
+            ("cp1252", "text/csv; charset=windows-1252"),
+            ("cp1252", 'text/csv; header=present; Charset="ISO-8859-1"'),
+            ("cp1250", "text/csv;charset=Windows-1250"),
+            ("iso8859-15", "text/csv; charset=iso_8859-15"),
+            ("utf-8", "text/csv; charset=utf-8"),
+            ("utf-8-sig", "text/csv; charset=windows-1252"),
+            ("utf-16", "text/csv; charset=windows-1252"),
+        ],
+    )
+    def test_the_charset_tells_the_code_page_that_excel_wrote(self, encoding: str, content_type: str) -> None:
+        assert cells("name\nJürgen Öß €\n".encode(encoding), content_type) == [{"name": "Jürgen Öß €"}]
+
+    @pytest.mark.parametrize("charset", ["idna", "utf-7", "base64", "nonsense", "iso-8859-12", "shift_jis"])
+    def test_a_charset_that_is_not_read_is_refused_with_the_remedy(self, charset: str) -> None:
+        with pytest.raises(UnreadableFile, match="UTF-8"):
+            rows("a\n1\n", f"text/csv; charset={charset}")
+
+    def test_without_a_charset_nothing_is_guessed(self) -> None:
+        (problem,) = rows("a\nJürgen\n".encode("cp1252"))
+        assert isinstance(problem, Problem)
+        assert (problem.reason, "charset=windows-1252" in problem.remedy) == (
+            "The row holds bytes that are not text in UTF-8.",
+            True,
+        )
+        (problem,) = rows(b"a\n\x81\n", "text/csv; charset=windows-1252")
+        assert isinstance(problem, Problem)
+        assert problem.reason == "The row holds bytes that are not text in WINDOWS-1252."
+
+    def test_json_is_utf_8_whatever_the_charset(self) -> None:
+        assert cells('[{"a": "ü"}]', "application/json; charset=iso-8859-1") == [{"a": "ü"}]
+
     def test_a_value_that_a_spreadsheet_would_run_stays_as_it_is(self) -> None:
         assert cells("a\n=1+3 MSOBB\n+1\n-1\n@x\n") == [{"a": "=1+3 MSOBB"}, {"a": "+1"}, {"a": "-1"}, {"a": "@x"}]
 

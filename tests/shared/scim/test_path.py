@@ -56,6 +56,8 @@ def test_a_long_or_deep_path_is_refused() -> None:
         ),
         ("urn:ietf:params:scim:schemas:core:2.0:User:title", None, "title", None),
         ("externalId", None, "externalId", None),
+        (f"{ENTERPRISE_USER_URN}.department", ENTERPRISE_USER_URN, "department", None),
+        ("urn:ietf:params:scim:schemas:core:2.0:USER.title", None, "title", None),
     ],
 )
 def test_a_path_names_an_attribute_in_any_case(
