@@ -110,6 +110,21 @@ async def test_of_a_run_whose_links_stand_an_undo_finds_what_it_needs(app: App) 
     assert not await plan_rows(await directory_of(app), run["id"])
 
 
+async def test_a_name_that_an_undo_owed_goes_with_the_undo(app: App, tmp_path: Path) -> None:
+    run = await linked(app, "ada")
+    await scim_patch(app, "ada", externalId=object_id(0), userName="new@contoso.com")
+    await app.bring(csv_file(person("ada", email="other@contoso.com")))
+    job = await undo(app, run)
+    assert job["counts"]["undonePartly"] == 1
+    await age(app, run, job)
+    await app.host.run_timer(NIGHT)
+    await app.host.run_timer(NIGHT)
+    assert not rows_under(tmp_path, job)
+    with closing(sqlite3.connect(tmp_path / "scimlink.db")) as connection:
+        (owed,) = connection.execute("SELECT count(*) FROM accounts WHERE key LIKE 'owed_%'").fetchone()
+    assert not owed
+
+
 async def test_what_the_last_plan_left_open_stays_so_when_its_rows_are_gone(app: App) -> None:
     await app.bring(csv_file({"userName": "rita", "email": "rita.alias@contoso.com"}))
     identity = graph(3, "rita@contoso.com", proxyAddresses=["smtp:rita.alias@contoso.com"])
