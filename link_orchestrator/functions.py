@@ -13,6 +13,7 @@ from link_orchestrator import activities
 from link_orchestrator.activities import answered
 from link_orchestrator.graph.identities import Graph
 from link_orchestrator.kinds import KINDS, RUN, Kind
+from link_orchestrator.lifecycle import Client
 from link_orchestrator.orchestrator import Orchestrator
 from link_orchestrator.passes.read import read_identities as read_from_source
 from link_orchestrator.requests import (
@@ -164,7 +165,7 @@ def _add_durable_route(bp: df.Blueprint, edge: Edge, route: Route, *more: object
     @edge.function(bp, route.name, route.method, route.path)
     @bp.durable_client_input(client_name="client")
     async def handle(req: func.HttpRequest, client: df.DurableOrchestrationClient) -> func.HttpResponse:
-        return await edge.answer(req, route.service, client, *more, role="admin")
+        return await edge.answer(req, route.service, Client(client), *more, role="admin")
 
 
 def _add_orchestration(bp: df.Blueprint, body: Orchestrator) -> None:
@@ -209,7 +210,7 @@ def _add_timers(bp: df.Blueprint, edge: Edge, sources: Sources) -> None:
         """Start the runs that are due by the directories' schedules."""
         for name in sorted({credential.directory for credential in edge.settings.credentials}):
             try:
-                await schedule.start_due(await edge.directories.open(name), client, sources)
+                await schedule.start_due(await edge.directories.open(name), Client(client), sources)
             # One directory's trouble keeps no other's runs from starting; the next timer tries again.
             except Exception as error:
                 log.error("schedule %s failed with %s", name, loggable(error))
@@ -221,7 +222,7 @@ def _add_timers(bp: df.Blueprint, edge: Edge, sources: Sources) -> None:
         """Remove the jobs whose term is over, every night."""
         for name in sorted({credential.directory for credential in edge.settings.credentials}):
             try:
-                removed, reduced = await remove_over(await edge.directories.open(name), client)
+                removed, reduced = await remove_over(await edge.directories.open(name), Client(client))
                 log.info("jobs %s: %d removed, %d reduced to what an undo needs", name, removed, reduced)
             # As above: the next night tries it again.
             except Exception as error:

@@ -22,7 +22,7 @@ from shared.directory.work.jobs import CHANGING, Job
 from shared.directory.work.plan import PlanRow
 from shared.directory.work.reviews import LINK
 from shared.directory.work.stages import is_older
-from shared.tables.access import in_parts, together
+from shared.tables.access import in_parts, in_waves
 
 AT_ONCE = 500
 """Rows whose accounts are read at once."""
@@ -83,7 +83,7 @@ async def _reduce(directory: Directory, run: Job) -> int:
     for bucket in range(directory.keys.buckets):
         async for rows in _pages(directory, run, bucket):
             compared = {row.subject for row in rows if row.decision in GROUPS}
-            await together(*(directory.differences(run.id, subject).clear() for subject in compared))
+            await in_waves(directory.differences(run.id, subject).clear() for subject in compared)
             stand = await _standing(directory, rows)
             kept += len(stand)
             await directory.plan(run.id).remove(bucket, [row.id[2:] for row in rows if row.id not in stand])
