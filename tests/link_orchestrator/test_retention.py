@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from infra.local.faults import Fault, FaultyTables
+from link_orchestrator.passes.undo_names import debts_of
 from shared.directory.directory import Directories, Directory
 from shared.directory.matching.policy import FEWEST_JOB_DAYS
 from shared.directory.text import timestamp
@@ -116,13 +117,14 @@ async def test_a_name_that_an_undo_owed_goes_with_the_undo(app: App, tmp_path: P
     await app.bring(csv_file(person("ada", email="other@contoso.com")))
     job = await undo(app, run)
     assert job["counts"]["undonePartly"] == 1
+    directory = await directory_of(app)
+    owed = debts_of(directory, await directory.jobs.get(job["id"]))
+    assert [row for bucket in range(directory.keys.buckets) async for rows in owed.decided(bucket) for row in rows]
     await age(app, run, job)
     await app.host.run_timer(NIGHT)
     await app.host.run_timer(NIGHT)
     assert not rows_under(tmp_path, job)
-    with closing(sqlite3.connect(tmp_path / "scimlink.db")) as connection:
-        (owed,) = connection.execute("SELECT count(*) FROM accounts WHERE key LIKE 'owed_%'").fetchone()
-    assert not owed
+    assert not [row for bucket in range(directory.keys.buckets) async for rows in owed.decided(bucket) for row in rows]
 
 
 async def test_what_the_last_plan_left_open_stays_so_when_its_rows_are_gone(app: App) -> None:
