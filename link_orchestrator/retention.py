@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Collection, Sequence
 from link_orchestrator.kinds import RUN, UNDO, VERIFICATION
 from link_orchestrator.lifecycle import ENDED, Orchestrations
 from link_orchestrator.passes.undo import SWITCHED_ON
+from link_orchestrator.passes.undo_names import debts_of
 from link_orchestrator.run import account_of, as_link
 from link_orchestrator.staged import reading_names
 from shared.directory.directory import Directory
@@ -69,6 +70,8 @@ async def _remove(directory: Directory, job: Job) -> None:
     also = {RUN.name: reading_names(job.id), UNDO.name: [job.id + SWITCHED_ON]}
     for name in (job.id, *also.get(job.kind, ())):
         await directory.plan(name).clear()
+    if job.kind == UNDO.name:
+        await debts_of(directory, job).clear()
     await directory.jobs.remove(job.id)
 
 
