@@ -29,7 +29,7 @@ def blueprint(edge: Edge, tables: Tables) -> func.Blueprint:
     @bp.function_name(UNANSWERED)
     @bp.route("{*path}")  # no methods: all of them
     async def unanswered(req: func.HttpRequest) -> func.HttpResponse:
-        path = "/" + req.route_params.get("path", "").strip("/")
+        path = "/" + req.route_params.get("path", "")
         scim = f"{path.lower()}/".startswith(f"{SCIM}/")
         return await edge.answer(req, refuse, req.method, path, edge.methods(path), role="scim" if scim else "admin")
 
