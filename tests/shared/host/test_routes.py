@@ -17,6 +17,7 @@ from infra.local import host as local_host
 from infra.local.functions import AsyncFunction, Functions, HttpFunction, read_functions
 from infra.local.host import LocalHost
 from shared.host.functions import UNANSWERED
+from shared.host.http import Edge
 from shared.host.routes import matcher
 from shared.host.settings import Settings
 from shared.tables.sqlite import SqliteTables
@@ -151,6 +152,17 @@ async def test_what_is_no_address_is_not_found_by_any_method(server: Server, pat
         async with server.session.request(method, server.url + path, headers=headers) as answer:
             assert (answer.status, "Allow" in answer.headers) == (404, False)
             assert method == "HEAD" or (await answer.json(content_type=None))["status"] == "404"
+
+
+async def test_for_a_stranger_no_routes_are_gone_through(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Scanners ask for addresses of 8 KB, which takes every pattern milliseconds."""
+    asked = list[str]()
+    monkeypatch.setattr(Edge, "methods", lambda _, path: asked.append(path) or frozenset())
+    for token in ("x", ADMIN_TOKEN):
+        headers = {"Authorization": f"Bearer {token}"}
+        async with server.session.get(f"{server.url}/linking/runs/{'a' * 7_000}/x", headers=headers) as answer:
+            assert answer.status == (401 if token == "x" else 404)
+    assert len(asked) == 1
 
 
 @pytest.mark.parametrize("path", ["/Users", "/Groups", "/ServiceProviderConfig", "/Schemas", "", "/Users/none"])
