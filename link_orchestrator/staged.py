@@ -16,7 +16,7 @@ from shared.directory.keys import Key, Keys
 from shared.directory.work.jobs import Job
 
 KEYS, PAIRS, CANDIDATES, LINKS, RESERVED = PLANNED = "keys", "pairs", "candidates", "links", "reserved"
-"""Stages that every run fills, in passes/plan.py; RESERVED in passes/apply.py."""
+"""Stages that every run fills, in passes/pairs.py and passes/plan.py; RESERVED in passes/apply.py."""
 CHANGED, MEETING, TOUCHED, LEADS, MET, VALUES, MANY = COMPARED = (
     "changed", "meeting", "touched", "leads", "met", "values", "many",
 )  # fmt: skip

@@ -6,8 +6,8 @@ lead     those and the changed identities' keys, former and present -> the accou
 touch    touched accounts, that is those and the changed ones -> identities that met them before; keys of changed ones
 gather   identities -> the unchanged ones that met a touched account before, or that may meet a changed one now
 
-passes/plan.py, which says what *meet* and *lead* mean, then plans the changed and the gathered identities, and no
-others. An account that is not touched is met by the same identities as before. These are on record
+passes/pairs.py, which says what *meet* and *lead* mean, and passes/plan.py then plan the changed and the gathered
+identities, and no others. An account that is not touched is met by the same identities as before. These are on record
 (shared/directory/work/seen.py), so none of them is read again only to be known as a rival. A test compares the result,
 row by row, with a plan of everything (tests/link_orchestrator/passes/test_compare.py).
 """
@@ -20,7 +20,8 @@ from dataclasses import replace
 from typing import Any, Final
 
 from link_orchestrator.messages import Extent, Slice, slices_for
-from link_orchestrator.passes.plan import ACCOUNTS_AT_ONCE, KeyFinder, find_led, keys_of
+from link_orchestrator.passes.pairs import KeyFinder, find_led, keys_of
+from link_orchestrator.passes.plan import ACCOUNTS_AT_ONCE
 from link_orchestrator.passes.shared_values import SEVERAL, SharedValues, Wanted, places_of
 from link_orchestrator.run import chain_of, policy_of
 from link_orchestrator.staged import (
@@ -38,7 +39,7 @@ from link_orchestrator.staged import (
 from shared.directory.directory import Directory
 from shared.directory.keys import Key, fold
 from shared.directory.matching.identity import Identity, is_gone, is_void
-from shared.directory.matching.match_keys import MOST_SHARED, kind_of, rules_for
+from shared.directory.matching.match_keys import MOST_SHARED, kind_of
 from shared.directory.matching.policy import Trust
 from shared.directory.records.model import Account
 from shared.directory.work.jobs import Job
@@ -142,7 +143,7 @@ class _Comparison:
 async def spread(directory: Directory, job: Job, slice_: Slice) -> Counter[str]:
     """Stage the keys of changed accounts that weak rules look at: whoever shares one may be one of many now, or not."""
     seen, keys = _seen(directory, job), directory.keys
-    kinds = {kind_of(rule) for rule, one in rules_for(policy_of(job)).items() if one.trust is Trust.WEAK}
+    kinds = {kind_of(rule) for rule, one in policy_of(job).compared.items() if one.trust is Trust.WEAK}
     writer = directory.stage(job.id + LEADS).writer(slice_.name)
     for bucket in slice_.buckets:
         changed = sorted([one async for items in directory.stage(job.id + TOUCHED).read(bucket) for one, _ in items])
@@ -294,7 +295,7 @@ def _seen(directory: Directory, job: Job) -> Seen:
 
 
 async def _lines(directory: Directory, job: Job, bucket: int) -> dict[str, str]:
-    """Return a bucket's identities as lines, by folded object id, of which plan.collect() reads the same."""
+    """Return a bucket's identities as lines, by folded object id, of which pairs.collect() reads the same."""
     found: dict[str, str] = {}
     voided: set[str] = set()
     begin = len(_PLAIN)

@@ -1,16 +1,7 @@
-"""The passes that make a plan: a hash join, one bucket in memory at a time. Each writes what the next one reads.
+"""The passes that make a plan of who meets whom (pairs.py), one bucket in memory at a time.
 
-collect  identities -> their match keys, in the key's bucket
-join     match keys and the directory's pointers -> pairs of account and identity, in the account's bucket
 weigh    accounts and pairs -> candidates with evidence and rivals, in the identity's bucket; accounts nobody matches
 decide   identities and candidates -> the plan's rows; its links once more, in the bucket of the claim that each needs
-
-An identity *meets* an account if one of its keys leads there, whether or not that proves anything. A key's *lead* is
-the beginning of the row keys under which the directory finds the accounts that carry it (shared/directory/keys.py).
-
-Every account, pointer and identity is read once and written at most once, in pages; nothing is looked up one by one.
-A later run plans only some identities again (passes/compare.py): the same passes run over those, and look up the
-accounts that they meet. What a run saw is kept for the next one (shared/directory/work/seen.py).
 """
 
 from __future__ import annotations
@@ -22,8 +13,9 @@ from operator import attrgetter
 from typing import Any
 
 from link_orchestrator.messages import Slice
-from link_orchestrator.passes.shared_values import SharedValues, Wanted, places_of
-from link_orchestrator.prediction.cycle import Prediction, adds_nothing, carried, predict, probes
+from link_orchestrator.passes.pairs import identities_in
+from link_orchestrator.passes.shared_values import places_of
+from link_orchestrator.prediction.cycle import Prediction, carried, predict
 from link_orchestrator.run import (
     CARRIED,
     IDS_CARRIED,
@@ -38,19 +30,15 @@ from link_orchestrator.run import (
 from link_orchestrator.staged import (
     CANDIDATES,
     CHANGED,
-    KEYS,
-    LEADS,
     LINKS,
-    MANY,
     MEETING,
     PAIRS,
     TOUCHED,
-    VALUES,
     identity_bucket,
     parts_of,
 )
 from shared.directory.directory import Directory
-from shared.directory.keys import NAME, POINTER, Key, Keys, fold
+from shared.directory.keys import Key, Keys, fold
 from shared.directory.matching.accounts import Decision, DecisionKind, decide, objection_of, stays_local
 from shared.directory.matching.authority import mark_of
 from shared.directory.matching.evidence import (
@@ -65,15 +53,15 @@ from shared.directory.matching.evidence import (
     rivals_of,
     trust_of,
 )
-from shared.directory.matching.identity import Identity, is_gone, is_void, read_object_id
-from shared.directory.matching.match_keys import MOST_SHARED, MatchKey, identity_keys, match_key, rules_for
+from shared.directory.matching.identity import Identity, read_object_id
+from shared.directory.matching.match_keys import MatchKey, match_key
 from shared.directory.matching.policy import Policy, Rule, Trust
 from shared.directory.records.model import Account, Status, digest_facts
 from shared.directory.work.jobs import Job
 from shared.directory.work.plan import PlanRow
 from shared.directory.work.seen import IN_DOUBT, Leads, short
-from shared.directory.work.staging import Stage, parse
-from shared.tables.access import AT_ONCE, in_parts, together
+from shared.directory.work.staging import Stage
+from shared.tables.access import in_parts, together
 
 WITH_ACCOUNT = (DecisionKind.LINK, DecisionKind.ALREADY_LINKED)
 """Decisions that leave an identity with an account of its own."""
@@ -81,155 +69,6 @@ WARNED = (DecisionKind.LINK, DecisionKind.REVIEW, DecisionKind.OUTSIDE_VERIFIED_
 """Decisions whose row warns of what linking it brings: the links, and what a review may link."""
 ACCOUNTS_AT_ONCE = 500
 """Accounts that a later run has in memory at once."""
-
-
-async def collect(directory: Directory, job: Job, slice_: Slice, *, again: bool = False) -> Counter[str]:
-    """Stage the match keys of a slice's identities; in a later run of the gathered ones, as lead() did the changed."""
-    finder, keys = KeyFinder(job), directory.keys
-    writer = directory.stage(job.id + KEYS).writer(slice_.name)
-    seen = directory.seen_writer(job.id, slice_.name)
-    for bucket in slice_.buckets:
-        if not again:
-            # Before any pointer is read, so that an account which changes later is known to have changed.
-            async for accounts in directory.listing.scan_digests(bucket):
-                for account_id, facts in accounts:
-                    await seen.add_account(account_id, facts)
-        names = [job.id + MEETING] if again else parts_of(job)
-        for line, identity in await _identities(directory, names, bucket):
-            found = {keys.lead(key): values for key, values in finder.find(identity).items()}
-            for lead, values in found.items():
-                await writer.add(keys.bucket_of(lead), [lead, identity.object_id, values])
-            if not again:
-                id_digest = keys.digest(Key("identity", identity.object_id))
-                await seen.add_identity(bucket, keys.fingerprint(line), id_digest, found)
-    await together(writer.close(), seen.close())
-    return Counter()
-
-
-class KeyFinder:
-    """Finds the keys that lead to every account which an identity may meet, under a run's policy and mapping."""
-
-    def __init__(self, job: Job) -> None:
-        self._policy, self._mapping = policy_of(job), mapping_of(job)
-        self._covered = adds_nothing(self._mapping, self._policy)
-
-    def find(self, identity: Identity) -> Mapping[Key, list[list[Any]]]:
-        """Return an identity's keys, each with `[rule, attribute, literal]` of every value that it came from.
-
-        Those of an excluded identity have true at the end.
-        """
-        found: defaultdict[Key, list[list[Any]]] = defaultdict(list)
-        for key in identity_keys(identity, self._policy):
-            value = [key.rule.value, key.attribute, key.literal, *([True] if key.excluded else [])]
-            # An account has no pointer for an e-mail that equals its userName: the claim on the name leads there.
-            for kind in (key.kind, "userName") if key.kind == "email" else (key.kind,):
-                found[Key(kind, key.value)].append(value)
-            if key.rule is Rule.EMAIL or (key.kind == "email" and key.trust is Trust.WEAK):
-                # Of everybody: who has the address is counted wherever it leads.
-                found[Key("nameId", key.value)].append(value)
-        if not self._covered or "#" in identity.user_principal_name:
-            for probe in probes(identity, self._mapping, self._policy):
-                found.setdefault(probe, [])  # proves nothing, but provisioning may find the account that carries it
-        return found
-
-
-async def join(directory: Directory, job: Job, slice_: Slice, *, again: bool = False) -> Counter[str]:
-    """Pair the identities that have a slice's keys with the accounts to which these keys lead."""
-    keys = directory.stage(job.id + KEYS)
-    writer = directory.stage(job.id + PAIRS).writer(slice_.name)
-    shared = SharedValues(directory, job, writer)
-    triggered = await _Triggered.read(directory, job) if again else None
-    for bucket in slice_.buckets:
-        wanted = await keys_of(keys, bucket)
-        also = await triggered.keys(bucket) if triggered else {}
-        led = find_led(directory, bucket, wanted) if again else _scan_led(directory, bucket, wanted)
-        async for lead, ids in led:
-            identities: Wanted = wanted[lead]
-            if triggered is None or triggered.has(lead):
-                # Otherwise not all who have the key are here, and nothing changed about how many they are.
-                identities = await shared.without(lead, identities, ids, also.pop(lead, ()))
-            for account_id in ids:
-                for item in identities:
-                    await writer.add(directory.keys.bucket(account_id), [account_id, *item])
-        for lead, changed in also.items():
-            await shared.without(lead, (), triggered.crowded(lead) if triggered else (), changed)
-    await writer.close()
-    return Counter({DecisionKind.SHARED_VALUE.value: shared.told} if shared.told else {})
-
-
-@dataclass(frozen=True, slots=True)
-class _Triggered:
-    """The keys in a later run of which everybody who has them is planned again, as something changed about them."""
-
-    directory: Directory
-    job: Job
-    gathered: Collection[str]
-    led: set[str]
-    many: set[str]
-
-    @classmethod
-    async def read(cls, directory: Directory, job: Job) -> _Triggered:
-        """Read the short leads by which gather() found identities."""
-        values = {lead async for items in directory.stage(job.id + VALUES).read(0) for lead in items}
-        return cls(directory, job, values, set(), set())
-
-    async def keys(self, bucket: int) -> dict[str, Wanted]:
-        """Return the changed identities by their keys in a bucket. From now on the others know of the bucket."""
-        many = self.directory.stage(self.job.id + MANY)
-        self.many.update([lead async for items in many.read(bucket) for lead in items])
-        found: defaultdict[str, list[tuple[str, list[list[Any]]]]] = defaultdict(list)
-        for lead, items in (await keys_of(self.directory.stage(self.job.id + LEADS), bucket)).items():
-            self.led.add(short(lead))
-            if changed := [item for item in items if item[0]]:
-                found[lead] += changed
-        return dict(found)
-
-    def has(self, lead: str) -> bool:
-        """Tell whether everybody who has a key is planned again."""
-        return short(lead) in self.led or short(lead) in self.gathered
-
-    def crowded(self, lead: str) -> Sequence[str]:
-        """Return as many words as there are accounts, if many: the caller looks at their number alone."""
-        return [lead] * MOST_SHARED if lead in self.many else []
-
-
-async def keys_of(keys: Stage, bucket: int) -> Mapping[str, list[tuple[str, list[list[Any]]]]]:
-    """Return the identities that have the keys of a bucket, by lead, each with the values that the key came from."""
-    wanted: defaultdict[str, list[tuple[str, list[list[Any]]]]] = defaultdict(list)
-    async for items in keys.read(bucket):
-        for lead, object_id, values in items:
-            wanted[lead].append((object_id, values))
-    return wanted
-
-
-async def find_led(
-    directory: Directory, bucket: int, leads: Collection[str]
-) -> AsyncIterator[tuple[str, Collection[str]]]:
-    """Look up the accounts of some leads of a bucket, and yield each lead that has any, with their ids."""
-    for batch in in_parts(list(leads), AT_ONCE):
-        for lead, ids in zip(batch, await directory.listing.find_led(bucket, batch), strict=True):
-            if ids:
-                yield lead, ids
-
-
-async def _scan_led(
-    directory: Directory, bucket: int, leads: Collection[str]
-) -> AsyncIterator[tuple[str, Collection[str]]]:
-    """Do the same by reading through the whole bucket, in which the rows of a lead are neighbours."""
-    for prefix, scan in ((POINTER, directory.listing.scan_pointers), (NAME, directory.listing.scan_names)):
-        wanted = {lead[len(prefix) :]: lead for lead in leads if lead.startswith(prefix)}
-        last, ids = "", list[str]()
-        if wanted:
-            async for digest, account_id in scan(bucket):
-                if digest not in wanted:
-                    continue
-                if digest != last and ids:
-                    yield wanted[last], ids
-                    ids = []
-                last = digest
-                ids.append(account_id)
-            if ids:
-                yield wanted[last], ids
 
 
 async def weigh(directory: Directory, job: Job, slice_: Slice, *, again: bool = False) -> Counter[str]:
@@ -258,13 +97,13 @@ async def weigh(directory: Directory, job: Job, slice_: Slice, *, again: bool = 
             recounted = known is not None and account.id in known.touched
             crowds = _Crowds(directory.keys, shared.get(account.id, ()), () if recounted else former)
             found = {oid: evidence_for(_in_order(crowds.without(have)), facts) for oid, have in theirs.items()}
-            claims: Mapping[str, str] = _claims(directory.keys, theirs, found)
+            claims: Mapping[str, Claim | None] = _claims(directory.keys, theirs, found)
             if known:
                 # An untouched account is met by the same identities as before, of which only some are weighed again.
                 claims = known.near.get(account.id) or claims
-            read = {oid: Claim.from_text(text) for oid, text in claims.items() if text} if len(claims) > 1 else {}
+            made = {oid: claim for oid, claim in claims.items() if claim}
             for oid, evidence in found.items():
-                rivals = rivals_of(oid, evidence, read, directory.keys.fingerprint)
+                rivals = rivals_of(oid, evidence, made, directory.keys.fingerprint) if len(claims) > 1 else ()
                 staged = _candidate(oid, facts, evidence, rivals, contested=len(claims) > 1)
                 await writer.add(identity_bucket(directory.keys, oid), staged)
             if known and not recounted:
@@ -272,12 +111,13 @@ async def weigh(directory: Directory, job: Job, slice_: Slice, *, again: bool = 
             if not known:
                 counts.update(_object_ids(facts, theirs))
             if claims or known:
-                await seen.add_near(account.id, claims)
+                await seen.add_near(
+                    account.id, {oid: claim.to_text() if claim else "" for oid, claim in claims.items()}
+                )
             if crowds or former:
                 await seen.add_crowds(account.id, crowds.leads())
-            claiming = [Claim.from_text(text) for text in claims.values() if text]
-            if all(claim.excluded for claim in claiming) and not account.retired:
-                unmatched.append(_row(stays_local(facts, excluded=bool(claiming)), policy))
+            if all(claim.excluded for claim in made.values()) and not account.retired:
+                unmatched.append(_row(stays_local(facts, excluded=bool(made)), policy))
         await directory.plan(job.id).write(bucket, unmatched)
         if unmatched or not again:
             counts[DecisionKind.NO_IDENTITY.value] += len(unmatched)
@@ -320,20 +160,20 @@ def _short_leads(keys: Keys, key: Key) -> Leads:
 
 def _claims(
     keys: Keys, theirs: Mapping[str, Collection[MatchKey]], found: Mapping[str, tuple[MatchEvidence, ...]]
-) -> dict[str, str]:
-    """Return what each identity claims of an account, as a text; "" if it only meets it. Digests are for rivals."""
+) -> dict[str, Claim | None]:
+    """Return what each identity claims of an account, None if it only meets it. Digests are for rivals."""
     if len(found) == 1:
         ((oid, evidence),) = found.items()
-        if not evidence:
-            return {oid: ""}
-        excluded = any(key.excluded for key in theirs[oid])
-        return {oid: Claim(trust_of(evidence), excluded=excluded).to_text()}
+        return {oid: Claim(trust_of(evidence), excluded=_is_excluded(theirs[oid])) if evidence else None}
     return {
-        oid: Claim.of(evidence, excluded=any(key.excluded for key in theirs[oid]), digest=keys.fingerprint).to_text()
-        if evidence
-        else ""
+        oid: Claim.of(evidence, excluded=_is_excluded(theirs[oid]), digest=keys.fingerprint) if evidence else None
         for oid, evidence in found.items()
     }
+
+
+def _is_excluded(have: Collection[MatchKey]) -> bool:
+    """Tell whether the keys are those of an excluded identity: then all of them say so."""
+    return any(key.excluded for key in have)
 
 
 def _object_ids(account: AccountFacts, theirs: Collection[str]) -> Iterator[str]:
@@ -373,7 +213,7 @@ class _KnownPairs:
     directory: Directory
     ids: set[str]
     touched: set[str]
-    near: Mapping[str, Mapping[str, str]]
+    near: Mapping[str, Mapping[str, Claim | None]]
     crowds: Mapping[str, Collection[Leads]]
 
     @classmethod
@@ -382,7 +222,11 @@ class _KnownPairs:
         touched = {account_id async for items in stage.read(bucket) for account_id, _ in items}
         seen, untouched = directory.seen(job.options["since"]), set(met) - touched
         ids = {*met, *touched}
-        near, crowds = await seen.near(bucket, untouched), await seen.crowds(bucket, ids)
+        claims, crowds = await seen.near(bucket, untouched), await seen.crowds(bucket, ids)
+        near = {
+            account_id: {oid: Claim.from_text(text) if text else None for oid, text in met.items()}
+            for account_id, met in claims.items()
+        }
         return cls(directory, ids, touched, near, crowds)
 
     async def accounts(self) -> AsyncIterator[Account]:
@@ -405,7 +249,7 @@ async def decide_all(directory: Directory, job: Job, slice_: Slice, *, again: bo
         known, contested = await _candidates_by_identity(candidates, bucket)
         left_open: dict[str, str] = {}
         names = [job.id + CHANGED, job.id + MEETING] if again else parts_of(job)
-        for _, identity in await _identities(directory, names, bucket):
+        for _, identity in await identities_in(directory, names, bucket):
             # By id: items of a stage come in any order, and a prediction may name the first account that it meets.
             near = [candidate for _, candidate in sorted(known.get(identity.object_id, {}).items())]
             matching = [candidate for candidate in near if candidate.evidence]
@@ -438,28 +282,11 @@ def _digests(*accounts: AccountFacts) -> Iterator[str]:
     return (digest_facts(_values(account)[2:]) for account in accounts)
 
 
-async def _identities(directory: Directory, names: Sequence[str], bucket: int) -> Iterable[tuple[str, Identity]]:
-    """Return a bucket's identities in some stages, each with the line that it was staged as.
-
-    Where an object id comes several times, the first counts; none where two rows of an upload contradict each other.
-    """
-    found: dict[str, tuple[str, Identity] | None] = {}
-    for name in names:
-        async for lines in directory.stage(name).lines(bucket):
-            for line, item in zip(lines, parse(lines), strict=True):
-                if is_void(line):
-                    found[fold(item["id"])] = None
-                    continue
-                read = None if is_gone(line) else (line, Identity.from_json(item))
-                found.setdefault(fold(item["id"]), read)
-    return filter(None, found.values())
-
-
 async def _keys_by_account(
     pairs: Stage, bucket: int, policy: Policy
 ) -> tuple[Mapping[str, Mapping[str, set[MatchKey]]], Mapping[str, set[tuple[str, str]]]]:
     """Return the match keys of each account's identities, and the shared values of each account."""
-    rules = {rule.value: match_rule for rule, match_rule in rules_for(policy).items()}
+    rules = {rule.value: match_rule for rule, match_rule in policy.compared.items()}
     keys: defaultdict[str, defaultdict[str, set[MatchKey]]] = defaultdict(lambda: defaultdict(set))
     shared: defaultdict[str, set[tuple[str, str]]] = defaultdict(set)
     async for items in pairs.read(bucket):

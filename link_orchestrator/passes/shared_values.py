@@ -1,6 +1,6 @@
 """Values that so many accounts or identities carry that they are no evidence for a weak rule.
 
-The join (plan.py) sees who has a key, and which accounts it leads to. Where either are many it asks here: the value is
+The join (pairs.py) sees who has a key, and which accounts it leads to. Where either are many it asks here: the value is
 taken from the pairs, its accounts are told, so that weigh() takes it from whatever else leads there, and the plan gets
 a row that says so. An e-mail address is carried by the account that is named so, too, to which another key leads.
 """
@@ -14,7 +14,7 @@ from link_orchestrator.run import policy_of
 from shared.directory.directory import Directory
 from shared.directory.keys import Key, fold
 from shared.directory.matching.accounts import DecisionKind
-from shared.directory.matching.match_keys import MOST_SHARED, is_name_as_address, is_shared, kind_of, rules_for
+from shared.directory.matching.match_keys import MOST_SHARED, is_name_as_address, is_shared, kind_of
 from shared.directory.matching.policy import Trust
 from shared.directory.work.jobs import Job
 from shared.directory.work.plan import PlanRow
@@ -36,7 +36,7 @@ class SharedValues:
         self._plan = directory.plan(job.id)
         self._pairs = pairs
         self.weak: dict[str, str] = {
-            rule.value: kind_of(rule) for rule, one in rules_for(policy_of(job)).items() if one.trust is Trust.WEAK
+            rule.value: kind_of(rule) for rule, one in policy_of(job).compared.items() if one.trust is Trust.WEAK
         }
         self.told = 0
 

@@ -4,7 +4,7 @@ look    plan and accounts -> a row for each link; keys of the matched identities
 pair    keys -> pairs of a new account and an identity that the plan matched, in the new account's bucket
 settle  pairs, and other accounts with a key of a new one -> a row for each person who was created instead
 
-In a verification's progress the second pass is called `compare`. This is a hash join as in passes/plan.py, with one
+In a verification's progress the second pass is called `compare`. This is a hash join as in passes/pairs.py, with one
 bucket in memory at a time. It changes no account. Once the verification is cancelled a pass stops within a page, and
 what it reported until then is counted.
 """

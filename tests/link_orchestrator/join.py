@@ -9,7 +9,7 @@ from shared.directory.keys import fold
 from shared.directory.matching.accounts import Decision, decide
 from shared.directory.matching.evidence import AccountFacts, Candidate, Claim, MatchEvidence, evidence_for, rivals_of
 from shared.directory.matching.identity import Identity
-from shared.directory.matching.match_keys import MatchKey, identity_keys, is_name_as_address, is_shared, rules_for
+from shared.directory.matching.match_keys import MatchKey, identity_keys, is_name_as_address, is_shared
 from shared.directory.matching.policy import Policy, Trust
 
 Keys = Mapping[str, Collection[MatchKey]]
@@ -26,7 +26,7 @@ def plan(identities: Sequence[Identity], accounts: Sequence[AccountFacts], polic
 
 def shared_values(keys: Keys, accounts: Sequence[AccountFacts], policy: Policy) -> dict[tuple[str, str], list[int]]:
     """Return the values that are no evidence for a weak rule, with the numbers of accounts and identities."""
-    weak = {rule for rule, match_rule in rules_for(policy).items() if match_rule.trust is Trust.WEAK}
+    weak = {rule for rule, match_rule in policy.compared.items() if match_rule.trust is Trust.WEAK}
     wanted: dict[tuple[str, str], set[str]] = defaultdict(set)
     for object_id, theirs in keys.items():
         for key in theirs:

@@ -283,6 +283,24 @@ def test_our_lines_reach_azure_and_those_of_its_sdk_about_every_request_do_not(d
     assert [line for line in answer["logs"] if line[1].startswith("azure.")] == []
 
 
+def test_requests_as_azures_host_hands_them_on_are_answered(drive: Drive, azurite: str) -> None:
+    """A body in chunks is empty there, an address without a function is the catch-all's, and names keep their case."""
+    headers = {"authorization": "Bearer right"}
+    sent = [
+        ("scim_users_create", {"method": "POST", "headers": {**headers, "transfer-encoding": "chunked"}}),
+        ("unanswered", {"method": "OPTIONS", "headers": headers, "params": {"path": "scim/v2/Users"}}),
+        ("unanswered", {"method": "DELETE", "headers": headers, "params": {"path": "scim/v2/Bulk"}}),
+        ("unanswered", {"method": "GET", "headers": headers}),
+        ("scim_users_query", {"method": "HEAD", "headers": headers, "query": {"COUNT": "x"}}),
+        ("scim_query", {"method": "GET", "headers": headers, "query": {"Count": "0"}}),
+    ]
+    calls = [{"function": name, "inputs": {"req": {"http": request}}} for name, request in sent]
+    results = drive(ROOT, calls, {**SETTINGS, "SCIMLINK_TABLES": azurite})["results"]
+    answers = [result["value"] for result in results]
+    assert [answer["status"] for answer in answers] == [411, 204, 405, 404, 400, 200]
+    assert [answer["headers"].get("Allow") for answer in answers[1:3]] == ["GET, HEAD, OPTIONS, POST", "OPTIONS, POST"]
+
+
 def test_no_line_of_ours_is_sampled_away() -> None:
     """https://learn.microsoft.com/azure/azure-functions/functions-host-json#applicationinsightssamplingsettings"""
     logging = json.loads((ROOT / "host.json").read_text())["logging"]

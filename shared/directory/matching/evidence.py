@@ -1,6 +1,6 @@
 """What connects an account with an identity, and what others who are connected with it have to do with that.
 
-A run finds candidates by match keys (match_keys.py, link_orchestrator/passes/plan.py). What becomes of them is decided
+A run finds candidates by match keys (match_keys.py, link_orchestrator/passes/pairs.py). What becomes of them is decided
 in accounts.py.
 """
 
@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Self
 
 from shared.directory.keys import fold, same_letters
-from shared.directory.matching.match_keys import FORMER_NAME, SURE, MatchKey
-from shared.directory.matching.policy import Rule, Trust
+from shared.directory.matching.match_keys import FORMER_NAME, MatchKey
+from shared.directory.matching.policy import SURE, Rule, Trust
 from shared.directory.records.model import Account, Status
 
 
@@ -97,7 +97,7 @@ def evidence_for(keys: Iterable[MatchKey], account: AccountFacts) -> tuple[Match
             # In Base64, another case is another identifier.
             alike = [value for value in alike if value.strip() == key.literal.strip()]
         if alike:
-            same = any(same_letters(value.strip(), key.literal.strip()) for value in alike)
+            same = key.literal in alike or any(same_letters(value.strip(), key.literal.strip()) for value in alike)
             trust = key.trust if same else Trust.WEAK
             found.append(MatchEvidence(key.rule, trust, key.attribute, key.outside, not same, key.value))
         elif key.rule is Rule.EMAIL:

@@ -44,31 +44,33 @@ def identity_keys(identity: Identity, policy: Policy) -> tuple[MatchKey, ...]:
     Those of its sign-ins it has under any rules: whose account it is does not depend on which rules link.
     """
     excluded = policy.excludes(identity.object_id, identity.user_principal_name)
-    keys: dict[tuple[Rule, str], MatchKey] = {}
-    for match_rule in rules_for(policy).values():
-        _, values = _VALUES[match_rule.rule]
-        for attribute, literal in values(identity, policy):
-            key = match_key(match_rule, attribute, literal, policy, excluded=excluded)
-            if key.value and not (key.rule is Rule.EMPLOYEE_NUMBER and is_filler(key.value)):
-                keys.setdefault((key.rule, key.value), key)
-    return tuple(keys.values())
-
-
-def rules_for(policy: Policy) -> dict[Rule, MatchRule]:
-    """Return the rules by which identities are compared, in order. Of SURE, what the policy leaves out is weak."""
-    rules = {match_rule.rule: match_rule for match_rule in policy.rules}
-    return rules | {rule: MatchRule(rule, Trust.WEAK) for rule in SURE if rule not in rules}
+    keys: list[MatchKey] = []
+    for rule, match_rule in policy.compared.items():
+        known: set[str] = set()
+        for attribute, literal in _VALUES[rule][1](identity, policy):
+            value = fold(literal)
+            if value and value not in known and not (rule is Rule.EMPLOYEE_NUMBER and is_filler(value)):
+                known.add(value)
+                keys.append(_match_key(match_rule, attribute, literal, value, policy, excluded))
+    return tuple(keys)
 
 
 def match_key(
     match_rule: MatchRule, attribute: str, literal: str, policy: Policy, *, excluded: bool = False
 ) -> MatchKey:
     """Return the match key that a rule makes of one value of an identity."""
-    rule, value = match_rule.rule, fold(literal)
+    return _match_key(match_rule, attribute, literal, fold(literal), policy, excluded)
+
+
+def _match_key(
+    match_rule: MatchRule, attribute: str, literal: str, value: str, policy: Policy, excluded: bool
+) -> MatchKey:
+    rule, trust = match_rule.rule, match_rule.trust
     # An address proves something only in a domain that the customer has proved to own: anybody can register
     # jane@elsewhere.example in an application, and a guest's home tenant can rename its users.
     outside = rule in _ADDRESS_RULES and _domain(value) not in policy.verified_domains
-    trust = Trust.WEAK if attribute == FORMER_NAME or is_name_as_address(rule, attribute) else match_rule.trust
+    if trust is Trust.STRONG and (attribute == FORMER_NAME or is_name_as_address(rule, attribute)):
+        trust = Trust.WEAK
     return MatchKey(rule, trust, _VALUES[rule][0], value, attribute, literal, outside, excluded)
 
 
@@ -77,8 +79,6 @@ def is_name_as_address(rule: str, attribute: str) -> bool:
     return rule == Rule.EMAIL and attribute in ("userPrincipalName", FORMER_NAME)
 
 
-SURE: Final = (Rule.EXTERNAL_ID, Rule.SIGN_IN_OBJECT_ID, Rule.NAME_ID)
-"""Rules of what a sign-in of the past showed, or the application was told: it passes to nobody else."""
 _ADDRESS_RULES = frozenset({Rule.USER_NAME, Rule.VERIFIED_EMAIL, Rule.EMAIL})
 _GUEST = re.compile(r"(.+)#EXT#@(.+)", re.IGNORECASE)
 _Values = Callable[[Identity, Policy], Iterator[tuple[str, str]]]
@@ -146,6 +146,8 @@ def _addresses(identity: Identity, policy: Policy) -> Iterator[tuple[str, str]]:
             yield "proxyAddresses", value
     for address in identity.other_mails:
         yield "otherMails", address
+    if identity.user_principal_name == identity.mail:
+        return
     # Provisioning sends the name, and a name that is the account's e-mail is most likely the same person's.
     for attribute, name in _user_name(identity, policy):
         if "@" in name:

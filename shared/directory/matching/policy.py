@@ -6,7 +6,7 @@ A linking run keeps a copy of it from its start. accounts.py applies it, and ado
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final, Literal, Self, get_args
 
@@ -53,6 +53,9 @@ DEFAULT_RULES: Final = (
     MatchRule(Rule.EMPLOYEE_NUMBER, Trust.WEAK),
 )
 
+
+SURE: Final = (Rule.EXTERNAL_ID, Rule.SIGN_IN_OBJECT_ID, Rule.NAME_ID)
+"""Rules of what a sign-in of the past showed, or the application was told: it passes to nobody else."""
 
 SAFEGUARD_SHARE: Final = 0.2
 UNDO_DAYS: Final = 90
@@ -124,11 +127,16 @@ class Policy:
     schedule: Schedule | None = None
     undo_days: int = UNDO_DAYS
     job_days: int = JOB_DAYS
+    compared: Mapping[Rule, MatchRule] = field(init=False, repr=False, compare=False)
+    """The rules by which identities are compared, in order. Of SURE, what the policy leaves out is weak."""
 
     def __post_init__(self) -> None:
         names = [rule.rule for rule in self.rules]
         if len(set(names)) != len(names) or Rule.EXTERNAL_ID not in names:
             raise ValueError("rules: each rule stands at most once, and externalId must be among them")
+        rules = {rule.rule: rule for rule in self.rules}
+        weak = {rule: MatchRule(rule, Trust.WEAK) for rule in SURE if rule not in rules}
+        object.__setattr__(self, "compared", rules | weak)
         object.__setattr__(self, "verified_domains", frozenset(map(fold, self.verified_domains)))
         object.__setattr__(self, "excluded", frozenset(map(_identity_of, self.excluded)))
         object.__setattr__(self, "creatable", frozenset(map(_identity_of, self.creatable)))

@@ -160,3 +160,8 @@ async def test_a_missing_role_is_told_to_the_caller_and_to_the_log(
     assert MARK not in caplog.text
     status, told = await get(closed, "/health/ready")
     assert (status, told["storage"].split(":")[0]) == (503, "403 AuthorizationPermissionMismatch")
+
+
+async def test_a_missing_role_is_named_by_timers_too(closed: LocalHost, caplog: pytest.LogCaptureFixture) -> None:
+    await closed.run_timer("scheduled_runs")
+    assert "schedule main failed with Denied: 403 AuthorizationPermissionMismatch" in caplog.text
