@@ -6,10 +6,11 @@ the job starts an orchestration that is missing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Awaitable, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 from link_orchestrator.kinds import KINDS, RUN, UNDO, Kind
 from link_orchestrator.messages import FORM, Start
@@ -20,7 +21,10 @@ from shared.directory.errors import Busy
 from shared.directory.policies import AUTO_APPROVE
 from shared.directory.work.jobs import Job, State
 from shared.directory.work.seen import stages_of
-from shared.tables.port import Conflict
+from shared.tables.port import Conflict, Unavailable
+
+log = logging.getLogger("scimlink")
+T = TypeVar("T")
 
 ENDED: Final = frozenset({"Completed", "Failed", "Terminated", "Canceled"})
 """Runtime statuses of an orchestration that has ended."""
@@ -36,6 +40,40 @@ class Orchestrations(Protocol):
     async def get_status(self, instance_id: str) -> Any: ...
 
     async def purge_instance_history(self, instance_id: str) -> Any: ...
+
+
+class Client(Orchestrations):
+    """The durable client, of which every error is Unavailable: its SDK raises nothing narrower than Exception.
+
+    The extension keeps its instances in storage, too, and a request that it cannot serve is to be sent again.
+    """
+
+    def __init__(self, client: Orchestrations) -> None:
+        self._client = client
+
+    async def start_new(self, name: str, instance_id: str, client_input: Any) -> str:
+        """Start an orchestration, unless one of that id has not ended."""
+        return await _asked(self._client.start_new(name, instance_id, client_input))
+
+    async def raise_event(self, instance_id: str, event_name: str, event_data: Any) -> None:
+        """Tell an orchestration something, unless it has ended."""
+        await _asked(self._client.raise_event(instance_id, event_name, event_data))
+
+    async def get_status(self, instance_id: str) -> Any:
+        """Return how far an orchestration is."""
+        return await _asked(self._client.get_status(instance_id))
+
+    async def purge_instance_history(self, instance_id: str) -> Any:
+        """Remove an orchestration."""
+        return await _asked(self._client.purge_instance_history(instance_id))
+
+
+async def _asked(call: Awaitable[T]) -> T:
+    try:
+        return await call
+    except Exception as error:
+        log.warning("the orchestrations' client failed with %s", type(error).__name__)
+        raise Unavailable("the orchestrations do not answer") from error
 
 
 async def begin(
@@ -139,7 +177,7 @@ async def tell(directory: Directory, job: Job, client: Orchestrations, verdict: 
     """Tell a waiting job the administrator's verdict, APPROVE or CANCEL. Raises Busy if the job has ended meanwhile."""
     try:
         await client.raise_event(job.id, verdict, {})
-    except Exception:  # the SDK raises nothing narrower if the orchestration is gone
+    except Unavailable:  # also if the orchestration is gone
         _refuse_ended(await ensure_started(directory, job, client))
         raise
 
@@ -188,7 +226,7 @@ async def _start(directory: Directory, job: Job, client: Orchestrations) -> None
     )
     try:
         await client.start_new(orchestrator.__name__, job.id, start.to_json())
-    except Exception:  # the SDK raises nothing narrower if another request was faster: an instance is never replaced
+    except Unavailable:  # also if another request was faster: an instance that has not ended is never replaced
         status = await client.get_status(job.id)
         if status is None or status.runtime_status is None:
             raise

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Collection, Sequence
 from link_orchestrator.kinds import RUN, UNDO, VERIFICATION
 from link_orchestrator.lifecycle import ENDED, Orchestrations
 from link_orchestrator.passes.undo import SWITCHED_ON
+from link_orchestrator.passes.undo_names import debts_of
 from link_orchestrator.run import account_of, as_link
 from link_orchestrator.staged import reading_names
 from shared.directory.directory import Directory
@@ -21,7 +22,7 @@ from shared.directory.work.jobs import CHANGING, Job
 from shared.directory.work.plan import PlanRow
 from shared.directory.work.reviews import LINK
 from shared.directory.work.stages import is_older
-from shared.tables.access import in_parts, together
+from shared.tables.access import in_parts, in_waves
 
 AT_ONCE = 500
 """Rows whose accounts are read at once."""
@@ -69,6 +70,8 @@ async def _remove(directory: Directory, job: Job) -> None:
     also = {RUN.name: reading_names(job.id), UNDO.name: [job.id + SWITCHED_ON]}
     for name in (job.id, *also.get(job.kind, ())):
         await directory.plan(name).clear()
+    if job.kind == UNDO.name:
+        await debts_of(directory, job).clear()
     await directory.jobs.remove(job.id)
 
 
@@ -80,7 +83,7 @@ async def _reduce(directory: Directory, run: Job) -> int:
     for bucket in range(directory.keys.buckets):
         async for rows in _pages(directory, run, bucket):
             compared = {row.subject for row in rows if row.decision in GROUPS}
-            await together(*(directory.differences(run.id, subject).clear() for subject in compared))
+            await in_waves(directory.differences(run.id, subject).clear() for subject in compared)
             stand = await _standing(directory, rows)
             kept += len(stand)
             await directory.plan(run.id).remove(bucket, [row.id[2:] for row in rows if row.id not in stand])

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from link_orchestrator import orchestrator
+from shared.tables.port import Unavailable
 from tests.link_orchestrator.running import Engine, Task
 
 Call = Callable[[str, Any], Awaitable[Any]]
@@ -84,7 +85,7 @@ class Executor:
         """Hand an event to an orchestration that has not ended."""
         instance = self.instances[instance_id]
         if instance.status != "Running":
-            raise RuntimeError("the orchestration has ended")
+            raise Unavailable("the orchestration has ended")
         instance.events.append(event_name)
 
     async def get_status(self, instance_id: str) -> Any:

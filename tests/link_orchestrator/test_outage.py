@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import azure.durable_functions as df
 import pytest
+from azure.durable_functions.models.history import HistoryEventType as EventType
 
 from infra.local.durable import wire
 from infra.local.durable.management import Management
@@ -17,10 +19,11 @@ from infra.local.faults import Fault, FaultyTables
 from link_orchestrator import orchestrator
 from link_orchestrator.functions import RETRY
 from link_orchestrator.kinds import RUN
-from link_orchestrator.lifecycle import ensure_started
+from link_orchestrator.lifecycle import Client, ensure_started
 from shared.directory.directory import Directories
 from shared.directory.work.jobs import State
-from tests.link_orchestrator.requests.test_runs import ACCOUNTS, IDENTITIES
+from shared.tables.port import Unavailable
+from tests.link_orchestrator.requests.test_runs import ACCOUNTS, IDENTITIES, status_of
 from tests.link_orchestrator.running import App, serving
 from tests.waiting import until
 
@@ -73,21 +76,39 @@ async def test_a_plan_that_waits_longer_than_a_timer_of_azure_goes_on_as_soon_as
     upload = await app.upload(*IDENTITIES)
     run = await app.call("POST", "linking/runs", {"identities": upload, "expiresHours": 1})
     planned = await app.wait(f"linking/runs/{run['id']}", "planned")
-    executor = app.host.executor
-
-    async def three_timers_are_over() -> bool:
-        head = await executor.find(run["id"])
-        events, _ = await executor.store.load(head) if head else ([], [])
-        return [one["EventType"] for one in events].count(11) >= 3
-
-    await until(three_timers_are_over)
+    await until(lambda: timers_over(app, run["id"], 3))
     assert (await app.apply(planned))["phase"] == "done"
 
     async def it_has_ended() -> bool:
-        head = await executor.find(run["id"])
+        head = await app.host.executor.find(run["id"])
         return head is not None and head.status == "Completed"
 
     await until(it_has_ended)
+
+
+async def test_a_plan_that_waits_with_the_long_timer_of_the_version_before_is_applied_once_it_is_approved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The history of that plan is in pieces, which the SDK made: the new version replays it, and frees it of them."""
+    for name in ("LONGEST_TIMER", "LONG_TIMER_STEP"):
+        monkeypatch.setattr(wire, name, "00:00:00.2000000")
+    monkeypatch.setattr(orchestrator, "LONGEST_TIMER", timedelta(days=30))
+    async with serving(tmp_path) as app:
+        await app.bring(ACCOUNTS)
+        upload = await app.upload(*IDENTITIES)
+        run = await app.call("POST", "linking/runs", {"identities": upload, "expiresHours": 168})
+        await app.wait(f"linking/runs/{run['id']}", "planned")
+        await until(lambda: timers_over(app, run["id"], 2))
+    monkeypatch.undo()
+    async with serving(tmp_path) as app:
+        planned = await app.wait(f"linking/runs/{run['id']}", "planned")
+        assert (await app.apply(planned))["phase"] == "done"
+
+
+async def timers_over(app: App, instance_id: str, number: int) -> bool:
+    head = await app.host.executor.find(instance_id)
+    events, _ = await app.host.executor.store.load(head) if head else ([], [])
+    return [one["EventType"] for one in events].count(EventType.TIMER_FIRED) >= number
 
 
 async def test_of_two_requests_that_start_an_orchestration_the_second_finds_it_started(app: App) -> None:
@@ -96,29 +117,43 @@ async def test_of_two_requests_that_start_an_orchestration_the_second_finds_it_s
     management = Management(app.host.executor)
     await management.start()
     try:
-        client = df.DurableOrchestrationClient(management.binding)
+        sdk = df.DurableOrchestrationClient(management.binding)
         with pytest.raises(Exception, match="already exists"):
-            await client.start_new("link_accounts", run["id"], {})
+            await sdk.start_new("link_accounts", run["id"], {})
+        client = Client(sdk)
         directory = await Directories(app.tables).open("main")
         job = await directory.jobs.get(run["id"])
         seen = asyncio.Event()
 
-        class Late:
+        class Late(Client):
             """A client that sees no orchestration at first."""
 
             async def get_status(self, instance_id: str) -> Any:
                 if not seen.is_set():
                     seen.set()
                     return None
-                return await client.get_status(instance_id)
-
-            def __getattr__(self, name: str) -> Any:
-                return getattr(client, name)
+                return await super().get_status(instance_id)
 
         started = replace(job, state=State.STARTED)
-        assert await ensure_started(directory, started, Late()) == started
-        with pytest.raises(Exception, match="no orchestrator"):
+        assert await ensure_started(directory, started, Late(sdk)) == started
+        with pytest.raises(Unavailable):
             await client.start_new(RUN.name, "another", {})
     finally:
         await management.close()
+    assert (await app.apply(run))["phase"] == "done"
+
+
+async def test_a_request_that_the_extension_cannot_serve_is_to_be_sent_again(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = await app.plan(*IDENTITIES)
+
+    async def fails(*_: object) -> None:
+        raise OSError("the task hub's storage is away")
+
+    with monkeypatch.context() as away:
+        for name in ("find", "start_new"):
+            away.setattr(app.host.executor, name, fails)
+        for method, path in (("GET", f"linking/runs/{run['id']}"), ("POST", f"linking/runs/{run['id']}/approve")):
+            assert (await status_of(app.call(method, path)))[0] == 503
     assert (await app.apply(run))["phase"] == "done"

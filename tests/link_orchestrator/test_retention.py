@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from infra.local.faults import Fault, FaultyTables
+from link_orchestrator.passes.undo_names import debts_of
 from shared.directory.directory import Directories, Directory
 from shared.directory.matching.policy import FEWEST_JOB_DAYS
 from shared.directory.text import timestamp
@@ -108,6 +109,22 @@ async def test_of_a_run_whose_links_stand_an_undo_finds_what_it_needs(app: App) 
     assert not (await app.account("dora@contoso.com"))["deletedOverScim"]
     await app.host.run_timer(NIGHT)
     assert not await plan_rows(await directory_of(app), run["id"])
+
+
+async def test_a_name_that_an_undo_owed_goes_with_the_undo(app: App, tmp_path: Path) -> None:
+    run = await linked(app, "ada")
+    await scim_patch(app, "ada", externalId=object_id(0), userName="new@contoso.com")
+    await app.bring(csv_file(person("ada", email="other@contoso.com")))
+    job = await undo(app, run)
+    assert job["counts"]["undonePartly"] == 1
+    directory = await directory_of(app)
+    owed = debts_of(directory, await directory.jobs.get(job["id"]))
+    assert [row for bucket in range(directory.keys.buckets) async for rows in owed.decided(bucket) for row in rows]
+    await age(app, run, job)
+    await app.host.run_timer(NIGHT)
+    await app.host.run_timer(NIGHT)
+    assert not rows_under(tmp_path, job)
+    assert not [row for bucket in range(directory.keys.buckets) async for rows in owed.decided(bucket) for row in rows]
 
 
 async def test_what_the_last_plan_left_open_stays_so_when_its_rows_are_gone(app: App) -> None:
