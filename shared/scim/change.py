@@ -14,7 +14,7 @@ from shared.scim.document import Document
 from shared.scim.errors import InvalidValue, Mutability, NoTarget
 from shared.scim.filter import equalities
 from shared.scim.path import DocumentPlace
-from shared.scim.schema import ACTIVE, Attribute, Target
+from shared.scim.schema import ACTIVE, ROLES, Attribute, Target
 from shared.scim.values import (
     LABELS,
     Changes,
@@ -122,8 +122,8 @@ def _changes(target: Target, op: Op, value: Any) -> Changes:
         return {sub_attribute.name: None}
     if isinstance(value, dict):
         value = value.get(sub_attribute.name, value)
-    if sub_attribute.name == "value":
-        # It may tell more than itself, as a role does; but which one is meant, the path has said.
+    if attribute is ROLES and sub_attribute.name == "value":
+        # It may tell more than itself; but which role is meant, the path has said.
         return {name: item for name, item in read_changes(attribute, {"value": value}).items() if name not in LABELS}
     return {sub_attribute.name: read_scalar(sub_attribute, value, attribute)}
 
