@@ -32,6 +32,7 @@ from link_orchestrator.requests import (
     schedule,
     uploads,
 )
+from link_orchestrator.requests.sent_file import MAX_FILE_BYTES
 from link_orchestrator.retention import remove_over
 from link_orchestrator.source import Sources
 from shared.admin.functions import ACCOUNT_ROUTES
@@ -62,8 +63,8 @@ An outage of storage is no failure (activities.answered).
 """
 
 ROUTES = (
-    Route("linking_identities_upload", "POST", "linking/identities", uploads.upload_identities),
-    Route("linking_groups_upload", "POST", "linking/groups", uploads.upload_groups),
+    Route("linking_identities_upload", "POST", "linking/identities", uploads.upload_identities, MAX_FILE_BYTES),
+    Route("linking_groups_upload", "POST", "linking/groups", uploads.upload_groups, MAX_FILE_BYTES),
     Route("linking_run_report", "GET", "linking/runs/{id}/report", report.get_report),
     Route("linking_undo_report", "GET", "linking/undos/{id}/report", report.get_undo_report),
     Route("linking_mapping_get", "GET", "linking/mapping", mapping.get_mapping),
@@ -79,8 +80,8 @@ ROUTES = (
 """Routes beside those that every kind has. Their services need the tables alone."""
 
 DURABLE_ROUTES = (
-    Route("accounts_import", "POST", "accounts/import", imports.import_accounts),
-    Route("groups_import", "POST", "groups/import", imports.import_groups),
+    Route("accounts_import", "POST", "accounts/import", imports.import_accounts, MAX_FILE_BYTES),
+    Route("groups_import", "POST", "groups/import", imports.import_groups, MAX_FILE_BYTES),
     Route("linking_run_review", "POST", "linking/runs/{id}/review", reviews.review),
     Route("linking_run_approve", "POST", "linking/runs/{id}/approve", approval.approve),
     Route("linking_undo_start", "POST", "linking/runs/{id}/undo", afterwards.start_undo),
@@ -165,7 +166,7 @@ def _add_durable_route(bp: df.Blueprint, edge: Edge, route: Route, *more: object
     @edge.function(bp, route.name, route.method, route.path)
     @bp.durable_client_input(client_name="client")
     async def handle(req: func.HttpRequest, client: df.DurableOrchestrationClient) -> func.HttpResponse:
-        return await edge.answer(req, route.service, Client(client), *more, role="admin")
+        return await edge.answer(req, route.service, Client(client), *more, role="admin", body_bytes=route.body_bytes)
 
 
 def _add_orchestration(bp: df.Blueprint, body: Orchestrator) -> None:

@@ -12,13 +12,14 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, Final, TypeVar
 
 from scim_groups.resource import location, member_value
+from shared import turns
 from shared.directory.directory import Directory
 from shared.directory.keys import ID, Key
 from shared.directory.records.members import Member
 from shared.directory.records.model import Group
 from shared.scim.cursor import Position
 from shared.scim.errors import TooMany
-from shared.scim.evaluate import compile_filter
+from shared.scim.evaluate import Test, compile_filter
 from shared.scim.filter import Comparison, Filter, Term, look_ups, mentions
 from shared.scim.limits import SCAN_LIMIT
 from shared.scim.members import asked_members
@@ -29,6 +30,8 @@ from shared.scim.schema import GROUP
 from shared.tables.access import in_parts, in_waves, together
 
 Read = TypeVar("Read")
+_Judged = tuple[Group, dict[str, Any]]
+"""A group with the document that a filter judges."""
 
 SCAN_PAGE = 500
 """Groups that one page of a filter without a key may read, where pages go by cursor."""
@@ -66,10 +69,11 @@ async def find(directory: Directory, asked: Query, base: str, *, heads: bool) ->
     if found is None:
         found = await _all(directory)
     pairs = await _judged(directory, found, tree, base, with_meta=asked.sort is not None)
-    pairs = [pair for pair in pairs if test is None or test(pair[1])]
-    if asked.sort:
-        pairs = asked.sort.order(pairs, lambda pair: pair[1])
-    return [group for group, _ in pairs]
+    pairs = await _passing(pairs, test) if test else pairs
+    if asked.sort is None:
+        return [group for group, _ in pairs]
+    keys = await turns.take(asked.sort.key(document) for _, document in pairs)
+    return asked.sort.order_keyed([(key, group) for key, (group, _) in zip(keys, pairs, strict=True)])
 
 
 async def find_by_key(directory: Directory, tree: Filter, base: str, *, heads: bool) -> list[Group] | None:
@@ -78,7 +82,7 @@ async def find_by_key(directory: Directory, tree: Filter, base: str, *, heads: b
     found = await _candidates(directory, tree, heads=heads)
     if found is None:
         return None
-    return [group for group, document in await _judged(directory, found, tree, base) if test(document)]
+    return [group for group, _ in await _passing(await _judged(directory, found, tree, base), test)]
 
 
 async def find_from(
@@ -91,9 +95,15 @@ async def find_from(
     test = compile_filter(tree, GROUP)
 
     async def passing(groups: Sequence[Group]) -> list[Group]:
-        return [group for group, document in await _judged(directory, groups, tree, base) if test(document)]
+        return [group for group, _ in await _passing(await _judged(directory, groups, tree, base), test)]
 
     return await read_matching(directory.group_listing, passing, start, count, SCAN_PAGE)
+
+
+async def _passing(pairs: Sequence[_Judged], test: Test) -> list[_Judged]:
+    """Return those of some groups whose documents pass a filter."""
+    passing = await turns.take(test(document) for _, document in pairs)
+    return [pair for pair, passes in zip(pairs, passing, strict=True) if passes]
 
 
 async def _candidates(directory: Directory, tree: Filter, *, heads: bool) -> list[Group] | None:
@@ -158,7 +168,7 @@ async def read_bounded(
 
 async def _judged(
     directory: Directory, groups: Sequence[Group], tree: Filter | None, base: str, *, with_meta: bool = False
-) -> list[tuple[Group, dict[str, Any]]]:
+) -> list[_Judged]:
     """Return groups with the documents that a filter judges, which hold only the members that it asks for.
 
     Raises TooMany where these are too many in all groups together.
@@ -167,15 +177,17 @@ async def _judged(
         groups = await directory.groups.with_heads(groups)
     asked = asked_members(tree) if tree else frozenset()
     if asked is not None and not asked:
-        return [(group, _document(group, (), base)) for group in groups]
-    judged: list[tuple[Group, dict[str, Any]]] = []
+        return await turns.take((group, _document(group, (), base)) for group in groups)
+    judged: list[_Judged] = []
     left = MEMBER_LIMIT
     for some in in_parts(groups, GROUPS_AT_ONCE):
         held = await read_bounded(some, left, lambda group, most: _members(directory, group, asked, most), len)
         left -= sum(map(len, held or ())) if asked is None else len(asked) * len(some)
         if held is None or left < 0:
             raise TooMany(f"this would read more than {MEMBER_LIMIT} members: ask for one with eq, or page by cursor")
-        judged += [(group, _document(group, members, base)) for group, members in zip(some, held, strict=True)]
+        judged += await turns.take(
+            (group, _document(group, members, base)) for group, members in zip(some, held, strict=True)
+        )
     return judged
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from scim_groups import authority
 from scim_groups.resource import location, member_texts, member_value, render
 from scim_groups.search import GROUPS_AT_ONCE, MEMBER_LIMIT, read_bounded, source
+from shared import turns
 from shared.directory.directory import Directory
 from shared.directory.errors import AlreadyExists, NotFound, Refused
 from shared.directory.keys import ID, Key, behind, fold, is_group
@@ -32,7 +33,7 @@ from shared.scim.members import (
     split_operations,
 )
 from shared.scim.paging import get_page
-from shared.scim.patch import PatchOperation, apply, check, parse_operations
+from shared.scim.patch import PatchOperation, check, parse_operations, steps
 from shared.scim.projection import Projection
 from shared.scim.query import Query
 from shared.scim.schema import GROUP
@@ -102,10 +103,10 @@ async def _answer(directory: Directory, request: Request, asked: Query) -> Respo
         held = await _members_of(directory, groups)
     else:
         held = [(group, []) for group in await directory.groups.with_heads(groups)]
-    texts = [
+    texts = await turns.take(
         render(group, request.base, asked.projection, [member_texts(members, request.base, asked.projection)])
         for group, members in held
-    ]
+    )
     return Response(200, page.text(texts, asked, directory.keys.sign))
 
 
@@ -114,7 +115,7 @@ async def replace(directory: Directory, request: Request) -> Response:
     projection = Projection.read(request.params, GROUP)
     body, members = split_body(read_json(request.body))
 
-    def change(before: Group) -> Mapping[str, Any]:
+    async def change(before: Group) -> Mapping[str, Any]:
         return authority.keeping_link(before, normalise(GROUP, body, id=request.id))
 
     try:
@@ -161,11 +162,16 @@ async def _patch(
         _writable(directory, request, headless=first is not None and not operations),
         directory.members.announce(request.id, into),
     )
+
+    async def change(before: Group) -> Mapping[str, Any]:
+        *_, document = await turns.take(steps(operations, before.document(), GROUP))
+        return document
+
     if expected:
         held = await directory.members.find(request.id, filter(ID.fullmatch, expected))
         check_expected(changes, {member.id: member_value(member, request.base) for member in held})
     if operations:
-        group = await _change_document(directory, request, lambda g: apply(operations, g.document(), GROUP), group)
+        group = await _change_document(directory, request, change, group)
     if first:
         group = await _move(directory, request, group, into=into, out=leaving, exactly=not operations)
     return await _change_members(directory, request, group, changes, exactly=not operations and not first)
@@ -192,12 +198,15 @@ async def delete(directory: Directory, request: Request) -> Response:
 
 
 async def _change_document(
-    directory: Directory, request: Request, change: Callable[[Group], Mapping[str, Any]], read: Group | None = None
+    directory: Directory,
+    request: Request,
+    change: Callable[[Group], Awaitable[Mapping[str, Any]]],
+    read: Group | None = None,
 ) -> Group:
     """Store what a change makes of the group's document, for which the group may be `read` already."""
 
     async def store(before: Group) -> Group:
-        after = authority.authorise(before, change(before))
+        after = authority.authorise(before, await change(before))
         if fold(after.external_id or "") != fold(before.external_id or ""):
             await _refuse_second(directory, after)
         return await directory.groups.replace(before, after, by=request.by)

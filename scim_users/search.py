@@ -18,6 +18,7 @@ from scim_users.authority import confirmed, unconfirmed
 from scim_users.by_group import GroupReader, narrowed
 from scim_users.membership import Membership, Memberships, groups_of
 from scim_users.resource import group_value, location, user_type
+from shared import turns
 from shared.directory.directory import Directory
 from shared.directory.errors import DirectoryError
 from shared.directory.keys import ID, Key
@@ -72,7 +73,10 @@ async def find(directory: Directory, asked: Query, base: str, shown: Memberships
         if reader is directory.listing:
             await _refuse_large(directory, asked)
         found = await _scan(directory, reader, rest, base)
-    return asked.sort.order(found, lambda account: _judged(account, base)) if asked.sort else found
+    if asked.sort is None:
+        return found
+    keys = await turns.take(asked.sort.key(_judged(account, base)) for account in found)
+    return asked.sort.order_keyed(list(zip(keys, found, strict=True)))
 
 
 async def find_by_key(directory: Directory, tree: Filter, base: str, shown: Memberships) -> list[Account] | None:
@@ -187,6 +191,7 @@ async def _scan(directory: Directory, reader: Reader[Account], tree: Filter | No
     read = 0
     position: Position | None = ()
     while position is not None:
+        await turns.step()
         accounts, position = await reader.read_on(position, MAX_PAGE)
         # Members that are no accounts were read all the same.
         read += len(accounts) if position is None else MAX_PAGE
@@ -202,7 +207,8 @@ async def _passing(
     """Return those of some accounts that are live and pass a filter."""
     live = [account for account in accounts if not account.retired]
     of = await groups_of(directory, [a.id for a in live], EVERYTHING) if mentions(tree, "groups") else {}
-    return [a for a in live if test(_judged(a, base, of.get(a.id, ()), by_key=by_key))]
+    passing = await turns.take(test(_judged(a, base, of.get(a.id, ()), by_key=by_key)) for a in live)
+    return [account for account, passes in zip(live, passing, strict=True) if passes]
 
 
 def _judged(account: Account, base: str, groups: Sequence[Membership] = (), *, by_key: bool = False) -> dict[str, Any]:

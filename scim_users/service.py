@@ -18,6 +18,7 @@ from scim_users.doubles import refuse_left_open, refuse_second_account
 from scim_users.membership import Membership, Memberships, groups_of
 from scim_users.resource import location, render, showing_manager, user_type, version
 from scim_users.search import confirm_link, source
+from shared import turns
 from shared.directory.directory import Directory
 from shared.directory.errors import AlreadyExists, NotFound, Refused
 from shared.directory.records.model import Account, Status
@@ -26,7 +27,7 @@ from shared.directory.work.refusals import Attempt
 from shared.scim.document import keep_immutable, normalise, read_json
 from shared.scim.endpoint import Request, Response
 from shared.scim.paging import get_page
-from shared.scim.patch import PatchOperation, apply, check, parse_operations
+from shared.scim.patch import PatchOperation, check, parse_operations, steps
 from shared.scim.projection import Projection
 from shared.scim.query import Query
 from shared.scim.schema import ResourceType
@@ -75,7 +76,9 @@ async def _answer(directory: Directory, request: Request, asked: Query) -> Respo
     if asked.filter is not None:
         await confirm_link(directory, asked.filter, accounts, request.by)
     groups = await shown.read([account.id for account in accounts])
-    texts = [render(account, request.base, asked.projection, groups.get(account.id, ())) for account in accounts]
+    texts = await turns.take(
+        render(account, request.base, asked.projection, groups.get(account.id, ())) for account in accounts
+    )
     return Response(200, page.text(texts, asked, directory.keys.sign))
 
 
@@ -83,7 +86,7 @@ async def replace(directory: Directory, request: Request) -> Response:
     """Replace a user by the body (PUT): 200."""
     body, user = read_json(request.body), await user_type(directory)
 
-    def change(before: Account) -> Write:
+    async def change(before: Account) -> Write:
         document = keep_immutable(user, before.document(), normalise(user, body, id=before.id))
         after = before.with_document(_keeping_link(before, document))
         return Write(after, document.get("externalId", ""), directory.accounts.now())
@@ -100,9 +103,10 @@ async def patch(directory: Directory, request: Request) -> Response:
     operations = parse_operations(read_json(request.body))
     user = await user_type(directory)
 
-    def change(before: Account) -> Write:
-        after = before.with_document(apply(operations, before.document(), user))
-        return Write(after, _carried(operations, before, user), directory.accounts.now())
+    async def change(before: Account) -> Write:
+        *_, document = await turns.take(steps(operations, before.document(), user))
+        carried = await _carried(operations, before, user)
+        return Write(before.with_document(document), carried, directory.accounts.now())
 
     try:
         return await _change(directory, request, "PATCH", change)
@@ -111,7 +115,7 @@ async def patch(directory: Directory, request: Request) -> Response:
         raise
 
 
-def _carried(operations: Sequence[PatchOperation], before: Account, user: ResourceType) -> str:
+async def _carried(operations: Sequence[PatchOperation], before: Account, user: ResourceType) -> str:
     """Return the externalId that a PATCH itself sets, "" for none; only where somebody asks for it.
 
     Whatever its shape, an operation sets what the document then has and had not before it: what a PATCH names and
@@ -121,7 +125,8 @@ def _carried(operations: Sequence[PatchOperation], before: Account, user: Resour
         return ""
     document = before.document()
     document.pop("externalId", None)
-    carried: str = apply(operations, document, user).get("externalId", "")
+    *_, after = await turns.take(steps(operations, document, user))
+    carried: str = after.get("externalId", "")
     return carried
 
 
@@ -149,11 +154,13 @@ async def delete(directory: Directory, request: Request) -> Response:
     return Response(204)
 
 
-async def _change(directory: Directory, request: Request, method: str, change: Callable[[Account], Write]) -> Response:
+async def _change(
+    directory: Directory, request: Request, method: str, change: Callable[[Account], Awaitable[Write]]
+) -> Response:
     """Store what a change makes of the account, as far as the identity provider may."""
 
     async def store(before: Account) -> Account:
-        write = change(before)
+        write = await change(before)
         async with _recorded(directory, request, before, method, write.carried):
             after = authority.authorise(before, write)
         after = await showing_manager(directory, before, after)

@@ -6,8 +6,10 @@ What a function is handed and how its answer is read follow the Functions host a
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Self
@@ -24,6 +26,7 @@ from infra.local.durable.management import Management
 from infra.local.functions import HttpFunction, InvocationContext, TimerFunction, read_functions
 from infra.local.timers import Timer, Timers
 from infra.local.workers import Workers
+from shared.host.body import BodyLost
 from shared.host.routes import matcher
 from shared.tables.port import Tables
 
@@ -35,6 +38,11 @@ MAX_BODY = 104_857_600
 The app refuses less than that with answers of its own: files above 100 MB (link_orchestrator/requests/sent_file.py),
 other bodies above 1 MiB (shared/scim/limits.py).
 """
+IDLE_SECONDS = 60.0
+"""Seconds after which a connection is closed on which no request is complete: neither its lines nor the next one's."""
+BODY_SECONDS = 30.0
+"""Seconds within which a body must have come; each BODY_RATE bytes of it give it another second."""
+BODY_RATE = 16 * 1024
 MAX_LINE = 64 * 1024
 """Bytes of a request's first line. Azure's host answers a bare 414 beyond 8 KiB; here the app itself says what to do
 (shared/scim/limits.py)."""
@@ -47,7 +55,8 @@ class LocalHost:
     """Serves one function app on 127.0.0.1 and keeps its orchestrations in `tables`. Use it with `async with`.
 
     Activities and replays run in `workers`, or in this process without them. Timer functions run where `timers` says
-    so: a test runs one by its name, with run_timer().
+    so: a test runs one by its name, with run_timer(). An app whose functions all read bodies by shared/host/body.py is
+    handed them unread where `streams` says so, for it knows who may send one.
     """
 
     def __init__(
@@ -58,6 +67,7 @@ class LocalHost:
         port: int = 0,
         workers: Workers | None = None,
         timers: bool = False,
+        streams: bool = False,
     ) -> None:
         functions = read_functions(app)
         if workers is not None:
@@ -73,6 +83,7 @@ class LocalHost:
         self._timer_functions = {function.name: function for function in functions.timers}
         self._timers = Timers(map(self._timer, functions.timers if timers else ()))
         self._port = port
+        self._streams = streams
         self._runner: web.ServerRunner | None = None
 
     async def __aenter__(self) -> Self:
@@ -84,7 +95,14 @@ class LocalHost:
 
     async def start(self) -> None:
         """Take up open orchestrations, then answer requests. Raises OSError if the port is taken."""
-        server = web.Server(self._serve, access_log=None, max_line_size=MAX_LINE)
+        server = web.Server(
+            self._serve,
+            access_log=None,
+            max_line_size=MAX_LINE,
+            keepalive_timeout=IDLE_SECONDS,
+            # As in Azure, where a body comes to the app as it was sent.
+            auto_decompress=False,
+        )
         self._runner = web.ServerRunner(server, shutdown_timeout=_PATIENCE)
         try:
             await self._management.start()
@@ -112,24 +130,29 @@ class LocalHost:
         await self._management.close()
 
     async def handle(
-        self, method: str, target: str, headers: Mapping[str, str] | None = None, body: bytes = b""
+        self,
+        method: str,
+        target: str,
+        headers: Mapping[str, str] | None = None,
+        body: bytes = b"",
+        *,
+        incoming: web.BaseRequest | None = None,
     ) -> func.HttpResponse:
-        """Answer one request without a socket. `target` is the path with its query; durable clients need `start`."""
+        """Answer one request without a socket. `target` is the path with its query; durable clients need `start`.
+
+        The body of an `incoming` request is left to its function to read.
+        """
         path, _, query = target.partition("?")
         found = self._routes.find(method, _decoded(path) if "%" in path else path)
         if found is None:
             return func.HttpResponse(status_code=404)
         function, route_params = found
         sent = headers or {}
-        request = func.HttpRequest(
-            method,
-            f"http://{sent.get(hdrs.HOST, '127.0.0.1')}{target}",
-            headers=sent,
-            params=_params(query) if query else None,
-            route_params=route_params,
-            body=body,
-        )
-        return await self._invoke(function, request)
+        address = f"http://{sent.get(hdrs.HOST, '127.0.0.1')}{target}"
+        asked = {"headers": sent, "params": _params(query) if query else None, "route_params": route_params}
+        if incoming is None:
+            return await self._invoke(function, func.HttpRequest(method, address, **asked, body=body))
+        return await self._invoke(function, _IncomingRequest(incoming, address, **asked))
 
     async def run_timer(self, name: str) -> None:
         """Run a timer function now."""
@@ -167,13 +190,49 @@ class LocalHost:
         if (request.content_length or 0) > MAX_BODY:
             return web.Response(status=413)
         # As in Azure, a body without a Content-Length does not arrive (azure-functions-host #7930).
-        body = await request.clone(client_max_size=MAX_BODY).read() if request.content_length else b""
-        answer = await self.handle(request.method, request.raw_path, request.headers, body)
+        incoming, body = (request if request.content_length else None), b""
+        if incoming is not None and not self._streams:
+            try:
+                body, incoming = await _read(incoming, MAX_BODY), None
+            except BodyLost:
+                return web.Response(status=408)
+        answer = await self.handle(request.method, request.raw_path, request.headers, body, incoming=incoming)
         headers = CIMultiDict(answer.headers.items())
         if hdrs.CONTENT_TYPE not in headers:
             text = answer.mimetype.startswith("text/")
             headers[hdrs.CONTENT_TYPE] = f"{answer.mimetype}; charset={answer.charset}" if text else answer.mimetype
         return web.Response(status=answer.status_code, headers=headers, body=answer.get_body())
+
+
+class _IncomingRequest(func.HttpRequest):
+    """A request whose body is still on its way."""
+
+    def __init__(self, incoming: web.BaseRequest, url: str, **asked: Any) -> None:
+        super().__init__(incoming.method, url, **asked, body=b"")
+        self._incoming = incoming
+
+    async def read(self, most: int) -> bytes:
+        """Return the body, or the first `most` bytes of a larger one. Raises BodyLost."""
+        return await _read(self._incoming, most)
+
+
+async def _read(request: web.BaseRequest, most: int) -> bytes:
+    """Return the body of a request, or its first `most` bytes. Raises BodyLost if it does not come in time."""
+    if request.headers.get(hdrs.EXPECT, "").lower() == "100-continue":
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0
+    body, begun = bytearray(), time.monotonic()
+    try:
+        while len(body) < most:
+            left = begun + BODY_SECONDS + len(body) / BODY_RATE - time.monotonic()
+            piece = await asyncio.wait_for(request.content.readany(), left)
+            if not piece:
+                break
+            body += piece
+    except (TimeoutError, ConnectionError, web.RequestPayloadError):
+        raise BodyLost from None
+    del body[most:]
+    return bytes(body)
 
 
 class Routes:
@@ -207,9 +266,8 @@ def _params(query: str) -> dict[str, str]:
     Names that are the same but for their case are one, written as the first of them; its values are joined with commas.
     What is empty then is left out.
     """
-    params: dict[str, str] = {}
-    written: dict[str, str] = {}
+    found: dict[str, tuple[str, list[str]]] = {}
     for name, value in parse_qsl(query, keep_blank_values=True):
-        first = written.setdefault(name.upper(), name)
-        params[first] = f"{params[first]},{value}" if first in params else value
+        found.setdefault(name.upper(), (name, []))[1].append(value)
+    params = {name: ",".join(values) for name, values in found.values()}
     return {name: value for name, value in params.items() if value}

@@ -21,13 +21,15 @@ from infra.local.host import LocalHost
 from infra.local.workers import Workers
 from shared.host.graph_settings import GraphSettings
 from shared.host.settings import Settings
-from shared.tables.port import Tables
+from shared.tables.port import Damaged, Tables
 
 try:
     import fcntl
 except ImportError:
     sys.exit("The local host needs Linux or macOS: its locks and signals are theirs. On Windows, run it in WSL.")
 
+FILE = "scimlink.db"
+"""The file of the tables in a folder."""
 ACCOUNTS = "scimlink"
 HISTORIES = "scimlinkdurable"
 
@@ -45,6 +47,8 @@ def main() -> None:
             asyncio.run(serve(arguments, graph))
     except OSError as problem:
         sys.exit(f"cannot serve: {problem}")
+    except Damaged as damage:
+        sys.exit(f"cannot serve: {damage}. Put a backup in its place: see infra/docs/local.md")
 
 
 def start_log(level: str) -> None:
@@ -94,12 +98,14 @@ async def serve(arguments: argparse.Namespace, graph: GraphSettings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     token = arguments.token or kept_token(arguments.data)
+    check_tables(arguments.data)
     accounts, histories = (open_tables(arguments.data, arguments.tables, name) for name in (ACCOUNTS, HISTORIES))
     settings = Settings.local(token, graph)
     try:
         app = function_app.build(settings, accounts)
         workers = _workers(arguments, settings)
-        async with LocalHost(app, histories, port=arguments.port, workers=workers, timers=True) as host:
+        host = LocalHost(app, histories, port=arguments.port, workers=workers, timers=True, streams=True)
+        async with host:
             if not arguments.token:
                 print(f"Tenant URL:   {host.url}/scim/v2\nSecret token: {token}")
             # The app's objects live as long as it does. Looking through them for garbage held requests up for 60 ms.
@@ -124,6 +130,14 @@ def _workers(arguments: argparse.Namespace, settings: Settings) -> Workers | Non
     return Workers(arguments.workers, setup)
 
 
+def check_tables(folder: Path | None) -> None:
+    """Raise Damaged if the file of the tables in a folder is damaged."""
+    if folder is not None:
+        from shared.tables.sqlite import SqliteTables
+
+        SqliteTables.check(folder / FILE)
+
+
 def open_tables(folder: Path | None, connection: str | None, name: str, *, patient: bool = False) -> Tables:
     """Return the table of that name, in a folder or in the storage account of a connection string.
 
@@ -132,7 +146,7 @@ def open_tables(folder: Path | None, connection: str | None, name: str, *, patie
     if folder is not None:
         from shared.tables.sqlite import SqliteTables
 
-        return SqliteTables.open(folder / "scimlink.db", name, patient=patient)
+        return SqliteTables.open(folder / FILE, name, patient=patient)
     from shared.tables.azure import AzureTables
 
     return AzureTables.from_connection_string(connection or "", name)

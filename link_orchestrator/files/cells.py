@@ -29,7 +29,7 @@ def printable(text: str) -> str:
 @lru_cache(4096)
 def plain(header: str) -> str:
     """Return a header without case, spaces, punctuation, `[remarks]` and the URN before an attribute's name."""
-    name = re.sub(r"\[.*?\]", "", header)
+    name = re.sub(r"\[[^\[\]]*+\]", "", header)
     if name.lower().startswith("urn:"):
         name = name.rpartition(":")[2]
     return re.sub(r"[\W_]+", "", name).casefold()

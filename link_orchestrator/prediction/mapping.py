@@ -38,7 +38,8 @@ _TARGETS = {
 
 def provisioned_name(user_principal_name: str) -> str:
     """Return the name as provisioned: a guest's `jane_home.example#EXT#@tenant` is `jane@home.example` again."""
-    return _GUEST.sub(r"\1@\2", user_principal_name) if "#" in user_principal_name else user_principal_name
+    guest = _GUEST.fullmatch(user_principal_name) if "#" in user_principal_name else None
+    return f"{guest[1]}@{guest[2]}" if guest else user_principal_name
 
 
 SOURCES: Final[Mapping[str, Callable[[Identity], str | None]]] = {

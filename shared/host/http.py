@@ -14,11 +14,12 @@ import azure.functions as func
 
 from shared.directory.directory import Directories
 from shared.host.auth import authenticate
+from shared.host.body import read_body
 from shared.host.problems import error_text, problem
 from shared.host.routes import matcher, methods_with_head
 from shared.host.settings import Role, Settings
 from shared.scim.endpoint import LengthRequired, Request, Response, UriTooLong
-from shared.scim.limits import MAX_URL_BYTES
+from shared.scim.limits import MAX_BODY_BYTES, MAX_URL_BYTES
 
 log = logging.getLogger("scimlink")
 
@@ -37,12 +38,13 @@ Service = Callable[..., Awaitable[Response]]
 
 
 class Route(NamedTuple):
-    """An HTTP function: its name, method, path, and the service that answers."""
+    """An HTTP function: its name, method, path, the service that answers, and the bytes that a body has at most."""
 
     name: str
     method: str
     path: str
     service: Service
+    body_bytes: int = MAX_BODY_BYTES
 
 
 class Edge:
@@ -74,10 +76,12 @@ class Edge:
         *more: object,
         role: Role = "scim",
         writes: bool = False,
+        body_bytes: int = MAX_BODY_BYTES,
     ) -> func.HttpResponse:
         """Answer a request with what the service returns, or with the error that it raises; `more` is handed on to it.
 
-        A SCIM request that `writes` is sent away (503) while a linking run is applied.
+        A SCIM request that `writes` is sent away (503) while a linking run is applied. The body is read for nobody but
+        who may send it, and no more than `body_bytes` of it and one.
         """
         headers: dict[str, str] = {}
         request_id = req.route_params.get("id", "")
@@ -86,7 +90,10 @@ class Edge:
             directory = await self.directories.open(credential.directory)
             if writes:
                 await directory.gate.refuse_closed()
-            response = await service(directory, self._request(req, request_id, credential.name), *more)
+            _check_url(req.url)
+            body = await read_body(req, body_bytes)
+            _check_arrived(req.method, req.headers, body)
+            response = await service(directory, self._request(req, request_id, credential.name, body), *more)
         except Exception as error:
             status, scim_type, detail, further = problem(error)
             headers |= further
@@ -105,11 +112,8 @@ class Edge:
             charset="utf-8",
         )
 
-    def _request(self, req: func.HttpRequest, resource_id: str, by: str) -> Request:
+    def _request(self, req: func.HttpRequest, resource_id: str, by: str, body: bytes) -> Request:
         headers: Mapping[str, str] = req.headers
-        body = req.get_body()
-        _check_url(req.url)
-        _check_arrived(req.method, headers, body)
         return Request(
             base=self._base(req),
             by=by,
@@ -136,7 +140,7 @@ def add_route(
 
     @edge.function(bp, route.name, route.method, route.path)
     async def handle(req: func.HttpRequest) -> func.HttpResponse:
-        return await edge.answer(req, route.service, *more, role=role, writes=writes)
+        return await edge.answer(req, route.service, *more, role=role, writes=writes, body_bytes=route.body_bytes)
 
 
 def _check_url(url: str) -> None:

@@ -16,9 +16,10 @@ from pydantic import ValidationError
 
 from shared.directory import errors as directory
 from shared.host.auth import Forbidden, Unauthorized
+from shared.host.body import ACCEPTED, BodyLost, UnknownPacking
 from shared.scim.endpoint import MethodNotAllowed
 from shared.scim.errors import ScimError, error_body
-from shared.tables.port import Denied, LimitExceeded, TablesError, Throttled, Unavailable
+from shared.tables.port import Damaged, Denied, LimitExceeded, TablesError, Throttled, Unavailable
 
 log = logging.getLogger("scimlink")
 
@@ -29,6 +30,8 @@ Problem = tuple[int, str | None, str, Mapping[str, str]]
 def problem(error: Exception) -> Problem:
     """Return what an exception is answered with."""
     match error:
+        case UnknownPacking():
+            return error.status, None, error.detail, {"Accept-Encoding": ", ".join(ACCEPTED)}
         case MethodNotAllowed():
             return error.status, None, error.detail, {"Allow": ", ".join(sorted(error.allowed))}
         case ScimError():
@@ -43,6 +46,8 @@ def problem(error: Exception) -> Problem:
             return 403, None, str(error), {}
         case directory.NotFound():
             return 404, None, "there is no such resource in this directory", {}
+        case BodyLost():
+            return 408, None, "the body did not come, or too slowly: send the request again", {}
         case directory.AlreadyExists():
             return 409, "uniqueness", str(error), {}
         case directory.Managed():
@@ -61,6 +66,9 @@ def problem(error: Exception) -> Problem:
         case Unavailable():
             log.warning("storage does not answer: %s", error)
             return _later("storage does not answer", 5)
+        case Damaged():
+            log.error("the storage is damaged: put a backup in its place (infra/docs/local.md)")
+            return 503, None, "the storage is damaged, and the administrator has to put a backup in its place", {}
     return _unexpected(error)
 
 

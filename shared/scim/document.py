@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from shared.scim.errors import BodyTooLarge, InvalidSyntax, InvalidValue, Mutability
-from shared.scim.limits import MAX_BODY_BYTES, MAX_JSON_DEPTH
+from shared.scim.limits import JSON_BYTES_A_VALUE, MAX_BODY_BYTES, MAX_JSON_DEPTH
 from shared.scim.schema import Names, ResourceType
 from shared.scim.values import read
 
@@ -98,10 +98,15 @@ def _read_into(members: Document, attributes: Names, name: str, value: object) -
 def read_json(body: bytes, limit: int = MAX_BODY_BYTES) -> object:
     """Return the JSON value in a request's body; of members with the same name the last counts.
 
-    Raises BodyTooLarge, or InvalidSyntax for what is not JSON in UTF-8, has no finite number, or nests too deep.
+    Raises BodyTooLarge, or InvalidSyntax for what is not JSON in UTF-8, has no finite number, nests too deep, or holds
+    too many values.
     """
     if len(body) > limit:
         raise BodyTooLarge(f"A body has at most {limit} bytes here. Send less at once.")
+    most = limit // JSON_BYTES_A_VALUE
+    # Of empty lists, a megabyte makes half a million objects. No value comes without one of these characters before it.
+    if body.count(b",") + body.count(b"[") + body.count(b"{") > most:
+        raise InvalidSyntax(f"A body has at most {most} values here. Send less at once.")
     try:
         text = body.decode("utf-8-sig")
         value: object = _DECODER.decode(text)

@@ -107,8 +107,10 @@ class Response:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-_TAG = re.compile(r'\s*(?:[Ww]/)?(?:"([^"]*)"|([^\s",]+))\s*(?:,|$)')
-"""One of the entity tags in a header; some clients leave the quotation marks out."""
+_ELEMENT = re.compile(r'(?:[^",]++|"[^"]*+"|")++')
+"""An element of a header's list; a comma within quotation marks ends none (RFC 9110 section 5.6.1)."""
+_TAG = re.compile(r'(?:[Ww]/)?+(?:"([^"]*+)"|([^\s"]++))')
+"""An entity tag; some clients leave the quotation marks out."""
 
 
 def version_matches(header: str, version: str, *, stored: bool = False) -> bool:
@@ -118,7 +120,8 @@ def version_matches(header: str, version: str, *, stored: bool = False) -> bool:
     """
     if header.strip() == "*":
         return True
-    named = [quoted or bare for quoted, bare in _TAG.findall(header)]
+    tags = (_TAG.fullmatch(element.strip()) for element in _ELEMENT.findall(header))
+    named = [tag[1] or tag[2] or "" for tag in tags if tag]
     opaque = version.removeprefix("W/").strip('"')
     if stored:
         return opaque.partition(".")[0] in [tag.partition(".")[0] for tag in named]

@@ -12,12 +12,14 @@ MAX_BULK_OPERATIONS = 1_000
 MAX_EXTENSIONS = 10
 MAX_EXTENSION_ATTRIBUTES = 200
 MAX_JSON_DEPTH = 32
+JSON_BYTES_A_VALUE = 20
+"""Bytes that a body may have for each value in it: of values that are smaller, fewer than its bytes allow may come."""
 MAX_STRING_CHARS = 30_000
 """Characters of one attribute value. A string column of Table Storage holds 32 Ki UTF-16 units."""
 MAX_ELEMENTS = 1_000
 """Values of one multi-valued attribute in a document. Group memberships are rows, not part of a document."""
 MAX_OPERATIONS = 1_000
-MAX_PATCH_COMPARISONS = 500_000
+MAX_PATCH_COMPARISONS = 100_000
 """Comparisons that one PATCH may make: for each operation, the attribute's values times the terms of its filter."""
 MAX_PATH_CHARS = 512
 MAX_FILTER_CHARS = 4_096

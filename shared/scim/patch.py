@@ -8,7 +8,7 @@ Attributes that the resource type does not have are ignored, and so are read-onl
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,7 +47,17 @@ def parse_operations(body: object) -> tuple[PatchOperation, ...]:
         raise InvalidSyntax("The body needs Operations, a list of one operation or more.")
     if len(operations) > MAX_OPERATIONS:
         raise BodyTooLarge(f"A PATCH has at most {MAX_OPERATIONS} operations. Send several.")
-    return tuple(_operation(item, number) for number, item in enumerate(operations, 1))
+    read = tuple(_operation(item, number) for number, item in enumerate(operations, 1))
+    if sum(map(_count_names, read)) > MAX_OPERATIONS:
+        raise BodyTooLarge(f"The operations of a PATCH name at most {MAX_OPERATIONS} attributes. Send several.")
+    return read
+
+
+def _count_names(operation: PatchOperation) -> int:
+    """Return how many attributes an operation names in an object: each of them is found by its path, as it has one."""
+    if not isinstance(operation.value, dict):
+        return 0
+    return sum(len(inner) + 1 if isinstance(inner, dict) else 1 for inner in operation.value.values())
 
 
 def apply(operations: Sequence[PatchOperation], document: Mapping[str, Any], resource_type: ResourceType) -> Document:
@@ -56,10 +66,19 @@ def apply(operations: Sequence[PatchOperation], document: Mapping[str, Any], res
     Read-only attributes that the document already holds (id, say) are kept. Raises a ScimError, which names the
     operation by its number, if any one of them cannot be applied.
     """
+    *_, applied = steps(operations, document, resource_type)
+    return applied
+
+
+def steps(
+    operations: Sequence[PatchOperation], document: Mapping[str, Any], resource_type: ResourceType
+) -> Iterator[Document]:
+    """Do the same, for who takes turns with others: yield a draft after each operation, and the document at last."""
     draft = _Draft(_copy(document), resource_type)
     for number, operation in enumerate(operations, 1):
         draft.apply(number, operation)
-    return draft.finish()
+        yield draft.document
+    yield draft.finish()
 
 
 def check(operations: Sequence[PatchOperation], resource_type: ResourceType) -> None:
@@ -73,10 +92,10 @@ def check(operations: Sequence[PatchOperation], resource_type: ResourceType) -> 
 class _Draft:
     """A document under change, and the places that were touched."""
 
-    __slots__ = ("_comparisons", "_document", "_resource_type", "_touched")
+    __slots__ = ("_comparisons", "_resource_type", "_touched", "document")
 
     def __init__(self, document: Document, resource_type: ResourceType) -> None:
-        self._document = document
+        self.document = document
         self._resource_type = resource_type
         self._touched: set[Target] = set()
         self._comparisons = 0
@@ -111,14 +130,14 @@ class _Draft:
             self._apply_to_extension(found, op, value)
         elif named or not found.target.is_read_only:
             self._spend(found)
-            change(self._document, found, op, value)
+            change(self.document, found, op, value)
             self._touched.add(found.target)
 
     def _spend(self, place: DocumentPlace) -> None:
         """Raise TooMany where the operations so far make too many comparisons: together they could take a minute."""
         target = place.target
         if target.attribute.multi_valued:
-            members = self._document if target.extension is None else self._document.get(target.extension, {})
+            members = self.document if target.extension is None else self.document.get(target.extension, {})
             self._comparisons += place.terms * len(members.get(target.attribute.name, ()))
             if self._comparisons > MAX_PATCH_COMPARISONS:
                 raise TooMany(f"{target.attribute.name} has too many values for so many operations. Send several.")
@@ -126,7 +145,7 @@ class _Draft:
     def _apply_to_extension(self, extension: Schema, op: Op, value: Any) -> None:
         """Change the attributes of an extension that the value names; null and "" clear the whole of it."""
         if op == "remove" or value is None or value == "":
-            self._document.pop(extension.urn, None)
+            self.document.pop(extension.urn, None)
             return
         if not isinstance(value, dict):
             raise InvalidValue(f"{extension.urn} takes an object of attributes.")
@@ -136,8 +155,8 @@ class _Draft:
     def finish(self) -> Document:
         """Return the document, normalised."""
         for target in self._touched:
-            tidy(self._document, target)
-        return complete(self._resource_type, self._document)
+            tidy(self.document, target)
+        return complete(self._resource_type, self.document)
 
 
 def _operation(item: object, number: int) -> PatchOperation:

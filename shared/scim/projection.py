@@ -78,14 +78,14 @@ class Projection:
 
 
 # A comma inside the brackets of a value path does not end a name.
-_COMMA = re.compile(r",(?![^\[\]]*\])")
+_NAME = re.compile(r"(?:[^,\[\]]++|\[[^\[\]]*+\]|[\[\]])++")
 
 
 def _choice(parameter: str, text: str, resource_type: ResourceType) -> _Choices:
     if len(text) > MAX_FILTER_CHARS:
         raise InvalidValue(f"{parameter} has at most {MAX_FILTER_CHARS} characters.")
     choice: _Choices = {}
-    for name in filter(None, map(str.strip, _COMMA.split(text))):
+    for name in filter(None, map(str.strip, _NAME.findall(text))):
         try:
             found = resolve(name, resource_type)
         except InvalidPath:

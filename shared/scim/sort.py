@@ -55,13 +55,16 @@ class Sort:
 
     def order(self, items: Sequence[Item], document: Callable[[Item], Mapping[str, Any]]) -> list[Item]:
         """Return the items in this order; those of equal values stay as they were."""
-        keyed = [(self._key(document(item)), item) for item in items]
+        return self.order_keyed([(self.key(document(item)), item) for item in items])
+
+    def order_keyed(self, keyed: Sequence[tuple[Any, Item]]) -> list[Item]:
+        """Return items in this order, each of which comes with its key."""
         valued = [pair for pair in keyed if pair[0] is not None]
         without = [item for key, item in keyed if key is None]
         ordered = [item for _, item in sorted(valued, key=lambda pair: pair[0], reverse=self.descending)]
         return without + ordered if self.descending else ordered + without
 
-    def _key(self, document: Mapping[str, Any]) -> Any:
+    def key(self, document: Mapping[str, Any]) -> Any:
         """Return what the document is compared by, or None."""
         target = self.target
         members = document if target.extension is None else document.get(target.extension) or {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import azure.functions as func
 
 from shared.host.http import SCIM, Edge, Route, add_route
+from shared.scim.limits import MAX_BULK_BYTES
 from shared.scim_root.bulk import run_bulk
 from shared.scim_root.discovery import (
     get_resource_type,
@@ -29,7 +30,7 @@ def blueprint(edge: Edge, rooms: Rooms) -> func.Blueprint:
     bp = func.Blueprint()
     _add(bp, edge, Route("scim_query", "GET", "", query_rooms), rooms)
     _add(bp, edge, Route("scim_search", "POST", ".search", search_rooms), rooms)
-    _add(bp, edge, Route("scim_bulk", "POST", "Bulk", run_bulk), rooms, writes=True)
+    _add(bp, edge, Route("scim_bulk", "POST", "Bulk", run_bulk, MAX_BULK_BYTES), rooms, writes=True)
     for route in DISCOVERY:
         _add(bp, edge, route)
     return bp

@@ -9,6 +9,7 @@ from contextlib import suppress
 from itertools import islice
 from typing import TypeVar
 
+from shared import turns
 from shared.tables.port import (
     ANY,
     MAX_OPERATIONS,
@@ -28,6 +29,9 @@ AT_ONCE = 64
 ROWS_A_TURN = 100
 """Rows of a last page from which on other requests get their turn behind it."""
 
+MANY = 16
+"""Calls from which on they begin in several turns of the event loop: each works for a while before it waits."""
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -46,6 +50,8 @@ async def scan(
     async for page in scan_pages(tables, partition, low, high, select=select, top=top, page_rows=page_rows):
         for row in page.rows:
             yield row
+            # What is done with the row counts as work, too.
+            await turns.step()
 
 
 async def read_range(
@@ -82,6 +88,7 @@ async def scan_pages(
         if continuation is not None or len(page.rows) >= ROWS_A_TURN:
             # On SQLite a read never waits, so a long scan would keep the event loop from everything else.
             await asyncio.sleep(0)
+        await turns.step()
         if continuation is None:
             return
 
@@ -136,11 +143,22 @@ async def together(*calls: Awaitable[Result]) -> list[Result]:
     """Run calls at once, wait for all of them, then raise the first failure if there is one."""
     if len(calls) == 1:
         return [await calls[0]]
-    results = await asyncio.gather(*calls, return_exceptions=True)
+    begun = calls if len(calls) < MANY else map(_in_turn, calls)
+    results = await asyncio.gather(*begun, return_exceptions=True)
     for result in results:
         if isinstance(result, BaseException):
             raise result
     return [result for result in results if not isinstance(result, BaseException)]
+
+
+async def _in_turn(call: Awaitable[Result]) -> Result:
+    try:
+        await turns.step()
+    except asyncio.CancelledError:
+        if asyncio.iscoroutine(call):
+            call.close()
+        raise
+    return await call
 
 
 async def in_waves(calls: Iterable[Awaitable[Result]]) -> list[Result]:

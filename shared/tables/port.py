@@ -77,6 +77,10 @@ class Unavailable(TablesError):
     """No answer, or a broken one. The call may or may not have taken effect."""
 
 
+class Damaged(TablesError):
+    """A row does not read as it was written, or is not where it belongs. No such read says that a row is not there."""
+
+
 class Denied(TablesError):
     """The service does not let this app in: the set-up is wrong, and trying again does not help.
 

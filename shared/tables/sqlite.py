@@ -14,15 +14,19 @@ import threading
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
+from zlib import crc32
 
+from shared import turns
+from shared.tables import sqlite_proof
 from shared.tables.port import (
     MAX_PAGE,
     AlreadyExists,
+    Damaged,
     Delete,
     Insert,
     LimitExceeded,
@@ -40,7 +44,8 @@ from shared.tables.port import (
     check_page,
 )
 from shared.tables.sqlite_precedence import Precedence
-from shared.tables.sqlite_rows import Etags, key_text, present, stored_columns, stored_key
+from shared.tables.sqlite_proof import DAMAGED, Form, Read, place_sum, prove, prove_around
+from shared.tables.sqlite_rows import Etags, encoded, key_text, present, stored_columns, stored_key
 
 BUSY_SECONDS = 10.0
 """Seconds that a commit waits while other processes write to the file; then it fails as Unavailable."""
@@ -72,14 +77,15 @@ _STATEMENTS = {
     "range_keys": "SELECT key, etag, '{}' FROM TABLE_NAME WHERE partition = ? AND key >= ? AND key < ? "
     "ORDER BY key LIMIT ?",
     # Of two paths SQLite makes an array, in which true stays true; of one, the bare value.
-    "query_one": "SELECT key, etag, json_extract(columns, ?, ?) FROM TABLE_NAME "
+    "query_one": "SELECT key, etag, json_extract(columns, ?, ?), crc32(CAST(columns AS BLOB)) FROM TABLE_NAME "
     "WHERE partition = ? AND key >= ? ORDER BY key LIMIT ?",
-    "range_one": "SELECT key, etag, json_extract(columns, ?, ?) FROM TABLE_NAME "
+    "range_one": "SELECT key, etag, json_extract(columns, ?, ?), crc32(CAST(columns AS BLOB)) FROM TABLE_NAME "
     "WHERE partition = ? AND key >= ? AND key < ? ORDER BY key LIMIT ?",
     "insert": "INSERT INTO TABLE_NAME (etag, columns, partition, key) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
     "upsert": "INSERT OR REPLACE INTO TABLE_NAME (etag, columns, partition, key) VALUES (?, ?, ?, ?)",
     "update": "UPDATE TABLE_NAME SET etag = ?, columns = ? WHERE partition = ? AND key = ? AND ? IN (etag, '*')",
     "delete": "DELETE FROM TABLE_NAME WHERE partition = ? AND key = ? AND ? IN (etag, '*')",
+    **sqlite_proof.STATEMENTS,
 }
 
 
@@ -104,21 +110,40 @@ class SqliteTables:
         file.write_schema(_SCHEMA.replace("TABLE_NAME", name))
         return cls(file, name)
 
+    @staticmethod
+    def check(path: Path) -> None:
+        """Raise Damaged if SQLite finds the file damaged. It reads all of it: a second or two for a gigabyte."""
+        if path.exists():
+            with closing(sqlite3.connect(path)) as connection:
+                try:
+                    ((found,),) = connection.execute("PRAGMA quick_check(1)").fetchall()
+                except sqlite3.DatabaseError as error:
+                    found = str(error)
+            if found != "ok":
+                raise Damaged(f"{path} is damaged: {found}".replace("\n", " "))
+
     async def get(self, partition: str, key: str, *, select: Sequence[str] | None = None) -> Row | None:
         """Return the row, or None (see port.Tables)."""
         check_key(partition)
         check_key(key)
-        found = self._file.read(self._statements["get"], (stored_key(partition), stored_key(key)))
+        place = stored_key(partition), stored_key(key)
+        found = self._file.read(self._statements["get"], place)
         if not found:
+            prove_around(self._file.read, self._statements, *place, place[1])
             return None
         etag, text = found[0]
-        return Row(partition, key, etag, _pick(json.loads(text), select))
+        prove(place[0], [(place[1], etag, text)])
+        return Row(partition, key, etag, _pick(_parse(text), select))
 
     async def get_many(
         self, places: Sequence[tuple[str, str]], *, select: Sequence[str] | None = None
     ) -> list[Row | None]:
         """Return the row, or None, at each place (see port.Tables); no read is long enough to need a task."""
-        return [await self.get(partition, key, select=select) for partition, key in places]
+        rows: list[Row | None] = []
+        for partition, key in places:
+            rows.append(await self.get(partition, key, select=select))
+            await turns.step()
+        return rows
 
     async def query(
         self,
@@ -138,17 +163,22 @@ class SqliteTables:
         bounds = (stored_key(partition), begin) if high is None else (stored_key(partition), begin, stored_key(high))
         one = select[0] if select is not None and len(select) == 1 else None
         path = [f'$."{one}"'] * 2 if one else []
+        form: Form = ""
         if select is not None and len(select) < 2:  # then SQLite picks what is wanted
-            verb, select = verb + ("_one" if one else "_keys"), None
-        found = self._file.read(self._statements[verb], (*path, *bounds, top + 1))
+            form, select = "_one" if one else "_keys", None
+        found = self._file.read(self._statements[verb + form], (*path, *bounds, top + 1))
+        prove(bounds[0], found, form)
+        if len(found) <= top or found[0][0] != begin:
+            last = found[-1][0] if found else begin
+            prove_around(self._file.read, self._statements, bounds[0], begin, last)
         after = key_text(found.pop()[0]) if len(found) > top else None
         # One array for all rows saves a millisecond for a thousand of them.
-        parsed = json.loads("[" + ",".join([text for _, _, text in found]) + "]")
+        parsed = _parse("[" + ",".join([row[2] for row in found]) + "]")
         if one:
             parsed = [{} if value is None else {one: value} for value, _ in parsed]
         rows = [
-            Row(partition, key_text(key), etag, _pick(columns, select))
-            for (key, etag, _), columns in zip(found, parsed, strict=True)
+            Row(partition, key_text(row[0]), row[1], _pick(columns, select))
+            for row, columns in zip(found, parsed, strict=True)
         ]
         return Page(rows, after)
 
@@ -177,8 +207,8 @@ class _Commit:
     statements: Mapping[str, str]
     partition: bytes
     operations: Sequence[Operation]
-    rows: Sequence[tuple[bytes, str]]
-    """The key and columns of each operation, encoded before the file is locked."""
+    rows: Sequence[tuple[bytes, str, int]]
+    """The key and columns of each operation, with their checksum, made before the file is locked."""
     loop: asyncio.AbstractEventLoop
     future: asyncio.Future[list[str]]
     outcome: list[str] | Exception | None = None
@@ -190,7 +220,7 @@ class _Commit:
             connection.execute("SAVEPOINT one")
         try:
             self.outcome = [
-                self._apply_one(connection, index, operation, new_etag())
+                self._apply_one(connection, index, operation, new_etag)
                 for index, operation in enumerate(self.operations)
             ]
         except sqlite3.Error:
@@ -202,35 +232,43 @@ class _Commit:
         if several:
             connection.execute("RELEASE one")
 
-    def _apply_one(self, connection: sqlite3.Connection, index: int, operation: Operation, etag: str) -> str:
-        key, columns = self.rows[index]
+    def _apply_one(self, connection: sqlite3.Connection, index: int, operation: Operation, new_etag: Etags) -> str:
+        key, columns, columns_sum = self.rows[index]
         place = (self.partition, key)
+        if isinstance(operation, Delete):
+            if not self._changes(connection, "delete", (*place, operation.etag)):
+                raise VersionConflict(index)
+            return ""
+        if isinstance(operation, Merge):
+            columns = self._merged(connection, operation, place)
+            columns_sum = crc32(columns.encode())
+        etag = new_etag(place_sum(*place), columns_sum)
         match operation:
             case Insert():
+                # A damaged key may hide a row that is there.
+                prove_around(_reading(connection), self.statements, *place, key)
                 if not self._changes(connection, "insert", (etag, columns, *place)):
                     raise AlreadyExists(index)
             case Upsert():
                 self._changes(connection, "upsert", (etag, columns, *place))
-            case Replace(_, _, condition):
+            case Replace(_, _, condition) | Merge(_, _, condition):
                 if not self._changes(connection, "update", (etag, columns, *place, condition)):
                     raise VersionConflict(index)
-            case Merge(_, changed, condition):
-                found = connection.execute(self.statements["get"], place).fetchone()
-                merged = {**json.loads(found[1]), **present(changed)} if found else {}
-                check(key_text(self.partition), (Upsert(operation.key, merged),))
-                if not self._changes(connection, "update", (etag, stored_columns(merged), *place, condition)):
-                    raise VersionConflict(index)
-            case Delete(_, condition):
-                if not self._changes(connection, "delete", (*place, condition)):
-                    raise VersionConflict(index)
-                return ""
         return etag
 
+    def _merged(self, connection: sqlite3.Connection, operation: Merge, place: tuple[bytes, bytes]) -> str:
+        """Return the columns that a row has after a merge; those of the operation alone if there is no row."""
+        found = connection.execute(self.statements["get"], place).fetchone()
+        merged = present(operation.columns)
+        if found:
+            etag, text = found
+            prove(place[0], [(place[1], etag, text)])
+            merged = _parse(text) | merged
+        check(key_text(self.partition), (Upsert(operation.key, merged),))
+        return stored_columns(merged)
+
     def _changes(self, connection: sqlite3.Connection, statement: str, values: tuple[str | bytes, ...]) -> bool:
-        try:
-            return connection.execute(self.statements[statement], values).rowcount > 0
-        except UnicodeEncodeError as error:
-            raise LimitExceeded("a string holds half a surrogate pair") from error
+        return connection.execute(self.statements[statement], values).rowcount > 0
 
     def settle(self) -> None:
         """Hand the outcome to the task that waits, on its own event loop."""
@@ -314,7 +352,7 @@ class _File:
         try:
             return self._reader.execute(statement, values).fetchall()
         except sqlite3.Error as error:
-            raise Unavailable(str(error)) from error
+            raise _failure(error) from error
 
     def submit(self, commit: _Commit) -> None:
         """Add a commit to the next group."""
@@ -397,7 +435,7 @@ class _File:
     def _fail(self, group: _Group, error: sqlite3.Error) -> None:
         self._roll_back()
         for commit in group.commits:
-            commit.outcome = Unavailable(str(error))
+            commit.outcome = _failure(error)
 
     def _end(self, group: _Group) -> None:
         self._precedence.leave()
@@ -436,13 +474,32 @@ def _connect(path: Path) -> sqlite3.Connection:
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA cache_size = -16384")
+    connection.create_function("crc32", 1, crc32, deterministic=True)
     return connection
 
 
-def _row(operation: Operation) -> tuple[bytes, str]:
-    """Return the key and the columns that an operation stores, as far as they do not depend on the stored row."""
+def _row(operation: Operation) -> tuple[bytes, str, int]:
+    """Return the key and the columns that an operation stores, with their checksum; "" where the stored row matters."""
     key = stored_key(operation.key)
-    return key, stored_columns(operation.columns) if isinstance(operation, Insert | Upsert | Replace) else ""
+    columns = stored_columns(operation.columns) if isinstance(operation, Insert | Upsert | Replace) else ""
+    return key, columns, crc32(encoded(columns))
+
+
+def _parse(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (TypeError, ValueError) as error:  # a row of an earlier version, which has no checksum
+        raise Damaged(DAMAGED) from error
+
+
+def _reading(connection: sqlite3.Connection) -> Read:
+    return lambda statement, values: connection.execute(statement, values).fetchall()
+
+
+def _failure(error: sqlite3.Error) -> Damaged | Unavailable:
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    damaged = code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) or "decode" in str(error) or "JSON" in str(error)
+    return Damaged(DAMAGED) if damaged else Unavailable(str(error))
 
 
 def _pick(columns: dict[str, Value], select: Sequence[str] | None) -> dict[str, Value]:

@@ -41,12 +41,20 @@ def present(columns: Mapping[str, Value | None]) -> dict[str, Value]:
     return {name: value for name, value in columns.items() if value is not None}
 
 
+def encoded(text: str) -> bytes:
+    """Return text as it is stored. Raises LimitExceeded for half a surrogate pair."""
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        raise LimitExceeded("a string holds half a surrogate pair") from error
+
+
 class Etags:
-    """Makes etags: a prefix that is random for each opening of the file, and a counter."""
+    """Makes etags: a prefix that is random for each opening of the file, a counter, and the checksums of the row."""
 
     def __init__(self) -> None:
         self._prefix = secrets.token_hex(8)
         self._numbers = itertools.count(1)
 
-    def __call__(self) -> str:
-        return f'W/"{self._prefix}.{next(self._numbers):x}"'
+    def __call__(self, place: int, columns: int) -> str:
+        return f'W/"{self._prefix}.{next(self._numbers):x}.{place:08x}{columns:08x}"'

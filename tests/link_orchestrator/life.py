@@ -206,6 +206,7 @@ class Life(RuleBasedStateMachine):
         self.approved: dict[str, dict[tuple[str, str], str]] = {}
         self.linked: dict[str, dict[str, Account]] = {}
         self.edited: dict[str, dict[str, set[str]]] = {}
+        self.owed: dict[str, dict[str, str]] = {}
         self.kept: dict[str, str] = {}
         self.files: dict[str, frozenset[str]] = {}
         self.groups: list[str] = []
@@ -342,6 +343,7 @@ class Life(RuleBasedStateMachine):
         assert after.link, "SCIM changed an account that is managed here"
         assert after.link.identity in act.identities
         assert after.link.identity not in after.parted, "only a person joins such a pair again"
+        self.forget_owed(after.id)
         if before.retired:
             assert self.kept[before.id] == identity_of(after), "another person came back"
             return
@@ -377,6 +379,7 @@ class Life(RuleBasedStateMachine):
         parted = fold(after.link.identity) in before.parted
         assert not parted or after.link.rule == "review", "only a person joins a pair that was taken apart"
         assert before.with_external_id(after.external_id or "").text == after.text
+        self.forget_owed(after.id)
         self.linked.setdefault(act.run, {})[after.id] = before
         self.edited.setdefault(act.run, {})[after.id] = set()
 
@@ -396,16 +399,23 @@ class Life(RuleBasedStateMachine):
             assert without(after, "externalId") == without(before, "externalId")
             return
         if before.link is None and not before.retired:
-            # An earlier undo gave the account back, perhaps with its attributes as they were. This one switches it on.
-            assert without(after, "active") == without(before, "active")
+            # The account is back, perhaps with its attributes as they were. Now it is switched on, or gets its name.
+            assert without(after, "active", "userName") == without(before, "active", "userName")
+            assert after.user_name in (before.user_name, was.user_name, after.id)
             return
         here = self.edited[act.run][before.id]
         left = {"externalId"} if written else set()
         left |= {"active"} if was.active and not after.active else set()
-        if after.user_name != was.user_name and self.is_taken(was.user_name, before.id):
+        if after.user_name != was.user_name and "userName" not in here:
             left.add("userName")
+            self.owed.setdefault(act.run, {})[before.id] = was.user_name
         assert without(after, *here, *left) == without(was, *here, *left), "an undo ends elsewhere than it began"
         assert "evidence" in here or after.evidence == was.evidence
+
+    def forget_owed(self, account_id: str) -> None:
+        """Forget the former names of an account: it has another one from somebody, or is linked again."""
+        for owed in self.owed.values():
+            owed.pop(account_id, None)
 
     def is_taken(self, name: str, account_id: str) -> bool:
         """Tell whether another account has a name."""
@@ -416,6 +426,8 @@ class Life(RuleBasedStateMachine):
         old, new = before.document(), after.document()
         names = {name for name in old.keys() | new.keys() if old.get(name) != new.get(name)} - {"externalId"}
         names |= {"evidence"} if before.evidence != after.evidence else set()
+        if "userName" in names or after.link:
+            self.forget_owed(before.id)
         for edited in self.edited.values():
             if before.id in edited:
                 edited[before.id] |= names
@@ -539,6 +551,10 @@ class Life(RuleBasedStateMachine):
             refused = {row.subject for row in self.wait(plan_rows(self.reader, undo.id)) if row.decision == "refused"}
             left = {i for i, one in self.accounts.items() if one.link and one.link.by == by_run(act.run)}
             assert left <= refused, "an undo left a link of its run and says nothing"
+            for account_id, name in self.owed.get(act.run, {}).items():
+                one = self.accounts.get(account_id)
+                back = one is None or one.user_name == name or self.is_taken(name, account_id)
+                assert back, "an undo ends with a former name that nobody has"
 
     def jobs(self, kind: Kind, *states: State, ended: bool = False) -> list[Job]:
         """Return the jobs of a kind that have ended or not, those in some states only, oldest first."""

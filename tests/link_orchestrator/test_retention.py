@@ -151,6 +151,22 @@ async def test_a_row_stays_in_which_an_undo_is_to_tell_that_a_name_is_back(app: 
     assert await plan_rows(directory, run["id"]), "the second undo owed the name when it gave it back"
 
 
+async def test_a_name_that_an_undo_owed_goes_with_the_undo(app: App, tmp_path: Path) -> None:
+    run = await linked(app, "ada")
+    await scim_patch(app, "ada", externalId=object_id(0), userName="new@contoso.com")
+    await app.bring(csv_file(person("ada", email="other@contoso.com")))
+    job = await undo(app, run)
+    assert job["counts"]["undonePartly"] == 1
+    directory = await directory_of(app)
+    owed = debts_of(directory, await directory.jobs.get(job["id"]))
+    assert [row for bucket in range(directory.keys.buckets) async for rows in owed.decided(bucket) for row in rows]
+    await age(app, run, job)
+    await app.host.run_timer(NIGHT)
+    await app.host.run_timer(NIGHT)
+    assert not rows_under(tmp_path, job)
+    assert not [row for bucket in range(directory.keys.buckets) async for rows in owed.decided(bucket) for row in rows]
+
+
 async def test_what_the_last_plan_left_open_stays_so_when_its_rows_are_gone(app: App) -> None:
     await app.bring(csv_file({"userName": "rita", "email": "rita.alias@contoso.com"}))
     identity = graph(3, "rita@contoso.com", proxyAddresses=["smtp:rita.alias@contoso.com"])

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from shared import turns
 from shared.directory.keys import DIGEST, Key, Keys, prefix_end
 from shared.directory.text import dump, join_text, split_text
 from shared.directory.work.buckets import read_page, read_place
@@ -62,7 +63,8 @@ class Plan:
 
     async def write(self, bucket: int, rows: Sequence[PlanRow]) -> None:
         """Write rows into a bucket. Writing them again changes nothing."""
-        await write(self._tables, {self.partition(bucket): [Upsert(self._row(row), columns_of(row)) for row in rows]})
+        upserts = await turns.take(Upsert(self._row(row), columns_of(row)) for row in rows)
+        await write(self._tables, {self.partition(bucket): upserts})
 
     async def decided(self, bucket: int, decision: str = "") -> AsyncIterator[list[PlanRow]]:
         """Yield a bucket's rows of one decision ("" for all), a page at a time."""

@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from itertools import groupby
 from typing import Any
 
+from shared import turns
 from shared.directory.keys import Keys, prefix_end
 from shared.directory.text import dump, join_text, split_text
 from shared.tables.access import clear, scan, together
@@ -90,6 +91,7 @@ class StageWriter:
 
     async def add_line(self, bucket: int, text: str) -> None:
         """Add one item as a line, of JSON or of whatever its reader knows."""
+        await turns.step()
         if self._items[bucket] and self._sizes[bucket] + len(text) > ROW_CHARS:
             await self._write([bucket])
         self._items[bucket].append(text)

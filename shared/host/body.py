@@ -1,0 +1,71 @@
+"""The body of a request: read only once its sender is known, and bounded before it is unpacked (RFC 9110 section 8.4).
+
+A body that is larger than its function takes is cut one byte behind that, so that the service refuses it in its own
+words. Azure's host hands over whole bodies, packed as they came; the local one lets them be read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+from typing import Protocol, runtime_checkable
+
+import azure.functions as func
+
+from shared.scim.errors import InvalidSyntax, ScimError
+
+PACKINGS = {"gzip": 31, "x-gzip": 31, "deflate": 15}
+"""Content codings, each with the `wbits` by which zlib reads it."""
+
+
+class BodyLost(Exception):
+    """The body did not come, or not in time. Answered 408."""
+
+
+class UnknownPacking(ScimError):
+    """The body has a content coding that is not read here. Answered 415 with Accept-Encoding (RFC 9110 15.5.16)."""
+
+    status = 415
+
+
+@runtime_checkable
+class Incoming(Protocol):
+    """A request whose body has not been read yet."""
+
+    async def read(self, most: int) -> bytes:
+        """Return the body, or the first `most` bytes of a larger one. Raises BodyLost."""
+
+
+async def read_body(req: func.HttpRequest, most: int) -> bytes:
+    """Return the body, unpacked; of one that has more than `most` bytes the first `most` + 1.
+
+    Raises BodyLost, UnknownPacking, or InvalidSyntax for what does not unpack.
+    """
+    body = await req.read(most + 1) if isinstance(req, Incoming) else req.get_body()
+    packing = str(req.headers.get("content-encoding", "")).strip().lower()
+    if not body or packing in ("", "identity"):
+        return body
+    if packing not in PACKINGS:
+        raise UnknownPacking(f"Content-Encoding takes {' or '.join(ACCEPTED)}; or send the body as it is.")
+    # zlib gives up the interpreter lock, so that other requests go on while a file of a hundred megabytes is unpacked.
+    return await asyncio.to_thread(unpack, body, packing, most)
+
+
+ACCEPTED = ("gzip", "deflate")
+"""The codings that an answer names; x-gzip is an old word for the first one."""
+
+
+def unpack(body: bytes, packing: str, most: int) -> bytes:
+    """Return what a body unpacks to; of more than `most` bytes the first `most` + 1. Raises InvalidSyntax."""
+    unpacked, room = bytearray(), most + 1
+    try:
+        while body and room > 0:
+            stream = zlib.decompressobj(PACKINGS[packing])
+            unpacked += stream.decompress(body, room)
+            room = most + 1 - len(unpacked)
+            if room > 0 and not stream.eof:
+                raise zlib.error("it ends too early")
+            body = stream.unused_data  # gzip may have several members (RFC 1952 section 2.2)
+    except zlib.error:
+        raise InvalidSyntax(f"The body is not {packing}, as its Content-Encoding says, or not all of it.") from None
+    return bytes(unpacked)
