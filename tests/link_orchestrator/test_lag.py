@@ -28,5 +28,4 @@ async def test_beside_a_plan_a_request_that_comes_at_any_moment_waits_a_twentiet
     finally:
         gc.unfreeze()
     long = [turn for turn in turns if turn > MOST_SECONDS]
-    print(sum(turns), sorted(turns)[-10:])
     assert sum(long) <= sum(turns) / 100
