@@ -74,8 +74,9 @@ class Listing(Generic[R]):
         """Return at most `count` resources from a place on, and the place behind them, None at the end."""
         place = Place.at(position)
         counts = await self._resources.counts.all()
-        rows: list[Row] = []
+        rows, turn = list[Row](), turns.Turns()
         for bucket in range(place.bucket, len(counts)):
+            await turn.step()
             low = place.key if bucket == place.bucket else LIVE
             if counts[bucket].accounts:
                 rows += await self._first(bucket, low, count - len(rows))
