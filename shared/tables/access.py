@@ -132,6 +132,8 @@ async def _commit(tables: Tables, partition: str, operations: Sequence[Operation
     try:
         await tables.commit(partition, operations)
     except TransactionTooLarge:
+        if len(operations) == 1:
+            raise
         for half in in_parts(operations, (len(operations) + 1) // 2):
             await _commit(tables, partition, half)
 
