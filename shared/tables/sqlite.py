@@ -21,7 +21,6 @@ from queue import SimpleQueue
 from typing import Any
 from zlib import crc32
 
-from shared import turns
 from shared.tables import sqlite_proof
 from shared.tables.port import (
     MAX_PAGE,
@@ -46,6 +45,7 @@ from shared.tables.port import (
 from shared.tables.sqlite_precedence import Precedence
 from shared.tables.sqlite_proof import DAMAGED, Form, Read, place_sum, prove, prove_around
 from shared.tables.sqlite_rows import Etags, encoded, key_text, present, stored_columns, stored_key
+from shared.turns import Turns, next_turn
 
 BUSY_SECONDS = 10.0
 """Seconds that a commit waits while other processes write to the file; then it fails as Unavailable."""
@@ -56,6 +56,8 @@ GROUP_OPERATIONS = 100
 other process can write."""
 URGENT_RETRY_SECONDS, PATIENT_RETRY_SECONDS = 0.0001, 0.002
 """Seconds until an urgent or a patient process tries again while another writes."""
+MANY = 16
+"""Operations from which on a transaction waits for a turn of the event loop: each is checked and encoded there."""
 LOG_BYTES = 64 * 1024 * 1024
 """Bytes above which the write-ahead log is emptied. SQLite itself empties it only if nobody writes while it copies the
 pages: beside two processes that wrote all the time, the log was seen to grow to a gigabyte."""
@@ -143,7 +145,7 @@ class SqliteTables:
         self, places: Sequence[tuple[str, str]], *, select: Sequence[str] | None = None
     ) -> list[Row | None]:
         """Return the row, or None, at each place (see port.Tables); no read is long enough to need a task."""
-        rows: list[Row | None] = []
+        turns, rows = Turns(), list[Row | None]()
         for partition, key in places:
             rows.append(await self.get(partition, key, select=select))
             await turns.step()
@@ -198,6 +200,8 @@ class SqliteTables:
         return await self._commit(partition, operations, ahead=True)
 
     async def _commit(self, partition: str, operations: Sequence[Operation], *, ahead: bool) -> list[str]:
+        if len(operations) >= MANY:
+            await next_turn()
         check(partition, operations)
         if self._closed:
             raise Unavailable("the table is closed")
@@ -474,7 +478,8 @@ class _File:
 
     def _end(self, group: _Group) -> None:
         self._precedence.leave()
-        self._empty_log()
+        if not group.ahead:  # which may end on the event loop
+            self._empty_log()
         self._busy.release()
         self._wake(group.commits)
         group.done = True

@@ -13,10 +13,10 @@ each with a deterministic test that fails without it (tests/shared/directory/tes
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 import sys
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -26,8 +26,9 @@ from shared.directory.keys import Key, Keys, folded, prefix_end
 from shared.directory.records.counts import Count, Counts
 from shared.directory.records.model import Resource
 from shared.tables import port
-from shared.tables.access import read_range
+from shared.tables.access import in_parts, in_waves, read_range, together
 from shared.tables.port import (
+    MAX_OPERATIONS,
     Conflict,
     Delete,
     Insert,
@@ -196,8 +197,19 @@ class Claims(Generic[R]):
 
     async def point(self, key: Key, account_id: str) -> None:
         """Write the pointer from a key to an account."""
-        partition, row = self._keys.pointer(key, account_id)
-        await self._tables.commit_ahead(partition, [Upsert(row, {"id": account_id})])
+        await together(*self.pointing([key], account_id))
+
+    def pointing(self, keys: Iterable[Key], account_id: str) -> list[Awaitable[object]]:
+        """Return the calls that write the pointers from keys to an account, one for each of their partitions."""
+        rows: defaultdict[str, list[Operation]] = defaultdict(list)
+        for key in keys:
+            partition, row = self._keys.pointer(key, account_id)
+            rows[partition].append(Upsert(row, {"id": account_id}))
+        return [
+            self._tables.commit_ahead(partition, some)
+            for partition, upserts in rows.items()
+            for some in in_parts(upserts, MAX_OPERATIONS)
+        ]
 
     async def places(self, account_id: str, claims: Iterable[Key], pointers: Iterable[Key]) -> list[KeyRow]:
         """Return the rows that a change is to take away, as they are before its commit."""
@@ -207,7 +219,7 @@ class Claims(Generic[R]):
 
     async def remove(self, places: Iterable[KeyRow]) -> None:
         """Delete rows unless they were written since they were seen. What fails stays, stale and harmless."""
-        await asyncio.gather(*(self._remove(place) for place in places))
+        await in_waves(self._remove(place) for place in places)
 
     async def _remove(self, place: KeyRow) -> None:
         try:
