@@ -8,7 +8,9 @@ turn of the loop one slice is begun: so ten scans at once hold up a look-up no l
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+import gc
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from time import perf_counter
 from typing import TypeVar
 from weakref import WeakKeyDictionary
@@ -53,3 +55,25 @@ async def next_turn() -> None:
     await asyncio.sleep(0)
     await queue.acquire()
     loop.call_soon(queue.release)
+
+
+_collecting: list[tuple[int, int, int]] = []
+"""The thresholds of the garbage collector, once for each work under way that puts its full collections off."""
+
+
+@contextmanager
+def without_full_collections() -> Iterator[None]:
+    """Put full collections off while work holds much in memory, of which none is garbage.
+
+    One looks through all of it in a single step: beside a plan of 20,000 accounts that took up to 0.2 s, and held up
+    every request. What goes in circles and outlives the first two generations waits until the work is done.
+    """
+    thresholds = gc.get_threshold()
+    _collecting.append(_collecting[0] if _collecting else thresholds)
+    gc.set_threshold(thresholds[0], thresholds[1], 1_000_000)
+    try:
+        yield
+    finally:
+        before = _collecting.pop()
+        if not _collecting:
+            gc.set_threshold(*before)
