@@ -21,7 +21,7 @@ from shared.directory.keys import AUDIT, GROUPS, HEAD, LIVE, MEMBERS_END, Keys, 
 from shared.directory.records.audit import members_row
 from shared.directory.records.model import Head
 from shared.directory.text import timestamp
-from shared.tables.access import delete, in_parts, in_waves, read_range, scan, scan_pages, together, write
+from shared.tables.access import delete, in_parts, in_waves, read_range, scan_pages, together, write
 from shared.tables.port import (
     ANY,
     MAX_OPERATIONS,
@@ -368,8 +368,8 @@ class Members:
 
     async def _index_of(self, members: Sequence[str]) -> list[tuple[str, str]]:
         asked, low, high = set(members), min(members) + "_", prefix_end(max(members) + "_")
-        rows = scan(self._tables, self._keys.groups_of(members[0]), low, high, select=[])
-        return [pair async for row in rows if (pair := _pair(row))[0] in asked]
+        rows = await read_range(self._tables, self._keys.groups_of(members[0]), low, high, select=[])
+        return [pair for row in rows if (pair := _pair(row))[0] in asked]
 
     def _pages(self, partition: str, low: str = FIRST) -> AsyncIterator[Page]:
         return scan_pages(self._tables, partition, low, MEMBERS_END)
