@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Collection, Sequence
 from link_orchestrator.kinds import RUN, UNDO, VERIFICATION
 from link_orchestrator.lifecycle import ENDED, Orchestrations
 from link_orchestrator.passes.undo import SWITCHED_ON
-from link_orchestrator.passes.undo_names import debts_of
+from link_orchestrator.passes.undo_names import OWED, Owed, debts_about, debts_of
 from link_orchestrator.run import account_of, as_link
 from link_orchestrator.staged import reading_names
 from shared.directory.directory import Directory
@@ -71,8 +71,16 @@ async def _remove(directory: Directory, job: Job) -> None:
     for name in (job.id, *also.get(job.kind, ())):
         await directory.plan(name).clear()
     if job.kind == UNDO.name:
-        await debts_of(directory, job).clear()
+        await _remove_owed(directory, job)
     await directory.jobs.remove(job.id)
+
+
+async def _remove_owed(directory: Directory, undo: Job) -> None:
+    """Remove what an undo still owes."""
+    debts = debts_of(directory, undo)
+    for bucket in range(directory.keys.buckets):
+        async for rows in debts.decided(bucket, OWED):
+            await debts.remove(bucket, [row.id[2:] for row in rows if row.shown["undo"] == undo.id])
 
 
 async def _reduce(directory: Directory, run: Job) -> int:
@@ -80,14 +88,23 @@ async def _reduce(directory: Directory, run: Job) -> int:
     kept = 0
     for name in reading_names(run.id):
         await directory.plan(name).clear()
+    owed = await _owed(directory, run)
     for bucket in range(directory.keys.buckets):
         async for rows in _pages(directory, run, bucket):
             compared = {row.subject for row in rows if row.decision in GROUPS}
             await in_waves(directory.differences(run.id, subject).clear() for subject in compared)
             stand = await _standing(directory, rows)
+            stand |= {row.id for row in rows if (row.decision, row.subject) in owed}
             kept += len(stand)
             await directory.plan(run.id).remove(bucket, [row.id[2:] for row in rows if row.id not in stand])
     return kept
+
+
+async def _owed(directory: Directory, run: Job) -> set[tuple[str, str]]:
+    """Return the rows of a run's plan, by decision and subject, in which an undo will tell that a name is back."""
+    debts = debts_about(directory, run.id)
+    pages = [rows for bucket in range(directory.keys.buckets) async for rows in debts.decided(bucket, OWED)]
+    return {planned for rows in pages for row in rows if (planned := Owed.from_row(row).planned)}
 
 
 async def _pages(directory: Directory, run: Job, bucket: int) -> AsyncIterator[Sequence[PlanRow]]:

@@ -190,8 +190,9 @@ async def _scan(directory: Directory, reader: Reader[Account], tree: Filter | No
     found: list[Account] = []
     read = 0
     position: Position | None = ()
+    turn = turns.Turns()
     while position is not None:
-        await turns.step()
+        await turn.step()
         accounts, position = await reader.read_on(position, MAX_PAGE)
         # Members that are no accounts were read all the same.
         read += len(accounts) if position is None else MAX_PAGE

@@ -142,6 +142,7 @@ class LocalHost:
 
         The body of an `incoming` request is left to its function to read.
         """
+        target = _ORIGIN.sub("", target)
         path, _, query = target.partition("?")
         found = self._routes.find(method, _decoded(path) if "%" in path else path)
         if found is None:
@@ -253,6 +254,10 @@ class Routes:
             if (not function.methods or method in function.methods) and (match := match_path(path)):
                 return function, {name: value for name, value in match.groupdict().items() if value is not None}
         return None
+
+
+_ORIGIN = re.compile(r"^[a-z]+://[^/?]*+", re.IGNORECASE)
+"""What stands before the path where a client sends the whole URL, as to a proxy (RFC 9112 section 3.2.2)."""
 
 
 def _decoded(path: str) -> str:

@@ -23,6 +23,7 @@ from link_orchestrator.run import (
     reviews_of,
 )
 from shared.directory.directory import Directory
+from shared.directory.errors import NotFound
 from shared.directory.matching.accounts import DecisionKind
 from shared.directory.matching.authority import CREATABLE, LEFT_OPEN
 from shared.directory.work.jobs import Job
@@ -32,8 +33,11 @@ from shared.directory.work.reviews import ACKNOWLEDGE, EXCLUDE, LEAVE, LINK, Rev
 
 async def keep_reviews(directory: Directory, job: Job, slice_: Slice) -> Counter[str]:
     """Review the rows of a slice as they were reviewed in the earlier run, where they are the same."""
-    earlier = await directory.jobs.get(job.options[REVIEWS_FROM])
     counts: Counter[str] = Counter({REVIEWS_KEPT: 0, REVIEWS_DROPPED: 0})
+    try:
+        earlier = await directory.jobs.get(job.options[REVIEWS_FROM])
+    except NotFound:  # its term is over
+        return counts
     if slice_.low == 0:
         # Nobody has decided again about what that run itself could not keep.
         counts[REVIEWS_DROPPED] += earlier.counts.get(REVIEWS_DROPPED, 0)

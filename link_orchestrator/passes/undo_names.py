@@ -89,7 +89,12 @@ class Owed:
 
 def debts_of(directory: Directory, job: Job) -> Plan:
     """Return the list of what undos of the same links owe."""
-    return directory.plan(job.options.get("run", _ADOPTIONS) + _OWED_OF)
+    return debts_about(directory, job.options.get("run", _ADOPTIONS))
+
+
+def debts_about(directory: Directory, run_id: str) -> Plan:
+    """Return the list of what undos of a run owe."""
+    return directory.plan(run_id + _OWED_OF)
 
 
 async def give_names_back(directory: Directory, job: Job, slice_: Slice) -> Counter[str]:

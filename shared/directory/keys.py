@@ -185,6 +185,10 @@ class Keys:
         """Return a partition of the index that leads from members to their groups."""
         return f"{self.directory}_r_{bucket:02x}"
 
+    def nested(self) -> str:
+        """Return the partition of the index that leads from groups to the groups which hold them."""
+        return f"{self.directory}_n"
+
     def pointers(self, bucket: int) -> str:
         """Return the partition of a bucket's pointers and identity claims."""
         return f"{self.directory}_{self._space.pointers}_{bucket:02x}"

@@ -44,7 +44,9 @@ async def sweep(directory: Directory, before: str | None = None) -> int:
     for bucket in range(MEMBER_BUCKETS):
         async for pairs in directory.members.scan_index(bucket):
             removed += await _remove_lost(directory, pairs, before)
+            await directory.members.note_nested(pairs)
         removed += await directory.members.sweep_index(bucket, before)
+    removed += await directory.members.sweep_nested(before)
     return removed
 
 

@@ -18,6 +18,10 @@ ENTERPRISE_USER_URN = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:Use
 Type = Literal["string", "boolean", "decimal", "integer", "dateTime", "binary", "reference", "complex"]
 
 
+_ASSUMED = ("active",)
+"""Attributes that every resource has, and that no body need name: change.py and the directory's model see to that."""
+
+
 class Names(dict[str, "Attribute"]):
     """Attributes by name: their own spelling is found at once, any other through lower case."""
 
@@ -174,7 +178,7 @@ def read_resource_type(document: Mapping[str, Any], schemas: Mapping[str, Schema
         attributes=attributes,
         document=document,
         extensions_by_urn=by_urn,
-        required=tuple(name for name, item in attributes.items() if item.required and name == item.name),
+        required=tuple(n for n, item in attributes.items() if item.required and n == item.name and n not in _ASSUMED),
         always_returned=tuple(item.name for item in _COMMON if item.returned == "always"),
         returned_on_request=_targets(attributes, extensions, lambda item: item.returned == "request"),
         immutable=_targets(attributes, extensions, lambda item: item.mutability == "immutable"),

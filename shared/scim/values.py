@@ -112,6 +112,8 @@ def settle(attribute: Attribute, elements: list[object]) -> list[object]:
 
     RFC 7643 section 2.4: a service provider should not return the same (type, value) combination more than once.
     """
+    if len(elements) < 2:
+        return elements
     kept: dict[Hashable, object] = {}
     for element in elements:
         identity = identify(element, attribute)

@@ -192,7 +192,21 @@ def differ_in_emails(our: Any, their: Any) -> bool:
     return rests[0] == rests[1]
 
 
+def stays_active_or_not(case: Case, our: Any, their: Any) -> bool:
+    """Tell whether answers differ in `active`, which the case takes away, and in nothing else without a reason."""
+    operations = case.get("operations", ())
+    taking = [o for o in operations if o.get("path") == "active" and (o["op"] == "remove" or is_empty(o["value"]))]
+    if not taking or kind(our) != "done" or kind(their) != "done" or our.get("active") == their.get("active"):
+        return False
+    rests = [{name: item for name, item in answer.items() if name != "active"} for answer in (our, their)]
+    others = [differs for differs in REASONS.values() if differs is not stays_active_or_not]
+    return rests[0] == rests[1] or any(differs(case, *rests) for differs in others)
+
+
 REASONS: dict[str, Differs] = {
+    "null and a removal leave active as it is here: only a Boolean says whether somebody may come in.": (
+        stays_active_or_not
+    ),
     "They refuse a literal that is no e-mail address; ours compares any text, as RFC 7643 has e-mails as strings.": (
         lambda case, our, their: kind(their) == "refused" and says(case, r"emails( |\.value |\[.*value )")
     ),

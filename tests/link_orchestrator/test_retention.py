@@ -13,10 +13,13 @@ from typing import Any
 import pytest
 
 from infra.local.faults import Fault, FaultyTables
-from link_orchestrator.passes.undo_names import debts_of
+from link_orchestrator.messages import ACTIVATING
+from link_orchestrator.passes.undo import SWITCHED_ON
+from link_orchestrator.passes.undo_names import USER_NAME, Owed, debts_of
 from shared.directory.directory import Directories, Directory
 from shared.directory.matching.policy import FEWEST_JOB_DAYS
 from shared.directory.text import timestamp
+from shared.directory.work.plan import PlanRow
 from tests.link_orchestrator.passes.test_undo import linked, person, scim_patch, undo
 from tests.link_orchestrator.requests.test_runs import Gate, status_of
 from tests.link_orchestrator.running import App, csv_file, graph, left_open, object_id, plan_rows, serving
@@ -109,6 +112,43 @@ async def test_of_a_run_whose_links_stand_an_undo_finds_what_it_needs(app: App) 
     assert not (await app.account("dora@contoso.com"))["deletedOverScim"]
     await app.host.run_timer(NIGHT)
     assert not await plan_rows(await directory_of(app), run["id"])
+
+
+async def test_an_undo_goes_with_its_report_with_whom_it_may_switch_on_and_with_what_it_owes(app: App) -> None:
+    run = await linked(app, "ada")
+    first, second = await undo(app, run, activate=0), await undo(app, run)
+    directory = await directory_of(app)
+    jobs = [await directory.jobs.get(job["id"]) for job in (first, second)]
+    owed = [Owed(job.id, USER_NAME, "ada@contoso.com", "a@contoso.com", job.id, ("", ""), ("", ""), {}) for job in jobs]
+    debts = debts_of(directory, jobs[0])
+    await debts.write(0, [one.to_row() for one in owed])
+    listed = directory.plan(first["id"] + SWITCHED_ON)
+    await listed.write(0, [PlanRow(ACTIVATING, "someone", {}, "1")])
+    await age(app, first)
+    await app.host.run_timer(NIGHT)
+    assert (await status_of(app.call("GET", f"linking/undos/{first['id']}")))[0] == 404
+    assert [row.subject async for rows in debts.decided(0) for row in rows] == [second["id"]]
+    assert not [row async for rows in listed.decided(0) for row in rows]
+    assert not await plan_rows(directory, first["id"])
+    assert (await app.call("GET", f"linking/undos/{second['id']}"))["phase"] == "done"
+
+
+async def test_a_row_stays_in_which_an_undo_is_to_tell_that_a_name_is_back(app: App) -> None:
+    run = await linked(app, "ada")
+    first, ada = await undo(app, run), (await app.account("ada@contoso.com"))["id"]
+    directory = await directory_of(app)
+    job = await directory.jobs.get(first["id"])
+    told, then, planned = ("undone", "without its name"), ("undone", "with its name"), ("link", object_id(0))
+    owed = Owed(ada, USER_NAME, "lady@contoso.com", "ada@contoso.com", job.id, told, then, {}, planned)
+    await debts_of(directory, job).write(directory.keys.bucket(ada), [owed.to_row()])
+    await age(app, run)
+    await app.host.run_timer(NIGHT)
+    assert (await undo(app, run))["phase"] == "done"
+    assert (await app.account("lady@contoso.com"))["id"] == ada
+    await age(app, first)
+    for _ in range(2):
+        await app.host.run_timer(NIGHT)
+    assert await plan_rows(directory, run["id"]), "the second undo owed the name when it gave it back"
 
 
 async def test_a_name_that_an_undo_owed_goes_with_the_undo(app: App, tmp_path: Path) -> None:

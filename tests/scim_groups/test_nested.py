@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from scim_users import by_group
 from scim_users import search as users
+from shared.directory.records import members
+from shared.directory.sweep import sweep
+from shared.directory.text import timestamp
+from shared.tables.port import Delete
+from tests.link_orchestrator.running import rows_of
 from tests.scim_groups.test_pages import FORMS, names
 from tests.scim_groups.test_service import a_user, adding, assert_error, created, operations
 from tests.scim_users.conftest import Server, walk
@@ -126,3 +132,33 @@ async def test_a_group_that_holds_too_many_groups_is_asked_for_piece_by_piece(
         answer = await server.send("GET", f'/Users?filter=groups.value eq "{outer}"{cursor}')
         assert_error(answer, 400, "tooMany")
         assert "each of them" in answer.body["detail"]
+
+
+async def test_where_many_groups_hold_groups_each_is_read_by_itself(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ada = await a_user(server, "ada")
+    sales = await nested(server, ada, name="Sales")
+    await nested(server, await nested(server, sales, name="Europe"), name="World")
+    shown = await groups(server, ada)
+    monkeypatch.setattr(members, "NESTED_AT_ONCE", 1)
+    assert await groups(server, ada) == shown == {"Sales": "direct", "Europe": "indirect", "World": "indirect"}
+
+
+async def test_the_sweep_finds_what_an_earlier_version_wrote_and_forgets_what_is_gone(server: Server) -> None:
+    directory = await server.main()
+    ada = await a_user(server, "ada")
+    sales = await nested(server, ada, name="Sales")
+    europe = await nested(server, sales, name="Europe")
+    index = directory.keys.nested()
+    (row,) = await rows_of(directory.tables, index)
+    await directory.tables.commit(index, [Delete(row.key, row.etag)])
+    assert await groups(server, ada) == {"Sales": "direct"}
+    for _ in range(2):
+        assert await sweep(directory) == 0
+        assert await groups(server, ada) == {"Sales": "direct", "Europe": "indirect"}
+    leaving = operations({"op": "remove", "path": "members"})
+    assert (await server.send("PATCH", f"/Groups/{europe}", leaving)).status == 200
+    later = timestamp(datetime.now(UTC) + timedelta(hours=1))
+    assert await sweep(directory, later) == 2
+    assert await rows_of(directory.tables, index) == []

@@ -17,7 +17,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from shared.directory.errors import Stale
-from shared.directory.keys import AUDIT, GROUPS, HEAD, LIVE, MEMBERS_END, Keys, prefix_end
+from shared.directory.keys import AUDIT, GROUPS, HEAD, LIVE, MEMBERS_END, Keys, is_group, prefix_end
 from shared.directory.records.audit import members_row
 from shared.directory.records.model import Head
 from shared.directory.text import timestamp
@@ -69,6 +69,8 @@ class Teller:
 FIRST = "0"
 """The lowest key of a member, in a group's partition and in the index: every id begins with a hex digit."""
 CHANGED = "the group's members changed since they were read, or the group is gone"
+NESTED_AT_ONCE = 200
+"""Groups within groups up to which all are read at once."""
 MARKED, HERE = "byScim", "here"
 """Columns of a member's row: see StoredMember."""
 
@@ -89,7 +91,7 @@ class Members:
         members, now = list(members), self._now()
         await self.announce(group, members)
         rows = [Upsert(HEAD, {"modified": now}), *_joining(members)]
-        calls = (self._tables.commit(self._keys.members(group), part) for part in in_parts(rows, MAX_OPERATIONS))
+        calls = (self._tables.commit_ahead(self._keys.members(group), part) for part in in_parts(rows, MAX_OPERATIONS))
         etags, *_ = await in_waves(calls)
         return Head(etags[0], now)
 
@@ -110,8 +112,15 @@ class Members:
         by_partition: defaultdict[str, list[Upsert]] = defaultdict(list)
         at = self._now()
         for member_id in dict.fromkeys(member.id for member in members):
-            by_partition[self._keys.groups_of(member_id)].append(Upsert(f"{member_id}_{group}", {"at": at}))
-        await write(self._tables, by_partition)
+            row = Upsert(f"{member_id}_{group}", {"at": at})
+            by_partition[self._keys.groups_of(member_id)].append(row)
+            if is_group(member_id):
+                by_partition[self._keys.nested()].append(row)
+        await in_waves(
+            self._tables.commit_ahead(partition, part)
+            for partition, rows in by_partition.items()
+            for part in in_parts(rows, MAX_OPERATIONS)
+        )
 
     async def join(self, group: str, members: Iterable[Member]) -> None:
         """Write the truth of announced members of a group that is still to come and has no head."""
@@ -287,9 +296,26 @@ class Members:
         return [pair for pairs in found for pair in pairs]
 
     async def indexed_groups(self, groups: Sequence[str]) -> list[tuple[str, str]]:
-        """Return (group, group that holds it) as indexed() does; no neighbours in the index, each takes a query."""
+        """Return (group, group that holds it) as indexed() does.
+
+        They are read from an index of their own, which is nearly always empty or small. From a large one each is read
+        by itself: groups are no neighbours in the index.
+        """
+        if not groups:
+            return []
+        page = await self._tables.query(self._keys.nested(), select=[], top=NESTED_AT_ONCE)
+        if page.continuation is None:
+            asked = {*groups}
+            return [pair for row in page.rows if (pair := _pair(row))[0] in asked]
         found = await together(*(self._index_of([group]) for group in groups))
         return [pair for pairs in found for pair in pairs]
+
+    async def note_nested(self, pairs: Iterable[tuple[str, str]]) -> None:
+        """Write what the index of groups within groups lacks of these: an earlier version of the app wrote none."""
+        rows = [Upsert(f"{member}_{group}", {"at": self._now()}) for member, group in pairs if is_group(member)]
+        found = await self._tables.get_many([(self._keys.nested(), row.key) for row in rows], select=[]) if rows else []
+        missing = [row for row, had in zip(rows, found, strict=True) if had is None]
+        await write(self._tables, {self._keys.nested(): missing} if missing else {})
 
     async def held(self, pairs: Sequence[tuple[str, str]]) -> list[bool]:
         """Tell for each (member, group) whether the group holds the member."""
@@ -320,8 +346,15 @@ class Members:
             yield [_pair(row) for row in page.rows]
 
     async def sweep_index(self, bucket: int, before: str) -> int:
-        """Remove index rows from before that time that lead nowhere, and return how many."""
-        removed, partition = 0, self._keys.memberships(bucket)
+        """Remove index rows of a bucket from before that time that lead nowhere, and return how many."""
+        return await self._sweep(self._keys.memberships(bucket), before)
+
+    async def sweep_nested(self, before: str) -> int:
+        """Do the same with the index of groups within groups."""
+        return await self._sweep(self._keys.nested(), before)
+
+    async def _sweep(self, partition: str, before: str) -> int:
+        removed = 0
         async for page in self._pages(partition):
             old = [row for row in page.rows if str(row.columns["at"]) < before]
             held = await self.held([_pair(row) for row in old])

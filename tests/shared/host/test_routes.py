@@ -17,6 +17,8 @@ from infra.local import host as local_host
 from infra.local.functions import AsyncFunction, Functions, HttpFunction, read_functions
 from infra.local.host import LocalHost
 from shared.host.functions import UNANSWERED
+from shared.host.http import Edge
+from shared.host.routes import matcher
 from shared.host.settings import Settings
 from shared.tables.sqlite import SqliteTables
 from tests.scim_groups.test_service import assert_error
@@ -116,14 +118,51 @@ async def test_what_an_address_takes_is_told_to_nobody_without_its_token(
             assert (answer.status, "Allow" in answer.headers) == (status, False)
 
 
-@pytest.mark.parametrize("path", ["/scim/v2/Nothing", "/scim", "/", "/accounts/1/2/3", "/%F0%9F%98%80"])
+async def test_every_address_names_the_methods_of_its_functions(functions: Functions, server: Server) -> None:
+    others = [function for function in functions.http if function.name != UNANSWERED]
+    for path in {path_of(function.route) for function in others}:
+        methods = {m for f in others if matcher(f.route)(path) for m in f.methods} | {"OPTIONS"}
+        assert "HEAD" in methods or "GET" not in methods, path
+        token = TOKEN if path.startswith("/scim/") else ADMIN_TOKEN
+        headers = {"Authorization": f"Bearer {token}"}
+        async with server.session.options(server.url + path.upper(), headers=headers) as answer:
+            assert (answer.status, {*answer.headers["Allow"].split(", ")}) == (204, methods), path
+        async with server.session.request("TRACE", server.url + path, headers=headers) as answer:
+            assert (answer.status, {*answer.headers["Allow"].split(", ")}) == (405, methods), path
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/scim/v2/Nothing",
+        "/scim/v2/Users//",
+        "/scim/v2//Users",
+        "/scim//v2/Users",
+        "/scim",
+        "/",
+        "/accounts/1/2/3",
+        "/%F0%9F%98%80",
+        "/%C5%BFcim/v2/Users",
+    ],
+)
 async def test_what_is_no_address_is_not_found_by_any_method(server: Server, path: str) -> None:
-    token = TOKEN if path.startswith("/scim/") else ADMIN_TOKEN
+    token = TOKEN if path.startswith("/scim/v2/") else ADMIN_TOKEN
     for method in ("GET", "HEAD", "OPTIONS", "POST", "DELETE", "TRACE"):
         headers = {"Authorization": f"Bearer {token}"}
         async with server.session.request(method, server.url + path, headers=headers) as answer:
             assert (answer.status, "Allow" in answer.headers) == (404, False)
             assert method == "HEAD" or (await answer.json(content_type=None))["status"] == "404"
+
+
+async def test_for_a_stranger_no_routes_are_gone_through(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Scanners ask for addresses of 8 KB, which takes every pattern milliseconds."""
+    asked = list[str]()
+    monkeypatch.setattr(Edge, "methods", lambda _, path: asked.append(path) or frozenset())
+    for token in ("x", ADMIN_TOKEN):
+        headers = {"Authorization": f"Bearer {token}"}
+        async with server.session.get(f"{server.url}/linking/runs/{'a' * 7_000}/x", headers=headers) as answer:
+            assert answer.status == (401 if token == "x" else 404)
+    assert len(asked) == 1
 
 
 @pytest.mark.parametrize("path", ["/Users", "/Groups", "/ServiceProviderConfig", "/Schemas", "", "/Users/none"])

@@ -251,3 +251,9 @@ def test_a_large_body_is_refused() -> None:
     assert read_json(b" " * (MAX_BODY_BYTES - 2) + b"{}") == {}
     with pytest.raises(BodyTooLarge):
         read_json(b" " * (MAX_BODY_BYTES - 1) + b"{}")
+
+
+def test_a_body_of_too_many_values_is_refused() -> None:
+    assert read_json(b"[" + b"[]," * 10_000 + b"[]]")
+    with pytest.raises(InvalidSyntax, match="values"):
+        read_json(b"[" + b"[]," * 40_000 + b"[]]")

@@ -156,6 +156,8 @@ DEVIATIONS = {
     *((name, "case_exact") for name in ("manager.value", "manager.$ref", "password", "profileUrl")),
     # A manager is cleared by an empty value; a group without a name could not be found again (section 4.2).
     *((name, "required") for name in ("manager.value", "manager.$ref", "displayName")),
+    # Every user says it: a removal leaves it, and a create without it makes an active one.
+    ("active", "required"),
     # A member shows the name that the client gave with it, as the figures of section 3.5.2 of RFC 7644 do.
     ("members.display", "mutability"),
 }
