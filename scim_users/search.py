@@ -159,7 +159,7 @@ def _asks_for_a_key_alone(tree: Filter) -> bool:
 
 def _kind(path: Path, within: str = "") -> str | None:
     """Return the kind of keys that answer the equality of a path, whatever its value filter."""
-    return KINDS.get(within + replace(path, value_filter=None).key)
+    return KINDS.get(within + (replace(path, value_filter=None) if path.value_filter else path).key)
 
 
 async def _led_to(directory: Directory, keys: Sequence[Key]) -> list[str]:

@@ -192,6 +192,13 @@ class Tables(Protocol):
         Raises AlreadyExists or VersionConflict with the index of an operation that failed; nothing is changed then.
         """
 
+    async def commit_ahead(self, partition: str, operations: Sequence[Operation]) -> list[str]:
+        """Apply the operations as commit() does, where only a later commit of this process gives them a meaning.
+
+        They last as soon as that one does. Until then a power cut may take them, though no crash of the process does.
+        """
+        return await self.commit(partition, operations)
+
     async def close(self) -> None:
         """Close the connections. The rows stay."""
 

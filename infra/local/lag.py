@@ -28,3 +28,13 @@ async def watched() -> AsyncIterator[list[float]]:
     finally:
         watching = False
         await asyncio.sleep(0)
+
+
+def p99(turns: list[float]) -> float:
+    """Return the seconds that 99 of 100 moments of work see their turn last at most."""
+    left = sum(turns) / 100
+    for turn in sorted(turns, reverse=True):
+        left -= turn
+        if left < 0:
+            return turn
+    return 0.0
