@@ -35,6 +35,7 @@ from shared.directory.text import timestamp
 from shared.directory.work.gate import LONGEST
 from shared.directory.work.jobs import UNDO, Job, Jobs, State
 from shared.tables.port import Denied, Throttled, Unavailable
+from shared.turns import without_full_collections
 
 log = logging.getLogger("scimlink")
 
@@ -78,7 +79,8 @@ async def run_slice(directories: Directories, message: Mapping[str, Any]) -> dic
     if KINDS[job.kind].waits_for_undo and (undo := await _undo_under_way(directory)):
         return SliceDone(wait=WAIT_SECONDS, why=f"{undo.id} is under way").to_json()
     work = KINDS[job.kind].passes[slice_.pass_name](directory, job, slice_)
-    counts = await work if slice_.pass_name not in PLANNING else await _unless_cancelled(jobs, job.id, work)
+    with without_full_collections():
+        counts = await work if slice_.pass_name not in PLANNING else await _unless_cancelled(jobs, job.id, work)
     if counts is None:
         return SliceDone(stopped=True).to_json()
     await jobs.count(job.id, f"{slice_.pass_name}_{slice_.name}", counts)

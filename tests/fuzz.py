@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import argparse
 import os
+import subprocess
 import sys
 
-import pytest
 from hypothesis import settings
 
 TIMES = "SCIMLINK_FUZZ_TIMES"
@@ -34,8 +34,9 @@ def main() -> int:
     parser.add_argument("--times", type=int, default=50, metavar="N", help="how many times the usual examples (50)")
     parser.add_argument("where", nargs="*", default=WHERE, metavar="PATH", help="tests, all of these doors if none")
     asked = parser.parse_args()
-    os.environ[TIMES] = str(asked.times)
-    return int(pytest.main(["-m", "hypothesis or fuzz", "-n", "auto", "--dist", "worksteal", *asked.where]))
+    chosen = ["-m", "hypothesis or fuzz", "-n", "auto", "--dist", "worksteal"]
+    command = [sys.executable, "-m", "pytest", *chosen, *asked.where]
+    return subprocess.call(command, env={**os.environ, TIMES: str(asked.times)})
 
 
 if __name__ == "__main__":

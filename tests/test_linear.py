@@ -8,6 +8,7 @@ Judged is the growth of CPU time from a length to four times that length: 4 if i
 from __future__ import annotations
 
 import ast
+import gzip
 import importlib
 import itertools
 import json
@@ -28,6 +29,7 @@ from link_orchestrator.files.groups import read_groups
 from link_orchestrator.files.identities import read_identities
 from link_orchestrator.prediction.mapping import provisioned_name
 from shared.host.auth import authenticate
+from shared.host.body import unpack
 from shared.scim.document import normalise, read_json
 from shared.scim.endpoint import version_matches
 from shared.scim.filter import parse_filter
@@ -131,6 +133,7 @@ def _operations(count: int, path: str, value: object) -> str:
     return json.dumps({"Operations": [{"op": "add", "path": path, "value": value}] * max(1, count)})
 
 
+EMPTY_MEMBER = gzip.compress(b"").decode("latin-1")
 READERS: dict[str, tuple[Callable[[str], object], Callable[[int], str], int]] = {
     "tags": (lambda text: version_matches(text, 'W/"1"'), lambda n: '"a"' * n, 2_000),
     "tags without an end": (lambda text: version_matches(text, 'W/"1"'), lambda n: "a" * n + '"', 2_000),
@@ -139,6 +142,7 @@ READERS: dict[str, tuple[Callable[[str], object], Callable[[int], str], int]] = 
     "attributes": (lambda text: Projection.parse(text, None, USER), lambda n: "a," * n, MAX_FILTER_CHARS // 10),
     "attributes in brackets": (lambda text: Projection.parse(text, None, USER), lambda n: "[," * n, 500),
     "a token": (lambda text: authenticate(text, [], "scim"), lambda n: "bearer" + " " * n, LENGTH),
+    "members of gzip": (lambda text: unpack(text.encode("latin-1"), "gzip", 9), lambda n: EMPTY_MEMBER * n, 2 * LENGTH),
     "a query": (host._params, lambda n: "a=b&" * n, LENGTH),
     "a path": (host._decoded, lambda n: "%2F" * n, LENGTH),
     "a header of a file": (plain, lambda n: "[" * n, LENGTH),

@@ -62,6 +62,7 @@ from shared.directory.work.plan import PlanRow
 from shared.directory.work.seen import IN_DOUBT, Leads, short
 from shared.directory.work.staging import Stage
 from shared.tables.access import in_parts, together
+from shared.turns import Turns
 
 WITH_ACCOUNT = (DecisionKind.LINK, DecisionKind.ALREADY_LINKED)
 """Decisions that leave an identity with an account of its own."""
@@ -245,6 +246,7 @@ async def decide_all(directory: Directory, job: Job, slice_: Slice, *, again: bo
     seen = directory.seen_writer(job.id, slice_.name)
     counts: Counter[str] = Counter()
     rows: defaultdict[int, list[PlanRow]] = defaultdict(list)
+    turns = Turns()
     for bucket in slice_.buckets:
         known, contested = await _candidates_by_identity(candidates, bucket)
         left_open: dict[str, str] = {}
@@ -271,6 +273,7 @@ async def decide_all(directory: Directory, job: Job, slice_: Slice, *, again: bo
                 before, after = _digests(account, linked(account, identity.object_id))
                 # The link changes the account for the others that meet it, so the next run decides on those again.
                 await seen.add_link(account.id, before, IN_DOUBT if account.id in contested else after)
+            await turns.step()
         await plan.leave_open(left_open)
     await together(*(plan.write(home, batch) for home, batch in rows.items()))
     await together(links.close(), seen.close())

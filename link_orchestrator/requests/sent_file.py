@@ -15,6 +15,7 @@ from link_orchestrator.problems import Problem
 from shared.directory.directory import Directory
 from shared.scim.endpoint import Request
 from shared.scim.errors import BodyTooLarge, InvalidSyntax, InvalidValue
+from shared.turns import without_full_collections
 
 ROWS_AT_ONCE: Final = 200
 """Rows of a file that are staged before other requests get their turn."""
@@ -55,21 +56,22 @@ async def stage_rows(
     problems: list[Problem] = []
     first: Problem | None = None
     alike = Counter[str]()
-    try:
-        for row in rows:
-            if isinstance(row, Problem):
-                problems.append(row)
-                first = first or row
-                counts["problems"] += 1
-            else:
-                await add(row)
-                counts["read"] += 1
-            if (counts["read"] + counts["problems"]) % ROWS_AT_ONCE == 0:
-                await write_problems(directory, job_id, 0, problems, alike)
-                problems.clear()
-                await asyncio.sleep(0)
-    except UnreadableFile as error:
-        raise InvalidSyntax(str(error)) from error
+    with without_full_collections():
+        try:
+            for row in rows:
+                if isinstance(row, Problem):
+                    problems.append(row)
+                    first = first or row
+                    counts["problems"] += 1
+                else:
+                    await add(row)
+                    counts["read"] += 1
+                if (counts["read"] + counts["problems"]) % ROWS_AT_ONCE == 0:
+                    await write_problems(directory, job_id, 0, problems, alike)
+                    problems.clear()
+                    await asyncio.sleep(0)
+        except UnreadableFile as error:
+            raise InvalidSyntax(str(error)) from error
     if not counts["read"]:
         why = f" Line {first.line}: {first.reason} {first.remedy}" if first else " It holds none."
         raise InvalidSyntax(f"No row of the file can be used.{why}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
 import azure.functions as func
 
@@ -29,9 +30,9 @@ def blueprint(edge: Edge, tables: Tables) -> func.Blueprint:
     @bp.function_name(UNANSWERED)
     @bp.route("{*path}")  # no methods: all of them
     async def unanswered(req: func.HttpRequest) -> func.HttpResponse:
-        path = "/" + req.route_params.get("path", "").strip("/")
+        path = "/" + req.route_params.get("path", "")
         scim = f"{path.lower()}/".startswith(f"{SCIM}/")
-        return await edge.answer(req, refuse, req.method, path, edge.methods(path), role="scim" if scim else "admin")
+        return await edge.answer(req, refuse, req.method, path, edge.methods, role="scim" if scim else "admin")
 
     return bp
 
@@ -57,10 +58,16 @@ def _add_health(bp: func.Blueprint, edge: Edge, readiness: Readiness) -> None:
     edge.function(bp, "health_ready", "GET", "health/ready")(ready)
 
 
-async def refuse(directory: Directory, request: Request, method: str, path: str, allowed: frozenset[str]) -> Response:
-    """Answer OPTIONS (RFC 9110 section 9.3.7); refuse any other request, and say why."""
+async def refuse(
+    directory: Directory, request: Request, method: str, path: str, methods: Callable[[str], frozenset[str]]
+) -> Response:
+    """Answer OPTIONS (RFC 9110 section 9.3.7); refuse any other request, and say why.
+
+    `methods` tells which ones an address takes. It goes through all routes, so it is asked for no stranger.
+    """
     if f"{path.lower()}/".startswith(f"{SCIM}/me/"):
         raise NotImplementedHere("this service provider has no /Me: address /Users instead")
+    allowed = methods(path)
     if not allowed:
         raise NotFound("no such endpoint")
     allowed |= {"OPTIONS"}

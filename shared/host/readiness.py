@@ -8,7 +8,8 @@ import time
 from collections.abc import Callable
 from uuid import uuid4
 
-from shared.tables.port import Delete, Insert, Tables, TablesError
+from shared.tables import access
+from shared.tables.port import ANY, MAX_OPERATIONS, Delete, Insert, Tables, TablesError
 
 log = logging.getLogger("scimlink")
 
@@ -20,14 +21,19 @@ SECONDS = 1.0
 """Seconds for which an answer is given again: whoever asks needs no token, and each look writes."""
 PATIENCE = 10.0
 """Seconds after which storage that does not answer counts as away."""
+LEFT_BEHIND = 60
+"""Seconds after which a row is no look's that goes on, of this instance or of another: that look ended midway."""
 
 
 class Readiness:
     """Looks whether storage can be written and read, once a second at most."""
 
-    def __init__(self, tables: Tables, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, tables: Tables, clock: Callable[[], float] = time.monotonic, now: Callable[[], float] = time.time
+    ) -> None:
         self._tables = tables
         self._clock = clock
+        self._now = now
         self._looking = asyncio.Lock()
         self._until = float("-inf")
         self._fault = ""
@@ -43,12 +49,12 @@ class Readiness:
     async def _look(self) -> str:
         try:
             async with asyncio.timeout(PATIENCE):
-                key = uuid4().hex
+                now = int(self._now())
+                key = f"{now:010}_{uuid4().hex}"
                 await self._tables.commit(PARTITION, [Insert(key, ROW)])
                 row = await self._tables.get(PARTITION, key)
-                if row is not None:
-                    await self._tables.commit(PARTITION, [Delete(key, row.etag)])
                 fault = "" if row is not None and row.columns == ROW else "what was written is not read"
+                await self._remove(key, before=f"{now - LEFT_BEHIND:010}")
         except TablesError as error:
             fault = str(error)
         except TimeoutError:
@@ -56,3 +62,10 @@ class Readiness:
         if fault:
             log.error("storage is not ready: %s", fault)
         return fault
+
+    async def _remove(self, key: str, before: str) -> None:
+        """Delete the row of a look, and those that looks left behind which ended midway."""
+        left = await self._tables.query(PARTITION, high=before, select=[], top=MAX_OPERATIONS - 1)
+        await access.delete(
+            self._tables, PARTITION, [Delete(one, ANY) for one in (key, *(row.key for row in left.rows))]
+        )

@@ -1,6 +1,7 @@
 """Route templates as the Functions host reads them, to tell which methods an address takes.
 
-Literals match in any letter case; `{name}` is one segment of a path, and `{*name}` the rest of it, which may be empty.
+Literals match in either case of an ASCII letter; `{name}` is one segment of a path, and `{*name}` the rest of it, which
+may be none. An empty segment matches nothing, unless it stands within such a rest (aspnetcore: RoutePatternMatcher).
 https://learn.microsoft.com/azure/azure-functions/functions-bindings-http-webhook-trigger#customize-the-http-endpoint
 """
 
@@ -25,10 +26,10 @@ def matcher(template: str) -> Matcher:
         if parameter is None:
             pattern += "/" + re.escape(segment)
         elif parameter[1]:
-            pattern += f"(?:/(?P<{parameter[2]}>.*))?"
+            pattern += f"(?:/(?P<{parameter[2]}>[^/].*))?"
         else:
             pattern += f"/(?P<{parameter[2]}>[^/]+)"
-    return re.compile(pattern + "/?", re.IGNORECASE | re.DOTALL).fullmatch
+    return re.compile(pattern + "/?", re.IGNORECASE | re.ASCII | re.DOTALL).fullmatch
 
 
 def methods_with_head(method: str) -> list[str]:

@@ -14,7 +14,7 @@ from shared.scim.document import Document
 from shared.scim.errors import InvalidValue, Mutability, NoTarget
 from shared.scim.filter import equalities
 from shared.scim.path import DocumentPlace
-from shared.scim.schema import ACTIVE, Attribute, Target
+from shared.scim.schema import ACTIVE, ROLES, Attribute, Target
 from shared.scim.values import (
     LABELS,
     Changes,
@@ -122,8 +122,8 @@ def _changes(target: Target, op: Op, value: Any) -> Changes:
         return {sub_attribute.name: None}
     if isinstance(value, dict):
         value = value.get(sub_attribute.name, value)
-    if sub_attribute.name == "value":
-        # It may tell more than itself, as a role does; but which one is meant, the path has said.
+    if attribute is ROLES and sub_attribute.name == "value":
+        # It may tell more than itself; but which role is meant, the path has said.
         return {name: item for name, item in read_changes(attribute, {"value": value}).items() if name not in LABELS}
     return {sub_attribute.name: read_scalar(sub_attribute, value, attribute)}
 
@@ -133,7 +133,8 @@ def _change_values(members: dict[str, Any], attribute: Attribute, op: Op, value:
     if op == "remove" and value is None:
         _set(members, attribute, None)
         return
-    _check_values(attribute, op, value)
+    if op != "remove":
+        _refuse_hollow(attribute, op, value)
     elements = read_elements(attribute, value)
     present = members.get(attribute.name, [])
     if op == "remove" and not elements:
@@ -146,10 +147,16 @@ def _change_values(members: dict[str, Any], attribute: Attribute, op: Op, value:
         _set(members, attribute, _with(present, elements, attribute))
 
 
-def _check_values(attribute: Attribute, op: Op, value: Any) -> None:
-    """Raise InvalidValue for an object that says nothing: put in the place of values, it would take them away."""
-    if op != "remove" and {} in (value if isinstance(value, list) else [value]):
+def _refuse_hollow(attribute: Attribute, op: Op, value: Any) -> None:
+    """Raise InvalidValue for objects that hold no value: put in the place of values, they would take them away."""
+    given = value if isinstance(value, list) else [value]
+    if {} in given or (op == "replace" and given and all(_is_hollow(attribute, item) for item in given)):
         raise InvalidValue(f"{attribute.name} takes values; null or an empty list clears it.")
+
+
+def _is_hollow(attribute: Attribute, value: Any) -> bool:
+    """Whether an object names nothing but labels, and not even an empty value."""
+    return isinstance(value, dict) and read_changes(attribute, value).keys() <= LABELS
 
 
 def _with(present: list[Any], added: list[Any], attribute: Attribute) -> list[Any]:
@@ -215,7 +222,8 @@ def _change_elements(members: dict[str, Any], place: DocumentPlace, op: Op, valu
     if whole and _clears(attribute, op, value):
         elements = [element for element in elements if not place.selects(element)]
     else:
-        _check_values(attribute, "remove" if not whole else op, value)
+        if whole:
+            _refuse_hollow(attribute, op, value)
         changes = _changes(place.target, op, value)
         if not matching and any(item is not None for item in changes.values()):
             matching = [new]

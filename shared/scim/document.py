@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from shared.scim.errors import BodyTooLarge, InvalidSyntax, InvalidValue, Mutability
-from shared.scim.limits import JSON_BYTES_A_VALUE, MAX_BODY_BYTES, MAX_JSON_DEPTH
+from shared.scim.limits import JSON_BYTES_A_VALUE, MAX_BODY_BYTES, MAX_JSON_DEPTH, MAX_JSON_VALUES
 from shared.scim.schema import Names, ResourceType
 from shared.scim.values import read
 
@@ -103,7 +103,7 @@ def read_json(body: bytes, limit: int = MAX_BODY_BYTES) -> object:
     """
     if len(body) > limit:
         raise BodyTooLarge(f"A body has at most {limit} bytes here. Send less at once.")
-    most = limit // JSON_BYTES_A_VALUE
+    most = min(limit // JSON_BYTES_A_VALUE, MAX_JSON_VALUES)
     # Of empty lists, a megabyte makes half a million objects. No value comes without one of these characters before it.
     if body.count(b",") + body.count(b"[") + body.count(b"{") > most:
         raise InvalidSyntax(f"A body has at most {most} values here. Send less at once.")

@@ -14,6 +14,8 @@ MAX_EXTENSION_ATTRIBUTES = 200
 MAX_JSON_DEPTH = 32
 JSON_BYTES_A_VALUE = 20
 """Bytes that a body may have for each value in it: of values that are smaller, fewer than its bytes allow may come."""
+MAX_JSON_VALUES = 100_000
+"""Values in any body: the time that it takes to read them is not divided into turns."""
 MAX_STRING_CHARS = 30_000
 """Characters of one attribute value. A string column of Table Storage holds 32 Ki UTF-16 units."""
 MAX_ELEMENTS = 1_000

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 from shared.scim.cursor import Cursor, Position, Sign, open_cursor, seal
-from shared.scim.filter import Filter
+from shared.scim.filter import Filter, count_terms
 from shared.scim.messages import list_response
 from shared.scim.query import Query
+from shared.turns import next_turn
 
 R = TypeVar("R")
 
@@ -21,6 +22,8 @@ READ_AT_ONCE = 1_000
 """Resources that one read fetches at most."""
 JUDGED_AT_ONCE = 100
 """Resources that a filter judges before it is seen whether the page is full."""
+MANY_TERMS = 20
+"""Comparisons in a filter from which on it waits for a turn of the event loop, for it takes a while to compile it."""
 
 
 class Reader(Protocol[R]):
@@ -81,6 +84,8 @@ async def get_page(source: Source[R], asked: Query, sign: Sign) -> Page[R]:
 
     Raises InvalidCursor, ExpiredCursor, InvalidCount, and what the source does where it would read too many.
     """
+    if asked.filter is not None and count_terms(asked.filter) >= MANY_TERMS:
+        await next_turn()
     if asked.cursor is None:
         return await _by_index(source, asked)
     cursor = open_cursor(asked, sign)

@@ -9,7 +9,6 @@ from contextlib import suppress
 from itertools import islice
 from typing import TypeVar
 
-from shared import turns
 from shared.tables.port import (
     ANY,
     MAX_OPERATIONS,
@@ -22,15 +21,13 @@ from shared.tables.port import (
     TransactionTooLarge,
     VersionConflict,
 )
+from shared.turns import Turns
 
 AT_ONCE = 64
 """Requests that one step has under way at the same time: as many as one connection pool serves without waiting."""
 
 ROWS_A_TURN = 100
 """Rows of a last page from which on other requests get their turn behind it."""
-
-MANY = 16
-"""Calls from which on they begin in several turns of the event loop: each works for a while before it waits."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -47,6 +44,7 @@ async def scan(
     page_rows: int = MAX_PAGE,
 ) -> AsyncIterator[Row]:
     """Yield the rows with low <= key < high (see port.Tables.query), at most `top` in all and `page_rows` a request."""
+    turns = Turns()
     async for page in scan_pages(tables, partition, low, high, select=select, top=top, page_rows=page_rows):
         for row in page.rows:
             yield row
@@ -88,7 +86,6 @@ async def scan_pages(
         if continuation is not None or len(page.rows) >= ROWS_A_TURN:
             # On SQLite a read never waits, so a long scan would keep the event loop from everything else.
             await asyncio.sleep(0)
-        await turns.step()
         if continuation is None:
             return
 
@@ -135,6 +132,8 @@ async def _commit(tables: Tables, partition: str, operations: Sequence[Operation
     try:
         await tables.commit(partition, operations)
     except TransactionTooLarge:
+        if len(operations) == 1:
+            raise
         for half in in_parts(operations, (len(operations) + 1) // 2):
             await _commit(tables, partition, half)
 
@@ -143,22 +142,11 @@ async def together(*calls: Awaitable[Result]) -> list[Result]:
     """Run calls at once, wait for all of them, then raise the first failure if there is one."""
     if len(calls) == 1:
         return [await calls[0]]
-    begun = calls if len(calls) < MANY else map(_in_turn, calls)
-    results = await asyncio.gather(*begun, return_exceptions=True)
+    results = await asyncio.gather(*calls, return_exceptions=True)
     for result in results:
         if isinstance(result, BaseException):
             raise result
     return [result for result in results if not isinstance(result, BaseException)]
-
-
-async def _in_turn(call: Awaitable[Result]) -> Result:
-    try:
-        await turns.step()
-    except asyncio.CancelledError:
-        if asyncio.iscoroutine(call):
-            call.close()
-        raise
-    return await call
 
 
 async def in_waves(calls: Iterable[Awaitable[Result]]) -> list[Result]:

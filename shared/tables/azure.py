@@ -18,6 +18,7 @@ import re
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, TypeVar
 from uuid import uuid4
@@ -70,12 +71,16 @@ _OPTIONS: dict[str, Any] = {
     "connection_timeout": 5,
     "read_timeout": 35,  # the service gives up after 30 seconds itself
 }
+IDENTITY_SECONDS = 10.0
+"""Seconds that the endpoint of the managed identity, which is on the same machine, may be silent. MSAL itself waits for
+ever, in a thread of the app's."""
 _ONCE: dict[str, Any] = {"retry_total": 0}
-_CONFLICTS = {"UpdateConditionNotSatisfied", "ConditionNotMet", "ResourceNotFound", "EntityNotFound"}
+_MISSING = {"ResourceNotFound", "EntityNotFound"}
+_CONFLICTS = {"UpdateConditionNotSatisfied", "ConditionNotMet", *_MISSING}
 _TOO_LARGE = {"EntityTooLarge", "PropertyValueTooLarge", "TooManyProperties", "InvalidInput"}
 _REMEDIES = {
     "AuthorizationPermissionMismatch": "give the app's identity the role Storage Table Data Contributor on the account",
-    "AuthorizationFailure": "let the app through the network rules of the account",
+    "AuthorizationFailure": "let the app through the network rules of the account; of Azurite, check the key",
     "KeyBasedAuthenticationNotPermitted": "the account takes no keys: use a managed identity",
     "AuthenticationFailed": "check the key, or the tenant of the app's identity",
     "InvalidAuthenticationInfo": "check the tenant of the app's identity",
@@ -170,9 +175,19 @@ class AzureTables:
         for index, operation in enumerate(operations):
             if not isinstance(operation, Insert | Upsert) and not re.fullmatch(r"[\x21-\x7e]+", operation.etag):
                 raise VersionConflict(index)  # no row has such an etag, and it could break out of its header
-        if len(operations) == 1:
-            return [await self._run(partition, lambda client: _send_one(client, partition, operations[0]))]
-        return await self._run(partition, lambda client: _send_transaction(client, partition, operations))
+        try:
+            if len(operations) == 1:
+                return [await self._run(partition, lambda client: _send_one(client, partition, operations[0]))]
+            return await self._run(partition, lambda client: _send_transaction(client, partition, operations))
+        except VersionConflict as conflict:
+            if all(isinstance(operation, Insert | Upsert) for operation in operations) and _says_missing(conflict):
+                # None of them asks for a row. Azurite answers so for an account that it does not have.
+                raise Unavailable("404 ResourceNotFound: there is no such account") from conflict
+            raise
+
+    async def commit_ahead(self, partition: str, operations: Sequence[Operation]) -> list[str]:
+        """Do the same: the service answers nothing that may be lost."""
+        return await self.commit(partition, operations)
 
     async def close(self) -> None:
         """Close the connections. The next call opens them again."""
@@ -253,7 +268,9 @@ class ManagedIdentity:
                 if self._client_id
                 else msal.SystemAssignedManagedIdentity()
             )
-            self._client = msal.ManagedIdentityClient(identity, http_client=requests.Session())
+            session = requests.Session()
+            session.request = partial(session.request, timeout=IDENTITY_SECONDS)  # type: ignore[method-assign]
+            self._client = msal.ManagedIdentityClient(identity, http_client=session)
         answer: dict[str, Any] = self._client.acquire_token_for_client(resource=resource)
         return answer
 
@@ -377,10 +394,15 @@ def _quoted(text: str) -> str:
 def _code(error: AzureError) -> str:
     """Return the service's code for the error, or "" if it named none."""
     code = getattr(error, "error_code", None)
-    if code is None:  # an insert's error has it in the body only
-        said = re.search(r'"code":\s*"(\w+)"', str(error))
+    if code is None:  # of an insert and of a transaction, the client reads none: it is in the body, JSON or XML
+        said = re.search(r'(?:"code":\s*"|<(?:\w+:)?code>)(\w+)', str(error), re.IGNORECASE)
         code = said[1] if said else ""
     return str(getattr(code, "value", code))
+
+
+def _says_missing(conflict: VersionConflict) -> bool:
+    """Tell whether the service said that something is not there, and not that it has another version."""
+    return isinstance(conflict.__cause__, AzureError) and _code(conflict.__cause__) in _MISSING
 
 
 def _translated(error: AzureError) -> Exception:

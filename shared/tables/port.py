@@ -192,6 +192,13 @@ class Tables(Protocol):
         Raises AlreadyExists or VersionConflict with the index of an operation that failed; nothing is changed then.
         """
 
+    async def commit_ahead(self, partition: str, operations: Sequence[Operation]) -> list[str]:
+        """Apply the operations as commit() does, where only a later commit of this process gives them a meaning.
+
+        They last as soon as that one does. Until then a power cut may take them, though no crash of the process does.
+        """
+        return await self.commit(partition, operations)
+
     async def close(self) -> None:
         """Close the connections. The rows stay."""
 
@@ -226,22 +233,24 @@ def check(partition: str, operations: Sequence[Operation]) -> None:
 def wire_bytes(partition: str, operation: Operation) -> int:
     """Return how many bytes an operation has in a transaction at most, as azure_batch.py writes it: in UTF-8 JSON.
 
-    A character of Chinese is stored in two bytes and sent in three; a control character is sent in six.
+    A character of Chinese is stored in two bytes and sent in three; one that controls or ends a line is sent in six.
     """
-    # A key is in the address, where a character may take nine bytes, and in the row.
-    size = OPERATION_BYTES + 12 * (len(partition) + len(operation.key))
+    # A key is in the address, where a unit of UTF-16 may take nine bytes, and in the row.
+    size = OPERATION_BYTES + 12 * (_units(partition) + _units(operation.key))
     if isinstance(operation, Delete):
         return size
     numbers = [name for name, value in operation.columns.items() if isinstance(value, int | float)]
     # A number is accompanied by its type, under its name.
     size += sum(len(name) + NUMBER_BYTES for name in numbers)
-    return size + len(json.dumps(operation.columns, ensure_ascii=False).encode("utf-8", "surrogatepass"))
+    text = json.dumps(operation.columns, ensure_ascii=False)
+    size += 3 * (text.count("\u2028") + text.count("\u2029"))
+    return size + len(text.encode("utf-8", "surrogatepass"))
 
 
 def check_key(key: str) -> None:
     """Raise LimitExceeded for a PartitionKey or RowKey that Table Storage would refuse."""
-    if len(key) > MAX_KEY_UNITS or FORBIDDEN_IN_KEYS.search(key):
-        raise LimitExceeded("a key has at most 512 characters, without / \\ # ? and control characters")
+    if _units(key) > MAX_KEY_UNITS or FORBIDDEN_IN_KEYS.search(key):
+        raise LimitExceeded("a key has at most 512 UTF-16 units, without / \\ # ? and control characters")
 
 
 def check_page(top: int) -> None:
@@ -254,11 +263,11 @@ def _entity_bytes(partition: str, key: str, columns: Mapping[str, Value | None])
     """Size of a stored entity as Table Storage counts it: names and strings at two bytes a UTF-16 unit."""
     if len(columns) > MAX_COLUMNS:
         raise LimitExceeded(f"a row has at most {MAX_COLUMNS} columns, not {len(columns)}")
-    size = 4 + 2 * (len(partition) + len(key))
+    size = 4 + 2 * (_units(partition) + _units(key))
     for name, value in columns.items():
         size += 8 + 2 * len(name)
         if isinstance(value, str):
-            units = len(value) if value.isascii() else len(value.encode("utf-16-le", "surrogatepass")) // 2
+            units = _units(value)
             if units > MAX_STRING_UNITS:
                 raise LimitExceeded(f"column {name}: a string has at most {MAX_STRING_UNITS} UTF-16 units, not {units}")
             size += 4 + 2 * units
@@ -269,3 +278,8 @@ def _entity_bytes(partition: str, key: str, columns: Mapping[str, Value | None])
     if size > MAX_ENTITY_BYTES:
         raise LimitExceeded(f"a row has at most {MAX_ENTITY_BYTES} bytes, not {size}")
     return size
+
+
+def _units(text: str) -> int:
+    """Return how many UTF-16 code units a text has."""
+    return len(text) if text.isascii() else len(text.encode("utf-16-le", "surrogatepass")) // 2

@@ -21,7 +21,6 @@ from queue import SimpleQueue
 from typing import Any
 from zlib import crc32
 
-from shared import turns
 from shared.tables import sqlite_proof
 from shared.tables.port import (
     MAX_PAGE,
@@ -46,6 +45,7 @@ from shared.tables.port import (
 from shared.tables.sqlite_precedence import Precedence
 from shared.tables.sqlite_proof import DAMAGED, Form, Read, place_sum, prove, prove_around
 from shared.tables.sqlite_rows import Etags, encoded, key_text, present, stored_columns, stored_key
+from shared.turns import Turns, next_turn
 
 BUSY_SECONDS = 10.0
 """Seconds that a commit waits while other processes write to the file; then it fails as Unavailable."""
@@ -56,14 +56,20 @@ GROUP_OPERATIONS = 100
 other process can write."""
 URGENT_RETRY_SECONDS, PATIENT_RETRY_SECONDS = 0.0001, 0.002
 """Seconds until an urgent or a patient process tries again while another writes."""
+MANY = 16
+"""Operations from which on a transaction waits for a turn of the event loop: each is checked and encoded there."""
 LOG_BYTES = 64 * 1024 * 1024
 """Bytes above which the write-ahead log is emptied. SQLite itself empties it only if nobody writes while it copies the
 pages: beside two processes that wrote all the time, the log was seen to grow to a gigabyte."""
+LOG_PAGES = 1000
+"""Pages in the log from which on a COMMIT copies them into the file, as SQLite itself has it."""
 SLOW_SYNC_SECONDS = 0.002
 """Seconds after which a group counts as slow; then the event loop makes way for the thread."""
 MAKE_WAY_SECONDS = 0.0005
 """Seconds that the event loop sleeps to make way."""
 
+_NORMAL = 1
+"""Of SQLite's levels of `synchronous` the one at which a COMMIT does not wait for the disk, and the log stays whole."""
 _TABLE_NAME = re.compile(r"[A-Za-z][A-Za-z0-9]{2,62}")
 _SCHEMA = """CREATE TABLE IF NOT EXISTS TABLE_NAME (
     partition BLOB NOT NULL, key BLOB NOT NULL, etag TEXT NOT NULL, columns TEXT NOT NULL,
@@ -139,7 +145,7 @@ class SqliteTables:
         self, places: Sequence[tuple[str, str]], *, select: Sequence[str] | None = None
     ) -> list[Row | None]:
         """Return the row, or None, at each place (see port.Tables); no read is long enough to need a task."""
-        rows: list[Row | None] = []
+        turns, rows = Turns(), list[Row | None]()
         for partition, key in places:
             rows.append(await self.get(partition, key, select=select))
             await turns.step()
@@ -184,12 +190,25 @@ class SqliteTables:
 
     async def commit(self, partition: str, operations: Sequence[Operation]) -> list[str]:
         """Apply the operations, all or none, and return once they are on the disk (see port.Tables)."""
+        return await self._commit(partition, operations, ahead=False)
+
+    async def commit_ahead(self, partition: str, operations: Sequence[Operation]) -> list[str]:
+        """Do the same, and do not wait for the disk: the next sync, of whatever commit, takes them along.
+
+        The log is read back up to the first frame that is not whole, so that nothing behind them lasts without them.
+        """
+        return await self._commit(partition, operations, ahead=True)
+
+    async def _commit(self, partition: str, operations: Sequence[Operation], *, ahead: bool) -> list[str]:
+        if len(operations) >= MANY:
+            await next_turn()
         check(partition, operations)
         if self._closed:
             raise Unavailable("the table is closed")
         loop = asyncio.get_running_loop()
         rows = [_row(operation) for operation in operations]
-        commit = _Commit(self._statements, stored_key(partition), operations, rows, loop, loop.create_future())
+        future: asyncio.Future[list[str]] = loop.create_future()
+        commit = _Commit(self._statements, stored_key(partition), operations, rows, ahead, loop, future)
         self._file.submit(commit)
         return await commit.future
 
@@ -209,6 +228,8 @@ class _Commit:
     operations: Sequence[Operation]
     rows: Sequence[tuple[bytes, str, int]]
     """The key and columns of each operation, with their checksum, made before the file is locked."""
+    ahead: bool
+    """Whether it may wait for the sync of a later one."""
     loop: asyncio.AbstractEventLoop
     future: asyncio.Future[list[str]]
     outcome: list[str] | Exception | None = None
@@ -291,6 +312,11 @@ class _Group:
     applied: bool = False
     done: bool = False
 
+    @property
+    def ahead(self) -> bool:
+        """Whether all its commits may wait for the sync of a later group."""
+        return all(commit.ahead for commit in self.commits)
+
 
 class _File:
     """A SQLite file as this process has it open: one connection reads, one writes, one thread syncs.
@@ -312,6 +338,8 @@ class _File:
         self._writer = _connect(path)
         self._reader = _connect(path)
         self._writer.execute("PRAGMA busy_timeout = 0")
+        (self._synchronous,) = self._writer.execute("PRAGMA synchronous").fetchone()
+        self._syncing = True
         self._new_etag = Etags()
         self._waiting: deque[_Commit] = deque()
         self._busy = threading.Lock()  # held from BEGIN to the end of COMMIT; another thread may release it
@@ -373,7 +401,10 @@ class _File:
             self._write(group)
             return
         with suppress(sqlite3.Error):  # the thread tries again
-            self._apply(group)
+            if self._apply(group) and group.ahead:
+                self._writer.execute("COMMIT")
+                self._end(group)
+                return
         self._groups.put(group)
         asyncio.get_running_loop().call_later(SLOW_SYNC_SECONDS, self._make_way, group)
 
@@ -408,6 +439,7 @@ class _File:
         group.looks += 1
         try:
             if not self._patient or self._precedence.enter() or late:
+                self._sync_next(not group.ahead)
                 self._writer.execute("BEGIN IMMEDIATE")
                 for commit in group.commits:
                     commit.apply(self._writer, self._new_etag)
@@ -419,6 +451,13 @@ class _File:
             if not self._patient:
                 self._precedence.enter()  # only now, so that it costs nothing where the file is free
         return group.applied
+
+    def _sync_next(self, wanted: bool) -> None:
+        """Have the next COMMIT wait for the disk, or not; only one that does copies the log into the file."""
+        if self._syncing != wanted and self._synchronous > _NORMAL:
+            self._writer.execute(f"PRAGMA synchronous = {self._synchronous if wanted else _NORMAL}")
+            self._writer.execute(f"PRAGMA wal_autocheckpoint = {LOG_PAGES if wanted else 0}")
+            self._syncing = wanted
 
     def _sync(self) -> None:
         while group := self._groups.get():
@@ -439,7 +478,8 @@ class _File:
 
     def _end(self, group: _Group) -> None:
         self._precedence.leave()
-        self._empty_log()
+        if not group.ahead:  # which may end on the event loop
+            self._empty_log()
         self._busy.release()
         self._wake(group.commits)
         group.done = True

@@ -25,6 +25,7 @@ from shared.directory.matching.identity import Identity
 from shared.directory.matching.policy import Policy
 from shared.directory.records.model import Group, Status
 from shared.directory.work.jobs import Jobs, State
+from shared.host.routes import matcher
 from shared.host.settings import Credential
 from shared.tables.azure import AzureTables
 from tests.link_orchestrator.running import begin_run, make_directory, plan_rows
@@ -299,6 +300,29 @@ def test_requests_as_azures_host_hands_them_on_are_answered(drive: Drive, azurit
     answers = [result["value"] for result in results]
     assert [answer["status"] for answer in answers] == [411, 204, 405, 404, 400, 200]
     assert [answer["headers"].get("Allow") for answer in answers[1:3]] == ["GET, HEAD, OPTIONS, POST", "OPTIONS, POST"]
+
+
+def test_every_address_says_in_the_worker_which_methods_it_takes(drive: Drive, azurite: str) -> None:
+    told = [_trigger(bindings) for bindings in drive(ROOT, settings=SETTINGS)["functions"].values()]
+    routes = [(one["route"], one["methods"]) for one in told if one["type"] == "httpTrigger" and "methods" in one]
+    addresses = sorted({path_of(route) for route, _ in routes})
+    headers = {"authorization": "Bearer right"}
+    calls = [
+        {
+            "function": "unanswered",
+            "inputs": {"req": {"http": {"method": method, "headers": headers, "params": params}}},
+        }
+        for params in ({"path": address[1:]} for address in addresses)
+        for method in ("OPTIONS", "PROPFIND")
+    ]
+    results = drive(ROOT, calls, {**SETTINGS, "SCIMLINK_TABLES": azurite})["results"]
+    answers = [(result["value"]["status"], result["value"]["headers"]["Allow"]) for result in results]
+    assert len(answers) == 2 * len(addresses) > 100
+    for at, address in enumerate(addresses):
+        methods = {method for route, taken in routes if matcher(route)(address) for method in taken}
+        allow = ", ".join(sorted({*methods, "OPTIONS"}))
+        assert answers[2 * at : 2 * at + 2] == [(204, allow), (405, allow)], address
+        assert ("GET" in methods) == ("HEAD" in methods)
 
 
 def test_no_line_of_ours_is_sampled_away() -> None:

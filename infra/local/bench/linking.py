@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 import json
 import statistics
@@ -23,6 +24,7 @@ from infra.local.demo import Api
 from infra.local.demo_data import generate, write
 from infra.local.faults import FaultyTables
 from infra.local.host import LocalHost
+from infra.local.lag import p99, watched
 from infra.local.process import running
 from shared.host.settings import Settings
 from shared.tables.sqlite import SqliteTables
@@ -61,7 +63,11 @@ async def count_requests(folder: Path) -> list[Figure]:
             api = Api(session)
             await _bring(api, folder)
             tables.reset()
-            path, run = await _plan(api, folder)
+            gc.collect()
+            gc.freeze()  # as the server does
+            async with watched() as turns:
+                path, run = await _plan(api, folder)
+            gc.unfreeze()
             planning, rows = tables.requests, sum(run["counts"].values())
             tables.reset()
             links = await _apply(api, path, run)
@@ -69,6 +75,7 @@ async def count_requests(folder: Path) -> list[Figure]:
             return [
                 Figure("storage requests a linked account", tables.requests / links, "", 4, None, {"rows": written}),
                 Figure("storage requests a planned row", planning / rows, "", 4),
+                Figure("loop lag beside a plan in one process, p99", p99(turns) * 1e3, "ms", 50),
             ]
     finally:
         await tables.close()

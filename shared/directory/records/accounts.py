@@ -32,7 +32,7 @@ class Accounts(Resources[Account]):
         named = await self.claims.claimed(Key("userName", key.value)) if key.kind == "email" else None
         return [named] if named else []
 
-    def _announcing(self, account: Account, pointers: Collection[Key]) -> list[Awaitable[None]]:
+    def _announcing(self, account: Account, pointers: Collection[Key]) -> list[Awaitable[object]]:
         """Return the calls that write pointers; one from an externalId looks for an account linked to that identity.
 
         So nobody gets a second account. Linking claims first and then looks for pointers (Claims.hold): of the two, at

@@ -1,8 +1,8 @@
 """Claims and pointers: how an account is found, and how only one account holds a name or an identity.
 
 Both may name more than is true: they are written before an account's commit, removed after it, and every reader checks
-them against the account. Two fences make this safe, each with a deterministic test that fails without it
-(tests/shared/directory/test_interleavings.py):
+them against the account. They need not last before that commit does (port.commit_ahead). Two fences make this safe,
+each with a deterministic test that fails without it (tests/shared/directory/test_interleavings.py):
 
 * A writer that is hindered by the claim or pointer of an account that does not carry its key first gives that account a
   new version or, where there is no such account, the count of its bucket. A slower writer that was about to commit
@@ -13,10 +13,10 @@ them against the account. Two fences make this safe, each with a deterministic t
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 import sys
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -26,8 +26,9 @@ from shared.directory.keys import Key, Keys, folded, prefix_end
 from shared.directory.records.counts import Count, Counts
 from shared.directory.records.model import Resource
 from shared.tables import port
-from shared.tables.access import read_range
+from shared.tables.access import in_parts, in_waves, read_range, together
 from shared.tables.port import (
+    MAX_OPERATIONS,
     Conflict,
     Delete,
     Insert,
@@ -86,7 +87,7 @@ class Claims(Generic[R]):
         operation: Operation = Insert(row, {"id": account_id})
         for _ in range(ATTEMPTS):
             try:
-                await self._tables.commit(partition, [operation])
+                await self._tables.commit_ahead(partition, [operation])
                 second = await self.find_second(key, account_id)
             except Conflict:
                 with contextlib.suppress(Conflict):
@@ -107,7 +108,7 @@ class Claims(Generic[R]):
         pointer = self._keys.pointer(key, account_id)[1]
         columns = {"id": account_id}
         try:
-            await self._tables.commit(partition, [Insert(claim, columns), Upsert(pointer, columns)])
+            await self._tables.commit_ahead(partition, [Insert(claim, columns), Upsert(pointer, columns)])
         except port.AlreadyExists:
             await self.point(key, account_id)
             await self.claim_unless_linked(identity, account_id)
@@ -126,7 +127,7 @@ class Claims(Generic[R]):
                     if await self.settled_by(holder_id, lambda account: folded(key) in account.claims()):
                         raise AlreadyExists(ATTRIBUTES[key.kind], holder_id)
                     etag = claim.etag if claim else ""
-                    await self._tables.commit(partition, [Replace(row, {"id": account_id}, etag)])
+                    await self._tables.commit_ahead(partition, [Replace(row, {"id": account_id}, etag)])
             except Conflict:
                 continue
             return
@@ -196,8 +197,19 @@ class Claims(Generic[R]):
 
     async def point(self, key: Key, account_id: str) -> None:
         """Write the pointer from a key to an account."""
-        partition, row = self._keys.pointer(key, account_id)
-        await self._tables.commit(partition, [Upsert(row, {"id": account_id})])
+        await together(*self.pointing([key], account_id))
+
+    def pointing(self, keys: Iterable[Key], account_id: str) -> list[Awaitable[object]]:
+        """Return the calls that write the pointers from keys to an account, one for each of their partitions."""
+        rows: defaultdict[str, list[Operation]] = defaultdict(list)
+        for key in keys:
+            partition, row = self._keys.pointer(key, account_id)
+            rows[partition].append(Upsert(row, {"id": account_id}))
+        return [
+            self._tables.commit_ahead(partition, some)
+            for partition, upserts in rows.items()
+            for some in in_parts(upserts, MAX_OPERATIONS)
+        ]
 
     async def places(self, account_id: str, claims: Iterable[Key], pointers: Iterable[Key]) -> list[KeyRow]:
         """Return the rows that a change is to take away, as they are before its commit."""
@@ -207,11 +219,11 @@ class Claims(Generic[R]):
 
     async def remove(self, places: Iterable[KeyRow]) -> None:
         """Delete rows unless they were written since they were seen. What fails stays, stale and harmless."""
-        await asyncio.gather(*(self._remove(place) for place in places))
+        await in_waves(self._remove(place) for place in places)
 
     async def _remove(self, place: KeyRow) -> None:
         try:
-            await self._tables.commit(place.partition, [Delete(place.row, place.etag)])
+            await self._tables.commit_ahead(place.partition, [Delete(place.row, place.etag)])
         except VersionConflict:
             pass
         except TablesError as error:

@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator, Sequence
 from itertools import accumulate, chain
 from typing import Generic, NamedTuple, TypeVar
 
+from shared import turns
 from shared.directory.keys import COUNT, DIGEST, IDENTITY, LIVE, NAME, POINTER, behind, prefix_end
 from shared.directory.records.counts import Count
 from shared.directory.records.model import DIGEST_OF_FACTS, FACTS, Account, Resource
@@ -73,14 +74,15 @@ class Listing(Generic[R]):
         """Return at most `count` resources from a place on, and the place behind them, None at the end."""
         place = Place.at(position)
         counts = await self._resources.counts.all()
-        rows: list[Row] = []
+        rows, turn = list[Row](), turns.Turns()
         for bucket in range(place.bucket, len(counts)):
+            await turn.step()
             low = place.key if bucket == place.bucket else LIVE
             if counts[bucket].accounts:
                 rows += await self._first(bucket, low, count - len(rows))
             if rows and len(rows) == count:
-                return [self._resources.read(row) for row in rows], Place(bucket, behind(rows[-1].key))
-        return [self._resources.read(row) for row in rows], None
+                return await self._read(rows), Place(bucket, behind(rows[-1].key))
+        return await self._read(rows), None
 
     async def read_back(self, position: tuple[int | str, ...], count: int) -> list[R]:
         """Return the last `count` resources before a place. To find them, all keys before it in its bucket are read."""
@@ -98,6 +100,9 @@ class Listing(Generic[R]):
                 rows = await self._first(bucket, keys[0], len(keys))
                 found = [self._resources.read(row) for row in rows] + found
         return found
+
+    async def _read(self, rows: Sequence[Row]) -> list[R]:
+        return await turns.take(self._resources.read(row) for row in rows)
 
     def place_of(self, resource: R) -> Place:
         """Return the place at which reading on begins with this resource."""

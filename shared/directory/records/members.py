@@ -91,7 +91,7 @@ class Members:
         members, now = list(members), self._now()
         await self.announce(group, members)
         rows = [Upsert(HEAD, {"modified": now}), *_joining(members)]
-        calls = (self._tables.commit(self._keys.members(group), part) for part in in_parts(rows, MAX_OPERATIONS))
+        calls = (self._tables.commit_ahead(self._keys.members(group), part) for part in in_parts(rows, MAX_OPERATIONS))
         etags, *_ = await in_waves(calls)
         return Head(etags[0], now)
 
@@ -116,7 +116,11 @@ class Members:
             by_partition[self._keys.groups_of(member_id)].append(row)
             if is_group(member_id):
                 by_partition[self._keys.nested()].append(row)
-        await write(self._tables, by_partition)
+        await in_waves(
+            self._tables.commit_ahead(partition, part)
+            for partition, rows in by_partition.items()
+            for part in in_parts(rows, MAX_OPERATIONS)
+        )
 
     async def join(self, group: str, members: Iterable[Member]) -> None:
         """Write the truth of announced members of a group that is still to come and has no head."""

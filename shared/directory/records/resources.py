@@ -216,9 +216,9 @@ class Resources(Generic[R]):
         """Return ids to which a key may lead beside its pointers."""
         return []
 
-    def _announcing(self, resource: R, pointers: Collection[Key]) -> list[Awaitable[None]]:
+    def _announcing(self, resource: R, pointers: Collection[Key]) -> list[Awaitable[object]]:
         """Return the calls that write pointers, to be made together."""
-        return [self.claims.point(key, resource.id) for key in pointers]
+        return self.claims.pointing(pointers, resource.id)
 
     async def _withdraw(self, resource: R) -> None:
         """Remove what announced a refused resource: a client that tries it for ever must not fill the tables."""

@@ -16,11 +16,11 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from itertools import groupby
 from typing import Any
 
-from shared import turns
 from shared.directory.keys import Keys, prefix_end
 from shared.directory.text import dump, join_text, split_text
 from shared.tables.access import clear, scan, together
 from shared.tables.port import Row, Tables, Upsert
+from shared.turns import Turns
 
 ROW_CHARS = 120_000
 """Characters of items that are gathered in a row; whatever the characters, they fit it."""
@@ -84,6 +84,7 @@ class StageWriter:
         self._sizes: dict[int, int] = defaultdict(int)
         self._rows: dict[int, int] = defaultdict(int)
         self._held = 0
+        self._turns = Turns()
 
     async def add(self, bucket: int, item: object) -> None:
         """Add one item to a bucket."""
@@ -91,7 +92,7 @@ class StageWriter:
 
     async def add_line(self, bucket: int, text: str) -> None:
         """Add one item as a line, of JSON or of whatever its reader knows."""
-        await turns.step()
+        await self._turns.step()
         if self._items[bucket] and self._sizes[bucket] + len(text) > ROW_CHARS:
             await self._write([bucket])
         self._items[bucket].append(text)

@@ -20,7 +20,7 @@ from shared.host import readiness
 from shared.host.readiness import Readiness
 from shared.host.settings import Settings
 from shared.tables.azure import AzureTables
-from shared.tables.port import Denied, Insert, Operation, Tables, Throttled, Unavailable
+from shared.tables.port import Denied, Insert, Operation, Row, Tables, Throttled, Unavailable
 from shared.tables.sqlite import SqliteTables
 from tests.shared.tables.test_azure import says
 
@@ -44,7 +44,7 @@ async def get(host: LocalHost, path: str) -> tuple[int, Any]:
 class Failing:
     """Storage whose commits fail."""
 
-    def __init__(self, inner: Tables, error: Exception) -> None:
+    def __init__(self, inner: Tables, error: Exception | None) -> None:
         self.inner = inner
         self.error: Exception | None = error
 
@@ -115,6 +115,24 @@ async def test_a_row_that_is_lost_is_noticed(sqlite_tables: SqliteTables) -> Non
             return [""]
 
     assert await Readiness(Losing(sqlite_tables, Exception())).find_fault() == "what was written is not read"
+
+
+async def test_what_a_look_that_ended_midway_left_is_removed_by_a_later_one(tables: Tables) -> None:
+    class Forgetful(Failing):
+        async def get(self, partition: str, key: str) -> Row | None:
+            raise Unavailable("away")
+
+    today, past = 1_800_000_000.0, [1_000_000_000.0 + number for number in range(3)]
+    for moment in (*past, today):
+        assert await Readiness(Forgetful(tables, None), now=lambda moment=moment: moment).find_fault() == "away"
+    assert len((await tables.query("health")).rows) == 4
+    assert await Readiness(tables, now=lambda: today).find_fault() == ""
+    left = (await tables.query("health", select=[])).rows
+    assert len(left) == 1, "the row of today may be that of another instance's look, which goes on"
+    assert (
+        await asyncio.gather(*(Readiness(tables, now=lambda: today + 600).find_fault() for _ in range(8))) == [""] * 8
+    )
+    assert (await tables.query("health", select=[])).rows == []
 
 
 async def test_whoever_asks_all_the_time_has_storage_looked_at_once_a_second(sqlite_tables: SqliteTables) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import random
 import re
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -15,8 +16,10 @@ import pytest
 import function_app
 from infra.local import host as local_host
 from infra.local.functions import AsyncFunction, Functions, HttpFunction, read_functions
-from infra.local.host import LocalHost
+from infra.local.host import LocalHost, Routes
 from shared.host.functions import UNANSWERED
+from shared.host.http import Edge
+from shared.host.routes import matcher
 from shared.host.settings import Settings
 from shared.tables.sqlite import SqliteTables
 from tests.scim_groups.test_service import assert_error
@@ -80,6 +83,42 @@ def overlap(one: HttpFunction, other: HttpFunction) -> bool:
     return len(segments[0]) == len(segments[1]) and all(a == b or "{" in a + b for a, b in zip(*segments, strict=True))
 
 
+def in_dotnet(route: str, path: str) -> dict[str, str] | None:
+    """Return the parameters of a path as aspnetcore's RoutePatternMatcher finds them, or None."""
+    template, segments, values, at = route.split("/"), path[1:].split("/"), dict[str, str](), 1
+    if segments[-1] == "":
+        segments.pop()  # one slash at the end does not count
+    for number, segment in enumerate(segments):
+        if segment == "" or number >= len(template):
+            return None
+        part = template[number]
+        if part.startswith("{*"):
+            return values | {part[2:-1]: path[at:]}
+        if part.startswith("{"):
+            values[part[1:-1]] = segment
+        elif part.lower() != segment.lower():
+            return None
+        at += len(segment) + 1
+    return values if template[len(segments) :] == [] or template[len(segments)].startswith("{*") else None
+
+
+async def test_any_request_goes_where_azures_host_sends_it(functions: Functions) -> None:
+    """Held against the host's own rules on 5,000 addresses near those of the app."""
+    dice, routes = random.Random(7), Routes(functions.http)
+    by_name = sorted(functions.http, key=lambda function: function.name.upper())
+    words = sorted({word for function in by_name for word in function.route.split("/")} | {"", ".", "..", "%2F", "x"})
+    for _ in range(5_000):
+        segments = dice.choice(by_name).route.split("/")
+        for _ in range(dice.randint(0, 3)):
+            segments[dice.randrange(len(segments))] = dice.choice(words)
+        path = "/" + "/".join([*segments, *dice.choices(words, k=dice.choice((0, 0, 0, 1)))])
+        path, method = dice.choice((path, path.upper())), dice.choice(("GET", "HEAD", "POST", "PUT", "OPTIONS"))
+        takers = (function for function in by_name if not function.methods or method in function.methods)
+        sent = ((function.name, in_dotnet(function.route, path)) for function in takers)
+        found = routes.find(method, path)
+        assert (found and (found[0].name, found[1])) == next((one for one in sent if one[1] is not None), None), path
+
+
 PATHS = (
     ("/scim/v2/Users", TOKEN, "GET, HEAD, OPTIONS, POST"),
     ("/scim/v2/users/", TOKEN, "GET, HEAD, OPTIONS, POST"),
@@ -116,14 +155,51 @@ async def test_what_an_address_takes_is_told_to_nobody_without_its_token(
             assert (answer.status, "Allow" in answer.headers) == (status, False)
 
 
-@pytest.mark.parametrize("path", ["/scim/v2/Nothing", "/scim", "/", "/accounts/1/2/3", "/%F0%9F%98%80"])
+async def test_every_address_names_the_methods_of_its_functions(functions: Functions, server: Server) -> None:
+    others = [function for function in functions.http if function.name != UNANSWERED]
+    for path in {path_of(function.route) for function in others}:
+        methods = {m for f in others if matcher(f.route)(path) for m in f.methods} | {"OPTIONS"}
+        assert "HEAD" in methods or "GET" not in methods, path
+        token = TOKEN if path.startswith("/scim/") else ADMIN_TOKEN
+        headers = {"Authorization": f"Bearer {token}"}
+        async with server.session.options(server.url + path.upper(), headers=headers) as answer:
+            assert (answer.status, {*answer.headers["Allow"].split(", ")}) == (204, methods), path
+        async with server.session.request("TRACE", server.url + path, headers=headers) as answer:
+            assert (answer.status, {*answer.headers["Allow"].split(", ")}) == (405, methods), path
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/scim/v2/Nothing",
+        "/scim/v2/Users//",
+        "/scim/v2//Users",
+        "/scim//v2/Users",
+        "/scim",
+        "/",
+        "/accounts/1/2/3",
+        "/%F0%9F%98%80",
+        "/%C5%BFcim/v2/Users",
+    ],
+)
 async def test_what_is_no_address_is_not_found_by_any_method(server: Server, path: str) -> None:
-    token = TOKEN if path.startswith("/scim/") else ADMIN_TOKEN
+    token = TOKEN if path.startswith("/scim/v2/") else ADMIN_TOKEN
     for method in ("GET", "HEAD", "OPTIONS", "POST", "DELETE", "TRACE"):
         headers = {"Authorization": f"Bearer {token}"}
         async with server.session.request(method, server.url + path, headers=headers) as answer:
             assert (answer.status, "Allow" in answer.headers) == (404, False)
             assert method == "HEAD" or (await answer.json(content_type=None))["status"] == "404"
+
+
+async def test_for_a_stranger_no_routes_are_gone_through(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Scanners ask for addresses of 8 KB, which takes every pattern milliseconds."""
+    asked = list[str]()
+    monkeypatch.setattr(Edge, "methods", lambda _, path: asked.append(path) or frozenset())
+    for token in ("x", ADMIN_TOKEN):
+        headers = {"Authorization": f"Bearer {token}"}
+        async with server.session.get(f"{server.url}/linking/runs/{'a' * 7_000}/x", headers=headers) as answer:
+            assert answer.status == (401 if token == "x" else 404)
+    assert len(asked) == 1
 
 
 @pytest.mark.parametrize("path", ["/Users", "/Groups", "/ServiceProviderConfig", "/Schemas", "", "/Users/none"])

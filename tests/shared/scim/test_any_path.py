@@ -14,8 +14,12 @@ import pytest
 
 from shared.scim.document import Document, normalise
 from shared.scim.errors import ScimError
+from shared.scim.evaluate import compile_filter
+from shared.scim.filter import parse_filter
 from shared.scim.patch import apply, check, parse_operations
+from shared.scim.projection import Projection
 from shared.scim.schema import Attribute
+from shared.scim.sort import Sort
 from tests.fuzz import times
 from tests.shared.scim.paths import OPS, VALUES, paths
 from tests.shared.scim.test_customer_schema import EMPLOYEE
@@ -54,3 +58,17 @@ def test_any_path_with_any_value_is_answered(document: Document, with_path: bool
             check(operations, EMPLOYEE)
             after = apply(operations, document, EMPLOYEE)
             assert normalise(EMPLOYEE, after, id=after.get("id")) == after, operation
+
+
+@pytest.mark.parametrize("document", list(documents()), ids=["a name alone", "everything"])
+def test_any_path_can_be_asked_for_and_compared(document: Document) -> None:
+    for path in dict.fromkeys(paths(EMPLOYEE)):
+        for ask in (
+            lambda path=path: Projection.parse(path, None, EMPLOYEE).apply(document),
+            lambda path=path: Projection.parse(None, path, EMPLOYEE).apply(document),
+            lambda path=path: compile_filter(parse_filter(f"{path} pr"), EMPLOYEE)(document),
+            lambda path=path: compile_filter(parse_filter(f'{path} ne "x"'), EMPLOYEE)(document),
+            lambda path=path: (sort := Sort.parse(path, "", EMPLOYEE)) and sort.order([document], lambda item: item),
+        ):
+            with contextlib.suppress(ScimError):
+                ask()

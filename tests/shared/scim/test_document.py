@@ -75,6 +75,28 @@ def test_the_order_is_schemas_id_and_then_as_it_came() -> None:
             {"roles": [{"value": '{"id":"1","value":"A"}'}, {"type": "WindowsAzureActiveDirectoryRole", "value": "a"}]},
             {"roles": [{"type": "WindowsAzureActiveDirectoryRole", "primary": False, "value": "a"}]},
         ),
+        (
+            {"roles": [{"value": '{"Value":"A","DisplayName":"a"}'}]},
+            {"roles": [{"type": "WindowsAzureActiveDirectoryRole", "primary": False, "value": "A", "display": "a"}]},
+        ),
+        *(
+            (
+                {"roles": roles},
+                {
+                    "roles": [
+                        {"type": "WindowsAzureActiveDirectoryRole", "primary": False, "value": name} for name in names
+                    ]
+                },
+            )
+            for roles, names in (
+                ('[{"value":"A"},{"value":"B"}]', "AB"),
+                ([{"value": '[{"value":"A"},{"value":"B"}]'}, {"value": '{"value":"C"}'}], "ABC"),
+                ([{"value": '[{"value":"A"}]'}], "A"),
+            )
+        ),
+        ({"roles": '[{"value":"A"},"B"]'}, {"roles": [{"value": '[{"value":"A"},"B"]'}]}),
+        ({"roles": '[{"id":"1"}]'}, {"roles": [{"value": '[{"id":"1"}]'}]}),
+        ({"roles": "[]"}, {"roles": [{"value": "[]"}]}),
         ({"roles": [{"value": "r", "displayName": "R"}]}, {"roles": [{"value": "r", "display": "R"}]}),
         ({"roles": [{"value": "{" * 30_000}]}, {"roles": [{"value": "{" * 30_000}]}),
         (
@@ -251,3 +273,9 @@ def test_a_large_body_is_refused() -> None:
     assert read_json(b" " * (MAX_BODY_BYTES - 2) + b"{}") == {}
     with pytest.raises(BodyTooLarge):
         read_json(b" " * (MAX_BODY_BYTES - 1) + b"{}")
+
+
+def test_a_body_of_too_many_values_is_refused() -> None:
+    assert read_json(b"[" + b"[]," * 10_000 + b"[]]")
+    with pytest.raises(InvalidSyntax, match="values"):
+        read_json(b"[" + b"[]," * 40_000 + b"[]]")

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from typing import cast
 
 import pytest
 
 from infra.local.faults import Fault, FaultyTables, random_faults
 from shared.tables.access import AT_ONCE, clear, delete, in_waves, scan, scan_pages, write
-from shared.tables.port import ANY, MAX_OPERATIONS, Delete, Insert, LimitExceeded, Tables
+from shared.tables.port import (
+    ANY,
+    MAX_OPERATIONS,
+    Delete,
+    Insert,
+    LimitExceeded,
+    Operation,
+    Tables,
+    TransactionTooLarge,
+)
 from shared.tables.sqlite import SqliteTables
 
 
@@ -34,6 +45,15 @@ async def test_a_row_that_is_too_large_by_itself_is_refused(sqlite_tables: Sqlit
     with pytest.raises(LimitExceeded, match="a row has at most"):
         await write(sqlite_tables, {"p": rows})
     assert (await sqlite_tables.query("p")).rows == []
+
+
+async def test_a_row_that_the_service_itself_finds_too_large_is_sent_in_halves_no_longer() -> None:
+    class Strict:
+        async def commit(self, partition: str, operations: Sequence[Operation]) -> list[str]:
+            raise TransactionTooLarge("RequestBodyTooLarge")
+
+    with pytest.raises(TransactionTooLarge):
+        await write(cast(Tables, Strict()), {"p": [Insert("j", {}), Insert("k", {})]})
 
 
 @pytest.mark.parametrize("top", [1, 7, 30, 31, 1000])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 
@@ -9,6 +10,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from shared.tables import azure
 from shared.tables.azure import AzureTables, ManagedIdentity
 from shared.tables.port import (
     ANY,
@@ -196,6 +198,37 @@ async def test_a_transaction_answered_in_part_is_unavailable(service: Service) -
         await service.tables.commit("p", [Upsert("j", {}), Upsert("k", {})])
 
 
+@pytest.mark.parametrize("operations", [WRITES[0], WRITES[1], WRITES[5]])
+async def test_where_the_account_itself_is_not_found_no_row_is_missed(
+    service: Service, operations: list[Operation]
+) -> None:
+    """So Azurite says of an account that it does not have."""
+    service.answers = [says(404, "ResourceNotFound")]
+    with pytest.raises(Unavailable, match="no such account"):
+        await service.tables.commit("p", operations)
+
+
+CLOSED = (
+    ("application/json", '{"odata.error": {"code": "%s", "message": {"lang": "en-US", "value": "…"}}}'),
+    ("application/xml", "<?xml version='1.0'?><Error><Code>%s</Code><Message>…</Message></Error>"),
+    ("application/xml", "<?xml version='1.0'?><m:error xmlns:m='urn:m'><m:code>%s</m:code></m:error>"),
+)
+"""Bodies with which Azure's service and Azurite keep an app out."""
+
+
+@pytest.mark.parametrize(("mimetype", "body"), CLOSED)
+@pytest.mark.parametrize("operations", WRITES)
+async def test_what_keeps_an_app_out_is_named_whatever_it_writes(
+    service: Service, operations: list[Operation], mimetype: str, body: str
+) -> None:
+    async def closed(_: web.Request) -> web.Response:
+        return web.Response(status=403, text=body % "AuthenticationFailed", content_type=mimetype)
+
+    service.answers = [closed]
+    with pytest.raises(Denied, match="403 AuthenticationFailed: check the key"):
+        await service.tables.commit("p", operations)
+
+
 async def test_a_managed_identity_gets_its_token_from_the_app_service(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[web.Request] = []
 
@@ -220,6 +253,26 @@ async def test_a_managed_identity_gets_its_token_from_the_app_service(monkeypatc
         assert asked[0].headers["X-IDENTITY-HEADER"] == "secret"
         with pytest.raises(Denied):
             await ManagedIdentity("unknown").get_token("https://storage.azure.com/.default")
+
+
+async def test_a_managed_identity_that_is_silent_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each that waits holds a thread of the app's, until there is none left."""
+    monkeypatch.setattr(azure, "IDENTITY_SECONDS", 0.1)
+    released = asyncio.Event()
+
+    async def silent(_: web.Request) -> web.Response:
+        await released.wait()
+        return web.Response()
+
+    app = web.Application()
+    app.router.add_get("/token", silent)
+    async with TestServer(app, host="127.0.0.1") as server:
+        monkeypatch.setenv("IDENTITY_ENDPOINT", f"http://127.0.0.1:{server.port}/token")
+        monkeypatch.setenv("IDENTITY_HEADER", "secret")
+        async with asyncio.timeout(20):
+            with pytest.raises(Unavailable):
+                await ManagedIdentity().get_token("https://storage.azure.com/.default")
+        released.set()
 
 
 def test_settings_that_cannot_work_are_refused_when_they_are_read() -> None:

@@ -13,9 +13,11 @@ from shared.tables.port import Delete, Insert, LimitExceeded, Merge, Operation, 
 LONGEST_URL = f"https://{'a' * 24}.table.core.windows.net/{'t' * 63}"
 ETAG = "W/\"datetime'2026-11-30T08%3A44%3A51.1234567Z'\""
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=40) | st.sampled_from(
-    ["\x01" * 99, "漢" * 99, '"' * 99]
+    ["\x01" * 99, "漢" * 99, '"' * 99, "\u2028\u2029" * 49]
 )
-keys = st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="/\\#?"), min_size=1, max_size=20)
+keys = st.text(
+    st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="/\\#?"), min_size=1, max_size=20
+) | st.sampled_from(["漢" * 512, "😀" * 256, "'" * 512])
 values = texts | st.integers(-(2**63), 2**63 - 1) | st.floats() | st.booleans() | st.none()
 columns = st.dictionaries(st.text("abcXYZ_", min_size=1, max_size=9), values, max_size=9)
 operations = st.one_of(
@@ -47,7 +49,7 @@ def test_no_operation_is_longer_than_it_is_taken_for(partition: str, operation: 
     assert port.wire_bytes(partition, operation) <= 6 * stored + port.OPERATION_BYTES
 
 
-@pytest.mark.parametrize("text", ["x", "漢", '"', "\x01", "😀"])
+@pytest.mark.parametrize("text", ["x", "漢", '"', "\x01", "😀", "\u2028"])
 def test_what_is_let_through_is_at_most_four_mebibytes_on_the_wire(text: str) -> None:
     fits = 0
     for size in range(1_000, 32_000 // len(text.encode("utf-16-le")) * 2, 1_000):

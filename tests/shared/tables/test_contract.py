@@ -259,6 +259,11 @@ class TestTransactions:
         await tables.commit("p", [Upsert(f"{number}", {"a": "x" * 32_000}) for number in range(100)])
         assert len(await all_rows(tables, "p")) == 100
 
+    async def test_any_character_may_stand_in_a_transaction(self, tables: Tables) -> None:
+        text = "".join(map(chr, (*range(0x100), 0x2028, 0x2029, 0xD7FF, 0xE000, 0xFEFF, 0xFFFE, 0xFFFF, 0x10FFFF)))
+        await tables.commit("p", [Insert("a", {"text": text}), Upsert("b", {"text": text})])
+        assert [row.columns["text"] for row in await all_rows(tables, "p")] == [text, text]
+
     @pytest.mark.parametrize(
         "operations",
         [
@@ -268,6 +273,7 @@ class TestTransactions:
             [Upsert("a/b", {})],
             [Upsert("a\u0085b", {})],
             [Upsert("k" * 513, {})],
+            [Upsert("😀" * 257, {})],
             [Upsert("k", {"s": "x" * (32 * 1024 + 1)})],
             [Upsert("k", {"s": "😀" * (16 * 1024 + 1)})],
             [Upsert("k", {"n": 2**63})],

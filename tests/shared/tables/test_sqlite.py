@@ -9,7 +9,8 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -345,3 +346,47 @@ async def test_a_log_that_somebody_kept_from_beginning_anew_is_emptied_later(
         assert log.stat().st_size == 0
         assert len((await tables.query("p")).rows) == 41
     await tables.close()
+
+
+@pytest.fixture
+async def synced_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[SqliteTables]:
+    """An empty table that waits for the disk, as outside of tests."""
+    monkeypatch.setattr(sqlite, "_connect", sqlite._connect.__wrapped__)  # type: ignore[attr-defined]
+    opened = SqliteTables.open(tmp_path / "synced.db")
+    yield opened
+    await opened.close()
+
+
+async def test_a_commit_ahead_does_not_wait_for_the_disk_and_the_next_commit_does(synced_tables: SqliteTables) -> None:
+    writer = synced_tables._file._writer
+    levels = []
+    for commit in (synced_tables.commit, synced_tables.commit_ahead, synced_tables.commit, synced_tables.commit_ahead):
+        await commit("p", [Upsert("a", {})])
+        levels.append(writer.execute("PRAGMA synchronous").fetchone()[0])
+    full, normal = 2, 1
+    assert levels == [full, normal, full, normal]
+    await asyncio.gather(
+        synced_tables.commit_ahead("p", [Upsert("b", {})]), synced_tables.commit("p", [Upsert("c", {})])
+    )
+    assert writer.execute("PRAGMA synchronous").fetchone()[0] == full, "of a group one waits for the disk"
+
+
+async def test_whatever_a_power_cut_takes_no_commit_lasts_without_those_ahead_of_it(
+    synced_tables: SqliteTables, tmp_path: Path
+) -> None:
+    begin = (tmp_path / "synced.db-wal").stat().st_size
+    for number in range(3):
+        await synced_tables.commit_ahead("pointers", [Insert(f"{number}", {"id": "x" * 5_000})])
+        await synced_tables.commit("accounts", [Insert(f"{number}", {"text": "x" * 5_000})])
+    file, log = (tmp_path / "synced.db").read_bytes(), (tmp_path / "synced.db-wal").read_bytes()
+    lasting = set()
+    for kept in range(begin, len(log) + 1, 2_000):
+        (tmp_path / "cut.db").write_bytes(file)
+        (tmp_path / "cut.db-wal").write_bytes(log[:kept])
+        (tmp_path / "cut.db-shm").unlink(missing_ok=True)
+        with closing(sqlite3.connect(tmp_path / "cut.db")) as connection:
+            found = [text for (text,) in connection.execute("SELECT CAST(partition AS TEXT) FROM scimlink")]
+        ahead, behind = found.count("pointers"), found.count("accounts")
+        assert behind <= ahead <= behind + 1
+        lasting.add(behind)
+    assert lasting >= {0, 1, 2}
