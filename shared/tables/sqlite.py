@@ -178,6 +178,8 @@ class SqliteTables:
         begin = stored_key(low if continuation is None else continuation)
         verb = "query" if high is None else "range"
         bounds = (stored_key(partition), begin) if high is None else (stored_key(partition), begin, stored_key(high))
+        if high is not None and bounds[-1] <= begin:
+            return Page([], None)
         one = select[0] if select is not None and len(select) == 1 else None
         path = [f'$."{one}"'] * 2 if one else []
         form: Form = ""

@@ -1,9 +1,9 @@
 """Whether the write-ahead log of a SQLite file still holds what was acknowledged.
 
 After a crash SQLite reads its log up to the first frame that is not whole, and says nothing of what stood behind it.
-From a log that was cut or damaged, acknowledged changes go missing. So where the log ends is noted in a file beside it, after
-each commit that waited for the disk and before anybody is told of it. The note itself does not wait for the disk: after
-a loss of power it may be older than the log. The formats: https://www.sqlite.org/walformat.html.
+From a log that was cut or damaged, acknowledged changes go missing. So where the log ends is noted in a file beside
+it, after each commit that waited for the disk and before anybody is told of it. The note itself does not wait for the
+disk: after a loss of power it may be older than the log. The formats: https://www.sqlite.org/walformat.html.
 """
 
 from __future__ import annotations
