@@ -38,6 +38,7 @@ from shared.directory.matching.accounts import DecisionKind
 from shared.directory.records.audit import Change
 from shared.directory.records.kept import Kept, list_kept
 from shared.directory.records.model import Account
+from shared.directory.records.resources import TRIES
 from shared.directory.records.unlinking import fence_many, release_many
 from shared.directory.work.adoptions import Adoption
 from shared.directory.work.jobs import Job, State
@@ -114,7 +115,7 @@ async def take_back(
     some: Sequence[Taken],
     plans: Sequence[str],
     *,
-    again: bool = True,
+    tries: int = TRIES,
     taken: Collection[str] = (),
 ) -> dict[str, Verdict]:
     """Take links back; return what became of each account that had its link, by its id.
@@ -149,10 +150,11 @@ async def take_back(
         if isinstance(outcome, DirectoryError):
             verdicts[before.id] = Verdict(REFUSED, f"not undone: {outcome}")
             lost.add(before.id)
-    if again and lost:
+    if lost and tries > 1:
         # Others were faster: the run's own late activity, provisioning, or a twin of this activity. Look again.
         retried = [item for item in some if item.account in lost]
-        verdicts |= await take_back(directory, job, asked, bucket, retried, plans, again=False, taken=names)
+        taken = {*taken, *names}
+        verdicts |= await take_back(directory, job, asked, bucket, retried, plans, tries=tries - 1, taken=taken)
     return verdicts
 
 

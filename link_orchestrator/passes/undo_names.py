@@ -102,8 +102,9 @@ async def give_names_back(directory: Directory, job: Job, slice_: Slice) -> Coun
     if keeps_attributes(job):
         return Counter()
     owed: dict[str, tuple[int, Owed]] = {}
-    for bucket in slice_.buckets:
-        owed |= {one.subject: (bucket, one) for one in await _owed_in(directory, job, bucket)}
+    listed = await in_waves(_owed_in(directory, job, bucket) for bucket in slice_.buckets)
+    for bucket, some in zip(slice_.buckets, listed, strict=True):
+        owed |= {one.subject: (bucket, one) for one in some}
     found = await _find_all(directory, [one for _, one in owed.values()])
     due = {subject: one for subject, (_, one) in owed.items() if one.is_due(found[subject])}
     wants = {subject: _key(one.attribute, one.name) for subject, one in due.items()}
@@ -119,9 +120,9 @@ async def give_names_back(directory: Directory, job: Job, slice_: Slice) -> Coun
             await _rename(directory, job, due[first], due[first].left)
     counts: Counter[str] = Counter()
     now = await _find_all(directory, [one for _, one in owed.values()])
-    for subject, (bucket, one) in owed.items():
-        if one.is_told or one.is_back(now[subject]):
-            counts.update(await _tell(directory, job, bucket, one))
+    back = [(bucket, one) for bucket, one in owed.values() if one.is_told or one.is_back(now[one.subject])]
+    for told in await in_waves(_tell(directory, job, bucket, one) for bucket, one in back):
+        counts.update(told)
     return counts
 
 

@@ -142,6 +142,10 @@ users = proper_users | wild_users | namesakes
 """Users as they should be, as they may be, and somebody whom no run has seen with a person's address."""
 cycles = tuples(numbers, sampled_from(["", "", NEW, *NAMES]), booleans())
 """Whom provisioning comes for, under which name ("" for their own), and whether they are active."""
+swaps = tuples(numbers, numbers, booleans()).map(
+    lambda pair: [(pair[0], NEW, True), (pair[1], NAMES[pair[0]], pair[2]), (pair[0], NAMES[pair[1]], True)]
+)
+"""Cycles in which two people change their names with each other."""
 operations = sampled_from(
     [
         *({"op": "add", "path": "externalId", "value": identity} for identity in IDENTITIES),
@@ -632,7 +636,7 @@ class Life(RuleBasedStateMachine):
                 return
         self.posts(wanted)
 
-    @rule(people=crowds, cycles=lists(cycles, min_size=1, max_size=4), asks=sampled_from(UNDOS), steps=STEPS)
+    @rule(people=crowds, cycles=lists(cycles, min_size=1, max_size=4) | swaps, asks=sampled_from(UNDOS), steps=STEPS)
     def tries(self, people: list[dict[str, Any]], cycles: list[Any], asks: dict[str, Any], steps: int) -> None:
         """Link everybody, let provisioning come, and take the links back."""
         self.links(people, True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from collections import Counter
 from collections.abc import Sequence
@@ -157,6 +158,18 @@ async def test_a_twin_that_is_late_takes_nothing_back_that_is_told_of_names(scen
         await run_slice(scene, job, stage)
     assert await outcomes(scene, job) == {"undone": 3}
     assert {row.undone for row in await plan_rows(scene.directory, scene.run.id)} == {f"undone by {job.id}"}
+
+
+async def test_twins_at_once_tell_of_everybody_once_and_alike(sqlite_tables: SqliteTables) -> None:
+    """Whom one of them finds without a free name, the other may take back before it looks again."""
+    for number in range(6):
+        scene = await Scene(sqlite_tables, f"twins{number}").set()
+        await rename(scene, RING)
+        job = await scene.start()
+        for stage in ("undo", "names"):
+            await asyncio.gather(*(run_slice(scene, job, stage) for _ in range(2)))
+        assert await outcomes(scene, job) == {"undone": 3}
+        assert await names_of(scene) == list(OWN)
 
 
 async def test_a_name_that_people_give_again_after_an_undo_stays(scene: Scene) -> None:
