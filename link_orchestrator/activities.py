@@ -16,7 +16,17 @@ from typing import Any
 from link_orchestrator import approving
 from link_orchestrator.kinds import KINDS, RUN
 from link_orchestrator.lifecycle import tidy_up
-from link_orchestrator.messages import FORM, Answer, Compare, Milestone, SelfApproval, SelfApproved, Slice, SliceDone
+from link_orchestrator.messages import (
+    FORM,
+    Answer,
+    Compare,
+    Milestone,
+    Reached,
+    SelfApproval,
+    SelfApproved,
+    Slice,
+    SliceDone,
+)
 from link_orchestrator.orchestrator import AGAIN_PASSES, COMPARE_PASSES, GROUP_PLAN_PASSES, PLAN_PASSES, REVIEW_PASSES
 from link_orchestrator.passes import compare
 from link_orchestrator.run import chain_of, reviews_of, told_of_reviews
@@ -112,7 +122,10 @@ async def approve_itself(directories: Directories, message: Mapping[str, Any]) -
 
 
 async def reach_milestone(directories: Directories, message: Mapping[str, Any]) -> dict[str, Any]:
-    """Record in the tables that a job has reached a state, with its counts. The answer is empty."""
+    """Record in the tables that a job has reached a state, with its counts. The answer is a Reached.
+
+    A plan that was approved does not expire, though its orchestration did not hear of it in time.
+    """
     reached = Milestone.from_json(message)
     directory = await directories.open(reached.directory)
     jobs = directory.jobs
@@ -131,6 +144,8 @@ async def reach_milestone(directories: Directories, message: Mapping[str, Any]) 
         if job.state.ended or (state is State.PLANNED and job.state is not State.STARTED):
             # The activity ran before, but its answer was lost. Somebody may have approved the run since.
             return job
+        if state is State.EXPIRED and job.state is State.APPROVED and not job.cancelled_by:
+            return job
         if state is State.PLANNED:
             job = replace(job, planned=jobs.now(), expires=reached.expires)
         reason = reached.reason if state is not State.PLANNED else told_of_reviews(job, counts)
@@ -144,4 +159,6 @@ async def reach_milestone(directories: Directories, message: Mapping[str, Any]) 
     job = await jobs.change(reached.job, change)
     if job.state.ended:
         await tidy_up(directory, job.id)
-    return {}
+    elif state is State.EXPIRED:
+        await approving.pause(directory, job)  # the gate was opened above
+    return Reached(state=job.state).to_json()

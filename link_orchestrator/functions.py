@@ -13,7 +13,7 @@ from link_orchestrator import activities
 from link_orchestrator.activities import answered
 from link_orchestrator.graph.identities import Graph
 from link_orchestrator.kinds import KINDS, RUN, Kind
-from link_orchestrator.lifecycle import Client
+from link_orchestrator.lifecycle import Client, look_after
 from link_orchestrator.orchestrator import Orchestrator
 from link_orchestrator.passes.read import read_identities as read_from_source
 from link_orchestrator.requests import (
@@ -61,6 +61,10 @@ RETRY = GrowingRetry(first_retry_interval_in_milliseconds=2_000, max_number_of_a
 
 An outage of storage is no failure (activities.answered).
 """
+
+NIGHT = "0 10,30,50 3-5 * * *"
+"""When jobs are removed. While a run is under way none is, and runs by schedule may begin at the same time each night.
+What is left the next time goes then: where nothing is, a look costs one read of the list of jobs."""
 
 ROUTES = (
     Route("linking_identities_upload", "POST", "linking/identities", uploads.upload_identities, MAX_FILE_BYTES),
@@ -217,14 +221,14 @@ def _add_timers(bp: df.Blueprint, edge: Edge, sources: Sources) -> None:
                 log.error("schedule %s failed with %s", name, loggable(error))
 
     @bp.function_name("jobs_remove")
-    @bp.timer_trigger(schedule="0 0 3 * * *", arg_name="timer")
+    @bp.timer_trigger(schedule=NIGHT, arg_name="timer")
     @bp.durable_client_input(client_name="client")
     async def remove_jobs(timer: func.TimerRequest, client: df.DurableOrchestrationClient) -> None:
-        """Remove the jobs whose term is over, every night."""
+        """End the jobs whose orchestration died unseen, and remove those whose term is over, every night."""
         for name in sorted({credential.directory for credential in edge.settings.credentials}):
-            try:
-                removed, reduced = await remove_over(await edge.directories.open(name), Client(client))
-                log.info("jobs %s: %d removed, %d reduced to what an undo needs", name, removed, reduced)
-            # As above: the next night tries it again.
-            except Exception as error:
-                log.error("jobs %s: their removal failed with %s", name, loggable(error))
+            for upkeep in (look_after, remove_over):
+                try:
+                    await upkeep(await edge.directories.open(name), Client(client))
+                # As above: the next time tries it again.
+                except Exception as error:
+                    log.error("jobs %s: %s failed with %s", name, upkeep.__name__, loggable(error))

@@ -171,7 +171,7 @@ UNDO: Final = Kind(
         "rows",
         "the accounts that the run had linked, and what the undo did about each, a page at a time.",
         filter_by="outcome",
-        choices=(*undo_verdicts.OUTCOMES, *undo_groups.COUNTED.values()),
+        choices=(*undo_verdicts.OUTCOMES, *undo_verdicts.COUNTED.values()),
     ),
     orchestrator=orchestrator.undo_links,
     passes={

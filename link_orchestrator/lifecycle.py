@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol, TypeVar
 
 from link_orchestrator.kinds import KINDS, RUN, UNDO, Kind
 from link_orchestrator.messages import FORM, Start
-from link_orchestrator.orchestrator import CANCEL
+from link_orchestrator.orchestrator import APPROVE, CANCEL
 from link_orchestrator.run import INSTEAD_OF, REVIEWS_FROM
 from shared.directory.directory import Directory
 from shared.directory.errors import Busy
@@ -28,6 +28,8 @@ T = TypeVar("T")
 
 ENDED: Final = frozenset({"Completed", "Failed", "Terminated", "Canceled"})
 """Runtime statuses of an orchestration that has ended."""
+LOST: Final = "its orchestration ended without saying how, or is gone. What was done until then stays"
+"""Why a job has failed that did not end itself."""
 
 
 class Orchestrations(Protocol):
@@ -143,20 +145,28 @@ async def refuse_under_way(directory: Directory, busy: Busy, client: Orchestrati
 async def ensure_started(directory: Directory, job: Job, client: Orchestrations) -> Job:
     """Start a job's orchestration if it has none, and never replace one. Returns the job as it is then.
 
-    If the orchestration ended without saying so (it was terminated by hand, or storage was away for too long), its job
-    has failed, so that the next one can start.
+    If the orchestration ended without saying so (it was terminated by hand, or storage was away for too long), or is
+    gone, its job has failed, so that the next one can start. An approval of which it was not told it is told again.
     """
     if job.state.ended:
         return job
     status = await client.get_status(job.id)
-    if status is None or status.runtime_status is None:
-        if job.state is State.STARTED:
-            await _start(directory, job, client)
-    elif status.runtime_status.value in ENDED:
+    missing = status is None or status.runtime_status is None
+    if missing and job.state is State.STARTED:
+        await _start(directory, job, client)
+    elif missing or status.runtime_status.value in ENDED:
         # An orchestration shows how its job ended before it ends itself: a job that has not ended by now has failed.
         job = await directory.jobs.change(job.id, _failed)
         await tidy_up(directory, job.id)
+    elif job.state is State.APPROVED and _waits(status):
+        await client.raise_event(job.id, APPROVE, {})
     return job
+
+
+async def look_after(directory: Directory, client: Orchestrations) -> None:
+    """Look at every job that has not ended, as a request would: nobody may have asked for it since it died."""
+    for job in await directory.jobs.list_all():
+        await ensure_started(directory, job, client)
 
 
 async def cancel(directory: Directory, job: Job, by: str, client: Orchestrations) -> Job:
@@ -200,8 +210,14 @@ def _refuse_ended(job: Job) -> None:
         raise Busy(f"phase: the {job.kind} is {job.state} already")
 
 
+def _waits(status: Any) -> bool:
+    """Tell whether an orchestration says that it waits for a verdict."""
+    said = status.custom_status
+    return isinstance(said, dict) and said.get("phase") == State.PLANNED
+
+
 def _failed(job: Job) -> Job:
-    return job if job.state.ended else replace(job, state=State.FAILED)
+    return job if job.state.ended else replace(job, state=State.FAILED, reason=LOST)
 
 
 async def _start(directory: Directory, job: Job, client: Orchestrations) -> None:

@@ -151,6 +151,15 @@ class Milestone(Message):
     reason: str | None = None
 
 
+class Reached(Answer):
+    """The state that a job is in behind a milestone; another one where somebody was faster.
+
+    "" in histories of before there was such an answer.
+    """
+
+    state: str = ""
+
+
 class Read(Message):
     """Asks for some more of a run's identities to be read from their source."""
 

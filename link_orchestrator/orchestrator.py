@@ -19,6 +19,7 @@ from link_orchestrator.messages import (
     Extent,
     Message,
     Milestone,
+    Reached,
     Read,
     ReadDone,
     SelfApproval,
@@ -67,6 +68,9 @@ LONGEST_PAUSE = timedelta(minutes=5)
 """The longest time between two tries to reach a service that is away. The first is two seconds, each twice the last."""
 PATIENCE = timedelta(hours=12)
 """Time for which a job waits for a service that is away; then it has failed."""
+
+FAULT = "the app failed, again and again: its log says how. What was done until then stays"
+"""Why a job has failed of which an activity raised an error in all its attempts."""
 
 
 def link_accounts(context: Any, retry: Any) -> Steps:
@@ -128,7 +132,7 @@ def _job(context: Any, retry: Any, body: Callable[[Any, Any, Start], Steps]) -> 
     except _CannotGoOnError as why:
         return (yield from _end(context, retry, start, "failed", str(why)))
     except Exception:
-        yield from _milestone(context, retry, start, "failed")
+        yield from _milestone(context, retry, start, "failed", reason=FAULT)
         raise
 
 
@@ -151,7 +155,10 @@ def _link(context: Any, retry: Any, start: Start) -> Steps:
         return (yield from _end(context, retry, start, "done"))
     verdict = yield from _verdict(context, retry, start)
     if verdict != APPROVE:
-        return (yield from _end(context, retry, start, "cancelled" if verdict == CANCEL else "expired"))
+        state = "cancelled" if verdict == CANCEL else "expired"
+        if (yield from _milestone(context, retry, start, state)).state != "approved":
+            context.set_custom_status({"phase": state})
+            return state
     passes = APPLY_PASSES + (GROUP_APPLY_PASSES if start.groups else ())
     applied = yield from _passes(context, retry, _cut(start, extent, passes), "apply")
     return (yield from _end(context, retry, start, "cancelled" if applied is None else "done"))
@@ -304,9 +311,9 @@ def _moment(moment: datetime) -> str:
 
 def _milestone(
     context: Any, retry: Any, start: Start, state: str, expires: str | None = None, reason: str | None = None
-) -> Steps:
+) -> Generator[Any, Any, Reached]:
     reached = Milestone(job=start.job, directory=start.directory, state=state, expires=expires, reason=reason)
-    yield from _call(context, retry, "reach_milestone", reached, Answer)
+    return (yield from _call(context, retry, "reach_milestone", reached, Reached))
 
 
 def _end(context: Any, retry: Any, start: Start, state: str, reason: str = "") -> Steps:

@@ -7,48 +7,81 @@ look up stays: digests of the identities that it left open.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Collection, Sequence
+from dataclasses import replace
 
 from link_orchestrator.kinds import RUN, UNDO, VERIFICATION
 from link_orchestrator.lifecycle import ENDED, Orchestrations
 from link_orchestrator.passes.undo import SWITCHED_ON
 from link_orchestrator.passes.undo_names import OWED, Owed, debts_about, debts_of
+from link_orchestrator.passes.undo_verdicts import INACTIVE
 from link_orchestrator.run import account_of, as_link
 from link_orchestrator.staged import reading_names
 from shared.directory.directory import Directory
+from shared.directory.keys import fold
 from shared.directory.matching.accounts import DecisionKind
 from shared.directory.matching.groups import GroupDecisionKind, is_linked_to
+from shared.directory.records.model import Account
 from shared.directory.work.jobs import CHANGING, Job
 from shared.directory.work.plan import PlanRow
 from shared.directory.work.reviews import LINK
 from shared.directory.work.stages import is_older
+from shared.host.problems import loggable
 from shared.tables.access import in_parts, in_waves
+
+log = logging.getLogger("scimlink")
 
 AT_ONCE = 500
 """Rows whose accounts are read at once."""
+AGAIN_DAYS = 30
+"""Days after which the rows are looked through again that were kept of a run: each look reads all their accounts."""
+MOST_FAILURES = 10
+"""Jobs in a row that may fail to be removed. Of so many it is not the jobs that are at fault."""
 GROUPS: Collection[str] = frozenset(GroupDecisionKind)
 
 
-async def remove_over(directory: Directory, client: Orchestrations) -> tuple[int, int]:
-    """Remove the jobs whose term is over; return how many went, and of how many some rows were kept.
+async def remove_over(directory: Directory, client: Orchestrations) -> None:
+    """Remove the jobs whose term is over, or what no undo needs of them.
 
-    Nothing is removed while a run, an undo or a verification reads such rows: the next night does it.
+    Nothing is removed while a run, an undo or a verification reads such rows. One job that cannot be removed, because a
+    row of it is damaged, keeps no other.
     """
-    days, removed, reduced = (await directory.policies.get()).job_days, 0, 0
+    days, now = (await directory.policies.get()).job_days, directory.jobs.now()
     used = await _built_on(directory)
+    removed, reduced, failed = 0, 0, 0
     for job in await directory.jobs.list_all():
-        if not job.state.ended or not is_older(job.ended or job.started, days, directory.jobs.now()):
+        if not _is_over(job, days, now):
             continue
-        if await directory.jobs.is_under_way(CHANGING, VERIFICATION.name):
+        if failed == MOST_FAILURES or await directory.jobs.is_under_way(CHANGING, VERIFICATION.name):
             break
-        await _purge(client, job.id)
-        kept = await _reduce(directory, job) if job.kind == RUN.name else 0
-        if kept or job.id in used:
-            reduced += 1
+        try:
+            stays = await _leave(directory, client, job, used)
+        except Exception as error:
+            log.error("job %s: its removal failed with %s", job.id, loggable(error))
+            failed += 1
         else:
-            await _remove(directory, job)
-            removed += 1
-    return removed, reduced
+            removed, reduced, failed = removed + (not stays), reduced + stays, 0
+    if removed or reduced:
+        log.info("jobs %s: %d removed, %d reduced to what an undo needs", directory.name, removed, reduced)
+
+
+def _is_over(job: Job, days: int, now: str) -> bool:
+    """Tell whether a job's term is over; of one that was reduced, whether it may be less by now that an undo needs."""
+    if not job.state.ended or not is_older(job.ended or job.started, days, now):
+        return False
+    return job.reduced is None or is_older(job.reduced, AGAIN_DAYS, now)
+
+
+async def _leave(directory: Directory, client: Orchestrations, job: Job, used: Collection[str]) -> bool:
+    """Remove a job, or what no undo and no run needs of it; return whether it stays."""
+    await _purge(client, job.id)
+    kept = await _reduce(directory, job) if job.kind == RUN.name else 0
+    if not kept and job.id not in used:
+        await _remove(directory, job)
+        return False
+    await directory.jobs.change(job.id, lambda one: replace(one, reduced=directory.jobs.now()))
+    return True
 
 
 async def _built_on(directory: Directory) -> set[str]:
@@ -117,11 +150,8 @@ async def _standing(directory: Directory, rows: Sequence[PlanRow]) -> set[str]:
     """Return the ids of the rows whose links stand, or may stand: of those an undo decides by the account's history."""
     links = [row if row.decision == DecisionKind.LINK else as_link(row) for row in rows if _links(row)]
     accounts = await directory.accounts.find_many([account_of(row) for row in links])
-    stand = {
-        row.id
-        for row, account in zip(links, accounts, strict=True)
-        if account and (account.retired or (account.link and account.link.identity == row.subject))
-    }
+    since = await directory.term_begin()
+    stand = {row.id for row, account in zip(links, accounts, strict=True) if account and _stands(row, account, since)}
     for row in rows:
         if row.decision == GroupDecisionKind.LINK and not row.undone:
             group = await directory.groups.find(row.shown["group"]["id"])
@@ -130,7 +160,15 @@ async def _standing(directory: Directory, rows: Sequence[PlanRow]) -> set[str]:
     return stand
 
 
+def _stands(row: PlanRow, account: Account, since: str) -> bool:
+    """Tell whether a link stands, or an undo left its account inactive, which another may switch on (since a time)."""
+    if row.undone:
+        return account.link is None and not account.retired and not account.active and account.modified > since
+    return account.retired or (account.link is not None and fold(account.link.identity) == fold(row.subject))
+
+
 def _links(row: PlanRow) -> bool:
-    """Tell whether a run linked an account by this row, and no undo took that back."""
+    """Tell whether a run linked an account by this row, and no undo took all of that back."""
     reviewed = row.review is not None and row.review["action"] == LINK
-    return not row.undone and (row.decision == DecisionKind.LINK or reviewed)
+    taken_back = row.undone and not row.undone.startswith(INACTIVE)
+    return not taken_back and (row.decision == DecisionKind.LINK or reviewed)

@@ -63,6 +63,8 @@ class GroupReader:
         self._directory = directory
         self._group = group
         self._read = _Place(FIRST, group)
+        self.members_read = 0
+        """Members that were read so far, accounts or not."""
 
     async def read_on(self, position: Position, count: int) -> tuple[Sequence[Account], Position | None]:
         """Return the accounts among the next `count` members, and the position behind them; None at the end."""
@@ -74,6 +76,7 @@ class GroupReader:
             self._directory.members.first(place.group, count, place.low),
         )
         there = group is not None and not group.retired  # what a crash left of its members does not count
+        self.members_read += len(members)
         ids = [member.id for member in members] if there else []
         self._read = place.with_groups([i for i in ids if is_group(i)])
         then = self._read.behind(members, count, there=there)

@@ -72,7 +72,8 @@ async def refuse_second_account(directory: Directory, new: Account) -> None:
 def shared_keys(new: Account) -> list[Key]:
     """Return the keys that a new account and one that is managed here may not share, the surest first."""
     keys = [key for key in new.found_by() if key.kind in _ATTRIBUTES]
-    if "@" in new.user_name and (address := Key("email", fold(new.user_name))) not in keys:
+    name = fold(new.user_name)  # where a full-width @ is one
+    if "@" in name and (address := Key("email", name)) not in keys:
         keys.append(address)
     if new.external_id:
         identity = _identity_of(new)

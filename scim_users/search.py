@@ -195,7 +195,7 @@ async def _scan(directory: Directory, reader: Reader[Account], tree: Filter | No
         await turn.step()
         accounts, position = await reader.read_on(position, MAX_PAGE)
         # Members that are no accounts were read all the same.
-        read += len(accounts) if position is None else MAX_PAGE
+        read = reader.members_read if isinstance(reader, GroupReader) else read + len(accounts)
         if read > SCAN_LIMIT:
             raise TooMany(f"this would read more than {SCAN_LIMIT} users: page with a cursor")
         found += await _passing(directory, tree, test, base, accounts) if tree and test else accounts

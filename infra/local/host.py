@@ -16,7 +16,7 @@ from typing import Any, Self
 from urllib.parse import parse_qsl, unquote
 
 import azure.functions as func
-from aiohttp import hdrs, web
+from aiohttp import HttpVersion11, hdrs, web
 from azure.durable_functions.models.utils import http_utils
 from azure.functions.timer import TimerRequest
 from multidict import CIMultiDict
@@ -190,6 +190,8 @@ class LocalHost:
             self._workers.note_request()
         if (request.content_length or 0) > MAX_BODY:
             return web.Response(status=413)
+        if not _HOST.fullmatch(request.headers.get(hdrs.HOST, "")):
+            return web.Response(status=400)
         # As in Azure, a body without a Content-Length does not arrive (azure-functions-host #7930).
         incoming, body = (request if request.content_length else None), b""
         if incoming is not None and not self._streams:
@@ -219,7 +221,8 @@ class _IncomingRequest(func.HttpRequest):
 
 async def _read(request: web.BaseRequest, most: int) -> bytes:
     """Return the body of a request, or its first `most` bytes. Raises BodyLost if it does not come in time."""
-    if request.headers.get(hdrs.EXPECT, "").lower() == "100-continue":
+    # HTTP/1.0 does not know such an answer (RFC 9110 section 10.1.1).
+    if request.version >= HttpVersion11 and request.headers.get(hdrs.EXPECT, "").lower() == "100-continue":
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         request.writer.output_size = 0
     body, begun = bytearray(), time.monotonic()
@@ -260,6 +263,8 @@ class Routes:
 
 _ANY_OTHER = ""
 """Stands for the methods that no function names: a function that names none takes them, too."""
+_HOST = re.compile(r"([\w!$&'().~-]*+|\[[\da-f:.]*+\])(:\d*+)?", re.ASCII | re.IGNORECASE)
+"""What Azure's server takes for a Host header; it answers any other a bare 400. The app's answers repeat it."""
 _ORIGIN = re.compile(r"^[a-z]+://[^/?]*+", re.IGNORECASE)
 """What stands before the path where a client sends the whole URL, as to a proxy (RFC 9112 section 3.2.2)."""
 

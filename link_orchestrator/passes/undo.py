@@ -17,8 +17,19 @@ from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from typing import Final
 
 from link_orchestrator.messages import ACTIVATING, Slice
-from link_orchestrator.passes.undo_names import USER_NAME, Owed, debts_of
-from link_orchestrator.passes.undo_verdicts import GIVEN_BACK, NOT_KEPT, REFUSED, Asked, Taken, Verdict, judge, made_at
+from link_orchestrator.passes.undo_names import Owed, debts_of, told_in
+from link_orchestrator.passes.undo_verdicts import (
+    GIVEN_BACK,
+    NOT_KEPT,
+    REFUSED,
+    USER_NAME,
+    Asked,
+    Taken,
+    Verdict,
+    judge,
+    keeps_attributes,
+    made_at,
+)
 from link_orchestrator.run import account_of, by_run, by_undo, planned_links
 from link_orchestrator.schedule import suspend_for
 from shared.directory.directory import Directory
@@ -27,14 +38,13 @@ from shared.directory.matching.accounts import DecisionKind
 from shared.directory.records.audit import Change
 from shared.directory.records.kept import Kept, list_kept
 from shared.directory.records.model import Account
+from shared.directory.records.resources import TRIES
 from shared.directory.records.unlinking import fence_many, release_many
 from shared.directory.work.adoptions import Adoption
 from shared.directory.work.jobs import Job, State
 from shared.directory.work.plan import PlanRow
 from shared.tables.access import in_parts, together
 
-ATTRIBUTES: Final = "attributes"
-"""The undo's option `keep` for accounts that provisioning changed: their attributes stay as they are."""
 SWITCHED_ON: Final = "switchedon"
 """What the name of the list of these accounts ends in, behind the undo's id."""
 ADOPTIONS_AT_ONCE = 500
@@ -75,12 +85,15 @@ async def undo(directory: Directory, job: Job, slice_: Slice) -> Counter[str]:
     marked = list(dict.fromkeys((*await directory.jobs.find_chain(), *([run] if run else ()))))
     async for bucket, some in _pages(directory, job, slice_):
         switched_on = {row.subject: row.version async for row in _switched_on(directory, job, bucket)}
-        verdicts = await take_back(directory, job, _asked(job, switched_on), some, marked)
+        verdicts = await take_back(directory, job, _asked(job, switched_on), bucket, some, marked)
         reported = [_report(item, verdicts[item.account]) for item in some if item.account in verdicts]
+        counts.update(row.decision for row in reported)
+        # A twin of this activity that is late counts the same again; what is told since it leaves as it is.
+        told = await told_in(directory, job, bucket)
+        reported = [row for row in reported if row.subject not in told]
         await directory.plan(job.id).write(bucket, reported)
         if run:
             await _tell(directory, job, bucket, some, reported)
-        counts.update(row.decision for row in reported)
     return counts
 
 
@@ -94,25 +107,21 @@ async def _tell(
     await directory.plan(job.options["run"]).record_undone(bucket, told, rows)
 
 
-def keeps_attributes(job: Job) -> bool:
-    """Tell whether an undo leaves attributes as they are. Earlier versions of the app called that `changed`."""
-    return job.options.get("keep") == ATTRIBUTES or job.options.get("changed") == "release"
-
-
 async def take_back(
     directory: Directory,
     job: Job,
     asked: Asked,
+    bucket: int,
     some: Sequence[Taken],
     plans: Sequence[str],
     *,
-    again: bool = True,
+    tries: int = TRIES,
     taken: Collection[str] = (),
 ) -> dict[str, Verdict]:
     """Take links back; return what became of each account that had its link, by its id.
 
-    `plans` are the runs in whose plans the identities are noted as left open. `taken` are the ids of accounts whose
-    userName another account has by now.
+    `bucket` is that of the links' rows. `plans` are the runs in whose plans the identities are noted as left open.
+    `taken` are the ids of accounts whose userName another account has by now.
     """
     verdicts: dict[str, Verdict] = {}
     untouched: list[Account] = []
@@ -130,9 +139,9 @@ async def take_back(
     for run in plans if open_ else ():
         await directory.plan(run).leave_open(open_)
     # Before them, too: cut off behind it, the undo would owe names of which nobody knows.
-    for owed in [_owed(job, item, verdicts[item.account]) for item in some if item.account in verdicts]:
-        if owed:
-            await debts_of(directory, job).write(directory.keys.bucket(owed.subject), [owed.to_row()])
+    owed = [_owed(job, item, verdicts[item.account]) for item in some if item.account in verdicts]
+    if noted := [one.to_row() for one in owed if one]:
+        await debts_of(directory, job).write(bucket, noted)
     changes = [(by_id[i], verdict.after) for i, verdict in verdicts.items() if verdict.after]
     outcomes = await release_many(directory.accounts, changes, by=by_undo(asked.undo), action="undo")
     lost = await fence_many(directory.accounts, untouched)
@@ -141,16 +150,17 @@ async def take_back(
         if isinstance(outcome, DirectoryError):
             verdicts[before.id] = Verdict(REFUSED, f"not undone: {outcome}")
             lost.add(before.id)
-    if again and lost:
+    if lost and tries > 1:
         # Others were faster: the run's own late activity, provisioning, or a twin of this activity. Look again.
         retried = [item for item in some if item.account in lost]
-        verdicts |= await take_back(directory, job, asked, retried, plans, again=False, taken=names)
+        taken = {*taken, *names}
+        verdicts |= await take_back(directory, job, asked, bucket, retried, plans, tries=tries - 1, taken=taken)
     return verdicts
 
 
 def _owed(job: Job, item: Taken, verdict: Verdict) -> Owed | None:
     """Return the name that an account is owed, None for none."""
-    if verdict.owed is None:
+    if verdict.owed is None or verdict.after is None:  # one that it left so before has it noted
         return None
     told, planned = (verdict.outcome, verdict.reason), (item.row.decision, item.row.subject) if item.row else None
     return Owed(item.account, USER_NAME, *verdict.owed, job.id, told, verdict.then, item.shown, planned)

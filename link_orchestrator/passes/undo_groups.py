@@ -13,15 +13,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from link_orchestrator.messages import Slice
-from link_orchestrator.passes.undo import keeps_attributes
-from link_orchestrator.passes.undo_names import DISPLAY_NAME, Owed, debts_of
+from link_orchestrator.passes.undo_names import DISPLAY_NAME, Owed, debts_of, told_in
 from link_orchestrator.passes.undo_verdicts import (
+    COUNTED,
     GIVEN_BACK,
     REFUSED,
     RELEASED,
     UNCHANGED,
     UNDONE,
     OwedName,
+    keeps_attributes,
     taken_before,
 )
 from link_orchestrator.run import by_run, by_undo
@@ -34,13 +35,6 @@ from shared.directory.work.jobs import Job, State
 from shared.directory.work.plan import PlanRow
 from shared.tables.port import VersionConflict
 
-COUNTED: Mapping[str, str] = {
-    UNDONE: "groupsUndone",
-    RELEASED: "groupsReleased",
-    REFUSED: "groupsRefused",
-    UNCHANGED: "groupsUnchanged",
-}
-"""The outcomes of accounts, and what they are called for groups in the same counts and rows."""
 ATTEMPTS = 5
 """Times that a group is looked at again because others changed it."""
 
@@ -59,7 +53,8 @@ async def undo_groups(directory: Directory, job: Job, slice_: Slice) -> Counter[
                     return counts
                 if undone := await _take_back(directory, job, run, bucket, row):
                     outcome, shown = undone.outcome, {"reason": undone.told, "group": row.shown["group"]}
-                    await report.write(bucket, [PlanRow(COUNTED[outcome], row.shown["group"]["id"], shown)])
+                    if row.shown["group"]["id"] not in await told_in(directory, job, bucket):
+                        await report.write(bucket, [PlanRow(COUNTED[outcome], row.shown["group"]["id"], shown)])
                     if outcome in GIVEN_BACK:
                         await plan.record_undone(bucket, {row.subject: f"{outcome} by {job.id}"}, [row])
                     counts[COUNTED[outcome]] += 1

@@ -2,8 +2,8 @@
 
 The passes before it take one after the other back. Whoever got a name from provisioning may still have it then: such a
 name is owed. Once everybody was taken back, whoever has an owed name is owed another one, or keeps it for good. So a
-chain of them is gone through from its end, and in a ring one bears its own id for a name in between. What an undo that
-was cut off owed, the next undo of the same links gives back.
+chain of them is gone through from its end, and in a ring one bears a name in between that nobody else has. What an undo
+that was cut off owed, the next undo of the same links gives back, unless it is to keep attributes as they are.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Final, TypeVar
 
 from link_orchestrator.messages import Slice
-from link_orchestrator.passes.undo_verdicts import GIVEN_BACK, UNCHANGED
+from link_orchestrator.passes.undo_verdicts import COUNTED, GIVEN_BACK, INACTIVE, UNCHANGED, USER_NAME, keeps_attributes
 from link_orchestrator.run import by_undo
 from shared.directory.directory import Directory
 from shared.directory.errors import AlreadyExists, NotFound
 from shared.directory.keys import fold
-from shared.directory.records.model import Resource, Status
+from shared.directory.records.model import Account, Resource, Status
 from shared.directory.records.resources import Resources, retry_stale
 from shared.directory.work.jobs import Job
 from shared.directory.work.plan import Plan, PlanRow
@@ -28,7 +28,7 @@ from shared.tables.access import in_waves
 
 R = TypeVar("R", bound=Resource)
 
-USER_NAME, DISPLAY_NAME = "userName", "displayName"
+DISPLAY_NAME: Final = "displayName"
 OWED: Final = "owed"
 _OWED_OF: Final = "owed"
 """What the name of the list of what is owed ends in, behind the run's id."""
@@ -42,7 +42,8 @@ class Owed:
 
     `attribute` is USER_NAME or DISPLAY_NAME, `left` the name that the undo left it with. The report of the undo says
     what is `told`, and `then` once the name is back: an outcome and why, beside what is `shown`. `planned` is the row
-    of the run's plan, by decision and subject, that says what became of the link, if any.
+    of the run's plan, by decision and subject, that says what became of the link, if any. `is_told` says that the name
+    is back, and told so: what people make of it from then on is theirs.
     """
 
     subject: str
@@ -54,6 +55,12 @@ class Owed:
     then: tuple[str, str]
     shown: Mapping[str, Any]
     planned: tuple[str, str] | None = None
+    is_told: bool = False
+
+    @property
+    def between(self) -> str:
+        """The name that it bears while others of its ring get theirs."""
+        return f"{self.subject}.{self.undo}"
 
     def to_row(self) -> PlanRow:
         """Return the row that keeps it."""
@@ -68,13 +75,16 @@ class Owed:
 
     def is_due(self, one: Resource | None) -> bool:
         """Tell whether it has no other name yet, and is managed here: what people did since stays."""
-        if one is None or one.status is not Status.LOCAL:
-            return False
-        return one.document()[self.attribute] in (self.left, self.subject)
+        name = self._name_here(one)
+        # An undo that was cut off may have left it with the name in between.
+        return name == self.left or name.startswith(f"{self.subject}.")
 
-    def is_settled(self, one: Resource | None) -> bool:
-        """Tell whether it has its former name."""
-        return one is not None and one.document()[self.attribute] == self.name
+    def is_back(self, one: Resource | None) -> bool:
+        """Tell whether it has its former name, and is managed here."""
+        return self._name_here(one) == self.name
+
+    def _name_here(self, one: Resource | None) -> str:
+        return str(one.document()[self.attribute]) if one and one.status is Status.LOCAL else ""
 
 
 def debts_of(directory: Directory, job: Job) -> Plan:
@@ -89,9 +99,12 @@ def debts_about(directory: Directory, run_id: str) -> Plan:
 
 async def give_names_back(directory: Directory, job: Job, slice_: Slice) -> Counter[str]:
     """Give back the names that are owed, as far as nobody else has them; tell so in the report and the run's plan."""
+    if keeps_attributes(job):
+        return Counter()
     owed: dict[str, tuple[int, Owed]] = {}
-    for bucket in slice_.buckets:
-        owed |= {one.subject: (bucket, one) for one in await _owed_in(directory, job, bucket)}
+    listed = await in_waves(_owed_in(directory, job, bucket) for bucket in slice_.buckets)
+    for bucket, some in zip(slice_.buckets, listed, strict=True):
+        owed |= {one.subject: (bucket, one) for one in some}
     found = await _find_all(directory, [one for _, one in owed.values()])
     due = {subject: one for subject, (_, one) in owed.items() if one.is_due(found[subject])}
     wants = {subject: _key(one.attribute, one.name) for subject, one in due.items()}
@@ -100,14 +113,16 @@ async def give_names_back(directory: Directory, job: Job, slice_: Slice) -> Coun
         if (await directory.jobs.get(job.id)).cancelled_by:
             break
         if first:
-            await _rename(directory, job, due[first], due[first].subject)
+            await _rename(directory, job, due[first], due[first].between)
         for subject in chain:
             await _rename(directory, job, due[subject], due[subject].name)
+        if first:  # where it cannot have its own name after all
+            await _rename(directory, job, due[first], due[first].left)
     counts: Counter[str] = Counter()
     now = await _find_all(directory, [one for _, one in owed.values()])
-    for subject, (bucket, one) in owed.items():
-        if one.is_settled(now[subject]):
-            counts.update(await _tell(directory, job, bucket, one))
+    back = [(bucket, one) for bucket, one in owed.values() if one.is_told or one.is_back(now[one.subject])]
+    for told in await in_waves(_tell(directory, job, bucket, one) for bucket, one in back):
+        counts.update(told)
     return counts
 
 
@@ -130,34 +145,65 @@ def chains(wants: Mapping[str, Any], has: Mapping[str, Any]) -> Iterator[tuple[S
 
 
 async def _owed_in(directory: Directory, job: Job, bucket: int) -> list[Owed]:
-    """Return what is owed in a bucket. What an earlier undo owed is this one's from now on, if it is still due."""
+    """Return what is owed in a bucket. What an earlier undo owed is this one's from now on, if it is still due.
+
+    So is what it gave back when it was cut off, before it told so.
+    """
     debts = debts_of(directory, job)
     listed = [Owed.from_row(row) async for rows in debts.decided(bucket, OWED) for row in rows]
     owed = [one for one in listed if one.undo == job.id]
-    if former := [one for one in listed if one.undo != job.id]:
+    if former := [one for one in listed if one.undo != job.id and not one.is_told]:
         found = await _find_all(directory, former)
-        unchanged = await directory.plan(job.id).keys(bucket, [UNCHANGED])
-        inherited = [_inherit(directory, job, one, unchanged) for one in former if one.is_due(found[one.subject])]
+        unchanged = await directory.plan(job.id).keys(bucket, [UNCHANGED, COUNTED[UNCHANGED]])
+        still = [(one, found[one.subject]) for one in former]
+        inherited = [
+            _inherit(directory, job, one, resource, unchanged)
+            for one, resource in still
+            if one.is_due(resource) or one.is_back(resource)
+        ]
         await debts.write(bucket, [one.to_row() for one in inherited])
         owed += inherited
     return owed
 
 
-def _inherit(directory: Directory, job: Job, one: Owed, unchanged: Collection[str]) -> Owed:
-    """Return what another undo owed as this one's, whose report says that nothing was changed, or something else."""
-    is_unchanged = directory.plan(job.id).key(UNCHANGED, one.subject) in unchanged
-    return replace(one, undo=job.id, told=(UNCHANGED, "") if is_unchanged else ("", ""))
+def _inherit(directory: Directory, job: Job, one: Owed, resource: Resource | None, unchanged: Collection[str]) -> Owed:
+    """Return what another undo owed as this one's, whose report says that nothing was changed, or something else.
+
+    Of an account that was left inactive, and that somebody switched on since, there is nothing new to tell.
+    """
+    told = UNCHANGED if one.attribute == USER_NAME else COUNTED[UNCHANGED]
+    is_switched_on = one.then[0] == INACTIVE and isinstance(resource, Account) and resource.active
+    if is_switched_on or directory.plan(job.id).key(told, one.subject) not in unchanged:
+        told = ""
+    return replace(one, undo=job.id, told=(told, ""))
+
+
+async def told_in(directory: Directory, job: Job, bucket: int) -> set[str]:
+    """Return the accounts and groups of a bucket that got their names back: the report of the undo says so."""
+    return {
+        row.subject
+        async for rows in debts_of(directory, job).decided(bucket, OWED)
+        for row in rows
+        if _is_told_by(job, row)
+    }
+
+
+def _is_told_by(job: Job, row: PlanRow) -> bool:
+    one = Owed.from_row(row)
+    return one.undo == job.id and one.is_told
 
 
 async def _tell(directory: Directory, job: Job, bucket: int, one: Owed) -> Mapping[str, int]:
     """Say in the report, and in the run's plan, that a name is back; return what that changes about the counts."""
     (told, _), (outcome, reason) = one.told, one.then
+    # First: a twin of the passes before, which may come late, leaves the report to this one from now on.
+    await debts_of(directory, job).write(bucket, [replace(one, is_told=True).to_row()])
+    if not told:
+        return {}
     if one.planned and outcome in GIVEN_BACK:
         decision, subject = one.planned
         rows = [PlanRow(decision, subject, {})]
         await directory.plan(job.options["run"]).record_undone(bucket, {subject: f"{outcome} by {job.id}"}, rows)
-    if not told:
-        return {}
     report = directory.plan(job.id)
     await report.write(bucket, [PlanRow(outcome, one.subject, {"reason": reason, **one.shown})])
     if told == outcome:

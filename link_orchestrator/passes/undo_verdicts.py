@@ -14,6 +14,7 @@ from shared.directory.keys import fold
 from shared.directory.records.audit import Change
 from shared.directory.records.kept import SCHEMAS, Kept, extension_of
 from shared.directory.records.model import EVIDENCE, Account, Link, SignInEvidence, Status
+from shared.directory.work.jobs import Job
 from shared.directory.work.plan import PlanRow
 
 UNDONE, PARTLY, INACTIVE, ACTIVATED = "undone", "undonePartly", "undoneInactive", "activated"
@@ -21,6 +22,16 @@ RELEASED, REFUSED, UNCHANGED = "released", "refused", "unchanged"
 OUTCOMES: Final = (UNDONE, PARTLY, INACTIVE, ACTIVATED, RELEASED, REFUSED, UNCHANGED)
 GIVEN_BACK: Final = (UNDONE, PARTLY, INACTIVE, RELEASED)
 """Outcomes of accounts whose link is taken back."""
+COUNTED: Final[Mapping[str, str]] = {
+    UNDONE: "groupsUndone",
+    RELEASED: "groupsReleased",
+    REFUSED: "groupsRefused",
+    UNCHANGED: "groupsUnchanged",
+}
+"""The outcomes of accounts, and what they are called for groups in the same counts and rows."""
+USER_NAME: Final = "userName"
+ATTRIBUTES: Final = "attributes"
+"""The undo's option `keep` for accounts that provisioning changed: their attributes stay as they are."""
 _HERE: Final = ("edit", "import")
 """Actions that change attributes on behalf of the application or its administrator."""
 _BY_SCIM: Final = ("confirm", "retire", "return")
@@ -89,6 +100,11 @@ class Restoration:
     lost: Collection[str]
 
 
+def keeps_attributes(job: Job) -> bool:
+    """Tell whether an undo leaves attributes as they are. Earlier versions of the app called that `changed`."""
+    return job.options.get("keep") == ATTRIBUTES or job.options.get("changed") == "release"
+
+
 def judge(
     item: Taken,
     account: Account | None,
@@ -107,7 +123,9 @@ def judge(
     if linked is None:
         return None
     before, writes, since = dict(history[linked].before), history[linked:], history[linked + 1 :]
-    own = next((n for n, change in enumerate(writes) if change.by == by_undo(asked.undo)), None)
+    # Not the one by which its last pass gave a name back, which an earlier undo may have owed.
+    by_it = [n for n, change in enumerate(writes) if change.by == by_undo(asked.undo)]
+    own = next((n for n in by_it if {*writes[n].attributes} != {USER_NAME}), None)
     if own is not None:
         return _did(writes[:own], writes[own], kept, asked)
     if account is None or not _has(account, since, item.identity):

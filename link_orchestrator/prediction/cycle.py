@@ -315,7 +315,8 @@ def _as_left(candidate: Candidate, identity: Identity, decision: Decision) -> Ac
         return linked(account, identity.object_id)
     strong = [rival for rival in candidate.rivals if rival.trust is Trust.STRONG and not rival.excluded]
     # Where two identities have a strong claim, or one has the address that the other's rests on, neither is linked.
-    alone = len(strong) == 1 and not strong[0].doubted and trust_of(candidate.evidence) is not Trust.STRONG
+    own = decision.kind is not DecisionKind.EXCLUDED and trust_of(candidate.evidence) is Trust.STRONG
+    alone = len(strong) == 1 and not strong[0].doubted and not own
     if alone and account.status is Status.LOCAL and not account.protected:
         return linked(account, strong[0].object_id)
     return account

@@ -18,13 +18,16 @@ dump = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circula
 """Return compact JSON text; characters stay readable."""
 
 
-def split_text(name: str, text: str) -> dict[str, Value | None]:
-    """Return text as columns `name`, `name1`, … that each fit 64 KiB. Raises TooLarge."""
+def split_text(name: str, text: str, spare: int = 0) -> dict[str, Value | None]:
+    """Return text as columns `name`, `name1`, … that each fit 64 KiB.
+
+    Raises TooLarge where they would not hold the text and as many `spare` characters more.
+    """
     step = MAX_STRING_UNITS if text.isascii() else MAX_STRING_UNITS // 2
     if len(text) <= step:
         return {name: text}
     pieces = [text[at : at + step] for at in range(0, len(text), step)]
-    if len(pieces) > MAX_TEXT_COLUMNS:
+    if len(text) + spare > MAX_TEXT_COLUMNS * step:
         raise TooLarge(f"{name} is larger than {MAX_TEXT_COLUMNS * step} characters")
     return {f"{name}{n or ''}": piece for n, piece in enumerate(pieces)}
 

@@ -168,4 +168,4 @@ def _params(req: func.HttpRequest) -> dict[str, str]:
     The host drops empty ones, yet an empty cursor asks for the first page (RFC 9865).
     """
     given = {name.lower(): value for name, value in req.params.items()}
-    return given | ({"cursor": ""} if _FIRST_CURSOR.search(req.url) else {})
+    return {"cursor": "", **given} if _FIRST_CURSOR.search(req.url) else given

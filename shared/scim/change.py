@@ -134,9 +134,11 @@ def _change_values(members: dict[str, Any], attribute: Attribute, op: Op, value:
         _set(members, attribute, None)
         return
     if op != "remove":
-        _refuse_hollow(attribute, value)
+        _refuse_hollow(attribute, op, value)
     elements = read_elements(attribute, value)
     present = members.get(attribute.name, [])
+    if attribute is ROLES:
+        present = read_elements(attribute, present)  # an earlier version kept some as JSON in a text
     if op == "remove" and not elements:
         raise InvalidValue(f"{attribute.name}: remove takes the values that are to go; without a value all go.")
     if op == "remove":
@@ -147,10 +149,16 @@ def _change_values(members: dict[str, Any], attribute: Attribute, op: Op, value:
         _set(members, attribute, _with(present, elements, attribute))
 
 
-def _refuse_hollow(attribute: Attribute, value: Any) -> None:
-    """Raise InvalidValue for an object that says nothing: put in the place of values, it would take them away."""
-    if {} in (value if isinstance(value, list) else [value]):
+def _refuse_hollow(attribute: Attribute, op: Op, value: Any) -> None:
+    """Raise InvalidValue for objects that hold no value: put in the place of values, they would take them away."""
+    given = value if isinstance(value, list) else [value]
+    if {} in given or (op == "replace" and given and all(_is_hollow(attribute, item) for item in given)):
         raise InvalidValue(f"{attribute.name} takes values; null or an empty list clears it.")
+
+
+def _is_hollow(attribute: Attribute, value: Any) -> bool:
+    """Whether an object names nothing but labels, and not even an empty value."""
+    return isinstance(value, dict) and read_changes(attribute, value).keys() <= LABELS
 
 
 def _with(present: list[Any], added: list[Any], attribute: Attribute) -> list[Any]:
@@ -217,7 +225,7 @@ def _change_elements(members: dict[str, Any], place: DocumentPlace, op: Op, valu
         elements = [element for element in elements if not place.selects(element)]
     else:
         if whole:
-            _refuse_hollow(attribute, value)
+            _refuse_hollow(attribute, op, value)
         changes = _changes(place.target, op, value)
         if not matching and any(item is not None for item in changes.values()):
             matching = [new]

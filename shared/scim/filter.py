@@ -17,7 +17,7 @@ from typing import TypeVar
 
 from shared.scim.errors import InvalidFilter
 from shared.scim.limits import MAX_FILTER_CHARS, MAX_FILTER_DEPTH, MAX_FILTER_TERMS
-from shared.scim.schema import CORE_PREFIX
+from shared.scim.schema import CORE_URNS
 
 Literal = str | bool | int | float | None
 
@@ -40,7 +40,7 @@ class Path:
     @property
     def key(self) -> str:
         """The path in lower case without the URN of a core schema: equal for every spelling of one path."""
-        is_core = self.urn is not None and self.urn.lower().startswith(CORE_PREFIX)
+        is_core = self.urn is not None and self.urn.lower() in CORE_URNS
         return str(replace(self, urn=None) if is_core else self).lower()
 
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-CORE_PREFIX = "urn:ietf:params:scim:schemas:core:2.0:"
+CORE_URNS = {f"urn:ietf:params:scim:schemas:core:2.0:{name}" for name in ("user", "group")}
+"""The URNs of the core schemas, in lower case: their attributes have the same names without them."""
 ENTERPRISE_USER_URN = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User"
 
 Type = Literal["string", "boolean", "decimal", "integer", "dateTime", "binary", "reference", "complex"]

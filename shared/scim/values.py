@@ -44,6 +44,8 @@ def read_one(attribute: Attribute, value: object) -> object:
 def read_elements(attribute: Attribute, value: object) -> list[object]:
     """Return the values of a multi-valued attribute, those without a value left out."""
     values = value if isinstance(value, list) else [value]
+    if attribute is ROLES:
+        values = [role for one in values for role in _roles_in(one)]
     check_count(attribute, values)
     return [element for element in (read_one(attribute, item) for item in values) if element is not None]
 
@@ -226,25 +228,34 @@ def _role(value: Mapping[str, object]) -> Mapping[str, object]:
     https://learn.microsoft.com/entra/identity/app-provisioning/customize-application-attributes (provisioning a role).
     """
     given = {name.lower(): item for name, item in value.items()}
-    told = _object_in(given.get("value"))
-    if told.keys() & {"value", "displayName"}:
-        given = {"type": _APP_ROLE, "primary": False, **given, "value": None, **told}
-    name = given.pop("displayname", None) or given.pop("displayName", None)
+    match _objects_in(given.get("value")):
+        case [told] if told.keys() & {"value", "displayname"}:
+            given = {"type": _APP_ROLE, "primary": False, **given, "value": None, **told}
+    name = given.pop("displayname", None)
     return given if given.get("display") or not name else {**given, "display": name}
+
+
+def _roles_in(value: object) -> Sequence[object]:
+    """Return the roles of one value, which may be several as a JSON list in its text."""
+    told = _objects_in(value.get("value") if isinstance(value, dict) else value)
+    return [{"value": json.dumps(role)} for role in told] if len(told) > 1 else [value]
 
 
 _APP_ROLE = "WindowsAzureActiveDirectoryRole"
 
 
-def _object_in(text: object) -> dict[str, object]:
-    """Return the JSON object that a text holds, {} for none."""
-    if not isinstance(text, str) or not text.lstrip().startswith("{"):
-        return {}
+def _objects_in(text: object) -> Sequence[Mapping[str, object]]:
+    """Return the JSON object that a text holds, or those of a list, with names in lower case; none for another text."""
+    if not isinstance(text, str) or not text.lstrip().startswith(("{", "[")):
+        return ()
     try:
         found = json.loads(text)
     except (ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
+        return ()
+    objects = found if isinstance(found, list) else [found]
+    if not all(isinstance(item, dict) for item in objects):
+        return ()
+    return [{name.lower(): part for name, part in item.items()} for item in objects]
 
 
 def _encodable(text: str) -> bool:

@@ -18,6 +18,7 @@ import re
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, TypeVar
 from uuid import uuid4
@@ -70,6 +71,9 @@ _OPTIONS: dict[str, Any] = {
     "connection_timeout": 5,
     "read_timeout": 35,  # the service gives up after 30 seconds itself
 }
+IDENTITY_SECONDS = 10.0
+"""Seconds that the endpoint of the managed identity, which is on the same machine, may be silent. MSAL itself waits for
+ever, in a thread of the app's."""
 _ONCE: dict[str, Any] = {"retry_total": 0}
 _MISSING = {"ResourceNotFound", "EntityNotFound"}
 _CONFLICTS = {"UpdateConditionNotSatisfied", "ConditionNotMet", *_MISSING}
@@ -264,7 +268,9 @@ class ManagedIdentity:
                 if self._client_id
                 else msal.SystemAssignedManagedIdentity()
             )
-            self._client = msal.ManagedIdentityClient(identity, http_client=requests.Session())
+            session = requests.Session()
+            session.request = partial(session.request, timeout=IDENTITY_SECONDS)  # type: ignore[method-assign]
+            self._client = msal.ManagedIdentityClient(identity, http_client=session)
         answer: dict[str, Any] = self._client.acquire_token_for_client(resource=resource)
         return answer
 

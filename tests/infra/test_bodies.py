@@ -57,13 +57,15 @@ async def _send(
         return answer.status, await answer.text()
 
 
-async def _begun(host: LocalHost, path: str, token: str, sent: bytes = b"", more: str = "") -> bytes:
+async def _begun(
+    host: LocalHost, path: str, token: str, sent: bytes = b"", more: str = "", version: str = "1.1"
+) -> bytes:
     """Send the lines of a request and the beginning of its body; return the first line of the answer, or b""."""
     _, _, place = host.url.rpartition("//")
     address, _, port = place.partition(":")
     reader, writer = await asyncio.open_connection(address, int(port))
-    lines = f"POST {path} HTTP/1.1\r\nHost: {place}\r\nAuthorization: Bearer {token}\r\nContent-Length: 50000000\r\n"
-    writer.write(f"{lines}{more}\r\n".encode() + sent)
+    lines = f"POST {path} HTTP/{version}\r\nHost: {place}\r\nAuthorization: Bearer {token}\r\n"
+    writer.write(f"{lines}Content-Length: 50000000\r\n{more}\r\n".encode() + sent)
     try:
         async with asyncio.timeout(30):
             return await reader.readline()
@@ -89,10 +91,15 @@ async def test_who_may_not_send_a_body_is_answered_before_it_comes(
     assert status in await _begun(host, path, token)
 
 
-async def test_a_client_that_asks_first_is_told_to_go_on_only_where_its_body_is_wanted(host: LocalHost) -> None:
+async def test_a_client_that_asks_first_is_told_to_go_on_only_where_its_body_is_wanted(
+    host: LocalHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
     expect = "Expect: 100-continue\r\n"
     assert b"401" in await _begun(host, "/scim/v2/Users", "nobody", more=expect)
     assert await _begun(host, "/accounts/import", ADMIN, more=expect) == b"HTTP/1.1 100 Continue\r\n"
+    monkeypatch.setattr(local_host, "BODY_SECONDS", 0.1)
+    old = await _begun(host, "/accounts/import", ADMIN, more=expect, version="1.0")
+    assert b"408" in old, "to HTTP/1.0 nothing is said before the answer"
 
 
 @pytest.mark.parametrize("packing", ["gzip", "x-gzip", "deflate", "identity", "GZIP"])

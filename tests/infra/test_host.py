@@ -191,6 +191,16 @@ async def test_a_body_beyond_what_azure_takes_is_a_bare_413(
         assert (answer.status, await answer.read()) == (413, b"")
 
 
+async def test_a_host_that_is_no_name_is_a_bare_400(client: aiohttp.ClientSession) -> None:
+    """As in Azure. An answer repeats the name, and a byte that is no UTF-8 broke it after all was done."""
+    for name in ("localhost", "127.0.0.1:7071", "[::1]:80", "a_b.example-1.com"):
+        async with client.get("/plain", headers={"Host": name}) as answer:
+            assert answer.status == 200, name
+    for name in ("a b", 'a"b', "a/b", "a@b", "a:b", "\xff", "[a"):
+        async with client.get("/plain", headers={"Host": name}) as answer:
+            assert (answer.status, await answer.read()) == (400, b""), name
+
+
 async def test_a_catch_all_has_the_rest_of_the_path_even_where_there_is_none(client: aiohttp.ClientSession) -> None:
     for path, route in (
         ("/files", {}),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar, cast
@@ -20,6 +21,7 @@ import scim_users.service
 from infra.local.faults import Crash, Fault, FaultyTables, no_faults, script
 from link_orchestrator.kinds import IMPORT, KINDS, RUN, UNDO, Kind
 from link_orchestrator.lifecycle import cancel, ensure_started
+from link_orchestrator.messages import ACTIVATING
 from link_orchestrator.requests import afterwards, approval, imports, reviews, runs, uploads
 from link_orchestrator.run import account_of, by_run, planned_version
 from link_orchestrator.source import Sources
@@ -47,6 +49,8 @@ SPELLINGS = [*NAMES, "ANN@contoso.com", "\uff41nn@contoso.com"]
 MAILS = [*NAMES, "team@contoso.com", "ann@elsewhere.example"]
 NUMBERS = ["7", "8", "9", "10"]
 IDENTITIES = [object_id(number) for number in range(1, 5)]
+NOBODYS = object_id(9)
+"""The object id of somebody whom no run has seen."""
 USER = "urn:ietf:params:scim:schemas:core:2.0:User"
 GROUP = "urn:ietf:params:scim:schemas:core:2.0:Group"
 PATCH = "urn:ietf:params:scim:api:messages:2.0:PatchOp"
@@ -133,11 +137,15 @@ wild_users = fixed_dictionaries(
         "active": booleans(),
     },
 ).map(lambda attributes: user(attributes.pop("userName"), **attributes))
-namesakes = numbers.map(lambda number: user(NEW, externalId=object_id(9), emails=work_emails(NAMES[number])))
+namesakes = numbers.map(lambda number: user(NEW, externalId=NOBODYS, emails=work_emails(NAMES[number])))
 users = proper_users | wild_users | namesakes
 """Users as they should be, as they may be, and somebody whom no run has seen with a person's address."""
 cycles = tuples(numbers, sampled_from(["", "", NEW, *NAMES]), booleans())
 """Whom provisioning comes for, under which name ("" for their own), and whether they are active."""
+swaps = tuples(numbers, numbers, booleans()).map(
+    lambda pair: [(pair[0], NEW, True), (pair[1], NAMES[pair[0]], pair[2]), (pair[0], NAMES[pair[1]], True)]
+)
+"""Cycles in which two people change their names with each other."""
 operations = sampled_from(
     [
         *({"op": "add", "path": "externalId", "value": identity} for identity in IDENTITIES),
@@ -401,7 +409,8 @@ class Life(RuleBasedStateMachine):
         if before.link is None and not before.retired:
             # The account is back, perhaps with its attributes as they were. Now it is switched on, or gets its name.
             assert without(after, "active", "userName") == without(before, "active", "userName")
-            assert after.user_name in (before.user_name, was.user_name, after.id)
+            between = after.user_name.startswith(f"{after.id}.")
+            assert between or after.user_name in (before.user_name, was.user_name)
             return
         here = self.edited[act.run][before.id]
         left = {"externalId"} if written else set()
@@ -548,7 +557,11 @@ class Life(RuleBasedStateMachine):
         """Check that an undo that is done left no link of its run but those that it refused to take back."""
         done = self.wait(self.reader.jobs.get(undo.id))
         if done.state is State.DONE:
-            refused = {row.subject for row in self.wait(plan_rows(self.reader, undo.id)) if row.decision == "refused"}
+            rows = self.wait(plan_rows(self.reader, undo.id))
+            assert len({row.subject for row in rows}) == len(rows), "an undo reports an account twice"
+            counts = Counter(done.counts) - Counter({ACTIVATING: len(self.accounts)})
+            assert counts == Counter(row.decision for row in rows), "an undo's counts are not those of its report"
+            refused = {row.subject for row in rows if row.decision == "refused"}
             left = {i for i, one in self.accounts.items() if one.link and one.link.by == by_run(act.run)}
             assert left <= refused, "an undo left a link of its run and says nothing"
             for account_id, name in self.owed.get(act.run, {}).items():
@@ -623,7 +636,7 @@ class Life(RuleBasedStateMachine):
                 return
         self.posts(wanted)
 
-    @rule(people=crowds, cycles=lists(cycles, min_size=1, max_size=4), asks=sampled_from(UNDOS), steps=STEPS)
+    @rule(people=crowds, cycles=lists(cycles, min_size=1, max_size=4) | swaps, asks=sampled_from(UNDOS), steps=STEPS)
     def tries(self, people: list[dict[str, Any]], cycles: list[Any], asks: dict[str, Any], steps: int) -> None:
         """Link everybody, let provisioning come, and take the links back."""
         self.links(people, True)
@@ -649,7 +662,7 @@ class Life(RuleBasedStateMachine):
             wanted.append({"method": "DELETE", "path": f"/Users/{self.one(deleted)}"})
         request = asked({"schemas": [BULK], "Operations": wanted}, by="entra")
         self.scim(
-            Act("scim", identities=frozenset(IDENTITIES)),
+            Act("scim", identities=frozenset((*IDENTITIES, NOBODYS))),
             lambda directory, request: run_bulk(directory, request, ROOMS),
             request,
         )

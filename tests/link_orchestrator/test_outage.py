@@ -23,7 +23,7 @@ from link_orchestrator.lifecycle import Client, ensure_started
 from shared.directory.directory import Directories
 from shared.directory.work.jobs import State
 from shared.tables.port import Unavailable
-from tests.link_orchestrator.requests.test_runs import ACCOUNTS, IDENTITIES, status_of
+from tests.link_orchestrator.requests.test_runs import ACCOUNTS, IDENTITIES, approve_untold, status_of
 from tests.link_orchestrator.running import App, serving
 from tests.waiting import until
 
@@ -157,3 +157,22 @@ async def test_a_request_that_the_extension_cannot_serve_is_to_be_sent_again(
         for method, path in (("GET", f"linking/runs/{run['id']}"), ("POST", f"linking/runs/{run['id']}/approve")):
             assert (await status_of(app.call(method, path)))[0] == 503
     assert (await app.apply(run))["phase"] == "done"
+
+
+async def test_a_plan_that_was_approved_in_time_does_not_expire_though_its_orchestration_was_not_told(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who approved it at the last moment was answered that it is approved."""
+    await app.bring(ACCOUNTS)
+    upload = await app.upload(*IDENTITIES)
+    run = await app.call("POST", "linking/runs", {"identities": upload, "expiresHours": 0.001})
+    planned = await app.wait(f"linking/runs/{run['id']}", "planned")
+    await approve_untold(app, planned, monkeypatch)
+    jobs = (await Directories(app.tables).open("main")).jobs
+
+    async def it_has_ended() -> bool:
+        return (await jobs.get(run["id"])).state.ended
+
+    await until(it_has_ended)
+    done = await jobs.get(run["id"])
+    assert (done.state, done.counts["linked"]) == (State.DONE, planned["links"])

@@ -6,16 +6,20 @@ import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import closing
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from infra.local.faults import Fault, FaultyTables
+from infra.local.timers import Ncrontab
+from link_orchestrator.functions import NIGHT as NIGHTLY
 from link_orchestrator.messages import ACTIVATING
 from link_orchestrator.passes.undo import SWITCHED_ON
 from link_orchestrator.passes.undo_names import USER_NAME, Owed, debts_of
+from link_orchestrator.retention import AGAIN_DAYS
 from shared.directory.directory import Directories, Directory
 from shared.directory.matching.policy import FEWEST_JOB_DAYS
 from shared.directory.text import timestamp
@@ -39,6 +43,15 @@ async def age(app: App, *jobs: Any, days: float = 181) -> None:
         assert stored.ended
         ended = timestamp(datetime.fromisoformat(stored.ended) - timedelta(days=days))
         await directory.jobs.replace(stored, replace(stored, ended=ended))
+
+
+async def forget_the_last_look(app: App, job: Any) -> None:
+    """Let it be a month ago that the rows of a job were looked through."""
+    directory = await directory_of(app)
+    stored = await directory.jobs.get(job["id"])
+    assert stored.reduced
+    reduced = timestamp(datetime.fromisoformat(stored.reduced) - timedelta(days=AGAIN_DAYS, hours=1))
+    await directory.jobs.replace(stored, replace(stored, reduced=reduced))
 
 
 async def names_kept(app: App, job: Any) -> set[str]:
@@ -110,8 +123,70 @@ async def test_of_a_run_whose_links_stand_an_undo_finds_what_it_needs(app: App) 
     assert back["counts"] == {"undone": 2, "undoneInactive": 1, "groupsUndone": 1}
     assert (await app.account("ada@contoso.com"))["sourceOfAuthority"] == "local"
     assert not (await app.account("dora@contoso.com"))["deletedOverScim"]
+    await forget_the_last_look(app, run)
     await app.host.run_timer(NIGHT)
-    assert not await plan_rows(await directory_of(app), run["id"])
+    assert await names_kept(app, run) == {"dora@contoso.com"}, "the undo left her inactive"
+
+
+async def test_what_was_kept_of_a_run_is_looked_through_once_a_month(tmp_path: Path) -> None:
+    """A look reads every account that the run linked, and there are more such runs every day."""
+    read: list[str] = []
+
+    def wrap(tables: Any) -> FaultyTables:
+        return FaultyTables(tables, lambda _, call: read.append(call.partition))
+
+    async with serving(tmp_path, wrap) as app:
+        run = await linked(app, "ada")
+        await age(app, run)
+        await app.host.run_timer(NIGHT)
+        kept = await names_kept(app, run)
+        read.clear()
+        await app.host.run_timer(NIGHT)
+        assert not [one for one in read if run["id"] in one]
+        assert (await app.call("GET", f"linking/runs/{run['id']}"))["reduced"]
+        await app.call("POST", f"accounts/{(await app.account('ada@contoso.com'))['id']}/release")
+        await forget_the_last_look(app, run)
+        await app.host.run_timer(NIGHT)
+        assert kept
+        assert not await names_kept(app, run)
+
+
+async def test_whom_an_undo_left_inactive_another_one_switches_on_though_the_runs_term_is_over(app: App) -> None:
+    run = await linked(app, "ada", "bob")
+    for name, number in (("ada", 0), ("bob", 1)):
+        await scim_patch(app, name, externalId=object_id(number))
+        await scim_patch(app, name, active=False)
+    assert (await undo(app, run))["counts"] == {"undoneInactive": 2}
+    bob = (await app.account("bob@contoso.com"))["id"]
+    await app.call("PATCH", f"accounts/{bob}", {"document": {"active": True}})
+    await age(app, run)
+    await app.host.run_timer(NIGHT)
+    assert await names_kept(app, run) == {"ada@contoso.com"}
+    assert (await undo(app, run, activate=1))["counts"]["activated"] == 1
+    assert (await app.call("GET", f"scim/v2/Users/{(await app.account('ada@contoso.com'))['id']}"))["active"]
+
+
+async def test_of_a_damaged_job_the_others_do_not_wait_for_the_repair(app: App, tmp_path: Path) -> None:
+    run = await linked(app, "ada")
+    imported = await app.bring(csv_file(person("bob")))
+    await age(app, run, imported)
+    with closing(sqlite3.connect(tmp_path / "scimlink.db")) as connection, connection:
+        damaged = connection.execute(
+            "UPDATE accounts SET columns = 'x' WHERE instr(partition, ?)", (f"_p_{run['id']}_",)
+        )
+        assert damaged.rowcount
+    await app.host.run_timer(NIGHT)
+    assert (await app.call("GET", f"linking/runs/{run['id']}"))["phase"] == "done"
+    assert (await status_of(app.call("GET", f"accounts/imports/{imported['id']}")))[0] == 404
+
+
+async def test_a_run_that_begins_at_the_same_time_each_night_keeps_nothing_for_ever(app: App) -> None:
+    """While it is under way nothing goes, so there is another time in the same night."""
+    moments, moment = [], datetime(2026, 11, 30, tzinfo=UTC)
+    while (moment := Ncrontab(NIGHTLY).after(moment)) < datetime(2026, 12, 1, tzinfo=UTC):
+        moments.append(moment)
+    assert moments[-1] - moments[0] > timedelta(hours=2)
+    assert all(after - before >= timedelta(minutes=15) for before, after in pairwise(moments))
 
 
 async def test_an_undo_goes_with_its_report_with_whom_it_may_switch_on_and_with_what_it_owes(app: App) -> None:
@@ -146,6 +221,7 @@ async def test_a_row_stays_in_which_an_undo_is_to_tell_that_a_name_is_back(app: 
     assert (await undo(app, run))["phase"] == "done"
     assert (await app.account("lady@contoso.com"))["id"] == ada
     await age(app, first)
+    await forget_the_last_look(app, run)
     for _ in range(2):
         await app.host.run_timer(NIGHT)
     assert await plan_rows(directory, run["id"]), "the second undo owed the name when it gave it back"

@@ -8,7 +8,8 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, ClassVar
 
 import pytest
 from azure.functions.timer import TimerRequest
@@ -234,7 +235,9 @@ class TestOverGraph:
 
 
 class Client:
-    """A durable client whose orchestrations are started and told, and do nothing."""
+    """A durable client whose orchestrations are started and told, and do nothing. All clients have one task hub."""
+
+    hub: ClassVar[set[str]] = set()
 
     def __init__(self) -> None:
         self.started: list[str] = []
@@ -242,13 +245,15 @@ class Client:
 
     async def start_new(self, name: str, instance_id: str, client_input: Any) -> str:
         self.started.append(instance_id)
+        self.hub.add(instance_id)
         return instance_id
 
     async def raise_event(self, instance_id: str, event_name: str, event_data: Any) -> None:
         self.told.append((instance_id, event_name))
 
     async def get_status(self, instance_id: str) -> Any:
-        return None
+        running = SimpleNamespace(runtime_status=SimpleNamespace(value="Running"), custom_status=None)
+        return running if instance_id in self.hub else None
 
 
 class Ready:

@@ -123,6 +123,25 @@ async def test_users_are_found_by_how_they_are_in(server: Server) -> None:
         assert sorted(names([body], "userName")) == found
 
 
+async def test_who_is_in_many_small_groups_of_a_group_is_found_by_index(server: Server) -> None:
+    ada = await a_user(server, "ada")
+    small = [await nested(server, ada, name=f"Team {number}") for number in range(12)]
+    outer = await nested(server, *small, name="Outer")
+    body = (await server.send("GET", f'/Users?filter=groups.value eq "{outer}"')).body
+    assert names([body], "userName") == ["ada"]
+
+
+async def test_what_a_filter_reads_of_a_group_is_counted_by_members(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outer, _ = await filled(server)
+    monkeypatch.setattr(users, "SCAN_LIMIT", 17)
+    answer = await server.send("GET", f'/Users?filter=groups.value eq "{outer}"')
+    assert_error(answer, 400, "tooMany")
+    monkeypatch.setattr(users, "SCAN_LIMIT", 100)
+    assert (await server.send("GET", f'/Users?filter=groups.value eq "{outer}"')).status == 200
+
+
 async def test_a_group_that_holds_too_many_groups_is_asked_for_piece_by_piece(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -126,3 +126,23 @@ async def test_an_account_that_an_earlier_version_stored_without_it_is_shown_and
     assert (same.status, same.body) == (200, first.body)
     put = await server.send("PUT", f"/Users/{stored.id}", {"userName": "ada@contoso.com"})
     assert put.body["active"] is active
+
+
+async def test_the_largest_user_that_is_taken_can_be_switched_off(server: Server) -> None:
+    """`false` is a character longer than `true`, and there must be room for it."""
+
+    def sized(size: int) -> dict[str, Any]:
+        roles = [{"value": f"{at}".ljust(min(20_000, size - at), "x")} for at in range(0, size, 20_000)]
+        return user(f"ada{size}@contoso.com", roles=roles)
+
+    fits, too_large, largest = 390_000, 394_000, ""
+    while too_large - fits > 1:
+        size = (fits + too_large) // 2
+        answer = await server.send("POST", "/Users", sized(size))
+        assert answer.status in (201, 413)
+        if answer.status == 413:
+            too_large = size
+        else:
+            fits, largest = size, answer.body["id"]
+    answer = await server.send("PATCH", f"/Users/{largest}", replacing("active", False))
+    assert (answer.status, answer.body["active"]) == (200, False)

@@ -411,13 +411,14 @@ async def test_a_create_beside_a_local_account_that_is_named_by_the_same_address
 
 
 @pytest.mark.parametrize("evidence", [SignInEvidence(), SignInEvidence(verified_emails=("ada@contoso.com",))])
+@pytest.mark.parametrize("name", ["ada@contoso.com", "\uff21da@contoso.com", "ada\uff20contoso.com"])
 async def test_a_create_whose_name_is_the_address_of_a_local_account_is_refused(
-    server: Server, evidence: SignInEvidence
+    server: Server, evidence: SignInEvidence, name: str
 ) -> None:
     """Entra sends no address of somebody without a mailbox."""
     address = "ada@home.example" if evidence.verified_emails else "ada@contoso.com"
     await stored(server, local(evidence, userName="ada", emails=work(address)))
-    answer = await server.send("POST", "/Users", CREATE | {"externalId": OTHER})
+    answer = await server.send("POST", "/Users", CREATE | {"externalId": OTHER, "userName": name})
     assert (answer.status, answer.body["detail"].partition(":")[0]) == (409, "userName")
 
 

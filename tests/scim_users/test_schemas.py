@@ -55,6 +55,16 @@ async def test_it_is_accepted_stored_filtered_sorted_patched_and_shown(server: S
     assert (put_back.status, put_back.body["scimType"]) == (400, "mutability")
 
 
+@pytest.mark.parametrize("urn", [URN, "urn:ietf:params:scim:schemas:core:2.0:Employee"])
+async def test_an_attribute_that_is_called_as_one_of_users_is_another_one(server: Server, urn: str) -> None:
+    named = {"id": urn, "name": "Employee", "attributes": [{"name": "userName"}]}
+    assert (await schemas(server, "PUT", [named])).status == 200
+    ada = (await created(server, "ada", **{urn: {"userName": "lovelace"}})).body
+    for value, found in (("lovelace", [ada]), ("ada", [])):
+        answer = await server.send("GET", f'/Users?filter={urn}:userName eq "{value}"')
+        assert answer.body["Resources"] == found
+
+
 async def test_it_is_discovered_in_its_own_directory_alone(server: Server) -> None:
     await registered(server)
     shown = (await server.send("GET", f"/Schemas/{URN}")).body

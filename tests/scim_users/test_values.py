@@ -52,6 +52,12 @@ async def test_an_object_that_says_nothing_clears_nothing(server: Server, path: 
     await refused(server, "invalidValue", {"op": "replace", "path": path, "value": {}})
 
 
+@pytest.mark.parametrize("path", ["emails", 'emails[type eq "work"]'])
+@pytest.mark.parametrize("value", [{"type": "work"}, {"primary": True}, {"unknown": "x"}, [{"type": "work"}, {}]])
+async def test_nor_do_labels_that_are_put_in_the_place_of_a_value(server: Server, path: str, value: Any) -> None:
+    await refused(server, "invalidValue", {"op": "replace", "path": path, "value": value})
+
+
 @pytest.mark.parametrize("value", [{"title": {}}, {"name": {"givenName": []}}, {"emails": [{"value": {}}]}])
 async def test_nor_does_it_in_a_whole_resource(server: Server, value: dict[str, Any]) -> None:
     ada = (await created(server, **FULL)).body

@@ -150,7 +150,7 @@ def _addresses(identity: Identity, policy: Policy) -> Iterator[tuple[str, str]]:
         return
     # Provisioning sends the name, and a name that is the account's e-mail is most likely the same person's.
     for attribute, name in _user_name(identity, policy):
-        if "@" in name:
+        if "@" in fold(name):
             yield attribute, name
 
 

@@ -22,6 +22,10 @@ ENTERPRISE = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User"
 EVIDENCE = "evidence"
 """Name under which the history and what is kept for an undo have the evidence."""
 
+SWITCHED_OFF = ',"active":false'
+"""What the document of somebody who may not come in has. In every other there is room for it, so that whoever was taken
+can be switched off."""
+
 DIGEST_OF_FACTS = "facts"
 """Column with the digest of an account's facts: by it alone a linking run sees whether any of them changed."""
 
@@ -172,7 +176,8 @@ class Resource:
             "externalId": self.external_id,
             "changes": self.changes or None,
         }
-        return columns | split_text("document", self.text)
+        spare = 0 if SWITCHED_OFF in self.text else len(SWITCHED_OFF)
+        return columns | split_text("document", self.text, spare)
 
     @staticmethod
     def fields_of(row: Row) -> dict[str, Any]:

@@ -57,7 +57,8 @@ class Job:
     """One import, run or undo. `options` is what was asked; `counts` is what was found or done, by name.
 
     `reason` tells the administrator why the job failed, why there was nothing to do, or why a plan waits for a person.
-    `replaced_by` is the id of the scheduled run that took its place while it waited.
+    `replaced_by` is the id of the scheduled run that took its place while it waited. Since `reduced` it has those rows
+    alone that an undo needs.
     """
 
     id: str
@@ -75,6 +76,7 @@ class Job:
     cancelled_by: str | None = None
     replaced_by: str | None = None
     ended: str | None = None
+    reduced: str | None = None
     reason: str | None = None
     etag: str = ""
 

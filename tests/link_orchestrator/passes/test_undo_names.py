@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -15,14 +17,24 @@ from hypothesis import strategies as st
 
 from infra.local.faults import Crash, Fault, FaultyTables, script
 from link_orchestrator.orchestrator import undo_links
+from link_orchestrator.passes import undo_names
 from link_orchestrator.passes.undo_names import chains
+from shared.directory.directory import Directories
 from shared.directory.records.model import Account, Status
 from shared.directory.work.jobs import Job, State
 from shared.tables.port import TablesError
 from shared.tables.sqlite import SqliteTables
-from tests.link_orchestrator.passes.test_undo_attributes import NAMES, Scene, of
+from tests.link_orchestrator.passes.test_undo_attributes import NAMES, PATCH, Scene, of
 from tests.link_orchestrator.passes.test_undo_groups import group, run_over, scim_patch, undo
-from tests.link_orchestrator.running import activity_calls, make_directory, plan_rows
+from tests.link_orchestrator.running import (
+    App,
+    activity_calls,
+    csv_file,
+    graph,
+    make_directory,
+    object_id,
+    plan_rows,
+)
 from tests.shared.directory.invariants import check_invariants, stale_rows
 
 OWN = tuple(f"{name}@contoso.com" for name in NAMES)
@@ -110,6 +122,147 @@ async def test_what_an_undo_that_was_cancelled_owed_the_next_one_gives_back(scen
     assert len(told) == 3
 
 
+async def cut_off(scene: Scene, state: State = State.CANCELLED) -> Job:
+    """Return an undo that came to an end before it gave names back."""
+    job = await scene.start()
+    await run_slice(scene, job, "undo")
+    return await scene.directory.jobs.change(job.id, lambda job: replace(job, state=state))
+
+
+async def outcomes(scene: Scene, job: Job) -> Counter[str]:
+    """Return how often the report of an undo has each outcome, which its counts say, too."""
+    rows = await plan_rows(scene.directory, job.id)
+    found = Counter(row.decision for row in rows)
+    assert len(rows) == len({row.subject for row in rows}), "an account is reported twice"
+    assert found == +Counter(await scene.directory.jobs.total(job.id))
+    return found
+
+
+async def test_an_undo_that_keeps_attributes_gives_no_name_back_that_an_earlier_one_owed(scene: Scene) -> None:
+    await rename(scene, RING)
+    await cut_off(scene)
+    left = await names_of(scene)
+    counts, _ = await scene.undo(keep="attributes")
+    assert (counts, await names_of(scene)) == ({"unchanged": 3}, left)
+    await scene.undo()
+    assert await names_of(scene) == list(OWN), "what is owed is owed still"
+
+
+@pytest.mark.parametrize("begun", [False, True])
+async def test_a_twin_that_is_late_takes_nothing_back_that_is_told_of_names(scene: Scene, begun: bool) -> None:
+    await rename(scene, RING)
+    if begun:
+        await cut_off(scene)
+    job = await scene.start()
+    for stage in ("undo", "names", "names", "undo"):
+        await run_slice(scene, job, stage)
+    assert await outcomes(scene, job) == {"undone": 3}
+    assert {row.undone for row in await plan_rows(scene.directory, scene.run.id)} == {f"undone by {job.id}"}
+
+
+async def test_twins_at_once_tell_of_everybody_once_and_alike(sqlite_tables: SqliteTables) -> None:
+    """Whom one of them finds without a free name, the other may take back before it looks again."""
+    for number in range(6):
+        scene = await Scene(sqlite_tables, f"twins{number}").set()
+        await rename(scene, RING)
+        job = await scene.start()
+        for stage in ("undo", "names"):
+            await asyncio.gather(*(run_slice(scene, job, stage) for _ in range(2)))
+        assert await outcomes(scene, job) == {"undone": 3}
+        assert await names_of(scene) == list(OWN)
+
+
+async def test_a_name_that_people_give_again_after_an_undo_stays(scene: Scene) -> None:
+    await rename(scene, RING)
+    left = [(await scene.now(number)).user_name for number in range(3)]
+    await scene.undo()
+    for number in (0, 1, 2, 0, 1, 2):
+        free = (await scene.now(number)).user_name != OWN[number]
+        await scene.edit(number, userName=left[number] if free else f"free{number}@contoso.com")
+    _, told = await scene.undo()
+    assert await names_of(scene) == left
+    assert {outcome for outcome, _ in told.values()} == {"unchanged"}
+
+
+async def test_what_an_undo_gave_back_but_did_not_tell_the_next_one_tells(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await rename(scene, RING)
+    with monkeypatch.context() as patch:
+        patch.setattr(undo_names, "_tell", None)
+        job = await scene.start()
+        await run_slice(scene, job, "undo")
+        with pytest.raises(TypeError):
+            await run_slice(scene, job, "names")
+    assert await names_of(scene) == list(OWN)
+    await scene.directory.jobs.change(job.id, lambda job: replace(job, state=State.FAILED))
+    job = await scene.start()
+    await scene.play(undo_links, job)
+    assert await outcomes(scene, job) == {"undone": 3}
+    assert {row.undone for row in await plan_rows(scene.directory, scene.run.id)} == {f"undone by {job.id}"}
+
+
+async def test_nothing_is_told_of_a_sleep_from_which_somebody_woke_the_account(scene: Scene) -> None:
+    await rename(scene, RING)
+    for number in range(3):
+        await scene.patch(number, active=False)
+    await cut_off(scene)
+    await scene.edit(0, active=True)
+    _, told = await scene.undo()
+    assert await names_of(scene) == list(OWN)
+    assert {name: outcome for name, (outcome, _) in told.items()} == {
+        "ann": "unchanged",
+        "bob": "undoneInactive",
+        "cleo": "undoneInactive",
+    }
+
+
+async def test_an_account_that_an_undo_switches_on_gets_its_name_and_is_inactive_in_no_plan(scene: Scene) -> None:
+    await rename(scene, RING)
+    for number in range(3):
+        await scene.patch(number, active=False)
+    former = await cut_off(scene)
+    counts, _ = await scene.undo(activate=3)
+    assert +counts == {"activating": 3, "activated": 3}
+    assert await names_of(scene) == list(OWN)
+    told = {row.undone for row in await plan_rows(scene.directory, scene.run.id)}
+    assert told == {f"undoneInactive by {former.id}"}, "what the first undo did"
+
+
+async def test_a_ring_is_undone_though_others_are_named_by_the_ids_of_its_accounts(scene: Scene) -> None:
+    await rename(scene, RING)
+    keys, accounts = scene.directory.keys, scene.directory.accounts
+    for before in scene.before:
+        other = Account.new(keys.new_id(before.id), {"userName": before.id.upper()}, Status.LOCAL, scene.clock())
+        await accounts.create(other, by="test")
+    counts, _ = await scene.undo()
+    assert +counts == {"undone": 3}
+    assert await names_of(scene) == list(OWN)
+
+
+async def test_a_name_of_an_account_that_a_review_linked_goes_back_though_its_row_is_elsewhere(app: App) -> None:
+    """A row of several candidates is in the bucket of the identity."""
+    bob, sue, old = "bob@contoso.com", "sue@contoso.com", "sue.old@contoso.com"
+    await app.bring(csv_file({"userName": bob}, {"userName": sue}, {"userName": old, "email": sue}))
+    run = await app.plan(graph(1, bob), graph(2, sue))
+    ids = [(await app.account(name))["id"] for name in (bob, old)]
+    (row,) = await app.decisions(run, "ambiguous")
+    assert row["id"][:2] != ids[1][:2]
+    await app.call(
+        "POST", f"linking/runs/{run['id']}/review", {"action": "link", "rows": [row["id"]], "account": ids[1]}
+    )
+    await app.apply(run, links=2)
+    for at, name in (0, "new@contoso.com"), (1, bob), (0, old):
+        await app.call("GET", "scim/v2/Users", filter=f'externalId eq "{object_id(at + 1)}"')
+        operation = {"op": "replace", "path": "userName", "value": name}
+        await app.call("PATCH", f"scim/v2/Users/{ids[at]}", {"schemas": [PATCH], "Operations": [operation]})
+    undo = await app.call("POST", f"linking/runs/{run['id']}/undo", {})
+    undo = await app.wait(f"linking/undos/{undo['id']}", "done")
+    assert {name: count for name, count in undo["counts"].items() if count} == {"undone": 2}
+    assert [(await app.account(name))["id"] for name in (bob, old)] == ids
+    assert {row["undone"] for row in await app.decisions(run) if "undone" in row} == {f"undone by {undo['id']}"}
+
+
 @pytest.mark.parametrize("fault", [Fault.CRASH_BEFORE, Fault.CRASH_AFTER, Fault.LOST])
 async def test_killed_anywhere_and_run_again_everybody_has_their_own_name(
     sqlite_tables: SqliteTables, fault: Fault
@@ -146,6 +299,24 @@ async def test_groups_get_their_own_names_back_too(sqlite_tables: SqliteTables) 
     assert not any("another group has" in reason for reason in reasons.values())
     names = [(await directory.groups.get(one.id)).display_name for one in groups]
     assert names == ["sales", "ops", "law"]
+
+
+async def test_what_an_undo_that_was_cancelled_owed_a_group_the_next_one_gives_back_and_tells(
+    sqlite_tables: SqliteTables,
+) -> None:
+    directory = await make_directory(sqlite_tables)
+    groups = [await group(directory, name) for name in ("sales", "ops")]
+    run = await run_over(directory, *groups, linked=2)
+    for one, name in (groups[0], "between"), (groups[1], "sales"), (groups[0], "ops"):
+        await scim_patch(directory, one.id, {"op": "replace", "path": "displayName", "value": name})
+    jobs, call = directory.jobs, activity_calls(Directories(directory.tables))
+    job = await jobs.start("undo", "test", jobs.new_id("undo"), {"run": run.id})
+    await call("run_slice", {"job": job.id, "directory": "main", "stage": "undo_groups", "low": 0, "high": 4})
+    await jobs.change(job.id, lambda job: replace(job, state=State.CANCELLED))
+    counts, reasons = await undo(directory, run)
+    assert +counts == {"groupsUndone": 2}
+    assert len(reasons) == 2
+    assert [(await directory.groups.get(one.id)).display_name for one in groups] == ["sales", "ops"]
 
 
 @given(wants=st.permutations(range(6)), has=st.permutations(range(8)), owners=st.sets(st.integers(0, 5)))

@@ -159,6 +159,18 @@ async def test_a_prediction_knows_which_account_a_create_may_take_over(
     assert (row["predicted"]["outcome"], got) == (outcome, outcome)
 
 
+async def test_an_account_that_an_excluded_person_matches_is_linked_to_another_in_the_prediction_too(app: App) -> None:
+    await app.call("PUT", "directory/policy", {"verifiedDomains": ["contoso.com"], "excluded": [object_id(1)]})
+    await app.bring(csv_file({"userName": "cyd@contoso.com", "email": "dan@contoso.com", "emailVerified": "yes"}))
+    people = [graph(1, "dan@contoso.com", mailNickname="dan"), graph(2, "cyd@contoso.com", mailNickname="cyd")]
+    run = await app.plan(*people, mapping=MAPPINGS["mailNickname"], pauseProvisioning=False)
+    (row,) = await app.decisions(run, "excluded")
+    await app.apply(run)
+    dan = {"userName": "dan@contoso.com", "externalId": "dan", WORK_EMAIL: "dan@contoso.com", "active": True}
+    await app.call("POST", "scim/v2/Users", create_body(dan, "default"))
+    assert row["predicted"]["outcome"] == "created"
+
+
 @given(one=identities(), source=st.sampled_from(get_args(NameIdSource)))
 def test_where_match_keys_hold_all_probes_none_is_looked_up_again(one: Identity, source: NameIdSource) -> None:
     policy = Policy(name_id_source=source)

@@ -7,6 +7,7 @@ import shutil
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -38,7 +39,7 @@ class Client:
     """A durable client whose orchestrations run for ever."""
 
     async def get_status(self, instance_id: str) -> Any:
-        return None
+        return SimpleNamespace(runtime_status=SimpleNamespace(value="Running"), custom_status=None)
 
 
 async def prepare(path: Path) -> str:

@@ -395,6 +395,17 @@ class TestFiles:
         assert detail.endswith("upload the identities again")
 
 
+async def approve_untold(app: App, run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Approve a run while its orchestration cannot be told."""
+
+    async def fails(*_: object) -> None:
+        raise OSError("the task hub's storage is away")
+
+    with monkeypatch.context() as away:
+        away.setattr(app.host.executor, "raise_event", fails)
+        assert (await status_of(app.approve(run)))[0] == 503
+
+
 class TestLostOrchestrations:
     async def test_a_job_whose_orchestration_was_never_started_is_started_by_the_next_post(self, app: App) -> None:
         job = await import_and_die(app)
@@ -438,6 +449,54 @@ class TestLostOrchestrations:
         await app.host.executor.terminate(run["id"], "by hand")
         status, detail = await status_of(app.call("POST", f"linking/runs/{run['id']}/approve"))
         assert (status, detail) == (409, "phase: the run is failed, only a planned run can be approved")
+
+    @pytest.mark.parametrize("approved", [False, True])
+    async def test_a_run_whose_orchestration_is_gone_has_failed_and_frees_the_directory(
+        self, app: App, monkeypatch: pytest.MonkeyPatch, approved: bool
+    ) -> None:
+        """The task hub was emptied by hand, or another one put in its place."""
+        run = await app.plan(*IDENTITIES)
+        if approved:
+            await approve_untold(app, run, monkeypatch)
+        await app.host.executor.terminate(run["id"], "by hand")
+        await app.host.executor.purge(run["id"])
+        found = await app.call("GET", f"linking/runs/{run['id']}")
+        assert found["phase"] == "failed"
+        assert "its orchestration ended without saying how, or is gone" in found["reason"]
+        assert (await app.plan(*IDENTITIES))["phase"] == "planned"
+
+    @pytest.mark.parametrize("gone", [False, True])
+    async def test_one_that_nobody_asks_for_ends_at_night(self, app: App, gone: bool) -> None:
+        run = await app.plan(*IDENTITIES)
+        await app.host.executor.terminate(run["id"], "by hand")
+        if gone:
+            await app.host.executor.purge(run["id"])
+        await app.host.run_timer("jobs_remove")
+        jobs = (await Directories(app.tables).open("main")).jobs
+        assert (await jobs.get(run["id"])).state is State.FAILED
+        assert not await jobs.is_under_way("run", "changing")
+
+    async def test_one_that_was_never_started_is_started_at_night(self, app: App) -> None:
+        job = await import_and_die(app)
+        await app.host.run_timer("jobs_remove")
+        assert (await app.wait(f"accounts/imports/{job}", "done"))["counts"] == {"created": 4, "refused": 0}
+
+    @pytest.mark.parametrize("look", ["GET", "night"])
+    async def test_a_run_that_was_not_told_of_its_approval_is_told_by_the_next_look(
+        self, app: App, monkeypatch: pytest.MonkeyPatch, look: str
+    ) -> None:
+        run = await app.plan(*IDENTITIES)
+        await approve_untold(app, run, monkeypatch)
+        if look == "GET":
+            await app.call("GET", f"linking/runs/{run['id']}")
+        else:
+            await app.host.run_timer("jobs_remove")
+        jobs = (await Directories(app.tables).open("main")).jobs
+
+        async def is_done() -> bool:
+            return (await jobs.get(run["id"])).state is State.DONE
+
+        await until(is_done)
 
     @pytest.mark.parametrize("verb", ["approve", "cancel"])
     async def test_a_verdict_that_comes_as_the_run_ends_is_too_late(

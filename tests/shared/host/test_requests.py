@@ -73,6 +73,8 @@ async def test_names_of_parameters_may_be_written_in_any_case(server: Server) ->
 
 async def test_two_names_that_differ_in_case_are_one_parameter(server: Server) -> None:
     """As Azure's host makes them one: neither value is taken without the other."""
+    for query in ("cursor&Cursor=x", "cursor=x&cursor="):
+        assert_error(await server.send("GET", f"/Users?{query}"), 400, "invalidCursor")
     for query in ("count=1&COUNT=2", "Count=1&count=2"):
         assert_error(await server.send("GET", f"/Users?{query}"), 400, "invalidValue")
     assert_error(await server.send("GET", "/Users?filter=userName pr&Filter=active pr"), 400, "invalidFilter")

@@ -75,6 +75,28 @@ def test_the_order_is_schemas_id_and_then_as_it_came() -> None:
             {"roles": [{"value": '{"id":"1","value":"A"}'}, {"type": "WindowsAzureActiveDirectoryRole", "value": "a"}]},
             {"roles": [{"type": "WindowsAzureActiveDirectoryRole", "primary": False, "value": "a"}]},
         ),
+        (
+            {"roles": [{"value": '{"Value":"A","DisplayName":"a"}'}]},
+            {"roles": [{"type": "WindowsAzureActiveDirectoryRole", "primary": False, "value": "A", "display": "a"}]},
+        ),
+        *(
+            (
+                {"roles": roles},
+                {
+                    "roles": [
+                        {"type": "WindowsAzureActiveDirectoryRole", "primary": False, "value": name} for name in names
+                    ]
+                },
+            )
+            for roles, names in (
+                ('[{"value":"A"},{"value":"B"}]', "AB"),
+                ([{"value": '[{"value":"A"},{"value":"B"}]'}, {"value": '{"value":"C"}'}], "ABC"),
+                ([{"value": '[{"value":"A"}]'}], "A"),
+            )
+        ),
+        ({"roles": '[{"value":"A"},"B"]'}, {"roles": [{"value": '[{"value":"A"},"B"]'}]}),
+        ({"roles": '[{"id":"1"}]'}, {"roles": [{"value": '[{"id":"1"}]'}]}),
+        ({"roles": "[]"}, {"roles": [{"value": "[]"}]}),
         ({"roles": [{"value": "r", "displayName": "R"}]}, {"roles": [{"value": "r", "display": "R"}]}),
         ({"roles": [{"value": "{" * 30_000}]}, {"roles": [{"value": "{" * 30_000}]}),
         (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 
@@ -9,6 +10,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from shared.tables import azure
 from shared.tables.azure import AzureTables, ManagedIdentity
 from shared.tables.port import (
     ANY,
@@ -251,6 +253,26 @@ async def test_a_managed_identity_gets_its_token_from_the_app_service(monkeypatc
         assert asked[0].headers["X-IDENTITY-HEADER"] == "secret"
         with pytest.raises(Denied):
             await ManagedIdentity("unknown").get_token("https://storage.azure.com/.default")
+
+
+async def test_a_managed_identity_that_is_silent_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each that waits holds a thread of the app's, until there is none left."""
+    monkeypatch.setattr(azure, "IDENTITY_SECONDS", 0.1)
+    released = asyncio.Event()
+
+    async def silent(_: web.Request) -> web.Response:
+        await released.wait()
+        return web.Response()
+
+    app = web.Application()
+    app.router.add_get("/token", silent)
+    async with TestServer(app, host="127.0.0.1") as server:
+        monkeypatch.setenv("IDENTITY_ENDPOINT", f"http://127.0.0.1:{server.port}/token")
+        monkeypatch.setenv("IDENTITY_HEADER", "secret")
+        async with asyncio.timeout(20):
+            with pytest.raises(Unavailable):
+                await ManagedIdentity().get_token("https://storage.azure.com/.default")
+        released.set()
 
 
 def test_settings_that_cannot_work_are_refused_when_they_are_read() -> None:
