@@ -137,6 +137,8 @@ def _change_values(members: dict[str, Any], attribute: Attribute, op: Op, value:
         _refuse_hollow(attribute, op, value)
     elements = read_elements(attribute, value)
     present = members.get(attribute.name, [])
+    if attribute is ROLES:
+        present = read_elements(attribute, present)  # an earlier version kept some as JSON in a text
     if op == "remove" and not elements:
         raise InvalidValue(f"{attribute.name}: remove takes the values that are to go; without a value all go.")
     if op == "remove":

@@ -15,16 +15,18 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from shared.directory.errors import Stale
 from shared.directory.keys import AUDIT, GROUPS, HEAD, LIVE, MEMBERS_END, Keys, is_group, prefix_end
 from shared.directory.records.audit import members_row
 from shared.directory.records.model import Head
 from shared.directory.text import timestamp
-from shared.tables.access import delete, in_parts, in_waves, read_range, scan, scan_pages, together, write
+from shared.tables.access import delete, in_parts, in_waves, read_range, scan_pages, together, write
 from shared.tables.port import (
     ANY,
     MAX_OPERATIONS,
+    MAX_PAGE,
     AlreadyExists,
     Delete,
     Insert,
@@ -71,6 +73,8 @@ FIRST = "0"
 CHANGED = "the group's members changed since they were read, or the group is gone"
 NESTED_AT_ONCE = 200
 """Groups within groups up to which all are read at once."""
+INDEX_ROWS = MAX_PAGE
+"""Rows of the index of memberships that one query reads."""
 MARKED, HERE = "byScim", "here"
 """Columns of a member's row: see StoredMember."""
 
@@ -287,7 +291,8 @@ class Members:
     async def indexed(self, members: Sequence[str]) -> list[tuple[str, str]]:
         """Return (member, group) as the index has them; the group may not hold the member any more: see held().
 
-        Members whose index is in one partition are read in one query, from the lowest id to the highest.
+        Members whose index is in one partition are read in one query, from the lowest id to the highest, if they are
+        neighbours; see _index_of().
         """
         by_bucket: defaultdict[int, list[str]] = defaultdict(list)
         for member in members:
@@ -367,9 +372,23 @@ class Members:
         return await delete(self._tables, self._keys.members(group), [Delete(member, ANY) for member in members])
 
     async def _index_of(self, members: Sequence[str]) -> list[tuple[str, str]]:
+        """Return what one partition of the index has of members.
+
+        Those of a page of users are neighbours. Where most rows between the members are others', as between users that
+        were asked for by name, each of the rest is read by itself.
+        """
         asked, low, high = set(members), min(members) + "_", prefix_end(max(members) + "_")
-        rows = scan(self._tables, self._keys.groups_of(members[0]), low, high, select=[])
-        return [pair async for row in rows if (pair := _pair(row))[0] in asked]
+        pairs: list[tuple[str, str]] = []
+        pages = scan_pages(self._tables, self._keys.groups_of(members[0]), low, high, select=[], page_rows=INDEX_ROWS)
+        async for page in pages:
+            read = [_pair(row) for row in page.rows]
+            theirs = [pair for pair in read if pair[0] in asked]
+            pairs += theirs
+            if page.continuation is not None and 2 * len(theirs) < len(read):
+                rest = [member for member in sorted(asked) if member >= read[-1][0]]
+                found = await in_waves(self._index_of([member]) for member in rest)
+                return list(dict.fromkeys(chain(pairs, *found)))
+        return pairs
 
     def _pages(self, partition: str, low: str = FIRST) -> AsyncIterator[Page]:
         return scan_pages(self._tables, partition, low, MEMBERS_END)

@@ -107,6 +107,15 @@ def test_values_cannot_pile_up() -> None:
         )
 
 
+@pytest.mark.parametrize("op", ["add", "remove"])
+def test_a_role_that_an_earlier_version_kept_as_text_is_the_same_role(op: str) -> None:
+    text = '{"id":"1","value":"Admin","displayName":"Administrator"}'
+    kept = BEFORE | {"roles": [{"value": text}, {"value": "Reader"}]}
+    admin = {"type": "WindowsAzureActiveDirectoryRole", "primary": False, "value": "Admin", "display": "Administrator"}
+    after = patched({"op": op, "path": "roles", "value": [{"value": text}]}, document=kept)
+    assert after["roles"] == [*([admin] if op == "add" else []), {"value": "Reader"}]
+
+
 def test_operations_that_compare_too_much_together_are_refused() -> None:
     values = [{"value": str(number)} for number in range(MAX_ELEMENTS)]
     path = f"roles[{' or '.join(['type eq x'] * 25)}]"

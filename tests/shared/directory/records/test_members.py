@@ -5,15 +5,18 @@ from __future__ import annotations
 import itertools
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from infra.local.faults import Call, Crash, Fault, FaultyTables, random_faults, script
 from shared.directory.directory import Directory
+from shared.directory.records import members
 from shared.directory.records.members import Member, Members
 from shared.directory.records.model import Group, Status
 from shared.directory.sweep import sweep
-from shared.tables.port import Tables, TablesError
+from shared.tables.port import Page, Tables, TablesError
 from shared.tables.sqlite import SqliteTables
 from tests.shared.directory.people import BY, create, pause, reopened, small
 
@@ -43,6 +46,30 @@ async def loose(directory: Directory) -> int:
     """Return how many index rows lead to a group that does not hold the member."""
     pairs = [pair for bucket in range(16) async for page in directory.members.scan_index(bucket) for pair in page]
     return (await directory.members.held(pairs)).count(False)
+
+
+@pytest.mark.parametrize(("asked", "most"), [((0, 19), 12), ((0, 7, 19), 14), ((3, 4, 5, 6, 7, 8), 12)])
+async def test_the_index_is_read_between_neighbours_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: tuple[int, ...], most: int
+) -> None:
+    directory = await small(SqliteTables.open(tmp_path / "members.db", "accounts"))
+    ids = [f"00{n:06x}-0000-4000-8000-000000000000" for n in range(20)]
+    groups = [(await group(directory, name)).id for name in ("g", "h")]
+    for one in groups:
+        await directory.members.add(one, map(Member, ids))
+    monkeypatch.setattr(members, "INDEX_ROWS", 5)
+    read: list[str] = []
+    query = SqliteTables.query
+
+    async def count(tables: SqliteTables, *args: Any, **options: Any) -> Page:
+        page = await query(tables, *args, **options)
+        read.extend(row.key for row in page.rows)
+        return page
+
+    monkeypatch.setattr(SqliteTables, "query", count)
+    found = await directory.members.indexed([ids[n] for n in asked])
+    assert sorted(found) == sorted((ids[n], one) for n in asked for one in groups)
+    assert len(read) <= most
 
 
 async def test_members_come_and_go_and_nothing_is_left(tables: Tables) -> None:
