@@ -13,7 +13,7 @@ import sqlite3
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +21,7 @@ from queue import SimpleQueue
 from typing import Any
 from zlib import crc32
 
-from shared.tables import sqlite_proof
+from shared.tables import sqlite_log, sqlite_proof
 from shared.tables.port import (
     MAX_PAGE,
     AlreadyExists,
@@ -42,6 +42,7 @@ from shared.tables.port import (
     check_key,
     check_page,
 )
+from shared.tables.sqlite_log import LogNote
 from shared.tables.sqlite_precedence import Precedence
 from shared.tables.sqlite_proof import DAMAGED, Form, Read, place_sum, prove, prove_around
 from shared.tables.sqlite_rows import Etags, encoded, key_text, present, stored_columns, stored_key
@@ -75,6 +76,7 @@ _SCHEMA = """CREATE TABLE IF NOT EXISTS TABLE_NAME (
     partition BLOB NOT NULL, key BLOB NOT NULL, etag TEXT NOT NULL, columns TEXT NOT NULL,
     PRIMARY KEY (partition, key)) WITHOUT ROWID"""
 _STATEMENTS = {
+    "all": "SELECT partition, key, etag FROM TABLE_NAME",
     "get": "SELECT etag, columns FROM TABLE_NAME WHERE partition = ? AND key = ?",
     "query": "SELECT key, etag, columns FROM TABLE_NAME WHERE partition = ? AND key >= ? ORDER BY key LIMIT ?",
     "range": "SELECT key, etag, columns FROM TABLE_NAME WHERE partition = ? AND key >= ? AND key < ? "
@@ -118,15 +120,24 @@ class SqliteTables:
 
     @staticmethod
     def check(path: Path) -> None:
-        """Raise Damaged if SQLite finds the file damaged. It reads all of it: a second or two for a gigabyte."""
+        """Raise Damaged if SQLite finds the file damaged, or less in its log than was acknowledged.
+
+        It reads all of the file: a second or two for a gigabyte. Call it before the file is opened.
+        """
         if path.exists():
             with closing(sqlite3.connect(path)) as connection:
                 try:
                     ((found,),) = connection.execute("PRAGMA quick_check(1)").fetchall()
+                    if found == "ok" and not all(sqlite_proof.are_in_place(rows) for rows in _rows(connection)):
+                        found = "rows are not where they were written"
+                    ((_, frames, _),) = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
                 except sqlite3.DatabaseError as error:
-                    found = str(error)
-            if found != "ok":
-                raise Damaged(f"{path} is damaged: {found}".replace("\n", " "))
+                    found, frames = str(error), 0
+                if found == "ok" and sqlite_log.is_cut(path, frames):
+                    found = f"its log, {path.name}-wal, is missing, cut or damaged, and the last changes with it"
+                if found != "ok":
+                    raise Damaged(f"{path} is damaged: {found}".replace("\n", " "))
+                sqlite_log.forget(path)  # closing the last connection empties the log
 
     async def get(self, partition: str, key: str, *, select: Sequence[str] | None = None) -> Row | None:
         """Return the row, or None (see port.Tables)."""
@@ -135,7 +146,7 @@ class SqliteTables:
         place = stored_key(partition), stored_key(key)
         found = self._file.read(self._statements["get"], place)
         if not found:
-            prove_around(self._file.read, self._statements, *place, place[1])
+            prove_around(self._file.read, self._statements, place[0], (place[1], ()))
             return None
         etag, text = found[0]
         prove(place[0], [(place[1], etag, text)])
@@ -167,6 +178,8 @@ class SqliteTables:
         begin = stored_key(low if continuation is None else continuation)
         verb = "query" if high is None else "range"
         bounds = (stored_key(partition), begin) if high is None else (stored_key(partition), begin, stored_key(high))
+        if high is not None and bounds[-1] <= begin:
+            return Page([], None)
         one = select[0] if select is not None and len(select) == 1 else None
         path = [f'$."{one}"'] * 2 if one else []
         form: Form = ""
@@ -175,8 +188,7 @@ class SqliteTables:
         found = self._file.read(self._statements[verb + form], (*path, *bounds, top + 1))
         prove(bounds[0], found, form)
         if len(found) <= top or found[0][0] != begin:
-            last = found[-1][0] if found else begin
-            prove_around(self._file.read, self._statements, bounds[0], begin, last)
+            prove_around(self._file.read, self._statements, bounds[0], (begin, [row[0] for row in found]))
         after = key_text(found.pop()[0]) if len(found) > top else None
         # One array for all rows saves a millisecond for a thousand of them.
         parsed = _parse("[" + ",".join([row[2] for row in found]) + "]")
@@ -240,6 +252,11 @@ class _Commit:
         if several:
             connection.execute("SAVEPOINT one")
         try:
+            # Damage may hide rows that are there.
+            made = [
+                (row[0], None) for row, one in zip(self.rows, self.operations, strict=True) if isinstance(one, Insert)
+            ]
+            prove_around(_reading(connection), self.statements, self.partition, *made)
             self.outcome = [
                 self._apply_one(connection, index, operation, new_etag)
                 for index, operation in enumerate(self.operations)
@@ -266,8 +283,6 @@ class _Commit:
         etag = new_etag(place_sum(*place), columns_sum)
         match operation:
             case Insert():
-                # A damaged key may hide a row that is there.
-                prove_around(_reading(connection), self.statements, *place, key)
                 if not self._changes(connection, "insert", (etag, columns, *place)):
                     raise AlreadyExists(index)
             case Upsert():
@@ -334,6 +349,7 @@ class _File:
         self._patient = patient
         self._precedence = Precedence(path, patient=patient)
         self._log = path.with_name(f"{path.name}-wal")
+        self._note = LogNote(path)
         self._users = 0
         self._writer = _connect(path)
         self._reader = _connect(path)
@@ -365,9 +381,11 @@ class _File:
         while self._waiting or self._busy.locked():
             self._start()
             await asyncio.sleep(0.001)
+        self._note.clear()
         self._reader.close()
         self._groups.put(None)
         await asyncio.to_thread(self._thread.join)
+        self._note.close()
 
     def write_schema(self, statement: str) -> None:
         """Run a CREATE statement."""
@@ -480,6 +498,7 @@ class _File:
         self._precedence.leave()
         if not group.ahead:  # which may end on the event loop
             self._empty_log()
+            self._note_end()
         self._busy.release()
         self._wake(group.commits)
         group.done = True
@@ -488,7 +507,12 @@ class _File:
         """Empty a log that has grown too large; while another connection uses it, that is left to a later commit."""
         with suppress(OSError, sqlite3.Error):
             if self._log.stat().st_size > LOG_BYTES:
+                self._note.clear()
                 self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+    def _note_end(self) -> None:
+        with suppress(OSError):  # a full disk; an older note stays true
+            self._note.write()
 
     def _roll_back(self) -> None:
         if self._writer.in_transaction:
@@ -516,6 +540,12 @@ def _connect(path: Path) -> sqlite3.Connection:
     connection.execute("PRAGMA cache_size = -16384")
     connection.create_function("crc32", 1, crc32, deterministic=True)
     return connection
+
+
+def _rows(connection: sqlite3.Connection) -> Iterator[sqlite3.Cursor]:
+    """Yield the rows of each table as they follow each other in the file: partition, key and etag."""
+    for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
+        yield connection.execute(_STATEMENTS["all"].replace("TABLE_NAME", name))
 
 
 def _row(operation: Operation) -> tuple[bytes, str, int]:
