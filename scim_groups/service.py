@@ -333,6 +333,9 @@ async def _refuse_second(directory: Directory, after: Group) -> None:
 async def _take_over(directory: Directory, request: Request, taken: AlreadyExists, document: dict[str, Any]) -> Group:
     """Hand the group that a create collided with over to provisioning. Raises AlreadyExists where that may not be."""
 
+    if isinstance(taken.found, Group) and taken.found.status is not Status.LOCAL:
+        raise taken
+
     async def read() -> Group:
         before = await directory.groups.find(taken.holder)
         if before is None or before.status is not Status.LOCAL:

@@ -40,8 +40,11 @@ async def settle(directory: Directory, new: Account, taken: AlreadyExists, by: s
             raise taken
         return account
 
+    first = taken.found if isinstance(taken.found, Account) else await holder()
+    if first.status is not Status.LOCAL:
+        raise taken
     collision = _Collision(directory, new, Sent.of(new.document()), taken, by)
-    return await retry_stale("user", holder, collision.settle_with)
+    return await retry_stale("user", holder, collision.settle_with, first)
 
 
 def _remedy(account: Account) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from shared.directory.directory import Directory
-from shared.directory.errors import AlreadyExists
+from shared.directory.errors import AlreadyExists, MayBeTheSame
 from shared.directory.keys import Key, fold
 from shared.directory.matching.authority import CREATABLE, NOT_CREATED
 from shared.directory.matching.identity import read_object_id
@@ -52,7 +52,7 @@ async def refuse_left_open(directory: Directory, new: Account) -> None:
 
 
 async def refuse_second_account(directory: Directory, new: Account) -> None:
-    """Raise AlreadyExists if an account that is managed here shares a key with a new one: it may be the same person's.
+    """Raise MayBeTheSame if an account that is managed here shares a key with a new one: it may be the same person's.
 
     The account that an identity had when SCIM deleted it stands in the way whatever the policy says: it gets that back.
     """
@@ -62,11 +62,11 @@ async def refuse_second_account(directory: Directory, new: Account) -> None:
     keys = [key for key in (*shared_keys(new), *signed_in) if not beside or key.kind in ("objectId", "externalId")]
     for key, account in await _carriers(directory, new, keys):
         if account.link and key.kind == "externalId" and fold(account.link.identity) == _identity_of(new):
-            raise AlreadyExists("externalId", account.id)
+            raise MayBeTheSame("externalId", account.id, found=account)
         if account.status is not Status.LOCAL or (beside and not account.retired):
             continue
         if account.retired or not await _is_creatable(directory, new):
-            raise AlreadyExists(_attribute(new, key), account.id, _MAY_BE_THE_SAME)
+            raise MayBeTheSame(_attribute(new, key), account.id, _MAY_BE_THE_SAME, found=account)
 
 
 def shared_keys(new: Account) -> list[Key]:

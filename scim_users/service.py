@@ -40,11 +40,11 @@ async def create(directory: Directory, request: Request) -> Response:
     accounts = directory.accounts
     new = Account.new(accounts.keys.new_id(document["userName"]), document, Status.PROVISIONED, accounts.now())
     try:
-        left = await accounts.check_create(new.name, lambda: [refuse_left_open(directory, new)])
-        shown = await showing_manager(directory, None, new)
-        account = await accounts.create(
-            shown, by=request.by, beside=lambda: [*left(), refuse_second_account(directory, new)]
+        beside = await accounts.check_create(
+            new.name, lambda: [refuse_left_open(directory, new)], lambda: [refuse_second_account(directory, new)]
         )
+        shown = await showing_manager(directory, None, new)
+        account = await accounts.create(shown, by=request.by, beside=beside)
     except AlreadyExists as taken:
         account = await settle(directory, new, taken, request.by)
     return _resource(account, request, 201, projection)

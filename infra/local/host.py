@@ -227,12 +227,10 @@ async def _read(request: web.BaseRequest, most: int) -> bytes:
         request.writer.output_size = 0
     body, begun = bytearray(), time.monotonic()
     try:
-        while len(body) < most:
+        while len(body) < most and not request.content.at_eof():
             left = begun + BODY_SECONDS + len(body) / BODY_RATE - time.monotonic()
-            piece = await asyncio.wait_for(request.content.readany(), left)
-            if not piece:
-                break
-            body += piece
+            async with asyncio.timeout(left):
+                body += await request.content.readany()
     except (TimeoutError, ConnectionError, web.RequestPayloadError):
         raise BodyLost from None
     del body[most:]
@@ -249,16 +247,22 @@ class Routes:
     def __init__(self, functions: tuple[HttpFunction, ...]) -> None:
         # In .NET, "ordinal without case" compares upper case, so that an underscore sorts behind every letter.
         by_name = sorted(functions, key=lambda f: f.name.upper())
-        self._routes = [(matcher(f.route), f) for f in by_name]
+        named = {method for function in functions for method in function.methods}
+        self._routes = {
+            method: [(matcher(f.route), f) for f in by_name if not f.methods or method in f.methods]
+            for method in (*named, _ANY_OTHER)
+        }
 
     def find(self, method: str, path: str) -> tuple[HttpFunction, dict[str, str]] | None:
         """Return the function and its route parameters, or None: a wrong method is not found either, as in Azure."""
-        for match_path, function in self._routes:
-            if (not function.methods or method in function.methods) and (match := match_path(path)):
+        for match_path, function in self._routes.get(method, self._routes[_ANY_OTHER]):
+            if match := match_path(path):
                 return function, {name: value for name, value in match.groupdict().items() if value is not None}
         return None
 
 
+_ANY_OTHER = ""
+"""Stands for the methods that no function names: a function that names none takes them, too."""
 _HOST = re.compile(r"([\w!$&'().~-]*+|\[[\da-f:.]*+\])(:\d*+)?", re.ASCII | re.IGNORECASE)
 """What Azure's server takes for a Host header; it answers any other a bare 400. The app's answers repeat it."""
 _ORIGIN = re.compile(r"^[a-z]+://[^/?]*+", re.IGNORECASE)

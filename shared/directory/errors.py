@@ -12,13 +12,21 @@ class NotFound(DirectoryError):
 
 
 class AlreadyExists(DirectoryError):
-    """Another resource, of the id `holder`, has a value that only one may have. `attribute` is its SCIM name."""
+    """Another resource, of the id `holder`, has a value that only one may have. `attribute` is its SCIM name.
 
-    def __init__(self, attribute: str, holder: str, reason: str = "") -> None:
+    `found` is that resource, where it was read just now.
+    """
+
+    def __init__(self, attribute: str, holder: str, reason: str = "", *, found: object = None) -> None:
         of = "group" if attribute == "displayName" else "account"
         super().__init__(f"{attribute}: {reason or f'another {of} holds this value'}")
         self.attribute = attribute
         self.holder = holder
+        self.found = found
+
+
+class MayBeTheSame(AlreadyExists):
+    """A resource of another name shares a value, by which it may be the same person's."""
 
 
 class InvalidCursor(DirectoryError):

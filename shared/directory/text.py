@@ -44,7 +44,7 @@ def join_text(name: str, columns: Mapping[str, Any]) -> str:
 def timestamp(moment: datetime | None = None) -> str:
     """Return an instant as SCIM dateTime in UTC with milliseconds (RFC 7643 section 2.3.5)."""
     moment = moment or datetime.now(UTC)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"
+    return f"{moment.replace(tzinfo=None).isoformat(timespec='milliseconds')}Z"
 
 
 def weak_tag(text: str) -> str:

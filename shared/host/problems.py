@@ -6,7 +6,6 @@ A detail names the attribute and the remedy. An exception that is not in the tab
 
 from __future__ import annotations
 
-import json
 import logging
 import traceback
 import uuid
@@ -19,6 +18,7 @@ from shared.host.auth import Forbidden, Unauthorized
 from shared.host.body import ACCEPTED, BodyLost, UnknownPacking
 from shared.scim.endpoint import MethodNotAllowed
 from shared.scim.errors import ScimError, error_body
+from shared.scim.messages import document_text
 from shared.tables.port import Damaged, Denied, LimitExceeded, TablesError, Throttled, Unavailable
 
 log = logging.getLogger("scimlink")
@@ -74,7 +74,7 @@ def problem(error: Exception) -> Problem:
 
 def error_text(status: int, scim_type: str | None, detail: str) -> str:
     """Return the JSON text of an Error message."""
-    return json.dumps(error_body(status, scim_type, detail), ensure_ascii=False)
+    return document_text(error_body(status, scim_type, detail))
 
 
 def loggable(error: Exception) -> str:

@@ -33,9 +33,8 @@ def meta(
     return known | ({"version": version} if version else {})
 
 
-def document_text(document: object) -> str:
-    """Return the JSON text of a document, as it is stored and sent: compact, in Unicode."""
-    return json.dumps(document, ensure_ascii=False, separators=(",", ":"))
+document_text = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
+"""Return the JSON text of a document, as it is stored and sent: compact, in Unicode."""
 
 
 def list_response(

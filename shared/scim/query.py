@@ -44,7 +44,7 @@ class Query:
             filter=parse_filter(text) if text else None,
             start_index=max(1, _integer(given, "startIndex", 1)),
             count=min(max(0, _integer(given, "count", DEFAULT_COUNT, wrong_count)), MAX_COUNT),
-            projection=Projection.read(given, resource_type),
+            projection=Projection.parse(given.get("attributes"), given.get("excludedattributes"), resource_type),
             cursor=cursor,
             sort=Sort.parse(given.get("sortby", ""), given.get("sortorder", ""), resource_type),
             resource_type=resource_type.name,

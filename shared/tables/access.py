@@ -48,17 +48,25 @@ async def scan(
     async for page in scan_pages(tables, partition, low, high, select=select, top=top, page_rows=page_rows):
         for row in page.rows:
             yield row
-            # What is done with the row counts as work, too.
-            await turns.step()
+            if turns.is_over:  # what is done with the row counts as work, too
+                await turns.step()
 
 
 async def read_range(
     tables: Tables, partition: str, low: str = "", high: str | None = None, *, top: int = sys.maxsize
 ) -> list[Row]:
-    """Return the rows that scan() yields."""
+    """Return the rows that scan() yields. Most look-ups are one, of a page: so it is read without a generator."""
     rows: list[Row] = []
-    async for page in scan_pages(tables, partition, low, high, top=top):
+    continuation = None
+    while top > len(rows):
+        size = min(top - len(rows), MAX_PAGE)
+        page = await tables.query(partition, low, high, top=size, continuation=continuation)
         rows += page.rows
+        continuation = page.continuation
+        if _is_long(page):
+            await asyncio.sleep(0)
+        if continuation is None:
+            break
     return rows
 
 
@@ -83,11 +91,15 @@ async def scan_pages(
         yield page
         top -= len(page.rows)
         continuation = page.continuation
-        if continuation is not None or len(page.rows) >= ROWS_A_TURN:
-            # On SQLite a read never waits, so a long scan would keep the event loop from everything else.
+        if _is_long(page):
             await asyncio.sleep(0)
         if continuation is None:
             return
+
+
+def _is_long(page: Page) -> bool:
+    """Tell whether others get their turn behind a page: on SQLite a read never waits, and a scan would hold them up."""
+    return page.continuation is not None or len(page.rows) >= ROWS_A_TURN
 
 
 async def clear(tables: Tables, partition: str) -> None:
@@ -140,8 +152,8 @@ async def _commit(tables: Tables, partition: str, operations: Sequence[Operation
 
 async def together(*calls: Awaitable[Result]) -> list[Result]:
     """Run calls at once, wait for all of them, then raise the first failure if there is one."""
-    if len(calls) == 1:
-        return [await calls[0]]
+    if len(calls) < 2:
+        return [await call for call in calls]
     results = await asyncio.gather(*calls, return_exceptions=True)
     for result in results:
         if isinstance(result, BaseException):

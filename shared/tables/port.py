@@ -267,7 +267,7 @@ def _entity_bytes(partition: str, key: str, columns: Mapping[str, Value | None])
     for name, value in columns.items():
         size += 8 + 2 * len(name)
         if isinstance(value, str):
-            units = _units(value)
+            units = len(value) if value.isascii() else _units(value)
             if units > MAX_STRING_UNITS:
                 raise LimitExceeded(f"column {name}: a string has at most {MAX_STRING_UNITS} UTF-16 units, not {units}")
             size += 4 + 2 * units

@@ -13,15 +13,15 @@ import sqlite3
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, TypeVar
 from zlib import crc32
 
-from shared.tables import sqlite_proof
+from shared.tables import sqlite_log, sqlite_proof
 from shared.tables.port import (
     MAX_PAGE,
     AlreadyExists,
@@ -42,6 +42,7 @@ from shared.tables.port import (
     check_key,
     check_page,
 )
+from shared.tables.sqlite_log import LogNote
 from shared.tables.sqlite_precedence import Precedence
 from shared.tables.sqlite_proof import DAMAGED, Form, Read, place_sum, prove, prove_around
 from shared.tables.sqlite_rows import Etags, encoded, key_text, present, stored_columns, stored_key
@@ -68,6 +69,8 @@ SLOW_SYNC_SECONDS = 0.002
 MAKE_WAY_SECONDS = 0.0005
 """Seconds that the event loop sleeps to make way."""
 
+T = TypeVar("T")
+
 _NORMAL = 1
 """Of SQLite's levels of `synchronous` the one at which a COMMIT does not wait for the disk, and the log stays whole."""
 _TABLE_NAME = re.compile(r"[A-Za-z][A-Za-z0-9]{2,62}")
@@ -75,6 +78,7 @@ _SCHEMA = """CREATE TABLE IF NOT EXISTS TABLE_NAME (
     partition BLOB NOT NULL, key BLOB NOT NULL, etag TEXT NOT NULL, columns TEXT NOT NULL,
     PRIMARY KEY (partition, key)) WITHOUT ROWID"""
 _STATEMENTS = {
+    "all": "SELECT partition, key, etag FROM TABLE_NAME",
     "get": "SELECT etag, columns FROM TABLE_NAME WHERE partition = ? AND key = ?",
     "query": "SELECT key, etag, columns FROM TABLE_NAME WHERE partition = ? AND key >= ? ORDER BY key LIMIT ?",
     "range": "SELECT key, etag, columns FROM TABLE_NAME WHERE partition = ? AND key >= ? AND key < ? "
@@ -118,24 +122,36 @@ class SqliteTables:
 
     @staticmethod
     def check(path: Path) -> None:
-        """Raise Damaged if SQLite finds the file damaged. It reads all of it: a second or two for a gigabyte."""
+        """Raise Damaged if SQLite finds the file damaged, or less in its log than was acknowledged.
+
+        It reads all of the file: a second or two for a gigabyte. Call it before the file is opened.
+        """
         if path.exists():
             with closing(sqlite3.connect(path)) as connection:
                 try:
                     ((found,),) = connection.execute("PRAGMA quick_check(1)").fetchall()
+                    if found == "ok" and not all(sqlite_proof.are_in_place(rows) for rows in _rows(connection)):
+                        found = "rows are not where they were written"
+                    ((_, frames, _),) = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
                 except sqlite3.DatabaseError as error:
-                    found = str(error)
-            if found != "ok":
-                raise Damaged(f"{path} is damaged: {found}".replace("\n", " "))
+                    found, frames = str(error), 0
+                if found == "ok" and sqlite_log.is_cut(path, frames):
+                    found = f"its log, {path.name}-wal, is missing, cut or damaged, and the last changes with it"
+                if found != "ok":
+                    raise Damaged(f"{path} is damaged: {found}".replace("\n", " "))
+                sqlite_log.forget(path)  # closing the last connection empties the log
 
     async def get(self, partition: str, key: str, *, select: Sequence[str] | None = None) -> Row | None:
         """Return the row, or None (see port.Tables)."""
         check_key(partition)
         check_key(key)
+        return self._file.read_whole(lambda: self._get(partition, key, select))
+
+    def _get(self, partition: str, key: str, select: Sequence[str] | None) -> Row | None:
         place = stored_key(partition), stored_key(key)
         found = self._file.read(self._statements["get"], place)
         if not found:
-            prove_around(self._file.read, self._statements, *place, place[1])
+            prove_around(self._file.read, self._statements, place[0], (place[1], ()))
             return None
         etag, text = found[0]
         prove(place[0], [(place[1], etag, text)])
@@ -167,16 +183,15 @@ class SqliteTables:
         begin = stored_key(low if continuation is None else continuation)
         verb = "query" if high is None else "range"
         bounds = (stored_key(partition), begin) if high is None else (stored_key(partition), begin, stored_key(high))
+        if high is not None and bounds[-1] <= begin:
+            return Page([], None)
         one = select[0] if select is not None and len(select) == 1 else None
         path = [f'$."{one}"'] * 2 if one else []
         form: Form = ""
         if select is not None and len(select) < 2:  # then SQLite picks what is wanted
             form, select = "_one" if one else "_keys", None
-        found = self._file.read(self._statements[verb + form], (*path, *bounds, top + 1))
-        prove(bounds[0], found, form)
-        if len(found) <= top or found[0][0] != begin:
-            last = found[-1][0] if found else begin
-            prove_around(self._file.read, self._statements, bounds[0], begin, last)
+        statement, values = self._statements[verb + form], (*path, *bounds)
+        found = self._file.read_whole(lambda: self._query(statement, values, top + 1, begin, form))
         after = key_text(found.pop()[0]) if len(found) > top else None
         # One array for all rows saves a millisecond for a thousand of them.
         parsed = _parse("[" + ",".join([row[2] for row in found]) + "]")
@@ -187,6 +202,16 @@ class SqliteTables:
             for row, columns in zip(found, parsed, strict=True)
         ]
         return Page(rows, after)
+
+    def _query(
+        self, statement: str, values: tuple[Any, ...], most: int, begin: bytes, form: Form
+    ) -> list[tuple[Any, ...]]:
+        partition = values[2] if form == "_one" else values[0]
+        found = self._file.read(statement, (*values, most))
+        prove(partition, found, form)
+        if len(found) < most or found[0][0] != begin:
+            prove_around(self._file.read, self._statements, partition, (begin, [row[0] for row in found]))
+        return found
 
     async def commit(self, partition: str, operations: Sequence[Operation]) -> list[str]:
         """Apply the operations, all or none, and return once they are on the disk (see port.Tables)."""
@@ -240,6 +265,11 @@ class _Commit:
         if several:
             connection.execute("SAVEPOINT one")
         try:
+            # Damage may hide rows that are there.
+            made = [
+                (row[0], None) for row, one in zip(self.rows, self.operations, strict=True) if isinstance(one, Insert)
+            ]
+            prove_around(_reading(connection), self.statements, self.partition, *made)
             self.outcome = [
                 self._apply_one(connection, index, operation, new_etag)
                 for index, operation in enumerate(self.operations)
@@ -266,8 +296,6 @@ class _Commit:
         etag = new_etag(place_sum(*place), columns_sum)
         match operation:
             case Insert():
-                # A damaged key may hide a row that is there.
-                prove_around(_reading(connection), self.statements, *place, key)
                 if not self._changes(connection, "insert", (etag, columns, *place)):
                     raise AlreadyExists(index)
             case Upsert():
@@ -334,6 +362,7 @@ class _File:
         self._patient = patient
         self._precedence = Precedence(path, patient=patient)
         self._log = path.with_name(f"{path.name}-wal")
+        self._note = LogNote(path)
         self._users = 0
         self._writer = _connect(path)
         self._reader = _connect(path)
@@ -365,9 +394,11 @@ class _File:
         while self._waiting or self._busy.locked():
             self._start()
             await asyncio.sleep(0.001)
+        self._note.clear()
         self._reader.close()
         self._groups.put(None)
         await asyncio.to_thread(self._thread.join)
+        self._note.close()
 
     def write_schema(self, statement: str) -> None:
         """Run a CREATE statement."""
@@ -381,6 +412,20 @@ class _File:
             return self._reader.execute(statement, values).fetchall()
         except sqlite3.Error as error:
             raise _failure(error) from error
+
+    def read_whole(self, read: Callable[[], T]) -> T:
+        """Return what several SELECTs find, of one moment if they seem to meet damage.
+
+        Between two of them another process may have made a row, of which only the second one knows.
+        """
+        try:
+            return read()
+        except Damaged:
+            self._reader.execute("BEGIN")
+        try:
+            return read()
+        finally:
+            self._reader.execute("ROLLBACK")
 
     def submit(self, commit: _Commit) -> None:
         """Add a commit to the next group."""
@@ -480,6 +525,7 @@ class _File:
         self._precedence.leave()
         if not group.ahead:  # which may end on the event loop
             self._empty_log()
+            self._note_end()
         self._busy.release()
         self._wake(group.commits)
         group.done = True
@@ -488,7 +534,12 @@ class _File:
         """Empty a log that has grown too large; while another connection uses it, that is left to a later commit."""
         with suppress(OSError, sqlite3.Error):
             if self._log.stat().st_size > LOG_BYTES:
+                self._note.clear()
                 self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+    def _note_end(self) -> None:
+        with suppress(OSError):  # a full disk; an older note stays true
+            self._note.write()
 
     def _roll_back(self) -> None:
         if self._writer.in_transaction:
@@ -516,6 +567,12 @@ def _connect(path: Path) -> sqlite3.Connection:
     connection.execute("PRAGMA cache_size = -16384")
     connection.create_function("crc32", 1, crc32, deterministic=True)
     return connection
+
+
+def _rows(connection: sqlite3.Connection) -> Iterator[sqlite3.Cursor]:
+    """Yield the rows of each table as they follow each other in the file: partition, key and etag."""
+    for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
+        yield connection.execute(_STATEMENTS["all"].replace("TABLE_NAME", name))
 
 
 def _row(operation: Operation) -> tuple[bytes, str, int]:

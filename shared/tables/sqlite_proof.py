@@ -2,13 +2,16 @@
 
 An etag ends in two checksums, of its row's place and of the columns. A damaged key may mislead a search, which then
 ends beside that key, whatever it looks for. So the two neighbours of a place where nothing was found tell whether a row
-is missing there, and those of a range whether it is whole. What an earlier version wrote has no checksums, and passes.
+is missing there, and those of a range whether it is whole. A page that is not where it was written misleads a search,
+too; so each neighbour is searched for again from the other one. What an earlier version wrote has no checksums, and
+passes. Not told: an old copy of a page in its own place, whose rows are as they once were.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
 from operator import ge
 from typing import Any, Literal
 from zlib import crc32
@@ -18,6 +21,9 @@ from shared.tables.port import Damaged
 DAMAGED = "the file of the tables is damaged"
 Form = Literal["", "_keys", "_one"]
 """What a query reads of rows: key, etag and columns; the columns not at all; or one of them, and their checksum."""
+Keys = Sequence[bytes]
+Gap = tuple[bytes, Keys | None]
+"""A key, and the keys that were found from it on, one after the other; None where it may be there or not."""
 Read = Callable[[str, tuple[bytes, ...]], Sequence[tuple[Any, ...]]]
 """Runs a SELECT."""
 
@@ -37,10 +43,33 @@ _NEIGHBOURS = {
 
 Each is found by one search, and no condition is looked at again: a damaged row would not meet it, and be passed over.
 """
-_ONE = "(SELECT CAST(key || etag AS BLOB) FROM TABLE_NAME WHERE WHICH LIMIT 1)"
+_ONE = "(SELECT CAST(WHAT AS BLOB) FROM TABLE_NAME WHERE WHICH LIMIT 1)"
 _NAMED = "SELECT * FROM (SELECT 'NAME', key, etag, partition FROM TABLE_NAME WHERE WHICH LIMIT 1)"
+
+
+def _one(name: str, what: str) -> str:
+    return _ONE.replace("WHAT", what).replace("WHICH", _NEIGHBOURS[name])
+
+
+_BEFORE, _BEHIND = _one("before", "key").replace("?2", "low"), _one("behind", "key").replace("?3", "high")
+_AROUND = (
+    _one("before", "key || etag").replace("?2", "low"),
+    _one("behind", "key || etag").replace("?3", "high"),
+    _one("behind", "key").replace("?3", _BEFORE),
+    _one("before", "key").replace("?2", _BEHIND),
+)
+_EDGES = (
+    _one("first", "key || etag"),
+    _one("last", "key || etag"),
+    _one("partition before", "partition || key || etag"),
+    _one("partition behind", "partition || key || etag"),
+    _one("partition before", "partition").replace("?1", _one("partition behind", "partition")),
+    _one("partition behind", "partition").replace("?1", _one("partition before", "partition")),
+)
 STATEMENTS = {
-    "around": "SELECT " + ", ".join(_ONE.replace("WHICH", _NEIGHBOURS[name]) for name in ("before", "behind")),
+    # In a page that is not where it was written, a search ends between rows which are not neighbours elsewhere.
+    "around": " ".join(("SELECT", ", ".join(_AROUND), "FROM (PLACES)")),
+    "edges": "SELECT " + ", ".join(_EDGES),
     "ends": " UNION ALL ".join(
         _NAMED.replace("NAME", name, 1).replace("WHICH", which) for name, which in _NEIGHBOURS.items()
     ),
@@ -62,12 +91,77 @@ def prove(partition: bytes, rows: Sequence[tuple[Any, ...]], form: Form = "") ->
         raise Damaged(DAMAGED)
 
 
-def prove_around(read: Read, statements: Mapping[str, str], partition: bytes, low: bytes, high: bytes) -> None:
-    """Raise Damaged if rows may be missing before `low` or behind `high`, where a range or nothing was found."""
-    (neighbours,) = read(statements["around"], (partition, low, high))
+def prove_around(read: Read, statements: Mapping[str, str], partition: bytes, *gaps: Gap) -> None:
+    """Raise Damaged if rows may be missing in these gaps of a partition. One statement looks around all."""
+    if not gaps:
+        return
     start = crc32(partition)
-    if not (_is_in_place(neighbours[0], start) and _is_in_place(neighbours[1], start)):
-        _prove_ends(read(statements["ends"], (partition, low, high)), (partition, low), (partition, high))
+    places = [place for low, found in gaps for place in (low, found[-1] if found else low)]
+    edges: Sequence[bytes | None] = ()
+    around = read(_for_places(statements["around"], len(gaps)), (partition, *places))
+    for (low, found), (*rows, behind_before, before_behind) in zip(gaps, around, strict=True):
+        before, behind = map(_key, rows)
+        if found is None:
+            found = (low,) if low in (behind_before, before_behind) else ()
+        first, last = (found[0], found[-1]) if found else (behind, before)
+        if (before is not None and behind_before != first) or (behind is not None and before_behind != last):
+            raise Damaged(DAMAGED)
+        if _is_in_place(rows[0], start) and _is_in_place(rows[1], start):
+            continue
+        edges = edges or read(statements["edges"], (partition,))[0]
+        if not _is_edge(edges, partition, rows, (first, last)):
+            high = found[-1] if found else low
+            _prove_ends(read(statements["ends"], (partition, low, high)), (partition, low), (partition, high))
+
+
+@cache
+def _for_places(statement: str, count: int) -> str:
+    """Return the statement for so many places, each a low key and a high one."""
+    more = "".join(f" UNION ALL SELECT ?{2 * n}, ?{2 * n + 1}" for n in range(2, count + 1))
+    return statement.replace("PLACES", f"SELECT ?2 AS low, ?3 AS high{more}")
+
+
+def _is_edge(
+    edges: Sequence[bytes | None],
+    partition: bytes,
+    neighbours: Sequence[bytes | None],
+    ends: tuple[bytes | None, bytes | None],
+) -> bool:
+    """Tell whether a partition, between two others, is empty, or begins or ends where a neighbour is missing.
+
+    Raises Damaged if those two have another one between them.
+    """
+    *own, before, behind, last_before, first_behind = edges
+    here = partition if any(row is not None for row in (*own, *ends)) else None
+    for row, across, other in ((behind, last_before, before), (before, first_behind, behind)):
+        if row is not None and not (across == here if here or other is None else _starts(other, across)):
+            raise Damaged(DAMAGED)
+    if not (_is_in_place(before, 0) and _is_in_place(behind, 0)):
+        return False
+    start = crc32(partition)
+    return here is None or all(
+        _is_in_place(row, start) and (_key(row) == end if neighbour is None else _is_in_place(neighbour, start))
+        for row, neighbour, end in zip(own, neighbours, ends, strict=True)
+    )
+
+
+def _starts(row: bytes, partition: bytes | None) -> bool:
+    return partition is not None and row.startswith(partition)
+
+
+def are_in_place(rows: Iterable[tuple[bytes, bytes, str]]) -> bool:
+    """Tell whether all rows of a table come in order, as they stand in the file, and each as it was written.
+
+    The pages of a file may have changed places: SQLite's own check finds each of them whole.
+    """
+    before, start = (b"", b""), 0
+    for partition, key, etag in rows:
+        if partition != before[0]:
+            start = crc32(partition)
+        if (partition, key) <= before or not _is_whole((key, etag), start, "_keys"):
+            return False
+        before = partition, key
+    return True
 
 
 def _is_whole(row: tuple[Any, ...], start: int, form: Form) -> bool:
@@ -81,12 +175,15 @@ def _is_whole(row: tuple[Any, ...], start: int, form: Form) -> bool:
         return isinstance(key, bytes) and isinstance(etag, str) and _UNPROVEN.fullmatch(etag) is not None
 
 
-def _is_in_place(neighbour: bytes | None, start: int) -> bool:
+def _key(row: bytes | None) -> bytes | None:
+    """Return the key that a row's etag stands behind."""
+    return None if row is None else row[: max(0, row.rfind(b'W/"'))]
+
+
+def _is_in_place(row: bytes | None, start: int) -> bool:
     """Tell whether a key with its etag behind it is proved by it; not so where either is of an earlier version."""
     try:
-        return neighbour is not None and int(neighbour[-17:-9], 16) == crc32(
-            neighbour[: neighbour.rindex(b'W/"')], start
-        )
+        return row is not None and int(row[-17:-9], 16) == crc32(row[: row.rindex(b'W/"')], start)
     except ValueError:
         return False
 

@@ -19,6 +19,8 @@ from tests.waiting import PATIENCE, process
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="the bench reads /proc")
 
 GROUPS = {
+    "POST group",
+    "POST group, 1 member",
     "in or out: 1 member, group of 10",
     "in or out: 1 member, group of 2,000",
     "in or out: 1 member, largest against smallest",
@@ -40,6 +42,7 @@ REQUESTS = {
     "work e-mail eq",
     "GET user",
     "POST user",
+    "POST user, the userName is taken",
     "Bulk of 100 creates",
     "PATCH of 3 attributes",
     "PATCH active",

@@ -72,7 +72,8 @@ async def test_a_damaged_file_is_not_served(tmp_path: Path) -> None:
     _zero_a_page(tmp_path / FILE)
     command = (sys.executable, "-m", "infra.local.serve", "--port", "0", "--data", str(tmp_path), "--token", "t")
     async with process(*command, stderr=asyncio.subprocess.PIPE) as server:
-        _, errors = await server.communicate()
+        async with asyncio.timeout(30):  # one that serves does not end
+            _, errors = await server.communicate()
     assert server.returncode == 1
     assert errors.decode().startswith(f"cannot serve: {tmp_path / FILE} is damaged: ")
     assert "backup" in errors.decode()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,13 +85,18 @@ async def walk(server: Server, path: str, cursor: str = "") -> list[dict[str, An
 def writes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The keys of the rows that were written or deleted since the list was last cleared."""
     keys: list[str] = []
-    commit = SqliteTables.commit
+    commits = {name: getattr(SqliteTables, name) for name in ("commit", "commit_ahead")}
 
-    async def note(tables: SqliteTables, partition: str, operations: Sequence[Operation]) -> list[str]:
-        keys.extend(operation.key for operation in operations)
-        return await commit(tables, partition, operations)
+    def noting(name: str) -> Callable[[SqliteTables, str, Sequence[Operation]], Awaitable[list[str]]]:
+        def note(tables: SqliteTables, partition: str, operations: Sequence[Operation]) -> Awaitable[list[str]]:
+            keys.extend(operation.key for operation in operations)
+            committed: Awaitable[list[str]] = commits[name](tables, partition, operations)
+            return committed
 
-    monkeypatch.setattr(SqliteTables, "commit", note)
+        return note
+
+    for name in commits:
+        monkeypatch.setattr(SqliteTables, name, noting(name))
     return keys
 
 

@@ -376,6 +376,34 @@ async def test_a_create_beside_a_local_account_with_the_same_key_is_refused(serv
     assert (await directory.accounts.get(account_id)).status is Status.LOCAL
 
 
+@pytest.mark.parametrize("attribute", [*SHARED, "a sign-in"])
+async def test_a_create_that_shares_a_value_is_refused_without_a_write(
+    server: Server, writes: list[str], attribute: str
+) -> None:
+    """Entra sends it again in every cycle."""
+    shared = SHARED.get(attribute, {})
+    evidence = SignInEvidence() if shared else SignInEvidence(object_id=IDENTITY)
+    await stored(server, local(evidence, userName="ada", **{"emails": work("ada@home.example"), **shared}))
+    writes.clear()
+    for _ in range(2):
+        create = CREATE | ({"externalId": OTHER} if shared else {}) | shared
+        assert (await server.send("POST", "/Users", create)).status == 409
+    assert writes == []
+
+
+async def test_after_many_creates_one_that_shares_a_value_is_announced_and_taken_back(
+    server: Server, writes: list[str]
+) -> None:
+    await stored(server, local(userName="ada", emails=work("ada@home.example")))
+    for number in range(SURE):
+        assert (await server.send("POST", "/Users", {"userName": f"other{number}"})).status == 201
+    for last in (False, True):
+        writes.clear()
+        create = CREATE | {"externalId": OTHER} | SHARED["emails"]
+        assert (await server.send("POST", "/Users", create)).status == 409
+        assert (writes == []) == last
+
+
 async def test_a_create_beside_a_local_account_that_is_named_by_the_same_address_is_refused(server: Server) -> None:
     await stored(server, local(userName="ada@home.example", emails=work("ada@home.example")))
     answer = await server.send("POST", "/Users", CREATE | {"emails": work("ADA@home.example")})

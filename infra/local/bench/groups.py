@@ -42,6 +42,8 @@ async def measure(folder: Path, effort: Effort) -> list[Figure]:
             RequestKind(f"in or out: 1 member, group of {effort.group:,}", 1.0, _in_and_out(most), 0.5),
             RequestKind(f"100 members into a group of {effort.group:,}", 10, _joins(most, 100), 0.02),
             RequestKind(f"1,000 members into a group of {effort.group:,}", 90, _joins(most, LARGE_PATCH), 0.005),
+            RequestKind("POST group", 1.0, _creates(0), 0.25),
+            RequestKind("POST group, 1 member", 1.0, _creates(1), 0.25),
             RequestKind("group without members, displayName eq", 0.5, itertools.repeat(_named(effort.group))),
             RequestKind(f"GET a user in {USERS_GROUPS} groups", 1.0, itertools.repeat(user)),
             RequestKind(f"page of {PAGE} of a group's users, by cursor", 10, itertools.repeat(page), 0.1),
@@ -88,6 +90,14 @@ async def _page_of_members(app: Server) -> HttpCall:
     group = json.loads(await app.send(HttpCall("POST", "/scim/v2/Groups", b'"meta":', body)))["id"]
     text = quote(f'groups.value eq "{group}"', safe="")
     return HttpCall("GET", f"/scim/v2/Users?filter={text}&cursor&count={PAGE}", b'"nextCursor":')
+
+
+def _creates(members: int) -> Iterator[HttpCall]:
+    """Create groups of a size, with made-up ids as members. Each has an externalId, as Entra sends it."""
+    for number in itertools.count():
+        body = {"schemas": [GROUP], "displayName": f"New {members}.{number}", "externalId": str(uuid.uuid4())}
+        values = [{"value": str(uuid.uuid4())} for _ in range(members)]
+        yield HttpCall("POST", "/scim/v2/Groups", b'"meta":', body | ({"members": values} if members else {}))
 
 
 def _patch(group_id: str, op: str, ids: Sequence[str]) -> HttpCall:

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Generic, TypeVar
 
-from shared.directory.errors import AlreadyExists, Busy, NotFound, Stale
+from shared.directory.errors import AlreadyExists, Busy, MayBeTheSame, NotFound, Stale
 from shared.directory.keys import LIVE, TOMBSTONE, Key, Keys, folded
 from shared.directory.records.audit import Change, audit_row, changed_values, list_history
 from shared.directory.records.claims import ATTEMPTS, ATTRIBUTES, Claims, KeyRow
@@ -34,7 +34,7 @@ Calls = Callable[[], Sequence[Awaitable[object]]]
 """Returns calls to be made beside others."""
 
 SURE = 32
-"""Creates made in a row, from which on the next one is expected to be made, too."""
+"""Creates in a row that a check let pass, from which on it is expected to let the next one pass, too."""
 
 
 def nothing() -> Sequence[Awaitable[object]]:
@@ -61,6 +61,7 @@ class Resources(Generic[R]):
         self.read = read
         self._prefixes = prefixes
         self._made_in_a_row = 0
+        self._unshared_in_a_row = 0
 
     async def find(self, resource_id: str) -> R | None:
         """Return a resource by id, live or retired."""
@@ -109,24 +110,39 @@ class Resources(Generic[R]):
         found = await together(self._named(key), self.claims.pointed(key, most))
         return list(dict.fromkeys(itertools.chain(*found)))
 
-    async def check_create(self, name: Key, checks: Calls) -> Calls:
-        """Refuse a create whose name is taken, or which one of `checks` refuses, before anything is written.
+    async def check_create(self, name: Key, checks: Calls, shared: Calls = nothing) -> Calls:
+        """Refuse a create whose name is taken, or which one of the checks refuses, before anything is written.
 
         Provisioning sends a refused create again in every cycle. While all creates are made, the checks are returned
-        instead, to be made beside create(): that saves each a round trip.
+        instead, to be made beside create(): that saves each a round trip. The checks of `shared` values raise
+        MayBeTheSame. They cost the most, so a name that is taken is reason enough for the others alone.
         """
-        if self._made_in_a_row >= SURE:
-            return checks
+        first: list[Awaitable[object]] = []
+        later: list[Calls] = []
+        if self._made_in_a_row < SURE:
+            first += [*checks(), self._refuse_taken(name)]
+        else:
+            later.append(checks)
+        if self._unshared_in_a_row < SURE:
+            first += shared()
+        else:
+            later.append(shared)
         try:
-            await together(*checks(), self._refuse_taken(name))
-        except AlreadyExists:
-            self._made_in_a_row = 0
+            await together(*first)
+        except AlreadyExists as taken:
+            self._note_refusal(taken)
             raise
-        return nothing
+        return lambda: [call for calls in later for call in calls()]
+
+    def _note_refusal(self, taken: AlreadyExists) -> None:
+        self._made_in_a_row = 0
+        self._unshared_in_a_row = 0 if isinstance(taken, MayBeTheSame) else self._unshared_in_a_row + 1
 
     async def _refuse_taken(self, name: Key) -> None:
-        for holder in await self.list_by(name):
-            raise AlreadyExists(ATTRIBUTES[name.kind], holder.id)
+        claimed = await self.claims.claimed(name)
+        for holder in await self.find_many([claimed] if claimed else []):
+            if holder and folded(name) in holder.claims():
+                raise AlreadyExists(ATTRIBUTES[name.kind], holder.id, found=holder)
 
     async def create(self, resource: R, *, by: str, beside: Calls = nothing) -> R:
         """Store a new resource. Raises AlreadyExists naming the attribute that another resource holds.
@@ -136,11 +152,12 @@ class Resources(Generic[R]):
         try:
             made = await self._create(resource, by, beside)
         except AlreadyExists as taken:
-            self._made_in_a_row = 0
+            self._note_refusal(taken)
             if taken.holder != resource.id:
                 await self._withdraw(resource)
             raise
         self._made_in_a_row += 1
+        self._unshared_in_a_row += 1
         return made
 
     async def _create(self, resource: R, by: str, beside: Calls) -> R:

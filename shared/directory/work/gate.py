@@ -50,7 +50,7 @@ class Gate:
                 if self._clock() >= self._read_again:
                     row = await self._tables.get(self._partition, ROW)
                     self._know(str(row.columns["until"]) if row else "")
-        if self._now() < self._closed_until:
+        if self._closed_until and self._now() < self._closed_until:
             raise Busy("a linking run is being applied or taken back, and provisioning waits for it", RETRY_SECONDS)
 
     async def close(self, job_id: str) -> None:

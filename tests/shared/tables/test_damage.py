@@ -46,10 +46,22 @@ def _sector(data: bytearray, at: int, source: random.Random) -> None:
     data[begin : begin + 512] = bytes(512)
 
 
-DAMAGES: tuple[Callable[[bytearray, int, random.Random], None], ...] = (_bit, _smear, _sector)
+def _other_page(data: bytearray, at: int, source: random.Random) -> None:
+    """Put another page of the table where one was, as a disk does that writes to a wrong place."""
+    begin, other = at // 8192 * 8192, source.randrange(2, len(data) // 8192) * 8192
+    data[begin : begin + 8192] = data[other : other + 8192]
 
 
-@pytest.mark.parametrize("damage", DAMAGES, ids=["a bit", "64 bytes", "a sector"])
+def _swapped(data: bytearray, at: int, source: random.Random) -> None:
+    begin, other = at // 8192 * 8192, source.randrange(2, len(data) // 8192) * 8192
+    here, there = data[begin : begin + 8192], data[other : other + 8192]
+    data[begin : begin + 8192], data[other : other + 8192] = there, here
+
+
+DAMAGES: tuple[Callable[[bytearray, int, random.Random], None], ...] = (_bit, _smear, _sector, _other_page, _swapped)
+
+
+@pytest.mark.parametrize("damage", DAMAGES, ids=["a bit", "64 bytes", "a sector", "another page", "swapped"])
 async def test_no_row_of_a_damaged_file_reads_as_missing_or_as_another(
     whole: Path, tmp_path: Path, damage: Callable[[bytearray, int, random.Random], None]
 ) -> None:
@@ -110,7 +122,8 @@ def _break_key(path: Path, key: str, other: str) -> None:
 async def test_a_row_whose_key_is_damaged_is_neither_found_missing_nor_made_again(whole: Path) -> None:
     key, other = sorted(ROWS)[300], sorted(ROWS)[300][:-1] + "~"
     _break_key(whole, key, other)
-    SqliteTables.check(whole)  # the keys are still in order, so that SQLite finds nothing
+    with pytest.raises(Damaged, match="rows are not where they were written"):
+        SqliteTables.check(whole)  # SQLite itself finds nothing: the keys are still in order
     tables = SqliteTables.open(whole)
     partition = "main_r_00" if await _is_damaged(tables, "main_r_00", key) else "main_r_01"
     with pytest.raises(Damaged):
@@ -172,6 +185,15 @@ async def test_what_an_earlier_version_wrote_is_read_and_gets_its_checksums_as_i
     await tables.close()
 
 
+def test_pages_that_changed_places_are_found_at_the_start(whole: Path, tmp_path: Path) -> None:
+    """SQLite's own check finds each of them whole."""
+    for number in range(8):
+        path = _damaged(whole, tmp_path / f"{number}.db", _swapped, random.Random(number))
+        if path.read_bytes() != whole.read_bytes():
+            with pytest.raises(Damaged):
+                SqliteTables.check(path)
+
+
 @pytest.mark.parametrize(("at", "harm"), [(0, b"no database here"), (5 * 8192, bytes(8192))], ids=["header", "page"])
 def test_a_file_that_sqlite_finds_damaged_is_said_to_be(whole: Path, at: int, harm: bytes) -> None:
     SqliteTables.check(whole)
@@ -180,6 +202,98 @@ def test_a_file_that_sqlite_finds_damaged_is_said_to_be(whole: Path, at: int, ha
     whole.write_bytes(data)
     with pytest.raises(Damaged, match=r"whole\.db is damaged"):
         SqliteTables.check(whole)
+
+
+def _cut(log: Path, begin: int, end: int | None, other: bytes) -> None:
+    data = bytearray(log.read_bytes())
+    data[begin:end] = other
+    log.write_bytes(data)
+
+
+FRAME = 24 + 8192
+LOGS: dict[str, Callable[[Path], None]] = {
+    "missing": lambda log: log.unlink(),
+    "empty": lambda log: _cut(log, 0, None, b""),
+    "without its last frame": lambda log: _cut(log, -FRAME, None, b""),
+    "half": lambda log: _cut(log, log.stat().st_size // 2, None, b""),
+    "with another header": lambda log: _cut(log, 16, 17, b"~"),
+    "with another byte in its midst": lambda log: _cut(log, log.stat().st_size // 2, log.stat().st_size // 2 + 1, b"~"),
+    "an older one": lambda log: log.write_bytes(log.with_name("older").read_bytes()),
+}
+
+
+async def _crash(whole: Path, folder: Path) -> Path:
+    """Return a copy of the file and what stands beside it as a crash leaves it, after commits in two logs."""
+    path = folder / "killed.db"
+    tables = SqliteTables.open(whole)
+    await tables.commit("p", [Insert("a", {})])
+    older = whole.with_name(f"{whole.name}-wal").read_bytes()
+    (folder / "older").write_bytes(older)
+    with closing(sqlite3.connect(whole)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(RESTART)").fetchall()
+    for key in "bcd":
+        await tables.commit("p", [Insert(key, {})])
+    for end in ("", "-wal", "-end"):
+        shutil.copy(f"{whole}{end}", f"{path}{end}")
+    await tables.close()
+    return path
+
+
+@pytest.mark.parametrize("harm", LOGS)
+async def test_a_log_that_lost_what_was_acknowledged_is_damage(whole: Path, tmp_path: Path, harm: str) -> None:
+    """SQLite itself says nothing, and serves what is left."""
+    path = await _crash(whole, tmp_path)
+    log = path.with_name("killed.db-wal")
+    assert (log.stat().st_size - 32) % FRAME == 0
+    LOGS[harm](log)
+    for _ in range(2):  # the first look has SQLite empty the log
+        with pytest.raises(Damaged, match=r"its log, killed\.db-wal, is missing, cut or damaged"):
+            SqliteTables.check(path)
+
+
+async def test_a_log_that_a_crash_left_is_whole(whole: Path, tmp_path: Path) -> None:
+    path = await _crash(whole, tmp_path)
+    for _ in range(2):
+        SqliteTables.check(path)
+    tables = SqliteTables.open(path)
+    assert len((await tables.query("p")).rows) == 4
+    await tables.close()
+    SqliteTables.check(path)
+
+
+async def test_a_new_log_that_is_empty_follows_one_that_is_in_the_file(whole: Path, tmp_path: Path) -> None:
+    """As a crash leaves it between the header of a log and the first commit."""
+    path = await _crash(whole, tmp_path)
+    log = path.with_name("killed.db-wal")
+    shutil.copy(whole, path)
+    note = path.with_name("killed.db-end")
+    salts, frames = note.read_bytes()[:8], note.read_bytes()[8:]
+    note.write_bytes((int.from_bytes(salts[:4], "big") - 1).to_bytes(4, "big") + salts[4:] + frames)
+    _cut(log, 32, None, b"")
+    SqliteTables.check(path)
+
+
+async def test_a_row_that_another_process_makes_meanwhile_is_no_damage(
+    whole: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the search for a row and the look around its place, and between a range and the look around it."""
+    tables = SqliteTables.open(whole)
+    read, made = tables._file.read, list[str]()
+
+    def beside(statement: str, values: tuple[str | bytes | int, ...]) -> list[tuple[object, ...]]:
+        if statement.startswith(("SELECT (", "SELECT  (")) and len(made) < 2:
+            made.append(f"l_5{len(made)}")
+            with closing(sqlite3.connect(whole)) as connection, connection:
+                row = (b"main_r_00", made[-1].encode(), 'W/"0123456789abcdef.1"', "{}")
+                connection.execute("INSERT INTO scimlink VALUES (?, ?, ?, ?)", row)
+        return read(statement, values)
+
+    monkeypatch.setattr(tables._file, "read", beside)
+    row = await tables.get("main_r_00", "l_50")
+    page = await tables.query("main_r_00", "l_51", "l_51~")
+    assert made == ["l_50", "l_51"]
+    assert (row is not None, [row.key for row in page.rows]) == (True, ["l_51"])
+    await tables.close()
 
 
 async def test_a_table_that_is_empty_has_nothing_to_prove(tmp_path: Path) -> None:
