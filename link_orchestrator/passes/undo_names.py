@@ -3,7 +3,8 @@
 The passes before it take one after the other back. Whoever got a name from provisioning may still have it then: such a
 name is owed. Once everybody was taken back, whoever has an owed name is owed another one, or keeps it for good. So a
 chain of them is gone through from its end, and in a ring one bears a name in between that nobody else has. What an undo
-that was cut off owed, the next undo of the same links gives back, unless it is to keep attributes as they are.
+that was cut off owed, the next undo of the same links gives back, unless it is to keep attributes as they are. What the
+undos of other links owe goes along where that is in the way: names may have passed between accounts of two runs.
 """
 
 from __future__ import annotations
@@ -87,9 +88,18 @@ class Owed:
         return str(one.document()[self.attribute]) if one and one.status is Status.LOCAL else ""
 
 
+@dataclass(frozen=True, slots=True)
+class Debt:
+    """What is owed, and in which list and bucket it is noted."""
+
+    run: str
+    bucket: int
+    owed: Owed
+
+
 def debts_of(directory: Directory, job: Job) -> Plan:
     """Return the list of what undos of the same links owe."""
-    return debts_about(directory, job.options.get("run", _ADOPTIONS))
+    return debts_about(directory, _links_of(job))
 
 
 def debts_about(directory: Directory, run_id: str) -> Plan:
@@ -97,19 +107,23 @@ def debts_about(directory: Directory, run_id: str) -> Plan:
     return directory.plan(run_id + _OWED_OF)
 
 
+def _links_of(job: Job) -> str:
+    return str(job.options.get("run", _ADOPTIONS))
+
+
 async def give_names_back(directory: Directory, job: Job, slice_: Slice) -> Counter[str]:
     """Give back the names that are owed, as far as nobody else has them; tell so in the report and the run's plan."""
     if keeps_attributes(job):
         return Counter()
-    owed: dict[str, tuple[int, Owed]] = {}
-    listed = await in_waves(_owed_in(directory, job, bucket) for bucket in slice_.buckets)
-    for bucket, some in zip(slice_.buckets, listed, strict=True):
-        owed |= {one.subject: (bucket, one) for one in some}
-    found = await _find_all(directory, [one for _, one in owed.values()])
-    due = {subject: one for subject, (_, one) in owed.items() if one.is_due(found[subject])}
+    debts = await _debts(directory, job, slice_)
+    found = await _find_all(directory, [debt.owed for debt in debts.values()])
+    due = {subject: debt.owed for subject, debt in debts.items() if debt.owed.is_due(found[subject])}
     wants = {subject: _key(one.attribute, one.name) for subject, one in due.items()}
     has = {subject: _key(one.attribute, _name_of(found[subject], one)) for subject, one in due.items()}
+    own = {subject for subject, debt in debts.items() if debt.run == _links_of(job)}
     for chain, first in chains(wants, has):
+        if own.isdisjoint(chain):
+            continue  # nobody asked for that
         if (await directory.jobs.get(job.id)).cancelled_by:
             break
         if first:
@@ -119,11 +133,26 @@ async def give_names_back(directory: Directory, job: Job, slice_: Slice) -> Coun
         if first:  # where it cannot have its own name after all
             await _rename(directory, job, due[first], due[first].left)
     counts: Counter[str] = Counter()
-    now = await _find_all(directory, [one for _, one in owed.values()])
-    back = [(bucket, one) for bucket, one in owed.values() if one.is_told or one.is_back(now[one.subject])]
-    for told in await in_waves(_tell(directory, job, bucket, one) for bucket, one in back):
+    now = await _find_all(directory, [debt.owed for debt in debts.values()])
+    back = [debt for subject, debt in debts.items() if debt.owed.is_told or debt.owed.is_back(now[subject])]
+    for told in await in_waves(_tell(directory, job, debt) for debt in back):
         counts.update(told)
     return counts
+
+
+async def _debts(directory: Directory, job: Job, slice_: Slice) -> Mapping[str, Debt]:
+    """Return by subject what the undo owes, and behind that what the undos of other links do."""
+    links = _links_of(job)
+    undos = [one for one in await directory.jobs.list_all() if one.kind == job.kind]
+    others = sorted({_links_of(one) for one in undos} - {links})
+    listed = [await in_waves(_owed_in(directory, job, bucket) for bucket in slice_.buckets)]
+    listed += [await in_waves(_owed_elsewhere(directory, run, bucket) for bucket in slice_.buckets) for run in others]
+    debts: dict[str, Debt] = {}
+    for run, of_buckets in zip([links, *others], listed, strict=True):
+        for bucket, some in zip(slice_.buckets, of_buckets, strict=True):
+            for owed in some:
+                debts.setdefault(owed.subject, Debt(run, bucket, owed))
+    return debts
 
 
 def chains(wants: Mapping[str, Any], has: Mapping[str, Any]) -> Iterator[tuple[Sequence[str], str | None]]:
@@ -166,6 +195,14 @@ async def _owed_in(directory: Directory, job: Job, bucket: int) -> list[Owed]:
     return owed
 
 
+async def _owed_elsewhere(directory: Directory, run: str, bucket: int) -> list[Owed]:
+    """Return what undos of other links owe in a bucket."""
+    debts = debts_about(directory, run)
+    owed = [Owed.from_row(row) async for rows in debts.decided(bucket, OWED) for row in rows]
+    found = await _find_all(directory, owed)
+    return [one for one in owed if not one.is_told and one.is_due(found[one.subject])]
+
+
 def _inherit(directory: Directory, job: Job, one: Owed, resource: Resource | None, unchanged: Collection[str]) -> Owed:
     """Return what another undo owed as this one's, whose report says that nothing was changed, or something else.
 
@@ -193,17 +230,23 @@ def _is_told_by(job: Job, row: PlanRow) -> bool:
     return one.undo == job.id and one.is_told
 
 
-async def _tell(directory: Directory, job: Job, bucket: int, one: Owed) -> Mapping[str, int]:
-    """Say in the report, and in the run's plan, that a name is back; return what that changes about the counts."""
+async def _tell(directory: Directory, job: Job, debt: Debt) -> Mapping[str, int]:
+    """Say in the report, and in the run's plan, that a name is back; return what that changes about the counts.
+
+    The report of another undo stays: it says what that one came to.
+    """
+    one, bucket = debt.owed, debt.bucket
     (told, _), (outcome, reason) = one.told, one.then
     # First: a twin of the passes before, which may come late, leaves the report to this one from now on.
-    await debts_of(directory, job).write(bucket, [replace(one, is_told=True).to_row()])
+    await debts_about(directory, debt.run).write(bucket, [replace(one, is_told=True).to_row()])
     if not told:
         return {}
     if one.planned and outcome in GIVEN_BACK:
         decision, subject = one.planned
         rows = [PlanRow(decision, subject, {})]
-        await directory.plan(job.options["run"]).record_undone(bucket, {subject: f"{outcome} by {job.id}"}, rows)
+        await directory.plan(debt.run).record_undone(bucket, {subject: f"{outcome} by {job.id}"}, rows)
+    if debt.run != _links_of(job):
+        return {}
     report = directory.plan(job.id)
     await report.write(bucket, [PlanRow(outcome, one.subject, {"reason": reason, **one.shown})])
     if told == outcome:

@@ -13,12 +13,12 @@ import sqlite3
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, TypeVar
 from zlib import crc32
 
 from shared.tables import sqlite_log, sqlite_proof
@@ -68,6 +68,8 @@ SLOW_SYNC_SECONDS = 0.002
 """Seconds after which a group counts as slow; then the event loop makes way for the thread."""
 MAKE_WAY_SECONDS = 0.0005
 """Seconds that the event loop sleeps to make way."""
+
+T = TypeVar("T")
 
 _NORMAL = 1
 """Of SQLite's levels of `synchronous` the one at which a COMMIT does not wait for the disk, and the log stays whole."""
@@ -143,6 +145,9 @@ class SqliteTables:
         """Return the row, or None (see port.Tables)."""
         check_key(partition)
         check_key(key)
+        return self._file.read_whole(lambda: self._get(partition, key, select))
+
+    def _get(self, partition: str, key: str, select: Sequence[str] | None) -> Row | None:
         place = stored_key(partition), stored_key(key)
         found = self._file.read(self._statements["get"], place)
         if not found:
@@ -185,10 +190,8 @@ class SqliteTables:
         form: Form = ""
         if select is not None and len(select) < 2:  # then SQLite picks what is wanted
             form, select = "_one" if one else "_keys", None
-        found = self._file.read(self._statements[verb + form], (*path, *bounds, top + 1))
-        prove(bounds[0], found, form)
-        if len(found) <= top or found[0][0] != begin:
-            prove_around(self._file.read, self._statements, bounds[0], (begin, [row[0] for row in found]))
+        statement, values = self._statements[verb + form], (*path, *bounds)
+        found = self._file.read_whole(lambda: self._query(statement, values, top + 1, begin, form))
         after = key_text(found.pop()[0]) if len(found) > top else None
         # One array for all rows saves a millisecond for a thousand of them.
         parsed = _parse("[" + ",".join([row[2] for row in found]) + "]")
@@ -199,6 +202,16 @@ class SqliteTables:
             for row, columns in zip(found, parsed, strict=True)
         ]
         return Page(rows, after)
+
+    def _query(
+        self, statement: str, values: tuple[Any, ...], most: int, begin: bytes, form: Form
+    ) -> list[tuple[Any, ...]]:
+        partition = values[2] if form == "_one" else values[0]
+        found = self._file.read(statement, (*values, most))
+        prove(partition, found, form)
+        if len(found) < most or found[0][0] != begin:
+            prove_around(self._file.read, self._statements, partition, (begin, [row[0] for row in found]))
+        return found
 
     async def commit(self, partition: str, operations: Sequence[Operation]) -> list[str]:
         """Apply the operations, all or none, and return once they are on the disk (see port.Tables)."""
@@ -399,6 +412,20 @@ class _File:
             return self._reader.execute(statement, values).fetchall()
         except sqlite3.Error as error:
             raise _failure(error) from error
+
+    def read_whole(self, read: Callable[[], T]) -> T:
+        """Return what several SELECTs find, of one moment if they seem to meet damage.
+
+        Between two of them another process may have made a row, of which only the second one knows.
+        """
+        try:
+            return read()
+        except Damaged:
+            self._reader.execute("BEGIN")
+        try:
+            return read()
+        finally:
+            self._reader.execute("ROLLBACK")
 
     def submit(self, commit: _Commit) -> None:
         """Add a commit to the next group."""

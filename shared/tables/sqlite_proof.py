@@ -97,6 +97,7 @@ def prove_around(read: Read, statements: Mapping[str, str], partition: bytes, *g
         return
     start = crc32(partition)
     places = [place for low, found in gaps for place in (low, found[-1] if found else low)]
+    edges: Sequence[bytes | None] = ()
     around = read(_for_places(statements["around"], len(gaps)), (partition, *places))
     for (low, found), (*rows, behind_before, before_behind) in zip(gaps, around, strict=True):
         before, behind = map(_key, rows)
@@ -107,7 +108,8 @@ def prove_around(read: Read, statements: Mapping[str, str], partition: bytes, *g
             raise Damaged(DAMAGED)
         if _is_in_place(rows[0], start) and _is_in_place(rows[1], start):
             continue
-        if not _is_edge(read(statements["edges"], (partition,))[0], partition, rows, (first, last)):
+        edges = edges or read(statements["edges"], (partition,))[0]
+        if not _is_edge(edges, partition, rows, (first, last)):
             high = found[-1] if found else low
             _prove_ends(read(statements["ends"], (partition, low, high)), (partition, low), (partition, high))
 

@@ -24,6 +24,9 @@ from shared.directory.records.model import Account, Status
 from shared.directory.work.jobs import Job, State
 from shared.tables.port import TablesError
 from shared.tables.sqlite import SqliteTables
+from tests.link_orchestrator.passes.test_undo import person
+from tests.link_orchestrator.passes.test_undo import scim_patch as scim_patch_user
+from tests.link_orchestrator.passes.test_undo import undo as undo_run
 from tests.link_orchestrator.passes.test_undo_attributes import NAMES, PATCH, Scene, of
 from tests.link_orchestrator.passes.test_undo_groups import group, run_over, scim_patch, undo
 from tests.link_orchestrator.running import (
@@ -336,3 +339,38 @@ def test_in_the_order_of_the_chains_everybody_gets_what_they_want(
     stuck = {owner for owner in wanted if held[owner] != wanted[owner]}
     assert -1 not in held.values(), "who gave something up for others has nothing"
     assert all(wanted[o] in outside or wanted[o] in {held[other] for other in stuck} for o in stuck)
+
+
+@pytest.mark.parametrize("first", [0, 1])
+async def test_names_that_passed_between_accounts_of_two_runs_come_back_with_the_second_undo(
+    app: App, first: int
+) -> None:
+    people = [graph(number, f"{name}@contoso.com") for number, name in enumerate(("ada", "bob"))]
+    await app.bring(csv_file(person("ada"), person("bob")))
+    before = [await app.account(f"{name}@contoso.com") for name in ("ada", "bob")]
+    runs = [await app.apply(await app.plan(people[0]), links=1), await app.apply(await app.plan(*people), links=1)]
+    for name, number, new in ("ada", 0, "between"), ("bob", 1, "ada"), ("between", 0, "bob"):
+        await scim_patch_user(app, name, externalId=object_id(number), userName=f"{new}@contoso.com")
+    job = await undo_run(app, runs[first])
+    assert job["counts"]["undonePartly"] == 1
+    job = await undo_run(app, runs[1 - first])
+    assert +Counter(job["counts"]) == {"undone": 1}
+    after = [await app.account(f"{name}@contoso.com") for name in ("ada", "bob")]
+    assert [one["id"] for one in after] == [one["id"] for one in before]
+    told = [row["undone"].partition(" ")[0] for run in runs for row in await app.decisions(run, "link")]
+    assert told == ["undone", "undone"]
+
+
+async def test_a_name_that_another_runs_undo_owes_and_that_is_in_nobodys_way_stays_as_it_is(app: App) -> None:
+    people = [graph(number, f"{name}@contoso.com") for number, name in enumerate(("ada", "bob"))]
+    await app.bring(csv_file(person("ada"), person("bob")))
+    runs = [await app.apply(await app.plan(people[0]), links=1), await app.apply(await app.plan(*people), links=1)]
+    await scim_patch_user(app, "ada", externalId=object_id(0), userName="new@contoso.com")
+    await app.bring(csv_file(person("ada", email="other@contoso.com")))
+    assert (await undo_run(app, runs[0]))["counts"]["undonePartly"] == 1
+    other = await app.account("ada@contoso.com")
+    await app.call("DELETE", f"accounts/{other['id']}")
+    await undo_run(app, runs[1])
+    assert (await app.account("new@contoso.com"))["sourceOfAuthority"] == "local"
+    assert +Counter((await undo_run(app, runs[0]))["counts"]) == {"undone": 1}
+    assert (await app.account("ada@contoso.com"))["sourceOfAuthority"] == "local"

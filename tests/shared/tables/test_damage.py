@@ -273,6 +273,29 @@ async def test_a_new_log_that_is_empty_follows_one_that_is_in_the_file(whole: Pa
     SqliteTables.check(path)
 
 
+async def test_a_row_that_another_process_makes_meanwhile_is_no_damage(
+    whole: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the search for a row and the look around its place, and between a range and the look around it."""
+    tables = SqliteTables.open(whole)
+    read, made = tables._file.read, list[str]()
+
+    def beside(statement: str, values: tuple[str | bytes | int, ...]) -> list[tuple[object, ...]]:
+        if statement.startswith(("SELECT (", "SELECT  (")) and len(made) < 2:
+            made.append(f"l_5{len(made)}")
+            with closing(sqlite3.connect(whole)) as connection, connection:
+                row = (b"main_r_00", made[-1].encode(), 'W/"0123456789abcdef.1"', "{}")
+                connection.execute("INSERT INTO scimlink VALUES (?, ?, ?, ?)", row)
+        return read(statement, values)
+
+    monkeypatch.setattr(tables._file, "read", beside)
+    row = await tables.get("main_r_00", "l_50")
+    page = await tables.query("main_r_00", "l_51", "l_51~")
+    assert made == ["l_50", "l_51"]
+    assert (row is not None, [row.key for row in page.rows]) == (True, ["l_51"])
+    await tables.close()
+
+
 async def test_a_table_that_is_empty_has_nothing_to_prove(tmp_path: Path) -> None:
     tables = SqliteTables.open(tmp_path / "new.db")
     assert await tables.get("p", "k") is None
