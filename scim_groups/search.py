@@ -24,7 +24,7 @@ from shared.scim.filter import Comparison, Filter, Term, look_ups, mentions
 from shared.scim.limits import SCAN_LIMIT
 from shared.scim.members import asked_members
 from shared.scim.messages import meta
-from shared.scim.paging import Source, read_matching
+from shared.scim.paging import Source, read_matching, remedy_by_cursor
 from shared.scim.query import Query
 from shared.scim.schema import GROUP
 from shared.tables.access import in_parts, in_waves, together
@@ -67,7 +67,7 @@ async def find(directory: Directory, asked: Query, base: str, *, heads: bool) ->
     test = compile_filter(tree, GROUP) if tree else None
     found = await _candidates(directory, tree, heads=heads) if tree else None
     if found is None:
-        found = await _all(directory)
+        found = await _all(directory, asked)
     pairs = await _judged(directory, found, tree, base, with_meta=asked.sort is not None)
     pairs = await _passing(pairs, test) if test else pairs
     if asked.sort is None:
@@ -133,11 +133,11 @@ async def _led_to(directory: Directory, keys: Sequence[Key]) -> Sequence[str]:
     return list(dict.fromkeys(itertools.chain(ids["id"], *groups, (group for _, group in pairs))))
 
 
-async def _all(directory: Directory) -> list[Group]:
+async def _all(directory: Directory, asked: Query) -> list[Group]:
     if await directory.group_listing.total() > SCAN_LIMIT:
         raise TooMany(
-            f"this directory has more than {SCAN_LIMIT} groups and no index answers the filter: "
-            "filter by displayName, externalId, id or members with eq, or page with a cursor"
+            f"this directory has more than {SCAN_LIMIT} groups and no index leads to those asked for: filter by "
+            f"displayName, externalId, id or members with eq, or {remedy_by_cursor(asked)}"
         )
     found: list[Group] = []
     for bucket in range(directory.groups.keys.buckets):

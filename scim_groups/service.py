@@ -323,10 +323,10 @@ async def _refuse_second(directory: Directory, after: Group) -> None:
     """Raise AlreadyExists if another group that existed before is linked under a group's externalId, or was."""
     if not after.external_id:
         return
-    found = await directory.groups.list_by(Key("externalId", after.external_id))
+    found = await directory.groups.list_by(Key("externalId", after.external_id), but=after.id)
     # One that is linked by now before one that was: that one does not come back.
     for group in sorted(found, key=lambda group: group.retired):
-        if group.id != after.id and is_bound_to(group, after.external_id):
+        if is_bound_to(group, after.external_id):
             raise AlreadyExists("externalId", group.id, "a group that existed here before is linked under it")
 
 

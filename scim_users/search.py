@@ -29,7 +29,7 @@ from shared.scim.evaluate import Test, compile_filter
 from shared.scim.filter import Comparison, Filter, Path, Term, equalities, look_ups, mentions
 from shared.scim.limits import MAX_COUNT, SCAN_LIMIT
 from shared.scim.messages import meta
-from shared.scim.paging import Reader, Source, read_matching
+from shared.scim.paging import Reader, Source, read_matching, remedy_by_cursor
 from shared.scim.projection import Projection
 from shared.scim.query import Query
 from shared.scim.schema import ENTERPRISE_USER_URN, USER
@@ -72,7 +72,7 @@ async def find(directory: Directory, asked: Query, base: str, shown: Memberships
         reader, rest = _reader(directory, asked.filter)
         if reader is directory.listing:
             await _refuse_large(directory, asked)
-        found = await _scan(directory, reader, rest, base)
+        found = await _scan(directory, reader, rest, base, asked)
     if asked.sort is None:
         return found
     keys = await turns.take(asked.sort.key(_judged(account, base)) for account in found)
@@ -176,16 +176,15 @@ async def _led_to(directory: Directory, keys: Sequence[Key]) -> list[str]:
 async def _refuse_large(directory: Directory, asked: Query) -> None:
     if await directory.listing.total() <= SCAN_LIMIT:
         return
-    keyed = "filter by userName, externalId, emails.value, employeeNumber or id with eq"
-    if asked.sort:
-        raise TooMany(f"at most {SCAN_LIMIT} users can be sorted: leave sortBy out, or {keyed}")
     raise TooMany(
-        f"this directory has more than {SCAN_LIMIT} users and no index answers the filter: {keyed}, "
-        "or page with a cursor"
+        f"this directory has more than {SCAN_LIMIT} users and no index leads to those asked for: filter by userName, "
+        f"externalId, emails.value, employeeNumber or id with eq, or {remedy_by_cursor(asked)}"
     )
 
 
-async def _scan(directory: Directory, reader: Reader[Account], tree: Filter | None, base: str) -> list[Account]:
+async def _scan(
+    directory: Directory, reader: Reader[Account], tree: Filter | None, base: str, asked: Query
+) -> list[Account]:
     test = compile_filter(tree, await user_type(directory)) if tree else None
     found: list[Account] = []
     read = 0
@@ -197,7 +196,7 @@ async def _scan(directory: Directory, reader: Reader[Account], tree: Filter | No
         # Members that are no accounts were read all the same.
         read = reader.members_read if isinstance(reader, GroupReader) else read + len(accounts)
         if read > SCAN_LIMIT:
-            raise TooMany(f"this would read more than {SCAN_LIMIT} users: page with a cursor")
+            raise TooMany(f"this would read more than {SCAN_LIMIT} users: {remedy_by_cursor(asked)}")
         found += await _passing(directory, tree, test, base, accounts) if tree and test else accounts
     return found
 

@@ -18,6 +18,8 @@ from shared.turns import next_turn
 
 R = TypeVar("R")
 
+BY_CURSOR = 'read it page by page: add &cursor= (in a body "cursor": ""), then go on with the nextCursor of each page'
+"""What a client does where a filter reads more than one answer may."""
 READ_AT_ONCE = 1_000
 """Resources that one read fetches at most."""
 JUDGED_AT_ONCE = 100
@@ -47,6 +49,11 @@ class Listing(Reader[R], Protocol[R]):
 
     async def read_back(self, position: Position, count: int) -> Sequence[R]:
         """Return the last `count` resources before a position."""
+
+
+def remedy_by_cursor(asked: Query) -> str:
+    """Return what reads all that a query selects, however much that is; what is sorted has to be read as a whole."""
+    return f"leave sortBy out and {BY_CURSOR}" if asked.sort else BY_CURSOR
 
 
 @dataclass(frozen=True, slots=True)

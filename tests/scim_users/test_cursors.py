@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from scim_groups import search as group_search
 from scim_users import search
 from shared.directory.records import listing
 from shared.scim import cursor
@@ -208,3 +209,35 @@ async def test_too_many_users_are_not_sorted(server: Server, monkeypatch: pytest
         assert_error(answer, 400, "tooMany")
         assert "sortBy" in answer.body["detail"]
     assert (await server.send("GET", '/Users?sortBy=title&filter=userName eq "user01"')).body["totalResults"] == 1
+
+
+async def test_a_filter_that_reads_too_many_names_a_way_that_finds_them(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search, "SCAN_LIMIT", 3)
+    monkeypatch.setattr(search, "SCAN_PAGE", 3)
+    for name in ("ada", "bea", "cyd", "eve"):
+        await created(server, name, displayName=name)
+    for text, expected in {
+        'displayName eq "cyd"': ["cyd"],
+        'meta.lastModified gt "2026-01-01T00:00:00Z"': ["ada", "bea", "cyd", "eve"],
+    }.items():
+        refused = await server.send("GET", f"/Users?filter={text}")
+        assert_error(refused, 400, "tooMany")
+        assert 'add &cursor= (in a body "cursor": "")' in refused.body["detail"]
+        assert sorted(names(await walk(server, f"/Users?filter={text}"))) == expected
+        assert (await server.send("POST", "/Users/.search", {"filter": text, "cursor": ""})).status == 200
+
+
+async def test_what_cannot_be_sorted_is_read_by_cursor_without_it(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for room, module in (("Users", search), ("Groups", group_search)):
+        monkeypatch.setattr(module, "SCAN_LIMIT", 1)
+        for name in ("ada", "bea"):
+            body = {"userName": name} if room == "Users" else {"displayName": name}
+            assert (await server.send("POST", f"/{room}", body)).status == 201
+        refused = await server.send("GET", f"/{room}?sortBy=id")
+        assert_error(refused, 400, "tooMany")
+        assert "leave sortBy out and read it page by page: add &cursor=" in refused.body["detail"]
+        assert sum(len(page["Resources"]) for page in await walk(server, f"/{room}?count=1")) == 2

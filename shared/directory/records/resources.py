@@ -97,9 +97,13 @@ class Resources(Generic[R]):
             raise NotFound(f"no resource {resource_id}")
         return resource
 
-    async def list_by(self, key: Key) -> list[R]:
-        """Return the resources, live or retired, that carry a key; at most one if such keys are claimed."""
-        wanted, found = folded(key), await self.find_many(await self.led_to(key))
+    async def list_by(self, key: Key, *, but: str = "") -> list[R]:
+        """Return the resources, live or retired, that carry a key, `but` one; at most one if such keys are claimed.
+
+        To one that is being announced its own pointers lead by now, and to look for it takes the most.
+        """
+        wanted = folded(key)
+        found = await self.find_many([one for one in await self.led_to(key) if one != but])
         return [resource for resource in found if resource and wanted in resource.claims() | resource.found_by()]
 
     async def led_to(self, key: Key, most: int = sys.maxsize) -> list[str]:
