@@ -236,10 +236,12 @@ def _pass(context: Any, retry: Any, start: Start, name: str, progress: str) -> S
         progress_ = {"phase": progress, "pass": name, "since": since, "done": at, "of": len(slices)}
         context.set_custom_status(progress_ | {"counts": dict(counts)})
         window = slices[at : at + WINDOW]
-        outage = _Outage()
+        outage, away = _Outage(), False
         while window:
+            # While a service is away one slice finds out whether it still is: all of them would make a long history.
+            tried = window[:1] if away else window
             done = yield context.task_all(
-                [context.call_activity_with_retry("run_slice", retry, slice_.to_json()) for slice_ in window]
+                [context.call_activity_with_retry("run_slice", retry, slice_.to_json()) for slice_ in tried]
             )
             answers = [SliceDone.from_json(answer) for answer in done]
             for answer in answers:
@@ -248,8 +250,9 @@ def _pass(context: Any, retry: Any, start: Start, name: str, progress: str) -> S
                     raise _CannotGoOnError(answer.failed)
                 if answer.stopped:
                     return None
-            window = [slice_ for slice_, answer in zip(window, answers, strict=True) if answer.wait or answer.away]
-            if window:
+            again = [slice_ for slice_, answer in zip(tried, answers, strict=True) if answer.wait or answer.away]
+            window, away = again + window[len(tried) :], any(answer.away for answer in answers)
+            if again:
                 yield from _pause(context, outage, answers, progress_ | {"counts": dict(counts)})
     return counts
 

@@ -73,7 +73,7 @@ async def find(directory: Directory, asked: Query, base: str, *, heads: bool) ->
     if asked.sort is None:
         return [group for group, _ in pairs]
     keys = await turns.take(asked.sort.key(document) for _, document in pairs)
-    return asked.sort.order_keyed([(key, group) for key, (group, _) in zip(keys, pairs, strict=True)])
+    return asked.sort.order([(key, group) for key, (group, _) in zip(keys, pairs, strict=True)])
 
 
 async def find_by_key(directory: Directory, tree: Filter, base: str, *, heads: bool) -> list[Group] | None:

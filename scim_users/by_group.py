@@ -65,10 +65,16 @@ class GroupReader:
         self._read = _Place(FIRST, group)
         self.members_read = 0
         """Members that were read so far, accounts or not."""
+        self._ids: set[str] = set()
+        """The users among them. Of the groups in `_begun` that is everybody; who was in others is looked up."""
+        self._begun: set[str] = set()
+        """Groups that were read from their beginning, and not from where a cursor stood."""
 
     async def read_on(self, position: Position, count: int) -> tuple[Sequence[Account], Position | None]:
         """Return the accounts among the next `count` members, and the position behind them; None at the end."""
         place = _Place.of(position, self._group)
+        if place.low == FIRST:
+            self._begun.add(place.group)
         if not ID.fullmatch(place.group):
             return (), None
         group, members = await asyncio.gather(
@@ -87,10 +93,12 @@ class GroupReader:
 
         A protected account shows no groups, so that no filter finds it by them.
         """
-        pairs = [(account_id, group) for account_id in ids for group in self._read.done]
+        unread = [account_id for account_id in ids if account_id not in self._ids]
+        self._ids.update(unread)
+        pairs = [(account_id, group) for account_id in unread for group in self._read.done if group not in self._begun]
         held = await self._directory.members.held(pairs) if pairs else []
         shown = {account_id for (account_id, _), is_in in zip(pairs, held, strict=True) if is_in}
-        new = [account_id for account_id in ids if account_id not in shown]
+        new = [account_id for account_id in unread if account_id not in shown]
         found = await self._directory.accounts.find_many(new) if new else []
         return [account for account in found if account and not account.retired and not account.protected]
 

@@ -32,7 +32,7 @@ from shared.scim.messages import meta
 from shared.scim.paging import Reader, Source, read_matching
 from shared.scim.projection import Projection
 from shared.scim.query import Query
-from shared.scim.schema import USER
+from shared.scim.schema import ENTERPRISE_USER_URN, USER
 from shared.tables.access import in_waves
 from shared.tables.port import MAX_PAGE
 
@@ -47,7 +47,7 @@ KINDS: Final = {
     "externalid": "externalId",
     "emails": "email",
     "emails.value": "email",
-    "urn:ietf:params:scim:schemas:extension:enterprise:2.0:user:employeenumber": "employeeNumber",
+    f"{ENTERPRISE_USER_URN}:employeeNumber".lower(): "employeeNumber",
     "employeenumber": "employeeNumber",
 }
 """Kinds of keys by the path, in lower case, whose equality they answer."""
@@ -76,7 +76,7 @@ async def find(directory: Directory, asked: Query, base: str, shown: Memberships
     if asked.sort is None:
         return found
     keys = await turns.take(asked.sort.key(_judged(account, base)) for account in found)
-    return asked.sort.order_keyed(list(zip(keys, found, strict=True)))
+    return asked.sort.order(list(zip(keys, found, strict=True)))
 
 
 async def find_by_key(directory: Directory, tree: Filter, base: str, shown: Memberships) -> list[Account] | None:

@@ -15,7 +15,19 @@ from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
 from shared.directory.directory import Directory
-from shared.directory.keys import COUNT, IDENTITY, LIVE, MEMBER_BUCKETS, NAME, POINTER, RETIRED, Keys, prefix_end
+from shared.directory.keys import (
+    COUNT,
+    IDENTITY,
+    LIVE,
+    MEMBER_BUCKETS,
+    NAME,
+    POINTER,
+    RETIRED,
+    TOMBSTONE,
+    Keys,
+    prefix_end,
+)
+from shared.directory.records.audit import forget_names
 from shared.directory.records.kept import sweep_kept
 from shared.directory.records.model import Resource, Status
 from shared.directory.records.resources import Resources
@@ -58,6 +70,22 @@ async def sweep_replaced(directory: Directory) -> int:
     before = await directory.term_begin()
     keys, tables = directory.keys, directory.tables
     return sum([await sweep_kept(tables, keys, bucket, before) for bucket in range(keys.buckets)])
+
+
+async def sweep_deleted(directory: Directory) -> int:
+    """Remove the names that a crash left in histories of accounts deleted of late; return how many changes had one."""
+    keys, tables, removed = directory.keys, directory.tables, 0
+    late = timestamp(datetime.fromisoformat(directory.accounts.now()) - LATE)
+    for bucket in range(keys.buckets):
+        partition = keys.resources(bucket)
+        async for page in scan_pages(tables, partition, TOMBSTONE, prefix_end(TOMBSTONE), select=["deleted"]):
+            gone = [row.key[len(TOMBSTONE) :] for row in page.rows if str(row.columns["deleted"]) > late]
+            removed += sum(await in_waves(forget_names(tables, keys, one) for one in gone))
+    return removed
+
+
+LATE = timedelta(days=7)
+"""How long ago an account may have been deleted of whose names a crash may have left some: some nights are missed."""
 
 
 LOOKED_UP = "l_"

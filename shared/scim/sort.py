@@ -7,7 +7,7 @@ where the order is descending.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -53,12 +53,8 @@ class Sort:
         names = (self.target.extension, self.target.attribute.name, getattr(self.target.sub_attribute, "name", None))
         return f"{':'.join(filter(None, names))} {'descending' if self.descending else 'ascending'}"
 
-    def order(self, items: Sequence[Item], document: Callable[[Item], Mapping[str, Any]]) -> list[Item]:
-        """Return the items in this order; those of equal values stay as they were."""
-        return self.order_keyed([(self.key(document(item)), item) for item in items])
-
-    def order_keyed(self, keyed: Sequence[tuple[Any, Item]]) -> list[Item]:
-        """Return items in this order, each of which comes with its key."""
+    def order(self, keyed: Sequence[tuple[Any, Item]]) -> list[Item]:
+        """Return items, each of which comes with its key, in this order; those of equal keys stay as they were."""
         valued = [pair for pair in keyed if pair[0] is not None]
         without = [item for key, item in keyed if key is None]
         ordered = [item for _, item in sorted(valued, key=lambda pair: pair[0], reverse=self.descending)]

@@ -201,6 +201,17 @@ async def test_of_a_window_only_the_slices_that_did_nothing_run_again() -> None:
     assert {low: times["apply", low] for stage, low in times if stage == "apply" and times[stage, low] > 1} == {0: 2}
 
 
+async def test_while_storage_is_away_one_slice_looks_whether_it_still_is() -> None:
+    """Each try makes the history longer, all of which every replay goes through."""
+    engine, _ = away_for(timedelta(hours=1), "run_slice")
+    assert await engine.play(link_accounts, START) == "done"
+    assert engine.windows[0] == WINDOW
+    tries = engine.windows[1 : len(engine.fired) + 1]
+    assert (set(tries), len(tries)) == ({1}, len(engine.fired))
+    assert engine.windows[len(tries) + 1] == WINDOW - 1
+    assert engine.statuses[-1] == {"phase": "done"}
+
+
 async def test_a_job_whose_storage_is_away_for_half_a_day_has_failed() -> None:
     engine, _ = away_for(timedelta(hours=13), "run_slice")
     assert await engine.play(link_accounts, START) == "failed"

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
+from collections.abc import Mapping
+from contextvars import ContextVar
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -16,10 +19,11 @@ from azure.durable_functions.models.history import HistoryEventType as EventType
 from infra.local.durable import wire
 from infra.local.durable.management import Management
 from infra.local.faults import Fault, FaultyTables
-from link_orchestrator import orchestrator
+from link_orchestrator import activities, orchestrator
 from link_orchestrator.functions import RETRY
 from link_orchestrator.kinds import RUN
 from link_orchestrator.lifecycle import Client, ensure_started
+from link_orchestrator.orchestrator import APPLY_PASSES, PLAN_PASSES, UNDO_PASSES, VERIFY_PASSES
 from shared.directory.directory import Directories
 from shared.directory.work.jobs import State
 from shared.tables.port import Unavailable
@@ -54,6 +58,82 @@ async def test_a_run_outlives_an_outage_of_storage_and_says_what_it_waits_for(tm
         planned = await app.wait(f"linking/runs/{run['id']}", "planned")
         assert "waiting" not in planned.get("progress", {})
         assert (await app.apply(planned))["counts"]["linked"] == planned["links"] > 0
+
+
+class Outages:
+    """Storage goes away at some call of every activity's first attempts, each time at a later one; never for HTTP."""
+
+    def __init__(self, fault: Fault | None) -> None:
+        self._fault = fault
+        self._calls_left: ContextVar[list[int]] = ContextVar("calls_left")
+        self._attempts: Counter[str] = Counter()
+        self.met: Counter[str] = Counter()
+
+    def strike(self, *_: object) -> Fault | None:
+        """Return what goes wrong with a call of storage."""
+        calls_left = self._calls_left.get(None)
+        if calls_left is None:
+            return None
+        calls_left[0] -= 1
+        return self._fault if calls_left[0] in (0, -1) else None
+
+    async def meet(self, activity: Any, name: str, message: Mapping[str, Any]) -> dict[str, Any]:
+        """Run an activity's attempt."""
+        name = message.get("stage") or message.get("phase") or name
+        self._attempts[name] += 1
+        self._calls_left.set([3 * self._attempts[name]])
+        answer = await activities.answered(activity)
+        self.met[name] += answer.get("away", False)
+        return answer
+
+
+@pytest.mark.parametrize("fault", [Fault.UNAVAILABLE, Fault.THROTTLED, Fault.LOST])
+async def test_whatever_pass_an_outage_meets_the_counts_are_those_of_a_job_without_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: Fault
+) -> None:
+    monkeypatch.setattr(orchestrator, "LONGEST_PAUSE", timedelta(milliseconds=20))
+    counts = []
+    for number, struck in enumerate((None, fault)):
+        outages = Outages(struck)
+        with monkeypatch.context() as patched:
+            patched.setattr("link_orchestrator.functions.answered", outages_of(outages))
+            folder = tmp_path / str(number)
+            folder.mkdir()
+            async with serving(folder, lambda tables, outages=outages: FaultyTables(tables, outages.strike)) as app:
+                counts.append(await life(app))
+        met = {name for name, times in outages.met.items() if times}
+        assert not struck or met >= {
+            "import",
+            *PLAN_PASSES,
+            *APPLY_PASSES,
+            *VERIFY_PASSES,
+            *UNDO_PASSES,
+            "planned",
+            "done",
+        }
+    assert counts[0] == counts[1]
+
+
+def outages_of(outages: Outages) -> Any:
+    """Return what stands for answered()."""
+
+    async def answered(work: Any) -> dict[str, Any]:
+        arguments = work.cr_frame.f_locals
+        return await outages.meet(work, work.__name__, arguments["message"])
+
+    return answered
+
+
+async def life(app: App) -> list[Any]:
+    """Import, link, verify and take back; return what each job counted."""
+    imported = await app.bring(ACCOUNTS)
+    run = await app.plan(*IDENTITIES)
+    done = await app.apply(run)
+    jobs = [imported, run, done]
+    for kind, path in (("verification", "verifications"), ("undo", "undos")):
+        job = await app.call("POST", f"linking/runs/{run['id']}/{kind}")
+        jobs.append(await app.wait(f"linking/{path}/{job['id']}"))
+    return [(job["phase"], job["counts"]) for job in jobs]
 
 
 def test_attempts_after_a_crash_are_ever_further_apart() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -129,6 +130,23 @@ async def test_who_is_in_many_small_groups_of_a_group_is_found_by_index(server: 
     outer = await nested(server, *small, name="Outer")
     body = (await server.send("GET", f'/Users?filter=groups.value eq "{outer}"')).body
     assert names([body], "userName") == ["ada"]
+
+
+async def test_who_was_shown_by_another_group_is_known_without_a_look_up(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outer, people = await filled(server)
+    looked_up: list[tuple[str, str]] = []
+    held = members.Members.held
+
+    async def note(self: members.Members, pairs: Sequence[tuple[str, str]]) -> list[bool]:
+        looked_up.extend(pairs)
+        return await held(self, pairs)
+
+    monkeypatch.setattr(members.Members, "held", note)
+    path = f'/Users?filter=groups.value eq "{outer}"&attributes=userName'
+    assert sorted(names([(await server.send("GET", path)).body], "userName")) == people
+    assert looked_up == []
 
 
 async def test_what_a_filter_reads_of_a_group_is_counted_by_members(

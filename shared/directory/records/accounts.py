@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Collection
 
 from shared.directory.keys import LIVE, RETIRED, Key, Keys
+from shared.directory.records.audit import forget_names
 from shared.directory.records.kept import forget_kept
 from shared.directory.records.model import Account, Status
 from shared.directory.records.resources import Resources
@@ -22,8 +23,10 @@ class Accounts(Resources[Account]):
         super().__init__(tables, keys, Account.from_row, (LIVE, RETIRED), now)
 
     async def delete(self, resource: Account, *, by: str) -> None:
-        """Delete an account, and forget what was kept of it. What a crash leaves of that goes with its term."""
+        """Delete an account, and forget its names and what was kept of it. What a crash leaves of that is swept."""
         await super().delete(resource, by=by)
+        if resource.changes > 1:
+            await forget_names(self.tables, self.keys, resource.id)
         if resource.status is not Status.PROVISIONED:
             await forget_kept(self.tables, self.keys, resource.id)
 

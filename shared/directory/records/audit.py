@@ -18,8 +18,8 @@ from typing import Any, Final
 from shared.directory.keys import AUDIT, Keys, behind, prefix_end
 from shared.directory.records.model import Resource
 from shared.directory.text import dump
-from shared.tables.access import read_range
-from shared.tables.port import Insert, Row, Tables
+from shared.tables.access import read_range, write
+from shared.tables.port import ANY, Insert, Operation, Replace, Row, Tables
 
 Values = Mapping[str, tuple[Any, Any]]
 """Attributes of a document that a change touched, each with its value before and after: None where it has none."""
@@ -87,6 +87,21 @@ async def list_history(tables: Tables, keys: Keys, resource_id: str, *beside: st
     for partition in (keys.home(resource_id), *beside):
         rows += await read_range(tables, partition, prefix, prefix_end(prefix))
     return [_change(row, prefix) for row in sorted(rows, key=lambda row: row.key)]
+
+
+async def forget_names(tables: Tables, keys: Keys, account_id: str) -> int:
+    """Remove the userNames from the history of a deleted account, and return how many changes had one.
+
+    While it is there, its history says which names were its own.
+    """
+    prefix, partition = f"{AUDIT}{account_id}_", keys.home(account_id)
+    named: list[Operation] = []
+    for row in await read_range(tables, partition, prefix, prefix_end(prefix)):
+        before = json.loads(str(row.columns.get("before") or "{}"))
+        if before.pop("userName", None) is not None:
+            named.append(Replace(row.key, {**row.columns, "before": dump(before)}, ANY))
+    await write(tables, {partition: named})
+    return len(named)
 
 
 HISTORY_CURSOR: Final = re.compile(r"[0-9]{17}[0-9a-f]{24}|n[0-9]{10}(?:m[0-9a-f]{24}|[0-9a-f]{8})")

@@ -68,7 +68,7 @@ def test_any_path_can_be_asked_for_and_compared(document: Document) -> None:
             lambda path=path: Projection.parse(None, path, EMPLOYEE).apply(document),
             lambda path=path: compile_filter(parse_filter(f"{path} pr"), EMPLOYEE)(document),
             lambda path=path: compile_filter(parse_filter(f'{path} ne "x"'), EMPLOYEE)(document),
-            lambda path=path: (sort := Sort.parse(path, "", EMPLOYEE)) and sort.order([document], lambda item: item),
+            lambda path=path: (sort := Sort.parse(path, "", EMPLOYEE)) and sort.order([(sort.key(document), document)]),
         ):
             with contextlib.suppress(ScimError):
                 ask()

@@ -28,7 +28,7 @@ USERS: list[dict[str, Any]] = [
 def ids(by: str, order: str = "") -> str:
     sort = Sort.parse(by, order, USER)
     assert sort is not None
-    return "".join(user["id"] for user in sort.order(USERS, lambda user: user))
+    return "".join(user["id"] for user in sort.order([(sort.key(user), user) for user in USERS]))
 
 
 @pytest.mark.parametrize(
