@@ -72,6 +72,9 @@ def _patterns() -> Iterator[tuple[str, str, re.Pattern[Any]]]:
         for path in sorted((ROOT / room).rglob("*.py")) or [ROOT / room]:
             tree = ast.parse(path.read_text("utf-8"))
             module = importlib.import_module(".".join(path.relative_to(ROOT).with_suffix("").parts))
+            for name, value in vars(module).items():  # also those that are handed on before they are used
+                if isinstance(value, re.Pattern):
+                    yield f"{path.relative_to(ROOT)}:{name}", "match", value
             for node in ast.walk(tree):
                 if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
                     continue
@@ -110,6 +113,7 @@ def test_every_room_has_patterns() -> None:
     """The search for them finds what is there."""
     found = {where.partition(":")[0] for where, _ in PATTERNS}
     assert {"shared/scim/filter.py", "shared/scim/endpoint.py", "link_orchestrator/files/rows.py"} <= found
+    assert ("shared/scim/filter.py:_AND", "match") in PATTERNS
     assert len(PATTERNS) > 50
 
 
