@@ -8,7 +8,7 @@ import azure.functions as func
 
 from shared.admin import account_changes, accounts, group_changes, groups
 from shared.directory.directory import Directory
-from shared.directory.sweep import sweep, sweep_deleted, sweep_replaced
+from shared.directory.sweep import sweep, sweep_terms
 from shared.directory.work.jobs import CHANGING, RUN
 from shared.host.http import Edge, Route, add_route
 
@@ -53,7 +53,7 @@ async def tidy(directory: Directory) -> tuple[int, int]:
     A run holds accounts to the versions that it planned, and writes claims ahead of them. The rows that crashes left
     therefore wait until no run or undo is under way.
     """
-    cleared, removed = await directory.stages.sweep(), await sweep_replaced(directory) + await sweep_deleted(directory)
+    cleared, removed = await directory.stages.sweep(), await sweep_terms(directory)
     if not await directory.jobs.is_under_way(RUN, CHANGING):
         removed += await sweep(directory)
     return removed, cleared

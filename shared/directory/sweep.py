@@ -50,9 +50,7 @@ async def sweep(directory: Directory, before: str | None = None) -> int:
         removed += await _sweep_bucket(directory.accounts, bucket)
         removed += await _sweep_bucket(directory.groups, bucket)
         removed += await _forget_members(directory, bucket)
-        removed += await _remove_look_ups(directory, bucket)
         removed += await _remove_unmade(directory, bucket, before)
-    removed += await directory.refusals.sweep()
     for bucket in range(MEMBER_BUCKETS):
         async for pairs in directory.members.scan_index(bucket):
             removed += await _remove_lost(directory, pairs, before)
@@ -62,7 +60,13 @@ async def sweep(directory: Directory, before: str | None = None) -> int:
     return removed
 
 
-async def sweep_replaced(directory: Directory) -> int:
+async def sweep_terms(directory: Directory) -> int:
+    """Remove what is kept no longer, and return how many rows. It is in nobody's way, whatever is under way."""
+    removed = await _sweep_replaced(directory) + await _sweep_deleted(directory) + await directory.refusals.sweep()
+    return removed + sum([await _remove_look_ups(directory, bucket) for bucket in range(directory.keys.buckets)])
+
+
+async def _sweep_replaced(directory: Directory) -> int:
     """Remove the values that provisioning replaced before the policy's undo term, and return how many changes' it was.
 
     An undo does not give them back any more (term_begin).
@@ -72,7 +76,7 @@ async def sweep_replaced(directory: Directory) -> int:
     return sum([await sweep_kept(tables, keys, bucket, before) for bucket in range(keys.buckets)])
 
 
-async def sweep_deleted(directory: Directory) -> int:
+async def _sweep_deleted(directory: Directory) -> int:
     """Remove the names that a crash left in histories of accounts deleted of late; return how many changes had one."""
     keys, tables, removed = directory.keys, directory.tables, 0
     late = timestamp(datetime.fromisoformat(directory.accounts.now()) - LATE)

@@ -21,7 +21,7 @@ from queue import SimpleQueue
 from typing import Any, TypeVar
 from zlib import crc32
 
-from shared.tables import sqlite_log, sqlite_proof
+from shared.tables import sqlite_proof
 from shared.tables.port import (
     MAX_PAGE,
     AlreadyExists,
@@ -42,7 +42,6 @@ from shared.tables.port import (
     check_key,
     check_page,
 )
-from shared.tables.sqlite_log import LogNote
 from shared.tables.sqlite_precedence import Precedence
 from shared.tables.sqlite_proof import DAMAGED, Form, Read, place_sum, prove, prove_around
 from shared.tables.sqlite_rows import Etags, encoded, key_text, present, stored_columns, stored_key
@@ -122,9 +121,9 @@ class SqliteTables:
 
     @staticmethod
     def check(path: Path) -> None:
-        """Raise Damaged if SQLite finds the file damaged, or less in its log than was acknowledged.
+        """Raise Damaged if SQLite finds the file damaged, or rows are not where they were written.
 
-        It reads all of the file: a second or two for a gigabyte. Call it before the file is opened.
+        It reads all of the file: a second or two for a gigabyte.
         """
         if path.exists():
             with closing(sqlite3.connect(path)) as connection:
@@ -132,14 +131,10 @@ class SqliteTables:
                     ((found,),) = connection.execute("PRAGMA quick_check(1)").fetchall()
                     if found == "ok" and not all(sqlite_proof.are_in_place(rows) for rows in _rows(connection)):
                         found = "rows are not where they were written"
-                    ((_, frames, _),) = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
                 except sqlite3.DatabaseError as error:
-                    found, frames = str(error), 0
-                if found == "ok" and sqlite_log.is_cut(path, frames):
-                    found = f"its log, {path.name}-wal, is missing, cut or damaged, and the last changes with it"
-                if found != "ok":
-                    raise Damaged(f"{path} is damaged: {found}".replace("\n", " "))
-                sqlite_log.forget(path)  # closing the last connection empties the log
+                    found = str(error)
+            if found != "ok":
+                raise Damaged(f"{path} is damaged: {found}".replace("\n", " "))
 
     async def get(self, partition: str, key: str, *, select: Sequence[str] | None = None) -> Row | None:
         """Return the row, or None (see port.Tables)."""
@@ -362,7 +357,6 @@ class _File:
         self._patient = patient
         self._precedence = Precedence(path, patient=patient)
         self._log = path.with_name(f"{path.name}-wal")
-        self._note = LogNote(path)
         self._users = 0
         self._writer = _connect(path)
         self._reader = _connect(path)
@@ -394,11 +388,9 @@ class _File:
         while self._waiting or self._busy.locked():
             self._start()
             await asyncio.sleep(0.001)
-        self._note.clear()
         self._reader.close()
         self._groups.put(None)
         await asyncio.to_thread(self._thread.join)
-        self._note.close()
 
     def write_schema(self, statement: str) -> None:
         """Run a CREATE statement."""
@@ -525,7 +517,6 @@ class _File:
         self._precedence.leave()
         if not group.ahead:  # which may end on the event loop
             self._empty_log()
-            self._note_end()
         self._busy.release()
         self._wake(group.commits)
         group.done = True
@@ -534,12 +525,7 @@ class _File:
         """Empty a log that has grown too large; while another connection uses it, that is left to a later commit."""
         with suppress(OSError, sqlite3.Error):
             if self._log.stat().st_size > LOG_BYTES:
-                self._note.clear()
                 self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-
-    def _note_end(self) -> None:
-        with suppress(OSError):  # a full disk; an older note stays true
-            self._note.write()
 
     def _roll_back(self) -> None:
         if self._writer.in_transaction:

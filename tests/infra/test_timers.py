@@ -90,5 +90,9 @@ async def test_a_timer_runs_at_each_of_its_moments_also_after_one_that_failed(
 def test_the_apps_timers_can_run_here(sqlite_tables: SqliteTables) -> None:
     functions = read_functions(function_app.build(Settings.local("token"), sqlite_tables))
     timers = {timer.name: timer for timer in functions.timers}
-    assert {name: timer.client_names for name, timer in timers.items()} == {"sweep": (), "scheduled_runs": ("client",)}
+    assert {name: timer.client_names for name, timer in timers.items()} == {
+        "sweep": (),
+        "scheduled_runs": ("client",),
+        "jobs_remove": ("client",),
+    }
     Timers(Timer(timer.name, timer.schedule, asyncio.Event().wait) for timer in functions.timers)  # type: ignore[arg-type]

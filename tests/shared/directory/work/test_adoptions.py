@@ -8,7 +8,7 @@ import pytest
 
 from shared.directory.errors import InvalidCursor
 from shared.directory.records.model import Account, Link, Status
-from shared.directory.sweep import LOOKED_UP, sweep
+from shared.directory.sweep import LOOKED_UP, sweep, sweep_terms
 from shared.tables.port import Upsert
 from shared.tables.sqlite import SqliteTables
 from tests.shared.directory.people import change, create, small
@@ -73,6 +73,6 @@ async def test_the_sweep_removes_the_look_ups_that_earlier_versions_remembered(s
     for account_id in (ann.id, gone):
         row = Upsert(LOOKED_UP + account_id, {"keys": '{"email":{"value":"ann@contoso.com"}}'})
         await sqlite_tables.commit(directory.keys.home(account_id), [row])
-    assert await sweep(directory) == 2
-    assert await sweep(directory) == 0
+    assert await sweep_terms(directory) == 2
+    assert await sweep_terms(directory) == 0
     assert await directory.accounts.get(ann.id) == ann
