@@ -98,6 +98,10 @@ _STATEMENTS = {
 }
 
 
+Values = tuple[str | bytes | int, ...] | Mapping[str, bytes]
+"""Values of a statement, in order or by name."""
+
+
 class SqliteTables:
     """One table in a SQLite file."""
 
@@ -398,7 +402,7 @@ class _File:
             connection.execute(statement)
         connection.close()
 
-    def read(self, statement: str, values: tuple[str | bytes | int, ...]) -> list[tuple[Any, ...]]:
+    def read(self, statement: str, values: Values) -> list[tuple[Any, ...]]:
         """Return all rows of a SELECT, which sees every acknowledged commit."""
         try:
             return self._reader.execute(statement, values).fetchall()

@@ -24,22 +24,22 @@ Form = Literal["", "_keys", "_one"]
 Keys = Sequence[bytes]
 Gap = tuple[bytes, Keys | None]
 """A key, and the keys that were found from it on, one after the other; None where it may be there or not."""
-Read = Callable[[str, tuple[bytes, ...]], Sequence[tuple[Any, ...]]]
-"""Runs a SELECT."""
+Read = Callable[[str, Mapping[str, bytes]], Sequence[tuple[Any, ...]]]
+"""Runs a SELECT with values by name: Python 3.12.1 warns of numbered ones."""
 
 _UNPROVEN = re.compile(r'W/"[0-9a-f]{16}\.[0-9a-f]+"')
 """An etag without checksums."""
 _NEIGHBOURS = {
-    "before": "partition = ?1 AND key < ?2 ORDER BY key DESC",
-    "behind": "partition = ?1 AND key > ?3 ORDER BY key",
-    "first": "partition = ?1 ORDER BY key",
-    "last": "partition = ?1 ORDER BY key DESC",
-    "partition before": "partition < ?1 ORDER BY partition DESC, key DESC",
-    "partition behind": "partition > ?1 ORDER BY partition, key",
+    "before": "partition = :n1 AND key < :n2 ORDER BY key DESC",
+    "behind": "partition = :n1 AND key > :n3 ORDER BY key",
+    "first": "partition = :n1 ORDER BY key",
+    "last": "partition = :n1 ORDER BY key DESC",
+    "partition before": "partition < :n1 ORDER BY partition DESC, key DESC",
+    "partition behind": "partition > :n1 ORDER BY partition, key",
     "first of all": "TRUE ORDER BY partition, key",
     "last of all": "TRUE ORDER BY partition DESC, key DESC",
 }
-"""Rows around the places from ?2 to ?3 of the partition ?1, by what they are.
+"""Rows around the places from :n2 to :n3 of the partition :n1, by what they are.
 
 Each is found by one search, and no condition is looked at again: a damaged row would not meet it, and be passed over.
 """
@@ -51,20 +51,20 @@ def _one(name: str, what: str) -> str:
     return _ONE.replace("WHAT", what).replace("WHICH", _NEIGHBOURS[name])
 
 
-_BEFORE, _BEHIND = _one("before", "key").replace("?2", "low"), _one("behind", "key").replace("?3", "high")
+_BEFORE, _BEHIND = _one("before", "key").replace(":n2", "low"), _one("behind", "key").replace(":n3", "high")
 _AROUND = (
-    _one("before", "key || etag").replace("?2", "low"),
-    _one("behind", "key || etag").replace("?3", "high"),
-    _one("behind", "key").replace("?3", _BEFORE),
-    _one("before", "key").replace("?2", _BEHIND),
+    _one("before", "key || etag").replace(":n2", "low"),
+    _one("behind", "key || etag").replace(":n3", "high"),
+    _one("behind", "key").replace(":n3", _BEFORE),
+    _one("before", "key").replace(":n2", _BEHIND),
 )
 _EDGES = (
     _one("first", "key || etag"),
     _one("last", "key || etag"),
     _one("partition before", "partition || key || etag"),
     _one("partition behind", "partition || key || etag"),
-    _one("partition before", "partition").replace("?1", _one("partition behind", "partition")),
-    _one("partition behind", "partition").replace("?1", _one("partition before", "partition")),
+    _one("partition before", "partition").replace(":n1", _one("partition behind", "partition")),
+    _one("partition behind", "partition").replace(":n1", _one("partition before", "partition")),
 )
 STATEMENTS = {
     # In a page that is not where it was written, a search ends between rows which are not neighbours elsewhere.
@@ -98,7 +98,7 @@ def prove_around(read: Read, statements: Mapping[str, str], partition: bytes, *g
     start = crc32(partition)
     places = [place for low, found in gaps for place in (low, found[-1] if found else low)]
     edges: Sequence[bytes | None] = ()
-    around = read(_for_places(statements["around"], len(gaps)), (partition, *places))
+    around = read(_for_places(statements["around"], len(gaps)), _named(partition, *places))
     for (low, found), (*rows, behind_before, before_behind) in zip(gaps, around, strict=True):
         before, behind = map(_key, rows)
         if found is None:
@@ -108,17 +108,21 @@ def prove_around(read: Read, statements: Mapping[str, str], partition: bytes, *g
             raise Damaged(DAMAGED)
         if _is_in_place(rows[0], start) and _is_in_place(rows[1], start):
             continue
-        edges = edges or read(statements["edges"], (partition,))[0]
+        edges = edges or read(statements["edges"], _named(partition))[0]
         if not _is_edge(edges, partition, rows, (first, last)):
             high = found[-1] if found else low
-            _prove_ends(read(statements["ends"], (partition, low, high)), (partition, low), (partition, high))
+            _prove_ends(read(statements["ends"], _named(partition, low, high)), (partition, low), (partition, high))
+
+
+def _named(*values: bytes) -> Mapping[str, bytes]:
+    return {f"n{number}": value for number, value in enumerate(values, 1)}
 
 
 @cache
 def _for_places(statement: str, count: int) -> str:
     """Return the statement for so many places, each a low key and a high one."""
-    more = "".join(f" UNION ALL SELECT ?{2 * n}, ?{2 * n + 1}" for n in range(2, count + 1))
-    return statement.replace("PLACES", f"SELECT ?2 AS low, ?3 AS high{more}")
+    more = "".join(f" UNION ALL SELECT :n{2 * n}, :n{2 * n + 1}" for n in range(2, count + 1))
+    return statement.replace("PLACES", f"SELECT :n2 AS low, :n3 AS high{more}")
 
 
 def _is_edge(
