@@ -10,6 +10,7 @@ older site export with a row for every group of a user), Okta, Google Workspace,
 | email | the work address | mail, e-mail address, primary email |
 | emailVerified | whether the application verified that address: yes or no, or the address | verified email |
 | otherEmails | more addresses, separated by semicolons | secondary email, aliases |
+| applicationId | the key that the application itself has for the account; no other account may have it | |
 | nameId | NameID of past SAML sign-ins | SAML NameID |
 | objectId | the object-identifier claim of past sign-ins | oid, Entra object id |
 | externalId, employeeNumber | the identifier of the client; of the personnel system | employee id |
@@ -33,11 +34,14 @@ from typing import Any, Final
 
 from link_orchestrator.files.cells import BETWEEN, Unusable, find_answer, plain, read_email, read_flag, read_text
 from link_orchestrator.files.columns import Columns, Layout, ranks
-from link_orchestrator.files.rows import Header, Row, UnreadableFile, read_rows
+from link_orchestrator.files.rows import MAX_FIELD_CHARS, Header, Row, UnreadableFile, read_rows
 from link_orchestrator.problems import Problem
+from shared.directory.keys import APPLICATION_ID, in_small_letters
 from shared.directory.records.model import ENTERPRISE, NO_EVIDENCE, SignInEvidence
 
 USER = "urn:ietf:params:scim:schemas:core:2.0:User"
+MAX_APPLICATION_ID: Final = 256
+"""Characters that an applicationId may have at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +52,7 @@ class AccountRow:
     document: Mapping[str, Any]
     evidence: SignInEvidence = NO_EVIDENCE
     protected: bool = False
+    application_id: str | None = None
 
     @property
     def user_name(self) -> str:
@@ -61,13 +66,16 @@ class AccountRow:
             row["evidence"] = self.evidence.to_json()
         if self.protected:
             row["protected"] = True
+        if self.application_id:
+            row[APPLICATION_ID] = self.application_id
         return row
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> AccountRow:
         """Return the row that `to_json` wrote."""
         evidence = SignInEvidence.from_json(row["evidence"]) if "evidence" in row else NO_EVIDENCE
-        return cls(row["line"], row["document"], evidence, row.get("protected", False))
+        own = row.get(APPLICATION_ID)
+        return cls(row["line"], row["document"], evidence, row.get("protected", False), own)
 
 
 def read_accounts(
@@ -80,7 +88,7 @@ def read_accounts(
     `columns` names an unknown column.
     """
     found = Columns(_RANKS, _named(columns or {}))
-    seen: set[bytes] = set()
+    seen, owners = set[bytes](), _Owners()
     for row in read_rows(file, content_type=content_type):
         if isinstance(row, Problem):
             yield row
@@ -90,11 +98,34 @@ def read_accounts(
             cells = _flat(row.cells)
             try:
                 account = _account(row.line, _Cells(cells, found.of(cells)))
+                owners.check(account)
             except Unusable as unusable:
                 yield Problem(row.line, unusable.reason, unusable.remedy)
             else:
                 if "group_name" not in cells or not _seen_before(row, seen):
                     yield account
+
+
+class _Owners:
+    """The userName that each applicationId of a file came with first. An account costs about 130 bytes."""
+
+    def __init__(self) -> None:
+        self._first: dict[int, int] = {}
+
+    def check(self, row: AccountRow) -> None:
+        """Raise Unusable if an earlier row has the same applicationId, and another userName."""
+        if row.application_id is None:
+            return
+        own, name = _digest(row.application_id), _digest(in_small_letters(row.user_name))
+        first = self._first.setdefault(own, row.line << 64 | name)
+        if first & (1 << 64) - 1 != name:
+            line = first >> 64
+            reason = f"{APPLICATION_ID}: line {line} has the same one, and another userName; line {line} was taken"
+            raise Unusable.because(reason, "Keep the row that is right, and import the file again.")
+
+
+def _digest(text: str) -> int:
+    return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")
 
 
 def _seen_before(row: Row, seen: set[bytes]) -> bool:
@@ -141,6 +172,7 @@ _ALSO_KNOWN_AS: Final[Mapping[str, str]] = {
     "emailVerified": "verifiedemail verifiedemails isemailverified",
     "otherEmails": "otheremail othermails secondemail secondaryemail worksecondaryemail homesecondaryemail aliases",
     "emails": "emailsvalue",
+    "applicationId": "applicationkey",
     "nameId": "samlnameid persistentnameid",
     "objectId": "oid objectidentifier azureobjectid aadobjectid entraobjectid",
     "externalId": "",
@@ -209,11 +241,11 @@ class _Cells:
                 return header, value
         return column, None
 
-    def text(self, column: str, *, compared: bool = False) -> str | None:
+    def text(self, column: str, *, compared: bool = False, most: int = MAX_FIELD_CHARS) -> str | None:
         if column not in self._layout:  # most are not, in most files
             return None
         header, value = self.find(column)
-        return read_text(header, value, compared=compared)
+        return read_text(header, value, compared=compared, most=most)
 
     def flag(self, column: str, default: bool) -> bool:
         header, value = self.find(column)
@@ -248,7 +280,8 @@ def _account(line: int, cells: _Cells) -> AccountRow:
     evidence = SignInEvidence(
         cells.text("nameId", compared=True), cells.text("objectId", compared=True), _verified(cells, emails)
     )
-    return AccountRow(line, document, evidence, cells.flag("protected", False))
+    own = cells.text("applicationId", compared=True, most=MAX_APPLICATION_ID)
+    return AccountRow(line, document, evidence, cells.flag("protected", False), own)
 
 
 def _emails(cells: _Cells) -> list[dict[str, Any]]:

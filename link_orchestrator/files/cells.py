@@ -13,12 +13,19 @@ from link_orchestrator.files.rows import MAX_FIELD_CHARS
 
 
 class Unusable(Exception):
-    """A row that cannot be used because of one cell. `reason` and `remedy` are a Problem's."""
+    """A row that cannot be used, mostly because of one cell. `reason` and `remedy` are a Problem's."""
 
     def __init__(self, header: str, what: str, remedy: str) -> None:
         self.reason = f"The column {printable(header[:80])} {what}."
         self.remedy = remedy
         super().__init__(self.reason)
+
+    @classmethod
+    def because(cls, reason: str, remedy: str) -> Unusable:
+        """Return the same for a reason that is not about one column."""
+        unusable = cls("", "", remedy)
+        unusable.reason = reason
+        return unusable
 
 
 def printable(text: str) -> str:

@@ -281,8 +281,8 @@ async def decide_all(directory: Directory, job: Job, slice_: Slice, *, again: bo
 
 
 def _digests(*accounts: AccountFacts) -> Iterator[str]:
-    """Yield the digests of accounts' facts, of which id and version are no part."""
-    return (digest_facts(_values(account)[2:]) for account in accounts)
+    """Yield the digests of accounts' facts, of which id, version and applicationId are no part."""
+    return (digest_facts(_values(account)[2:-1]) for account in accounts)
 
 
 async def _keys_by_account(
@@ -355,7 +355,7 @@ def _row(
             "displayName": identity.display_name,
         }
     if account is not None:
-        shown["account"] = {"id": account.id, "userName": account.user_name}
+        shown["account"] = account.shown()
     if decision.evidence:
         shown["evidence"] = [item.to_json() for item in decision.evidence]
     if decision.others:
@@ -377,6 +377,6 @@ def _row(
 def _shown_candidate(identity: Identity, candidate: Candidate, policy: Policy) -> dict[str, Any]:
     """Return one of several candidates as a row shows it, with what forbids to link it, whoever asks for that."""
     account, against = candidate.account, objection_of(identity, candidate, policy)
-    shown = {"id": account.id, "userName": account.user_name, "rules": [item.rule.value for item in candidate.evidence]}
+    shown = account.shown() | {"rules": [item.rule.value for item in candidate.evidence]}
     warned = {} if account.active else {"warnings": [INACTIVE]}
     return shown | warned | ({"objection": against} if against else {})

@@ -63,7 +63,7 @@ PAGED = ("count", "cursor")
 
 OPERATIONS: Mapping[str, Operation] = {
     "accounts_find": Operation(
-        "Accounts", query=("userName", "email", "externalId", "nameId", "objectId", "employeeNumber")
+        "Accounts", query=("userName", "email", "externalId", "applicationId", "nameId", "objectId", "employeeNumber")
     ),
     "accounts_get": Operation("AccountWithHistory"),
     "accounts_edit": Operation("Account", body=_json("AccountEdit")),
