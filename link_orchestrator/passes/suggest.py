@@ -141,17 +141,14 @@ async def _identities(directory: Directory, job: Job) -> AsyncIterator[_Left]:
     stage, plan, decision = directory.stage(job.id + LEFT), directory.plan(job.id), DecisionKind.NO_ACCOUNT.value
     for bucket in range(directory.keys.buckets):
         rows = await plan.keys(bucket, [decision])
-        async for items in stage.read(bucket) if rows else _nothing():
+        if not rows:
+            continue
+        async for items in stage.read(bucket):
             for item in items:
                 # A slice that ran twice staged it twice, and may have decided otherwise once.
                 if (key := plan.key(decision, item["id"])) in rows:
                     rows.remove(key)
                     yield _left_identity(bucket, Identity.from_json(item))
-
-
-async def _nothing() -> AsyncIterator[list[Any]]:
-    for items in ():
-        yield items
 
 
 def _left_identity(bucket: int, identity: Identity) -> _Left:
