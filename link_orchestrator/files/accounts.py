@@ -1,6 +1,6 @@
 """Existing accounts from an exported file: which column is which attribute, and what a row must hold to be an account.
 
-files/formats.py reads the rows, and passes/import_accounts.py stores the accounts. Headers are recognised whatever their
+files/formats.py reads the rows, passes/import_accounts.py stores the accounts. Headers are recognised whatever their
 case, order, spaces, dots and `[remarks]`, in these layouts: the generic one below, Atlassian (managed accounts, and the
 older site export with a row for every group of a user), Okta, Google Workspace, and SCIM User documents as JSON.
 
