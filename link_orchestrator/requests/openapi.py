@@ -80,11 +80,11 @@ OPERATIONS: Mapping[str, Operation] = {
     "linking_schedule_resume": Operation("ScheduleState"),
     "directory_schemas_get": Operation("Schemas"),
     "directory_schemas_put": Operation("Schemas", body=_json("Schemas")),
-    "accounts_import": Operation("Job", 202, ACCOUNTS_FILE, ("mapping", "protected")),
-    "groups_import": Operation("Job", 202, ACCOUNTS_FILE, ("mapping",)),
+    "accounts_import": Operation("Job", 202, ACCOUNTS_FILE, ("columns", "protected")),
+    "groups_import": Operation("Job", 202, ACCOUNTS_FILE, ("columns",)),
     "linking_groups_upload": Operation("Job", 201, _json("AnyJson")),
     "linking_run_group_difference": Operation("Difference", query=PAGED),
-    "linking_identities_upload": Operation("Job", 201, IDENTITIES_FILE, ("after",)),
+    "linking_identities_upload": Operation("Job", 201, IDENTITIES_FILE, ("after", "columns")),
     "linking_run_start": Operation("Job", 202, _json("RunRequest")),
     "linking_run_problems": Operation("Problems", query=PAGED),
     "linking_run_report": Operation(
@@ -144,7 +144,10 @@ PARAMETERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
         {"type": "boolean", "default": False},
     ),
     "warning": ("Only links that are planned with this warning.", {"enum": ["inactive"]}),
-    "mapping": ('A JSON object from header to column, like {"Login": "userName"}.', {"type": "string"}),
+    "columns": (
+        'A JSON object from header to column, like {"Login": "userName"}; "" for what is not to be read.',
+        {"type": "string"},
+    ),
 }
 """What a query parameter means, and its schema. One that is not listed is a string to look for."""
 
