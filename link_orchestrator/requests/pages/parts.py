@@ -42,7 +42,8 @@ body {{ font: 15px/1.5 system-ui, "Segoe UI", Roboto, Helvetica, Arial, sans-ser
 h1 {{ font-size: 1.75rem; line-height: 1.2; margin: 0; text-wrap: balance; overflow-wrap: anywhere }}
 h2 {{ font-size: 1.15rem; line-height: 1.3; margin: 0 0 .6rem; break-after: avoid }}
 section {{ margin-top: 2.6rem }}
-p {{ margin: 0 0 .7rem; max-width: 68ch }} p.lead {{ font-size: 1.1rem; margin: .8rem 0 0 }}
+p, li, small {{ text-wrap: pretty }} p {{ margin: 0 0 .7rem; max-width: 68ch }}
+p.lead {{ font-size: 1.1rem; margin: .8rem 0 0 }}
 p.kind {{ margin: 0 0 .4rem; font-size: .8rem; letter-spacing: .06em; text-transform: uppercase; color: var(--soft) }}
 p.soft, small {{ color: var(--soft) }} small {{ font-size: .87rem; display: block; font-weight: 400 }}
 .state {{ display: inline-block; border: 1px solid currentColor; border-radius: 1em; padding: .05em .7em;
@@ -64,8 +65,9 @@ table {{ border-collapse: collapse; width: 100% }}
 caption {{ text-align: left; color: var(--soft); padding: 0 0 .5rem; caption-side: top }}
 th, td {{ text-align: left; vertical-align: top; font-weight: 400; padding: .5rem .9rem .5rem 0;
   border-top: 1px solid var(--line) }}
-thead th {{ color: var(--soft); font-size: .87rem; border-top: 0; vertical-align: bottom }}
-tbody th {{ font-weight: 600; overflow-wrap: anywhere }} tr {{ break-inside: avoid }}
+thead th, thead td {{ color: var(--soft); font-size: .87rem; border-top: 0; vertical-align: bottom }}
+tbody th {{ font-weight: 600 }} th, td {{ overflow-wrap: break-word }} tr {{ break-inside: avoid }}
+ul ul {{ margin: .2rem 0 0 }}
 td.number, th.number {{ text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap }}
 td.bar {{ width: 34%; padding-right: 0 }}
 td.bar svg {{ height: 14px; margin-top: .28rem; border-radius: 3px; background: var(--trough) }}
@@ -81,12 +83,15 @@ footer {{ margin-top: 3rem; padding-top: .8rem; border-top: 1px solid var(--line
 :focus-visible {{ outline: 2px solid var(--new); outline-offset: 2px }}
 @media (max-width: 34rem) {{
   body {{ padding-top: 1.5rem }} dl {{ grid-template-columns: 1fr; gap: 0 }} dd {{ margin-bottom: .5rem }}
-  td.bar {{ width: 22% }} }}
+  td.bar {{ width: 22% }}
+  table.rows thead {{ display: none }} table.rows th, table.rows td {{ display: block; padding: 0 }}
+  table.rows td {{ border-top: 0 }} table.rows th {{ padding-top: .5rem }}
+  table.rows td:last-child {{ padding-bottom: .5rem }} }}
 @media (forced-colors: active) {{ rect {{ fill: CanvasText; stroke: Canvas }} }}
 @media print {{
   body {{ font-size: 10pt; max-width: none; padding: 0 }} section {{ margin-top: 1.6rem }}
-  section.whole-page {{ break-before: page; margin-top: 0 }}
-  ul.tiles {{ grid-template-columns: repeat(4, 1fr) }} th, td {{ padding-top: .3rem; padding-bottom: .3rem }} }}
+  ul.tiles {{ grid-template-columns: repeat(auto-fit, minmax(29mm, 1fr)) }}
+  th, td {{ padding-top: .3rem; padding-bottom: .3rem }} }}
 """
 
 
@@ -192,7 +197,9 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str | int]]) -> str:
     """Return a table of texts and numbers; the first cell of each row names it. "" without rows."""
     inside = "".join(f"<tr>{''.join(map(_cell, row, range(len(row))))}</tr>" for row in rows)
     head = "".join(f'<th scope="col">{escape(name)}</th>' for name in columns)
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{inside}</tbody></table>" if inside else ""
+    if not inside:
+        return ""
+    return f'<table class="rows"><thead><tr>{head}</tr></thead><tbody>{inside}</tbody></table>'
 
 
 def _cell(value: str | int, place: int) -> str:

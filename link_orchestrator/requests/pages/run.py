@@ -67,7 +67,7 @@ def summary(
         section("The policy of this run", sentences(run.get("options", {}).get("policy", {}))),
         section("How to approve it", _approval(run, trial=trial)),
         section("How to go back", _undo(run, trial=trial)),
-        section("This run", _facts(run, undos)),
+        section("This run", "" if trial else _facts(run, undos)),
     ]
     return document(f"{head} {run['id']}", body)
 

@@ -131,7 +131,7 @@ def test_a_page_is_read_aloud_in_order_and_pictures_say_nothing_that_words_do_no
         ({"verifiedDomains": []}, "no address proves anything"),
         ({"verifiedDomains": ["a.com", "b.com"]}, "Only addresses in a.com and b.com prove anything"),
         ({"rules": [{"rule": "userName", "trust": "strong"}]}, "its userName is the identity's user principal name"),
-        ({"rules": [{"rule": "new", "trust": "weak"}]}, "A person decides where new."),
+        ({"rules": [{"rule": "new", "trust": "weak"}]}, "new"),
         ({"excluded": ["a", "b"]}, "2 identities"),
         ({"undoDays": 30}, "undoDays: 30"),
         ({"somethingNew": {"x": 1}}, 'somethingNew: {"x": 1}'),
@@ -143,6 +143,6 @@ def test_a_policy_is_said_in_sentences_and_nothing_of_it_is_kept_back(policy: An
 
 def test_every_rule_is_said_in_words() -> None:
     document = Policy(verified_domains=frozenset({"a.com"})).to_json()
-    text = Page(sentences(document)).text
-    assert not [rule for rule in Rule if f" {rule}." in text or f" {rule}," in text]
+    text = sentences(document)
+    assert not [rule for rule in Rule if f"<li>{rule}</li>" in text]
     assert "undoDays" not in text
