@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, TextIO
 
+from link_orchestrator.files.reading import Notes
 from link_orchestrator.problems import Problem
 
 MAX_FIELD_CHARS = 30_000
@@ -51,23 +52,26 @@ class Row:
 
 
 def read_rows(
-    file: bytes, *, content_type: str = "", row_chars: int = MAX_ROW_CHARS
+    file: bytes, *, content_type: str = "", row_chars: int = MAX_ROW_CHARS, notes: Notes | None = None
 ) -> Iterator[Header | Row | Problem]:
     """Yield the rows of a file; of a CSV file its Header first.
 
     The content tells CSV from JSON. `content_type`, a media type or a file name, counts only where it is in doubt
     whether JSON comes as one object a line. Text is UTF-8, or UTF-16 with a byte-order mark, or for CSV what the media
-    type's charset says. A row of more than `row_chars` is a Problem. Raises UnreadableFile if the file is empty or has
-    no usable header row.
+    type's charset says. A row of more than `row_chars` is a Problem. `notes` is told what kind of file it is. Raises
+    UnreadableFile if the file is empty or has no usable header row.
     """
+    notes = notes or Notes()
     encoding, errors = _encoding(file, content_type)
     head = file[:_HEAD_BYTES].decode(encoding, "replace").lstrip()
     if not head:
         raise UnreadableFile("The file is empty. Export it again; a CSV file needs a header row.")
     text = io.TextIOWrapper(io.BytesIO(file), encoding, errors, newline="")
     if head[0] not in "[{":
-        return _read_csv(_Lines(text, row_chars))
-    if _is_json_lines(head, content_type):
+        return _read_csv(_Lines(text, row_chars), notes)
+    lines = _is_json_lines(head, content_type)
+    notes.file("jsonl" if lines else "json", encoding=_named(encoding))
+    if lines:
         return _read_json_lines(_Lines(text, row_chars))
     return _JsonReader(text, row_chars).rows(0)
 
@@ -99,6 +103,10 @@ _REMEDY = (
 )
 
 
+def _named(encoding: str) -> str:
+    return encoding.upper().removesuffix("-SIG")
+
+
 class _Broken(Exception):
     """A row that has too many lines, or too long a line."""
 
@@ -108,7 +116,7 @@ class _Lines:
 
     def __init__(self, text: TextIO, row_chars: int) -> None:
         self.row_chars = row_chars
-        self.encoding = text.encoding.upper().removesuffix("-SIG")
+        self.encoding = _named(text.encoding)
         self._text = text
         self._again: deque[str] = deque()
         self._next = 1
@@ -159,8 +167,8 @@ def _undecodable(line: int, encoding: str = "UTF-8") -> Problem:
     return Problem(line, f"The row holds bytes that are not text in {encoding}.", _REMEDY)
 
 
-def _read_csv(lines: _Lines) -> Iterator[Header | Row | Problem]:
-    header, reader = _header(lines)
+def _read_csv(lines: _Lines, notes: Notes) -> Iterator[Header | Row | Problem]:
+    header, reader = _header(lines, notes)
     yield Header(tuple(header))
     while True:
         lines.begin_row()
@@ -187,13 +195,15 @@ def _read_csv(lines: _Lines) -> Iterator[Header | Row | Problem]:
             yield Row(lines.start, dict(zip(header, cells, strict=False)))
 
 
-def _header(lines: _Lines) -> tuple[list[str], Iterator[list[str]]]:
+def _header(lines: _Lines, notes: Notes) -> tuple[list[str], Iterator[list[str]]]:
     """Return the header row and a reader of the other rows. The separator is the one that the header has most of."""
     try:
         while not (line := next(lines)).strip():
             lines.begin_row()
         lines.give_back(0)
-        reader = csv.reader(lines, delimiter=max(",;\t", key=line.count), strict=True)
+        separator = max(",;\t", key=line.count)
+        notes.file("csv", encoding=lines.encoding, separator=separator)
+        reader = csv.reader(lines, delimiter=separator, strict=True)
         header = [cell.strip() for cell in next(reader)]
     except (csv.Error, _Broken, StopIteration):
         raise UnreadableFile("The header row cannot be read. Send CSV, JSON Lines or JSON.") from None
