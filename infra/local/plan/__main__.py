@@ -11,6 +11,7 @@ import asyncio
 import os
 import signal
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -19,7 +20,7 @@ from infra.local.plan.door import opened
 from infra.local.plan.folders import working_folder
 from infra.local.plan.given import Given, Trouble
 from infra.local.plan.results import results_folder, write_results
-from infra.local.plan.work import make_plan
+from infra.local.plan.work import Made, make_plan
 from infra.local.serve import start_log
 
 MANY_BYTES: Final = 2_000_000
@@ -38,7 +39,8 @@ def main() -> int:
     try:
         what = given.read(arguments.accounts, arguments.identities, arguments.domains, arguments.policy)
         with results_folder(arguments.out) as (folder, out), working_folder() as data:
-            asyncio.run(_make(what, data, folder))
+            made, examples = asyncio.run(_make(what, data, folder))
+        shown.show_plan(made, what, examples)
         shown.show_results(out)
     except Trouble as trouble:
         shown.show_trouble(str(trouble))
@@ -46,17 +48,20 @@ def main() -> int:
     except KeyboardInterrupt:
         shown.show_trouble("stopped. Nothing was kept.")
         return 128 + _stopped_by
+    except BrokenPipeError:  # nobody reads on; the results are there
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 
-async def _make(what: Given, data: Path, folder: Path) -> None:
+async def _make(what: Given, data: Path, folder: Path) -> tuple[Made, Mapping[str, str]]:
+    """Make the plan in one folder and write its results into another; return it, and a row of each decision."""
     size = len(what.accounts.content) + len(what.identities.content)
     workers = min(2, os.cpu_count() or 1) if size > MANY_BYTES else 0
     async with opened(data, workers) as door:
         with shown.showing() as progress:
             made = await make_plan(door, what, progress)
             await write_results(door, made, folder, progress)
-        await shown.show_plan(door, made, what)
+        return made, await shown.find_examples(door, made)
 
 
 def _stop(number: int, _: object) -> None:

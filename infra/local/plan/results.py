@@ -76,22 +76,23 @@ async def write_results(door: Door, made: Made, folder: Path, progress: Progress
 
 async def _write_problems(door: Door, made: Made, path: Path) -> None:
     """Write the rows that could not be used, by file and line, if there are any."""
-    rows: list[list[str]] = [
-        ["accounts", *row] async for row in _problems(door, f"accounts/imports/{made.accounts['id']}")
-    ]
-    rows += [["identities", *row] async for row in _problems(door, f"linking/identities/{made.identities['id']}")]
+    jobs = {
+        "accounts": f"accounts/imports/{made.accounts['id']}",
+        "identities": f"linking/identities/{made.identities['id']}",
+    }
+    rows = [(name, *row) for name, job in jobs.items() async for row in _problems(door, job)]
     if rows:
         with path.open("w", encoding="utf-8", newline="") as file:
             file.write(BOM)
             writer = csv.writer(file, quoting=csv.QUOTE_ALL)
             writer.writerow(("file", "line", "reason", "remedy"))
-            writer.writerows(sorted(rows, key=lambda row: (row[0], int(row[1]))))
+            writer.writerows(sorted(rows))
 
 
-async def _problems(door: Door, job: str) -> AsyncIterator[list[str]]:
+async def _problems(door: Door, job: str) -> AsyncIterator[tuple[int, str, str]]:
     cursor: Any = ""
     while cursor is not None:
         page = await door.call("GET", f"{job}/problems?count=1000&cursor={cursor}")
         for problem in page["problems"]:
-            yield [str(problem["line"]), safe(problem["reason"]), safe(problem["remedy"])]
+            yield problem["line"], safe(problem["reason"]), safe(problem["remedy"])
         cursor = page.get("cursor")

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from rich.console import Console
 from rich.markup import escape
@@ -18,12 +18,17 @@ from infra.local.plan import results
 from infra.local.plan.door import Door
 from infra.local.plan.given import Given
 from infra.local.plan.work import Made
+from link_orchestrator.requests.pages.files import kind_of, remarks_about
 from link_orchestrator.requests.pages.words import DECISIONS, SHARED
 from shared.directory.text import counted
 
 # In a pipe there is no width to read, and 80 columns are too few for the table.
 console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
 errors = Console(stderr=True, width=None if sys.stderr.isatty() else 120, highlight=False)
+
+
+TOLD: Final = {**DECISIONS, **SHARED}
+"""The decisions that are printed, in order."""
 
 
 class Shown:
@@ -58,33 +63,44 @@ def showing() -> Iterator[Shown]:
         shown.end()
 
 
-async def show_plan(door: Door, made: Made, what: Given) -> None:
+async def find_examples(door: Door, made: Made) -> Mapping[str, str]:
+    """Return by decision whom or what the first of its rows is about."""
+    examples: dict[str, str] = {}
+    for decision in TOLD:
+        if made.run["counts"].get(decision):
+            page = await door.call("GET", f"{made.path}/decisions?count=1&decision={decision}")
+            examples[decision] = next(map(_name, page["decisions"]), "")
+    return examples
+
+
+def show_plan(made: Made, what: Given, examples: Mapping[str, str]) -> None:
     """Print what the plan decides and warns of."""
     for file, job in ((what.accounts, made.accounts), (what.identities, made.identities)):
-        console.print(f"{escape(str(file.path))}: {_read(job)}", soft_wrap=True)
-    console.print(await _table(door, made))
+        first, *more = _read(job)
+        console.print(f"{file.path}: {first}", markup=False, soft_wrap=True)
+        for line in more:
+            console.print(f"  {line}", markup=False, soft_wrap=True)
+    table = Table("Decision", "Count", "What it means", "For example")
+    table.columns[1].justify = "right"
+    for decision, example in examples.items():
+        bar, count = TOLD[decision], made.run["counts"][decision]
+        table.add_row(f"{bar.label}\n[dim]{decision}[/]", f"{count:,}", bar.meaning, escape(example))
+    console.print(table)
     console.print(f"{counted(made.run['links'], 'account')} would be linked. Nothing has changed anywhere.")
     for warned in made.run.get("warnings", ()):
         console.print(f"[bold yellow]![/] [bold]{escape(warned['warning'])}[/]\n  {escape(warned['remedy'])}")
 
 
-def _read(job: Mapping[str, Any]) -> str:
-    counts = job["counts"]
+def _read(job: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what was read of a file."""
+    counts, reading = job["counts"], job["reading"]
     used = counts.get("created", counts.get("read", 0))
     unused = counts.get("refused", 0) + counts.get("problems", 0)
-    return f"{counted(used, 'row')} used, {unused:,} not" + (f", see {results.PROBLEMS}" if unused else "")
-
-
-async def _table(door: Door, made: Made) -> Table:
-    table = Table("Decision", "Count", "What it means", "For example")
-    table.columns[1].justify = "right"
-    counts = made.run["counts"]
-    for decision, bar in {**DECISIONS, **SHARED}.items():
-        if number := counts.get(decision):
-            page = await door.call("GET", f"{made.path}/decisions?count=1&decision={decision}")
-            example = next(map(_name, page["decisions"]), "")
-            table.add_row(f"{bar.label}\n[dim]{decision}[/]", f"{number:,}", bar.meaning, escape(example))
-    return table
+    yield f"{counted(used, 'row')} used, {unused:,} not; {kind_of(reading)}"
+    yield from remarks_about(reading)
+    yield from reading.get("remarks", ())
+    if unused:
+        yield f"Every row that was not used is in {results.PROBLEMS}."
 
 
 def _name(row: Mapping[str, Any]) -> str:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
+from urllib.parse import quote
 
 from infra.local.plan import given
 from infra.local.plan.door import Door, Refused
@@ -58,7 +59,7 @@ async def make_plan(door: Door, what: Given, progress: Progress) -> Made:
 
 async def _send(door: Door, path: str, file: GivenFile, what: Given) -> Any:
     try:
-        return await door.call("POST", path, file.content, file.content_type)
+        return await door.call("POST", f"{path}?file={quote(file.path.name)}", file.content, file.content_type)
     except Refused as refusal:
         raise Trouble(given.swapped(what) or f"{file}: {refusal}") from None
 

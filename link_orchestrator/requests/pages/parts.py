@@ -41,10 +41,12 @@ body {{ font: 15px/1.5 system-ui, "Segoe UI", Roboto, Helvetica, Arial, sans-ser
   max-width: 880px; padding: 2.5rem 1.25rem 4rem; -webkit-print-color-adjust: exact; print-color-adjust: exact }}
 h1 {{ font-size: 1.75rem; line-height: 1.2; margin: 0; text-wrap: balance; overflow-wrap: anywhere }}
 h2 {{ font-size: 1.15rem; line-height: 1.3; margin: 0 0 .6rem; break-after: avoid }}
-section {{ margin-top: 2.6rem }}
+h3 {{ font-size: 1rem; margin: 1.4rem 0 .4rem; break-after: avoid; overflow-wrap: anywhere }}
+h2 + h3 {{ margin-top: 0 }} section {{ margin-top: 2.6rem }}
 p, li, small {{ text-wrap: pretty }} p {{ margin: 0 0 .7rem; max-width: 68ch }}
 p.lead {{ font-size: 1.1rem; margin: .8rem 0 0 }}
 p.kind {{ margin: 0 0 .4rem; font-size: .8rem; letter-spacing: .06em; text-transform: uppercase; color: var(--soft) }}
+p.soft {{ margin: .6rem 0 .2rem }}
 p.soft, small {{ color: var(--soft) }} small {{ font-size: .87rem; display: block; font-weight: 400 }}
 .state {{ display: inline-block; border: 1px solid currentColor; border-radius: 1em; padding: .05em .7em;
   font-size: .85rem; line-height: 1.5; vertical-align: .25em; margin-left: .6rem; font-weight: 400;
@@ -54,6 +56,7 @@ code {{ font: .9em ui-monospace, "Cascadia Mono", Menlo, Consolas, monospace; ba
 dl {{ display: grid; grid-template-columns: max-content 1fr; gap: .2rem 1.4rem; margin: 0 }}
 dt {{ color: var(--soft) }} dd {{ margin: 0; overflow-wrap: anywhere }}
 ul, ol {{ margin: 0; padding-left: 1.4rem; max-width: 72ch }} li {{ margin: .35rem 0; break-inside: avoid }}
+li:has(ul) {{ break-inside: auto }}
 ul.tiles {{ list-style: none; padding: 0; margin: 1.6rem 0 0; max-width: none; display: grid; gap: .8rem;
   grid-template-columns: repeat(auto-fit, minmax(9.5rem, 1fr)) }}
 ul.tiles li {{ margin: 0; background: var(--panel); border-radius: 8px; border-top: 4px solid var(--rest);
@@ -83,10 +86,7 @@ footer {{ margin-top: 3rem; padding-top: .8rem; border-top: 1px solid var(--line
 :focus-visible {{ outline: 2px solid var(--new); outline-offset: 2px }}
 @media (max-width: 34rem) {{
   body {{ padding-top: 1.5rem }} dl {{ grid-template-columns: 1fr; gap: 0 }} dd {{ margin-bottom: .5rem }}
-  td.bar {{ width: 22% }}
-  table.rows thead {{ display: none }} table.rows th, table.rows td {{ display: block; padding: 0 }}
-  table.rows td {{ border-top: 0 }} table.rows th {{ padding-top: .5rem }}
-  table.rows td:last-child {{ padding-bottom: .5rem }} }}
+  td.bar {{ width: 22% }} }}
 @media (forced-colors: active) {{ rect {{ fill: CanvasText; stroke: Canvas }} }}
 @media print {{
   body {{ font-size: 10pt; max-width: none; padding: 0 }} section {{ margin-top: 1.6rem }}
@@ -191,21 +191,6 @@ def bars(what: str, named: Mapping[str, Bar], counts: Mapping[str, int], caption
 
 def _small(text: str) -> str:
     return f"<small>{escape(text)}</small>" if text else ""
-
-
-def table(columns: Sequence[str], rows: Iterable[Sequence[str | int]]) -> str:
-    """Return a table of texts and numbers; the first cell of each row names it. "" without rows."""
-    inside = "".join(f"<tr>{''.join(map(_cell, row, range(len(row))))}</tr>" for row in rows)
-    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in columns)
-    if not inside:
-        return ""
-    return f'<table class="rows"><thead><tr>{head}</tr></thead><tbody>{inside}</tbody></table>'
-
-
-def _cell(value: str | int, place: int) -> str:
-    if isinstance(value, int):
-        return f'<td class="number">{value:,}</td>'
-    return f"<td>{escape(value)}</td>" if place else f'<th scope="row">{escape(value)}</th>'
 
 
 def warnings(warned: Iterable[Mapping[str, Any]]) -> str:
