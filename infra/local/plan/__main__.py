@@ -11,7 +11,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -25,17 +25,17 @@ from infra.local.serve import start_log
 
 MANY_BYTES: Final = 2_000_000
 """Bytes of both files from which on processes of their own work on the plan, which take a second to start."""
-STOPPED: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+STOPPED: Final = (signal.SIGTERM, signal.SIGHUP)
+"""Signals that end the process as Ctrl-C does, so that what was read is removed."""
 
 _stopped_by = signal.SIGINT
 
 
-def main() -> int:
+def main(command_line: Sequence[str] | None = None) -> int:
     """Make a plan as the command line says; return the exit code."""
-    arguments = _parser().parse_args()
+    arguments = _parser().parse_args(command_line)
     start_log("ERROR")
-    for number in STOPPED[1:]:
-        signal.signal(number, _stop)
+    former = {number: signal.signal(number, _stop) for number in STOPPED}
     try:
         what = given.read(arguments.accounts, arguments.identities, arguments.domains, arguments.policy)
         with results_folder(arguments.out) as (folder, out), working_folder() as data:
@@ -50,6 +50,9 @@ def main() -> int:
         return 128 + _stopped_by
     except BrokenPipeError:  # nobody reads on; the results are there
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
     return 0
 
 
@@ -65,7 +68,7 @@ async def _make(what: Given, data: Path, folder: Path) -> tuple[Made, Mapping[st
 
 
 def _stop(number: int, _: object) -> None:
-    """Take any of the signals that end a process for Ctrl-C, so that what was read is removed."""
+    """Take a signal for Ctrl-C, and remember which it was."""
     global _stopped_by
     _stopped_by = signal.Signals(number)
     signal.raise_signal(signal.SIGINT)

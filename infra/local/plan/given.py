@@ -120,7 +120,7 @@ def _like(path: Path) -> str:
         names = [entry.name for entry in islice(folder.iterdir(), 10_000) if entry.is_file()]
     except OSError:
         return " That folder cannot be read, or is not there." if not folder.is_dir() else ""
-    close = difflib.get_close_matches(path.name, names)
+    close = difflib.get_close_matches(path.name, names, n=2, cutoff=0.75)
     return f" Is it {' or '.join(close)}?" if close else ""
 
 

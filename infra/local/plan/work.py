@@ -42,6 +42,10 @@ class Made:
 
 async def make_plan(door: Door, what: Given, progress: Progress) -> Made:
     """Return the plan of what was given. Raises Trouble."""
+    try:
+        await door.call("PUT", "directory/policy", what.policy)
+    except Refused as refusal:
+        raise Trouble(_about_policy(str(refusal), what)) from None
     progress.begin(f"reading {what.identities.path.name}")
     identities = await _send(door, "linking/identities", what.identities, what)
     progress.begin(f"reading {what.accounts.path.name}")
@@ -49,11 +53,8 @@ async def make_plan(door: Door, what: Given, progress: Progress) -> Made:
     progress.begin("importing accounts")
     accounts = await _ended(door, f"accounts/imports/{sent['id']}", "done", progress)
     progress.begin("planning")
-    asked = {"identities": identities["id"], "policy": what.policy}
-    try:
-        run = await door.call("POST", "linking/runs", asked)
-    except Refused as refusal:
-        raise Trouble(_about_policy(str(refusal), what)) from None
+    # A run that brings its policy waits for a person, also where the policy would let it approve itself.
+    run = await door.call("POST", "linking/runs", {"identities": identities["id"], "policy": what.policy})
     return Made(await _ended(door, f"linking/runs/{run['id']}", "planned", progress), identities, accounts)
 
 
@@ -65,8 +66,8 @@ async def _send(door: Door, path: str, file: GivenFile, what: Given) -> Any:
 
 
 def _about_policy(refusal: str, what: Given) -> str:
-    word = given.DOMAINS if "verifiedDomains" in refusal and what.domains else given.POLICY
-    return f"{word}: {refusal.removeprefix('policy: ')}"
+    word = given.DOMAINS if refusal.startswith("verifiedDomains") and what.domains else given.POLICY
+    return f"{word}: {refusal}"
 
 
 async def _ended(door: Door, path: str, state: str, progress: Progress) -> Any:
