@@ -30,6 +30,7 @@ from link_orchestrator.run import (
 from link_orchestrator.staged import (
     CANDIDATES,
     CHANGED,
+    LEFT,
     LINKS,
     MEETING,
     PAIRS,
@@ -247,6 +248,7 @@ async def decide_all(directory: Directory, job: Job, slice_: Slice, *, again: bo
     candidates = directory.stage(job.id + CANDIDATES)
     plan = directory.plan(job.id)
     links = directory.stage(job.id + LINKS).writer(slice_.name)
+    left = directory.stage(job.id + LEFT).writer(slice_.name)
     seen = directory.seen_writer(job.id, slice_.name)
     counts: Counter[str] = Counter()
     rows: defaultdict[int, list[PlanRow]] = defaultdict(list)
@@ -270,6 +272,8 @@ async def decide_all(directory: Directory, job: Job, slice_: Slice, *, again: bo
             mark = mark_of(decision, identity, policy)
             if mark or again:
                 left_open[identity.object_id] = mark
+            if decision.kind is DecisionKind.NO_ACCOUNT:
+                await left.add(bucket, identity.to_json())
             if account and decision.kind is DecisionKind.LINK:
                 counts[WARNINGS + INACTIVE] += not account.active
                 digest = directory.keys.digest(Key("externalId", identity.object_id))
@@ -280,7 +284,7 @@ async def decide_all(directory: Directory, job: Job, slice_: Slice, *, again: bo
             await turns.step()
         await plan.leave_open(left_open)
     await together(*(plan.write(home, batch) for home, batch in rows.items()))
-    await together(links.close(), seen.close())
+    await together(links.close(), left.close(), seen.close())
     return counts
 
 
