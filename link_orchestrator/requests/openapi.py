@@ -74,7 +74,7 @@ OPERATIONS: Mapping[str, Operation] = {
     "groups_get": Operation("GroupWithHistory", query=PAGED),
     "groups_release": Operation("Group", body=_json("GroupRelease"), body_required=False),
     "policy_get": Operation("Policy"),
-    "policy_put": Operation("Policy", body=_json("Policy")),
+    "policy_put": Operation("StoredPolicy", body=_json("Policy")),
     "policy_history": Operation("PolicyHistory", query=PAGED),
     "linking_schedule_get": Operation("ScheduleState"),
     "linking_schedule_resume": Operation("ScheduleState"),
