@@ -7,7 +7,7 @@ another run in its place, the first one counts and the others look again.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import replace
 from typing import Any, Final
 
@@ -20,6 +20,7 @@ from link_orchestrator.run import (
     reviews_of,
     told_of_reviews,
 )
+from link_orchestrator.warnings import ROW_WARNINGS, open_warnings, warnings_of
 from shared.directory.directory import Directory
 from shared.directory.errors import Busy
 from shared.directory.matching.accounts import DecisionKind
@@ -91,25 +92,35 @@ async def _why_a_person(directory: Directory, job: Job, policy: Policy) -> str:
         return f"{counted(groups, 'group')} to link, which a person alone approves"
     if job.counts.get(REVIEWS_DROPPED):
         return "reviews of the run before were not kept"
-    if warned := await _count_warned(directory, job):
+    waiting = open_warnings(job)
+    if codes := [one.code for one in waiting if one.code not in ROW_WARNINGS]:
+        return f"warnings that nobody has acknowledged: {', '.join(codes)}"
+    known = {one.code for one in warnings_of(job) if one.acknowledged}
+    if warned := await _count_warned(directory, job, known):
         return f"{counted(warned, 'link')} with a warning that nobody has acknowledged"
     return ""
 
 
-async def _count_warned(directory: Directory, job: Job) -> int:
-    """Return how many rows the plan links under a warning about which no person has decided."""
+async def _count_warned(directory: Directory, job: Job, known: Set[str]) -> int:
+    """Return how many rows the plan links under a warning about which no person has decided.
+
+    `known` are the codes of warnings that were acknowledged, and are unchanged.
+    """
     plan = directory.plan(job.id)
 
     async def count(bucket: int) -> int:
-        return sum([_warned(rows) async for rows in plan.decided(bucket, DecisionKind.LINK.value)])
+        return sum([_warned(rows, known) async for rows in plan.decided(bucket, DecisionKind.LINK.value)])
 
     return sum(await in_waves(count(bucket) for bucket in range(directory.keys.buckets)))
 
 
-def _warned(rows: Iterable[PlanRow]) -> int:
+def _warned(rows: Iterable[PlanRow], known: Set[str]) -> int:
     # A row that a review links was warned of before a person decided so.
     settled = (ACKNOWLEDGE, EXCLUDE)
-    return sum(bool(row.shown.get("warnings")) and (row.review or {}).get("action") not in settled for row in rows)
+    return sum(
+        not known >= set(row.shown.get("warnings", ())) and (row.review or {}).get("action") not in settled
+        for row in rows
+    )
 
 
 def approved(

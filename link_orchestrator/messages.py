@@ -40,7 +40,7 @@ MEMBERSHIPS_AN_ACCOUNT = 10
 """Memberships that take about as long as one account."""
 
 
-FORM = 1
+FORM = 2
 """The form in which a run stages what it plans, and its passes. It changes with either."""
 ACTIVATING = "activating"
 """Count of the accounts that an undo would switch on."""

@@ -135,8 +135,10 @@ class Api:
         return await self.wait(f"linking/runs/{run['id']}", "planned")
 
     async def approve(self, run: Any, **approval: Any) -> Any:
-        """Approve a run, by its number of links if no other is said."""
-        return await self.call("POST", f"linking/runs/{run['id']}/approve", {"links": run["links"]} | approval)
+        """Approve a run, by its number of links if no other is said, and acknowledge what it warns of."""
+        seen = [warned["code"] for warned in run.get("warnings", ())]
+        asked = {"links": run["links"], "acknowledged": seen} | approval
+        return await self.call("POST", f"linking/runs/{run['id']}/approve", asked)
 
     async def apply(self, run: Any, **approval: Any) -> Any:
         """Approve a run and return it once it has ended."""

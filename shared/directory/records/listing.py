@@ -208,3 +208,8 @@ class AccountListing(Listing[Account]):
         """Yield a bucket's accounts from a row key on, live or retired, without their documents."""
         async for row in self._rows(bucket, low, COUNT, select=FACTS):
             yield Account.from_row(row)
+
+    async def scan_all(self, bucket: int) -> AsyncIterator[Account]:
+        """Yield the same with their documents."""
+        async for row in self._rows(bucket, LIVE, COUNT):
+            yield Account.from_row(row)
