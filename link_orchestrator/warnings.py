@@ -186,7 +186,9 @@ async def gather(directory: Directory, job: Job, counts: Mapping[str, int]) -> d
     if FILLERS in found:
         # Who comes with a filler that is known says nothing new.
         found[FILLERS]["base"] = dump(sorted(found[FILLERS]["values"]))
-    known = await directory.findings.acknowledged() if found else {}
+    for code in COUNTED:  # reviews may bring the first one
+        found.setdefault(code, _kept(0, ""))
+    known = await directory.findings.acknowledged()
     return {code: kept | ({"known": known[code]} if code in known else {}) for code, kept in found.items()}
 
 

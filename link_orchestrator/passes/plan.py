@@ -31,6 +31,7 @@ from link_orchestrator.run import (
 from link_orchestrator.staged import (
     CANDIDATES,
     CHANGED,
+    LEFT,
     LINKS,
     MEETING,
     PAIRS,
@@ -56,6 +57,7 @@ from shared.directory.matching.evidence import (
 )
 from shared.directory.matching.identity import Identity, read_object_id
 from shared.directory.matching.match_keys import MatchKey, match_key
+from shared.directory.matching.names import names_in
 from shared.directory.matching.policy import Policy, Rule, Trust
 from shared.directory.records.model import Account, Status, digest_facts
 from shared.directory.work.jobs import Job
@@ -83,18 +85,20 @@ async def weigh(directory: Directory, job: Job, slice_: Slice, *, again: bool = 
         keys, shared = await _keys_by_account(pairs, bucket, policy)
         known = await _KnownPairs.read(directory, job, bucket, keys) if again else None
         # With their documents, of which provisioning may change something: a bucket that nobody meets, without.
-        scan = directory.listing.scan_all if keys else directory.listing.scan_facts
-        accounts = known.accounts() if known else scan(bucket)
+        scanned = directory.listing.scan_facts(bucket, documents=bool(keys))
+        accounts = known.accounts() if known else scanned
         digests = await directory.seen(chain_of(job)).accounts(bucket)
         unmatched: list[PlanRow] = []
         async for account in accounts:
-            facts = facts_of(account)
+            facts, theirs = facts_of(account), keys.get(account.id, {})
+            document = account.document() if theirs else {}
+            if theirs and policy.trusts_unverified:
+                facts = replace(facts, names=names_in(document))
             if digests.get(account.id) != account.digest:
                 # It changed after this run saw it, so others may meet it now. Without a version it is not linked.
                 # Another version of the app may have made the digest of other facts, so that it is made by none anew.
                 facts = replace(facts, version="")
                 await seen.doubt_account(account.id)
-            theirs = keys.get(account.id, {})
             former = known.crowds.get(account.id, ()) if known else ()
             # What a touched account has of shared values is counted again, and join() told of it.
             recounted = known is not None and account.id in known.touched
@@ -105,7 +109,7 @@ async def weigh(directory: Directory, job: Job, slice_: Slice, *, again: bool = 
                 # An untouched account is met by the same identities as before, of which only some are weighed again.
                 claims = known.near.get(account.id) or claims
             made = {oid: claim for oid, claim in claims.items() if claim}
-            held = held_by(account.document(), said.mapping) if found else []
+            held = held_by(document, said.mapping)
             said.number(facts.employee_number, {"account": facts.user_name})
             for oid, evidence in found.items():
                 rivals = rivals_of(oid, evidence, made, directory.keys.fingerprint) if len(claims) > 1 else ()
@@ -251,6 +255,7 @@ async def decide_all(directory: Directory, job: Job, slice_: Slice, *, again: bo
     candidates = directory.stage(job.id + CANDIDATES)
     plan = directory.plan(job.id)
     links = directory.stage(job.id + LINKS).writer(slice_.name)
+    left = directory.stage(job.id + LEFT).writer(slice_.name)
     seen = directory.seen_writer(job.id, slice_.name)
     counts: Counter[str] = Counter()
     rows: defaultdict[int, list[PlanRow]] = defaultdict(list)
@@ -277,6 +282,8 @@ async def decide_all(directory: Directory, job: Job, slice_: Slice, *, again: bo
             mark = mark_of(decision, identity, policy)
             if mark or again:
                 left_open[identity.object_id] = mark
+            if decision.kind is DecisionKind.NO_ACCOUNT:
+                await left.add(bucket, identity.to_json())
             if account and decision.kind is DecisionKind.LINK:
                 digest = directory.keys.digest(Key("externalId", identity.object_id))
                 await links.add(directory.keys.bucket(digest), [account.id, identity.object_id])
@@ -286,7 +293,7 @@ async def decide_all(directory: Directory, job: Job, slice_: Slice, *, again: bo
             await turns.step()
         await plan.leave_open(left_open)
     await together(*(plan.write(home, batch) for home, batch in rows.items()))
-    await together(links.close(), seen.close())
+    await together(links.close(), left.close(), seen.close())
     await directory.findings.write(job.id, f"decide_{slice_.name}", said.found)
     return counts
 
@@ -300,8 +307,8 @@ async def _assigned(directory: Directory, job: Job, bucket: int) -> set[str] | N
 
 
 def _digests(*accounts: AccountFacts) -> Iterator[str]:
-    """Yield the digests of accounts' facts, of which id and version are no part."""
-    return (digest_facts(_values(account)[2:]) for account in accounts)
+    """Yield the digests of accounts' facts, of which id, version and names are no part."""
+    return (digest_facts(_values(account)[2:-1]) for account in accounts)
 
 
 async def _keys_by_account(
@@ -346,7 +353,7 @@ _values = attrgetter(*_FACTS)
 
 def _facts(values: list[Any]) -> AccountFacts:
     """Return the facts that were staged as JSON: their lists are tuples again, their status is a Status."""
-    known: dict[str, Any] = dict(zip(_FACTS, (tuple(v) if isinstance(v, list) else v for v in values), strict=True))
+    known: dict[str, Any] = dict(zip(_FACTS, (tuple(v) if isinstance(v, list) else v for v in values), strict=False))
     return AccountFacts(**known | {"status": Status(known["status"])})
 
 

@@ -6,7 +6,7 @@ It is found while the rows are made, since nobody reads the directory once more 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from link_orchestrator.prediction.cycle import PredictedOutcome, Prediction
@@ -19,6 +19,7 @@ from shared.directory.matching.accounts import Decision, DecisionKind, decide
 from shared.directory.matching.evidence import AccountFacts, Candidate, MatchEvidence, trust_of
 from shared.directory.matching.identity import Identity
 from shared.directory.matching.match_keys import is_filler
+from shared.directory.matching.names import names_in
 from shared.directory.matching.policy import Policy, Rule, Trust
 from shared.directory.work.findings import Finding
 
@@ -38,6 +39,10 @@ class Said:
     mapping: AttributeMapping
     found: dict[str, Finding]
     assigned: Collection[str] | None = None
+    _trusting: Policy | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._trusting = _trusting(self.policy)
 
     def is_assigned(self, identity: Identity) -> bool:
         """Tell whether provisioning has a person in its scope, as far as that is known."""
@@ -80,10 +85,15 @@ class Said:
             self._add(DISABLED, identity, _example(identity, account))
         if decision.kind is DecisionKind.OUTSIDE_VERIFIED_DOMAINS:
             self._add(OUTSIDE, identity, _example(identity, account), _domain(decision.evidence))
-        if decision.kind is DecisionKind.REVIEW and would_be_trusted(identity, decision, near, self.policy):
+        if decision.kind is DecisionKind.REVIEW and self._would_be_trusted(identity, decision, near):
             self._add(TRUST, identity, _example(identity, account))
         self.number(identity.employee_id, {"identity": identity.user_principal_name})
         return counts
+
+    def _would_be_trusted(self, identity: Identity, decision: Decision, near: Sequence[Candidate]) -> bool:
+        if self._trusting is None or trust_of(decision.evidence) is not Trust.WEAK:
+            return False
+        return would_be_trusted(identity, decision, near, self.mapping, self._trusting)
 
     def number(self, number: str | None, example: Mapping[str, str]) -> None:
         """Keep an employee number that says that there is none."""
@@ -96,21 +106,42 @@ class Said:
         self.found.setdefault(code, Finding()).add(told, example, value)
 
 
-def would_be_trusted(identity: Identity, decision: Decision, near: Sequence[Candidate], policy: Policy) -> bool:
-    """Tell whether a review would be a link if the policy trusted every address in the verified domains.
+def would_be_trusted(
+    identity: Identity, decision: Decision, near: Sequence[Candidate], mapping: AttributeMapping, policy: Policy
+) -> bool:
+    """Tell whether a review would be a link under a policy that trusts every address in the verified domains.
 
     Where another identity matches the account, too, nobody can tell before that is decided.
     """
-    verified = policy.compared.get(Rule.VERIFIED_EMAIL)
-    if verified is None or verified.trust is not Trust.STRONG or trust_of(decision.evidence) is not Trust.WEAK:
+    mails = [one for one in decision.evidence if one.attribute == "mail" and "emails" in one.held]
+    proving = [one for one in mails if not (one.outside or one.look_alike)]
+    if not proving or any(rival.trust and not rival.excluded for one in near for rival in one.rivals):
         return False
-    mails = [one for one in decision.evidence if one.attribute == "mail" and not (one.outside or one.look_alike)]
-    if not any("emails" in one.held for one in mails):
-        return False
-    more = MatchEvidence(Rule.VERIFIED_EMAIL, Trust.STRONG, "mail", value=mails[0].value)
-    trusted = [replace(one, evidence=(more, *one.evidence)) if one.account is decision.account else one for one in near]
-    contested = any(rival.trust and not rival.excluded for one in near for rival in one.rivals)
-    return not contested and decide(identity, trusted, policy).kind is DecisionKind.LINK
+    more = MatchEvidence(Rule.MAIL, Trust.STRONG, "mail", value=proving[0].value)
+    trusted = [
+        replace(one, account=replace(one.account, names=_names(one, mapping)), evidence=(more, *one.evidence))
+        if one.account is decision.account
+        else one
+        for one in near
+    ]
+    return decide(identity, trusted, policy).kind is DecisionKind.LINK
+
+
+def _trusting(policy: Policy) -> Policy | None:
+    """Return the policy with every address in the verified domains trusted, None where that changes nothing."""
+    if policy.trusts_unverified:
+        return None
+    try:
+        return replace(policy, trust_emails="inVerifiedDomains")
+    except ValueError:  # the rules contradict it
+        return None
+
+
+def _names(candidate: Candidate, mapping: AttributeMapping) -> tuple[str, ...]:
+    """Return the names of an account as far as the mapping sends some."""
+    held = dict(zip(mapping.others, candidate.held[1:], strict=False))
+    name = {part: held.get(f"name.{part}") for part in ("givenName", "familyName", "formatted")}
+    return names_in({"displayName": held.get("displayName"), "name": name})
 
 
 def _example(identity: Identity, account: AccountFacts | None) -> dict[str, str]:

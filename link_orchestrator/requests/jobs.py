@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from link_orchestrator.files.reading import READING
 from link_orchestrator.kinds import KINDS, RUN, Kind, Rows
 from link_orchestrator.lifecycle import Orchestrations, cancel, ensure_started
 from link_orchestrator.warnings import ROW_WARNINGS, warnings_of
@@ -138,7 +139,11 @@ def _named_row(row: PlanRow, kind: Kind) -> dict[str, Any]:
 
 
 def shown(job: Job) -> dict[str, Any]:
-    """Return a job as the API shows it: some counts in groups like `predicted`, and the number of links to approve."""
+    """Return a job as the API shows it.
+
+    Some counts are in groups like `predicted`. What was read of a file stands beside the options, and so does the
+    number of links to approve.
+    """
     counts, groups = _grouped(job.counts)
     links = counts.get("link", 0) + groups.get("review", {}).pop("links", 0)
     for hidden in ("carried", "warnings", "objectIds"):
@@ -147,9 +152,11 @@ def shown(job: Job) -> dict[str, Any]:
     approvable: dict[str, Any] = {"links": links} if planned else {}
     if planned and (warnings := warnings_of(job)):
         approvable["warnings"] = [warned.to_json() for warned in warnings]
+    options = dict(job.options)
+    read = {READING: options.pop(READING)} if READING in options else {}
     document = job.to_json()
     document.pop("warned", None)
-    return document | {"counts": counts} | groups | approvable
+    return document | {"options": options, "counts": counts} | groups | approvable | read
 
 
 def _grouped(counts: Mapping[str, int]) -> tuple[dict[str, int], dict[str, dict[str, int]]]:

@@ -132,20 +132,25 @@ class TestWhatItSays:
                 {"userName": "bob", "email": "bob@contoso.com"},
                 {"userName": "cyd", "email": "alias@contoso.com"},
                 {"userName": "dan", "email": "dan@contoso.com"},
+                {"userName": "fay", "email": "fay@contoso.com", "displayName": "Gus Grey"},
             )
         )
-        run = await app.plan(
+        people = (
             graph(1, "ada@contoso.com"),
             graph(2, "bob@contoso.com", accountEnabled=False),
             graph(3, "cyd@contoso.com", proxyAddresses=["smtp:alias@contoso.com"]),
             graph(4, "dan@contoso.com"),
             graph(5, "eve@contoso.com", otherMails=["dan@contoso.com"]),
+            graph(6, "fay@contoso.com", displayName="Fay Fisher"),
         )
+        run = await app.plan(*people)
         told = warned(run, "trustEmails")
         assert (told["count"], told["examples"]) == (1, [{"identity": "ada@contoso.com", "account": "ada"}])
+        run = await again(app, *people, policy=POLICY | {"trustEmails": "inVerifiedDomains"})
+        assert (run["links"], warned(run, "trustEmails")) == (1, {})
 
     async def test_rows_that_were_not_read_are_told_with_their_lines(self, app: App) -> None:
-        await app.bring(csv_file({"userName": "ada@contoso.com"}, {"userName": "", "email": "x@contoso.com"}))
+        await app.bring(csv_file({"userName": "ada@contoso.com"}, {"userName": "b", "active": "?"}))
         run = await app.plan(graph(1, "ada@contoso.com"), {"id": "1.2E+05", "userPrincipalName": "bad@contoso.com"})
         told = warned(run, "unreadRows")
         assert (told["count"], told["values"]) == (2, {"identities": 1, "accounts": 1})
