@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from link_orchestrator.files.accounts import AccountRow, read_accounts
 from link_orchestrator.files.groups import GroupRow, read_groups
+from link_orchestrator.files.reading import READING, Notes
 from link_orchestrator.kinds import GROUP_IMPORT, GROUP_PREVIEW, IMPORT, PREVIEW, Kind
 from link_orchestrator.lifecycle import Orchestrations, begin
 from link_orchestrator.messages import slices_for
@@ -19,7 +20,7 @@ from link_orchestrator.passes.import_accounts import CHANGE, LINKED, PROTECTED
 from link_orchestrator.passes.preview_accounts import FIRST_LINE, FIRST_ROWS
 from link_orchestrator.problems import Problem
 from link_orchestrator.requests.jobs import answer
-from link_orchestrator.requests.sent_file import read_columns, read_file, stage_rows
+from link_orchestrator.requests.sent_file import read_columns, read_file, read_name, stage_rows
 from link_orchestrator.staged import name_bucket
 from shared.directory.directory import Directory
 from shared.directory.keys import Key
@@ -73,14 +74,15 @@ async def _import(
         await writer.add(bucket_of(row), row.to_json())
         counts["members"] += count_members(row)
 
-    rows = read(read_file(request), content_type=request.content_type, columns=read_columns(request))
+    notes = Notes()
+    rows = read(read_file(request), content_type=request.content_type, columns=read_columns(request), notes=notes)
     await stage_rows(directory, job_id, rows, add, counts)
     await writer.close()
     await directory.jobs.count(job_id, "file", {"refused": counts["problems"]})
     size = {"rows": counts["read"], "slices": slices_for(counts["read"] + counts["members"])}
     shows = {FIRST_LINE: max(lines)} if kind is PREVIEW else {}
-    options = {**size, **shows, **(options or {})}
-    return answer(await begin(directory, request.by, client, kind, job_id, options), request, 202)
+    asked = {**size, **shows, **(options or {}), **read_name(request), READING: notes.reading().to_json()}
+    return answer(await begin(directory, request.by, client, kind, job_id, asked), request, 202)
 
 
 def _is_preview(request: Request) -> bool:
