@@ -124,6 +124,7 @@ def read_choice(request: Request, rows: Rows) -> str:
 async def page_of_rows(directory: Directory, request: Request, kind: Kind, name: str, choice: str = "") -> Response:
     """Return a page of the rows under a job's id or a reading's name, shown as those of the kind."""
     rows, cursor = await directory.plan(name).page(choice, request.params.get("cursor", ""), read_count(request))
+    rows.sort(key=lambda row: row.shown.get("line", 0))  # of a file's rows those of a page are in order
     return page_answer(kind.rows.name, [_named_row(row, kind) for row in rows], cursor)
 
 

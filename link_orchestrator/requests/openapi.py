@@ -81,11 +81,11 @@ OPERATIONS: Mapping[str, Operation] = {
     "linking_schedule_resume": Operation("ScheduleState"),
     "directory_schemas_get": Operation("Schemas"),
     "directory_schemas_put": Operation("Schemas", body=_json("Schemas")),
-    "accounts_import": Operation("Job", 202, ACCOUNTS_FILE, ("mapping", "protected")),
-    "groups_import": Operation("Job", 202, ACCOUNTS_FILE, ("mapping",)),
-    "linking_groups_upload": Operation("Job", 201, _json("AnyJson")),
+    "accounts_import": Operation("Job", 202, ACCOUNTS_FILE, ("mapping", "preview", "protected", "file")),
+    "groups_import": Operation("Job", 202, ACCOUNTS_FILE, ("mapping", "preview", "file")),
+    "linking_groups_upload": Operation("Job", 201, _json("AnyJson"), ("file",)),
     "linking_run_group_difference": Operation("Difference", query=PAGED),
-    "linking_identities_upload": Operation("Job", 201, IDENTITIES_FILE, ("after",)),
+    "linking_identities_upload": Operation("Job", 201, IDENTITIES_FILE, ("after", "file")),
     "linking_run_start": Operation("Job", 202, _json("RunRequest")),
     "linking_run_problems": Operation("Problems", query=PAGED),
     "linking_run_report": Operation(
@@ -133,9 +133,10 @@ PARAMETERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
         "How many rows at most; 5,000 unless given.",
         {"type": "integer", "minimum": 1, "maximum": 20_000},
     ),
+    "file": ("What the file is called, to be named in reports.", {"type": "string"}),
     "format": ("What the report is written as.", {"enum": ["html", "csv", "jsonl"], "default": "html"}),
-    "found": ("Only rows of this kind.", {"$ref": "#/components/schemas/VerificationRowKind"}),
     "outcome": ("Only rows with this outcome.", {"$ref": "#/components/schemas/UndoRowKind"}),
+    "preview": ("Whether only to show what the import would do, and to change nothing.", {"type": "boolean"}),
     "protected": (
         "Lets rows change protected accounts, which are otherwise left as they are and reported.",
         {"enum": ["change"]},
@@ -162,7 +163,7 @@ def operations() -> dict[str, Operation]:
     found = dict(OPERATIONS)
     for kind in KINDS.values():
         name, rows = kind.function_prefix, kind.rows
-        asked = (rows.filter_by, *PAGED) if rows.choices else PAGED
+        asked = (f"{kind.name}.{rows.filter_by}", *PAGED) if rows.choices else PAGED
         asked = (*asked, "warning", "changes") if kind is RUN else asked
         found[f"{name}_{rows.name}"] = Operation(_page_of(kind), query=asked)
         if kind.orchestrator:
@@ -273,6 +274,10 @@ def _operation(route: Route, operation: Operation) -> dict[str, Any]:
 
 def _parameter(name: str, where: str) -> dict[str, Any]:
     description, schema = PARAMETERS.get(name, ("", {"type": "string"}))
+    kind, dot, own = name.partition(".")
+    if dot:  # a kind's own, by which its rows are filtered
+        name, description = own, f"Only rows with this value as `{own}`."
+        schema = _ref(f"{_page_of(KINDS[kind]).removesuffix('s')}Kind")
     shown = {"name": NAMES.get(name, name), "in": where, "required": where == "path", "schema": schema}
     return shown | ({"description": description} if description else {})
 

@@ -43,6 +43,7 @@ from shared.tables.port import Tables, TablesError
 from shared.tables.sqlite import SqliteTables
 from tests.infra.test_serve import served
 from tests.link_orchestrator.running import (
+    SEEN,
     TOKEN,
     Api,
     Engine,
