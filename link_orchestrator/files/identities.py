@@ -17,6 +17,7 @@ from link_orchestrator.files.formats import read_rows
 from link_orchestrator.files.layouts import BULK, IDENTITIES
 from link_orchestrator.files.reading import Notes
 from link_orchestrator.files.rows import Header, Row, UnreadableFile
+from link_orchestrator.files.suspicious import is_type_name
 from link_orchestrator.problems import Problem
 from shared.directory.matching.identity import NO_OBJECT_ID, TEXTS, Identity, read_object_id
 
@@ -155,12 +156,10 @@ def _identity(row: Row, layout: Layout) -> Identity | Problem:
 
 _BETWEEN: Final = re.compile(r"[;,\s]+|\+(?=[A-Za-z][A-Za-z0-9]*:)")
 """Separates addresses in a cell. The Microsoft 365 admin centre joins them by a plus sign, which may be in one, too."""
-_TYPE: Final = re.compile(r"(?:System|Microsoft)\.[\w.`]+(?:\[\])?")
-"""What PowerShell writes to CSV in the place of a list."""
 
 
 def _several(header: str, value: object) -> tuple[str, ...]:
     """Return the values of a list, or of a CSV cell that holds several."""
     items = value if isinstance(value, list) else _BETWEEN.split(read_text(header, value) or "")
-    found = (read_text(header, item, compared=True) for item in items)
-    return tuple(text for text in found if text and not _TYPE.fullmatch(text))
+    items = [item for item in items if not (isinstance(item, str) and item and is_type_name(item))]
+    return tuple(text for item in items if (text := read_text(header, item, compared=True)))

@@ -8,6 +8,7 @@ import json
 from typing import Any
 
 from shared.directory.directory import Directories
+from tests.link_orchestrator.passes.test_preview import preview, shown_rows
 from tests.link_orchestrator.passes.test_undo import undo
 from tests.link_orchestrator.running import App, all_accounts, csv_file, directory_rows, graph, object_id
 from tests.shared.directory.invariants import check_invariants, stale_rows
@@ -19,6 +20,11 @@ MAX = {"userName": "max@contoso.com", "email": "max@contoso.com", "title": "Sale
 async def owner(app: App, application_id: str) -> Any:
     (account,) = (await app.call("GET", "accounts", applicationId=application_id))["accounts"]
     return account
+
+
+def totals(job: Any) -> dict[str, int]:
+    """Return the counts of an import by what became of its rows, without what it changed."""
+    return {name: count for name, count in job["counts"].items() if "." not in name}
 
 
 async def problem(app: App, job: Any) -> tuple[int, str]:
@@ -40,7 +46,7 @@ async def test_a_row_updates_the_account_of_its_application_id_though_its_name_c
     await app.bring(csv_file(JANE))
     before = await owner(app, "17")
     married = JANE | {"userName": "jane.roe@contoso.com", "email": "jane.roe@contoso.com"}
-    assert (await app.bring(csv_file(married)))["counts"] == {"updated": 1, "refused": 0}
+    assert totals(await app.bring(csv_file(married))) == {"updated": 1, "refused": 0}
     after = await owner(app, "17")
     assert (after["id"], after["userName"]) == (before["id"], "jane.roe@contoso.com")
     directory = await Directories(app.tables).open("main")
@@ -56,7 +62,7 @@ async def test_a_file_without_the_column_leaves_it(app: App) -> None:
     await app.bring(csv_file(JANE))
     silent = {name: value for name, value in JANE.items() if name != "applicationId"} | {"title": "Lead"}
     for row in (silent, silent | {"applicationId": "", "title": "Director"}):
-        assert (await app.bring(csv_file(row)))["counts"] == {"updated": 1, "refused": 0}
+        assert totals(await app.bring(csv_file(row))) == {"updated": 1, "refused": 0}
         assert (await owner(app, "17"))["document"]["title"] == row["title"]
 
 
@@ -90,6 +96,22 @@ async def test_of_two_rows_with_one_key_and_two_names_the_first_is_taken(app: Ap
     assert [account.user_name for account in await all_accounts(directory)] == ["jane@contoso.com"]
 
 
+async def test_a_preview_counts_what_the_import_does(app: App) -> None:
+    await app.bring(csv_file(JANE, MAX))
+    rows = (
+        JANE | {"userName": "jane.roe@contoso.com"},
+        MAX | {"applicationId": "17"},
+        {"userName": "e", "applicationId": "9"},
+    )
+    file = csv_file(*rows)
+    shown = await preview(app, file)
+    rows_shown = await shown_rows(app, shown)
+    done = await app.bring(file)
+    assert shown["counts"] == done["counts"]
+    assert totals(done) == {"created": 1, "updated": 1, "refused": 1}
+    assert sorted(row["account"]["applicationId"] for row in rows_shown if "account" in row) == ["17", "9"]
+
+
 class TestLinked:
     """The identity provider manages the account, and has no say in the application's key."""
 
@@ -101,7 +123,7 @@ class TestLinked:
     async def test_a_key_is_taken_though_nothing_else_of_the_row_is(self, app: App) -> None:
         before = await self.linked(app, {k: v for k, v in JANE.items() if k != "applicationId"})
         job = await app.bring(csv_file(JANE | {"title": "Director"}))
-        assert job["counts"] == {"refused": 1}
+        assert totals(job) == {"updated": 1, "refused": 0}
         _, reason = await problem(app, job)
         assert reason == "title: this account is linked, and managed by the identity provider"
         after = await owner(app, "17")
@@ -121,7 +143,7 @@ class TestLinked:
         _, reason = await problem(app, await app.bring(csv_file(protected | {"applicationId": "1"})))
         assert reason.startswith("applicationId: the account ")
         job = await app.bring(csv_file(protected | {"applicationId": "1"}), protected="change")
-        assert job["counts"] == {"updated": 1, "refused": 0}
+        assert totals(job) == {"updated": 1, "refused": 0}
         assert (await owner(app, "1"))["userName"] == "root"
 
 
