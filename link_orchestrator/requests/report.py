@@ -35,11 +35,11 @@ MOST_ROWS = 20_000
 """Rows that a request may ask for at once."""
 
 COLUMNS: Final = (
-    "decision", "reason", "objectId", "userPrincipalName", "displayName", "accountId", "userName", "rules",
-    "otherMatches", "value", "warnings", "predicted", "predictedWhy", "review", "reviewedBy", "reviewedAt", "outcome",
-    "undone",
+    "decision", "reason", "objectId", "userPrincipalName", "displayName", "accountId", "userName", "applicationId",
+    "rules", "otherMatches", "value", "warnings", "predicted", "predictedWhy", "review", "reviewedBy", "reviewedAt",
+    "outcome", "undone",
 )  # fmt: skip
-UNDO_COLUMNS: Final = ("outcome", *COLUMNS[1:7])
+UNDO_COLUMNS: Final = ("outcome", *COLUMNS[1:8])
 """Columns of an undo's rows, which are the first ones of a run's with another name."""
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "|", "%", "\uff1d", "\uff0b", "\uff0d", "\uff20")
@@ -124,6 +124,12 @@ def safe(cell: str) -> str:
     return f"'{cell}" if cell.lstrip(" ").startswith(_FORMULA) else cell
 
 
+def _of_candidate(document: Mapping[str, Any], account_id: str | None) -> str | None:
+    """Return the applicationId of the candidate that a review chose."""
+    chosen = (one for one in document.get("candidates", ()) if one["id"] == account_id)
+    return next((one.get("applicationId") for one in chosen), None)
+
+
 def _cells(document: Mapping[str, Any]) -> dict[str, str]:
     identity = document.get("identity") or document.get("entraGroup", {})
     account = document.get("account") or document.get("group", {})
@@ -137,6 +143,7 @@ def _cells(document: Mapping[str, Any]) -> dict[str, str]:
         identity.get("displayName"),
         review.get("account") or account.get("id"),
         account.get("userName") or account.get("displayName"),
+        account.get("applicationId") or _of_candidate(document, review.get("account")),
         " ".join(rules),
         " ".join(document.get("others", ())),
         document.get("value", {}).get("value"),
