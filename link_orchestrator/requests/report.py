@@ -20,6 +20,7 @@ from link_orchestrator.requests.mapping import people_of
 from link_orchestrator.requests.pages.run import summary
 from link_orchestrator.requests.pages.undo import undo_summary
 from link_orchestrator.run import mapping_of, policy_of
+from link_orchestrator.warnings import warnings_of
 from shared.admin.parameters import read_count
 from shared.directory.directory import Directory
 from shared.directory.text import dump
@@ -52,11 +53,12 @@ async def get_report(directory: Directory, request: Request) -> Response:
     if _form(request) != "html":
         return await _page(directory, job, request, RUN)
     found = check(mapping_of(job), people_of(job), adopts=policy_of(job).adopt_on_create) if job.planned else []
-    warnings = [warned.to_json() for warned in found]
+    told = {warned.code for warned in warnings_of(job)} if job.planned else set()
+    wrong = [warned.to_json() for warned in found if warned.code not in told]
     jobs = await directory.jobs.list_all()
     undos = [shown(undo) for undo in jobs if (undo.kind, undo.options.get("run")) == (UNDO.name, job.id)]
     read = [shown(other) for other in jobs if _is_read(other, job)]
-    return _html(summary(shown(job), warnings, undos, read, trial=_is_trial(request)))
+    return _html(summary(shown(job), wrong, undos, read, trial=_is_trial(request)))
 
 
 async def get_undo_report(directory: Directory, request: Request) -> Response:
