@@ -27,7 +27,14 @@ from link_orchestrator.messages import (
     Slice,
     SliceDone,
 )
-from link_orchestrator.orchestrator import AGAIN_PASSES, COMPARE_PASSES, GROUP_PLAN_PASSES, PLAN_PASSES, REVIEW_PASSES
+from link_orchestrator.orchestrator import (
+    AGAIN_PASSES,
+    COMPARE_PASSES,
+    GROUP_PLAN_PASSES,
+    PLAN_PASSES,
+    REVIEW_PASSES,
+    SUGGEST_PASSES,
+)
 from link_orchestrator.passes import compare
 from link_orchestrator.run import chain_of, reviews_of, told_of_reviews
 from shared.directory.directory import Directories, Directory
@@ -39,7 +46,9 @@ from shared.turns import without_full_collections
 
 log = logging.getLogger("scimlink")
 
-PLANNING = frozenset(("changes", *COMPARE_PASSES, *PLAN_PASSES, *AGAIN_PASSES, *GROUP_PLAN_PASSES, *REVIEW_PASSES))
+PLANNING = frozenset(
+    ("changes", *COMPARE_PASSES, *PLAN_PASSES, *AGAIN_PASSES, *SUGGEST_PASSES, *GROUP_PLAN_PASSES, *REVIEW_PASSES)
+)
 """Passes that write only staged sets and the plan, so they may be dropped anywhere. The others stop by themselves."""
 LOOK_SECONDS = 1.0
 """Seconds between two looks at whether the job of such a pass was cancelled."""

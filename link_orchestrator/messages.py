@@ -40,8 +40,8 @@ MEMBERSHIPS_AN_ACCOUNT = 10
 """Memberships that take about as long as one account."""
 
 
-FORM = 1
-"""The form in which a run stages what it plans, and its passes. It changes with either."""
+FORM = 2
+"""The form in which a run stages what it plans, and its passes. It changes with either. Since 2 it suggests."""
 ACTIVATING = "activating"
 """Count of the accounts that an undo would switch on."""
 

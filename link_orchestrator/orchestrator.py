@@ -41,6 +41,10 @@ FORMER_COMPARE_PASSES = COMPARE_PASSES[1:]
 """Those of a run that began before there was a FORM: once it is planned, its history is replayed as it was."""
 AGAIN_PASSES = tuple(f"{name}_again" for name in PLAN_PASSES)
 """PLAN_PASSES over nothing but what COMPARE_PASSES found to have changed since the earlier runs."""
+SUGGEST_PASSES = ("suggest",)
+"""Passes in one slice behind those, where both identities and accounts are left without a match."""
+SUGGESTS = 2
+"""The FORM since which there are such passes."""
 APPLY_PASSES = ("reserve", "apply")
 GROUP_PLAN_PASSES, GROUP_APPLY_PASSES = ("resolve_members", "decide_groups"), ("apply_groups",)
 """Passes that follow those over accounts in a run that plans groups."""
@@ -149,6 +153,10 @@ def _link(context: Any, retry: Any, start: Start) -> Steps:
         asked = Compare(job=start.job, directory=start.directory)
         extent = yield from _call(context, retry, "choose_extent", asked, Extent)
     planned = yield from _passes(context, retry, _cut(start, extent, _planning(start, extent)), "plan")
+    if planned is not None and start.form >= SUGGESTS and planned["noAccount"] and planned["noIdentity"]:
+        whole = start.model_copy(update={"slices": 1})
+        suggested = yield from _passes(context, retry, [(name, whole) for name in SUGGEST_PASSES], "plan")
+        planned = None if suggested is None else planned + suggested
     if planned is None:
         return (yield from _end(context, retry, start, "cancelled"))
     if not (extent.everything or extent.slices or planned["groupLink"]):

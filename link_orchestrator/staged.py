@@ -15,8 +15,11 @@ from shared.directory.directory import Directory
 from shared.directory.keys import Key, Keys
 from shared.directory.work.jobs import Job
 
-KEYS, PAIRS, CANDIDATES, LINKS, RESERVED = PLANNED = "keys", "pairs", "candidates", "links", "reserved"
-"""Stages that every run fills, in passes/pairs.py and passes/plan.py; RESERVED in passes/apply.py."""
+KEYS, PAIRS, CANDIDATES, LINKS, LEFT, RESERVED = PLANNED = (
+    "keys", "pairs", "candidates", "links", "left", "reserved",
+)  # fmt: skip
+"""Stages that every run fills, in passes/pairs.py and passes/plan.py; RESERVED in passes/apply.py. LEFT has the
+identities that no account matches, for passes/suggest.py."""
 CHANGED, MEETING, TOUCHED, LEADS, MET, VALUES, MANY = COMPARED = (
     "changed", "meeting", "touched", "leads", "met", "values", "many",
 )  # fmt: skip

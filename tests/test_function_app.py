@@ -1,32 +1,107 @@
-"""What the Azure host is told when it loads an app without settings."""
+"""What the Azure host gets when it loads the app: by its roles, and with wrong settings."""
 
 from __future__ import annotations
 
 import json
-import logging
+import os
 import runpy
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import aiohttp
 import pytest
 from azure.durable_functions.models.utils.df_serialization import df_loads
 
-from shared.host.settings import Settings
+from infra.local.host import LocalHost
+from shared.host.settings import Credential, Settings
+from shared.tables.sqlite import SqliteTables
 
 APP = Path(__file__).parent.parent / "function_app.py"
 
 
-@pytest.mark.parametrize(("worker", "warnings"), [("python", 1), (None, 0)])
-def test_only_in_azure_a_missing_setting_is_worth_a_warning(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, worker: str | None, warnings: int
+TOKEN = Credential.of("token", "test", "scim", "admin").model_dump_json()
+COMPLETE = {
+    "FUNCTIONS_WORKER_RUNTIME": "python",
+    "SCIMLINK_TABLES_ENDPOINT": "https://127.0.0.1:1",
+    "SCIMLINK_CREDENTIALS": f"[{TOKEN}]",
+}
+LINKING = ("azure.durable_functions", "link_orchestrator", "shared.admin", "msal")
+"""What an app that answers SCIM alone has no use for."""
+SCIM_ROOMS = ("scim_users.service", "scim_groups.service", "shared.scim_root")
+
+
+def _load(monkeypatch: pytest.MonkeyPatch, settings: Mapping[str, str]) -> Any:
+    """Run function_app.py as the worker does, with these settings alone. Returns the app, None if there is none."""
+    for name in [name for name in os.environ if name.startswith(("SCIMLINK_", "FUNCTIONS_", "WEBSITE_", "APP_ROLES"))]:
+        monkeypatch.delenv(name)
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    return runpy.run_path(str(APP)).get("app")
+
+
+def test_without_settings_nothing_is_made(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    assert _load(monkeypatch, {}) is None
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        ({"SCIMLINK_TABLES_ENDPOINT": ""}, "SCIMLINK_TABLES_ENDPOINT is missing"),
+        ({"SCIMLINK_TABLES_ENDPOINT": "account"}, "SCIMLINK_TABLES_ENDPOINT must be an address like https://ACCOUNT."),
+        ({"SCIMLINK_CREDENTIALS": ""}, "SCIMLINK_CREDENTIALS must be a JSON list"),
+        ({"SCIMLINK_CREDENTIALS": "[]"}, "SCIMLINK_CREDENTIALS has no entry with the role admin"),
+        ({"APP_ROLES": "scim", "SCIMLINK_CREDENTIALS": "[]"}, "no entry with the role scim"),
+        ({"APP_ROLES": "skim"}, "APP_ROLES must be scim, admin, or both"),
+        ({"SCIMLINK_BUCKETS": "many"}, "SCIMLINK_BUCKETS must be a number"),
+        ({"SCIMLINK_GRAPH_ENDPOINT": "http://graph.microsoft.com"}, "SCIMLINK_GRAPH_ENDPOINT: "),
+    ],
+)
+async def test_a_wrong_setting_is_named_by_every_answer(
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    tmp_path: Path,
+    wrong: Mapping[str, str],
+    named: str,
 ) -> None:
-    for name in ("SCIMLINK_TABLES", "SCIMLINK_TABLES_ENDPOINT", "SCIMLINK_CREDENTIALS", "FUNCTIONS_WORKER_RUNTIME"):
-        monkeypatch.delenv(name, raising=False)
-    if worker:
-        monkeypatch.setenv("FUNCTIONS_WORKER_RUNTIME", worker)
-    with caplog.at_level(logging.DEBUG, "scimlink"):
-        assert "app" not in runpy.run_path(str(APP))
-    assert [record.levelno for record in caplog.records] == [logging.WARNING] * warnings
-    assert "SCIMLINK_TABLES_ENDPOINT" in caplog.text or not warnings
+    app = _load(monkeypatch, {**COMPLETE, **wrong})
+    assert named in caplog.text
+    histories = SqliteTables.open(tmp_path / "histories.db")
+    async with LocalHost(app, histories) as host, aiohttp.ClientSession(host.url) as session:
+        for path in ("/health", "/health/ready", "/scim/v2/Users", "/linking/runs"):
+            async with session.get(path) as answer:
+                assert answer.status == 503, path
+                assert named in (await answer.json())["settings"]
+        async with session.get("/health/live") as answer:
+            assert answer.status == 200
+    await histories.close()
+
+
+@pytest.mark.parametrize(
+    ("roles", "absent", "there"),
+    [("scim", LINKING, SCIM_ROOMS), ("admin", SCIM_ROOMS, LINKING), ("admin, SCIM", (), (*LINKING, *SCIM_ROOMS))],
+)
+def test_an_app_registers_and_imports_what_its_roles_need(
+    roles: str, absent: Sequence[str], there: Sequence[str]
+) -> None:
+    """In a process of its own: another test has imported everything."""
+    script = "import function_app, sys; print([f.get_function_name() for f in function_app.app.get_functions()])"
+    script += "; print(list(sys.modules))"
+    environment = {"PATH": os.environ["PATH"], **COMPLETE, "APP_ROLES": roles}
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=APP.parent, env=environment, check=True, capture_output=True, text=True
+    )
+    names, modules = done.stdout.splitlines()
+    assert not [module for module in absent if f"'{module}'" in modules]
+    assert [module for module in there if module != "msal" and f"'{module}'" not in modules] == []
+    assert ("'scim_users_create'" in names, "'sweep'" in names, "'health_ready'" in names) == (
+        "scim" in roles.lower(),
+        "admin" in roles,
+        True,
+    )
 
 
 def test_the_number_of_buckets_is_a_setting() -> None:
@@ -42,3 +117,19 @@ def test_the_durable_sdk_never_builds_objects_of_names_that_it_finds_in_json(mon
     runpy.run_path(str(APP))
     found = {"row": {"__class__": "Path", "__module__": "pathlib", "__data__": "x"}}
     assert df_loads(json.dumps(found)) == found
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the memory of a process from /proc")
+def test_the_app_that_answers_scim_starts_quickly_and_small() -> None:
+    script = """import time
+began = time.process_time()
+import function_app
+status = open("/proc/self/status").read()
+print(time.process_time() - began, int(status.partition("VmRSS:")[2].split()[0]) / 1024)"""
+    environment = {"PATH": os.environ["PATH"], **COMPLETE, "APP_ROLES": "scim"}
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=APP.parent, env=environment, check=True, capture_output=True, text=True
+    )
+    seconds, megabytes = map(float, done.stdout.split())
+    assert seconds <= 0.8
+    assert megabytes <= 45

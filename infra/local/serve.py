@@ -20,7 +20,7 @@ from pathlib import Path
 from infra.local.host import LocalHost
 from infra.local.workers import Workers
 from shared.host.graph_settings import GraphSettings
-from shared.host.settings import Settings
+from shared.host.settings import ROLES, Settings, app_roles
 from shared.tables.port import Damaged, Tables
 
 try:
@@ -83,6 +83,9 @@ def _parser() -> argparse.ArgumentParser:
     where.add_argument("--data", type=Path, metavar="DIR", help="keep everything in this folder")
     where.add_argument("--tables", metavar="CONNECTION_STRING", help="keep everything in Table Storage or Azurite")
     parser.add_argument("--token", help="the bearer token; without it, the one kept in DIR, made on first use")
+    parser.add_argument(
+        "--roles", type=app_roles, default=ROLES, metavar="ROLES", help="scim, admin, or both: scim,admin"
+    )
     workers = min(2, os.cpu_count() or 1)
     what = "processes for imports and linking runs, and one more that replays; 0: the server runs all itself"
     parser.add_argument("--workers", type=int, default=workers, metavar="N", help=what)
@@ -100,7 +103,7 @@ async def serve(arguments: argparse.Namespace, graph: GraphSettings) -> None:
     token = arguments.token or kept_token(arguments.data)
     check_tables(arguments.data)
     accounts, histories = (open_tables(arguments.data, arguments.tables, name) for name in (ACCOUNTS, HISTORIES))
-    settings = Settings.local(token, graph)
+    settings = Settings.local(token, graph, arguments.roles)
     try:
         app = function_app.build(settings, accounts)
         workers = _workers(arguments, settings)
@@ -118,7 +121,7 @@ async def serve(arguments: argparse.Namespace, graph: GraphSettings) -> None:
 
 
 def _workers(arguments: argparse.Namespace, settings: Settings) -> Workers | None:
-    if not arguments.workers:
+    if not arguments.workers or "admin" not in settings.app_roles:
         return None
     setup = {
         # A worker finds the settings of Graph in its own environment: a secret does not travel as JSON.

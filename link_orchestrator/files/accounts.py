@@ -1,6 +1,6 @@
 """Existing accounts from an exported file: which column is which attribute, and what a row must hold to be an account.
 
-files/rows.py reads the rows, and passes/import_accounts.py stores the accounts. Headers are recognised whatever their
+files/formats.py reads the rows, passes/import_accounts.py stores the accounts. Headers are recognised whatever their
 case, order, spaces, dots and `[remarks]`, in these layouts: the generic one below, Atlassian (managed accounts, and the
 older site export with a row for every group of a user), Okta, Google Workspace, and SCIM User documents as JSON.
 
@@ -33,7 +33,9 @@ from typing import Any, Final
 
 from link_orchestrator.files.cells import BETWEEN, Unusable, find_answer, plain, read_email, read_flag, read_text
 from link_orchestrator.files.columns import Columns, Layout, ranks
-from link_orchestrator.files.rows import Header, Row, UnreadableFile, read_rows
+from link_orchestrator.files.formats import read_rows
+from link_orchestrator.files.reading import Notes
+from link_orchestrator.files.rows import Header, Row, UnreadableFile
 from link_orchestrator.problems import Problem
 from shared.directory.records.model import ENTERPRISE, NO_EVIDENCE, SignInEvidence
 
@@ -71,23 +73,29 @@ class AccountRow:
 
 
 def read_accounts(
-    file: bytes, *, content_type: str = "", columns: Mapping[str, str] | None = None
+    file: bytes, *, content_type: str = "", columns: Mapping[str, str] | None = None, notes: Notes | None = None
 ) -> Iterator[AccountRow | Problem]:
     """Yield the accounts of a file, and a Problem for each row that is not usable as one.
 
     `columns` names, for headers that are not recognised, the column of the generic layout that each is; a header that
-    is mapped to "" is not read. Raises UnreadableFile, when the first row is asked for, if no row can be used or
-    `columns` names an unknown column.
+    is mapped to "" is not read. `notes` is told what is read. Raises UnreadableFile, when the first row is asked for,
+    if no row can be used or `columns` names an unknown column.
     """
-    found = Columns(_RANKS, _named(columns or {}))
+    notes = notes or Notes()
+    return notes.watch(_read(file, content_type, columns or {}, notes))
+
+
+def _read(file: bytes, content_type: str, columns: Mapping[str, str], notes: Notes) -> Iterator[AccountRow | Problem]:
+    found = Columns(_RANKS, _named(columns))
     seen: set[bytes] = set()
-    for row in read_rows(file, content_type=content_type):
+    for row in read_rows(file, content_type=content_type, notes=notes):
         if isinstance(row, Problem):
             yield row
         elif isinstance(row, Header):
             _check(row, found)
         else:
             cells = _flat(row.cells)
+            notes.look(row.line, cells, found.of(cells))
             try:
                 account = _account(row.line, _Cells(cells, found.of(cells)))
             except Unusable as unusable:

@@ -11,14 +11,17 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from link_orchestrator.files.cells import Unusable, plain, printable, read_text
+from link_orchestrator.files.formats import read_rows
 from link_orchestrator.files.groups import MAX_GROUP_CHARS, MAX_NAME_CHARS
-from link_orchestrator.files.rows import Header, Row, UnreadableFile, read_rows
+from link_orchestrator.files.reading import Notes
+from link_orchestrator.files.rows import Header, Row, UnreadableFile
 from link_orchestrator.problems import Problem
 from shared.directory.keys import fold
 
 MAX_ID_CHARS = 200
 _IN_ENTRA: Final = "Look the group up in Entra by its object id, mend it there, and start the run again."
 _CUT_OFF: Final = "membersodatanextlink"
+_READ: Final = {"id": "id", "objectid": "id", "displayname": "displayName", "members": "members"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,18 +37,26 @@ class EntraGroup:
     whole: bool = True
 
 
-def read_entra_groups(file: bytes, *, content_type: str = "") -> Iterator[EntraGroup | Problem]:
+def read_entra_groups(
+    file: bytes, *, content_type: str = "", notes: Notes | None = None
+) -> Iterator[EntraGroup | Problem]:
     """Yield the groups of a file, and a Problem for each object that is not usable as one.
 
-    Raises UnreadableFile, when the first group is asked for, if the file is not JSON.
+    `notes` is told what is read. Raises UnreadableFile, when the first group is asked for, if the file is not JSON.
     """
+    notes = notes or Notes()
+    return notes.watch(_read(file, content_type, notes))
+
+
+def _read(file: bytes, content_type: str, notes: Notes) -> Iterator[EntraGroup | Problem]:
     names: dict[str, tuple[str, int]] = {}
-    for row in read_rows(file, content_type=content_type, row_chars=MAX_GROUP_CHARS):
+    for row in read_rows(file, content_type=content_type, row_chars=MAX_GROUP_CHARS, notes=notes):
         if isinstance(row, Header):
             raise UnreadableFile("The file is no JSON. Send what Microsoft Graph answers to /groups?$expand=members.")
         if isinstance(row, Problem):
             yield row
             continue
+        notes.look(row.line, row.cells, _layout(row.cells))
         try:
             group = _group(row)
         except Unusable as unusable:
@@ -57,6 +68,11 @@ def read_entra_groups(file: bytes, *, content_type: str = "") -> Iterator[EntraG
             yield Problem(row.line, reason, "Export the groups again, at one time.")
         else:
             yield group
+
+
+def _layout(cells: Mapping[str, Any]) -> Mapping[str, list[str]]:
+    """Return which header holds what is read of a group."""
+    return {column: [header] for header in cells if (column := _READ.get(plain(header)))}
 
 
 def entra_group_of(group: Mapping[str, Any], *, whole: bool = True) -> EntraGroup | Problem:

@@ -1,6 +1,6 @@
 """Existing groups from an exported file: their names, and their members by userName.
 
-files/rows.py reads the rows, and passes/import_groups.py stores the groups. Headers are recognised as in
+files/formats.py reads the rows, and passes/import_groups.py stores the groups. Headers are recognised as in
 files/accounts.py, in these layouts: CSV or JSON Lines with a row for every group and member, Atlassian's older site
 export among them, and JSON with an object for every group. Rows of one group add up.
 
@@ -20,7 +20,9 @@ from typing import Any, Final
 
 from link_orchestrator.files.cells import BETWEEN, Unusable, read_text
 from link_orchestrator.files.columns import Columns, Layout, ranks
-from link_orchestrator.files.rows import MAX_FIELD_CHARS, Header, Row, UnreadableFile, read_rows
+from link_orchestrator.files.formats import read_rows
+from link_orchestrator.files.reading import Notes
+from link_orchestrator.files.rows import MAX_FIELD_CHARS, Header, Row, UnreadableFile
 from link_orchestrator.problems import Problem
 
 MAX_GROUP_CHARS = 16_000_000
@@ -60,22 +62,28 @@ class GroupRow:
 
 
 def read_groups(
-    file: bytes, *, content_type: str = "", columns: Mapping[str, str] | None = None
+    file: bytes, *, content_type: str = "", columns: Mapping[str, str] | None = None, notes: Notes | None = None
 ) -> Iterator[GroupRow | Problem]:
     """Yield the groups of a file with their members, and a Problem for each row that is not usable as one.
 
-    `columns` names, for headers that are not recognised, the column that each is, "" for none. Raises UnreadableFile,
-    when the first row is asked for, if no row can be used or `columns` names an unknown column.
+    `columns` names, for headers that are not recognised, the column that each is, "" for none. `notes` is told what is
+    read. Raises UnreadableFile, when the first row is asked for, if no row can be used or `columns` names an unknown
+    column.
     """
-    named = columns or {}
+    notes = notes or Notes()
+    return notes.watch(_read(file, content_type, columns or {}, notes))
+
+
+def _read(file: bytes, content_type: str, named: Mapping[str, str], notes: Notes) -> Iterator[GroupRow | Problem]:
     _check(named)
     found = Columns(_RANKS, named)
-    for row in read_rows(file, content_type=content_type, row_chars=MAX_GROUP_CHARS):
+    for row in read_rows(file, content_type=content_type, row_chars=MAX_GROUP_CHARS, notes=notes):
         if isinstance(row, Header):
             found.check(row, ("group",), "the group's name", "Team")
         elif isinstance(row, Problem):
             yield row
         else:
+            notes.look(row.line, row.cells, found.of(row.cells))
             try:
                 yield from _group(row, found.of(row.cells))
             except Unusable as unusable:

@@ -6,11 +6,16 @@ users of Microsoft Graph as JSON, in pages or plain, also as `Get-MgUser | Conve
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 from link_orchestrator.files.cells import BETWEEN, Unusable, plain, read_flag, read_text
-from link_orchestrator.files.rows import Header, Row, UnreadableFile, read_rows
+from link_orchestrator.files.columns import Layout
+from link_orchestrator.files.formats import read_rows
+from link_orchestrator.files.reading import Notes
+from link_orchestrator.files.rows import Header, Row, UnreadableFile
 from link_orchestrator.problems import Problem
 from shared.directory.matching.identity import NO_OBJECT_ID, TEXTS, Identity, read_object_id
 
@@ -47,16 +52,34 @@ def read_identities(file: bytes, *, content_type: str = "") -> Iterator[Identity
         yield row if isinstance(row, Problem) else row[1]
 
 
-def number_identities(file: bytes, *, content_type: str = "") -> Iterator[tuple[int, Identity] | Problem]:
-    """Do the same, each identity with its line."""
-    for row in read_rows(file, content_type=content_type):
+def number_identities(
+    file: bytes, *, content_type: str = "", notes: Notes | None = None
+) -> Iterator[tuple[int, Identity] | Problem]:
+    """Do the same, each identity with its line. `notes` is told what is read."""
+    notes = notes or Notes()
+    return notes.watch(_read(file, content_type, notes))
+
+
+def _read(file: bytes, content_type: str, notes: Notes) -> Iterator[tuple[int, Identity] | Problem]:
+    for row in read_rows(file, content_type=content_type, notes=notes):
         if isinstance(row, Header):
             _check(row)
         elif isinstance(row, Problem):
             yield row
         else:
+            notes.look(row.line, row.cells, _layout(tuple(row.cells)))
             read = _identity(row)
             yield read if isinstance(read, Problem) else (row.line, read)
+
+
+@lru_cache(256)
+def _layout(headers: tuple[str, ...]) -> Layout:
+    """Return which attribute each header is, for those that are read."""
+    found: defaultdict[str, list[str]] = defaultdict(list)
+    for header in headers:
+        if attribute := _ATTRIBUTES.get(plain(header)):
+            found[attribute].append(header)
+    return found
 
 
 def identity_of(user: Mapping[str, Any]) -> Identity | Problem:

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from link_orchestrator.files.accounts import AccountRow, read_accounts
 from link_orchestrator.files.groups import GroupRow, read_groups
+from link_orchestrator.files.reading import READING, Notes
 from link_orchestrator.kinds import GROUP_IMPORT, IMPORT, Kind
 from link_orchestrator.lifecycle import Orchestrations, begin
 from link_orchestrator.messages import slices_for
@@ -64,12 +65,14 @@ async def _import(
         await writer.add(bucket_of(row), row.to_json())
         counts["members"] += count_members(row)
 
-    rows = read(read_file(request), content_type=request.content_type, columns=read_columns(request))
+    notes = Notes()
+    rows = read(read_file(request), content_type=request.content_type, columns=read_columns(request), notes=notes)
     await stage_rows(directory, job_id, rows, add, counts)
     await writer.close()
     await directory.jobs.count(job_id, "file", {"refused": counts["problems"]})
     size = {"rows": counts["read"], "slices": slices_for(counts["read"] + counts["members"])}
-    return answer(await begin(directory, request.by, client, kind, job_id, {**size, **(options or {})}), request, 202)
+    asked = {**size, **(options or {}), READING: notes.reading().to_json()}
+    return answer(await begin(directory, request.by, client, kind, job_id, asked), request, 202)
 
 
 def _changes_protected(request: Request) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from link_orchestrator.files.reading import READING
 from link_orchestrator.kinds import KINDS, RUN, Kind, Rows
 from link_orchestrator.lifecycle import Orchestrations, cancel, ensure_started
 from link_orchestrator.run import IDS_CARRIED, IDS_KNOWN, INACTIVE, WARNINGS, policy_of
@@ -125,7 +126,11 @@ def _named_row(row: PlanRow, kind: Kind) -> dict[str, Any]:
 
 
 def shown(job: Job) -> dict[str, Any]:
-    """Return a job as the API shows it: some counts in groups like `predicted`, and the number of links to approve."""
+    """Return a job as the API shows it.
+
+    Some counts are in groups like `predicted`. What was read of a file stands beside the options, and so does the
+    number of links to approve.
+    """
     counts, groups = _grouped(job.counts)
     links = counts.get("link", 0) + groups.get("review", {}).pop("links", 0)
     for hidden in ("carried", "warnings", "objectIds"):
@@ -134,7 +139,9 @@ def shown(job: Job) -> dict[str, Any]:
     approvable: dict[str, Any] = {"links": links} if planned else {}
     if planned and (warnings := warnings_of(job)):
         approvable["warnings"] = warnings
-    return job.to_json() | {"counts": counts} | groups | approvable
+    options = dict(job.options)
+    read = {READING: options.pop(READING)} if READING in options else {}
+    return job.to_json() | {"options": options, "counts": counts} | groups | approvable | read
 
 
 def warnings_of(job: Job) -> list[dict[str, Any]]:

@@ -74,7 +74,7 @@ OPERATIONS: Mapping[str, Operation] = {
     "groups_get": Operation("GroupWithHistory", query=PAGED),
     "groups_release": Operation("Group", body=_json("GroupRelease"), body_required=False),
     "policy_get": Operation("Policy"),
-    "policy_put": Operation("Policy", body=_json("Policy")),
+    "policy_put": Operation("StoredPolicy", body=_json("Policy")),
     "policy_history": Operation("PolicyHistory", query=PAGED),
     "linking_schedule_get": Operation("ScheduleState"),
     "linking_schedule_resume": Operation("ScheduleState"),
@@ -89,7 +89,7 @@ OPERATIONS: Mapping[str, Operation] = {
     "linking_run_problems": Operation("Problems", query=PAGED),
     "linking_run_report": Operation(
         "File",
-        query=("format", "decision", "reportCount", "cursor"),
+        query=("format", "decision", "reportCount", "cursor", "trial"),
         media_types=("text/html", "text/csv", "application/jsonl"),
     ),
     "linking_undo_report": Operation(
@@ -138,6 +138,10 @@ PARAMETERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "protected": (
         "Lets rows change protected accounts, which are otherwise left as they are and reported.",
         {"enum": ["change"]},
+    ),
+    "trial": (
+        "Whether the HTML report says that the plan is not kept, so that nobody can approve it.",
+        {"type": "boolean", "default": False},
     ),
     "warning": ("Only links that are planned with this warning.", {"enum": ["inactive"]}),
     "mapping": ('A JSON object from header to column, like {"Login": "userName"}.', {"type": "string"}),

@@ -13,11 +13,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import urlencode
 
-from link_orchestrator.kinds import RUN, UNDO, Kind
+from link_orchestrator.kinds import ENTRA_GROUPS, GROUP_IMPORT, IDENTITIES, IMPORT, RUN, UNDO, Kind
 from link_orchestrator.prediction.check import check
-from link_orchestrator.requests.jobs import address, find_job, jobs_about, read_choice, shown, shown_row
+from link_orchestrator.requests.jobs import address, find_job, read_choice, shown, shown_row
 from link_orchestrator.requests.mapping import people_of
-from link_orchestrator.requests.report_page import summary, undo_summary
+from link_orchestrator.requests.pages.run import summary
+from link_orchestrator.requests.pages.undo import undo_summary
 from link_orchestrator.run import mapping_of, policy_of
 from shared.admin.parameters import read_count
 from shared.directory.directory import Directory
@@ -52,14 +53,32 @@ async def get_report(directory: Directory, request: Request) -> Response:
         return await _page(directory, job, request, RUN)
     found = check(mapping_of(job), people_of(job), adopts=policy_of(job).adopt_on_create) if job.planned else []
     warnings = [warned.to_json() for warned in found]
-    undos = [shown(undo) for undo in await jobs_about(directory, job, UNDO)]
-    return _html(summary(shown(job), warnings, undos))
+    jobs = await directory.jobs.list_all()
+    undos = [shown(undo) for undo in jobs if (undo.kind, undo.options.get("run")) == (UNDO.name, job.id)]
+    read = [shown(other) for other in jobs if _is_read(other, job)]
+    return _html(summary(shown(job), warnings, undos, read, trial=_is_trial(request)))
 
 
 async def get_undo_report(directory: Directory, request: Request) -> Response:
     """Return an undo's report in the format asked for: csv, jsonl or html."""
     job = await find_job(directory, request, UNDO)
     return _html(undo_summary(shown(job))) if _form(request) == "html" else await _page(directory, job, request, UNDO)
+
+
+def _is_read(other: Job, run: Job) -> bool:
+    """Tell whether a run goes by what another job brought: an import before its plan, or an upload that it names."""
+    if other.kind in (IDENTITIES.name, ENTRA_GROUPS.name):
+        return other.id in (*run.options.get("parts", ()), run.options.get("identities"), run.options.get("groups"))
+    kinds = (IMPORT.name, GROUP_IMPORT.name) if "groups" in run.options else (IMPORT.name,)
+    return other.kind in kinds and other.started < (run.planned or run.started)
+
+
+def _is_trial(request: Request) -> bool:
+    """Tell whether the plan will not be kept. Raises InvalidValue."""
+    asked = request.params.get("trial", "false")
+    if asked not in ("true", "false"):
+        raise InvalidValue("trial: true, where the plan is not kept, so that nobody can approve it; or false")
+    return asked == "true"
 
 
 def _form(request: Request) -> str:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Final
+from typing import Any, Final
 
 from link_orchestrator.files.entra_groups import EntraGroup, read_entra_groups
 from link_orchestrator.files.identities import number_identities
+from link_orchestrator.files.reading import READING, Notes
 from link_orchestrator.kinds import ENTRA_GROUPS, IDENTITIES, Kind
 from link_orchestrator.problem_report import write_problems
 from link_orchestrator.requests.jobs import answer
@@ -44,14 +45,18 @@ async def upload_identities(directory: Directory, request: Request) -> Response:
         ids.add(digest, text, line)
         await writer.add_line(directory.keys.bucket(digest), text)
 
-    rows = number_identities(read_file(request), content_type=request.content_type)
+    notes = Notes()
+    rows = number_identities(read_file(request), content_type=request.content_type, notes=notes)
     await stage_rows(directory, job_id, rows, add, counts)
     await writer.close()
     voided = await ids.settle()
     await write_problems(directory, job_id, 0, voided)
+    for problem in voided:
+        notes.problem(problem, was_read=True)
     counts.update(read=-len(voided), problems=len(voided))
     total = {n: counts[n] + (former.counts[n] if former else 0) for n in ("read", "problems")}
-    options = {"parts": [*parts_of(former), job_id]} if former else {}
+    options: dict[str, Any] = {"parts": [*parts_of(former), job_id]} if former else {}
+    options[READING] = notes.reading().to_json()
     return answer(await jobs.record(IDENTITIES.name, request.by, job_id, total, options), request, 201)
 
 
@@ -66,11 +71,13 @@ async def upload_groups(directory: Directory, request: Request) -> Response:
         await writer.add(group)
         counts["members"] += len(group.members)
 
-    rows = read_entra_groups(read_file(request), content_type=request.content_type)
+    notes = Notes()
+    rows = read_entra_groups(read_file(request), content_type=request.content_type, notes=notes)
     await stage_rows(directory, job_id, rows, add, counts)
     await writer.close()
     total = {name: counts[name] for name in ("read", "members", "problems")}
-    return answer(await jobs.record(ENTRA_GROUPS.name, request.by, job_id, total), request, 201)
+    options = {READING: notes.reading().to_json()}
+    return answer(await jobs.record(ENTRA_GROUPS.name, request.by, job_id, total, options), request, 201)
 
 
 async def find_upload(directory: Directory, job_id: str, kind: Kind, name: str) -> Job:

@@ -37,21 +37,39 @@ def blueprint(edge: Edge, tables: Tables) -> func.Blueprint:
     return bp
 
 
+def blueprint_of_fault(fault: str) -> func.Blueprint:
+    """Return the functions of an app that a wrong setting keeps from its work; `fault` names the setting."""
+    bp = func.Blueprint()
+
+    @bp.function_name("health_live")
+    @bp.route("health/live", methods=["GET", "HEAD"])
+    async def live(req: func.HttpRequest) -> func.HttpResponse:
+        return _told(200, status="up")
+
+    @bp.function_name(UNANSWERED)
+    @bp.route("{*path}")
+    async def unanswered(req: func.HttpRequest) -> func.HttpResponse:
+        return _told(503, status="not ready", settings=fault)
+
+    return bp
+
+
+def _told(code: int, **told: str) -> func.HttpResponse:
+    return func.HttpResponse(json.dumps(told), status_code=code, mimetype=JSON)
+
+
 def _add_health(bp: func.Blueprint, edge: Edge, readiness: Readiness) -> None:
     """Add the functions that need no token."""
 
-    def answer(code: int, **told: str) -> func.HttpResponse:
-        return func.HttpResponse(json.dumps(told), status_code=code, mimetype=JSON)
-
     async def health(req: func.HttpRequest) -> func.HttpResponse:
-        return answer(200, status="up", storage=await readiness.find_fault() or "ready")
+        return _told(200, status="up", storage=await readiness.find_fault() or "ready")
 
     async def live(req: func.HttpRequest) -> func.HttpResponse:
-        return answer(200, status="up")
+        return _told(200, status="up")
 
     async def ready(req: func.HttpRequest) -> func.HttpResponse:
         fault = await readiness.find_fault()
-        return answer(503, status="not ready", storage=fault) if fault else answer(200, status="ready")
+        return _told(503, status="not ready", storage=fault) if fault else _told(200, status="ready")
 
     edge.function(bp, "health", "GET", "health")(health)
     edge.function(bp, "health_live", "GET", "health/live")(live)

@@ -14,11 +14,20 @@ from typing import Annotated, Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter
 
 from shared.directory.keys import BUCKETS
-from shared.host.graph_settings import GraphSettings
+from shared.host.graph_settings import GraphSettings, origin
 
 Role = Literal["scim", "admin"]
+ROLES: frozenset[Role] = frozenset({"scim", "admin"})
 Buckets = Annotated[int, Field(ge=1, le=256)]
 """An id names its bucket by two hex digits."""
+
+
+def app_roles(text: str) -> frozenset[Role]:
+    """Return the roles that a text names, with commas between; both if it names none. Raises ValueError."""
+    named = {role.strip().lower() for role in text.split(",")} - {""}
+    if not named <= ROLES:
+        raise ValueError("APP_ROLES must be scim, admin, or both: scim,admin")
+    return frozenset(role for role in ROLES if role in named) or ROLES
 
 
 class Credential(BaseModel):
@@ -45,12 +54,14 @@ class Credential(BaseModel):
 class Settings(BaseModel):
     """The app's settings. `tables` is a connection string, or `tables_endpoint` the address for a managed identity.
 
+    `app_roles` says which doors this app has: SCIM, the administrator's, or both. Two may share package and tables.
     `base_url` is the public address up to `/scim/v2`, where a proxy hides it; "" takes it from each request. `buckets`
     is the number of buckets of a directory that is opened for the first time.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    app_roles: frozenset[Role] = ROLES
     credentials: tuple[Credential, ...] = ()
     tables: str = ""
     tables_endpoint: str = ""
@@ -61,7 +72,7 @@ class Settings(BaseModel):
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Settings:
-        """Return the settings of SCIMLINK_… variables. Raises ValueError naming the one that is wrong."""
+        """Return the settings of APP_ROLES and SCIMLINK_… variables. Raises ValueError naming the one that is wrong."""
         credentials = environment.get("SCIMLINK_CREDENTIALS", "[]")
         try:
             known = TypeAdapter(tuple[Credential, ...]).validate_python(json.loads(credentials))
@@ -75,20 +86,36 @@ class Settings(BaseModel):
             buckets = TypeAdapter(Buckets).validate_python(environment.get("SCIMLINK_BUCKETS") or BUCKETS)
         except ValueError:
             raise ValueError("SCIMLINK_BUCKETS must be a number from 1 to 256") from None
+        endpoint = environment.get("SCIMLINK_TABLES_ENDPOINT", "")
+        try:
+            endpoint = endpoint and origin(endpoint)
+        except ValueError:
+            example = "https://ACCOUNT.table.core.windows.net"
+            raise ValueError(f"SCIMLINK_TABLES_ENDPOINT must be an address like {example}") from None
         return cls(
+            app_roles=app_roles(environment.get("APP_ROLES", "")),
             buckets=buckets,
             credentials=known,
             tables=environment.get("SCIMLINK_TABLES", ""),
-            tables_endpoint=environment.get("SCIMLINK_TABLES_ENDPOINT", ""),
+            tables_endpoint=endpoint,
             client_id=environment.get("SCIMLINK_CLIENT_ID", ""),
             base_url=environment.get("SCIMLINK_BASE_URL", "").rstrip("/"),
             graph=GraphSettings.from_environment(environment),
         )
 
     @classmethod
-    def local(cls, token: str, graph: GraphSettings | None = None) -> Settings:
+    def local(cls, token: str, graph: GraphSettings | None = None, app_roles: frozenset[Role] = ROLES) -> Settings:
         """Return a laptop's settings: one directory, and one token for both roles."""
-        return cls(credentials=(Credential.of(token, "local", "scim", "admin"),), graph=graph or GraphSettings())
+        credentials = (Credential.of(token, "local", "scim", "admin"),)
+        return cls(credentials=credentials, graph=graph or GraphSettings(), app_roles=app_roles)
+
+    def check_complete(self) -> None:
+        """Raise ValueError naming the setting that is missing, without which the app can answer nobody."""
+        if not (self.tables or self.tables_endpoint):
+            raise ValueError("SCIMLINK_TABLES_ENDPOINT is missing: the address of the Table Storage")
+        for role in sorted(self.app_roles):
+            if not any(role in credential.roles for credential in self.credentials):
+                raise ValueError(f"SCIMLINK_CREDENTIALS has no entry with the role {role}: nobody could sign in")
 
 
 def now() -> datetime:

@@ -58,6 +58,11 @@ URGENT_RETRY_SECONDS, PATIENT_RETRY_SECONDS = 0.0001, 0.002
 """Seconds until an urgent or a patient process tries again while another writes."""
 MANY = 16
 """Operations from which on a transaction waits for a turn of the event loop: each is checked and encoded there."""
+PAGE_BYTES = 1024 * 1024
+"""Bytes of columns from which on a page has no more rows: a page is read in one step of the event loop. Azure ends its
+pages, too."""
+FETCHED_AT_ONCE = 8
+"""Rows that are fetched before their bytes are counted."""
 LOG_BYTES = 64 * 1024 * 1024
 """Bytes above which the write-ahead log is emptied. SQLite itself empties it only if nobody writes while it copies the
 pages: beside two processes that wrote all the time, the log was seen to grow to a gigabyte."""
@@ -190,8 +195,8 @@ class SqliteTables:
         if select is not None and len(select) < 2:  # then SQLite picks what is wanted
             form, select = "_one" if one else "_keys", None
         statement, values = self._statements[verb + form], (*path, *bounds)
-        found = self._file.read_whole(lambda: self._query(statement, values, top + 1, begin, form))
-        after = key_text(found.pop()[0]) if len(found) > top else None
+        found, ended = self._file.read_whole(lambda: self._query(statement, values, top + 1, begin, form))
+        after = None if ended else key_text(found.pop()[0])
         # One array for all rows saves a millisecond for a thousand of them.
         parsed = _parse("[" + ",".join([row[2] for row in found]) + "]")
         if one:
@@ -204,13 +209,18 @@ class SqliteTables:
 
     def _query(
         self, statement: str, values: tuple[Any, ...], most: int, begin: bytes, form: Form
-    ) -> list[tuple[Any, ...]]:
+    ) -> tuple[list[tuple[Any, ...]], bool]:
+        """Return a page of rows, and whether it reaches the end; otherwise its last row is the next page's first."""
         partition = values[2] if form == "_one" else values[0]
-        found = self._file.read(statement, (*values, most))
+        if form:
+            found = self._file.read(statement, (*values, most))
+            ended = len(found) < most
+        else:
+            found, ended = self._file.read_page(statement, (*values, most), most)
         prove(partition, found, form)
-        if len(found) < most or found[0][0] != begin:
+        if ended or found[0][0] != begin:
             prove_around(self._file.read, self._statements, partition, (begin, [row[0] for row in found]))
-        return found
+        return found, ended
 
     async def commit(self, partition: str, operations: Sequence[Operation]) -> list[str]:
         """Apply the operations, all or none, and return once they are on the disk (see port.Tables)."""
@@ -408,6 +418,25 @@ class _File:
             return self._reader.execute(statement, values).fetchall()
         except sqlite3.Error as error:
             raise _failure(error) from error
+
+    def read_page(self, statement: str, values: Values, most: int) -> tuple[list[tuple[Any, ...]], bool]:
+        """Return the first rows of a SELECT whose last column is text, and whether they are all.
+
+        There are fewer than `most` where more than PAGE_BYTES were read before, but never only one of several.
+        """
+        found, read = list[tuple[Any, ...]](), 0
+        try:
+            cursor = self._reader.execute(statement, values)
+            while rows := cursor.fetchmany(FETCHED_AT_ONCE):
+                found += rows
+                read += sum([len(row[-1]) for row in rows])
+                if read > PAGE_BYTES and len(found) < most:
+                    ended = len(rows) < FETCHED_AT_ONCE
+                    cursor.close()
+                    return found, ended
+        except sqlite3.Error as error:
+            raise _failure(error) from error
+        return found, len(found) < most
 
     def read_whole(self, read: Callable[[], T]) -> T:
         """Return what several SELECTs find, of one moment if they seem to meet damage.

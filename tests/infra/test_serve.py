@@ -115,6 +115,18 @@ async def test_without_a_token_it_makes_one_and_keeps_it(tmp_path: Path) -> None
     assert stat.S_IMODE(os.stat(tmp_path / "token").st_mode) == 0o600
 
 
+async def test_it_serves_the_doors_of_its_roles(tmp_path: Path) -> None:
+    headers = {"Authorization": "Bearer t"}
+    for roles, scim, admin in (("scim", 200, 404), ("admin", 404, 200)):
+        async with (
+            served("--data", str(tmp_path), "--token", "t", "--roles", roles) as server,
+            aiohttp.ClientSession(server.url, headers=headers) as session,
+        ):
+            for path, status in (("/scim/v2/Users", scim), ("/linking/runs", admin)):
+                async with session.get(path) as answer:
+                    assert answer.status == status
+
+
 async def test_a_setting_that_is_wrong_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SCIMLINK_GRAPH_ENDPOINT", "http://graph.microsoft.com")
     command = (sys.executable, "-m", "infra.local.serve", "--data", str(tmp_path))

@@ -113,6 +113,27 @@ def test_every_function_of_the_app_loads(drive: Drive) -> None:
     assert not any(route.startswith(("admin", "runtime")) for route, *_ in routes), "the host keeps these to itself"
 
 
+@pytest.mark.parametrize(
+    ("roles", "there", "absent"),
+    [("scim", "scim_users_create", "link_accounts"), ("admin", "link_accounts", "scim_users_create")],
+)
+def test_each_role_loads_what_it_serves_and_nothing_more(drive: Drive, roles: str, there: str, absent: str) -> None:
+    live = {"function": "health_live", "inputs": {"req": {"http": {"method": "GET", "url": "http://app/health/live"}}}}
+    answer = drive(ROOT, [live], settings=SETTINGS | {"APP_ROLES": roles})
+    assert answer["error"] is None
+    assert there in answer["functions"]
+    assert absent not in answer["functions"]
+    assert answer["results"][0]["value"]["status"] == 200
+
+
+def test_a_wrong_setting_leaves_an_app_that_says_so(drive: Drive) -> None:
+    call = {"function": "unanswered", "inputs": {"req": {"http": {"method": "GET", "url": "http://app/health/ready"}}}}
+    answer = drive(ROOT, [call], settings=SETTINGS | {"APP_ROLES": "skim"})
+    assert answer["error"] is None
+    assert answer["results"][0]["value"]["status"] == 503
+    assert "APP_ROLES" in answer["results"][0]["value"]["body"]
+
+
 def test_azure_sends_every_function_the_requests_of_its_own_route(drive: Drive) -> None:
     """By the names and routes that the worker tells Azure's host, which the host goes through in the order of names."""
 

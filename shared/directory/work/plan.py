@@ -32,8 +32,8 @@ class PlanRow:
 
     `outcome` is the outcome of applying it, "" before. `version` is the version of the account that the plan saw,
     `versions` are those of several candidates, by id. `review` is what an administrator decided about the row
-    (reviews.py). `undone` says which undo took its link back, and how, "" for none. `id` names the row once it is
-    stored.
+    (reviews.py). `undone` says which undo took its link back, and how, "" for none. `suggestions` are who may be the
+    counterpart of somebody without any (link_orchestrator/passes/suggest.py). `id` names the row once it is stored.
     """
 
     decision: str
@@ -44,12 +44,18 @@ class PlanRow:
     versions: Mapping[str, str] = field(default_factory=dict)
     review: Mapping[str, Any] | None = None
     undone: str = ""
+    suggestions: Sequence[Mapping[str, Any]] = ()
     id: str = field(default="", compare=False)
     etag: str = field(default="", compare=False)
 
     def to_json(self) -> dict[str, Any]:
         """Return the row as the API shows it."""
-        known = {"review": self.review, "outcome": self.outcome, "undone": self.undone}
+        known = {
+            "suggestions": [*self.suggestions],
+            "review": self.review,
+            "outcome": self.outcome,
+            "undone": self.undone,
+        }
         return {"decision": self.decision, **self.shown, **{name: value for name, value in known.items() if value}}
 
 
@@ -114,6 +120,13 @@ class Plan:
         """Write what became of rows, by subject, into them; what others wrote there meanwhile stays."""
         settled = [Merge(self._row(row), {"outcome": outcomes[row.subject]}, ANY) for row in rows]
         await write(self._tables, {self.partition(bucket): settled})
+
+    async def record_suggestions(
+        self, bucket: int, decision: str, suggestions: Mapping[str, Sequence[Mapping[str, Any]]]
+    ) -> None:
+        """Write who may be the counterpart into rows of one decision, by subject; a review that is there stays."""
+        found = [Merge(self.key(decision, one), {"suggestions": dump(some)}, ANY) for one, some in suggestions.items()]
+        await write(self._tables, {self.partition(bucket): found})
 
     async def record_undone(self, bucket: int, undone: Mapping[str, str], rows: Sequence[PlanRow]) -> None:
         """Write into rows, by subject, which undo took their links back; what others wrote there meanwhile stays."""
@@ -190,13 +203,14 @@ def columns_of(row: PlanRow) -> dict[str, Any]:
         "versions": dump(row.versions) if row.versions else None,
         "review": dump(row.review) if row.review else None,
         "undone": row.undone or None,
+        "suggestions": dump(row.suggestions) if row.suggestions else None,
     } | split_text("shown", dump(row.shown))
 
 
 def read_row(bucket: int, row: Row) -> PlanRow:
     """Return a stored row of a bucket."""
     columns: Mapping[str, Any] = row.columns
-    versions, review = columns.get("versions"), columns.get("review")
+    versions, review, suggestions = columns.get("versions"), columns.get("review"), columns.get("suggestions")
     return PlanRow(
         columns["decision"],
         columns["subject"],
@@ -206,6 +220,7 @@ def read_row(bucket: int, row: Row) -> PlanRow:
         json.loads(versions) if versions else {},
         json.loads(review) if review else None,
         columns.get("undone", ""),
+        json.loads(suggestions) if suggestions else (),
         f"{bucket:02x}{row.key}",
         row.etag,
     )

@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from link_orchestrator.requests.pages.run import summary
+from link_orchestrator.requests.pages.undo import undo_summary
 from link_orchestrator.requests.report import COLUMNS, UNDO_COLUMNS, safe
-from link_orchestrator.requests.report_page import summary, undo_summary
 from tests.link_orchestrator.running import App, Refusal, csv_file, graph, object_id
 
 
@@ -123,7 +124,7 @@ async def test_the_summary_has_the_counts_as_a_chart_and_nothing_to_load(app: Ap
         "20",
         "by local",
         "1 to exclude",
-        "contoso.com, fabrikam.com",
+        "contoso.com and fabrikam.com",
     ):
         assert shown in page.text
     assert "p0@" not in text, "a summary names nobody"
@@ -197,10 +198,10 @@ async def test_an_undo_has_a_report_and_the_runs_tells_of_it(app: App) -> None:
     assert [json.loads(line)["group"]["displayName"] for line in text.splitlines()] == ["Staff"]
     page = Page((await read(app, undo))[0])
     assert page.open == []
-    for shown in (undo["id"], run["id"], "As before their link", "for groups", "2", "by local"):
+    for shown in (undo["id"], run["id"], "As before their link", "Groups", "2", "by local"):
         assert shown in page.text
     page = Page((await read(app, run))[0])
-    for shown in ("Taken back", undo["id"], "What it came to for groups", f"What {undo['id']} came to"):
+    for shown in ("Taken back", undo["id"], "What applying the plan came to", f"What {undo['id']} came to"):
         assert shown in page.text
     text, _, _ = await read(app, run, format="csv", decision="link")
     assert {row["undone"] for row in csv.DictReader(io.StringIO(text, newline=""))} == {f"undone by {undo['id']}"}

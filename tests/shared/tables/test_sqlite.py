@@ -16,8 +16,9 @@ from pathlib import Path
 import pytest
 
 from shared.tables import sqlite
+from shared.tables.access import read_range
 from shared.tables.port import ANY, Delete, Insert, LimitExceeded, Merge, Replace, Unavailable, Upsert, VersionConflict
-from shared.tables.sqlite import SqliteTables
+from shared.tables.sqlite import PAGE_BYTES, SqliteTables
 from tests.waiting import PATIENCE
 
 COMMITTER = """
@@ -390,3 +391,16 @@ async def test_whatever_a_power_cut_takes_no_commit_lasts_without_those_ahead_of
         assert behind <= ahead <= behind + 1
         lasting.add(behind)
     assert lasting >= {0, 1, 2}
+
+
+async def test_a_page_of_large_rows_ends_by_its_bytes(sqlite_tables: SqliteTables) -> None:
+    """Each is read in one step of the event loop; what reads on gets all of them, in order."""
+    keys = [f"k{number:02d}" for number in range(40)]
+    for key in keys:
+        await sqlite_tables.commit("p", [Insert(key, {f"text{n}": "x" * 30_000 for n in range(10)})])
+    page = await sqlite_tables.query("p")
+    assert page.continuation is not None
+    assert sum(len(str(row.columns)) for row in page.rows) < 2 * PAGE_BYTES + 8 * 300_000
+    assert [row.key for row in await read_range(sqlite_tables, "p", "", None, top=1000)] == keys
+    assert [row.key for row in await read_range(sqlite_tables, "p", "k05", "k31", top=17)] == keys[5:22]
+    assert [row.key for row in (await sqlite_tables.query("p", top=1)).rows] == keys[:1]

@@ -1,0 +1,98 @@
+"""Values that are hardly what they should be: fillers, and what a spreadsheet made of a number, among others.
+
+They are read as they stand, and counted, so that an administrator sees them before anybody is linked by them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Final
+
+
+class Suspicion(StrEnum):
+    """What is suspicious about a value or a row."""
+
+    FILLER = "filler"
+    MANGLED = "mangledNumber"
+    DATE = "date"
+    ERROR = "spreadsheetError"
+    OBJECT = "powershellObject"
+    MOJIBAKE = "mojibake"
+    SHORT = "shortRow"
+    CUT = "cutLastLine"
+
+
+MEANINGS: Final[Mapping[Suspicion, tuple[str, str]]] = {
+    Suspicion.FILLER: (
+        "a word that stands for no value, such as n/a",
+        "Leave such cells empty: two people with the same filler look like one.",
+    ),
+    Suspicion.MANGLED: (
+        "a number that a spreadsheet shortened, such as 1.2E+05",
+        "Export the file again, and open it in no spreadsheet; or format the column as text before it is filled.",
+    ),
+    Suspicion.DATE: (
+        "a date, where the column holds none",
+        "A spreadsheet may have taken a number or a name for a date: export the file again.",
+    ),
+    Suspicion.ERROR: (
+        "an error of a spreadsheet's formula, such as #N/A",
+        "Mend the formula, or leave such cells empty.",
+    ),
+    Suspicion.OBJECT: (
+        "the name of a type, which PowerShell wrote in the place of a list",
+        "Export with ConvertTo-Json, or join the values: @{n='proxyAddresses';e={$_.ProxyAddresses -join ';'}}.",
+    ),
+    Suspicion.MOJIBAKE: (
+        "letters that were read in a wrong encoding before, such as Ã¼",
+        "Export the file again, as UTF-8.",
+    ),
+    Suspicion.SHORT: (
+        "fewer cells than the header row has: those that are missing count as empty",
+        "Check that no value holds a line break without quotes.",
+    ),
+    Suspicion.CUT: (
+        "the last line ends in its middle, and was not read",
+        "Export the file again, and check that the download is complete.",
+    ),
+}
+"""What each suspicion says of the values it counts, and what to do about them."""
+
+FLAGS: Final = frozenset({"active", "accountEnabled", "emailVerified", "protected"})
+"""Columns that hold yes or no, in which 0 and none mean something."""
+_PHONES: Final = frozenset({"phone", "mobilePhone", "homePhone", "phoneNumbers"})
+"""Columns whose numbers may look like a date."""
+
+_MOST_CHARS: Final = 40
+"""Characters that a suspicious value has at most, but for one in a wrong encoding."""
+_WORDS: Final = (
+    r"n/a|n\.a\.|n\.v\.|k\.a\.|none|null|\(null\)|<null>|nil|nan|undefined|unknown|unbekannt|inconnu|desconocido|tbd|todo|"
+    "dummy|test|xxx|keine|kein|vide|empty|leer"
+)
+_MONTH: Final = "(?:jan|feb|mar|mär|apr|may|mai|jun|jul|aug|sept?|oct|okt|nov|dec|dez)"
+_SUSPICIOUS: Final = re.compile(
+    rf"(?P<FILLER>{_WORDS}|[-_.?*]{{1,5}}|0{{1,12}}|"
+    r"(?:test|none|null|no-?reply|no-?(?:e-?)?mail|unknown|n/?a|dummy|xxx?)@[a-z-]{1,20}(?:\.[a-z]{2,8})?)|"
+    r"(?P<MANGLED>-?\d(?:[.,]\d{1,15})?e\+\d{2,3})|"
+    r"(?P<DATE>\d{1,2}[./-]\d{1,2}[./-](?:\d{4}|\d{2})(?: \d{1,2}:\d{2}(?::\d{2})?)?|"
+    r"\d{4}-\d{2}-\d{2}(?:[t ]\d{2}:\d{2}(?::\d{2})?)?|"
+    rf"\d{{1,2}}[. -]{{1,2}}{_MONTH}\.?(?:[. -]\d{{2,4}})?|{_MONTH}[. -]\d{{2,4}})|"
+    r"(?P<ERROR>#(?:n/a|ref!|name\?|value!|div/0!|null!|num!|wert!|bezug!|nv|valeur!|valor!))|"
+    r"(?P<OBJECT>system\.[a-z.]{1,30}\[\])",
+    re.IGNORECASE,
+)
+_MOJIBAKE: Final = re.compile("\ufffd|[ÃÂ][\x80-\xbf]|â€|[ÃÂ][\u0152-\u2122]")
+
+
+def suspect(value: str, column: str) -> Suspicion | None:
+    """Return what is suspicious about the value of a column, None for nothing."""
+    if len(value) <= _MOST_CHARS and (found := _SUSPICIOUS.fullmatch(value)):
+        suspicion = Suspicion[found.lastgroup or ""]
+        if (suspicion is Suspicion.FILLER and column in FLAGS) or (suspicion is Suspicion.DATE and column in _PHONES):
+            return None
+        return suspicion
+    if not value.isascii() and _MOJIBAKE.search(value):
+        return Suspicion.MOJIBAKE
+    return None

@@ -1,0 +1,185 @@
+"""The pass that suggests counterparts to a person, for identities and accounts that nothing matches.
+
+Of the two sides, the smaller one is in memory, as an index of what people may have in common, and the larger one is
+read past it. Who is alike is told in the rows of both, at most three a row. A suggestion links nobody: a review has to
+name it, and is judged then. The pass runs in one slice, and only where both sides have somebody. It writes the same
+again if it is run again.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any, Final, NamedTuple
+
+from link_orchestrator.messages import Slice
+from link_orchestrator.staged import LEFT
+from shared.directory.directory import Directory
+from shared.directory.matching.accounts import DecisionKind
+from shared.directory.matching.identity import Identity
+from shared.directory.matching.likeness import Index, Person, Suggestion, best, suggestion
+from shared.directory.records.model import Account, Status
+from shared.directory.work.jobs import Job
+from shared.tables.access import in_parts
+from shared.turns import Turns
+
+MOST_LEFT: Final = 50_000
+"""People of the smaller side up to which anybody is suggested: so many without a match are no work for a person, and
+are two kilobytes each in memory."""
+SUGGESTED: Final = "suggestions."
+"""Prefix of counts of rows with suggestions, by their decision."""
+ACCOUNTS_AT_ONCE: Final = 500
+"""Accounts that are read at once."""
+ROWS_AT_ONCE: Final = 1_000
+"""Rows whose suggestions are written at once."""
+
+
+class _Left(NamedTuple):
+    """Somebody without a match: the bucket of the row, what is compared, and how the other side's rows show it."""
+
+    bucket: int
+    person: Person
+    shown: Mapping[str, Any]
+
+
+Read = Callable[[Directory, Job], AsyncIterator[_Left]]
+
+
+async def suggest(directory: Directory, job: Job, slice_: Slice) -> Counter[str]:
+    """Write suggestions into the rows of accounts and identities without a match; count the rows that have any."""
+    counts = await directory.jobs.total(job.id)
+    accounts, identities = (
+        _Side(DecisionKind.NO_IDENTITY, "account", _accounts),
+        _Side(DecisionKind.NO_ACCOUNT, "identity", _identities),
+    )
+    less_accounts = counts.get(accounts.decision.value, 0) <= counts.get(identities.decision.value, 0)
+    few, many = (accounts, identities) if less_accounts else (identities, accounts)
+    if counts.get(few.decision.value, 0) > MOST_LEFT:
+        return Counter()
+    return await _Search(directory, job, few, many).run()
+
+
+class _Side(NamedTuple):
+    """Accounts or identities: the decision of their rows, what suggestions call one, and what reads them."""
+
+    decision: DecisionKind
+    name: str
+    read: Read
+
+
+class _Search:
+    """The people of one side, held in memory, and a way past them for those of the other side."""
+
+    def __init__(self, directory: Directory, job: Job, few: _Side, many: _Side) -> None:
+        self._directory = directory
+        self._job = job
+        self._few = few
+        self._many = many
+        self._counts: Counter[str] = Counter()
+
+    async def run(self) -> Counter[str]:
+        held, turns = [left async for left in self._few.read(self._directory, self._job)], Turns()
+        if not held:
+            return self._counts
+        index = Index([left.person for left in held])
+        bearers = Counter(index.bearers)
+        others: Counter[tuple[str, ...]] = Counter()
+        async for left in self._many.read(self._directory, self._job):
+            others.update(name for name in left.person.names if name in bearers)
+            await turns.step()
+        bearers |= others
+        found: defaultdict[int, list[tuple[Suggestion, Mapping[str, Any]]]] = defaultdict(list)
+        rows: defaultdict[int, dict[str, list[dict[str, Any]]]] = defaultdict(dict)
+        async for left in self._many.read(self._directory, self._job):
+            mine: list[Suggestion] = []
+            places: dict[str, int] = {}
+            for place in index.near(left.person):
+                other = held[place]
+                one = suggestion(other.person.id, left.person, other.person, bearers)
+                if one is not None:
+                    mine.append(one)
+                    places[one.id] = place
+                    found[place] = _kept([*found[place], (one._replace(id=left.person.id), left.shown)])
+            if mine:
+                some = [(one, held[places[one.id]].shown) for one in best(mine)]
+                rows[left.bucket][left.person.id] = self._shown(self._few, some)
+                if sum(map(len, rows.values())) >= ROWS_AT_ONCE:
+                    await self._write(self._many, rows)
+                    rows.clear()
+            await turns.step()
+        await self._write(self._many, rows)
+        rows.clear()
+        for place, some in found.items():
+            left = held[place]
+            rows[left.bucket][left.person.id] = self._shown(self._many, some)
+            await turns.step()
+        await self._write(self._few, rows)
+        return self._counts
+
+    async def _write(self, side: _Side, rows: Mapping[int, Mapping[str, list[dict[str, Any]]]]) -> None:
+        plan = self._directory.plan(self._job.id)
+        for bucket, some in rows.items():
+            await plan.record_suggestions(bucket, side.decision.value, some)
+            self._counts[SUGGESTED + side.decision.value] += len(some)
+
+    def _shown(self, side: _Side, some: list[tuple[Suggestion, Mapping[str, Any]]]) -> list[dict[str, Any]]:
+        """Return suggestions as a row shows them: the score is a share, so that 1 would be certain."""
+        return [
+            {side.name: shown, "score": one.likeness.score / 100, "alike": [*one.likeness.alike]}
+            | ({"namesakes": one.namesakes} if one.namesakes else {})
+            for one, shown in some
+        ]
+
+
+def _kept(some: list[tuple[Suggestion, Mapping[str, Any]]]) -> list[tuple[Suggestion, Mapping[str, Any]]]:
+    shown = {one.id: shown for one, shown in some}
+    return [(one, shown[one.id]) for one in best([one for one, _ in some])]
+
+
+async def _identities(directory: Directory, job: Job) -> AsyncIterator[_Left]:
+    """Yield the identities that no account matches."""
+    stage, plan, decision = directory.stage(job.id + LEFT), directory.plan(job.id), DecisionKind.NO_ACCOUNT.value
+    for bucket in range(directory.keys.buckets):
+        rows = await plan.keys(bucket, [decision])
+        if not rows:
+            continue
+        async for items in stage.read(bucket):
+            for item in items:
+                # A slice that ran twice staged it twice, and may have decided otherwise once.
+                if (key := plan.key(decision, item["id"])) in rows:
+                    rows.remove(key)
+                    yield _left_identity(bucket, Identity.from_json(item))
+
+
+def _left_identity(bucket: int, identity: Identity) -> _Left:
+    whole = f"{identity.given_name or ''} {identity.surname or ''}"
+    proxies = (address.partition(":")[2] for address in identity.proxy_addresses if address[:5].lower() == "smtp:")
+    addresses = (identity.user_principal_name, identity.mail or "", *proxies, *identity.other_mails)
+    names = (identity.display_name or "", whole)
+    shown = {"objectId": identity.object_id, "userPrincipalName": identity.user_principal_name}
+    if identity.display_name:
+        shown["displayName"] = identity.display_name
+    return _Left(bucket, Person.of(identity.object_id, names, addresses, identity.employee_id), shown)
+
+
+async def _accounts(directory: Directory, job: Job) -> AsyncIterator[_Left]:
+    """Yield the accounts that no identity matches, and that could be linked."""
+    plan = directory.plan(job.id)
+    for bucket in range(directory.keys.buckets):
+        async for rows in plan.decided(bucket, DecisionKind.NO_IDENTITY.value):
+            for batch in in_parts([row.subject for row in rows], ACCOUNTS_AT_ONCE):
+                for account in await directory.accounts.find_many(batch):
+                    if account and account.status is Status.LOCAL and not account.protected and not account.link:
+                        yield _left_account(bucket, account)
+
+
+def _left_account(bucket: int, account: Account) -> _Left:
+    document = account.document()
+    name = document.get("name") or {}
+    whole = f"{name.get('givenName') or ''} {name.get('familyName') or ''}"
+    names = (document.get("displayName") or "", name.get("formatted") or "", whole)
+    addresses = (account.user_name, *account.emails, *account.evidence.verified_emails)
+    shown = {"id": account.id, "userName": account.user_name}
+    if shown_name := next((one for one in names if one.strip()), ""):
+        shown["displayName"] = shown_name
+    return _Left(bucket, Person.of(account.id, names, addresses, account.employee_number), shown)

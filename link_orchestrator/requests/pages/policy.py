@@ -1,0 +1,89 @@
+"""A policy said in sentences, for the page of the run that went by it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from html import escape
+from typing import Any, Final
+
+from link_orchestrator.requests.pages.parts import items, listed
+from shared.directory.matching.policy import Policy, Trust
+from shared.directory.text import counted
+
+_RULES: Final = {
+    "externalId": "its externalId is the identity's object id",
+    "signInObjectId": "a past sign-in carried the identity's object id",
+    "nameId": "the NameID of its past sign-ins is the identity's {nameIdSource}",
+    "userName": "its userName is the identity's user principal name",
+    "verifiedEmail": "a verified e-mail address of it is the identity's mail",
+    "email": "another e-mail address of it is a mail, an alias or a further address of the identity",
+    "employeeNumber": "its employee number is the identity's employeeId",
+}
+"""What each rule compares, said of an account."""
+
+_SWITCHES: Final = {
+    "adoptOnCreate": "A create by provisioning links the account that it collides with (adoptOnCreate).",
+    "createBesideMatches": "Provisioning may create a person beside an account that shares an address or a number with "
+    "them (createBesideMatches).",
+    "foreignObjectIds": "Object ids that accounts carry are not this tenant's, and make no conflict "
+    "(foreignObjectIds).",
+    "linkGroupsOnCreate": "A create by provisioning links the group of the same name (linkGroupsOnCreate).",
+}
+"""What is off unless it is set."""
+
+
+def sentences(policy: Mapping[str, Any]) -> str:
+    """Return a policy, as the API shows it, as a list of sentences in HTML. "" for none."""
+    return items(map(escape, _sentences(policy))) if policy else ""
+
+
+def _sentences(policy: Mapping[str, Any]) -> Iterator[str]:
+    yield _domains(policy.get("verifiedDomains", ()))
+    yield from _rules(policy)
+    if excluded := len(policy.get("excluded", ())):
+        yield f"Left out of every run by name: {counted(excluded, 'identity')}."
+    yield from (said for name, said in _SWITCHES.items() if policy.get(name))
+    if share := policy.get("safeguardShare"):
+        yield f"A plan that links more than {share:.0%} of the accounts is approved by its number only."
+    if limit := policy.get("autoApprove"):
+        yield (
+            f"A run approves itself up to {counted(limit['number'], 'link')} and {limit['share']:.1%} of the accounts "
+            "(autoApprove)."
+        )
+    if schedule := policy.get("schedule"):
+        yield f"Runs start by themselves every {counted(schedule['everyHours'], 'hour')} (schedule)."
+    yield from _others(policy)
+
+
+def _domains(domains: list[str]) -> str:
+    if not domains:
+        return "No verified domain is set, so no address proves anything."
+    return f"Only addresses in {listed(domains)} prove anything."
+
+
+def _rules(policy: Mapping[str, Any]) -> Iterator[str]:
+    for trust, what in (
+        (Trust.STRONG, "An account is linked once the plan is approved where"),
+        (Trust.WEAK, "A person decides where"),
+    ):
+        said = [
+            _RULES.get(rule["rule"], rule["rule"]).format(nameIdSource=policy.get("nameIdSource", ""))
+            for rule in policy.get("rules", ())
+            if rule["trust"] == trust
+        ]
+        if said:
+            yield f"{what} {listed(said, 'or')}."
+
+
+_SAID: Final = {
+    "verifiedDomains", "rules", "nameIdSource", "excluded", "safeguardShare", "autoApprove", "schedule", *_SWITCHES,
+}  # fmt: skip
+
+
+def _others(policy: Mapping[str, Any]) -> Iterator[str]:
+    """Yield every further attribute that is not what it is unless set, so that a page keeps none back."""
+    usual = Policy().to_json()
+    for name, value in policy.items():
+        if name not in _SAID and value != usual.get(name):
+            yield f"{name}: {json.dumps(value, ensure_ascii=False)}"

@@ -1,0 +1,221 @@
+"""The page about a linking run: what it decides, what to look at first, how to approve it, and how to go back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from html import escape
+from typing import Any, Final
+
+from link_orchestrator.requests.pages import words
+from link_orchestrator.requests.pages.parts import (
+    at,
+    bars,
+    code,
+    document,
+    facts,
+    heading,
+    items,
+    listed,
+    moment,
+    paragraph,
+    section,
+    table,
+    tiles,
+    warnings,
+    whole,
+)
+from link_orchestrator.requests.pages.policy import sentences
+from link_orchestrator.requests.pages.undo import outcome
+from shared.directory.text import counted
+
+Shown = Mapping[str, Any]
+"""A job as the API shows it."""
+
+MOST_FILES: Final = 20
+"""Files that a page names at most, the latest ones: a directory may have been imported a hundred times."""
+MOST_DOMAINS: Final = 3
+"""Domains that a title names at most."""
+
+
+def summary(
+    run: Shown,
+    warned: Sequence[Shown] = (),
+    undos: Sequence[Shown] = (),
+    read: Sequence[Shown] = (),
+    *,
+    trial: bool = False,
+) -> str:
+    """Return the page about a run, given with its own warnings.
+
+    `warned` are those of its mapping, `undos` its undos, and `read` the imports and uploads that it goes by, oldest
+    first. A `trial` is a plan that is not kept, so that nobody can approve it.
+    """
+    counts = run.get("counts", {})
+    head = "A plan that was tried" if trial else "Linking run"
+    body = [
+        heading(f"Scimlink · {head}", _title(run), run["phase"], _lead(run)),
+        *_overview(counts),
+        section("Look at this first", warnings(run.get("warnings", ()))),
+        section("What applying the plan came to", _applied(counts)),
+        *(section(f"What {undo['id']} came to", outcome(undo)) for undo in undos),
+        section("What the plan decides", bars("Decision", words.DECISIONS, counts)),
+        section("Values that many share", bars("Value", words.SHARED, counts)),
+        section("What the plan decides on groups", bars("Decision", words.GROUPS, counts)),
+        section("What the first provisioning cycle does", bars("Identity", words.PREDICTED, run.get("predicted", {}))),
+        section("What is wrong with the attribute mapping", warnings(warned)),
+        section("What was read", _files(read)),
+        section("The policy of this run", sentences(run.get("options", {}).get("policy", {}))),
+        section("How to approve it", _approval(run, trial=trial)),
+        section("How to go back", _undo(run, trial=trial)),
+        section("This run", _facts(run, undos)),
+    ]
+    return document(f"{head} {run['id']}", body)
+
+
+def _title(run: Shown) -> str:
+    domains = sorted(run.get("options", {}).get("policy", {}).get("verifiedDomains", ()))
+    if not domains:
+        return "Existing accounts and their Entra identities"
+    more = len(domains) - MOST_DOMAINS
+    return f"Linking {listed([*domains[:MOST_DOMAINS], *([f'{more:,} more domains'] if more > 0 else [])])}"
+
+
+def _lead(run: Shown) -> str:
+    links, done = run.get("links", 0), run.get("counts", {}).get("linked", 0)
+    match run["phase"]:
+        case "started":
+            return "Identities and accounts are being compared. Nothing has changed."
+        case "planned":
+            many = f"{counted(links, 'existing account')} would be linked with {'its' if links == 1 else 'their'}"
+            return f"Nothing has changed yet. On approval, {many} Entra identities, and nothing else of them changes."
+        case "approved":
+            return f"Approved: {counted(links, 'existing account')} are being linked."
+        case "expired":
+            return "Nobody approved the plan in time. Nothing has changed."
+        case "done" if "approved" not in run:
+            return "Nothing changed since the runs before, so there was nothing to do."
+        case _:
+            return f"{counted(done, 'account')} linked with their Entra identities. What is linked can be taken back."
+
+
+def _overview(counts: Mapping[str, int]) -> Iterator[str]:
+    shares = [(sum(counts.get(name, 0) for name in names), colour, label) for label, colour, names in words.WHOLES]
+    known = [share for share in shares if share[0]]
+    yield tiles((count, label, colour) for count, colour, label in known)
+    yield whole([(count, colour) for count, colour, _ in known])
+
+
+def _applied(counts: Mapping[str, int]) -> str:
+    return bars("Accounts", words.APPLIED, counts) + bars("Groups", words.APPLIED_GROUPS, counts)
+
+
+_WHAT: Final = {
+    "import": "Accounts",
+    "identities": "Identities",
+    "groupimport": "Groups here",
+    "entragroups": "Groups in Entra",
+}
+"""What a job brought, by its kind."""
+
+
+def _files(read: Sequence[Shown]) -> str:
+    left = len(read) - MOST_FILES
+    rows = [
+        (_WHAT[job["kind"]], job["id"], at(job, "started", "startedBy"), _counts(job.get("counts", {})))
+        for job in read[-MOST_FILES:]
+    ]
+    more = paragraph(f"Before these, {counted(left, 'file')} more." if left > 0 else "")
+    return table(("What", "Job", "When, by whom", "What came of it"), rows) + more
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count:,} {name}" for name, count in sorted(counts.items()) if count)
+
+
+def _approval(run: Shown, *, trial: bool) -> str:
+    if trial:
+        return items(_trial_steps(), numbered=True)
+    return items(_steps(run), numbered=True) if run["phase"] == "planned" else ""
+
+
+def _trial_steps() -> Iterator[str]:
+    policy, accounts = code("PUT /directory/policy"), code("POST /accounts/import")
+    identities, runs = code("POST /linking/identities"), code("POST /linking/runs")
+    yield "This plan is not kept, so nothing can be approved from it. Nothing has changed anywhere."
+    yield f"Give the app the policy of this plan: {policy}."
+    yield f"Send it the same two files, {accounts} and {identities}, and start a run over them, {runs}."
+    yield "Its plan is this one, as long as the files are the same. There it is kept, reviewed and approved."
+
+
+def _steps(run: Shown) -> Iterator[str]:
+    path = f"/linking/runs/{run['id']}"
+    rows, review, approve = f"GET {path}/decisions?decision=review", f"POST {path}/review", f"POST {path}/approve"
+    body = f'{{"links": {run.get("links", 0)}}}'
+    yield f"Look at the rows that only a person can decide, {code(rows)}, and review them, {code(review)}."
+    yield f"Approve the plan by the number of its links: {code(approve)} with {code(body)}."
+    yield (
+        "Each of these accounts gets its identity's object id as externalId, and nothing else of it changes. A row "
+        "whose account changed since the plan is refused. Provisioning waits meanwhile, for 15 minutes at most."
+    )
+    if "expires" in run:
+        yield f"Without an approval the plan expires at {escape(moment(run['expires']))}, and nothing has changed."
+
+
+def _undo(run: Shown, *, trial: bool) -> str:
+    planned = run["phase"] == "planned"
+    if not planned and "approved" not in run:
+        return ""
+    path = "/linking/runs/{id}" if trial else f"/linking/runs/{run['id']}"
+    undo, cancel = code(f"POST {path}/undo"), code(f"POST {path}/cancel")
+    days = run.get("options", {}).get("policy", {}).get("undoDays")
+    told = [
+        f"Stop provisioning in Entra, then send {undo}.",
+        "Everybody whom the run linked returns to what they were before: same sign-in, same attributes, managed here.",
+        "What somebody edited here since is named, row by row, and nobody is switched on unseen.",
+        f"What provisioning replaces is kept for {counted(days, 'day')}." if days else "",
+        f"Until the plan is approved there is nothing to take back: {cancel} drops it."
+        if planned and not trial
+        else "",
+    ]
+    return f"<p>{' '.join(filter(None, told))}</p>"
+
+
+def _facts(run: Shown, undos: Sequence[Shown]) -> str:
+    review = run.get("review", {})
+    taken_back = "; ".join(f"{undo['id']}, {undo['phase']}, {at(undo, 'started', 'startedBy')}" for undo in undos)
+    return facts(
+        (
+            ("Run", run["id"]),
+            ("Started", at(run, "started", "startedBy")),
+            ("Planned", at(run, "planned")),
+            ("Reviewed", ", ".join(f"{count:,} to {action}" for action, count in review.items() if count)),
+            ("Goes on from", ", ".join(run.get("options", {}).get("since", ())[-1:])),
+            ("Changed since", _changed(run)),
+            ("Links to make", f"{run['links']:,}" if "links" in run else ""),
+            ("Approved", _approved(run)),
+            ("Approval expires", "" if "approved" in run else at(run, "expires")),
+            ("Reviews kept", _kept(run)),
+            ("Cancelled", run.get("cancelledBy", "") and f"by {run['cancelledBy']}"),
+            ("Ended", at(run, "ended")),
+            ("Reason", run.get("reason", "")),
+            ("Taken back", taken_back),
+        )
+    )
+
+
+def _approved(run: Shown) -> str:
+    """Return when a run was approved and by whom; of one that approved itself, by whose switch."""
+    if not run.get("options", {}).get("selfApproved"):
+        return at(run, "approved", "approvedBy")
+    return f"{at(run, 'approved')}, by itself: {run['approvedBy'].partition(':')[2]} switched autoApprove on"
+
+
+def _kept(run: Shown) -> str:
+    kept, dropped = (run["counts"].get(name, 0) for name in ("reviewsKept", "reviewsDropped"))
+    former = run.get("options", {}).get("reviewsFrom", "")
+    return f"{kept:,} of {kept + dropped:,} of {former}" if kept + dropped else ""
+
+
+def _changed(run: Shown) -> str:
+    changed, compared = run.get("changed", {}), run.get("compared", {})
+    return ", ".join(f"{count:,} of {compared.get(name, 0):,} {name}" for name, count in changed.items())

@@ -1,0 +1,81 @@
+"""What each count of a run or an undo is called on a page, and what it means for the people it counts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from link_orchestrator.requests.pages.parts import Bar
+
+Bars = Mapping[str, Bar]
+
+DECISIONS: Final[Bars] = {
+    "link": Bar("Linked on approval", "go", "One account matches by a strong rule, and nothing speaks against it."),
+    "alreadyLinked": Bar("Linked before", "went", "Stays linked; nothing happens."),
+    "review": Bar(
+        "For a person to review",
+        "ask",
+        "The evidence is weak or something contradicts. Stays as it is, unless a review links it.",
+    ),
+    "ambiguous": Bar("Several accounts match", "ask", "Stays as it is, unless a review names the right one."),
+    "conflict": Bar(
+        "Claimed by another identity",
+        "stop",
+        "Several identities match, or the account says that it is another's. Stays as it is.",
+    ),
+    "outsideVerifiedDomains": Bar(
+        "Address outside the verified domains",
+        "ask",
+        "Such an address proves nothing. Stays as it is, unless a review links it.",
+    ),
+    "protected": Bar("Protected account", "apart", "No run and no provisioning touches it."),
+    "excluded": Bar("Excluded", "apart", "The policy names this person. Stays as it is."),
+    "noAccount": Bar("No account yet", "new", "In Entra only. Provisioning creates an account, if it may."),
+    "noIdentity": Bar("No identity", "rest", "Nobody in Entra matches this account. It stays as it is, managed here."),
+}
+WHOLES: Final = (
+    ("linked on approval", "go", ("link",)),
+    ("linked before", "went", ("alreadyLinked",)),
+    ("left to a person", "ask", ("review", "ambiguous", "conflict", "outsideVerifiedDomains")),
+    ("protected or excluded", "apart", ("protected", "excluded")),
+    ("without an account, in Entra only", "new", ("noAccount",)),
+    ("accounts without an identity: stay as they are", "rest", ("noIdentity",)),
+)
+"""What becomes of everybody, in the order of the bar: what it is called, its colour, and the decisions it adds up."""
+SHARED: Final[Bars] = {"sharedValue": Bar("Carried by more than three", "rest", "No evidence for a weak rule.")}
+"""Rows about values and not about people, which count for themselves."""
+GROUPS: Final[Bars] = {
+    "groupLink": Bar("Linked where the approval names them", "go", "Keeps its members."),
+    "groupAlreadyLinked": Bar("Linked before", "went"),
+    "groupConflict": Bar("Claimed by another group", "stop", "Stays as it is."),
+    "groupExcluded": Bar("Excluded", "apart", "Stays as it is."),
+    "noGroup": Bar("Only in Entra", "new", "Provisioning creates it."),
+    "localGroup": Bar("Only here", "rest", "Stays as it is, managed here."),
+}
+PREDICTED: Final[Bars] = {
+    "matched": Bar("Finds the account", "go"),
+    "created": Bar("Creates an account", "new"),
+    "refused": Bar("Is refused until settled", "stop", "No second account is made beside one that may be theirs."),
+    "skipped": Bar("Is left out", "rest", "Disabled in Entra, or out of the mapping's scope."),
+}
+APPLIED: Final[Bars] = {"linked": Bar("Linked", "go"), "refused": Bar("Refused: changed since the plan", "stop")}
+APPLIED_GROUPS: Final[Bars] = {
+    "groupsLinked": Bar("Linked", "go"),
+    "groupsRefused": Bar("Refused: changed since the plan", "stop"),
+    "groupsLeft": Bar("Left: the approval named no groups", "rest"),
+}
+UNDONE: Final[Bars] = {
+    "undone": Bar("As before their link", "go"),
+    "undonePartly": Bar("Given back, not everything", "ask"),
+    "undoneInactive": Bar("Given back, still inactive", "ask"),
+    "activated": Bar("Switched on again", "go"),
+    "released": Bar("Given back, attributes kept", "went"),
+    "refused": Bar("Not given back", "stop"),
+    "unchanged": Bar("Taken back before", "rest"),
+}
+UNDONE_GROUPS: Final[Bars] = {
+    "groupsUndone": Bar("As before their link", "go"),
+    "groupsReleased": Bar("Given back, attributes kept", "went"),
+    "groupsRefused": Bar("Not given back", "stop"),
+    "groupsUnchanged": Bar("Taken back before", "rest"),
+}

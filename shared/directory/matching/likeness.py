@@ -1,0 +1,224 @@
+"""How much an account and an identity are alike in names and addresses, for suggestions to a person. Pure.
+
+What is alike proves nothing: two people may have one name. So no likeness links anybody, none is certain, and of
+several people with one name none is likelier than the others.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from array import array
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import permutations
+from typing import Final, NamedTuple
+from zlib import crc32
+
+from rapidfuzz import fuzz
+
+from shared.directory.matching.match_keys import numbers_contradict
+
+MOST_SCORE: Final = 95
+"""The highest score, of 100: nothing that is only alike is certain."""
+LEAST_SCORE: Final = 70
+"""The score from which on two are suggested to a person."""
+NAMESAKES_SCORE: Final = 75
+"""The highest score where several people or accounts have the name."""
+MOST_SUGGESTIONS: Final = 3
+"""Counterparts that are suggested for one account or identity."""
+MOST_IN_COMMON: Final = 60
+"""People who may have something in common by which others are looked for among them; what more have finds nobody."""
+MOST_TOKENS: Final = 4
+"""Words of a name that are looked at."""
+MOST_ADDRESSES: Final = 6
+"""Addresses of a person that are looked at."""
+LEAST_LOCAL: Final = 4
+"""Letters and digits that the part of an address before the @ must have to tell anything."""
+_ROLES: Final = frozenset({"admin", "administrator", "contact", "hello", "info", "mail", "noreply", "office", "sales",
+                           "service", "support", "team", "test", "user"})  # fmt: skip
+"""Names of mailboxes that are nobody's."""
+
+NAME, ADDRESS, NAME_IN_ADDRESS = "name", "address", "nameInAddress"
+"""What may be alike: the names, the parts of addresses before the @, the name of one and an address of the other."""
+
+_WORD = re.compile(r"[^\W_]+")
+_DOUBLED = str.maketrans({"ß": "s", "ø": "o", "æ": "a", "œ": "o", "å": "a", "ł": "l", "đ": "d", "ð": "d", "þ": "t"})
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """What is compared of an account or an identity.
+
+    `names` and `addresses` are their words in plain small letters, each sorted. `compact` has the addresses in one
+    word, `forms` the words that people make of the name for a login.
+    """
+
+    id: str
+    names: tuple[tuple[str, ...], ...]
+    addresses: tuple[tuple[str, ...], ...]
+    compact: frozenset[str]
+    forms: frozenset[str]
+    number: str | None = None
+
+    @classmethod
+    def of(cls, id_: str, names: Iterable[str], addresses: Iterable[str], number: str | None = None) -> Person:
+        """Return the person of an id, with names, and addresses or login names, as they are written."""
+        named = list(dict.fromkeys(words for name in names if len(words := _words(name)) > 1))
+        locals_ = list(dict.fromkeys(words for one in addresses if (words := _local(one))))[:MOST_ADDRESSES]
+        compact = frozenset("".join(words) for words in locals_)
+        forms = frozenset(form for words in named for form in _forms(words))
+        return cls(
+            id_,
+            tuple(tuple(sorted(n)) for n in named),
+            tuple(tuple(sorted(n)) for n in locals_),
+            compact,
+            forms,
+            number,
+        )
+
+    def marks(self) -> set[int]:
+        """Return numbers that people who are alike have in common: one that is odd, or several."""
+        sure = {*self.compact, *self.forms}
+        some = set[str]()
+        for words in {*self.names, *self.addresses}:
+            if len(words) > 1:
+                sure.add(" ".join(words))
+                some |= {f"{one[:4]}.{other[:1]}" for one, other in permutations(words, 2) if len(one) > 1}
+            some.update(words)
+        return {crc32(one.encode()) << 1 | 1 for one in sure} | {crc32(one.encode()) << 1 for one in some}
+
+
+class Likeness(NamedTuple):
+    """How much two are alike, of 100, and in what."""
+
+    score: int
+    alike: tuple[str, ...]
+
+
+class Suggestion(NamedTuple):
+    """That `id` may be somebody's counterpart; `namesakes` is how many others there have one of the names, too."""
+
+    id: str
+    likeness: Likeness
+    namesakes: int = 0
+
+
+def likeness(one: Person, other: Person) -> Likeness | None:
+    """Return how much two are alike; None if it is too little to show, or their numbers contradict it."""
+    if numbers_contradict(one.number, other.number):
+        return None
+    found = (
+        (NAME, 0.9 * _alike(one.names, other.names)),
+        (ADDRESS, 0.9 * _alike(one.addresses, other.addresses)),
+        (NAME_IN_ADDRESS, 0.82 * max(_named(one, other), _named(other, one))),
+    )
+    shown = tuple(name for name, score in found if score >= LEAST_SCORE)
+    if not shown:
+        return None
+    best = max(score for _, score in found)
+    return Likeness(min(MOST_SCORE, round(best + 4 * (len(shown) - 1))), shown)
+
+
+def _alike(some: Sequence[tuple[str, ...]], others: Sequence[tuple[str, ...]]) -> float:
+    return max((_likeness_of(one, other) for one in some for other in others), default=0.0)
+
+
+def _likeness_of(one: tuple[str, ...], other: tuple[str, ...]) -> float:
+    """Return how much two names are alike, of 100, in whatever order; a further name in one counts little."""
+    if one == other:
+        return 100.0
+    few, many = (one, other) if len(one) <= len(other) else (other, one)
+    if len(few) > 1 and set(few) < set(many):
+        return 95.0
+    # The words apart: of one who only has a first name, or a common last name, with another each word counts.
+    if len(few) == len(many) and len(few) > 1:
+        return min(100.0, sum(max(fuzz.ratio(a, b) for b in many) for a in few) / len(few))
+    return fuzz.ratio(" ".join(one), " ".join(other))
+
+
+def _named(one: Person, other: Person) -> float:
+    """Return how much an address of one is the name of the other, of 100."""
+    if not one.compact.isdisjoint(other.forms):
+        return 100.0
+    return max((_likeness_of(a, n) for a in one.addresses if len(a) > 1 for n in other.names), default=0.0)
+
+
+def _words(text: str) -> tuple[str, ...]:
+    """Return the words of a name in plain small letters: Müller, Mueller and Muller are one."""
+    plain = unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", text).casefold().translate(_DOUBLED))
+    plain = "".join(letter for letter in plain if not unicodedata.combining(letter))
+    words = _WORD.findall(plain.replace("'", "").replace("\u2019", ""))
+    return tuple(_one_vowel(word) for word in words[:MOST_TOKENS])
+
+
+def _one_vowel(word: str) -> str:
+    return word.replace("ae", "a").replace("oe", "o").replace("ue", "u").replace("ss", "s")
+
+
+def _local(address: str) -> tuple[str, ...]:
+    """Return the words before the @ of an address or login name, none where they tell nothing."""
+    local = address.partition("@")[0].partition("#EXT#")[0].partition("+")[0]
+    words = _words(local)
+    compact = "".join(words)
+    return () if len(compact) < LEAST_LOCAL or compact in _ROLES or compact.isdigit() else words
+
+
+def _forms(words: tuple[str, ...]) -> Iterator[str]:
+    """Yield the words that people make of a name for a login: annamuller, mulleranna, amuller, annam, mullera."""
+    for first, last in permutations((words[0], words[-1])):
+        for form in (first + last, first[:1] + last, first + last[:1]):
+            if len(form) >= LEAST_LOCAL:
+                yield form
+
+
+class Index:
+    """People, found by what they have in common with somebody: eight bytes for each mark that one has."""
+
+    def __init__(self, people: Sequence[Person]) -> None:
+        self.people = people
+        entries = [key << _PLACE_BITS | place for place, person in enumerate(people) for key in person.marks()]
+        entries.sort()
+        self._entries = array("Q", entries)
+        self.bearers = Counter(name for person in people for name in person.names)
+        """How many have each name."""
+
+    def near(self, person: Person) -> Iterator[int]:
+        """Yield the places of those who may be alike."""
+        sure, seen, several = set[int](), set[int](), set[int]()
+        for mark in person.marks():
+            low = bisect_left(self._entries, mark << _PLACE_BITS)
+            high = bisect_left(self._entries, (mark + 1) << _PLACE_BITS, low)
+            if low < high <= low + MOST_IN_COMMON:
+                places = {entry & _PLACE for entry in self._entries[low:high]}
+                if mark & 1:
+                    sure |= places
+                else:
+                    several |= seen & places
+                    seen |= places
+        return iter(sure | several)
+
+
+_PLACE_BITS: Final = 24
+_PLACE: Final = (1 << _PLACE_BITS) - 1
+
+
+def suggestion(id_: str, person: Person, other: Person, bearers: Mapping[tuple[str, ...], int]) -> Suggestion | None:
+    """Return what two are to each other, told as that of `id_`; None if they are not alike.
+
+    `bearers` has how many on one side, at most, have a name.
+    """
+    found = likeness(person, other)
+    if found is None:
+        return None
+    namesakes = max((bearers.get(name, 1) - 1 for name in {*person.names, *other.names}), default=0)
+    if namesakes > 0:
+        return Suggestion(id_, Likeness(min(NAMESAKES_SCORE, found.score), found.alike), namesakes)
+    return Suggestion(id_, found)
+
+
+def best(suggestions: Collection[Suggestion]) -> list[Suggestion]:
+    """Return the best of several suggestions, the best one first; of equals in the order of their ids."""
+    return sorted(suggestions, key=lambda one: (-one.likeness.score, one.id))[:MOST_SUGGESTIONS]

@@ -1,0 +1,148 @@
+"""The pages about runs: what they say in each state, and that whatever people wrote is text in them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from link_orchestrator.requests.pages import words
+from link_orchestrator.requests.pages.policy import sentences
+from link_orchestrator.requests.pages.run import MOST_FILES, summary
+from shared.directory.matching.accounts import DecisionKind
+from shared.directory.matching.groups import GroupDecisionKind
+from shared.directory.matching.policy import Policy, Rule
+from tests.link_orchestrator.requests.test_report import Page
+from tests.link_orchestrator.running import App, csv_file, graph
+
+PLANNED = {
+    "id": "run1",
+    "phase": "planned",
+    "started": "2026-11-30T10:00:00.000Z",
+    "startedBy": "ann",
+    "planned": "2026-11-30T10:01:00.000Z",
+    "expires": "2026-12-07T10:01:00.000Z",
+    "links": 2,
+    "counts": {"link": 2, "review": 1, "noAccount": 3, "noIdentity": 4},
+    "predicted": {"matched": 2, "created": 3},
+    "options": {"policy": Policy(verified_domains=frozenset({"contoso.com"})).to_json()},
+}
+
+
+def test_every_decision_has_a_name_a_meaning_and_a_place_in_the_whole() -> None:
+    rows = {*DecisionKind, *GroupDecisionKind}
+    assert rows <= {*words.DECISIONS, *words.GROUPS, *words.SHARED}
+    assert all(bar.meaning for bar in words.DECISIONS.values())
+    assert sorted(name for *_, names in words.WHOLES for name in names) == sorted(words.DECISIONS)
+
+
+def test_a_plan_says_what_would_happen_and_how_to_approve_it_and_to_go_back() -> None:
+    text = Page(summary(PLANNED)).text
+    for said in (
+        "Nothing has changed yet",
+        "Linking contoso.com",
+        "POST /linking/runs/run1/approve",
+        '{"links": 2}',
+        "expires at 2026-12-07 10:01:00 UTC",
+        "POST /linking/runs/run1/undo",
+        "POST /linking/runs/run1/cancel drops it",
+        "10 in all.",
+    ):
+        assert said in text
+
+
+@pytest.mark.parametrize("phase", ["started", "approved", "done", "cancelled", "expired", "failed"])
+def test_only_a_plan_that_waits_says_how_to_approve_it(phase: str) -> None:
+    text = Page(summary(PLANNED | {"phase": phase})).text
+    assert "How to approve it" not in text
+    assert "Nothing has changed yet" not in text
+
+
+def test_what_was_applied_says_how_to_go_back_and_what_was_never_approved_does_not() -> None:
+    done = PLANNED | {"phase": "done", "approved": "2026-11-30T11:00:00.000Z", "counts": {"linked": 2}}
+    assert "POST /linking/runs/run1/undo" in Page(summary(done)).text
+    expired = PLANNED | {"phase": "expired"}
+    assert "undo" not in Page(summary(expired)).text
+
+
+def test_a_trial_cannot_be_approved_and_says_how_to_make_the_plan_that_can() -> None:
+    text = Page(summary(PLANNED, trial=True)).text
+    assert "nothing can be approved from it" in text
+    assert "POST /accounts/import" in text
+    assert "/linking/runs/run1" not in text
+
+
+async def test_the_page_names_what_the_run_goes_by_and_nothing_that_came_later(app: App) -> None:
+    job = await app.bring(csv_file({"userName": "ann@contoso.com", "title": "a"}, {"userName": "", "title": "b"}))
+    other = await app.upload(graph(7, "other@contoso.com"))
+    run = await app.plan(graph(1, "ann@contoso.com"))
+    later = await app.bring(csv_file({"userName": "ben@contoso.com"}))
+    async with app.session.get(f"/linking/runs/{run['id']}/report") as answer:
+        text = Page(await answer.text()).text
+    assert {one: one in text for one in (job["id"], run["options"]["identities"], other, later["id"])} == {
+        job["id"]: True,
+        run["options"]["identities"]: True,
+        other: False,
+        later["id"]: False,
+    }
+    assert "1 created, 1 refused" in text
+    assert "ann@" not in text, "a summary names nobody"
+
+
+def test_of_many_files_the_latest_are_named_and_the_others_counted() -> None:
+    read = [{"kind": "import", "id": f"import{n:03}", "started": "2026-11-30T10:00:00Z"} for n in range(MOST_FILES + 3)]
+    text = Page(summary(PLANNED, read=read)).text
+    assert "import022" in text
+    assert "import002" not in text
+    assert "3 files more" in text
+
+
+@given(st.text(), st.text())
+def test_whatever_people_wrote_is_text(name: str, domain: str) -> None:
+    written = f"<b>{name}</b>\"'><script>"
+    policy = PLANNED["options"]["policy"] | {"verifiedDomains": [f"<i>{domain}</i>"], "unknown": written}  # type: ignore[index]
+    read = [{"kind": "import", "id": "import1", "startedBy": written, "started": "2026-11-30T10:00:00Z"}]
+    run = PLANNED | {
+        "startedBy": written,
+        "reason": written,
+        "options": {"policy": policy},
+        "warnings": [{"warning": written, "remedy": written}],
+    }
+    page = Page(summary(run, [{"warning": written, "remedy": written}], read=read))
+    assert page.open == []
+    assert not {"b", "i", "script"} & set(page.tags)
+
+
+def test_a_page_is_read_aloud_in_order_and_pictures_say_nothing_that_words_do_not() -> None:
+    text = summary(PLANNED, [{"warning": "w", "remedy": "r"}])
+    page = Page(text)
+    assert text.startswith('<!doctype html>\n<html lang="en">')
+    assert page.tags.count("h1") == 1
+    assert page.tags.count("main") == 1
+    assert text.count("<svg") == text.count('aria-hidden="true"><svg') + text.count('aria-hidden="true"><rect')
+    assert text.count('<th scope="row">') == text.count('<td class="number">')
+
+
+@pytest.mark.parametrize(
+    ("policy", "said"),
+    [
+        ({"verifiedDomains": []}, "no address proves anything"),
+        ({"verifiedDomains": ["a.com", "b.com"]}, "Only addresses in a.com and b.com prove anything"),
+        ({"rules": [{"rule": "userName", "trust": "strong"}]}, "its userName is the identity's user principal name"),
+        ({"rules": [{"rule": "new", "trust": "weak"}]}, "A person decides where new."),
+        ({"excluded": ["a", "b"]}, "2 identities"),
+        ({"undoDays": 30}, "undoDays: 30"),
+        ({"somethingNew": {"x": 1}}, 'somethingNew: {"x": 1}'),
+    ],
+)
+def test_a_policy_is_said_in_sentences_and_nothing_of_it_is_kept_back(policy: Any, said: str) -> None:
+    assert said in Page(sentences(policy)).text
+
+
+def test_every_rule_is_said_in_words() -> None:
+    document = Policy(verified_domains=frozenset({"a.com"})).to_json()
+    text = Page(sentences(document)).text
+    assert not [rule for rule in Rule if f" {rule}." in text or f" {rule}," in text]
+    assert "undoDays" not in text
