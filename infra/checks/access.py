@@ -58,9 +58,13 @@ def check(deployment: Deployment) -> Iterator[Finding]:
             yield Finding("role", resource.symbol, f"{role} is none of the roles that the apps need")
             continue
         if "Microsoft.Authorization/roleDefinitions" not in role:
-            yield Finding("role", resource.symbol, "roleDefinitionId is the id of a roleDefinitions of the subscription")
+            yield Finding(
+                "role", resource.symbol, "roleDefinitionId is the id of a roleDefinitions of the subscription"
+            )
         if resource.properties.get("principalType") != "ServicePrincipal":
-            yield Finding("role", resource.symbol, "principalType must be ServicePrincipal: a new identity is not found yet")
+            yield Finding(
+                "role", resource.symbol, "principalType must be ServicePrincipal: a new identity is not found yet"
+            )
         granted.add((principal.symbol, scope.symbol, ROLES[found[0]]))
     for identity, of, role in sorted(wanted(deployment) - granted):
         yield Finding("role", of, f"{identity} lacks {role} ({deployment.scenario})")

@@ -1,6 +1,6 @@
 """A template worked out for given parameters, as a deployment does: its resources and outputs as plain JSON.
 
-What only Azure knows (an id, an address, a tenant) is a Reference, and in a text ‹symbol.path›. So a check sees the
+What only Azure knows (an id, an address, a tenant) is a Reference, and in a text «symbol.path». So a check sees the
 value that a property gets, however the template comes to it.
 """
 
@@ -40,7 +40,7 @@ class Reference(NamedTuple):
     path: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        return f"‹{'.'.join((self.symbol, *self.path))}›"
+        return f"«{'.'.join((self.symbol, *self.path))}»"
 
     def member(self, name: str) -> Reference:
         """Return the value one step further."""
@@ -78,6 +78,13 @@ class Deployment(NamedTuple):
     def get(self, symbol: str) -> Deployed | None:
         """Return the resource with a symbol, if it is deployed."""
         return next((one for one in self.resources if one.symbol == symbol), None)
+
+
+def at(body: Any, path: str) -> Any:
+    """Return what stands at a path with dots, None if nothing does."""
+    for step in path.split("."):
+        body = body.get(step) if isinstance(body, Mapping) else None
+    return body
 
 
 def deploy(template: Template, scenario: str, parameters: Mapping[str, Any], folder: Path) -> Deployment:
@@ -151,7 +158,10 @@ class _Worker:
                 items = of(over)
                 if not isinstance(items, list):
                     raise CannotTell("a loop goes over an array")
-                return [self.value(body, {**local, **dict(zip(names, (item, i), strict=False))}) for i, item in enumerate(items)]
+                return [
+                    self.value(body, {**local, **dict(zip(names, (item, i), strict=False))})
+                    for i, item in enumerate(items)
+                ]
             case Call(function, arguments, line):
                 return self._call(function, [of(one) for one in arguments], line)
         raise CannotTell(f"{type(expression).__name__} does not come out")
@@ -207,8 +217,8 @@ def _member(of: Any, name: Any) -> Any:
             return of.member(str(name))
         case Mapping() if name in of:
             return of[name]
-        case str() if of.startswith("‹"):
-            return f"{of[:-1]}.{name}›"
+        case str() if of.startswith("«"):
+            return f"{of[:-1]}.{name}»"
         case list() if isinstance(name, int) and name < len(of):
             return of[name]
     raise CannotTell(f"there is no {name}")
@@ -250,8 +260,21 @@ def _union(*given: Any) -> Any:
     return {name: value for one in given for name, value in dict(one).items()}
 
 
+def _plain(value: Any) -> Any:
+    """Return a value as JSON takes it: what only Azure knows is a text there."""
+    if isinstance(value, Reference):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {name: _plain(one) for name, one in value.items()}
+    return [_plain(one) for one in value] if isinstance(value, list) else value
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(_plain(value), separators=(",", ":"), ensure_ascii=False)
+
+
 def _opaque(name: str) -> Callable[..., str]:
-    return lambda *arguments: f"‹{name}({', '.join(map(str, arguments))})›"
+    return lambda *arguments: f"«{name}({', '.join(map(str, arguments))})»"
 
 
 PUBLIC_CLOUD = {
@@ -275,7 +298,7 @@ FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "replace": lambda text, old, new: str(text).replace(str(old), str(new)),
     "resourceGroup": lambda: Reference("resourceGroup"),
     "resourceId": _opaque("resourceId"),
-    "string": lambda value: value if isinstance(value, str) else json.dumps(value, default=str, separators=(",", ":")),
+    "string": _text,
     "subscription": lambda: Reference("subscription"),
     "subscriptionResourceId": _opaque("subscriptionResourceId"),
     "take": lambda of, number: str(of) if isinstance(of, Reference) else of[:number],

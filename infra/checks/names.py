@@ -9,7 +9,17 @@ from infra.checks.finding import Finding
 from infra.checks.template import Call, Expression, Loop, Name, Object, Resource, Template, parts
 
 LOADED = {"loadJsonContent", "loadTextContent"}
-DECORATORS = {"allowed", "batchSize", "description", "maxLength", "maxValue", "metadata", "minLength", "minValue", "secure"}
+DECORATORS = {
+    "allowed",
+    "batchSize",
+    "description",
+    "maxLength",
+    "maxValue",
+    "metadata",
+    "minLength",
+    "minValue",
+    "secure",
+}
 TYPES = {"array", "bool", "int", "object", "string"}
 
 
@@ -18,10 +28,10 @@ def check(template: Template) -> Iterator[Finding]:
     declared = template.declared()
     used: set[str] = set()
     for expression in template.expressions():
-        for name in _free(expression, frozenset()):
-            used.add(name.name)
-            if name.name not in declared:
-                yield Finding("name", f"{template.file}:{name.line}", f"{name.name} is not declared")
+        for one in _free(expression, frozenset()):
+            used.add(one.name)
+            if one.name not in declared:
+                yield Finding("name", f"{template.file}:{one.line}", f"{one.name} is not declared")
         yield from _functions(template, expression)
     for name, line in declared.items():
         if name not in used and name not in template.resources:
@@ -58,7 +68,9 @@ def _children(expression: Expression) -> Iterator[Expression]:
 def _functions(template: Template, expression: Expression) -> Iterator[Finding]:
     for one in parts(expression):
         if isinstance(one, Call) and one.function not in FUNCTIONS.keys() | LOADED:
-            yield Finding("name", f"{template.file}:{one.line}", f"{one.function} is no function of Bicep's that is used here")
+            yield Finding(
+                "name", f"{template.file}:{one.line}", f"{one.function} is no function of Bicep's that is used here"
+            )
 
 
 def _declarations(template: Template) -> Iterator[Finding]:
@@ -87,10 +99,10 @@ def check_start(template: Template, deployment: Deployment) -> Iterator[Finding]
     seen: dict[tuple[str, ...], str] = {}
     for resource in deployment.resources:
         name = str(resource.body.get("name", ""))
-        if ".properties." in name or not name:
+        if ".properties." in name or not (name or resource.type.startswith("Microsoft.Graph/")):
             yield Finding("name", resource.symbol, "its name must be known before the deployment begins")
         place = (resource.type, str(resource.body.get("parent", "")), str(resource.body.get("scope", "")), name)
-        if place in seen:
+        if place in seen and name:
             yield Finding("name", resource.symbol, f"has the name of {seen[place]}")
         seen[place] = resource.symbol
         yield from _known_parent(template, resource)
@@ -100,7 +112,7 @@ def _known_parent(template: Template, resource: Deployed) -> Iterator[Finding]:
     declared: Resource = template.resources[resource.symbol.partition("[")[0]]
     kind = declared.type.partition("@")[0]
     parent = resource.body.get("parent")
-    nested = kind.count("/") > 1
+    nested = kind.count("/") > 1 and not kind.startswith("Microsoft.Graph/")
     if nested and parent is None and "/" not in str(resource.body.get("name", "")):
         yield Finding("property", resource.symbol, f"a {kind} has a parent")
     elif parent is not None:
@@ -114,4 +126,6 @@ def check_taken(template: Template, deployments: list[Deployment]) -> Iterator[F
     taken = {one.symbol.partition("[")[0] for deployment in deployments for one in deployment.resources}
     for resource in template.resources.values():
         if resource.symbol not in taken and not resource.existing:
-            yield Finding("scenario", f"{template.file}:{resource.line}", f"{resource.symbol} is deployed in no scenario")
+            yield Finding(
+                "scenario", f"{template.file}:{resource.line}", f"{resource.symbol} is deployed in no scenario"
+            )

@@ -6,6 +6,7 @@ import ast
 import json
 import re
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -80,17 +81,18 @@ FORBIDDEN_SITE = {
     "vnetRouteAllEnabled",
     "windowsFxVersion",
 }
-"""Properties of siteConfig that Flex Consumption does not take, and the two that would be a second place of settings."""
+"""Properties of siteConfig that Flex Consumption does not take, and two that would be a second place of settings."""
 
 
-def model() -> set[str]:
+@cache
+def model() -> frozenset[str]:
     """Return the names of the settings that the app reads."""
     found: set[str] = set()
     for file in MODEL:
         for node in ast.walk(ast.parse((ROOT / file).read_text("utf-8"))):
             if isinstance(node, ast.Constant) and isinstance(node.value, str) and _OURS.fullmatch(node.value):
                 found.add(node.value)
-    return found
+    return frozenset(found)
 
 
 def apps(deployment: Deployment) -> dict[str, Mapping[str, Any]]:
@@ -107,7 +109,7 @@ def wanted(deployment: Deployment, app: str) -> set[str]:
     two = bool(deployment.parameters["twoApps"])
     graph = {name for name in model() if name.startswith("SCIMLINK_GRAPH_")}
     links = app == "adminApp" or not two
-    ours = model() - NOT_DEPLOYED.keys() - (set() if links else graph)
+    ours = set(model()) - NOT_DEPLOYED.keys() - (set() if links else graph)
     scheduler = SCHEDULER if links and deployment.parameters["durableBackend"] == "DurableTaskScheduler" else set()
     return ours | PLATFORM | scheduler | (SIGN_IN if app == "adminApp" else set())
 
@@ -144,15 +146,15 @@ def _values(deployment: Deployment, app: str, values: Mapping[str, Any]) -> Iter
     exact: dict[str, Any] = {
         "APP_ROLES": "admin" if app == "adminApp" else "scim" if two else "scim,admin",
         "AzureWebJobsStorage__credential": "managedidentity",
-        "AzureWebJobsStorage__clientId": f"‹{identity}.properties.clientId›",
-        "SCIMLINK_CLIENT_ID": f"‹{own}.properties.clientId›",
-        "SCIMLINK_TABLES_ENDPOINT": "‹data.properties.primaryEndpoints.table›",
-        "APPLICATIONINSIGHTS_CONNECTION_STRING": "‹insights.properties.ConnectionString›",
-        "APPLICATIONINSIGHTS_AUTHENTICATION_STRING": f"ClientId=‹{identity}.properties.clientId›;Authorization=AAD",
-        "OVERRIDE_USE_MI_FIC_ASSERTION_CLIENTID": "‹adminIdentity.properties.clientId›",
-        "WEBSITE_AUTH_AAD_ALLOWED_TENANTS": "‹tenant.tenantId›",
+        "AzureWebJobsStorage__clientId": f"«{identity}.properties.clientId»",
+        "SCIMLINK_CLIENT_ID": f"«{own}.properties.clientId»",
+        "SCIMLINK_TABLES_ENDPOINT": "«data.properties.primaryEndpoints.table»",
+        "APPLICATIONINSIGHTS_CONNECTION_STRING": "«insights.properties.ConnectionString»",
+        "APPLICATIONINSIGHTS_AUTHENTICATION_STRING": f"ClientId=«{identity}.properties.clientId»;Authorization=AAD",
+        "OVERRIDE_USE_MI_FIC_ASSERTION_CLIENTID": "«adminIdentity.properties.clientId»",
+        "WEBSITE_AUTH_AAD_ALLOWED_TENANTS": "«tenant.tenantId»",
         **{
-            f"AzureWebJobsStorage__{one}ServiceUri": f"‹{host}.properties.primaryEndpoints.{one}›"
+            f"AzureWebJobsStorage__{one}ServiceUri": f"«{host}.properties.primaryEndpoints.{one}»"
             for one in ("blob", "queue", "table")
         },
     }
@@ -172,4 +174,6 @@ def _values(deployment: Deployment, app: str, values: Mapping[str, Any]) -> Iter
 
 def _like(value: Any) -> str:
     """Return a value as the app may get it: for what only Azure knows, something of its form."""
-    return re.sub("‹.*?›", "known-by-azure", str(value)) if not isinstance(value, Reference) else "https://known.by.azure/"
+    return (
+        re.sub("«.*?»", "known-by-azure", str(value)) if not isinstance(value, Reference) else "https://known.by.azure/"
+    )

@@ -6,6 +6,7 @@ refused with its line, so that both parsers and every check see all that there i
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, TypeAlias
@@ -14,6 +15,8 @@ import tree_sitter_bicep
 from tree_sitter import Language, Node, Parser
 
 LANGUAGE = Language(tree_sitter_bicep.language())
+_EXTENSION = re.compile(r"^extension (\w+)$", re.MULTILINE)
+"""A statement that is younger than the parser."""
 
 
 class NotPlain(ValueError):
@@ -200,10 +203,12 @@ def _within(value: Any) -> Iterator[Expression]:
 
 def read(source: str, file: str) -> Template:
     """Return what a Bicep file declares. Raises NotPlain naming the line."""
+    template = Template(file)
+    template.extensions += _EXTENSION.findall(source)
+    source = _EXTENSION.sub("", source)
     root = Parser(LANGUAGE).parse(source.encode()).root_node
     if root.has_error:
         raise NotPlain(f"{file}:{_first_error(root)}: this is no Bicep")
-    template = Template(file)
     waiting: dict[str, Expression] = {}
     for node in root.children:
         if not node.is_named or node.type in ("comment", "diagnostic_comment"):
@@ -251,11 +256,13 @@ def _declare(template: Template, node: Node, decorators: Mapping[str, Expression
             template.scope = _text(inside[0]).strip("'")
         case "metadata_declaration":
             pass
-        case "import_with_statement" | "import_statement" | "extension_declaration" | "extension_statement":
-            template.extensions.append(_text(inside[0]))
         case "parameter_declaration":
             value = _expression(inside[2], template.file) if len(inside) > 2 else None
-            _keep(template, template.params, Declaration(_text(inside[0]), _text(inside[1]), value, decorators, _line(node)))
+            _keep(
+                template,
+                template.params,
+                Declaration(_text(inside[0]), _text(inside[1]), value, decorators, _line(node)),
+            )
         case "variable_declaration":
             value = _expression(inside[1], template.file)
             _keep(template, template.variables, Declaration(_text(inside[0]), "", value, decorators, _line(node)))
@@ -337,12 +344,10 @@ def _expression(node: Node, file: str) -> Expression:
     raise NotPlain(f"{file}:{line}: {node.type} is outside the plain subset")
 
 
-def _of_last(
-    node: Node, of: Callable[[Node], Expression], take: Callable[[Expression], Expression]
-) -> Expression:
+def _of_last(node: Node, of: Callable[[Node], Expression], take: Callable[[Expression], Expression]) -> Expression:
     """Return what is taken of an expression. In `a ? b : c.d` the parser takes d of the whole; Bicep takes it of c."""
     found = of(node)
-    if node.type == "ternary_expression" and isinstance(found, Choice):
+    if node.type != "parenthesized_expression" and isinstance(found, Choice):
         return Choice(found.condition, found.yes, take(found.no))
     return take(found)
 

@@ -68,8 +68,8 @@ def _shape(kind: Mapping[str, Any], values: Sequence[Any], objects: Mapping[str,
         entered = [value[one["name"]] for value in values if isinstance(value, Mapping) and one["name"] in value]
         shape[one["name"] + mark] = "any" if mark == READ_ONLY else _of(one["type"], entered, objects)
     if not shape and "additionalPropertiesType" in kind:
-        inside = [item for value in values if isinstance(value, Mapping) for item in value.values()]
-        return {"*": _of(kind["additionalPropertiesType"], inside, objects)}
+        items = [item for value in values if isinstance(value, Mapping) for item in value.values()]
+        return {"*": _of(kind["additionalPropertiesType"], items, objects)}
     return shape
 
 

@@ -51,7 +51,7 @@ def _own(body: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _compare(resource: Deployed, value: Any, shape: Any, path: str) -> Iterator[Finding]:
-    if value is None or isinstance(value, Reference) or (isinstance(value, str) and value.startswith("‹")):
+    if value is None or isinstance(value, Reference) or (isinstance(value, str) and value.startswith("«")):
         return
     match shape:
         case {"by": by, "of": kinds}:
@@ -73,7 +73,7 @@ def _compare(resource: Deployed, value: Any, shape: Any, path: str) -> Iterator[
 
 def _compare_kind(resource: Deployed, value: Any, shape: tuple[str, Mapping[str, Any]], path: str) -> Iterator[Finding]:
     by, kinds = shape
-    kind = _mapping(value).get(by)
+    kind = str(_mapping(value).get(by))
     if kind not in kinds:
         yield _wrong(resource, f"{path}.{by}", f"is one of {', '.join(kinds)}, not {kind}")
     else:
@@ -110,7 +110,7 @@ def _compare_plain(resource: Deployed, value: Any, shape: str, path: str) -> Ite
             yield _wrong(resource, path, f"is a {shape}")
     elif shape not in ("any", "object"):
         values = [one.strip() for one in shape.split(" | ")]
-        # An open list, which ends in `string`, is held to as well: a value beside it is a slip far more often than news.
+        # An open list, which ends in `string`, is held to as well: a value beside it is a slip more often than news.
         if value not in values:
             yield _wrong(resource, path, f"is one of {', '.join(one for one in values if one != 'string')}")
     elif shape == "object" and value not in ({}, None):
