@@ -68,6 +68,8 @@ def _look_at_entra(folder: Path) -> Iterator[Finding]:
         yield from types.check(one)
         yield from names.check_start(template, one)
         yield from _each(entra.check, one)
+    source = (folder / "entra.bicep").read_text("utf-8")
+    yield from entra.check_script((folder / "entra.sh").read_text("utf-8"), source)
 
 
 def _each(check: Callable[[Deployment], Iterator[Finding]], deployment: Deployment) -> Iterator[Finding]:

@@ -77,7 +77,13 @@ param hostRedundancy string = 'Standard_LRS'
 param network string = 'public'
 
 @description('Address space of the virtual network, where network is private.')
-param addressSpace string = '10.20.0.0/16'
+param addressSpace string = '10.20.0.0/23'
+
+@description('Part of addressSpace for the apps: a /27 or larger.')
+param appsAddresses string = '10.20.0.0/24'
+
+@description('Part of addressSpace for the private endpoints.')
+param endpointsAddresses string = '10.20.1.0/24'
 
 @description('Whether the SCIM app lets in nobody but Entra (its service tag) and scimAllowedAddresses. A second fence: tokens are the first.')
 param scimFromEntraOnly bool = true
@@ -564,7 +570,7 @@ resource vnet 'Microsoft.Network/virtualNetworks@2024-07-01' = if (isPrivate) {
       {
         name: 'apps'
         properties: {
-          addressPrefix: cidrSubnet(addressSpace, 24, 0)
+          addressPrefix: appsAddresses
           delegations: [
             {
               name: 'functions'
@@ -578,7 +584,7 @@ resource vnet 'Microsoft.Network/virtualNetworks@2024-07-01' = if (isPrivate) {
       {
         name: 'endpoints'
         properties: {
-          addressPrefix: cidrSubnet(addressSpace, 24, 1)
+          addressPrefix: endpointsAddresses
         }
       }
     ]

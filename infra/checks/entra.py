@@ -84,6 +84,17 @@ def _check_roles(symbol: str, roles: list[Mapping[str, Any]]) -> Iterator[Findin
             yield Finding("entra", symbol, f"the role {one.get('value')} is not enabled")
 
 
+def check_script(script: str, template: str) -> Iterator[Finding]:
+    """Find ids that entra.sh and entra.bicep do not share: whoever uses one gets what the other gives."""
+    for there, missing in (("entra.sh", _ids(template) - _ids(script)), ("entra.bicep", _ids(script) - _ids(template))):
+        for one in sorted(missing):
+            yield Finding("entra", f"infra/{there}", f"{one} is not there, and in the other file it is")
+
+
+def _ids(text: str) -> set[str]:
+    return set(re.findall(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", text))
+
+
 def _check_rights(deployment: Deployment) -> Iterator[Finding]:
     granted: set[str] = set()
     for one in deployment.of("Microsoft.Graph/appRoleAssignedTo"):

@@ -285,7 +285,6 @@ PUBLIC_CLOUD = {
 """What environment() gives in the public cloud; the loginEndpoint ends in a slash."""
 
 FUNCTIONS: Mapping[str, Callable[..., Any]] = {
-    "cidrSubnet": _opaque("cidrSubnet"),
     "concat": lambda *lists: [item for one in lists for item in one],
     "contains": lambda of, item: item in of,
     "empty": lambda of: not of,

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from infra.check import INFRA, look, read_again
-from infra.checks import secrets, settings
+from infra.checks import audit, secrets, settings
 from tests.environments import ROOT
 
 LISTS = sorted((Path(__file__).parent / "planted").glob("*.toml"))
@@ -26,7 +26,7 @@ is found."""
 @pytest.fixture
 def templates(tmp_path: Path) -> Path:
     """A folder with the templates, and what they load."""
-    for name in ("main.bicep", "entra.bicep", "createUiDefinition.json", "azure.yaml"):
+    for name in ("main.bicep", "entra.bicep", "entra.sh", "createUiDefinition.json", "azure.yaml"):
         shutil.copy(INFRA / name, tmp_path / name)
     shutil.copytree(INFRA / "observability", tmp_path / "observability")
     return tmp_path
@@ -91,3 +91,19 @@ def test_a_new_setting_of_the_model_is_missing_in_the_template(
     found = [str(one) for one in look(templates)]
     assert any("scimApp: SCIMLINK_NEW is missing" in one for one in found)
     assert any("adminApp: SCIMLINK_NEW is missing" in one for one in found)
+
+
+def test_what_checkov_finds_beyond_the_reasons_is_told_and_so_are_reasons_too_many() -> None:
+    failed = [
+        {"check_id": check, "check_name": "", "resource": f"Microsoft.Web/sites.{symbol}"}
+        for check, (symbols, _) in audit.NOT_FOLLOWED.items()
+        for symbol in symbols
+    ]
+    known = {"summary": {"parsing_errors": 0}, "results": {"failed_checks": failed}}
+    assert list(audit.judge([known])) == []
+    new = {"check_id": "CKV_AZURE_44", "check_name": "TLS", "resource": "Microsoft.Storage/storageAccounts.data"}
+    known["results"] = {"failed_checks": [*failed[1:], new]}
+    told = [str(one) for one in audit.judge([known])]
+    assert told[0] == "data: CKV_AZURE_44 TLS [checkov]"
+    assert told[1].endswith("is followed: take it out of NOT_FOLLOWED [checkov]")
+    assert list(audit.judge([{"summary": {"parsing_errors": 1}}]))[0].text == "checkov could not read a file"
