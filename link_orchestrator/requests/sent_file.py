@@ -22,6 +22,9 @@ ROWS_AT_ONCE: Final = 200
 MAX_FILE_BYTES: Final = 100_000_000
 """Bytes that a file may have at most: some less than the 104,857,600 beyond which Azure's host answers a bare 413. The
 file is in memory while it is staged."""
+FILE: Final = "file"
+"""The parameter, and the option of a job, that holds what the file is called by whoever sent it."""
+MAX_NAME_CHARS: Final = 200
 
 R = TypeVar("R")
 
@@ -34,12 +37,23 @@ def read_file(request: Request) -> bytes:
 
 
 def read_columns(request: Request) -> Mapping[str, str]:
-    """Return the columns that headers are, as the parameter `mapping` says. Raises InvalidValue."""
-    text = request.params.get("mapping", "{}")
+    """Return the columns that headers are, as the parameter `columns` says, or `mapping`, its former name.
+
+    Raises InvalidValue.
+    """
+    if "columns" in request.params and "mapping" in request.params:
+        raise InvalidValue("columns: mapping is its former name; send one of the two")
+    text = request.params.get("columns", request.params.get("mapping", "{}"))
     try:
         return TypeAdapter(dict[str, str]).validate_json(text)
     except ValueError:
-        raise InvalidValue('mapping: a JSON object from header to column, like {"Login": "userName"}') from None
+        raise InvalidValue('columns: a JSON object from header to column, like {"Login": "userName"}') from None
+
+
+def read_name(request: Request) -> Mapping[str, str]:
+    """Return the option that says what the file is called, as the parameter `file` says; none where it does not."""
+    name = "".join(letter for letter in request.params.get(FILE, "") if letter.isprintable())
+    return {FILE: name[-MAX_NAME_CHARS:]} if name else {}
 
 
 async def stage_rows(

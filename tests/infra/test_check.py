@@ -106,4 +106,4 @@ def test_what_checkov_finds_beyond_the_reasons_is_told_and_so_are_reasons_too_ma
     told = [str(one) for one in audit.judge([known])]
     assert told[0] == "data: CKV_AZURE_44 TLS [checkov]"
     assert told[1].endswith("is followed: take it out of NOT_FOLLOWED [checkov]")
-    assert list(audit.judge([{"summary": {"parsing_errors": 1}}]))[0].text == "checkov could not read a file"
+    assert next(audit.judge([{"summary": {"parsing_errors": 1}}])).text == "checkov could not read a file"

@@ -7,7 +7,9 @@ from html import escape
 from typing import Any, Final
 
 from link_orchestrator.requests.pages import words
+from link_orchestrator.requests.pages.files import describe
 from link_orchestrator.requests.pages.parts import (
+    Bar,
     at,
     bars,
     code,
@@ -17,22 +19,18 @@ from link_orchestrator.requests.pages.parts import (
     items,
     listed,
     moment,
-    paragraph,
     section,
-    table,
     tiles,
-    warnings,
     whole,
 )
-from link_orchestrator.requests.pages.policy import sentences
+from link_orchestrator.requests.pages.policy import domains_of, sentences
 from link_orchestrator.requests.pages.undo import outcome
-from shared.directory.text import counted
+from link_orchestrator.requests.pages.warned import boxes, to_acknowledge
+from shared.directory.text import counted, dump
 
 Shown = Mapping[str, Any]
 """A job as the API shows it."""
 
-MOST_FILES: Final = 20
-"""Files that a page names at most, the latest ones: a directory may have been imported a hundred times."""
 MOST_DOMAINS: Final = 3
 """Domains that a title names at most."""
 
@@ -55,25 +53,26 @@ def summary(
     body = [
         heading(f"Scimlink · {head}", _title(run), run["phase"], _lead(run)),
         *_overview(counts),
-        section("Look at this first", warnings(run.get("warnings", ()))),
+        section("Look at this first", boxes(run.get("warnings", ()), trial=trial)),
         section("What applying the plan came to", _applied(counts)),
         *(section(f"What {undo['id']} came to", outcome(undo)) for undo in undos),
         section("What the plan decides", bars("Decision", words.DECISIONS, counts)),
         section("Values that many share", bars("Value", words.SHARED, counts)),
         section("What the plan decides on groups", bars("Decision", words.GROUPS, counts)),
         section("What the first provisioning cycle does", bars("Identity", words.PREDICTED, run.get("predicted", {}))),
-        section("What is wrong with the attribute mapping", warnings(warned)),
-        section("What was read", _files(read)),
+        section("What that changes of linked accounts", _impact(run.get("impact", {}))),
+        section("What is wrong with the attribute mapping", boxes(warned, trial=trial)),
+        section("What was read", describe(read)),
         section("The policy of this run", sentences(run.get("options", {}).get("policy", {}))),
         section("How to approve it", _approval(run, trial=trial)),
         section("How to go back", _undo(run, trial=trial)),
-        section("This run", _facts(run, undos)),
+        section("This run", "" if trial else _facts(run, undos)),
     ]
     return document(f"{head} {run['id']}", body)
 
 
 def _title(run: Shown) -> str:
-    domains = sorted(run.get("options", {}).get("policy", {}).get("verifiedDomains", ()))
+    domains = [domain for domain, _ in domains_of(run.get("options", {}).get("policy", {}))]
     if not domains:
         return "Existing accounts and their Entra identities"
     more = len(domains) - MOST_DOMAINS
@@ -105,31 +104,17 @@ def _overview(counts: Mapping[str, int]) -> Iterator[str]:
     yield whole([(count, colour) for count, colour, _ in known])
 
 
+def _impact(counts: Mapping[str, int]) -> str:
+    """Return by attribute of how many linked accounts the first cycle changes it."""
+    attributes = {name: count for name, count in counts.items() if name != "accounts"}
+    named = {name: words.CHANGED.get(name, Bar(name, "new")) for name in sorted(attributes, key=attributes.__getitem__)}
+    accounts = counted(counts.get("accounts", 0), "account")
+    told = f"Of {accounts} something changes under the mapping: attributes, each with the accounts of which it does."
+    return bars("Attribute", dict(reversed(named.items())), attributes, told, total=False)
+
+
 def _applied(counts: Mapping[str, int]) -> str:
     return bars("Accounts", words.APPLIED, counts) + bars("Groups", words.APPLIED_GROUPS, counts)
-
-
-_WHAT: Final = {
-    "import": "Accounts",
-    "identities": "Identities",
-    "groupimport": "Groups here",
-    "entragroups": "Groups in Entra",
-}
-"""What a job brought, by its kind."""
-
-
-def _files(read: Sequence[Shown]) -> str:
-    left = len(read) - MOST_FILES
-    rows = [
-        (_WHAT[job["kind"]], job["id"], at(job, "started", "startedBy"), _counts(job.get("counts", {})))
-        for job in read[-MOST_FILES:]
-    ]
-    more = paragraph(f"Before these, {counted(left, 'file')} more." if left > 0 else "")
-    return table(("What", "Job", "When, by whom", "What came of it"), rows) + more
-
-
-def _counts(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{count:,} {name}" for name, count in sorted(counts.items()) if count)
 
 
 def _approval(run: Shown, *, trial: bool) -> str:
@@ -150,9 +135,11 @@ def _trial_steps() -> Iterator[str]:
 def _steps(run: Shown) -> Iterator[str]:
     path = f"/linking/runs/{run['id']}"
     rows, review, approve = f"GET {path}/decisions?decision=review", f"POST {path}/review", f"POST {path}/approve"
-    body = f'{{"links": {run.get("links", 0)}}}'
+    codes = to_acknowledge(run.get("warnings", ()))
+    body = dump({"links": run.get("links", 0)} | ({"acknowledged": codes} if codes else {}))
     yield f"Look at the rows that only a person can decide, {code(rows)}, and review them, {code(review)}."
-    yield f"Approve the plan by the number of its links: {code(approve)} with {code(body)}."
+    seen = " and by the warnings that you have seen" if codes else ""
+    yield f"Approve the plan by the number of its links{seen}: {code(approve)} with {code(body)}."
     yield (
         "Each of these accounts gets its identity's object id as externalId, and nothing else of it changes. A row "
         "whose account changed since the plan is refused. Provisioning waits meanwhile, for 15 minutes at most."

@@ -9,14 +9,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from link_orchestrator.requests.pages import words
+from link_orchestrator.requests.pages.files import MOST_FILES
 from link_orchestrator.requests.pages.policy import sentences
-from link_orchestrator.requests.pages.run import MOST_FILES, summary
+from link_orchestrator.requests.pages.run import summary
 from shared.directory.matching.accounts import DecisionKind
 from shared.directory.matching.groups import GroupDecisionKind
 from shared.directory.matching.policy import Policy, Rule
 from tests.link_orchestrator.requests.test_report import Page
 from tests.link_orchestrator.running import App, csv_file, graph
 
+NICKNAMES = {
+    "attributes": {"externalId": "mailNickname", "userName": "userPrincipalName"},
+    "matching": ["userName"],
+}
 PLANNED = {
     "id": "run1",
     "phase": "planned",
@@ -44,7 +49,7 @@ def test_a_plan_says_what_would_happen_and_how_to_approve_it_and_to_go_back() ->
         "Nothing has changed yet",
         "Linking contoso.com",
         "POST /linking/runs/run1/approve",
-        '{"links": 2}',
+        '{"links":2}',
         "expires at 2026-12-07 10:01:00 UTC",
         "POST /linking/runs/run1/undo",
         "POST /linking/runs/run1/cancel drops it",
@@ -94,7 +99,7 @@ async def test_the_page_names_what_the_run_goes_by_and_nothing_that_came_later(a
 def test_of_many_files_the_latest_are_named_and_the_others_counted() -> None:
     read = [{"kind": "import", "id": f"import{n:03}", "started": "2026-11-30T10:00:00Z"} for n in range(MOST_FILES + 3)]
     text = Page(summary(PLANNED, read=read)).text
-    assert "import022" in text
+    assert f"import{MOST_FILES + 2:03}" in text
     assert "import002" not in text
     assert "3 files more" in text
 
@@ -130,8 +135,14 @@ def test_a_page_is_read_aloud_in_order_and_pictures_say_nothing_that_words_do_no
     [
         ({"verifiedDomains": []}, "no address proves anything"),
         ({"verifiedDomains": ["a.com", "b.com"]}, "Only addresses in a.com and b.com prove anything"),
+        (
+            {"verifiedDomains": ["b.com", {"domain": "a.com", "subdomains": True}]},
+            "Only addresses in a.com with its subdomains and b.com prove anything",
+        ),
+        ({"verifiedDomains": ["a.com"], "trustEmails": "inVerifiedDomains"}, "would become the colleague's"),
+        ({"rules": [{"rule": "new", "trust": "strong", "part": "{x}"}]}, 'new {"part": "{x}"}'),
         ({"rules": [{"rule": "userName", "trust": "strong"}]}, "its userName is the identity's user principal name"),
-        ({"rules": [{"rule": "new", "trust": "weak"}]}, "A person decides where new."),
+        ({"rules": [{"rule": "new", "trust": "weak"}]}, "new"),
         ({"excluded": ["a", "b"]}, "2 identities"),
         ({"undoDays": 30}, "undoDays: 30"),
         ({"somethingNew": {"x": 1}}, 'somethingNew: {"x": 1}'),
@@ -141,8 +152,64 @@ def test_a_policy_is_said_in_sentences_and_nothing_of_it_is_kept_back(policy: An
     assert said in Page(sentences(policy)).text
 
 
+def test_a_page_names_domains_with_and_without_their_subdomains() -> None:
+    domains = ["b.com", {"domain": "a.com", "subdomains": True}]
+    assert (
+        "Linking a.com and b.com" in Page(summary(PLANNED | {"options": {"policy": {"verifiedDomains": domains}}})).text
+    )
+
+
 def test_every_rule_is_said_in_words() -> None:
     document = Policy(verified_domains=frozenset({"a.com"})).to_json()
-    text = Page(sentences(document)).text
-    assert not [rule for rule in Rule if f" {rule}." in text or f" {rule}," in text]
+    text = sentences(document)
+    assert not [rule for rule in Rule if f"<li>{rule}</li>" in text]
     assert "undoDays" not in text
+
+
+WARNED = {
+    "code": "userNameChanges",
+    "warning": "230 sign-in names will change",
+    "count": 230,
+    "examples": [{"identity": "ann@contoso.com"}],
+    "remedy": "Look at them: GET /linking/runs/run1/decisions?changes=userName. Tell these people.",
+    "digest": "ab",
+    "acknowledged": False,
+}
+
+
+def test_an_approval_names_the_warnings_that_are_to_be_acknowledged() -> None:
+    known = WARNED | {"code": "inactive", "warning": "seen before", "acknowledged": True, "acknowledgedBy": "ann"}
+    page = Page(summary(PLANNED | {"warnings": [known | {"acknowledgedAt": "2026-11-29T10:00:00Z"}, WARNED]}))
+    assert '{"links":2,"acknowledged":["userNameChanges"]}' in page.text
+    assert page.text.index("230 sign-in names") < page.text.index("seen before")
+    assert "Acknowledged 2026-11-29 10:00:00 UTC by ann." in page.text
+    assert "ann@contoso.com" not in page.text, "a page names nobody"
+
+
+def test_remedies_of_a_trial_name_the_rows_and_not_an_app_that_is_gone() -> None:
+    disabled = {
+        "remedy": "Look: GET /linking/runs/run1/decisions?decision=review&warning=disabled.",
+        "code": "disabled",
+    }
+    text = Page(summary(PLANNED | {"warnings": [WARNED, WARNED | disabled]}, trial=True)).text
+    assert "Look at them: rows.csv, where changes has userName. Tell these people." in text
+    assert "Look: rows.csv, where decision has review and warnings has disabled." in text
+    assert "/decisions" not in text
+
+
+def test_what_the_first_cycle_changes_is_counted_by_attribute_the_most_first() -> None:
+    impact = {"accounts": 9, "title": 3, "userName": 7, "active": 1}
+    text = Page(summary(PLANNED | {"impact": impact})).text
+    assert "Of 9 accounts something changes" in text
+    assert text.index("Sign-in name") < text.index("title") < text.index("Switched on or off")
+    assert "11 in all" not in text
+
+
+async def test_a_page_warns_of_a_mapping_once(app: App) -> None:
+    await app.bring(csv_file({"userName": "ann@contoso.com"}))
+    run = await app.plan(graph(1, "ann@contoso.com"), mapping=NICKNAMES)
+    warned = [one["warning"] for one in run["warnings"]]
+    async with app.session.get(f"/linking/runs/{run['id']}/report") as answer:
+        text = Page(await answer.text()).text
+    assert warned
+    assert [text.count(one) for one in warned] == [1] * len(warned)
