@@ -133,17 +133,27 @@ def account_of(row: PlanRow) -> str:
     return str(row.shown["account"]["id"])
 
 
+def is_named(row: PlanRow) -> bool:
+    """Tell whether a review links an account that the row does not show: a person named it."""
+    return "version" in (row.review or {})
+
+
 def planned_version(row: PlanRow, account_id: str) -> str:
-    """Return the version that the plan saw of an account, one of the row's candidates."""
+    """Return the version that the plan saw of an account, one of the row's candidates, or a person who named it."""
+    review = row.review or {}
+    if is_named(row) and review["account"] == account_id:
+        return str(review["version"])
     return row.versions.get(account_id, "") if row.versions else row.version
 
 
 def as_link(row: PlanRow) -> PlanRow:
     """Return a row that a review links, in the form of a row that the plan itself links."""
-    account_id = str((row.review or {})["account"])
+    review = row.review or {}
+    account_id = str(review["account"])
     known = (row.shown.get("account"), *row.shown.get("candidates", ()))
     names = [account["userName"] for account in known if account and account["id"] == account_id]
-    shown = {**row.shown, "account": {"id": account_id, "userName": names[0]}}
+    name = str(review["userName"]) if is_named(row) else names[0]
+    shown = {**row.shown, "account": {"id": account_id, "userName": name}}
     return replace(row, shown=shown, version=planned_version(row, account_id))
 
 

@@ -11,7 +11,8 @@ from collections.abc import Collection, Sequence
 from itertools import chain
 
 from link_orchestrator.messages import Slice
-from link_orchestrator.run import account_of, as_link, by_run, reviews_of
+from link_orchestrator.passes.counterparts import objections
+from link_orchestrator.run import account_of, as_link, by_run, is_named, reviews_of
 from link_orchestrator.staged import LINKS, RESERVED
 from shared.directory.directory import Directory
 from shared.directory.errors import AlreadyExists, DirectoryError
@@ -76,7 +77,10 @@ async def _apply_reviewed(directory: Directory, job: Job, plan: Plan, bucket: in
             return True
         outcomes: dict[str, str] = {}
         homes: defaultdict[int, list[PlanRow]] = defaultdict(list)
-        for row in (as_link(row) for row in rows if not row.outcome):
+        # What a person named is judged again: this is the last moment to see whose the account is.
+        against = await objections(directory, job, [row for row in rows if is_named(row) and not row.outcome])
+        outcomes |= {row.subject: f"{REFUSED}: {against[row.id]}" for row in rows if row.id in against}
+        for row in (as_link(row) for row in rows if not row.outcome and row.id not in against):
             homes[directory.keys.bucket(row.shown["account"]["id"])].append(row)
         # The next run must decide on these again, linked or not, because an undo leaves them open again.
         seen = directory.seen_writer(job.id, f"reviewed{bucket:02x}")

@@ -357,7 +357,7 @@ def _row(
             "objectId": identity.object_id,
             "userPrincipalName": identity.user_principal_name,
             "displayName": identity.display_name,
-        }
+        } | ({"department": identity.department} if identity.department else {})
     if account is not None:
         shown["account"] = {"id": account.id, "userName": account.user_name}
     if decision.evidence:

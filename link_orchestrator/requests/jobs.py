@@ -8,6 +8,7 @@ from typing import Any
 from link_orchestrator.files.reading import READING
 from link_orchestrator.kinds import KINDS, RUN, Kind, Rows
 from link_orchestrator.lifecycle import Orchestrations, cancel, ensure_started
+from link_orchestrator.requests.selection import Filter, read_filter
 from link_orchestrator.run import IDS_CARRIED, IDS_KNOWN, INACTIVE, WARNINGS, policy_of
 from shared.admin.parameters import page_answer, read_count
 from shared.directory.directory import Directory
@@ -43,24 +44,25 @@ async def list_jobs(kind: Kind, directory: Directory, request: Request) -> Respo
 
 
 async def list_rows(kind: Kind, directory: Directory, request: Request) -> Response:
-    """List a page of a job's rows; of a run's, if asked for, those alone that have a warning."""
+    """List a page of a job's rows; of a run's, if asked for, those alone that meet conditions."""
     await find_job(directory, request, kind)
     choice = read_choice(request, kind.rows)
-    if kind is RUN and (warning := request.params.get("warning")):
-        return await _page_of_warned(directory, request, choice, warning)
+    if kind is RUN and (wanted := read_filter(request)):
+        return await _page_of_selected(directory, request, choice, wanted)
     return await page_of_rows(directory, request, kind, request.id, choice)
 
 
-async def _page_of_warned(directory: Directory, request: Request, choice: str, warning: str) -> Response:
-    """Return a page of the rows that have a warning. It may have few or none, and yet a cursor: more follow."""
-    if warning != INACTIVE:
-        raise InvalidValue(f"warning: one of {INACTIVE}")
+async def _page_of_selected(directory: Directory, request: Request, choice: str, wanted: Filter) -> Response:
+    """Return a page of the rows that meet conditions. It may have few or none, and yet a cursor: more follow.
+
+    Who asks for a warning and for no decision means links.
+    """
     rows, cursor = await select_rows(
         directory.plan(request.id),
-        choice or DecisionKind.LINK.value,
+        choice or (DecisionKind.LINK.value if wanted.warning else ""),
         request.params.get("cursor", ""),
         read_count(request),
-        lambda row: warning in row.shown.get("warnings", ()),
+        wanted.selects,
     )
     return page_answer(RUN.rows.name, [_named_row(row, RUN) for row in rows], cursor)
 

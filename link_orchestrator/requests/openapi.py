@@ -25,6 +25,7 @@ from link_orchestrator.requests.afterwards import UndoRequest
 from link_orchestrator.requests.approval import Approval
 from link_orchestrator.requests.reviews import ReviewRequest
 from link_orchestrator.requests.runs import RunRequest
+from link_orchestrator.requests.selection import CONDITIONS
 from link_orchestrator.source import MappingSource
 from shared.admin.account_changes import AccountEdit, LinkRequest, ReleaseRequest
 from shared.admin.group_changes import GroupRelease
@@ -143,7 +144,18 @@ PARAMETERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
         "Whether the HTML report says that the plan is not kept, so that nobody can approve it.",
         {"type": "boolean", "default": False},
     ),
-    "warning": ("Only links that are planned with this warning.", {"enum": ["inactive"]}),
+    "warning": ("Only rows, links unless a decision is given, with this warning.", {"enum": ["inactive"]}),
+    "rule": ("Only rows among whose evidence this rule is.", {"type": "string"}),
+    "evidence": (
+        "Only rows among whose evidence, of all addresses, this one of the identity is alone.",
+        {"enum": ["mail", "alias", "otherMails", "userPrincipalName"]},
+    ),
+    "domain": ("Only rows whose identity has its user principal name in this domain.", {"type": "string"}),
+    "department": ("Only rows whose identity has this department.", {"type": "string"}),
+    "score": (
+        "Only rows with a suggestion of at least this score.",
+        {"type": "number", "minimum": 0, "maximum": 1},
+    ),
     "mapping": ('A JSON object from header to column, like {"Login": "userName"}.', {"type": "string"}),
 }
 """What a query parameter means, and its schema. One that is not listed is a string to look for."""
@@ -158,7 +170,7 @@ def operations() -> dict[str, Operation]:
     for kind in KINDS.values():
         name, rows = kind.function_prefix, kind.rows
         asked = (rows.filter_by, *PAGED) if rows.choices else PAGED
-        asked = (*asked, "warning") if kind is RUN else asked
+        asked = (*asked, *CONDITIONS) if kind is RUN else asked
         found[f"{name}_{rows.name}"] = Operation(_page_of(kind), query=asked)
         if kind.orchestrator:
             found[f"{name}_get"] = Operation("Job")

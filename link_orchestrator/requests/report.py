@@ -136,7 +136,7 @@ def _cells(document: Mapping[str, Any]) -> dict[str, str]:
         identity.get("userPrincipalName"),
         identity.get("displayName"),
         review.get("account") or account.get("id"),
-        account.get("userName") or account.get("displayName"),
+        review.get("userName") or account.get("userName") or account.get("displayName"),
         " ".join(rules),
         " ".join(document.get("others", ())),
         document.get("value", {}).get("value"),

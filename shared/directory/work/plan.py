@@ -87,6 +87,13 @@ class Plan:
             found |= {row.key async for row in rows}
         return found
 
+    async def find_about(self, subject: str, decisions: Sequence[str], buckets: Sequence[int]) -> PlanRow | None:
+        """Return the row about a subject, of one of some decisions in one of some buckets, or None."""
+        places = [(bucket, self.key(decision, subject)) for bucket in buckets for decision in decisions]
+        rows = await self._tables.get_many([(self.partition(bucket), key) for bucket, key in places])
+        found = (read_row(bucket, row) for (bucket, _), row in zip(places, rows, strict=True) if row)
+        return next(found, None)
+
     async def remove(self, bucket: int, keys: Iterable[str]) -> None:
         """Remove rows, though a twin of the activity may do the same."""
         await delete(self._tables, self.partition(bucket), [Delete(key, ANY) for key in keys])
