@@ -6,7 +6,8 @@ shared/directory/work/reviews.py stores the reviews; passes/apply.py carries the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
