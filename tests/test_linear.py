@@ -112,7 +112,7 @@ def _hostile(pattern: re.Pattern[Any]) -> Iterator[Callable[[int], Any]]:
 def test_every_room_has_patterns() -> None:
     """The search for them finds what is there."""
     found = {where.partition(":")[0] for where, _ in PATTERNS}
-    assert {"shared/scim/filter.py", "shared/scim/endpoint.py", "link_orchestrator/files/rows.py"} <= found
+    assert {"shared/scim/filter.py", "shared/scim/endpoint.py", "link_orchestrator/files/json_rows.py"} <= found
     assert ("shared/scim/filter.py:_AND", "match") in PATTERNS
     assert len(PATTERNS) > 50
 

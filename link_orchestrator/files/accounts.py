@@ -1,6 +1,6 @@
 """Existing accounts from an exported file: which column is which attribute, and what a row must hold to be an account.
 
-files/rows.py reads the rows, and passes/import_accounts.py stores the accounts. Headers are recognised whatever their
+files/formats.py reads the rows, passes/import_accounts.py stores the accounts. Headers are recognised whatever their
 case, order, spaces, dots and `[remarks]`, in these layouts: the generic one below, Atlassian (managed accounts, and the
 older site export with a row for every group of a user), Okta, Google Workspace, and SCIM User documents as JSON.
 
@@ -33,8 +33,9 @@ from typing import Any, Final
 
 from link_orchestrator.files.cells import BETWEEN, Unusable, find_answer, plain, read_email, read_flag, read_text
 from link_orchestrator.files.columns import Columns, Layout, ranks
+from link_orchestrator.files.formats import read_rows
 from link_orchestrator.files.reading import Notes
-from link_orchestrator.files.rows import Header, Row, UnreadableFile, read_rows
+from link_orchestrator.files.rows import Header, Row, UnreadableFile
 from link_orchestrator.problems import Problem
 from shared.directory.records.model import ENTERPRISE, NO_EVIDENCE, SignInEvidence
 

@@ -1,6 +1,6 @@
 """Single cells of a row: text, yes or no, an e-mail address; and headers, reduced to what they are recognised by.
 
-files/rows.py reads the rows. The modules beside it, one for each kind of file, know which cell is what.
+files/formats.py reads the rows. The modules beside it, one for each kind of file, know which cell is what.
 """
 
 from __future__ import annotations

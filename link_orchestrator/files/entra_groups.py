@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from link_orchestrator.files.cells import Unusable, plain, printable, read_text
+from link_orchestrator.files.formats import read_rows
 from link_orchestrator.files.groups import MAX_GROUP_CHARS, MAX_NAME_CHARS
 from link_orchestrator.files.reading import Notes
-from link_orchestrator.files.rows import Header, Row, UnreadableFile, read_rows
+from link_orchestrator.files.rows import Header, Row, UnreadableFile
 from link_orchestrator.problems import Problem
 from shared.directory.keys import fold
 

@@ -1,6 +1,6 @@
 """Existing groups from an exported file: their names, and their members by userName.
 
-files/rows.py reads the rows, and passes/import_groups.py stores the groups. Headers are recognised as in
+files/formats.py reads the rows, and passes/import_groups.py stores the groups. Headers are recognised as in
 files/accounts.py, in these layouts: CSV or JSON Lines with a row for every group and member, Atlassian's older site
 export among them, and JSON with an object for every group. Rows of one group add up.
 
@@ -20,8 +20,9 @@ from typing import Any, Final
 
 from link_orchestrator.files.cells import BETWEEN, Unusable, read_text
 from link_orchestrator.files.columns import Columns, Layout, ranks
+from link_orchestrator.files.formats import read_rows
 from link_orchestrator.files.reading import Notes
-from link_orchestrator.files.rows import MAX_FIELD_CHARS, Header, Row, UnreadableFile, read_rows
+from link_orchestrator.files.rows import MAX_FIELD_CHARS, Header, Row, UnreadableFile
 from link_orchestrator.problems import Problem
 
 MAX_GROUP_CHARS = 16_000_000

@@ -13,8 +13,9 @@ from typing import Any, Final
 
 from link_orchestrator.files.cells import BETWEEN, Unusable, plain, read_flag, read_text
 from link_orchestrator.files.columns import Layout
+from link_orchestrator.files.formats import read_rows
 from link_orchestrator.files.reading import Notes
-from link_orchestrator.files.rows import Header, Row, UnreadableFile, read_rows
+from link_orchestrator.files.rows import Header, Row, UnreadableFile
 from link_orchestrator.problems import Problem
 from shared.directory.matching.identity import NO_OBJECT_ID, TEXTS, Identity, read_object_id
 
