@@ -26,6 +26,7 @@ from link_orchestrator.requests.approval import Approval
 from link_orchestrator.requests.reviews import ReviewRequest
 from link_orchestrator.requests.runs import RunRequest
 from link_orchestrator.requests.selection import CONDITIONS
+from link_orchestrator.requests.workbook import XLSX
 from link_orchestrator.source import MappingSource
 from shared.admin.account_changes import AccountEdit, LinkRequest, ReleaseRequest
 from shared.admin.group_changes import GroupRelease
@@ -91,13 +92,14 @@ OPERATIONS: Mapping[str, Operation] = {
     "linking_run_report": Operation(
         "File",
         query=("format", "decision", "reportCount", "cursor", "trial"),
-        media_types=("text/html", "text/csv", "application/jsonl"),
+        media_types=("text/html", "text/csv", XLSX, "application/jsonl"),
     ),
     "linking_undo_report": Operation(
         "File",
         query=("format", "outcome", "reportCount", "cursor"),
-        media_types=("text/html", "text/csv", "application/jsonl"),
+        media_types=("text/html", "text/csv", XLSX, "application/jsonl"),
     ),
+    "linking_run_decide": Operation("DecisionsTaken", body={"text/csv": "File", XLSX: "File"}),
     "linking_run_review": Operation("Reviewed", body=_json("ReviewRequest")),
     "linking_refusals": Operation("Refusals", query=PAGED),
     "linking_adoptions": Operation("Adoptions", query=PAGED),
@@ -133,7 +135,7 @@ PARAMETERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
         "How many rows at most; 5,000 unless given.",
         {"type": "integer", "minimum": 1, "maximum": 20_000},
     ),
-    "format": ("What the report is written as.", {"enum": ["html", "csv", "jsonl"], "default": "html"}),
+    "format": ("What the report is written as.", {"enum": ["html", "csv", "xlsx", "jsonl"], "default": "html"}),
     "found": ("Only rows of this kind.", {"$ref": "#/components/schemas/VerificationRowKind"}),
     "outcome": ("Only rows with this outcome.", {"$ref": "#/components/schemas/UndoRowKind"}),
     "protected": (

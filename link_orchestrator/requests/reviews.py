@@ -108,7 +108,7 @@ async def review(directory: Directory, request: Request, client: Orchestrations)
     rows, cursor = await _select(directory, job, reviews_of(directory, job.id), asked)
     alone = len(asked.rows or ()) == 1
     wishes = [Wish(row, asked.action, asked.account, asked.identity, asked.create, alone) for row in rows]
-    done, refused = await record(directory, job, wishes, request, in_policy=asked.in_policy)
+    done, _, refused = await record(directory, job, wishes, request, in_policy=asked.in_policy)
     job = await count_reviews(directory, job)
     shown_refused = [{"id": row_id, "reason": reason} for row_id, reason in refused.items()]
     document = {"reviewed": done, "refused": shown_refused, **({"cursor": cursor} if cursor else {})}
@@ -122,36 +122,56 @@ async def begin_reviewing(directory: Directory, request: Request, client: Orches
 
 
 async def record(
-    directory: Directory, job: Job, wishes: Sequence[Wish], request: Request, *, in_policy: bool = False
-) -> tuple[int, dict[str, str]]:
-    """Judge wishes, at most one a row, and store the reviews; return how many, and why not the others, by row id."""
-    links, refused = await _judge(directory, job, wishes)
+    directory: Directory,
+    job: Job,
+    wishes: Sequence[Wish],
+    request: Request,
+    *,
+    in_policy: bool = False,
+    skip_same: bool = False,
+) -> tuple[int, int, dict[str, str]]:
+    """Judge wishes, at most one a row, and store the reviews.
+
+    Returns how many were stored, how many rows were reviewed so before and are left as they are, if such are to be
+    skipped, and why the others were refused, by the id of the row that the wish names.
+    """
+    resolved = await _resolve(directory, job, wishes)
+    before = len(resolved)
+    if skip_same:
+        resolved = [(asked, wish) for asked, wish in resolved if isinstance(wish, str) or not _is_reviewed_so(wish)]
+    wishes, same = [asked for asked, _ in resolved], before - len(resolved)
+    links, refused = await _judge(directory, job, resolved)
     at, mapping, policy = directory.jobs.now(), mapping_of(job), policy_of(job)
-    done = [replace(wish, row=links[wish.row.id].row) if wish.row.id in links else wish for wish in wishes]
-    done = [wish for wish, asked in zip(done, wishes, strict=True) if asked.row.id not in refused]
+    done = [(links.get(wish.row.id), wish) for wish in wishes if wish.row.id not in refused]
 
-    def decided(wish: Wish) -> Review:
+    def decided(choice: _Choice | None, wish: Wish) -> tuple[PlanRow, Review]:
         if wish.action in AS_PLANNED:
-            return Review(wish.action, request.by, at)
-        links_it = wish.action == LINK
-        predicted = after_review(wish.row.shown, mapping, policy, links=links_it, create=wish.create).to_json()
-        plain = Review(wish.action, request.by, at, predicted=predicted, create=wish.create)
-        return replace(links[wish.row.id].review, by=request.by, at=at, predicted=predicted) if links_it else plain
+            return wish.row, Review(wish.action, request.by, at)
+        row, review = (choice.row, choice.review) if choice else (wish.row, Review(wish.action, "", ""))
+        predicted = after_review(row.shown, mapping, policy, links=choice is not None, create=wish.create).to_json()
+        return row, replace(review, by=request.by, at=at, predicted=predicted, create=wish.create)
 
-    excluded = [wish.row for wish in done if wish.action == EXCLUDE]
-    if excluded and in_policy:
-        await _exclude_from_now_on(directory, excluded, request.by, create=done[0].create)
-    rows = [wish.row for wish in done]
+    decisions = [decided(choice, wish) for choice, wish in done]
+    rows = [row for row, _ in decisions]
+    if in_policy and done:
+        await _exclude_from_now_on(directory, rows, request.by, create=done[0][1].create)
     # Until the reviews are stored, whatever happens meanwhile, provisioning neither links nor creates these people.
     plan, reviews = directory.plan(job.id), reviews_of(directory, job.id)
     await plan.leave_open({row.subject: _open_as(row) for row in rows})
     try:
-        decided_ = [(wish.row, decided(wish)) for wish in done]
-        await reviews.note_named({str(one.account): row.id for row, one in decided_ if one.version is not None})
-        await reviews.record(decided_)
+        await reviews.note_named({str(one.account): row.id for row, one in decisions if one.version is not None})
+        await reviews.record(decisions)
     finally:
         await _tell_provisioning(plan, reviews, rows)
-    return len(done), refused
+    return len(done), same, refused
+
+
+def _is_reviewed_so(wish: Wish) -> bool:
+    """Tell whether a row was reviewed as somebody wants it again."""
+    review = wish.row.review or {}
+    if review.get("action") != wish.action or bool(review.get("create")) != wish.create:
+        return False
+    return wish.action != LINK or review["account"] == (wish.account or wish.row.shown.get("account", {}).get("id"))
 
 
 def _being_reviewed(job: Job, now: str) -> Job:
@@ -187,12 +207,13 @@ class _Choice:
     review: Review
 
 
-async def _judge(directory: Directory, job: Job, wishes: Sequence[Wish]) -> tuple[dict[str, _Choice], dict[str, str]]:
+async def _judge(
+    directory: Directory, job: Job, resolved: Sequence[tuple[Wish, Wish | str]]
+) -> tuple[dict[str, _Choice], dict[str, str]]:
     """Return what is linked, and why some rows cannot be reviewed as asked: both by the id of the row that was named.
 
     Of two wishes that would link one account, or decide on one identity, the first counts.
     """
-    resolved = await _resolve(directory, job, wishes)
     refused = {asked.row.id: reason for asked, wish in resolved if (reason := wish if isinstance(wish, str) else "")}
     suitable = [(asked.row.id, wish) for asked, wish in resolved if isinstance(wish, Wish)]
     refused |= {name: reason for name, wish in suitable if (reason := _unsuitable(wish))}

@@ -105,7 +105,7 @@ class Edge:
         headers |= response.headers
         log.info("%s %s %d", service.__qualname__, request_id if OURS.fullmatch(request_id) else "-", response.status)
         return func.HttpResponse(
-            response.text or None,
+            response.file or response.text or None,
             status_code=response.status,
             headers=headers,
             mimetype=response.mimetype or MIMETYPES[role],

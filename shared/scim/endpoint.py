@@ -97,7 +97,10 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What a service answers. `version` becomes the ETag; `text` is JSON, or "" for none, or what `mimetype` says."""
+    """What a service answers. `version` becomes the ETag; `text` is JSON, or "" for none, or what `mimetype` says.
+
+    `file` is there instead of it where the answer is no text.
+    """
 
     status: int
     text: str = ""
@@ -105,6 +108,7 @@ class Response:
     location: str | None = None
     mimetype: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
+    file: bytes = b""
 
 
 _ELEMENT = re.compile(r'(?:[^",]++|"[^"]*+"|")++')

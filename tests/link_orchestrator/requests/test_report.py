@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from link_orchestrator.requests.pages.run import summary
 from link_orchestrator.requests.pages.undo import undo_summary
-from link_orchestrator.requests.report import COLUMNS, UNDO_COLUMNS, safe
+from link_orchestrator.requests.report import RUN_COLUMNS, UNDO_COLUMNS, safe
 from tests.link_orchestrator.running import App, Refusal, csv_file, graph, object_id
 
 
@@ -34,7 +34,7 @@ async def read(app: App, job: Any, **params: str) -> tuple[str, list[str], str]:
         async with app.session.get(url, params=asked) as answer:
             assert answer.status == 200, await answer.text()
             kind = answer.content_type
-            pages.append((await answer.read()).decode())
+            pages.append((await answer.read()).decode("utf-8-sig"))
             following = answer.links.get("next")
             url, asked = (str(following["url"]), None) if following else ("", None)
     return "".join(pages), pages, kind
@@ -46,7 +46,7 @@ async def test_the_pages_of_a_csv_are_one_file_with_every_row_once(app: App, run
     rows = list(csv.DictReader(io.StringIO(text, newline="")))
     assert kind == "text/csv"
     assert len(pages) == {"1": 23, "7": 4, "5000": 1}[count]
-    assert tuple(rows[0]) == COLUMNS
+    assert tuple(rows[0]) == RUN_COLUMNS
     assert len({row["objectId"] + row["accountId"] for row in rows}) == len(rows) == 22
     decided = {row["objectId"]: row["decision"] for row in rows if row["objectId"]}
     assert decided[object_id(0)] == "link"
