@@ -11,6 +11,7 @@ import shared.host.functions
 from shared.directory.directory import Directories
 from shared.host.http import Edge
 from shared.host.settings import Settings
+from shared.tables.late import LateTables
 from shared.tables.port import Tables
 
 
@@ -58,12 +59,16 @@ def _add_admin(app: func.FunctionApp, edge: Edge) -> None:
 
 
 def open_tables(settings: Settings) -> Tables:
-    """Return the tables that the settings name; nothing is connected before the first call."""
-    from shared.tables.azure import AzureTables  # a laptop has other tables
+    """Return the tables that the settings name; they are opened by the first call."""
 
-    if settings.tables:
-        return AzureTables.from_connection_string(settings.tables)
-    return AzureTables.with_managed_identity(settings.tables_endpoint, settings.client_id or None)
+    def connect() -> Tables:
+        from shared.tables.azure import AzureTables
+
+        if settings.tables:
+            return AzureTables.from_connection_string(settings.tables)
+        return AzureTables.with_managed_identity(settings.tables_endpoint, settings.client_id or None)
+
+    return LateTables(connect)
 
 
 # Otherwise the Durable SDK turns any JSON object with the keys __class__, __module__ and __data__ into an instance of

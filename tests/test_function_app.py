@@ -51,6 +51,7 @@ def test_without_settings_nothing_is_made(monkeypatch: pytest.MonkeyPatch, caplo
     ("wrong", "named"),
     [
         ({"SCIMLINK_TABLES_ENDPOINT": ""}, "SCIMLINK_TABLES_ENDPOINT is missing"),
+        ({"SCIMLINK_TABLES_ENDPOINT": "account"}, "SCIMLINK_TABLES_ENDPOINT must be an address like https://ACCOUNT."),
         ({"SCIMLINK_CREDENTIALS": ""}, "SCIMLINK_CREDENTIALS must be a JSON list"),
         ({"SCIMLINK_CREDENTIALS": "[]"}, "SCIMLINK_CREDENTIALS has no entry with the role admin"),
         ({"APP_ROLES": "scim", "SCIMLINK_CREDENTIALS": "[]"}, "no entry with the role scim"),
@@ -116,3 +117,19 @@ def test_the_durable_sdk_never_builds_objects_of_names_that_it_finds_in_json(mon
     runpy.run_path(str(APP))
     found = {"row": {"__class__": "Path", "__module__": "pathlib", "__data__": "x"}}
     assert df_loads(json.dumps(found)) == found
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the memory of a process from /proc")
+def test_the_app_that_answers_scim_starts_quickly_and_small() -> None:
+    script = """import time
+began = time.process_time()
+import function_app
+status = open("/proc/self/status").read()
+print(time.process_time() - began, int(status.partition("VmRSS:")[2].split()[0]) / 1024)"""
+    environment = {"PATH": os.environ["PATH"], **COMPLETE, "APP_ROLES": "scim"}
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=APP.parent, env=environment, check=True, capture_output=True, text=True
+    )
+    seconds, megabytes = map(float, done.stdout.split())
+    assert seconds <= 0.8
+    assert megabytes <= 45

@@ -50,6 +50,8 @@ class Workbook:
         return self
 
     def __exit__(self, *_: object) -> None:
+        if not self._book.fileclosed:
+            self._sheet.row_data_fh.close()  # the temporary file of the rows, which nobody is going to pack
         self._folder.cleanup()
 
     def add(self, cells: Sequence[str]) -> bool:

@@ -28,11 +28,11 @@ VARIABLES: Mapping[str, str] = {
 TENANTS = "SCIMLINK_GRAPH_TENANTS"
 
 
-def _origin(address: str) -> str:
+def origin(address: str) -> str:
     """Return an address without its last slash. Tokens are sent there, so that only loopback may do without TLS."""
     parts = urlsplit(address)
     if not parts.hostname or parts.username or parts.query or parts.path.strip("/"):
-        raise ValueError("must be an address like https://graph.microsoft.com")
+        raise ValueError("must be an address like https://graph.microsoft.com, without a path")
     if parts.scheme != "https" and not (parts.scheme == "http" and _is_loopback(parts.hostname)):
         raise ValueError("must begin with https://")
     return address.rstrip("/")
@@ -45,7 +45,7 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-Origin = Annotated[str, AfterValidator(_origin)]
+Origin = Annotated[str, AfterValidator(origin)]
 
 
 class GraphSettings(BaseModel):

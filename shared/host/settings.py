@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter
 
 from shared.directory.keys import BUCKETS
-from shared.host.graph_settings import GraphSettings
+from shared.host.graph_settings import GraphSettings, origin
 
 Role = Literal["scim", "admin"]
 ROLES: frozenset[Role] = frozenset({"scim", "admin"})
@@ -86,12 +86,18 @@ class Settings(BaseModel):
             buckets = TypeAdapter(Buckets).validate_python(environment.get("SCIMLINK_BUCKETS") or BUCKETS)
         except ValueError:
             raise ValueError("SCIMLINK_BUCKETS must be a number from 1 to 256") from None
+        endpoint = environment.get("SCIMLINK_TABLES_ENDPOINT", "")
+        try:
+            endpoint = endpoint and origin(endpoint)
+        except ValueError:
+            example = "https://ACCOUNT.table.core.windows.net"
+            raise ValueError(f"SCIMLINK_TABLES_ENDPOINT must be an address like {example}") from None
         return cls(
             app_roles=app_roles(environment.get("APP_ROLES", "")),
             buckets=buckets,
             credentials=known,
             tables=environment.get("SCIMLINK_TABLES", ""),
-            tables_endpoint=environment.get("SCIMLINK_TABLES_ENDPOINT", ""),
+            tables_endpoint=endpoint,
             client_id=environment.get("SCIMLINK_CLIENT_ID", ""),
             base_url=environment.get("SCIMLINK_BASE_URL", "").rstrip("/"),
             graph=GraphSettings.from_environment(environment),

@@ -35,25 +35,15 @@ _SWITCHES: Final = {
 
 def sentences(policy: Mapping[str, Any]) -> str:
     """Return a policy, as the API shows it, as a list of sentences in HTML. "" for none."""
-    return items(map(escape, _sentences(policy))) if policy else ""
+    return items(_sentences(policy)) if policy else ""
 
 
 def _sentences(policy: Mapping[str, Any]) -> Iterator[str]:
-    yield _domains(policy.get("verifiedDomains", ()))
+    """Yield the sentences, as HTML."""
+    yield escape(_domains(policy.get("verifiedDomains", ())))
     yield from _rules(policy)
-    if excluded := len(policy.get("excluded", ())):
-        yield f"Left out of every run by name: {counted(excluded, 'identity')}."
-    yield from (said for name, said in _SWITCHES.items() if policy.get(name))
-    if share := policy.get("safeguardShare"):
-        yield f"A plan that links more than {share:.0%} of the accounts is approved by its number only."
-    if limit := policy.get("autoApprove"):
-        yield (
-            f"A run approves itself up to {counted(limit['number'], 'link')} and {limit['share']:.1%} of the accounts "
-            "(autoApprove)."
-        )
-    if schedule := policy.get("schedule"):
-        yield f"Runs start by themselves every {counted(schedule['everyHours'], 'hour')} (schedule)."
-    yield from _others(policy)
+    yield from map(escape, _limits(policy))
+    yield from map(escape, _others(policy))
 
 
 def _domains(domains: list[str]) -> str:
@@ -64,16 +54,29 @@ def _domains(domains: list[str]) -> str:
 
 def _rules(policy: Mapping[str, Any]) -> Iterator[str]:
     for trust, what in (
-        (Trust.STRONG, "An account is linked once the plan is approved where"),
-        (Trust.WEAK, "A person decides where"),
+        (Trust.STRONG, "An account is linked once the plan is approved, if one of these is so:"),
+        (Trust.WEAK, "A person decides, if only one of these is so:"),
     ):
         said = [
-            _RULES.get(rule["rule"], rule["rule"]).format(nameIdSource=policy.get("nameIdSource", ""))
+            escape(_RULES.get(rule["rule"], rule["rule"]).format(nameIdSource=policy.get("nameIdSource", "")))
             for rule in policy.get("rules", ())
             if rule["trust"] == trust
         ]
         if said:
-            yield f"{what} {listed(said, 'or')}."
+            yield what + items(said)
+
+
+def _limits(policy: Mapping[str, Any]) -> Iterator[str]:
+    if excluded := len(policy.get("excluded", ())):
+        yield f"Left out of every run by name: {counted(excluded, 'identity')}."
+    yield from (said for name, said in _SWITCHES.items() if policy.get(name))
+    if share := policy.get("safeguardShare"):
+        yield f"A plan that links more than {share:.0%} of the accounts is approved by its number only."
+    if limit := policy.get("autoApprove"):
+        many = counted(limit["number"], "link")
+        yield f"A run approves itself up to {many} and {limit['share']:.1%} of the accounts (autoApprove)."
+    if schedule := policy.get("schedule"):
+        yield f"Runs start by themselves every {counted(schedule['everyHours'], 'hour')} (schedule)."
 
 
 _SAID: Final = {
