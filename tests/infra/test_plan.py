@@ -223,6 +223,8 @@ def write_file(name: str, content: bytes) -> Callable[[Path], list[str]]:
         (write_policy("{"), "POLICY=policy.json is not JSON"),
         (write_policy("[]"), "POLICY=policy.json holds no JSON object"),
         (write_policy('{"rulez": []}'), "POLICY: the policy has an unknown attribute"),
+        (asked(domains="*.contoso.com"), "DOMAINS: verifiedDomains.0: '*.contoso.com': there are no wildcards"),
+        (asked("--trust-emails", "yes"), "TRUST_EMAILS: trustEmails: must be one of verified, inVerifiedDomains"),
         (asked("--out", "users.csv"), "OUT=users.csv is there already"),
         (asked("--out", "users.csv/x"), "OUT=users.csv/x cannot be made"),
     ],

@@ -37,7 +37,8 @@ def main(command_line: Sequence[str] | None = None) -> int:
     start_log("ERROR")
     former = {number: signal.signal(number, _stop) for number in STOPPED}
     try:
-        what = given.read(arguments.accounts, arguments.identities, arguments.domains, arguments.policy)
+        asked = (arguments.accounts, arguments.identities, arguments.domains, arguments.policy, arguments.trust_emails)
+        what = given.read(*asked)
         with results_folder(arguments.out) as (folder, out), working_folder() as data:
             made, examples = asyncio.run(_make(what, data, folder))
         shown.show_plan(made, what, examples)
@@ -80,6 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--identities", default="", metavar="FILE", help=given.WHAT[given.IDENTITIES])
     parser.add_argument("--domains", default="", help="your verified domains, separated by commas")
     parser.add_argument("--policy", default="", metavar="FILE", help="the rest of the policy, as JSON")
+    parser.add_argument("--trust-emails", default="", metavar="TRUST", help="trustEmails of the policy")
     parser.add_argument("--out", default="", metavar="DIR", help="the folder for the results")
     return parser
 

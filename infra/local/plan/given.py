@@ -16,7 +16,7 @@ from link_orchestrator.files.rows import UnreadableFile
 from link_orchestrator.requests.sent_file import MAX_FILE_BYTES
 from shared.directory.matching.identity import Identity
 
-ACCOUNTS, IDENTITIES, DOMAINS, POLICY, OUT = "ACCOUNTS", "IDENTITIES", "DOMAINS", "POLICY", "OUT"
+ACCOUNTS, IDENTITIES, DOMAINS, TRUST, POLICY, OUT = "ACCOUNTS", "IDENTITIES", "DOMAINS", "TRUST_EMAILS", "POLICY", "OUT"
 """Words by which `make plan` is told something."""
 USAGE: Final = "make plan ACCOUNTS=accounts.csv IDENTITIES=users.csv DOMAINS=contoso.com"
 WHAT: Final = {
@@ -56,18 +56,14 @@ class Given:
     identities: GivenFile
     policy: Mapping[str, Any]
 
-    @property
-    def domains(self) -> list[str]:
-        return list(self.policy.get("verifiedDomains", ()))
 
-
-def read(accounts: str, identities: str, domains: str, policy: str) -> Given:
+def read(accounts: str, identities: str, domains: str, policy: str, trust: str) -> Given:
     """Read what was given, each "" where it was not. Raises Trouble."""
     missing = [word for word, value in ((ACCOUNTS, accounts), (IDENTITIES, identities)) if not value]
     if missing:
         said = "".join(f"\n  {word}: {WHAT[word]}" for word in missing)
         raise Trouble(f"{' and '.join(missing)} must be given, as in\n  {USAGE}{said}")
-    given = Given(_file(ACCOUNTS, accounts), _file(IDENTITIES, identities), _policy(policy, domains))
+    given = Given(_file(ACCOUNTS, accounts), _file(IDENTITIES, identities), _policy(policy, domains, trust))
     if given.accounts.path.samefile(given.identities.path):
         raise Trouble(f"{ACCOUNTS} and {IDENTITIES} are the same file. {ACCOUNTS}: {WHAT[ACCOUNTS]}.")
     return given
@@ -141,8 +137,8 @@ def _file(word: str, value: str) -> GivenFile:
     return GivenFile(word, path, content)
 
 
-def _policy(path: str, domains: str) -> Mapping[str, Any]:
-    policy: dict[str, Any] = {}
+def _policy(path: str, domains: str, trust: str) -> Mapping[str, Any]:
+    policy: Any = {}
     if path:
         try:
             policy = json.loads(_bytes(POLICY, _path(POLICY, path)))
@@ -151,6 +147,5 @@ def _policy(path: str, domains: str) -> Mapping[str, Any]:
         if not isinstance(policy, dict):
             raise Trouble(f'{POLICY}={path} holds no JSON object like {{"verifiedDomains": ["contoso.com"]}}.')
     # What is said on the command line goes before what stands in a file.
-    return policy | (
-        {"verifiedDomains": named} if (named := [one for one in re.split(r"[,;\s]+", domains) if one]) else {}
-    )
+    said = {"verifiedDomains": [one for one in re.split(r"[,;\s]+", domains) if one], "trustEmails": trust}
+    return {**policy, **{name: value for name, value in said.items() if value}}

@@ -45,7 +45,7 @@ async def make_plan(door: Door, what: Given, progress: Progress) -> Made:
     try:
         await door.call("PUT", "directory/policy", what.policy)
     except Refused as refusal:
-        raise Trouble(_about_policy(str(refusal), what)) from None
+        raise Trouble(_about_policy(str(refusal))) from None
     progress.begin(f"reading {what.identities.path.name}")
     identities = await _send(door, "linking/identities", what.identities, what)
     progress.begin(f"reading {what.accounts.path.name}")
@@ -65,9 +65,9 @@ async def _send(door: Door, path: str, file: GivenFile, what: Given) -> Any:
         raise Trouble(given.swapped(what) or f"{file}: {refusal}") from None
 
 
-def _about_policy(refusal: str, what: Given) -> str:
-    word = given.DOMAINS if refusal.startswith("verifiedDomains") and what.domains else given.POLICY
-    return f"{word}: {refusal}"
+def _about_policy(refusal: str) -> str:
+    words = {"verifiedDomains": given.DOMAINS, "trustEmails": given.TRUST}
+    return f"{next((word for name, word in words.items() if refusal.startswith(name)), given.POLICY)}: {refusal}"
 
 
 async def _ended(door: Door, path: str, state: str, progress: Progress) -> Any:

@@ -8,6 +8,7 @@ from html import escape
 from typing import Any, Final
 
 from link_orchestrator.requests.pages.parts import items, listed
+from shared.directory.matching.domains import entry_of
 from shared.directory.matching.policy import Policy, Trust
 from shared.directory.text import counted
 
@@ -17,6 +18,7 @@ _RULES: Final = {
     "nameId": "the NameID of its past sign-ins is the identity's {nameIdSource}",
     "userName": "its userName is the identity's user principal name",
     "verifiedEmail": "a verified e-mail address of it is the identity's mail",
+    "mail": "an e-mail address of it that nobody verified is the identity's mail",
     "email": "another e-mail address of it is a mail, an alias or a further address of the identity",
     "employeeNumber": "its employee number is the identity's employeeId",
 }
@@ -40,16 +42,28 @@ def sentences(policy: Mapping[str, Any]) -> str:
 
 def _sentences(policy: Mapping[str, Any]) -> Iterator[str]:
     """Yield the sentences, as HTML."""
-    yield escape(_domains(policy.get("verifiedDomains", ())))
+    yield from map(escape, _domains(policy))
     yield from _rules(policy)
     yield from map(escape, _limits(policy))
     yield from map(escape, _others(policy))
 
 
-def _domains(domains: list[str]) -> str:
-    if not domains:
-        return "No verified domain is set, so no address proves anything."
-    return f"Only addresses in {listed(domains)} prove anything."
+def _domains(policy: Mapping[str, Any]) -> Iterator[str]:
+    known = [f"{one} with its subdomains" if below else one for one, below in domains_of(policy)]
+    if not known:
+        yield "No verified domain is set, so no address proves anything."
+        return
+    yield f"Only addresses in {listed(known)} prove anything."
+    if policy.get("trustEmails") == "inVerifiedDomains":
+        yield (
+            "An address there counts as verified, also where nobody verified it (trustEmails): an account that "
+            "somebody registered with a colleague's address would become the colleague's."
+        )
+
+
+def domains_of(policy: Mapping[str, Any]) -> list[tuple[str, bool]]:
+    """Return the verified domains of a policy, as the API shows it, each with whether its subdomains belong to it."""
+    return sorted(map(entry_of, policy.get("verifiedDomains", ())))
 
 
 def _rules(policy: Mapping[str, Any]) -> Iterator[str]:
@@ -57,13 +71,16 @@ def _rules(policy: Mapping[str, Any]) -> Iterator[str]:
         (Trust.STRONG, "An account is linked once the plan is approved, if one of these is so:"),
         (Trust.WEAK, "A person decides, if only one of these is so:"),
     ):
-        said = [
-            escape(_RULES.get(rule["rule"], rule["rule"]).format(nameIdSource=policy.get("nameIdSource", "")))
-            for rule in policy.get("rules", ())
-            if rule["trust"] == trust
-        ]
+        said = [escape(_compared(rule, policy)) for rule in policy.get("rules", ()) if rule["trust"] == trust]
         if said:
             yield what + items(said)
+
+
+def _compared(rule: Mapping[str, Any], policy: Mapping[str, Any]) -> str:
+    """Return what a rule compares, and whatever else is said of it."""
+    said = _RULES.get(rule["rule"], rule["rule"]).replace("{nameIdSource}", str(policy.get("nameIdSource", "")))
+    more = {name: value for name, value in rule.items() if name not in ("rule", "trust")}
+    return f"{said} {json.dumps(more, ensure_ascii=False)}" if more else said
 
 
 def _limits(policy: Mapping[str, Any]) -> Iterator[str]:
@@ -80,7 +97,8 @@ def _limits(policy: Mapping[str, Any]) -> Iterator[str]:
 
 
 _SAID: Final = {
-    "verifiedDomains", "rules", "nameIdSource", "excluded", "safeguardShare", "autoApprove", "schedule", *_SWITCHES,
+    "verifiedDomains", "trustEmails", "rules", "nameIdSource", "excluded", "safeguardShare", "autoApprove", "schedule",
+    *_SWITCHES,
 }  # fmt: skip
 
 

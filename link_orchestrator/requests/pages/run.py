@@ -23,7 +23,7 @@ from link_orchestrator.requests.pages.parts import (
     warnings,
     whole,
 )
-from link_orchestrator.requests.pages.policy import sentences
+from link_orchestrator.requests.pages.policy import domains_of, sentences
 from link_orchestrator.requests.pages.undo import outcome
 from shared.directory.text import counted
 
@@ -70,7 +70,7 @@ def summary(
 
 
 def _title(run: Shown) -> str:
-    domains = sorted(run.get("options", {}).get("policy", {}).get("verifiedDomains", ()))
+    domains = [domain for domain, _ in domains_of(run.get("options", {}).get("policy", {}))]
     if not domains:
         return "Existing accounts and their Entra identities"
     more = len(domains) - MOST_DOMAINS

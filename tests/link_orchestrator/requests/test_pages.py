@@ -131,6 +131,12 @@ def test_a_page_is_read_aloud_in_order_and_pictures_say_nothing_that_words_do_no
     [
         ({"verifiedDomains": []}, "no address proves anything"),
         ({"verifiedDomains": ["a.com", "b.com"]}, "Only addresses in a.com and b.com prove anything"),
+        (
+            {"verifiedDomains": ["b.com", {"domain": "a.com", "subdomains": True}]},
+            "Only addresses in a.com with its subdomains and b.com prove anything",
+        ),
+        ({"verifiedDomains": ["a.com"], "trustEmails": "inVerifiedDomains"}, "would become the colleague's"),
+        ({"rules": [{"rule": "new", "trust": "strong", "part": "{x}"}]}, 'new {"part": "{x}"}'),
         ({"rules": [{"rule": "userName", "trust": "strong"}]}, "its userName is the identity's user principal name"),
         ({"rules": [{"rule": "new", "trust": "weak"}]}, "new"),
         ({"excluded": ["a", "b"]}, "2 identities"),
@@ -140,6 +146,13 @@ def test_a_page_is_read_aloud_in_order_and_pictures_say_nothing_that_words_do_no
 )
 def test_a_policy_is_said_in_sentences_and_nothing_of_it_is_kept_back(policy: Any, said: str) -> None:
     assert said in Page(sentences(policy)).text
+
+
+def test_a_page_names_domains_with_and_without_their_subdomains() -> None:
+    domains = ["b.com", {"domain": "a.com", "subdomains": True}]
+    assert (
+        "Linking a.com and b.com" in Page(summary(PLANNED | {"options": {"policy": {"verifiedDomains": domains}}})).text
+    )
 
 
 def test_every_rule_is_said_in_words() -> None:
