@@ -13,9 +13,9 @@ from dataclasses import replace
 from typing import Any, Final, Protocol, TypeVar
 
 from link_orchestrator.kinds import KINDS, RUN, UNDO, Kind
-from link_orchestrator.messages import FORM, Start
-from link_orchestrator.orchestrator import APPROVE, CANCEL
-from link_orchestrator.run import INSTEAD_OF, REVIEWS_FROM
+from link_orchestrator.messages import FORM, Approved, Start
+from link_orchestrator.orchestrator import APPROVE, CANCEL, approval_event
+from link_orchestrator.run import INSTEAD_OF, PILOT, PILOTS, REVIEWS_FROM
 from shared.directory.directory import Directory
 from shared.directory.errors import Busy
 from shared.directory.policies import AUTO_APPROVE
@@ -159,7 +159,7 @@ async def ensure_started(directory: Directory, job: Job, client: Orchestrations)
         job = await directory.jobs.change(job.id, _failed)
         await tidy_up(directory, job.id)
     elif job.state is State.APPROVED and _waits(status):
-        await client.raise_event(job.id, APPROVE, {})
+        await _raise_approval(job, client)
     return job
 
 
@@ -186,10 +186,16 @@ async def cancel(directory: Directory, job: Job, by: str, client: Orchestrations
 async def tell(directory: Directory, job: Job, client: Orchestrations, verdict: str) -> None:
     """Tell a waiting job the administrator's verdict, APPROVE or CANCEL. Raises Busy if the job has ended meanwhile."""
     try:
-        await client.raise_event(job.id, verdict, {})
+        await (_raise_approval(job, client) if verdict == APPROVE else client.raise_event(job.id, verdict, {}))
     except Unavailable:  # also if the orchestration is gone
         _refuse_ended(await ensure_started(directory, job, client))
         raise
+
+
+async def _raise_approval(job: Job, client: Orchestrations) -> None:
+    """Tell a job's orchestration what was approved of its plan."""
+    told = Approved(pilot=PILOT in job.options)
+    await client.raise_event(job.id, approval_event(job.options.get(PILOTS, 0)), told.to_json())
 
 
 async def tidy_up(directory: Directory, job_id: str) -> None:

@@ -34,6 +34,12 @@ SELF_APPROVED: Final = "selfApproved"
 """Option that says that a run approved itself."""
 REVIEWS_KEPT, REVIEWS_DROPPED = "reviewsKept", "reviewsDropped"
 """Counts of the earlier run's reviews: those that a run keeps, and those whose rows are not the same any more."""
+PILOTS: Final = "pilots"
+"""Option that holds how many pilots of a plan were applied; a run without it has an orchestration that knows none."""
+PILOT: Final = "pilot"
+"""Option that holds the pilot that was approved last, until the rest is: `id`, number of `links`, if it is `done`."""
+APPROVALS: Final = "approvals"
+"""Option that holds who approved what of a plan, and when, in order."""
 READ_IN_FULL: Final = "readInFull"
 """Option that holds when all identities were last read. Until that is too old, runs read only the changes since."""
 PREDICTED: Final = "predicted."
@@ -115,6 +121,13 @@ def told_of_reviews(job: Job, counts: Mapping[str, int]) -> str | None:
         return None
     told = f"{kept} of {kept + dropped} reviews were kept of {job.options[REVIEWS_FROM]}, in whose place this run is"
     return f"{told}; the rows of the others are not the same any more: review them again." if dropped else f"{told}."
+
+
+def settled_links(job: Job) -> int:
+    """Return how many rows of a plan that still waits, or is applied, pilots have linked or refused."""
+    if job.state.ended or not job.options.get(PILOTS):
+        return 0
+    return job.counts.get("linked", 0) + job.counts.get("refused", 0)
 
 
 def refuse_unreviewable(job: Job) -> None:

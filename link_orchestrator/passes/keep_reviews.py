@@ -47,12 +47,17 @@ async def keep_reviews(directory: Directory, job: Job, slice_: Slice) -> Counter
         return counts
     for bucket in slice_.buckets:
         async for rows in reviews_of(directory, earlier.id).reviewed(bucket):
-            reviewed = [row for row in rows if (row.review or {}).get("action", LEAVE) != LEAVE]
+            reviewed = [row for row in rows if _counts(row)]
             same = await _same_rows(directory, job, reviewed)
             if same:
                 await _review(directory, job, [(row, before) for before, row in same])
             counts.update({REVIEWS_KEPT: len(same), REVIEWS_DROPPED: len(reviewed) - len(same)})
     return counts
+
+
+def _counts(row: PlanRow) -> bool:
+    """Tell whether a row has a review to keep: not one that was taken back, or that a pilot has carried out."""
+    return (row.review or {}).get("action", LEAVE) != LEAVE and not row.outcome
 
 
 async def _same_rows(directory: Directory, job: Job, before: Sequence[PlanRow]) -> list[tuple[PlanRow, PlanRow]]:

@@ -36,6 +36,8 @@ async def start_undo(directory: Directory, request: Request, client: Orchestrati
     """Start to take back a run that has ended: 202 with the undo's address. It suspends the schedule of runs."""
     asked = UndoRequest.read(request, required=False)
     run = await ensure_started(directory, await find_job(directory, request, RUN), client)
+    if run.state is State.PLANNED and run.approved:
+        raise Busy(f"phase: the rest of {run.id} waits for its approval: cancel it, then take back what it linked")
     if run.state is State.PLANNED:
         raise Busy(f"phase: {run.id} waits for its approval, so there is no link of it to take back: cancel it instead")
     return await _start(directory, request, client, asked, {"run": run.id, "slices": run.options["slices"]})

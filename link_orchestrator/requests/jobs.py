@@ -9,7 +9,7 @@ from link_orchestrator.files.reading import READING
 from link_orchestrator.kinds import KINDS, RUN, Kind, Rows
 from link_orchestrator.lifecycle import Orchestrations, cancel, ensure_started
 from link_orchestrator.requests.selection import Filter, read_filter
-from link_orchestrator.run import IDS_CARRIED, IDS_KNOWN, INACTIVE, WARNINGS, policy_of
+from link_orchestrator.run import IDS_CARRIED, IDS_KNOWN, INACTIVE, WARNINGS, policy_of, settled_links
 from shared.admin.parameters import page_answer, read_count
 from shared.directory.directory import Directory
 from shared.directory.errors import NotFound
@@ -134,7 +134,7 @@ def shown(job: Job) -> dict[str, Any]:
     number of links to approve.
     """
     counts, groups = _grouped(job.counts)
-    links = counts.get("link", 0) + groups.get("review", {}).pop("links", 0)
+    links = counts.get("link", 0) + groups.get("review", {}).pop("links", 0) - settled_links(job)
     for hidden in ("carried", "warnings", "objectIds"):
         groups.pop(hidden, None)
     planned = job.kind == RUN.name and job.planned

@@ -19,7 +19,7 @@ from link_orchestrator.passes.read import KEPT_DAYS
 from link_orchestrator.requests.jobs import answer, find_job, page_of_rows
 from link_orchestrator.requests.mapping import choose_mapping
 from link_orchestrator.requests.uploads import find_upload
-from link_orchestrator.run import OWN_POLICY
+from link_orchestrator.run import OWN_POLICY, PILOTS
 from link_orchestrator.source import RunSource, Sources, refuse_unready
 from shared.admin.body import Body
 from shared.directory.directory import Directory
@@ -71,6 +71,7 @@ async def prepare(directory: Directory, asked: RunRequest, sources: Sources, job
         "pauseProvisioning": asked.pause_provisioning,
         "expiresHours": asked.expires_hours,
         "slices": slices_for(size + read + members // MEMBERSHIPS_AN_ACCOUNT),
+        PILOTS: 0,
     }
     if asked.policy is not None:
         options[OWN_POLICY] = True

@@ -22,6 +22,8 @@ from shared.tables.port import ANY, Delete, Merge, Row, Tables, Upsert
 
 OPEN = "~"
 """Row key prefix of what is left open, behind all decisions, so that no page has it."""
+MARKED = OPEN + "p_"
+"""Row key prefix of the rows that are noted under a name."""
 CURSOR = re.compile(rf"[0-9a-f]{{2}}[A-Za-z_]{{1,64}}_[0-9a-f]{{{DIGEST}}}")
 """A cursor over rows, and the id of one: its bucket and its key."""
 
@@ -86,6 +88,19 @@ class Plan:
             rows = scan(self._tables, self.partition(bucket), low, prefix_end(low), select=[])
             found |= {row.key async for row in rows}
         return found
+
+    async def mark(self, name: str, rows: Iterable[str]) -> None:
+        """Note rows by their ids under a name."""
+        found: defaultdict[str, list[Upsert]] = defaultdict(list)
+        for row_id in rows:
+            found[self.partition(int(row_id[:2], 16))].append(Upsert(f"{MARKED}{name}_{row_id[2:]}", {}))
+        await write(self._tables, found)
+
+    async def marked(self, bucket: int, name: str) -> set[str]:
+        """Return the ids of a bucket's rows that are noted under a name."""
+        low = f"{MARKED}{name}_"
+        rows = scan(self._tables, self.partition(bucket), low, prefix_end(low), select=[])
+        return {f"{bucket:02x}{row.key.removeprefix(low)}" async for row in rows}
 
     async def find_about(self, subject: str, decisions: Sequence[str], buckets: Sequence[int]) -> PlanRow | None:
         """Return the row about a subject, of one of some decisions in one of some buckets, or None."""

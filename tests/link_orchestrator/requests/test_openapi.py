@@ -55,7 +55,7 @@ def test_every_operation_says_in_a_sentence_what_it_does() -> None:
         ("RunRequest", "expiresHours full groups identities mapping pauseProvisioning policy source", ""),
         ("ReviewRequest", "account action create cursor filter identity inPolicy rows", "action"),
         ("Selection", "decision department domain evidence rule score warning", "decision"),
-        ("Approval", "groups links pauseProvisioning", ""),
+        ("Approval", "filter groups links number pauseProvisioning rows", ""),
         ("UndoRequest", "activate keep", ""),
         ("MappingSource", "graph", "graph"),
         ("ProvisioningJob", "job servicePrincipal", "servicePrincipal"),

@@ -159,7 +159,7 @@ def test_what_people_wrote_is_text_in_the_summary() -> None:
 
 @pytest.mark.parametrize(
     "params",
-    [{"format": "xlsx"}, {"format": "csv", "count": "0"}, {"format": "csv", "count": "99999"},
+    [{"format": "pdf"}, {"format": "csv", "count": "0"}, {"format": "csv", "count": "99999"},
      {"format": "jsonl", "cursor": "zz"}, {"format": "csv", "decision": "maybe"}],
 )  # fmt: skip
 async def test_a_wrong_report_is_refused(app: App, run: Any, params: dict[str, str]) -> None:
@@ -207,7 +207,7 @@ async def test_an_undo_has_a_report_and_the_runs_tells_of_it(app: App) -> None:
     assert {row["undone"] for row in csv.DictReader(io.StringIO(text, newline=""))} == {f"undone by {undo['id']}"}
     text, _, _ = await read(app, run, format="csv", decision="groupLink")
     assert {row["undone"] for row in csv.DictReader(io.StringIO(text, newline=""))} == {f"undone by {undo['id']}"}
-    for params in ({"format": "xlsx"}, {"format": "csv", "outcome": "maybe"}):
+    for params in ({"format": "pdf"}, {"format": "csv", "outcome": "maybe"}):
         with pytest.raises(Refusal) as refusal:
             await app.call("GET", f"linking/undos/{undo['id']}/report", **params)
         assert refusal.value.status == 400
