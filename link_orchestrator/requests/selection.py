@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Annotated, Any, Final, Literal, get_args
 
 from pydantic import Field
@@ -17,7 +18,9 @@ from shared.scim.errors import InvalidValue
 Evidence = Literal["mail", "alias", "otherMails", "userPrincipalName"]
 ATTRIBUTES: Final = {"alias": "proxyAddresses"}
 """What the evidence of a plan's row calls an attribute of the identity, where that has another name here."""
-Warned = Literal["inactive"]
+Warned = Literal["inactive", "disabled", "unassigned"]
+ANY_CHANGE: Final = "any"
+"""What asks for every row of which anything changes."""
 
 
 class Filter(Body):
@@ -33,6 +36,8 @@ class Filter(Body):
     """The identity's department."""
     warning: Warned | None = None
     """A warning that the row has."""
+    changes: str | None = None
+    """An attribute of the account that the first provisioning cycle changes; any for whichever."""
     score: Annotated[float, Field(ge=0, le=1)] | None = None
     """The least score that one of the row's suggestions has."""
 
@@ -46,8 +51,12 @@ class Filter(Body):
             and (self.domain is None or _domain(identity) == fold(self.domain).removeprefix("@"))
             and (self.department is None or fold(identity.get("department") or "") == fold(self.department))
             and (self.warning is None or self.warning in warnings)
+            and (self.changes is None or self._changes(row.shown.get("changes", ())))
             and (self.score is None or any(one["score"] >= self.score for one in row.suggestions))
         )
+
+    def _changes(self, changed: Collection[str]) -> bool:
+        return bool(changed) if self.changes == ANY_CHANGE else self.changes in changed
 
     def _rests_on(self, evidence: Any) -> bool:
         names = {item["attribute"] for item in evidence}
