@@ -41,11 +41,18 @@ async def pilot(app: App, run: Any, **asked: Any) -> Any:
     """Approve a pilot and return the run once it waits again."""
     job = await app.call("GET", f"linking/runs/{run['id']}")
     before = job["options"]["pilots"]
-    await app.call("POST", f"linking/runs/{run['id']}/approve", {"links": job["links"]} | asked)
+    await app.call(
+        "POST", f"linking/runs/{run['id']}/approve", {"links": job["links"], "acknowledged": _codes(job)} | asked
+    )
     while True:
         job = await app.call("GET", f"linking/runs/{run['id']}")
         if "ended" in job or job["options"]["pilots"] > before:
             return job
+
+
+def _codes(job: Any) -> list[str]:
+    """Return the codes of what a run warns of."""
+    return [warning["code"] for warning in job.get("warnings", ())]
 
 
 async def linked(app: App) -> set[str]:
