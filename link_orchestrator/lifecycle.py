@@ -21,6 +21,7 @@ from shared.directory.errors import Busy
 from shared.directory.policies import AUTO_APPROVE
 from shared.directory.work.jobs import Job, State
 from shared.directory.work.seen import stages_of
+from shared.scim.endpoint import Request
 from shared.tables.port import Conflict, Unavailable
 
 log = logging.getLogger("scimlink")
@@ -79,7 +80,7 @@ async def _asked(call: Awaitable[T]) -> T:
 
 
 async def begin(
-    directory: Directory, by: str, client: Orchestrations, kind: Kind, job_id: str, options: Mapping[str, Any]
+    directory: Directory, request: Request, client: Orchestrations, kind: Kind, job_id: str, options: Mapping[str, Any]
 ) -> Job:
     """Record a job and start its orchestration. Raises Busy naming another job that is under way.
 
@@ -88,10 +89,10 @@ async def begin(
     jobs = directory.jobs
     try:
         try:
-            job = await jobs.start(kind.name, by, job_id, options)
+            job = await jobs.start(kind.name, request.by, job_id, options, request.person)
         except Busy as busy:
             await refuse_under_way(directory, busy, client)
-            job = await jobs.start(kind.name, by, job_id, options)
+            job = await jobs.start(kind.name, request.by, job_id, options, request.person)
     except Busy:
         await directory.stages.clear(job_id, stages_of(job_id))
         raise
@@ -169,13 +170,15 @@ async def look_after(directory: Directory, client: Orchestrations) -> None:
         await ensure_started(directory, job, client)
 
 
-async def cancel(directory: Directory, job: Job, by: str, client: Orchestrations) -> Job:
+async def cancel(directory: Directory, job: Job, request: Request, client: Orchestrations) -> Job:
     """Mark a job as cancelled; it stops within a page of work. Raises Busy if it has already ended."""
     job = await ensure_started(directory, job, client)
 
     def change(job: Job) -> Job:
         _refuse_ended(job)
-        return replace(job, cancelled_by=job.cancelled_by or by)
+        if job.cancelled_by:
+            return job
+        return replace(job, cancelled_by=request.by).told_by("cancelled", request.person)
 
     job = await directory.jobs.change(job.id, change)
     if KINDS[job.kind].awaits_verdict:

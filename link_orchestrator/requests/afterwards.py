@@ -57,7 +57,7 @@ async def _start(
         raise InvalidValue("activate: nobody is switched on where attributes stay as they are; leave out keep")
     job_id = directory.jobs.new_id(UNDO.name)
     options = {**options, **asked.model_dump(exclude_none=True)}
-    undo = await begin(directory, request.by, client, UNDO, job_id, options)
+    undo = await begin(directory, request, client, UNDO, job_id, options)
     return answer(undo, request, 202)
 
 
@@ -69,4 +69,4 @@ async def start_verification(directory: Directory, request: Request, client: Orc
     job_id = directory.jobs.new_id(VERIFICATION.name)
     await directory.stages.announce(job_id, staged.names(job_id, staged.VERIFIED))
     options = {"run": run.id, "slices": run.options["slices"]}
-    return answer(await begin(directory, request.by, client, VERIFICATION, job_id, options), request, 202)
+    return answer(await begin(directory, request, client, VERIFICATION, job_id, options), request, 202)

@@ -82,7 +82,7 @@ async def approve(directory: Directory, request: Request, client: Orchestrations
     for _ in range(ATTEMPTS):
         await _refuse_unapprovable(directory, job, approval)
         if job.state is State.PLANNED:
-            options = await _options(directory, job, approval, request.by)
+            options = await _options(directory, job, approval, request)
             seen = acknowledgements(job, _codes(approval), request.by, directory.jobs.now())
             try:
                 after = approved(
@@ -93,7 +93,8 @@ async def approve(directory: Directory, request: Request, client: Orchestrations
                     groups=approval.groups,
                     options=options,
                 )
-                job = await directory.jobs.replace(job, replace(after, warned=with_acknowledged(job, seen)))
+                after = replace(after, warned=with_acknowledged(job, seen)).told_by("approved", request.person)
+                job = await directory.jobs.replace(job, after)
             except VersionConflict:
                 # Somebody has reviewed, cancelled or approved the run meanwhile.
                 job = await directory.jobs.get(job.id)
@@ -173,7 +174,7 @@ async def _refuse_unnumbered(directory: Directory, job: Job, links: int, name: s
         )
 
 
-async def _options(directory: Directory, job: Job, approval: Approval, by: str) -> dict[str, Any]:
+async def _options(directory: Directory, job: Job, approval: Approval, request: Request) -> dict[str, Any]:
     """Return the options that say what was approved, with the rows of a pilot written down."""
     # A review after this makes the approval begin again: what is chosen below is what is approved.
     links = await count_links(directory, job)
@@ -183,7 +184,8 @@ async def _options(directory: Directory, job: Job, approval: Approval, by: str) 
         links = len(chosen)
         if approval.rows is None and approval.number is None:
             await _refuse_unnumbered(directory, job, links, "number")
-    told = {"by": by, "at": directory.jobs.now(), "links": links, "pilot": approval.is_pilot}
+    told = {"by": request.by, "at": directory.jobs.now(), "links": links, "pilot": approval.is_pilot}
+    told |= {"person": request.person} if request.person else {}
     options: dict[str, Any] = {APPROVALS: [*job.options.get(APPROVALS, ()), told]}
     return options | (await pilot.note(directory, job, chosen) if chosen else {})
 

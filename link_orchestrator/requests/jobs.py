@@ -35,7 +35,7 @@ async def get_job(kind: Kind, directory: Directory, request: Request, client: Or
 async def cancel_job(kind: Kind, directory: Directory, request: Request, client: Orchestrations) -> Response:
     """Cancel a job: 202."""
     job = await find_job(directory, request, kind)
-    return answer(await cancel(directory, job, request.by, client), request, 202)
+    return answer(await cancel(directory, job, request, client), request, 202)
 
 
 async def list_jobs(kind: Kind, directory: Directory, request: Request) -> Response:

@@ -187,7 +187,7 @@ def _cells(document: Mapping[str, Any]) -> dict[str, str]:
         predicted.get("outcome"),
         predicted.get("why"),
         review.get("action"),
-        review.get("by"),
+        review.get("person") or review.get("by"),
         review.get("at"),
         document.get("outcome"),
         document.get("undone"),

@@ -146,10 +146,11 @@ async def record(
 
     def decided(choice: _Choice | None, wish: Wish) -> tuple[PlanRow, Review]:
         if wish.action in AS_PLANNED:
-            return wish.row, Review(wish.action, request.by, at)
+            return wish.row, Review(wish.action, request.by, at, person=request.person or None)
         row, review = (choice.row, choice.review) if choice else (wish.row, Review(wish.action, "", ""))
         predicted = after_review(row.shown, mapping, policy, links=choice is not None, create=wish.create).to_json()
-        return row, replace(review, by=request.by, at=at, predicted=predicted, create=wish.create)
+        by = replace(review, by=request.by, at=at, person=request.person or None)
+        return row, replace(by, predicted=predicted, create=wish.create)
 
     decisions = [decided(choice, wish) for choice, wish in done]
     rows = [row for row, _ in decisions]

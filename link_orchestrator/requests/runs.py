@@ -56,7 +56,7 @@ async def start_run(directory: Directory, request: Request, client: Orchestratio
     asked = RunRequest.read(request)
     job_id = directory.jobs.new_id(RUN.name)
     options = await prepare(directory, asked, sources, job_id)
-    return answer(await begin(directory, request.by, client, RUN, job_id, options), request, 202)
+    return answer(await begin(directory, request, client, RUN, job_id, options), request, 202)
 
 
 async def prepare(directory: Directory, asked: RunRequest, sources: Sources, job_id: str) -> dict[str, Any]:

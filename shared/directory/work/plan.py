@@ -113,6 +113,15 @@ class Plan:
         """Remove rows, though a twin of the activity may do the same."""
         await delete(self._tables, self.partition(bucket), [Delete(key, ANY) for key in keys])
 
+    async def forget_persons(self, bucket: int, rows: Iterable[PlanRow]) -> None:
+        """Take the names of persons out of the reviews of rows; by which credential one was made stays."""
+        merges = [
+            Merge(row.id[2:], {"review": dump({n: v for n, v in row.review.items() if n != "person"})}, ANY)
+            for row in rows
+            if row.review and "person" in row.review
+        ]
+        await write(self._tables, {self.partition(bucket): merges})
+
     async def clear(self) -> None:
         """Remove all rows, and what is noted beside them."""
         await in_waves(clear(self._tables, self.partition(bucket)) for bucket in range(self._keys.buckets))

@@ -51,7 +51,8 @@ class Review:
     """What an administrator decided about a row. `predicted` is what provisioning will then do.
 
     `create` says that it may create the person whom the review excludes. `version` and `user_name` are those of an
-    account which the person named and the row does not; `warnings` are what there is to say of it.
+    account which the person named and the row does not; `warnings` are what there is to say of it. `person` is the name
+    of whoever decided so, where they were known as a person.
     """
 
     action: str
@@ -63,6 +64,7 @@ class Review:
     version: str | None = None
     user_name: str | None = None
     warnings: Sequence[str] = ()
+    person: str | None = None
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any], predicted: Mapping[str, Any] | None = None) -> Review:
@@ -77,6 +79,7 @@ class Review:
             predicted,
             bool(get("create")),
             *named,
+            get("person"),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -90,6 +93,7 @@ class Review:
             "version": self.version,
             "userName": self.user_name,
             "warnings": [*self.warnings],
+            "person": self.person,
         }
         return {name: value for name, value in known.items() if value}
 
