@@ -13,6 +13,7 @@ from typing import Final
 from link_orchestrator.prediction.mapping import DEFAULT, AttributeMapping
 from shared.directory.directory import Directory
 from shared.directory.errors import Busy
+from shared.directory.keys import APPLICATION_ID
 from shared.directory.matching.accounts import DecisionKind
 from shared.directory.matching.policy import Policy
 from shared.directory.work.jobs import RUN, Job, State
@@ -166,9 +167,11 @@ def as_link(row: PlanRow) -> PlanRow:
     review = row.review or {}
     account_id = str(review["account"])
     known = (row.shown.get("account"), *row.shown.get("candidates", ()))
-    names = [account["userName"] for account in known if account and account["id"] == account_id]
-    name = str(review["userName"]) if is_named(row) else names[0]
-    shown = {**row.shown, "account": {"id": account_id, "userName": name}}
+    names = ("id", "userName", APPLICATION_ID)
+    # What a person named the row does not show, so its review says how it is called.
+    named = {**review, "id": account_id}
+    account = named if is_named(row) else next(one for one in known if one and one["id"] == account_id)
+    shown = {**row.shown, "account": {name: account[name] for name in names if name in account}}
     return replace(row, shown=shown, version=planned_version(row, account_id))
 
 

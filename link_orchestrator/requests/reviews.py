@@ -30,7 +30,7 @@ from link_orchestrator.run import (
 )
 from shared.admin.body import Body
 from shared.directory.directory import Directory
-from shared.directory.keys import ID, Key, fold
+from shared.directory.keys import ID, Key, application_key, fold
 from shared.directory.matching.accounts import DecisionKind
 from shared.directory.matching.authority import CREATABLE, EXCLUSIONS, LEFT_OPEN
 from shared.directory.matching.evidence import facts_of
@@ -65,7 +65,7 @@ class ReviewRequest(Body):
     """Where the former answer to this filter ended, as it said."""
     action: Literal["link", "exclude", "leave", "acknowledge"]
     account: str | None = None
-    """The account that is the person's, by its id or userName: one of the row's, or another that is not linked."""
+    """The account that is the person's, by its id, userName or applicationId: one of the row's, or another one."""
     identity: str | None = None
     """The object id of the identity whose account a row is about that no identity matches."""
     in_policy: bool = False
@@ -231,7 +231,14 @@ async def _judge(
         else:
             warnings = () if account.active else (INACTIVE,)
             review = Review(
-                LINK, "", "", account_id, version=account.etag, user_name=account.user_name, warnings=warnings
+                LINK,
+                "",
+                "",
+                account_id,
+                version=account.etag,
+                user_name=account.user_name,
+                application_id=account.application_id,
+                warnings=warnings,
             )
             reason = ""
         if reason:
@@ -265,7 +272,7 @@ async def _judge(
 async def _resolve(directory: Directory, job: Job, wishes: Sequence[Wish]) -> list[tuple[Wish, Wish | str]]:
     """Return each wish with what it comes to, or why it comes to nothing.
 
-    A wish may name an account by its userName. One about an account that names its identity is about the identity's
+    A wish may name an account by its userName or applicationId. One about an account that names its identity is about the identity's
     row: of all rows, that alone links anybody.
     """
     found: list[tuple[Wish, Wish | str]] = []
@@ -277,8 +284,11 @@ async def _resolve(directory: Directory, job: Job, wishes: Sequence[Wish]) -> li
             wish = f"identity: is for linking a row that is {DecisionKind.NO_IDENTITY}"
         elif asked.account and not ID.fullmatch(asked.account):
             carrying = await directory.accounts.list_by(Key("userName", asked.account))
+            carrying = carrying or await directory.accounts.list_by(application_key(asked.account))
             name = carrying[0].id if carrying else None
-            wish = replace(asked, account=name) if name else "account: no account has that id or userName"
+            wish = (
+                replace(asked, account=name) if name else "account: no account has that id, userName or applicationId"
+            )
         found.append((asked, wish))
     return found
 

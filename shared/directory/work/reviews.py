@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from shared.directory.errors import Busy, InvalidCursor
-from shared.directory.keys import Keys, prefix_end
+from shared.directory.keys import APPLICATION_ID, Keys, prefix_end
 from shared.directory.text import dump
 from shared.directory.work.buckets import read_place
 from shared.directory.work.plan import CURSOR, OPEN, Plan, PlanRow, columns_of, read_row
@@ -50,8 +50,8 @@ AS_PLANNED = (LEAVE, ACKNOWLEDGE)
 class Review:
     """What an administrator decided about a row. `predicted` is what provisioning will then do.
 
-    `create` says that it may create the person whom the review excludes. `version` and `user_name` are those of an
-    account which the person named and the row does not; `warnings` are what there is to say of it. `person` is the name
+    `create` says that it may create the person whom the review excludes. `version`, `user_name` and `application_id` are
+    those of an account which the person named and the row does not; `warnings` are what there is to say of it. `person` is the name
     of whoever decided so, where they were known as a person.
     """
 
@@ -63,6 +63,7 @@ class Review:
     create: bool = False
     version: str | None = None
     user_name: str | None = None
+    application_id: str | None = None
     warnings: Sequence[str] = ()
     person: str | None = None
 
@@ -70,7 +71,7 @@ class Review:
     def from_json(cls, document: Mapping[str, Any], predicted: Mapping[str, Any] | None = None) -> Review:
         """Return the review that `to_json` wrote."""
         get = document.get
-        named = get("version"), get("userName"), get("warnings", ())
+        named = get("version"), get("userName"), get(APPLICATION_ID), get("warnings", ())
         return cls(
             get("action", LEAVE),
             get("by", ""),
@@ -92,6 +93,7 @@ class Review:
             "create": self.create,
             "version": self.version,
             "userName": self.user_name,
+            APPLICATION_ID: self.application_id,
             "warnings": [*self.warnings],
             "person": self.person,
         }

@@ -18,7 +18,7 @@ from tests.link_orchestrator.running import POLICY, App, csv_file, graph, object
 ACCOUNTS = csv_file(
     {"userName": "ada@contoso.com"},
     {"userName": "bob.local", "employeeNumber": "2"},
-    {"userName": "anna.old", "displayName": "Anna Berg"},
+    {"userName": "anna.old", "displayName": "Anna Berg", "applicationId": "U-17"},
     {"userName": "root.old", "protected": "yes"},
     {"userName": "cleo.old", "objectId": object_id(77)},
     {"userName": "carl@contoso.com", "nameId": "carl@contoso.com"},
@@ -84,6 +84,14 @@ async def test_an_identity_is_named_for_an_account_that_nobody_matches(app: App,
     assert (await app.account("anna.old"))["link"]["identity"] == object_id(3)
 
 
+async def test_an_account_is_named_by_the_applications_own_key(app: App, run: Any) -> None:
+    assert await link(app, run, 3, account="U-17") == ""
+    await app.apply(run, links=2)
+    row = await row_of(app, run, 3)
+    assert (row["review"]["userName"], row["review"]["applicationId"]) == ("anna.old", "U-17")
+    assert (await app.account("anna.old"))["link"]["identity"] == object_id(3)
+
+
 @pytest.mark.parametrize("number", [2, 4, 5])
 async def test_another_account_than_the_plans_is_named_for_what_it_leaves_open(app: App, run: Any, number: int) -> None:
     assert await link(app, run, number, account=await id_of(app, "anna.old")) == ""
@@ -102,7 +110,7 @@ async def test_another_account_than_the_plans_is_named_for_what_it_leaves_open(a
         ("ada@contoso.com", "links the account by the row|matches the account, too"),
         ("bob.local", "matches the account, too"),
         ("sue.old", "matches the account, too"),
-        ("nobody", "no account has that id or userName"),
+        ("nobody", "no account has that id, userName or applicationId"),
         ("00000000-0000-4000-8000-000000000000", "no account has that id"),
     ],
 )
