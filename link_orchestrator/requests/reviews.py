@@ -272,8 +272,8 @@ async def _judge(
 async def _resolve(directory: Directory, job: Job, wishes: Sequence[Wish]) -> list[tuple[Wish, Wish | str]]:
     """Return each wish with what it comes to, or why it comes to nothing.
 
-    A wish may name an account by its userName or applicationId. One about an account that names its identity is about the identity's
-    row: of all rows, that alone links anybody.
+    A wish may name an account by its userName or applicationId. One about an account that names its identity is about
+    the identity's row: of all rows, that alone links anybody.
     """
     found: list[tuple[Wish, Wish | str]] = []
     for asked in wishes:
@@ -285,10 +285,8 @@ async def _resolve(directory: Directory, job: Job, wishes: Sequence[Wish]) -> li
         elif asked.account and not ID.fullmatch(asked.account):
             carrying = await directory.accounts.list_by(Key("userName", asked.account))
             carrying = carrying or await directory.accounts.list_by(application_key(asked.account))
-            name = carrying[0].id if carrying else None
-            wish = (
-                replace(asked, account=name) if name else "account: no account has that id, userName or applicationId"
-            )
+            none = "account: no account has that id, userName or applicationId"
+            wish = replace(asked, account=carrying[0].id) if carrying else none
         found.append((asked, wish))
     return found
 

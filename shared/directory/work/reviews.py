@@ -50,9 +50,9 @@ AS_PLANNED = (LEAVE, ACKNOWLEDGE)
 class Review:
     """What an administrator decided about a row. `predicted` is what provisioning will then do.
 
-    `create` says that it may create the person whom the review excludes. `version`, `user_name` and `application_id` are
-    those of an account which the person named and the row does not; `warnings` are what there is to say of it. `person` is the name
-    of whoever decided so, where they were known as a person.
+    `create` says that it may create the person whom the review excludes. `version`, `user_name` and `application_id`
+    are those of an account which the person named and the row does not; `warnings` are what there is to say of it.
+    `person` is the name of whoever decided so, where they were known as a person.
     """
 
     action: str
