@@ -15,13 +15,22 @@ from urllib.parse import urlencode
 
 from link_orchestrator.kinds import ENTRA_GROUPS, GROUP_IMPORT, IDENTITIES, IMPORT, RUN, UNDO, Kind
 from link_orchestrator.prediction.check import check
-from link_orchestrator.requests.jobs import address, find_job, read_choice, shown, shown_row
+from link_orchestrator.requests.jobs import (
+    address,
+    find_job,
+    read_choice,
+    read_condition,
+    select_rows,
+    shown,
+    shown_row,
+)
 from link_orchestrator.requests.mapping import people_of
 from link_orchestrator.requests.pages.run import summary
 from link_orchestrator.requests.pages.undo import undo_summary
 from link_orchestrator.run import mapping_of, policy_of
 from shared.admin.parameters import read_count
 from shared.directory.directory import Directory
+from shared.directory.matching.accounts import DecisionKind
 from shared.directory.text import dump
 from shared.directory.work.jobs import Job
 from shared.scim.endpoint import Request, Response
@@ -37,7 +46,7 @@ MOST_ROWS = 20_000
 COLUMNS: Final = (
     "decision", "reason", "objectId", "userPrincipalName", "displayName", "accountId", "userName", "rules",
     "otherMatches", "value", "warnings", "predicted", "predictedWhy", "review", "reviewedBy", "reviewedAt", "outcome",
-    "undone",
+    "undone", "changes", "remedy",
 )  # fmt: skip
 UNDO_COLUMNS: Final = ("outcome", *COLUMNS[1:7])
 """Columns of an undo's rows, which are the first ones of a run's with another name."""
@@ -96,7 +105,12 @@ def _html(page: str) -> Response:
 async def _page(directory: Directory, job: Job, request: Request, kind: Kind) -> Response:
     count, cursor = read_count(request, ROWS_AT_ONCE, MOST_ROWS), request.params.get("cursor", "")
     form, choice = _form(request), read_choice(request, kind.rows)
-    rows, after = await directory.plan(job.id).page(choice, cursor, count)
+    plan, selects = directory.plan(job.id), read_condition(request) if kind is RUN else None
+    if selects:
+        choice = choice or DecisionKind.LINK.value
+        rows, after = await select_rows(plan, choice, cursor, count, selects)
+    else:
+        rows, after = await plan.page(choice, cursor, count)
     documents = [shown_row(row, kind) for row in rows]
     columns = COLUMNS if kind is RUN else UNDO_COLUMNS
     csv_ = form == "csv"
@@ -104,9 +118,16 @@ async def _page(directory: Directory, job: Job, request: Request, kind: Kind) ->
     headers = {"Content-Disposition": f'attachment; filename="{job.id}.{form}"'}
     if after:
         asked = {"format": form, "count": count, "cursor": after} | ({kind.rows.filter_by: choice} if choice else {})
+        asked |= {name: request.params[name] for name in ("warning", "changes") if request.params.get(name)}
         following = address(request, f"{kind.path}/{job.id}/report?{urlencode(asked)}")
         headers["Link"] = f'<{following}>; rel="next"'
     return Response(200, text, mimetype=MIMETYPES[form], headers=headers)
+
+
+def _change(name: str, change: Mapping[str, Any]) -> str:
+    """Return in one line what becomes of an attribute."""
+    before, after = (json.dumps(change.get(side), ensure_ascii=False) for side in ("from", "to"))
+    return f"{name}: {before} -> {after}" if "from" in change else f"{name}: -> {after}"
 
 
 def to_csv(documents: Iterable[Mapping[str, Any]], columns: Sequence[str] = COLUMNS, *, header: bool) -> str:
@@ -148,6 +169,8 @@ def _cells(document: Mapping[str, Any]) -> dict[str, str]:
         review.get("at"),
         document.get("outcome"),
         document.get("undone"),
+        "; ".join(_change(name, change) for name, change in document.get("changes", {}).items()),
+        document.get("remedy"),
     )
     texts = ["" if cell is None else cell if isinstance(cell, str) else json.dumps(cell) for cell in cells]
     return dict(zip(COLUMNS, texts, strict=True))
