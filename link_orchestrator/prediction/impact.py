@@ -26,7 +26,7 @@ WORK: Final = "work"
 
 
 class Impact:
-    """What provisioning under one mapping changes. It is made once, since each of a million accounts is to cost little."""
+    """What provisioning under one mapping changes: made once, since each of a million accounts is to cost little."""
 
     def __init__(self, mapping: AttributeMapping) -> None:
         get = mapping.attributes.get
