@@ -29,6 +29,7 @@ from link_orchestrator.passes.import_counts import (
 from link_orchestrator.problem_report import write_problems
 from link_orchestrator.problems import Problem
 from link_orchestrator.run import by_import
+from link_orchestrator.staged import IMPORTED
 from shared.directory.directory import Directory
 from shared.directory.errors import AlreadyExists, DirectoryError, TooLarge
 from shared.directory.keys import Key, fold, folded, in_small_letters, same_letters
@@ -121,6 +122,7 @@ async def _import(
     todo = await decide(directory, job, rows, alike)
     todo.new.sort(key=lambda pair: pair[1].id)  # so that neighbouring accounts are written together, as in apply.py
     new, changed, outcomes, by = todo.new, todo.changed, todo.outcomes, by_import(job.id)
+    await _note(directory, job, bucket, [a.id for _, a in new] + [after.id for _, (_, after) in changed])
     created = await create_many(directory.accounts, [account for _, account in new], by=by)
     replaced = await replace_many(
         directory.accounts,
@@ -139,6 +141,14 @@ async def _import(
         retried = await _import(directory, job, bucket, lost, alike, again=False)
         outcomes |= {row.user_name: outcome for row, outcome in zip(lost, retried, strict=True)}
     return [outcomes[row.user_name] for row in rows]
+
+
+async def _note(directory: Directory, job: Job, bucket: int, ids: Sequence[str]) -> None:
+    """Note for an undo which accounts are about to be made or changed."""
+    writer = directory.stage(job.id + IMPORTED).writer(f"{bucket:02x}")
+    for one in ids:
+        await writer.add(bucket, one)
+    await writer.close()
 
 
 @dataclass(frozen=True, slots=True)
