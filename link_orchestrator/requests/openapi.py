@@ -27,6 +27,7 @@ from link_orchestrator.requests.imports import ImportUndoRequest
 from link_orchestrator.requests.reviews import ReviewRequest
 from link_orchestrator.requests.runs import RunRequest
 from link_orchestrator.source import MappingSource
+from link_orchestrator.warnings import ROW_WARNINGS
 from shared.admin.account_changes import AccountEdit, LinkRequest, ReleaseRequest
 from shared.admin.group_changes import GroupRelease
 from shared.directory.directory import Directory
@@ -148,7 +149,11 @@ PARAMETERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
         "Whether the HTML report says that the plan is not kept, so that nobody can approve it.",
         {"type": "boolean", "default": False},
     ),
-    "warning": ("Only links that are planned with this warning.", {"enum": ["inactive"]}),
+    "warning": ("Only links that are planned with this warning.", {"enum": [*ROW_WARNINGS]}),
+    "changes": (
+        "Only links of which the first provisioning cycle changes this attribute, such as userName; any for all.",
+        {"type": "string"},
+    ),
     "mapping": ('A JSON object from header to column, like {"Login": "userName"}.', {"type": "string"}),
 }
 """What a query parameter means, and its schema. One that is not listed is a string to look for."""
@@ -163,7 +168,7 @@ def operations() -> dict[str, Operation]:
     for kind in KINDS.values():
         name, rows = kind.function_prefix, kind.rows
         asked = (f"{kind.name}.{rows.filter_by}", *PAGED) if rows.choices else PAGED
-        asked = (*asked, "warning") if kind is RUN else asked
+        asked = (*asked, "warning", "changes") if kind is RUN else asked
         found[f"{name}_{rows.name}"] = Operation(_page_of(kind), query=asked)
         if kind.orchestrator:
             found[f"{name}_get"] = Operation("Job")
