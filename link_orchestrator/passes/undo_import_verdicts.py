@@ -15,6 +15,7 @@ from typing import Any, Final
 from link_orchestrator.passes.import_counts import shown_name
 from link_orchestrator.passes.undo_verdicts import INACTIVE, PARTLY, REFUSED, UNCHANGED, UNDONE, give_back
 from link_orchestrator.run import by_import, by_undo
+from shared.directory.keys import APPLICATION_ID
 from shared.directory.records.audit import UNDO_IMPORT, Change
 from shared.directory.records.kept import SCHEMAS, Kept, extension_of
 from shared.directory.records.model import EVIDENCE, Account, SignInEvidence, Status
@@ -22,6 +23,8 @@ from shared.directory.records.model import EVIDENCE, Account, SignInEvidence, St
 REMOVED: Final = "removed"
 OUTCOMES: Final = (REMOVED, UNDONE, PARTLY, INACTIVE, REFUSED, UNCHANGED)
 PROTECTED: Final = "protected"
+BESIDE: Final = (PROTECTED, EVIDENCE, APPLICATION_ID)
+"""What an import changes beside the document."""
 _HERE: Final = ("create", "edit", "import")
 """Actions of the application or its administrator: the undo of a run leaves them on the pile."""
 
@@ -191,10 +194,11 @@ def _lowest(pile: Sequence[Change], by: str) -> Change:
 def _given_back(account: Account, values: Mapping[str, Any]) -> Account:
     """Return an account with old values."""
     document = account.document()
-    give_back(document, {name: value for name, value in values.items() if name != PROTECTED})
+    give_back(document, {name: value for name, value in values.items() if name not in BESIDE})
     evidence = SignInEvidence.from_json(values[EVIDENCE]) if EVIDENCE in values else account.evidence
     protected = bool(values.get(PROTECTED, account.protected))
-    return account.with_document(document, evidence=evidence, protected=protected, imported=None)
+    own = values.get(APPLICATION_ID, account.application_id)
+    return account.with_document(document, evidence=evidence, protected=protected, application_id=own, imported=None)
 
 
 def _was_switched_off(found: _Found) -> bool:

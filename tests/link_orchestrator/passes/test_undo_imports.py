@@ -32,7 +32,7 @@ async def documents(app: App) -> dict[str, Any]:
     """Return what people see of all accounts, by userName."""
     directory = await Directories(app.tables).open("main")
     found = await all_accounts(directory)
-    return {a.user_name: (a.document(), a.evidence, a.protected, a.status, a.link) for a in found}
+    return {a.user_name: (a.document(), a.evidence, a.protected, a.status, a.link, a.application_id) for a in found}
 
 
 async def test_everything_is_what_it_was_before(app: App) -> None:
@@ -192,6 +192,31 @@ async def test_an_externalid_that_is_anothers_by_now_is_not_given_back(app: App)
     done = await undo(app, job)
     assert done["counts"] == {"refused": 1}
     assert (await app.account("local"))["document"]["externalId"] == "x-1"
+
+
+async def test_the_applications_key_and_the_name_that_came_by_it_are_given_back(app: App) -> None:
+    await app.bring(csv_file(JANE | {"applicationId": "7"}, {"userName": "bob", "title": "Old"}))
+    before = await documents(app)
+    file = csv_file(
+        {"userName": "jane.married@contoso.com", "title": "Engineer", "applicationId": "7"},
+        {"userName": "bob", "title": "Old", "applicationId": "8"},
+    )
+    job = await app.bring(file)
+    assert job["changes"] == {"userName": 1, "applicationId": 1}
+    assert (await undo(app, job))["counts"] == {"undone": 2}
+    assert await documents(app) == before
+    assert not (await app.call("GET", "accounts", applicationId="8"))["accounts"]
+    await check_invariants(app.tables, "main")
+
+
+async def test_a_name_that_is_anothers_by_now_is_not_given_back(app: App) -> None:
+    await app.bring(csv_file(JANE | {"applicationId": "7"}))
+    job = await app.bring(csv_file(JANE | {"applicationId": "7", "userName": "jane.married@contoso.com"}))
+    await app.bring(csv_file(JANE | {"applicationId": "9"}))
+    done = await undo(app, job)
+    assert done["counts"] == {"refused": 1}
+    reason = (await told(app, done))["jane.married@contoso.com"][1]
+    assert reason == "not undone: userName: another account holds this value"
 
 
 async def test_an_import_under_way_or_of_another_kind_is_not_taken_back(app: App) -> None:
