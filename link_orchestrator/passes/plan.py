@@ -51,6 +51,7 @@ from shared.directory.matching.evidence import (
     Rival,
     evidence_for,
     facts_of,
+    is_sure,
     linked,
     rivals_of,
     trust_of,
@@ -174,7 +175,8 @@ def _claims(
     """Return what each identity claims of an account, None if it only meets it. Digests are for rivals."""
     if len(found) == 1:
         ((oid, evidence),) = found.items()
-        return {oid: Claim(trust_of(evidence), excluded=_is_excluded(theirs[oid])) if evidence else None}
+        excluded = _is_excluded(theirs[oid])
+        return {oid: Claim(trust_of(evidence), sure=is_sure(evidence), excluded=excluded) if evidence else None}
     return {
         oid: Claim.of(evidence, excluded=_is_excluded(theirs[oid]), digest=keys.fingerprint) if evidence else None
         for oid, evidence in found.items()
@@ -381,7 +383,7 @@ def _row(
             "objectId": identity.object_id,
             "userPrincipalName": identity.user_principal_name,
             "displayName": identity.display_name,
-        }
+        } | ({"department": identity.department} if identity.department else {})
     if account is not None:
         shown["account"] = account.shown()
     if decision.evidence:

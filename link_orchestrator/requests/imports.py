@@ -89,7 +89,7 @@ async def _import(
     size = {"rows": counts["read"], "slices": slices_for(counts["read"] + counts["members"])}
     shows = {FIRST_LINE: max(lines)} if kind is PREVIEW else {}
     asked = {**size, **shows, **(options or {}), **read_name(request), READING: notes.reading().to_json()}
-    return answer(await begin(directory, request.by, client, kind, job_id, asked), request, 202)
+    return answer(await begin(directory, request, client, kind, job_id, asked), request, 202)
 
 
 class ImportUndoRequest(Body):
@@ -119,9 +119,8 @@ async def _undo(
     if not job.state.ended:
         raise Busy(f"phase: {job.id} is under way: let it end, or cancel it first, and take it back then")
     options = {"import": job.id, "slices": job.options["slices"], **asked}
-    return answer(
-        await begin(directory, request.by, client, kind, directory.jobs.new_id(kind.name), options), request, 202
-    )
+    undo = await begin(directory, request, client, kind, directory.jobs.new_id(kind.name), options)
+    return answer(undo, request, 202)
 
 
 def _is_preview(request: Request) -> bool:

@@ -242,8 +242,7 @@ class Claim(NamedTuple):
     ) -> Claim:
         """Return the claim that evidence makes."""
         addresses = {digest(item.value) for item in evidence if not item.outside and "@" in item.value}
-        sure = any(item.rule in SURE and item.attribute != FORMER_NAME for item in evidence)
-        return cls(trust_of(evidence), frozenset(addresses), sure, excluded, is_numbered(evidence))
+        return cls(trust_of(evidence), frozenset(addresses), is_sure(evidence), excluded, is_numbered(evidence))
 
     def to_text(self) -> str:
         """Return the claim as a short text."""
@@ -261,6 +260,11 @@ class Claim(NamedTuple):
 
 
 _NONE = "none"
+
+
+def is_sure(evidence: Iterable[MatchEvidence]) -> bool:
+    """Tell whether past sign-ins or the externalId are among evidence."""
+    return any(item.rule in SURE and item.attribute != FORMER_NAME for item in evidence)
 
 
 def is_numbered(evidence: Iterable[MatchEvidence]) -> bool:
