@@ -8,6 +8,7 @@ from typing import Any
 from link_orchestrator.files.reading import READING
 from link_orchestrator.kinds import KINDS, RUN, Kind, Rows
 from link_orchestrator.lifecycle import Orchestrations, cancel, ensure_started
+from link_orchestrator.requests.explained import explained
 from link_orchestrator.requests.selection import Filter, read_filter
 from link_orchestrator.run import settled_links
 from link_orchestrator.warnings import warnings_of
@@ -132,7 +133,7 @@ async def page_of_rows(directory: Directory, request: Request, kind: Kind, name:
 
 def shown_row(row: PlanRow, kind: Kind) -> dict[str, Any]:
     """Return a row as a kind shows it."""
-    document = row.to_json()
+    document = explained(row.to_json()) if kind is RUN else row.to_json()
     return {kind.rows.filter_by: document.pop("decision"), **document}
 
 
