@@ -27,7 +27,7 @@ class Door(StrEnum):
     DECISIONS = "POST /linking/runs/{id}/decisions"
 
 
-_DECISIONS: Final = ({"action", "row", "run"}, {"decision", "reason", "evidence"})
+_DECISIONS: Final = ({"action", "row", "run"}, {"decision", "reason"})
 """Headers of the tables of a run's report, with columns to fill in and without."""
 _ENTRA_GROUP: Final = ({"grouptypes"}, {"securityenabled", "mailenabled"}, {"membershiprule"}, {"membershiptype"})
 """Headers that only groups of Entra have, beside an id and a displayName."""
@@ -89,6 +89,6 @@ def find_door(headers: Iterable[str], *, is_table: bool) -> tuple[str, Door] | N
         return "a list of groups", Door.GROUPS
     if words & _GROUP:
         return None  # an export of users by group is a list of accounts, and of groups
-    if accounts or (words & _ADDRESSES and words & _PERSONAL and words & {*_LOGINS, "displayname"}):
+    if accounts or (words & _ADDRESSES and words & (_PERSONAL - {"name"}) and words & {*_LOGINS, "displayname"}):
         return f"a list of accounts{f' ({accounts.name})' if accounts else ''}", Door.ACCOUNTS
     return None

@@ -57,7 +57,7 @@ FILES: dict[str, tuple[bytes, Door]] = {
     "groups and addresses": (b"Group Name;E-Mail\nSales;a@contoso.com\n", Door.GROUPS),
     "groups with lists": (json.dumps([{"displayName": "Sales", "members": ["a"]}]).encode(), Door.GROUPS),
     "decisions": (b"decision,action,account,identity,run,row\nreview,link,,,run1,00x\n", Door.DECISIONS),
-    "a report": (b"decision,reason,evidence,identity\nreview,x,y,z\n", Door.DECISIONS),
+    "a report": (b"decision,reason,objectId,userName\nreview,x,y,z\n", Door.DECISIONS),
 }
 
 
