@@ -46,6 +46,7 @@ from link_orchestrator.files.formats import read_rows
 from link_orchestrator.files.layouts import ACCOUNTS, Product
 from link_orchestrator.files.reading import Notes
 from link_orchestrator.files.rows import MAX_FIELD_CHARS, Header, UnreadableFile
+from link_orchestrator.files.wrong_file import Door, Doorkeeper
 from link_orchestrator.problems import Problem
 from shared.directory.keys import APPLICATION_ID, in_small_letters
 from shared.directory.records.model import ENTERPRISE, NO_EVIDENCE, SignInEvidence
@@ -105,8 +106,9 @@ def read_accounts(
 
 def _read(file: bytes, content_type: str, columns: Mapping[str, str], notes: Notes) -> Iterator[AccountRow | Problem]:
     found = Columns(_RANKS, check_named(columns, _COLUMNS), ACCOUNTS)
-    seen, owners = set[bytes](), _Owners()
+    seen, owners, keeper = set[bytes](), _Owners(), Doorkeeper(Door.ACCOUNTS, columns)
     for row in read_rows(file, content_type=content_type, notes=notes):
+        keeper.look(row)
         if isinstance(row, Problem):
             yield row
         elif isinstance(row, Header):
