@@ -92,7 +92,7 @@ def _read(
         elif isinstance(row, Problem):
             yield row
         else:
-            layout, product = found.of(row.cells), found.product_of(row.cells)
+            layout, product = found.look(row.cells)
             notes.look(row.line, row.cells, layout)
             notes.layout = notes.layout or (product.name if product else "")
             read = _identity(row, layout)
@@ -108,7 +108,7 @@ _GRAPH: Final = Columns(_RANKS, {})
 
 
 def _check(header: Header, columns: Columns) -> None:
-    product = columns.product_of(dict.fromkeys(header.names))
+    _, product = columns.look(dict.fromkeys(header.names))
     if (product and product.name == BULK) or plain(header.names[0]).startswith("versionv"):
         raise UnreadableFile(_BULK)
     try:
