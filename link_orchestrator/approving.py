@@ -7,7 +7,7 @@ another run in its place, the first one counts and the others look again.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
@@ -23,6 +23,7 @@ from link_orchestrator.run import (
 from shared.directory.directory import Directory
 from shared.directory.errors import Busy
 from shared.directory.matching.accounts import DecisionKind
+from shared.directory.matching.evidence import rests_on_trusted_mail
 from shared.directory.matching.groups import GroupDecisionKind
 from shared.directory.matching.policy import Policy
 from shared.directory.policies import AUTO_APPROVE
@@ -91,25 +92,32 @@ async def _why_a_person(directory: Directory, job: Job, policy: Policy) -> str:
         return f"{counted(groups, 'group')} to link, which a person alone approves"
     if job.counts.get(REVIEWS_DROPPED):
         return "reviews of the run before were not kept"
-    if warned := await _count_warned(directory, job):
+    if policy.trusts_unverified and (trusted := await _count(directory, job, _is_trusted)):
+        return f"{counted(trusted, 'link')} by an address that nobody verified (trustEmails), which a person approves"
+    if warned := await _count(directory, job, _is_warned):
         return f"{counted(warned, 'link')} with a warning that nobody has acknowledged"
     return ""
 
 
-async def _count_warned(directory: Directory, job: Job) -> int:
-    """Return how many rows the plan links under a warning about which no person has decided."""
+async def _count(directory: Directory, job: Job, condition: Callable[[PlanRow], bool]) -> int:
+    """Return how many rows that the plan links meet a condition."""
     plan = directory.plan(job.id)
 
     async def count(bucket: int) -> int:
-        return sum([_warned(rows) async for rows in plan.decided(bucket, DecisionKind.LINK.value)])
+        return sum([sum(map(condition, rows)) async for rows in plan.decided(bucket, DecisionKind.LINK.value)])
 
     return sum(await in_waves(count(bucket) for bucket in range(directory.keys.buckets)))
 
 
-def _warned(rows: Iterable[PlanRow]) -> int:
+def _is_warned(row: PlanRow) -> bool:
+    """Tell whether a row is linked under a warning about which no person has decided."""
     # A row that a review links was warned of before a person decided so.
-    settled = (ACKNOWLEDGE, EXCLUDE)
-    return sum(bool(row.shown.get("warnings")) and (row.review or {}).get("action") not in settled for row in rows)
+    return bool(row.shown.get("warnings")) and (row.review or {}).get("action") not in (ACKNOWLEDGE, EXCLUDE)
+
+
+def _is_trusted(row: PlanRow) -> bool:
+    """Tell whether a row is linked, and nothing but an unverified address proves it."""
+    return (row.review or {}).get("action") != EXCLUDE and rests_on_trusted_mail(row.shown.get("evidence", ()))
 
 
 def approved(

@@ -56,6 +56,7 @@ from shared.directory.matching.evidence import (
 )
 from shared.directory.matching.identity import Identity, read_object_id
 from shared.directory.matching.match_keys import MatchKey, match_key
+from shared.directory.matching.names import names_in
 from shared.directory.matching.policy import Policy, Rule, Trust
 from shared.directory.records.model import Account, Status, digest_facts
 from shared.directory.work.jobs import Job
@@ -83,11 +84,14 @@ async def weigh(directory: Directory, job: Job, slice_: Slice, *, again: bool = 
     for bucket in slice_.buckets:
         keys, shared = await _keys_by_account(pairs, bucket, policy)
         known = await _KnownPairs.read(directory, job, bucket, keys) if again else None
-        accounts = known.accounts() if known else directory.listing.scan_facts(bucket)
+        scanned = directory.listing.scan_facts(bucket, documents=policy.trusts_unverified)
+        accounts = known.accounts() if known else scanned
         digests = await directory.seen(chain_of(job)).accounts(bucket)
         unmatched: list[PlanRow] = []
         async for account in accounts:
             facts = facts_of(account)
+            if policy.trusts_unverified:
+                facts = replace(facts, names=names_in(account.document()))
             if digests.get(account.id) != account.digest:
                 # It changed after this run saw it, so others may meet it now. Without a version it is not linked.
                 # Another version of the app may have made the digest of other facts, so that it is made by none anew.
@@ -285,8 +289,8 @@ async def decide_all(directory: Directory, job: Job, slice_: Slice, *, again: bo
 
 
 def _digests(*accounts: AccountFacts) -> Iterator[str]:
-    """Yield the digests of accounts' facts, of which id and version are no part."""
-    return (digest_facts(_values(account)[2:]) for account in accounts)
+    """Yield the digests of accounts' facts, of which id, version and names are no part."""
+    return (digest_facts(_values(account)[2:-1]) for account in accounts)
 
 
 async def _keys_by_account(
@@ -330,7 +334,7 @@ _values = attrgetter(*_FACTS)
 
 def _facts(values: list[Any]) -> AccountFacts:
     """Return the facts that were staged as JSON: their lists are tuples again, their status is a Status."""
-    known: dict[str, Any] = dict(zip(_FACTS, (tuple(v) if isinstance(v, list) else v for v in values), strict=True))
+    known: dict[str, Any] = dict(zip(_FACTS, (tuple(v) if isinstance(v, list) else v for v in values), strict=False))
     return AccountFacts(**known | {"status": Status(known["status"])})
 
 

@@ -110,7 +110,7 @@ def adds_nothing(mapping: AttributeMapping, policy: Policy) -> bool:
     Not a guest's, whose name is provisioned in another form than in Entra.
     """
     rules = {rule.rule for rule in policy.rules}
-    return mapping.attributes == DEFAULT.attributes and rules == {rule.rule for rule in DEFAULT_RULES}
+    return mapping.attributes == DEFAULT.attributes and rules >= {rule.rule for rule in DEFAULT_RULES}
 
 
 _NAME_IDS = {"userPrincipalName": USER_NAME, "mail": EMAIL, "objectId": EXTERNAL_ID, "onPremisesImmutableId": ""}
@@ -165,7 +165,7 @@ def after_review(
 
 _FOUND_BY = ((Rule.EXTERNAL_ID, "id"), (Rule.USER_NAME, "userPrincipalName"))
 _SHARED = (
-    *((Rule.VERIFIED_EMAIL, "mail"), (Rule.EMAIL, "mail"), (Rule.EMAIL, "userPrincipalName")),
+    *((Rule.VERIFIED_EMAIL, "mail"), (Rule.MAIL, "mail"), (Rule.EMAIL, "mail"), (Rule.EMAIL, "userPrincipalName")),
     (Rule.EMPLOYEE_NUMBER, "employeeId"),
 )
 

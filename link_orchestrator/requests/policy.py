@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Final
 
 from pydantic import ValidationError
 
@@ -11,7 +12,7 @@ from link_orchestrator.source import RunSource, Sources, refuse_unready
 from shared.admin.parameters import page_answer, read_count
 from shared.directory.directory import Directory
 from shared.directory.errors import Busy
-from shared.directory.matching.policy import Policy, Schedule
+from shared.directory.matching.policy import Policy, Schedule, read_asked
 from shared.directory.text import dump
 from shared.scim.document import read_json
 from shared.scim.endpoint import Request, Response
@@ -19,9 +20,9 @@ from shared.scim.errors import InvalidValue
 
 
 async def put_policy(directory: Directory, request: Request, sources: Sources) -> Response:
-    """Replace the directory's policy. An attribute that is left out gets its default."""
+    """Replace the directory's policy. An attribute that is left out gets its default; `warnings` say what is risked."""
     try:
-        policy = Policy.from_json(read_json(request.body))
+        policy = read_asked(read_json(request.body))
     except ValueError as error:
         raise InvalidValue(str(error)) from None
     if policy.schedule is not None:
@@ -29,13 +30,35 @@ async def put_policy(directory: Directory, request: Request, sources: Sources) -
     await directory.policies.set(policy, request.by)
     # From this answer on no run approves itself by the policy before, also one that has just read it.
     await renew_waiting(directory)
-    return Response(200, dump(policy.to_json()))
+    return Response(200, dump(policy.to_json() | {"warnings": _warnings(policy)}))
 
 
 async def list_history(directory: Directory, request: Request) -> Response:
     """List who changed the policy, and suspended or resumed its schedule, the latest change first."""
     entries, cursor = await directory.policies.history(request.params.get("cursor", ""), read_count(request))
     return page_answer("history", entries, cursor)
+
+
+def _warnings(policy: Policy) -> list[dict[str, str]]:
+    """Return what the administrator risks by a policy, and what it leaves without effect."""
+    found: list[dict[str, str]] = []
+    if policy.trusts_unverified:
+        found.append({"code": "trustEmails", "warning": TRUSTED, "remedy": TRUSTED_REMEDY})
+    if not policy.verified_domains:
+        found.append({"code": "noVerifiedDomains", "warning": NO_DOMAINS, "remedy": "Set verifiedDomains."})
+    return found
+
+
+TRUSTED: Final = (
+    "Every address of an account in the verified domains is taken as its owner's. If somebody registered an account "
+    "here with a colleague's address, that colleague is linked to it, and gets what is in it."
+)
+TRUSTED_REMEDY: Final = (
+    "Look at the rows by the rule mail before you approve. A link is a review where the names of the two differ, where "
+    "the account is deactivated, or where another identity has the address, too; no run with such a link approves "
+    "itself. If the application knows which addresses it verified, import that, and set trustEmails to verified."
+)
+NO_DOMAINS: Final = "No verified domains are set: no address and no name proves anything, and only past sign-ins link."
 
 
 def _checked(directory: Directory, schedule: Schedule, sources: Sources) -> Schedule:

@@ -23,7 +23,7 @@ from link_orchestrator.run import OWN_POLICY
 from link_orchestrator.source import RunSource, Sources, refuse_unready
 from shared.admin.body import Body
 from shared.directory.directory import Directory
-from shared.directory.matching.policy import Policy
+from shared.directory.matching.policy import Policy, read_asked
 from shared.directory.work import seen
 from shared.scim.endpoint import Request, Response
 from shared.scim.errors import InvalidValue
@@ -131,6 +131,6 @@ async def list_unusable(directory: Directory, request: Request) -> Response:
 
 def _policy(asked: Mapping[str, Any]) -> Policy:
     try:
-        return Policy.from_json(asked)
+        return read_asked(asked)
     except ValueError as error:
         raise InvalidValue(f"policy: {error}") from None

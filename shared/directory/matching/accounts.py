@@ -19,11 +19,13 @@ from shared.directory.matching.evidence import (
     MatchEvidence,
     has_object_id,
     is_numbered,
+    is_unverified,
     proves,
     trust_of,
 )
 from shared.directory.matching.identity import Identity, read_object_id
 from shared.directory.matching.match_keys import numbers_contradict
+from shared.directory.matching.names import names_differ
 from shared.directory.matching.policy import Policy, Rule, Trust
 from shared.directory.records.model import Status
 from shared.directory.text import counted
@@ -128,7 +130,7 @@ def _decide_on(identity: Identity, candidate: Candidate, policy: Policy, *, outs
             evidence,
             stronger,
         )
-    if doubt := _doubt(identity, candidate, mine):
+    if doubt := _doubt(identity, candidate, mine, policy):
         reason = f"The account matches by {by}, but {doubt}{asleep}"
         return Decision(DecisionKind.REVIEW, reason, account, evidence, everybody)
     if mine is Trust.WEAK:
@@ -145,7 +147,7 @@ def is_parted(parted: Iterable[str], object_id: str) -> bool:
     return fold(object_id) in map(fold, parted)
 
 
-def _doubt(identity: Identity, candidate: Candidate, mine: Trust) -> str:
+def _doubt(identity: Identity, candidate: Candidate, mine: Trust, policy: Policy) -> str:
     """Return why a person has to look at a link, however well it is proved, or ""."""
     account = candidate.account
     if is_parted(account.parted, identity.object_id):
@@ -159,6 +161,18 @@ def _doubt(identity: Identity, candidate: Candidate, mine: Trust) -> str:
         )
     if contested := _contested(candidate):
         return f"{contested}: it may have been given to a new person. Find out whose account it is."
+    if policy.trusts_unverified and is_unverified(candidate.evidence):
+        # Whoever registered the account may have typed any address, and a leaver's may be somebody else's by now.
+        if names_differ(account.names, identity):
+            return (
+                "nobody verified the address, and the names of the two differ: it may be another person's. Confirm "
+                "that they are the same person."
+            )
+        if not account.active:
+            return (
+                "nobody verified the address, and the account is deactivated here: it may be a leaver's, whose "
+                "address was given to a new person. Confirm that they are the same person."
+            )
     if not identity.account_enabled:
         # Entra provisions no disabled user that was never in scope: a link would leave the account, which may be in
         # use, without anybody who can change it.

@@ -7,6 +7,7 @@ room reads what the last plan knew (scim_users/collision.py); policy.adopt_on_cr
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Self
@@ -99,7 +100,8 @@ def obstacle_to_adoption(sent: Sent, account: AccountFacts, around: Surroundings
 def proving_rule_of(sent: Sent, account: AccountFacts, policy: Policy) -> Rule | None:
     """Return the strong rule by which what was sent proves that the account is the identity's; None if none does.
 
-    Of addresses only a verified one counts, however far the policy trusts the others.
+    Of addresses only a verified one counts, however far the policy trusts the others: trustEmails is for plans that a
+    person approves.
     """
     strong = {match_rule.rule for match_rule in policy.rules if match_rule.trust is Trust.STRONG}
     if Rule.USER_NAME in strong and _proves(sent.user_name, (account.user_name,), policy):
@@ -110,7 +112,8 @@ def proving_rule_of(sent: Sent, account: AccountFacts, policy: Policy) -> Rule |
 
 
 def _proves(value: str | None, held: Sequence[str], policy: Policy) -> bool:
-    if not value or value.rpartition("@")[2].lower() not in policy.verified_domains or "@" not in value:
+    # A domain in letters that only look like the verified one's is another, whatever it is mapped to.
+    if not value or unicodedata.normalize("NFKC", value) != value or not policy.verifies(value):
         return False
     return any(same_letters(value, one) for one in held)
 

@@ -36,6 +36,8 @@ class AccountFacts:
     linked_identity: str | None = None
     retired: bool = False
     parted: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+    """Names of the person, where the policy asks for them; no part of the digest of facts."""
 
 
 class MatchEvidence(NamedTuple):
@@ -145,7 +147,7 @@ def _carried(rule: Rule, account: AccountFacts) -> tuple[str | None, ...]:
             return (account.user_name,)
         case Rule.VERIFIED_EMAIL:
             return account.verified_emails
-        case Rule.EMAIL:
+        case Rule.EMAIL | Rule.MAIL:
             return account.emails + account.verified_emails
         case Rule.EMPLOYEE_NUMBER:
             return (account.employee_number,)
@@ -245,6 +247,18 @@ def _proving_addresses(evidence: Iterable[MatchEvidence]) -> list[str]:
     """Return the addresses that a strong claim rests on; none where an object id proves it, too: that is not freed."""
     proving = [item for item in evidence if proves(item)]
     return [] if has_object_id(proving) else [item.value for item in proving if "@" in item.value]
+
+
+def is_unverified(evidence: Iterable[MatchEvidence]) -> bool:
+    """Tell whether what proves a link is nothing but names and addresses that the application never verified."""
+    known = (*SURE, Rule.VERIFIED_EMAIL, Rule.EMPLOYEE_NUMBER)
+    return not any(item.rule in known and not item.outside and not item.look_alike for item in evidence)
+
+
+def rests_on_trusted_mail(evidence: Iterable[Mapping[str, Any]]) -> bool:
+    """Tell of a plan's row, by its evidence as it shows it, whether only `trustEmails` makes it a link."""
+    items = [MatchEvidence.from_json(item) for item in evidence]
+    return {item.rule for item in items if proves(item)} == {Rule.MAIL}
 
 
 def has_object_id(evidence: Iterable[MatchEvidence]) -> bool:

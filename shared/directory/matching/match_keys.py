@@ -11,7 +11,7 @@ from typing import Final, Literal, NamedTuple
 
 from shared.directory.keys import fold
 from shared.directory.matching.identity import Identity
-from shared.directory.matching.policy import MatchRule, Policy, Rule, Trust
+from shared.directory.matching.policy import ADDRESSES, MatchRule, Policy, Rule, Trust
 
 Kind = Literal["externalId", "objectId", "nameId", "userName", "email", "employeeNumber"]
 MOST_SHARED: Final = 3
@@ -68,7 +68,7 @@ def _match_key(
     rule, trust = match_rule.rule, match_rule.trust
     # An address proves something only in a domain that the customer has proved to own: anybody can register
     # jane@elsewhere.example in an application, and a guest's home tenant can rename its users.
-    outside = rule in _ADDRESS_RULES and _domain(value) not in policy.verified_domains
+    outside = rule in ADDRESSES and not policy.verifies(literal)
     if trust is Trust.STRONG and (attribute == FORMER_NAME or is_name_as_address(rule, attribute)):
         trust = Trust.WEAK
     return MatchKey(rule, trust, _VALUES[rule][0], value, attribute, literal, outside, excluded)
@@ -79,7 +79,6 @@ def is_name_as_address(rule: str, attribute: str) -> bool:
     return rule == Rule.EMAIL and attribute in ("userPrincipalName", FORMER_NAME)
 
 
-_ADDRESS_RULES = frozenset({Rule.USER_NAME, Rule.VERIFIED_EMAIL, Rule.EMAIL})
 _GUEST = re.compile(r"(.+)#EXT#@(.+)", re.IGNORECASE)
 _Values = Callable[[Identity, Policy], Iterator[tuple[str, str]]]
 
@@ -164,6 +163,7 @@ _VALUES: Final[Mapping[Rule, tuple[Kind, _Values]]] = {
     Rule.NAME_ID: ("nameId", _name_id),
     Rule.USER_NAME: ("userName", _user_name),
     Rule.VERIFIED_EMAIL: ("email", _mail),
+    Rule.MAIL: ("email", _mail),
     Rule.EMAIL: ("email", _addresses),
     Rule.EMPLOYEE_NUMBER: ("employeeNumber", _employee_id),
 }
@@ -172,10 +172,6 @@ _VALUES: Final[Mapping[Rule, tuple[Kind, _Values]]] = {
 def kind_of(rule: Rule) -> Kind:
     """Return the kind of key by which the accounts that carry a rule's value are found."""
     return _VALUES[rule][0]
-
-
-def _domain(address: str) -> str:
-    return address.rpartition("@")[2] if "@" in address else ""
 
 
 def is_shared(identities: int, accounts: int) -> bool:

@@ -11,9 +11,14 @@ from enum import StrEnum
 from typing import Any, Final, Literal, Self, get_args
 
 from shared.directory.keys import fold
+from shared.directory.matching import domains
+from shared.directory.matching.domains import domain_of, is_below
 from shared.directory.matching.identity import read_object_id
 
 NameIdSource = Literal["userPrincipalName", "mail", "objectId", "onPremisesImmutableId"]
+TrustEmails = Literal["verified", "inVerifiedDomains"]
+"""Which e-mail addresses of accounts are taken as verified: those that the application verified, or every one in the
+verified domains."""
 
 
 class Rule(StrEnum):
@@ -24,6 +29,7 @@ class Rule(StrEnum):
     NAME_ID = "nameId"
     USER_NAME = "userName"
     VERIFIED_EMAIL = "verifiedEmail"
+    MAIL = "mail"
     EMAIL = "email"
     EMPLOYEE_NUMBER = "employeeNumber"
 
@@ -53,6 +59,9 @@ DEFAULT_RULES: Final = (
     MatchRule(Rule.EMPLOYEE_NUMBER, Trust.WEAK),
 )
 
+
+ADDRESSES: Final = (Rule.USER_NAME, Rule.VERIFIED_EMAIL, Rule.MAIL, Rule.EMAIL)
+"""Rules that compare addresses, or names like them: outside the verified domains they prove nothing."""
 
 SURE: Final = (Rule.EXTERNAL_ID, Rule.SIGN_IN_OBJECT_ID, Rule.NAME_ID)
 """Rules of what a sign-in of the past showed, or the application was told: it passes to nobody else."""
@@ -98,7 +107,7 @@ class Schedule:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What the administrator decided. Domains and exclusions are compared folded.
+    """What the administrator decided. Domains are compared as the DNS has them, exclusions folded.
 
     `excluded` has object ids and user principal names; those of them in `creatable` may be created over SCIM beside the
     accounts that they match. `adopt_on_create` lets a SCIM create that collides with an
@@ -107,8 +116,8 @@ class Policy:
     `link_groups_on_create` lets the create of a group take over the group of that name that is managed here. Approving
     a plan that links more than `safeguard_share` of the directory's accounts takes the number of its links.
 
-    Raises ValueError if a rule occurs twice; if externalId is missing, by which a run knows its own links; or if there
-    are more exclusions than a run can keep.
+    Raises ValueError if a rule occurs twice; if externalId is missing, by which a run knows its own links; if rules and
+    `trust_emails` contradict each other; or if there are more exclusions than a run can keep.
     """
 
     rules: tuple[MatchRule, ...] = DEFAULT_RULES
@@ -127,8 +136,12 @@ class Policy:
     schedule: Schedule | None = None
     undo_days: int = UNDO_DAYS
     job_days: int = JOB_DAYS
+    subdomains_of: frozenset[str] = frozenset()
+    """Those of the verified domains whose subdomains are verified, too."""
+    trust_emails: TrustEmails = "verified"
     compared: Mapping[Rule, MatchRule] = field(init=False, repr=False, compare=False)
-    """The rules by which identities are compared, in order. Of SURE, what the policy leaves out is weak."""
+    """The rules by which identities are compared, in order. Of SURE, what the policy leaves out is weak; the rule mail
+    is strong where every address in the verified domains is taken as verified."""
 
     def __post_init__(self) -> None:
         names = [rule.rule for rule in self.rules]
@@ -136,8 +149,12 @@ class Policy:
             raise ValueError("rules: each rule stands at most once, and externalId must be among them")
         rules = {rule.rule: rule for rule in self.rules}
         weak = {rule: MatchRule(rule, Trust.WEAK) for rule in SURE if rule not in rules}
-        object.__setattr__(self, "compared", rules | weak)
-        object.__setattr__(self, "verified_domains", frozenset(map(fold, self.verified_domains)))
+        _check_trust(rules, self.trust_emails)
+        trusted = {Rule.MAIL: MatchRule(Rule.MAIL, Trust.STRONG)} if self.trusts_unverified else {}
+        object.__setattr__(self, "compared", rules | weak | trusted)
+        object.__setattr__(self, "subdomains_of", domains.normalised(self.subdomains_of))
+        known = domains.normalised(self.verified_domains) | self.subdomains_of
+        object.__setattr__(self, "verified_domains", known)
         object.__setattr__(self, "excluded", frozenset(map(_identity_of, self.excluded)))
         object.__setattr__(self, "creatable", frozenset(map(_identity_of, self.creatable)))
         if sum(map(len, self.excluded)) + 3 * len(self.excluded) > MAX_EXCLUDED_CHARS:
@@ -145,6 +162,16 @@ class Policy:
                 f"excluded: the list has at most {MAX_EXCLUDED_CHARS:,} characters, about 7,500 object ids: leave "
                 "people out of the source instead, by its scope or by their line in the file"
             )
+
+    @property
+    def trusts_unverified(self) -> bool:
+        """Whether an address that nobody verified proves a link, where it lies in the verified domains."""
+        return self.trust_emails == "inVerifiedDomains"
+
+    def verifies(self, address: str) -> bool:
+        """Tell whether an address, or a name like one, lies in a verified domain."""
+        domain = domain_of(address)
+        return domain in self.verified_domains or (bool(self.subdomains_of) and is_below(domain, self.subdomains_of))
 
     def excludes(self, object_id: str, user_principal_name: str) -> bool:
         """Tell whether the administrator excluded this identity from linking."""
@@ -158,7 +185,8 @@ class Policy:
         """Return the policy as the JSON document that `from_json` reads."""
         return {
             "rules": [{"rule": rule.rule.value, "trust": rule.trust.value} for rule in self.rules],
-            "verifiedDomains": sorted(self.verified_domains),
+            "verifiedDomains": domains.to_json(self.verified_domains, self.subdomains_of),
+            "trustEmails": self.trust_emails,
             "nameIdSource": self.name_id_source,
             "excluded": [
                 {"identity": one, "create": True} if one in self.creatable else one for one in sorted(self.excluded)
@@ -178,7 +206,8 @@ class Policy:
     def from_json(cls, document: object) -> Self:
         """Return the policy of a JSON document; what it leaves out has its default.
 
-        Raises ValueError naming the attribute that is wrong and what it may be.
+        Raises ValueError naming the attribute that is wrong and what it may be. What an earlier version of the app has
+        let through is read; `read_asked` refuses that in a document that somebody sends.
         """
         if not isinstance(document, Mapping):
             raise ValueError("the policy must be a JSON object")
@@ -188,10 +217,16 @@ class Policy:
         source = document.get("nameIdSource", "userPrincipalName")
         if source not in get_args(NameIdSource):
             raise ValueError(f"nameIdSource: must be one of {', '.join(get_args(NameIdSource))}")
+        trust = document.get("trustEmails", "verified")
+        if trust not in get_args(TrustEmails):
+            raise ValueError(f"trustEmails: must be one of {', '.join(get_args(TrustEmails))}")
         excluded, creatable = _excluded(document)
+        verified, below = domains.read_domains(document.get(domains.ATTRIBUTE, []))
         return cls(
             rules=_rules(document["rules"]) if "rules" in document else DEFAULT_RULES,
-            verified_domains=_texts(document, "verifiedDomains"),
+            verified_domains=verified,
+            subdomains_of=below,
+            trust_emails=trust,
             name_id_source=source,
             excluded=excluded,
             adopt_on_create=_flag(document, "adoptOnCreate"),
@@ -204,6 +239,36 @@ class Policy:
             schedule=_schedule(document.get("schedule")),
             undo_days=_whole(document, "undoDays", UNDO_DAYS, 1, MOST_UNDO_DAYS),
             job_days=_whole(document, "jobDays", JOB_DAYS, FEWEST_JOB_DAYS, MOST_JOB_DAYS),
+        )
+
+
+def read_asked(document: object) -> Policy:
+    """Return the policy of a JSON document that somebody sends. Raises ValueError as Policy.from_json() does, and for
+    what could only be meant otherwise, saying how."""
+    policy = Policy.from_json(document)
+    if isinstance(document, Mapping):
+        domains.check_domains(document.get(domains.ATTRIBUTE))
+    return policy
+
+
+def _check_trust(rules: Mapping[Rule, MatchRule], trust_emails: TrustEmails) -> None:
+    mail = rules.get(Rule.MAIL)
+    if trust_emails == "verified":
+        if mail and mail.trust is Trust.STRONG:
+            raise ValueError(
+                'rules: mail compares addresses that nobody verified; it is strong only with "trustEmails": '
+                '"inVerifiedDomains". Set that, or make the rule weak'
+            )
+        return
+    if mail and mail.trust is Trust.WEAK:
+        raise ValueError(
+            "trustEmails: inVerifiedDomains makes the rule mail strong, and rules says that it is weak: leave mail out "
+            'of the rules, or set "trustEmails": "verified"'
+        )
+    if Rule.EMAIL not in rules:
+        raise ValueError(
+            "trustEmails: inVerifiedDomains needs the rule email, by which a run sees that another identity has the "
+            "same address as an alias: add it to the rules, as weak"
         )
 
 
@@ -281,10 +346,3 @@ def _schedule(value: object) -> Schedule | None:
         return Schedule(dict(source), _whole(value, "everyHours", None, 1, MOST_EVERY_HOURS))
     except ValueError as error:
         raise ValueError(f"schedule.{error}") from None
-
-
-def _texts(document: Mapping[str, Any], name: str) -> frozenset[str]:
-    value = document.get(name, [])
-    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise ValueError(f"{name}: must be a list of strings")
-    return frozenset(value)

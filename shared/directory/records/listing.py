@@ -204,7 +204,7 @@ class AccountListing(Listing[Account]):
 
         return await together(*map(led, leads))
 
-    async def scan_facts(self, bucket: int, low: str = LIVE) -> AsyncIterator[Account]:
-        """Yield a bucket's accounts from a row key on, live or retired, without their documents."""
-        async for row in self._rows(bucket, low, COUNT, select=FACTS):
+    async def scan_facts(self, bucket: int, low: str = LIVE, *, documents: bool = False) -> AsyncIterator[Account]:
+        """Yield a bucket's accounts from a row key on, live or retired, without their `documents` if not asked for."""
+        async for row in self._rows(bucket, low, COUNT, select=None if documents else FACTS):
             yield Account.from_row(row)

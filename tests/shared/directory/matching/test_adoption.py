@@ -217,3 +217,12 @@ def test_of_an_account_that_an_earlier_version_deleted_nobody_says_that_it_was_e
 def test_a_kept_account_goes_back_to_nobody_else_and_only_as_it_was_left(name: str) -> None:
     held, left_open, policy, external_id = KEPT[name]
     assert obstacle_to_return(Sent.of(create(externalId=external_id)), held, left_open, policy)
+
+
+def test_trusting_addresses_in_plans_lets_no_create_adopt_by_one() -> None:
+    trusting = replace(POLICY, trust_emails="inVerifiedDomains")
+    unverified = account(userName="kim.local", emails=[PRIMARY])
+    sent = create(**OTHERWISE, emails=[PRIMARY])
+    assert proving_rule_of(Sent.of(sent), facts_of(VERIFIED), trusting) is Rule.VERIFIED_EMAIL
+    assert proving_rule_of(Sent.of(sent), facts_of(unverified), trusting) is None
+    assert obstacle(sent, unverified, policy=trusting)

@@ -1,0 +1,145 @@
+"""The customer's domains: how an administrator writes them, and in which domain an address lies.
+
+Domains are compared as the DNS has them: `müller.example` is `xn--mller-kva.example` (A-labels, RFC 5890). The package
+idna converts them by IDNA 2008 as browsers do (RFC 5891, UTS #46 without transitional mapping). Python's own codec
+follows the rules of 2003, by which `straße.example` is `strasse.example`: another domain, and perhaps another's.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Collection, Iterable, Mapping
+from functools import lru_cache
+from typing import Any, Final
+
+import idna
+
+ATTRIBUTE: Final = "verifiedDomains"
+MAX_DOMAIN: Final = 253
+"""Characters of a domain name, at most (RFC 1035 section 2.3.4)."""
+_PROVIDERS = """
+    gmail.com googlemail.com outlook.com hotmail.com live.com msn.com yahoo.com icloud.com me.com aol.com gmx.de gmx.net
+    gmx.at gmx.ch web.de t-online.de proton.me protonmail.com mail.ru qq.com 163.com onmicrosoft.com
+"""
+EVERYBODYS: Final = frozenset(_PROVIDERS.split())
+"""Domains in which anybody gets an address. No tenant of Entra has verified one of them."""
+
+_LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)")
+
+
+@lru_cache(4096)
+def to_ascii(domain: str) -> str | None:
+    """Return a domain in the letters of the DNS, small ones; None for a text that is no domain name."""
+    if not domain or len(domain) > MAX_DOMAIN:
+        return None
+    if domain.isascii():
+        known = domain.lower()
+    else:
+        try:
+            known = idna.encode(domain, uts46=True).decode()
+        except idna.IDNAError:
+            return None
+    return known if all(map(_LABEL.fullmatch, known.split("."))) else None
+
+
+def domain_of(address: str) -> str:
+    """Return the domain of an address, or of a name like one, in the letters of the DNS; "" where it has none."""
+    if not address.isascii():
+        address = unicodedata.normalize("NFKC", address)  # a full-width @ is one
+    _, at, domain = address.strip().rpartition("@")
+    if not at:
+        return ""
+    return domain.lower() if domain.isascii() else to_ascii(domain) or ""
+
+
+def is_below(domain: str, above: Collection[str]) -> bool:
+    """Tell whether a domain is a subdomain of one of these."""
+    at = domain.find(".")
+    while at != -1:
+        if domain[at + 1 :] in above:
+            return True
+        at = domain.find(".", at + 1)
+    return False
+
+
+def normalised(domains: Iterable[str]) -> frozenset[str]:
+    """Return domains in the letters of the DNS. What is no domain stays as it is: it is no address's.
+
+    An empty one goes: a name without a domain would lie in it.
+    """
+    return frozenset(to_ascii(one.strip()) or one for one in domains) - {""}
+
+
+def read_domains(value: object) -> tuple[frozenset[str], frozenset[str]]:
+    """Return the domains of a policy, and those of them whose subdomains are the customer's, too.
+
+    An entry is a domain, or like `{"domain": "contoso.com", "subdomains": true}`. Raises ValueError as entry_of().
+    """
+    if not isinstance(value, list):
+        raise ValueError(f"{ATTRIBUTE}: must be a list of domains, like [{_EXAMPLE}]")
+    everyone: dict[str, bool] = {}
+    for item in value:
+        domain, below = entry_of(item)
+        everyone[domain] = below
+    return frozenset(everyone), frozenset(domain for domain, below in everyone.items() if below)
+
+
+def entry_of(item: object) -> tuple[str, bool]:
+    """Return the domain of an entry as it is written, and whether its subdomains belong to it."""
+    if isinstance(item, str):
+        return item, False
+    if isinstance(item, Mapping) and {"domain"} <= item.keys() <= {"domain", "subdomains"}:
+        domain, below = item["domain"], item.get("subdomains", False)
+        if isinstance(domain, str) and isinstance(below, bool):
+            return domain, below
+    raise ValueError(f"{ATTRIBUTE}: must be a list of domains, each a string or like {_WITH_SUBDOMAINS}")
+
+
+def check_domains(value: object) -> None:
+    """Raise ValueError for an entry that is no domain of a customer's, saying what was probably meant.
+
+    A policy that is stored may have such an entry from an earlier version of the app, which it did nothing for.
+    """
+    for number, item in enumerate(value if isinstance(value, list) else ()):
+        text, _ = entry_of(item)
+        if why := _objection(text):
+            raise ValueError(f"{ATTRIBUTE}.{number}: {why}")
+
+
+def to_json(domains: Collection[str], below: Collection[str]) -> list[Any]:
+    """Return domains as the policy shows them: `read_domains` reads the same."""
+    return [{"domain": one, "subdomains": True} if one in below else one for one in sorted(domains)]
+
+
+_EXAMPLE: Final = '"contoso.com", {"domain": "fabrikam.com", "subdomains": true}'
+_WITH_SUBDOMAINS: Final = '{"domain": "contoso.com", "subdomains": true}'
+
+
+def _objection(text: str) -> str:
+    """Return what is wrong with an entry and what was probably meant, "" for a domain."""
+    said = text[:80]
+    if not text.strip():
+        return "is empty: take it out; a policy without domains has the list []"
+    if len(re.split(r"[\s,;]+", text.strip())) > 1:
+        return f"{said!r} holds several words: make each domain an entry of its own, like [{_EXAMPLE}]"
+    meant = _meant(text.strip())
+    if meant in EVERYBODYS:
+        return f"{said!r}: anybody gets an address in {meant}, so it proves nothing: name domains of the company's own"
+    if to_ascii(text) == meant and meant:
+        return "" if "." in meant else f"{said!r} is no whole domain: write it like contoso.com"
+    if "*" in text:
+        return f"{said!r}: there are no wildcards; for a domain and its subdomains write " + (
+            f'{{"domain": "{meant}", "subdomains": true}}' if meant and "." in meant else _WITH_SUBDOMAINS
+        )
+    if meant and "." in meant:
+        return f"{said!r} is no domain: write {meant}"
+    return f"{said!r} is no domain: write it like contoso.com"
+
+
+def _meant(text: str) -> str | None:
+    """Return the domain that a text is about: of a URL, an address, a wildcard, a name with dots around it."""
+    rest = re.sub(r"^([a-z][a-z0-9+.-]*://|mailto:)", "", text, flags=re.IGNORECASE)
+    rest = re.split(r"[/?#]", rest, maxsplit=1)[0].rpartition("@")[2]
+    rest = re.sub(r":\d*$", "", rest)
+    return to_ascii(rest.lstrip("*").strip("."))
