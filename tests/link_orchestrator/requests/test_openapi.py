@@ -48,14 +48,14 @@ def test_every_operation_says_in_a_sentence_what_it_does() -> None:
 @pytest.mark.parametrize(
     ("body", "names", "required"),
     [
-        ("AccountEdit", "document evidence protected", ""),
+        ("AccountEdit", "applicationId document evidence protected", ""),
         ("LinkRequest", "identity reason", "identity"),
         ("ReleaseRequest", "keepEvidence", ""),
         ("GroupRelease", "keep", ""),
-        ("RunRequest", "expiresHours full groups identities mapping pauseProvisioning policy source", ""),
+        ("RunRequest", "assigned expiresHours full groups identities mapping pauseProvisioning policy source", ""),
         ("ReviewRequest", "account action create cursor filter inPolicy rows", "action"),
         ("Selection", "decision domain rule warning", "decision"),
-        ("Approval", "groups links pauseProvisioning", ""),
+        ("Approval", "acknowledged groups links pauseProvisioning", ""),
         ("UndoRequest", "activate keep", ""),
         ("MappingSource", "graph", "graph"),
         ("ProvisioningJob", "job servicePrincipal", "servicePrincipal"),
