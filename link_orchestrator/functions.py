@@ -19,6 +19,7 @@ from link_orchestrator.passes.read import read_identities as read_from_source
 from link_orchestrator.requests import (
     afterwards,
     approval,
+    decisions_file,
     groups,
     imports,
     jobs,
@@ -87,6 +88,7 @@ DURABLE_ROUTES = (
     Route("accounts_import", "POST", "accounts/import", imports.import_accounts, MAX_FILE_BYTES),
     Route("groups_import", "POST", "groups/import", imports.import_groups, MAX_FILE_BYTES),
     Route("linking_run_review", "POST", "linking/runs/{id}/review", reviews.review),
+    Route("linking_run_decide", "POST", "linking/runs/{id}/decisions", decisions_file.decide_by_file, MAX_FILE_BYTES),
     Route("linking_run_approve", "POST", "linking/runs/{id}/approve", approval.approve),
     Route("linking_undo_start", "POST", "linking/runs/{id}/undo", afterwards.start_undo),
     Route("linking_adoptions_undo", "POST", "linking/adoptions/undo", afterwards.start_undo_of_adoptions),

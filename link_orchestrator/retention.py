@@ -16,7 +16,7 @@ from link_orchestrator.lifecycle import ENDED, Orchestrations
 from link_orchestrator.passes.undo import SWITCHED_ON
 from link_orchestrator.passes.undo_names import OWED, Owed, debts_about, debts_of
 from link_orchestrator.passes.undo_verdicts import INACTIVE
-from link_orchestrator.run import account_of, as_link
+from link_orchestrator.run import APPROVALS, account_of, as_link
 from link_orchestrator.staged import reading_names
 from link_orchestrator.warnings import without_people
 from shared.directory.directory import Directory
@@ -83,10 +83,17 @@ async def _leave(directory: Directory, client: Orchestrations, job: Job, used: C
         return False
 
     def reduced(one: Job) -> Job:
-        return replace(one, reduced=directory.jobs.now(), warned=without_people(one.warned))
+        return replace(_nameless(one), reduced=directory.jobs.now(), warned=without_people(one.warned))
 
     await directory.jobs.change(job.id, reduced)
     return True
+
+
+def _nameless(job: Job) -> Job:
+    """Return a job without the names of the persons who started, approved or cancelled it."""
+    approvals = [{n: v for n, v in one.items() if n != "person"} for one in job.options.get(APPROVALS, ())]
+    options = {**job.options, APPROVALS: approvals} if approvals else job.options
+    return replace(job, persons=None, options=options)
 
 
 async def _built_on(directory: Directory) -> set[str]:
@@ -137,6 +144,7 @@ async def _reduce(directory: Directory, run: Job) -> int:
             stand |= {row.id for row in rows if (row.decision, row.subject) in owed}
             kept += len(stand)
             await directory.plan(run.id).remove(bucket, [row.id[2:] for row in rows if row.id not in stand])
+            await directory.plan(run.id).forget_persons(bucket, [row for row in rows if row.id in stand])
     return kept
 
 

@@ -30,7 +30,7 @@ from link_orchestrator.passes.undo_verdicts import (
     keeps_attributes,
     made_at,
 )
-from link_orchestrator.run import account_of, by_run, by_undo, planned_links
+from link_orchestrator.run import PILOT, account_of, by_run, by_undo, planned_links
 from link_orchestrator.schedule import suspend_for
 from shared.directory.directory import Directory
 from shared.directory.errors import AlreadyExists, DirectoryError
@@ -215,7 +215,8 @@ def _taken(run: Job, row: PlanRow) -> Taken:
         return (change.action, change.by) == ("link", by_run(run.id))
 
     shown = {name: row.shown[name] for name in ("identity", "account") if name in row.shown}
-    late = row.version if not row.outcome and run.state is not State.DONE else ""
+    over = run.state is State.DONE or run.options.get(PILOT, {}).get("done")
+    late = row.version if not row.outcome and not over else ""
     return Taken(account_of(row), row.subject, made, shown, late, row)
 
 

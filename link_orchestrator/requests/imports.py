@@ -82,7 +82,7 @@ async def _import(
     size = {"rows": counts["read"], "slices": slices_for(counts["read"] + counts["members"])}
     shows = {FIRST_LINE: max(lines)} if kind is PREVIEW else {}
     asked = {**size, **shows, **(options or {}), **read_name(request), READING: notes.reading().to_json()}
-    return answer(await begin(directory, request.by, client, kind, job_id, asked), request, 202)
+    return answer(await begin(directory, request, client, kind, job_id, asked), request, 202)
 
 
 def _is_preview(request: Request) -> bool:

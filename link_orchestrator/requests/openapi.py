@@ -25,6 +25,8 @@ from link_orchestrator.requests.afterwards import UndoRequest
 from link_orchestrator.requests.approval import Approval
 from link_orchestrator.requests.reviews import ReviewRequest
 from link_orchestrator.requests.runs import RunRequest
+from link_orchestrator.requests.selection import CONDITIONS
+from link_orchestrator.requests.workbook import XLSX
 from link_orchestrator.source import MappingSource
 from link_orchestrator.warnings import ROW_WARNINGS
 from shared.admin.account_changes import AccountEdit, LinkRequest, ReleaseRequest
@@ -90,14 +92,15 @@ OPERATIONS: Mapping[str, Operation] = {
     "linking_run_problems": Operation("Problems", query=PAGED),
     "linking_run_report": Operation(
         "File",
-        query=("format", "decision", "reportCount", "cursor", "trial"),
-        media_types=("text/html", "text/csv", "application/jsonl"),
+        query=("format", "decision", "warning", "changes", "reportCount", "cursor", "trial"),
+        media_types=("text/html", "text/csv", XLSX, "application/jsonl"),
     ),
     "linking_undo_report": Operation(
         "File",
         query=("format", "outcome", "reportCount", "cursor"),
-        media_types=("text/html", "text/csv", "application/jsonl"),
+        media_types=("text/html", "text/csv", XLSX, "application/jsonl"),
     ),
+    "linking_run_decide": Operation("DecisionsTaken", body={"text/csv": "File", XLSX: "File"}),
     "linking_run_review": Operation("Reviewed", body=_json("ReviewRequest")),
     "linking_refusals": Operation("Refusals", query=PAGED),
     "linking_adoptions": Operation("Adoptions", query=PAGED),
@@ -134,7 +137,7 @@ PARAMETERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
         {"type": "integer", "minimum": 1, "maximum": 20_000},
     ),
     "file": ("What the file is called, to be named in reports.", {"type": "string"}),
-    "format": ("What the report is written as.", {"enum": ["html", "csv", "jsonl"], "default": "html"}),
+    "format": ("What the report is written as.", {"enum": ["html", "csv", "xlsx", "jsonl"], "default": "html"}),
     "outcome": ("Only rows with this outcome.", {"$ref": "#/components/schemas/UndoRowKind"}),
     "preview": ("Whether only to show what the import would do, and to change nothing.", {"type": "boolean"}),
     "protected": (
@@ -145,9 +148,20 @@ PARAMETERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
         "Whether the HTML report says that the plan is not kept, so that nobody can approve it.",
         {"type": "boolean", "default": False},
     ),
-    "warning": ("Only links that are planned with this warning.", {"enum": [*ROW_WARNINGS]}),
+    "warning": ("Only rows, links unless a decision is given, with this warning.", {"enum": [*ROW_WARNINGS]}),
+    "rule": ("Only rows among whose evidence this rule is.", {"type": "string"}),
+    "evidence": (
+        "Only rows among whose evidence, of all addresses, this one of the identity is alone.",
+        {"enum": ["mail", "alias", "otherMails", "userPrincipalName"]},
+    ),
+    "domain": ("Only rows whose identity has its user principal name in this domain.", {"type": "string"}),
+    "department": ("Only rows whose identity has this department.", {"type": "string"}),
+    "score": (
+        "Only rows with a suggestion of at least this score.",
+        {"type": "number", "minimum": 0, "maximum": 1},
+    ),
     "changes": (
-        "Only links of which the first provisioning cycle changes this attribute, such as userName; any for all.",
+        "Only rows, links if no decision is given, of which the first cycle changes this attribute; any for all.",
         {"type": "string"},
     ),
     "columns": (
@@ -167,7 +181,7 @@ def operations() -> dict[str, Operation]:
     for kind in KINDS.values():
         name, rows = kind.function_prefix, kind.rows
         asked = (f"{kind.name}.{rows.filter_by}", *PAGED) if rows.choices else PAGED
-        asked = (*asked, "warning", "changes") if kind is RUN else asked
+        asked = (*asked, *CONDITIONS) if kind is RUN else asked
         found[f"{name}_{rows.name}"] = Operation(_page_of(kind), query=asked)
         if kind.orchestrator:
             found[f"{name}_get"] = Operation("Job")

@@ -60,6 +60,7 @@ linking_run_get              GET    linking/runs/{id}
 linking_run_approve          POST   linking/runs/{id}/approve
 linking_run_cancel           POST   linking/runs/{id}/cancel
 linking_run_decisions        GET    linking/runs/{id}/decisions
+linking_run_decide POST linking/runs/{id}/decisions
 linking_run_group_difference GET    linking/runs/{id}/groups/{group}/difference
 linking_run_problems         GET    linking/runs/{id}/problems
 linking_run_report           GET    linking/runs/{id}/report

@@ -60,6 +60,8 @@ class Job:
     `replaced_by` is the id of the scheduled run that took its place while it waited. Since `reduced` it has those rows
     alone that an undo needs. `warned` is what a run's plan warns of, by code (link_orchestrator/warnings.py); None of a
     plan that an earlier version of the app made.
+    `persons` are the names of those who started, approved or cancelled it, where they were known as persons; they go
+    once the job is reduced.
     """
 
     id: str
@@ -79,8 +81,13 @@ class Job:
     ended: str | None = None
     reduced: str | None = None
     reason: str | None = None
+    persons: Mapping[str, str] | None = None
     warned: Mapping[str, Any] | None = None
     etag: str = ""
+
+    def told_by(self, deed: str, person: str) -> Job:
+        """Return the job with the name of the person who did something to it, "" for none."""
+        return replace(self, persons={**(self.persons or {}), deed: person}) if person else self
 
     def to_json(self) -> dict[str, Any]:
         """Return the job as the API shows it, and as its row keeps it."""
@@ -117,9 +124,9 @@ class Jobs:
         """Return a new id: the kind of the job, the time, and something random."""
         return f"{kind}{self.now().translate(str.maketrans('', '', '-:.TZ'))}{secrets.token_hex(3)}"
 
-    async def start(self, kind: str, by: str, job_id: str, options: Mapping[str, Any]) -> Job:
+    async def start(self, kind: str, by: str, job_id: str, options: Mapping[str, Any], person: str = "") -> Job:
         """Record a new job and take its locks. Raises Busy naming a job that holds one of them."""
-        job = Job(job_id, kind, State.STARTED, self.now(), by, options)
+        job = Job(job_id, kind, State.STARTED, self.now(), by, options).told_by("started", person)
         if kind == UNDO:
             await self._refuse_older_version()
         taken = locks_of(job)
