@@ -91,6 +91,18 @@ async def find_last(kind: Kind, directory: Directory, request: Request) -> Respo
     return answer(jobs[-1], request, 200)
 
 
+async def find_last_of_import(kind: Kind, directory: Directory, request: Request) -> Response:
+    """Return the last job of a kind that is about the import. Raises NotFound for none."""
+    if kind.about_import is None:
+        raise NotFound(f"no {kind.name}")
+    about = await find_job(directory, request, kind.about_import)
+    jobs = [job for job in await directory.jobs.list_all() if job.kind == kind.name]
+    jobs = [job for job in jobs if job.options.get("import") == about.id]
+    if not jobs:
+        raise NotFound(f"no {kind.name} of this import")
+    return answer(jobs[-1], request, 200)
+
+
 async def jobs_about(directory: Directory, run: Job, kind: Kind) -> list[Job]:
     """Return the jobs of a kind that are about a run, oldest first."""
     return [job for job in await directory.jobs.list_all() if (job.kind, job.options.get("run")) == (kind.name, run.id)]
