@@ -16,6 +16,7 @@ from link_orchestrator.run import (
     OWN_POLICY,
     REVIEWS_DROPPED,
     SELF_APPROVED,
+    ended_in_words,
     policy_of,
     reviews_of,
     told_of_reviews,
@@ -55,7 +56,8 @@ async def approve_itself(directory: Directory, job_id: str) -> bool:
         # Read behind the job: a policy that is stored later gives the job another version (requests/policy.py).
         stored = await directory.policies.read()
         # What an undo takes apart a person joins again, so a person looks at a plan that is made meanwhile.
-        why = f"{undo.id} is under way" if undo else await _why_a_person(directory, job, stored.policy)
+        ended = ended_in_words(stored)
+        why = f"{undo.id} is under way" if undo else ended or await _why_a_person(directory, job, stored.policy)
         if why:
             told = filter(None, (told_of_reviews(job, job.counts), f"It waits for a person: {why}."))
             after = replace(job, reason=" ".join(told))

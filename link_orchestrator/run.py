@@ -14,7 +14,8 @@ from link_orchestrator.prediction.mapping import DEFAULT, AttributeMapping
 from shared.directory.directory import Directory
 from shared.directory.errors import Busy
 from shared.directory.matching.accounts import DecisionKind
-from shared.directory.matching.policy import Policy
+from shared.directory.matching.policy import IDENTITY, Policy
+from shared.directory.policies import MATCHING_ENDED, Stored
 from shared.directory.work.jobs import RUN, Job, State
 from shared.directory.work.plan import PlanRow
 from shared.directory.work.reviews import Reviews
@@ -44,6 +45,12 @@ INACTIVE: Final = "inactive"
 """Code of the warning that a link's account is deactivated, and that provisioning will switch it on."""
 IDS_CARRIED, IDS_KNOWN = "objectIds.carried", "objectIds.known"
 """Counts of local accounts that carry an object id, and of those that carry one of the source."""
+EXCLUDED_BY: Final = "excludedBy."
+"""Prefix of counts of excluded identities, by the label of the policy's entry that excludes them."""
+SET_ASIDE: Final = "setAside"
+"""Count of accounts that the policy sets aside. Those that nobody matches the plan does not report unless asked."""
+REPORTS_ASIDE: Final = "reportSetAside"
+"""Option that says that a run reports those accounts, too."""
 CARRIED: Final = "carried."
 """Prefix of counts of identities that have an account, by the values through which provisioning could find it."""
 
@@ -51,6 +58,30 @@ CARRIED: Final = "carried."
 def policy_of(job: Job) -> Policy:
     """Return the policy as it was when the run started."""
     return Policy.from_json(job.options["policy"])
+
+
+def exclusions_met(job: Job) -> dict[str, int]:
+    """Return how many identities each entry of `excluded` left out in a run, 0 for an entry that matches nobody.
+
+    Entries that name one identity each are counted together. A run that decides on changes alone cannot tell: {}.
+    """
+    if "since" in job.options:
+        return {}
+    policy, counts = policy_of(job), job.counts
+    labels = [one.label for one in policy.criteria] + ([IDENTITY] if policy.excluded else [])
+    return {label: counts.get(EXCLUDED_BY + label, 0) for label in labels}
+
+
+def ended_in_words(stored: Stored) -> str:
+    """Return why nothing is matched any more, and how to go on; "" while matching is on."""
+    if not stored.policy.matching_ended:
+        return ""
+    switch = stored.switches.get(MATCHING_ENDED)
+    who = f", by {switch.by} at {switch.at}" if switch else ""
+    return (
+        f"matchingEnded: matching has ended in this directory{who}: no run is started or approved, and no create over "
+        'SCIM links an account. To go on, send the policy with "matchingEnded": false (PUT /directory/policy)'
+    )
 
 
 def mapping_of(job: Job) -> AttributeMapping:

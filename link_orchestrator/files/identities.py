@@ -17,7 +17,7 @@ from link_orchestrator.files.formats import read_rows
 from link_orchestrator.files.reading import Notes
 from link_orchestrator.files.rows import Header, Row, UnreadableFile
 from link_orchestrator.problems import Problem
-from shared.directory.matching.identity import NO_OBJECT_ID, TEXTS, Identity, read_object_id
+from shared.directory.matching.identity import FILE_TEXTS, NO_OBJECT_ID, TEXTS, Identity, read_object_id
 
 # Headers of the portal's export and attributes of Graph, as plain() returns them: which attribute of Graph each is.
 _ATTRIBUTES: Final[Mapping[str, str]] = {
@@ -38,6 +38,8 @@ _ATTRIBUTES: Final[Mapping[str, str]] = {
     "accountenabled": "accountEnabled",
     "usertype": "userType",
     "onpremisesimmutableid": "onPremisesImmutableId",
+    "onpremisessamaccountname": "onPremisesSamAccountName",
+    "recipienttypedetails": "recipientTypeDetails",
     "immutableid": "onPremisesImmutableId",
 }
 
@@ -123,7 +125,7 @@ def _identity(row: Row) -> Identity | Problem:
             # Graph leaves accountEnabled out unless it is asked for.
             account_enabled=read_flag(*cells.get("accountEnabled", ("", None)), default=True),
             user_type=text("userType") or "Member",
-            **{field: text(attribute) for attribute, field in TEXTS},
+            **{field: text(attribute) for attribute, field in (*TEXTS, *FILE_TEXTS)},
         )
     except Unusable as unusable:
         return Problem(row.line, unusable.reason, unusable.remedy)

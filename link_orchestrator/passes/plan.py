@@ -13,15 +13,19 @@ from operator import attrgetter
 from typing import Any
 
 from link_orchestrator.messages import Slice
+from link_orchestrator.passes.excluded_groups import policy_with_members
 from link_orchestrator.passes.pairs import identities_in
 from link_orchestrator.passes.shared_values import places_of
 from link_orchestrator.prediction.cycle import Prediction, carried, predict
 from link_orchestrator.run import (
     CARRIED,
+    EXCLUDED_BY,
     IDS_CARRIED,
     IDS_KNOWN,
     INACTIVE,
     PREDICTED,
+    REPORTS_ASIDE,
+    SET_ASIDE,
     WARNINGS,
     chain_of,
     mapping_of,
@@ -81,6 +85,7 @@ async def weigh(directory: Directory, job: Job, slice_: Slice, *, again: bool = 
     writer = directory.stage(job.id + CANDIDATES).writer(slice_.name)
     seen = directory.seen_writer(job.id, slice_.name)
     counts: Counter[str] = Counter()
+    reports_aside = bool(job.options.get(REPORTS_ASIDE))
     for bucket in slice_.buckets:
         keys, shared = await _keys_by_account(pairs, bucket, policy)
         known = await _KnownPairs.read(directory, job, bucket, keys) if again else None
@@ -123,6 +128,10 @@ async def weigh(directory: Directory, job: Job, slice_: Slice, *, again: bool = 
             if crowds or former:
                 await seen.add_crowds(account.id, crowds.leads())
             if all(claim.excluded for claim in made.values()) and not account.retired:
+                if policy.sets_aside(account.id, account.user_name):
+                    counts[SET_ASIDE] += 1
+                    if not reports_aside:
+                        continue
                 unmatched.append(_row(stays_local(facts, excluded=bool(made)), policy))
         await directory.plan(job.id).write(bucket, unmatched)
         if unmatched or not again:
@@ -244,7 +253,7 @@ class _KnownPairs:
 
 async def decide_all(directory: Directory, job: Job, slice_: Slice, *, again: bool = False) -> Counter[str]:
     """Write the plan's row of every identity in a slice, and stage the links among them."""
-    policy, mapping = policy_of(job), mapping_of(job)
+    policy, mapping = await policy_with_members(directory, job), mapping_of(job)
     candidates = directory.stage(job.id + CANDIDATES)
     plan = directory.plan(job.id)
     links = directory.stage(job.id + LINKS).writer(slice_.name)
@@ -265,6 +274,8 @@ async def decide_all(directory: Directory, job: Job, slice_: Slice, *, again: bo
             predicted = predict(identity, decision, near, mapping, policy)
             counts.update((decision.kind.value, PREDICTED + predicted.outcome.value))
             account = decision.account
+            if decision.kind is DecisionKind.EXCLUDED:
+                counts[EXCLUDED_BY + policy.exclusion_of(identity)] += 1
             if account and decision.kind in WITH_ACCOUNT:
                 counts[CARRIED + carried(identity, account)] += 1
             home = directory.keys.bucket(account.id) if account else bucket

@@ -12,7 +12,7 @@ from link_orchestrator.kinds import RUN
 from link_orchestrator.lifecycle import Orchestrations, ensure_started, refuse_under_way, tell
 from link_orchestrator.orchestrator import APPROVE
 from link_orchestrator.requests.jobs import answer, find_job
-from link_orchestrator.run import GROUPS_APPROVED, policy_of, state_in_words
+from link_orchestrator.run import GROUPS_APPROVED, ended_in_words, policy_of, state_in_words
 from shared.admin.body import Body
 from shared.directory.directory import Directory
 from shared.directory.errors import Busy
@@ -66,6 +66,8 @@ async def _refuse_unapprovable(directory: Directory, job: Job, approval: Approva
     """Raise Busy if the run is not planned, a number is wrong, or the safeguard asks for a number that is missing."""
     if job.state not in (State.PLANNED, State.APPROVED) or job.cancelled_by:
         raise Busy(f"phase: the run is {state_in_words(job)}, only a planned run can be approved")
+    if job.state is State.PLANNED and (ended := ended_in_words(await directory.policies.read())):
+        raise Busy(ended)
     groups = job.counts.get(GroupDecisionKind.LINK.value, 0)
     if approval.groups not in (None, groups):
         raise Busy(f"groups: the plan would link {counted(groups, 'group')}; look at it again and approve that number")

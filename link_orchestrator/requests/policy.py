@@ -44,6 +44,8 @@ def _warnings(policy: Policy) -> list[dict[str, str]]:
     found: list[dict[str, str]] = []
     if policy.trusts_unverified:
         found.append({"code": "trustEmails", "warning": TRUSTED, "remedy": TRUSTED_REMEDY})
+    if policy.matching_ended:
+        found.append({"code": "matchingEnded", "warning": ENDED, "remedy": ENDED_REMEDY})
     if not policy.verified_domains:
         found.append({"code": "noVerifiedDomains", "warning": NO_DOMAINS, "remedy": "Set verifiedDomains."})
     return found
@@ -58,6 +60,11 @@ TRUSTED_REMEDY: Final = (
     "the account is deactivated, or where another identity has the address, too; no run with such a link approves "
     "itself. If the application knows which addresses it verified, import that, and set trustEmails to verified."
 )
+ENDED: Final = (
+    "Matching has ended: no run is started or approved, the schedule starts none, and no create over SCIM links an "
+    "account or a group. A run that is being applied goes on. Links by hand, imports and undos work as before."
+)
+ENDED_REMEDY: Final = 'To turn it on again, send the policy with "matchingEnded": false (PUT /directory/policy).'
 NO_DOMAINS: Final = "No verified domains are set: no address and no name proves anything, and only past sign-ins link."
 
 

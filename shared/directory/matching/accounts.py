@@ -42,6 +42,7 @@ class DecisionKind(StrEnum):
     PROTECTED = "protected"
     OUTSIDE_VERIFIED_DOMAINS = "outsideVerifiedDomains"
     EXCLUDED = "excluded"
+    SET_ASIDE = "setAside"
     NO_ACCOUNT = "noAccount"
     NO_IDENTITY = "noIdentity"
     SHARED_VALUE = "sharedValue"
@@ -66,8 +67,13 @@ def decide(identity: Identity, candidates: Iterable[Candidate], policy: Policy) 
     """Decide on one identity, given every account that carries one of its keys. Their order does not matter."""
     near = sorted(candidates, key=lambda candidate: candidate.account.id)
     linked = [candidate for candidate in near if _linked_to(candidate.account, identity)]
-    if policy.excludes(identity.object_id, identity.user_principal_name):
+    if policy.exclusion_of(identity):
         return _excluded(identity, linked or near, policy)
+    if policy.set_aside and not linked:
+        aside = [one for one in near if policy.sets_aside(one.account.id, one.account.user_name)]
+        near = [one for one in near if one not in aside]
+        if aside and not near:
+            return _set_aside(aside)
     # What lies outside the verified domains counts where there is nothing else.
     found = [candidate for candidate in near if trust_of(candidate.evidence)] or near
     if linked:
@@ -303,12 +309,21 @@ def _excluded(identity: Identity, found: Sequence[Candidate], policy: Policy) ->
     many = len(found) > 1
     reason += f" It matches {counted(len(found), 'account') if many else 'an account'} by {_names(found)}, "
     reason += "which stay as they are." if many else "which stays as it is."
-    if policy.lets_create(identity.object_id, identity.user_principal_name):
+    if policy.may_create(identity):
         reason += " Provisioning may create the person beside that."
     evidence = tuple(item for candidate in found for item in candidate.evidence)
     return Decision(
         DecisionKind.EXCLUDED, reason, None if many else found[0].account, evidence, _ids(found) if many else ()
     )
+
+
+def _set_aside(found: Sequence[Candidate]) -> Decision:
+    many = len(found) > 1
+    what = f"The {len(found)} accounts that match" if many else "The account matches"
+    reason = f"{what} by {_names(found)}, but the policy sets {'them' if many else 'it'} aside: no run links them."
+    evidence = tuple(item for candidate in found for item in candidate.evidence)
+    account = None if many else found[0].account
+    return Decision(DecisionKind.SET_ASIDE, reason, account, evidence, _ids(found) if many else ())
 
 
 def _already_linked(linked: Sequence[Candidate], found: Sequence[Candidate]) -> Decision:

@@ -43,7 +43,7 @@ def identity_keys(identity: Identity, policy: Policy) -> tuple[MatchKey, ...]:
 
     Those of its sign-ins it has under any rules: whose account it is does not depend on which rules link.
     """
-    excluded = policy.excludes(identity.object_id, identity.user_principal_name)
+    excluded = bool(policy.exclusion_of(identity))
     keys: list[MatchKey] = []
     for rule, match_rule in policy.compared.items():
         known: set[str] = set()
