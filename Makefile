@@ -3,13 +3,17 @@ VENV := .venv
 PY := $(VENV)/bin/python
 export PYTHONPATH := $(CURDIR)
 
-.PHONY: help demo run test check mutants fuzz bench smoke clean $(VENV)/.local $(VENV)/.dev
+.PHONY: help demo plan run test check mutants fuzz bench smoke clean $(VENV)/.local $(VENV)/.dev
 
 help: ## what there is to make
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.local ## the main job on 1,000 made-up accounts, from start to end; ARGS=--all, ARGS=--graph
 	$(PY) -m infra.local.demo $(ARGS)
+
+plan: $(VENV)/.local ## a plan of your own two files: ACCOUNTS=accounts.csv IDENTITIES=users.csv DOMAINS=contoso.com
+	@$(PY) -m infra.local.plan --accounts "$$ACCOUNTS" --identities "$$IDENTITIES" --domains "$$DOMAINS" \
+		--policy "$$POLICY" --trust-emails "$$TRUST_EMAILS" --out "$$OUT"
 
 run: $(VENV)/.local ## the app on http://127.0.0.1:7071, with its data in .data
 	$(PY) -m infra.local.serve --port 7071 --data .data

@@ -54,6 +54,7 @@ _PATIENCE = 5.0
 class LocalHost:
     """Serves one function app on 127.0.0.1 and keeps its orchestrations in `tables`. Use it with `async with`.
 
+    With the port None it listens on none, and handle() alone asks it.
     Activities and replays run in `workers`, or in this process without them. Timer functions run where `timers` says
     so: a test runs one by its name, with run_timer(). An app whose functions all read bodies by shared/host/body.py is
     handed them unread where `streams` says so, for it knows who may send one.
@@ -64,7 +65,7 @@ class LocalHost:
         app: func.FunctionRegister,
         tables: Tables,
         *,
-        port: int = 0,
+        port: int | None = 0,
         workers: Workers | None = None,
         timers: bool = False,
         streams: bool = False,
@@ -75,7 +76,7 @@ class LocalHost:
             orchestrators = workers.orchestrators(functions.orchestrators)
             functions = replace(functions, activities=activities, orchestrators=orchestrators)
         self.url = ""
-        """The address at which the app answers, as `http://127.0.0.1:7071`; set once it does."""
+        """The address at which the app answers, as `http://127.0.0.1:7071`; set once it does, "" without a port."""
         self.executor = Executor(functions, tables)
         self._workers = workers
         self._management = Management(self.executor)
@@ -109,13 +110,14 @@ class LocalHost:
             await self._runner.setup()
             # Before the first request: an event for an instance that is not taken up yet would be lost.
             await self.executor.start()
-            await web.TCPSite(self._runner, "127.0.0.1", self._port).start()
+            if self._port is not None:
+                await web.TCPSite(self._runner, "127.0.0.1", self._port).start()
             self._timers.start()
         except BaseException:
             await self.close()
             raise
-        host, port = self._runner.addresses[0][:2]
-        self.url = f"http://{host}:{port}"
+        for host, port in self._runner.addresses:
+            self.url = f"http://{host}:{port}"
 
     async def close(self) -> None:
         """Stop the timers and answering, then stop the orchestrations where they are."""

@@ -106,7 +106,8 @@ async def serve(arguments: argparse.Namespace, graph: GraphSettings) -> None:
     settings = Settings.local(token, graph, arguments.roles)
     try:
         app = function_app.build(settings, accounts)
-        workers = _workers(arguments, settings)
+        where = {"data": arguments.data, "tables": arguments.tables}
+        workers = start_workers(arguments.workers, settings, **where, log_level=arguments.log_level)
         host = LocalHost(app, histories, port=arguments.port, workers=workers, timers=True, streams=True)
         async with host:
             if not arguments.token:
@@ -120,17 +121,28 @@ async def serve(arguments: argparse.Namespace, graph: GraphSettings) -> None:
         await histories.close()
 
 
-def _workers(arguments: argparse.Namespace, settings: Settings) -> Workers | None:
-    if not arguments.workers or "admin" not in settings.app_roles:
+def start_workers(
+    number: int,
+    settings: Settings,
+    *,
+    data: Path | None = None,
+    tables: str | None = None,
+    log_level: str = "WARNING",
+) -> Workers | None:
+    """Return processes that work over the tables of a folder or of a connection string, or None.
+
+    An app without the role admin has nothing for them to do.
+    """
+    if not number or "admin" not in settings.app_roles:
         return None
     setup = {
         # A worker finds the settings of Graph in its own environment: a secret does not travel as JSON.
         "settings": settings.model_dump(mode="json", exclude={"graph"}),
-        "data": str(arguments.data) if arguments.data else None,
-        "tables": arguments.tables,
-        "logLevel": arguments.log_level,
+        "data": str(data) if data else None,
+        "tables": tables,
+        "logLevel": log_level,
     }
-    return Workers(arguments.workers, setup)
+    return Workers(number, setup)
 
 
 def check_tables(folder: Path | None) -> None:

@@ -15,7 +15,7 @@ from link_orchestrator.messages import slices_for
 from link_orchestrator.passes.import_accounts import CHANGE, LINKED, PROTECTED
 from link_orchestrator.problems import Problem
 from link_orchestrator.requests.jobs import answer
-from link_orchestrator.requests.sent_file import read_columns, read_file, stage_rows
+from link_orchestrator.requests.sent_file import read_columns, read_file, read_name, stage_rows
 from link_orchestrator.staged import name_bucket
 from shared.directory.directory import Directory
 from shared.directory.keys import Key
@@ -71,7 +71,7 @@ async def _import(
     await writer.close()
     await directory.jobs.count(job_id, "file", {"refused": counts["problems"]})
     size = {"rows": counts["read"], "slices": slices_for(counts["read"] + counts["members"])}
-    asked = {**size, **(options or {}), READING: notes.reading().to_json()}
+    asked = {**size, **(options or {}), **read_name(request), READING: notes.reading().to_json()}
     return answer(await begin(directory, request.by, client, kind, job_id, asked), request, 202)
 
 

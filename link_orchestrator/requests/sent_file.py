@@ -22,6 +22,9 @@ ROWS_AT_ONCE: Final = 200
 MAX_FILE_BYTES: Final = 100_000_000
 """Bytes that a file may have at most: some less than the 104,857,600 beyond which Azure's host answers a bare 413. The
 file is in memory while it is staged."""
+FILE: Final = "file"
+"""The parameter, and the option of a job, that holds what the file is called by whoever sent it."""
+MAX_NAME_CHARS: Final = 200
 
 R = TypeVar("R")
 
@@ -40,6 +43,12 @@ def read_columns(request: Request) -> Mapping[str, str]:
         return TypeAdapter(dict[str, str]).validate_json(text)
     except ValueError:
         raise InvalidValue('mapping: a JSON object from header to column, like {"Login": "userName"}') from None
+
+
+def read_name(request: Request) -> Mapping[str, str]:
+    """Return the option that says what the file is called, as the parameter `file` says; none where it does not."""
+    name = "".join(letter for letter in request.params.get(FILE, "") if letter.isprintable())
+    return {FILE: name[-MAX_NAME_CHARS:]} if name else {}
 
 
 async def stage_rows(

@@ -12,7 +12,7 @@ from link_orchestrator.kinds import ENTRA_GROUPS, IDENTITIES, Kind
 from link_orchestrator.problem_report import write_problems
 from link_orchestrator.requests.jobs import answer
 from link_orchestrator.requests.object_ids import ObjectIds
-from link_orchestrator.requests.sent_file import read_file, stage_rows
+from link_orchestrator.requests.sent_file import read_file, read_name, stage_rows
 from link_orchestrator.staged import IDS, EntraGroupWriter, entra_groups, parts_of
 from shared.directory.directory import Directory
 from shared.directory.keys import Key
@@ -56,7 +56,7 @@ async def upload_identities(directory: Directory, request: Request) -> Response:
     counts.update(read=-len(voided), problems=len(voided))
     total = {n: counts[n] + (former.counts[n] if former else 0) for n in ("read", "problems")}
     options: dict[str, Any] = {"parts": [*parts_of(former), job_id]} if former else {}
-    options[READING] = notes.reading().to_json()
+    options |= {**read_name(request), READING: notes.reading().to_json()}
     return answer(await jobs.record(IDENTITIES.name, request.by, job_id, total, options), request, 201)
 
 
@@ -76,7 +76,7 @@ async def upload_groups(directory: Directory, request: Request) -> Response:
     await stage_rows(directory, job_id, rows, add, counts)
     await writer.close()
     total = {name: counts[name] for name in ("read", "members", "problems")}
-    options = {READING: notes.reading().to_json()}
+    options = {**read_name(request), READING: notes.reading().to_json()}
     return answer(await jobs.record(ENTRA_GROUPS.name, request.by, job_id, total, options), request, 201)
 
 

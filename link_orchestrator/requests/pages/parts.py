@@ -41,9 +41,12 @@ body {{ font: 15px/1.5 system-ui, "Segoe UI", Roboto, Helvetica, Arial, sans-ser
   max-width: 880px; padding: 2.5rem 1.25rem 4rem; -webkit-print-color-adjust: exact; print-color-adjust: exact }}
 h1 {{ font-size: 1.75rem; line-height: 1.2; margin: 0; text-wrap: balance; overflow-wrap: anywhere }}
 h2 {{ font-size: 1.15rem; line-height: 1.3; margin: 0 0 .6rem; break-after: avoid }}
-section {{ margin-top: 2.6rem }}
-p {{ margin: 0 0 .7rem; max-width: 68ch }} p.lead {{ font-size: 1.1rem; margin: .8rem 0 0 }}
+h3 {{ font-size: 1rem; margin: 1.4rem 0 .4rem; break-after: avoid; overflow-wrap: anywhere }}
+h2 + h3 {{ margin-top: 0 }} section {{ margin-top: 2.6rem }}
+p, li, small {{ text-wrap: pretty }} p {{ margin: 0 0 .7rem; max-width: 68ch }}
+p.lead {{ font-size: 1.1rem; margin: .8rem 0 0 }}
 p.kind {{ margin: 0 0 .4rem; font-size: .8rem; letter-spacing: .06em; text-transform: uppercase; color: var(--soft) }}
+p.soft {{ margin: .6rem 0 .2rem }}
 p.soft, small {{ color: var(--soft) }} small {{ font-size: .87rem; display: block; font-weight: 400 }}
 .state {{ display: inline-block; border: 1px solid currentColor; border-radius: 1em; padding: .05em .7em;
   font-size: .85rem; line-height: 1.5; vertical-align: .25em; margin-left: .6rem; font-weight: 400;
@@ -53,6 +56,7 @@ code {{ font: .9em ui-monospace, "Cascadia Mono", Menlo, Consolas, monospace; ba
 dl {{ display: grid; grid-template-columns: max-content 1fr; gap: .2rem 1.4rem; margin: 0 }}
 dt {{ color: var(--soft) }} dd {{ margin: 0; overflow-wrap: anywhere }}
 ul, ol {{ margin: 0; padding-left: 1.4rem; max-width: 72ch }} li {{ margin: .35rem 0; break-inside: avoid }}
+li:has(ul) {{ break-inside: auto }}
 ul.tiles {{ list-style: none; padding: 0; margin: 1.6rem 0 0; max-width: none; display: grid; gap: .8rem;
   grid-template-columns: repeat(auto-fit, minmax(9.5rem, 1fr)) }}
 ul.tiles li {{ margin: 0; background: var(--panel); border-radius: 8px; border-top: 4px solid var(--rest);
@@ -64,8 +68,9 @@ table {{ border-collapse: collapse; width: 100% }}
 caption {{ text-align: left; color: var(--soft); padding: 0 0 .5rem; caption-side: top }}
 th, td {{ text-align: left; vertical-align: top; font-weight: 400; padding: .5rem .9rem .5rem 0;
   border-top: 1px solid var(--line) }}
-thead th {{ color: var(--soft); font-size: .87rem; border-top: 0; vertical-align: bottom }}
-tbody th {{ font-weight: 600; overflow-wrap: anywhere }} tr {{ break-inside: avoid }}
+thead th, thead td {{ color: var(--soft); font-size: .87rem; border-top: 0; vertical-align: bottom }}
+tbody th {{ font-weight: 600 }} th, td {{ overflow-wrap: break-word }} tr {{ break-inside: avoid }}
+ul ul {{ margin: .2rem 0 0 }}
 td.number, th.number {{ text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap }}
 td.bar {{ width: 34%; padding-right: 0 }}
 td.bar svg {{ height: 14px; margin-top: .28rem; border-radius: 3px; background: var(--trough) }}
@@ -85,8 +90,8 @@ footer {{ margin-top: 3rem; padding-top: .8rem; border-top: 1px solid var(--line
 @media (forced-colors: active) {{ rect {{ fill: CanvasText; stroke: Canvas }} }}
 @media print {{
   body {{ font-size: 10pt; max-width: none; padding: 0 }} section {{ margin-top: 1.6rem }}
-  section.whole-page {{ break-before: page; margin-top: 0 }}
-  ul.tiles {{ grid-template-columns: repeat(4, 1fr) }} th, td {{ padding-top: .3rem; padding-bottom: .3rem }} }}
+  ul.tiles {{ grid-template-columns: repeat(auto-fit, minmax(29mm, 1fr)) }}
+  th, td {{ padding-top: .3rem; padding-bottom: .3rem }} }}
 """
 
 
@@ -186,19 +191,6 @@ def bars(what: str, named: Mapping[str, Bar], counts: Mapping[str, int], caption
 
 def _small(text: str) -> str:
     return f"<small>{escape(text)}</small>" if text else ""
-
-
-def table(columns: Sequence[str], rows: Iterable[Sequence[str | int]]) -> str:
-    """Return a table of texts and numbers; the first cell of each row names it. "" without rows."""
-    inside = "".join(f"<tr>{''.join(map(_cell, row, range(len(row))))}</tr>" for row in rows)
-    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in columns)
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{inside}</tbody></table>" if inside else ""
-
-
-def _cell(value: str | int, place: int) -> str:
-    if isinstance(value, int):
-        return f'<td class="number">{value:,}</td>'
-    return f"<td>{escape(value)}</td>" if place else f'<th scope="row">{escape(value)}</th>'
 
 
 def warnings(warned: Iterable[Mapping[str, Any]]) -> str:

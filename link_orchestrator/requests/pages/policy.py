@@ -8,6 +8,7 @@ from html import escape
 from typing import Any, Final
 
 from link_orchestrator.requests.pages.parts import items, listed
+from shared.directory.matching.domains import entry_of
 from shared.directory.matching.policy import Policy, Trust
 from shared.directory.text import counted
 
@@ -17,6 +18,7 @@ _RULES: Final = {
     "nameId": "the NameID of its past sign-ins is the identity's {nameIdSource}",
     "userName": "its userName is the identity's user principal name",
     "verifiedEmail": "a verified e-mail address of it is the identity's mail",
+    "mail": "an e-mail address of it that nobody verified is the identity's mail",
     "email": "another e-mail address of it is a mail, an alias or a further address of the identity",
     "employeeNumber": "its employee number is the identity's employeeId",
 }
@@ -35,49 +37,68 @@ _SWITCHES: Final = {
 
 def sentences(policy: Mapping[str, Any]) -> str:
     """Return a policy, as the API shows it, as a list of sentences in HTML. "" for none."""
-    return items(map(escape, _sentences(policy))) if policy else ""
+    return items(_sentences(policy)) if policy else ""
 
 
 def _sentences(policy: Mapping[str, Any]) -> Iterator[str]:
-    yield _domains(policy.get("verifiedDomains", ()))
+    """Yield the sentences, as HTML."""
+    yield from map(escape, _domains(policy))
     yield from _rules(policy)
+    yield from map(escape, _limits(policy))
+    yield from map(escape, _others(policy))
+
+
+def _domains(policy: Mapping[str, Any]) -> Iterator[str]:
+    known = [f"{one} with its subdomains" if below else one for one, below in domains_of(policy)]
+    if not known:
+        yield "No verified domain is set, so no address proves anything."
+        return
+    yield f"Only addresses in {listed(known)} prove anything."
+    if policy.get("trustEmails") == "inVerifiedDomains":
+        yield (
+            "An address there counts as verified, also where nobody verified it (trustEmails): an account that "
+            "somebody registered with a colleague's address would become the colleague's."
+        )
+
+
+def domains_of(policy: Mapping[str, Any]) -> list[tuple[str, bool]]:
+    """Return the verified domains of a policy, as the API shows it, each with whether its subdomains belong to it."""
+    return sorted(map(entry_of, policy.get("verifiedDomains", ())))
+
+
+def _rules(policy: Mapping[str, Any]) -> Iterator[str]:
+    for trust, what in (
+        (Trust.STRONG, "An account is linked once the plan is approved, if one of these is so:"),
+        (Trust.WEAK, "A person decides, if only one of these is so:"),
+    ):
+        said = [escape(_compared(rule, policy)) for rule in policy.get("rules", ()) if rule["trust"] == trust]
+        if said:
+            yield what + items(said)
+
+
+def _compared(rule: Mapping[str, Any], policy: Mapping[str, Any]) -> str:
+    """Return what a rule compares, and whatever else is said of it."""
+    said = _RULES.get(rule["rule"], rule["rule"]).replace("{nameIdSource}", str(policy.get("nameIdSource", "")))
+    more = {name: value for name, value in rule.items() if name not in ("rule", "trust")}
+    return f"{said} {json.dumps(more, ensure_ascii=False)}" if more else said
+
+
+def _limits(policy: Mapping[str, Any]) -> Iterator[str]:
     if excluded := len(policy.get("excluded", ())):
         yield f"Left out of every run by name: {counted(excluded, 'identity')}."
     yield from (said for name, said in _SWITCHES.items() if policy.get(name))
     if share := policy.get("safeguardShare"):
         yield f"A plan that links more than {share:.0%} of the accounts is approved by its number only."
     if limit := policy.get("autoApprove"):
-        yield (
-            f"A run approves itself up to {counted(limit['number'], 'link')} and {limit['share']:.1%} of the accounts "
-            "(autoApprove)."
-        )
+        many = counted(limit["number"], "link")
+        yield f"A run approves itself up to {many} and {limit['share']:.1%} of the accounts (autoApprove)."
     if schedule := policy.get("schedule"):
         yield f"Runs start by themselves every {counted(schedule['everyHours'], 'hour')} (schedule)."
-    yield from _others(policy)
-
-
-def _domains(domains: list[str]) -> str:
-    if not domains:
-        return "No verified domain is set, so no address proves anything."
-    return f"Only addresses in {listed(domains)} prove anything."
-
-
-def _rules(policy: Mapping[str, Any]) -> Iterator[str]:
-    for trust, what in (
-        (Trust.STRONG, "An account is linked once the plan is approved where"),
-        (Trust.WEAK, "A person decides where"),
-    ):
-        said = [
-            _RULES.get(rule["rule"], rule["rule"]).format(nameIdSource=policy.get("nameIdSource", ""))
-            for rule in policy.get("rules", ())
-            if rule["trust"] == trust
-        ]
-        if said:
-            yield f"{what} {listed(said, 'or')}."
 
 
 _SAID: Final = {
-    "verifiedDomains", "rules", "nameIdSource", "excluded", "safeguardShare", "autoApprove", "schedule", *_SWITCHES,
+    "verifiedDomains", "trustEmails", "rules", "nameIdSource", "excluded", "safeguardShare", "autoApprove", "schedule",
+    *_SWITCHES,
 }  # fmt: skip
 
 

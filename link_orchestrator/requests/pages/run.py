@@ -7,6 +7,7 @@ from html import escape
 from typing import Any, Final
 
 from link_orchestrator.requests.pages import words
+from link_orchestrator.requests.pages.files import describe
 from link_orchestrator.requests.pages.parts import (
     at,
     bars,
@@ -17,22 +18,18 @@ from link_orchestrator.requests.pages.parts import (
     items,
     listed,
     moment,
-    paragraph,
     section,
-    table,
     tiles,
     warnings,
     whole,
 )
-from link_orchestrator.requests.pages.policy import sentences
+from link_orchestrator.requests.pages.policy import domains_of, sentences
 from link_orchestrator.requests.pages.undo import outcome
 from shared.directory.text import counted
 
 Shown = Mapping[str, Any]
 """A job as the API shows it."""
 
-MOST_FILES: Final = 20
-"""Files that a page names at most, the latest ones: a directory may have been imported a hundred times."""
 MOST_DOMAINS: Final = 3
 """Domains that a title names at most."""
 
@@ -63,17 +60,17 @@ def summary(
         section("What the plan decides on groups", bars("Decision", words.GROUPS, counts)),
         section("What the first provisioning cycle does", bars("Identity", words.PREDICTED, run.get("predicted", {}))),
         section("What is wrong with the attribute mapping", warnings(warned)),
-        section("What was read", _files(read)),
+        section("What was read", describe(read)),
         section("The policy of this run", sentences(run.get("options", {}).get("policy", {}))),
         section("How to approve it", _approval(run, trial=trial)),
         section("How to go back", _undo(run, trial=trial)),
-        section("This run", _facts(run, undos)),
+        section("This run", "" if trial else _facts(run, undos)),
     ]
     return document(f"{head} {run['id']}", body)
 
 
 def _title(run: Shown) -> str:
-    domains = sorted(run.get("options", {}).get("policy", {}).get("verifiedDomains", ()))
+    domains = [domain for domain, _ in domains_of(run.get("options", {}).get("policy", {}))]
     if not domains:
         return "Existing accounts and their Entra identities"
     more = len(domains) - MOST_DOMAINS
@@ -107,29 +104,6 @@ def _overview(counts: Mapping[str, int]) -> Iterator[str]:
 
 def _applied(counts: Mapping[str, int]) -> str:
     return bars("Accounts", words.APPLIED, counts) + bars("Groups", words.APPLIED_GROUPS, counts)
-
-
-_WHAT: Final = {
-    "import": "Accounts",
-    "identities": "Identities",
-    "groupimport": "Groups here",
-    "entragroups": "Groups in Entra",
-}
-"""What a job brought, by its kind."""
-
-
-def _files(read: Sequence[Shown]) -> str:
-    left = len(read) - MOST_FILES
-    rows = [
-        (_WHAT[job["kind"]], job["id"], at(job, "started", "startedBy"), _counts(job.get("counts", {})))
-        for job in read[-MOST_FILES:]
-    ]
-    more = paragraph(f"Before these, {counted(left, 'file')} more." if left > 0 else "")
-    return table(("What", "Job", "When, by whom", "What came of it"), rows) + more
-
-
-def _counts(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{count:,} {name}" for name, count in sorted(counts.items()) if count)
 
 
 def _approval(run: Shown, *, trial: bool) -> str:

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from link_orchestrator.requests.pages import words
+from link_orchestrator.requests.pages.files import MOST_FILES
 from link_orchestrator.requests.pages.policy import sentences
-from link_orchestrator.requests.pages.run import MOST_FILES, summary
+from link_orchestrator.requests.pages.run import summary
 from shared.directory.matching.accounts import DecisionKind
 from shared.directory.matching.groups import GroupDecisionKind
 from shared.directory.matching.policy import Policy, Rule
@@ -94,7 +95,7 @@ async def test_the_page_names_what_the_run_goes_by_and_nothing_that_came_later(a
 def test_of_many_files_the_latest_are_named_and_the_others_counted() -> None:
     read = [{"kind": "import", "id": f"import{n:03}", "started": "2026-11-30T10:00:00Z"} for n in range(MOST_FILES + 3)]
     text = Page(summary(PLANNED, read=read)).text
-    assert "import022" in text
+    assert f"import{MOST_FILES + 2:03}" in text
     assert "import002" not in text
     assert "3 files more" in text
 
@@ -130,8 +131,14 @@ def test_a_page_is_read_aloud_in_order_and_pictures_say_nothing_that_words_do_no
     [
         ({"verifiedDomains": []}, "no address proves anything"),
         ({"verifiedDomains": ["a.com", "b.com"]}, "Only addresses in a.com and b.com prove anything"),
+        (
+            {"verifiedDomains": ["b.com", {"domain": "a.com", "subdomains": True}]},
+            "Only addresses in a.com with its subdomains and b.com prove anything",
+        ),
+        ({"verifiedDomains": ["a.com"], "trustEmails": "inVerifiedDomains"}, "would become the colleague's"),
+        ({"rules": [{"rule": "new", "trust": "strong", "part": "{x}"}]}, 'new {"part": "{x}"}'),
         ({"rules": [{"rule": "userName", "trust": "strong"}]}, "its userName is the identity's user principal name"),
-        ({"rules": [{"rule": "new", "trust": "weak"}]}, "A person decides where new."),
+        ({"rules": [{"rule": "new", "trust": "weak"}]}, "new"),
         ({"excluded": ["a", "b"]}, "2 identities"),
         ({"undoDays": 30}, "undoDays: 30"),
         ({"somethingNew": {"x": 1}}, 'somethingNew: {"x": 1}'),
@@ -141,8 +148,15 @@ def test_a_policy_is_said_in_sentences_and_nothing_of_it_is_kept_back(policy: An
     assert said in Page(sentences(policy)).text
 
 
+def test_a_page_names_domains_with_and_without_their_subdomains() -> None:
+    domains = ["b.com", {"domain": "a.com", "subdomains": True}]
+    assert (
+        "Linking a.com and b.com" in Page(summary(PLANNED | {"options": {"policy": {"verifiedDomains": domains}}})).text
+    )
+
+
 def test_every_rule_is_said_in_words() -> None:
     document = Policy(verified_domains=frozenset({"a.com"})).to_json()
-    text = Page(sentences(document)).text
-    assert not [rule for rule in Rule if f" {rule}." in text or f" {rule}," in text]
+    text = sentences(document)
+    assert not [rule for rule in Rule if f"<li>{rule}</li>" in text]
     assert "undoDays" not in text

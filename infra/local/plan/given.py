@@ -1,0 +1,151 @@
+"""What `make plan` was given: two files, the verified domains, a policy; each refused by its own name."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, Final
+
+from link_orchestrator.files.identities import read_identities
+from link_orchestrator.files.rows import UnreadableFile
+from link_orchestrator.requests.sent_file import MAX_FILE_BYTES
+from shared.directory.matching.identity import Identity
+
+ACCOUNTS, IDENTITIES, DOMAINS, TRUST, POLICY, OUT = "ACCOUNTS", "IDENTITIES", "DOMAINS", "TRUST_EMAILS", "POLICY", "OUT"
+"""Words by which `make plan` is told something."""
+USAGE: Final = "make plan ACCOUNTS=accounts.csv IDENTITIES=users.csv DOMAINS=contoso.com"
+WHAT: Final = {
+    ACCOUNTS: "the accounts that your application has, as it exports them",
+    IDENTITIES: "the people in Entra: Users > Download users in the Entra admin center",
+}
+_TYPES: Final = {".csv": "text/csv", ".json": "application/json", ".jsonl": "application/x-ndjson"}
+_ROWS_LOOKED_AT: Final = 20
+"""Rows by which it is told what kind of file one is."""
+
+
+class Trouble(Exception):
+    """No plan can be made; the text says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class GivenFile:
+    """A file and the word that it was given as."""
+
+    word: str
+    path: Path
+    content: bytes
+
+    @property
+    def content_type(self) -> str:
+        return _TYPES.get(self.path.suffix.lower(), "application/octet-stream")
+
+    def __str__(self) -> str:
+        return f"{self.word}={self.path}"
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What a plan is made of. `policy` has what was set of it, the domains included."""
+
+    accounts: GivenFile
+    identities: GivenFile
+    policy: Mapping[str, Any]
+
+
+def read(accounts: str, identities: str, domains: str, policy: str, trust: str) -> Given:
+    """Read what was given, each "" where it was not. Raises Trouble."""
+    missing = [word for word, value in ((ACCOUNTS, accounts), (IDENTITIES, identities)) if not value]
+    if missing:
+        said = "".join(f"\n  {word}: {WHAT[word]}" for word in missing)
+        raise Trouble(f"{' and '.join(missing)} must be given, as in\n  {USAGE}{said}")
+    given = Given(_file(ACCOUNTS, accounts), _file(IDENTITIES, identities), _policy(policy, domains, trust))
+    if given.accounts.path.samefile(given.identities.path):
+        raise Trouble(f"{ACCOUNTS} and {IDENTITIES} are the same file. {ACCOUNTS}: {WHAT[ACCOUNTS]}.")
+    return given
+
+
+def looks_like_identities(file: GivenFile) -> bool:
+    """Tell whether a file holds people of Entra."""
+    try:
+        rows = list(islice(read_identities(file.content, content_type=file.content_type), _ROWS_LOOKED_AT))
+    except UnreadableFile:
+        return False
+    return any(isinstance(row, Identity) for row in rows)
+
+
+def swapped(given: Given) -> str:
+    """Return what to say if the two files took each other's place, "" if they did not."""
+    if not looks_like_identities(given.accounts) or looks_like_identities(given.identities):
+        return ""
+    return (
+        f"{given.accounts} looks like identities of Entra: swap the two.\n"
+        f"  make plan ACCOUNTS={given.identities.path} IDENTITIES={given.accounts.path} …"
+    )
+
+
+def _path(word: str, value: str) -> Path:
+    try:
+        return Path(value).expanduser()
+    except RuntimeError:
+        raise Trouble(f"{word}={value}: there is no such home folder.") from None
+
+
+def _bytes(word: str, path: Path) -> bytes:
+    """Return the content of a file. Raises Trouble for one that is not there or cannot be read."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise Trouble(f"{word}={path}: there is no such file in {path.absolute().parent}.{_like(path)}") from None
+    except IsADirectoryError:
+        raise Trouble(f"{word}={path} is a folder: name a file in it.") from None
+    except PermissionError:
+        raise Trouble(f"{word}={path} may not be read by you: change its permissions, or copy it.") from None
+    except (OSError, ValueError) as problem:
+        raise Trouble(f"{word}={path} cannot be read: {problem}.") from None
+
+
+def _like(path: Path) -> str:
+    """Return a sentence that names the files that may have been meant, "" if there is none."""
+    folder = path.absolute().parent
+    try:
+        names = [entry.name for entry in islice(folder.iterdir(), 10_000) if entry.is_file()]
+    except OSError:
+        return " That folder cannot be read, or is not there." if not folder.is_dir() else ""
+    close = difflib.get_close_matches(path.name, names, n=2, cutoff=0.75)
+    return f" Is it {' or '.join(close)}?" if close else ""
+
+
+def _file(word: str, value: str) -> GivenFile:
+    path = _path(word, value)
+    try:
+        size = path.stat().st_size if path.is_file() else 0
+    except OSError:
+        size = 0
+    if size > MAX_FILE_BYTES:
+        raise Trouble(
+            f"{word}={path} has {size / 1e6:,.0f} MB, and a file has at most {MAX_FILE_BYTES / 1e6:,.0f} MB. Leave out "
+            "columns that are not needed, or rows."
+        )
+    content = _bytes(word, path)
+    if not content.strip():
+        raise Trouble(f"{word}={path} is empty.")
+    return GivenFile(word, path, content)
+
+
+def _policy(path: str, domains: str, trust: str) -> Mapping[str, Any]:
+    policy: Any = {}
+    if path:
+        try:
+            policy = json.loads(_bytes(POLICY, _path(POLICY, path)))
+        except ValueError as problem:
+            raise Trouble(f"{POLICY}={path} is not JSON: {problem}.") from None
+        if not isinstance(policy, dict):
+            raise Trouble(f'{POLICY}={path} holds no JSON object like {{"verifiedDomains": ["contoso.com"]}}.')
+    # What is said on the command line goes before what stands in a file.
+    said = {"verifiedDomains": [one for one in re.split(r"[,;\s]+", domains) if one], "trustEmails": trust}
+    return {**policy, **{name: value for name, value in said.items() if value}}

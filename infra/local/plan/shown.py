@@ -1,0 +1,125 @@
+"""What `make plan` prints: how far it is, what the plan decides, what to look at first, and where the results are."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bars
+from rich.table import Table
+
+from infra.local.plan import results
+from infra.local.plan.door import Door
+from infra.local.plan.given import Given
+from infra.local.plan.work import Made
+from link_orchestrator.requests.pages.files import kind_of, remarks_about
+from link_orchestrator.requests.pages.words import DECISIONS, SHARED
+from shared.directory.text import counted
+
+# In a pipe there is no width to read, and 80 columns are too few for the table.
+console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
+errors = Console(stderr=True, width=None if sys.stderr.isatty() else 120, highlight=False)
+
+
+TOLD: Final = {**DECISIONS, **SHARED}
+"""The decisions that are printed, in order."""
+
+
+class Shown:
+    """Shows how far a plan is, a bar a step (work.Progress)."""
+
+    def __init__(self, bars: Bars) -> None:
+        self._bars = bars
+        self._task: Any = None
+
+    def begin(self, what: str) -> None:
+        """Begin the next step."""
+        self.end()
+        self._task = self._bars.add_task(escape(what), total=None)
+
+    def note(self, done: int, of: int) -> None:
+        """Show how far the step is."""
+        self._bars.update(self._task, completed=done, total=of or None)
+
+    def end(self) -> None:
+        """Show that the step has ended."""
+        if self._task is not None:
+            self._bars.update(self._task, total=1, completed=1)
+
+
+@contextmanager
+def showing() -> Iterator[Shown]:
+    """Show the progress of what goes on in the block."""
+    columns = (TextColumn("{task.description:<28}"), BarColumn(40), TaskProgressColumn(), TimeElapsedColumn())
+    with Bars(*columns, console=console) as bars:
+        shown = Shown(bars)
+        yield shown
+        shown.end()
+
+
+async def find_examples(door: Door, made: Made) -> Mapping[str, str]:
+    """Return by decision whom or what the first of its rows is about."""
+    examples: dict[str, str] = {}
+    for decision in TOLD:
+        if made.run["counts"].get(decision):
+            page = await door.call("GET", f"{made.path}/decisions?count=1&decision={decision}")
+            examples[decision] = next(map(_name, page["decisions"]), "")
+    return examples
+
+
+def show_plan(made: Made, what: Given, examples: Mapping[str, str]) -> None:
+    """Print what the plan decides and warns of."""
+    for file, job in ((what.accounts, made.accounts), (what.identities, made.identities)):
+        first, *more = _read(job)
+        console.print(f"{file.path}: {first}", markup=False, soft_wrap=True)
+        for line in more:
+            console.print(f"  {line}", markup=False, soft_wrap=True)
+    table = Table("Decision", "Count", "What it means", "For example")
+    table.columns[1].justify = "right"
+    for decision, example in examples.items():
+        bar, count = TOLD[decision], made.run["counts"][decision]
+        table.add_row(f"{bar.label}\n[dim]{decision}[/]", f"{count:,}", bar.meaning, escape(example))
+    console.print(table)
+    console.print(f"{counted(made.run['links'], 'account')} would be linked. Nothing has changed anywhere.")
+    for warned in made.run.get("warnings", ()):
+        console.print(f"[bold yellow]![/] [bold]{escape(warned['warning'])}[/]\n  {escape(warned['remedy'])}")
+
+
+def _read(job: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what was read of a file."""
+    counts, reading = job["counts"], job["reading"]
+    used = counts.get("created", counts.get("read", 0))
+    unused = counts.get("refused", 0) + counts.get("problems", 0)
+    yield f"{counted(used, 'row')} used, {unused:,} not; {kind_of(reading)}"
+    yield from remarks_about(reading)
+    yield from reading.get("remarks", ())
+    if unused:
+        yield f"Every row that was not used is in {results.PROBLEMS}."
+
+
+def _name(row: Mapping[str, Any]) -> str:
+    """Return who or what a row is about."""
+    identity, account = row.get("identity"), row.get("account")
+    if identity:
+        return str(identity["userPrincipalName"])
+    return str(account["userName"] if account else row.get("value", {}).get("value", ""))
+
+
+def show_results(out: Path) -> None:
+    """Print where the results are, and that nothing else is left."""
+    console.print(f"\nThe results are in {escape(str(out))}, which only you can read, since they name people:")
+    for name, what in results.WHAT.items():
+        if (out / name).exists():
+            console.print(f"  {escape(str(out / name))}  [dim]{what}[/]", soft_wrap=True)
+    console.print("Nothing left this machine, and nothing else of your files was kept.")
+
+
+def show_trouble(text: str) -> None:
+    """Print why there is no plan."""
+    errors.print(f"make plan: {text}", markup=False, soft_wrap=True)

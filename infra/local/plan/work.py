@@ -1,0 +1,97 @@
+"""The steps of a plan: the app reads both files, imports the accounts into its empty folder, and plans."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+from urllib.parse import quote
+
+from infra.local.plan import given
+from infra.local.plan.door import Door, Refused
+from infra.local.plan.given import Given, GivenFile, Trouble
+from link_orchestrator.orchestrator import PLAN_PASSES
+
+LONGEST_WAIT: Final = 30.0
+"""Seconds for which a job may wait for its storage, which is a file here, before the plan is given up."""
+
+
+class Progress(Protocol):
+    """Is told how far a plan is."""
+
+    def begin(self, what: str) -> None:
+        """Say what goes on from now on."""
+
+    def note(self, done: int, of: int) -> None:
+        """Say how much of it is done; `of` is 0 where that is not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A plan: the run, the upload of identities and the import of accounts, as the app shows them."""
+
+    run: Mapping[str, Any]
+    identities: Mapping[str, Any]
+    accounts: Mapping[str, Any]
+
+    @property
+    def path(self) -> str:
+        return f"linking/runs/{self.run['id']}"
+
+
+async def make_plan(door: Door, what: Given, progress: Progress) -> Made:
+    """Return the plan of what was given. Raises Trouble."""
+    try:
+        await door.call("PUT", "directory/policy", what.policy)
+    except Refused as refusal:
+        raise Trouble(_about_policy(str(refusal))) from None
+    progress.begin(f"reading {what.identities.path.name}")
+    identities = await _send(door, "linking/identities", what.identities, what)
+    progress.begin(f"reading {what.accounts.path.name}")
+    sent = await _send(door, "accounts/import", what.accounts, what)
+    progress.begin("importing accounts")
+    accounts = await _ended(door, f"accounts/imports/{sent['id']}", "done", progress)
+    progress.begin("planning")
+    # A run that brings its policy waits for a person, also where the policy would let it approve itself.
+    run = await door.call("POST", "linking/runs", {"identities": identities["id"], "policy": what.policy})
+    return Made(await _ended(door, f"linking/runs/{run['id']}", "planned", progress), identities, accounts)
+
+
+async def _send(door: Door, path: str, file: GivenFile, what: Given) -> Any:
+    try:
+        return await door.call("POST", f"{path}?file={quote(file.path.name)}", file.content, file.content_type)
+    except Refused as refusal:
+        raise Trouble(given.swapped(what) or f"{file}: {refusal}") from None
+
+
+def _about_policy(refusal: str) -> str:
+    words = {"verifiedDomains": given.DOMAINS, "trustEmails": given.TRUST}
+    return f"{next((word for name, word in words.items() if refusal.startswith(name)), given.POLICY)}: {refusal}"
+
+
+async def _ended(door: Door, path: str, state: str, progress: Progress) -> Any:
+    job = await door.wait(path, state, _noted(progress))
+    if job["phase"] != state:
+        raise Trouble(f"the plan {job['phase']}: {job.get('reason') or 'no reason is known'}")
+    return job
+
+
+def _noted(progress: Progress) -> Callable[[Any], None]:
+    """Return what is told of a job at every look."""
+    waits_since = 0.0
+
+    def note(job: Any) -> None:
+        nonlocal waits_since
+        told = job.get("progress", {})
+        if "waiting" not in told:
+            waits_since = 0.0
+        elif not waits_since:
+            waits_since = time.monotonic()
+        elif time.monotonic() - waits_since > LONGEST_WAIT:
+            raise Trouble(f"{told['waiting']}: is the disk of the temporary folder full? TMPDIR=… names another one.")
+        if "of" in told:
+            passes = PLAN_PASSES if told["pass"] in PLAN_PASSES else (told["pass"],)
+            progress.note(told["of"] * passes.index(told["pass"]) + told["done"], told["of"] * len(passes))
+
+    return note
