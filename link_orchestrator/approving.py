@@ -24,7 +24,7 @@ from link_orchestrator.run import (
 from shared.directory.directory import Directory
 from shared.directory.errors import Busy
 from shared.directory.matching.accounts import DecisionKind
-from shared.directory.matching.evidence import rests_on_trusted_mail
+from shared.directory.matching.evidence import rests_on_trust
 from shared.directory.matching.groups import GroupDecisionKind
 from shared.directory.matching.policy import Policy
 from shared.directory.policies import AUTO_APPROVE
@@ -94,8 +94,8 @@ async def _why_a_person(directory: Directory, job: Job, policy: Policy) -> str:
         return f"{counted(groups, 'group')} to link, which a person alone approves"
     if job.counts.get(REVIEWS_DROPPED):
         return "reviews of the run before were not kept"
-    if policy.trusts_unverified and (trusted := await _count(directory, job, _is_trusted)):
-        return f"{counted(trusted, 'link')} by an address that nobody verified (trustEmails), which a person approves"
+    if policy.compares_names and (trusted := await _count(directory, job, _is_trusted)):
+        return f"{counted(trusted, 'link')} by an address or login name that nobody verified, which a person approves"
     if warned := await _count(directory, job, _is_warned):
         return f"{counted(warned, 'link')} with a warning that nobody has acknowledged"
     return ""
@@ -118,8 +118,8 @@ def _is_warned(row: PlanRow) -> bool:
 
 
 def _is_trusted(row: PlanRow) -> bool:
-    """Tell whether a row is linked, and nothing but an unverified address proves it."""
-    return (row.review or {}).get("action") != EXCLUDE and rests_on_trusted_mail(row.shown.get("evidence", ()))
+    """Tell whether a row is linked, and nothing but an unverified address or login name proves it."""
+    return (row.review or {}).get("action") != EXCLUDE and rests_on_trust(row.shown.get("evidence", ()))
 
 
 def approved(

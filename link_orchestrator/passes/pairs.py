@@ -41,7 +41,7 @@ from shared.directory.keys import NAME, POINTER, Key, fold
 from shared.directory.matching.accounts import DecisionKind
 from shared.directory.matching.identity import Identity, is_gone, is_void
 from shared.directory.matching.match_keys import MOST_SHARED, identity_keys
-from shared.directory.matching.policy import Policy, Rule, Trust
+from shared.directory.matching.policy import LOGIN_NAMES, Policy, Rule, Trust
 from shared.directory.work.jobs import Job
 from shared.directory.work.seen import short
 from shared.directory.work.staging import Stage, parse
@@ -89,7 +89,7 @@ class KeyFinder:
             # An account has no pointer for an e-mail that equals its userName: the claim on the name leads there.
             for kind in (key.kind, "userName") if key.kind == "email" else (key.kind,):
                 found[Key(kind, key.value)].append(value)
-            if key.rule is Rule.EMAIL or (key.kind == "email" and key.trust is Trust.WEAK):
+            if key.rule is Rule.EMAIL or (key.kind == "email" and (key.trust is Trust.WEAK or key.rule in LOGIN_NAMES)):
                 # Of everybody: who has the address is counted wherever it leads.
                 found[Key("nameId", key.value)].append(value)
         if not self._covered or "#" in identity.user_principal_name:

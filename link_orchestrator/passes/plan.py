@@ -61,7 +61,7 @@ from shared.directory.matching.evidence import (
 from shared.directory.matching.identity import Identity, read_object_id
 from shared.directory.matching.match_keys import MatchKey, match_key
 from shared.directory.matching.names import names_in
-from shared.directory.matching.policy import Policy, Rule, Trust
+from shared.directory.matching.policy import LOGIN_NAMES, Policy, Rule, Trust
 from shared.directory.records.model import Account, Status, digest_facts
 from shared.directory.work.jobs import Job
 from shared.directory.work.plan import PlanRow
@@ -89,13 +89,13 @@ async def weigh(directory: Directory, job: Job, slice_: Slice, *, again: bool = 
     for bucket in slice_.buckets:
         keys, shared = await _keys_by_account(pairs, bucket, policy)
         known = await _KnownPairs.read(directory, job, bucket, keys) if again else None
-        scanned = directory.listing.scan_facts(bucket, documents=policy.trusts_unverified)
+        scanned = directory.listing.scan_facts(bucket, documents=policy.compares_names)
         accounts = known.accounts() if known else scanned
         digests = await directory.seen(chain_of(job)).accounts(bucket)
         unmatched: list[PlanRow] = []
         async for account in accounts:
             facts = facts_of(account)
-            if policy.trusts_unverified:
+            if policy.compares_names:
                 facts = replace(facts, names=names_in(account.document()))
             if digests.get(account.id) != account.digest:
                 # It changed after this run saw it, so others may meet it now. Without a version it is not linked.
@@ -153,10 +153,10 @@ class _Crowds:
         return bool(self._told)
 
     def without(self, have: Collection[MatchKey]) -> Iterable[MatchKey]:
-        """Return match keys without the weak ones whose value is shared."""
+        """Return match keys without those of weak rules and of login names whose value is shared."""
         if not (self._told or self._former):
             return have
-        return [key for key in have if key.trust is not Trust.WEAK or not self._has(key)]
+        return [key for key in have if not (key.trust is Trust.WEAK or key.rule in LOGIN_NAMES) or not self._has(key)]
 
     def leads(self) -> set[Leads]:
         """Return the short leads of each of the values that this run was told of."""

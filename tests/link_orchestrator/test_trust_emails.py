@@ -52,7 +52,7 @@ async def test_an_address_that_people_may_set_themselves_is_trusted_no_more_than
 
 async def test_a_link_is_a_review_where_the_names_differ(app: App) -> None:
     found = await row(app, JANE, ENTRA | {"displayName": "Jack Miller"})
-    assert (found["decision"], "the names of the two differ" in found["reason"]) == ("review", True)
+    assert (found["decision"], "the names of the two people differ" in found["reason"]) == ("review", True)
 
 
 async def test_names_are_looked_at_by_a_sign_in_name_as_well(app: App) -> None:
@@ -92,7 +92,7 @@ async def test_a_run_with_such_a_link_waits_for_a_person(app: App) -> None:
     waiting = await until(told)
     assert waiting["phase"] == "planned"
     assert waiting["reason"] == (
-        "It waits for a person: 1 link by an address that nobody verified (trustEmails), which a person approves."
+        "It waits for a person: 1 link by an address or login name that nobody verified, which a person approves."
     )
     assert (await app.apply(waiting))["counts"]["linked"] == 1
     assert (await app.account("jm"))["link"]["rule"] == "mail"

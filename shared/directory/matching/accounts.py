@@ -167,16 +167,16 @@ def _doubt(identity: Identity, candidate: Candidate, mine: Trust, policy: Policy
         )
     if contested := _contested(candidate):
         return f"{contested}: it may have been given to a new person. Find out whose account it is."
-    if policy.trusts_unverified and is_unverified(candidate.evidence):
+    if policy.compares_names and is_unverified(candidate.evidence, names=policy.trusts_unverified):
         # Whoever registered the account may have typed any address, and a leaver's may be somebody else's by now.
         if names_differ(account.names, identity):
             return (
-                "nobody verified the address, and the names of the two differ: it may be another person's. Confirm "
-                "that they are the same person."
+                "nobody verified the name or address, and the names of the two people differ: it may be another's. "
+                "Confirm that they are the same person."
             )
         if not account.active:
             return (
-                "nobody verified the address, and the account is deactivated here: it may be a leaver's, whose "
+                "nobody verified the name or address, and the account is deactivated here: it may be a leaver's, whose "
                 "address was given to a new person. Confirm that they are the same person."
             )
     if not identity.account_enabled:
@@ -357,7 +357,7 @@ def _ids(candidates: Iterable[Candidate]) -> tuple[str, ...]:
 
 
 def _names(candidates: Iterable[Candidate]) -> str:
-    """Name the rules that the evidence rests on, in the order of trust of the default rules."""
+    """Name the rules that the evidence rests on, in the order of trust of default rules, and what transforms did."""
     evidence = [item for candidate in candidates for item in candidate.evidence]
-    rules = {item.rule for item in evidence if not item.outside} or {item.rule for item in evidence}
-    return ", ".join(rule.value for rule in Rule if rule in rules)
+    counted = [item for item in evidence if not item.outside] or evidence
+    return ", ".join(dict.fromkeys(item.name for rule in Rule for item in counted if item.rule is rule))

@@ -6,7 +6,7 @@ A linking run keeps a copy of it from its start. accounts.py applies it, and ado
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Final, Literal, Self, get_args
 
@@ -15,6 +15,7 @@ from shared.directory.matching import domains, exclusions
 from shared.directory.matching.domains import domain_of, is_below
 from shared.directory.matching.exclusions import Criterion, matches_pattern, patterns_in
 from shared.directory.matching.identity import Identity, read_object_id
+from shared.directory.matching.transforms import Transform, read_transforms
 
 NameIdSource = Literal["userPrincipalName", "mail", "objectId", "onPremisesImmutableId"]
 TrustEmails = Literal["verified", "inVerifiedDomains"]
@@ -33,6 +34,10 @@ class Rule(StrEnum):
     MAIL = "mail"
     EMAIL = "email"
     EMPLOYEE_NUMBER = "employeeNumber"
+    MAIL_NICKNAME = "mailNickname"
+    SAM_ACCOUNT_NAME = "onPremisesSamAccountName"
+    TRANSFORMED_NAME = "transformedName"
+    TRANSFORMED_MAIL = "transformedMail"
 
 
 class Trust(StrEnum):
@@ -44,10 +49,21 @@ class Trust(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class MatchRule:
-    """A rule and its trust."""
+    """A rule and its trust; and what is made of the identity's value before it is compared, for TRANSFORMING rules."""
 
     rule: Rule
     trust: Trust
+    transforms: tuple[Transform, ...] = ()
+
+    @property
+    def yields_to_many(self) -> bool:
+        """Whether a value that many carry is no evidence for the rule."""
+        return self.trust is Trust.WEAK or self.rule in LOGIN_NAMES
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the rule as the policy shows it."""
+        shown: dict[str, Any] = {"rule": self.rule.value, "trust": self.trust.value}
+        return shown | ({"transforms": [one.to_json() for one in self.transforms]} if self.transforms else {})
 
 
 DEFAULT_RULES: Final = (
@@ -63,6 +79,11 @@ DEFAULT_RULES: Final = (
 
 ADDRESSES: Final = (Rule.USER_NAME, Rule.VERIFIED_EMAIL, Rule.MAIL, Rule.EMAIL)
 """Rules that compare addresses, or names like them: outside the verified domains they prove nothing."""
+
+LOGIN_NAMES: Final = (Rule.MAIL_NICKNAME, Rule.SAM_ACCOUNT_NAME, Rule.TRANSFORMED_NAME, Rule.TRANSFORMED_MAIL)
+"""Rules that compare what transforms make of a name or address: none of them is there unless a policy names it."""
+TRANSFORMING: Final = (*LOGIN_NAMES, Rule.EMPLOYEE_NUMBER)
+"""Rules that may have transforms."""
 
 SURE: Final = (Rule.EXTERNAL_ID, Rule.SIGN_IN_OBJECT_ID, Rule.NAME_ID)
 """Rules of what a sign-in of the past showed, or the application was told: it passes to nobody else."""
@@ -150,6 +171,8 @@ class Policy:
     """Whether nothing is matched any more: no run, no create that adopts, no schedule."""
     members: Mapping[str, frozenset[str]] = field(default_factory=dict, repr=False, compare=False)
     """Members of the groups that `criteria` names, by folded object id, as far as a run has read them."""
+    _trusts_login_names: bool = field(init=False, repr=False, compare=False)
+    """Whether one of LOGIN_NAMES is strong."""
     _patterns: tuple[str, ...] = field(init=False, repr=False, compare=False)
     """Those of `set_aside` that are patterns."""
     compared: Mapping[Rule, MatchRule] = field(init=False, repr=False, compare=False)
@@ -172,6 +195,8 @@ class Policy:
         object.__setattr__(self, "creatable", frozenset(map(_identity_of, self.creatable)))
         object.__setattr__(self, "set_aside", frozenset(map(fold, self.set_aside)))
         object.__setattr__(self, "_patterns", patterns_in(self.set_aside))
+        strong = {one.rule for one in self.rules if one.trust is Trust.STRONG}
+        object.__setattr__(self, "_trusts_login_names", not strong.isdisjoint(LOGIN_NAMES))
         named = (*self.excluded, *self.set_aside)
         if sum(map(len, named)) + 3 * len(named) > MAX_EXCLUDED_CHARS:
             raise ValueError(
@@ -184,6 +209,11 @@ class Policy:
     def trusts_unverified(self) -> bool:
         """Whether an address that nobody verified proves a link, where it lies in the verified domains."""
         return self.trust_emails == "inVerifiedDomains"
+
+    @property
+    def compares_names(self) -> bool:
+        """Whether a link may rest on nothing that was verified, so that the names of the two are compared."""
+        return self.trusts_unverified or self._trusts_login_names
 
     def verifies(self, address: str) -> bool:
         """Tell whether an address, or a name like one, lies in a verified domain."""
@@ -253,7 +283,7 @@ class Policy:
     def to_json(self) -> dict[str, Any]:
         """Return the policy as the JSON document that `from_json` reads."""
         return {
-            "rules": [{"rule": rule.rule.value, "trust": rule.trust.value} for rule in self.rules],
+            "rules": [rule.to_json() for rule in self.rules],
             "verifiedDomains": domains.to_json(self.verified_domains, self.subdomains_of),
             "trustEmails": self.trust_emails,
             "nameIdSource": self.name_id_source,
@@ -356,11 +386,35 @@ def _rules(value: object) -> tuple[MatchRule, ...]:
     try:
         if not isinstance(value, list):
             raise TypeError
-        return tuple(MatchRule(Rule(rule["rule"]), Trust(rule["trust"])) for rule in value)
+        rules = [MatchRule(Rule(rule["rule"]), Trust(rule["trust"])) for rule in value]
+        return tuple(_transforming(n, one, value[n]) for n, one in enumerate(rules))
+    except _Untransformed as error:
+        raise ValueError(str(error)) from None
     except (TypeError, KeyError, ValueError):
         raise ValueError(
             f'rules: must be a list of {{"rule": …, "trust": …}}; rules: {", ".join(Rule)}; trusts: {", ".join(Trust)}'
         ) from None
+
+
+class _Untransformed(Exception):
+    """Transforms of a rule are wrong, missing, or not the rule's to have."""
+
+
+def _transforming(number: int, rule: MatchRule, document: Mapping[str, Any]) -> MatchRule:
+    """Return a rule with its transforms. Raises _Untransformed."""
+    where = f"rules.{number}.transforms"
+    try:
+        found = read_transforms(where, document.get("transforms", []))
+    except ValueError as error:
+        raise _Untransformed(str(error)) from None
+    if found and rule.rule not in TRANSFORMING:
+        raise _Untransformed(
+            f"{where}: the rule {rule.rule} has none; rules with transforms: {', '.join(TRANSFORMING)}"
+        )
+    if not found and rule.rule in (Rule.TRANSFORMED_NAME, Rule.TRANSFORMED_MAIL):
+        plain = "userName" if rule.rule is Rule.TRANSFORMED_NAME else "mail"
+        raise _Untransformed(f"{where}: the rule {rule.rule} needs one; without any it would be the rule {plain}")
+    return replace(rule, transforms=found)
 
 
 def _flag(document: Mapping[str, Any], name: str) -> bool:

@@ -99,7 +99,9 @@ async def test_every_decision_on_the_demo_data_is_the_oracles(app: App, tmp_path
     identities = [one for one in read_identities(file) if isinstance(one, Identity)]
     directory = await Directories(app.tables).open("main")
     expected = oracle(identities, await every_account(directory), Policy.from_json(policy))
-    assert {kind for kind, *_ in expected.values()} | {"sharedValue"} == {kind.value for kind in DecisionKind}
+    assert {kind for kind, *_ in expected.values()} | {"sharedValue", "setAside"} == {
+        kind.value for kind in DecisionKind
+    }
     upload = await app.call("POST", "linking/identities", file)
     run = await app.call("POST", "linking/runs", {"identities": upload["id"]})
     run = await app.wait(f"linking/runs/{run['id']}", "planned")

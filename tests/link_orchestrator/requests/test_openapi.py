@@ -52,7 +52,11 @@ def test_every_operation_says_in_a_sentence_what_it_does() -> None:
         ("LinkRequest", "identity reason", "identity"),
         ("ReleaseRequest", "keepEvidence", ""),
         ("GroupRelease", "keep", ""),
-        ("RunRequest", "expiresHours full groups identities mapping pauseProvisioning policy source", ""),
+        (
+            "RunRequest",
+            "expiresHours full groups identities mapping pauseProvisioning policy reportSetAside source",
+            "",
+        ),
         ("ReviewRequest", "account action create cursor filter inPolicy rows", "action"),
         ("Selection", "decision domain rule warning", "decision"),
         ("Approval", "groups links pauseProvisioning", ""),
