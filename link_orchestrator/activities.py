@@ -37,6 +37,7 @@ from link_orchestrator.orchestrator import (
 )
 from link_orchestrator.passes import compare
 from link_orchestrator.run import chain_of, reviews_of, told_of_reviews
+from link_orchestrator.warnings import gather
 from shared.directory.directory import Directories, Directory
 from shared.directory.text import timestamp
 from shared.directory.work.gate import LONGEST
@@ -149,6 +150,10 @@ async def reach_milestone(directories: Directories, message: Mapping[str, Any]) 
     if state is State.DONE and (run := await jobs.get(reached.job)).kind == RUN.name:
         await compare.note_done(directory, run)
 
+    warned = None
+    if state is State.PLANNED and (run := await jobs.get(reached.job)).state is State.STARTED:
+        warned = await gather(directory, run, counts)
+
     def change(job: Job) -> Job:
         if job.state.ended or (state is State.PLANNED and job.state is not State.STARTED):
             # The activity ran before, but its answer was lost. Somebody may have approved the run since.
@@ -156,7 +161,7 @@ async def reach_milestone(directories: Directories, message: Mapping[str, Any]) 
         if state is State.EXPIRED and job.state is State.APPROVED and not job.cancelled_by:
             return job
         if state is State.PLANNED:
-            job = replace(job, planned=jobs.now(), expires=reached.expires)
+            job = replace(job, planned=jobs.now(), expires=reached.expires, warned=warned)
         reason = reached.reason if state is not State.PLANNED else told_of_reviews(job, counts)
         if state is State.DONE and job.kind == RUN.name:
             reason = reason or compare.nothing_changed(job)

@@ -21,6 +21,7 @@ from link_orchestrator.run import (
     reviews_of,
     told_of_reviews,
 )
+from link_orchestrator.warnings import ROW_WARNINGS, open_warnings, warnings_of
 from shared.directory.directory import Directory
 from shared.directory.errors import Busy
 from shared.directory.matching.accounts import DecisionKind
@@ -96,7 +97,10 @@ async def _why_a_person(directory: Directory, job: Job, policy: Policy) -> str:
         return "reviews of the run before were not kept"
     if policy.compares_names and (trusted := await _count(directory, job, _is_trusted)):
         return f"{counted(trusted, 'link')} by an address or login name that nobody verified, which a person approves"
-    if warned := await _count(directory, job, _is_warned):
+    if codes := [one.code for one in open_warnings(job) if one.code not in ROW_WARNINGS]:
+        return f"warnings that nobody has acknowledged: {', '.join(codes)}"
+    known = {one.code for one in warnings_of(job) if one.acknowledged}
+    if warned := await _count(directory, job, lambda row: _is_warned(row, known)):
         return f"{counted(warned, 'link')} with a warning that nobody has acknowledged"
     return ""
 
@@ -111,10 +115,14 @@ async def _count(directory: Directory, job: Job, condition: Callable[[PlanRow], 
     return sum(await in_waves(count(bucket) for bucket in range(directory.keys.buckets)))
 
 
-def _is_warned(row: PlanRow) -> bool:
-    """Tell whether a row is linked under a warning about which no person has decided."""
+def _is_warned(row: PlanRow, known: set[str]) -> bool:
+    """Tell whether a row is linked under a warning about which no person has decided.
+
+    `known` are the codes of warnings that were acknowledged, and are unchanged.
+    """
     # A row that a review links was warned of before a person decided so.
-    return bool(row.shown.get("warnings")) and (row.review or {}).get("action") not in (ACKNOWLEDGE, EXCLUDE)
+    settled = (row.review or {}).get("action") in (ACKNOWLEDGE, EXCLUDE)
+    return not settled and not known.issuperset(row.shown.get("warnings", ()))
 
 
 def _is_trusted(row: PlanRow) -> bool:

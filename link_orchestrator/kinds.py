@@ -26,6 +26,8 @@ from link_orchestrator.passes import (
     pairs,
     plan,
     plan_groups,
+    preview_accounts,
+    preview_groups,
     suggest,
     undo,
     undo_groups,
@@ -33,6 +35,7 @@ from link_orchestrator.passes import (
     undo_verdicts,
     verify,
 )
+from link_orchestrator.problem_report import PROBLEM
 from shared.directory.directory import Directory
 from shared.directory.matching.accounts import DecisionKind
 from shared.directory.matching.groups import GroupDecisionKind
@@ -109,6 +112,33 @@ GROUP_IMPORT: Final = Kind(
     orchestrator=orchestrator.import_groups,
     passes={"import_groups": import_groups.import_groups},
     after_cancel=IMPORT.after_cancel,
+    waits_for_undo=True,
+)
+PREVIEW: Final = Kind(
+    name="preview",
+    title="a preview of an import",
+    path="accounts/previews",
+    function_prefix="accounts_preview",
+    rows=Rows(
+        "rows",
+        "the first rows of the file as the accounts that they would become, and all rows that would not be imported.",
+        filter_by="outcome",
+        choices=(*preview_accounts.OUTCOMES, PROBLEM),
+    ),
+    orchestrator=orchestrator.preview_accounts,
+    passes={"preview": preview_accounts.preview_rows},
+    after_cancel="It stops within some hundred rows; it changes no account anyway.",
+    waits_for_undo=True,
+)
+GROUP_PREVIEW: Final = Kind(
+    name="grouppreview",
+    title="a preview of an import of groups",
+    path="groups/previews",
+    function_prefix="groups_preview",
+    rows=Rows("problems", "the groups and members that would not be imported: line, reason, remedy."),
+    orchestrator=orchestrator.preview_groups,
+    passes={"preview_groups": preview_groups.preview_groups},
+    after_cancel="It stops within some hundred rows; it changes no group anyway.",
     waits_for_undo=True,
 )
 IDENTITIES: Final = Kind(
@@ -205,5 +235,6 @@ VERIFICATION: Final = Kind(
 )
 
 KINDS: Final[Mapping[str, Kind]] = {
-    kind.name: kind for kind in (IMPORT, GROUP_IMPORT, IDENTITIES, ENTRA_GROUPS, RUN, UNDO, VERIFICATION)
+    kind.name: kind
+    for kind in (IMPORT, GROUP_IMPORT, PREVIEW, GROUP_PREVIEW, IDENTITIES, ENTRA_GROUPS, RUN, UNDO, VERIFICATION)
 }

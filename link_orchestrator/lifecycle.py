@@ -203,6 +203,8 @@ async def tidy_up(directory: Directory, job_id: str) -> None:
     if runs and not job.approved and not job.replaced_by:
         await directory.jobs.withdraw_plan(job_id, runs)
     await directory.readings.forget(job_id)
+    if job.kind == RUN.name:
+        await directory.findings.clear(job_id)
 
 
 def _refuse_ended(job: Job) -> None:

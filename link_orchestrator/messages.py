@@ -41,7 +41,10 @@ MEMBERSHIPS_AN_ACCOUNT = 10
 
 
 FORM = 2
-"""The form in which a run stages what it plans, and its passes. It changes with either. Since 2 it suggests."""
+"""The form in which a run stages what it plans, and its passes. It changes with either.
+
+Since 2 it suggests, and stages by what changes are foretold.
+"""
 ACTIVATING = "activating"
 """Count of the accounts that an undo would switch on."""
 

@@ -51,6 +51,7 @@ GROUP_PLAN_PASSES, GROUP_APPLY_PASSES = ("resolve_members", "decide_groups"), ("
 REVIEW_PASSES = ("keep_reviews",)
 """Passes that follow those that plan, in a run that takes the place of another."""
 IMPORT_PASSES, GROUP_IMPORT_PASSES = ("import",), ("import_groups",)
+PREVIEW_PASSES, GROUP_PREVIEW_PASSES = ("preview",), ("preview_groups",)
 UNDO_PASSES = ("undo", "undo_groups")
 UNDO_FIRST, UNDO_COUNTS, UNDO_LAST = ("prepare",), ("count",), ("names",)
 """Passes around those of an undo: first and last in one slice, counts where the request names a number to switch on."""
@@ -98,6 +99,8 @@ def _in_order(name: str, passes: Sequence[str], progress: str) -> Orchestrator:
 
 import_accounts = _in_order("import_accounts", IMPORT_PASSES, "import")
 import_groups = _in_order("import_groups", GROUP_IMPORT_PASSES, "import")
+preview_accounts = _in_order("preview_accounts", PREVIEW_PASSES, "preview")
+preview_groups = _in_order("preview_groups", GROUP_PREVIEW_PASSES, "preview")
 verify_links = _in_order("verify_links", VERIFY_PASSES, "verify")
 
 

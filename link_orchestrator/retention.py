@@ -18,6 +18,7 @@ from link_orchestrator.passes.undo_names import OWED, Owed, debts_about, debts_o
 from link_orchestrator.passes.undo_verdicts import INACTIVE
 from link_orchestrator.run import account_of, as_link
 from link_orchestrator.staged import reading_names
+from link_orchestrator.warnings import without_people
 from shared.directory.directory import Directory
 from shared.directory.keys import fold
 from shared.directory.matching.accounts import DecisionKind
@@ -80,7 +81,11 @@ async def _leave(directory: Directory, client: Orchestrations, job: Job, used: C
     if not kept and job.id not in used:
         await _remove(directory, job)
         return False
-    await directory.jobs.change(job.id, lambda one: replace(one, reduced=directory.jobs.now()))
+
+    def reduced(one: Job) -> Job:
+        return replace(one, reduced=directory.jobs.now(), warned=without_people(one.warned))
+
+    await directory.jobs.change(job.id, reduced)
     return True
 
 
@@ -105,6 +110,8 @@ async def _remove(directory: Directory, job: Job) -> None:
         await directory.plan(name).clear()
     if job.kind == UNDO.name:
         await _remove_owed(directory, job)
+    if job.kind == RUN.name:
+        await directory.findings.clear(job.id)
     await directory.jobs.remove(job.id)
 
 

@@ -182,7 +182,11 @@ async def apply(api: Api, run: Any) -> None:
     """Approve the plan and wait until it is applied."""
     links, groups = run["counts"]["link"], run["counts"]["groupLink"]
     console.rule(f"3. Approved: {links} accounts are linked")
-    await api.call("POST", f"linking/runs/{run['id']}/approve", {"links": links, "groups": groups})
+    for warned in run["warnings"]:
+        console.print(f"Seen: {warned['warning']}.", markup=False)
+    seen = [warned["code"] for warned in run["warnings"]]
+    approval = {"links": links, "groups": groups, "acknowledged": seen}
+    await api.call("POST", f"linking/runs/{run['id']}/approve", approval)
     with _bar() as bar:
         done = await api.wait(f"linking/runs/{run['id']}", "done", bar)
     console.print(f"Linked {done['counts']['linked']}, refused {done['counts'].get('refused', 0)}.")

@@ -13,7 +13,9 @@ from link_orchestrator.files.json_rows import JsonReader, is_json_lines, read_js
 from link_orchestrator.files.lines import Lines
 from link_orchestrator.files.reading import Notes
 from link_orchestrator.files.rows import HEAD_CHARS, MAX_ROW_CHARS, Header, Row, UnreadableFile
+from link_orchestrator.files.spreadsheets import read_workbook
 from link_orchestrator.files.text import encoding_of, open_text
+from link_orchestrator.files.unpacking import PROTECTED
 from link_orchestrator.problems import Problem
 
 SEND: Final = "Send CSV, a workbook (xlsx, ods), or JSON."
@@ -47,6 +49,8 @@ def read_rows(
     """
     notes = notes or Notes()
     _refuse_binary(file)
+    if file.startswith(_ZIP):
+        return read_workbook(file, notes)
     text = open_text(file, content_type, notes)
     head = file[:HEAD_CHARS].decode(text.encoding, "replace").lstrip()
     if not head:
@@ -66,11 +70,9 @@ def _refuse_binary(file: bytes) -> None:
     for beginning, what, remedy in _BINARY:
         if file.startswith(beginning):
             raise UnreadableFile(f"The file is {what}. {remedy}")
-    if file.startswith(_ZIP):
-        raise UnreadableFile("The file is a ZIP archive. Unpack it, and send the file that is in it.")
     if file.startswith(_OLE):
         if _ENCRYPTED in file:
-            raise UnreadableFile("The workbook is protected by a password. Save it without one, and send it again.")
+            raise UnreadableFile(PROTECTED)
         raise UnreadableFile("The file is a workbook of an old kind (.xls), or a document. Save it as .xlsx or CSV.")
 
 

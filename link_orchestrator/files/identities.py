@@ -16,6 +16,7 @@ from link_orchestrator.files.columns import Layout
 from link_orchestrator.files.formats import read_rows
 from link_orchestrator.files.reading import Notes
 from link_orchestrator.files.rows import Header, Row, UnreadableFile
+from link_orchestrator.files.suspicious import is_type_name
 from link_orchestrator.problems import Problem
 from shared.directory.matching.identity import FILE_TEXTS, NO_OBJECT_ID, TEXTS, Identity, read_object_id
 
@@ -134,4 +135,5 @@ def _identity(row: Row) -> Identity | Problem:
 def _several(header: str, value: object) -> tuple[str, ...]:
     """Return the values of a list, or of a CSV cell that holds several."""
     items = value if isinstance(value, list) else BETWEEN.split(read_text(header, value) or "")
+    items = [item for item in items if not (isinstance(item, str) and item and is_type_name(item))]
     return tuple(text for item in items if (text := read_text(header, item, compared=True)))

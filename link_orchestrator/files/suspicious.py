@@ -65,34 +65,58 @@ FLAGS: Final = frozenset({"active", "accountEnabled", "emailVerified", "protecte
 _PHONES: Final = frozenset({"phone", "mobilePhone", "homePhone", "phoneNumbers"})
 """Columns whose numbers may look like a date."""
 
-_MOST_CHARS: Final = 40
-"""Characters that a suspicious value has at most, but for one in a wrong encoding."""
-_WORDS: Final = (
-    r"n/a|n\.a\.|n\.v\.|k\.a\.|none|null|\(null\)|<null>|nil|nan|undefined|unknown|unbekannt|inconnu|desconocido|tbd|todo|"
-    "dummy|test|xxx|keine|kein|vide|empty|leer"
+_WORDS: Final = frozenset(
+    "n/a n.a. n.v. k.a. none null (null) <null> nil nan undefined unknown unbekannt inconnu desconocido tbd todo dummy "  # noqa: SIM905
+    "test xxx keine kein vide empty leer - -- --- . .. ... _ __ ? ?? ??? * ** ***".split()
+)
+_MOST_WORD_CHARS: Final = max(map(len, _WORDS))
+_ADDRESS_BEGINS: Final = ("test@", "none@", "null@", "no", "unknown@", "n/a@", "na@", "dummy@", "xxx@")
+_ADDRESS: Final = re.compile(
+    r"(?:test|none|null|no-?reply|no-?(?:e-?)?mail|unknown|n/?a|dummy|xxx)@[a-z-]{1,20}(?:\.[a-z]{2,8})?"
 )
 _MONTH: Final = "(?:jan|feb|mar|mär|apr|may|mai|jun|jul|aug|sept?|oct|okt|nov|dec|dez)"
-_SUSPICIOUS: Final = re.compile(
-    rf"(?P<FILLER>{_WORDS}|[-_.?*]{{1,5}}|0{{1,12}}|"
-    r"(?:test|none|null|no-?reply|no-?(?:e-?)?mail|unknown|n/?a|dummy|xxx?)@[a-z-]{1,20}(?:\.[a-z]{2,8})?)|"
-    r"(?P<MANGLED>-?\d(?:[.,]\d{1,15})?e\+\d{2,3})|"
+_NUMBER: Final = re.compile(
+    r"(?P<FILLER>0{1,12})|(?P<MANGLED>-?\d(?:[.,]\d{1,15})?e\+\d{2,3})|"
     r"(?P<DATE>\d{1,2}[./-]\d{1,2}[./-](?:\d{4}|\d{2})(?: \d{1,2}:\d{2}(?::\d{2})?)?|"
     r"\d{4}-\d{2}-\d{2}(?:[t ]\d{2}:\d{2}(?::\d{2})?)?|"
-    rf"\d{{1,2}}[. -]{{1,2}}{_MONTH}\.?(?:[. -]\d{{2,4}})?|{_MONTH}[. -]\d{{2,4}})|"
-    r"(?P<ERROR>#(?:n/a|ref!|name\?|value!|div/0!|null!|num!|wert!|bezug!|nv|valeur!|valor!))|"
-    r"(?P<OBJECT>system\.[a-z.]{1,30}\[\])",
-    re.IGNORECASE,
+    rf"\d{{1,2}}[. -]{{1,2}}{_MONTH}\.?(?:[. -]\d{{2,4}})?)"
 )
+_MONTH_AND_YEAR: Final = re.compile(rf"{_MONTH}[. -]\d{{2,4}}")
+_ERROR: Final = re.compile(r"#(?:n/a|ref!|name\?|value!|div/0!|null!|num!|wert!|bezug!|nv|n\.v\.|valeur!|valor!)")
+_TYPE: Final = re.compile(r"(?:system|microsoft)\.[a-z.]{1,80}(?:\[\]|`1\[[a-z.]{1,80}\])")
 _MOJIBAKE: Final = re.compile("\ufffd|[ÃÂ][\x80-\xbf]|â€|[ÃÂ][\u0152-\u2122]")
 
 
 def suspect(value: str, column: str) -> Suspicion | None:
-    """Return what is suspicious about the value of a column, None for nothing."""
-    if len(value) <= _MOST_CHARS and (found := _SUSPICIOUS.fullmatch(value)):
-        suspicion = Suspicion[found.lastgroup or ""]
-        if (suspicion is Suspicion.FILLER and column in FLAGS) or (suspicion is Suspicion.DATE and column in _PHONES):
-            return None
-        return suspicion
-    if not value.isascii() and _MOJIBAKE.search(value):
-        return Suspicion.MOJIBAKE
+    """Return what is suspicious about the value of a column, None for nothing. The value is not empty."""
+    suspicion = _suspicion(value.lower())
+    if suspicion is None:
+        return Suspicion.MOJIBAKE if not value.isascii() and _MOJIBAKE.search(value) else None
+    harmless = (suspicion is Suspicion.FILLER and column in FLAGS) or (
+        suspicion is Suspicion.DATE and column in _PHONES
+    )
+    return None if harmless else suspicion
+
+
+def is_type_name(value: str) -> bool:
+    """Tell whether a value is the name of a type, which PowerShell writes in the place of a list."""
+    return _suspicion(value.lower()) is Suspicion.OBJECT
+
+
+def _suspicion(text: str) -> Suspicion | None:
+    """Return what is suspicious about a text in small letters. Most texts are told by their beginning or length."""
+    if len(text) <= _MOST_WORD_CHARS and text in _WORDS:
+        return Suspicion.FILLER
+    first = text[0]
+    if "0" <= first <= "9" or first == "-":
+        found = _NUMBER.fullmatch(text)
+        return Suspicion[found.lastgroup or ""] if found else None
+    if text.startswith(_ADDRESS_BEGINS):
+        return Suspicion.FILLER if _ADDRESS.fullmatch(text) else None
+    if first == "#":
+        return Suspicion.ERROR if _ERROR.fullmatch(text) else None
+    if text.startswith(("system.", "microsoft.")):
+        return Suspicion.OBJECT if _TYPE.fullmatch(text) else None
+    if len(text) < 10 and text[-1].isdecimal() and _MONTH_AND_YEAR.fullmatch(text):
+        return Suspicion.DATE
     return None

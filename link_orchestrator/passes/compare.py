@@ -23,7 +23,7 @@ from link_orchestrator.messages import Extent, Slice, slices_for
 from link_orchestrator.passes.pairs import KeyFinder, find_led, keys_of
 from link_orchestrator.passes.plan import ACCOUNTS_AT_ONCE
 from link_orchestrator.passes.shared_values import SEVERAL, SharedValues, Wanted, places_of
-from link_orchestrator.run import chain_of, policy_of
+from link_orchestrator.run import ASSIGNED, chain_of, policy_of
 from link_orchestrator.staged import (
     CHANGED,
     LEADS,
@@ -260,7 +260,7 @@ async def find_former(directory: Directory, options: Mapping[str, Any]) -> list[
     first, last = await directory.jobs.get(runs[0]), await directory.jobs.get(runs[-1])
     if is_older(first.ended or first.started, DAYS, directory.jobs.now()):
         return []
-    alike = all(last.options.get(name) == options.get(name) for name in ("policy", "mapping"))
+    alike = all(last.options.get(name) == options.get(name) for name in ("policy", "mapping", ASSIGNED))
     return runs if alike else []
 
 

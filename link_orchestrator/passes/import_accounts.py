@@ -8,13 +8,24 @@ provider manages are left as they are, and reported.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
 from link_orchestrator.files.accounts import AccountRow
 from link_orchestrator.messages import Slice
 from link_orchestrator.passes.former_names import find_former
+from link_orchestrator.passes.import_counts import (
+    CREATED,
+    LINKED_ACCOUNT,
+    PROTECTED_ACCOUNT,
+    UNCHANGED,
+    Outcome,
+    count,
+    refused,
+    replacing,
+    updated,
+)
 from link_orchestrator.problem_report import write_problems
 from link_orchestrator.problems import Problem
 from link_orchestrator.run import by_import
@@ -22,13 +33,13 @@ from shared.directory.directory import Directory
 from shared.directory.errors import AlreadyExists, DirectoryError, TooLarge
 from shared.directory.keys import Key, fold, folded, in_small_letters, same_letters
 from shared.directory.records.bulk import create_many, replace_many
+from shared.directory.records.kept import import_row, list_replaced
 from shared.directory.records.model import Account, Authority, SignInEvidence, Status
 from shared.directory.work.jobs import Job
-from shared.tables.access import in_parts
+from shared.tables.access import in_parts, in_waves
 
 AT_ONCE = 500
 """Rows that are imported between two looks at whether the import was cancelled."""
-CREATED, UPDATED, UNCHANGED, REFUSED = "created", "updated", "unchanged", "refused"
 PROTECTED, CHANGE = "protected", "change"
 """The import's option for protected accounts, and its value with which rows may change them."""
 LINKED: Final = "linked"
@@ -36,29 +47,45 @@ LINKED: Final = "linked"
 
 Alike = Mapping[str, Sequence[AccountRow]]
 """By folded userName, the first rows of all its spellings in different letters, where there are several."""
+Act = Callable[[Directory, Job, int, Sequence[AccountRow], Alike], Awaitable[Sequence[Outcome]]]
+"""Does something about rows of one bucket, each of another userName, and returns the outcome of each."""
 
 
 async def import_rows(directory: Directory, job: Job, slice_: Slice) -> Counter[str]:
     """Import the rows of a slice; stop early if the import is cancelled."""
-    jobs = directory.jobs
+    return await go_through(directory, job, slice_, _import)
+
+
+async def go_through(directory: Directory, job: Job, slice_: Slice, act: Act) -> Counter[str]:
+    """Do something about the rows of a slice, write its problems, and return its counts. It stops early if cancelled.
+
+    An import and its preview see the same rows here: of each userName one.
+    """
     counts: Counter[str] = Counter()
     for bucket in slice_.buckets:
         rows = [AccountRow.from_json(item) async for items in directory.stage(job.id).read(bucket) for item in items]
         if not rows:
             continue
         wanted, problems = _one_each(rows)
+        counts += count(map(refused, problems))
         alike = _alike(wanted)
+        cancelled = False
         for batch in in_parts(wanted, AT_ONCE):
-            if (await jobs.get(job.id)).cancelled_by:
-                return counts
-            for outcome in await _import(directory, job, batch, alike):
-                if isinstance(outcome, Problem):
-                    problems.append(outcome)
-                else:
-                    counts[outcome] += 1
+            if cancelled := await is_over(directory, job):
+                break
+            outcomes = await act(directory, job, bucket, batch, alike)
+            counts += count(outcomes)
+            problems += [outcome.problem for outcome in outcomes if outcome.problem]
         await write_problems(directory, job.id, bucket, problems)
-        counts[REFUSED] += len(problems)
+        if cancelled:
+            break
     return counts
+
+
+async def is_over(directory: Directory, job: Job) -> bool:
+    """Tell whether an import was cancelled or has ended: an activity of one that failed may still be under way."""
+    now = await directory.jobs.get(job.id)
+    return bool(now.cancelled_by) or now.state.ended
 
 
 def _one_each(rows: Sequence[AccountRow]) -> tuple[list[AccountRow], list[Problem]]:
@@ -88,59 +115,83 @@ def _alike(rows: Sequence[AccountRow]) -> Alike:
 
 
 async def _import(
-    directory: Directory, job: Job, rows: Sequence[AccountRow], alike: Alike, *, again: bool = True
-) -> list[str | Problem]:
-    """Import rows of one bucket, each of another userName; return the outcome of each, or the problem with it."""
-    todo = _sort(directory, job, zip(rows, await _existing(directory, rows), strict=True), alike)
-    if job.options.get(LINKED):
-        await _leave_former(directory, todo)
+    directory: Directory, job: Job, bucket: int, rows: Sequence[AccountRow], alike: Alike, *, again: bool = True
+) -> list[Outcome]:
+    """Import rows of one bucket, each of another userName; return the outcome of each."""
+    todo = await decide(directory, job, rows, alike)
     todo.new.sort(key=lambda pair: pair[1].id)  # so that neighbouring accounts are written together, as in apply.py
     new, changed, outcomes, by = todo.new, todo.changed, todo.outcomes, by_import(job.id)
     created = await create_many(directory.accounts, [account for _, account in new], by=by)
-    updated = await replace_many(directory.accounts, [change for _, change in changed], by=by, action="import")
-    for (row, _), outcome in zip(new, created, strict=True):
-        outcomes[row.user_name] = _report(outcome, row, CREATED)
-    for (row, _), outcome in zip(changed, updated, strict=True):
-        outcomes[row.user_name] = _report(outcome, row, UPDATED)
-    done = zip([*new, *changed], [*created, *updated], strict=True)
-    if again and (lost := [row for (row, _), outcome in done if isinstance(outcome, DirectoryError)]):
+    replaced = await replace_many(
+        directory.accounts,
+        [change for _, change in changed],
+        by=by,
+        action="import",
+        keeping=lambda before, after: import_row(before, after, job.id),
+    )
+    for (row, _), stored in zip(new, created, strict=True):
+        outcomes[row.user_name] = _report(stored, row, Outcome((CREATED,)))
+    for (row, change), stored in zip(changed, replaced, strict=True):
+        outcomes[row.user_name] = _report(stored, row, updated(*change))
+    done = zip([*new, *changed], [*created, *replaced], strict=True)
+    if again and (lost := [row for (row, _), stored in done if isinstance(stored, DirectoryError)]):
         # Durable Functions may run an activity twice at once, so the other writer may have been its twin: look again.
-        retried = await _import(directory, job, lost, alike, again=False)
+        retried = await _import(directory, job, bucket, lost, alike, again=False)
         outcomes |= {row.user_name: outcome for row, outcome in zip(lost, retried, strict=True)}
     return [outcomes[row.user_name] for row in rows]
 
 
 @dataclass(frozen=True, slots=True)
-class _Work:
-    """What is to be done about rows. `outcomes` are those of the others, by userName: a JSON file may be one line."""
+class Work:
+    """What is to be done about rows. `outcomes` are those of the others, by userName: a JSON file may be one line.
+
+    `done` are those that an attempt which was cut off brought up to date.
+    """
 
     new: list[tuple[AccountRow, Account]] = field(default_factory=list)
     changed: list[tuple[AccountRow, tuple[Account, Account]]] = field(default_factory=list)
-    outcomes: dict[str, str | Problem] = field(default_factory=dict)
+    done: list[tuple[AccountRow, Account]] = field(default_factory=list)
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
 
 
-def _sort(directory: Directory, job: Job, rows: Iterable[tuple[AccountRow, Account | None]], alike: Alike) -> _Work:
+async def decide(directory: Directory, job: Job, rows: Sequence[AccountRow], alike: Alike) -> Work:
+    """Decide what an import does about rows of one bucket, each of another userName. It reads, and writes nothing."""
+    work = _sort(directory, job, zip(rows, await _existing(directory, rows), strict=True), alike)
+    if job.options.get(LINKED):
+        await _leave_former(directory, work)
+    tables, keys = directory.tables, directory.keys
+    kept = await in_waves(list_replaced(tables, keys, account.id, job.id) for _, account in work.done)
+    for (row, _), some in zip(work.done, kept, strict=True):
+        # Of several changes the first replaced what was there before the import.
+        work.outcomes[row.user_name] = replacing(dict(item for one in reversed(some) for item in one.values.items()))
+    return work
+
+
+def _sort(directory: Directory, job: Job, rows: Iterable[tuple[AccountRow, Account | None]], alike: Alike) -> Work:
     """Sort rows, each with the account of its userName, by what is to be done about them."""
-    work, now = _Work(), directory.accounts.now()
+    work, now = Work(), directory.accounts.now()
     for row, account in rows:
         if account is not None:
             after = _brought_up_to_date(account, row)
             outcome = _judge(job, row, account, after)
             if outcome is None:
-                work.changed.append((row, (account, after)))
+                work.changed.append((row, (account, replace(after, imported=job.id))))
+            elif outcome == Outcome((UNCHANGED,)) and account.imported == job.id:
+                work.done.append((row, account))
             else:
                 work.outcomes[row.user_name] = outcome
         elif others := alike.get(fold(row.user_name)):
-            work.outcomes[row.user_name] = _in_other_letters(row, others)
+            work.outcomes[row.user_name] = refused(_in_other_letters(row, others))
         else:
             work.new.append((row, _new(directory, job, row, now)))
     return work
 
 
-async def _leave_former(directory: Directory, work: _Work) -> None:
+async def _leave_former(directory: Directory, work: Work) -> None:
     """Make a problem of each new row that has the former userName of a linked account."""
     former = await find_former(directory, [account for _, account in work.new])
-    work.outcomes.update((row.user_name, _had_before(row, *former[a.id])) for row, a in work.new if a.id in former)
+    had = [(row, former[account.id]) for row, account in work.new if account.id in former]
+    work.outcomes.update((row.user_name, refused(_had_before(row, *found))) for row, found in had)
     work.new[:] = [(row, account) for row, account in work.new if account.id not in former]
 
 
@@ -155,18 +206,18 @@ async def _existing(directory: Directory, rows: Sequence[AccountRow]) -> list[Ac
     return [h if h and folded(name) in h.claims() else None for name, h in zip(names, holders, strict=True)]
 
 
-def _judge(job: Job, row: AccountRow, account: Account, after: Account) -> str | Problem | None:
-    """Return the outcome of a row whose account exists, or why it changes nothing; None if it is to be changed."""
+def _judge(job: Job, row: AccountRow, account: Account, after: Account) -> Outcome | None:
+    """Return the outcome of a row whose account exists and is left as it is; None if it is to be changed."""
     if not same_letters(account.user_name, row.user_name):
-        return _of_another(row, account)
+        return refused(_of_another(row, account))
     if account.origin == job.id:
-        return CREATED
+        return Outcome((CREATED,))
     if after == account:
-        return UNCHANGED
+        return Outcome((UNCHANGED,))
     if account.protected and job.options.get(PROTECTED) != CHANGE:
-        return _protected(account, after, row)
+        return refused(_protected(account, after, row), PROTECTED_ACCOUNT)
     if account.authority is Authority.IDP and after.text != account.text:
-        return _managed(account, after, row)
+        return refused(_managed(account, after, row), LINKED_ACCOUNT)
     return None
 
 
@@ -237,14 +288,17 @@ def _differing(account: Account, after: Account) -> str:
     return ", ".join(sorted(name for name in wanted if before.get(name) != wanted[name])) or "evidence"
 
 
-def _report(outcome: Account | DirectoryError, row: AccountRow, done: str) -> str | Problem:
-    match outcome:
-        case Account():
-            return done
+def _report(stored: Account | DirectoryError, row: AccountRow, done: Outcome) -> Outcome:
+    return done if isinstance(stored, Account) else refused(not_imported(stored, row))
+
+
+def not_imported(why: DirectoryError, row: AccountRow) -> Problem:
+    """Return the problem with a row whose account the directory refuses."""
+    match why:
         case AlreadyExists():
-            remedy = f"release or delete the account {outcome.holder} first, or take the value from the row"
+            remedy = f"release or delete the account {why.holder} first, or take the value from the row"
         case TooLarge():
             remedy = "shorten the row's values, or give it fewer of them"
         case _:
             remedy = "import the file again; what is there is left as it is"
-    return Problem(row.line, f"not imported: {outcome}", remedy)
+    return Problem(row.line, f"not imported: {why}", remedy)

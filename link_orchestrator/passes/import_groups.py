@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
 from link_orchestrator.files.groups import GroupRow
 from link_orchestrator.messages import Slice
-from link_orchestrator.passes.import_accounts import CREATED, REFUSED, UNCHANGED, UPDATED
+from link_orchestrator.passes.import_accounts import is_over
+from link_orchestrator.passes.import_counts import CHANGES, CREATED, LINKED_GROUP, REFUSED, UNCHANGED, UPDATED
 from link_orchestrator.problem_report import write_problems
 from link_orchestrator.problems import Problem
 from link_orchestrator.run import by_import
@@ -36,9 +37,14 @@ ATTEMPTS = 5
 
 async def import_groups(directory: Directory, job: Job, slice_: Slice) -> Counter[str]:
     """Import the rows of a slice; stop early if the import is cancelled."""
+    return await go_through(slice_, lambda bucket: Bucket(directory, job, bucket))
+
+
+async def go_through(slice_: Slice, open_bucket: Callable[[int], Bucket]) -> Counter[str]:
+    """Import or preview the buckets of a slice, and return its counts; stop early if cancelled."""
     counts: Counter[str] = Counter()
     for bucket in slice_.buckets:
-        importing = _Bucket(directory, job, bucket)
+        importing = open_bucket(bucket)
         stopped = not await importing.run()
         counts += importing.close()
         if stopped:
@@ -50,16 +56,22 @@ async def import_groups(directory: Directory, job: Job, slice_: Slice) -> Counte
 class _Open:
     """A group of the file: its first row, the stored group (None if an import may not change it), and its outcome.
 
-    `lost` says that it was linked or deleted after the import began with it.
+    `changes` has the attributes that change. `lost` says that it was linked or deleted after the import began with it.
     """
 
     first: GroupRow
     group: Group | None
     outcome: str = UNCHANGED
+    changes: set[str] = field(default_factory=set)
     lost: bool = False
 
+    def counts(self) -> Counter[str]:
+        """Return what the group adds to the counts of its import."""
+        changes = [CHANGES + name for name in self.changes if self.outcome == UPDATED]
+        return Counter([self.outcome, *changes] if self.group else [] if self.lost else [LINKED_GROUP])
 
-class _Bucket:
+
+class Bucket:
     """The import of one bucket's groups. A group's history says what an earlier attempt did that was cut off."""
 
     def __init__(self, directory: Directory, job: Job, bucket: int) -> None:
@@ -75,14 +87,14 @@ class _Bucket:
         """Import the bucket's rows, a staged page at a time. Returns False if the import was cancelled on the way."""
         async for items in self._directory.stage(self._job.id).read(self._bucket):
             for batch in in_parts([GroupRow.from_json(item) for item in items], NAMES_AT_ONCE):
-                if (await self._directory.jobs.get(self._job.id)).cancelled_by:
+                if await is_over(self._directory, self._job):
                     return False
                 await self._take(batch)
         return True
 
     def close(self) -> Counter[str]:
         """Return the counts, each group's outcome among them."""
-        return self._counts + Counter(known.outcome for known in self._open.values() if known.group)
+        return sum((known.counts() for known in self._open.values()), self._counts)
 
     async def _take(self, rows: Sequence[GroupRow]) -> None:
         """Import some rows: open their groups, add their members, and report what cannot be done."""
@@ -121,20 +133,30 @@ class _Bucket:
             try:
                 if found is None:
                     new = Group.new(groups.keys.new_id(row.display_name), document | stamp, Status.LOCAL, groups.now())
-                    return _Open(row, await groups.create(new, by=self._by), CREATED)
+                    return _Open(row, await self.create(new), CREATED)
                 if found.status is not Status.LOCAL:
                     return _Open(row, None)
-                before = [change.action for change in await groups.history(found.id) if change.by == self._by]
+                mine = [change for change in await groups.history(found.id) if change.by == self._by]
+                before = [change.action for change in mine]
                 outcome = CREATED if "create" in before else UPDATED if before else UNCHANGED
+                changes = {*(name for change in mine for name in change.attributes), *({MEMBERS} & {*before})}
                 after = found.with_document(found.document() | stamp)
                 if after != found:
                     # Edited here, a group that SCIM deleted does not come back by itself any more.
-                    stored = await groups.replace(found, replace(after, left=None), by=self._by, action="import")
-                    return _Open(row, stored, CREATED if outcome is CREATED else UPDATED)
-                return _Open(row, found, outcome)
+                    stored = await self.replace(found, replace(after, left=None))
+                    return _Open(row, stored, CREATED if outcome is CREATED else UPDATED, {*changes, "externalId"})
+                return _Open(row, found, outcome, changes)
             except (AlreadyExists, Stale):
                 continue  # another writer was faster, perhaps this activity's twin: they may run twice at once
         raise Stale("the group is being changed by others")
+
+    async def create(self, group: Group) -> Group:
+        """Store a new group."""
+        return await self._directory.groups.create(group, by=self._by)
+
+    async def replace(self, before: Group, after: Group) -> Group:
+        """Store what a row makes of a group."""
+        return await self._directory.groups.replace(before, after, by=self._by, action="import")
 
     async def _join(self, known: _Open, accounts: Sequence[str]) -> bool:
         """Add the accounts that are no members yet. To import a file again writes nothing.
@@ -146,15 +168,16 @@ class _Bucket:
         ids, members = list(dict.fromkeys(accounts)), self._directory.members
         there = set(await members.look_up(known.group.id, ids))
         missing = [Member(account_id) for account_id in ids if account_id not in there]
-        if missing and not await self._add(known.group.id, missing):
+        if missing and not await self.add(known.group.id, missing):
             known.group, known.lost = None, True
             return False
         self._counts[MEMBERS] += len(ids)
         if missing:
             known.outcome = CREATED if known.outcome is CREATED else UPDATED
+            known.changes.add(MEMBERS)
         return True
 
-    async def _add(self, group_id: str, missing: Sequence[Member]) -> bool:
+    async def add(self, group_id: str, missing: Sequence[Member]) -> bool:
         """Add members, if the group is managed here, so that a link of it that is under way is not made.
 
         Each transaction is conditional on the one before: between two of them the group is linked by nobody unseen.

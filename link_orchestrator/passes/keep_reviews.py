@@ -67,8 +67,8 @@ def _is_same(before: PlanRow, after: PlanRow) -> bool:
 
 
 def _told(row: PlanRow) -> object:
-    # What is predicted follows from the review and the mapping.
-    shown = {name: value for name, value in row.shown.items() if name != "predicted"}
+    # What is predicted follows from the review and the mapping, and so do the changes.
+    shown = {name: value for name, value in row.shown.items() if name not in ("predicted", "changes")}
     return shown, row.version, row.versions
 
 

@@ -15,18 +15,19 @@ from typing import Any
 from link_orchestrator.messages import Slice
 from link_orchestrator.passes.excluded_groups import policy_with_members
 from link_orchestrator.passes.pairs import identities_in
+from link_orchestrator.passes.said import WARNED, Said
 from link_orchestrator.passes.shared_values import places_of
 from link_orchestrator.prediction.cycle import Prediction, carried, predict
+from link_orchestrator.prediction.impact import held_by
 from link_orchestrator.run import (
+    ASSIGNED,
     CARRIED,
     EXCLUDED_BY,
     IDS_CARRIED,
     IDS_KNOWN,
-    INACTIVE,
     PREDICTED,
     REPORTS_ASIDE,
     SET_ASIDE,
-    WARNINGS,
     chain_of,
     mapping_of,
     policy_of,
@@ -72,8 +73,6 @@ from shared.turns import Turns
 
 WITH_ACCOUNT = (DecisionKind.LINK, DecisionKind.ALREADY_LINKED)
 """Decisions that leave an identity with an account of its own."""
-WARNED = (DecisionKind.LINK, DecisionKind.REVIEW, DecisionKind.OUTSIDE_VERIFIED_DOMAINS)
-"""Decisions whose row warns of what linking it brings: the links, and what a review may link."""
 ACCOUNTS_AT_ONCE = 500
 """Accounts that a later run has in memory at once."""
 
@@ -84,25 +83,27 @@ async def weigh(directory: Directory, job: Job, slice_: Slice, *, again: bool = 
     pairs = directory.stage(job.id + PAIRS)
     writer = directory.stage(job.id + CANDIDATES).writer(slice_.name)
     seen = directory.seen_writer(job.id, slice_.name)
+    said = Said(directory.keys, policy, mapping_of(job), {})
     counts: Counter[str] = Counter()
     reports_aside = bool(job.options.get(REPORTS_ASIDE))
     for bucket in slice_.buckets:
         keys, shared = await _keys_by_account(pairs, bucket, policy)
         known = await _KnownPairs.read(directory, job, bucket, keys) if again else None
-        scanned = directory.listing.scan_facts(bucket, documents=policy.compares_names)
+        # With their documents, of which provisioning may change something: a bucket that nobody meets, without.
+        scanned = directory.listing.scan_facts(bucket, documents=bool(keys))
         accounts = known.accounts() if known else scanned
         digests = await directory.seen(chain_of(job)).accounts(bucket)
         unmatched: list[PlanRow] = []
         async for account in accounts:
-            facts = facts_of(account)
-            if policy.compares_names:
-                facts = replace(facts, names=names_in(account.document()))
+            facts, theirs = facts_of(account), keys.get(account.id, {})
+            document = account.document() if theirs else {}
+            if theirs and policy.compares_names:
+                facts = replace(facts, names=names_in(document))
             if digests.get(account.id) != account.digest:
                 # It changed after this run saw it, so others may meet it now. Without a version it is not linked.
                 # Another version of the app may have made the digest of other facts, so that it is made by none anew.
                 facts = replace(facts, version="")
                 await seen.doubt_account(account.id)
-            theirs = keys.get(account.id, {})
             former = known.crowds.get(account.id, ()) if known else ()
             # What a touched account has of shared values is counted again, and join() told of it.
             recounted = known is not None and account.id in known.touched
@@ -113,9 +114,11 @@ async def weigh(directory: Directory, job: Job, slice_: Slice, *, again: bool = 
                 # An untouched account is met by the same identities as before, of which only some are weighed again.
                 claims = known.near.get(account.id) or claims
             made = {oid: claim for oid, claim in claims.items() if claim}
+            held = held_by(document, said.mapping)
+            said.number(facts.employee_number, {"account": facts.user_name})
             for oid, evidence in found.items():
                 rivals = rivals_of(oid, evidence, made, directory.keys.fingerprint) if len(claims) > 1 else ()
-                staged = _candidate(oid, facts, evidence, rivals, contested=len(claims) > 1)
+                staged = _candidate(oid, facts, evidence, rivals, held, contested=len(claims) > 1)
                 await writer.add(identity_bucket(directory.keys, oid), staged)
             if known and not recounted:
                 continue
@@ -137,6 +140,7 @@ async def weigh(directory: Directory, job: Job, slice_: Slice, *, again: bool = 
         if unmatched or not again:
             counts[DecisionKind.NO_IDENTITY.value] += len(unmatched)
     await together(writer.close(), seen.close())
+    await directory.findings.write(job.id, f"weigh_{slice_.name}", said.found)
     return counts
 
 
@@ -207,14 +211,16 @@ def _candidate(
     facts: AccountFacts,
     evidence: Iterable[MatchEvidence],
     rivals: Sequence[Rival],
+    held: Sequence[Any],
     *,
     contested: bool,
 ) -> list[Any]:
     """Return what is staged of an account that an identity meets; _candidates_by_identity() reads it.
 
-    `contested` says that other identities meet the account, whether or not they have a claim to it.
+    `held` is what held_by() returned of it. `contested` says that other identities meet the account, whether or not
+    they have a claim to it.
     """
-    return [object_id, _values(facts), list(evidence), rivals, contested]
+    return [object_id, _values(facts), list(evidence), rivals, held, contested]
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,6 +260,7 @@ class _KnownPairs:
 async def decide_all(directory: Directory, job: Job, slice_: Slice, *, again: bool = False) -> Counter[str]:
     """Write the plan's row of every identity in a slice, and stage the links among them."""
     policy, mapping = await policy_with_members(directory, job), mapping_of(job)
+    said = Said(directory.keys, policy, mapping, {})
     candidates = directory.stage(job.id + CANDIDATES)
     plan = directory.plan(job.id)
     links = directory.stage(job.id + LINKS).writer(slice_.name)
@@ -265,13 +272,14 @@ async def decide_all(directory: Directory, job: Job, slice_: Slice, *, again: bo
     for bucket in slice_.buckets:
         known, contested = await _candidates_by_identity(candidates, bucket)
         left_open: dict[str, str] = {}
+        said.assigned = await _assigned(directory, job, bucket)
         names = [job.id + CHANGED, job.id + MEETING] if again else parts_of(job)
         for _, identity in await identities_in(directory, names, bucket):
             # By id: items of a stage come in any order, and a prediction may name the first account that it meets.
             near = [candidate for _, candidate in sorted(known.get(identity.object_id, {}).items())]
             matching = [candidate for candidate in near if candidate.evidence]
             decision = decide(identity, matching, policy)
-            predicted = predict(identity, decision, near, mapping, policy)
+            predicted = predict(identity, decision, near, mapping, policy, assigned=said.is_assigned(identity))
             counts.update((decision.kind.value, PREDICTED + predicted.outcome.value))
             account = decision.account
             if decision.kind is DecisionKind.EXCLUDED:
@@ -279,14 +287,15 @@ async def decide_all(directory: Directory, job: Job, slice_: Slice, *, again: bo
             if account and decision.kind in WITH_ACCOUNT:
                 counts[CARRIED + carried(identity, account)] += 1
             home = directory.keys.bucket(account.id) if account else bucket
-            rows[home].append(_row(decision, policy, identity, predicted, matching))
+            row = _row(decision, policy, identity, predicted, matching, said)
+            rows[home].append(row)
+            counts.update(said.count(identity, decision, matching, row.shown))
             mark = mark_of(decision, identity, policy)
             if mark or again:
                 left_open[identity.object_id] = mark
             if decision.kind is DecisionKind.NO_ACCOUNT:
                 await left.add(bucket, identity.to_json())
             if account and decision.kind is DecisionKind.LINK:
-                counts[WARNINGS + INACTIVE] += not account.active
                 digest = directory.keys.digest(Key("externalId", identity.object_id))
                 await links.add(directory.keys.bucket(digest), [account.id, identity.object_id])
                 before, after = _digests(account, linked(account, identity.object_id))
@@ -296,7 +305,16 @@ async def decide_all(directory: Directory, job: Job, slice_: Slice, *, again: bo
         await plan.leave_open(left_open)
     await together(*(plan.write(home, batch) for home, batch in rows.items()))
     await together(links.close(), left.close(), seen.close())
+    await directory.findings.write(job.id, f"decide_{slice_.name}", said.found)
     return counts
+
+
+async def _assigned(directory: Directory, job: Job, bucket: int) -> set[str] | None:
+    """Return the folded ids of a bucket's people who are assigned to the application, None where nobody said who."""
+    names = job.options.get(ASSIGNED)
+    if names is None:
+        return None
+    return {fold(identity.object_id) for _, identity in await identities_in(directory, names, bucket)}
 
 
 def _digests(*accounts: AccountFacts) -> Iterator[str]:
@@ -327,7 +345,7 @@ async def _candidates_by_identity(candidates: Stage, bucket: int) -> tuple[dict[
     known: defaultdict[str, dict[str, Candidate]] = defaultdict(dict)
     contested = set[str]()
     async for items in candidates.read(bucket):
-        for object_id, facts, evidence, rivals, is_contested in items:
+        for object_id, facts, evidence, rivals, held, is_contested in items:
             account = _facts(facts)
             if is_contested:
                 contested.add(account.id)
@@ -335,6 +353,7 @@ async def _candidates_by_identity(candidates: Stage, bucket: int) -> tuple[dict[
                 account,
                 tuple(MatchEvidence(Rule(rule), Trust(trust), *rest) for rule, trust, *rest in evidence),
                 tuple(Rival(other, Trust(trust) if trust else None, *rest) for other, trust, *rest in rivals),
+                held,
             )
     return known, contested
 
@@ -363,6 +382,7 @@ def _row(
     identity: Identity | None = None,
     predicted: Prediction | None = None,
     candidates: Sequence[Candidate] = (),
+    said: Said | None = None,
 ) -> PlanRow:
     shown: dict[str, Any] = {"reason": decision.reason}
     account = decision.account
@@ -379,11 +399,14 @@ def _row(
         shown["evidence"] = [item.to_json() for item in decision.evidence]
     if decision.others:
         shown["others"] = list(decision.others)
-    if account and decision.kind in WARNED and not account.active:
-        shown["warnings"] = [INACTIVE]
-    if decision.kind is DecisionKind.AMBIGUOUS and identity is not None:
+    if account and identity and said:
+        if decision.kind in WARNED and (codes := said.codes(identity, account)):
+            shown["warnings"] = codes
+        if changes := _changes(decision, identity, predicted, candidates, said):
+            shown["changes"] = changes
+    if decision.kind is DecisionKind.AMBIGUOUS and identity is not None and said:
         found = [candidate for candidate in candidates if candidate.account.id in decision.others]
-        shown["candidates"] = [_shown_candidate(identity, candidate, policy) for candidate in found]
+        shown["candidates"] = [_shown_candidate(identity, candidate, policy, said) for candidate in found]
         versions = {candidate.account.id: candidate.account.version for candidate in found}
     if predicted is not None:
         shown["predicted"] = predicted.to_json()
@@ -393,9 +416,32 @@ def _row(
     return PlanRow(decision.kind.value, subject, shown, account.version if account else "", versions=versions)
 
 
-def _shown_candidate(identity: Identity, candidate: Candidate, policy: Policy) -> dict[str, Any]:
+def _changes(
+    decision: Decision,
+    identity: Identity,
+    predicted: Prediction | None,
+    candidates: Sequence[Candidate],
+    said: Said,
+) -> dict[str, dict[str, Any]]:
+    """Return what the first cycle changes of the account of a row that is linked, or that a review may link."""
+    if decision.kind not in (*WARNED, *WITH_ACCOUNT):
+        return {}
+    candidate = next(one for one in candidates if one.account is decision.account)
+    return said.changes(identity, candidate, predicted if decision.kind in WITH_ACCOUNT else None)
+
+
+def _shown_candidate(identity: Identity, candidate: Candidate, policy: Policy, said: Said) -> dict[str, Any]:
     """Return one of several candidates as a row shows it, with what forbids to link it, whoever asks for that."""
     account, against = candidate.account, objection_of(identity, candidate, policy)
-    shown = {"id": account.id, "userName": account.user_name, "rules": [item.rule.value for item in candidate.evidence]}
-    warned = {} if account.active else {"warnings": [INACTIVE]}
-    return shown | warned | ({"objection": against} if against else {})
+    shown: dict[str, Any] = {
+        "id": account.id,
+        "userName": account.user_name,
+        "rules": [item.rule.value for item in candidate.evidence],
+    }
+    if places := [item.place for item in candidate.evidence]:
+        shown["places"] = places
+    if codes := said.codes(identity, account):
+        shown["warnings"] = codes
+    if changes := said.changes(identity, candidate):
+        shown["changes"] = changes
+    return shown | ({"objection": against} if against else {})

@@ -6,12 +6,20 @@ provisioning could find it beside the stamped externalId (cycle.carried).
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from link_orchestrator.prediction.mapping import ACTIVE, ANY, EXTERNAL_ID, KINDS, OBJECT_ID, USER_NAME, AttributeMapping
+from link_orchestrator.prediction.mapping import (
+    ACTIVE,
+    ANY,
+    EXTERNAL_ID,
+    KINDS,
+    OBJECT_ID,
+    USER_NAME,
+    AttributeMapping,
+    turned_round,
+)
 
 REMEDY = "Map objectId to externalId and give that mapping matching precedence 1."
 
@@ -136,7 +144,7 @@ def _others(mapping: AttributeMapping, people: People | None) -> Iterator[Warned
     if ACTIVE not in mapping.attributes or not mapping.attributes[ACTIVE]:
         text = f"nothing feeds active: {_number(everybody)} would keep their access when they leave"
         yield Warned("activeMissing", text, everybody, f"Map {standard} to active.")
-    elif _turned_round(expression):
+    elif turned_round(expression):
         text = f"active is turned round: {_number(everybody)} would be deactivated"
         yield Warned("activeTurnedRound", text, everybody, f"Map {standard} to active.")
     elif expression and "issoftdeleted" not in expression.lower():
@@ -144,15 +152,6 @@ def _others(mapping: AttributeMapping, people: People | None) -> Iterator[Warned
         yield Warned("activeIgnoresScope", text, everybody, f"Map {standard} to active.")
     if not mapping.creates:
         yield Warned("createsAreOff", "the job creates nobody", None, "Add the action Create, if people are to come.")
-
-
-def _turned_round(expression: str) -> bool:
-    """Tell whether a Switch on IsSoftDeleted makes deleted people active."""
-    match = re.match(r"\s*switch\s*\(\s*\[IsSoftDeleted\]\s*,(.*)\)\s*$", expression, re.IGNORECASE | re.DOTALL)
-    if not match:
-        return False
-    _, *rest = (part.strip().strip('"').lower() for part in match[1].split(","))
-    return dict(zip(rest[::2], rest[1::2], strict=False)).get("false") == "false"
 
 
 def _source(mapping: AttributeMapping) -> str:

@@ -70,6 +70,10 @@ def _refused(why: str) -> Prediction:
 
 
 DISABLED = Prediction(PredictedOutcome.SKIPPED, "The identity is disabled in Entra: provisioning leaves it out.")
+UNASSIGNED = Prediction(
+    PredictedOutcome.SKIPPED,
+    "The person is not assigned to the application in Entra: provisioning leaves them out until they are.",
+)
 BY_KEY = _matched("The look-up by externalId finds the linked account.")
 EXCLUDED = _refused(
     "The person is excluded from linking and matches an account: provisioning neither links nor creates them, unless "
@@ -134,11 +138,22 @@ _WORTH_A_LOOK = ("userPrincipalName", "mail", "mailNickname", "employeeId")
 
 
 def predict(
-    identity: Identity, decision: Decision, near: Sequence[Candidate], mapping: AttributeMapping, policy: Policy
+    identity: Identity,
+    decision: Decision,
+    near: Sequence[Candidate],
+    mapping: AttributeMapping,
+    policy: Policy,
+    *,
+    assigned: bool = True,
 ) -> Prediction:
-    """Return what the first cycle does about an identity. `near` has every account that carries one of its probes."""
+    """Return what the first cycle does about an identity. `near` has every account that carries one of its probes.
+
+    `assigned` says whether the person is assigned to the application in Entra.
+    """
     if not identity.account_enabled:
         return DISABLED
+    if not assigned:
+        return UNASSIGNED
     if decision.kind is DecisionKind.LINK and len(near) == 1 and mapping.keyed:
         return BY_KEY
     return _Cycle(identity, decision, mapping.values(identity), near, policy).run(mapping.matching)
@@ -152,7 +167,7 @@ def after_review(
     `create` says that an excluded one may be created beside the accounts that they match.
     """
     if shown.get("predicted", {}).get("outcome") == PredictedOutcome.SKIPPED:
-        return DISABLED
+        return Prediction(PredictedOutcome.SKIPPED, str(shown["predicted"]["why"]))
     if links:
         return BY_KEY if mapping.keyed else _refused(_OTHER_KEY)
     if not create and not policy.create_beside_matches and mapping.attributes.get(EXTERNAL_ID) == OBJECT_ID:

@@ -21,6 +21,8 @@ EMAIL: Final = "emails"
 EMPLOYEE_NUMBER: Final = "employeeNumber"
 ACTIVE: Final = "active"
 OBJECT_ID: Final = "objectId"
+FULL_NAME: Final = "givenName surname"
+"""The source of what Entra's default joins of given name and surname."""
 
 KINDS: Final = {USER_NAME: "userName", EXTERNAL_ID: "externalId", EMAIL: "email", EMPLOYEE_NUMBER: "employeeNumber"}
 """The mapped attributes by which an account can be found, each with its kind of key."""
@@ -52,6 +54,11 @@ SOURCES: Final[Mapping[str, Callable[[Identity], str | None]]] = {
     "onPremisesImmutableId": lambda one: one.on_premises_immutable_id,
     "immutableId": lambda one: one.on_premises_immutable_id,
     "displayName": lambda one: one.display_name,
+    "givenName": lambda one: one.given_name,
+    "surname": lambda one: one.surname,
+    "jobTitle": lambda one: one.job_title,
+    "department": lambda one: one.department,
+    FULL_NAME: lambda one: " ".join(filter(None, (one.given_name, one.surname))),
 }
 """The attributes of an identity that are read here, by their names in a mapping."""
 
@@ -61,7 +68,8 @@ class AttributeMapping:
     """Which source feeds which attribute here, and by which attributes accounts are matched, in order.
 
     `expressions` holds, by attribute, the expressions that are not evaluated here, for the mapping check. `creates`
-    says whether the job may create users, `enabled` whether it provisions users at all.
+    says whether the job may create users, `enabled` whether it provisions users at all. `others` has what feeds
+    attributes that nobody is matched by, by their SCIM paths, as far as a source of it is read here.
     """
 
     attributes: Mapping[str, str]
@@ -69,6 +77,7 @@ class AttributeMapping:
     expressions: Mapping[str, str] = field(default_factory=dict)
     enabled: bool = True
     creates: bool = True
+    others: Mapping[str, str] = field(default_factory=dict)
 
     def values(self, identity: Identity) -> dict[str, str]:
         """Return what the job sends of an identity, by attribute; what has no value is not sent."""
@@ -78,6 +87,17 @@ class AttributeMapping:
             if read is not None and (value := read(identity)):
                 found[target] = value
         return found
+
+    def other_values(self, identity: Identity) -> dict[str, str]:
+        """Return the same of the attributes that nobody is matched by, by SCIM path."""
+        return {path: value for path, source in self.others.items() if (value := SOURCES[source](identity))}
+
+    @property
+    def activates(self) -> bool | None:
+        """Tell whether somebody in scope is sent as active; None if nothing is sent of that."""
+        if not self.attributes.get(ACTIVE):
+            return None
+        return not turned_round(self.expressions.get(ACTIVE, ""))
 
     @property
     def keyed(self) -> bool:
@@ -89,6 +109,8 @@ class AttributeMapping:
         shown: dict[str, Any] = {"attributes": dict(self.attributes), "matching": list(self.matching)}
         if self.expressions:
             shown["expressions"] = dict(self.expressions)
+        if self.others:
+            shown["others"] = dict(self.others)
         return shown | {name: False for name, on in (("enabled", self.enabled), ("creates", self.creates)) if not on}
 
     @classmethod
@@ -101,7 +123,17 @@ class AttributeMapping:
             dict(get("expressions", {})),
             get("enabled", True),
             get("creates", True),
+            dict(get("others", {})),
         )
+
+
+def turned_round(expression: str) -> bool:
+    """Tell whether a Switch on IsSoftDeleted makes deleted people active."""
+    match = re.match(r"\s*switch\s*\(\s*\[IsSoftDeleted\]\s*,(.*)\)\s*$", expression, re.IGNORECASE | re.DOTALL)
+    if not match:
+        return False
+    _, *rest = (part.strip().strip('"').lower() for part in match[1].split(","))
+    return dict(zip(rest[::2], rest[1::2], strict=False)).get("false") == "false"
 
 
 DEFAULT: Final = AttributeMapping(
@@ -113,6 +145,14 @@ DEFAULT: Final = AttributeMapping(
         ACTIVE: ANY,
     },
     (EXTERNAL_ID, USER_NAME),
+    others={
+        "displayName": "displayName",
+        "title": "jobTitle",
+        "name.givenName": "givenName",
+        "name.familyName": "surname",
+        "name.formatted": FULL_NAME,
+        f"{ENTERPRISE}:department": "department",
+    },
 )
 """What we ask customers for: Entra's own default, except that externalId comes from objectId and is matched first."""
 
@@ -134,28 +174,36 @@ def read_mapping(document: object) -> AttributeMapping:
             'or like {"attributes": {"externalId": "objectId", "userName": "mail"}, "matching": ["externalId"]}'
         )
     known, sources = (*KINDS, ACTIVE), (*SOURCES, ANY)
+    others = {target: source for target, source in attributes.items() if target in DEFAULT.others}
+    attributes = {target: source for target, source in attributes.items() if target not in others}
     if not all(target in known and source in sources for target, source in attributes.items()):
         raise ValueError(f"mapping.attributes: from {', '.join(known)} to one of {', '.join(sources)}")
+    if not all(source in SOURCES for source in others.values()):
+        raise ValueError(f"mapping.attributes: {', '.join(others)} are read from one of {', '.join(SOURCES)}")
     if not all(isinstance(target, str) and target in attributes for target in matching):
         raise ValueError("mapping.matching: each must be one of mapping.attributes")
-    return AttributeMapping(dict(attributes), tuple(dict.fromkeys(matching)))
+    return AttributeMapping(attributes, tuple(dict.fromkeys(matching)), others=others)
 
 
 def _read_schema(document: Mapping[str, Any]) -> AttributeMapping:
     users = max(_user_mappings(document), key=lambda mapping: mapping.get("enabled", True) is True, default=None)
     if users is None:
         raise ValueError("mapping: the schema maps no users (objectMappings with targetObjectName User)")
-    attributes, expressions = dict[str, str](), dict[str, str]()
+    attributes, expressions, others = dict[str, str](), dict[str, str](), dict[str, str]()
     matching: list[tuple[int, str]] = []
     for one in _objects(users.get("attributeMappings")):
         target = _target(str(one.get("targetAttributeName") or ""))
-        source = one.get("source")
+        given = one.get("source")
+        source: Mapping[str, Any] = given if isinstance(given, Mapping) else {}
         priority = one.get("matchingPriority")
         if isinstance(priority, int) and priority > 0:
             matching.append((priority, target))
         elif target not in (*KINDS, ACTIVE):
+            read, _ = _source(source)
+            if _PATH.fullmatch(target) and read in SOURCES:
+                others[target] = read
             continue
-        attributes[target], expression = _source(source if isinstance(source, Mapping) else {})
+        attributes[target], expression = _source(source)
         if expression:
             expressions[target] = expression
     flows = users.get("flowTypes")
@@ -165,7 +213,13 @@ def _read_schema(document: Mapping[str, Any]) -> AttributeMapping:
         expressions,
         users.get("enabled", True) is True,
         not isinstance(flows, str) or "add" in flows.lower(),
+        others,
     )
+
+
+_PATH = re.compile(r"(urn:[\w.:-]+:)?[A-Za-z]\w*(\.[A-Za-z]\w*)?")
+"""A SCIM path of one value."""
+_JOINED = re.compile(r"""join\(\s*" "\s*,\s*\[givenName\]\s*,\s*\[surname\]\s*\)""", re.IGNORECASE)
 
 
 def _user_mappings(document: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
@@ -188,6 +242,8 @@ def _source(source: Mapping[str, Any]) -> tuple[str, str]:
     """Return the attribute that a source names, or ANY with its expression, or "" where it has neither."""
     expression, name = str(source.get("expression") or ""), str(source.get("name") or "")
     attribute = expression.strip().removeprefix("[").removesuffix("]") or name
+    if _JOINED.fullmatch(expression.strip()):
+        return FULL_NAME, ""
     if attribute in SOURCES:
         return attribute, ""
     return (ANY, expression or name) if expression or name else ("", "")

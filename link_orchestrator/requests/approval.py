@@ -7,20 +7,33 @@ approving.py.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from pydantic import Field
+
 from link_orchestrator.approving import ATTEMPTS, approved, count_links, pause
 from link_orchestrator.kinds import RUN
 from link_orchestrator.lifecycle import Orchestrations, ensure_started, refuse_under_way, tell
 from link_orchestrator.orchestrator import APPROVE
 from link_orchestrator.requests.jobs import answer, find_job
 from link_orchestrator.run import GROUPS_APPROVED, ended_in_words, policy_of, state_in_words
+from link_orchestrator.warnings import acknowledgements, open_warnings, with_acknowledged
 from shared.admin.body import Body
 from shared.directory.directory import Directory
 from shared.directory.errors import Busy
 from shared.directory.matching.groups import GroupDecisionKind
-from shared.directory.text import counted
+from shared.directory.text import counted, dump
 from shared.directory.work.jobs import Job, State
 from shared.scim.endpoint import Request, Response
 from shared.tables.port import VersionConflict
+
+
+class Acknowledged(Body, strict=True):
+    """A warning as it was seen."""
+
+    code: str
+    digest: str
+    """The digest that the run shows: refused if the warning says something else by now."""
 
 
 class Approval(Body, strict=True):
@@ -32,6 +45,8 @@ class Approval(Body, strict=True):
     """The number of groups that the plan counts; without it no group is linked."""
     pause_provisioning: bool | None = None
     """Whether SCIM writes wait while the run is applied; overrules what the run was started with."""
+    acknowledged: list[str | Acknowledged] = Field(default=[], max_length=100)
+    """Codes of the run's warnings that were seen, alone or with the digest."""
 
 
 async def approve(directory: Directory, request: Request, client: Orchestrations) -> Response:
@@ -41,11 +56,12 @@ async def approve(directory: Directory, request: Request, client: Orchestrations
     for _ in range(ATTEMPTS):
         await _refuse_unapprovable(directory, job, approval)
         if job.state is State.PLANNED:
+            seen = acknowledgements(job, _codes(approval), request.by, directory.jobs.now())
             try:
                 after = approved(
                     directory, job, request.by, pause_provisioning=approval.pause_provisioning, groups=approval.groups
                 )
-                job = await directory.jobs.replace(job, after)
+                job = await directory.jobs.replace(job, replace(after, warned=with_acknowledged(job, seen)))
             except VersionConflict:
                 # Somebody has reviewed, cancelled or approved the run meanwhile.
                 job = await directory.jobs.get(job.id)
@@ -53,6 +69,7 @@ async def approve(directory: Directory, request: Request, client: Orchestrations
             except Busy as busy:  # an undo is under way, unless its orchestration is dead
                 await refuse_under_way(directory, busy, client)
                 continue
+            await directory.findings.acknowledge(seen)
         # Also if the run was approved before: a crash may have come between that approval and the closing of the gate.
         await pause(directory, job)
         break
@@ -73,9 +90,16 @@ async def _refuse_unapprovable(directory: Directory, job: Job, approval: Approva
         raise Busy(f"groups: the plan would link {counted(groups, 'group')}; look at it again and approve that number")
     if job.state is State.APPROVED and approval.groups not in (None, job.options.get(GROUPS_APPROVED)):
         raise Busy("groups: the run was approved without them; start another one to link groups")
+    await _refuse_number(directory, job, approval.links)
+    if job.state is State.PLANNED:
+        _refuse_unseen(job, approval)
+
+
+async def _refuse_number(directory: Directory, job: Job, approved_links: int | None) -> None:
+    """Raise Busy if the number of links is another, or the safeguard asks for one that is missing."""
     links = await count_links(directory, job)
-    if approval.links is not None:
-        if approval.links != links:
+    if approved_links is not None:
+        if approved_links != links:
             raise Busy(
                 f"links: the plan would link {counted(links, 'account')}; look at it again and approve that number"
             )
@@ -85,4 +109,23 @@ async def _refuse_unapprovable(directory: Directory, job: Job, approval: Approva
         raise Busy(
             f"links: the plan would link {links} of {counted(total, 'account')}, more than the share of {share:g} "
             f'that needs no number (safeguardShare): approve with {{"links": {links}}}'
+        )
+
+
+def _codes(approval: Approval) -> set[str]:
+    return {one if isinstance(one, str) else one.code for one in approval.acknowledged}
+
+
+def _refuse_unseen(job: Job, approval: Approval) -> None:
+    """Raise Busy if a warning is not acknowledged that nobody has acknowledged before, or says something else."""
+    warnings, told = open_warnings(job), _codes(approval)
+    digests = {one.code: one.digest for one in approval.acknowledged if not isinstance(one, str)}
+    if changed := [one.code for one in warnings if digests.get(one.code, one.digest) != one.digest]:
+        raise Busy(f"acknowledged: {', '.join(changed)}: not the same any more as what you saw; look at it again")
+    if unseen := [one for one in warnings if one.code not in told]:
+        listed = "; ".join(f"{one.code}: {one.text}" for one in unseen)
+        codes = dump(sorted({*told, *(one.code for one in unseen)}))
+        raise Busy(
+            f"acknowledged: the plan warns of what nobody has acknowledged; look at it, and approve with "
+            f'{{"acknowledged": {codes}}}. {listed}'
         )

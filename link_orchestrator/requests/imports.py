@@ -1,4 +1,8 @@
-"""Importing the application's accounts and groups: a file is staged within the request, and an import is started."""
+"""Importing the application's accounts and groups: a file is staged within the request, and an import is started.
+
+So is its preview, which decides as the import does and changes nothing: a job of its own, since a request to Azure
+Functions ends after 230 seconds.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +13,11 @@ from typing import Any, TypeVar
 from link_orchestrator.files.accounts import AccountRow, read_accounts
 from link_orchestrator.files.groups import GroupRow, read_groups
 from link_orchestrator.files.reading import READING, Notes
-from link_orchestrator.kinds import GROUP_IMPORT, IMPORT, Kind
+from link_orchestrator.kinds import GROUP_IMPORT, GROUP_PREVIEW, IMPORT, PREVIEW, Kind
 from link_orchestrator.lifecycle import Orchestrations, begin
 from link_orchestrator.messages import slices_for
 from link_orchestrator.passes.import_accounts import CHANGE, LINKED, PROTECTED
+from link_orchestrator.passes.preview_accounts import FIRST_LINE, FIRST_ROWS
 from link_orchestrator.problems import Problem
 from link_orchestrator.requests.jobs import answer
 from link_orchestrator.requests.sent_file import read_columns, read_file, read_name, stage_rows
@@ -26,7 +31,7 @@ R = TypeVar("R", AccountRow, GroupRow)
 
 
 async def import_accounts(directory: Directory, request: Request, client: Orchestrations) -> Response:
-    """Stage the accounts of a file and start their import: 202 with the import's address."""
+    """Stage the accounts of a file and start their import, or its preview: 202 with the address of that."""
     keys = directory.keys
 
     def bucket_of(row: AccountRow) -> int:
@@ -35,16 +40,18 @@ async def import_accounts(directory: Directory, request: Request, client: Orches
     options: dict[str, Any] = {PROTECTED: CHANGE} if _changes_protected(request) else {}
     if await directory.listing.may_be_linked():
         options[LINKED] = True
-    return await _import(directory, request, client, IMPORT, read_accounts, bucket_of, options=options)
+    kind = PREVIEW if _is_preview(request) else IMPORT
+    return await _import(directory, request, client, kind, read_accounts, bucket_of, options=options)
 
 
 async def import_groups(directory: Directory, request: Request, client: Orchestrations) -> Response:
-    """Stage the groups of a file and start their import: 202 with the import's address."""
+    """Stage the groups of a file and start their import, or its preview: 202 with the address of that."""
 
     def bucket_of(row: GroupRow) -> int:
         return name_bucket(directory.groups.keys, row.display_name)
 
-    return await _import(directory, request, client, GROUP_IMPORT, read_groups, bucket_of, lambda row: len(row.members))
+    kind = GROUP_PREVIEW if _is_preview(request) else GROUP_IMPORT
+    return await _import(directory, request, client, kind, read_groups, bucket_of, lambda row: len(row.members))
 
 
 async def _import(
@@ -59,9 +66,11 @@ async def _import(
 ) -> Response:
     job_id = directory.jobs.new_id(kind.name)
     await directory.stages.announce(job_id, [job_id])
-    writer, counts = directory.stage(job_id).writer(), Counter[str]()
+    writer, counts, lines = directory.stage(job_id).writer(), Counter[str](), list[int]()
 
     async def add(row: R) -> None:
+        if len(lines) < FIRST_ROWS:
+            lines.append(row.line)
         await writer.add(bucket_of(row), row.to_json())
         counts["members"] += count_members(row)
 
@@ -71,8 +80,17 @@ async def _import(
     await writer.close()
     await directory.jobs.count(job_id, "file", {"refused": counts["problems"]})
     size = {"rows": counts["read"], "slices": slices_for(counts["read"] + counts["members"])}
-    asked = {**size, **(options or {}), **read_name(request), READING: notes.reading().to_json()}
+    shows = {FIRST_LINE: max(lines)} if kind is PREVIEW else {}
+    asked = {**size, **shows, **(options or {}), **read_name(request), READING: notes.reading().to_json()}
     return answer(await begin(directory, request.by, client, kind, job_id, asked), request, 202)
+
+
+def _is_preview(request: Request) -> bool:
+    """Tell whether a request only asks what its import would do. Raises InvalidValue for a word that says neither."""
+    asked = request.params.get("preview", "false")
+    if asked not in ("true", "false"):
+        raise InvalidValue("preview: true shows what the import would do and changes nothing; leave it out to import")
+    return asked == "true"
 
 
 def _changes_protected(request: Request) -> bool:

@@ -8,17 +8,19 @@ from typing import Any
 from link_orchestrator.files.reading import READING
 from link_orchestrator.kinds import KINDS, RUN, Kind, Rows
 from link_orchestrator.lifecycle import Orchestrations, cancel, ensure_started
-from link_orchestrator.run import IDS_CARRIED, IDS_KNOWN, INACTIVE, WARNINGS, policy_of
+from link_orchestrator.warnings import ROW_WARNINGS, warnings_of
 from shared.admin.parameters import page_answer, read_count
 from shared.directory.directory import Directory
 from shared.directory.errors import NotFound
 from shared.directory.matching.accounts import DecisionKind
-from shared.directory.text import counted, dump
+from shared.directory.text import dump
 from shared.directory.work.jobs import Job
 from shared.directory.work.plan import Plan, PlanRow
 from shared.scim.endpoint import Request, Response
 from shared.scim.errors import InvalidValue
 
+ANY_CHANGE = "any"
+"""The value of the parameter `changes` that asks for every row of which anything changes."""
 ROWS_READ = 5_000
 """Rows that one request by a condition looks at. The cursor in its answer goes on from there."""
 
@@ -43,25 +45,36 @@ async def list_jobs(kind: Kind, directory: Directory, request: Request) -> Respo
 
 
 async def list_rows(kind: Kind, directory: Directory, request: Request) -> Response:
-    """List a page of a job's rows; of a run's, if asked for, those alone that have a warning."""
+    """List a page of a job's rows; of a run's, if asked for, those alone with a warning, or with changes."""
     await find_job(directory, request, kind)
     choice = read_choice(request, kind.rows)
-    if kind is RUN and (warning := request.params.get("warning")):
-        return await _page_of_warned(directory, request, choice, warning)
+    if kind is RUN and (selects := read_condition(request)):
+        return await _page_of_selected(directory, request, choice or DecisionKind.LINK.value, selects)
     return await page_of_rows(directory, request, kind, request.id, choice)
 
 
-async def _page_of_warned(directory: Directory, request: Request, choice: str, warning: str) -> Response:
-    """Return a page of the rows that have a warning. It may have few or none, and yet a cursor: more follow."""
-    if warning != INACTIVE:
-        raise InvalidValue(f"warning: one of {INACTIVE}")
-    rows, cursor = await select_rows(
-        directory.plan(request.id),
-        choice or DecisionKind.LINK.value,
-        request.params.get("cursor", ""),
-        read_count(request),
-        lambda row: warning in row.shown.get("warnings", ()),
-    )
+def read_condition(request: Request) -> Callable[[PlanRow], bool] | None:
+    """Return what a request asks of rows by `warning` and `changes`, None for nothing. Raises InvalidValue."""
+    warning, changes = request.params.get("warning"), request.params.get("changes")
+    if warning and warning not in ROW_WARNINGS:
+        raise InvalidValue(f"warning: one of {', '.join(ROW_WARNINGS)}")
+    if not (warning or changes):
+        return None
+
+    def selects(row: PlanRow) -> bool:
+        changed = row.shown.get("changes", ())
+        has_change = not changes or changes in changed or (changes == ANY_CHANGE and bool(changed))
+        return has_change and (not warning or warning in row.shown.get("warnings", ()))
+
+    return selects
+
+
+async def _page_of_selected(
+    directory: Directory, request: Request, choice: str, selects: Callable[[PlanRow], bool]
+) -> Response:
+    """Return a page of the rows that meet a condition. It may have few or none, and yet a cursor: more follow."""
+    after = request.params.get("cursor", "")
+    rows, cursor = await select_rows(directory.plan(request.id), choice, after, read_count(request), selects)
     return page_answer(RUN.rows.name, [_named_row(row, RUN) for row in rows], cursor)
 
 
@@ -111,6 +124,7 @@ def read_choice(request: Request, rows: Rows) -> str:
 async def page_of_rows(directory: Directory, request: Request, kind: Kind, name: str, choice: str = "") -> Response:
     """Return a page of the rows under a job's id or a reading's name, shown as those of the kind."""
     rows, cursor = await directory.plan(name).page(choice, request.params.get("cursor", ""), read_count(request))
+    rows.sort(key=lambda row: row.shown.get("line", 0))  # of a file's rows those of a page are in order
     return page_answer(kind.rows.name, [_named_row(row, kind) for row in rows], cursor)
 
 
@@ -138,39 +152,12 @@ def shown(job: Job) -> dict[str, Any]:
     planned = job.kind == RUN.name and job.planned
     approvable: dict[str, Any] = {"links": links} if planned else {}
     if planned and (warnings := warnings_of(job)):
-        approvable["warnings"] = warnings
+        approvable["warnings"] = [warned.to_json() for warned in warnings]
     options = dict(job.options)
     read = {READING: options.pop(READING)} if READING in options else {}
-    return job.to_json() | {"options": options, "counts": counts} | groups | approvable | read
-
-
-def warnings_of(job: Job) -> list[dict[str, Any]]:
-    """Return what is to be looked at before a run's plan is approved: code, warning, for how many, and the remedy."""
-    inactive, carried = job.counts.get(WARNINGS + INACTIVE, 0), job.counts.get(IDS_CARRIED, 0)
-    found: list[dict[str, Any]] = []
-    if inactive:
-        found.append(
-            {
-                "code": INACTIVE,
-                "warning": f"{counted(inactive, 'link')} to accounts that are deactivated here: provisioning "
-                "switches them on",
-                "count": inactive,
-                "remedy": f"Look at them: GET /{RUN.path}/{job.id}/decisions?warning={INACTIVE}. Exclude in a review "
-                "who is to stay out.",
-            }
-        )
-    if carried and not job.counts.get(IDS_KNOWN, 0) and not policy_of(job).foreign_object_ids:
-        found.append(
-            {
-                "code": "foreignObjectIds",
-                "warning": f"{counted(carried, 'account')} with an object id, and nobody in the source has one of "
-                "these: each is a conflict wherever somebody matches it",
-                "count": carried,
-                "remedy": "If these ids are the application's own or a former tenant's, set foreignObjectIds in the "
-                "policy. If not, check that the source is the tenant that people signed in from.",
-            }
-        )
-    return found
+    document = job.to_json()
+    document.pop("warned", None)
+    return document | {"options": options, "counts": counts} | groups | approvable | read
 
 
 def _grouped(counts: Mapping[str, int]) -> tuple[dict[str, int], dict[str, dict[str, int]]]:

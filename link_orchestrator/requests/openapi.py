@@ -26,6 +26,7 @@ from link_orchestrator.requests.approval import Approval
 from link_orchestrator.requests.reviews import ReviewRequest
 from link_orchestrator.requests.runs import RunRequest
 from link_orchestrator.source import MappingSource
+from link_orchestrator.warnings import ROW_WARNINGS
 from shared.admin.account_changes import AccountEdit, LinkRequest, ReleaseRequest
 from shared.admin.group_changes import GroupRelease
 from shared.directory.directory import Directory
@@ -80,8 +81,8 @@ OPERATIONS: Mapping[str, Operation] = {
     "linking_schedule_resume": Operation("ScheduleState"),
     "directory_schemas_get": Operation("Schemas"),
     "directory_schemas_put": Operation("Schemas", body=_json("Schemas")),
-    "accounts_import": Operation("Job", 202, ACCOUNTS_FILE, ("mapping", "protected", "file")),
-    "groups_import": Operation("Job", 202, ACCOUNTS_FILE, ("mapping", "file")),
+    "accounts_import": Operation("Job", 202, ACCOUNTS_FILE, ("mapping", "preview", "protected", "file")),
+    "groups_import": Operation("Job", 202, ACCOUNTS_FILE, ("mapping", "preview", "file")),
     "linking_groups_upload": Operation("Job", 201, _json("AnyJson"), ("file",)),
     "linking_run_group_difference": Operation("Difference", query=PAGED),
     "linking_identities_upload": Operation("Job", 201, IDENTITIES_FILE, ("after", "file")),
@@ -134,8 +135,8 @@ PARAMETERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     ),
     "file": ("What the file is called, to be named in reports.", {"type": "string"}),
     "format": ("What the report is written as.", {"enum": ["html", "csv", "jsonl"], "default": "html"}),
-    "found": ("Only rows of this kind.", {"$ref": "#/components/schemas/VerificationRowKind"}),
     "outcome": ("Only rows with this outcome.", {"$ref": "#/components/schemas/UndoRowKind"}),
+    "preview": ("Whether only to show what the import would do, and to change nothing.", {"type": "boolean"}),
     "protected": (
         "Lets rows change protected accounts, which are otherwise left as they are and reported.",
         {"enum": ["change"]},
@@ -144,7 +145,11 @@ PARAMETERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
         "Whether the HTML report says that the plan is not kept, so that nobody can approve it.",
         {"type": "boolean", "default": False},
     ),
-    "warning": ("Only links that are planned with this warning.", {"enum": ["inactive"]}),
+    "warning": ("Only links that are planned with this warning.", {"enum": [*ROW_WARNINGS]}),
+    "changes": (
+        "Only links of which the first provisioning cycle changes this attribute, such as userName; any for all.",
+        {"type": "string"},
+    ),
     "mapping": ('A JSON object from header to column, like {"Login": "userName"}.', {"type": "string"}),
 }
 """What a query parameter means, and its schema. One that is not listed is a string to look for."""
@@ -158,8 +163,8 @@ def operations() -> dict[str, Operation]:
     found = dict(OPERATIONS)
     for kind in KINDS.values():
         name, rows = kind.function_prefix, kind.rows
-        asked = (rows.filter_by, *PAGED) if rows.choices else PAGED
-        asked = (*asked, "warning") if kind is RUN else asked
+        asked = (f"{kind.name}.{rows.filter_by}", *PAGED) if rows.choices else PAGED
+        asked = (*asked, "warning", "changes") if kind is RUN else asked
         found[f"{name}_{rows.name}"] = Operation(_page_of(kind), query=asked)
         if kind.orchestrator:
             found[f"{name}_get"] = Operation("Job")
@@ -269,6 +274,10 @@ def _operation(route: Route, operation: Operation) -> dict[str, Any]:
 
 def _parameter(name: str, where: str) -> dict[str, Any]:
     description, schema = PARAMETERS.get(name, ("", {"type": "string"}))
+    kind, dot, own = name.partition(".")
+    if dot:  # a kind's own, by which its rows are filtered
+        name, description = own, f"Only rows with this value as `{own}`."
+        schema = _ref(f"{_page_of(KINDS[kind]).removesuffix('s')}Kind")
     shown = {"name": NAMES.get(name, name), "in": where, "required": where == "path", "schema": schema}
     return shown | ({"description": description} if description else {})
 

@@ -52,7 +52,7 @@ class Selection(Body):
     """A match rule that is among the row's evidence."""
     domain: str | None = None
     """The domain of the identity's user principal name."""
-    warning: Literal["inactive"] | None = None
+    warning: Literal["inactive", "disabled", "unassigned"] | None = None
     """A warning that the row has."""
 
     def selects(self, row: PlanRow) -> bool:

@@ -19,7 +19,7 @@ from link_orchestrator.passes.read import KEPT_DAYS
 from link_orchestrator.requests.jobs import answer, find_job, page_of_rows
 from link_orchestrator.requests.mapping import choose_mapping
 from link_orchestrator.requests.uploads import find_upload
-from link_orchestrator.run import OWN_POLICY, REPORTS_ASIDE, ended_in_words
+from link_orchestrator.run import ASSIGNED, OWN_POLICY, REPORTS_ASIDE, ended_in_words
 from link_orchestrator.source import RunSource, Sources, refuse_unready
 from shared.admin.body import Body
 from shared.directory.directory import Directory
@@ -38,6 +38,8 @@ class RunRequest(Body):
     source: RunSource | None = None
     groups: StrictStr | StrictBool | None = None
     """The id of an upload of Entra's groups; or true: those in the scope of the source."""
+    assigned: StrictStr | None = None
+    """The id of an upload of the people who are assigned to the application; provisioning leaves out all others."""
     policy: Annotated[dict[str, Any], WithJsonSchema({"$ref": "#/components/schemas/Policy"})] | None = None
     """A policy for this run, instead of the directory's."""
     mapping: dict[str, Any] | None = None
@@ -87,6 +89,8 @@ async def prepare(directory: Directory, asked: RunRequest, sources: Sources, job
         options[OWN_POLICY] = True
     if asked.report_set_aside:
         options[REPORTS_ASIDE] = True
+    if asked.assigned is not None:
+        options[ASSIGNED] = [*staged.parts_of(await find_upload(directory, asked.assigned, IDENTITIES, "assigned"))]
     if asked.full:
         options["full"] = True
     # Who is in a group changes while nothing of the person does.

@@ -25,6 +25,7 @@ from shared.directory.settings import POLICY, SCHEMAS, Setting, mapping_setting,
 from shared.directory.text import timestamp
 from shared.directory.work.adoptions import Adoptions
 from shared.directory.work.differences import Differences
+from shared.directory.work.findings import Findings
 from shared.directory.work.gate import Gate
 from shared.directory.work.jobs import Jobs
 from shared.directory.work.plan import LeftOpen, Plan
@@ -60,6 +61,7 @@ class Directory:
     left_open: LeftOpen
     gate: Gate
     readings: Readings
+    findings: Findings
     refusals: Refusals
     adoptions: Adoptions
 
@@ -130,6 +132,7 @@ class Directories:
                 left_open=LeftOpen(self._tables, keys, jobs),
                 gate=Gate(self._tables, keys, self._now),
                 readings=Readings(self._tables, keys),
+                findings=Findings(self._tables, keys),
                 refusals=Refusals(self._tables, keys, self._now),
                 adoptions=Adoptions(self._tables, keys),
             )

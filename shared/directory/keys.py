@@ -27,6 +27,7 @@ RETIRED = "b_"
 COUNT = "c"
 NAME = "n_"
 TOMBSTONE = "t_"
+BEFORE_IMPORT = "j_"
 KEPT = "k_"
 AUDIT = "z_"
 

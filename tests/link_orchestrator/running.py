@@ -22,6 +22,7 @@ from link_orchestrator import activities, orchestrator, staged
 from link_orchestrator.messages import FORM, Start
 from link_orchestrator.passes import compare
 from link_orchestrator.staged import identity_bucket
+from link_orchestrator.warnings import CODES, HARMFUL
 from shared.directory.directory import Directories, Directory
 from shared.directory.keys import Key
 from shared.directory.matching.identity import Identity
@@ -45,6 +46,8 @@ R = TypeVar("R", bound=Resource)
 
 TOKEN = "token-of-the-administrator"
 SECRET = "5e" * 32
+SEEN = [*CODES, *HARMFUL]
+"""What an approval acknowledges that is not about warnings: all of them."""
 POLICY = {"verifiedDomains": ["contoso.com", "fabrikam.com"]}
 
 
@@ -135,8 +138,9 @@ class Api:
         return await self.wait(f"linking/runs/{run['id']}", "planned")
 
     async def approve(self, run: Any, **approval: Any) -> Any:
-        """Approve a run, by its number of links if no other is said."""
-        return await self.call("POST", f"linking/runs/{run['id']}/approve", {"links": run["links"]} | approval)
+        """Approve a run, by its number of links if no other is said, and acknowledge whatever it warns of."""
+        asked = {"links": run["links"], "acknowledged": SEEN} | approval
+        return await self.call("POST", f"linking/runs/{run['id']}/approve", asked)
 
     async def apply(self, run: Any, **approval: Any) -> Any:
         """Approve a run and return it once it has ended."""

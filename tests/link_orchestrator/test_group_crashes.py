@@ -117,7 +117,9 @@ async def undisturbed(folder: Path) -> dict[str, Step]:
     assert await Engine(call).play(import_groups, start_of(directory, importing)) == "done"
     assert await Engine(call).play(link_accounts, start) == "done"
     jobs = Jobs(tables, directory.keys)
-    assert await jobs.total(importing.id) == {"created": 2, "updated": 2, "unchanged": 1, "members": 6, "refused": 2}
+    total = await jobs.total(importing.id)
+    counts = {name: count for name, count in total.items() if "." not in name}
+    assert counts == {"created": 2, "updated": 2, "unchanged": 1, "members": 6, "refused": 2}
     total = await jobs.total(run.id)
     assert total.items() >= {"link": 4, "groupLink": 2, "groupConflict": 1, "noGroup": 1, "localGroup": 3}.items()
     assert total["groupsLinked"] == 2
@@ -162,6 +164,7 @@ async def check(tables: SqliteTables) -> list[Any]:
         total = Counter(await jobs.total(job.id))
         # What a twin brought up to date is found unchanged.
         total["unchanged"] += total.pop("updated", 0)
+        total = Counter({name: count for name, count in total.items() if not name.startswith("changes.")})
         shown.append((job.kind, job.state, sorted(total.items())))
     return sorted(shown, key=repr)
 

@@ -43,6 +43,7 @@ from shared.tables.port import Tables, TablesError
 from shared.tables.sqlite import SqliteTables
 from tests.infra.test_serve import served
 from tests.link_orchestrator.running import (
+    SEEN,
     TOKEN,
     Api,
     Engine,
@@ -444,7 +445,7 @@ async def test_a_process_that_is_killed_loses_nothing_and_links_nobody_twice(tmp
     planned = await killed.see_through(path, "planned")
     links = planned["counts"]["link"]
     async with killed.api() as api:
-        await api.call("POST", path + "/approve", {"links": links})
+        await api.call("POST", path + "/approve", {"links": links, "acknowledged": SEEN})
     done = await killed.see_through(path, "done")
     assert (done["phase"], done["counts"]["linked"], done["counts"].get("refused", 0)) == ("done", links, 0)
     assert all(killed.kills[phase] for phase in ("done", "planned")), killed.kills

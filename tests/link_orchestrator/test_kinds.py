@@ -21,6 +21,9 @@ accounts_import              POST   accounts/import
 accounts_import_get          GET    accounts/imports/{id}
 accounts_import_cancel       POST   accounts/imports/{id}/cancel
 accounts_import_problems     GET    accounts/imports/{id}/problems
+accounts_preview_get         GET    accounts/previews/{id}
+accounts_preview_cancel      POST   accounts/previews/{id}/cancel
+accounts_preview_rows        GET    accounts/previews/{id}/rows
 accounts_delete              DELETE accounts/{id}
 accounts_get                 GET    accounts/{id}
 accounts_edit                PATCH  accounts/{id}
@@ -36,6 +39,9 @@ groups_import                POST   groups/import
 groups_import_get            GET    groups/imports/{id}
 groups_import_cancel         POST   groups/imports/{id}/cancel
 groups_import_problems       GET    groups/imports/{id}/problems
+groups_preview_get           GET    groups/previews/{id}
+groups_preview_cancel        POST   groups/previews/{id}/cancel
+groups_preview_problems      GET    groups/previews/{id}/problems
 groups_get                   GET    groups/{id}
 groups_release               POST   groups/{id}/release
 linking_groups_upload        POST   linking/groups
@@ -76,7 +82,10 @@ linking_verification_rows    GET    linking/verifications/{id}/rows
 """Name, method and path of every function of the administrator's API, by path."""
 
 
-ORCHESTRATORS = {"import_accounts", "import_groups", "link_accounts", "undo_links", "verify_links"}
+ORCHESTRATORS = {
+    *("import_accounts", "import_groups", "preview_accounts", "preview_groups"),
+    *("link_accounts", "undo_links", "verify_links"),
+}
 ACTIVITIES = {"read_identities", "run_slice", "choose_extent", "approve_itself", "reach_milestone"}
 """Names by which an orchestration under way finds its code after a deployment."""
 

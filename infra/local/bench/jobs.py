@@ -75,7 +75,7 @@ async def link(folder: Path, accounts: int) -> list[Figure]:
         path = f"linking/runs/{run['id']}"
         run = await ended(api, path, "planned")
         planned = clock.wall()
-        await api.call("POST", path + "/approve", {"links": run["counts"]["link"]})
+        await api.call("POST", path + "/approve", approval_of(run))
         run = await ended(api, path, "done")
         if run["counts"].get("linked") != run["counts"]["link"]:
             raise RuntimeError(f"{run['counts']}: not every planned link was made")
@@ -116,9 +116,15 @@ async def _run(api: Api, upload: str) -> Any:
     path = f"linking/runs/{run['id']}"
     run = await ended(api, path, "planned", "done")
     if run["phase"] == "planned":
-        await api.call("POST", path + "/approve", {"links": run["counts"].get("link", 0)})
+        await api.call("POST", path + "/approve", approval_of(run))
         run = await ended(api, path, "done")
     return run
+
+
+def approval_of(run: Any) -> dict[str, Any]:
+    """Return the approval of a planned run by somebody who has seen what it warns of."""
+    seen = [warned["code"] for warned in run.get("warnings", ())]
+    return {"links": run["counts"].get("link", 0), "acknowledged": seen}
 
 
 def _changed(part: bytes, second: list[bytes]) -> bytes:

@@ -18,7 +18,7 @@ import aiohttp
 
 import function_app
 from infra.local.bench.figures import Figure
-from infra.local.bench.jobs import TOKEN, connected, ended, serving
+from infra.local.bench.jobs import TOKEN, approval_of, connected, ended, serving
 from infra.local.bench.people import patch
 from infra.local.demo import Api
 from infra.local.demo_data import generate, write
@@ -162,5 +162,5 @@ async def _plan(api: Api, folder: Path) -> tuple[str, Any]:
 async def _apply(api: Api, path: str, run: Any) -> int:
     """Approve a run and wait for its end; return how many accounts were linked."""
     # The gate stays open, because SCIM beside a run is compared with SCIM alone.
-    await api.call("POST", path + "/approve", {"links": run["counts"]["link"], "pauseProvisioning": False})
+    await api.call("POST", path + "/approve", approval_of(run) | {"pauseProvisioning": False})
     return int((await ended(api, path, "done"))["counts"]["linked"])

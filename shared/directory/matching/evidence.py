@@ -7,7 +7,7 @@ in accounts.py.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Self
 
@@ -44,6 +44,7 @@ class MatchEvidence(NamedTuple):
     """That an account carries a value that an identity has in `attribute`.
 
     `value` is the folded value, which no plan shows. `look_alike` says that the two are written in other letters.
+    `held` says where the account has it: an attribute and, of several e-mails, which one: `emails 2`.
     """
 
     rule: Rule
@@ -52,6 +53,12 @@ class MatchEvidence(NamedTuple):
     outside: bool = False
     look_alike: bool = False
     value: str = ""
+    held: str = ""
+
+    @property
+    def place(self) -> str:
+        """Where the account and the identity have the value, in words."""
+        return place_of(self.to_json())
 
     @property
     def name(self) -> str:
@@ -61,6 +68,11 @@ class MatchEvidence(NamedTuple):
     def to_json(self) -> dict[str, Any]:
         """Return the evidence as the JSON object that plans and reports show, without its value."""
         document: dict[str, Any] = {"rule": self.rule.value, "trust": self.trust.value, "attribute": self.attribute}
+        if self.held:
+            attribute, _, position = self.held.partition(" ")
+            document["accountAttribute"] = attribute
+            if position:
+                document["position"] = int(position)
         marks = {"outsideVerifiedDomains": self.outside, "lookAlike": self.look_alike}
         return document | {name: True for name, said in marks.items() if said}
 
@@ -70,6 +82,31 @@ class MatchEvidence(NamedTuple):
         get = document.get
         marks = get("outsideVerifiedDomains", False), get("lookAlike", False)
         return cls(Rule(document["rule"]), Trust(document["trust"]), document["attribute"], *marks)
+
+
+def place_of(evidence: Mapping[str, Any]) -> str:
+    """Return in words where account and identity have the value of evidence that to_json() wrote.
+
+    "" for what an earlier version of the app wrote.
+    """
+    attribute, position = evidence.get("accountAttribute", ""), evidence.get("position", 0)
+    if not attribute:
+        return ""
+    held = f"{_ORDINALS.get(position, f'{position}th')} e-mail" if position else _IN_WORDS.get(attribute, attribute)
+    alike = " looks like" if evidence.get("lookAlike") else " is"
+    return f"the account's {held}{alike} the identity's {_IN_WORDS.get(evidence['attribute'], evidence['attribute'])}"
+
+
+_ORDINALS = {1: "first", 2: "second", 3: "third"}
+_IN_WORDS = {
+    "id": "object id",
+    "objectId": "object id of a past sign-in",
+    "nameId": "NameID of a past sign-in",
+    "verifiedEmails": "verified e-mail",
+    "proxyAddresses": "alias (proxyAddresses)",
+    "otherMails": "other mail (otherMails)",
+    "formerUserPrincipalName": "former userPrincipalName",
+}
 
 
 def facts_of(account: Account) -> AccountFacts:
@@ -106,14 +143,22 @@ def evidence_for(keys: Iterable[MatchKey], account: AccountFacts) -> tuple[Match
         if alike:
             same = key.literal in alike or any(same_letters(value.strip(), key.literal.strip()) for value in alike)
             trust = key.trust if same else Trust.WEAK
-            found.append(MatchEvidence(key.rule, trust, key.attribute, key.outside, not same, key.value))
+            held = _held(key.rule, account, alike[0])
+            found.append(MatchEvidence(key.rule, trust, key.attribute, key.outside, not same, key.value, held))
         elif key.rule is Rule.EMAIL:
             aliases.append(key)
     if aliases:
         names = {Rule.USER_NAME: fold(account.user_name), Rule.NAME_ID: fold(account.name_id or "")}
         named = {name for rule, name in names.items() if not any((i.rule, i.value) == (rule, name) for i in found)}
         found += [
-            MatchEvidence(key.rule, Trust.WEAK, key.attribute, key.outside, value=key.value)
+            MatchEvidence(
+                key.rule,
+                Trust.WEAK,
+                key.attribute,
+                key.outside,
+                value=key.value,
+                held=_HELD[Rule.USER_NAME if key.value == names[Rule.USER_NAME] else Rule.NAME_ID],
+            )
             for key in aliases
             if key.value in named
         ]
@@ -156,6 +201,22 @@ def _carried(rule: Rule, account: AccountFacts) -> tuple[str | None, ...]:
             return account.emails + account.verified_emails
         case Rule.EMPLOYEE_NUMBER:
             return (account.employee_number,)
+
+
+_HELD = {
+    Rule.EXTERNAL_ID: "externalId",
+    Rule.SIGN_IN_OBJECT_ID: "objectId",
+    Rule.NAME_ID: "nameId",
+    Rule.USER_NAME: "userName",
+    Rule.EMPLOYEE_NUMBER: "employeeNumber",
+}
+"""Where an account has what a rule compares, under the names of an import's columns; e-mail addresses are several."""
+
+
+def _held(rule: Rule, account: AccountFacts, value: str) -> str:
+    if held := _HELD.get(rule):
+        return held
+    return f"emails {account.emails.index(value) + 1}" if value in account.emails else "verifiedEmails"
 
 
 class Claim(NamedTuple):
@@ -278,8 +339,12 @@ def has_object_id(evidence: Iterable[MatchEvidence]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """An account that carries at least one key of an identity, and the other identities that match it."""
+    """An account that carries at least one key of an identity, and the other identities that match it.
+
+    `held` is what a prediction of its changes asks of its document (link_orchestrator/prediction/impact.py).
+    """
 
     account: AccountFacts
     evidence: tuple[MatchEvidence, ...]
     rivals: tuple[Rival, ...] = ()
+    held: Sequence[Any] = (None,)

@@ -85,7 +85,7 @@ async def create_many(accounts: Accounts, new: Sequence[Account], *, by: str) ->
     async def alone(account: Account) -> Account:
         return await accounts.create(account, by=by)
 
-    return await in_transactions(new, announce, commit, alone)
+    return await in_transactions(new, announce, commit, alone, 3)  # account, claim of its name, audit row
 
 
 async def reserve_many(accounts: Accounts, links: Sequence[tuple[str, str]], *, by: str) -> set[str]:
@@ -140,11 +140,18 @@ async def _carried_by_others(accounts: Accounts, partition: str, held: Mapping[s
 
 
 async def replace_many(
-    accounts: Accounts, changes: Sequence[AccountChange], *, by: str, action: str, reserved: Collection[str] = ()
+    accounts: Accounts,
+    changes: Sequence[AccountChange],
+    *,
+    by: str,
+    action: str,
+    reserved: Collection[str] = (),
+    keeping: Callable[[Account, Account], Operation] | None = None,
 ) -> list[BulkOutcome]:
     """Put `after` in the place of `before`, for each change. An outcome is Stale where `before` changed meanwhile.
 
-    `reserved` are the ids of accounts for which reserve_many claimed the identity that they are linked to.
+    `reserved` are the ids of accounts for which reserve_many claimed the identity that they are linked to. `keeping`
+    returns the operation that keeps, in the same transaction, what a change replaces.
     """
     now = accounts.now()
     changes = [(before, numbered(before, after, now) if after != before else after) for before, after in changes]
@@ -164,14 +171,14 @@ async def replace_many(
         operations: list[Operation] = []
         for before, after in chunk:
             audit = audit_row(action, by, now, before, after)
-            operations += [_written(before, after), audit]
+            operations += [_written(before, after), audit, *([keeping(before, after)] if keeping else [])]
         etags = await accounts.tables.commit(accounts.keys.home(chunk[0][0].id), operations)
-        return etags[::2]
+        return etags[:: 3 if keeping else 2]
 
     async def alone(change: AccountChange) -> Account:
-        return await accounts.replace(*change, by=by, action=action)
+        return await accounts.replace(*change, by=by, action=action, keeping=keeping)
 
-    return await in_transactions(changes, announce, commit, alone)
+    return await in_transactions(changes, announce, commit, alone, 3 if keeping else 2)
 
 
 def numbered(before: Account, after: Account, now: str) -> Account:
@@ -201,13 +208,13 @@ async def in_transactions(
     announce: Callable[[Sequence[Item]], Awaitable[set[str]]],
     commit: Callable[[Sequence[Item]], Awaitable[list[str]]],
     alone: Callable[[Item], Awaitable[Account]],
+    rows: int,
 ) -> list[BulkOutcome]:
-    """Commit items in transactions; one that does not fit there, or makes one fail, is written alone.
+    """Commit items in transactions, `rows` operations each; one that makes one fail is written alone.
 
-    `announce` writes what must be there first, and returns the ids of the accounts that do not fit.
+    `announce` writes what must be there first, and returns the ids of the accounts that do not fit and go alone, too.
     """
     outcomes: dict[int, BulkOutcome] = {}
-    rows = 3 if items and isinstance(items[0], Account) else 2  # account, audit row and, for a create, its name's claim
     size = OPERATIONS // rows
     waiting, single = await _fitting(items, range(len(items)), announce)
     while waiting:

@@ -207,7 +207,8 @@ class Resource:
 class Account(Resource):
     """One account.
 
-    `retired` says that SCIM deleted it while the application keeps it. `origin` names the import row it came from.
+    `retired` says that SCIM deleted it while the application keeps it. `origin` names the import that made it, and
+    `imported` the last one that changed it.
     `parted` has the object ids, folded, of identities that an undo or a release took it apart from: only a person joins
     such a pair again. `retired_as` is the digest (digest_kept) of what a DELETE over SCIM left of the account. `digest`
     is that of its facts as its row has it, "" for none: another version of the app may have written it.
@@ -225,6 +226,7 @@ class Account(Resource):
     retired: bool = False
     parted: tuple[str, ...] = ()
     origin: str | None = None
+    imported: str | None = None
     retired_as: str | None = None
     digest: str = field(default="", compare=False)
 
@@ -333,6 +335,10 @@ class Account(Resource):
         """Return what provisioning may change beside the document and the link, by the name under which it is kept."""
         return {EVIDENCE: self.evidence.to_json()}
 
+    def beside_import(self) -> dict[str, Any]:
+        """Return what an import may change beside the document, by the name under which it is kept."""
+        return self.beside_document() | {"protected": self.protected}
+
     def columns(self) -> dict[str, Value | None]:
         """Return the row's columns."""
         return Resource.columns(self) | {
@@ -345,6 +351,7 @@ class Account(Resource):
             "link": dump(self.link.to_json()) if self.link else None,
             "parted": dump(list(self.parted)) if self.parted else None,
             "origin": self.origin,
+            "imported": self.imported,
             "retiredAs": self.retired_as,
             DIGEST_OF_FACTS: digest_facts(self.facts()),
         }
@@ -371,6 +378,7 @@ class Account(Resource):
             retired=row.key.startswith(RETIRED),
             parted=tuple(json.loads(parted)) if parted else (),
             origin=columns.get("origin"),
+            imported=columns.get("imported"),
             retired_as=columns.get("retiredAs"),
             digest=columns.get(DIGEST_OF_FACTS, ""),
         )

@@ -192,10 +192,20 @@ class Resources(Generic[R]):
                 return await self._written(resource, etags, 1)
         raise Busy("too many resources are being created at once", retry_after=1)
 
-    async def replace(self, before: R, after: R, *, by: str, action: str = "replace", keep: bool = False) -> R:
+    async def replace(
+        self,
+        before: R,
+        after: R,
+        *,
+        by: str,
+        action: str = "replace",
+        keep: bool = False,
+        keeping: Callable[[R, R], Operation] | None = None,
+    ) -> R:
         """Put `after` in the place of `before`. Raises Stale if the resource changed since `before` was read.
 
-        `keep` says that provisioning makes the change: what it replaces is kept for an undo (kept.py).
+        `keep` says that provisioning makes the change: what it replaces is kept for an undo (kept.py). `keeping`
+        returns the operation that keeps it where others make the change.
         Raises AlreadyExists if it would take a userName or an identity that another resource holds.
         """
         if after == before:
@@ -210,6 +220,8 @@ class Resources(Generic[R]):
             operations[1:] = [Insert(after.key, columns), Delete(before.key, before.etag)]
         if keep and (kept := kept_row(before, after, values)):
             operations.append(kept)
+        if keeping:
+            operations.append(keeping(before, after))
         etags = await self._change(before, operations, audit.key, _lives(after) - _lives(before))
         await self.claims.remove(gone)
         return await self._written(after, etags, 1)

@@ -60,7 +60,7 @@ async def release_many(
 
     outcomes: dict[str, BulkOutcome] = {}
     for some in _by_home(accounts, changes).values():
-        done = await in_transactions(some, announce, commit, alone)
+        done = await in_transactions(some, announce, commit, alone, 2)
         outcomes |= {before.id: outcome for (before, _), outcome in zip(some, done, strict=True)}
     stored = [account_id for account_id, outcome in outcomes.items() if isinstance(outcome, Account)]
     await _remove(accounts, [place for account_id in stored for place in gone[account_id]])

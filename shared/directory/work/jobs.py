@@ -58,7 +58,8 @@ class Job:
 
     `reason` tells the administrator why the job failed, why there was nothing to do, or why a plan waits for a person.
     `replaced_by` is the id of the scheduled run that took its place while it waited. Since `reduced` it has those rows
-    alone that an undo needs.
+    alone that an undo needs. `warned` is what a run's plan warns of, by code (link_orchestrator/warnings.py); None of a
+    plan that an earlier version of the app made.
     """
 
     id: str
@@ -78,6 +79,7 @@ class Job:
     ended: str | None = None
     reduced: str | None = None
     reason: str | None = None
+    warned: Mapping[str, Any] | None = None
     etag: str = ""
 
     def to_json(self) -> dict[str, Any]:
@@ -187,6 +189,13 @@ class Jobs:
         """Return the directory's jobs, oldest first."""
         jobs = map(Job.from_row, await read_range(self._tables, self._partition, JOB, prefix_end(JOB)))
         return sorted(jobs, key=lambda job: job.started)
+
+    async def find_last(self, kind: str) -> Job | None:
+        """Return the job of a kind that was started last, or None."""
+        low = JOB + kind
+        # Ids of a kind differ by the time at which they were made: the last one is the newest.
+        keys = [row.key async for row in scan(self._tables, self._partition, low, prefix_end(low), select=[])]
+        return await self.get(keys[-1][len(JOB) :]) if keys else None
 
     async def remove(self, job_id: str) -> None:
         """Remove a job that has ended, and the counts of its slices."""

@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 from shared.directory.keys import Key, Keys, prefix_end
 from shared.directory.text import timestamp
 from shared.directory.work.buckets import ACCOUNT_CURSOR, read_page, read_place
-from shared.tables.access import delete, read_range, scan_pages
+from shared.tables.access import delete, in_waves, read_range, scan_pages
 from shared.tables.port import Conflict, Delete, Insert, Merge, Operation, Replace, Row, Tables, TablesError
 
 ROWS: Final = 16
@@ -100,6 +100,27 @@ class Refusals:
         found, more = await read_page(self._tables, self._keys.refusals, buckets, place, count)
         shown = [self._shown(bucket, row) for bucket, row in found]
         return [refusal for refusal in shown if refusal.last >= self._oldest()], more
+
+    async def count(self, days: int, most: int) -> tuple[int, int]:
+        """Return how many writes were refused to accounts whose last refusal was in the last days, and to how many.
+
+        At most about `most` rows are looked at. What processes still count in memory is left out.
+        """
+        oldest, found = _before(self._now(), timedelta(days=days)), dict[str, int]()
+
+        async def look(bucket: int) -> None:
+            async for page in scan_pages(
+                self._tables, self._keys.refusals(bucket), select=["account", "last", "count"]
+            ):
+                for row in page.rows:
+                    if str(row.columns["last"]) >= oldest:
+                        account = str(row.columns["account"])
+                        found[account] = found.get(account, 0) + int(row.columns["count"])
+                if len(found) >= most:
+                    return
+
+        await in_waves(look(bucket) for bucket in range(self._keys.buckets))
+        return sum(found.values()), len(found)
 
     async def sweep(self) -> int:
         """Remove the rows that are kept no longer, and return how many."""

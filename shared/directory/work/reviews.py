@@ -201,17 +201,19 @@ def _effect(row: PlanRow) -> Counter[str]:
         counts[f"review.{action}"] += 1
     if predicted:
         counts[f"predicted.{predicted}"] += 1
-    for code in _warnings(row) if links or unlinks else ():
-        counts[f"warnings.{code}"] += links - unlinks
+    if links or unlinks:
+        chosen = _chosen(row)
+        changes = chosen.get("changes", ())
+        told = [f"warnings.{code}" for code in chosen.get("warnings", ())]
+        told += [f"impact.{name}" for name in (*changes, *(["accounts"] if changes else []))]
+        counts.update(dict.fromkeys(told, links - unlinks))
     return counts
 
 
-def _warnings(row: PlanRow) -> Sequence[str]:
-    """Return the codes of what a plan warns of about the account of a row: of several, the one that a review names."""
+def _chosen(row: PlanRow) -> Mapping[str, Any]:
+    """Return what a plan shows of the account of a row: of several, of the one that a review names."""
     named = (row.review or {}).get("account")
-    chosen = next((one for one in row.shown.get("candidates", ()) if one["id"] == named), row.shown)
-    warnings: Sequence[str] = chosen.get("warnings", ())
-    return warnings
+    return next((one for one in row.shown.get("candidates", ()) if one["id"] == named), row.shown)
 
 
 def _read(tally: Row | None) -> Counter[str]:

@@ -154,7 +154,8 @@ def test_what_is_noted_of_any_bytes_survives_json(data: bytes) -> None:
             continue
         reading = notes.reading()
         assert Reading.from_json(json.loads(json.dumps(reading.to_json()))) == reading
-        assert all(len(one.lines) <= LINES for one in (*reading.problems, *reading.suspicious))
+        lines = [one.lines for one in reading.problems] + [one.lines for one in reading.suspicious]
+        assert all(len(one) <= LINES for one in lines)
 
 
 class TestTheDoors:

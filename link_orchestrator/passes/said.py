@@ -1,0 +1,154 @@
+"""What the rows of a plan say beside their decision: what they warn of, and what the first cycle changes.
+
+It is found while the rows are made, since nobody reads the directory once more for it. warnings.py has the sentences.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+from link_orchestrator.prediction.cycle import PredictedOutcome, Prediction
+from link_orchestrator.prediction.impact import impact
+from link_orchestrator.prediction.mapping import AttributeMapping
+from link_orchestrator.run import INACTIVE, WARNINGS
+from link_orchestrator.warnings import DISABLED, FILLERS, IMPACT, NAMES, OUTSIDE, TRUST, UNASSIGNED
+from shared.directory.keys import Keys, fold
+from shared.directory.matching.accounts import Decision, DecisionKind, decide
+from shared.directory.matching.evidence import AccountFacts, Candidate, MatchEvidence, trust_of
+from shared.directory.matching.identity import Identity
+from shared.directory.matching.match_keys import is_filler
+from shared.directory.matching.names import names_in
+from shared.directory.matching.policy import Policy, Rule, Trust
+from shared.directory.work.findings import Finding
+
+WARNED: Final = (DecisionKind.LINK, DecisionKind.REVIEW, DecisionKind.OUTSIDE_VERIFIED_DOMAINS)
+"""Decisions whose row warns of what linking it brings: the links, and what a review may link."""
+LINKED: Final = (DecisionKind.LINK, DecisionKind.ALREADY_LINKED)
+ACCOUNTS: Final = IMPACT + "accounts"
+"""Count of the linked accounts of which the first cycle changes anything."""
+
+
+@dataclass(slots=True)
+class Said:
+    """What one slice of a plan has to say. `assigned` has the folded ids of who is assigned, None where none knows."""
+
+    keys: Keys
+    policy: Policy
+    mapping: AttributeMapping
+    found: dict[str, Finding]
+    assigned: Collection[str] | None = None
+    _trusting: Policy | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._trusting = _trusting(self.policy)
+
+    def is_assigned(self, identity: Identity) -> bool:
+        """Tell whether provisioning has a person in its scope, as far as that is known."""
+        return self.assigned is None or fold(identity.object_id) in self.assigned
+
+    def codes(self, identity: Identity, account: AccountFacts) -> list[str]:
+        """Return the codes of what linking the two would bring."""
+        said = ((INACTIVE, not account.active), (DISABLED, not identity.account_enabled))
+        codes = [code for code, is_so in said if is_so]
+        return codes if self.is_assigned(identity) else [*codes, UNASSIGNED]
+
+    def changes(
+        self, identity: Identity, candidate: Candidate, predicted: Prediction | None = None
+    ) -> dict[str, dict[str, Any]]:
+        """Return what the first cycle changes of an account that it finds.
+
+        Without a prediction: once a review has linked it.
+        """
+        if predicted is None:
+            finds = self.mapping.keyed and identity.account_enabled and self.is_assigned(identity)
+        else:
+            finds = predicted.outcome is PredictedOutcome.MATCHED
+        return impact(identity, candidate.account, candidate.held, self.mapping) if finds else {}
+
+    def count(
+        self, identity: Identity, decision: Decision, near: Sequence[Candidate], shown: Mapping[str, Any]
+    ) -> dict[str, int]:
+        """Keep what a row says of an identity, and return the counts that it adds."""
+        counts: dict[str, int] = {}
+        account, changes = decision.account, shown.get("changes", {})
+        if decision.kind in LINKED and changes:
+            counts |= {IMPACT + name: 1 for name in changes} | {ACCOUNTS: 1}
+            if "userName" in changes:
+                self._add(NAMES, identity, {**_example(identity, account), **changes["userName"]})
+        for code in shown.get("warnings", ()):
+            if code != DISABLED and decision.kind is DecisionKind.LINK:
+                counts[WARNINGS + code] = 1
+                self._add(code, identity, _example(identity, account))
+        if near and not identity.account_enabled and decision.kind is not DecisionKind.EXCLUDED:
+            self._add(DISABLED, identity, _example(identity, account))
+        if decision.kind is DecisionKind.OUTSIDE_VERIFIED_DOMAINS:
+            self._add(OUTSIDE, identity, _example(identity, account), _domain(decision.evidence))
+        if decision.kind is DecisionKind.REVIEW and self._would_be_trusted(identity, decision, near):
+            self._add(TRUST, identity, _example(identity, account))
+        self.number(identity.employee_id, {"identity": identity.user_principal_name})
+        return counts
+
+    def _would_be_trusted(self, identity: Identity, decision: Decision, near: Sequence[Candidate]) -> bool:
+        if self._trusting is None or trust_of(decision.evidence) is not Trust.WEAK:
+            return False
+        return would_be_trusted(identity, decision, near, self.mapping, self._trusting)
+
+    def number(self, number: str | None, example: Mapping[str, str]) -> None:
+        """Keep an employee number that says that there is none."""
+        if number and is_filler(number):
+            finding = self.found.setdefault(FILLERS, Finding())
+            finding.add("0", {**example, "value": number}, fold(number))
+
+    def _add(self, code: str, identity: Identity, example: Mapping[str, Any], value: str = "") -> None:
+        told = self.keys.fingerprint(f"{code} {fold(identity.object_id)} {value}")
+        self.found.setdefault(code, Finding()).add(told, example, value)
+
+
+def would_be_trusted(
+    identity: Identity, decision: Decision, near: Sequence[Candidate], mapping: AttributeMapping, policy: Policy
+) -> bool:
+    """Tell whether a review would be a link under a policy that trusts every address in the verified domains.
+
+    Where another identity matches the account, too, nobody can tell before that is decided.
+    """
+    mails = [one for one in decision.evidence if one.attribute == "mail" and "emails" in one.held]
+    proving = [one for one in mails if not (one.outside or one.look_alike)]
+    if not proving or any(rival.trust and not rival.excluded for one in near for rival in one.rivals):
+        return False
+    more = MatchEvidence(Rule.MAIL, Trust.STRONG, "mail", value=proving[0].value)
+    trusted = [
+        replace(one, account=replace(one.account, names=_names(one, mapping)), evidence=(more, *one.evidence))
+        if one.account is decision.account
+        else one
+        for one in near
+    ]
+    return decide(identity, trusted, policy).kind is DecisionKind.LINK
+
+
+def _trusting(policy: Policy) -> Policy | None:
+    """Return the policy with every address in the verified domains trusted, None where that changes nothing."""
+    if policy.trusts_unverified:
+        return None
+    try:
+        return replace(policy, trust_emails="inVerifiedDomains")
+    except ValueError:  # the rules contradict it
+        return None
+
+
+def _names(candidate: Candidate, mapping: AttributeMapping) -> tuple[str, ...]:
+    """Return the names of an account as far as the mapping sends some."""
+    held = dict(zip(mapping.others, candidate.held[1:], strict=False))
+    name = {part: held.get(f"name.{part}") for part in ("givenName", "familyName", "formatted")}
+    return names_in({"displayName": held.get("displayName"), "name": name})
+
+
+def _example(identity: Identity, account: AccountFacts | None) -> dict[str, str]:
+    return {"identity": identity.user_principal_name, **({"account": account.user_name} if account else {})}
+
+
+def _domain(evidence: Sequence[MatchEvidence]) -> str:
+    """Return the domain of the first address that proves nothing, "" where a name has none."""
+    values = [item.value for item in evidence if item.outside and "@" in item.value]
+    return values[0].rpartition("@")[2] if values else ""

@@ -1,0 +1,376 @@
+"""What a person should know of a plan before it is approved: each with a stable code, and how many it is about.
+
+The passes find who it is about (passes/said.py), beside their counts. Once the plan is there, gather() puts that
+together with what is known of the files, the mapping and provisioning, and the job keeps it. A person acknowledges a
+warning with an approval. In a later run the same warning counts as acknowledged while it is unchanged: while it has the
+same digest. What goes into a digest is what the person was told: of warnings about rows the people and their number, of
+the others the values, or the level.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+
+from link_orchestrator.prediction.check import People, check
+from link_orchestrator.run import CARRIED, IDS_CARRIED, IDS_KNOWN, INACTIVE, WARNINGS, mapping_of, policy_of
+from shared.directory.directory import Directory
+from shared.directory.errors import NotFound
+from shared.directory.matching.accounts import DecisionKind
+from shared.directory.text import counted, dump
+from shared.directory.work.findings import EXAMPLES, Finding
+from shared.directory.work.jobs import Job
+
+DISABLED, UNASSIGNED = "disabled", "unassigned"
+"""Codes of people who are disabled in Entra, or not assigned to the application there."""
+ROW_WARNINGS: Final = (INACTIVE, DISABLED, UNASSIGNED)
+"""Codes of warnings that rows have."""
+NAMES: Final = "userNameChanges"
+NO_DOMAINS, OUTSIDE = "noVerifiedDomains", "outsideVerifiedDomains"
+TRUST: Final = "trustEmails"
+UNREAD, FILLERS, SHARED = "unreadRows", "fillers", "sharedValues"
+EXCLUSIONS: Final = "exclusionsUnmatched"
+STARTED: Final = "provisioningStarted"
+FOREIGN: Final = "foreignObjectIds"
+
+CODES: Final = (
+    NO_DOMAINS, OUTSIDE, TRUST, NAMES, INACTIVE, DISABLED, UNASSIGNED, UNREAD, FILLERS, SHARED, EXCLUSIONS, FOREIGN,
+    STARTED,
+)  # fmt: skip
+"""Codes of warnings in the order in which they are shown, before those of the mapping (prediction/check.py)."""
+HARMFUL: Final = (
+    "usersAreOff", "createsAreOff", "noMatching", "externalIdNotKey", "externalIdRefused", "externalIdNotFirst",
+    "findsUnlinked", "adoptNeverReached", "userNameMissing", "activeMissing", "activeTurnedRound", "activeIgnoresScope",
+)  # fmt: skip
+"""Codes of what is wrong with a mapping that a plan warns of, too: people are lost by it, or changed."""
+IMPACT: Final = "impact."
+"""Prefix of counts of linked accounts of which the first cycle changes an attribute."""
+COUNTED: Final = {INACTIVE: WARNINGS + INACTIVE, UNASSIGNED: WARNINGS + UNASSIGNED, NAMES: IMPACT + "userName"}
+"""Warnings whose number follows the reviews, with the count that has it."""
+
+REFUSALS: Final = 100
+"""Refused writes in the last days from which on provisioning counts as started."""
+QUARANTINE: Final = 5_000
+"""Failures from which on Entra weighs a quarantine.
+
+https://learn.microsoft.com/entra/identity/app-provisioning/application-provisioning-quarantine-status
+"""
+RECENT_DAYS: Final = 7
+"""Days of refused writes that are looked at: a provisioning that was stopped before is none that runs."""
+MOST_REFUSALS: Final = 10_000
+"""Rows of refusals that are read."""
+VALUES_SHOWN: Final = 10
+"""Values of a warning that are shown, such as domains, each with its number of rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlanWarning:
+    """A warning of a plan. `digest` is that of what it says; `known` is the one that was acknowledged last."""
+
+    code: str
+    text: str
+    count: int
+    remedy: str
+    examples: Sequence[Mapping[str, Any]] = ()
+    values: Mapping[str, int] | None = None
+    digest: str = ""
+    known: Mapping[str, str] | None = None
+
+    @property
+    def acknowledged(self) -> bool:
+        """Whether a person acknowledged what it says."""
+        return bool(self.known) and (self.known or {})["digest"] == self.digest
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the warning as the API shows it."""
+        document: dict[str, Any] = {
+            "code": self.code,
+            "warning": self.text,
+            "count": self.count,
+            "examples": list(self.examples),
+            "remedy": self.remedy,
+        }
+        if self.values:
+            document["values"] = dict(self.values)
+        if not self.digest:  # a plan of before there was such a thing is approved as it stands
+            return document
+        document |= {"digest": self.digest, "acknowledged": self.acknowledged}
+        if self.acknowledged and self.known:
+            document |= {"acknowledgedBy": self.known["by"], "acknowledgedAt": self.known["at"]}
+        return document
+
+
+def warnings_of(job: Job) -> list[PlanWarning]:
+    """Return what a planned run warns of."""
+    if job.warned is None:
+        return list(_of_earlier_version(job))
+    order = {code: place for place, code in enumerate(CODES)}
+    codes = sorted(job.warned, key=lambda code: order.get(code, len(order)))
+    return [warned for code in codes if (warned := _warning(job, code, job.warned[code]))]
+
+
+def open_warnings(job: Job) -> list[PlanWarning]:
+    """Return those that nobody has acknowledged."""
+    return [warned for warned in warnings_of(job) if warned.digest and not warned.acknowledged]
+
+
+def acknowledgements(job: Job, codes: Iterable[str], by: str, at: str) -> dict[str, dict[str, str]]:
+    """Return what is to be remembered of a person who acknowledges warnings of these codes."""
+    told = set(codes)
+    return {
+        warned.code: {"digest": warned.digest, "by": by, "at": at, "run": job.id}
+        for warned in open_warnings(job)
+        if warned.code in told
+    }
+
+
+def with_acknowledged(job: Job, codes: Mapping[str, Mapping[str, str]]) -> Mapping[str, Any] | None:
+    """Return a job's `warned` once these are acknowledged."""
+    if job.warned is None or not codes:
+        return job.warned
+    return {code: {**kept, "known": codes[code]} if code in codes else kept for code, kept in job.warned.items()}
+
+
+def without_people(warned: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """Return a job's `warned` without its examples, for when the plan's rows are no longer kept."""
+    return warned and {code: {**kept, "examples": []} for code, kept in warned.items()}
+
+
+def _warning(job: Job, code: str, kept: Mapping[str, Any]) -> PlanWarning | None:
+    counts_rows = code in COUNTED
+    count = job.counts.get(COUNTED[code], 0) if counts_rows else kept["count"]
+    if count < 1 and "text" not in kept:
+        return None
+    values = dict(list(kept.get("values", {}).items())[:VALUES_SHOWN])
+    text, remedy = (kept["text"], kept["remedy"]) if "text" in kept else _said(job, code, count, values)
+    told = f"{code} {kept['base']} {count if counts_rows else ''}"
+    digest = hashlib.blake2b(told.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+    return PlanWarning(code, text, count, remedy, kept["examples"], values, digest, kept.get("known"))
+
+
+def _of_earlier_version(job: Job) -> Iterable[PlanWarning]:
+    inactive, carried = job.counts.get(WARNINGS + INACTIVE, 0), _foreign(job, job.counts)
+    for code, count in ((INACTIVE, inactive), (FOREIGN, carried)):
+        if count:
+            yield PlanWarning(code, *_said_of(job, code, count, {}))
+
+
+def _said_of(job: Job, code: str, count: int, values: Mapping[str, int]) -> tuple[str, int, str]:
+    text, remedy = _said(job, code, count, values)
+    return text, count, remedy
+
+
+def _foreign(job: Job, counts: Mapping[str, int]) -> int:
+    """Return how many accounts carry an object id, where nobody in the source has one of these."""
+    known = counts.get(IDS_KNOWN, 0) or policy_of(job).foreign_object_ids
+    return 0 if known else counts.get(IDS_CARRIED, 0)
+
+
+async def gather(directory: Directory, job: Job, counts: Mapping[str, int]) -> dict[str, Any]:
+    """Return what a run warns of whose plan has just been made, as its job keeps it, by code.
+
+    Each has `count`, `base` (what its digest is made of), `examples`, and `values` or `text` and `remedy` where it has
+    some; `known` is the acknowledgement of its code before.
+    """
+    found = {code: _of_finding(finding) for code, finding in (await directory.findings.total(job.id)).items()}
+    found |= await _unread(directory, job, counts)
+    found |= await _shared(directory, job, counts)
+    found |= await _started(directory)
+    found |= _mapping(job, counts)
+    if foreign := _foreign(job, counts):
+        found[FOREIGN] = _kept(foreign, "")
+    if OUTSIDE in found and not policy_of(job).verified_domains:
+        found[NO_DOMAINS] = found.pop(OUTSIDE)
+    if FILLERS in found:
+        # Who comes with a filler that is known says nothing new.
+        found[FILLERS]["base"] = dump(sorted(found[FILLERS]["values"]))
+    for code in COUNTED:  # reviews may bring the first one
+        found.setdefault(code, _kept(0, ""))
+    known = await directory.findings.acknowledged()
+    return {code: kept | ({"known": known[code]} if code in known else {}) for code, kept in found.items()}
+
+
+def _kept(count: int, base: str, examples: Sequence[Mapping[str, Any]] = (), **more: Any) -> dict[str, Any]:
+    return {"count": count, "base": base, "examples": list(examples), **more}
+
+
+def _of_finding(finding: Finding) -> dict[str, Any]:
+    values = dict(finding.values.most_common())
+    return _kept(finding.count, f"{finding.sum:016x}", finding.examples, **({"values": values} if values else {}))
+
+
+async def _unread(directory: Directory, job: Job, counts: Mapping[str, int]) -> dict[str, Any]:
+    """Warn of rows that were not read: of the identities, and of the last import of accounts."""
+    unread = dict[str, int]()
+    examples: list[Mapping[str, Any]] = []
+    if "source" in job.options:
+        unread["identities"] = counts.get("unusable", 0)
+        places = [("identities", str(job.options["identities"]), unread["identities"])]
+    else:
+        places = []
+        try:
+            upload = await directory.jobs.get(str(job.options["identities"]))
+        except NotFound:
+            pass
+        else:
+            unread["identities"] = upload.counts.get("problems", 0)
+            places.append(("identities", upload.id, unread["identities"]))
+    last = await directory.jobs.find_last("import")
+    if last is not None:
+        unread["accounts"] = last.counts.get("refused", 0)
+        places.append(("accounts", last.id, unread["accounts"]))
+    for what, name, count in places:
+        if count and len(examples) < EXAMPLES:
+            rows, _ = await directory.plan(name).page("", "", EXAMPLES - len(examples))
+            examples += [
+                {"file": what, "line": row.shown.get("line"), "reason": row.shown.get("reason")} for row in rows
+            ]
+    values = {what: count for what, count in unread.items() if count}
+    return {UNREAD: _kept(sum(values.values()), dump(values), examples, values=values)} if values else {}
+
+
+async def _shared(directory: Directory, job: Job, counts: Mapping[str, int]) -> dict[str, Any]:
+    count = counts.get(DecisionKind.SHARED_VALUE.value, 0)
+    if not count:
+        return {}
+    rows, _ = await directory.plan(job.id).page(DecisionKind.SHARED_VALUE.value, "", EXAMPLES)
+    examples = [row.shown["value"] for row in rows]
+    return {SHARED: _kept(count, dump([count, [(one["kind"], one["value"]) for one in examples]]), examples)}
+
+
+async def _started(directory: Directory) -> dict[str, Any]:
+    """Warn where provisioning has written to accounts that are managed here, and was refused."""
+    writes, accounts = await directory.refusals.count(RECENT_DAYS, MOST_REFUSALS)
+    if writes < REFUSALS:
+        return {}
+    # The number grows with every cycle. What a person was told is how near the quarantine is.
+    level = "quarantine" if writes >= QUARANTINE else "near" if writes >= QUARANTINE // 2 else "started"
+    return {STARTED: _kept(writes, level, values={"accounts": accounts, "writes": writes})}
+
+
+def _mapping(job: Job, counts: Mapping[str, int]) -> dict[str, Any]:
+    mapping = mapping_of(job)
+    people = People({name[len(CARRIED) :]: n for name, n in counts.items() if name.startswith(CARRIED)})
+    found = check(mapping, people, adopts=policy_of(job).adopt_on_create)
+    base = dump(mapping.to_json())
+    return {
+        warned.code: _kept(warned.people or 0, base, text=warned.text, remedy=warned.remedy)
+        for warned in found
+        if warned.people != 0 and warned.code in HARMFUL
+    }
+
+
+class _Sentence(NamedTuple):
+    """What the number of a warning counts, what is said, and the remedy, with names of _said() in braces."""
+
+    noun: str
+    text: str
+    remedy: str
+
+
+_SENTENCES: Final[Mapping[str, _Sentence]] = {
+    NO_DOMAINS: _Sentence(
+        "row",
+        "no verified domains are set, so that no address proves anything: {freed}",
+        "Set verifiedDomains in the policy (PUT /directory/policy) to the domains that are yours, and plan again.",
+    ),
+    OUTSIDE: _Sentence(
+        "row",
+        "{counted} with nothing but an address outside the verified domains: {freed}",
+        "Add those of the domains that are yours to verifiedDomains in the policy, and plan again. An address in "
+        "another domain proves nothing.",
+    ),
+    TRUST: _Sentence(
+        "review",
+        "{counted} would be links if every address in the verified domains counted as verified",
+        'Set "trustEmails": "inVerifiedDomains" in the policy and plan again, if nobody can register in the '
+        "application with an address that is not theirs. Otherwise review them: {rows}decision=review",
+    ),
+    NAMES: _Sentence(
+        "sign-in name",
+        "{counted} will change with the first provisioning cycle",
+        "Look at them: {rows}changes=userName. Tell these people, or map to userName what they sign in by.",
+    ),
+    INACTIVE: _Sentence(
+        "link",
+        "{counted} to accounts that are deactivated here: provisioning switches them on",
+        "Look at them: {rows}warning=inactive. Exclude in a review who is to stay out.",
+    ),
+    DISABLED: _Sentence(
+        "identity",
+        "{counted} that match an account, and are disabled in Entra: provisioning leaves them out, and whoever is "
+        "linked all the same is managed by nobody",
+        "Look at them: {rows}decision=review&warning=disabled. Deactivate in the application who has left.",
+    ),
+    UNASSIGNED: _Sentence(
+        "link",
+        "{counted} of people who are not assigned to the application in Entra: provisioning leaves them out, and "
+        "nobody would manage their accounts",
+        "Assign them before provisioning starts: Entra admin center, Enterprise applications, the application, Users "
+        "and groups, Add user/group. Who they are: {rows}warning=unassigned. Exclude in a review who is to stay local.",
+    ),
+    UNREAD: _Sentence(
+        "row",
+        "{files} not read: the plan knows nothing of these people",
+        "See why: GET /linking/runs/{run}/problems for the identities, and /problems of the import for the accounts. "
+        "Correct the file, bring it again, and plan again.",
+    ),
+    FILLERS: _Sentence(
+        "employee number",
+        "{counted} that only say that there is none: {listed}",
+        "None, if these people have no number. Otherwise correct the file: such a number matches nobody.",
+    ),
+    SHARED: _Sentence(
+        "value",
+        "{counted} that many carry, which prove nothing by a weak rule",
+        "Look at them: {rows}decision=sharedValue. Correct a value that says nothing of the person.",
+    ),
+    EXCLUSIONS: _Sentence(
+        "exclusion",
+        "{counted} in the policy without anybody in the source or the directory: {listed}",
+        "Correct or remove it in the policy: a mistyped one excludes nobody.",
+    ),
+    FOREIGN: _Sentence(
+        "account",
+        "{counted} with an object id, and nobody in the source has one of these: each is a conflict wherever somebody "
+        "matches it",
+        "If these ids are the application's own or a former tenant's, set foreignObjectIds in the policy. If not, "
+        "check that the source is the tenant that people signed in from.",
+    ),
+    STARTED: _Sentence(
+        "write",
+        "provisioning has started before this run: {counted} to accounts that are managed here, refused within "
+        "{days} days. {quarantine}",
+        "Stop provisioning in the Entra admin center (Enterprise applications, the application, Provisioning, Stop). "
+        "Apply the run, then choose Restart provisioning there: that ends a quarantine and matches everybody anew.",
+    ),
+}
+
+
+def _said(job: Job, code: str, count: int, values: Mapping[str, int]) -> tuple[str, str]:
+    """Return what is said of a warning, and its remedy."""
+    said = _SENTENCES[code]
+    told = {
+        "counted": counted(count, said.noun),
+        "freed": ", ".join(f"{domain} would free {counted(n, 'row')}" for domain, n in values.items()),
+        "listed": ", ".join(f"{value} ({n:,})" if n > 1 else value for value, n in values.items()),
+        "files": " and ".join(f"{counted(n, 'row')} of the {name}" for name, n in values.items()),
+        "rows": f"GET /linking/runs/{job.id}/decisions?",
+        "run": job.id,
+        "days": RECENT_DAYS,
+        "quarantine": _quarantine(count),
+    }
+    return said.text.format(**told), said.remedy.format(**told)
+
+
+def _quarantine(failures: int) -> str:
+    """Return what the administrator sees in Entra after so many failures."""
+    if failures >= QUARANTINE:
+        return (
+            "That is enough for Entra to put the job in quarantine: then its overview says so, and it runs once a day."
+        )
+    if failures >= QUARANTINE // 2:
+        return f"From {QUARANTINE:,} failures on, Entra puts the job in quarantine."
+    return "The provisioning logs of the application in Entra show them as failures (403)."

@@ -1,0 +1,261 @@
+"""What a plan warns of, with examples and the remedy, and that a person acknowledges it once while it is unchanged."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from link_orchestrator import warnings
+from shared.directory.directory import Directories
+from shared.directory.work.refusals import Attempt
+from tests.link_orchestrator.running import App, Refusal, csv_file, graph, object_id
+
+POLICY = {"verifiedDomains": ["contoso.com"]}
+
+
+def warned(run: Any, code: str) -> dict[str, Any]:
+    """Return what a run says under a code; {} for nothing."""
+    return next((one for one in run.get("warnings", ()) if one["code"] == code), {})
+
+
+async def approve(app: App, run: Any, *codes: Any) -> Any:
+    """Approve a run and acknowledge these warnings alone."""
+    return await app.approve(run, acknowledged=list(codes))
+
+
+async def again(app: App, *people: Any, **asked: Any) -> Any:
+    """Cancel the plan that waits, and return a new one of everybody."""
+    waiting = [run for run in (await app.call("GET", "linking/runs"))["runs"] if "ended" not in run]
+    for run in waiting:
+        await app.call("POST", f"linking/runs/{run['id']}/cancel")
+        await app.wait(f"linking/runs/{run['id']}", "cancelled")
+    return await app.plan(*people, full=True, **asked)
+
+
+class TestAcknowledging:
+    async def test_an_approval_without_it_is_refused_and_lists_what_is_to_be_acknowledged(self, app: App) -> None:
+        await app.bring(csv_file({"userName": "ada", "email": "ada@contoso.com", "emailVerified": "yes"}))
+        run = await app.plan(graph(1, "ada@contoso.com"))
+        with pytest.raises(Refusal) as refused:
+            await approve(app, run)
+        assert refused.value.status == 409
+        assert '{"acknowledged": ["userNameChanges"]}' in refused.value.detail
+        assert "1 sign-in name will change" in refused.value.detail
+        assert (await app.call("GET", f"linking/runs/{run['id']}"))["phase"] == "planned"
+        await approve(app, run, "userNameChanges")
+        done = await app.wait(f"linking/runs/{run['id']}", "done")
+        assert (done["counts"]["linked"], warned(done, "userNameChanges")["acknowledgedBy"]) == (1, "local")
+
+    async def test_the_codes_of_other_warnings_are_not_enough(self, app: App) -> None:
+        await app.bring(csv_file({"userName": "ada", "email": "ada@contoso.com", "emailVerified": "yes"}))
+        run = await app.plan(graph(1, "ada@contoso.com"))
+        with pytest.raises(Refusal, match="userNameChanges"):
+            await approve(app, run, "inactive", "disabled")
+
+    async def test_a_warning_that_says_something_else_than_what_was_seen_is_refused(self, app: App) -> None:
+        off = {"active": "no"}
+        await app.bring(csv_file({"userName": "ada@contoso.com", **off}, {"userName": "bob@contoso.com", **off}))
+        run = await app.plan(graph(1, "ada@contoso.com"), graph(2, "bob@contoso.com"))
+        seen = warned(run, "inactive")
+        row = (await app.decisions(run, "link"))[0]
+        answer = await app.call("POST", f"linking/runs/{run['id']}/review", {"rows": [row["id"]], "action": "exclude"})
+        assert warned(answer["run"], "inactive")["count"] == 1
+        with pytest.raises(Refusal, match="not the same any more"):
+            await approve(app, answer["run"], {"code": "inactive", "digest": seen["digest"]})
+        now = warned(answer["run"], "inactive")["digest"]
+        assert (await approve(app, answer["run"], {"code": "inactive", "digest": now}))["phase"] == "approved"
+
+    async def test_what_is_unchanged_is_not_asked_again_and_what_changed_is(self, app: App) -> None:
+        eva, fay = {"userName": "eva@partner.example"}, {"userName": "fay@partner.example"}
+        await app.bring(csv_file({"userName": "ada@contoso.com"}, eva))
+        people = graph(1, "ada@contoso.com"), graph(2, "eva@partner.example"), graph(3, "fay@partner.example")
+        run = await app.plan(*people)
+        assert [one["code"] for one in run["warnings"]] == ["outsideVerifiedDomains"]
+        await approve(app, run, "outsideVerifiedDomains")
+        await app.wait(f"linking/runs/{run['id']}", "done")
+        run = await app.plan(*people, full=True)
+        told = warned(run, "outsideVerifiedDomains")
+        assert (told["acknowledged"], told["acknowledgedBy"]) == (True, "local")
+        assert (await approve(app, run))["phase"] == "approved"
+        await app.wait(f"linking/runs/{run['id']}", "done")
+        await app.bring(csv_file(fay))
+        run = await app.plan(*people, full=True)
+        told = warned(run, "outsideVerifiedDomains")
+        assert (told["count"], told["acknowledged"]) == (2, False)
+        with pytest.raises(Refusal, match="outsideVerifiedDomains"):
+            await approve(app, run)
+
+    async def test_the_same_number_of_other_people_is_another_warning(self, app: App) -> None:
+        await app.bring(csv_file({"userName": "eva@partner.example"}, {"userName": "fay@partner.example"}))
+        run = await app.plan(graph(2, "eva@partner.example"))
+        await approve(app, run, "outsideVerifiedDomains")
+        await app.wait(f"linking/runs/{run['id']}", "done")
+        run = await app.plan(graph(3, "fay@partner.example"), full=True)
+        told = warned(run, "outsideVerifiedDomains")
+        assert (told["count"], told["acknowledged"]) == (1, False)
+
+    async def test_a_run_that_would_approve_itself_waits_where_a_warning_is_new(self, app: App) -> None:
+        limits = {"autoApprove": {"share": 1, "number": 9}}
+        await app.call("PUT", "directory/policy", POLICY | limits)
+        await app.bring(csv_file({"userName": "ada", "email": "ada@contoso.com", "emailVerified": "yes"}))
+        run = await app.plan(graph(1, "ada@contoso.com"))
+        run = await app.wait(f"linking/runs/{run['id']}", "planned")
+        while "reason" not in run:
+            run = await app.call("GET", f"linking/runs/{run['id']}")
+        assert run["reason"] == "It waits for a person: warnings that nobody has acknowledged: userNameChanges."
+        assert (await app.account("ada"))["link"] is None
+
+
+class TestWhatItSays:
+    async def test_without_domains_it_says_which_would_free_how_many_rows(self, app: App) -> None:
+        rows = [{"userName": f"p{n}@fabrikam.com"} for n in range(4)] + [{"userName": "q@contoso.com"}]
+        await app.bring(csv_file(*rows))
+        people = [graph(n, row["userName"]) for n, row in enumerate(rows)]
+        run = await app.plan(*people, policy={"verifiedDomains": []})
+        told = warned(run, "noVerifiedDomains")
+        assert told["values"] == {"fabrikam.com": 4, "contoso.com": 1}
+        assert "fabrikam.com would free 4 rows, contoso.com would free 1 row" in told["warning"]
+        assert len(told["examples"]) == 3
+        run = await again(app, *people, policy=POLICY)
+        told = warned(run, "outsideVerifiedDomains")
+        assert (told["count"], told["values"]) == (4, {"fabrikam.com": 4})
+        run = await again(app, *people, policy={"verifiedDomains": ["contoso.com", "fabrikam.com"]})
+        assert (run["links"], run.get("warnings")) == (5, None)
+
+    async def test_it_says_how_many_reviews_trusted_addresses_would_free(self, app: App) -> None:
+        await app.bring(
+            csv_file(
+                {"userName": "ada", "email": "ada@contoso.com"},
+                {"userName": "bob", "email": "bob@contoso.com"},
+                {"userName": "cyd", "email": "alias@contoso.com"},
+                {"userName": "dan", "email": "dan@contoso.com"},
+                {"userName": "fay", "email": "fay@contoso.com", "displayName": "Gus Grey"},
+            )
+        )
+        people = (
+            graph(1, "ada@contoso.com"),
+            graph(2, "bob@contoso.com", accountEnabled=False),
+            graph(3, "cyd@contoso.com", proxyAddresses=["smtp:alias@contoso.com"]),
+            graph(4, "dan@contoso.com"),
+            graph(5, "eve@contoso.com", otherMails=["dan@contoso.com"]),
+            graph(6, "fay@contoso.com", displayName="Fay Fisher"),
+        )
+        run = await app.plan(*people)
+        told = warned(run, "trustEmails")
+        assert (told["count"], told["examples"]) == (1, [{"identity": "ada@contoso.com", "account": "ada"}])
+        run = await again(app, *people, policy=POLICY | {"trustEmails": "inVerifiedDomains"})
+        assert (run["links"], warned(run, "trustEmails")) == (1, {})
+
+    async def test_rows_that_were_not_read_are_told_with_their_lines(self, app: App) -> None:
+        await app.bring(csv_file({"userName": "ada@contoso.com"}, {"userName": "b", "active": "?"}))
+        run = await app.plan(graph(1, "ada@contoso.com"), {"id": "1.2E+05", "userPrincipalName": "bad@contoso.com"})
+        told = warned(run, "unreadRows")
+        assert (told["count"], told["values"]) == (2, {"identities": 1, "accounts": 1})
+        assert told["examples"][0]["file"] == "identities"
+        assert all(one["reason"] for one in told["examples"])
+
+    async def test_fillers_and_shared_values_are_told(self, app: App) -> None:
+        team = {"otherEmails": "team@contoso.com"}
+        rows = [{"userName": f"p{n}@contoso.com", "employeeNumber": "n/a", **team} for n in range(5)]
+        await app.bring(csv_file(*rows))
+        run = await app.plan(*(graph(n, f"p{n}@contoso.com", employeeId="0") for n in range(4)))
+        assert warned(run, "fillers")["values"] == {"n/a": 5, "0": 4}
+        assert "n/a (5), 0 (4)" in warned(run, "fillers")["warning"]
+        run = await again(app, graph(1, "p1@contoso.com", otherMails=["team@contoso.com"]))
+        assert warned(run, "sharedValues")["examples"][0]["value"] == "team@contoso.com"
+
+    async def test_disabled_identities_and_deactivated_accounts_are_told(self, app: App) -> None:
+        await app.bring(csv_file({"userName": "ada@contoso.com"}, {"userName": "bob@contoso.com", "active": "no"}))
+        run = await app.plan(
+            graph(1, "ada@contoso.com", accountEnabled=False),
+            graph(2, "bob@contoso.com"),
+            graph(3, "new@contoso.com", accountEnabled=False),
+        )
+        assert warned(run, "disabled")["examples"] == [{"identity": "ada@contoso.com", "account": "ada@contoso.com"}]
+        assert warned(run, "inactive")["examples"] == [{"identity": "bob@contoso.com", "account": "bob@contoso.com"}]
+        path = f"linking/runs/{run['id']}/decisions"
+        page = await app.call("GET", path, decision="review", warning="disabled")
+        assert [row["identity"]["objectId"] for row in page["decisions"]] == [object_id(1)]
+
+    async def test_a_mapping_that_sends_the_mail_nickname_is_told(self, app: App) -> None:
+        await app.bring(csv_file({"userName": "ada@contoso.com"}))
+        mapping = {
+            "attributes": {"externalId": "mailNickname", "userName": "userPrincipalName"},
+            "matching": ["userName"],
+        }
+        run = await app.plan(graph(1, "ada@contoso.com", mailNickname="ada"), mapping=mapping)
+        told = warned(run, "externalIdRefused")
+        assert (told["count"], "mailNickname" in told["warning"]) == (1, True)
+        with pytest.raises(Refusal, match="externalIdRefused"):
+            await approve(app, run)
+
+    @pytest.mark.parametrize(
+        ("writes", "says"),
+        [
+            (99, ""),
+            (100, "show them as failures"),
+            (2_500, "From 5,000 failures on"),
+            (5_000, "enough for Entra to put the job in quarantine"),
+        ],
+    )
+    async def test_provisioning_that_has_started_is_told_by_how_near_a_quarantine_is(
+        self, app: App, monkeypatch: pytest.MonkeyPatch, writes: int, says: str
+    ) -> None:
+        await app.bring(csv_file({"userName": "ada@contoso.com"}))
+        directory = await Directories(app.tables).open("main")
+        monkeypatch.setattr("shared.directory.work.refusals.Refusals.count", lambda *_: _counted(writes))
+        assert await directory.refusals.count(1, 1) == (writes, 1)
+        run = await app.plan(graph(1, "ada@contoso.com"))
+        told = warned(run, "provisioningStarted")
+        assert (says in told["warning"], "Restart provisioning" in told["remedy"]) == (True, True) if says else not told
+
+    async def test_refused_writes_of_the_last_days_are_counted_by_account(self, app: App) -> None:
+        directory = await Directories(app.tables).open("main")
+        for account in ("a", "b"):
+            await directory.refusals.record(Attempt(account * 32, "x", "entra", "PATCH"))
+        assert await directory.refusals.count(warnings.RECENT_DAYS, 10) == (2, 2)
+
+    def test_every_code_has_its_line_in_the_reference(self) -> None:
+        page = Path("link_orchestrator/README.md").read_text("utf-8")
+        assert set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)) >= set(warnings.CODES)
+
+
+async def _counted(writes: int) -> tuple[int, int]:
+    return writes, 1
+
+
+class TestUnassigned:
+    async def test_people_who_are_not_assigned_are_told_and_predicted_to_be_left_out(self, app: App) -> None:
+        await app.bring(csv_file({"userName": "ada@contoso.com"}, {"userName": "bob@contoso.com"}))
+        people = graph(1, "ada@contoso.com"), graph(2, "bob@contoso.com"), graph(3, "new@contoso.com")
+        assigned = await app.upload(people[0])
+        run = await app.plan(*people, assigned=assigned)
+        told = warned(run, "unassigned")
+        assert (told["count"], told["examples"][0]["identity"]) == (1, "bob@contoso.com")
+        assert "Users and groups" in told["remedy"]
+        page = await app.call("GET", f"linking/runs/{run['id']}/decisions", warning="unassigned")
+        assert [row["identity"]["objectId"] for row in page["decisions"]] == [object_id(2)]
+        rows = {row["identity"]["objectId"]: row for row in await app.decisions(run)}
+        assert rows[object_id(1)]["predicted"]["outcome"] == "matched"
+        assert {rows[object_id(n)]["predicted"]["outcome"] for n in (2, 3)} == {"skipped"}
+        answer = await app.call(
+            "POST", f"linking/runs/{run['id']}/review", {"rows": [rows[object_id(2)]["id"]], "action": "exclude"}
+        )
+        assert not warned(answer["run"], "unassigned")
+
+    async def test_a_run_with_others_who_are_assigned_decides_on_everybody(self, app: App) -> None:
+        await app.bring(csv_file({"userName": "ada@contoso.com"}))
+        ada = graph(1, "ada@contoso.com")
+        await app.apply(await app.plan(ada, assigned=await app.upload(ada)))
+        run = await app.plan(ada, assigned=await app.upload(graph(9, "z@contoso.com")))
+        assert run["counts"]["alreadyLinked"] == 1
+
+    async def test_an_unknown_upload_of_assigned_people_is_refused(self, app: App) -> None:
+        upload = await app.upload(graph(1, "ada@contoso.com"))
+        for named, status in (("nope", 404), (7, 400)):
+            with pytest.raises(Refusal) as refused:
+                await app.call("POST", "linking/runs", {"identities": upload, "assigned": named})
+            assert refused.value.status == status
