@@ -14,6 +14,7 @@ from link_orchestrator.prediction.mapping import DEFAULT, AttributeMapping
 from shared.directory.directory import Directory
 from shared.directory.errors import Busy
 from shared.directory.matching.accounts import DecisionKind
+from shared.directory.matching.groups import GroupDecisionKind
 from shared.directory.matching.policy import IDENTITY, Policy
 from shared.directory.policies import MATCHING_ENDED, Stored
 from shared.directory.work.jobs import RUN, Job, State
@@ -49,6 +50,8 @@ IDS_CARRIED, IDS_KNOWN = "objectIds.carried", "objectIds.known"
 """Counts of local accounts that carry an object id, and of those that carry one of the source."""
 EXCLUDED_BY: Final = "excludedBy."
 """Prefix of counts of excluded identities, by the label of the policy's entry that excludes them."""
+NAMED: Final = "ids or names"
+"""What entries of `excluded` are called together that name one identity or group each."""
 SET_ASIDE: Final = "accountsSetAside"
 """Count of accounts that the policy sets aside and nobody matches: the plan does not report them unless asked."""
 REPORTS_ASIDE: Final = "reportSetAside"
@@ -62,16 +65,19 @@ def policy_of(job: Job) -> Policy:
     return Policy.from_json(job.options["policy"])
 
 
-def exclusions_met(job: Job) -> dict[str, int]:
-    """Return how many identities each entry of `excluded` left out in a run, 0 for an entry that matches nobody.
+def exclusions_unmatched(job: Job, counts: Mapping[str, int]) -> dict[str, int]:
+    """Return the entries of `excluded` that match nobody in a run of these counts, each with how many there are.
 
-    Entries that name one identity each are counted together. A run that decides on changes alone cannot tell: {}.
+    Entries that name one identity or group each are counted together. A run that decides on changes alone cannot tell.
     """
     if "since" in job.options:
         return {}
-    policy, counts = policy_of(job), job.counts
-    labels = [one.label for one in policy.criteria] + ([IDENTITY] if policy.excluded else [])
-    return {label: counts.get(EXCLUDED_BY + label, 0) for label in labels}
+    policy = policy_of(job)
+    labels = [one.label for one in policy.criteria]
+    found = {label: 1 for label in labels if not counts.get(EXCLUDED_BY + label)}
+    met = counts.get(EXCLUDED_BY + IDENTITY, 0) + counts.get(GroupDecisionKind.EXCLUDED.value, 0)
+    named = len(policy.excluded) - met
+    return found | ({NAMED: named} if named > 0 else {})
 
 
 def ended_in_words(stored: Stored) -> str:
