@@ -13,6 +13,7 @@ from typing import Final
 from link_orchestrator.prediction.mapping import DEFAULT, AttributeMapping
 from shared.directory.directory import Directory
 from shared.directory.errors import Busy
+from shared.directory.keys import APPLICATION_ID
 from shared.directory.matching.accounts import DecisionKind
 from shared.directory.matching.groups import GroupDecisionKind
 from shared.directory.matching.policy import IDENTITY, Policy
@@ -181,8 +182,9 @@ def as_link(row: PlanRow) -> PlanRow:
     """Return a row that a review links, in the form of a row that the plan itself links."""
     account_id = str((row.review or {})["account"])
     known = (row.shown.get("account"), *row.shown.get("candidates", ()))
-    names = [account["userName"] for account in known if account and account["id"] == account_id]
-    shown = {**row.shown, "account": {"id": account_id, "userName": names[0]}}
+    names = ("id", "userName", APPLICATION_ID)
+    account = next(account for account in known if account and account["id"] == account_id)
+    shown = {**row.shown, "account": {name: account[name] for name in names if name in account}}
     return replace(row, shown=shown, version=planned_version(row, account_id))
 
 

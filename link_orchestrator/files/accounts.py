@@ -1,8 +1,7 @@
 """Existing accounts from an exported file: which column is which attribute, and what a row must hold to be an account.
 
 files/formats.py reads the rows, passes/import_accounts.py stores the accounts. Headers are recognised whatever their
-case, order, spaces, dots and `[remarks]`, in these layouts: the generic one below, Atlassian (managed accounts, and the
-older site export with a row for every group of a user), Okta, Google Workspace, and SCIM User documents as JSON.
+case, order, spaces, dots and `[remarks]`: in the layouts of products (layouts.py), and in the generic one below.
 
 | Column | Holds | Also known as |
 |---|---|---|
@@ -10,11 +9,13 @@ older site export with a row for every group of a user), Okta, Google Workspace,
 | email | the work address | mail, e-mail address, primary email |
 | emailVerified | whether the application verified that address: yes or no, or the address | verified email |
 | otherEmails | more addresses, separated by semicolons | secondary email, aliases |
+| applicationId | the key that the application itself has for the account; no other account may have it | |
 | nameId | NameID of past SAML sign-ins | SAML NameID |
 | objectId | the object-identifier claim of past sign-ins | oid, Entra object id |
 | externalId, employeeNumber | the identifier of the client; of the personnel system | employee id |
 | givenName, familyName, displayName | | first name, last name, surname, name, full name |
 | active | no, disabled, deactivated, suspended, deprovisioned, … or yes, active, … (yes if empty) | status, enabled |
+| inactive | the same the other way round | suspended, disabled, blocked |
 | protected | whether no run and no identity provider may ever touch it (no if empty) | break glass |
 | title, department, division, organization, costCenter, userType, nickName, middleName | | job title, company |
 | phone, mobilePhone, homePhone | | work phone, primary phone, mobile |
@@ -31,15 +32,28 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from link_orchestrator.files.cells import BETWEEN, Unusable, find_answer, plain, read_email, read_flag, read_text
-from link_orchestrator.files.columns import Columns, Layout, ranks
+from link_orchestrator.files.cells import (
+    BETWEEN,
+    Unusable,
+    find_answer,
+    find_verified,
+    read_email,
+    read_flag,
+    read_text,
+)
+from link_orchestrator.files.columns import Columns, Layout, Needed, check_named, ranks
 from link_orchestrator.files.formats import read_rows
+from link_orchestrator.files.layouts import ACCOUNTS, Product
 from link_orchestrator.files.reading import Notes
-from link_orchestrator.files.rows import Header, Row, UnreadableFile
+from link_orchestrator.files.rows import MAX_FIELD_CHARS, Header, UnreadableFile
 from link_orchestrator.problems import Problem
+from shared.directory.keys import APPLICATION_ID, in_small_letters
 from shared.directory.records.model import ENTERPRISE, NO_EVIDENCE, SignInEvidence
+from shared.directory.text import dump
 
 USER = "urn:ietf:params:scim:schemas:core:2.0:User"
+MAX_APPLICATION_ID: Final = 256
+"""Characters that an applicationId may have at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +64,7 @@ class AccountRow:
     document: Mapping[str, Any]
     evidence: SignInEvidence = NO_EVIDENCE
     protected: bool = False
+    application_id: str | None = None
 
     @property
     def user_name(self) -> str:
@@ -63,13 +78,16 @@ class AccountRow:
             row["evidence"] = self.evidence.to_json()
         if self.protected:
             row["protected"] = True
+        if self.application_id:
+            row[APPLICATION_ID] = self.application_id
         return row
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> AccountRow:
         """Return the row that `to_json` wrote."""
         evidence = SignInEvidence.from_json(row["evidence"]) if "evidence" in row else NO_EVIDENCE
-        return cls(row["line"], row["document"], evidence, row.get("protected", False))
+        own = row.get(APPLICATION_ID)
+        return cls(row["line"], row["document"], evidence, row.get("protected", False), own)
 
 
 def read_accounts(
@@ -86,8 +104,8 @@ def read_accounts(
 
 
 def _read(file: bytes, content_type: str, columns: Mapping[str, str], notes: Notes) -> Iterator[AccountRow | Problem]:
-    found = Columns(_RANKS, _named(columns))
-    seen: set[bytes] = set()
+    found = Columns(_RANKS, check_named(columns, _COLUMNS), ACCOUNTS)
+    seen, owners = set[bytes](), _Owners()
     for row in read_rows(file, content_type=content_type, notes=notes):
         if isinstance(row, Problem):
             yield row
@@ -95,20 +113,62 @@ def _read(file: bytes, content_type: str, columns: Mapping[str, str], notes: Not
             _check(row, found)
         else:
             cells = _flat(row.cells)
-            notes.look(row.line, cells, found.of(cells))
+            layout, product = found.of(cells), found.product_of(cells)
+            notes.look(row.line, cells, layout)
+            notes.layout = notes.layout or (product.name if product else "")
             try:
-                account = _account(row.line, _Cells(cells, found.of(cells)))
+                account = _account(row.line, _Cells(cells, layout, product))
+                _refuse_display_name(cells, layout, found)
+                owners.check(account)
             except Unusable as unusable:
                 yield Problem(row.line, unusable.reason, unusable.remedy)
             else:
-                if "group_name" not in cells or not _seen_before(row, seen):
+                if product is None or not product.repeats or not _seen_before(account, seen):
                     yield account
 
 
-def _seen_before(row: Row, seen: set[bytes]) -> bool:
-    """Tell whether the same row, its group aside, came before: the site export has a row for every group of a user."""
-    text = "\x1f".join(f"{name}\x1e{value}" for name, value in row.cells.items() if name != "group_name")
-    digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
+def _refuse_display_name(cells: Mapping[str, Any], layout: Layout, found: Columns) -> None:
+    """Raise Unusable for a userName that may be a display name, under a header by which products call either."""
+    header = layout.get("userName", ("",))[0]
+    value = cells.get(header)
+    name = value.strip() if isinstance(value, str) else ""
+    if " " in name and "@" not in name and header.strip().casefold() in _EITHER_NAME and not found.is_named(header):
+        raise Unusable(
+            header,
+            "holds a name with a space, which may be the one to show and not the one to sign in with",
+            f'Say which it is: ?columns={{"{header}": "displayName"}}, or "userName" in its place.',
+        )
+
+
+_EITHER_NAME: Final = ("user name", "user", "user_name", "user-name")
+
+
+class _Owners:
+    """The userName that each applicationId of a file came with first. An account costs about 130 bytes."""
+
+    def __init__(self) -> None:
+        self._first: dict[int, int] = {}
+
+    def check(self, row: AccountRow) -> None:
+        """Raise Unusable if an earlier row has the same applicationId, and another userName."""
+        if row.application_id is None:
+            return
+        own, name = _digest(row.application_id), _digest(in_small_letters(row.user_name))
+        first = self._first.setdefault(own, row.line << 64 | name)
+        if first & (1 << 64) - 1 != name:
+            line = first >> 64
+            reason = f"{APPLICATION_ID}: line {line} has the same one, and another userName; line {line} was taken"
+            raise Unusable.because(reason, "Keep the row that is right, and import the file again.")
+
+
+def _digest(text: str) -> int:
+    return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")
+
+
+def _seen_before(row: AccountRow, seen: set[bytes]) -> bool:
+    """Tell whether the same account came before: some exports have a row for every group of a user."""
+    text = dump(row.to_json() | {"line": 0})
+    digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
     known = digest in seen
     seen.add(digest)
     return known
@@ -149,6 +209,7 @@ _ALSO_KNOWN_AS: Final[Mapping[str, str]] = {
     "emailVerified": "verifiedemail verifiedemails isemailverified",
     "otherEmails": "otheremail othermails secondemail secondaryemail worksecondaryemail homesecondaryemail aliases",
     "emails": "emailsvalue",
+    "applicationId": "applicationkey",
     "nameId": "samlnameid persistentnameid",
     "objectId": "oid objectidentifier azureobjectid aadobjectid entraobjectid",
     "externalId": "",
@@ -158,6 +219,7 @@ _ALSO_KNOWN_AS: Final[Mapping[str, str]] = {
     "middleName": "namemiddlename",
     "employeeNumber": "employeeid personnelnumber",
     "active": "status enabled isactive accountenabled",
+    "inactive": "suspended disabled deactivated blocked issuspended isdisabled isblocked",
     "protected": "breakglass isprotected",
     "title": "jobtitle employeetitle",
     "userType": "employeetype",
@@ -175,39 +237,45 @@ _COLUMNS: Final = (*_ALSO_KNOWN_AS, *_TEXTS, *_PHONES, "phoneNumbers", "addresse
 _RANKS: Final = ranks(_COLUMNS, _ALSO_KNOWN_AS)
 
 
-def _named(columns: Mapping[str, str]) -> dict[str, str]:
-    for header, name in columns.items():
-        if name and plain(name) not in _RANKS:
-            known = ", ".join(dict.fromkeys(_COLUMNS))
-            raise UnreadableFile(f"mapping: {header!r} is mapped to an unknown column. Known are: {known}")
-    return {header: _RANKS[plain(name)][0] if name else "" for header, name in columns.items()}
-
-
 def _check(header: Header, columns: Columns) -> None:
     if any("@" in name for name in header.names):
         raise UnreadableFile("The file has no header row: its first line holds values. Put the column names there.")
-    columns.check(header, ("userName", "email", "emails"), "the user name", "Account")
+    columns.check(header, _NAME)
+
+
+_NAME: Final = Needed(
+    ("userName", "emails", "email"),
+    "the user name or the e-mail address",
+    ("mail", "upn", "login", "username", "user", "account", "konto", "benutzer", "name", "id"),
+)
 
 
 def _flat(cells: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return a SCIM document with the attributes of `name` and of extensions among its own. Return CSV as it is."""
-    if not any(isinstance(value, dict) for value in cells.values()):
+    """Return JSON with the attributes of `name` and of extensions among its own, and those of other objects as a.b.
+
+    So does a list of one object whose values layouts name. Return CSV as it is.
+    """
+    if not any(isinstance(value, dict | list) for value in cells.values()):
         return cells
     flat: dict[str, Any] = {}
     for name, value in cells.items():
-        if not isinstance(value, dict):
+        inner = value[0] if isinstance(value, list) and len(value) == 1 and name == "ExternalIds" else value
+        if not isinstance(inner, dict):
             flat[name] = value
-        elif name.lower() == "name" or ":" in name:
-            flat |= value
+        elif ":" in name or (name.lower() == "name" and "fullName" not in inner):
+            flat |= inner
+        else:
+            flat |= {f"{name}.{key}": one for key, one in inner.items()}
     return flat
 
 
 class _Cells:
     """The cells of one row by column, checked as they are asked for."""
 
-    def __init__(self, cells: Mapping[str, Any], layout: Layout) -> None:
+    def __init__(self, cells: Mapping[str, Any], layout: Layout, product: Product | None = None) -> None:
         self._cells = cells
         self._layout = layout
+        self._product = product
 
     def find(self, column: str) -> tuple[str, Any]:
         """Return header and value of a column: of several headers that hold it, the first that is not empty."""
@@ -217,15 +285,31 @@ class _Cells:
                 return header, value
         return column, None
 
-    def text(self, column: str, *, compared: bool = False) -> str | None:
+    def text(self, column: str, *, compared: bool = False, most: int = MAX_FIELD_CHARS) -> str | None:
         if column not in self._layout:  # most are not, in most files
             return None
         header, value = self.find(column)
-        return read_text(header, value, compared=compared)
+        return read_text(header, value, compared=compared, most=most)
 
     def flag(self, column: str, default: bool) -> bool:
         header, value = self.find(column)
         return read_flag(header, value, default=default)
+
+    def active(self) -> bool | None:
+        """Return whether the person may come in; None if the row does not say. Each column that says no counts."""
+        said = [self.find("active"), self.find("inactive")]
+        known = [read_text(header, value, compared=True) for header, value in said]
+        answers = [
+            answer if column == "active" else not answer
+            for column, (header, value), text in zip(("active", "inactive"), said, known, strict=True)
+            if text
+            for answer in [read_flag(header, value, default=True, answer_of=self._answer)]
+        ]
+        return all(answers) if answers else None
+
+    def _answer(self, text: str) -> bool | None:
+        answer = self._product.is_active(text) if self._product else None
+        return find_answer(text) if answer is None else answer
 
     def listed(self, column: str) -> Iterator[tuple[str, Any]]:
         """Yield header and value of every element of a column, from all headers that hold it."""
@@ -248,15 +332,16 @@ def _account(line: int, cells: _Cells) -> AccountRow:
     for column, (parent, name) in _TEXTS.items():
         if value := cells.text(column, compared=name in ("externalId", "employeeNumber")):
             (document.setdefault(parent, {}) if parent else document)[name] = value
-    if cells.text("active", compared=True):  # a file without a value switches nobody on again
-        document["active"] = cells.flag("active", True)
+    if (active := cells.active()) is not None:  # a file without a value switches nobody on again
+        document["active"] = active
     multi_valued = {"emails": emails, "phoneNumbers": _phones(cells), "addresses": _addresses(cells)}
     document |= {name: elements for name, elements in multi_valued.items() if elements}
     document["schemas"] += [name for name in document if name.startswith("urn:")]
     evidence = SignInEvidence(
         cells.text("nameId", compared=True), cells.text("objectId", compared=True), _verified(cells, emails)
     )
-    return AccountRow(line, document, evidence, cells.flag("protected", False))
+    own = cells.text("applicationId", compared=True, most=MAX_APPLICATION_ID)
+    return AccountRow(line, document, evidence, cells.flag("protected", False), own)
 
 
 def _emails(cells: _Cells) -> list[dict[str, Any]]:
@@ -277,15 +362,22 @@ def _emails(cells: _Cells) -> list[dict[str, Any]]:
 
 
 def _element(item: object) -> Mapping[str, Any]:
-    return item if isinstance(item, dict) else {"value": item}
+    """Return an element of a list with attributes as SCIM writes them, which AWS begins with capitals."""
+    return (
+        {name[:1].lower() + name[1:]: one for name, one in item.items()} if isinstance(item, dict) else {"value": item}
+    )
 
 
 def _verified(cells: _Cells, emails: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
     """Return the verified addresses: those in the column, and the account's first where the column says yes."""
+    header, value = cells.find("emailVerified")
+    said = None if isinstance(value, list) else find_verified(read_text(header, value, compared=True) or "")
+    if said is not None:
+        return (emails[0]["value"],) if said and emails else ()
     verified: list[str] = []
     for header, item in cells.listed("emailVerified"):
         text = read_text(header, item, compared=True) or ""
-        answer = find_answer(text)
+        answer = find_verified(text)
         if answer is None:
             verified.append(read_email(header, text))
         elif answer and emails:

@@ -6,6 +6,8 @@ files/formats.py reads the rows. The modules beside it, one for each kind of fil
 from __future__ import annotations
 
 import re
+import unicodedata
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Final
 
@@ -13,12 +15,19 @@ from link_orchestrator.files.rows import MAX_FIELD_CHARS
 
 
 class Unusable(Exception):
-    """A row that cannot be used because of one cell. `reason` and `remedy` are a Problem's."""
+    """A row that cannot be used, mostly because of one cell. `reason` and `remedy` are a Problem's."""
 
     def __init__(self, header: str, what: str, remedy: str) -> None:
         self.reason = f"The column {printable(header[:80])} {what}."
         self.remedy = remedy
         super().__init__(self.reason)
+
+    @classmethod
+    def because(cls, reason: str, remedy: str) -> Unusable:
+        """Return the same for a reason that is not about one column."""
+        unusable = cls("", "", remedy)
+        unusable.reason = reason
+        return unusable
 
 
 def printable(text: str) -> str:
@@ -26,11 +35,32 @@ def printable(text: str) -> str:
     return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
+_PROPERTIES: Final = (
+    "accountenabled", "department", "displayname", "employeeid", "givenname", "jobtitle", "objectid",
+    "passwordprofile", "surname", "userprincipalname",
+)  # fmt: skip
+"""Properties that a header may have in brackets, as `Nom [displayName] Obligatoire` in templates of Entra."""
+_REMARK = re.compile(r"\[([^\[\]]*+)\]")
+
+
+@lru_cache(4096)
+def in_words(header: str) -> str:
+    """Return a header without case, `[remarks]` and the spaces around its words.
+
+    Of one with a property of Entra in brackets, that is the property.
+    """
+    header = unicodedata.normalize("NFKC", header).casefold()
+    for remark in _REMARK.findall(header):
+        if remark in _PROPERTIES:
+            return str(remark)
+    return " ".join(_REMARK.sub(" ", header).split())
+
+
 @lru_cache(4096)
 def plain(header: str) -> str:
     """Return a header without case, spaces, punctuation, `[remarks]` and the URN before an attribute's name."""
-    name = re.sub(r"\[[^\[\]]*+\]", "", header)
-    if name.lower().startswith("urn:"):
+    name = in_words(header)
+    if name.startswith("urn:"):
         name = name.rpartition(":")[2]
     return re.sub(r"[\W_]+", "", name).casefold()
 
@@ -42,9 +72,10 @@ _EMAIL = re.compile(r"[^\s@,;<>()\"]+@[^\s@,;<>()\"]+")
 BETWEEN: Final = re.compile(r"[;,\s]+")
 """Separates the values of a cell that holds several."""
 _ANSWERS: Final = {
-    True: "true yes y 1 on active enabled provisioned recovery password_expired locked_out wahr vrai ja oui",
+    True: "true yes y 1 on active enabled provisioned recovery password_expired locked_out wahr vrai verdadero ja oui "
+    "sí si はい",
     False: "false no n 0 off inactive disabled deactivated suspended deprovisioned staged archived blocked deleted "
-    "falsch faux nein non",
+    "falsch faux falso nein non いいえ",
 }
 """Words for yes and no, among them the states of an Okta user and what spreadsheets in other languages write."""
 _ANSWER_OF: Final = {word: answer for answer, words in _ANSWERS.items() for word in words.split()}
@@ -70,17 +101,29 @@ def read_text(header: str, value: object, *, compared: bool = False, most: int =
     return text or None
 
 
+_VERIFIED: Final = {"verified": True, "confirmed": True, "unverified": False, "not_verified": False, "pending": False}
+"""Words that say whether an address is verified."""
+
+
 def find_answer(text: str) -> bool | None:
     """Return True for a word that means yes, False for one that means no, None for any other."""
     return _ANSWER_OF.get(text.lower().replace(" ", "_"))
 
 
-def read_flag(header: str, value: object, *, default: bool) -> bool:
+def find_verified(text: str) -> bool | None:
+    """Do the same for a word that says whether an address is verified."""
+    word = text.lower().replace(" ", "_")
+    return _VERIFIED.get(word, find_answer(word))
+
+
+def read_flag(
+    header: str, value: object, *, default: bool, answer_of: Callable[[str], bool | None] = find_answer
+) -> bool:
     """Return the yes or no of a cell, `default` if it is empty. Raises Unusable for anything else."""
     text = read_text(header, value, compared=True)
     if text is None:
         return default
-    answer = find_answer(text)
+    answer = answer_of(text)
     if answer is None:
         raise Unusable(header, "holds neither yes nor no", "Write true or false.")
     return answer

@@ -1,17 +1,26 @@
-"""Which headers of a file hold which column: by the column's name, by one of its other names, or as the caller says."""
+"""Which headers of a file hold which column: as the caller says, by the layout of a product, by one of its names."""
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import quote
 
-from link_orchestrator.files.cells import plain
+from link_orchestrator.files.cells import plain, printable
+from link_orchestrator.files.layouts import Product, recognise
 from link_orchestrator.files.rows import Header, UnreadableFile
 
 Ranks = Mapping[str, tuple[str, int]]
 """By a header as plain() returns it: its column, and its rank there: a column's own name has 0, other names follow."""
 Layout = Mapping[str, Sequence[str]]
 """By column, the headers that hold it, the best one first."""
+_NAMED, _OF_PRODUCT = -2, -1
+"""Ranks of headers that the caller named, and that a product's layout has."""
+_SHOWN = 30
+"""Headers that a refusal lists at most."""
 
 
 def ranks(columns: Iterable[str], also_known_as: Mapping[str, str]) -> Ranks:
@@ -20,45 +29,113 @@ def ranks(columns: Iterable[str], also_known_as: Mapping[str, str]) -> Ranks:
     return {word: (column, rank) for column, words in names.items() for rank, word in enumerate(words)}
 
 
+def check_named(named: Mapping[str, str], known: Iterable[str]) -> dict[str, str]:
+    """Return what the caller says of headers, each with a known column, in whatever case it was written, or "".
+
+    Raises UnreadableFile for a column that is not known.
+    """
+    of_word = {plain(column): column for column in known}
+    for header, column in named.items():
+        if column and plain(column) not in of_word:
+            columns = ", ".join(of_word.values())
+            raise UnreadableFile(
+                f"columns: {header!r} is said to be {column!r}, which is no column. Known are: {columns}"
+            )
+    return {header: of_word[plain(column)] if column else "" for header, column in named.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Needed:
+    """Columns of which a file must have one: what they hold, and parts of headers by which one may be guessed.
+
+    `any_other` says that any other header may be shown as an example, where none is likely.
+    """
+
+    columns: Sequence[str]
+    what: str
+    likely: Sequence[str]
+    any_other: bool = True
+
+
 class Columns:
     """Finds the columns of files of one kind. `named` has the columns of headers as the caller says, "" for none."""
 
-    def __init__(self, ranks: Ranks, named: Mapping[str, str]) -> None:
+    def __init__(self, ranks: Ranks, named: Mapping[str, str], products: Sequence[Product] = ()) -> None:
         self._ranks = ranks
         self._named = {plain(header): column for header, column in named.items()}
-        self._known: dict[tuple[str, ...], Layout] = {}
+        self._products = products
+        self._known: dict[tuple[str, ...], tuple[Layout, Product | None]] = {}
 
-    def check(self, header: Header, needed: Sequence[str], what: str, example: str) -> None:
-        """Raise UnreadableFile if no header holds one of the `needed` columns, or a header that was named is not there.
+    def check(self, header: Header, *needed: Needed) -> None:
+        """Raise UnreadableFile if a header that was named is not there, or one of the needed columns is not.
 
-        `what` says what these columns hold, and `example` is a header to show how one is named.
+        The refusal says what was found, and shows the parameter `columns` as it can be pasted into the address.
         """
         missing = self._named.keys() - set(map(plain, header.names))
         if missing:
             listed = ", ".join(sorted(missing))
-            raise UnreadableFile(f"The mapping names columns that the file does not have: {listed}.")
-        if self.of(dict.fromkeys(header.names)).keys().isdisjoint(needed):
-            names, first = ", ".join(name[:40] for name in header.names[:30] if name), needed[0]
-            raise UnreadableFile(
-                f"No column holds {what}. The header row has: {names}. Name one of them {first}, or say which it is "
-                f'with the mapping option, as in {{"{example}": "{first}"}}.'
-            )
+            raise UnreadableFile(f"columns: the file does not have the headers {listed}.{_found(header)}")
+        held = self.of(dict.fromkeys(header.names)).keys()
+        lacking = [one for one in needed if held.isdisjoint(one.columns)]
+        if lacking:
+            what = " and no column holds ".join(one.what for one in lacking)
+            raise UnreadableFile(f"No column holds {what}.{_found(header)} {self._example(header, lacking)}")
 
     def of(self, cells: Mapping[str, object]) -> Layout:
         """Return the layout of a row, worked out once for each set of headers."""
+        return self._look(cells)[0]
+
+    def product_of(self, cells: Mapping[str, object]) -> Product | None:
+        """Return the product by whose layout a row is read, or None."""
+        return self._look(cells)[1]
+
+    def is_named(self, header: str) -> bool:
+        """Tell whether the caller said what a header is."""
+        return plain(header) in self._named
+
+    def _look(self, cells: Mapping[str, object]) -> tuple[Layout, Product | None]:
         headers = tuple(cells)
-        layout = self._known.get(headers)
-        if layout is None:
+        known = self._known.get(headers)
+        if known is None:
             if len(self._known) > 1000:  # JSON in which every object has other attributes
                 self._known.clear()
-            layout = self._known[headers] = self._resolve(headers)
-        return layout
+            product = recognise(self._products, headers)
+            known = self._known[headers] = self._resolve(headers, product), product
+        return known
 
-    def _resolve(self, headers: Iterable[str]) -> Layout:
+    def _resolve(self, headers: Iterable[str], product: Product | None) -> Layout:
         found: defaultdict[str, list[tuple[int, str]]] = defaultdict(list)
         for header in headers:
             word = plain(header)
-            column, rank = (self._named[word], -1) if word in self._named else self._ranks.get(word, ("", 0))
-            if column:
-                found[column].append((rank, header))
+            if word in self._named:
+                held = [(self._named[word], _NAMED)]
+            elif product and (columns := product.column_of(word)) is not None:
+                held = [(column, _OF_PRODUCT) for column in columns.split()]
+            else:
+                held = [self._ranks.get(product.behind_prefix(word) if product else word, ("", 0))]
+            for column, rank in held:
+                if column:
+                    found[column].append((rank, header))
         return {column: [header for _, header in sorted(ranked)] for column, ranked in found.items()}
+
+    def _example(self, header: Header, lacking: Sequence[Needed]) -> str:
+        """Return how to name the columns that a file lacks, by the headers that look most like it."""
+        left = [name for name in header.names if name and plain(name) and not self.is_named(name)]
+        chosen: dict[str, str] = {}
+        for one in lacking:
+            free = [name for name in left if name not in chosen]
+            likely = [name for part in one.likely for name in free if part in plain(name)]
+            if guess := next(iter([*likely, *(free if one.any_other else ())]), None):
+                chosen[guess] = one.columns[-1] if "mail" in plain(guess) and "email" in one.columns else one.columns[0]
+        if len(chosen) < len(lacking):
+            return "Export it with that column, too."
+        text = json.dumps(chosen, ensure_ascii=False)
+        return f"Say which it is, as in {text}: add ?columns={quote(text, safe='')} to the address."
+
+
+_MOST: Final = 80
+
+
+def _found(header: Header) -> str:
+    names = ", ".join(printable(name[:_MOST]) for name in header.names[:_SHOWN] if name)
+    return f" The header row has: {names}."

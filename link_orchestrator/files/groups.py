@@ -19,10 +19,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from link_orchestrator.files.cells import BETWEEN, Unusable, read_text
-from link_orchestrator.files.columns import Columns, Layout, ranks
+from link_orchestrator.files.columns import Columns, Layout, Needed, check_named, ranks
 from link_orchestrator.files.formats import read_rows
 from link_orchestrator.files.reading import Notes
-from link_orchestrator.files.rows import MAX_FIELD_CHARS, Header, Row, UnreadableFile
+from link_orchestrator.files.rows import MAX_FIELD_CHARS, Header, Row
 from link_orchestrator.problems import Problem
 
 MAX_GROUP_CHARS = 16_000_000
@@ -75,11 +75,10 @@ def read_groups(
 
 
 def _read(file: bytes, content_type: str, named: Mapping[str, str], notes: Notes) -> Iterator[GroupRow | Problem]:
-    _check(named)
-    found = Columns(_RANKS, named)
+    found = Columns(_RANKS, check_named(named, _ALSO_KNOWN_AS))
     for row in read_rows(file, content_type=content_type, row_chars=MAX_GROUP_CHARS, notes=notes):
         if isinstance(row, Header):
-            found.check(row, ("group",), "the group's name", "Team")
+            found.check(row, Needed(("group",), "the group's name", ("group", "team", "name")))
         elif isinstance(row, Problem):
             yield row
         else:
@@ -88,13 +87,6 @@ def _read(file: bytes, content_type: str, named: Mapping[str, str], notes: Notes
                 yield from _group(row, found.of(row.cells))
             except Unusable as unusable:
                 yield Problem(row.line, unusable.reason, unusable.remedy)
-
-
-def _check(columns: Mapping[str, str]) -> None:
-    for header, column in columns.items():
-        if column and column not in _ALSO_KNOWN_AS:
-            known = ", ".join(_ALSO_KNOWN_AS)
-            raise UnreadableFile(f"mapping: {header!r} is mapped to an unknown column. Known are: {known}")
 
 
 def _group(row: Row, columns: Layout) -> Iterator[GroupRow]:

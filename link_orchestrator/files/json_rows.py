@@ -18,10 +18,11 @@ _READ_CHARS = 64 * 1024
 _MAX_LISTS = 3
 """Lists within one another: one of pages, one of rows in each, and one for a program that wrapped them."""
 
-# What may come before the rows of a page: annotations of Graph, and the numbers of a SCIM list response.
+# What may come before the rows of a page: annotations of Graph, the numbers of a SCIM list response and of GitHub's
+# licences, and what Google says of a list.
 _PAGE_HEAD = re.compile(
-    r"""\{\s*(?:"(?:@[^"\\]*|schemas|totalResults|itemsPerPage|startIndex)"\s*:\s*"""
-    r"""(?:"(?:[^"\\]|\\.)*+"|\[[^\[\]]*\]|[^\s"\[{,]+)\s*,\s*)*+"(?:value|Resources)"\s*:\s*\[""",
+    r"""\{\s*(?:"(?:@[^"\\]*|schemas|totalResults|itemsPerPage|startIndex|total_seats_\w+|kind|etag)"\s*:\s*"""
+    r"""(?:"(?:[^"\\]|\\.)*+"|\[[^\[\]]*\]|[^\s"\[{,]+)\s*,\s*)*+"(?:value|Resources|[Uu]sers)"\s*:\s*\[""",
     re.DOTALL,
 )
 # A string may be cut off anywhere, even behind a backslash. It must match all the same: a quote that did not match

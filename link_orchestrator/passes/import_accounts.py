@@ -1,8 +1,9 @@
 """The pass that imports staged rows as accounts, one bucket of userNames at a time.
 
 All rows of one userName are in one bucket, so it is seen if two rows want the same name. An account that exists is
-brought up to date by a row that has its userName in the same letters. A protected account and what the identity
-provider manages are left as they are, and reported.
+brought up to date by a row that has its applicationId, also where its userName is another by now, or by a row that has
+its userName in the same letters and no other applicationId (application_ids.py). A protected account and what the
+identity provider manages are left as they are, and reported.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Final
 
 from link_orchestrator.files.accounts import AccountRow
 from link_orchestrator.messages import Slice
+from link_orchestrator.passes.application_ids import contradiction, find_owners, joined
 from link_orchestrator.passes.former_names import find_former
 from link_orchestrator.passes.import_counts import (
     CREATED,
@@ -31,7 +33,7 @@ from link_orchestrator.problems import Problem
 from link_orchestrator.run import by_import
 from shared.directory.directory import Directory
 from shared.directory.errors import AlreadyExists, DirectoryError, TooLarge
-from shared.directory.keys import Key, fold, folded, in_small_letters, same_letters
+from shared.directory.keys import APPLICATION_ID, Key, fold, folded, in_small_letters, same_letters
 from shared.directory.records.bulk import create_many, replace_many
 from shared.directory.records.kept import import_row, list_replaced
 from shared.directory.records.model import Account, Authority, SignInEvidence, Status
@@ -132,7 +134,7 @@ async def _import(
     for (row, _), stored in zip(new, created, strict=True):
         outcomes[row.user_name] = _report(stored, row, Outcome((CREATED,)))
     for (row, change), stored in zip(changed, replaced, strict=True):
-        outcomes[row.user_name] = _report(stored, row, updated(*change))
+        outcomes[row.user_name] = _report(stored, row, todo.outcome_of(row, change))
     done = zip([*new, *changed], [*created, *replaced], strict=True)
     if again and (lost := [row for (row, _), stored in done if isinstance(stored, DirectoryError)]):
         # Durable Functions may run an activity twice at once, so the other writer may have been its twin: look again.
@@ -145,18 +147,25 @@ async def _import(
 class Work:
     """What is to be done about rows. `outcomes` are those of the others, by userName: a JSON file may be one line.
 
-    `done` are those that an attempt which was cut off brought up to date.
+    `done` are those that an attempt which was cut off brought up to date. `partly` has the problems with rows of which
+    only a part is taken.
     """
 
     new: list[tuple[AccountRow, Account]] = field(default_factory=list)
     changed: list[tuple[AccountRow, tuple[Account, Account]]] = field(default_factory=list)
     done: list[tuple[AccountRow, Account]] = field(default_factory=list)
     outcomes: dict[str, Outcome] = field(default_factory=dict)
+    partly: dict[str, Problem] = field(default_factory=dict)
+
+    def outcome_of(self, row: AccountRow, change: tuple[Account, Account]) -> Outcome:
+        """Return the outcome of a row that is to change an account, once it has."""
+        return replace(updated(*change), problem=self.partly.get(row.user_name))
 
 
 async def decide(directory: Directory, job: Job, rows: Sequence[AccountRow], alike: Alike) -> Work:
     """Decide what an import does about rows of one bucket, each of another userName. It reads, and writes nothing."""
-    work = _sort(directory, job, zip(rows, await _existing(directory, rows), strict=True), alike)
+    existing = zip(rows, await _existing(directory, rows), await find_owners(directory, rows), strict=True)
+    work = _sort(directory, job, existing, alike)
     if job.options.get(LINKED):
         await _leave_former(directory, work)
     tables, keys = directory.tables, directory.keys
@@ -167,17 +176,24 @@ async def decide(directory: Directory, job: Job, rows: Sequence[AccountRow], ali
     return work
 
 
-def _sort(directory: Directory, job: Job, rows: Iterable[tuple[AccountRow, Account | None]], alike: Alike) -> Work:
-    """Sort rows, each with the account of its userName, by what is to be done about them."""
+def _sort(
+    directory: Directory, job: Job, rows: Iterable[tuple[AccountRow, Account | None, Account | None]], alike: Alike
+) -> Work:
+    """Sort rows, each with the accounts of its userName and of its applicationId, by what is to be done about them."""
     work, now = Work(), directory.accounts.now()
-    for row, account in rows:
+    for row, named, owner in rows:
+        account = owner or named
         if account is not None:
             after = _brought_up_to_date(account, row)
-            outcome = _judge(job, row, account, after)
+            against = contradiction(job, row, named, owner)
+            outcome = refused(against) if against else _judge(job, row, account, after)
             if outcome is None:
                 work.changed.append((row, (account, replace(after, imported=job.id))))
             elif outcome == Outcome((UNCHANGED,)) and account.imported == job.id:
                 work.done.append((row, account))
+            elif not against and outcome.problem and (only_joined := joined(account, row)):
+                work.changed.append((row, (account, replace(only_joined, imported=job.id))))
+                work.partly[row.user_name] = outcome.problem
             else:
                 work.outcomes[row.user_name] = outcome
         elif others := alike.get(fold(row.user_name)):
@@ -208,7 +224,8 @@ async def _existing(directory: Directory, rows: Sequence[AccountRow]) -> list[Ac
 
 def _judge(job: Job, row: AccountRow, account: Account, after: Account) -> Outcome | None:
     """Return the outcome of a row whose account exists and is left as it is; None if it is to be changed."""
-    if not same_letters(account.user_name, row.user_name):
+    by_own = row.application_id and row.application_id == account.application_id
+    if not by_own and not same_letters(account.user_name, row.user_name):
         return refused(_of_another(row, account))
     if account.origin == job.id:
         return Outcome((CREATED,))
@@ -224,13 +241,15 @@ def _judge(job: Job, row: AccountRow, account: Account, after: Account) -> Outco
 def _new(directory: Directory, job: Job, row: AccountRow, now: str) -> Account:
     account_id = directory.keys.new_id(row.user_name)
     account = Account.new(account_id, row.document, Status.LOCAL, now)
-    return replace(account, evidence=row.evidence, protected=row.protected, origin=job.id)
+    own = row.application_id
+    return replace(account, evidence=row.evidence, protected=row.protected, application_id=own, origin=job.id)
 
 
 def _brought_up_to_date(account: Account, row: AccountRow) -> Account:
     """Return the account with the row's values. Attributes that the row does not have stay as they are."""
     before = account.document()
-    merged = before | dict(row.document) | {"schemas": before["schemas"], "userName": account.user_name}
+    name = account.user_name if same_letters(account.user_name, row.user_name) else row.user_name
+    merged = before | dict(row.document) | {"schemas": before["schemas"], "userName": name}
     for name, value in row.document.items():
         if isinstance(value, dict):
             merged[name] = before.get(name, {}) | value
@@ -240,6 +259,7 @@ def _brought_up_to_date(account: Account, row: AccountRow) -> Account:
     verified = tuple(dict.fromkeys((*known.verified_emails, *said.verified_emails)))
     evidence = SignInEvidence(said.name_id or known.name_id, said.object_id or known.object_id, verified)
     updated = account.with_document(merged) if merged != before else account
+    updated = replace(updated, application_id=row.application_id or account.application_id)
     return replace(updated, evidence=evidence, protected=account.protected or row.protected)
 
 
@@ -278,14 +298,17 @@ def _protected(account: Account, after: Account, row: AccountRow) -> Problem:
 
 
 def _managed(account: Account, after: Account, row: AccountRow) -> Problem:
-    reason = f"{_differing(account, after)}: this account is linked, and managed by the identity provider"
+    managed = replace(after, application_id=account.application_id)
+    reason = f"{_differing(account, managed)}: this account is linked, and managed by the identity provider"
     return Problem(row.line, reason, "change it in Entra, or release the account's link first")
 
 
 def _differing(account: Account, after: Account) -> str:
-    """Return the attributes that a row would change, or "evidence" if it is nothing but that."""
+    """Return the attributes that a row would change, or "evidence" if it is nothing but that or the protection."""
     before, wanted = account.document(), after.document()
-    return ", ".join(sorted(name for name in wanted if before.get(name) != wanted[name])) or "evidence"
+    names = sorted(name for name in wanted if before.get(name) != wanted[name])
+    names += [APPLICATION_ID] if account.application_id != after.application_id else []
+    return ", ".join(names) or "evidence"
 
 
 def _report(stored: Account | DirectoryError, row: AccountRow, done: Outcome) -> Outcome:

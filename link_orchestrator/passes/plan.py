@@ -318,8 +318,8 @@ async def _assigned(directory: Directory, job: Job, bucket: int) -> set[str] | N
 
 
 def _digests(*accounts: AccountFacts) -> Iterator[str]:
-    """Yield the digests of accounts' facts, of which id, version and names are no part."""
-    return (digest_facts(_values(account)[2:-1]) for account in accounts)
+    """Yield the digests of accounts' facts, of which id, version, applicationId and names are no part."""
+    return (digest_facts(_values(account)[2:-2]) for account in accounts)
 
 
 async def _keys_by_account(
@@ -394,7 +394,7 @@ def _row(
             "displayName": identity.display_name,
         }
     if account is not None:
-        shown["account"] = {"id": account.id, "userName": account.user_name}
+        shown["account"] = account.shown()
     if decision.evidence:
         shown["evidence"] = [item.to_json() for item in decision.evidence]
     if decision.others:
@@ -433,11 +433,7 @@ def _changes(
 def _shown_candidate(identity: Identity, candidate: Candidate, policy: Policy, said: Said) -> dict[str, Any]:
     """Return one of several candidates as a row shows it, with what forbids to link it, whoever asks for that."""
     account, against = candidate.account, objection_of(identity, candidate, policy)
-    shown: dict[str, Any] = {
-        "id": account.id,
-        "userName": account.user_name,
-        "rules": [item.rule.value for item in candidate.evidence],
-    }
+    shown: dict[str, Any] = account.shown() | {"rules": [item.rule.value for item in candidate.evidence]}
     if places := [item.place for item in candidate.evidence]:
         shown["places"] = places
     if codes := said.codes(identity, account):

@@ -199,7 +199,7 @@ async def describe(directory: Directory, differing: Sequence[Differing]) -> list
     ids = dict.fromkeys(item.member for item in differing if item.member)
     accounts = await directory.accounts.find_many([i for i in ids if not is_group(i)])
     groups = await directory.groups.find_many([i for i in ids if is_group(i)])
-    names = {account.id: {"userName": account.user_name[:SHOWN_CHARS]} for account in accounts if account}
+    names = {a.id: a.shown() | {"userName": a.user_name[:SHOWN_CHARS]} for a in accounts if a}
     names |= {group.id: {"displayName": group.display_name[:SHOWN_CHARS]} for group in groups if group}
     shown = []
     for item in differing:

@@ -13,10 +13,10 @@ from typing import Any, Final
 from link_orchestrator.files.accounts import AccountRow
 from link_orchestrator.messages import Slice
 from link_orchestrator.passes.import_accounts import Alike, Work, decide, go_through, not_imported
-from link_orchestrator.passes.import_counts import CREATED, UNCHANGED, UPDATED, Outcome, refused, shown_name, updated
+from link_orchestrator.passes.import_counts import CREATED, UNCHANGED, UPDATED, Outcome, refused, shown_name
 from shared.directory.directory import Directory
 from shared.directory.errors import AlreadyExists, DirectoryError, TooLarge
-from shared.directory.keys import Key, folded
+from shared.directory.keys import APPLICATION_ID, Key, folded
 from shared.directory.records.claims import ATTRIBUTES
 from shared.directory.records.kept import values_changed
 from shared.directory.records.model import Account
@@ -44,7 +44,7 @@ async def _look(
     work = await decide(directory, job, rows, alike)
     outcomes = dict(work.outcomes)
     outcomes |= {row.user_name: Outcome((CREATED,)) for row, _ in work.new}
-    outcomes |= {row.user_name: updated(*change) for row, change in work.changed}
+    outcomes |= {row.user_name: work.outcome_of(row, change) for row, change in work.changed}
     for row, why in await _refused(directory, work):
         outcomes[row.user_name] = refused(not_imported(why, row))
     first = [row for row in rows if row.line <= job.options.get(FIRST_LINE, 0)][:FIRST_ROWS]
@@ -76,7 +76,9 @@ def _account(row: AccountRow, account: Account | None) -> dict[str, Any]:
     document = dict(account.document() if account else row.document)
     document.pop("id", None)
     evidence, protected = (account.evidence, account.protected) if account else (row.evidence, row.protected)
-    return {"userName": row.user_name, "protected": protected, "evidence": evidence.to_json(), "document": document}
+    known = {"userName": row.user_name, "protected": protected, "evidence": evidence.to_json(), "document": document}
+    own = account.application_id if account else row.application_id
+    return known | ({APPLICATION_ID: own} if own else {})
 
 
 async def _refused(directory: Directory, work: Work) -> list[tuple[AccountRow, DirectoryError]]:

@@ -179,7 +179,7 @@ def _left_account(bucket: int, account: Account) -> _Left:
     whole = f"{name.get('givenName') or ''} {name.get('familyName') or ''}"
     names = (document.get("displayName") or "", name.get("formatted") or "", whole)
     addresses = (account.user_name, *account.emails, *account.evidence.verified_emails)
-    shown = {"id": account.id, "userName": account.user_name}
+    shown = account.shown()
     if shown_name := next((one for one in names if one.strip()), ""):
         shown["displayName"] = shown_name
     return _Left(bucket, Person.of(account.id, names, addresses, account.employee_number), shown)

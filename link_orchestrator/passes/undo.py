@@ -223,7 +223,7 @@ def _taken_of(adoption: Adoption, account: Account | None) -> Taken:
     def made(change: Change) -> bool:
         return (change.action, change.by) == ("adopt", adoption.by)
 
-    shown = {"account": {"id": adoption.account, "userName": account.user_name if account else ""}}
+    shown = {"account": account.shown() if account else {"id": adoption.account, "userName": ""}}
     return Taken(adoption.account, adoption.identity, made, {"identity": {"objectId": adoption.identity}, **shown})
 
 

@@ -198,7 +198,7 @@ async def _created(directory: Directory, account: Account, pairs: Sequence[Any],
         reason += f"an account that was here before shares a key with it ({rules})."
     shown: dict[str, Any] = {
         "reason": reason,
-        "account": {"id": account.id, "userName": account.user_name},
+        "account": account.shown(),
         "created": account.created,
         "insteadOf": sorted(accounts | sharing.keys()),
     }

@@ -64,7 +64,7 @@ PAGED = ("count", "cursor")
 
 OPERATIONS: Mapping[str, Operation] = {
     "accounts_find": Operation(
-        "Accounts", query=("userName", "email", "externalId", "nameId", "objectId", "employeeNumber")
+        "Accounts", query=("userName", "email", "externalId", "applicationId", "nameId", "objectId", "employeeNumber")
     ),
     "accounts_get": Operation("AccountWithHistory"),
     "accounts_edit": Operation("Account", body=_json("AccountEdit")),
@@ -81,11 +81,11 @@ OPERATIONS: Mapping[str, Operation] = {
     "linking_schedule_resume": Operation("ScheduleState"),
     "directory_schemas_get": Operation("Schemas"),
     "directory_schemas_put": Operation("Schemas", body=_json("Schemas")),
-    "accounts_import": Operation("Job", 202, ACCOUNTS_FILE, ("mapping", "preview", "protected", "file")),
-    "groups_import": Operation("Job", 202, ACCOUNTS_FILE, ("mapping", "preview", "file")),
+    "accounts_import": Operation("Job", 202, ACCOUNTS_FILE, ("columns", "preview", "protected", "file")),
+    "groups_import": Operation("Job", 202, ACCOUNTS_FILE, ("columns", "preview", "file")),
     "linking_groups_upload": Operation("Job", 201, _json("AnyJson"), ("file",)),
     "linking_run_group_difference": Operation("Difference", query=PAGED),
-    "linking_identities_upload": Operation("Job", 201, IDENTITIES_FILE, ("after", "file")),
+    "linking_identities_upload": Operation("Job", 201, IDENTITIES_FILE, ("after", "columns", "file")),
     "linking_run_start": Operation("Job", 202, _json("RunRequest")),
     "linking_run_problems": Operation("Problems", query=PAGED),
     "linking_run_report": Operation(
@@ -150,7 +150,10 @@ PARAMETERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
         "Only links of which the first provisioning cycle changes this attribute, such as userName; any for all.",
         {"type": "string"},
     ),
-    "mapping": ('A JSON object from header to column, like {"Login": "userName"}.', {"type": "string"}),
+    "columns": (
+        'A JSON object from header to column, like {"Login": "userName"}; "" for what is not to be read.',
+        {"type": "string"},
+    ),
 }
 """What a query parameter means, and its schema. One that is not listed is a string to look for."""
 

@@ -68,9 +68,7 @@ async def _foreign_links(directory: Directory, place: tuple[int, str], count: in
 
 def _refusal(refusal: Refusal, account: Account | None) -> dict[str, Any]:
     attempt = refusal.attempt
-    shown = {"id": attempt.account} | (
-        {"userName": account.user_name, "status": account.status.value} if account else {"deleted": True}
-    )
+    shown = account.shown() | {"status": account.status.value} if account else {"id": attempt.account, "deleted": True}
     return {
         "account": shown,
         "externalId": attempt.external_id,
@@ -94,5 +92,5 @@ def _remedy(account: Account | None) -> str:
 
 def _linked(account: Account) -> dict[str, Any]:
     link = account.link
-    shown = {"account": {"id": account.id, "userName": account.user_name}}
+    shown: dict[str, Any] = {"account": account.shown()}
     return shown | ({} if link is None else link.to_json())

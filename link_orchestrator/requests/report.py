@@ -20,6 +20,7 @@ from link_orchestrator.requests.mapping import people_of
 from link_orchestrator.requests.pages.run import summary
 from link_orchestrator.requests.pages.undo import undo_summary
 from link_orchestrator.run import mapping_of, policy_of
+from link_orchestrator.warnings import warnings_of
 from shared.admin.parameters import read_count
 from shared.directory.directory import Directory
 from shared.directory.text import dump
@@ -35,11 +36,11 @@ MOST_ROWS = 20_000
 """Rows that a request may ask for at once."""
 
 COLUMNS: Final = (
-    "decision", "reason", "objectId", "userPrincipalName", "displayName", "accountId", "userName", "rules",
-    "otherMatches", "value", "warnings", "predicted", "predictedWhy", "review", "reviewedBy", "reviewedAt", "outcome",
-    "undone",
+    "decision", "reason", "objectId", "userPrincipalName", "displayName", "accountId", "userName", "applicationId",
+    "rules", "otherMatches", "value", "warnings", "predicted", "predictedWhy", "review", "reviewedBy", "reviewedAt",
+    "outcome", "undone",
 )  # fmt: skip
-UNDO_COLUMNS: Final = ("outcome", *COLUMNS[1:7])
+UNDO_COLUMNS: Final = ("outcome", *COLUMNS[1:8])
 """Columns of an undo's rows, which are the first ones of a run's with another name."""
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "|", "%", "\uff1d", "\uff0b", "\uff0d", "\uff20")
@@ -52,11 +53,12 @@ async def get_report(directory: Directory, request: Request) -> Response:
     if _form(request) != "html":
         return await _page(directory, job, request, RUN)
     found = check(mapping_of(job), people_of(job), adopts=policy_of(job).adopt_on_create) if job.planned else []
-    warnings = [warned.to_json() for warned in found]
+    told = {warned.code for warned in warnings_of(job)} if job.planned else set()
+    wrong = [warned.to_json() for warned in found if warned.code not in told]
     jobs = await directory.jobs.list_all()
     undos = [shown(undo) for undo in jobs if (undo.kind, undo.options.get("run")) == (UNDO.name, job.id)]
     read = [shown(other) for other in jobs if _is_read(other, job)]
-    return _html(summary(shown(job), warnings, undos, read, trial=_is_trial(request)))
+    return _html(summary(shown(job), wrong, undos, read, trial=_is_trial(request)))
 
 
 async def get_undo_report(directory: Directory, request: Request) -> Response:
@@ -124,6 +126,12 @@ def safe(cell: str) -> str:
     return f"'{cell}" if cell.lstrip(" ").startswith(_FORMULA) else cell
 
 
+def _of_candidate(document: Mapping[str, Any], account_id: str | None) -> str | None:
+    """Return the applicationId of the candidate that a review chose."""
+    chosen = (one for one in document.get("candidates", ()) if one["id"] == account_id)
+    return next((one.get("applicationId") for one in chosen), None)
+
+
 def _cells(document: Mapping[str, Any]) -> dict[str, str]:
     identity = document.get("identity") or document.get("entraGroup", {})
     account = document.get("account") or document.get("group", {})
@@ -137,6 +145,7 @@ def _cells(document: Mapping[str, Any]) -> dict[str, str]:
         identity.get("displayName"),
         review.get("account") or account.get("id"),
         account.get("userName") or account.get("displayName"),
+        account.get("applicationId") or _of_candidate(document, review.get("account")),
         " ".join(rules),
         " ".join(document.get("others", ())),
         document.get("value", {}).get("value"),

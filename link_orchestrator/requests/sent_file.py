@@ -37,12 +37,17 @@ def read_file(request: Request) -> bytes:
 
 
 def read_columns(request: Request) -> Mapping[str, str]:
-    """Return the columns that headers are, as the parameter `mapping` says. Raises InvalidValue."""
-    text = request.params.get("mapping", "{}")
+    """Return the columns that headers are, as the parameter `columns` says, or `mapping`, its former name.
+
+    Raises InvalidValue.
+    """
+    if "columns" in request.params and "mapping" in request.params:
+        raise InvalidValue("columns: mapping is its former name; send one of the two")
+    text = request.params.get("columns", request.params.get("mapping", "{}"))
     try:
         return TypeAdapter(dict[str, str]).validate_json(text)
     except ValueError:
-        raise InvalidValue('mapping: a JSON object from header to column, like {"Login": "userName"}') from None
+        raise InvalidValue('columns: a JSON object from header to column, like {"Login": "userName"}') from None
 
 
 def read_name(request: Request) -> Mapping[str, str]:

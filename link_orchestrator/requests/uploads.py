@@ -12,7 +12,7 @@ from link_orchestrator.kinds import ENTRA_GROUPS, IDENTITIES, Kind
 from link_orchestrator.problem_report import write_problems
 from link_orchestrator.requests.jobs import answer
 from link_orchestrator.requests.object_ids import ObjectIds
-from link_orchestrator.requests.sent_file import read_file, read_name, stage_rows
+from link_orchestrator.requests.sent_file import read_columns, read_file, read_name, stage_rows
 from link_orchestrator.staged import IDS, EntraGroupWriter, entra_groups, parts_of
 from shared.directory.directory import Directory
 from shared.directory.keys import Key
@@ -46,7 +46,8 @@ async def upload_identities(directory: Directory, request: Request) -> Response:
         await writer.add_line(directory.keys.bucket(digest), text)
 
     notes = Notes()
-    rows = number_identities(read_file(request), content_type=request.content_type, notes=notes)
+    named = read_columns(request)
+    rows = number_identities(read_file(request), content_type=request.content_type, columns=named, notes=notes)
     await stage_rows(directory, job_id, rows, add, counts)
     await writer.close()
     voided = await ids.settle()

@@ -15,7 +15,7 @@ from shared.admin.accounts import answer
 from shared.admin.body import Body
 from shared.directory.directory import Directory
 from shared.directory.errors import AlreadyExists, Managed, Refused
-from shared.directory.keys import fold
+from shared.directory.keys import APPLICATION_ID, fold
 from shared.directory.matching.authority import EXCLUSIONS
 from shared.directory.matching.identity import NO_OBJECT_ID, read_object_id
 from shared.directory.matching.policy import Policy
@@ -65,6 +65,8 @@ class AccountEdit(Body, strict=True):
 
     document: dict[str, Any] | None = None
     protected: bool | None = None
+    application_id: Text | None = None
+    """The key that the application itself has for the account; null takes it away. No other account may have it."""
     evidence: EvidenceEdit | None = None
 
 
@@ -74,7 +76,13 @@ async def edit_account(directory: Directory, request: Request) -> Response:
     user = extended(USER, await directory.schemas.get())
 
     async def act(account: Account) -> Account:
-        return await directory.accounts.replace(account, edited(account, edit, user), by=request.by, action="edit")
+        try:
+            return await directory.accounts.replace(account, edited(account, edit, user), by=request.by, action="edit")
+        except AlreadyExists as taken:
+            if taken.attribute != APPLICATION_ID:
+                raise
+            reason = f"the account {taken.holder} has it: take it from that one first, with a PATCH of it"
+            raise AlreadyExists(APPLICATION_ID, taken.holder, reason) from taken
 
     return answer(await _unchanged(directory, request, act))
 
@@ -139,7 +147,8 @@ def edited(account: Account, edit: AccountEdit, user: ResourceType) -> Account:
     after = account.with_document(document) if names else account
     protected = bool(edit.protected) if "protected" in said else account.protected
     evidence = _evidence(account.evidence, edit.evidence) if "evidence" in said else account.evidence
-    return replace(after, protected=protected, evidence=evidence)
+    own = edit.application_id if "application_id" in said else account.application_id
+    return replace(after, protected=protected, evidence=evidence, application_id=own)
 
 
 def released(account: Account, *, keep_evidence: bool) -> Account:

@@ -10,6 +10,7 @@ from typing import Any
 from shared.admin.parameters import read_key
 from shared.directory.directory import Directory
 from shared.directory.errors import NotFound
+from shared.directory.keys import APPLICATION_ID, application_key
 from shared.directory.records.model import Account
 from shared.directory.text import dump
 from shared.scim.document import read_json
@@ -19,9 +20,9 @@ from shared.scim.schema import USER
 
 
 async def find_accounts(directory: Directory, request: Request) -> Response:
-    """List the accounts that carry a userName, email, externalId, nameId, objectId or employeeNumber."""
-    key = read_key(request, "userName", "email", "externalId", "nameId", "objectId", "employeeNumber")
-    accounts = await directory.accounts.list_by(key)
+    """List the accounts that have a userName, email, externalId, applicationId, nameId, objectId or employeeNumber."""
+    key = read_key(request, "userName", "email", "externalId", APPLICATION_ID, "nameId", "objectId", "employeeNumber")
+    accounts = await directory.accounts.list_by(application_key(key.value) if key.kind == APPLICATION_ID else key)
     return Response(200, dump({"accounts": [_shown(account) for account in accounts]}))
 
 
@@ -72,6 +73,7 @@ def _shown(account: Account) -> dict[str, Any]:
     return {
         "id": account.id,
         "userName": account.user_name,
+        APPLICATION_ID: account.application_id,
         "status": account.status.value,
         "sourceOfAuthority": account.authority.value,
         "active": account.active,

@@ -40,6 +40,7 @@ LINKED = "l"
 
 # Row key prefixes in a key partition.
 IDENTITY = "i_"
+OWN = "o_"
 POINTER = "p_"
 
 
@@ -48,6 +49,19 @@ class Key(NamedTuple):
 
     kind: str
     value: str
+
+
+APPLICATION_ID = "applicationId"
+"""Kind of the key that the application itself gave an account."""
+
+
+def application_key(application_id: str) -> Key:
+    """Return the key of an account's applicationId: one that differs in nothing, case included, is the same.
+
+    What an application takes for two keys must be two here. Folding, which makes 15-character ids of Salesforce alike,
+    leaves the digits of the text's bytes as they are.
+    """
+    return Key(APPLICATION_ID, application_id.encode("utf-8", "surrogatepass").hex())
 
 
 def fold(value: str) -> str:
@@ -195,13 +209,16 @@ class Keys:
         return f"{self.directory}_{self._space.pointers}_{bucket:02x}"
 
     def claim(self, key: Key) -> tuple[str, str]:
-        """Return partition and row of the claim on a name or an identity.
+        """Return partition and row of the claim on a name, an identity or an applicationId.
 
         The claim on an identity is beside the pointers from its externalId, so that one transaction writes both.
         """
         if key.kind in NAMES:
             digest = self.digest(key)
             return self.resources(self.bucket(digest)), NAME + digest
+        if key.kind == APPLICATION_ID:
+            digest = self.digest(key)
+            return self.pointers(self.bucket(digest)), OWN + digest
         digest = self.digest(Key("externalId", key.value))
         return self.pointers(self.bucket(digest)), IDENTITY + digest
 

@@ -21,6 +21,7 @@ from shared.directory.keys import (
     LIVE,
     MEMBER_BUCKETS,
     NAME,
+    OWN,
     POINTER,
     RETIRED,
     TOMBSTONE,
@@ -162,6 +163,7 @@ async def _sweep_bucket(resources: Resources[R], bucket: int) -> int:
         [
             await _sweep(resources, resources.keys.resources(bucket), NAME),
             await _sweep(resources, resources.keys.pointers(bucket), IDENTITY),
+            await _sweep(resources, resources.keys.pointers(bucket), OWN),
             await _sweep(resources, resources.keys.pointers(bucket), POINTER),
         ]
     )

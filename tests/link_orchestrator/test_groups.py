@@ -172,7 +172,7 @@ class TestImport:
     @pytest.mark.parametrize("file", LAYOUTS)
     async def test_every_layout_means_the_same(self, app: App, file: bytes) -> None:
         await app.bring(ACCOUNTS)
-        mapping = {"mapping": '{"Team": "group"}'} if file.startswith(b"Team") else {}
+        mapping = {"columns": '{"Team": "group"}'} if file.startswith(b"Team") else {}
         job = await bring(app, file, **mapping)
         assert job["counts"] == {"created": 1, "members": 2, "refused": 0}
         assert await members(app, "Sales") == ["ada", "bob"]
@@ -318,11 +318,11 @@ class TestImport:
         assert status == 400
         assert words in detail
 
-    @pytest.mark.parametrize("mapping", ['{"group": "luck"}', '{"Nowhere": "group"}', "[]"])
-    async def test_a_wrong_mapping_is_refused(self, app: App, mapping: str) -> None:
-        status, detail = await refused(bring(app, GROUPS, mapping=mapping))
+    @pytest.mark.parametrize("columns", ['{"group": "luck"}', '{"Nowhere": "group"}', "[]"])
+    async def test_wrong_columns_are_refused(self, app: App, columns: str) -> None:
+        status, detail = await refused(bring(app, GROUPS, columns=columns))
         assert status == 400
-        assert "mapping" in detail
+        assert detail.startswith("columns")
 
     async def test_a_group_of_many_members_comes_in_parts(self, app: App) -> None:
         names = [f"person{number:04d}@contoso.com" for number in range(2_500)]

@@ -19,7 +19,9 @@ from infra.local.plan.door import Door
 from infra.local.plan.given import Given
 from infra.local.plan.work import Made
 from link_orchestrator.requests.pages.files import kind_of, remarks_about
+from link_orchestrator.requests.pages.warned import ROWS, remedy_of
 from link_orchestrator.requests.pages.words import DECISIONS, SHARED
+from link_orchestrator.warnings import NO_DOMAINS, OUTSIDE, TRUST
 from shared.directory.text import counted
 
 # In a pipe there is no width to read, and 80 columns are too few for the table.
@@ -87,8 +89,28 @@ def show_plan(made: Made, what: Given, examples: Mapping[str, str]) -> None:
         table.add_row(f"{bar.label}\n[dim]{decision}[/]", f"{count:,}", bar.meaning, escape(example))
     console.print(table)
     console.print(f"{counted(made.run['links'], 'account')} would be linked. Nothing has changed anywhere.")
+    if impact := made.run.get("impact", {}):
+        changes = ", ".join(f"{name} of {count:,}" for name, count in impact.items() if name != "accounts")
+        console.print(
+            f"The first provisioning cycle would change, of {impact.get('accounts', 0):,} of them: {changes}."
+        )
     for warned in made.run.get("warnings", ()):
-        console.print(f"[bold yellow]![/] [bold]{escape(warned['warning'])}[/]\n  {escape(warned['remedy'])}")
+        told = f"[bold yellow]![/] [bold]{escape(warned['warning'])}[/]\n  {escape(_remedy(warned, what))}"
+        console.print(told, soft_wrap=True)
+
+
+def _remedy(warned: Mapping[str, Any], what: Given) -> str:
+    """Return what to do about a warning here, where the policy is said to make and the rows are a file."""
+    if warned["code"] in (NO_DOMAINS, OUTSIDE):
+        known = [str(one) for one in what.policy.get("verifiedDomains", ()) if isinstance(one, str)]
+        domains = ",".join([*known, *warned.get("values", {})])
+        return f"If all of these are yours, plan again with DOMAINS={domains}"
+    if warned["code"] == TRUST:
+        return (
+            f"If nobody can register in the application with an address that is not theirs, plan again with "
+            f"TRUST_EMAILS=inVerifiedDomains. Otherwise review them: {ROWS}, where decision has review"
+        )
+    return remedy_of(warned, trial=True)
 
 
 def _read(job: Mapping[str, Any]) -> Iterator[str]:

@@ -77,6 +77,7 @@ td.bar svg {{ height: 14px; margin-top: .28rem; border-radius: 3px; background: 
 .warning {{ background: var(--heed); border-left: 5px solid var(--heed-line); border-radius: 4px; list-style: none;
   padding: .75rem 1rem; margin: .6rem 0; break-inside: avoid }}
 ul.warnings {{ padding: 0; max-width: none }} .warning strong {{ display: block; font-weight: 600 }}
+.known {{ background: var(--panel); border-left-color: var(--rest) }}
 .go {{ fill: var(--go); border-color: var(--go) !important }} .went {{ fill: var(--went) }}
 .ask {{ fill: var(--ask); border-color: var(--ask) !important }} .stop {{ fill: var(--stop) }}
 .apart {{ fill: var(--apart); border-color: var(--apart) !important }}
@@ -166,10 +167,12 @@ def whole(shares: Sequence[tuple[int, str]]) -> str:
     )
 
 
-def bars(what: str, named: Mapping[str, Bar], counts: Mapping[str, int], caption: str = "") -> str:
+def bars(
+    what: str, named: Mapping[str, Bar], counts: Mapping[str, int], caption: str = "", *, total: bool = True
+) -> str:
     """Return a table with a bar for each count that is not 0, all to one scale; "" if every count is 0.
 
-    `what` heads the column of names, and `caption` is said above it, before the sum of the counts.
+    `what` heads the column of names. `caption` is said above it, with the sum of the counts where they add up.
     """
     drawn = [(bar, counts[name]) for name, bar in named.items() if counts.get(name)]
     if not drawn:
@@ -185,21 +188,12 @@ def bars(what: str, named: Mapping[str, Bar], counts: Mapping[str, int], caption
         f'<thead><tr><th scope="col">{escape(what)}</th><th scope="col" class="number">Count</th>'
         '<td aria-hidden="true"></td></tr></thead>'
     )
-    said = f"{caption} {sum(count for _, count in drawn):,} in all.".strip()
+    said = f"{caption} {sum(count for _, count in drawn):,} in all.".strip() if total else caption
     return f"<table><caption>{escape(said)}</caption>{head}<tbody>{rows}</tbody></table>"
 
 
 def _small(text: str) -> str:
     return f"<small>{escape(text)}</small>" if text else ""
-
-
-def warnings(warned: Iterable[Mapping[str, Any]]) -> str:
-    """Return warnings as boxes, each with what to do about it."""
-    inside = "".join(
-        f'<li class="warning"><strong>{escape(str(one["warning"]))}</strong>{_small(str(one.get("remedy", "")))}</li>'
-        for one in warned
-    )
-    return f'<ul class="warnings">{inside}</ul>' if inside else ""
 
 
 def code(text: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any, Final
 from link_orchestrator.requests.pages import words
 from link_orchestrator.requests.pages.files import describe
 from link_orchestrator.requests.pages.parts import (
+    Bar,
     at,
     bars,
     code,
@@ -20,12 +21,12 @@ from link_orchestrator.requests.pages.parts import (
     moment,
     section,
     tiles,
-    warnings,
     whole,
 )
 from link_orchestrator.requests.pages.policy import domains_of, sentences
 from link_orchestrator.requests.pages.undo import outcome
-from shared.directory.text import counted
+from link_orchestrator.requests.pages.warned import boxes, to_acknowledge
+from shared.directory.text import counted, dump
 
 Shown = Mapping[str, Any]
 """A job as the API shows it."""
@@ -52,14 +53,15 @@ def summary(
     body = [
         heading(f"Scimlink · {head}", _title(run), run["phase"], _lead(run)),
         *_overview(counts),
-        section("Look at this first", warnings(run.get("warnings", ()))),
+        section("Look at this first", boxes(run.get("warnings", ()), trial=trial)),
         section("What applying the plan came to", _applied(counts)),
         *(section(f"What {undo['id']} came to", outcome(undo)) for undo in undos),
         section("What the plan decides", bars("Decision", words.DECISIONS, counts)),
         section("Values that many share", bars("Value", words.SHARED, counts)),
         section("What the plan decides on groups", bars("Decision", words.GROUPS, counts)),
         section("What the first provisioning cycle does", bars("Identity", words.PREDICTED, run.get("predicted", {}))),
-        section("What is wrong with the attribute mapping", warnings(warned)),
+        section("What that changes of linked accounts", _impact(run.get("impact", {}))),
+        section("What is wrong with the attribute mapping", boxes(warned, trial=trial)),
         section("What was read", describe(read)),
         section("The policy of this run", sentences(run.get("options", {}).get("policy", {}))),
         section("How to approve it", _approval(run, trial=trial)),
@@ -102,6 +104,15 @@ def _overview(counts: Mapping[str, int]) -> Iterator[str]:
     yield whole([(count, colour) for count, colour, _ in known])
 
 
+def _impact(counts: Mapping[str, int]) -> str:
+    """Return by attribute of how many linked accounts the first cycle changes it."""
+    attributes = {name: count for name, count in counts.items() if name != "accounts"}
+    named = {name: words.CHANGED.get(name, Bar(name, "new")) for name in sorted(attributes, key=attributes.__getitem__)}
+    accounts = counted(counts.get("accounts", 0), "account")
+    told = f"Of {accounts} something changes under the mapping: attributes, each with the accounts of which it does."
+    return bars("Attribute", dict(reversed(named.items())), attributes, told, total=False)
+
+
 def _applied(counts: Mapping[str, int]) -> str:
     return bars("Accounts", words.APPLIED, counts) + bars("Groups", words.APPLIED_GROUPS, counts)
 
@@ -124,9 +135,11 @@ def _trial_steps() -> Iterator[str]:
 def _steps(run: Shown) -> Iterator[str]:
     path = f"/linking/runs/{run['id']}"
     rows, review, approve = f"GET {path}/decisions?decision=review", f"POST {path}/review", f"POST {path}/approve"
-    body = f'{{"links": {run.get("links", 0)}}}'
+    codes = to_acknowledge(run.get("warnings", ()))
+    body = dump({"links": run.get("links", 0)} | ({"acknowledged": codes} if codes else {}))
     yield f"Look at the rows that only a person can decide, {code(rows)}, and review them, {code(review)}."
-    yield f"Approve the plan by the number of its links: {code(approve)} with {code(body)}."
+    seen = " and by the warnings that you have seen" if codes else ""
+    yield f"Approve the plan by the number of its links{seen}: {code(approve)} with {code(body)}."
     yield (
         "Each of these accounts gets its identity's object id as externalId, and nothing else of it changes. A row "
         "whose account changed since the plan is refused. Provisioning waits meanwhile, for 15 minutes at most."

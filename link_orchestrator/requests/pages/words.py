@@ -59,6 +59,13 @@ PREDICTED: Final[Bars] = {
     "refused": Bar("Is refused until settled", "stop", "No second account is made beside one that may be theirs."),
     "skipped": Bar("Is left out", "rest", "Disabled in Entra, or out of the mapping's scope."),
 }
+CHANGED: Final[Bars] = {
+    "userName": Bar("Sign-in name", "stop", "userName: these people sign in by another name from then on."),
+    "active": Bar("Switched on or off", "ask", "active: who is inactive here and enabled in Entra can sign in again."),
+    "emails": Bar("E-mail address", "ask", "The work address, to which messages are sent."),
+    "employeeNumber": Bar("Employee number", "new"),
+}
+"""Attributes that the first cycle changes, where more is to be said than their names."""
 APPLIED: Final[Bars] = {"linked": Bar("Linked", "go"), "refused": Bar("Refused: changed since the plan", "stop")}
 APPLIED_GROUPS: Final[Bars] = {
     "groupsLinked": Bar("Linked", "go"),

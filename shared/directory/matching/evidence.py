@@ -14,12 +14,15 @@ from typing import Any, NamedTuple, Self
 from shared.directory.keys import fold, same_letters
 from shared.directory.matching.match_keys import FORMER_NAME, MatchKey
 from shared.directory.matching.policy import LOGIN_NAMES, SURE, Rule, Trust
-from shared.directory.records.model import Account, Status
+from shared.directory.records.model import Account, Status, name_account
 
 
 @dataclass(frozen=True, slots=True)
 class AccountFacts:
-    """What matching asks of an account. `linked_identity` is the object id of its link, None if it is not linked."""
+    """What matching asks of an account. `linked_identity` is the object id of its link, None if it is not linked.
+
+    Nothing is matched by `application_id`: it is here for plans to show, and is no part of the digest of facts.
+    """
 
     id: str
     version: str
@@ -36,8 +39,13 @@ class AccountFacts:
     linked_identity: str | None = None
     retired: bool = False
     parted: tuple[str, ...] = ()
+    application_id: str | None = None
     names: tuple[str, ...] = ()
     """Names of the person, where the policy asks for them; no part of the digest of facts."""
+
+    def shown(self) -> dict[str, str]:
+        """Return how plans and reports name the account."""
+        return name_account(self.id, self.user_name, self.application_id)
 
 
 class MatchEvidence(NamedTuple):
@@ -111,7 +119,7 @@ _IN_WORDS = {
 
 def facts_of(account: Account) -> AccountFacts:
     """Return what matching asks of an account."""
-    return AccountFacts(account.id, account.etag, *account.facts())
+    return AccountFacts(account.id, account.etag, *account.facts(), account.application_id)
 
 
 def linked(account: AccountFacts, object_id: str) -> AccountFacts:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection
 
-from shared.directory.keys import LIVE, RETIRED, Key, Keys
+from shared.directory.keys import APPLICATION_ID, LIVE, RETIRED, Key, Keys
 from shared.directory.records.audit import forget_names
 from shared.directory.records.kept import forget_kept
 from shared.directory.records.model import Account, Status
@@ -34,6 +34,10 @@ class Accounts(Resources[Account]):
         """Return the id to which an e-mail address leads as a userName: its account may have the address, too."""
         named = await self.claims.claimed(Key("userName", key.value)) if key.kind == "email" else None
         return [named] if named else []
+
+    def _holding(self, account: Account) -> list[Awaitable[object]]:
+        """Return the call that claims the applicationId of a new account, if it has one."""
+        return [self.claims.hold(key, account.id) for key in account.claims() if key.kind == APPLICATION_ID]
 
     def _announcing(self, account: Account, pointers: Collection[Key]) -> list[Awaitable[object]]:
         """Return the calls that write pointers; one from an externalId looks for an account linked to that identity.

@@ -54,7 +54,7 @@ def audit_row(
     names: list[str] = []
     if before and after:
         names = sorted(changed_values(before, after) if values is None else values)
-        names += [name for name in before.audited if getattr(before, name) != getattr(after, name)]
+        names += [name for name, field in before.audited.items() if getattr(before, field) != getattr(after, field)]
     was = before.link_state() if before and after else None
     columns = {
         "action": action,

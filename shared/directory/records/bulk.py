@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from shared.directory.errors import DirectoryError, TooLarge
-from shared.directory.keys import DIGEST, IDENTITY, LIVE, POINTER, Key, prefix_end
+from shared.directory.keys import DIGEST, IDENTITY, LIVE, POINTER, Key, application_key, prefix_end
 from shared.directory.records.accounts import Accounts
 from shared.directory.records.audit import audit_row
 from shared.directory.records.counts import UNREAD
@@ -60,7 +60,7 @@ async def find_neighbours(accounts: Accounts, ids: Sequence[str]) -> list[Accoun
 
 
 async def create_many(accounts: Accounts, new: Sequence[Account], *, by: str) -> list[BulkOutcome]:
-    """Store new accounts. An outcome is AlreadyExists where another account holds the userName."""
+    """Store new accounts. An outcome is AlreadyExists where another account holds the userName or applicationId."""
     if not new:
         return []
     bucket = accounts.keys.bucket(new[0].id)
@@ -71,7 +71,7 @@ async def create_many(accounts: Accounts, new: Sequence[Account], *, by: str) ->
         # Read before anything is announced, as in Resources.create; from then on this only counts up.
         count = await accounts.counts.read(bucket)
         await point_many(accounts, ((key, account.id) for account in some for key in account.pointers()))
-        return await _claimed_by_others(accounts, some)
+        return await _claimed_by_others(accounts, some) | await _hold_application_ids(accounts, some)
 
     async def commit(chunk: Sequence[Account]) -> list[str]:
         nonlocal count
@@ -162,6 +162,7 @@ async def replace_many(
         odd = {after.id for _, after, gained in gains if gained is None}
         linked = [after for before, after, _ in plain if before.link != after.link]
         odd |= await _hold_identities(accounts, [after for after in linked if after.id not in reserved])
+        odd |= await claim_many(accounts, _application_keys(a for b, a, _ in plain if b.application_id is None))
         pointers = [(key, after.id) for _, after, gained in plain for key in gained]
         await point_many(accounts, [p for p in pointers if p[0].kind != "externalId" or p[1] not in reserved])
         stamped = [after for before, after, _ in plain if before.external_id != after.external_id]
@@ -273,6 +274,22 @@ async def _claimed_by_others(accounts: Accounts, some: Sequence[Account]) -> set
     carrying = [account for account in some if account.external_id and account.link is None]
     claimed = await accounts.claims.claimed_many([Key("identity", a.external_id or "") for a in carrying])
     return {account.id for account, holder in zip(carrying, claimed, strict=True) if holder}
+
+
+def _application_keys(some: Iterable[Account]) -> dict[str, Key]:
+    return {account.id: application_key(account.application_id) for account in some if account.application_id}
+
+
+async def _hold_application_ids(accounts: Accounts, new: Sequence[Account]) -> set[str]:
+    """Claim the applicationIds of new accounts; return the ids of those whose applicationId another one claims.
+
+    A claim that is the account's own was written by the attempt before this one. Whoever took it over since has fenced
+    off the creates of this bucket, whose count was read before (Claims.settled_by).
+    """
+    keys = _application_keys(new)
+    taken = sorted(await claim_many(accounts, keys))
+    holders = await accounts.claims.claimed_many([keys[account_id] for account_id in taken])
+    return {account_id for account_id, holder in zip(taken, holders, strict=True) if holder != account_id}
 
 
 async def _hold_identities(accounts: Accounts, linked: Sequence[Account]) -> set[str]:

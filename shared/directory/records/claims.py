@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from shared.directory.errors import AlreadyExists, Busy
-from shared.directory.keys import Key, Keys, folded, prefix_end
+from shared.directory.keys import APPLICATION_ID, Key, Keys, folded, prefix_end
 from shared.directory.records.counts import Count, Counts
 from shared.directory.records.model import Resource
 from shared.tables import port
@@ -43,7 +43,12 @@ from shared.tables.port import (
 
 ATTEMPTS = 8
 """Times that a write is tried while others are faster, before the client is asked to send it again."""
-ATTRIBUTES = {"userName": "userName", "displayName": "displayName", "identity": "externalId"}
+ATTRIBUTES = {
+    "userName": "userName",
+    "displayName": "displayName",
+    "identity": "externalId",
+    APPLICATION_ID: APPLICATION_ID,
+}
 """Kinds of claims, each with the attribute that a refusal names."""
 
 R = TypeVar("R", bound=Resource)

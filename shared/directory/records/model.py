@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, ClassVar, Self
 
-from shared.directory.keys import LIVE, RETIRED, Key, fold, folded
+from shared.directory.keys import APPLICATION_ID, LIVE, RETIRED, Key, application_key, fold, folded
 from shared.directory.text import dump, join_text, split_text, weak_tag
 from shared.tables.port import Row, Value
 
@@ -104,8 +104,8 @@ class Resource:
     number of changes so far, its creation included: 0 until one is made of a resource of an earlier version.
     """
 
-    audited: ClassVar[tuple[str, ...]] = ()
-    """Fields that the history watches beside the document."""
+    audited: ClassVar[Mapping[str, str]] = {}
+    """Fields that the history watches beside the document, by the names that it has for them."""
 
     id: str
     text: str
@@ -212,15 +212,23 @@ class Account(Resource):
     `parted` has the object ids, folded, of identities that an undo or a release took it apart from: only a person joins
     such a pair again. `retired_as` is the digest (digest_kept) of what a DELETE over SCIM left of the account. `digest`
     is that of its facts as its row has it, "" for none: another version of the app may have written it.
+
+    `application_id` is the key that the application itself has for the account. It is the application's alone: no other
+    account may have it, SCIM neither shows nor changes it, and it is no evidence of whose the account is. So it is
+    neither in the document nor among the facts.
     """
 
-    audited: ClassVar[tuple[str, ...]] = ("status", "protected", "evidence", "link", "retired", "parted")
+    audited: ClassVar[Mapping[str, str]] = {
+        **{name: name for name in ("status", "protected", "evidence", "link", "retired", "parted")},
+        APPLICATION_ID: "application_id",
+    }
 
     user_name: str
     emails: tuple[str, ...] = ()
     employee_number: str | None = None
     active: bool = True
     protected: bool = False
+    application_id: str | None = None
     evidence: SignInEvidence = NO_EVIDENCE
     link: Link | None = None
     retired: bool = False
@@ -269,6 +277,10 @@ class Account(Resource):
         text = f'{self.text[:-1]},"externalId":{dump(external_id)}}}'
         return replace(self, text=text, external_id=external_id, **changes)
 
+    def shown(self) -> dict[str, str]:
+        """Return how reports and lists name the account."""
+        return name_account(self.id, self.user_name, self.application_id)
+
     def parted_from(self, identity: str) -> tuple[str, ...]:
         """Return what `parted` is once the account was taken apart from an identity."""
         return (*self.joined_with(identity), fold(identity))
@@ -279,8 +291,12 @@ class Account(Resource):
 
     def claims(self) -> frozenset[Key]:
         """Return the keys that no other account may hold."""
-        name = Key("userName", fold(self.user_name))
-        return frozenset((name, Key("identity", fold(self.link.identity)))) if self.link else frozenset((name,))
+        keys = [Key("userName", fold(self.user_name))]
+        if self.link:
+            keys.append(Key("identity", fold(self.link.identity)))
+        if self.application_id:
+            keys.append(application_key(self.application_id))
+        return frozenset(keys)
 
     def held(self) -> frozenset[Key]:
         """Return the keys whose claim may lead here: the first account with an externalId claims that identity."""
@@ -337,7 +353,7 @@ class Account(Resource):
 
     def beside_import(self) -> dict[str, Any]:
         """Return what an import may change beside the document, by the name under which it is kept."""
-        return self.beside_document() | {"protected": self.protected}
+        return self.beside_document() | {"protected": self.protected, APPLICATION_ID: self.application_id}
 
     def columns(self) -> dict[str, Value | None]:
         """Return the row's columns."""
@@ -347,6 +363,7 @@ class Account(Resource):
             "employeeNumber": self.employee_number,
             "active": self.active,
             "protected": self.protected or None,
+            APPLICATION_ID: self.application_id,
             "evidence": dump(self.evidence.to_json()) if self.evidence != NO_EVIDENCE else None,
             "link": dump(self.link.to_json()) if self.link else None,
             "parted": dump(list(self.parted)) if self.parted else None,
@@ -373,6 +390,7 @@ class Account(Resource):
             employee_number=columns.get("employeeNumber"),
             active=columns["active"],
             protected=columns.get("protected", False),
+            application_id=columns.get(APPLICATION_ID),
             evidence=SignInEvidence.from_json(json.loads(evidence)) if evidence else NO_EVIDENCE,
             link=Link.from_json(json.loads(link)) if link else None,
             retired=row.key.startswith(RETIRED),
@@ -390,9 +408,15 @@ def _saying_active(document: Mapping[str, Any], active: bool) -> Mapping[str, An
 
 FACTS = (
     "userName", "status", "created", "modified", "externalId", "emails", "employeeNumber", "active", "protected",
-    "evidence", "link", "parted", DIGEST_OF_FACTS,
+    "evidence", "link", "parted", APPLICATION_ID, DIGEST_OF_FACTS,
 )  # fmt: skip
 """Columns that linking reads: all but the document."""
+
+
+def name_account(account_id: str, user_name: str, application_id: str | None) -> dict[str, str]:
+    """Return how plans, reports and lists name an account: by our id, by its name, by the application's own key."""
+    named = {"id": account_id, "userName": user_name}
+    return named | ({APPLICATION_ID: application_id} if application_id else {})
 
 
 Text = str | None
@@ -447,7 +471,7 @@ class Group(Resource):
     linked then, until somebody edits the group here: the same group of the identity provider may come back to it.
     """
 
-    audited: ClassVar[tuple[str, ...]] = ("status", "retired")
+    audited: ClassVar[Mapping[str, str]] = {"status": "status", "retired": "retired"}
 
     display_name: str
     retired: bool = False

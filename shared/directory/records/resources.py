@@ -174,7 +174,7 @@ class Resources(Generic[R]):
             for _ in range(ATTEMPTS):
                 # The count is read first: a writer that fences off creates changes it, and then all is announced again.
                 count = await self.counts.get(bucket)
-                await together(*self._announcing(resource, resource.pointers()), *beside())
+                await together(*self._announcing(resource, resource.pointers()), *self._holding(resource), *beside())
                 beside = nothing
                 try:
                     etags = await self._commit(
@@ -252,6 +252,10 @@ class Resources(Generic[R]):
     def _announcing(self, resource: R, pointers: Collection[Key]) -> list[Awaitable[object]]:
         """Return the calls that write pointers, to be made together."""
         return self.claims.pointing(pointers, resource.id)
+
+    def _holding(self, resource: R) -> list[Awaitable[object]]:
+        """Return the calls that claim what a new resource holds beside its name, to be made together."""
+        return []
 
     async def _withdraw(self, resource: R) -> None:
         """Remove what announced a refused resource: a client that tries it for ever must not fill the tables."""

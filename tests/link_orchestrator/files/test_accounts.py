@@ -198,7 +198,7 @@ class TestColumns:
     def test_a_header_may_be_an_attribute_with_its_urn(self, header: str) -> None:
         assert account(f"userName,{header}\njane,R\n").document[ENTERPRISE] == {"department": "R"}
 
-    def test_a_mapping_says_what_other_headers_are(self) -> None:
+    def test_the_caller_says_what_other_headers_are(self) -> None:
         row = account(
             "Account,Personal,mail\nj,jane@home.example,x\n",
             {"account": "username", "personal": "otherEmails", "mail": ""},
@@ -206,19 +206,19 @@ class TestColumns:
         assert row.user_name == "j"
         assert row.document["emails"] == [{"value": "jane@home.example", "type": "work", "primary": True}]
 
-    def test_a_mapping_goes_before_what_is_recognised(self) -> None:
+    def test_the_caller_goes_before_what_is_recognised(self) -> None:
         assert account("userName,Key\na,b\n", {"Key": "userName"}).user_name == "b"
 
-    def test_a_mapping_to_an_unknown_column_is_refused(self) -> None:
-        with pytest.raises(ValueError, match=r"'Key' is mapped to an unknown column.*employeeNumber"):
+    def test_an_unknown_column_is_refused(self) -> None:
+        with pytest.raises(ValueError, match=r"'Key' is said to be .shoeSize., which is no column.*employeeNumber"):
             read("Key\nx\n", {"Key": "shoeSize"})
 
-    def test_a_mapping_of_a_header_that_is_not_there_is_refused(self) -> None:
-        with pytest.raises(UnreadableFile, match="does not have: account"):
+    def test_a_header_that_is_not_there_is_refused(self) -> None:
+        with pytest.raises(UnreadableFile, match="does not have the headers account"):
             read("userName\nx\n", {"Account": "userName"})
 
     def test_a_file_without_a_column_for_the_name_is_refused_with_its_headers_and_the_remedy(self) -> None:
-        with pytest.raises(UnreadableFile, match=r"Account, Group.*mapping"):
+        with pytest.raises(UnreadableFile, match=r"Account, Group.*columns"):
             read("Account,Group\nx,y\n")
 
     def test_a_file_without_a_header_row_is_refused_without_showing_its_values(self) -> None:
@@ -241,7 +241,10 @@ class TestColumns:
             ("no", ()),
             ("", ()),
             ("j@contoso.com", ("j@contoso.com",)),
-            ("Unverified", None),
+            ("Unverified", ()),
+            ("Not verified", ()),
+            ("Verified", ("j@contoso.com",)),
+            ("Perhaps", None),
         ],
     )
     def test_a_verified_address_is_marked_or_named(self, cell: str, verified: tuple[str, ...] | None) -> None:

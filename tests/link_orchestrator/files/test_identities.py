@@ -109,7 +109,7 @@ def test_a_row_that_is_no_identity_is_reported_by_attribute_and_without_its_valu
 
 
 def test_a_file_of_something_else_is_refused_with_the_columns_it_lacks() -> None:
-    with pytest.raises(UnreadableFile, match="no column id and no column userPrincipalName"):
+    with pytest.raises(UnreadableFile, match="holds the object id and no column holds the userPrincipalName"):
         read("name,mail\nx,y\n")
 
 

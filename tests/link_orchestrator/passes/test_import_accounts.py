@@ -113,21 +113,21 @@ async def test_a_file_of_nothing_but_bad_rows_reports_them_all(app: App, rows: i
     assert len(await app.problems(job)) == rows
 
 
-async def test_a_mapping_names_the_columns_that_are_not_recognised(app: App) -> None:
+async def test_columns_says_which_headers_are_those_that_are_not_recognised(app: App) -> None:
     file = b"Kennung,Mail,Stelle\njane,jane@contoso.com,Engineer\n"
-    job = await app.bring(file, mapping='{"Kennung": "userName", "Stelle": "title", "Mail": ""}')
+    job = await app.bring(file, columns='{"Kennung": "userName", "Stelle": "title", "Mail": ""}')
     assert job["counts"] == {"created": 1, "refused": 0}
     document = (await app.account("jane"))["document"]
     assert document["title"] == "Engineer"
     assert "emails" not in document
 
 
-@pytest.mark.parametrize("mapping", ["x", "[]", "3", '{"a": 1}', '{"Kennung": "luck"}', '{"Nowhere": "userName"}', "{"])
-async def test_a_wrong_mapping_is_refused(app: App, mapping: str) -> None:
+@pytest.mark.parametrize("columns", ["x", "[]", "3", '{"a": 1}', '{"Kennung": "luck"}', '{"Nowhere": "userName"}', "{"])
+async def test_wrong_columns_are_refused(app: App, columns: str) -> None:
     with pytest.raises(Refusal) as refusal:
-        await app.bring(b"Kennung,Mail\njane,jane@contoso.com\n", mapping=mapping)
+        await app.bring(b"Kennung,Mail\njane,jane@contoso.com\n", columns=columns)
     assert refusal.value.status == 400
-    assert "mapping" in refusal.value.detail
+    assert "columns" in refusal.value.detail
 
 
 @pytest.mark.parametrize("file", [b"", b"\n\n", b"first,second\n1,2\n", b"\x00\x01", b"\xff\xfe"])

@@ -48,7 +48,7 @@ def test_every_operation_says_in_a_sentence_what_it_does() -> None:
 @pytest.mark.parametrize(
     ("body", "names", "required"),
     [
-        ("AccountEdit", "document evidence protected", ""),
+        ("AccountEdit", "applicationId document evidence protected", ""),
         ("LinkRequest", "identity reason", "identity"),
         ("ReleaseRequest", "keepEvidence", ""),
         ("GroupRelease", "keep", ""),

@@ -18,6 +18,10 @@ from shared.directory.matching.policy import Policy, Rule
 from tests.link_orchestrator.requests.test_report import Page
 from tests.link_orchestrator.running import App, csv_file, graph
 
+NICKNAMES = {
+    "attributes": {"externalId": "mailNickname", "userName": "userPrincipalName"},
+    "matching": ["userName"],
+}
 PLANNED = {
     "id": "run1",
     "phase": "planned",
@@ -45,7 +49,7 @@ def test_a_plan_says_what_would_happen_and_how_to_approve_it_and_to_go_back() ->
         "Nothing has changed yet",
         "Linking contoso.com",
         "POST /linking/runs/run1/approve",
-        '{"links": 2}',
+        '{"links":2}',
         "expires at 2026-12-07 10:01:00 UTC",
         "POST /linking/runs/run1/undo",
         "POST /linking/runs/run1/cancel drops it",
@@ -160,3 +164,52 @@ def test_every_rule_is_said_in_words() -> None:
     text = sentences(document)
     assert not [rule for rule in Rule if f"<li>{rule}</li>" in text]
     assert "undoDays" not in text
+
+
+WARNED = {
+    "code": "userNameChanges",
+    "warning": "230 sign-in names will change",
+    "count": 230,
+    "examples": [{"identity": "ann@contoso.com"}],
+    "remedy": "Look at them: GET /linking/runs/run1/decisions?changes=userName. Tell these people.",
+    "digest": "ab",
+    "acknowledged": False,
+}
+
+
+def test_an_approval_names_the_warnings_that_are_to_be_acknowledged() -> None:
+    known = WARNED | {"code": "inactive", "warning": "seen before", "acknowledged": True, "acknowledgedBy": "ann"}
+    page = Page(summary(PLANNED | {"warnings": [known | {"acknowledgedAt": "2026-11-29T10:00:00Z"}, WARNED]}))
+    assert '{"links":2,"acknowledged":["userNameChanges"]}' in page.text
+    assert page.text.index("230 sign-in names") < page.text.index("seen before")
+    assert "Acknowledged 2026-11-29 10:00:00 UTC by ann." in page.text
+    assert "ann@contoso.com" not in page.text, "a page names nobody"
+
+
+def test_remedies_of_a_trial_name_the_rows_and_not_an_app_that_is_gone() -> None:
+    disabled = {
+        "remedy": "Look: GET /linking/runs/run1/decisions?decision=review&warning=disabled.",
+        "code": "disabled",
+    }
+    text = Page(summary(PLANNED | {"warnings": [WARNED, WARNED | disabled]}, trial=True)).text
+    assert "Look at them: rows.csv, where changes has userName. Tell these people." in text
+    assert "Look: rows.csv, where decision has review and warnings has disabled." in text
+    assert "/decisions" not in text
+
+
+def test_what_the_first_cycle_changes_is_counted_by_attribute_the_most_first() -> None:
+    impact = {"accounts": 9, "title": 3, "userName": 7, "active": 1}
+    text = Page(summary(PLANNED | {"impact": impact})).text
+    assert "Of 9 accounts something changes" in text
+    assert text.index("Sign-in name") < text.index("title") < text.index("Switched on or off")
+    assert "11 in all" not in text
+
+
+async def test_a_page_warns_of_a_mapping_once(app: App) -> None:
+    await app.bring(csv_file({"userName": "ann@contoso.com"}))
+    run = await app.plan(graph(1, "ann@contoso.com"), mapping=NICKNAMES)
+    warned = [one["warning"] for one in run["warnings"]]
+    async with app.session.get(f"/linking/runs/{run['id']}/report") as answer:
+        text = Page(await answer.text()).text
+    assert warned
+    assert [text.count(one) for one in warned] == [1] * len(warned)

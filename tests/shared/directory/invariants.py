@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from shared.directory.directory import Directory
-from shared.directory.keys import IDENTITY, LIVE, NAME, POINTER, RETIRED, TOMBSTONE, Key, prefix_end
+from shared.directory.keys import IDENTITY, LIVE, NAME, OWN, POINTER, RETIRED, TOMBSTONE, Key, prefix_end
 from shared.directory.records.counts import share_of
 from shared.directory.records.model import Account
 from shared.tables.port import Row, Tables
@@ -49,7 +49,7 @@ async def stale_rows(store: Tables, name: str = "small") -> int:
             found |= {
                 (partition, row.key): str(row.columns["id"])
                 for row in rows
-                if row.key.startswith((NAME, IDENTITY, POINTER))
+                if row.key.startswith((NAME, IDENTITY, OWN, POINTER))
             }
     assert right <= found.keys()
     return sum(place not in right and (*place, holder) not in held for place, holder in found.items())

@@ -1,0 +1,60 @@
+"""What a run warns of, to be looked at before it is approved. A page names nobody, so examples of people stay out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from html import escape
+from typing import Any, Final
+
+from link_orchestrator.requests.pages.parts import at
+
+Warned = Mapping[str, Any]
+"""A warning as the API shows it."""
+
+ROWS: Final = "rows.csv"
+"""What the rows of a plan that is not kept are called where it was made."""
+_ASKED: Final = re.compile(r"GET /linking/runs/\w+/decisions\?(\w+)=(\w+)(?:&(\w+)=(\w+))?")
+_COLUMNS: Final = {"warning": "warnings"}
+"""Columns of the rows by the parameter that asks for one of their values, where the two differ."""
+
+
+def boxes(warned: Iterable[Warned], *, trial: bool = False) -> str:
+    """Return warnings as boxes, each with what to do about it; "" for none. Those that are not acknowledged come first.
+
+    In a `trial` nothing can be asked of the app any more: remedies name the rows instead.
+    """
+    inside = "".join(_box(one, trial=trial) for one in sorted(warned, key=_is_known))
+    return f'<ul class="warnings">{inside}</ul>' if inside else ""
+
+
+def to_acknowledge(warned: Iterable[Warned]) -> list[str]:
+    """Return the codes that an approval has to name."""
+    return [str(one["code"]) for one in warned if "digest" in one and not _is_known(one)]
+
+
+def remedy_of(warned: Warned, *, trial: bool = False) -> str:
+    """Return what to do about a warning."""
+    remedy = str(warned.get("remedy", ""))
+    return _ASKED.sub(_in_rows, remedy) if trial else remedy
+
+
+def _is_known(warned: Warned) -> bool:
+    return bool(warned.get("acknowledged"))
+
+
+def _box(warned: Warned, *, trial: bool) -> str:
+    known = f"Acknowledged {at(warned, 'acknowledgedAt', 'acknowledgedBy')}." if _is_known(warned) else ""
+    told = "".join(f"<small>{escape(text)}</small>" for text in (remedy_of(warned, trial=trial), known) if text)
+    state = " known" if known else ""
+    return f'<li class="warning{state}"><strong>{escape(str(warned["warning"]))}</strong>{told}</li>'
+
+
+def _in_rows(asked: re.Match[str]) -> str:
+    return f"{ROWS}, where {' and '.join(_conditions(asked))}"
+
+
+def _conditions(asked: re.Match[str]) -> Iterator[str]:
+    for name, value in (asked.group(1, 2), asked.group(3, 4)):
+        if name:
+            yield f"{_COLUMNS.get(name, name)} has {value}"
