@@ -27,7 +27,9 @@ async def test_a_domain_replaced_by_another_finds_the_account_of_the_other_compa
     (row,) = await planned(app, policy("transformedName", MERGED), "ann@fabrikam.com")
     said = "userPrincipalName (@contoso.com replaced by @fabrikam.com)"
     assert (row["decision"], row["account"]["userName"], said in row["reason"]) == ("review", "ann@fabrikam.com", True)
-    assert row["evidence"] == [{"rule": "transformedName", "trust": "weak", "attribute": said}]
+    (evidence,) = row["evidence"]
+    assert (evidence["rule"], evidence["trust"], evidence["attribute"]) == ("transformedName", "weak", said)
+    assert evidence["accountAttribute"] == "userName"
 
 
 async def test_the_names_of_the_domain_on_premises_are_read_from_files(app: App) -> None:

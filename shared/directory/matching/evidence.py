@@ -217,6 +217,9 @@ _HELD = {
     Rule.NAME_ID: "nameId",
     Rule.USER_NAME: "userName",
     Rule.EMPLOYEE_NUMBER: "employeeNumber",
+    Rule.MAIL_NICKNAME: "userName",
+    Rule.SAM_ACCOUNT_NAME: "userName",
+    Rule.TRANSFORMED_NAME: "userName",
 }
 """Where an account has what a rule compares, under the names of an import's columns; e-mail addresses are several."""
 
