@@ -3,7 +3,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 export PYTHONPATH := $(CURDIR)
 
-.PHONY: help demo plan run test check mutants fuzz bench smoke clean $(VENV)/.local $(VENV)/.dev
+.PHONY: help demo plan run test check audit package mutants fuzz bench smoke clean $(VENV)/.local $(VENV)/.dev
 
 help: ## what there is to make
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,11 +21,18 @@ run: $(VENV)/.local ## the app on http://127.0.0.1:7071, with its data in .data
 test: $(VENV)/.dev ## every test, with a real Azurite and the real Functions worker, on every core
 	PYTHONDONTWRITEBYTECODE= PYTHONPYCACHEPREFIX=$(CURDIR)/$(VENV)/bytecode $(PY) -m pytest -n auto --dist worksteal
 
-check: $(VENV)/.dev ## ruff, mypy and import-linter
+check: $(VENV)/.dev ## ruff, mypy, import-linter, and the checks of the templates
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
+	$(VENV)/bin/python -m infra.check
+
+audit: $(VENV)/.dev ## checkov on the templates, in an environment of its own
+	$(PY) -m infra.checks.audit
+
+package: $(VENV)/.local ## .package/scimlink.zip, what both function apps run
+	$(PY) -m infra.package
 
 mutants: $(VENV)/.dev ## faults planted in what keeps people safe, each of which a test must find; ARGS=NAME for some
 	$(PY) -m tests.mutants $(ARGS)
@@ -41,7 +48,7 @@ smoke: $(VENV)/.dev ## the demo, and the tests of what another Python may break;
 	$(PY) -m pytest -n auto --dist worksteal tests/infra tests/scim_users tests/worker
 
 clean: ## removes what make has made, and the data of make run
-	rm -rf $(VENV) .venv-* .worker-venv .conformance-venv .data
+	rm -rf $(VENV) .venv-* .worker-venv .conformance-venv .audit-venv .data .package
 
 # Environments, by the dependency group that is installed in them. Each is looked at every time, in a twentieth of a
 # second, for what decides about it is the Python that is found now.

@@ -1,0 +1,29 @@
+"""The ways in which main.bicep is deployed that the checks look at: together they take every branch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+TOKEN = {"name": "entra", "sha256": "0" * 64, "roles": ["scim"]}
+SCENARIOS: Mapping[str, Mapping[str, Any]] = {
+    "first": {},
+    "complete": {
+        "adminClientId": "11111111-1111-1111-1111-111111111111",
+        "adminAllowedAddresses": ["203.0.113.0/24"],
+        "adminScriptClientIds": ["22222222-2222-2222-2222-222222222222"],
+        "scimAllowedAddresses": ["198.51.100.7/32"],
+        "scimAlwaysReady": 1,
+        "scimBaseUrl": "https://scim.example.com",
+        "scimCredentials": [TOKEN],
+        "adminCredentials": [{**TOKEN, "roles": ["admin"]}],
+        "graphCertificate": "graph",
+        "packageUri": "https://example.com/package.zip",
+        "alertEmail": "alerts@example.com",
+        "provisioningIsOn": True,
+    },
+    "private": {"network": "private", "durableBackend": "DurableTaskScheduler", "lockData": False},
+    "one app": {"twoApps": False, "scimFromEntraOnly": False, "durableBackend": "DurableTaskScheduler"},
+    "one private app": {"twoApps": False, "network": "private"},
+}
+"""Parameters by the name of a scenario. What is not named has its default."""

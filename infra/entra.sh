@@ -1,0 +1,82 @@
+#!/usr/bin/env bash
+# What entra.bicep does, by the Azure CLI: for the Cloud Shell, where Bicep's extension for Graph cannot be used.
+#
+#   infra/entra.sh PRINCIPAL PORTAL [PERMISSION…]
+#
+# PRINCIPAL and PORTAL are the outputs adminPrincipalId and portalUrl of main.bicep. A PERMISSION is an application
+# permission of Microsoft Graph: User.Read.All, GroupMember.Read.All, Application.Read.All, Synchronization.Read.All.
+# Run it again to add one. It prints the client id, for the parameter adminClientId of main.bicep.
+set -euo pipefail
+
+if [ $# -lt 2 ]; then
+    sed -n '2,8s/^# \{0,1\}//p' "$0" >&2
+    exit 2
+fi
+principal=$1
+portal=${2%/}
+shift 2
+name=SCIMLINK
+
+permission_id() {
+    case $1 in
+        User.Read.All) echo df021288-bdef-4463-88db-98f22de89214 ;;
+        GroupMember.Read.All) echo 98830695-27a2-44f7-8c18-0c3ebc9698f6 ;;
+        Application.Read.All) echo 9a5d68dd-52b0-4cc2-bd40-abcf44ac3a30 ;;
+        Synchronization.Read.All) echo 5ba43d2f-fa88-4db2-bd1c-a67c5f0fb1ce ;;
+        *)
+            echo "$1 is no permission that SCIMLINK needs" >&2
+            return 1
+            ;;
+    esac
+}
+
+for permission in "$@"; do
+    permission_id "$permission" >/dev/null
+done
+
+role() {
+    printf '{"id": "%s", "value": "%s", "displayName": "%s", "description": "%s", "isEnabled": true, "allowedMemberTypes": ["User", "Application"]}' \
+        "$1" "$2" "$2" "$3"
+}
+roles="[
+$(role 5b1f5f0e-3c1c-4c3e-9d38-6f1f3a1b7a01 Reader 'Sees runs, plans, accounts and their history.'),
+$(role 5b1f5f0e-3c1c-4c3e-9d38-6f1f3a1b7a02 Operator 'Starts runs, reviews plans, approves and undoes them.'),
+$(role 5b1f5f0e-3c1c-4c3e-9d38-6f1f3a1b7a03 Owner 'Also changes the policy, and what provisioning signs in with.')
+]"
+
+client=$(az ad app list --display-name "$name" --query '[0].appId' --output tsv)
+if [ -z "$client" ]; then
+    client=$(az ad app create --display-name "$name" --sign-in-audience AzureADMyOrg \
+        --web-home-page-url "$portal" --web-redirect-uris "$portal/.auth/login/aad/callback" \
+        --enable-id-token-issuance true --requested-access-token-version 2 \
+        --app-roles "$roles" --query appId --output tsv)
+fi
+
+# The managed identity of the admin app takes the place of a client secret.
+tenant=$(az account show --query tenantId --output tsv)
+if [ -z "$(az ad app federated-credential list --id "$client" --query "[?name=='admin-identity'].id" --output tsv)" ]; then
+    az ad app federated-credential create --id "$client" --output none --parameters "{
+        \"name\": \"admin-identity\",
+        \"description\": \"The managed identity of the admin app.\",
+        \"issuer\": \"https://login.microsoftonline.com/$tenant/v2.0\",
+        \"subject\": \"$principal\",
+        \"audiences\": [\"api://AzureADTokenExchange\"]
+    }"
+fi
+
+if [ -z "$(az ad sp list --filter "appId eq '$client'" --query '[0].id' --output tsv)" ]; then
+    az ad sp create --id "$client" --output none
+fi
+az ad sp update --id "$client" --set appRoleAssignmentRequired=true
+
+graph=$(az ad sp show --id 00000003-0000-0000-c000-000000000000 --query id --output tsv)
+granted="https://graph.microsoft.com/v1.0/servicePrincipals/$principal/appRoleAssignments"
+for permission in "$@"; do
+    id=$(permission_id "$permission")
+    if [ -z "$(az rest --url "$granted" --query "value[?appRoleId=='$id'].id" --output tsv)" ]; then
+        az rest --method POST --url "$granted" --output none \
+            --body "{\"principalId\": \"$principal\", \"resourceId\": \"$graph\", \"appRoleId\": \"$id\"}"
+    fi
+done
+
+echo "$client"

@@ -1,0 +1,109 @@
+"""Faults planted in the templates, each of which the checks must find: tests/infra/planted, a list for each subject."""
+
+from __future__ import annotations
+
+import shutil
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra.check import INFRA, look, read_again
+from infra.checks import audit, secrets, settings
+from tests.environments import ROOT
+
+LISTS = sorted((Path(__file__).parent / "planted").glob("*.toml"))
+FAULTS: list[Any] = [
+    pytest.param(fault, id=f"{file.stem}.{name}")
+    for file in LISTS
+    for name, fault in tomllib.loads(file.read_text("utf-8")).items()
+]
+"""Each says what would happen if it were real, what is replaced by what, in main.bicep where no file is named, and what
+is found."""
+
+
+@pytest.fixture
+def templates(tmp_path: Path) -> Path:
+    """A folder with the templates, and what they load."""
+    for name in ("main.bicep", "entra.bicep", "entra.sh", "createUiDefinition.json", "azure.yaml"):
+        shutil.copy(INFRA / name, tmp_path / name)
+    shutil.copytree(INFRA / "observability", tmp_path / "observability")
+    return tmp_path
+
+
+def test_the_templates_are_right(templates: Path) -> None:
+    assert look(templates) == []
+    for name in ("main.bicep", "entra.bicep"):
+        assert read_again((INFRA / name).read_text("utf-8"), name) == []
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_planted_fault_is_found(templates: Path, fault: dict[str, str]) -> None:
+    assert fault.keys() >= {"harm", "replaced", "by", "finds"}
+    file = templates / fault.get("file", "main.bicep")
+    text = file.read_text("utf-8")
+    assert fault["replaced"] in text, "the fault fits nowhere any more"
+    file.write_text(text.replace(fault["replaced"], fault["by"]), "utf-8")
+    found = [str(one) for one in look(templates)]
+    assert any(fault["finds"] in one for one in found), found
+
+
+def test_at_least_sixty_faults_are_planted() -> None:
+    assert len(FAULTS) >= 60
+
+
+@pytest.mark.parametrize(
+    ("line", "file"),
+    [("param x string = 'a\n", "main.bicep"), ("param l array = [for o in p: if (q) {\n}]\n", "entra.bicep")],
+)
+def test_what_only_one_parser_reads_is_found(line: str, file: str) -> None:
+    assert read_again(line, file)[0].rule == "syntax"
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        "DefaultEndpointsProtocol=https;AccountName=x;AccountKey=" + "A1" * 43 + "==",
+        "https://x.blob.core.windows.net/p.zip?sv=2024-11-04&sig=" + "a%2B" * 11,
+        "-----BEGIN " + "PRIVATE KEY-----",
+        "eyJ" + "a" * 30 + ".eyJ" + "b" * 30 + "." + "c" * 30,
+        "abc8Q~" + "d" * 34,
+        "slk_" + "e" * 40,
+        "ghp_" + "f" * 36,
+        "SharedAccessKey=" + "g" * 43 + "=",
+    ],
+)
+def test_a_secret_is_found_wherever_it_is(secret: str) -> None:
+    assert secrets.scan(f"one line\nparam x string = '{secret}'\n", "infra/main.bicep")
+    assert next(secrets.scan(f"one line\n{secret}\n", "host.json")).place == "host.json:2"
+
+
+def test_no_secret_is_committed() -> None:
+    assert list(secrets.check(ROOT)) == []
+
+
+def test_a_new_setting_of_the_model_is_missing_in_the_template(
+    templates: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    more = settings.model() | {"SCIMLINK_NEW"}
+    monkeypatch.setattr(settings, "model", lambda: more)
+    found = [str(one) for one in look(templates)]
+    assert any("scimApp: SCIMLINK_NEW is missing" in one for one in found)
+    assert any("adminApp: SCIMLINK_NEW is missing" in one for one in found)
+
+
+def test_what_checkov_finds_beyond_the_reasons_is_told_and_so_are_reasons_too_many() -> None:
+    failed = [
+        {"check_id": check, "check_name": "", "resource": f"Microsoft.Web/sites.{symbol}"}
+        for check, (symbols, _) in audit.NOT_FOLLOWED.items()
+        for symbol in symbols
+    ]
+    known = {"summary": {"parsing_errors": 0}, "results": {"failed_checks": failed}}
+    assert list(audit.judge([known])) == []
+    new = {"check_id": "CKV_AZURE_44", "check_name": "TLS", "resource": "Microsoft.Storage/storageAccounts.data"}
+    known["results"] = {"failed_checks": [*failed[1:], new]}
+    told = [str(one) for one in audit.judge([known])]
+    assert told[0] == "data: CKV_AZURE_44 TLS [checkov]"
+    assert told[1].endswith("is followed: take it out of NOT_FOLLOWED [checkov]")
+    assert next(audit.judge([{"summary": {"parsing_errors": 1}}])).text == "checkov could not read a file"
