@@ -18,8 +18,9 @@ from link_orchestrator.files.layouts import BULK, IDENTITIES
 from link_orchestrator.files.reading import Notes
 from link_orchestrator.files.rows import Header, Row, UnreadableFile
 from link_orchestrator.files.suspicious import is_type_name
+from link_orchestrator.files.wrong_file import Door, Doorkeeper
 from link_orchestrator.problems import Problem
-from shared.directory.matching.identity import NO_OBJECT_ID, TEXTS, Identity, read_object_id
+from shared.directory.matching.identity import FILE_TEXTS, NO_OBJECT_ID, TEXTS, Identity, read_object_id
 
 _ALSO_KNOWN_AS: Final[Mapping[str, str]] = {
     "id": "objectid",
@@ -38,6 +39,8 @@ _ALSO_KNOWN_AS: Final[Mapping[str, str]] = {
     "blocked": "blockcredential",
     "userType": "",
     "onPremisesImmutableId": "immutableid",
+    "onPremisesSamAccountName": "",
+    "recipientTypeDetails": "",
 }
 """Attributes of Graph, and other headers that they have. `blocked` is accountEnabled the other way round."""
 _RANKS: Final = ranks(_ALSO_KNOWN_AS, _ALSO_KNOWN_AS)
@@ -83,14 +86,15 @@ def number_identities(
 def _read(
     file: bytes, content_type: str, named: Mapping[str, str], notes: Notes
 ) -> Iterator[tuple[int, Identity] | Problem]:
-    found = Columns(_RANKS, check_named(named, _ALSO_KNOWN_AS), IDENTITIES)
+    found, keeper = Columns(_RANKS, check_named(named, _ALSO_KNOWN_AS), IDENTITIES), Doorkeeper(Door.IDENTITIES, named)
     for row in read_rows(file, content_type=content_type, notes=notes):
+        keeper.look(row)
         if isinstance(row, Header):
             _check(row, found)
         elif isinstance(row, Problem):
             yield row
         else:
-            layout, product = found.of(row.cells), found.product_of(row.cells)
+            layout, product = found.look(row.cells)
             notes.look(row.line, row.cells, layout)
             notes.layout = notes.layout or (product.name if product else "")
             read = _identity(row, layout)
@@ -106,7 +110,7 @@ _GRAPH: Final = Columns(_RANKS, {})
 
 
 def _check(header: Header, columns: Columns) -> None:
-    product = columns.product_of(dict.fromkeys(header.names))
+    _, product = columns.look(dict.fromkeys(header.names))
     if (product and product.name == BULK) or plain(header.names[0]).startswith("versionv"):
         raise UnreadableFile(_BULK)
     try:
@@ -135,7 +139,7 @@ def _identity(row: Row, layout: Layout) -> Identity | Problem:
             remedy = "Export it from Entra anew; a spreadsheet may have taken it for a number."
             raise Unusable(cells["id"][0], f"holds no object id: {NO_OBJECT_ID}", remedy)
         proxies = _several(*cells.get("proxyAddresses", ("", [])))
-        texts = {field: text(attribute) for attribute, field in TEXTS}
+        texts = {field: text(attribute) for attribute, field in (*TEXTS, *FILE_TEXTS)}
         if "mail" not in layout and "proxyAddresses" in layout:
             texts["mail"] = next((one[5:] for one in proxies if one.startswith("SMTP:")), None)
         # Graph leaves accountEnabled out unless it is asked for.
