@@ -41,7 +41,7 @@ from link_orchestrator.warnings import gather
 from shared.directory.directory import Directories, Directory
 from shared.directory.text import timestamp
 from shared.directory.work.gate import LONGEST
-from shared.directory.work.jobs import UNDO, Job, Jobs, State
+from shared.directory.work.jobs import Job, Jobs, State
 from shared.tables.port import Denied, Throttled, Unavailable
 from shared.turns import without_full_collections
 
@@ -100,7 +100,7 @@ async def run_slice(directories: Directories, message: Mapping[str, Any]) -> dic
 
 async def _undo_under_way(directory: Directory) -> Job | None:
     """Return the undo for which imports wait, or None; longer than the gate is closed for it they do not wait."""
-    undo = await directory.jobs.find_under_way(UNDO)
+    undo = await directory.jobs.find_undo()
     since = timestamp(datetime.fromisoformat(directory.jobs.now()) - LONGEST)
     return undo if undo and undo.started > since else None
 

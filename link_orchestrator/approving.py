@@ -31,7 +31,7 @@ from shared.directory.matching.groups import GroupDecisionKind
 from shared.directory.matching.policy import Policy
 from shared.directory.policies import AUTO_APPROVE
 from shared.directory.text import counted
-from shared.directory.work.jobs import UNDO, Job, State
+from shared.directory.work.jobs import Job, State
 from shared.directory.work.plan import PlanRow
 from shared.directory.work.reviews import ACKNOWLEDGE, EXCLUDE
 from shared.tables.access import in_waves
@@ -48,7 +48,7 @@ async def approve_itself(directory: Directory, job_id: str) -> bool:
     """
     for _ in range(ATTEMPTS):
         job = await directory.jobs.get(job_id)
-        undo = await directory.jobs.find_under_way(UNDO)
+        undo = await directory.jobs.find_undo()
         if job.state is State.APPROVED and job.options.get(SELF_APPROVED):
             await pause(directory, job)
             return True

@@ -58,6 +58,8 @@ PREVIEW_PASSES, GROUP_PREVIEW_PASSES = ("preview",), ("preview_groups",)
 UNDO_PASSES = ("undo", "undo_groups")
 UNDO_FIRST, UNDO_COUNTS, UNDO_LAST = ("prepare",), ("count",), ("names",)
 """Passes around those of an undo: first and last in one slice, counts where the request names a number to switch on."""
+UNDO_IMPORT_PASSES, UNDO_IMPORT_COUNTS = ("undo_import",), ("count_import",)
+UNDO_GROUP_IMPORT_PASSES = ("undo_group_import",)
 VERIFY_PASSES = ("look", "compare", "settle")
 SKIMMING = ("changes", "gather")
 """Passes that read no more than one line of each identity or account."""
@@ -104,6 +106,7 @@ import_accounts = _in_order("import_accounts", IMPORT_PASSES, "import")
 import_groups = _in_order("import_groups", GROUP_IMPORT_PASSES, "import")
 preview_accounts = _in_order("preview_accounts", PREVIEW_PASSES, "preview")
 preview_groups = _in_order("preview_groups", GROUP_PREVIEW_PASSES, "preview")
+undo_group_import = _in_order("undo_group_import", UNDO_GROUP_IMPORT_PASSES, "undo")
 verify_links = _in_order("verify_links", VERIFY_PASSES, "verify")
 
 
@@ -114,9 +117,17 @@ def undo_links(context: Any, retry: Any) -> Steps:
 
 def _undo(context: Any, retry: Any, start: Start) -> Steps:
     whole = start.model_copy(update={"slices": 1})
-    passes = [(name, whole) for name in UNDO_FIRST if start.prepares]
-    passes += [(name, start) for name in UNDO_COUNTS if start.activate is not None]
-    counts = yield from _passes(context, retry, passes, "undo")
+    first = [(name, whole) for name in UNDO_FIRST if start.prepares]
+    first += [(name, start) for name in UNDO_COUNTS if start.activate is not None]
+    last = [(name, start) for name in UNDO_PASSES] + [(name, whole) for name in UNDO_LAST if start.returns_names]
+    return (yield from _take_back(context, retry, start, first, last))
+
+
+def _take_back(
+    context: Any, retry: Any, start: Start, first: Sequence[tuple[str, Start]], last: Sequence[tuple[str, Start]]
+) -> Steps:
+    """Run the passes that change nothing, then the others if the number of accounts to switch on is right."""
+    counts = yield from _passes(context, retry, first, "undo")
     if counts is None:
         return (yield from _end(context, retry, start, "cancelled"))
     if start.activate not in (None, counts[ACTIVATING]):
@@ -125,9 +136,18 @@ def _undo(context: Any, retry: Any, start: Start) -> Steps:
             "nothing was changed: look at them again, and name that number"
         )
         return (yield from _end(context, retry, start, "failed", reason))
-    passes = [(name, start) for name in UNDO_PASSES] + [(name, whole) for name in UNDO_LAST if start.returns_names]
-    done = yield from _passes(context, retry, passes, "undo")
+    done = yield from _passes(context, retry, last, "undo")
     return (yield from _end(context, retry, start, "cancelled" if done is None else "done"))
+
+
+def undo_import(context: Any, retry: Any) -> Steps:
+    """Take an import of accounts back; where a number of accounts to switch on is named, only if it is right."""
+    return (yield from _job(context, retry, _undo_import))
+
+
+def _undo_import(context: Any, retry: Any, start: Start) -> Steps:
+    first = [(name, start) for name in UNDO_IMPORT_COUNTS if start.activate is not None]
+    return (yield from _take_back(context, retry, start, first, [(name, start) for name in UNDO_IMPORT_PASSES]))
 
 
 class _CannotGoOnError(Exception):

@@ -31,6 +31,10 @@ VERIFIED = KEYS, PAIRS
 """Stages that a verification fills under its own id, in passes/verify.py."""
 IDS: Final = "ids"
 """Stage of an upload of identities with a record of each row, in requests/object_ids.py."""
+IMPORTED: Final = "imported"
+"""Stage of an import with the ids of the accounts or groups that it may have made or changed, for its undo."""
+SWITCHED_ON: Final = "switchedon"
+"""What the name of the list of accounts ends in that an undo may switch on, behind the undo's id."""
 READ: Final = "read"
 """Stage that a run fills with the identities it reads from its source, in passes/read.py."""
 RESTARTS: Final = 3
@@ -50,6 +54,11 @@ def reading_names(run_id: str) -> list[str]:
     The report on identities that cannot be used has the same name.
     """
     return [f"{run_id}{READ}{restart}" for restart in range(RESTARTS + 1)]
+
+
+def assigned_of(reading: str) -> str:
+    """Return the name of the stage for the people of a reading who are assigned to the application."""
+    return f"{reading}assigned"
 
 
 def groups_of(reading: str) -> str:

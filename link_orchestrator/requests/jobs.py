@@ -8,6 +8,7 @@ from typing import Any
 from link_orchestrator.files.reading import READING
 from link_orchestrator.kinds import KINDS, RUN, Kind, Rows
 from link_orchestrator.lifecycle import Orchestrations, cancel, ensure_started
+from link_orchestrator.requests.explained import explained
 from link_orchestrator.requests.selection import Filter, read_filter
 from link_orchestrator.run import settled_links
 from link_orchestrator.warnings import warnings_of
@@ -90,6 +91,18 @@ async def find_last(kind: Kind, directory: Directory, request: Request) -> Respo
     return answer(jobs[-1], request, 200)
 
 
+async def find_last_of_import(kind: Kind, directory: Directory, request: Request) -> Response:
+    """Return the last job of a kind that is about the import. Raises NotFound for none."""
+    if kind.about_import is None:
+        raise NotFound(f"no {kind.name}")
+    about = await find_job(directory, request, kind.about_import)
+    jobs = [job for job in await directory.jobs.list_all() if job.kind == kind.name]
+    jobs = [job for job in jobs if job.options.get("import") == about.id]
+    if not jobs:
+        raise NotFound(f"no {kind.name} of this import")
+    return answer(jobs[-1], request, 200)
+
+
 async def jobs_about(directory: Directory, run: Job, kind: Kind) -> list[Job]:
     """Return the jobs of a kind that are about a run, oldest first."""
     return [job for job in await directory.jobs.list_all() if (job.kind, job.options.get("run")) == (kind.name, run.id)]
@@ -120,7 +133,7 @@ async def page_of_rows(directory: Directory, request: Request, kind: Kind, name:
 
 def shown_row(row: PlanRow, kind: Kind) -> dict[str, Any]:
     """Return a row as a kind shows it."""
-    document = row.to_json()
+    document = explained(row.to_json()) if kind is RUN else row.to_json()
     return {kind.rows.filter_by: document.pop("decision"), **document}
 
 

@@ -23,6 +23,7 @@ from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 from link_orchestrator.kinds import KINDS, RUN, Kind
 from link_orchestrator.requests.afterwards import UndoRequest
 from link_orchestrator.requests.approval import Approval
+from link_orchestrator.requests.imports import ImportUndoRequest
 from link_orchestrator.requests.reviews import ReviewRequest
 from link_orchestrator.requests.runs import RunRequest
 from link_orchestrator.requests.selection import CONDITIONS
@@ -83,6 +84,8 @@ OPERATIONS: Mapping[str, Operation] = {
     "linking_schedule_resume": Operation("ScheduleState"),
     "directory_schemas_get": Operation("Schemas"),
     "directory_schemas_put": Operation("Schemas", body=_json("Schemas")),
+    "accounts_import_undo_start": Operation("Job", 202, _json("ImportUndoRequest"), body_required=False),
+    "groups_import_undo_start": Operation("Job", 202),
     "accounts_import": Operation("Job", 202, ACCOUNTS_FILE, ("columns", "preview", "protected", "file")),
     "groups_import": Operation("Job", 202, ACCOUNTS_FILE, ("columns", "preview", "file")),
     "linking_groups_upload": Operation("Job", 201, _json("AnyJson"), ("file",)),
@@ -92,7 +95,7 @@ OPERATIONS: Mapping[str, Operation] = {
     "linking_run_problems": Operation("Problems", query=PAGED),
     "linking_run_report": Operation(
         "File",
-        query=("format", "decision", "reportCount", "cursor", "trial"),
+        query=("format", "decision", "warning", "changes", "reportCount", "cursor", "trial"),
         media_types=("text/html", "text/csv", XLSX, "application/jsonl"),
     ),
     "linking_undo_report": Operation(
@@ -123,6 +126,7 @@ BODIES: tuple[type[BaseModel], ...] = (
     ReviewRequest,
     Approval,
     UndoRequest,
+    ImportUndoRequest,
     MappingSource,
 )
 """Models of bodies, and of a part of one, from which their schemas are taken."""
@@ -188,6 +192,8 @@ def operations() -> dict[str, Operation]:
             found[f"{name}_cancel"] = Operation("Job", 202)
         if kind.listed:
             found[f"{name}_list"] = Operation(kind.plural.title())
+        if kind.about_import is not None:
+            found[f"{kind.about_import.function_prefix}_undo"] = Operation("Job")
         if kind.about_run:
             found[f"{RUN.function_prefix}_{kind.name}"] = Operation("Job")
     return found

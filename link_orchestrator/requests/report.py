@@ -16,15 +16,24 @@ from urllib.parse import urlencode
 
 from link_orchestrator.kinds import ENTRA_GROUPS, GROUP_IMPORT, IDENTITIES, IMPORT, RUN, UNDO, Kind
 from link_orchestrator.prediction.check import check
-from link_orchestrator.requests.jobs import address, find_job, read_choice, shown, shown_row
+from link_orchestrator.requests.jobs import (
+    address,
+    find_job,
+    read_choice,
+    select_rows,
+    shown,
+    shown_row,
+)
 from link_orchestrator.requests.mapping import people_of
 from link_orchestrator.requests.pages.run import summary
 from link_orchestrator.requests.pages.undo import undo_summary
+from link_orchestrator.requests.selection import read_filter
 from link_orchestrator.requests.workbook import MOST_IN_WORKBOOK, XLSX, Workbook
 from link_orchestrator.run import mapping_of, policy_of
 from link_orchestrator.warnings import warnings_of
 from shared.admin.parameters import read_count
 from shared.directory.directory import Directory
+from shared.directory.matching.accounts import DecisionKind
 from shared.directory.text import dump
 from shared.directory.work.jobs import Job
 from shared.directory.work.plan import PlanRow
@@ -42,7 +51,7 @@ MOST_ROWS = 20_000
 COLUMNS: Final = (
     "decision", "reason", "objectId", "userPrincipalName", "displayName", "accountId", "userName", "applicationId",
     "rules", "otherMatches", "value", "warnings", "predicted", "predictedWhy", "review", "reviewedBy", "reviewedAt",
-    "outcome", "undone",
+    "outcome", "undone", "changes", "remedy",
 )  # fmt: skip
 DECIDING: Final = ("action", "account", "identity")
 """Columns that are empty: for a person to fill in, and to send back (decisions_file.py)."""
@@ -108,7 +117,12 @@ async def _page(directory: Directory, job: Job, request: Request, kind: Kind) ->
     form, choice = _form(request), read_choice(request, kind.rows)
     if form == "xlsx":
         return await _workbook(directory, job, kind, choice)
-    rows, after = await directory.plan(job.id).page(choice, cursor, count)
+    plan, wanted = directory.plan(job.id), read_filter(request) if kind is RUN else None
+    if wanted:
+        choice = choice or DecisionKind.LINK.value
+        rows, after = await select_rows(plan, choice, cursor, count, wanted.selects)
+    else:
+        rows, after = await plan.page(choice, cursor, count)
     if form == "csv":
         text = to_csv([_told(row, kind, job) for row in rows], _columns(kind), header=not cursor)
     else:
@@ -116,9 +130,16 @@ async def _page(directory: Directory, job: Job, request: Request, kind: Kind) ->
     headers = {"Content-Disposition": f'attachment; filename="{job.id}.{form}"'}
     if after:
         asked = {"format": form, "count": count, "cursor": after} | ({kind.rows.filter_by: choice} if choice else {})
+        asked |= {name: request.params[name] for name in ("warning", "changes") if request.params.get(name)}
         following = address(request, f"{kind.path}/{job.id}/report?{urlencode(asked)}")
         headers["Link"] = f'<{following}>; rel="next"'
     return Response(200, text, mimetype=MIMETYPES[form], headers=headers)
+
+
+def _change(name: str, change: Mapping[str, Any]) -> str:
+    """Return in one line what becomes of an attribute."""
+    before, after = (json.dumps(change.get(side), ensure_ascii=False) for side in ("from", "to"))
+    return f"{name}: {before} -> {after}" if "from" in change else f"{name}: -> {after}"
 
 
 async def _workbook(directory: Directory, job: Job, kind: Kind, choice: str) -> Response:
@@ -202,6 +223,8 @@ def _cells(document: Mapping[str, Any]) -> dict[str, str]:
         review.get("at"),
         document.get("outcome"),
         document.get("undone"),
+        "; ".join(_change(name, change) for name, change in document.get("changes", {}).items()),
+        document.get("remedy"),
     )
     texts = ["" if cell is None else cell if isinstance(cell, str) else json.dumps(cell) for cell in cells]
     named = dict(zip(COLUMNS, texts, strict=True)) | dict.fromkeys(DECIDING, "")

@@ -32,6 +32,8 @@ SEEN = "seen"
 COUNTS = "n_"
 RUN, UNDO = "run", "undo"
 """Kinds of jobs that must not change accounts at the same time."""
+UNDOS = (UNDO, "importundo", "groupimportundo")
+"""Kinds of jobs that take something back: the links of a run, an import of accounts, one of groups."""
 CHANGING = "changing"
 """Lock of a run or an undo that decides on accounts or changes them."""
 
@@ -127,7 +129,7 @@ class Jobs:
     async def start(self, kind: str, by: str, job_id: str, options: Mapping[str, Any], person: str = "") -> Job:
         """Record a new job and take its locks. Raises Busy naming a job that holds one of them."""
         job = Job(job_id, kind, State.STARTED, self.now(), by, options).told_by("started", person)
-        if kind == UNDO:
+        if kind in UNDOS:
             await self._refuse_older_version()
         taken = locks_of(job)
         operations: list[Operation] = [Insert(LOCK + lock, {"id": job.id}) for lock in taken]
@@ -260,6 +262,11 @@ class Jobs:
         # A version of the app that does not know the lock may have ended the job.
         return job if job and not job.state.ended else None
 
+    async def find_undo(self) -> Job | None:
+        """Return the undo of whatever kind that has not ended, or None."""
+        job = await self.find_under_way(CHANGING)
+        return job if job and job.kind in UNDOS else None
+
     async def note_planned(self, runs: Sequence[str]) -> None:
         """Note the last run that made a plan, behind the runs on which it builds, of which the first planned all."""
         await self._tables.commit(self._partition, [Upsert(PLANNED, {"runs": " ".join(runs)})])
@@ -320,7 +327,7 @@ def locks_of(job: Job) -> tuple[str, ...]:
     """Return the locks that a job holds in its state: CHANGING first, so that a refusal names who changes accounts."""
     if job.state.ended:
         return ()
-    changes = job.kind == UNDO or (job.kind == RUN and job.state is not State.PLANNED)
+    changes = job.kind in UNDOS or (job.kind == RUN and job.state is not State.PLANNED)
     return (CHANGING, job.kind) if changes else (job.kind,)
 
 

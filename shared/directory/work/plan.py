@@ -27,6 +27,9 @@ MARKED = OPEN + "p_"
 CURSOR = re.compile(rf"[0-9a-f]{{2}}[A-Za-z_]{{1,64}}_[0-9a-f]{{{DIGEST}}}")
 """A cursor over rows, and the id of one: its bucket and its key."""
 
+LAST_PLACE = 0xFFFFFFFF
+"""The place of all rows behind this one, which are then listed in no order."""
+
 
 @dataclass(frozen=True, slots=True)
 class PlanRow:
@@ -49,6 +52,8 @@ class PlanRow:
     suggestions: Sequence[Mapping[str, Any]] = ()
     id: str = field(default="", compare=False)
     etag: str = field(default="", compare=False)
+    place: int | None = field(default=None, compare=False)
+    """By what the rows of a bucket are listed, from 0; None for those that come in no order."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the row as the API shows it."""
@@ -188,7 +193,11 @@ class Plan:
         return f"{decision}_{self._keys.digest(Key('subject', subject))}"
 
     def _row(self, row: PlanRow) -> str:
-        return self.key(row.decision, row.subject)
+        key = self.key(row.decision, row.subject)
+        if row.place is None:
+            return key
+        digest = key[-DIGEST:]
+        return f"{row.decision}_{min(row.place, LAST_PLACE):08x}{digest[8:]}"
 
 
 class LeftOpen:
