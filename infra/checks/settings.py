@@ -108,8 +108,9 @@ def wanted(deployment: Deployment, app: str) -> set[str]:
     """Return the settings that an app must have, and no others."""
     two = bool(deployment.parameters["twoApps"])
     graph = {name for name in model() if name.startswith("SCIMLINK_GRAPH_")}
+    portal = {name for name in model() if name.startswith("SCIMLINK_PORTAL_")}
     links = app == "adminApp" or not two
-    ours = set(model()) - NOT_DEPLOYED.keys() - (set() if links else graph)
+    ours = set(model()) - NOT_DEPLOYED.keys() - (set() if links else graph) - (set() if app == "adminApp" else portal)
     scheduler = SCHEDULER if links and deployment.parameters["durableBackend"] == "DurableTaskScheduler" else set()
     return ours | PLATFORM | scheduler | (SIGN_IN if app == "adminApp" else set())
 
