@@ -20,7 +20,7 @@ from link_orchestrator.files.rows import Header, Row, UnreadableFile
 from link_orchestrator.files.suspicious import is_type_name
 from link_orchestrator.files.wrong_file import Door, Doorkeeper
 from link_orchestrator.problems import Problem
-from shared.directory.matching.identity import NO_OBJECT_ID, TEXTS, Identity, read_object_id
+from shared.directory.matching.identity import FILE_TEXTS, NO_OBJECT_ID, TEXTS, Identity, read_object_id
 
 _ALSO_KNOWN_AS: Final[Mapping[str, str]] = {
     "id": "objectid",
@@ -39,6 +39,8 @@ _ALSO_KNOWN_AS: Final[Mapping[str, str]] = {
     "blocked": "blockcredential",
     "userType": "",
     "onPremisesImmutableId": "immutableid",
+    "onPremisesSamAccountName": "",
+    "recipientTypeDetails": "",
 }
 """Attributes of Graph, and other headers that they have. `blocked` is accountEnabled the other way round."""
 _RANKS: Final = ranks(_ALSO_KNOWN_AS, _ALSO_KNOWN_AS)
@@ -137,7 +139,7 @@ def _identity(row: Row, layout: Layout) -> Identity | Problem:
             remedy = "Export it from Entra anew; a spreadsheet may have taken it for a number."
             raise Unusable(cells["id"][0], f"holds no object id: {NO_OBJECT_ID}", remedy)
         proxies = _several(*cells.get("proxyAddresses", ("", [])))
-        texts = {field: text(attribute) for attribute, field in TEXTS}
+        texts = {field: text(attribute) for attribute, field in (*TEXTS, *FILE_TEXTS)}
         if "mail" not in layout and "proxyAddresses" in layout:
             texts["mail"] = next((one[5:] for one in proxies if one.startswith("SMTP:")), None)
         # Graph leaves accountEnabled out unless it is asked for.
