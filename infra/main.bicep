@@ -1225,7 +1225,7 @@ resource workbook 'Microsoft.Insights/workbooks@2023-06-01' = {
     category: 'workbook'
     sourceId: logs.id
     version: 'Notebook/1.0'
-    serializedData: replace(loadTextContent('observability/workbook.json'), '{portal}', adminHostName)
+    serializedData: replace(replace(loadTextContent('observability/workbook.json'), '{portal}', adminHostName), '{workspace}', logs.id)
   }
 }
 

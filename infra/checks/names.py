@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from infra.checks.evaluation import FUNCTIONS, Deployed, Deployment
 from infra.checks.finding import Finding
-from infra.checks.template import Call, Expression, Loop, Name, Object, Resource, Template, parts
+from infra.checks.template import Call, Expression, Loop, Member, Name, Object, Resource, Template, parts
 
 LOADED = {"loadJsonContent", "loadTextContent"}
 DECORATORS = {
@@ -39,6 +39,7 @@ def check(template: Template) -> Iterator[Finding]:
     for twice in template.twice:
         yield Finding("name", f"{template.file}:{twice.line}", f"{twice.name} is declared twice")
     yield from _declarations(template)
+    yield from _perhaps_not_there(template)
     for resource in template.resources.values():
         yield from _properties_twice(template, resource.body)
 
@@ -82,6 +83,19 @@ def _declarations(template: Template) -> Iterator[Finding]:
             yield Finding("description", place, f"{one.name} says nothing: the portal shows its description")
         for decorator in one.decorators.keys() - DECORATORS:
             yield Finding("name", place, f"{decorator} is no decorator of Bicep's")
+
+
+def _perhaps_not_there(template: Template) -> Iterator[Finding]:
+    """Find what is taken of a resource with a condition as if it were there: Bicep warns of it (BCP318)."""
+    for expression in template.expressions():
+        for one in parts(expression):
+            if isinstance(one, Member) and isinstance(one.of, Name) and one.name not in ("id", "name") and not one.sure:
+                resource = template.resources.get(one.of.name)
+                if resource is not None and resource.condition is not None:
+                    text = (
+                        f"{one.of.name} may not be there: {one.of.name}!.{one.name}, where a condition says that it is"
+                    )
+                    yield Finding("name", f"{template.file}:{one.line}", text)
 
 
 def _properties_twice(template: Template, body: Expression) -> Iterator[Finding]:
