@@ -13,7 +13,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from link_orchestrator import approving
+from link_orchestrator import approving, pilot
 from link_orchestrator.kinds import KINDS, RUN
 from link_orchestrator.lifecycle import tidy_up
 from link_orchestrator.messages import (
@@ -41,7 +41,7 @@ from link_orchestrator.warnings import gather
 from shared.directory.directory import Directories, Directory
 from shared.directory.text import timestamp
 from shared.directory.work.gate import LONGEST
-from shared.directory.work.jobs import UNDO, Job, Jobs, State
+from shared.directory.work.jobs import Job, Jobs, State
 from shared.tables.port import Denied, Throttled, Unavailable
 from shared.turns import without_full_collections
 
@@ -100,7 +100,7 @@ async def run_slice(directories: Directories, message: Mapping[str, Any]) -> dic
 
 async def _undo_under_way(directory: Directory) -> Job | None:
     """Return the undo for which imports wait, or None; longer than the gate is closed for it they do not wait."""
-    undo = await directory.jobs.find_under_way(UNDO)
+    undo = await directory.jobs.find_undo()
     since = timestamp(datetime.fromisoformat(directory.jobs.now()) - LONGEST)
     return undo if undo and undo.started > since else None
 
@@ -144,8 +144,8 @@ async def reach_milestone(directories: Directories, message: Mapping[str, Any]) 
         # Reviews that it kept of another run count as if they were made in it.
         await jobs.count(job.id, "review", await reviews_of(directory, job.id).total())
     counts = await jobs.total(reached.job)
-    if state.ended:
-        # Before the job shows that it has ended: whoever sees that must find SCIM open.
+    if state.ended or reached.pilot is not None:
+        # Before the job shows that it has ended, or waits again: whoever sees that must find SCIM open.
         await directory.gate.open(reached.job)
     if state is State.DONE and (run := await jobs.get(reached.job)).kind == RUN.name:
         await compare.note_done(directory, run)
@@ -155,6 +155,8 @@ async def reach_milestone(directories: Directories, message: Mapping[str, Any]) 
         warned = await gather(directory, run, counts)
 
     def change(job: Job) -> Job:
+        if reached.pilot is not None:
+            return pilot.ended(job, reached.pilot, counts)
         if job.state.ended or (state is State.PLANNED and job.state is not State.STARTED):
             # The activity ran before, but its answer was lost. Somebody may have approved the run since.
             return job
@@ -175,4 +177,6 @@ async def reach_milestone(directories: Directories, message: Mapping[str, Any]) 
         await tidy_up(directory, job.id)
     elif state is State.EXPIRED:
         await approving.pause(directory, job)  # the gate was opened above
+    if reached.pilot is not None and pilot.is_ended(job, reached.pilot):
+        return Reached(state=State.PLANNED).to_json()  # also if somebody has approved the rest since
     return Reached(state=job.state).to_json()

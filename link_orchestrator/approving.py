@@ -14,10 +14,12 @@ from typing import Any, Final
 from link_orchestrator.run import (
     GROUPS_APPROVED,
     OWN_POLICY,
+    PILOT,
     REVIEWS_DROPPED,
     SELF_APPROVED,
     policy_of,
     reviews_of,
+    settled_links,
     told_of_reviews,
 )
 from link_orchestrator.warnings import ROW_WARNINGS, open_warnings, warnings_of
@@ -29,7 +31,7 @@ from shared.directory.matching.groups import GroupDecisionKind
 from shared.directory.matching.policy import Policy
 from shared.directory.policies import AUTO_APPROVE
 from shared.directory.text import counted
-from shared.directory.work.jobs import UNDO, Job, State
+from shared.directory.work.jobs import Job, State
 from shared.directory.work.plan import PlanRow
 from shared.directory.work.reviews import ACKNOWLEDGE, EXCLUDE
 from shared.tables.access import in_waves
@@ -46,7 +48,7 @@ async def approve_itself(directory: Directory, job_id: str) -> bool:
     """
     for _ in range(ATTEMPTS):
         job = await directory.jobs.get(job_id)
-        undo = await directory.jobs.find_under_way(UNDO)
+        undo = await directory.jobs.find_undo()
         if job.state is State.APPROVED and job.options.get(SELF_APPROVED):
             await pause(directory, job)
             return True
@@ -139,7 +141,8 @@ def approved(
 ) -> Job:
     """Return a planned run as it is once it is approved; `groups` is the number of groups that are, too."""
     pauses = job.options.get("pauseProvisioning", True) if pause_provisioning is None else pause_provisioning
-    chosen = {**job.options, **(options or {}), "pauseProvisioning": pauses}
+    chosen = {name: value for name, value in job.options.items() if name != PILOT}
+    chosen |= {**(options or {}), "pauseProvisioning": pauses}
     if groups is not None:
         chosen[GROUPS_APPROVED] = groups
     return replace(
@@ -151,13 +154,13 @@ async def pause(directory: Directory, job: Job) -> None:
     """Close the gate before SCIM if the run pauses provisioning, unless the run has ended by now."""
     if job.options["pauseProvisioning"]:
         await directory.gate.close(job.id)
-        if (await directory.jobs.get(job.id)).state.ended:
-            await directory.gate.open(job.id)
+        if (now := (await directory.jobs.get(job.id)).state).ended or now is State.PLANNED:
+            await directory.gate.open(job.id)  # it has ended, or its pilot has
 
 
 async def count_links(directory: Directory, job: Job) -> int:
     """Return the number of links that a run would make. A review after this makes an approval begin again."""
-    planned = job.counts.get(DecisionKind.LINK.value, 0)
+    planned = job.counts.get(DecisionKind.LINK.value, 0) - settled_links(job)
     if not job.reviewed:
         return planned
     reviews = reviews_of(directory, job.id)

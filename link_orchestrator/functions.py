@@ -19,6 +19,7 @@ from link_orchestrator.passes.read import read_identities as read_from_source
 from link_orchestrator.requests import (
     afterwards,
     approval,
+    decisions_file,
     groups,
     imports,
     jobs,
@@ -86,7 +87,10 @@ ROUTES = (
 DURABLE_ROUTES = (
     Route("accounts_import", "POST", "accounts/import", imports.import_accounts, MAX_FILE_BYTES),
     Route("groups_import", "POST", "groups/import", imports.import_groups, MAX_FILE_BYTES),
+    Route("accounts_import_undo_start", "POST", "accounts/imports/{id}/undo", imports.undo_accounts),
+    Route("groups_import_undo_start", "POST", "groups/imports/{id}/undo", imports.undo_groups),
     Route("linking_run_review", "POST", "linking/runs/{id}/review", reviews.review),
+    Route("linking_run_decide", "POST", "linking/runs/{id}/decisions", decisions_file.decide_by_file, MAX_FILE_BYTES),
     Route("linking_run_approve", "POST", "linking/runs/{id}/approve", approval.approve),
     Route("linking_undo_start", "POST", "linking/runs/{id}/undo", afterwards.start_undo),
     Route("linking_adoptions_undo", "POST", "linking/adoptions/undo", afterwards.start_undo_of_adoptions),
@@ -139,6 +143,9 @@ def _plain_routes() -> Iterator[Route]:
             yield Route(f"{name}_list", "GET", kind.path, service)
         service = _bind(kind, jobs.list_rows, f"List {rows.description}")
         yield Route(f"{name}_{rows.name}", "GET", f"{kind.path}/{{id}}/{rows.name}", service)
+        if (about := kind.about_import) is not None:
+            service = _bind(kind, jobs.find_last_of_import, f"Return the last undo of {about.title}.")
+            yield Route(f"{about.function_prefix}_undo", "GET", f"{about.path}/{{id}}/undo", service)
         if kind.about_run:
             service = _bind(kind, jobs.find_last, f"Return the last {kind.name} of a run.")
             yield Route(f"{RUN.function_prefix}_{kind.name}", "GET", f"{RUN.path}/{{id}}/{kind.name}", service)

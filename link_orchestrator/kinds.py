@@ -30,7 +30,10 @@ from link_orchestrator.passes import (
     preview_groups,
     suggest,
     undo,
+    undo_group_imports,
     undo_groups,
+    undo_import_verdicts,
+    undo_imports,
     undo_names,
     undo_verdicts,
     verify,
@@ -81,6 +84,8 @@ class Kind:
     """Whether its jobs wait until an administrator approves or cancels them."""
     about_run: bool = False
     """Whether its jobs are about a run, where the last of them is shown."""
+    about_import: Kind | None = None
+    """The kind of import that its jobs are about, where the last of them is shown."""
     listed: bool = False
     """Whether GET of its path lists its jobs."""
     waits_for_undo: bool = False
@@ -140,6 +145,38 @@ GROUP_PREVIEW: Final = Kind(
     passes={"preview_groups": preview_groups.preview_groups},
     after_cancel="It stops within some hundred rows; it changes no group anyway.",
     waits_for_undo=True,
+)
+IMPORT_UNDO: Final = Kind(
+    name="importundo",
+    title="an undo of an import",
+    path="accounts/undos",
+    function_prefix="accounts_undo",
+    rows=Rows(
+        "rows",
+        "the accounts that the import had made or changed, and what the undo did about each, a page at a time.",
+        filter_by="outcome",
+        choices=undo_import_verdicts.OUTCOMES,
+    ),
+    orchestrator=orchestrator.undo_import,
+    passes={"count_import": undo_imports.count_import, "undo_import": undo_imports.undo_import},
+    after_cancel="It stops within a page; what it took back stays so, and another undo takes the rest.",
+    about_import=IMPORT,
+)
+GROUP_IMPORT_UNDO: Final = Kind(
+    name="groupimportundo",
+    title="an undo of an import of groups",
+    path="groups/undos",
+    function_prefix="groups_undo",
+    rows=Rows(
+        "rows",
+        "the groups that the import had made or changed, and what the undo did about each, a page at a time.",
+        filter_by="outcome",
+        choices=undo_group_imports.OUTCOMES,
+    ),
+    orchestrator=orchestrator.undo_group_import,
+    passes={"undo_group_import": undo_group_imports.undo_group_import},
+    after_cancel=IMPORT_UNDO.after_cancel,
+    about_import=GROUP_IMPORT,
 )
 IDENTITIES: Final = Kind(
     name="identities",
@@ -236,5 +273,8 @@ VERIFICATION: Final = Kind(
 
 KINDS: Final[Mapping[str, Kind]] = {
     kind.name: kind
-    for kind in (IMPORT, GROUP_IMPORT, PREVIEW, GROUP_PREVIEW, IDENTITIES, ENTRA_GROUPS, RUN, UNDO, VERIFICATION)
+    for kind in (
+        *(IMPORT, GROUP_IMPORT, PREVIEW, GROUP_PREVIEW, IMPORT_UNDO, GROUP_IMPORT_UNDO),
+        *(IDENTITIES, ENTRA_GROUPS, RUN, UNDO, VERIFICATION),
+    )
 }

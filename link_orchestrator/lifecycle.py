@@ -13,14 +13,15 @@ from dataclasses import replace
 from typing import Any, Final, Protocol, TypeVar
 
 from link_orchestrator.kinds import KINDS, RUN, UNDO, Kind
-from link_orchestrator.messages import FORM, Start
-from link_orchestrator.orchestrator import APPROVE, CANCEL
-from link_orchestrator.run import INSTEAD_OF, REVIEWS_FROM
+from link_orchestrator.messages import FORM, Approved, Start
+from link_orchestrator.orchestrator import APPROVE, CANCEL, approval_event
+from link_orchestrator.run import INSTEAD_OF, PILOT, PILOTS, REVIEWS_FROM
 from shared.directory.directory import Directory
 from shared.directory.errors import Busy
 from shared.directory.policies import AUTO_APPROVE
 from shared.directory.work.jobs import Job, State
 from shared.directory.work.seen import stages_of
+from shared.scim.endpoint import Request
 from shared.tables.port import Conflict, Unavailable
 
 log = logging.getLogger("scimlink")
@@ -79,7 +80,7 @@ async def _asked(call: Awaitable[T]) -> T:
 
 
 async def begin(
-    directory: Directory, by: str, client: Orchestrations, kind: Kind, job_id: str, options: Mapping[str, Any]
+    directory: Directory, request: Request, client: Orchestrations, kind: Kind, job_id: str, options: Mapping[str, Any]
 ) -> Job:
     """Record a job and start its orchestration. Raises Busy naming another job that is under way.
 
@@ -88,10 +89,10 @@ async def begin(
     jobs = directory.jobs
     try:
         try:
-            job = await jobs.start(kind.name, by, job_id, options)
+            job = await jobs.start(kind.name, request.by, job_id, options, request.person)
         except Busy as busy:
             await refuse_under_way(directory, busy, client)
-            job = await jobs.start(kind.name, by, job_id, options)
+            job = await jobs.start(kind.name, request.by, job_id, options, request.person)
     except Busy:
         await directory.stages.clear(job_id, stages_of(job_id))
         raise
@@ -159,7 +160,7 @@ async def ensure_started(directory: Directory, job: Job, client: Orchestrations)
         job = await directory.jobs.change(job.id, _failed)
         await tidy_up(directory, job.id)
     elif job.state is State.APPROVED and _waits(status):
-        await client.raise_event(job.id, APPROVE, {})
+        await _raise_approval(job, client)
     return job
 
 
@@ -169,13 +170,15 @@ async def look_after(directory: Directory, client: Orchestrations) -> None:
         await ensure_started(directory, job, client)
 
 
-async def cancel(directory: Directory, job: Job, by: str, client: Orchestrations) -> Job:
+async def cancel(directory: Directory, job: Job, request: Request, client: Orchestrations) -> Job:
     """Mark a job as cancelled; it stops within a page of work. Raises Busy if it has already ended."""
     job = await ensure_started(directory, job, client)
 
     def change(job: Job) -> Job:
         _refuse_ended(job)
-        return replace(job, cancelled_by=job.cancelled_by or by)
+        if job.cancelled_by:
+            return job
+        return replace(job, cancelled_by=request.by).told_by("cancelled", request.person)
 
     job = await directory.jobs.change(job.id, change)
     if KINDS[job.kind].awaits_verdict:
@@ -186,10 +189,16 @@ async def cancel(directory: Directory, job: Job, by: str, client: Orchestrations
 async def tell(directory: Directory, job: Job, client: Orchestrations, verdict: str) -> None:
     """Tell a waiting job the administrator's verdict, APPROVE or CANCEL. Raises Busy if the job has ended meanwhile."""
     try:
-        await client.raise_event(job.id, verdict, {})
+        await (_raise_approval(job, client) if verdict == APPROVE else client.raise_event(job.id, verdict, {}))
     except Unavailable:  # also if the orchestration is gone
         _refuse_ended(await ensure_started(directory, job, client))
         raise
+
+
+async def _raise_approval(job: Job, client: Orchestrations) -> None:
+    """Tell a job's orchestration what was approved of its plan."""
+    told = Approved(pilot=PILOT in job.options)
+    await client.raise_event(job.id, approval_event(job.options.get(PILOTS, 0)), told.to_json())
 
 
 async def tidy_up(directory: Directory, job_id: str) -> None:

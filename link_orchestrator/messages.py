@@ -137,6 +137,12 @@ class SelfApproved(Answer):
     approved: bool = False
 
 
+class Approved(Message):
+    """That a person approved a plan, or a `pilot` of it: the data of an event."""
+
+    pilot: bool = False
+
+
 class Extent(Answer):
     """What a run decides on: everything, or only what changed, in `slices` slices (0 if nothing changed)."""
 
@@ -145,13 +151,17 @@ class Extent(Answer):
 
 
 class Milestone(Message):
-    """A state that a job has reached, to be recorded in the tables."""
+    """A state that a job has reached, to be recorded in the tables.
+
+    `pilot`: it is planned again, since a pilot of it was applied, before which so many were.
+    """
 
     job: str
     directory: str
     state: str = Field(alias="phase")
     expires: str | None = None
     reason: str | None = None
+    pilot: int | None = None
 
 
 class Reached(Answer):

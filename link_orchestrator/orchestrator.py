@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from link_orchestrator.messages import (
     ACTIVATING,
     Answer,
+    Approved,
     Compare,
     Extent,
     Message,
@@ -46,6 +47,8 @@ SUGGEST_PASSES = ("suggest",)
 SUGGESTS = 2
 """The FORM since which there are such passes."""
 APPLY_PASSES = ("reserve", "apply")
+PILOT_PASSES = APPLY_PASSES[1:]
+"""Those of them that apply a part of a plan: what is not in it is neither reserved nor linked, and no group is."""
 GROUP_PLAN_PASSES, GROUP_APPLY_PASSES = ("resolve_members", "decide_groups"), ("apply_groups",)
 """Passes that follow those over accounts in a run that plans groups."""
 REVIEW_PASSES = ("keep_reviews",)
@@ -55,6 +58,8 @@ PREVIEW_PASSES, GROUP_PREVIEW_PASSES = ("preview",), ("preview_groups",)
 UNDO_PASSES = ("undo", "undo_groups")
 UNDO_FIRST, UNDO_COUNTS, UNDO_LAST = ("prepare",), ("count",), ("names",)
 """Passes around those of an undo: first and last in one slice, counts where the request names a number to switch on."""
+UNDO_IMPORT_PASSES, UNDO_IMPORT_COUNTS = ("undo_import",), ("count_import",)
+UNDO_GROUP_IMPORT_PASSES = ("undo_group_import",)
 VERIFY_PASSES = ("look", "compare", "settle")
 SKIMMING = ("changes", "gather")
 """Passes that read no more than one line of each identity or account."""
@@ -101,6 +106,7 @@ import_accounts = _in_order("import_accounts", IMPORT_PASSES, "import")
 import_groups = _in_order("import_groups", GROUP_IMPORT_PASSES, "import")
 preview_accounts = _in_order("preview_accounts", PREVIEW_PASSES, "preview")
 preview_groups = _in_order("preview_groups", GROUP_PREVIEW_PASSES, "preview")
+undo_group_import = _in_order("undo_group_import", UNDO_GROUP_IMPORT_PASSES, "undo")
 verify_links = _in_order("verify_links", VERIFY_PASSES, "verify")
 
 
@@ -111,9 +117,17 @@ def undo_links(context: Any, retry: Any) -> Steps:
 
 def _undo(context: Any, retry: Any, start: Start) -> Steps:
     whole = start.model_copy(update={"slices": 1})
-    passes = [(name, whole) for name in UNDO_FIRST if start.prepares]
-    passes += [(name, start) for name in UNDO_COUNTS if start.activate is not None]
-    counts = yield from _passes(context, retry, passes, "undo")
+    first = [(name, whole) for name in UNDO_FIRST if start.prepares]
+    first += [(name, start) for name in UNDO_COUNTS if start.activate is not None]
+    last = [(name, start) for name in UNDO_PASSES] + [(name, whole) for name in UNDO_LAST if start.returns_names]
+    return (yield from _take_back(context, retry, start, first, last))
+
+
+def _take_back(
+    context: Any, retry: Any, start: Start, first: Sequence[tuple[str, Start]], last: Sequence[tuple[str, Start]]
+) -> Steps:
+    """Run the passes that change nothing, then the others if the number of accounts to switch on is right."""
+    counts = yield from _passes(context, retry, first, "undo")
     if counts is None:
         return (yield from _end(context, retry, start, "cancelled"))
     if start.activate not in (None, counts[ACTIVATING]):
@@ -122,9 +136,18 @@ def _undo(context: Any, retry: Any, start: Start) -> Steps:
             "nothing was changed: look at them again, and name that number"
         )
         return (yield from _end(context, retry, start, "failed", reason))
-    passes = [(name, start) for name in UNDO_PASSES] + [(name, whole) for name in UNDO_LAST if start.returns_names]
-    done = yield from _passes(context, retry, passes, "undo")
+    done = yield from _passes(context, retry, last, "undo")
     return (yield from _end(context, retry, start, "cancelled" if done is None else "done"))
+
+
+def undo_import(context: Any, retry: Any) -> Steps:
+    """Take an import of accounts back; where a number of accounts to switch on is named, only if it is right."""
+    return (yield from _job(context, retry, _undo_import))
+
+
+def _undo_import(context: Any, retry: Any, start: Start) -> Steps:
+    first = [(name, start) for name in UNDO_IMPORT_COUNTS if start.activate is not None]
+    return (yield from _take_back(context, retry, start, first, [(name, start) for name in UNDO_IMPORT_PASSES]))
 
 
 class _CannotGoOnError(Exception):
@@ -164,15 +187,38 @@ def _link(context: Any, retry: Any, start: Start) -> Steps:
         return (yield from _end(context, retry, start, "cancelled"))
     if not (extent.everything or extent.slices or planned["groupLink"]):
         return (yield from _end(context, retry, start, "done"))
-    verdict = yield from _verdict(context, retry, start)
-    if verdict != APPROVE:
-        state = "cancelled" if verdict == CANCEL else "expired"
-        if (yield from _milestone(context, retry, start, state)).state != "approved":
-            context.set_custom_status({"phase": state})
-            return state
+    wait = _Wait(context, start)
+    while True:
+        verdict = yield from _verdict(context, retry, start, wait)
+        if verdict != APPROVE:
+            state = "cancelled" if verdict == CANCEL else "expired"
+            if (yield from _milestone(context, retry, start, state)).state != "approved":
+                context.set_custom_status({"phase": state})
+                return state
+        if not wait.pilot:
+            break
+        piloted = yield from _passes(context, retry, _cut(start, extent, PILOT_PASSES), "apply")
+        if piloted is None:
+            return (yield from _end(context, retry, start, "cancelled"))
+        reached = yield from _milestone(context, retry, start, "planned", pilot=wait.pilots)
+        if reached.state != "planned":
+            return (yield from _end(context, retry, start, "cancelled"))
+        wait.pilots += 1
     passes = APPLY_PASSES + (GROUP_APPLY_PASSES if start.groups else ())
     applied = yield from _passes(context, retry, _cut(start, extent, passes), "apply")
     return (yield from _end(context, retry, start, "cancelled" if applied is None else "done"))
+
+
+class _Wait:
+    """How long a plan waits for verdicts, how many pilots of it were applied, and whether the last approval is one."""
+
+    def __init__(self, context: Any, start: Start) -> None:
+        self.deadline = context.current_utc_datetime + timedelta(hours=start.expires_hours)
+        self.expires = _moment(self.deadline)
+        self.pilots = 0
+        self.pilot = False
+        self.cancelled: Any = None
+        """The event is waited for once: of two tasks for it, the second alone would hear of it."""
 
 
 def _planning(start: Start, extent: Extent) -> tuple[str, ...]:
@@ -206,25 +252,37 @@ def _read(context: Any, retry: Any, start: Start) -> Steps:
             yield context.create_timer(context.current_utc_datetime + timedelta(seconds=done.wait))
 
 
-def _verdict(context: Any, retry: Any, start: Start) -> Steps:
+def _verdict(context: Any, retry: Any, start: Start, wait: _Wait) -> Steps:
     """Wait until somebody approves or cancels, or the plan expires, unless the run approves itself."""
-    deadline = context.current_utc_datetime + timedelta(hours=start.expires_hours)
-    expires = _moment(deadline)
-    yield from _milestone(context, retry, start, "planned", expires)
-    if start.approves_itself:
-        asked = SelfApproval(job=start.job, directory=start.directory)
-        if (yield from _call(context, retry, "approve_itself", asked, SelfApproved)).approved:
-            return APPROVE
-    context.set_custom_status({"phase": "planned", "expires": expires})
-    approved, cancelled = context.wait_for_external_event(APPROVE), context.wait_for_external_event(CANCEL)
+    wait.pilot = False
+    if not wait.pilots:
+        yield from _milestone(context, retry, start, "planned", wait.expires)
+        if start.approves_itself:
+            asked = SelfApproval(job=start.job, directory=start.directory)
+            if (yield from _call(context, retry, "approve_itself", asked, SelfApproved)).approved:
+                return APPROVE
+    context.set_custom_status({"phase": "planned", "expires": wait.expires})
+    approved = context.wait_for_external_event(approval_event(wait.pilots))
+    wait.cancelled = wait.cancelled or context.wait_for_external_event(CANCEL)
     while True:
-        timer = context.create_timer(min(deadline, context.current_utc_datetime + LONGEST_TIMER))
-        winner = yield context.task_any([approved, cancelled, timer])
+        timer = context.create_timer(min(wait.deadline, context.current_utc_datetime + LONGEST_TIMER))
+        winner = yield context.task_any([approved, wait.cancelled, timer])
         if winner != timer:
             timer.cancel()
-            return APPROVE if winner == approved else CANCEL
-        if context.current_utc_datetime >= deadline:
+            if winner != approved:
+                return CANCEL
+            wait.pilot = Approved.from_json(winner.result or {}).pilot
+            return APPROVE
+        if context.current_utc_datetime >= wait.deadline:
             return "expire"
+
+
+def approval_event(pilots: int) -> str:
+    """Return the event that approves a plan of which so many pilots were applied.
+
+    Each has a name of its own: one that is told twice is no verdict on the rest.
+    """
+    return f"{APPROVE}{pilots}" if pilots else APPROVE
 
 
 def _passes(context: Any, retry: Any, passes: Iterable[tuple[str, Start]], progress: str) -> Steps:
@@ -324,9 +382,17 @@ def _moment(moment: datetime) -> str:
 
 
 def _milestone(
-    context: Any, retry: Any, start: Start, state: str, expires: str | None = None, reason: str | None = None
+    context: Any,
+    retry: Any,
+    start: Start,
+    state: str,
+    expires: str | None = None,
+    reason: str | None = None,
+    pilot: int | None = None,
 ) -> Generator[Any, Any, Reached]:
-    reached = Milestone(job=start.job, directory=start.directory, state=state, expires=expires, reason=reason)
+    reached = Milestone(
+        job=start.job, directory=start.directory, state=state, expires=expires, reason=reason, pilot=pilot
+    )
     return (yield from _call(context, retry, "reach_milestone", reached, Reached))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Final
 
@@ -14,18 +14,24 @@ PROBLEM: Final = "problem"
 """The word that rows of a report have where rows of a plan have their decision."""
 
 
+LINES_IN_BUCKET: Final = 4_000
+"""Lines whose problems are in one bucket, so that they are listed in the order of their lines."""
+
+
 async def write_problems(
     directory: Directory, name: str, bucket: int, problems: Sequence[Problem], alike: Counter[str] | None = None
 ) -> None:
-    """Write problems into a bucket of the report that has this name.
+    """Write problems that were found in a bucket into the report that has this name, where their lines are.
 
     `alike` counts problems by line and reason, so that no two of them share a key. Calls for one bucket share it.
     """
     alike = Counter() if alike is None else alike
-    rows: list[PlanRow] = []
+    rows: defaultdict[int, list[PlanRow]] = defaultdict(list)
     for problem in problems:
         subject = f"{problem.line}:{problem.reason}"
         alike[subject] += 1  # a JSON file may be one line
         shown = {"line": problem.line, "reason": problem.reason, "remedy": problem.remedy}
-        rows.append(PlanRow(PROBLEM, f"{subject}:{alike[subject]}", shown))
-    await directory.plan(name).write(bucket, rows)
+        row = PlanRow(PROBLEM, f"{subject}:{alike[subject]}:{bucket}", shown, place=problem.line)
+        rows[min(problem.line // LINES_IN_BUCKET, directory.keys.buckets - 1)].append(row)
+    for place, some in rows.items():
+        await directory.plan(name).write(place, some)

@@ -13,18 +13,17 @@ from dataclasses import replace
 
 from link_orchestrator.kinds import RUN, UNDO, VERIFICATION
 from link_orchestrator.lifecycle import ENDED, Orchestrations
-from link_orchestrator.passes.undo import SWITCHED_ON
 from link_orchestrator.passes.undo_names import OWED, Owed, debts_about, debts_of
 from link_orchestrator.passes.undo_verdicts import INACTIVE
-from link_orchestrator.run import account_of, as_link
-from link_orchestrator.staged import reading_names
+from link_orchestrator.run import APPROVALS, account_of, as_link
+from link_orchestrator.staged import IMPORTED, SWITCHED_ON, reading_names
 from link_orchestrator.warnings import without_people
 from shared.directory.directory import Directory
 from shared.directory.keys import fold
 from shared.directory.matching.accounts import DecisionKind
 from shared.directory.matching.groups import GroupDecisionKind, is_linked_to
 from shared.directory.records.model import Account
-from shared.directory.work.jobs import CHANGING, Job
+from shared.directory.work.jobs import CHANGING, UNDOS, Job
 from shared.directory.work.plan import PlanRow
 from shared.directory.work.reviews import LINK
 from shared.directory.work.stages import is_older
@@ -83,10 +82,17 @@ async def _leave(directory: Directory, client: Orchestrations, job: Job, used: C
         return False
 
     def reduced(one: Job) -> Job:
-        return replace(one, reduced=directory.jobs.now(), warned=without_people(one.warned))
+        return replace(_nameless(one), reduced=directory.jobs.now(), warned=without_people(one.warned))
 
     await directory.jobs.change(job.id, reduced)
     return True
+
+
+def _nameless(job: Job) -> Job:
+    """Return a job without the names of the persons who started, approved or cancelled it."""
+    approvals = [{n: v for n, v in one.items() if n != "person"} for one in job.options.get(APPROVALS, ())]
+    options = {**job.options, APPROVALS: approvals} if approvals else job.options
+    return replace(job, persons=None, options=options)
 
 
 async def _built_on(directory: Directory) -> set[str]:
@@ -105,11 +111,12 @@ async def _purge(client: Orchestrations, job_id: str) -> None:
 
 async def _remove(directory: Directory, job: Job) -> None:
     """Remove a job and all its rows; the job itself last, so that what breaks off here is found again."""
-    also = {RUN.name: reading_names(job.id), UNDO.name: [job.id + SWITCHED_ON]}
+    also = {RUN.name: reading_names(job.id), **{kind: [job.id + SWITCHED_ON] for kind in UNDOS}}
     for name in (job.id, *also.get(job.kind, ())):
         await directory.plan(name).clear()
     if job.kind == UNDO.name:
         await _remove_owed(directory, job)
+    await directory.stages.clear(job.id, [job.id + IMPORTED])
     if job.kind == RUN.name:
         await directory.findings.clear(job.id)
     await directory.jobs.remove(job.id)
@@ -137,6 +144,7 @@ async def _reduce(directory: Directory, run: Job) -> int:
             stand |= {row.id for row in rows if (row.decision, row.subject) in owed}
             kept += len(stand)
             await directory.plan(run.id).remove(bucket, [row.id[2:] for row in rows if row.id not in stand])
+            await directory.plan(run.id).forget_persons(bucket, [row for row in rows if row.id in stand])
     return kept
 
 

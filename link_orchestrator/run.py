@@ -35,6 +35,12 @@ SELF_APPROVED: Final = "selfApproved"
 """Option that says that a run approved itself."""
 REVIEWS_KEPT, REVIEWS_DROPPED = "reviewsKept", "reviewsDropped"
 """Counts of the earlier run's reviews: those that a run keeps, and those whose rows are not the same any more."""
+PILOTS: Final = "pilots"
+"""Option that holds how many pilots of a plan were applied; a run without it has an orchestration that knows none."""
+PILOT: Final = "pilot"
+"""Option that holds the pilot that was approved last, until the rest is: `id`, number of `links`, if it is `done`."""
+APPROVALS: Final = "approvals"
+"""Option that holds who approved what of a plan, and when, in order."""
 ASSIGNED: Final = "assigned"
 """Option that holds the names of the stages with the people who are assigned to the application."""
 READ_IN_FULL: Final = "readInFull"
@@ -120,6 +126,13 @@ def told_of_reviews(job: Job, counts: Mapping[str, int]) -> str | None:
     return f"{told}; the rows of the others are not the same any more: review them again." if dropped else f"{told}."
 
 
+def settled_links(job: Job) -> int:
+    """Return how many rows of a plan that still waits, or is applied, pilots have linked or refused."""
+    if job.state.ended or not job.options.get(PILOTS):
+        return 0
+    return job.counts.get("linked", 0) + job.counts.get("refused", 0)
+
+
 def refuse_unreviewable(job: Job) -> None:
     """Raise Busy if the rows of a run cannot be reviewed yet, or no longer."""
     if job.state is not State.PLANNED or job.cancelled_by:
@@ -136,17 +149,28 @@ def account_of(row: PlanRow) -> str:
     return str(row.shown["account"]["id"])
 
 
+def is_named(row: PlanRow) -> bool:
+    """Tell whether a review links an account that the row does not show: a person named it."""
+    return "version" in (row.review or {})
+
+
 def planned_version(row: PlanRow, account_id: str) -> str:
-    """Return the version that the plan saw of an account, one of the row's candidates."""
+    """Return the version that the plan saw of an account, one of the row's candidates, or a person who named it."""
+    review = row.review or {}
+    if is_named(row) and review["account"] == account_id:
+        return str(review["version"])
     return row.versions.get(account_id, "") if row.versions else row.version
 
 
 def as_link(row: PlanRow) -> PlanRow:
     """Return a row that a review links, in the form of a row that the plan itself links."""
-    account_id = str((row.review or {})["account"])
+    review = row.review or {}
+    account_id = str(review["account"])
     known = (row.shown.get("account"), *row.shown.get("candidates", ()))
     names = ("id", "userName", APPLICATION_ID)
-    account = next(account for account in known if account and account["id"] == account_id)
+    # What a person named the row does not show, so its review says how it is called.
+    named = {**review, "id": account_id}
+    account = named if is_named(row) else next(one for one in known if one and one["id"] == account_id)
     shown = {**row.shown, "account": {name: account[name] for name in names if name in account}}
     return replace(row, shown=shown, version=planned_version(row, account_id))
 

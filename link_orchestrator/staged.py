@@ -31,6 +31,10 @@ VERIFIED = KEYS, PAIRS
 """Stages that a verification fills under its own id, in passes/verify.py."""
 IDS: Final = "ids"
 """Stage of an upload of identities with a record of each row, in requests/object_ids.py."""
+IMPORTED: Final = "imported"
+"""Stage of an import with the ids of the accounts or groups that it may have made or changed, for its undo."""
+SWITCHED_ON: Final = "switchedon"
+"""What the name of the list of accounts ends in that an undo may switch on, behind the undo's id."""
 READ: Final = "read"
 """Stage that a run fills with the identities it reads from its source, in passes/read.py."""
 RESTARTS: Final = 3

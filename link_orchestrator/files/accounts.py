@@ -46,6 +46,7 @@ from link_orchestrator.files.formats import read_rows
 from link_orchestrator.files.layouts import ACCOUNTS, Product
 from link_orchestrator.files.reading import Notes
 from link_orchestrator.files.rows import MAX_FIELD_CHARS, Header, UnreadableFile
+from link_orchestrator.files.wrong_file import Door, Doorkeeper
 from link_orchestrator.problems import Problem
 from shared.directory.keys import APPLICATION_ID, in_small_letters
 from shared.directory.records.model import ENTERPRISE, NO_EVIDENCE, SignInEvidence
@@ -105,15 +106,17 @@ def read_accounts(
 
 def _read(file: bytes, content_type: str, columns: Mapping[str, str], notes: Notes) -> Iterator[AccountRow | Problem]:
     found = Columns(_RANKS, check_named(columns, _COLUMNS), ACCOUNTS)
-    seen, owners = set[bytes](), _Owners()
+    seen, owners, keeper = set[bytes](), _Owners(), Doorkeeper(Door.ACCOUNTS, columns)
+    explained = False
     for row in read_rows(file, content_type=content_type, notes=notes):
+        keeper.look(row)
         if isinstance(row, Problem):
             yield row
         elif isinstance(row, Header):
             _check(row, found)
         else:
             cells = _flat(row.cells)
-            layout, product = found.of(cells), found.product_of(cells)
+            layout, product = found.look(cells)
             notes.look(row.line, cells, layout)
             notes.layout = notes.layout or (product.name if product else "")
             try:
@@ -121,7 +124,15 @@ def _read(file: bytes, content_type: str, columns: Mapping[str, str], notes: Not
                 _refuse_display_name(cells, layout, found)
                 owners.check(account)
             except Unusable as unusable:
-                yield Problem(row.line, unusable.reason, unusable.remedy)
+                why = unusable.reason, unusable.remedy
+                # Once, for it is as long as the names of all attributes; those of a table were checked before.
+                if (
+                    not explained
+                    and not any("@" in name for name in cells)
+                    and (lacking := found.lacking([*cells], _NAME))
+                ):
+                    why, explained = lacking, True
+                yield Problem(row.line, *why)
             else:
                 if product is None or not product.repeats or not _seen_before(account, seen):
                     yield account
@@ -297,15 +308,15 @@ class _Cells:
 
     def active(self) -> bool | None:
         """Return whether the person may come in; None if the row does not say. Each column that says no counts."""
-        said = [self.find("active"), self.find("inactive")]
-        known = [read_text(header, value, compared=True) for header, value in said]
-        answers = [
-            answer if column == "active" else not answer
-            for column, (header, value), text in zip(("active", "inactive"), said, known, strict=True)
-            if text
-            for answer in [read_flag(header, value, default=True, answer_of=self._answer)]
-        ]
-        return all(answers) if answers else None
+        on, off = self._said("active"), self._said("inactive")
+        return on if off is None else not off and on is not False
+
+    def _said(self, column: str) -> bool | None:
+        if column not in self._layout:
+            return None
+        header, value = self.find(column)
+        text = read_text(header, value, compared=True)
+        return read_flag(header, text, default=True, answer_of=self._answer) if text else None
 
     def _answer(self, text: str) -> bool | None:
         answer = self._product.is_active(text) if self._product else None

@@ -74,26 +74,29 @@ class Columns:
         missing = self._named.keys() - set(map(plain, header.names))
         if missing:
             listed = ", ".join(sorted(missing))
-            raise UnreadableFile(f"columns: the file does not have the headers {listed}.{_found(header)}")
-        held = self.of(dict.fromkeys(header.names)).keys()
+            raise UnreadableFile(f"columns: the file does not have the headers {listed}. {_found(header.names)}")
+        if lacking := self.lacking(header.names, *needed):
+            raise UnreadableFile(" ".join(lacking))
+
+    def lacking(self, headers: Sequence[str], *needed: Needed) -> tuple[str, str] | None:
+        """Return what some headers do not hold of what is needed, and the remedy; None if they hold all."""
+        held = self.of(dict.fromkeys(headers)).keys()
         lacking = [one for one in needed if held.isdisjoint(one.columns)]
-        if lacking:
-            what = " and no column holds ".join(one.what for one in lacking)
-            raise UnreadableFile(f"No column holds {what}.{_found(header)} {self._example(header, lacking)}")
+        if not lacking:
+            return None
+        what = " and no column holds ".join(one.what for one in lacking)
+        return f"No column holds {what}. {_found(headers)}", self._example(headers, lacking)
 
     def of(self, cells: Mapping[str, object]) -> Layout:
-        """Return the layout of a row, worked out once for each set of headers."""
-        return self._look(cells)[0]
-
-    def product_of(self, cells: Mapping[str, object]) -> Product | None:
-        """Return the product by whose layout a row is read, or None."""
-        return self._look(cells)[1]
+        """Return the layout of a row."""
+        return self.look(cells)[0]
 
     def is_named(self, header: str) -> bool:
         """Tell whether the caller said what a header is."""
         return plain(header) in self._named
 
-    def _look(self, cells: Mapping[str, object]) -> tuple[Layout, Product | None]:
+    def look(self, cells: Mapping[str, object]) -> tuple[Layout, Product | None]:
+        """Return the layout of a row, and the product whose it is, worked out once for each set of headers."""
         headers = tuple(cells)
         known = self._known.get(headers)
         if known is None:
@@ -118,9 +121,9 @@ class Columns:
                     found[column].append((rank, header))
         return {column: [header for _, header in sorted(ranked)] for column, ranked in found.items()}
 
-    def _example(self, header: Header, lacking: Sequence[Needed]) -> str:
+    def _example(self, headers: Sequence[str], lacking: Sequence[Needed]) -> str:
         """Return how to name the columns that a file lacks, by the headers that look most like it."""
-        left = [name for name in header.names if name and plain(name) and not self.is_named(name)]
+        left = [name for name in headers if name and plain(name) and not self.is_named(name)]
         chosen: dict[str, str] = {}
         for one in lacking:
             free = [name for name in left if name not in chosen]
@@ -136,6 +139,5 @@ class Columns:
 _MOST: Final = 80
 
 
-def _found(header: Header) -> str:
-    names = ", ".join(printable(name[:_MOST]) for name in header.names[:_SHOWN] if name)
-    return f" The header row has: {names}."
+def _found(headers: Sequence[str]) -> str:
+    return f"What was found: {', '.join(printable(name[:_MOST]) for name in headers[:_SHOWN] if name)}."

@@ -15,6 +15,7 @@ from link_orchestrator.files.formats import read_rows
 from link_orchestrator.files.groups import MAX_GROUP_CHARS, MAX_NAME_CHARS
 from link_orchestrator.files.reading import Notes
 from link_orchestrator.files.rows import Header, Row, UnreadableFile
+from link_orchestrator.files.wrong_file import Door, Doorkeeper
 from link_orchestrator.problems import Problem
 from shared.directory.keys import fold
 
@@ -50,7 +51,9 @@ def read_entra_groups(
 
 def _read(file: bytes, content_type: str, notes: Notes) -> Iterator[EntraGroup | Problem]:
     names: dict[str, tuple[str, int]] = {}
+    keeper = Doorkeeper(Door.ENTRA_GROUPS)
     for row in read_rows(file, content_type=content_type, row_chars=MAX_GROUP_CHARS, notes=notes):
+        keeper.look(row)
         if isinstance(row, Header):
             raise UnreadableFile("The file is no JSON. Send what Microsoft Graph answers to /groups?$expand=members.")
         if isinstance(row, Problem):

@@ -23,6 +23,7 @@ from link_orchestrator.files.columns import Columns, Layout, Needed, check_named
 from link_orchestrator.files.formats import read_rows
 from link_orchestrator.files.reading import Notes
 from link_orchestrator.files.rows import MAX_FIELD_CHARS, Header, Row
+from link_orchestrator.files.wrong_file import Door, Doorkeeper
 from link_orchestrator.problems import Problem
 
 MAX_GROUP_CHARS = 16_000_000
@@ -75,8 +76,9 @@ def read_groups(
 
 
 def _read(file: bytes, content_type: str, named: Mapping[str, str], notes: Notes) -> Iterator[GroupRow | Problem]:
-    found = Columns(_RANKS, check_named(named, _ALSO_KNOWN_AS))
+    found, keeper = Columns(_RANKS, check_named(named, _ALSO_KNOWN_AS)), Doorkeeper(Door.GROUPS, named)
     for row in read_rows(file, content_type=content_type, row_chars=MAX_GROUP_CHARS, notes=notes):
+        keeper.look(row)
         if isinstance(row, Header):
             found.check(row, Needed(("group",), "the group's name", ("group", "team", "name")))
         elif isinstance(row, Problem):

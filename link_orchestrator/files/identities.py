@@ -18,6 +18,7 @@ from link_orchestrator.files.layouts import BULK, IDENTITIES
 from link_orchestrator.files.reading import Notes
 from link_orchestrator.files.rows import Header, Row, UnreadableFile
 from link_orchestrator.files.suspicious import is_type_name
+from link_orchestrator.files.wrong_file import Door, Doorkeeper
 from link_orchestrator.problems import Problem
 from shared.directory.matching.identity import NO_OBJECT_ID, TEXTS, Identity, read_object_id
 
@@ -83,14 +84,15 @@ def number_identities(
 def _read(
     file: bytes, content_type: str, named: Mapping[str, str], notes: Notes
 ) -> Iterator[tuple[int, Identity] | Problem]:
-    found = Columns(_RANKS, check_named(named, _ALSO_KNOWN_AS), IDENTITIES)
+    found, keeper = Columns(_RANKS, check_named(named, _ALSO_KNOWN_AS), IDENTITIES), Doorkeeper(Door.IDENTITIES, named)
     for row in read_rows(file, content_type=content_type, notes=notes):
+        keeper.look(row)
         if isinstance(row, Header):
             _check(row, found)
         elif isinstance(row, Problem):
             yield row
         else:
-            layout, product = found.of(row.cells), found.product_of(row.cells)
+            layout, product = found.look(row.cells)
             notes.look(row.line, row.cells, layout)
             notes.layout = notes.layout or (product.name if product else "")
             read = _identity(row, layout)
@@ -106,7 +108,7 @@ _GRAPH: Final = Columns(_RANKS, {})
 
 
 def _check(header: Header, columns: Columns) -> None:
-    product = columns.product_of(dict.fromkeys(header.names))
+    _, product = columns.look(dict.fromkeys(header.names))
     if (product and product.name == BULK) or plain(header.names[0]).startswith("versionv"):
         raise UnreadableFile(_BULK)
     try:

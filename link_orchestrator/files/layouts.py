@@ -41,7 +41,7 @@ class Product:
 
     def column_of(self, word: str) -> str | None:
         """Return what a header holds, as plain() has it; None where the entry does not say."""
-        return _words(self).get(word)
+        return _words_of(self)[0].get(word)
 
     def behind_prefix(self, word: str) -> str:
         """Return what is behind a prefix of the layout, and a header without one as it is."""
@@ -50,18 +50,20 @@ class Product:
 
     def is_active(self, status: str) -> bool | None:
         """Return whether a status means that the person may come in; None where the entry does not say."""
-        word = status.strip().casefold()
-        words = {name.casefold(): answer for name, answer in self.active.items()}
-        return words.get(word, words.get(ANY_OTHER))
+        words = _words_of(self)[1]
+        return words.get(status.strip().casefold(), words.get(ANY_OTHER))
 
 
-_WORDS: Final[dict[str, Mapping[str, str]]] = {}
+_WORDS: Final[dict[str, tuple[Mapping[str, str], Mapping[str, bool]]]] = {}
 
 
-def _words(product: Product) -> Mapping[str, str]:
+def _words_of(product: Product) -> tuple[Mapping[str, str], Mapping[str, bool]]:
+    """Return the headers and the states of a layout as they are compared, worked out once."""
     found = _WORDS.get(product.name)
     if found is None:
-        found = _WORDS[product.name] = {plain(header): column for header, column in product.columns.items()}
+        headers = {plain(header): column for header, column in product.columns.items()}
+        states = {state.casefold(): answer for state, answer in product.active.items()}
+        found = _WORDS[product.name] = headers, states
     return found
 
 

@@ -11,7 +11,8 @@ from collections.abc import Collection, Sequence
 from itertools import chain
 
 from link_orchestrator.messages import Slice
-from link_orchestrator.run import account_of, as_link, by_run, reviews_of
+from link_orchestrator.passes.counterparts import objections
+from link_orchestrator.run import PILOT, account_of, as_link, by_run, is_named, reviews_of
 from link_orchestrator.staged import LINKS, RESERVED
 from shared.directory.directory import Directory
 from shared.directory.errors import AlreadyExists, DirectoryError
@@ -54,29 +55,52 @@ async def apply(directory: Directory, job: Job, slice_: Slice) -> Counter[str]:
     staged = directory.stage(job.id + RESERVED).read_many(slice_.low, slice_.high)
     reserved = {account_id async for _, ids in staged for account_id in ids}
     for bucket in slice_.buckets:
+        piloted = await pilot_rows(directory, job, bucket)
         rows = [row async for page in plan.decided(bucket, DecisionKind.LINK.value) for row in page]
         counts.update(_word(row.outcome) for row in rows if row.outcome)
         # In order of id, so that neighbouring accounts are read and written together: fewer requests, fewer pages.
-        left = sorted((row for row in rows if not row.outcome and not _is_excluded(row)), key=account_of)
+        left = sorted((row for row in rows if _is_due(row, piloted) and not _is_excluded(row)), key=account_of)
         for batch in in_parts(left, AT_ONCE):
             if (await directory.jobs.get(job.id)).cancelled_by:
                 return counts
             outcomes = await _link(directory, job, batch, reserved)
             await plan.record_outcomes(bucket, outcomes, batch)
             counts.update(map(_word, outcomes.values()))
-        if job.reviewed and await _apply_reviewed(directory, job, plan, bucket, counts):
+        if job.reviewed and await _apply_reviewed(directory, job, plan, bucket, counts, piloted):
             return counts
     return counts
 
 
-async def _apply_reviewed(directory: Directory, job: Job, plan: Plan, bucket: int, counts: Counter[str]) -> bool:
+async def pilot_rows(directory: Directory, job: Job, bucket: int) -> set[str] | None:
+    """Return the ids of a bucket's rows that are approved, None for all of them."""
+    pilot = job.options.get(PILOT)
+    return await directory.plan(job.id).marked(bucket, pilot["id"]) if pilot else None
+
+
+def _is_due(row: PlanRow, piloted: Collection[str] | None) -> bool:
+    """Tell whether a row is approved, and was not applied before."""
+    return not row.outcome and (piloted is None or row.id in piloted)
+
+
+async def _apply_reviewed(
+    directory: Directory,
+    job: Job,
+    plan: Plan,
+    bucket: int,
+    counts: Counter[str],
+    piloted: Collection[str] | None,
+) -> bool:
     """Link the accounts of a bucket that a review links. Returns True if the run was cancelled on the way."""
     async for rows in reviews_of(directory, job.id).chosen(bucket):
         if rows and (await directory.jobs.get(job.id)).cancelled_by:
             return True
         outcomes: dict[str, str] = {}
         homes: defaultdict[int, list[PlanRow]] = defaultdict(list)
-        for row in (as_link(row) for row in rows if not row.outcome):
+        # What a person named is judged again: this is the last moment to see whose the account is.
+        due = [row for row in rows if _is_due(row, piloted)]
+        against = await objections(directory, job, [row for row in due if is_named(row)])
+        outcomes |= {row.subject: f"{REFUSED}: {against[row.id]}" for row in rows if row.id in against}
+        for row in (as_link(row) for row in due if row.id not in against):
             homes[directory.keys.bucket(row.shown["account"]["id"])].append(row)
         # The next run must decide on these again, linked or not, because an undo leaves them open again.
         seen = directory.seen_writer(job.id, f"reviewed{bucket:02x}")

@@ -31,6 +31,7 @@ from link_orchestrator.passes.import_counts import (
 from link_orchestrator.problem_report import write_problems
 from link_orchestrator.problems import Problem
 from link_orchestrator.run import by_import
+from link_orchestrator.staged import IMPORTED
 from shared.directory.directory import Directory
 from shared.directory.errors import AlreadyExists, DirectoryError, TooLarge
 from shared.directory.keys import APPLICATION_ID, Key, fold, folded, in_small_letters, same_letters
@@ -123,6 +124,7 @@ async def _import(
     todo = await decide(directory, job, rows, alike)
     todo.new.sort(key=lambda pair: pair[1].id)  # so that neighbouring accounts are written together, as in apply.py
     new, changed, outcomes, by = todo.new, todo.changed, todo.outcomes, by_import(job.id)
+    await _note(directory, job, bucket, [*(account for _, account in new), *(after for _, (_, after) in changed)])
     created = await create_many(directory.accounts, [account for _, account in new], by=by)
     replaced = await replace_many(
         directory.accounts,
@@ -141,6 +143,14 @@ async def _import(
         retried = await _import(directory, job, bucket, lost, alike, again=False)
         outcomes |= {row.user_name: outcome for row, outcome in zip(lost, retried, strict=True)}
     return [outcomes[row.user_name] for row in rows]
+
+
+async def _note(directory: Directory, job: Job, bucket: int, some: Sequence[Account]) -> None:
+    """Note for an undo which accounts are about to be made or changed, each in its own bucket."""
+    writer = directory.stage(job.id + IMPORTED).writer(f"{bucket:02x}")
+    for account in some:
+        await writer.add(directory.keys.bucket(account.id), account.id)
+    await writer.close()
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from link_orchestrator.passes.import_counts import CHANGES, CREATED, LINKED_GROU
 from link_orchestrator.problem_report import write_problems
 from link_orchestrator.problems import Problem
 from link_orchestrator.run import by_import
+from link_orchestrator.staged import IMPORTED
 from shared.directory.directory import Directory
 from shared.directory.errors import AlreadyExists, Stale
 from shared.directory.keys import Key, fold, folded
@@ -80,6 +81,7 @@ class Bucket:
         self._by = by_import(job.id)
         self._bucket = bucket
         self._open: dict[str, _Open] = {}
+        self._noted: set[str] = set()
         self._counts: Counter[str] = Counter()
         self._alike: Counter[str] = Counter()
 
@@ -152,11 +154,21 @@ class Bucket:
 
     async def create(self, group: Group) -> Group:
         """Store a new group."""
+        await self._note(group.id)
         return await self._directory.groups.create(group, by=self._by)
 
     async def replace(self, before: Group, after: Group) -> Group:
         """Store what a row makes of a group."""
+        await self._note(before.id)
         return await self._directory.groups.replace(before, after, by=self._by, action="import")
+
+    async def _note(self, group_id: str) -> None:
+        """Note for an undo which group is about to be made or changed."""
+        if group_id not in self._noted:
+            writer = self._directory.stage(self._job.id + IMPORTED).writer(f"{self._bucket:02x}")
+            await writer.add(self._bucket, group_id)
+            await writer.close()
+            self._noted.add(group_id)
 
     async def _join(self, known: _Open, accounts: Sequence[str]) -> bool:
         """Add the accounts that are no members yet. To import a file again writes nothing.
@@ -167,7 +179,7 @@ class Bucket:
             return False
         ids, members = list(dict.fromkeys(accounts)), self._directory.members
         there = set(await members.look_up(known.group.id, ids))
-        missing = [Member(account_id) for account_id in ids if account_id not in there]
+        missing = [Member(account_id, imported=self._job.id) for account_id in ids if account_id not in there]
         if missing and not await self.add(known.group.id, missing):
             known.group, known.lost = None, True
             return False
@@ -183,6 +195,7 @@ class Bucket:
         Each transaction is conditional on the one before: between two of them the group is linked by nobody unseen.
         """
         groups, members = self._directory.groups, self._directory.members
+        await self._note(group_id)
         await members.announce(group_id, missing)
         left = list(in_parts(missing, members.room))
         for _ in range(ATTEMPTS + len(left)):

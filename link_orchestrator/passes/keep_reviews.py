@@ -13,11 +13,13 @@ from dataclasses import replace
 from typing import Any
 
 from link_orchestrator.messages import Slice
+from link_orchestrator.passes.counterparts import objections
 from link_orchestrator.prediction.cycle import after_review
 from link_orchestrator.run import (
     REVIEWS_DROPPED,
     REVIEWS_FROM,
     REVIEWS_KEPT,
+    is_named,
     mapping_of,
     policy_of,
     reviews_of,
@@ -45,7 +47,7 @@ async def keep_reviews(directory: Directory, job: Job, slice_: Slice) -> Counter
         return counts
     for bucket in slice_.buckets:
         async for rows in reviews_of(directory, earlier.id).reviewed(bucket):
-            reviewed = [row for row in rows if (row.review or {}).get("action", LEAVE) != LEAVE]
+            reviewed = [row for row in rows if _counts(row)]
             same = await _same_rows(directory, job, reviewed)
             if same:
                 await _review(directory, job, [(row, before) for before, row in same])
@@ -53,10 +55,18 @@ async def keep_reviews(directory: Directory, job: Job, slice_: Slice) -> Counter
     return counts
 
 
+def _counts(row: PlanRow) -> bool:
+    """Tell whether a row has a review to keep: not one that was taken back, or that a pilot has carried out."""
+    return (row.review or {}).get("action", LEAVE) != LEAVE and not row.outcome
+
+
 async def _same_rows(directory: Directory, job: Job, before: Sequence[PlanRow]) -> list[tuple[PlanRow, PlanRow]]:
     """Pair each reviewed row of the earlier plan with its own in this plan, where it is the same."""
     found = await reviews_of(directory, job.id).find_rows([row.id for row in before])
     pairs = [(old, new) for old, new in zip(before, found, strict=True) if new is not None and _is_same(old, new)]
+    named = [(replace(new, review=old.review), old) for old, new in pairs if is_named(old)]
+    against = await objections(directory, job, [row for row, _ in named])
+    pairs = [(old, new) for old, new in pairs if new.id not in against]
     return [(old, new) for old, new in pairs if not await _is_taken(directory, job, old)]
 
 
@@ -75,7 +85,7 @@ def _told(row: PlanRow) -> object:
 async def _is_taken(directory: Directory, job: Job, before: PlanRow) -> bool:
     """Tell whether this plan itself links the account that a review chose among several."""
     review = before.review or {}
-    if review["action"] != LINK or before.decision != DecisionKind.AMBIGUOUS:
+    if review["action"] != LINK or not (before.decision == DecisionKind.AMBIGUOUS or is_named(before)):
         return False
     bucket = directory.keys.bucket(review["account"])
     async for rows in directory.plan(job.id).decided(bucket, DecisionKind.LINK.value):
@@ -94,6 +104,8 @@ async def _review(directory: Directory, job: Job, rows: Sequence[tuple[PlanRow, 
     await directory.jobs.change(job.id, being_reviewed)
     new = [(row, old) for row, old in rows if not row.review]
     await directory.plan(job.id).leave_open({row.subject: mark for row, old in new if (mark := _mark(row, old))})
+    named = {str((old.review or {})["account"]): row.id for row, old in new if is_named(old)}
+    await reviews_of(directory, job.id).note_named(named)
     reviews = [(row, _as_before(job, row, old.review or {})) for row, old in new]
     # This pass may run again, or late, when a person has decided otherwise.
     await reviews_of(directory, job.id).record(reviews, overrule=False)
@@ -106,7 +118,7 @@ def _as_before(job: Job, row: PlanRow, review: Mapping[str, Any]) -> Review:
     else:
         mapping, policy = mapping_of(job), policy_of(job)
         predicted = after_review(row.shown, mapping, policy, links=action == LINK, create=create).to_json()
-    return Review(action, str(review["by"]), str(review["at"]), review.get("account"), predicted, create=create)
+    return Review.from_json(review, predicted)
 
 
 def _mark(row: PlanRow, before: PlanRow) -> str:

@@ -17,7 +17,6 @@ from link_orchestrator.passes.pairs import identities_in
 from link_orchestrator.passes.said import WARNED, Said
 from link_orchestrator.passes.shared_values import places_of
 from link_orchestrator.prediction.cycle import Prediction, carried, predict
-from link_orchestrator.prediction.impact import held_by
 from link_orchestrator.run import (
     ASSIGNED,
     CARRIED,
@@ -51,6 +50,7 @@ from shared.directory.matching.evidence import (
     Rival,
     evidence_for,
     facts_of,
+    is_sure,
     linked,
     rivals_of,
     trust_of,
@@ -109,7 +109,7 @@ async def weigh(directory: Directory, job: Job, slice_: Slice, *, again: bool = 
                 # An untouched account is met by the same identities as before, of which only some are weighed again.
                 claims = known.near.get(account.id) or claims
             made = {oid: claim for oid, claim in claims.items() if claim}
-            held = held_by(document, said.mapping)
+            held = said.impact.held_by(document)
             said.number(facts.employee_number, {"account": facts.user_name})
             for oid, evidence in found.items():
                 rivals = rivals_of(oid, evidence, made, directory.keys.fingerprint) if len(claims) > 1 else ()
@@ -174,7 +174,8 @@ def _claims(
     """Return what each identity claims of an account, None if it only meets it. Digests are for rivals."""
     if len(found) == 1:
         ((oid, evidence),) = found.items()
-        return {oid: Claim(trust_of(evidence), excluded=_is_excluded(theirs[oid])) if evidence else None}
+        excluded = _is_excluded(theirs[oid])
+        return {oid: Claim(trust_of(evidence), sure=is_sure(evidence), excluded=excluded) if evidence else None}
     return {
         oid: Claim.of(evidence, excluded=_is_excluded(theirs[oid]), digest=keys.fingerprint) if evidence else None
         for oid, evidence in found.items()
@@ -208,8 +209,8 @@ def _candidate(
 ) -> list[Any]:
     """Return what is staged of an account that an identity meets; _candidates_by_identity() reads it.
 
-    `held` is what held_by() returned of it. `contested` says that other identities meet the account, whether or not
-    they have a claim to it.
+    `held` is what Impact.held_by() returned of it. `contested` says that other identities meet the account, whether or
+    not they have a claim to it.
     """
     return [object_id, _values(facts), list(evidence), rivals, held, contested]
 
@@ -381,7 +382,7 @@ def _row(
             "objectId": identity.object_id,
             "userPrincipalName": identity.user_principal_name,
             "displayName": identity.display_name,
-        }
+        } | ({"department": identity.department} if identity.department else {})
     if account is not None:
         shown["account"] = account.shown()
     if decision.evidence:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from link_orchestrator.prediction.cycle import PredictedOutcome, Prediction
-from link_orchestrator.prediction.impact import impact
+from link_orchestrator.prediction.impact import Impact
 from link_orchestrator.prediction.mapping import AttributeMapping
 from link_orchestrator.run import INACTIVE, WARNINGS
 from link_orchestrator.warnings import DISABLED, FILLERS, IMPACT, NAMES, OUTSIDE, TRUST, UNASSIGNED
@@ -39,9 +39,11 @@ class Said:
     mapping: AttributeMapping
     found: dict[str, Finding]
     assigned: Collection[str] | None = None
+    impact: Impact = field(init=False)
     _trusting: Policy | None = field(init=False)
 
     def __post_init__(self) -> None:
+        self.impact = Impact(self.mapping)
         self._trusting = _trusting(self.policy)
 
     def is_assigned(self, identity: Identity) -> bool:
@@ -65,7 +67,7 @@ class Said:
             finds = self.mapping.keyed and identity.account_enabled and self.is_assigned(identity)
         else:
             finds = predicted.outcome is PredictedOutcome.MATCHED
-        return impact(identity, candidate.account, candidate.held, self.mapping) if finds else {}
+        return self.impact.changes(identity, candidate.account, candidate.held) if finds else {}
 
     def count(
         self, identity: Identity, decision: Decision, near: Sequence[Candidate], shown: Mapping[str, Any]

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-from typing import Final
 
 from link_orchestrator.messages import ACTIVATING, Slice
 from link_orchestrator.passes.undo_names import Owed, debts_of, told_in
@@ -30,8 +29,9 @@ from link_orchestrator.passes.undo_verdicts import (
     keeps_attributes,
     made_at,
 )
-from link_orchestrator.run import account_of, by_run, by_undo, planned_links
+from link_orchestrator.run import PILOT, account_of, by_run, by_undo, planned_links
 from link_orchestrator.schedule import suspend_for
+from link_orchestrator.staged import SWITCHED_ON
 from shared.directory.directory import Directory
 from shared.directory.errors import AlreadyExists, DirectoryError
 from shared.directory.matching.accounts import DecisionKind
@@ -45,8 +45,6 @@ from shared.directory.work.jobs import Job, State
 from shared.directory.work.plan import PlanRow
 from shared.tables.access import in_parts, together
 
-SWITCHED_ON: Final = "switchedon"
-"""What the name of the list of these accounts ends in, behind the undo's id."""
 ADOPTIONS_AT_ONCE = 500
 """Adoptions that are taken back between two looks at whether the undo was cancelled."""
 HISTORIES_AT_ONCE = 64
@@ -215,7 +213,8 @@ def _taken(run: Job, row: PlanRow) -> Taken:
         return (change.action, change.by) == ("link", by_run(run.id))
 
     shown = {name: row.shown[name] for name in ("identity", "account") if name in row.shown}
-    late = row.version if not row.outcome and run.state is not State.DONE else ""
+    over = run.state is State.DONE or run.options.get(PILOT, {}).get("done")
+    late = row.version if not row.outcome and not over else ""
     return Taken(account_of(row), row.subject, made, shown, late, row)
 
 

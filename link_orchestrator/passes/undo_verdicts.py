@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 
 from link_orchestrator.run import by_undo
 from shared.directory.keys import fold
-from shared.directory.records.audit import Change
+from shared.directory.records.audit import UNDO_IMPORT, Change
 from shared.directory.records.kept import SCHEMAS, Kept, extension_of
 from shared.directory.records.model import EVIDENCE, Account, Link, SignInEvidence, Status
 from shared.directory.work.jobs import Job
@@ -32,7 +32,7 @@ COUNTED: Final[Mapping[str, str]] = {
 USER_NAME: Final = "userName"
 ATTRIBUTES: Final = "attributes"
 """The undo's option `keep` for accounts that provisioning changed: their attributes stay as they are."""
-_HERE: Final = ("edit", "import")
+_HERE: Final = ("edit", "import", UNDO_IMPORT)
 """Actions that change attributes on behalf of the application or its administrator."""
 _BY_SCIM: Final = ("confirm", "retire", "return")
 """Actions of SCIM that change a link, and leave it the link that the run made."""
@@ -176,7 +176,7 @@ def restored(account: Account, before: Any, values: Mapping[str, Any], identity:
     The rest stays. The account is parted from the identity: only a person joins the two again.
     """
     document = account.document()
-    _give_back(document, values)
+    give_back(document, values)
     document.pop("externalId", None)
     if before["externalId"] is not None:
         document["externalId"] = before["externalId"]
@@ -192,7 +192,7 @@ def restored(account: Account, before: Any, values: Mapping[str, Any], identity:
     )
 
 
-def _give_back(document: dict[str, Any], values: Mapping[str, Any]) -> None:
+def give_back(document: dict[str, Any], values: Mapping[str, Any]) -> None:
     """Put old values into a document, and take out what had none; `schemas` then names the extensions that it has."""
     for name, value in values.items():
         urn = extension_of(name)
@@ -251,7 +251,7 @@ def _again(account: Account | None, writes: Sequence[Change], kept: Sequence[Kep
         return None
     if asked.switched_on.get(account.id) == account.etag:
         document = account.document()
-        _give_back(document, {"active": values["active"]})
+        give_back(document, {"active": values["active"]})
         reason = "The account is active again, as it was before it was linked."
         return Verdict(ACTIVATED, reason, account.with_document(document), True)
     return Verdict(UNCHANGED, f"The link was taken back before; {_STAYS_INACTIVE}", activates=True)

@@ -14,50 +14,63 @@ from link_orchestrator.prediction.mapping import (
     ACTIVE,
     EMAIL,
     EMPLOYEE_NUMBER,
+    SOURCES,
     USER_NAME,
     AttributeMapping,
 )
 from shared.directory.matching.evidence import AccountFacts
 from shared.directory.matching.identity import Identity
 
-Changes = Mapping[str, Mapping[str, Any]]
-"""Attributes that change, each with what it is, `from`, and what it becomes, `to`; no `from` where it had no value."""
-
 WORK: Final = "work"
 """The type of the e-mail address that provisioning writes."""
 
 
-def held_by(document: Mapping[str, Any], mapping: AttributeMapping) -> list[Any]:
-    """Return what impact() asks of an account's document: the work address, and the values of `mapping.others`."""
-    emails = document.get("emails") or ()
-    work = next((email.get("value") for email in emails if email.get("type") == WORK), None)
-    return [work, *(_read(document, path) for path in mapping.others)]
+class Impact:
+    """What provisioning under one mapping changes: made once, since each of a million accounts is to cost little."""
 
+    def __init__(self, mapping: AttributeMapping) -> None:
+        get = mapping.attributes.get
+        self._user_name, self._email, self._number = (
+            SOURCES.get(get(name, ""), _nothing) for name in (USER_NAME, EMAIL, EMPLOYEE_NUMBER)
+        )
+        self._activates = mapping.activates
+        self.paths = tuple(mapping.others)
+        self._places = [_place(path) for path in self.paths]
+        self._others = [(shown_name(path), SOURCES[source]) for path, source in mapping.others.items()]
 
-def impact(
-    identity: Identity, account: AccountFacts, held: Sequence[Any], mapping: AttributeMapping
-) -> dict[str, dict[str, Any]]:
-    """Return what changes of an account once provisioning finds it for an identity.
+    def held_by(self, document: Mapping[str, Any]) -> list[Any]:
+        """Return what changes() asks of an account's document: the work address, and the values at the paths."""
+        work = None
+        for email in document.get("emails") or ():
+            if email.get("type") == WORK:
+                work = email.get("value")
+                break
+        held = [work]
+        for holder, name in self._places:
+            within = document.get(holder) if holder else document
+            held.append(within.get(name) if within else None)
+        return held
 
-    `held` is what held_by() returned of the account's document.
-    """
-    sent = mapping.values(identity)
-    work, *others = held
-    found: dict[str, dict[str, Any]] = {}
-    for name, now in ((USER_NAME, account.user_name), (EMAIL, work), (EMPLOYEE_NUMBER, account.employee_number)):
-        value = sent.get(name)
-        if value and value != now:
-            found[name] = _change(now, value)
-    activates = mapping.activates
-    if activates is not None and activates != account.active:
-        found[ACTIVE] = _change(account.active, activates)
-    if mapping.others:
-        values = mapping.other_values(identity)
-        for path, now in zip(mapping.others, others, strict=True):
-            value = values.get(path)
+    def changes(self, identity: Identity, account: AccountFacts, held: Sequence[Any]) -> dict[str, dict[str, Any]]:
+        """Return by attribute what it is, `from`, and what it becomes, `to`, once provisioning finds an account.
+
+        `held` is what held_by() returned of the account's document. There is no `from` where it had no value.
+        """
+        found: dict[str, dict[str, Any]] = {}
+        for name, value, now in (
+            (USER_NAME, self._user_name(identity), account.user_name),
+            (EMAIL, self._email(identity), held[0]),
+            (EMPLOYEE_NUMBER, self._number(identity), account.employee_number),
+        ):
             if value and value != now:
-                found[shown_name(path)] = _change(now, value)
-    return found
+                found[name] = _change(now, value)
+        if self._activates is not None and self._activates != account.active:
+            found[ACTIVE] = _change(account.active, self._activates)
+        for place, (name, source) in enumerate(self._others, 1):
+            value = source(identity)
+            if value and value != held[place]:
+                found[name] = _change(held[place], value)
+        return found
 
 
 def shown_name(path: str) -> str:
@@ -65,13 +78,15 @@ def shown_name(path: str) -> str:
     return path.rpartition(":")[2]
 
 
+def _nothing(_: Identity) -> None:
+    return None
+
+
+def _place(path: str) -> tuple[str, str]:
+    """Return what an attribute is within ("" is the resource itself), and its name there."""
+    holder, _, name = path.rpartition(":" if path.startswith("urn:") else ".")
+    return holder, name
+
+
 def _change(now: Any, value: Any) -> dict[str, Any]:
     return {"to": value} if now in (None, "") else {"from": now, "to": value}
-
-
-def _read(document: Mapping[str, Any], path: str) -> Any:
-    urn, _, name = path.rpartition(":")
-    value: Any = document.get(urn) if urn else document
-    for part in name.split("."):
-        value = value.get(part) if isinstance(value, Mapping) else None
-    return value

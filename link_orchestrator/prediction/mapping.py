@@ -88,10 +88,6 @@ class AttributeMapping:
                 found[target] = value
         return found
 
-    def other_values(self, identity: Identity) -> dict[str, str]:
-        """Return the same of the attributes that nobody is matched by, by SCIM path."""
-        return {path: value for path, source in self.others.items() if (value := SOURCES[source](identity))}
-
     @property
     def activates(self) -> bool | None:
         """Tell whether somebody in scope is sent as active; None if nothing is sent of that."""

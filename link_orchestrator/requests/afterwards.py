@@ -36,6 +36,8 @@ async def start_undo(directory: Directory, request: Request, client: Orchestrati
     """Start to take back a run that has ended: 202 with the undo's address. It suspends the schedule of runs."""
     asked = UndoRequest.read(request, required=False)
     run = await ensure_started(directory, await find_job(directory, request, RUN), client)
+    if run.state is State.PLANNED and run.approved:
+        raise Busy(f"phase: the rest of {run.id} waits for its approval: cancel it, then take back what it linked")
     if run.state is State.PLANNED:
         raise Busy(f"phase: {run.id} waits for its approval, so there is no link of it to take back: cancel it instead")
     return await _start(directory, request, client, asked, {"run": run.id, "slices": run.options["slices"]})
@@ -55,7 +57,7 @@ async def _start(
         raise InvalidValue("activate: nobody is switched on where attributes stay as they are; leave out keep")
     job_id = directory.jobs.new_id(UNDO.name)
     options = {**options, **asked.model_dump(exclude_none=True)}
-    undo = await begin(directory, request.by, client, UNDO, job_id, options)
+    undo = await begin(directory, request, client, UNDO, job_id, options)
     return answer(undo, request, 202)
 
 
@@ -67,4 +69,4 @@ async def start_verification(directory: Directory, request: Request, client: Orc
     job_id = directory.jobs.new_id(VERIFICATION.name)
     await directory.stages.announce(job_id, staged.names(job_id, staged.VERIFIED))
     options = {"run": run.id, "slices": run.options["slices"]}
-    return answer(await begin(directory, request.by, client, VERIFICATION, job_id, options), request, 202)
+    return answer(await begin(directory, request, client, VERIFICATION, job_id, options), request, 202)

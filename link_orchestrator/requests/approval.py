@@ -8,15 +8,18 @@ approving.py.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any, Final
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from link_orchestrator import pilot
 from link_orchestrator.approving import ATTEMPTS, approved, count_links, pause
 from link_orchestrator.kinds import RUN
 from link_orchestrator.lifecycle import Orchestrations, ensure_started, refuse_under_way, tell
 from link_orchestrator.orchestrator import APPROVE
 from link_orchestrator.requests.jobs import answer, find_job
-from link_orchestrator.run import GROUPS_APPROVED, policy_of, state_in_words
+from link_orchestrator.requests.selection import Filter
+from link_orchestrator.run import APPROVALS, GROUPS_APPROVED, PILOT, PILOTS, policy_of, reviews_of, state_in_words
 from link_orchestrator.warnings import acknowledgements, open_warnings, with_acknowledged
 from shared.admin.body import Body
 from shared.directory.directory import Directory
@@ -25,7 +28,11 @@ from shared.directory.matching.groups import GroupDecisionKind
 from shared.directory.text import counted, dump
 from shared.directory.work.jobs import Job, State
 from shared.scim.endpoint import Request, Response
+from shared.scim.errors import InvalidValue
 from shared.tables.port import VersionConflict
+
+MOST_PILOT_ROWS: Final = 1_000
+"""Rows that a pilot can name by their ids."""
 
 
 class Acknowledged(Body, strict=True):
@@ -47,6 +54,25 @@ class Approval(Body, strict=True):
     """Whether SCIM writes wait while the run is applied; overrules what the run was started with."""
     acknowledged: list[str | Acknowledged] = Field(default=[], max_length=100)
     """Codes of the run's warnings that were seen, alone or with the digest."""
+    rows: list[str] | None = Field(default=None, min_length=1, max_length=MOST_PILOT_ROWS)
+    """A pilot: the ids of the rows that are linked; the rest stays planned."""
+    filter: Filter | None = None
+    """A pilot: what the rows have in common that are linked."""
+    number: int | None = Field(default=None, ge=1)
+    """A pilot: how many rows are linked at most, the first ones of the plan or of the filter."""
+
+    @property
+    def is_pilot(self) -> bool:
+        """Whether a part of the plan is approved."""
+        return not (self.rows is None and self.filter is None and self.number is None)
+
+    @model_validator(mode="after")
+    def _one_of(self) -> Approval:
+        if self.rows is not None and not (self.filter is None and self.number is None):
+            raise ValueError("rows: name rows, or a filter or a number of them")
+        if self.is_pilot and self.groups is not None:
+            raise ValueError("groups: a pilot links no groups, they are linked with the rest")
+        return self
 
 
 async def approve(directory: Directory, request: Request, client: Orchestrations) -> Response:
@@ -56,12 +82,19 @@ async def approve(directory: Directory, request: Request, client: Orchestrations
     for _ in range(ATTEMPTS):
         await _refuse_unapprovable(directory, job, approval)
         if job.state is State.PLANNED:
+            options = await _options(directory, job, approval, request)
             seen = acknowledgements(job, _codes(approval), request.by, directory.jobs.now())
             try:
                 after = approved(
-                    directory, job, request.by, pause_provisioning=approval.pause_provisioning, groups=approval.groups
+                    directory,
+                    job,
+                    request.by,
+                    pause_provisioning=approval.pause_provisioning,
+                    groups=approval.groups,
+                    options=options,
                 )
-                job = await directory.jobs.replace(job, replace(after, warned=with_acknowledged(job, seen)))
+                after = replace(after, warned=with_acknowledged(job, seen)).told_by("approved", request.person)
+                job = await directory.jobs.replace(job, after)
             except VersionConflict:
                 # Somebody has reviewed, cancelled or approved the run meanwhile.
                 job = await directory.jobs.get(job.id)
@@ -83,6 +116,15 @@ async def _refuse_unapprovable(directory: Directory, job: Job, approval: Approva
     """Raise Busy if the run is not planned, a number is wrong, or the safeguard asks for a number that is missing."""
     if job.state not in (State.PLANNED, State.APPROVED) or job.cancelled_by:
         raise Busy(f"phase: the run is {state_in_words(job)}, only a planned run can be approved")
+    if job.state is State.APPROVED and (PILOT in job.options) != approval.is_pilot:
+        if approval.is_pilot:
+            raise Busy("phase: the run is approved, all of it: no pilot goes beside that")
+        raise Busy("phase: a pilot of the run is being applied: approve the rest once the run is planned again")
+    if approval.is_pilot:
+        await _refuse_pilot(directory, job, approval)
+        if job.state is State.PLANNED:
+            _refuse_unseen(job, approval)
+        return
     groups = job.counts.get(GroupDecisionKind.LINK.value, 0)
     if approval.groups not in (None, groups):
         raise Busy(f"groups: the plan would link {counted(groups, 'group')}; look at it again and approve that number")
@@ -102,12 +144,69 @@ async def _refuse_number(directory: Directory, job: Job, approved_links: int | N
                 f"links: the plan would link {counted(links, 'account')}; look at it again and approve that number"
             )
         return
-    share, total = policy_of(job).safeguard_share, await directory.listing.total()
-    if links > share * total and job.state is State.PLANNED:
+    if job.state is State.PLANNED:
+        await _refuse_unnumbered(directory, job, links)
+
+
+async def _refuse_pilot(directory: Directory, job: Job, approval: Approval) -> None:
+    """Raise Busy if the run knows no pilots, or if this one does not say of which plan it is."""
+    if PILOTS not in job.options:
+        raise Busy("phase: an earlier version of the app made this plan: approve all of it, or start a new run")
+    if job.state is State.APPROVED:
+        return
+    links = await count_links(directory, job)
+    if approval.links is None and approval.rows is None:
+        # Without it a request that is sent again, as its answer was lost, would link as many people once more.
         raise Busy(
-            f"links: the plan would link {links} of {counted(total, 'account')}, more than the share of {share:g} "
-            f'that needs no number (safeguardShare): approve with {{"links": {links}}}'
+            f'links: the plan would link {counted(links, "account")}; name that number, too: {{"links": {links}}}'
         )
+    if approval.links not in (None, links):
+        raise Busy(f"links: the plan would link {counted(links, 'account')}; look at it again and approve that number")
+
+
+async def _refuse_unnumbered(directory: Directory, job: Job, links: int, name: str = "links") -> None:
+    """Raise Busy if so many links are approved by their number only."""
+    share, total = policy_of(job).safeguard_share, await directory.listing.total()
+    if links > share * total:
+        raise Busy(
+            f"links: that would link {links} of {counted(total, 'account')}, more than the share of {share:g} "
+            f'that needs no number (safeguardShare): approve with {{"{name}": {links}}}'
+        )
+
+
+async def _options(directory: Directory, job: Job, approval: Approval, request: Request) -> dict[str, Any]:
+    """Return the options that say what was approved, with the rows of a pilot written down."""
+    # A review after this makes the approval begin again: what is chosen below is what is approved.
+    links = await count_links(directory, job)
+    chosen: list[str] = []
+    if approval.is_pilot:
+        chosen = await _chosen(directory, job, approval)
+        links = len(chosen)
+        if approval.rows is None and approval.number is None:
+            await _refuse_unnumbered(directory, job, links, "number")
+    told = {"by": request.by, "at": directory.jobs.now(), "links": links, "pilot": approval.is_pilot}
+    told |= {"person": request.person} if request.person else {}
+    options: dict[str, Any] = {APPROVALS: [*job.options.get(APPROVALS, ()), told]}
+    return options | (await pilot.note(directory, job, chosen) if chosen else {})
+
+
+async def _chosen(directory: Directory, job: Job, approval: Approval) -> list[str]:
+    """Return the ids of the rows that a pilot links.
+
+    Raises InvalidValue for a row that would not be linked, Busy if there is none.
+    """
+    if approval.rows is None:
+        wanted = approval.filter
+        chosen = await pilot.choose(directory, job, wanted.selects if wanted else lambda row: True, approval.number)
+        if not chosen:
+            raise Busy("links: the plan would link nobody whom this pilot selects")
+        return chosen
+    ids = list(dict.fromkeys(approval.rows))
+    for row_id, row in zip(ids, await reviews_of(directory, job.id).find_rows(ids), strict=True):
+        if row is None or not pilot.links(row):
+            place = approval.rows.index(row_id)
+            raise InvalidValue(f"rows.{place}: the plan would link nobody by this row, or has linked them already")
+    return ids
 
 
 def _codes(approval: Approval) -> set[str]:

@@ -8,22 +8,27 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
+
+from pydantic import Field, StrictInt
 
 from link_orchestrator.files.accounts import AccountRow, read_accounts
 from link_orchestrator.files.groups import GroupRow, read_groups
 from link_orchestrator.files.reading import READING, Notes
-from link_orchestrator.kinds import GROUP_IMPORT, GROUP_PREVIEW, IMPORT, PREVIEW, Kind
-from link_orchestrator.lifecycle import Orchestrations, begin
+from link_orchestrator.kinds import GROUP_IMPORT, GROUP_IMPORT_UNDO, GROUP_PREVIEW, IMPORT, IMPORT_UNDO, PREVIEW, Kind
+from link_orchestrator.lifecycle import Orchestrations, begin, ensure_started
 from link_orchestrator.messages import slices_for
 from link_orchestrator.passes.import_accounts import CHANGE, LINKED, PROTECTED
 from link_orchestrator.passes.preview_accounts import FIRST_LINE, FIRST_ROWS
 from link_orchestrator.problems import Problem
-from link_orchestrator.requests.jobs import answer
+from link_orchestrator.requests.jobs import answer, find_job
 from link_orchestrator.requests.sent_file import read_columns, read_file, read_name, stage_rows
-from link_orchestrator.staged import name_bucket
+from link_orchestrator.staged import IMPORTED, name_bucket
+from shared.admin.body import Body
 from shared.directory.directory import Directory
+from shared.directory.errors import Busy, NotFound
 from shared.directory.keys import Key
+from shared.directory.matching.policy import MOST_UNDO_DAYS
 from shared.scim.endpoint import Request, Response
 from shared.scim.errors import InvalidValue
 
@@ -66,6 +71,8 @@ async def _import(
 ) -> Response:
     job_id = directory.jobs.new_id(kind.name)
     await directory.stages.announce(job_id, [job_id])
+    if kind.name in (IMPORT.name, GROUP_IMPORT.name):
+        await directory.stages.announce(job_id, [job_id + IMPORTED], days=MOST_UNDO_DAYS)
     writer, counts, lines = directory.stage(job_id).writer(), Counter[str](), list[int]()
 
     async def add(row: R) -> None:
@@ -82,7 +89,38 @@ async def _import(
     size = {"rows": counts["read"], "slices": slices_for(counts["read"] + counts["members"])}
     shows = {FIRST_LINE: max(lines)} if kind is PREVIEW else {}
     asked = {**size, **shows, **(options or {}), **read_name(request), READING: notes.reading().to_json()}
-    return answer(await begin(directory, request.by, client, kind, job_id, asked), request, 202)
+    return answer(await begin(directory, request, client, kind, job_id, asked), request, 202)
+
+
+class ImportUndoRequest(Body):
+    """How an import of accounts is taken back."""
+
+    activate: Annotated[StrictInt, Field(ge=0)] | None = None
+    """The number of accounts that the undo switches on again; without it they stay inactive, and are listed."""
+
+
+async def undo_accounts(directory: Directory, request: Request, client: Orchestrations) -> Response:
+    """Start to take back what an import of accounts made and changed: 202 with the undo's address."""
+    asked = ImportUndoRequest.read(request, required=False)
+    return await _undo(directory, request, client, IMPORT_UNDO, asked.model_dump(exclude_none=True))
+
+
+async def undo_groups(directory: Directory, request: Request, client: Orchestrations) -> Response:
+    """Start to take back what an import of groups made and changed: 202 with the undo's address."""
+    return await _undo(directory, request, client, GROUP_IMPORT_UNDO, {})
+
+
+async def _undo(
+    directory: Directory, request: Request, client: Orchestrations, kind: Kind, asked: Mapping[str, Any]
+) -> Response:
+    if kind.about_import is None:
+        raise NotFound(f"no import of {kind.name}")
+    job = await ensure_started(directory, await find_job(directory, request, kind.about_import), client)
+    if not job.state.ended:
+        raise Busy(f"phase: {job.id} is under way: let it end, or cancel it first, and take it back then")
+    options = {"import": job.id, "slices": job.options["slices"], **asked}
+    undo = await begin(directory, request, client, kind, directory.jobs.new_id(kind.name), options)
+    return answer(undo, request, 202)
 
 
 def _is_preview(request: Request) -> bool:

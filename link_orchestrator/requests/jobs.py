@@ -8,7 +8,10 @@ from typing import Any
 from link_orchestrator.files.reading import READING
 from link_orchestrator.kinds import KINDS, RUN, Kind, Rows
 from link_orchestrator.lifecycle import Orchestrations, cancel, ensure_started
-from link_orchestrator.warnings import ROW_WARNINGS, warnings_of
+from link_orchestrator.requests.explained import explained
+from link_orchestrator.requests.selection import Filter, read_filter
+from link_orchestrator.run import settled_links
+from link_orchestrator.warnings import warnings_of
 from shared.admin.parameters import page_answer, read_count
 from shared.directory.directory import Directory
 from shared.directory.errors import NotFound
@@ -19,8 +22,6 @@ from shared.directory.work.plan import Plan, PlanRow
 from shared.scim.endpoint import Request, Response
 from shared.scim.errors import InvalidValue
 
-ANY_CHANGE = "any"
-"""The value of the parameter `changes` that asks for every row of which anything changes."""
 ROWS_READ = 5_000
 """Rows that one request by a condition looks at. The cursor in its answer goes on from there."""
 
@@ -35,7 +36,7 @@ async def get_job(kind: Kind, directory: Directory, request: Request, client: Or
 async def cancel_job(kind: Kind, directory: Directory, request: Request, client: Orchestrations) -> Response:
     """Cancel a job: 202."""
     job = await find_job(directory, request, kind)
-    return answer(await cancel(directory, job, request.by, client), request, 202)
+    return answer(await cancel(directory, job, request, client), request, 202)
 
 
 async def list_jobs(kind: Kind, directory: Directory, request: Request) -> Response:
@@ -45,36 +46,26 @@ async def list_jobs(kind: Kind, directory: Directory, request: Request) -> Respo
 
 
 async def list_rows(kind: Kind, directory: Directory, request: Request) -> Response:
-    """List a page of a job's rows; of a run's, if asked for, those alone with a warning, or with changes."""
+    """List a page of a job's rows; of a run's, if asked for, those alone that meet conditions."""
     await find_job(directory, request, kind)
     choice = read_choice(request, kind.rows)
-    if kind is RUN and (selects := read_condition(request)):
-        return await _page_of_selected(directory, request, choice or DecisionKind.LINK.value, selects)
+    if kind is RUN and (wanted := read_filter(request)):
+        return await _page_of_selected(directory, request, choice, wanted)
     return await page_of_rows(directory, request, kind, request.id, choice)
 
 
-def read_condition(request: Request) -> Callable[[PlanRow], bool] | None:
-    """Return what a request asks of rows by `warning` and `changes`, None for nothing. Raises InvalidValue."""
-    warning, changes = request.params.get("warning"), request.params.get("changes")
-    if warning and warning not in ROW_WARNINGS:
-        raise InvalidValue(f"warning: one of {', '.join(ROW_WARNINGS)}")
-    if not (warning or changes):
-        return None
+async def _page_of_selected(directory: Directory, request: Request, choice: str, wanted: Filter) -> Response:
+    """Return a page of the rows that meet conditions. It may have few or none, and yet a cursor: more follow.
 
-    def selects(row: PlanRow) -> bool:
-        changed = row.shown.get("changes", ())
-        has_change = not changes or changes in changed or (changes == ANY_CHANGE and bool(changed))
-        return has_change and (not warning or warning in row.shown.get("warnings", ()))
-
-    return selects
-
-
-async def _page_of_selected(
-    directory: Directory, request: Request, choice: str, selects: Callable[[PlanRow], bool]
-) -> Response:
-    """Return a page of the rows that meet a condition. It may have few or none, and yet a cursor: more follow."""
-    after = request.params.get("cursor", "")
-    rows, cursor = await select_rows(directory.plan(request.id), choice, after, read_count(request), selects)
+    Who asks for a warning or for changes, and for no decision, means links.
+    """
+    rows, cursor = await select_rows(
+        directory.plan(request.id),
+        choice or (DecisionKind.LINK.value if wanted.warning or wanted.changes else ""),
+        request.params.get("cursor", ""),
+        read_count(request),
+        wanted.selects,
+    )
     return page_answer(RUN.rows.name, [_named_row(row, RUN) for row in rows], cursor)
 
 
@@ -97,6 +88,18 @@ async def find_last(kind: Kind, directory: Directory, request: Request) -> Respo
     jobs = await jobs_about(directory, await find_job(directory, request, RUN), kind)
     if not jobs:
         raise NotFound(f"no {kind.name} of this run")
+    return answer(jobs[-1], request, 200)
+
+
+async def find_last_of_import(kind: Kind, directory: Directory, request: Request) -> Response:
+    """Return the last job of a kind that is about the import. Raises NotFound for none."""
+    if kind.about_import is None:
+        raise NotFound(f"no {kind.name}")
+    about = await find_job(directory, request, kind.about_import)
+    jobs = [job for job in await directory.jobs.list_all() if job.kind == kind.name]
+    jobs = [job for job in jobs if job.options.get("import") == about.id]
+    if not jobs:
+        raise NotFound(f"no {kind.name} of this import")
     return answer(jobs[-1], request, 200)
 
 
@@ -130,7 +133,7 @@ async def page_of_rows(directory: Directory, request: Request, kind: Kind, name:
 
 def shown_row(row: PlanRow, kind: Kind) -> dict[str, Any]:
     """Return a row as a kind shows it."""
-    document = row.to_json()
+    document = explained(row.to_json()) if kind is RUN else row.to_json()
     return {kind.rows.filter_by: document.pop("decision"), **document}
 
 
@@ -146,7 +149,7 @@ def shown(job: Job) -> dict[str, Any]:
     number of links to approve.
     """
     counts, groups = _grouped(job.counts)
-    links = counts.get("link", 0) + groups.get("review", {}).pop("links", 0)
+    links = counts.get("link", 0) + groups.get("review", {}).pop("links", 0) - settled_links(job)
     for hidden in ("carried", "warnings", "objectIds"):
         groups.pop(hidden, None)
     planned = job.kind == RUN.name and job.planned

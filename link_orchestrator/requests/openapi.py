@@ -23,8 +23,11 @@ from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 from link_orchestrator.kinds import KINDS, RUN, Kind
 from link_orchestrator.requests.afterwards import UndoRequest
 from link_orchestrator.requests.approval import Approval
+from link_orchestrator.requests.imports import ImportUndoRequest
 from link_orchestrator.requests.reviews import ReviewRequest
 from link_orchestrator.requests.runs import RunRequest
+from link_orchestrator.requests.selection import CONDITIONS
+from link_orchestrator.requests.workbook import XLSX
 from link_orchestrator.source import MappingSource
 from link_orchestrator.warnings import ROW_WARNINGS
 from shared.admin.account_changes import AccountEdit, LinkRequest, ReleaseRequest
@@ -81,6 +84,8 @@ OPERATIONS: Mapping[str, Operation] = {
     "linking_schedule_resume": Operation("ScheduleState"),
     "directory_schemas_get": Operation("Schemas"),
     "directory_schemas_put": Operation("Schemas", body=_json("Schemas")),
+    "accounts_import_undo_start": Operation("Job", 202, _json("ImportUndoRequest"), body_required=False),
+    "groups_import_undo_start": Operation("Job", 202),
     "accounts_import": Operation("Job", 202, ACCOUNTS_FILE, ("columns", "preview", "protected", "file")),
     "groups_import": Operation("Job", 202, ACCOUNTS_FILE, ("columns", "preview", "file")),
     "linking_groups_upload": Operation("Job", 201, _json("AnyJson"), ("file",)),
@@ -90,14 +95,15 @@ OPERATIONS: Mapping[str, Operation] = {
     "linking_run_problems": Operation("Problems", query=PAGED),
     "linking_run_report": Operation(
         "File",
-        query=("format", "decision", "reportCount", "cursor", "trial"),
-        media_types=("text/html", "text/csv", "application/jsonl"),
+        query=("format", "decision", "warning", "changes", "reportCount", "cursor", "trial"),
+        media_types=("text/html", "text/csv", XLSX, "application/jsonl"),
     ),
     "linking_undo_report": Operation(
         "File",
         query=("format", "outcome", "reportCount", "cursor"),
-        media_types=("text/html", "text/csv", "application/jsonl"),
+        media_types=("text/html", "text/csv", XLSX, "application/jsonl"),
     ),
+    "linking_run_decide": Operation("DecisionsTaken", body={"text/csv": "File", XLSX: "File"}),
     "linking_run_review": Operation("Reviewed", body=_json("ReviewRequest")),
     "linking_refusals": Operation("Refusals", query=PAGED),
     "linking_adoptions": Operation("Adoptions", query=PAGED),
@@ -120,6 +126,7 @@ BODIES: tuple[type[BaseModel], ...] = (
     ReviewRequest,
     Approval,
     UndoRequest,
+    ImportUndoRequest,
     MappingSource,
 )
 """Models of bodies, and of a part of one, from which their schemas are taken."""
@@ -134,7 +141,7 @@ PARAMETERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
         {"type": "integer", "minimum": 1, "maximum": 20_000},
     ),
     "file": ("What the file is called, to be named in reports.", {"type": "string"}),
-    "format": ("What the report is written as.", {"enum": ["html", "csv", "jsonl"], "default": "html"}),
+    "format": ("What the report is written as.", {"enum": ["html", "csv", "xlsx", "jsonl"], "default": "html"}),
     "outcome": ("Only rows with this outcome.", {"$ref": "#/components/schemas/UndoRowKind"}),
     "preview": ("Whether only to show what the import would do, and to change nothing.", {"type": "boolean"}),
     "protected": (
@@ -145,9 +152,20 @@ PARAMETERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
         "Whether the HTML report says that the plan is not kept, so that nobody can approve it.",
         {"type": "boolean", "default": False},
     ),
-    "warning": ("Only links that are planned with this warning.", {"enum": [*ROW_WARNINGS]}),
+    "warning": ("Only rows, links unless a decision is given, with this warning.", {"enum": [*ROW_WARNINGS]}),
+    "rule": ("Only rows among whose evidence this rule is.", {"type": "string"}),
+    "evidence": (
+        "Only rows among whose evidence, of all addresses, this one of the identity is alone.",
+        {"enum": ["mail", "alias", "otherMails", "userPrincipalName"]},
+    ),
+    "domain": ("Only rows whose identity has its user principal name in this domain.", {"type": "string"}),
+    "department": ("Only rows whose identity has this department.", {"type": "string"}),
+    "score": (
+        "Only rows with a suggestion of at least this score.",
+        {"type": "number", "minimum": 0, "maximum": 1},
+    ),
     "changes": (
-        "Only links of which the first provisioning cycle changes this attribute, such as userName; any for all.",
+        "Only rows, links if no decision is given, of which the first cycle changes this attribute; any for all.",
         {"type": "string"},
     ),
     "columns": (
@@ -167,13 +185,15 @@ def operations() -> dict[str, Operation]:
     for kind in KINDS.values():
         name, rows = kind.function_prefix, kind.rows
         asked = (f"{kind.name}.{rows.filter_by}", *PAGED) if rows.choices else PAGED
-        asked = (*asked, "warning", "changes") if kind is RUN else asked
+        asked = (*asked, *CONDITIONS) if kind is RUN else asked
         found[f"{name}_{rows.name}"] = Operation(_page_of(kind), query=asked)
         if kind.orchestrator:
             found[f"{name}_get"] = Operation("Job")
             found[f"{name}_cancel"] = Operation("Job", 202)
         if kind.listed:
             found[f"{name}_list"] = Operation(kind.plural.title())
+        if kind.about_import is not None:
+            found[f"{kind.about_import.function_prefix}_undo"] = Operation("Job")
         if kind.about_run:
             found[f"{RUN.function_prefix}_{kind.name}"] = Operation("Job")
     return found

@@ -1,7 +1,8 @@
-"""The report of a run or of an undo: rows as CSV or JSON Lines, page by page, and a summary to print as HTML.
+"""The report of a run or of an undo: rows as CSV or JSON Lines, page by page, or as a workbook; a summary as HTML.
 
-An answer is one text in memory, so rows come a page at a time. A Link header leads to the next page; all pages, one
-after the other, are the whole report.
+An answer is in memory, so rows come a page at a time. A Link header leads to the next page; all pages, one after the
+other, are the whole report. The tables of a run have empty columns in which a person decides about rows, and which
+decisions_file.py takes back.
 """
 
 from __future__ import annotations
@@ -15,20 +16,32 @@ from urllib.parse import urlencode
 
 from link_orchestrator.kinds import ENTRA_GROUPS, GROUP_IMPORT, IDENTITIES, IMPORT, RUN, UNDO, Kind
 from link_orchestrator.prediction.check import check
-from link_orchestrator.requests.jobs import address, find_job, read_choice, shown, shown_row
+from link_orchestrator.requests.jobs import (
+    address,
+    find_job,
+    read_choice,
+    select_rows,
+    shown,
+    shown_row,
+)
 from link_orchestrator.requests.mapping import people_of
 from link_orchestrator.requests.pages.run import summary
 from link_orchestrator.requests.pages.undo import undo_summary
+from link_orchestrator.requests.selection import read_filter
+from link_orchestrator.requests.workbook import MOST_IN_WORKBOOK, XLSX, Workbook
 from link_orchestrator.run import mapping_of, policy_of
 from link_orchestrator.warnings import warnings_of
 from shared.admin.parameters import read_count
 from shared.directory.directory import Directory
+from shared.directory.matching.accounts import DecisionKind
 from shared.directory.text import dump
 from shared.directory.work.jobs import Job
+from shared.directory.work.plan import PlanRow
 from shared.scim.endpoint import Request, Response
 from shared.scim.errors import InvalidValue
+from shared.turns import Turns
 
-MIMETYPES: Final = {"csv": "text/csv", "jsonl": "application/jsonl"}
+MIMETYPES: Final = {"csv": "text/csv", "jsonl": "application/jsonl", "xlsx": XLSX}
 """Media types of the formats that hold a report's rows."""
 ROWS_AT_ONCE = 5_000
 """Rows on a page, where the request names no other number."""
@@ -38,8 +51,12 @@ MOST_ROWS = 20_000
 COLUMNS: Final = (
     "decision", "reason", "objectId", "userPrincipalName", "displayName", "accountId", "userName", "applicationId",
     "rules", "otherMatches", "value", "warnings", "predicted", "predictedWhy", "review", "reviewedBy", "reviewedAt",
-    "outcome", "undone",
+    "outcome", "undone", "changes", "remedy",
 )  # fmt: skip
+DECIDING: Final = ("action", "account", "identity")
+"""Columns that are empty: for a person to fill in, and to send back (decisions_file.py)."""
+RUN_COLUMNS: Final = (*DECIDING, *COLUMNS, "suggestions", "row", "run")
+"""Columns of a table of a run's rows. The last two say which row of which run one is."""
 UNDO_COLUMNS: Final = ("outcome", *COLUMNS[1:8])
 """Columns of an undo's rows, which are the first ones of a run's with another name."""
 
@@ -86,7 +103,7 @@ def _is_trial(request: Request) -> bool:
 def _form(request: Request) -> str:
     form = request.params.get("format", "html")
     if form not in (*MIMETYPES, "html"):
-        raise InvalidValue("format: one of csv, jsonl, html")
+        raise InvalidValue("format: one of csv, xlsx, jsonl, html")
     return form
 
 
@@ -98,24 +115,71 @@ def _html(page: str) -> Response:
 async def _page(directory: Directory, job: Job, request: Request, kind: Kind) -> Response:
     count, cursor = read_count(request, ROWS_AT_ONCE, MOST_ROWS), request.params.get("cursor", "")
     form, choice = _form(request), read_choice(request, kind.rows)
-    rows, after = await directory.plan(job.id).page(choice, cursor, count)
-    documents = [shown_row(row, kind) for row in rows]
-    columns = COLUMNS if kind is RUN else UNDO_COLUMNS
-    csv_ = form == "csv"
-    text = to_csv(documents, columns, header=not cursor) if csv_ else "".join(dump(one) + "\n" for one in documents)
+    if form == "xlsx":
+        return await _workbook(directory, job, kind, choice)
+    plan, wanted = directory.plan(job.id), read_filter(request) if kind is RUN else None
+    if wanted:
+        choice = choice or DecisionKind.LINK.value
+        rows, after = await select_rows(plan, choice, cursor, count, wanted.selects)
+    else:
+        rows, after = await plan.page(choice, cursor, count)
+    if form == "csv":
+        text = to_csv([_told(row, kind, job) for row in rows], _columns(kind), header=not cursor)
+    else:
+        text = "".join(dump(shown_row(row, kind)) + "\n" for row in rows)
     headers = {"Content-Disposition": f'attachment; filename="{job.id}.{form}"'}
     if after:
         asked = {"format": form, "count": count, "cursor": after} | ({kind.rows.filter_by: choice} if choice else {})
+        asked |= {name: request.params[name] for name in ("warning", "changes") if request.params.get(name)}
         following = address(request, f"{kind.path}/{job.id}/report?{urlencode(asked)}")
         headers["Link"] = f'<{following}>; rel="next"'
     return Response(200, text, mimetype=MIMETYPES[form], headers=headers)
 
 
+def _change(name: str, change: Mapping[str, Any]) -> str:
+    """Return in one line what becomes of an attribute."""
+    before, after = (json.dumps(change.get(side), ensure_ascii=False) for side in ("from", "to"))
+    return f"{name}: {before} -> {after}" if "from" in change else f"{name}: -> {after}"
+
+
+async def _workbook(directory: Directory, job: Job, kind: Kind, choice: str) -> Response:
+    """Return all rows of a job as one workbook: it cannot come in pages."""
+    names, turns = _columns(kind), Turns()
+    with Workbook(names, DECIDING if kind is RUN else ()) as book:
+        cursor: str | None = ""
+        while cursor is not None:
+            rows, cursor = await directory.plan(job.id).page(choice, cursor, ROWS_AT_ONCE)
+            for row in rows:
+                cells = _cells(_told(row, kind, job))
+                if not book.add([cells[name] for name in names]):
+                    raise InvalidValue(
+                        f"format: a workbook has at most {MOST_IN_WORKBOOK:,} rows: ask for those of one decision, "
+                        "or for csv"
+                    )
+                await turns.step()
+        file = await book.close()
+    headers = {"Content-Disposition": f'attachment; filename="{job.id}.xlsx"'}
+    return Response(200, file=file, mimetype=XLSX, headers=headers)
+
+
+def _columns(kind: Kind) -> Sequence[str]:
+    return RUN_COLUMNS if kind is RUN else UNDO_COLUMNS
+
+
+def _told(row: PlanRow, kind: Kind, job: Job) -> dict[str, Any]:
+    """Return a row as tables tell it, with its own id and that of its job."""
+    return shown_row(row, kind) | {"row": row.id, "run": job.id}
+
+
 def to_csv(documents: Iterable[Mapping[str, Any]], columns: Sequence[str] = COLUMNS, *, header: bool) -> str:
-    """Return rows as CSV (RFC 4180) in which no spreadsheet finds a formula, below a header if one is asked for."""
+    """Return rows as CSV (RFC 4180) in which no spreadsheet finds a formula, below a header if one is asked for.
+
+    The mark of UTF-8 comes before the header: without it Excel takes the text for one in a code page of Windows.
+    """
     text = io.StringIO()
     writer = csv.writer(text, quoting=csv.QUOTE_ALL)
     if header:
+        text.write("\ufeff")
         writer.writerow(columns)
     writer.writerows([safe(cells[name]) for name in columns] for cells in map(_cells, documents))
     return text.getvalue()
@@ -136,6 +200,8 @@ def _cells(document: Mapping[str, Any]) -> dict[str, str]:
     identity = document.get("identity") or document.get("entraGroup", {})
     account = document.get("account") or document.get("group", {})
     predicted, review = document.get("predicted", {}), document.get("review", {})
+    if "version" in review:  # a person named another account than the row's
+        account = review
     rules = dict.fromkeys(item["rule"] for item in document.get("evidence", ()))
     cells = (
         document.get("decision"),
@@ -153,10 +219,24 @@ def _cells(document: Mapping[str, Any]) -> dict[str, str]:
         predicted.get("outcome"),
         predicted.get("why"),
         review.get("action"),
-        review.get("by"),
+        review.get("person") or review.get("by"),
         review.get("at"),
         document.get("outcome"),
         document.get("undone"),
+        "; ".join(_change(name, change) for name, change in document.get("changes", {}).items()),
+        document.get("remedy"),
     )
     texts = ["" if cell is None else cell if isinstance(cell, str) else json.dumps(cell) for cell in cells]
-    return dict(zip(COLUMNS, texts, strict=True))
+    named = dict(zip(COLUMNS, texts, strict=True)) | dict.fromkeys(DECIDING, "")
+    suggestions = "; ".join(map(_suggestion, document.get("suggestions", ())))
+    return named | {"suggestions": suggestions, "row": document.get("row", ""), "run": document.get("run", "")}
+
+
+def _suggestion(one: Mapping[str, Any]) -> str:
+    """Return a suggestion in a cell: the name and the id to copy, the score, and what is alike."""
+    account, identity = one.get("account", {}), one.get("identity", {})
+    known = account.get("userName") or identity.get("userPrincipalName"), account.get("id") or identity.get("objectId")
+    name = account.get("displayName") or identity.get("displayName")
+    many = [f"{one['namesakes']} namesakes"] if "namesakes" in one else []
+    said = ", ".join([*([name] if name else []), f"{one['score']:g}", *one["alike"], *many])
+    return f"{' '.join(map(str, known))} ({said})"

@@ -6,25 +6,36 @@ shared/directory/work/reviews.py stores the reviews; passes/apply.py carries the
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import replace
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from pydantic import Field, model_validator
 
 from link_orchestrator.kinds import RUN
 from link_orchestrator.lifecycle import Orchestrations, ensure_started
+from link_orchestrator.passes.counterparts import find_row, objections
 from link_orchestrator.prediction.cycle import after_review
 from link_orchestrator.requests.jobs import find_job, select_rows, shown
-from link_orchestrator.run import mapping_of, planned_version, policy_of, refuse_unreviewable, reviews_of
+from link_orchestrator.requests.selection import Selection
+from link_orchestrator.run import (
+    INACTIVE,
+    account_of,
+    mapping_of,
+    planned_version,
+    policy_of,
+    refuse_unreviewable,
+    reviews_of,
+)
 from shared.admin.body import Body
 from shared.directory.directory import Directory
-from shared.directory.keys import fold
+from shared.directory.keys import ID, Key, application_key, fold
 from shared.directory.matching.accounts import DecisionKind
 from shared.directory.matching.authority import CREATABLE, EXCLUSIONS, LEFT_OPEN
 from shared.directory.matching.evidence import facts_of
-from shared.directory.matching.policy import Policy, Rule
+from shared.directory.matching.identity import NO_OBJECT_ID, read_object_id
+from shared.directory.matching.policy import Policy
 from shared.directory.records.model import Account, Status
 from shared.directory.text import dump
 from shared.directory.work.jobs import Job, State
@@ -39,31 +50,9 @@ ROWS_AT_ONCE = 1_000
 
 ONE_BY_ONE = DecisionKind.OUTSIDE_VERIFIED_DOMAINS
 """The decision on rows that a review links only where its request names one row, so that somebody looked at it."""
-LINKABLE = (DecisionKind.REVIEW, DecisionKind.AMBIGUOUS, ONE_BY_ONE)
+LINKABLE = (DecisionKind.REVIEW, DecisionKind.AMBIGUOUS, ONE_BY_ONE, DecisionKind.NO_ACCOUNT)
 EXCLUDABLE = (*LEFT_OPEN, DecisionKind.LINK, DecisionKind.OUTSIDE_VERIFIED_DOMAINS)
 """Decisions on rows that a review may exclude; LINKABLE those on rows that it may link."""
-
-
-class Selection(Body):
-    """The rows of one decision that meet every condition given."""
-
-    decision: DecisionKind
-    rule: Rule | None = None
-    """A match rule that is among the row's evidence."""
-    domain: str | None = None
-    """The domain of the identity's user principal name."""
-    warning: Literal["inactive", "disabled", "unassigned"] | None = None
-    """A warning that the row has."""
-
-    def selects(self, row: PlanRow) -> bool:
-        """Tell whether a row of the decision meets the other conditions."""
-        name = str(row.shown.get("identity", {}).get("userPrincipalName", ""))
-        rules = {item["rule"] for item in row.shown.get("evidence", ())}
-        return (
-            (self.rule is None or self.rule in rules)
-            and (self.domain is None or fold(name).endswith("@" + fold(self.domain)))
-            and (self.warning is None or self.warning in row.shown.get("warnings", ()))
-        )
 
 
 class ReviewRequest(Body):
@@ -76,7 +65,9 @@ class ReviewRequest(Body):
     """Where the former answer to this filter ended, as it said."""
     action: Literal["link", "exclude", "leave", "acknowledge"]
     account: str | None = None
-    """Which of several candidates is the person's."""
+    """The account that is the person's, by its id, userName or applicationId: one of the row's, or another one."""
+    identity: str | None = None
+    """The object id of the identity whose account a row is about that no identity matches."""
     in_policy: bool = False
     """Whether to exclude them in the runs to come, too."""
     create: bool = False
@@ -86,13 +77,25 @@ class ReviewRequest(Body):
     def _one_of(self) -> ReviewRequest:
         if (self.rows is None) == (self.filter is None):
             raise ValueError("name rows by their ids, or a filter")
-        if self.account and (self.action != LINK or self.rows is None or len(self.rows) != 1):
-            raise ValueError("account: is for linking one row")
+        if (self.account or self.identity) and (self.action != LINK or self.rows is None or len(self.rows) != 1):
+            raise ValueError("account, identity: are for linking one row")
         if self.in_policy and self.action != EXCLUDE:
             raise ValueError("inPolicy: is for excluding")
         if self.create and self.action != EXCLUDE:
             raise ValueError("create: is for excluding")
         return self
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a person wants of one row. `alone` says that the person looked at this very row."""
+
+    row: PlanRow
+    action: str
+    account: str | None = None
+    identity: str | None = None
+    create: bool = False
+    alone: bool = False
 
 
 async def review(directory: Directory, request: Request, client: Orchestrations) -> Response:
@@ -101,34 +104,75 @@ async def review(directory: Directory, request: Request, client: Orchestrations)
     By a filter, a `cursor` in the answer says that there are more: send it with the same request again.
     """
     asked = ReviewRequest.read(request)
-    job = await ensure_started(directory, await find_job(directory, request, RUN), client)
-    job = await directory.jobs.change(job.id, lambda job: _being_reviewed(job, directory.jobs.now()))
-    reviews = reviews_of(directory, job.id)
-    rows, cursor = await _select(directory, job, reviews, asked)
-    links, refused = await _judge(directory, job, rows, asked)
-    at, mapping, policy = directory.jobs.now(), mapping_of(job), policy_of(job)
-
-    def decided(row: PlanRow) -> Review:
-        if asked.action in AS_PLANNED:
-            return Review(asked.action, request.by, at)
-        links_it = asked.action == LINK
-        predicted = after_review(row.shown, mapping, policy, links=links_it, create=asked.create).to_json()
-        return Review(asked.action, request.by, at, links.get(row.id), predicted, create=asked.create)
-
-    done = [row for row in rows if row.id not in refused]
-    if asked.action == EXCLUDE and asked.in_policy:
-        await _exclude_from_now_on(directory, done, request.by, create=asked.create)
-    # Until the reviews are stored, whatever happens meanwhile, provisioning neither links nor creates these people.
-    plan = directory.plan(job.id)
-    await plan.leave_open({row.subject: _open_as(row) for row in done})
-    try:
-        await reviews.record([(row, decided(row)) for row in done])
-    finally:
-        await _tell_provisioning(plan, reviews, done)
-    job = await _counted(directory, job, await reviews.total())
+    job = await begin_reviewing(directory, request, client)
+    rows, cursor = await _select(directory, job, reviews_of(directory, job.id), asked)
+    alone = len(asked.rows or ()) == 1
+    wishes = [Wish(row, asked.action, asked.account, asked.identity, asked.create, alone) for row in rows]
+    done, _, refused = await record(directory, job, wishes, request, in_policy=asked.in_policy)
+    job = await count_reviews(directory, job)
     shown_refused = [{"id": row_id, "reason": reason} for row_id, reason in refused.items()]
-    document = {"reviewed": len(done), "refused": shown_refused, **({"cursor": cursor} if cursor else {})}
+    document = {"reviewed": done, "refused": shown_refused, **({"cursor": cursor} if cursor else {})}
     return Response(200, dump(document | {"run": shown(job)}))
+
+
+async def begin_reviewing(directory: Directory, request: Request, client: Orchestrations) -> Job:
+    """Return the planned run that a request names, marked as reviewed. Raises Busy if it is not planned."""
+    job = await ensure_started(directory, await find_job(directory, request, RUN), client)
+    return await directory.jobs.change(job.id, lambda job: _being_reviewed(job, directory.jobs.now()))
+
+
+async def record(
+    directory: Directory,
+    job: Job,
+    wishes: Sequence[Wish],
+    request: Request,
+    *,
+    in_policy: bool = False,
+    skip_same: bool = False,
+) -> tuple[int, int, dict[str, str]]:
+    """Judge wishes, at most one a row, and store the reviews.
+
+    Returns how many were stored, how many rows were reviewed so before and are left as they are, if such are to be
+    skipped, and why the others were refused, by the id of the row that the wish names.
+    """
+    resolved = await _resolve(directory, job, wishes)
+    before = len(resolved)
+    if skip_same:
+        resolved = [(asked, wish) for asked, wish in resolved if isinstance(wish, str) or not _is_reviewed_so(wish)]
+    wishes, same = [asked for asked, _ in resolved], before - len(resolved)
+    links, refused = await _judge(directory, job, resolved)
+    at, mapping, policy = directory.jobs.now(), mapping_of(job), policy_of(job)
+    done = [(links.get(wish.row.id), wish) for wish in wishes if wish.row.id not in refused]
+
+    def decided(choice: _Choice | None, wish: Wish) -> tuple[PlanRow, Review]:
+        if wish.action in AS_PLANNED:
+            return wish.row, Review(wish.action, request.by, at, person=request.person or None)
+        row, review = (choice.row, choice.review) if choice else (wish.row, Review(wish.action, "", ""))
+        predicted = after_review(row.shown, mapping, policy, links=choice is not None, create=wish.create).to_json()
+        by = replace(review, by=request.by, at=at, person=request.person or None)
+        return row, replace(by, predicted=predicted, create=wish.create)
+
+    decisions = [decided(choice, wish) for choice, wish in done]
+    rows = [row for row, _ in decisions]
+    if in_policy and done:
+        await _exclude_from_now_on(directory, rows, request.by, create=done[0][1].create)
+    # Until the reviews are stored, whatever happens meanwhile, provisioning neither links nor creates these people.
+    plan, reviews = directory.plan(job.id), reviews_of(directory, job.id)
+    await plan.leave_open({row.subject: _open_as(row) for row in rows})
+    try:
+        await reviews.note_named({str(one.account): row.id for row, one in decisions if one.version is not None})
+        await reviews.record(decisions)
+    finally:
+        await _tell_provisioning(plan, reviews, rows)
+    return len(done), same, refused
+
+
+def _is_reviewed_so(wish: Wish) -> bool:
+    """Tell whether a row was reviewed as somebody wants it again."""
+    review = wish.row.review or {}
+    if review.get("action") != wish.action or bool(review.get("create")) != wish.create:
+        return False
+    return wish.action != LINK or review["account"] == (wish.account or wish.row.shown.get("account", {}).get("id"))
 
 
 def _being_reviewed(job: Job, now: str) -> Job:
@@ -155,51 +199,137 @@ async def _select(
     return await select_rows(directory.plan(job.id), decision, asked.cursor, ROWS_AT_ONCE, selects)
 
 
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """The account that a wish would link, as a review of the row that says so: that of the identity."""
+
+    row: PlanRow
+    account: str
+    review: Review
+
+
 async def _judge(
-    directory: Directory, job: Job, rows: Sequence[PlanRow], asked: ReviewRequest
-) -> tuple[dict[str, str], dict[str, str]]:
-    """Return the accounts to link, and why some rows cannot be reviewed as asked: both by the row's id."""
-    refused = {row.id: reason for row in rows if (reason := _unsuitable(row, asked))}
-    suitable = [row for row in rows if row.id not in refused]
-    if asked.action == EXCLUDE:
-        return {}, refused
-    if asked.action == LINK:
-        links = {row.id: asked.account or str(row.shown["account"]["id"]) for row in suitable}
-        accounts = await directory.accounts.find_many([*links.values()])
-        for row, account in zip(suitable, accounts, strict=True):
-            if reason := _objection(row, links[row.id], account):
-                refused[row.id] = reason
-    else:
-        # A row that the plan links may have been excluded, and another row been given its account since.
-        links = {row.id: str(row.shown["account"]["id"]) for row in suitable if row.decision == DecisionKind.LINK}
-    wanted = [(row, links[row.id]) for row in suitable if row.id in links and row.id not in refused]
-    remedy = "settle that one first" if asked.action == LINK else "leave that one first"
-    for row_id, other in (await _taken(directory, job, wanted)).items():
-        refused[row_id] = f"this plan links the account by the row {other}: {remedy}"
-    return links, refused
+    directory: Directory, job: Job, resolved: Sequence[tuple[Wish, Wish | str]]
+) -> tuple[dict[str, _Choice], dict[str, str]]:
+    """Return what is linked, and why some rows cannot be reviewed as asked: both by the id of the row that was named.
+
+    Of two wishes that would link one account, or decide on one identity, the first counts.
+    """
+    refused = {asked.row.id: reason for asked, wish in resolved if (reason := wish if isinstance(wish, str) else "")}
+    suitable = [(asked.row.id, wish) for asked, wish in resolved if isinstance(wish, Wish)]
+    refused |= {name: reason for name, wish in suitable if (reason := _unsuitable(wish))}
+    suitable = [(name, wish) for name, wish in suitable if name not in refused]
+    linking = [(name, wish) for name, wish in suitable if wish.action == LINK]
+    ids = [wish.account or str(wish.row.shown["account"]["id"]) for _, wish in linking]
+    links: dict[str, _Choice] = {}
+    for (name, wish), account_id, account in zip(linking, ids, await directory.accounts.find_many(ids), strict=True):
+        if _is_own(wish.row, account_id):
+            review = Review(LINK, "", "", account_id)
+            reason = _objection(wish.row, account_id, account)
+        elif account is None:
+            reason = "account: no account has that id"
+        else:
+            warnings = () if account.active else (INACTIVE,)
+            review = Review(
+                LINK,
+                "",
+                "",
+                account_id,
+                version=account.etag,
+                user_name=account.user_name,
+                application_id=account.application_id,
+                warnings=warnings,
+            )
+            reason = ""
+        if reason:
+            refused[name] = reason
+        else:
+            links[name] = _Choice(wish.row, account_id, review)
+    by_row = {choice.row.id: name for name, choice in links.items() if choice.review.version is not None}
+    named = [replace(links[name].row, review=links[name].review.to_json()) for name in by_row.values()]
+    refused |= {by_row[row_id]: reason for row_id, reason in (await objections(directory, job, named)).items()}
+    # A row that the plan links may have been excluded, and another row been given its account since.
+    wanted = [(name, wish.row, str(wish.row.shown["account"]["id"])) for name, wish in suitable
+              if wish.action in AS_PLANNED and wish.row.decision == DecisionKind.LINK]  # fmt: skip
+    wanted += [(name, links[name].row, links[name].account) for name, _ in linking if name in links]
+    wanted = [(name, row, account_id) for name, row, account_id in wanted if name not in refused]
+    actions = {name: wish.action for name, wish in suitable}
+    taken = await _taken(directory, job, [(row, account_id) for _, row, account_id in wanted])
+    accounts, rows = dict[str, str](), set[str]()
+    for name, row, account_id in wanted:
+        other = taken.get(row.id) or accounts.get(account_id, "")
+        if other:
+            remedy = "settle that one first" if actions[name] == LINK else "leave that one first"
+            refused[name] = f"this plan links the account by the row {other}: {remedy}"
+        elif row.id in rows:
+            refused[name] = f"the row {row.id} of this identity is decided on already here"
+        else:
+            accounts[account_id] = row.id
+            rows.add(row.id)
+    return {name: choice for name, choice in links.items() if name not in refused}, refused
 
 
-def _unsuitable(row: PlanRow, asked: ReviewRequest) -> str:
+async def _resolve(directory: Directory, job: Job, wishes: Sequence[Wish]) -> list[tuple[Wish, Wish | str]]:
+    """Return each wish with what it comes to, or why it comes to nothing.
+
+    A wish may name an account by its userName or applicationId. One about an account that names its identity is about
+    the identity's row: of all rows, that alone links anybody.
+    """
+    found: list[tuple[Wish, Wish | str]] = []
+    for asked in wishes:
+        wish: Wish | str = asked
+        if asked.action == LINK and asked.row.decision == DecisionKind.NO_IDENTITY:
+            wish = await _of_identity(directory, job, asked)
+        elif asked.identity:
+            wish = f"identity: is for linking a row that is {DecisionKind.NO_IDENTITY}"
+        elif asked.account and not ID.fullmatch(asked.account):
+            carrying = await directory.accounts.list_by(Key("userName", asked.account))
+            carrying = carrying or await directory.accounts.list_by(application_key(asked.account))
+            none = "account: no account has that id, userName or applicationId"
+            wish = replace(asked, account=carrying[0].id) if carrying else none
+        found.append((asked, wish))
+    return found
+
+
+async def _of_identity(directory: Directory, job: Job, wish: Wish) -> Wish | str:
+    """Return a wish about an account as one about the row of the identity that it names, or why there is none."""
+    if wish.account not in (None, wish.row.subject):
+        return "account: the row is about another account; name the identity that it is of"
+    object_id = read_object_id(wish.identity or "")
+    if object_id is None:
+        return f"identity: no identity matches the account: name the one whose it is by its object id; {NO_OBJECT_ID}"
+    row = await find_row(directory, job, object_id)
+    if row is None:
+        return "identity: this plan has no row about it: check its object id, or start a run with full: true"
+    return replace(wish, row=row, account=wish.row.subject, identity=None)
+
+
+def _is_own(row: PlanRow, account_id: str) -> bool:
+    """Tell whether an account is the row's, or one of its candidates: the plan weighed it."""
+    return account_id in row.versions or account_id == row.shown.get("account", {}).get("id")
+
+
+def _unsuitable(wish: Wish) -> str:
     """Return why a row's decision does not allow what is asked, or ""."""
-    if asked.action == ACKNOWLEDGE:
+    row = wish.row
+    if row.outcome:
+        return f"this row was applied already: {row.outcome}"
+    if wish.action == ACKNOWLEDGE:
         warned = row.decision == DecisionKind.LINK and row.shown.get("warnings")
         return "" if warned else "only a link that the plan warns of is acknowledged"
-    if asked.action == LEAVE:
+    if wish.action == LEAVE:
         return "" if row.review or row.decision in EXCLUDABLE else f"a row that is {row.decision} is not reviewed"
-    allowed = LINKABLE if asked.action == LINK else EXCLUDABLE
+    allowed = LINKABLE if wish.action == LINK else EXCLUDABLE
     if row.decision not in allowed:
-        return f"a row that is {row.decision} can not be reviewed to {asked.action}; only {', '.join(allowed)}"
-    if asked.action != LINK:
+        return f"a row that is {row.decision} can not be reviewed to {wish.action}; only {', '.join(allowed)}"
+    if wish.action != LINK:
         return ""
-    if row.decision == ONE_BY_ONE and len(asked.rows or ()) != 1:
+    if row.decision == ONE_BY_ONE and not wish.alone:
         return f"a row that is {row.decision} is linked alone: name it as the only one of rows"
-    if row.decision == DecisionKind.AMBIGUOUS:
-        if asked.account is None:
-            return "several accounts match: name the one that is this person's as account"
-        if asked.account not in row.versions:
-            return "account: is none of this row's candidates"
-    elif asked.account not in (None, row.shown["account"]["id"]):
-        return "account: is none of this row's candidates"
+    if wish.account is None and row.decision == DecisionKind.AMBIGUOUS:
+        return "several accounts match: name the one that is this person's as account"
+    if wish.account is None and row.decision == DecisionKind.NO_ACCOUNT:
+        return f"a row that is {row.decision} is linked to no account unless you name the person's as account"
     return ""
 
 
@@ -222,31 +352,45 @@ def _objection(row: PlanRow, account_id: str, account: Account | None) -> str:
 async def _taken(directory: Directory, job: Job, links: Sequence[tuple[PlanRow, str]]) -> dict[str, str]:
     """Return the rows whose account this run is to link by another row already: the ids of both, by that of the first.
 
-    This can only happen where one of the two is ambiguous, or outside the verified domains. Other rows that want the
-    same account were planned as rivals, which no review can link.
+    This can only happen where one of the two is ambiguous, or outside the verified domains, or where a person named
+    the account. Other rows that want the same account were planned as rivals, which no review can link.
     """
+    if not links:
+        return {}
     reviews = reviews_of(directory, job.id)
+    named = await reviews.named([account_id for _, account_id in links])
     ambiguous = [reviews.accounts(n, DecisionKind.AMBIGUOUS) for n in range(directory.keys.buckets)]
     chosen = {account_id: row_id for found in await together(*ambiguous) for account_id, row_id in found.items()}
-    taken: dict[str, str] = {}
+    homes: defaultdict[int, list[tuple[PlanRow, str]]] = defaultdict(list)
     for row, account_id in links:
-        bucket = directory.keys.bucket(account_id)
-        others = [chosen.get(account_id), (await reviews.accounts(bucket, ONE_BY_ONE)).get(account_id)]
-        if row.decision in (DecisionKind.AMBIGUOUS, ONE_BY_ONE):
-            others.append((await reviews.accounts(bucket, DecisionKind.REVIEW)).get(account_id))
-            others.append(await _planned_for(directory, job, bucket, account_id))
-        if other := next((one for one in others if one not in (None, row.id)), None):
-            taken[row.id] = other
+        homes[directory.keys.bucket(account_id)].append((row, account_id))
+    taken: dict[str, str] = {}
+    for bucket, some in homes.items():
+        outside = await reviews.accounts(bucket, ONE_BY_ONE)
+        strangers = {one for row, one in some if row.decision in _OTHERS or not _is_own(row, one)}
+        reviewed = await reviews.accounts(bucket, DecisionKind.REVIEW) if strangers else {}
+        planned = await _planned_for(directory, job, bucket, strangers) if strangers else {}
+        for row, account_id in some:
+            others = [named.get(account_id), chosen.get(account_id), outside.get(account_id)]
+            if account_id in strangers:
+                others += [reviewed.get(account_id), planned.get(account_id)]
+            if other := next((one for one in others if one not in (None, row.id)), None):
+                taken[row.id] = other
     return taken
 
 
-async def _planned_for(directory: Directory, job: Job, bucket: int, account_id: str) -> str | None:
-    """Return the id of the row by which the plan itself links an account, unless a review excluded that row."""
+_OTHERS = (DecisionKind.AMBIGUOUS, ONE_BY_ONE)
+"""Decisions on rows whose account another row may link."""
+
+
+async def _planned_for(directory: Directory, job: Job, bucket: int, accounts: Collection[str]) -> dict[str, str]:
+    """Return the rows by which the plan itself links some accounts of a bucket, unless a review excluded the row."""
+    found: dict[str, str] = {}
     async for rows in directory.plan(job.id).decided(bucket, LINK):
         for row in rows:
-            if row.shown["account"]["id"] == account_id and (row.review or {}).get("action") != EXCLUDE:
-                return row.id
-    return None
+            if account_of(row) in accounts and (row.review or {}).get("action") != EXCLUDE:
+                found[account_of(row)] = row.id
+    return found
 
 
 def _open_as(row: PlanRow) -> str:
@@ -300,9 +444,9 @@ async def _exclude_from_now_on(directory: Directory, rows: Sequence[PlanRow], by
         raise InvalidValue(f"inPolicy: {error}") from None
 
 
-async def _counted(directory: Directory, job: Job, reviewed: Counter[str]) -> Job:
+async def count_reviews(directory: Directory, job: Job) -> Job:
     """Store and return the job's counts with what the reviews add to them."""
     jobs = directory.jobs
-    await jobs.count(job.id, "review", reviewed)
+    await jobs.count(job.id, "review", await reviews_of(directory, job.id).total())
     counts = await jobs.total(job.id)
     return await jobs.change(job.id, lambda job: job if job.state is not State.PLANNED else replace(job, counts=counts))

@@ -19,7 +19,7 @@ from link_orchestrator.passes.read import KEPT_DAYS
 from link_orchestrator.requests.jobs import answer, find_job, page_of_rows
 from link_orchestrator.requests.mapping import choose_mapping
 from link_orchestrator.requests.uploads import find_upload
-from link_orchestrator.run import ASSIGNED, OWN_POLICY
+from link_orchestrator.run import ASSIGNED, OWN_POLICY, PILOTS
 from link_orchestrator.source import RunSource, Sources, refuse_unready
 from shared.admin.body import Body
 from shared.directory.directory import Directory
@@ -56,7 +56,7 @@ async def start_run(directory: Directory, request: Request, client: Orchestratio
     asked = RunRequest.read(request)
     job_id = directory.jobs.new_id(RUN.name)
     options = await prepare(directory, asked, sources, job_id)
-    return answer(await begin(directory, request.by, client, RUN, job_id, options), request, 202)
+    return answer(await begin(directory, request, client, RUN, job_id, options), request, 202)
 
 
 async def prepare(directory: Directory, asked: RunRequest, sources: Sources, job_id: str) -> dict[str, Any]:
@@ -73,6 +73,7 @@ async def prepare(directory: Directory, asked: RunRequest, sources: Sources, job
         "pauseProvisioning": asked.pause_provisioning,
         "expiresHours": asked.expires_hours,
         "slices": slices_for(size + read + members // MEMBERSHIPS_AN_ACCOUNT),
+        PILOTS: 0,
     }
     if asked.policy is not None:
         options[OWN_POLICY] = True

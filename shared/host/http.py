@@ -8,12 +8,13 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import azure.functions as func
 
 from shared.directory.directory import Directories
-from shared.host.auth import authenticate
+from shared.host.auth import PRINCIPAL, authenticate, person_of
 from shared.host.body import read_body
 from shared.host.problems import error_text, problem
 from shared.host.routes import matcher, methods_with_head
@@ -93,7 +94,10 @@ class Edge:
             _check_url(req.url)
             body = await read_body(req, body_bytes)
             _check_arrived(req.method, req.headers, body)
-            response = await service(directory, self._request(req, request_id, credential.name, body), *more)
+            request = self._request(req, request_id, credential.name, body)
+            if role == "admin" and self.settings.portal_auth:
+                request = replace(request, person=person_of(req.headers.get(PRINCIPAL)))
+            response = await service(directory, request, *more)
         except Exception as error:
             status, scim_type, detail, further = problem(error)
             headers |= further
@@ -105,7 +109,7 @@ class Edge:
         headers |= response.headers
         log.info("%s %s %d", service.__qualname__, request_id if OURS.fullmatch(request_id) else "-", response.status)
         return func.HttpResponse(
-            response.text or None,
+            response.file or response.text or None,
             status_code=response.status,
             headers=headers,
             mimetype=response.mimetype or MIMETYPES[role],

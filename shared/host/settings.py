@@ -30,6 +30,10 @@ def app_roles(text: str) -> frozenset[Role]:
     return frozenset(role for role in ROLES if role in named) or ROLES
 
 
+EASY_AUTH = "easyauth"
+"""What the setting says where App Service Authentication is on."""
+
+
 class Credential(BaseModel):
     """A bearer token by its hash: which directory it opens, for which role, and until when.
 
@@ -69,6 +73,8 @@ class Settings(BaseModel):
     base_url: str = ""
     buckets: Buckets = BUCKETS
     graph: GraphSettings = GraphSettings()
+    portal_auth: bool = False
+    """Whether App Service Authentication stands before the app, so that its header says which person calls."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Settings:
@@ -86,6 +92,8 @@ class Settings(BaseModel):
             buckets = TypeAdapter(Buckets).validate_python(environment.get("SCIMLINK_BUCKETS") or BUCKETS)
         except ValueError:
             raise ValueError("SCIMLINK_BUCKETS must be a number from 1 to 256") from None
+        if (portal_auth := environment.get("SCIMLINK_PORTAL_AUTH", "")) not in ("", EASY_AUTH):
+            raise ValueError(f"SCIMLINK_PORTAL_AUTH must be {EASY_AUTH}, or left out")
         endpoint = environment.get("SCIMLINK_TABLES_ENDPOINT", "")
         try:
             endpoint = endpoint and origin(endpoint)
@@ -101,6 +109,7 @@ class Settings(BaseModel):
             client_id=environment.get("SCIMLINK_CLIENT_ID", ""),
             base_url=environment.get("SCIMLINK_BASE_URL", "").rstrip("/"),
             graph=GraphSettings.from_environment(environment),
+            portal_auth=portal_auth == EASY_AUTH,
         )
 
     @classmethod

@@ -63,7 +63,8 @@ class NotImplementedHere(ScimError):
 class Request:
     """What a service needs of a request. `base` is the SCIM root's address, `by` names the caller for the audit.
 
-    `params` has the parameters of the query by their names in lower case, and those of the path.
+    `params` has the parameters of the query by their names in lower case, and those of the path. `person` is the
+    name of the person who calls, "" where the caller is none, or is not known as one.
     """
 
     base: str
@@ -74,6 +75,7 @@ class Request:
     if_match: str | None = None
     if_none_match: str | None = None
     content_type: str = ""
+    person: str = ""
 
     def check_version(self, version: str) -> None:
         """Raise PreconditionFailed where If-Match or If-None-Match rules this version out (RFC 9110 section 13.1).
@@ -97,7 +99,10 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What a service answers. `version` becomes the ETag; `text` is JSON, or "" for none, or what `mimetype` says."""
+    """What a service answers. `version` becomes the ETag; `text` is JSON, or "" for none, or what `mimetype` says.
+
+    `file` is there instead of it where the answer is no text.
+    """
 
     status: int
     text: str = ""
@@ -105,6 +110,7 @@ class Response:
     location: str | None = None
     mimetype: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
+    file: bytes = b""
 
 
 _ELEMENT = re.compile(r'(?:[^",]++|"[^"]*+"|")++')

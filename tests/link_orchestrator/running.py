@@ -295,6 +295,7 @@ class Task:
     name: str
     message: Any = None
     cancelled: list[datetime] = field(default_factory=list)
+    result: Any = None
 
     def cancel(self) -> None:
         """Note that a timer was cancelled."""

@@ -20,6 +20,11 @@ accounts_find                GET    accounts
 accounts_import              POST   accounts/import
 accounts_import_get          GET    accounts/imports/{id}
 accounts_import_cancel       POST   accounts/imports/{id}/cancel
+accounts_import_undo          GET    accounts/imports/{id}/undo
+accounts_import_undo_start    POST   accounts/imports/{id}/undo
+accounts_undo_get             GET    accounts/undos/{id}
+accounts_undo_cancel          POST   accounts/undos/{id}/cancel
+accounts_undo_rows            GET    accounts/undos/{id}/rows
 accounts_import_problems     GET    accounts/imports/{id}/problems
 accounts_preview_get         GET    accounts/previews/{id}
 accounts_preview_cancel      POST   accounts/previews/{id}/cancel
@@ -38,6 +43,11 @@ groups_find                  GET    groups
 groups_import                POST   groups/import
 groups_import_get            GET    groups/imports/{id}
 groups_import_cancel         POST   groups/imports/{id}/cancel
+groups_import_undo          GET    groups/imports/{id}/undo
+groups_import_undo_start    POST   groups/imports/{id}/undo
+groups_undo_get             GET    groups/undos/{id}
+groups_undo_cancel          POST   groups/undos/{id}/cancel
+groups_undo_rows            GET    groups/undos/{id}/rows
 groups_import_problems       GET    groups/imports/{id}/problems
 groups_preview_get           GET    groups/previews/{id}
 groups_preview_cancel        POST   groups/previews/{id}/cancel
@@ -60,6 +70,7 @@ linking_run_get              GET    linking/runs/{id}
 linking_run_approve          POST   linking/runs/{id}/approve
 linking_run_cancel           POST   linking/runs/{id}/cancel
 linking_run_decisions        GET    linking/runs/{id}/decisions
+linking_run_decide POST linking/runs/{id}/decisions
 linking_run_group_difference GET    linking/runs/{id}/groups/{group}/difference
 linking_run_problems         GET    linking/runs/{id}/problems
 linking_run_report           GET    linking/runs/{id}/report
@@ -84,6 +95,7 @@ linking_verification_rows    GET    linking/verifications/{id}/rows
 
 ORCHESTRATORS = {
     *("import_accounts", "import_groups", "preview_accounts", "preview_groups"),
+    *("undo_import", "undo_group_import"),
     *("link_accounts", "undo_links", "verify_links"),
 }
 ACTIVITIES = {"read_identities", "run_slice", "choose_extent", "approve_itself", "reach_milestone"}

@@ -17,7 +17,7 @@ from infra.local.host import LocalHost
 from infra.local.serve import ACCOUNTS, HISTORIES, open_tables, start_workers
 from shared.host.settings import Settings
 
-PAUSE_SECONDS: Final = 0.1
+PAUSE_SECONDS: Final = 0.2
 """Seconds between two looks at a job."""
 
 

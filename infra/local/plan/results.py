@@ -61,7 +61,8 @@ def _free() -> Path:
 
 async def write_results(door: Door, made: Made, folder: Path, progress: Progress) -> None:
     """Write the results of a plan. Raises OSError."""
-    progress.begin("writing the results")
+    step = "writing the results"
+    progress.begin(step)
     async for page in door.pages(f"{made.path}/report?format=html&trial=true"):
         (folder / REPORT).write_text(page, "utf-8")
     total, written = sum(made.run["counts"].values()), 0
@@ -70,8 +71,9 @@ async def write_results(door: Door, made: Made, folder: Path, progress: Progress
         async for page in door.pages(f"{made.path}/report?format=csv&count={MOST_ROWS}"):
             file.write(page.removeprefix(BOM))
             written = min(written + MOST_ROWS, total)
-            progress.note(written, total)
+            progress.note(step, written, total)
     await _write_problems(door, made, folder / PROBLEMS)
+    progress.end(step)
 
 
 async def _write_problems(door: Door, made: Made, path: Path) -> None:

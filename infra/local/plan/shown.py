@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
 from rich.table import Table
 
@@ -38,21 +38,19 @@ class Shown:
 
     def __init__(self, bars: Bars) -> None:
         self._bars = bars
-        self._task: Any = None
+        self._tasks: dict[str, TaskID] = {}
 
     def begin(self, what: str) -> None:
-        """Begin the next step."""
-        self.end()
-        self._task = self._bars.add_task(escape(what), total=None)
+        """Show a step that begins."""
+        self._tasks[what] = self._bars.add_task(escape(what), total=None)
 
-    def note(self, done: int, of: int) -> None:
-        """Show how far the step is."""
-        self._bars.update(self._task, completed=done, total=of or None)
+    def note(self, what: str, done: int, of: int) -> None:
+        """Show how far a step is."""
+        self._bars.update(self._tasks[what], completed=done, total=of or None)
 
-    def end(self) -> None:
-        """Show that the step has ended."""
-        if self._task is not None:
-            self._bars.update(self._task, total=1, completed=1)
+    def end(self, what: str) -> None:
+        """Show that a step has ended."""
+        self._bars.update(self._tasks[what], total=1, completed=1)
 
 
 @contextmanager
@@ -60,9 +58,7 @@ def showing() -> Iterator[Shown]:
     """Show the progress of what goes on in the block."""
     columns = (TextColumn("{task.description:<28}"), BarColumn(40), TaskProgressColumn(), TimeElapsedColumn())
     with Bars(*columns, console=console) as bars:
-        shown = Shown(bars)
-        yield shown
-        shown.end()
+        yield Shown(bars)
 
 
 async def find_examples(door: Door, made: Made) -> Mapping[str, str]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 from urllib.parse import quote
@@ -18,13 +19,16 @@ LONGEST_WAIT: Final = 30.0
 
 
 class Progress(Protocol):
-    """Is told how far a plan is."""
+    """Is told how far a plan is. Several steps may go on at the same time."""
 
     def begin(self, what: str) -> None:
-        """Say what goes on from now on."""
+        """Say that a step begins."""
 
-    def note(self, done: int, of: int) -> None:
-        """Say how much of it is done; `of` is 0 where that is not known."""
+    def note(self, what: str, done: int, of: int) -> None:
+        """Say how much of a step is done."""
+
+    def end(self, what: str) -> None:
+        """Say that a step has ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,23 +50,37 @@ async def make_plan(door: Door, what: Given, progress: Progress) -> Made:
         await door.call("PUT", "directory/policy", what.policy)
     except Refused as refusal:
         raise Trouble(_about_policy(str(refusal))) from None
-    progress.begin(f"reading {what.identities.path.name}")
-    identities = await _send(door, "linking/identities", what.identities, what)
-    progress.begin(f"reading {what.accounts.path.name}")
-    sent = await _send(door, "accounts/import", what.accounts, what)
-    progress.begin("importing accounts")
-    accounts = await _ended(door, f"accounts/imports/{sent['id']}", "done", progress)
-    progress.begin("planning")
+    sent = await _send(door, "accounts/import", what.accounts, what, progress)
+    importing = _ended(door, f"accounts/imports/{sent['id']}", "done", "importing accounts", progress)
+    reading = _send(door, "linking/identities", what.identities, what, progress)
+    accounts, identities = await _both(importing, reading)
     # A run that brings its policy waits for a person, also where the policy would let it approve itself.
     run = await door.call("POST", "linking/runs", {"identities": identities["id"], "policy": what.policy})
-    return Made(await _ended(door, f"linking/runs/{run['id']}", "planned", progress), identities, accounts)
+    run = await _ended(door, f"linking/runs/{run['id']}", "planned", "planning", progress)
+    return Made(run, identities, accounts)
 
 
-async def _send(door: Door, path: str, file: GivenFile, what: Given) -> Any:
+async def _both(importing: Coroutine[Any, Any, Any], reading: Coroutine[Any, Any, Any]) -> tuple[Any, Any]:
+    """Import the accounts on some cores while another one reads the identities. Raises the first Trouble."""
     try:
-        return await door.call("POST", f"{path}?file={quote(file.path.name)}", file.content, file.content_type)
+        async with asyncio.TaskGroup() as group:
+            tasks = group.create_task(importing), group.create_task(reading)
+    except* Trouble as troubles:
+        first = troubles.exceptions[0]
+    else:
+        return tasks[0].result(), tasks[1].result()
+    raise first
+
+
+async def _send(door: Door, path: str, file: GivenFile, what: Given, progress: Progress) -> Any:
+    step = f"reading {file.path.name}"
+    progress.begin(step)
+    try:
+        sent = await door.call("POST", f"{path}?file={quote(file.path.name)}", file.content, file.content_type)
     except Refused as refusal:
         raise Trouble(given.swapped(what) or f"{file}: {refusal}") from None
+    progress.end(step)
+    return sent
 
 
 def _about_policy(refusal: str) -> str:
@@ -70,14 +88,16 @@ def _about_policy(refusal: str) -> str:
     return f"{next((word for name, word in words.items() if refusal.startswith(name)), given.POLICY)}: {refusal}"
 
 
-async def _ended(door: Door, path: str, state: str, progress: Progress) -> Any:
-    job = await door.wait(path, state, _noted(progress))
+async def _ended(door: Door, path: str, state: str, step: str, progress: Progress) -> Any:
+    progress.begin(step)
+    job = await door.wait(path, state, _noted(step, progress))
     if job["phase"] != state:
-        raise Trouble(f"the plan {job['phase']}: {job.get('reason') or 'no reason is known'}")
+        raise Trouble(f"{step}: it {job['phase']}: {job.get('reason') or 'no reason is known'}")
+    progress.end(step)
     return job
 
 
-def _noted(progress: Progress) -> Callable[[Any], None]:
+def _noted(step: str, progress: Progress) -> Callable[[Any], None]:
     """Return what is told of a job at every look."""
     waits_since = 0.0
 
@@ -92,6 +112,6 @@ def _noted(progress: Progress) -> Callable[[Any], None]:
             raise Trouble(f"{told['waiting']}: is the disk of the temporary folder full? TMPDIR=… names another one.")
         if "of" in told:
             passes = PLAN_PASSES if told["pass"] in PLAN_PASSES else (told["pass"],)
-            progress.note(told["of"] * passes.index(told["pass"]) + told["done"], told["of"] * len(passes))
+            progress.note(step, told["of"] * passes.index(told["pass"]) + told["done"], told["of"] * len(passes))
 
     return note

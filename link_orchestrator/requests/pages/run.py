@@ -60,7 +60,7 @@ def summary(
         section("Values that many share", bars("Value", words.SHARED, counts)),
         section("What the plan decides on groups", bars("Decision", words.GROUPS, counts)),
         section("What the first provisioning cycle does", bars("Identity", words.PREDICTED, run.get("predicted", {}))),
-        section("What that changes of linked accounts", _impact(run.get("impact", {}))),
+        section("What it changes of the linked accounts", _impact(run.get("impact", {}))),
         section("What is wrong with the attribute mapping", boxes(warned, trial=trial)),
         section("What was read", describe(read)),
         section("The policy of this run", sentences(run.get("options", {}).get("policy", {}))),
@@ -105,12 +105,13 @@ def _overview(counts: Mapping[str, int]) -> Iterator[str]:
 
 
 def _impact(counts: Mapping[str, int]) -> str:
-    """Return by attribute of how many linked accounts the first cycle changes it."""
-    attributes = {name: count for name, count in counts.items() if name != "accounts"}
-    named = {name: words.CHANGED.get(name, Bar(name, "new")) for name in sorted(attributes, key=attributes.__getitem__)}
+    """Return by attribute of how many linked accounts the first cycle changes it; what people notice comes first."""
+    changed = {name: count for name, count in counts.items() if name != "accounts"}
+    others = sorted(changed.keys() - words.CHANGED.keys(), key=changed.__getitem__, reverse=True)
+    named = {**words.CHANGED, **{name: Bar(name, "new") for name in others}}
     accounts = counted(counts.get("accounts", 0), "account")
-    told = f"Of {accounts} something changes under the mapping: attributes, each with the accounts of which it does."
-    return bars("Attribute", dict(reversed(named.items())), attributes, told, total=False)
+    told = f"Something changes of {accounts}, under the mapping. An account counts for each attribute that changes."
+    return bars("Attribute", named, changed, told, total=False)
 
 
 def _applied(counts: Mapping[str, int]) -> str:

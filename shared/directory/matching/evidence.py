@@ -71,11 +71,10 @@ class MatchEvidence(NamedTuple):
     def to_json(self) -> dict[str, Any]:
         """Return the evidence as the JSON object that plans and reports show, without its value."""
         document: dict[str, Any] = {"rule": self.rule.value, "trust": self.trust.value, "attribute": self.attribute}
-        if self.held:
+        if self.held and self.held != _HELD.get(self.rule):
             attribute, _, position = self.held.partition(" ")
-            document["accountAttribute"] = attribute
-            if position:
-                document["position"] = int(position)
+            # As little as says it: a plan has millions of these.
+            document |= {"position": int(position)} if position else {"accountAttribute": attribute}
         marks = {"outsideVerifiedDomains": self.outside, "lookAlike": self.look_alike}
         return document | {name: True for name, said in marks.items() if said}
 
@@ -87,17 +86,23 @@ class MatchEvidence(NamedTuple):
         return cls(Rule(document["rule"]), Trust(document["trust"]), document["attribute"], *marks)
 
 
+def account_attribute(evidence: Mapping[str, Any]) -> dict[str, str]:
+    """Return where the account has the value of evidence that to_json() wrote, {} where that is not known."""
+    known = evidence.get("accountAttribute") or ("emails" if "position" in evidence else _HELD.get(evidence["rule"]))
+    return {"accountAttribute": known} if known else {}
+
+
 def place_of(evidence: Mapping[str, Any]) -> str:
     """Return in words where account and identity have the value of evidence that to_json() wrote.
 
-    "" for what an earlier version of the app wrote.
+    "" where that is not known: an earlier version of the app did not keep it of e-mail addresses.
     """
-    attribute, position = evidence.get("accountAttribute", ""), evidence.get("position", 0)
+    attribute, position = account_attribute(evidence).get("accountAttribute", ""), evidence.get("position", 0)
     if not attribute:
         return ""
     held = f"{_ORDINALS.get(position, f'{position}th')} e-mail" if position else _IN_WORDS.get(attribute, attribute)
-    alike = " looks like" if evidence.get("lookAlike") else " is"
-    return f"the account's {held}{alike} the identity's {_IN_WORDS.get(evidence['attribute'], evidence['attribute'])}"
+    theirs = _IN_WORDS.get(evidence["attribute"], evidence["attribute"])
+    return f"the account's {held} {'looks like' if evidence.get('lookAlike') else 'is'} the identity's {theirs}"
 
 
 _ORDINALS = {1: "first", 2: "second", 3: "third"}
@@ -242,8 +247,7 @@ class Claim(NamedTuple):
     ) -> Claim:
         """Return the claim that evidence makes."""
         addresses = {digest(item.value) for item in evidence if not item.outside and "@" in item.value}
-        sure = any(item.rule in SURE and item.attribute != FORMER_NAME for item in evidence)
-        return cls(trust_of(evidence), frozenset(addresses), sure, excluded, is_numbered(evidence))
+        return cls(trust_of(evidence), frozenset(addresses), is_sure(evidence), excluded, is_numbered(evidence))
 
     def to_text(self) -> str:
         """Return the claim as a short text."""
@@ -261,6 +265,11 @@ class Claim(NamedTuple):
 
 
 _NONE = "none"
+
+
+def is_sure(evidence: Iterable[MatchEvidence]) -> bool:
+    """Tell whether past sign-ins or the externalId are among evidence."""
+    return any(item.rule in SURE and item.attribute != FORMER_NAME for item in evidence)
 
 
 def is_numbered(evidence: Iterable[MatchEvidence]) -> bool:

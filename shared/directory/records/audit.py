@@ -21,6 +21,8 @@ from shared.directory.text import dump
 from shared.tables.access import read_range, write
 from shared.tables.port import ANY, Insert, Operation, Replace, Row, Tables
 
+UNDO_IMPORT: Final = "undoImport"
+"""The action by which what an import made or changed is taken back."""
 Values = Mapping[str, tuple[Any, Any]]
 """Attributes of a document that a change touched, each with its value before and after: None where it has none."""
 

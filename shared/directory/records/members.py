@@ -14,8 +14,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
+from typing import Final
 
 from shared.directory.errors import Stale
 from shared.directory.keys import AUDIT, GROUPS, HEAD, LIVE, MEMBERS_END, Keys, is_group, prefix_end
@@ -42,10 +43,14 @@ from shared.tables.port import (
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A member of a group: the id of an account or of a group, and the name that the client gave, if any."""
+    """A member of a group: the id of an account or of a group, and the name that the client gave, if any.
+
+    `imported` is the import that put a member in, of one that is to be put in.
+    """
 
     id: str
     display: str | None = None
+    imported: str | None = field(default=None, kw_only=True, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +80,8 @@ NESTED_AT_ONCE = 200
 """Groups within groups up to which all are read at once."""
 INDEX_ROWS = MAX_PAGE
 """Rows of the index of memberships that one query reads."""
+IMPORTED: Final = "import"
+"""Column of a member's row: the import that put the member in."""
 MARKED, HERE = "byScim", "here"
 """Columns of a member's row: see StoredMember."""
 
@@ -336,6 +343,11 @@ class Members:
         """Return the first `count` members, or the first from a key on, in order of id."""
         return [_member(row) for row in await self._first(group, low, count)]
 
+    async def brought_by(self, group: str, import_id: str) -> list[str]:
+        """Return the ids of the members whom an import put in, and who have been in since."""
+        pages = scan_pages(self._tables, self._keys.members(group), FIRST, MEMBERS_END, select=[IMPORTED])
+        return [row.key async for page in pages for row in page.rows if row.columns.get(IMPORTED) == import_id]
+
     async def read(self, group: str, count: int) -> tuple[Head, list[Member]]:
         """Return the head and the first `count` members. The head is read first, so it is never newer than they are."""
         rows = await self._first(group, HEAD, count + 1)
@@ -395,7 +407,8 @@ class Members:
 
 
 def _joining(members: Iterable[Member]) -> list[Upsert]:
-    return [Upsert(m.id, {"display": m.display}) for m in {member.id: member for member in members}.values()]
+    once = {member.id: member for member in members}.values()
+    return [Upsert(m.id, {"display": m.display, IMPORTED: m.imported}) for m in once]
 
 
 def head_and_history(group: str, now: str, by: Teller | None, etag: str) -> list[Operation]:

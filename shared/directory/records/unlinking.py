@@ -63,7 +63,7 @@ async def release_many(
         done = await in_transactions(some, announce, commit, alone, 2)
         outcomes |= {before.id: outcome for (before, _), outcome in zip(some, done, strict=True)}
     stored = [account_id for account_id, outcome in outcomes.items() if isinstance(outcome, Account)]
-    await _remove(accounts, [place for account_id in stored for place in gone[account_id]])
+    await remove_places(accounts, [place for account_id in stored for place in gone[account_id]])
     return [outcomes[before.id] for before, _ in changes]
 
 
@@ -130,7 +130,7 @@ async def _places(accounts: Accounts, changes: Sequence[AccountChange]) -> Mappi
     return found
 
 
-async def _remove(accounts: Accounts, places: Sequence[KeyRow]) -> None:
+async def remove_places(accounts: Accounts, places: Sequence[KeyRow]) -> None:
     """Delete rows unless they were written since they were seen, a partition at a time. What fails stays, harmless."""
     partitions: defaultdict[str, list[KeyRow]] = defaultdict(list)
     for place in places:

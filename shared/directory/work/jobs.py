@@ -32,6 +32,8 @@ SEEN = "seen"
 COUNTS = "n_"
 RUN, UNDO = "run", "undo"
 """Kinds of jobs that must not change accounts at the same time."""
+UNDOS = (UNDO, "importundo", "groupimportundo")
+"""Kinds of jobs that take something back: the links of a run, an import of accounts, one of groups."""
 CHANGING = "changing"
 """Lock of a run or an undo that decides on accounts or changes them."""
 
@@ -60,6 +62,8 @@ class Job:
     `replaced_by` is the id of the scheduled run that took its place while it waited. Since `reduced` it has those rows
     alone that an undo needs. `warned` is what a run's plan warns of, by code (link_orchestrator/warnings.py); None of a
     plan that an earlier version of the app made.
+    `persons` are the names of those who started, approved or cancelled it, where they were known as persons; they go
+    once the job is reduced.
     """
 
     id: str
@@ -79,8 +83,13 @@ class Job:
     ended: str | None = None
     reduced: str | None = None
     reason: str | None = None
+    persons: Mapping[str, str] | None = None
     warned: Mapping[str, Any] | None = None
     etag: str = ""
+
+    def told_by(self, deed: str, person: str) -> Job:
+        """Return the job with the name of the person who did something to it, "" for none."""
+        return replace(self, persons={**(self.persons or {}), deed: person}) if person else self
 
     def to_json(self) -> dict[str, Any]:
         """Return the job as the API shows it, and as its row keeps it."""
@@ -117,10 +126,10 @@ class Jobs:
         """Return a new id: the kind of the job, the time, and something random."""
         return f"{kind}{self.now().translate(str.maketrans('', '', '-:.TZ'))}{secrets.token_hex(3)}"
 
-    async def start(self, kind: str, by: str, job_id: str, options: Mapping[str, Any]) -> Job:
+    async def start(self, kind: str, by: str, job_id: str, options: Mapping[str, Any], person: str = "") -> Job:
         """Record a new job and take its locks. Raises Busy naming a job that holds one of them."""
-        job = Job(job_id, kind, State.STARTED, self.now(), by, options)
-        if kind == UNDO:
+        job = Job(job_id, kind, State.STARTED, self.now(), by, options).told_by("started", person)
+        if kind in UNDOS:
             await self._refuse_older_version()
         taken = locks_of(job)
         operations: list[Operation] = [Insert(LOCK + lock, {"id": job.id}) for lock in taken]
@@ -253,6 +262,11 @@ class Jobs:
         # A version of the app that does not know the lock may have ended the job.
         return job if job and not job.state.ended else None
 
+    async def find_undo(self) -> Job | None:
+        """Return the undo of whatever kind that has not ended, or None."""
+        job = await self.find_under_way(CHANGING)
+        return job if job and job.kind in UNDOS else None
+
     async def note_planned(self, runs: Sequence[str]) -> None:
         """Note the last run that made a plan, behind the runs on which it builds, of which the first planned all."""
         await self._tables.commit(self._partition, [Upsert(PLANNED, {"runs": " ".join(runs)})])
@@ -313,7 +327,7 @@ def locks_of(job: Job) -> tuple[str, ...]:
     """Return the locks that a job holds in its state: CHANGING first, so that a refusal names who changes accounts."""
     if job.state.ended:
         return ()
-    changes = job.kind == UNDO or (job.kind == RUN and job.state is not State.PLANNED)
+    changes = job.kind in UNDOS or (job.kind == RUN and job.state is not State.PLANNED)
     return (CHANGING, job.kind) if changes else (job.kind,)
 
 

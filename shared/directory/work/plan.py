@@ -22,8 +22,13 @@ from shared.tables.port import ANY, Delete, Merge, Row, Tables, Upsert
 
 OPEN = "~"
 """Row key prefix of what is left open, behind all decisions, so that no page has it."""
+MARKED = OPEN + "p_"
+"""Row key prefix of the rows that are noted under a name."""
 CURSOR = re.compile(rf"[0-9a-f]{{2}}[A-Za-z_]{{1,64}}_[0-9a-f]{{{DIGEST}}}")
 """A cursor over rows, and the id of one: its bucket and its key."""
+
+LAST_PLACE = 0xFFFFFFFF
+"""The place of all rows behind this one, which are then listed in no order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +52,8 @@ class PlanRow:
     suggestions: Sequence[Mapping[str, Any]] = ()
     id: str = field(default="", compare=False)
     etag: str = field(default="", compare=False)
+    place: int | None = field(default=None, compare=False)
+    """By what the rows of a bucket are listed, from 0; None for those that come in no order."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the row as the API shows it."""
@@ -87,9 +94,38 @@ class Plan:
             found |= {row.key async for row in rows}
         return found
 
+    async def mark(self, name: str, rows: Iterable[str]) -> None:
+        """Note rows by their ids under a name."""
+        found: defaultdict[str, list[Upsert]] = defaultdict(list)
+        for row_id in rows:
+            found[self.partition(int(row_id[:2], 16))].append(Upsert(f"{MARKED}{name}_{row_id[2:]}", {}))
+        await write(self._tables, found)
+
+    async def marked(self, bucket: int, name: str) -> set[str]:
+        """Return the ids of a bucket's rows that are noted under a name."""
+        low = f"{MARKED}{name}_"
+        rows = scan(self._tables, self.partition(bucket), low, prefix_end(low), select=[])
+        return {f"{bucket:02x}{row.key.removeprefix(low)}" async for row in rows}
+
+    async def find_about(self, subject: str, decisions: Sequence[str], buckets: Sequence[int]) -> PlanRow | None:
+        """Return the row about a subject, of one of some decisions in one of some buckets, or None."""
+        places = [(bucket, self.key(decision, subject)) for bucket in buckets for decision in decisions]
+        rows = await self._tables.get_many([(self.partition(bucket), key) for bucket, key in places])
+        found = (read_row(bucket, row) for (bucket, _), row in zip(places, rows, strict=True) if row)
+        return next(found, None)
+
     async def remove(self, bucket: int, keys: Iterable[str]) -> None:
         """Remove rows, though a twin of the activity may do the same."""
         await delete(self._tables, self.partition(bucket), [Delete(key, ANY) for key in keys])
+
+    async def forget_persons(self, bucket: int, rows: Iterable[PlanRow]) -> None:
+        """Take the names of persons out of the reviews of rows; by which credential one was made stays."""
+        merges = [
+            Merge(row.id[2:], {"review": dump({n: v for n, v in row.review.items() if n != "person"})}, ANY)
+            for row in rows
+            if row.review and "person" in row.review
+        ]
+        await write(self._tables, {self.partition(bucket): merges})
 
     async def clear(self) -> None:
         """Remove all rows, and what is noted beside them."""
@@ -157,7 +193,11 @@ class Plan:
         return f"{decision}_{self._keys.digest(Key('subject', subject))}"
 
     def _row(self, row: PlanRow) -> str:
-        return self.key(row.decision, row.subject)
+        key = self.key(row.decision, row.subject)
+        if row.place is None:
+            return key
+        digest = key[-DIGEST:]
+        return f"{row.decision}_{min(row.place, LAST_PLACE):08x}{digest[8:]}"
 
 
 class LeftOpen:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from shared.directory.errors import Busy, InvalidCursor
-from shared.directory.keys import Keys, prefix_end
+from shared.directory.keys import APPLICATION_ID, Keys, prefix_end
 from shared.directory.text import dump
 from shared.directory.work.buckets import read_place
 from shared.directory.work.plan import CURSOR, OPEN, Plan, PlanRow, columns_of, read_row
@@ -35,6 +35,8 @@ from shared.tables.port import (
 INDEX = OPEN + "r_"
 """Row key prefix of the index of reviewed rows; as it begins with OPEN, no page has it."""
 TALLY = OPEN + "s"
+NAMED = OPEN + "n_"
+"""Row key prefix of the accounts that reviews name which their rows do not: each has a row in its own bucket."""
 ROWS = (MAX_OPERATIONS - 1) // 2
 """Rows reviewed in one transaction, each with its entry in the index; beside them is the tally."""
 ATTEMPTS = 8
@@ -48,7 +50,9 @@ AS_PLANNED = (LEAVE, ACKNOWLEDGE)
 class Review:
     """What an administrator decided about a row. `predicted` is what provisioning will then do.
 
-    `create` says that it may create the person whom the review excludes.
+    `create` says that it may create the person whom the review excludes. `version`, `user_name` and `application_id`
+    are those of an account which the person named and the row does not; `warnings` are what there is to say of it.
+    `person` is the name of whoever decided so, where they were known as a person.
     """
 
     action: str
@@ -57,10 +61,42 @@ class Review:
     account: str | None = None
     predicted: Mapping[str, Any] | None = None
     create: bool = False
+    version: str | None = None
+    user_name: str | None = None
+    application_id: str | None = None
+    warnings: Sequence[str] = ()
+    person: str | None = None
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any], predicted: Mapping[str, Any] | None = None) -> Review:
+        """Return the review that `to_json` wrote."""
+        get = document.get
+        named = get("version"), get("userName"), get(APPLICATION_ID), get("warnings", ())
+        return cls(
+            get("action", LEAVE),
+            get("by", ""),
+            get("at", ""),
+            get("account"),
+            predicted,
+            bool(get("create")),
+            *named,
+            get("person"),
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Return the review as a plan's row shows it."""
-        known = {"action": self.action, "account": self.account, "by": self.by, "at": self.at, "create": self.create}
+        known = {
+            "action": self.action,
+            "account": self.account,
+            "by": self.by,
+            "at": self.at,
+            "create": self.create,
+            "version": self.version,
+            "userName": self.user_name,
+            APPLICATION_ID: self.application_id,
+            "warnings": [*self.warnings],
+            "person": self.person,
+        }
         return {name: value for name, value in known.items() if value}
 
 
@@ -69,6 +105,7 @@ class Reviews:
 
     def __init__(self, tables: Tables, keys: Keys, job: str, still_planned: Callable[[], Awaitable[None]]) -> None:
         self._tables = tables
+        self._keys = keys
         self._buckets = keys.buckets
         self._plan = Plan(tables, keys, job)
         self._still_planned = still_planned
@@ -161,6 +198,28 @@ class Reviews:
         rows = scan(self._tables, self._plan.partition(bucket), low, prefix_end(low))
         return {str(row.columns["account"]): _row_id(bucket, row) async for row in rows if _links(row)}
 
+    async def note_named(self, rows: Mapping[str, str]) -> None:
+        """Note by which row each of some accounts is named, before the reviews of those rows are stored."""
+        for account_id, row_id in rows.items():
+            partition = self._plan.partition(self._keys.bucket(account_id))
+            await self._tables.commit(partition, [Upsert(NAMED + account_id, {"row": row_id})])
+
+    async def named(self, accounts: Sequence[str]) -> dict[str, str]:
+        """Return the rows whose reviews name some accounts which these rows do not show, by account."""
+        places = [(self._plan.partition(self._keys.bucket(one)), NAMED + one) for one in accounts]
+        noted = {
+            one: str(row.columns["row"])
+            for one, row in zip(accounts, await self._tables.get_many(places), strict=True)
+            if row
+        }
+        rows = await self.find_rows([*noted.values()])
+        # The review may have been taken back since, or never stored.
+        return {
+            one: row_id
+            for (one, row_id), row in zip(noted.items(), rows, strict=True)
+            if row and row.review and (row.review["action"], row.review.get("account")) == (LINK, one)
+        }
+
     async def chosen(self, bucket: int) -> AsyncIterator[list[PlanRow]]:
         """Yield the rows of a bucket that a review links, a page at a time."""
         async for rows in self._indexed(bucket, _links):
@@ -211,9 +270,11 @@ def _effect(row: PlanRow) -> Counter[str]:
 
 
 def _chosen(row: PlanRow) -> Mapping[str, Any]:
-    """Return what a plan shows of the account of a row: of several, of the one that a review names."""
-    named = (row.review or {}).get("account")
-    return next((one for one in row.shown.get("candidates", ()) if one["id"] == named), row.shown)
+    """Return what a plan shows of the account of a row: of several, or of any, of the one that a review names."""
+    review = row.review or {}
+    if "version" in review:
+        return review
+    return next((one for one in row.shown.get("candidates", ()) if one["id"] == review.get("account")), row.shown)
 
 
 def _read(tally: Row | None) -> Counter[str]:

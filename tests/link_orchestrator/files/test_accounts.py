@@ -280,7 +280,7 @@ class TestProblems:
             (json.dumps({"userName": "j", "title": "secret" * 6000}), "title"),
             (json.dumps({"userName": "j", "emails": [{"type": "work"}]}), "emails"),
             (json.dumps({"user\ud800name": 1, "protected": "secret"}), "protected"),
-            (json.dumps({"title": "secret"}), "userName"),
+            (json.dumps({"title": "secret"}), "the user name"),
         ],
     )
     def test_a_bad_row_is_reported_by_column_and_without_its_values(self, text: str, column: str) -> None:

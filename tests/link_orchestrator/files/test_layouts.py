@@ -288,6 +288,15 @@ class TestUnknownHeaders:
         assert (await app.bring(file, **params))["counts"]["created"] == 1
         assert await app.account("jane@contoso.com")
 
+    async def test_of_accounts_as_json(self, app: App) -> None:
+        file = json.dumps([{"kennung": "jane@contoso.com", "ort": {"plz": "98052"}}, {"kennung": "max@contoso.com"}])
+        with pytest.raises(Refusal) as refusal:
+            await app.bring(file.encode(), "application/json")
+        assert "What was found: kennung, ort.plz." in refusal.value.detail
+        assert "contoso" not in refusal.value.detail
+        done = await app.bring(file.encode(), "application/json", **pasted(refusal.value.detail))
+        assert done["counts"]["created"] == 2
+
     async def test_of_identities(self, app: App) -> None:
         file = f"Objekt,Anmeldename\n{object_id(1)},jane@contoso.com\n".encode()
         with pytest.raises(Refusal) as refusal:

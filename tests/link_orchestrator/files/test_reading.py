@@ -183,3 +183,20 @@ class TestTheDoors:
         upload = await app.call("POST", "linking/identities", {"value": twice})
         assert (upload["reading"]["rows"], upload["reading"]["unusable"]) == (1, 2)
         assert upload["counts"] == {"read": 1, "problems": 2}
+
+    async def test_the_problems_of_an_import_are_listed_in_the_order_of_their_lines(self, app: App) -> None:
+        rows = [f"person{n}@contoso.com,{'x' if n % 3 else ''}" for n in range(60)]
+        again = [f"person{n}@contoso.com,,other" for n in range(0, 60, 9)]  # found by the pass, and not by the reader
+        file = "\n".join(["userName,otherEmails,title", *(f"{row}," for row in rows), *again, ""])
+        job = await app.bring(file.encode())
+        listed: list[int] = []
+        page: Any = {"cursor": ""}
+        while "cursor" in page:
+            page = await app.call("GET", f"accounts/imports/{job['id']}/problems", count="7", cursor=page["cursor"])
+            listed += [problem["line"] for problem in page["problems"]]
+        assert listed == [n + 2 for n in range(60) if n % 3] + [62 + n for n in range(len(again))]
+
+    async def test_problems_of_one_line_are_all_listed(self, app: App) -> None:
+        objects = [{"userName": f"p{n // 2}@contoso.com", "title": str(n)} for n in range(40)]
+        job = await app.bring(json.dumps(objects).encode(), "application/json")
+        assert len(await app.problems(job)) == job["counts"]["refused"] == 20

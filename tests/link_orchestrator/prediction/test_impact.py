@@ -30,6 +30,8 @@ def company(seed: int) -> tuple[list[dict[str, str]], list[dict[str, Any]]]:
         if draw.random() < 0.2:
             row |= {"email": f"old{n}@contoso.com", "userName": name, "otherEmails": mail}
         if draw.random() < 0.2:
+            row |= {"userName": f"local{n}", "email": mail, "emailVerified": "no"}
+        if draw.random() < 0.2:
             row["active"] = "no"
         if draw.random() < 0.3:
             row["displayName"] = draw.choice(("", f"P. N{n}"))
@@ -77,6 +79,7 @@ async def test_what_is_predicted_to_change_is_what_the_cycle_changes(app: App) -
     assert {row["identity"]["objectId"]: set(row.get("changes", ())) for row in planned} == {
         row["identity"]["objectId"]: changed[row["identity"]["objectId"]] for row in planned
     }
+    assert any(row["decision"] == "review" and "userName" in row.get("changes", ()) for row in planned)
     linked = {row["identity"]["objectId"] for row in planned}
     for name in ("userName", "emails", "active", "displayName", "name.familyName", "department", "employeeNumber"):
         assert run["impact"][name] == sum(name in changed[one] for one in linked) > 0, name

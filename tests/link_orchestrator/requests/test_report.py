@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from link_orchestrator.requests.pages.run import summary
 from link_orchestrator.requests.pages.undo import undo_summary
-from link_orchestrator.requests.report import COLUMNS, UNDO_COLUMNS, safe
+from link_orchestrator.requests.report import RUN_COLUMNS, UNDO_COLUMNS, safe
 from tests.link_orchestrator.running import App, Refusal, csv_file, graph, object_id
 
 
@@ -34,7 +34,7 @@ async def read(app: App, job: Any, **params: str) -> tuple[str, list[str], str]:
         async with app.session.get(url, params=asked) as answer:
             assert answer.status == 200, await answer.text()
             kind = answer.content_type
-            pages.append((await answer.read()).decode())
+            pages.append((await answer.read()).decode("utf-8-sig"))
             following = answer.links.get("next")
             url, asked = (str(following["url"]), None) if following else ("", None)
     return "".join(pages), pages, kind
@@ -46,7 +46,7 @@ async def test_the_pages_of_a_csv_are_one_file_with_every_row_once(app: App, run
     rows = list(csv.DictReader(io.StringIO(text, newline="")))
     assert kind == "text/csv"
     assert len(pages) == {"1": 23, "7": 4, "5000": 1}[count]
-    assert tuple(rows[0]) == COLUMNS
+    assert tuple(rows[0]) == RUN_COLUMNS
     assert len({row["objectId"] + row["accountId"] for row in rows}) == len(rows) == 22
     decided = {row["objectId"]: row["decision"] for row in rows if row["objectId"]}
     assert decided[object_id(0)] == "link"
@@ -159,7 +159,7 @@ def test_what_people_wrote_is_text_in_the_summary() -> None:
 
 @pytest.mark.parametrize(
     "params",
-    [{"format": "xlsx"}, {"format": "csv", "count": "0"}, {"format": "csv", "count": "99999"},
+    [{"format": "pdf"}, {"format": "csv", "count": "0"}, {"format": "csv", "count": "99999"},
      {"format": "jsonl", "cursor": "zz"}, {"format": "csv", "decision": "maybe"}],
 )  # fmt: skip
 async def test_a_wrong_report_is_refused(app: App, run: Any, params: dict[str, str]) -> None:
@@ -207,7 +207,7 @@ async def test_an_undo_has_a_report_and_the_runs_tells_of_it(app: App) -> None:
     assert {row["undone"] for row in csv.DictReader(io.StringIO(text, newline=""))} == {f"undone by {undo['id']}"}
     text, _, _ = await read(app, run, format="csv", decision="groupLink")
     assert {row["undone"] for row in csv.DictReader(io.StringIO(text, newline=""))} == {f"undone by {undo['id']}"}
-    for params in ({"format": "xlsx"}, {"format": "csv", "outcome": "maybe"}):
+    for params in ({"format": "pdf"}, {"format": "csv", "outcome": "maybe"}):
         with pytest.raises(Refusal) as refusal:
             await app.call("GET", f"linking/undos/{undo['id']}/report", **params)
         assert refusal.value.status == 400

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,10 @@ import pytest
 
 from link_orchestrator import warnings
 from shared.directory.directory import Directories
+from shared.directory.text import dump
 from shared.directory.work.refusals import Attempt
 from tests.link_orchestrator.running import App, Refusal, csv_file, graph, object_id
+from tests.waiting import until
 
 POLICY = {"verifiedDomains": ["contoso.com"]}
 
@@ -103,10 +106,35 @@ class TestAcknowledging:
         await app.bring(csv_file({"userName": "ada", "email": "ada@contoso.com", "emailVerified": "yes"}))
         run = await app.plan(graph(1, "ada@contoso.com"))
         run = await app.wait(f"linking/runs/{run['id']}", "planned")
-        while "reason" not in run:
+        while "reason" not in run and "ended" not in run:
             run = await app.call("GET", f"linking/runs/{run['id']}")
-        assert run["reason"] == "It waits for a person: warnings that nobody has acknowledged: userNameChanges."
+        assert run.get("reason") == "It waits for a person: warnings that nobody has acknowledged: userNameChanges."
         assert (await app.account("ada"))["link"] is None
+
+    async def test_a_plan_of_an_earlier_version_is_approved_as_it_stands(self, app: App) -> None:
+        await app.bring(csv_file({"userName": "ada@contoso.com", "active": "no"}))
+        run = await app.plan(graph(1, "ada@contoso.com"))
+        directory = await Directories(app.tables).open("main")
+        await directory.jobs.change(run["id"], lambda job: replace(job, warned=None))
+        old = await app.call("GET", f"linking/runs/{run['id']}")
+        assert [(one["code"], one.get("digest")) for one in old["warnings"]] == [("inactive", None)]
+        assert (await approve(app, old))["phase"] == "approved"
+
+    async def test_what_names_people_goes_with_the_rows_of_the_plan(self, app: App) -> None:
+        await app.bring(csv_file({"userName": "ada@contoso.com", "active": "no"}))
+        run = await app.plan(graph(1, "ada@contoso.com"))
+        directory = await Directories(app.tables).open("main")
+        job = await directory.jobs.get(run["id"])
+        assert "ada@contoso.com" in dump(job.warned)
+        assert "ada@contoso.com" not in dump(warnings.without_people(job.warned))
+        assert await directory.findings.total(run["id"])
+        await app.call("POST", f"linking/runs/{run['id']}/cancel")
+        await app.wait(f"linking/runs/{run['id']}", "cancelled")
+
+        async def cleared() -> bool:
+            return not await directory.findings.total(run["id"])
+
+        await until(cleared)
 
 
 class TestWhatItSays:

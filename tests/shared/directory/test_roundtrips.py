@@ -6,13 +6,13 @@ Sequential calls wait for each other and make the latency; requests cost money a
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
 from infra.local.faults import FaultyTables
 from shared.directory.directory import Directory
-from shared.directory.keys import Key
+from shared.directory.keys import Key, application_key
 from shared.directory.records.bulk import create_many, find_neighbours, replace_many, reserve_many
 from shared.directory.records.model import Account, Status
 from shared.tables.sqlite import SqliteTables
@@ -53,6 +53,8 @@ COSTS = {
     "userName eq, nobody": Cost(find("userName", "nobody"), 1, 1),
     "externalId eq": Cost(find("externalId", "k"), 2, 2),
     "externalId eq, nobody": Cost(find("externalId", "nobody"), 1, 1),
+    "applicationId eq, nobody": Cost(lambda d, _: d.accounts.list_by(application_key("u-1")), 1, 1),
+    "set an applicationId": Cost(changed(lambda a: replace(a, application_id="u-1")), 3, 3),
     # One request more than aimed at: an e-mail may be found by the name claim or by a pointer, asked at once.
     "email eq": Cost(find("email", "work@example.com"), 2, 3),
     "email eq, nobody": Cost(find("email", "nobody"), 1, 2),
@@ -88,6 +90,19 @@ async def test_an_operation_costs_no_more_calls_than_written_here(sqlite_tables:
     counting.reset()
     await cost.act(directory, account.id)
     assert (counting.sequential, counting.requests) == (cost.sequential, cost.requests)
+
+
+async def test_an_application_id_costs_a_claim_more_and_is_found_without_a_scan(sqlite_tables: SqliteTables) -> None:
+    counting = FaultyTables(sqlite_tables)
+    directory = await small(counting, buckets=1)
+    await create(directory, "ann@example.com")
+    counting.reset()
+    new = replace(person(directory, "bea@example.com"), application_id="u-1")
+    await directory.accounts.create(new, by=BY)
+    assert (counting.sequential, counting.requests) == (2, 2)
+    counting.reset()
+    assert [found.id for found in await directory.accounts.list_by(application_key("u-1"))] == [new.id]
+    assert (counting.sequential, counting.requests) == (2, 2)
 
 
 async def test_the_first_create_in_a_bucket_reads_its_count(sqlite_tables: SqliteTables) -> None:

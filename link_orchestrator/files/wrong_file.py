@@ -1,0 +1,94 @@
+"""Files at the wrong door: what a file is by its headers, and where it belongs.
+
+A file of Entra's users has all that an account needs, and so has a list of groups with their members: sent to the
+import of accounts, either would make an account of every row. So a file that is surely another door's is refused by
+name. Whoever says by `columns` what its headers are is believed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from enum import StrEnum
+from typing import Final
+
+from link_orchestrator.files.cells import plain
+from link_orchestrator.files.layouts import ACCOUNTS, IDENTITIES, recognise
+from link_orchestrator.files.rows import Header, Row, UnreadableFile
+from link_orchestrator.problems import Problem
+
+
+class Door(StrEnum):
+    """Where files are sent, by what they are."""
+
+    ACCOUNTS = "POST /accounts/import"
+    GROUPS = "POST /groups/import"
+    IDENTITIES = "POST /linking/identities"
+    ENTRA_GROUPS = "POST /linking/groups"
+    DECISIONS = "POST /linking/runs/{id}/decisions"
+
+
+_DECISIONS: Final = ({"action", "row", "run"}, {"decision", "reason"})
+"""Headers of the tables of a run's report, with columns to fill in and without."""
+_ENTRA_GROUP: Final = ({"grouptypes"}, {"securityenabled", "mailenabled"}, {"membershiprule"}, {"membershiptype"})
+"""Headers that only groups of Entra have, beside an id and a displayName."""
+_USER: Final = frozenset({"userprincipalname", "accountenabled", "usertype", "givenname", "jobtitle"})
+_LOGINS: Final = frozenset({"username", "login", "loginname", "emailverified", "verifiedemail", "nameid", "samlnameid"})
+"""Headers that an application's accounts have, and users of Entra do not."""
+_GROUP: Final = frozenset({"group", "groupname", "groupdisplayname"})
+_PERSONAL: Final = frozenset(
+    {"active", "status", "enabled", "isactive", "accountenabled", "suspended", "name", "fullname", "displayname"}
+    | {"firstname", "givenname", "lastname", "surname", "familyname", "employeenumber", "employeeid", "department"}
+    | {"title", "jobtitle", "nameid", "objectid", "externalid", "protected", "applicationid"}
+) | _LOGINS - {"username", "login", "loginname"}
+"""Headers that a list of groups and their members does not have."""
+_ADDRESSES: Final = frozenset({"username", "login", "loginname", "email", "emailaddress", "mail", "emails"})
+
+
+class Doorkeeper:
+    """Refuses the files of other doors. It looks at the header of a table, and at the first object of JSON."""
+
+    def __init__(self, door: Door, named: Mapping[str, str] | None = None) -> None:
+        self._door = door
+        self._looks = not named
+
+    def look(self, row: Header | Row | Problem) -> None:
+        """Raise UnreadableFile if what comes first in a file shows that it belongs elsewhere."""
+        if not self._looks or isinstance(row, Problem):
+            return
+        self._looks = False
+        found = find_door(row.names if isinstance(row, Header) else row.cells, is_table=isinstance(row, Header))
+        if found is None or found[1] is self._door:
+            return
+        what, door = found
+        remedy = f"Send it to {door}."
+        if self._door is Door.ACCOUNTS and door is not Door.DECISIONS:
+            remedy += " If these are accounts of the application all the same, say what the columns are by ?columns=…"
+        raise UnreadableFile(f"The file is {what}, and this is {self._door}. {remedy}")
+
+
+def find_door(headers: Iterable[str], *, is_table: bool) -> tuple[str, Door] | None:
+    """Return what a file with these headers surely is, and where it belongs; None where it may be several things."""
+    names = [name for name in headers if name]
+    words = {plain(name) for name in names}
+    if any(mark <= words for mark in _DECISIONS):
+        return "a table of a run's rows, for decisions about them", Door.DECISIONS
+    if not words & _LOGINS:
+        if (
+            {"id", "displayname"} <= words
+            and not words & _USER
+            and (any(mark <= words for mark in _ENTRA_GROUP) or ("members" in words and "schemas" not in words))
+        ):
+            return "a list of Entra's groups", Door.ENTRA_GROUPS
+        product = recognise(IDENTITIES, names)
+        if product or ("userprincipalname" in words and words & {"id", "objectid"}):
+            return f"a list of Entra's users ({product.name if product else 'Entra'})", Door.IDENTITIES
+    accounts = recognise(ACCOUNTS, names)
+    if words & _GROUP and words & _ADDRESSES and not words & _PERSONAL and not accounts:
+        return "a list of groups and their members", Door.GROUPS
+    if not is_table and {"displayname", "members"} <= words and not words & _ADDRESSES:
+        return "a list of groups", Door.GROUPS
+    if words & _GROUP:
+        return None  # an export of users by group is a list of accounts, and of groups
+    if accounts or (words & _ADDRESSES and words & (_PERSONAL - {"name"}) and words & {*_LOGINS, "displayname"}):
+        return f"a list of accounts{f' ({accounts.name})' if accounts else ''}", Door.ACCOUNTS
+    return None

@@ -1,0 +1,151 @@
+"""The passes that take an import of accounts back: whom it made goes, and whom it changed is what they were.
+
+count_import   counts the accounts that would be switched on, where the request names their number
+undo_import    the import's list of accounts, their histories, what was kept of them -> accounts as they were, a report
+
+Before an import writes, it lists which accounts that is about; which of them it really made or changed their histories
+tell. So an undo can be cut off anywhere and goes on, and a slice that runs again counts what it did before. What
+becomes of an account is decided in undo_import_verdicts.py.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+
+from link_orchestrator.messages import ACTIVATING, Slice
+from link_orchestrator.passes.undo_import_verdicts import REMOVED, Asked, Verdict, judge
+from link_orchestrator.passes.undo_verdicts import REFUSED
+from link_orchestrator.run import account_of, by_import, by_undo, planned_links
+from link_orchestrator.staged import IMPORTED, SWITCHED_ON
+from shared.directory.directory import Directory
+from shared.directory.errors import DirectoryError
+from shared.directory.records.audit import UNDO_IMPORT, Change
+from shared.directory.records.kept import Kept, list_replaced
+from shared.directory.records.model import Account
+from shared.directory.records.removing import delete_many
+from shared.directory.records.resources import TRIES
+from shared.directory.records.unlinking import fence_many, release_many
+from shared.directory.work.jobs import RUN, Job, State
+from shared.directory.work.plan import PlanRow
+from shared.tables.access import in_parts, in_waves
+
+AT_ONCE = 200
+"""Accounts that are taken back between two looks at whether the undo was cancelled."""
+
+
+async def count_import(directory: Directory, job: Job, slice_: Slice) -> Counter[str]:
+    """Count the accounts of a slice that the undo would switch on, and list them with their versions."""
+    counts = Counter({ACTIVATING: 0})
+    async for bucket, some in _pages(directory, job, slice_):
+        asked, found = Asked(job.id, job.options["import"]), list[PlanRow]()
+        for account, history, kept in await _read(directory, asked, some):
+            verdict = judge(account, history, kept, asked)
+            if verdict and verdict.activates and account:
+                found.append(PlanRow(ACTIVATING, account.id, {}, account.etag))
+        await directory.plan(job.id + SWITCHED_ON).write(bucket, found)
+        counts[ACTIVATING] += len(found)
+    return counts
+
+
+async def undo_import(directory: Directory, job: Job, slice_: Slice) -> Counter[str]:
+    """Take back what the import did to the accounts of a slice; stop early if the undo is cancelled."""
+    counts: Counter[str] = Counter()
+    imported = await directory.jobs.get(job.options["import"])
+    async for bucket, some in _pages(directory, job, slice_):
+        asked = await _asked(directory, job, bucket)
+        names = {account.id: account.user_name for account in await directory.accounts.find_many(some) if account}
+        verdicts = await _take_back(directory, asked, some, late=imported.state is not State.DONE)
+        counts.update(verdict.outcome for verdict in verdicts.values())
+        rows = [PlanRow(v.outcome, one, _shown(one, names.get(one, ""), v)) for one, v in verdicts.items()]
+        # Of one that an attempt which was cut off removed, that has told the name.
+        plan = directory.plan(job.id)
+        told = await plan.keys(bucket, [REMOVED]) if any(row.subject not in names for row in rows) else set()
+        fresh = [row for row in rows if row.subject in names or plan.key(row.decision, row.subject) not in told]
+        await plan.write(bucket, fresh)
+    return counts
+
+
+async def _take_back(
+    directory: Directory, asked: Asked, some: Sequence[str], *, late: bool, tries: int = TRIES
+) -> dict[str, Verdict]:
+    """Take back what an import did to accounts of one bucket; return what became of each that it touched, by its id.
+
+    `late` says that an activity of the import may still be under way.
+    """
+    accounts, verdicts, lost = directory.accounts, dict[str, Verdict](), set[str]()
+    untouched: list[Account] = []
+    found = await _read(directory, asked, some)
+    by_id = {account.id: account for account, _, _ in found if account}
+    for one, (account, history, kept) in zip(some, found, strict=True):
+        verdict = judge(account, history, kept, asked)
+        if verdict is not None:
+            verdicts[one] = verdict
+        elif account is not None and late:
+            untouched.append(account)
+    by = by_undo(asked.undo)
+    changes = [(by_id[one], verdict.after) for one, verdict in verdicts.items() if verdict.after]
+    removed = [by_id[one] for one, verdict in sorted(verdicts.items()) if verdict.removes]
+    outcomes = await release_many(accounts, changes, by=by, action=UNDO_IMPORT)
+    deleted = await delete_many(accounts, removed, by=by)
+    lost |= await fence_many(accounts, untouched)
+    before = [account for account, _ in changes] + removed
+    for account, outcome in zip(before, [*outcomes, *deleted], strict=True):
+        if isinstance(outcome, DirectoryError):
+            verdicts[account.id] = Verdict(REFUSED, f"not undone: {outcome}")
+            lost.add(account.id)
+    gone = [one for one, verdict in verdicts.items() if verdict.outcome == REMOVED]
+    # A crash before this leaves memberships of nobody, which the sweep removes.
+    await in_waves(directory.members.leave(one, by=by) for one in gone)
+    if lost and tries > 1:
+        # Others were faster: an edit, provisioning, or a twin of this activity. Look again.
+        again = [one for one in some if one in lost]
+        verdicts |= await _take_back(directory, asked, again, late=late, tries=tries - 1)
+    return verdicts
+
+
+def _shown(account_id: str, user_name: str, verdict: Verdict) -> dict[str, object]:
+    return {"reason": verdict.reason, "account": {"id": account_id, "userName": user_name}}
+
+
+async def _pages(directory: Directory, job: Job, slice_: Slice) -> AsyncIterator[tuple[int, list[str]]]:
+    """Yield the accounts of a slice that the import may have touched, with their bucket, some at a time.
+
+    Nothing more comes once the undo is cancelled.
+    """
+    stage = directory.stage(job.options["import"] + IMPORTED)
+    for bucket in slice_.buckets:
+        ids = sorted({one async for items in stage.read(bucket) for one in items})
+        for some in in_parts(ids, AT_ONCE):
+            if (await directory.jobs.get(job.id)).cancelled_by:
+                return
+            yield bucket, list(some)
+
+
+async def _asked(directory: Directory, job: Job, bucket: int) -> Asked:
+    """Return what the undo was asked for, with what it has to know of a bucket's accounts."""
+    switched_on: dict[str, str] = {}
+    if "activate" in job.options:
+        async for rows in directory.plan(job.id + SWITCHED_ON).decided(bucket, ACTIVATING):
+            switched_on |= {row.subject: row.version for row in rows}
+    run, planned = await directory.jobs.find_under_way(RUN), set[str]()
+    if run and run.state is State.PLANNED:
+        async for links in planned_links(directory, run, bucket):
+            planned |= {account_of(row) for row in links}
+    return Asked(job.id, job.options["import"], switched_on, run.id if run else "", planned)
+
+
+async def _read(
+    directory: Directory, asked: Asked, some: Sequence[str]
+) -> list[tuple[Account | None, Sequence[Change], Sequence[Kept]]]:
+    """Return accounts with their histories, and what the import replaced of them."""
+    accounts = await directory.accounts.find_many(some)
+    histories = await in_waves(map(directory.accounts.history, some))
+    since, by = await directory.term_begin(), by_import(asked.imported)
+
+    async def replaced(one: str, history: Sequence[Change]) -> Sequence[Kept]:
+        changed = any(change.by == by and change.action != "create" for change in history)
+        return await list_replaced(directory.tables, directory.keys, one, asked.imported, since) if changed else ()
+
+    kept = await in_waves(replaced(one, history) for one, history in zip(some, histories, strict=True))
+    return list(zip(accounts, histories, kept, strict=True))

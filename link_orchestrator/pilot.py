@@ -1,0 +1,65 @@
+"""A pilot: an approval of some rows of a plan. They are linked, and the rest is planned as before.
+
+Which rows these are is written beside the plan before the run is approved, under an id of the approval's own, and the
+run links those and no others. The plan waits for the rest until it expires, as if nothing had been approved of it.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from link_orchestrator.run import PILOT, PILOTS, reviews_of
+from shared.directory.directory import Directory
+from shared.directory.matching.accounts import DecisionKind
+from shared.directory.work.jobs import Job, State
+from shared.directory.work.plan import PlanRow
+from shared.directory.work.reviews import EXCLUDE, LINK
+
+
+async def choose(directory: Directory, job: Job, selects: Callable[[PlanRow], bool], number: int | None) -> list[str]:
+    """Return the ids of the rows that a run would link and that are selected; the first `number` of them, if given."""
+    found: list[str] = []
+    for bucket in range(directory.keys.buckets):
+        async for rows in _left(directory, job, bucket):
+            found += [row.id for row in rows if links(row) and selects(row)]
+            if number is not None and len(found) >= number:
+                return found[:number]
+    return found
+
+
+def links(row: PlanRow) -> bool:
+    """Tell whether approving the plan would link a row that was not applied yet."""
+    action = (row.review or {}).get("action")
+    planned = row.decision == DecisionKind.LINK and action != EXCLUDE
+    return not row.outcome and (planned or action == LINK)
+
+
+async def _left(directory: Directory, job: Job, bucket: int) -> AsyncIterator[list[PlanRow]]:
+    async for rows in directory.plan(job.id).decided(bucket, DecisionKind.LINK.value):
+        yield rows
+    if job.reviewed:
+        async for rows in reviews_of(directory, job.id).chosen(bucket):
+            yield [row for row in rows if row.decision != DecisionKind.LINK]
+
+
+async def note(directory: Directory, job: Job, rows: Sequence[str]) -> dict[str, Any]:
+    """Write down which rows a pilot links, and return the option by which the run finds them."""
+    pilot_id = secrets.token_hex(6)
+    await directory.plan(job.id).mark(pilot_id, rows)
+    return {PILOT: {"id": pilot_id, "links": len(rows)}}
+
+
+def is_ended(job: Job, pilots: int) -> bool:
+    """Tell whether a run waits again since a pilot, before which so many were applied."""
+    return bool(job.options.get(PILOTS, 0) > pilots)
+
+
+def ended(job: Job, pilots: int, counts: Mapping[str, int]) -> Job:
+    """Return a run planned again whose pilot was applied, unless it is so already, or is being cancelled."""
+    if job.state is not State.APPROVED or job.cancelled_by or is_ended(job, pilots):
+        return job
+    options = {**job.options, PILOTS: pilots + 1, PILOT: {**job.options[PILOT], "done": True}}
+    return replace(job, state=State.PLANNED, counts=counts, options=options)

@@ -1,0 +1,90 @@
+"""Which rows of a plan a request is about: the same filter for a list, a review and a pilot."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Annotated, Any, Final, Literal, get_args
+
+from pydantic import Field
+
+from shared.admin.body import Body
+from shared.directory.keys import fold
+from shared.directory.matching.accounts import DecisionKind
+from shared.directory.matching.policy import Rule
+from shared.directory.work.plan import PlanRow
+from shared.scim.endpoint import Request
+from shared.scim.errors import InvalidValue
+
+Evidence = Literal["mail", "alias", "otherMails", "userPrincipalName"]
+ATTRIBUTES: Final = {"alias": "proxyAddresses"}
+"""What the evidence of a plan's row calls an attribute of the identity, where that has another name here."""
+Warned = Literal["inactive", "disabled", "unassigned"]
+ANY_CHANGE: Final = "any"
+"""What asks for every row of which anything changes."""
+
+
+class Filter(Body):
+    """Conditions that a row meets."""
+
+    rule: Rule | None = None
+    """A match rule that is among the row's evidence."""
+    evidence: Evidence | None = None
+    """The attribute of the identity that alone, of its addresses, is among the row's evidence."""
+    domain: str | None = None
+    """The domain of the identity's user principal name."""
+    department: str | None = None
+    """The identity's department."""
+    warning: Warned | None = None
+    """A warning that the row has."""
+    changes: str | None = None
+    """An attribute of the account that the first provisioning cycle changes; any for whichever."""
+    score: Annotated[float, Field(ge=0, le=1)] | None = None
+    """The least score that one of the row's suggestions has."""
+
+    def selects(self, row: PlanRow) -> bool:
+        """Tell whether a row meets the conditions."""
+        identity, warnings = row.shown.get("identity", {}), row.shown.get("warnings", ())
+        evidence = row.shown.get("evidence", ())
+        return (
+            (self.rule is None or self.rule in {item["rule"] for item in evidence})
+            and (self.evidence is None or self._rests_on(evidence))
+            and (self.domain is None or _domain(identity) == fold(self.domain).removeprefix("@"))
+            and (self.department is None or fold(identity.get("department") or "") == fold(self.department))
+            and (self.warning is None or self.warning in warnings)
+            and (self.changes is None or self._changes(row.shown.get("changes", ())))
+            and (self.score is None or any(one["score"] >= self.score for one in row.suggestions))
+        )
+
+    def _changes(self, changed: Collection[str]) -> bool:
+        return bool(changed) if self.changes == ANY_CHANGE else self.changes in changed
+
+    def _rests_on(self, evidence: Any) -> bool:
+        names = {item["attribute"] for item in evidence}
+        addresses = {ATTRIBUTES.get(one, one) for one in get_args(Evidence)}
+        return names & addresses == {ATTRIBUTES.get(self.evidence or "", self.evidence)}
+
+
+class Selection(Filter):
+    """The rows of one decision that meet every condition given."""
+
+    decision: DecisionKind
+
+
+CONDITIONS: Final = tuple(Filter.model_fields)
+"""Conditions by the names of their query parameters."""
+
+
+def read_filter(request: Request) -> Filter | None:
+    """Return the conditions that a request names as query parameters, None for none.
+
+    Raises InvalidValue and ValidationError.
+    """
+    warning = request.params.get("warning")
+    if warning and warning not in get_args(Warned):
+        raise InvalidValue(f"warning: one of {', '.join(get_args(Warned))}")
+    asked = {name: value for name in CONDITIONS if (value := request.params.get(name))}
+    return Filter.model_validate(asked) if asked else None
+
+
+def _domain(identity: Any) -> str:
+    return fold(str(identity.get("userPrincipalName", ""))).rpartition("@")[2]

@@ -1,0 +1,113 @@
+"""A file at the wrong door is refused by name, with the right door; at its own door it is read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from link_orchestrator.files.accounts import read_accounts
+from link_orchestrator.files.entra_groups import read_entra_groups
+from link_orchestrator.files.groups import read_groups
+from link_orchestrator.files.identities import number_identities
+from link_orchestrator.files.rows import UnreadableFile
+from link_orchestrator.files.wrong_file import Door
+from tests.link_orchestrator.files.workbooks import xlsx
+from tests.link_orchestrator.running import App, Refusal, graph, object_id
+
+EXPORTS = Path(__file__).parent / "exports"
+READERS: dict[Door, Callable[..., Iterator[Any]]] = {
+    Door.ACCOUNTS: read_accounts,
+    Door.GROUPS: read_groups,
+    Door.IDENTITIES: number_identities,
+    Door.ENTRA_GROUPS: read_entra_groups,
+}
+GROUP = {"id": object_id(1), "displayName": "Sales", "members": []}
+ENTRA = (
+    "id,displayName,groupType,membershipType,source,mail,securityEnabled,mailEnabled\n1,Sales,,Assigned,,,True,False\n"
+)
+FILES: dict[str, tuple[bytes, Door]] = {
+    "Entra's users": ((EXPORTS / "entra_users.csv").read_bytes(), Door.IDENTITIES),
+    "Entra's users, older": ((EXPORTS / "entra_users_older.csv").read_bytes(), Door.IDENTITIES),
+    "Entra's users in a workbook": (
+        xlsx({"S": [["userPrincipalName", "displayName", "id"], ["a@contoso.com", "A", object_id(1)]]}),
+        Door.IDENTITIES,
+    ),
+    "pages of Graph": ((EXPORTS / "graph_pages.json").read_bytes(), Door.IDENTITIES),
+    "Get-MgUser": ((EXPORTS / "get_mguser.json").read_bytes(), Door.IDENTITIES),
+    "users with their licences": (
+        json.dumps([graph(1, "a@contoso.com", assignedLicenses=[])]).encode(),
+        Door.IDENTITIES,
+    ),
+    "Entra's groups": (json.dumps({"value": [GROUP]}).encode(), Door.ENTRA_GROUPS),
+    "Entra's groups without members": (
+        json.dumps([{"id": "1", "displayName": "Sales", "groupTypes": [], "securityEnabled": True}]).encode(),
+        Door.ENTRA_GROUPS,
+    ),
+    "Entra's list of groups": (ENTRA.encode(), Door.ENTRA_GROUPS),
+    "accounts": ((EXPORTS / "generic.csv").read_bytes(), Door.ACCOUNTS),
+    "accounts of Atlassian": ((EXPORTS / "atlassian_managed.csv").read_bytes(), Door.ACCOUNTS),
+    "accounts of Okta": ((EXPORTS / "okta.csv").read_bytes(), Door.ACCOUNTS),
+    "accounts of Google": ((EXPORTS / "google.csv").read_bytes(), Door.ACCOUNTS),
+    "SCIM users": ((EXPORTS / "scim.jsonl").read_bytes(), Door.ACCOUNTS),
+    "groups and members": (b"group,userName\nSales,a@contoso.com\n", Door.GROUPS),
+    "groups and addresses": (b"Group Name;E-Mail\nSales;a@contoso.com\n", Door.GROUPS),
+    "groups with lists": (json.dumps([{"displayName": "Sales", "members": ["a"]}]).encode(), Door.GROUPS),
+    "decisions": (b"decision,action,account,identity,run,row\nreview,link,,,run1,00x\n", Door.DECISIONS),
+    "a report": (b"decision,reason,objectId,userName\nreview,x,y,z\n", Door.DECISIONS),
+}
+
+
+@pytest.mark.parametrize("door", READERS)
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_is_refused_with_its_own_door_at_every_other(name: str, door: Door) -> None:
+    file, own = FILES[name]
+    if door is own:
+        if name not in ("Entra's groups without members", "Entra's list of groups"):
+            assert next(iter(READERS[door](file)))
+        return
+    with pytest.raises(UnreadableFile) as refused:
+        list(READERS[door](file))
+    assert own in str(refused.value)
+    assert door in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("door", "file"),
+    [
+        (Door.ACCOUNTS, b"userName,objectId\na@contoso.com,x\n"),
+        (Door.ACCOUNTS, b"login,userPrincipalName,id\na,b,1\n"),
+        (Door.ACCOUNTS, b"email\na@contoso.com\n"),
+        (Door.ACCOUNTS, b"UPN,Name\na@contoso.com,A\n"),
+        (Door.ACCOUNTS, b"userName,group\n,\na,Sales\n".replace(b"group", b"Department")),
+        (Door.ACCOUNTS, (EXPORTS / "atlassian_site.csv").read_bytes()),
+        (Door.GROUPS, (EXPORTS / "atlassian_site.csv").read_bytes()),
+        (Door.GROUPS, b"group,userName,externalId\nSales,ada,7\n"),
+        (Door.GROUPS, b"displayName\nSales\n"),
+    ],
+)
+def test_a_file_that_may_be_what_the_door_takes_is_read(door: Door, file: bytes) -> None:
+    assert list(READERS[door](file))
+
+
+def test_whoever_says_what_the_columns_are_is_believed() -> None:
+    file = b"id,userPrincipalName,displayName\n1,a@contoso.com,A\n"
+    with pytest.raises(UnreadableFile, match=r"\?columns="):
+        list(read_accounts(file))
+    (row,) = read_accounts(file, columns={"userPrincipalName": "userName"})
+    assert row.user_name == "a@contoso.com"  # type: ignore[union-attr]
+
+
+async def test_the_door_refuses_before_it_stages_anything(app: App) -> None:
+    for name, (file, own) in FILES.items():
+        for path in ("accounts/import", "groups/import", "linking/identities", "linking/groups"):
+            if own == f"POST /{path}":
+                continue
+            with pytest.raises(Refusal) as refused:
+                await app.call("POST", path, file, "text/csv")
+            assert refused.value.status == 400, name
+            assert own in refused.value.detail
+    assert await app.call("GET", "accounts", userName="a@contoso.com") == {"accounts": []}

@@ -1,0 +1,238 @@
+"""Decisions as a file: a table of the report, filled in and sent back, is judged row by row and told by line."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Callable, Mapping
+from tempfile import gettempdir
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from python_calamine import load_workbook
+
+from link_orchestrator.requests import decisions_file, workbook
+from link_orchestrator.requests.workbook import XLSX, Workbook
+from tests.link_orchestrator.requests.test_reviews import row_of
+from tests.link_orchestrator.running import App, Refusal, csv_file, graph, object_id
+
+ACCOUNTS = csv_file(
+    {"userName": "ada@contoso.com"},
+    {"userName": "bob.local", "employeeNumber": "2"},
+    {"userName": "anna.old", "displayName": "Anna Müller"},
+    {"userName": "=root.old", "protected": "yes"},
+    {"userName": "out@x.org"},
+    {"userName": "far@x.org"},
+    {"userName": "left.old"},
+)
+IDENTITIES = (
+    graph(1, "ada@contoso.com"),
+    graph(2, "bob@contoso.com", employeeId="2"),
+    graph(3, "anna@contoso.com", displayName="Anna Müller"),
+    graph(4, "out@x.org"),
+    graph(5, "far@x.org"),
+    graph(6, "new@contoso.com", displayName='=HYPERLINK("http://x","y")'),
+)
+Rows = list[dict[str, str]]
+
+
+@pytest.fixture
+async def run(app: App) -> Any:
+    await app.bring(ACCOUNTS)
+    return await app.plan(*IDENTITIES)
+
+
+async def table(app: App, run: Any, form: str = "csv", **asked: str) -> bytes:
+    """Return the table of a run's report as it comes."""
+    url = f"/linking/runs/{run['id']}/report"
+    async with app.session.get(url, params={"format": form, **asked}) as answer:
+        assert answer.status == 200, await answer.text()
+        assert answer.content_type == (XLSX if form == "xlsx" else "text/csv")
+        return await answer.read()
+
+
+def rows_in(file: bytes) -> Rows:
+    """Return the rows of a CSV table."""
+    return list(csv.DictReader(io.StringIO(file.decode("utf-8-sig"), newline="")))
+
+
+async def send(app: App, run: Any, rows: Rows) -> Any:
+    return await send_file(app, run, csv_file(*rows))
+
+
+async def send_file(app: App, run: Any, file: bytes, kind: str = "text/csv") -> Any:
+    return await app.call("POST", f"linking/runs/{run['id']}/decisions", file, kind)
+
+
+def decide(rows: Rows, decisions: Mapping[str, Mapping[str, str]]) -> Rows:
+    """Return rows with what a person writes into some, by objectId or userName."""
+    return [row | decisions.get(row["objectId"] or row["userName"], {}) for row in rows]
+
+
+async def test_what_a_person_fills_in_is_reviewed_row_by_row_and_the_rest_is_told_by_line(app: App, run: Any) -> None:
+    rows = decide(
+        rows_in(await table(app, run)),
+        {
+            object_id(1): {"action": "exclude"},
+            object_id(2): {"action": " Link "},
+            object_id(3): {"action": "link", "account": "anna.old"},
+            object_id(4): {"action": "link"},
+            object_id(5): {"action": "agree"},
+            object_id(6): {"action": "link", "account": "'=root.old"},
+            "left.old": {"account": "x"},
+        },
+    )
+    answer = await send(app, run, rows)
+    assert (answer["reviewed"], answer["unchanged"], answer["notTaken"]) == (4, 0, 3)
+    lines = {n + 2: row["objectId"] or row["userName"] for n, row in enumerate(rows)}
+    refused = {lines[one["line"]]: one["reason"] for one in answer["refused"]}
+    assert "action: one of link, exclude" in refused[object_id(5)]
+    assert "protected" in refused[object_id(6)]
+    assert "no action: write link" in refused["left.old"]
+    assert answer["run"]["review"] == {"link": 3, "exclude": 1}
+    done = await app.apply(run, links=3)
+    assert done["counts"]["linked"] == 3
+    for name, number in (("bob.local", 2), ("anna.old", 3), ("out@x.org", 4)):
+        assert (await app.account(name))["link"]["identity"] == object_id(number)
+    for name in ("ada@contoso.com", "far@x.org", "=root.old"):
+        assert (await app.account(name))["link"] is None
+
+
+async def test_a_file_that_is_sent_twice_changes_nothing_the_second_time(app: App, run: Any) -> None:
+    rows = decide(
+        rows_in(await table(app, run)),
+        {
+            object_id(1): {"action": "exclude"},
+            object_id(2): {"action": "link"},
+            "anna.old": {"action": "link", "identity": object_id(3)},
+        },
+    )
+    assert (await send(app, run, rows))["reviewed"] == 3
+    before = await app.decisions(run)
+    answer = await send(app, run, rows)
+    assert (answer["reviewed"], answer["unchanged"], answer["notTaken"]) == (0, 3, 0)
+    assert await app.decisions(run) == before
+
+
+async def test_what_frees_an_account_counts_before_what_links_it(app: App, run: Any) -> None:
+    rows = decide(
+        rows_in(await table(app, run)),
+        {object_id(2): {"action": "exclude"}, object_id(3): {"action": "link", "account": "bob.local"}},
+    )
+    assert (await send(app, run, sorted(rows, key=lambda row: row["action"] != "link")))["reviewed"] == 2
+
+
+async def test_two_lines_give_one_account_to_one_person_alone(app: App, run: Any) -> None:
+    rows = decide(
+        rows_in(await table(app, run)),
+        {number: {"action": "link", "account": "anna.old"} for number in (object_id(3), object_id(6))}
+        | {"anna.old": {"action": "link", "identity": object_id(3)}},
+    )
+    answer = await send(app, run, [*rows, *rows])
+    assert (answer["reviewed"], answer["notTaken"]) == (1, 5)
+    assert (await app.apply(run, links=2))["counts"]["linked"] == 2
+
+
+async def test_a_file_of_another_run_is_refused_by_name_and_decides_nothing(app: App, run: Any) -> None:
+    former = decide(rows_in(await table(app, run)), {object_id(2): {"action": "link"}})
+    await app.call("POST", f"linking/runs/{run['id']}/cancel")
+    await app.wait(f"linking/runs/{run['id']}", "cancelled")
+    later = await app.plan(*IDENTITIES)
+    assert [row["row"] for row in rows_in(await table(app, later))] == [row["row"] for row in former]
+    with pytest.raises(Refusal, match=f"is of {run['id']}, and this is {later['id']}: nothing was decided") as refusal:
+        await send(app, later, former)
+    assert refusal.value.status == 400
+    mixed = decide(rows_in(await table(app, later)), {object_id(2): {"action": "link"}})
+    with pytest.raises(Refusal, match="nothing was decided"):
+        await send(app, later, [*mixed, former[-1]])
+    assert "review" not in await row_of(app, later, 2)
+    with pytest.raises(Refusal, match="only the rows of a planned run"):
+        await send(app, run, former)
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (lambda row: row | {"row": "00review_" + "0" * 32}, "no row of that id"),
+        (lambda row: row | {"row": "x"}, "no row of that id"),
+        (lambda row: row | {"run": ""}, "these say which row it is"),
+        (lambda row: row | {"action": "leave", "account": "ada"}, "are for the action link"),
+    ],
+)
+async def test_a_row_that_lost_what_names_it_is_told(
+    app: App, run: Any, change: Callable[[dict[str, str]], dict[str, str]], why: str
+) -> None:
+    (row,) = rows_in(await table(app, run, decision="review"))
+    answer = await send(app, run, [change(row | {"action": "link"})])
+    assert [one["line"] for one in answer["refused"]] == [2]
+    assert why in answer["refused"][0]["reason"]
+
+
+async def test_a_file_that_is_none_is_told_what_to_send(app: App, run: Any) -> None:
+    for file in (ACCOUNTS, b"", b"[]", b'{"a": 1}\n', b"\xff\xfe\x00"):
+        with pytest.raises(Refusal) as refusal:
+            await send_file(app, run, file)
+        assert refusal.value.status == 400
+    with pytest.raises(Refusal, match=r"no column action, row, run.*report\?format=xlsx"):
+        await send_file(app, run, ACCOUNTS)
+
+
+async def test_a_file_has_a_bounded_number_of_decisions(app: App, run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decisions_file, "MOST_DECIDED", 1)
+    rows = [row | {"action": "link"} for row in rows_in(await table(app, run))]
+    with pytest.raises(Refusal, match="split it"):
+        await send(app, run, rows)
+
+
+async def test_a_workbook_has_the_rows_of_the_csv_as_texts(app: App, run: Any) -> None:
+    before = {*os.listdir(gettempdir())}
+    book = load_workbook(io.BytesIO(await table(app, run, "xlsx")))
+    header, *rows = book.get_sheet_by_index(0).to_python()
+    expected = rows_in(await table(app, run))
+    assert header == list(expected[0])
+    told = [dict(zip(header, map(str, row), strict=True)) for row in rows]
+    plain = [{name: cell.removeprefix("'") for name, cell in row.items()} for row in expected]
+    assert told == plain
+    assert "Anna Müller" in str(told)
+    assert '=HYPERLINK("http://x","y")' in {row["displayName"] for row in told}
+    assert not [name for name in {*os.listdir(gettempdir())} - before if "xlsx" in name.lower()], "nothing of it stays"
+
+
+async def test_the_suggestions_are_in_the_table_with_what_is_to_be_copied(app: App, run: Any) -> None:
+    rows = {row["objectId"] or row["userName"]: row for row in rows_in(await table(app, run))}
+    account = await app.account("anna.old")
+    assert rows[object_id(3)]["suggestions"] == f"anna.old {account['id']} (Anna Müller, 0.9, name)"
+    assert rows["anna.old"]["suggestions"].startswith(f"anna@contoso.com {object_id(3)} (Anna Müller, 0.9")
+
+
+async def test_a_suggestion_is_linked_by_nobody_who_does_not_name_it(app: App, run: Any) -> None:
+    rows = [row | {"action": "link"} for row in rows_in(await table(app, run)) if row["suggestions"]]
+    assert len(rows) == 2
+    answer = await send(app, run, rows)
+    assert (answer["reviewed"], answer["notTaken"], answer["run"]["links"]) == (0, 2, 1)
+    reasons = {one["reason"].partition(":")[0] for one in answer["refused"]}
+    assert reasons == {
+        "identity",
+        "a row that is noAccount is linked to no account unless you name the person's as account",
+    }
+
+
+async def test_more_rows_than_a_workbook_holds_are_refused(app: App, run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workbook, "MOST_IN_WORKBOOK", 3)
+    with pytest.raises(AssertionError, match="a workbook has at most"):
+        await table(app, run, "xlsx")
+    assert await table(app, run, "xlsx", decision="review")
+
+
+@given(st.lists(st.lists(st.text(max_size=40), min_size=2, max_size=2), max_size=5))
+async def test_whatever_cells_hold_they_are_texts_in_a_workbook(rows: list[list[str]]) -> None:
+    with Workbook(["a", "b"], ["a"]) as book:
+        for row in rows:
+            book.add(row)
+        file = await book.close()
+    sheet = load_workbook(io.BytesIO(file)).get_sheet_by_index(0)
+    for cells in sheet.to_python()[1:]:
+        assert all(isinstance(cell, str) for cell in cells)
