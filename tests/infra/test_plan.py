@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from python_calamine import CalamineWorkbook
 
 from infra.local.demo_data import generate, write
 from infra.local.plan import folders, shown
@@ -83,7 +84,11 @@ def test_a_plan_leaves_its_results_which_only_their_owner_reads_and_nothing_else
     assert main(asked()) == 0
     assert left(here) == {"accounts.csv", "users.csv", "report"}
     report = here / "report"
-    assert {entry.name for entry in report.iterdir()} >= {".gitignore", "report.html", "rows.csv", "problems.csv"}
+    names = {".gitignore", "report.html", "rows.csv", "decisions.xlsx", "problems.csv"}
+    assert {entry.name for entry in report.iterdir()} == names
+    book = list(CalamineWorkbook.from_path(str(report / "decisions.xlsx")).get_sheet_by_index(0).iter_rows())
+    assert list(rows_of(report / "rows.csv")[0]) == book[0]
+    assert {'=HYPERLINK("x")', "Ann"} <= {cell for row in book for cell in row}, "texts, of which none is a formula"
     assert stat.S_IMODE(report.stat().st_mode) == 0o700
     assert (report / ".gitignore").read_text() == "*\n"
     told = capfd.readouterr().out

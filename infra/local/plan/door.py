@@ -35,14 +35,19 @@ class Door:
     async def call(self, method: str, path: str, body: bytes | object = None, content_type: str = "") -> Any:
         """Send a request and return the JSON of its answer. Raises Refused."""
         data = b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
-        text, _ = await self._answer(method, path, data, content_type or "application/json")
-        return json.loads(text)
+        answer, _ = await self._answer(method, path, data, content_type or "application/json")
+        return json.loads(answer)
+
+    async def file(self, path: str) -> bytes:
+        """Return an answer that is a file. Raises Refused."""
+        answer, _ = await self._answer("GET", path)
+        return answer
 
     async def pages(self, path: str) -> AsyncIterator[str]:
         """Yield the pages of an answer as text, by the links between them. Raises Refused."""
         while path:
-            text, link = await self._answer("GET", path)
-            yield text
+            answer, link = await self._answer("GET", path)
+            yield answer.decode()
             path = link.partition("<")[2].partition(">")[0]
 
     async def wait(self, path: str, state: str, note: Callable[[Any], None]) -> Any:
@@ -54,15 +59,15 @@ class Door:
                 return job
             await asyncio.sleep(PAUSE_SECONDS)
 
-    async def _answer(self, method: str, path: str, body: bytes = b"", content_type: str = "") -> tuple[str, str]:
-        """Return the text of an answer, and its Link header or ""."""
+    async def _answer(self, method: str, path: str, body: bytes = b"", content_type: str = "") -> tuple[bytes, str]:
+        """Return the body of an answer, and its Link header or ""."""
         sent = self._headers | {"Content-Type": content_type, "Content-Length": str(len(body))}
         target = path if path.startswith(("/", "http")) else f"/{path}"
         answer = await self._host.handle(method, target, sent, body)
-        text = answer.get_body().decode()
+        told = answer.get_body()
         if answer.status_code >= 400:
-            raise Refused(str(json.loads(text)["detail"]) if text else f"status {answer.status_code}")
-        return text, answer.headers.get("Link", "")
+            raise Refused(str(json.loads(told)["detail"]) if told else f"status {answer.status_code}")
+        return told, answer.headers.get("Link", "")
 
 
 @asynccontextmanager

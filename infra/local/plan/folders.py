@@ -23,13 +23,18 @@ _PAUSE: Final = 0.1
 
 @contextmanager
 def working_folder() -> Iterator[Path]:
-    """Make a folder that only this user can read, and remove it when the block ends."""
+    """Make a folder that only this user can read, and remove it when the block ends.
+
+    Whatever else this process writes into temporary files goes there, too.
+    """
     _remove_left_over()
-    folder = Path(tempfile.mkdtemp(prefix=PREFIX))
+    folder, former = Path(tempfile.mkdtemp(prefix=PREFIX)), tempfile.tempdir
     try:
         with only_server(folder):
+            tempfile.tempdir = str(folder)
             yield folder
     finally:
+        tempfile.tempdir = former
         remove(folder)
 
 

@@ -17,16 +17,21 @@ from infra.local.plan.given import OUT, Trouble
 from infra.local.plan.work import Made, Progress
 from link_orchestrator.requests.report import MOST_ROWS, safe
 
-REPORT, ROWS, PROBLEMS = "report.html", "rows.csv", "problems.csv"
+REPORT, ROWS, DECISIONS, PROBLEMS = "report.html", "rows.csv", "decisions.xlsx", "problems.csv"
 DEFAULT: Final = "report"
 WHAT: Final = {
     REPORT: "the report, to read in a browser and to print",
-    ROWS: "every decision with its reason, for a spreadsheet",
+    ROWS: "every decision with its reason",
+    DECISIONS: "the same as a workbook, with columns to decide in",
     PROBLEMS: "the rows of your files that could not be used, and why",
 }
 """What each file holds, in the order in which they are named."""
 BOM: Final = "\ufeff"
 """By this mark Excel knows that a CSV is UTF-8."""
+
+
+MOST_IN_WORKBOOK: Final = 50_000
+"""Rows from which on there is no workbook: it takes a second for each five thousand of them."""
 
 
 @contextmanager
@@ -72,6 +77,8 @@ async def write_results(door: Door, made: Made, folder: Path, progress: Progress
             file.write(page.removeprefix(BOM))
             written = min(written + MOST_ROWS, total)
             progress.note(step, written, total)
+    if total <= MOST_IN_WORKBOOK:
+        (folder / DECISIONS).write_bytes(await door.file(f"{made.path}/report?format=xlsx"))
     await _write_problems(door, made, folder / PROBLEMS)
     progress.end(step)
 
