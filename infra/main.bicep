@@ -100,10 +100,13 @@ param adminClientId string = ''
 @description('Client ids of applications whose tokens the admin app takes: scripts.')
 param adminScriptClientIds array = []
 
+@description('Directory that administrators of this tenant manage.')
+param adminDirectory string = 'main'
+
 @description('Tokens of Entra by their hashes, as shared/README.md has them: {"name", "sha256", "directory", "roles": ["scim"], "expires"}.')
 param scimCredentials array = []
 
-@description('Tokens of administrators by their hashes, with "roles": ["admin"].')
+@description('Tokens of administrators by their hashes, with "roles": ["admin"]: for one app, which has no sign-in.')
 param adminCredentials array = []
 
 @description('Public address of the SCIM app where it has a domain of its own, such as https://scim.example.com.')
@@ -950,6 +953,9 @@ var graphSettings = {
   SCIMLINK_GRAPH_AUTHORITY: loginEndpoint
   SCIMLINK_GRAPH_CERTIFICATE: empty(graphCertificate) ? '' : '@Microsoft.KeyVault(VaultName=${vault.name};SecretName=${graphCertificate})'
 }
+var portalTenants = {
+  '${tenant().tenantId}': adminDirectory
+}
 var schedulerSettings = usesScheduler ? {
   DURABLE_TASK_SCHEDULER_CONNECTION_STRING: 'Endpoint=${scheduler!.properties.endpoint};Authentication=ManagedIdentity;ClientID=${adminIdentity.properties.clientId}'
   AzureFunctionsJobHost__extensions__durableTask__storageProvider__type: 'azureManaged'
@@ -993,6 +999,9 @@ resource adminSettings 'Microsoft.Web/sites/config@2024-11-01' = if (twoApps) {
     SCIMLINK_CLIENT_ID: adminIdentity.properties.clientId
     SCIMLINK_BASE_URL: 'https://${adminApp!.properties.defaultHostName}'
     SCIMLINK_CREDENTIALS: string(adminCredentials)
+    SCIMLINK_PORTAL_AUTH: 'easyauth'
+    SCIMLINK_PORTAL_AUDIENCE: adminClientId
+    SCIMLINK_PORTAL_TENANTS: string(portalTenants)
   })
   dependsOn: [
     adminData
