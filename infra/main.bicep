@@ -999,7 +999,7 @@ resource adminSettings 'Microsoft.Web/sites/config@2024-11-01' = if (twoApps) {
     SCIMLINK_CLIENT_ID: adminIdentity.properties.clientId
     SCIMLINK_BASE_URL: 'https://${adminApp!.properties.defaultHostName}'
     SCIMLINK_CREDENTIALS: string(adminCredentials)
-    SCIMLINK_PORTAL_AUTH: 'easyauth'
+    SCIMLINK_PORTAL_AUTH: empty(adminClientId) ? '' : 'easyauth'
     SCIMLINK_PORTAL_AUDIENCE: adminClientId
     SCIMLINK_PORTAL_TENANTS: string(portalTenants)
   })

@@ -42,6 +42,8 @@ class Page:
     """From where the next run can read only what has changed since."""
     counts: Mapping[str, int] = field(default_factory=dict)
     """What there was beside identities, as counts of the run."""
+    assigned: bool = False
+    """Whether the identities tell who is assigned to the application, and were read before."""
 
 
 class IdentitySource(Protocol):
@@ -89,15 +91,21 @@ class GraphScope(_Asked):
     groups: tuple[GUID, ...] = Field(default=(), max_length=1000)
     """Object ids of the groups, with the scope groups."""
     service_principal: GUID | None = None
-    """The enterprise application's object id, with the scope assigned."""
+    """The enterprise application's object id, with the scope assigned; with all, the plan knows who is assigned."""
 
     @model_validator(mode="after")
     def _is_complete(self) -> Self:
-        if (self.scope == "assigned") != (self.service_principal is not None):
+        named = self.service_principal is not None
+        if (self.scope == "assigned" and not named) or (self.scope == "groups" and named):
             raise ValueError("servicePrincipal, the enterprise application's object id, goes with the scope assigned")
         if (self.scope == "groups") != bool(self.groups):
             raise ValueError("groups, a list of object ids, goes with the scope groups")
         return self
+
+    @property
+    def tells_assigned(self) -> bool:
+        """Whether everybody is read, and beside them who is assigned to the application."""
+        return self.scope == "all" and self.service_principal is not None
 
     def to_json(self) -> dict[str, Any]:
         """Return the scope as it is asked for."""

@@ -56,6 +56,11 @@ def reading_names(run_id: str) -> list[str]:
     return [f"{run_id}{READ}{restart}" for restart in range(RESTARTS + 1)]
 
 
+def assigned_of(reading: str) -> str:
+    """Return the name of the stage for the people of a reading who are assigned to the application."""
+    return f"{reading}assigned"
+
+
 def groups_of(reading: str) -> str:
     """Return the name of the stage for the groups that are read together with the identities of a reading."""
     return f"{reading}groups"

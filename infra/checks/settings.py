@@ -25,9 +25,6 @@ NOT_DEPLOYED: Mapping[str, str] = {
 }
 """Settings of the model that the template must not set, and why."""
 
-AHEAD = {"SCIMLINK_PORTAL_AUDIENCE", "SCIMLINK_PORTAL_TENANTS"}
-"""Settings that the admin app has before it reads them."""
-
 HOST_STORAGE = ("blobServiceUri", "queueServiceUri", "tableServiceUri", "credential", "clientId")
 PLATFORM = {
     *(f"AzureWebJobsStorage__{name}" for name in HOST_STORAGE),
@@ -111,9 +108,9 @@ def wanted(deployment: Deployment, app: str) -> set[str]:
     """Return the settings that an app must have, and no others."""
     two = bool(deployment.parameters["twoApps"])
     graph = {name for name in model() if name.startswith("SCIMLINK_GRAPH_")}
-    signs_in = {name for name in model() if name.startswith("SCIMLINK_PORTAL_")}
+    portal = {name for name in model() if name.startswith("SCIMLINK_PORTAL_")}
     links = app == "adminApp" or not two
-    ours = set(model()) - NOT_DEPLOYED.keys() - (set() if links else graph) - (set() if app == "adminApp" else signs_in)
+    ours = set(model()) - NOT_DEPLOYED.keys() - (set() if links else graph) - (set() if app == "adminApp" else portal)
     scheduler = SCHEDULER if links and deployment.parameters["durableBackend"] == "DurableTaskScheduler" else set()
     return ours | PLATFORM | scheduler | (SIGN_IN if app == "adminApp" else set())
 
@@ -131,7 +128,7 @@ def check(deployment: Deployment) -> Iterator[Finding]:
             yield Finding("flex", app, f"{name} must not be set on Flex Consumption")
         for name in sorted(values.keys() & NOT_DEPLOYED.keys()):
             yield Finding("setting", app, f"{name} must not be set: {NOT_DEPLOYED[name]}")
-        for name in sorted(values.keys() - wanted(deployment, app) - FORBIDDEN - NOT_DEPLOYED.keys() - AHEAD):
+        for name in sorted(values.keys() - wanted(deployment, app) - FORBIDDEN - NOT_DEPLOYED.keys()):
             yield Finding("setting", app, f"{name}: {_why_not(name)}")
         for name in sorted(wanted(deployment, app) - values.keys()):
             yield Finding("setting", app, f"{name} is missing ({deployment.scenario})")
@@ -148,7 +145,7 @@ def _values(deployment: Deployment, app: str, values: Mapping[str, Any]) -> Iter
     host = "adminHost" if app == "adminApp" else "scimHost"
     own = "scimIdentity" if app == "scimApp" and two else "adminIdentity"
     exact: dict[str, Any] = {
-        "SCIMLINK_PORTAL_AUTH": "easyauth",
+        "SCIMLINK_PORTAL_AUTH": "easyauth" if deployment.parameters["adminClientId"] else "",
         "SCIMLINK_PORTAL_AUDIENCE": deployment.parameters["adminClientId"],
         "APP_ROLES": "admin" if app == "adminApp" else "scim" if two else "scim,admin",
         "AzureWebJobsStorage__credential": "managedidentity",

@@ -46,6 +46,10 @@ LATEST: Final = f"/v1.0/users/delta?{SELECT}&$deltatoken=latest"
 USER_READ, APPLICATION_READ, SYNCHRONIZATION_READ = "User.Read.All", "Application.Read.All", "Synchronization.Read.All"
 
 
+TELLS_ASSIGNED: Final = ("assigned", "users_of", "group", "members")
+"""Steps that, beside everybody, read who is assigned to the application."""
+
+
 class Graph:
     """Microsoft Graph for all directories. It keeps their tokens; a session lasts only while somebody reads."""
 
@@ -89,13 +93,18 @@ class GraphIdentities:
 
     def changes(self, bookmark: str) -> Place | None:
         """Return where to read what changed since a delta link; None but for all users, as Graph has no other."""
-        return {"steps": [["changes", bookmark], *self._groups_of_all()]} if self._scope.scope == "all" else None
+        if self._scope.scope != "all":
+            return None
+        # Of assignments Graph tells no changes here: they are read whole.
+        return {"steps": [["changes", bookmark], *self._groups_of_all(), *self._assigned()]}
 
     async def page(self, place: Place) -> Page:
         """Take the first step of a place. Raises SourceBusy and SourceFailed; the same place can then be read again."""
         step, *left = place.get("steps") or self._first()
         trail = Trail.of(place.get("trail")).followed(step[-1])
         page = await self._take(step, left)
+        if self._scope.scope == "all" and step[0] in TELLS_ASSIGNED:
+            page = replace(page, assigned=True)
         return replace(page, then={**page.then, "trail": trail.to_json()}) if page.then else page
 
     async def _take(self, step: Step, left: list[Step]) -> Page:
@@ -139,17 +148,24 @@ class GraphIdentities:
         scope = self._scope
         if scope.scope == "all":
             # The link to later changes comes first, so that it covers what changes while the users are read.
-            return [["latest", ""], ["users", USERS], *self._groups_of_all()]
+            return [["latest", ""], ["users", USERS], *self._groups_of_all(), *self._assigned()]
         if scope.scope == "groups":
             return [["group", group] for group in dict.fromkeys(map(str.lower, scope.groups))]
-        return [["assigned", f"/v1.0/servicePrincipals/{scope.service_principal}/appRoleAssignedTo?$top={TOP}"]]
+        return self._assigned()
+
+    def _assigned(self) -> list[Step]:
+        """Return the step that begins to read who is assigned to the application; none where it is not named."""
+        application = self._scope.service_principal
+        return (
+            [["assigned", f"/v1.0/servicePrincipals/{application}/appRoleAssignedTo?$top={TOP}"]] if application else []
+        )
 
     def _groups_of_all(self) -> list[Step]:
         return [groups.ALL] if self._groups else []
 
     def _then_group(self, steps: list[Step], group: str) -> list[Step]:
         """Return the steps and, behind all people, one that reads the group itself, if groups are asked for."""
-        if not self._groups:
+        if not self._groups or self._scope.scope == "all":
             return steps
         if not steps or steps[-1][0] != "groups_of":
             return [*steps, ["groups_of", [group]]]
@@ -181,7 +197,7 @@ class GraphIdentities:
         try:
             return await self._users("members", link)
         except UnknownObject:
-            if self._scope.scope != "assigned":
+            if self._scope.scope == "groups":
                 raise
             return [], []
 

@@ -21,7 +21,7 @@ from link_orchestrator.files.entra_groups import EntraGroup
 from link_orchestrator.messages import MEMBERSHIPS_AN_ACCOUNT, Read, ReadDone, slices_for
 from link_orchestrator.problem_report import write_problems
 from link_orchestrator.problems import Problem
-from link_orchestrator.run import READ_IN_FULL, reads_groups
+from link_orchestrator.run import ASSIGNED, READ_IN_FULL, reads_groups
 from link_orchestrator.source import (
     GROUPS,
     IN_GROUPS,
@@ -36,6 +36,7 @@ from link_orchestrator.staged import (
     READ,
     RESTARTS,
     EntraGroupWriter,
+    assigned_of,
     groups_of,
     identity_bucket,
     parts_of,
@@ -72,6 +73,7 @@ class Batch:
 
     place: Mapping[str, Any] | None
     identities: dict[str, Identity | Gone] = field(default_factory=dict)
+    assigned: dict[str, Identity] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     groups: list[EntraGroup] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
@@ -82,7 +84,7 @@ class Batch:
     @property
     def rows(self) -> int:
         """How many identities and members of groups it holds."""
-        return len(self.identities) + self.counts[IN_GROUPS]
+        return len(self.identities) + len(self.assigned) + self.counts[IN_GROUPS]
 
 
 async def read_identities(directories: Directories, sources: Sources, message: Mapping[str, Any]) -> dict[str, Any]:
@@ -148,7 +150,10 @@ async def _read(directory: Directory, source: IdentitySource, reading: Reading) 
             batch.busy = busy
             break
         for row in page.rows:
-            if isinstance(row, Problem):
+            if page.assigned:
+                if isinstance(row, Identity):  # of the others the page of everybody has told
+                    batch.assigned[fold(row.object_id)] = row
+            elif isinstance(row, Problem):
                 before = reading.read + reading.unusable + len(batch.identities) + len(batch.problems)
                 batch.problems.append(replace(row, line=before + 1))
             elif isinstance(row, EntraGroup):
@@ -199,9 +204,9 @@ def _advanced(reading: Reading, batch: Batch, now: float) -> Reading:
 
 
 async def _stage(directory: Directory, name: str, batch: Batch, slice_name: str) -> None:
-    if batch.identities:
-        writer = directory.stage(name).writer(slice_name)
-        for identity in batch.identities.values():
+    for stage, identities in ((name, batch.identities), (assigned_of(name), batch.assigned)):
+        writer = directory.stage(stage).writer(slice_name)
+        for identity in identities.values():
             await writer.add(identity_bucket(directory.keys, identity.object_id), identity.to_json())
         await writer.close()
     if batch.groups:
@@ -239,6 +244,8 @@ async def _finished(directory: Directory, reading: Reading) -> ReadDone:
         return ReadDone(failed="the source holds no user that can be read: check the scope of the run")
     name = reading_names(reading.job)[reading.restarts]
     options: dict[str, Any] = {"identities": name, READ_IN_FULL: reading.begun}
+    asked = RunSource.model_validate((await directory.jobs.get(reading.job)).options["source"])
+    assigned = {ASSIGNED: [assigned_of(name)]} if asked.graph.tells_assigned else {}
     if reading.former:
         former = await directory.jobs.get(reading.former)
         if is_older(former.options[READ_IN_FULL], KEPT_DAYS, directory.jobs.now()):
@@ -249,7 +256,7 @@ async def _finished(directory: Directory, reading: Reading) -> ReadDone:
 
     def change(job: Job) -> Job:
         groups = {"groups": groups_of(name)} if reads_groups(job) else {}
-        return replace(job, options={**job.options, **options, **groups})
+        return replace(job, options={**job.options, **options, **groups, **assigned})
 
     job = await directory.jobs.change(reading.job, change)
     counts = ({GROUPS: 0} if reads_groups(job) else {}) | dict(reading.counts)

@@ -77,6 +77,8 @@ async def prepare(directory: Directory, asked: RunRequest, sources: Sources, job
     }
     if asked.policy is not None:
         options[OWN_POLICY] = True
+    if asked.assigned is not None and asked.source and asked.source.graph.tells_assigned:
+        raise InvalidValue("assigned: the source reads who is assigned, by its servicePrincipal: name one of the two")
     if asked.assigned is not None:
         options[ASSIGNED] = [*staged.parts_of(await find_upload(directory, asked.assigned, IDENTITIES, "assigned"))]
     if asked.full:
@@ -88,6 +90,8 @@ async def prepare(directory: Directory, asked: RunRequest, sources: Sources, job
         # Later runs go on from a reading of everybody, and from no other.
         days = KEPT_DAYS if asked.source.graph.scope == "all" else 0
         await directory.stages.announce(job_id, staged.reading_names(job_id), days=days)
+        if asked.source.graph.tells_assigned:
+            await directory.stages.announce(job_id, [staged.assigned_of(name) for name in staged.reading_names(job_id)])
     await directory.stages.announce(job_id, seen.stages_of(job_id), days=seen.DAYS)
     return options
 

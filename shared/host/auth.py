@@ -1,21 +1,28 @@
 """Who calls: a bearer token is compared by its hash with the credentials in the settings (RFC 6750).
 
-The credential chooses the directory; nothing in a request can name another. A person is known beside that where App
-Service Authentication stands before the app: their name is kept with what they decide, and opens no door.
+The credential chooses the directory; nothing in a request can name another. principal.py knows who signed in instead.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 import hmac
-import json
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import NamedTuple
 
 from shared.host.settings import Credential, Role, now
+
+
+class Caller(NamedTuple):
+    """Who calls: the name that goes into the audit, the directory that it opens, and a person's name, "" for none.
+
+    The person's name is kept for a term; the other one is no name of a person.
+    """
+
+    name: str
+    directory: str
+    person: str = ""
 
 
 class Unauthorized(Exception):
@@ -46,29 +53,3 @@ def authenticate(
     if role not in found.roles:
         raise Forbidden(f"this token does not open {role} routes")
     return found
-
-
-PRINCIPAL: Final = "x-ms-client-principal"
-"""The header in which App Service Authentication says who signed in. It takes the same header of others away.
-
-https://learn.microsoft.com/azure/app-service/configure-authentication-user-identities
-"""
-_NAMES: Final = ("preferred_username", "upn", "http://schemas.xmlsoap.org/ws/2005/05/identity/claims/upn")
-_MOST_CHARS: Final = 200
-
-
-def person_of(header: str | None) -> str:
-    """Return the name by which a person signed in to Entra, "" where the header of a principal names none.
-
-    Only for an app before which App Service Authentication is on: anybody else can send such a header.
-    """
-    try:
-        principal = json.loads(base64.b64decode(header or "", validate=True))
-        claims = {claim["typ"]: claim["val"] for claim in reversed(principal["claims"])}
-        names: list[Any] = [claims.get(name) for name in (*_NAMES, principal.get("name_typ"))]
-        known = principal.get("auth_typ") == "aad"
-    except (binascii.Error, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return ""
-    # An app that signs in as itself has no such name.
-    name = next((one for one in names if isinstance(one, str) and one), "") if known else ""
-    return name[:_MOST_CHARS] if name.isprintable() else ""

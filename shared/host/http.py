@@ -8,14 +8,14 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import azure.functions as func
 
 from shared.directory.directory import Directories
-from shared.host.auth import PRINCIPAL, authenticate, person_of
+from shared.host.auth import Caller, Unauthorized, authenticate
 from shared.host.body import read_body
+from shared.host.principal import NOBODY, PRINCIPAL, admit, read_principal, refuse_other_origin
 from shared.host.problems import error_text, problem
 from shared.host.routes import matcher, methods_with_head
 from shared.host.settings import Role, Settings
@@ -87,16 +87,14 @@ class Edge:
         headers: dict[str, str] = {}
         request_id = req.route_params.get("id", "")
         try:
-            credential = authenticate(req.headers.get("authorization"), self.settings.credentials, role)
-            directory = await self.directories.open(credential.directory)
+            caller = self._caller(req, role)
+            directory = await self.directories.open(caller.directory)
             if writes:
                 await directory.gate.refuse_closed()
             _check_url(req.url)
             body = await read_body(req, body_bytes)
             _check_arrived(req.method, req.headers, body)
-            request = self._request(req, request_id, credential.name, body)
-            if role == "admin" and self.settings.portal_auth:
-                request = replace(request, person=person_of(req.headers.get(PRINCIPAL)))
+            request = self._request(req, request_id, caller, body)
             response = await service(directory, request, *more)
         except Exception as error:
             status, scim_type, detail, further = problem(error)
@@ -116,11 +114,26 @@ class Edge:
             charset="utf-8",
         )
 
-    def _request(self, req: func.HttpRequest, resource_id: str, by: str, body: bytes) -> Request:
+    def _caller(self, req: func.HttpRequest, role: Role) -> Caller:
+        """Return who calls: by a token, or, on the administrator's routes, by a sign-in that the app is told of."""
+        settings, headers = self.settings, req.headers
+        signs_in = role == "admin" and settings.portal_auth
+        principal = read_principal(headers.get(PRINCIPAL)) if signs_in else NOBODY
+        try:
+            credential = authenticate(headers.get("authorization"), settings.credentials, role)
+        except Unauthorized:
+            if not (settings.portal_audience and principal.object_id):
+                raise
+            refuse_other_origin(headers, req.method, self._base(req).removesuffix(SCIM))
+            return admit(principal, req.method, settings.portal_audience, settings.portal_tenants)
+        return Caller(credential.name, credential.directory, principal.name)
+
+    def _request(self, req: func.HttpRequest, resource_id: str, caller: Caller, body: bytes) -> Request:
         headers: Mapping[str, str] = req.headers
         return Request(
             base=self._base(req),
-            by=by,
+            by=caller.name,
+            person=caller.person,
             id=resource_id,
             params=_params(req) | {name: value for name, value in req.route_params.items() if name != "id"},
             body=body,

@@ -34,6 +34,9 @@ EASY_AUTH = "easyauth"
 """What the setting says where App Service Authentication is on."""
 
 
+DirectoryName = Annotated[str, Field(pattern="^[a-z0-9]{1,32}$")]
+
+
 class Credential(BaseModel):
     """A bearer token by its hash: which directory it opens, for which role, and until when.
 
@@ -44,7 +47,7 @@ class Credential(BaseModel):
 
     name: str = Field(min_length=1, max_length=64)
     sha256: str = Field(pattern="^[0-9a-f]{64}$")
-    directory: str = Field(default="main", pattern="^[a-z0-9]{1,32}$")
+    directory: DirectoryName = "main"
     roles: frozenset[Role] = frozenset({"scim"})
     expires: AwareDatetime | None = None
 
@@ -75,6 +78,10 @@ class Settings(BaseModel):
     graph: GraphSettings = GraphSettings()
     portal_auth: bool = False
     """Whether App Service Authentication stands before the app, so that its header says which person calls."""
+    portal_audience: str = ""
+    """Client id of the app registration that signs people in: then their app roles open the administrator's routes."""
+    portal_tenants: Mapping[str, DirectoryName] = {}
+    """By tenant whose people may come, the directory that they manage."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Settings:
@@ -94,6 +101,12 @@ class Settings(BaseModel):
             raise ValueError("SCIMLINK_BUCKETS must be a number from 1 to 256") from None
         if (portal_auth := environment.get("SCIMLINK_PORTAL_AUTH", "")) not in ("", EASY_AUTH):
             raise ValueError(f"SCIMLINK_PORTAL_AUTH must be {EASY_AUTH}, or left out")
+        try:
+            tenants = TypeAdapter(Mapping[str, DirectoryName]).validate_json(
+                environment.get("SCIMLINK_PORTAL_TENANTS") or "{}"
+            )
+        except ValueError:
+            raise ValueError("SCIMLINK_PORTAL_TENANTS must be a JSON object from tenant id to directory") from None
         endpoint = environment.get("SCIMLINK_TABLES_ENDPOINT", "")
         try:
             endpoint = endpoint and origin(endpoint)
@@ -110,6 +123,8 @@ class Settings(BaseModel):
             base_url=environment.get("SCIMLINK_BASE_URL", "").rstrip("/"),
             graph=GraphSettings.from_environment(environment),
             portal_auth=portal_auth == EASY_AUTH,
+            portal_audience=environment.get("SCIMLINK_PORTAL_AUDIENCE", ""),
+            portal_tenants=tenants,
         )
 
     @classmethod
@@ -122,7 +137,10 @@ class Settings(BaseModel):
         """Raise ValueError naming the setting that is missing, without which the app can answer nobody."""
         if not (self.tables or self.tables_endpoint):
             raise ValueError("SCIMLINK_TABLES_ENDPOINT is missing: the address of the Table Storage")
-        for role in sorted(self.app_roles):
+        signs_in = self.portal_auth and self.portal_audience
+        if signs_in and not self.portal_tenants:
+            raise ValueError("SCIMLINK_PORTAL_TENANTS is missing: whose people may sign in, and to which directory")
+        for role in sorted(self.app_roles - ({"admin"} if signs_in else set())):
             if not any(role in credential.roles for credential in self.credentials):
                 raise ValueError(f"SCIMLINK_CREDENTIALS has no entry with the role {role}: nobody could sign in")
 

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.host.auth import person_of
+from shared.host.principal import read_principal
 from shared.host.settings import Settings
 from tests.link_orchestrator.running import TOKEN, Api, App, Refusal, csv_file, graph, plan_rows, serving
 from tests.link_orchestrator.test_retention import NIGHT, age, directory_of
@@ -122,13 +122,13 @@ async def test_a_person_without_a_token_has_no_door(tmp_path: Path) -> None:
     ],
 )
 def test_a_principal_is_named_by_how_they_sign_in(header: str | None, name: str) -> None:
-    assert person_of(header) == name
+    assert read_principal(header).name == name
 
 
 @given(st.binary(max_size=60), st.text(max_size=60))
 def test_whatever_the_header_holds_it_is_a_name_or_none(data: bytes, text: str) -> None:
     for header in (base64.b64encode(data).decode(), text):
-        assert person_of(header).isprintable()
+        assert read_principal(header).name.isprintable()
 
 
 def test_the_setting_is_one_word_or_left_out() -> None:

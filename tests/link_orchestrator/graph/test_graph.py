@@ -101,6 +101,35 @@ async def test_the_plan_is_the_same_as_over_an_uploaded_file(tmp_path: Path, mon
         assert told(await app.decisions(read)) == told(await app.decisions(uploaded))
 
 
+def _assigned(kind: str, principal: str) -> dict[str, str]:
+    return {"principalType": kind, "principalId": principal}
+
+
+@pytest.mark.parametrize("top", [1, 999])
+async def test_a_run_over_everybody_tells_who_is_not_assigned_to_the_application(
+    both: tuple[GraphStandIn, App], top: int
+) -> None:
+    stand_in, app = both
+    stand_in.top = top
+    law = stand_in.tenant.add_group("Law", [object_id(3)])
+    stand_in.tenant.assigned = [_assigned("User", object_id(1)), _assigned("Group", law)]
+    await app.bring(ACCOUNTS)
+    named = {"graph": {"scope": "all", "servicePrincipal": APPLICATION}}
+    run = await plan(app, named)
+    assert run["counts"] == PLANNED
+    rows = {row["identity"]["objectId"]: row for row in await app.decisions(run) if "identity" in row}
+    skipped = {one for one, row in rows.items() if row["predicted"]["outcome"] == "skipped"}
+    assert skipped == {object_id(2), object_id(4)}
+    assert rows[object_id(2)]["warnings"] == ["unassigned"]
+    (told,) = [one for one in run["warnings"] if one["code"] == "unassigned"]
+    assert (told["count"], told["examples"][0]["account"]) == (1, "john")
+    await app.apply(run)
+    stand_in.tenant.assigned += [_assigned("User", object_id(2))]
+    run = await plan(app, named)
+    assert "unassigned" not in {one["code"] for one in run["warnings"]}
+    assert run["counts"]["alreadyLinked"] == 2, "it decides on everybody, whoever is assigned by now"
+
+
 @pytest.mark.parametrize("top", [1, 2, 999])
 async def test_users_who_are_assigned_directly_and_through_groups_count_once(
     both: tuple[GraphStandIn, App], top: int

@@ -1,0 +1,101 @@
+"""Who signed in: the principal that App Service Authentication hands over, and what it may do.
+
+Only for an app before which App Service Authentication is on: it takes the header of others away, where anybody else
+could send it (https://learn.microsoft.com/azure/app-service/configure-authentication-user-identities). It is never read
+on SCIM routes.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from shared.host.auth import Caller, Forbidden, Unauthorized
+
+PRINCIPAL: Final = "x-ms-client-principal"
+READS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+"""Methods by which nothing changes: all that a Reader may send."""
+_READER, _OPERATORS = "Reader", frozenset({"Operator", "Owner"})
+"""App roles, as the app registration has them (infra/entra.bicep)."""
+_NAMES: Final = ("preferred_username", "upn", "http://schemas.xmlsoap.org/ws/2005/05/identity/claims/upn")
+_TENANT: Final = ("tid", "http://schemas.microsoft.com/identity/claims/tenantid")
+_OBJECT: Final = ("oid", "http://schemas.microsoft.com/identity/claims/objectidentifier")
+_MOST_CHARS: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Whom or what Entra signed in: a person, or an application that has no `name`. "" is what no claim tells."""
+
+    name: str = ""
+    object_id: str = ""
+    tenant: str = ""
+    audience: str = ""
+    roles: frozenset[str] = field(default_factory=frozenset)
+
+
+NOBODY: Final = Principal()
+
+
+def read_principal(header: str | None) -> Principal:
+    """Return the principal of a header, base64 of JSON; NOBODY where it names none that Entra signed in."""
+    try:
+        document = json.loads(base64.b64decode(header or "", validate=True))
+        claims = [(claim["typ"], claim["val"]) for claim in document["claims"]]
+        if document.get("auth_typ") != "aad" or not all(isinstance(one, str) for claim in claims for one in claim):
+            return NOBODY
+        of: dict[Any, str] = dict(reversed(claims))
+        role_type, name_type = document.get("role_typ"), document.get("name_typ")
+        name = next((of[name] for name in (*_NAMES, name_type) if of.get(name)), "")[:_MOST_CHARS]
+    except (binascii.Error, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return NOBODY
+    object_id, tenant, audience = (
+        next((of[typ] for typ in typs if typ in of), "") for typs in (_OBJECT, _TENANT, ("aud",))
+    )
+    roles = frozenset(value for typ, value in claims if typ in (role_type, "roles"))
+    return Principal(name if name.isprintable() else "", object_id, tenant, audience, roles)
+
+
+def admit(principal: Principal, method: str, audience: str, tenants: Mapping[str, str]) -> Caller:
+    """Return who calls, where a principal may send a request of this method.
+
+    `audience` is the client id of the app registration that signs in, `tenants` has the directory of each tenant whose
+    people may come. Raises Unauthorized for nobody, and Forbidden for another audience or tenant, or without a role.
+    """
+    if not principal.object_id:
+        raise Unauthorized("sign in, or send the header Authorization: Bearer with a token of this application")
+    if principal.audience not in (audience, f"api://{audience}"):
+        raise Forbidden("this sign-in is for another application: ask for a token of this one")
+    directory = tenants.get(principal.tenant)
+    if directory is None:
+        raise Forbidden("no directory here is for the tenant that signed you in: SCIMLINK_PORTAL_TENANTS names them")
+    may_change = bool(principal.roles & _OPERATORS)
+    if not may_change and _READER not in principal.roles:
+        raise Forbidden(
+            "you have none of the roles Reader, Operator and Owner: whoever manages the enterprise application assigns "
+            "them under Users and groups"
+        )
+    if not may_change and method not in READS:
+        raise Forbidden("the role Reader changes nothing: this takes the role Operator or Owner")
+    return Caller(f"entra:{principal.object_id}", directory, principal.name)
+
+
+def refuse_other_origin(headers: Mapping[str, str], method: str, own: str) -> None:
+    """Raise Forbidden for a change that another site makes a signed-in browser send.
+
+    A browser says where a request comes from (Fetch Metadata, and RFC 6454 section 7); a script says neither, and has a
+    token in place of a cookie. `own` is the app's origin.
+    """
+    if method in READS:
+        return
+    site, origin = headers.get("sec-fetch-site"), headers.get("origin")
+    if site is None and origin is None:
+        allowed = bool(headers.get("authorization"))
+    else:
+        allowed = site in (None, "same-origin") and origin in (None, own)
+    if not allowed:
+        raise Forbidden("this request comes from another site: send it from this one, or with a token")
