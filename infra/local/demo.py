@@ -182,9 +182,9 @@ async def apply(api: Api, run: Any) -> None:
     """Approve the plan and wait until it is applied."""
     links, groups = run["counts"]["link"], run["counts"]["groupLink"]
     console.rule(f"3. Approved: {links} accounts are linked")
-    for warned in run["warnings"]:
+    for warned in run.get("warnings", ()):
         console.print(f"Seen: {warned['warning']}.", markup=False)
-    seen = [warned["code"] for warned in run["warnings"]]
+    seen = [warned["code"] for warned in run.get("warnings", ())]
     approval = {"links": links, "groups": groups, "acknowledged": seen}
     await api.call("POST", f"linking/runs/{run['id']}/approve", approval)
     with _bar() as bar:

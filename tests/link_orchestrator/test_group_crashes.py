@@ -27,6 +27,7 @@ from shared.directory.work.jobs import Job, Jobs
 from shared.directory.work.plan import Plan
 from shared.tables.sqlite import SqliteTables
 from tests.link_orchestrator.running import (
+    SEEN,
     Engine,
     activity_calls,
     begin_run,
@@ -368,7 +369,7 @@ async def test_a_process_that_is_killed_loses_no_group_and_no_member(tmp_path: P
     planned = await killed.see_through(path, "planned")
     assert planned["counts"] == {"link": 300, "noIdentity": 0, "groupLink": 120}
     async with killed.api() as api:
-        await api.call("POST", path + "/approve", {"links": 300, "groups": 120})
+        await api.call("POST", path + "/approve", {"links": 300, "groups": 120, "acknowledged": SEEN})
     done = await killed.see_through(path, "done")
     assert done["counts"] == {**planned["counts"], "linked": 300, "groupsLinked": 120}
     assert all(killed.kills[phase] for phase in ("done", "planned")), killed.kills

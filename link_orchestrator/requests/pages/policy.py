@@ -21,6 +21,10 @@ _RULES: Final = {
     "mail": "an e-mail address of it that nobody verified is the identity's mail",
     "email": "another e-mail address of it is a mail, an alias or a further address of the identity",
     "employeeNumber": "its employee number is the identity's employeeId",
+    "mailNickname": "its userName is the identity's mailNickname",
+    "onPremisesSamAccountName": "its userName is the identity's onPremisesSamAccountName",
+    "transformedName": "its userName is what these transforms make of the identity's user principal name:",
+    "transformedMail": "an e-mail address of it is what these transforms make of the identity's mail:",
 }
 """What each rule compares, said of an account."""
 
@@ -30,6 +34,7 @@ _SWITCHES: Final = {
     "them (createBesideMatches).",
     "foreignObjectIds": "Object ids that accounts carry are not this tenant's, and make no conflict "
     "(foreignObjectIds).",
+    "matchingEnded": "Matching has ended: no run is started or approved (matchingEnded).",
     "linkGroupsOnCreate": "A create by provisioning links the group of the same name (linkGroupsOnCreate).",
 }
 """What is off unless it is set."""
@@ -84,8 +89,15 @@ def _compared(rule: Mapping[str, Any], policy: Mapping[str, Any]) -> str:
 
 
 def _limits(policy: Mapping[str, Any]) -> Iterator[str]:
-    if excluded := len(policy.get("excluded", ())):
-        yield f"Left out of every run by name: {counted(excluded, 'identity')}."
+    excluded = policy.get("excluded", ())
+    named = [one for one in excluded if isinstance(one, str) or "identity" in one]
+    if named:
+        yield f"Left out of every run by name: {counted(len(named), 'identity')}."
+    for one in excluded:
+        if one not in named:
+            yield f"Left out of every run: {json.dumps(one, ensure_ascii=False)}."
+    if aside := len(policy.get("setAside", ())):
+        yield f"Set aside, so that no run links or reports them: {aside:,} accounts or patterns."
     yield from (said for name, said in _SWITCHES.items() if policy.get(name))
     if share := policy.get("safeguardShare"):
         yield f"A plan that links more than {share:.0%} of the accounts is approved by its number only."
@@ -97,8 +109,8 @@ def _limits(policy: Mapping[str, Any]) -> Iterator[str]:
 
 
 _SAID: Final = {
-    "verifiedDomains", "trustEmails", "rules", "nameIdSource", "excluded", "safeguardShare", "autoApprove", "schedule",
-    *_SWITCHES,
+    "verifiedDomains", "trustEmails", "rules", "nameIdSource", "excluded", "setAside", "safeguardShare", "autoApprove",
+    "schedule", *_SWITCHES,
 }  # fmt: skip
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from infra.local.graph import Fault, GraphStandIn
 from infra.local.standins.tenant import Tenant
-from tests.link_orchestrator.running import Refusal, csv_file, graph
+from tests.link_orchestrator.running import SEEN, Refusal, csv_file, graph
 from tests.link_orchestrator.test_kill import Killed
 from tests.waiting import until
 
@@ -54,5 +54,5 @@ async def test_a_process_that_is_killed_while_it_reads_goes_on_at_the_page(
             with pytest.raises(Refusal) as refusal:
                 await api.call("POST", "linking/runs", {"source": {"graph": {"scope": "all"}}})
             assert (refusal.value.status, run["id"] in refusal.value.detail) == (409, True)
-            await api.call("POST", path + "/approve", {"links": 2})
+            await api.call("POST", path + "/approve", {"links": 2, "acknowledged": SEEN})
             assert (await api.wait(path, "done"))["counts"]["linked"] == 2

@@ -13,7 +13,7 @@ import pytest
 from infra.local.faults import FaultyTables
 from shared.directory.directory import Directories
 from tests.link_orchestrator.requests.test_runs import Gate, status_of
-from tests.link_orchestrator.running import App, all_accounts, csv_file, graph, left_open, object_id, serving
+from tests.link_orchestrator.running import SEEN, App, all_accounts, csv_file, graph, left_open, object_id, serving
 from tests.shared.directory.invariants import check_invariants, stale_rows
 
 PATCH = "urn:ietf:params:scim:api:messages:2.0:PatchOp"
@@ -296,7 +296,7 @@ class TestAtOnce:
         before = [await shown(held, name) for name in PEOPLE]
         run = await held.plan(*identities(*PEOPLE))
         gate.close("_u_02")
-        await held.call("POST", f"linking/runs/{run['id']}/approve", {"links": len(PEOPLE)})
+        await held.call("POST", f"linking/runs/{run['id']}/approve", {"links": len(PEOPLE), "acknowledged": SEEN})
         await gate.reached.wait()
         await held.call("POST", f"linking/runs/{run['id']}/cancel")
         gate.opened.set()
@@ -354,7 +354,7 @@ async def test_a_group_that_the_run_linked_is_managed_here_again(app: App) -> No
     entra = {"value": [{"id": object_id(900), "displayName": "staff", "members": [{"id": object_id(0)}]}]}
     groups = await app.call("POST", "linking/groups", entra)
     run = await app.plan(*identities("ada"), groups=groups["id"])
-    await app.call("POST", f"linking/runs/{run['id']}/approve", {"links": 1, "groups": 1})
+    await app.call("POST", f"linking/runs/{run['id']}/approve", {"links": 1, "groups": 1, "acknowledged": SEEN})
     await app.wait(f"linking/runs/{run['id']}", "done")
     (staff,) = (await app.call("GET", "groups", displayName="Staff"))["groups"]
     assert (staff["status"], staff["externalId"]) == ("claimed", object_id(900))
