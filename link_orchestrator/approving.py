@@ -17,6 +17,7 @@ from link_orchestrator.run import (
     PILOT,
     REVIEWS_DROPPED,
     SELF_APPROVED,
+    ended_in_words,
     policy_of,
     reviews_of,
     settled_links,
@@ -26,7 +27,7 @@ from link_orchestrator.warnings import ROW_WARNINGS, open_warnings, warnings_of
 from shared.directory.directory import Directory
 from shared.directory.errors import Busy
 from shared.directory.matching.accounts import DecisionKind
-from shared.directory.matching.evidence import rests_on_trusted_mail
+from shared.directory.matching.evidence import rests_on_trust
 from shared.directory.matching.groups import GroupDecisionKind
 from shared.directory.matching.policy import Policy
 from shared.directory.policies import AUTO_APPROVE
@@ -58,7 +59,8 @@ async def approve_itself(directory: Directory, job_id: str) -> bool:
         # Read behind the job: a policy that is stored later gives the job another version (requests/policy.py).
         stored = await directory.policies.read()
         # What an undo takes apart a person joins again, so a person looks at a plan that is made meanwhile.
-        why = f"{undo.id} is under way" if undo else await _why_a_person(directory, job, stored.policy)
+        ended = ended_in_words(stored)
+        why = f"{undo.id} is under way" if undo else ended or await _why_a_person(directory, job, stored.policy)
         if why:
             told = filter(None, (told_of_reviews(job, job.counts), f"It waits for a person: {why}."))
             after = replace(job, reason=" ".join(told))
@@ -95,8 +97,8 @@ async def _why_a_person(directory: Directory, job: Job, policy: Policy) -> str:
         return f"{counted(groups, 'group')} to link, which a person alone approves"
     if job.counts.get(REVIEWS_DROPPED):
         return "reviews of the run before were not kept"
-    if policy.trusts_unverified and (trusted := await _count(directory, job, _is_trusted)):
-        return f"{counted(trusted, 'link')} by an address that nobody verified (trustEmails), which a person approves"
+    if policy.compares_names and (trusted := await _count(directory, job, _is_trusted)):
+        return f"{counted(trusted, 'link')} by an address or login name that nobody verified, which a person approves"
     if codes := [one.code for one in open_warnings(job) if one.code not in ROW_WARNINGS]:
         return f"warnings that nobody has acknowledged: {', '.join(codes)}"
     known = {one.code for one in warnings_of(job) if one.acknowledged}
@@ -126,8 +128,8 @@ def _is_warned(row: PlanRow, known: set[str]) -> bool:
 
 
 def _is_trusted(row: PlanRow) -> bool:
-    """Tell whether a row is linked, and nothing but an unverified address proves it."""
-    return (row.review or {}).get("action") != EXCLUDE and rests_on_trusted_mail(row.shown.get("evidence", ()))
+    """Tell whether a row is linked, and nothing but an unverified address or login name proves it."""
+    return (row.review or {}).get("action") != EXCLUDE and rests_on_trust(row.shown.get("evidence", ()))
 
 
 def approved(

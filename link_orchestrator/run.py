@@ -15,7 +15,9 @@ from shared.directory.directory import Directory
 from shared.directory.errors import Busy
 from shared.directory.keys import APPLICATION_ID
 from shared.directory.matching.accounts import DecisionKind
-from shared.directory.matching.policy import Policy
+from shared.directory.matching.groups import GroupDecisionKind
+from shared.directory.matching.policy import IDENTITY, Policy
+from shared.directory.policies import MATCHING_ENDED, Stored
 from shared.directory.work.jobs import RUN, Job, State
 from shared.directory.work.plan import PlanRow
 from shared.directory.work.reviews import Reviews
@@ -53,6 +55,14 @@ INACTIVE: Final = "inactive"
 """Code of the warning that a link's account is deactivated, and that provisioning will switch it on."""
 IDS_CARRIED, IDS_KNOWN = "objectIds.carried", "objectIds.known"
 """Counts of local accounts that carry an object id, and of those that carry one of the source."""
+EXCLUDED_BY: Final = "excludedBy."
+"""Prefix of counts of excluded identities, by the label of the policy's entry that excludes them."""
+NAMED: Final = "ids or names"
+"""What entries of `excluded` are called together that name one identity or group each."""
+SET_ASIDE: Final = "accountsSetAside"
+"""Count of accounts that the policy sets aside and nobody matches: the plan does not report them unless asked."""
+REPORTS_ASIDE: Final = "reportSetAside"
+"""Option that says that a run reports those accounts, too."""
 CARRIED: Final = "carried."
 """Prefix of counts of identities that have an account, by the values through which provisioning could find it."""
 
@@ -60,6 +70,33 @@ CARRIED: Final = "carried."
 def policy_of(job: Job) -> Policy:
     """Return the policy as it was when the run started."""
     return Policy.from_json(job.options["policy"])
+
+
+def exclusions_unmatched(job: Job, counts: Mapping[str, int]) -> dict[str, int]:
+    """Return the entries of `excluded` that match nobody in a run of these counts, each with how many there are.
+
+    Entries that name one identity or group each are counted together. A run that decides on changes alone cannot tell.
+    """
+    if "since" in job.options:
+        return {}
+    policy = policy_of(job)
+    labels = [one.label for one in policy.criteria]
+    found = {label: 1 for label in labels if not counts.get(EXCLUDED_BY + label)}
+    met = counts.get(EXCLUDED_BY + IDENTITY, 0) + counts.get(GroupDecisionKind.EXCLUDED.value, 0)
+    named = len(policy.excluded) - met
+    return found | ({NAMED: named} if named > 0 else {})
+
+
+def ended_in_words(stored: Stored) -> str:
+    """Return why nothing is matched any more, and how to go on; "" while matching is on."""
+    if not stored.policy.matching_ended:
+        return ""
+    switch = stored.switches.get(MATCHING_ENDED)
+    who = f", by {switch.by} at {switch.at}" if switch else ""
+    return (
+        f"matchingEnded: matching has ended in this directory{who}: no run is started or approved, and no create over "
+        'SCIM links an account. To go on, send the policy with "matchingEnded": false (PUT /directory/policy)'
+    )
 
 
 def mapping_of(job: Job) -> AttributeMapping:

@@ -15,7 +15,16 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from link_orchestrator.prediction.check import People, check
-from link_orchestrator.run import CARRIED, IDS_CARRIED, IDS_KNOWN, INACTIVE, WARNINGS, mapping_of, policy_of
+from link_orchestrator.run import (
+    CARRIED,
+    IDS_CARRIED,
+    IDS_KNOWN,
+    INACTIVE,
+    WARNINGS,
+    exclusions_unmatched,
+    mapping_of,
+    policy_of,
+)
 from shared.directory.directory import Directory
 from shared.directory.errors import NotFound
 from shared.directory.matching.accounts import DecisionKind
@@ -178,6 +187,7 @@ async def gather(directory: Directory, job: Job, counts: Mapping[str, int]) -> d
     found |= await _unread(directory, job, counts)
     found |= await _shared(directory, job, counts)
     found |= await _started(directory)
+    found |= _exclusions(job, counts)
     found |= _mapping(job, counts)
     if foreign := _foreign(job, counts):
         found[FOREIGN] = _kept(foreign, "")
@@ -238,6 +248,11 @@ async def _shared(directory: Directory, job: Job, counts: Mapping[str, int]) -> 
     rows, _ = await directory.plan(job.id).page(DecisionKind.SHARED_VALUE.value, "", EXAMPLES)
     examples = [row.shown["value"] for row in rows]
     return {SHARED: _kept(count, dump([count, [(one["kind"], one["value"]) for one in examples]]), examples)}
+
+
+def _exclusions(job: Job, counts: Mapping[str, int]) -> dict[str, Any]:
+    values = exclusions_unmatched(job, counts)
+    return {EXCLUSIONS: _kept(sum(values.values()), dump(sorted(values.items())), values=values)} if values else {}
 
 
 async def _started(directory: Directory) -> dict[str, Any]:

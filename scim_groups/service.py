@@ -357,7 +357,7 @@ async def _refused(directory: Directory, before: Group, document: Mapping[str, A
     if before.retired:
         return refused_return(before, external_id, policy)
     created = Created(document["displayName"], external_id)
-    if policy.link_groups_on_create and external_id:
+    if policy.links_groups and external_id:
         carrying = await directory.groups.list_by(Key("externalId", external_id))
         created = replaced(created, carrying=carrying, left_open=await directory.left_open.find(external_id))
     return refused_on_create(before, created, policy)

@@ -72,7 +72,7 @@ class _Collision:
         policy = await self.directory.policies.get()
         if account.retired:
             return await self._give_back(account, policy)
-        if not policy.adopt_on_create:
+        if not policy.adopts:
             raise self._refused(_remedy(account)) if self.taken.attribute == "userName" else self.taken
         return await self._adopt(account, policy)
 

@@ -73,7 +73,10 @@ class Demo:
 
 
 def generate(accounts: int, identities: int, seed: int = 1) -> Demo:
-    """Return account rows and identities, made while they are read. From about 1,000 on every decision occurs."""
+    """Return account rows and identities, made while they are read.
+
+    From about 1,000 on every decision occurs but setAside.
+    """
     kinds = [kind for kind, count in _KINDS.items() for _ in range(count)]
     random.Random(seed).shuffle(kinds)
 

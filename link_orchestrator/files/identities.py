@@ -11,16 +11,16 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from link_orchestrator.files.cells import Unusable, plain, read_flag, read_text
+from link_orchestrator.files.cells import Unusable, read_flag, read_text
 from link_orchestrator.files.columns import Columns, Layout, Needed, check_named, ranks
 from link_orchestrator.files.formats import read_rows
-from link_orchestrator.files.layouts import BULK, IDENTITIES
+from link_orchestrator.files.layouts import BULK_REMEDY, IDENTITIES, is_bulk
 from link_orchestrator.files.reading import Notes
 from link_orchestrator.files.rows import Header, Row, UnreadableFile
 from link_orchestrator.files.suspicious import is_type_name
 from link_orchestrator.files.wrong_file import Door, Doorkeeper
 from link_orchestrator.problems import Problem
-from shared.directory.matching.identity import NO_OBJECT_ID, TEXTS, Identity, read_object_id
+from shared.directory.matching.identity import FILE_TEXTS, NO_OBJECT_ID, TEXTS, Identity, read_object_id
 
 _ALSO_KNOWN_AS: Final[Mapping[str, str]] = {
     "id": "objectid",
@@ -39,6 +39,8 @@ _ALSO_KNOWN_AS: Final[Mapping[str, str]] = {
     "blocked": "blockcredential",
     "userType": "",
     "onPremisesImmutableId": "immutableid",
+    "onPremisesSamAccountName": "",
+    "recipientTypeDetails": "",
 }
 """Attributes of Graph, and other headers that they have. `blocked` is accountEnabled the other way round."""
 _RANKS: Final = ranks(_ALSO_KNOWN_AS, _ALSO_KNOWN_AS)
@@ -53,10 +55,6 @@ _NEEDED: Final = (
 )
 _REMEDY: Final = (
     "Otherwise take Users > Download users in the Entra admin center, or the JSON of Microsoft Graph, which have it."
-)
-_BULK: Final = (
-    "The file is a template of a bulk operation in the Entra admin center. It has no object ids, so that nobody can be "
-    "linked by it: take Users > Download users there."
 )
 
 
@@ -108,9 +106,8 @@ _GRAPH: Final = Columns(_RANKS, {})
 
 
 def _check(header: Header, columns: Columns) -> None:
-    _, product = columns.look(dict.fromkeys(header.names))
-    if (product and product.name == BULK) or plain(header.names[0]).startswith("versionv"):
-        raise UnreadableFile(_BULK)
+    if is_bulk(header.names):
+        raise UnreadableFile(BULK_REMEDY)
     try:
         columns.check(header, *_NEEDED)
     except UnreadableFile as lacking:
@@ -137,7 +134,7 @@ def _identity(row: Row, layout: Layout) -> Identity | Problem:
             remedy = "Export it from Entra anew; a spreadsheet may have taken it for a number."
             raise Unusable(cells["id"][0], f"holds no object id: {NO_OBJECT_ID}", remedy)
         proxies = _several(*cells.get("proxyAddresses", ("", [])))
-        texts = {field: text(attribute) for attribute, field in TEXTS}
+        texts = {field: text(attribute) for attribute, field in (*TEXTS, *FILE_TEXTS)}
         if "mail" not in layout and "proxyAddresses" in layout:
             texts["mail"] = next((one[5:] for one in proxies if one.startswith("SMTP:")), None)
         # Graph leaves accountEnabled out unless it is asked for.

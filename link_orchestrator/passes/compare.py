@@ -40,7 +40,6 @@ from shared.directory.directory import Directory
 from shared.directory.keys import Key, fold
 from shared.directory.matching.identity import Identity, is_gone, is_void
 from shared.directory.matching.match_keys import MOST_SHARED, kind_of
-from shared.directory.matching.policy import Trust
 from shared.directory.records.model import Account
 from shared.directory.work.jobs import Job
 from shared.directory.work.seen import DAYS, Seen, short, stages_of
@@ -143,7 +142,7 @@ class _Comparison:
 async def spread(directory: Directory, job: Job, slice_: Slice) -> Counter[str]:
     """Stage the keys of changed accounts that weak rules look at: whoever shares one may be one of many now, or not."""
     seen, keys = _seen(directory, job), directory.keys
-    kinds = {kind_of(rule) for rule, one in policy_of(job).compared.items() if one.trust is Trust.WEAK}
+    kinds = {kind_of(rule) for rule, one in policy_of(job).compared.items() if one.yields_to_many}
     writer = directory.stage(job.id + LEADS).writer(slice_.name)
     for bucket in slice_.buckets:
         changed = sorted([one async for items in directory.stage(job.id + TOUCHED).read(bucket) for one, _ in items])

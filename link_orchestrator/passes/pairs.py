@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from link_orchestrator.messages import Slice
+from link_orchestrator.passes.excluded_groups import policy_with_members
 from link_orchestrator.passes.shared_values import SharedValues, Wanted
 from link_orchestrator.prediction.cycle import adds_nothing, probes
 from link_orchestrator.run import (
@@ -40,7 +41,7 @@ from shared.directory.keys import NAME, POINTER, Key, fold
 from shared.directory.matching.accounts import DecisionKind
 from shared.directory.matching.identity import Identity, is_gone, is_void
 from shared.directory.matching.match_keys import MOST_SHARED, identity_keys
-from shared.directory.matching.policy import Rule, Trust
+from shared.directory.matching.policy import LOGIN_NAMES, Policy, Rule, Trust
 from shared.directory.work.jobs import Job
 from shared.directory.work.seen import short
 from shared.directory.work.staging import Stage, parse
@@ -49,7 +50,7 @@ from shared.tables.access import AT_ONCE, in_parts, together
 
 async def collect(directory: Directory, job: Job, slice_: Slice, *, again: bool = False) -> Counter[str]:
     """Stage the match keys of a slice's identities; in a later run of the gathered ones, as lead() did the changed."""
-    finder, keys = KeyFinder(job), directory.keys
+    finder, keys = KeyFinder(job, await policy_with_members(directory, job)), directory.keys
     writer = directory.stage(job.id + KEYS).writer(slice_.name)
     seen = directory.seen_writer(job.id, slice_.name)
     for bucket in slice_.buckets:
@@ -73,8 +74,8 @@ async def collect(directory: Directory, job: Job, slice_: Slice, *, again: bool 
 class KeyFinder:
     """Finds the keys that lead to every account which an identity may meet, under a run's policy and mapping."""
 
-    def __init__(self, job: Job) -> None:
-        self._policy, self._mapping = policy_of(job), mapping_of(job)
+    def __init__(self, job: Job, policy: Policy | None = None) -> None:
+        self._policy, self._mapping = policy or policy_of(job), mapping_of(job)
         self._covered = adds_nothing(self._mapping, self._policy)
 
     def find(self, identity: Identity) -> Mapping[Key, list[list[Any]]]:
@@ -88,7 +89,7 @@ class KeyFinder:
             # An account has no pointer for an e-mail that equals its userName: the claim on the name leads there.
             for kind in (key.kind, "userName") if key.kind == "email" else (key.kind,):
                 found[Key(kind, key.value)].append(value)
-            if key.rule is Rule.EMAIL or (key.kind == "email" and key.trust is Trust.WEAK):
+            if key.rule is Rule.EMAIL or (key.kind == "email" and (key.trust is Trust.WEAK or key.rule in LOGIN_NAMES)):
                 # Of everybody: who has the address is counted wherever it leads.
                 found[Key("nameId", key.value)].append(value)
         if not self._covered or "#" in identity.user_principal_name:

@@ -13,6 +13,7 @@ from operator import attrgetter
 from typing import Any
 
 from link_orchestrator.messages import Slice
+from link_orchestrator.passes.excluded_groups import policy_with_members
 from link_orchestrator.passes.pairs import identities_in
 from link_orchestrator.passes.said import WARNED, Said
 from link_orchestrator.passes.shared_values import places_of
@@ -20,9 +21,12 @@ from link_orchestrator.prediction.cycle import Prediction, carried, predict
 from link_orchestrator.run import (
     ASSIGNED,
     CARRIED,
+    EXCLUDED_BY,
     IDS_CARRIED,
     IDS_KNOWN,
     PREDICTED,
+    REPORTS_ASIDE,
+    SET_ASIDE,
     chain_of,
     mapping_of,
     policy_of,
@@ -58,7 +62,7 @@ from shared.directory.matching.evidence import (
 from shared.directory.matching.identity import Identity, read_object_id
 from shared.directory.matching.match_keys import MatchKey, match_key
 from shared.directory.matching.names import names_in
-from shared.directory.matching.policy import Policy, Rule, Trust
+from shared.directory.matching.policy import LOGIN_NAMES, Policy, Rule, Trust
 from shared.directory.records.model import Account, Status, digest_facts
 from shared.directory.work.jobs import Job
 from shared.directory.work.plan import PlanRow
@@ -81,6 +85,7 @@ async def weigh(directory: Directory, job: Job, slice_: Slice, *, again: bool = 
     seen = directory.seen_writer(job.id, slice_.name)
     said = Said(directory.keys, policy, mapping_of(job), {})
     counts: Counter[str] = Counter()
+    reports_aside = bool(job.options.get(REPORTS_ASIDE))
     for bucket in slice_.buckets:
         keys, shared = await _keys_by_account(pairs, bucket, policy)
         known = await _KnownPairs.read(directory, job, bucket, keys) if again else None
@@ -92,7 +97,7 @@ async def weigh(directory: Directory, job: Job, slice_: Slice, *, again: bool = 
         async for account in accounts:
             facts, theirs = facts_of(account), keys.get(account.id, {})
             document = account.document() if theirs else {}
-            if theirs and policy.trusts_unverified:
+            if theirs and policy.compares_names:
                 facts = replace(facts, names=names_in(document))
             if digests.get(account.id) != account.digest:
                 # It changed after this run saw it, so others may meet it now. Without a version it is not linked.
@@ -127,6 +132,10 @@ async def weigh(directory: Directory, job: Job, slice_: Slice, *, again: bool = 
             if crowds or former:
                 await seen.add_crowds(account.id, crowds.leads())
             if all(claim.excluded for claim in made.values()) and not account.retired:
+                if policy.sets_aside(account.id, account.user_name):
+                    counts[SET_ASIDE] += 1
+                    if not reports_aside:
+                        continue
                 unmatched.append(_row(stays_local(facts, excluded=bool(made)), policy))
         await directory.plan(job.id).write(bucket, unmatched)
         if unmatched or not again:
@@ -149,10 +158,10 @@ class _Crowds:
         return bool(self._told)
 
     def without(self, have: Collection[MatchKey]) -> Iterable[MatchKey]:
-        """Return match keys without the weak ones whose value is shared."""
+        """Return match keys without those of weak rules and of login names whose value is shared."""
         if not (self._told or self._former):
             return have
-        return [key for key in have if key.trust is not Trust.WEAK or not self._has(key)]
+        return [key for key in have if not (key.trust is Trust.WEAK or key.rule in LOGIN_NAMES) or not self._has(key)]
 
     def leads(self) -> set[Leads]:
         """Return the short leads of each of the values that this run was told of."""
@@ -252,7 +261,7 @@ class _KnownPairs:
 
 async def decide_all(directory: Directory, job: Job, slice_: Slice, *, again: bool = False) -> Counter[str]:
     """Write the plan's row of every identity in a slice, and stage the links among them."""
-    policy, mapping = policy_of(job), mapping_of(job)
+    policy, mapping = await policy_with_members(directory, job), mapping_of(job)
     said = Said(directory.keys, policy, mapping, {})
     candidates = directory.stage(job.id + CANDIDATES)
     plan = directory.plan(job.id)
@@ -275,6 +284,8 @@ async def decide_all(directory: Directory, job: Job, slice_: Slice, *, again: bo
             predicted = predict(identity, decision, near, mapping, policy, assigned=said.is_assigned(identity))
             counts.update((decision.kind.value, PREDICTED + predicted.outcome.value))
             account = decision.account
+            if decision.kind is DecisionKind.EXCLUDED:
+                counts[EXCLUDED_BY + policy.exclusion_of(identity)] += 1
             if account and decision.kind in WITH_ACCOUNT:
                 counts[CARRIED + carried(identity, account)] += 1
             home = directory.keys.bucket(account.id) if account else bucket

@@ -15,7 +15,6 @@ from shared.directory.directory import Directory
 from shared.directory.keys import Key, fold
 from shared.directory.matching.accounts import DecisionKind
 from shared.directory.matching.match_keys import MOST_SHARED, is_name_as_address, is_shared, kind_of
-from shared.directory.matching.policy import Trust
 from shared.directory.work.jobs import Job
 from shared.directory.work.plan import PlanRow
 from shared.directory.work.staging import StageWriter
@@ -36,7 +35,7 @@ class SharedValues:
         self._plan = directory.plan(job.id)
         self._pairs = pairs
         self.weak: dict[str, str] = {
-            rule.value: kind_of(rule) for rule, one in policy_of(job).compared.items() if one.trust is Trust.WEAK
+            rule.value: kind_of(rule) for rule, one in policy_of(job).compared.items() if one.yields_to_many
         }
         self.told = 0
 

@@ -251,7 +251,7 @@ class _Cycle:
         taken, holder = self._collision()
         if not taken:
             return Prediction(PredictedOutcome.CREATED, "No look-up finds an account: provisioning creates one.")
-        if holder is not None and self._policy.adopt_on_create and not self._obstacle(holder):
+        if holder is not None and self._policy.adopts and not self._obstacle(holder):
             return ANSWERED
         return _refused(taken)
 

@@ -19,7 +19,16 @@ from link_orchestrator.lifecycle import Orchestrations, ensure_started, refuse_u
 from link_orchestrator.orchestrator import APPROVE
 from link_orchestrator.requests.jobs import answer, find_job
 from link_orchestrator.requests.selection import Filter
-from link_orchestrator.run import APPROVALS, GROUPS_APPROVED, PILOT, PILOTS, policy_of, reviews_of, state_in_words
+from link_orchestrator.run import (
+    APPROVALS,
+    GROUPS_APPROVED,
+    PILOT,
+    PILOTS,
+    ended_in_words,
+    policy_of,
+    reviews_of,
+    state_in_words,
+)
 from link_orchestrator.warnings import acknowledgements, open_warnings, with_acknowledged
 from shared.admin.body import Body
 from shared.directory.directory import Directory
@@ -116,6 +125,8 @@ async def _refuse_unapprovable(directory: Directory, job: Job, approval: Approva
     """Raise Busy if the run is not planned, a number is wrong, or the safeguard asks for a number that is missing."""
     if job.state not in (State.PLANNED, State.APPROVED) or job.cancelled_by:
         raise Busy(f"phase: the run is {state_in_words(job)}, only a planned run can be approved")
+    if job.state is State.PLANNED and (ended := ended_in_words(await directory.policies.read())):
+        raise Busy(ended)
     if job.state is State.APPROVED and (PILOT in job.options) != approval.is_pilot:
         if approval.is_pilot:
             raise Busy("phase: the run is approved, all of it: no pilot goes beside that")

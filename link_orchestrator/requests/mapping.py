@@ -64,7 +64,7 @@ async def _answer(directory: Directory, mapping: AttributeMapping, *, is_default
     last = await directory.jobs.find_planned()
     run = await directory.jobs.get(last) if last else None
     counted = run if run and run.planned else None  # for a moment the last plan is there before its counts
-    adopts, people = (await directory.policies.get()).adopt_on_create, people_of(counted) if counted else None
+    adopts, people = (await directory.policies.get()).adopts, people_of(counted) if counted else None
     document = {
         "mapping": mapping.to_json(),
         "isDefault": is_default,

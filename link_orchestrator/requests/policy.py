@@ -12,7 +12,7 @@ from link_orchestrator.source import RunSource, Sources, refuse_unready
 from shared.admin.parameters import page_answer, read_count
 from shared.directory.directory import Directory
 from shared.directory.errors import Busy
-from shared.directory.matching.policy import Policy, Schedule, read_asked
+from shared.directory.matching.policy import LOGIN_NAMES, Policy, Schedule, Trust, read_asked
 from shared.directory.text import dump
 from shared.scim.document import read_json
 from shared.scim.endpoint import Request, Response
@@ -44,6 +44,12 @@ def _warnings(policy: Policy) -> list[dict[str, str]]:
     found: list[dict[str, str]] = []
     if policy.trusts_unverified:
         found.append({"code": "trustEmails", "warning": TRUSTED, "remedy": TRUSTED_REMEDY})
+    strong = [one.rule.value for one in policy.rules if one.rule in LOGIN_NAMES and one.trust is Trust.STRONG]
+    if strong:
+        rules = ", ".join(strong)
+        found.append({"code": "loginNames", "warning": LOGIN.format(rules), "remedy": LOGIN_REMEDY})
+    if policy.matching_ended:
+        found.append({"code": "matchingEnded", "warning": ENDED, "remedy": ENDED_REMEDY})
     if not policy.verified_domains:
         found.append({"code": "noVerifiedDomains", "warning": NO_DOMAINS, "remedy": "Set verifiedDomains."})
     return found
@@ -58,6 +64,19 @@ TRUSTED_REMEDY: Final = (
     "the account is deactivated, or where another identity has the address, too; no run with such a link approves "
     "itself. If the application knows which addresses it verified, import that, and set trustEmails to verified."
 )
+LOGIN: Final = (
+    "Strong rules compare what is made of a name, which nobody verified: {}. Where two people of two companies come to "
+    "one name, one is linked to the account of the other if that one is not in the source."
+)
+LOGIN_REMEDY: Final = (
+    "Make them weak until you have looked at the reviews. A link is a review where the names of the two differ, and no "
+    "run with such a link approves itself."
+)
+ENDED: Final = (
+    "Matching has ended: no run is started or approved, the schedule starts none, and no create over SCIM links an "
+    "account or a group. A run that is being applied goes on. Links by hand, imports and undos work as before."
+)
+ENDED_REMEDY: Final = 'To turn it on again, send the policy with "matchingEnded": false (PUT /directory/policy).'
 NO_DOMAINS: Final = "No verified domains are set: no address and no name proves anything, and only past sign-ins link."
 
 

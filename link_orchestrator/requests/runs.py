@@ -19,10 +19,11 @@ from link_orchestrator.passes.read import KEPT_DAYS
 from link_orchestrator.requests.jobs import answer, find_job, page_of_rows
 from link_orchestrator.requests.mapping import choose_mapping
 from link_orchestrator.requests.uploads import find_upload
-from link_orchestrator.run import ASSIGNED, OWN_POLICY, PILOTS
+from link_orchestrator.run import ASSIGNED, OWN_POLICY, PILOTS, REPORTS_ASIDE, ended_in_words
 from link_orchestrator.source import RunSource, Sources, refuse_unready
 from shared.admin.body import Body
 from shared.directory.directory import Directory
+from shared.directory.errors import Busy
 from shared.directory.matching.policy import Policy, read_asked
 from shared.directory.work import seen
 from shared.scim.endpoint import Request, Response
@@ -49,6 +50,8 @@ class RunRequest(Body):
     """Hours for which the plan can be approved."""
     full: bool = False
     """Decide on everything, and not only on what changed since the runs before."""
+    report_set_aside: bool = False
+    """Report accounts that the policy sets aside like others that nobody matches."""
 
 
 async def start_run(directory: Directory, request: Request, client: Orchestrations, sources: Sources) -> Response:
@@ -64,7 +67,15 @@ async def prepare(directory: Directory, asked: RunRequest, sources: Sources, job
     size = await directory.listing.total()
     identities, read = await _identities(directory, asked, sources, job_id)
     groups, members = await _groups(directory, asked, job_id)
-    policy = (await directory.policies.read()).policy if asked.policy is None else _policy(asked.policy)
+    stored = await directory.policies.read()
+    if ended := ended_in_words(stored):
+        raise Busy(ended)
+    policy = stored.policy if asked.policy is None else _policy(asked.policy)
+    if policy.excluded_groups and not groups:
+        raise InvalidValue(
+            "groups: the policy excludes the members of groups, and this run would not know them: give the id of an "
+            "upload of groups, or true with a source"
+        )
     options: dict[str, Any] = {
         **identities,
         **groups,
@@ -77,13 +88,16 @@ async def prepare(directory: Directory, asked: RunRequest, sources: Sources, job
     }
     if asked.policy is not None:
         options[OWN_POLICY] = True
+    if asked.report_set_aside:
+        options[REPORTS_ASIDE] = True
     if asked.assigned is not None and asked.source and asked.source.graph.tells_assigned:
         raise InvalidValue("assigned: the source reads who is assigned, by its servicePrincipal: name one of the two")
     if asked.assigned is not None:
         options[ASSIGNED] = [*staged.parts_of(await find_upload(directory, asked.assigned, IDENTITIES, "assigned"))]
     if asked.full:
         options["full"] = True
-    elif former := await find_former(directory, options):
+    # Who is in a group changes while nothing of the person does.
+    elif not policy.excluded_groups and (former := await find_former(directory, options)):
         options["since"] = former
     await directory.stages.announce(job_id, _stages(job_id, groups=asked.groups, again="since" in options))
     if asked.source:
@@ -140,6 +154,9 @@ async def list_unusable(directory: Directory, request: Request) -> Response:
 
 def _policy(asked: Mapping[str, Any]) -> Policy:
     try:
-        return read_asked(asked)
+        policy = read_asked(asked)
     except ValueError as error:
         raise InvalidValue(f"policy: {error}") from None
+    if policy.matching_ended:
+        raise InvalidValue("policy: matchingEnded is the directory's, and not a run's: leave it out here")
+    return policy

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from link_orchestrator.kinds import RUN, UNDO
 from link_orchestrator.lifecycle import Orchestrations, begin_instead, ensure_started, settle_begun
 from link_orchestrator.requests.runs import RunRequest, prepare
-from link_orchestrator.run import INSTEAD_OF, REVIEWS_FROM, SCHEDULED
+from link_orchestrator.run import INSTEAD_OF, REVIEWS_FROM, SCHEDULED, ended_in_words
 from link_orchestrator.schedule import is_due, next_start, suspend_for
 from link_orchestrator.source import RunSource, Sources, refuse_unready
 from shared.directory.directory import Directory
@@ -51,6 +51,9 @@ async def start_due(directory: Directory, client: Orchestrations, sources: Sourc
     stored, state = await directory.policies.read(), await directory.schedule.get()
     schedule = stored.policy.schedule
     if schedule is None or state.suspended:
+        return
+    if ended := ended_in_words(stored):
+        await _put_off(directory, state, ended)
         return
     switch = stored.switches[SCHEDULE]
     if not is_due(next_start(schedule, switch, state), directory.schedule.now()):
@@ -119,7 +122,8 @@ async def _begin(
 ) -> Job | None:
     """Start the run that is noted. Returns None if somebody else was faster: the next timer looks again."""
     schedule = stored.policy.schedule
-    asked = RunRequest(source=RunSource.model_validate(schedule.source if schedule else {}))
+    groups = True if stored.policy.excluded_groups else None
+    asked = RunRequest(source=RunSource.model_validate(schedule.source if schedule else {}), groups=groups)
     options = await prepare(directory, asked, sources, state.run)
     options[SCHEDULED] = True
     if waiting is not None:

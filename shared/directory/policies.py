@@ -19,9 +19,10 @@ from shared.directory.text import dump, join_text, split_text
 from shared.tables.access import read_range
 from shared.tables.port import Conflict, Insert, Merge, Operation, Replace, Row, Tables, Value
 
-AUTO_APPROVE, SCHEDULE, EXCLUDED = "autoApprove", "schedule", "excluded"
-SWITCHES: Final = (AUTO_APPROVE, SCHEDULE)
-"""Attributes by which something happens without a person. It is known who gave each its present value."""
+AUTO_APPROVE, SCHEDULE, EXCLUDED, SET_ASIDE = "autoApprove", "schedule", "excluded", "setAside"
+MATCHING_ENDED: Final = "matchingEnded"
+SWITCHES: Final = (AUTO_APPROVE, SCHEDULE, MATCHING_ENDED)
+"""Attributes by which something happens without a person, or no more. It is known who gave each its present value."""
 ENTRY: Final = "policy_"
 """Row key prefix of the history's entries, the newest first."""
 MOST: Final = 10**9
@@ -78,7 +79,7 @@ class Policies(Setting[Policy]):
         row = await self._tables.get(self._partition, POLICY)
         self.keep(row)
         policy = self._value_of(row)
-        on = {AUTO_APPROVE: policy.auto_approve, SCHEDULE: policy.schedule}
+        on = {AUTO_APPROVE: policy.auto_approve, SCHEDULE: policy.schedule, MATCHING_ENDED: policy.matching_ended}
         return Stored(policy, {name: switch for name, switch in _switches(row).items() if on[name]})
 
     async def note(self, by: str, changes: Mapping[str, Any], operation: Operation) -> bool:
@@ -125,12 +126,18 @@ def _changes(before: Policy, after: Policy) -> dict[str, Any]:
     """Return the attributes that differ, each with its values before and after; of exclusions only their numbers."""
     old, new = before.to_json(), after.to_json()
     changes = {name: {"before": old[name], "after": new[name]} for name in old if old[name] != new[name]}
+    # Their values are names of people, who may want to be forgotten.
     if EXCLUDED in changes:
-        # Their values are names of people, who may want to be forgotten.
-        gone, come = before.excluded - after.excluded, after.excluded - before.excluded
-        counts = {"before": len(before.excluded), "after": len(after.excluded)}
-        changes[EXCLUDED] = counts | {"added": len(come), "removed": len(gone)}
+        changes[EXCLUDED] = _counted({*before.excluded, *before.criteria}, {*after.excluded, *after.criteria})
+    if SET_ASIDE in changes:
+        changes[SET_ASIDE] = _counted(set(before.set_aside), set(after.set_aside))
     return changes
+
+
+def _counted(before: set[Any], after: set[Any]) -> dict[str, int]:
+    """Return how many entries there were and are, and how many came and went."""
+    come, gone = after - before, before - after
+    return {"before": len(before), "after": len(after), "added": len(come), "removed": len(gone)}
 
 
 def _key(number: int) -> str:

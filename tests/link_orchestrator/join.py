@@ -10,7 +10,7 @@ from shared.directory.matching.accounts import Decision, decide
 from shared.directory.matching.evidence import AccountFacts, Candidate, Claim, MatchEvidence, evidence_for, rivals_of
 from shared.directory.matching.identity import Identity
 from shared.directory.matching.match_keys import MatchKey, identity_keys, is_name_as_address, is_shared
-from shared.directory.matching.policy import Policy, Trust
+from shared.directory.matching.policy import LOGIN_NAMES, Policy, Trust
 
 Keys = Mapping[str, Collection[MatchKey]]
 """The match keys of identities, by object id."""
@@ -26,7 +26,7 @@ def plan(identities: Sequence[Identity], accounts: Sequence[AccountFacts], polic
 
 def shared_values(keys: Keys, accounts: Sequence[AccountFacts], policy: Policy) -> dict[tuple[str, str], list[int]]:
     """Return the values that are no evidence for a weak rule, with the numbers of accounts and identities."""
-    weak = {rule for rule, match_rule in policy.compared.items() if match_rule.trust is Trust.WEAK}
+    weak = {rule for rule, match_rule in policy.compared.items() if match_rule.yields_to_many}
     wanted: dict[tuple[str, str], set[str]] = defaultdict(set)
     for object_id, theirs in keys.items():
         for key in theirs:
@@ -60,7 +60,7 @@ def pointers(facts: AccountFacts) -> set[tuple[str, str]]:
 def evidence(keys: Keys, accounts: Sequence[AccountFacts], shared: Collection[tuple[str, str]]) -> Found:
     """Return the evidence of every identity on every account; a look at the values first makes a million bearable."""
     counted = {
-        object_id: [key for key in theirs if key.trust is not Trust.WEAK or (key.kind, key.value) not in shared]
+        object_id: [key for key in theirs if not _yields(key) or (key.kind, key.value) not in shared]
         for object_id, theirs in keys.items()
     }
     found: Found = {}
@@ -72,11 +72,15 @@ def evidence(keys: Keys, accounts: Sequence[AccountFacts], shared: Collection[tu
     return found
 
 
+def _yields(key: MatchKey) -> bool:
+    return key.trust is Trust.WEAK or key.rule in LOGIN_NAMES
+
+
 def decided(
     identities: Sequence[Identity], found: Found, accounts: Sequence[AccountFacts], policy: Policy
 ) -> dict[str, Decision]:
     """Decide on each identity by the evidence of all."""
-    excluded = {one.object_id for one in identities if policy.excludes(one.object_id, one.user_principal_name)}
+    excluded = {one.object_id for one in identities if policy.exclusion_of(one)}
     claims: dict[str, dict[str, Claim]] = defaultdict(dict)
     for (object_id, account_id), proof in found.items():
         claims[account_id][object_id] = Claim.of(proof, excluded=object_id in excluded)

@@ -89,6 +89,15 @@ async def ended(app: App, run_id: str, *phases: str) -> Any:
     return await app.wait(f"linking/runs/{run_id}", *phases)
 
 
+async def test_once_matching_has_ended_no_run_starts_and_the_schedule_says_why(app: App) -> None:
+    await app.bring(ACCOUNTS)
+    await switch_on(app, matchingEnded=True)
+    shown = await tick(app)
+    assert (shown["lastRun"], shown["putOff"].startswith("matchingEnded: matching has ended")) == (None, True)
+    await switch_on(app)
+    assert (await tick(app))["lastRun"]
+
+
 class TestOverGraph:
     async def test_same_address_linked_and_accounts_that_come_later_are_found(
         self, both: tuple[GraphStandIn, App], monkeypatch: pytest.MonkeyPatch

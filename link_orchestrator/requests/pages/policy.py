@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from html import escape
 from typing import Any, Final
 
 from link_orchestrator.requests.pages.parts import items, listed
 from shared.directory.matching.domains import entry_of
+from shared.directory.matching.exclusions import read_excluded
 from shared.directory.matching.policy import Policy, Trust
+from shared.directory.matching.transforms import in_words, read_transforms
 from shared.directory.text import counted
 
 _RULES: Final = {
@@ -20,9 +23,15 @@ _RULES: Final = {
     "verifiedEmail": "a verified e-mail address of it is the identity's mail",
     "mail": "an e-mail address of it that nobody verified is the identity's mail",
     "email": "another e-mail address of it is a mail, an alias or a further address of the identity",
-    "employeeNumber": "its employee number is the identity's employeeId",
+    "employeeNumber": "its employee number is the identity's {employeeId}",
+    "mailNickname": "its userName is the identity's {mailNickname}",
+    "onPremisesSamAccountName": "its userName is the identity's {onPremisesSamAccountName}",
+    "transformedName": "its userName is the identity's {userPrincipalName}",
+    "transformedMail": "an e-mail address of it is the identity's {mail}",
 }
-"""What each rule compares, said of an account."""
+"""What each rule compares, said of an account. What is in braces may be transformed before it is compared."""
+
+_COMPARED: Final = re.compile(r"\{(\w+)\}")
 
 _SWITCHES: Final = {
     "adoptOnCreate": "A create by provisioning links the account that it collides with (adoptOnCreate).",
@@ -30,6 +39,7 @@ _SWITCHES: Final = {
     "them (createBesideMatches).",
     "foreignObjectIds": "Object ids that accounts carry are not this tenant's, and make no conflict "
     "(foreignObjectIds).",
+    "matchingEnded": "Matching has ended: no run is started or approved (matchingEnded).",
     "linkGroupsOnCreate": "A create by provisioning links the group of the same name (linkGroupsOnCreate).",
 }
 """What is off unless it is set."""
@@ -80,12 +90,14 @@ def _compared(rule: Mapping[str, Any], policy: Mapping[str, Any]) -> str:
     """Return what a rule compares, and whatever else is said of it."""
     said = _RULES.get(rule["rule"], rule["rule"]).replace("{nameIdSource}", str(policy.get("nameIdSource", "")))
     more = {name: value for name, value in rule.items() if name not in ("rule", "trust")}
+    if compared := _COMPARED.search(said):
+        made = read_transforms("transforms", more.pop("transforms", []))
+        said = said.replace(compared[0], in_words(compared[1], made))
     return f"{said} {json.dumps(more, ensure_ascii=False)}" if more else said
 
 
 def _limits(policy: Mapping[str, Any]) -> Iterator[str]:
-    if excluded := len(policy.get("excluded", ())):
-        yield f"Left out of every run by name: {counted(excluded, 'identity')}."
+    yield from _left_out(policy)
     yield from (said for name, said in _SWITCHES.items() if policy.get(name))
     if share := policy.get("safeguardShare"):
         yield f"A plan that links more than {share:.0%} of the accounts is approved by its number only."
@@ -96,9 +108,19 @@ def _limits(policy: Mapping[str, Any]) -> Iterator[str]:
         yield f"Runs start by themselves every {counted(schedule['everyHours'], 'hour')} (schedule)."
 
 
+def _left_out(policy: Mapping[str, Any]) -> Iterator[str]:
+    names, _, criteria = read_excluded([*policy.get("excluded", ())])
+    if names:
+        yield f"Left out of every run by name: {counted(len(names), 'identity')}."
+    if criteria:
+        yield f"Left out of every run: {listed([f'{one.kind} {one.value}' for one in criteria])}."
+    if aside := len(policy.get("setAside", ())):
+        yield f"Set aside, so that no run links or reports them: {aside:,} accounts or patterns."
+
+
 _SAID: Final = {
-    "verifiedDomains", "trustEmails", "rules", "nameIdSource", "excluded", "safeguardShare", "autoApprove", "schedule",
-    *_SWITCHES,
+    "verifiedDomains", "trustEmails", "rules", "nameIdSource", "excluded", "setAside", "safeguardShare", "autoApprove",
+    "schedule", *_SWITCHES,
 }  # fmt: skip
 
 

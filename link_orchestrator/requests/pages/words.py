@@ -30,6 +30,7 @@ DECISIONS: Final[Bars] = {
     ),
     "protected": Bar("Protected account", "apart", "No run and no provisioning touches it."),
     "excluded": Bar("Excluded", "apart", "The policy names this person. Stays as it is."),
+    "setAside": Bar("Account set aside", "apart", "The policy sets the account aside. Stays as it is."),
     "noAccount": Bar("No account yet", "new", "In Entra only. Provisioning creates an account, if it may."),
     "noIdentity": Bar("No identity", "rest", "Nobody in Entra matches this account. It stays as it is, managed here."),
 }
@@ -37,7 +38,7 @@ WHOLES: Final = (
     ("linked on approval", "go", ("link",)),
     ("linked before", "went", ("alreadyLinked",)),
     ("left to a person", "ask", ("review", "ambiguous", "conflict", "outsideVerifiedDomains")),
-    ("protected or excluded", "apart", ("protected", "excluded")),
+    ("protected, excluded or set aside", "apart", ("protected", "excluded", "setAside")),
     ("without an account, in Entra only", "new", ("noAccount",)),
     ("accounts without an identity: stay as they are", "rest", ("noIdentity",)),
 )

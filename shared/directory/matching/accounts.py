@@ -42,6 +42,7 @@ class DecisionKind(StrEnum):
     PROTECTED = "protected"
     OUTSIDE_VERIFIED_DOMAINS = "outsideVerifiedDomains"
     EXCLUDED = "excluded"
+    SET_ASIDE = "setAside"
     NO_ACCOUNT = "noAccount"
     NO_IDENTITY = "noIdentity"
     SHARED_VALUE = "sharedValue"
@@ -66,8 +67,13 @@ def decide(identity: Identity, candidates: Iterable[Candidate], policy: Policy) 
     """Decide on one identity, given every account that carries one of its keys. Their order does not matter."""
     near = sorted(candidates, key=lambda candidate: candidate.account.id)
     linked = [candidate for candidate in near if _linked_to(candidate.account, identity)]
-    if policy.excludes(identity.object_id, identity.user_principal_name):
+    if policy.exclusion_of(identity):
         return _excluded(identity, linked or near, policy)
+    if policy.set_aside and not linked:
+        aside = [one for one in near if policy.sets_aside(one.account.id, one.account.user_name)]
+        near = [one for one in near if one not in aside]
+        if aside and not near:
+            return _set_aside(aside)
     # What lies outside the verified domains counts where there is nothing else.
     found = [candidate for candidate in near if trust_of(candidate.evidence)] or near
     if linked:
@@ -161,16 +167,16 @@ def _doubt(identity: Identity, candidate: Candidate, mine: Trust, policy: Policy
         )
     if contested := _contested(candidate):
         return f"{contested}: it may have been given to a new person. Find out whose account it is."
-    if policy.trusts_unverified and is_unverified(candidate.evidence):
+    if policy.compares_names and is_unverified(candidate.evidence, names=policy.trusts_unverified):
         # Whoever registered the account may have typed any address, and a leaver's may be somebody else's by now.
         if names_differ(account.names, identity):
             return (
-                "nobody verified the address, and the names of the two differ: it may be another person's. Confirm "
-                "that they are the same person."
+                "nobody verified the name or address, and the names of the two people differ: it may be another's. "
+                "Confirm that they are the same person."
             )
         if not account.active:
             return (
-                "nobody verified the address, and the account is deactivated here: it may be a leaver's, whose "
+                "nobody verified the name or address, and the account is deactivated here: it may be a leaver's, whose "
                 "address was given to a new person. Confirm that they are the same person."
             )
     if not identity.account_enabled:
@@ -303,12 +309,21 @@ def _excluded(identity: Identity, found: Sequence[Candidate], policy: Policy) ->
     many = len(found) > 1
     reason += f" It matches {counted(len(found), 'account') if many else 'an account'} by {_names(found)}, "
     reason += "which stay as they are." if many else "which stays as it is."
-    if policy.lets_create(identity.object_id, identity.user_principal_name):
+    if policy.may_create(identity):
         reason += " Provisioning may create the person beside that."
     evidence = tuple(item for candidate in found for item in candidate.evidence)
     return Decision(
         DecisionKind.EXCLUDED, reason, None if many else found[0].account, evidence, _ids(found) if many else ()
     )
+
+
+def _set_aside(found: Sequence[Candidate]) -> Decision:
+    many = len(found) > 1
+    what = f"The {len(found)} accounts that match" if many else "The account matches"
+    reason = f"{what} by {_names(found)}, but the policy sets {'them' if many else 'it'} aside: no run links them."
+    evidence = tuple(item for candidate in found for item in candidate.evidence)
+    account = None if many else found[0].account
+    return Decision(DecisionKind.SET_ASIDE, reason, account, evidence, _ids(found) if many else ())
 
 
 def _already_linked(linked: Sequence[Candidate], found: Sequence[Candidate]) -> Decision:
@@ -342,7 +357,7 @@ def _ids(candidates: Iterable[Candidate]) -> tuple[str, ...]:
 
 
 def _names(candidates: Iterable[Candidate]) -> str:
-    """Name the rules that the evidence rests on, in the order of trust of the default rules."""
+    """Name the rules that the evidence rests on, in the order of trust of default rules, and what transforms did."""
     evidence = [item for candidate in candidates for item in candidate.evidence]
-    rules = {item.rule for item in evidence if not item.outside} or {item.rule for item in evidence}
-    return ", ".join(rule.value for rule in Rule if rule in rules)
+    counted = [item for item in evidence if not item.outside] or evidence
+    return ", ".join(dict.fromkeys(item.name for rule in Rule for item in counted if item.rule is rule))

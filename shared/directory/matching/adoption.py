@@ -135,6 +135,8 @@ def _about_the_account(sent: Sent, account: AccountFacts, policy: Policy) -> str
         return "the account is not managed here"
     if not account.active:
         return "the account is deactivated"
+    if policy.sets_aside(account.id, account.user_name):
+        return "the policy sets the account aside"
     if against := objection(sent.identity(), account, policy):
         return against[0].lower() + against[1:].removesuffix(".")
     if _was_signed_in_otherwise(sent, account, policy):

@@ -31,7 +31,7 @@ def mark_of(decision: Decision, identity: Identity, policy: Policy) -> str:
     """Return the mark by which SCIM knows what a plan decided about an identity, "" if nothing keeps it from SCIM."""
     if decision.kind is not DecisionKind.EXCLUDED:
         return decision.kind.value if decision.kind in LEFT_OPEN else ""
-    if policy.lets_create(identity.object_id, identity.user_principal_name):
+    if policy.may_create(identity):
         return CREATABLE
     return DecisionKind.EXCLUDED.value if decision.account or decision.others else UNMATCHED
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Self
 
 from shared.directory.keys import fold, same_letters
 from shared.directory.matching.match_keys import FORMER_NAME, MatchKey
-from shared.directory.matching.policy import SURE, Rule, Trust
+from shared.directory.matching.policy import LOGIN_NAMES, SURE, Rule, Trust
 from shared.directory.records.model import Account, Status, name_account
 
 
@@ -67,6 +67,11 @@ class MatchEvidence(NamedTuple):
     def place(self) -> str:
         """Where the account and the identity have the value, in words."""
         return place_of(self.to_json())
+
+    @property
+    def name(self) -> str:
+        """What reasons call the evidence: the rule, or the attribute with what transforms made of it."""
+        return self.attribute if "(" in self.attribute else self.rule.value
 
     def to_json(self) -> dict[str, Any]:
         """Return the evidence as the JSON object that plans and reports show, without its value."""
@@ -201,11 +206,11 @@ def _carried(rule: Rule, account: AccountFacts) -> tuple[str | None, ...]:
             return (account.object_id,)
         case Rule.NAME_ID:
             return (account.name_id,)
-        case Rule.USER_NAME:
+        case Rule.USER_NAME | Rule.MAIL_NICKNAME | Rule.SAM_ACCOUNT_NAME | Rule.TRANSFORMED_NAME:
             return (account.user_name,)
         case Rule.VERIFIED_EMAIL:
             return account.verified_emails
-        case Rule.EMAIL | Rule.MAIL:
+        case Rule.EMAIL | Rule.MAIL | Rule.TRANSFORMED_MAIL:
             return account.emails + account.verified_emails
         case Rule.EMPLOYEE_NUMBER:
             return (account.employee_number,)
@@ -217,6 +222,9 @@ _HELD = {
     Rule.NAME_ID: "nameId",
     Rule.USER_NAME: "userName",
     Rule.EMPLOYEE_NUMBER: "employeeNumber",
+    Rule.MAIL_NICKNAME: "userName",
+    Rule.SAM_ACCOUNT_NAME: "userName",
+    Rule.TRANSFORMED_NAME: "userName",
 }
 """Where an account has what a rule compares, under the names of an import's columns; e-mail addresses are several."""
 
@@ -327,16 +335,22 @@ def _proving_addresses(evidence: Iterable[MatchEvidence]) -> list[str]:
     return [] if has_object_id(proving) else [item.value for item in proving if "@" in item.value]
 
 
-def is_unverified(evidence: Iterable[MatchEvidence]) -> bool:
-    """Tell whether what proves a link is nothing but names and addresses that the application never verified."""
-    known = (*SURE, Rule.VERIFIED_EMAIL, Rule.EMPLOYEE_NUMBER)
+def is_unverified(evidence: Iterable[MatchEvidence], *, names: bool) -> bool:
+    """Tell whether what proves a link is nothing but addresses and login names that the application never verified.
+
+    `names` says that userNames are such, too, as they are where they are the addresses.
+    """
+    known = (*SURE, Rule.VERIFIED_EMAIL, Rule.EMPLOYEE_NUMBER, *(() if names else (Rule.USER_NAME,)))
     return not any(item.rule in known and not item.outside and not item.look_alike for item in evidence)
 
 
-def rests_on_trusted_mail(evidence: Iterable[Mapping[str, Any]]) -> bool:
-    """Tell of a plan's row, by its evidence as it shows it, whether only `trustEmails` makes it a link."""
-    items = [MatchEvidence.from_json(item) for item in evidence]
-    return {item.rule for item in items if proves(item)} == {Rule.MAIL}
+def rests_on_trust(evidence: Iterable[Mapping[str, Any]]) -> bool:
+    """Tell of a plan's row, by its evidence as it shows it, whether only trust in what nobody verified makes it a link.
+
+    That is an address by `trustEmails`, and a login name by a rule that compares those.
+    """
+    proving = {item.rule for item in map(MatchEvidence.from_json, evidence) if proves(item)}
+    return bool(proving) and proving <= {Rule.MAIL, *LOGIN_NAMES}
 
 
 def has_object_id(evidence: Iterable[MatchEvidence]) -> bool:

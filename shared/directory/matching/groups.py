@@ -112,7 +112,7 @@ class Created:
 
 def refused_on_create(group: Group, created: Created, policy: Policy) -> str:
     """Return why a create over SCIM does not link the group of its name that is managed here, or ""."""
-    if not policy.link_groups_on_create:
+    if not policy.links_groups:
         return (
             "a group that is managed here has this name: approve its link in a linking run, or set linkGroupsOnCreate "
             "in the directory's policy"

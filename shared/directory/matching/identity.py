@@ -47,11 +47,14 @@ class Identity:
     account_enabled: bool = True
     user_type: str = "Member"
     on_premises_immutable_id: str | None = None
+    on_premises_sam_account_name: str | None = None
+    recipient_type: str | None = None
+    """Exchange's RecipientTypeDetails, such as SharedMailbox. Only files have it."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the Graph form of the identity, without the attributes that have no value."""
         document: dict[str, Any] = {"id": self.object_id, "userPrincipalName": self.user_principal_name}
-        for name, field in TEXTS:
+        for name, field in (*TEXTS, *FILE_TEXTS):
             if value := getattr(self, field):
                 document[name] = value
         if self.proxy_addresses:
@@ -75,7 +78,7 @@ class Identity:
             other_mails=tuple(get("otherMails", ())),
             account_enabled=get("accountEnabled", True),
             user_type=get("userType", "Member"),
-            **{field: get(name) for name, field in TEXTS},
+            **{field: get(name) for name, field in (*TEXTS, *FILE_TEXTS)},
         )
 
 
@@ -118,5 +121,8 @@ TEXTS: Final = (
     ("jobTitle", "job_title"),
     ("department", "department"),
     ("onPremisesImmutableId", "on_premises_immutable_id"),
+    ("onPremisesSamAccountName", "on_premises_sam_account_name"),
 )
 """Attributes of one text or none, each with its field here."""
+FILE_TEXTS: Final = (("recipientTypeDetails", "recipient_type"),)
+"""Such attributes that Microsoft Graph does not show of a user."""

@@ -10,8 +10,10 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Final, Literal, NamedTuple
 
 from shared.directory.keys import fold
+from shared.directory.matching.exclusions import is_guest
 from shared.directory.matching.identity import Identity
-from shared.directory.matching.policy import ADDRESSES, MatchRule, Policy, Rule, Trust
+from shared.directory.matching.policy import ADDRESSES, LOGIN_NAMES, MatchRule, Policy, Rule, Trust
+from shared.directory.matching.transforms import in_words, transformed
 
 Kind = Literal["externalId", "objectId", "nameId", "userName", "email", "employeeNumber"]
 MOST_SHARED: Final = 3
@@ -43,7 +45,7 @@ def identity_keys(identity: Identity, policy: Policy) -> tuple[MatchKey, ...]:
 
     Those of its sign-ins it has under any rules: whose account it is does not depend on which rules link.
     """
-    excluded = policy.excludes(identity.object_id, identity.user_principal_name)
+    excluded = bool(policy.exclusion_of(identity))
     keys: list[MatchKey] = []
     for rule, match_rule in policy.compared.items():
         known: set[str] = set()
@@ -68,7 +70,7 @@ def _match_key(
     rule, trust = match_rule.rule, match_rule.trust
     # An address proves something only in a domain that the customer has proved to own: anybody can register
     # jane@elsewhere.example in an application, and a guest's home tenant can rename its users.
-    outside = rule in ADDRESSES and not policy.verifies(literal)
+    outside = (rule in ADDRESSES or (rule in LOGIN_NAMES and "@" in literal)) and not policy.verifies(literal)
     if trust is Trust.STRONG and (attribute == FORMER_NAME or is_name_as_address(rule, attribute)):
         trust = Trust.WEAK
     return MatchKey(rule, trust, _VALUES[rule][0], value, attribute, literal, outside, excluded)
@@ -153,8 +155,27 @@ def _addresses(identity: Identity, policy: Policy) -> Iterator[tuple[str, str]]:
             yield attribute, name
 
 
-def _employee_id(identity: Identity, _: Policy) -> Iterator[tuple[str, str]]:
-    yield "employeeId", identity.employee_id or ""
+def _employee_id(identity: Identity, policy: Policy) -> Iterator[tuple[str, str]]:
+    number = identity.employee_id or ""
+    yield "employeeId", number
+    if number and (transforms := policy.compared[Rule.EMPLOYEE_NUMBER].transforms) and not is_filler(number):
+        yield in_words("employeeId", transforms), transformed(number, transforms)
+
+
+def _login_name(rule: Rule, attribute: str, field: str) -> _Values:
+    """Return what yields a name or address of an identity in the form into which a rule's transforms bring it.
+
+    A guest has none: another tenant chose the name. Neither has an address outside the verified domains, whatever
+    would be made of it.
+    """
+
+    def values(identity: Identity, policy: Policy) -> Iterator[tuple[str, str]]:
+        value: str = getattr(identity, field) or ""
+        if value and not is_guest(identity) and ("@" not in value or policy.verifies(value)):
+            transforms = policy.compared[rule].transforms
+            yield in_words(attribute, transforms), transformed(value, transforms)
+
+    return values
 
 
 _VALUES: Final[Mapping[Rule, tuple[Kind, _Values]]] = {
@@ -166,6 +187,16 @@ _VALUES: Final[Mapping[Rule, tuple[Kind, _Values]]] = {
     Rule.MAIL: ("email", _mail),
     Rule.EMAIL: ("email", _addresses),
     Rule.EMPLOYEE_NUMBER: ("employeeNumber", _employee_id),
+    Rule.MAIL_NICKNAME: ("userName", _login_name(Rule.MAIL_NICKNAME, "mailNickname", "mail_nickname")),
+    Rule.SAM_ACCOUNT_NAME: (
+        "userName",
+        _login_name(Rule.SAM_ACCOUNT_NAME, "onPremisesSamAccountName", "on_premises_sam_account_name"),
+    ),
+    Rule.TRANSFORMED_NAME: (
+        "userName",
+        _login_name(Rule.TRANSFORMED_NAME, "userPrincipalName", "user_principal_name"),
+    ),
+    Rule.TRANSFORMED_MAIL: ("email", _login_name(Rule.TRANSFORMED_MAIL, "mail", "mail")),
 }
 
 

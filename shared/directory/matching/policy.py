@@ -6,14 +6,16 @@ A linking run keeps a copy of it from its start. accounts.py applies it, and ado
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Final, Literal, Self, get_args
 
 from shared.directory.keys import fold
-from shared.directory.matching import domains
+from shared.directory.matching import domains, exclusions
 from shared.directory.matching.domains import domain_of, is_below
-from shared.directory.matching.identity import read_object_id
+from shared.directory.matching.exclusions import Criterion, matches_pattern, patterns_in
+from shared.directory.matching.identity import Identity, read_object_id
+from shared.directory.matching.transforms import Transform, read_transforms
 
 NameIdSource = Literal["userPrincipalName", "mail", "objectId", "onPremisesImmutableId"]
 TrustEmails = Literal["verified", "inVerifiedDomains"]
@@ -32,6 +34,10 @@ class Rule(StrEnum):
     MAIL = "mail"
     EMAIL = "email"
     EMPLOYEE_NUMBER = "employeeNumber"
+    MAIL_NICKNAME = "mailNickname"
+    SAM_ACCOUNT_NAME = "onPremisesSamAccountName"
+    TRANSFORMED_NAME = "transformedName"
+    TRANSFORMED_MAIL = "transformedMail"
 
 
 class Trust(StrEnum):
@@ -43,10 +49,21 @@ class Trust(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class MatchRule:
-    """A rule and its trust."""
+    """A rule and its trust; and what is made of the identity's value before it is compared, for TRANSFORMING rules."""
 
     rule: Rule
     trust: Trust
+    transforms: tuple[Transform, ...] = ()
+
+    @property
+    def yields_to_many(self) -> bool:
+        """Whether a value that many carry is no evidence for the rule."""
+        return self.trust is Trust.WEAK or self.rule in LOGIN_NAMES
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the rule as the policy shows it."""
+        shown: dict[str, Any] = {"rule": self.rule.value, "trust": self.trust.value}
+        return shown | ({"transforms": [one.to_json() for one in self.transforms]} if self.transforms else {})
 
 
 DEFAULT_RULES: Final = (
@@ -63,9 +80,16 @@ DEFAULT_RULES: Final = (
 ADDRESSES: Final = (Rule.USER_NAME, Rule.VERIFIED_EMAIL, Rule.MAIL, Rule.EMAIL)
 """Rules that compare addresses, or names like them: outside the verified domains they prove nothing."""
 
+LOGIN_NAMES: Final = (Rule.MAIL_NICKNAME, Rule.SAM_ACCOUNT_NAME, Rule.TRANSFORMED_NAME, Rule.TRANSFORMED_MAIL)
+"""Rules that compare what transforms make of a name or address: none of them is there unless a policy names it."""
+TRANSFORMING: Final = (*LOGIN_NAMES, Rule.EMPLOYEE_NUMBER)
+"""Rules that may have transforms."""
+
 SURE: Final = (Rule.EXTERNAL_ID, Rule.SIGN_IN_OBJECT_ID, Rule.NAME_ID)
 """Rules of what a sign-in of the past showed, or the application was told: it passes to nobody else."""
 
+IDENTITY: Final = "identity"
+"""Label of all entries that exclude one identity each, by its id or name."""
 SAFEGUARD_SHARE: Final = 0.2
 UNDO_DAYS: Final = 90
 """Days for which values that provisioning replaced are kept, so that an undo can give them back."""
@@ -139,6 +163,18 @@ class Policy:
     subdomains_of: frozenset[str] = frozenset()
     """Those of the verified domains whose subdomains are verified, too."""
     trust_emails: TrustEmails = "verified"
+    criteria: tuple[Criterion, ...] = ()
+    """Exclusions by pattern, domain, group or type."""
+    set_aside: frozenset[str] = frozenset()
+    """Ids, userNames and patterns of userNames of accounts that no run links or reports."""
+    matching_ended: bool = False
+    """Whether nothing is matched any more: no run, no create that adopts, no schedule."""
+    members: Mapping[str, frozenset[str]] = field(default_factory=dict, repr=False, compare=False)
+    """Members of the groups that `criteria` names, by folded object id, as far as a run has read them."""
+    _trusts_login_names: bool = field(init=False, repr=False, compare=False)
+    """Whether one of LOGIN_NAMES is strong."""
+    _patterns: tuple[str, ...] = field(init=False, repr=False, compare=False)
+    """Those of `set_aside` that are patterns."""
     compared: Mapping[Rule, MatchRule] = field(init=False, repr=False, compare=False)
     """The rules by which identities are compared, in order. Of SURE, what the policy leaves out is weak; the rule mail
     is strong where every address in the verified domains is taken as verified."""
@@ -157,10 +193,16 @@ class Policy:
         object.__setattr__(self, "verified_domains", known)
         object.__setattr__(self, "excluded", frozenset(map(_identity_of, self.excluded)))
         object.__setattr__(self, "creatable", frozenset(map(_identity_of, self.creatable)))
-        if sum(map(len, self.excluded)) + 3 * len(self.excluded) > MAX_EXCLUDED_CHARS:
+        object.__setattr__(self, "set_aside", frozenset(map(fold, self.set_aside)))
+        object.__setattr__(self, "_patterns", patterns_in(self.set_aside))
+        strong = {one.rule for one in self.rules if one.trust is Trust.STRONG}
+        object.__setattr__(self, "_trusts_login_names", not strong.isdisjoint(LOGIN_NAMES))
+        named = (*self.excluded, *self.set_aside)
+        if sum(map(len, named)) + 3 * len(named) > MAX_EXCLUDED_CHARS:
             raise ValueError(
-                f"excluded: the list has at most {MAX_EXCLUDED_CHARS:,} characters, about 7,500 object ids: leave "
-                "people out of the source instead, by its scope or by their line in the file"
+                f"excluded, setAside: the two lists together have at most {MAX_EXCLUDED_CHARS:,} characters, about "
+                "7,500 object ids: leave people out of the source instead, by its scope or by their line in the file; "
+                "or name a pattern"
             )
 
     @property
@@ -168,29 +210,89 @@ class Policy:
         """Whether an address that nobody verified proves a link, where it lies in the verified domains."""
         return self.trust_emails == "inVerifiedDomains"
 
+    @property
+    def compares_names(self) -> bool:
+        """Whether a link may rest on nothing that was verified, so that the names of the two are compared."""
+        return self.trusts_unverified or self._trusts_login_names
+
     def verifies(self, address: str) -> bool:
         """Tell whether an address, or a name like one, lies in a verified domain."""
         domain = domain_of(address)
         return domain in self.verified_domains or (bool(self.subdomains_of) and is_below(domain, self.subdomains_of))
 
-    def excludes(self, object_id: str, user_principal_name: str) -> bool:
-        """Tell whether the administrator excluded this identity from linking."""
-        return fold(object_id) in self.excluded or fold(user_principal_name) in self.excluded
+    def excludes(self, object_id: str, name: str) -> bool:
+        """Tell whether the administrator excluded an identity of which nothing but the id and a name is known."""
+        if self.excluded and (fold(object_id) in self.excluded or fold(name) in self.excluded):
+            return True
+        return bool(self.criteria) and any(one.matches_name(name) for one in self.criteria)
+
+    def exclusion_of(self, identity: Identity) -> str:
+        """Return the label of the entry that excludes an identity, "" if none does."""
+        if not (self.excluded or self.criteria):
+            return ""
+        if self._names(identity):
+            return IDENTITY
+        criterion = self._criterion_of(identity)
+        return criterion.label if criterion else ""
+
+    def may_create(self, identity: Identity) -> bool:
+        """Tell whether an excluded identity may be created over SCIM beside the accounts that it matches."""
+        if self._names(identity):
+            return self.lets_create(identity.object_id, identity.user_principal_name)
+        criterion = self._criterion_of(identity)
+        return bool(criterion and criterion.create)
 
     def lets_create(self, object_id: str, user_principal_name: str) -> bool:
-        """Tell whether this excluded identity may be created over SCIM beside the accounts that it matches."""
+        """Tell whether an identity that is excluded by its id or name may be created beside what it matches."""
         return fold(object_id) in self.creatable or fold(user_principal_name) in self.creatable
+
+    def sets_aside(self, account_id: str, user_name: str) -> bool:
+        """Tell whether the administrator set an account aside."""
+        if not self.set_aside:
+            return False
+        name = fold(user_name)
+        if account_id in self.set_aside or name in self.set_aside:
+            return True
+        return any(matches_pattern(one, name) for one in self._patterns)
+
+    @property
+    def excluded_groups(self) -> frozenset[str]:
+        """Object ids of the groups whose members are excluded."""
+        return frozenset(one.value for one in self.criteria if one.kind == "group")
+
+    @property
+    def adopts(self) -> bool:
+        """Whether a create over SCIM may link the account that it collides with."""
+        return self.adopt_on_create and not self.matching_ended
+
+    @property
+    def links_groups(self) -> bool:
+        """Whether the create of a group over SCIM may link the group of that name."""
+        return self.link_groups_on_create and not self.matching_ended
+
+    def _names(self, identity: Identity) -> bool:
+        return fold(identity.object_id) in self.excluded or fold(identity.user_principal_name) in self.excluded
+
+    def _criterion_of(self, identity: Identity) -> Criterion | None:
+        own = fold(identity.object_id)
+        for one in self.criteria:
+            if own in self.members.get(one.value, ()) if one.kind == "group" else one.matches(identity):
+                return one
+        return None
 
     def to_json(self) -> dict[str, Any]:
         """Return the policy as the JSON document that `from_json` reads."""
         return {
-            "rules": [{"rule": rule.rule.value, "trust": rule.trust.value} for rule in self.rules],
+            "rules": [rule.to_json() for rule in self.rules],
             "verifiedDomains": domains.to_json(self.verified_domains, self.subdomains_of),
             "trustEmails": self.trust_emails,
             "nameIdSource": self.name_id_source,
             "excluded": [
-                {"identity": one, "create": True} if one in self.creatable else one for one in sorted(self.excluded)
+                *({"identity": one, "create": True} if one in self.creatable else one for one in sorted(self.excluded)),
+                *(one.to_json() for one in self.criteria),
             ],
+            "setAside": sorted(self.set_aside),
+            "matchingEnded": self.matching_ended,
             "adoptOnCreate": self.adopt_on_create,
             "createBesideMatches": self.create_beside_matches,
             "linkGroupsOnCreate": self.link_groups_on_create,
@@ -220,13 +322,16 @@ class Policy:
         trust = document.get("trustEmails", "verified")
         if trust not in get_args(TrustEmails):
             raise ValueError(f"trustEmails: must be one of {', '.join(get_args(TrustEmails))}")
-        excluded, creatable = _excluded(document)
+        excluded, creatable, criteria = exclusions.read_excluded(document.get(exclusions.ATTRIBUTE, []))
         verified, below = domains.read_domains(document.get(domains.ATTRIBUTE, []))
         return cls(
             rules=_rules(document["rules"]) if "rules" in document else DEFAULT_RULES,
             verified_domains=verified,
             subdomains_of=below,
             trust_emails=trust,
+            criteria=criteria,
+            set_aside=exclusions.read_set_aside(document.get(exclusions.SET_ASIDE, [])),
+            matching_ended=_flag(document, "matchingEnded"),
             name_id_source=source,
             excluded=excluded,
             adopt_on_create=_flag(document, "adoptOnCreate"),
@@ -281,11 +386,35 @@ def _rules(value: object) -> tuple[MatchRule, ...]:
     try:
         if not isinstance(value, list):
             raise TypeError
-        return tuple(MatchRule(Rule(rule["rule"]), Trust(rule["trust"])) for rule in value)
+        rules = [MatchRule(Rule(rule["rule"]), Trust(rule["trust"])) for rule in value]
+        return tuple(_transforming(n, one, value[n]) for n, one in enumerate(rules))
+    except _Untransformed as error:
+        raise ValueError(str(error)) from None
     except (TypeError, KeyError, ValueError):
         raise ValueError(
             f'rules: must be a list of {{"rule": …, "trust": …}}; rules: {", ".join(Rule)}; trusts: {", ".join(Trust)}'
         ) from None
+
+
+class _Untransformed(Exception):
+    """Transforms of a rule are wrong, missing, or not the rule's to have."""
+
+
+def _transforming(number: int, rule: MatchRule, document: Mapping[str, Any]) -> MatchRule:
+    """Return a rule with its transforms. Raises _Untransformed."""
+    where = f"rules.{number}.transforms"
+    try:
+        found = read_transforms(where, document.get("transforms", []))
+    except ValueError as error:
+        raise _Untransformed(str(error)) from None
+    if found and rule.rule not in TRANSFORMING:
+        raise _Untransformed(
+            f"{where}: the rule {rule.rule} has none; rules with transforms: {', '.join(TRANSFORMING)}"
+        )
+    if not found and rule.rule in (Rule.TRANSFORMED_NAME, Rule.TRANSFORMED_MAIL):
+        plain = "userName" if rule.rule is Rule.TRANSFORMED_NAME else "mail"
+        raise _Untransformed(f"{where}: the rule {rule.rule} needs one; without any it would be the rule {plain}")
+    return replace(rule, transforms=found)
 
 
 def _flag(document: Mapping[str, Any], name: str) -> bool:
@@ -307,20 +436,6 @@ def _whole(document: Mapping[str, Any], name: str, default: int | None, low: int
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
         raise ValueError(f"{name}: must be a whole number from {low} to {high}")
     return value
-
-
-def _excluded(document: Mapping[str, Any]) -> tuple[frozenset[str], frozenset[str]]:
-    """Return who is excluded, and who of them may be created beside the accounts that they match."""
-    items = document.get("excluded", [])
-    everybody: dict[str, bool] = {}
-    for item in items if isinstance(items, list) else [None]:
-        one, create = (item.get("identity"), item.get("create", False)) if isinstance(item, Mapping) else (item, False)
-        if not isinstance(one, str) or not isinstance(create, bool):
-            raise ValueError(
-                'excluded: must be a list of strings, or of objects like {"identity": "…", "create": true}'
-            )
-        everybody[one] = create
-    return frozenset(everybody), frozenset(one for one, create in everybody.items() if create)
 
 
 def _auto_approval(value: object) -> AutoApproval | None:

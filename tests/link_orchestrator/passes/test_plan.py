@@ -22,9 +22,11 @@ from shared.directory.errors import DirectoryError
 from shared.directory.keys import fold
 from shared.directory.matching.accounts import Decision, DecisionKind, stays_local
 from shared.directory.matching.evidence import facts_of
+from shared.directory.matching.exclusions import Criterion
 from shared.directory.matching.identity import Identity
 from shared.directory.matching.match_keys import identity_keys
 from shared.directory.matching.policy import DEFAULT_RULES, MatchRule, Policy, Rule, Trust
+from shared.directory.matching.transforms import read_transforms
 from shared.directory.records.model import NO_EVIDENCE, Account, Link, Status
 from shared.directory.records.model import SignInEvidence as SignIns
 from shared.directory.work.plan import PlanRow
@@ -56,10 +58,10 @@ def oracle(identities: Sequence[Identity], accounts: Sequence[Account], policy: 
     shared = join.shared_values(keys, facts, policy)
     found = join.evidence(keys, facts, shared)
     rows: Rows = {oid: _shown(made) for oid, made in join.decided([*once.values()], found, facts, policy).items()}
-    excluded = {one.object_id for one in once.values() if policy.excludes(one.object_id, one.user_principal_name)}
+    excluded = {one.object_id for one in once.values() if policy.exclusion_of(one)}
     for one in facts:
         matching = {object_id for object_id, account_id in found if account_id == one.id}
-        if matching <= excluded and not one.retired:
+        if matching <= excluded and not one.retired and not policy.sets_aside(one.id, one.user_name):
             rows[one.id] = _shown(stays_local(one, excluded=bool(matching)))
     for (kind, value), numbers in shared.items():
         rows[f"{kind}:{value}"] = ("sharedValue", None, numbers, [], [])
@@ -99,7 +101,9 @@ async def test_every_decision_on_the_demo_data_is_the_oracles(app: App, tmp_path
     identities = [one for one in read_identities(file) if isinstance(one, Identity)]
     directory = await Directories(app.tables).open("main")
     expected = oracle(identities, await every_account(directory), Policy.from_json(policy))
-    assert {kind for kind, *_ in expected.values()} | {"sharedValue"} == {kind.value for kind in DecisionKind}
+    assert {kind for kind, *_ in expected.values()} | {"sharedValue", "setAside"} == {
+        kind.value for kind in DecisionKind
+    }
     upload = await app.call("POST", "linking/identities", file)
     run = await app.call("POST", "linking/runs", {"identities": upload["id"]})
     run = await app.wait(f"linking/runs/{run['id']}", "planned")
@@ -132,6 +136,7 @@ async def assert_linked_as_planned(directory: Directory, rows: Rows) -> None:
     assert await anew.listing.total() == len(accounts)
 
 
+HOME = "contoso.com"
 names = st.sampled_from(["ada", "Ada", "bob", "\uff41da", "ada_x.org#EXT#", f"{7:032x}ada"])
 addresses = st.builds("{}@{}".format, names, st.sampled_from(["contoso.com", "Contoso.com", "x.org"]))
 object_ids = st.integers(1, 5).map(object_id) | st.integers(1, 5).map(lambda n: f"ABCDEF0{n}")
@@ -146,6 +151,7 @@ def identities(draw: st.DrawFn) -> Identity:
         mail=draw(st.none() | addresses),
         proxy_addresses=tuple(draw(st.lists(addresses.map("smtp:{}".format), max_size=2))),
         employee_id=draw(st.none() | numbers),
+        mail_nickname=draw(st.none() | names),
         account_enabled=draw(st.sampled_from([True, True, True, False])),
     )
 
@@ -196,7 +202,25 @@ async def settle(directory: Directory, made: Sequence[dict[str, Any]]) -> None:
             continue
 
 
-policies = st.builds(
+LOGIN = tuple(
+    MatchRule(rule, trust, transforms)
+    for rule, trust, transforms in (
+        (Rule.TRANSFORMED_NAME, Trust.STRONG, read_transforms("", [{"replaceDomain": {"from": "x.org", "to": HOME}}])),
+        (Rule.TRANSFORMED_MAIL, Trust.WEAK, read_transforms("", ["beforeAt", {"addDomain": HOME}])),
+        (Rule.MAIL_NICKNAME, Trust.STRONG, read_transforms("", [{"addDomain": HOME}])),
+    )
+)
+numbers_without_zeros = MatchRule(Rule.EMPLOYEE_NUMBER, Trust.WEAK, read_transforms("", ["stripLeadingZeros"]))
+others = st.builds(
+    Policy,
+    rules=st.sampled_from([(*DEFAULT_RULES, *LOGIN), (*DEFAULT_RULES[:-1], LOGIN[0], numbers_without_zeros)]),
+    verified_domains=st.just(frozenset({HOME, "x.org"})),
+    trust_emails=st.sampled_from(["verified", "inVerifiedDomains"]),
+    criteria=st.sampled_from([(), (Criterion("pattern", "b*"),), (Criterion("type", "disabled", create=True),)]),
+    set_aside=st.sampled_from([frozenset(), frozenset({f"bob@{HOME}"}), frozenset({"*@x.org"})]),
+)
+"""Policies with what is off by default."""
+policies = others | st.builds(
     Policy,
     rules=st.sampled_from(
         [

@@ -52,7 +52,11 @@ def test_every_operation_says_in_a_sentence_what_it_does() -> None:
         ("LinkRequest", "identity reason", "identity"),
         ("ReleaseRequest", "keepEvidence", ""),
         ("GroupRelease", "keep", ""),
-        ("RunRequest", "assigned expiresHours full groups identities mapping pauseProvisioning policy source", ""),
+        (
+            "RunRequest",
+            "assigned expiresHours full groups identities mapping pauseProvisioning policy reportSetAside source",
+            "",
+        ),
         ("ReviewRequest", "account action create cursor filter identity inPolicy rows", "action"),
         ("Selection", "changes decision department domain evidence rule score warning", "decision"),
         ("Approval", "acknowledged filter groups links number pauseProvisioning rows", ""),

@@ -616,7 +616,7 @@ async def test_a_policy_that_is_full_of_exclusions_says_so(app: App, run: Any) -
     many = [f"9{number:07}-0000-4000-8000-000000000000" for number in range(7_691)]
     policy = {"verifiedDomains": ["contoso.com"], "excluded": many}
     full = {**policy, "excluded": [*many, "ann@contoso.com", "bea@contoso.com", "cleo@contoso.com"]}
-    with pytest.raises(Refusal, match=r"excluded: the list has at most 300,000 characters") as refusal:
+    with pytest.raises(Refusal, match=r"excluded, setAside: the two lists together have at most 300,000") as refusal:
         await app.call("PUT", "directory/policy", full)
     assert refusal.value.status == 400
     await app.call("PUT", "directory/policy", policy)

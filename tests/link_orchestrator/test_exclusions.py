@@ -1,0 +1,116 @@
+"""Who is excluded and what is set aside stays as it is, and matching ends where the administrator says so."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.link_orchestrator.running import POLICY, App, Refusal, csv_file, graph, object_id
+from tests.link_orchestrator.test_groups import RESEARCH, entra, upload
+
+NAMES = ("ann@contoso.com", "svc-bob@contoso.com", "cleo@contoso.com")
+PEOPLE = tuple(graph(n, name) for n, name in enumerate(NAMES))
+ROWS = csv_file(*({"userName": name} for name in NAMES), {"userName": "local"})
+
+
+async def planned(app: App, policy: Any, **asked: Any) -> tuple[Any, dict[str, str]]:
+    """Return a run over the three with accounts, and its decisions by name."""
+    await app.bring(ROWS)
+    run = await app.plan(*PEOPLE, policy=POLICY | policy, **asked)
+    rows = await app.decisions(run)
+    people = {row["identity"]["userPrincipalName"]: row["decision"] for row in rows if "identity" in row}
+    here = {row["account"]["userName"]: row["decision"] for row in rows if "account" in row}
+    return run, here | people
+
+
+async def test_a_pattern_excludes_and_the_run_counts_by_which_entry(app: App) -> None:
+    entries = [{"pattern": "svc-*"}, {"domain": "nobody.example"}, {"type": "guest"}, NAMES[0]]
+    run, decisions = await planned(app, {"excluded": entries})
+    assert [decisions[name] for name in NAMES] == ["excluded", "excluded", "link"]
+    assert run["excludedBy"] == {"identity": 1, "pattern:svc-*": 1}
+    (warning,) = [one for one in run["warnings"] if one["code"] == "exclusionsUnmatched"]
+    assert warning["count"] == 2
+    assert "domain:nobody.example, type:guest" in warning["warning"]
+    done = await app.apply(run)
+    assert done["counts"]["linked"] == 1
+    assert (await app.account(NAMES[1]))["link"] is None
+
+
+async def test_the_members_of_a_group_are_excluded_as_the_run_reads_it(app: App) -> None:
+    group = {"excluded": [{"group": RESEARCH}]}
+    _, decisions = await planned(app, group, groups=await upload(app, entra(RESEARCH, "Research", 0, 2)))
+    assert [decisions[name] for name in NAMES] == ["excluded", "link", "excluded"]
+
+
+async def test_a_run_that_would_not_know_the_group_is_refused(app: App) -> None:
+    with pytest.raises(Refusal, match=r"^400 groups: the policy excludes the members of groups"):
+        await planned(app, {"excluded": [{"group": RESEARCH}]})
+
+
+async def test_provisioning_creates_nobody_whom_a_pattern_excludes_beside_an_account(app: App) -> None:
+    await app.call("PUT", "directory/policy", POLICY | {"excluded": [{"pattern": "svc-*"}], "adoptOnCreate": True})
+    await app.bring(csv_file({"userName": "other", "email": NAMES[1]}))
+    await app.plan(*PEOPLE)
+    user = {"schemas": ["urn:ietf:params:scim:schemas:core:2.0:User"], "userName": NAMES[1], "externalId": object_id(1)}
+    with pytest.raises(Refusal, match=r"^409"):
+        await app.call("POST", "scim/v2/Users", user)
+
+
+async def test_an_account_that_is_set_aside_is_not_linked_and_not_reported(app: App) -> None:
+    run, decisions = await planned(app, {"setAside": [NAMES[0], "loc*"]})
+    assert decisions == {NAMES[0]: "setAside", NAMES[1]: "link", NAMES[2]: "link"}
+    assert (run["counts"]["setAside"], run["counts"]["accountsSetAside"]) == (1, 1)
+    await app.apply(run)
+    assert (await app.account(NAMES[0]))["link"] is None
+
+
+async def test_who_asks_has_it_reported(app: App) -> None:
+    _, decisions = await planned(app, {"setAside": ["loc*"]}, reportSetAside=True)
+    assert decisions["local"] == "noIdentity"
+
+
+async def test_no_create_adopts_an_account_that_is_set_aside(app: App) -> None:
+    await app.call("PUT", "directory/policy", POLICY | {"setAside": [NAMES[0]], "adoptOnCreate": True})
+    await app.bring(ROWS)
+    await app.plan(*PEOPLE)
+    user = {"schemas": ["urn:ietf:params:scim:schemas:core:2.0:User"], "userName": NAMES[0], "externalId": object_id(0)}
+    with pytest.raises(Refusal, match="the policy sets the account aside"):
+        await app.call("POST", "scim/v2/Users", user)
+
+
+class TestMatchingEnded:
+    ENDED = POLICY | {"matchingEnded": True, "adoptOnCreate": True}
+
+    async def test_no_run_starts_and_the_refusal_says_who_ended_it_and_how_to_go_on(self, app: App) -> None:
+        answer = await app.call("PUT", "directory/policy", self.ENDED)
+        assert [one["code"] for one in answer["warnings"]] == ["matchingEnded"]
+        with pytest.raises(Refusal, match=r"^409 matchingEnded: .*by local at .*PUT /directory/policy") as refused:
+            await app.plan(*PEOPLE)
+        assert refused.value.status == 409
+        await app.call("PUT", "directory/policy", POLICY)
+        await planned(app, {})
+
+    async def test_no_plan_that_waits_is_approved(self, app: App) -> None:
+        run, _ = await planned(app, {})
+        await app.call("PUT", "directory/policy", self.ENDED)
+        with pytest.raises(Refusal, match=r"^409 matchingEnded"):
+            await app.approve(run)
+        await app.call("PUT", "directory/policy", POLICY)
+        assert (await app.apply(run))["counts"]["linked"] == 3
+
+    async def test_no_create_adopts(self, app: App) -> None:
+        await app.call("PUT", "directory/policy", POLICY | {"adoptOnCreate": True})
+        await app.bring(ROWS)
+        await app.apply(await app.plan(*PEOPLE[:2]))
+        await app.plan(*PEOPLE)
+        user = {"schemas": ["urn:ietf:params:scim:schemas:core:2.0:User"], "userName": NAMES[2]}
+        await app.call("PUT", "directory/policy", self.ENDED)
+        with pytest.raises(Refusal, match=r"^409"):
+            await app.call("POST", "scim/v2/Users", user | {"externalId": object_id(2)})
+        await app.call("PUT", "directory/policy", POLICY | {"adoptOnCreate": True})
+        await app.call("POST", "scim/v2/Users", user | {"externalId": object_id(2)})
+
+    async def test_a_run_of_a_policy_of_its_own_is_refused_that_ends_it(self, app: App) -> None:
+        with pytest.raises(Refusal, match=r"^400 policy: matchingEnded"):
+            await app.plan(*PEOPLE, policy=self.ENDED)
