@@ -9,7 +9,7 @@ again if it is run again.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
 from link_orchestrator.messages import Slice
@@ -17,15 +17,15 @@ from link_orchestrator.staged import LEFT
 from shared.directory.directory import Directory
 from shared.directory.matching.accounts import DecisionKind
 from shared.directory.matching.identity import Identity
-from shared.directory.matching.likeness import Index, Person, Suggestion, best, suggestion
+from shared.directory.matching.likeness import MOST_SUGGESTIONS, Index, Likeness, Person, among, likeness
 from shared.directory.records.model import Account, Status
 from shared.directory.work.jobs import Job
 from shared.tables.access import in_parts
 from shared.turns import Turns
 
 MOST_LEFT: Final = 50_000
-"""People of the smaller side up to which anybody is suggested: so many without a match are no work for a person, and
-are two kilobytes each in memory."""
+"""People of the smaller side up to which anybody is suggested, and of the larger one to whom somebody is: so many are
+no work for a person, and are two kilobytes each in memory."""
 SUGGESTED: Final = "suggestions."
 """Prefix of counts of rows with suggestions, by their decision."""
 ACCOUNTS_AT_ONCE: Final = 500
@@ -82,39 +82,41 @@ class _Search:
         if not held:
             return self._counts
         index = Index([left.person for left in held])
-        bearers = Counter(index.bearers)
-        others: Counter[tuple[str, ...]] = Counter()
+        bearers: Counter[tuple[str, ...]] = Counter()
+        mine: defaultdict[int, list[_Found]] = defaultdict(list)
+        theirs: list[tuple[_Left, list[_Found]]] = []
         async for left in self._many.read(self._directory, self._job):
-            others.update(name for name in left.person.names if name in bearers)
-            await turns.step()
-        bearers |= others
-        found: defaultdict[int, list[tuple[Suggestion, Mapping[str, Any]]]] = defaultdict(list)
-        rows: defaultdict[int, dict[str, list[dict[str, Any]]]] = defaultdict(dict)
-        async for left in self._many.read(self._directory, self._job):
-            mine: list[Suggestion] = []
-            places: dict[str, int] = {}
+            bearers.update(name for name in left.person.names if name in index.bearers)
+            some: list[_Found] = []
             for place in index.near(left.person):
-                other = held[place]
-                one = suggestion(other.person.id, left.person, other.person, bearers)
-                if one is not None:
-                    mine.append(one)
-                    places[one.id] = place
-                    found[place] = _kept([*found[place], (one._replace(id=left.person.id), left.shown)])
-            if mine:
-                some = [(one, held[places[one.id]].shown) for one in best(mine)]
-                rows[left.bucket][left.person.id] = self._shown(self._few, some)
-                if sum(map(len, rows.values())) >= ROWS_AT_ONCE:
-                    await self._write(self._many, rows)
-                    rows.clear()
+                if found := likeness(left.person, held[place].person):
+                    some.append(_Found(found, held[place]))
+                    mine[place] = _best([*mine[place], _Found(found, left)])
+            if some and len(theirs) < MOST_LEFT:
+                theirs.append((left, _best(some)))
             await turns.step()
-        await self._write(self._many, rows)
-        rows.clear()
-        for place, some in found.items():
-            left = held[place]
-            rows[left.bucket][left.person.id] = self._shown(self._many, some)
-            await turns.step()
-        await self._write(self._few, rows)
+        bearers |= index.bearers
+        await self._tell(self._many, self._few, theirs, bearers)
+        await self._tell(self._few, self._many, [(held[place], some) for place, some in mine.items()], bearers)
         return self._counts
+
+    async def _tell(
+        self,
+        side: _Side,
+        other: _Side,
+        found: Iterable[tuple[_Left, list[_Found]]],
+        bearers: Mapping[tuple[str, ...], int],
+    ) -> None:
+        """Write into rows of one side who of the other may be whose; how many have a name is in `bearers`."""
+        rows: defaultdict[int, dict[str, list[dict[str, Any]]]] = defaultdict(dict)
+        turns = Turns()
+        for number, (left, some) in enumerate(found, 1):
+            rows[left.bucket][left.person.id] = _shown(other, left, some, bearers)
+            if number % ROWS_AT_ONCE == 0:
+                await self._write(side, rows)
+                rows.clear()
+            await turns.step()
+        await self._write(side, rows)
 
     async def _write(self, side: _Side, rows: Mapping[int, Mapping[str, list[dict[str, Any]]]]) -> None:
         plan = self._directory.plan(self._job.id)
@@ -122,18 +124,29 @@ class _Search:
             await plan.record_suggestions(bucket, side.decision.value, some)
             self._counts[SUGGESTED + side.decision.value] += len(some)
 
-    def _shown(self, side: _Side, some: list[tuple[Suggestion, Mapping[str, Any]]]) -> list[dict[str, Any]]:
-        """Return suggestions as a row shows them: the score is a share, so that 1 would be certain."""
-        return [
-            {side.name: shown, "score": one.likeness.score / 100, "alike": [*one.likeness.alike]}
-            | ({"namesakes": one.namesakes} if one.namesakes else {})
-            for one, shown in some
-        ]
+
+class _Found(NamedTuple):
+    """That somebody is alike."""
+
+    likeness: Likeness
+    left: _Left
 
 
-def _kept(some: list[tuple[Suggestion, Mapping[str, Any]]]) -> list[tuple[Suggestion, Mapping[str, Any]]]:
-    shown = {one.id: shown for one, shown in some}
-    return [(one, shown[one.id]) for one in best([one for one, _ in some])]
+def _best(some: Iterable[_Found]) -> list[_Found]:
+    """Return the best of those who are alike, the best one first; of equals in the order of their ids."""
+    return sorted(some, key=lambda one: (-one.likeness.score, one.left.person.id))[:MOST_SUGGESTIONS]
+
+
+def _shown(
+    other: _Side, left: _Left, some: Iterable[_Found], bearers: Mapping[tuple[str, ...], int]
+) -> list[dict[str, Any]]:
+    """Return suggestions as a row shows them: the score is a share, so that 1 would be certain."""
+    shown: list[dict[str, Any]] = []
+    for one in some:
+        found, namesakes = among(one.likeness, {*left.person.names, *one.left.person.names}, bearers)
+        document = {other.name: one.left.shown, "score": found.score / 100, "alike": [*found.alike]}
+        shown.append(document | ({"namesakes": namesakes} if namesakes else {}))
+    return sorted(shown, key=lambda one: -one["score"])
 
 
 async def _identities(directory: Directory, job: Job) -> AsyncIterator[_Left]:

@@ -15,8 +15,18 @@ from link_orchestrator.orchestrator import APPLY_PASSES, PILOT_PASSES, PLAN_PASS
 from link_orchestrator.passes.apply import apply
 from link_orchestrator.pilot import note
 from shared.directory.directory import Directories
-from tests.link_orchestrator.running import App, Engine, Refusal, Task, csv_file, graph, object_id, serving
-from tests.link_orchestrator.test_orchestrator import START, answers, milestones, stages
+from tests.link_orchestrator.running import (
+    App,
+    Engine,
+    Refusal,
+    Task,
+    all_accounts,
+    csv_file,
+    graph,
+    object_id,
+    serving,
+)
+from tests.link_orchestrator.test_orchestrator import START, Stopping, answers, milestones, stages
 
 NAMES = [f"p{n}@contoso.com" for n in range(8)]
 ACCOUNTS = csv_file(
@@ -219,6 +229,28 @@ async def test_a_pass_of_a_pilot_that_comes_late_links_nobody_else(app: App, run
     job = await directory.jobs.get(run["id"])
     counts = await apply(directory, job, Slice(job=job.id, directory="main", pass_name="apply", low=0, high=4))
     assert (counts, len(await linked(app))) == ({"linked": 2}, 2)
+
+
+@pytest.mark.parametrize("seed", range(2))
+async def test_a_pilot_whose_host_stops_anywhere_links_its_number_and_the_rest_comes_after_it(
+    tmp_path: Path, seed: int
+) -> None:
+    people = [f"person{number}@contoso.com" for number in range(60)]
+    async with serving(tmp_path) as app:
+        await app.bring(csv_file(*({"userName": name} for name in people)))
+        run = await app.plan(*(graph(number, name) for number, name in enumerate(people)))
+        path = f"linking/runs/{run['id']}"
+        await app.call("POST", f"{path}/approve", {"number": 20, "links": 60})
+    hosts = Stopping(tmp_path, seed)
+    job = await hosts.see_through(path, "planned")
+    assert (job["links"], job["counts"]["linked"], job["options"]["pilots"]) == (40, 20, 1)
+    async with serving(tmp_path) as app:
+        directory = await Directories(app.tables).open("main")
+        assert len([1 for account in await all_accounts(directory) if account.link]) == 20
+        await app.call("POST", f"{path}/approve", {"links": 40})
+    done = await hosts.see_through(path, "done")
+    assert (done["phase"], done["counts"]["linked"]) == ("done", 60)
+    assert hosts.stops > 1
 
 
 class Piloting(Engine):

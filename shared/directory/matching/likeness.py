@@ -11,7 +11,7 @@ import unicodedata
 from array import array
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import permutations
 from typing import Final, NamedTuple
@@ -98,14 +98,6 @@ class Likeness(NamedTuple):
     alike: tuple[str, ...]
 
 
-class Suggestion(NamedTuple):
-    """That `id` may be somebody's counterpart; `namesakes` is how many others there have one of the names, too."""
-
-    id: str
-    likeness: Likeness
-    namesakes: int = 0
-
-
 def likeness(one: Person, other: Person) -> Likeness | None:
     """Return how much two are alike; None if it is too little to show, or their numbers contradict it."""
     if numbers_contradict(one.number, other.number):
@@ -148,8 +140,11 @@ def _named(one: Person, other: Person) -> float:
 
 def _words(text: str) -> tuple[str, ...]:
     """Return the words of a name in plain small letters: Müller, Mueller and Muller are one."""
-    plain = unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", text).casefold().translate(_DOUBLED))
-    plain = "".join(letter for letter in plain if not unicodedata.combining(letter))
+    if text.isascii():
+        plain = text.lower()
+    else:
+        plain = unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", text).casefold().translate(_DOUBLED))
+        plain = "".join(letter for letter in plain if not unicodedata.combining(letter))
     words = _WORD.findall(plain.replace("'", "").replace("\u2019", ""))
     return tuple(_one_vowel(word) for word in words[:MOST_TOKENS])
 
@@ -205,20 +200,12 @@ _PLACE_BITS: Final = 24
 _PLACE: Final = (1 << _PLACE_BITS) - 1
 
 
-def suggestion(id_: str, person: Person, other: Person, bearers: Mapping[tuple[str, ...], int]) -> Suggestion | None:
-    """Return what two are to each other, told as that of `id_`; None if they are not alike.
+def among(
+    found: Likeness, names: Iterable[tuple[str, ...]], bearers: Mapping[tuple[str, ...], int]
+) -> tuple[Likeness, int]:
+    """Return a likeness as it is among namesakes, and how many others there are.
 
-    `bearers` has how many on one side, at most, have a name.
+    `names` are those of the two, and `bearers` has how many on one side, at most, have a name.
     """
-    found = likeness(person, other)
-    if found is None:
-        return None
-    namesakes = max((bearers.get(name, 1) - 1 for name in {*person.names, *other.names}), default=0)
-    if namesakes > 0:
-        return Suggestion(id_, Likeness(min(NAMESAKES_SCORE, found.score), found.alike), namesakes)
-    return Suggestion(id_, found)
-
-
-def best(suggestions: Collection[Suggestion]) -> list[Suggestion]:
-    """Return the best of several suggestions, the best one first; of equals in the order of their ids."""
-    return sorted(suggestions, key=lambda one: (-one.likeness.score, one.id))[:MOST_SUGGESTIONS]
+    namesakes = max((bearers.get(name, 1) - 1 for name in names), default=0)
+    return (Likeness(min(NAMESAKES_SCORE, found.score), found.alike), namesakes) if namesakes > 0 else (found, 0)

@@ -101,6 +101,21 @@ async def test_what_a_person_fills_in_is_reviewed_row_by_row_and_the_rest_is_tol
         assert (await app.account(name))["link"] is None
 
 
+async def test_a_workbook_is_taken_back_as_a_spreadsheet_wrote_it(app: App, run: Any) -> None:
+    header, *rows = load_workbook(io.BytesIO(await table(app, run, "xlsx"))).get_sheet_by_index(0).to_python()
+    told = [dict(zip(header, map(str, row), strict=True)) for row in rows]
+    filled = decide(told, {object_id(2): {"action": "link"}, object_id(3): {"action": "link", "account": "anna.old"}})
+    with Workbook(["notes", *header]) as book:
+        for row in sorted(filled, key=lambda row: row["decision"]):
+            book.add(["my own column", *row.values()])
+        file = await book.close()
+    answer = await send_file(app, run, file, XLSX)
+    assert (answer["reviewed"], answer["notTaken"]) == (2, 0)
+    assert (await send_file(app, run, file, XLSX))["unchanged"] == 2
+    done = await app.apply(run, links=3, acknowledged=[one["code"] for one in answer["run"].get("warnings", ())])
+    assert done["counts"]["linked"] == 3
+
+
 async def test_a_file_that_is_sent_twice_changes_nothing_the_second_time(app: App, run: Any) -> None:
     rows = decide(
         rows_in(await table(app, run)),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,15 +9,12 @@ from hypothesis import strategies as st
 from shared.directory.matching.likeness import (
     LEAST_SCORE,
     MOST_SCORE,
-    MOST_SUGGESTIONS,
     NAMESAKES_SCORE,
     Index,
     Likeness,
     Person,
-    Suggestion,
-    best,
+    among,
     likeness,
-    suggestion,
 )
 
 
@@ -65,12 +60,11 @@ def test_who_is_another_or_nobody_is_suggested_to_nobody(one: Person, other: Per
 
 def test_of_namesakes_none_is_likelier_than_another() -> None:
     one, other = person("Anna Berg", "anna.berg@a.example"), person("Anna Berg", "anna.berg@b.example")
-    alone = suggestion("x", one, other, Counter())
-    among = suggestion("x", one, other, Counter({("anna", "berg"): 3}))
-    assert alone is not None
-    assert among is not None
-    assert alone.likeness.score == MOST_SCORE
-    assert (among.likeness.score, among.namesakes) == (NAMESAKES_SCORE, 2)
+    found = likeness(one, other)
+    assert found is not None
+    assert found.score == MOST_SCORE
+    assert among(found, one.names, {}) == (found, 0)
+    assert among(found, one.names, {("anna", "berg"): 3}) == (Likeness(NAMESAKES_SCORE, found.alike), 2)
 
 
 def test_what_very_many_have_in_common_finds_nobody() -> None:
@@ -87,9 +81,3 @@ def test_whatever_is_written_no_score_is_certain(name: str, other: str, address:
     for found in (likeness(one, two), likeness(one, one)):
         assert found is None or LEAST_SCORE <= found.score <= MOST_SCORE < 100
     assert set(Index([one]).near(one)) <= {0}
-
-
-def test_the_best_three_come_first() -> None:
-    found = [Suggestion(f"id{score}", Likeness(score, ())) for score in (71, 90, 80, 75, 90)]
-    assert [one.likeness.score for one in best(found)] == [90, 90, 80]
-    assert len(best(found)) == MOST_SUGGESTIONS

@@ -1,0 +1,80 @@
+"""Filters: which rows a list, a review or a pilot is about."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.link_orchestrator.requests.test_reviews import review
+from tests.link_orchestrator.running import App, Refusal, csv_file, graph, object_id
+
+ACCOUNTS = csv_file(
+    {"userName": "a.local", "email": "mail@contoso.com"},
+    {"userName": "b.local", "email": "alias@contoso.com"},
+    {"userName": "c.local", "email": "other@contoso.com"},
+    {"userName": "d.local", "email": "both@contoso.com"},
+    {"userName": "berg.old", "displayName": "Anna Berg"},
+    {"userName": "smyth.old", "displayName": "Jon Smithe"},
+)
+IDENTITIES = (
+    graph(1, "a@contoso.com", mail="mail@contoso.com", department="IT"),
+    graph(2, "b@contoso.com", proxyAddresses=["SMTP:b@contoso.com", "smtp:alias@contoso.com"], department="Sales"),
+    graph(3, "c@fabrikam.com", otherMails=["other@contoso.com"]),
+    graph(4, "d@contoso.com", mail="both@contoso.com", otherMails=["both@contoso.com"]),
+    graph(5, "anna.b@contoso.com", displayName="Anna Berg"),
+    graph(6, "j.s@contoso.com", displayName="Jon Smith"),
+)
+
+
+@pytest.fixture
+async def run(app: App) -> Any:
+    await app.bring(ACCOUNTS)
+    run = await app.plan(*IDENTITIES)
+    assert (run["counts"]["review"], run["counts"]["noAccount"]) == (4, 2)
+    return run
+
+
+async def listed(app: App, run: Any, **asked: str) -> set[int]:
+    """Return the numbers of the identities whose rows a list selects."""
+    page = await app.call("GET", f"linking/runs/{run['id']}/decisions", **asked)
+    ids = [row["identity"]["objectId"] for row in page["decisions"] if "identity" in row]
+    return {number for number in range(1, 7) if object_id(number) in ids}
+
+
+@pytest.mark.parametrize(
+    ("asked", "numbers"),
+    [
+        ({"evidence": "mail"}, {1, 4}),
+        ({"evidence": "alias"}, {2}),
+        ({"evidence": "otherMails"}, {3}),
+        ({"department": "it"}, {1}),
+        ({"domain": "Fabrikam.com"}, {3}),
+        ({"domain": "@contoso.com", "decision": "review"}, {1, 2, 4}),
+        ({"rule": "email", "evidence": "alias"}, {2}),
+        ({"rule": "userName"}, set()),
+        ({"score": "0.5"}, {5, 6}),
+        ({"score": "0.89"}, {5}),
+        ({"score": "0.89", "decision": "review"}, set()),
+    ],
+)
+async def test_a_list_shows_the_rows_that_meet_every_condition(
+    app: App, run: Any, asked: dict[str, str], numbers: set[int]
+) -> None:
+    assert await listed(app, run, **asked) == numbers
+
+
+@pytest.mark.parametrize("asked", [{"score": "2"}, {"score": "x"}, {"evidence": "phone"}, {"rule": "luck"}])
+async def test_a_condition_that_is_none_is_refused_by_its_name(app: App, run: Any, asked: dict[str, str]) -> None:
+    with pytest.raises(Refusal, match=next(iter(asked))) as refusal:
+        await listed(app, run, **asked)
+    assert refusal.value.status == 400
+
+
+async def test_a_review_decides_about_those_whom_a_filter_selects(app: App, run: Any) -> None:
+    answer = await review(app, run, "link", filter={"decision": "review", "evidence": "mail"})
+    assert (answer["reviewed"], answer["run"]["review"]) == (2, {"link": 2})
+    answer = await review(app, run, "exclude", filter={"decision": "review", "department": "Sales"})
+    assert answer["run"]["review"] == {"link": 2, "exclude": 1}
+    answer = await review(app, run, "link", filter={"decision": "noAccount", "score": 0.5})
+    assert (answer["reviewed"], len(answer["refused"])) == (0, 2), "who is only alike is linked by name alone"
