@@ -100,10 +100,13 @@ param adminClientId string = ''
 @description('Client ids of applications whose tokens the admin app takes: scripts.')
 param adminScriptClientIds array = []
 
+@description('Directory that administrators of this tenant manage.')
+param adminDirectory string = 'main'
+
 @description('Tokens of Entra by their hashes, as shared/README.md has them: {"name", "sha256", "directory", "roles": ["scim"], "expires"}.')
 param scimCredentials array = []
 
-@description('Tokens of administrators by their hashes, with "roles": ["admin"].')
+@description('Tokens of administrators by their hashes, with "roles": ["admin"]: for one app, which has no sign-in.')
 param adminCredentials array = []
 
 @description('Public address of the SCIM app where it has a domain of its own, such as https://scim.example.com.')
@@ -950,6 +953,9 @@ var graphSettings = {
   SCIMLINK_GRAPH_AUTHORITY: loginEndpoint
   SCIMLINK_GRAPH_CERTIFICATE: empty(graphCertificate) ? '' : '@Microsoft.KeyVault(VaultName=${vault.name};SecretName=${graphCertificate})'
 }
+var portalTenants = {
+  '${tenant().tenantId}': adminDirectory
+}
 var schedulerSettings = usesScheduler ? {
   DURABLE_TASK_SCHEDULER_CONNECTION_STRING: 'Endpoint=${scheduler!.properties.endpoint};Authentication=ManagedIdentity;ClientID=${adminIdentity.properties.clientId}'
   AzureFunctionsJobHost__extensions__durableTask__storageProvider__type: 'azureManaged'
@@ -995,9 +1001,7 @@ resource adminSettings 'Microsoft.Web/sites/config@2024-11-01' = if (twoApps) {
     SCIMLINK_CREDENTIALS: string(adminCredentials)
     SCIMLINK_PORTAL_AUTH: empty(adminClientId) ? '' : 'easyauth'
     SCIMLINK_PORTAL_AUDIENCE: adminClientId
-    SCIMLINK_PORTAL_TENANTS: string({
-      '${tenant().tenantId}': 'main'
-    })
+    SCIMLINK_PORTAL_TENANTS: string(portalTenants)
   })
   dependsOn: [
     adminData
@@ -1230,7 +1234,7 @@ resource workbook 'Microsoft.Insights/workbooks@2023-06-01' = {
     category: 'workbook'
     sourceId: logs.id
     version: 'Notebook/1.0'
-    serializedData: replace(loadTextContent('observability/workbook.json'), '{portal}', adminHostName)
+    serializedData: replace(replace(loadTextContent('observability/workbook.json'), '{portal}', adminHostName), '{workspace}', logs.id)
   }
 }
 

@@ -46,6 +46,10 @@ def check(deployment: Deployment) -> Iterator[Finding]:
     silence = rules.get(f"{prefix}silence")
     if silence is not None and silence.properties.get("enabled") is not bool(deployment.parameters["provisioningIsOn"]):
         yield Finding("alert", "silence", "is on before provisioning is, or off while it is")
+    for one in deployment.of("Microsoft.Insights/workbooks"):
+        shown = str(one.properties.get("serializedData"))
+        if re.search(r"\{[a-z]+\}", shown) or "«logs.id»" not in shown:
+            yield Finding("alert", one.symbol, "the workbook has a place that nothing fills")
     mails = [
         mail for one in deployment.of("Microsoft.Insights/actionGroups") for mail in one.properties["emailReceivers"]
     ]

@@ -26,6 +26,10 @@ def check(template: Template, folder: Path) -> Iterator[Finding]:
             wanted = tuple(filter(None, (step or "basics" if not basics else "basics", basics, *path.split("."))))
             if not any(wanted[: len(one)] == one for one in elements):
                 yield Finding("form", f"{file.name} outputs.{name}", f"there is no element {'.'.join(wanted)}")
+    for one in _all_elements(form):
+        labels = [value["label"] for value in one.get("constraints", {}).get("allowedValues", ())]
+        if labels and one.get("defaultValue") not in labels:
+            yield Finding("form", f"{file.name} {one['name']}", "its defaultValue is none of its labels")
     for place, values, parameter in _choices(form):
         if parameter in template.params:
             allowed = template.params[parameter].decorators.get("allowed")
@@ -58,12 +62,17 @@ def _paths(elements: list[Mapping[str, Any]]) -> Iterator[tuple[str, ...]]:
             yield (one["name"],)
 
 
-def _choices(form: Mapping[str, Any]) -> Iterator[tuple[str, list[Any], str]]:
-    """Return each choice of the form: its place, its values, and the parameter that has the name of its element."""
+def _all_elements(form: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     waiting: list[Any] = [*form.get("basics", []), *(one for step in form.get("steps", []) for one in step["elements"])]
     while waiting:
         one = waiting.pop()
         waiting += one.get("elements", [])
+        yield one
+
+
+def _choices(form: Mapping[str, Any]) -> Iterator[tuple[str, list[Any], str]]:
+    """Return each choice of the form: its place, its values, and the parameter that has the name of its element."""
+    for one in _all_elements(form):
         values = one.get("constraints", {}).get("allowedValues")
         if values:
             yield one["name"], [value["value"] for value in values], one["name"]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 
 from infra.checks.evaluation import FUNCTIONS, Deployed, Deployment
 from infra.checks.finding import Finding
-from infra.checks.template import Call, Expression, Loop, Name, Object, Resource, Template, parts
+from infra.checks.template import Call, Expression, Loop, Member, Name, Object, Resource, Template, parts
 
 LOADED = {"loadJsonContent", "loadTextContent"}
 DECORATORS = {
@@ -39,6 +40,7 @@ def check(template: Template) -> Iterator[Finding]:
     for twice in template.twice:
         yield Finding("name", f"{template.file}:{twice.line}", f"{twice.name} is declared twice")
     yield from _declarations(template)
+    yield from _perhaps_not_there(template)
     for resource in template.resources.values():
         yield from _properties_twice(template, resource.body)
 
@@ -84,6 +86,19 @@ def _declarations(template: Template) -> Iterator[Finding]:
             yield Finding("name", place, f"{decorator} is no decorator of Bicep's")
 
 
+def _perhaps_not_there(template: Template) -> Iterator[Finding]:
+    """Find what is taken of a resource with a condition as if it were there: Bicep warns of it (BCP318)."""
+    for expression in template.expressions():
+        for one in parts(expression):
+            if isinstance(one, Member) and isinstance(one.of, Name) and one.name not in ("id", "name") and not one.sure:
+                resource = template.resources.get(one.of.name)
+                if resource is not None and resource.condition is not None:
+                    text = (
+                        f"{one.of.name} may not be there: {one.of.name}!.{one.name}, where a condition says that it is"
+                    )
+                    yield Finding("name", f"{template.file}:{one.line}", text)
+
+
 def _properties_twice(template: Template, body: Expression) -> Iterator[Finding]:
     for one in parts(body):
         if isinstance(one, Object):
@@ -94,6 +109,20 @@ def _properties_twice(template: Template, body: Expression) -> Iterator[Finding]
                 seen.add(entry.key.parts)
 
 
+NAMES: Mapping[str, str] = {
+    "Microsoft.Storage/storageAccounts": r"[a-z0-9]{3,24}",
+    "Microsoft.Storage/storageAccounts/blobServices/containers": r"[a-z0-9](?:-?[a-z0-9]){2,62}",
+    "Microsoft.Storage/storageAccounts/tableServices/tables": r"[A-Za-z][A-Za-z0-9]{2,62}",
+    "Microsoft.KeyVault/vaults": r"(?=.{3,24}$)[A-Za-z](?:-?[A-Za-z0-9])*",
+    # The host's id is the first 32 letters of the name: two apps whose names begin alike would share their leases.
+    "Microsoft.Web/sites": r"[A-Za-z0-9](?:-?[A-Za-z0-9]){1,31}",
+    "Microsoft.DurableTask/schedulers": r"[A-Za-z0-9-]{3,64}",
+    "Microsoft.OperationalInsights/workspaces": r"[A-Za-z0-9][A-Za-z0-9-]{2,61}[A-Za-z0-9]",
+}
+"""Names that Azure takes, by type
+(https://learn.microsoft.com/azure/azure-resource-manager/management/resource-name-rules)."""
+
+
 def check_start(template: Template, deployment: Deployment) -> Iterator[Finding]:
     """Find names of resources that only a deployment knows: Azure needs them before it begins (BCP120)."""
     seen: dict[tuple[str, ...], str] = {}
@@ -101,6 +130,8 @@ def check_start(template: Template, deployment: Deployment) -> Iterator[Finding]
         name = str(resource.body.get("name", ""))
         if ".properties." in name or not (name or resource.type.startswith("Microsoft.Graph/")):
             yield Finding("name", resource.symbol, "its name must be known before the deployment begins")
+        if not re.fullmatch(NAMES.get(resource.type, ".*"), name):
+            yield Finding("name", resource.symbol, f"{name} is no name that Azure takes ({deployment.scenario})")
         place = (resource.type, str(resource.body.get("parent", "")), str(resource.body.get("scope", "")), name)
         if place in seen and name:
             yield Finding("name", resource.symbol, f"has the name of {seen[place]}")

@@ -9,6 +9,7 @@ TOKEN = {"name": "entra", "sha256": "0" * 64, "roles": ["scim"]}
 SCENARIOS: Mapping[str, Mapping[str, Any]] = {
     "first": {},
     "complete": {
+        "name": "abcdefghij",
         "adminClientId": "11111111-1111-1111-1111-111111111111",
         "adminAllowedAddresses": ["203.0.113.0/24"],
         "adminScriptClientIds": ["22222222-2222-2222-2222-222222222222"],

@@ -145,6 +145,8 @@ def _values(deployment: Deployment, app: str, values: Mapping[str, Any]) -> Iter
     host = "adminHost" if app == "adminApp" else "scimHost"
     own = "scimIdentity" if app == "scimApp" and two else "adminIdentity"
     exact: dict[str, Any] = {
+        "SCIMLINK_PORTAL_AUTH": "easyauth" if deployment.parameters["adminClientId"] else "",
+        "SCIMLINK_PORTAL_AUDIENCE": deployment.parameters["adminClientId"],
         "APP_ROLES": "admin" if app == "adminApp" else "scim" if two else "scim,admin",
         "AzureWebJobsStorage__credential": "managedidentity",
         "AzureWebJobsStorage__clientId": f"«{identity}.properties.clientId»",

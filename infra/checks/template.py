@@ -81,11 +81,12 @@ class Call:
 
 @dataclass(frozen=True)
 class Member:
-    """of.name, or of!.name."""
+    """of.name; `sure` where it is of!.name."""
 
     of: Expression
     name: str
     line: int
+    sure: bool = False
 
 
 @dataclass(frozen=True)
@@ -327,7 +328,8 @@ def _expression(node: Node, file: str) -> Expression:
             arguments = _named(inside[1]) if len(inside) > 1 else []
             return Call(_text(inside[0]), tuple(map(of, arguments)), line)
         case "member_expression":
-            return _of_last(inside[0], of, lambda one: Member(one, _text(inside[1]), line))
+            sure = any(_text(child) == "!" for child in node.children)
+            return _of_last(inside[0], of, lambda one: Member(one, _text(inside[1]), line, sure))
         case "subscript_expression":
             return _of_last(inside[0], of, lambda one: Index(one, of(inside[1]), line))
         case "ternary_expression":

@@ -43,7 +43,7 @@ from link_orchestrator.files.cells import (
 )
 from link_orchestrator.files.columns import Columns, Layout, Needed, check_named, ranks
 from link_orchestrator.files.formats import read_rows
-from link_orchestrator.files.layouts import ACCOUNTS, Product
+from link_orchestrator.files.layouts import ACCOUNTS, BULK_REMEDY, Product, is_bulk
 from link_orchestrator.files.reading import Notes
 from link_orchestrator.files.rows import MAX_FIELD_CHARS, Header, UnreadableFile
 from link_orchestrator.files.wrong_file import Door, Doorkeeper
@@ -107,7 +107,6 @@ def read_accounts(
 def _read(file: bytes, content_type: str, columns: Mapping[str, str], notes: Notes) -> Iterator[AccountRow | Problem]:
     found = Columns(_RANKS, check_named(columns, _COLUMNS), ACCOUNTS)
     seen, owners, keeper = set[bytes](), _Owners(), Doorkeeper(Door.ACCOUNTS, columns)
-    explained = False
     for row in read_rows(file, content_type=content_type, notes=notes):
         keeper.look(row)
         if isinstance(row, Problem):
@@ -124,18 +123,20 @@ def _read(file: bytes, content_type: str, columns: Mapping[str, str], notes: Not
                 _refuse_display_name(cells, layout, found)
                 owners.check(account)
             except Unusable as unusable:
-                why = unusable.reason, unusable.remedy
-                # Once, for it is as long as the names of all attributes; those of a table were checked before.
-                if (
-                    not explained
-                    and not any("@" in name for name in cells)
-                    and (lacking := found.lacking([*cells], _NAME))
-                ):
-                    why, explained = lacking, True
-                yield Problem(row.line, *why)
+                yield Problem(row.line, *(_explain(cells, found, notes) or (unusable.reason, unusable.remedy)))
             else:
                 if product is None or not product.repeats or not _seen_before(account, seen):
                     yield account
+
+
+def _explain(cells: Mapping[str, Any], found: Columns, notes: Notes) -> tuple[str, str] | None:
+    """Return that no attribute of JSON is known that there must be, and the remedy; None where that is not so.
+
+    Of the first row alone, for it is as long as the names of all attributes. The header of a table was checked before.
+    """
+    if notes.anything() or any("@" in name for name in cells):
+        return None
+    return found.lacking([*cells], _NAME)
 
 
 def _refuse_display_name(cells: Mapping[str, Any], layout: Layout, found: Columns) -> None:
@@ -251,6 +252,8 @@ _RANKS: Final = ranks(_COLUMNS, _ALSO_KNOWN_AS)
 def _check(header: Header, columns: Columns) -> None:
     if any("@" in name for name in header.names):
         raise UnreadableFile("The file has no header row: its first line holds values. Put the column names there.")
+    if is_bulk(header.names):
+        raise UnreadableFile(BULK_REMEDY)
     columns.check(header, _NAME)
 
 

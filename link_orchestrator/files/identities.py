@@ -11,10 +11,10 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from link_orchestrator.files.cells import Unusable, plain, read_flag, read_text
+from link_orchestrator.files.cells import Unusable, read_flag, read_text
 from link_orchestrator.files.columns import Columns, Layout, Needed, check_named, ranks
 from link_orchestrator.files.formats import read_rows
-from link_orchestrator.files.layouts import BULK, IDENTITIES
+from link_orchestrator.files.layouts import BULK_REMEDY, IDENTITIES, is_bulk
 from link_orchestrator.files.reading import Notes
 from link_orchestrator.files.rows import Header, Row, UnreadableFile
 from link_orchestrator.files.suspicious import is_type_name
@@ -55,10 +55,6 @@ _NEEDED: Final = (
 )
 _REMEDY: Final = (
     "Otherwise take Users > Download users in the Entra admin center, or the JSON of Microsoft Graph, which have it."
-)
-_BULK: Final = (
-    "The file is a template of a bulk operation in the Entra admin center. It has no object ids, so that nobody can be "
-    "linked by it: take Users > Download users there."
 )
 
 
@@ -110,9 +106,8 @@ _GRAPH: Final = Columns(_RANKS, {})
 
 
 def _check(header: Header, columns: Columns) -> None:
-    _, product = columns.look(dict.fromkeys(header.names))
-    if (product and product.name == BULK) or plain(header.names[0]).startswith("versionv"):
-        raise UnreadableFile(_BULK)
+    if is_bulk(header.names):
+        raise UnreadableFile(BULK_REMEDY)
     try:
         columns.check(header, *_NEEDED)
     except UnreadableFile as lacking:

@@ -67,6 +67,13 @@ def _words_of(product: Product) -> tuple[Mapping[str, str], Mapping[str, bool]]:
     return found
 
 
+def is_bulk(headers: Sequence[str]) -> bool:
+    """Tell whether a header is that of a template of a bulk operation, the first line of which is its version."""
+    found = recognise(IDENTITIES, headers)
+    version = bool(headers) and in_words(headers[0]).startswith("version:v")
+    return version or (found is not None and found.name == BULK)
+
+
 def recognise(products: Iterable[Product], headers: Collection[str]) -> Product | None:
     """Return the first layout whose mark is among some headers, or None."""
     found = {in_words(header) for header in headers}
@@ -381,6 +388,10 @@ ACCOUNTS: Final = (
 
 BULK: Final = "Entra, template of a bulk operation"
 """The layout that has no object ids, so that nobody can be linked by it."""
+BULK_REMEDY: Final = (
+    "The file is a template of a bulk operation in the Entra admin center. It has no object ids, so that nobody can be "
+    "linked by it: take Users > Download users there, and send it to POST /linking/identities."
+)
 
 IDENTITIES: Final = (
     Product(
@@ -459,10 +470,7 @@ IDENTITIES: Final = (
     ),
     Product(
         name="Get-MgUser",
-        marks=(
-            "Id;UserPrincipalName;AdditionalProperties",
-            "Id;UserPrincipalName;ProxyAddresses;OnPremisesImmutableId",
-        ),
+        marks=("Id;UserPrincipalName;AdditionalProperties",),
         source="learn.microsoft.com, Get-MgUser: properties in PascalCase. As CSV a list is the name of its type "
         "(System.String[]), which is read as none.",
     ),

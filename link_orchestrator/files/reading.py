@@ -181,6 +181,10 @@ class Notes:
         sheets = tuple(map(_header, ignored_sheets[:MAX_SHOWN_COLUMNS]))
         self._file = Reading(format_, encoding, separator, _header(sheet), sheets)
 
+    def anything(self) -> bool:
+        """Tell whether a row was noted before, usable or not."""
+        return bool(self._rows)
+
     def remark(self, text: str) -> None:
         """Note a sentence for the administrator."""
         self._remarks.append(text)

@@ -35,7 +35,7 @@ from link_orchestrator.staged import IMPORTED
 from shared.directory.directory import Directory
 from shared.directory.errors import AlreadyExists, DirectoryError, TooLarge
 from shared.directory.keys import APPLICATION_ID, Key, fold, folded, in_small_letters, same_letters
-from shared.directory.records.bulk import create_many, replace_many
+from shared.directory.records.bulk import create_many, named_many, replace_many
 from shared.directory.records.kept import import_row, list_replaced
 from shared.directory.records.model import Account, Authority, SignInEvidence, Status
 from shared.directory.work.jobs import Job
@@ -224,7 +224,7 @@ async def _leave_former(directory: Directory, work: Work) -> None:
 async def _existing(directory: Directory, rows: Sequence[AccountRow]) -> list[Account | None]:
     """Return the account that has each row's userName, in whatever letters, None where there is none."""
     names = [Key("userName", row.user_name) for row in rows]
-    claimed = await directory.accounts.claims.claimed_many(names)
+    claimed = await named_many(directory.accounts, [row.user_name for row in rows])
     accounts = await directory.accounts.find_many([account_id for account_id in claimed if account_id])
     by_id = {account.id: account for account in accounts if account}
     holders = [by_id.get(account_id or "") for account_id in claimed]

@@ -28,6 +28,8 @@ FIRST_LINE: Final = "firstRowsTo"
 """The preview's option that holds the line of the last row that is shown."""
 FIRST_ROWS: Final = 20
 """Rows of a file that are shown as accounts; of a file in one line, as many in each bucket."""
+SURELY_FITS: Final = 8_000
+"""Characters of a document and its evidence up to which no limit of storage needs to be looked up."""
 OUTCOMES: Final = (CREATED, UPDATED, UNCHANGED)
 """Outcomes of the rows that are shown. The others are problems."""
 
@@ -106,6 +108,8 @@ def _claimed(before: Account | None, after: Account) -> list[Key]:
 
 
 def _too_large(directory: Directory, account: Account) -> TooLarge | None:
+    if len(account.text) + len(str(account.evidence)) < SURELY_FITS:
+        return None
     try:
         check(directory.keys.home(account.id), [Insert(account.key, account.columns())])
     except TooLarge as why:

@@ -61,8 +61,12 @@ def _json(schema: str) -> dict[str, str]:
     return {JSON: schema}
 
 
-ACCOUNTS_FILE = {"text/csv": "File", "application/x-ndjson": "File", JSON: "AnyJson"}
-IDENTITIES_FILE = {"text/csv": "File", JSON: "AnyJson"}
+WORKBOOKS = {
+    "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet": "File",
+    "application/vnd.oasis.opendocument.spreadsheet": "File",
+}
+ACCOUNTS_FILE = {"text/csv": "File", "application/x-ndjson": "File", JSON: "AnyJson", **WORKBOOKS}
+IDENTITIES_FILE = {"text/csv": "File", JSON: "AnyJson", **WORKBOOKS}
 PAGED = ("count", "cursor")
 
 OPERATIONS: Mapping[str, Operation] = {

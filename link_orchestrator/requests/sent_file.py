@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from itertools import chain, islice
 from typing import Final, TypeVar
 
 from pydantic import TypeAdapter
@@ -72,7 +73,10 @@ async def stage_rows(
     alike = Counter[str]()
     with without_full_collections():
         try:
-            for row in rows:
+            # To open a workbook takes seconds, in which other requests get their turn.
+            reader = iter(rows)
+            begun = await asyncio.to_thread(list, islice(reader, 1))
+            for row in chain(begun, reader):
                 if isinstance(row, Problem):
                     problems.append(row)
                     first = first or row

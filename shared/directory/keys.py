@@ -51,6 +51,9 @@ class Key(NamedTuple):
     value: str
 
 
+OWN_BUCKETS = 16
+"""Partitions of pointers that have the claims on applicationIds, too: so an import writes many in one transaction."""
+
 APPLICATION_ID = "applicationId"
 """Kind of the key that the application itself gave an account."""
 
@@ -218,7 +221,7 @@ class Keys:
             return self.resources(self.bucket(digest)), NAME + digest
         if key.kind == APPLICATION_ID:
             digest = self.digest(key)
-            return self.pointers(self.bucket(digest)), OWN + digest
+            return self.pointers(self.bucket(digest) % OWN_BUCKETS), OWN + digest
         digest = self.digest(Key("externalId", key.value))
         return self.pointers(self.bucket(digest)), IDENTITY + digest
 

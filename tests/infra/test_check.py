@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
+from infra import check
 from infra.check import INFRA, look, read_again
 from infra.checks import audit, secrets, settings
+from infra.checks.finding import Finding
 from tests.environments import ROOT
 
 LISTS = sorted((Path(__file__).parent / "planted").glob("*.toml"))
@@ -107,3 +109,14 @@ def test_what_checkov_finds_beyond_the_reasons_is_told_and_so_are_reasons_too_ma
     assert told[0] == "data: CKV_AZURE_44 TLS [checkov]"
     assert told[1].endswith("is followed: take it out of NOT_FOLLOWED [checkov]")
     assert next(audit.judge([{"summary": {"parsing_errors": 1}}])).text == "checkov could not read a file"
+
+
+def test_what_is_wrong_is_told_with_its_place_and_fails(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(check, "look", lambda _: [Finding("safety", "data", "keys")])
+    monkeypatch.setattr(check, "read_again", lambda *_: [])
+    assert check.main() == 1
+    assert capsys.readouterr().out.splitlines()[0] == "data: keys [safety]"
+    monkeypatch.setattr(check, "look", lambda _: [])
+    assert check.main() == 0

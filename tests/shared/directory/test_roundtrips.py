@@ -71,8 +71,8 @@ COSTS = {
         changed(lambda a: with_changes(with_emails(a, a.user_name), userName="x")), 4, 8
     ),
     "link": Cost(changed(lambda a: linked(a, "i")), 5, 9),
-    # What was kept of the account for an undo goes with it.
-    "delete": Cost(delete, 5, 11),
+    # What was kept of the account for an undo of a run or of an import goes with it.
+    "delete": Cost(delete, 5, 12),
 }
 
 
