@@ -32,6 +32,13 @@ _DECISIONS: Final = ({"action", "row", "run"}, {"decision", "reason"})
 _ENTRA_GROUP: Final = ({"grouptypes"}, {"securityenabled", "mailenabled"}, {"membershiprule"}, {"membershiptype"})
 """Headers that only groups of Entra have, beside an id and a displayName."""
 _USER: Final = frozenset({"userprincipalname", "accountenabled", "usertype", "givenname", "jobtitle"})
+_PRINCIPAL: Final = frozenset(
+    {"userprincipalname", "benutzerprinzipalname", "nomdutilisateurprincipal", "nombreprincipaldeusuario"}
+    | {"ユーザープリンシパル名"}
+)
+"""The userPrincipalName, as headers call it in English, German, French, Spanish and Japanese."""
+_OBJECT_ID: Final = frozenset({"id", "objectid", "objektid", "iddobjet", "iddeobjeto", "オブジェクトid"})
+"""The object id in these languages."""
 _LOGINS: Final = frozenset({"username", "login", "loginname", "emailverified", "verifiedemail", "nameid", "samlnameid"})
 """Headers that an application's accounts have, and users of Entra do not."""
 _GROUP: Final = frozenset({"group", "groupname", "groupdisplayname"})
@@ -80,7 +87,7 @@ def find_door(headers: Iterable[str], *, is_table: bool) -> tuple[str, Door] | N
         ):
             return "a list of Entra's groups", Door.ENTRA_GROUPS
         product = recognise(IDENTITIES, names)
-        if product or ("userprincipalname" in words and words & {"id", "objectid"}):
+        if product or (words & _PRINCIPAL and words & _OBJECT_ID):
             return f"a list of Entra's users ({product.name if product else 'Entra'})", Door.IDENTITIES
     accounts = recognise(ACCOUNTS, names)
     if words & _GROUP and words & _ADDRESSES and not words & _PERSONAL and not accounts:

@@ -115,7 +115,8 @@ async def weigh(directory: Directory, job: Job, slice_: Slice, *, again: bool = 
                 claims = known.near.get(account.id) or claims
             made = {oid: claim for oid, claim in claims.items() if claim}
             held = said.impact.held_by(document)
-            said.number(facts.employee_number, {"account": facts.user_name})
+            if facts.employee_number:
+                said.number(facts.employee_number, "account", facts.user_name)
             for oid, evidence in found.items():
                 rivals = rivals_of(oid, evidence, made, directory.keys.fingerprint) if len(claims) > 1 else ()
                 staged = _candidate(oid, facts, evidence, rivals, held, contested=len(claims) > 1)
@@ -290,7 +291,7 @@ async def decide_all(directory: Directory, job: Job, slice_: Slice, *, again: bo
             home = directory.keys.bucket(account.id) if account else bucket
             row = _row(decision, policy, identity, predicted, matching, said)
             rows[home].append(row)
-            counts.update(said.count(identity, decision, matching, row.shown))
+            said.count(identity, decision, matching, row.shown)
             mark = mark_of(decision, identity, policy)
             if mark or again:
                 left_open[identity.object_id] = mark
@@ -307,6 +308,7 @@ async def decide_all(directory: Directory, job: Job, slice_: Slice, *, again: bo
     await together(*(plan.write(home, batch) for home, batch in rows.items()))
     await together(links.close(), left.close(), seen.close())
     await directory.findings.write(job.id, f"decide_{slice_.name}", said.found)
+    counts.update(said.counts)
     return counts
 
 

@@ -5,6 +5,7 @@ It is found while the rows are made, since nobody reads the directory once more 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
@@ -39,6 +40,7 @@ class Said:
     mapping: AttributeMapping
     found: dict[str, Finding]
     assigned: Collection[str] | None = None
+    counts: Counter[str] = field(default_factory=Counter)
     impact: Impact = field(init=False)
     _trusting: Policy | None = field(init=False)
 
@@ -71,17 +73,18 @@ class Said:
 
     def count(
         self, identity: Identity, decision: Decision, near: Sequence[Candidate], shown: Mapping[str, Any]
-    ) -> dict[str, int]:
-        """Keep what a row says of an identity, and return the counts that it adds."""
-        counts: dict[str, int] = {}
+    ) -> None:
+        """Keep what a row says of an identity, and count it."""
         account, changes = decision.account, shown.get("changes", {})
         if decision.kind in LINKED and changes:
-            counts |= {IMPACT + name: 1 for name in changes} | {ACCOUNTS: 1}
+            self.counts[ACCOUNTS] += 1
+            for name in changes:
+                self.counts[IMPACT + name] += 1
             if "userName" in changes:
                 self._add(NAMES, identity, {**_example(identity, account), **changes["userName"]})
         for code in shown.get("warnings", ()):
             if code != DISABLED and decision.kind is DecisionKind.LINK:
-                counts[WARNINGS + code] = 1
+                self.counts[WARNINGS + code] += 1
                 self._add(code, identity, _example(identity, account))
         if near and not identity.account_enabled and decision.kind is not DecisionKind.EXCLUDED:
             self._add(DISABLED, identity, _example(identity, account))
@@ -89,19 +92,19 @@ class Said:
             self._add(OUTSIDE, identity, _example(identity, account), _domain(decision.evidence))
         if decision.kind is DecisionKind.REVIEW and self._would_be_trusted(identity, decision, near):
             self._add(TRUST, identity, _example(identity, account))
-        self.number(identity.employee_id, {"identity": identity.user_principal_name})
-        return counts
+        if identity.employee_id:
+            self.number(identity.employee_id, "identity", identity.user_principal_name)
 
     def _would_be_trusted(self, identity: Identity, decision: Decision, near: Sequence[Candidate]) -> bool:
         if self._trusting is None or trust_of(decision.evidence) is not Trust.WEAK:
             return False
         return would_be_trusted(identity, decision, near, self.mapping, self._trusting)
 
-    def number(self, number: str | None, example: Mapping[str, str]) -> None:
-        """Keep an employee number that says that there is none."""
-        if number and is_filler(number):
+    def number(self, number: str, whose: str, name: str) -> None:
+        """Keep an employee number that says that there is none, of an identity or an account of this name."""
+        if is_filler(number):
             finding = self.found.setdefault(FILLERS, Finding())
-            finding.add("0", {**example, "value": number}, fold(number))
+            finding.add("0", {whose: name, "value": number}, fold(number))
 
     def _add(self, code: str, identity: Identity, example: Mapping[str, Any], value: str = "") -> None:
         told = self.keys.fingerprint(f"{code} {fold(identity.object_id)} {value}")

@@ -224,6 +224,9 @@ def write_file(name: str, content: bytes) -> Callable[[Path], list[str]]:
         (write_file("empty.csv", b" \n"), "ACCOUNTS=empty.csv is empty"),
         (write_file("bytes.csv", bytes(range(256))), "ACCOUNTS=bytes.csv: "),
         (write_file("head.csv", b"userName,email\n"), "No row of the file can be used"),
+        (write_file("de.csv", b"Benutzer,Amt\nann,x\n"), """add ACCOUNT_COLUMNS='{"Benutzer": "userName"}'"""),
+        (asked("--account-columns", "x"), "ACCOUNT_COLUMNS: a JSON object from header to column"),
+        (write_file("users2.csv", USERS.encode()), "and this is ACCOUNTS. Give it as IDENTITIES."),
         (asked("--policy", "none.json"), "POLICY=none.json: there is no such file"),
         (write_policy("{"), "POLICY=policy.json is not JSON"),
         (write_policy("[]"), "POLICY=policy.json holds no JSON object"),
@@ -243,7 +246,7 @@ def test_what_is_wrong_is_named_with_the_word_that_it_was_given_by(
     assert main(arguments) == 1
     told = capfd.readouterr()
     assert told.err.startswith("make plan: ")
-    assert said.format(here=here) in told.err
+    assert said.replace("{here}", str(here)) in told.err
     assert "Traceback" not in told.err
     assert left(here) == files
 
@@ -274,6 +277,13 @@ def test_a_policy_of_ones_own_counts_and_what_is_said_beside_it_goes_first(here:
         "ben.b@contoso.com": "link",
         "new@contoso.com": "noAccount",
     }, "nobody is approved, whatever the policy says"
+
+
+def test_a_header_that_is_not_known_is_named_by_whoever_knows_it(here: Path) -> None:
+    (here / "other.csv").write_text("Konto,Freigabe\nann@contoso.com,ja\n")
+    assert main(asked("--account-columns", '{"Konto": "userName", "Freigabe": "active"}', accounts="other.csv")) == 0
+    rows = rows_of(here / "report" / "rows.csv")
+    assert [row["userName"] for row in rows if row["decision"] == "link"] == ["ann@contoso.com"]
 
 
 def test_results_are_there_also_where_nobody_reads_on(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

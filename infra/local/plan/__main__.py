@@ -37,8 +37,7 @@ def main(command_line: Sequence[str] | None = None) -> int:
     start_log("ERROR")
     former = {number: signal.signal(number, _stop) for number in STOPPED}
     try:
-        asked = (arguments.accounts, arguments.identities, arguments.domains, arguments.policy, arguments.trust_emails)
-        what = given.read(*asked)
+        what = given.read({word: getattr(arguments, word.lower()) for word in given.WORDS})
         with results_folder(arguments.out) as (folder, out), working_folder() as data:
             made, examples = asyncio.run(_make(what, data, folder))
         shown.show_plan(made, what, examples)
@@ -82,6 +81,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--domains", default="", help="your verified domains, separated by commas")
     parser.add_argument("--policy", default="", metavar="FILE", help="the rest of the policy, as JSON")
     parser.add_argument("--trust-emails", default="", metavar="TRUST", help="trustEmails of the policy")
+    which = "which header is which column, as JSON"
+    parser.add_argument("--account-columns", default="", metavar="COLUMNS", help=f"{which}, of the accounts")
+    parser.add_argument("--identity-columns", default="", metavar="COLUMNS", help=f"{which}, of the identities")
     parser.add_argument("--out", default="", metavar="DIR", help="the folder for the results")
     return parser
 

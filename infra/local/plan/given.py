@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import unquote
 
 from link_orchestrator.files.identities import read_identities
 from link_orchestrator.files.rows import UnreadableFile
@@ -17,13 +18,19 @@ from link_orchestrator.requests.sent_file import MAX_FILE_BYTES
 from shared.directory.matching.identity import Identity
 
 ACCOUNTS, IDENTITIES, DOMAINS, TRUST, POLICY, OUT = "ACCOUNTS", "IDENTITIES", "DOMAINS", "TRUST_EMAILS", "POLICY", "OUT"
+ACCOUNT_COLUMNS, IDENTITY_COLUMNS = "ACCOUNT_COLUMNS", "IDENTITY_COLUMNS"
+WORDS: Final = (ACCOUNTS, IDENTITIES, DOMAINS, TRUST, POLICY, ACCOUNT_COLUMNS, IDENTITY_COLUMNS, OUT)
 """Words by which `make plan` is told something."""
+COLUMNS_OF: Final = {ACCOUNTS: ACCOUNT_COLUMNS, IDENTITIES: IDENTITY_COLUMNS}
+"""The word that says which header of a file is which column."""
 USAGE: Final = "make plan ACCOUNTS=accounts.csv IDENTITIES=users.csv DOMAINS=contoso.com"
 WHAT: Final = {
     ACCOUNTS: "the accounts that your application has, as it exports them",
     IDENTITIES: "the people in Entra: Users > Download users in the Entra admin center",
 }
 _TYPES: Final = {".csv": "text/csv", ".json": "application/json", ".jsonl": "application/x-ndjson"}
+_PASTED: Final = re.compile(r"add \?columns=(\S+) to the address")
+"""How the app says what to add to an address."""
 _ROWS_LOOKED_AT: Final = 20
 """Rows by which it is told what kind of file one is."""
 
@@ -34,11 +41,12 @@ class Trouble(Exception):
 
 @dataclass(frozen=True, slots=True)
 class GivenFile:
-    """A file and the word that it was given as."""
+    """A file and the word that it was given as. `columns` is JSON from header to column, "" for none."""
 
     word: str
     path: Path
     content: bytes
+    columns: str = ""
 
     @property
     def content_type(self) -> str:
@@ -57,13 +65,14 @@ class Given:
     policy: Mapping[str, Any]
 
 
-def read(accounts: str, identities: str, domains: str, policy: str, trust: str) -> Given:
-    """Read what was given, each "" where it was not. Raises Trouble."""
-    missing = [word for word, value in ((ACCOUNTS, accounts), (IDENTITIES, identities)) if not value]
+def read(asked: Mapping[str, str]) -> Given:
+    """Read what was given, by its word; what was not is "". Raises Trouble."""
+    missing = [word for word in (ACCOUNTS, IDENTITIES) if not asked[word]]
     if missing:
         said = "".join(f"\n  {word}: {WHAT[word]}" for word in missing)
         raise Trouble(f"{' and '.join(missing)} must be given, as in\n  {USAGE}{said}")
-    given = Given(_file(ACCOUNTS, accounts), _file(IDENTITIES, identities), _policy(policy, domains, trust))
+    policy = _policy(asked[POLICY], asked[DOMAINS], asked[TRUST])
+    given = Given(_file(ACCOUNTS, asked), _file(IDENTITIES, asked), policy)
     if given.accounts.path.samefile(given.identities.path):
         raise Trouble(f"{ACCOUNTS} and {IDENTITIES} are the same file. {ACCOUNTS}: {WHAT[ACCOUNTS]}.")
     return given
@@ -86,6 +95,15 @@ def swapped(given: Given) -> str:
         f"{given.accounts} looks like identities of Entra: swap the two.\n"
         f"  make plan ACCOUNTS={given.identities.path} IDENTITIES={given.accounts.path} …"
     )
+
+
+def in_words(refusal: str, file: GivenFile) -> str:
+    """Return why the app does not take a file, with the words of `make plan` for its own addresses."""
+    word = COLUMNS_OF[file.word]
+    refusal = _PASTED.sub(lambda found: f"add {word}='{unquote(found[1])}'", refusal)
+    for door, other in (("accounts/import", ACCOUNTS), ("linking/identities", IDENTITIES)):
+        refusal = refusal.replace(f"Send it to POST /{door}", f"Give it as {other}").replace(f"POST /{door}", other)
+    return refusal.replace("?columns=", f"{word}=")
 
 
 def _path(word: str, value: str) -> Path:
@@ -120,8 +138,8 @@ def _like(path: Path) -> str:
     return f" Is it {' or '.join(close)}?" if close else ""
 
 
-def _file(word: str, value: str) -> GivenFile:
-    path = _path(word, value)
+def _file(word: str, asked: Mapping[str, str]) -> GivenFile:
+    path = _path(word, asked[word])
     try:
         size = path.stat().st_size if path.is_file() else 0
     except OSError:
@@ -134,7 +152,7 @@ def _file(word: str, value: str) -> GivenFile:
     content = _bytes(word, path)
     if not content.strip():
         raise Trouble(f"{word}={path} is empty.")
-    return GivenFile(word, path, content)
+    return GivenFile(word, path, content, asked[COLUMNS_OF[word]])
 
 
 def _policy(path: str, domains: str, trust: str) -> Mapping[str, Any]:

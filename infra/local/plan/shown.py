@@ -86,10 +86,9 @@ def show_plan(made: Made, what: Given, examples: Mapping[str, str]) -> None:
     console.print(table)
     console.print(f"{counted(made.run['links'], 'account')} would be linked. Nothing has changed anywhere.")
     if impact := made.run.get("impact", {}):
-        changes = ", ".join(f"{name} of {count:,}" for name, count in impact.items() if name != "accounts")
-        console.print(
-            f"The first provisioning cycle would change, of {impact.get('accounts', 0):,} of them: {changes}."
-        )
+        changes = ", ".join(f"{name} ({count:,})" for name, count in impact.items() if name != "accounts")
+        accounts = counted(impact.get("accounts", 0), "account")
+        console.print(f"The first provisioning cycle would then change {accounts}: {changes}.")
     for warned in made.run.get("warnings", ()):
         told = f"[bold yellow]![/] [bold]{escape(warned['warning'])}[/]\n  {escape(_remedy(warned, what))}"
         console.print(told, soft_wrap=True)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
-from urllib.parse import quote
+from urllib.parse import urlencode
 
 from infra.local.plan import given
 from infra.local.plan.door import Door, Refused
@@ -75,10 +75,13 @@ async def _both(importing: Coroutine[Any, Any, Any], reading: Coroutine[Any, Any
 async def _send(door: Door, path: str, file: GivenFile, what: Given, progress: Progress) -> Any:
     step = f"reading {file.path.name}"
     progress.begin(step)
+    asked = {"file": file.path.name} | ({"columns": file.columns} if file.columns else {})
     try:
-        sent = await door.call("POST", f"{path}?file={quote(file.path.name)}", file.content, file.content_type)
+        sent = await door.call("POST", f"{path}?{urlencode(asked)}", file.content, file.content_type)
     except Refused as refusal:
-        raise Trouble(given.swapped(what) or f"{file}: {refusal}") from None
+        if str(refusal).startswith("columns:"):
+            raise Trouble(f"{given.COLUMNS_OF[file.word]}: {str(refusal).removeprefix('columns: ')}") from None
+        raise Trouble(given.swapped(what) or f"{file}: {given.in_words(str(refusal), file)}") from None
     progress.end(step)
     return sent
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from html import escape
 from typing import Any, Final
 
 from link_orchestrator.requests.pages.parts import items, listed
 from shared.directory.matching.domains import entry_of
+from shared.directory.matching.exclusions import read_excluded
 from shared.directory.matching.policy import Policy, Trust
+from shared.directory.matching.transforms import in_words, read_transforms
 from shared.directory.text import counted
 
 _RULES: Final = {
@@ -20,13 +23,15 @@ _RULES: Final = {
     "verifiedEmail": "a verified e-mail address of it is the identity's mail",
     "mail": "an e-mail address of it that nobody verified is the identity's mail",
     "email": "another e-mail address of it is a mail, an alias or a further address of the identity",
-    "employeeNumber": "its employee number is the identity's employeeId",
-    "mailNickname": "its userName is the identity's mailNickname",
-    "onPremisesSamAccountName": "its userName is the identity's onPremisesSamAccountName",
-    "transformedName": "its userName is what these transforms make of the identity's user principal name:",
-    "transformedMail": "an e-mail address of it is what these transforms make of the identity's mail:",
+    "employeeNumber": "its employee number is the identity's {employeeId}",
+    "mailNickname": "its userName is the identity's {mailNickname}",
+    "onPremisesSamAccountName": "its userName is the identity's {onPremisesSamAccountName}",
+    "transformedName": "its userName is the identity's {userPrincipalName}",
+    "transformedMail": "an e-mail address of it is the identity's {mail}",
 }
-"""What each rule compares, said of an account."""
+"""What each rule compares, said of an account. What is in braces may be transformed before it is compared."""
+
+_COMPARED: Final = re.compile(r"\{(\w+)\}")
 
 _SWITCHES: Final = {
     "adoptOnCreate": "A create by provisioning links the account that it collides with (adoptOnCreate).",
@@ -85,19 +90,14 @@ def _compared(rule: Mapping[str, Any], policy: Mapping[str, Any]) -> str:
     """Return what a rule compares, and whatever else is said of it."""
     said = _RULES.get(rule["rule"], rule["rule"]).replace("{nameIdSource}", str(policy.get("nameIdSource", "")))
     more = {name: value for name, value in rule.items() if name not in ("rule", "trust")}
+    if compared := _COMPARED.search(said):
+        made = read_transforms("transforms", more.pop("transforms", []))
+        said = said.replace(compared[0], in_words(compared[1], made))
     return f"{said} {json.dumps(more, ensure_ascii=False)}" if more else said
 
 
 def _limits(policy: Mapping[str, Any]) -> Iterator[str]:
-    excluded = policy.get("excluded", ())
-    named = [one for one in excluded if isinstance(one, str) or "identity" in one]
-    if named:
-        yield f"Left out of every run by name: {counted(len(named), 'identity')}."
-    for one in excluded:
-        if one not in named:
-            yield f"Left out of every run: {json.dumps(one, ensure_ascii=False)}."
-    if aside := len(policy.get("setAside", ())):
-        yield f"Set aside, so that no run links or reports them: {aside:,} accounts or patterns."
+    yield from _left_out(policy)
     yield from (said for name, said in _SWITCHES.items() if policy.get(name))
     if share := policy.get("safeguardShare"):
         yield f"A plan that links more than {share:.0%} of the accounts is approved by its number only."
@@ -106,6 +106,16 @@ def _limits(policy: Mapping[str, Any]) -> Iterator[str]:
         yield f"A run approves itself up to {many} and {limit['share']:.1%} of the accounts (autoApprove)."
     if schedule := policy.get("schedule"):
         yield f"Runs start by themselves every {counted(schedule['everyHours'], 'hour')} (schedule)."
+
+
+def _left_out(policy: Mapping[str, Any]) -> Iterator[str]:
+    names, _, criteria = read_excluded([*policy.get("excluded", ())])
+    if names:
+        yield f"Left out of every run by name: {counted(len(names), 'identity')}."
+    if criteria:
+        yield f"Left out of every run: {listed([f'{one.kind} {one.value}' for one in criteria])}."
+    if aside := len(policy.get("setAside", ())):
+        yield f"Set aside, so that no run links or reports them: {aside:,} accounts or patterns."
 
 
 _SAID: Final = {

@@ -93,6 +93,21 @@ def test_a_file_that_may_be_what_the_door_takes_is_read(door: Door, file: bytes)
     assert list(READERS[door](file))
 
 
+@pytest.mark.parametrize(
+    "header",
+    [
+        "Anzeigename;Benutzerprinzipalname;Objekt-ID;E-Mail;Konto aktiviert",
+        "Nom d'utilisateur principal;ID d'objet;E-mail",
+        "Nombre principal de usuario;Id. de objeto;E-mail",
+        "ユーザー プリンシパル名;オブジェクト ID;E-mail",
+    ],
+)
+def test_entras_users_are_known_in_other_languages(header: str) -> None:
+    row = ";".join(["a@contoso.com"] * header.count(";"))
+    with pytest.raises(UnreadableFile, match="POST /linking/identities"):
+        list(read_accounts(f"{header}\r\n{row};x\r\n".encode()))
+
+
 def test_whoever_says_what_the_columns_are_is_believed() -> None:
     file = b"id,userPrincipalName,displayName\n1,a@contoso.com,A\n"
     with pytest.raises(UnreadableFile, match=r"\?columns="):

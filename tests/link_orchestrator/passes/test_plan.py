@@ -216,7 +216,7 @@ others = st.builds(
     rules=st.sampled_from([(*DEFAULT_RULES, *LOGIN), (*DEFAULT_RULES[:-1], LOGIN[0], numbers_without_zeros)]),
     verified_domains=st.just(frozenset({HOME, "x.org"})),
     trust_emails=st.sampled_from(["verified", "inVerifiedDomains"]),
-    criteria=st.sampled_from([(), (Criterion("pattern", "b*"),), (Criterion("type", "disabled", create=True),)]),
+    criteria=st.sampled_from([(), (Criterion("pattern", "b*"),), (Criterion("type", "disabled"),)]),
     set_aside=st.sampled_from([frozenset(), frozenset({f"bob@{HOME}"}), frozenset({"*@x.org"})]),
 )
 """Policies with what is off by default."""

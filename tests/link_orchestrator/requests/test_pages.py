@@ -144,6 +144,16 @@ def test_a_page_is_read_aloud_in_order_and_pictures_say_nothing_that_words_do_no
         ({"rules": [{"rule": "userName", "trust": "strong"}]}, "its userName is the identity's user principal name"),
         ({"rules": [{"rule": "new", "trust": "weak"}]}, "new"),
         ({"excluded": ["a", "b"]}, "2 identities"),
+        (
+            {"excluded": [{"pattern": "svc-*"}, {"type": "guest"}]},
+            "Left out of every run: pattern svc-* and type guest",
+        ),
+        ({"setAside": ["a"]}, "Set aside, so that no run links or reports them: 1 accounts or patterns"),
+        (
+            {"rules": [{"rule": "transformedName", "trust": "weak", "transforms": ["beforeAt"]}]},
+            "its userName is the identity's userPrincipalName (the part before @)",
+        ),
+        ({"rules": [{"rule": "employeeNumber", "trust": "weak"}]}, "the identity's employeeId"),
         ({"undoDays": 30}, "undoDays: 30"),
         ({"somethingNew": {"x": 1}}, 'somethingNew: {"x": 1}'),
     ],

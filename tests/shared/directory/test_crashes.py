@@ -15,7 +15,7 @@ import pytest
 from infra.local.faults import Crash, Fault, FaultyTables, no_faults, random_faults, script
 from shared.directory.directory import Directory
 from shared.directory.errors import AlreadyExists, DirectoryError
-from shared.directory.keys import Key
+from shared.directory.keys import Key, application_key
 from shared.directory.records import bulk
 from shared.directory.records.bulk import BulkOutcome, create_many, replace_many
 from shared.directory.records.model import Account, Link, SignInEvidence
@@ -132,6 +132,24 @@ async def import_many(directory: Directory) -> None:
         await create_many(directory.accounts, [a for a in new if directory.keys.bucket(a.id) == bucket], by=BY)
 
 
+async def import_keyed(directory: Directory) -> None:
+    missing = [name for name in NAMES if await named(directory, name) is None]
+    new = [replace(person(directory, name), application_id=f"own-{name}") for name in missing]
+    for bucket in range(directory.keys.buckets):
+        await create_many(directory.accounts, [a for a in new if directory.keys.bucket(a.id) == bucket], by=BY)
+
+
+async def give_another_key(directory: Directory) -> None:
+    account = await named(directory, "p7")
+    assert account
+    await change(directory, account, replace(account, application_id="own-new"))
+
+
+async def owns(directory: Directory, name: str, application_id: str) -> bool:
+    found = await directory.accounts.list_by(application_key(application_id))
+    return [account.user_name for account in found] == [name]
+
+
 async def link_many(directory: Directory) -> None:
     accounts = [await named(directory, name) for name in ("ann", "bea", "cleo")]
     changes = [(account, linked(account, f"i-{account.user_name}")) for account in accounts if account]
@@ -165,6 +183,8 @@ WORKS = {
     "link to another identity": Work(ann_linked, link, lambda d: has(d, "ann", identity="j")),
     "relink a retired account": Work(ann_retired, link, lambda d: has(d, "ann", identity="j")),
     "import": Work(nothing, import_many, lambda d: has(d, "p7", email="p7@example.com", externalId="kp7")),
+    "import with the application's keys": Work(nothing, import_keyed, lambda d: owns(d, "p7", "own-p7")),
+    "give another key": Work(import_keyed, give_another_key, lambda d: owns(d, "p7", "own-new")),
     "run": Work(ann_and_bea, link_many, lambda d: has(d, "bea", identity="i-bea")),
 }
 
