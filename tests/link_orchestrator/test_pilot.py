@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from link_orchestrator import activities
+from link_orchestrator.approving import approved
 from link_orchestrator.messages import Milestone, Slice
 from link_orchestrator.orchestrator import APPLY_PASSES, PILOT_PASSES, PLAN_PASSES, link_accounts
 from link_orchestrator.passes.apply import apply
@@ -311,6 +312,8 @@ async def test_the_end_of_a_pilot_that_is_told_late_changes_nothing(app: App, ru
     await pilot(app, run, number=2)
     directory = await Directories(app.tables).open("main")
     job = await directory.jobs.get(run["id"])
+    next_one = {"pilot": {"id": "another", "links": 1}}
+    job = await directory.jobs.replace(job, approved(directory, job, "somebody", options=next_one))
     told = Milestone(job=run["id"], directory="main", state="planned", pilot=0).to_json()
     assert (await activities.reach_milestone(Directories(app.tables), told))["state"] == "planned"
     assert await directory.jobs.get(run["id"]) == job
