@@ -256,12 +256,12 @@ def test_a_temporary_folder_that_is_full_is_named(
     here: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     def full() -> None:
-        raise OSError(errno.ENOSPC, "No space left on device", "/tmp/scimlink-plan-x")
+        raise OSError(errno.ENOSPC, "No space left on device", "folder")
 
     monkeypatch.setattr("infra.local.plan.__main__.working_folder", full)
     assert main(asked()) == 1
     told = capfd.readouterr().err
-    assert told.startswith("make plan: cannot work in the temporary folder /tmp/scimlink-plan-x: No space left")
+    assert told.startswith("make plan: cannot work in the temporary folder folder: No space left")
     assert "TMPDIR=… names another one" in told
     assert left(here) == {"accounts.csv", "users.csv"}
 

@@ -51,7 +51,7 @@ def main(command_line: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # nobody reads on; the results are there
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as problem:
-        where = f" in {problem.filename}" if problem.filename else ""
+        where = f" {problem.filename}" if problem.filename else ""
         shown.show_trouble(
             f"cannot work in the temporary folder{where}: {problem.strerror}. TMPDIR=… names another one."
         )
