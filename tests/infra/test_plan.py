@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import csv
+import errno
 import io
 import json
 import os
@@ -249,6 +250,20 @@ def test_what_is_wrong_is_named_with_the_word_that_it_was_given_by(
     assert said.replace("{here}", str(here)) in told.err
     assert "Traceback" not in told.err
     assert left(here) == files
+
+
+def test_a_temporary_folder_that_is_full_is_named(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def full() -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "folder")
+
+    monkeypatch.setattr("infra.local.plan.__main__.working_folder", full)
+    assert main(asked()) == 1
+    told = capfd.readouterr().err
+    assert told.startswith("make plan: cannot work in the temporary folder folder: No space left")
+    assert "TMPDIR=… names another one" in told
+    assert left(here) == {"accounts.csv", "users.csv"}
 
 
 def test_a_command_line_that_is_wrong_is_refused(here: Path) -> None:

@@ -38,7 +38,7 @@ def main(command_line: Sequence[str] | None = None) -> int:
     former = {number: signal.signal(number, _stop) for number in STOPPED}
     try:
         what = given.read({word: getattr(arguments, word.lower()) for word in given.WORDS})
-        with results_folder(arguments.out) as (folder, out), working_folder() as data:
+        with working_folder() as data, results_folder(arguments.out) as (folder, out):
             made, examples = asyncio.run(_make(what, data, folder))
         shown.show_plan(made, what, examples)
         shown.show_results(out)
@@ -50,6 +50,12 @@ def main(command_line: Sequence[str] | None = None) -> int:
         return 128 + _stopped_by
     except BrokenPipeError:  # nobody reads on; the results are there
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as problem:
+        where = f" {problem.filename}" if problem.filename else ""
+        shown.show_trouble(
+            f"cannot work in the temporary folder{where}: {problem.strerror}. TMPDIR=… names another one."
+        )
+        return 1
     finally:
         for number, handler in former.items():
             signal.signal(number, handler)
