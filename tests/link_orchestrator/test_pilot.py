@@ -260,9 +260,15 @@ class Piloting(Engine):
 
     pilots = 2
 
+    def __init__(self, call: Callable[[str, Any], Any]) -> None:
+        super().__init__(call)
+        self.heard: list[str] = []
+
     async def _answer(self, wanted: Any) -> Any:
         if isinstance(wanted, tuple):
             (approved,) = [task for task in wanted if task.name.startswith("approve")]
+            assert approved.name not in self.heard, "an event that came before is no verdict"
+            self.heard.append(approved.name)
             number = int(approved.name.removeprefix("approve") or 0)
             winner = Task(approved.name, result={"pilot": number < self.pilots})
             return _Won(winner, approved)
