@@ -140,6 +140,9 @@ class Sources(Protocol):
     def check(self, directory: str) -> None:
         """Raise SourceFailed if a setting is missing to read the identities of a directory; the message names it."""
 
+    def tenant(self, directory: str) -> str:
+        """Return whose identities those of a directory are, as its setting names the tenant; "" where none does."""
+
     def open(
         self, directory: str, source: RunSource, *, groups: bool = False
     ) -> AbstractAsyncContextManager[IdentitySource]:

@@ -61,6 +61,10 @@ class Graph:
         """Raise SourceFailed naming a setting without which the identities of a directory cannot be read."""
         tokens.check(self._settings, directory)
 
+    def tenant(self, directory: str) -> str:
+        """Return the tenant of a directory as its setting names it, "" for the managed identity's own."""
+        return self._settings.tenants.get(directory, "")
+
     @asynccontextmanager
     async def connect(self, directory: str) -> AsyncIterator[GraphClient]:
         """Return a client for a directory's tenant, usable until the block ends. Raises SourceFailed as check()."""

@@ -34,12 +34,25 @@ ROWS_AT_ONCE: Final = 1_000
 """Rows whose suggestions are written at once."""
 
 
+class _Known(NamedTuple):
+    """What stays in memory of somebody who is alike: the bucket of the row, the names, how they are shown."""
+
+    bucket: int
+    id: str
+    names: tuple[tuple[str, ...], ...]
+    shown: Mapping[str, Any]
+
+
 class _Left(NamedTuple):
     """Somebody without a match: the bucket of the row, what is compared, and how the other side's rows show it."""
 
     bucket: int
     person: Person
     shown: Mapping[str, Any]
+
+    def known(self) -> _Known:
+        """Return what stays in memory."""
+        return _Known(self.bucket, self.person.id, self.person.names, self.shown)
 
 
 Read = Callable[[Directory, Job], AsyncIterator[_Left]]
@@ -84,34 +97,36 @@ class _Search:
         index = Index([left.person for left in held])
         bearers: Counter[tuple[str, ...]] = Counter()
         mine: defaultdict[int, list[_Found]] = defaultdict(list)
-        theirs: list[tuple[_Left, list[_Found]]] = []
+        theirs: list[tuple[_Known, list[_Found]]] = []
         async for left in self._many.read(self._directory, self._job):
             bearers.update(name for name in left.person.names if name in index.bearers)
             some: list[_Found] = []
+            known = left.known()
             for place in index.near(left.person):
                 if found := likeness(left.person, held[place].person):
-                    some.append(_Found(found, held[place]))
-                    mine[place] = _best([*mine[place], _Found(found, left)])
+                    some.append(_Found(found, held[place].known()))
+                    mine[place] = _best([*mine[place], _Found(found, known)])
             if some and len(theirs) < MOST_LEFT:
-                theirs.append((left, _best(some)))
+                theirs.append((known, _best(some)))
             await turns.step()
         bearers |= index.bearers
         await self._tell(self._many, self._few, theirs, bearers)
-        await self._tell(self._few, self._many, [(held[place], some) for place, some in mine.items()], bearers)
+        told = ((held[place].known(), some) for place, some in mine.items())
+        await self._tell(self._few, self._many, told, bearers)
         return self._counts
 
     async def _tell(
         self,
         side: _Side,
         other: _Side,
-        found: Iterable[tuple[_Left, list[_Found]]],
+        found: Iterable[tuple[_Known, list[_Found]]],
         bearers: Mapping[tuple[str, ...], int],
     ) -> None:
         """Write into rows of one side who of the other may be whose; how many have a name is in `bearers`."""
         rows: defaultdict[int, dict[str, list[dict[str, Any]]]] = defaultdict(dict)
         turns = Turns()
         for number, (left, some) in enumerate(found, 1):
-            rows[left.bucket][left.person.id] = _shown(other, left, some, bearers)
+            rows[left.bucket][left.id] = _shown(other, left, some, bearers)
             if number % ROWS_AT_ONCE == 0:
                 await self._write(side, rows)
                 rows.clear()
@@ -129,21 +144,21 @@ class _Found(NamedTuple):
     """That somebody is alike."""
 
     likeness: Likeness
-    left: _Left
+    left: _Known
 
 
 def _best(some: Iterable[_Found]) -> list[_Found]:
     """Return the best of those who are alike, the best one first; of equals in the order of their ids."""
-    return sorted(some, key=lambda one: (-one.likeness.score, one.left.person.id))[:MOST_SUGGESTIONS]
+    return sorted(some, key=lambda one: (-one.likeness.score, one.left.id))[:MOST_SUGGESTIONS]
 
 
 def _shown(
-    other: _Side, left: _Left, some: Iterable[_Found], bearers: Mapping[tuple[str, ...], int]
+    other: _Side, left: _Known, some: Iterable[_Found], bearers: Mapping[tuple[str, ...], int]
 ) -> list[dict[str, Any]]:
     """Return suggestions as a row shows them: the score is a share, so that 1 would be certain."""
     shown: list[dict[str, Any]] = []
     for one in some:
-        found, namesakes = among(one.likeness, {*left.person.names, *one.left.person.names}, bearers)
+        found, namesakes = among(one.likeness, {*left.names, *one.left.names}, bearers)
         document = {other.name: one.left.shown, "score": found.score / 100, "alike": [*found.alike]}
         shown.append(document | ({"namesakes": namesakes} if namesakes else {}))
     return sorted(shown, key=lambda one: -one["score"])

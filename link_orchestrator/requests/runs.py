@@ -119,7 +119,10 @@ async def _identities(
     if asked.source is not None:
         refuse_unready(sources, directory.name)
         # Their number, and with it the number of slices, is known once they are read.
-        return {"source": {"graph": asked.source.graph.to_json()}, "identities": staged.reading_names(job_id)[0]}, 0
+        source: dict[str, Any] = {"source": {"graph": asked.source.graph.to_json()}}
+        if tenant := sources.tenant(directory.name):
+            source["tenant"] = tenant
+        return {**source, "identities": staged.reading_names(job_id)[0]}, 0
     upload = await find_upload(directory, asked.identities or "", IDENTITIES, "identities")
     return {"identities": upload.id, "parts": staged.parts_of(upload)}, upload.counts["read"]
 

@@ -27,7 +27,6 @@ RETIRED = "b_"
 COUNT = "c"
 NAME = "n_"
 TOMBSTONE = "t_"
-BEFORE_IMPORT = "j_"
 KEPT = "k_"
 AUDIT = "z_"
 

@@ -275,6 +275,9 @@ class Ready:
         if self._missing:
             raise SourceFailed(self._missing)
 
+    def tenant(self, directory: str) -> str:
+        return "contoso.onmicrosoft.com"
+
 
 SCHEDULE = Schedule({"graph": {"scope": "all"}}, 2)
 

@@ -64,7 +64,7 @@ ul.tiles li {{ margin: 0; background: var(--panel); border-radius: 8px; border-t
 ul.tiles strong {{ display: block; font-size: 1.7rem; line-height: 1.2; font-variant-numeric: tabular-nums }}
 svg {{ display: block; width: 100% }}
 svg.whole {{ height: 26px; border-radius: 5px; margin: 1.4rem 0 0 }}
-table {{ border-collapse: collapse; width: 100% }}
+table {{ border-collapse: collapse; width: 100% }} table + table {{ margin-top: 1.6rem }}
 caption {{ text-align: left; color: var(--soft); padding: 0 0 .5rem; caption-side: top }}
 th, td {{ text-align: left; vertical-align: top; font-weight: 400; padding: .5rem .9rem .5rem 0;
   border-top: 1px solid var(--line) }}

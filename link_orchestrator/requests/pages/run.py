@@ -50,10 +50,11 @@ def summary(
     """
     counts = run.get("counts", {})
     head = "A plan that was tried" if trial else "Linking run"
+    first = "Look at this first" if run["phase"] in ("started", "planned") else "What the plan warned of"
     body = [
         heading(f"Scimlink · {head}", _title(run), run["phase"], _lead(run)),
         *_overview(counts),
-        section("Look at this first", boxes(run.get("warnings", ()), trial=trial)),
+        section(first, boxes(run.get("warnings", ()), trial=trial)),
         section("What applying the plan came to", _applied(counts)),
         *(section(f"What {undo['id']} came to", outcome(undo)) for undo in undos),
         section("What the plan decides", bars("Decision", words.DECISIONS, counts)),
@@ -62,7 +63,7 @@ def summary(
         section("What the first provisioning cycle does", bars("Identity", words.PREDICTED, run.get("predicted", {}))),
         section("What it changes of the linked accounts", _impact(run.get("impact", {}))),
         section("What is wrong with the attribute mapping", boxes(warned, trial=trial)),
-        section("What was read", describe(read)),
+        section("What was read", _source(run) + describe(read)),
         section("The policy of this run", sentences(run.get("options", {}).get("policy", {}))),
         section("How to approve it", _approval(run, trial=trial)),
         section("How to go back", _undo(run, trial=trial)),
@@ -112,6 +113,22 @@ def _impact(counts: Mapping[str, int]) -> str:
     accounts = counted(counts.get("accounts", 0), "account")
     told = f"Something changes of {accounts}, under the mapping. An account counts for each attribute that changes."
     return bars("Attribute", named, changed, told, total=False)
+
+
+def _source(run: Shown) -> str:
+    """Return from where a run read the identities itself; "" where they came as a file."""
+    options = run.get("options", {})
+    if "source" not in options:
+        return ""
+    scopes = {"all": "everybody", "assigned": "who is assigned to the application", "groups": "members of groups"}
+    scope = options["source"].get("graph", {}).get("scope", "")
+    known = (
+        ("Read", at(run, "started", "startedBy")),
+        ("Tenant", options.get("tenant", "")),
+        ("Who", scopes.get(scope, scope)),
+        ("Could not be used", f"{run.get('counts', {}).get('unusable', 0):,}"),
+    )
+    return f"<h3>Identities: Microsoft Graph</h3>{facts(known)}"
 
 
 def _applied(counts: Mapping[str, int]) -> str:

@@ -12,16 +12,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from shared.directory.keys import BEFORE_IMPORT, KEPT, Keys, prefix_end
+from shared.directory.keys import KEPT, Keys, prefix_end
 from shared.directory.records.audit import Values, changed_values, numbered
 from shared.directory.records.model import Account, Resource, Status
 from shared.directory.text import dump, join_text, split_text
-from shared.tables.access import delete, read_range, scan_pages, together
+from shared.tables.access import delete, read_range, scan_pages
 from shared.tables.port import Delete, Row, Tables, Upsert
 
 SCHEMAS = "schemas"
 """Attribute that follows from the others, so that it is not kept."""
 _URN = "urn:"
+BY_IMPORT = "_i"
+"""What follows the account's id in the keys of what imports replaced: before the numbers that list_kept() reads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,7 @@ def import_row(before: Account, after: Account, import_id: str) -> Upsert:
     """Return the operation that keeps what a change by an import replaced."""
     values = {name: old for name, (old, _) in values_changed(before, after).items()}
     columns = {"at": after.modified, "import": import_id} | split_text("values", dump(values))
-    return Upsert(f"{BEFORE_IMPORT}{before.id}_{numbered(after.changes)}", columns)
+    return Upsert(f"{KEPT}{before.id}{BY_IMPORT}{numbered(after.changes)}", columns)
 
 
 def extension_of(name: str) -> str:
@@ -94,23 +96,22 @@ async def list_kept(tables: Tables, keys: Keys, account_id: str, first: int, sin
 
 async def list_replaced(tables: Tables, keys: Keys, account_id: str, import_id: str, since: str = "") -> list[Kept]:
     """Return what was kept of an account's changes by an import, not before `since`, in order."""
-    prefix = f"{BEFORE_IMPORT}{account_id}_"
+    prefix = f"{KEPT}{account_id}{BY_IMPORT}"
     rows = await read_range(tables, keys.home(account_id), prefix, prefix_end(prefix))
     return [kept for kept in map(_read, rows) if kept.by == import_id and kept.at >= since]
 
 
 async def forget_kept(tables: Tables, keys: Keys, account_id: str) -> int:
     """Remove what was kept of a deleted account, and return how many rows that was."""
-    partition = keys.home(account_id)
-    ranges = [(f"{kind}{account_id}_", prefix_end(f"{kind}{account_id}_")) for kind in (BEFORE_IMPORT, KEPT)]
-    found = await together(*(read_range(tables, partition, low, high) for low, high in ranges))
-    return await delete(tables, partition, [Delete(row.key, row.etag) for rows in found for row in rows])
+    prefix, partition = f"{KEPT}{account_id}_", keys.home(account_id)
+    rows = await read_range(tables, partition, prefix, prefix_end(prefix))
+    return await delete(tables, partition, [Delete(row.key, row.etag) for row in rows])
 
 
 async def sweep_kept(tables: Tables, keys: Keys, bucket: int, before: str) -> int:
     """Remove what was kept in a bucket before that time, and return how many rows that was."""
     removed, partition = 0, keys.resources(bucket)
-    async for page in scan_pages(tables, partition, BEFORE_IMPORT, prefix_end(KEPT), select=["at"]):
+    async for page in scan_pages(tables, partition, KEPT, prefix_end(KEPT), select=["at"]):
         old = [Delete(row.key, row.etag) for row in page.rows if str(row.columns["at"]) < before]
         removed += await delete(tables, partition, old)
     return removed
@@ -122,6 +123,6 @@ def _within(urn: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[st
 
 
 def _read(row: Row) -> Kept:
-    number = int(row.key.rpartition("_n")[2])
+    number = int(row.key.rpartition("n")[2])
     values, by = json.loads(join_text("values", row.columns)), str(row.columns.get("import", ""))
     return Kept(number, str(row.columns["at"]), values, by)

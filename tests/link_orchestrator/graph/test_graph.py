@@ -69,6 +69,15 @@ async def plan(app: App, source: Any = ALL) -> Any:
     return await app.wait(await start(app, source), "planned")
 
 
+async def test_the_report_of_a_run_names_the_tenant_that_it_read(both: tuple[GraphStandIn, App]) -> None:
+    stand_in, app = both
+    run = await plan(app)
+    async with app.session.get(f"/linking/runs/{run['id']}/report") as answer:
+        text = await answer.text()
+    assert run["options"]["tenant"] == stand_in.settings().tenants["main"]
+    assert f"<dt>Tenant</dt><dd>{run['options']['tenant']}</dd>" in text
+
+
 async def test_a_run_reads_its_identities_from_graph_and_links_them(both: tuple[GraphStandIn, App]) -> None:
     stand_in, app = both
     await app.bring(ACCOUNTS)

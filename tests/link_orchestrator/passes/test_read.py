@@ -50,6 +50,9 @@ class Script:
     def check(self, directory: str) -> None:
         """Anybody may read."""
 
+    def tenant(self, directory: str) -> str:
+        return "contoso.onmicrosoft.com"
+
     @asynccontextmanager
     async def open(self, directory: str, source: RunSource, *, groups: bool = False) -> AsyncIterator[Script]:
         yield self

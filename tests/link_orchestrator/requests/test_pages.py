@@ -224,3 +224,16 @@ async def test_a_page_warns_of_a_mapping_once(app: App) -> None:
         text = Page(await answer.text()).text
     assert warned
     assert [text.count(one) for one in warned] == [1] * len(warned)
+
+
+def test_a_run_that_read_the_identities_itself_names_the_tenant_and_whom_it_read() -> None:
+    options = {"source": {"graph": {"scope": "assigned"}}, "tenant": "contoso.onmicrosoft.com"}
+    text = Page(summary(PLANNED | {"options": options})).text
+    for said in ("Microsoft Graph", "contoso.onmicrosoft.com", "who is assigned to the application"):
+        assert said in text
+
+
+def test_what_was_warned_of_is_not_the_first_thing_to_look_at_once_it_is_done() -> None:
+    text = Page(summary(PLANNED | {"phase": "done", "warnings": [WARNED]})).text
+    assert "What the plan warned of" in text
+    assert "Look at this first" not in text

@@ -72,7 +72,7 @@ COSTS = {
     ),
     "link": Cost(changed(lambda a: linked(a, "i")), 5, 9),
     # What was kept of the account for an undo of a run or of an import goes with it.
-    "delete": Cost(delete, 5, 12),
+    "delete": Cost(delete, 5, 11),
 }
 
 
