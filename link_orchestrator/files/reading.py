@@ -27,6 +27,8 @@ MAX_HEADER_CHARS: Final = 80
 MAX_SHOWN_PROBLEMS: Final = 50
 """Reasons that are shown at most, those first that come first in the file. All are in the list of problems."""
 
+MAX_SHOWN_SUSPICIOUS: Final = 200
+"""Kinds of suspicious values, by column, that are shown at most. A job's row has to hold them all."""
 MAX_GROUPS: Final = 1_000
 """Reasons, and kinds of suspicious values by column, that are counted at most: a reason may name a line or a header."""
 
@@ -240,7 +242,7 @@ class Notes:
             self.layout,
             tuple(ReadColumn(_header(header), read_as) for header, read_as in columns if read_as),
             tuple(_header(header) for header, read_as in columns if not read_as),
-            tuple(sorted(suspicious, key=lambda one: one.lines[0])),
+            tuple(sorted(suspicious, key=lambda one: one.lines[0])[:MAX_SHOWN_SUSPICIOUS]),
             tuple(sorted(problems, key=lambda one: one.lines[0])[:MAX_SHOWN_PROBLEMS]),
             tuple(self._remarks),
             self._rows["read"],

@@ -6,6 +6,7 @@ import json
 import tracemalloc
 from collections import Counter
 from collections.abc import Callable, Iterator
+from itertools import product
 from typing import Any
 
 import pytest
@@ -242,3 +243,11 @@ class TestTheDoors:
         job = await app.bring(b'{"userName": "ada"}\n' + b"1\n" * 5 * sent_file.ROWS_AT_ONCE, "application/x-ndjson")
         assert job["reading"]["unusable"] == job["counts"]["refused"] == 5 * sent_file.ROWS_AT_ONCE
         assert max(held) <= sent_file.ROWS_AT_ONCE + 1
+
+    async def test_a_file_of_which_much_is_to_be_said_is_imported_all_the_same(self, app: App) -> None:
+        """The job has to hold what was read; JSON may have another header in every row."""
+        headers = ["\U0001f600" * 70 + "".join(smile) + "title" for smile in product("\U0001f601\U0001f602", repeat=10)]
+        rows = [json.dumps({"userName": f"p{n}", header: "n/a"}) for n, header in enumerate(headers)]
+        job = await app.bring("\n".join([*rows, ""]).encode(), "application/x-ndjson")
+        assert job["counts"] == {"created": 1024, "refused": 0}
+        assert [one["lines"] for one in job["reading"]["suspicious"]] == [[line] for line in range(1, 201)]
