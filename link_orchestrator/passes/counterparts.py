@@ -81,6 +81,8 @@ def _objection(row: PlanRow, account: Account | None, identity: Identity | None,
         return "the account changed since the review: look at it, and name it again"
     if account.protected:
         return "the account is protected: a run never links a protected account"
+    if any(policy.sets_aside(account.id, account.user_name) for policy in policies):
+        return "the policy sets the account aside: take it out of setAside, if it is to be linked, and plan again"
     if account.status is not Status.LOCAL or account.link or account.retired:
         return "the account is linked already: release that link first if it is wrong"
     if identity is None:

@@ -22,9 +22,10 @@ from link_orchestrator.passes.import_accounts import CHANGE, LINKED, PROTECTED
 from link_orchestrator.passes.preview_accounts import FIRST_LINE, FIRST_ROWS
 from link_orchestrator.problems import Problem
 from link_orchestrator.requests.jobs import answer, find_job
-from link_orchestrator.requests.sent_file import read_columns, read_file, read_name, stage_rows
+from link_orchestrator.requests.sent_file import PARAMETERS, read_columns, read_file, read_name, stage_rows
 from link_orchestrator.staged import IMPORTED, name_bucket
 from shared.admin.body import Body
+from shared.admin.parameters import refuse_others
 from shared.directory.directory import Directory
 from shared.directory.errors import Busy, NotFound
 from shared.directory.keys import Key
@@ -42,6 +43,7 @@ async def import_accounts(directory: Directory, request: Request, client: Orches
     def bucket_of(row: AccountRow) -> int:
         return keys.bucket(keys.digest(Key("userName", row.user_name)))
 
+    refuse_others(request, "preview", PROTECTED, *PARAMETERS)
     options: dict[str, Any] = {PROTECTED: CHANGE} if _changes_protected(request) else {}
     if await directory.listing.may_be_linked():
         options[LINKED] = True
@@ -55,6 +57,7 @@ async def import_groups(directory: Directory, request: Request, client: Orchestr
     def bucket_of(row: GroupRow) -> int:
         return name_bucket(directory.groups.keys, row.display_name)
 
+    refuse_others(request, "preview", *PARAMETERS)
     kind = GROUP_PREVIEW if _is_preview(request) else GROUP_IMPORT
     return await _import(directory, request, client, kind, read_groups, bucket_of, lambda row: len(row.members))
 

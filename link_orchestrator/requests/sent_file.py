@@ -25,6 +25,8 @@ MAX_FILE_BYTES: Final = 100_000_000
 file is in memory while it is staged."""
 FILE: Final = "file"
 """The parameter, and the option of a job, that holds what the file is called by whoever sent it."""
+PARAMETERS: Final = ("columns", "mapping", FILE)
+"""The parameters of every request with a file."""
 MAX_NAME_CHARS: Final = 200
 
 R = TypeVar("R")
