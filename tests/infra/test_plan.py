@@ -12,7 +12,7 @@ import signal
 import stat
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -174,6 +174,30 @@ async def test_a_plan_that_is_stopped_leaves_nothing(here: Path, number: signal.
     assert "stopped. Nothing was kept." in told.decode()
     assert "Traceback" not in told.decode()
     assert left(here) == files
+
+
+@pytest.mark.parametrize(
+    ("ignored", "code"),
+    [((signal.SIGINT,), 143), ((signal.SIGINT, signal.SIGHUP), 143), ((signal.SIGHUP,), 0)],
+    ids=["in a script's background", "with nohup there", "with nohup, at a hang-up"],
+)
+def test_a_plan_in_the_background_is_stopped_too_and_with_nohup_not_by_a_hang_up(
+    here: Path, monkeypatch: pytest.MonkeyPatch, ignored: Sequence[signal.Signals], code: int
+) -> None:
+    async def meanwhile(*arguments: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGTERM if code else signal.SIGHUP)
+        await asyncio.sleep(0)
+        return await plan_work.make_plan(*arguments)
+
+    monkeypatch.setattr("infra.local.plan.__main__.make_plan", meanwhile)
+    former = {number: signal.signal(number, signal.SIG_IGN) for number in ignored}
+    try:
+        assert main(asked()) == code
+        assert [signal.getsignal(number) for number in ignored] == [signal.SIG_IGN] * len(ignored)
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
+    assert left(here) == {"accounts.csv", "users.csv", *(() if code else ("report",))}
 
 
 async def test_what_a_kill_left_is_removed_by_the_next_plan_and_what_another_plan_uses_is_not(here: Path) -> None:
