@@ -87,8 +87,10 @@ def _objection(row: PlanRow, account: Account | None, identity: Identity | None,
         return "the account is linked already: release that link first if it is wrong"
     if identity is None:
         return "the identity is not in the source of this plan any more: start a new run"
-    if any(policy.excludes(identity.object_id, identity.user_principal_name) for policy in policies):
+    if any(policy.exclusion_of(identity) for policy in policies):
         return "the policy excludes the identity from linking"
+    if any(policy.sets_aside(account.id, account.user_name) for policy in policies):
+        return "the policy sets the account aside: no run links it"
     return objection(identity, facts_of(account), policies[0]) or ""
 
 

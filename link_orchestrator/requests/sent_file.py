@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from itertools import chain, islice
 from typing import Final, TypeVar
 
@@ -59,6 +59,16 @@ def read_name(request: Request) -> Mapping[str, str]:
     return {FILE: name[-MAX_NAME_CHARS:]} if name else {}
 
 
+async def read_ahead(rows: Iterable[R]) -> Iterator[R]:
+    """Return the rows of a file once the first of them is read.
+
+    To open a workbook takes seconds: that is done in a thread, so that other requests get their turn.
+    """
+    reader = iter(rows)
+    begun = await asyncio.to_thread(list, islice(reader, 1))
+    return chain(begun, reader)
+
+
 async def stage_rows(
     directory: Directory,
     job_id: str,
@@ -75,10 +85,7 @@ async def stage_rows(
     alike = Counter[str]()
     with without_full_collections():
         try:
-            # To open a workbook takes seconds, in which other requests get their turn.
-            reader = iter(rows)
-            begun = await asyncio.to_thread(list, islice(reader, 1))
-            for row in chain(begun, reader):
+            for row in await read_ahead(rows):
                 if isinstance(row, Problem):
                     problems.append(row)
                     first = first or row

@@ -203,6 +203,19 @@ async def test_who_is_excluded_after_the_review_is_not_linked(app: App, run: Any
     assert (await app.account("anna.old"))["link"] is None
 
 
+@pytest.mark.parametrize("left_out", [{"setAside": ["anna.*"]}, {"excluded": [{"type": "guest"}]}])
+async def test_whom_the_policy_leaves_out_is_linked_by_no_name(app: App, left_out: dict[str, Any]) -> None:
+    await app.bring(ACCOUNTS)
+    people = ADA, ANNA | {"userType": "Guest"}
+    run = await app.plan(*people)
+    assert await link(app, run, 3, account="anna.old") == ""
+    await app.call("PUT", "directory/policy", POLICY | left_out)
+    assert (await app.apply(run, links=2))["counts"]["refused"] == 1
+    run = await app.plan(*people, policy=POLICY | left_out, full=True)
+    assert await link(app, run, 3, account="anna.old") != ""
+    assert (await app.account("anna.old"))["link"] is None
+
+
 async def test_a_named_account_that_is_deactivated_is_warned_of(app: App, run: Any) -> None:
     await link(app, run, 3, account="off.old")
     warnings = (await app.call("GET", f"linking/runs/{run['id']}"))["warnings"]
