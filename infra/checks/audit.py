@@ -18,7 +18,7 @@ from infra.checks.finding import Finding
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = ROOT / ".audit-venv"
-PIN = "checkov==3.3.30"
+PINS = Path(__file__).with_name("audit.txt")
 
 APPS = ("scimApp", "adminApp")
 CONFIGS = ("scimSettings", "adminSettings", "adminSignIn")
@@ -63,10 +63,10 @@ def main() -> int:
     """Run checkov, say what it finds beyond NOT_FOLLOWED, and return the exit code."""
     checkov = ENVIRONMENT / "bin" / "checkov"
     if not checkov.exists():
-        print(f"Making {ENVIRONMENT.name} with {PIN}: some minutes", flush=True)
+        print(f"Making {ENVIRONMENT.name} with checkov: some minutes", flush=True)
         subprocess.run([sys.executable, "-m", "venv", ENVIRONMENT], check=True)
-        pip = [str(ENVIRONMENT / "bin" / "pip"), "--disable-pip-version-check", "install", "--quiet", PIN]
-        subprocess.run(pip, check=True)
+        pip = [str(ENVIRONMENT / "bin" / "pip"), "--disable-pip-version-check", "install", "--quiet"]
+        subprocess.run([*pip, "--no-deps", "--requirement", PINS], check=True)
     plain = [str(checkov), "--skip-download", "--quiet", "--compact", "--output", "json"]
     runs = (["--framework", "bicep", "--file", "infra/main.bicep"], ["--framework", "secrets", "--directory", "infra"])
     answers = []

@@ -96,10 +96,9 @@ def check(deployment: Deployment) -> Iterator[Finding]:
     for rule in RULES:
         for resource in deployment.of(rule.type):
             value = at(resource.body, rule.path)
-            if value not in rule.values and str(value) not in rule.values:
-                yield Finding(
-                    "safety", resource.symbol, f"{rule.path} must be {rule.values[0]}, not {value}: {rule.harm}"
-                )
+            if (str(value) if isinstance(value, Reference) else value) not in rule.values:
+                told = f"{rule.path} must be {rule.values[0]}, not {value}: {rule.harm}"
+                yield Finding("safety", resource.symbol, told)
     for site in deployment.of(SITES):
         yield from _check_site(deployment, site)
     if deployment.parameters["twoApps"]:

@@ -361,22 +361,32 @@ def _loop(node: Node, inside: Sequence[Node], file: str) -> Loop:
     return Loop(tuple(names), _expression(inside[1], file), _expression(inside[2], file), _line(node))
 
 
-ESCAPES = {"\\n": "\n", "\\t": "\t", "\\r": "\r", "\\'": "'", "\\\\": "\\", "\\$": "$"}
+_ESCAPE = re.compile(r"\\(?:u\{([0-9a-fA-F]+)\}|(.))")
+_ESCAPED = {"n": "\n", "t": "\t", "r": "\r"}
+_RAW = "'''"
 
 
 def _string(node: Node, file: str) -> Text:
+    """Return a string's parts: its text between the expressions in it, as it was written, but for escapes."""
+    source, begin = node.text or b"", node.start_byte
+    if source.decode().startswith(_RAW):
+        return Text((source.decode()[3:-3].removeprefix("\n"),), _line(node))
     found: list[Expression] = []
+    position = 1
     for child in node.named_children:
         if child.type == "interpolation":
+            found += _unescaped(source[position : child.start_byte - begin])
             found.append(_expression(_named(child)[0], file))
-        elif child.type == "escape_sequence":
-            found.append(ESCAPES.get(_text(child), _text(child)))
-        else:
-            text = _text(child)
-            for written, meant in ESCAPES.items():
-                text = text.replace(written, meant)
-            found.append(text)
+            position = child.end_byte - begin
+    found += _unescaped(source[position:-1])
     return Text(tuple(found), _line(node))
+
+
+def _unescaped(source: bytes) -> list[str]:
+    def meant(found: re.Match[str]) -> str:
+        return chr(int(found[1], 16)) if found[1] else _ESCAPED.get(found[2], found[2])
+
+    return [_ESCAPE.sub(meant, source.decode())] if source else []
 
 
 def _entry(node: Node, file: str) -> Entry:

@@ -102,8 +102,10 @@ class _Budget:
             while waiting:
                 yield self._taken(stream.decompress(waiting, _PIECE_BYTES))
                 waiting = stream.unconsumed_tail
-        if not stream.eof:
-            raise zlib.error("it ends too early")
+        while not stream.eof:  # a full piece may have left a rest, though all that is packed was taken in
+            if not (rest := stream.decompress(b"", _PIECE_BYTES)):
+                raise zlib.error("it ends too early")
+            yield self._taken(rest)
 
     def _taken(self, piece: bytes) -> bytes:
         self._left -= len(piece)

@@ -87,13 +87,13 @@ def _objection(row: PlanRow, account: Account | None, identity: Identity | None,
         return "the account changed since the review: look at it, and name it again"
     if account.protected:
         return "the account is protected: a run never links a protected account"
+    if any(policy.sets_aside(account.id, account.user_name) for policy in policies):
+        return "the policy sets the account aside: take it out of setAside, if it is to be linked, and plan again"
     if account.status is not Status.LOCAL or account.link or account.retired:
         return "the account is linked already: release that link first if it is wrong"
-    if any(policy.sets_aside(account.id, account.user_name) for policy in policies):
-        return "the policy sets the account aside (setAside): no run links it"
     if identity is None:
         return "the identity is not in the source of this plan any more: start a new run"
-    if any(policy.excludes(identity.object_id, identity.user_principal_name) for policy in policies):
+    if any(policy.exclusion_of(identity) for policy in policies):
         return "the policy excludes the identity from linking"
     return objection(identity, facts_of(account), policies[0]) or ""
 

@@ -17,7 +17,7 @@ from link_orchestrator.problems import Problem
 from link_orchestrator.requests.jobs import shown
 from link_orchestrator.requests.report import DECIDING
 from link_orchestrator.requests.reviews import ROWS_AT_ONCE, Wish, begin_reviewing, count_reviews, record
-from link_orchestrator.requests.sent_file import read_file
+from link_orchestrator.requests.sent_file import read_ahead, read_file
 from link_orchestrator.requests.workbook import ACTIONS
 from link_orchestrator.run import reviews_of
 from shared.directory.directory import Directory
@@ -71,15 +71,12 @@ async def _decide(
     rows = await reviews_of(directory, job.id).find_rows([line.row for line in lines])
     refused: dict[int, str] = {}
     wishes: list[Wish] = []
-    numbers: dict[str, int] = {}
     for line, row in zip(lines, rows, strict=True):
         if row is None:
             refused[line.number] = "row: this plan has no row of that id: leave the column as it was"
-        elif row.id in numbers:
-            refused[line.number] = f"row: line {numbers[row.id]} decides about the same row"
         else:
-            numbers[row.id] = line.number
             wishes.append(Wish(row, line.action, line.account, line.identity, alone=True))
+    numbers = {line.row: line.number for line in lines}
     done, same, told = await record(directory, job, wishes, request, skip_same=True)
     return done, same, refused | {numbers[row_id]: reason for row_id, reason in told.items()}
 
@@ -87,14 +84,14 @@ async def _decide(
 async def _read(file: bytes, content_type: str, job: Job) -> tuple[list[Line], dict[int, str]]:
     """Return the lines with an action, and why others cannot be read.
 
-    Raises InvalidSyntax for a file that is no table of a run's report, InvalidValue for one of another run, and for one
-    with too many decisions.
+    Of two lines about one row the first counts. Raises InvalidSyntax for a file that is no table of a run's report,
+    InvalidValue for one of another run, and for one with too many decisions.
     """
-    lines: list[Line] = []
+    lines: dict[str, Line] = {}
     refused: dict[int, str] = {}
     turns = Turns()
     try:
-        for row in _rows(file, content_type):
+        for row in await read_ahead(_rows(file, content_type)):
             await turns.step()
             if isinstance(row, Problem):
                 refused[row.line] = f"{row.reason} {row.remedy}"
@@ -115,13 +112,16 @@ async def _read(file: bytes, content_type: str, job: Job) -> tuple[list[Line], d
                 refused[row.line] = "row, run: these say which row it is: leave them as they were"
             elif action != LINK and (cells[ACCOUNT] or cells[IDENTITY]):
                 refused[row.line] = f"{ACCOUNT}, {IDENTITY}: are for the action {LINK}"
+            elif former := lines.get(cells["row"]):
+                refused[row.line] = f"row: line {former.number} decides about the same row"
+            elif len(lines) == MOST_DECIDED:
+                raise InvalidValue(f"{ACTION}: a file has at most {MOST_DECIDED:,} rows: split it, nothing was decided")
             else:
-                lines.append(Line(row.line, cells["row"], action, cells[ACCOUNT] or None, cells[IDENTITY] or None))
+                account, identity = cells[ACCOUNT] or None, cells[IDENTITY] or None
+                lines[cells["row"]] = Line(row.line, cells["row"], action, account, identity)
     except UnreadableFile as error:
         raise InvalidSyntax(str(error)) from error
-    if len(lines) > MOST_DECIDED:
-        raise InvalidValue(f"{ACTION}: a file has at most {MOST_DECIDED:,} rows: split it, nothing was decided")
-    return lines, refused
+    return [*lines.values()], refused
 
 
 def _rows(file: bytes, content_type: str) -> Iterator[Row | Problem]:

@@ -56,7 +56,8 @@ class Filter(Body):
         )
 
     def _changes(self, changed: Collection[str]) -> bool:
-        return bool(changed) if self.changes == ANY_CHANGE else self.changes in changed
+        wanted = fold(self.changes or "")
+        return bool(changed) if wanted == ANY_CHANGE else wanted in map(fold, changed)
 
     def _rests_on(self, evidence: Any) -> bool:
         names = {item["attribute"] for item in evidence}

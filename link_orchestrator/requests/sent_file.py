@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from itertools import chain, islice
 from typing import Final, TypeVar
 
@@ -25,6 +25,8 @@ MAX_FILE_BYTES: Final = 100_000_000
 file is in memory while it is staged."""
 FILE: Final = "file"
 """The parameter, and the option of a job, that holds what the file is called by whoever sent it."""
+PARAMETERS: Final = ("columns", "mapping", FILE)
+"""The parameters of every request with a file."""
 MAX_NAME_CHARS: Final = 200
 
 R = TypeVar("R")
@@ -57,6 +59,16 @@ def read_name(request: Request) -> Mapping[str, str]:
     return {FILE: name[-MAX_NAME_CHARS:]} if name else {}
 
 
+async def read_ahead(rows: Iterable[R]) -> Iterator[R]:
+    """Return the rows of a file once the first of them is read.
+
+    To open a workbook takes seconds: that is done in a thread, so that other requests get their turn.
+    """
+    reader = iter(rows)
+    begun = await asyncio.to_thread(list, islice(reader, 1))
+    return chain(begun, reader)
+
+
 async def stage_rows(
     directory: Directory,
     job_id: str,
@@ -73,10 +85,7 @@ async def stage_rows(
     alike = Counter[str]()
     with without_full_collections():
         try:
-            # To open a workbook takes seconds, in which other requests get their turn.
-            reader = iter(rows)
-            begun = await asyncio.to_thread(list, islice(reader, 1))
-            for row in chain(begun, reader):
+            for row in await read_ahead(rows):
                 if isinstance(row, Problem):
                     problems.append(row)
                     first = first or row

@@ -12,8 +12,9 @@ from link_orchestrator.kinds import ENTRA_GROUPS, IDENTITIES, Kind
 from link_orchestrator.problem_report import write_problems
 from link_orchestrator.requests.jobs import answer
 from link_orchestrator.requests.object_ids import ObjectIds
-from link_orchestrator.requests.sent_file import read_columns, read_file, read_name, stage_rows
+from link_orchestrator.requests.sent_file import PARAMETERS, read_columns, read_file, read_name, stage_rows
 from link_orchestrator.staged import IDS, EntraGroupWriter, entra_groups, parts_of
+from shared.admin.parameters import refuse_others
 from shared.directory.directory import Directory
 from shared.directory.keys import Key
 from shared.directory.matching.identity import Identity
@@ -32,6 +33,7 @@ async def upload_identities(directory: Directory, request: Request) -> Response:
 
     The parameter `after` names the upload of the part before this one; its identities belong to this upload, too.
     """
+    refuse_others(request, "after", *PARAMETERS)
     jobs, after = directory.jobs, request.params.get("after")
     former = await find_upload(directory, after, IDENTITIES, "after") if after else None
     job_id = jobs.new_id(IDENTITIES.name)

@@ -14,6 +14,12 @@ PAGE = 100
 """Rows of a page for a request that names no count."""
 
 
+def refuse_others(request: Request, *known: str) -> None:
+    """Raise InvalidValue for a parameter that a request does not take: ?previw=true must not do what it was to show."""
+    for name in request.params.keys() - known:
+        raise InvalidValue(f"{name}: no parameter of this request, which takes {', '.join(known)}; nothing was done")
+
+
 def read_key(request: Request, *kinds: str) -> Key:
     """Return the one key, of these kinds, that a request asks for. Raises InvalidValue for none and for several."""
     asked = [Key(kind, value) for kind in kinds if (value := request.params.get(kind.lower()))]

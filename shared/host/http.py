@@ -176,13 +176,14 @@ def _check_arrived(method: str, headers: Mapping[str, str], body: bytes) -> None
         raise LengthRequired
 
 
-_FIRST_CURSOR = re.compile(r"[?&]cursor=?(?=&|$)", re.IGNORECASE)
+_EMPTY = re.compile(r"[?&](cursor|preview)=?(?=&|$)", re.IGNORECASE)
 
 
 def _params(req: func.HttpRequest) -> dict[str, str]:
     """Return the parameters by their names in lower case; a client may write them in any (RFC 7644 section 3.4.2).
 
-    The host drops empty ones, yet an empty cursor asks for the first page (RFC 9865).
+    The host drops empty ones, yet an empty cursor asks for the first page (RFC 9865), and who asks for a preview by a
+    bare word must not have the file imported.
     """
     given = {name.lower(): value for name, value in req.params.items()}
-    return {"cursor": "", **given} if _FIRST_CURSOR.search(req.url) else given
+    return {name.lower(): "" for name in _EMPTY.findall(req.url)} | given

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,11 @@ import pytest
 
 from infra import check
 from infra.check import INFRA, look, read_again
-from infra.checks import audit, secrets, settings
+from infra.checks import audit, safety, secrets, settings
+from infra.checks.evaluation import Deployment, deploy
 from infra.checks.finding import Finding
+from infra.checks.scenarios import SCENARIOS
+from infra.checks.template import read
 from tests.environments import ROOT
 
 LISTS = sorted((Path(__file__).parent / "planted").glob("*.toml"))
@@ -120,3 +124,37 @@ def test_what_is_wrong_is_told_with_its_place_and_fails(
     assert capsys.readouterr().out.splitlines()[0] == "data: keys [safety]"
     monkeypatch.setattr(check, "look", lambda _: [])
     assert check.main() == 0
+
+
+def _with(body: Mapping[str, Any], path: str, value: Any) -> dict[str, Any]:
+    name, _, rest = path.partition(".")
+    return {**body, name: _with(body.get(name, {}), rest, value) if rest else value}
+
+
+@pytest.fixture(scope="module")
+def complete() -> Deployment:
+    """What a deployment with all parameters makes."""
+    template = read((INFRA / "main.bicep").read_text("utf-8"), "infra/main.bicep")
+    return deploy(template, "complete", SCENARIOS["complete"], INFRA)
+
+
+def _found_in(made: Deployment, symbol: str, path: str, value: Any) -> list[str]:
+    """Return what the checks of safety say of a resource, where its value at a path is another one."""
+    resources = [
+        one._replace(body=_with(one.body, path, value)) if one.symbol == symbol else one for one in made.resources
+    ]
+    return [one.text for one in safety.check(made._replace(resources=resources)) if one.place == symbol]
+
+
+@pytest.mark.parametrize("rule", safety.RULES, ids=lambda rule: f"{rule.type} {rule.path}")
+def test_every_rule_of_safety_is_kept_by_every_resource_of_its_type(complete: Deployment, rule: safety.Rule) -> None:
+    resources = complete.of(rule.type)
+    assert resources
+    for resource in resources:
+        for value in ("another", None):
+            assert any(rule.path in one for one in _found_in(complete, resource.symbol, rule.path, value))
+
+
+@pytest.mark.parametrize("path", safety.SIGN_IN)
+def test_every_part_of_the_sign_in_is_looked_at(complete: Deployment, path: str) -> None:
+    assert any(path in one for one in _found_in(complete, "adminSignIn", f"properties.{path}", "another"))

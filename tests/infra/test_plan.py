@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import csv
+import errno
 import io
 import json
 import os
@@ -11,7 +12,7 @@ import signal
 import stat
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -175,6 +176,30 @@ async def test_a_plan_that_is_stopped_leaves_nothing(here: Path, number: signal.
     assert left(here) == files
 
 
+@pytest.mark.parametrize(
+    ("ignored", "code"),
+    [((signal.SIGINT,), 143), ((signal.SIGINT, signal.SIGHUP), 143), ((signal.SIGHUP,), 0)],
+    ids=["in a script's background", "with nohup there", "with nohup, at a hang-up"],
+)
+def test_a_plan_in_the_background_is_stopped_too_and_with_nohup_not_by_a_hang_up(
+    here: Path, monkeypatch: pytest.MonkeyPatch, ignored: Sequence[signal.Signals], code: int
+) -> None:
+    async def meanwhile(*arguments: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGTERM if code else signal.SIGHUP)
+        await asyncio.sleep(0)
+        return await plan_work.make_plan(*arguments)
+
+    monkeypatch.setattr("infra.local.plan.__main__.make_plan", meanwhile)
+    former = {number: signal.signal(number, signal.SIG_IGN) for number in ignored}
+    try:
+        assert main(asked()) == code
+        assert [signal.getsignal(number) for number in ignored] == [signal.SIG_IGN] * len(ignored)
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
+    assert left(here) == {"accounts.csv", "users.csv", *(() if code else ("report",))}
+
+
 async def test_what_a_kill_left_is_removed_by_the_next_plan_and_what_another_plan_uses_is_not(here: Path) -> None:
     tmp = here.parent / "tmp"
     names = ("killed", "used", "young")
@@ -249,6 +274,20 @@ def test_what_is_wrong_is_named_with_the_word_that_it_was_given_by(
     assert said.replace("{here}", str(here)) in told.err
     assert "Traceback" not in told.err
     assert left(here) == files
+
+
+def test_a_temporary_folder_that_is_full_is_named(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def full() -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "folder")
+
+    monkeypatch.setattr("infra.local.plan.__main__.working_folder", full)
+    assert main(asked()) == 1
+    told = capfd.readouterr().err
+    assert told.startswith("make plan: cannot work in the temporary folder folder: No space left")
+    assert "TMPDIR=… names another one" in told
+    assert left(here) == {"accounts.csv", "users.csv"}
 
 
 def test_a_command_line_that_is_wrong_is_refused(here: Path) -> None:

@@ -91,6 +91,27 @@ async def test_an_account_that_is_set_aside_is_not_linked_and_not_reported(app: 
     assert (await app.account(NAMES[0]))["link"] is None
 
 
+async def test_nor_is_it_linked_by_its_name_in_a_review(app: App) -> None:
+    await app.bring(ROWS)
+    run = await app.plan(graph(7, "new@contoso.com"), policy=POLICY | {"setAside": ["loc*"]})
+    (row,) = await app.decisions(run, "noAccount")
+    asked = {"rows": [row["id"]], "action": "link", "account": "local"}
+    answer = await app.call("POST", f"linking/runs/{run['id']}/review", asked)
+    assert "sets the account aside" in answer["refused"][0]["reason"]
+    assert answer["run"]["links"] == 0
+
+
+async def test_nor_if_it_is_set_aside_after_the_review(app: App) -> None:
+    await app.bring(ROWS)
+    run = await app.plan(graph(7, "new@contoso.com"))
+    (row,) = await app.decisions(run, "noAccount")
+    asked = {"rows": [row["id"]], "action": "link", "account": "local"}
+    assert (await app.call("POST", f"linking/runs/{run['id']}/review", asked))["reviewed"] == 1
+    await app.call("PUT", "directory/policy", POLICY | {"setAside": ["loc*"]})
+    await app.apply(run, links=1)
+    assert (await app.account("local"))["link"] is None
+
+
 async def test_who_asks_has_it_reported(app: App) -> None:
     _, decisions = await planned(app, {"setAside": ["loc*"]}, reportSetAside=True)
     assert decisions["local"] == "noIdentity"

@@ -11,9 +11,9 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from infra.local.plan import given, shown
 from infra.local.plan.door import opened
@@ -35,10 +35,10 @@ def main(command_line: Sequence[str] | None = None) -> int:
     """Make a plan as the command line says; return the exit code."""
     arguments = _parser().parse_args(command_line)
     start_log("ERROR")
-    former = {number: signal.signal(number, _stop) for number in STOPPED}
+    former = {number: signal.signal(number, handler) for number, handler in _handlers().items()}
     try:
         what = given.read({word: getattr(arguments, word.lower()) for word in given.WORDS})
-        with results_folder(arguments.out) as (folder, out), working_folder() as data:
+        with working_folder() as data, results_folder(arguments.out) as (folder, out):
             made, examples = asyncio.run(_make(what, data, folder))
         shown.show_plan(made, what, examples)
         shown.show_results(out)
@@ -50,6 +50,12 @@ def main(command_line: Sequence[str] | None = None) -> int:
         return 128 + _stopped_by
     except BrokenPipeError:  # nobody reads on; the results are there
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as problem:
+        where = f" {problem.filename}" if problem.filename else ""
+        shown.show_trouble(
+            f"cannot work in the temporary folder{where}: {problem.strerror}. TMPDIR=… names another one."
+        )
+        return 1
     finally:
         for number, handler in former.items():
             signal.signal(number, handler)
@@ -65,6 +71,15 @@ async def _make(what: Given, data: Path, folder: Path) -> tuple[Made, Mapping[st
             made = await make_plan(door, what, progress)
             await write_results(door, made, folder, progress)
         return made, await shown.find_examples(door, made)
+
+
+def _handlers() -> Mapping[signal.Signals, Callable[[int, Any], None]]:
+    """Return what is done at which signal. A script starts a background job with Ctrl-C ignored, and nohup a hang-up.
+
+    Ctrl-C is heard all the same: the other signals go through it.
+    """
+    heard = [number for number in STOPPED if signal.getsignal(number) is not signal.SIG_IGN]
+    return {signal.SIGINT: signal.default_int_handler, **dict.fromkeys(heard, _stop)}
 
 
 def _stop(number: int, _: object) -> None:

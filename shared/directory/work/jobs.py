@@ -201,9 +201,10 @@ class Jobs:
 
     async def find_last(self, kind: str) -> Job | None:
         """Return the job of a kind that was started last, or None."""
-        low = JOB + kind
-        # Ids of a kind differ by the time at which they were made: the last one is the newest.
-        keys = [row.key async for row in scan(self._tables, self._partition, low, prefix_end(low), select=[])]
+        # Ids of a kind differ by the time at which they were made: the last one is the newest. The time begins with a
+        # digit, so no other kind whose name begins with this one is among them.
+        low, high = f"{JOB}{kind}0", f"{JOB}{kind}:"
+        keys = [row.key async for row in scan(self._tables, self._partition, low, high, select=[])]
         return await self.get(keys[-1][len(JOB) :]) if keys else None
 
     async def remove(self, job_id: str) -> None:

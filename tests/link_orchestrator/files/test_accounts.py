@@ -241,6 +241,7 @@ class TestColumns:
             ("no", ()),
             ("", ()),
             ("j@contoso.com", ("j@contoso.com",)),
+            ("yes;l@contoso.com", ("j@contoso.com", "l@contoso.com")),
             ("Unverified", ()),
             ("Not verified", ()),
             ("Verified", ("j@contoso.com",)),

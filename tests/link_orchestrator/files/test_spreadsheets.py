@@ -44,6 +44,13 @@ def shown(value: Any) -> str:
 
 
 class TestXlsx:
+    @pytest.mark.parametrize("more", [-1, 0, 1, 2])
+    def test_a_part_of_any_length_is_read(self, more: int) -> None:
+        """What repeats itself may be packed so well that nothing is left to take in when the last piece is full."""
+        sheet = '<row r="1"><c r="A1" t="inlineStr"><is><t>userName</t></is></c></row>'
+        shared = "<sst/>".ljust(65_536 + more)
+        assert read(xlsx_of(sheet, shared))[0] == []
+
     def test_rows_have_the_numbers_that_the_spreadsheet_shows(self) -> None:
         rows, reading = read(xlsx({"Users": [[], [], [None, "userName", "title"], [], [None, "a", "x"], [None, "b"]]}))
         assert rows == [Row(5, {"userName": "a", "title": "x"}), Row(6, {"userName": "b", "title": ""})]

@@ -119,12 +119,19 @@ async def test_it_shows_the_first_rows_as_accounts_and_all_problems(app: App) ->
     assert [row["line"] for row in await shown_rows(app, job, "created")] == [*range(3, 22)]
 
 
-@pytest.mark.parametrize("asked", ["yes", "True", "1"])
+@pytest.mark.parametrize("asked", ["yes", "True", "1", ""])
 async def test_a_word_that_says_neither_imports_nothing(app: App, asked: str) -> None:
     with pytest.raises(Refusal) as refusal:
         await app.call("POST", "accounts/import", csv_file(JANE), "text/csv", preview=asked)
     assert refusal.value.status == 400
     assert refusal.value.detail.startswith("preview:")
+
+
+@pytest.mark.parametrize("door", ["accounts/import", "groups/import", "linking/identities"])
+async def test_a_parameter_that_is_mistyped_imports_nothing(app: App, door: str) -> None:
+    with pytest.raises(Refusal, match=r"^400 previw: no parameter of this request, which takes .*columns"):
+        await app.call("POST", door, csv_file(JANE), "text/csv", previw="true")
+    assert not (await app.call("GET", "accounts", userName=JANE["userName"]))["accounts"]
 
 
 async def test_what_another_account_holds_is_foreseen(app: App) -> None:

@@ -151,6 +151,18 @@ async def test_two_lines_give_one_account_to_one_person_alone(app: App, run: Any
     assert (await app.apply(run, links=2))["counts"]["linked"] == 2
 
 
+@pytest.mark.parametrize("at_once", [1, 1_000])
+async def test_of_two_lines_about_one_row_the_first_counts(
+    app: App, run: Any, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decisions_file, "ROWS_AT_ONCE", at_once)
+    (row,) = rows_in(await table(app, run, decision="review"))
+    answer = await send(app, run, [row | {"action": "exclude"}, row | {"action": "link"}, row | {"action": "leave"}])
+    told = "row: line 2 decides about the same row"
+    assert answer["refused"] == [{"line": line, "reason": told} for line in (3, 4)]
+    assert (await row_of(app, run, 2))["review"]["action"] == "exclude"
+
+
 async def test_a_file_of_another_run_is_refused_by_name_and_decides_nothing(app: App, run: Any) -> None:
     former = decide(rows_in(await table(app, run)), {object_id(2): {"action": "link"}})
     await app.call("POST", f"linking/runs/{run['id']}/cancel")

@@ -185,6 +185,15 @@ class TestWhatItSays:
         assert told["examples"][0]["file"] == "identities"
         assert all(one["reason"] for one in told["examples"])
 
+    async def test_what_an_undo_of_an_import_refuses_is_no_row_that_was_not_read(self, app: App) -> None:
+        job = await app.bring(csv_file({"userName": "ada@contoso.com"}))
+        ada = await app.account("ada@contoso.com")
+        await app.call("PATCH", f"accounts/{ada['id']}", {"protected": True})
+        undo = await app.call("POST", f"accounts/imports/{job['id']}/undo")
+        assert (await app.wait(f"accounts/undos/{undo['id']}", "done"))["counts"] == {"refused": 1}
+        run = await app.plan(graph(1, "ada@contoso.com"))
+        assert "unreadRows" not in [one["code"] for one in run.get("warnings", ())]
+
     async def test_fillers_and_shared_values_are_told(self, app: App) -> None:
         team = {"otherEmails": "team@contoso.com"}
         rows = [{"userName": f"p{n}@contoso.com", "employeeNumber": "n/a", **team} for n in range(5)]
