@@ -264,7 +264,7 @@ def write_file(name: str, content: bytes) -> Callable[[Path], list[str]]:
         (asked("--policy", "none.json"), "POLICY=none.json: there is no such file"),
         (write_policy("{"), "POLICY=policy.json is not JSON"),
         (write_policy("[]"), "POLICY=policy.json holds no JSON object"),
-        (write_policy('{"rulez": []}'), "POLICY: the policy has an unknown attribute"),
+        (write_policy('{"rulez": []}'), "POLICY: the policy has an unknown attribute, rulez; it may have"),
         (asked(domains="*.contoso.com"), "DOMAINS: verifiedDomains.0: '*.contoso.com': there are no wildcards"),
         (asked("--trust-emails", "yes"), "TRUST_EMAILS: trustEmails: must be one of verified, inVerifiedDomains"),
         (asked("--out", "users.csv"), "OUT=users.csv is there already"),
@@ -332,6 +332,17 @@ def test_a_header_that_is_not_known_is_named_by_whoever_knows_it(here: Path) -> 
     assert main(asked("--account-columns", '{"Konto": "userName", "Freigabe": "active"}', accounts="other.csv")) == 0
     rows = rows_of(here / "report" / "rows.csv")
     assert [row["userName"] for row in rows if row["decision"] == "link"] == ["ann@contoso.com"]
+
+
+def test_columns_of_accounts_that_are_not_read_are_named_and_a_cut_row_is_told_once(
+    here: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (here / "other.csv").write_text("E-Mail;Aktiv;Rolle\nann@contoso.com;nein;x\nben@contoso.com;j")
+    assert main(asked(accounts="other.csv")) == 0
+    told = capfd.readouterr().out
+    assert "  Columns not read: Rolle.\n" in told
+    assert "deactivated here" in told, "Aktiv is active"
+    assert told.count("line 3") == 1
 
 
 def test_results_are_there_also_where_nobody_reads_on(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
