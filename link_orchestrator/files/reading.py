@@ -6,7 +6,7 @@ row's values.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Self, TypeVar
@@ -15,6 +15,7 @@ from link_orchestrator.files.suspicious import MEANINGS, Suspicion, suspect
 from link_orchestrator.problems import Problem
 
 R = TypeVar("R")
+K = TypeVar("K")
 
 READING: Final = "reading"
 """The option of a job, and the field of its answer, that holds what was read of its file."""
@@ -25,6 +26,11 @@ MAX_SHOWN_COLUMNS: Final = 200
 MAX_HEADER_CHARS: Final = 80
 MAX_SHOWN_PROBLEMS: Final = 50
 """Reasons that are shown at most, those first that come first in the file. All are in the list of problems."""
+
+MAX_SHOWN_SUSPICIOUS: Final = 200
+"""Kinds of suspicious values, by column, that are shown at most. A job's row has to hold them all."""
+MAX_GROUPS: Final = 1_000
+"""Reasons, and kinds of suspicious values by column, that are counted at most: a reason may name a line or a header."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,8 +170,8 @@ class Notes:
         self._remarks: list[str] = []
         self._columns: dict[str, str] = {}
         self._checked: dict[tuple[str, ...], Sequence[tuple[str, str]]] = {}
-        self._suspicious: defaultdict[tuple[Suspicion, str], _Lines] = defaultdict(_Lines)
-        self._problems: defaultdict[tuple[str, str], _Lines] = defaultdict(_Lines)
+        self._suspicious: dict[tuple[Suspicion, str], _Lines] = {}
+        self._problems: dict[tuple[str, str], _Lines] = {}
         self._rows = Counter[str]()
 
     def file(
@@ -205,7 +211,7 @@ class Notes:
 
     def suspect(self, kind: Suspicion, line: int, header: str = "") -> None:
         """Note something suspicious in a line, and in which column."""
-        self._suspicious[kind, _header(header)].add(line)
+        self._add(self._suspicious, (kind, _header(header)), line)
 
     def watch(self, rows: Iterable[R | Problem]) -> Iterator[R | Problem]:
         """Yield the rows of a file as they come, and note how many they are, and the problems among them."""
@@ -220,7 +226,7 @@ class Notes:
         """Note a row that cannot be used. `was_read` says that it was counted as usable before."""
         self._rows["unusable"] += 1
         self._rows["read"] -= was_read
-        self._problems[problem.reason, problem.remedy].add(problem.line)
+        self._add(self._problems, (problem.reason, problem.remedy), problem.line)
 
     def reading(self) -> Reading:
         """Return what was noted up to now."""
@@ -236,12 +242,17 @@ class Notes:
             self.layout,
             tuple(ReadColumn(_header(header), read_as) for header, read_as in columns if read_as),
             tuple(_header(header) for header, read_as in columns if not read_as),
-            tuple(sorted(suspicious, key=lambda one: one.lines[0])),
+            tuple(sorted(suspicious, key=lambda one: one.lines[0])[:MAX_SHOWN_SUSPICIOUS]),
             tuple(sorted(problems, key=lambda one: one.lines[0])[:MAX_SHOWN_PROBLEMS]),
             tuple(self._remarks),
             self._rows["read"],
             self._rows["unusable"],
         )
+
+    @staticmethod
+    def _add(groups: dict[K, _Lines], key: K, line: int) -> None:
+        if key in groups or len(groups) < MAX_GROUPS:
+            groups.setdefault(key, _Lines()).add(line)
 
     def _note_columns(self, headers: tuple[str, ...], layout: Mapping[str, Sequence[str]]) -> Sequence[tuple[str, str]]:
         column_of = {header: column for column, held_by in layout.items() for header in held_by}

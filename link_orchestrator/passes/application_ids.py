@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from link_orchestrator.files.accounts import AccountRow
+from link_orchestrator.passes.freed_names import KEYED
 from link_orchestrator.problems import Problem
 from shared.directory.directory import Directory
 from shared.directory.keys import application_key, same_letters
@@ -35,6 +36,7 @@ def contradiction(job: Job, row: AccountRow, named: Account | None, owner: Accou
             row.line,
             f"applicationId: the account {owner.id} has it, and the account {named.id} has the userName of the row; "
             "neither was changed",
+            "if another row of the file gives the second account a new name, import the file a second time; otherwise "
             "find out whose row it is, and correct the applicationId or the userName in the file or here",
         )
     if owner and owner.origin == job.id and not _names(row, owner):
@@ -48,8 +50,16 @@ def contradiction(job: Job, row: AccountRow, named: Account | None, owner: Accou
             row.line,
             f"applicationId: the account {named.id} has the userName of the row and another applicationId; it was not "
             "changed",
-            "if it is the same account, change its applicationId by a PATCH of /accounts/{id}; otherwise the row needs "
-            "another userName",
+            "if another row of the file gives that account a new name, import the file a second time; if it is the "
+            "same account, change its applicationId by a PATCH of /accounts/{id}; otherwise the row needs another "
+            "userName",
+        )
+    if named and not owner and named.application_id and job.options.get(KEYED) and not row.application_id:
+        return Problem(
+            row.line,
+            f"applicationId: the account {named.id} has one, and this row has none, though others of the file have; it "
+            "was not changed",
+            "give the row its applicationId, or import such rows in a file of their own",
         )
     return None
 

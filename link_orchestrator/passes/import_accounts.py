@@ -17,6 +17,7 @@ from link_orchestrator.files.accounts import AccountRow
 from link_orchestrator.messages import Slice
 from link_orchestrator.passes.application_ids import contradiction, find_owners, joined
 from link_orchestrator.passes.former_names import find_former
+from link_orchestrator.passes.freed_names import note_freed, with_freed
 from link_orchestrator.passes.import_counts import (
     CREATED,
     LINKED_ACCOUNT,
@@ -125,6 +126,7 @@ async def _import(
     todo.new.sort(key=lambda pair: pair[1].id)  # so that neighbouring accounts are written together, as in apply.py
     new, changed, outcomes, by = todo.new, todo.changed, todo.outcomes, by_import(job.id)
     await _note(directory, job, bucket, [*(account for _, account in new), *(after for _, (_, after) in changed)])
+    await note_freed(directory, job, bucket, [change for _, change in changed])
     created = await create_many(directory.accounts, [account for _, account in new], by=by)
     replaced = await replace_many(
         directory.accounts,
@@ -174,7 +176,8 @@ class Work:
 
 async def decide(directory: Directory, job: Job, rows: Sequence[AccountRow], alike: Alike) -> Work:
     """Decide what an import does about rows of one bucket, each of another userName. It reads, and writes nothing."""
-    existing = zip(rows, await _existing(directory, rows), await find_owners(directory, rows), strict=True)
+    holders = await with_freed(directory, job, rows, await _existing(directory, rows))
+    existing = zip(rows, holders, await find_owners(directory, rows), strict=True)
     work = _sort(directory, job, existing, alike)
     if job.options.get(LINKED):
         await _leave_former(directory, work)
@@ -196,6 +199,9 @@ def _sort(
         if account is not None:
             after = _brought_up_to_date(account, row)
             against = contradiction(job, row, named, owner)
+            others = alike.get(fold(row.user_name))
+            if not against and others and not same_letters(account.user_name, row.user_name) and owner:
+                against = _in_other_letters(row, others)
             outcome = refused(against) if against else _judge(job, row, account, after)
             if outcome is None:
                 work.changed.append((row, (account, replace(after, imported=job.id))))
@@ -285,7 +291,7 @@ def _in_other_letters(row: AccountRow, alike: Sequence[AccountRow]) -> Problem:
     lines = ", ".join(str(other.line) for other in alike if other is not row)
     return Problem(
         row.line,
-        f"userName: the row of line {lines} has it in other letters, and only one account can have it; none was made",
+        f"userName: the row of line {lines} has it in other letters, and only one account can have it; none got it",
         "keep the row that is right, or give one of them another name, and import the file again",
     )
 

@@ -18,12 +18,13 @@ from link_orchestrator.files.reading import READING, Notes
 from link_orchestrator.kinds import GROUP_IMPORT, GROUP_IMPORT_UNDO, GROUP_PREVIEW, IMPORT, IMPORT_UNDO, PREVIEW, Kind
 from link_orchestrator.lifecycle import Orchestrations, begin, ensure_started
 from link_orchestrator.messages import slices_for
+from link_orchestrator.passes.freed_names import KEYED
 from link_orchestrator.passes.import_accounts import CHANGE, LINKED, PROTECTED
 from link_orchestrator.passes.preview_accounts import FIRST_LINE, FIRST_ROWS
 from link_orchestrator.problems import Problem
 from link_orchestrator.requests.jobs import answer, find_job
 from link_orchestrator.requests.sent_file import PARAMETERS, read_columns, read_file, read_name, stage_rows
-from link_orchestrator.staged import IMPORTED, name_bucket
+from link_orchestrator.staged import FREED, IMPORTED, name_bucket
 from shared.admin.body import Body
 from shared.admin.parameters import refuse_others
 from shared.directory.directory import Directory
@@ -48,7 +49,12 @@ async def import_accounts(directory: Directory, request: Request, client: Orches
     if await directory.listing.may_be_linked():
         options[LINKED] = True
     kind = PREVIEW if _is_preview(request) else IMPORT
-    return await _import(directory, request, client, kind, read_accounts, bucket_of, options=options)
+
+    def is_keyed(row: AccountRow) -> bool:
+        return row.application_id is not None
+
+    read = read_accounts
+    return await _import(directory, request, client, kind, read, bucket_of, is_keyed=is_keyed, options=options)
 
 
 async def import_groups(directory: Directory, request: Request, client: Orchestrations) -> Response:
@@ -70,12 +76,14 @@ async def _import(
     read: Callable[..., Iterable[R | Problem]],
     bucket_of: Callable[[R], int],
     count_members: Callable[[R], int] = lambda row: 0,
+    is_keyed: Callable[[R], bool] = lambda row: False,
     options: Mapping[str, Any] | None = None,
 ) -> Response:
     job_id = directory.jobs.new_id(kind.name)
     await directory.stages.announce(job_id, [job_id])
     if kind.name in (IMPORT.name, GROUP_IMPORT.name):
         await directory.stages.announce(job_id, [job_id + IMPORTED], days=MOST_UNDO_DAYS)
+        await directory.stages.announce(job_id, [job_id + FREED])
     writer, counts, lines = directory.stage(job_id).writer(), Counter[str](), list[int]()
 
     async def add(row: R) -> None:
@@ -83,6 +91,7 @@ async def _import(
             lines.append(row.line)
         await writer.add(bucket_of(row), row.to_json())
         counts["members"] += count_members(row)
+        counts[KEYED] += is_keyed(row)
 
     notes = Notes()
     rows = read(read_file(request), content_type=request.content_type, columns=read_columns(request), notes=notes)
@@ -91,7 +100,8 @@ async def _import(
     await directory.jobs.count(job_id, "file", {"refused": counts["problems"]})
     size = {"rows": counts["read"], "slices": slices_for(counts["read"] + counts["members"])}
     shows = {FIRST_LINE: max(lines)} if kind is PREVIEW else {}
-    asked = {**size, **shows, **(options or {}), **read_name(request), READING: notes.reading().to_json()}
+    keyed = {KEYED: True} if counts[KEYED] else {}
+    asked = {**size, **shows, **keyed, **(options or {}), **read_name(request), READING: notes.reading().to_json()}
     return answer(await begin(directory, request, client, kind, job_id, asked), request, 202)
 
 

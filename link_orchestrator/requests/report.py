@@ -14,7 +14,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import urlencode
 
-from link_orchestrator.kinds import ENTRA_GROUPS, GROUP_IMPORT, IDENTITIES, IMPORT, RUN, UNDO, Kind
+from link_orchestrator.kinds import (
+    ENTRA_GROUPS,
+    GROUP_IMPORT,
+    GROUP_IMPORT_UNDO,
+    IDENTITIES,
+    IMPORT,
+    IMPORT_UNDO,
+    RUN,
+    UNDO,
+    Kind,
+)
 from link_orchestrator.prediction.check import check
 from link_orchestrator.requests.jobs import (
     address,
@@ -73,7 +83,13 @@ async def get_report(directory: Directory, request: Request) -> Response:
     wrong = [warned.to_json() for warned in found if warned.code not in told]
     jobs = await directory.jobs.list_all()
     undos = [shown(undo) for undo in jobs if (undo.kind, undo.options.get("run")) == (UNDO.name, job.id)]
-    read = [shown(other) for other in jobs if _is_read(other, job)]
+    of_imports = (IMPORT_UNDO.name, GROUP_IMPORT_UNDO.name)
+    back = {undo.options["import"]: shown(undo) for undo in jobs if undo.kind in of_imports}
+    read = [
+        shown(other) | ({"takenBack": back[other.id]} if other.id in back else {})
+        for other in jobs
+        if _is_read(other, job)
+    ]
     return _html(summary(shown(job), wrong, undos, read, trial=_is_trial(request)))
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final, Literal, get_args
 
 from pydantic import Field
 
+from link_orchestrator.warnings import DISABLED
 from shared.admin.body import Body
 from shared.directory.keys import fold
 from shared.directory.matching.accounts import DecisionKind
@@ -60,9 +61,10 @@ class Filter(Body):
     def among(self, decision: str) -> str:
         """Return the decision of the rows that are looked through, "" for all rows, where a request names this one.
 
-        Who asks for a warning or for changes, and for no decision, means links.
+        Who asks for a warning or for changes, and for no decision, means links. Whoever is disabled in Entra is none.
         """
-        return decision or (DecisionKind.LINK.value if self.warning or self.changes else "")
+        of_links = self.warning not in (None, DISABLED) or self.changes
+        return decision or (DecisionKind.LINK.value if of_links else "")
 
     def _changes(self, changed: Collection[str]) -> bool:
         wanted = fold(self.changes or "")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from typing import Final, TypeVar
 
@@ -95,6 +95,7 @@ async def stage_rows(
                     counts["read"] += 1
                 if (counts["read"] + counts["problems"]) % ROWS_AT_ONCE == 0:
                     await write_problems(directory, job_id, 0, problems, alike)
+                    _forget_lines_before(problems, alike)
                     problems.clear()
                     await asyncio.sleep(0)
         except UnreadableFile as error:
@@ -103,3 +104,14 @@ async def stage_rows(
         why = f" Line {first.line}: {first.reason} {first.remedy}" if first else " It holds none."
         raise InvalidSyntax(f"No row of the file can be used.{why}")
     await write_problems(directory, job_id, 0, problems, alike)
+
+
+def _forget_lines_before(problems: Sequence[Problem], alike: Counter[str]) -> None:
+    """Let only the last line of some problems be counted further: rows come in the order of their lines.
+
+    A file may have millions of lines that are no rows.
+    """
+    if problems:
+        last = f"{problems[-1].line}:"
+        for subject in [one for one in alike if not one.startswith(last)]:
+            del alike[subject]

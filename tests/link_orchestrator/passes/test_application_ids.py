@@ -7,6 +7,8 @@ import io
 import json
 from typing import Any
 
+import pytest
+
 from shared.directory.directory import Directories
 from tests.link_orchestrator.passes.test_preview import preview, shown_rows
 from tests.link_orchestrator.passes.test_undo import undo
@@ -110,6 +112,38 @@ async def test_a_preview_counts_what_the_import_does(app: App) -> None:
     assert shown["counts"] == done["counts"]
     assert totals(done) == {"created": 1, "updated": 1, "refused": 1}
     assert sorted(row["account"]["applicationId"] for row in rows_shown if "account" in row) == ["17", "9"]
+
+
+KEYED = [{"userName": f"n{number}", "applicationId": f"k{number}", "title": "Old"} for number in range(6)]
+
+
+@pytest.mark.parametrize("column", ["applicationId", "title"])
+async def test_a_name_that_the_same_file_frees_is_nobodys_before_the_next_import(app: App, column: str) -> None:
+    """The rows are in buckets that come in any order: without a rule, some names meet the account and some do not."""
+    await app.bring(csv_file(*KEYED))
+    renamed = [{"userName": f"fresh{number}", "applicationId": f"k{number}"} for number in range(6)]
+    others = [{"userName": f"n{number}", column: f"new{number}"} for number in range(6)]
+    file = csv_file(*renamed, *others)
+    shown = await preview(app, file)
+    job = await app.bring(file)
+    assert job["counts"] == shown["counts"]
+    assert totals(job) == {"updated": 6, "refused": 6}
+    problems = await app.problems(job)
+    assert [one["line"] for one in problems] == [*range(8, 14)]
+    assert all(one["reason"].startswith("applicationId: the account ") for one in problems)
+    assert [(await owner(app, f"k{number}"))["userName"] for number in range(6)] == [f"fresh{n}" for n in range(6)]
+    await check_invariants(app.tables, "main")
+    if column == "applicationId":
+        assert totals(await app.bring(file)) == {"unchanged": 6, "created": 6, "refused": 0}
+
+
+async def test_two_accounts_get_no_names_that_differ_in_letters_alone(app: App) -> None:
+    await app.bring(csv_file(*KEYED))
+    file = csv_file({"userName": "fresh", "applicationId": "k0"}, {"userName": "\uff46resh", "applicationId": "k1"})
+    shown = await preview(app, file)
+    job = await app.bring(file)
+    assert job["counts"] == shown["counts"] == {"refused": 2}
+    assert (await owner(app, "k0"))["userName"] == "n0"
 
 
 class TestLinked:

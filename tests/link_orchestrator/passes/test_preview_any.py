@@ -22,7 +22,7 @@ from tests.shared.directory.invariants import check_invariants
 
 numbers = itertools.count(1)
 
-STATES = ("nobody", "local", "inactive", "protected", "linked", "provisioned", "deleted", "renamed")
+STATES = ("nobody", "local", "keyed", "inactive", "protected", "linked", "provisioned", "deleted", "renamed")
 """What the directory may have of a name before a file comes."""
 NAMES = ("ada", "Ada", "ADA ", "bob", "\uff42\uff4f\uff42", "eve", "stra\u00dfe", "strasse", "")
 COLUMNS: dict[str, st.SearchStrategy[str]] = {
@@ -34,6 +34,7 @@ COLUMNS: dict[str, st.SearchStrategy[str]] = {
     "protected": st.sampled_from(["", "yes", "no"]),
     "externalId": st.sampled_from(["", "", "", "taken", "mine"]),
     "nameId": st.sampled_from(["", "n-1"]),
+    "applicationId": st.sampled_from(["", "", "key-ada", "key-bob", "key-eve", "key-new"]),
     "emailVerified": st.sampled_from(["", "yes", "c@contoso.com"]),
 }
 
@@ -60,6 +61,8 @@ async def prepare(directory: Directory, name: str, state: str, prefix: str) -> N
     match state:
         case "local":
             await put(directory, name, document={"externalId": f"{prefix}mine"})
+        case "keyed":
+            await put(directory, name, application_id=name.replace(prefix, f"{prefix}key-"))
         case "inactive":
             await put(directory, name, document={"active": False})
         case "protected":
@@ -99,6 +102,9 @@ async def taken(job: Awaitable[Any]) -> Any:
     protected=st.sampled_from([{}, {"protected": "change"}]),
 )
 @example(["protected", "linked", "inactive", "local"], b"userName,active\nada,no\nbob,no\neve,yes\n", {})
+@example(["keyed"] * 4, b"userName,applicationId\nevelyn,key-ada\nada,key-new\n", {})
+@example(["keyed"] * 4, b"userName,applicationId\nevelyn,key-ada\nada,\n", {})
+@example(["keyed"] * 4, b"userName,applicationId\nbob,key-ada\nevelyn,key-bob\n", {})
 @example(["local"] * 4, b"userName,externalId\nada,taken\nbob,taken\n", {"protected": "change"})
 async def test_an_import_changes_what_its_preview_counted(
     app: App, states: list[str], file: bytes, protected: dict[str, str]
@@ -106,6 +112,9 @@ async def test_an_import_changes_what_its_preview_counted(
     directory, prefix = await Directories(app.tables).open("main"), f"p{next(numbers)}-"
     for plain in (b"ada", b"Ada", b"ADA", b"bob", b"eve", b"stra", "\uff42".encode(), b"taken", b"mine"):
         file = file.replace(plain, prefix.encode() + plain)
+    file = file.replace(b"key-" + prefix.encode(), prefix.encode() + b"key-").replace(
+        b"key-new", prefix.encode() + b"key-new"
+    )
     for name, state in zip(("ada", "bob", "eve", "strasse"), states, strict=True):
         await prepare(directory, prefix + name, state, prefix)
     before, rows = await accounts_of(directory), await everything(directory)
