@@ -149,6 +149,9 @@ def _decide_on(identity: Identity, candidate: Candidate, policy: Policy, *, outs
 _DEACTIVATED: Final = " The account is deactivated here: once it is linked, provisioning switches it on."
 
 
+PARTED: Final = "an undo or a release took the two apart: only a person joins them again."
+
+
 def is_parted(parted: Iterable[str], object_id: str) -> bool:
     """Tell whether an identity is among those from which an undo or a release took an account apart."""
     return fold(object_id) in map(fold, parted)
@@ -158,7 +161,7 @@ def _doubt(identity: Identity, candidate: Candidate, mine: Trust, policy: Policy
     """Return why a person has to look at a link, however well it is proved, or ""."""
     account = candidate.account
     if is_parted(account.parted, identity.object_id):
-        return "an undo or a release took the two apart: only a person joins them again."
+        return PARTED
     if mine is Trust.WEAK:
         return ""
     if not is_numbered(candidate.evidence) and numbers_contradict(identity.employee_id, account.employee_number):
