@@ -279,12 +279,14 @@ def _named(account: Account) -> Review:
 
 async def _resolve(directory: Directory, job: Job, wishes: Sequence[Wish]) -> list[tuple[Wish, Wish | str]]:
     """Return each wish with what it comes to, or why it comes to nothing."""
-    meant = await in_waves(_meant(directory, job, asked) for asked in wishes)
+    ids = [one for one in {asked.account for asked in wishes} if one and ID.fullmatch(one)]
+    known = {account.id for account in await directory.accounts.find_many(ids) if account}
+    meant = await in_waves(_meant(directory, job, asked, known) for asked in wishes)
     return list(zip(wishes, meant, strict=True))
 
 
-async def _meant(directory: Directory, job: Job, asked: Wish) -> Wish | str:
-    """Return what a wish comes to, or why it comes to nothing.
+async def _meant(directory: Directory, job: Job, asked: Wish, known: Collection[str]) -> Wish | str:
+    """Return what a wish comes to, or why it comes to nothing; `known` are ids of accounts that wishes name.
 
     A wish may name an account by its userName or applicationId. One about an account that names its identity is about
     the identity's row: of all rows, that alone links anybody.
@@ -293,13 +295,21 @@ async def _meant(directory: Directory, job: Job, asked: Wish) -> Wish | str:
         return await _of_identity(directory, job, asked)
     if asked.identity:
         return f"identity: is for linking a row that is {DecisionKind.NO_IDENTITY}"
-    if not asked.account or ID.fullmatch(asked.account):
-        return asked
-    carrying = await directory.accounts.list_by(Key("userName", asked.account))
-    carrying = carrying or await directory.accounts.list_by(application_key(asked.account))
-    if not carrying:
-        return "account: no account has that id, userName or applicationId"
-    return replace(asked, account=carrying[0].id)
+    return await _of_account(directory, asked) if asked.account and asked.account not in known else asked
+
+
+async def _of_account(directory: Directory, wish: Wish) -> Wish | str:
+    """Return a wish with the id of the account that it names by userName or applicationId, or why there is none."""
+    name = wish.account or ""
+    carrying = [
+        *await directory.accounts.list_by(Key("userName", name)),
+        *await directory.accounts.list_by(application_key(name)),
+    ]
+    ids = {account.id for account in carrying}
+    if len(ids) > 1:
+        # Whoever chooses a userName in the application could choose the key of somebody else's account.
+        return "account: that is the userName of one account and the applicationId of another: name the one by its id"
+    return replace(wish, account=ids.pop()) if ids else "account: no account has that id, userName or applicationId"
 
 
 async def _of_identity(directory: Directory, job: Job, wish: Wish) -> Wish | str:
