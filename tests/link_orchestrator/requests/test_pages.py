@@ -213,7 +213,9 @@ def test_remedies_of_a_trial_name_the_rows_and_not_an_app_that_is_gone() -> None
         "remedy": "Look: GET /linking/runs/run1/decisions?decision=review&warning=disabled.",
         "code": "disabled",
     }
-    text = Page(summary(PLANNED | {"warnings": [WARNED, WARNED | disabled]}, trial=True)).text
+    unread = {"remedy": "See why: GET /linking/runs/run1/problems.", "code": "unreadRows"}
+    text = Page(summary(PLANNED | {"warnings": [WARNED, WARNED | disabled, WARNED | unread]}, trial=True)).text
+    assert "See why: problems.csv. Correct the file, and plan again." in text
     assert "Look at them: rows.csv, where changes has userName. Tell these people." in text
     assert "Look: rows.csv, where decision has review and warnings has disabled." in text
     assert "/decisions" not in text
