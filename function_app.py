@@ -12,7 +12,7 @@ from shared.directory.directory import Directories
 from shared.host.http import Edge
 from shared.host.settings import Settings
 from shared.tables.late import LateTables
-from shared.tables.port import Tables
+from shared.tables.port import Denied, Tables
 
 
 def build(settings: Settings, tables: Tables) -> func.FunctionApp:
@@ -65,7 +65,11 @@ def open_tables(settings: Settings) -> Tables:
         from shared.tables.azure import AzureTables
 
         if settings.tables:
-            return AzureTables.from_connection_string(settings.tables)
+            try:
+                return AzureTables.from_connection_string(settings.tables)
+            except ValueError:
+                # Its text may have the key.
+                raise Denied("SCIMLINK_TABLES is no connection string of a storage account") from None
         return AzureTables.with_managed_identity(settings.tables_endpoint, settings.client_id or None)
 
     return LateTables(connect)

@@ -96,7 +96,7 @@ resource application 'Microsoft.Graph/applications@v1.0' = {
       id: roles.operator
       value: 'Operator'
       displayName: 'Operator'
-      description: 'Starts runs, reviews plans, approves and undoes them.'
+      description: 'Also starts runs, reviews plans, approves and undoes them, and changes the policy.'
       isEnabled: true
       allowedMemberTypes: [
         'User'
@@ -107,7 +107,7 @@ resource application 'Microsoft.Graph/applications@v1.0' = {
       id: roles.owner
       value: 'Owner'
       displayName: 'Owner'
-      description: 'Also changes the policy, and what provisioning signs in with.'
+      description: 'May do what an Operator may.'
       isEnabled: true
       allowedMemberTypes: [
         'User'
@@ -135,6 +135,14 @@ resource service 'Microsoft.Graph/servicePrincipals@v1.0' = {
 
 resource graph 'Microsoft.Graph/servicePrincipals@v1.0' existing = {
   appId: '00000003-0000-0000-c000-000000000000'
+}
+
+// Who must be assigned is shown no consent: without this one, nobody but an administrator of Entra gets in.
+resource consent 'Microsoft.Graph/oauth2PermissionGrants@v1.0' = {
+  clientId: service.id
+  consentType: 'AllPrincipals'
+  resourceId: graph.id
+  scope: 'openid profile email'
 }
 
 resource graphRights 'Microsoft.Graph/appRoleAssignedTo@v1.0' = [for permission in granted: {

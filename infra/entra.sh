@@ -40,11 +40,17 @@ role() {
 }
 roles="[
 $(role 5b1f5f0e-3c1c-4c3e-9d38-6f1f3a1b7a01 Reader 'Sees runs, plans, accounts and their history.'),
-$(role 5b1f5f0e-3c1c-4c3e-9d38-6f1f3a1b7a02 Operator 'Starts runs, reviews plans, approves and undoes them.'),
-$(role 5b1f5f0e-3c1c-4c3e-9d38-6f1f3a1b7a03 Owner 'Also changes the policy, and what provisioning signs in with.')
+$(role 5b1f5f0e-3c1c-4c3e-9d38-6f1f3a1b7a02 Operator 'Also starts runs, reviews plans, approves and undoes them, and changes the policy.'),
+$(role 5b1f5f0e-3c1c-4c3e-9d38-6f1f3a1b7a03 Owner 'May do what an Operator may.')
 ]"
 
-client=$(az ad app list --display-name "$name" --query '[0].appId' --output tsv)
+# To the CLI, a display name is what a name begins with: another application must not get the roles and the credential.
+clients=$(az ad app list --display-name "$name" --query "[?displayName=='$name'].appId" --output tsv)
+if [ "$(wc -w <<<"$clients")" -gt 1 ]; then
+    echo "several applications have the name $name: rename or delete those that are not SCIMLINK's" >&2
+    exit 1
+fi
+client=$clients
 if [ -z "$client" ]; then
     client=$(az ad app create --display-name "$name" --sign-in-audience AzureADMyOrg \
         --web-home-page-url "$portal" --web-redirect-uris "$portal/.auth/login/aad/callback" \
@@ -68,6 +74,12 @@ if [ -z "$(az ad sp list --filter "appId eq '$client'" --query '[0].id' --output
     az ad sp create --id "$client" --output none
 fi
 az ad sp update --id "$client" --set appRoleAssignmentRequired=true
+
+# Who must be assigned is shown no consent: without this one, nobody but an administrator of Entra gets in.
+if [ -z "$(az ad app permission list-grants --id "$client" --query '[].id' --output tsv)" ]; then
+    az ad app permission grant --id "$client" --api 00000003-0000-0000-c000-000000000000 \
+        --scope 'openid profile email' --output none
+fi
 
 graph=$(az ad sp show --id 00000003-0000-0000-c000-000000000000 --query id --output tsv)
 granted="https://graph.microsoft.com/v1.0/servicePrincipals/$principal/appRoleAssignments"

@@ -317,7 +317,7 @@ _SENTENCES: Final[Mapping[str, _Sentence]] = {
         "identity",
         "{counted} that match an account, and are disabled in Entra: provisioning leaves them out, and whoever is "
         "linked all the same is managed by nobody",
-        "Look at them: {rows}decision=review&warning=disabled. Deactivate in the application who has left.",
+        "Look at them: {rows}warning=disabled. Deactivate in the application who has left.",
     ),
     UNASSIGNED: _Sentence(
         "link",
@@ -345,7 +345,7 @@ _SENTENCES: Final[Mapping[str, _Sentence]] = {
     EXCLUSIONS: _Sentence(
         "exclusion",
         "{counted} in the policy without anybody in the source or the directory: {listed}",
-        "Correct or remove it in the policy: a mistyped one excludes nobody.",
+        "Correct or remove each in the policy: a mistyped one excludes nobody.",
     ),
     FOREIGN: _Sentence(
         "account",

@@ -52,6 +52,12 @@ def test_without_settings_nothing_is_made(monkeypatch: pytest.MonkeyPatch, caplo
     [
         ({"SCIMLINK_TABLES_ENDPOINT": ""}, "SCIMLINK_TABLES_ENDPOINT is missing"),
         ({"SCIMLINK_TABLES_ENDPOINT": "account"}, "SCIMLINK_TABLES_ENDPOINT must be an address like https://ACCOUNT."),
+        ({"SCIMLINK_TABLES_ENDPOINT": "http://127.0.0.1:1"}, "SCIMLINK_TABLES_ENDPOINT must be an address like"),
+        ({"SCIMLINK_TABLES_ENDPOINT": "https://a:port"}, "SCIMLINK_TABLES_ENDPOINT must be an address like"),
+        ({"SCIMLINK_TABLES_ENDPOINT": "https://a#b"}, "SCIMLINK_TABLES_ENDPOINT must be an address like"),
+        ({"SCIMLINK_GRAPH_AUTHORITY": "https://a:port"}, "SCIMLINK_GRAPH_AUTHORITY: "),
+        ({"SCIMLINK_CREDENTIALS": "[" * 100_000}, "SCIMLINK_CREDENTIALS must be a JSON list"),
+        ({"SCIMLINK_GRAPH_TENANTS": "[" * 100_000}, "SCIMLINK_GRAPH_TENANTS must be a JSON object"),
         ({"SCIMLINK_CREDENTIALS": ""}, "SCIMLINK_CREDENTIALS must be a JSON list"),
         ({"SCIMLINK_CREDENTIALS": "[]"}, "SCIMLINK_CREDENTIALS has no entry with the role admin"),
         ({"APP_ROLES": "scim", "SCIMLINK_CREDENTIALS": "[]"}, "no entry with the role scim"),
@@ -77,6 +83,47 @@ async def test_a_wrong_setting_is_named_by_every_answer(
                 assert named in (await answer.json())["settings"]
         async with session.get("/health/live") as answer:
             assert answer.status == 200
+    await histories.close()
+
+
+async def test_a_connection_string_that_is_none_is_named_and_not_shown(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    """Tables are opened late: by then the app is no faulty one any more."""
+    app = _load(monkeypatch, {**COMPLETE, "SCIMLINK_TABLES": "AccountKey hunter2"})
+    histories = SqliteTables.open(tmp_path / "histories.db")
+    token = {"Authorization": "Bearer token"}
+    async with LocalHost(app, histories) as host, aiohttp.ClientSession(host.url, headers=token) as session:
+        for path, status in (("/health", 200), ("/health/ready", 503), ("/scim/v2/Users", 500)):
+            async with session.get(path) as answer:
+                assert answer.status == status, path
+                assert "SCIMLINK_TABLES is no connection string" in await answer.text()
+                assert "hunter2" not in await answer.text()
+    assert "hunter2" not in caplog.text
+    await histories.close()
+
+
+async def test_a_faulty_app_answers_every_method_with_its_fault(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    app = _load(monkeypatch, {**COMPLETE, "APP_ROLES": "skim"})
+    histories = SqliteTables.open(tmp_path / "histories.db")
+    token = {"Authorization": "Bearer token"}
+    async with LocalHost(app, histories) as host, aiohttp.ClientSession(host.url, headers=token) as session:
+        for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "QUERY"):
+            for path in (
+                "/",
+                "/health/ready",
+                "/health/live/x",
+                "/scim/v2/Users/1",
+                "/linking/runs",
+                "/%2e%2e/x",
+                "//",
+            ):
+                async with session.request(method, path) as answer:
+                    assert answer.status == 503, (method, path)
+        async with session.post("/health/live") as answer:
+            assert answer.status == 503
     await histories.close()
 
 

@@ -68,6 +68,7 @@ def check(deployment: Deployment) -> Iterator[Finding]:
     for service in deployment.of("Microsoft.Graph/servicePrincipals"):
         if service.body.get("appRoleAssignmentRequired") is not True:
             yield Finding("entra", service.symbol, "appRoleAssignmentRequired: everybody in the tenant could sign in")
+    yield from _check_consent(deployment)
     yield from _check_rights(deployment)
 
 
@@ -93,6 +94,18 @@ def check_script(script: str, template: str) -> Iterator[Finding]:
 
 def _ids(text: str) -> set[str]:
     return set(re.findall(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", text))
+
+
+def _check_consent(deployment: Deployment) -> Iterator[Finding]:
+    """Where people must be assigned, they can consent to nothing, not even to be signed in."""
+    wanted = {
+        "clientId": Reference("service", ("id",)),
+        "consentType": "AllPrincipals",
+        "resourceId": Reference("graph", ("id",)),
+        "scope": "openid profile email",
+    }
+    if [dict(one.body) for one in deployment.of("Microsoft.Graph/oauth2PermissionGrants")] != [wanted]:
+        yield Finding("entra", "consent", "must be for all, to be signed in, and to nothing else")
 
 
 def _check_rights(deployment: Deployment) -> Iterator[Finding]:

@@ -43,11 +43,13 @@ def check(deployment: Deployment) -> Iterator[Finding]:
         if name not in known():
             yield Finding("type", resource.symbol, f"{name} is not in infra/types")
             continue
-        yield from _compare(resource, _own(resource.body), known()[name], "")
+        yield from _compare(resource, _own(resource), known()[name], "")
 
 
-def _own(body: Mapping[str, Any]) -> Mapping[str, Any]:
-    return {name: value for name, value in body.items() if name not in OF_BICEP}
+def _own(resource: Deployed) -> Mapping[str, Any]:
+    # Graph's resources have no scope that they would be deployed at: it is a consent's own.
+    of_bicep = OF_BICEP - {"scope"} if resource.type.startswith("Microsoft.Graph/") else OF_BICEP
+    return {name: value for name, value in resource.body.items() if name not in of_bicep}
 
 
 def _compare(resource: Deployed, value: Any, shape: Any, path: str) -> Iterator[Finding]:

@@ -61,7 +61,7 @@ async def _page_of_selected(directory: Directory, request: Request, choice: str,
     """
     rows, cursor = await select_rows(
         directory.plan(request.id),
-        choice or (DecisionKind.LINK.value if wanted.warning or wanted.changes else ""),
+        choice or (DecisionKind.LINK.value if wanted.of_links else ""),
         request.params.get("cursor", ""),
         read_count(request),
         wanted.selects,

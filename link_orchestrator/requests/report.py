@@ -14,7 +14,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import urlencode
 
-from link_orchestrator.kinds import ENTRA_GROUPS, GROUP_IMPORT, IDENTITIES, IMPORT, RUN, UNDO, Kind
+from link_orchestrator.kinds import (
+    ENTRA_GROUPS,
+    GROUP_IMPORT,
+    GROUP_IMPORT_UNDO,
+    IDENTITIES,
+    IMPORT,
+    IMPORT_UNDO,
+    RUN,
+    UNDO,
+    Kind,
+)
 from link_orchestrator.prediction.check import check
 from link_orchestrator.requests.jobs import (
     address,
@@ -27,7 +37,7 @@ from link_orchestrator.requests.jobs import (
 from link_orchestrator.requests.mapping import people_of
 from link_orchestrator.requests.pages.run import summary
 from link_orchestrator.requests.pages.undo import undo_summary
-from link_orchestrator.requests.selection import read_filter
+from link_orchestrator.requests.selection import CONDITIONS, read_filter
 from link_orchestrator.requests.workbook import MOST_IN_WORKBOOK, XLSX, Workbook
 from link_orchestrator.run import mapping_of, policy_of
 from link_orchestrator.warnings import warnings_of
@@ -74,7 +84,13 @@ async def get_report(directory: Directory, request: Request) -> Response:
     wrong = [warned.to_json() for warned in found if warned.code not in told]
     jobs = await directory.jobs.list_all()
     undos = [shown(undo) for undo in jobs if (undo.kind, undo.options.get("run")) == (UNDO.name, job.id)]
-    read = [shown(other) for other in jobs if _is_read(other, job)]
+    of_imports = (IMPORT_UNDO.name, GROUP_IMPORT_UNDO.name)
+    back = {undo.options["import"]: shown(undo) for undo in jobs if undo.kind in of_imports}
+    read = [
+        shown(other) | ({"takenBack": back[other.id]} if other.id in back else {})
+        for other in jobs
+        if _is_read(other, job)
+    ]
     return _html(summary(shown(job), wrong, undos, read, trial=_is_trial(request)))
 
 
@@ -115,11 +131,13 @@ def _html(page: str) -> Response:
 async def _page(directory: Directory, job: Job, request: Request, kind: Kind) -> Response:
     count, cursor = read_count(request, ROWS_AT_ONCE, MOST_ROWS), request.params.get("cursor", "")
     form, choice = _form(request), read_choice(request, kind.rows)
-    if form == "xlsx":
-        return await _workbook(directory, job, kind, choice)
     plan, wanted = directory.plan(job.id), read_filter(request) if kind is RUN else None
+    if form == "xlsx":
+        if wanted:
+            raise InvalidValue("format: a workbook has all rows of a decision; csv and jsonl have those of a filter")
+        return await _workbook(directory, job, kind, choice)
     if wanted:
-        choice = choice or DecisionKind.LINK.value
+        choice = choice or (DecisionKind.LINK.value if wanted.of_links else "")
         rows, after = await select_rows(plan, choice, cursor, count, wanted.selects)
     else:
         rows, after = await plan.page(choice, cursor, count)
@@ -130,7 +148,7 @@ async def _page(directory: Directory, job: Job, request: Request, kind: Kind) ->
     headers = {"Content-Disposition": f'attachment; filename="{job.id}.{form}"'}
     if after:
         asked = {"format": form, "count": count, "cursor": after} | ({kind.rows.filter_by: choice} if choice else {})
-        asked |= {name: request.params[name] for name in ("warning", "changes") if request.params.get(name)}
+        asked |= {name: request.params[name] for name in CONDITIONS if wanted and request.params.get(name)}
         following = address(request, f"{kind.path}/{job.id}/report?{urlencode(asked)}")
         headers["Link"] = f'<{following}>; rel="next"'
     return Response(200, text, mimetype=MIMETYPES[form], headers=headers)

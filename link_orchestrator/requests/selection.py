@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final, Literal, get_args
 
 from pydantic import Field
 
+from link_orchestrator.warnings import DISABLED
 from shared.admin.body import Body
 from shared.directory.keys import fold
 from shared.directory.matching.accounts import DecisionKind
@@ -63,6 +64,14 @@ class Filter(Body):
         names = {item["attribute"] for item in evidence}
         addresses = {ATTRIBUTES.get(one, one) for one in get_args(Evidence)}
         return names & addresses == {ATTRIBUTES.get(self.evidence or "", self.evidence)}
+
+    @property
+    def of_links(self) -> bool:
+        """Whether who names no decision means the links: whose warning or changes are asked for, which links have.
+
+        Whoever is disabled in Entra is never a link.
+        """
+        return self.warning not in (None, DISABLED) or bool(self.changes)
 
 
 class Selection(Filter):

@@ -9,7 +9,7 @@ import ipaddress
 import json
 from collections.abc import Mapping
 from typing import Annotated, Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
@@ -28,14 +28,26 @@ VARIABLES: Mapping[str, str] = {
 TENANTS = "SCIMLINK_GRAPH_TENANTS"
 
 
-def origin(address: str) -> str:
-    """Return an address without its last slash. Tokens are sent there, so that only loopback may do without TLS."""
+def origin(address: str, *, loopback: bool = True) -> str:
+    """Return an address without its last slash. Raises ValueError.
+
+    Tokens are sent there, so that only `loopback`, if that, may do without TLS.
+    """
     parts = urlsplit(address)
-    if not parts.hostname or parts.username or parts.query or parts.path.strip("/"):
+    if not parts.hostname or parts.username or parts.query or parts.fragment or parts.path.strip("/"):
         raise ValueError("must be an address like https://graph.microsoft.com, without a path")
-    if parts.scheme != "https" and not (parts.scheme == "http" and _is_loopback(parts.hostname)):
+    if not _has_port_if_any(parts):
+        raise ValueError("must have a port from 0 to 65535, or none")
+    if parts.scheme != "https" and not (loopback and parts.scheme == "http" and _is_loopback(parts.hostname)):
         raise ValueError("must begin with https://")
     return address.rstrip("/")
+
+
+def _has_port_if_any(parts: SplitResult) -> bool:
+    try:
+        return parts.port is None or parts.port >= 0
+    except ValueError:
+        return False
 
 
 def _is_loopback(host: str) -> bool:
@@ -72,7 +84,7 @@ class GraphSettings(BaseModel):
         found: dict[str, Any] = {field: environment[name] for field, name in VARIABLES.items() if environment.get(name)}
         try:
             found["tenants"] = json.loads(environment.get(TENANTS) or "{}")
-        except ValueError:
+        except (ValueError, RecursionError):
             raise ValueError(f"{TENANTS} must be a JSON object from directory to tenant id") from None
         # Azure tells an app of its managed identity by these two, which msal reads itself.
         found["managed_identity"] = "IDENTITY_ENDPOINT" in environment and "IDENTITY_HEADER" in environment

@@ -89,7 +89,7 @@ class Settings(BaseModel):
         credentials = environment.get("SCIMLINK_CREDENTIALS", "[]")
         try:
             known = TypeAdapter(tuple[Credential, ...]).validate_python(json.loads(credentials))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             # The variable holds hashes: the message says what is wrong, never the value.
             raise ValueError(
                 "SCIMLINK_CREDENTIALS must be a JSON list of {name, sha256, directory, roles, expires}, "
@@ -109,7 +109,7 @@ class Settings(BaseModel):
             raise ValueError("SCIMLINK_PORTAL_TENANTS must be a JSON object from tenant id to directory") from None
         endpoint = environment.get("SCIMLINK_TABLES_ENDPOINT", "")
         try:
-            endpoint = endpoint and origin(endpoint)
+            endpoint = endpoint and origin(endpoint, loopback=False)
         except ValueError:
             example = "https://ACCOUNT.table.core.windows.net"
             raise ValueError(f"SCIMLINK_TABLES_ENDPOINT must be an address like {example}") from None

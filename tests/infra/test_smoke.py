@@ -9,8 +9,15 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+import aiohttp.web
 import pytest
+from rich.console import Console
 
+import function_app
+from infra import smoke as smoke_test
+from infra.local.host import LocalHost
+from shared.host.settings import Credential, Role, Settings
+from shared.tables.sqlite import SqliteTables
 from tests.infra.test_serve import served
 from tests.waiting import PATIENCE, process
 
@@ -64,3 +71,36 @@ async def test_one_app_of_both_roles_passes(tmp_path: Path) -> None:
     async with served("--data", str(tmp_path), "--token", TOKEN, "--workers", "0") as server:
         code, said = await smoke(server.url, server.url)
     assert code == 0, said
+
+
+async def test_tokens_that_open_one_role_each_pass(tmp_path: Path, sqlite_tables: SqliteTables) -> None:
+    """As they are in Azure: the local host's one token opens both."""
+    addresses: dict[Role, str] = {}
+    async with AsyncExitStack() as stack:
+        for role in ("scim", "admin"):
+            credentials = (Credential.of(role, role, role),)
+            app = function_app.build(Settings(app_roles=frozenset({role}), credentials=credentials), sqlite_tables)
+            histories = SqliteTables.open(tmp_path / f"{role}.db")
+            stack.push_async_callback(histories.close)
+            addresses[role] = (await stack.enter_async_context(LocalHost(app, histories))).url
+        console = Console(width=200, record=True, quiet=True)
+        code = await smoke_test.run(addresses, {"scim": "scim", "admin": "admin"}, console)
+    assert code == 0
+
+
+@pytest.mark.parametrize("text", ["[]", "null", "7", '{"Resources": 7}', "<html>", ""])
+async def test_a_server_that_answers_something_else_fails_every_check_and_ends_none(text: str) -> None:
+    async def answer(request: aiohttp.web.Request) -> aiohttp.web.Response:
+        return aiohttp.web.Response(text=text, content_type="application/json")
+
+    app = aiohttp.web.Application()
+    app.router.add_route("*", "/{path:.*}", answer)
+    runner = aiohttp.web.AppRunner(app)
+    await runner.setup()
+    site = aiohttp.web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    try:
+        assert await smoke_test.run({"scim": url, "admin": url}, {"scim": "x", "admin": "x"}, Console(quiet=True)) == 1
+    finally:
+        await runner.cleanup()

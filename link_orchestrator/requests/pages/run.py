@@ -19,6 +19,7 @@ from link_orchestrator.requests.pages.parts import (
     items,
     listed,
     moment,
+    paragraph,
     section,
     tiles,
     whole,
@@ -54,6 +55,7 @@ def summary(
     body = [
         heading(f"Scimlink · {head}", _title(run), run["phase"], _lead(run)),
         *_overview(counts),
+        _reviewed(run),
         section(first, boxes(run.get("warnings", ()), trial=trial)),
         section("What applying the plan came to", _applied(counts)),
         *(section(f"What {undo['id']} came to", outcome(undo)) for undo in undos),
@@ -103,6 +105,12 @@ def _overview(counts: Mapping[str, int]) -> Iterator[str]:
     known = [share for share in shares if share[0]]
     yield tiles((count, label, colour) for count, colour, label in known)
     yield whole([(count, colour) for count, colour, _ in known])
+
+
+def _reviewed(run: Shown) -> str:
+    """Return what persons decided since the plan, whose own decisions the numbers above are; "" for nothing."""
+    review = ", ".join(f"{count:,} to {action}" for action, count in run.get("review", {}).items() if count)
+    return paragraph(f"So says the plan. Since then, reviews chose rows: {review}." if review else "")
 
 
 def _impact(counts: Mapping[str, int]) -> str:

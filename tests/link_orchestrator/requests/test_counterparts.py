@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from link_orchestrator.passes import counterparts
-from link_orchestrator.run import reviews_of
+from link_orchestrator.run import PILOTS, reviews_of
 from link_orchestrator.staged import identity_bucket
 from shared.directory.directory import Directories
+from shared.directory.work.jobs import Job
 from shared.directory.work.reviews import Review
 from tests.link_orchestrator.requests.test_reviews import open_as, provision, review, row_of
 from tests.link_orchestrator.running import POLICY, App, csv_file, graph, object_id
@@ -201,6 +202,18 @@ async def test_who_is_excluded_after_the_review_is_not_linked(app: App, run: Any
     done = await app.apply(run, links=2)
     assert done["counts"]["refused"] == 1
     assert (await app.account("anna.old"))["link"] is None
+
+
+async def test_a_plan_of_an_earlier_version_has_nobody_named(app: App, run: Any) -> None:
+    """It kept in another form who else matches an account, so that Bob's could go to anybody."""
+    directory = await Directories(app.tables).open("main")
+
+    def made_earlier(job: Job) -> Job:
+        return replace(job, options={name: value for name, value in job.options.items() if name != PILOTS})
+
+    await directory.jobs.change(run["id"], made_earlier)
+    assert "an earlier version of the app made this plan" in await link(app, run, 3, account="anna.old")
+    assert await link(app, run, 2) == "", "what the plan itself shows is linked"
 
 
 @pytest.mark.parametrize("left_out", [{"setAside": ["anna.*"]}, {"excluded": [{"type": "guest"}]}])

@@ -65,6 +65,18 @@ def test_only_a_plan_that_waits_says_how_to_approve_it(phase: str) -> None:
     assert "Nothing has changed yet" not in text
 
 
+def test_what_reviews_chose_since_stands_beside_the_numbers_of_the_plan() -> None:
+    text = Page(summary({**PLANNED, "review": {"link": 26, "exclude": 3}})).text
+    assert "So says the plan. Since then, reviews chose rows: 26 to link, 3 to exclude." in text
+    assert "So says the plan" not in Page(summary(PLANNED)).text
+
+
+def test_an_import_that_was_taken_back_says_so() -> None:
+    back = {"started": "2026-11-30T09:30:00.000Z", "startedBy": "ann"}
+    read = {"id": "import1", "kind": "import", "started": "2026-11-30T09:00:00.000Z", "takenBack": back}
+    assert "Taken back2026-11-30 09:30:00 UTC by ann" in Page(summary(PLANNED, read=[read])).text.replace("\n", "")
+
+
 def test_what_was_applied_says_how_to_go_back_and_what_was_never_approved_does_not() -> None:
     done = PLANNED | {"phase": "done", "approved": "2026-11-30T11:00:00.000Z", "counts": {"linked": 2}}
     assert "POST /linking/runs/run1/undo" in Page(summary(done)).text
