@@ -276,19 +276,32 @@ async def _resolve(directory: Directory, job: Job, wishes: Sequence[Wish]) -> li
     the identity's row: of all rows, that alone links anybody.
     """
     found: list[tuple[Wish, Wish | str]] = []
+    ids = [one for one in {asked.account for asked in wishes} if one and ID.fullmatch(one)]
+    known = {account.id for account in await directory.accounts.find_many(ids) if account}
     for asked in wishes:
         wish: Wish | str = asked
         if asked.action == LINK and asked.row.decision == DecisionKind.NO_IDENTITY:
             wish = await _of_identity(directory, job, asked)
         elif asked.identity:
             wish = f"identity: is for linking a row that is {DecisionKind.NO_IDENTITY}"
-        elif asked.account and not ID.fullmatch(asked.account):
-            carrying = await directory.accounts.list_by(Key("userName", asked.account))
-            carrying = carrying or await directory.accounts.list_by(application_key(asked.account))
-            none = "account: no account has that id, userName or applicationId"
-            wish = replace(asked, account=carrying[0].id) if carrying else none
+        elif asked.account and asked.account not in known:
+            wish = await _of_account(directory, asked)
         found.append((asked, wish))
     return found
+
+
+async def _of_account(directory: Directory, wish: Wish) -> Wish | str:
+    """Return a wish with the id of the account that it names by userName or applicationId, or why there is none."""
+    name = wish.account or ""
+    carrying = [
+        *await directory.accounts.list_by(Key("userName", name)),
+        *await directory.accounts.list_by(application_key(name)),
+    ]
+    ids = {account.id for account in carrying}
+    if len(ids) > 1:
+        # Whoever chooses a userName in the application could choose the key of somebody else's account.
+        return "account: that is the userName of one account and the applicationId of another: name the one by its id"
+    return replace(wish, account=ids.pop()) if ids else "account: no account has that id, userName or applicationId"
 
 
 async def _of_identity(directory: Directory, job: Job, wish: Wish) -> Wish | str:
