@@ -41,7 +41,8 @@ def header_names(cells: Iterable[str]) -> tuple[str, ...]:
     header = [cell.strip() for cell in cells]
     if len(header) > MAX_COLUMNS:
         raise UnreadableFile(
-            f"The header row has more than {MAX_COLUMNS} columns. Leave out those that are not needed."
+            f"The header row has more than {MAX_COLUMNS} columns. Leave out those that are not needed. If curl sent "
+            "the file, send it with --data-binary: -d takes the line breaks out of it."
         )
     return tuple(name if name not in header[:place] else "" for place, name in enumerate(header))
 

@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 
 from link_orchestrator.passes.pairs import identities_in
-from link_orchestrator.run import account_of, by_run, chain_of, planned_version, policy_of, reviews_of
+from link_orchestrator.run import PILOTS, account_of, by_run, chain_of, planned_version, policy_of, reviews_of
 from link_orchestrator.staged import identity_bucket, parts_of
 from shared.directory.directory import Directory
 from shared.directory.keys import ID, fold
@@ -30,6 +30,10 @@ THERE = (
     DecisionKind.CONFLICT, DecisionKind.PROTECTED, DecisionKind.EXCLUDED,
 )  # fmt: skip
 """Decisions whose rows are in the bucket of the account that the identity matches."""
+MADE_EARLIER = (
+    "an earlier version of the app made this plan, by which nobody can be named: link the account that the row shows, "
+    "or start a new run"
+)
 _OWN = (DecisionKind.LINK, DecisionKind.ALREADY_LINKED)
 
 
@@ -59,11 +63,13 @@ async def objections(directory: Directory, job: Job, rows: Sequence[PlanRow]) ->
     taken = await reviews_of(directory, job.id).named(known)
     policies = policy_of(job), (await directory.policies.read()).policy
     found: dict[str, str] = {}
+    # What such a plan kept of who else matches an account is not read any more: nobody could say whose it is.
+    earlier = "" if PILOTS in job.options else MADE_EARLIER
     for row in rows:
         account, identity = accounts.get(named[row.id]), identities.get(fold(row.subject))
         if account and account.link and (account.link.identity, account.link.by) == (row.subject, by_run(job.id)):
             continue
-        against = _objection(row, account, identity, policies)
+        against = earlier or _objection(row, account, identity, policies)
         if not against and account and (other := taken.get(account.id, row.id)) != row.id:
             against = f"this plan links the account by the row {other}: settle that one first"
         if not against and account:
@@ -89,8 +95,6 @@ def _objection(row: PlanRow, account: Account | None, identity: Identity | None,
         return "the identity is not in the source of this plan any more: start a new run"
     if any(policy.exclusion_of(identity) for policy in policies):
         return "the policy excludes the identity from linking"
-    if any(policy.sets_aside(account.id, account.user_name) for policy in policies):
-        return "the policy sets the account aside: no run links it"
     return objection(identity, facts_of(account), policies[0]) or ""
 
 

@@ -81,11 +81,11 @@ class KeyFinder:
     def find(self, identity: Identity) -> Mapping[Key, list[list[Any]]]:
         """Return an identity's keys, each with `[rule, attribute, literal]` of every value that it came from.
 
-        Those of an excluded identity have true at the end.
+        Those of an excluded identity have true at the end, and once more if an entry excludes it that leaves many out.
         """
         found: defaultdict[Key, list[list[Any]]] = defaultdict(list)
         for key in identity_keys(identity, self._policy):
-            value = [key.rule.value, key.attribute, key.literal, *([True] if key.excluded else [])]
+            value = [key.rule.value, key.attribute, key.literal, *[True] * (key.excluded + key.among_many)]
             # An account has no pointer for an e-mail that equals its userName: the claim on the name leads there.
             for kind in (key.kind, "userName") if key.kind == "email" else (key.kind,):
                 found[Key(kind, key.value)].append(value)

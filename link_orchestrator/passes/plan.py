@@ -184,17 +184,21 @@ def _claims(
     """Return what each identity claims of an account, None if it only meets it. Digests are for rivals."""
     if len(found) == 1:
         ((oid, evidence),) = found.items()
-        excluded = _is_excluded(theirs[oid])
-        return {oid: Claim(trust_of(evidence), sure=is_sure(evidence), excluded=excluded) if evidence else None}
+        excluded, among_many = _exclusion(theirs[oid])
+        claim = Claim(trust_of(evidence), sure=is_sure(evidence), excluded=excluded, among_many=among_many)
+        return {oid: claim if evidence else None}
+    said = {oid: _exclusion(theirs[oid]) for oid in found}
     return {
-        oid: Claim.of(evidence, excluded=_is_excluded(theirs[oid]), digest=keys.fingerprint) if evidence else None
+        oid: Claim.of(evidence, excluded=said[oid][0], among_many=said[oid][1], digest=keys.fingerprint)
+        if evidence
+        else None
         for oid, evidence in found.items()
     }
 
 
-def _is_excluded(have: Collection[MatchKey]) -> bool:
-    """Tell whether the keys are those of an excluded identity: then all of them say so."""
-    return any(key.excluded for key in have)
+def _exclusion(have: Collection[MatchKey]) -> tuple[bool, bool]:
+    """Tell whether keys are those of an excluded identity, and of one excluded among many: then all of them say so."""
+    return any(key.excluded for key in have), any(key.among_many for key in have)
 
 
 def _object_ids(account: AccountFacts, theirs: Collection[str]) -> Iterator[str]:
@@ -339,7 +343,8 @@ async def _keys_by_account(
                 continue
             known = keys[account_id][object_id]
             for rule, attribute, literal, *mark in values:
-                known.add(match_key(rules[rule], attribute, literal, policy, excluded=bool(mark)))
+                marks = {"excluded": bool(mark), "among_many": len(mark) > 1}
+                known.add(match_key(rules[rule], attribute, literal, policy, **marks))
     return keys, shared
 
 

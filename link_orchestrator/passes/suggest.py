@@ -13,11 +13,13 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
 from link_orchestrator.messages import Slice
+from link_orchestrator.run import policy_of
 from link_orchestrator.staged import LEFT
 from shared.directory.directory import Directory
 from shared.directory.matching.accounts import DecisionKind
 from shared.directory.matching.identity import Identity
 from shared.directory.matching.likeness import MOST_SUGGESTIONS, Index, Likeness, Person, among, likeness
+from shared.directory.matching.policy import Policy
 from shared.directory.records.model import Account, Status
 from shared.directory.work.jobs import Job
 from shared.tables.access import in_parts
@@ -192,13 +194,20 @@ def _left_identity(bucket: int, identity: Identity) -> _Left:
 
 async def _accounts(directory: Directory, job: Job) -> AsyncIterator[_Left]:
     """Yield the accounts that no identity matches, and that could be linked."""
-    plan = directory.plan(job.id)
+    plan, policy = directory.plan(job.id), policy_of(job)
     for bucket in range(directory.keys.buckets):
         async for rows in plan.decided(bucket, DecisionKind.NO_IDENTITY.value):
             for batch in in_parts([row.subject for row in rows], ACCOUNTS_AT_ONCE):
                 for account in await directory.accounts.find_many(batch):
-                    if account and account.status is Status.LOCAL and not account.protected and not account.link:
+                    if account and _is_free(account, policy):
                         yield _left_account(bucket, account)
+
+
+def _is_free(account: Account, policy: Policy) -> bool:
+    """Tell whether an account could be linked: a plan that reports whom the policy sets aside links them no more."""
+    if account.status is not Status.LOCAL or account.protected or account.link:
+        return False
+    return not policy.sets_aside(account.id, account.user_name)
 
 
 def _left_account(bucket: int, account: Account) -> _Left:

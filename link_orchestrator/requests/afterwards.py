@@ -15,6 +15,7 @@ from link_orchestrator.kinds import RUN, UNDO, VERIFICATION
 from link_orchestrator.lifecycle import Orchestrations, begin, ensure_started
 from link_orchestrator.messages import slices_for
 from link_orchestrator.requests.jobs import answer, find_job
+from link_orchestrator.run import state_in_words
 from shared.admin.body import Body
 from shared.directory.directory import Directory
 from shared.directory.errors import Busy
@@ -36,6 +37,8 @@ async def start_undo(directory: Directory, request: Request, client: Orchestrati
     """Start to take back a run that has ended: 202 with the undo's address. It suspends the schedule of runs."""
     asked = UndoRequest.read(request, required=False)
     run = await ensure_started(directory, await find_job(directory, request, RUN), client)
+    if run.state is State.PLANNED and run.cancelled_by:
+        raise Busy(f"phase: {run.id} is {state_in_words(run)}: ask again once it has ended")
     if run.state is State.PLANNED and run.approved:
         raise Busy(f"phase: the rest of {run.id} waits for its approval: cancel it, then take back what it linked")
     if run.state is State.PLANNED:

@@ -180,7 +180,7 @@ async def _refuse_unnumbered(directory: Directory, job: Job, links: int, name: s
     share, total = policy_of(job).safeguard_share, await directory.listing.total()
     if links > share * total:
         raise Busy(
-            f"links: that would link {links} of {counted(total, 'account')}, more than the share of {share:g} "
+            f"links: that would link {links:,} of {counted(total, 'account')}, more than the share of {share:g} "
             f'that needs no number (safeguardShare): approve with {{"{name}": {links}}}'
         )
 
@@ -232,7 +232,7 @@ def _refuse_unseen(job: Job, approval: Approval) -> None:
         raise Busy(f"acknowledged: {', '.join(changed)}: not the same any more as what you saw; look at it again")
     if unseen := [one for one in warnings if one.code not in told]:
         listed = "; ".join(f"{one.code}: {one.text}" for one in unseen)
-        codes = dump(sorted({*told, *(one.code for one in unseen)}))
+        codes = dump(sorted(one.code for one in warnings if one.code in told or one in unseen))
         raise Busy(
             f"acknowledged: the plan warns of what nobody has acknowledged; look at it, and approve with "
             f'{{"acknowledged": {codes}}}. {listed}'

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from shared.directory.matching.accounts import DecisionKind
+from shared.directory.matching.accounts import PARTED, DecisionKind
 from shared.directory.matching.evidence import account_attribute, place_of
 from shared.directory.matching.policy import Rule, Trust
 
@@ -45,6 +45,9 @@ NUMBER: Final = (
     f"{CONFIRM}It becomes a link by itself once the account has the person's userPrincipalName as userName, or their "
     "mail as a verified e-mail; a number alone can be given anew."
 )
+JOIN: Final = (
+    f"{CONFIRM}No later plan does it by itself. Many are reviewed at once by a filter, or in a file of decisions."
+)
 DOUBT: Final = f"{CONFIRM}It becomes a link by itself once what the reason names is settled, in a new plan."
 
 
@@ -69,6 +72,8 @@ def _remedy(document: Mapping[str, Any], evidence: Sequence[Mapping[str, Any]]) 
     if decision != DecisionKind.REVIEW:
         return REMEDIES.get(decision, "")
     counted = [item for item in evidence if not item.get("outsideVerifiedDomains")]
+    if PARTED in str(document.get("reason", "")):
+        return JOIN
     if any(item["trust"] == Trust.STRONG for item in counted):
         return DOUBT
     if any(item["attribute"] == "mail" and "position" in item for item in counted):

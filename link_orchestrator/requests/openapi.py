@@ -99,7 +99,7 @@ OPERATIONS: Mapping[str, Operation] = {
     "linking_run_problems": Operation("Problems", query=PAGED),
     "linking_run_report": Operation(
         "File",
-        query=("format", "decision", "warning", "changes", "reportCount", "cursor", "trial"),
+        query=("format", "decision", *CONDITIONS, "reportCount", "cursor", "trial"),
         media_types=("text/html", "text/csv", XLSX, "application/jsonl"),
     ),
     "linking_undo_report": Operation(
@@ -156,7 +156,10 @@ PARAMETERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
         "Whether the HTML report says that the plan is not kept, so that nobody can approve it.",
         {"type": "boolean", "default": False},
     ),
-    "warning": ("Only rows, links unless a decision is given, with this warning.", {"enum": [*ROW_WARNINGS]}),
+    "warning": (
+        "Only rows with this warning; without a decision links, or all disabled.",
+        {"enum": [*ROW_WARNINGS]},
+    ),
     "rule": ("Only rows among whose evidence this rule is.", {"type": "string"}),
     "evidence": (
         "Only rows among whose evidence, of all addresses, this one of the identity is alone.",

@@ -105,9 +105,12 @@ async def link_account(directory: Directory, request: Request) -> Response:
     if object_id is None:
         raise InvalidValue(f"identity: {NO_OBJECT_ID}")
     asked = asked.model_copy(update={"identity": object_id})
-    await _refuse_excluded(directory, asked.identity)
+    policy = await directory.policies.get()
+    await _refuse_excluded(directory, policy, asked.identity)
 
     async def act(account: Account) -> Account:
+        if policy.sets_aside(account.id, account.user_name):
+            raise Refused("setAside: the policy sets this account aside; take it out of `setAside` there first")
         after = linked(account, asked, request.by, directory.accounts.now())
         try:
             return await directory.accounts.replace(account, after, by=request.by, action="link")
@@ -182,9 +185,8 @@ def linked(account: Account, asked: LinkRequest, by: str, at: str) -> Account:
     return account.with_document(document, status=Status.CLAIMED, link=link, retired=False, parted=parted)
 
 
-async def _refuse_excluded(directory: Directory, identity: str) -> None:
+async def _refuse_excluded(directory: Directory, policy: Policy, identity: str) -> None:
     """Raise Refused for an identity that the policy excludes, or the last plan did, by its name or in a review."""
-    policy: Policy = await directory.policies.get()
     left_open = await directory.left_open.find(identity)
     if policy.excludes(identity, identity) or (left_open and left_open[1] in EXCLUSIONS):
         raise Refused(

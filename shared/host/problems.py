@@ -10,6 +10,7 @@ import logging
 import traceback
 import uuid
 from collections.abc import Mapping
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -90,7 +91,11 @@ def _later(detail: str, seconds: float) -> Problem:
 def _names(error: ValidationError) -> str:
     """Name each wrong attribute and what is wrong with it, without its value."""
     found = error.errors(include_input=False, include_url=False, include_context=False)
-    return "; ".join(f"{'.'.join(map(str, item['loc'])) or 'body'}: {item['msg']}" for item in found[:10])
+    return "; ".join(f"{'.'.join(map(str, item['loc'])) or 'body'}: {_said(item)}" for item in found[:10])
+
+
+def _said(item: Mapping[str, Any]) -> str:
+    return "no attribute of this request" if item["type"] == "extra_forbidden" else str(item["msg"])
 
 
 def _unexpected(error: Exception) -> Problem:

@@ -118,6 +118,8 @@ def read_json(body: bytes, limit: int = MAX_BODY_BYTES) -> object:
     except UnicodeError:
         raise InvalidSyntax("The body must be whole characters in UTF-8.") from None
     except ValueError as error:
+        if not body.strip():
+            raise InvalidSyntax("The body is empty, and has to be JSON.") from None
         where = f" at character {error.pos + 1}" if isinstance(error, json.JSONDecodeError) else ""
         raise InvalidSyntax(f"The body is not JSON{where}.") from None
     except RecursionError:

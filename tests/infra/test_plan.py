@@ -12,7 +12,8 @@ import signal
 import stat
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -159,6 +160,17 @@ async def test_nothing_leaves_the_machine_and_no_door_of_the_app_is_open(here: P
     assert [event for event, _ in events if event == "socket.bind"] == ["socket.bind"], "the durable engine's alone"
 
 
+@contextmanager
+def handled(handler: signal.Handlers | Callable[[int, Any], Any], *numbers: signal.Signals) -> Iterator[None]:
+    """Ignore signals, or not: here, and in the processes that are started, whatever this one was started with."""
+    former = {number: signal.signal(number, handler) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, before in former.items():
+            signal.signal(number, before)
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 async def test_a_plan_that_is_stopped_leaves_nothing(here: Path, number: signal.Signals, code: int) -> None:
     write(generate(2_000, 2_200), here)
@@ -166,11 +178,12 @@ async def test_a_plan_that_is_stopped_leaves_nothing(here: Path, number: signal.
     command = (sys.executable, "-m", "infra.local.plan", *asked(identities="identities.json"))
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     pipe = asyncio.subprocess.PIPE
-    async with process(*command, env=environment, cwd=here, stdout=pipe, stderr=pipe) as plan:
-        await until(lambda: list(here.parent.glob("tmp/*/scimlink.db")))
-        plan.send_signal(number)
-        _, told = await asyncio.wait_for(plan.communicate(), PATIENCE)
-        assert plan.returncode == code, told.decode()
+    with handled(signal.default_int_handler, number):
+        async with process(*command, env=environment, cwd=here, stdout=pipe, stderr=pipe) as plan:
+            await until(lambda: list(here.parent.glob("tmp/*/scimlink.db")))
+            plan.send_signal(number)
+            _, told = await asyncio.wait_for(plan.communicate(), PATIENCE)
+            assert plan.returncode == code, told.decode()
     assert "stopped. Nothing was kept." in told.decode()
     assert "Traceback" not in told.decode()
     assert left(here) == files
@@ -190,13 +203,9 @@ def test_a_plan_in_the_background_is_stopped_too_and_with_nohup_not_by_a_hang_up
         return await plan_work.make_plan(*arguments)
 
     monkeypatch.setattr("infra.local.plan.__main__.make_plan", meanwhile)
-    former = {number: signal.signal(number, signal.SIG_IGN) for number in ignored}
-    try:
+    with handled(signal.SIG_IGN, *ignored):
         assert main(asked()) == code
         assert [signal.getsignal(number) for number in ignored] == [signal.SIG_IGN] * len(ignored)
-    finally:
-        for number, handler in former.items():
-            signal.signal(number, handler)
     assert left(here) == {"accounts.csv", "users.csv", *(() if code else ("report",))}
 
 
@@ -255,7 +264,7 @@ def write_file(name: str, content: bytes) -> Callable[[Path], list[str]]:
         (asked("--policy", "none.json"), "POLICY=none.json: there is no such file"),
         (write_policy("{"), "POLICY=policy.json is not JSON"),
         (write_policy("[]"), "POLICY=policy.json holds no JSON object"),
-        (write_policy('{"rulez": []}'), "POLICY: the policy has an unknown attribute"),
+        (write_policy('{"rulez": []}'), "POLICY: the policy has an unknown attribute, rulez; it may have"),
         (asked(domains="*.contoso.com"), "DOMAINS: verifiedDomains.0: '*.contoso.com': there are no wildcards"),
         (asked("--trust-emails", "yes"), "TRUST_EMAILS: trustEmails: must be one of verified, inVerifiedDomains"),
         (asked("--out", "users.csv"), "OUT=users.csv is there already"),
@@ -323,6 +332,17 @@ def test_a_header_that_is_not_known_is_named_by_whoever_knows_it(here: Path) -> 
     assert main(asked("--account-columns", '{"Konto": "userName", "Freigabe": "active"}', accounts="other.csv")) == 0
     rows = rows_of(here / "report" / "rows.csv")
     assert [row["userName"] for row in rows if row["decision"] == "link"] == ["ann@contoso.com"]
+
+
+def test_columns_of_accounts_that_are_not_read_are_named_and_a_cut_row_is_told_once(
+    here: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (here / "other.csv").write_text("E-Mail;Aktiv;Rolle\nann@contoso.com;nein;x\nben@contoso.com;j")
+    assert main(asked(accounts="other.csv")) == 0
+    told = capfd.readouterr().out
+    assert "  Columns not read: Rolle.\n" in told
+    assert "deactivated here" in told, "Aktiv is active"
+    assert told.count("line 3") == 1
 
 
 def test_results_are_there_also_where_nobody_reads_on(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

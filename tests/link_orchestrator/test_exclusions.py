@@ -37,6 +37,32 @@ async def test_a_pattern_excludes_and_the_run_counts_by_which_entry(app: App) ->
     assert (await app.account(NAMES[1]))["link"] is None
 
 
+LEAVER = graph(11, "jane@contoso.com", mail=None, accountEnabled=False)
+NEWCOMER = graph(12, "jane.new@contoso.com", mail="jane@contoso.com")
+
+
+@pytest.mark.parametrize(
+    ("excluded", "decision"),
+    [
+        ([], "conflict"),
+        ([{"type": "disabled"}], "review"),
+        ([{"pattern": "jane@*"}], "excluded"),
+        ([LEAVER["id"]], "link"),
+        ([{"type": "disabled"}, LEAVER["id"]], "link"),
+    ],
+)
+async def test_the_account_of_somebody_who_is_excluded_among_many_goes_to_no_other_unseen(
+    app: App, excluded: list[Any], decision: str
+) -> None:
+    """A leaver's address was given to a newcomer; nobody thought of the two when everybody disabled was excluded."""
+    name = "jane@contoso.com"
+    await app.bring(csv_file({"userName": name, "email": name, "emailVerified": "yes"}))
+    run = await app.plan(LEAVER, NEWCOMER, policy=POLICY | {"excluded": excluded})
+    (row,) = [one for one in await app.decisions(run) if one.get("identity", {}).get("objectId") == NEWCOMER["id"]]
+    assert row["decision"] == decision
+    assert ("which the policy excludes among many" in row["reason"]) == (decision == "review")
+
+
 async def test_the_members_of_a_group_are_excluded_as_the_run_reads_it(app: App) -> None:
     group = {"excluded": [{"group": RESEARCH}]}
     _, decisions = await planned(app, group, groups=await upload(app, entra(RESEARCH, "Research", 0, 2)))

@@ -38,6 +38,23 @@ async def test_the_names_of_the_domain_on_premises_are_read_from_files(app: App)
     assert row["decision"] == "link"
 
 
+async def test_a_number_that_transforms_make_the_accounts_contradicts_nothing(app: App) -> None:
+    await app.bring(csv_file({"userName": "ann", "employeeNumber": "C123"}))
+    known = policy("employeeNumber", {"addPrefix": "C"}, trust="strong")
+    run = await app.plan(ANN | {"employeeId": "123"}, policy=known)
+    assert [row["decision"] for row in await app.decisions(run)] == ["link"]
+
+
+async def test_a_full_width_at_leads_to_no_account_without_a_name(app: App) -> None:
+    (row,) = await planned(
+        app,
+        policy("transformedName", MERGED, trust="strong"),
+        "@fabrikam.com",
+        people=(graph(1, "ann\uff20contoso.com"),),
+    )
+    assert row["decision"] == "noAccount"
+
+
 async def test_two_accounts_are_ambiguous_and_two_people_are_a_conflict(app: App) -> None:
     known = policy("transformedName", MERGED, trust="strong")
     twin = graph(2, "ann@fabrikam.com", displayName="Ann Stone")

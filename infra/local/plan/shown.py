@@ -18,7 +18,7 @@ from infra.local.plan import results
 from infra.local.plan.door import Door
 from infra.local.plan.given import Given
 from infra.local.plan.work import Made
-from link_orchestrator.requests.pages.files import kind_of, remarks_about
+from link_orchestrator.requests.pages.files import few, kind_of, remarks_about
 from link_orchestrator.requests.pages.warned import ROWS, remedy_of
 from link_orchestrator.requests.pages.words import DECISIONS, SHARED
 from link_orchestrator.warnings import NO_DOMAINS, OUTSIDE, TRUST
@@ -114,6 +114,8 @@ def _read(job: Mapping[str, Any]) -> Iterator[str]:
     used = counts.get("created", counts.get("read", 0))
     unused = counts.get("refused", 0) + counts.get("problems", 0)
     yield f"{counted(used, 'row')} used, {unused:,} not; {kind_of(reading)}"
+    if "created" in counts and (names := reading.get("ignored", ())):
+        yield f"Columns not read: {few(names)}."
     yield from remarks_about(reading)
     yield from reading.get("remarks", ())
     if unused:

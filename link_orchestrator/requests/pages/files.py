@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import Any, Final
 
+from link_orchestrator.files.suspicious import Suspicion
 from link_orchestrator.requests.pages.parts import at, facts, items, join, listed, paragraph
 from shared.directory.text import counted
 
@@ -41,8 +42,9 @@ def _file(job: Shown) -> str:
         ("Read", at(job, "started", "startedBy")),
         ("As", kind_of(reading)),
         ("What came of it", _counts(job.get("counts", {}))),
+        ("Taken back", at(job.get("takenBack", {}), "started", "startedBy")),
         ("Columns read", _columns(reading.get("columns", ()))),
-        ("Columns not read", _few(reading.get("ignored", ()))),
+        ("Columns not read", few(reading.get("ignored", ()))),
         ("Remarks", " ".join(reading.get("remarks", ()))),
     )
     wrong = items(map(escape, remarks_about(reading)))
@@ -67,7 +69,10 @@ def remarks_about(reading: Shown) -> Iterator[str]:
     for problem in reading.get("problems", ()):
         rows = counted(problem["count"], "row")
         yield f"{rows} not used, {_lines(problem)}: {problem['reason']} {problem['remedy']}"
+    told = {line for problem in reading.get("problems", ()) for line in problem["lines"]}
     for one in reading.get("suspicious", ()):
+        if one["kind"] == Suspicion.CUT and told.issuperset(one["lines"]):
+            continue  # the row was a problem for that
         what = f"{counted(one['count'], 'value')} in {one['column']}" if one["column"] else counted(one["count"], "row")
         yield f"{what}, {_lines(one)}: {one['what']}. {one['remedy']}"
 
@@ -79,14 +84,15 @@ def _lines(found: Shown) -> str:
 
 
 def _columns(columns: Sequence[Mapping[str, str]]) -> str:
-    return _few([one["header"] if one["header"] == one["readAs"] else _read_as(one) for one in columns])
+    return few([one["header"] if one["header"] == one["readAs"] else _read_as(one) for one in columns])
 
 
 def _read_as(column: Mapping[str, str]) -> str:
     return f"{column['header']} as {column['readAs']}"
 
 
-def _few(names: Sequence[str]) -> str:
+def few(names: Sequence[str]) -> str:
+    """Return the first names of columns, and how many more there are."""
     more = len(names) - MOST_COLUMNS
     return ", ".join([*names[:MOST_COLUMNS], *([f"{more:,} more"] if more > 0 else [])])
 

@@ -19,6 +19,7 @@ from shared.directory.matching.evidence import (
     MatchEvidence,
     has_object_id,
     is_numbered,
+    is_sure,
     is_unverified,
     proves,
     trust_of,
@@ -148,6 +149,9 @@ def _decide_on(identity: Identity, candidate: Candidate, policy: Policy, *, outs
 _DEACTIVATED: Final = " The account is deactivated here: once it is linked, provisioning switches it on."
 
 
+PARTED: Final = "an undo or a release took the two apart: only a person joins them again."
+
+
 def is_parted(parted: Iterable[str], object_id: str) -> bool:
     """Tell whether an identity is among those from which an undo or a release took an account apart."""
     return fold(object_id) in map(fold, parted)
@@ -157,16 +161,24 @@ def _doubt(identity: Identity, candidate: Candidate, mine: Trust, policy: Policy
     """Return why a person has to look at a link, however well it is proved, or ""."""
     account = candidate.account
     if is_parted(account.parted, identity.object_id):
-        return "an undo or a release took the two apart: only a person joins them again."
+        return PARTED
     if mine is Trust.WEAK:
         return ""
-    if numbers_contradict(identity.employee_id, account.employee_number):
+    if not is_numbered(candidate.evidence) and numbers_contradict(identity.employee_id, account.employee_number):
         return (
             "their employee numbers contradict each other: a name or address may have been given to a new person. "
             "Confirm that they are the same person."
         )
     if contested := _contested(candidate):
         return f"{contested}: it may have been given to a new person. Find out whose account it is."
+    if any(rival.among_many and rival.trust is Trust.STRONG for rival in candidate.rivals) and not is_sure(
+        filter(proves, candidate.evidence)
+    ):
+        # Nobody looked at this pair when everybody who is disabled, say, was excluded.
+        return (
+            "another identity matches it as strongly, which the policy excludes among many: it may be that one's. "
+            "Confirm that it is this person's, or name the other one in `excluded` by its id, and plan again."
+        )
     if policy.compares_names and is_unverified(candidate.evidence, names=policy.trusts_unverified):
         # Whoever registered the account may have typed any address, and a leaver's may be somebody else's by now.
         if names_differ(account.names, identity):

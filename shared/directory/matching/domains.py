@@ -126,6 +126,8 @@ def _objection(text: str) -> str:
     meant = _meant(text.strip())
     if meant in EVERYBODYS:
         return f"{said!r}: anybody gets an address in {meant}, so it proves nothing: name domains of the company's own"
+    if meant and meant.rpartition(".")[2].isdecimal():
+        return f"{said!r} is a number or an address of a machine, and no domain: write it like contoso.com"
     if to_ascii(text) == meant and meant:
         return "" if "." in meant else f"{said!r} is no whole domain: write it like contoso.com"
     if "*" in text:

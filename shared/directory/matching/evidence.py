@@ -240,7 +240,7 @@ class Claim(NamedTuple):
 
     `trust` is None where it is no evidence. `addresses` are those that it rests on, or digests of them. `sure` says
     that past sign-ins or the externalId are among it, `numbered` that the employee number is. `excluded` says that the
-    administrator excluded the identity.
+    administrator excluded the identity, `among_many` that an entry did which leaves many out.
     """
 
     trust: Trust | None
@@ -248,18 +248,25 @@ class Claim(NamedTuple):
     sure: bool = False
     excluded: bool = False
     numbered: bool = False
+    among_many: bool = False
 
     @classmethod
     def of(
-        cls, evidence: Collection[MatchEvidence], *, excluded: bool = False, digest: Callable[[str], str] = str
+        cls,
+        evidence: Collection[MatchEvidence],
+        *,
+        excluded: bool = False,
+        among_many: bool = False,
+        digest: Callable[[str], str] = str,
     ) -> Claim:
         """Return the claim that evidence makes."""
         addresses = {digest(item.value) for item in evidence if not item.outside and "@" in item.value}
-        return cls(trust_of(evidence), frozenset(addresses), is_sure(evidence), excluded, is_numbered(evidence))
+        sure, numbered = is_sure(evidence), is_numbered(evidence)
+        return cls(trust_of(evidence), frozenset(addresses), sure, excluded, numbered, among_many)
 
     def to_text(self) -> str:
         """Return the claim as a short text."""
-        said = (("s", self.sure), ("x", self.excluded), ("n", self.numbered))
+        said = (("s", self.sure), ("x", self.excluded), ("n", self.numbered), ("m", self.among_many))
         marks = "".join(mark for mark, is_so in said if is_so)
         return " ".join((f"{self.trust.value if self.trust else _NONE}/{marks}", *sorted(self.addresses)))
 
@@ -269,7 +276,7 @@ class Claim(NamedTuple):
         head, *addresses = text.split(" ")
         trust, _, marks = head.partition("/")
         known = Trust(trust) if trust != _NONE else None
-        return cls(known, frozenset(addresses), "s" in marks, "x" in marks, "n" in marks)
+        return cls(known, frozenset(addresses), "s" in marks, "x" in marks, "n" in marks, "m" in marks)
 
 
 _NONE = "none"
@@ -289,7 +296,7 @@ class Rival(NamedTuple):
 
     `same_address` says that the claim rests on an address on which the evidence rests that it is a rival of. `doubted`
     says that somebody else has an address on which the claim rests, or signed in to the account. `numbered` says that
-    it has the account's employee number.
+    it has the account's employee number. `among_many` says that an entry excludes it which leaves many out.
     """
 
     object_id: str
@@ -299,6 +306,7 @@ class Rival(NamedTuple):
     excluded: bool = False
     doubted: bool = False
     numbered: bool = False
+    among_many: bool = False
 
 
 def rivals_of(
@@ -323,6 +331,7 @@ def rivals_of(
             claim.excluded,
             any(times[address] > 1 for address in claim.addresses) or not sure.issubset((other,)),
             claim.numbered,
+            claim.among_many,
         )
         for other, claim in sorted(claims.items())
         if other != object_id

@@ -12,7 +12,7 @@ from typing import Final, Literal, NamedTuple
 from shared.directory.keys import fold
 from shared.directory.matching.exclusions import is_guest
 from shared.directory.matching.identity import Identity
-from shared.directory.matching.policy import ADDRESSES, LOGIN_NAMES, MatchRule, Policy, Rule, Trust
+from shared.directory.matching.policy import ADDRESSES, IDENTITY, LOGIN_NAMES, MatchRule, Policy, Rule, Trust
 from shared.directory.matching.transforms import in_words, transformed
 
 Kind = Literal["externalId", "objectId", "nameId", "userName", "email", "employeeNumber"]
@@ -27,7 +27,8 @@ class MatchKey(NamedTuple):
 
     `kind` and the folded `value` are the key of the accounts that carry it. `attribute` is where the identity has the
     value, `literal` how it is written there. `outside` says that it is an address outside the verified domains, which
-    is no evidence. `excluded` says that the administrator excluded the identity.
+    is no evidence. `excluded` says that the administrator excluded the identity, `among_many` that an entry did which
+    leaves many out: nobody looked at this one.
     """
 
     rule: Rule
@@ -38,6 +39,7 @@ class MatchKey(NamedTuple):
     literal: str
     outside: bool = False
     excluded: bool = False
+    among_many: bool = False
 
 
 def identity_keys(identity: Identity, policy: Policy) -> tuple[MatchKey, ...]:
@@ -45,7 +47,8 @@ def identity_keys(identity: Identity, policy: Policy) -> tuple[MatchKey, ...]:
 
     Those of its sign-ins it has under any rules: whose account it is does not depend on which rules link.
     """
-    excluded = bool(policy.exclusion_of(identity))
+    entry = policy.exclusion_of(identity)
+    excluded, among_many = bool(entry), entry not in ("", IDENTITY)
     keys: list[MatchKey] = []
     for rule, match_rule in policy.compared.items():
         known: set[str] = set()
@@ -53,19 +56,31 @@ def identity_keys(identity: Identity, policy: Policy) -> tuple[MatchKey, ...]:
             value = fold(literal)
             if value and value not in known and not (rule is Rule.EMPLOYEE_NUMBER and is_filler(value)):
                 known.add(value)
-                keys.append(_match_key(match_rule, attribute, literal, value, policy, excluded))
+                keys.append(_match_key(match_rule, attribute, literal, value, policy, excluded, among_many))
     return tuple(keys)
 
 
 def match_key(
-    match_rule: MatchRule, attribute: str, literal: str, policy: Policy, *, excluded: bool = False
+    match_rule: MatchRule,
+    attribute: str,
+    literal: str,
+    policy: Policy,
+    *,
+    excluded: bool = False,
+    among_many: bool = False,
 ) -> MatchKey:
     """Return the match key that a rule makes of one value of an identity."""
-    return _match_key(match_rule, attribute, literal, fold(literal), policy, excluded)
+    return _match_key(match_rule, attribute, literal, fold(literal), policy, excluded, among_many)
 
 
 def _match_key(
-    match_rule: MatchRule, attribute: str, literal: str, value: str, policy: Policy, excluded: bool
+    match_rule: MatchRule,
+    attribute: str,
+    literal: str,
+    value: str,
+    policy: Policy,
+    excluded: bool,
+    among_many: bool,
 ) -> MatchKey:
     rule, trust = match_rule.rule, match_rule.trust
     # An address proves something only in a domain that the customer has proved to own: anybody can register
@@ -73,7 +88,7 @@ def _match_key(
     outside = (rule in ADDRESSES or (rule in LOGIN_NAMES and "@" in literal)) and not policy.verifies(literal)
     if trust is Trust.STRONG and (attribute == FORMER_NAME or is_name_as_address(rule, attribute)):
         trust = Trust.WEAK
-    return MatchKey(rule, trust, _VALUES[rule][0], value, attribute, literal, outside, excluded)
+    return MatchKey(rule, trust, _VALUES[rule][0], value, attribute, literal, outside, excluded, among_many)
 
 
 def is_name_as_address(rule: str, attribute: str) -> bool:

@@ -315,7 +315,8 @@ class Policy:
             raise ValueError("the policy must be a JSON object")
         known = cls().to_json().keys()
         if not known >= document.keys():
-            raise ValueError(f"the policy has an unknown attribute; it may have: {', '.join(sorted(known))}")
+            unknown = ", ".join(sorted(str(name)[:80] for name in document.keys() - known)[:3])
+            raise ValueError(f"the policy has an unknown attribute, {unknown}; it may have: {', '.join(sorted(known))}")
         source = document.get("nameIdSource", "userPrincipalName")
         if source not in get_args(NameIdSource):
             raise ValueError(f"nameIdSource: must be one of {', '.join(get_args(NameIdSource))}")

@@ -7,6 +7,7 @@ stored, and nothing about accounts is guessed. Where a transform does not apply 
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -58,7 +59,9 @@ def in_words(attribute: str, transforms: Sequence[Transform]) -> str:
 
 
 def _replaced(one: Transform, text: str) -> str:
-    return f"{text.rpartition('@')[0]}@{one.to}" if domain_of(text) == one.value else ""
+    # A full-width @ is one, as for the domain.
+    local = unicodedata.normalize("NFKC", text).strip().rpartition("@")[0]
+    return f"{local}@{one.to}" if local and domain_of(text) == one.value else ""
 
 
 _APPLY: Final[Mapping[str, Callable[[Transform, str], str]]] = {

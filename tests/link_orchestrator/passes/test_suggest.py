@@ -68,6 +68,13 @@ async def test_a_protected_account_is_suggested_to_nobody(app: App) -> None:
     assert "root" not in str([row.get("suggestions") for row in await app.decisions(run)])
 
 
+async def test_an_account_that_is_set_aside_and_reported_is_suggested_to_nobody(app: App) -> None:
+    await app.bring(ACCOUNTS)
+    run = await app.plan(*IDENTITIES, policy={"setAside": ["amueller"]}, reportSetAside=True)
+    rows = {row["account"]["userName"]: row for row in await app.decisions(run, "noIdentity")}
+    assert ("suggestions" in rows["amueller"], "suggestions" in rows["berg1"]) == (False, True)
+
+
 async def test_what_is_suggested_is_linked_by_nobody_unless_a_person_names_it(app: App) -> None:
     done = await app.apply(await planned(app))
     assert done["counts"]["linked"] == 1

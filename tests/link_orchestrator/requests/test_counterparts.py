@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from link_orchestrator.passes import counterparts
-from link_orchestrator.run import reviews_of
+from link_orchestrator.run import PILOTS, reviews_of
 from link_orchestrator.staged import identity_bucket
 from shared.directory.directory import Directories
+from shared.directory.work.jobs import Job
 from shared.directory.work.reviews import Review
 from tests.link_orchestrator.requests.test_reviews import open_as, provision, review, row_of
 from tests.link_orchestrator.running import POLICY, App, csv_file, graph, object_id
@@ -99,6 +100,25 @@ async def test_another_account_than_the_plans_is_named_for_what_it_leaves_open(a
     assert done["counts"]["linked"] == 2
     assert (await app.account("anna.old"))["link"]["identity"] == object_id(number)
     assert (await app.account("bob.local"))["link"] is None
+
+
+async def test_a_name_that_is_the_key_of_another_account_names_neither(app: App) -> None:
+    """Whoever may choose a userName in the application chose the key of a colleague's account."""
+    await app.bring(
+        csv_file({"userName": "u-17"}, {"userName": "anna.old", "applicationId": "U-17"}, {"userName": "u-18"})
+    )
+    run = await app.plan(ANNA)
+    assert "the userName of one account and the applicationId of another" in await link(app, run, 3, account="U-17")
+    assert "review" not in await row_of(app, run, 3)
+    assert await link(app, run, 3, account=await id_of(app, "anna.old")) == ""
+
+
+async def test_an_applications_key_may_look_like_the_id_of_an_account(app: App) -> None:
+    key = "0b6c7d1e-5f3a-4c2b-9d8e-7f6a5b4c3d2e"
+    await app.bring(csv_file({"userName": "anna.old", "applicationId": key}))
+    run = await app.plan(ANNA)
+    assert await link(app, run, 3, account=key) == ""
+    assert (await row_of(app, run, 3))["review"]["userName"] == "anna.old"
 
 
 @pytest.mark.parametrize(
@@ -201,6 +221,18 @@ async def test_who_is_excluded_after_the_review_is_not_linked(app: App, run: Any
     done = await app.apply(run, links=2)
     assert done["counts"]["refused"] == 1
     assert (await app.account("anna.old"))["link"] is None
+
+
+async def test_a_plan_of_an_earlier_version_has_nobody_named(app: App, run: Any) -> None:
+    """It kept in another form who else matches an account, so that Bob's could go to anybody."""
+    directory = await Directories(app.tables).open("main")
+
+    def made_earlier(job: Job) -> Job:
+        return replace(job, options={name: value for name, value in job.options.items() if name != PILOTS})
+
+    await directory.jobs.change(run["id"], made_earlier)
+    assert "an earlier version of the app made this plan" in await link(app, run, 3, account="anna.old")
+    assert await link(app, run, 2) == "", "what the plan itself shows is linked"
 
 
 @pytest.mark.parametrize("left_out", [{"setAside": ["anna.*"]}, {"excluded": [{"type": "guest"}]}])

@@ -78,6 +78,29 @@ async def test_a_reason_names_the_place_and_the_remedy(
     assert ("remedy" in row) is bool(remedy)
 
 
+async def test_who_was_taken_apart_is_joined_by_a_person_and_by_no_later_plan(app: App) -> None:
+    await app.bring(csv_file({"userName": "ada@contoso.com"}))
+    done = await app.apply(await app.plan(graph(1, "ada@contoso.com")))
+    undo = await app.call("POST", f"linking/runs/{done['id']}/undo")
+    await app.wait(f"linking/undos/{undo['id']}", "done")
+    (row,) = await app.decisions(await app.plan(graph(1, "ada@contoso.com"), full=True), "review")
+    assert "took the two apart" in row["reason"]
+    assert "No later plan does it by itself" in row["remedy"]
+
+
+async def test_each_page_of_a_filtered_csv_is_filtered(app: App) -> None:
+    names = [f"p{n}@{domain}" for n in range(4) for domain in ("contoso.com", "partner.example")]
+    await app.bring(csv_file(*({"userName": name} for name in names)))
+    run = await app.plan(*(graph(n, name) for n, name in enumerate(names)))
+    path, found = f"/linking/runs/{run['id']}/report?format=jsonl&domain=partner.example&count=1", list[str]()
+    while path:
+        async with app.session.get(path) as answer:
+            lines = [json.loads(line) for line in (await answer.text()).splitlines()]
+            found += [line["identity"]["userPrincipalName"] for line in lines]
+            path = str(answer.links["next"]["url"].relative()) if "next" in answer.links else ""
+    assert sorted(found) == sorted(name for name in names if "partner" in name)
+
+
 async def test_each_of_several_candidates_says_where_it_has_the_value(app: App) -> None:
     await app.bring(csv_file({"userName": "a", "email": "ada@contoso.com"}, {"userName": "ada@contoso.com"}))
     run = await app.plan(graph(1, "b@contoso.com", mail="ada@contoso.com", otherMails=["ada@contoso.com"]))

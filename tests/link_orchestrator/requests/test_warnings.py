@@ -211,11 +211,24 @@ class TestWhatItSays:
             graph(2, "bob@contoso.com"),
             graph(3, "new@contoso.com", accountEnabled=False),
         )
+        assert warned(run, "disabled")["warning"].startswith("1 identity with a match, but disabled in Entra: ")
+        assert warned(run, "inactive")["warning"].startswith("1 link with a deactivated account: ")
         assert warned(run, "disabled")["examples"] == [{"identity": "ada@contoso.com", "account": "ada@contoso.com"}]
         assert warned(run, "inactive")["examples"] == [{"identity": "bob@contoso.com", "account": "bob@contoso.com"}]
         path = f"linking/runs/{run['id']}/decisions"
         page = await app.call("GET", path, decision="review", warning="disabled")
         assert [row["identity"]["objectId"] for row in page["decisions"]] == [object_id(1)]
+
+    async def test_whoever_is_disabled_is_found_as_the_remedy_says_whatever_the_plan_decides(self, app: App) -> None:
+        await app.bring(csv_file({"userName": "ada@contoso.com"}, {"userName": "bob@partner.example"}))
+        people = [
+            graph(n, name, accountEnabled=False) for n, name in enumerate(("ada@contoso.com", "bob@partner.example"))
+        ]
+        run = await app.plan(*people)
+        assert warned(run, "disabled")["count"] == 2
+        assert "decisions?warning=disabled." in warned(run, "disabled")["remedy"]
+        page = await app.call("GET", f"linking/runs/{run['id']}/decisions", warning="disabled")
+        assert sorted(row["decision"] for row in page["decisions"]) == ["outsideVerifiedDomains", "review"]
 
     async def test_a_mapping_that_sends_the_mail_nickname_is_told(self, app: App) -> None:
         await app.bring(csv_file({"userName": "ada@contoso.com"}))

@@ -135,6 +135,12 @@ class TestLinking:
         assert (status, "release it first" in detail) == (409, True)
         assert (await status_of(app.call("POST", "accounts/none/link", body)))[0] == 404
 
+    async def test_an_account_that_is_set_aside_is_linked_by_nobody(self, app: App) -> None:
+        await app.call("PUT", "directory/policy", {"setAside": ["Bob@*"]})
+        status, detail = await status_of(link(app, 1, "bob"))
+        assert (status, "setAside: the policy sets this account aside" in detail) == (403, True)
+        assert (await app.account("bob@contoso.com"))["link"] is None
+
     async def test_whom_a_plan_left_open_is_settled_by_a_link(self, app: App) -> None:
         run = await app.plan(graph(1, "other@contoso.com", mail="ada@contoso.com"))
         assert run["counts"]["review"] == 1
