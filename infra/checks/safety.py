@@ -38,12 +38,6 @@ RULES = (
     Rule(STORAGE, "properties.supportsHttpsTrafficOnly", (True,), "tokens travel in the clear"),
     Rule(STORAGE, "properties.networkAcls.bypass", ("AzureServices",), "logs and alerts do not come through"),
     Rule(VAULTS, "properties.networkAcls.bypass", ("AzureServices",), "the platform reads no certificate"),
-    Rule(
-        "Microsoft.Network/privateDnsZones/virtualNetworkLinks",
-        "properties.registrationEnabled",
-        (False,),
-        "Azure takes it of no private link",
-    ),
     Rule(STORAGE, "kind", ("StorageV2",), "the account has no tables"),
     Rule(f"{STORAGE}/blobServices/containers", "properties.publicAccess", ("None",), "anybody reads it"),
     Rule(f"{STORAGE}/blobServices", "properties.deleteRetentionPolicy.enabled", (True,), "a deleted blob is gone"),
@@ -251,6 +245,9 @@ def _check_network(deployment: Deployment) -> Iterator[Finding]:
         yield Finding("network", symbol, f"has no private endpoint for {group} ({deployment.scenario})")
     for symbol, group in sorted(found - wanted):
         yield Finding("network", symbol, f"has a private endpoint for {group} that nobody uses")
+    for one in deployment.of("Microsoft.Network/privateDnsZones/virtualNetworkLinks"):
+        if one.properties.get("registrationEnabled") is not False:
+            yield Finding("network", one.symbol, "other machines would write their names into the zone")
     for one in deployment.of("Microsoft.Network/privateEndpoints/privateDnsZoneGroups"):
         for config in one.properties.get("privateDnsZoneConfigs", []):
             kind = str(config.get("name")).replace("vault", "vaultcore")
