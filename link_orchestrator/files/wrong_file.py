@@ -29,6 +29,8 @@ class Door(StrEnum):
 
 _DECISIONS: Final = ({"action", "row", "run"}, {"decision", "reason"})
 """Headers of the tables of a run's report, with columns to fill in and without."""
+_PORTAL_GROUP: Final = frozenset({"grouptype", "membershiptype"})
+"""Headers of a list of groups as Entra's portal shows it."""
 _ENTRA_GROUP: Final = ({"grouptypes"}, {"securityenabled", "mailenabled"}, {"membershiprule"}, {"membershiptype"})
 """Headers that only groups of Entra have, beside an id and a displayName."""
 _USER: Final = frozenset({"userprincipalname", "accountenabled", "usertype", "givenname", "jobtitle"})
@@ -39,6 +41,8 @@ _PRINCIPAL: Final = frozenset(
 """The userPrincipalName, as headers call it in English, German, French, Spanish and Japanese."""
 _OBJECT_ID: Final = frozenset({"id", "objectid", "objektid", "iddobjet", "iddeobjeto", "オブジェクトid"})
 """The object id in these languages."""
+_BESIDE_PRINCIPAL: Final = frozenset({"displayname", "accountenabled", "usertype"})
+"""Properties of Entra's users that are chosen with the userPrincipalName, where the object id was left out."""
 _LOGINS: Final = frozenset({"username", "login", "loginname", "emailverified", "verifiedemail", "nameid", "samlnameid"})
 """Headers that an application's accounts have, and users of Entra do not."""
 _GROUP: Final = frozenset({"group", "groupname", "groupdisplayname"})
@@ -80,6 +84,8 @@ def find_door(headers: Iterable[str], *, is_table: bool) -> tuple[str, Door] | N
     if any(mark <= words for mark in _DECISIONS):
         return "a table of a run's rows, for decisions about them", Door.DECISIONS
     if not words & _LOGINS:
+        if words >= _PORTAL_GROUP and not words & _USER:
+            return "a list of Entra's groups", Door.ENTRA_GROUPS
         if (
             {"id", "displayname"} <= words
             and not words & _USER
@@ -89,6 +95,8 @@ def find_door(headers: Iterable[str], *, is_table: bool) -> tuple[str, Door] | N
         product = recognise(IDENTITIES, names)
         if product or (words & _PRINCIPAL and words & _OBJECT_ID):
             return f"a list of Entra's users ({product.name if product else 'Entra'})", Door.IDENTITIES
+        if words & _PRINCIPAL and words & _BESIDE_PRINCIPAL and not words & _GROUP:
+            return "a list of Entra's users, without the object ids that have to be in it", Door.IDENTITIES
     accounts = recognise(ACCOUNTS, names)
     if words & _GROUP and words & _ADDRESSES and not words & _PERSONAL and not accounts:
         return "a list of groups and their members", Door.GROUPS

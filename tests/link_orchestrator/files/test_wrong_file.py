@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from link_orchestrator.files.accounts import read_accounts
+from link_orchestrator.files.accounts import AccountRow, read_accounts
 from link_orchestrator.files.entra_groups import read_entra_groups
 from link_orchestrator.files.groups import read_groups
 from link_orchestrator.files.identities import number_identities
@@ -48,6 +48,10 @@ FILES: dict[str, tuple[bytes, Door]] = {
         Door.ENTRA_GROUPS,
     ),
     "Entra's list of groups": (ENTRA.encode(), Door.ENTRA_GROUPS),
+    "groups as the portal shows them": (
+        b"Object Id,Name,Group type,Membership type,Email\n1,Sales,Security,Assigned,s@contoso.com\n",
+        Door.ENTRA_GROUPS,
+    ),
     "accounts": ((EXPORTS / "generic.csv").read_bytes(), Door.ACCOUNTS),
     "accounts of Atlassian": ((EXPORTS / "atlassian_managed.csv").read_bytes(), Door.ACCOUNTS),
     "accounts of Okta": ((EXPORTS / "okta.csv").read_bytes(), Door.ACCOUNTS),
@@ -61,18 +65,40 @@ FILES: dict[str, tuple[bytes, Door]] = {
 }
 
 
+WITHOUT_MEMBERS = ("Entra's groups without members", "Entra's list of groups", "groups as the portal shows them")
+
+
 @pytest.mark.parametrize("door", READERS)
 @pytest.mark.parametrize("name", FILES)
 def test_a_file_is_refused_with_its_own_door_at_every_other(name: str, door: Door) -> None:
     file, own = FILES[name]
     if door is own:
-        if name not in ("Entra's groups without members", "Entra's list of groups"):
+        if name not in WITHOUT_MEMBERS:
             assert next(iter(READERS[door](file)))
         return
     with pytest.raises(UnreadableFile) as refused:
         list(READERS[door](file))
     assert own in str(refused.value)
     assert door in str(refused.value)
+
+
+@pytest.mark.parametrize("door", [Door.ACCOUNTS, Door.GROUPS])
+@pytest.mark.parametrize(
+    "file",
+    [
+        b"userPrincipalName,displayName\na@contoso.com,A\n",
+        b"DisplayName,UserPrincipalName,Mail\nA,a@contoso.com,a@contoso.com\n",
+        b"UserPrincipalName;AccountEnabled\na@contoso.com;True\n",
+        json.dumps({"value": [{"displayName": "A", "userPrincipalName": "a@contoso.com"}]}).encode(),
+    ],
+)
+def test_entras_users_without_object_ids_become_neither_accounts_nor_groups(door: Door, file: bytes) -> None:
+    with pytest.raises(UnreadableFile, match="without the object ids") as refused:
+        list(READERS[door](file))
+    assert Door.IDENTITIES in str(refused.value)
+    if door is Door.ACCOUNTS:
+        (row,) = read_accounts(file, columns={"userPrincipalName": "userName"})
+        assert isinstance(row, AccountRow)
 
 
 @pytest.mark.parametrize(

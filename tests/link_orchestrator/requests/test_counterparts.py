@@ -102,6 +102,25 @@ async def test_another_account_than_the_plans_is_named_for_what_it_leaves_open(a
     assert (await app.account("bob.local"))["link"] is None
 
 
+async def test_a_name_that_is_the_key_of_another_account_names_neither(app: App) -> None:
+    """Whoever may choose a userName in the application chose the key of a colleague's account."""
+    await app.bring(
+        csv_file({"userName": "u-17"}, {"userName": "anna.old", "applicationId": "U-17"}, {"userName": "u-18"})
+    )
+    run = await app.plan(ANNA)
+    assert "the userName of one account and the applicationId of another" in await link(app, run, 3, account="U-17")
+    assert "review" not in await row_of(app, run, 3)
+    assert await link(app, run, 3, account=await id_of(app, "anna.old")) == ""
+
+
+async def test_an_applications_key_may_look_like_the_id_of_an_account(app: App) -> None:
+    key = "0b6c7d1e-5f3a-4c2b-9d8e-7f6a5b4c3d2e"
+    await app.bring(csv_file({"userName": "anna.old", "applicationId": key}))
+    run = await app.plan(ANNA)
+    assert await link(app, run, 3, account=key) == ""
+    assert (await row_of(app, run, 3))["review"]["userName"] == "anna.old"
+
+
 @pytest.mark.parametrize(
     ("name", "why"),
     [
