@@ -153,7 +153,8 @@ class Extent(Answer):
 class Milestone(Message):
     """A state that a job has reached, to be recorded in the tables.
 
-    `pilot`: it is planned again, since a pilot of it was applied, before which so many were.
+    `pilot` says that the job is planned again, because a pilot of it was applied: it is the number of pilots that were
+    applied before that one.
     """
 
     job: str

@@ -278,9 +278,9 @@ def _verdict(context: Any, retry: Any, start: Start, wait: _Wait) -> Steps:
 
 
 def approval_event(pilots: int) -> str:
-    """Return the event that approves a plan of which so many pilots were applied.
+    """Return the name of the event that approves a plan of which this number of pilots was applied.
 
-    Each has a name of its own: one that is told twice is no verdict on the rest.
+    Each approval has a name of its own: one that is told twice is no verdict on the rest.
     """
     return f"{APPROVE}{pilots}" if pilots else APPROVE
 
