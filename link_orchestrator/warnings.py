@@ -299,7 +299,7 @@ _SENTENCES: Final[Mapping[str, _Sentence]] = {
     ),
     TRUST: _Sentence(
         "review",
-        "{counted} would be links if every address in the verified domains counted as verified",
+        "{counted} would link if every address in the verified domains counted as verified",
         'Set "trustEmails": "inVerifiedDomains" in the policy and plan again, if nobody can register in the '
         "application with an address that is not theirs. Otherwise review them: {rows}decision=review",
     ),
@@ -310,36 +310,36 @@ _SENTENCES: Final[Mapping[str, _Sentence]] = {
     ),
     INACTIVE: _Sentence(
         "link",
-        "{counted} to accounts that are deactivated here: provisioning switches them on",
+        "{counted} with a deactivated account: provisioning switches it on",
         "Look at them: {rows}warning=inactive. Exclude in a review who is to stay out.",
     ),
     DISABLED: _Sentence(
         "identity",
-        "{counted} that match an account, and are disabled in Entra: provisioning leaves them out, and whoever is "
-        "linked all the same is managed by nobody",
+        "{counted} with a match, but disabled in Entra: provisioning leaves such people out, and whoever is linked "
+        "all the same is managed by nobody",
         "Look at them: {rows}warning=disabled. Deactivate in the application who has left.",
     ),
     UNASSIGNED: _Sentence(
         "link",
-        "{counted} of people who are not assigned to the application in Entra: provisioning leaves them out, and "
+        "{counted} without an assignment to the application in Entra: provisioning leaves such people out, and "
         "nobody would manage their accounts",
         "Assign them before provisioning starts: Entra admin center, Enterprise applications, the application, Users "
         "and groups, Add user/group. Who they are: {rows}warning=unassigned. Exclude in a review who is to stay local.",
     ),
     UNREAD: _Sentence(
         "row",
-        "{files} not read: the plan knows nothing of these people",
+        "{files} not read: the plan knows nothing of the people in them",
         "See why: GET /linking/runs/{run}/problems for the identities, and /problems of the import for the accounts. "
         "Correct the file, bring it again, and plan again.",
     ),
     FILLERS: _Sentence(
         "employee number",
-        "{counted} that only say that there is none: {listed}",
+        "{counted} saying no more than that there is none: {listed}",
         "None, if these people have no number. Otherwise correct the file: such a number matches nobody.",
     ),
     SHARED: _Sentence(
         "value",
-        "{counted} that many carry, which prove nothing by a weak rule",
+        "{counted} carried by many, and so no evidence for a weak rule",
         "Look at them: {rows}decision=sharedValue. Correct a value that says nothing of the person.",
     ),
     EXCLUSIONS: _Sentence(

@@ -39,7 +39,8 @@ def open_text(file: bytes, content_type: str, notes: Notes) -> TextIO:
             encoding = "windows-1252"
             notes.remark(
                 "The text is not UTF-8, and was taken as windows-1252: look whether names with accents are right. "
-                "Where they are not, name the code page: Content-Type: text/csv; charset=windows-1250, for instance."
+                "Where they are not, save the file as UTF-8, or name the code page: "
+                "Content-Type: text/csv; charset=windows-1250."
             )
     errors = "surrogatepass" if encoding.startswith("utf-16") else "surrogateescape"
     return io.TextIOWrapper(io.BytesIO(file), encoding, errors, newline="")

@@ -15,7 +15,6 @@ from link_orchestrator.warnings import warnings_of
 from shared.admin.parameters import page_answer, read_count
 from shared.directory.directory import Directory
 from shared.directory.errors import NotFound
-from shared.directory.matching.accounts import DecisionKind
 from shared.directory.text import dump
 from shared.directory.work.jobs import Job
 from shared.directory.work.plan import Plan, PlanRow
@@ -55,13 +54,10 @@ async def list_rows(kind: Kind, directory: Directory, request: Request) -> Respo
 
 
 async def _page_of_selected(directory: Directory, request: Request, choice: str, wanted: Filter) -> Response:
-    """Return a page of the rows that meet conditions. It may have few or none, and yet a cursor: more follow.
-
-    Who asks for a warning or for changes, and for no decision, means links.
-    """
+    """Return a page of the rows that meet conditions. It may have few or none, and yet a cursor: more follow."""
     rows, cursor = await select_rows(
         directory.plan(request.id),
-        choice or (DecisionKind.LINK.value if wanted.of_links else ""),
+        wanted.among(choice),
         request.params.get("cursor", ""),
         read_count(request),
         wanted.selects,

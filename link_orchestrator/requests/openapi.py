@@ -99,7 +99,7 @@ OPERATIONS: Mapping[str, Operation] = {
     "linking_run_problems": Operation("Problems", query=PAGED),
     "linking_run_report": Operation(
         "File",
-        query=("format", "decision", "warning", "changes", "reportCount", "cursor", "trial"),
+        query=("format", "decision", *CONDITIONS, "reportCount", "cursor", "trial"),
         media_types=("text/html", "text/csv", XLSX, "application/jsonl"),
     ),
     "linking_undo_report": Operation(

@@ -37,16 +37,15 @@ from link_orchestrator.requests.jobs import (
 from link_orchestrator.requests.mapping import people_of
 from link_orchestrator.requests.pages.run import summary
 from link_orchestrator.requests.pages.undo import undo_summary
-from link_orchestrator.requests.selection import CONDITIONS, read_filter
+from link_orchestrator.requests.selection import CONDITIONS, Filter, read_filter
 from link_orchestrator.requests.workbook import MOST_IN_WORKBOOK, XLSX, Workbook
 from link_orchestrator.run import mapping_of, policy_of
 from link_orchestrator.warnings import warnings_of
 from shared.admin.parameters import read_count
 from shared.directory.directory import Directory
-from shared.directory.matching.accounts import DecisionKind
 from shared.directory.text import dump
 from shared.directory.work.jobs import Job
-from shared.directory.work.plan import PlanRow
+from shared.directory.work.plan import Plan, PlanRow
 from shared.scim.endpoint import Request, Response
 from shared.scim.errors import InvalidValue
 from shared.turns import Turns
@@ -131,16 +130,10 @@ def _html(page: str) -> Response:
 async def _page(directory: Directory, job: Job, request: Request, kind: Kind) -> Response:
     count, cursor = read_count(request, ROWS_AT_ONCE, MOST_ROWS), request.params.get("cursor", "")
     form, choice = _form(request), read_choice(request, kind.rows)
-    plan, wanted = directory.plan(job.id), read_filter(request) if kind is RUN else None
+    wanted = read_filter(request) if kind is RUN else None
     if form == "xlsx":
-        if wanted:
-            raise InvalidValue("format: a workbook has all rows of a decision; csv and jsonl have those of a filter")
-        return await _workbook(directory, job, kind, choice)
-    if wanted:
-        choice = choice or (DecisionKind.LINK.value if wanted.of_links else "")
-        rows, after = await select_rows(plan, choice, cursor, count, wanted.selects)
-    else:
-        rows, after = await plan.page(choice, cursor, count)
+        return await _workbook(directory, job, kind, choice, wanted)
+    rows, after = await _rows(directory.plan(job.id), choice, wanted, cursor, count)
     if form == "csv":
         text = to_csv([_told(row, kind, job) for row in rows], _columns(kind), header=not cursor)
     else:
@@ -154,19 +147,28 @@ async def _page(directory: Directory, job: Job, request: Request, kind: Kind) ->
     return Response(200, text, mimetype=MIMETYPES[form], headers=headers)
 
 
+async def _rows(
+    plan: Plan, choice: str, wanted: Filter | None, cursor: str, count: int
+) -> tuple[list[PlanRow], str | None]:
+    """Return up to `count` of the rows that are asked for, from behind a cursor, and the next cursor."""
+    if wanted is None:
+        return await plan.page(choice, cursor, count)
+    return await select_rows(plan, wanted.among(choice), cursor, count, wanted.selects)
+
+
 def _change(name: str, change: Mapping[str, Any]) -> str:
     """Return in one line what becomes of an attribute."""
     before, after = (json.dumps(change.get(side), ensure_ascii=False) for side in ("from", "to"))
     return f"{name}: {before} -> {after}" if "from" in change else f"{name}: -> {after}"
 
 
-async def _workbook(directory: Directory, job: Job, kind: Kind, choice: str) -> Response:
-    """Return all rows of a job as one workbook: it cannot come in pages."""
+async def _workbook(directory: Directory, job: Job, kind: Kind, choice: str, wanted: Filter | None) -> Response:
+    """Return all rows that are asked for as one workbook: it cannot come in pages."""
     names, turns = _columns(kind), Turns()
     with Workbook(names, DECIDING if kind is RUN else ()) as book:
         cursor: str | None = ""
         while cursor is not None:
-            rows, cursor = await directory.plan(job.id).page(choice, cursor, ROWS_AT_ONCE)
+            rows, cursor = await _rows(directory.plan(job.id), choice, wanted, cursor, ROWS_AT_ONCE)
             for row in rows:
                 cells = _cells(_told(row, kind, job))
                 if not book.add([cells[name] for name in names]):

@@ -7,7 +7,7 @@ shared/directory/work/reviews.py stores the reviews; passes/apply.py carries the
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -43,7 +43,7 @@ from shared.directory.work.plan import Plan, PlanRow
 from shared.directory.work.reviews import ACKNOWLEDGE, AS_PLANNED, EXCLUDE, LEAVE, LINK, Review, Reviews
 from shared.scim.endpoint import Request, Response
 from shared.scim.errors import InvalidValue
-from shared.tables.access import together
+from shared.tables.access import in_waves, together
 
 ROWS_AT_ONCE = 1_000
 """Rows that one request can name, or review by a filter."""
@@ -215,79 +215,87 @@ async def _judge(
 
     Of two wishes that would link one account, or decide on one identity, the first counts.
     """
-    refused = {asked.row.id: reason for asked, wish in resolved if (reason := wish if isinstance(wish, str) else "")}
-    suitable = [(asked.row.id, wish) for asked, wish in resolved if isinstance(wish, Wish)]
-    refused |= {name: reason for name, wish in suitable if (reason := _unsuitable(wish))}
-    suitable = [(name, wish) for name, wish in suitable if name not in refused]
-    linking = [(name, wish) for name, wish in suitable if wish.action == LINK]
-    ids = [wish.account or str(wish.row.shown["account"]["id"]) for _, wish in linking]
-    links: dict[str, _Choice] = {}
-    for (name, wish), account_id, account in zip(linking, ids, await directory.accounts.find_many(ids), strict=True):
-        if _is_own(wish.row, account_id):
-            review = Review(LINK, "", "", account_id)
-            reason = _objection(wish.row, account_id, account)
-        elif account is None:
-            reason = "account: no account has that id"
-        else:
-            warnings = () if account.active else (INACTIVE,)
-            review = Review(
-                LINK,
-                "",
-                "",
-                account_id,
-                version=account.etag,
-                user_name=account.user_name,
-                application_id=account.application_id,
-                warnings=warnings,
-            )
-            reason = ""
-        if reason:
-            refused[name] = reason
-        else:
-            links[name] = _Choice(wish.row, account_id, review)
-    by_row = {choice.row.id: name for name, choice in links.items() if choice.review.version is not None}
-    named = [replace(links[name].row, review=links[name].review.to_json()) for name in by_row.values()]
-    refused |= {by_row[row_id]: reason for row_id, reason in (await objections(directory, job, named)).items()}
+    refused = {asked.row.id: wish for asked, wish in resolved if isinstance(wish, str)}
+    wishes = {asked.row.id: wish for asked, wish in resolved if isinstance(wish, Wish)}
+    refused |= {name: reason for name, wish in wishes.items() if (reason := _unsuitable(wish))}
+    wishes = {name: wish for name, wish in wishes.items() if name not in refused}
+    links, against = await _choose(directory, job, {n: wish for n, wish in wishes.items() if wish.action == LINK})
+    refused |= against
     # A row that the plan links may have been excluded, and another row been given its account since.
-    wanted = [(name, wish.row, str(wish.row.shown["account"]["id"])) for name, wish in suitable
+    wanted = [(name, wish.row, account_of(wish.row)) for name, wish in wishes.items()
               if wish.action in AS_PLANNED and wish.row.decision == DecisionKind.LINK]  # fmt: skip
-    wanted += [(name, links[name].row, links[name].account) for name, _ in linking if name in links]
-    wanted = [(name, row, account_id) for name, row, account_id in wanted if name not in refused]
-    actions = {name: wish.action for name, wish in suitable}
+    wanted += [(name, choice.row, choice.account) for name, choice in links.items() if name not in refused]
     taken = await _taken(directory, job, [(row, account_id) for _, row, account_id in wanted])
-    accounts, rows = dict[str, str](), set[str]()
+    accounts = dict[str, str]()
     for name, row, account_id in wanted:
         other = taken.get(row.id) or accounts.get(account_id, "")
         if other:
-            remedy = "settle that one first" if actions[name] == LINK else "leave that one first"
+            remedy = "settle that one first" if wishes[name].action == LINK else "leave that one first"
             refused[name] = f"this plan links the account by the row {other}: {remedy}"
-        elif row.id in rows:
-            refused[name] = f"the row {row.id} of this identity is decided on already here"
         else:
             accounts[account_id] = row.id
-            rows.add(row.id)
     return {name: choice for name, choice in links.items() if name not in refused}, refused
 
 
+async def _choose(
+    directory: Directory, job: Job, linking: Mapping[str, Wish]
+) -> tuple[dict[str, _Choice], dict[str, str]]:
+    """Return which account each wish links, and why others link none, whatever else is asked: both by the row's id."""
+    links, refused, by_row = dict[str, _Choice](), dict[str, str](), dict[str, str]()
+    for name, wish in linking.items():
+        if by_row.setdefault(wish.row.id, name) != name:
+            refused[name] = f"the row {wish.row.id} of this identity is decided on already here"
+    linking = {name: wish for name, wish in linking.items() if name not in refused}
+    ids = [wish.account or account_of(wish.row) for wish in linking.values()]
+    for (name, wish), account_id, account in zip(
+        linking.items(), ids, await directory.accounts.find_many(ids), strict=True
+    ):
+        if _is_own(wish.row, account_id):
+            links[name] = _Choice(wish.row, account_id, Review(LINK, "", "", account_id))
+            if reason := _objection(wish.row, account_id, account):
+                refused[name] = reason
+        elif account is None:
+            refused[name] = "account: no account has that id"
+        else:
+            links[name] = _Choice(wish.row, account_id, _named(account))
+    named = [replace(one.row, review=one.review.to_json()) for one in links.values() if one.review.version is not None]
+    against = await objections(directory, job, named)
+    return links, refused | {by_row[row_id]: reason for row_id, reason in against.items()}
+
+
+def _named(account: Account) -> Review:
+    """Return the review that links an account which its row does not show."""
+    return Review(
+        LINK,
+        "",
+        "",
+        account.id,
+        version=account.etag,
+        user_name=account.user_name,
+        application_id=account.application_id,
+        warnings=() if account.active else (INACTIVE,),
+    )
+
+
 async def _resolve(directory: Directory, job: Job, wishes: Sequence[Wish]) -> list[tuple[Wish, Wish | str]]:
-    """Return each wish with what it comes to, or why it comes to nothing.
+    """Return each wish with what it comes to, or why it comes to nothing."""
+    ids = [one for one in {asked.account for asked in wishes} if one and ID.fullmatch(one)]
+    known = {account.id for account in await directory.accounts.find_many(ids) if account}
+    meant = await in_waves(_meant(directory, job, asked, known) for asked in wishes)
+    return list(zip(wishes, meant, strict=True))
+
+
+async def _meant(directory: Directory, job: Job, asked: Wish, known: Collection[str]) -> Wish | str:
+    """Return what a wish comes to, or why it comes to nothing; `known` are ids of accounts that wishes name.
 
     A wish may name an account by its userName or applicationId. One about an account that names its identity is about
     the identity's row: of all rows, that alone links anybody.
     """
-    found: list[tuple[Wish, Wish | str]] = []
-    ids = [one for one in {asked.account for asked in wishes} if one and ID.fullmatch(one)]
-    known = {account.id for account in await directory.accounts.find_many(ids) if account}
-    for asked in wishes:
-        wish: Wish | str = asked
-        if asked.action == LINK and asked.row.decision == DecisionKind.NO_IDENTITY:
-            wish = await _of_identity(directory, job, asked)
-        elif asked.identity:
-            wish = f"identity: is for linking a row that is {DecisionKind.NO_IDENTITY}"
-        elif asked.account and asked.account not in known:
-            wish = await _of_account(directory, asked)
-        found.append((asked, wish))
-    return found
+    if asked.action == LINK and asked.row.decision == DecisionKind.NO_IDENTITY:
+        return await _of_identity(directory, job, asked)
+    if asked.identity:
+        return f"identity: is for linking a row that is {DecisionKind.NO_IDENTITY}"
+    return await _of_account(directory, asked) if asked.account and asked.account not in known else asked
 
 
 async def _of_account(directory: Directory, wish: Wish) -> Wish | str:

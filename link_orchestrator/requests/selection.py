@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Annotated, Any, Final, Literal, get_args
 
 from pydantic import Field
@@ -11,10 +11,10 @@ from link_orchestrator.warnings import DISABLED
 from shared.admin.body import Body
 from shared.directory.keys import fold
 from shared.directory.matching.accounts import DecisionKind
+from shared.directory.matching.domains import domain_of, to_ascii
 from shared.directory.matching.policy import Rule
 from shared.directory.work.plan import PlanRow
 from shared.scim.endpoint import Request
-from shared.scim.errors import InvalidValue
 
 Evidence = Literal["mail", "alias", "otherMails", "userPrincipalName"]
 ATTRIBUTES: Final = {"alias": "proxyAddresses"}
@@ -22,6 +22,8 @@ ATTRIBUTES: Final = {"alias": "proxyAddresses"}
 Warned = Literal["inactive", "disabled", "unassigned"]
 ANY_CHANGE: Final = "any"
 """What asks for every row of which anything changes."""
+Text = Annotated[str, Field(max_length=1_000)]
+"""A text that every row is compared with."""
 
 
 class Filter(Body):
@@ -31,13 +33,13 @@ class Filter(Body):
     """A match rule that is among the row's evidence."""
     evidence: Evidence | None = None
     """The attribute of the identity that alone, of its addresses, is among the row's evidence."""
-    domain: str | None = None
+    domain: Text | None = None
     """The domain of the identity's user principal name."""
-    department: str | None = None
+    department: Text | None = None
     """The identity's department."""
     warning: Warned | None = None
     """A warning that the row has."""
-    changes: str | None = None
+    changes: Text | None = None
     """An attribute of the account that the first provisioning cycle changes; any for whichever."""
     score: Annotated[float, Field(ge=0, le=1)] | None = None
     """The least score that one of the row's suggestions has."""
@@ -49,12 +51,20 @@ class Filter(Body):
         return (
             (self.rule is None or self.rule in {item["rule"] for item in evidence})
             and (self.evidence is None or self._rests_on(evidence))
-            and (self.domain is None or _domain(identity) == fold(self.domain).removeprefix("@"))
+            and (self.domain is None or _is_in(identity, self.domain))
             and (self.department is None or fold(identity.get("department") or "") == fold(self.department))
             and (self.warning is None or self.warning in warnings)
             and (self.changes is None or self._changes(row.shown.get("changes", ())))
             and (self.score is None or any(one["score"] >= self.score for one in row.suggestions))
         )
+
+    def among(self, decision: str) -> str:
+        """Return the decision of the rows that are looked through, "" for all rows, where a request names this one.
+
+        Who asks for a warning or for changes, and for no decision, means links. Whoever is disabled in Entra is none.
+        """
+        of_links = self.warning not in (None, DISABLED) or self.changes
+        return decision or (DecisionKind.LINK.value if of_links else "")
 
     def _changes(self, changed: Collection[str]) -> bool:
         wanted = fold(self.changes or "")
@@ -64,14 +74,6 @@ class Filter(Body):
         names = {item["attribute"] for item in evidence}
         addresses = {ATTRIBUTES.get(one, one) for one in get_args(Evidence)}
         return names & addresses == {ATTRIBUTES.get(self.evidence or "", self.evidence)}
-
-    @property
-    def of_links(self) -> bool:
-        """Whether who names no decision means the links: whose warning or changes are asked for, which links have.
-
-        Whoever is disabled in Entra is never a link.
-        """
-        return self.warning not in (None, DISABLED) or bool(self.changes)
 
 
 class Selection(Filter):
@@ -87,14 +89,13 @@ CONDITIONS: Final = tuple(Filter.model_fields)
 def read_filter(request: Request) -> Filter | None:
     """Return the conditions that a request names as query parameters, None for none.
 
-    Raises InvalidValue and ValidationError.
+    Raises ValidationError, which names the parameter.
     """
-    warning = request.params.get("warning")
-    if warning and warning not in get_args(Warned):
-        raise InvalidValue(f"warning: one of {', '.join(get_args(Warned))}")
     asked = {name: value for name in CONDITIONS if (value := request.params.get(name))}
     return Filter.model_validate(asked) if asked else None
 
 
-def _domain(identity: Any) -> str:
-    return fold(str(identity.get("userPrincipalName", ""))).rpartition("@")[2]
+def _is_in(identity: Mapping[str, Any], domain: str) -> bool:
+    """Tell whether the user principal name of an identity is in a domain, which may have an @ before it."""
+    wanted = to_ascii(domain.strip().removeprefix("@"))
+    return wanted is not None and domain_of(str(identity.get("userPrincipalName", ""))) == wanted

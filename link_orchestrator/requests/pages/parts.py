@@ -47,7 +47,8 @@ p, li, small {{ text-wrap: pretty }} p {{ margin: 0 0 .7rem; max-width: 68ch }}
 p.lead {{ font-size: 1.1rem; margin: .8rem 0 0 }}
 p.kind {{ margin: 0 0 .4rem; font-size: .8rem; letter-spacing: .06em; text-transform: uppercase; color: var(--soft) }}
 p.soft {{ margin: .6rem 0 .2rem }}
-p.soft, small {{ color: var(--soft) }} small {{ font-size: .87rem; display: block; font-weight: 400 }}
+p.soft, small {{ color: var(--soft) }} small {{ font-size: .87rem; display: block }}
+small {{ font-weight: 400; overflow-wrap: anywhere }}
 .state {{ display: inline-block; border: 1px solid currentColor; border-radius: 1em; padding: .05em .7em;
   font-size: .85rem; line-height: 1.5; vertical-align: .25em; margin-left: .6rem; font-weight: 400;
   color: var(--soft) }}

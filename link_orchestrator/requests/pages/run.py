@@ -88,16 +88,24 @@ def _lead(run: Shown) -> str:
         case "started":
             return "Identities and accounts are being compared. Nothing has changed."
         case "planned":
-            many = f"{counted(links, 'existing account')} would be linked with {'its' if links == 1 else 'their'}"
-            return f"Nothing has changed yet. On approval, {many} Entra identities, and nothing else of them changes."
+            whose, else_of = ("its Entra identity", "it") if links == 1 else ("their Entra identities", "them")
+            many = f"{counted(links, 'more existing account' if done else 'existing account')} would be linked"
+            sofar = _piloted(done) if done else "Nothing has changed yet."
+            return f"{sofar} On approval, {many} with {whose}, and nothing else of {else_of} changes."
         case "approved":
-            return f"Approved: {counted(links, 'existing account')} are being linked."
+            are = "is" if links == 1 else "are"
+            return f"Approved: {counted(links, 'existing account')} {are} being linked."
         case "expired":
-            return "Nobody approved the plan in time. Nothing has changed."
+            rest, sofar = ("the rest of the plan", _piloted(done)) if done else ("the plan", "Nothing has changed.")
+            return f"Nobody approved {rest} in time. {sofar}"
         case "done" if "approved" not in run:
             return "Nothing changed since the runs before, so there was nothing to do."
         case _:
             return f"{counted(done, 'account')} linked with their Entra identities. What is linked can be taken back."
+
+
+def _piloted(done: int) -> str:
+    return f"A pilot has linked {counted(done, 'account')} with their Entra identities."
 
 
 def _overview(counts: Mapping[str, int]) -> Iterator[str]:
@@ -171,7 +179,8 @@ def _steps(run: Shown) -> Iterator[str]:
         "whose account changed since the plan is refused. Provisioning waits meanwhile, for 15 minutes at most."
     )
     if "expires" in run:
-        yield f"Without an approval the plan expires at {escape(moment(run['expires']))}, and nothing has changed."
+        stays = "" if run.get("counts", {}).get("linked") else ", and nothing has changed"
+        yield f"Without an approval the plan expires at {escape(moment(run['expires']))}{stays}."
 
 
 def _undo(run: Shown, *, trial: bool) -> str:
@@ -181,13 +190,15 @@ def _undo(run: Shown, *, trial: bool) -> str:
     path = "/linking/runs/{id}" if trial else f"/linking/runs/{run['id']}"
     undo, cancel = code(f"POST {path}/undo"), code(f"POST {path}/cancel")
     days = run.get("options", {}).get("policy", {}).get("undoDays")
+    piloted = planned and run.get("counts", {}).get("linked", 0)
+    first = f"{cancel}, and once that has ended " if piloted else ""
     told = [
-        f"Stop provisioning in Entra, then send {undo}.",
+        f"Stop provisioning in Entra, then send {first}{undo}.",
         "Everybody whom the run linked returns to what they were before: same sign-in, same attributes, managed here.",
         "What somebody edited here since is named, row by row, and nobody is switched on unseen.",
         f"What provisioning replaces is kept for {counted(days, 'day')}." if days else "",
         f"Until the plan is approved there is nothing to take back: {cancel} drops it."
-        if planned and not trial
+        if planned and not piloted and not trial
         else "",
     ]
     return f"<p>{' '.join(filter(None, told))}</p>"

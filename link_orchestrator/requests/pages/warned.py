@@ -8,12 +8,13 @@ from html import escape
 from typing import Any, Final
 
 from link_orchestrator.requests.pages.parts import at
+from link_orchestrator.warnings import UNREAD
 
 Warned = Mapping[str, Any]
 """A warning as the API shows it."""
 
-ROWS: Final = "rows.csv"
-"""What the rows of a plan that is not kept are called where it was made."""
+ROWS, PROBLEMS = "rows.csv", "problems.csv"
+"""What the rows of a plan that is not kept, and those of its files that were not read, are called where it was made."""
 _ASKED: Final = re.compile(r"GET /linking/runs/\w+/decisions\?(\w+)=(\w+)(?:&(\w+)=(\w+))?")
 _COLUMNS: Final = {"warning": "warnings"}
 """Columns of the rows by the parameter that asks for one of their values, where the two differ."""
@@ -35,6 +36,8 @@ def to_acknowledge(warned: Iterable[Warned]) -> list[str]:
 
 def remedy_of(warned: Warned, *, trial: bool = False) -> str:
     """Return what to do about a warning."""
+    if trial and warned.get("code") == UNREAD:
+        return f"See why: {PROBLEMS}. Correct the file, and plan again."
     remedy = str(warned.get("remedy", ""))
     return _ASKED.sub(_in_rows, remedy) if trial else remedy
 

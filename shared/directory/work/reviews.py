@@ -8,7 +8,7 @@ once the run is approved, and before that it makes the approval start again. So 
 from __future__ import annotations
 
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,7 +18,7 @@ from shared.directory.keys import APPLICATION_ID, Keys, prefix_end
 from shared.directory.text import dump
 from shared.directory.work.buckets import read_place
 from shared.directory.work.plan import CURSOR, OPEN, Plan, PlanRow, columns_of, read_row
-from shared.tables.access import in_parts, scan, scan_pages, together
+from shared.tables.access import in_parts, scan, scan_pages, together, write
 from shared.tables.port import (
     MAX_OPERATIONS,
     Conflict,
@@ -200,9 +200,11 @@ class Reviews:
 
     async def note_named(self, rows: Mapping[str, str]) -> None:
         """Note by which row each of some accounts is named, before the reviews of those rows are stored."""
+        found: defaultdict[str, list[Operation]] = defaultdict(list)
         for account_id, row_id in rows.items():
             partition = self._plan.partition(self._keys.bucket(account_id))
-            await self._tables.commit(partition, [Upsert(NAMED + account_id, {"row": row_id})])
+            found[partition].append(Upsert(NAMED + account_id, {"row": row_id}))
+        await write(self._tables, found)
 
     async def named(self, accounts: Sequence[str]) -> dict[str, str]:
         """Return the rows whose reviews name some accounts which these rows do not show, by account."""

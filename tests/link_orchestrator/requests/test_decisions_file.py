@@ -163,6 +163,21 @@ async def test_of_two_lines_about_one_row_the_first_counts(
     assert (await row_of(app, run, 2))["review"]["action"] == "exclude"
 
 
+async def test_of_two_lines_about_one_identity_each_is_judged_or_refused(app: App, run: Any) -> None:
+    rows = decide(
+        rows_in(await table(app, run)),
+        {
+            object_id(3): {"action": "link", "account": "=root.old"},
+            "anna.old": {"action": "link", "identity": object_id(3)},
+        },
+    )
+    for some in (sorted(rows, key=lambda row: row["objectId"]), sorted(rows, key=lambda row: not row["objectId"])):
+        answer = await send(app, run, some)
+        review = (await row_of(app, run, 3)).get("review", {"userName": "anna.old"})
+        assert review["userName"] == "anna.old", "nobody gets a protected account"
+        assert answer["notTaken"] >= 1
+
+
 async def test_a_file_of_another_run_is_refused_by_name_and_decides_nothing(app: App, run: Any) -> None:
     former = decide(rows_in(await table(app, run)), {object_id(2): {"action": "link"}})
     await app.call("POST", f"linking/runs/{run['id']}/cancel")

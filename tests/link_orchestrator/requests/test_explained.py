@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from link_orchestrator.requests.explained import explained
 from shared.directory.matching.evidence import MatchEvidence
 from shared.directory.matching.policy import Rule, Trust
-from tests.link_orchestrator.running import App, Refusal, csv_file, graph, object_id
+from tests.link_orchestrator.running import App, csv_file, graph, object_id
 
 VERIFIED = {"emailVerified": "yes"}
 
@@ -99,13 +99,6 @@ async def test_each_page_of_a_filtered_csv_is_filtered(app: App) -> None:
             found += [line["identity"]["userPrincipalName"] for line in lines]
             path = str(answer.links["next"]["url"].relative()) if "next" in answer.links else ""
     assert sorted(found) == sorted(name for name in names if "partner" in name)
-
-
-async def test_a_workbook_is_of_no_filter(app: App) -> None:
-    await app.bring(csv_file({"userName": "ada@contoso.com"}))
-    run = await app.plan(graph(1, "ada@contoso.com"))
-    with pytest.raises(Refusal, match=r"^400 format: a workbook has all rows of a decision"):
-        await app.call("GET", f"linking/runs/{run['id']}/report", format="xlsx", domain="contoso.com")
 
 
 async def test_each_of_several_candidates_says_where_it_has_the_value(app: App) -> None:

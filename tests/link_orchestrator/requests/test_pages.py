@@ -77,6 +77,24 @@ def test_an_import_that_was_taken_back_says_so() -> None:
     assert "Taken back2026-11-30 09:30:00 UTC by ann" in Page(summary(PLANNED, read=[read])).text.replace("\n", "")
 
 
+def test_after_a_pilot_a_page_does_not_say_that_nothing_has_changed() -> None:
+    counts = PLANNED["counts"] | {"linked": 10}  # type: ignore[operator]
+    piloted = PLANNED | {"counts": counts, "approved": "2026-11-30T11:00:00.000Z", "approvedBy": "ann"}
+    text = Page(summary(piloted)).text
+    assert "A pilot has linked 10 accounts with their Entra identities." in text
+    assert "POST /linking/runs/run1/cancel, and once that has ended POST /linking/runs/run1/undo" in text
+    assert "2 more existing accounts would be linked" in text
+    expired = Page(summary(piloted | {"phase": "expired"})).text
+    assert "Nobody approved the rest of the plan in time. A pilot has linked 10 accounts" in expired
+    assert "othing has changed" not in text + expired
+    assert "there is nothing to take back" not in text + expired
+
+
+def test_of_one_account_a_page_speaks_as_of_one() -> None:
+    text = Page(summary(PLANNED | {"links": 1})).text
+    assert "1 existing account would be linked with its Entra identity, and nothing else of it changes." in text
+
+
 def test_what_was_applied_says_how_to_go_back_and_what_was_never_approved_does_not() -> None:
     done = PLANNED | {"phase": "done", "approved": "2026-11-30T11:00:00.000Z", "counts": {"linked": 2}}
     assert "POST /linking/runs/run1/undo" in Page(summary(done)).text
@@ -213,7 +231,9 @@ def test_remedies_of_a_trial_name_the_rows_and_not_an_app_that_is_gone() -> None
         "remedy": "Look: GET /linking/runs/run1/decisions?decision=review&warning=disabled.",
         "code": "disabled",
     }
-    text = Page(summary(PLANNED | {"warnings": [WARNED, WARNED | disabled]}, trial=True)).text
+    unread = {"remedy": "See why: GET /linking/runs/run1/problems.", "code": "unreadRows"}
+    text = Page(summary(PLANNED | {"warnings": [WARNED, WARNED | disabled, WARNED | unread]}, trial=True)).text
+    assert "See why: problems.csv. Correct the file, and plan again." in text
     assert "Look at them: rows.csv, where changes has userName. Tell these people." in text
     assert "Look: rows.csv, where decision has review and warnings has disabled." in text
     assert "/decisions" not in text

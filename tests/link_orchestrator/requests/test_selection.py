@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
+from python_calamine import load_workbook
 
+from link_orchestrator.requests.report import RUN_COLUMNS
+from tests.link_orchestrator.requests.test_decisions_file import table
 from tests.link_orchestrator.requests.test_reviews import review
 from tests.link_orchestrator.running import App, Refusal, csv_file, graph, object_id
 
@@ -69,6 +75,33 @@ async def test_a_condition_that_is_none_is_refused_by_its_name(app: App, run: An
     with pytest.raises(Refusal, match=next(iter(asked))) as refusal:
         await listed(app, run, **asked)
     assert refusal.value.status == 400
+
+
+@pytest.mark.parametrize("asked", [{"domain": "Fabrikam.com"}, {"department": "it"}, {"score": "0.89"}])
+async def test_a_table_has_the_rows_of_the_list_on_every_page(app: App, run: Any, asked: dict[str, str]) -> None:
+    found: list[str] = []
+    link = f"/linking/runs/{run['id']}/report?{urlencode({'format': 'csv', 'count': 1, **asked})}"
+    while link:
+        async with app.session.get(link) as answer:
+            found.append(await answer.text())
+            link = str(answer.links.get("next", {}).get("url", ""))
+    rows = list(csv.DictReader(io.StringIO("".join(found).removeprefix("\ufeff"), newline="")))
+    listed_rows = (await app.call("GET", f"linking/runs/{run['id']}/decisions", **asked))["decisions"]
+    assert {row["row"] for row in rows} == {row["id"] for row in listed_rows}
+    book = load_workbook(io.BytesIO(await table(app, run, "xlsx", **asked)))
+    column = RUN_COLUMNS.index("row")
+    assert {row[column] for row in book.get_sheet_by_index(0).to_python()[1:]} == {row["row"] for row in rows}
+
+
+async def test_a_condition_is_no_text_without_end(app: App, run: Any) -> None:
+    with pytest.raises(Refusal, match=r"filter\.department.*1000"):
+        await review(app, run, "leave", filter={"decision": "review", "department": "\u0130" * 1_001})
+
+
+async def test_a_domain_is_the_same_in_every_spelling(app: App) -> None:
+    run = await app.plan(graph(1, "a@m\u00fcller.example"), graph(2, "b@xn--mller-kva.example"))
+    for domain in ("M\u00dcLLER.example", "@xn--mller-kva.example"):
+        assert await listed(app, run, domain=domain) == {1, 2}
 
 
 async def test_a_review_decides_about_those_whom_a_filter_selects(app: App, run: Any) -> None:

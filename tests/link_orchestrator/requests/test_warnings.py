@@ -211,6 +211,8 @@ class TestWhatItSays:
             graph(2, "bob@contoso.com"),
             graph(3, "new@contoso.com", accountEnabled=False),
         )
+        assert warned(run, "disabled")["warning"].startswith("1 identity with a match, but disabled in Entra: ")
+        assert warned(run, "inactive")["warning"].startswith("1 link with a deactivated account: ")
         assert warned(run, "disabled")["examples"] == [{"identity": "ada@contoso.com", "account": "ada@contoso.com"}]
         assert warned(run, "inactive")["examples"] == [{"identity": "bob@contoso.com", "account": "bob@contoso.com"}]
         path = f"linking/runs/{run['id']}/decisions"

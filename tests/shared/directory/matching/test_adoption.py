@@ -89,6 +89,9 @@ UNPROVED: dict[str, tuple[dict[str, Any], Account, Policy]] = {
         create(userName="\u212aäte@contoso.com"), account(userName="käte@contoso.com"), POLICY
     ),
     "full width": (create(userName="\uff4bim@contoso.com"), account(), POLICY),
+    "full width here": (create(), account(userName="\uff4bim@contoso.com"), POLICY),
+    "a sharp s": (create(userName="weiß@contoso.com"), account(userName="weiss@contoso.com"), POLICY),
+    "a sharp s here": (create(userName="weiss@contoso.com"), account(userName="weiß@contoso.com"), POLICY),
     "a blank": (create(userName="kim@contoso.com "), account(), POLICY),
     "a foreign domain": (create(userName="kim@home.example"), account(userName="kim@home.example"), POLICY),
     "a domain in full width": (
