@@ -168,10 +168,11 @@ class Milestone(Message):
 class Reached(Answer):
     """The state that a job is in behind a milestone; another one where somebody was faster.
 
-    "" in histories of before there was such an answer.
+    "" in histories of before there was such an answer. `pilot` says that a pilot was approved, and was not applied yet.
     """
 
     state: str = ""
+    pilot: bool = False
 
 
 class Read(Message):

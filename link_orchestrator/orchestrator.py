@@ -192,9 +192,11 @@ def _link(context: Any, retry: Any, start: Start) -> Steps:
         verdict = yield from _verdict(context, retry, start, wait)
         if verdict != APPROVE:
             state = "cancelled" if verdict == CANCEL else "expired"
-            if (yield from _milestone(context, retry, start, state)).state != "approved":
+            reached = yield from _milestone(context, retry, start, state)
+            if reached.state != "approved":
                 context.set_custom_status({"phase": state})
                 return state
+            wait.pilot = reached.pilot
         if not wait.pilot:
             break
         piloted = yield from _passes(context, retry, _cut(start, extent, PILOT_PASSES), "apply")
