@@ -36,7 +36,7 @@ from link_orchestrator.orchestrator import (
     SUGGEST_PASSES,
 )
 from link_orchestrator.passes import compare
-from link_orchestrator.run import chain_of, reviews_of, told_of_reviews
+from link_orchestrator.run import PILOT, chain_of, reviews_of, told_of_reviews
 from link_orchestrator.warnings import gather
 from shared.directory.directory import Directories, Directory
 from shared.directory.text import timestamp
@@ -179,4 +179,4 @@ async def reach_milestone(directories: Directories, message: Mapping[str, Any]) 
         await approving.pause(directory, job)  # the gate was opened above
     if reached.pilot is not None and pilot.is_ended(job, reached.pilot):
         return Reached(state=State.PLANNED).to_json()  # also if somebody has approved the rest since
-    return Reached(state=job.state).to_json()
+    return Reached(state=job.state, pilot=job.state is State.APPROVED and PILOT in job.options).to_json()

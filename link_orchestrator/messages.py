@@ -153,7 +153,8 @@ class Extent(Answer):
 class Milestone(Message):
     """A state that a job has reached, to be recorded in the tables.
 
-    `pilot`: it is planned again, since a pilot of it was applied, before which so many were.
+    `pilot` says that the job is planned again, because a pilot of it was applied: it is the number of pilots that were
+    applied before that one.
     """
 
     job: str
@@ -167,10 +168,11 @@ class Milestone(Message):
 class Reached(Answer):
     """The state that a job is in behind a milestone; another one where somebody was faster.
 
-    "" in histories of before there was such an answer.
+    "" in histories of before there was such an answer. `pilot` says that a pilot was approved, and was not applied yet.
     """
 
     state: str = ""
+    pilot: bool = False
 
 
 class Read(Message):

@@ -192,9 +192,11 @@ def _link(context: Any, retry: Any, start: Start) -> Steps:
         verdict = yield from _verdict(context, retry, start, wait)
         if verdict != APPROVE:
             state = "cancelled" if verdict == CANCEL else "expired"
-            if (yield from _milestone(context, retry, start, state)).state != "approved":
+            reached = yield from _milestone(context, retry, start, state)
+            if reached.state != "approved":
                 context.set_custom_status({"phase": state})
                 return state
+            wait.pilot = reached.pilot
         if not wait.pilot:
             break
         piloted = yield from _passes(context, retry, _cut(start, extent, PILOT_PASSES), "apply")
@@ -278,9 +280,9 @@ def _verdict(context: Any, retry: Any, start: Start, wait: _Wait) -> Steps:
 
 
 def approval_event(pilots: int) -> str:
-    """Return the event that approves a plan of which so many pilots were applied.
+    """Return the name of the event that approves a plan of which this number of pilots was applied.
 
-    Each has a name of its own: one that is told twice is no verdict on the rest.
+    Each approval has a name of its own: one that is told twice is no verdict on the rest.
     """
     return f"{APPROVE}{pilots}" if pilots else APPROVE
 

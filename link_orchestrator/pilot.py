@@ -53,7 +53,7 @@ async def note(directory: Directory, job: Job, rows: Sequence[str]) -> dict[str,
 
 
 def is_ended(job: Job, pilots: int) -> bool:
-    """Tell whether a run waits again since a pilot, before which so many were applied."""
+    """Tell whether a run has ended the pilot before which `pilots` others were applied."""
     return bool(job.options.get(PILOTS, 0) > pilots)
 
 

@@ -18,12 +18,11 @@ from link_orchestrator.requests.jobs import shown
 from link_orchestrator.requests.report import DECIDING
 from link_orchestrator.requests.reviews import ROWS_AT_ONCE, Wish, begin_reviewing, count_reviews, record
 from link_orchestrator.requests.sent_file import read_ahead, read_file
-from link_orchestrator.requests.workbook import ACTIONS
 from link_orchestrator.run import reviews_of
 from shared.directory.directory import Directory
 from shared.directory.text import dump
 from shared.directory.work.jobs import Job
-from shared.directory.work.reviews import LINK
+from shared.directory.work.reviews import ACTIONS, LINK
 from shared.scim.endpoint import Request, Response
 from shared.scim.errors import InvalidSyntax, InvalidValue
 from shared.tables.access import in_parts

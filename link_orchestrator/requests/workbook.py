@@ -15,10 +15,11 @@ from typing import Final, Self
 
 from xlsxwriter import Workbook as Writer
 
+from shared.directory.work.reviews import ACTIONS
+
 XLSX: Final = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 MOST_IN_WORKBOOK: Final = 300_000
 """Rows of a workbook, of which it takes some thirty megabytes to answer."""
-ACTIONS: Final = ("link", "exclude", "leave", "acknowledge")
 _MOST_CHARS: Final = 32_767
 """Characters of a cell, as Excel counts them: two for a letter beyond the first 65,536."""
 _NO_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff\ud800-\udfff]")

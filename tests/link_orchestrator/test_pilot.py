@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from link_orchestrator.orchestrator import APPLY_PASSES, PILOT_PASSES, PLAN_PASS
 from link_orchestrator.passes.apply import apply
 from link_orchestrator.pilot import note
 from shared.directory.directory import Directories
+from shared.directory.work.jobs import Job, State
 from tests.link_orchestrator.running import (
     App,
     Engine,
@@ -305,6 +307,36 @@ async def test_the_passes_of_pilots_reserve_nothing_and_come_before_those_of_the
     assert milestones(engine) == ["planned", "planned", "planned", "done"]
     pilots = [message["pilot"] for name, message in engine.calls if name == "reach_milestone"]
     assert pilots == [None, 0, 1, None]
+
+
+async def test_a_pilot_that_is_approved_as_the_plan_expires_is_no_approval_of_the_rest() -> None:
+    """Its event was not heard in time: the pilot is applied as one, and then the plan has expired."""
+    reached = iter([{"state": "planned"}, {"state": "approved", "pilot": True}, {"state": "planned"}])
+    answer = answers()
+
+    async def call(name: str, message: Any) -> Any:
+        return next(reached, {"state": "expired"}) if name == "reach_milestone" else await answer(name, message)
+
+    engine = Engine(call, verdict="timer")
+    assert await engine.play(link_accounts, START) == "expired"
+    assert stages(engine) == [*PLAN_PASSES, *PILOT_PASSES]
+    assert milestones(engine) == ["planned", "expired", "planned", "expired"]
+
+
+async def test_a_pilot_that_was_not_heard_of_is_told_apart_from_an_approval_of_all(app: App, run: Any) -> None:
+    directories = Directories(app.tables)
+    directory = await directories.open("main")
+
+    def piloted(job: Job) -> Job:
+        return replace(job, state=State.APPROVED, options={**job.options, "pilot": {"id": "x", "links": 1}})
+
+    await directory.jobs.change(run["id"], piloted)
+    told = Milestone(job=run["id"], directory="main", state="expired").to_json()
+    reached = await activities.reach_milestone(directories, told)
+    assert (reached["state"], reached["pilot"]) == ("approved", True)
+    everything = {name: value for name, value in run["options"].items() if name != "pilot"}
+    await directory.jobs.change(run["id"], lambda job: replace(job, options=everything))
+    assert (await activities.reach_milestone(directories, told))["pilot"] is False
 
 
 async def test_a_run_that_is_cancelled_while_a_pilot_is_applied_ends() -> None:

@@ -21,6 +21,8 @@ MAX_PATTERN: Final = 256
 MOST_CRITERIA: Final = 200
 """Entries of a policy that are no names, at most: each is held against every identity."""
 
+_GUEST: Final = "#ext#"
+"""What Entra puts into the user principal name of a guest, in small letters."""
 _SERVICE_WORDS = "svc srv service sa app bot robot daemon noreply batch sync backup scan scanner printer test kiosk"
 _SERVICE: Final = frozenset(_SERVICE_WORDS.split())
 _MAILBOXES = "shared room equipment scheduling discovery group team legacy"
@@ -29,7 +31,7 @@ _SHARED_MAILBOXES: Final = frozenset(f"{kind}mailbox" for kind in _MAILBOXES.spl
 
 def is_guest(identity: Identity) -> bool:
     """Tell whether a person belongs to another tenant: by userType, or by the name that Entra gives guests."""
-    return identity.user_type.lower() == "guest" or "#ext#" in identity.user_principal_name.lower()
+    return identity.user_type.lower() == "guest" or _GUEST in identity.user_principal_name.lower()
 
 
 def is_shared_mailbox(identity: Identity) -> bool:
@@ -79,11 +81,13 @@ class Criterion:
         return self.matches_name(identity.user_principal_name) or self.matches_name(identity.mail or "")
 
     def matches_name(self, name: str) -> bool:
-        """Tell whether a name or address is one of those."""
+        """Tell whether a name or address is one of those; of the types a name alone tells guests."""
         if not name:
             return False
         if self.kind == "pattern":
             return matches_pattern(self.value, fold(name))
+        if self.kind == "type":
+            return self.value == "guest" and _GUEST in name.lower()
         return self.kind == "domain" and domain_of(name) == self.value
 
     def to_json(self) -> dict[str, Any]:

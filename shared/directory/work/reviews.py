@@ -41,7 +41,8 @@ ROWS = (MAX_OPERATIONS - 1) // 2
 """Rows reviewed in one transaction, each with its entry in the index; beside them is the tally."""
 ATTEMPTS = 8
 """Times that a transaction is tried while others review or approve the same rows."""
-LINK, EXCLUDE, LEAVE, ACKNOWLEDGE = "link", "exclude", "leave", "acknowledge"
+LINK, EXCLUDE, LEAVE, ACKNOWLEDGE = ACTIONS = "link", "exclude", "leave", "acknowledge"
+"""What a person may decide about a row."""
 AS_PLANNED = (LEAVE, ACKNOWLEDGE)
 """Reviews under which a row stays as the plan has it."""
 

@@ -92,6 +92,12 @@ def test_a_wrong_list_of_accounts_is_refused_by_its_name(wrong: Any) -> None:
         read_asked({"setAside": wrong})
 
 
+def test_a_guest_is_known_by_the_name_alone_where_provisioning_sends_no_more() -> None:
+    policy = excluded({"type": "guest"}, {"type": "disabled"})
+    assert policy.excludes("00000001-0000-4000-8000-000000000000", "jane_home.example#EXT#@contoso.com")
+    assert not policy.excludes("00000001-0000-4000-8000-000000000000", "jane@contoso.com")
+
+
 def test_accounts_are_set_aside_by_id_name_and_pattern() -> None:
     policy = read_asked({"setAside": ["id1", "Bob", "*@partner.example"]})
     assert Policy.from_json(policy.to_json()) == policy
