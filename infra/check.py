@@ -11,12 +11,14 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from infra.checks import access, alerts, entra, form, names, safety, secrets, settings, types
+from infra.checks import access, alerts, entra, form, names, order, results, safety, secrets, settings, types
 from infra.checks.evaluation import CannotTell, Deployment, deploy
 from infra.checks.finding import Finding
 from infra.checks.scenarios import SCENARIOS
 from infra.checks.template import NotPlain, Template, read
 
+CHECKS = (types.check, access.check, settings.check, safety.check, alerts.check, order.check, results.check)
+"""Each looks at every scenario of main.bicep."""
 INFRA = Path(__file__).parent
 ROOT = INFRA.parent
 
@@ -45,12 +47,13 @@ def _look_at_main(folder: Path) -> Iterator[Finding]:
         return
     yield from names.check(template)
     for one in deployments:
-        for check in (types.check, access.check, settings.check, safety.check, alerts.check):
+        for check in CHECKS:
             yield from _each(check, one)
         yield from names.check_start(template, one)
         yield from safety.check_template(template, one)
     if not found:
         yield from names.check_taken(template, deployments)
+        yield from results.check_defaults(template, deployments[0])
     yield from form.check(template, folder)
 
 

@@ -980,6 +980,10 @@ resource scimSettings 'Microsoft.Web/sites/config@2024-11-01' = {
   dependsOn: [
     scimData
     scimTelemetry
+    adminData
+    adminTelemetry
+    adminSecrets
+    adminOrchestrations
   ]
 }
 
@@ -1007,6 +1011,7 @@ resource adminSettings 'Microsoft.Web/sites/config@2024-11-01' = if (twoApps) {
     adminData
     adminTelemetry
     adminSecrets
+    adminOrchestrations
   ]
 }
 

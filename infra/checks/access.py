@@ -44,6 +44,9 @@ def wanted(deployment: Deployment) -> set[Grant]:
 def check(deployment: Deployment) -> Iterator[Finding]:
     """Find roles that are missing or wrong, and those that nobody asked for."""
     granted: set[Grant] = set()
+    names = [str(one.body.get("name")) for one in deployment.of("Microsoft.Authorization/roleAssignments")]
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        yield Finding("role", name, "is the name of two assignments, and Azure refuses the second")
     for resource in deployment.of("Microsoft.Authorization/roleAssignments"):
         role, principal = str(resource.properties.get("roleDefinitionId")), resource.properties.get("principalId")
         scope = resource.body.get("scope")

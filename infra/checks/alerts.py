@@ -40,6 +40,14 @@ def check(deployment: Deployment) -> Iterator[Finding]:
             yield Finding("alert", place, "nobody hears of it")
         if len(str(found.get("description", ""))) < 60:
             yield Finding("alert", place, "its description says neither what happened nor what to do")
+        if deployment.parameters["provisioningIsOn"] and found.get("enabled") is not True:
+            yield Finding("alert", place, "is off")
+        for condition in found.get("criteria", {}).get("allOf", []):
+            periods = condition.get("failingPeriods", {})
+            if (periods.get("numberOfEvaluationPeriods"), periods.get("minFailingPeriodsToAlert")) != (1, 1):
+                yield Finding("alert", place, "waits for a second failure, or cannot have as many as it wants")
+            if not 0 <= condition.get("threshold", -1) <= 50:
+                yield Finding("alert", place, "never fires")
         for condition in found.get("criteria", {}).get("allOf", []):
             if str(condition.get("query", "")).split()[:1] not in [[source] for source in SOURCES]:
                 yield Finding("alert", place, "its query begins with no table of the logs")

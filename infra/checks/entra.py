@@ -29,6 +29,17 @@ RIGHTS: Mapping[str, set[str]] = {"least": set(), "all": {USERS, GROUPS, APPLICA
 """Application permissions of Microsoft Graph by scenario: User.Read.All, GroupMember.Read.All, Application.Read.All,
 Synchronization.Read.All (https://learn.microsoft.com/graph/permissions-reference)."""
 GRAPH = "00000003-0000-0000-c000-000000000000"
+SAID = (
+    "--sign-in-audience AzureADMyOrg ",
+    '"$portal/.auth/login/aad/callback"',
+    "--enable-id-token-issuance true ",
+    "--requested-access-token-version 2 ",
+    r"\"issuer\": \"https://login.microsoftonline.com/$tenant/v2.0\"",
+    r"\"subject\": \"$principal\"",
+    "appRoleAssignmentRequired=true",
+    "--scope 'openid profile email'",
+)
+"""What entra.sh asks for, as the template sets it."""
 OWN_ROLES = {"Reader", "Operator", "Owner"}
 
 
@@ -49,6 +60,8 @@ def check(deployment: Deployment) -> Iterator[Finding]:
             )
         if at(body, "web.implicitGrantSettings.enableAccessTokenIssuance") is not False:
             yield Finding("entra", symbol, "access tokens would be in addresses")
+        if at(body, "web.implicitGrantSettings.enableIdTokenIssuance") is not True:
+            yield Finding("entra", symbol, "App Service Authentication gets no id token, and signs in nobody")
         if at(body, "api.requestedAccessTokenVersion") != 2:
             yield Finding("entra", symbol, "tokens of scripts would have another issuer than the sign-in checks")
         yield from _check_roles(symbol, body.get("appRoles", []))
@@ -83,10 +96,16 @@ def _check_roles(symbol: str, roles: list[Mapping[str, Any]]) -> Iterator[Findin
     for one in roles:
         if one.get("isEnabled") is not True:
             yield Finding("entra", symbol, f"the role {one.get('value')} is not enabled")
+        if one.get("allowedMemberTypes") != ["User", "Application"]:
+            yield Finding("entra", symbol, f"the role {one.get('value')} is for people and for scripts")
 
 
 def check_script(script: str, template: str) -> Iterator[Finding]:
-    """Find ids that entra.sh and entra.bicep do not share: whoever uses one gets what the other gives."""
+    """Find what entra.sh and entra.bicep do not share: whoever uses one gets what the other gives."""
+    roles = re.findall(r"(\w+): '(5b1f5f0e-[0-9a-f-]+)'", template)
+    for said in (*SAID, *(f"{id} {name.capitalize()} " for name, id in roles)):
+        if said not in script:
+            yield Finding("entra", "infra/entra.sh", f"does not say {said}")
     for there, missing in (("entra.sh", _ids(template) - _ids(script)), ("entra.bicep", _ids(script) - _ids(template))):
         for one in sorted(missing):
             yield Finding("entra", f"infra/{there}", f"{one} is not there, and in the other file it is")
@@ -116,7 +135,11 @@ def _check_rights(deployment: Deployment) -> Iterator[Finding]:
             granted.add(role)
             if one.body.get("principalId") != "p":
                 yield Finding("entra", one.symbol, "nobody but the admin app's identity reads from Graph")
-        elif of != Reference("service", ("id",)):
+        elif of == Reference("service", ("id",)):
+            roles = deployment.of("Microsoft.Graph/applications")[0].body["appRoles"]
+            if [known["value"] for known in roles if known["id"] == role] != ["Owner"]:
+                yield Finding("entra", one.symbol, "firstOwner gets another role than Owner")
+        else:
             yield Finding("entra", one.symbol, "is a right on something else")
     wanted = RIGHTS[deployment.scenario]
     for role in sorted(wanted - granted):

@@ -26,7 +26,16 @@ def check(template: Template, folder: Path) -> Iterator[Finding]:
             wanted = tuple(filter(None, (step or "basics" if not basics else "basics", basics, *path.split("."))))
             if not any(wanted[: len(one)] == one for one in elements):
                 yield Finding("form", f"{file.name} outputs.{name}", f"there is no element {'.'.join(wanted)}")
+    for name in ("scim", "admin"):
+        if f'"roles": ["{name}"]' not in str(form["outputs"].get(f"{name}Credentials")):
+            yield Finding("form", f"{file.name} outputs.{name}Credentials", f"has a token without the role {name}")
     for one in _all_elements(form):
+        if one["name"] in template.params and one["name"] not in form["outputs"]:
+            yield Finding("form", f"{file.name} {one['name']}", "is asked for, and handed on to nothing")
+        for value in one.get("constraints", {}).get("allowedValues", ()):
+            kind = template.params[one["name"]].kind if one["name"] in template.params else ""
+            if isinstance(value["value"], str) == (kind == "bool"):
+                yield Finding("form", f"{file.name} {one['name']}", f"{value['value']!r} is no {kind}")
         labels = [value["label"] for value in one.get("constraints", {}).get("allowedValues", ())]
         if labels and one.get("defaultValue") not in labels:
             yield Finding("form", f"{file.name} {one['name']}", "its defaultValue is none of its labels")

@@ -36,6 +36,8 @@ RULES = (
     Rule(STORAGE, "properties.defaultToOAuthAuthentication", (True,), "the portal asks for keys"),
     Rule(STORAGE, "properties.minimumTlsVersion", ("TLS1_2", "TLS1_3"), "old TLS is accepted"),
     Rule(STORAGE, "properties.supportsHttpsTrafficOnly", (True,), "tokens travel in the clear"),
+    Rule(STORAGE, "properties.networkAcls.bypass", ("AzureServices",), "logs and alerts do not come through"),
+    Rule(VAULTS, "properties.networkAcls.bypass", ("AzureServices",), "the platform reads no certificate"),
     Rule(STORAGE, "kind", ("StorageV2",), "the account has no tables"),
     Rule(f"{STORAGE}/blobServices/containers", "properties.publicAccess", ("None",), "anybody reads it"),
     Rule(f"{STORAGE}/blobServices", "properties.deleteRetentionPolicy.enabled", (True,), "a deleted blob is gone"),
@@ -57,6 +59,14 @@ RULES = (
     Rule(SITES, "properties.siteConfig.scmMinTlsVersion", ("1.2", "1.3"), "old TLS is accepted"),
     Rule(SITES, "properties.siteConfig.scmIpSecurityRestrictionsUseMain", (False,), "no package can be deployed"),
     Rule(SITES, "properties.clientAffinityEnabled", (False,), "one client stays with one instance"),
+    Rule(SITES, "properties.publicNetworkAccess", (None, "Enabled"), "nobody reaches it"),
+    Rule(SITES, "properties.siteConfig.remoteDebuggingEnabled", (None, False), "a debugger reads people and tokens"),
+    Rule(SITES, "properties.siteConfig.cors", (None,), "scripts of other sites read answers"),
+    Rule(f"{SITES}/extensions", "properties.remoteBuild", (True,), "requirements.txt is not installed"),
+    Rule(VAULTS, "properties.enabledForTemplateDeployment", (None, False), "a template reads secrets"),
+    Rule(
+        "Microsoft.Insights/components", "properties.publicNetworkAccessForIngestion", (None, "Enabled"), "it is blind"
+    ),
     Rule(SITES, "identity.type", ("UserAssigned",), "its rights are nobody's"),
     Rule(SITES, "properties.functionAppConfig.runtime.name", ("python",), "the app does not start"),
     Rule(
@@ -87,6 +97,8 @@ SIGN_IN: Mapping[str, Any] = {
         "OVERRIDE_USE_MI_FIC_ASSERTION_CLIENTID"
     ),
     "login.tokenStore.enabled": False,
+    "login.allowedExternalRedirectUrls": None,
+    "platform.runtimeVersion": "~1",
 }
 """App Service Authentication of the admin app: a managed identity in the place of a secret, and no exceptions."""
 
@@ -122,6 +134,10 @@ def _check_site(deployment: Deployment, site: Deployed) -> Iterator[Finding]:
     identities = {f"«{own}.id»"} | (set() if deployment.parameters["twoApps"] else {"«adminIdentity.id»"})
     if set(at(site.body, "identity.userAssignedIdentities") or {}) != identities:
         yield Finding("safety", site.symbol, f"its identities must be {', '.join(sorted(identities))}")
+    reader = "scimIdentity" if deployment.parameters["twoApps"] else "adminIdentity"
+    reader = own if site.symbol == "adminApp" else reader
+    if str(site.properties.get("keyVaultReferenceIdentity")) != f"«{reader}.id»":
+        yield Finding("safety", site.symbol, f"secrets of the vault are read by {reader}, which has the role")
     config = "properties.functionAppConfig"
     host = "adminHost" if site.symbol == "adminApp" else "scimHost"
     package = at(site.body, f"{config}.deployment.storage.value")
@@ -155,8 +171,9 @@ def _check_sign_in(deployment: Deployment) -> Iterator[Finding]:
             yield Finding("sign-in", settings.symbol, f"{path} must be {value}, not {at(settings.properties, path)}")
     if at(settings.properties, "globalValidation.excludedPaths"):
         yield Finding("sign-in", settings.symbol, "excludedPaths must not be set: every path is behind the sign-in")
-    if at(settings.properties, "globalValidation.unauthenticatedClientAction") == "AllowAnonymous":
-        yield Finding("sign-in", settings.symbol, "unauthenticatedClientAction lets everybody in")
+    action = "RedirectToLoginPage" if deployment.parameters["adminClientId"] else "Return403"
+    if at(settings.properties, "globalValidation.unauthenticatedClientAction") != action:
+        yield Finding("sign-in", settings.symbol, f"unauthenticatedClientAction must be {action}")
     directory = at(settings.properties, "identityProviders.azureActiveDirectory")
     if at(directory, "enabled") != bool(client) or at(directory, "registration.clientId") != client:
         yield Finding("sign-in", settings.symbol, "takes another application's sign-ins than adminClientId's")
@@ -228,6 +245,14 @@ def _check_network(deployment: Deployment) -> Iterator[Finding]:
         yield Finding("network", symbol, f"has no private endpoint for {group} ({deployment.scenario})")
     for symbol, group in sorted(found - wanted):
         yield Finding("network", symbol, f"has a private endpoint for {group} that nobody uses")
+    for one in deployment.of("Microsoft.Network/privateDnsZones/virtualNetworkLinks"):
+        if one.properties.get("registrationEnabled") is not False:
+            yield Finding("network", one.symbol, "other machines would write their names into the zone")
+    for one in deployment.of("Microsoft.Network/privateEndpoints/privateDnsZoneGroups"):
+        for config in one.properties.get("privateDnsZoneConfigs", []):
+            kind = str(config.get("name")).replace("vault", "vaultcore")
+            if f"privatelink.{kind}." not in str(at(config, "properties.privateDnsZoneId")):
+                yield Finding("network", one.symbol, "its name is in a zone of something else")
     zones = {str(one.body.get("name")) for one in deployment.of("Microsoft.Network/privateDnsZones")}
     names = [
         *(f"privatelink.{kind}.core.windows.net" for kind in ("blob", "queue", "table")),
@@ -236,7 +261,7 @@ def _check_network(deployment: Deployment) -> Iterator[Finding]:
     for name in sorted(set(names) - zones):
         yield Finding("network", "privateZones", f"{name} is missing: the endpoint would have no name")
     for site in deployment.of(SITES):
-        if "subnets, " not in str(site.properties.get("virtualNetworkSubnetId")):
+        if not re.search(r"subnets, .*-network, apps\)", str(site.properties.get("virtualNetworkSubnetId"))):
             yield Finding("network", site.symbol, "is in no subnet, and finds no private endpoint")
     subnets = {
         one["name"]: one["properties"]
@@ -257,7 +282,13 @@ def _check_kept(deployment: Deployment) -> Iterator[Finding]:
         for symbol in ("data", "vault"):
             if f"«{symbol}»" not in locked:
                 yield Finding("safety", symbol, "is not locked against deletion")
+    for resource in deployment.resources:
+        where = resource.body.get("location", "global")
+        if where != "global" and str(where) != "«resourceGroup.location»":
+            yield Finding("safety", resource.symbol, f"is in {where}, whatever the region")
     copies = deployment.get("dataBlobs")
+    if copies is not None and (at(copies.properties, "deleteRetentionPolicy.days") or 0) < 30:
+        yield Finding("safety", "dataBlobs", "a deleted copy is gone before anybody misses it")
     if copies is None or copies.properties.get("isVersioningEnabled") is not True:
         yield Finding("safety", "dataBlobs", "keeps no versions: a copy that is written over is gone")
     watched = {str(one.body.get("scope")): one for one in deployment.of("Microsoft.Insights/diagnosticSettings")}

@@ -33,10 +33,11 @@ PLATFORM = {
 }
 """Settings of the platform that every app has."""
 SIGN_IN = {"OVERRIDE_USE_MI_FIC_ASSERTION_CLIENTID", "WEBSITE_AUTH_AAD_ALLOWED_TENANTS"}
+_STORE = "AzureFunctionsJobHost__extensions__durableTask__storageProvider"
 SCHEDULER = {
     "DURABLE_TASK_SCHEDULER_CONNECTION_STRING",
-    "AzureFunctionsJobHost__extensions__durableTask__storageProvider__type",
-    "AzureFunctionsJobHost__extensions__durableTask__storageProvider__connectionStringName",
+    f"{_STORE}__type",
+    f"{_STORE}__connectionStringName",
 }
 
 FORBIDDEN = {
@@ -160,6 +161,18 @@ def _values(deployment: Deployment, app: str, values: Mapping[str, Any]) -> Iter
             f"AzureWebJobsStorage__{one}ServiceUri": f"«{host}.properties.primaryEndpoints.{one}»"
             for one in ("blob", "queue", "table")
         },
+    }
+    url = f"https://«{app}.properties.defaultHostName»"
+    certificate = deployment.parameters["graphCertificate"]
+    exact |= {
+        "SCIMLINK_BASE_URL": (deployment.parameters["scimBaseUrl"] or url) if app == "scimApp" else url,
+        "SCIMLINK_PORTAL_TENANTS": f'{{"«tenant.tenantId»":"{deployment.parameters["adminDirectory"]}"}}',
+        "SCIMLINK_GRAPH_CERTIFICATE": certificate
+        and f"@Microsoft.KeyVault(VaultName=«vault.name»;SecretName={certificate})",
+        "DURABLE_TASK_SCHEDULER_CONNECTION_STRING": "Endpoint=«scheduler.properties.endpoint»;"
+        "Authentication=ManagedIdentity;ClientID=«adminIdentity.properties.clientId»",
+        f"{_STORE}__type": "azureManaged",
+        f"{_STORE}__connectionStringName": "DURABLE_TASK_SCHEDULER_CONNECTION_STRING",
     }
     for name, wants in exact.items():
         if name in values and str(values[name]) != wants:
