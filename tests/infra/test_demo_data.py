@@ -63,7 +63,7 @@ def unmatched(made: dict[str, Decision], accounts: list[AccountFacts]) -> list[D
 def test_every_decision_occurs_and_most_are_strong_links(tmp_path: Path, seed: int) -> None:
     write(generate(1_000, 1_100, seed), tmp_path)
     counts, accounts = decisions(tmp_path, "identities.json")
-    assert set(counts) == set(DecisionKind) - {DecisionKind.SHARED_VALUE}
+    assert set(counts) == set(DecisionKind) - {DecisionKind.SHARED_VALUE, DecisionKind.SET_ASIDE}
     assert 780 <= counts[DecisionKind.LINK] <= 850
     assert sum(account.status is Status.LOCAL for account in accounts) == 1_000
     assert len({account.user_name for account in accounts}) == len(accounts)
@@ -72,7 +72,11 @@ def test_every_decision_occurs_and_most_are_strong_links(tmp_path: Path, seed: i
 def test_the_portals_csv_lacks_only_what_it_has_no_column_for(tmp_path: Path) -> None:
     write(generate(1_000, 1_100), tmp_path, portal=True)
     counts, _ = decisions(tmp_path, "identities.csv")
-    assert set(DecisionKind) - set(counts) <= {DecisionKind.AMBIGUOUS, DecisionKind.SHARED_VALUE}
+    assert set(DecisionKind) - set(counts) <= {
+        DecisionKind.AMBIGUOUS,
+        DecisionKind.SET_ASIDE,
+        DecisionKind.SHARED_VALUE,
+    }
 
 
 def test_the_same_seed_gives_the_same_data_and_another_one_other_data(tmp_path: Path) -> None:

@@ -523,7 +523,7 @@ class Life(RuleBasedStateMachine):
     @rule(kind=sampled_from([RUN.name, IMPORT.name]))
     def cancels(self, kind: str) -> None:
         for job in self.jobs(KINDS[kind]):
-            self.act(NOBODY, lambda directory, job=job: cancel(directory, job, "administrator", self.executor))
+            self.act(NOBODY, lambda directory, job=job: cancel(directory, job, asked(None), self.executor))
 
     @rule(place=places, asks=sampled_from(UNDOS), steps=STEPS)
     def undoes(self, place: int, asks: dict[str, Any], steps: int) -> None:
