@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -24,6 +25,9 @@ _READER, _OPERATORS = "Reader", frozenset({"Operator", "Owner"})
 _NAMES: Final = ("preferred_username", "upn", "http://schemas.xmlsoap.org/ws/2005/05/identity/claims/upn")
 _TENANT: Final = ("tid", "http://schemas.microsoft.com/identity/claims/tenantid")
 _OBJECT: Final = ("oid", "http://schemas.microsoft.com/identity/claims/objectidentifier")
+_ROLES: Final = ("roles", "http://schemas.microsoft.com/ws/2008/06/identity/claims/role")
+"""Types of the claims that hold app roles. The header itself may name any type as that of roles."""
+_GUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _MOST_CHARS: Final = 200
 
 
@@ -49,15 +53,16 @@ def read_principal(header: str | None) -> Principal:
         if document.get("auth_typ") != "aad" or not all(isinstance(one, str) for claim in claims for one in claim):
             return NOBODY
         of: dict[Any, str] = dict(reversed(claims))
-        role_type, name_type = document.get("role_typ"), document.get("name_typ")
-        name = next((of[name] for name in (*_NAMES, name_type) if of.get(name)), "")[:_MOST_CHARS]
+        name = next((of[name] for name in (*_NAMES, document.get("name_typ")) if of.get(name)), "")[:_MOST_CHARS]
     except (binascii.Error, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return NOBODY
-    object_id, tenant, audience = (
-        next((of[typ] for typ in typs if typ in of), "") for typs in (_OBJECT, _TENANT, ("aud",))
-    )
-    roles = frozenset(value for typ, value in claims if typ in (role_type, "roles"))
-    return Principal(name if name.isprintable() else "", object_id, tenant, audience, roles)
+    told = [{value for typ, value in claims if typ in typs} for typs in (_OBJECT, _TENANT, ("aud",))]
+    if any(len(values) > 1 for values in told):
+        return NOBODY  # two people, tenants or applications in one sign-in: none of them counts
+    object_id, tenant, audience = ("".join(values) for values in told)
+    roles = frozenset(value for typ, value in claims if typ in _ROLES)
+    known = object_id.lower() if _GUID.fullmatch(object_id) else ""
+    return Principal(name if name.isprintable() else "", known, tenant.lower(), audience, roles)
 
 
 def admit(principal: Principal, method: str, audience: str, tenants: Mapping[str, str]) -> Caller:
@@ -70,7 +75,7 @@ def admit(principal: Principal, method: str, audience: str, tenants: Mapping[str
         raise Unauthorized("sign in, or send the header Authorization: Bearer with a token of this application")
     if principal.audience not in (audience, f"api://{audience}"):
         raise Forbidden("this sign-in is for another application: ask for a token of this one")
-    directory = tenants.get(principal.tenant)
+    directory = {tenant.lower(): name for tenant, name in tenants.items() if tenant}.get(principal.tenant)
     if directory is None:
         raise Forbidden("no directory here is for the tenant that signed you in: SCIMLINK_PORTAL_TENANTS names them")
     may_change = bool(principal.roles & _OPERATORS)

@@ -341,7 +341,7 @@ def test_columns_of_accounts_that_are_not_read_are_named_and_a_cut_row_is_told_o
     assert main(asked(accounts="other.csv")) == 0
     told = capfd.readouterr().out
     assert "  Columns not read: Rolle.\n" in told
-    assert "deactivated here" in told, "Aktiv is active"
+    assert "deactivated account" in told, "Aktiv says whether an account is active"
     assert told.count("line 3") == 1
 
 

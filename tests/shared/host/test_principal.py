@@ -98,6 +98,37 @@ async def test_who_is_of_another_place_or_has_no_role_is_told_so(
         assert told in (await ask(session, "GET", "/linking/runs", header))[1]
 
 
+def header_of(*claims: tuple[str, str], role_type: str = "roles") -> dict[str, str]:
+    told = [{"typ": typ, "val": val} for typ, val in claims]
+    document = {"auth_typ": "aad", "name_typ": "name", "role_typ": role_type, "claims": told}
+    return {"X-MS-CLIENT-PRINCIPAL": base64.b64encode(json.dumps(document).encode()).decode()}
+
+
+SIGNED_IN = (("aud", CLIENT), ("tid", TENANT), ("oid", OID))
+
+
+@pytest.mark.parametrize(
+    ("header", "status"),
+    [
+        (header_of(*SIGNED_IN, ("roles", "Owner")), 200),
+        (header_of(*SIGNED_IN, ("http://schemas.microsoft.com/ws/2008/06/identity/claims/role", "Reader")), 200),
+        (header_of(("aud", CLIENT), ("tid", TENANT.upper()), ("oid", OID.upper()), ("roles", "Reader")), 200),
+        (header_of(*SIGNED_IN, *SIGNED_IN, ("roles", "Owner")), 200),
+        (header_of(*SIGNED_IN, ("name", "Owner"), role_type="name"), 403),
+        (header_of(*SIGNED_IN, ("oid", OID.replace("3", "4")), ("roles", "Owner")), 401),
+        (header_of(*SIGNED_IN, ("tid", "another"), ("roles", "Owner")), 401),
+        (header_of(("aud", "another"), *SIGNED_IN, ("roles", "Owner")), 401),
+        (header_of(("aud", CLIENT), ("tid", TENANT), ("oid", "\ud800"), ("roles", "Owner")), 401),
+        (header_of(("aud", CLIENT), ("tid", TENANT), ("oid", "x" * 5000), ("roles", "Owner")), 401),
+    ],
+)
+async def test_a_sign_in_is_of_one_person_and_roles_are_claims_of_roles(
+    opened: Open, header: dict[str, str], status: int
+) -> None:
+    async with opened(SETTINGS) as session:
+        assert (await ask(session, "GET", "/linking/runs", header))[0] == status
+
+
 async def test_nothing_that_is_signed_in_opens_scim(opened: Open) -> None:
     async with opened(SETTINGS) as session:
         for path in ("/scim/v2/Users", "/scim/v2/Groups", "/scim/v2/ServiceProviderConfig", "/scim/v2/nothing"):
