@@ -131,14 +131,18 @@ class Settings(BaseModel):
         credentials = (Credential.of(token, "local", "scim", "admin"),)
         return cls(credentials=credentials, graph=graph or GraphSettings(), app_roles=app_roles)
 
+    @property
+    def signs_in(self) -> bool:
+        """Whether App Service Authentication signs people in, whose app roles open the administrator's routes."""
+        return self.portal_auth and bool(self.portal_audience)
+
     def check_complete(self) -> None:
         """Raise ValueError naming the setting that is missing, without which the app can answer nobody."""
         if not (self.tables or self.tables_endpoint):
             raise ValueError("SCIMLINK_TABLES_ENDPOINT is missing: the address of the Table Storage")
-        signs_in = self.portal_auth and self.portal_audience
-        if signs_in and not self.portal_tenants:
+        if self.signs_in and not self.portal_tenants:
             raise ValueError("SCIMLINK_PORTAL_TENANTS is missing: whose people may sign in, and to which directory")
-        for role in sorted(self.app_roles - ({"admin"} if signs_in else set())):
+        for role in sorted(self.app_roles - ({"admin"} if self.signs_in else set())):
             if not any(role in credential.roles for credential in self.credentials):
                 raise ValueError(f"SCIMLINK_CREDENTIALS has no entry with the role {role}: nobody could sign in")
 
