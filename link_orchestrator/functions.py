@@ -16,6 +16,9 @@ from link_orchestrator.kinds import KINDS, RUN, Kind
 from link_orchestrator.lifecycle import Client, look_after
 from link_orchestrator.orchestrator import Orchestrator
 from link_orchestrator.passes.read import read_identities as read_from_source
+from link_orchestrator.portal.api import Door
+from link_orchestrator.portal.functions import add_portal
+from link_orchestrator.portal.page import Samples
 from link_orchestrator.requests import (
     afterwards,
     approval,
@@ -104,17 +107,14 @@ POLICY = Route("policy_put", "PUT", "directory/policy", policy.put_policy)
 """Routes whose services are handed the sources, too; that of START also the client of the orchestrations."""
 
 
-def blueprint(edge: Edge) -> df.Blueprint:
-    """Return the room's functions, for function_app.py to register."""
+def blueprint(edge: Edge, samples: Samples | None = None) -> df.Blueprint:
+    """Return the room's functions, for function_app.py to register; `samples` are made-up people for the portal."""
     bp = df.Blueprint()
-    for route in _plain_routes():
-        add_route(bp, edge, route)
-    for route in _durable_routes():
-        _add_durable_route(bp, edge, route)
     sources = Graph(edge.settings.graph)
-    add_route(bp, edge, MAPPING, sources)
-    add_route(bp, edge, POLICY, sources)
-    _add_durable_route(bp, edge, START, sources)
+    doors = list(_doors(sources))
+    for door in doors:
+        (_add_durable_route if door.durable else add_route)(bp, edge, door.route, *door.more)
+    add_portal(bp, edge, [*map(Door, ACCOUNT_ROUTES), *doors], samples)
     for kind in KINDS.values():
         if kind.orchestrator:
             _add_orchestration(bp, kind.orchestrator)
@@ -130,7 +130,14 @@ def blueprint(edge: Edge) -> df.Blueprint:
 
 def described() -> list[Route]:
     """Return the routes of the administrator's API: those of accounts, and this room's."""
-    return [*ACCOUNT_ROUTES, *_plain_routes(), *_durable_routes(), START, MAPPING, POLICY]
+    return [*ACCOUNT_ROUTES, *(door.route for door in _doors())]
+
+
+def _doors(*sources: Sources) -> Iterator[Door]:
+    """Yield the room's routes, each with what its service is handed; without sources, to look at the routes alone."""
+    yield from map(Door, _plain_routes())
+    yield from (Door(route, durable=True) for route in _durable_routes())
+    yield from (Door(START, durable=True, more=sources), Door(MAPPING, more=sources), Door(POLICY, more=sources))
 
 
 def _plain_routes() -> Iterator[Route]:

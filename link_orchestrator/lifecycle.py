@@ -158,6 +158,8 @@ async def ensure_started(directory: Directory, job: Job, client: Orchestrations)
     elif missing or status.runtime_status.value in ENDED:
         # An orchestration shows how its job ended before it ends itself: a job that has not ended by now has failed.
         job = await directory.jobs.change(job.id, _failed)
+        if job.reason == LOST:
+            tell_failed(directory, job, "lost")
         await tidy_up(directory, job.id)
     elif job.state is State.APPROVED and _waits(status):
         await _raise_approval(job, client)
@@ -214,6 +216,11 @@ async def tidy_up(directory: Directory, job_id: str) -> None:
     await directory.readings.forget(job_id)
     if job.kind == RUN.name:
         await directory.findings.clear(job_id)
+
+
+def tell_failed(directory: Directory, job: Job, code: str) -> None:
+    """Log that a job failed, by a code: its reason is for the administrator alone."""
+    log.error("job failed: directory=%s kind=%s code=%s job=%s", directory.name, job.kind, code or "other", job.id)
 
 
 def _refuse_ended(job: Job) -> None:

@@ -85,6 +85,7 @@ class Edge:
         who may send it, and no more than `body_bytes` of it and one.
         """
         headers: dict[str, str] = {}
+        kind = "-"
         request_id = req.route_params.get("id", "")
         try:
             caller = self._caller(req, role)
@@ -99,13 +100,16 @@ class Edge:
         except Exception as error:
             status, scim_type, detail, further = problem(error)
             headers |= further
+            kind = scim_type or type(error).__name__
             response = Response(status, error_text(status, scim_type, detail))
         if response.version is not None:
             headers["ETag"] = response.version
         if response.location is not None:
             headers["Location"] = response.location
         headers |= response.headers
-        log.info("%s %s %d", service.__qualname__, request_id if OURS.fullmatch(request_id) else "-", response.status)
+        about = request_id if OURS.fullmatch(request_id) else "-"
+        told = (role, service.__qualname__, about, response.status, kind)
+        log.info("answered: role=%s service=%s id=%s status=%d kind=%s", *told)
         return func.HttpResponse(
             response.file or response.text or None,
             status_code=response.status,
@@ -124,14 +128,23 @@ class Edge:
         except Unauthorized:
             if not (settings.portal_audience and principal.object_id):
                 raise
-            refuse_other_origin(headers, req.method, self._base(req).removesuffix(SCIM))
-            return admit(principal, req.method, settings.portal_audience, settings.portal_tenants)
+            return self.sign_in(req)
         return Caller(credential.name, credential.directory, principal.name)
+
+    def sign_in(self, req: func.HttpRequest) -> Caller:
+        """Return the person whom App Service Authentication signed in, where Settings.signs_in.
+
+        Raises Unauthorized for nobody, and Forbidden for another site's request, and for what a person may not do.
+        """
+        settings = self.settings
+        refuse_other_origin(req.headers, req.method, self.base(req).removesuffix(SCIM))
+        principal = read_principal(req.headers.get(PRINCIPAL))
+        return admit(principal, req.method, settings.portal_audience, settings.portal_tenants)
 
     def _request(self, req: func.HttpRequest, resource_id: str, caller: Caller, body: bytes) -> Request:
         headers: Mapping[str, str] = req.headers
         return Request(
-            base=self._base(req),
+            base=self.base(req),
             by=caller.name,
             person=caller.person,
             id=resource_id,
@@ -142,7 +155,7 @@ class Edge:
             content_type=headers.get("content-type", ""),
         )
 
-    def _base(self, req: func.HttpRequest) -> str:
+    def base(self, req: func.HttpRequest) -> str:
         """Return the address of the SCIM root as the caller sees it."""
         if self.settings.base_url:
             return self.settings.base_url + SCIM

@@ -86,14 +86,15 @@ def admit(principal: Principal, method: str, audience: str, tenants: Mapping[str
         )
     if not may_change and method not in READS:
         raise Forbidden("the role Reader changes nothing: this takes the role Operator or Owner")
-    return Caller(f"entra:{principal.object_id}", directory, principal.name)
+    return Caller(f"entra:{principal.object_id}", directory, principal.name, may_change)
 
 
 def refuse_other_origin(headers: Mapping[str, str], method: str, own: str) -> None:
     """Raise Forbidden for a change that another site makes a signed-in browser send.
 
     A browser says where a request comes from (Fetch Metadata, and RFC 6454 section 7); a script says neither, and has a
-    token in place of a cookie. `own` is the app's origin.
+    token in place of a cookie. `own` is the app's origin. A page that sends no referrer has the origin "null" in its
+    forms (https://fetch.spec.whatwg.org/#append-a-request-origin-header): there Fetch Metadata alone says it.
     """
     if method in READS:
         return
@@ -101,6 +102,6 @@ def refuse_other_origin(headers: Mapping[str, str], method: str, own: str) -> No
     if site is None and origin is None:
         allowed = bool(headers.get("authorization"))
     else:
-        allowed = site in (None, "same-origin") and origin in (None, own)
+        allowed = (origin in (None, own, "null") if site else origin == own) and site in (None, "same-origin")
     if not allowed:
         raise Forbidden("this request comes from another site: send it from this one, or with a token")

@@ -1,0 +1,27 @@
+"""The frame in a real browser."""
+
+from __future__ import annotations
+
+from tests.link_orchestrator.portal.browser import IN_A_BROWSER, Screen
+
+pytestmark = IN_A_BROWSER
+
+
+async def test_the_overview_is_shown_to_everybody(screen: Screen) -> None:
+    await screen.open()
+    assert await screen.page.title() == "Overview · Scimlink"
+    await screen.check("overview-empty")
+
+
+async def test_made_up_people_come_with_a_click(screen: Screen) -> None:
+    await screen.open()
+    await screen.page.get_by_role("button", name="Try it with made-up people").click()
+    await screen.page.get_by_text("made-up accounts are being imported").wait_for()
+    await screen.check("overview-tried")
+
+
+async def test_every_error_is_a_page(screen: Screen) -> None:
+    await screen.open("nothing")
+    assert await screen.page.get_by_role("heading", level=1).inner_text() == "There is no such page"
+    screen.errors.clear()  # the browser reports the status itself
+    await screen.check("not-found")
