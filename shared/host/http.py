@@ -15,7 +15,7 @@ import azure.functions as func
 from shared.directory.directory import Directories
 from shared.host.auth import Caller, Unauthorized, authenticate
 from shared.host.body import read_body
-from shared.host.principal import NOBODY, PRINCIPAL, admit, read_principal, refuse_other_origin
+from shared.host.principal import NOBODY, PRINCIPAL, admit, person_beside, read_principal, refuse_other_origin
 from shared.host.problems import error_text, problem
 from shared.host.routes import matcher, methods_with_head
 from shared.host.settings import Role, Settings
@@ -129,7 +129,8 @@ class Edge:
             if not (settings.portal_audience and principal.object_id):
                 raise
             return self.sign_in(req)
-        return Caller(credential.name, credential.directory, principal.name)
+        person = person_beside(principal, credential.directory, settings.portal_audience, settings.portal_tenants)
+        return Caller(credential.name, credential.directory, person)
 
     def sign_in(self, req: func.HttpRequest) -> Caller:
         """Return the person whom App Service Authentication signed in, where Settings.signs_in.
