@@ -82,7 +82,11 @@ class Overview:
     def verification(self) -> Document | None:
         """The latest verification, if it is of the latest run."""
         found: Document | None = self.directory["latest"].get("verification")
-        return found if found and self.run and found["options"].get("run") == self.run["id"] else None
+        return found if found is not None and self.run is not None and _is_about(found, self.run) else None
+
+
+def _is_about(job: Document, run: Document) -> bool:
+    return bool(job["options"].get("run") == run["id"])
 
 
 def confirmed_in(directory: Document) -> int:
@@ -113,7 +117,7 @@ def find_next(directory: Document, policy: Document) -> Next:
 def _next_of_run(run: Document, latest: Mapping[str, Document]) -> Next:
     here = f"runs/{run['id']}"
     undo = latest.get("undo")
-    if undo is not None and undo["options"].get("run") == run["id"] and run["phase"] not in ("planned", "started"):
+    if undo is not None and _is_about(undo, run):
         if "ended" not in undo:
             return Next("Plan", "The links are being taken back", "Everybody returns to what they were.", "Watch", here)
         return Next("Plan", "The links were taken back", "Whenever you like, make another plan.", "Make a plan", "plan")
@@ -134,7 +138,7 @@ def _next_of_run(run: Document, latest: Mapping[str, Document]) -> Next:
 
 
 def _after_linking(run: Document, verification: Document | None, here: str) -> Next:
-    if verification is None or verification["options"].get("run") != run["id"]:
+    if verification is None or not _is_about(verification, run):
         text = "Switch provisioning on in Entra. Once its first cycle is through, verify that it found everybody."
         return Next("Verify", "Provision, then verify", text, "Verify", here)
     counts = verification["counts"]
