@@ -81,6 +81,8 @@ OPERATIONS: Mapping[str, Operation] = {
     "groups_find": Operation("Groups", query=("displayName", "externalId")),
     "groups_get": Operation("GroupWithHistory", query=PAGED),
     "groups_release": Operation("Group", body=_json("GroupRelease"), body_required=False),
+    "directory_get": Operation("Directory"),
+    "directory_settings_get": Operation("Settings"),
     "policy_get": Operation("Policy"),
     "policy_put": Operation("StoredPolicy", body=_json("Policy")),
     "policy_history": Operation("PolicyHistory", query=PAGED),
