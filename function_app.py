@@ -10,6 +10,7 @@ import azure.functions as func
 
 import shared.host.functions
 from shared.directory.directory import Directories
+from shared.host.expiry import tell_expiring
 from shared.host.http import Edge
 from shared.host.settings import Settings
 from shared.tables.late import LateTables
@@ -96,3 +97,4 @@ if os.environ.keys() & IN_AZURE:
         app = build_faulty(str(error))
     else:
         app = build(settings, open_tables(settings))
+        tell_expiring(settings.credentials)

@@ -39,7 +39,7 @@ from link_orchestrator.requests.pages.run import summary
 from link_orchestrator.requests.pages.undo import undo_summary
 from link_orchestrator.requests.selection import CONDITIONS, Filter, read_filter
 from link_orchestrator.requests.workbook import MOST_IN_WORKBOOK, XLSX, Workbook
-from link_orchestrator.run import mapping_of, policy_of
+from link_orchestrator.run import mapping_of, plans_groups, policy_of
 from link_orchestrator.warnings import warnings_of
 from shared.admin.parameters import read_count
 from shared.directory.directory import Directory
@@ -103,7 +103,7 @@ def _is_read(other: Job, run: Job) -> bool:
     """Tell whether a run goes by what another job brought: an import before its plan, or an upload that it names."""
     if other.kind in (IDENTITIES.name, ENTRA_GROUPS.name):
         return other.id in (*run.options.get("parts", ()), run.options.get("identities"), run.options.get("groups"))
-    kinds = (IMPORT.name, GROUP_IMPORT.name) if "groups" in run.options else (IMPORT.name,)
+    kinds = (IMPORT.name, GROUP_IMPORT.name) if plans_groups(run) else (IMPORT.name,)
     return other.kind in kinds and other.started < (run.planned or run.started)
 
 

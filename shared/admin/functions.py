@@ -8,6 +8,7 @@ import azure.functions as func
 
 from shared.admin import account_changes, accounts, group_changes, groups
 from shared.directory.directory import Directory
+from shared.directory.figures import count_links
 from shared.directory.sweep import sweep, sweep_terms
 from shared.directory.work.jobs import CHANGING, RUN
 from shared.host.http import Edge, Route, add_route
@@ -41,10 +42,14 @@ def blueprint(edge: Edge) -> func.Blueprint:
     @bp.function_name("sweep")
     @bp.timer_trigger(schedule="0 30 2 * * *", arg_name="timer")
     async def sweep_directories(timer: func.TimerRequest) -> None:
-        """Remove what crashes left behind and what is kept no longer, every night."""
+        """Remove what crashes left behind and what is kept no longer, and count the links, every night."""
         for name in sorted({credential.directory for credential in edge.settings.credentials}):
-            removed, cleared = await tidy(await edge.directories.open(name))
+            directory = await edge.directories.open(name)
+            removed, cleared = await tidy(directory)
             log.info("sweep %s removed %d rows, %d stages", name, removed, cleared)
+            links = await count_links(directory)
+            told = (name, links["linked"], links["unconfirmed"], links["overdue"])
+            log.info("links counted: directory=%s linked=%d unconfirmed=%d overdue=%d", *told)
 
     return bp
 

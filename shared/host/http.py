@@ -102,6 +102,7 @@ class Edge:
         who may send it, and no more than `body_bytes` of it and one.
         """
         headers: dict[str, str] = {}
+        kind = "-"
         request_id = req.route_params.get("id", "")
         try:
             caller = self._caller(req, role)
@@ -116,13 +117,16 @@ class Edge:
         except Exception as error:
             status, scim_type, detail, further = problem(error)
             headers |= further
+            kind = scim_type or type(error).__name__
             response = Response(status, error_text(status, scim_type, detail))
         if response.version is not None:
             headers["ETag"] = response.version
         if response.location is not None:
             headers["Location"] = response.location
         headers |= response.headers
-        log.info("%s %s %d", service.__qualname__, request_id if OURS.fullmatch(request_id) else "-", response.status)
+        about = request_id if OURS.fullmatch(request_id) else "-"
+        told = (role, service.__qualname__, about, response.status, kind)
+        log.info("answered: role=%s service=%s id=%s status=%d kind=%s", *told)
         return func.HttpResponse(
             response.file or response.text or None,
             status_code=response.status,

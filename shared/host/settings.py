@@ -51,6 +51,10 @@ class Credential(BaseModel):
     roles: frozenset[Role] = frozenset({"scim"})
     expires: AwareDatetime | None = None
 
+    def days_left(self, at: datetime) -> int | None:
+        """Return the whole days until the token ends, less than 0 once it has; None for one that does not end."""
+        return None if self.expires is None else (self.expires - at).days
+
     @classmethod
     def of(cls, token: str, name: str, *roles: Role, directory: str = "main") -> Credential:
         """Return the credential of a token; the token itself is not kept."""
@@ -107,20 +111,14 @@ class Settings(BaseModel):
             )
         except ValueError:
             raise ValueError("SCIMLINK_PORTAL_TENANTS must be a JSON object from tenant id to directory") from None
-        endpoint = environment.get("SCIMLINK_TABLES_ENDPOINT", "")
-        try:
-            endpoint = endpoint and origin(endpoint, loopback=False)
-        except ValueError:
-            example = "https://ACCOUNT.table.core.windows.net"
-            raise ValueError(f"SCIMLINK_TABLES_ENDPOINT must be an address like {example}") from None
         return cls(
             app_roles=app_roles(environment.get("APP_ROLES", "")),
             buckets=buckets,
             credentials=known,
             tables=environment.get("SCIMLINK_TABLES", ""),
-            tables_endpoint=endpoint,
+            tables_endpoint=_address(environment, "SCIMLINK_TABLES_ENDPOINT", "https://ACCOUNT.table.core.windows.net"),
             client_id=environment.get("SCIMLINK_CLIENT_ID", ""),
-            base_url=environment.get("SCIMLINK_BASE_URL", "").rstrip("/"),
+            base_url=_address(environment, "SCIMLINK_BASE_URL", "https://scim.example.com", loopback=True),
             graph=GraphSettings.from_environment(environment),
             portal_auth=portal_auth == EASY_AUTH,
             portal_audience=environment.get("SCIMLINK_PORTAL_AUDIENCE", ""),
@@ -147,6 +145,14 @@ class Settings(BaseModel):
         for role in sorted(self.app_roles - ({"admin"} if self.signs_in else set())):
             if not any(role in credential.roles for credential in self.credentials):
                 raise ValueError(f"SCIMLINK_CREDENTIALS has no entry with the role {role}: nobody could sign in")
+
+
+def _address(environment: Mapping[str, str], name: str, example: str, *, loopback: bool = False) -> str:
+    """Return the address in a variable, "" if it is not set. Raises ValueError naming the variable."""
+    try:
+        return origin(environment.get(name, ""), loopback=loopback) if environment.get(name) else ""
+    except ValueError:
+        raise ValueError(f"{name} must be an address like {example}, without a path") from None
 
 
 def now() -> datetime:
