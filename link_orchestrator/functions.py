@@ -36,6 +36,7 @@ from link_orchestrator.requests import (
     reviews,
     runs,
     schedule,
+    standing,
     uploads,
 )
 from link_orchestrator.requests.sent_file import MAX_FILE_BYTES
@@ -45,6 +46,7 @@ from shared.admin.functions import ACCOUNT_ROUTES
 from shared.directory.directory import Directory
 from shared.host.http import Edge, Route, Service, add_route
 from shared.host.problems import loggable
+from shared.host.settings import Settings
 from shared.scim.endpoint import Request, Response
 
 log = logging.getLogger("scimlink")
@@ -109,13 +111,16 @@ START = Route("linking_run_start", "POST", "linking/runs", runs.start_run)
 MAPPING = Route("linking_mapping_post", "POST", "linking/mapping", mapping.set_mapping)
 POLICY = Route("policy_put", "PUT", "directory/policy", policy.put_policy)
 """Routes whose services are handed the sources, too; that of START also the client of the orchestrations."""
+DIRECTORY = Route("directory_get", "GET", "directory", standing.get_directory)
+SETTINGS = Route("directory_settings_get", "GET", "directory/settings", standing.get_settings)
+"""Routes whose services are handed the app's settings, too."""
 
 
 def blueprint(edge: Edge, samples: Samples | None = None) -> df.Blueprint:
     """Return the room's functions, for function_app.py to register; `samples` are made-up people for the portal."""
     bp = df.Blueprint()
     sources = Graph(edge.settings.graph)
-    doors = list(_doors(sources))
+    doors = list(_doors(edge.settings, sources))
     for door in doors:
         (_add_durable_route if door.durable else add_route)(bp, edge, door.route, *door.more)
     add_portal(bp, edge, [*map(Door, ACCOUNT_ROUTES), *doors], samples)
@@ -137,11 +142,12 @@ def described() -> list[Route]:
     return [*ACCOUNT_ROUTES, *(door.route for door in _doors())]
 
 
-def _doors(*sources: Sources) -> Iterator[Door]:
-    """Yield the room's routes, each with what its service is handed; without sources, to look at the routes alone."""
+def _doors(settings: Settings | None = None, sources: Sources | None = None) -> Iterator[Door]:
+    """Yield the room's routes, each with what its service is handed; by default to look at the routes alone."""
     yield from map(Door, _plain_routes())
     yield from (Door(route, durable=True) for route in _durable_routes())
-    yield from (Door(START, durable=True, more=sources), Door(MAPPING, more=sources), Door(POLICY, more=sources))
+    yield from (Door(route, more=(settings,)) for route in (DIRECTORY, SETTINGS))
+    yield from (Door(route, durable=route is START, more=(sources,)) for route in (START, MAPPING, POLICY))
 
 
 def _plain_routes() -> Iterator[Route]:

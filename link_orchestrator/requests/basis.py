@@ -18,6 +18,7 @@ from link_orchestrator.kinds import (
 from link_orchestrator.requests.jobs import find_job, shown
 from link_orchestrator.requests.pages.files import kind_of, remarks_about
 from link_orchestrator.requests.pages.policy import say
+from link_orchestrator.run import plans_groups
 from shared.directory.directory import Directory
 from shared.directory.text import dump
 from shared.directory.work.jobs import Job
@@ -56,7 +57,7 @@ def _is_read(other: Job, run: Job) -> bool:
     """Tell whether a run goes by what another job brought: an import before its plan, or an upload that it names."""
     if other.kind in (IDENTITIES.name, ENTRA_GROUPS.name):
         return other.id in (*run.options.get("parts", ()), run.options.get("identities"), run.options.get("groups"))
-    kinds = (IMPORT.name, GROUP_IMPORT.name) if "groups" in run.options else (IMPORT.name,)
+    kinds = (IMPORT.name, GROUP_IMPORT.name) if plans_groups(run) else (IMPORT.name,)
     return other.kind in kinds and other.started < (run.planned or run.started)
 
 

@@ -81,6 +81,8 @@ OPERATIONS: Mapping[str, Operation] = {
     "groups_find": Operation("Groups", query=("displayName", "externalId")),
     "groups_get": Operation("GroupWithHistory", query=PAGED),
     "groups_release": Operation("Group", body=_json("GroupRelease"), body_required=False),
+    "directory_get": Operation("Directory"),
+    "directory_settings_get": Operation("Settings"),
     "policy_get": Operation("Policy"),
     "policy_put": Operation("StoredPolicy", body=_json("Policy")),
     "policy_history": Operation("PolicyHistory", query=PAGED),
@@ -109,7 +111,7 @@ OPERATIONS: Mapping[str, Operation] = {
         query=("format", "outcome", "reportCount", "cursor"),
         media_types=("text/html", "text/csv", XLSX, "application/jsonl"),
     ),
-    "linking_run_decide": Operation("DecisionsTaken", body={"text/csv": "File", XLSX: "File"}),
+    "linking_run_decide": Operation("DecisionsTaken", body={"text/csv": "File", XLSX: "File"}, query=("by",)),
     "linking_run_review": Operation("Reviewed", body=_json("ReviewRequest")),
     "linking_refusals": Operation("Refusals", query=PAGED),
     "linking_adoptions": Operation("Adoptions", query=PAGED),
@@ -138,6 +140,10 @@ BODIES: tuple[type[BaseModel], ...] = (
 """Models of bodies, and of a part of one, from which their schemas are taken."""
 
 PARAMETERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    "by": (
+        "By what the file names the plan's rows: by their ids, or by decision, objectId and userName.",
+        {"enum": ["rows", "names"], "default": "rows"},
+    ),
     "after": ("The upload of the former part of a file that was split.", {"type": "string"}),
     "count": ("How many rows at most; 100 unless given.", {"type": "integer", "minimum": 1, "maximum": 1000}),
     "cursor": ("Where the former page ended, as it said.", {"type": "string"}),

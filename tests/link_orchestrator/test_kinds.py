@@ -37,7 +37,9 @@ accounts_release             POST   accounts/{id}/release
 policy_get                   GET    directory/policy
 policy_put                   PUT    directory/policy
 policy_history               GET    directory/policy/history
+directory_get                GET    directory
 directory_schemas_get        GET    directory/schemas
+directory_settings_get       GET    directory/settings
 directory_schemas_put        PUT    directory/schemas
 groups_find                  GET    groups
 groups_import                POST   groups/import
