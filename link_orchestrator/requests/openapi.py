@@ -102,6 +102,8 @@ OPERATIONS: Mapping[str, Operation] = {
     "linking_identities_upload": Operation("Job", 201, IDENTITIES_FILE, ("after", "columns", "file")),
     "linking_run_start": Operation("Job", 202, _json("RunRequest")),
     "linking_run_problems": Operation("Problems", query=PAGED),
+    "linking_run_basis": Operation("RunBasis"),
+    "linking_run_row": Operation("RowInFull"),
     "linking_run_report": Operation(
         "File",
         query=("format", "decision", *CONDITIONS, "reportCount", "cursor", "trial"),
@@ -176,6 +178,7 @@ PARAMETERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     ),
     "domain": ("Only rows whose identity has its user principal name in this domain.", {"type": "string"}),
     "department": ("Only rows whose identity has this department.", {"type": "string"}),
+    "reviewed": ("Only rows that a person has decided about, or only those that nobody has.", {"type": "boolean"}),
     "score": (
         "Only rows with a suggestion of at least this score.",
         {"type": "number", "minimum": 0, "maximum": 1},

@@ -79,6 +79,8 @@ linking_run_decisions        GET    linking/runs/{id}/decisions
 linking_run_decide POST linking/runs/{id}/decisions
 linking_run_group_difference GET    linking/runs/{id}/groups/{group}/difference
 linking_run_problems         GET    linking/runs/{id}/problems
+linking_run_basis            GET    linking/runs/{id}/basis
+linking_run_row              GET    linking/runs/{id}/decisions/{row}
 linking_run_report           GET    linking/runs/{id}/report
 linking_run_review           POST   linking/runs/{id}/review
 linking_run_undo             GET    linking/runs/{id}/undo
