@@ -20,6 +20,7 @@ from link_orchestrator.portal.api import Door
 from link_orchestrator.portal.functions import add_portal
 from link_orchestrator.portal.page import Samples
 from link_orchestrator.requests import (
+    activity,
     afterwards,
     approval,
     basis,
@@ -44,7 +45,7 @@ from link_orchestrator.retention import remove_over
 from link_orchestrator.source import Sources
 from shared.admin.functions import ACCOUNT_ROUTES
 from shared.directory.directory import Directory
-from shared.host.http import Edge, Route, Service, add_route
+from shared.host.http import Edge, Route, Service, add_route, noted
 from shared.host.problems import loggable
 from shared.host.settings import Settings
 from shared.scim.endpoint import Request, Response
@@ -89,6 +90,8 @@ ROUTES = (
     Route("linking_foreign_links", "GET", "linking/foreign-links", provisioning.list_foreign_links),
     Route("linking_schedule_get", "GET", "linking/schedule", schedule.get_schedule),
     Route("linking_schedule_resume", "POST", "linking/schedule/resume", schedule.resume_schedule),
+    Route("activity_list", "GET", "directory/activity", activity.list_activity),
+    Route("jobs_under_way", "GET", "directory/under-way", activity.list_under_way),
     Route("policy_history", "GET", "directory/policy/history", policy.list_history),
 )
 """Routes beside those that every kind has. Their services need the tables alone."""
@@ -191,10 +194,12 @@ def _bind(kind: Kind, service: Service, summary: str) -> Service:
 
 
 def _add_durable_route(bp: df.Blueprint, edge: Edge, route: Route, *more: object) -> None:
+    service = noted(route)
+
     @edge.function(bp, route.name, route.method, route.path)
     @bp.durable_client_input(client_name="client")
     async def handle(req: func.HttpRequest, client: df.DurableOrchestrationClient) -> func.HttpResponse:
-        return await edge.answer(req, route.service, Client(client), *more, role="admin", body_bytes=route.body_bytes)
+        return await edge.answer(req, service, Client(client), *more, role="admin", body_bytes=route.body_bytes)
 
 
 def _add_orchestration(bp: df.Blueprint, body: Orchestrator) -> None:

@@ -31,9 +31,12 @@ accounts_preview_cancel      POST   accounts/previews/{id}/cancel
 accounts_preview_rows        GET    accounts/previews/{id}/rows
 accounts_delete              DELETE accounts/{id}
 accounts_get                 GET    accounts/{id}
+accounts_groups              GET    accounts/{id}/groups
 accounts_edit                PATCH  accounts/{id}
 accounts_link                POST   accounts/{id}/link
 accounts_release             POST   accounts/{id}/release
+activity_list                GET    directory/activity
+jobs_under_way               GET    directory/under-way
 policy_get                   GET    directory/policy
 policy_put                   PUT    directory/policy
 policy_history               GET    directory/policy/history
@@ -55,6 +58,7 @@ groups_preview_get           GET    groups/previews/{id}
 groups_preview_cancel        POST   groups/previews/{id}/cancel
 groups_preview_problems      GET    groups/previews/{id}/problems
 groups_get                   GET    groups/{id}
+groups_members               GET    groups/{id}/members
 groups_release               POST   groups/{id}/release
 linking_groups_upload        POST   linking/groups
 linking_groups_problems      GET    linking/groups/{id}/problems
