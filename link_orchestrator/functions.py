@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import azure.durable_functions as df
@@ -22,6 +22,7 @@ from link_orchestrator.portal.page import Samples
 from link_orchestrator.requests import (
     afterwards,
     approval,
+    connection,
     decisions_file,
     groups,
     imports,
@@ -43,6 +44,7 @@ from shared.admin.functions import ACCOUNT_ROUTES
 from shared.directory.directory import Directory
 from shared.host.http import Edge, Route, Service, add_route
 from shared.host.problems import loggable
+from shared.host.settings import Settings
 from shared.scim.endpoint import Request, Response
 
 log = logging.getLogger("scimlink")
@@ -81,6 +83,7 @@ ROUTES = (
     Route("linking_refusals", "GET", "linking/refusals", provisioning.list_refusals),
     Route("linking_adoptions", "GET", "linking/adoptions", provisioning.list_adoptions),
     Route("linking_foreign_links", "GET", "linking/foreign-links", provisioning.list_foreign_links),
+    Route("linking_imports", "GET", "linking/imports", imports.list_imports),
     Route("linking_schedule_get", "GET", "linking/schedule", schedule.get_schedule),
     Route("linking_schedule_resume", "POST", "linking/schedule/resume", schedule.resume_schedule),
     Route("policy_history", "GET", "directory/policy/history", policy.list_history),
@@ -90,6 +93,8 @@ ROUTES = (
 DURABLE_ROUTES = (
     Route("accounts_import", "POST", "accounts/import", imports.import_accounts, MAX_FILE_BYTES),
     Route("groups_import", "POST", "groups/import", imports.import_groups, MAX_FILE_BYTES),
+    Route("accounts_preview_import", "POST", "accounts/previews/{id}/import", imports.import_previewed_accounts),
+    Route("groups_preview_import", "POST", "groups/previews/{id}/import", imports.import_previewed_groups),
     Route("accounts_import_undo_start", "POST", "accounts/imports/{id}/undo", imports.undo_accounts),
     Route("groups_import_undo_start", "POST", "groups/imports/{id}/undo", imports.undo_groups),
     Route("linking_run_review", "POST", "linking/runs/{id}/review", reviews.review),
@@ -104,14 +109,18 @@ DURABLE_ROUTES = (
 START = Route("linking_run_start", "POST", "linking/runs", runs.start_run)
 MAPPING = Route("linking_mapping_post", "POST", "linking/mapping", mapping.set_mapping)
 POLICY = Route("policy_put", "PUT", "directory/policy", policy.put_policy)
+SOURCES = Route("linking_sources", "GET", "linking/sources", runs.get_sources)
 """Routes whose services are handed the sources, too; that of START also the client of the orchestrations."""
+
+CONNECTION = Route("linking_connection", "GET", "linking/connection", connection.get_connection)
+"""Its service is handed the settings, too."""
 
 
 def blueprint(edge: Edge, samples: Samples | None = None) -> df.Blueprint:
     """Return the room's functions, for function_app.py to register; `samples` are made-up people for the portal."""
     bp = df.Blueprint()
     sources = Graph(edge.settings.graph)
-    doors = list(_doors(sources))
+    doors = list(_doors([sources], [edge.settings]))
     for door in doors:
         (_add_durable_route if door.durable else add_route)(bp, edge, door.route, *door.more)
     add_portal(bp, edge, [*map(Door, ACCOUNT_ROUTES), *doors], samples)
@@ -133,11 +142,13 @@ def described() -> list[Route]:
     return [*ACCOUNT_ROUTES, *(door.route for door in _doors())]
 
 
-def _doors(*sources: Sources) -> Iterator[Door]:
-    """Yield the room's routes, each with what its service is handed; without sources, to look at the routes alone."""
+def _doors(sources: Sequence[Sources] = (), settings: Sequence[Settings] = ()) -> Iterator[Door]:
+    """Yield the room's routes, each with what its service is handed; nothing, to look at the routes alone."""
     yield from map(Door, _plain_routes())
     yield from (Door(route, durable=True) for route in _durable_routes())
-    yield from (Door(START, durable=True, more=sources), Door(MAPPING, more=sources), Door(POLICY, more=sources))
+    yield Door(START, durable=True, more=(*sources,))
+    yield from (Door(route, more=(*sources,)) for route in (MAPPING, POLICY, SOURCES))
+    yield Door(CONNECTION, more=(*settings,))
 
 
 def _plain_routes() -> Iterator[Route]:
@@ -148,6 +159,9 @@ def _plain_routes() -> Iterator[Route]:
         if kind.listed:
             service = _bind(kind, jobs.list_jobs, f"List the directory's {kind.plural}, oldest first.")
             yield Route(f"{name}_list", "GET", kind.path, service)
+        if not kind.orchestrator:
+            service = _bind(kind, jobs.get_upload, f"Return {kind.title}: its counts, and what was read of its file.")
+            yield Route(f"{name}_get", "GET", f"{kind.path}/{{id}}", service)
         service = _bind(kind, jobs.list_rows, f"List {rows.description}")
         yield Route(f"{name}_{rows.name}", "GET", f"{kind.path}/{{id}}/{rows.name}", service)
         if (about := kind.about_import) is not None:

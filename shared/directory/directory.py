@@ -35,6 +35,7 @@ from shared.directory.work.reviews import Reviews
 from shared.directory.work.seen import Seen, SeenWriter
 from shared.directory.work.stages import Stages
 from shared.directory.work.staging import Stage
+from shared.directory.work.visits import Visits
 from shared.tables import port
 from shared.tables.port import Insert, Row, Tables
 
@@ -64,6 +65,7 @@ class Directory:
     findings: Findings
     refusals: Refusals
     adoptions: Adoptions
+    visits: Visits
 
     def plan(self, job_id: str) -> Plan:
         """Return the rows of a run's plan, or of another job's report."""
@@ -135,6 +137,7 @@ class Directories:
                 findings=Findings(self._tables, keys),
                 refusals=Refusals(self._tables, keys, self._now),
                 adoptions=Adoptions(self._tables, keys),
+                visits=Visits(self._tables, keys, self._now),
             )
             directory.policies.keep(policy)
             directory.schemas.keep(schemas)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import azure.functions as func
 
-from shared.directory.directory import Directories
+from shared.directory.directory import Directories, Directory
 from shared.host.auth import Caller, Unauthorized, authenticate
 from shared.host.body import read_body
 from shared.host.principal import NOBODY, PRINCIPAL, admit, read_principal, refuse_other_origin
@@ -97,6 +97,8 @@ class Edge:
             _check_arrived(req.method, req.headers, body)
             request = self._request(req, request_id, caller, body)
             response = await service(directory, request, *more)
+            if role == "scim":
+                await self._note_visit(directory, request, wrote=writes)
         except Exception as error:
             status, scim_type, detail, further = problem(error)
             headers |= further
@@ -130,6 +132,11 @@ class Edge:
                 raise
             return self.sign_in(req)
         return Caller(credential.name, credential.directory, principal.name)
+
+    async def _note_visit(self, directory: Directory, request: Request, *, wrote: bool) -> None:
+        """Note that provisioning came, so that an administrator sees that the connection works."""
+        used = next((one for one in self.settings.credentials if one.name == request.by), None)
+        await directory.visits.note(request.by, request.base, used.ends if used else "", wrote=wrote)
 
     def sign_in(self, req: func.HttpRequest) -> Caller:
         """Return the person whom App Service Authentication signed in, where Settings.signs_in.
