@@ -23,6 +23,7 @@ from shared.directory.records.model import Group
 from shared.directory.schedule import Schedules
 from shared.directory.settings import POLICY, SCHEMAS, Setting, mapping_setting, schemas_setting
 from shared.directory.text import timestamp
+from shared.directory.work.activity import Activity
 from shared.directory.work.adoptions import Adoptions
 from shared.directory.work.differences import Differences
 from shared.directory.work.findings import Findings
@@ -65,6 +66,7 @@ class Directory:
     findings: Findings
     refusals: Refusals
     adoptions: Adoptions
+    activity: Activity
     visits: Visits
 
     def plan(self, job_id: str) -> Plan:
@@ -137,6 +139,7 @@ class Directories:
                 findings=Findings(self._tables, keys),
                 refusals=Refusals(self._tables, keys, self._now),
                 adoptions=Adoptions(self._tables, keys),
+                activity=Activity(self._tables, keys, self._now),
                 visits=Visits(self._tables, keys, self._now),
             )
             directory.policies.keep(policy)

@@ -5,6 +5,7 @@ An exception that left a function would make the Functions host answer a bare 50
 
 from __future__ import annotations
 
+import functools
 import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping
@@ -13,9 +14,10 @@ from typing import Any, NamedTuple
 import azure.functions as func
 
 from shared.directory.directory import Directories, Directory
+from shared.directory.work.activity import Deed
 from shared.host.auth import Caller, Unauthorized, authenticate
 from shared.host.body import read_body
-from shared.host.principal import NOBODY, PRINCIPAL, admit, read_principal, refuse_other_origin
+from shared.host.principal import NOBODY, PRINCIPAL, READS, admit, read_principal, refuse_other_origin
 from shared.host.problems import error_text, problem
 from shared.host.routes import matcher, methods_with_head
 from shared.host.settings import Role, Settings
@@ -46,6 +48,21 @@ class Route(NamedTuple):
     path: str
     service: Service
     body_bytes: int = MAX_BODY_BYTES
+
+
+def noted(route: Route) -> Service:
+    """Return the service of a route of the administrator's API, which then notes in the activity what somebody did."""
+    if route.method in READS:
+        return route.service
+
+    @functools.wraps(route.service)
+    async def serve(directory: Directory, request: Request, *more: object) -> Response:
+        response = await route.service(directory, request, *more)
+        begun = (response.location or "").rpartition("/")[2]
+        await directory.activity.note(Deed(route.name, request.by, request.person, request.id, begun))
+        return response
+
+    return serve
 
 
 class Edge:
@@ -175,9 +192,11 @@ def add_route(
 ) -> None:
     """Add a function to a blueprint. `more` and `writes` are those of Edge.answer."""
 
+    service = noted(route) if role == "admin" else route.service
+
     @edge.function(bp, route.name, route.method, route.path)
     async def handle(req: func.HttpRequest) -> func.HttpResponse:
-        return await edge.answer(req, route.service, *more, role=role, writes=writes, body_bytes=route.body_bytes)
+        return await edge.answer(req, service, *more, role=role, writes=writes, body_bytes=route.body_bytes)
 
 
 def _check_url(url: str) -> None:

@@ -32,13 +32,18 @@ accounts_preview_cancel      POST   accounts/previews/{id}/cancel
 accounts_preview_rows        GET    accounts/previews/{id}/rows
 accounts_delete              DELETE accounts/{id}
 accounts_get                 GET    accounts/{id}
+accounts_groups              GET    accounts/{id}/groups
 accounts_edit                PATCH  accounts/{id}
 accounts_link                POST   accounts/{id}/link
 accounts_release             POST   accounts/{id}/release
+activity_list                GET    directory/activity
+jobs_under_way               GET    directory/under-way
 policy_get                   GET    directory/policy
 policy_put                   PUT    directory/policy
 policy_history               GET    directory/policy/history
+directory_get                GET    directory
 directory_schemas_get        GET    directory/schemas
+directory_settings_get       GET    directory/settings
 directory_schemas_put        PUT    directory/schemas
 groups_find                  GET    groups
 groups_import                POST   groups/import
@@ -55,6 +60,7 @@ groups_preview_import        POST   groups/previews/{id}/import
 groups_preview_cancel        POST   groups/previews/{id}/cancel
 groups_preview_problems      GET    groups/previews/{id}/problems
 groups_get                   GET    groups/{id}
+groups_members               GET    groups/{id}/members
 groups_release               POST   groups/{id}/release
 linking_groups_upload        POST   linking/groups
 linking_connection           GET    linking/connection
@@ -81,6 +87,8 @@ linking_run_decisions        GET    linking/runs/{id}/decisions
 linking_run_decide POST linking/runs/{id}/decisions
 linking_run_group_difference GET    linking/runs/{id}/groups/{group}/difference
 linking_run_problems         GET    linking/runs/{id}/problems
+linking_run_basis            GET    linking/runs/{id}/basis
+linking_run_row              GET    linking/runs/{id}/decisions/{row}
 linking_run_report           GET    linking/runs/{id}/report
 linking_run_review           POST   linking/runs/{id}/review
 linking_run_undo             GET    linking/runs/{id}/undo
