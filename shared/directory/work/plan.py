@@ -235,16 +235,14 @@ def _range(decision: str) -> tuple[str, str]:
 
 def columns_of(row: PlanRow) -> dict[str, Any]:
     """Return the columns of a row."""
-    return {
-        "decision": row.decision,
-        "subject": row.subject,
-        "version": row.version,
-        "outcome": row.outcome or None,
-        "versions": dump(row.versions) if row.versions else None,
-        "review": dump(row.review) if row.review else None,
-        "undone": row.undone or None,
-        "suggestions": dump(row.suggestions) if row.suggestions else None,
-    } | split_text("shown", dump(row.shown))
+    columns = {"decision": row.decision, "subject": row.subject, "version": row.version}
+    for name, text in (("outcome", row.outcome), ("undone", row.undone)):
+        if text:
+            columns[name] = text
+    for name, document in (("versions", row.versions), ("review", row.review), ("suggestions", row.suggestions)):
+        if document:
+            columns[name] = dump(document)
+    return columns | split_text("shown", dump(row.shown))
 
 
 def read_row(bucket: int, row: Row) -> PlanRow:
