@@ -372,7 +372,7 @@ _STATUS = [field.name for field in fields(AccountFacts)].index("status")
 
 def _facts(values: list[Any]) -> AccountFacts:
     """Return the facts that were staged as JSON: their lists are tuples again, their status is a Status."""
-    known = [tuple(value) if type(value) is list else value for value in values]
+    known: list[Any] = [tuple(value) if type(value) is list else value for value in values]
     known[_STATUS] = Status(known[_STATUS])
     return AccountFacts(*known)
 

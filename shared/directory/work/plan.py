@@ -236,13 +236,9 @@ def _range(decision: str) -> tuple[str, str]:
 def columns_of(row: PlanRow) -> dict[str, Any]:
     """Return the columns of a row."""
     columns = {"decision": row.decision, "subject": row.subject, "version": row.version}
-    for name, text in (("outcome", row.outcome), ("undone", row.undone)):
-        if text:
-            columns[name] = text
-    for name, document in (("versions", row.versions), ("review", row.review), ("suggestions", row.suggestions)):
-        if document:
-            columns[name] = dump(document)
-    return columns | split_text("shown", dump(row.shown))
+    documents = {"versions": row.versions, "review": row.review, "suggestions": row.suggestions}
+    held = {"outcome": row.outcome, "undone": row.undone} | {name: one and dump(one) for name, one in documents.items()}
+    return columns | {name: text for name, text in held.items() if text} | split_text("shown", dump(row.shown))
 
 
 def read_row(bucket: int, row: Row) -> PlanRow:
