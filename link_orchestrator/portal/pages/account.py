@@ -84,6 +84,12 @@ class Account:
         return RULES.get(rule, rule)
 
     @property
+    def linked_by(self) -> Document:
+        """Who linked it, with the name that its history knows."""
+        by: str = self.account["link"]["by"]
+        return next((change for change in self.account["history"] if change["by"] == by), {"by": by})
+
+    @property
     def changes(self) -> Sequence[Document]:
         """Its history, the latest change first."""
         history: Sequence[Document] = self.account["history"][::-1]

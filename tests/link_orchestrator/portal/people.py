@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
 import json
 from collections.abc import Mapping
@@ -10,6 +9,7 @@ from typing import Any
 
 from tests.link_orchestrator.portal.door import OPERATOR, SAME_SITE, Door
 from tests.link_orchestrator.running import TOKEN, csv_file, object_id
+from tests.waiting import until
 
 HOSTILE = '<script>alert("1")</script> &amp; "\'` עברית العربية 🙈 ' + "long" * 2_500
 """What a field may hold: markup, quotes, right-to-left letters, an emoji, and no space to break at."""
@@ -34,8 +34,11 @@ async def ask(
 async def bring(door: Door, *names: str) -> dict[str, str]:
     """Import accounts, and return their ids by userName."""
     job = await ask(door, "POST", "accounts/import", csv_file(*({"userName": name} for name in names)))
-    while "ended" not in await ask(door, "GET", f"accounts/imports/{job['id']}"):
-        await asyncio.sleep(0.02)
+
+    async def ended() -> bool:
+        return "ended" in await ask(door, "GET", f"accounts/imports/{job['id']}")
+
+    await until(ended)
     return {name: (await find(door, name))["id"] for name in names}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from playwright.async_api import expect
 
 from tests.link_orchestrator.portal.browser import IN_A_BROWSER, Screen
-from tests.link_orchestrator.portal.people import SHORT_HOSTILE, everybody
+from tests.link_orchestrator.portal.people import SHORT_HOSTILE, ask, everybody
 from tests.link_orchestrator.running import object_id
 
 pytestmark = IN_A_BROWSER
@@ -70,8 +70,6 @@ async def test_a_second_operators_change_keeps_what_was_typed(screen: Screen) ->
     page, ids = screen.page, await everybody(screen.door)
     await screen.open(f"accounts/{ids['ada@contoso.com']}/edit")
     await page.get_by_label("Title").fill("Countess")
-    from tests.link_orchestrator.portal.people import ask
-
     await ask(screen.door, "PATCH", f"accounts/{ids['ada@contoso.com']}", {"document": {"title": "Programmer"}})
     await page.get_by_role("button", name="Save").click()
     await page.get_by_role("alert").wait_for()
