@@ -95,6 +95,8 @@ OPERATIONS: Mapping[str, Operation] = {
     "directory_schemas_put": Operation("Schemas", body=_json("Schemas")),
     "accounts_import_undo_start": Operation("Job", 202, _json("ImportUndoRequest"), body_required=False),
     "groups_import_undo_start": Operation("Job", 202),
+    "accounts_preview_import": Operation("Job", 202),
+    "groups_preview_import": Operation("Job", 202),
     "accounts_import": Operation("Job", 202, ACCOUNTS_FILE, ("columns", "preview", "protected", "file")),
     "groups_import": Operation("Job", 202, ACCOUNTS_FILE, ("columns", "preview", "file")),
     "linking_groups_upload": Operation("Job", 201, _json("AnyJson"), ("file",)),
@@ -119,6 +121,9 @@ OPERATIONS: Mapping[str, Operation] = {
     "linking_refusals": Operation("Refusals", query=PAGED),
     "linking_adoptions": Operation("Adoptions", query=PAGED),
     "linking_foreign_links": Operation("ForeignLinks", query=PAGED),
+    "linking_imports": Operation("Imports"),
+    "linking_connection": Operation("Connection"),
+    "linking_sources": Operation("Sources"),
     "linking_mapping_get": Operation("MappingCheck"),
     "linking_mapping_post": Operation("MappingCheck", body=_json("MappingRequest")),
     "linking_run_approve": Operation("Job", 202, _json("Approval"), body_required=False),
@@ -208,8 +213,8 @@ def operations() -> dict[str, Operation]:
         asked = (f"{kind.name}.{rows.filter_by}", *PAGED) if rows.choices else PAGED
         asked = (*asked, *CONDITIONS) if kind is RUN else asked
         found[f"{name}_{rows.name}"] = Operation(_page_of(kind), query=asked)
+        found[f"{name}_get"] = Operation("Job")
         if kind.orchestrator:
-            found[f"{name}_get"] = Operation("Job")
             found[f"{name}_cancel"] = Operation("Job", 202)
         if kind.listed:
             found[f"{name}_list"] = Operation(kind.plural.title())
@@ -259,6 +264,7 @@ def schemas() -> dict[str, Any]:
     written = json.loads(Path(__file__).with_name("openapi_schemas.json").read_text("utf-8"))
     found: dict[str, Any] = _body_schemas() | written
     found["JobKind"] = {"enum": [*KINDS]}
+    found["Imports"] = _list_of("imports", "Job")
     for kind in KINDS.values():
         page, rows = _page_of(kind), kind.rows
         row = page.removesuffix("s")

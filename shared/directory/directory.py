@@ -36,6 +36,7 @@ from shared.directory.work.reviews import Reviews
 from shared.directory.work.seen import Seen, SeenWriter
 from shared.directory.work.stages import Stages
 from shared.directory.work.staging import Stage
+from shared.directory.work.visits import Visits
 from shared.tables import port
 from shared.tables.port import Insert, Row, Tables
 
@@ -66,6 +67,7 @@ class Directory:
     refusals: Refusals
     adoptions: Adoptions
     activity: Activity
+    visits: Visits
 
     def plan(self, job_id: str) -> Plan:
         """Return the rows of a run's plan, or of another job's report."""
@@ -138,6 +140,7 @@ class Directories:
                 refusals=Refusals(self._tables, keys, self._now),
                 adoptions=Adoptions(self._tables, keys),
                 activity=Activity(self._tables, keys, self._now),
+                visits=Visits(self._tables, keys, self._now),
             )
             directory.policies.keep(policy)
             directory.schemas.keep(schemas)

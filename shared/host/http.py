@@ -17,7 +17,7 @@ from shared.directory.directory import Directories, Directory
 from shared.directory.work.activity import Deed
 from shared.host.auth import Caller, Unauthorized, authenticate
 from shared.host.body import read_body
-from shared.host.principal import NOBODY, PRINCIPAL, READS, admit, read_principal, refuse_other_origin
+from shared.host.principal import NOBODY, PRINCIPAL, READS, admit, person_beside, read_principal, refuse_other_origin
 from shared.host.problems import error_text, problem
 from shared.host.routes import matcher, methods_with_head
 from shared.host.settings import Role, Settings
@@ -114,6 +114,8 @@ class Edge:
             _check_arrived(req.method, req.headers, body)
             request = self._request(req, request_id, caller, body)
             response = await service(directory, request, *more)
+            if role == "scim":
+                await self._note_visit(directory, request, wrote=writes)
         except Exception as error:
             status, scim_type, detail, further = problem(error)
             headers |= further
@@ -146,7 +148,13 @@ class Edge:
             if not (settings.portal_audience and principal.object_id):
                 raise
             return self.sign_in(req)
-        return Caller(credential.name, credential.directory, principal.name)
+        person = person_beside(principal, credential.directory, settings.portal_audience, settings.portal_tenants)
+        return Caller(credential.name, credential.directory, person)
+
+    async def _note_visit(self, directory: Directory, request: Request, *, wrote: bool) -> None:
+        """Note that provisioning came, so that an administrator sees that the connection works."""
+        used = next((one for one in self.settings.credentials if one.name == request.by), None)
+        await directory.visits.note(request.by, request.base, used.ends if used else "", wrote=wrote)
 
     def sign_in(self, req: func.HttpRequest) -> Caller:
         """Return the person whom App Service Authentication signed in, where Settings.signs_in.

@@ -27,6 +27,7 @@ accounts_undo_cancel          POST   accounts/undos/{id}/cancel
 accounts_undo_rows            GET    accounts/undos/{id}/rows
 accounts_import_problems     GET    accounts/imports/{id}/problems
 accounts_preview_get         GET    accounts/previews/{id}
+accounts_preview_import      POST   accounts/previews/{id}/import
 accounts_preview_cancel      POST   accounts/previews/{id}/cancel
 accounts_preview_rows        GET    accounts/previews/{id}/rows
 accounts_delete              DELETE accounts/{id}
@@ -55,14 +56,21 @@ groups_undo_cancel          POST   groups/undos/{id}/cancel
 groups_undo_rows            GET    groups/undos/{id}/rows
 groups_import_problems       GET    groups/imports/{id}/problems
 groups_preview_get           GET    groups/previews/{id}
+groups_preview_import        POST   groups/previews/{id}/import
 groups_preview_cancel        POST   groups/previews/{id}/cancel
 groups_preview_problems      GET    groups/previews/{id}/problems
 groups_get                   GET    groups/{id}
 groups_members               GET    groups/{id}/members
 groups_release               POST   groups/{id}/release
 linking_groups_upload        POST   linking/groups
+linking_connection           GET    linking/connection
+linking_groups_list          GET    linking/groups
+linking_groups_get           GET    linking/groups/{id}
 linking_groups_problems      GET    linking/groups/{id}/problems
 linking_identities_upload    POST   linking/identities
+linking_imports              GET    linking/imports
+linking_identities_list      GET    linking/identities
+linking_identities_get       GET    linking/identities/{id}
 linking_identities_problems  GET    linking/identities/{id}/problems
 linking_refusals             GET    linking/refusals
 linking_adoptions            GET    linking/adoptions
@@ -89,6 +97,7 @@ linking_run_verification     GET    linking/runs/{id}/verification
 linking_verification_start   POST   linking/runs/{id}/verification
 linking_schedule_get         GET    linking/schedule
 linking_schedule_resume      POST   linking/schedule/resume
+linking_sources              GET    linking/sources
 linking_undo_list            GET    linking/undos
 linking_undo_get             GET    linking/undos/{id}
 linking_undo_cancel          POST   linking/undos/{id}/cancel
