@@ -24,6 +24,8 @@ WORDS: Final = {
     "groups_import_cancel": "cancelled an import of groups",
     "accounts_import_undo_start": "took an import of accounts back",
     "groups_import_undo_start": "took an import of groups back",
+    "accounts_preview_import": "imported accounts as previewed",
+    "groups_preview_import": "imported groups as previewed",
     "accounts_preview_cancel": "cancelled a preview",
     "groups_preview_cancel": "cancelled a preview",
     "accounts_undo_cancel": "stopped taking an import back",
