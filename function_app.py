@@ -4,26 +4,31 @@ from __future__ import annotations
 
 import logging
 import os
+from typing import TYPE_CHECKING
 
 import azure.functions as func
 
 import shared.host.functions
 from shared.directory.directory import Directories
+from shared.host.expiry import tell_expiring
 from shared.host.http import Edge
 from shared.host.settings import Settings
 from shared.tables.late import LateTables
 from shared.tables.port import Denied, Tables
 
+if TYPE_CHECKING:
+    from link_orchestrator.portal.page import Samples
 
-def build(settings: Settings, tables: Tables) -> func.FunctionApp:
-    """Return the app with the functions of its roles, over the tables given."""
+
+def build(settings: Settings, tables: Tables, samples: Samples | None = None) -> func.FunctionApp:
+    """Return the app with the functions of its roles, over the tables given. Only a laptop's has `samples`."""
     edge = Edge(settings, Directories(tables, buckets=settings.buckets))
     app = _empty()
     app.register_functions(shared.host.functions.blueprint(edge, tables))
     if "scim" in settings.app_roles:
         _add_scim(app, edge)
     if "admin" in settings.app_roles:
-        _add_admin(app, edge)
+        _add_admin(app, edge, samples)
     return app
 
 
@@ -50,12 +55,12 @@ def _add_scim(app: func.FunctionApp, edge: Edge) -> None:
         app.register_functions(shared.scim_root.functions.room_blueprint(edge, endpoint, room))
 
 
-def _add_admin(app: func.FunctionApp, edge: Edge) -> None:
+def _add_admin(app: func.FunctionApp, edge: Edge, samples: Samples | None) -> None:
     import link_orchestrator.functions
     import shared.admin.functions
 
     app.register_functions(shared.admin.functions.blueprint(edge))
-    app.register_functions(link_orchestrator.functions.blueprint(edge))
+    app.register_functions(link_orchestrator.functions.blueprint(edge, samples))
 
 
 def open_tables(settings: Settings) -> Tables:
@@ -92,3 +97,4 @@ if os.environ.keys() & IN_AZURE:
         app = build_faulty(str(error))
     else:
         app = build(settings, open_tables(settings))
+        tell_expiring(settings.credentials)

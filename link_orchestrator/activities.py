@@ -15,7 +15,7 @@ from typing import Any
 
 from link_orchestrator import approving, pilot
 from link_orchestrator.kinds import KINDS, RUN
-from link_orchestrator.lifecycle import tidy_up
+from link_orchestrator.lifecycle import tell_failed, tidy_up
 from link_orchestrator.messages import (
     FORM,
     Answer,
@@ -85,7 +85,7 @@ async def run_slice(directories: Directories, message: Mapping[str, Any]) -> dic
     if job.cancelled_by or job.state.ended:  # ended: another slice failed for good, and this one comes too late
         return SliceDone(stopped=True).to_json()
     if slice_.pass_name in PLANNING and slice_.form != FORM:
-        return SliceDone(failed=ANOTHER_VERSION).to_json()
+        return SliceDone(failed=ANOTHER_VERSION, code="version").to_json()
     if KINDS[job.kind].waits_for_undo and (undo := await _undo_under_way(directory)):
         return SliceDone(wait=WAIT_SECONDS, why=f"{undo.id} is under way").to_json()
     work = KINDS[job.kind].passes[slice_.pass_name](directory, job, slice_)
@@ -174,6 +174,8 @@ async def reach_milestone(directories: Directories, message: Mapping[str, Any]) 
         await jobs.note_planned(chain_of(job))
     job = await jobs.change(reached.job, change)
     if job.state.ended:
+        if job.state is State.FAILED:
+            tell_failed(directory, job, reached.code)
         await tidy_up(directory, job.id)
     elif state is State.EXPIRED:
         await approving.pause(directory, job)  # the gate was opened above

@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol, TypeVar
 from link_orchestrator.kinds import KINDS, RUN, UNDO, Kind
 from link_orchestrator.messages import FORM, Approved, Start
 from link_orchestrator.orchestrator import APPROVE, CANCEL, approval_event
-from link_orchestrator.run import INSTEAD_OF, PILOT, PILOTS, REVIEWS_FROM
+from link_orchestrator.run import INSTEAD_OF, PILOT, PILOTS, REVIEWS_FROM, plans_groups
 from shared.directory.directory import Directory
 from shared.directory.errors import Busy
 from shared.directory.policies import AUTO_APPROVE
@@ -158,6 +158,8 @@ async def ensure_started(directory: Directory, job: Job, client: Orchestrations)
     elif missing or status.runtime_status.value in ENDED:
         # An orchestration shows how its job ended before it ends itself: a job that has not ended by now has failed.
         job = await directory.jobs.change(job.id, _failed)
+        if job.reason == LOST:
+            tell_failed(directory, job, "lost")
         await tidy_up(directory, job.id)
     elif job.state is State.APPROVED and _waits(status):
         await _raise_approval(job, client)
@@ -216,6 +218,11 @@ async def tidy_up(directory: Directory, job_id: str) -> None:
         await directory.findings.clear(job_id)
 
 
+def tell_failed(directory: Directory, job: Job, code: str) -> None:
+    """Log that a job failed, by a code: its reason is for the administrator alone."""
+    log.error("job failed: directory=%s kind=%s code=%s job=%s", directory.name, job.kind, code or "other", job.id)
+
+
 def _refuse_ended(job: Job) -> None:
     if job.state.ended:
         raise Busy(f"phase: the {job.kind} is {job.state} already")
@@ -241,7 +248,7 @@ async def _start(directory: Directory, job: Job, client: Orchestrations) -> None
         buckets=directory.keys.buckets,
         slices=job.options["slices"],
         expires_hours=job.options.get("expiresHours", 0),
-        groups="groups" in job.options,
+        groups=plans_groups(job),
         reads="source" in job.options,
         compares="since" in job.options,
         prepares=job.kind == UNDO.name,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
@@ -33,6 +33,10 @@ class Answer(Message):
     why: str = ""
     away: bool = False
 
+
+Code = Annotated[str, Field(exclude_if=lambda code: not code)]
+"""Why something failed, in one word for the log: the sentence beside it is for the administrator. It is sent only where
+there is one, so that the version of the app before this one reads all other messages."""
 
 ITEMS_A_SLICE = 2_000
 """Accounts and identities in one slice of a pass. It may be more, since a slice has at least one whole bucket."""
@@ -109,12 +113,13 @@ class Slice(Message):
 class SliceDone(Answer):
     """What a slice counted. `stopped`: the job was cancelled, or had ended, before the slice was done.
 
-    `failed` says why the job cannot go on, "" if it can.
+    `failed` says why the job cannot go on, "" if it can, and `code` says it to the log.
     """
 
     counts: dict[str, int] = {}
     stopped: bool = False
     failed: str = ""
+    code: Code = ""
 
 
 class Compare(Message):
@@ -162,6 +167,7 @@ class Milestone(Message):
     state: str = Field(alias="phase")
     expires: str | None = None
     reason: str | None = None
+    code: Code = ""
     pilot: int | None = None
 
 
@@ -185,12 +191,13 @@ class Read(Message):
 class ReadDone(Answer):
     """How many identities and groups have been read so far, and what to do next: read on, wait, or end.
 
-    `slices` is set once everything is read, `failed` to the reason if that is not possible, `stopped` if the run was
-    cancelled.
+    `slices` is set once everything is read, `failed` to the reason if that is not possible, with its `code`, `stopped`
+    if the run was cancelled.
     """
 
     read: int = 0
     groups: int = 0
     slices: int = 0
     failed: str = ""
+    code: Code = ""
     stopped: bool = False

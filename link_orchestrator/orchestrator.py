@@ -135,7 +135,7 @@ def _take_back(
             f"activate: the undo would switch on {counted(counts[ACTIVATING], 'account')}, not {start.activate}; "
             "nothing was changed: look at them again, and name that number"
         )
-        return (yield from _end(context, retry, start, "failed", reason))
+        return (yield from _end(context, retry, start, "failed", reason, "activate"))
     done = yield from _passes(context, retry, last, "undo")
     return (yield from _end(context, retry, start, "cancelled" if done is None else "done"))
 
@@ -151,7 +151,11 @@ def _undo_import(context: Any, retry: Any, start: Start) -> Steps:
 
 
 class _CannotGoOnError(Exception):
-    """A slice says why its job cannot go on."""
+    """A slice says why its job cannot go on, with a `code` for the log."""
+
+    def __init__(self, why: str, code: str) -> None:
+        super().__init__(why)
+        self.code = code
 
 
 def _job(context: Any, retry: Any, body: Callable[[Any, Any, Start], Steps]) -> Steps:
@@ -160,9 +164,9 @@ def _job(context: Any, retry: Any, body: Callable[[Any, Any, Start], Steps]) -> 
     try:
         return (yield from body(context, retry, start))
     except _CannotGoOnError as why:
-        return (yield from _end(context, retry, start, "failed", str(why)))
+        return (yield from _end(context, retry, start, "failed", str(why), why.code))
     except Exception:
-        yield from _milestone(context, retry, start, "failed", reason=FAULT)
+        yield from _milestone(context, retry, start, "failed", reason=FAULT, code="fault")
         raise
 
 
@@ -170,7 +174,8 @@ def _link(context: Any, retry: Any, start: Start) -> Steps:
     if start.reads:
         done = yield from _read(context, retry, start)
         if done.failed or done.stopped:
-            return (yield from _end(context, retry, start, "failed" if done.failed else "cancelled", done.failed))
+            state = "failed" if done.failed else "cancelled"
+            return (yield from _end(context, retry, start, state, done.failed, done.code))
         start = start.model_copy(update={"slices": done.slices})
     extent = Extent(everything=True)
     if start.compares:
@@ -318,7 +323,7 @@ def _pass(context: Any, retry: Any, start: Start, name: str, progress: str) -> S
             for answer in answers:
                 counts.update(answer.counts)
                 if answer.failed:
-                    raise _CannotGoOnError(answer.failed)
+                    raise _CannotGoOnError(answer.failed, answer.code)
                 if answer.stopped:
                     return None
             again = [slice_ for slice_, answer in zip(tried, answers, strict=True) if answer.wait or answer.away]
@@ -350,7 +355,7 @@ class _Outage:
         self._began = self._began or now
         if now - self._began > PATIENCE:
             hours = PATIENCE // timedelta(hours=1)
-            raise _CannotGoOnError(f"{why}. That was so for {hours} hours: start again once it is mended")
+            raise _CannotGoOnError(f"{why}. That was so for {hours} hours: start again once it is mended", "storage")
         self._pause = min(2 * self._pause, LONGEST_PAUSE)
         return self._pause
 
@@ -390,15 +395,22 @@ def _milestone(
     state: str,
     expires: str | None = None,
     reason: str | None = None,
+    code: str = "",
     pilot: int | None = None,
 ) -> Generator[Any, Any, Reached]:
     reached = Milestone(
-        job=start.job, directory=start.directory, state=state, expires=expires, reason=reason, pilot=pilot
+        job=start.job,
+        directory=start.directory,
+        state=state,
+        expires=expires,
+        reason=reason,
+        code=code,
+        pilot=pilot,
     )
     return (yield from _call(context, retry, "reach_milestone", reached, Reached))
 
 
-def _end(context: Any, retry: Any, start: Start, state: str, reason: str = "") -> Steps:
-    yield from _milestone(context, retry, start, state, reason=reason or None)
+def _end(context: Any, retry: Any, start: Start, state: str, reason: str = "", code: str = "") -> Steps:
+    yield from _milestone(context, retry, start, state, reason=reason or None, code=code)
     context.set_custom_status({"phase": state})
     return state

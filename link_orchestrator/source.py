@@ -66,7 +66,11 @@ class SourceBusy(Exception):
 
 
 class SourceFailed(Exception):
-    """The source will not answer until an administrator does what the message says."""
+    """The source will not answer until an administrator does what the message says; `code` says it to the log."""
+
+    def __init__(self, reason: str, code: str = "source") -> None:
+        super().__init__(reason)
+        self.code = code
 
 
 class PlaceExpired(SourceFailed):

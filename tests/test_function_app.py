@@ -8,6 +8,7 @@ import runpy
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,12 @@ def test_without_settings_nothing_is_made(monkeypatch: pytest.MonkeyPatch, caplo
         ({"SCIMLINK_TABLES_ENDPOINT": "http://127.0.0.1:1"}, "SCIMLINK_TABLES_ENDPOINT must be an address like"),
         ({"SCIMLINK_TABLES_ENDPOINT": "https://a:port"}, "SCIMLINK_TABLES_ENDPOINT must be an address like"),
         ({"SCIMLINK_TABLES_ENDPOINT": "https://a#b"}, "SCIMLINK_TABLES_ENDPOINT must be an address like"),
+        ({"SCIMLINK_BASE_URL": "scim.example.com"}, "SCIMLINK_BASE_URL must be an address like https://scim."),
+        ({"SCIMLINK_BASE_URL": "http://scim.example.com"}, "SCIMLINK_BASE_URL must be an address like"),
+        ({"SCIMLINK_BASE_URL": "https://scim.example.com/scim/v2"}, "SCIMLINK_BASE_URL must be an address like"),
+        ({"SCIMLINK_BASE_URL": "https://scim.example.com?"}, "SCIMLINK_BASE_URL must be an address like"),
+        ({"SCIMLINK_BASE_URL": "https://user@scim.example.com"}, "SCIMLINK_BASE_URL must be an address like"),
+        ({"SCIMLINK_BASE_URL": "https://scim.example.com\r\nX: y"}, "SCIMLINK_BASE_URL must be an address like"),
         ({"SCIMLINK_GRAPH_AUTHORITY": "https://a:port"}, "SCIMLINK_GRAPH_AUTHORITY: "),
         ({"SCIMLINK_CREDENTIALS": "[" * 100_000}, "SCIMLINK_CREDENTIALS must be a JSON list"),
         ({"SCIMLINK_GRAPH_TENANTS": "[" * 100_000}, "SCIMLINK_GRAPH_TENANTS must be a JSON object"),
@@ -149,6 +156,30 @@ def test_an_app_registers_and_imports_what_its_roles_need(
         "admin" in roles,
         True,
     )
+
+
+def test_the_public_address_is_plain_http_on_this_machine_alone() -> None:
+    for given, taken in (
+        ("https://scim.example.com/", "https://scim.example.com"),
+        ("http://127.0.0.1:7071", "http://127.0.0.1:7071"),
+        ("", ""),
+    ):
+        assert Settings.from_environment({"SCIMLINK_BASE_URL": given}).base_url == taken
+
+
+def test_a_token_that_ends_soon_is_told_of_at_the_start_and_by_its_name_alone(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def ending(name: str, days: int) -> str:
+        end = (datetime.now(UTC) + timedelta(days=days, minutes=1)).isoformat()
+        return json.dumps(json.loads(TOKEN) | {"name": name, "expires": end})
+
+    credentials = ",".join([TOKEN, ending("over", -2), ending("entra", 6), ending("script", 61)])
+    assert _load(monkeypatch, {**COMPLETE, "SCIMLINK_CREDENTIALS": f"[{credentials}]"})
+    assert caplog.messages == [
+        "credential ends: directory=main name=over days=-2",
+        "credential ends: directory=main name=entra days=6",
+    ]
 
 
 def test_the_number_of_buckets_is_a_setting() -> None:

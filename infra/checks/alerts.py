@@ -1,12 +1,20 @@
-"""Alerts, queries and the workbook: what Azure takes of them, and that they say what to do."""
+"""Alerts, queries and the workbook: what Azure takes of them, that they say what to do, and that they read what the app
+logs.
+
+A figure is a line of the log with named values, `links counted: directory=%s linked=%d`: Python's worker hands Azure
+the text of a record alone, without the dimensions that a record may have.
+"""
 
 from __future__ import annotations
 
+import ast
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from infra.checks.evaluation import Deployment, Reference
 from infra.checks.finding import Finding
@@ -14,9 +22,25 @@ from infra.checks.finding import Finding
 FREQUENCIES = ("PT5M", "PT10M", "PT15M", "PT30M", "PT1H", "PT2H", "PT3H", "PT4H", "PT5H", "PT6H", "P1D")
 WINDOWS = ("PT5M", "PT10M", "PT15M", "PT30M", "PT1H", "PT2H", "PT3H", "PT4H", "PT5H", "PT6H", "P1D", "P2D")
 """How often a log alert looks, and over which time: those that Azure takes."""
-NEEDED = {"errors", "refused", "slow", "silence", "job-failed", "job-stuck", "storage", "upkeep"}
+NEEDED = {
+    *("errors", "refused", "slow", "silence", "job-failed", "job-stuck", "storage", "upkeep"),
+    *("links-unconfirmed", "credential-ends"),
+}
 SOURCES = {"AppRequests", "AppTraces", "AzureDiagnostics", "union"}
 FIELDS = {"name", "title", "query"}
+ROOT = Path(__file__).parents[2]
+ROOMS = ("shared", "link_orchestrator", "scim_users", "scim_groups")
+"""Folders of the code that runs in Azure."""
+_FIGURE = re.compile(r"[a-z ]+: (?:\w+=%[sd] ?)+")
+_KINDS = {"s": "", "d": "long"}
+"""Kinds of Kusto's by the letters of Python's formats."""
+
+
+class Figure(NamedTuple):
+    """What a line of the log begins with, and its values: each by its name, with its kind in Kusto's language."""
+
+    title: str
+    values: tuple[tuple[str, str], ...]
 
 
 def check(deployment: Deployment) -> Iterator[Finding]:
@@ -77,7 +101,66 @@ def check_files(folder: Path) -> Iterator[Finding]:
         text = "\n".join(one.get("query", []))
         if any(text.count(left) != text.count(right) for left, right in ("()", "[]")) or text.count("'") % 2:
             yield Finding("query", one.get("name", "?"), "is broken off")
+    read = [*queries]
+    with suppress(ValueError):  # the template, which loads it, tells what is wrong
+        read += json.loads((folder / "alerts.json").read_text("utf-8"))
+    yield from _check_figures({one.get("name", "?"): one.get("query", []) for one in read}, figures(logged()))
     for item in json.loads((folder / "workbook.json").read_text("utf-8"))["items"]:
         query = item.get("content", {}).get("query")
         if query is not None and query not in known:
             yield Finding("query", f"workbook {item.get('name')}", "shows another query than that of queries.json")
+
+
+def _check_figures(queries: Mapping[str, list[str]], known: Iterable[Figure]) -> Iterator[Finding]:
+    """Find figures that nobody logs under these names, and those that nobody reads."""
+    named = {one.title: one for one in known}
+    left = set(named)
+    for name, query in queries.items():
+        text = " ".join(query)
+        for title in re.findall(r"startswith '([a-z ]+): ", text):
+            if title not in named:
+                yield Finding("figure", name, f"nothing logs a figure {title}")
+        for line in query:
+            if not line.startswith("| parse Message with "):
+                continue
+            found = _parsed(line)
+            if named.get(found.title) != found:
+                yield Finding("figure", name, f"the app logs no {found.title} with these values, in this order")
+            left.discard(found.title)
+    for title in sorted(left):
+        yield Finding("figure", title, "is logged, and read by no alert and no query")
+
+
+def _parsed(line: str) -> Figure:
+    """Return the figure that a line of a query takes apart."""
+    pieces = re.findall(r"'([^']*)' (\w+)(?::(\w+))?", line)
+    title, _, first = pieces[0][0].partition(": ") if pieces else ("", "", "")
+    names = [first, *(piece.removeprefix(" ") for piece, _, _ in pieces[1:])]
+    values = [
+        (name.removesuffix("="), kind)
+        for name, (_, column, kind) in zip(names, pieces, strict=False)
+        if name == f"{column.lower()}="
+    ]
+    return Figure(title, tuple(values))
+
+
+def figures(lines: Iterable[str]) -> Iterator[Figure]:
+    """Yield the figures among the lines that the app logs."""
+    for line in lines:
+        if _FIGURE.fullmatch(line):
+            title, _, rest = line.partition(": ")
+            yield Figure(title, tuple((name, _KINDS[kind]) for name, kind in re.findall(r"(\w+)=%([sd])", rest)))
+
+
+@cache
+def logged() -> frozenset[str]:
+    """Return the formats of what the app logs."""
+    files = (file for room in ROOMS for file in (ROOT / room).rglob("*.py"))
+    return frozenset(line for file in files for line in _logged(ast.parse(file.read_text("utf-8"))))
+
+
+def _logged(module: ast.Module) -> Iterator[str]:
+    for node in ast.walk(module):
+        match node:
+            case ast.Call(func=ast.Attribute(value=ast.Name(id="log")), args=[ast.Constant(value=str(text)), *_]):
+                yield text

@@ -114,9 +114,9 @@ def _meaning(status: int, found: Mapping[str, Any] | None, retry_after: str, per
         return SourceBusy("an answer of Microsoft Graph broke off")
     if status == 401:
         names = f"{VARIABLES['endpoint']} and {VARIABLES['authority']}"
-        return SourceFailed(f"Microsoft Graph refuses the token: check that {names} are of one cloud")
+        return SourceFailed(f"Microsoft Graph refuses the token: check that {names} are of one cloud", "graphToken")
     if status == 403:
-        return SourceFailed(f"the permission {permission} {_MISSING}")
+        return SourceFailed(f"the permission {permission} {_MISSING}", "graphPermission")
     if code in EXPIRED or status == 410:
         return PlaceExpired(f"a link of Microsoft Graph has expired ({code or status})")
     if status == 404:

@@ -190,7 +190,9 @@ class GraphIdentities:
         users = list(values_of(answer))
         if kind == "members" and users and all(map(_is_withheld, users)):
             # https://learn.microsoft.com/graph/permissions-overview (limited information for inaccessible members)
-            raise SourceFailed(f"Microsoft Graph shows members without their attributes: grant {USER_READ} as well")
+            raise SourceFailed(
+                f"Microsoft Graph shows members without their attributes: grant {USER_READ} as well", "graphPermission"
+            )
         return list(map(_identity, users)), to_do(kind, link_of(answer, "next"))
 
     async def _members(self, link: str) -> tuple[list[Identity | Problem], list[Step]]:

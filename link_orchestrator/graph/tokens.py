@@ -116,7 +116,7 @@ class Tokens:
                 else:
                     self._acquire = acquire
                     return token
-            raise SourceFailed("; ".join(dict.fromkeys(refusals)))
+            raise SourceFailed("; ".join(dict.fromkeys(refusals)), "graphSignIn")
 
 
 def _ways(settings: GraphSettings, directory: str) -> Iterator[Acquire]:

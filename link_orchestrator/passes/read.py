@@ -102,7 +102,7 @@ async def read_identities(directories: Directories, sources: Sources, message: M
                 if not goes_on or time.monotonic() >= until:
                     return done.to_json()
     except SourceFailed as failed:
-        return ReadDone(failed=str(failed)).to_json()
+        return ReadDone(failed=str(failed), code=failed.code).to_json()
 
 
 async def _advance(directory: Directory, job_id: str, source: IdentitySource) -> ReadDone:
@@ -120,7 +120,7 @@ async def _advance(directory: Directory, job_id: str, source: IdentitySource) ->
         batch = await _read(directory, source, reading)
     except PlaceExpired as expired:
         if reading.restarts >= RESTARTS:
-            raise SourceFailed(f"{expired}, again and again: start the run again") from None
+            raise SourceFailed(f"{expired}, again and again: start the run again", "sourceExpired") from None
         return await _begin_again(directory, reading)
     return await _keep(directory, reading, batch)
 
@@ -223,7 +223,7 @@ def _left_alone(reading: Reading, busy: SourceBusy, now: float) -> Reading:
     time. Raises SourceFailed once the waits add up to PATIENCE; time in which no process ran does not count.
     """
     if reading.waited > PATIENCE:
-        raise SourceFailed(f"{busy.reason}, for more than an hour: start the run again later")
+        raise SourceFailed(f"{busy.reason}, for more than an hour: start the run again later", "sourceBusy")
     asked = busy.retry_after if busy.retry_after is not None else 2.0 ** min(reading.busy, 6)
     wait = min(asked, LONGEST_WAIT) * random.uniform(1.0, 1.2)  # noqa: S311 - not a secret
     waited, busy_for = reading.waited + wait, reading.busy + 1
@@ -241,7 +241,7 @@ async def _begin_again(directory: Directory, reading: Reading) -> ReadDone:
 async def _finished(directory: Directory, reading: Reading) -> ReadDone:
     """Tell the run's job where its identities are, and return the number of slices to plan them in."""
     if not reading.read and not reading.former:
-        return ReadDone(failed="the source holds no user that can be read: check the scope of the run")
+        return ReadDone(failed="the source holds no user that can be read: check the scope of the run", code="nobody")
     name = reading_names(reading.job)[reading.restarts]
     options: dict[str, Any] = {"identities": name, READ_IN_FULL: reading.begun}
     asked = RunSource.model_validate((await directory.jobs.get(reading.job)).options["source"])

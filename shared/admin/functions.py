@@ -8,6 +8,7 @@ import azure.functions as func
 
 from shared.admin import account_changes, accounts, group_changes, groups
 from shared.directory.directory import Directory
+from shared.directory.figures import count_links
 from shared.directory.sweep import sweep, sweep_terms
 from shared.directory.work.jobs import CHANGING, RUN
 from shared.host.http import Edge, Route, add_route
@@ -17,12 +18,14 @@ log = logging.getLogger("scimlink")
 ACCOUNT_ROUTES = (
     Route("accounts_find", "GET", "accounts", accounts.find_accounts),
     Route("accounts_get", "GET", "accounts/{id}", accounts.get_account),
+    Route("accounts_groups", "GET", "accounts/{id}/groups", accounts.list_groups),
     Route("accounts_edit", "PATCH", "accounts/{id}", account_changes.edit_account),
     Route("accounts_delete", "DELETE", "accounts/{id}", account_changes.delete_account),
     Route("accounts_link", "POST", "accounts/{id}/link", account_changes.link_account),
     Route("accounts_release", "POST", "accounts/{id}/release", account_changes.release_account),
     Route("groups_find", "GET", "groups", groups.find_groups),
     Route("groups_get", "GET", "groups/{id}", groups.get_group),
+    Route("groups_members", "GET", "groups/{id}/members", groups.list_members),
     Route("groups_release", "POST", "groups/{id}/release", group_changes.release_group),
     Route("policy_get", "GET", "directory/policy", accounts.get_policy),
     Route("directory_schemas_get", "GET", "directory/schemas", accounts.get_schemas),
@@ -39,10 +42,14 @@ def blueprint(edge: Edge) -> func.Blueprint:
     @bp.function_name("sweep")
     @bp.timer_trigger(schedule="0 30 2 * * *", arg_name="timer")
     async def sweep_directories(timer: func.TimerRequest) -> None:
-        """Remove what crashes left behind and what is kept no longer, every night."""
+        """Remove what crashes left behind and what is kept no longer, and count the links, every night."""
         for name in sorted({credential.directory for credential in edge.settings.credentials}):
-            removed, cleared = await tidy(await edge.directories.open(name))
+            directory = await edge.directories.open(name)
+            removed, cleared = await tidy(directory)
             log.info("sweep %s removed %d rows, %d stages", name, removed, cleared)
+            links = await count_links(directory)
+            told = (name, links["linked"], links["unconfirmed"], links["overdue"])
+            log.info("links counted: directory=%s linked=%d unconfirmed=%d overdue=%d", *told)
 
     return bp
 

@@ -17,12 +17,13 @@ from shared.host.settings import Credential, Role, now
 class Caller(NamedTuple):
     """Who calls: the name that goes into the audit, the directory that it opens, and a person's name, "" for none.
 
-    The person's name is kept for a term; the other one is no name of a person.
+    The person's name is kept for a term; the other one is no name of a person. Whoever may not change anything reads.
     """
 
     name: str
     directory: str
     person: str = ""
+    may_change: bool = True
 
 
 class Unauthorized(Exception):

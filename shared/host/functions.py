@@ -1,4 +1,4 @@
-"""The functions that belong to no room: health, and what no other function answers."""
+"""The functions that belong to no room: health, the end of tokens, and what no other function answers."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import azure.functions as func
 
 from shared.directory.directory import Directory
 from shared.directory.errors import NotFound
+from shared.host.expiry import tell_expiring
 from shared.host.http import JSON, SCIM, Edge
 from shared.host.readiness import Readiness
 from shared.scim.endpoint import MethodNotAllowed, NotImplementedHere, Request, Response
@@ -26,6 +27,13 @@ def blueprint(edge: Edge, tables: Tables) -> func.Blueprint:
     """Return these functions, for function_app.py to register."""
     bp = func.Blueprint()
     _add_health(bp, edge, Readiness(tables))
+
+    # In every app, for each knows its own tokens alone.
+    @bp.function_name("credentials_expire")
+    @bp.timer_trigger(schedule="0 0 6 * * *", arg_name="timer")
+    async def tell(timer: func.TimerRequest) -> None:
+        """Tell of tokens that end soon, every morning."""
+        tell_expiring(edge.settings.credentials)
 
     @bp.function_name(UNANSWERED)
     @bp.route("{*path}")  # no methods: all of them

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any
 from urllib.parse import SplitResult, urlsplit
@@ -28,13 +29,17 @@ VARIABLES: Mapping[str, str] = {
 TENANTS = "SCIMLINK_GRAPH_TENANTS"
 
 
+_PLAIN = re.compile(r"(?:(?![?#@,\\])[\x21-\x7e])+")
+"""An address without a query, a fragment or a user's name, and in ASCII: a name beyond it is written as xn--…"""
+
+
 def origin(address: str, *, loopback: bool = True) -> str:
     """Return an address without its last slash. Raises ValueError.
 
     Tokens are sent there, so that only `loopback`, if that, may do without TLS.
     """
     parts = urlsplit(address)
-    if not parts.hostname or parts.username or parts.query or parts.fragment or parts.path.strip("/"):
+    if not _PLAIN.fullmatch(address) or not parts.hostname or parts.path.strip("/"):
         raise ValueError("must be an address like https://graph.microsoft.com, without a path")
     if not _has_port_if_any(parts):
         raise ValueError("must have a port from 0 to 65535, or none")

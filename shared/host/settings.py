@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter
 
 from shared.directory.keys import BUCKETS
+from shared.directory.text import timestamp
 from shared.host.graph_settings import GraphSettings, origin
 
 Role = Literal["scim", "admin"]
@@ -50,6 +51,15 @@ class Credential(BaseModel):
     directory: DirectoryName = "main"
     roles: frozenset[Role] = frozenset({"scim"})
     expires: AwareDatetime | None = None
+
+    def days_left(self, at: datetime) -> int | None:
+        """Return the whole days until the token ends, less than 0 once it has; None for one that does not end."""
+        return None if self.expires is None else (self.expires - at).days
+
+    @property
+    def ends(self) -> str:
+        """When the token ends, as a timestamp in UTC; "" for one that does not."""
+        return timestamp(self.expires.astimezone(UTC)) if self.expires else ""
 
     @classmethod
     def of(cls, token: str, name: str, *roles: Role, directory: str = "main") -> Credential:
@@ -107,20 +117,14 @@ class Settings(BaseModel):
             )
         except ValueError:
             raise ValueError("SCIMLINK_PORTAL_TENANTS must be a JSON object from tenant id to directory") from None
-        endpoint = environment.get("SCIMLINK_TABLES_ENDPOINT", "")
-        try:
-            endpoint = endpoint and origin(endpoint, loopback=False)
-        except ValueError:
-            example = "https://ACCOUNT.table.core.windows.net"
-            raise ValueError(f"SCIMLINK_TABLES_ENDPOINT must be an address like {example}") from None
         return cls(
             app_roles=app_roles(environment.get("APP_ROLES", "")),
             buckets=buckets,
             credentials=known,
             tables=environment.get("SCIMLINK_TABLES", ""),
-            tables_endpoint=endpoint,
+            tables_endpoint=_address(environment, "SCIMLINK_TABLES_ENDPOINT", "https://ACCOUNT.table.core.windows.net"),
             client_id=environment.get("SCIMLINK_CLIENT_ID", ""),
-            base_url=environment.get("SCIMLINK_BASE_URL", "").rstrip("/"),
+            base_url=_address(environment, "SCIMLINK_BASE_URL", "https://scim.example.com", loopback=True),
             graph=GraphSettings.from_environment(environment),
             portal_auth=portal_auth == EASY_AUTH,
             portal_audience=environment.get("SCIMLINK_PORTAL_AUDIENCE", ""),
@@ -133,16 +137,28 @@ class Settings(BaseModel):
         credentials = (Credential.of(token, "local", "scim", "admin"),)
         return cls(credentials=credentials, graph=graph or GraphSettings(), app_roles=app_roles)
 
+    @property
+    def signs_in(self) -> bool:
+        """Whether App Service Authentication signs people in, whose app roles open the administrator's routes."""
+        return self.portal_auth and bool(self.portal_audience)
+
     def check_complete(self) -> None:
         """Raise ValueError naming the setting that is missing, without which the app can answer nobody."""
         if not (self.tables or self.tables_endpoint):
             raise ValueError("SCIMLINK_TABLES_ENDPOINT is missing: the address of the Table Storage")
-        signs_in = self.portal_auth and self.portal_audience
-        if signs_in and not self.portal_tenants:
+        if self.signs_in and not self.portal_tenants:
             raise ValueError("SCIMLINK_PORTAL_TENANTS is missing: whose people may sign in, and to which directory")
-        for role in sorted(self.app_roles - ({"admin"} if signs_in else set())):
+        for role in sorted(self.app_roles - ({"admin"} if self.signs_in else set())):
             if not any(role in credential.roles for credential in self.credentials):
                 raise ValueError(f"SCIMLINK_CREDENTIALS has no entry with the role {role}: nobody could sign in")
+
+
+def _address(environment: Mapping[str, str], name: str, example: str, *, loopback: bool = False) -> str:
+    """Return the address in a variable, "" if it is not set. Raises ValueError naming the variable."""
+    try:
+        return origin(environment.get(name, ""), loopback=loopback) if environment.get(name) else ""
+    except ValueError:
+        raise ValueError(f"{name} must be an address like {example}, without a path") from None
 
 
 def now() -> datetime:

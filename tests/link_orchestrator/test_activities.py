@@ -62,7 +62,7 @@ async def test_no_plan_is_made_by_two_versions_of_the_app(sqlite_tables: SqliteT
         for form in (0, FORM + 1):
             part = Slice(job=run.id, directory=directory.name, pass_name=name, low=0, high=4, form=form)
             done = SliceDone.from_json(await run_slice(Directories(sqlite_tables), part.to_json()))
-            assert done == SliceDone(failed=ANOTHER_VERSION)
+            assert done == SliceDone(failed=ANOTHER_VERSION, code="version")
     assert await directory.jobs.total(run.id) == {}
     earlier = Slice(job=run.id, directory=directory.name, pass_name="apply", low=0, high=4)
     assert not SliceDone.from_json(await run_slice(Directories(sqlite_tables), earlier.to_json())).failed

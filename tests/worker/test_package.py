@@ -61,9 +61,9 @@ cannot say where a name ends, and no other one can take back what is excepted.""
 
 
 def needed() -> set[str]:
-    """Return the files of the app: the code of its rooms, and the documents that the code reads."""
-    found = {file.relative_to(ROOT).as_posix() for room in ROOMS for file in (ROOT / room).rglob("*.py")}
-    return found | {file.relative_to(ROOT).as_posix() for room in ROOMS for file in (ROOT / room).rglob("*.json")}
+    """Return the files of the app: the code of its rooms, the documents that it reads, what the portal's pages need."""
+    kinds = ("*.py", "*.json", "*.html", "*.css", "*.js")
+    return {file.relative_to(ROOT).as_posix() for room in ROOMS for kind in kinds for file in (ROOT / room).rglob(kind)}
 
 
 @pytest.fixture

@@ -16,8 +16,8 @@ from shared.tables.sqlite import SqliteTables
 from tests.link_orchestrator.running import serving
 from tests.openapi import check_answer, document
 
-ELSEWHERE = ("scim/", "health", "openapi.json", "{*")
-"""What is not described here: SCIM describes itself."""
+ELSEWHERE = ("scim/", "health", "openapi.json", "portal/", "{*")
+"""What is not described here: SCIM describes itself, and the portal's pages are for people."""
 
 
 def test_the_document_is_openapi() -> None:
@@ -58,7 +58,7 @@ def test_every_operation_says_in_a_sentence_what_it_does() -> None:
             "",
         ),
         ("ReviewRequest", "account action create cursor filter identity inPolicy rows", "action"),
-        ("Selection", "changes decision department domain evidence rule score warning", "decision"),
+        ("Selection", "changes decision department domain evidence reviewed rule score warning", "decision"),
         ("Approval", "acknowledged filter groups links number pauseProvisioning rows", ""),
         ("UndoRequest", "activate keep", ""),
         ("MappingSource", "graph", "graph"),

@@ -79,8 +79,13 @@ def test_no_two_routes_match_one_request_but_that_of_the_last_function_by_name(f
 def overlap(one: HttpFunction, other: HttpFunction) -> bool:
     """Tell whether a path could match both routes."""
     segments = [function.route.lower().split("/") for function in (one, other)]
-    assert "{*" not in one.route + other.route
-    return len(segments[0]) == len(segments[1]) and all(a == b or "{" in a + b for a, b in zip(*segments, strict=True))
+    rests = [len(each) - 1 if each[-1].startswith("{*") else None for each in segments]
+    fixed = [each[:rest] for each, rest in zip(segments, rests, strict=True)]
+    same_length = len(fixed[0]) == len(fixed[1])
+    may_be_as_long = same_length or any(
+        rest is not None and len(fixed[1 - number]) > rest for number, rest in enumerate(rests)
+    )
+    return may_be_as_long and all(a == b or "{" in a + b for a, b in zip(*fixed, strict=False))
 
 
 def in_dotnet(route: str, path: str) -> dict[str, str] | None:

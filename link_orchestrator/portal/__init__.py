@@ -1,0 +1,1 @@
+"""The portal: the administrator's API as pages that a browser shows. README.md says how to add a page."""

@@ -1,0 +1,112 @@
+// Adds to pages that work without it: progress without a reload, times in the browser's zone, keys, and what is said
+// before work is lost.
+
+const status = document.getElementById("status");
+
+/** Say something at the foot of the page; "" takes it away. Markup may stand in it: it is never what a server sent. */
+function say(text, link) {
+  status.replaceChildren(text);
+  if (link) {
+    const a = document.createElement("a");
+    [a.href, a.textContent] = link;
+    status.append(" ", a);
+  }
+  status.hidden = !text;
+}
+
+const zone = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
+
+function showTimes(within) {
+  for (const time of within.querySelectorAll("time[datetime]")) {
+    const at = new Date(time.dateTime);
+    if (Number.isNaN(at.valueOf())) continue;
+    time.title ||= time.textContent;
+    time.textContent = zone.format(at);
+  }
+}
+
+const SECOND = 1000, LONGEST = 15 * SECOND;
+
+/** Keep an element as the server has it, every second, less often while the server does not answer. */
+async function follow(element) {
+  let wait = SECOND, address = element.dataset.progress;
+  while (element.isConnected && address) {
+    await new Promise((resolve) => setTimeout(resolve, wait));
+    if (document.hidden) continue;
+    try {
+      const answer = await fetch(address, { redirect: "error", cache: "no-store", headers: { Accept: "text/html" } });
+      if (answer.status === 401) {
+        say("Your sign-in has ended. Nothing is lost.", [location.href, "Load the page to sign in again"]);
+        return;
+      }
+      if (!answer.ok) throw new Error(String(answer.status));
+      const fragment = new DOMParser().parseFromString(await answer.text(), "text/html").body;
+      const inner = fragment.querySelector("[data-progress], .live");
+      if (inner && fragment.childElementCount === 1) {
+        address = inner.dataset.progress;
+        if (inner.innerHTML !== element.dataset.last) {
+          element.dataset.last = inner.innerHTML;
+          element.replaceChildren(...inner.childNodes);
+        }
+      } else {
+        element.replaceChildren(...fragment.childNodes);
+      }
+      showTimes(element);
+      if (wait > SECOND) say("");
+      wait = SECOND;
+    } catch {
+      wait = Math.min(wait * 2, LONGEST);
+      say("The server does not answer. What was started goes on as soon as it does; this page tries again by itself.");
+    }
+  }
+  if (element.isConnected) location.reload(); // it has ended: the page shows what there is to do now
+}
+
+/** A press of a button counts once: the second one would be refused by the server anyway. */
+function sendOnce(event) {
+  const form = event.target;
+  if (form.dataset.sent) return event.preventDefault();
+  for (const input of form.querySelectorAll("[data-confirm]")) {
+    const wrong = input.value.replace(/[\s,.']/g, "") !== input.dataset.confirm;
+    input.setCustomValidity(wrong ? `Type ${Number(input.dataset.confirm).toLocaleString()}, the number shown.` : "");
+    if (wrong) {
+      event.preventDefault();
+      input.reportValidity();
+      return;
+    }
+  }
+  form.dataset.sent = "yes";
+  for (const button of form.querySelectorAll("button")) button.setAttribute("aria-disabled", "true");
+}
+
+/** In a table with data-keys: j and k go down and up, l opens the row's link, x ticks its box, others click [data-key]. */
+function press(event) {
+  const table = document.querySelector("table[data-keys]");
+  if (!table || event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input:not([type=checkbox]), textarea, select")) return;
+  const rows = [...table.tBodies[0].rows], at = rows.findIndex((row) => row.hasAttribute("data-at")), row = rows[at];
+  const to = { j: Math.min(at + 1, rows.length - 1), k: Math.max(at - 1, 0) }[event.key];
+  if (to !== undefined && rows[to]) {
+    row?.removeAttribute("data-at");
+    rows[to].setAttribute("data-at", "");
+    rows[to].tabIndex = -1;
+    rows[to].focus({ preventScroll: true });
+    rows[to].scrollIntoView({ block: "nearest" });
+  } else if (row && event.key.length === 1) {
+    const own = row.querySelector(`[data-key="${CSS.escape(event.key)}"]`);
+    const target = own ?? { l: row.querySelector("a[href]"), x: row.querySelector("input[type=checkbox]") }[event.key];
+    if (!target) return;
+    target.click();
+  } else return;
+  event.preventDefault();
+}
+
+showTimes(document);
+document.querySelector("[data-focus]")?.focus();
+for (const element of document.querySelectorAll("[data-progress]")) follow(element);
+addEventListener("submit", sendOnce);
+addEventListener("keydown", press);
+addEventListener("input", (event) => event.target.setCustomValidity?.(""));
+addEventListener("pageshow", () => document.querySelectorAll("form[data-sent]").forEach((form) => {
+  delete form.dataset.sent;
+  for (const button of form.querySelectorAll("button")) button.removeAttribute("aria-disabled");
+}));

@@ -1,0 +1,113 @@
+"""What a form sends: fields and files, urlencoded or multipart (RFC 7578), bounded and never trusted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+from urllib.parse import parse_qsl
+
+from link_orchestrator.requests.sent_file import MAX_FILE_BYTES
+from shared.scim.errors import BodyTooLarge, InvalidSyntax
+
+MAX_FIELDS: Final = 2_000
+"""Fields of one form at most: a page of decisions has a few hundred boxes."""
+MAX_FIELDS_BYTES: Final = 4 * 1024 * 1024
+"""Bytes that a form's fields have at most, without its files."""
+MAX_FORM_BYTES: Final = MAX_FILE_BYTES + MAX_FIELDS_BYTES
+"""Bytes of a whole form. Azure's host answers a bare 413 for 104,857,600 and more."""
+URLENCODED, MULTIPART = "application/x-www-form-urlencoded", "multipart/form-data"
+
+
+class SentFile(NamedTuple):
+    """A file as a browser sends it, with the name that it has there."""
+
+    name: str
+    content: bytes
+    content_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """The fields and files of a form; every field that was not sent is ""."""
+
+    fields: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    files: Mapping[str, SentFile] = field(default_factory=dict)
+
+    def __getitem__(self, name: str) -> str:
+        """Return the last value of a field, "" where it was not sent."""
+        return self.fields.get(name, ("",))[-1]
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.fields
+
+    def all(self, name: str) -> tuple[str, ...]:
+        """Return every value of a field, as of boxes that share a name."""
+        return self.fields.get(name, ())
+
+
+NOTHING_SENT: Final = Form()
+
+
+def read_form(content_type: str, body: bytes) -> Form:
+    """Return the form that a body holds. Raises BodyTooLarge, or InvalidSyntax for what is no form."""
+    if len(body) > MAX_FORM_BYTES:
+        raise BodyTooLarge(f"A file has at most {MAX_FILE_BYTES} bytes. Split it, and send one part after the other.")
+    kind = content_type.partition(";")[0].strip().lower()
+    if kind == URLENCODED:
+        return _read_urlencoded(body)
+    if kind == MULTIPART:
+        return _read_multipart(content_type, body)
+    raise InvalidSyntax("the body is no form: send it from the page")
+
+
+def _read_urlencoded(body: bytes) -> Form:
+    if len(body) > MAX_FIELDS_BYTES:
+        raise BodyTooLarge(f"A form has at most {MAX_FIELDS_BYTES} bytes beside its files.")
+    try:
+        pairs = parse_qsl(body.decode("ascii", "replace"), keep_blank_values=True, max_num_fields=MAX_FIELDS)
+    except ValueError:
+        raise InvalidSyntax(f"the form has more than {MAX_FIELDS} fields") from None
+    fields: dict[str, tuple[str, ...]] = {}
+    for name, value in pairs:
+        fields[name] = (*fields.get(name, ()), _in_lines(value))
+    return Form(fields)
+
+
+def _read_multipart(content_type: str, body: bytes) -> Form:
+    import multipart  # the portal's forms alone need it
+
+    fields: dict[str, tuple[str, ...]] = {}
+    files: dict[str, SentFile] = {}
+    left = MAX_FIELDS_BYTES
+    _, options = multipart.parse_options_header(content_type)
+    try:
+        with multipart.PushMultipartParser(
+            options.get("boundary", ""), len(body), max_segment_count=MAX_FIELDS, strict=True
+        ) as parser:
+            segment, pieces = None, list[bytes]()
+            for event in parser.parse(body):
+                if isinstance(event, multipart.MultipartSegment):
+                    segment, pieces = event, []
+                elif event:
+                    pieces.append(bytes(event))
+                elif segment is not None:
+                    content = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+                    if segment.filename is not None:
+                        kind = segment.content_type or "application/octet-stream"
+                        files[segment.name] = SentFile(segment.filename, content, kind)
+                    else:
+                        left -= len(content)
+                        text = _in_lines(content.decode("utf-8", "replace"))
+                        fields[segment.name] = (*fields.get(segment.name, ()), text)
+    except multipart.MultipartError:
+        raise InvalidSyntax("the form did not arrive as a browser sends it: load the page again, and send it") from None
+    if left < 0:
+        raise BodyTooLarge(f"A form has at most {MAX_FIELDS_BYTES} bytes beside its files.")
+    # A field for a file that nobody chose has no name and no content.
+    return Form(fields, {name: file for name, file in files.items() if file.name or file.content})
+
+
+def _in_lines(text: str) -> str:
+    """Return a text with the line ends that Python writes: a form sends CRLF (HTML, "form-data set")."""
+    return text.replace("\r\n", "\n")

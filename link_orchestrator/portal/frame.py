@@ -1,0 +1,253 @@
+"""What is around every page: sign-in, the form's token, the page by its path, errors as pages, headers.
+
+Nothing leaves it but a page, a file or a redirect: no bare 500, and no JSON.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+from link_orchestrator.lifecycle import Orchestrations
+from link_orchestrator.portal import assets
+from link_orchestrator.portal.api import Api, Door, by_path
+from link_orchestrator.portal.forms import NOTHING_SENT, Form, read_form
+from link_orchestrator.portal.page import Asked, Download, Outcome, Page, Refusal, Samples, SeeOther, Shown
+from link_orchestrator.portal.pages import PAGES
+from link_orchestrator.portal.person import form_token, is_token_of
+from shared.directory.directory import Directories, Directory
+from shared.directory.errors import NotFound
+from shared.host.auth import Caller, Unauthorized
+from shared.host.problems import Problem, problem
+from shared.host.routes import matcher
+from shared.host.settings import Settings, now
+from shared.scim.errors import InvalidValue
+
+log = logging.getLogger("scimlink")
+
+HTML: Final = "text/html"
+SECURITY: Final = {
+    "Content-Security-Policy": (
+        "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; connect-src 'self'; "
+        "form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
+FOR_EVER: Final = "public, max-age=31536000, immutable"
+NOT_THEIRS: Final = (
+    "This form was made for another sign-in, or longer than a day ago. Nothing was changed. Look at what you entered, "
+    "and send it again."
+)
+
+
+class Off(Exception):
+    """The portal's sign-in is off."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """A request as the host hands it on: who sends it is not known, nor is the body read."""
+
+    method: str
+    path: str
+    """Path behind /portal/."""
+    query: Mapping[str, str]
+    content_type: str
+    base: str
+    sign_in: Callable[[], Caller]
+    read: Callable[[], Awaitable[bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a browser is answered."""
+
+    status: int
+    content: str | bytes
+    mimetype: str = HTML
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Around:
+    """What the frame of a page shows, and what its macros need: in templates it is `page`."""
+
+    path: str = ""
+    here: str = ""
+    """Path of the page of the navigation that this one belongs to."""
+    navigation: tuple[Page, ...] = ()
+    caller: Caller | None = None
+    token: str = ""
+    form: Form = NOTHING_SENT
+    refusal: Refusal | None = None
+    said: str = ""
+
+    @property
+    def may_change(self) -> bool:
+        """Whether the person may press a button that changes something."""
+        return self.caller is not None and self.caller.may_change
+
+
+class Portal:
+    """Answers every request below /portal."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        directories: Directories,
+        doors: Iterable[Door],
+        samples: Samples | None = None,
+        pages: Iterable[Page] = PAGES,
+    ) -> None:
+        self._settings, self._directories, self._samples = settings, directories, samples
+        self._doors = by_path(doors)
+        self._pages = [(matcher(page.path), page) for page in pages]
+        self._navigation = tuple(page for _, page in self._pages if page.label)
+
+    async def answer(self, arrived: Arrived, client: Orchestrations) -> Reply:
+        """Answer a request with a page, a file or a redirect, whatever happens."""
+        if asset := assets.find(arrived.path):
+            return Reply(200, asset.content, asset.mimetype, SECURITY | {"Cache-Control": FOR_EVER})
+        around = Around(arrived.path)
+        name = "portal"
+        try:
+            if not self._settings.signs_in:
+                raise Off
+            caller = arrived.sign_in()
+            around = replace(around, caller=caller, navigation=self._navigation)
+            page, path = self._find(arrived.path)
+            name = f"portal/{page.path}"
+            around = replace(around, here=page.under or page.path)
+            directory = await self._directories.open(caller.directory)
+            around = replace(around, token=form_token(directory.keys, caller, now()))
+            api = Api(self._doors, directory, caller, client, arrived.base)
+            asked = Asked(api, caller, path, arrived.query, samples=self._samples)
+            reply = await self._reply(page, asked, arrived, directory, around)
+        except Exception as error:
+            reply = _failed(error, around)
+        log.info("%s %s %d", arrived.method, name, reply.status)
+        return replace(reply, headers={**SECURITY, "Cache-Control": "no-store", **reply.headers})
+
+    def _find(self, path: str) -> tuple[Page, Mapping[str, str]]:
+        for match, page in self._pages:
+            if found := match(f"/{path}"):
+                return page, found.groupdict()
+        raise NotFound("no such page")
+
+    async def _reply(self, page: Page, asked: Asked, arrived: Arrived, directory: Directory, around: Around) -> Reply:
+        if arrived.method != "POST":
+            said = page.notices.get(arrived.query.get("said", ""), "")
+            return _shown(await page.show(asked), replace(around, said=said), arrived.query.get("fragment", ""))
+        asked = replace(asked, form=read_form(arrived.content_type, await arrived.read()))
+        try:
+            if not is_token_of(directory.keys, asked.caller, now(), asked.form["token"]):
+                raise _Refused
+            handler = page.does.get(asked.form["do"])
+            if handler is None:
+                raise InvalidValue("this page has no such button: load it again")
+            return _shown(await handler(asked), around)
+        except Exception as error:
+            return await self._refused(error, page, asked, around)
+
+    async def _refused(self, error: Exception, page: Page, asked: Asked, around: Around) -> Reply:
+        """Show the page again with what was typed, and why it was refused; raises what is no refusal."""
+        told = (403, None, NOT_THEIRS, {}) if isinstance(error, _Refused) else problem(error)
+        status, _, detail, headers = told
+        if status >= 500 or status in (401, 404):
+            raise _Told(told) from error
+        refusal = Refusal(status, detail)
+        again = await page.show(replace(asked, refusal=refusal))
+        reply = _shown(again, replace(around, form=asked.form, refusal=refusal))
+        return replace(reply, status=status, headers={**headers, **reply.headers})
+
+
+class _Refused(Exception):
+    """A form without a token of the person."""
+
+
+class _Told(Exception):
+    """An error that problem() has read already, and logged."""
+
+    def __init__(self, told: Problem) -> None:
+        super().__init__()
+        self.told = told
+
+
+def _shown(outcome: Outcome, around: Around, fragment: str = "") -> Reply:
+    from link_orchestrator.portal.rendering import render, url  # the first page that is asked for loads the templates
+
+    match outcome:
+        case SeeOther():
+            return Reply(303, "", headers={"Location": url(outcome.to, **{**outcome.query, "said": outcome.said})})
+        case Download():
+            name = "".join(letter if letter.isalnum() or letter in ".-_" else "-" for letter in outcome.name)
+            return Reply(
+                200, outcome.content, outcome.mimetype, {"Content-Disposition": f'attachment; filename="{name}"'}
+            )
+        case Shown():
+            try:
+                return Reply(200, render(outcome.template, {"page": around, "view": outcome.view}, fragment))
+            except KeyError:
+                if fragment:
+                    raise NotFound("no such part of the page") from None
+                raise
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """What an error page says."""
+
+    status: int
+    title: str
+    sentence: str
+    sign_in: str = ""
+
+
+TITLES: Final = {
+    400: "That could not be read",
+    401: "Sign in",
+    403: "You may not do this",
+    404: "There is no such page",
+    409: "That is not possible now",
+    413: "That is too large",
+    503: "Try again in a moment",
+}
+
+
+def _failed(error: Exception, around: Around) -> Reply:
+    """Return the page of an error."""
+    from link_orchestrator.portal.rendering import url
+
+    if isinstance(error, Off):
+        trouble = Trouble(
+            404,
+            "The portal is switched off",
+            "Nobody can sign in here. Settings SCIMLINK_PORTAL_AUTH=easyauth and SCIMLINK_PORTAL_AUDIENCE switch it "
+            "on, once App Service Authentication stands before this app.",
+        )
+        headers: Mapping[str, str] = {}
+    else:
+        status, _, detail, headers = error.told if isinstance(error, _Told) else problem(error)
+        title = TITLES.get(status, TITLES[400] if status < 500 else "Something went wrong")
+        sentence = detail[:1].upper() + detail[1:]
+        trouble = Trouble(status, title, sentence if sentence.endswith(".") else f"{sentence}.")
+        if isinstance(error, Unauthorized):
+            back = url(around.path)
+            trouble = replace(
+                trouble,
+                sentence="Sign in with your work account to see this page.",
+                sign_in=f"/.auth/login/aad?post_login_redirect_uri={_quoted(back)}",
+            )
+    reply = _shown(Shown("trouble.html", trouble), around)
+    kept: dict[str, Any] = {name: value for name, value in headers.items() if name != "WWW-Authenticate"}
+    return replace(reply, status=trouble.status, headers=kept)
+
+
+def _quoted(text: str) -> str:
+    from urllib.parse import quote
+
+    return quote(text, safe="")

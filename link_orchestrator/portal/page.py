@@ -1,0 +1,101 @@
+"""What a page is: a path, what shows it, what its buttons do; and what the frame hands to these."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple, Protocol
+
+from link_orchestrator.portal.api import Api
+from link_orchestrator.portal.forms import NOTHING_SENT, Form
+from shared.host.auth import Caller
+
+_NAMED: Final = re.compile(r"([A-Za-z][\w.$\[\]-]*): (.+)", re.DOTALL)
+"""A sentence of the API that begins with the attribute that it is about."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why the API did not do what a form asked for. Nothing was changed by it."""
+
+    status: int
+    sentence: str
+
+    @property
+    def fields(self) -> Mapping[str, str]:
+        """What is wrong with each attribute that the sentence names."""
+        found = (_NAMED.fullmatch(part.strip()) for part in self.sentence.split("; "))
+        return {match[1]: match[2] for match in found if match}
+
+
+class Samples(Protocol):
+    """Made-up people to try the app with. Only the local host has them."""
+
+    def files(self) -> Mapping[str, bytes]:
+        """Return `policy`, `accounts` and `identities`, each as the API takes it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request of a signed-in person for a page."""
+
+    api: Api
+    caller: Caller
+    path: Mapping[str, str] = field(default_factory=dict)
+    """Parameters of the page's path."""
+    query: Mapping[str, str] = field(default_factory=dict)
+    form: Form = NOTHING_SENT
+    """What was sent; on a page that is shown again after a refusal, what was typed."""
+    refusal: Refusal | None = None
+    """Why what was sent was refused, where the page is shown again."""
+    samples: Samples | None = None
+
+
+class Shown(NamedTuple):
+    """A template, and the frozen object that it shows as `view`."""
+
+    template: str
+    view: Any
+
+
+class SeeOther(NamedTuple):
+    """What a form is answered with: the page to go to (a path behind /portal/), so that a reload repeats nothing.
+
+    `said` is the key of a notice of that page, `query` what else the page is asked for.
+    """
+
+    to: str
+    said: str = ""
+    query: Mapping[str, str] = {}
+
+
+class Download(NamedTuple):
+    """A file for the browser to keep."""
+
+    content: bytes
+    mimetype: str
+    name: str
+
+
+Outcome = Shown | SeeOther | Download
+Handler = Callable[[Asked], Awaitable[Outcome]]
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """An entry of the table of pages."""
+
+    path: str
+    """Path behind /portal/, such as `runs/{id}`; "" is the first page."""
+    show: Handler
+    """Answers GET. Once more called, with the refusal and what was typed, where the API refused what a form asked."""
+    does: Mapping[str, Handler] = field(default_factory=dict)
+    """What each button does, by the value of the form's field `do`. A handler calls the API, and may let it refuse."""
+    label: str = ""
+    """What the navigation calls it; "" for a page that is not in there."""
+    under: str = ""
+    """The path of the page of the navigation that it belongs to; "" for itself."""
+    notices: Mapping[str, str] = field(default_factory=dict)
+    """Sentences that it may begin with, by the key that SeeOther names."""

@@ -1,0 +1,76 @@
+"""From a template and a view to HTML. Everything is escaped by itself, and a name that is not there is an error.
+
+The macros of templates/macros/ are at hand in every template as `ui`, without an import.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Final
+from urllib.parse import quote, urlencode
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from link_orchestrator.portal.assets import addresses
+
+TEMPLATES: Final = Path(__file__).parent / "templates"
+ROOT: Final = "/portal"
+
+
+def render(template: str, context: Mapping[str, Any], fragment: str = "") -> str:
+    """Return a template as HTML, or that block of it alone which `fragment` names. Raises KeyError for no block."""
+    found = environment().get_template(template)
+    if not fragment:
+        return found.render(context)
+    return "".join(found.blocks[fragment](found.new_context(dict(context))))
+
+
+@cache
+def environment() -> Environment:
+    """Return the environment of all templates."""
+    made = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+        # Caches every template: there are fewer of them than this.
+        cache_size=400,
+    )
+    made.filters.update(number=number, moment=moment, words=words)
+    ui = SimpleNamespace()
+    made.globals.update(url=url, asset=lambda name: url(addresses()[name]), ui=ui)
+    for name in sorted(file.name for file in (TEMPLATES / "macros").glob("*.html")):
+        module = made.get_template(f"macros/{name}").module
+        vars(ui).update({key: value for key, value in vars(module).items() if not key.startswith("_")})
+    return made
+
+
+def url(path: str = "", **query: object) -> str:
+    """Return the address of a path behind /portal/, with a query of what is not None and not ""."""
+    asked = urlencode({name: value for name, value in query.items() if value not in (None, "")})
+    return f"{ROOT}/{quote(path)}".rstrip("/") + (f"?{asked}" if asked else "")
+
+
+def number(value: float) -> str:
+    """Return a number with commas between thousands."""
+    return f"{value:,}"
+
+
+def moment(value: str) -> str:
+    """Return a moment of the API as people read it; the script puts it into the browser's zone."""
+    try:
+        return f"{datetime.fromisoformat(value).astimezone(UTC):%-d %b %Y, %H:%M} UTC"
+    except ValueError:
+        return value
+
+
+def words(name: str) -> str:
+    """Return a name of the API, like `outsideVerifiedDomains`, as words."""
+    spaced = "".join(f" {letter.lower()}" if letter.isupper() else letter for letter in name)
+    return spaced[:1].upper() + spaced[1:]
