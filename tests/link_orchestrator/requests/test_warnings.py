@@ -136,7 +136,6 @@ class TestAcknowledging:
 
         await until(cleared)
 
-
     async def test_what_a_slice_finds_behind_the_end_of_its_run_goes_at_night(self, app: App) -> None:
         """A slice fails the run while another is under way, which then writes what it found."""
         directory = await Directories(app.tables).open("main")
