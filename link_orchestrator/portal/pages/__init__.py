@@ -5,10 +5,15 @@ from __future__ import annotations
 from typing import Final
 
 from link_orchestrator.portal.page import Page
-from link_orchestrator.portal.pages import overview, settings
+from link_orchestrator.portal.pages import account, accounts, activity, groups, overview, provisioning, settings
 
 # One line a module, in the order of the navigation.
 PAGES: Final[tuple[Page, ...]] = (
     *overview.PAGES,
+    *accounts.PAGES,
+    *account.PAGES,
+    *groups.PAGES,
+    *provisioning.PAGES,
+    *activity.PAGES,
     *settings.PAGES,
 )
