@@ -91,7 +91,7 @@ def test_a_credential_that_ends_is_named_in_time(expires: str | None, told: str)
     assert ("The credential" in page) == bool(told)
 
 
-HOSTILE = ("<script>alert(1)</script>", "\"'><img src=x>", "مرحبا", "👩🏽‍🚀", "x" * 10_000, "{{ 7 * 7 }}")
+HOSTILE = ("<script>alert(1)</script>", "\"'><img src=x>", "مرحبا", "👩🏽‍🚀", "x" * 10_000, "{{ 7191 * 7 }}")
 
 
 @pytest.mark.parametrize("text", HOSTILE)
@@ -105,7 +105,7 @@ def test_whatever_people_are_called_is_shown_as_text(text: str) -> None:
     )
     assert "<script>alert" not in page
     assert "<img" not in page
-    assert "49" not in page
+    assert "50337" not in page
     assert "👩🏽‍🚀" in page or "👩" not in text
 
 
