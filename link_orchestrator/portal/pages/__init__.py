@@ -5,11 +5,23 @@ from __future__ import annotations
 from typing import Final
 
 from link_orchestrator.portal.page import Page
-from link_orchestrator.portal.pages import account, accounts, activity, groups, overview, provisioning, settings
+from link_orchestrator.portal.pages import (
+    account,
+    accounts,
+    activity,
+    bring,
+    groups,
+    overview,
+    plan,
+    provisioning,
+    settings,
+)
 
 # One line a module, in the order of the navigation.
 PAGES: Final[tuple[Page, ...]] = (
     *overview.PAGES,
+    *bring.PAGES,
+    *plan.PAGES,
     *accounts.PAGES,
     *account.PAGES,
     *groups.PAGES,
