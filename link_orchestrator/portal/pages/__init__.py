@@ -5,10 +5,14 @@ from __future__ import annotations
 from typing import Final
 
 from link_orchestrator.portal.page import Page
-from link_orchestrator.portal.pages import overview, settings
+from link_orchestrator.portal.pages import afterwards, approval, decisions, overview, runs, settings
 
 # One line a module, in the order of the navigation.
 PAGES: Final[tuple[Page, ...]] = (
     *overview.PAGES,
+    *runs.PAGES,
+    *decisions.PAGES,
+    *approval.PAGES,
+    *afterwards.PAGES,
     *settings.PAGES,
 )
