@@ -32,6 +32,7 @@ from shared.directory.matching.groups import GroupDecisionKind
 from shared.directory.matching.policy import Policy
 from shared.directory.policies import AUTO_APPROVE
 from shared.directory.text import counted
+from shared.directory.work.activity import Deed
 from shared.directory.work.jobs import Job, State
 from shared.directory.work.plan import PlanRow
 from shared.directory.work.reviews import ACKNOWLEDGE, EXCLUDE
@@ -74,6 +75,7 @@ async def approve_itself(directory: Directory, job_id: str) -> bool:
         except Busy:  # an undo has just begun: the next look finds it
             continue
         if job.state is State.APPROVED:
+            await directory.activity.note(Deed("linking_run_approve", job.approved_by or "", about=job.id))
             await pause(directory, job)
         return job.state is State.APPROVED
     raise Busy("the run is being changed by others", retry_after=1)

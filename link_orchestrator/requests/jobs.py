@@ -32,6 +32,11 @@ async def get_job(kind: Kind, directory: Directory, request: Request, client: Or
     return answer(job, request, 200, getattr(status, "custom_status", None))
 
 
+async def get_upload(kind: Kind, directory: Directory, request: Request) -> Response:
+    """Return an upload, which was done when it was answered."""
+    return answer(await find_job(directory, request, kind), request, 200)
+
+
 async def cancel_job(kind: Kind, directory: Directory, request: Request, client: Orchestrations) -> Response:
     """Cancel a job: 202."""
     job = await find_job(directory, request, kind)

@@ -24,6 +24,7 @@ from shared.directory.errors import Busy, NotFound
 from shared.directory.policies import SCHEDULE, Stored, Switch
 from shared.directory.schedule import ScheduleState
 from shared.directory.text import dump
+from shared.directory.work.activity import Deed
 from shared.directory.work.jobs import Job, State
 from shared.scim.endpoint import Request, Response
 
@@ -70,6 +71,7 @@ async def start_due(directory: Directory, client: Orchestrations, sources: Sourc
         begun = await _begin(directory, client, sources, stored, noted, way.waiting)
         if begun is None:
             return
+        await directory.activity.note(Deed("linking_run_start", begun.by, job=begun.id))
         state = noted
     await settle_begun(directory, begun, client)
     await directory.schedule.save(state, replace(state, begun=True, skipped=""))
