@@ -160,10 +160,8 @@ class Decisions:
     @property
     def choices(self) -> Sequence[tuple[str, str]]:
         """Decisions that this plan has, each with its number."""
-        known = {**words.DECISIONS, **words.SHARED, **words.GROUPS}
-        found = [
-            (name, f"{bar.label} ({self.run.counts[name]:,})") for name, bar in known.items() if name in self.run.counts
-        ]
+        known, counts = {**words.DECISIONS, **words.SHARED, **words.GROUPS}, self.run.counts
+        found = [(name, f"{bar.label} ({counts[name]:,})") for name, bar in known.items() if name in counts]
         return [("", "Everything"), *found]
 
     @property
@@ -354,7 +352,7 @@ def compare(account: Document, identity: Document) -> Iterator[Side]:
     """Yield what an account and a person of Entra have under the same meaning; without what neither has."""
     document, evidence = account["document"], account.get("evidence", {})
     name = document.get("name", {})
-    work = next((value for key, value in document.items() if key.endswith("enterprise:2.0:User")), {})
+    work: Document = next((value for key, value in document.items() if key.endswith("enterprise:2.0:User")), {})
     first, *more = [str(one.get("value", "")) for one in document.get("emails", ())] or [""]
     addresses = [one.partition(":")[2] for one in identity.get("proxyAddresses", ()) if one.startswith("smtp:")]
     here_id = document.get("externalId") or evidence.get("objectId")

@@ -47,6 +47,9 @@ OF_PEOPLE: Final = ("decide", "apply", "undo")
 KNOWN: Final[Bars] = {**words.UNDONE, **words.APPLIED, **words.DECISIONS}
 _ASKED: Final = re.compile(r"GET /linking/runs/\w+/(decisions|problems)(?:\?([\w&=]+))?")
 
+_NUMBER: Final = re.compile(r"[0-9]{1,3}(?:[\s,.'\u2019][0-9]{3}){1,3}|[0-9]{1,11}")
+"""A number as people type it, with or without a mark between thousands."""
+
 
 @dataclass(frozen=True, slots=True)
 class Progress:
@@ -256,5 +259,5 @@ def _example(example: Document) -> str:
 
 def digits(typed: str) -> int | None:
     """Return a number as people type it, with or without marks between thousands; None for what is none."""
-    text = re.sub(r"[\s,.'’]", "", typed)
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 12 else None
+    text = typed.strip()
+    return int(re.sub(r"\D", "", text)) if _NUMBER.fullmatch(text) else None
