@@ -80,7 +80,5 @@ def is_here(headers: Mapping[str, str], peer: str | None, url: str) -> bool:
         near = ipaddress.ip_address(peer or "").is_loopback
     except ValueError:
         return False
-    port = urlsplit(url).port
-    return near and headers.get("Host", "").lower() in {
-        f"{name}:{port}" for name in ("127.0.0.1", "localhost", "[::1]")
-    }
+    named, port = headers.get("Host", "").lower(), urlsplit(url).port
+    return near and named in {f"{name}:{port}" for name in ("127.0.0.1", "localhost", "[::1]")}

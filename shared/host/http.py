@@ -17,7 +17,7 @@ from shared.directory.directory import Directories, Directory
 from shared.directory.work.activity import Deed
 from shared.host.auth import Caller, Unauthorized, authenticate
 from shared.host.body import read_body
-from shared.host.principal import NOBODY, PRINCIPAL, READS, admit, read_principal, refuse_other_origin
+from shared.host.principal import NOBODY, PRINCIPAL, READS, admit, person_beside, read_principal, refuse_other_origin
 from shared.host.problems import error_text, problem
 from shared.host.routes import matcher, methods_with_head
 from shared.host.settings import Role, Settings
@@ -148,7 +148,8 @@ class Edge:
             if not (settings.portal_audience and principal.object_id):
                 raise
             return self.sign_in(req)
-        return Caller(credential.name, credential.directory, principal.name)
+        person = person_beside(principal, credential.directory, settings.portal_audience, settings.portal_tenants)
+        return Caller(credential.name, credential.directory, person)
 
     async def _note_visit(self, directory: Directory, request: Request, *, wrote: bool) -> None:
         """Note that provisioning came, so that an administrator sees that the connection works."""

@@ -5,7 +5,19 @@ from __future__ import annotations
 from typing import Final
 
 from link_orchestrator.portal.page import Page
-from link_orchestrator.portal.pages import afterwards, approval, decisions, overview, runs, settings
+from link_orchestrator.portal.pages import (
+    account,
+    accounts,
+    activity,
+    afterwards,
+    approval,
+    decisions,
+    groups,
+    overview,
+    provisioning,
+    runs,
+    settings,
+)
 
 # One line a module, in the order of the navigation.
 PAGES: Final[tuple[Page, ...]] = (
@@ -14,5 +26,10 @@ PAGES: Final[tuple[Page, ...]] = (
     *decisions.PAGES,
     *approval.PAGES,
     *afterwards.PAGES,
+    *accounts.PAGES,
+    *account.PAGES,
+    *groups.PAGES,
+    *provisioning.PAGES,
+    *activity.PAGES,
     *settings.PAGES,
 )

@@ -76,7 +76,8 @@ class Overview:
     @property
     def run(self) -> Document | None:
         """The latest run."""
-        return self.directory["latest"].get("run")
+        found: Document | None = self.directory["latest"].get("run")
+        return found
 
     @property
     def verification(self) -> Document | None:

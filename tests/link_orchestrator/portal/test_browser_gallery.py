@@ -12,12 +12,11 @@ import pytest_asyncio
 from jinja2 import ChoiceLoader, FileSystemLoader
 from playwright.async_api import Browser
 
-from link_orchestrator.portal import frame
 from link_orchestrator.portal.page import Asked, Outcome, Page, SeeOther, Shown
 from link_orchestrator.portal.rendering import environment
 from shared.scim.errors import InvalidValue
 from tests.link_orchestrator.portal.browser import IN_A_BROWSER, Screen, on_screen
-from tests.link_orchestrator.portal.door import opened
+from tests.link_orchestrator.portal.door import add_pages, opened
 
 pytestmark = IN_A_BROWSER
 
@@ -51,7 +50,7 @@ async def gallery(browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     made, counter.ended = environment(), True
     monkeypatch.setattr(made, "loader", ChoiceLoader([made.loader, FileSystemLoader(tmp_path)]))  # type: ignore[list-item]
     page = Page("gallery", show, {"save": save}, label="Gallery", notices={"saved": "It is saved."})
-    monkeypatch.setattr(frame.Portal.__init__, "__defaults__", (None, (*frame.PAGES, page)))
+    add_pages(monkeypatch, page)
     async with opened(tmp_path) as door, on_screen(browser, door) as screen:
         await screen.open("gallery")
         yield screen
