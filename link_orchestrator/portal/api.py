@@ -54,7 +54,7 @@ class Api:
         return _document(await self.call("GET", path, params))
 
     async def find(self, path: str, **params: str | None) -> Any:
-        """Return the document at a path like get(), None where there is nothing."""
+        """Return the document at a path, None where there is none."""
         try:
             return await self.get(path, **params)
         except NotFound:

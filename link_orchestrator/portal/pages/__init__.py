@@ -11,9 +11,11 @@ from link_orchestrator.portal.pages import (
     activity,
     afterwards,
     approval,
+    bring,
     decisions,
     groups,
     overview,
+    plan,
     provisioning,
     runs,
     settings,
@@ -22,6 +24,8 @@ from link_orchestrator.portal.pages import (
 # One line a module, in the order of the navigation.
 PAGES: Final[tuple[Page, ...]] = (
     *overview.PAGES,
+    *bring.PAGES,
+    *plan.PAGES,
     *runs.PAGES,
     *decisions.PAGES,
     *approval.PAGES,
