@@ -110,10 +110,16 @@ function sendOnce(event) {
   for (const button of form.querySelectorAll("button")) button.setAttribute("aria-disabled", "true");
 }
 
-/** In a table with data-keys: j and k go down and up, l opens the row's link, x ticks its box, others click [data-key]. */
+/** In a table with data-keys: j and k go down and up, l opens the row's link, x ticks its box, others click [data-key].
+ * A page without such a table has its [data-key] anywhere. */
 function press(event) {
   const table = document.querySelector("table[data-keys]");
-  if (!table || event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input:not([type=checkbox]), textarea, select")) return;
+  if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input:not([type=checkbox]), textarea, select")) return;
+  if (!table) {
+    const own = event.key.length === 1 && document.querySelector(`main [data-key="${CSS.escape(event.key)}"]`);
+    if (own) event.preventDefault(), own.click();
+    return;
+  }
   const rows = [...table.tBodies[0].rows], at = rows.findIndex((row) => row.hasAttribute("data-at")), row = rows[at];
   const to = { j: Math.min(at + 1, rows.length - 1), k: Math.max(at - 1, 0) }[event.key];
   if (to !== undefined && rows[to]) {
@@ -131,8 +137,17 @@ function press(event) {
   event.preventDefault();
 }
 
+/** A box at the head of a table ticks all those that share its name. */
+function tickAll(event) {
+  const name = event.target.dataset.tickAll;
+  if (name) for (const box of document.getElementsByName(name)) box.checked = event.target.checked;
+}
+
 showTimes(document);
+for (const box of document.querySelectorAll("[data-tick-all]")) box.hidden = false;
+document.querySelector("tr[data-at]")?.focus();
 document.querySelector("[data-focus]")?.focus();
+addEventListener("change", tickAll);
 for (const element of document.querySelectorAll("[data-progress]")) follow(element);
 addEventListener("submit", sendOnce);
 addEventListener("keydown", press);
