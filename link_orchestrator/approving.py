@@ -32,6 +32,7 @@ from shared.directory.matching.groups import GroupDecisionKind
 from shared.directory.matching.policy import Policy
 from shared.directory.policies import AUTO_APPROVE
 from shared.directory.text import counted
+from shared.directory.work.activity import Deed
 from shared.directory.work.jobs import Job, State
 from shared.directory.work.plan import PlanRow
 from shared.directory.work.reviews import ACKNOWLEDGE, EXCLUDE
@@ -74,6 +75,7 @@ async def approve_itself(directory: Directory, job_id: str) -> bool:
         except Busy:  # an undo has just begun: the next look finds it
             continue
         if job.state is State.APPROVED:
+            await directory.activity.note(Deed("linking_run_approve", job.approved_by or "", about=job.id))
             await pause(directory, job)
         return job.state is State.APPROVED
     raise Busy("the run is being changed by others", retry_after=1)
@@ -97,8 +99,8 @@ async def _why_a_person(directory: Directory, job: Job, policy: Policy) -> str:
         return f"{counted(groups, 'group')} to link, which a person alone approves"
     if job.counts.get(REVIEWS_DROPPED):
         return "reviews of the run before were not kept"
-    if policy.compares_names and (trusted := await _count(directory, job, _is_trusted)):
-        return f"{counted(trusted, 'link')} by an address or login name that nobody verified, which a person approves"
+    if _trusts(policy) and (trusted := await _count(directory, job, _is_trusted)):
+        return f"{counted(trusted, 'link')} by what nobody verified or transforms made, which a person approves"
     if codes := [one.code for one in open_warnings(job) if one.code not in ROW_WARNINGS]:
         return f"warnings that nobody has acknowledged: {', '.join(codes)}"
     known = {one.code for one in warnings_of(job) if one.acknowledged}
@@ -127,8 +129,13 @@ def _is_warned(row: PlanRow, known: set[str]) -> bool:
     return not settled and not known.issuperset(row.shown.get("warnings", ()))
 
 
+def _trusts(policy: Policy) -> bool:
+    """Tell whether a policy may link by what nobody verified, or by what it makes of a value."""
+    return policy.compares_names or any(rule.transforms for rule in policy.rules)
+
+
 def _is_trusted(row: PlanRow) -> bool:
-    """Tell whether a row is linked, and nothing but an unverified address or login name proves it."""
+    """Tell whether a row is linked, and nothing but trust in such a value proves it."""
     return (row.review or {}).get("action") != EXCLUDE and rests_on_trust(row.shown.get("evidence", ()))
 
 

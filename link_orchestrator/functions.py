@@ -20,13 +20,17 @@ from link_orchestrator.portal.api import Door
 from link_orchestrator.portal.functions import add_portal
 from link_orchestrator.portal.page import Samples
 from link_orchestrator.requests import (
+    activity,
     afterwards,
     approval,
+    basis,
+    connection,
     decisions_file,
     groups,
     imports,
     jobs,
     mapping,
+    one_row,
     openapi,
     policy,
     provisioning,
@@ -34,6 +38,7 @@ from link_orchestrator.requests import (
     reviews,
     runs,
     schedule,
+    standing,
     uploads,
 )
 from link_orchestrator.requests.sent_file import MAX_FILE_BYTES
@@ -41,8 +46,9 @@ from link_orchestrator.retention import remove_over
 from link_orchestrator.source import Sources
 from shared.admin.functions import ACCOUNT_ROUTES
 from shared.directory.directory import Directory
-from shared.host.http import Edge, Route, Service, add_route
+from shared.host.http import Edge, Route, Service, add_route, noted
 from shared.host.problems import loggable
+from shared.host.settings import Settings
 from shared.scim.endpoint import Request, Response
 
 log = logging.getLogger("scimlink")
@@ -74,6 +80,8 @@ ROUTES = (
     Route("linking_identities_upload", "POST", "linking/identities", uploads.upload_identities, MAX_FILE_BYTES),
     Route("linking_groups_upload", "POST", "linking/groups", uploads.upload_groups, MAX_FILE_BYTES),
     Route("linking_run_report", "GET", "linking/runs/{id}/report", report.get_report),
+    Route("linking_run_basis", "GET", "linking/runs/{id}/basis", basis.get_basis),
+    Route("linking_run_row", "GET", "linking/runs/{id}/decisions/{row}", one_row.get_row),
     Route("linking_undo_report", "GET", "linking/undos/{id}/report", report.get_undo_report),
     Route("linking_mapping_get", "GET", "linking/mapping", mapping.get_mapping),
     Route("linking_run_group_difference", "GET", "linking/runs/{id}/groups/{group}/difference", groups.list_difference),
@@ -81,8 +89,11 @@ ROUTES = (
     Route("linking_refusals", "GET", "linking/refusals", provisioning.list_refusals),
     Route("linking_adoptions", "GET", "linking/adoptions", provisioning.list_adoptions),
     Route("linking_foreign_links", "GET", "linking/foreign-links", provisioning.list_foreign_links),
+    Route("linking_imports", "GET", "linking/imports", imports.list_imports),
     Route("linking_schedule_get", "GET", "linking/schedule", schedule.get_schedule),
     Route("linking_schedule_resume", "POST", "linking/schedule/resume", schedule.resume_schedule),
+    Route("activity_list", "GET", "directory/activity", activity.list_activity),
+    Route("jobs_under_way", "GET", "directory/under-way", activity.list_under_way),
     Route("policy_history", "GET", "directory/policy/history", policy.list_history),
 )
 """Routes beside those that every kind has. Their services need the tables alone."""
@@ -90,6 +101,8 @@ ROUTES = (
 DURABLE_ROUTES = (
     Route("accounts_import", "POST", "accounts/import", imports.import_accounts, MAX_FILE_BYTES),
     Route("groups_import", "POST", "groups/import", imports.import_groups, MAX_FILE_BYTES),
+    Route("accounts_preview_import", "POST", "accounts/previews/{id}/import", imports.import_previewed_accounts),
+    Route("groups_preview_import", "POST", "groups/previews/{id}/import", imports.import_previewed_groups),
     Route("accounts_import_undo_start", "POST", "accounts/imports/{id}/undo", imports.undo_accounts),
     Route("groups_import_undo_start", "POST", "groups/imports/{id}/undo", imports.undo_groups),
     Route("linking_run_review", "POST", "linking/runs/{id}/review", reviews.review),
@@ -104,14 +117,19 @@ DURABLE_ROUTES = (
 START = Route("linking_run_start", "POST", "linking/runs", runs.start_run)
 MAPPING = Route("linking_mapping_post", "POST", "linking/mapping", mapping.set_mapping)
 POLICY = Route("policy_put", "PUT", "directory/policy", policy.put_policy)
+SOURCES = Route("linking_sources", "GET", "linking/sources", runs.get_sources)
 """Routes whose services are handed the sources, too; that of START also the client of the orchestrations."""
+DIRECTORY = Route("directory_get", "GET", "directory", standing.get_directory)
+SETTINGS = Route("directory_settings_get", "GET", "directory/settings", standing.get_settings)
+CONNECTION = Route("linking_connection", "GET", "linking/connection", connection.get_connection)
+"""Routes whose services are handed the app's settings, too."""
 
 
 def blueprint(edge: Edge, samples: Samples | None = None) -> df.Blueprint:
     """Return the room's functions, for function_app.py to register; `samples` are made-up people for the portal."""
     bp = df.Blueprint()
     sources = Graph(edge.settings.graph)
-    doors = list(_doors(sources))
+    doors = list(_doors(edge.settings, sources))
     for door in doors:
         (_add_durable_route if door.durable else add_route)(bp, edge, door.route, *door.more)
     add_portal(bp, edge, [*map(Door, ACCOUNT_ROUTES), *doors], samples)
@@ -133,11 +151,12 @@ def described() -> list[Route]:
     return [*ACCOUNT_ROUTES, *(door.route for door in _doors())]
 
 
-def _doors(*sources: Sources) -> Iterator[Door]:
-    """Yield the room's routes, each with what its service is handed; without sources, to look at the routes alone."""
+def _doors(settings: Settings | None = None, sources: Sources | None = None) -> Iterator[Door]:
+    """Yield the room's routes, each with what its service is handed; by default to look at the routes alone."""
     yield from map(Door, _plain_routes())
     yield from (Door(route, durable=True) for route in _durable_routes())
-    yield from (Door(START, durable=True, more=sources), Door(MAPPING, more=sources), Door(POLICY, more=sources))
+    yield from (Door(route, more=(settings,)) for route in (DIRECTORY, SETTINGS, CONNECTION))
+    yield from (Door(route, durable=route is START, more=(sources,)) for route in (START, MAPPING, POLICY, SOURCES))
 
 
 def _plain_routes() -> Iterator[Route]:
@@ -148,6 +167,9 @@ def _plain_routes() -> Iterator[Route]:
         if kind.listed:
             service = _bind(kind, jobs.list_jobs, f"List the directory's {kind.plural}, oldest first.")
             yield Route(f"{name}_list", "GET", kind.path, service)
+        if not kind.orchestrator:
+            service = _bind(kind, jobs.get_upload, f"Return {kind.title}: its counts, and what was read of its file.")
+            yield Route(f"{name}_get", "GET", f"{kind.path}/{{id}}", service)
         service = _bind(kind, jobs.list_rows, f"List {rows.description}")
         yield Route(f"{name}_{rows.name}", "GET", f"{kind.path}/{{id}}/{rows.name}", service)
         if (about := kind.about_import) is not None:
@@ -181,10 +203,12 @@ def _bind(kind: Kind, service: Service, summary: str) -> Service:
 
 
 def _add_durable_route(bp: df.Blueprint, edge: Edge, route: Route, *more: object) -> None:
+    service = noted(route)
+
     @edge.function(bp, route.name, route.method, route.path)
     @bp.durable_client_input(client_name="client")
     async def handle(req: func.HttpRequest, client: df.DurableOrchestrationClient) -> func.HttpResponse:
-        return await edge.answer(req, route.service, Client(client), *more, role="admin", body_bytes=route.body_bytes)
+        return await edge.answer(req, service, Client(client), *more, role="admin", body_bytes=route.body_bytes)
 
 
 def _add_orchestration(bp: df.Blueprint, body: Orchestrator) -> None:

@@ -93,8 +93,8 @@ class Kind:
 
     @property
     def plural(self) -> str:
-        """The last word of its path, which is also the field that holds its jobs where they are listed."""
-        return self.path.rpartition("/")[2]
+        """What its jobs are called together, which is also the field that holds them where they are listed."""
+        return self.path.rpartition("/")[2] if self.orchestrator else "uploads"
 
 
 IMPORT: Final = Kind(
@@ -184,6 +184,7 @@ IDENTITIES: Final = Kind(
     path="linking/identities",
     function_prefix="linking_identities",
     rows=Rows("problems", "the rows of an upload that are no identities: line, reason, remedy."),
+    listed=True,
 )
 ENTRA_GROUPS: Final = Kind(
     name="entragroups",
@@ -193,6 +194,7 @@ ENTRA_GROUPS: Final = Kind(
     rows=Rows(
         "problems", "the objects of an upload that are no groups, or without all their members: line, reason, remedy."
     ),
+    listed=True,
 )
 RUN: Final = Kind(
     name="run",

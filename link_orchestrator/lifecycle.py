@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol, TypeVar
 from link_orchestrator.kinds import KINDS, RUN, UNDO, Kind
 from link_orchestrator.messages import FORM, Approved, Start
 from link_orchestrator.orchestrator import APPROVE, CANCEL, approval_event
-from link_orchestrator.run import INSTEAD_OF, PILOT, PILOTS, REVIEWS_FROM
+from link_orchestrator.run import INSTEAD_OF, PILOT, PILOTS, REVIEWS_FROM, plans_groups
 from shared.directory.directory import Directory
 from shared.directory.errors import Busy
 from shared.directory.policies import AUTO_APPROVE
@@ -248,7 +248,7 @@ async def _start(directory: Directory, job: Job, client: Orchestrations) -> None
         buckets=directory.keys.buckets,
         slices=job.options["slices"],
         expires_hours=job.options.get("expiresHours", 0),
-        groups="groups" in job.options,
+        groups=plans_groups(job),
         reads="source" in job.options,
         compares="since" in job.options,
         prepares=job.kind == UNDO.name,

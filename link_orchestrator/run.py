@@ -25,6 +25,8 @@ from shared.tables.port import VersionConflict
 
 GROUPS_APPROVED: Final = "groupsApproved"
 """Option that holds the number of groups that were approved to be linked."""
+ONLY_EXCLUDES: Final = "groupsOnlyExclude"
+"""Option that says that a run reads groups to exclude their members, and plans none."""
 OWN_POLICY: Final = "ownPolicy"
 """Option that says that a run brought a policy of its own."""
 SCHEDULED: Final = "scheduled"
@@ -113,6 +115,11 @@ def chain_of(job: Job) -> list[str]:
 def reads_groups(job: Job) -> bool:
     """Tell whether a run reads its groups from its source, and not from an upload."""
     return str(job.options.get("groups", "")).startswith(job.id)
+
+
+def plans_groups(job: Job) -> bool:
+    """Tell whether a run has groups, and plans them."""
+    return "groups" in job.options and ONLY_EXCLUDES not in job.options
 
 
 def by_run(run_id: str) -> str:

@@ -14,6 +14,7 @@ from link_orchestrator.files.entra_groups import EntraGroup
 from shared.directory.directory import Directory
 from shared.directory.keys import Key, Keys
 from shared.directory.work.jobs import Job
+from shared.directory.work.staging import Stage
 
 KEYS, PAIRS, CANDIDATES, LINKS, LEFT, RESERVED = PLANNED = (
     "keys", "pairs", "candidates", "links", "left", "reserved",
@@ -37,12 +38,21 @@ FREED: Final = "freed"
 """Stage of an import with the userNames that it takes from accounts, each with the account's id."""
 SWITCHED_ON: Final = "switchedon"
 """What the name of the list of accounts ends in that an undo may switch on, behind the undo's id."""
+UNREAD: Final = "unread"
+"""Stage of a preview with the problems that its file was read with, for the import of what was previewed."""
+STAGED: Final = "staged"
+"""The option of an import that names the preview whose rows it imports."""
 READ: Final = "read"
 """Stage that a run fills with the identities it reads from its source, in passes/read.py."""
 RESTARTS: Final = 3
 """Times that a reading may begin again, each time into another stage."""
 MEMBERS_AT_ONCE: Final = 500
 """Members of a group that are staged before other requests get their turn."""
+
+
+def rows_of(directory: Directory, job: Job) -> Stage:
+    """Return the stage with the rows of an import's or a preview's file."""
+    return directory.stage(job.options.get(STAGED, job.id))
 
 
 def names(job_id: str, words: Sequence[str]) -> list[str]:

@@ -24,6 +24,7 @@ from multidict import CIMultiDict
 from infra.local.durable.executor import Executor
 from infra.local.durable.management import Management
 from infra.local.functions import HttpFunction, InvocationContext, TimerFunction, read_functions
+from infra.local.sign_in import SignIn
 from infra.local.timers import Timer, Timers
 from infra.local.workers import Workers
 from shared.host.body import BodyLost
@@ -57,7 +58,8 @@ class LocalHost:
     With the port None it listens on none, and handle() alone asks it.
     Activities and replays run in `workers`, or in this process without them. Timer functions run where `timers` says
     so: a test runs one by its name, with run_timer(). An app whose functions all read bodies by shared/host/body.py is
-    handed them unread where `streams` says so, for it knows who may send one.
+    handed them unread where `streams` says so, for it knows who may send one. With a `sign_in` nobody but that says who
+    is signed in.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class LocalHost:
         workers: Workers | None = None,
         timers: bool = False,
         streams: bool = False,
+        sign_in: SignIn | None = None,
     ) -> None:
         functions = read_functions(app)
         if workers is not None:
@@ -85,6 +88,7 @@ class LocalHost:
         self._timers = Timers(map(self._timer, functions.timers if timers else ()))
         self._port = port
         self._streams = streams
+        self._sign_in = sign_in
         self._runner: web.ServerRunner | None = None
 
     async def __aenter__(self) -> Self:
@@ -201,12 +205,26 @@ class LocalHost:
                 body, incoming = await _read(incoming, MAX_BODY), None
             except BodyLost:
                 return web.Response(status=408)
-        answer = await self.handle(request.method, request.raw_path, request.headers, body, incoming=incoming)
+        answer = await self._answer(request, body, incoming)
         headers = CIMultiDict(answer.headers.items())
         if hdrs.CONTENT_TYPE not in headers:
             text = answer.mimetype.startswith("text/")
             headers[hdrs.CONTENT_TYPE] = f"{answer.mimetype}; charset={answer.charset}" if text else answer.mimetype
         return web.Response(status=answer.status_code, headers=headers, body=answer.get_body())
+
+    async def _answer(
+        self, request: web.BaseRequest, body: bytes, incoming: web.BaseRequest | None
+    ) -> func.HttpResponse:
+        """Answer a request from the network, behind whatever signs people in."""
+        sent: Mapping[str, str] = request.headers
+        if self._sign_in is not None:
+            path, _, query = _ORIGIN.sub("", request.raw_path).partition("?")
+            path = _decoded(path)
+            signed = self._sign_in.answer(sent, path, _params(query), request.remote, self.url)
+            if signed is not None:
+                return signed
+            sent = self._sign_in.hand_on(sent, path, request.remote, self.url)
+        return await self.handle(request.method, request.raw_path, sent, body, incoming=incoming)
 
 
 class _IncomingRequest(func.HttpRequest):

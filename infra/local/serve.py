@@ -1,6 +1,7 @@
 """`python -m infra.local.serve`: the whole app on this machine, without Azure.
 
-Prints `ready: http://127.0.0.1:PORT` once it answers, and ends on SIGTERM or SIGINT.
+Prints `ready: http://127.0.0.1:PORT` once it answers, and ends on SIGTERM or SIGINT. The portal is open to whoever sits
+at this machine (sign_in.py).
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from infra.local.host import LocalHost
+from infra.local.samples import MadeUp
+from infra.local.sign_in import SignIn, with_portal
 from infra.local.workers import Workers
 from shared.host.graph_settings import GraphSettings
 from shared.host.settings import ROLES, Settings, app_roles
@@ -86,6 +89,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--roles", type=app_roles, default=ROLES, metavar="ROLES", help="scim, admin, or both: scim,admin"
     )
+    parser.add_argument("--no-portal", action="store_true", help="open the portal to nobody: on a machine with others")
+    parser.add_argument(
+        "--portal-role", choices=["operator", "reader"], default="operator", help="who you are on the portal"
+    )
     workers = min(2, os.cpu_count() or 1)
     what = "processes for imports and linking runs, and one more that replays; 0: the server runs all itself"
     parser.add_argument("--workers", type=int, default=workers, metavar="N", help=what)
@@ -104,14 +111,21 @@ async def serve(arguments: argparse.Namespace, graph: GraphSettings) -> None:
     check_tables(arguments.data)
     accounts, histories = (open_tables(arguments.data, arguments.tables, name) for name in (ACCOUNTS, HISTORIES))
     settings = Settings.local(token, graph, arguments.roles)
+    sign_in = SignIn(arguments.portal_role) if not arguments.no_portal and "admin" in arguments.roles else None
+    if sign_in is not None:
+        settings = with_portal(settings)
     try:
-        app = function_app.build(settings, accounts)
+        app = function_app.build(settings, accounts, MadeUp())
         where = {"data": arguments.data, "tables": arguments.tables}
         workers = start_workers(arguments.workers, settings, **where, log_level=arguments.log_level)
-        host = LocalHost(app, histories, port=arguments.port, workers=workers, timers=True, streams=True)
+        host = LocalHost(
+            app, histories, port=arguments.port, workers=workers, timers=True, streams=True, sign_in=sign_in
+        )
         async with host:
             if not arguments.token:
                 print(f"Tenant URL:   {host.url}/scim/v2\nSecret token: {token}")
+                if sign_in is not None:
+                    print(f"Portal:       {host.url}/portal")
             # The app's objects live as long as it does. Looking through them for garbage held requests up for 60 ms.
             gc.freeze()
             print(f"ready: {host.url}", flush=True)

@@ -2,7 +2,8 @@
 
 A file of Entra's users has all that an account needs, and so has a list of groups with their members: sent to the
 import of accounts, either would make an account of every row. So a file that is surely another door's is refused by
-name. Whoever says by `columns` what its headers are is believed.
+name, and so is one that no door takes: a log of sign-ins has names, addresses and ids, which are not those of people.
+Whoever says by `columns` what its headers are is believed.
 """
 
 from __future__ import annotations
@@ -31,8 +32,10 @@ _DECISIONS: Final = ({"action", "row", "run"}, {"decision", "reason"})
 """Headers of the tables of a run's report, with columns to fill in and without."""
 _PORTAL_GROUP: Final = frozenset({"grouptype", "membershiptype"})
 """Headers of a list of groups as Entra's portal shows it."""
-_ENTRA_GROUP: Final = ({"grouptypes"}, {"securityenabled", "mailenabled"}, {"membershiprule"}, {"membershiptype"})
-"""Headers that only groups of Entra have, beside an id and a displayName."""
+_ENTRA_GROUP: Final = (
+    {"grouptypes"}, {"securityenabled", "mailenabled"}, {"membershiprule"}, {"membershiptype"}, {"mailnickname"},
+)  # fmt: skip
+"""Headers that only groups of Entra have, beside an id and a displayName; a mailNickname its users have with others."""
 _USER: Final = frozenset({"userprincipalname", "accountenabled", "usertype", "givenname", "jobtitle"})
 _PRINCIPAL: Final = frozenset(
     {"userprincipalname", "benutzerprinzipalname", "nomdutilisateurprincipal", "nombreprincipaldeusuario"}
@@ -52,6 +55,38 @@ _PERSONAL: Final = frozenset(
     | {"title", "jobtitle", "nameid", "objectid", "externalid", "protected", "applicationid"}
 ) | _LOGINS - {"username", "login", "loginname"}
 """Headers that a list of groups and their members does not have."""
+_STRAYS: Final = (
+    (
+        "a list of objects of Active Directory, which have no object ids of Entra",
+        (
+            {"samaccountname", "objectguid"}, {"samaccountname", "objectclass"}, {"samaccountname", "sid"},
+            {"samaccountname", "distinguishedname"}, {"distinguishedname", "objectguid"},
+        ),
+        _LOGINS | _OBJECT_ID,
+    ),
+    (
+        "a list of devices",
+        (
+            {"deviceid", "devicename"}, {"deviceid", "operatingsystem"}, {"devicename", "operatingsystem"},
+            {"devicename", "serialnumber"},
+        ),
+        _LOGINS,
+    ),
+    (
+        "a log of sign-ins or other events",
+        (
+            {"correlationid", "requestid"}, {"correlationid", "ipaddress"}, {"correlationid", "activity"},
+            {"correlationid", "appdisplayname"}, {"recordtype", "auditdata"},
+        ),
+        frozenset[str](),
+    ),
+    ("a report about usage or licences", ({"reportrefreshdate"}, {"assignmentpaths"}), frozenset[str]()),
+)  # fmt: skip
+"""What no door takes: what it is, the headers of which it has all of one set, and those of which it has none.
+
+The properties are those of Get-ADUser and Get-ADGroup, and of Graph's signIn, directoryAudit, device and managedDevice
+(learn.microsoft.com). How portals call them in their CSV files is unconfirmed.
+"""
 _ADDRESSES: Final = frozenset({"username", "login", "loginname", "email", "emailaddress", "mail", "emails"})
 
 
@@ -67,14 +102,26 @@ class Doorkeeper:
         if not self._looks or isinstance(row, Problem):
             return
         self._looks = False
-        found = find_door(row.names if isinstance(row, Header) else row.cells, is_table=isinstance(row, Header))
+        headers = row.names if isinstance(row, Header) else tuple(row.cells)
+        found = find_stray(headers) or find_door(headers, is_table=isinstance(row, Header))
         if found is None or found[1] is self._door:
             return
         what, door = found
-        remedy = f"Send it to {door}."
+        remedy = (
+            f"Send it to {door}." if door else f"No door takes it: send Entra's Download users to {Door.IDENTITIES}."
+        )
         if self._door is Door.ACCOUNTS and door is not Door.DECISIONS:
             remedy += " If these are accounts of the application all the same, say what the columns are by ?columns=…"
         raise UnreadableFile(f"The file is {what}, and this is {self._door}. {remedy}")
+
+
+def find_stray(headers: Iterable[str]) -> tuple[str, None] | None:
+    """Return what a file with these headers surely is that no door takes; None for any other file."""
+    words = {plain(name) for name in headers if name}
+    for what, marks, others in _STRAYS:
+        if any(mark <= words for mark in marks) and not words & others:
+            return what, None
+    return None
 
 
 def find_door(headers: Iterable[str], *, is_table: bool) -> tuple[str, Door] | None:

@@ -32,7 +32,7 @@ from link_orchestrator.passes.import_counts import (
 from link_orchestrator.problem_report import write_problems
 from link_orchestrator.problems import Problem
 from link_orchestrator.run import by_import
-from link_orchestrator.staged import IMPORTED
+from link_orchestrator.staged import IMPORTED, rows_of
 from shared.directory.directory import Directory
 from shared.directory.errors import AlreadyExists, DirectoryError, TooLarge
 from shared.directory.keys import APPLICATION_ID, Key, fold, folded, in_small_letters, same_letters
@@ -67,7 +67,7 @@ async def go_through(directory: Directory, job: Job, slice_: Slice, act: Act) ->
     """
     counts: Counter[str] = Counter()
     for bucket in slice_.buckets:
-        rows = [AccountRow.from_json(item) async for items in directory.stage(job.id).read(bucket) for item in items]
+        rows = [AccountRow.from_json(item) async for items in rows_of(directory, job).read(bucket) for item in items]
         if not rows:
             continue
         wanted, problems = _one_each(rows)

@@ -19,7 +19,7 @@ from link_orchestrator.passes.import_counts import CHANGES, CREATED, LINKED_GROU
 from link_orchestrator.problem_report import write_problems
 from link_orchestrator.problems import Problem
 from link_orchestrator.run import by_import
-from link_orchestrator.staged import IMPORTED
+from link_orchestrator.staged import IMPORTED, rows_of
 from shared.directory.directory import Directory
 from shared.directory.errors import AlreadyExists, Stale
 from shared.directory.keys import Key, fold, folded
@@ -87,7 +87,7 @@ class Bucket:
 
     async def run(self) -> bool:
         """Import the bucket's rows, a staged page at a time. Returns False if the import was cancelled on the way."""
-        async for items in self._directory.stage(self._job.id).read(self._bucket):
+        async for items in rows_of(self._directory, self._job).read(self._bucket):
             for batch in in_parts([GroupRow.from_json(item) for item in items], NAMES_AT_ONCE):
                 if await is_over(self._directory, self._job):
                     return False

@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 from link_orchestrator.lifecycle import Orchestrations
 from shared.directory.directory import Directory
 from shared.host.auth import Caller, Forbidden
-from shared.host.http import JSON, Route
+from shared.host.http import JSON, Route, noted
 from shared.host.principal import READS
 from shared.scim.endpoint import Request, Response
 
@@ -89,7 +89,7 @@ class Api:
             content_type=content_type,
         )
         more = (self._client, *door.more) if door.durable else door.more
-        return await door.route.service(self._directory, request, *more)
+        return await noted(door.route)(self._directory, request, *more)
 
 
 def _document(response: Response) -> Any:

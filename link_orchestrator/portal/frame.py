@@ -182,7 +182,7 @@ def _shown(outcome: Outcome, around: Around, fragment: str = "") -> Reply:
 
     match outcome:
         case SeeOther():
-            return Reply(303, "", headers={"Location": url(outcome.to, said=outcome.said)})
+            return Reply(303, "", headers={"Location": url(outcome.to, **{**outcome.query, "said": outcome.said})})
         case Download():
             name = "".join(letter if letter.isalnum() or letter in ".-_" else "-" for letter in outcome.name)
             return Reply(

@@ -63,11 +63,12 @@ class Shown(NamedTuple):
 class SeeOther(NamedTuple):
     """What a form is answered with: the page to go to (a path behind /portal/), so that a reload repeats nothing.
 
-    `said` is the key of a notice of that page.
+    `said` is the key of a notice of that page, `query` what else the page is asked for.
     """
 
     to: str
     said: str = ""
+    query: Mapping[str, str] = {}
 
 
 class Download(NamedTuple):

@@ -2,11 +2,15 @@
 
 Each row in which somebody wrote an action is judged as a review of that row is. The whole file is read before anything
 is decided, so a file of another run changes nothing. What is sent again changes nothing either.
+
+A table of another plan, such as one that was made on a laptop, is taken where the request says so: then a line is about
+the row that says the same of the same identity and account.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from link_orchestrator.files.formats import read_rows
@@ -16,16 +20,16 @@ from link_orchestrator.lifecycle import Orchestrations
 from link_orchestrator.problems import Problem
 from link_orchestrator.requests.jobs import shown
 from link_orchestrator.requests.report import DECIDING
-from link_orchestrator.requests.reviews import ROWS_AT_ONCE, Wish, begin_reviewing, count_reviews, record
+from link_orchestrator.requests.reviews import Wish, begin_reviewing, count_reviews, record
 from link_orchestrator.requests.sent_file import read_ahead, read_file
 from link_orchestrator.run import reviews_of
+from shared.admin.parameters import refuse_others
 from shared.directory.directory import Directory
 from shared.directory.text import dump
 from shared.directory.work.jobs import Job
 from shared.directory.work.reviews import ACTIONS, LINK
 from shared.scim.endpoint import Request, Response
 from shared.scim.errors import InvalidSyntax, InvalidValue
-from shared.tables.access import in_parts
 from shared.turns import Turns
 
 MOST_DECIDED: Final = 20_000
@@ -33,14 +37,22 @@ MOST_DECIDED: Final = 20_000
 MOST_TOLD: Final = 1_000
 """Lines that are told at most; their number is told in any case."""
 ACTION, ACCOUNT, IDENTITY = DECIDING
-_NEEDED: Final = (ACTION, "row", "run")
+BY: Final = "by"
+"""The parameter that says by what a file names the rows of the plan."""
+_IDS: Final = ("row", "run")
+_NAMES: Final = ("decision", "objectId", "userName")
+"""Columns that say together which row of a plan one is."""
+_NAMED_BY: Final = {"rows": _IDS, "names": _NAMES}
+
+Name = tuple[str, ...]
+"""What names a row in a file: its id, or in lower case what its columns _NAMES say."""
 
 
 class Line(NamedTuple):
-    """A row of the file with an action: its line, the id of the plan's row, and what is wanted of it."""
+    """A row of the file with an action: its line, the name of the plan's row, and what is wanted of it."""
 
     number: int
-    row: str
+    row: Name
     action: str
     account: str | None
     identity: str | None
@@ -48,15 +60,20 @@ class Line(NamedTuple):
 
 async def decide_by_file(directory: Directory, request: Request, client: Orchestrations) -> Response:
     """Decide about rows of a planned run by a table of its report, filled in: 200 with what was not taken, by line."""
-    file = read_file(request)
+    refuse_others(request, BY)
+    file, named_by = read_file(request), _named_by(request)
     job = await begin_reviewing(directory, request, client)
-    lines, refused = await _read(file, request.content_type, job)
+    lines, refused = await _read(file, request.content_type, job, named_by)
+    ids = await _rows_of_names(directory, job, lines) if named_by is _NAMES else {one.row: one.row[0] for one in lines}
     reviewed = unchanged = 0
-    # What frees an account comes before what links it.
+    refused |= {one.number: _UNNAMED for one in lines if one.row not in ids}
+    lines = [one for one in lines if one.row in ids]
+    decided = {ids[one.row]: f"line {one.number}" for one in lines}
+    # What frees an account comes before what links it. Each of the two at once: what they are judged by, the rows and
+    # identities of whole buckets, is then read once.
     for some in ([one for one in lines if one.action != LINK], [one for one in lines if one.action == LINK]):
-        for part in in_parts(some, ROWS_AT_ONCE):
-            done, same, told = await _decide(directory, job, part, request)
-            reviewed, unchanged, refused = reviewed + done, unchanged + same, refused | told
+        done, same, told = await _decide(directory, job, {ids[one.row]: one for one in some}, request, decided)
+        reviewed, unchanged, refused = reviewed + done, unchanged + same, refused | told
     job = await count_reviews(directory, job)
     shown_refused = [{"line": line, "reason": reason} for line, reason in sorted(refused.items())[:MOST_TOLD]]
     counts = {"reviewed": reviewed, "unchanged": unchanged, "notTaken": len(refused)}
@@ -64,71 +81,110 @@ async def decide_by_file(directory: Directory, request: Request, client: Orchest
 
 
 async def _decide(
-    directory: Directory, job: Job, lines: Sequence[Line], request: Request
+    directory: Directory, job: Job, lines: Mapping[str, Line], request: Request, decided: Mapping[str, str]
 ) -> tuple[int, int, dict[int, str]]:
-    """Review the rows of some lines; return how many, how many were so before, and why not the others, by line."""
-    rows = await reviews_of(directory, job.id).find_rows([line.row for line in lines])
+    """Review rows by the lines about them; return how many, how many were so before, and why not the others, by line.
+
+    `decided` says which line of the file decides about a row, by the row's id.
+    """
+    rows = await reviews_of(directory, job.id).find_rows([*lines])
     refused: dict[int, str] = {}
     wishes: list[Wish] = []
-    for line, row in zip(lines, rows, strict=True):
+    for line, row in zip(lines.values(), rows, strict=True):
         if row is None:
             refused[line.number] = "row: this plan has no row of that id: leave the column as it was"
         else:
             wishes.append(Wish(row, line.action, line.account, line.identity, alone=True))
-    numbers = {line.row: line.number for line in lines}
-    done, same, told = await record(directory, job, wishes, request, skip_same=True)
-    return done, same, refused | {numbers[row_id]: reason for row_id, reason in told.items()}
+    done, same, told = await record(directory, job, wishes, request, skip_same=True, decided=decided)
+    return done, same, refused | {lines[row_id].number: reason for row_id, reason in told.items()}
 
 
-async def _read(file: bytes, content_type: str, job: Job) -> tuple[list[Line], dict[int, str]]:
+def _named_by(request: Request) -> Sequence[str]:
+    """Return the columns by which the lines of a file name the rows of the plan. Raises InvalidValue."""
+    by = request.params.get(BY, "rows")
+    if by not in _NAMED_BY:
+        raise InvalidValue(
+            f"{BY}: rows for a table of this run, or names for one of another plan over the same people: a line is "
+            f"then about the row with the same {', '.join(_NAMES)}"
+        )
+    return _NAMED_BY[by]
+
+
+_UNNAMED: Final = (
+    f"{', '.join(_NAMES)}: no row of this plan, or not only one, says the same of the same two: look for them in this "
+    "plan's own table"
+)
+
+
+async def _rows_of_names(directory: Directory, job: Job, lines: Iterable[Line]) -> dict[Name, str]:
+    """Return the ids of the plan's rows that some lines name, each by its name; none for a name that several have."""
+    wanted = {line.row for line in lines}
+    found: defaultdict[Name, list[str]] = defaultdict(list)
+    for bucket in range(directory.keys.buckets if wanted else 0):
+        async for rows in directory.plan(job.id).decided(bucket):
+            for row in rows:
+                identity, account = row.shown.get("identity", {}), row.shown.get("account", {})
+                name = _name((row.decision, identity.get("objectId", ""), account.get("userName", "")))
+                if name in wanted:
+                    found[name].append(row.id)
+    return {name: ids[0] for name, ids in found.items() if len(ids) == 1}
+
+
+def _name(cells: Iterable[str]) -> Name:
+    return tuple(cell.lower() for cell in cells)
+
+
+async def _read(file: bytes, content_type: str, job: Job, named_by: Sequence[str]) -> tuple[list[Line], dict[int, str]]:
     """Return the lines with an action, and why others cannot be read.
 
     Of two lines about one row the first counts. Raises InvalidSyntax for a file that is no table of a run's report,
     InvalidValue for one of another run, and for one with too many decisions.
     """
-    lines: dict[str, Line] = {}
+    lines: dict[Name, Line] = {}
     refused: dict[int, str] = {}
     turns = Turns()
     try:
-        for row in await read_ahead(_rows(file, content_type)):
+        for row in await read_ahead(_rows(file, content_type, named_by)):
             await turns.step()
             if isinstance(row, Problem):
                 refused[row.line] = f"{row.reason} {row.remedy}"
                 continue
-            cells = {name: _cell(row.cells, name) for name in (*DECIDING, "row", "run")}
-            if cells["run"] and cells["run"] != job.id:
+            cells = {name: _cell(row.cells, name) for name in (*DECIDING, *named_by)}
+            if cells.get("run", job.id) not in ("", job.id):
                 raise InvalidValue(
                     f"run: line {row.line} is of {cells['run']}, and this is {job.id}: nothing was decided. Download "
-                    "the rows of this run, and decide in those"
+                    f"the rows of this run, and decide in those; or send it with ?{BY}=names, to decide about the rows "
+                    f"that say the same here by {', '.join(_NAMES)}"
                 )
+            name = (cells["row"],) if named_by is _IDS else _name(cells[one] for one in _NAMES)
             action = cells[ACTION].lower()
             if not action:
                 if cells[ACCOUNT] or cells[IDENTITY]:
                     refused[row.line] = f"{ACTION}: an account or identity is named, and no action: write {LINK}"
             elif action not in ACTIONS:
                 refused[row.line] = f"{ACTION}: one of {', '.join(ACTIONS)}"
-            elif not cells["run"] or not cells["row"]:
+            elif named_by is _IDS and not (cells["run"] and cells["row"]):
                 refused[row.line] = "row, run: these say which row it is: leave them as they were"
             elif action != LINK and (cells[ACCOUNT] or cells[IDENTITY]):
                 refused[row.line] = f"{ACCOUNT}, {IDENTITY}: are for the action {LINK}"
-            elif former := lines.get(cells["row"]):
+            elif former := lines.get(name):
                 refused[row.line] = f"row: line {former.number} decides about the same row"
             elif len(lines) == MOST_DECIDED:
                 raise InvalidValue(f"{ACTION}: a file has at most {MOST_DECIDED:,} rows: split it, nothing was decided")
             else:
                 account, identity = cells[ACCOUNT] or None, cells[IDENTITY] or None
-                lines[cells["row"]] = Line(row.line, cells["row"], action, account, identity)
+                lines[name] = Line(row.line, name, action, account, identity)
     except UnreadableFile as error:
         raise InvalidSyntax(str(error)) from error
     return [*lines.values()], refused
 
 
-def _rows(file: bytes, content_type: str) -> Iterator[Row | Problem]:
+def _rows(file: bytes, content_type: str, named_by: Sequence[str]) -> Iterator[Row | Problem]:
     """Yield the rows of a table of a run's report. Raises UnreadableFile for any other file."""
     rows = read_rows(file, content_type=content_type)
     header = next(rows, None)
     names = header.names if isinstance(header, Header) else ()
-    if missing := [name for name in _NEEDED if name not in names]:
+    if missing := [name for name in (ACTION, *named_by) if name not in names]:
         raise UnreadableFile(
             f"The file is no table of a run's rows: it has no column {', '.join(missing)}. Download one from "
             f"/{RUN.path}/{{id}}/report?format=xlsx or csv, fill in {', '.join(DECIDING)}, and send it back."

@@ -7,8 +7,9 @@ Functions ends after 230 seconds.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
-from typing import Annotated, Any, TypeVar
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Annotated, Any, Final, TypeVar
 
 from pydantic import Field, StrictInt
 
@@ -21,20 +22,35 @@ from link_orchestrator.messages import slices_for
 from link_orchestrator.passes.freed_names import KEYED
 from link_orchestrator.passes.import_accounts import CHANGE, LINKED, PROTECTED
 from link_orchestrator.passes.preview_accounts import FIRST_LINE, FIRST_ROWS
+from link_orchestrator.problem_report import write_problems
 from link_orchestrator.problems import Problem
-from link_orchestrator.requests.jobs import answer, find_job
-from link_orchestrator.requests.sent_file import PARAMETERS, read_columns, read_file, read_name, stage_rows
-from link_orchestrator.staged import FREED, IMPORTED, name_bucket
+from link_orchestrator.requests.jobs import answer, find_job, shown
+from link_orchestrator.requests.sent_file import FILE, PARAMETERS, read_columns, read_file, read_name, stage_rows
+from link_orchestrator.staged import FREED, IMPORTED, STAGED, UNREAD, name_bucket
 from shared.admin.body import Body
 from shared.admin.parameters import refuse_others
 from shared.directory.directory import Directory
 from shared.directory.errors import Busy, NotFound
 from shared.directory.keys import Key
 from shared.directory.matching.policy import MOST_UNDO_DAYS
+from shared.directory.text import dump
+from shared.directory.work.jobs import State
+from shared.directory.work.stages import is_older
 from shared.scim.endpoint import Request, Response
 from shared.scim.errors import InvalidValue
 
 R = TypeVar("R", AccountRow, GroupRow)
+
+PREVIEW_DAYS: Final = 1
+"""Days for which the rows of a preview can be imported without sending the file again."""
+AS_PREVIEWED: Final = ("rows", "slices", PROTECTED, KEYED, FILE, READING)
+"""Options of a preview that the import of what was previewed has, too."""
+
+
+async def list_imports(directory: Directory, request: Request) -> Response:
+    """List the imports of accounts and of groups, oldest first."""
+    jobs = [shown(job) for job in await directory.jobs.list_all() if job.kind in (IMPORT.name, GROUP_IMPORT.name)]
+    return Response(200, dump({"imports": jobs}))
 
 
 async def import_accounts(directory: Directory, request: Request, client: Orchestrations) -> Response:
@@ -80,11 +96,14 @@ async def _import(
     options: Mapping[str, Any] | None = None,
 ) -> Response:
     job_id = directory.jobs.new_id(kind.name)
-    await directory.stages.announce(job_id, [job_id])
-    if kind.name in (IMPORT.name, GROUP_IMPORT.name):
-        await directory.stages.announce(job_id, [job_id + IMPORTED], days=MOST_UNDO_DAYS)
-        await directory.stages.announce(job_id, [job_id + FREED])
+    previews = kind is PREVIEW or kind is GROUP_PREVIEW
+    if previews:
+        await directory.stages.announce(job_id, [job_id, job_id + UNREAD], days=PREVIEW_DAYS)
+    else:
+        await directory.stages.announce(job_id, [job_id])
+        await _announce_undo(directory, job_id)
     writer, counts, lines = directory.stage(job_id).writer(), Counter[str](), list[int]()
+    unread = directory.stage(job_id + UNREAD).writer()
 
     async def add(row: R) -> None:
         if len(lines) < FIRST_ROWS:
@@ -93,16 +112,65 @@ async def _import(
         counts["members"] += count_members(row)
         counts[KEYED] += is_keyed(row)
 
+    async def keep(problems: Sequence[Problem]) -> None:
+        for problem in problems:
+            await unread.add(0, asdict(problem))
+
     notes = Notes()
     rows = read(read_file(request), content_type=request.content_type, columns=read_columns(request), notes=notes)
-    await stage_rows(directory, job_id, rows, add, counts)
+    await stage_rows(directory, job_id, rows, add, counts, keep if previews else None)
     await writer.close()
+    await unread.close()
     await directory.jobs.count(job_id, "file", {"refused": counts["problems"]})
     size = {"rows": counts["read"], "slices": slices_for(counts["read"] + counts["members"])}
     shows = {FIRST_LINE: max(lines)} if kind is PREVIEW else {}
     keyed = {KEYED: True} if counts[KEYED] else {}
     asked = {**size, **shows, **keyed, **(options or {}), **read_name(request), READING: notes.reading().to_json()}
     return answer(await begin(directory, request, client, kind, job_id, asked), request, 202)
+
+
+async def import_previewed_accounts(directory: Directory, request: Request, client: Orchestrations) -> Response:
+    """Import the accounts of a file as they were previewed: 202 with the import's address. The import decides again."""
+    options: dict[str, Any] = {LINKED: True} if await directory.listing.may_be_linked() else {}
+    return await _import_previewed(directory, request, client, PREVIEW, IMPORT, options)
+
+
+async def import_previewed_groups(directory: Directory, request: Request, client: Orchestrations) -> Response:
+    """Import the groups of a file as they were previewed: 202 with the import's address. The import decides again."""
+    return await _import_previewed(directory, request, client, GROUP_PREVIEW, GROUP_IMPORT, {})
+
+
+async def _import_previewed(
+    directory: Directory,
+    request: Request,
+    client: Orchestrations,
+    kind: Kind,
+    of: Kind,
+    options: Mapping[str, Any],
+) -> Response:
+    preview = await ensure_started(directory, await find_job(directory, request, kind), client)
+    if preview.state is not State.DONE or preview.ended is None:
+        raise Busy(f"phase: {preview.id} is {preview.state}: a preview that is done can be imported")
+    if is_older(preview.ended, PREVIEW_DAYS, directory.jobs.now()):
+        raise Busy(f"ended: the rows of a preview are kept for {PREVIEW_DAYS} day: send the file again")
+    job_id = directory.jobs.new_id(of.name)
+    await directory.stages.announce(job_id, [job_id])
+    await _announce_undo(directory, job_id)
+    refused = 0
+    async for problems in directory.stage(preview.id + UNREAD).read(0):
+        await write_problems(directory, job_id, 0, [Problem(**one) for one in problems])
+        refused += len(problems)
+    await directory.jobs.count(job_id, "file", {"refused": refused})
+    same = {name: preview.options[name] for name in AS_PREVIEWED if name in preview.options}
+    return answer(
+        await begin(directory, request, client, of, job_id, {**same, **options, STAGED: preview.id}), request, 202
+    )
+
+
+async def _announce_undo(directory: Directory, job_id: str) -> None:
+    """Announce the stages that an import fills beside its rows, for its undo."""
+    await directory.stages.announce(job_id, [job_id + IMPORTED], days=MOST_UNDO_DAYS)
+    await directory.stages.announce(job_id, [job_id + FREED])
 
 
 class ImportUndoRequest(Body):

@@ -32,6 +32,11 @@ async def get_job(kind: Kind, directory: Directory, request: Request, client: Or
     return answer(job, request, 200, getattr(status, "custom_status", None))
 
 
+async def get_upload(kind: Kind, directory: Directory, request: Request) -> Response:
+    """Return an upload, which was done when it was answered."""
+    return answer(await find_job(directory, request, kind), request, 200)
+
+
 async def cancel_job(kind: Kind, directory: Directory, request: Request, client: Orchestrations) -> Response:
     """Cancel a job: 202."""
     job = await find_job(directory, request, kind)
@@ -62,7 +67,7 @@ async def _page_of_selected(directory: Directory, request: Request, choice: str,
         read_count(request),
         wanted.selects,
     )
-    return page_answer(RUN.rows.name, [_named_row(row, RUN) for row in rows], cursor)
+    return page_answer(RUN.rows.name, [named_row(row, RUN) for row in rows], cursor)
 
 
 async def select_rows(
@@ -124,7 +129,7 @@ async def page_of_rows(directory: Directory, request: Request, kind: Kind, name:
     """Return a page of the rows under a job's id or a reading's name, shown as those of the kind."""
     rows, cursor = await directory.plan(name).page(choice, request.params.get("cursor", ""), read_count(request))
     rows.sort(key=lambda row: row.shown.get("line", 0))  # of a file's rows those of a page are in order
-    return page_answer(kind.rows.name, [_named_row(row, kind) for row in rows], cursor)
+    return page_answer(kind.rows.name, [named_row(row, kind) for row in rows], cursor)
 
 
 def shown_row(row: PlanRow, kind: Kind) -> dict[str, Any]:
@@ -133,8 +138,8 @@ def shown_row(row: PlanRow, kind: Kind) -> dict[str, Any]:
     return {kind.rows.filter_by: document.pop("decision"), **document}
 
 
-def _named_row(row: PlanRow, kind: Kind) -> dict[str, Any]:
-    # Only a run's rows are named in another request, by their ids: in a review.
+def named_row(row: PlanRow, kind: Kind) -> dict[str, Any]:
+    """Return a row as a kind shows it; a run's with its id, by which a review names it."""
     return ({"id": row.id} if kind is RUN else {}) | shown_row(row, kind)
 
 

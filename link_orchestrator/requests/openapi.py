@@ -30,6 +30,7 @@ from link_orchestrator.requests.selection import CONDITIONS
 from link_orchestrator.requests.workbook import XLSX
 from link_orchestrator.source import MappingSource
 from link_orchestrator.warnings import ROW_WARNINGS
+from shared.admin import accounts, groups
 from shared.admin.account_changes import AccountEdit, LinkRequest, ReleaseRequest
 from shared.admin.group_changes import GroupRelease
 from shared.directory.directory import Directory
@@ -70,17 +71,21 @@ IDENTITIES_FILE = {"text/csv": "File", JSON: "AnyJson", **WORKBOOKS}
 PAGED = ("count", "cursor")
 
 OPERATIONS: Mapping[str, Operation] = {
-    "accounts_find": Operation(
-        "Accounts", query=("userName", "email", "externalId", "applicationId", "nameId", "objectId", "employeeNumber")
-    ),
+    "accounts_find": Operation("Accounts", query=(*accounts.KEYS, "account.state", *PAGED)),
     "accounts_get": Operation("AccountWithHistory"),
     "accounts_edit": Operation("Account", body=_json("AccountEdit")),
     "accounts_delete": Operation("", 204),
     "accounts_link": Operation("Account", body=_json("LinkRequest")),
     "accounts_release": Operation("Account", body=_json("ReleaseRequest"), body_required=False),
-    "groups_find": Operation("Groups", query=("displayName", "externalId")),
+    "accounts_groups": Operation("GroupNames", query=PAGED),
+    "groups_find": Operation("Groups", query=(*groups.KEYS, "group.state", *PAGED)),
+    "groups_members": Operation("Members", query=PAGED),
     "groups_get": Operation("GroupWithHistory", query=PAGED),
     "groups_release": Operation("Group", body=_json("GroupRelease"), body_required=False),
+    "activity_list": Operation("Activity", query=PAGED),
+    "jobs_under_way": Operation("Jobs"),
+    "directory_get": Operation("Directory"),
+    "directory_settings_get": Operation("Settings"),
     "policy_get": Operation("Policy"),
     "policy_put": Operation("StoredPolicy", body=_json("Policy")),
     "policy_history": Operation("PolicyHistory", query=PAGED),
@@ -90,6 +95,8 @@ OPERATIONS: Mapping[str, Operation] = {
     "directory_schemas_put": Operation("Schemas", body=_json("Schemas")),
     "accounts_import_undo_start": Operation("Job", 202, _json("ImportUndoRequest"), body_required=False),
     "groups_import_undo_start": Operation("Job", 202),
+    "accounts_preview_import": Operation("Job", 202),
+    "groups_preview_import": Operation("Job", 202),
     "accounts_import": Operation("Job", 202, ACCOUNTS_FILE, ("columns", "preview", "protected", "file")),
     "groups_import": Operation("Job", 202, ACCOUNTS_FILE, ("columns", "preview", "file")),
     "linking_groups_upload": Operation("Job", 201, _json("AnyJson"), ("file",)),
@@ -97,6 +104,8 @@ OPERATIONS: Mapping[str, Operation] = {
     "linking_identities_upload": Operation("Job", 201, IDENTITIES_FILE, ("after", "columns", "file")),
     "linking_run_start": Operation("Job", 202, _json("RunRequest")),
     "linking_run_problems": Operation("Problems", query=PAGED),
+    "linking_run_basis": Operation("RunBasis"),
+    "linking_run_row": Operation("RowInFull"),
     "linking_run_report": Operation(
         "File",
         query=("format", "decision", *CONDITIONS, "reportCount", "cursor", "trial"),
@@ -107,11 +116,14 @@ OPERATIONS: Mapping[str, Operation] = {
         query=("format", "outcome", "reportCount", "cursor"),
         media_types=("text/html", "text/csv", XLSX, "application/jsonl"),
     ),
-    "linking_run_decide": Operation("DecisionsTaken", body={"text/csv": "File", XLSX: "File"}),
+    "linking_run_decide": Operation("DecisionsTaken", body={"text/csv": "File", XLSX: "File"}, query=("by",)),
     "linking_run_review": Operation("Reviewed", body=_json("ReviewRequest")),
     "linking_refusals": Operation("Refusals", query=PAGED),
     "linking_adoptions": Operation("Adoptions", query=PAGED),
     "linking_foreign_links": Operation("ForeignLinks", query=PAGED),
+    "linking_imports": Operation("Imports"),
+    "linking_connection": Operation("Connection"),
+    "linking_sources": Operation("Sources"),
     "linking_mapping_get": Operation("MappingCheck"),
     "linking_mapping_post": Operation("MappingCheck", body=_json("MappingRequest")),
     "linking_run_approve": Operation("Job", 202, _json("Approval"), body_required=False),
@@ -136,6 +148,10 @@ BODIES: tuple[type[BaseModel], ...] = (
 """Models of bodies, and of a part of one, from which their schemas are taken."""
 
 PARAMETERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    "by": (
+        "By what the file names the plan's rows: by their ids, or by decision, objectId and userName.",
+        {"enum": ["rows", "names"], "default": "rows"},
+    ),
     "after": ("The upload of the former part of a file that was split.", {"type": "string"}),
     "count": ("How many rows at most; 100 unless given.", {"type": "integer", "minimum": 1, "maximum": 1000}),
     "cursor": ("Where the former page ended, as it said.", {"type": "string"}),
@@ -167,6 +183,7 @@ PARAMETERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     ),
     "domain": ("Only rows whose identity has its user principal name in this domain.", {"type": "string"}),
     "department": ("Only rows whose identity has this department.", {"type": "string"}),
+    "reviewed": ("Only rows that a person has decided about, or only those that nobody has.", {"type": "boolean"}),
     "score": (
         "Only rows with a suggestion of at least this score.",
         {"type": "number", "minimum": 0, "maximum": 1},
@@ -175,6 +192,8 @@ PARAMETERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
         "Only rows, links if no decision is given, of which the first cycle changes this attribute; any for all.",
         {"type": "string"},
     ),
+    "account.state": ("Without anything to find: only accounts in this state.", {"enum": [*accounts.STATES]}),
+    "group.state": ("Without anything to find: only groups in this state.", {"enum": [*groups.STATES]}),
     "columns": (
         'A JSON object from header to column, like {"Login": "userName"}; "" for what is not to be read.',
         {"type": "string"},
@@ -182,7 +201,7 @@ PARAMETERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
 }
 """What a query parameter means, and its schema. One that is not listed is a string to look for."""
 
-NAMES = {"reportCount": "count"}
+NAMES = {"reportCount": "count", "account.state": "state", "group.state": "state"}
 """Name under which a parameter is sent, where another of that name means something else."""
 
 
@@ -194,8 +213,8 @@ def operations() -> dict[str, Operation]:
         asked = (f"{kind.name}.{rows.filter_by}", *PAGED) if rows.choices else PAGED
         asked = (*asked, *CONDITIONS) if kind is RUN else asked
         found[f"{name}_{rows.name}"] = Operation(_page_of(kind), query=asked)
+        found[f"{name}_get"] = Operation("Job")
         if kind.orchestrator:
-            found[f"{name}_get"] = Operation("Job")
             found[f"{name}_cancel"] = Operation("Job", 202)
         if kind.listed:
             found[f"{name}_list"] = Operation(kind.plural.title())
@@ -245,6 +264,7 @@ def schemas() -> dict[str, Any]:
     written = json.loads(Path(__file__).with_name("openapi_schemas.json").read_text("utf-8"))
     found: dict[str, Any] = _body_schemas() | written
     found["JobKind"] = {"enum": [*KINDS]}
+    found["Imports"] = _list_of("imports", "Job")
     for kind in KINDS.values():
         page, rows = _page_of(kind), kind.rows
         row = page.removesuffix("s")
@@ -305,7 +325,7 @@ def _operation(route: Route, operation: Operation) -> dict[str, Any]:
 def _parameter(name: str, where: str) -> dict[str, Any]:
     description, schema = PARAMETERS.get(name, ("", {"type": "string"}))
     kind, dot, own = name.partition(".")
-    if dot:  # a kind's own, by which its rows are filtered
+    if dot and kind in KINDS:  # a kind's own, by which its rows are filtered
         name, description = own, f"Only rows with this value as `{own}`."
         schema = _ref(f"{_page_of(KINDS[kind]).removesuffix('s')}Kind")
     shown = {"name": NAMES.get(name, name), "in": where, "required": where == "path", "schema": schema}

@@ -36,7 +36,9 @@ async def put_policy(directory: Directory, request: Request, sources: Sources) -
 async def list_history(directory: Directory, request: Request) -> Response:
     """List who changed the policy, and suspended or resumed its schedule, the latest change first."""
     entries, cursor = await directory.policies.history(request.params.get("cursor", ""), read_count(request))
-    return page_answer("history", entries, cursor)
+    people = await directory.activity.people(entry["by"] for entry in entries)
+    told = [entry | ({"person": people[entry["by"]]} if entry["by"] in people else {}) for entry in entries]
+    return page_answer("history", told, cursor)
 
 
 def _warnings(policy: Policy) -> list[dict[str, str]]:

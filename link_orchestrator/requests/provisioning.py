@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any, Final
 
+from shared.admin.pages import select
 from shared.admin.parameters import page_answer, read_count
 from shared.directory.directory import Directory
-from shared.directory.keys import ID, LIVE, RETIRED, behind
 from shared.directory.matching.identity import read_object_id
 from shared.directory.records.model import Account, Status
-from shared.directory.work.buckets import read_place
 from shared.directory.work.refusals import Refusal
 from shared.scim.endpoint import Request, Response
-
-SCANNED: Final = 20_000
-"""Accounts that one page of the list of foreign links reads: it may have fewer rows than asked for, or none."""
-_CURSOR: Final = re.compile(rf"[0-9a-f]{{2}}(?:{LIVE}|{RETIRED}){ID.pattern}")
 
 MANAGED_HERE: Final = "The account is managed here: provisioning neither changes nor deletes it."
 LINK_IT: Final = (
@@ -26,6 +20,8 @@ LINK_IT: Final = (
 PROTECTED: Final = "The account is protected: take the person out of the provisioning scope, or lift the protection."
 LINKED: Final = "None: the account is no longer managed here."
 GONE: Final = "None: the account was deleted."
+REMEDIES: Final = {"managedHere": LINK_IT, "protected": PROTECTED, "linkedByNow": LINKED, "deleted": GONE}
+"""What to do about refused writes, by what is in their way."""
 
 
 async def list_refusals(directory: Directory, request: Request) -> Response:
@@ -47,27 +43,17 @@ async def list_adoptions(directory: Directory, request: Request) -> Response:
 async def list_foreign_links(directory: Directory, request: Request) -> Response:
     """List the accounts that are linked to an id which is no object id of Entra's: such links keep working."""
     cursor, count = request.params.get("cursor", ""), read_count(request)
-    found, more = await _foreign_links(directory, read_place(cursor, _CURSOR, directory.keys.buckets), count)
+    found, more = await select(directory.listing, cursor, count, _is_foreign)
     return page_answer("links", [_linked(account) for account in found], more)
 
 
-async def _foreign_links(directory: Directory, place: tuple[int, str], count: int) -> tuple[list[Account], str | None]:
-    first, after = place
-    low = behind(after) if after else LIVE
-    found, scanned = list[Account](), 0
-    for bucket in range(first, directory.keys.buckets):
-        async for account in directory.listing.scan_facts(bucket, low):
-            scanned += 1
-            if account.link and read_object_id(account.link.identity) is None:
-                found.append(account)
-            if len(found) == count or scanned == SCANNED:
-                return found, f"{bucket:02x}{account.key}"
-        low = LIVE
-    return found, None
+def _is_foreign(account: Account) -> bool:
+    return account.link is not None and read_object_id(account.link.identity) is None
 
 
 def _refusal(refusal: Refusal, account: Account | None) -> dict[str, Any]:
     attempt = refusal.attempt
+    cause = _cause(account)
     shown = account.shown() | {"status": account.status.value} if account else {"id": attempt.account, "deleted": True}
     return {
         "account": shown,
@@ -78,16 +64,18 @@ def _refusal(refusal: Refusal, account: Account | None) -> dict[str, Any]:
         "last": refusal.last,
         "count": refusal.count,
         "reason": MANAGED_HERE,
-        "remedy": _remedy(account),
+        "cause": cause,
+        "remedy": REMEDIES[cause],
     }
 
 
-def _remedy(account: Account | None) -> str:
+def _cause(account: Account | None) -> str:
+    """Return what is in the way of provisioning now, by which the remedy is chosen."""
     if account is None:
-        return GONE
+        return "deleted"
     if account.status is not Status.LOCAL:
-        return LINKED
-    return PROTECTED if account.protected else LINK_IT
+        return "linkedByNow"
+    return "protected" if account.protected else "managedHere"
 
 
 def _linked(account: Account) -> dict[str, Any]:

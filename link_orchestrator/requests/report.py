@@ -14,18 +14,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import urlencode
 
-from link_orchestrator.kinds import (
-    ENTRA_GROUPS,
-    GROUP_IMPORT,
-    GROUP_IMPORT_UNDO,
-    IDENTITIES,
-    IMPORT,
-    IMPORT_UNDO,
-    RUN,
-    UNDO,
-    Kind,
-)
+from link_orchestrator.kinds import RUN, UNDO, Kind
 from link_orchestrator.prediction.check import check
+from link_orchestrator.requests.basis import undos_and_files
 from link_orchestrator.requests.jobs import (
     address,
     find_job,
@@ -81,30 +72,15 @@ async def get_report(directory: Directory, request: Request) -> Response:
     found = check(mapping_of(job), people_of(job), adopts=policy_of(job).adopt_on_create) if job.planned else []
     told = {warned.code for warned in warnings_of(job)} if job.planned else set()
     wrong = [warned.to_json() for warned in found if warned.code not in told]
-    jobs = await directory.jobs.list_all()
-    undos = [shown(undo) for undo in jobs if (undo.kind, undo.options.get("run")) == (UNDO.name, job.id)]
-    of_imports = (IMPORT_UNDO.name, GROUP_IMPORT_UNDO.name)
-    back = {undo.options["import"]: shown(undo) for undo in jobs if undo.kind in of_imports}
-    read = [
-        shown(other) | ({"takenBack": back[other.id]} if other.id in back else {})
-        for other in jobs
-        if _is_read(other, job)
-    ]
-    return _html(summary(shown(job), wrong, undos, read, trial=_is_trial(request)))
+    undos, read = await undos_and_files(directory, job)
+    files = [one.document | ({"takenBack": one.taken_back} if one.taken_back else {}) for one in read]
+    return _html(summary(shown(job), wrong, undos, files, trial=_is_trial(request)))
 
 
 async def get_undo_report(directory: Directory, request: Request) -> Response:
     """Return an undo's report in the format asked for: csv, jsonl or html."""
     job = await find_job(directory, request, UNDO)
     return _html(undo_summary(shown(job))) if _form(request) == "html" else await _page(directory, job, request, UNDO)
-
-
-def _is_read(other: Job, run: Job) -> bool:
-    """Tell whether a run goes by what another job brought: an import before its plan, or an upload that it names."""
-    if other.kind in (IDENTITIES.name, ENTRA_GROUPS.name):
-        return other.id in (*run.options.get("parts", ()), run.options.get("identities"), run.options.get("groups"))
-    kinds = (IMPORT.name, GROUP_IMPORT.name) if "groups" in run.options else (IMPORT.name,)
-    return other.kind in kinds and other.started < (run.planned or run.started)
 
 
 def _is_trial(request: Request) -> bool:

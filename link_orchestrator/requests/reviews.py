@@ -28,6 +28,7 @@ from link_orchestrator.run import (
     refuse_unreviewable,
     reviews_of,
 )
+from shared import turns
 from shared.admin.body import Body
 from shared.directory.directory import Directory
 from shared.directory.keys import ID, Key, application_key, fold
@@ -129,13 +130,17 @@ async def record(
     *,
     in_policy: bool = False,
     skip_same: bool = False,
+    decided: Mapping[str, str] | None = None,
 ) -> tuple[int, int, dict[str, str]]:
     """Judge wishes, at most one a row, and store the reviews.
+
+    `decided` says by ids of rows what else of the request decides about them, beside an account's wish that comes to
+    the row of its identity.
 
     Returns how many were stored, how many rows were reviewed so before and are left as they are, if such are to be
     skipped, and why the others were refused, by the id of the row that the wish names.
     """
-    resolved = await _resolve(directory, job, wishes)
+    resolved = [(asked, _once(asked, wish, decided or {})) for asked, wish in await _resolve(directory, job, wishes)]
     before = len(resolved)
     if skip_same:
         resolved = [(asked, wish) for asked, wish in resolved if isinstance(wish, str) or not _is_reviewed_so(wish)]
@@ -144,7 +149,7 @@ async def record(
     at, mapping, policy = directory.jobs.now(), mapping_of(job), policy_of(job)
     done = [(links.get(wish.row.id), wish) for wish in wishes if wish.row.id not in refused]
 
-    def decided(choice: _Choice | None, wish: Wish) -> tuple[PlanRow, Review]:
+    def reviewed(choice: _Choice | None, wish: Wish) -> tuple[PlanRow, Review]:
         if wish.action in AS_PLANNED:
             return wish.row, Review(wish.action, request.by, at, person=request.person or None)
         row, review = (choice.row, choice.review) if choice else (wish.row, Review(wish.action, "", ""))
@@ -152,7 +157,7 @@ async def record(
         by = replace(review, by=request.by, at=at, person=request.person or None)
         return row, replace(by, predicted=predicted, create=wish.create)
 
-    decisions = [decided(choice, wish) for choice, wish in done]
+    decisions = await turns.take(reviewed(choice, wish) for choice, wish in done)
     rows = [row for row, _ in decisions]
     if in_policy and done:
         await _exclude_from_now_on(directory, rows, request.by, create=done[0][1].create)
@@ -323,6 +328,13 @@ async def _of_identity(directory: Directory, job: Job, wish: Wish) -> Wish | str
     if row is None:
         return "identity: this plan has no row about it: check its object id, or start a run with full: true"
     return replace(wish, row=row, account=wish.row.subject, identity=None)
+
+
+def _once(asked: Wish, wish: Wish | str, decided: Mapping[str, str]) -> Wish | str:
+    """Return what a wish comes to, or why not, if the request decides about its identity by the identity's own row."""
+    if isinstance(wish, str) or wish.row.id == asked.row.id or wish.row.id not in decided:
+        return wish
+    return f"identity: {decided[wish.row.id]} decides about this identity"
 
 
 def _is_own(row: PlanRow, account_id: str) -> bool:

@@ -20,11 +20,12 @@ from link_orchestrator.requests.jobs import answer, find_job, page_of_rows
 from link_orchestrator.requests.mapping import choose_mapping
 from link_orchestrator.requests.uploads import find_upload
 from link_orchestrator.run import ASSIGNED, OWN_POLICY, PILOTS, REPORTS_ASIDE, ended_in_words
-from link_orchestrator.source import RunSource, Sources, refuse_unready
+from link_orchestrator.source import RunSource, SourceFailed, Sources, refuse_unready
 from shared.admin.body import Body
 from shared.directory.directory import Directory
 from shared.directory.errors import Busy
 from shared.directory.matching.policy import Policy, read_asked
+from shared.directory.text import dump
 from shared.directory.work import seen
 from shared.scim.endpoint import Request, Response
 from shared.scim.errors import InvalidValue
@@ -60,6 +61,17 @@ async def start_run(directory: Directory, request: Request, client: Orchestratio
     job_id = directory.jobs.new_id(RUN.name)
     options = await prepare(directory, asked, sources, job_id)
     return answer(await begin(directory, request, client, RUN, job_id, options), request, 202)
+
+
+async def get_sources(directory: Directory, request: Request, sources: Sources) -> Response:
+    """Return whether a run can read from Microsoft Graph, from which tenant, and which setting is missing if not."""
+    missing = None
+    try:
+        sources.check(directory.name)
+    except SourceFailed as why:
+        missing = str(why)
+    graph = {"ready": missing is None, "tenant": sources.tenant(directory.name) or None, "missing": missing}
+    return Response(200, dump({"graph": graph}))
 
 
 async def prepare(directory: Directory, asked: RunRequest, sources: Sources, job_id: str) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from link_orchestrator.kinds import RUN, UNDO
 from link_orchestrator.lifecycle import Orchestrations, begin_instead, ensure_started, settle_begun
 from link_orchestrator.requests.runs import RunRequest, prepare
-from link_orchestrator.run import INSTEAD_OF, REVIEWS_FROM, SCHEDULED, ended_in_words
+from link_orchestrator.run import INSTEAD_OF, ONLY_EXCLUDES, REVIEWS_FROM, SCHEDULED, ended_in_words
 from link_orchestrator.schedule import is_due, next_start, suspend_for
 from link_orchestrator.source import RunSource, Sources, refuse_unready
 from shared.directory.directory import Directory
@@ -24,6 +24,7 @@ from shared.directory.errors import Busy, NotFound
 from shared.directory.policies import SCHEDULE, Stored, Switch
 from shared.directory.schedule import ScheduleState
 from shared.directory.text import dump
+from shared.directory.work.activity import Deed
 from shared.directory.work.jobs import Job, State
 from shared.scim.endpoint import Request, Response
 
@@ -70,6 +71,7 @@ async def start_due(directory: Directory, client: Orchestrations, sources: Sourc
         begun = await _begin(directory, client, sources, stored, noted, way.waiting)
         if begun is None:
             return
+        await directory.activity.note(Deed("linking_run_start", begun.by, job=begun.id))
         state = noted
     await settle_begun(directory, begun, client)
     await directory.schedule.save(state, replace(state, begun=True, skipped=""))
@@ -126,6 +128,9 @@ async def _begin(
     asked = RunRequest(source=RunSource.model_validate(schedule.source if schedule else {}), groups=groups)
     options = await prepare(directory, asked, sources, state.run)
     options[SCHEDULED] = True
+    if groups:
+        # Only a person approves groups that are to be linked, and nobody has asked for these.
+        options[ONLY_EXCLUDES] = True
     if waiting is not None:
         options[INSTEAD_OF] = waiting.id
     if former := await _with_reviews(directory, waiting):

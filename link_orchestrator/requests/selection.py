@@ -14,6 +14,7 @@ from shared.directory.matching.accounts import DecisionKind
 from shared.directory.matching.domains import domain_of, to_ascii
 from shared.directory.matching.policy import Rule
 from shared.directory.work.plan import PlanRow
+from shared.directory.work.reviews import LEAVE
 from shared.scim.endpoint import Request
 
 Evidence = Literal["mail", "alias", "otherMails", "userPrincipalName"]
@@ -41,6 +42,8 @@ class Filter(Body):
     """A warning that the row has."""
     changes: Text | None = None
     """An attribute of the account that the first provisioning cycle changes; any for whichever."""
+    reviewed: bool | None = None
+    """Whether a person has decided about the row."""
     score: Annotated[float, Field(ge=0, le=1)] | None = None
     """The least score that one of the row's suggestions has."""
 
@@ -55,6 +58,7 @@ class Filter(Body):
             and (self.department is None or fold(identity.get("department") or "") == fold(self.department))
             and (self.warning is None or self.warning in warnings)
             and (self.changes is None or self._changes(row.shown.get("changes", ())))
+            and (self.reviewed is None or self.reviewed is _is_reviewed(row))
             and (self.score is None or any(one["score"] >= self.score for one in row.suggestions))
         )
 
@@ -93,6 +97,11 @@ def read_filter(request: Request) -> Filter | None:
     """
     asked = {name: value for name in CONDITIONS if (value := request.params.get(name))}
     return Filter.model_validate(asked) if asked else None
+
+
+def _is_reviewed(row: PlanRow) -> bool:
+    """Tell whether a person has decided about a row; who took that back has decided nothing."""
+    return bool((row.review or {}).get("action", LEAVE) != LEAVE)
 
 
 def _is_in(identity: Mapping[str, Any], domain: str) -> bool:

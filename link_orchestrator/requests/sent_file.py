@@ -75,11 +75,18 @@ async def stage_rows(
     rows: Iterable[R | Problem],
     add: Callable[[R], Awaitable[None]],
     counts: Counter[str],
+    keep: Callable[[Sequence[Problem]], Awaitable[None]] | None = None,
 ) -> None:
-    """Hand each row of a file to `add`, and write each problem into the job's report.
+    """Hand each row of a file to `add`, and write each problem into the job's report; `keep` is handed them, too.
 
     Counts the rows that were `read`, and the `problems`. Raises InvalidSyntax if no row can be used.
     """
+
+    async def write(found: Sequence[Problem]) -> None:
+        await write_problems(directory, job_id, 0, found, alike)
+        if keep is not None:
+            await keep(found)
+
     problems: list[Problem] = []
     first: Problem | None = None
     alike = Counter[str]()
@@ -94,7 +101,7 @@ async def stage_rows(
                     await add(row)
                     counts["read"] += 1
                 if (counts["read"] + counts["problems"]) % ROWS_AT_ONCE == 0:
-                    await write_problems(directory, job_id, 0, problems, alike)
+                    await write(problems)
                     _forget_lines_before(problems, alike)
                     problems.clear()
                     await asyncio.sleep(0)
@@ -103,7 +110,7 @@ async def stage_rows(
     if not counts["read"]:
         why = f" Line {first.line}: {first.reason} {first.remedy}" if first else " It holds none."
         raise InvalidSyntax(f"No row of the file can be used.{why}")
-    await write_problems(directory, job_id, 0, problems, alike)
+    await write(problems)
 
 
 def _forget_lines_before(problems: Sequence[Problem], alike: Counter[str]) -> None:

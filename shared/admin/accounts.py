@@ -5,25 +5,69 @@ Beyond SCIM are who manages an account, its link, its evidence and its history. 
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from itertools import compress
+from typing import Any, Final
 
-from shared.admin.parameters import read_key
+from shared.admin.pages import select
+from shared.admin.parameters import page_answer, read_choice, read_count, read_key
 from shared.directory.directory import Directory
-from shared.directory.errors import NotFound
-from shared.directory.keys import APPLICATION_ID, application_key
-from shared.directory.records.model import Account
+from shared.directory.errors import InvalidCursor, NotFound
+from shared.directory.keys import APPLICATION_ID, ID, application_key
+from shared.directory.records.audit import Change
+from shared.directory.records.model import Account, Status
 from shared.directory.text import dump
 from shared.scim.document import read_json
 from shared.scim.endpoint import Request, Response
 from shared.scim.extension import read_extensions
 from shared.scim.schema import USER
 
+KEYS: Final = ("userName", "email", "externalId", APPLICATION_ID, "nameId", "objectId", "employeeNumber")
+"""What an account is found by."""
+STATES: Final[Mapping[str, Callable[[Account], bool]]] = {
+    "local": lambda account: account.status is Status.LOCAL,
+    "linked": lambda account: account.link is not None,
+    "unconfirmed": lambda account: account.link is not None and account.link.confirmed is None,
+    "provisioned": lambda account: account.status is Status.PROVISIONED,
+    "protected": lambda account: account.protected,
+    "inactive": lambda account: not account.active,
+    "deletedOverScim": lambda account: account.retired,
+}
+"""What accounts are listed by."""
+
 
 async def find_accounts(directory: Directory, request: Request) -> Response:
-    """List the accounts that have a userName, email, externalId, applicationId, nameId, objectId or employeeNumber."""
-    key = read_key(request, "userName", "email", "externalId", APPLICATION_ID, "nameId", "objectId", "employeeNumber")
+    """List the accounts that have a userName, email, externalId, applicationId, nameId, objectId or employeeNumber.
+
+    Without any of them it lists all accounts, or those in a state, a page at a time.
+    """
+    if not any(kind.lower() in request.params for kind in KEYS):
+        return await _list_accounts(directory, request)
+    key = read_key(request, *KEYS)
     accounts = await directory.accounts.list_by(application_key(key.value) if key.kind == APPLICATION_ID else key)
     return Response(200, dump({"accounts": [_shown(account) for account in accounts]}))
+
+
+async def _list_accounts(directory: Directory, request: Request) -> Response:
+    state = STATES.get(read_choice(request, "state", STATES), lambda account: True)
+    facts, cursor = await select(directory.listing, request.params.get("cursor", ""), read_count(request), state)
+    accounts = await directory.accounts.find_many([account.id for account in facts])
+    return page_answer("accounts", [_shown(account) for account in accounts if account], cursor)
+
+
+async def list_groups(directory: Directory, request: Request) -> Response:
+    """List the groups of which an account is a member itself, in order of id, a page at a time."""
+    cursor, count = request.params.get("cursor", ""), read_count(request)
+    if cursor and not ID.fullmatch(cursor):
+        raise InvalidCursor
+    if await directory.accounts.find(request.id) is None:
+        raise NotFound("no such account")
+    named = sorted(pair for pair in await directory.members.indexed([request.id]) if pair[1] > cursor)
+    page, more = named[:count], named[count:]
+    held = compress(page, await directory.members.held(page))
+    found = await directory.groups.find_many([group for _, group in held])
+    rows = [group.shown() | {"status": group.status.value} for group in found if group]
+    return page_answer("groups", rows, page[-1][1] if more else None)
 
 
 async def get_account(directory: Directory, request: Request) -> Response:
@@ -33,18 +77,19 @@ async def get_account(directory: Directory, request: Request) -> Response:
     if account is None and not history:
         raise NotFound("no such account")
     shown = _shown(account) if account else {"id": request.id, "deleted": True}
-    changes = [
-        {
-            "number": c.number,
-            "action": c.action,
-            "by": c.by,
-            "at": c.at,
-            "attributes": c.attributes,
-            "before": c.before,
-        }
+    told = await tell(directory, history)
+    changes = [row | {"number": c.number, "before": c.before} for row, c in zip(told, history, strict=True)]
+    return Response(200, dump(shown | {"history": changes}), account.version if account else None)
+
+
+async def tell(directory: Directory, history: Sequence[Change]) -> list[dict[str, Any]]:
+    """Return the changes of a history as answers show them, with the names of people where they are known."""
+    people = await directory.activity.people(change.by for change in history)
+    return [
+        {"action": c.action, "by": c.by, "at": c.at, "attributes": c.attributes}
+        | ({"person": people[c.by]} if c.by in people else {})
         for c in history
     ]
-    return Response(200, dump(shown | {"history": changes}), account.version if account else None)
 
 
 def answer(account: Account) -> Response:

@@ -5,22 +5,61 @@ scim_groups shows the members. accounts.py shows accounts.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
-from shared.admin.parameters import page_answer, read_count, read_key
+from shared.admin.accounts import tell
+from shared.admin.pages import select
+from shared.admin.parameters import page_answer, read_choice, read_count, read_key
 from shared.directory.directory import Directory
 from shared.directory.errors import InvalidCursor, NotFound
-from shared.directory.keys import ID
+from shared.directory.keys import ID, behind, is_group
 from shared.directory.records.audit import HISTORY_CURSOR
 from shared.directory.records.model import Authority, Group, Status
 from shared.directory.text import dump
 from shared.scim.endpoint import Request, Response
 
+KEYS: Final = ("displayName", "externalId")
+"""What a group is found by."""
+STATES: Final[Mapping[str, Callable[[Group], bool]]] = {
+    "local": lambda group: group.status is Status.LOCAL,
+    "linked": lambda group: group.status is Status.CLAIMED,
+    "provisioned": lambda group: group.status is Status.PROVISIONED,
+    "deletedOverScim": lambda group: group.retired,
+}
+"""What groups are listed by."""
+
 
 async def find_groups(directory: Directory, request: Request) -> Response:
-    """List the groups that carry a displayName or externalId."""
-    groups = await directory.groups.list_by(read_key(request, "displayName", "externalId"))
+    """List the groups that carry a displayName or externalId.
+
+    Without either of them it lists all groups, or those in a state, a page at a time.
+    """
+    if not any(kind.lower() in request.params for kind in KEYS):
+        state = STATES.get(read_choice(request, "state", STATES), lambda group: True)
+        cursor, count = request.params.get("cursor", ""), read_count(request)
+        groups, more = await select(directory.group_listing, cursor, count, state)
+        return page_answer("groups", [_shown(group) for group in groups], more)
+    groups = await directory.groups.list_by(read_key(request, *KEYS))
     return Response(200, dump({"groups": [_shown(group) for group in groups]}))
+
+
+async def list_members(directory: Directory, request: Request) -> Response:
+    """List the members of a group, accounts and groups, in order of id, a page at a time."""
+    cursor, count = request.params.get("cursor", ""), read_count(request)
+    if cursor and not ID.fullmatch(cursor):
+        raise InvalidCursor
+    if not ID.fullmatch(request.id) or await directory.groups.find_without_head(request.id) is None:
+        raise NotFound("no such group")
+    low = {"low": behind(cursor)} if cursor else {}
+    members = [member.id for member in await directory.members.first(request.id, count + 1, **low)]
+    page = members[:count]
+    accounts = [one for one in page if not is_group(one)]
+    groups = [one for one in page if is_group(one)]
+    found = [*await directory.accounts.find_many(accounts), *await directory.groups.find_many(groups)]
+    known = {one.id: one.shown() | {"status": one.status.value} for one in found if one}
+    rows = [{"group" if is_group(one) else "account": known.get(one, {"id": one, "deleted": True})} for one in page]
+    return page_answer("members", rows, page[-1] if len(members) > count else None)
 
 
 async def get_group(directory: Directory, request: Request) -> Response:
@@ -35,8 +74,7 @@ async def get_group(directory: Directory, request: Request) -> Response:
     if group is None and not history:
         raise NotFound("no such group")
     shown = _shown(group) if group else {"id": request.id, "deleted": True}
-    changes = [{"action": c.action, "by": c.by, "at": c.at, "attributes": c.attributes} for c in history]
-    return page_answer("history", changes, more, shown)
+    return page_answer("history", await tell(directory, history), more, shown)
 
 
 def answer(group: Group) -> Response:

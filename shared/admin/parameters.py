@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from shared.directory.keys import Key
@@ -26,6 +26,14 @@ def read_key(request: Request, *kinds: str) -> Key:
     if len(asked) != 1:
         raise InvalidValue(f"query: name one of {', '.join(kinds)}")
     return asked[0]
+
+
+def read_choice(request: Request, name: str, choices: Collection[str]) -> str:
+    """Return the one of these choices that a request names, "" for none. Raises InvalidValue for anything else."""
+    choice = request.params.get(name.lower(), "")
+    if choice and choice not in choices:
+        raise InvalidValue(f"{name}: one of {', '.join(choices)}")
+    return choice
 
 
 def read_count(request: Request, default: int = PAGE, most: int = 1_000) -> int:

@@ -23,6 +23,7 @@ from shared.directory.records.model import Group
 from shared.directory.schedule import Schedules
 from shared.directory.settings import POLICY, SCHEMAS, Setting, mapping_setting, schemas_setting
 from shared.directory.text import timestamp
+from shared.directory.work.activity import Activity
 from shared.directory.work.adoptions import Adoptions
 from shared.directory.work.differences import Differences
 from shared.directory.work.findings import Findings
@@ -35,6 +36,7 @@ from shared.directory.work.reviews import Reviews
 from shared.directory.work.seen import Seen, SeenWriter
 from shared.directory.work.stages import Stages
 from shared.directory.work.staging import Stage
+from shared.directory.work.visits import Visits
 from shared.tables import port
 from shared.tables.port import Insert, Row, Tables
 
@@ -64,6 +66,8 @@ class Directory:
     findings: Findings
     refusals: Refusals
     adoptions: Adoptions
+    activity: Activity
+    visits: Visits
 
     def plan(self, job_id: str) -> Plan:
         """Return the rows of a run's plan, or of another job's report."""
@@ -135,6 +139,8 @@ class Directories:
                 findings=Findings(self._tables, keys),
                 refusals=Refusals(self._tables, keys, self._now),
                 adoptions=Adoptions(self._tables, keys),
+                activity=Activity(self._tables, keys, self._now),
+                visits=Visits(self._tables, keys, self._now),
             )
             directory.policies.keep(policy)
             directory.schemas.keep(schemas)

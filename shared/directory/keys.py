@@ -255,6 +255,10 @@ class Keys:
         """Return the partition of the index of a bucket's accounts that a create over SCIM linked."""
         return f"{self.directory}_a_{bucket:02x}"
 
+    def activity(self) -> str:
+        """Return the partition of who changed what."""
+        return f"{self.directory}_e"
+
     def settings(self) -> str:
         """Return the partition of what belongs to the directory as a whole."""
         return f"{self.directory}_d"

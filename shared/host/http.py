@@ -5,6 +5,7 @@ An exception that left a function would make the Functions host answer a bare 50
 
 from __future__ import annotations
 
+import functools
 import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping
@@ -12,10 +13,11 @@ from typing import Any, NamedTuple
 
 import azure.functions as func
 
-from shared.directory.directory import Directories
+from shared.directory.directory import Directories, Directory
+from shared.directory.work.activity import Deed
 from shared.host.auth import Caller, Unauthorized, authenticate
 from shared.host.body import read_body
-from shared.host.principal import NOBODY, PRINCIPAL, admit, read_principal, refuse_other_origin
+from shared.host.principal import NOBODY, PRINCIPAL, READS, admit, person_beside, read_principal, refuse_other_origin
 from shared.host.problems import error_text, problem
 from shared.host.routes import matcher, methods_with_head
 from shared.host.settings import Role, Settings
@@ -46,6 +48,21 @@ class Route(NamedTuple):
     path: str
     service: Service
     body_bytes: int = MAX_BODY_BYTES
+
+
+def noted(route: Route) -> Service:
+    """Return the service of a route of the administrator's API, which then notes in the activity what somebody did."""
+    if route.method in READS:
+        return route.service
+
+    @functools.wraps(route.service)
+    async def serve(directory: Directory, request: Request, *more: object) -> Response:
+        response = await route.service(directory, request, *more)
+        begun = (response.location or "").rpartition("/")[2]
+        await directory.activity.note(Deed(route.name, request.by, request.person, request.id, begun))
+        return response
+
+    return serve
 
 
 class Edge:
@@ -97,6 +114,8 @@ class Edge:
             _check_arrived(req.method, req.headers, body)
             request = self._request(req, request_id, caller, body)
             response = await service(directory, request, *more)
+            if role == "scim":
+                await self._note_visit(directory, request, wrote=writes)
         except Exception as error:
             status, scim_type, detail, further = problem(error)
             headers |= further
@@ -130,7 +149,13 @@ class Edge:
             if not (settings.portal_audience and principal.object_id):
                 raise
             return self.sign_in(req)
-        return Caller(credential.name, credential.directory, principal.name)
+        person = person_beside(principal, credential.directory, settings.portal_audience, settings.portal_tenants)
+        return Caller(credential.name, credential.directory, person)
+
+    async def _note_visit(self, directory: Directory, request: Request, *, wrote: bool) -> None:
+        """Note that provisioning came, so that an administrator sees that the connection works."""
+        used = next((one for one in self.settings.credentials if one.name == request.by), None)
+        await directory.visits.note(request.by, request.base, used.ends if used else "", wrote=wrote)
 
     def sign_in(self, req: func.HttpRequest) -> Caller:
         """Return the person whom App Service Authentication signed in, where Settings.signs_in.
@@ -169,9 +194,11 @@ def add_route(
 ) -> None:
     """Add a function to a blueprint. `more` and `writes` are those of Edge.answer."""
 
+    service = noted(route) if role == "admin" else route.service
+
     @edge.function(bp, route.name, route.method, route.path)
     async def handle(req: func.HttpRequest) -> func.HttpResponse:
-        return await edge.answer(req, route.service, *more, role=role, writes=writes, body_bytes=route.body_bytes)
+        return await edge.answer(req, service, *more, role=role, writes=writes, body_bytes=route.body_bytes)
 
 
 def _check_url(url: str) -> None:

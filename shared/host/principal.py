@@ -73,9 +73,9 @@ def admit(principal: Principal, method: str, audience: str, tenants: Mapping[str
     """
     if not principal.object_id:
         raise Unauthorized("sign in, or send the header Authorization: Bearer with a token of this application")
-    if principal.audience not in (audience, f"api://{audience}"):
+    if not _is_for(principal, audience):
         raise Forbidden("this sign-in is for another application: ask for a token of this one")
-    directory = {tenant.lower(): name for tenant, name in tenants.items() if tenant}.get(principal.tenant)
+    directory = _directory_of(principal, tenants)
     if directory is None:
         raise Forbidden("no directory here is for the tenant that signed you in: SCIMLINK_PORTAL_TENANTS names them")
     may_change = bool(principal.roles & _OPERATORS)
@@ -87,6 +87,25 @@ def admit(principal: Principal, method: str, audience: str, tenants: Mapping[str
     if not may_change and method not in READS:
         raise Forbidden("the role Reader changes nothing: this takes the role Operator or Owner")
     return Caller(f"entra:{principal.object_id}", directory, principal.name, may_change)
+
+
+def person_beside(principal: Principal, directory: str, audience: str, tenants: Mapping[str, str]) -> str:
+    """Return the name of who signed in beside a credential that opens a directory, "" where nothing vouches for it.
+
+    `audience` and `tenants` are those of admit(): a sign-in to another application, or of a tenant whose people do not
+    manage the directory, would name anybody who has such a sign-in for what the credential does.
+    """
+    vouched = principal.object_id and _is_for(principal, audience)
+    return principal.name if vouched and _directory_of(principal, tenants) == directory else ""
+
+
+def _is_for(principal: Principal, audience: str) -> bool:
+    return bool(audience) and principal.audience in (audience, f"api://{audience}")
+
+
+def _directory_of(principal: Principal, tenants: Mapping[str, str]) -> str | None:
+    """Return the directory that the people of a principal's tenant manage, None for none."""
+    return {tenant.lower(): name for tenant, name in tenants.items() if tenant}.get(principal.tenant)
 
 
 def refuse_other_origin(headers: Mapping[str, str], method: str, own: str) -> None:

@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter
 
 from shared.directory.keys import BUCKETS
+from shared.directory.text import timestamp
 from shared.host.graph_settings import GraphSettings, origin
 
 Role = Literal["scim", "admin"]
@@ -54,6 +55,11 @@ class Credential(BaseModel):
     def days_left(self, at: datetime) -> int | None:
         """Return the whole days until the token ends, less than 0 once it has; None for one that does not end."""
         return None if self.expires is None else (self.expires - at).days
+
+    @property
+    def ends(self) -> str:
+        """When the token ends, as a timestamp in UTC; "" for one that does not."""
+        return timestamp(self.expires.astimezone(UTC)) if self.expires else ""
 
     @classmethod
     def of(cls, token: str, name: str, *roles: Role, directory: str = "main") -> Credential:

@@ -107,7 +107,8 @@ async def test_without_a_token_it_makes_one_and_keeps_it(tmp_path: Path) -> None
     tokens = set()
     for _ in range(2):
         async with served("--data", str(tmp_path)) as server:
-            tenant, secret, _ = server.lines
+            tenant, secret, portal, _ = server.lines
+            assert portal == f"Portal:       {server.url}/portal"
             assert tenant.split() == ["Tenant", "URL:", f"{server.url}/scim/v2"]
             tokens.add(secret.split()[-1])
             assert await _status(server.url, secret.split()[-1]) == 200

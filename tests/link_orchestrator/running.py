@@ -159,6 +159,17 @@ class Api:
                 return rows
             cursor = page["cursor"]
 
+    async def pages(self, path: str, name: str, count: int, **asked: str) -> list[Any]:
+        """Return all rows of a list, page by page."""
+        rows, cursor = list[Any](), ""
+        while True:
+            page = await self.call("GET", path, count=str(count), cursor=cursor, **asked)
+            assert len(page[name]) <= count
+            rows += page[name]
+            if "cursor" not in page:
+                return rows
+            cursor = page["cursor"]
+
     async def account(self, user_name: str) -> dict[str, Any]:
         """Return the account of that userName with its history."""
         found = (await self.call("GET", "accounts", userName=user_name))["accounts"]

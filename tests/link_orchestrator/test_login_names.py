@@ -23,6 +23,12 @@ async def planned(app: App, known: Any, *names: str, people: tuple[Any, ...] = (
     return [row for row in await app.decisions(run) if "identity" in row]
 
 
+async def told(app: App, run: Any) -> Any:
+    """Return a run once it says why it waits, or has ended; None before that."""
+    job = await app.call("GET", f"linking/runs/{run['id']}")
+    return job if "reason" in job or "ended" in job else None
+
+
 async def test_a_domain_replaced_by_another_finds_the_account_of_the_other_company(app: App) -> None:
     (row,) = await planned(app, policy("transformedName", MERGED), "ann@fabrikam.com")
     said = "userPrincipalName (@contoso.com replaced by @fabrikam.com)"
@@ -75,14 +81,22 @@ async def test_a_run_with_a_link_by_a_login_name_waits_for_a_person(app: App) ->
     await app.bring(csv_file({"userName": "ann.stone"}))
     run = await app.call("POST", "linking/runs", {"identities": await app.upload(ANN)})
 
-    async def told() -> Any:
-        job = await app.call("GET", f"linking/runs/{run['id']}")
-        return job if "reason" in job or "ended" in job else None
-
-    waiting = await until(told)
-    assert (waiting["phase"], "login name that nobody verified" in waiting["reason"]) == ("planned", True)
+    waiting = await until(lambda: told(app, run))
+    assert (waiting["phase"], "nobody verified" in waiting["reason"]) == ("planned", True)
     assert (await app.apply(waiting))["counts"]["linked"] == 1
     assert (await app.account("ann.stone"))["link"]["rule"] == "mailNickname"
+
+
+async def test_a_run_with_a_link_by_what_transforms_made_of_a_number_waits_for_a_person(app: App) -> None:
+    """Number 0712 of one company need not be number 712 of the other."""
+    known = policy("employeeNumber", "stripLeadingZeros", trust="strong")
+    await app.call("PUT", "directory/policy", known | {"autoApprove": {"share": 1, "number": 10}})
+    await app.bring(csv_file({"userName": "ann", "employeeNumber": "712"}, {"userName": "bob", "employeeNumber": "8"}))
+    people = ANN | {"employeeId": "00712"}, graph(2, "bob@contoso.com", employeeId="8")
+    run = await app.call("POST", "linking/runs", {"identities": await app.upload(*people)})
+    waiting = await until(lambda: told(app, run))
+    why = "1 link by what nobody verified or transforms made, which a person approves"
+    assert (waiting["phase"], waiting["reason"]) == ("planned", f"It waits for a person: {why}.")
 
 
 async def test_a_run_with_these_rules_decides_on_what_changed_as_a_full_one_does(app: App) -> None:

@@ -19,22 +19,28 @@ from shared.host.settings import Settings
 from tests.link_orchestrator.running import TOKEN, Api, App, Refusal, csv_file, graph, plan_rows, serving
 from tests.link_orchestrator.test_retention import NIGHT, age, directory_of
 
-OID = {"typ": "http://schemas.microsoft.com/identity/claims/objectidentifier", "val": "0f9a"}
+CLIENT, TENANT = "11111111-aaaa-4aaa-8aaa-111111111111", "22222222-bbbb-4bbb-8bbb-222222222222"
+OID = {
+    "typ": "http://schemas.microsoft.com/identity/claims/objectidentifier",
+    "val": "33333333-cccc-4ccc-8ccc-333333333333",
+}
 
 
-def principal(*claims: dict[str, str], auth: str = "aad") -> str:
+def principal(*claims: dict[str, str], auth: str = "aad", aud: str = CLIENT, tid: str = TENANT) -> str:
     """Return the header of App Service Authentication for somebody with these claims."""
-    document = {"auth_typ": auth, "name_typ": "name", "role_typ": "roles", "claims": [OID, *claims]}
+    known = [OID, {"typ": "aud", "val": aud}, {"typ": "tid", "val": tid}]
+    document = {"auth_typ": auth, "name_typ": "name", "role_typ": "roles", "claims": [*known, *claims]}
     return base64.b64encode(json.dumps(document).encode()).decode()
 
 
-EVA = principal({"typ": "name", "val": "Eva Holm"}, {"typ": "preferred_username", "val": "eva@contoso.com"})
+NAMES = {"typ": "name", "val": "Eva Holm"}, {"typ": "preferred_username", "val": "eva@contoso.com"}
+EVA = principal(*NAMES)
 
 
 @asynccontextmanager
-async def as_eva(app: App) -> AsyncIterator[Api]:
+async def as_eva(app: App, header: str = EVA) -> AsyncIterator[Api]:
     """Open a session of somebody who signed in, and has the administrator's token."""
-    headers = {"Authorization": f"Bearer {TOKEN}", "X-MS-CLIENT-PRINCIPAL": EVA}
+    headers = {"Authorization": f"Bearer {TOKEN}", "X-MS-CLIENT-PRINCIPAL": header}
     async with aiohttp.ClientSession(app.host.url, headers=headers) as session:
         yield Api(session)
 
@@ -42,10 +48,16 @@ async def as_eva(app: App) -> AsyncIterator[Api]:
 @pytest.fixture
 def behind_sign_in(monkeypatch: pytest.MonkeyPatch) -> None:
     """App Service Authentication stands before the app."""
+    set_portal(monkeypatch)
+
+
+def set_portal(monkeypatch: pytest.MonkeyPatch, audience: str = CLIENT, directory: str = "main") -> None:
+    """Let settings have a sign-in before the app, of one tenant for one directory."""
     local = Settings.local
+    portal = {"portal_auth": True, "portal_audience": audience, "portal_tenants": {TENANT: directory}}
 
     def signed(*args: Any, **named: Any) -> Settings:
-        return local(*args, **named).model_copy(update={"portal_auth": True})
+        return local(*args, **named).model_copy(update=portal)
 
     monkeypatch.setattr(Settings, "local", signed)
 
@@ -96,6 +108,28 @@ async def test_a_header_that_anybody_could_send_names_nobody(app: App) -> None:
     assert "eva" not in json.dumps([run, await app.decisions(run)])
 
 
+@pytest.mark.parametrize(
+    ("header", "portal"),
+    [
+        (principal(*NAMES, aud="another"), {}),
+        (principal(*NAMES, aud=""), {}),
+        (principal(*NAMES, tid="another"), {}),
+        (principal(*NAMES, tid=""), {}),
+        (EVA, {"directory": "other"}),
+        (principal(*NAMES, aud=""), {"audience": ""}),
+        (principal(*NAMES, aud="api://"), {"audience": ""}),
+    ],
+)
+async def test_a_sign_in_that_nothing_vouches_for_names_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, header: str, portal: dict[str, str]
+) -> None:
+    set_portal(monkeypatch, **portal)
+    async with serving(tmp_path) as app, as_eva(app, header) as eva:
+        run = await decided(eva)
+        assert "persons" not in run
+        assert "eva" not in json.dumps([run, await app.decisions(run)])
+
+
 @pytest.mark.usefixtures("behind_sign_in")
 async def test_a_person_without_a_token_has_no_door(tmp_path: Path) -> None:
     async with serving(tmp_path) as app:
@@ -103,7 +137,7 @@ async def test_a_person_without_a_token_has_no_door(tmp_path: Path) -> None:
         async with aiohttp.ClientSession(app.host.url, headers=headers) as session:
             with pytest.raises(Refusal) as refusal:
                 await Api(session).call("GET", "linking/runs")
-        assert refusal.value.status == 401
+        assert refusal.value.status == 403, "the sign-in has none of the app's roles"
 
 
 @pytest.mark.parametrize(

@@ -123,6 +123,21 @@ class TestOverGraph:
         third = await ended(app, (await tick(app))["lastRun"])
         assert (third["phase"], "Nothing changed" in third["reason"]) == ("done", True)
 
+    async def test_a_group_that_the_policy_excludes_keeps_no_run_from_approving_itself(
+        self, both: tuple[GraphStandIn, App]
+    ) -> None:
+        stand_in, app = both
+        stand_in.tenant.groups.clear()
+        stand_in.tenant.add_group("Staff", [object_id(1)])
+        outside = stand_in.tenant.add_group("Externals", [object_id(3)])
+        await app.bring(ACCOUNTS + b"rita@contoso.com,\r\n")
+        group = await app.call("POST", "groups/import", b"group,userName\nStaff,jane@contoso.com\n", "text/csv")
+        await app.wait(f"groups/imports/{group['id']}", "done")
+        await switch_on(app, **WITHIN, excluded=[{"group": outside}])
+        run = await ended(app, (await tick(app))["lastRun"])
+        assert (run["phase"], run["counts"]["linked"], run["counts"]["excluded"]) == ("done", 1, 1)
+        assert {"groupLink", "noGroup", "localGroup"}.isdisjoint(run["counts"]), "its groups are read for that alone"
+
     async def test_one_that_waits_makes_room_and_its_reviews_are_kept(self, app: App) -> None:
         await app.bring(ACCOUNTS)
         await switch_on(app)

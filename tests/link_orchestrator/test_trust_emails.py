@@ -92,7 +92,7 @@ async def test_a_run_with_such_a_link_waits_for_a_person(app: App) -> None:
     waiting = await until(told)
     assert waiting["phase"] == "planned"
     assert waiting["reason"] == (
-        "It waits for a person: 1 link by an address or login name that nobody verified, which a person approves."
+        "It waits for a person: 1 link by what nobody verified or transforms made, which a person approves."
     )
     assert (await app.apply(waiting))["counts"]["linked"] == 1
     assert (await app.account("jm"))["link"]["rule"] == "mail"

@@ -20,8 +20,8 @@ from infra.local.plan.given import Given
 from infra.local.plan.work import Made
 from link_orchestrator.requests.pages.files import few, kind_of, remarks_about
 from link_orchestrator.requests.pages.warned import ROWS, remedy_of
-from link_orchestrator.requests.pages.words import DECISIONS, SHARED
 from link_orchestrator.warnings import NO_DOMAINS, OUTSIDE, TRUST
+from link_orchestrator.words import DECISIONS, SHARED
 from shared.directory.text import counted
 
 # In a pipe there is no width to read, and 80 columns are too few for the table.

@@ -5,6 +5,10 @@ from __future__ import annotations
 from typing import Final
 
 from link_orchestrator.portal.page import Page
-from link_orchestrator.portal.pages import overview
+from link_orchestrator.portal.pages import overview, settings
 
-PAGES: Final[tuple[Page, ...]] = (*overview.PAGES,)
+# One line a module, in the order of the navigation.
+PAGES: Final[tuple[Page, ...]] = (
+    *overview.PAGES,
+    *settings.PAGES,
+)

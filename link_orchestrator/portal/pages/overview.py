@@ -5,61 +5,168 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Self
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, NamedTuple, Self
 
 from link_orchestrator.portal.page import Asked, Outcome, Page, SeeOther, Shown
 
-ENDED: Final = frozenset({"done", "expired", "cancelled", "failed"})
+REFUSALS: Final = 20
+"""Refusals that are asked for: whether there are more is all that the overview says of the rest."""
+WARNED_AHEAD: Final = timedelta(days=60)
+"""How long before its end a credential is named."""
+STEPS: Final = ("Connect", "Import", "Policy", "Plan", "Review", "Approve", "Verify")
+
+Document = Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
-    """What to do next: a sentence, and the button's text and path."""
+class Next(NamedTuple):
+    """What to do next: its step of the journey, what to say of it, and the button's text and path."""
 
+    step: str
     title: str
     text: str
     button: str
     path: str
 
 
+class Ending(NamedTuple):
+    """A credential that ends soon, or has ended."""
+
+    name: str
+    expires: str
+    days: int
+    """Whole days until then, below 0 once it has ended."""
+
+
 @dataclass(frozen=True, slots=True)
 class Overview:
     """What the overview shows."""
 
-    latest: Mapping[str, Any] | None
-    refusals: Sequence[Mapping[str, Any]]
-    domains: Sequence[str]
-    next: Step
+    directory: Document
+    refusals: Sequence[Document]
+    more_refusals: bool
+    ending: Sequence[Ending]
+    next: Next
+    done: Sequence[str]
     may_try: bool
 
     @classmethod
-    def of(cls, policy: Any, runs: Any, refusals: Any, *, samples: bool = False) -> Self:
+    def of(
+        cls, directory: Document, policy: Document, refused: Document, now: datetime, *, samples: bool = False
+    ) -> Self:
         """Return the view of the API's documents."""
-        latest = runs["runs"][-1] if runs["runs"] else None
+        step = find_next(directory, policy)
+        done = STEPS[1 : STEPS.index(step.step)] if step.step else STEPS[1:]
+        connected = bool(refused["refusals"]) or confirmed_in(directory) > 0
         return cls(
-            latest=latest,
-            refusals=refusals["refusals"],
-            domains=policy.get("verifiedDomains", ()),
-            next=_next(latest),
-            may_try=samples and latest is None,
+            directory=directory,
+            refusals=refused["refusals"],
+            more_refusals="cursor" in refused,
+            ending=sorted(_ending(directory["credentials"], now), key=lambda one: one.days),
+            next=step,
+            done=(*STEPS[:1], *done) if connected else done,
+            may_try=samples and not directory["latest"] and not directory["accounts"],
         )
 
+    @property
+    def busy(self) -> bool:
+        """Whether a job goes on, so that what there is to do next may be another thing in a moment."""
+        return any("ended" not in job and job["phase"] != "planned" for job in self.directory["latest"].values())
 
-def _next(latest: Mapping[str, Any] | None) -> Step:
-    if latest is None:
-        text = "A file with the accounts that the application has today. Nothing is changed before you have seen it."
-        return Step("Bring your accounts", text, "Import your accounts", "import")
-    return Step(
-        "Look at the latest run", "It shows what was decided about everybody.", "Open it", f"runs/{latest['id']}"
-    )
+    @property
+    def run(self) -> Document | None:
+        """The latest run."""
+        found: Document | None = self.directory["latest"].get("run")
+        return found
+
+    @property
+    def verification(self) -> Document | None:
+        """The latest verification, if it is of the latest run."""
+        found: Document | None = self.directory["latest"].get("verification")
+        return found if found is not None and self.run is not None and _is_about(found, self.run) else None
+
+
+def _is_about(job: Document, run: Document) -> bool:
+    return bool(job["options"].get("run") == run["id"])
+
+
+def confirmed_in(directory: Document) -> int:
+    """Return how many links the latest verification found confirmed."""
+    counts: Mapping[str, int] = directory["latest"].get("verification", {}).get("counts", {})
+    return counts.get("confirmed", 0)
+
+
+def find_next(directory: Document, policy: Document) -> Next:
+    """Return the one thing to do next."""
+    latest = directory["latest"]
+    run, brought = latest.get("run"), latest.get("import")
+    if run is not None:
+        return _next_of_run(run, latest)
+    if brought is not None and "ended" not in brought:
+        text = "You can close this page: it goes on by itself, and can be taken back."
+        return Next("Import", "Your accounts are being imported", text, "See how far it is", f"imports/{brought['id']}")
+    if not directory["accounts"]:
+        text = "An export of the accounts that the application has today. You see what is in it before it is imported."
+        return Next("Import", "Bring your accounts", text, "Import your accounts", "import")
+    if not policy.get("verifiedDomains"):
+        text = "An address in a domain that is not yours proves nothing, and links nobody."
+        return Next("Policy", "Say which domains are yours", text, "Open the policy", "policy")
+    text = "It decides about every identity of Entra, and changes nobody. You look at it, and approve it or not."
+    return Next("Plan", "Make a plan", text, "Make a plan", "plan")
+
+
+def _next_of_run(run: Document, latest: Mapping[str, Document]) -> Next:
+    here = f"runs/{run['id']}"
+    undo = latest.get("undo")
+    if undo is not None and _is_about(undo, run):
+        if "ended" not in undo:
+            return Next("Plan", "The links are being taken back", "Everybody returns to what they were.", "Watch", here)
+        return Next("Plan", "The links were taken back", "Whenever you like, make another plan.", "Make a plan", "plan")
+    match run["phase"]:
+        case "started":
+            return Next("Plan", "A plan is being made", "Nobody is changed by it.", "See how far it is", here)
+        case "planned":
+            text = f"It would link {run.get('links', 0):,} accounts. Nothing happens before somebody approves it."
+            return Next("Review", "Look at the plan", text, "Look at the plan", here)
+        case "approved":
+            text = "Provisioning waits meanwhile, for 15 minutes at most. People sign in as before."
+            return Next("Approve", "Accounts are being linked", text, "See how far it is", here)
+        case "done":
+            return _after_linking(run, latest.get("verification"), here)
+        case _:
+            text = f"The last run is {run['phase']}. What it linked stays linked, and can be taken back on its page."
+            return Next("Plan", "Make another plan", text, "Make a plan", "plan")
+
+
+def _after_linking(run: Document, verification: Document | None, here: str) -> Next:
+    if verification is None or not _is_about(verification, run):
+        text = "Switch provisioning on in Entra. Once its first cycle is through, verify that it found everybody."
+        return Next("Verify", "Provision, then verify", text, "Verify", here)
+    counts = verification["counts"]
+    if "ended" not in verification:
+        return Next("Verify", "The links are being verified", "It changes nobody.", "See how far it is", here)
+    if counts.get("unconfirmed") or counts.get("created"):
+        text = (
+            f"Provisioning has not come through {counts.get('unconfirmed', 0):,} links yet, and created "
+            f"{counts.get('created', 0):,} people instead of finding them."
+        )
+        return Next("Verify", "Not every link is confirmed", text, "See whose, and why", here)
+    text = "Provisioning found everybody whom the last run linked. When people come or leave, make another plan."
+    return Next("", "Every link is confirmed", text, "Make another plan", "plan")
+
+
+def _ending(credentials: Sequence[Document], now: datetime) -> list[Ending]:
+    dated = [(one, datetime.fromisoformat(one["expires"])) for one in credentials if one["expires"]]
+    return [Ending(one["name"], one["expires"], (end - now).days) for one, end in dated if end - now < WARNED_AHEAD]
 
 
 async def show(asked: Asked) -> Outcome:
     """Show the overview."""
+    directory = await asked.api.get("directory")
     policy = await asked.api.get("directory/policy")
-    runs = await asked.api.get("linking/runs")
-    refusals = await asked.api.get("linking/refusals", count="5")
-    return Shown("overview.html", Overview.of(policy, runs, refusals, samples=asked.samples is not None))
+    refused = await asked.api.get("linking/refusals", count=str(REFUSALS))
+    samples = asked.samples is not None
+    return Shown("overview.html", Overview.of(directory, policy, refused, datetime.now(UTC), samples=samples))
 
 
 async def try_it(asked: Asked) -> Outcome:
@@ -68,8 +175,8 @@ async def try_it(asked: Asked) -> Outcome:
         return SeeOther("")
     files = asked.samples.files()
     await asked.api.put("directory/policy", json.loads(files["policy"]))
-    await asked.api.post("accounts/import", files["accounts"], "text/csv", file="accounts.csv")
     await asked.api.post("linking/identities", files["identities"], file="identities.json")
+    await asked.api.post("accounts/import", files["accounts"], "text/csv", file="accounts.csv")
     return SeeOther("", said="tried")
 
 
@@ -79,6 +186,6 @@ PAGES: Final = (
         show,
         {"try": try_it},
         label="Overview",
-        notices={"tried": "1,000 made-up accounts are being imported, and the identities of their company are here."},
+        notices={"tried": "Made-up accounts are being imported. Their policy and their company's identities are here."},
     ),
 )

@@ -7,16 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
-
-class Bar(NamedTuple):
-    """What a count is called, in which colour of STYLE it is drawn, and what it means for the people it counts."""
-
-    label: str
-    colour: str
-    meaning: str = ""
-
+from link_orchestrator.words import Bar
 
 LEAST_SHARE: Final = 0.6
 """Percent of a bar's full length that the smallest count still gets, or it could not be seen."""

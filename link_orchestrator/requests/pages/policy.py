@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from link_orchestrator.requests.pages.parts import items, listed
 from shared.directory.matching.domains import entry_of
@@ -45,17 +45,24 @@ _SWITCHES: Final = {
 """What is off unless it is set."""
 
 
+class Said(NamedTuple):
+    """A sentence about a policy, and the points that it ends in."""
+
+    sentence: str
+    points: Sequence[str] = ()
+
+
 def sentences(policy: Mapping[str, Any]) -> str:
     """Return a policy, as the API shows it, as a list of sentences in HTML. "" for none."""
-    return items(_sentences(policy)) if policy else ""
+    return items(escape(one.sentence) + items(map(escape, one.points)) for one in say(policy)) if policy else ""
 
 
-def _sentences(policy: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the sentences, as HTML."""
-    yield from map(escape, _domains(policy))
+def say(policy: Mapping[str, Any]) -> Iterator[Said]:
+    """Yield the sentences about a policy, as the API shows it."""
+    yield from map(Said, _domains(policy))
     yield from _rules(policy)
-    yield from map(escape, _limits(policy))
-    yield from map(escape, _others(policy))
+    yield from map(Said, _limits(policy))
+    yield from map(Said, _others(policy))
 
 
 def _domains(policy: Mapping[str, Any]) -> Iterator[str]:
@@ -76,14 +83,14 @@ def domains_of(policy: Mapping[str, Any]) -> list[tuple[str, bool]]:
     return sorted(map(entry_of, policy.get("verifiedDomains", ())))
 
 
-def _rules(policy: Mapping[str, Any]) -> Iterator[str]:
+def _rules(policy: Mapping[str, Any]) -> Iterator[Said]:
     for trust, what in (
         (Trust.STRONG, "An account is linked once the plan is approved, if one of these is so:"),
         (Trust.WEAK, "A person decides, if only one of these is so:"),
     ):
-        said = [escape(_compared(rule, policy)) for rule in policy.get("rules", ()) if rule["trust"] == trust]
+        said = [_compared(rule, policy) for rule in policy.get("rules", ()) if rule["trust"] == trust]
         if said:
-            yield what + items(said)
+            yield Said(what, said)
 
 
 def _compared(rule: Mapping[str, Any], policy: Mapping[str, Any]) -> str:

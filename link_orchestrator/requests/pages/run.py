@@ -6,10 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import Any, Final
 
-from link_orchestrator.requests.pages import words
+from link_orchestrator import words
 from link_orchestrator.requests.pages.files import describe
 from link_orchestrator.requests.pages.parts import (
-    Bar,
     at,
     bars,
     code,
@@ -27,6 +26,7 @@ from link_orchestrator.requests.pages.parts import (
 from link_orchestrator.requests.pages.policy import domains_of, sentences
 from link_orchestrator.requests.pages.undo import outcome
 from link_orchestrator.requests.pages.warned import boxes, to_acknowledge
+from link_orchestrator.words import Bar
 from shared.directory.text import counted, dump
 
 Shown = Mapping[str, Any]

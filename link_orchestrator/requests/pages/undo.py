@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from link_orchestrator.requests.pages import words
+from link_orchestrator import words
 from link_orchestrator.requests.pages.parts import at, bars, document, facts, heading, section
 from shared.directory.text import counted
 

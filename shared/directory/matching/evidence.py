@@ -71,7 +71,12 @@ class MatchEvidence(NamedTuple):
     @property
     def name(self) -> str:
         """What reasons call the evidence: the rule, or the attribute with what transforms made of it."""
-        return self.attribute if "(" in self.attribute else self.rule.value
+        return self.attribute if self.is_transformed else self.rule.value
+
+    @property
+    def is_transformed(self) -> bool:
+        """Whether the account has what transforms made of the identity's value, and not that value."""
+        return "(" in self.attribute
 
     def to_json(self) -> dict[str, Any]:
         """Return the evidence as the JSON object that plans and reports show, without its value."""
@@ -356,10 +361,10 @@ def is_unverified(evidence: Iterable[MatchEvidence], *, names: bool) -> bool:
 def rests_on_trust(evidence: Iterable[Mapping[str, Any]]) -> bool:
     """Tell of a plan's row, by its evidence as it shows it, whether only trust in what nobody verified makes it a link.
 
-    That is an address by `trustEmails`, and a login name by a rule that compares those.
+    That is an address by `trustEmails`, a login name by a rule that compares those, and whatever transforms made.
     """
-    proving = {item.rule for item in map(MatchEvidence.from_json, evidence) if proves(item)}
-    return bool(proving) and proving <= {Rule.MAIL, *LOGIN_NAMES}
+    proving = [item for item in map(MatchEvidence.from_json, evidence) if proves(item)]
+    return bool(proving) and all(item.rule in (Rule.MAIL, *LOGIN_NAMES) or item.is_transformed for item in proving)
 
 
 def has_object_id(evidence: Iterable[MatchEvidence]) -> bool:

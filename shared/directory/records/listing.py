@@ -52,6 +52,11 @@ class Listing(Generic[R]):
         self._resources = resources
         self._places: OrderedDict[tuple[int, int, str], str] = OrderedDict()
 
+    @property
+    def buckets(self) -> int:
+        """The number of buckets over which the resources lie."""
+        return self._resources.keys.buckets
+
     async def total(self) -> int:
         """Return the number of live resources."""
         return sum(count.accounts for count in await self._resources.counts.all())
@@ -111,6 +116,11 @@ class Listing(Generic[R]):
     async def scan(self, bucket: int) -> AsyncIterator[R]:
         """Yield a bucket's live resources with their documents."""
         async for row in self._rows(bucket, LIVE, prefix_end(LIVE)):
+            yield self._resources.read(row)
+
+    async def scan_facts(self, bucket: int, low: str = LIVE) -> AsyncIterator[R]:
+        """Yield a bucket's resources from a row key on, live or retired."""
+        async for row in self._rows(bucket, low, COUNT):
             yield self._resources.read(row)
 
     async def scan_names(self, bucket: int) -> AsyncIterator[tuple[str, str]]:

@@ -506,6 +506,10 @@ class Group(Resource):
         """Return the keys by which the group can be found beside its name."""
         return frozenset(Key("externalId", fold(value)) for value in (self.external_id, self.left) if value)
 
+    def shown(self) -> dict[str, str]:
+        """Return how lists name the group."""
+        return {"id": self.id, "displayName": self.display_name}
+
     def with_link_state(self, before: Mapping[str, Any], *, keep: bool) -> Group:
         """Return the group with a link state that the history kept; with `keep` under the name that it has now.
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import json
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from typing import Any
@@ -193,6 +193,17 @@ class Jobs:
         if row is None:
             raise NotFound(f"no job {job_id}")
         return Job.from_row(row)
+
+    async def find_many(self, ids: Iterable[str]) -> dict[str, Job]:
+        """Return those jobs of these ids that are there, by id."""
+        rows = await self._tables.get_many([(self._partition, JOB + one) for one in dict.fromkeys(ids)])
+        return {job.id: job for job in (Job.from_row(row) for row in rows if row)}
+
+    async def list_under_way(self) -> list[Job]:
+        """Return the jobs that hold a lock, and so have not ended: those of imports, runs and what follows them."""
+        rows = await read_range(self._tables, self._partition, LOCK, prefix_end(LOCK))
+        jobs = await self.find_many(str(row.columns["id"]) for row in rows)
+        return sorted((job for job in jobs.values() if not job.state.ended), key=lambda job: job.started)
 
     async def list_all(self) -> list[Job]:
         """Return the directory's jobs, oldest first."""

@@ -47,6 +47,10 @@ FILES: dict[str, tuple[bytes, Door]] = {
         json.dumps([{"id": "1", "displayName": "Sales", "groupTypes": [], "securityEnabled": True}]).encode(),
         Door.ENTRA_GROUPS,
     ),
+    "Entra's groups by name and address": (
+        b"id,displayName,mail,mailNickname\n" + f"{object_id(1)},Sales,sales@contoso.com,sales\n".encode(),
+        Door.ENTRA_GROUPS,
+    ),
     "Entra's list of groups": (ENTRA.encode(), Door.ENTRA_GROUPS),
     "groups as the portal shows them": (
         b"Object Id,Name,Group type,Membership type,Email\n1,Sales,Security,Assigned,s@contoso.com\n",
@@ -65,7 +69,55 @@ FILES: dict[str, tuple[bytes, Door]] = {
 }
 
 
-WITHOUT_MEMBERS = ("Entra's groups without members", "Entra's list of groups", "groups as the portal shows them")
+WITHOUT_MEMBERS = (
+    "Entra's groups without members",
+    "Entra's groups by name and address",
+    "Entra's list of groups",
+    "groups as the portal shows them",
+)
+
+
+SIGN_IN = {"id": object_id(7), "userPrincipalName": "a@contoso.com", "appDisplayName": "App", "correlationId": "1"}
+DEVICE = graph(1, "a@contoso.com", deviceName="PC", operatingSystem="iOS", serialNumber="7")
+STRAYS = {
+    "DistinguishedName,Enabled,Name,ObjectClass,ObjectGUID,SamAccountName,SID,UserPrincipalName": "Active Directory",
+    "Name,SamAccountName,EmailAddress,ObjectGUID": "Active Directory",
+    "DN,objectClass,sAMAccountName,mail": "Active Directory",
+    "DistinguishedName,GroupCategory,GroupScope,Name,ObjectClass,ObjectGUID,SamAccountName,SID": "Active Directory",
+    "Date (UTC),Request ID,User agent,Correlation ID,User ID,User,Username,User type,Application,IP address": "a log",
+    "Date (UTC),Correlation ID,Service,Category,Activity,Actor User Principal Name,Target1DisplayName,Email": "a log",
+    "RecordId,CreationDate,RecordType,Operation,UserId,AuditData,Email": "a log",
+    json.dumps({"value": [SIGN_IN]}): "a log",
+    "Report Refresh Date,User Principal Name,Display Name,Is Deleted,Assigned Products": "usage or licences",
+    "Name,User principal name,State,Enabled services,Assignment paths": "usage or licences",
+    "displayName,accountEnabled,operatingSystem,joinType (trustType),userNames,deviceId,objectId,mail": "devices",
+    "Device ID,Device name,Serial number,OS version,Primary user UPN,Primary user email address,Email": "devices",
+    json.dumps([DEVICE]): "devices",
+}
+"""Files that no door takes, by their header or as a whole, and what they are."""
+
+
+@pytest.mark.parametrize("door", READERS)
+@pytest.mark.parametrize(("file", "what"), STRAYS.items())
+def test_a_file_that_no_door_takes_is_refused_by_name_and_with_the_one_to_send(
+    file: str, what: str, door: Door
+) -> None:
+    row = "" if file.startswith(("{", "[")) else "\n" + ",".join(["a@contoso.com"] * (file.count(",") + 1)) + "\n"
+    with pytest.raises(UnreadableFile, match=what) as refused:
+        list(READERS[door]((file + row).encode()))
+    assert f"send Entra's Download users to {Door.IDENTITIES}" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        b"userName,distinguishedName,samAccountName\na@contoso.com,CN=A,a\n",
+        b"userName,email,deviceId\na,a@contoso.com,1\n",
+        b"login,sid\na,S-1-5\n",
+    ],
+)
+def test_accounts_that_know_their_directory_or_device_are_accounts(file: bytes) -> None:
+    assert list(read_accounts(file))
 
 
 @pytest.mark.parametrize("door", READERS)

@@ -10,6 +10,7 @@ import pytest
 
 from shared.directory.directory import Directories, Directory
 from shared.directory.records.model import Account, Link, Status
+from shared.directory.work.jobs import State
 from shared.tables.port import Row
 from tests.link_orchestrator.running import App, Refusal, csv_file, object_id, rows_of
 
@@ -168,6 +169,52 @@ async def test_groups_are_previewed_the_same_way(app: App) -> None:
     imported = await groups_in(app, rows)
     for part in ("counts", "changes"):
         assert imported[part] == shown[part]
+
+
+async def test_what_was_previewed_is_imported_without_the_file(app: App) -> None:
+    file = csv_file(JANE, {"userName": "new"}, {"userName": "", "title": "Nobody"})
+    job = await app.call("POST", "accounts/import", file, "text/csv", preview="true", file="hr.csv")
+    shown = await app.wait(f"accounts/previews/{job['id']}", "done")
+    started = await app.call("POST", f"accounts/previews/{shown['id']}/import")
+    imported = await app.wait(f"accounts/imports/{started['id']}", "done")
+    assert imported["counts"] == shown["counts"] == {"created": 2, "refused": 1}
+    assert imported["reading"] == shown["reading"]
+    assert imported["options"]["file"] == "hr.csv"
+    assert [row["line"] for row in await app.problems(imported)] == [4]
+    assert (await app.call("GET", "accounts", userName="new"))["accounts"]
+    undo = await app.call("POST", f"accounts/imports/{imported['id']}/undo")
+    assert (await app.wait(f"accounts/undos/{undo['id']}", "done"))["counts"] == {"removed": 2}
+
+
+async def test_what_changed_since_the_preview_counts_as_it_is_then(app: App) -> None:
+    shown = await preview(app, csv_file(JANE))
+    await app.bring(csv_file(JANE))
+    started = await app.call("POST", f"accounts/previews/{shown['id']}/import")
+    imported = await app.wait(f"accounts/imports/{started['id']}", "done")
+    assert imported["counts"] == {"unchanged": 1, "refused": 0}
+
+
+async def test_previewed_groups_are_imported_without_the_file(app: App) -> None:
+    await app.bring(csv_file({"userName": "a"}))
+    rows = [{"displayName": "New", "members": ["a", "nobody"]}, {"members": ["a"]}]
+    shown = await preview(app, json.dumps(rows).encode(), "groups", "application/json")
+    started = await app.call("POST", f"groups/previews/{shown['id']}/import")
+    imported = await app.wait(f"groups/imports/{started['id']}", "done")
+    assert imported["counts"] == shown["counts"]
+    assert imported["counts"]["refused"] == 2
+
+
+async def test_a_preview_that_was_cancelled_or_is_too_old_is_not_imported(app: App) -> None:
+    directory = await Directories(app.tables).open("main")
+    shown = await preview(app, csv_file(JANE))
+    await directory.jobs.change(shown["id"], lambda job: replace(job, ended="2020-01-01T00:00:00.000Z"))
+    with pytest.raises(Refusal, match=r"^409 ended: the rows of a preview are kept for 1 day: send the file again"):
+        await app.call("POST", f"accounts/previews/{shown['id']}/import")
+    await directory.jobs.change(shown["id"], lambda job: replace(job, state=State.CANCELLED))
+    with pytest.raises(Refusal, match=r"^409 phase: .* is cancelled: a preview that is done can be imported"):
+        await app.call("POST", f"accounts/previews/{shown['id']}/import")
+    with pytest.raises(Refusal, match=r"^404"):
+        await app.call("POST", f"groups/previews/{shown['id']}/import")
 
 
 async def groups_in(app: App, rows: list[dict[str, Any]]) -> Any:

@@ -13,13 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import pytest
 
 import function_app
 from infra.local.host import LocalHost
-from link_orchestrator.portal.page import Samples
+from link_orchestrator.portal import frame
+from link_orchestrator.portal.page import Page, Samples
 from shared.host.settings import Credential, Settings
 from shared.tables.sqlite import SqliteTables
-from tests.link_orchestrator.running import TOKEN, make_directory
+from tests.link_orchestrator.running import TOKEN, Api, connected, make_directory
 
 CLIENT, TENANT = "11111111-aaaa-4aaa-8aaa-111111111111", "22222222-bbbb-4bbb-8bbb-222222222222"
 EVA, MAX = "33333333-cccc-4ccc-8ccc-333333333333", "44444444-dddd-4ddd-8ddd-444444444444"
@@ -72,6 +74,8 @@ class Door:
     session: aiohttp.ClientSession
     url: str
     tables: SqliteTables
+    api: Api
+    """The JSON API beside it, by a token: to bring a directory to where a page is about it."""
 
     async def get(self, path: str = "", headers: Mapping[str, str] = OPERATOR) -> Answer:
         """Load a page."""
@@ -92,6 +96,11 @@ class Door:
             return Answer(answer.status, answer.headers, await answer.text())
 
 
+def add_pages(patch: pytest.MonkeyPatch, *pages: Page) -> None:
+    """Let every portal that is built from now on have these pages, too."""
+    patch.setattr(frame.Portal.__init__, "__defaults__", (None, (*frame.PAGES, *pages)))
+
+
 @asynccontextmanager
 async def opened(folder: Path, settings: Settings = SETTINGS, samples: Samples | None = None) -> AsyncIterator[Door]:
     """Serve the app with these settings over an empty directory."""
@@ -100,8 +109,12 @@ async def opened(folder: Path, settings: Settings = SETTINGS, samples: Samples |
         await make_directory(tables)
     try:
         app = function_app.build(settings, tables, samples)
-        async with LocalHost(app, histories) as host, aiohttp.ClientSession(host.url) as session:
-            yield Door(session, host.url, tables)
+        async with (
+            LocalHost(app, histories) as host,
+            aiohttp.ClientSession(host.url) as session,
+            connected(host.url) as by_token,
+        ):
+            yield Door(session, host.url, tables, Api(by_token))
     finally:
         await tables.close()
         await histories.close()

@@ -17,6 +17,8 @@ async def test_made_up_people_come_with_a_click(screen: Screen) -> None:
     await screen.open()
     await screen.page.get_by_role("button", name="Try it with made-up people").click()
     await screen.page.get_by_text("made-up accounts are being imported").wait_for()
+    await screen.page.get_by_role("link", name="Make a plan").wait_for()  # the import has ended meanwhile
+    await screen.page.wait_for_load_state()
     await screen.check("overview-tried")
 
 
@@ -25,3 +27,9 @@ async def test_every_error_is_a_page(screen: Screen) -> None:
     assert await screen.page.get_by_role("heading", level=1).inner_text() == "There is no such page"
     screen.errors.clear()  # the browser reports the status itself
     await screen.check("not-found")
+
+
+async def test_settings_are_shown_as_they_are(screen: Screen) -> None:
+    await screen.open("settings")
+    assert await screen.page.get_by_role("row", name="local admin, scim never").count() == 1
+    await screen.check("settings")

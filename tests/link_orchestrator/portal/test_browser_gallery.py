@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from pathlib import Path
 from shutil import copy
 
@@ -11,18 +12,29 @@ import pytest_asyncio
 from jinja2 import ChoiceLoader, FileSystemLoader
 from playwright.async_api import Browser
 
-from link_orchestrator.portal import frame
 from link_orchestrator.portal.page import Asked, Outcome, Page, SeeOther, Shown
 from link_orchestrator.portal.rendering import environment
 from shared.scim.errors import InvalidValue
 from tests.link_orchestrator.portal.browser import IN_A_BROWSER, Screen, on_screen
-from tests.link_orchestrator.portal.door import opened
+from tests.link_orchestrator.portal.door import add_pages, opened
 
 pytestmark = IN_A_BROWSER
 
 
+@dataclass
+class Seen:
+    """How often the gallery was loaded, and whether what it follows has ended."""
+
+    seen: int = 0
+    ended: bool = True
+
+
+counter = Seen()
+
+
 async def show(asked: Asked) -> Outcome:
-    return Shown("gallery.html", None)
+    counter.seen += 1
+    return Shown("gallery.html", counter)
 
 
 async def save(asked: Asked) -> Outcome:
@@ -35,10 +47,10 @@ async def save(asked: Asked) -> Outcome:
 async def gallery(browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Screen]:
     """A tab on the gallery."""
     copy(Path(__file__).with_name("gallery.html"), tmp_path)
-    made = environment()
+    made, counter.ended = environment(), True
     monkeypatch.setattr(made, "loader", ChoiceLoader([made.loader, FileSystemLoader(tmp_path)]))  # type: ignore[list-item]
     page = Page("gallery", show, {"save": save}, label="Gallery", notices={"saved": "It is saved."})
-    monkeypatch.setattr(frame.Portal.__init__, "__defaults__", (None, (*frame.PAGES, page)))
+    add_pages(monkeypatch, page)
     async with opened(tmp_path) as door, on_screen(browser, door) as screen:
         await screen.open("gallery")
         yield screen
@@ -85,3 +97,27 @@ async def test_a_table_is_gone_through_by_keys(gallery: Screen) -> None:
     assert await page.get_by_label("Row 1").is_checked()
     await page.keyboard.press("l")
     await page.wait_for_url("**/portal/runs")
+
+
+async def test_what_is_followed_goes_on_says_that_nobody_answers_and_recovers(gallery: Screen) -> None:
+    page = gallery.page
+    counter.ended, counter.seen = False, 0
+    await page.reload()
+    await page.get_by_text("Seen 3 times").wait_for()
+    await page.context.set_offline(True)
+    await page.get_by_text("The server does not answer").wait_for()
+    await page.context.set_offline(False)
+    await page.get_by_text("The server does not answer").wait_for(state="hidden")
+    async with page.expect_navigation():  # it has ended: the page is loaded again by itself
+        counter.ended = True
+    assert "fragment" not in page.url
+
+
+async def test_the_end_of_a_sign_in_is_said_before_anything_is_lost(gallery: Screen) -> None:
+    page = gallery.page
+    counter.ended = False
+    await page.reload()
+    await page.get_by_label("Domains").fill("contoso.com")
+    await page.context.set_extra_http_headers({})
+    await page.get_by_text("Your sign-in has ended").wait_for()
+    assert await page.get_by_label("Domains").input_value() == "contoso.com"

@@ -20,7 +20,7 @@ async def test_the_overview_of_an_empty_directory_says_what_to_do_next(door: Doo
 async def test_made_up_people_are_a_button_away(door: Door) -> None:
     sent = await door.send("", {"do": "try"})
     assert (sent.status, sent.headers["Location"]) == (303, "/portal?said=tried")
-    assert "made-up accounts are being imported" in (await door.get("?said=tried")).text
+    assert "Made-up accounts are being imported" in (await door.get("?said=tried")).text
 
 
 async def test_a_reader_is_shown_no_button_and_refused_behind_it(door: Door) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from pathlib import Path
 from tempfile import gettempdir
 from typing import Any
 
@@ -17,7 +18,7 @@ from python_calamine import load_workbook
 from link_orchestrator.requests import decisions_file, workbook
 from link_orchestrator.requests.workbook import XLSX, Workbook
 from tests.link_orchestrator.requests.test_reviews import row_of
-from tests.link_orchestrator.running import App, Refusal, csv_file, graph, object_id
+from tests.link_orchestrator.running import App, Refusal, csv_file, graph, object_id, serving
 
 ACCOUNTS = csv_file(
     {"userName": "ada@contoso.com"},
@@ -59,12 +60,12 @@ def rows_in(file: bytes) -> Rows:
     return list(csv.DictReader(io.StringIO(file.decode("utf-8-sig"), newline="")))
 
 
-async def send(app: App, run: Any, rows: Rows) -> Any:
-    return await send_file(app, run, csv_file(*rows))
+async def send(app: App, run: Any, rows: Rows, **asked: str) -> Any:
+    return await send_file(app, run, csv_file(*rows), **asked)
 
 
-async def send_file(app: App, run: Any, file: bytes, kind: str = "text/csv") -> Any:
-    return await app.call("POST", f"linking/runs/{run['id']}/decisions", file, kind)
+async def send_file(app: App, run: Any, file: bytes, kind: str = "text/csv", **asked: str) -> Any:
+    return await app.call("POST", f"linking/runs/{run['id']}/decisions", file, kind, **asked)
 
 
 def decide(rows: Rows, decisions: Mapping[str, Mapping[str, str]]) -> Rows:
@@ -151,11 +152,7 @@ async def test_two_lines_give_one_account_to_one_person_alone(app: App, run: Any
     assert (await app.apply(run, links=2))["counts"]["linked"] == 2
 
 
-@pytest.mark.parametrize("at_once", [1, 1_000])
-async def test_of_two_lines_about_one_row_the_first_counts(
-    app: App, run: Any, at_once: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(decisions_file, "ROWS_AT_ONCE", at_once)
+async def test_of_two_lines_about_one_row_the_first_counts(app: App, run: Any) -> None:
     (row,) = rows_in(await table(app, run, decision="review"))
     answer = await send(app, run, [row | {"action": "exclude"}, row | {"action": "link"}, row | {"action": "leave"}])
     told = "row: line 2 decides about the same row"
@@ -178,6 +175,33 @@ async def test_of_two_lines_about_one_identity_each_is_judged_or_refused(app: Ap
         assert answer["notTaken"] >= 1
 
 
+@pytest.mark.parametrize("action", ["exclude", "leave", "link"])
+async def test_an_accounts_line_does_not_overrule_the_line_of_the_identity_that_it_names(
+    app: App, run: Any, action: str
+) -> None:
+    rows = decide(
+        rows_in(await table(app, run)),
+        {object_id(2): {"action": action}, "anna.old": {"action": "link", "identity": object_id(2)}},
+    )
+    lines = {row["objectId"] or row["userName"]: n + 2 for n, row in enumerate(rows)}
+    answer = await send(app, run, rows)
+    told = f"identity: line {lines[object_id(2)]} decides about this identity"
+    assert answer["refused"] == [{"line": lines["anna.old"], "reason": told}]
+    assert (await row_of(app, run, 2))["review"]["action"] == action
+    assert (await send(app, run, rows))["notTaken"] == 1
+
+
+async def test_of_two_accounts_lines_that_name_one_identity_the_first_counts(app: App, run: Any) -> None:
+    rows = decide(
+        rows_in(await table(app, run)),
+        {name: {"action": "link", "identity": object_id(6)} for name in ("anna.old", "left.old")},
+    )
+    first, second = (n + 2 for n, row in enumerate(rows) if row["action"])
+    answer = await send(app, run, rows)
+    assert (answer["reviewed"], [one["line"] for one in answer["refused"]]) == (1, [second])
+    assert (await row_of(app, run, 6))["review"]["userName"] == rows[first - 2]["userName"]
+
+
 async def test_a_file_of_another_run_is_refused_by_name_and_decides_nothing(app: App, run: Any) -> None:
     former = decide(rows_in(await table(app, run)), {object_id(2): {"action": "link"}})
     await app.call("POST", f"linking/runs/{run['id']}/cancel")
@@ -193,6 +217,58 @@ async def test_a_file_of_another_run_is_refused_by_name_and_decides_nothing(app:
     assert "review" not in await row_of(app, later, 2)
     with pytest.raises(Refusal, match="only the rows of a planned run"):
         await send(app, run, former)
+
+
+@pytest.fixture
+async def elsewhere(tmp_path: Path) -> AsyncIterator[Rows]:
+    """The rows of a plan of the same files on another machine, such as a laptop."""
+    folder = tmp_path / "laptop"
+    folder.mkdir()
+    async with serving(folder) as other:
+        await other.bring(ACCOUNTS)
+        yield rows_in(await table(other, await other.plan(*IDENTITIES)))
+
+
+async def test_what_was_decided_in_a_plan_of_another_machine_is_taken_by_names(
+    app: App, run: Any, elsewhere: Rows
+) -> None:
+    rows = decide(
+        elsewhere,
+        {
+            object_id(1): {"action": "exclude"},
+            object_id(2): {"action": "link"},
+            object_id(3): {"action": "link", "account": "anna.old"},
+            "'=root.old": {"action": "link", "identity": object_id(3)},
+            "left.old": {"action": "link", "identity": object_id(6)},
+        },
+    )
+    with pytest.raises(Refusal, match=r"by=names"):
+        await send(app, run, rows)
+    answer = await send(app, run, rows, by="names")
+    assert (answer["reviewed"], answer["notTaken"]) == (4, 1), answer["refused"]
+    assert (await send(app, run, rows, by="names"))["unchanged"] == 4
+    assert (await app.apply(run, links=3))["counts"]["linked"] == 3
+    for name, number in (("bob.local", 2), ("anna.old", 3), ("left.old", 6)):
+        assert (await app.account(name))["link"]["identity"] == object_id(number)
+
+
+async def test_names_that_are_no_row_of_the_plan_are_told_by_line(app: App, run: Any) -> None:
+    rows = {row["objectId"] or row["userName"]: row for row in rows_in(await table(app, run))}
+    wrong = [
+        rows[object_id(2)] | {"userName": "ada@contoso.com"},
+        rows[object_id(2)] | {"objectId": object_id(99)},
+        rows[object_id(2)] | {"decision": "link"},
+        rows["left.old"] | {"userName": "", "identity": object_id(6)},
+        rows[object_id(2)] | {"objectId": object_id(2).upper(), "userName": "Bob.Local"},
+        rows[object_id(2)],
+    ]
+    answer = await send(app, run, [row | {"action": "link"} for row in wrong], by="names")
+    assert (answer["reviewed"], answer["notTaken"]) == (1, 5)
+    told = {one["line"]: one["reason"] for one in answer["refused"]}
+    assert all(told[line].startswith("decision, objectId, userName: no row of this plan") for line in (2, 3, 4, 5))
+    assert told[7] == "row: line 6 decides about the same row"
+    with pytest.raises(Refusal, match=r"^400 by: rows .* or names"):
+        await send(app, run, wrong, by="name")
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from link_orchestrator.requests.pages import words
+from link_orchestrator import words
 from link_orchestrator.requests.pages.files import MOST_FILES
 from link_orchestrator.requests.pages.policy import sentences
 from link_orchestrator.requests.pages.run import summary

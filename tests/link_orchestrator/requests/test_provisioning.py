@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from link_orchestrator.requests import provisioning
+from shared.admin import pages as admin_pages
 from shared.directory.directory import Directories, Directory
 from shared.directory.records.model import Account, Link, Status
 from tests.link_orchestrator.running import App, Refusal, csv_file, object_id
@@ -97,40 +98,29 @@ async def put_linked(directory: Directory, number: int, identity: str, rule: str
     return account.id
 
 
-async def pages(app: App, path: str, name: str, count: int) -> list[dict[str, Any]]:
-    rows, cursor = list[dict[str, Any]](), ""
-    while True:
-        page = await app.call("GET", path, count=str(count), cursor=cursor)
-        assert len(page[name]) <= count
-        rows += page[name]
-        if "cursor" not in page:
-            return rows
-        cursor = page["cursor"]
-
-
 async def test_adoptions_are_listed_while_their_link_is_there(app: App) -> None:
     directory = await Directories(app.tables).open("main")
     adopted = [await put_linked(directory, n, object_id(n), "adoption") for n in range(5)]
     await put_linked(directory, 9, object_id(9))
-    rows = await pages(app, "linking/adoptions", "adoptions", 2)
+    rows = await app.pages("linking/adoptions", "adoptions", 2)
     assert sorted(row["account"]["id"] for row in rows) == sorted(adopted)
     assert {(row["rule"], row["by"], row["confirmed"]) for row in rows} == {("adoption", "entra", None)}
     await app.call("POST", f"accounts/{adopted[0]}/release")
-    rows = await pages(app, "linking/adoptions", "adoptions", 1)
+    rows = await app.pages("linking/adoptions", "adoptions", 1)
     assert sorted(row["account"]["id"] for row in rows) == sorted(adopted[1:])
 
 
-@pytest.mark.parametrize("scanned", [2, provisioning.SCANNED])
+@pytest.mark.parametrize("scanned", [2, admin_pages.SCANNED])
 async def test_links_to_what_is_no_object_id_are_listed(
     app: App, scanned: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(provisioning, "SCANNED", scanned)
+    monkeypatch.setattr(admin_pages, "SCANNED", scanned)
     directory = await Directories(app.tables).open("main")
     identities = [object_id(1), "kim", "12345", object_id(2).upper(), "S-1-5"]
     ids = [await put_linked(directory, n, identity) for n, identity in enumerate(identities)]
     retired = await directory.accounts.get(ids[2])
     await directory.accounts.replace(retired, replace(retired, retired=True, status=Status.LOCAL, link=None), by="x")
-    rows = await pages(app, "linking/foreign-links", "links", 1)
+    rows = await app.pages("linking/foreign-links", "links", 1)
     assert sorted(row["identity"] for row in rows) == ["S-1-5", "kim"]
 
 

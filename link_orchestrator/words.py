@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, NamedTuple
 
-from link_orchestrator.requests.pages.parts import Bar
+
+class Bar(NamedTuple):
+    """What a count is called, in which colour it is drawn, and what it means for the people it counts."""
+
+    label: str
+    colour: str
+    meaning: str = ""
+
 
 Bars = Mapping[str, Bar]
 

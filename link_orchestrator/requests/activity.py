@@ -1,0 +1,51 @@
+"""Who changed what, and which jobs are under way."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from link_orchestrator.requests.jobs import shown
+from shared.admin.parameters import page_answer, read_count
+from shared.directory.directory import Directory
+from shared.directory.keys import ID, is_group
+from shared.directory.text import dump
+from shared.directory.work.activity import Deed
+from shared.directory.work.jobs import Job
+from shared.scim.endpoint import Request, Response
+
+
+async def list_activity(directory: Directory, request: Request) -> Response:
+    """List who changed what, the latest first: links by hand, imports, runs, approvals, reviews, undos, settings."""
+    deeds, cursor = await directory.activity.page(request.params.get("cursor", ""), read_count(request))
+    about = dict.fromkeys(deed.about for deed in deeds if ID.fullmatch(deed.about))
+    accounts = await directory.accounts.find_many([one for one in about if not is_group(one)])
+    groups = await directory.groups.find_many([one for one in about if is_group(one)])
+    named = {one.id: one.shown() for one in (*accounts, *groups) if one}
+    jobs = await directory.jobs.find_many(one for deed in deeds for one in (deed.about, deed.job) if one)
+    people = await directory.activity.people(deed.by for deed in deeds)
+    rows = [_row(deed, deed.person or people.get(deed.by, ""), named, jobs) for deed in deeds]
+    return page_answer("activity", rows, cursor)
+
+
+async def list_under_way(directory: Directory, request: Request) -> Response:
+    """List the jobs that have not ended, oldest first: imports, runs, undos and verifications."""
+    return Response(200, dump({"jobs": [shown(job) for job in await directory.jobs.list_under_way()]}))
+
+
+def _row(deed: Deed, person: str, named: Mapping[str, Any], jobs: Mapping[str, Job]) -> dict[str, Any]:
+    row: dict[str, Any] = {"operation": deed.did, "at": deed.at, "by": deed.by}
+    if person:
+        row["person"] = person
+    if ID.fullmatch(deed.about):
+        row["group" if is_group(deed.about) else "account"] = named.get(deed.about, {"id": deed.about, "deleted": True})
+    elif deed.about:
+        row["job"] = _job(deed.about, jobs)
+    if deed.job:
+        row["began"] = _job(deed.job, jobs)
+    return row
+
+
+def _job(job_id: str, jobs: Mapping[str, Job]) -> dict[str, Any]:
+    job = jobs.get(job_id)
+    return {"id": job_id, "kind": job.kind, "phase": job.state.value} if job else {"id": job_id, "deleted": True}

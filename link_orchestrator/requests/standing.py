@@ -1,0 +1,66 @@
+"""Where a directory stands, and the app's settings as far as they are about it: no secret, and no other directory."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from link_orchestrator.requests.jobs import shown
+from shared.directory.directory import Directory
+from shared.directory.text import dump
+from shared.host.graph_settings import GraphSettings
+from shared.host.settings import Credential, Settings
+from shared.scim.endpoint import Request, Response
+
+
+async def get_directory(directory: Directory, request: Request, settings: Settings) -> Response:
+    """Return how many accounts and groups there are, the last job of each kind, and which credentials open this.
+
+    No count is older than some seconds.
+    """
+    accounts, groups, jobs = await asyncio.gather(
+        directory.listing.total(), directory.group_listing.total(), directory.jobs.list_all()
+    )
+    document = {
+        "name": directory.name,
+        "accounts": accounts,
+        "groups": groups,
+        "latest": {job.kind: shown(job) for job in jobs},
+        "credentials": [_credential(one) for one in settings.credentials if one.directory == directory.name],
+    }
+    return Response(200, dump(document))
+
+
+async def get_settings(directory: Directory, request: Request, settings: Settings) -> Response:
+    """Return the app's settings that are about this directory, as they are: a deployment changes them."""
+    tenants = sorted(tenant for tenant, name in settings.portal_tenants.items() if name == directory.name)
+    document = {
+        "appRoles": sorted(settings.app_roles),
+        "baseUrl": settings.base_url or None,
+        "storage": settings.tables_endpoint or None,
+        "buckets": directory.keys.buckets,
+        "graph": _graph(settings.graph, directory.name),
+        "signIn": {"on": settings.signs_in, "application": settings.portal_audience or None, "tenants": tenants},
+    }
+    return Response(200, dump(document))
+
+
+def _credential(credential: Credential) -> dict[str, Any]:
+    expires = credential.expires.isoformat() if credential.expires else None
+    return {"name": credential.name, "roles": sorted(credential.roles), "expires": expires}
+
+
+def _graph(graph: GraphSettings, directory: str) -> dict[str, Any]:
+    """Return what is read from where, and by what the app proves who it is; null for what is not set."""
+    ways = {
+        "federatedToken": graph.federated_token_file,
+        "certificate": graph.certificate,
+        "clientSecret": graph.client_secret.get_secret_value(),
+        "managedIdentity": graph.managed_identity,
+    }
+    return {
+        "tenant": graph.tenants.get(directory),
+        "application": graph.client_id or None,
+        "endpoint": graph.endpoint,
+        "proof": next((name for name, given in ways.items() if given), None),
+    }

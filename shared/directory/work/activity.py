@@ -1,0 +1,114 @@
+"""The activity: who changed what through the administrator's API, newest first, for the policy's term of jobs.
+
+A row for each request that changed something, written once it has: what it changed is there without the row, and has a
+history of its own. So a crash between the two loses the row alone. A person's last name is kept beside it, by which
+histories, which know an object id alone, can say who it was. Both are gone once the term is over.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import secrets
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from shared.directory.errors import InvalidCursor
+from shared.directory.keys import Key, Keys, behind, prefix_end
+from shared.directory.text import timestamp
+from shared.tables.access import delete, read_range, scan_pages
+from shared.tables.port import Delete, Insert, Operation, Row, Tables, TablesError, Upsert
+
+DEED: Final = "d_"
+"""Row key prefix of deeds: behind it a number that shrinks with time, so that the newest come first."""
+PERSON: Final = "p_"
+"""Row key prefix of people's names, behind it a digest of what the history calls them."""
+_SIGNED_IN: Final = re.compile(r"(?:^|:)(entra:[0-9a-f-]{36})$")
+"""How the history names a person who signed in, or something that they switched on. A credential may be several
+people's, and has no name."""
+_END_OF_TIME: Final = 10**16
+"""Microseconds since 1970 from which a deed's time is taken away: the year 2286."""
+_CURSOR: Final = re.compile(r"[0-9]{16}[0-9a-f]{8}")
+
+log = logging.getLogger("scimlink.directory")
+
+
+@dataclass(frozen=True, slots=True)
+class Deed:
+    """What somebody did: the operation, to the resource or job `about`, by whom; and the `job` that it began.
+
+    `by` is what the history calls them, `person` their name; `at` is when. What is not known is "".
+    """
+
+    did: str
+    by: str
+    person: str = ""
+    about: str = ""
+    job: str = ""
+    at: str = ""
+
+
+class Activity:
+    """The activity of one directory."""
+
+    def __init__(self, tables: Tables, keys: Keys, now: Callable[[], str] = timestamp) -> None:
+        self._tables, self._partition, self._keys, self._now = tables, keys.activity(), keys, now
+
+    async def note(self, deed: Deed) -> None:
+        """Note what somebody did, now. Trouble with the storage is logged, and the note is lost: the deed is done."""
+        at = self._now()
+        columns = {name: getattr(deed, name) for name in ("did", "by", "person", "about", "job")} | {"at": at}
+        key = f"{DEED}{_from_the_end(at)}{secrets.token_hex(4)}"
+        operations: list[Operation] = [Insert(key, {name: value for name, value in columns.items() if value})]
+        if deed.person and (who := _signed_in(deed.by)):
+            operations.append(Upsert(self._place_of(who), {"by": who, "person": deed.person, "at": at}))
+        try:
+            await self._tables.commit(self._partition, operations)
+        except TablesError as error:
+            log.warning("a deed was not noted: %s", type(error).__name__)
+
+    async def page(self, cursor: str, count: int) -> tuple[list[Deed], str | None]:
+        """Return `count` deeds from behind a cursor ("" for the newest), and the next cursor. Raises InvalidCursor."""
+        if cursor and not _CURSOR.fullmatch(cursor):
+            raise InvalidCursor
+        low = behind(DEED + cursor) if cursor else DEED
+        rows = await read_range(self._tables, self._partition, low, prefix_end(DEED), top=count + 1)
+        more = rows[count - 1].key.removeprefix(DEED) if len(rows) > count else None
+        return [_read(row) for row in rows[:count]], more
+
+    async def people(self, bys: Iterable[str]) -> Mapping[str, str]:
+        """Return the names of those people whom histories call so, as far as they are known."""
+        asked = {by: who for by in bys if (who := _signed_in(by))}
+        places = [(self._partition, self._place_of(who)) for who in dict.fromkeys(asked.values())]
+        rows = await self._tables.get_many(places) if places else []
+        names = {str(row.columns["by"]): str(row.columns["person"]) for row in rows if row}
+        return {by: names[who] for by, who in asked.items() if who in names}
+
+    async def sweep(self, days: int) -> int:
+        """Remove what is older than the term, and return how many rows. Whoever does something stays named."""
+        before = timestamp(datetime.fromisoformat(self._now()) - timedelta(days=days))
+        removed = 0
+        async for page in scan_pages(self._tables, self._partition, select=["at"]):
+            old = [Delete(row.key, row.etag) for row in page.rows if str(row.columns["at"]) < before]
+            removed += await delete(self._tables, self._partition, old)
+        return removed
+
+    def _place_of(self, by: str) -> str:
+        return PERSON + self._keys.digest(Key("person", by))
+
+
+def _signed_in(by: str) -> str:
+    """Return the person whom the history means, "" for none."""
+    found = _SIGNED_IN.search(by)
+    return found[1] if found else ""
+
+
+def _from_the_end(at: str) -> str:
+    """Return a number that is the smaller, the later a time is."""
+    return f"{_END_OF_TIME - int(datetime.fromisoformat(at).timestamp() * 1_000_000):016d}"
+
+
+def _read(row: Row) -> Deed:
+    return Deed(**{name: str(row.columns.get(name, "")) for name in Deed.__slots__})

@@ -1,0 +1,118 @@
+"""The overview: what it says to do next, rendered without a server, and its numbers as the API has them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from link_orchestrator.portal.frame import Around
+from link_orchestrator.portal.pages.overview import Overview, find_next
+from link_orchestrator.portal.rendering import render
+from shared.host.auth import Caller
+from tests.link_orchestrator.portal.door import SETTINGS, Door, opened
+from tests.link_orchestrator.running import csv_file, graph
+
+NOW = datetime(2026, 11, 30, tzinfo=UTC)
+POLICY = {"verifiedDomains": ["contoso.com"]}
+EVA = Around(caller=Caller("entra:eva", "main", "eva@contoso.com"), token="t")
+
+
+def job(kind: str, phase: str = "done", about: str = "", **more: Any) -> dict[str, Any]:
+    """Return a job as the API shows it."""
+    ended = {"ended": "2026-11-30T12:00:00Z"} if phase not in ("started", "planned", "approved") else {}
+    document = {"id": f"{kind}1", "kind": kind, "phase": phase, "started": "2026-11-30T11:00:00Z", "startedBy": "eva"}
+    return document | {"options": {"run": about} if about else {}, "counts": {}} | ended | more
+
+
+def directory(*jobs: Mapping[str, Any], accounts: int = 10, **more: Any) -> dict[str, Any]:
+    """Return a directory as the API shows it."""
+    latest = {one["kind"]: one for one in jobs}
+    return {"name": "main", "accounts": accounts, "groups": 0, "latest": latest, "credentials": []} | more
+
+
+DONE = job("run", counts={"linked": 8})
+
+
+@pytest.mark.parametrize(
+    ("told", "policy", "step", "path"),
+    [
+        (directory(accounts=0), {}, "Import", "import"),
+        (directory(job("import", "started"), accounts=0), {}, "Import", "imports/import1"),
+        (directory(job("import", "failed"), accounts=0), {}, "Import", "import"),
+        (directory(job("import")), {"verifiedDomains": []}, "Policy", "policy"),
+        (directory(job("import")), POLICY, "Plan", "plan"),
+        (directory(job("run", "started")), POLICY, "Plan", "runs/run1"),
+        (directory(job("run", "planned", links=8)), POLICY, "Review", "runs/run1"),
+        (directory(job("run", "approved")), POLICY, "Approve", "runs/run1"),
+        (directory(job("run", "expired")), POLICY, "Plan", "plan"),
+        (directory(job("run", "failed")), POLICY, "Plan", "plan"),
+        (directory(DONE), POLICY, "Verify", "runs/run1"),
+        (directory(DONE, job("verification", about="run0")), POLICY, "Verify", "runs/run1"),
+        (directory(DONE, job("verification", "started", "run1")), POLICY, "Verify", "runs/run1"),
+        (directory(DONE, job("verification", about="run1", counts={"unconfirmed": 1})), POLICY, "Verify", "runs/run1"),
+        (directory(DONE, job("verification", about="run1", counts={"confirmed": 8})), POLICY, "", "plan"),
+        (directory(DONE, job("undo", "started", "run1")), POLICY, "Plan", "runs/run1"),
+        (directory(DONE, job("undo", about="run1")), POLICY, "Plan", "plan"),
+    ],
+)
+def test_there_is_one_thing_to_do_next(told: Any, policy: Any, step: str, path: str) -> None:
+    found = find_next(told, policy)
+    assert (found.step, found.path) == (step, path)
+    page = render("overview.html", {"page": EVA, "view": Overview.of(told, policy, {"refusals": []}, NOW)})
+    assert page.count('class="button primary"') == 1
+    assert f'href="/portal/{path}"' in page
+
+
+@pytest.mark.parametrize(
+    ("expires", "told"),
+    [
+        ("2026-11-29T00:00:00+00:00", "The credential entra has ended"),
+        ("2026-12-02T00:00:00Z", "The credential entra ends in 2 days"),
+        ("2027-01-28T00:00:00Z", "The credential entra ends in 59 days"),
+        ("2027-03-01T00:00:00Z", ""),
+        (None, ""),
+    ],
+)
+def test_a_credential_that_ends_is_named_in_time(expires: str | None, told: str) -> None:
+    found = directory(credentials=[{"name": "entra", "roles": ["scim"], "expires": expires}])
+    page = render("overview.html", {"page": EVA, "view": Overview.of(found, POLICY, {"refusals": []}, NOW)})
+    assert told in page
+    assert ("The credential" in page) == bool(told)
+
+
+HOSTILE = ("<script>alert(1)</script>", "\"'><img src=x>", "مرحبا", "👩🏽‍🚀", "x" * 10_000, "{{ 7 * 7 }}")
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_whatever_people_are_called_is_shown_as_text(text: str) -> None:
+    refused = {"refusals": [{"account": {"id": "1", "userName": text}, "last": text, "reason": text}]}
+    found = directory(job("run", persons={"started": text}), name=text)
+    around = Around(caller=Caller("entra:eva", text, text), token="t")
+    page = render("overview.html", {"page": around, "view": Overview.of(found, POLICY, refused, NOW)})
+    assert "<script>alert" not in page
+    assert "<img" not in page
+    assert "49" not in page
+    assert "👩🏽‍🚀" in page or "👩" not in text
+
+
+async def test_every_number_is_the_apis(tmp_path: Path) -> None:
+    async with opened(tmp_path, SETTINGS) as door:
+        await bring_people(door)
+        shown = await door.get()
+        told = await door.api.call("GET", "directory")
+        assert f"Accounts {told['accounts']} Groups {told['groups']}" in shown.text
+        assert f"Linked by the last run {told['latest']['run']['counts']['linked']}" in shown.text
+        assert "Provision, then verify" in shown.text
+
+
+async def bring_people(door: Door) -> None:
+    """Import three accounts, and link two of them."""
+    names = [f"{name}@contoso.com" for name in ("ada", "ben", "cid")]
+    await door.api.call("PUT", "directory/policy", {"verifiedDomains": ["contoso.com"]})
+    await door.api.bring(csv_file(*({"userName": name, "email": name} for name in names)))
+    run = await door.api.plan(*(graph(number, name) for number, name in enumerate(names[:2])))
+    await door.api.apply(run)

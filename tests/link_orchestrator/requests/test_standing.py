@@ -1,0 +1,56 @@
+"""Where a directory stands, and its settings: what is told, and what is not."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+
+from link_orchestrator.requests.standing import get_directory, get_settings
+from shared.host.graph_settings import GraphSettings
+from shared.host.settings import Credential, Settings
+from shared.scim.endpoint import Request
+from shared.tables.sqlite import SqliteTables
+from tests.link_orchestrator.running import App, csv_file, make_directory
+from tests.openapi import check_answer
+
+ASKED = Request("https://scimlink.example/scim/v2", "ada")
+SETTINGS = Settings(
+    credentials=(
+        Credential.of("a", "entra", "scim").model_copy(update={"expires": datetime(2027, 1, 31, tzinfo=UTC)}),
+        Credential.of("b", "of another customer", "scim", directory="other"),
+    ),
+    tables="UseDevelopmentStorage=true;AccountKey=secret",
+    graph=GraphSettings.model_validate(
+        {"tenants": {"main": "contoso.com", "other": "fabrikam.com"}, "client_id": "app", "client_secret": "secret"}
+    ),
+    portal_auth=True,
+    portal_audience="client",
+    portal_tenants={"contoso": "main", "fabrikam": "other"},
+)
+
+
+async def test_a_directory_says_how_many_it_has_and_what_was_done_last(app: App) -> None:
+    empty = await app.call("GET", "directory")
+    assert (empty["accounts"], empty["groups"], empty["latest"]) == (0, 0, {})
+    for names in (("ada",), ("ada", "ben")):
+        job = await app.bring(csv_file(*({"userName": name} for name in names)))
+    told = await app.call("GET", "directory")
+    assert (told["name"], told["accounts"], told["latest"]) == ("main", 2, {"import": job})
+    assert told["credentials"] == [{"name": "local", "roles": ["admin", "scim"], "expires": None}]
+
+
+async def test_settings_are_shown_as_they_are(app: App) -> None:
+    told = await app.call("GET", "directory/settings")
+    assert told["appRoles"] == ["admin", "scim"]
+    assert told["signIn"] == {"on": False, "application": None, "tenants": []}
+
+
+async def test_no_secret_and_nothing_of_another_customer_is_told(sqlite_tables: SqliteTables) -> None:
+    directory = await make_directory(sqlite_tables)
+    for service, path in ((get_directory, "/directory"), (get_settings, "/directory/settings")):
+        answer = await service(directory, ASKED, SETTINGS)
+        check_answer("GET", path, 200, json.loads(answer.text))
+        for kept in ("secret", "other", "fabrikam", SETTINGS.credentials[0].sha256, "AccountKey"):
+            assert kept not in answer.text
+    assert json.loads(answer.text)["graph"]["proof"] == "clientSecret"
+    assert json.loads(answer.text)["signIn"]["tenants"] == ["contoso"]
