@@ -207,6 +207,7 @@ var tableNames = [
   'scimlink'
   'scimlinka'
   'scimlinkd'
+  'scimlinke'
   'scimlinkf'
   'scimlinkg'
   'scimlinkj'
