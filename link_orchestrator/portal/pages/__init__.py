@@ -10,9 +10,11 @@ from link_orchestrator.portal.pages import (
     accounts,
     activity,
     bring,
+    connect,
     groups,
     overview,
     plan,
+    policy,
     provisioning,
     settings,
 )
@@ -20,7 +22,9 @@ from link_orchestrator.portal.pages import (
 # One line a module, in the order of the navigation.
 PAGES: Final[tuple[Page, ...]] = (
     *overview.PAGES,
+    *connect.PAGES,
     *bring.PAGES,
+    *policy.PAGES,
     *plan.PAGES,
     *accounts.PAGES,
     *account.PAGES,
