@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from link_orchestrator.passes import excluded_groups
 from tests.link_orchestrator.running import POLICY, App, Refusal, csv_file, graph, object_id
 from tests.link_orchestrator.test_groups import RESEARCH, entra, upload
 
@@ -69,6 +70,26 @@ async def test_the_members_of_a_group_are_excluded_as_the_run_reads_it(app: App)
     assert [decisions[name] for name in NAMES] == ["excluded", "link", "excluded"]
 
 
+async def test_memberships_are_read_once_for_a_run_however_many_slices_it_has(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, reads = excluded_groups._read, list[str]()
+
+    async def watched(directory: Any, name: str, groups: frozenset[str]) -> Any:
+        reads.append(name)
+        return await read(directory, name, groups)
+
+    monkeypatch.setattr(excluded_groups, "_read", watched)
+    monkeypatch.setattr("link_orchestrator.requests.runs.slices_for", lambda _: 16)
+    for number in (0, 2):  # another upload is read again
+        groups = await upload(app, entra(RESEARCH, "Research", number))
+        run, decisions = await planned(app, {"excluded": [{"group": RESEARCH}]}, groups=groups)
+        assert [name for name, decision in decisions.items() if decision == "excluded"] == [NAMES[number]]
+        await app.call("POST", f"linking/runs/{run['id']}/cancel")
+        await app.wait(f"linking/runs/{run['id']}", "cancelled")
+    assert len(reads) == len(set(reads)) == 2
+
+
 async def test_a_run_that_would_not_know_the_group_is_refused(app: App) -> None:
     with pytest.raises(Refusal, match=r"^400 groups: the policy excludes the members of groups"):
         await planned(app, {"excluded": [{"group": RESEARCH}]})
@@ -80,6 +101,23 @@ async def test_provisioning_creates_nobody_whom_a_pattern_excludes_beside_an_acc
     await app.plan(*PEOPLE)
     user = {"schemas": ["urn:ietf:params:scim:schemas:core:2.0:User"], "userName": NAMES[1], "externalId": object_id(1)}
     with pytest.raises(Refusal, match=r"^409"):
+        await app.call("POST", "scim/v2/Users", user)
+
+
+@pytest.mark.parametrize("entry", [{"type": "disabled"}, {"type": "serviceAccount"}, {"group": RESEARCH}])
+async def test_whom_the_last_plan_knew_to_be_excluded_is_neither_adopted_nor_linked_by_hand(
+    app: App, entry: dict[str, str]
+) -> None:
+    await app.call("PUT", "directory/policy", POLICY | {"excluded": [entry], "adoptOnCreate": True})
+    await app.bring(csv_file({"userName": NAMES[1]}, {"userName": "local"}))
+    asked = {"groups": await upload(app, entra(RESEARCH, "Research", 1))} if "group" in entry else {}
+    await app.plan(graph(1, NAMES[1], accountEnabled=False), **asked)
+    for name in (NAMES[1], "local"):
+        link = f"accounts/{(await app.account(name))['id']}/link"
+        with pytest.raises(Refusal, match=r"^403 identity: it is excluded"):
+            await app.call("POST", link, {"identity": object_id(1), "reason": "a test"})
+    user = {"schemas": ["urn:ietf:params:scim:schemas:core:2.0:User"], "userName": NAMES[1], "externalId": object_id(1)}
+    with pytest.raises(Refusal, match=r"^409 .*left this person to an administrator \(excluded\)"):
         await app.call("POST", "scim/v2/Users", user)
 
 

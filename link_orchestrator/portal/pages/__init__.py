@@ -5,10 +5,39 @@ from __future__ import annotations
 from typing import Final
 
 from link_orchestrator.portal.page import Page
-from link_orchestrator.portal.pages import overview, settings
+from link_orchestrator.portal.pages import (
+    account,
+    accounts,
+    activity,
+    afterwards,
+    approval,
+    bring,
+    connect,
+    decisions,
+    groups,
+    overview,
+    plan,
+    policy,
+    provisioning,
+    runs,
+    settings,
+)
 
 # One line a module, in the order of the navigation.
 PAGES: Final[tuple[Page, ...]] = (
     *overview.PAGES,
+    *connect.PAGES,
+    *bring.PAGES,
+    *policy.PAGES,
+    *plan.PAGES,
+    *runs.PAGES,
+    *decisions.PAGES,
+    *approval.PAGES,
+    *afterwards.PAGES,
+    *accounts.PAGES,
+    *account.PAGES,
+    *groups.PAGES,
+    *provisioning.PAGES,
+    *activity.PAGES,
     *settings.PAGES,
 )

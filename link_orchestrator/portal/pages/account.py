@@ -1,0 +1,347 @@
+"""One account: who manages what of it, its link, its groups, its history; and what a person may do to it by hand."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+
+from link_orchestrator.portal.forms import NOTHING_SENT, Form
+from link_orchestrator.portal.page import Asked, Outcome, Page, SeeOther, Shown
+from shared.scim.errors import InvalidValue
+
+GROUPS: Final = 20
+"""Groups that are shown."""
+CHANGES: Final = 20
+"""Changes that are shown, unless all are asked for."""
+WAITING: Final = frozenset({"userName", "emails", "active"})
+"""Attributes that provisioning cannot change before it has confirmed a link (scim_users/README.md)."""
+ENTERPRISE: Final = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User"
+RULES: Final = {
+    "administrator": "by hand",
+    "adoption": "a create by provisioning that met this account, as the policy allows",
+    "return": "its identity came back after provisioning had deleted the account",
+    "externalId": "the external id is the identity's object id",
+    "signInObjectId": "the object id of a past sign-in",
+    "nameId": "the NameID of a past sign-in",
+    "userName": "the user name",
+    "verifiedEmail": "an e-mail address that the application verified",
+    "mail": "an e-mail address in a verified domain",
+    "email": "an e-mail address",
+    "employeeNumber": "the employee number",
+}
+"""What a link rests on, in words; other rules by their names."""
+
+Document = Mapping[str, Any]
+
+
+class Attribute(NamedTuple):
+    """An attribute of an account: its name, its value as text, and who changes it."""
+
+    name: str
+    value: str
+    managed: str
+
+
+class Field(NamedTuple):
+    """A field of the form that edits an account: the attribute's name, its label, its value as text; `lines` of it."""
+
+    name: str
+    label: str
+    value: str
+    hint: str = ""
+    lines: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """What the page of one account shows, and that of its form."""
+
+    account: Document
+    version: str = ""
+    groups: Sequence[Document] = ()
+    more_groups: bool = False
+    all_changes: bool = False
+    form: Form = NOTHING_SENT
+    conflict: bool = False
+    """Whether somebody changed the account while this person's form was open."""
+
+    @property
+    def deleted(self) -> bool:
+        """Whether nothing but its history is left."""
+        return bool(self.account.get("deleted"))
+
+    @property
+    def local(self) -> bool:
+        """Whether it is managed here."""
+        return bool(self.account["sourceOfAuthority"] == "local")
+
+    @property
+    def rule(self) -> str:
+        """What its link rests on."""
+        rule: str = self.account["link"]["rule"]
+        return RULES.get(rule, rule)
+
+    @property
+    def linked_by(self) -> Document:
+        """Who linked it, with the name that its history knows."""
+        by: str = self.account["link"]["by"]
+        return next((change for change in self.account["history"] if change["by"] == by), {"by": by})
+
+    @property
+    def changes(self) -> Sequence[Document]:
+        """Its history, the latest change first."""
+        history: Sequence[Document] = self.account["history"][::-1]
+        return history if self.all_changes else history[:CHANGES]
+
+    @property
+    def attributes(self) -> Sequence[Attribute]:
+        """Its attributes, each with who changes it."""
+        return [Attribute(name, text, self._managed(name)) for name, text in flat(self.account["document"])]
+
+    @property
+    def own(self) -> Sequence[Attribute]:
+        """What is always changed here, and never by provisioning."""
+        evidence = self.account["evidence"]
+        told = {
+            "applicationId": self.account.get("applicationId") or "",
+            "protected": "yes" if self.account["protected"] else "no",
+            "evidence.nameId": evidence.get("nameId", ""),
+            "evidence.objectId": evidence.get("objectId", ""),
+            "evidence.verifiedEmails": ", ".join(evidence.get("verifiedEmails", ())),
+        }
+        return [Attribute(name, text, "here") for name, text in told.items()]
+
+    def _managed(self, name: str) -> str:
+        if self.local:
+            return "here"
+        if self.account["protected"]:
+            return "nobody: protected"
+        link = self.account["link"]
+        waits = link and not link["confirmed"] and name.partition(".")[0].partition("[")[0] in WAITING
+        return "Entra, once confirmed" if waits else "Entra"
+
+    @property
+    def fields(self) -> Sequence[Field]:
+        """The fields that may be edited here, as they are now."""
+        document, evidence = self.account["document"], self.account["evidence"]
+        own = [
+            Field("applicationId", "Key of the application", self.account.get("applicationId") or "", OWN_KEY),
+            Field("evidence.nameId", "NameID of a past sign-in", evidence.get("nameId", ""), EVIDENCE),
+            Field("evidence.objectId", "Object id of a past sign-in", evidence.get("objectId", "")),
+            Field(
+                "evidence.verifiedEmails",
+                "E-mail addresses that the application verified",
+                "\n".join(evidence.get("verifiedEmails", ())),
+                "One a line.",
+                lines=True,
+            ),
+        ]
+        if not self.local:
+            return own
+        name, enterprise = document.get("name", {}), document.get(ENTERPRISE, {})
+        return [
+            Field("userName", "User name", document["userName"], "What the person signs in with."),
+            Field("displayName", "Display name", document.get("displayName", "")),
+            Field("name.givenName", "First name", name.get("givenName", "")),
+            Field("name.familyName", "Last name", name.get("familyName", "")),
+            Field("title", "Title", document.get("title", "")),
+            Field("emails", "E-mail addresses", "\n".join(_addresses(document)), "One a line.", lines=True),
+            Field("employeeNumber", "Employee number", enterprise.get("employeeNumber", "")),
+            Field("department", "Department", enterprise.get("department", "")),
+            *own,
+        ]
+
+    @property
+    def newer(self) -> Sequence[tuple[str, str, str]]:
+        """What differs between the account as it is now and what was typed: label, now, typed."""
+        now = {one.name: one for one in self.fields}
+        typed = {name: one for name, one in now.items() if name in self.form}
+        return [
+            (one.label, one.value.replace("\n", ", "), ", ".join(self.form[name].split("\n")))
+            for name, one in typed.items()
+            if _clean(self.form[name]) != _clean(one.value)
+        ]
+
+
+OWN_KEY: Final = "Under which the application itself knows the account. No other account may have it."
+EVIDENCE: Final = "A run links by it. It is never shown over SCIM."
+
+
+def flat(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
+    """Yield the attributes of a SCIM document by their paths, each with its value as text."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            if name or key not in ("schemas", "id"):
+                short = "enterprise" if key == ENTERPRISE else key
+                yield from flat(inner, f"{name}.{short}" if name else short)
+    elif isinstance(value, list):
+        for number, one in enumerate(value, 1):
+            if not isinstance(one, dict):
+                yield f"{name}[{number}]", _text(one)
+                continue
+            mark = one.get("type") or str(number)
+            primary = " (primary)" if one.get("primary") else ""
+            rest = {key: inner for key, inner in one.items() if key not in ("type", "primary", "value")}
+            if "value" in one:
+                yield f"{name}[{mark}]", f"{_text(one['value'])}{primary}"
+            yield from flat(rest, f"{name}[{mark}]")
+    else:
+        yield name, _text(value)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _addresses(document: Document) -> list[str]:
+    return [one["value"] for one in document.get("emails", ()) if one.get("value")]
+
+
+def _clean(text: str) -> list[str]:
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+async def _read(asked: Asked, *, groups: bool = True) -> Account:
+    """Return the view of the account that the page's path names, with what was typed before a refusal."""
+    here = {"id": asked.path["id"]}
+    answer = await asked.api.call("GET", "accounts/{id}", here)
+    document = json.loads(answer.text)
+    page: Document = {"groups": []}
+    if groups and not document.get("deleted"):
+        page = await asked.api.get("accounts/{id}/groups", id=here["id"], count=str(GROUPS))
+    return Account(
+        document,
+        answer.version or "",
+        page["groups"],
+        "cursor" in page,
+        asked.query.get("changes") == "all",
+        asked.form,
+        asked.refusal is not None and asked.refusal.status == 412,
+    )
+
+
+async def show(asked: Asked) -> Outcome:
+    """Show one account."""
+    return Shown("account.html", await _read(asked))
+
+
+async def show_form(asked: Asked) -> Outcome:
+    """Show the form that edits it."""
+    view = await _read(asked, groups=False)
+    return SeeOther(f"accounts/{view.account['id']}") if view.deleted else Shown("account_edit.html", view)
+
+
+async def _send(asked: Asked, method: str, path: str, body: object = None) -> None:
+    """Send a change of the account, on the condition that it is as the person saw it."""
+    await asked.api.call(method, path, {"id": asked.path["id"]}, body, if_match=asked.form["version"] or None)
+
+
+def _here(asked: Asked, said: str) -> SeeOther:
+    return SeeOther(f"accounts/{asked.path['id']}", said)
+
+
+async def link(asked: Asked) -> Outcome:
+    """Link the account by hand."""
+    body = {"identity": asked.form["identity"].strip()}
+    reason = asked.form["reason"].strip()
+    await _send(asked, "POST", "accounts/{id}/link", body | ({"reason": reason} if reason else {}))
+    return _here(asked, "linked")
+
+
+async def release(asked: Asked) -> Outcome:
+    """Give the account back to local management."""
+    await _send(asked, "POST", "accounts/{id}/release", {"keepEvidence": asked.form["keepEvidence"] != "no"})
+    return _here(asked, "released")
+
+
+async def protect(asked: Asked) -> Outcome:
+    """Protect the account, or lift its protection."""
+    on = asked.form["protected"] == "yes"
+    await _send(asked, "PATCH", "accounts/{id}", {"protected": on})
+    return _here(asked, "protected" if on else "unprotected")
+
+
+async def switch(asked: Asked) -> Outcome:
+    """Let the person sign in, or not."""
+    on = asked.form["active"] == "yes"
+    await _send(asked, "PATCH", "accounts/{id}", {"document": {"active": on}})
+    return _here(asked, "activated" if on else "deactivated")
+
+
+async def delete(asked: Asked) -> Outcome:
+    """Delete the account, once its user name was typed."""
+    account = await asked.api.get("accounts/{id}", id=asked.path["id"])
+    if asked.form["confirm"].strip() != account.get("userName"):
+        raise InvalidValue("confirm: type the user name of this account as it is shown; nothing was deleted")
+    await _send(asked, "DELETE", "accounts/{id}")
+    return _here(asked, "deleted")
+
+
+async def edit(asked: Asked) -> Outcome:
+    """Change what was typed otherwise than it is."""
+    view = await _read(asked, groups=False)
+    patch = patch_of(view, asked.form)
+    if not patch:
+        return _here(asked, "unchanged")
+    await _send(asked, "PATCH", "accounts/{id}", patch)
+    return _here(asked, "edited")
+
+
+def patch_of(view: Account, form: Form) -> dict[str, Any]:
+    """Return the merge patch that makes an account what a form says; of fields that are as they were, nothing."""
+    changed = {
+        one.name: form[one.name]
+        for one in view.fields
+        if one.name in form and _clean(form[one.name]) != _clean(one.value)
+    }
+    patch: dict[str, Any] = {}
+    for name, typed in changed.items():
+        text = typed.strip() or None
+        match name.split("."):
+            case ["applicationId"]:
+                patch["applicationId"] = text
+            case ["evidence", "verifiedEmails"]:
+                patch.setdefault("evidence", {})["verifiedEmails"] = _clean(typed)
+            case ["evidence", inner]:
+                patch.setdefault("evidence", {})[inner] = text
+            case _:
+                _merge(patch.setdefault("document", {}), name, typed, view.account["document"])
+    return patch
+
+
+def _merge(document: dict[str, Any], name: str, typed: str, before: Document) -> None:
+    """Put the change of one attribute into the merge patch of a SCIM document."""
+    text = typed.strip() or None
+    if name == "emails":
+        known = {one["value"]: one for one in before.get("emails", ()) if one.get("value")}
+        document["emails"] = [known.get(one, {"value": one}) for one in dict.fromkeys(_clean(typed))] or None
+    elif name in ("employeeNumber", "department"):
+        document.setdefault(ENTERPRISE, {})[name] = text
+    elif "." in name:
+        outer, _, inner = name.partition(".")
+        document.setdefault(outer, {})[inner] = text
+    else:
+        document[name] = text
+
+
+NOTICES: Final = {
+    "linked": "The account is linked. Provisioning manages it once it has come through the link.",
+    "released": "The account is managed here now. The person signs in as before.",
+    "protected": "The account is protected: no run links it, and provisioning changes nothing of it.",
+    "unprotected": "The protection is lifted: the next run may link the account.",
+    "activated": "The person may sign in again.",
+    "deactivated": "The person may not sign in any more. Let them in again whenever you like.",
+    "deleted": "The account is deleted. Its history stays.",
+    "edited": "The changes are stored.",
+    "unchanged": "Nothing was changed: everything is as it was.",
+}
+DOES: Final = {"link": link, "release": release, "protect": protect, "switch": switch, "delete": delete}
+
+PAGES: Final = (
+    Page("accounts/{id}", show, DOES, under="accounts", notices=NOTICES),
+    Page("accounts/{id}/edit", show_form, {"edit": edit}, under="accounts"),
+)

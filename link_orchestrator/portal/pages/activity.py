@@ -1,0 +1,101 @@
+"""Activity: who changed what, the latest first, and which jobs are under way."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from link_orchestrator.portal.page import Asked, Outcome, Page, Shown
+
+COUNT: Final = 50
+"""Deeds of a page."""
+WORDS: Final = {
+    "accounts_edit": "edited an account",
+    "accounts_delete": "deleted an account",
+    "accounts_link": "linked an account by hand",
+    "accounts_release": "released an account",
+    "groups_release": "released a group",
+    "policy_put": "changed the policy",
+    "directory_schemas_put": "changed the schemas",
+    "accounts_import": "imported accounts",
+    "groups_import": "imported groups",
+    "accounts_import_cancel": "cancelled an import of accounts",
+    "groups_import_cancel": "cancelled an import of groups",
+    "accounts_import_undo_start": "took an import of accounts back",
+    "groups_import_undo_start": "took an import of groups back",
+    "accounts_preview_import": "imported accounts as previewed",
+    "groups_preview_import": "imported groups as previewed",
+    "accounts_preview_cancel": "cancelled a preview",
+    "groups_preview_cancel": "cancelled a preview",
+    "accounts_undo_cancel": "stopped taking an import back",
+    "groups_undo_cancel": "stopped taking an import back",
+    "linking_identities_upload": "brought identities",
+    "linking_groups_upload": "brought groups of Entra",
+    "linking_run_start": "started a run",
+    "linking_run_review": "reviewed rows of a plan",
+    "linking_run_decide": "decided on rows of a plan by a file",
+    "linking_run_approve": "approved a run",
+    "linking_run_cancel": "cancelled a run",
+    "linking_undo_start": "started to take a run back",
+    "linking_undo_cancel": "stopped taking links back",
+    "linking_adoptions_undo": "started to take back what creates linked",
+    "linking_verification_start": "started a verification",
+    "linking_verification_cancel": "cancelled a verification",
+    "linking_schedule_resume": "let the schedule go on",
+    "linking_mapping_post": "checked the provisioning mapping",
+}
+"""What each operation of the API did, in words."""
+JOBS: Final = {
+    "run": ("A run", "runs/{}"),
+    "undo": ("Links are taken back", "undos/{}"),
+    "import": ("Accounts are imported", "imports/{}"),
+    "groupimport": ("Groups are imported", "groups/imports/{}"),
+    "preview": ("An import is previewed", "previews/{}"),
+    "grouppreview": ("An import of groups is previewed", "groups/previews/{}"),
+    "importundo": ("An import is taken back", ""),
+    "groupimportundo": ("An import of groups is taken back", ""),
+    "verification": ("Links are verified", "verifications/{}"),
+}
+"""What a job of each kind does, in words, and the path of its page."""
+
+Document = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Activity:
+    """What the page shows: a page of what was done, and the jobs under way."""
+
+    activity: Sequence[Document]
+    jobs: Sequence[Document]
+    cursor: str | None = None
+    at_first: bool = True
+
+    @property
+    def busy(self) -> bool:
+        """Whether a job goes on by itself; a plan that waits for its approval does not."""
+        return any(job["phase"] != "planned" for job in self.jobs)
+
+    def did(self, deed: Document) -> str:
+        """Return what somebody did, in words."""
+        operation: str = deed["operation"]
+        return WORDS.get(operation, operation.replace("_", " "))
+
+    def job_title(self, job: Document) -> str:
+        """Return what a job does."""
+        return JOBS.get(job["kind"], (job["kind"], ""))[0]
+
+    def job_path(self, job: Document) -> str:
+        """Return the path of a job's page, "" where it has none."""
+        return JOBS.get(job.get("kind", ""), ("", ""))[1].format(job["id"])
+
+
+async def show(asked: Asked) -> Outcome:
+    """Show who changed what."""
+    cursor = asked.query.get("cursor", "")
+    page = await asked.api.get("directory/activity", cursor=cursor, count=str(COUNT))
+    jobs = (await asked.api.get("directory/under-way"))["jobs"]
+    return Shown("activity.html", Activity(page["activity"], jobs, page.get("cursor"), not cursor))
+
+
+PAGES: Final = (Page("activity", show, label="Activity"),)

@@ -1,0 +1,97 @@
+"""Groups: found by name or external id, or listed; and one group with its members."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from link_orchestrator.portal.page import Asked, Outcome, Page, SeeOther, Shown
+
+COUNT: Final = 50
+"""Groups, members or changes of a page."""
+FOUND_BY: Final = {"displayName": "Name", "externalId": "External id"}
+"""What a group is found by, with the words for it."""
+STATES: Final = {
+    "": "All",
+    "local": "Managed here",
+    "linked": "Linked",
+    "provisioned": "Made by Entra",
+    "deletedOverScim": "Deleted by Entra",
+}
+"""What groups are listed by, with the words for it."""
+
+Document = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Groups:
+    """What the page of groups shows: what was found, or a page of those in a state."""
+
+    groups: Sequence[Document]
+    find: str = ""
+    state: str = ""
+    cursor: str | None = None
+    at_first: bool = True
+
+    @property
+    def states(self) -> Mapping[str, str]:
+        """What groups are listed by."""
+        return STATES
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """What the page of one group shows: a page of its members, and one of its history, oldest first."""
+
+    group: Document
+    members: Sequence[Document] = ()
+    cursor: str | None = None
+    at_first: bool = True
+    changes_at_first: bool = True
+
+    @property
+    def deleted(self) -> bool:
+        """Whether nothing but its history is left."""
+        return bool(self.group.get("deleted"))
+
+
+async def show_all(asked: Asked) -> Outcome:
+    """Show the groups that have a value, or those in a state."""
+    find, state, cursor = asked.query.get("find", "").strip(), asked.query.get("state", ""), asked.query.get("cursor")
+    if find:
+        pages = [await asked.api.get("groups", **{kind: find}) for kind in FOUND_BY]
+        found = {group["id"]: group for page in pages for group in page["groups"]}
+        return Shown("groups.html", Groups([*found.values()], find))
+    page = await asked.api.get("groups", state=state, cursor=cursor, count=str(COUNT))
+    return Shown("groups.html", Groups(page["groups"], "", state, page.get("cursor"), not cursor))
+
+
+async def show(asked: Asked) -> Outcome:
+    """Show one group."""
+    group_id, query = asked.path["id"], asked.query
+    group = await asked.api.get("groups/{id}", id=group_id, cursor=query.get("changes"), count=str(COUNT))
+    if group.get("deleted"):
+        return Shown("group.html", Group(group, changes_at_first="changes" not in query))
+    page = await asked.api.get("groups/{id}/members", id=group_id, cursor=query.get("cursor"), count=str(COUNT))
+    first = (not query.get("cursor"), not query.get("changes"))
+    return Shown("group.html", Group(group, page["members"], page.get("cursor"), *first))
+
+
+async def release(asked: Asked) -> Outcome:
+    """Give the group back to local management."""
+    body = {"keep": "attributes"} if asked.form["keep"] == "attributes" else {}
+    await asked.api.post("groups/{id}/release", body, id=asked.path["id"])
+    return SeeOther(f"groups/{asked.path['id']}", said="released")
+
+
+PAGES: Final = (
+    Page("groups", show_all, label="Groups"),
+    Page(
+        "groups/{id}",
+        show,
+        {"release": release},
+        under="groups",
+        notices={"released": "The group is managed here now. Provisioning's writes to it are refused."},
+    ),
+)

@@ -1,0 +1,244 @@
+"""Accounts, groups, the provisioning log and the activity through the portal's door: what they say, do and refuse."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from link_orchestrator.functions import described
+from link_orchestrator.portal.forms import Form
+from link_orchestrator.portal.pages.account import Account, flat, patch_of
+from link_orchestrator.portal.pages.activity import WORDS
+from link_orchestrator.portal.pages.provisioning import CAUSES
+from link_orchestrator.requests.provisioning import REMEDIES
+from shared.host.principal import READS
+from tests.link_orchestrator.portal.door import READER, Answer, Door
+from tests.link_orchestrator.portal.people import SHORT_HOSTILE, ask, bring, everybody, find
+from tests.link_orchestrator.running import object_id
+
+
+def version_on(page: Answer) -> str:
+    """Return the version that a page's forms carry."""
+    found = re.search(r'name="version" value="([^"]*)"', page.html)
+    assert found
+    return found[1].replace("&#34;", '"')
+
+
+async def press(door: Door, path: str, do: str, **fields: str) -> Answer:
+    """Press a button as who has just loaded the page."""
+    page = await door.get(path)
+    return await door.send(path, {"do": do, "version": version_on(page), **fields}, token=page.token)
+
+
+async def test_accounts_are_found_by_anything_and_listed_by_state(door: Door) -> None:
+    ids = await everybody(door)
+    for found in ("bob@contoso.com", "BOB@contoso.com", object_id(1), "bob"):
+        page = await door.get(f"accounts?find={found}")
+        assert f"/portal/accounts/{ids['bob@contoso.com']}" in page.html, found
+        assert "ada@contoso.com" not in page.text
+    assert "No account has this value" in (await door.get("accounts?find=bob&by=userName")).text
+    assert "Ada Lovelace" in (await door.get("accounts?find=4711&by=applicationId")).text
+    protected = (await door.get("accounts?state=protected")).text
+    assert "root@contoso.com" in protected
+    assert "ada@contoso.com" not in protected
+    assert (await door.get("accounts?state=nonsense")).status == 400
+
+
+async def test_an_account_says_who_changes_what_of_it(door: Door) -> None:
+    ids = await everybody(door)
+    bob = (await door.get(f"accounts/{ids['bob@contoso.com']}")).text
+    assert "Provisioning has not come through this link yet" in bob
+    assert "userName bob@contoso.com Entra, once confirmed" in bob
+    assert "applicationId none here" in bob
+    assert "He called" in bob
+    assert "Sales" in bob
+    assert "eva@contoso.com" in bob.partition("History")[2]
+    await ask(door, "GET", "scim/v2/Users", filter=f'externalId eq "{object_id(1)}"')
+    assert "userName bob@contoso.com Entra applicationId" not in bob
+    assert "userName bob@contoso.com Entra " in (await door.get(f"accounts/{ids['bob@contoso.com']}")).text
+
+
+async def test_what_is_done_to_an_account_by_hand_is_done_and_can_be_gone_back(door: Door) -> None:
+    kim = f"accounts/{(await bring(door, 'kim'))['kim']}"
+    for do, fields, said, holds in (
+        ("link", {"identity": object_id(5), "reason": "R"}, "linked", {"status": "claimed"}),
+        ("link", {"identity": object_id(6)}, "linked", {"status": "claimed"}),
+        ("release", {"keepEvidence": "no"}, "released", {"status": "local", "evidence": {}}),
+        ("link", {"identity": object_id(6)}, "linked", {"status": "claimed"}),
+        ("release", {"keepEvidence": "yes"}, "released", {"evidence": {"objectId": object_id(6)}}),
+        ("protect", {"protected": "yes"}, "protected", {"protected": True}),
+        ("protect", {"protected": "no"}, "unprotected", {"protected": False}),
+        ("switch", {"active": "no"}, "deactivated", {"active": False}),
+        ("switch", {"active": "yes"}, "activated", {"active": True}),
+    ):
+        sent = await press(door, kim, do, **fields)
+        assert (sent.status, sent.headers["Location"]) == (303, f"/portal/{kim}?said={said}"), (do, fields)
+        account = await find(door, "kim")
+        assert {name: account[name] for name in holds} == holds
+    refused = await press(door, kim, "delete", confirm="kam")
+    assert (refused.status, "type the user name" in refused.text) == (400, True)
+    assert (await press(door, kim, "delete", confirm="kim")).headers["Location"] == f"/portal/{kim}?said=deleted"
+    assert "Its history is kept" in (await door.get(kim)).text
+
+
+async def test_a_refused_link_is_said_beside_its_field_and_nothing_typed_is_lost(door: Door) -> None:
+    ids = await everybody(door)
+    ada = f"accounts/{ids['ada@contoso.com']}"
+    for identity, told in (("nonsense", "GUID"), (object_id(1), "has this identity: release or delete that one")):
+        page = await press(door, ada, "link", identity=identity, reason="A <reason>")
+        assert page.status in (400, 409)
+        assert f'value="{identity}"' in page.html
+        assert "A &lt;reason&gt;" in page.html
+        assert told in re.findall(r'id="e-identity">(.*?)</p>', page.html, re.DOTALL)[0]
+
+
+@pytest.mark.parametrize(("do", "fields"), [("release", {}), ("link", {"identity": object_id(8)})])
+async def test_a_button_does_nothing_to_an_account_that_changed_since_it_was_shown(
+    door: Door, do: str, fields: dict[str, str]
+) -> None:
+    bob = f"accounts/{(await everybody(door))['bob@contoso.com']}"
+    page = await door.get(bob)
+    await ask(door, "PATCH", bob, {"applicationId": "new"})
+    sent = {"do": do, "version": version_on(page), **fields}
+    again = await door.send(bob, sent, token=page.token)
+    assert again.status == 412
+    assert "Somebody changed this account while you had it open" in again.text
+    assert (await find(door, "bob@contoso.com"))["link"]["identity"] == object_id(1)
+    assert (await door.send(bob, sent | {"version": version_on(again)}, token=page.token)).status == 303
+
+
+async def test_an_edit_changes_what_was_typed_otherwise_and_keeps_the_rest(door: Door) -> None:
+    ids = await everybody(door)
+    ada = f"accounts/{ids['ada@contoso.com']}"
+    emails = [{"value": "a@contoso.com", "type": "work", "primary": True}, {"value": "b@contoso.com", "type": "home"}]
+    await ask(door, "PATCH", ada, {"document": {"emails": emails}})
+    same = await press(door, f"{ada}/edit", "edit", title="Analyst", emails="a@contoso.com\r\nb@contoso.com")
+    assert same.headers["Location"] == f"/portal/{ada}?said=unchanged"
+    sent = await press(
+        door,
+        f"{ada}/edit",
+        "edit",
+        **{
+            "title": "",
+            "name.familyName": "Byron",
+            "emails": "a@contoso.com\r\nc@contoso.com",
+            "department": "Numbers",
+            "applicationId": "4712",
+            "evidence.verifiedEmails": "a@contoso.com",
+        },
+    )
+    assert sent.headers["Location"] == f"/portal/{ada}?said=edited"
+    account = await find(door, "ada@contoso.com")
+    assert "title" not in account["document"]
+    assert account["document"]["displayName"] == "Ada Lovelace"
+    assert account["document"]["emails"] == [emails[0], {"value": "c@contoso.com"}]
+    assert (account["applicationId"], account["evidence"]) == ("4712", {"verifiedEmails": ["a@contoso.com"]})
+    taken = await press(door, f"{ada}/edit", "edit", applicationId="4712", userName="bob@contoso.com", title="X")
+    assert taken.status == 409
+    assert 'value="X"' in taken.html
+
+
+async def test_of_a_linked_account_only_what_is_managed_here_can_be_edited(door: Door) -> None:
+    bob = f"accounts/{(await everybody(door))['bob@contoso.com']}/edit"
+    page = await door.get(bob)
+    assert 'name="userName"' not in page.html
+    assert 'name="applicationId"' in page.html
+    await press(door, bob, "edit", userName="eve", applicationId="b")
+    account = await find(door, "bob@contoso.com")
+    assert (account["userName"], account["applicationId"]) == ("bob@contoso.com", "b")
+
+
+async def test_a_group_shows_its_members_and_is_released(door: Door) -> None:
+    ids = await everybody(door)
+    sales = f"groups/{ids['Sales']}"
+    assert ids["Sales"] in (await door.get("groups?find=sales")).html
+    page = await door.get(sales)
+    assert "bob@contoso.com Account Linked" in page.text
+    sent = await door.send(sales, {"do": "release", "keep": "attributes"}, token=page.token)
+    assert sent.headers["Location"] == f"/portal/{sales}?said=released"
+    released = await door.get(sales)
+    assert "This group is managed here" in released.text
+    assert "new@contoso.com" in released.text
+    assert "Release it from Entra" not in released.text
+
+
+async def test_refused_requests_stand_under_their_remedy(door: Door) -> None:
+    await everybody(door)
+    page = await door.get("provisioning")
+    here, protected = page.text.split("The account is protected")
+    assert "ada@contoso.com 4711 Deletion" in here
+    assert "root@contoso.com Deletion" in protected
+    assert "Users and groups of the enterprise application" in protected
+
+
+async def test_the_activity_names_who_did_what(door: Door) -> None:
+    await everybody(door)
+    text = (await door.get("activity")).text
+    assert "eva@contoso.com linked an account by hand bob@contoso.com" in text
+    assert "No import, run, undo or verification is under way." in text
+
+
+@pytest.mark.parametrize("path", ["accounts", "groups", "provisioning", "activity"])
+async def test_a_reader_sees_everything_and_no_button(door: Door, path: str) -> None:
+    ids = await everybody(door)
+    one = {"accounts": f"accounts/{ids['bob@contoso.com']}", "groups": f"groups/{ids['Sales']}"}.get(path, path)
+    for shown in {path, one}:
+        page = await door.get(shown, READER)
+        assert page.status == 200
+        assert 'method="post"' not in page.html
+    token = (await door.get(f"accounts/{ids['bob@contoso.com']}")).token
+    sent = await door.send(f"accounts/{ids['bob@contoso.com']}", {"do": "release"}, READER, token)
+    assert sent.status == 403
+
+
+@pytest.mark.parametrize("path", ["accounts/nobody", "groups/nobody", f"accounts/{'0' * 36}/edit"])
+async def test_who_is_not_there_is_a_page_that_says_so(door: Door, path: str) -> None:
+    assert (await door.get(path)).status == 404
+
+
+async def test_hostile_texts_are_shown_as_texts(door: Door) -> None:
+    ids = await everybody(door)
+    for path in ("accounts", f"accounts/{ids[SHORT_HOSTILE]}", f"accounts/{ids[SHORT_HOSTILE]}/edit", "groups"):
+        page = await door.get(path)
+        assert "<img" not in page.html
+        assert "<script>" not in page.html
+        assert SHORT_HOSTILE in page.text or "edit" in path
+
+
+def test_a_document_is_told_attribute_by_attribute() -> None:
+    document: Any = {
+        "schemas": ["x"],
+        "id": "1",
+        "name": {"givenName": "Ada"},
+        "emails": [{"value": "a@b.c", "type": "work", "primary": True}, {"value": "d@e.f"}],
+        "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User": {"manager": {"value": "7"}},
+        "active": True,
+    }
+    assert [*flat(document)] == [
+        ("name.givenName", "Ada"),
+        ("emails[work]", "a@b.c (primary)"),
+        ("emails[2]", "d@e.f"),
+        ("enterprise.manager.value", "7"),
+        ("active", "yes"),
+    ]
+
+
+def test_a_form_changes_nothing_that_it_does_not_have() -> None:
+    account = {
+        "document": {"userName": "kim", "title": "T"},
+        "evidence": {},
+        "applicationId": None,
+        "sourceOfAuthority": "local",
+    }
+    view = Account(account)
+    assert patch_of(view, Form({"title": ("T",), "displayName": (" ",)})) == {}
+    assert patch_of(view, Form({"title": (" ",)})) == {"document": {"title": None}}
+    assert patch_of(replace(view, account=account | {"sourceOfAuthority": "idp"}), Form({"title": ("",)})) == {}
+
+
+def test_every_cause_has_a_remedy_and_every_change_has_words() -> None:
+    assert [cause.name for cause in CAUSES] == [*REMEDIES]
+    assert {route.name for route in described() if route.method not in READS} == {*WORDS}
