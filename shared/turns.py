@@ -20,12 +20,27 @@ SLICE_SECONDS = 0.003
 
 T = TypeVar("T")
 
-_queues: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
-"""For each event loop the queue for its turns."""
+
+class _Queue:
+    """The queue for the turns of one event loop, and when the turn that was given last is over."""
+
+    __slots__ = ("end", "lock")
+
+    def __init__(self) -> None:
+        self.lock = asyncio.Lock()
+        self.end = 0.0
+
+
+_queues: WeakKeyDictionary[asyncio.AbstractEventLoop, _Queue] = WeakKeyDictionary()
 
 
 class Turns:
-    """The turns that one piece of work takes. The first begins with it."""
+    """The turns that one piece of work takes. The first begins with it.
+
+    Work that is done for another piece, as a writer's for a pass, shares the turn that was given last. With an end of
+    its own it would find that passed each time that the other had queued, and queue again: two such pieces then took a
+    step a turn.
+    """
 
     __slots__ = ("_end",)
 
@@ -35,13 +50,15 @@ class Turns:
     @property
     def is_over(self) -> bool:
         """Whether the time of this turn is used up."""
-        return perf_counter() >= self._end
+        now = perf_counter()
+        if now >= self._end:
+            self._end = max(self._end, _queue().end)
+        return now >= self._end
 
     async def step(self) -> None:
         """Be told that a step of the work is done: wait for another turn if the time of this one is used up."""
         if self.is_over:
             await next_turn()
-            self._end = perf_counter() + SLICE_SECONDS
 
 
 async def take(steps: Iterable[T]) -> list[T]:
@@ -56,11 +73,19 @@ async def take(steps: Iterable[T]) -> list[T]:
 
 async def next_turn() -> None:
     """Wait for a turn of the loop in which no other long work goes on; who waits longest comes first."""
-    loop = asyncio.get_running_loop()
-    queue = _queues.setdefault(loop, asyncio.Lock())
+    queue = _queue()
     await asyncio.sleep(0)
-    await queue.acquire()
-    loop.call_soon(queue.release)
+    await queue.lock.acquire()
+    asyncio.get_running_loop().call_soon(queue.lock.release)
+    queue.end = perf_counter() + SLICE_SECONDS
+
+
+def _queue() -> _Queue:
+    loop = asyncio.get_running_loop()
+    queue = _queues.get(loop)
+    if queue is None:
+        queue = _queues[loop] = _Queue()
+    return queue
 
 
 _collecting: list[tuple[int, int, int]] = []

@@ -366,22 +366,23 @@ async def _candidates_by_identity(candidates: Stage, bucket: int) -> tuple[dict[
     return known, contested
 
 
-_FACTS = tuple(field.name for field in fields(AccountFacts))
-_values = attrgetter(*_FACTS)
+_values = attrgetter(*(field.name for field in fields(AccountFacts)))
+_STATUS = [field.name for field in fields(AccountFacts)].index("status")
 
 
 def _facts(values: list[Any]) -> AccountFacts:
     """Return the facts that were staged as JSON: their lists are tuples again, their status is a Status."""
-    known: dict[str, Any] = dict(zip(_FACTS, (tuple(v) if isinstance(v, list) else v for v in values), strict=False))
-    return AccountFacts(**known | {"status": Status(known["status"])})
+    known: list[Any] = [tuple(value) if type(value) is list else value for value in values]
+    known[_STATUS] = Status(known[_STATUS])
+    return AccountFacts(*known)
 
 
 def _in_order(keys: Iterable[MatchKey]) -> list[MatchKey]:
     """Return match keys in an order that does not depend on the file's: strong rules first, then by rule."""
-    return sorted(keys, key=lambda key: (key.trust is Trust.WEAK, _RULES.index(key.rule), key.attribute, key.literal))
+    return sorted(keys, key=lambda key: (key.trust is Trust.WEAK, _PLACES[key.rule], key.attribute, key.literal))
 
 
-_RULES = tuple(Rule)
+_PLACES = {rule: place for place, rule in enumerate(Rule)}
 
 
 def _row(

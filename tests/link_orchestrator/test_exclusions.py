@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from link_orchestrator.passes import excluded_groups
 from tests.link_orchestrator.running import POLICY, App, Refusal, csv_file, graph, object_id
 from tests.link_orchestrator.test_groups import RESEARCH, entra, upload
 
@@ -67,6 +68,26 @@ async def test_the_members_of_a_group_are_excluded_as_the_run_reads_it(app: App)
     group = {"excluded": [{"group": RESEARCH}]}
     _, decisions = await planned(app, group, groups=await upload(app, entra(RESEARCH, "Research", 0, 2)))
     assert [decisions[name] for name in NAMES] == ["excluded", "link", "excluded"]
+
+
+async def test_memberships_are_read_once_for_a_run_however_many_slices_it_has(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, reads = excluded_groups._read, list[str]()
+
+    async def watched(directory: Any, name: str, groups: frozenset[str]) -> Any:
+        reads.append(name)
+        return await read(directory, name, groups)
+
+    monkeypatch.setattr(excluded_groups, "_read", watched)
+    monkeypatch.setattr("link_orchestrator.requests.runs.slices_for", lambda _: 16)
+    for number in (0, 2):  # another upload is read again
+        groups = await upload(app, entra(RESEARCH, "Research", number))
+        run, decisions = await planned(app, {"excluded": [{"group": RESEARCH}]}, groups=groups)
+        assert [name for name, decision in decisions.items() if decision == "excluded"] == [NAMES[number]]
+        await app.call("POST", f"linking/runs/{run['id']}/cancel")
+        await app.wait(f"linking/runs/{run['id']}", "cancelled")
+    assert len(reads) == len(set(reads)) == 2
 
 
 async def test_a_run_that_would_not_know_the_group_is_refused(app: App) -> None:

@@ -372,4 +372,9 @@ def _names(candidates: Iterable[Candidate]) -> str:
     """Name the rules that the evidence rests on, in the order of trust of default rules, and what transforms did."""
     evidence = [item for candidate in candidates for item in candidate.evidence]
     counted = [item for item in evidence if not item.outside] or evidence
-    return ", ".join(dict.fromkeys(item.name for rule in Rule for item in counted if item.rule is rule))
+    if len(counted) > 1:
+        counted.sort(key=lambda item: _PLACES[item.rule])
+    return ", ".join(dict.fromkeys(item.name for item in counted))
+
+
+_PLACES: Final = {rule: place for place, rule in enumerate(Rule)}

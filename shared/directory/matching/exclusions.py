@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple, Self
 
 from shared.directory.keys import fold
 from shared.directory.matching.domains import domain_of, to_ascii
@@ -58,6 +58,19 @@ TYPES: Final[Mapping[str, Callable[[Identity], bool]]] = {
 """The types by which identities are excluded, each by what the data says."""
 
 
+class Names(NamedTuple):
+    """The names and addresses of somebody as criteria compare them: made once, since a policy may have 200 of these."""
+
+    folded: tuple[str, ...]
+    domains: frozenset[str]
+
+    @classmethod
+    def of(cls, *names: str | None) -> Self:
+        """Return the names that are not empty."""
+        known = [name for name in names if name]
+        return cls(tuple(map(fold, known)), frozenset(map(domain_of, known)))
+
+
 @dataclass(frozen=True, slots=True)
 class Criterion:
     """An entry that may leave many out: its kind (pattern, domain, group or type) and value, compared folded.
@@ -74,21 +87,17 @@ class Criterion:
         """The name under which a run counts whom the entry left out."""
         return f"{self.kind}:{self.value}"
 
-    def matches(self, identity: Identity) -> bool:
-        """Tell whether an identity is one of those. Of a group only a run knows."""
-        if self.kind == "type":
-            return TYPES[self.value](identity)
-        return self.matches_name(identity.user_principal_name) or self.matches_name(identity.mail or "")
+    def matches(self, identity: Identity, names: Names) -> bool:
+        """Tell whether an identity of these names is one of those. Of a group only a run knows."""
+        return TYPES[self.value](identity) if self.kind == "type" else self.matches_one_of(names)
 
-    def matches_name(self, name: str) -> bool:
-        """Tell whether a name or address is one of those; of the types a name alone tells guests."""
-        if not name:
-            return False
+    def matches_one_of(self, names: Names) -> bool:
+        """Tell whether somebody of whom names alone are known is one of those; of the types names tell guests."""
         if self.kind == "pattern":
-            return matches_pattern(self.value, fold(name))
+            return any(matches_pattern(self.value, name) for name in names.folded)
         if self.kind == "type":
-            return self.value == "guest" and _GUEST in name.lower()
-        return self.kind == "domain" and domain_of(name) == self.value
+            return self.value == "guest" and any(_GUEST in name for name in names.folded)
+        return self.kind == "domain" and self.value in names.domains
 
     def to_json(self) -> dict[str, Any]:
         """Return the entry as the policy shows it."""

@@ -13,7 +13,7 @@ from typing import Any, Final, Literal, Self, get_args
 from shared.directory.keys import fold
 from shared.directory.matching import domains, exclusions
 from shared.directory.matching.domains import domain_of, is_below
-from shared.directory.matching.exclusions import Criterion, matches_pattern, patterns_in
+from shared.directory.matching.exclusions import Criterion, Names, matches_pattern, patterns_in
 from shared.directory.matching.identity import Identity, read_object_id
 from shared.directory.matching.transforms import Transform, read_transforms
 
@@ -224,7 +224,10 @@ class Policy:
         """Tell whether the administrator excluded an identity of which nothing but the id and a name is known."""
         if self.excluded and (fold(object_id) in self.excluded or fold(name) in self.excluded):
             return True
-        return bool(self.criteria) and any(one.matches_name(name) for one in self.criteria)
+        if not self.criteria:
+            return False
+        names = Names.of(name)
+        return any(one.matches_one_of(names) for one in self.criteria)
 
     def exclusion_of(self, identity: Identity) -> str:
         """Return the label of the entry that excludes an identity, "" if none does."""
@@ -274,9 +277,11 @@ class Policy:
         return fold(identity.object_id) in self.excluded or fold(identity.user_principal_name) in self.excluded
 
     def _criterion_of(self, identity: Identity) -> Criterion | None:
-        own = fold(identity.object_id)
+        if not self.criteria:
+            return None
+        own, names = fold(identity.object_id), Names.of(identity.user_principal_name, identity.mail)
         for one in self.criteria:
-            if own in self.members.get(one.value, ()) if one.kind == "group" else one.matches(identity):
+            if own in self.members.get(one.value, ()) if one.kind == "group" else one.matches(identity, names):
                 return one
         return None
 

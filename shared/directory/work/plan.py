@@ -235,16 +235,10 @@ def _range(decision: str) -> tuple[str, str]:
 
 def columns_of(row: PlanRow) -> dict[str, Any]:
     """Return the columns of a row."""
-    return {
-        "decision": row.decision,
-        "subject": row.subject,
-        "version": row.version,
-        "outcome": row.outcome or None,
-        "versions": dump(row.versions) if row.versions else None,
-        "review": dump(row.review) if row.review else None,
-        "undone": row.undone or None,
-        "suggestions": dump(row.suggestions) if row.suggestions else None,
-    } | split_text("shown", dump(row.shown))
+    columns = {"decision": row.decision, "subject": row.subject, "version": row.version}
+    documents = {"versions": row.versions, "review": row.review, "suggestions": row.suggestions}
+    held = {"outcome": row.outcome, "undone": row.undone} | {name: one and dump(one) for name, one in documents.items()}
+    return columns | {name: text for name, text in held.items() if text} | split_text("shown", dump(row.shown))
 
 
 def read_row(bucket: int, row: Row) -> PlanRow:
