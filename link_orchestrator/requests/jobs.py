@@ -9,10 +9,10 @@ from link_orchestrator.files.reading import READING
 from link_orchestrator.kinds import KINDS, RUN, Kind, Rows
 from link_orchestrator.lifecycle import Orchestrations, cancel, ensure_started
 from link_orchestrator.requests.explained import explained
-from link_orchestrator.requests.selection import Filter, read_filter
+from link_orchestrator.requests.selection import CONDITIONS, Filter, read_filter, refuse_unsent
 from link_orchestrator.run import settled_links
 from link_orchestrator.warnings import warnings_of
-from shared.admin.parameters import page_answer, read_count
+from shared.admin.parameters import page_answer, read_count, refuse_others
 from shared.directory.directory import Directory
 from shared.directory.errors import NotFound
 from shared.directory.text import dump
@@ -51,9 +51,12 @@ async def list_jobs(kind: Kind, directory: Directory, request: Request) -> Respo
 
 async def list_rows(kind: Kind, directory: Directory, request: Request) -> Response:
     """List a page of a job's rows; of a run's, if asked for, those alone that meet conditions."""
-    await find_job(directory, request, kind)
+    job = await find_job(directory, request, kind)
+    conditions = CONDITIONS if kind is RUN else ()
+    refuse_others(request, *([kind.rows.filter_by] if kind.rows.choices else []), *conditions, "count", "cursor")
     choice = read_choice(request, kind.rows)
     if kind is RUN and (wanted := read_filter(request)):
+        refuse_unsent(wanted, job)
         return await _page_of_selected(directory, request, choice, wanted)
     return await page_of_rows(directory, request, kind, request.id, choice)
 
