@@ -91,7 +91,7 @@ async def find_last(kind: Kind, directory: Directory, request: Request) -> Respo
     """Return the last job of a kind that is about the run. Raises NotFound for none."""
     jobs = await jobs_about(directory, await find_job(directory, request, RUN), kind)
     if not jobs:
-        raise NotFound(f"no {kind.name} of this run")
+        raise NotFound(f"no {kind.name} of this run", f"{kind.name} of this run")
     return answer(jobs[-1], request, 200)
 
 
@@ -103,7 +103,7 @@ async def find_last_of_import(kind: Kind, directory: Directory, request: Request
     jobs = [job for job in await directory.jobs.list_all() if job.kind == kind.name]
     jobs = [job for job in jobs if job.options.get("import") == about.id]
     if not jobs:
-        raise NotFound(f"no {kind.name} of this import")
+        raise NotFound(f"no {kind.name} of this import", "undo of this import")
     return answer(jobs[-1], request, 200)
 
 
@@ -114,10 +114,18 @@ async def jobs_about(directory: Directory, run: Job, kind: Kind) -> list[Job]:
 
 async def find_job(directory: Directory, request: Request, kind: Kind) -> Job:
     """Return the job that a request names. Raises NotFound for none, and for one of another kind."""
-    job = await directory.jobs.get(request.id)
+    try:
+        job = await directory.jobs.get(request.id)
+    except NotFound as none:
+        raise NotFound(str(none), _what(kind)) from None
     if job.kind != kind.name:
-        raise NotFound(f"no {kind.name} {request.id}")
+        raise NotFound(f"no {kind.name} {request.id}", _what(kind))
     return job
+
+
+def _what(kind: Kind) -> str:
+    """Return what a job of a kind is, without its article."""
+    return kind.title.partition(" ")[2]
 
 
 def read_choice(request: Request, rows: Rows) -> str:

@@ -16,6 +16,7 @@ from link_orchestrator.requests.sent_file import PARAMETERS, read_columns, read_
 from link_orchestrator.staged import IDS, EntraGroupWriter, entra_groups, parts_of
 from shared.admin.parameters import refuse_others
 from shared.directory.directory import Directory
+from shared.directory.errors import NotFound
 from shared.directory.keys import Key
 from shared.directory.matching.identity import Identity
 from shared.directory.text import dump
@@ -88,7 +89,10 @@ async def find_upload(directory: Directory, job_id: str, kind: Kind, name: str) 
 
     Raises NotFound if there is no such job, and InvalidValue if it is of another kind or too old.
     """
-    upload = await directory.jobs.get(job_id)
+    try:
+        upload = await directory.jobs.get(job_id)
+    except NotFound as none:
+        raise NotFound(str(none), f"upload as {name} names") from None
     if upload.kind != kind.name:
         raise InvalidValue(f"{name}: name an upload, the id that POST /{kind.path} answered")
     if is_older((await directory.jobs.get(parts_of(upload)[0])).started, UPLOAD_DAYS, directory.jobs.now()):
