@@ -22,7 +22,7 @@ from python_calamine import (
 )
 
 from link_orchestrator.files.reading import Notes
-from link_orchestrator.files.rows import MAX_FIELD_CHARS, Header, Row, UnreadableFile, find_too_long, header_names
+from link_orchestrator.files.rows import MAX_FIELD_CHARS, Header, Row, UnreadableFile, find_too_long
 from link_orchestrator.files.suspicious import Suspicion
 from link_orchestrator.files.unpacking import DAMAGED, PROTECTED, check_workbook
 from link_orchestrator.problems import Problem
@@ -43,7 +43,7 @@ def read_workbook(file: bytes, notes: Notes) -> Iterator[Header | Row | Problem]
     rows = _numbered(sheet)
     names: tuple[str, ...] = ()
     for _, cells in rows:
-        if names := _header(cells):
+        if names := _header(cells, notes):
             break
     yield Header(names)
     for line, cells in rows:
@@ -92,12 +92,12 @@ def _numbered(sheet: CalamineSheet) -> Iterator[tuple[int, list[Any]]]:
     yield from enumerate(sheet.iter_rows(), 1)
 
 
-def _header(cells: Sequence[Any]) -> tuple[str, ...]:
+def _header(cells: Sequence[Any], notes: Notes) -> tuple[str, ...]:
     """Return the names of a header row, () for a row without a cell."""
     texts = [_shown(value) for value in cells]
     while texts and not texts[-1].strip():
         texts.pop()
-    return header_names(texts)
+    return notes.name(texts) if texts else ()
 
 
 def _shown(value: Any) -> str:
