@@ -127,7 +127,8 @@ class Edge:
             headers["Location"] = response.location
         headers |= response.headers
         about = request_id if OURS.fullmatch(request_id) else "-"
-        told = (role, service.__qualname__, about, response.status, kind)
+        name = f"{service.__module__.partition('.')[0]}.{service.__qualname__}"
+        told = (role, name, about, response.status, kind)
         log.info("answered: role=%s service=%s id=%s status=%d kind=%s", *told)
         return func.HttpResponse(
             response.file or response.text or None,
