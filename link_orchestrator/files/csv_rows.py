@@ -9,7 +9,7 @@ from typing import Final
 
 from link_orchestrator.files.lines import Broken, Lines, cut_off, undecodable
 from link_orchestrator.files.reading import Notes
-from link_orchestrator.files.rows import MAX_FIELD_CHARS, Header, Row, UnreadableFile, find_too_long
+from link_orchestrator.files.rows import MAX_FIELD_CHARS, Header, Row, UnreadableFile, find_too_long, header_names
 from link_orchestrator.files.suspicious import Suspicion
 from link_orchestrator.files.text import REMEDY
 from link_orchestrator.problems import Problem
@@ -107,4 +107,5 @@ def _header(lines: Lines, notes: Notes) -> tuple[tuple[str, ...], Iterator[list[
         raise UnreadableFile("The header row cannot be read. Send CSV, a workbook (xlsx, ods), or JSON.") from None
     if lines.undecodable():
         raise UnreadableFile(f"The header row is not text in {lines.encoding}. {REMEDY}")
-    return notes.name(header), reader
+    notes.header(header)
+    return header_names(header), reader

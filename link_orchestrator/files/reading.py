@@ -11,7 +11,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Self, TypeVar
 
-from link_orchestrator.files.rows import header_names
 from link_orchestrator.files.suspicious import MEANINGS, Suspicion, suspect
 from link_orchestrator.problems import Problem
 
@@ -196,14 +195,11 @@ class Notes:
         """Note a sentence for the administrator."""
         self._remarks.append(text)
 
-    def name(self, cells: Iterable[str]) -> tuple[str, ...]:
-        """Return the names of a header row, and note those that several columns have. Raises UnreadableFile."""
-        header = [cell.strip() for cell in cells]
-        names = header_names(header)
-        times = Counter(name for name in header if name)
+    def header(self, cells: Iterable[str]) -> None:
+        """Note the names in a header row that several columns have."""
+        times = Counter(name for cell in cells if (name := cell.strip()))
         if repeated := [_header(name) for name, count in times.items() if count > 1][:MAX_SHOWN_COLUMNS]:
             self.remark(f"Several columns are called {', '.join(repeated)}: the first of each is read, and no other.")
-        return names
 
     def look(self, line: int, cells: Mapping[str, Any], layout: Mapping[str, Sequence[str]]) -> None:
         """Note the columns of a row, and which of its values are suspicious.

@@ -22,7 +22,7 @@ from python_calamine import (
 )
 
 from link_orchestrator.files.reading import Notes
-from link_orchestrator.files.rows import MAX_FIELD_CHARS, Header, Row, UnreadableFile, find_too_long
+from link_orchestrator.files.rows import MAX_FIELD_CHARS, Header, Row, UnreadableFile, find_too_long, header_names
 from link_orchestrator.files.suspicious import Suspicion
 from link_orchestrator.files.unpacking import DAMAGED, PROTECTED, check_workbook
 from link_orchestrator.problems import Problem
@@ -97,7 +97,8 @@ def _header(cells: Sequence[Any], notes: Notes) -> tuple[str, ...]:
     texts = [_shown(value) for value in cells]
     while texts and not texts[-1].strip():
         texts.pop()
-    return notes.name(texts) if texts else ()
+    notes.header(texts)
+    return header_names(texts)
 
 
 def _shown(value: Any) -> str:
