@@ -16,7 +16,6 @@ from link_orchestrator.requests.sent_file import PARAMETERS, read_columns, read_
 from link_orchestrator.staged import IDS, EntraGroupWriter, entra_groups, parts_of
 from shared.admin.parameters import refuse_others
 from shared.directory.directory import Directory
-from shared.directory.errors import NotFound
 from shared.directory.keys import Key
 from shared.directory.matching.identity import Identity
 from shared.directory.text import dump
@@ -87,13 +86,10 @@ async def upload_groups(directory: Directory, request: Request) -> Response:
 async def find_upload(directory: Directory, job_id: str, kind: Kind, name: str) -> Job:
     """Return the upload of a kind that a request names as its `name`.
 
-    Raises NotFound if there is no such job, and InvalidValue if it is of another kind or too old.
+    Raises InvalidValue if there is no such upload, or it is too old.
     """
-    try:
-        upload = await directory.jobs.get(job_id)
-    except NotFound as none:
-        raise NotFound(str(none), f"upload as {name} names") from None
-    if upload.kind != kind.name:
+    upload = (await directory.jobs.find_many([job_id])).get(job_id)
+    if upload is None or upload.kind != kind.name:
         raise InvalidValue(f"{name}: name an upload, the id that POST /{kind.path} answered")
     if is_older((await directory.jobs.get(parts_of(upload)[0])).started, UPLOAD_DAYS, directory.jobs.now()):
         raise InvalidValue(f"{name}: an upload is kept for {UPLOAD_DAYS} days: upload the {name} again")

@@ -535,7 +535,7 @@ class TestWrongRequests:
         for body, expected, words in (
             ({}, 400, "identities"),
             ({"identities": 3}, 400, "identities"),
-            ({"identities": "none"}, 404, ""),
+            ({"identities": "none"}, 400, "identities: name an upload"),
             ({"identities": imported["id"]}, 400, "identities: name an upload"),
             ({"identities": "x", "surprise": 1}, 400, "surprise"),
             ({"identities": "x", "expiresHours": 0}, 400, "expiresHours"),
@@ -685,8 +685,3 @@ async def test_no_log_line_tells_about_a_person_or_a_token(app: App, caplog: pyt
 async def test_what_is_not_there_is_named_by_its_kind(app: App, method: str, path: str, what: str) -> None:
     with pytest.raises(Refusal, match=f"^404 there is no such {what} in this directory$"):
         await app.call(method, path)
-
-
-async def test_an_upload_that_is_not_there_is_named_by_the_attribute_that_names_it(app: App) -> None:
-    with pytest.raises(Refusal, match=r"^404 there is no such upload as identities names in this directory$"):
-        await app.call("POST", "linking/runs", {"identities": "identities0"})
