@@ -50,7 +50,12 @@ async def remove_over(directory: Directory, client: Orchestrations) -> None:
     days, now = (await directory.policies.get()).job_days, directory.jobs.now()
     used = await _built_on(directory)
     removed, reduced, failed = 0, 0, 0
-    for job in await directory.jobs.list_all():
+    found_by = await directory.findings.runs()  # before the jobs: a run that begins later has found nothing yet
+    jobs = await directory.jobs.list_all()
+    # A slice that was under way when its run failed writes what it found behind the end.
+    for run in found_by - {job.id for job in jobs if not job.state.ended}:
+        await directory.findings.clear(run)
+    for job in jobs:
         if not _is_over(job, days, now):
             continue
         if failed == MOST_FAILURES or await directory.jobs.is_under_way(CHANGING, VERIFICATION.name):

@@ -105,7 +105,7 @@ def read_accounts(
 
 
 def _read(file: bytes, content_type: str, columns: Mapping[str, str], notes: Notes) -> Iterator[AccountRow | Problem]:
-    found = Columns(_RANKS, check_named(columns, _COLUMNS), ACCOUNTS)
+    found = Columns(_RANKS, check_named(columns, COLUMNS), ACCOUNTS)
     seen, owners, keeper = set[bytes](), _Owners(), Doorkeeper(Door.ACCOUNTS, columns)
     for row in read_rows(file, content_type=content_type, notes=notes):
         keeper.look(row)
@@ -245,8 +245,9 @@ _ALSO_KNOWN_AS: Final[Mapping[str, str]] = {
     "postalCode": "zipcode zip postcode",
     "country": "countrycode",
 }
-_COLUMNS: Final = (*_ALSO_KNOWN_AS, *_TEXTS, *_PHONES, "phoneNumbers", "addresses")
-_RANKS: Final = ranks(_COLUMNS, _ALSO_KNOWN_AS)
+COLUMNS: Final = tuple(dict.fromkeys((*_ALSO_KNOWN_AS, *_TEXTS, *_PHONES, "phoneNumbers", "addresses")))
+"""The columns that a header may be read as."""
+_RANKS: Final = ranks(COLUMNS, _ALSO_KNOWN_AS)
 
 
 def _check(header: Header, columns: Columns) -> None:

@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 
 from link_orchestrator.lifecycle import Orchestrations
 from shared.directory.directory import Directory
+from shared.directory.errors import NotFound
 from shared.host.auth import Caller, Forbidden
 from shared.host.http import JSON, Route, noted
 from shared.host.principal import READS
@@ -51,6 +52,13 @@ class Api:
         Parameters that the path does not name go into the query; None and "" are left out.
         """
         return _document(await self.call("GET", path, params))
+
+    async def find(self, path: str, **params: str | None) -> Any:
+        """Return the document at a path, None where there is none."""
+        try:
+            return await self.get(path, **params)
+        except NotFound:
+            return None
 
     async def post(self, path: str, body: object = None, content_type: str = JSON, **params: str | None) -> Any:
         """Send a body, which is JSON unless it is bytes, and return the answer's document, None where there is none."""

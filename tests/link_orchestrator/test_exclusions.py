@@ -104,6 +104,23 @@ async def test_provisioning_creates_nobody_whom_a_pattern_excludes_beside_an_acc
         await app.call("POST", "scim/v2/Users", user)
 
 
+@pytest.mark.parametrize("entry", [{"type": "disabled"}, {"type": "serviceAccount"}, {"group": RESEARCH}])
+async def test_whom_the_last_plan_knew_to_be_excluded_is_neither_adopted_nor_linked_by_hand(
+    app: App, entry: dict[str, str]
+) -> None:
+    await app.call("PUT", "directory/policy", POLICY | {"excluded": [entry], "adoptOnCreate": True})
+    await app.bring(csv_file({"userName": NAMES[1]}, {"userName": "local"}))
+    asked = {"groups": await upload(app, entra(RESEARCH, "Research", 1))} if "group" in entry else {}
+    await app.plan(graph(1, NAMES[1], accountEnabled=False), **asked)
+    for name in (NAMES[1], "local"):
+        link = f"accounts/{(await app.account(name))['id']}/link"
+        with pytest.raises(Refusal, match=r"^403 identity: it is excluded"):
+            await app.call("POST", link, {"identity": object_id(1), "reason": "a test"})
+    user = {"schemas": ["urn:ietf:params:scim:schemas:core:2.0:User"], "userName": NAMES[1], "externalId": object_id(1)}
+    with pytest.raises(Refusal, match=r"^409 .*left this person to an administrator \(excluded\)"):
+        await app.call("POST", "scim/v2/Users", user)
+
+
 async def test_an_account_that_is_set_aside_is_not_linked_and_not_reported(app: App) -> None:
     run, decisions = await planned(app, {"setAside": [NAMES[0], "loc*"]})
     assert decisions == {NAMES[0]: "setAside", NAMES[1]: "link", NAMES[2]: "link"}

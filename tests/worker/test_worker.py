@@ -20,6 +20,7 @@ from link_orchestrator.files.entra_groups import EntraGroup
 from link_orchestrator.files.groups import GroupRow
 from link_orchestrator.messages import FORM, Milestone, Read, ReadDone, Slice, SliceDone, Start
 from link_orchestrator.orchestrator import GROUP_APPLY_PASSES, GROUP_PLAN_PASSES, PLAN_PASSES
+from link_orchestrator.portal.assets import addresses
 from link_orchestrator.staged import EntraGroupWriter
 from shared.directory.matching.identity import Identity
 from shared.directory.matching.policy import Policy
@@ -28,6 +29,7 @@ from shared.directory.work.jobs import Jobs, State
 from shared.host.routes import matcher
 from shared.host.settings import Credential
 from shared.tables.azure import AzureTables
+from tests.link_orchestrator.portal.door import CLIENT, OPERATOR, SAME_SITE, TENANT
 from tests.link_orchestrator.running import begin_run, make_directory, plan_rows
 from tests.shared.host.test_routes import path_of
 from tests.worker.conftest import ROOT, Drive
@@ -291,6 +293,7 @@ def test_every_http_function_of_the_app_asks_for_a_token(drive: Drive) -> None:
     statuses = {name: result["value"] and result["value"]["status"] for name, result in zip(http, results, strict=True)}
     assert (statuses.pop("health"), statuses.pop("health_live")) == (200, 200)
     assert statuses.pop("health_ready") == 503, "there is no storage"
+    assert {statuses.pop("portal_page"), statuses.pop("portal_form")} == {404}, "nobody signs in here"
     assert set(statuses.values()) == {401}, statuses
 
 
@@ -344,6 +347,39 @@ def test_every_address_says_in_the_worker_which_methods_it_takes(drive: Drive, a
         allow = ", ".join(sorted({*methods, "OPTIONS"}))
         assert answers[2 * at : 2 * at + 2] == [(204, allow), (405, allow)], address
         assert ("GET" in methods) == ("HEAD" in methods)
+
+
+def test_the_portal_answers_in_the_worker(drive: Drive, azurite: str) -> None:
+    """A page with its templates, an asset, and a form, which is read and refused for its token."""
+    settings = {
+        **SETTINGS,
+        "SCIMLINK_TABLES": azurite,
+        "SCIMLINK_PORTAL_AUTH": "easyauth",
+        "SCIMLINK_PORTAL_AUDIENCE": CLIENT,
+        "SCIMLINK_PORTAL_TENANTS": json.dumps({TENANT: "workerportal"}),
+    }
+    client = {"string": json.dumps(binding("http://127.0.0.1:1/key"))}
+    who = {name.lower(): value for name, value in {**OPERATOR, **SAME_SITE}.items()}
+
+    def call(path: str, **more: Any) -> dict[str, Any]:
+        asked = {
+            "method": "GET",
+            "url": f"http://admin/portal/{path}",
+            "headers": who,
+            "params": {"path": path},
+            **more,
+        }
+        name = "portal_page" if asked["method"] == "GET" else "portal_form"
+        return {"function": name, "inputs": {"req": {"http": asked}, "client": client}}
+
+    page, asset = drive(ROOT, [call(""), call(addresses()["portal.css"])], settings)["results"]
+    assert (page["value"]["status"], asset["value"]["status"]) == (200, 200)
+    assert "Import your accounts" in page["value"]["body"]
+    form = '--b\r\nContent-Disposition: form-data; name="token"\r\n\r\nx\r\n--b--\r\n'
+    headers = {**who, "content-type": "multipart/form-data; boundary=b"}
+    (sent,) = drive(ROOT, [call("", method="POST", headers=headers, body=form)], settings)["results"]
+    assert sent["value"]["status"] == 403
+    assert "made for another sign-in" in sent["value"]["body"]
 
 
 def test_no_line_of_ours_is_sampled_away() -> None:

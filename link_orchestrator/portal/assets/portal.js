@@ -9,6 +9,7 @@ function say(text, link) {
   if (link) {
     const a = document.createElement("a");
     [a.href, a.textContent] = link;
+    a.target = "_blank";
     status.append(" ", a);
   }
   status.hidden = !text;
@@ -25,7 +26,22 @@ function showTimes(within) {
   }
 }
 
-const SECOND = 1000, LONGEST = 15 * SECOND;
+const SECOND = 1000, LONGEST = 15 * SECOND, LONG_AGO = 300 * SECOND;
+const AWAY = "The server does not answer. What was started goes on as soon as it does; this page tries again by itself.";
+const SIGNED_OUT = "Your sign-in has ended. Nothing is lost: sign in again in another tab, then go on here.";
+let contact = Date.now();
+
+/** Ask the server; null where the sign-in has ended. App Service then leads to the sign-in of another site. */
+async function ask(address, options) {
+  const answer = await fetch(address, { redirect: "manual", cache: "no-store", ...options });
+  if (answer.type === "opaqueredirect" || answer.status === 401) {
+    say(SIGNED_OUT, [document.querySelector(".brand").href, "Sign in again"]);
+    return null;
+  }
+  if (!answer.ok) throw new Error(String(answer.status));
+  contact = Date.now();
+  return answer;
+}
 
 /** Keep an element as the server has it, every second, less often while the server does not answer. */
 async function follow(element) {
@@ -34,12 +50,11 @@ async function follow(element) {
     await new Promise((resolve) => setTimeout(resolve, wait));
     if (document.hidden) continue;
     try {
-      const answer = await fetch(address, { redirect: "error", cache: "no-store", headers: { Accept: "text/html" } });
-      if (answer.status === 401) {
-        say("Your sign-in has ended. Nothing is lost.", [location.href, "Load the page to sign in again"]);
-        return;
+      const answer = await ask(address);
+      if (!answer) {
+        wait = LONGEST;
+        continue;
       }
-      if (!answer.ok) throw new Error(String(answer.status));
       const fragment = new DOMParser().parseFromString(await answer.text(), "text/html").body;
       const inner = fragment.querySelector("[data-progress], .live");
       if (inner && fragment.childElementCount === 1) {
@@ -52,19 +67,35 @@ async function follow(element) {
         element.replaceChildren(...fragment.childNodes);
       }
       showTimes(element);
-      if (wait > SECOND) say("");
+      say("");
       wait = SECOND;
     } catch {
       wait = Math.min(wait * 2, LONGEST);
-      say("The server does not answer. What was started goes on as soon as it does; this page tries again by itself.");
+      say(AWAY);
     }
   }
   if (element.isConnected) location.reload(); // it has ended: the page shows what there is to do now
 }
 
+/** Send a form only once it is known that somebody is signed in: whatever was typed would be gone otherwise. */
+async function sendWhenSignedIn(form, button) {
+  try {
+    if (!(await ask(location.href, { method: "HEAD" }))) return;
+    say("");
+    form.requestSubmit(button);
+  } catch {
+    say("The server does not answer. Nothing was sent: try again in a moment.");
+  }
+}
+
 /** A press of a button counts once: the second one would be refused by the server anyway. */
 function sendOnce(event) {
   const form = event.target;
+  if (form.method === "post" && Date.now() - contact > LONG_AGO) {
+    event.preventDefault();
+    sendWhenSignedIn(form, event.submitter);
+    return;
+  }
   if (form.dataset.sent) return event.preventDefault();
   for (const input of form.querySelectorAll("[data-confirm]")) {
     const wrong = input.value.replace(/[\s,.']/g, "") !== input.dataset.confirm;
@@ -79,10 +110,16 @@ function sendOnce(event) {
   for (const button of form.querySelectorAll("button")) button.setAttribute("aria-disabled", "true");
 }
 
-/** In a table with data-keys: j and k go down and up, l opens the row's link, x ticks its box, others click [data-key]. */
+/** In a table with data-keys: j and k go down and up, l opens the row's link, x ticks its box, others click [data-key].
+ * A page without such a table has its [data-key] anywhere. */
 function press(event) {
   const table = document.querySelector("table[data-keys]");
-  if (!table || event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input:not([type=checkbox]), textarea, select")) return;
+  if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input:not([type=checkbox]), textarea, select")) return;
+  if (!table) {
+    const own = event.key.length === 1 && document.querySelector(`main [data-key="${CSS.escape(event.key)}"]`);
+    if (own) event.preventDefault(), own.click();
+    return;
+  }
   const rows = [...table.tBodies[0].rows], at = rows.findIndex((row) => row.hasAttribute("data-at")), row = rows[at];
   const to = { j: Math.min(at + 1, rows.length - 1), k: Math.max(at - 1, 0) }[event.key];
   if (to !== undefined && rows[to]) {
@@ -100,8 +137,17 @@ function press(event) {
   event.preventDefault();
 }
 
+/** A box at the head of a table ticks all those that share its name. */
+function tickAll(event) {
+  const name = event.target.dataset.tickAll;
+  if (name) for (const box of document.getElementsByName(name)) box.checked = event.target.checked;
+}
+
 showTimes(document);
+for (const box of document.querySelectorAll("[data-tick-all]")) box.hidden = false;
+document.querySelector("tr[data-at]")?.focus();
 document.querySelector("[data-focus]")?.focus();
+addEventListener("change", tickAll);
 for (const element of document.querySelectorAll("[data-progress]")) follow(element);
 addEventListener("submit", sendOnce);
 addEventListener("keydown", press);

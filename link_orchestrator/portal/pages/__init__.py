@@ -5,11 +5,31 @@ from __future__ import annotations
 from typing import Final
 
 from link_orchestrator.portal.page import Page
-from link_orchestrator.portal.pages import account, accounts, activity, groups, overview, provisioning, settings
+from link_orchestrator.portal.pages import (
+    account,
+    accounts,
+    activity,
+    afterwards,
+    approval,
+    bring,
+    decisions,
+    groups,
+    overview,
+    plan,
+    provisioning,
+    runs,
+    settings,
+)
 
 # One line a module, in the order of the navigation.
 PAGES: Final[tuple[Page, ...]] = (
     *overview.PAGES,
+    *bring.PAGES,
+    *plan.PAGES,
+    *runs.PAGES,
+    *decisions.PAGES,
+    *approval.PAGES,
+    *afterwards.PAGES,
     *accounts.PAGES,
     *account.PAGES,
     *groups.PAGES,

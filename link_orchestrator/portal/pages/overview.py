@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -43,6 +44,7 @@ class Overview:
     """What the overview shows."""
 
     directory: Document
+    connection: Document
     refusals: Sequence[Document]
     more_refusals: bool
     ending: Sequence[Ending]
@@ -52,17 +54,25 @@ class Overview:
 
     @classmethod
     def of(
-        cls, directory: Document, policy: Document, refused: Document, now: datetime, *, samples: bool = False
+        cls,
+        directory: Document,
+        policy: Document,
+        connection: Document,
+        refused: Document,
+        now: datetime,
+        *,
+        samples: bool = False,
     ) -> Self:
         """Return the view of the API's documents."""
         step = find_next(directory, policy)
         done = STEPS[1 : STEPS.index(step.step)] if step.step else STEPS[1:]
-        connected = bool(refused["refusals"]) or confirmed_in(directory) > 0
+        connected = connection["lastRequest"] is not None
         return cls(
             directory=directory,
+            connection=connection,
             refusals=refused["refusals"],
             more_refusals="cursor" in refused,
-            ending=sorted(_ending(directory["credentials"], now), key=lambda one: one.days),
+            ending=sorted(_ending(connection["credentials"], now), key=lambda one: one.days),
             next=step,
             done=(*STEPS[:1], *done) if connected else done,
             may_try=samples and not directory["latest"] and not directory["accounts"],
@@ -90,12 +100,6 @@ def _is_about(job: Document, run: Document) -> bool:
     return bool(job["options"].get("run") == run["id"])
 
 
-def confirmed_in(directory: Document) -> int:
-    """Return how many links the latest verification found confirmed."""
-    counts: Mapping[str, int] = directory["latest"].get("verification", {}).get("counts", {})
-    return counts.get("confirmed", 0)
-
-
 def find_next(directory: Document, policy: Document) -> Next:
     """Return the one thing to do next."""
     latest = directory["latest"]
@@ -120,7 +124,13 @@ def _next_of_run(run: Document, latest: Mapping[str, Document]) -> Next:
     undo = latest.get("undo")
     if undo is not None and _is_about(undo, run):
         if "ended" not in undo:
-            return Next("Plan", "The links are being taken back", "Everybody returns to what they were.", "Watch", here)
+            return Next(
+                "Plan",
+                "The links are being taken back",
+                "Everybody returns to what they were.",
+                "Watch",
+                f"{here}/undo",
+            )
         return Next("Plan", "The links were taken back", "Whenever you like, make another plan.", "Make a plan", "plan")
     match run["phase"]:
         case "started":
@@ -139,6 +149,7 @@ def _next_of_run(run: Document, latest: Mapping[str, Document]) -> Next:
 
 
 def _after_linking(run: Document, verification: Document | None, here: str) -> Next:
+    here = f"{here}/verify"
     if verification is None or not _is_about(verification, run):
         text = "Switch provisioning on in Entra. Once its first cycle is through, verify that it found everybody."
         return Next("Verify", "Provision, then verify", text, "Verify", here)
@@ -162,11 +173,15 @@ def _ending(credentials: Sequence[Document], now: datetime) -> list[Ending]:
 
 async def show(asked: Asked) -> Outcome:
     """Show the overview."""
-    directory = await asked.api.get("directory")
-    policy = await asked.api.get("directory/policy")
-    refused = await asked.api.get("linking/refusals", count=str(REFUSALS))
+    directory, policy, connection, refused = await asyncio.gather(
+        asked.api.get("directory"),
+        asked.api.get("directory/policy"),
+        asked.api.get("linking/connection"),
+        asked.api.get("linking/refusals", count=str(REFUSALS)),
+    )
     samples = asked.samples is not None
-    return Shown("overview.html", Overview.of(directory, policy, refused, datetime.now(UTC), samples=samples))
+    view = Overview.of(directory, policy, connection, refused, datetime.now(UTC), samples=samples)
+    return Shown("overview.html", view)
 
 
 async def try_it(asked: Asked) -> Outcome:

@@ -53,6 +53,26 @@ def domain_of(address: str) -> str:
     return domain.lower() if domain.isascii() else to_ascii(domain) or ""
 
 
+@lru_cache(4096)
+def other_spelling(domain: str) -> str:
+    """Return a domain in Unicode if it is in the letters of the DNS, and the other way round; "" if both are one."""
+    if not domain.isascii():
+        return to_ascii(domain) or ""
+    try:
+        return idna.decode(domain, uts46=True) if _MARK in domain.lower() else ""
+    except idna.IDNAError:
+        return ""
+
+
+def may_have_other_spelling(address: str) -> bool:
+    """Tell whether an address may have a domain that is not written in plain letters; asked of every address."""
+    return not address.isascii() or _MARK in address.lower()
+
+
+_MARK: Final = "xn--"
+"""How a label begins that stands for one in Unicode (RFC 5890 section 2.3.2.1)."""
+
+
 def is_below(domain: str, above: Collection[str]) -> bool:
     """Tell whether a domain is a subdomain of one of these."""
     at = domain.find(".")

@@ -6,10 +6,12 @@ Rules and policy are in policy.py. What an account that carries a key has to do 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final, Literal, NamedTuple
 
 from shared.directory.keys import fold
+from shared.directory.matching.domains import may_have_other_spelling, other_spelling
 from shared.directory.matching.exclusions import is_guest
 from shared.directory.matching.identity import Identity
 from shared.directory.matching.policy import ADDRESSES, IDENTITY, LOGIN_NAMES, MatchRule, Policy, Rule, Trust
@@ -20,6 +22,10 @@ MOST_SHARED: Final = 3
 """Accounts, or identities, that may carry a value by which a weak rule matches. One that more carry is no evidence."""
 FORMER_NAME: Final = "formerUserPrincipalName"
 """Attribute of a name that an identity had before it was deleted: weak evidence, whatever the trust of the rule."""
+
+SPELLED: Final = " (with its domain in the other spelling)"
+"""What an attribute is followed by where an account is looked up with Unicode for the letters of the DNS, or the other
+way round: weak evidence. SCIM compares letters, so provisioning does not find the account by it."""
 
 
 class MatchKey(NamedTuple):
@@ -52,12 +58,26 @@ def identity_keys(identity: Identity, policy: Policy) -> tuple[MatchKey, ...]:
     keys: list[MatchKey] = []
     for rule, match_rule in policy.compared.items():
         known: set[str] = set()
-        for attribute, literal in _VALUES[rule][1](identity, policy):
+        for attribute, literal in _spelled(rule, _VALUES[rule][1](identity, policy)):
             value = fold(literal)
             if value and value not in known and not (rule is Rule.EMPLOYEE_NUMBER and is_filler(value)):
                 known.add(value)
                 keys.append(_match_key(match_rule, attribute, literal, value, policy, excluded, among_many))
     return tuple(keys)
+
+
+def _spelled(rule: Rule, values: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    """Yield values by their attributes, and behind an address the same with its domain in the other spelling."""
+    for attribute, literal in values:
+        yield attribute, literal
+        if may_have_other_spelling(literal) and rule in _OF_ADDRESSES:
+            local, _, domain = unicodedata.normalize("NFKC", literal).strip().rpartition("@")
+            if local and (other := other_spelling(domain)):
+                yield attribute + SPELLED, f"{local}@{other}"
+
+
+_OF_ADDRESSES: Final = frozenset((*ADDRESSES, Rule.NAME_ID))
+"""Rules of addresses, and of names like them."""
 
 
 def match_key(
@@ -86,7 +106,9 @@ def _match_key(
     # An address proves something only in a domain that the customer has proved to own: anybody can register
     # jane@elsewhere.example in an application, and a guest's home tenant can rename its users.
     outside = (rule in ADDRESSES or (rule in LOGIN_NAMES and "@" in literal)) and not policy.verifies(literal)
-    if trust is Trust.STRONG and (attribute == FORMER_NAME or is_name_as_address(rule, attribute)):
+    if trust is Trust.STRONG and (
+        attribute == FORMER_NAME or attribute.endswith(SPELLED) or is_name_as_address(rule, attribute)
+    ):
         trust = Trust.WEAK
     return MatchKey(rule, trust, _VALUES[rule][0], value, attribute, literal, outside, excluded, among_many)
 

@@ -84,6 +84,11 @@ class Findings:
                 total.setdefault(code, Finding()).join(Finding.from_json(found))
         return total
 
+    async def runs(self) -> set[str]:
+        """Return the ids of the runs of which something is kept."""
+        keys = [row.key async for row in scan(self._tables, self._partition, FOUND, prefix_end(FOUND), select=[])]
+        return {key.removeprefix(FOUND).partition("_")[0] for key in keys}
+
     async def clear(self, job_id: str) -> None:
         """Remove the findings of a run."""
         low = f"{FOUND}{job_id}_"

@@ -25,7 +25,7 @@ from shared.directory.text import dump
 from shared.directory.work.staging import Stage, parse
 from shared.tables.port import Tables
 
-SETS = IDENTITIES, FACTS, LINKED, NEAR, CROWDS = "seen3", "facts3", "linked3", "near3", "crowds3"
+SETS = IDENTITIES, FACTS, LINKED, NEAR, CROWDS = "seen4", "facts3", "linked3", "near3", "crowds3"
 """Names of the sets. When what is kept or how runs decide changes, they change too: then all counts as changed."""
 DAYS: Final = 30
 """Days after the end of a run for which what it saw is kept; a run that begins later reads everything again."""

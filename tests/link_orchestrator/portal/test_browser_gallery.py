@@ -10,7 +10,7 @@ from shutil import copy
 import pytest
 import pytest_asyncio
 from jinja2 import ChoiceLoader, FileSystemLoader
-from playwright.async_api import Browser
+from playwright.async_api import Browser, Route
 
 from link_orchestrator.portal.page import Asked, Outcome, Page, SeeOther, Shown
 from link_orchestrator.portal.rendering import environment
@@ -113,11 +113,32 @@ async def test_what_is_followed_goes_on_says_that_nobody_answers_and_recovers(ga
     assert "fragment" not in page.url
 
 
-async def test_the_end_of_a_sign_in_is_said_before_anything_is_lost(gallery: Screen) -> None:
+async def sign_out(route: Route) -> None:
+    """Answer as App Service does to somebody whose sign-in has ended: with the way to the sign-in of Entra."""
+    await route.fulfill(status=302, headers={"Location": "https://login.microsoftonline.com/"})
+
+
+async def test_the_end_of_a_sign_in_is_said_and_goes_on_after_it(gallery: Screen) -> None:
     page = gallery.page
     counter.ended = False
     await page.reload()
     await page.get_by_label("Domains").fill("contoso.com")
-    await page.context.set_extra_http_headers({})
+    await page.route("**/portal/gallery?**", sign_out)
     await page.get_by_text("Your sign-in has ended").wait_for()
     assert await page.get_by_label("Domains").input_value() == "contoso.com"
+
+
+async def test_a_form_that_stood_for_long_is_not_sent_into_a_sign_in(gallery: Screen) -> None:
+    page = gallery.page
+    await page.clock.install()
+    await page.reload()
+    await page.get_by_label("Domains").fill("contoso.com")
+    await page.get_by_label("Type 821 to approve").fill("821")
+    await page.clock.fast_forward("10:00")
+    await page.route("**/portal/gallery", sign_out)
+    await page.get_by_role("button", name="Save").click()
+    await page.get_by_text("Your sign-in has ended").wait_for()
+    assert await page.get_by_label("Domains").input_value() == "contoso.com"
+    await page.unroute("**/portal/gallery")
+    await page.get_by_role("button", name="Save").click()
+    await page.get_by_text("It is saved.").wait_for()

@@ -34,6 +34,8 @@ def directory(*jobs: Mapping[str, Any], accounts: int = 10, **more: Any) -> dict
     return {"name": "main", "accounts": accounts, "groups": 0, "latest": latest, "credentials": []} | more
 
 
+UNUSED = {"tenantUrl": None, "lastRequest": None, "lastWrite": None, "credentials": []}
+NONE = {"refusals": []}
 DONE = job("run", counts={"linked": 8})
 
 
@@ -50,19 +52,24 @@ DONE = job("run", counts={"linked": 8})
         (directory(job("run", "approved")), POLICY, "Approve", "runs/run1"),
         (directory(job("run", "expired")), POLICY, "Plan", "plan"),
         (directory(job("run", "failed")), POLICY, "Plan", "plan"),
-        (directory(DONE), POLICY, "Verify", "runs/run1"),
-        (directory(DONE, job("verification", about="run0")), POLICY, "Verify", "runs/run1"),
-        (directory(DONE, job("verification", "started", "run1")), POLICY, "Verify", "runs/run1"),
-        (directory(DONE, job("verification", about="run1", counts={"unconfirmed": 1})), POLICY, "Verify", "runs/run1"),
+        (directory(DONE), POLICY, "Verify", "runs/run1/verify"),
+        (directory(DONE, job("verification", about="run0")), POLICY, "Verify", "runs/run1/verify"),
+        (directory(DONE, job("verification", "started", "run1")), POLICY, "Verify", "runs/run1/verify"),
+        (
+            directory(DONE, job("verification", about="run1", counts={"created": 1})),
+            POLICY,
+            "Verify",
+            "runs/run1/verify",
+        ),
         (directory(DONE, job("verification", about="run1", counts={"confirmed": 8})), POLICY, "", "plan"),
-        (directory(DONE, job("undo", "started", "run1")), POLICY, "Plan", "runs/run1"),
+        (directory(DONE, job("undo", "started", "run1")), POLICY, "Plan", "runs/run1/undo"),
         (directory(DONE, job("undo", about="run1")), POLICY, "Plan", "plan"),
     ],
 )
 def test_there_is_one_thing_to_do_next(told: Any, policy: Any, step: str, path: str) -> None:
     found = find_next(told, policy)
     assert (found.step, found.path) == (step, path)
-    page = render("overview.html", {"page": EVA, "view": Overview.of(told, policy, {"refusals": []}, NOW)})
+    page = render("overview.html", {"page": EVA, "view": Overview.of(told, policy, UNUSED, NONE, NOW)})
     assert page.count('class="button primary"') == 1
     assert f'href="/portal/{path}"' in page
 
@@ -78,13 +85,13 @@ def test_there_is_one_thing_to_do_next(told: Any, policy: Any, step: str, path: 
     ],
 )
 def test_a_credential_that_ends_is_named_in_time(expires: str | None, told: str) -> None:
-    found = directory(credentials=[{"name": "entra", "roles": ["scim"], "expires": expires}])
-    page = render("overview.html", {"page": EVA, "view": Overview.of(found, POLICY, {"refusals": []}, NOW)})
+    known = UNUSED | {"credentials": [{"name": "entra", "expires": expires}]}
+    page = render("overview.html", {"page": EVA, "view": Overview.of(directory(), POLICY, known, NONE, NOW)})
     assert told in page
     assert ("The credential" in page) == bool(told)
 
 
-HOSTILE = ("<script>alert(1)</script>", "\"'><img src=x>", "مرحبا", "👩🏽‍🚀", "x" * 10_000, "{{ 7 * 7 }}")
+HOSTILE = ("<script>alert(1)</script>", "\"'><img src=x>", "مرحبا", "👩🏽‍🚀", "x" * 10_000, "{{ 7191 * 7 }}")
 
 
 @pytest.mark.parametrize("text", HOSTILE)
@@ -92,10 +99,13 @@ def test_whatever_people_are_called_is_shown_as_text(text: str) -> None:
     refused = {"refusals": [{"account": {"id": "1", "userName": text}, "last": text, "reason": text}]}
     found = directory(job("run", persons={"started": text}), name=text)
     around = Around(caller=Caller("entra:eva", text, text), token="t")
-    page = render("overview.html", {"page": around, "view": Overview.of(found, POLICY, refused, NOW)})
+    page = render(
+        "overview.html",
+        {"page": around, "view": Overview.of(found, POLICY, UNUSED | {"lastRequest": text}, refused, NOW)},
+    )
     assert "<script>alert" not in page
     assert "<img" not in page
-    assert "49" not in page
+    assert "50337" not in page
     assert "👩🏽‍🚀" in page or "👩" not in text
 
 

@@ -136,6 +136,20 @@ class TestAcknowledging:
 
         await until(cleared)
 
+    async def test_what_a_slice_finds_behind_the_end_of_its_run_goes_at_night(self, app: App) -> None:
+        """A slice fails the run while another is under way, which then writes what it found."""
+        directory = await Directories(app.tables).open("main")
+        await app.bring(csv_file({"userName": "ada@contoso.com", "active": "no"}))
+        ended = await app.plan(graph(1, "ada@contoso.com"))
+        found = await directory.findings.total(ended["id"])
+        await app.call("POST", f"linking/runs/{ended['id']}/cancel")
+        await app.wait(f"linking/runs/{ended['id']}", "cancelled")
+        waiting = await app.plan(graph(1, "ada@contoso.com"), full=True)
+        await directory.findings.write(ended["id"], "late", found)
+        assert await directory.findings.runs() >= {ended["id"], waiting["id"]}
+        await app.host.run_timer("jobs_remove")
+        assert await directory.findings.runs() == {waiting["id"]}
+
 
 class TestWhatItSays:
     async def test_without_domains_it_says_which_would_free_how_many_rows(self, app: App) -> None:

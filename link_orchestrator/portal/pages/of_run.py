@@ -1,0 +1,263 @@
+"""What the pages about one run have in common: the run as the API shows it, how far a job is, and the way around."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final, NamedTuple, Self
+
+from link_orchestrator import words
+from link_orchestrator.portal.page import Asked
+from link_orchestrator.words import Bar, Bars
+
+Document = Mapping[str, Any]
+
+STEPS: Final[Mapping[str, str]] = {
+    "read": "Reading the identities",
+    "changes": "Looking for what changed",
+    "spread": "Looking for what changed",
+    "lead": "Looking for whom the changes touch",
+    "touch": "Looking for whom the changes touch",
+    "gather": "Looking for whom the changes touch",
+    "collect": "Collecting what people and accounts have in common",
+    "join": "Comparing people with accounts",
+    "weigh": "Weighing the evidence",
+    "decide": "Deciding",
+    "suggest": "Looking for who may be whose",
+    "resolve_members": "Comparing members of groups",
+    "decide_groups": "Deciding on groups",
+    "keep_reviews": "Keeping the reviews of the run before",
+    "reserve": "Reserving the accounts",
+    "apply": "Linking accounts",
+    "apply_groups": "Linking groups",
+    "prepare": "Looking at what was linked",
+    "count": "Counting whom the undo would switch on",
+    "undo": "Taking links back",
+    "undo_groups": "Taking links of groups back",
+    "names": "Giving names back",
+    "look": "Looking at every link",
+    "compare": "Comparing new accounts with the plan",
+    "settle": "Naming who was created instead",
+}
+"""What is said of each pass of an orchestration."""
+OF_PEOPLE: Final = ("decide", "apply", "undo")
+"""Passes whose counts are people, so that a rate of them says something."""
+KNOWN: Final[Bars] = {**words.UNDONE, **words.APPLIED, **words.DECISIONS}
+_ASKED: Final = re.compile(r"GET /linking/runs/\w+/(decisions|problems)(?:\?([\w&=]+))?")
+
+_NUMBER: Final = re.compile(r"[0-9]{1,3}(?:[\s,.'\u2019][0-9]{3}){1,3}|[0-9]{1,11}")
+"""A number as people type it, with or without a mark between thousands."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a job is, in words and numbers."""
+
+    label: str
+    done: int
+    of: int
+    counts: Sequence[tuple[str, int]]
+    rate: int
+    """People a second; 0 where that is not known yet."""
+    left: int | None
+    """Seconds until the pass that is under way ends, by how long it took so far; None where nothing tells."""
+    waiting: str
+
+    @classmethod
+    def of_job(cls, job: Document, now: datetime) -> Self:
+        """Return how far a job is, as the API shows it."""
+        progress = job.get("progress", {})
+        name = progress.get("pass", "").removesuffix("_again")
+        done, of, counts = progress.get("done", 0), progress.get("of", 0), progress.get("counts", {})
+        known = [(bar.label, counts[one]) for one, bar in KNOWN.items() if counts.get(one)]
+        seconds = (now - datetime.fromisoformat(progress["since"])).total_seconds() if "since" in progress else 0
+        people = sum(count for _, count in known) if name in OF_PEOPLE else 0
+        if name == "read":
+            known = [("Read so far", progress.get("read", 0))]
+        return cls(
+            label=STEPS.get(name, "Getting ready"),
+            done=done,
+            of=of,
+            counts=known,
+            rate=round(people / seconds) if seconds >= 1 else 0,
+            left=round(seconds / done * (of - done)) if done and seconds >= 1 else None,
+            waiting=str(progress.get("waiting") or ""),
+        )
+
+
+class Tab(NamedTuple):
+    """A page about the run, under which path of it."""
+
+    label: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run as the API shows it."""
+
+    document: Document
+
+    @classmethod
+    async def read(cls, asked: Asked) -> Self:
+        """Ask the API for the run of the page's path. Raises NotFound."""
+        return cls(await asked.api.get("linking/runs/{id}", id=asked.path["id"]))
+
+    @property
+    def id(self) -> str:
+        return str(self.document["id"])
+
+    @property
+    def path(self) -> str:
+        return f"runs/{self.id}"
+
+    @property
+    def phase(self) -> str:
+        """The phase, and that it is being cancelled while the API still says another."""
+        return "being cancelled" if self.cancelling else str(self.document["phase"])
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        counts: Mapping[str, int] = self.document["counts"]
+        return counts
+
+    @property
+    def links(self) -> int:
+        """Links that an approval would make."""
+        return int(self.document.get("links", 0))
+
+    @property
+    def linked(self) -> int:
+        return self.counts.get("linked", 0)
+
+    @property
+    def cancelling(self) -> bool:
+        return "cancelledBy" in self.document and not self.ended
+
+    @property
+    def ended(self) -> bool:
+        return "ended" in self.document
+
+    @property
+    def waits(self) -> bool:
+        """Whether the plan waits for a person: to review it, to approve it, or to drop it."""
+        return self.document["phase"] == "planned" and not self.cancelling
+
+    @property
+    def busy(self) -> bool:
+        """Whether the app works on it at this moment."""
+        return not (self.ended or self.waits)
+
+    @property
+    def is_planned(self) -> bool:
+        return "planned" in self.document
+
+    @property
+    def is_approved(self) -> bool:
+        return "approved" in self.document
+
+    @property
+    def has_linked(self) -> bool:
+        return bool(self.linked or self.counts.get("groupsLinked"))
+
+    @property
+    def policy(self) -> Document:
+        found: Document = self.document["options"].get("policy", {})
+        return found
+
+    @property
+    def undo_days(self) -> int:
+        return int(self.policy.get("undoDays", 90))
+
+    @property
+    def groups(self) -> int:
+        """Groups that an approval may link."""
+        return self.counts.get("groupLink", 0)
+
+    @property
+    def warnings(self) -> Sequence[Warned]:
+        """What to look at first; what nobody acknowledged comes first."""
+        found = [Warned(one, self.id) for one in self.document.get("warnings", ())]
+        return sorted(found, key=lambda one: one.known)
+
+    @property
+    def to_acknowledge(self) -> Sequence[Warned]:
+        return [one for one in self.warnings if not one.known and "digest" in one.document]
+
+    @property
+    def left_to_a_person(self) -> int:
+        return sum(self.counts.get(name, 0) for name in ("review", "ambiguous", "conflict", "outsideVerifiedDomains"))
+
+    @property
+    def reviewed(self) -> Sequence[tuple[str, int]]:
+        """What persons decided since the plan, by action."""
+        return [(action, count) for action, count in self.document.get("review", {}).items() if count]
+
+    def bars(self, known: Bars, where: str = "", counts: str = "counts") -> Sequence[tuple[Bar, int, str]]:
+        """Return what is known of each count that is there, and the path of its rows where `where` filters them."""
+        found = self.document.get(counts, {})
+        return [
+            (bar, found[name], f"{where}={name}" if where else "") for name, bar in known.items() if found.get(name)
+        ]
+
+    @property
+    def tabs(self) -> Iterator[Tab]:
+        """The pages of this run that have something to say."""
+        yield Tab("Overview", self.path)
+        if self.is_planned:
+            yield Tab("Decisions", f"{self.path}/decisions")
+        if any(self.counts.get(name) for name in words.GROUPS):
+            yield Tab("Groups", f"{self.path}/groups")
+        if self.waits:
+            yield Tab("Approve", f"{self.path}/approve")
+        if self.is_approved:
+            yield Tab("Verify", f"{self.path}/verify")
+        if self.has_linked:
+            yield Tab("Undo", f"{self.path}/undo")
+
+
+class Warned(NamedTuple):
+    """A warning of a run as the API shows it."""
+
+    document: Document
+    run: str
+
+    @property
+    def known(self) -> bool:
+        return bool(self.document.get("acknowledged"))
+
+    @property
+    def seen(self) -> str:
+        """What a form sends to say that this very warning was seen."""
+        return f"{self.document['code']} {self.document.get('digest', '')}"
+
+    @property
+    def examples(self) -> Sequence[str]:
+        return [_example(one) for one in self.document.get("examples", ())]
+
+    @property
+    def remedy(self) -> Sequence[tuple[str, str]]:
+        """The remedy in pieces, each with the path that it leads to: where it names a request, the page of that."""
+        text, pieces, at = str(self.document.get("remedy", "")), list[tuple[str, str]](), 0
+        for found in _ASKED.finditer(text):
+            pieces.append((text[at : found.start()], ""))
+            query = f"?{found[2]}" if found[2] else ""
+            pieces.append(("the rows" if found[1] == "decisions" else "the list", f"runs/{self.run}/{found[1]}{query}"))
+            at = found.end()
+        return [*pieces, (text[at:], "")]
+
+
+def _example(example: Document) -> str:
+    if "from" in example or "to" in example:
+        return f"{example.get('from') or 'none'} becomes {example.get('to')}"
+    if "identity" in example:
+        return " and ".join(str(example[name]) for name in ("account", "identity") if example.get(name))
+    return ", ".join(f"{name} {value}" for name, value in example.items())
+
+
+def digits(typed: str) -> int | None:
+    """Return a number as people type it, with or without marks between thousands; None for what is none."""
+    text = typed.strip()
+    return int(re.sub(r"\D", "", text)) if _NUMBER.fullmatch(text) else None

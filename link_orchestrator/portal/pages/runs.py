@@ -1,0 +1,140 @@
+"""The runs of a directory, and one run: what it decides, what to look at first, how far it is, and what comes next."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from link_orchestrator import words
+from link_orchestrator.portal.page import Asked, Outcome, Page, SeeOther, Shown
+from link_orchestrator.portal.pages.of_run import Document, Progress, Run
+from link_orchestrator.words import Bar
+
+SHOWN: Final = 50
+"""Runs on a page of the list."""
+MOST_PROBLEMS: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Runs:
+    """The list of runs, the latest first."""
+
+    runs: Sequence[Run]
+    total: int
+    first: int
+
+    @property
+    def next(self) -> int | None:
+        """The number of the first run on the next page, None on the last."""
+        return self.first + SHOWN if self.first + SHOWN < self.total else None
+
+
+@dataclass(frozen=True, slots=True)
+class OneRun:
+    """What the page of a run shows."""
+
+    run: Run
+    basis: Document
+    progress: Progress | None
+
+    @property
+    def flow(self) -> Sequence[tuple[str, int, str]]:
+        """Where the people of the source go, by what becomes of them."""
+        counts = self.run.counts
+        rows = [(label, sum(counts.get(name, 0) for name in names), tone) for label, tone, names in words.WHOLES[:-1]]
+        return [(label[:1].upper() + label[1:], count, tone) for label, count, tone in rows if count]
+
+    @property
+    def people(self) -> int:
+        """People of the source on whom the plan decided."""
+        return sum(count for _, count, _ in self.flow)
+
+    @property
+    def decisions(self) -> Sequence[tuple[Bar, int, str]]:
+        return self.run.bars({**words.DECISIONS, **words.SHARED}, "decision")
+
+    @property
+    def impact(self) -> Sequence[tuple[Bar, int, str]]:
+        """Attributes that the first cycle changes, those that people notice first."""
+        counts = {name: count for name, count in self.run.document.get("impact", {}).items() if name != "accounts"}
+        others = sorted(counts.keys() - words.CHANGED.keys(), key=lambda name: (-counts[name], name))
+        named = {**words.CHANGED, **{name: Bar(name, "new") for name in others}}
+        return [(bar, counts[name], f"changes={name}") for name, bar in named.items() if counts.get(name)]
+
+    @property
+    def applied(self) -> Sequence[tuple[Bar, int, str]]:
+        return self.run.bars({**words.APPLIED, **{name: _group(bar) for name, bar in words.APPLIED_GROUPS.items()}})
+
+    @property
+    def predicted(self) -> Sequence[tuple[Bar, int, str]]:
+        return self.run.bars(words.PREDICTED, counts="predicted")
+
+    @property
+    def by(self) -> Mapping[str, str]:
+        """Who did what, in the words of the API: the person where it knows one."""
+        document, persons = self.run.document, self.run.document.get("persons", {})
+        names = {"started": "startedBy", "approved": "approvedBy", "cancelled": "cancelledBy"}
+        return {deed: persons.get(deed) or document[name] for deed, name in names.items() if name in document}
+
+
+def _group(bar: Bar) -> Bar:
+    return bar._replace(label=f"Groups: {bar.label[:1].lower()}{bar.label[1:]}")
+
+
+@dataclass(frozen=True, slots=True)
+class Problems:
+    """Rows of a run's source that could not be used."""
+
+    run: Run
+    problems: Sequence[Document]
+    cursor: str
+    at_first: bool
+
+
+async def show_list(asked: Asked) -> Outcome:
+    """Show the runs."""
+    found = [*reversed((await asked.api.get("linking/runs"))["runs"])]
+    asked_for = asked.query.get("from", "")
+    first = int(asked_for) if asked_for.isascii() and asked_for.isdigit() and len(asked_for) < 8 else 0
+    return Shown("runs.html", Runs([Run(one) for one in found[first : first + SHOWN]], len(found), first))
+
+
+async def show(asked: Asked) -> Outcome:
+    """Show a run."""
+    run = await Run.read(asked)
+    nothing: dict[str, Any] = {"policy": [], "files": [], "undos": []}
+    basis = nothing if run.busy else await asked.api.get("linking/runs/{id}/basis", id=run.id)
+    progress = Progress.of_job(run.document, datetime.now(UTC)) if run.busy else None
+    return Shown("run.html", OneRun(run, basis, progress))
+
+
+async def cancel(asked: Asked) -> Outcome:
+    """Cancel a run: what it linked stays linked."""
+    await asked.api.post("linking/runs/{id}/cancel", id=asked.path["id"])
+    return SeeOther(f"runs/{asked.path['id']}", said="cancelled")
+
+
+async def show_problems(asked: Asked) -> Outcome:
+    """Show which rows of the source were not used, and why."""
+    run, cursor = await Run.read(asked), asked.query.get("cursor", "")
+    page = await asked.api.get("linking/runs/{id}/problems", id=run.id, cursor=cursor, count=str(MOST_PROBLEMS))
+    return Shown("run_problems.html", Problems(run, page["problems"], page.get("cursor", ""), not cursor))
+
+
+PAGES: Final = (
+    Page("runs", show_list, label="Runs"),
+    Page(
+        "runs/{id}",
+        show,
+        {"cancel": cancel},
+        under="runs",
+        notices={
+            "cancelled": "The run stops within a page of work. What it linked by then stays linked until an undo.",
+            "approved": "It is approved. Accounts are being linked now; people sign in as before.",
+            "piloted": "The pilot is approved. Only its people are being linked now; the rest of the plan waits.",
+        },
+    ),
+    Page("runs/{id}/problems", show_problems, under="runs"),
+)

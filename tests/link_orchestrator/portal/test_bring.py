@@ -1,0 +1,136 @@
+"""Files through the portal: look first, import, take back; and what is refused keeps what was typed."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import aiohttp
+import pytest
+
+from infra.local.samples import MadeUp
+from tests.link_orchestrator.portal.door import OPERATOR, READER, Answer, Door
+from tests.link_orchestrator.running import csv_file, graph
+from tests.waiting import until
+
+FILE = csv_file(
+    {"Login": "jane@contoso.com", "Mail": "jane@contoso.com", "First name": "Jane", "Colour": "red"},
+    {"Login": "<script>alert(1)</script>", "Mail": "", "First name": "Eve", "Colour": "blue"},
+    {"Login": "", "Mail": "", "First name": "Nobody", "Colour": ""},
+)
+
+
+async def send_file(door: Door, content: bytes, path: str = "import", name: str = "hr.csv", **fields: Any) -> Answer:
+    """Send a file by a form of a page, as a browser does."""
+    form = aiohttp.FormData()
+    sent = {"token": (await door.get(path)).token, "do": "send", "what": "accounts"} | fields
+    for field, value in sent.items():
+        for one in value if isinstance(value, list) else [value]:
+            form.add_field(field, one)
+    form.add_field("file", content, filename=name, content_type="text/csv")
+    return await door.ask("POST", path, {"Sec-Fetch-Site": "same-origin", **OPERATOR}, data=form)
+
+
+async def followed(door: Door, sent: Answer, said: str) -> tuple[str, Answer]:
+    """Return the path of the page that a form led to, and the page once it says something."""
+    assert sent.status == 303, sent.text
+    path = sent.headers["Location"].removeprefix("/portal/")
+
+    async def shows() -> Answer | None:
+        page = await door.get(path)
+        assert page.status == 200, page.text
+        return page if said in page.text else None
+
+    return path, await until(shows)
+
+
+async def test_a_file_is_looked_at_imported_and_taken_back(door: Door) -> None:
+    path, preview = await followed(door, await send_file(door, FILE), "Import it?")
+    assert "2 would be created" in preview.text.replace("would be created 2", "2 would be created")
+    assert "hr.csv: nothing is changed yet" in preview.text
+    assert "<script>alert" not in preview.html
+    assert "Colour" in preview.text
+    path, done = await followed(door, await door.send(path.partition("?")[0], {"do": "import"}), "Take it back")
+    assert path.startswith("imports/import")
+    assert "created 2" in done.text
+    assert "Correct them in the file" in done.text
+    assert "hr.csv" in (await door.get("import")).text
+    path, undone = await followed(door, await door.send(path, {"do": "undo"}), "Row by row")
+    assert "Removed 2" in undone.text
+    assert "<script>alert" not in undone.html
+    shown = await door.get(f"{path}?outcome=removed")
+    assert "jane@contoso.com" in shown.text
+
+
+async def test_columns_are_changed_on_the_preview(door: Door) -> None:
+    path, _ = await followed(door, await send_file(door, FILE), "Import it?")
+    again = {"do": "again", "header": ["Login", "Colour"], "was": ["userName", ""], "as": ["userName", "department"]}
+    path, preview = await followed(door, await send_file(door, FILE, path, **again), "Import it?")
+    assert re.search(r'name="was" value="department"', preview.html)
+    assert "department" in path, "what was said of columns is in the address, for the next change"
+
+
+async def test_a_wrong_file_is_led_to_the_right_door(door: Door) -> None:
+    users = csv_file({"userPrincipalName": "a@contoso.com", "id": "1", "displayName": "A", "accountEnabled": "true"})
+    page = await send_file(door, users)
+    assert page.status == 400
+    assert "Send it as: Entra's users" in page.text
+    assert "POST /" not in page.text
+    assert re.search(r'value="identities" checked', page.html)
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"columns": "Login"}, "line 1 is not like: Login = userName"),
+        ({"columns": "Login = nothing"}, "which is no column"),
+        ({"what": "nothing"}, "say what is in the file"),
+        ({"what": "identities", "after": "identities1"}, "no such resource"),
+    ],
+)
+async def test_what_is_refused_is_said_and_kept(door: Door, fields: dict[str, str], told: str) -> None:
+    page = await send_file(door, FILE, **fields)
+    assert page.status in (400, 404), page.text
+    assert told in page.text
+    if "columns" in fields:
+        assert f"{fields['columns']}</textarea>" in page.html
+
+
+async def test_a_form_without_a_file_says_so(door: Door) -> None:
+    page = await door.send("import", {"do": "send", "what": "accounts", "columns": "Login = userName"})
+    assert (page.status, "choose a file" in page.text) == (400, True)
+    assert "Login = userName</textarea>" in page.html
+
+
+async def test_entras_users_are_kept_for_plans(door: Door) -> None:
+    people = json.dumps([graph(1, "jane@contoso.com"), {"id": "no"}]).encode()
+    path, page = await followed(
+        door, await send_file(door, people, what="identities", name="users.json"), "Plan with it"
+    )
+    assert path.startswith("uploads/identities")
+    assert "people read 1" in page.text
+    assert "rows not taken 1" in page.text
+    assert "users.json" in (await door.get("import")).text
+
+
+async def test_a_reader_looks_on(door: Door) -> None:
+    path, _ = await followed(door, await send_file(door, FILE), "Import it?")
+    for one in ("import", path):
+        page = await door.get(one, READER)
+        assert page.status == 200
+        assert "<form" not in page.html
+    token = (await door.get("import")).token
+    assert (await door.send(path.partition("?")[0], {"do": "import"}, READER, token)).status == 403
+
+
+async def test_what_there_is_not_is_no_page(door: Door) -> None:
+    for path in ("imports/nothing", "previews/import1", "uploads/x", "import-undos/import1"):
+        assert (await door.get(path)).status == 404
+
+
+async def test_the_made_up_files_can_be_brought_through_the_page(door: Door) -> None:
+    files = MadeUp(60, 70).files()
+    path, _ = await followed(door, await send_file(door, files["accounts"]), "Import it?")
+    path, done = await followed(door, await door.send(path, {"do": "import"}), "Take it back")
+    assert done.status == 200

@@ -1,0 +1,143 @@
+"""The way from a plan to its undo in a real browser, by keys alone; and every page of a run, looked at."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest_asyncio
+from playwright.async_api import Page
+
+from tests.link_orchestrator.portal.browser import IN_A_BROWSER, Screen
+from tests.link_orchestrator.portal.runs import api_of, plan_demo, plan_hostile
+from tests.link_orchestrator.running import Api
+
+pytestmark = IN_A_BROWSER
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def api(screen: Screen) -> AsyncIterator[Api]:
+    """The JSON API behind the tab's door."""
+    async with api_of(screen.door) as found:
+        yield found
+
+
+async def tab_to(page: Page, role: str, name: str) -> None:
+    """Go by the Tab key to what has this role and name."""
+    wanted = await page.get_by_role(role, name=name, exact=True).first.element_handle()  # type: ignore[arg-type]
+    assert wanted, name
+    for _ in range(150):
+        if await page.evaluate("one => document.activeElement === one", wanted):
+            return
+        await page.keyboard.press("Tab")
+    raise AssertionError(f"the keyboard does not come to {name}")
+
+
+async def enter(page: Page, role: str, name: str) -> None:
+    """Press what has this role and name by the keyboard alone."""
+    await tab_to(page, role, name)
+    await page.keyboard.press("Enter")
+
+
+async def test_the_way_from_plan_to_undo_works_by_keys_alone(screen: Screen, api: Api) -> None:
+    run, page = await plan_demo(api), screen.page
+    here = f"runs/{run['id']}"
+    await screen.open(here)
+    await screen.check("run-planned")
+    await enter(page, "link", "Decide row by row")
+    await page.wait_for_url("**/decisions?decision=review")
+    for key in ("j", "y"):
+        await page.keyboard.press(key)
+    await page.get_by_text("It is linked with the run").wait_for()
+    await page.keyboard.press("n")
+    await page.get_by_text("It stays out of this run").wait_for()
+    await screen.check("decisions-review")
+    await page.keyboard.press("l")
+    await page.wait_for_url("**/rows/*")
+    await screen.check("row-review")
+    await page.keyboard.press("y")
+    await page.get_by_text("It is to be linked").wait_for()
+    await page.keyboard.press("j")
+    await page.keyboard.press("h")
+    await page.wait_for_url("**/decisions?decision=review")
+    await enter(page, "link", "Approve")
+    await page.wait_for_url("**/approve")
+    await screen.check("approve")
+    links = (await api.call("GET", f"linking/{here}"))["links"]
+    assert links == run["links"] + 2
+    for warning in run["warnings"]:
+        await tab_to(page, "checkbox", warning["warning"])
+        await page.keyboard.press("Space")
+    await tab_to(page, "textbox", f"Type {links}, the number of links")
+    await page.keyboard.type("7")
+    await page.keyboard.press("Enter")
+    assert "number shown" in await page.get_by_role("textbox").evaluate("element => element.validationMessage")
+    await page.keyboard.press("Backspace")
+    await page.keyboard.type(str(links))
+    await page.keyboard.press("Enter")
+    await page.get_by_role("heading", name=f"{links} accounts linked").wait_for()
+    await page.wait_for_load_state()
+    await screen.check("run-done")
+    await enter(page, "link", "Verify")
+    await page.wait_for_url("**/verify")
+    await screen.check("verify-before")
+    await enter(page, "button", f"Verify {links} links")
+    await page.get_by_role("heading", name="Not yet confirmed").wait_for()
+    await screen.check("verify-done")
+    await enter(page, "link", "Undo")
+    await page.wait_for_url("**/undo")
+    await screen.check("undo-before")
+    await enter(page, "button", "Undo the run")
+    await page.get_by_role("heading", name="What the undo came to").wait_for()
+    await screen.check("undo-done")
+    assert (await api.call("GET", f"linking/{here}/undo"))["counts"]["undone"] == links
+
+
+async def test_every_page_of_a_plan_is_looked_at(screen: Screen, api: Api) -> None:
+    await screen.open("runs")
+    await screen.check("runs-empty")
+    run = await plan_demo(api)
+    here = f"runs/{run['id']}"
+    pages = {"runs": "runs", "pilot": f"{here}/pilot", "decisions": f"{here}/decisions", "groups": f"{here}/groups"}
+    pages |= {"decisions-none": f"{here}/decisions?decision=link&department=Nobody", "problems": f"{here}/problems"}
+    (group, *_) = await api.decisions(run, "groupLink")
+    pages |= {"difference": f"{here}/groups/{group['entraGroup']['id']}"}
+    for decision in ("ambiguous", "noIdentity", "conflict"):
+        pages |= {f"row-{decision}": f"{here}/rows/{(await api.decisions(run, decision))[0]['id']}"}
+    for name, path in pages.items():
+        await screen.open(path)
+        await screen.check(name)
+    await screen.open(f"{here}/approve")
+    await screen.page.get_by_label("the number of links").fill(str(run["links"]))
+    await screen.page.get_by_role("button", name="Approve, and link").click()
+    await screen.page.get_by_role("alert").wait_for()
+    screen.errors.clear()  # the browser reports the status itself
+    await screen.check("approve-refused")
+    await screen.open(f"{here}/decisions?decision=review")
+    await screen.page.get_by_label("Tick all on this page").check()
+    await screen.page.get_by_role("button", name="Link these first").click()
+    await screen.page.get_by_text("that you ticked").wait_for()
+    await screen.check("pilot-rows")
+
+
+async def test_hostile_names_break_no_page(screen: Screen, api: Api) -> None:
+    run = await plan_hostile(api)
+    here = f"runs/{run['id']}"
+    await screen.open(here)
+    await screen.check("hostile-run")
+    await screen.open(f"{here}/decisions")
+    await screen.check("hostile-decisions")
+    for place, row in enumerate(await api.decisions(run)):
+        await screen.open(f"{here}/rows/{row['id']}")
+        await screen.check(f"hostile-row-{place}")
+
+
+async def test_a_run_that_is_being_planned_is_followed_without_a_reload(screen: Screen, api: Api) -> None:
+    await plan_demo(api)
+    run: Any = (await api.call("GET", "linking/runs"))["runs"][-1]
+    await api.call("POST", f"linking/runs/{run['id']}/cancel")
+    await api.wait(f"linking/runs/{run['id']}", "cancelled")
+    asked = {"identities": run["options"]["identities"], "full": True}
+    again = await api.call("POST", "linking/runs", asked)
+    await screen.open(f"runs/{again['id']}")
+    await screen.page.get_by_role("heading", name="Look at it, then approve it").wait_for()

@@ -1,0 +1,337 @@
+"""The pages of a run, through the door: what they say is the API's, and what they do is done."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from tests.link_orchestrator.portal.door import READER, Door
+from tests.link_orchestrator.portal.runs import HOSTILE, api_of, plan_demo, plan_hostile
+from tests.link_orchestrator.running import Api
+
+
+@pytest.fixture
+async def api(door: Door) -> AsyncIterator[Api]:
+    """The JSON API behind the door."""
+    async with api_of(door) as found:
+        yield found
+
+
+@pytest.fixture
+async def run(api: Api) -> Any:
+    """A planned run over the demo's people and groups."""
+    return await plan_demo(api)
+
+
+def here(run: Any, page: str = "") -> str:
+    """Return the path of a page about a run."""
+    return f"runs/{run['id']}{page}"
+
+
+def boxes(run: Any) -> list[str]:
+    """Return what the boxes of all warnings of a run send."""
+    return [f"{one['code']} {one['digest']}" for one in run["warnings"]]
+
+
+async def row_of(api: Api, run: Any, decision: str, place: int = 0) -> Any:
+    return (await api.decisions(run, decision))[place]
+
+
+async def approved(door: Door, api: Api, run: Any) -> Any:
+    """Approve a run on its page, and return it once it has ended."""
+    sent = await door.send(
+        here(run, "/approve"),
+        {"do": "approve", "links": f"{run['links']:,}", "acknowledged": boxes(run), "pauseProvisioning": "yes"},
+    )
+    assert (sent.status, sent.headers["Location"]) == (303, f"/portal/{here(run)}?said=approved"), sent.text
+    return await api.wait(f"linking/runs/{run['id']}", "done")
+
+
+async def test_without_a_run_the_list_says_how_to_begin(door: Door) -> None:
+    page = await door.get("runs")
+    assert page.status == 200
+    assert "There was no run yet" in page.text
+
+
+async def test_every_number_on_the_pages_of_a_plan_is_the_apis(door: Door, run: Any) -> None:
+    listed, page = await door.get("runs"), await door.get(here(run))
+    assert f"{run['links']:,}" in listed.text
+    for count in (*run["counts"].values(), *run["predicted"].values(), *run["impact"].values()):
+        assert f"{count:,}" in page.text
+    for warning in run["warnings"]:
+        assert warning["warning"] in page.text
+    assert "GET /linking" not in page.text, "remedies lead to pages"
+    assert "Only addresses in contoso.com and fabrikam.com prove anything." in page.text
+    assert "accounts.csv" in page.text
+
+
+@pytest.mark.parametrize("page", ["", "/decisions", "/approve", "/pilot", "/verify", "/undo", "/groups", "/problems"])
+async def test_a_reader_sees_every_page_and_no_button(door: Door, run: Any, page: str) -> None:
+    shown = await door.get(here(run, page), READER)
+    assert shown.status == 200
+    assert 'method="post"' not in shown.html
+
+
+@pytest.mark.parametrize(
+    "page", ["", "/decisions", "/rows/00link_0", "/approve", "/pilot", "/verify", "/undo", "/groups"]
+)
+async def test_a_run_that_is_not_there_is_said(door: Door, page: str) -> None:
+    assert (await door.get(f"runs/run0{page}")).status == 404
+
+
+async def test_a_plan_is_dropped_by_its_button(door: Door, api: Api, run: Any) -> None:
+    sent = await door.send(here(run), {"do": "cancel"})
+    assert (sent.status, sent.headers["Location"]) == (303, f"/portal/{here(run)}?said=cancelled")
+    await api.wait(f"linking/runs/{run['id']}", "cancelled")
+    page = await door.get(here(run))
+    assert "This run is cancelled" in page.text
+    assert "Nothing has changed." in page.text
+
+
+async def test_a_row_is_reviewed_by_its_button_and_the_next_one_is_at_hand(door: Door, api: Api, run: Any) -> None:
+    first, second = (await api.decisions(run, "review"))[:2]
+    path = here(run, "/decisions?decision=review")
+    sent = await door.send(path, {"do": "review", "one": f"link {first['id']}"})
+    assert sent.status == 303
+    page = await door.get(sent.headers["Location"].removeprefix("/portal/"))
+    assert re.search(rf'<tr data-at[^>]*>\s*<td class="tick"><input[^>]*value="{second["id"]}"', page.html)
+    assert "It is linked with the run" in page.text
+    assert (await row_of(api, run, "review"))["review"]["person"] == "eva@contoso.com"
+
+
+async def test_ticked_rows_are_decided_together_and_those_not_taken_are_named(door: Door, api: Api, run: Any) -> None:
+    (ambiguous,) = await api.decisions(run, "ambiguous")
+    reviews = await api.decisions(run, "review")
+    rows = [ambiguous["id"], *(row["id"] for row in reviews)]
+    page = await door.send(here(run, "/decisions"), {"do": "review", "action": "link", "rows": rows})
+    assert page.status == 200
+    assert f"{len(reviews)} other rows were decided" in page.text
+    assert "name the one that is this person's" in page.text
+    sent = await door.send(here(run, "/decisions"), {"do": "review", "action": "leave", "rows": rows[1:]})
+    assert sent.status == 303
+    assert (
+        (await door.send(here(run, "/decisions"), {"do": "review", "action": "link"}))
+        .headers["Location"]
+        .endswith("=none")
+    )
+
+
+async def test_a_decision_that_is_refused_is_said_on_the_page_with_the_ticks_kept(
+    door: Door, api: Api, run: Any
+) -> None:
+    row = await row_of(api, run, "conflict")
+    path = here(run, "/decisions?decision=conflict")
+    page = await door.send(path, {"do": "review", "one": f"link {row['id']}", "rows": row["id"]})
+    assert page.status == 400
+    assert "A row that is conflict can not be reviewed to link" in page.text
+    assert f'value="{row["id"]}" aria-label="{row["identity"]["userPrincipalName"]}" checked' in page.html
+
+
+async def test_rows_are_chosen_by_every_condition_of_the_api_page_by_page(door: Door, api: Api, run: Any) -> None:
+    page = await door.get(here(run, "/decisions?decision=link"))
+    assert f"{run['counts']['link']} rows, 50 on this page" in page.text
+    following = page.html.split('rel="next"')[0].rpartition('href="/portal/')[2].partition('"')[0].replace("&amp;", "&")
+    assert "This is the last page." in (await door.get(following)).text
+    chosen = await door.get(here(run, "/decisions?changes=userName&domain=fabrikam.com"))
+    listed = await api.call("GET", f"linking/runs/{run['id']}/decisions", changes="userName", domain="fabrikam.com")
+    assert f"{len(listed['decisions'])} rows on this page" in chosen.text
+
+
+@pytest.mark.parametrize("wrong", ["score=2", "rule=luck", "decision=luck", "reviewed=perhaps", "evidence=x"])
+async def test_a_condition_that_is_none_is_said_beside_the_filter(door: Door, run: Any, wrong: str) -> None:
+    page = await door.get(here(run, f"/decisions?{wrong}"))
+    assert page.status == 200
+    assert "No row can be chosen so" in page.text
+    assert wrong.partition("=")[0] in page.text
+
+
+async def test_a_row_is_shown_side_by_side_with_what_differs(door: Door, api: Api, run: Any) -> None:
+    row = await row_of(api, run, "review")
+    page = await door.get(here(run, f"/rows/{row['id']}"))
+    assert page.status == 200
+    assert "Sign-in name differs" in page.text
+    assert row["remedy"] in page.text
+    assert row["reason"] in page.text
+    assert "import:" in page.text, "the account's history"
+
+
+@pytest.mark.parametrize(
+    "decision", ["link", "noAccount", "noIdentity", "conflict", "ambiguous", "excluded", "outsideVerifiedDomains"]
+)
+async def test_every_kind_of_row_has_its_page(door: Door, api: Api, run: Any, decision: str) -> None:
+    for row in (await api.decisions(run, decision))[:2]:
+        page = await door.get(here(run, f"/rows/{row['id']}"))
+        assert page.status == 200, page.text
+        assert row["reason"] in page.text
+
+
+async def test_the_counterpart_is_named_on_the_page_of_a_row(door: Door, api: Api, run: Any) -> None:
+    (row,) = await api.decisions(run, "ambiguous")
+    path = here(run, f"/rows/{row['id']}")
+    refused = await door.send(path, {"do": "name", "account": "nobody <b>"})
+    assert refused.status == 400
+    assert "no account has that id, userName or applicationId" in refused.text
+    assert 'value="nobody &lt;b&gt;"' in refused.html
+    assert (await door.send(path, {"do": "name", "account": ""})).status == 400
+    sent = await door.send(path, {"do": "name", "account": row["candidates"][0]["userName"]})
+    assert sent.status == 303
+    assert "It is to be linked" in (await door.get(path)).text
+    assert (await door.send(path, {"do": "review", "one": "leave"})).status == 303
+    assert "It is to be linked" not in (await door.get(path)).text
+
+
+async def test_a_file_of_decisions_is_taken_and_what_was_not_is_said_by_its_line(
+    door: Door, api: Api, run: Any
+) -> None:
+    (link, review) = await row_of(api, run, "link"), await row_of(api, run, "review")
+    lines = ["action,row,run", f"exclude,{link['id']},{run['id']}", f"link,{review['id']},{run['id']}"]
+    path = here(run, "/decisions")
+
+    async def send(*more: str) -> Any:
+        import aiohttp
+
+        form = aiohttp.FormData()
+        for name, value in (("token", (await door.get(path)).token), ("do", "file")):
+            form.add_field(name, value)
+        text = "\r\n".join([*lines, *more]) if more != ("",) else ""
+        form.add_field("file", text, filename="decisions.csv", content_type="application/vnd.ms-excel")
+        from tests.link_orchestrator.portal.door import OPERATOR, SAME_SITE
+
+        return await door.ask("POST", path, {**SAME_SITE, **OPERATOR}, data=form)
+
+    page = await send(f"dance,{review['id']},{run['id']}")
+    assert page.status == 200
+    assert "Line 4 : action: one of link, exclude, leave, acknowledge" in page.text
+    assert "2 other rows were decided" in page.text
+    assert (await send()).status == 303
+    assert (await send("")).status == 400
+    other = await send(f"link,{review['id']},run0")
+    assert other.status == 400
+    assert "nothing was decided" in other.text
+
+
+async def test_an_approval_takes_the_number_and_the_warnings_and_keeps_what_was_typed(
+    door: Door, api: Api, run: Any
+) -> None:
+    path = here(run, "/approve")
+    without = await door.send(
+        path, {"do": "approve", "links": "7", "acknowledged": boxes(run), "pauseProvisioning": "yes"}
+    )
+    assert without.status == 400
+    assert f"type {run['links']}, the number of links shown" in without.text
+    assert 'value="7"' in without.html
+    assert without.html.count('name="acknowledged"') == without.html.count('" checked>')
+    unseen = await door.send(path, {"do": "approve", "links": str(run["links"]), "acknowledged": boxes(run)[1:]})
+    assert unseen.status == 400
+    assert "tick each warning once you have looked at it" in unseen.text
+    changed = [*boxes(run)[1:], boxes(run)[0].split()[0] + " 0000000000000000"]
+    assert (await door.send(path, {"do": "approve", "links": str(run["links"]), "acknowledged": changed})).status == 409
+    assert (await api.call("GET", f"linking/runs/{run['id']}"))["phase"] == "planned"
+    done = await approved(door, api, run)
+    assert done["counts"]["linked"] == run["links"]
+    again = await door.send(path, {"do": "approve", "links": str(run["links"])}, token=without.token)
+    assert again.status == 409
+
+
+async def test_groups_are_linked_with_their_box_alone(door: Door, api: Api, run: Any) -> None:
+    groups = run["counts"]["groupLink"]
+    fields = {"do": "approve", "links": str(run["links"]), "acknowledged": boxes(run), "groups": str(groups)}
+    assert (await door.send(here(run, "/approve"), fields)).status == 303
+    done = await api.wait(f"linking/runs/{run['id']}", "done")
+    assert done["counts"]["groupsLinked"] == groups
+
+
+async def test_a_pilot_is_chosen_by_rows_by_a_filter_or_by_a_number(door: Door, api: Api, run: Any) -> None:
+    row = await row_of(api, run, "link")
+    path = here(run, "/pilot")
+    chosen = await door.send(path, {"do": "choose", "rows": row["id"]}, token=(await door.get(path)).token)
+    assert "The 1 row that you ticked" in chosen.text
+    fields = {"do": "approve", "planned": str(run["links"]), "acknowledged": boxes(run)}
+    nobody = await door.send(path, fields)
+    assert nobody.status == 400
+    assert "say how many people at most" in nobody.text
+    assert (await door.send(path, {**fields, "number": "1.5"})).status == 400
+    none = await door.send(path, {**fields, "filter.department": "No such"})
+    assert none.status == 409
+    assert 'value="No such"' in none.html
+    assert (await door.send(path, {**fields, "rows": row["id"]})).headers["Location"].endswith("said=piloted")
+    run = await api.wait(f"linking/runs/{run['id']}", "planned")
+    while run["phase"] != "planned" or run["counts"].get("linked") != 1:
+        run = await api.call("GET", f"linking/runs/{run['id']}")
+    page = await door.get(here(run))
+    assert "Look at it, then approve the rest" in page.text
+    fields["planned"] = str(run["links"])
+    assert (await door.send(path, {**fields, "number": "2", "acknowledged": ""})).status == 303
+    run = await api.wait(f"linking/runs/{run['id']}", "done", "planned")
+    assert "The rest of the plan still waits" in (await door.get(here(run, "/undo"))).text
+
+
+async def test_a_run_is_verified_and_taken_back_on_its_pages(door: Door, api: Api, run: Any) -> None:
+    await approved(door, api, run)
+    assert "Start provisioning" in (await door.get(here(run, "/verify"))).text
+    assert (await door.send(here(run, "/verify"), {"do": "verify"})).status == 303
+    found = (await api.call("GET", f"linking/runs/{run['id']}/verification"))["id"]
+    found = await api.wait(f"linking/verifications/{found}", "done")
+    page = await door.get(here(run, "/verify"))
+    assert f"Not yet confirmed {found['counts']['unconfirmed']}" in page.text
+    assert "Provision on demand" in page.text
+    undo = await door.get(here(run, "/undo"))
+    assert "for 90 days" not in undo.text
+    assert "more than 90 days ago" in undo.text
+    assert (await door.send(here(run, "/undo"), {"do": "undo", "keep": "nothing"})).status == 303
+    back = (await api.call("GET", f"linking/runs/{run['id']}/undo"))["id"]
+    back = await api.wait(f"linking/undos/{back}", "done")
+    page = await door.get(here(run, "/undo"))
+    assert f"As before their link {back['counts']['undone']}" in page.text
+
+
+async def test_who_stayed_inactive_is_switched_on_by_their_number(door: Door, api: Api, run: Any) -> None:
+    await approved(door, api, run)
+    row = await row_of(api, run, "link")
+    account = await api.call("GET", f"accounts/{row['account']['id']}")
+    off = {
+        "schemas": ["urn:ietf:params:scim:api:messages:2.0:PatchOp"],
+        "Operations": [{"op": "replace", "path": "active", "value": False}],
+    }
+    found = await api.call("GET", "scim/v2/Users", filter=f'externalId eq "{account["document"]["externalId"]}"')
+    await api.call("PATCH", f"scim/v2/Users/{found['Resources'][0]['id']}", off, "application/scim+json")
+    assert (await door.send(here(run, "/undo"), {"do": "undo"})).status == 303
+    back = (await api.call("GET", f"linking/runs/{run['id']}/undo"))["id"]
+    await api.wait(f"linking/undos/{back}", "done")
+    page = await door.get(here(run, "/undo"))
+    assert "1 account stayed inactive" in page.text
+    wrong = await door.send(here(run, "/undo"), {"do": "switchOn", "expected": "1", "activate": "2"})
+    assert wrong.status == 400
+    assert "type 1, the number of accounts shown" in wrong.text
+    assert (await door.send(here(run, "/undo"), {"do": "switchOn", "expected": "1", "activate": "1"})).status == 303
+    back = (await api.call("GET", f"linking/runs/{run['id']}/undo"))["id"]
+    await api.wait(f"linking/undos/{back}", "done")
+    assert (await api.call("GET", f"accounts/{account['id']}"))["active"]
+
+
+async def test_a_groups_difference_is_shown_by_its_members(door: Door, api: Api, run: Any) -> None:
+    row = await row_of(api, run, "groupLink")
+    page = await door.get(here(run, "/groups"))
+    assert row["group"]["displayName"] in page.text
+    difference = await door.get(here(run, f"/groups/{row['entraGroup']['id']}"))
+    assert f"Only here {row['members']['onlyHere']}" in difference.text
+    assert (await door.get(here(run, "/groups/x"))).status == 404
+
+
+async def test_hostile_names_are_shown_as_they_are(door: Door, api: Api) -> None:
+    run = await plan_hostile(api)
+    for path in (
+        here(run),
+        here(run, "/decisions"),
+        *(here(run, f"/rows/{row['id']}") for row in await api.decisions(run)),
+    ):
+        page = await door.get(path)
+        assert page.status == 200
+        assert "<script>alert" not in page.html
+        assert "<img src=x" not in page.html
+    listed = (await door.get(here(run, "/decisions"))).html
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in listed
+    assert HOSTILE["emoji"] in listed
