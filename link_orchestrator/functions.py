@@ -94,6 +94,7 @@ ROUTES = (
     Route("linking_schedule_resume", "POST", "linking/schedule/resume", schedule.resume_schedule),
     Route("activity_list", "GET", "directory/activity", activity.list_activity),
     Route("jobs_under_way", "GET", "directory/under-way", activity.list_under_way),
+    Route("policy_warnings", "GET", "directory/policy/warnings", policy.list_warnings),
     Route("policy_history", "GET", "directory/policy/history", policy.list_history),
 )
 """Routes beside those that every kind has. Their services need the tables alone."""

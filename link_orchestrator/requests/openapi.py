@@ -88,6 +88,7 @@ OPERATIONS: Mapping[str, Operation] = {
     "directory_settings_get": Operation("Settings"),
     "policy_get": Operation("Policy"),
     "policy_put": Operation("StoredPolicy", body=_json("Policy")),
+    "policy_warnings": Operation("PolicyWarnings"),
     "policy_history": Operation("PolicyHistory", query=PAGED),
     "linking_schedule_get": Operation("ScheduleState"),
     "linking_schedule_resume": Operation("ScheduleState"),

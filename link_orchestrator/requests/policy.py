@@ -33,6 +33,11 @@ async def put_policy(directory: Directory, request: Request, sources: Sources) -
     return Response(200, dump(policy.to_json() | {"warnings": _warnings(policy)}))
 
 
+async def list_warnings(directory: Directory, request: Request) -> Response:
+    """Return what is risked by the policy as it is stored, and what it leaves without effect."""
+    return Response(200, dump({"warnings": _warnings((await directory.policies.read()).policy)}))
+
+
 async def list_history(directory: Directory, request: Request) -> Response:
     """List who changed the policy, and suspended or resumed its schedule, the latest change first."""
     entries, cursor = await directory.policies.history(request.params.get("cursor", ""), read_count(request))

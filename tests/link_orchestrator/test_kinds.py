@@ -40,6 +40,7 @@ activity_list                GET    directory/activity
 jobs_under_way               GET    directory/under-way
 policy_get                   GET    directory/policy
 policy_put                   PUT    directory/policy
+policy_warnings              GET    directory/policy/warnings
 policy_history               GET    directory/policy/history
 directory_get                GET    directory
 directory_schemas_get        GET    directory/schemas

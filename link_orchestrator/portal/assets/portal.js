@@ -137,12 +137,36 @@ function press(event) {
   event.preventDefault();
 }
 
+/** In the rules of the policy, up and down move a row at once, and keep the focus where it was. */
+function moveRow(event) {
+  const button = event.target.closest("[data-move]"), row = button?.closest("tr");
+  if (!row?.closest("[data-order]")) return;
+  event.preventDefault();
+  if (button.dataset.move === "up") row.previousElementSibling?.before(row);
+  else row.nextElementSibling?.after(row);
+  button.focus();
+  say(`Rule ${row.rowIndex} of ${row.parentElement.rows.length} now. Save the policy to keep the order.`);
+}
+
+/** What is to be pasted elsewhere gets a button that copies it. */
+function offerCopy(element) {
+  const button = document.createElement("button");
+  [button.type, button.className, button.textContent] = ["button", "button copy", "Copy"];
+  button.addEventListener("click", async () => {
+    await navigator.clipboard.writeText(element.textContent);
+    button.textContent = "Copied";
+  });
+  element.after(button);
+}
+
 /** A box at the head of a table ticks all those that share its name. */
 function tickAll(event) {
   const name = event.target.dataset.tickAll;
   if (name) for (const box of document.getElementsByName(name)) box.checked = event.target.checked;
 }
 
+if (navigator.clipboard) document.querySelectorAll("[data-copy]").forEach(offerCopy);
+addEventListener("click", moveRow);
 showTimes(document);
 for (const box of document.querySelectorAll("[data-tick-all]")) box.hidden = false;
 document.querySelector("tr[data-at]")?.focus();

@@ -12,10 +12,12 @@ from link_orchestrator.portal.pages import (
     afterwards,
     approval,
     bring,
+    connect,
     decisions,
     groups,
     overview,
     plan,
+    policy,
     provisioning,
     runs,
     settings,
@@ -24,7 +26,9 @@ from link_orchestrator.portal.pages import (
 # One line a module, in the order of the navigation.
 PAGES: Final[tuple[Page, ...]] = (
     *overview.PAGES,
+    *connect.PAGES,
     *bring.PAGES,
+    *policy.PAGES,
     *plan.PAGES,
     *runs.PAGES,
     *decisions.PAGES,

@@ -1,0 +1,140 @@
+"""Connect: what to enter in the Entra admin center, step by step, and whether provisioning came."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final, NamedTuple
+
+from link_orchestrator.portal.page import Asked, Outcome, Page, SeeOther, Shown
+from link_orchestrator.prediction.mapping import ACTIVE, DEFAULT
+from shared.scim.errors import InvalidValue
+
+Document = Mapping[str, Any]
+
+SOON: Final = 30
+"""Days before its end from which a credential is said to end soon."""
+SWITCH: Final = 'Switch([IsSoftDeleted], , "False", "True", "True", "False")'
+NAMES: Final = {
+    "emails": 'emails[type eq "work"].value',
+    "employeeNumber": "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:employeeNumber",
+}
+"""Attributes whose name in the Entra admin center is another one than here."""
+
+
+class Mapped(NamedTuple):
+    """An attribute of the mapping: its name in the Entra admin center, what is asked for, and what is there."""
+
+    target: str
+    asked: str
+    asked_precedence: int
+    source: str
+    precedence: int
+
+    @property
+    def is_right(self) -> bool:
+        """Whether it is as it is asked for. What expressions do is for the warnings."""
+        return self.source == self.asked and (self.precedence == self.asked_precedence or self.asked_precedence != 1)
+
+
+class Credential(NamedTuple):
+    """A credential for provisioning: its name, its end and the days until then, and when it last came."""
+
+    name: str
+    expires: str | None
+    days: int | None
+    last_request: str | None
+    last_write: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Connect:
+    """What the page of the connection shows."""
+
+    connection: Document
+    mapping: Document
+    graph: Document
+    mapped: Sequence[Mapped]
+    credentials: Sequence[Credential]
+    switch: str = SWITCH
+    soon: int = SOON
+
+
+async def show(asked: Asked) -> Outcome:
+    """Show how provisioning is connected."""
+    connection, mapping, sources = await asyncio.gather(
+        asked.api.get("linking/connection"), asked.api.get("linking/mapping"), asked.api.get("linking/sources")
+    )
+    return Shown(
+        "connect.html",
+        Connect(
+            connection=connection,
+            mapping=mapping,
+            graph=sources["graph"],
+            mapped=compare(mapping["mapping"]),
+            credentials=[_credential(one) for one in connection["credentials"]],
+        ),
+    )
+
+
+def compare(mapping: Document) -> list[Mapped]:
+    """Return the attributes that the mapping is asked to have, beside what it has."""
+    return [
+        Mapped(
+            NAMES.get(target, target),
+            SWITCH if target == ACTIVE else source,
+            _precedence(DEFAULT.matching, target),
+            _source(mapping, target),
+            _precedence(mapping["matching"], target),
+        )
+        for target, source in DEFAULT.attributes.items()
+    ]
+
+
+def _source(mapping: Document, target: str) -> str:
+    """Return what feeds an attribute, as the Entra admin center shows it; "" for nothing."""
+    source = mapping["attributes"].get(target, "")
+    if source != "?":
+        return str(source)
+    default = SWITCH if target == ACTIVE and not mapping.get("expressions") else "an expression"
+    return str(mapping.get("expressions", {}).get(target, default))
+
+
+def _precedence(matching: Sequence[str], target: str) -> int:
+    return [*matching].index(target) + 1 if target in matching else 0
+
+
+def _credential(one: Document) -> Credential:
+    expires = one["expires"]
+    days = (datetime.fromisoformat(expires) - datetime.now(UTC)).days if expires else None
+    return Credential(one["name"], expires, days, one["lastRequest"], one["lastWrite"])
+
+
+async def check_mapping(asked: Asked) -> Outcome:
+    """Keep the provisioning schema that was downloaded in the Entra admin center, and check it."""
+    file = asked.form.files.get("mapping")
+    if file is None:
+        raise InvalidValue("mapping: choose the file that you downloaded")
+    await asked.api.post("linking/mapping", file.content)
+    return SeeOther("connect", said="checked")
+
+
+async def read_mapping(asked: Asked) -> Outcome:
+    """Read the provisioning schema from Microsoft Graph, and check it."""
+    job = asked.form["source.graph.job"].strip()
+    named = {"servicePrincipal": asked.form["source.graph.servicePrincipal"].strip()}
+    await asked.api.post("linking/mapping", {"source": {"graph": named | ({"job": job} if job else {})}})
+    return SeeOther("connect", said="checked")
+
+
+PAGES: Final = (
+    Page(
+        "connect",
+        show,
+        {"check": check_mapping, "read": read_mapping},
+        label="Connect",
+        notices={"checked": "The mapping is kept for plans from now on, and checked: what is wrong with it is below."},
+    ),
+)

@@ -1,0 +1,177 @@
+"""Policy: what is ours, by what people are matched, whom to leave out, and what runs by itself."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from link_orchestrator.portal.page import Asked, Outcome, Page, SeeOther, Shown
+from link_orchestrator.portal.pages.policy_form import SWITCHES, Fields, beside_its_field, moved
+from shared.scim.errors import InvalidValue, ScimError
+
+Document = Mapping[str, Any]
+
+EXAMPLES: Final = "5"
+"""People and accounts that are shown as examples of whom an exclusion matches."""
+ENTRIES: Final = "10"
+"""Entries of the history that are shown at once."""
+NAME_IDS: Final = (
+    ("userPrincipalName", "The user principal name"),
+    ("mail", "The mail"),
+    ("objectId", "The object id"),
+    ("onPremisesImmutableId", "The immutable id of Active Directory"),
+)
+TRUST_EMAILS: Final = (
+    (
+        "verified",
+        "Those that the application verified",
+        "Nobody takes an account over by an address that is not theirs.",
+    ),
+    (
+        "inVerifiedDomains",
+        "Every one in the verified domains",
+        (
+            "What it risks: whoever registered an account with a colleague's address hands it to that colleague, with "
+            "what is in it. Links with other names, of deactivated accounts and of shared addresses wait for a review."
+        ),
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What the page of the policy shows."""
+
+    fields: Fields
+    raw: str
+    warnings: Sequence[Document]
+    history: Sequence[Document]
+    cursor: str
+    at_first: bool
+    schedule: Document
+    graph: Document
+    seen: str
+    """Number of the latest change that the page knows of."""
+    run: Document | None
+    excluded: Sequence[Document]
+    aside: Sequence[Document]
+    switches: Mapping[str, tuple[str, str]]
+    is_edited: bool = False
+    """Whether there is something in the form that was not saved."""
+    name_ids: Sequence[tuple[str, str]] = NAME_IDS
+    trusts: Sequence[tuple[str, str, str]] = TRUST_EMAILS
+
+    @property
+    def matched(self) -> int:
+        """How many identities the exclusions left out in the last plan."""
+        return int(self.run["counts"].get("excluded", 0)) if self.run else 0
+
+    @property
+    def set_aside(self) -> int:
+        """How many identities met an account that is set aside in the last plan."""
+        return int(self.run["counts"].get("setAside", 0)) if self.run else 0
+
+
+async def show(asked: Asked) -> Outcome:
+    """Show the policy; after a refusal, with what was typed."""
+    return await _show(asked, Fields.typed(asked.form) if asked.form["do"] == "save" else None)
+
+
+async def _show(asked: Asked, typed: Fields | None) -> Outcome:
+    api, cursor = asked.api, asked.query.get("history", "")
+    policy, warned, history, latest, schedule, sources, runs = await asyncio.gather(
+        api.get("directory/policy"),
+        api.get("directory/policy/warnings"),
+        api.get("directory/policy/history", cursor=cursor, count=ENTRIES),
+        api.get("directory/policy/history", count="1"),
+        api.get("linking/schedule"),
+        api.get("linking/sources"),
+        api.get("linking/runs"),
+    )
+    run = next((one for one in reversed(runs["runs"]) if "planned" in one), None)
+    excluded, aside = await _examples(asked, run, "excluded"), await _examples(asked, run, "setAside")
+    return Shown(
+        "policy.html",
+        Policy(
+            fields=typed or Fields.of(policy),
+            raw=json.dumps(policy, indent=2, ensure_ascii=False),
+            warnings=warned["warnings"],
+            history=history["history"],
+            cursor=history.get("cursor", ""),
+            at_first=not cursor,
+            schedule=schedule,
+            graph=sources["graph"],
+            seen=_number(latest),
+            run=run,
+            excluded=excluded,
+            aside=aside,
+            switches=SWITCHES,
+            is_edited=typed is not None,
+        ),
+    )
+
+
+async def _examples(asked: Asked, run: Document | None, decision: str) -> Sequence[Document]:
+    """Return the first rows of the last plan that the policy left out."""
+    if run is None or not run["counts"].get(decision):
+        return []
+    page = await asked.api.find("linking/runs/{id}/decisions", id=run["id"], decision=decision, count=EXAMPLES)
+    return page["decisions"] if page else []
+
+
+def _number(history: Document) -> str:
+    return str(history["history"][0]["number"]) if history["history"] else "0"
+
+
+async def save(asked: Asked) -> Outcome:
+    """Save the form; or, where a button of a rule was pressed, show the rules in another order and save nothing."""
+    if asked.form["move"]:
+        return await _show(asked, Fields.typed(moved(asked.form)))
+    before = await asked.api.get("directory/policy")
+    return await _put(asked, Fields.typed(asked.form).policy(before))
+
+
+async def save_raw(asked: Asked) -> Outcome:
+    """Save the policy as JSON."""
+    try:
+        policy = json.loads(asked.form["raw"])
+    except (ValueError, RecursionError) as error:
+        raise InvalidValue(f"raw: it is no JSON: {error}".replace("; ", ", ")) from None
+    return await _put(asked, policy)
+
+
+async def _put(asked: Asked, policy: Any) -> Outcome:
+    if _number(await asked.api.get("directory/policy/history", count="1")) != asked.form["seen"]:
+        raise InvalidValue(
+            "somebody else changed the policy since you opened it: the history below says what. Your entries are kept "
+            "here, and were not saved. Send them again to put them in the place of that change"
+        )
+    try:
+        await asked.api.put("directory/policy", policy)
+    except ScimError as error:
+        raise type(error)(beside_its_field(error.detail)) from None
+    return SeeOther("policy", said="saved")
+
+
+async def resume(asked: Asked) -> Outcome:
+    """Let the schedule go on that an undo has suspended."""
+    await asked.api.post("linking/schedule/resume")
+    return SeeOther("policy", said="resumed")
+
+
+PAGES: Final = (
+    Page(
+        "policy",
+        show,
+        {"save": save, "raw": save_raw, "resume": resume},
+        label="Policy",
+        notices={
+            "saved": "The policy is saved. It holds for plans from now on: what is linked stays linked, and a plan "
+            "that waits keeps the policy with which it was made.",
+            "resumed": "The schedule goes on.",
+        },
+    ),
+)

@@ -1,0 +1,70 @@
+"""The connection by its page: what to enter, whether a test was seen, and the mapping checked."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import aiohttp
+
+from link_orchestrator.portal.pages.connect import SWITCH, compare
+from link_orchestrator.prediction.mapping import DEFAULT, read_mapping
+from tests.link_orchestrator.portal.door import OPERATOR, READER, SAME_SITE, Answer, Door
+from tests.link_orchestrator.running import TOKEN
+
+
+async def check(door: Door, document: Any) -> Answer:
+    """Send a schema by the page's form."""
+    form = aiohttp.FormData({"token": (await door.get("connect")).token, "do": "check"})
+    form.add_field("mapping", json.dumps(document), filename="schema.json", content_type="application/json")
+    return await door.ask("POST", "connect", {**SAME_SITE, **OPERATOR}, data=form)
+
+
+async def test_a_test_connection_is_seen(door: Door) -> None:
+    page = await door.get("connect")
+    assert "No test connection was seen yet" in page.text
+    assert f"{door.url}/scim/v2" in page.text
+    assert "local" in page.text
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    async with door.session.get("/scim/v2/Users?filter=userName eq %22nobody%22", headers=headers) as answer:
+        assert answer.status == 200
+    page = await door.get("connect")
+    assert "The connection works" in page.text
+    assert "It has changed nothing yet" in page.text
+    assert TOKEN not in page.html
+    assert "The connection works" in (await door.get("connect?fragment=seen")).text
+
+
+async def test_a_mapping_is_checked(door: Door) -> None:
+    attributes = {"externalId": "mailNickname", "userName": "userPrincipalName"}
+    sent = await check(door, {"attributes": attributes, "matching": ["externalId"]})
+    assert (sent.status, sent.headers["Location"]) == (303, "/portal/connect?said=checked")
+    page = await door.get("connect")
+    assert "ExternalId comes from mailNickname" in page.text
+    assert "Map objectId to externalId and give that mapping matching precedence 1." in page.text
+
+
+async def test_a_file_that_is_no_schema_is_refused_beside_its_field(door: Door) -> None:
+    page = await check(door, {"value": []})
+    assert page.status == 400
+    assert "must be an exported provisioning schema" in page.text
+    assert 'id="e-mapping"' in page.html
+    page = await door.send("connect", {"do": "check"})
+    assert "choose the file that you downloaded" in page.text
+    page = await door.send("connect", {"do": "read", "source.graph.servicePrincipal": "<b>"})
+    assert page.status == 400
+    assert 'value="&lt;b&gt;"' in page.html
+
+
+async def test_a_reader_sees_the_steps_and_no_button(door: Door) -> None:
+    page = await door.get("connect", READER)
+    assert "Matching precedence" in page.text
+    assert "<form" not in page.html
+
+
+def test_the_mapping_that_is_asked_for_is_right_in_itself() -> None:
+    assert all(one.is_right for one in compare(DEFAULT.to_json()))
+    attributes = {"externalId": "objectId", "userName": "mail"}
+    own = read_mapping({"attributes": attributes, "matching": ["userName", "externalId"]}).to_json()
+    assert {one.target: one.is_right for one in compare(own)}["externalId"] is False
+    assert [one.asked for one in compare(own)][-1] == SWITCH

@@ -1,0 +1,180 @@
+"""The policy by its page: fields and back, order without script, refusals beside fields, two operators at once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from html import unescape
+from typing import Any
+
+import pytest
+
+from link_orchestrator.portal.forms import Form
+from link_orchestrator.portal.pages.policy_form import RULES, Fields, beside_its_field, moved
+from shared.directory.matching.policy import Policy, Rule, read_asked
+from tests.link_orchestrator.portal.door import OPERATOR, READER, SAME_SITE, Answer, Door
+from tests.link_orchestrator.running import object_id
+
+POLICY = {
+    "verifiedDomains": ["contoso.com", {"domain": "fabrikam.com", "subdomains": True}],
+    "rules": [
+        {"rule": "nameId", "trust": "strong"},
+        {"rule": "externalId", "trust": "strong"},
+        {"rule": "transformedName", "trust": "weak", "transforms": ["beforeAt", {"addPrefix": "CORP\\"}]},
+        {"rule": "employeeNumber", "trust": "weak", "transforms": [{"padZeros": 8}]},
+        {
+            "rule": "transformedMail",
+            "trust": "weak",
+            "transforms": [{"replaceDomain": {"from": "a.example", "to": "b.example"}}],
+        },
+    ],
+    "excluded": [
+        "jane@contoso.com",
+        {"identity": object_id(1), "create": True},
+        {"pattern": "svc-*"},
+        {"type": "guest", "create": True},
+        {"group": object_id(2)},
+    ],
+    "setAside": ["*@partner.example"],
+    "autoApprove": {"share": 0.015, "number": 50},
+    "schedule": {"source": {"graph": {"scope": "groups", "groups": [object_id(3)]}}, "everyHours": 24},
+    "safeguardShare": 0.2,
+    "adoptOnCreate": True,
+}
+
+
+def sent_by(page: Answer) -> dict[str, list[str]]:
+    """Return what the form of the policy would send as it is shown, as a browser reads it."""
+    form = page.html[page.html.index('id="policy"') :]
+    form = form[: form.index("</form>")]
+    found: dict[str, list[str]] = {}
+    for tag in re.findall(r"<input [^>]*>", form):
+        at = {name: unescape(value) for name, value in re.findall(r'([\w-]+)="([^"]*)"', tag)}
+        if at.get("type") in ("checkbox", "radio") and " checked" not in tag:
+            continue
+        found.setdefault(at["name"], []).append(at["value"])
+    for name, text in re.findall(r'<textarea [^>]*name="([^"]+)"[^>]*>\n(.*?)</textarea>', form, re.DOTALL):
+        found[name] = [unescape(text)]
+    for name, options in re.findall(r'<select [^>]*name="([^"]+)"[^>]*>(.*?)</select>', form, re.DOTALL):
+        chosen = re.search(r'value="([^"]*)" selected', options)
+        found[name] = [chosen[1] if chosen else ""]
+    return found
+
+
+async def save(door: Door, fields: Mapping[str, Any]) -> Answer:
+    """Send the form as the page shows it, with some fields changed; None takes one away."""
+    asked = sent_by(await door.get("policy")) | fields
+    flat = [(name, one) for name, value in asked.items() for one in (value if isinstance(value, list) else [value])]
+    return await door.ask(
+        "POST",
+        "policy",
+        {**SAME_SITE, **OPERATOR},
+        data=[(name, one) for name, one in flat if one is not None],
+    )
+
+
+def test_fields_say_what_the_policy_says() -> None:
+    policy = read_asked(POLICY).to_json()
+    assert read_asked(Fields.of(policy).policy(policy)).to_json() == policy
+    default = Policy().to_json()
+    assert read_asked(Fields.of(default).policy(default)).to_json() == default
+
+
+def test_every_rule_has_its_line() -> None:
+    assert {*RULES} == {*Rule}
+
+
+@pytest.mark.parametrize(("move", "order"), [("up:b", "bac"), ("down:b", "acb"), ("up:a", "abc"), ("down:x", "abc")])
+def test_a_rule_goes_up_and_down(move: str, order: str) -> None:
+    assert moved(Form({"rule": ("a", "b", "c"), "move": (move,)})).all("rule") == tuple(order)
+
+
+def test_a_refusal_of_an_entry_is_about_its_field() -> None:
+    assert beside_its_field("excluded.2.pattern: leaves everybody out: name a part") == (
+        "excluded: entry 3: leaves everybody out: name a part"
+    )
+    assert beside_its_field("rules.0.transforms.1: is no transform; there are: x") == (
+        "rules: rule 1: is no transform, there are: x"
+    )
+
+
+async def test_what_is_entered_is_the_policy(door: Door) -> None:
+    sent = await save(door, {"verifiedDomains": "contoso.com\n*.fabrikam.com\n", "excluded": "pattern svc-*"})
+    assert (sent.status, sent.headers.get("Location")) == (303, "/portal/policy?said=saved"), sent.text
+    page = await door.get("policy?said=saved")
+    assert "The policy is saved" in page.text
+    assert "contoso.com\n*.fabrikam.com</textarea>" in page.html
+    assert "pattern svc-*</textarea>" in page.html
+    assert "Verified domains" in page.text
+    assert "eva@contoso.com" in page.text
+
+
+async def test_what_it_risks_stands_above_it(door: Door) -> None:
+    assert "only past sign-ins link" in (await door.get("policy")).text
+    await save(door, {"verifiedDomains": "contoso.com", "trustEmails": "inVerifiedDomains"})
+    page = await door.get("policy")
+    assert "Every address of an account in the verified domains is taken as its owner" in page.text
+    assert "only past sign-ins link" not in page.text
+
+
+async def test_rules_go_up_without_script_and_nothing_is_saved_or_lost(door: Door) -> None:
+    page = await save(door, {"move": "up:nameId", "verifiedDomains": "typed.example"})
+    assert page.status == 200
+    assert "Not saved yet" in page.text
+    assert "typed.example</textarea>" in page.html
+    rules = sent_by(page)["rule"]
+    assert rules.index("nameId") < rules.index("signInObjectId")
+    assert "typed.example" not in (await door.get("policy")).html
+    saved = await save(door, {"rule": rules})
+    assert saved.status == 303
+    assert sent_by(await door.get("policy"))["rule"][:3] == rules[:3]
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"verifiedDomains": "a.example\nnot a domain"}, "entry 2"),
+        ({"excluded": "pattern *"}, "leaves everybody out"),
+        ({"excluded": "type nobody"}, "must be one of guest"),
+        ({"trust.externalId": "off"}, "externalId must be among them"),
+        ({"trust.transformedName": "weak"}, "needs one"),
+        ({"undoDays": "<script>"}, "undoDays"),
+        ({"safeguardShare": "200"}, "must be a number from 0 to 1"),
+        ({"scheduled": "yes"}, "SCIMLINK_GRAPH_TENANTS"),
+    ],
+)
+async def test_what_is_refused_is_said_and_kept(door: Door, fields: dict[str, str], told: str) -> None:
+    page = await save(door, fields | {"setAside": "kept@contoso.com"})
+    assert page.status in (400, 409), page.text
+    assert told in page.text
+    assert "kept@contoso.com</textarea>" in page.html
+    sent = sent_by(page)
+    assert all(sent[name][-1] == value for name, value in fields.items())
+
+
+async def test_a_change_of_another_operator_is_not_overwritten_unseen(door: Door) -> None:
+    before = sent_by(await door.get("policy"))
+    await save(door, {"verifiedDomains": "theirs.example"})
+    page = await save(door, {"seen": before["seen"], "verifiedDomains": "mine.example"})
+    assert page.status == 400
+    assert "somebody else changed the policy" in page.text.lower()
+    assert "mine.example</textarea>" in page.html
+    assert "theirs.example" in page.text
+    again = sent_by(page)
+    assert (await save(door, {"seen": again["seen"], "verifiedDomains": "mine.example"})).status == 303
+
+
+async def test_what_has_no_field_is_sent_as_json(door: Door) -> None:
+    page = await door.get("policy")
+    seen = sent_by(page)["seen"][0]
+    refused = await door.send("policy", {"do": "raw", "raw": "{", "seen": seen})
+    assert (refused.status, "it is no JSON" in refused.text) == (400, True)
+    sent = await door.send("policy", {"do": "raw", "raw": '{"verifiedDomains": ["raw.example"]}', "seen": seen})
+    assert sent.status == 303
+    assert "raw.example" in (await door.get("policy")).html
+
+
+async def test_a_reader_sees_the_policy_and_no_button(door: Door) -> None:
+    page = await door.get("policy", READER)
+    assert "verifiedDomains" in page.text
+    assert "<form" not in page.html
