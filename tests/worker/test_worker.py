@@ -298,7 +298,8 @@ def test_every_http_function_of_a_role_is_called_and_asks_for_a_token(drive: Dri
     statuses = {name: result["value"] and result["value"]["status"] for name, result in zip(http, results, strict=True)}
     assert (statuses.pop("health"), statuses.pop("health_live")) == (200, 200)
     assert statuses.pop("health_ready") == 503, "there is no storage"
-    assert {statuses.pop("portal_page"), statuses.pop("portal_form")} == {404}, "nobody signs in here"
+    portal = {statuses.pop(name) for name in ("portal_page", "portal_form") if role == "admin"}
+    assert portal <= {404}, "nobody signs in here"
     assert set(statuses.values()) == {401}, statuses
 
 
