@@ -50,11 +50,11 @@ JOBS: Final = {
     "run": ("A run", "runs/{}"),
     "undo": ("Links are taken back", "undos/{}"),
     "import": ("Accounts are imported", "imports/{}"),
-    "groupimport": ("Groups are imported", "groups/imports/{}"),
+    "groupimport": ("Groups are imported", "imports/{}"),
     "preview": ("An import is previewed", "previews/{}"),
-    "grouppreview": ("An import of groups is previewed", "groups/previews/{}"),
-    "importundo": ("An import is taken back", ""),
-    "groupimportundo": ("An import of groups is taken back", ""),
+    "grouppreview": ("An import of groups is previewed", "previews/{}"),
+    "importundo": ("An import is taken back", "import-undos/{}"),
+    "groupimportundo": ("An import of groups is taken back", "import-undos/{}"),
     "verification": ("Links are verified", "verifications/{}"),
 }
 """What a job of each kind does, in words, and the path of its page."""
