@@ -14,7 +14,7 @@ from shared.host.expiry import tell_expiring
 from shared.host.http import Edge
 from shared.host.settings import Settings
 from shared.tables.late import LateTables
-from shared.tables.port import Denied, Tables
+from shared.tables.port import Tables
 
 if TYPE_CHECKING:
     from link_orchestrator.portal.page import Samples
@@ -69,13 +69,7 @@ def open_tables(settings: Settings) -> Tables:
     def connect() -> Tables:
         from shared.tables.azure import AzureTables
 
-        if settings.tables:
-            try:
-                return AzureTables.from_connection_string(settings.tables)
-            except ValueError:
-                # Its text may have the key.
-                raise Denied("SCIMLINK_TABLES is no connection string of a storage account") from None
-        return AzureTables.with_managed_identity(settings.tables_endpoint, settings.client_id or None)
+        return AzureTables.open(settings.tables, settings.tables_endpoint, settings.client_id)
 
     return LateTables(connect)
 

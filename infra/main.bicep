@@ -157,6 +157,11 @@ param logRetentionDays int = 90
 @maxValue(1000)
 param logDailyCapGB int = 5
 
+@description('Days for which the nightly copies of the tables are kept. What is deleted there can be had again for 35 days more.')
+@minValue(7)
+@maxValue(90)
+param backupDays int = 30
+
 @description('Whether the data and the vault are locked against deletion.')
 param lockData bool = true
 
@@ -202,6 +207,7 @@ var tableNames = [
   'scimlink'
   'scimlinka'
   'scimlinkd'
+  'scimlinke'
   'scimlinkf'
   'scimlinkg'
   'scimlinkj'
@@ -418,6 +424,48 @@ resource backups 'Microsoft.Storage/storageAccounts/blobServices/containers@2025
   properties: {
     publicAccess: 'None'
   }
+}
+
+// Copies have what the tables have, people among it: they go when their term is over.
+resource backupTerm 'Microsoft.Storage/storageAccounts/managementPolicies@2025-01-01' = {
+  parent: data
+  name: 'default'
+  properties: {
+    policy: {
+      rules: [
+        {
+          name: 'copies-end'
+          enabled: true
+          type: 'Lifecycle'
+          definition: {
+            filters: {
+              blobTypes: [
+                'blockBlob'
+              ]
+              prefixMatch: [
+                'backups/'
+              ]
+            }
+            actions: {
+              baseBlob: {
+                delete: {
+                  daysAfterModificationGreaterThan: backupDays
+                }
+              }
+              version: {
+                delete: {
+                  daysAfterCreationGreaterThan: backupDays
+                }
+              }
+            }
+          }
+        }
+      ]
+    }
+  }
+  dependsOn: [
+    backups
+  ]
 }
 
 // ---------------------------------------------------------------------------------------------------------- Vault
@@ -946,7 +994,8 @@ var sharedSettings = {
   SCIMLINK_TABLES_ENDPOINT: data.properties.primaryEndpoints.table
   SCIMLINK_BUCKETS: string(buckets)
 }
-var graphSettings = {
+var linkingSettings = {
+  SCIMLINK_BACKUPS_ENDPOINT: data.properties.primaryEndpoints.blob
   SCIMLINK_GRAPH_TENANTS: string(graphTenants)
   SCIMLINK_GRAPH_CLIENT_ID: graphClientId
   SCIMLINK_GRAPH_ENDPOINT: graphEndpoint
@@ -976,11 +1025,12 @@ resource scimSettings 'Microsoft.Web/sites/config@2024-11-01' = {
     SCIMLINK_CLIENT_ID: twoApps ? scimIdentity.properties.clientId : adminIdentity.properties.clientId
     SCIMLINK_BASE_URL: empty(scimBaseUrl) ? 'https://${scimApp.properties.defaultHostName}' : scimBaseUrl
     SCIMLINK_CREDENTIALS: string(twoApps ? scimCredentials : concat(scimCredentials, adminCredentials))
-  }, twoApps ? {} : union(graphSettings, schedulerSettings))
+  }, twoApps ? {} : union(linkingSettings, schedulerSettings))
   dependsOn: [
     scimData
     scimTelemetry
     adminData
+    adminBackups
     adminTelemetry
     adminSecrets
     adminOrchestrations
@@ -990,7 +1040,7 @@ resource scimSettings 'Microsoft.Web/sites/config@2024-11-01' = {
 resource adminSettings 'Microsoft.Web/sites/config@2024-11-01' = if (twoApps) {
   parent: adminApp
   name: 'appsettings'
-  properties: union(sharedSettings, graphSettings, schedulerSettings, {
+  properties: union(sharedSettings, linkingSettings, schedulerSettings, {
     APP_ROLES: 'admin'
     AzureWebJobsStorage__blobServiceUri: adminHost!.properties.primaryEndpoints.blob
     AzureWebJobsStorage__queueServiceUri: adminHost!.properties.primaryEndpoints.queue
@@ -1009,6 +1059,7 @@ resource adminSettings 'Microsoft.Web/sites/config@2024-11-01' = if (twoApps) {
   })
   dependsOn: [
     adminData
+    adminBackups
     adminTelemetry
     adminSecrets
     adminOrchestrations

@@ -64,6 +64,7 @@ def test_without_settings_nothing_is_made(monkeypatch: pytest.MonkeyPatch, caplo
         ({"SCIMLINK_BASE_URL": "https://scim.example.com?"}, "SCIMLINK_BASE_URL must be an address like"),
         ({"SCIMLINK_BASE_URL": "https://user@scim.example.com"}, "SCIMLINK_BASE_URL must be an address like"),
         ({"SCIMLINK_BASE_URL": "https://scim.example.com\r\nX: y"}, "SCIMLINK_BASE_URL must be an address like"),
+        ({"SCIMLINK_BACKUPS_ENDPOINT": "https://a/backups"}, "SCIMLINK_BACKUPS_ENDPOINT must be an address like"),
         ({"SCIMLINK_GRAPH_AUTHORITY": "https://a:port"}, "SCIMLINK_GRAPH_AUTHORITY: "),
         ({"SCIMLINK_CREDENTIALS": "[" * 100_000}, "SCIMLINK_CREDENTIALS must be a JSON list"),
         ({"SCIMLINK_GRAPH_TENANTS": "[" * 100_000}, "SCIMLINK_GRAPH_TENANTS must be a JSON object"),

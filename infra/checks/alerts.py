@@ -24,7 +24,7 @@ WINDOWS = ("PT5M", "PT10M", "PT15M", "PT30M", "PT1H", "PT2H", "PT3H", "PT4H", "P
 """How often a log alert looks, and over which time: those that Azure takes."""
 NEEDED = {
     *("errors", "refused", "slow", "silence", "job-failed", "job-stuck", "storage", "upkeep"),
-    *("links-unconfirmed", "credential-ends"),
+    *("links-unconfirmed", "credential-ends", "copy-missing"),
 }
 SOURCES = {"AppRequests", "AppTraces", "AzureDiagnostics", "union"}
 FIELDS = {"name", "title", "query"}

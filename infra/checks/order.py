@@ -7,13 +7,14 @@ from collections.abc import Iterator, Mapping
 from infra.checks.evaluation import Deployment, Reference
 from infra.checks.finding import Finding
 
-_ROLES = {"adminData", "adminTelemetry", "adminSecrets", "adminOrchestrations"}
+_ROLES = {"adminData", "adminBackups", "adminTelemetry", "adminSecrets", "adminOrchestrations"}
 AFTER: Mapping[str, set[str]] = {
     "scimApp": {"scimPackages", "scimHostAccess", "vnet", "privateNames"},
     "adminApp": {"adminPackages", "adminHostAccess", "vnet", "privateNames"},
     # With one app, it does its work with the identity of the admin app.
     "scimSettings": {"scimData", "scimTelemetry", *_ROLES},
     "adminSettings": _ROLES,
+    "backupTerm": {"backups"},
     "adminSignIn": {"adminSettings"},
     "scimPackage": {"scimSettings"},
     "adminPackage": {"adminSettings", "adminSignIn"},

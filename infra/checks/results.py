@@ -16,8 +16,10 @@ SAFE: Mapping[str, Any] = {
     "lockData": True,
     "adminClientId": "",
     "provisioningIsOn": False,
+    "backupDays": 30,
+    "logRetentionDays": 90,
 }
-"""Defaults that keep people safe who answer nothing."""
+"""Defaults that keep people safe who answer nothing, and keep their data no longer than the pages say."""
 KINDS: Mapping[str, type] = {"int": int, "string": str, "bool": bool, "array": list, "object": dict}
 SECRET = {"scimCredentials", "adminCredentials"}
 """Parameters that no output shows: hashes of tokens."""

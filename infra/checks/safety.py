@@ -85,6 +85,22 @@ RULES = (
 )
 """Each holds for every resource of its type, in every scenario."""
 
+_SCALE = "properties.functionAppConfig.scaleAndConcurrency"
+GIVEN = (
+    ("logs", "properties.retentionInDays", "logRetentionDays"),
+    ("logs", "properties.workspaceCapping.dailyQuotaGb", "logDailyCapGB"),
+    ("data", "sku.name", "dataRedundancy"),
+    *((host, "sku.name", "hostRedundancy") for host in ("scimHost", "adminHost")),
+    *((plan, "properties.zoneRedundant", "zoneRedundant") for plan in ("scimPlan", "adminPlan")),
+    *((app, f"{_SCALE}.instanceMemoryMB", "instanceMemoryMB") for app in ("scimApp", "adminApp")),
+    *((app, f"{_SCALE}.maximumInstanceCount", "maximumInstanceCount") for app in ("scimApp", "adminApp")),
+    ("scimApp", f"{_SCALE}.triggers.http.perInstanceConcurrency", "httpConcurrency"),
+    *((package, "properties.packageUri", "packageUri") for package in ("scimPackage", "adminPackage")),
+)
+"""By symbol and path, the parameter whose value a property has."""
+KEPT_DAYS: Mapping[str, int] = {"scimHostBlobs": 7, "adminHostBlobs": 7, "dataBlobs": 35}
+"""Days for which a deleted blob or container can be had again. The copies have people's data: no longer than said."""
+
 SIGN_IN: Mapping[str, Any] = {
     "platform.enabled": True,
     "globalValidation.requireAuthentication": True,
@@ -120,6 +136,8 @@ def check(deployment: Deployment) -> Iterator[Finding]:
     yield from _check_doors(deployment)
     yield from _check_network(deployment)
     yield from _check_kept(deployment)
+    yield from _check_given(deployment)
+    yield from _check_terms(deployment)
 
 
 def _check_site(deployment: Deployment, site: Deployed) -> Iterator[Finding]:
@@ -287,8 +305,6 @@ def _check_kept(deployment: Deployment) -> Iterator[Finding]:
         if where != "global" and str(where) != "«resourceGroup.location»":
             yield Finding("safety", resource.symbol, f"is in {where}, whatever the region")
     copies = deployment.get("dataBlobs")
-    if copies is not None and (at(copies.properties, "deleteRetentionPolicy.days") or 0) < 30:
-        yield Finding("safety", "dataBlobs", "a deleted copy is gone before anybody misses it")
     if copies is None or copies.properties.get("isVersioningEnabled") is not True:
         yield Finding("safety", "dataBlobs", "keeps no versions: a copy that is written over is gone")
     watched = {str(one.body.get("scope")): one for one in deployment.of("Microsoft.Insights/diagnosticSettings")}
@@ -297,6 +313,35 @@ def _check_kept(deployment: Deployment) -> Iterator[Finding]:
         logs = watched[scope].properties.get("logs", []) if scope in watched else []
         if not any(one.get("enabled") is True for one in logs):
             yield Finding("safety", scope.strip("«»"), "has no diagnostic logs")
+
+
+def _check_given(deployment: Deployment) -> Iterator[Finding]:
+    for symbol, path, parameter in GIVEN:
+        resource, wanted = deployment.get(symbol), deployment.parameters[parameter]
+        if resource is not None and at(resource.body, path) != wanted:
+            yield Finding("safety", symbol, f"{path} must be {parameter}, not {at(resource.body, path)}")
+
+
+def _check_terms(deployment: Deployment) -> Iterator[Finding]:
+    """What has people's data is kept for its term: no less, so that a loss is noticed before, and no more."""
+    for symbol, days in KEPT_DAYS.items():
+        resource = deployment.get(symbol)
+        for policy in ("deleteRetentionPolicy", "containerDeleteRetentionPolicy"):
+            if resource is not None and at(resource.properties, f"{policy}.days") != days:
+                yield Finding("safety", symbol, f"{policy}.days must be {days}: the term that the pages name")
+    term = deployment.parameters["backupDays"]
+    ends = {
+        "baseBlob": {"delete": {"daysAfterModificationGreaterThan": term}},
+        "version": {"delete": {"daysAfterCreationGreaterThan": term}},
+    }
+    filters = {"blobTypes": ["blockBlob"], "prefixMatch": ["backups/"]}
+    definition = {"filters": filters, "actions": ends}
+    rule = {"name": "copies-end", "enabled": True, "type": "Lifecycle", "definition": definition}
+    policies = deployment.of(f"{STORAGE}/managementPolicies")
+    if [one.properties for one in policies if one.body.get("parent") == Reference("data")] != [
+        {"policy": {"rules": [rule]}}
+    ]:
+        yield Finding("safety", "backupTerm", "copies, and their versions, must end after backupDays, and nothing else")
 
 
 def check_template(template: Template, deployment: Deployment) -> Iterator[Finding]:

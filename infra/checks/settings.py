@@ -108,10 +108,10 @@ def apps(deployment: Deployment) -> dict[str, Mapping[str, Any]]:
 def wanted(deployment: Deployment, app: str) -> set[str]:
     """Return the settings that an app must have, and no others."""
     two = bool(deployment.parameters["twoApps"])
-    graph = {name for name in model() if name.startswith("SCIMLINK_GRAPH_")}
+    linking = {name for name in model() if name.startswith("SCIMLINK_GRAPH_")} | {"SCIMLINK_BACKUPS_ENDPOINT"}
     portal = {name for name in model() if name.startswith("SCIMLINK_PORTAL_")}
     links = app == "adminApp" or not two
-    ours = set(model()) - NOT_DEPLOYED.keys() - (set() if links else graph) - (set() if app == "adminApp" else portal)
+    ours = set(model()) - NOT_DEPLOYED.keys() - (set() if links else linking) - (set() if app == "adminApp" else portal)
     scheduler = SCHEDULER if links and deployment.parameters["durableBackend"] == "DurableTaskScheduler" else set()
     return ours | PLATFORM | scheduler | (SIGN_IN if app == "adminApp" else set())
 
@@ -153,6 +153,7 @@ def _values(deployment: Deployment, app: str, values: Mapping[str, Any]) -> Iter
         "AzureWebJobsStorage__clientId": f"«{identity}.properties.clientId»",
         "SCIMLINK_CLIENT_ID": f"«{own}.properties.clientId»",
         "SCIMLINK_TABLES_ENDPOINT": "«data.properties.primaryEndpoints.table»",
+        "SCIMLINK_BACKUPS_ENDPOINT": "«data.properties.primaryEndpoints.blob»",
         "APPLICATIONINSIGHTS_CONNECTION_STRING": "«insights.properties.ConnectionString»",
         "APPLICATIONINSIGHTS_AUTHENTICATION_STRING": f"ClientId=«{identity}.properties.clientId»;Authorization=AAD",
         "OVERRIDE_USE_MI_FIC_ASSERTION_CLIENTID": "«adminIdentity.properties.clientId»",

@@ -1,6 +1,6 @@
 """Azurite, Microsoft's stand-in for Azure Storage, without Docker: installed on first use, started on a free port.
 
-The table service runs alone, in memory: what is stored is gone when it stops.
+One of its services runs, in memory: what is stored is gone when it stops.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 from infra.local.node import NODE, install
 
@@ -23,14 +24,14 @@ _READY_SECONDS = 30
 
 
 @contextlib.contextmanager
-def start() -> Iterator[str]:
-    """Run Azurite's table service on a free loopback port, yield its connection string, and stop it afterwards.
+def start(service: Literal["table", "blob"] = "table") -> Iterator[str]:
+    """Run a service of Azurite on a free loopback port, yield its connection string, and stop it afterwards.
 
     The account and its key are made up anew each time.
     """
-    program = install(_SOURCE) / "node_modules" / "azurite" / "dist" / "src" / "table" / "main.js"
+    program = install(_SOURCE) / "node_modules" / "azurite" / "dist" / "src" / service / "main.js"
     account, key, port = "scimlink", base64.b64encode(secrets.token_bytes(64)).decode(), _free_port()
-    command = [str(NODE), str(program), "--tableHost", "127.0.0.1", "--tablePort", str(port)]
+    command = [str(NODE), str(program), f"--{service}Host", "127.0.0.1", f"--{service}Port", str(port)]
     command += ["--inMemoryPersistence", "--disableTelemetry", "--silent", "--skipApiVersionCheck"]
     environment = {**os.environ, "AZURITE_ACCOUNTS": f"{account}:{key}"}
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
@@ -38,7 +39,7 @@ def start() -> Iterator[str]:
         _wait_for(port, process)
         yield (
             f"DefaultEndpointsProtocol=http;AccountName={account};AccountKey={key};"
-            f"TableEndpoint=http://127.0.0.1:{port}/{account};"
+            f"{service.title()}Endpoint=http://127.0.0.1:{port}/{account};"
         )
     finally:
         process.terminate()

@@ -8,6 +8,7 @@ from shared.admin.pages import select
 from shared.admin.parameters import page_answer, read_count
 from shared.directory.directory import Directory
 from shared.directory.matching.identity import read_object_id
+from shared.directory.records.listing import Glance
 from shared.directory.records.model import Account, Status
 from shared.directory.work.refusals import Refusal
 from shared.scim.endpoint import Request, Response
@@ -44,10 +45,11 @@ async def list_foreign_links(directory: Directory, request: Request) -> Response
     """List the accounts that are linked to an id which is no object id of Entra's: such links keep working."""
     cursor, count = request.params.get("cursor", ""), read_count(request)
     found, more = await select(directory.listing, cursor, count, _is_foreign)
-    return page_answer("links", [_linked(account) for account in found], more)
+    accounts = await directory.accounts.find_many(found)
+    return page_answer("links", [_linked(account) for account in accounts if account], more)
 
 
-def _is_foreign(account: Account) -> bool:
+def _is_foreign(account: Glance) -> bool:
     return account.link is not None and read_object_id(account.link.identity) is None
 
 

@@ -86,10 +86,10 @@ async def upload_groups(directory: Directory, request: Request) -> Response:
 async def find_upload(directory: Directory, job_id: str, kind: Kind, name: str) -> Job:
     """Return the upload of a kind that a request names as its `name`.
 
-    Raises NotFound if there is no such job, and InvalidValue if it is of another kind or too old.
+    Raises InvalidValue if there is no such upload, or it is too old.
     """
-    upload = await directory.jobs.get(job_id)
-    if upload.kind != kind.name:
+    upload = (await directory.jobs.find_many([job_id])).get(job_id)
+    if upload is None or upload.kind != kind.name:
         raise InvalidValue(f"{name}: name an upload, the id that POST /{kind.path} answered")
     if is_older((await directory.jobs.get(parts_of(upload)[0])).started, UPLOAD_DAYS, directory.jobs.now()):
         raise InvalidValue(f"{name}: an upload is kept for {UPLOAD_DAYS} days: upload the {name} again")

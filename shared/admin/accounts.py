@@ -15,6 +15,7 @@ from shared.directory.directory import Directory
 from shared.directory.errors import InvalidCursor, NotFound
 from shared.directory.keys import APPLICATION_ID, ID, application_key
 from shared.directory.records.audit import Change
+from shared.directory.records.listing import Glance
 from shared.directory.records.model import Account, Status
 from shared.directory.text import dump
 from shared.scim.document import read_json
@@ -24,14 +25,14 @@ from shared.scim.schema import USER
 
 KEYS: Final = ("userName", "email", "externalId", APPLICATION_ID, "nameId", "objectId", "employeeNumber")
 """What an account is found by."""
-STATES: Final[Mapping[str, Callable[[Account], bool]]] = {
-    "local": lambda account: account.status is Status.LOCAL,
-    "linked": lambda account: account.link is not None,
-    "unconfirmed": lambda account: account.link is not None and account.link.confirmed is None,
-    "provisioned": lambda account: account.status is Status.PROVISIONED,
-    "protected": lambda account: account.protected,
-    "inactive": lambda account: not account.active,
-    "deletedOverScim": lambda account: account.retired,
+STATES: Final[Mapping[str, Callable[[Glance], bool]]] = {
+    "local": lambda one: one.status is Status.LOCAL,
+    "linked": lambda one: one.link is not None,
+    "unconfirmed": lambda one: one.link is not None and one.link.confirmed is None,
+    "provisioned": lambda one: one.status is Status.PROVISIONED,
+    "protected": lambda one: one.protected,
+    "inactive": lambda one: not one.active,
+    "deletedOverScim": lambda one: one.retired,
 }
 """What accounts are listed by."""
 
@@ -49,9 +50,9 @@ async def find_accounts(directory: Directory, request: Request) -> Response:
 
 
 async def _list_accounts(directory: Directory, request: Request) -> Response:
-    state = STATES.get(read_choice(request, "state", STATES), lambda account: True)
-    facts, cursor = await select(directory.listing, request.params.get("cursor", ""), read_count(request), state)
-    accounts = await directory.accounts.find_many([account.id for account in facts])
+    state = STATES.get(read_choice(request, "state", STATES), lambda one: True)
+    found, cursor = await select(directory.listing, request.params.get("cursor", ""), read_count(request), state)
+    accounts = await directory.accounts.find_many(found)
     return page_answer("accounts", [_shown(account) for account in accounts if account], cursor)
 
 

@@ -7,6 +7,7 @@ import logging
 import azure.functions as func
 
 from shared.admin import account_changes, accounts, group_changes, groups
+from shared.admin.copies import NIGHT, copy_tables
 from shared.directory.directory import Directory
 from shared.directory.figures import count_links
 from shared.directory.sweep import sweep, sweep_terms
@@ -50,6 +51,12 @@ def blueprint(edge: Edge) -> func.Blueprint:
             links = await count_links(directory)
             told = (name, links["linked"], links["unconfirmed"], links["overdue"])
             log.info("links counted: directory=%s linked=%d unconfirmed=%d overdue=%d", *told)
+
+    @bp.function_name("tables_copy")
+    @bp.timer_trigger(schedule=NIGHT, arg_name="timer")
+    async def copy(timer: func.TimerRequest) -> None:
+        """Copy the tables to blobs, every night."""
+        await copy_tables(edge.settings)
 
     return bp
 

@@ -15,17 +15,18 @@ from shared.directory.directory import Directory
 from shared.directory.errors import InvalidCursor, NotFound
 from shared.directory.keys import ID, behind, is_group
 from shared.directory.records.audit import HISTORY_CURSOR
+from shared.directory.records.listing import Glance
 from shared.directory.records.model import Authority, Group, Status
 from shared.directory.text import dump
 from shared.scim.endpoint import Request, Response
 
 KEYS: Final = ("displayName", "externalId")
 """What a group is found by."""
-STATES: Final[Mapping[str, Callable[[Group], bool]]] = {
-    "local": lambda group: group.status is Status.LOCAL,
-    "linked": lambda group: group.status is Status.CLAIMED,
-    "provisioned": lambda group: group.status is Status.PROVISIONED,
-    "deletedOverScim": lambda group: group.retired,
+STATES: Final[Mapping[str, Callable[[Glance], bool]]] = {
+    "local": lambda one: one.status is Status.LOCAL,
+    "linked": lambda one: one.status is Status.CLAIMED,
+    "provisioned": lambda one: one.status is Status.PROVISIONED,
+    "deletedOverScim": lambda one: one.retired,
 }
 """What groups are listed by."""
 
@@ -36,10 +37,11 @@ async def find_groups(directory: Directory, request: Request) -> Response:
     Without either of them it lists all groups, or those in a state, a page at a time.
     """
     if not any(kind.lower() in request.params for kind in KEYS):
-        state = STATES.get(read_choice(request, "state", STATES), lambda group: True)
+        state = STATES.get(read_choice(request, "state", STATES), lambda one: True)
         cursor, count = request.params.get("cursor", ""), read_count(request)
-        groups, more = await select(directory.group_listing, cursor, count, state)
-        return page_answer("groups", [_shown(group) for group in groups], more)
+        found, more = await select(directory.group_listing, cursor, count, state)
+        listed = await directory.groups.find_many(found)
+        return page_answer("groups", [_shown(group) for group in listed if group], more)
     groups = await directory.groups.list_by(read_key(request, *KEYS))
     return Response(200, dump({"groups": [_shown(group) for group in groups]}))
 

@@ -103,7 +103,8 @@ class Edge:
         """
         headers: dict[str, str] = {}
         kind = "-"
-        request_id = req.route_params.get("id", "")
+        path = _path_params(req)
+        request_id = path.pop("id", "")
         try:
             caller = self._caller(req, role)
             directory = await self.directories.open(caller.directory)
@@ -112,7 +113,7 @@ class Edge:
             _check_url(req.url)
             body = await read_body(req, body_bytes)
             _check_arrived(req.method, req.headers, body)
-            request = self._request(req, request_id, caller, body)
+            request = self._request(req, request_id, path, caller, body)
             response = await service(directory, request, *more)
             if role == "scim":
                 await self._note_visit(directory, request, wrote=writes)
@@ -127,7 +128,8 @@ class Edge:
             headers["Location"] = response.location
         headers |= response.headers
         about = request_id if OURS.fullmatch(request_id) else "-"
-        told = (role, service.__qualname__, about, response.status, kind)
+        name = f"{service.__module__.partition('.')[0]}.{service.__qualname__}"
+        told = (role, name, about, response.status, kind)
         log.info("answered: role=%s service=%s id=%s status=%d kind=%s", *told)
         return func.HttpResponse(
             response.file or response.text or None,
@@ -166,14 +168,16 @@ class Edge:
         principal = read_principal(req.headers.get(PRINCIPAL))
         return admit(principal, req.method, settings.portal_audience, settings.portal_tenants)
 
-    def _request(self, req: func.HttpRequest, resource_id: str, caller: Caller, body: bytes) -> Request:
+    def _request(
+        self, req: func.HttpRequest, resource_id: str, path: Mapping[str, str], caller: Caller, body: bytes
+    ) -> Request:
         headers: Mapping[str, str] = req.headers
         return Request(
             base=self.base(req),
             by=caller.name,
             person=caller.person,
             id=resource_id,
-            params=_params(req) | {name: value for name, value in req.route_params.items() if name != "id"},
+            params={**_params(req), **path},
             body=body,
             if_match=headers.get("if-match"),
             if_none_match=headers.get("if-none-match"),
@@ -214,6 +218,18 @@ def _check_arrived(method: str, headers: Mapping[str, str], body: bytes) -> None
     """
     if not body and method in WITH_BODY and headers.get("transfer-encoding"):
         raise LengthRequired
+
+
+def _path_params(req: func.HttpRequest) -> dict[str, str]:
+    """Return the parameters of the path.
+
+    Who tests a function in the Azure portal is asked for them like those of the query. Where the path came as the route
+    is written, with {id} in it, the query has what was meant (https://github.com/Azure/azure-functions-ux/issues/1525).
+    """
+    return {
+        name: req.params.get(name, value) if value == f"{{{name}}}" else value
+        for name, value in req.route_params.items()
+    }
 
 
 _EMPTY = re.compile(r"[?&](cursor|preview)=?(?=&|$)", re.IGNORECASE)

@@ -20,6 +20,8 @@ from shared.host.auth import Caller, Forbidden, Unauthorized
 PRINCIPAL: Final = "x-ms-client-principal"
 READS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 """Methods by which nothing changes: all that a Reader may send."""
+AZURE_PORTALS: Final = frozenset({"https://portal.azure.com", "https://portal.azure.us", "https://portal.azure.cn"})
+"""Origins of the Azure portal, by cloud."""
 _READER, _OPERATORS = "Reader", frozenset({"Operator", "Owner"})
 """App roles, as the app registration has them (infra/entra.bicep)."""
 _NAMES: Final = ("preferred_username", "upn", "http://schemas.xmlsoap.org/ws/2005/05/identity/claims/upn")
@@ -114,11 +116,14 @@ def refuse_other_origin(headers: Mapping[str, str], method: str, own: str) -> No
     A browser says where a request comes from (Fetch Metadata, and RFC 6454 section 7); a script says neither, and has a
     token in place of a cookie. `own` is the app's origin. A page that sends no referrer has the origin "null" in its
     forms (https://fetch.spec.whatwg.org/#append-a-request-origin-header): there Fetch Metadata alone says it.
+
+    Code + Test in the Azure portal sends a token from a page of the portal's. No other site can have a browser send one
+    with it: the browser first asks whether this site takes it from there (CORS), which the settings of the app answer.
     """
     if method in READS:
         return
     site, origin = headers.get("sec-fetch-site"), headers.get("origin")
-    if site is None and origin is None:
+    if (site is None and origin is None) or origin in AZURE_PORTALS:
         allowed = bool(headers.get("authorization"))
     else:
         allowed = (origin in (None, own, "null") if site else origin == own) and site in (None, "same-origin")

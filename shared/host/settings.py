@@ -72,6 +72,7 @@ class Settings(BaseModel):
     """The app's settings. `tables` is a connection string, or `tables_endpoint` the address for a managed identity.
 
     `app_roles` says which doors this app has: SCIM, the administrator's, or both. Two may share package and tables.
+    `backups_endpoint` is the address of the blobs that the tables are copied to every night, "" for no copies.
     `base_url` is the public address up to `/scim/v2`, where a proxy hides it; "" takes it from each request. `buckets`
     is the number of buckets of a directory that is opened for the first time.
     """
@@ -82,6 +83,7 @@ class Settings(BaseModel):
     credentials: tuple[Credential, ...] = ()
     tables: str = ""
     tables_endpoint: str = ""
+    backups_endpoint: str = ""
     client_id: str = ""
     base_url: str = ""
     buckets: Buckets = BUCKETS
@@ -123,6 +125,9 @@ class Settings(BaseModel):
             credentials=known,
             tables=environment.get("SCIMLINK_TABLES", ""),
             tables_endpoint=_address(environment, "SCIMLINK_TABLES_ENDPOINT", "https://ACCOUNT.table.core.windows.net"),
+            backups_endpoint=_address(
+                environment, "SCIMLINK_BACKUPS_ENDPOINT", "https://ACCOUNT.blob.core.windows.net"
+            ),
             client_id=environment.get("SCIMLINK_CLIENT_ID", ""),
             base_url=_address(environment, "SCIMLINK_BASE_URL", "https://scim.example.com", loopback=True),
             graph=GraphSettings.from_environment(environment),

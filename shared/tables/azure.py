@@ -26,6 +26,7 @@ from uuid import uuid4
 import aiohttp
 from azure.core import MatchConditions
 from azure.core.credentials import AccessToken
+from azure.core.credentials_async import AsyncTokenCredential
 from azure.core.exceptions import AzureError, HttpResponseError, ResourceExistsError
 from azure.core.pipeline import PipelineResponse
 from azure.core.pipeline.transport import AioHttpTransport
@@ -111,12 +112,27 @@ class AzureTables:
         )
 
     @classmethod
+    def open(cls, connection_string: str, endpoint: str, client_id: str) -> AzureTables:
+        """Return the tables that the settings name, by a connection string if there is one. Raises Denied."""
+        if not connection_string:
+            return cls.with_managed_identity(endpoint, client_id or None)
+        try:
+            return cls.from_connection_string(connection_string)
+        except ValueError:
+            # Its text may have the key.
+            raise Denied("SCIMLINK_TABLES is no connection string of a storage account") from None
+
+    @classmethod
     def with_managed_identity(cls, endpoint: str, client_id: str | None = None, name: str = "scimlink") -> AzureTables:
         """Return the tables `name` at https://ACCOUNT.table.core.windows.net, opened with the app's managed identity.
 
         `client_id` names a user-assigned identity; without it the system-assigned one is used.
         """
-        credential = ManagedIdentity(client_id)
+        return cls.with_credential(endpoint, ManagedIdentity(client_id), name)
+
+    @classmethod
+    def with_credential(cls, endpoint: str, credential: AsyncTokenCredential, name: str = "scimlink") -> AzureTables:
+        """Return the tables `name` at an address, opened with the tokens of a credential."""
         return cls(
             lambda transport: TableServiceClient(endpoint, credential=credential, transport=transport, **_OPTIONS), name
         )
@@ -189,6 +205,27 @@ class AzureTables:
         """Do the same: the service answers nothing that may be lost."""
         return await self.commit(partition, operations)
 
+    async def names(self) -> list[str]:
+        """Return the names of the tables that there are, each of a kind of partition (see copying.Source)."""
+        ours = re.compile(re.escape(self._name) + "[a-z]?")
+        try:
+            found = [table.name async for table in self._service().list_tables()]
+        except AzureError as error:
+            raise _translated(error) from error
+        return sorted(name for name in found if ours.fullmatch(name))
+
+    async def page(self, table: str, continuation: str | None, since: str | None, top: int = MAX_PAGE) -> Page:
+        """Return rows of a table, of whatever partition, in order (see copying.Source)."""
+        token: Any = dict(zip(_KEYS, json.loads(continuation), strict=False)) if continuation else None
+        query = f"Timestamp ge datetime'{since.replace('+00:00', 'Z')}'" if since else ""
+        try:
+            pages = self._client_of(table).query_entities(query, results_per_page=top).by_page(token)
+            rows = [_row(str(found["PartitionKey"]), found) async for found in await anext(pages)]
+        except AzureError as error:
+            raise _translated(error) from error
+        after: Any = pages.continuation_token  # type: ignore[attr-defined]  # of AsyncPageIterator
+        return Page(rows, json.dumps([after["PartitionKey"], after["RowKey"]]) if after else None)
+
     async def close(self) -> None:
         """Close the connections. The next call opens them again."""
         if self._connected:
@@ -196,19 +233,23 @@ class AzureTables:
             self._connected = None
             await service.close()
 
-    def _client(self, partition: str) -> TableClient:
-        """Return the client of the partition's table on the running event loop: one aiohttp session for all calls."""
+    def _service(self) -> TableServiceClient:
+        """Return the client of the account on the running event loop: one aiohttp session for all calls."""
         loop = asyncio.get_running_loop()
         if self._connected is None or self._connected[0] is not loop:
             self._connected = (loop, self._connect(_transport()))
             self._clients = {}
-        name = self._name + kind(partition)
+        return self._connected[1]
+
+    def _client_of(self, name: str) -> TableClient:
+        """Return the client of a table."""
+        service = self._service()
         if name not in self._clients:
-            self._clients[name] = self._connected[1].get_table_client(name)
+            self._clients[name] = service.get_table_client(name)
         return self._clients[name]
 
     async def _run(self, partition: str, call: Callable[[TableClient], Awaitable[T]]) -> T:
-        client = self._client(partition)
+        client = self._client_of(self._name + kind(partition))
         try:
             return await call(client)
         except AzureError as error:

@@ -103,7 +103,7 @@ def _acknowledged(asked: Asked, run: Run) -> list[dict[str, str]]:
     ticked = [one.partition(" ") for one in asked.form.all("acknowledged")]
     codes = {code for code, _, _ in ticked}
     if any(one.document["code"] not in codes for one in run.to_acknowledge):
-        raise InvalidValue("acknowledged: tick each warning once you have looked at it")
+        raise InvalidValue("acknowledged: not every warning is ticked: look at each one first")
     return [{"code": code, "digest": digest} for code, _, digest in ticked]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -119,6 +119,11 @@ class Row:
     @property
     def may_name(self) -> bool:
         return self.changeable and self.decision in NAMEABLE
+
+    @property
+    def may_choose(self) -> bool:
+        """Whether it is linked only with an account that the person names."""
+        return self.may_name and self.decision not in LINKABLE
 
     @property
     def may_decide(self) -> bool:
@@ -245,11 +250,14 @@ async def _review(asked: Asked, body: Mapping[str, Any]) -> Any:
 
 
 class Side(NamedTuple):
-    """An attribute of an account and of a person, each as text, and whether the two differ."""
+    """An attribute of an account and of a person, each as text, and whether the two differ.
+
+    None says that the attribute is of the other side alone, "" that there is no value.
+    """
 
     term: str
-    here: str
-    there: str
+    here: str | None
+    there: str | None
     differs: bool
 
 
@@ -282,15 +290,18 @@ class OneRow:
 
     @property
     def other_accounts(self) -> Sequence[Document]:
-        """Accounts that match, too."""
-        return [one for one in self.others.values() if one["id"] in self.row.document.get("others", ())]
+        """Accounts that match, too, and are no candidates."""
+        return [one for one in self.others.values() if one["id"] not in self._candidates]
 
     @property
     def unknown(self) -> Sequence[str]:
         """Ids that the row names, of which nothing more is known here any more."""
-        known = {*self.others, *(one["id"] for one in self.rivals)}
-        candidates = {one["id"] for one in self.row.document.get("candidates", ())}
-        return [one for one in self.row.document.get("others", ()) if one not in known | candidates]
+        known = {*self.others, *self._candidates, *(one["id"] for one in self.rivals)}
+        return [one for one in self.row.document.get("others", ()) if one not in known]
+
+    @property
+    def _candidates(self) -> Collection[str]:
+        return {one["id"] for one in self.row.document.get("candidates", ())}
 
     @property
     def history(self) -> Sequence[Document]:
@@ -307,7 +318,8 @@ async def show_row(asked: Asked) -> Outcome:
     is_person = "identity" in row.document or "account" in row.document
     account = await _find_account(asked, row.account.get("id", "") if is_person else "")
     others = {}
-    for one in [one for one in row.document.get("others", ()) if one not in by_id][:MOST_ACCOUNTS]:
+    candidates = {one["id"] for one in row.document.get("candidates", ())}
+    for one in [one for one in row.document.get("others", ()) if one not in {*by_id, *candidates}][:MOST_ACCOUNTS]:
         if other := await _find_account(asked, one):
             others[one] = other
     page = await asked.api.get(
@@ -368,17 +380,21 @@ def compare(account: Document, identity: Document) -> Iterator[Side]:
         ("Department", work.get("department"), identity.get("department")),
         ("Active", "yes" if account["active"] else "no", "yes" if identity.get("accountEnabled", True) else "no"),
         ("Object id", here_id, identity["id"]),
-        ("NameID of past sign-ins", evidence.get("nameId"), None),
-        ("Key in the application", account.get("applicationId"), None),
-        ("Managed by", "the application" if account["sourceOfAuthority"] == "local" else "Entra", None),
-        ("Protected", "yes" if account["protected"] else "", None),
-        ("Kind of user", None, identity.get("userType")),
     )
     for term, one, other in pairs:
         here, there = _text(one), _text(other)
         if here or there:
-            both = one is not None and other is not None
-            yield Side(term, here, there, both and here.casefold() != there.casefold() and bool(here and there))
+            yield Side(term, here, there, bool(here and there) and here.casefold() != there.casefold())
+    for term, value in (
+        ("NameID of past sign-ins", evidence.get("nameId")),
+        ("Key in the application", account.get("applicationId")),
+        ("Managed by", "the application" if account["sourceOfAuthority"] == "local" else "Entra"),
+        ("Protected", "yes" if account["protected"] else ""),
+    ):
+        if value:
+            yield Side(term, value, None, differs=False)
+    if kind := identity.get("userType"):
+        yield Side("Kind of user", None, kind, differs=False)
 
 
 def _text(value: object) -> str:

@@ -79,6 +79,12 @@ class Overview:
         )
 
     @property
+    def refused(self) -> str:
+        """How many accounts provisioning was refused at."""
+        more = "more than " if self.more_refusals else ""
+        return f"{more}{len(self.refusals)} account{'s' if len(self.refusals) != 1 else ''}"
+
+    @property
     def busy(self) -> bool:
         """Whether a job goes on, so that what there is to do next may be another thing in a moment."""
         return any("ended" not in job and job["phase"] != "planned" for job in self.directory["latest"].values())

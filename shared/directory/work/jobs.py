@@ -188,7 +188,7 @@ class Jobs:
 
     async def get(self, job_id: str) -> Job:
         """Return a job. Raises NotFound."""
-        valid = job_id.isascii() and job_id.isalnum() and len(job_id) <= 64
+        valid = _is_id(job_id)
         row = await self._tables.get(self._partition, JOB + job_id) if valid else None
         if row is None:
             raise NotFound(f"no job {job_id}")
@@ -196,7 +196,8 @@ class Jobs:
 
     async def find_many(self, ids: Iterable[str]) -> dict[str, Job]:
         """Return those jobs of these ids that are there, by id."""
-        rows = await self._tables.get_many([(self._partition, JOB + one) for one in dict.fromkeys(ids)])
+        asked = filter(_is_id, dict.fromkeys(ids))
+        rows = await self._tables.get_many([(self._partition, JOB + one) for one in asked])
         return {job.id: job for job in (Job.from_row(row) for row in rows if row)}
 
     async def list_under_way(self) -> list[Job]:
@@ -327,6 +328,10 @@ class Jobs:
             for name, count in json.loads(str(row.columns["counts"])).items():
                 total[name] = total.get(name, 0) + count
         return total
+
+
+def _is_id(job_id: str) -> bool:
+    return job_id.isascii() and job_id.isalnum() and len(job_id) <= 64
 
 
 def planned_in(row: Row | None) -> tuple[str, ...]:

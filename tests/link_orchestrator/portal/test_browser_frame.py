@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from playwright.async_api import Browser
+
+import function_app
+from infra.local.host import LocalHost
+from infra.local.samples import MadeUp
+from infra.local.sign_in import SignIn, with_portal
+from shared.host.settings import Settings
+from shared.tables.sqlite import SqliteTables
 from tests.link_orchestrator.portal.browser import IN_A_BROWSER, Screen
+from tests.link_orchestrator.portal.test_overview import bring_people
 
 pytestmark = IN_A_BROWSER
 
@@ -33,3 +44,26 @@ async def test_settings_are_shown_as_they_are(screen: Screen) -> None:
     await screen.open("settings")
     assert await screen.page.get_by_role("row", name="local admin, scim never").count() == 1
     await screen.check("settings")
+
+
+async def test_the_overview_of_a_directory_at_work(screen: Screen) -> None:
+    await bring_people(screen.door)
+    await screen.open()
+    assert await screen.page.get_by_role("link", name="Verify").count() == 1
+    await screen.check("overview-linked")
+
+
+async def test_on_this_machine_the_portal_opens_by_its_address_alone(browser: Browser, tmp_path: Path) -> None:
+    """With the sign-in of `make run`, as somebody who may look only; no header is put in."""
+    tables, histories = (SqliteTables.open(tmp_path / "scimlink.db", name) for name in ("accounts", "histories"))
+    app = function_app.build(with_portal(Settings.local("t")), tables, MadeUp(1, 1))
+    async with LocalHost(app, histories, sign_in=SignIn("reader")) as host:
+        page = await browser.new_page()
+        await page.goto(f"{host.url}/portal")
+        await page.get_by_text("you@this machine").wait_for()
+        assert await page.get_by_role("button").count() == 0
+        await page.get_by_role("link", name="Sign out").click()
+        await page.get_by_text("nobody signs out").wait_for()
+        await page.close()
+    await tables.close()
+    await histories.close()

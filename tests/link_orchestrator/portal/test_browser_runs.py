@@ -57,15 +57,17 @@ async def test_the_way_from_plan_to_undo_works_by_keys_alone(screen: Screen, api
     await screen.check("row-review")
     await page.keyboard.press("y")
     await page.get_by_text("It is to be linked").wait_for()
-    await page.keyboard.press("j")
+    async with page.expect_navigation():
+        await page.keyboard.press("j")
     await page.keyboard.press("h")
     await page.wait_for_url("**/decisions?decision=review")
     await enter(page, "link", "Approve")
     await page.wait_for_url("**/approve")
     await screen.check("approve")
-    links = (await api.call("GET", f"linking/{here}"))["links"]
+    reviewed = await api.call("GET", f"linking/{here}")
+    links = reviewed["links"]
     assert links == run["links"] + 2
-    for warning in run["warnings"]:
+    for warning in reviewed["warnings"]:
         await tab_to(page, "checkbox", warning["warning"])
         await page.keyboard.press("Space")
     await tab_to(page, "textbox", f"Type {links}, the number of links")

@@ -181,6 +181,12 @@ async def test_the_activity_names_who_did_what(door: Door) -> None:
     assert "No import, run, undo or verification is under way." in text
 
 
+async def test_the_activity_names_what_was_done_on_a_page(door: Door) -> None:
+    kim = f"accounts/{(await bring(door, 'kim'))['kim']}"
+    await press(door, kim, "protect", protected="yes")
+    assert "eva@contoso.com edited an account kim" in (await door.get("activity")).text
+
+
 @pytest.mark.parametrize("path", ["accounts", "groups", "provisioning", "activity"])
 async def test_a_reader_sees_everything_and_no_button(door: Door, path: str) -> None:
     ids = await everybody(door)

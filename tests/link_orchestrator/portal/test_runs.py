@@ -91,6 +91,19 @@ async def test_a_plan_is_dropped_by_its_button(door: Door, api: Api, run: Any) -
     assert "Nothing has changed." in page.text
 
 
+@pytest.mark.parametrize("page", ["", "/verify", "/undo"])
+async def test_how_far_it_is_can_be_asked_for_alone(door: Door, api: Api, run: Any, page: str) -> None:
+    asked = {"identities": run["options"]["identities"], "full": True}
+    await api.call("POST", f"linking/runs/{run['id']}/cancel")
+    await api.wait(f"linking/runs/{run['id']}", "cancelled")
+    again = await api.call("POST", "linking/runs", asked)
+    shown = await door.get(here(again, page), READER)
+    part = await door.get(here(again, f"{page}?fragment=progress"), READER)
+    assert (shown.status, part.status) == (200, 200)
+    assert 'class="live"' in part.html
+    assert "<html" not in part.html
+
+
 async def test_a_row_is_reviewed_by_its_button_and_the_next_one_is_at_hand(door: Door, api: Api, run: Any) -> None:
     first, second = (await api.decisions(run, "review"))[:2]
     path = here(run, "/decisions?decision=review")
@@ -226,7 +239,7 @@ async def test_an_approval_takes_the_number_and_the_warnings_and_keeps_what_was_
     assert without.html.count('name="acknowledged"') == without.html.count('" checked>')
     unseen = await door.send(path, {"do": "approve", "links": str(run["links"]), "acknowledged": boxes(run)[1:]})
     assert unseen.status == 400
-    assert "tick each warning once you have looked at it" in unseen.text
+    assert "not every warning is ticked" in unseen.text
     changed = [*boxes(run)[1:], boxes(run)[0].split()[0] + " 0000000000000000"]
     assert (await door.send(path, {"do": "approve", "links": str(run["links"]), "acknowledged": changed})).status == 409
     assert (await api.call("GET", f"linking/runs/{run['id']}"))["phase"] == "planned"

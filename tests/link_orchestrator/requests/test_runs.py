@@ -535,7 +535,7 @@ class TestWrongRequests:
         for body, expected, words in (
             ({}, 400, "identities"),
             ({"identities": 3}, 400, "identities"),
-            ({"identities": "none"}, 404, ""),
+            ({"identities": "none"}, 400, "identities: name an upload"),
             ({"identities": imported["id"]}, 400, "identities: name an upload"),
             ({"identities": "x", "surprise": 1}, 400, "surprise"),
             ({"identities": "x", "expiresHours": 0}, 400, "expiresHours"),
