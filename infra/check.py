@@ -11,13 +11,16 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from infra.checks import access, alerts, entra, form, names, order, results, safety, secrets, settings, types
+from infra.checks import access, alerts, decided, entra, form, names, order, results, safety, secrets, settings, types
 from infra.checks.evaluation import CannotTell, Deployment, deploy
 from infra.checks.finding import Finding
 from infra.checks.scenarios import SCENARIOS
 from infra.checks.template import NotPlain, Template, read
 
-CHECKS = (types.check, access.check, settings.check, safety.check, alerts.check, order.check, results.check)
+CHECKS = (
+    *(types.check, decided.check, access.check, settings.check),
+    *(safety.check, alerts.check, order.check, results.check),
+)
 """Each looks at every scenario of main.bicep."""
 INFRA = Path(__file__).parent
 ROOT = INFRA.parent

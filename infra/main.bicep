@@ -1338,7 +1338,7 @@ output vaultName string = vault.name
 
 var packageStep = empty(packageUri) ? 'Deploy the package: make package, then az functionapp deployment source config-zip for each app.' : 'The package is deployed.'
 var tokenStep = empty(scimCredentials) ? 'Make a token for Entra (shared/README.md) and deploy again with its hash in scimCredentials.' : 'Entra signs in with one of the tokens in scimCredentials.'
-var signInStep = twoApps && empty(adminClientId) ? 'Deploy entra.bicep with adminPrincipalId and portalUrl, then this template again with its clientId as adminClientId.' : 'Administrators sign in at portalUrl.'
+var signInStep = twoApps && empty(adminClientId) ? 'Deploy entra.bicep with adminPrincipalId and portalUrl, then this template again with its clientId as adminClientId.' : 'Administrators open /portal at portalUrl, and sign in.'
 
 @description('What is left to do, in order.')
 output nextSteps array = [

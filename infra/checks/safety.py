@@ -101,6 +101,18 @@ GIVEN = (
 KEPT_DAYS: Mapping[str, int] = {"scimHostBlobs": 7, "adminHostBlobs": 7, "dataBlobs": 35}
 """Days for which a deleted blob or container can be had again. The copies have people's data: no longer than said."""
 
+WATCHED: Mapping[str, Mapping[str, Any]] = {
+    "scimApp": {"logs": [{"category": "FunctionAppLogs", "enabled": True}]},
+    "adminApp": {"logs": [{"categoryGroup": "allLogs", "enabled": True}]},
+    "vault": {"logs": [{"categoryGroup": "audit", "enabled": True}]},
+    "dataTables": {
+        "logs": [{"category": "StorageDelete", "enabled": True}],
+        "metrics": [{"category": "Transaction", "enabled": True}],
+    },
+}
+"""What is logged of each, by its categories: Azure refuses a misspelt one only when it is deployed
+(https://learn.microsoft.com/azure/azure-monitor/reference/logs-index)."""
+
 SIGN_IN: Mapping[str, Any] = {
     "platform.enabled": True,
     "globalValidation.requireAuthentication": True,
@@ -307,15 +319,20 @@ def _check_kept(deployment: Deployment) -> Iterator[Finding]:
     copies = deployment.get("dataBlobs")
     if copies is None or copies.properties.get("isVersioningEnabled") is not True:
         yield Finding("safety", "dataBlobs", "keeps no versions: a copy that is written over is gone")
-    watched = {str(one.body.get("scope")): one for one in deployment.of("Microsoft.Insights/diagnosticSettings")}
-    apps = [f"«{one.symbol}»" for one in deployment.of(SITES)]
-    for scope in ("«vault»", "«dataTables»", *apps):
-        logs = watched[scope].properties.get("logs", []) if scope in watched else []
-        if not any(one.get("enabled") is True for one in logs):
-            yield Finding("safety", scope.strip("«»"), "has no diagnostic logs")
+    found = deployment.of("Microsoft.Insights/diagnosticSettings")
+    watched = {str(one.body.get("scope")).strip("«»"): {**one.properties, "workspaceId": None} for one in found}
+    for symbol, wanted in WATCHED.items():
+        if deployment.get(symbol) is not None and watched.get(symbol) != {**wanted, "workspaceId": None}:
+            yield Finding("safety", symbol, f"its diagnostic logs must be {json.dumps(wanted)}")
 
 
 def _check_given(deployment: Deployment) -> Iterator[Finding]:
+    ready = deployment.parameters["scimAlwaysReady"]
+    for site in deployment.of(SITES):
+        # What scales together has the name http, durable, blob or function:NAME; any other is refused.
+        wanted = [{"name": "http", "instanceCount": ready}] if ready and site.symbol == "scimApp" else []
+        if (at(site.body, f"{_SCALE}.alwaysReady") or []) != wanted:
+            yield Finding("safety", site.symbol, f"alwaysReady must be {json.dumps(wanted)}")
     for symbol, path, parameter in GIVEN:
         resource, wanted = deployment.get(symbol), deployment.parameters[parameter]
         if resource is not None and at(resource.body, path) != wanted:

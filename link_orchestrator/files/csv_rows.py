@@ -107,4 +107,5 @@ def _header(lines: Lines, notes: Notes) -> tuple[tuple[str, ...], Iterator[list[
         raise UnreadableFile("The header row cannot be read. Send CSV, a workbook (xlsx, ods), or JSON.") from None
     if lines.undecodable():
         raise UnreadableFile(f"The header row is not text in {lines.encoding}. {REMEDY}")
+    notes.header(header)
     return header_names(header), reader

@@ -195,6 +195,12 @@ class Notes:
         """Note a sentence for the administrator."""
         self._remarks.append(text)
 
+    def header(self, cells: Iterable[str]) -> None:
+        """Note the names in a header row that several columns have."""
+        times = Counter(name for cell in cells if (name := cell.strip()))
+        if repeated := [_header(name) for name, count in times.items() if count > 1][:MAX_SHOWN_COLUMNS]:
+            self.remark(f"Several columns are called {', '.join(repeated)}: the first of each is read, and no other.")
+
     def look(self, line: int, cells: Mapping[str, Any], layout: Mapping[str, Sequence[str]]) -> None:
         """Note the columns of a row, and which of its values are suspicious.
 

@@ -43,7 +43,7 @@ def read_workbook(file: bytes, notes: Notes) -> Iterator[Header | Row | Problem]
     rows = _numbered(sheet)
     names: tuple[str, ...] = ()
     for _, cells in rows:
-        if names := _header(cells):
+        if names := _header(cells, notes):
             break
     yield Header(names)
     for line, cells in rows:
@@ -92,11 +92,12 @@ def _numbered(sheet: CalamineSheet) -> Iterator[tuple[int, list[Any]]]:
     yield from enumerate(sheet.iter_rows(), 1)
 
 
-def _header(cells: Sequence[Any]) -> tuple[str, ...]:
+def _header(cells: Sequence[Any], notes: Notes) -> tuple[str, ...]:
     """Return the names of a header row, () for a row without a cell."""
     texts = [_shown(value) for value in cells]
     while texts and not texts[-1].strip():
         texts.pop()
+    notes.header(texts)
     return header_names(texts)
 
 

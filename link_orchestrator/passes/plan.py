@@ -10,7 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from operator import attrgetter
-from typing import Any
+from typing import Any, Self
 
 from link_orchestrator.messages import Slice
 from link_orchestrator.passes.excluded_groups import policy_with_members
@@ -79,83 +79,133 @@ ACCOUNTS_AT_ONCE = 500
 
 async def weigh(directory: Directory, job: Job, slice_: Slice, *, again: bool = False) -> Counter[str]:
     """Check each pair against the account, and stage for each identity what it and its rivals have on the account."""
-    policy = policy_of(job)
-    pairs = directory.stage(job.id + PAIRS)
-    writer = directory.stage(job.id + CANDIDATES).writer(slice_.name)
-    seen = directory.seen_writer(job.id, slice_.name)
-    said = Said(directory.keys, policy, mapping_of(job), {})
-    counts: Counter[str] = Counter()
-    reports_aside = bool(job.options.get(REPORTS_ASIDE))
+    weighing = _Weighing(directory, job, slice_.name)
     for bucket in slice_.buckets:
-        keys, shared = await _keys_by_account(pairs, bucket, policy)
-        known = await _KnownPairs.read(directory, job, bucket, keys) if again else None
+        await weighing.weigh(bucket, again=again)
+    return await weighing.close()
+
+
+class _Weighing:
+    """The pass weigh() over one slice: what it writes, and what it counts."""
+
+    def __init__(self, directory: Directory, job: Job, slice_name: str) -> None:
+        self._directory, self._job, self._keys = directory, job, directory.keys
+        self._policy = policy_of(job)
+        self._writer = directory.stage(job.id + CANDIDATES).writer(slice_name)
+        self._seen = directory.seen_writer(job.id, slice_name)
+        self._said = Said(directory.keys, self._policy, mapping_of(job), {})
+        self._found_under = f"weigh_{slice_name}"
+        self._counts: Counter[str] = Counter()
+
+    async def weigh(self, bucket: int, *, again: bool) -> None:
+        """Weigh the accounts of a bucket; of a later run, those that something changed about."""
+        pairs = self._directory.stage(self._job.id + PAIRS)
+        keys, shared = await _keys_by_account(pairs, bucket, self._policy)
+        known = await _KnownPairs.read(self._directory, self._job, bucket, keys) if again else None
         # With their documents, of which provisioning may change something: a bucket that nobody meets, without.
-        scanned = directory.listing.scan_facts(bucket, documents=bool(keys))
-        accounts = known.accounts() if known else scanned
-        digests = await directory.seen(chain_of(job)).accounts(bucket)
+        scanned = self._directory.listing.scan_facts(bucket, documents=bool(keys))
+        digests = await self._directory.seen(chain_of(self._job)).accounts(bucket)
         unmatched: list[PlanRow] = []
-        async for account in accounts:
-            facts, theirs = facts_of(account), keys.get(account.id, {})
-            document = account.document() if theirs else {}
-            if theirs and policy.compares_names:
-                facts = replace(facts, names=names_in(document))
+        async for account in known.accounts() if known else scanned:
+            theirs = keys.get(account.id, {})
+            facts, held = self._facts(account, bool(theirs))
             if digests.get(account.id) != account.digest:
                 # It changed after this run saw it, so others may meet it now. Without a version it is not linked.
                 # Another version of the app may have made the digest of other facts, so that it is made by none anew.
                 facts = replace(facts, version="")
-                await seen.doubt_account(account.id)
-            former = known.crowds.get(account.id, ()) if known else ()
-            # What a touched account has of shared values is counted again, and join() told of it.
-            recounted = known is not None and account.id in known.touched
-            crowds = _Crowds(directory.keys, shared.get(account.id, ()), () if recounted else former)
+                await self._seen.doubt_account(account.id)
+            crowds = _Crowds.of(self._keys, account.id, shared, known)
             found = {oid: evidence_for(_in_order(crowds.without(have)), facts) for oid, have in theirs.items()}
-            claims: Mapping[str, Claim | None] = _claims(directory.keys, theirs, found)
+            claims: Mapping[str, Claim | None] = _claims(self._keys, theirs, found)
             if known:
                 # An untouched account is met by the same identities as before, of which only some are weighed again.
                 claims = known.near.get(account.id) or claims
             made = {oid: claim for oid, claim in claims.items() if claim}
-            held = said.impact.held_by(document)
-            if facts.employee_number:
-                said.number(facts.employee_number, "account", facts.user_name)
-            for oid, evidence in found.items():
-                rivals = rivals_of(oid, evidence, made, directory.keys.fingerprint) if len(claims) > 1 else ()
-                staged = _candidate(oid, facts, evidence, rivals, held, contested=len(claims) > 1)
-                await writer.add(identity_bucket(directory.keys, oid), staged)
-            if known and not recounted:
+            await self._stage(facts, held, found, made, contested=len(claims) > 1)
+            if known and account.id not in known.touched:
                 continue
             if not known:
-                counts.update(_object_ids(facts, theirs))
-            if claims or known:
-                await seen.add_near(
-                    account.id, {oid: claim.to_text() if claim else "" for oid, claim in claims.items()}
-                )
-            if crowds or former:
-                await seen.add_crowds(account.id, crowds.leads())
-            if all(claim.excluded for claim in made.values()) and not account.retired:
-                if policy.sets_aside(account.id, account.user_name):
-                    counts[SET_ASIDE] += 1
-                    if not reports_aside:
-                        continue
-                unmatched.append(_row(stays_local(facts, excluded=bool(made)), policy))
-        await directory.plan(job.id).write(bucket, unmatched)
+                self._counts.update(_object_ids(facts, theirs))
+            await self._keep(account.id, claims, crowds, also_none=bool(known))
+            if all(claim.excluded for claim in made.values()) and not account.retired and self._reports(account):
+                unmatched.append(_row(stays_local(facts, excluded=bool(made)), self._policy))
+        await self._directory.plan(self._job.id).write(bucket, unmatched)
         if unmatched or not again:
-            counts[DecisionKind.NO_IDENTITY.value] += len(unmatched)
-    await together(writer.close(), seen.close())
-    await directory.findings.write(job.id, f"weigh_{slice_.name}", said.found)
-    return counts
+            self._counts[DecisionKind.NO_IDENTITY.value] += len(unmatched)
+
+    async def close(self) -> Counter[str]:
+        """Write all that is held, and return what was counted."""
+        await together(self._writer.close(), self._seen.close())
+        await self._directory.findings.write(self._job.id, self._found_under, self._said.found)
+        return self._counts
+
+    def _facts(self, account: Account, is_met: bool) -> tuple[AccountFacts, Sequence[Any]]:
+        """Return the facts of an account, and what Impact.held_by() says of it. Nobody asks for one that is not met."""
+        facts = facts_of(account)
+        if facts.employee_number:
+            self._said.number(facts.employee_number, "account", facts.user_name)
+        if not is_met:
+            return facts, ()
+        document = account.document()
+        if self._policy.compares_names:
+            facts = replace(facts, names=names_in(document))
+        return facts, self._said.impact.held_by(document)
+
+    async def _stage(
+        self,
+        facts: AccountFacts,
+        held: Sequence[Any],
+        found: Mapping[str, tuple[MatchEvidence, ...]],
+        made: Mapping[str, Claim],
+        *,
+        contested: bool,
+    ) -> None:
+        """Stage an account for each identity that meets it, with the evidence and the rivals."""
+        for oid, evidence in found.items():
+            rivals = rivals_of(oid, evidence, made, self._keys.fingerprint) if contested else ()
+            staged = _candidate(oid, facts, evidence, rivals, held, contested=contested)
+            await self._writer.add(identity_bucket(self._keys, oid), staged)
+
+    async def _keep(
+        self, account_id: str, claims: Mapping[str, Claim | None], crowds: _Crowds, *, also_none: bool
+    ) -> None:
+        """Keep for later runs who meets an account, and which of its values are shared."""
+        if claims or also_none:
+            near = {oid: claim.to_text() if claim else "" for oid, claim in claims.items()}
+            await self._seen.add_near(account_id, near)
+        if crowds.are_new:
+            await self._seen.add_crowds(account_id, crowds.leads())
+
+    def _reports(self, account: Account) -> bool:
+        """Tell whether an account that no identity matches has a row, and count it where the policy sets it aside."""
+        if not self._policy.sets_aside(account.id, account.user_name):
+            return True
+        self._counts[SET_ASIDE] += 1
+        return bool(self._job.options.get(REPORTS_ASIDE))
 
 
 class _Crowds:
     """The shared values of one account: those that join() told of, and short leads of those that earlier runs knew."""
 
-    def __init__(self, keys: Keys, told: Collection[tuple[str, str]], former: Collection[Leads]) -> None:
+    def __init__(
+        self, keys: Keys, told: Collection[tuple[str, str]], former: Collection[Leads] = (), *, recounted: bool = True
+    ) -> None:
         self._keys = keys
         self._told = told
+        self.are_new = bool(told or former)
+        """Whether there is something to keep: shared values, or that there are none any more."""
         # By their own lead alone: an address that many carry says nothing of a name that is written alike.
-        self._former = {own for own, *_ in former} if former else ()
+        self._former = () if recounted else {own for own, *_ in former}
 
-    def __bool__(self) -> bool:
-        return bool(self._told)
+    @classmethod
+    def of(
+        cls, keys: Keys, account_id: str, told: Mapping[str, Collection[tuple[str, str]]], known: _KnownPairs | None
+    ) -> Self:
+        """Return those of an account: what a touched one has of shared values is counted again, and join() says so."""
+        if known is None:
+            return cls(keys, told.get(account_id, ()))
+        former = known.crowds.get(account_id, ())
+        return cls(keys, told.get(account_id, ()), former, recounted=account_id in known.touched)
 
     def without(self, have: Collection[MatchKey]) -> Iterable[MatchKey]:
         """Return match keys without those of weak rules and of login names whose value is shared."""

@@ -38,6 +38,13 @@ class Impact:
         self._places = [_place(path) for path in self.paths]
         self._others = [(shown_name(path), SOURCES[source]) for path, source in mapping.others.items()]
 
+    @property
+    def names(self) -> list[str]:
+        """What the mapping may change, as changes() names it."""
+        sent = ((USER_NAME, self._user_name), (EMAIL, self._email), (EMPLOYEE_NUMBER, self._number))
+        known = [name for name, source in sent if source is not _nothing]
+        return [*known, *([ACTIVE] if self._activates is not None else []), *(name for name, _ in self._others)]
+
     def held_by(self, document: Mapping[str, Any]) -> list[Any]:
         """Return what changes() asks of an account's document: the work address, and the values at the paths."""
         work = None

@@ -18,7 +18,7 @@ from link_orchestrator.kinds import RUN
 from link_orchestrator.lifecycle import Orchestrations, ensure_started, refuse_under_way, tell
 from link_orchestrator.orchestrator import APPROVE
 from link_orchestrator.requests.jobs import answer, find_job
-from link_orchestrator.requests.selection import Filter
+from link_orchestrator.requests.selection import Filter, refuse_unsent
 from link_orchestrator.run import (
     APPROVALS,
     GROUPS_APPROVED,
@@ -208,6 +208,8 @@ async def _chosen(directory: Directory, job: Job, approval: Approval) -> list[st
     """
     if approval.rows is None:
         wanted = approval.filter
+        if wanted:
+            refuse_unsent(wanted, job)
         chosen = await pilot.choose(directory, job, wanted.selects if wanted else lambda row: True, approval.number)
         if not chosen:
             raise Busy("links: the plan would link nobody whom this pilot selects")

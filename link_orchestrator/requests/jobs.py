@@ -9,10 +9,10 @@ from link_orchestrator.files.reading import READING
 from link_orchestrator.kinds import KINDS, RUN, Kind, Rows
 from link_orchestrator.lifecycle import Orchestrations, cancel, ensure_started
 from link_orchestrator.requests.explained import explained
-from link_orchestrator.requests.selection import Filter, read_filter
+from link_orchestrator.requests.selection import CONDITIONS, Filter, read_filter, refuse_unsent
 from link_orchestrator.run import settled_links
 from link_orchestrator.warnings import warnings_of
-from shared.admin.parameters import page_answer, read_count
+from shared.admin.parameters import page_answer, read_count, refuse_others
 from shared.directory.directory import Directory
 from shared.directory.errors import NotFound
 from shared.directory.text import dump
@@ -51,9 +51,12 @@ async def list_jobs(kind: Kind, directory: Directory, request: Request) -> Respo
 
 async def list_rows(kind: Kind, directory: Directory, request: Request) -> Response:
     """List a page of a job's rows; of a run's, if asked for, those alone that meet conditions."""
-    await find_job(directory, request, kind)
+    job = await find_job(directory, request, kind)
+    conditions = CONDITIONS if kind is RUN else ()
+    refuse_others(request, *([kind.rows.filter_by] if kind.rows.choices else []), *conditions, "count", "cursor")
     choice = read_choice(request, kind.rows)
     if kind is RUN and (wanted := read_filter(request)):
+        refuse_unsent(wanted, job)
         return await _page_of_selected(directory, request, choice, wanted)
     return await page_of_rows(directory, request, kind, request.id, choice)
 
@@ -88,7 +91,7 @@ async def find_last(kind: Kind, directory: Directory, request: Request) -> Respo
     """Return the last job of a kind that is about the run. Raises NotFound for none."""
     jobs = await jobs_about(directory, await find_job(directory, request, RUN), kind)
     if not jobs:
-        raise NotFound(f"no {kind.name} of this run")
+        raise NotFound(f"no {kind.name} of this run", f"{kind.name} of this run")
     return answer(jobs[-1], request, 200)
 
 
@@ -100,7 +103,7 @@ async def find_last_of_import(kind: Kind, directory: Directory, request: Request
     jobs = [job for job in await directory.jobs.list_all() if job.kind == kind.name]
     jobs = [job for job in jobs if job.options.get("import") == about.id]
     if not jobs:
-        raise NotFound(f"no {kind.name} of this import")
+        raise NotFound(f"no {kind.name} of this import", "undo of this import")
     return answer(jobs[-1], request, 200)
 
 
@@ -111,10 +114,18 @@ async def jobs_about(directory: Directory, run: Job, kind: Kind) -> list[Job]:
 
 async def find_job(directory: Directory, request: Request, kind: Kind) -> Job:
     """Return the job that a request names. Raises NotFound for none, and for one of another kind."""
-    job = await directory.jobs.get(request.id)
+    try:
+        job = await directory.jobs.get(request.id)
+    except NotFound as none:
+        raise NotFound(str(none), _what(kind)) from None
     if job.kind != kind.name:
-        raise NotFound(f"no {kind.name} {request.id}")
+        raise NotFound(f"no {kind.name} {request.id}", _what(kind))
     return job
+
+
+def _what(kind: Kind) -> str:
+    """Return what a job of a kind is, without its article."""
+    return kind.title.partition(" ")[2]
 
 
 def read_choice(request: Request, rows: Rows) -> str:

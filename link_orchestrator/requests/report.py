@@ -28,7 +28,7 @@ from link_orchestrator.requests.jobs import (
 from link_orchestrator.requests.mapping import people_of
 from link_orchestrator.requests.pages.run import summary
 from link_orchestrator.requests.pages.undo import undo_summary
-from link_orchestrator.requests.selection import CONDITIONS, Filter, read_filter
+from link_orchestrator.requests.selection import CONDITIONS, Filter, read_filter, refuse_unsent
 from link_orchestrator.requests.workbook import MOST_IN_WORKBOOK, XLSX, Workbook
 from link_orchestrator.run import mapping_of, policy_of
 from link_orchestrator.warnings import warnings_of
@@ -107,6 +107,8 @@ async def _page(directory: Directory, job: Job, request: Request, kind: Kind) ->
     count, cursor = read_count(request, ROWS_AT_ONCE, MOST_ROWS), request.params.get("cursor", "")
     form, choice = _form(request), read_choice(request, kind.rows)
     wanted = read_filter(request) if kind is RUN else None
+    if wanted:
+        refuse_unsent(wanted, job)
     if form == "xlsx":
         return await _workbook(directory, job, kind, choice, wanted)
     rows, after = await _rows(directory.plan(job.id), choice, wanted, cursor, count)

@@ -18,7 +18,7 @@ from link_orchestrator.lifecycle import Orchestrations, ensure_started
 from link_orchestrator.passes.counterparts import find_row, objections
 from link_orchestrator.prediction.cycle import after_review
 from link_orchestrator.requests.jobs import find_job, select_rows, shown
-from link_orchestrator.requests.selection import Selection
+from link_orchestrator.requests.selection import Selection, refuse_unsent
 from link_orchestrator.run import (
     INACTIVE,
     account_of,
@@ -200,6 +200,7 @@ async def _select(
                 raise InvalidValue(f"rows.{place}: no row of this plan has that id: take those that /decisions shows")
             rows.append(row)
         return rows, None
+    refuse_unsent(asked.filter, job)
     decision, selects = asked.filter.decision.value, asked.filter.selects
     return await select_rows(directory.plan(job.id), decision, asked.cursor, ROWS_AT_ONCE, selects)
 

@@ -7,15 +7,19 @@ from typing import Annotated, Any, Final, Literal, get_args
 
 from pydantic import Field
 
+from link_orchestrator.prediction.impact import Impact
+from link_orchestrator.run import mapping_of
 from link_orchestrator.warnings import DISABLED
 from shared.admin.body import Body
 from shared.directory.keys import fold
 from shared.directory.matching.accounts import DecisionKind
 from shared.directory.matching.domains import domain_of, to_ascii
 from shared.directory.matching.policy import Rule
+from shared.directory.work.jobs import Job
 from shared.directory.work.plan import PlanRow
 from shared.directory.work.reviews import LEAVE
 from shared.scim.endpoint import Request
+from shared.scim.errors import InvalidValue
 
 Evidence = Literal["mail", "alias", "otherMails", "userPrincipalName"]
 ATTRIBUTES: Final = {"alias": "proxyAddresses"}
@@ -102,6 +106,13 @@ def read_filter(request: Request) -> Filter | None:
 def _is_reviewed(row: PlanRow) -> bool:
     """Tell whether a person has decided about a row; who took that back has decided nothing."""
     return bool((row.review or {}).get("action", LEAVE) != LEAVE)
+
+
+def refuse_unsent(wanted: Filter, run: Job) -> None:
+    """Raise InvalidValue for the change of an attribute that provisioning does not send, by the mapping of a run."""
+    sent = Impact(mapping_of(run)).names
+    if wanted.changes and fold(wanted.changes) not in map(fold, (ANY_CHANGE, *sent)):
+        raise InvalidValue(f"changes: the mapping of the run sends no such attribute: one of {', '.join(sent)}, or any")
 
 
 def _is_in(identity: Mapping[str, Any], domain: str) -> bool:

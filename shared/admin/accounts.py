@@ -62,7 +62,7 @@ async def list_groups(directory: Directory, request: Request) -> Response:
     if cursor and not ID.fullmatch(cursor):
         raise InvalidCursor
     if await directory.accounts.find(request.id) is None:
-        raise NotFound("no such account")
+        raise NotFound("no such account", "account")
     named = sorted(pair for pair in await directory.members.indexed([request.id]) if pair[1] > cursor)
     page, more = named[:count], named[count:]
     held = compress(page, await directory.members.held(page))
@@ -76,7 +76,7 @@ async def get_account(directory: Directory, request: Request) -> Response:
     account = await directory.accounts.find(request.id)
     history = await directory.accounts.history(request.id)
     if account is None and not history:
-        raise NotFound("no such account")
+        raise NotFound("no such account", "account")
     shown = _shown(account) if account else {"id": request.id, "deleted": True}
     told = await tell(directory, history)
     changes = [row | {"number": c.number, "before": c.before} for row, c in zip(told, history, strict=True)]

@@ -52,7 +52,7 @@ async def list_members(directory: Directory, request: Request) -> Response:
     if cursor and not ID.fullmatch(cursor):
         raise InvalidCursor
     if not ID.fullmatch(request.id) or await directory.groups.find_without_head(request.id) is None:
-        raise NotFound("no such group")
+        raise NotFound("no such group", "group")
     low = {"low": behind(cursor)} if cursor else {}
     members = [member.id for member in await directory.members.first(request.id, count + 1, **low)]
     page = members[:count]
@@ -67,14 +67,14 @@ async def list_members(directory: Directory, request: Request) -> Response:
 async def get_group(directory: Directory, request: Request) -> Response:
     """Return a group with a page of its history; of a deleted one, the history."""
     if not ID.fullmatch(request.id):
-        raise NotFound("no such group")
+        raise NotFound("no such group", "group")
     cursor, count = request.params.get("cursor", ""), read_count(request)
     if cursor and not HISTORY_CURSOR.fullmatch(cursor):
         raise InvalidCursor
     group = await directory.groups.find(request.id)
     history, more = await directory.groups.page_history(request.id, cursor, count)
     if group is None and not history:
-        raise NotFound("no such group")
+        raise NotFound("no such group", "group")
     shown = _shown(group) if group else {"id": request.id, "deleted": True}
     return page_answer("history", await tell(directory, history), more, shown)
 

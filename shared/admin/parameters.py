@@ -16,7 +16,7 @@ PAGE = 100
 
 def refuse_others(request: Request, *known: str) -> None:
     """Raise InvalidValue for a parameter that a request does not take: ?previw=true must not do what it was to show."""
-    for name in request.params.keys() - known:
+    for name in request.params.keys() - {one.lower() for one in known}:
         raise InvalidValue(f"{name}: no parameter of this request, which takes {', '.join(known)}; nothing was done")
 
 

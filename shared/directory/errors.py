@@ -8,7 +8,11 @@ class DirectoryError(Exception):
 
 
 class NotFound(DirectoryError):
-    """No such account, group, run or file in this directory."""
+    """No such account, group, run or file in this directory. `what` is its kind, as the answer calls it."""
+
+    def __init__(self, message: str, what: str = "resource") -> None:
+        super().__init__(message)
+        self.what = what
 
 
 class AlreadyExists(DirectoryError):

@@ -46,7 +46,7 @@ def problem(error: Exception) -> Problem:
         case Forbidden() | directory.Refused():
             return 403, None, str(error), {}
         case directory.NotFound():
-            return 404, None, "there is no such resource in this directory", {}
+            return 404, None, f"there is no such {error.what} in this directory", {}
         case BodyLost():
             return 408, None, "the body did not come, or too slowly: send the request again", {}
         case directory.AlreadyExists():

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import os
+import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import aiohttp
 import aiohttp.web
 import pytest
 from rich.console import Console
@@ -104,3 +109,51 @@ async def test_a_server_that_answers_something_else_fails_every_check_and_ends_n
         assert await smoke_test.run({"scim": url, "admin": url}, {"scim": "x", "admin": "x"}, Console(quiet=True)) == 1
     finally:
         await runner.cleanup()
+
+
+async def test_a_server_that_is_away_is_given_up_at_once() -> None:
+    console = Console(record=True, quiet=False, file=io.StringIO(), width=200)
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{nobody.getsockname()[1]}"
+        code = await smoke_test.run({"scim": url, "admin": url}, {"scim": "x", "admin": "x"}, console)
+    text = console.export_text()
+    assert code == 1
+    assert text.count("no answer: ") == 2
+    assert text.count("not tried: the app is away") > 50
+
+
+async def test_no_check_is_tried_once_the_time_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(smoke_test, "TOTAL_SECONDS", 0.05)
+
+    async def hang() -> None:
+        await asyncio.sleep(60)
+
+    first, second = await smoke_test._outcomes({"scim: hangs": hang, "scim: comes too late": hang})
+    assert first.fault.startswith("no answer: TimeoutError")
+    assert second.fault == "not tried: out of time"
+
+
+async def test_what_a_check_made_is_deleted_also_where_the_check_fails(tmp_path: Path) -> None:
+    """Every PATCH fails here, so that the user's and the group's check do."""
+    tables, histories = SqliteTables.open(tmp_path / "t.db"), SqliteTables.open(tmp_path / "h.db")
+    built = function_app.build(Settings.local(TOKEN), tables)
+    async with LocalHost(built, histories) as host, smoke_test._app("scim", host.url, TOKEN) as app:
+        failing: Any = replace(app, session=FailingPatches(app.session))  # type: ignore[arg-type]
+        for check in (smoke_test._user_lives, smoke_test._group_lives):
+            with pytest.raises(smoke_test.Failed, match="PATCH"):
+                await check(failing)
+        for path in ("Users", "Groups"):
+            assert (await app.expect("GET", f"scim/v2/{path}"))["totalResults"] == 0
+    await tables.close()
+    await histories.close()
+
+
+class FailingPatches:
+    """A session whose PATCH requests go to a path that nothing answers."""
+
+    def __init__(self, session: aiohttp.ClientSession) -> None:
+        self._session = session
+
+    def request(self, method: str, path: str, **options: Any) -> Any:
+        return self._session.request(method, "nothing" if method == "PATCH" else path, **options)

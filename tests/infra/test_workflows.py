@@ -57,3 +57,15 @@ def test_nothing_is_published_that_a_what_if_did_not_get_through() -> None:
     assert "always()" not in condition
     assert condition.startswith("!cancelled() && needs.build.result == 'success'")
     assert condition.endswith("(needs.what-if.result == 'success' || needs.what-if.result == 'skipped')")
+
+
+def test_a_release_is_a_draft_until_everything_is_there() -> None:
+    """Whatever step fails, nobody sees half of a release."""
+    steps = yaml.safe_load((ROOT / ".github" / "workflows" / "release.yml").read_text())["jobs"]["publish"]["steps"]
+    commands = [step.get("run", "") for step in steps]
+    (drafts,) = [place for place, command in enumerate(commands) if "gh release create" in command]
+    assert "--draft " in commands[drafts]
+    assert "gh release upload" in commands[drafts]
+    (pushes,) = [place for place, command in enumerate(commands) if "git push" in command]
+    assert drafts < pushes < len(commands) - 1
+    assert commands[-1] == 'gh release edit "$TAG" --draft=false'

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from azure.durable_functions.models.history import HistoryEventType as EventType
 
+import function_app
 from infra.local.durable import wire
 from infra.local.durable.instance import first_events
 from infra.local.durable.management import binding
@@ -27,8 +28,9 @@ from shared.directory.matching.policy import Policy
 from shared.directory.records.model import Group, Status
 from shared.directory.work.jobs import Jobs, State
 from shared.host.routes import matcher
-from shared.host.settings import Credential
+from shared.host.settings import Credential, Role, Settings
 from shared.tables.azure import AzureTables
+from shared.tables.sqlite import SqliteTables
 from tests.link_orchestrator.portal.door import CLIENT, OPERATOR, SAME_SITE, TENANT
 from tests.link_orchestrator.running import begin_run, make_directory, plan_rows
 from tests.shared.host.test_routes import path_of
@@ -273,8 +275,11 @@ async def test_the_activities_of_the_app_work_on_table_storage(drive: Drive, azu
     await tables.close()
 
 
-def test_every_http_function_of_the_app_asks_for_a_token(drive: Drive) -> None:
-    functions = drive(ROOT, settings=SETTINGS)["functions"]
+@pytest.mark.parametrize("role", ["scim", "admin"])
+def test_every_http_function_of_a_role_is_called_and_asks_for_a_token(drive: Drive, tmp_path: Path, role: Role) -> None:
+    app = function_app.build(Settings(app_roles=frozenset({role})), SqliteTables.open(tmp_path / "none.db"))
+    functions = drive(ROOT, settings={**SETTINGS, "APP_ROLES": role})["functions"]
+    assert sorted(functions) == sorted(one.get_function_name() for one in app.get_functions())
     http = [name for name, bindings in functions.items() if _trigger(bindings)["type"] == "httpTrigger"]
     calls = []
     for name in http:
@@ -289,11 +294,12 @@ def test_every_http_function_of_the_app_asks_for_a_token(drive: Drive) -> None:
             inputs[client] = {"string": json.dumps(binding("http://127.0.0.1:1/key"))}
         calls.append({"function": name, "inputs": inputs})
     nowhere = "AccountName=a;AccountKey=a2V5;TableEndpoint=http://127.0.0.1:1/a;"
-    results = drive(ROOT, calls, {**SETTINGS, "SCIMLINK_TABLES": nowhere})["results"]
+    results = drive(ROOT, calls, {**SETTINGS, "APP_ROLES": role, "SCIMLINK_TABLES": nowhere})["results"]
     statuses = {name: result["value"] and result["value"]["status"] for name, result in zip(http, results, strict=True)}
     assert (statuses.pop("health"), statuses.pop("health_live")) == (200, 200)
     assert statuses.pop("health_ready") == 503, "there is no storage"
-    assert {statuses.pop("portal_page"), statuses.pop("portal_form")} == {404}, "nobody signs in here"
+    portal = {statuses.pop(name) for name in ("portal_page", "portal_form") if role == "admin"}
+    assert portal <= {404}, "nobody signs in here"
     assert set(statuses.values()) == {401}, statuses
 
 

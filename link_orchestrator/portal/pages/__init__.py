@@ -15,6 +15,7 @@ from link_orchestrator.portal.pages import (
     connect,
     decisions,
     groups,
+    jobs,
     overview,
     plan,
     policy,
@@ -39,5 +40,6 @@ PAGES: Final[tuple[Page, ...]] = (
     *groups.PAGES,
     *provisioning.PAGES,
     *activity.PAGES,
+    *jobs.PAGES,
     *settings.PAGES,
 )

@@ -47,17 +47,17 @@ WORDS: Final = {
 }
 """What each operation of the API did, in words."""
 JOBS: Final = {
-    "run": ("A run", "runs/{}"),
-    "undo": ("Links are taken back", "undos/{}"),
-    "import": ("Accounts are imported", "imports/{}"),
-    "groupimport": ("Groups are imported", "imports/{}"),
-    "preview": ("An import is previewed", "previews/{}"),
-    "grouppreview": ("An import of groups is previewed", "previews/{}"),
-    "importundo": ("An import is taken back", "import-undos/{}"),
-    "groupimportundo": ("An import of groups is taken back", "import-undos/{}"),
-    "verification": ("Links are verified", "verifications/{}"),
+    "run": "A run",
+    "undo": "Links are taken back",
+    "import": "Accounts are imported",
+    "groupimport": "Groups are imported",
+    "preview": "An import is previewed",
+    "grouppreview": "An import of groups is previewed",
+    "importundo": "An import is taken back",
+    "groupimportundo": "An import of groups is taken back",
+    "verification": "Links are verified",
 }
-"""What a job of each kind does, in words, and the path of its page."""
+"""What a job of each kind that takes time does, in words."""
 
 Document = Mapping[str, Any]
 
@@ -83,11 +83,8 @@ class Activity:
 
     def job_title(self, job: Document) -> str:
         """Return what a job does."""
-        return JOBS.get(job["kind"], (job["kind"], ""))[0]
-
-    def job_path(self, job: Document) -> str:
-        """Return the path of a job's page, "" where it has none."""
-        return JOBS.get(job.get("kind", ""), ("", ""))[1].format(job["id"])
+        kind: str = job["kind"]
+        return JOBS.get(kind, kind)
 
 
 async def show(asked: Asked) -> Outcome:

@@ -158,16 +158,13 @@ async def _send(asked: Asked, columns: Mapping[str, str]) -> Outcome:
         raise InvalidValue("file: choose a file")
     if not file.content:
         raise InvalidValue("file: it is empty. Export it again")
-    after = form["after"].strip() if form["what"] == "identities" else ""
-    if after and await asked.api.find("linking/identities/{id}", id=after) is None:
-        raise InvalidValue("after: there is no such upload of Entra's users: the id is on the page of each")
     previews = what.door != what.path
     params = {
         "file": file.name or None,
         "columns": json.dumps(columns) if columns and form["what"] != "entragroups" else None,
         "preview": "true" if previews else None,
         "protected": "change" if form["what"] == "accounts" and form["protected"] else None,
-        "after": after or None,
+        "after": form["after"].strip() or None if form["what"] == "identities" else None,
     }
     media = f"text/csv; charset={form['charset']}" if form["charset"] else file.content_type
     try:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple, Self
 
 from link_orchestrator.portal.page import Asked, Outcome, Page, SeeOther, Shown
+from shared.scim.errors import InvalidValue
 
 REFUSALS: Final = 20
 """Refusals that are asked for: whether there are more is all that the overview says of the rest."""
@@ -75,7 +76,7 @@ class Overview:
             ending=sorted(_ending(connection["credentials"], now), key=lambda one: one.days),
             next=step,
             done=(*STEPS[:1], *done) if connected else done,
-            may_try=samples and not directory["latest"] and not directory["accounts"],
+            may_try=samples and is_empty(directory),
         )
 
     @property
@@ -100,6 +101,11 @@ class Overview:
         """The latest verification, if it is of the latest run."""
         found: Document | None = self.directory["latest"].get("verification")
         return found if found is not None and self.run is not None and _is_about(found, self.run) else None
+
+
+def is_empty(directory: Document) -> bool:
+    """Tell whether nobody has brought anything yet."""
+    return not directory["latest"] and not directory["accounts"]
 
 
 def _is_about(job: Document, run: Document) -> bool:
@@ -193,7 +199,9 @@ async def show(asked: Asked) -> Outcome:
 async def try_it(asked: Asked) -> Outcome:
     """Bring made-up people: their policy, their accounts, and their identities."""
     if asked.samples is None:
-        return SeeOther("")
+        raise InvalidValue("there are no made-up people here: only the server on your own machine has them")
+    if not is_empty(await asked.api.get("directory")):
+        raise InvalidValue("this directory has people already, and made-up ones would change its policy")
     files = asked.samples.files()
     await asked.api.put("directory/policy", json.loads(files["policy"]))
     await asked.api.post("linking/identities", files["identities"], file="identities.json")

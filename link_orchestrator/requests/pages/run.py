@@ -60,6 +60,7 @@ def summary(
         section("What applying the plan came to", _applied(counts)),
         *(section(f"What {undo['id']} came to", outcome(undo)) for undo in undos),
         section("What the plan decides", bars("Decision", words.DECISIONS, counts)),
+        section("Who may be whom", _suggested(run.get("suggestions", {}))),
         section("Values that many share", bars("Value", words.SHARED, counts)),
         section("What the plan decides on groups", bars("Decision", words.GROUPS, counts)),
         section("What the first provisioning cycle does", bars("Identity", words.PREDICTED, run.get("predicted", {}))),
@@ -119,6 +120,18 @@ def _reviewed(run: Shown) -> str:
     """Return what persons decided since the plan, whose own decisions the numbers above are; "" for nothing."""
     review = ", ".join(f"{count:,} to {action}" for action, count in run.get("review", {}).items() if count)
     return paragraph(f"So says the plan. Since then, reviews chose rows: {review}." if review else "")
+
+
+def _suggested(counts: Mapping[str, int]) -> str:
+    """Return of how many who are left a counterpart is suggested; "" where it is of none."""
+    whose = (("noAccount", "identity"), ("noIdentity", "account"))
+    told = [counted(count, noun) for name, noun in whose if (count := counts.get(name, 0))]
+    if not told:
+        return ""
+    return paragraph(
+        f"By likeness of names and addresses, a counterpart is suggested for {listed(told)} without a match. The rows "
+        "show whom; nobody is linked by it unless a person names them."
+    )
 
 
 def _impact(counts: Mapping[str, int]) -> str:

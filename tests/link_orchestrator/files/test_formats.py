@@ -17,6 +17,7 @@ from link_orchestrator.files.formats import read_rows
 from link_orchestrator.files.reading import Notes, Reading
 from link_orchestrator.files.rows import Header, Row, UnreadableFile
 from link_orchestrator.problems import Problem
+from tests.link_orchestrator.files.workbooks import xlsx
 
 PEOPLE = "userName;displayName\r\nj@contoso.com;Jürgen Öß\r\nz@contoso.com;Zoë\r\n"
 ROWS = [
@@ -44,6 +45,16 @@ def outline(file: bytes | str) -> list[tuple[int, str]]:
     return [
         (row.line, "|".join(row.cells.values()) if isinstance(row, Row) else row.reason[:35]) for row in read(file)[0]
     ]
+
+
+def test_columns_of_one_name_are_said_and_the_first_is_read() -> None:
+    file = b"email,name, email ,x,x,,\na@b.cd,A,other,1,2,,\n"
+    book = xlsx({"S": [["email", "name", "email ", "x", "x"], ["a@b.cd", "A", "other", "1", "2"]]})
+    for one in (file, book):
+        (row,), reading = read(one)
+        assert isinstance(row, Row)
+        assert row.cells["email"] == "a@b.cd"
+        assert reading.remarks == ("Several columns are called email, x: the first of each is read, and no other.",)
 
 
 class TestEncodings:

@@ -94,7 +94,7 @@ async def test_a_wrong_file_is_led_to_the_right_door(door: Door) -> None:
         ({"columns": "Login"}, "line 1 is not like: Login = userName"),
         ({"columns": "Login = nothing"}, "which is no column"),
         ({"what": "nothing"}, "say what is in the file"),
-        ({"what": "identities", "after": "identities1"}, "there is no such upload"),
+        ({"what": "identities", "after": "identities1"}, "name an upload"),
     ],
 )
 async def test_what_is_refused_is_said_and_kept(door: Door, fields: dict[str, str], told: str) -> None:

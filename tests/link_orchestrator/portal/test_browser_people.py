@@ -6,6 +6,7 @@ from playwright.async_api import expect
 
 from tests.link_orchestrator.portal.browser import IN_A_BROWSER, Screen
 from tests.link_orchestrator.portal.people import SHORT_HOSTILE, ask, everybody
+from tests.link_orchestrator.portal.test_people import adopt
 from tests.link_orchestrator.running import object_id
 
 pytestmark = IN_A_BROWSER
@@ -79,3 +80,15 @@ async def test_a_second_operators_change_keeps_what_was_typed(screen: Screen) ->
     await screen.check("account-conflict")
     await page.get_by_role("button", name="Save").click()
     await page.get_by_text("The changes are stored.").wait_for()
+
+
+async def test_what_creates_linked_is_taken_back_together(screen: Screen) -> None:
+    page = screen.page
+    await adopt(screen.door)
+    await screen.open("provisioning?show=adoptions")
+    await screen.check("provisioning-adoptions")
+    await page.get_by_role("button", name="Take all of them back").click()
+    await page.get_by_text("What became of each").wait_for()
+    await screen.check("provisioning-undo")
+    await page.get_by_role("navigation", name="Pages", exact=True).get_by_role("link", name="Activity").click()
+    await screen.check("activity-with-jobs")

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.link_orchestrator.portal.door import OPERATOR, READER, SETTINGS, Door, opened, signed_in
+from tests.link_orchestrator.running import csv_file
 
 
 async def test_the_overview_of_an_empty_directory_says_what_to_do_next(door: Door) -> None:
@@ -21,6 +22,19 @@ async def test_made_up_people_are_a_button_away(door: Door) -> None:
     sent = await door.send("", {"do": "try"})
     assert (sent.status, sent.headers["Location"]) == (303, "/portal?said=tried")
     assert "Made-up accounts are being imported" in (await door.get("?said=tried")).text
+
+
+async def test_made_up_people_come_to_an_empty_directory_alone(door: Door, tmp_path: Path) -> None:
+    """They bring a policy, which must not take the place of one that somebody made."""
+    token = (await door.get()).token
+    await door.api.bring(csv_file({"userName": "ada"}))
+    policy = await door.api.call("GET", "directory/policy")
+    again = await door.send("", {"do": "try"}, token=token)
+    assert (again.status, "has people already" in again.text) == (400, True)
+    assert await door.api.call("GET", "directory/policy") == policy
+    (tmp_path / "azure").mkdir()
+    async with opened(tmp_path / "azure") as azure:  # without made-up people, as Azure's app is
+        assert "<form" not in (await azure.get()).html
 
 
 async def test_a_reader_is_shown_no_button_and_refused_behind_it(door: Door) -> None:

@@ -17,7 +17,8 @@ from link_orchestrator.requests.provisioning import REMEDIES
 from shared.host.principal import READS
 from tests.link_orchestrator.portal.door import READER, Answer, Door
 from tests.link_orchestrator.portal.people import SHORT_HOSTILE, ask, bring, everybody, find
-from tests.link_orchestrator.running import object_id
+from tests.link_orchestrator.running import graph, object_id
+from tests.waiting import until
 
 
 def version_on(page: Answer) -> str:
@@ -198,6 +199,51 @@ async def test_a_reader_sees_everything_and_no_button(door: Door, path: str) -> 
     token = (await door.get(f"accounts/{ids['bob@contoso.com']}")).token
     sent = await door.send(f"accounts/{ids['bob@contoso.com']}", {"do": "release"}, READER, token)
     assert sent.status == 403
+
+
+async def adopt(door: Door) -> str:
+    """Have a create over SCIM link an account, and return its id."""
+    name = "kim@contoso.com"
+    await ask(door, "PUT", "directory/policy", {"verifiedDomains": ["contoso.com"], "adoptOnCreate": True})
+    ids = await bring(door, name)
+    upload = await ask(door, "POST", "linking/identities", {"value": [graph(9, "eve@contoso.com")]})
+    run = await ask(door, "POST", "linking/runs", {"identities": upload["id"]})
+
+    async def planned() -> bool:
+        return bool((await ask(door, "GET", f"linking/runs/{run['id']}"))["phase"] == "planned")
+
+    await until(planned)
+    await ask(door, "POST", "scim/v2/Users", {"userName": name, "externalId": object_id(1)})
+    return ids[name]
+
+
+async def test_what_a_create_linked_is_listed_and_taken_back_together(door: Door) -> None:
+    kim = await adopt(door)
+    page = await door.get("provisioning?show=adoptions")
+    assert "kim@contoso.com" in page.text
+    assert "Take all of them back" in page.text
+    sent = await door.send("provisioning?show=adoptions", {"do": "undo"}, token=page.token)
+    assert sent.status == 303
+    where = sent.headers["Location"].removeprefix("/portal/")
+    assert (await door.get(f"jobs/{where.partition('/')[2]}")).headers["Location"] == f"/portal/{where}"
+
+    async def ended() -> bool:
+        return "What became of each" in (await door.get(where)).text
+
+    await until(ended)
+    assert "kim@contoso.com" in (await door.get(where)).text
+    assert (await ask(door, "GET", f"accounts/{kim}"))["status"] == "local"
+    assert "took back" in (await door.get("activity")).text or "take back" in (await door.get("activity")).text
+
+
+async def test_every_job_leads_to_its_page(door: Door) -> None:
+    await bring(door, "kim")
+    upload = await ask(door, "POST", "linking/identities", {"value": [graph(9, "eve@contoso.com")]})
+    for job, place in ((upload["id"], "uploads"), ("run2026", "runs"), ("groupimportundo1", "import-undos")):
+        assert (await door.get(f"jobs/{job}")).headers["Location"] == f"/portal/{place}/{job}"
+    assert (await door.get(f"uploads/{upload['id']}")).status == 200
+    assert (await door.get("jobs/verification1")).status == 404
+    assert (await door.get("undos/undo1")).status == 404
 
 
 @pytest.mark.parametrize("path", ["accounts/nobody", "groups/nobody", f"accounts/{'0' * 36}/edit"])

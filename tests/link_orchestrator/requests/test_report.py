@@ -130,6 +130,15 @@ async def test_the_summary_has_the_counts_as_a_chart_and_nothing_to_load(app: Ap
     assert "p0@" not in text, "a summary names nobody"
 
 
+async def test_the_summary_says_for_how_many_a_counterpart_is_suggested_and_names_nobody(app: App) -> None:
+    await app.bring(csv_file({"userName": "anna.old", "displayName": "Anna Berg"}, {"userName": "ada@contoso.com"}))
+    run = await app.plan(graph(1, "anna@contoso.com", displayName="Anna Berg"), graph(2, "ada@contoso.com"))
+    page, _, _ = await read(app, run)
+    assert "a counterpart is suggested for 1 identity and 1 account without a match" in page
+    assert "Anna" not in page
+    assert "Who may be whom" not in summary({**run, "suggestions": {}})
+
+
 def test_a_summary_counts_people_without_shared_values_and_names_what_the_policy_switches_on() -> None:
     policy = {"verifiedDomains": [], "rules": [], "safeguardShare": 0.2, "adoptOnCreate": True, "schedule": None}
     run = {"id": "run1", "phase": "planned", "counts": {"link": 2, "noAccount": 1, "sharedValue": 7}}

@@ -667,3 +667,21 @@ async def test_no_log_line_tells_about_a_person_or_a_token(app: App, caplog: pyt
         "bad.email",
     ):
         assert secret.lower() not in lines, secret
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "what"),
+    [
+        ("GET", "linking/runs/run0", "run"),
+        ("GET", "linking/runs/run0/decisions", "run"),
+        ("POST", "linking/runs/run0/cancel", "run"),
+        ("GET", "linking/undos/undo0", "undo"),
+        ("GET", "accounts/imports/import0", "import"),
+        ("GET", "groups/imports/import0", "import of groups"),
+        ("GET", "accounts/0f9a", "account"),
+        ("GET", "groups/0f9a", "group"),
+    ],
+)
+async def test_what_is_not_there_is_named_by_its_kind(app: App, method: str, path: str, what: str) -> None:
+    with pytest.raises(Refusal, match=f"^404 there is no such {what} in this directory$"):
+        await app.call(method, path)

@@ -70,6 +70,37 @@ async def test_a_list_shows_the_rows_that_meet_every_condition(
     assert await listed(app, run, **asked) == numbers
 
 
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ({"descision": "review"}, r"descision: no parameter of this request, which takes decision, rule, .*cursor"),
+        ({"Departmnt": "it"}, r"departmnt: no parameter of this request"),
+    ],
+)
+async def test_a_parameter_that_no_list_takes_is_refused_with_those_that_it_takes(
+    app: App, run: Any, asked: dict[str, str], told: str
+) -> None:
+    with pytest.raises(Refusal, match=told) as refusal:
+        await listed(app, run, **asked)
+    assert refusal.value.status == 400
+
+
+async def test_a_change_that_provisioning_cannot_make_is_refused_with_those_that_it_can(app: App, run: Any) -> None:
+    path, told = (
+        f"linking/runs/{run['id']}",
+        r"^400 changes: the mapping of the run sends no such .* userName, .*, or any",
+    )
+    asked: dict[str, Any] = {"changes": "foo"}
+    for act in (
+        app.call("GET", path + "/decisions", **asked),
+        app.call("GET", path + "/report", format="csv", **asked),
+        app.call("POST", path + "/review", {"filter": asked | {"decision": "review"}, "action": "leave"}),
+        app.call("POST", path + "/approve", {"filter": asked, "links": run["links"], "acknowledged": ["trustEmails"]}),
+    ):
+        with pytest.raises(Refusal, match=told):
+            await act
+
+
 @pytest.mark.parametrize("asked", [{"score": "2"}, {"score": "x"}, {"evidence": "phone"}, {"rule": "luck"}])
 async def test_a_condition_that_is_none_is_refused_by_its_name(app: App, run: Any, asked: dict[str, str]) -> None:
     with pytest.raises(Refusal, match=next(iter(asked))) as refusal:
