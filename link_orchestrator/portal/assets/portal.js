@@ -167,6 +167,13 @@ function tickAll(event) {
 
 if (navigator.clipboard) document.querySelectorAll("[data-copy]").forEach(offerCopy);
 addEventListener("click", moveRow);
+/** A notice is of what was just done: it does not come again with a reload. */
+const here = new URL(location);
+if (here.searchParams.has("said")) {
+  here.searchParams.delete("said");
+  history.replaceState(null, "", here);
+}
+
 showTimes(document);
 for (const box of document.querySelectorAll("[data-tick-all]")) box.hidden = false;
 document.querySelector("tr[data-at]")?.focus();

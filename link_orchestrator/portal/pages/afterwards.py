@@ -192,7 +192,7 @@ PAGES: Final = (
         {"verify": verify, "cancel": cancel_verification},
         under="runs",
         notices={
-            "started": "The links are being looked at. Nobody is changed by it.",
+            "started": "The verification has begun. Nobody is changed by it.",
             "cancelled": "It stops within a page. What it found by then is kept.",
         },
     ),
@@ -202,7 +202,7 @@ PAGES: Final = (
         {"undo": undo, "switchOn": switch_on, "cancel": cancel_undo},
         under="runs",
         notices={
-            "started": "The links are being taken back. Provisioning waits meanwhile, for 15 minutes at most.",
+            "started": "The undo has begun. Provisioning waits meanwhile, for 15 minutes at most.",
             "cancelled": "It stops within a page. What it took back stays so, and another undo takes the rest.",
         },
     ),

@@ -132,8 +132,8 @@ PAGES: Final = (
         under="runs",
         notices={
             "cancelled": "The run stops within a page of work. What it linked by then stays linked until an undo.",
-            "approved": "It is approved. Accounts are being linked now; people sign in as before.",
-            "piloted": "The pilot is approved. Only its people are being linked now; the rest of the plan waits.",
+            "approved": "The plan is approved. People sign in as before.",
+            "piloted": "The pilot is approved. Nobody but its people is linked; the rest of the plan waits.",
         },
     ),
     Page("runs/{id}/problems", show_problems, under="runs"),

@@ -117,6 +117,8 @@ async def test_every_page_of_a_plan_is_looked_at(screen: Screen, api: Api) -> No
     await screen.check("approve-refused")
     await screen.open(f"{here}/decisions?decision=review")
     await screen.page.get_by_label("Tick all on this page").check()
+    await screen.page.get_by_label("Tick all on this page").press("Enter")
+    assert not [row for row in await api.decisions(run, "review") if "review" in row]
     await screen.page.get_by_role("button", name="Link these first").click()
     await screen.page.get_by_text("that you ticked").wait_for()
     await screen.check("pilot-rows")
@@ -134,12 +136,15 @@ async def test_hostile_names_break_no_page(screen: Screen, api: Api) -> None:
         await screen.check(f"hostile-row-{place}")
 
 
-async def test_a_run_that_is_being_planned_is_followed_without_a_reload(screen: Screen, api: Api) -> None:
+async def test_a_run_is_followed_through_a_lost_network(screen: Screen, api: Api) -> None:
     await plan_demo(api)
     run: Any = (await api.call("GET", "linking/runs"))["runs"][-1]
     await api.call("POST", f"linking/runs/{run['id']}/cancel")
     await api.wait(f"linking/runs/{run['id']}", "cancelled")
     asked = {"identities": run["options"]["identities"], "full": True}
     again = await api.call("POST", "linking/runs", asked)
+    await screen.page.route("**/*fragment=progress", lambda route: route.abort())
     await screen.open(f"runs/{again['id']}")
+    await screen.page.get_by_text("The server does not answer").wait_for()
+    await screen.page.unroute("**/*fragment=progress")
     await screen.page.get_by_role("heading", name="Look at it, then approve it").wait_for()

@@ -132,6 +132,12 @@ async def test_ticked_rows_are_decided_together_and_those_not_taken_are_named(do
     )
 
 
+async def test_no_button_of_a_row_is_pressed_by_enter_in_a_box(door: Door, run: Any) -> None:
+    for path in (here(run, "/decisions"), here(run, "/decisions?decision=review")):
+        form = (await door.get(path)).html.partition('id="review"')[2]
+        assert form.index("<button disabled hidden>") < form.index('name="one"'), "a browser presses the first button"
+
+
 async def test_a_decision_that_is_refused_is_said_on_the_page_with_the_ticks_kept(
     door: Door, api: Api, run: Any
 ) -> None:
@@ -276,6 +282,8 @@ async def test_a_pilot_is_chosen_by_rows_by_a_filter_or_by_a_number(door: Door, 
         run = await api.call("GET", f"linking/runs/{run['id']}")
     page = await door.get(here(run))
     assert "Look at it, then approve the rest" in page.text
+    again = await door.send(path, {**fields, "number": "1"})
+    assert again.status == 409, "the page that was shown before it, sent once more, is no second pilot"
     fields["planned"] = str(run["links"])
     assert (await door.send(path, {**fields, "number": "2", "acknowledged": ""})).status == 303
     run = await api.wait(f"linking/runs/{run['id']}", "done", "planned")
