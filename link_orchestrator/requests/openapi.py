@@ -77,9 +77,8 @@ OPERATIONS: Mapping[str, Operation] = {
     "accounts_delete": Operation("", 204),
     "accounts_link": Operation("Account", body=_json("LinkRequest")),
     "accounts_release": Operation("Account", body=_json("ReleaseRequest"), body_required=False),
-    "accounts_groups": Operation("GroupNames", query=PAGED),
-    "groups_find": Operation("Groups", query=(*groups.KEYS, "group.state", *PAGED)),
-    "groups_members": Operation("Members", query=PAGED),
+    "groups_find": Operation("Groups", query=(*groups.KEYS, "group.state", "group.member", *PAGED)),
+    "members_list": Operation("Members", query=("group", *PAGED)),
     "groups_get": Operation("GroupWithHistory", query=PAGED),
     "groups_release": Operation("Group", body=_json("GroupRelease"), body_required=False),
     "activity_list": Operation("Activity", query=PAGED),
@@ -195,6 +194,8 @@ PARAMETERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     ),
     "account.state": ("Without anything to find: only accounts in this state.", {"enum": [*accounts.STATES]}),
     "group.state": ("Without anything to find: only groups in this state.", {"enum": [*groups.STATES]}),
+    "group": ("The id of the group whose members are listed.", {"type": "string"}),
+    "group.member": ("Only groups of which the account of this id is a member itself.", {"type": "string"}),
     "columns": (
         'A JSON object from header to column, like {"Login": "userName"}; "" for what is not to be read.',
         {"type": "string"},
@@ -202,7 +203,7 @@ PARAMETERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
 }
 """What a query parameter means, and its schema. One that is not listed is a string to look for."""
 
-NAMES = {"reportCount": "count", "account.state": "state", "group.state": "state"}
+NAMES = {"reportCount": "count", "account.state": "state", "group.state": "state", "group.member": "member"}
 """Name under which a parameter is sent, where another of that name means something else."""
 
 

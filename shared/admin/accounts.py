@@ -6,14 +6,13 @@ Beyond SCIM are who manages an account, its link, its evidence and its history. 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from itertools import compress
 from typing import Any, Final
 
 from shared.admin.pages import select
 from shared.admin.parameters import page_answer, read_choice, read_count, read_key
 from shared.directory.directory import Directory
-from shared.directory.errors import InvalidCursor, NotFound
-from shared.directory.keys import APPLICATION_ID, ID, application_key
+from shared.directory.errors import NotFound
+from shared.directory.keys import APPLICATION_ID, application_key
 from shared.directory.records.audit import Change
 from shared.directory.records.listing import Glance
 from shared.directory.records.model import Account, Status
@@ -54,21 +53,6 @@ async def _list_accounts(directory: Directory, request: Request) -> Response:
     found, cursor = await select(directory.listing, request.params.get("cursor", ""), read_count(request), state)
     accounts = await directory.accounts.find_many(found)
     return page_answer("accounts", [_shown(account) for account in accounts if account], cursor)
-
-
-async def list_groups(directory: Directory, request: Request) -> Response:
-    """List the groups of which an account is a member itself, in order of id, a page at a time."""
-    cursor, count = request.params.get("cursor", ""), read_count(request)
-    if cursor and not ID.fullmatch(cursor):
-        raise InvalidCursor
-    if await directory.accounts.find(request.id) is None:
-        raise NotFound("no such account", "account")
-    named = sorted(pair for pair in await directory.members.indexed([request.id]) if pair[1] > cursor)
-    page, more = named[:count], named[count:]
-    held = compress(page, await directory.members.held(page))
-    found = await directory.groups.find_many([group for _, group in held])
-    rows = [group.shown() | {"status": group.status.value} for group in found if group]
-    return page_answer("groups", rows, page[-1][1] if more else None)
 
 
 async def get_account(directory: Directory, request: Request) -> Response:

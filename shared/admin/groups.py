@@ -6,6 +6,7 @@ scim_groups shows the members. accounts.py shows accounts.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from itertools import compress
 from typing import Any, Final
 
 from shared.admin.accounts import tell
@@ -19,6 +20,7 @@ from shared.directory.records.listing import Glance
 from shared.directory.records.model import Authority, Group, Status
 from shared.directory.text import dump
 from shared.scim.endpoint import Request, Response
+from shared.scim.errors import InvalidValue
 
 KEYS: Final = ("displayName", "externalId")
 """What a group is found by."""
@@ -34,8 +36,11 @@ STATES: Final[Mapping[str, Callable[[Glance], bool]]] = {
 async def find_groups(directory: Directory, request: Request) -> Response:
     """List the groups that carry a displayName or externalId.
 
-    Without either of them it lists all groups, or those in a state, a page at a time.
+    Without either of them it lists all groups, those in a state, or those of which a `member` is one itself, a page at
+    a time.
     """
+    if "member" in request.params:
+        return await _list_of(directory, request, request.params["member"])
     if not any(kind.lower() in request.params for kind in KEYS):
         state = STATES.get(read_choice(request, "state", STATES), lambda one: True)
         cursor, count = request.params.get("cursor", ""), read_count(request)
@@ -46,15 +51,30 @@ async def find_groups(directory: Directory, request: Request) -> Response:
     return Response(200, dump({"groups": [_shown(group) for group in groups]}))
 
 
+async def _list_of(directory: Directory, request: Request, account_id: str) -> Response:
+    """List the groups of which an account is a member itself, in order of id."""
+    cursor, count = request.params.get("cursor", ""), read_count(request)
+    if cursor and not ID.fullmatch(cursor):
+        raise InvalidCursor
+    if not ID.fullmatch(account_id) or await directory.accounts.find(account_id) is None:
+        raise InvalidValue("member: name an account by its id")
+    named = sorted(pair for pair in await directory.members.indexed([account_id]) if pair[1] > cursor)
+    page, more = named[:count], named[count:]
+    held = compress(page, await directory.members.held(page))
+    found = await directory.groups.find_many([group for _, group in held])
+    return page_answer("groups", [_shown(group) for group in found if group], page[-1][1] if more else None)
+
+
 async def list_members(directory: Directory, request: Request) -> Response:
     """List the members of a group, accounts and groups, in order of id, a page at a time."""
     cursor, count = request.params.get("cursor", ""), read_count(request)
     if cursor and not ID.fullmatch(cursor):
         raise InvalidCursor
-    if not ID.fullmatch(request.id) or await directory.groups.find_without_head(request.id) is None:
-        raise NotFound("no such group", "group")
+    group = request.params.get("group", "")
+    if not ID.fullmatch(group) or await directory.groups.find_without_head(group) is None:
+        raise InvalidValue("group: name a group by its id")
     low = {"low": behind(cursor)} if cursor else {}
-    members = [member.id for member in await directory.members.first(request.id, count + 1, **low)]
+    members = [member.id for member in await directory.members.first(group, count + 1, **low)]
     page = members[:count]
     accounts = [one for one in page if not is_group(one)]
     groups = [one for one in page if is_group(one)]

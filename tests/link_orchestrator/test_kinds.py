@@ -32,7 +32,6 @@ accounts_preview_cancel      POST   accounts/previews/{id}/cancel
 accounts_preview_rows        GET    accounts/previews/{id}/rows
 accounts_delete              DELETE accounts/{id}
 accounts_get                 GET    accounts/{id}
-accounts_groups              GET    accounts/{id}/groups
 accounts_edit                PATCH  accounts/{id}
 accounts_link                POST   accounts/{id}/link
 accounts_release             POST   accounts/{id}/release
@@ -61,7 +60,7 @@ groups_preview_import        POST   groups/previews/{id}/import
 groups_preview_cancel        POST   groups/previews/{id}/cancel
 groups_preview_problems      GET    groups/previews/{id}/problems
 groups_get                   GET    groups/{id}
-groups_members               GET    groups/{id}/members
+members_list                 GET    members
 groups_release               POST   groups/{id}/release
 linking_groups_upload        POST   linking/groups
 linking_connection           GET    linking/connection

@@ -113,14 +113,16 @@ def problems(mutant: Mutant) -> Iterator[str]:
     """Yield why a fault cannot be planted, or what it names that is not there."""
     if (ROOT / mutant.file).is_file():
         try:
-            compile(mutant.planted((ROOT / mutant.file).read_text("utf-8")), mutant.file, "exec")
+            planted = mutant.planted((ROOT / mutant.file).read_text("utf-8"))
+            if mutant.file.endswith(".py"):
+                compile(planted, mutant.file, "exec")
         except (Lost, SyntaxError) as error:
             yield str(error)
     else:
         yield f"there is no {mutant.file}"
     for test in mutant.tests:
         path, _, name = test.partition("::")
-        function = f"def {name.partition('[')[0].rpartition('::')[2]}("
+        function = f"def {name.partition('[')[0].rpartition('::')[2]}(" if name else "def test_"
         if not (ROOT / path).is_file() or function not in (ROOT / path).read_text("utf-8"):
             yield f"there is no {test}"
 

@@ -212,7 +212,7 @@ async def _read(asked: Asked, *, groups: bool = True) -> Account:
     document = json.loads(answer.text)
     page: Document = {"groups": []}
     if groups and not document.get("deleted"):
-        page = await asked.api.get("accounts/{id}/groups", id=here["id"], count=str(GROUPS))
+        page = await asked.api.get("groups", member=here["id"], count=str(GROUPS))
     return Account(
         document,
         answer.version or "",

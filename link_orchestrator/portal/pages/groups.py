@@ -73,7 +73,7 @@ async def show(asked: Asked) -> Outcome:
     group = await asked.api.get("groups/{id}", id=group_id, cursor=query.get("changes"), count=str(COUNT))
     if group.get("deleted"):
         return Shown("group.html", Group(group, changes_at_first="changes" not in query))
-    page = await asked.api.get("groups/{id}/members", id=group_id, cursor=query.get("cursor"), count=str(COUNT))
+    page = await asked.api.get("members", group=group_id, cursor=query.get("cursor"), count=str(COUNT))
     first = (not query.get("cursor"), not query.get("changes"))
     return Shown("group.html", Group(group, page["members"], page.get("cursor"), *first))
 
