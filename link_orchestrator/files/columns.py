@@ -123,7 +123,8 @@ class Columns:
 
     def _example(self, headers: Sequence[str], lacking: Sequence[Needed]) -> str:
         """Return how to name the columns that a file lacks, by the headers that look most like it."""
-        left = [name for name in headers if name and plain(name) and not self.is_named(name)]
+        # A name that cannot be written out, as JSON may have one, is no example.
+        left = [name for name in headers if plain(name) and name.isprintable() and not self.is_named(name)]
         chosen: dict[str, str] = {}
         for one in lacking:
             free = [name for name in left if name not in chosen]

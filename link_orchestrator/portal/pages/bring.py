@@ -226,6 +226,8 @@ class Preview:
     cursor: str = ""
     at_first: bool = True
     importable: bool = False
+    chosen: Mapping[str, str] = field(default_factory=dict)
+    """By header, the column that was chosen in a form that was refused."""
     choices: Sequence[str] = COLUMNS
     charsets: Sequence[tuple[str, str]] = CHARSETS
 
@@ -280,6 +282,7 @@ async def show_preview(asked: Asked) -> Outcome:
             cursor=page.get("cursor", ""),
             at_first=not cursor,
             importable=job["phase"] == "done" and _is_fresh(job),
+            chosen=dict(zip(asked.form.all("header"), asked.form.all("as"), strict=False)),
         ),
     )
 

@@ -320,3 +320,9 @@ class TestProblems:
 def test_an_account_row_survives_json() -> None:
     for row in (*export("generic.csv"), *export("scim.jsonl")):
         assert AccountRow.from_json(json.loads(json.dumps(row.to_json()))) == row
+
+
+def test_a_header_that_cannot_be_written_out_is_no_example() -> None:
+    (row,) = read_accounts(b'[{"\\ud800": 1, "x\\u0000": "x"}]')
+    assert isinstance(row, Problem)
+    assert row.remedy == "Export it with that column, too."

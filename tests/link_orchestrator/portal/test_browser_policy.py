@@ -6,6 +6,7 @@ from pathlib import Path
 
 from infra.local.samples import MadeUp
 from tests.link_orchestrator.portal.browser import IN_A_BROWSER, Screen
+from tests.link_orchestrator.portal.runs import api_of, plan_demo
 from tests.link_orchestrator.portal.test_browser_bring import choose
 
 pytestmark = IN_A_BROWSER
@@ -76,3 +77,13 @@ async def test_a_plan_is_made_of_an_upload(screen: Screen, tmp_path: Path) -> No
     await screen.check("plan")
     await page.get_by_role("button", name="Make the plan").click()
     await page.wait_for_url("**/portal/runs/run*")
+
+
+async def test_the_policy_shows_whom_it_left_out_of_the_last_plan(screen: Screen) -> None:
+    async with api_of(screen.door) as api:
+        await plan_demo(api)
+    await screen.open("policy")
+    await screen.page.get_by_text("By the last plan").first.wait_for()
+    await screen.check("policy-planned")
+    await screen.open("plan")
+    await screen.check("plan-waits")

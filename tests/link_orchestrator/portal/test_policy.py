@@ -13,6 +13,7 @@ from link_orchestrator.portal.forms import Form
 from link_orchestrator.portal.pages.policy_form import RULES, Fields, beside_its_field, moved
 from shared.directory.matching.policy import Policy, Rule, read_asked
 from tests.link_orchestrator.portal.door import OPERATOR, READER, SAME_SITE, Answer, Door
+from tests.link_orchestrator.portal.runs import api_of, plan_demo
 from tests.link_orchestrator.running import object_id
 
 POLICY = {
@@ -178,3 +179,15 @@ async def test_a_reader_sees_the_policy_and_no_button(door: Door) -> None:
     page = await door.get("policy", READER)
     assert "verifiedDomains" in page.text
     assert "<form" not in page.html
+
+
+async def test_whom_the_policy_left_out_of_the_last_plan_is_shown(door: Door) -> None:
+    async with api_of(door) as api:
+        run = await plan_demo(api)
+        policy = await api.call("GET", "directory/policy")
+        rows = (await api.call("GET", f"linking/runs/{run['id']}/decisions", decision="excluded"))["decisions"]
+    page = await door.get("policy")
+    assert f"/portal/runs/{run['id']}/decisions?decision=excluded" in page.html
+    assert all(row["identity"]["userPrincipalName"] in page.text for row in rows[:5])
+    assert policy["excluded"], "the demo's policy excludes somebody"
+    assert "waits for its approval" in (await door.get("plan")).text
