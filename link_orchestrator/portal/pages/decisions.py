@@ -406,8 +406,18 @@ def _text(value: object) -> str:
 
 
 PAGES: Final = (
-    Page("runs/{id}/decisions", show, {"review": decide, "file": decide_by_file}, under="runs", notices=DONE),
     Page(
-        "runs/{id}/rows/{row}", show_row, {"review": decide_row, "name": name_counterpart}, under="runs", notices=DONE
+        "runs/{id}/decisions",
+        show,
+        {"review": decide, "file": decide_by_file, "nothing": show},
+        under="runs",
+        notices=DONE,
+    ),
+    Page(
+        "runs/{id}/rows/{row}",
+        show_row,
+        {"review": decide_row, "name": name_counterpart, "nothing": show_row},
+        under="runs",
+        notices=DONE,
     ),
 )

@@ -118,6 +118,7 @@ async def test_every_page_of_a_plan_is_looked_at(screen: Screen, api: Api) -> No
     await screen.open(f"{here}/decisions?decision=review")
     await screen.page.get_by_label("Tick all on this page").check()
     await screen.page.get_by_label("Tick all on this page").press("Enter")
+    await screen.page.wait_for_load_state()
     assert not [row for row in await api.decisions(run, "review") if "review" in row]
     await screen.page.get_by_role("button", name="Link these first").click()
     await screen.page.get_by_text("that you ticked").wait_for()
