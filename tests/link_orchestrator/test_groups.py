@@ -387,7 +387,7 @@ class TestUpload:
         for body, status, words in (
             ({"identities": identities, "groups": identities}, 400, "groups: name an upload"),
             ({"identities": groups}, 400, "identities: name an upload"),
-            ({"identities": identities, "groups": "none"}, 404, ""),
+            ({"identities": identities, "groups": "none"}, 400, "groups: name an upload"),
             ({"identities": identities, "groups": 7}, 400, "groups"),
         ):
             answer = await refused(app.call("POST", "linking/runs", body))
