@@ -197,14 +197,19 @@ async def _scan_led(
                 yield wanted[last], ids
 
 
-async def identities_in(directory: Directory, names: Sequence[str], bucket: int) -> Iterable[tuple[str, Identity]]:
+async def identities_in(
+    directory: Directory, names: Sequence[str], bucket: int, about: Collection[str] = ()
+) -> Iterable[tuple[str, Identity]]:
     """Return a bucket's identities in some stages, each with the line that it was staged as.
+
+    Where they are to be `about` some folded object ids, no other line is parsed than those that hold one.
 
     Where an object id comes several times, the first counts; none where two rows of an upload contradict each other.
     """
     found: dict[str, tuple[str, Identity] | None] = {}
     for name in names:
-        async for lines in directory.stage(name).lines(bucket):
+        async for all_lines in directory.stage(name).lines(bucket):
+            lines = [line for line in all_lines if not about or any(one in line.lower() for one in about)]
             for line, item in zip(lines, parse(lines), strict=True):
                 if is_void(line):
                     found[fold(item["id"])] = None

@@ -48,7 +48,7 @@ async def _find(directory: Directory, run: Job, object_ids: Sequence[str]) -> li
         buckets[identity_bucket(directory.keys, object_id)].add(fold(object_id))
     found: dict[str, dict[str, Any]] = {}
     for bucket, wanted in buckets.items():
-        for _, identity in await identities_in(directory, parts_of(run), bucket):
+        for _, identity in await identities_in(directory, parts_of(run), bucket, wanted):
             if fold(identity.object_id) in wanted:
                 found[fold(identity.object_id)] = identity.to_json()
     return [found[fold(one)] for one in object_ids if fold(one) in found]
