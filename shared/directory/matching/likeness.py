@@ -70,14 +70,7 @@ class Person:
         locals_ = list(dict.fromkeys(words for one in addresses if (words := _local(one))))[:MOST_ADDRESSES]
         compact = frozenset("".join(words) for words in locals_)
         forms = frozenset(form for words in named for form in _forms(words))
-        return cls(
-            id_,
-            tuple(tuple(sorted(n)) for n in named),
-            tuple(tuple(sorted(n)) for n in locals_),
-            compact,
-            forms,
-            number,
-        )
+        return cls(id_, _sorted(named), _sorted(locals_), compact, forms, number)
 
     def marks(self) -> set[int]:
         """Return numbers that people who are alike have in common: one that is odd, or several."""
@@ -114,7 +107,14 @@ def likeness(one: Person, other: Person) -> Likeness | None:
     return Likeness(min(MOST_SCORE, round(best + 4 * (len(shown) - 1))), shown)
 
 
+def _sorted(names: Iterable[tuple[str, ...]]) -> tuple[tuple[str, ...], ...]:
+    """Return names with their words sorted, each once: "Miller, Jane" is "Jane Miller" then."""
+    return tuple(dict.fromkeys(tuple(sorted(words)) for words in names))
+
+
 def _alike(some: Sequence[tuple[str, ...]], others: Sequence[tuple[str, ...]]) -> float:
+    if not set(some).isdisjoint(others):
+        return 100.0
     return max((_likeness_of(one, other) for one in some for other in others), default=0.0)
 
 
