@@ -2,7 +2,7 @@
 
 It goes by a token of whoever restores, in RESTORE_TOKEN, with the roles Storage Table Data Contributor and Storage Blob
 Data Reader: `az account get-access-token --resource https://storage.azure.com/ --query accessToken -o tsv`. The apps
-must be stopped. If it breaks off, it may be run again with --over.
+must be stopped, and the tables empty. If it breaks off, it may be run again with --over.
 """
 
 from __future__ import annotations
@@ -66,7 +66,11 @@ def main() -> int:
     parser.add_argument("day", help="the copy, such as 2026-11-30")
     parser.add_argument("--tables", required=True, metavar="URL", help="https://ACCOUNT.table.core.windows.net")
     parser.add_argument("--blobs", required=True, metavar="URL", help="https://ACCOUNT.blob.core.windows.net")
-    parser.add_argument("--over", action="store_true", help="write over what is in the tables")
+    parser.add_argument(
+        "--over",
+        action="store_true",
+        help="go on with a restore of this day that broke off: what came since the copy stays",
+    )
     arguments = parser.parse_args()
     if not os.environ.get(TOKEN):
         sys.exit(f"set {TOKEN}: az account get-access-token --resource https://storage.azure.com/")
@@ -84,11 +88,11 @@ async def _run(tables: AzureTables, container: str, given: Given, arguments: Any
 
 
 async def run(tables: AzureTables, store: Store, day: str, console: Console, *, over: bool = False) -> int:
-    """Restore the copy of a day into empty tables, or `over` what is there; return the exit code."""
+    """Restore the copy of a day into empty tables, or `over` what a restore that broke off wrote; return the exit code."""
     try:
         manifest = await find(store, day)
         if not over and (full := await _first_row(tables)):
-            console.print(f"{full} has rows: restore into empty tables, or over these with --over")
+            console.print(f"{full} has rows: empty the tables first; --over only goes on with a restore that broke off")
             return 1
         written = 0
         async for part in restore(store, tables, manifest):

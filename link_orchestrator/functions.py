@@ -252,7 +252,7 @@ def _add_timers(bp: df.Blueprint, edge: Edge, sources: Sources) -> None:
     @bp.durable_client_input(client_name="client")
     async def start_scheduled(timer: func.TimerRequest, client: df.DurableOrchestrationClient) -> None:
         """Start the runs that are due by the directories' schedules."""
-        for name in sorted({credential.directory for credential in edge.settings.credentials}):
+        for name in edge.settings.directories:
             try:
                 await schedule.start_due(await edge.directories.open(name), Client(client), sources)
             # One directory's trouble keeps no other's runs from starting; the next timer tries again.
@@ -264,7 +264,7 @@ def _add_timers(bp: df.Blueprint, edge: Edge, sources: Sources) -> None:
     @bp.durable_client_input(client_name="client")
     async def remove_jobs(timer: func.TimerRequest, client: df.DurableOrchestrationClient) -> None:
         """End the jobs whose orchestration died unseen, and remove those whose term is over, every night."""
-        for name in sorted({credential.directory for credential in edge.settings.credentials}):
+        for name in edge.settings.directories:
             for upkeep in (look_after, remove_over):
                 try:
                     await upkeep(await edge.directories.open(name), Client(client))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
@@ -91,19 +92,18 @@ def _read_multipart(content_type: str, body: bytes) -> Form:
                     segment, pieces = event, []
                 elif event:
                     pieces.append(bytes(event))
+                    if segment is not None and segment.filename is None and (left := left - len(event)) < 0:
+                        raise BodyTooLarge(f"A form has at most {MAX_FIELDS_BYTES} bytes beside its files.")
                 elif segment is not None:
                     content = pieces[0] if len(pieces) == 1 else b"".join(pieces)
                     if segment.filename is not None:
                         kind = segment.content_type or "application/octet-stream"
                         files[segment.name] = SentFile(segment.filename, content, kind)
                     else:
-                        left -= len(content)
                         text = _in_lines(content.decode("utf-8", "replace"))
                         fields[segment.name] = (*fields.get(segment.name, ()), text)
     except multipart.MultipartError:
         raise InvalidSyntax("the form did not arrive as a browser sends it: load the page again, and send it") from None
-    if left < 0:
-        raise BodyTooLarge(f"A form has at most {MAX_FIELDS_BYTES} bytes beside its files.")
     # A field for a file that nobody chose has no name and no content.
     return Form(fields, {name: file for name, file in files.items() if file.name or file.content})
 
@@ -111,3 +111,13 @@ def _read_multipart(content_type: str, body: bytes) -> Form:
 def _in_lines(text: str) -> str:
     """Return a text with the line ends that Python writes: a form sends CRLF (HTML, "form-data set")."""
     return text.replace("\r\n", "\n")
+
+
+_NUMBER: Final = re.compile(r"[0-9]{1,3}(?:[\s,.'\u2019][0-9]{3}){1,3}|[0-9]{1,11}")
+"""A number as people type it, with or without a mark between thousands."""
+
+
+def digits(typed: str) -> int | None:
+    """Return a number as people type it, with or without marks between thousands; None for what is none."""
+    text = typed.strip()
+    return int(re.sub(r"\D", "", text)) if _NUMBER.fullmatch(text) else None

@@ -25,8 +25,13 @@ class Refusal:
     @property
     def fields(self) -> Mapping[str, str]:
         """What is wrong with each attribute that the sentence names."""
-        found = (_NAMED.fullmatch(part.strip()) for part in self.sentence.split("; "))
-        return {match[1]: match[2] for match in found if match}
+        found: dict[str, str] = {}
+        for part in self.sentence.split("; "):
+            if match := _NAMED.fullmatch(part.strip()):
+                found[match[1]] = match[2]
+            elif found:  # what goes on about the attribute before
+                found[next(reversed(found))] += f"; {part}"
+        return found
 
 
 class Samples(Protocol):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Annotated, Any, Final, TypeVar
 
 from pydantic import Field, StrictInt
@@ -43,6 +43,8 @@ R = TypeVar("R", AccountRow, GroupRow)
 
 PREVIEW_DAYS: Final = 1
 """Days for which the rows of a preview can be imported without sending the file again."""
+IMPORTED_BY: Final = "importedBy"
+"""Option of a preview: the import that took its rows."""
 AS_PREVIEWED: Final = ("rows", "slices", PROTECTED, KEYED, FILE, READING)
 """Options of a preview that the import of what was previewed has, too."""
 
@@ -153,6 +155,8 @@ async def _import_previewed(
         raise Busy(f"phase: {preview.id} is {preview.state}: a preview that is done can be imported")
     if is_older(preview.ended, PREVIEW_DAYS, directory.jobs.now()):
         raise Busy(f"ended: the rows of a preview are kept for {PREVIEW_DAYS} day: send the file again")
+    if before := preview.options.get(IMPORTED_BY):
+        raise Busy(f"id: {before} imported this already: send the file again to import it once more")
     job_id = directory.jobs.new_id(of.name)
     await directory.stages.announce(job_id, [job_id])
     await _announce_undo(directory, job_id)
@@ -162,9 +166,10 @@ async def _import_previewed(
         refused += len(problems)
     await directory.jobs.count(job_id, "file", {"refused": refused})
     same = {name: preview.options[name] for name in AS_PREVIEWED if name in preview.options}
-    return answer(
-        await begin(directory, request, client, of, job_id, {**same, **options, STAGED: preview.id}), request, 202
-    )
+    begun = await begin(directory, request, client, of, job_id, {**same, **options, STAGED: preview.id})
+    # Once: what was previewed this morning would write over what was edited here, or taken back, since.
+    await directory.jobs.change(preview.id, lambda job: replace(job, options={**job.options, IMPORTED_BY: job_id}))
+    return answer(begun, request, 202)
 
 
 async def _announce_undo(directory: Directory, job_id: str) -> None:

@@ -13,6 +13,7 @@ from shared.directory.figures import count_links
 from shared.directory.sweep import sweep, sweep_terms
 from shared.directory.work.jobs import CHANGING, RUN
 from shared.host.http import Edge, Route, add_route
+from shared.host.problems import loggable
 
 log = logging.getLogger("scimlink")
 
@@ -43,13 +44,12 @@ def blueprint(edge: Edge) -> func.Blueprint:
     @bp.timer_trigger(schedule="0 30 2 * * *", arg_name="timer")
     async def sweep_directories(timer: func.TimerRequest) -> None:
         """Remove what crashes left behind and what is kept no longer, and count the links, every night."""
-        for name in sorted({credential.directory for credential in edge.settings.credentials}):
-            directory = await edge.directories.open(name)
-            removed, cleared = await tidy(directory)
-            log.info("sweep %s removed %d rows, %d stages", name, removed, cleared)
-            links = await count_links(directory)
-            told = (name, links["linked"], links["unconfirmed"], links["overdue"])
-            log.info("links counted: directory=%s linked=%d unconfirmed=%d overdue=%d", *told)
+        for name in edge.settings.directories:
+            try:
+                await _look_after(await edge.directories.open(name))
+            # One directory's trouble keeps no other from being swept; the next night tries again.
+            except Exception as error:
+                log.error("sweep %s failed with %s", name, loggable(error))
 
     @bp.function_name("tables_copy")
     @bp.timer_trigger(schedule=NIGHT, arg_name="timer")
@@ -58,6 +58,14 @@ def blueprint(edge: Edge) -> func.Blueprint:
         await copy_tables(edge.settings)
 
     return bp
+
+
+async def _look_after(directory: Directory) -> None:
+    removed, cleared = await tidy(directory)
+    log.info("sweep %s removed %d rows, %d stages", directory.name, removed, cleared)
+    links = await count_links(directory)
+    told = (directory.name, links["linked"], links["unconfirmed"], links["overdue"])
+    log.info("links counted: directory=%s linked=%d unconfirmed=%d overdue=%d", *told)
 
 
 async def tidy(directory: Directory) -> tuple[int, int]:

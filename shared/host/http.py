@@ -36,6 +36,9 @@ JSON = "application/json"
 MIMETYPES: Mapping[Role, str] = {"scim": "application/scim+json", "admin": JSON}
 """Media types of answers that name none, by the role that a route asks for."""
 
+NOT_KEPT: Mapping[str, str] = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+"""Headers of the administrator's answers: they have people's names, and may come to a browser."""
+
 Service = Callable[..., Awaitable[Response]]
 """Takes the directory, the request, and what its function hands on."""
 
@@ -101,7 +104,7 @@ class Edge:
         A SCIM request that `writes` is sent away (503) while a linking run is applied. The body is read for nobody but
         who may send it, and no more than `body_bytes` of it and one.
         """
-        headers: dict[str, str] = {}
+        headers = dict(NOT_KEPT) if role == "admin" else {}
         kind = "-"
         path = _path_params(req)
         request_id = path.pop("id", "")
@@ -155,7 +158,8 @@ class Edge:
 
     async def _note_visit(self, directory: Directory, request: Request, *, wrote: bool) -> None:
         """Note that provisioning came, so that an administrator sees that the connection works."""
-        used = next((one for one in self.settings.credentials if one.name == request.by), None)
+        known = (one for one in self.settings.credentials if one.directory == directory.name)
+        used = next((one for one in known if one.name == request.by), None)
         await directory.visits.note(request.by, request.base, used.ends if used else "", wrote=wrote)
 
     def sign_in(self, req: func.HttpRequest) -> Caller:

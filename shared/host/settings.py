@@ -147,6 +147,11 @@ class Settings(BaseModel):
         """Whether App Service Authentication signs people in, whose app roles open the administrator's routes."""
         return self.portal_auth and bool(self.portal_audience)
 
+    @property
+    def directories(self) -> list[str]:
+        """The directories that somebody can come to, by a credential or by signing in: timers look after these."""
+        return sorted({one.directory for one in self.credentials} | set(self.portal_tenants.values()))
+
     def check_complete(self) -> None:
         """Raise ValueError naming the setting that is missing, without which the app can answer nobody."""
         if not (self.tables or self.tables_endpoint):

@@ -66,6 +66,14 @@ async def test_the_person_at_the_machine_opens_nothing_but_the_portal(session: a
         assert (await ask(session, path))[0] == 401
 
 
+async def test_a_report_is_a_page_of_the_portal(session: aiohttp.ClientSession) -> None:
+    """The address of the API takes a token, which a browser does not send."""
+    run = "/portal/runs/run20261130000000000000000"
+    for path in (f"{run}/report", f"{run}/report?format=xlsx", "/portal/undos/undo1/report"):
+        status, page = await ask(session, path)
+        assert (status, "There is no such page" in page) == (404, True)
+
+
 async def test_signing_in_leads_to_the_page_that_was_asked_for_and_nowhere_else(session: aiohttp.ClientSession) -> None:
     for asked, to in (("/portal/runs", "/portal/runs"), ("https://evil.example", "/portal"), ("//evil", "/portal")):
         params = {"post_login_redirect_uri": asked}

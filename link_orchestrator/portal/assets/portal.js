@@ -38,7 +38,7 @@ async function ask(address, options) {
     say(SIGNED_OUT, [document.querySelector(".brand").href, "Sign in again"]);
     return null;
   }
-  if (!answer.ok) throw new Error(String(answer.status));
+  if (!answer.ok) throw Object.assign(new Error(String(answer.status)), { status: answer.status });
   contact = Date.now();
   return answer;
 }
@@ -69,7 +69,8 @@ async function follow(element) {
       showTimes(element);
       say("");
       wait = SECOND;
-    } catch {
+    } catch (error) {
+      if (error.status < 500 && ![408, 429].includes(error.status)) break; // the page itself says what is wrong
       wait = Math.min(wait * 2, LONGEST);
       say(AWAY);
     }

@@ -20,6 +20,7 @@ from link_orchestrator.portal.pages import (
     plan,
     policy,
     provisioning,
+    reports,
     runs,
     settings,
 )
@@ -35,6 +36,7 @@ PAGES: Final[tuple[Page, ...]] = (
     *decisions.PAGES,
     *approval.PAGES,
     *afterwards.PAGES,
+    *reports.PAGES,
     *accounts.PAGES,
     *account.PAGES,
     *groups.PAGES,

@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple
 
 from link_orchestrator.portal.forms import NOTHING_SENT, Form
 from link_orchestrator.portal.page import Asked, Outcome, Page, SeeOther, Shown
+from shared.directory.errors import NotFound
 from shared.scim.errors import InvalidValue
 
 GROUPS: Final = 20
@@ -284,6 +285,8 @@ async def delete(asked: Asked) -> Outcome:
 async def edit(asked: Asked) -> Outcome:
     """Change what was typed otherwise than it is."""
     view = await _read(asked, groups=False)
+    if view.deleted:
+        raise NotFound("no such account", "account")
     patch = patch_of(view, asked.form)
     if not patch:
         return _here(asked, "unchanged")

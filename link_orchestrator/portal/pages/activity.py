@@ -77,7 +77,9 @@ class Activity:
         return any(job["phase"] != "planned" for job in self.jobs)
 
     def did(self, deed: Document) -> str:
-        """Return what somebody did, in words."""
+        """Return what somebody did, in words: a file that was previewed was not imported."""
+        if deed.get("began", {}).get("kind") in ("preview", "grouppreview"):
+            return "looked at what an import would do"
         operation: str = deed["operation"]
         return WORDS.get(operation, operation.replace("_", " "))
 

@@ -8,9 +8,10 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from link_orchestrator import words
+from link_orchestrator.portal.forms import digits
 from link_orchestrator.portal.page import Asked, Outcome, Page, SeeOther, Shown
 from link_orchestrator.portal.pages.decisions import Row
-from link_orchestrator.portal.pages.of_run import Document, Progress, Run, digits
+from link_orchestrator.portal.pages.of_run import Document, Progress, Run
 from link_orchestrator.words import Bar, Bars
 from shared.scim.errors import InvalidValue
 

@@ -6,9 +6,11 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from link_orchestrator.portal.forms import digits
 from link_orchestrator.portal.page import Asked, Outcome, Page, SeeOther, Shown
 from link_orchestrator.portal.pages.decisions import RULES
-from link_orchestrator.portal.pages.of_run import Run, Warned, digits
+from link_orchestrator.portal.pages.of_run import Run, Warned
+from shared.directory.errors import Busy
 from shared.scim.errors import InvalidValue
 
 FILTERS: Final = ("department", "domain", "rule")
@@ -61,6 +63,7 @@ async def choose(asked: Asked) -> Outcome:
 async def approve(asked: Asked) -> Outcome:
     """Approve all of the plan, or what pilots left of it, by its number."""
     run = await Run.read(asked)
+    _check_reviews(asked, run)
     body: dict[str, Any] = {"links": _number(asked, "links", run.links), "acknowledged": _acknowledged(asked, run)}
     if "groups" in asked.form:
         body["groups"] = digits(asked.form["groups"])
@@ -70,6 +73,7 @@ async def approve(asked: Asked) -> Outcome:
 async def approve_pilot(asked: Asked) -> Outcome:
     """Approve some rows of the plan: those that are named, or the first ones that a filter selects."""
     run = await Run.read(asked)
+    _check_reviews(asked, run)
     body: dict[str, Any] = {"acknowledged": _acknowledged(asked, run)}
     chosen = {name: value for name in FILTERS if (value := asked.form[f"filter.{name}"].strip())}
     if rows := asked.form.all("rows"):
@@ -84,9 +88,16 @@ async def approve_pilot(asked: Asked) -> Outcome:
     return await _send(asked, body, "piloted")
 
 
+def _check_reviews(asked: Asked, run: Run) -> None:
+    """Raise Busy where rows were reviewed since the page was shown: the number of links may be the same by others."""
+    if "reviewed" in asked.form and asked.form["reviewed"] != run.review_state:
+        raise Busy("somebody decided about rows of this plan since the page was shown: look at it again, then approve")
+
+
 async def _send(asked: Asked, body: Mapping[str, Any], said: str) -> Outcome:
-    pause = {} if asked.form["pauseProvisioning"] == "yes" else {"pauseProvisioning": False}
-    await asked.api.post("linking/runs/{id}/approve", {**body, **pause}, id=asked.path["id"])
+    # As it is ticked, whatever the run was started with.
+    body = {**body, "pauseProvisioning": asked.form["pauseProvisioning"] == "yes"}
+    await asked.api.post("linking/runs/{id}/approve", body, id=asked.path["id"])
     return SeeOther(f"runs/{asked.path['id']}", said)
 
 

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple
 
 from link_orchestrator.files.accounts import COLUMNS
+from link_orchestrator.portal.forms import digits
 from link_orchestrator.portal.page import Asked, Outcome, Page, SeeOther, Shown
 from shared.scim.errors import BodyTooLarge, InvalidValue, ScimError
 
@@ -281,7 +282,7 @@ async def show_preview(asked: Asked) -> Outcome:
             problems=problems,
             cursor=page.get("cursor", ""),
             at_first=not cursor,
-            importable=job["phase"] == "done" and _is_fresh(job),
+            importable=job["phase"] == "done" and _is_fresh(job) and "importedBy" not in job["options"],
             chosen=dict(zip(asked.form.all("header"), asked.form.all("as"), strict=False)),
         ),
     )
@@ -371,10 +372,9 @@ async def undo_import(asked: Asked) -> Outcome:
     path = path_of(job_id, "import", "groupimport")
     body: object = None
     if asked_for and path == "accounts/imports":
-        number = re.sub(r"[\s,.']", "", asked_for)
-        if not (number.isascii() and number.isdigit()):
+        if (number := digits(asked_for)) is None:
             raise InvalidValue("activate: a number, or nothing")
-        body = {"activate": int(number)}
+        body = {"activate": number}
     undo = await asked.api.post(f"{path}/{{id}}/undo", body, id=job_id)
     return SeeOther(page_of(undo["id"]))
 

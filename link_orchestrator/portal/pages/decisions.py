@@ -153,6 +153,8 @@ class Decisions:
     wrong: str = ""
     """What is wrong with a condition."""
     not_taken: Sequence[NotTaken] = ()
+    left_out: int = 0
+    """Rows or lines that were not taken, of which `not_taken` names the first."""
     taken: int = 0
     ticked: Sequence[str] = ()
 
@@ -226,7 +228,8 @@ async def decide(asked: Asked) -> Outcome:
     view = await _read(asked)
     names = {one.id: one.name for one in view.rows}
     refused = [NotTaken(names.get(one["id"], one["id"]), one["reason"]) for one in answer["refused"]]
-    return Shown("decisions.html", await _read(asked, not_taken=refused, taken=answer["reviewed"]))
+    told = {"not_taken": refused, "left_out": len(refused), "taken": answer["reviewed"]}
+    return Shown("decisions.html", await _read(asked, **told))
 
 
 async def decide_by_file(asked: Asked) -> Outcome:
@@ -241,7 +244,7 @@ async def decide_by_file(asked: Asked) -> Outcome:
     refused = [NotTaken(f"Line {one['line']:,}", one["reason"]) for one in answer["refused"]]
     if (left := answer["notTaken"] - len(refused)) > 0:
         refused.append(NotTaken(f"{left:,} more lines", "Correct these first, and send the file again."))
-    view = await _read(asked, not_taken=refused, taken=answer["reviewed"] + answer["unchanged"])
+    view = await _read(asked, not_taken=refused, left_out=answer["notTaken"], taken=answer["reviewed"])
     return Shown("decisions.html", view)
 
 

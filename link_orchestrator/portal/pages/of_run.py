@@ -44,11 +44,9 @@ STEPS: Final[Mapping[str, str]] = {
 """What is said of each pass of an orchestration."""
 OF_PEOPLE: Final = ("decide", "apply", "undo")
 """Passes whose counts are people, so that a rate of them says something."""
-KNOWN: Final[Bars] = {**words.UNDONE, **words.APPLIED, **words.DECISIONS}
+OF_RUN: Final[Bars] = {**words.APPLIED, **words.DECISIONS}
+"""What the counts of a run are called while it goes on. Those of an undo have names of their own, words.UNDONE."""
 _ASKED: Final = re.compile(r"GET /linking/runs/\w+/(decisions|problems)(?:\?([\w&=]+))?")
-
-_NUMBER: Final = re.compile(r"[0-9]{1,3}(?:[\s,.'\u2019][0-9]{3}){1,3}|[0-9]{1,11}")
-"""A number as people type it, with or without a mark between thousands."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +69,8 @@ class Progress:
         progress = job.get("progress", {})
         name = progress.get("pass", "").removesuffix("_again")
         done, of, counts = progress.get("done", 0), progress.get("of", 0), progress.get("counts", {})
-        known = [(bar.label, counts[one]) for one, bar in KNOWN.items() if counts.get(one)]
+        bars = words.UNDONE if job["id"].startswith("undo") else OF_RUN
+        known = [(bar.label, counts[one]) for one, bar in bars.items() if counts.get(one)]
         seconds = (now - datetime.fromisoformat(progress["since"])).total_seconds() if "since" in progress else 0
         people = sum(count for _, count in known) if name in OF_PEOPLE else 0
         if name == "read":
@@ -195,6 +194,11 @@ class Run:
         """What persons decided since the plan, by action."""
         return [(action, count) for action, count in self.document.get("review", {}).items() if count]
 
+    @property
+    def review_state(self) -> str:
+        """What a form sends to say which reviews its page counted."""
+        return " ".join(f"{action}={count}" for action, count in sorted(self.reviewed))
+
     def bars(self, known: Bars, where: str = "", counts: str = "counts") -> Sequence[tuple[Bar, int, str]]:
         """Return what is known of each count that is there, and the path of its rows where `where` filters them."""
         found = self.document.get(counts, {})
@@ -255,9 +259,3 @@ def _example(example: Document) -> str:
     if "identity" in example:
         return " and ".join(str(example[name]) for name in ("account", "identity") if example.get(name))
     return ", ".join(f"{name} {value}" for name, value in example.items())
-
-
-def digits(typed: str) -> int | None:
-    """Return a number as people type it, with or without marks between thousands; None for what is none."""
-    text = typed.strip()
-    return int(re.sub(r"\D", "", text)) if _NUMBER.fullmatch(text) else None

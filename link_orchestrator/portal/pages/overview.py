@@ -131,6 +131,10 @@ def find_next(directory: Document, policy: Document) -> Next:
     return Next("Plan", "Make a plan", text, "Make a plan", "plan")
 
 
+LEFT: Final = ("refused", "undonePartly", "undoneInactive")
+"""Counts of an undo that did not give everybody back what they were."""
+
+
 def _next_of_run(run: Document, latest: Mapping[str, Document]) -> Next:
     here = f"runs/{run['id']}"
     undo = latest.get("undo")
@@ -143,7 +147,11 @@ def _next_of_run(run: Document, latest: Mapping[str, Document]) -> Next:
                 "Watch",
                 f"{here}/undo",
             )
-        return Next("Plan", "The links were taken back", "Whenever you like, make another plan.", "Make a plan", "plan")
+        if undo["phase"] == "done" and not any(undo["counts"].get(name) for name in LEFT):
+            text = "Whenever you like, make another plan."
+            return Next("Plan", "The links were taken back", text, "Make a plan", "plan")
+        text = "Some links stay, or not everybody is what they were. Its page says whose, and why."
+        return Next("Plan", f"The undo is {undo['phase']}", text, "See what stays", f"{here}/undo")
     match run["phase"]:
         case "started":
             return Next("Plan", "A plan is being made", "Nobody is changed by it.", "See how far it is", here)
@@ -153,6 +161,9 @@ def _next_of_run(run: Document, latest: Mapping[str, Document]) -> Next:
         case "approved":
             text = "Provisioning waits meanwhile, for 15 minutes at most. People sign in as before."
             return Next("Approve", "Accounts are being linked", text, "See how far it is", here)
+        case "done" if "approved" not in run:
+            text = "Nothing changed since the runs before. When people come or leave, make another plan."
+            return Next("", "There was nothing to do", text, "Make another plan", "plan")
         case "done":
             return _after_linking(run, latest.get("verification"), here)
         case _:
@@ -168,6 +179,9 @@ def _after_linking(run: Document, verification: Document | None, here: str) -> N
     counts = verification["counts"]
     if "ended" not in verification:
         return Next("Verify", "The links are being verified", "It changes nobody.", "See how far it is", here)
+    if verification["phase"] != "done":
+        text = f"The verification is {verification['phase']}, so that nobody knows of every link. It can be made again."
+        return Next("Verify", "The links are not verified", text, "Verify again", here)
     if counts.get("unconfirmed") or counts.get("created"):
         text = (
             f"Provisioning has not come through {counts.get('unconfirmed', 0):,} links yet, and created "

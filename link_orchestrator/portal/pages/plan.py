@@ -123,8 +123,8 @@ def find_checks(
         job = latest.get(kind)
         if job and "ended" not in job:
             waits = "waits for its approval" if job["phase"] == "planned" else "is under way"
-            where = f"runs/{job['id']}" if kind == "run" else f"runs/{job['options'].get('run', '')}"
-            found.append(Check("stop", f"Another {what} {waits}: finish or cancel it first.", where, "Open it"))
+            text = f"Another {what} {waits}: finish or cancel it first."
+            found.append(Check("stop", text, f"jobs/{job['id']}", "Open it"))
     if policy["matchingEnded"]:
         found.append(Check("stop", "Matching has ended: the policy lets no run start.", "policy", "Open the policy"))
     found.append(

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, Self
 
-from link_orchestrator.portal.forms import Form
+from link_orchestrator.portal.forms import Form, digits
 
 Document = Mapping[str, Any]
 
@@ -286,5 +286,5 @@ def _share(text: str) -> Any:
 
 def _whole(text: str) -> Any:
     """Return a whole number that was typed; what is none is for the API to refuse."""
-    plain = re.sub(r"[\s,.']", "", text)
-    return int(plain) if plain.isascii() and plain.isdigit() and len(plain) < 10 else text
+    number = digits(text)
+    return text if number is None else number

@@ -186,6 +186,15 @@ async def test_what_was_previewed_is_imported_without_the_file(app: App) -> None
     assert (await app.wait(f"accounts/undos/{undo['id']}", "done"))["counts"] == {"removed": 2}
 
 
+async def test_what_was_previewed_is_imported_once(app: App) -> None:
+    """Pressed again in the afternoon it would write over what was edited since, or bring back what was undone."""
+    shown = await preview(app, csv_file(JANE))
+    started = await app.call("POST", f"accounts/previews/{shown['id']}/import")
+    await app.wait(f"accounts/imports/{started['id']}", "done")
+    with pytest.raises(Refusal, match=rf"^409 id: {started['id']} imported this already: send the file again"):
+        await app.call("POST", f"accounts/previews/{shown['id']}/import")
+
+
 async def test_what_changed_since_the_preview_counts_as_it_is_then(app: App) -> None:
     shown = await preview(app, csv_file(JANE))
     await app.bring(csv_file(JANE))

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from link_orchestrator.portal.forms import MAX_FIELDS, MULTIPART, URLENCODED, read_form
+from link_orchestrator.portal.forms import MAX_FIELDS, MULTIPART, URLENCODED, digits, read_form
+from link_orchestrator.portal.page import Refusal
 from shared.scim.errors import BodyTooLarge, InvalidSyntax
 
 TEXTS = ("", "a b&c=d", "naïve ☃ 😀", "مرحبا", "line\nline", "<script>", "--boundary", "%00+%2B", "x" * 10_000)
@@ -52,6 +53,24 @@ def test_whatever_comes_is_a_form_or_refused(kind: str, body: bytes) -> None:
     with suppress(InvalidSyntax):
         form = read_form(kind, body)
         assert all(isinstance(value, str) for values in form.fields.values() for value in values)
+
+
+@pytest.mark.parametrize(
+    ("typed", "number"),
+    [("821", 821), (" 1,234 ", 1234), ("1.234", 1234), ("1'234'567", 1234567), ("1.5", None), ("12,34", None),
+     ("-1", None), ("1e3", None), ("", None), ("٣", None)],
+)  # fmt: skip
+def test_a_number_is_what_people_take_it_for_or_none(typed: str, number: int | None) -> None:
+    assert digits(typed) == number
+
+
+def test_what_goes_on_about_an_attribute_stays_with_it() -> None:
+    told = "the run moved: links: it would link 9 accounts; look at it again and approve that number; groups: 2"
+    assert Refusal(409, told.removeprefix("the run moved: ")).fields == {
+        "links": "it would link 9 accounts; look at it again and approve that number",
+        "groups": "2",
+    }
+    assert Refusal(409, "nothing names a field; here").fields == {}
 
 
 def test_a_form_has_an_end() -> None:

@@ -36,7 +36,7 @@ def directory(*jobs: Mapping[str, Any], accounts: int = 10, **more: Any) -> dict
 
 UNUSED = {"tenantUrl": None, "lastRequest": None, "lastWrite": None, "credentials": []}
 NONE = {"refusals": []}
-DONE = job("run", counts={"linked": 8})
+DONE = job("run", counts={"linked": 8}, approved="2026-11-30T11:30:00Z")
 
 
 @pytest.mark.parametrize(
@@ -64,6 +64,11 @@ DONE = job("run", counts={"linked": 8})
         (directory(DONE, job("verification", about="run1", counts={"confirmed": 8})), POLICY, "", "plan"),
         (directory(DONE, job("undo", "started", "run1")), POLICY, "Plan", "runs/run1/undo"),
         (directory(DONE, job("undo", about="run1")), POLICY, "Plan", "plan"),
+        (directory(DONE, job("undo", "failed", "run1")), POLICY, "Plan", "runs/run1/undo"),
+        (directory(DONE, job("undo", "cancelled", "run1")), POLICY, "Plan", "runs/run1/undo"),
+        (directory(DONE, job("undo", about="run1", counts={"refused": 1})), POLICY, "Plan", "runs/run1/undo"),
+        (directory(DONE, job("verification", "cancelled", "run1")), POLICY, "Verify", "runs/run1/verify"),
+        (directory(job("run", counts={})), POLICY, "", "plan"),
     ],
 )
 def test_there_is_one_thing_to_do_next(told: Any, policy: Any, step: str, path: str) -> None:

@@ -17,7 +17,7 @@ from link_orchestrator.requests.provisioning import REMEDIES
 from shared.host.principal import READS
 from tests.link_orchestrator.portal.door import READER, Answer, Door
 from tests.link_orchestrator.portal.people import SHORT_HOSTILE, ask, bring, everybody, find
-from tests.link_orchestrator.running import graph, object_id
+from tests.link_orchestrator.running import csv_file, graph, object_id
 from tests.waiting import until
 
 
@@ -180,6 +180,21 @@ async def test_the_activity_names_who_did_what(door: Door) -> None:
     text = (await door.get("activity")).text
     assert "Linked an account by hand bob@contoso.com eva@contoso.com" in text
     assert "No import, run, undo or verification is under way." in text
+
+
+async def test_a_file_that_was_looked_at_is_not_called_imported(door: Door) -> None:
+    await door.api.call("POST", "accounts/import", csv_file({"userName": "kim"}), "text/csv", preview="true")
+    text = (await door.get("activity")).text
+    assert "Looked at what an import would do" in text
+    assert "Imported accounts" not in text
+
+
+async def test_an_edit_of_an_account_that_is_gone_is_said(door: Door) -> None:
+    kim = f"accounts/{(await bring(door, 'kim'))['kim']}"
+    page = await door.get(f"{kim}/edit")
+    await door.api.call("DELETE", kim)
+    gone = await door.send(f"{kim}/edit", {"do": "edit", "title": "Boss"}, token=page.token)
+    assert gone.status == 404
 
 
 async def test_the_activity_names_what_was_done_on_a_page(door: Door) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from shared.directory.directory import Directories
 from tests.link_orchestrator.portal.door import READER, Door
 from tests.link_orchestrator.portal.runs import HOSTILE, api_of, plan_demo, plan_hostile
 from tests.link_orchestrator.running import Api
@@ -256,6 +258,45 @@ async def test_an_approval_takes_the_number_and_the_warnings_and_keeps_what_was_
     assert done["counts"]["linked"] == run["links"]
     again = await door.send(path, {"do": "approve", "links": str(run["links"])}, token=without.token)
     assert again.status == 409
+
+
+async def test_reviews_that_the_page_did_not_count_are_not_approved_unseen(door: Door, api: Api, run: Any) -> None:
+    """One row less and another one more: the number that was typed is right, and means other people."""
+    page = await door.get(here(run, "/approve"))
+    (seen,) = re.findall(r'name="reviewed" value="([^"]*)"', page.html)
+    link, review = await row_of(api, run, "link"), await row_of(api, run, "review")
+    for action, row in (("exclude", link), ("link", review)):
+        await api.call("POST", f"linking/runs/{run['id']}/review", {"rows": [row["id"]], "action": action})
+    fields = {"do": "approve", "links": str(run["links"]), "acknowledged": boxes(run), "pauseProvisioning": "yes"}
+    refused = await door.send(here(run, "/approve"), fields | {"reviewed": seen})
+    assert (refused.status, "since the page was shown" in refused.text) == (409, True)
+    (seen,) = re.findall(r'name="reviewed" value="([^"]*)"', refused.html)
+    run = await api.call("GET", f"linking/runs/{run['id']}")
+    fields |= {"links": str(run["links"]), "acknowledged": boxes(run), "reviewed": seen}
+    assert (await door.send(here(run, "/approve"), fields)).status == 303
+
+
+@pytest.mark.parametrize("ticked", [True, False])
+async def test_provisioning_waits_as_it_is_ticked_whatever_the_run_began_with(
+    door: Door, api: Api, run: Any, ticked: bool
+) -> None:
+    fields = {"do": "approve", "links": str(run["links"]), "acknowledged": boxes(run)}
+    directory = await Directories(door.tables).open("main")
+    await directory.jobs.change(
+        run["id"], lambda job: replace(job, options={**job.options, "pauseProvisioning": not ticked})
+    )
+    fields |= {"pauseProvisioning": "yes"} if ticked else {}
+    assert (await door.send(here(run, "/approve"), fields)).status == 303
+    done = await api.wait(f"linking/runs/{run['id']}", "done")
+    assert done["options"]["pauseProvisioning"] is ticked
+
+
+async def test_reports_are_files_of_the_portal(door: Door, run: Any) -> None:
+    for query, kind, end in (("", "text/html", "html"), ("?format=csv&decision=link", "text/csv", "csv")):
+        report = await door.get(here(run, f"/report{query}"))
+        assert (report.status, report.headers["Content-Type"].split(";")[0]) == (200, kind)
+        assert report.headers["Content-Disposition"] == f'attachment; filename="{run["id"]}.{end}"'
+    assert (await door.get(here(run, "/report?format=pdf"))).status == 400
 
 
 async def test_groups_are_linked_with_their_box_alone(door: Door, api: Api, run: Any) -> None:
