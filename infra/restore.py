@@ -88,7 +88,7 @@ async def _run(tables: AzureTables, container: str, given: Given, arguments: Any
 
 
 async def run(tables: AzureTables, store: Store, day: str, console: Console, *, over: bool = False) -> int:
-    """Restore the copy of a day into empty tables, or `over` what a restore that broke off wrote; return the exit code."""
+    """Restore the copy of a day into empty tables, or `over` what one wrote that broke off; return the exit code."""
     try:
         manifest = await find(store, day)
         if not over and (full := await _first_row(tables)):

@@ -9,7 +9,6 @@ from typing import Any, Final, NamedTuple
 
 from link_orchestrator.portal.forms import NOTHING_SENT, Form
 from link_orchestrator.portal.page import Asked, Outcome, Page, SeeOther, Shown
-from shared.directory.errors import NotFound
 from shared.scim.errors import InvalidValue
 
 GROUPS: Final = 20
@@ -285,10 +284,9 @@ async def delete(asked: Asked) -> Outcome:
 async def edit(asked: Asked) -> Outcome:
     """Change what was typed otherwise than it is."""
     view = await _read(asked, groups=False)
-    if view.deleted:
-        raise NotFound("no such account", "account")
-    patch = patch_of(view, asked.form)
-    if not patch:
+    # Of one that is gone by now the API says so.
+    patch = {} if view.deleted else patch_of(view, asked.form)
+    if not patch and not view.deleted:
         return _here(asked, "unchanged")
     await _send(asked, "PATCH", "accounts/{id}", patch)
     return _here(asked, "edited")

@@ -10,7 +10,6 @@ from link_orchestrator.portal.forms import digits
 from link_orchestrator.portal.page import Asked, Outcome, Page, SeeOther, Shown
 from link_orchestrator.portal.pages.decisions import RULES
 from link_orchestrator.portal.pages.of_run import Run, Warned
-from shared.directory.errors import Busy
 from shared.scim.errors import InvalidValue
 
 FILTERS: Final = ("department", "domain", "rule")
@@ -89,9 +88,11 @@ async def approve_pilot(asked: Asked) -> Outcome:
 
 
 def _check_reviews(asked: Asked, run: Run) -> None:
-    """Raise Busy where rows were reviewed since the page was shown: the number of links may be the same by others."""
+    """Raise InvalidValue where rows were reviewed since the page was shown: as many links may be those of others."""
     if "reviewed" in asked.form and asked.form["reviewed"] != run.review_state:
-        raise Busy("somebody decided about rows of this plan since the page was shown: look at it again, then approve")
+        raise InvalidValue(
+            "links: somebody decided about rows of this plan since the page was shown: look at it again, then approve"
+        )
 
 
 async def _send(asked: Asked, body: Mapping[str, Any], said: str) -> Outcome:
