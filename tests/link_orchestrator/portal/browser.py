@@ -73,6 +73,15 @@ class Screen:
                 await self._look(scheme, width)
                 await self.page.screenshot(path=SCREENS / f"{name}-{scheme}-{width}.png", full_page=True)
 
+    async def picture(self, name: str) -> None:
+        """Keep the first screenful in light and dark, as README shows it (infra/docs/screens)."""
+        SCREENS.mkdir(exist_ok=True)
+        await self.page.set_viewport_size({"width": 1280, "height": 860})
+        for scheme in ("light", "dark"):
+            await self.page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]  # as in _look()
+            await self.page.evaluate("scrollTo(0, 0)")
+            await self.page.screenshot(path=SCREENS / f"readme-{name}-{scheme}.png")
+
     async def check(self, name: str = "") -> None:
         """Hold the page to what everybody needs: nothing serious in light or dark, wide or narrow, and no overflow.
 

@@ -44,6 +44,7 @@ async def test_the_way_from_plan_to_undo_works_by_keys_alone(screen: Screen, api
     here = f"runs/{run['id']}"
     await screen.open(here)
     await screen.check("run-planned")
+    await screen.picture("run")
     await enter(page, "link", "Decide row by row")
     await page.wait_for_url("**/decisions?decision=review")
     for key in ("j", "y"):
