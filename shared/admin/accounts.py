@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from shared.admin.pages import select
-from shared.admin.parameters import page_answer, read_choice, read_count, read_key
+from shared.admin.parameters import page_answer, read_choice, read_count, read_key, refuse_others
 from shared.directory.directory import Directory
 from shared.directory.errors import NotFound
 from shared.directory.keys import APPLICATION_ID, application_key
@@ -41,6 +41,7 @@ async def find_accounts(directory: Directory, request: Request) -> Response:
 
     Without any of them it lists all accounts, or those in a state, a page at a time.
     """
+    refuse_others(request, *KEYS, "state", "count", "cursor")
     if not any(kind.lower() in request.params for kind in KEYS):
         return await _list_accounts(directory, request)
     key = read_key(request, *KEYS)

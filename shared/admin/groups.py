@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from shared.admin.accounts import tell
 from shared.admin.pages import select
-from shared.admin.parameters import page_answer, read_choice, read_count, read_key
+from shared.admin.parameters import page_answer, read_choice, read_count, read_key, refuse_others
 from shared.directory.directory import Directory
 from shared.directory.errors import InvalidCursor, NotFound
 from shared.directory.keys import ID, behind, is_group
@@ -39,6 +39,7 @@ async def find_groups(directory: Directory, request: Request) -> Response:
     Without either of them it lists all groups, those in a state, or those of which a `member` is one itself, a page at
     a time.
     """
+    refuse_others(request, *KEYS, "state", "member", "count", "cursor")
     if "member" in request.params:
         return await _list_of(directory, request, request.params["member"])
     if not any(kind.lower() in request.params for kind in KEYS):

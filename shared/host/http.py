@@ -243,7 +243,8 @@ def _params(req: func.HttpRequest) -> dict[str, str]:
     """Return the parameters by their names in lower case; a client may write them in any (RFC 7644 section 3.4.2).
 
     The host drops empty ones, yet an empty cursor asks for the first page (RFC 9865), and who asks for a preview by a
-    bare word must not have the file imported.
+    bare word must not have the file imported. What _path_params() takes from the query is none of them.
     """
-    given = {name.lower(): value for name, value in req.params.items()}
+    of_path = {name.lower() for name, value in req.route_params.items() if value == f"{{{name}}}"}
+    given = {name.lower(): value for name, value in req.params.items() if name.lower() not in of_path}
     return {name.lower(): "" for name in _EMPTY.findall(req.url)} | given

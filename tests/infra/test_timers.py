@@ -91,7 +91,9 @@ def test_the_apps_timers_can_run_here(sqlite_tables: SqliteTables) -> None:
     functions = read_functions(function_app.build(Settings.local("token"), sqlite_tables))
     timers = {timer.name: timer for timer in functions.timers}
     assert {name: timer.client_names for name, timer in timers.items()} == {
+        "credentials_expire": (),
         "sweep": (),
+        "tables_copy": (),
         "scheduled_runs": ("client",),
         "jobs_remove": ("client",),
     }

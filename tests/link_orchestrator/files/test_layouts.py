@@ -250,7 +250,7 @@ def test_every_layout_says_where_its_headers_were_found_and_names_columns_that_t
 ) -> None:
     from link_orchestrator.files import accounts, identities
 
-    known = set(accounts._COLUMNS if products is ACCOUNTS else identities._ALSO_KNOWN_AS)
+    known = set(accounts.COLUMNS if products is ACCOUNTS else identities._ALSO_KNOWN_AS)
     assert len({product.name for product in products}) == len(products)
     for product in products:
         assert product.source.endswith((".", "…"))
