@@ -20,14 +20,17 @@ from shared.scim.errors import InvalidValue
 
 
 async def put_policy(directory: Directory, request: Request, sources: Sources) -> Response:
-    """Replace the directory's policy. An attribute that is left out gets its default; `warnings` say what is risked."""
+    """Replace the directory's policy. An attribute that is left out gets its default; `warnings` say what is risked.
+
+    With If-Match (the ETag that GET shows), 412 where somebody changed it since.
+    """
     try:
         policy = read_asked(read_json(request.body))
     except ValueError as error:
         raise InvalidValue(str(error)) from None
     if policy.schedule is not None:
         policy = replace(policy, schedule=_checked(directory, policy.schedule, sources))
-    await directory.policies.set(policy, request.by)
+    await directory.policies.set(policy, request.by, request.check_version)
     # From this answer on no run approves itself by the policy before, also one that has just read it.
     await renew_waiting(directory)
     return Response(200, dump(policy.to_json() | {"warnings": _warnings(policy)}))

@@ -85,7 +85,8 @@ def answer(account: Account) -> Response:
 
 async def get_policy(directory: Directory, request: Request) -> Response:
     """Return the directory's policy."""
-    return Response(200, dump((await directory.policies.get()).to_json()))
+    stored = await directory.policies.read()
+    return Response(200, dump(stored.policy.to_json()), stored.version)
 
 
 async def get_schemas(directory: Directory, request: Request) -> Response:

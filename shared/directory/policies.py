@@ -39,10 +39,11 @@ class Switch(NamedTuple):
 
 
 class Stored(NamedTuple):
-    """The policy as it is stored, and its switches that are on, by attribute."""
+    """The policy as it is stored, its switches that are on, by attribute, and its version, as an ETag."""
 
     policy: Policy
     switches: Mapping[str, Switch]
+    version: str
 
 
 class Policies(Setting[Policy]):
@@ -52,14 +53,21 @@ class Policies(Setting[Policy]):
         super().__init__(tables, keys, POLICY, Policy(), _read, lambda policy: dump(policy.to_json()))
         self._now = now
 
-    async def set(self, value: Policy, by: str = APP) -> None:
-        """Store a policy; this process uses it at once."""
-        await self.change(lambda _: value, by)
+    async def set(self, value: Policy, by: str = APP, check: Callable[[str], None] | None = None) -> None:
+        """Store a policy; this process uses it at once. `check` may raise, handed the version of the one before.
 
-    async def change(self, change: Callable[[Policy], Policy], by: str = APP) -> None:
+        Nothing that others store comes between the check and the change.
+        """
+        await self.change(lambda _: value, by, check)
+
+    async def change(
+        self, change: Callable[[Policy], Policy], by: str = APP, check: Callable[[str], None] | None = None
+    ) -> None:
         """Store what `change` makes of the policy as it is now, whatever others store at the same time."""
         while True:
             row = await self._tables.get(self._partition, POLICY)
+            if check is not None:
+                check(_version(row))
             before = self._value_of(row)
             after = change(before)
             number, at = _number(row) + 1, self._now()
@@ -80,7 +88,8 @@ class Policies(Setting[Policy]):
         self.keep(row)
         policy = self._value_of(row)
         on = {AUTO_APPROVE: policy.auto_approve, SCHEDULE: policy.schedule, MATCHING_ENDED: policy.matching_ended}
-        return Stored(policy, {name: switch for name, switch in _switches(row).items() if on[name]})
+        switches = {name: switch for name, switch in _switches(row).items() if on[name]}
+        return Stored(policy, switches, _version(row))
 
     async def note(self, by: str, changes: Mapping[str, Any], operation: Operation) -> bool:
         """Commit an operation beside the policy together with an entry of the history; False if others were faster."""
@@ -115,6 +124,11 @@ def _read(text: str) -> Policy:
 
 def _number(row: Row | None) -> int:
     return int(row.columns.get("number", 0)) if row else 0
+
+
+def _version(row: Row | None) -> str:
+    """Return the number of the last change as an ETag."""
+    return f'W/"{_number(row)}"'
 
 
 def _switches(row: Row | None) -> dict[str, Switch]:

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from link_orchestrator.portal.page import Asked, Outcome, Page, SeeOther, Shown
 from link_orchestrator.portal.pages.policy_form import SWITCHES, Fields, beside_its_field, moved
+from shared.scim.endpoint import PreconditionFailed
 from shared.scim.errors import InvalidValue, ScimError
 
 Document = Mapping[str, Any]
@@ -144,13 +145,14 @@ async def save_raw(asked: Asked) -> Outcome:
 
 
 async def _put(asked: Asked, policy: Any) -> Outcome:
-    if _number(await asked.api.get("directory/policy/history", count="1")) != asked.form["seen"]:
+    seen = f'W/"{asked.form["seen"]}"'
+    try:
+        await asked.api.call("PUT", "directory/policy", body=policy, if_match=seen)
+    except PreconditionFailed:
         raise InvalidValue(
             "somebody else changed the policy since you opened it: the history below says what. Your entries are kept "
             "here, and were not saved. Send them again to put them in the place of that change"
-        )
-    try:
-        await asked.api.put("directory/policy", policy)
+        ) from None
     except ScimError as error:
         raise type(error)(beside_its_field(error.detail)) from None
     return SeeOther("policy", said="saved")

@@ -13,6 +13,7 @@ from shared.directory.directory import Directories, Directory
 from shared.directory.errors import InvalidCursor
 from shared.directory.matching.policy import AutoApproval, Policy, Schedule
 from shared.directory.policies import AUTO_APPROVE, SCHEDULE
+from shared.scim.endpoint import PreconditionFailed
 from shared.tables.sqlite import SqliteTables
 from tests.link_orchestrator.running import App, Refusal, make_directory, serving
 
@@ -139,6 +140,38 @@ async def test_the_history_comes_in_pages_over_http(tmp_path: Any) -> None:
             with pytest.raises(Refusal) as refusal:
                 await app.call("GET", "directory/policy/history", cursor=cursor)
             assert refusal.value.status == 400
+
+
+async def test_a_policy_is_not_put_in_the_place_of_one_that_nobody_saw(tmp_path: Any) -> None:
+    """Whom a colleague excluded meanwhile could be linked again."""
+    async with serving(tmp_path) as app:
+        async with app.session.get("/directory/policy") as shown:
+            seen = {"If-Match": shown.headers["ETag"]}
+        await app.call("PUT", "directory/policy", {"excluded": ["leaver@contoso.com"]})
+        async with app.session.put("/directory/policy", json={"undoDays": 30}, headers=seen) as refused:
+            assert refused.status == 412
+        async with app.session.get("/directory/policy") as shown:
+            assert (await shown.json())["excluded"] == ["leaver@contoso.com"]
+            seen = {"If-Match": shown.headers["ETag"]}
+        async with app.session.put("/directory/policy", json={"undoDays": 30}, headers=seen) as taken:
+            assert taken.status == 200
+
+
+async def test_a_change_between_the_check_and_the_store_is_found(sqlite_tables: SqliteTables) -> None:
+    directory = await make_directory(sqlite_tables)
+    stored = await directory.policies.read()
+    seen: list[str] = []
+
+    def check(version: str) -> None:
+        seen.append(version)
+        if version != stored.version:
+            raise PreconditionFailed
+
+    other = await Directories(sqlite_tables).open("main")
+    await other.policies.set(Policy(undo_days=7))
+    with pytest.raises(PreconditionFailed):
+        await directory.policies.set(Policy(undo_days=30), check=check)
+    assert ((await directory.policies.read()).policy.undo_days, len(seen)) == (7, 1)
 
 
 async def pages(app: App, count: int) -> list[dict[str, Any]]:
