@@ -24,6 +24,7 @@ from shared.host.problems import Problem, problem
 from shared.host.routes import matcher
 from shared.host.settings import Settings, now
 from shared.scim.errors import InvalidValue
+from shared.tables.port import Unavailable
 
 log = logging.getLogger("scimlink")
 
@@ -154,15 +155,27 @@ class Portal:
             return await self._refused(error, page, asked, around)
 
     async def _refused(self, error: Exception, page: Page, asked: Asked, around: Around) -> Reply:
-        """Show the page again with what was typed, and why it was refused; raises what is no refusal."""
+        """Show the page again with what was typed, and why it was refused; raises what is no refusal.
+
+        So it is where the app is busy or storage away for a moment, if the page itself can be shown.
+        """
         told = (403, None, NOT_THEIRS, {}) if isinstance(error, _Refused) else problem(error)
         status, _, detail, headers = told
-        if status >= 500 or status in (401, 404):
+        if (status >= 500 and status != 503) or status in (401, 404):
             raise _Told(told) from error
+        if isinstance(error, Unavailable):
+            detail = UNKNOWN
         refusal = Refusal(status, detail)
         again = await page.show(replace(asked, refusal=refusal))
         reply = _shown(again, replace(around, form=asked.form, refusal=refusal))
         return replace(reply, status=status, headers={**headers, **reply.headers})
+
+
+UNKNOWN: Final = (
+    "storage did not answer, so that it is not known whether this was done: look at the page in another tab first. "
+    "What you typed is still here"
+)
+"""What is said where a write may have happened."""
 
 
 class _Refused(Exception):

@@ -16,6 +16,7 @@ from link_orchestrator.portal.page import Asked, Outcome, Page, SeeOther
 from link_orchestrator.portal.pages import PAGES
 from link_orchestrator.portal.rendering import TEMPLATES
 from shared.directory.errors import Busy, NotFound, TooLarge
+from shared.directory.policies import Policies
 from shared.host.auth import Caller, Forbidden
 from shared.host.http import Route
 from shared.scim.endpoint import Request, Response
@@ -189,6 +190,19 @@ def test_no_template_has_a_script_or_a_style_in_it(file: Path) -> None:
     assert re.findall(r"<script\b[^>]*>", text) in ([], ["""<script type="module" src="{{ asset('portal.js') }}">"""])
 
 
+async def test_what_was_typed_stays_where_storage_does_not_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(*_: object, **__: object) -> None:
+        raise Unavailable("storage does not answer")
+
+    async with opened(tmp_path) as door:
+        monkeypatch.setattr(Policies, "set", away)
+        page = await door.send("policy", {"do": "raw", "raw": '{"undoDays": 33}', "seen": "1"})
+        assert (page.status, "not known whether this was done" in page.text) == (503, True)
+        assert "&#34;undoDays&#34;: 33" in page.html
+
+
 @pytest.mark.parametrize(
     ("error", "status", "told"),
     [
@@ -216,7 +230,7 @@ async def test_every_error_is_a_page(
         assert "the name of a person" not in page.html
         assert ("Retry-After" in page.headers) == (status == 503)
         token = (await door.get()).token
-        if status not in (409, 413):  # these show the form's own page again
+        if status not in (409, 413, 503):  # these show the form's own page again
             assert (await door.send("sends", {"do": "fail"}, token=token)).status == status
 
 
