@@ -93,7 +93,7 @@ class Door:
         """Send any request; follows no redirect."""
         address = f"/portal/{path}".rstrip("/")
         async with self.session.request(method, address, headers=headers, allow_redirects=False, **more) as answer:
-            return Answer(answer.status, answer.headers, await answer.text())
+            return Answer(answer.status, answer.headers, await answer.text(errors="replace"))
 
 
 def add_pages(patch: pytest.MonkeyPatch, *pages: Page) -> None:

@@ -68,7 +68,7 @@ def test_what_comes_first_is_said_before_it() -> None:
     well = find_checks(
         {"accounts": 1, "latest": waiting}, POLICY | {"verifiedDomains": ["a"]}, [{}], {"ready": True}, CHECKED
     )
-    assert [(one.tone, one.path) for one in well] == [("go", ""), ("stop", "runs/run1"), ("go", "")]
+    assert [(one.tone, one.path) for one in well] == [("go", ""), ("stop", "jobs/run1"), ("go", "")]
     ended = find_checks(NOTHING, POLICY | {"matchingEnded": True}, [{}], {"ready": True}, CHECKED)
     assert "Matching has ended" in ended[1].text
 
