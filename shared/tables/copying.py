@@ -15,6 +15,7 @@ import hashlib
 import io
 import json
 import time
+import zlib
 from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
@@ -134,24 +135,29 @@ async def _go_on(source: Source, store: Store, name: str, manifest: Manifest) ->
         manifest.parts.append(Part(name=blob, rows=lines.rows, bytes=len(content), sha256=sha256))
 
 
+GZIP: Final = 31
+"""Window bits by which zlib writes the format of gzip."""
+
+
 class Lines:
     """Rows as lines, packed while they come."""
 
     def __init__(self) -> None:
         self.rows = self.bytes = 0
         self._packed = io.BytesIO()
-        self._packer = gzip.GzipFile(fileobj=self._packed, mode="wb", mtime=0)
+        # No file of gzip's: one that is left without a row would write its end where nothing is open any more.
+        self._packer = zlib.compressobj(wbits=GZIP)
 
     def add(self, rows: Sequence[Row]) -> None:
         """Add rows."""
         for row in rows:
             line = json.dumps([row.partition, row.key, row.columns], separators=(",", ":")).encode() + b"\n"
-            self._packer.write(line)
+            self._packed.write(self._packer.compress(line))
             self.rows, self.bytes = self.rows + 1, self.bytes + len(line)
 
     def pack(self) -> bytes:
         """Return the packed lines; none can be added any more."""
-        self._packer.close()
+        self._packed.write(self._packer.flush())
         return self._packed.getvalue()
 
 
