@@ -17,7 +17,7 @@ _NAMED: Final = re.compile(r"([A-Za-z][\w.$\[\]-]*): (.+)", re.DOTALL)
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why the API did not do what a form asked for. Nothing was changed by it."""
+    """Why the API did not do what a form asked for; of a 503, that it is not known whether it did."""
 
     status: int
     sentence: str

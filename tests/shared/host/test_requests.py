@@ -93,3 +93,11 @@ def test_what_is_refused_here_with_a_reason_would_be_refused_by_azure_without() 
     line = f"PATCH {'x' * MAX_URL_BYTES} HTTP/1.1\r\n"
     assert len(line) < AZURE_LINE_BYTES
     assert MAX_FILE_BYTES < AZURE_BODY_BYTES
+
+
+@pytest.mark.parametrize("token", [ADMIN_TOKEN, "nobody"])
+async def test_no_browser_keeps_what_an_administrator_is_answered(server: Server, token: str) -> None:
+    """Who signed in opens reports with everybody's names, perhaps on a shared machine."""
+    async with server.session.get(f"{server.url}/accounts", headers={"Authorization": f"Bearer {token}"}) as answer:
+        assert answer.headers["Cache-Control"] == "no-store"
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
