@@ -26,7 +26,7 @@ ROWS_READ = 5_000
 
 
 LISTED: Final = (
-    *("id", "kind", "phase", "started", "startedBy", "persons", "options", "counts", "links"),
+    *("id", "kind", "phase", "started", "startedBy", "persons", "options", "counts", "links", "reviews"),
     *("planned", "reviewed", "expires", "approved", "approvedBy", "cancelledBy", "replacedBy"),
     *("ended", "reduced", "reason"),
 )
@@ -170,10 +170,11 @@ def shown(job: Job) -> dict[str, Any]:
     """
     counts, groups = _grouped(job.counts)
     links = counts.get("link", 0) + groups.get("review", {}).pop("links", 0) - settled_links(job)
+    times = groups.get("review", {}).pop("times", 0)
     for hidden in ("carried", "warnings", "objectIds"):
         groups.pop(hidden, None)
     planned = job.kind == RUN.name and job.planned
-    approvable: dict[str, Any] = {"links": links} if planned else {}
+    approvable: dict[str, Any] = {"links": links, "reviews": times} if planned else {}
     if planned and (warnings := warnings_of(job)):
         approvable["warnings"] = [warned.to_json() for warned in warnings]
     options = dict(job.options)

@@ -38,8 +38,8 @@ ENTRY: Final = "entry_"
 MAX_ID: Final = 64
 """Characters of a job's id at most."""
 _CURSOR: Final = re.compile(rf"[0-9]{{16}}_[0-9A-Za-z]{{1,{MAX_ID}}}")
-LISTED_COUNTS: Final = ("review.links",)
-"""Counts of a group that an entry has nevertheless: links that reviews add to a plan's."""
+LISTED_COUNTS: Final = ("review.links", "review.times")
+"""Counts of a group that an entry has nevertheless: links that reviews add to a plan's, and how many reviews."""
 PLANNED = "planned"
 SEEN = "seen"
 COUNTS = "n_"
