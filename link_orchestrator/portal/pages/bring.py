@@ -6,7 +6,7 @@ import asyncio
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple
 
@@ -224,6 +224,8 @@ class Preview:
     job: Document
     rows: Sequence[Document] = ()
     problems: Sequence[Document] = ()
+    by_reason: Sequence[Document] = ()
+    """How many rows have each problem, beside the first page of them."""
     cursor: str = ""
     at_first: bool = True
     importable: bool = False
@@ -280,6 +282,7 @@ async def show_preview(asked: Asked) -> Outcome:
             job=job,
             rows=sorted(rows, key=lambda row: int(row["line"]))[:SHOWN],
             problems=problems,
+            by_reason=page.get("byReason", ()),
             cursor=page.get("cursor", ""),
             at_first=not cursor,
             importable=job["phase"] == "done" and _is_fresh(job) and "importedBy" not in job["options"],
@@ -321,6 +324,8 @@ class Import:
 
     job: Document
     problems: Sequence[Document] = ()
+    by_reason: Sequence[Document] = ()
+    """How many rows have each problem, beside the first page of them."""
     cursor: str = ""
     at_first: bool = True
     undo: Document | None = None
@@ -341,7 +346,7 @@ async def show_import(asked: Asked) -> Outcome:
     view = await _with_problems(asked, "import", "groupimport")
     path = path_of(asked.path["id"], "import", "groupimport")
     undo = await asked.api.find(f"{path}/{{id}}/undo", id=asked.path["id"])
-    return Shown("import.html", Import(view.job, view.problems, view.cursor, view.at_first, undo))
+    return Shown("import.html", replace(view, undo=undo))
 
 
 async def show_upload(asked: Asked) -> Outcome:
@@ -356,7 +361,7 @@ async def _with_problems(asked: Asked, *kinds: str) -> Import:
     if "ended" not in job:
         return Import(job)
     page = await asked.api.get(f"{path}/{{id}}/problems", id=job_id, count=PROBLEMS, cursor=cursor)
-    return Import(job, page["problems"], page.get("cursor", ""), not cursor)
+    return Import(job, page["problems"], page.get("byReason", ()), page.get("cursor", ""), not cursor)
 
 
 async def cancel_import(asked: Asked) -> Outcome:
