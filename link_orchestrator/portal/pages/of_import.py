@@ -48,6 +48,8 @@ class Read:
 
     job: Document
     problems: Sequence[Document] = ()
+    by_reason: Sequence[Document] = ()
+    """How many rows have each problem, beside the first page of them."""
     cursor: str = ""
     at_first: bool = True
     undo: Document | None = None
@@ -72,4 +74,4 @@ async def read_problems(asked: Asked, *kinds: str) -> Read:
     if "ended" not in job:
         return Read(job)
     page = await asked.api.get(f"{path}/{{id}}/problems", id=job_id, count=PROBLEMS, cursor=cursor)
-    return Read(job, page["problems"], page.get("cursor", ""), not cursor)
+    return Read(job, page["problems"], page.get("byReason", ()), page.get("cursor", ""), not cursor)

@@ -27,6 +27,8 @@ class Preview:
     job: Document
     rows: Sequence[Document] = ()
     problems: Sequence[Document] = ()
+    by_reason: Sequence[Document] = ()
+    """How many rows have each problem, beside the first page of them."""
     cursor: str = ""
     at_first: bool = True
     importable: bool = False
@@ -83,6 +85,7 @@ async def show_preview(asked: Asked) -> Outcome:
             job=job,
             rows=sorted(rows, key=lambda row: int(row["line"]))[:SHOWN],
             problems=problems,
+            by_reason=page.get("byReason", ()),
             cursor=page.get("cursor", ""),
             at_first=not cursor,
             importable=job["phase"] == "done" and _is_fresh(job) and "importedBy" not in job["options"],
