@@ -8,6 +8,7 @@ from typing import Any, Final
 from link_orchestrator.files.reading import READING
 from link_orchestrator.kinds import KINDS, RUN, Kind, Rows
 from link_orchestrator.lifecycle import Orchestrations, cancel, ensure_started
+from link_orchestrator.problem_report import BY_REASON, PROBLEM, count_by_reason
 from link_orchestrator.requests.explained import explained
 from link_orchestrator.requests.selection import CONDITIONS, Filter, read_filter, refuse_unsent
 from link_orchestrator.run import settled_links
@@ -148,7 +149,10 @@ async def page_of_rows(directory: Directory, request: Request, kind: Kind, name:
     """Return a page of the rows under a job's id or a reading's name, shown as those of the kind."""
     rows, cursor = await directory.plan(name).page(choice, request.params.get("cursor", ""), read_count(request))
     rows.sort(key=lambda row: row.shown.get("line", 0))  # of a file's rows those of a page are in order
-    return page_answer(kind.rows.name, [named_row(row, kind) for row in rows], cursor)
+    counts: dict[str, Any] = {}
+    if kind.rows.has_problems and choice in ("", PROBLEM) and "cursor" not in request.params:
+        counts = {BY_REASON: await count_by_reason(directory, name)}
+    return page_answer(kind.rows.name, [named_row(row, kind) for row in rows], cursor, counts)
 
 
 def shown_row(row: PlanRow, kind: Kind) -> dict[str, Any]:

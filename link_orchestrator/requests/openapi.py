@@ -21,6 +21,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
 from link_orchestrator.kinds import KINDS, RUN, Kind
+from link_orchestrator.problem_report import BY_REASON
 from link_orchestrator.requests.afterwards import UndoRequest
 from link_orchestrator.requests.approval import Approval
 from link_orchestrator.requests.imports import ImportUndoRequest
@@ -273,7 +274,8 @@ def schemas() -> dict[str, Any]:
     for kind in KINDS.values():
         page, rows = _page_of(kind), kind.rows
         row = page.removesuffix("s")
-        found[page] = _list_of(rows.name, row, cursor={"type": "string"})
+        beside = {BY_REASON: {"type": "array", "items": _ref("CountedProblem")}} if rows.has_problems else {}
+        found[page] = _list_of(rows.name, row, cursor={"type": "string"}, **beside)
         if rows.choices:
             found[f"{row}Kind"] = {"enum": [*rows.choices]}
         if kind.listed:
@@ -311,7 +313,7 @@ def _page_of(kind: Kind) -> str:
     return (kind.name.title() if kind.rows.name == "rows" else "") + kind.rows.name.title()
 
 
-def _list_of(name: str, schema: str, **more: Mapping[str, str]) -> dict[str, Any]:
+def _list_of(name: str, schema: str, **more: Mapping[str, Any]) -> dict[str, Any]:
     items = {"type": "array", "items": _ref(schema)}
     return {"type": "object", "required": [name], "additionalProperties": False, "properties": {name: items, **more}}
 

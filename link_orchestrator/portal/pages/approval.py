@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from link_orchestrator.portal.forms import digits
 from link_orchestrator.portal.page import Asked, Outcome, Page, SeeOther, Shown
-from link_orchestrator.portal.pages.decisions import RULES
+from link_orchestrator.portal.pages.of_plan import RULES
 from link_orchestrator.portal.pages.of_run import Run, Warned
 from shared.scim.errors import InvalidValue
 

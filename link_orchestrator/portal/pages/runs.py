@@ -84,6 +84,7 @@ class Problems:
 
     run: Run
     problems: Sequence[Document]
+    by_reason: Sequence[Document]
     cursor: str
     at_first: bool
 
@@ -114,7 +115,10 @@ async def show_problems(asked: Asked) -> Outcome:
     """Show which rows of the source were not used, and why."""
     run, cursor = await Run.read(asked), asked.query.get("cursor", "")
     page = await asked.api.get("linking/runs/{id}/problems", id=run.id, cursor=cursor, count=str(MOST_PROBLEMS))
-    return Shown("run_problems.html", Problems(run, page["problems"], page.get("cursor", ""), not cursor))
+    return Shown(
+        "run_problems.html",
+        Problems(run, page["problems"], page.get("byReason", ()), page.get("cursor", ""), not cursor),
+    )
 
 
 PAGES: Final = (
