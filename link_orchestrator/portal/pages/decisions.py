@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from link_orchestrator import words
 from link_orchestrator.portal.page import Asked, Outcome, Page, SeeOther, Shown
-from link_orchestrator.portal.pages.of_plan import DONE, RULES, Row, conditions, review
+from link_orchestrator.portal.pages.of_plan import DONE, RULES, Row, conditions, refuse_unseen, review
 from link_orchestrator.portal.pages.of_run import Document, Run
 from shared.host.problems import problem
 from shared.scim.errors import InvalidValue
@@ -109,7 +109,9 @@ async def decide(asked: Asked) -> Outcome:
     if not rows:
         return SeeOther(path, "none", back)
     more = {name: True for name in ("inPolicy", "create") if name in asked.form and action == "exclude" and not row}
-    answer = await review(asked, {"rows": rows, "action": action, **more})
+    body = {"rows": rows, "action": action, **more}
+    refuse_unseen(asked, {one.id: one for one in (await _read(asked)).rows}, body)
+    answer = await review(asked, body)
     if not answer["refused"]:
         return SeeOther(path, action, {**back, "after": rows[-1]})
     if row:

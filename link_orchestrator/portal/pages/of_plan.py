@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from link_orchestrator.portal.page import Asked
 from link_orchestrator.portal.pages.of_run import Document
+from shared.scim.errors import InvalidValue
 
 CONDITIONS: Final = (
     "decision", "reviewed", "rule", "evidence", "domain", "department", "warning", "changes", "score",
@@ -78,6 +79,11 @@ class Row:
         return found if found.get("action", "leave") != "leave" else {}
 
     @property
+    def seen(self) -> str:
+        """What a form sends to say which decision about the row its page showed."""
+        return f"{self.id} {self.document.get('review', {}).get('at', '')}"
+
+    @property
     def rules(self) -> Sequence[str]:
         return list(dict.fromkeys(one["rule"] for one in self.document.get("evidence", ())))
 
@@ -115,6 +121,26 @@ class Row:
     def may_decide(self) -> bool:
         """Whether its box is of use."""
         return self.changeable and (self.decision in EXCLUDABLE or self.may_leave)
+
+
+def refuse_unseen(asked: Asked, rows: Mapping[str, Row], body: Mapping[str, Any]) -> None:
+    """Raise InvalidValue where somebody decided otherwise about a row of a review since the form was shown.
+
+    `rows` are as they are now, by id. One that is not there was decided about, on a page of those that were not.
+    """
+    if "seen" not in asked.form:
+        return
+    shown = asked.form.all("seen")
+    for row in map(rows.get, body["rows"]):
+        if row is None:
+            raise InvalidValue("rows: somebody decided about one of these since the page was shown: look at them again")
+        made = row.document.get("review", {})
+        same = body.keys() == {"rows", "action"} and made.get("action") == body["action"] and "version" not in made
+        if row.seen not in shown and not same:
+            who = made.get("person") or made.get("by", "somebody")
+            raise InvalidValue(
+                f"rows: {who} decided about {row.name} since the page was shown: look at what it says now, then decide"
+            )
 
 
 def conditions(asked: Asked) -> dict[str, str]:

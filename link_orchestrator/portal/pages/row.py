@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from link_orchestrator.portal.page import Asked, Outcome, Page, SeeOther, Shown
-from link_orchestrator.portal.pages.of_plan import DONE, Row, conditions, review
+from link_orchestrator.portal.pages.of_plan import DONE, Row, conditions, refuse_unseen, review
 from link_orchestrator.portal.pages.of_run import Document, Run
 from shared.scim.errors import InvalidValue
 
@@ -120,6 +120,9 @@ async def name_counterpart(asked: Asked) -> Outcome:
 
 
 async def _decided(asked: Asked, body: Mapping[str, Any]) -> Outcome:
+    path = "linking/runs/{id}/decisions/{row}"
+    row = Row((await asked.api.get(path, id=asked.path["id"], row=asked.path["row"]))["row"])
+    refuse_unseen(asked, {row.id: row}, body)
     answer = await review(asked, body)
     if answer["refused"]:
         raise InvalidValue(answer["refused"][0]["reason"])

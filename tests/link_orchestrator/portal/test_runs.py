@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from shared.directory.directory import Directories
-from tests.link_orchestrator.portal.door import READER, Door
+from tests.link_orchestrator.portal.door import COLLEAGUE, READER, Door
 from tests.link_orchestrator.portal.runs import HOSTILE, api_of, plan_demo, plan_hostile
 from tests.link_orchestrator.running import Api
 
@@ -132,6 +132,39 @@ async def test_ticked_rows_are_decided_together_and_those_not_taken_are_named(do
         .headers["Location"]
         .endswith("=none")
     )
+
+
+@pytest.mark.parametrize("page", ["list", "list of those not reviewed", "row"])
+async def test_a_row_that_a_colleague_decided_about_meanwhile_is_not_decided_unseen(
+    door: Door, api: Api, run: Any, page: str
+) -> None:
+    row = await row_of(api, run, "review")
+    path = here(run, f"/rows/{row['id']}") if page == "row" else here(run, "/decisions?decision=review")
+    path += "&reviewed=false" if page == "list of those not reviewed" else ""
+    fields = {"do": "review", "one": "link" if page == "row" else f"link {row['id']}"}
+    shown = await door.get(path)
+    fields["seen"] = re.findall(r'name="seen" value="([^"]*)"', shown.html)
+    other = {"do": "review", "one": fields["one"].replace("link", "exclude")}
+    assert (await door.send(path, other, COLLEAGUE)).status == 303
+    refused = await door.send(path, fields)
+    assert (refused.status, "since the page was shown" in refused.text) == (400, True)
+    assert (await row_of(api, run, "review"))["review"]["action"] == "exclude"
+    if page == "list of those not reviewed":
+        assert row["identity"]["userPrincipalName"] not in refused.text
+        return
+    assert f"ax@contoso.com decided about {row['identity']['userPrincipalName']}" in refused.text
+    fields["seen"] = re.findall(r'name="seen" value="([^"]*)"', refused.html)
+    assert (await door.send(path, fields)).status == 303, "whoever has seen it decides"
+    assert (await row_of(api, run, "review"))["review"]["action"] == "link"
+
+
+async def test_the_same_decision_is_taken_twice(door: Door, api: Api, run: Any) -> None:
+    row = await row_of(api, run, "review")
+    path = here(run, "/decisions?decision=review")
+    fields = {"do": "review", "one": f"link {row['id']}", "seen": f"{row['id']} "}
+    for _ in range(2):
+        assert (await door.send(path, fields)).status == 303
+    assert (await door.send(path, {**fields, "one": f"exclude {row['id']}"})).status == 400
 
 
 async def test_no_button_of_a_row_is_pressed_by_enter_in_a_box(door: Door, run: Any) -> None:
