@@ -16,6 +16,7 @@ from link_orchestrator.kinds import (
 from link_orchestrator.requests.jobs import find_job, shown
 from link_orchestrator.requests.pages.files import kind_of, remarks_about
 from link_orchestrator.requests.pages.policy import say
+from link_orchestrator.requests.reviewers import list_reviewers
 from link_orchestrator.run import plans_groups
 from shared.directory.directory import Directory
 from shared.directory.text import dump
@@ -34,12 +35,13 @@ class File(NamedTuple):
 
 
 async def get_basis(directory: Directory, request: Request) -> Response:
-    """Return what a run goes by: its policy in sentences, the files that were read, and its undos, oldest first."""
+    """Return what a run goes by, its policy in sentences and the files that were read, its undos, and who reviewed."""
     job = await find_job(directory, request, RUN)
     undos, files = await undos_and_files(directory, job)
     policy = [{"sentence": one.sentence, "points": [*one.points]} for one in say(job.options.get("policy", {}))]
     read = [_described(file) for file in files[-MOST_FILES:]]
-    return Response(200, dump({"policy": policy, "files": read, "undos": undos}))
+    reviewers = await list_reviewers(directory, job)
+    return Response(200, dump({"policy": policy, "files": read, "undos": undos, "reviewers": reviewers}))
 
 
 async def undos_and_files(directory: Directory, run: Job) -> tuple[list[dict[str, Any]], list[File]]:

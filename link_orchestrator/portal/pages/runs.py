@@ -35,6 +35,11 @@ class OneRun:
     progress: Progress | None
 
     @property
+    def after_undo(self) -> words.Told | None:
+        """What it means that links of the run were taken back, None if none was."""
+        return words.after_undo(self.basis["undos"])
+
+    @property
     def flow(self) -> Sequence[tuple[str, int, str]]:
         """Where the people of the source go, by what becomes of them."""
         counts = self.run.counts

@@ -384,6 +384,9 @@ async def test_a_run_is_verified_and_taken_back_on_its_pages(door: Door, api: Ap
     back = await api.wait(f"linking/undos/{back}", "done")
     page = await door.get(here(run, "/undo"))
     assert f"As before their link {back['counts']['undone']}" in page.text
+    meant = f"{back['counts']['undone']:,} links of this run were taken back Nobody loses access by that"
+    assert meant in (await door.get(here(run))).text
+    assert meant in (await door.get("")).text
 
 
 async def test_who_stayed_inactive_is_switched_on_by_their_number(door: Door, api: Api, run: Any) -> None:
