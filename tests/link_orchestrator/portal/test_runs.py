@@ -296,16 +296,16 @@ async def test_an_approval_takes_the_number_and_the_warnings_and_keeps_what_was_
 async def test_reviews_that_the_page_did_not_count_are_not_approved_unseen(door: Door, api: Api, run: Any) -> None:
     """One row less and another one more: the number that was typed is right, and means other people."""
     page = await door.get(here(run, "/approve"))
-    (seen,) = re.findall(r'name="reviewed" value="([^"]*)"', page.html)
+    (seen,) = re.findall(r'name="reviews" value="([^"]*)"', page.html)
     link, review = await row_of(api, run, "link"), await row_of(api, run, "review")
     for action, row in (("exclude", link), ("link", review)):
         await api.call("POST", f"linking/runs/{run['id']}/review", {"rows": [row["id"]], "action": action})
     fields = {"do": "approve", "links": str(run["links"]), "acknowledged": boxes(run), "pauseProvisioning": "yes"}
-    refused = await door.send(here(run, "/approve"), fields | {"reviewed": seen})
-    assert (refused.status, "since the page was shown" in refused.text) == (400, True)
-    (seen,) = re.findall(r'name="reviewed" value="([^"]*)"', refused.html)
+    refused = await door.send(here(run, "/approve"), fields | {"reviews": seen})
+    assert (refused.status, "since you looked" in refused.text) == (409, True)
+    (seen,) = re.findall(r'name="reviews" value="([^"]*)"', refused.html)
     run = await api.call("GET", f"linking/runs/{run['id']}")
-    fields |= {"links": str(run["links"]), "acknowledged": boxes(run), "reviewed": seen}
+    fields |= {"links": str(run["links"]), "acknowledged": boxes(run), "reviews": seen}
     assert (await door.send(here(run, "/approve"), fields)).status == 303
 
 
