@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
-from link_orchestrator.prediction.check import People, check
+from link_orchestrator.prediction.check import People, check, sign_in_after
 from link_orchestrator.run import (
     CARRIED,
     IDS_CARRIED,
@@ -42,21 +42,26 @@ TRUST: Final = "trustEmails"
 UNREAD, FILLERS, SHARED = "unreadRows", "fillers", "sharedValues"
 EXCLUSIONS: Final = "exclusionsUnmatched"
 STARTED: Final = "provisioningStarted"
+SECOND: Final = "secondAccounts"
 FOREIGN: Final = "foreignObjectIds"
 
 CODES: Final = (
-    NO_DOMAINS, OUTSIDE, TRUST, NAMES, INACTIVE, DISABLED, UNASSIGNED, UNREAD, FILLERS, SHARED, EXCLUSIONS, FOREIGN,
-    STARTED,
+    SECOND, NO_DOMAINS, OUTSIDE, TRUST, NAMES, INACTIVE, DISABLED, UNASSIGNED, UNREAD, FILLERS, SHARED, EXCLUSIONS,
+    FOREIGN, STARTED,
 )  # fmt: skip
 """Codes of warnings in the order in which they are shown, before those of the mapping (prediction/check.py)."""
 HARMFUL: Final = (
     "usersAreOff", "createsAreOff", "noMatching", "externalIdNotKey", "externalIdRefused", "externalIdNotFirst",
     "findsUnlinked", "adoptNeverReached", "userNameMissing", "activeMissing", "activeTurnedRound", "activeIgnoresScope",
+    "nameIdDiffers",
 )  # fmt: skip
 """Codes of what is wrong with a mapping that a plan warns of, too: people are lost by it, or changed."""
 IMPACT: Final = "impact."
 """Prefix of counts of linked accounts of which the first cycle changes an attribute."""
-COUNTED: Final = {INACTIVE: WARNINGS + INACTIVE, UNASSIGNED: WARNINGS + UNASSIGNED, NAMES: IMPACT + "userName"}
+COUNTED: Final = {
+    **{code: WARNINGS + code for code in (INACTIVE, UNASSIGNED, SECOND)},
+    NAMES: IMPACT + "userName",
+}
 """Warnings whose number follows the reviews, with the count that has it."""
 
 REFUSALS: Final = 100
@@ -266,15 +271,18 @@ async def _started(directory: Directory) -> dict[str, Any]:
 
 
 def _mapping(job: Job, counts: Mapping[str, int]) -> dict[str, Any]:
-    mapping = mapping_of(job)
-    people = People({name[len(CARRIED) :]: n for name, n in counts.items() if name.startswith(CARRIED)})
-    found = check(mapping, people, adopts=policy_of(job).adopt_on_create)
+    mapping, policy, people = mapping_of(job), policy_of(job), _people(counts)
+    found = check(mapping, people, adopts=policy.adopt_on_create, name_id=policy.name_id_source)
     base = dump(mapping.to_json())
     return {
         warned.code: _kept(warned.people or 0, base, text=warned.text, remedy=warned.remedy)
         for warned in found
         if warned.people != 0 and warned.code in HARMFUL
     }
+
+
+def _people(counts: Mapping[str, int]) -> People:
+    return People({name[len(CARRIED) :]: n for name, n in counts.items() if name.startswith(CARRIED)})
 
 
 class _Sentence(NamedTuple):
@@ -286,6 +294,13 @@ class _Sentence(NamedTuple):
 
 
 _SENTENCES: Final[Mapping[str, _Sentence]] = {
+    SECOND: _Sentence(
+        "identity",
+        "{counted} with an account that matches, which the mapping does not find: provisioning would create a second "
+        "account of each",
+        "Correct the mapping in Entra (objectId to externalId with matching precedence 1), have it checked, and plan "
+        "again. Who they are: {rows}predicted=second.",
+    ),
     NO_DOMAINS: _Sentence(
         "row",
         "no verified domains are set, so that no address proves anything: {freed}",
@@ -306,7 +321,7 @@ _SENTENCES: Final[Mapping[str, _Sentence]] = {
     NAMES: _Sentence(
         "sign-in name",
         "{counted} will change with the first provisioning cycle",
-        "Look at them: {rows}changes=userName. Tell these people, or map to userName what they sign in by.",
+        "Look at them: {rows}changes=userName. {sign_in}",
     ),
     INACTIVE: _Sentence(
         "link",
@@ -376,8 +391,13 @@ def _said(job: Job, code: str, count: int, values: Mapping[str, int]) -> tuple[s
         "run": job.id,
         "days": RECENT_DAYS,
         "quarantine": _quarantine(count),
+        "sign_in": _sign_in(job) if code == NAMES else "",
     }
     return said.text.format(**told), said.remedy.format(**told)
+
+
+def _sign_in(job: Job) -> str:
+    return sign_in_after(mapping_of(job), _people(job.counts), policy_of(job).name_id_source)
 
 
 def _quarantine(failures: int) -> str:

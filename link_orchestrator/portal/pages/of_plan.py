@@ -11,7 +11,7 @@ from link_orchestrator.portal.pages.of_run import Document
 from shared.scim.errors import InvalidValue
 
 CONDITIONS: Final = (
-    "decision", "reviewed", "rule", "evidence", "domain", "department", "warning", "changes", "score",
+    "decision", "reviewed", "rule", "evidence", "domain", "department", "warning", "changes", "predicted", "score",
 )  # fmt: skip
 """Query parameters by which the API chooses rows."""
 LINKABLE: Final = ("review", "outsideVerifiedDomains")

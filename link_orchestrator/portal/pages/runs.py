@@ -10,7 +10,9 @@ from typing import Any, Final
 from link_orchestrator import words
 from link_orchestrator.portal.page import Asked, Outcome, Page, SeeOther, Shown
 from link_orchestrator.portal.pages.of_run import Document, Progress, Run
+from link_orchestrator.warnings import SECOND
 from link_orchestrator.words import Bar
+from shared.directory.text import counted
 
 SHOWN: Final = 50
 """Runs on a page of the list."""
@@ -74,7 +76,13 @@ class OneRun:
 
     @property
     def predicted(self) -> Sequence[tuple[Bar, int, str]]:
-        return self.run.bars(words.PREDICTED, counts="predicted")
+        second = next((one["count"] for one in self.run.document.get("warnings", ()) if one["code"] == SECOND), 0)
+        beside = f"{counted(second, 'account')} of them a second one, beside an account that matches the person."
+        known = {
+            **words.PREDICTED,
+            **({"created": words.PREDICTED["created"]._replace(meaning=beside)} if second else {}),
+        }
+        return self.run.bars(known, "predicted", counts="predicted")
 
     @property
     def by(self) -> Mapping[str, str]:
@@ -141,7 +149,7 @@ PAGES: Final = (
         under="runs",
         notices={
             "cancelled": "The run stops within a page of work. What it linked by then stays linked until an undo.",
-            "approved": "The plan is approved. People sign in as before.",
+            "approved": "The plan is approved. Linking changes no sign-in name.",
             "piloted": "The pilot is approved. Nobody but its people is linked; the rest of the plan waits.",
         },
     ),
