@@ -6,6 +6,8 @@ import asyncio
 from typing import Any
 
 from link_orchestrator.requests.jobs import shown
+from shared.admin.accounts import STATES
+from shared.admin.pages import SCANNED, count_states
 from shared.directory.directory import Directory
 from shared.directory.text import dump
 from shared.host.graph_settings import GraphSettings
@@ -16,14 +18,16 @@ from shared.scim.endpoint import Request, Response
 async def get_directory(directory: Directory, request: Request, settings: Settings) -> Response:
     """Return how many accounts and groups there are, the last job of each kind, and which credentials open this.
 
-    No count is older than some seconds.
+    No count is older than some seconds. Accounts are counted by state where there are few.
     """
     accounts, groups, jobs = await asyncio.gather(
         directory.listing.total(), directory.group_listing.total(), directory.jobs.list_all()
     )
+    states = await count_states(directory.listing, STATES) if accounts <= SCANNED else None
     document = {
         "name": directory.name,
         "accounts": accounts,
+        **({"states": states} if states is not None else {}),
         "groups": groups,
         "latest": {job.kind: shown(job) for job in jobs},
         "credentials": [_credential(one) for one in settings.credentials if one.directory == directory.name],
