@@ -28,7 +28,7 @@ function showTimes(within) {
 
 /** On a narrow screen a row is a card, in which each cell is named by its column (portal.css). */
 function nameCells(within) {
-  for (const table of within.querySelectorAll(".scroll > table:not([data-order])")) {
+  for (const table of within.querySelectorAll(".scroll > table:not(:has([data-order]))")) {
     const head = table.tHead;
     if (!head || head.classList.contains("hidden")) continue;
     const names = [...head.rows[0].cells].map((cell) => (cell.querySelector("input") ? "" : cell.textContent.trim()));
