@@ -264,7 +264,7 @@ async def test_a_row_is_shown_side_by_side_with_what_differs(door: Door, api: Ap
     assert "Sign-in name differs" in page.text
     assert row["remedy"] in page.text
     assert row["reason"] in page.text
-    assert "import:" in page.text, "the account's history"
+    assert "An import" in page.text, "the account's history"
 
 
 @pytest.mark.parametrize(
@@ -348,16 +348,16 @@ async def test_an_approval_takes_the_number_and_the_warnings_and_keeps_what_was_
 async def test_reviews_that_the_page_did_not_count_are_not_approved_unseen(door: Door, api: Api, run: Any) -> None:
     """One row less and another one more: the number that was typed is right, and means other people."""
     page = await door.get(here(run, "/approve"))
-    (seen,) = re.findall(r'name="reviewed" value="([^"]*)"', page.html)
+    (seen,) = re.findall(r'name="reviews" value="([^"]*)"', page.html)
     link, review = await row_of(api, run, "link"), await row_of(api, run, "review")
     for action, row in (("exclude", link), ("link", review)):
         await api.call("POST", f"linking/runs/{run['id']}/review", {"rows": [row["id"]], "action": action})
     fields = {"do": "approve", "links": str(run["links"]), "acknowledged": boxes(run), "pauseProvisioning": "yes"}
-    refused = await door.send(here(run, "/approve"), fields | {"reviewed": seen})
-    assert (refused.status, "since the page was shown" in refused.text) == (400, True)
-    (seen,) = re.findall(r'name="reviewed" value="([^"]*)"', refused.html)
+    refused = await door.send(here(run, "/approve"), fields | {"reviews": seen})
+    assert (refused.status, "since you looked" in refused.text) == (409, True)
+    (seen,) = re.findall(r'name="reviews" value="([^"]*)"', refused.html)
     run = await api.call("GET", f"linking/runs/{run['id']}")
-    fields |= {"links": str(run["links"]), "acknowledged": boxes(run), "reviewed": seen}
+    fields |= {"links": str(run["links"]), "acknowledged": boxes(run), "reviews": seen}
     assert (await door.send(here(run, "/approve"), fields)).status == 303
 
 
@@ -436,6 +436,9 @@ async def test_a_run_is_verified_and_taken_back_on_its_pages(door: Door, api: Ap
     back = await api.wait(f"linking/undos/{back}", "done")
     page = await door.get(here(run, "/undo"))
     assert f"As before their link {back['counts']['undone']}" in page.text
+    meant = f"{back['counts']['undone']:,} links of this run were taken back Nobody loses access by that"
+    assert meant in (await door.get(here(run))).text
+    assert meant in (await door.get("")).text
 
 
 async def test_who_stayed_inactive_is_switched_on_by_their_number(door: Door, api: Api, run: Any) -> None:
