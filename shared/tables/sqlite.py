@@ -206,7 +206,8 @@ class SqliteTables:
     ) -> tuple[list[tuple[Any, ...]], bool]:
         """Return a page of rows, and whether it reaches the end; otherwise its last row is the next page's first."""
         partition, low, *high = bounds
-        statement, values = self._statements[verb + form], (*path, *bounds, most)
+        statement = self._statements[verb + form]
+        values: Values = (*path, *bounds, most)
         if form:
             found = self._file.read(statement, values)
             ended = len(found) < most
