@@ -20,8 +20,8 @@ from link_orchestrator.requests.pages.files import kind_of, remarks_about
 from link_orchestrator.requests.pages.policy import say
 from link_orchestrator.run import plans_groups
 from shared.directory.directory import Directory
-from shared.directory.text import dump
 from shared.directory.work.jobs import Job
+from shared.json_text import dump
 from shared.scim.endpoint import Request, Response
 
 MOST_FILES: Final = 20

@@ -33,9 +33,9 @@ from shared.directory.directory import Directory
 from shared.directory.errors import Busy, NotFound
 from shared.directory.keys import Key
 from shared.directory.matching.policy import MOST_UNDO_DAYS
-from shared.directory.text import dump
 from shared.directory.work.jobs import State
 from shared.directory.work.stages import is_older
+from shared.json_text import dump
 from shared.scim.endpoint import Request, Response
 from shared.scim.errors import InvalidValue
 

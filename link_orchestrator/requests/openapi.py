@@ -34,8 +34,8 @@ from shared.admin import accounts, groups
 from shared.admin.account_changes import AccountEdit, LinkRequest, ReleaseRequest
 from shared.admin.group_changes import GroupRelease
 from shared.directory.directory import Directory
-from shared.directory.text import dump
 from shared.host.http import JSON, Route
+from shared.json_text import dump
 from shared.scim.endpoint import Request, Response
 
 VERSION = "1.0.0"

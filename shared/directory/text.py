@@ -1,9 +1,8 @@
-"""Text as the directory stores and shows it: compact JSON, long text in several columns, timestamps, entity tags."""
+"""Text as the directory stores and shows it: long text in several columns, timestamps, entity tags."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -13,9 +12,6 @@ from shared.tables.port import MAX_STRING_UNITS, Value
 
 MAX_TEXT_COLUMNS = 12
 """Columns of 64 KiB that one text may fill: most of a row's 1 MiB, with room for the other columns."""
-
-dump = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
-"""Return compact JSON text; characters stay readable."""
 
 
 def split_text(name: str, text: str, spare: int = 0) -> dict[str, Value | None]:

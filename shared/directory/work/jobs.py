@@ -11,7 +11,6 @@ The orchestrations in link_orchestrator move a job from state to state; plan.py 
 from __future__ import annotations
 
 import contextlib
-import json
 import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -20,7 +19,8 @@ from typing import Any
 
 from shared.directory.errors import Busy, NotFound
 from shared.directory.keys import Keys, prefix_end
-from shared.directory.text import dump, join_text, split_text, timestamp
+from shared.directory.text import join_text, split_text, timestamp
+from shared.json_text import dump, load
 from shared.tables import port
 from shared.tables.access import delete, read_range, scan, scan_pages
 from shared.tables.port import ANY, Delete, Insert, Operation, Replace, Row, Tables, Upsert, VersionConflict
@@ -99,7 +99,7 @@ class Job:
     @classmethod
     def from_row(cls, row: Row) -> Job:
         """Return the job of a row."""
-        data: dict[str, Any] = json.loads(join_text("job", row.columns))
+        data: dict[str, Any] = load(join_text("job", row.columns))
         known = {own: data[name] for own, name in _NAMES.items() if name in data}
         return cls(**known | {"state": State(data["phase"])}, etag=row.etag)
 
@@ -325,7 +325,7 @@ class Jobs:
         low = f"{COUNTS}{job_id}_{prefix}"
         total: dict[str, int] = {}
         async for row in scan(self._tables, self._partition, low, prefix_end(low)):
-            for name, count in json.loads(str(row.columns["counts"])).items():
+            for name, count in load(str(row.columns["counts"])).items():
                 total[name] = total.get(name, 0) + count
         return total
 
