@@ -146,8 +146,7 @@ async def _with_reviews(directory: Directory, waiting: Job | None) -> str | None
     """
     if waiting is not None:
         return waiting.id
-    runs = [job for job in await directory.jobs.list_all() if job.kind == RUN.name]
-    last = runs[-1] if runs else None
+    last = await directory.jobs.find_last(RUN.name)
     if last is None or not last.options.get(SCHEDULED) or last.approved or last.state is State.DONE:
         return None
     if last.planned:

@@ -10,6 +10,8 @@ from shared.json_text import dump
 from shared.scim.endpoint import Request, Response
 from shared.scim.errors import InvalidValue
 
+PAGED = ("count", "cursor")
+"""Parameters that a request for a list takes."""
 PAGE = 100
 """Rows of a page for a request that names no count."""
 

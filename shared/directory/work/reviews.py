@@ -1,8 +1,9 @@
 """Reviews: what administrators decide about single rows of a plan, until the run is approved.
 
 A review is one transaction in the row's partition: the row with its review, an entry in the index of reviewed rows, and
-the bucket's tally. An approval closes the tallies. A review that finds one closed must first change the job: that fails
-once the run is approved, and before that it makes the approval start again. So what is approved is what was counted.
+the bucket's tally, which also counts how often rows were reviewed. An approval closes the tallies. A review that finds
+one closed must first change the job: that fails once the run is approved, and before that it makes the approval start
+again. So what is approved is what was counted.
 """
 
 from __future__ import annotations
@@ -36,6 +37,8 @@ INDEX = OPEN + "r_"
 TALLY = OPEN + "s"
 NAMED = OPEN + "n_"
 """Row key prefix of the accounts that reviews name which their rows do not: each has a row in its own bucket."""
+TIMES = "review.times"
+"""Count of a tally: how often a row was reviewed, also anew. Whoever knows the sum knows whether there was a review."""
 ROWS = (MAX_OPERATIONS - 1) // 2
 """Rows reviewed in one transaction, each with its entry in the index; beside them is the tally."""
 ATTEMPTS = 8
@@ -150,6 +153,7 @@ class Reviews:
                 after = _reviewed(row, review)
                 counts.update(_effect(after))
                 counts.subtract(_effect(row))
+                counts[TIMES] += 1
                 entry = Upsert(INDEX + row.id[2:], {"action": review.action, "account": review.account})
                 operations += [Replace(row.id[2:], columns_of(after), row.etag), entry]
             try:
