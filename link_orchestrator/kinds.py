@@ -61,6 +61,11 @@ class Rows:
     choices: tuple[str, ...] = ()
     """Values of that field. Rows without any are problems, and are not filtered."""
 
+    @property
+    def has_problems(self) -> bool:
+        """Whether rows of a file that could not be used are among them."""
+        return not self.choices or PROBLEM in self.choices
+
 
 @dataclass(frozen=True, slots=True)
 class Kind:

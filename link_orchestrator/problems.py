@@ -2,7 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Final
+
+MOST_GROUPS: Final = 100
+"""Problems of different texts that are counted apart at most; all others are counted together."""
+LINES: Final = 5
+"""Lines that are named of all that have something in common."""
+_VARIES: Final = re.compile(
+    r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"  # an id
+    r"|(?<![\w.-])\d+(?: of the part \w+)?(?:, (?:line )?\d+(?: of the part \w+)?)*(?![\w-])"  # lines, places
+)
+
+
+@lru_cache(maxsize=256)
+def _alike(text: str) -> str:
+    """Return what a text has in common with those of other rows."""
+    return _VARIES.sub("…", text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,3 +30,44 @@ class Problem:
     line: int
     reason: str
     remedy: str
+
+
+@dataclass(slots=True)
+class Group:
+    """Problems that differ in nothing but ids and numbers: how many, and the lines of the first.
+
+    The texts are those of the problems where they all say the same, else they have `…` in the place of what differs.
+    """
+
+    reason: str
+    remedy: str
+    count: int = 0
+    lines: list[int] = field(default_factory=list)
+
+
+class Tally:
+    """Counts problems by what they say. It holds at most MOST_GROUPS + 1 groups, and no row's number but the first."""
+
+    def __init__(self) -> None:
+        self._groups: dict[tuple[str, str], Group] = {}
+
+    def add(self, problem: Problem, count: int = 1) -> Group:
+        """Count a problem, or as many as are said, and return its group."""
+        texts = problem.reason, problem.remedy
+        key = _alike(problem.reason), _alike(problem.remedy)
+        if key not in self._groups and len(self._groups) >= MOST_GROUPS:
+            key = texts = _OTHERS
+        group = self._groups.setdefault(key, Group(*texts))
+        if (group.reason, group.remedy) != texts:
+            group.reason, group.remedy = key
+        group.count += count
+        if len(group.lines) < LINES:
+            group.lines.append(problem.line)
+        return group
+
+    def groups(self) -> list[Group]:
+        """Return the groups, in the order in which their first problems came."""
+        return [*self._groups.values()]
+
+
+_OTHERS: Final = ("Other problems, of further kinds.", "See what the rows that are listed say.")

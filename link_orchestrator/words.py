@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Final, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+from shared.directory.text import counted
 
 
 class Bar(NamedTuple):
@@ -94,3 +96,32 @@ UNDONE_GROUPS: Final[Bars] = {
     "groupsRefused": Bar("Not given back", "stop"),
     "groupsUnchanged": Bar("Taken back before", "rest"),
 }
+TAKEN_BACK: Final = ("undone", "undonePartly", "undoneInactive", "activated", "released")
+"""Counts of an undo that took a link back."""
+NOT_WHOLLY: Final = ("refused", "undonePartly", "undoneInactive")
+"""Counts of an undo that did not give everybody back what they were."""
+
+
+class Told(NamedTuple):
+    """What is to be known first: a title, and what it means and how to go on."""
+
+    title: str
+    text: str
+
+
+def after_undo(undos: Sequence[Mapping[str, Any]]) -> Told | None:
+    """Return what it means that undos, as the API shows them, took links of a run back; None if they took none."""
+    taken = sum(undo.get("counts", {}).get(name, 0) for undo in undos for name in TAKEN_BACK)
+    if not taken:
+        return None
+    inactive = undos[-1].get("counts", {}).get("undoneInactive", 0)
+    off = f"{counted(inactive, 'account')} that provisioning had switched off stay so until an undo names their number."
+    return Told(
+        f"{counted(taken, 'link')} of this run {'was' if taken == 1 else 'were'} taken back",
+        "Nobody loses access by that: these people sign in as before, and their accounts are managed here. "
+        f"{off + ' ' if inactive else ''}"
+        "Entra's next provisioning cycle is refused at each of them: it changes nothing there, and creates nobody "
+        "beside them. Many refusals put Entra's job into quarantine, so leave it stopped. To go on: correct what was "
+        "wrong, make another plan, review in it the pairs that the undo took apart, which only a person joins again, "
+        "approve it, and then start provisioning. A schedule of runs is suspended until you resume it.",
+    )

@@ -12,15 +12,13 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Self, TypeVar
 
 from link_orchestrator.files.suspicious import MEANINGS, Suspicion, suspect
-from link_orchestrator.problems import Problem
+from link_orchestrator.problems import LINES, Problem, Tally
 
 R = TypeVar("R")
 K = TypeVar("K")
 
 READING: Final = "reading"
 """The option of a job, and the field of its answer, that holds what was read of its file."""
-LINES: Final = 5
-"""Lines that are named of all that have something in common."""
 MAX_SHOWN_COLUMNS: Final = 200
 """Headers that are shown at most: objects of JSON may each have others."""
 MAX_HEADER_CHARS: Final = 80
@@ -30,7 +28,7 @@ MAX_SHOWN_PROBLEMS: Final = 50
 MAX_SHOWN_SUSPICIOUS: Final = 200
 """Kinds of suspicious values, by column, that are shown at most. A job's row has to hold them all."""
 MAX_GROUPS: Final = 1_000
-"""Reasons, and kinds of suspicious values by column, that are counted at most: a reason may name a line or a header."""
+"""Kinds of suspicious values by column that are counted at most: JSON may have another header in every row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +169,7 @@ class Notes:
         self._columns: dict[str, str] = {}
         self._checked: dict[tuple[str, ...], Sequence[tuple[str, str]]] = {}
         self._suspicious: dict[tuple[Suspicion, str], _Lines] = {}
-        self._problems: dict[tuple[str, str], _Lines] = {}
+        self._problems = Tally()
         self._rows = Counter[str]()
 
     def file(
@@ -232,13 +230,15 @@ class Notes:
         """Note a row that cannot be used. `was_read` says that it was counted as usable before."""
         self._rows["unusable"] += 1
         self._rows["read"] -= was_read
-        self._add(self._problems, (problem.reason, problem.remedy), problem.line)
+        self._problems.add(problem)
 
     def reading(self) -> Reading:
         """Return what was noted up to now."""
         columns = list(self._columns.items())[:MAX_SHOWN_COLUMNS]
         suspicious = [Suspicious(*key, one.count, tuple(one.first)) for key, one in self._suspicious.items()]
-        problems = [ProblemGroup(*key, one.count, tuple(sorted(one.first))) for key, one in self._problems.items()]
+        problems = [
+            ProblemGroup(one.reason, one.remedy, one.count, tuple(sorted(one.lines))) for one in self._problems.groups()
+        ]
         return Reading(
             self._file.format,
             self._file.encoding,

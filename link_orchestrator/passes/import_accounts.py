@@ -29,7 +29,7 @@ from link_orchestrator.passes.import_counts import (
     replacing,
     updated,
 )
-from link_orchestrator.problem_report import write_problems
+from link_orchestrator.problem_report import KEPT_IN_BUCKET, ProblemReport
 from link_orchestrator.problems import Problem
 from link_orchestrator.run import by_import
 from link_orchestrator.staged import IMPORTED, rows_of
@@ -80,7 +80,9 @@ async def go_through(directory: Directory, job: Job, slice_: Slice, act: Act) ->
             outcomes = await act(directory, job, bucket, batch, alike)
             counts += count(outcomes)
             problems += [outcome.problem for outcome in outcomes if outcome.problem]
-        await write_problems(directory, job.id, bucket, problems)
+        report = ProblemReport(directory, job.id, f"{bucket:02x}", KEPT_IN_BUCKET)
+        await report.add(sorted(problems, key=lambda problem: problem.line))
+        await report.close()
         if cancelled:
             break
     return counts

@@ -16,7 +16,7 @@ from link_orchestrator.files.groups import GroupRow
 from link_orchestrator.messages import Slice
 from link_orchestrator.passes.import_accounts import is_over
 from link_orchestrator.passes.import_counts import CHANGES, CREATED, LINKED_GROUP, REFUSED, UNCHANGED, UPDATED
-from link_orchestrator.problem_report import write_problems
+from link_orchestrator.problem_report import KEPT_IN_BUCKET, ProblemReport
 from link_orchestrator.problems import Problem
 from link_orchestrator.run import by_import
 from link_orchestrator.staged import IMPORTED, rows_of
@@ -47,7 +47,7 @@ async def go_through(slice_: Slice, open_bucket: Callable[[int], Bucket]) -> Cou
     for bucket in slice_.buckets:
         importing = open_bucket(bucket)
         stopped = not await importing.run()
-        counts += importing.close()
+        counts += await importing.close()
         if stopped:
             break
     return counts
@@ -83,7 +83,7 @@ class Bucket:
         self._open: dict[str, _Open] = {}
         self._noted: set[str] = set()
         self._counts: Counter[str] = Counter()
-        self._alike: Counter[str] = Counter()
+        self._report = ProblemReport(directory, job.id, f"{bucket:02x}", KEPT_IN_BUCKET)
 
     async def run(self) -> bool:
         """Import the bucket's rows, a staged page at a time. Returns False if the import was cancelled on the way."""
@@ -94,8 +94,9 @@ class Bucket:
                 await self._take(batch)
         return True
 
-    def close(self) -> Counter[str]:
-        """Return the counts, each group's outcome among them."""
+    async def close(self) -> Counter[str]:
+        """Report how many problems there are, and return the counts, each group's outcome among them."""
+        await self._report.close()
         return sum((known.counts() for known in self._open.values()), self._counts)
 
     async def _take(self, rows: Sequence[GroupRow]) -> None:
@@ -122,7 +123,7 @@ class Bucket:
             found = (accounts.get(fold(member)) for row in of_group for member in row.members)
             if not await self._join(self._open[name], [account_id for account_id in found if account_id]):
                 problems += map(_linked, of_group)
-        await write_problems(self._directory, self._job.id, self._bucket, problems, self._alike)
+        await self._report.add(problems)
         self._counts[REFUSED] += len(problems)
 
     async def _opened(self, row: GroupRow) -> _Open:

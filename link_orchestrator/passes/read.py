@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from link_orchestrator.files.entra_groups import EntraGroup
 from link_orchestrator.messages import MEMBERSHIPS_AN_ACCOUNT, Read, ReadDone, slices_for
-from link_orchestrator.problem_report import write_problems
+from link_orchestrator.problem_report import KEPT_IN_BUCKET, ProblemReport
 from link_orchestrator.problems import Problem
 from link_orchestrator.run import ASSIGNED, READ_IN_FULL, reads_groups
 from link_orchestrator.source import (
@@ -179,7 +179,9 @@ async def _keep(directory: Directory, reading: Reading, batch: Batch) -> ReadDon
     name = reading_names(reading.job)[reading.restarts]
     # Stages are read in the order of these names, and the first item of an id counts: so newer batches sort first.
     await _stage(directory, name, batch, f"{10**16 - int(now * 1e6):016d}{token_hex(3)}")
-    await write_problems(directory, name, 0, batch.problems)
+    report = ProblemReport(directory, name, f"{reading.read + reading.unusable}", KEPT_IN_BUCKET)
+    await report.add(batch.problems)
+    await report.close()
     after = _advanced(reading, batch, now)
     if not await directory.readings.save(after):
         return _going_on(after)

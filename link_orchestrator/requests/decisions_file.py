@@ -13,21 +13,23 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
+from link_orchestrator.approving import count_reviews
 from link_orchestrator.files.formats import read_rows
 from link_orchestrator.files.rows import Header, Row, UnreadableFile
 from link_orchestrator.kinds import RUN
 from link_orchestrator.lifecycle import Orchestrations
-from link_orchestrator.problems import Problem
+from link_orchestrator.problem_report import BY_REASON
+from link_orchestrator.problems import Problem, Tally
 from link_orchestrator.requests.jobs import shown
 from link_orchestrator.requests.report import DECIDING
-from link_orchestrator.requests.reviews import Wish, begin_reviewing, count_reviews, record
+from link_orchestrator.requests.reviews import Wish, begin_reviewing, record
 from link_orchestrator.requests.sent_file import read_ahead, read_file
 from link_orchestrator.run import reviews_of
 from shared.admin.parameters import refuse_others
 from shared.directory.directory import Directory
-from shared.directory.text import dump
 from shared.directory.work.jobs import Job
 from shared.directory.work.reviews import ACTIONS, LINK
+from shared.json_text import dump
 from shared.scim.endpoint import Request, Response
 from shared.scim.errors import InvalidSyntax, InvalidValue
 from shared.turns import Turns
@@ -35,7 +37,7 @@ from shared.turns import Turns
 MOST_DECIDED: Final = 20_000
 """Rows with an action that a file may have: some tens of seconds of work."""
 MOST_TOLD: Final = 1_000
-"""Lines that are told at most; their number is told in any case."""
+"""Lines that are told at most, the first of those that are not taken; all are counted, by reason."""
 ACTION, ACCOUNT, IDENTITY = DECIDING
 BY: Final = "by"
 """The parameter that says by what a file names the rows of the plan."""
@@ -58,26 +60,58 @@ class Line(NamedTuple):
     identity: str | None
 
 
+class _NotTaken:
+    """The lines that are not taken, and why: the first MOST_TOLD by line, and how many there are."""
+
+    def __init__(self) -> None:
+        self._told: dict[int, str] = {}
+        self._tally = Tally()
+        self._most = 2 * MOST_TOLD
+
+    def add(self, line: int, reason: str) -> None:
+        """Note a line that is not taken."""
+        self._tally.add(Problem(line, reason, ""))
+        self._told[line] = reason
+        if len(self._told) >= self._most:
+            self._told = dict(self._first())
+
+    def to_json(self) -> dict[str, Any]:
+        """Return them as the answer shows them."""
+        groups = sorted(self._tally.groups(), key=lambda group: -group.count)
+        return {
+            "notTaken": sum(group.count for group in groups),
+            BY_REASON: [{"reason": one.reason, "count": one.count, "lines": sorted(one.lines)} for one in groups],
+            "refused": [{"line": line, "reason": reason} for line, reason in self._first()],
+        }
+
+    def _first(self) -> list[tuple[int, str]]:
+        return sorted(self._told.items())[:MOST_TOLD]
+
+
 async def decide_by_file(directory: Directory, request: Request, client: Orchestrations) -> Response:
     """Decide about rows of a planned run by a table of its report, filled in: 200 with what was not taken, by line."""
     refuse_others(request, BY)
     file, named_by = read_file(request), _named_by(request)
     job = await begin_reviewing(directory, request, client)
-    lines, refused = await _read(file, request.content_type, job, named_by)
+    not_taken = _NotTaken()
+    lines = await _read(file, request.content_type, job, named_by, not_taken)
     ids = await _rows_of_names(directory, job, lines) if named_by is _NAMES else {one.row: one.row[0] for one in lines}
     reviewed = unchanged = 0
-    refused |= {one.number: _UNNAMED for one in lines if one.row not in ids}
+    for one in lines:
+        if one.row not in ids:
+            not_taken.add(one.number, _UNNAMED)
     lines = [one for one in lines if one.row in ids]
     decided = {ids[one.row]: f"line {one.number}" for one in lines}
     # What frees an account comes before what links it. Each of the two at once: what they are judged by, the rows and
     # identities of whole buckets, is then read once.
     for some in ([one for one in lines if one.action != LINK], [one for one in lines if one.action == LINK]):
         done, same, told = await _decide(directory, job, {ids[one.row]: one for one in some}, request, decided)
-        reviewed, unchanged, refused = reviewed + done, unchanged + same, refused | told
+        reviewed, unchanged = reviewed + done, unchanged + same
+        for number, reason in told.items():
+            not_taken.add(number, reason)
     job = await count_reviews(directory, job)
-    shown_refused = [{"line": line, "reason": reason} for line, reason in sorted(refused.items())[:MOST_TOLD]]
-    counts = {"reviewed": reviewed, "unchanged": unchanged, "notTaken": len(refused)}
-    return Response(200, dump(counts | {"refused": shown_refused, "run": shown(job)}))
+    counts = {"reviewed": reviewed, "unchanged": unchanged}
+    return Response(200, dump(counts | not_taken.to_json() | {"run": shown(job)}))
 
 
 async def _decide(
@@ -134,20 +168,19 @@ def _name(cells: Iterable[str]) -> Name:
     return tuple(cell.lower() for cell in cells)
 
 
-async def _read(file: bytes, content_type: str, job: Job, named_by: Sequence[str]) -> tuple[list[Line], dict[int, str]]:
-    """Return the lines with an action, and why others cannot be read.
+async def _read(file: bytes, content_type: str, job: Job, named_by: Sequence[str], not_taken: _NotTaken) -> list[Line]:
+    """Return the lines with an action, and note why others cannot be read.
 
     Of two lines about one row the first counts. Raises InvalidSyntax for a file that is no table of a run's report,
     InvalidValue for one of another run, and for one with too many decisions.
     """
     lines: dict[Name, Line] = {}
-    refused: dict[int, str] = {}
     turns = Turns()
     try:
         for row in await read_ahead(_rows(file, content_type, named_by)):
             await turns.step()
             if isinstance(row, Problem):
-                refused[row.line] = f"{row.reason} {row.remedy}"
+                not_taken.add(row.line, f"{row.reason} {row.remedy}")
                 continue
             cells = {name: _cell(row.cells, name) for name in (*DECIDING, *named_by)}
             if cells.get("run", job.id) not in ("", job.id):
@@ -160,15 +193,15 @@ async def _read(file: bytes, content_type: str, job: Job, named_by: Sequence[str
             action = cells[ACTION].lower()
             if not action:
                 if cells[ACCOUNT] or cells[IDENTITY]:
-                    refused[row.line] = f"{ACTION}: an account or identity is named, and no action: write {LINK}"
+                    not_taken.add(row.line, f"{ACTION}: an account or identity is named, and no action: write {LINK}")
             elif action not in ACTIONS:
-                refused[row.line] = f"{ACTION}: one of {', '.join(ACTIONS)}"
+                not_taken.add(row.line, f"{ACTION}: one of {', '.join(ACTIONS)}")
             elif named_by is _IDS and not (cells["run"] and cells["row"]):
-                refused[row.line] = "row, run: these say which row it is: leave them as they were"
+                not_taken.add(row.line, "row, run: these say which row it is: leave them as they were")
             elif action != LINK and (cells[ACCOUNT] or cells[IDENTITY]):
-                refused[row.line] = f"{ACCOUNT}, {IDENTITY}: are for the action {LINK}"
+                not_taken.add(row.line, f"{ACCOUNT}, {IDENTITY}: are for the action {LINK}")
             elif former := lines.get(name):
-                refused[row.line] = f"row: line {former.number} decides about the same row"
+                not_taken.add(row.line, f"row: line {former.number} decides about the same row")
             elif len(lines) == MOST_DECIDED:
                 raise InvalidValue(f"{ACTION}: a file has at most {MOST_DECIDED:,} rows: split it, nothing was decided")
             else:
@@ -176,7 +209,7 @@ async def _read(file: bytes, content_type: str, job: Job, named_by: Sequence[str
                 lines[name] = Line(row.line, name, action, account, identity)
     except UnreadableFile as error:
         raise InvalidSyntax(str(error)) from error
-    return [*lines.values()], refused
+    return [*lines.values()]
 
 
 def _rows(file: bytes, content_type: str, named_by: Sequence[str]) -> Iterator[Row | Problem]:

@@ -22,9 +22,9 @@ from link_orchestrator.messages import slices_for
 from link_orchestrator.passes.freed_names import KEYED
 from link_orchestrator.passes.import_accounts import CHANGE, LINKED, PROTECTED
 from link_orchestrator.passes.preview_accounts import FIRST_LINE, FIRST_ROWS
-from link_orchestrator.problem_report import write_problems
+from link_orchestrator.problem_report import BY_REASON, ProblemReport
 from link_orchestrator.problems import Problem
-from link_orchestrator.requests.jobs import answer, find_job, shown
+from link_orchestrator.requests.jobs import answer, find_job, page_of_jobs
 from link_orchestrator.requests.sent_file import FILE, PARAMETERS, read_columns, read_file, read_name, stage_rows
 from link_orchestrator.staged import FREED, IMPORTED, STAGED, UNREAD, name_bucket
 from shared.admin.body import Body
@@ -33,7 +33,6 @@ from shared.directory.directory import Directory
 from shared.directory.errors import Busy, NotFound
 from shared.directory.keys import Key
 from shared.directory.matching.policy import MOST_UNDO_DAYS
-from shared.directory.text import dump
 from shared.directory.work.jobs import State
 from shared.directory.work.stages import is_older
 from shared.scim.endpoint import Request, Response
@@ -50,9 +49,8 @@ AS_PREVIEWED: Final = ("rows", "slices", PROTECTED, KEYED, FILE, READING)
 
 
 async def list_imports(directory: Directory, request: Request) -> Response:
-    """List the imports of accounts and of groups, oldest first."""
-    jobs = [shown(job) for job in await directory.jobs.list_all() if job.kind in (IMPORT.name, GROUP_IMPORT.name)]
-    return Response(200, dump({"imports": jobs}))
+    """List the imports of accounts and of groups, the latest first, a page at a time."""
+    return await page_of_jobs(directory, request, "imports", IMPORT, GROUP_IMPORT)
 
 
 async def import_accounts(directory: Directory, request: Request, client: Orchestrations) -> Response:
@@ -120,7 +118,10 @@ async def _import(
 
     notes = Notes()
     rows = read(read_file(request), content_type=request.content_type, columns=read_columns(request), notes=notes)
-    await stage_rows(directory, job_id, rows, add, counts, keep if previews else None)
+    report = await stage_rows(directory, job_id, rows, add, counts, keep if previews else None)
+    await report.close()
+    if previews and counts["problems"]:
+        await unread.add(0, {BY_REASON: report.counts()})
     await writer.close()
     await unread.close()
     await directory.jobs.count(job_id, "file", {"refused": counts["problems"]})
@@ -160,16 +161,24 @@ async def _import_previewed(
     job_id = directory.jobs.new_id(of.name)
     await directory.stages.announce(job_id, [job_id])
     await _announce_undo(directory, job_id)
-    refused = 0
-    async for problems in directory.stage(preview.id + UNREAD).read(0):
-        await write_problems(directory, job_id, 0, [Problem(**one) for one in problems])
-        refused += len(problems)
-    await directory.jobs.count(job_id, "file", {"refused": refused})
+    await directory.jobs.count(job_id, "file", {"refused": await _report_unread(directory, preview.id, job_id)})
     same = {name: preview.options[name] for name in AS_PREVIEWED if name in preview.options}
     begun = await begin(directory, request, client, of, job_id, {**same, **options, STAGED: preview.id})
     # Once: what was previewed this morning would write over what was edited here, or taken back, since.
     await directory.jobs.change(preview.id, lambda job: replace(job, options={**job.options, IMPORTED_BY: job_id}))
     return answer(begun, request, 202)
+
+
+async def _report_unread(directory: Directory, preview_id: str, job_id: str) -> int:
+    """Report in an import what its preview could not read, and return how many rows those are."""
+    report = ProblemReport(directory, job_id)
+    counts: list[dict[str, Any]] = []
+    async for items in directory.stage(preview_id + UNREAD).read(0):
+        counts += (one for item in items for one in item.get(BY_REASON, ()))
+        await report.add([Problem(**item) for item in items if BY_REASON not in item])
+    counts = counts or report.counts()  # a preview of an earlier version of the app kept every row
+    await report.close(counts)
+    return sum(one["count"] for one in counts)
 
 
 async def _announce_undo(directory: Directory, job_id: str) -> None:

@@ -11,6 +11,7 @@ import struct
 from base64 import b85decode, b85encode
 from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
+from itertools import islice
 from typing import Final, NamedTuple
 
 from link_orchestrator.problems import Problem
@@ -23,6 +24,8 @@ from shared.tables.access import in_parts
 
 RECORDS: Final = 4_000
 """Records in one staged line, which fits a row."""
+MOST_NAMED: Final = 5
+"""Other rows that a problem names at most, those of the same part first."""
 _RECORD: Final = struct.Struct(">8s8sI")
 _REMEDY: Final = "Export the users again, each of them once."
 
@@ -49,25 +52,25 @@ class ObjectIds:
         record = _RECORD.pack(bytes.fromhex(digest[:16]), content, min(line, 0xFFFFFFFF))
         self._records[self._directory.keys.bucket(digest)] += record
 
-    async def settle(self) -> list[Problem]:
-        """Void the ids whose rows contradict each other, and return a problem for each of the part's own rows of these.
+    async def settle(self) -> AsyncIterator[tuple[int, list[Problem]]]:
+        """Void the ids whose rows contradict each other; yield the problems with the part's own rows of these.
 
-        The part is staged by now. Its records are kept for the parts to come.
+        They come a bucket at a time, with its number, in the order of their lines. The part is staged by now. Its
+        records are kept for the parts to come.
         """
-        problems: list[Problem] = []
         writer = self._directory.stage(self._upload + IDS).writer()
         voids = self._directory.stage(self._upload).writer("void")
         for bucket, records in sorted(self._records.items()):
             if digests := await self._find_contradicted(bucket):
                 found = await self._rows(bucket, digests)
-                problems += (self._problem(row, rows) for rows in found.values() for row in rows if self._is_own(row))
+                problems = (self._problem(row, rows) for rows in found.values() for row in rows if self._is_own(row))
+                yield bucket, sorted(problems, key=lambda problem: problem.line)
                 for object_id in await self._ids(bucket, digests):
                     await voids.add(bucket, void(object_id))
             for part in in_parts(records, RECORDS * _RECORD.size):
                 await writer.add_line(bucket, b85encode(bytes(part)).decode())
         await voids.close()
         await writer.close()
-        return problems
 
     async def _find_contradicted(self, bucket: int) -> set[bytes]:
         """Return the digests of object ids of which two rows say different things, one of them of this part."""
@@ -114,11 +117,12 @@ class ObjectIds:
     def _is_own(self, row: _Seen) -> bool:
         return row.part == self._upload
 
+    def _place(self, row: _Seen) -> str:
+        return f"line {row.line}" if self._is_own(row) else f"line {row.line} of the part {row.part}"
+
     def _problem(self, row: _Seen, rows: Sequence[_Seen]) -> Problem:
-        others = [other for other in rows if other != row]
-        own = [f"line {other.line}" for other in others if self._is_own(other)]
-        elsewhere = [f"line {other.line} of the part {other.part}" for other in others if not self._is_own(other)]
-        where = ", ".join((own + elsewhere)[:5]) or f"line {row.line} again"
+        named = islice((self._place(other) for other in rows if other != row), MOST_NAMED)
+        where = ", ".join(named) or f"line {row.line} again"
         return Problem(
             row.line, f"The object id is that of {where}, too, with other values: none of them is used.", _REMEDY
         )

@@ -28,15 +28,16 @@ from link_orchestrator.requests.jobs import (
 from link_orchestrator.requests.mapping import people_of
 from link_orchestrator.requests.pages.run import summary
 from link_orchestrator.requests.pages.undo import undo_summary
+from link_orchestrator.requests.reviewers import list_reviewers, list_suggested
 from link_orchestrator.requests.selection import CONDITIONS, Filter, read_filter, refuse_unsent
 from link_orchestrator.requests.workbook import MOST_IN_WORKBOOK, XLSX, Workbook
 from link_orchestrator.run import mapping_of, policy_of
 from link_orchestrator.warnings import warnings_of
 from shared.admin.parameters import read_count
 from shared.directory.directory import Directory
-from shared.directory.text import dump
 from shared.directory.work.jobs import Job
 from shared.directory.work.plan import Plan, PlanRow
+from shared.json_text import dump
 from shared.scim.endpoint import Request, Response
 from shared.scim.errors import InvalidValue
 from shared.turns import Turns
@@ -74,7 +75,11 @@ async def get_report(directory: Directory, request: Request) -> Response:
     wrong = [warned.to_json() for warned in found if warned.code not in told]
     undos, read = await undos_and_files(directory, job)
     files = [one.document | ({"takenBack": one.taken_back} if one.taken_back else {}) for one in read]
-    return _html(summary(shown(job), wrong, undos, files, trial=_is_trial(request)))
+    reviewers, suggested = await list_reviewers(directory, job), await list_suggested(directory, job)
+    page = summary(
+        *(shown(job), wrong, undos, files), reviewers=reviewers, suggested=suggested, trial=_is_trial(request)
+    )
+    return _html(page)
 
 
 async def get_undo_report(directory: Directory, request: Request) -> Response:

@@ -11,7 +11,7 @@ from typing import Final, TypeVar
 from pydantic import TypeAdapter
 
 from link_orchestrator.files.rows import UnreadableFile
-from link_orchestrator.problem_report import write_problems
+from link_orchestrator.problem_report import ProblemReport
 from link_orchestrator.problems import Problem
 from shared.directory.directory import Directory
 from shared.scim.endpoint import Request
@@ -76,20 +76,22 @@ async def stage_rows(
     add: Callable[[R], Awaitable[None]],
     counts: Counter[str],
     keep: Callable[[Sequence[Problem]], Awaitable[None]] | None = None,
-) -> None:
-    """Hand each row of a file to `add`, and write each problem into the job's report; `keep` is handed them, too.
+) -> ProblemReport:
+    """Hand each row of a file to `add`, and add the problems to the job's report; `keep` is handed those that it keeps.
 
-    Counts the rows that were `read`, and the `problems`. Raises InvalidSyntax if no row can be used.
+    Returns that report, which the caller closes. Counts the rows that were `read`, and the `problems`. Raises
+    InvalidSyntax if no row can be used.
     """
 
-    async def write(found: Sequence[Problem]) -> None:
-        await write_problems(directory, job_id, 0, found, alike)
+    async def write() -> None:
+        kept = await report.add(problems)
+        problems.clear()
         if keep is not None:
-            await keep(found)
+            await keep(kept)
 
+    report = ProblemReport(directory, job_id)
     problems: list[Problem] = []
     first: Problem | None = None
-    alike = Counter[str]()
     with without_full_collections():
         try:
             for row in await read_ahead(rows):
@@ -101,24 +103,12 @@ async def stage_rows(
                     await add(row)
                     counts["read"] += 1
                 if (counts["read"] + counts["problems"]) % ROWS_AT_ONCE == 0:
-                    await write(problems)
-                    _forget_lines_before(problems, alike)
-                    problems.clear()
+                    await write()
                     await asyncio.sleep(0)
         except UnreadableFile as error:
             raise InvalidSyntax(str(error)) from error
     if not counts["read"]:
         why = f" Line {first.line}: {first.reason} {first.remedy}" if first else " It holds none."
         raise InvalidSyntax(f"No row of the file can be used.{why}")
-    await write(problems)
-
-
-def _forget_lines_before(problems: Sequence[Problem], alike: Counter[str]) -> None:
-    """Let only the last line of some problems be counted further: rows come in the order of their lines.
-
-    A file may have millions of lines that are no rows.
-    """
-    if problems:
-        last = f"{problems[-1].line}:"
-        for subject in [one for one in alike if not one.startswith(last)]:
-            del alike[subject]
+    await write()
+    return report

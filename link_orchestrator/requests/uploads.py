@@ -9,8 +9,8 @@ from link_orchestrator.files.entra_groups import EntraGroup, read_entra_groups
 from link_orchestrator.files.identities import number_identities
 from link_orchestrator.files.reading import READING, Notes
 from link_orchestrator.kinds import ENTRA_GROUPS, IDENTITIES, Kind
-from link_orchestrator.problem_report import write_problems
-from link_orchestrator.requests.jobs import answer
+from link_orchestrator.problem_report import KEPT_IN_BUCKET, ProblemReport
+from link_orchestrator.requests.jobs import answer, page_of_jobs
 from link_orchestrator.requests.object_ids import ObjectIds
 from link_orchestrator.requests.sent_file import PARAMETERS, read_columns, read_file, read_name, stage_rows
 from link_orchestrator.staged import IDS, EntraGroupWriter, entra_groups, parts_of
@@ -18,14 +18,19 @@ from shared.admin.parameters import refuse_others
 from shared.directory.directory import Directory
 from shared.directory.keys import Key
 from shared.directory.matching.identity import Identity
-from shared.directory.text import dump
 from shared.directory.work.jobs import Job
 from shared.directory.work.stages import is_older
+from shared.json_text import dump
 from shared.scim.endpoint import Request, Response
 from shared.scim.errors import InvalidValue
 
 UPLOAD_DAYS: Final = 30
 """Days for which runs may be started over an upload; then the nightly sweep removes it."""
+
+
+async def list_uploads(directory: Directory, request: Request) -> Response:
+    """List the uploads of identities and of groups, the latest first, a page at a time."""
+    return await page_of_jobs(directory, request, "uploads", IDENTITIES, ENTRA_GROUPS)
 
 
 async def upload_identities(directory: Directory, request: Request) -> Response:
@@ -50,13 +55,16 @@ async def upload_identities(directory: Directory, request: Request) -> Response:
     notes = Notes()
     named = read_columns(request)
     rows = number_identities(read_file(request), content_type=request.content_type, columns=named, notes=notes)
-    await stage_rows(directory, job_id, rows, add, counts)
+    report = await stage_rows(directory, job_id, rows, add, counts)
+    await report.close()
     await writer.close()
-    voided = await ids.settle()
-    await write_problems(directory, job_id, 0, voided)
-    for problem in voided:
-        notes.problem(problem, was_read=True)
-    counts.update(read=-len(voided), problems=len(voided))
+    async for bucket, voided in ids.settle():
+        report = ProblemReport(directory, job_id, f"{bucket:02x}", KEPT_IN_BUCKET)
+        await report.add(voided)
+        await report.close()
+        for problem in voided:
+            notes.problem(problem, was_read=True)
+        counts.update(read=-len(voided), problems=len(voided))
     total = {n: counts[n] + (former.counts[n] if former else 0) for n in ("read", "problems")}
     options: dict[str, Any] = {"parts": [*parts_of(former), job_id]} if former else {}
     options |= {**read_name(request), READING: notes.reading().to_json()}
@@ -76,7 +84,8 @@ async def upload_groups(directory: Directory, request: Request) -> Response:
 
     notes = Notes()
     rows = read_entra_groups(read_file(request), content_type=request.content_type, notes=notes)
-    await stage_rows(directory, job_id, rows, add, counts)
+    report = await stage_rows(directory, job_id, rows, add, counts)
+    await report.close()
     await writer.close()
     total = {name: counts[name] for name in ("read", "members", "problems")}
     options = {**read_name(request), READING: notes.reading().to_json()}

@@ -7,7 +7,6 @@ group. A thread makes the group durable with one sync, so that no event loop wai
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 import sqlite3
 import threading
@@ -21,6 +20,7 @@ from queue import SimpleQueue
 from typing import Any
 from zlib import crc32
 
+from shared.json_text import load
 from shared.tables import sqlite_proof
 from shared.tables.port import (
     MAX_PAGE,
@@ -590,7 +590,7 @@ def _row(operation: Operation) -> tuple[bytes, str, int]:
 
 def _parse(text: str) -> Any:
     try:
-        return json.loads(text)
+        return load(text)
     except (TypeError, ValueError) as error:  # a row of an earlier version, which has no checksum
         raise Damaged(DAMAGED) from error
 

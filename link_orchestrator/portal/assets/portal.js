@@ -26,10 +26,10 @@ function showTimes(within) {
   }
 }
 
-const SECOND = 1000, LONGEST = 15 * SECOND, LONG_AGO = 300 * SECOND;
+const SECOND = 1000, LONGEST = 15 * SECOND;
 const AWAY = "The server does not answer. What was started goes on as soon as it does; this page tries again by itself.";
 const SIGNED_OUT = "Your sign-in has ended. Nothing is lost: sign in again in another tab, then go on here.";
-let contact = Date.now();
+let typed = false;
 
 /** Ask the server; null where the sign-in has ended. App Service then leads to the sign-in of another site. */
 async function ask(address, options) {
@@ -39,7 +39,6 @@ async function ask(address, options) {
     return null;
   }
   if (!answer.ok) throw Object.assign(new Error(String(answer.status)), { status: answer.status });
-  contact = Date.now();
   return answer;
 }
 
@@ -75,40 +74,47 @@ async function follow(element) {
       say(AWAY);
     }
   }
-  if (element.isConnected) location.reload(); // it has ended: the page shows what there is to do now
+  if (!element.isConnected) return;
+  if (typed) say("This has ended, or is not there any more. Nothing that you typed is lost: load the page again once you do not need it.");
+  else location.reload(); // the page shows what there is to do now
 }
 
-/** Send a form only once it is known that somebody is signed in: whatever was typed would be gone otherwise. */
-async function sendWhenSignedIn(form, button) {
+/** Send a form once it is known that somebody answers and is signed in: whatever was typed would be gone otherwise. */
+async function sendWhenAnswered(form, button) {
   try {
-    if (!(await ask(location.href, { method: "HEAD" }))) return;
+    if (!(await ask(location.href, { method: "HEAD" }))) return release(form);
     say("");
-    form.requestSubmit(button);
-  } catch {
-    say("The server does not answer. Nothing was sent: try again in a moment.");
+  } catch (error) {
+    if (!(error.status < 500)) { // any other answer is one: sending says what is wrong
+      say("The server does not answer. Nothing was sent, and nothing of what you typed is lost: try again in a moment.");
+      return release(form);
+    }
   }
+  form.dataset.sent = "now";
+  form.requestSubmit(button);
+}
+
+/** Let a form be sent again. */
+function release(form) {
+  delete form.dataset.sent;
+  for (const button of form.querySelectorAll("button")) button.removeAttribute("aria-disabled");
 }
 
 /** A press of a button counts once: the second one would be refused by the server anyway. */
 function sendOnce(event) {
   const form = event.target;
-  if (form.method === "post" && Date.now() - contact > LONG_AGO) {
-    event.preventDefault();
-    sendWhenSignedIn(form, event.submitter);
-    return;
-  }
-  if (form.dataset.sent) return event.preventDefault();
+  if (form.method !== "post") return;
+  if (form.dataset.sent === "now") return void (form.dataset.sent = "yes");
+  event.preventDefault();
+  if (form.dataset.sent) return;
   for (const input of form.querySelectorAll("[data-confirm]")) {
     const wrong = input.value.replace(/[\s,.']/g, "") !== input.dataset.confirm;
     input.setCustomValidity(wrong ? `Type ${Number(input.dataset.confirm).toLocaleString()}, the number shown.` : "");
-    if (wrong) {
-      event.preventDefault();
-      input.reportValidity();
-      return;
-    }
+    if (wrong) return void input.reportValidity();
   }
   form.dataset.sent = "yes";
   for (const button of form.querySelectorAll("button")) button.setAttribute("aria-disabled", "true");
+  sendWhenAnswered(form, event.submitter);
 }
 
 /** In a table with data-keys: j and k go down and up, l opens the row's link, x ticks its box, others click [data-key].
@@ -183,8 +189,8 @@ addEventListener("change", tickAll);
 for (const element of document.querySelectorAll("[data-progress]")) follow(element);
 addEventListener("submit", sendOnce);
 addEventListener("keydown", press);
-addEventListener("input", (event) => event.target.setCustomValidity?.(""));
-addEventListener("pageshow", () => document.querySelectorAll("form[data-sent]").forEach((form) => {
-  delete form.dataset.sent;
-  for (const button of form.querySelectorAll("button")) button.removeAttribute("aria-disabled");
-}));
+addEventListener("input", (event) => {
+  typed = true;
+  event.target.setCustomValidity?.("");
+});
+addEventListener("pageshow", () => document.querySelectorAll("form[data-sent]").forEach(release));

@@ -10,7 +10,7 @@ from typing import Any, Final
 from link_orchestrator import words
 from link_orchestrator.portal.forms import digits
 from link_orchestrator.portal.page import Asked, Outcome, Page, SeeOther, Shown
-from link_orchestrator.portal.pages.decisions import Row
+from link_orchestrator.portal.pages.of_plan import Row
 from link_orchestrator.portal.pages.of_run import Document, Progress, Run
 from link_orchestrator.words import Bar, Bars
 from shared.scim.errors import InvalidValue

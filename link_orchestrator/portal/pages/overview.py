@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple, Self
 
+from link_orchestrator import words
 from link_orchestrator.portal.page import Asked, Outcome, Page, SeeOther, Shown
 from shared.scim.errors import InvalidValue
 
@@ -131,10 +132,6 @@ def find_next(directory: Document, policy: Document) -> Next:
     return Next("Plan", "Make a plan", text, "Make a plan", "plan")
 
 
-LEFT: Final = ("refused", "undonePartly", "undoneInactive")
-"""Counts of an undo that did not give everybody back what they were."""
-
-
 def _next_of_run(run: Document, latest: Mapping[str, Document]) -> Next:
     here = f"runs/{run['id']}"
     undo = latest.get("undo")
@@ -147,10 +144,12 @@ def _next_of_run(run: Document, latest: Mapping[str, Document]) -> Next:
                 "Watch",
                 f"{here}/undo",
             )
-        if undo["phase"] == "done" and not any(undo["counts"].get(name) for name in LEFT):
-            text = "Whenever you like, make another plan."
-            return Next("Plan", "The links were taken back", text, "Make a plan", "plan")
-        text = "Some links stay, or not everybody is what they were. Its page says whose, and why."
+        told = words.after_undo([undo])
+        if undo["phase"] == "done" and not any(undo["counts"].get(name) for name in words.NOT_WHOLLY):
+            title, text = told or ("The links were taken back", "Whenever you like, make another plan.")
+            return Next("Plan", title, text, "Make a plan", "plan")
+        left = "Some links stay, or not everybody is what they were. Its page says whose, and why."
+        text = f"{left} {told.title}. {told.text}" if told else left
         return Next("Plan", f"The undo is {undo['phase']}", text, "See what stays", f"{here}/undo")
     match run["phase"]:
         case "started":

@@ -12,7 +12,7 @@ from link_orchestrator.portal.page import Asked, Outcome, Page, SeeOther, Shown
 from link_orchestrator.portal.pages.of_run import Document, Progress, Run
 from link_orchestrator.words import Bar
 
-SHOWN: Final = 50
+SHOWN: Final = "50"
 """Runs on a page of the list."""
 MOST_PROBLEMS: Final = 100
 
@@ -22,13 +22,8 @@ class Runs:
     """The list of runs, the latest first."""
 
     runs: Sequence[Run]
-    total: int
-    first: int
-
-    @property
-    def next(self) -> int | None:
-        """The number of the first run on the next page, None on the last."""
-        return self.first + SHOWN if self.first + SHOWN < self.total else None
+    cursor: str
+    at_first: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +33,11 @@ class OneRun:
     run: Run
     basis: Document
     progress: Progress | None
+
+    @property
+    def after_undo(self) -> words.Told | None:
+        """What it means that links of the run were taken back, None if none was."""
+        return words.after_undo(self.basis["undos"])
 
     @property
     def flow(self) -> Sequence[tuple[str, int, str]]:
@@ -89,16 +89,16 @@ class Problems:
 
     run: Run
     problems: Sequence[Document]
+    by_reason: Sequence[Document]
     cursor: str
     at_first: bool
 
 
 async def show_list(asked: Asked) -> Outcome:
     """Show the runs."""
-    found = [*reversed((await asked.api.get("linking/runs"))["runs"])]
-    asked_for = asked.query.get("from", "")
-    first = int(asked_for) if asked_for.isascii() and asked_for.isdigit() and len(asked_for) < 8 else 0
-    return Shown("runs.html", Runs([Run(one) for one in found[first : first + SHOWN]], len(found), first))
+    cursor = asked.query.get("cursor", "")
+    page = await asked.api.get("linking/runs", cursor=cursor, count=SHOWN)
+    return Shown("runs.html", Runs([*map(Run, page["runs"])], page.get("cursor", ""), not cursor))
 
 
 async def show(asked: Asked) -> Outcome:
@@ -120,7 +120,10 @@ async def show_problems(asked: Asked) -> Outcome:
     """Show which rows of the source were not used, and why."""
     run, cursor = await Run.read(asked), asked.query.get("cursor", "")
     page = await asked.api.get("linking/runs/{id}/problems", id=run.id, cursor=cursor, count=str(MOST_PROBLEMS))
-    return Shown("run_problems.html", Problems(run, page["problems"], page.get("cursor", ""), not cursor))
+    return Shown(
+        "run_problems.html",
+        Problems(run, page["problems"], page.get("byReason", ()), page.get("cursor", ""), not cursor),
+    )
 
 
 PAGES: Final = (

@@ -57,7 +57,7 @@ ul.tiles li {{ margin: 0; background: var(--panel); border-radius: 8px; border-t
   padding: .7rem .9rem .8rem }}
 ul.tiles strong {{ display: block; font-size: 1.7rem; line-height: 1.2; font-variant-numeric: tabular-nums }}
 svg {{ display: block; width: 100% }}
-svg.whole {{ height: 26px; border-radius: 5px; margin: 1.4rem 0 0 }}
+svg.whole {{ height: 26px; border-radius: 5px; margin: 1.4rem 0 .7rem }}
 table {{ border-collapse: collapse; width: 100% }} table + table {{ margin-top: 1.6rem }}
 caption {{ text-align: left; color: var(--soft); padding: 0 0 .5rem; caption-side: top }}
 th, td {{ text-align: left; vertical-align: top; font-weight: 400; padding: .5rem .9rem .5rem 0;
@@ -131,11 +131,28 @@ def facts(pairs: Iterable[tuple[str, str]]) -> str:
     return f"<dl>{items}</dl>" if items else ""
 
 
+def table(caption: str, header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return rows of text below a header, with a caption of text if there is one; "" for no row."""
+    inside = "".join(
+        f'<tr><th scope="row">{escape(first)}</th>{"".join(f"<td>{escape(cell)}</td>" for cell in others)}</tr>'
+        for first, *others in rows
+    )
+    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in header)
+    said = f"<caption>{escape(caption)}</caption>" if caption else ""
+    return f"<table>{said}<thead><tr>{head}</tr></thead><tbody>{inside}</tbody></table>" if inside else ""
+
+
 def items(texts: Iterable[str], *, numbered: bool = False) -> str:
     """Return a list of HTML items, numbered where they are steps; "" for none."""
     inside = "".join(f"<li>{text}</li>" for text in texts)
     tag = "ol" if numbered else "ul"
     return f"<{tag}>{inside}</{tag}>" if inside else ""
+
+
+def box(title: str, *texts: str, tag: str = "div", state: str = "") -> str:
+    """Return a box with what is to be known first: its title, and texts below it."""
+    inside = "".join(f"<small>{escape(text)}</small>" for text in texts if text)
+    return f'<{tag} class="warning {state}"><strong>{escape(title)}</strong>{inside}</{tag}>'
 
 
 def tiles(figures: Iterable[tuple[int, str, str]]) -> str:
@@ -209,4 +226,9 @@ def moment(value: object) -> str:
 def at(job: Mapping[str, Any], name: str, by: str = "") -> str:
     """Return when something happened to a job, and by whom; "" if it did not."""
     when = moment(job.get(name))
-    return f"{when} by {job[by]}" if when and by and job.get(by) else when
+    return f"{when} by {actor(job, by)}" if when and by and job.get(by) else when
+
+
+def actor(job: Mapping[str, Any], by: str) -> str:
+    """Return who did something to a job: the person where one is known, else the credential that the field `by` has."""
+    return str((job.get("persons") or {}).get(by.removesuffix("By")) or job[by])

@@ -9,8 +9,10 @@ from typing import Any, Final
 from link_orchestrator import words
 from link_orchestrator.requests.pages.files import describe
 from link_orchestrator.requests.pages.parts import (
+    actor,
     at,
     bars,
+    box,
     code,
     document,
     facts,
@@ -23,11 +25,13 @@ from link_orchestrator.requests.pages.parts import (
     tiles,
     whole,
 )
+from link_orchestrator.requests.pages.persons import decided, may_be
 from link_orchestrator.requests.pages.policy import domains_of, sentences
 from link_orchestrator.requests.pages.undo import outcome
 from link_orchestrator.requests.pages.warned import boxes, to_acknowledge
 from link_orchestrator.words import Bar
-from shared.directory.text import counted, dump
+from shared.directory.text import counted
+from shared.json_text import dump
 
 Shown = Mapping[str, Any]
 """A job as the API shows it."""
@@ -42,25 +46,31 @@ def summary(
     undos: Sequence[Shown] = (),
     read: Sequence[Shown] = (),
     *,
+    reviewers: Sequence[Shown] = (),
+    suggested: Sequence[Shown] = (),
     trial: bool = False,
 ) -> str:
     """Return the page about a run, given with its own warnings.
 
     `warned` are those of its mapping, `undos` its undos, and `read` the imports and uploads that it goes by, oldest
-    first. A `trial` is a plan that is not kept, so that nobody can approve it.
+    first. `reviewers` are who reviewed its rows, and `suggested` the likeliest of its rows with suggestions. A `trial`
+    is a plan that is not kept, so that nobody can approve it.
     """
     counts = run.get("counts", {})
     head = "A plan that was tried" if trial else "Linking run"
     first = "Look at this first" if run["phase"] in ("started", "planned") else "What the plan warned of"
+    taken_back = words.after_undo(undos)
     body = [
-        heading(f"Scimlink · {head}", _title(run), run["phase"], _lead(run)),
+        heading(f"Scimlink · {head}", _title(run), run["phase"], _lead(run, undos)),
+        box(*taken_back) if taken_back else "",
         *_overview(counts),
         _reviewed(run),
         section(first, boxes(run.get("warnings", ()), trial=trial)),
+        section("Who decided", decided(run, undos, reviewers)),
         section("What applying the plan came to", _applied(counts)),
         *(section(f"What {undo['id']} came to", outcome(undo)) for undo in undos),
         section("What the plan decides", bars("Decision", words.DECISIONS, counts)),
-        section("Who may be whom", _suggested(run.get("suggestions", {}))),
+        section("Who may be whom", _suggested(run.get("suggestions", {}), suggested)),
         section("Values that many share", bars("Value", words.SHARED, counts)),
         section("What the plan decides on groups", bars("Decision", words.GROUPS, counts)),
         section("What the first provisioning cycle does", bars("Identity", words.PREDICTED, run.get("predicted", {}))),
@@ -83,7 +93,7 @@ def _title(run: Shown) -> str:
     return f"Linking {listed([*domains[:MOST_DOMAINS], *([f'{more:,} more domains'] if more > 0 else [])])}"
 
 
-def _lead(run: Shown) -> str:
+def _lead(run: Shown, undos: Sequence[Shown] = ()) -> str:
     links, done = run.get("links", 0), run.get("counts", {}).get("linked", 0)
     match run["phase"]:
         case "started":
@@ -101,6 +111,8 @@ def _lead(run: Shown) -> str:
             return f"Nobody approved {rest} in time. {sofar}"
         case "done" if "approved" not in run:
             return "Nothing changed since the runs before, so there was nothing to do."
+        case _ if undos:
+            return f"{counted(done, 'account')} linked with their Entra identities, and an undo since."
         case _:
             return f"{counted(done, 'account')} linked with their Entra identities. What is linked can be taken back."
 
@@ -122,16 +134,18 @@ def _reviewed(run: Shown) -> str:
     return paragraph(f"So says the plan. Since then, reviews chose rows: {review}." if review else "")
 
 
-def _suggested(counts: Mapping[str, int]) -> str:
-    """Return of how many who are left a counterpart is suggested; "" where it is of none."""
+def _suggested(counts: Mapping[str, int], likeliest: Sequence[Shown]) -> str:
+    """Return of how many who are left a counterpart is suggested, and the likeliest; "" where it is of none."""
     whose = (("noAccount", "identity"), ("noIdentity", "account"))
     told = [counted(count, noun) for name, noun in whose if (count := counts.get(name, 0))]
     if not told:
         return ""
-    return paragraph(
+    said = (
         f"By likeness of names and addresses, a counterpart is suggested for {listed(told)} without a match. The rows "
         "show whom; nobody is linked by it unless a person names them."
     )
+    decision = likeliest[0]["decision"] if likeliest else ""
+    return paragraph(said) + may_be(likeliest, counts.get(decision, 0))
 
 
 def _impact(counts: Mapping[str, int]) -> str:
@@ -232,7 +246,7 @@ def _facts(run: Shown, undos: Sequence[Shown]) -> str:
             ("Approved", _approved(run)),
             ("Approval expires", "" if "approved" in run else at(run, "expires")),
             ("Reviews kept", _kept(run)),
-            ("Cancelled", run.get("cancelledBy", "") and f"by {run['cancelledBy']}"),
+            ("Cancelled", f"by {actor(run, 'cancelledBy')}" if "cancelledBy" in run else ""),
             ("Ended", at(run, "ended")),
             ("Reason", run.get("reason", "")),
             ("Taken back", taken_back),

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from link_orchestrator import words
-from link_orchestrator.requests.pages.parts import at, bars, document, facts, heading, section
+from link_orchestrator.requests.pages.parts import actor, at, bars, box, document, facts, heading, section
 from shared.directory.text import counted
 
 
@@ -20,13 +20,15 @@ def undo_summary(undo: Mapping[str, Any]) -> str:
         ("Attributes", "stay as they are" if options.get("keep") else "become what they were"),
         ("Switches on", _switches_on(options)),
         ("Started", at(undo, "started", "startedBy")),
-        ("Cancelled", undo.get("cancelledBy", "") and f"by {undo['cancelledBy']}"),
+        ("Cancelled", f"by {actor(undo, 'cancelledBy')}" if "cancelledBy" in undo else ""),
         ("Ended", at(undo, "ended")),
         ("Reason", undo.get("reason", "")),
     )
     lead = "Links taken back, and what people had before them. Whom provisioning created stays."
+    taken_back = words.after_undo([undo])
     body = [
         heading("Scimlink", "Undo", undo["phase"], lead),
+        box(*taken_back) if taken_back else "",
         section("What it came to", outcome(undo)),
         section("This undo", facts(known)),
     ]

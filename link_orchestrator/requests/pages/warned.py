@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from html import escape
 from typing import Any, Final
 
-from link_orchestrator.requests.pages.parts import at
+from link_orchestrator.requests.pages.parts import at, box
 from link_orchestrator.warnings import UNREAD
 
 Warned = Mapping[str, Any]
@@ -48,9 +47,7 @@ def _is_known(warned: Warned) -> bool:
 
 def _box(warned: Warned, *, trial: bool) -> str:
     known = f"Acknowledged {at(warned, 'acknowledgedAt', 'acknowledgedBy')}." if _is_known(warned) else ""
-    told = "".join(f"<small>{escape(text)}</small>" for text in (remedy_of(warned, trial=trial), known) if text)
-    state = " known" if known else ""
-    return f'<li class="warning{state}"><strong>{escape(str(warned["warning"]))}</strong>{told}</li>'
+    return box(str(warned["warning"]), remedy_of(warned, trial=trial), known, tag="li", state="known" if known else "")
 
 
 def _in_rows(asked: re.Match[str]) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import tracemalloc
-from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import product
 from typing import Any
@@ -17,11 +16,9 @@ from link_orchestrator.files.accounts import read_accounts
 from link_orchestrator.files.entra_groups import read_entra_groups
 from link_orchestrator.files.groups import read_groups
 from link_orchestrator.files.identities import number_identities
-from link_orchestrator.files.reading import LINES, MAX_SHOWN_COLUMNS, Notes, ReadColumn, Reading
+from link_orchestrator.files.reading import MAX_SHOWN_COLUMNS, Notes, ReadColumn, Reading
 from link_orchestrator.files.suspicious import MEANINGS, Suspicion, suspect
-from link_orchestrator.problem_report import write_problems
-from link_orchestrator.problems import Problem
-from link_orchestrator.requests import sent_file
+from link_orchestrator.problems import LINES, Problem
 from tests.link_orchestrator.running import App, graph, object_id
 
 Reader = Callable[..., Iterator[Any]]
@@ -165,13 +162,13 @@ def test_what_is_noted_of_any_bytes_survives_json(data: bytes) -> None:
 
 
 def test_reasons_of_their_own_for_every_row_do_not_fill_the_memory() -> None:
-    """A reason names the line of another row, or a header of JSON: there may be as many as rows."""
+    """A reason names a header of JSON: there may be as many as rows."""
 
     def kept(rows: int) -> tuple[Reading, int]:
         notes = Notes()
         tracemalloc.start()
         for number in range(1, rows + 1):
-            notes.problem(Problem(number, f"line {number} has the same one", "Keep one."))
+            notes.problem(Problem(number, f"The column h{number} holds no text.", "Keep one."))
             notes.suspect(Suspicion.FILLER, number, f"header {number}")
         held, _ = tracemalloc.get_traced_memory()
         tracemalloc.stop()
@@ -229,20 +226,6 @@ class TestTheDoors:
     async def test_hundreds_of_problems_of_one_line_are_all_listed(self, app: App) -> None:
         job = await app.bring(b'[{"userName": "ada"}' + b", 1" * 900 + b"]", "application/json")
         assert len(await app.problems(job)) == job["counts"]["refused"] == 900
-
-    async def test_lines_that_are_no_rows_do_not_fill_the_memory(
-        self, app: App, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        held: list[int] = []
-
-        async def write(directory: Any, name: str, bucket: int, problems: Any, alike: Counter[str]) -> None:
-            await write_problems(directory, name, bucket, problems, alike)
-            held.append(len(alike))
-
-        monkeypatch.setattr(sent_file, "write_problems", write)
-        job = await app.bring(b'{"userName": "ada"}\n' + b"1\n" * 5 * sent_file.ROWS_AT_ONCE, "application/x-ndjson")
-        assert job["reading"]["unusable"] == job["counts"]["refused"] == 5 * sent_file.ROWS_AT_ONCE
-        assert max(held) <= sent_file.ROWS_AT_ONCE + 1
 
     async def test_a_file_of_which_much_is_to_be_said_is_imported_all_the_same(self, app: App) -> None:
         """The job has to hold what was read; JSON may have another header in every row."""

@@ -34,15 +34,19 @@ SETTINGS = Settings(
 SAME_SITE = {"Sec-Fetch-Site": "same-origin"}
 
 
-def signed_in(*roles: str, aud: str = CLIENT, tid: str = TENANT, oid: str = EVA) -> dict[str, str]:
+def signed_in(
+    *roles: str, aud: str = CLIENT, tid: str = TENANT, oid: str = EVA, name: str = "eva@contoso.com"
+) -> dict[str, str]:
     """Return the header by which App Service Authentication hands over a person with these roles."""
-    claims = [("aud", aud), ("tid", tid), ("oid", oid), ("preferred_username", "eva@contoso.com")]
+    claims = [("aud", aud), ("tid", tid), ("oid", oid), ("preferred_username", name)]
     claims += [("roles", role) for role in roles]
     told = {"auth_typ": "aad", "claims": [{"typ": typ, "val": val} for typ, val in claims]}
     return {"X-MS-CLIENT-PRINCIPAL": base64.b64encode(json.dumps(told).encode()).decode()}
 
 
 OPERATOR, READER = signed_in("Operator"), signed_in("Reader")
+COLLEAGUE = signed_in("Operator", oid=MAX, name="max@contoso.com")
+"""A second operator."""
 
 
 @dataclass(frozen=True, slots=True)

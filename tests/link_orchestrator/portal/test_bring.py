@@ -142,3 +142,15 @@ async def test_the_made_up_files_can_be_brought_through_the_page(door: Door) -> 
     path, _ = await followed(door, await send_file(door, files["accounts"]), "Import it?")
     path, done = await followed(door, await door.send(path, {"do": "import"}), "Take it back")
     assert done.status == 200
+
+
+async def test_of_a_mistake_that_many_rows_have_the_pages_say_how_many_there_are(door: Door) -> None:
+    many = b"userName,email\nada,ada@contoso.com\n" + b",x\n" * 1_200
+    path, preview = await followed(door, await send_file(door, many), "Import it?")
+    assert "How many rows have each problem" in preview.text
+    assert "1,200 1,000 The column email" in preview.text
+    _, done = await followed(door, await door.send(path.partition("?")[0], {"do": "import"}), "Take it back")
+    assert "1,200 1,000 The column email" in done.text
+    identities = json.dumps({"value": [graph(1, "ada@contoso.com"), {}, {}]}).encode()
+    _, upload = await followed(door, await send_file(door, identities, what="identities"), "What next")
+    assert "How many rows have each problem" in upload.text

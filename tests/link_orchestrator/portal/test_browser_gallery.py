@@ -14,6 +14,8 @@ from playwright.async_api import Browser, Route
 
 from link_orchestrator.portal.page import Asked, Outcome, Page, SeeOther, Shown
 from link_orchestrator.portal.rendering import environment
+from shared.directory.errors import NotFound
+from shared.host.auth import Forbidden
 from shared.scim.errors import InvalidValue
 from tests.link_orchestrator.portal.browser import IN_A_BROWSER, Screen, on_screen
 from tests.link_orchestrator.portal.door import add_pages, opened
@@ -27,6 +29,8 @@ class Seen:
 
     seen: int = 0
     ended: bool = True
+    trouble: Exception | None = None
+    """What the page is answered with instead."""
 
 
 counter = Seen()
@@ -34,6 +38,8 @@ counter = Seen()
 
 async def show(asked: Asked) -> Outcome:
     counter.seen += 1
+    if counter.trouble is not None:
+        raise counter.trouble
     return Shown("gallery.html", counter)
 
 
@@ -47,7 +53,7 @@ async def save(asked: Asked) -> Outcome:
 async def gallery(browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Screen]:
     """A tab on the gallery."""
     copy(Path(__file__).with_name("gallery.html"), tmp_path)
-    made, counter.ended = environment(), True
+    made, counter.ended, counter.trouble = environment(), True, None
     monkeypatch.setattr(made, "loader", ChoiceLoader([made.loader, FileSystemLoader(tmp_path)]))  # type: ignore[list-item]
     page = Page("gallery", show, {"save": save}, label="Gallery", notices={"saved": "It is saved."})
     add_pages(monkeypatch, page)
@@ -128,13 +134,50 @@ async def test_the_end_of_a_sign_in_is_said_and_goes_on_after_it(gallery: Screen
     assert await page.get_by_label("Domains").input_value() == "contoso.com"
 
 
-async def test_a_form_that_stood_for_long_is_not_sent_into_a_sign_in(gallery: Screen) -> None:
+@pytest.mark.parametrize(
+    ("trouble", "said"),
+    [(NotFound("no such run"), "There is no such page"), (Forbidden("this takes a role"), "You may not do this")],
+)
+async def test_what_is_followed_and_is_gone_is_said_by_the_page_itself_once(
+    gallery: Screen, trouble: Exception, said: str
+) -> None:
     page = gallery.page
-    await page.clock.install()
+    counter.ended = False
+    await page.reload()
+    counter.trouble = trouble
+    await page.get_by_role("heading", name=said).wait_for()
+    seen = counter.seen
+    await page.wait_for_timeout(1_500)
+    assert counter.seen == seen, "a page that cannot be shown is not loaded again and again"
+
+
+async def test_what_was_typed_beside_it_stays_when_what_is_followed_ends_or_is_gone(gallery: Screen) -> None:
+    page = gallery.page
+    counter.ended = False
     await page.reload()
     await page.get_by_label("Domains").fill("contoso.com")
+    counter.trouble = NotFound("no such run")
+    await page.get_by_text("Nothing that you typed is lost").wait_for()
+    assert await page.get_by_label("Domains").input_value() == "contoso.com"
+
+
+async def test_a_form_is_not_sent_to_a_server_that_is_away(gallery: Screen) -> None:
+    page = gallery.page
+    await page.get_by_label("Domains").fill("contoso.com")
     await page.get_by_label("Type 821 to approve").fill("821")
-    await page.clock.fast_forward("10:00")
+    await page.context.set_offline(True)
+    await page.get_by_role("button", name="Save").click()
+    await page.get_by_text("Nothing was sent, and nothing of what you typed is lost").wait_for()
+    assert await page.get_by_label("Domains").input_value() == "contoso.com"
+    await page.context.set_offline(False)
+    await page.get_by_role("button", name="Save").click()
+    await page.get_by_text("It is saved.").wait_for()
+
+
+async def test_a_form_is_not_sent_into_a_sign_in(gallery: Screen) -> None:
+    page = gallery.page
+    await page.get_by_label("Domains").fill("contoso.com")
+    await page.get_by_label("Type 821 to approve").fill("821")
     await page.route("**/portal/gallery", sign_out)
     await page.get_by_role("button", name="Save").click()
     await page.get_by_text("Your sign-in has ended").wait_for()

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from shared.directory.directory import Directories
-from tests.link_orchestrator.portal.door import READER, Door
+from tests.link_orchestrator.portal.door import COLLEAGUE, READER, Door
 from tests.link_orchestrator.portal.runs import HOSTILE, api_of, plan_demo, plan_hostile
 from tests.link_orchestrator.running import Api
 
@@ -132,6 +132,39 @@ async def test_ticked_rows_are_decided_together_and_those_not_taken_are_named(do
         .headers["Location"]
         .endswith("=none")
     )
+
+
+@pytest.mark.parametrize("page", ["list", "list of those not reviewed", "row"])
+async def test_a_row_that_a_colleague_decided_about_meanwhile_is_not_decided_unseen(
+    door: Door, api: Api, run: Any, page: str
+) -> None:
+    row = await row_of(api, run, "review")
+    path = here(run, f"/rows/{row['id']}") if page == "row" else here(run, "/decisions?decision=review")
+    path += "&reviewed=false" if page == "list of those not reviewed" else ""
+    fields = {"do": "review", "one": "link" if page == "row" else f"link {row['id']}"}
+    shown = await door.get(path)
+    fields["seen"] = re.findall(r'name="seen" value="([^"]*)"', shown.html)
+    other = {"do": "review", "one": fields["one"].replace("link", "exclude")}
+    assert (await door.send(path, other, COLLEAGUE)).status == 303
+    refused = await door.send(path, fields)
+    assert (refused.status, "since the page was shown" in refused.text) == (400, True)
+    assert (await row_of(api, run, "review"))["review"]["action"] == "exclude"
+    if page == "list of those not reviewed":
+        assert row["identity"]["userPrincipalName"] not in refused.text
+        return
+    assert f"ax@contoso.com decided about {row['identity']['userPrincipalName']}" in refused.text
+    fields["seen"] = re.findall(r'name="seen" value="([^"]*)"', refused.html)
+    assert (await door.send(path, fields)).status == 303, "whoever has seen it decides"
+    assert (await row_of(api, run, "review"))["review"]["action"] == "link"
+
+
+async def test_the_same_decision_is_taken_twice(door: Door, api: Api, run: Any) -> None:
+    row = await row_of(api, run, "review")
+    path = here(run, "/decisions?decision=review")
+    fields = {"do": "review", "one": f"link {row['id']}", "seen": f"{row['id']} "}
+    for _ in range(2):
+        assert (await door.send(path, fields)).status == 303
+    assert (await door.send(path, {**fields, "one": f"exclude {row['id']}"})).status == 400
 
 
 async def test_no_button_of_a_row_is_pressed_by_enter_in_a_box(door: Door, run: Any) -> None:
@@ -263,16 +296,16 @@ async def test_an_approval_takes_the_number_and_the_warnings_and_keeps_what_was_
 async def test_reviews_that_the_page_did_not_count_are_not_approved_unseen(door: Door, api: Api, run: Any) -> None:
     """One row less and another one more: the number that was typed is right, and means other people."""
     page = await door.get(here(run, "/approve"))
-    (seen,) = re.findall(r'name="reviewed" value="([^"]*)"', page.html)
+    (seen,) = re.findall(r'name="reviews" value="([^"]*)"', page.html)
     link, review = await row_of(api, run, "link"), await row_of(api, run, "review")
     for action, row in (("exclude", link), ("link", review)):
         await api.call("POST", f"linking/runs/{run['id']}/review", {"rows": [row["id"]], "action": action})
     fields = {"do": "approve", "links": str(run["links"]), "acknowledged": boxes(run), "pauseProvisioning": "yes"}
-    refused = await door.send(here(run, "/approve"), fields | {"reviewed": seen})
-    assert (refused.status, "since the page was shown" in refused.text) == (400, True)
-    (seen,) = re.findall(r'name="reviewed" value="([^"]*)"', refused.html)
+    refused = await door.send(here(run, "/approve"), fields | {"reviews": seen})
+    assert (refused.status, "since you looked" in refused.text) == (409, True)
+    (seen,) = re.findall(r'name="reviews" value="([^"]*)"', refused.html)
     run = await api.call("GET", f"linking/runs/{run['id']}")
-    fields |= {"links": str(run["links"]), "acknowledged": boxes(run), "reviewed": seen}
+    fields |= {"links": str(run["links"]), "acknowledged": boxes(run), "reviews": seen}
     assert (await door.send(here(run, "/approve"), fields)).status == 303
 
 
@@ -351,6 +384,9 @@ async def test_a_run_is_verified_and_taken_back_on_its_pages(door: Door, api: Ap
     back = await api.wait(f"linking/undos/{back}", "done")
     page = await door.get(here(run, "/undo"))
     assert f"As before their link {back['counts']['undone']}" in page.text
+    meant = f"{back['counts']['undone']:,} links of this run were taken back Nobody loses access by that"
+    assert meant in (await door.get(here(run))).text
+    assert meant in (await door.get("")).text
 
 
 async def test_who_stayed_inactive_is_switched_on_by_their_number(door: Door, api: Api, run: Any) -> None:

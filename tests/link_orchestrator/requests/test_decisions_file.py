@@ -354,3 +354,12 @@ async def test_whatever_cells_hold_they_are_texts_in_a_workbook(rows: list[list[
     sheet = load_workbook(io.BytesIO(file)).get_sheet_by_index(0)
     for cells in sheet.to_python()[1:]:
         assert all(isinstance(cell, str) for cell in cells)
+
+
+async def test_of_very_many_lines_that_are_not_taken_the_first_are_told_and_all_counted(app: App, run: Any) -> None:
+    more = decisions_file.MOST_TOLD + 1_500
+    rows = [{"action": "agree", "row": "x", "run": run["id"]}] * more + [{"action": "link", "row": "x", "run": ""}]
+    answer = await send(app, run, rows)
+    assert answer["notTaken"] == more + 1
+    assert [(one["count"], one["lines"]) for one in answer["byReason"]] == [(more, [2, 3, 4, 5, 6]), (1, [more + 2])]
+    assert [one["line"] for one in answer["refused"]] == [*range(2, 2 + decisions_file.MOST_TOLD)]

@@ -12,6 +12,7 @@ from link_orchestrator import words
 from link_orchestrator.requests.pages.files import MOST_FILES
 from link_orchestrator.requests.pages.policy import sentences
 from link_orchestrator.requests.pages.run import summary
+from link_orchestrator.requests.pages.undo import undo_summary
 from shared.directory.matching.accounts import DecisionKind
 from shared.directory.matching.groups import GroupDecisionKind
 from shared.directory.matching.policy import Policy, Rule
@@ -269,3 +270,19 @@ def test_what_was_warned_of_is_not_the_first_thing_to_look_at_once_it_is_done() 
     text = Page(summary(PLANNED | {"phase": "done", "warnings": [WARNED]})).text
     assert "What the plan warned of" in text
     assert "Look at this first" not in text
+
+
+def undo_of(**counts: int) -> dict[str, Any]:
+    return {"id": "undo1", "phase": "done", "started": "2026-11-30T12:00:00.000Z", "startedBy": "ann", "counts": counts}
+
+
+def test_after_an_undo_the_pages_say_first_what_it_means_and_how_to_go_on() -> None:
+    run = {**PLANNED, "phase": "done", "approved": "2026-11-30T11:00:00.000Z", "approvedBy": "ann"}
+    undo = undo_of(undone=900, undonePartly=20, undoneInactive=3, refused=1)
+    for text in (Page(summary(run, (), [undo])).text, Page(undo_summary(undo)).text):
+        assert "923 links of this run were taken backNobody loses access by that" in text
+        assert "3 accounts that provisioning had switched off stay so" in text
+        assert "Entra's next provisioning cycle is refused at each of them" in text
+        assert "To go on: correct what was wrong, make another plan" in text
+    assert "What is linked can be taken back" not in Page(summary(run, (), [undo])).text
+    assert "Nobody loses access" not in Page(summary(run, (), [undo_of(refused=2)])).text + Page(summary(run)).text

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from html.parser import HTMLParser
 from typing import Any
 
@@ -130,12 +131,14 @@ async def test_the_summary_has_the_counts_as_a_chart_and_nothing_to_load(app: Ap
     assert "p0@" not in text, "a summary names nobody"
 
 
-async def test_the_summary_says_for_how_many_a_counterpart_is_suggested_and_names_nobody(app: App) -> None:
+async def test_the_summary_says_for_how_many_a_counterpart_is_suggested_and_shows_the_likeliest(app: App) -> None:
     await app.bring(csv_file({"userName": "anna.old", "displayName": "Anna Berg"}, {"userName": "ada@contoso.com"}))
     run = await app.plan(graph(1, "anna@contoso.com", displayName="Anna Berg"), graph(2, "ada@contoso.com"))
     page, _, _ = await read(app, run)
     assert "a counterpart is suggested for 1 identity and 1 account without a match" in page
-    assert "Anna" not in page
+    assert "Anna Berg · anna@contoso.com" in page
+    assert "Anna Berg · anna.old" in page
+    assert "ada@contoso.com" not in page, "whom the plan links it counts alone"
     assert "Who may be whom" not in summary({**run, "suggestions": {}})
 
 
@@ -223,3 +226,37 @@ async def test_an_undo_has_a_report_and_the_runs_tells_of_it(app: App) -> None:
     with pytest.raises(Refusal) as refusal:
         await app.call("GET", f"linking/undos/{run['id']}/report")
     assert refusal.value.status == 404
+
+
+async def test_the_summary_says_who_reviewed_approved_and_took_back(app: App, run: Any) -> None:
+    row, other, *_ = await app.decisions(run, "link")
+    for one, action in ((row, "exclude"), (other, "exclude"), (other, "leave")):
+        await app.call("POST", f"linking/runs/{run['id']}/review", {"rows": [one["id"]], "action": action})
+    done = await app.apply(await app.call("GET", f"linking/runs/{run['id']}"))
+    undo = await app.call("POST", f"linking/runs/{run['id']}/undo")
+    await app.wait(f"linking/undos/{undo['id']}", "done")
+    page, _, _ = await read(app, run)
+    text = Page(page).text
+    assert re.search("localreviewed 2 rows: 1 to (exclude and 1 to leave|leave and 1 to exclude)", text)
+    assert f"localapproved {done['counts']['linked']} links" in text
+    assert f"localtook it back: {undo['id']}, done" in text
+    reviewers = (await app.call("GET", f"linking/runs/{run['id']}/basis"))["reviewers"]
+    assert [(one["who"], one["actions"]) for one in reviewers] == [("local", {"exclude": 1, "leave": 1})]
+
+
+def test_a_summary_names_the_person_where_one_is_known_and_a_bounded_number_of_reviewers() -> None:
+    at = "2026-01-01T00:00:00.000Z"
+    job = {"id": "run1", "phase": "done", "started": at, "startedBy": "admin", "cancelledBy": "admin", "ended": at}
+    persons = {"started": "eva@contoso.com", "cancelled": "max@contoso.com"}
+    approvals = [{"by": "admin", "person": "ida@contoso.com", "at": at, "links": 1, "pilot": True}]
+    run = job | {"persons": persons, "options": {"approvals": approvals}, "counts": {}}
+    undo = job | {"id": "undo1", "persons": {"started": "uwe@contoso.com"}}
+    many = [{"who": f"r{n}@contoso.com", "actions": {"link": 1}, "last": at} for n in range(25)]
+    text = Page(summary(run, (), [undo], reviewers=many)).text
+    assert "by eva@contoso.com" in text
+    assert "ida@contoso.comapproved a pilot of 1 link2026" in text
+    assert "max@contoso.comcancelled the run" in text
+    assert "uwe@contoso.comtook it back: undo1, done" in text
+    assert "r19@contoso.com" in text
+    assert "r20@contoso.com" not in text
+    assert "5 more reviewers decided about fewer rows each." in text

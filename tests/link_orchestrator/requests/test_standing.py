@@ -35,7 +35,9 @@ async def test_a_directory_says_how_many_it_has_and_what_was_done_last(app: App)
     for names in (("ada",), ("ada", "ben")):
         job = await app.bring(csv_file(*({"userName": name} for name in names)))
     told = await app.call("GET", "directory")
-    assert (told["name"], told["accounts"], told["latest"]) == ("main", 2, {"import": job})
+    assert (told["name"], told["accounts"], told["latest"].keys()) == ("main", 2, {"import"})
+    assert told["latest"]["import"] == (await app.call("GET", "linking/imports"))["imports"][0]
+    assert told["latest"]["import"]["id"] == job["id"]
     assert told["credentials"] == [{"name": "local", "roles": ["admin", "scim"], "expires": None}]
 
 

@@ -1,0 +1,48 @@
+"""The undo of an import: what became of every row."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from link_orchestrator.portal.page import Asked, Outcome, Page, SeeOther, Shown
+from link_orchestrator.portal.pages.of_import import PROBLEMS, STOPS, Document, page_of, path_of
+
+
+@dataclass(frozen=True, slots=True)
+class Undo:
+    """What the page of an import's undo shows."""
+
+    job: Document
+    rows: Sequence[Document] = ()
+    outcome: str = ""
+    cursor: str = ""
+    at_first: bool = True
+
+    @property
+    def of_groups(self) -> bool:
+        """Whether groups were imported."""
+        return bool(self.job["kind"] == "groupimportundo")
+
+
+async def show_undo(asked: Asked) -> Outcome:
+    """Show what the undo of an import did, row by row."""
+    job_id, query = asked.path["id"], asked.query
+    path = path_of(job_id, "importundo", "groupimportundo")
+    job = await asked.api.get(f"{path}/{{id}}", id=job_id)
+    if "ended" not in job:
+        return Shown("import-undo.html", Undo(job))
+    cursor, outcome = query.get("cursor", ""), query.get("outcome", "")
+    page = await asked.api.get(f"{path}/{{id}}/rows", id=job_id, count=PROBLEMS, cursor=cursor, outcome=outcome)
+    return Shown("import-undo.html", Undo(job, page["rows"], outcome, page.get("cursor", ""), not cursor))
+
+
+async def cancel_undo(asked: Asked) -> Outcome:
+    """Stop the undo of an import."""
+    job_id = asked.path["id"]
+    await asked.api.post(f"{path_of(job_id, 'importundo', 'groupimportundo')}/{{id}}/cancel", id=job_id)
+    return SeeOther(page_of(job_id), said="cancelled")
+
+
+PAGES: Final = (Page("import-undos/{id}", show_undo, {"cancel": cancel_undo}, under="import", notices=STOPS),)

@@ -1,0 +1,77 @@
+"""What the pages of files have in common: where a job of a file is, and what was read of a file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from link_orchestrator.portal.page import Asked
+
+Document = Mapping[str, Any]
+
+PROBLEMS: Final = "50"
+"""Problems that are shown at once."""
+STOPS: Final = {"cancelled": "It stops within some hundred rows. What it did until then stays, and is shown here."}
+_KIND: Final = re.compile(r"[a-z]+")
+_PATHS: Final = {
+    "import": "accounts/imports",
+    "groupimport": "groups/imports",
+    "preview": "accounts/previews",
+    "grouppreview": "groups/previews",
+    "importundo": "accounts/undos",
+    "groupimportundo": "groups/undos",
+    "identities": "linking/identities",
+    "entragroups": "linking/groups",
+}
+"""The API's path of a job's kind, with which its id begins."""
+
+
+def path_of(job_id: str, *kinds: str) -> str:
+    """Return the API's path of a job by its id; that of the first kind where the id is of none of these kinds."""
+    found = _KIND.match(job_id)
+    kind = found[0] if found else ""
+    return _PATHS[kind if kind in kinds else kinds[0]]
+
+
+def page_of(job_id: str) -> str:
+    """Return the path of a job's page."""
+    kind = (_KIND.match(job_id) or [""])[0]
+    place = "previews" if kind.endswith("preview") else "import-undos" if kind.endswith("undo") else "imports"
+    return f"{'uploads' if kind in ('identities', 'entragroups') else place}/{job_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """How far a file is, and its rows that could not be used."""
+
+    job: Document
+    problems: Sequence[Document] = ()
+    by_reason: Sequence[Document] = ()
+    """How many rows have each problem, beside the first page of them."""
+    cursor: str = ""
+    at_first: bool = True
+    undo: Document | None = None
+    """The undo of an import, None where there is none."""
+
+    @property
+    def of_groups(self) -> bool:
+        """Whether the file has groups."""
+        return bool(self.job["kind"] in ("groupimport", "entragroups"))
+
+    @property
+    def noun(self) -> str:
+        """What a row became."""
+        return "identity" if self.job["kind"] == "identities" else "group" if self.of_groups else "account"
+
+
+async def read_problems(asked: Asked, *kinds: str) -> Read:
+    """Ask the API for the job of the page's path, which is of one of these kinds. Raises NotFound."""
+    job_id, cursor = asked.path["id"], asked.query.get("problems", "")
+    path = path_of(job_id, *kinds)
+    job = await asked.api.get(f"{path}/{{id}}", id=job_id)
+    if "ended" not in job:
+        return Read(job)
+    page = await asked.api.get(f"{path}/{{id}}/problems", id=job_id, count=PROBLEMS, cursor=cursor)
+    return Read(job, page["problems"], page.get("byReason", ()), page.get("cursor", ""), not cursor)

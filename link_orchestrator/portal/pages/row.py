@@ -1,0 +1,185 @@
+"""One row of a plan, side by side with whatever is known about it, and its review."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+
+from link_orchestrator.portal.page import Asked, Outcome, Page, SeeOther, Shown
+from link_orchestrator.portal.pages.of_plan import DONE, Row, conditions, refuse_unseen, review
+from link_orchestrator.portal.pages.of_run import Document, Run
+from shared.scim.errors import InvalidValue
+
+MOST_ACCOUNTS: Final = 5
+"""Accounts that are looked up beside a row's own."""
+
+
+class Side(NamedTuple):
+    """An attribute of an account and of a person, each as text, and whether the two differ.
+
+    None says that the attribute is of the other side alone, "" that there is no value.
+    """
+
+    term: str
+    here: str | None
+    there: str | None
+    differs: bool
+
+
+@dataclass(frozen=True, slots=True)
+class OneRow:
+    """What the page of one row shows."""
+
+    run: Run
+    row: Row
+    identity: Document
+    """The person as the source had them; empty where that is not kept."""
+    account: Document
+    """The account as it is now, with its history; empty for none."""
+    others: Mapping[str, Document]
+    """Further accounts that the row names, by id."""
+    rivals: Sequence[Document]
+    """Further people whom the row names."""
+    asked: Mapping[str, str]
+    next: str
+
+    @property
+    def sides(self) -> Sequence[Side]:
+        return list(compare(self.account, self.identity)) if self.account and self.identity else ()
+
+    @property
+    def changes(self) -> Sequence[tuple[str, str, str]]:
+        """What the first provisioning cycle changes, by attribute."""
+        found = self.row.document.get("changes", {})
+        return [(name, _text(one.get("from")), _text(one.get("to"))) for name, one in found.items()]
+
+    @property
+    def other_accounts(self) -> Sequence[Document]:
+        """Accounts that match, too, and are no candidates."""
+        return [one for one in self.others.values() if one["id"] not in self._candidates]
+
+    @property
+    def unknown(self) -> Sequence[str]:
+        """Ids that the row names, of which nothing more is known here any more."""
+        known = {*self.others, *self._candidates, *(one["id"] for one in self.rivals)}
+        return [one for one in self.row.document.get("others", ()) if one not in known]
+
+    @property
+    def _candidates(self) -> Collection[str]:
+        return {one["id"] for one in self.row.document.get("candidates", ())}
+
+    @property
+    def history(self) -> Sequence[Document]:
+        return [*reversed(self.account.get("history", ()))][:20]
+
+
+async def show_row(asked: Asked) -> Outcome:
+    """Show one row, with whatever is known about the two sides."""
+    run = await Run.read(asked)
+    found = await asked.api.get("linking/runs/{id}/decisions/{row}", id=run.id, row=asked.path["row"])
+    row, wanted = Row(found["row"], run.waits), conditions(asked)
+    by_id = {one["id"]: one for one in found["identities"]}
+    identity = by_id.pop(row.document.get("identity", {}).get("objectId", ""), {})
+    is_person = "identity" in row.document or "account" in row.document
+    account = await _find_account(asked, row.account.get("id", "") if is_person else "")
+    others = {}
+    candidates = {one["id"] for one in row.document.get("candidates", ())}
+    for one in [one for one in row.document.get("others", ()) if one not in {*by_id, *candidates}][:MOST_ACCOUNTS]:
+        if other := await _find_account(asked, one):
+            others[one] = other
+    page = await asked.api.get(
+        "linking/runs/{id}/decisions", id=run.id, cursor=row.id, count="1", **(wanted or {"decision": row.decision})
+    )
+    following = page["decisions"][0]["id"] if page["decisions"] else ""
+    rivals = [one for one in by_id.values() if one["id"] in row.document.get("others", ())]
+    return Shown("row.html", OneRow(run, row, identity, account or {}, others, rivals, wanted, following))
+
+
+async def _find_account(asked: Asked, account: str) -> Document | None:
+    found: Document | None = await asked.api.find("accounts/{id}", id=account) if account else None
+    return found if found and "document" in found else None
+
+
+async def decide_row(asked: Asked) -> Outcome:
+    """Review the row of the page."""
+    action = asked.form["one"]
+    body: dict[str, Any] = {"rows": [asked.path["row"]], "action": action}
+    body |= {name: True for name in ("inPolicy", "create") if name in asked.form and action == "exclude"}
+    return await _decided(asked, body)
+
+
+async def name_counterpart(asked: Asked) -> Outcome:
+    """Link the row with an account, or an identity, that the person names."""
+    body: dict[str, Any] = {"rows": [asked.path["row"]], "action": "link"}
+    named = {name: value for name in ("account", "identity") if (value := asked.form[name].strip())}
+    if not named:
+        raise InvalidValue("account: name one, by its id, userName or applicationId" if "account" in asked.form
+                           else "identity: name one by its object id")  # fmt: skip
+    return await _decided(asked, body | named)
+
+
+async def _decided(asked: Asked, body: Mapping[str, Any]) -> Outcome:
+    path = "linking/runs/{id}/decisions/{row}"
+    row = Row((await asked.api.get(path, id=asked.path["id"], row=asked.path["row"]))["row"])
+    refuse_unseen(asked, {row.id: row}, body)
+    answer = await review(asked, body)
+    if answer["refused"]:
+        raise InvalidValue(answer["refused"][0]["reason"])
+    return SeeOther(f"runs/{asked.path['id']}/rows/{asked.path['row']}", str(body["action"]), conditions(asked))
+
+
+def compare(account: Document, identity: Document) -> Iterator[Side]:
+    """Yield what an account and a person of Entra have under the same meaning; without what neither has."""
+    document, evidence = account["document"], account.get("evidence", {})
+    name = document.get("name", {})
+    work: Document = next((value for key, value in document.items() if key.endswith("enterprise:2.0:User")), {})
+    first, *more = [str(one.get("value", "")) for one in document.get("emails", ())] or [""]
+    addresses = [one.partition(":")[2] for one in identity.get("proxyAddresses", ()) if one.startswith("smtp:")]
+    here_id = document.get("externalId") or evidence.get("objectId")
+    pairs: Sequence[tuple[str, object, object]] = (
+        ("Sign-in name", account["userName"], identity["userPrincipalName"]),
+        ("E-mail address", first, identity.get("mail")),
+        ("Further addresses", more, [*addresses, *identity.get("otherMails", ())]),
+        ("Display name", document.get("displayName") or name.get("formatted"), identity.get("displayName")),
+        ("Given name", name.get("givenName"), identity.get("givenName")),
+        ("Surname", name.get("familyName"), identity.get("surname")),
+        ("Employee number", work.get("employeeNumber"), identity.get("employeeId")),
+        ("Job title", document.get("title"), identity.get("jobTitle")),
+        ("Department", work.get("department"), identity.get("department")),
+        ("Active", "yes" if account["active"] else "no", "yes" if identity.get("accountEnabled", True) else "no"),
+        ("Object id", here_id, identity["id"]),
+    )
+    for term, one, other in pairs:
+        here, there = _text(one), _text(other)
+        if here or there:
+            yield Side(term, here, there, bool(here and there) and here.casefold() != there.casefold())
+    for term, value in (
+        ("NameID of past sign-ins", evidence.get("nameId")),
+        ("Key in the application", account.get("applicationId")),
+        ("Managed by", "the application" if account["sourceOfAuthority"] == "local" else "Entra"),
+        ("Protected", "yes" if account["protected"] else ""),
+    ):
+        if value:
+            yield Side(term, value, None, differs=False)
+    if kind := identity.get("userType"):
+        yield Side("Kind of user", None, kind, differs=False)
+
+
+def _text(value: object) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, Iterable):
+        return ", ".join(map(str, value))
+    return "" if value is None else str(value)
+
+
+PAGES: Final = (
+    Page(
+        "runs/{id}/rows/{row}",
+        show_row,
+        {"review": decide_row, "name": name_counterpart, "nothing": show_row},
+        under="runs",
+        notices=DONE,
+    ),
+)
