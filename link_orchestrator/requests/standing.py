@@ -10,9 +10,9 @@ from link_orchestrator.requests.jobs import listed
 from shared.admin.accounts import STATES
 from shared.admin.pages import SCANNED, count_states
 from shared.directory.directory import Directory
-from shared.directory.text import dump
 from shared.host.graph_settings import GraphSettings
 from shared.host.settings import Credential, Settings
+from shared.json_text import dump
 from shared.scim.endpoint import Request, Response
 from shared.tables.access import together
 
