@@ -27,9 +27,9 @@ from link_orchestrator.requests.sent_file import read_ahead, read_file
 from link_orchestrator.run import reviews_of
 from shared.admin.parameters import refuse_others
 from shared.directory.directory import Directory
-from shared.directory.text import dump
 from shared.directory.work.jobs import Job
 from shared.directory.work.reviews import ACTIONS, LINK
+from shared.json_text import dump
 from shared.scim.endpoint import Request, Response
 from shared.scim.errors import InvalidSyntax, InvalidValue
 from shared.turns import Turns

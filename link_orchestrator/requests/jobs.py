@@ -16,9 +16,9 @@ from link_orchestrator.warnings import warnings_of
 from shared.admin.parameters import PAGED, page_answer, read_count, refuse_others
 from shared.directory.directory import Directory
 from shared.directory.errors import NotFound
-from shared.directory.text import dump
 from shared.directory.work.jobs import Job
 from shared.directory.work.plan import Plan, PlanRow
+from shared.json_text import dump
 from shared.scim.endpoint import Request, Response
 from shared.scim.errors import InvalidValue
 

@@ -37,8 +37,8 @@ from shared.admin.account_changes import AccountEdit, LinkRequest, ReleaseReques
 from shared.admin.group_changes import GroupRelease
 from shared.admin.parameters import PAGED
 from shared.directory.directory import Directory
-from shared.directory.text import dump
 from shared.host.http import JSON, Route
+from shared.json_text import dump
 from shared.scim.endpoint import Request, Response
 
 VERSION = "1.0.0"

@@ -18,9 +18,9 @@ from shared.admin.parameters import refuse_others
 from shared.directory.directory import Directory
 from shared.directory.keys import Key
 from shared.directory.matching.identity import Identity
-from shared.directory.text import dump
 from shared.directory.work.jobs import Job
 from shared.directory.work.stages import is_older
+from shared.json_text import dump
 from shared.scim.endpoint import Request, Response
 from shared.scim.errors import InvalidValue
 

@@ -1,9 +1,8 @@
-"""Text as the directory stores and shows it: compact JSON, long text in several columns, timestamps, entity tags."""
+"""Text as the directory stores and shows it: long text in several columns, timestamps, entity tags."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -16,9 +15,6 @@ MAX_TEXT_COLUMNS = 12
 
 _END_OF_TIME = 10**16
 """Microseconds since 1970 from which a time is taken away: the year 2286."""
-
-dump = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
-"""Return compact JSON text; characters stay readable."""
 
 
 def split_text(name: str, text: str, spare: int = 0) -> dict[str, Value | None]:

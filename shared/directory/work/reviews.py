@@ -8,7 +8,6 @@ again. So what is approved is what was counted.
 
 from __future__ import annotations
 
-import json
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,9 +15,9 @@ from typing import Any
 
 from shared.directory.errors import Busy, InvalidCursor
 from shared.directory.keys import APPLICATION_ID, Keys, prefix_end
-from shared.directory.text import dump
 from shared.directory.work.buckets import read_place
 from shared.directory.work.plan import CURSOR, OPEN, Plan, PlanRow, columns_of, read_row
+from shared.json_text import dump, load
 from shared.tables.access import in_parts, scan, scan_pages, together, write
 from shared.tables.port import (
     MAX_OPERATIONS,
@@ -285,7 +284,7 @@ def _chosen(row: PlanRow) -> Mapping[str, Any]:
 
 
 def _read(tally: Row | None) -> Counter[str]:
-    return Counter(json.loads(str(tally.columns["counts"]))) if tally else Counter()
+    return Counter(load(str(tally.columns["counts"]))) if tally else Counter()
 
 
 def _tally(before: Row | None, counts: Mapping[str, int], closed: bool) -> Operation:
