@@ -46,7 +46,8 @@ def problem(error: Exception) -> Problem:
         case Forbidden() | directory.Refused():
             return 403, None, str(error), {}
         case directory.NotFound():
-            return 404, None, f"there is no such {error.what} in this directory", {}
+            remedy = f": {error.remedy}" if error.remedy else ""
+            return 404, None, f"there is no such {error.what} {error.where}{remedy}", {}
         case BodyLost():
             return 408, None, "the body did not come, or too slowly: send the request again", {}
         case directory.AlreadyExists():
