@@ -50,7 +50,7 @@ from link_orchestrator.files.wrong_file import Door, Doorkeeper
 from link_orchestrator.problems import Problem
 from shared.directory.keys import APPLICATION_ID, in_small_letters
 from shared.directory.records.model import ENTERPRISE, NO_EVIDENCE, SignInEvidence
-from shared.directory.text import dump
+from shared.json_text import dump
 
 USER = "urn:ietf:params:scim:schemas:core:2.0:User"
 MAX_APPLICATION_ID: Final = 256

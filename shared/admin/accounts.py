@@ -18,7 +18,7 @@ from shared.directory.records.audit import Change
 from shared.directory.records.kept import list_kept
 from shared.directory.records.listing import Glance
 from shared.directory.records.model import FORMER_NAME, Account, Status
-from shared.directory.text import dump
+from shared.json_text import dump
 from shared.scim.document import read_json
 from shared.scim.endpoint import Request, Response
 from shared.scim.extension import read_extensions
@@ -67,7 +67,7 @@ async def get_account(directory: Directory, request: Request) -> Response:
     account = await directory.accounts.find(request.id)
     history = await directory.accounts.history(request.id)
     if account is None and not history:
-        raise NotFound("no such account", "account")
+        raise NotFound("no such account", "account", "GET /accounts lists those there are")
     shown = _shown(account) if account else {"id": request.id, "deleted": True}
     told = await tell(directory, history)
     since = await directory.term_begin()

@@ -195,9 +195,9 @@ class Run:
         return [(action, count) for action, count in self.document.get("review", {}).items() if count]
 
     @property
-    def review_state(self) -> str:
-        """What a form sends to say which reviews its page counted."""
-        return " ".join(f"{action}={count}" for action, count in sorted(self.reviewed))
+    def reviews(self) -> int:
+        """How often rows were reviewed: what a form sends to say which reviews its page counted."""
+        return int(self.document.get("reviews", 0))
 
     def bars(self, known: Bars, where: str = "", counts: str = "counts") -> Sequence[tuple[Bar, int, str]]:
         """Return what is known of each count that is there, and the path of its rows where `where` filters them."""
