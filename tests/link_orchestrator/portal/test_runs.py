@@ -212,7 +212,7 @@ async def test_a_row_is_shown_side_by_side_with_what_differs(door: Door, api: Ap
     assert "Sign-in name differs" in page.text
     assert row["remedy"] in page.text
     assert row["reason"] in page.text
-    assert "import:" in page.text, "the account's history"
+    assert "An import" in page.text, "the account's history"
 
 
 @pytest.mark.parametrize(
