@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from link_orchestrator.run import (
     GROUPS_APPROVED,
@@ -35,7 +35,7 @@ from shared.directory.text import counted
 from shared.directory.work.activity import Deed
 from shared.directory.work.jobs import Job, State
 from shared.directory.work.plan import PlanRow
-from shared.directory.work.reviews import ACKNOWLEDGE, EXCLUDE
+from shared.directory.work.reviews import ACKNOWLEDGE, EXCLUDE, TIMES
 from shared.tables.access import in_waves
 from shared.tables.port import VersionConflict
 
@@ -88,7 +88,7 @@ async def _why_a_person(directory: Directory, job: Job, policy: Policy) -> str:
         return "the run brings a policy of its own"
     if limit is None or policy != policy_of(job):
         return "the directory's policy was changed since the run began"
-    links, total = await count_links(directory, job), await directory.listing.total()
+    (links, _), total = await count_plan(directory, job), await directory.listing.total()
     if links > limit.number:
         return f"{counted(links, 'link')}, more than autoApprove's number of {limit.number}"
     if links > limit.share * total:
@@ -167,11 +167,26 @@ async def pause(directory: Directory, job: Job) -> None:
             await directory.gate.open(job.id)  # it has ended, or its pilot has
 
 
-async def count_links(directory: Directory, job: Job) -> int:
-    """Return the number of links that a run would make. A review after this makes an approval begin again."""
+class Counted(NamedTuple):
+    """What the rows of a plan come to with their reviews: the links, and how often a row was reviewed."""
+
+    links: int
+    reviews: int
+
+
+async def count_plan(directory: Directory, job: Job) -> Counted:
+    """Return what the rows of a run come to. A review after this makes an approval begin again."""
     planned = job.counts.get(DecisionKind.LINK.value, 0) - settled_links(job)
     if not job.reviewed:
-        return planned
+        return Counted(planned, 0)
     reviews = reviews_of(directory, job.id)
     counts = await (reviews.close() if job.state is State.PLANNED else reviews.total())
-    return planned + counts["review.links"]
+    return Counted(planned + counts["review.links"], counts[TIMES])
+
+
+async def count_reviews(directory: Directory, job: Job) -> Job:
+    """Store and return the job's counts with what the reviews add to them."""
+    jobs = directory.jobs
+    await jobs.count(job.id, "review", await reviews_of(directory, job.id).total())
+    counts = await jobs.total(job.id)
+    return await jobs.change(job.id, lambda job: job if job.state is not State.PLANNED else replace(job, counts=counts))

@@ -74,7 +74,7 @@ An outage of storage is no failure (activities.answered).
 
 NIGHT = "0 10,30,50 3-5 * * *"
 """When jobs are removed. While a run is under way none is, and runs by schedule may begin at the same time each night.
-What is left the next time goes then: where nothing is, a look costs one read of the list of jobs."""
+What is left the next time goes then: where nothing is, a look costs a few reads of all jobs."""
 
 ROUTES = (
     Route("linking_identities_upload", "POST", "linking/identities", uploads.upload_identities, MAX_FILE_BYTES),
@@ -90,6 +90,7 @@ ROUTES = (
     Route("linking_adoptions", "GET", "linking/adoptions", provisioning.list_adoptions),
     Route("linking_foreign_links", "GET", "linking/foreign-links", provisioning.list_foreign_links),
     Route("linking_imports", "GET", "linking/imports", imports.list_imports),
+    Route("linking_uploads", "GET", "linking/uploads", uploads.list_uploads),
     Route("linking_schedule_get", "GET", "linking/schedule", schedule.get_schedule),
     Route("linking_schedule_resume", "POST", "linking/schedule/resume", schedule.resume_schedule),
     Route("activity_list", "GET", "directory/activity", activity.list_activity),
@@ -166,7 +167,7 @@ def _plain_routes() -> Iterator[Route]:
     for kind in KINDS.values():
         name, rows = kind.function_prefix, kind.rows
         if kind.listed:
-            service = _bind(kind, jobs.list_jobs, f"List the directory's {kind.plural}, oldest first.")
+            service = _bind(kind, jobs.list_jobs, f"List the {kind.plural}, the latest first, a page at a time.")
             yield Route(f"{name}_list", "GET", kind.path, service)
         if not kind.orchestrator:
             service = _bind(kind, jobs.get_upload, f"Return {kind.title}: its counts, and what was read of its file.")

@@ -51,6 +51,7 @@ async def remove_over(directory: Directory, client: Orchestrations) -> None:
     used = await _built_on(directory)
     removed, reduced, failed = 0, 0, 0
     found_by = await directory.findings.runs()  # before the jobs: a run that begins later has found nothing yet
+    await directory.jobs.mend_entries()
     jobs = await directory.jobs.list_all()
     # A slice that was under way when its run failed writes what it found behind the end.
     for run in found_by - {job.id for job in jobs if not job.state.ended}:
@@ -124,7 +125,7 @@ async def _remove(directory: Directory, job: Job) -> None:
     await directory.stages.clear(job.id, [job.id + IMPORTED])
     if job.kind == RUN.name:
         await directory.findings.clear(job.id)
-    await directory.jobs.remove(job.id)
+    await directory.jobs.remove(job)
 
 
 async def _remove_owed(directory: Directory, undo: Job) -> None:

@@ -28,9 +28,10 @@ from link_orchestrator.run import (
 from shared.directory.directory import Directory
 from shared.directory.errors import NotFound
 from shared.directory.matching.accounts import DecisionKind
-from shared.directory.text import counted, dump
+from shared.directory.text import counted
 from shared.directory.work.findings import EXAMPLES, Finding
 from shared.directory.work.jobs import Job
+from shared.json_text import dump
 
 DISABLED, UNASSIGNED = "disabled", "unassigned"
 """Codes of people who are disabled in Entra, or not assigned to the application there."""

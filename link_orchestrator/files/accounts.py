@@ -50,7 +50,7 @@ from link_orchestrator.files.wrong_file import Door, Doorkeeper
 from link_orchestrator.problems import Problem
 from shared.directory.keys import APPLICATION_ID, in_small_letters
 from shared.directory.records.model import ENTERPRISE, NO_EVIDENCE, SignInEvidence
-from shared.directory.text import dump
+from shared.json_text import dump
 
 USER = "urn:ietf:params:scim:schemas:core:2.0:User"
 MAX_APPLICATION_ID: Final = 256
@@ -149,7 +149,7 @@ def _refuse_display_name(cells: Mapping[str, Any], layout: Layout, found: Column
         raise Unusable(
             header,
             "holds a name with a space, which may be the one to show and not the one to sign in with",
-            "Say which of the two the column is, displayName or userName.",
+            "Say by columns which of the two the column is: displayName or userName.",
         )
 
 

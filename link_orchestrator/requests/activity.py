@@ -9,9 +9,9 @@ from link_orchestrator.requests.jobs import shown
 from shared.admin.parameters import page_answer, read_count
 from shared.directory.directory import Directory
 from shared.directory.keys import ID, is_group
-from shared.directory.text import dump
 from shared.directory.work.activity import Deed
 from shared.directory.work.jobs import Job
+from shared.json_text import dump
 from shared.scim.endpoint import Request, Response
 
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 from pydantic import Field, model_validator
 
 from link_orchestrator import pilot
-from link_orchestrator.approving import ATTEMPTS, approved, count_links, pause
+from link_orchestrator.approving import ATTEMPTS, approved, count_plan, count_reviews, pause
 from link_orchestrator.kinds import RUN
 from link_orchestrator.lifecycle import Orchestrations, ensure_started, refuse_under_way, tell
 from link_orchestrator.orchestrator import APPROVE
@@ -34,8 +34,9 @@ from shared.admin.body import Body
 from shared.directory.directory import Directory
 from shared.directory.errors import Busy
 from shared.directory.matching.groups import GroupDecisionKind
-from shared.directory.text import counted, dump
+from shared.directory.text import counted
 from shared.directory.work.jobs import Job, State
+from shared.json_text import dump
 from shared.scim.endpoint import Request, Response
 from shared.scim.errors import InvalidValue
 from shared.tables.port import VersionConflict
@@ -57,6 +58,8 @@ class Approval(Body, strict=True):
 
     links: int | None = None
     """Where given, the number of links that the plan counts."""
+    reviews: int | None = None
+    """How often rows were reviewed, as the run shows it: refused if somebody has decided about a row since."""
     groups: int | None = None
     """The number of groups that the plan counts; without it no group is linked."""
     pause_provisioning: bool | None = None
@@ -89,9 +92,9 @@ async def approve(directory: Directory, request: Request, client: Orchestrations
     approval = Approval.read(request, required=False)
     job = await ensure_started(directory, await find_job(directory, request, RUN), client)
     for _ in range(ATTEMPTS):
-        await _refuse_unapprovable(directory, job, approval)
+        links = await _refuse_unapprovable(directory, job, approval)
         if job.state is State.PLANNED:
-            options = await _options(directory, job, approval, request)
+            options = await _options(directory, job, approval, request, links)
             seen = acknowledgements(job, _codes(approval), request.by, directory.jobs.now())
             try:
                 after = approved(
@@ -121,8 +124,11 @@ async def approve(directory: Directory, request: Request, client: Orchestrations
     return answer(job, request, 202)
 
 
-async def _refuse_unapprovable(directory: Directory, job: Job, approval: Approval) -> None:
-    """Raise Busy if the run is not planned, a number is wrong, or the safeguard asks for a number that is missing."""
+async def _refuse_unapprovable(directory: Directory, job: Job, approval: Approval) -> int:
+    """Return the number of links that the run would make.
+
+    Raises Busy if the run is not planned, a number is wrong, or the safeguard asks for a number that is missing.
+    """
     if job.state not in (State.PLANNED, State.APPROVED) or job.cancelled_by:
         raise Busy(f"phase: the run is {state_in_words(job)}, only a planned run can be approved")
     if job.state is State.PLANNED and (ended := ended_in_words(await directory.policies.read())):
@@ -131,24 +137,33 @@ async def _refuse_unapprovable(directory: Directory, job: Job, approval: Approva
         if approval.is_pilot:
             raise Busy("phase: the run is approved, all of it: no pilot goes beside that")
         raise Busy("phase: a pilot of the run is being applied: approve the rest once the run is planned again")
+    # A review after this makes the approval begin again: what is counted and chosen from here on is what is approved.
+    links, reviews = await count_plan(directory, job)
+    if job.state is State.PLANNED and approval.reviews not in (None, reviews):
+        # A review may have died before it was counted: who looks again sees the number that counts.
+        await count_reviews(directory, job)
+        raise Busy(
+            "reviews: somebody has decided about rows of this plan since you looked: look at it again, "
+            f'then approve with {{"reviews": {reviews}}}'
+        )
     if approval.is_pilot:
-        await _refuse_pilot(directory, job, approval)
+        _refuse_pilot(job, approval, links)
         if job.state is State.PLANNED:
             _refuse_unseen(job, approval)
-        return
+        return links
     groups = job.counts.get(GroupDecisionKind.LINK.value, 0)
     if approval.groups not in (None, groups):
         raise Busy(f"groups: the plan would link {counted(groups, 'group')}; look at it again and approve that number")
     if job.state is State.APPROVED and approval.groups not in (None, job.options.get(GROUPS_APPROVED)):
         raise Busy("groups: the run was approved without them; start another one to link groups")
-    await _refuse_number(directory, job, approval.links)
+    await _refuse_number(directory, job, approval.links, links)
     if job.state is State.PLANNED:
         _refuse_unseen(job, approval)
+    return links
 
 
-async def _refuse_number(directory: Directory, job: Job, approved_links: int | None) -> None:
+async def _refuse_number(directory: Directory, job: Job, approved_links: int | None, links: int) -> None:
     """Raise Busy if the number of links is another, or the safeguard asks for one that is missing."""
-    links = await count_links(directory, job)
     if approved_links is not None:
         if approved_links != links:
             raise Busy(
@@ -159,13 +174,12 @@ async def _refuse_number(directory: Directory, job: Job, approved_links: int | N
         await _refuse_unnumbered(directory, job, links)
 
 
-async def _refuse_pilot(directory: Directory, job: Job, approval: Approval) -> None:
+def _refuse_pilot(job: Job, approval: Approval, links: int) -> None:
     """Raise Busy if the run knows no pilots, or if this one does not say of which plan it is."""
     if PILOTS not in job.options:
         raise Busy("phase: an earlier version of the app made this plan: approve all of it, or start a new run")
     if job.state is State.APPROVED:
         return
-    links = await count_links(directory, job)
     if approval.links is None and approval.rows is None:
         # Without it a request that is sent again, as its answer was lost, would link as many people once more.
         raise Busy(
@@ -185,10 +199,8 @@ async def _refuse_unnumbered(directory: Directory, job: Job, links: int, name: s
         )
 
 
-async def _options(directory: Directory, job: Job, approval: Approval, request: Request) -> dict[str, Any]:
+async def _options(directory: Directory, job: Job, approval: Approval, request: Request, links: int) -> dict[str, Any]:
     """Return the options that say what was approved, with the rows of a pilot written down."""
-    # A review after this makes the approval begin again: what is chosen below is what is approved.
-    links = await count_links(directory, job)
     chosen: list[str] = []
     if approval.is_pilot:
         chosen = await _chosen(directory, job, approval)

@@ -6,10 +6,8 @@ from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 from link_orchestrator.kinds import (
-    ENTRA_GROUPS,
     GROUP_IMPORT,
     GROUP_IMPORT_UNDO,
-    IDENTITIES,
     IMPORT,
     IMPORT_UNDO,
     RUN,
@@ -21,8 +19,8 @@ from link_orchestrator.requests.pages.policy import say
 from link_orchestrator.requests.reviewers import list_reviewers
 from link_orchestrator.run import plans_groups
 from shared.directory.directory import Directory
-from shared.directory.text import dump
-from shared.directory.work.jobs import Job
+from shared.directory.work.jobs import Job, before
+from shared.json_text import dump
 from shared.scim.endpoint import Request, Response
 
 MOST_FILES: Final = 20
@@ -48,19 +46,22 @@ async def get_basis(directory: Directory, request: Request) -> Response:
 
 async def undos_and_files(directory: Directory, run: Job) -> tuple[list[dict[str, Any]], list[File]]:
     """Return the undos of a run, as the API shows them, and the files that it goes by, both oldest first."""
-    jobs = await directory.jobs.list_all()
-    undos = [shown(undo) for undo in jobs if (undo.kind, undo.options.get("run")) == (UNDO.name, run.id)]
-    of_imports = (IMPORT_UNDO.name, GROUP_IMPORT_UNDO.name)
-    back = {undo.options["import"]: shown(undo) for undo in jobs if undo.kind in of_imports}
-    return undos, [File(shown(other), back.get(other.id)) for other in jobs if _is_read(other, run)]
+    undos = await directory.jobs.find_about(UNDO.name, "run", run.id)
+    files = await _files(directory, run)
+    ids = [one.id for one in files]
+    undone = [await directory.jobs.find_about(kind.name, "import", *ids) for kind in (IMPORT_UNDO, GROUP_IMPORT_UNDO)]
+    back = {undo.options["import"]: shown(undo) for some in undone for undo in some}
+    return [*map(shown, undos)], [File(shown(other), back.get(other.id)) for other in files]
 
 
-def _is_read(other: Job, run: Job) -> bool:
-    """Tell whether a run goes by what another job brought: an import before its plan, or an upload that it names."""
-    if other.kind in (IDENTITIES.name, ENTRA_GROUPS.name):
-        return other.id in (*run.options.get("parts", ()), run.options.get("identities"), run.options.get("groups"))
+async def _files(directory: Directory, run: Job) -> list[Job]:
+    """Return the jobs that brought what a run goes by: the last imports before its plan, and the uploads it names."""
     kinds = (IMPORT.name, GROUP_IMPORT.name) if plans_groups(run) else (IMPORT.name,)
-    return other.kind in kinds and other.started < (run.planned or run.started)
+    imports, _ = await directory.jobs.page(kinds, before(run.planned or run.started), MOST_FILES)
+    named = (*run.options.get("parts", ()), run.options.get("identities"), run.options.get("groups"))
+    uploads = [one for one in named if isinstance(one, str)]
+    found = (await directory.jobs.find_many([*(one.id for one in imports), *uploads])).values()
+    return sorted(found, key=lambda job: job.started)
 
 
 def _described(file: File) -> Mapping[str, Any]:

@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
+from link_orchestrator.approving import count_reviews
 from link_orchestrator.files.formats import read_rows
 from link_orchestrator.files.rows import Header, Row, UnreadableFile
 from link_orchestrator.kinds import RUN
@@ -21,14 +22,15 @@ from link_orchestrator.problem_report import BY_REASON
 from link_orchestrator.problems import Problem, Tally
 from link_orchestrator.requests.jobs import shown
 from link_orchestrator.requests.report import DECIDING
-from link_orchestrator.requests.reviews import Wish, begin_reviewing, count_reviews, record
+from link_orchestrator.requests.reviews import Wish, begin_reviewing, record
 from link_orchestrator.requests.sent_file import read_ahead, read_file
 from link_orchestrator.run import reviews_of
 from shared.admin.parameters import refuse_others
 from shared.directory.directory import Directory
-from shared.directory.text import Advice, dump
+from shared.directory.text import Advice
 from shared.directory.work.jobs import Job
 from shared.directory.work.reviews import ACTIONS, LINK
+from shared.json_text import dump
 from shared.scim.endpoint import Request, Response
 from shared.scim.errors import InvalidSyntax, InvalidValue
 from shared.turns import Turns

@@ -24,7 +24,7 @@ from link_orchestrator.passes.import_accounts import CHANGE, LINKED, PROTECTED
 from link_orchestrator.passes.preview_accounts import FIRST_LINE, FIRST_ROWS
 from link_orchestrator.problem_report import BY_REASON, ProblemReport
 from link_orchestrator.problems import Problem
-from link_orchestrator.requests.jobs import answer, find_job, shown
+from link_orchestrator.requests.jobs import answer, find_job, page_of_jobs
 from link_orchestrator.requests.sent_file import FILE, PARAMETERS, read_columns, read_file, read_name, stage_rows
 from link_orchestrator.staged import FREED, IMPORTED, STAGED, UNREAD, name_bucket
 from shared.admin.body import Body
@@ -33,7 +33,6 @@ from shared.directory.directory import Directory
 from shared.directory.errors import Busy, NotFound
 from shared.directory.keys import Key
 from shared.directory.matching.policy import MOST_UNDO_DAYS
-from shared.directory.text import dump
 from shared.directory.work.jobs import State
 from shared.directory.work.stages import is_older
 from shared.scim.endpoint import Request, Response
@@ -50,9 +49,8 @@ AS_PREVIEWED: Final = ("rows", "slices", PROTECTED, KEYED, FILE, READING)
 
 
 async def list_imports(directory: Directory, request: Request) -> Response:
-    """List the imports of accounts and of groups, oldest first."""
-    jobs = [shown(job) for job in await directory.jobs.list_all() if job.kind in (IMPORT.name, GROUP_IMPORT.name)]
-    return Response(200, dump({"imports": jobs}))
+    """List the imports of accounts and of groups, the latest first, a page at a time."""
+    return await page_of_jobs(directory, request, "imports", IMPORT, GROUP_IMPORT)
 
 
 async def import_accounts(directory: Directory, request: Request, client: Orchestrations) -> Response:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from link_orchestrator.files.reading import READING
 from link_orchestrator.kinds import KINDS, RUN, Kind, Rows
@@ -13,17 +13,25 @@ from link_orchestrator.requests.explained import explained
 from link_orchestrator.requests.selection import CONDITIONS, Filter, read_filter, refuse_unsent
 from link_orchestrator.run import settled_links
 from link_orchestrator.warnings import warnings_of
-from shared.admin.parameters import page_answer, read_count, refuse_others
+from shared.admin.parameters import PAGED, page_answer, read_count, refuse_others
 from shared.directory.directory import Directory
 from shared.directory.errors import NotFound
-from shared.directory.text import dump
 from shared.directory.work.jobs import Job
 from shared.directory.work.plan import Plan, PlanRow
+from shared.json_text import dump
 from shared.scim.endpoint import Request, Response
 from shared.scim.errors import InvalidValue
 
 ROWS_READ = 5_000
 """Rows that one request by a condition looks at. The cursor in its answer goes on from there."""
+
+
+LISTED: Final = (
+    *("id", "kind", "phase", "started", "startedBy", "persons", "options", "counts", "links", "reviews"),
+    *("planned", "reviewed", "expires", "approved", "approvedBy", "cancelledBy", "replacedBy"),
+    *("ended", "reduced", "reason"),
+)
+"""What lists show of a job; of its options those alone that are short."""
 
 
 async def get_job(kind: Kind, directory: Directory, request: Request, client: Orchestrations) -> Response:
@@ -45,9 +53,16 @@ async def cancel_job(kind: Kind, directory: Directory, request: Request, client:
 
 
 async def list_jobs(kind: Kind, directory: Directory, request: Request) -> Response:
-    """List all jobs of a kind, oldest first."""
-    jobs = [shown(job) for job in await directory.jobs.list_all() if job.kind == kind.name]
-    return Response(200, dump({kind.plural: jobs}))
+    """List the jobs of a kind, the latest first, a page at a time."""
+    return await page_of_jobs(directory, request, kind.plural, kind)
+
+
+async def page_of_jobs(directory: Directory, request: Request, name: str, *kinds: Kind) -> Response:
+    """Return a page of the jobs of some kinds, the latest first, each as a list shows it."""
+    refuse_others(request, *PAGED)
+    names = [kind.name for kind in kinds]
+    jobs, cursor = await directory.jobs.page(names, request.params.get("cursor", ""), read_count(request))
+    return page_answer(name, [listed(job) for job in jobs], cursor)
 
 
 async def list_rows(kind: Kind, directory: Directory, request: Request) -> Response:
@@ -90,10 +105,10 @@ async def select_rows(
 
 async def find_last(kind: Kind, directory: Directory, request: Request) -> Response:
     """Return the last job of a kind that is about the run. Raises NotFound for none."""
-    jobs = await jobs_about(directory, await find_job(directory, request, RUN), kind)
-    if not jobs:
-        raise NotFound(f"no {kind.name} of this run", f"{kind.name} of this run")
-    return answer(jobs[-1], request, 200)
+    about = await find_job(directory, request, RUN)
+    if found := await directory.jobs.find_about(kind.name, "run", about.id):
+        return answer(found[-1], request, 200)
+    raise NotFound(f"no {kind.name} of this run", f"{kind.name} of this run")
 
 
 async def find_last_of_import(kind: Kind, directory: Directory, request: Request) -> Response:
@@ -101,16 +116,9 @@ async def find_last_of_import(kind: Kind, directory: Directory, request: Request
     if kind.about_import is None:
         raise NotFound(f"no {kind.name}")
     about = await find_job(directory, request, kind.about_import)
-    jobs = [job for job in await directory.jobs.list_all() if job.kind == kind.name]
-    jobs = [job for job in jobs if job.options.get("import") == about.id]
-    if not jobs:
-        raise NotFound(f"no {kind.name} of this import", "undo of this import")
-    return answer(jobs[-1], request, 200)
-
-
-async def jobs_about(directory: Directory, run: Job, kind: Kind) -> list[Job]:
-    """Return the jobs of a kind that are about a run, oldest first."""
-    return [job for job in await directory.jobs.list_all() if (job.kind, job.options.get("run")) == (kind.name, run.id)]
+    if found := await directory.jobs.find_about(kind.name, "import", about.id):
+        return answer(found[-1], request, 200)
+    raise NotFound(f"no {kind.name} of this import", "undo of this import")
 
 
 async def find_job(directory: Directory, request: Request, kind: Kind) -> Job:
@@ -166,10 +174,11 @@ def shown(job: Job) -> dict[str, Any]:
     """
     counts, groups = _grouped(job.counts)
     links = counts.get("link", 0) + groups.get("review", {}).pop("links", 0) - settled_links(job)
+    times = groups.get("review", {}).pop("times", 0)
     for hidden in ("carried", "warnings", "objectIds"):
         groups.pop(hidden, None)
     planned = job.kind == RUN.name and job.planned
-    approvable: dict[str, Any] = {"links": links} if planned else {}
+    approvable: dict[str, Any] = {"links": links, "reviews": times} if planned else {}
     if planned and (warnings := warnings_of(job)):
         approvable["warnings"] = [warned.to_json() for warned in warnings]
     options = dict(job.options)
@@ -177,6 +186,11 @@ def shown(job: Job) -> dict[str, Any]:
     document = job.to_json()
     document.pop("warned", None)
     return document | {"options": options, "counts": counts} | groups | approvable | read
+
+
+def listed(job: Job) -> dict[str, Any]:
+    """Return the entry of a job as lists show it; the rest of it is at the job's own address."""
+    return {name: value for name, value in shown(job).items() if name in LISTED}
 
 
 def _grouped(counts: Mapping[str, int]) -> tuple[dict[str, int], dict[str, dict[str, int]]]:

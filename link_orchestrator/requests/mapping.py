@@ -12,8 +12,8 @@ from link_orchestrator.source import MappingSource, SourceBusy, SourceFailed, So
 from shared.admin.body import Body
 from shared.directory.directory import Directory
 from shared.directory.errors import Busy
-from shared.directory.text import dump
 from shared.directory.work.jobs import Job
+from shared.json_text import dump
 from shared.scim.document import read_json
 from shared.scim.endpoint import Request, Response
 from shared.scim.errors import InvalidValue

@@ -14,8 +14,8 @@ from link_orchestrator.staged import identity_bucket, parts_of
 from shared.directory.directory import Directory
 from shared.directory.errors import NotFound
 from shared.directory.keys import fold
-from shared.directory.text import dump
 from shared.directory.work.jobs import Job
+from shared.json_text import dump
 from shared.scim.endpoint import Request, Response
 
 MOST_IDENTITIES: Final = 8

@@ -25,6 +25,7 @@ from link_orchestrator.problem_report import BY_REASON
 from link_orchestrator.requests.afterwards import UndoRequest
 from link_orchestrator.requests.approval import Approval
 from link_orchestrator.requests.imports import ImportUndoRequest
+from link_orchestrator.requests.jobs import LISTED
 from link_orchestrator.requests.reviews import ReviewRequest
 from link_orchestrator.requests.runs import RunRequest
 from link_orchestrator.requests.selection import CONDITIONS
@@ -34,9 +35,10 @@ from link_orchestrator.warnings import ROW_WARNINGS
 from shared.admin import accounts, groups
 from shared.admin.account_changes import AccountEdit, LinkRequest, ReleaseRequest
 from shared.admin.group_changes import GroupRelease
+from shared.admin.parameters import PAGED
 from shared.directory.directory import Directory
-from shared.directory.text import dump
 from shared.host.http import JSON, Route
+from shared.json_text import dump
 from shared.scim.endpoint import Request, Response
 
 VERSION = "1.0.0"
@@ -69,7 +71,6 @@ WORKBOOKS = {
 }
 ACCOUNTS_FILE = {"text/csv": "File", "application/x-ndjson": "File", JSON: "AnyJson", **WORKBOOKS}
 IDENTITIES_FILE = {"text/csv": "File", JSON: "AnyJson", **WORKBOOKS}
-PAGED = ("count", "cursor")
 
 OPERATIONS: Mapping[str, Operation] = {
     "accounts_find": Operation("Accounts", query=(*accounts.KEYS, "account.state", *PAGED)),
@@ -122,7 +123,8 @@ OPERATIONS: Mapping[str, Operation] = {
     "linking_refusals": Operation("Refusals", query=PAGED),
     "linking_adoptions": Operation("Adoptions", query=PAGED),
     "linking_foreign_links": Operation("ForeignLinks", query=PAGED),
-    "linking_imports": Operation("Imports"),
+    "linking_imports": Operation("Imports", query=PAGED),
+    "linking_uploads": Operation("Uploads", query=PAGED),
     "linking_connection": Operation("Connection"),
     "linking_sources": Operation("Sources"),
     "linking_mapping_get": Operation("MappingCheck"),
@@ -220,7 +222,7 @@ def operations() -> dict[str, Operation]:
         if kind.orchestrator:
             found[f"{name}_cancel"] = Operation("Job", 202)
         if kind.listed:
-            found[f"{name}_list"] = Operation(kind.plural.title())
+            found[f"{name}_list"] = Operation(kind.plural.title(), query=PAGED)
         if kind.about_import is not None:
             found[f"{kind.about_import.function_prefix}_undo"] = Operation("Job")
         if kind.about_run:
@@ -267,7 +269,8 @@ def schemas() -> dict[str, Any]:
     written = json.loads(Path(__file__).with_name("openapi_schemas.json").read_text("utf-8"))
     found: dict[str, Any] = _body_schemas() | written
     found["JobKind"] = {"enum": [*KINDS]}
-    found["Imports"] = _list_of("imports", "Job")
+    found["JobEntry"] = _entry(found["Job"])
+    found["Imports"] = _list_of("imports", "JobEntry", cursor={"type": "string"})
     for kind in KINDS.values():
         page, rows = _page_of(kind), kind.rows
         row = page.removesuffix("s")
@@ -276,8 +279,15 @@ def schemas() -> dict[str, Any]:
         if rows.choices:
             found[f"{row}Kind"] = {"enum": [*rows.choices]}
         if kind.listed:
-            found[kind.plural.title()] = _list_of(kind.plural, "Job")
+            found[kind.plural.title()] = _list_of(kind.plural, "JobEntry", cursor={"type": "string"})
     return found
+
+
+def _entry(job: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the schema of a job's entry in a list, by that of the job."""
+    properties = {name: job["properties"][name] for name in LISTED}
+    properties["options"] = properties["options"] | {"description": "Those that are a text, a number or a list of ids."}
+    return {**job, "description": "A job as lists show it; all of it is at its own address.", "properties": properties}
 
 
 @cache

@@ -13,7 +13,7 @@ from shared.admin.parameters import page_answer, read_count
 from shared.directory.directory import Directory
 from shared.directory.errors import Busy
 from shared.directory.matching.policy import LOGIN_NAMES, Policy, Schedule, Trust, read_asked
-from shared.directory.text import dump
+from shared.json_text import dump
 from shared.scim.document import read_json
 from shared.scim.endpoint import Request, Response
 from shared.scim.errors import InvalidValue

@@ -35,9 +35,9 @@ from link_orchestrator.run import mapping_of, policy_of
 from link_orchestrator.warnings import warnings_of
 from shared.admin.parameters import read_count
 from shared.directory.directory import Directory
-from shared.directory.text import dump
 from shared.directory.work.jobs import Job
 from shared.directory.work.plan import Plan, PlanRow
+from shared.json_text import dump
 from shared.scim.endpoint import Request, Response
 from shared.scim.errors import InvalidValue
 from shared.turns import Turns

@@ -13,6 +13,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from link_orchestrator.approving import count_reviews
 from link_orchestrator.kinds import RUN
 from link_orchestrator.lifecycle import Orchestrations, ensure_started
 from link_orchestrator.passes.counterparts import find_row, objections
@@ -38,10 +39,10 @@ from shared.directory.matching.evidence import facts_of
 from shared.directory.matching.identity import NO_OBJECT_ID, read_object_id
 from shared.directory.matching.policy import Policy
 from shared.directory.records.model import Account, Status
-from shared.directory.text import dump
-from shared.directory.work.jobs import Job, State
+from shared.directory.work.jobs import Job
 from shared.directory.work.plan import Plan, PlanRow
 from shared.directory.work.reviews import ACKNOWLEDGE, AS_PLANNED, EXCLUDE, LEAVE, LINK, Review, Reviews
+from shared.json_text import dump
 from shared.scim.endpoint import Request, Response
 from shared.scim.errors import InvalidValue
 from shared.tables.access import in_waves, together
@@ -476,11 +477,3 @@ async def _exclude_from_now_on(directory: Directory, rows: Sequence[PlanRow], by
         await directory.policies.change(exclude, by)
     except ValueError as error:
         raise InvalidValue(f"inPolicy: {error}") from None
-
-
-async def count_reviews(directory: Directory, job: Job) -> Job:
-    """Store and return the job's counts with what the reviews add to them."""
-    jobs = directory.jobs
-    await jobs.count(job.id, "review", await reviews_of(directory, job.id).total())
-    counts = await jobs.total(job.id)
-    return await jobs.change(job.id, lambda job: job if job.state is not State.PLANNED else replace(job, counts=counts))

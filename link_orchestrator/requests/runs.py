@@ -25,8 +25,8 @@ from shared.admin.body import Body
 from shared.directory.directory import Directory
 from shared.directory.errors import Busy
 from shared.directory.matching.policy import Policy, read_asked
-from shared.directory.text import dump
 from shared.directory.work import seen
+from shared.json_text import dump
 from shared.scim.endpoint import Request, Response
 from shared.scim.errors import InvalidValue
 

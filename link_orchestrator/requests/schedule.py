@@ -23,9 +23,9 @@ from shared.directory.directory import Directory
 from shared.directory.errors import Busy, NotFound
 from shared.directory.policies import SCHEDULE, Stored, Switch
 from shared.directory.schedule import ScheduleState
-from shared.directory.text import dump
 from shared.directory.work.activity import Deed
 from shared.directory.work.jobs import Job, State
+from shared.json_text import dump
 from shared.scim.endpoint import Request, Response
 
 
@@ -146,8 +146,7 @@ async def _with_reviews(directory: Directory, waiting: Job | None) -> str | None
     """
     if waiting is not None:
         return waiting.id
-    runs = [job for job in await directory.jobs.list_all() if job.kind == RUN.name]
-    last = runs[-1] if runs else None
+    last = await directory.jobs.find_last(RUN.name)
     if last is None or not last.options.get(SCHEDULED) or last.approved or last.state is State.DONE:
         return None
     if last.planned:

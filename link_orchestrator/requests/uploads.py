@@ -10,7 +10,7 @@ from link_orchestrator.files.identities import number_identities
 from link_orchestrator.files.reading import READING, Notes
 from link_orchestrator.kinds import ENTRA_GROUPS, IDENTITIES, Kind
 from link_orchestrator.problem_report import KEPT_IN_BUCKET, ProblemReport
-from link_orchestrator.requests.jobs import answer
+from link_orchestrator.requests.jobs import answer, page_of_jobs
 from link_orchestrator.requests.object_ids import ObjectIds
 from link_orchestrator.requests.sent_file import PARAMETERS, read_columns, read_file, read_name, stage_rows
 from link_orchestrator.staged import IDS, EntraGroupWriter, entra_groups, parts_of
@@ -18,14 +18,19 @@ from shared.admin.parameters import refuse_others
 from shared.directory.directory import Directory
 from shared.directory.keys import Key
 from shared.directory.matching.identity import Identity
-from shared.directory.text import dump
 from shared.directory.work.jobs import Job
 from shared.directory.work.stages import is_older
+from shared.json_text import dump
 from shared.scim.endpoint import Request, Response
 from shared.scim.errors import InvalidValue
 
 UPLOAD_DAYS: Final = 30
 """Days for which runs may be started over an upload; then the nightly sweep removes it."""
+
+
+async def list_uploads(directory: Directory, request: Request) -> Response:
+    """List the uploads of identities and of groups, the latest first, a page at a time."""
+    return await page_of_jobs(directory, request, "uploads", IDENTITIES, ENTRA_GROUPS)
 
 
 async def upload_identities(directory: Directory, request: Request) -> Response:

@@ -16,7 +16,7 @@ from shared.directory.keys import APPLICATION_ID, application_key
 from shared.directory.records.audit import Change
 from shared.directory.records.listing import Glance
 from shared.directory.records.model import Account, Status
-from shared.directory.text import dump
+from shared.json_text import dump
 from shared.scim.document import read_json
 from shared.scim.endpoint import Request, Response
 from shared.scim.extension import read_extensions

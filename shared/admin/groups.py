@@ -18,7 +18,7 @@ from shared.directory.keys import ID, behind, is_group
 from shared.directory.records.audit import HISTORY_CURSOR
 from shared.directory.records.listing import Glance
 from shared.directory.records.model import Authority, Group, Status
-from shared.directory.text import dump
+from shared.json_text import dump
 from shared.scim.endpoint import Request, Response
 from shared.scim.errors import InvalidValue
 

@@ -6,10 +6,12 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from shared.directory.keys import Key
-from shared.directory.text import dump
+from shared.json_text import dump
 from shared.scim.endpoint import Request, Response
 from shared.scim.errors import InvalidValue
 
+PAGED = ("count", "cursor")
+"""Parameters that a request for a list takes."""
 PAGE = 100
 """Rows of a page for a request that names no count."""
 

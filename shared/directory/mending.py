@@ -46,6 +46,7 @@ async def mend(directory: Directory) -> list[Contradiction]:
             if resources is directory.groups:
                 for row in kept:
                     await _index(directory, _id(row))
+    await directory.jobs.mend_entries()
     return found
 
 

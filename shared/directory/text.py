@@ -1,9 +1,8 @@
-"""Text as the directory stores and shows it: compact JSON, long text in several columns, timestamps, entity tags."""
+"""Text as the directory stores and shows it: long text in several columns, timestamps, entity tags."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -15,8 +14,8 @@ from shared.tables.port import MAX_STRING_UNITS, Value
 MAX_TEXT_COLUMNS = 12
 """Columns of 64 KiB that one text may fill: most of a row's 1 MiB, with room for the other columns."""
 
-dump = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
-"""Return compact JSON text; characters stay readable."""
+_END_OF_TIME = 10**16
+"""Microseconds since 1970 from which a time is taken away: the year 2286."""
 
 
 def split_text(name: str, text: str, spare: int = 0) -> dict[str, Value | None]:
@@ -46,6 +45,11 @@ def timestamp(moment: datetime | None = None) -> str:
     """Return an instant as SCIM dateTime in UTC with milliseconds (RFC 7643 section 2.3.5)."""
     moment = moment or datetime.now(UTC)
     return f"{moment.replace(tzinfo=None).isoformat(timespec='milliseconds')}Z"
+
+
+def from_the_end(at: str) -> str:
+    """Return 16 digits that are the smaller, the later a time is: in order of key, the latest rows come first."""
+    return f"{_END_OF_TIME - int(datetime.fromisoformat(at).timestamp() * 1_000_000):016d}"
 
 
 def weak_tag(text: str) -> str:

@@ -17,9 +17,9 @@ from pydantic import ValidationError
 from shared.directory import errors as directory
 from shared.host.auth import Forbidden, Unauthorized
 from shared.host.body import ACCEPTED, BodyLost, UnknownPacking
+from shared.json_text import dump
 from shared.scim.endpoint import MethodNotAllowed
 from shared.scim.errors import ScimError, error_body
-from shared.scim.messages import document_text
 from shared.tables.port import Damaged, Denied, LimitExceeded, TablesError, Throttled, Unavailable
 
 log = logging.getLogger("scimlink")
@@ -75,7 +75,7 @@ def problem(error: Exception) -> Problem:
 
 def error_text(status: int, scim_type: str | None, detail: str) -> str:
     """Return the JSON text of an Error message."""
-    return document_text(error_body(status, scim_type, detail))
+    return dump(error_body(status, scim_type, detail))
 
 
 def loggable(error: Exception) -> str:

@@ -8,10 +8,10 @@ from __future__ import annotations
 from shared.directory.directory import Directory
 from shared.directory.errors import NotFound
 from shared.host.auth import Forbidden
+from shared.json_text import dump
 from shared.scim import discovery
 from shared.scim.endpoint import Request, Response
 from shared.scim.extension import extended
-from shared.scim.messages import document_text
 from shared.scim.schema import GROUP, USER, ResourceType
 
 
@@ -49,4 +49,4 @@ def _answer(request: Request, body: object) -> Response:
         raise Forbidden("discovery endpoints take no filter: read the list and choose from it")
     if body is None:
         raise NotFound("no such schema or resource type")
-    return Response(200, document_text(body))
+    return Response(200, dump(body))

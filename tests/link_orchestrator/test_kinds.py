@@ -69,6 +69,7 @@ linking_groups_get           GET    linking/groups/{id}
 linking_groups_problems      GET    linking/groups/{id}/problems
 linking_identities_upload    POST   linking/identities
 linking_imports              GET    linking/imports
+linking_uploads              GET    linking/uploads
 linking_identities_list      GET    linking/identities
 linking_identities_get       GET    linking/identities/{id}
 linking_identities_problems  GET    linking/identities/{id}/problems
@@ -167,7 +168,7 @@ def test_a_kind_that_is_added_to_the_table_gets_its_routes_its_orchestration_and
     document = openapi.document(described())
     told = {o["operationId"]: o["summary"] for found in document["paths"].values() for o in found.values()}
     assert {name: told[name] for name, *_ in MADE_UP_ROUTES} == {
-        "linking_inspection_list": "List the directory's inspections, oldest first.",
+        "linking_inspection_list": "List the inspections, the latest first, a page at a time.",
         "linking_inspection_get": "Return an inspection: its phase, its counts, its progress.",
         "linking_inspection_cancel": "Cancel an inspection: 202. It stops at once.",
         "linking_inspection_problems": "List what an inspection found wrong.",

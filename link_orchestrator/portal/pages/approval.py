@@ -62,7 +62,6 @@ async def choose(asked: Asked) -> Outcome:
 async def approve(asked: Asked) -> Outcome:
     """Approve all of the plan, or what pilots left of it, by its number."""
     run = await Run.read(asked)
-    _check_reviews(asked, run)
     body: dict[str, Any] = {"links": _number(asked, "links", run.links), "acknowledged": _acknowledged(asked, run)}
     if "groups" in asked.form:
         body["groups"] = digits(asked.form["groups"])
@@ -72,7 +71,6 @@ async def approve(asked: Asked) -> Outcome:
 async def approve_pilot(asked: Asked) -> Outcome:
     """Approve some rows of the plan: those that are named, or the first ones that a filter selects."""
     run = await Run.read(asked)
-    _check_reviews(asked, run)
     body: dict[str, Any] = {"acknowledged": _acknowledged(asked, run)}
     chosen = {name: value for name in FILTERS if (value := asked.form[f"filter.{name}"].strip())}
     if rows := asked.form.all("rows"):
@@ -87,17 +85,11 @@ async def approve_pilot(asked: Asked) -> Outcome:
     return await _send(asked, body, "piloted")
 
 
-def _check_reviews(asked: Asked, run: Run) -> None:
-    """Raise InvalidValue where rows were reviewed since the page was shown: as many links may be those of others."""
-    if "reviewed" in asked.form and asked.form["reviewed"] != run.review_state:
-        raise InvalidValue(
-            "links: somebody decided about rows of this plan since the page was shown: look at it again, then approve"
-        )
-
-
 async def _send(asked: Asked, body: Mapping[str, Any], said: str) -> Outcome:
+    # What was reviewed since the page was shown, nobody has looked at: as many links may be those of others.
+    body = {**body, "reviews": digits(asked.form["reviews"])}
     # As it is ticked, whatever the run was started with.
-    body = {**body, "pauseProvisioning": asked.form["pauseProvisioning"] == "yes"}
+    body["pauseProvisioning"] = asked.form["pauseProvisioning"] == "yes"
     await asked.api.post("linking/runs/{id}/approve", body, id=asked.path["id"])
     return SeeOther(f"runs/{asked.path['id']}", said)
 

@@ -20,6 +20,10 @@ LONGEST_COLUMNS: Final = 3_000
 """Characters of what was said about columns that an address carries."""
 
 
+LISTS: Final = ("imports", "uploads")
+"""The lists of the page, by the last word of the API's path, which is also the parameter that pages it."""
+
+
 class What(NamedTuple):
     """What may be in a file: how a person calls it, which door of the API takes it, and what the jobs are called."""
 
@@ -76,8 +80,10 @@ class Bring:
     what: str = "accounts"
     imports: Sequence[Document] = ()
     uploads: Sequence[Document] = ()
-    older: int = 0
-    """Imports and uploads that are not shown."""
+    at: Mapping[str, str] = field(default_factory=dict)
+    """Where the pages of the two lists begin, by the parameter that says so; without one that is the first."""
+    next: Mapping[str, str] = field(default_factory=dict)
+    """Where the next pages begin, for each list that goes on."""
     elsewhere: str = ""
     """What a file is that was sent as something else."""
     whats: Mapping[str, What] = field(default_factory=lambda: WHATS)
@@ -86,21 +92,21 @@ class Bring:
 
 async def show(asked: Asked) -> Outcome:
     """Show what can be brought, and what was."""
-    brought, people, groups = await asyncio.gather(
-        asked.api.get("linking/imports"), asked.api.get("linking/identities"), asked.api.get("linking/groups")
+    at = {name: asked.query[name] for name in LISTS if asked.query.get(name)}
+    imports, uploads = await asyncio.gather(
+        *(asked.api.get(f"linking/{name}", cursor=at.get(name), count=str(SHOWN)) for name in LISTS)
     )
-    imports = brought["imports"][::-1]
-    uploads = sorted([*people["uploads"], *groups["uploads"]], key=lambda job: str(job["started"]), reverse=True)
-    most = None if asked.query.get("all") else SHOWN
+    more = {name: page["cursor"] for name, page in zip(LISTS, (imports, uploads), strict=True) if "cursor" in page}
     elsewhere = _elsewhere(asked.refusal.advice) if asked.refusal else ""
     what = elsewhere or asked.form["what"] or asked.query.get("what", "")
     return Shown(
         "bring.html",
         Bring(
             what=what if what in WHATS else "accounts",
-            imports=imports[:most],
-            uploads=uploads[:most],
-            older=len(imports[SHOWN:]) + len(uploads[SHOWN:]) if most else 0,
+            imports=imports["imports"],
+            uploads=uploads["uploads"],
+            at=at,
+            next=more,
             elsewhere=WHATS[elsewhere].label if elsewhere else "",
         ),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from link_orchestrator.portal.page import Asked
 from link_orchestrator.portal.pages.of_run import Document
@@ -29,8 +29,16 @@ DONE: Final[Mapping[str, str]] = {
     "acknowledge": "That you have seen the warning is noted. The row stays a link.",
     "leave": "It stays as the plan has it.",
     "filed": "The file was taken, whole.",
+    "all": "All of them are decided as you said. To take that back, leave all of them as planned.",
     "none": "Nothing was ticked, so nothing was decided.",
 }
+
+
+class NotTaken(NamedTuple):
+    """A row or a line of a file that was not reviewed, and why."""
+
+    which: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)

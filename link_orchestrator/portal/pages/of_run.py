@@ -198,14 +198,24 @@ class Run:
         return sum(self.counts.get(name, 0) for name in ("review", "ambiguous", "conflict", "outsideVerifiedDomains"))
 
     @property
+    def to_decide(self) -> str:
+        """The decision whose rows a review can settle, "" for none."""
+        return next((name for name in ("review", "ambiguous", "outsideVerifiedDomains") if self.counts.get(name)), "")
+
+    @property
+    def groups_left(self) -> int:
+        """Groups that the plan would have linked, and the approval did not name."""
+        return self.counts.get("groupsLeft", 0)
+
+    @property
     def reviewed(self) -> Sequence[tuple[str, int]]:
         """What persons decided since the plan, by action."""
         return [(action, count) for action, count in self.document.get("review", {}).items() if count]
 
     @property
-    def review_state(self) -> str:
-        """What a form sends to say which reviews its page counted."""
-        return " ".join(f"{action}={count}" for action, count in sorted(self.reviewed))
+    def reviews(self) -> int:
+        """How often rows were reviewed: what a form sends to say which reviews its page counted."""
+        return int(self.document.get("reviews", 0))
 
     def bars(self, known: Bars, where: str = "", counts: str = "counts") -> Sequence[tuple[Bar, int, str]]:
         """Return what is known of each count that is there, and the path of its rows where `where` filters them."""

@@ -101,7 +101,7 @@ async def show(asked: Asked) -> Outcome:
 def _fresh(uploads: Sequence[Document]) -> list[Document]:
     """Return the uploads over which a run can be started, the latest first."""
     since = datetime.now(UTC) - UPLOAD_TERM
-    return [one for one in reversed(uploads) if datetime.fromisoformat(one["started"]) > since]
+    return [one for one in uploads if datetime.fromisoformat(one["started"]) > since]
 
 
 def find_checks(
@@ -149,7 +149,7 @@ def find_checks(
 
 def estimate(runs: Sequence[Document]) -> str:
     """Return how long a plan takes, as far as it was measured: by the last one here, or on the machine of figures."""
-    for run in reversed(runs):
+    for run in runs:
         if "planned" in run and "since" not in run["options"]:
             took = datetime.fromisoformat(run["planned"]) - datetime.fromisoformat(run["started"])
             seconds = max(1, round(took.total_seconds()))

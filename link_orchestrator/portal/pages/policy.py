@@ -97,7 +97,7 @@ async def _show(asked: Asked, typed: Fields | None) -> Outcome:
         api.get("linking/sources"),
         api.get("linking/runs"),
     )
-    run = next((one for one in reversed(runs["runs"]) if "planned" in one), None)
+    run = next((one for one in runs["runs"] if "planned" in one), None)
     excluded, aside = await _examples(asked, run, "excluded"), await _examples(asked, run, "setAside")
     return Shown(
         "policy.html",

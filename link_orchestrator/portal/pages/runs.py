@@ -12,7 +12,7 @@ from link_orchestrator.portal.page import Asked, Outcome, Page, SeeOther, Shown
 from link_orchestrator.portal.pages.of_run import Document, Progress, Run
 from link_orchestrator.words import Bar
 
-SHOWN: Final = 50
+SHOWN: Final = "50"
 """Runs on a page of the list."""
 MOST_PROBLEMS: Final = 100
 
@@ -22,13 +22,8 @@ class Runs:
     """The list of runs, the latest first."""
 
     runs: Sequence[Run]
-    total: int
-    first: int
-
-    @property
-    def next(self) -> int | None:
-        """The number of the first run on the next page, None on the last."""
-        return self.first + SHOWN if self.first + SHOWN < self.total else None
+    cursor: str
+    at_first: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,10 +96,9 @@ class Problems:
 
 async def show_list(asked: Asked) -> Outcome:
     """Show the runs."""
-    found = [*reversed((await asked.api.get("linking/runs"))["runs"])]
-    asked_for = asked.query.get("from", "")
-    first = int(asked_for) if asked_for.isascii() and asked_for.isdigit() and len(asked_for) < 8 else 0
-    return Shown("runs.html", Runs([Run(one) for one in found[first : first + SHOWN]], len(found), first))
+    cursor = asked.query.get("cursor", "")
+    page = await asked.api.get("linking/runs", cursor=cursor, count=SHOWN)
+    return Shown("runs.html", Runs([*map(Run, page["runs"])], page.get("cursor", ""), not cursor))
 
 
 async def show(asked: Asked) -> Outcome:
@@ -142,7 +136,8 @@ PAGES: Final = (
         notices={
             "cancelled": "The run stops within a page of work. What it linked by then stays linked until an undo.",
             "approved": "The plan is approved. People sign in as before.",
-            "piloted": "The pilot is approved. Nobody but its people is linked; the rest of the plan waits.",
+            "piloted": "The pilot is approved. Nobody but its people is linked; the rest of the plan waits. Provision "
+            "on demand and Verify come next.",
         },
     ),
     Page("runs/{id}/problems", show_problems, under="runs"),

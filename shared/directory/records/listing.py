@@ -9,7 +9,6 @@ a page ended is remembered while the bucket's count row stays unchanged, so that
 
 from __future__ import annotations
 
-import json
 import sys
 from bisect import bisect_right
 from collections import OrderedDict, deque
@@ -23,6 +22,7 @@ from shared.directory.keys import COUNT, DIGEST, IDENTITY, LIVE, NAME, POINTER, 
 from shared.directory.records.counts import Count
 from shared.directory.records.model import DIGEST_OF_FACTS, FACTS, Account, Link, Resource, Status
 from shared.directory.records.resources import Resources
+from shared.json_text import load
 from shared.tables.access import in_waves, read_range, scan, scan_pages, together
 from shared.tables.port import Row
 
@@ -73,7 +73,7 @@ class Glance:
         """Return what a row with these columns shows."""
         get = row.columns.get
         link = get("link")
-        read = Link.from_json(json.loads(str(link))) if link else None
+        read = Link.from_json(load(str(link))) if link else None
         return cls(row.key, Status(str(get("status"))), bool(get("active", True)), bool(get("protected")), read)
 
 

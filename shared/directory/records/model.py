@@ -7,14 +7,14 @@ application knows beyond SCIM (sign-in evidence, protection, the link) has colum
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, ClassVar, Self
 
 from shared.directory.keys import APPLICATION_ID, LIVE, RETIRED, Key, application_key, fold, folded
-from shared.directory.text import dump, join_text, split_text, weak_tag
+from shared.directory.text import join_text, split_text, weak_tag
+from shared.json_text import dump, load
 from shared.tables.port import Row, Value
 
 ENTERPRISE = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User"
@@ -132,7 +132,7 @@ class Resource:
 
     def document(self) -> dict[str, Any]:
         """Return a fresh copy of the SCIM document."""
-        document: dict[str, Any] = json.loads(self.text)
+        document: dict[str, Any] = load(self.text)
         return document
 
     def with_document(self, document: Mapping[str, Any], **changes: Any) -> Self:
@@ -386,15 +386,15 @@ class Account(Resource):
         return cls(
             **fields,
             user_name=columns["userName"],
-            emails=tuple(json.loads(emails)) if emails else (),
+            emails=tuple(load(emails)) if emails else (),
             employee_number=columns.get("employeeNumber"),
             active=columns["active"],
             protected=columns.get("protected", False),
             application_id=columns.get(APPLICATION_ID),
-            evidence=SignInEvidence.from_json(json.loads(evidence)) if evidence else NO_EVIDENCE,
-            link=Link.from_json(json.loads(link)) if link else None,
+            evidence=SignInEvidence.from_json(load(evidence)) if evidence else NO_EVIDENCE,
+            link=Link.from_json(load(link)) if link else None,
             retired=row.key.startswith(RETIRED),
-            parted=tuple(json.loads(parted)) if parted else (),
+            parted=tuple(load(parted)) if parted else (),
             origin=columns.get("origin"),
             imported=columns.get("imported"),
             retired_as=columns.get("retiredAs"),

@@ -17,7 +17,7 @@ from typing import Final
 
 from shared.directory.errors import InvalidCursor
 from shared.directory.keys import Key, Keys, behind, prefix_end
-from shared.directory.text import timestamp
+from shared.directory.text import from_the_end, timestamp
 from shared.tables.access import delete, read_range, scan_pages
 from shared.tables.port import Delete, Insert, Operation, Row, Tables, TablesError, Upsert
 
@@ -28,8 +28,6 @@ PERSON: Final = "p_"
 _SIGNED_IN: Final = re.compile(r"(?:^|:)(entra:[0-9a-f-]{36})$")
 """How the history names a person who signed in, or something that they switched on. A credential may be several
 people's, and has no name."""
-_END_OF_TIME: Final = 10**16
-"""Microseconds since 1970 from which a deed's time is taken away: the year 2286."""
 _CURSOR: Final = re.compile(r"[0-9]{16}[0-9a-f]{8}")
 
 log = logging.getLogger("scimlink.directory")
@@ -60,7 +58,7 @@ class Activity:
         """Note what somebody did, now. Trouble with the storage is logged, and the note is lost: the deed is done."""
         at = self._now()
         columns = {name: getattr(deed, name) for name in ("did", "by", "person", "about", "job")} | {"at": at}
-        key = f"{DEED}{_from_the_end(at)}{secrets.token_hex(4)}"
+        key = f"{DEED}{from_the_end(at)}{secrets.token_hex(4)}"
         operations: list[Operation] = [Insert(key, {name: value for name, value in columns.items() if value})]
         if deed.person and (who := _signed_in(deed.by)):
             operations.append(Upsert(self._place_of(who), {"by": who, "person": deed.person, "at": at}))
@@ -103,11 +101,6 @@ def _signed_in(by: str) -> str:
     """Return the person whom the history means, "" for none."""
     found = _SIGNED_IN.search(by)
     return found[1] if found else ""
-
-
-def _from_the_end(at: str) -> str:
-    """Return a number that is the smaller, the later a time is."""
-    return f"{_END_OF_TIME - int(datetime.fromisoformat(at).timestamp() * 1_000_000):016d}"
 
 
 def _read(row: Row) -> Deed:

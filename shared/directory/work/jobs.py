@@ -5,28 +5,41 @@ lock CHANGING while it is planned and while it is applied, but not while its pla
 all the time. So an undo may begin beside a plan that waits, and such a plan is not approved while an undo is under way.
 A lock is taken and let go in the transaction that stores the job's state.
 
+The same transaction stores the job's entry, by which it is listed: an entry has what a list shows, and the entries of a
+kind are in order, the latest first. So a page of a list costs a page, however many jobs there are.
+
 The orchestrations in link_orchestrator move a job from state to state; plan.py keeps the rows of a run's plan.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
+import re
 import secrets
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
-from typing import Any
+from itertools import chain
+from typing import Any, Final
 
-from shared.directory.errors import Busy, NotFound
-from shared.directory.keys import Keys, prefix_end
-from shared.directory.text import dump, join_text, split_text, timestamp
+from shared.directory.errors import Busy, InvalidCursor, NotFound
+from shared.directory.keys import Keys, behind, prefix_end
+from shared.directory.text import from_the_end, join_text, split_text, timestamp
+from shared.json_text import dump, load
 from shared.tables import port
-from shared.tables.access import delete, read_range, scan, scan_pages
+from shared.tables.access import delete, in_waves, read_range, scan, scan_pages, together
 from shared.tables.port import ANY, Delete, Insert, Operation, Replace, Row, Tables, Upsert, VersionConflict
 
 LOCK = "lock_"
 JOB = "job_"
+ENTRY: Final = "entry_"
+"""Row key prefix of entries: behind it the kind, a number that shrinks with the time of the job's start, and its id."""
+MAX_ID: Final = 64
+"""Characters of a job's id at most."""
+_CURSOR: Final = re.compile(rf"[0-9]{{16}}_[0-9A-Za-z]{{1,{MAX_ID}}}")
+LISTED_COUNTS: Final = ("review.links", "review.times")
+"""Counts of a group that an entry has nevertheless: links that reviews add to a plan's, and how many reviews."""
 PLANNED = "planned"
 SEEN = "seen"
 COUNTS = "n_"
@@ -87,6 +100,13 @@ class Job:
     warned: Mapping[str, Any] | None = None
     etag: str = ""
 
+    @property
+    def entry(self) -> Job:
+        """The job as lists show it: without what may be long, such as a policy, a reading or warnings."""
+        options = {name: value for name, value in self.options.items() if _is_short(value)}
+        counts = {name: count for name, count in self.counts.items() if "." not in name or name in LISTED_COUNTS}
+        return replace(self, options=options, counts=counts, warned={}, etag="")
+
     def told_by(self, deed: str, person: str) -> Job:
         """Return the job with the name of the person who did something to it, "" for none."""
         return replace(self, persons={**(self.persons or {}), deed: person}) if person else self
@@ -99,7 +119,7 @@ class Job:
     @classmethod
     def from_row(cls, row: Row) -> Job:
         """Return the job of a row."""
-        data: dict[str, Any] = json.loads(join_text("job", row.columns))
+        data: dict[str, Any] = load(join_text("job", row.columns))
         known = {own: data[name] for own, name in _NAMES.items() if name in data}
         return cls(**known | {"state": State(data["phase"])}, etag=row.etag)
 
@@ -134,7 +154,9 @@ class Jobs:
         taken = locks_of(job)
         operations: list[Operation] = [Insert(LOCK + lock, {"id": job.id}) for lock in taken]
         try:
-            await self._tables.commit(self._partition, [*operations, Insert(JOB + job.id, _columns(job))])
+            await self._tables.commit(
+                self._partition, [*operations, Insert(JOB + job.id, _columns(job)), _entry_of(job)]
+            )
         except port.AlreadyExists as conflict:
             raise await self._held(taken[min(conflict.index, len(taken) - 1)]) from None
         return job
@@ -172,6 +194,8 @@ class Jobs:
             Replace(JOB + waiting.id, _columns(ended), waiting.etag),
             Replace(LOCK + waiting.kind, {"id": job_id}, ANY),
             Insert(LOCK + CHANGING, {"id": job_id}),
+            _entry_of(ended),
+            _entry_of(job),
             Insert(JOB + job_id, _columns(job)),
         ]
         *_, etag = await self._tables.commit(self._partition, operations)
@@ -183,7 +207,7 @@ class Jobs:
         """Record a job that is done already and needed no lock, and return it."""
         now = self.now()
         job = Job(job_id, kind, State.DONE, now, by, options or {}, counts, ended=now)
-        await self._tables.commit(self._partition, [Upsert(JOB + job_id, _columns(job))])
+        await self._tables.commit(self._partition, [Upsert(JOB + job_id, _columns(job)), _entry_of(job)])
         return job
 
     async def get(self, job_id: str) -> Job:
@@ -211,20 +235,61 @@ class Jobs:
         jobs = map(Job.from_row, await read_range(self._tables, self._partition, JOB, prefix_end(JOB)))
         return sorted(jobs, key=lambda job: job.started)
 
+    async def page(self, kinds: Sequence[str], cursor: str, count: int) -> tuple[list[Job], str | None]:
+        """Return the entries of `count` jobs of some kinds, the latest first, and the next cursor.
+
+        They are those from behind a cursor, "" for the latest. Raises InvalidCursor.
+        """
+        if cursor and not _CURSOR.fullmatch(cursor):
+            raise InvalidCursor
+        found = await together(*(self.entries(kind, cursor, count + 1) for kind in kinds))
+        entries = sorted(chain.from_iterable(found), key=position)
+        more = position(entries[count - 1]) if len(entries) > count else None
+        return entries[:count], more
+
+    async def find_about(self, kind: str, option: str, *about: str) -> list[Job]:
+        """Return those jobs of a kind that have the id of one of some others as an option, oldest first."""
+        entries = [entry.id for entry in await self.entries(kind) if entry.options.get(option) in about]
+        return [*reversed((await self.find_many(entries)).values())]
+
+    async def entries(self, kind: str, cursor: str = "", most: int = sys.maxsize) -> list[Job]:
+        """Return the entries of the jobs of a kind from behind a cursor, `most` of them, the latest first."""
+        low = behind(f"{ENTRY}{kind}_{cursor}") if cursor else f"{ENTRY}{kind}_"
+        rows = await read_range(self._tables, self._partition, low, prefix_end(f"{ENTRY}{kind}_"), top=most)
+        return [replace(Job.from_row(row), etag="") for row in rows]
+
     async def find_last(self, kind: str) -> Job | None:
         """Return the job of a kind that was started last, or None."""
-        # Ids of a kind differ by the time at which they were made: the last one is the newest. The time begins with a
-        # digit, so no other kind whose name begins with this one is among them.
-        low, high = f"{JOB}{kind}0", f"{JOB}{kind}:"
-        keys = [row.key async for row in scan(self._tables, self._partition, low, high, select=[])]
-        return await self.get(keys[-1][len(JOB) :]) if keys else None
+        entries = await self.entries(kind, most=1)
+        return await self.get(entries[0].id) if entries else None
 
-    async def remove(self, job_id: str) -> None:
+    async def mend_entries(self) -> None:
+        """Make the entries be those of the jobs: what a copy of the tables or an earlier version of the app left.
+
+        Whoever changes a job meanwhile writes its entry, which stays.
+        """
+        entries = await read_range(self._tables, self._partition, ENTRY, prefix_end(ENTRY))
+        wanted = {one.key: one for one in map(_entry_of, await self.list_all())}
+        operations: list[Operation] = []
+        for row in entries:
+            right = wanted.pop(row.key, None)
+            if right is None:
+                operations.append(Delete(row.key, row.etag))
+            elif right.columns != row.columns:
+                operations.append(Replace(row.key, right.columns, row.etag))
+        operations += [Insert(one.key, one.columns) for one in wanted.values()]
+        await in_waves(map(self._mend_entry, operations))
+
+    async def _mend_entry(self, operation: Operation) -> None:
+        with contextlib.suppress(port.Conflict):
+            await self._tables.commit(self._partition, [operation])
+
+    async def remove(self, job: Job) -> None:
         """Remove a job that has ended, and the counts of its slices."""
-        low = f"{COUNTS}{job_id}_"
+        low = f"{COUNTS}{job.id}_"
         async for page in scan_pages(self._tables, self._partition, low, prefix_end(low), select=[]):
             await delete(self._tables, self._partition, [Delete(row.key, ANY) for row in page.rows])
-        await delete(self._tables, self._partition, [Delete(JOB + job_id, ANY)])
+        await delete(self._tables, self._partition, [Delete(JOB + job.id, ANY), Delete(_entry_of(job).key, ANY)])
 
     async def change(self, job_id: str, change: Callable[[Job], Job]) -> Job:
         """Store what `change` makes of a job, with the locks of its state. It may run twice. Raises Busy as start()."""
@@ -252,6 +317,7 @@ class Jobs:
         if given and after.kind == UNDO:
             given.append(RUN)  # an undo that an earlier version of the app began holds the lock of runs
         operations += await self._letting_go(after.id, given)
+        operations.append(_entry_of(after))
         try:
             etag, *_ = await self._tables.commit(self._partition, operations)
         except port.AlreadyExists as conflict:
@@ -325,13 +391,13 @@ class Jobs:
         low = f"{COUNTS}{job_id}_{prefix}"
         total: dict[str, int] = {}
         async for row in scan(self._tables, self._partition, low, prefix_end(low)):
-            for name, count in json.loads(str(row.columns["counts"])).items():
+            for name, count in load(str(row.columns["counts"])).items():
                 total[name] = total.get(name, 0) + count
         return total
 
 
 def _is_id(job_id: str) -> bool:
-    return job_id.isascii() and job_id.isalnum() and len(job_id) <= 64
+    return job_id.isascii() and job_id.isalnum() and len(job_id) <= MAX_ID
 
 
 def planned_in(row: Row | None) -> tuple[str, ...]:
@@ -346,6 +412,27 @@ def locks_of(job: Job) -> tuple[str, ...]:
         return ()
     changes = job.kind in UNDOS or (job.kind == RUN and job.state is not State.PLANNED)
     return (CHANGING, job.kind) if changes else (job.kind,)
+
+
+def before(at: str) -> str:
+    """Return the cursor behind the jobs that were started at a time or later."""
+    return f"{from_the_end(at)}_{'z' * MAX_ID}"
+
+
+def _is_short(option: object) -> bool:
+    """Tell whether an entry has an option: a text, a number, or a list of texts, such as ids."""
+    if isinstance(option, list):
+        return all(isinstance(one, str) for one in option)
+    return isinstance(option, str | int | float)
+
+
+def position(job: Job) -> str:
+    """Return the place of a job in lists, the smaller the later it was started; and the cursor that goes on behind."""
+    return f"{from_the_end(job.started)}_{job.id}"
+
+
+def _entry_of(job: Job) -> Upsert:
+    return Upsert(f"{ENTRY}{job.kind}_{position(job)}", _columns(job.entry))
 
 
 def _columns(job: Job) -> dict[str, port.Value | None]:

@@ -1,13 +1,13 @@
 """Reviews: what administrators decide about single rows of a plan, until the run is approved.
 
 A review is one transaction in the row's partition: the row with its review, an entry in the index of reviewed rows, and
-the bucket's tally. An approval closes the tallies. A review that finds one closed must first change the job: that fails
-once the run is approved, and before that it makes the approval start again. So what is approved is what was counted.
+the bucket's tally, which also counts how often rows were reviewed. An approval closes the tallies. A review that finds
+one closed must first change the job: that fails once the run is approved, and before that it makes the approval start
+again. So what is approved is what was counted.
 """
 
 from __future__ import annotations
 
-import json
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,9 +15,9 @@ from typing import Any
 
 from shared.directory.errors import Busy, InvalidCursor
 from shared.directory.keys import APPLICATION_ID, Keys, prefix_end
-from shared.directory.text import dump
 from shared.directory.work.buckets import read_place
 from shared.directory.work.plan import CURSOR, OPEN, Plan, PlanRow, columns_of, read_row
+from shared.json_text import dump, load
 from shared.tables.access import in_parts, scan, scan_pages, together, write
 from shared.tables.port import (
     MAX_OPERATIONS,
@@ -37,6 +37,8 @@ INDEX = OPEN + "r_"
 TALLY = OPEN + "s"
 NAMED = OPEN + "n_"
 """Row key prefix of the accounts that reviews name which their rows do not: each has a row in its own bucket."""
+TIMES = "review.times"
+"""Count of a tally: how often a row was reviewed, also anew. Whoever knows the sum knows whether there was a review."""
 ROWS = (MAX_OPERATIONS - 1) // 2
 """Rows reviewed in one transaction, each with its entry in the index; beside them is the tally."""
 ATTEMPTS = 8
@@ -151,6 +153,7 @@ class Reviews:
                 after = _reviewed(row, review)
                 counts.update(_effect(after))
                 counts.subtract(_effect(row))
+                counts[TIMES] += 1
                 entry = Upsert(INDEX + row.id[2:], {"action": review.action, "account": review.account})
                 operations += [Replace(row.id[2:], columns_of(after), row.etag), entry]
             try:
@@ -281,7 +284,7 @@ def _chosen(row: PlanRow) -> Mapping[str, Any]:
 
 
 def _read(tally: Row | None) -> Counter[str]:
-    return Counter(json.loads(str(tally.columns["counts"]))) if tally else Counter()
+    return Counter(load(str(tally.columns["counts"]))) if tally else Counter()
 
 
 def _tally(before: Row | None, counts: Mapping[str, int], closed: bool) -> Operation:

@@ -236,6 +236,6 @@ async def test_a_crash_at_any_storage_operation_ends_the_same(directory: Directo
 
 async def test_of_a_run_that_is_kept_no_longer_no_review_is_kept(directory: Directory) -> None:
     first, second = await two_runs(directory, (1, EXCLUDE))
-    await directory.jobs.remove(first.id)
+    await directory.jobs.remove(first)
     assert await call(directory.tables, directory, second, "keep_reviews") == Counter(reviewsKept=0, reviewsDropped=0)
     assert not await reviewed(directory, second)

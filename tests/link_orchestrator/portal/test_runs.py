@@ -167,6 +167,58 @@ async def test_the_same_decision_is_taken_twice(door: Door, api: Api, run: Any) 
     assert (await door.send(path, {**fields, "one": f"exclude {row['id']}"})).status == 400
 
 
+async def test_all_rows_that_conditions_choose_are_counted_and_decided_by_their_number(
+    door: Door, api: Api, run: Any
+) -> None:
+    rows = await api.decisions(run, "review")
+    decided = await api.call("POST", f"linking/runs/{run['id']}/review", {"rows": [rows[0]["id"]], "action": "exclude"})
+    assert decided["reviewed"] == 1
+    path = here(run, "/all?decision=review&action=link")
+    assert path.replace("&", "&amp;") in (await door.get(here(run, "/decisions?decision=review"))).html
+    page = await door.get(path)
+    left = len(rows) - 1
+    assert f"{left} rows" in page.text
+    assert rows[0]["identity"]["userPrincipalName"] not in page.text, "somebody has decided about it"
+    (digest,) = re.findall(r'name="digest" value="([^"]*)"', page.html)
+    fields = {"do": "decide", "digest": digest, "number": str(left)}
+    wrong = await door.send(path, {**fields, "number": "3"})
+    assert (wrong.status, f"type {left}, the number of rows shown" in wrong.text.lower()) == (400, True)
+    assert 'value="3"' in wrong.html
+    other = await door.send(path, {**fields, "digest": "0" * 32})
+    assert (other.status, "other rows than the page had shown" in other.text) == (400, True)
+    assert len([row for row in await api.decisions(run, "review") if "review" in row]) == 1
+    sent = await door.send(path, fields)
+    assert sent.headers["Location"].endswith("said=all"), sent.text
+    actions = [row["review"]["action"] for row in await api.decisions(run, "review")]
+    assert actions == ["exclude", *["link"] * left]
+    assert "There is no such row" in (await door.get(path)).text
+    back = here(run, "/all?decision=review&action=leave")
+    (digest,) = re.findall(r'name="digest" value="([^"]*)"', (await door.get(back)).html)
+    assert (await door.send(back, {"do": "decide", "digest": digest, "number": str(len(rows))})).status == 303
+    assert {row["review"]["action"] for row in await api.decisions(run, "review")} == {"leave"}
+
+
+async def test_of_all_rows_those_that_are_not_taken_are_named(door: Door, api: Api, run: Any) -> None:
+    """An account that was protected since the plan is linked by nobody."""
+    row = await row_of(api, run, "review")
+    await api.call("PATCH", f"accounts/{row['account']['id']}", {"protected": True})
+    path = here(run, "/all?decision=review&action=link")
+    page = await door.get(path)
+    (digest,) = re.findall(r'name="digest" value="([^"]*)"', page.html)
+    number = len(await api.decisions(run, "review"))
+    told = await door.send(path, {"do": "decide", "digest": digest, "number": str(number)})
+    assert told.status == 200
+    assert "1 row not taken" in told.text
+    assert row["identity"]["userPrincipalName"] in told.text
+
+
+@pytest.mark.parametrize(
+    "query", ["", "?action=link", "?decision=conflict&action=link", "?decision=outsideVerifiedDomains&action=link"]
+)
+async def test_what_is_looked_at_one_by_one_is_not_decided_all_at_once(door: Door, run: Any, query: str) -> None:
+    assert (await door.get(here(run, f"/all{query}"))).status == 400
+
+
 async def test_no_button_of_a_row_is_pressed_by_enter_in_a_box(door: Door, run: Any) -> None:
     for path in (here(run, "/decisions"), here(run, "/decisions?decision=review")):
         form = (await door.get(path)).html.partition('id="review"')[2]
@@ -296,16 +348,16 @@ async def test_an_approval_takes_the_number_and_the_warnings_and_keeps_what_was_
 async def test_reviews_that_the_page_did_not_count_are_not_approved_unseen(door: Door, api: Api, run: Any) -> None:
     """One row less and another one more: the number that was typed is right, and means other people."""
     page = await door.get(here(run, "/approve"))
-    (seen,) = re.findall(r'name="reviewed" value="([^"]*)"', page.html)
+    (seen,) = re.findall(r'name="reviews" value="([^"]*)"', page.html)
     link, review = await row_of(api, run, "link"), await row_of(api, run, "review")
     for action, row in (("exclude", link), ("link", review)):
         await api.call("POST", f"linking/runs/{run['id']}/review", {"rows": [row["id"]], "action": action})
     fields = {"do": "approve", "links": str(run["links"]), "acknowledged": boxes(run), "pauseProvisioning": "yes"}
-    refused = await door.send(here(run, "/approve"), fields | {"reviewed": seen})
-    assert (refused.status, "since the page was shown" in refused.text) == (400, True)
-    (seen,) = re.findall(r'name="reviewed" value="([^"]*)"', refused.html)
+    refused = await door.send(here(run, "/approve"), fields | {"reviews": seen})
+    assert (refused.status, "since you looked" in refused.text) == (409, True)
+    (seen,) = re.findall(r'name="reviews" value="([^"]*)"', refused.html)
     run = await api.call("GET", f"linking/runs/{run['id']}")
-    fields |= {"links": str(run["links"]), "acknowledged": boxes(run), "reviewed": seen}
+    fields |= {"links": str(run["links"]), "acknowledged": boxes(run), "reviews": seen}
     assert (await door.send(here(run, "/approve"), fields)).status == 303
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from shared.directory.directory import Directories
 from shared.directory.work.visits import Visits
-from tests.link_orchestrator.running import App, Refusal, csv_file, graph
+from tests.link_orchestrator.running import App, Refusal, graph
 
 
 async def test_a_test_connection_is_seen_and_a_write_is_told_from_it(app: App) -> None:
@@ -46,12 +46,9 @@ async def test_a_source_that_is_not_set_up_names_the_setting(app: App) -> None:
     assert "SCIMLINK_GRAPH_TENANTS" in found["missing"]
 
 
-async def test_imports_and_uploads_are_listed_oldest_first(app: App) -> None:
-    first = await app.bring(csv_file({"userName": "a"}))
-    second = await app.bring(csv_file({"userName": "b"}))
-    assert [one["id"] for one in (await app.call("GET", "linking/imports"))["imports"]] == [first["id"], second["id"]]
+async def test_uploads_are_listed_by_kind_and_together(app: App) -> None:
     upload = await app.upload(graph(1, "a@contoso.com"))
     (shown,) = (await app.call("GET", "linking/identities"))["uploads"]
-    assert shown == await app.call("GET", f"linking/identities/{upload}")
-    assert shown["counts"]["read"] == 1
+    assert (shown["id"], shown["counts"]["read"]) == (upload, 1)
+    assert (await app.call("GET", "linking/uploads"))["uploads"] == [shown]
     assert (await app.call("GET", "linking/groups"))["uploads"] == []

@@ -362,6 +362,37 @@ async def test_a_plan_warns_where_none_of_the_object_ids_that_accounts_carry_is_
     assert ("warnings" in run, run["counts"]["link"]) == (False, 1)
 
 
+async def test_an_approval_is_of_the_reviews_that_were_looked_at(app: App, run: Any) -> None:
+    """A colleague gives one reviewed row another account: the run counts as many links and reviews as before."""
+    ambiguous = await row_of(app, run, 4)
+    one, other = [(await app.account(name))["id"] for name in ("sue@contoso.com", "sue.old")]
+    assert (await review(app, run, "link", rows=[ambiguous["id"]], account=one))["run"]["reviews"] == 1
+    looked_at = await app.call("GET", f"linking/runs/{run['id']}")
+    meanwhile = (await review(app, run, "link", rows=[ambiguous["id"]], account=other))["run"]
+    assert (meanwhile["links"], meanwhile["review"]) == (looked_at["links"], looked_at["review"])
+    for part in ({}, {"number": 1}, {"rows": [ambiguous["id"]]}):
+        with pytest.raises(Refusal, match=r'since you looked.*\{"reviews": 2\}') as refusal:
+            await app.approve(looked_at, reviews=looked_at["reviews"], **part)
+        assert refusal.value.status == 409
+    await app.apply(meanwhile, reviews=meanwhile["reviews"])
+    assert (await app.account("sue.old"))["link"]["identity"] == object_id(4)
+    assert (await app.account("sue@contoso.com"))["link"] is None
+
+
+async def test_a_review_that_died_before_it_was_counted_is_shown_once_an_approval_found_it(app: App, run: Any) -> None:
+    row = await row_of(app, run, 1)
+    directory = await Directories(app.tables).open("main")
+    await directory.jobs.change(run["id"], lambda job: replace(job, reviewed=directory.jobs.now()))
+    reviews = reviews_of(directory, run["id"])
+    (stored,) = await reviews.find_rows([row["id"]])
+    assert stored is not None
+    await reviews.record([(stored, Review("exclude", "ada", directory.jobs.now()))])
+    assert (await app.call("GET", f"linking/runs/{run['id']}"))["reviews"] == 0
+    with pytest.raises(Refusal, match="since you looked"):
+        await app.approve(run, reviews=0)
+    assert (await app.call("GET", f"linking/runs/{run['id']}"))["reviews"] == 1
+
+
 async def test_an_account_never_gets_two_links(app: App) -> None:
     """Two ambiguous people share a candidate, which is a third person's by name."""
     await app.bring(

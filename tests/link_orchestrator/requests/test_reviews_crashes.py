@@ -23,6 +23,7 @@ from shared.directory.matching.policy import Policy
 from shared.directory.records.model import Account, Status
 from shared.directory.work.jobs import State
 from shared.directory.work.plan import Plan
+from shared.directory.work.reviews import TIMES
 from shared.scim.endpoint import Request
 from shared.tables.port import Tables
 from shared.tables.sqlite import SqliteTables
@@ -85,7 +86,9 @@ async def told(tables: SqliteTables, job: str) -> Any:
     links = [(account.user_name, account.link and account.link.identity) for account in accounts]
     histories = [[c.action for c in await directory.accounts.history(account.id)] for account in accounts]
     left = [await left_open(tables, plan, one.object_id) for one in PEOPLE]
-    return sorted(rows), sorted(links, key=str), histories, left, +Counter(await directory.jobs.total(job))
+    counts = +Counter(await directory.jobs.total(job))
+    del counts[TIMES]  # a review that is done again is another one
+    return sorted(rows), sorted(links, key=str), histories, left, counts
 
 
 @pytest.mark.parametrize("step", ["review", "apply"])

@@ -11,8 +11,8 @@ import pytest
 
 from link_orchestrator import warnings
 from shared.directory.directory import Directories
-from shared.directory.text import dump
 from shared.directory.work.refusals import Attempt
+from shared.json_text import dump
 from tests.link_orchestrator.running import App, Refusal, csv_file, graph, object_id
 from tests.waiting import until
 

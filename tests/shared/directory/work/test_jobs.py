@@ -10,11 +10,12 @@ from dataclasses import replace
 
 import pytest
 
-from infra.local.faults import Crash, Fault, FaultyTables, random_faults, script
+from infra.local.faults import Call, Crash, Fault, FaultyTables, random_faults, script
 from shared.directory.errors import Busy, NotFound
 from shared.directory.keys import Keys
-from shared.directory.work.jobs import Job, Jobs, State, planned_in
-from shared.tables.port import Conflict, Delete, Insert, Tables, VersionConflict
+from shared.directory.work.jobs import Job, Jobs, State, planned_in, position
+from shared.json_text import dump
+from shared.tables.port import Conflict, Delete, Insert, Tables, Upsert, VersionConflict
 from shared.tables.sqlite import SqliteTables
 from tests.link_orchestrator.running import rows_of
 from tests.shared.directory.people import BY, Clock, call_number, outcome, pause, writes
@@ -305,3 +306,55 @@ class TestRunsAndUndos:
         with pytest.raises(Conflict):
             await jobs.start_instead(waiting, "why", BY, "run2", {})
         assert (await jobs.get(run.id)).state is State.PLANNED
+
+
+async def listed(jobs: Jobs, *kinds: str) -> list[tuple[str, State]]:
+    entries, _ = await jobs.page(kinds, "", 100)
+    return [(entry.id, entry.state) for entry in entries]
+
+
+async def test_an_entry_follows_its_job_until_it_is_removed(tables: Tables) -> None:
+    jobs = jobs_in(tables)
+    job = await begin(jobs)
+    assert await listed(jobs, "run") == [(job.id, State.STARTED)]
+    planned = await jobs.change(job.id, lambda j: replace(j, state=State.PLANNED))
+    next_id = jobs.new_id("run")
+    await jobs.start_instead(await jobs.get(planned.id), "why", BY, next_id, {})
+    assert await listed(jobs, "run") == [(next_id, State.STARTED), (job.id, State.CANCELLED)]
+    await jobs.remove(await jobs.get(job.id))
+    assert await listed(jobs, "run") == [(next_id, State.STARTED)]
+
+
+async def test_jobs_of_a_copy_and_of_an_earlier_version_of_the_app_are_listed_again(tables: Tables) -> None:
+    """The first has no entry, the entry of the second is behind, and the third is gone and has one."""
+    jobs = jobs_in(tables)
+    first, second, third = [await jobs.record("upload", BY, jobs.new_id("upload"), {}) for _ in range(3)]
+    rows = {row.key: row for row in await rows_of(tables, KEYS.jobs())}
+    (of_first, of_second, _) = (f"entry_upload_{position(job)}" for job in (first, second, third))
+    stale = Job.from_row(rows[of_second])
+    await tables.commit(
+        KEYS.jobs(),
+        [
+            Delete(of_first, rows[of_first].etag),
+            Upsert(of_second, {"job": dump(replace(stale, state=State.STARTED).to_json())}),
+            Delete(f"job_{third.id}", rows[f"job_{third.id}"].etag),
+        ],
+    )
+    await jobs.mend_entries()
+    assert await listed(jobs, "upload") == [(second.id, State.DONE), (first.id, State.DONE)]
+
+
+async def test_a_job_that_changes_while_entries_are_mended_keeps_its_own(sqlite_tables: SqliteTables) -> None:
+    jobs = jobs_in(sqlite_tables)
+    job = await begin(jobs)
+    (entry,) = [row for row in await rows_of(sqlite_tables, KEYS.jobs()) if row.key.startswith("entry_")]
+    await sqlite_tables.commit(KEYS.jobs(), [Delete(entry.key, entry.etag)])
+
+    async def end_first(call: Call) -> None:
+        if call.verb == "commit":
+            await jobs.change(job.id, ended)
+
+    held = FaultyTables(sqlite_tables)
+    held.before = end_first
+    await jobs_in(held).mend_entries()
+    assert await listed(jobs, "run") == [(job.id, State.DONE)]
