@@ -49,7 +49,8 @@ POLICY_WARNED: Final[Mapping[str, str]] = {
     "noVerifiedDomains": "Name the domains that are yours, below.",
     "trustEmails": "Look at the rows by the rule mail before you approve. A link is a review where the names of the "
     "two differ, where the account is deactivated, or where another identity has the address, too; no run with such a "
-    "link approves itself. If the application knows which addresses it verified, import that, and let only these count.",
+    "link approves itself. If the application knows which addresses it verified, import that, and let those alone "
+    "count.",
     "matchingEnded": "To turn it on again, take the tick of Matching has ended away, below, and save.",
 }
 """What to do about a warning of the policy, on its page."""
