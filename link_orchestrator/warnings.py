@@ -82,12 +82,13 @@ VALUES_SHOWN: Final = 10
 
 @dataclass(frozen=True, slots=True)
 class PlanWarning:
-    """A warning of a plan. `digest` is that of what it says; `known` is the one that was acknowledged last."""
+    """A warning of a plan. `meaning` says what comes of it, where the text does not. `digest` is that of what it says; `known` is the one that was acknowledged last."""
 
     code: str
     text: str
     count: int
     remedy: str
+    meaning: str = ""
     examples: Sequence[Mapping[str, Any]] = ()
     values: Mapping[str, int] | None = None
     digest: str = ""
@@ -107,6 +108,8 @@ class PlanWarning:
             "examples": list(self.examples),
             "remedy": self.remedy,
         }
+        if self.meaning:
+            document["meaning"] = self.meaning
         if self.values:
             document["values"] = dict(self.values)
         if not self.digest:  # a plan of before there was such a thing is approved as it stands
@@ -162,7 +165,8 @@ def _warning(job: Job, code: str, kept: Mapping[str, Any]) -> PlanWarning | None
     text, remedy = (kept["text"], kept["remedy"]) if "text" in kept else _said(job, code, count, values)
     told = f"{code} {kept['base']} {count if counts_rows else ''}"
     digest = hashlib.blake2b(told.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
-    return PlanWarning(code, text, count, remedy, kept["examples"], values, digest, kept.get("known"))
+    meaning = _sign_in(job) if code == NAMES else ""
+    return PlanWarning(code, text, count, remedy, meaning, kept["examples"], values, digest, kept.get("known"))
 
 
 def _of_earlier_version(job: Job) -> Iterable[PlanWarning]:
@@ -322,7 +326,7 @@ _SENTENCES: Final[Mapping[str, _Sentence]] = {
     NAMES: _Sentence(
         "sign-in name",
         "{counted} will change with the first provisioning cycle",
-        "Look at them: {rows}changes=userName. {sign_in}",
+        "Look at them: {rows}changes=userName. Tell these people, or map to userName what they sign in by.",
     ),
     INACTIVE: _Sentence(
         "link",
@@ -392,7 +396,6 @@ def _said(job: Job, code: str, count: int, values: Mapping[str, int]) -> tuple[s
         "run": job.id,
         "days": RECENT_DAYS,
         "quarantine": _quarantine(count),
-        "sign_in": _sign_in(job) if code == NAMES else "",
     }
     return said.text.format(**told), said.remedy.format(**told)
 

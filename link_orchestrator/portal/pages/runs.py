@@ -10,9 +10,7 @@ from typing import Any, Final
 from link_orchestrator import words
 from link_orchestrator.portal.page import Asked, Outcome, Page, SeeOther, Shown
 from link_orchestrator.portal.pages.of_run import Document, Progress, Run
-from link_orchestrator.warnings import SECOND
 from link_orchestrator.words import Bar
-from shared.directory.text import counted
 
 SHOWN: Final = "50"
 """Runs on a page of the list."""
@@ -71,8 +69,9 @@ class OneRun:
 
     @property
     def predicted(self) -> Sequence[tuple[Bar, int, str]]:
-        second = next((one["count"] for one in self.run.document.get("warnings", ()) if one["code"] == SECOND), 0)
-        beside = f"{counted(second, 'account')} of them a second one, beside an account that matches the person."
+        warned = {one["code"]: one["count"] for one in self.run.document.get("warnings", ())}
+        second = warned.get("secondAccounts", 0)
+        beside = f"{second:,} of them beside an account that matches the person: a second one."
         known = {
             **words.PREDICTED,
             **({"created": words.PREDICTED["created"]._replace(meaning=beside)} if second else {}),
@@ -144,7 +143,8 @@ PAGES: Final = (
         notices={
             "cancelled": "The run stops within a page of work. What it linked by then stays linked until an undo.",
             "approved": "The plan is approved. Linking changes no sign-in name.",
-            "piloted": "The pilot is approved. Nobody but its people is linked; the rest of the plan waits.",
+            "piloted": "The pilot is approved. Nobody but its people is linked; the rest of the plan waits. Provision "
+            "on demand and Verify come next.",
         },
     ),
     Page("runs/{id}/problems", show_problems, under="runs"),
