@@ -82,7 +82,10 @@ VALUES_SHOWN: Final = 10
 
 @dataclass(frozen=True, slots=True)
 class PlanWarning:
-    """A warning of a plan. `meaning` says what comes of it, where the text does not. `digest` is that of what it says; `known` is the one that was acknowledged last."""
+    """A warning of a plan. `meaning` says what comes of it, where the text does not.
+
+    `digest` is that of what it says; `known` is the one that was acknowledged last.
+    """
 
     code: str
     text: str

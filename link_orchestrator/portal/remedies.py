@@ -27,8 +27,8 @@ REFUSED: Final[Mapping[str, str]] = {
 }
 """What to do about a refusal, by the code of its Advice."""
 WARNED: Final[Mapping[str, str]] = {
-    "secondAccounts": "Correct the mapping in Entra (objectId to externalId with matching precedence 1), have it checked "
-    "on Connect, and plan again.",
+    "secondAccounts": "Correct the mapping in Entra (objectId to externalId with matching precedence 1), have it "
+    "checked on Connect, and plan again.",
     "noVerifiedDomains": "Name the domains that are yours in the policy, and plan again.",
     "outsideVerifiedDomains": "Add those of the domains that are yours to the verified domains of the policy, and plan "
     "again. An address in another domain proves nothing.",
