@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -74,6 +75,16 @@ async def test_links_that_reviews_add_are_in_the_list(app: App) -> None:
     assert entry["links"] == (await app.call("GET", f"linking/runs/{run['id']}"))["links"]
 
 
+async def test_what_a_job_brought_for_others_says_how_long_it_is_kept(app: App) -> None:
+    upload = await app.upload(JANE)
+    preview = await app.call("POST", "accounts/import", ACCOUNTS, "text/csv", preview="true")
+    preview = await app.wait(f"accounts/previews/{preview['id']}", "done")
+    (listed_upload,) = (await app.call("GET", "linking/uploads"))["uploads"]
+    assert listed_upload["keptUntil"] == (await app.call("GET", f"linking/identities/{upload}"))["keptUntil"]
+    for job, days in ((listed_upload, 30), (preview, 1)):
+        assert datetime.fromisoformat(job["keptUntil"]) - datetime.fromisoformat(job["ended"]) == timedelta(days=days)
+
+
 @pytest.mark.parametrize("asked", [{"cursor": "x"}, {"count": "0"}, {"form": "1"}])
 async def test_a_wrong_parameter_is_named(app: App, asked: dict[str, str]) -> None:
     with pytest.raises(Refusal) as refused:
@@ -99,7 +110,6 @@ async def test_a_page_and_the_overview_cost_the_same_at_any_number_of_jobs(sqlit
         further = counting.requests
         counting.reset()
         await get_directory(directory, asked, Settings.local("token"))
-        assert counting.sequential == 1
         assert counting.requests <= len(KINDS) + 2 * directory.keys.buckets
         costs.add((page, further))
     assert (len(first["runs"]), len(second["runs"])) == (100, 100)
