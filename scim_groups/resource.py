@@ -11,7 +11,8 @@ from json.encoder import encode_basestring as quote
 from shared.directory.keys import is_group
 from shared.directory.records.members import Member
 from shared.directory.records.model import Group
-from shared.scim.messages import document_text, resource_text
+from shared.json_text import dump
+from shared.scim.messages import resource_text
 from shared.scim.projection import Projection
 from shared.scim.schema import GROUP
 
@@ -26,7 +27,7 @@ def member_texts(members: Sequence[Member], base: str, projection: Projection) -
     if projection.shows_whole("members"):
         return ",".join([_member_text(member, base) for member in members])
     shown = projection.apply({"members": [member_value(member, base) for member in members]}).get("members", [])
-    return document_text(shown)[1:-1]
+    return dump(shown)[1:-1]
 
 
 def render(group: Group, base: str, projection: Projection, members: Sequence[str] = ()) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 from scim_users.membership import Membership
 from shared.directory.directory import Directory
 from shared.directory.records.model import ENTERPRISE, Account
-from shared.directory.text import dump
+from shared.json_text import dump
 from shared.scim.extension import extended
 from shared.scim.messages import resource_text
 from shared.scim.projection import Projection

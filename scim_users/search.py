@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Final
@@ -23,6 +22,7 @@ from shared.directory.directory import Directory
 from shared.directory.errors import DirectoryError
 from shared.directory.keys import ID, Key
 from shared.directory.records.model import Account
+from shared.json_text import load
 from shared.scim.cursor import Position
 from shared.scim.errors import TooMany
 from shared.scim.evaluate import Test, compile_filter
@@ -213,7 +213,7 @@ async def _passing(
 
 def _judged(account: Account, base: str, groups: Sequence[Membership] = (), *, by_key: bool = False) -> dict[str, Any]:
     """Return the document that a filter judges. Of a protected account that is what is shown, unless `by_key` alone."""
-    document: dict[str, Any] = json.loads(account.text)
+    document: dict[str, Any] = load(account.text)
     if account.protected and not by_key:
         document = {name: document[name] for name in ("schemas", "id", "userName")}
     elif groups:

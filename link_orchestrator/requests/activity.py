@@ -9,9 +9,9 @@ from link_orchestrator.requests.jobs import shown
 from shared.admin.parameters import page_answer, read_count
 from shared.directory.directory import Directory
 from shared.directory.keys import ID, is_group
-from shared.directory.text import dump
 from shared.directory.work.activity import Deed
 from shared.directory.work.jobs import Job
+from shared.json_text import dump
 from shared.scim.endpoint import Request, Response
 
 
@@ -37,6 +37,8 @@ def _row(deed: Deed, person: str, named: Mapping[str, Any], jobs: Mapping[str, J
     row: dict[str, Any] = {"operation": deed.did, "at": deed.at, "by": deed.by}
     if person:
         row["person"] = person
+    if deed.open:
+        row["open"] = True
     if ID.fullmatch(deed.about):
         row["group" if is_group(deed.about) else "account"] = named.get(deed.about, {"id": deed.about, "deleted": True})
     elif deed.about:

@@ -34,8 +34,9 @@ from shared.admin.body import Body
 from shared.directory.directory import Directory
 from shared.directory.errors import Busy
 from shared.directory.matching.groups import GroupDecisionKind
-from shared.directory.text import counted, dump
+from shared.directory.text import counted
 from shared.directory.work.jobs import Job, State
+from shared.json_text import dump
 from shared.scim.endpoint import Request, Response
 from shared.scim.errors import InvalidValue
 from shared.tables.port import VersionConflict

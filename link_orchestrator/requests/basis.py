@@ -19,8 +19,8 @@ from link_orchestrator.requests.pages.policy import say
 from link_orchestrator.requests.reviewers import list_reviewers
 from link_orchestrator.run import plans_groups
 from shared.directory.directory import Directory
-from shared.directory.text import dump
 from shared.directory.work.jobs import Job, before
+from shared.json_text import dump
 from shared.scim.endpoint import Request, Response
 
 MOST_FILES: Final = 20

@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 from shared.directory.directory import Directory
-from shared.directory.text import dump
 from shared.directory.work.visits import Visit
 from shared.host.settings import Settings
+from shared.json_text import dump
 from shared.scim.endpoint import Request, Response
 
 SCIM = "scim"

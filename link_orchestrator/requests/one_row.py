@@ -14,8 +14,8 @@ from link_orchestrator.staged import identity_bucket, parts_of
 from shared.directory.directory import Directory
 from shared.directory.errors import NotFound
 from shared.directory.keys import fold
-from shared.directory.text import dump
 from shared.directory.work.jobs import Job
+from shared.json_text import dump
 from shared.scim.endpoint import Request, Response
 
 MOST_IDENTITIES: Final = 8
@@ -27,7 +27,7 @@ async def get_row(directory: Directory, request: Request) -> Response:
     job = await find_job(directory, request, RUN)
     (row,) = await reviews_of(directory, job.id).find_rows([request.params["row"]])
     if row is None:
-        raise NotFound("no such row in the run", "row of the run")
+        raise NotFound("no such row in the run", "row of the run", f"GET /{RUN.path}/{job.id}/decisions lists them")
     shown = named_row(row, RUN)
     wanted = list(dict.fromkeys(_object_ids(shown)))[:MOST_IDENTITIES]
     return Response(200, dump({"row": shown, "identities": await _find(directory, job, wanted)}))

@@ -13,7 +13,7 @@ from shared.admin.parameters import page_answer, read_count
 from shared.directory.directory import Directory
 from shared.directory.errors import Busy
 from shared.directory.matching.policy import LOGIN_NAMES, Policy, Schedule, Trust, read_asked
-from shared.directory.text import dump
+from shared.json_text import dump
 from shared.scim.document import read_json
 from shared.scim.endpoint import Request, Response
 from shared.scim.errors import InvalidValue
@@ -27,7 +27,7 @@ async def put_policy(directory: Directory, request: Request, sources: Sources) -
     try:
         policy = read_asked(read_json(request.body))
     except ValueError as error:
-        raise InvalidValue(str(error)) from None
+        raise InvalidValue(str(error)) from error
     if policy.schedule is not None:
         policy = replace(policy, schedule=_checked(directory, policy.schedule, sources))
     await directory.policies.set(policy, request.by, request.check_version)

@@ -39,10 +39,10 @@ from shared.directory.matching.evidence import facts_of
 from shared.directory.matching.policy import Policy
 from shared.directory.object_ids import NO_OBJECT_ID, read_object_id
 from shared.directory.records.model import Account, Status
-from shared.directory.text import dump
 from shared.directory.work.jobs import Job
 from shared.directory.work.plan import Plan, PlanRow
 from shared.directory.work.reviews import ACKNOWLEDGE, AS_PLANNED, EXCLUDE, LEAVE, LINK, Review, Reviews
+from shared.json_text import dump
 from shared.scim.endpoint import Request, Response
 from shared.scim.errors import InvalidValue
 from shared.tables.access import in_waves, together

@@ -25,8 +25,8 @@ from shared.admin.body import Body
 from shared.directory.directory import Directory
 from shared.directory.errors import Busy
 from shared.directory.matching.policy import Policy, read_asked
-from shared.directory.text import dump
 from shared.directory.work import seen
+from shared.json_text import dump
 from shared.scim.endpoint import Request, Response
 from shared.scim.errors import InvalidValue
 
@@ -171,7 +171,7 @@ def _policy(asked: Mapping[str, Any]) -> Policy:
     try:
         policy = read_asked(asked)
     except ValueError as error:
-        raise InvalidValue(f"policy: {error}") from None
+        raise InvalidValue(f"policy: {error}") from error
     if policy.matching_ended:
         raise InvalidValue("policy: matchingEnded is the directory's, and not a run's: leave it out here")
     return policy

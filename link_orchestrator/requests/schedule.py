@@ -23,9 +23,9 @@ from shared.directory.directory import Directory
 from shared.directory.errors import Busy, NotFound
 from shared.directory.policies import SCHEDULE, Stored, Switch
 from shared.directory.schedule import ScheduleState
-from shared.directory.text import dump
 from shared.directory.work.activity import Deed
 from shared.directory.work.jobs import Job, State
+from shared.json_text import dump
 from shared.scim.endpoint import Request, Response
 
 

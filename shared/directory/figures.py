@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 
@@ -10,6 +9,7 @@ from shared.directory.directory import Directory
 from shared.directory.keys import LIVE, prefix_end
 from shared.directory.records.model import Link
 from shared.directory.text import timestamp
+from shared.json_text import load
 from shared.tables.access import scan_pages
 
 OVERDUE_AFTER = timedelta(days=3)
@@ -23,7 +23,7 @@ async def count_links(directory: Directory, now: datetime | None = None) -> Coun
     for bucket in range(directory.keys.buckets):
         partition = directory.keys.resources(bucket)
         async for page in scan_pages(directory.tables, partition, LIVE, prefix_end(LIVE), select=["link"]):
-            links = [Link.from_json(json.loads(str(row.columns["link"]))) for row in page.rows if "link" in row.columns]
+            links = [Link.from_json(load(str(row.columns["link"]))) for row in page.rows if "link" in row.columns]
             waiting = [link.at for link in links if not link.confirmed]
             counts.update(linked=len(links), unconfirmed=len(waiting), overdue=sum(at < late for at in waiting))
     return counts

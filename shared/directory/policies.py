@@ -7,7 +7,6 @@ give no order.
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -15,7 +14,8 @@ from shared.directory.errors import InvalidCursor
 from shared.directory.keys import Keys, behind, prefix_end
 from shared.directory.matching.policy import Policy
 from shared.directory.settings import POLICY, Setting
-from shared.directory.text import dump, join_text, split_text
+from shared.directory.text import join_text, split_text
+from shared.json_text import dump, load
 from shared.tables.access import read_range
 from shared.tables.port import Conflict, Insert, Merge, Operation, Replace, Row, Tables, Value
 
@@ -119,7 +119,7 @@ class Policies(Setting[Policy]):
 
 
 def _read(text: str) -> Policy:
-    return Policy.from_json(json.loads(text))
+    return Policy.from_json(load(text))
 
 
 def _number(row: Row | None) -> int:
@@ -132,7 +132,7 @@ def _version(row: Row | None) -> str:
 
 
 def _switches(row: Row | None) -> dict[str, Switch]:
-    found: Mapping[str, Sequence[str]] = json.loads(join_text("switches", row.columns) or "{}") if row else {}
+    found: Mapping[str, Sequence[str]] = load(join_text("switches", row.columns) or "{}") if row else {}
     return {name: Switch(*switch) for name, switch in found.items()}
 
 
@@ -164,6 +164,6 @@ def _entry(number: int, by: str, at: str, changes: Mapping[str, Any]) -> Insert:
 
 
 def _shown(row: Row) -> dict[str, Any]:
-    changes = json.loads(join_text("changes", row.columns))
+    changes = load(join_text("changes", row.columns))
     known = {name: row.columns[name] for name in ("number", "by", "at")}
     return known | {"attributes": sorted(changes), "changes": changes}

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import time
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 from shared.directory.keys import Keys
-from shared.directory.text import dump, join_text, split_text
+from shared.directory.text import join_text, split_text
+from shared.json_text import dump, load
 from shared.tables import port
 from shared.tables.port import Conflict, Insert, Replace, Row, Tables, Upsert
 
@@ -100,4 +100,4 @@ def schemas_setting(tables: Tables, keys: Keys) -> Setting[str]:
 
 def mapping_setting(tables: Tables, keys: Keys) -> Setting[dict[str, Any] | None]:
     """Return the attribute mapping of the provisioning job, None where none was stored; its row is read every time."""
-    return Setting(tables, keys, MAPPING, None, json.loads, dump, seconds=0)
+    return Setting(tables, keys, MAPPING, None, load, dump, seconds=0)

@@ -1,11 +1,11 @@
-"""Text as the directory stores and shows it: compact JSON, long text in several columns, timestamps, entity tags."""
+"""Text as the directory stores and shows it: long text in several columns, timestamps, entity tags."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -23,9 +23,6 @@ HIDDEN: Final = re.compile(
 
 _END_OF_TIME = 10**16
 """Microseconds since 1970 from which a time is taken away: the year 2286."""
-
-dump = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
-"""Return compact JSON text; characters stay readable."""
 
 
 def split_text(name: str, text: str, spare: int = 0) -> dict[str, Value | None]:
@@ -69,5 +66,21 @@ def weak_tag(text: str) -> str:
 
 def counted(count: int, noun: str) -> str:
     """Return a number with its noun, such as `1 identity` or `1,204 identities`."""
-    plural = noun if count == 1 else f"{noun.removesuffix('y')}ies" if noun.endswith("ty") else f"{noun}s"
+    plural = noun if count == 1 else f"{noun.removesuffix('y')}ies" if noun.endswith(("ty", "ry")) else f"{noun}s"
     return f"{count:,} {plural}"
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """What is wrong and what to do, as the text of an error: `remedy` is in the words of requests.
+
+    By `code` and `values` another surface says the second in words of its own (link_orchestrator/portal/remedies.py).
+    """
+
+    what: str
+    remedy: str
+    code: str
+    values: Mapping[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return f"{self.what} {self.remedy}"

@@ -17,9 +17,9 @@ from pydantic import ValidationError
 from shared.directory import errors as directory
 from shared.host.auth import Forbidden, Unauthorized
 from shared.host.body import ACCEPTED, BodyLost, UnknownPacking
+from shared.json_text import dump
 from shared.scim.endpoint import MethodNotAllowed
 from shared.scim.errors import ScimError, error_body
-from shared.scim.messages import document_text
 from shared.tables.port import Damaged, Denied, LimitExceeded, TablesError, Throttled, Unavailable
 
 log = logging.getLogger("scimlink")
@@ -46,7 +46,8 @@ def problem(error: Exception) -> Problem:
         case Forbidden() | directory.Refused():
             return 403, None, str(error), {}
         case directory.NotFound():
-            return 404, None, f"there is no such {error.what} in this directory", {}
+            remedy = f": {error.remedy}" if error.remedy else ""
+            return 404, None, f"there is no such {error.what} {error.where}{remedy}", {}
         case BodyLost():
             return 408, None, "the body did not come, or too slowly: send the request again", {}
         case directory.AlreadyExists():
@@ -73,9 +74,16 @@ def problem(error: Exception) -> Problem:
     return _unexpected(error)
 
 
+def is_refusal(error: Exception) -> bool:
+    """Tell whether a request that raised this changed nothing. Of one that is to be sent again nobody knows."""
+    if isinstance(error, directory.Stale) or (isinstance(error, directory.Busy) and error.retry_after is not None):
+        return False
+    return isinstance(error, directory.DirectoryError | ScimError | ValidationError | Forbidden)
+
+
 def error_text(status: int, scim_type: str | None, detail: str) -> str:
     """Return the JSON text of an Error message."""
-    return document_text(error_body(status, scim_type, detail))
+    return dump(error_body(status, scim_type, detail))
 
 
 def loggable(error: Exception) -> str:

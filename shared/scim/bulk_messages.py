@@ -12,9 +12,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from shared.json_text import dump
 from shared.scim.errors import BodyTooLarge, InvalidPath, InvalidSyntax, InvalidValue, ScimError
 from shared.scim.limits import MAX_BULK_OPERATIONS
-from shared.scim.messages import document_text
 
 BULK_REQUEST_URN = "urn:ietf:params:scim:api:messages:2.0:BulkRequest"
 BULK_RESPONSE_URN = "urn:ietf:params:scim:api:messages:2.0:BulkResponse"
@@ -134,7 +134,7 @@ def result(
 
 def bulk_response(results: Sequence[Mapping[str, object]]) -> str:
     """Return the JSON text of a BulkResponse."""
-    return document_text({"schemas": [BULK_RESPONSE_URN], "Operations": results})
+    return dump({"schemas": [BULK_RESPONSE_URN], "Operations": results})
 
 
 _PATH = re.compile(r"/?([A-Za-z]+)(?:/([^/]+))?")

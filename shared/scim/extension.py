@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, get_args
 
+from shared.json_text import dump
 from shared.scim.errors import InvalidSyntax, InvalidValue
 from shared.scim.limits import MAX_EXTENSION_ATTRIBUTES, MAX_EXTENSIONS
-from shared.scim.messages import document_text
 from shared.scim.schema import ResourceType, Type, read_resource_type, read_schema
 
 SCHEMA_URN = "urn:ietf:params:scim:schemas:core:2.0:Schema"
@@ -49,7 +49,7 @@ def read_extensions(body: object, resource_type: ResourceType) -> str:
             raise InvalidValue("id: a schema has this URN already.")
         taken.add(document["id"].lower())
         documents.append(document)
-    return document_text(documents)
+    return dump(documents)
 
 
 def _read_document(item: Mapping[str, Any]) -> dict[str, Any]:

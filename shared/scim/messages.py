@@ -3,7 +3,6 @@
 A page of a hundred resources costs a hundred joins and no JSON work. Errors are errors.py's.
 """
 
-import json
 from collections.abc import Sequence
 from json.encoder import encode_basestring as quote
 
@@ -31,10 +30,6 @@ def meta(
     """Return the same `meta` as a document, for filters to judge; a version that is not known is left out."""
     known = {"resourceType": resource_type, "created": created, "lastModified": last_modified, "location": location}
     return known | ({"version": version} if version else {})
-
-
-document_text = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
-"""Return the JSON text of a document, as it is stored and sent: compact, in Unicode."""
 
 
 def list_response(

@@ -6,16 +6,15 @@ for `attributes=emails[type eq "work"]`, so a value path is a name too: it shows
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from shared.json_text import dump, load
 from shared.scim.document import Document
 from shared.scim.errors import InvalidPath, InvalidValue
 from shared.scim.limits import MAX_FILTER_CHARS
-from shared.scim.messages import document_text
 from shared.scim.path import DocumentPlace, resolve
 from shared.scim.schema import ResourceType, Schema, Target
 
@@ -74,7 +73,7 @@ class Projection:
 
     def apply_to_text(self, text: str) -> str:
         """Return what is to be shown of a resource, both as JSON text."""
-        return document_text(self.apply(json.loads(text)))
+        return dump(self.apply(load(text)))
 
 
 # A comma inside the brackets of a value path does not end a name.

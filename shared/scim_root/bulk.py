@@ -12,12 +12,12 @@ from shared.directory.directory import Directory
 from shared.directory.errors import NotFound
 from shared.directory.keys import fold
 from shared.host.problems import problem
+from shared.json_text import dump
 from shared.scim.bulk_messages import Bulk, BulkOperation, bulk_response, in_order, parse_bulk, result
 from shared.scim.document import read_json
 from shared.scim.endpoint import Request, Response
 from shared.scim.errors import error_body
 from shared.scim.limits import MAX_BULK_BYTES
-from shared.scim.messages import document_text
 from shared.scim_root.rooms import Rooms
 from shared.tables.access import together
 
@@ -114,8 +114,9 @@ class _Run:
         endpoint, resource_id = operation.target()
         room = next((room for name, room in self._rooms.items() if name.lower() == endpoint.lower()), None)
         if room is None:
-            raise NotFound("no such endpoint")
-        body = b"" if operation.data is None else document_text(operation.data).encode()
+            known = " or /".join(self._rooms)
+            raise NotFound("no such endpoint", "endpoint", f"a path of /Bulk begins with /{known}", where="here")
+        body = b"" if operation.data is None else dump(operation.data).encode()
         one = Request(self._request.base, self._request.by, resource_id, body=body, if_match=operation.version)
         services = {"POST": room.create, "PUT": room.replace, "PATCH": room.patch, "DELETE": room.delete}
         return await services[operation.method](self._directory, one)

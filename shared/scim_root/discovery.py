@@ -8,10 +8,10 @@ from __future__ import annotations
 from shared.directory.directory import Directory
 from shared.directory.errors import NotFound
 from shared.host.auth import Forbidden
+from shared.json_text import dump
 from shared.scim import discovery
 from shared.scim.endpoint import Request, Response
 from shared.scim.extension import extended
-from shared.scim.messages import document_text
 from shared.scim.schema import GROUP, USER, ResourceType
 
 
@@ -48,5 +48,9 @@ def _answer(request: Request, body: object) -> Response:
     if "filter" in request.params:
         raise Forbidden("discovery endpoints take no filter: read the list and choose from it")
     if body is None:
-        raise NotFound("no such schema or resource type")
-    return Response(200, document_text(body))
+        raise NotFound(
+            "no such schema or resource type",
+            "schema or resource type",
+            "/Schemas and /ResourceTypes list those there are",
+        )
+    return Response(200, dump(body))

@@ -11,11 +11,12 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from shared.directory.directory import Directory
+from shared.json_text import dump
 from shared.scim.cursor import Cursor, Sign, open_cursor, seal
 from shared.scim.document import read_json
 from shared.scim.endpoint import Request, Response
 from shared.scim.errors import InvalidValue
-from shared.scim.messages import document_text, list_response
+from shared.scim.messages import list_response
 from shared.scim.query import Query
 from shared.scim.schema import USER
 
@@ -41,7 +42,7 @@ Search = Callable[..., Awaitable[Any]]
 async def query_rooms(directory: Directory, request: Request, rooms: Rooms) -> Response:
     """Answer a GET of the root as the search that its parameters make (RFC 7644 section 3.4.2.1)."""
     asked = {name: value for name, value in request.params.items() if name != "schemas"}
-    return await search_rooms(directory, replace(request, body=document_text(asked).encode()), rooms)
+    return await search_rooms(directory, replace(request, body=dump(asked).encode()), rooms)
 
 
 async def search_rooms(directory: Directory, request: Request, rooms: Rooms) -> Response:
@@ -53,18 +54,21 @@ async def search_rooms(directory: Directory, request: Request, rooms: Rooms) -> 
     rest = {name: value for name, value in body.items() if name.lower() not in ("startindex", "count", "cursor")}
 
     async def search(room: Room, **place: object) -> Any:
-        response = await room.search(directory, replace(request, body=document_text(rest | place).encode()))
+        response = await room.search(directory, replace(request, body=dump(rest | place).encode()))
         return json.loads(response.text)
 
     if asked.cursor is not None and asked.count:
         return Response(200, await _by_cursor(asked, rooms, search, directory.keys.sign))
     found: list[str] = []
-    total = 0
+    total, count = 0, asked.count
     for room in rooms.values():
-        start, count = max(1, asked.start_index - total), asked.count - len(found)
+        start = max(1, asked.start_index - total)
         part = await search(room, startIndex=start, count=count)
         total += part["totalResults"]
-        found += map(document_text, part["Resources"])
+        found += map(dump, part["Resources"])
+        # A page of large resources ends early: the next one begins with this room's, before those of another.
+        is_cut = len(part["Resources"]) < min(count, part["totalResults"] - start + 1)
+        count = 0 if is_cut else count - len(part["Resources"])
     return Response(200, list_response(found, total, None if asked.cursor is not None else asked.start_index))
 
 
@@ -86,5 +90,5 @@ async def _by_cursor(asked: Query, rooms: Rooms, search: Search, sign: Sign) -> 
         if part["Resources"] or inner:
             break
         name = after.pop(0)
-    texts = [document_text(resource) for resource in part["Resources"]]
+    texts = [dump(resource) for resource in part["Resources"]]
     return list_response(texts, None, next_cursor=seal(following, asked, sign) if following else None)

@@ -6,7 +6,6 @@ https://learn.microsoft.com/rest/api/storageservices/performing-entity-group-tra
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
+from shared.json_text import dump
 from shared.tables.port import Delete, Insert, LimitExceeded, Merge, Operation, Replace, Upsert
 
 _METHODS: dict[type[Operation], str] = {Merge: "PATCH", Delete: "DELETE"}  # the others are PUT
@@ -23,8 +23,6 @@ _CODE = re.compile(rb'"code": *"(\w+)"')
 _INDEX = re.compile(rb'"value": *"(\d+):')
 
 _NOT_FINITE = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
-
-_encode_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +51,7 @@ def encode(table_url: str, partition: str, operations: Sequence[Operation], boun
         if isinstance(operation, Delete):
             parts.append("\r\n\r\n")
         else:
-            row = _in_one_line(_encode_json(_row(partition, operation)))
+            row = _in_one_line(dump(_row(partition, operation)))
             parts.append(f"Content-Type: application/json\r\n\r\n{row}\r\n")
     parts.append(f"--changeset_{boundary}--\r\n--batch_{boundary}--\r\n")
     try:

@@ -8,11 +8,12 @@ https://learn.microsoft.com/rest/api/storageservices/performing-entity-group-tra
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
+
+from shared.json_text import dump
 
 Value = str | int | float | bool
 """What a column holds. Integers are 64 bits signed. A column that is None is not written."""
@@ -242,7 +243,7 @@ def wire_bytes(partition: str, operation: Operation) -> int:
     numbers = [name for name, value in operation.columns.items() if isinstance(value, int | float)]
     # A number is accompanied by its type, under its name.
     size += sum(len(name) + NUMBER_BYTES for name in numbers)
-    text = json.dumps(operation.columns, ensure_ascii=False)
+    text = dump(operation.columns)
     size += 3 * (text.count("\u2028") + text.count("\u2029"))
     return size + len(text.encode("utf-8", "surrogatepass"))
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import itertools
-import json
 import secrets
 import struct
 from collections.abc import Mapping
 
+from shared.json_text import dump
 from shared.tables.port import LimitExceeded, Value
-
-_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
 
 
 def stored_key(key: str) -> bytes:
@@ -33,7 +31,7 @@ def key_text(stored: bytes) -> str:
 
 def stored_columns(columns: Mapping[str, Value | None]) -> str:
     """Return the columns that have a value, as JSON."""
-    return _encode(present(columns))
+    return dump(present(columns))
 
 
 def present(columns: Mapping[str, Value | None]) -> dict[str, Value]:

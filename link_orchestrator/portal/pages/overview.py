@@ -11,12 +11,18 @@ from typing import Any, Final, NamedTuple, Self
 
 from link_orchestrator import words
 from link_orchestrator.portal.page import Asked, Outcome, Page, SeeOther, Shown
+from link_orchestrator.portal.pages.accounts import STATES
 from shared.scim.errors import InvalidValue
 
 REFUSALS: Final = 20
 """Refusals that are asked for: whether there are more is all that the overview says of the rest."""
 WARNED_AHEAD: Final = timedelta(days=60)
 """How long before its end a credential is named."""
+TONES: Final = {
+    "local": "rest", "linked": "go", "unconfirmed": "ask", "provisioned": "new", "protected": "apart",
+    "inactive": "stop", "deletedOverScim": "stop",
+}  # fmt: skip
+"""The colour of each state of accounts."""
 STEPS: Final = ("Connect", "Import", "Policy", "Plan", "Review", "Approve", "Verify")
 
 Document = Mapping[str, Any]
@@ -79,6 +85,12 @@ class Overview:
             done=(*STEPS[:1], *done) if connected else done,
             may_try=samples and is_empty(directory),
         )
+
+    @property
+    def states(self) -> Sequence[tuple[str, str, int, str]]:
+        """The states that some accounts are in, each with its words, its number and its colour; () for too many."""
+        counts = self.directory.get("states", {})
+        return [(state, STATES[state], counts[state], tone) for state, tone in TONES.items() if counts.get(state)]
 
     @property
     def refused(self) -> str:
@@ -158,7 +170,7 @@ def _next_of_run(run: Document, latest: Mapping[str, Document]) -> Next:
             text = f"It would link {run.get('links', 0):,} accounts. Nothing happens before somebody approves it."
             return Next("Review", "Look at the plan", text, "Look at the plan", here)
         case "approved":
-            text = "Provisioning waits meanwhile, for 15 minutes at most. People sign in as before."
+            text = "Provisioning waits meanwhile, for 15 minutes at most. Linking changes no sign-in name."
             return Next("Approve", "Accounts are being linked", text, "See how far it is", here)
         case "done" if "approved" not in run:
             text = "Nothing changed since the runs before. When people come or leave, make another plan."

@@ -30,7 +30,8 @@ from link_orchestrator.requests.pages.policy import domains_of, sentences
 from link_orchestrator.requests.pages.undo import outcome
 from link_orchestrator.requests.pages.warned import boxes, to_acknowledge
 from link_orchestrator.words import Bar
-from shared.directory.text import counted, dump
+from shared.directory.text import counted
+from shared.json_text import dump
 
 Shown = Mapping[str, Any]
 """A job as the API shows it."""

@@ -13,6 +13,7 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import permutations
 from typing import Final, NamedTuple
 from zlib import crc32
@@ -98,7 +99,7 @@ def likeness(one: Person, other: Person) -> Likeness | None:
     found = (
         (NAME, 0.9 * _alike(one.names, other.names)),
         (ADDRESS, 0.9 * _alike(one.addresses, other.addresses)),
-        (NAME_IN_ADDRESS, 0.82 * max(_named(one, other), _named(other, one))),
+        (NAME_IN_ADDRESS, 0.82 * _named(one, other)),
     )
     shown = tuple(name for name, score in found if score >= LEAST_SCORE)
     if not shown:
@@ -118,8 +119,12 @@ def _alike(some: Sequence[tuple[str, ...]], others: Sequence[tuple[str, ...]]) -
     return max((_likeness_of(one, other) for one in some for other in others), default=0.0)
 
 
+@lru_cache(maxsize=65_536)
 def _likeness_of(one: tuple[str, ...], other: tuple[str, ...]) -> float:
-    """Return how much two names are alike, of 100, in whatever order; a further name in one counts little."""
+    """Return how much two names are alike, of 100, in whatever order; a further name in one counts little.
+
+    An address is mostly made of the name, so that of two people the same words are compared several times.
+    """
     if one == other:
         return 100.0
     few, many = (one, other) if len(one) <= len(other) else (other, one)
@@ -127,15 +132,20 @@ def _likeness_of(one: tuple[str, ...], other: tuple[str, ...]) -> float:
         return 95.0
     # The words apart: of one who only has a first name, or a common last name, with another each word counts.
     if len(few) == len(many) and len(few) > 1:
-        return min(100.0, sum(max(fuzz.ratio(a, b) for b in many) for a in few) / len(few))
+        mine = [word for word in few if word not in many]
+        theirs = [word for word in many if word not in few] or many
+        best = sum(max([fuzz.ratio(word, another) for another in theirs]) for word in mine)
+        return (100.0 * (len(few) - len(mine)) + best) / len(few)
     return fuzz.ratio(" ".join(one), " ".join(other))
 
 
 def _named(one: Person, other: Person) -> float:
-    """Return how much an address of one is the name of the other, of 100."""
-    if not one.compact.isdisjoint(other.forms):
+    """Return how much an address of one of two people is the name of the other, of 100."""
+    if not (one.compact.isdisjoint(other.forms) and other.compact.isdisjoint(one.forms)):
         return 100.0
-    return max((_likeness_of(a, n) for a in one.addresses if len(a) > 1 for n in other.names), default=0.0)
+    by_address = [_likeness_of(a, n) for a in one.addresses if len(a) > 1 for n in other.names]
+    by_name = [_likeness_of(n, a) for a in other.addresses if len(a) > 1 for n in one.names]
+    return max([*by_address, *by_name], default=0.0)
 
 
 def _words(text: str) -> tuple[str, ...]:

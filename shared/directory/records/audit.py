@@ -7,7 +7,6 @@ the commit took effect.
 
 from __future__ import annotations
 
-import json
 import re
 import secrets
 import time
@@ -17,7 +16,7 @@ from typing import Any, Final
 
 from shared.directory.keys import AUDIT, Keys, behind, prefix_end
 from shared.directory.records.model import Resource
-from shared.directory.text import dump
+from shared.json_text import dump, load
 from shared.tables.access import read_range, write
 from shared.tables.port import ANY, Insert, Operation, Replace, Row, Tables
 
@@ -99,7 +98,7 @@ async def forget_names(tables: Tables, keys: Keys, account_id: str) -> int:
     prefix, partition = f"{AUDIT}{account_id}_", keys.home(account_id)
     named: list[Operation] = []
     for row in await read_range(tables, partition, prefix, prefix_end(prefix)):
-        before = json.loads(str(row.columns.get("before") or "{}"))
+        before = load(str(row.columns.get("before") or "{}"))
         if before.pop("userName", None) is not None:
             named.append(Replace(row.key, {**row.columns, "before": dump(before)}, ANY))
     await write(tables, {partition: named})
@@ -129,7 +128,7 @@ def changed_values(before: Resource, after: Resource) -> dict[str, tuple[Any, An
         return {}
     if after.text.startswith(before.text[:-1] + ","):
         # Attributes were only added: a run that stamps 100,000 externalIds need not parse whole documents.
-        return {name: (None, value) for name, value in json.loads("{" + after.text[len(before.text) :]).items()}
+        return {name: (None, value) for name, value in load("{" + after.text[len(before.text) :]).items()}
     old, new = before.document(), after.document()
     names = [name for name in old.keys() | new.keys() if old.get(name) != new.get(name)]
     return {name: (old.get(name), new.get(name)) for name in names}
@@ -152,5 +151,5 @@ def _change(row: Row, prefix: str) -> Change:
     names = tuple(filter(None, columns.get("attributes", "").split(",")))
     place = row.key.removeprefix(prefix)
     number = int(place[1:11]) if place.startswith("n") else 0
-    before = json.loads(columns.get("before", "{}"))
+    before = load(columns.get("before", "{}"))
     return Change(columns["action"], columns["by"], columns["at"], names, before, number)

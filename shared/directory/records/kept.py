@@ -7,7 +7,6 @@ undo term, or with their account. What imports replaced has rows of its own: the
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +14,8 @@ from typing import Any
 from shared.directory.keys import KEPT, Keys, prefix_end
 from shared.directory.records.audit import Values, changed_values, numbered
 from shared.directory.records.model import Account, Resource, Status
-from shared.directory.text import dump, join_text, split_text
+from shared.directory.text import join_text, split_text
+from shared.json_text import dump, load
 from shared.tables.access import delete, read_range, scan_pages
 from shared.tables.port import Delete, Row, Tables, Upsert
 
@@ -124,5 +124,5 @@ def _within(urn: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[st
 
 def _read(row: Row) -> Kept:
     number = int(row.key.rpartition("n")[2])
-    values, by = json.loads(join_text("values", row.columns)), str(row.columns.get("import", ""))
+    values, by = load(join_text("values", row.columns)), str(row.columns.get("import", ""))
     return Kept(number, str(row.columns["at"]), values, by)

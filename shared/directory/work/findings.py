@@ -7,14 +7,14 @@ runs again replaces it; the rows go once the run has ended.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from shared.directory.keys import Keys, prefix_end
-from shared.directory.text import dump, join_text, split_text
+from shared.directory.text import join_text, split_text
+from shared.json_text import dump, load
 from shared.tables.access import delete, scan, scan_pages
 from shared.tables.port import ANY, Delete, Tables, Upsert
 
@@ -80,7 +80,7 @@ class Findings:
         """Return what all slices found, by code."""
         low, total = f"{FOUND}{job_id}_", dict[str, Finding]()
         async for row in scan(self._tables, self._partition, low, prefix_end(low)):
-            for code, found in json.loads(join_text("found", row.columns)).items():
+            for code, found in load(join_text("found", row.columns)).items():
                 total.setdefault(code, Finding()).join(Finding.from_json(found))
         return total
 
@@ -98,7 +98,7 @@ class Findings:
     async def acknowledged(self) -> dict[str, Mapping[str, str]]:
         """Return, by code, the warning that was acknowledged last: its digest, by whom, when, and in which run."""
         row = await self._tables.get(self._partition, ACKNOWLEDGED)
-        return json.loads(join_text("codes", row.columns)) if row else {}
+        return load(join_text("codes", row.columns)) if row else {}
 
     async def acknowledge(self, codes: Mapping[str, Mapping[str, str]]) -> None:
         """Remember that warnings were acknowledged, each in the place of the one of its code before.

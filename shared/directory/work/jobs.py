@@ -14,7 +14,6 @@ The orchestrations in link_orchestrator move a job from state to state; plan.py 
 from __future__ import annotations
 
 import contextlib
-import json
 import re
 import secrets
 import sys
@@ -26,7 +25,8 @@ from typing import Any, Final
 
 from shared.directory.errors import Busy, InvalidCursor, NotFound
 from shared.directory.keys import Keys, behind, prefix_end
-from shared.directory.text import dump, from_the_end, join_text, split_text, timestamp
+from shared.directory.text import from_the_end, join_text, split_text, timestamp
+from shared.json_text import dump, load
 from shared.tables import port
 from shared.tables.access import delete, in_waves, read_range, scan, scan_pages, together
 from shared.tables.port import ANY, Delete, Insert, Operation, Replace, Row, Tables, Upsert, VersionConflict
@@ -119,7 +119,7 @@ class Job:
     @classmethod
     def from_row(cls, row: Row) -> Job:
         """Return the job of a row."""
-        data: dict[str, Any] = json.loads(join_text("job", row.columns))
+        data: dict[str, Any] = load(join_text("job", row.columns))
         known = {own: data[name] for own, name in _NAMES.items() if name in data}
         return cls(**known | {"state": State(data["phase"])}, etag=row.etag)
 
@@ -215,7 +215,7 @@ class Jobs:
         valid = _is_id(job_id)
         row = await self._tables.get(self._partition, JOB + job_id) if valid else None
         if row is None:
-            raise NotFound(f"no job {job_id}")
+            raise NotFound(f"no job {job_id}", "job")
         return Job.from_row(row)
 
     async def find_many(self, ids: Iterable[str]) -> dict[str, Job]:
@@ -391,7 +391,7 @@ class Jobs:
         low = f"{COUNTS}{job_id}_{prefix}"
         total: dict[str, int] = {}
         async for row in scan(self._tables, self._partition, low, prefix_end(low)):
-            for name, count in json.loads(str(row.columns["counts"])).items():
+            for name, count in load(str(row.columns["counts"])).items():
                 total[name] = total.get(name, 0) + count
         return total
 

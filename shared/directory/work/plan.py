@@ -5,7 +5,6 @@ A row about an account is in the account's bucket, so that applying a bucket rea
 
 from __future__ import annotations
 
-import json
 import re
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
@@ -14,9 +13,10 @@ from typing import Any
 
 from shared import turns
 from shared.directory.keys import DIGEST, Key, Keys, prefix_end
-from shared.directory.text import dump, join_text, split_text
+from shared.directory.text import join_text, split_text
 from shared.directory.work.buckets import read_page, read_place
 from shared.directory.work.jobs import Jobs, planned_in
+from shared.json_text import dump, load
 from shared.tables.access import clear, delete, in_waves, scan, scan_pages, write
 from shared.tables.port import ANY, Delete, Merge, Row, Tables, Upsert
 
@@ -248,13 +248,13 @@ def read_row(bucket: int, row: Row) -> PlanRow:
     return PlanRow(
         columns["decision"],
         columns["subject"],
-        json.loads(join_text("shown", columns)),
+        load(join_text("shown", columns)),
         columns["version"],
         columns.get("outcome", ""),
-        json.loads(versions) if versions else {},
-        json.loads(review) if review else None,
+        load(versions) if versions else {},
+        load(review) if review else None,
         columns.get("undone", ""),
-        json.loads(suggestions) if suggestions else (),
+        load(suggestions) if suggestions else (),
         f"{bucket:02x}{row.key}",
         row.etag,
     )

@@ -7,13 +7,13 @@ alone: no history has them, and the API does not show them.
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from shared.directory.keys import Keys
-from shared.directory.text import dump, join_text, split_text
+from shared.directory.text import join_text, split_text
+from shared.json_text import dump, load
 from shared.tables.port import ANY, Conflict, Delete, Insert, Operation, Replace, Tables, Upsert, VersionConflict
 
 READING = "reading_"
@@ -68,7 +68,7 @@ class Readings:
         row = await self._tables.get(self._partition, READING + job_id)
         if row is None:
             return None
-        data: dict[str, Any] = json.loads(join_text("reading", row.columns))
+        data: dict[str, Any] = load(join_text("reading", row.columns))
         return Reading(**data, etag=row.etag)
 
     async def save(self, reading: Reading) -> bool:

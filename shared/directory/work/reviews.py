@@ -8,7 +8,6 @@ again. So what is approved is what was counted.
 
 from __future__ import annotations
 
-import json
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,9 +15,9 @@ from typing import Any
 
 from shared.directory.errors import Busy, InvalidCursor
 from shared.directory.keys import APPLICATION_ID, Keys, prefix_end
-from shared.directory.text import dump
 from shared.directory.work.buckets import read_place
 from shared.directory.work.plan import CURSOR, OPEN, Plan, PlanRow, columns_of, read_row
+from shared.json_text import dump, load
 from shared.tables.access import in_parts, scan, scan_pages, together, write
 from shared.tables.port import (
     MAX_OPERATIONS,
@@ -197,9 +196,9 @@ class Reviews:
         async for rows in self._indexed(bucket, lambda entry: True):
             yield rows
 
-    async def accounts(self, bucket: int, decision: str) -> dict[str, str]:
-        """Return the accounts that reviews of a bucket's rows of one decision link, each with the row's id."""
-        low = f"{INDEX}{decision}_"
+    async def accounts(self, bucket: int, decision: str = "") -> dict[str, str]:
+        """Return the accounts that reviews of a bucket's rows of one decision, or of any, link, with the row's id."""
+        low = f"{INDEX}{decision}_" if decision else INDEX
         rows = scan(self._tables, self._plan.partition(bucket), low, prefix_end(low))
         return {str(row.columns["account"]): _row_id(bucket, row) async for row in rows if _links(row)}
 
@@ -267,6 +266,7 @@ def _effect(row: PlanRow) -> Counter[str]:
         counts[f"review.{action}"] += 1
     if predicted:
         counts[f"predicted.{predicted}"] += 1
+        counts["warnings.secondAccounts"] += bool(row.shown["predicted"].get("second"))
     if links or unlinks:
         chosen = _chosen(row)
         changes = chosen.get("changes", ())
@@ -285,7 +285,7 @@ def _chosen(row: PlanRow) -> Mapping[str, Any]:
 
 
 def _read(tally: Row | None) -> Counter[str]:
-    return Counter(json.loads(str(tally.columns["counts"]))) if tally else Counter()
+    return Counter(load(str(tally.columns["counts"]))) if tally else Counter()
 
 
 def _tally(before: Row | None, counts: Mapping[str, int], closed: bool) -> Operation:

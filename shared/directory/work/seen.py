@@ -21,8 +21,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final
 
 from shared.directory.keys import Keys
-from shared.directory.text import dump
 from shared.directory.work.staging import Stage, parse
+from shared.json_text import dump
 from shared.tables.port import Tables
 
 SETS = IDENTITIES, FACTS, LINKED, NEAR, CROWDS = "seen4", "facts3", "linked3", "near3", "crowds3"

@@ -9,7 +9,6 @@ parses only the lines that it needs.
 
 from __future__ import annotations
 
-import json
 import secrets
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Sequence
@@ -17,7 +16,8 @@ from itertools import groupby
 from typing import Any
 
 from shared.directory.keys import Keys, prefix_end
-from shared.directory.text import dump, join_text, split_text
+from shared.directory.text import join_text, split_text
+from shared.json_text import dump, load
 from shared.tables.access import clear, scan, together
 from shared.tables.port import Row, Tables, Upsert
 from shared.turns import Turns
@@ -126,7 +126,7 @@ class StageWriter:
 
 def parse(lines: Iterable[str]) -> list[Any]:
     """Return the items of lines. No line break is inside an item: JSON escapes it."""
-    items: list[Any] = json.loads(f"[{','.join(lines)}]")
+    items: list[Any] = load(f"[{','.join(lines)}]")
     return items
 
 

@@ -2,8 +2,9 @@
 
 import json
 
+from shared.json_text import dump
 from shared.scim.errors import InvalidFilter, error_body
-from shared.scim.messages import document_text, list_response, resource_text
+from shared.scim.messages import list_response, resource_text
 
 DOCUMENT = {"schemas": ["urn:x"], "id": "1", "displayName": 'Åsa "}'}
 META = {
@@ -27,12 +28,12 @@ def rendered(text: str) -> str:
 
 
 def test_a_resource_is_its_document_with_meta() -> None:
-    for text in (document_text(DOCUMENT), json.dumps(DOCUMENT, indent=2) + "\n"):
+    for text in (dump(DOCUMENT), json.dumps(DOCUMENT, indent=2) + "\n"):
         assert json.loads(rendered(text)) == DOCUMENT | {"meta": META}
 
 
 def test_a_list_response_holds_the_resources_in_order() -> None:
-    texts = [rendered(document_text(DOCUMENT | {"id": id})) for id in ("1", "2")]
+    texts = [rendered(dump(DOCUMENT | {"id": id})) for id in ("1", "2")]
     assert json.loads(list_response(texts, 7, 6)) == {
         "schemas": ["urn:ietf:params:scim:api:messages:2.0:ListResponse"],
         "totalResults": 7,

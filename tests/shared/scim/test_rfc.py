@@ -13,13 +13,14 @@ from typing import Any
 
 import pytest
 
+from shared.json_text import dump
 from shared.scim import discovery
 from shared.scim.bulk_messages import BulkOperation, bulk_response, in_order, parse_bulk, result
 from shared.scim.document import normalise
 from shared.scim.errors import error_body
 from shared.scim.evaluate import compile_filter
 from shared.scim.filter import parse_filter
-from shared.scim.messages import document_text, list_response, resource_text
+from shared.scim.messages import list_response, resource_text
 from shared.scim.patch import apply, parse_operations
 from shared.scim.projection import Projection
 from shared.scim.query import Query
@@ -69,7 +70,7 @@ def test_a_resource_is_kept_and_shown_but_for_what_clients_cannot_write(path: Pa
     assert kept == expected
     if meta:
         text = resource_text(
-            document_text(kept),
+            dump(kept),
             resource_type=resource_type.name,
             created=meta["created"],
             last_modified=meta["lastModified"],
@@ -109,7 +110,7 @@ def test_a_search_asks_what_its_members_say(path: Path) -> None:
 @figures("list")
 def test_a_list_response_has_the_members_of_the_figure(path: Path) -> None:
     body = read(path)
-    texts = [document_text(resource) for resource in body["Resources"]]
+    texts = [dump(resource) for resource in body["Resources"]]
     made = json.loads(list_response(texts, body["totalResults"], body.get("startIndex")))
     # The figures leave resources out for brevity, and some their number.
     assert made["itemsPerPage"] == len(body["Resources"])

@@ -13,8 +13,8 @@ import pytest
 from infra.local.faults import Call, Crash, Fault, FaultyTables, random_faults, script
 from shared.directory.errors import Busy, NotFound
 from shared.directory.keys import Keys
-from shared.directory.text import dump
 from shared.directory.work.jobs import Job, Jobs, State, planned_in, position
+from shared.json_text import dump
 from shared.tables.port import Conflict, Delete, Insert, Tables, Upsert, VersionConflict
 from shared.tables.sqlite import SqliteTables
 from tests.link_orchestrator.running import rows_of
