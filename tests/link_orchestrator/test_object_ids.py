@@ -145,6 +145,15 @@ class TestLinked:
         assert holders == [object_id(1)]
         await check_invariants(app.tables, "main")
 
+    @pytest.mark.parametrize("name", [name for name in WRITTEN if name not in HIDDEN])
+    async def test_an_account_of_provisioning_is_its_however_the_id_was_sent(self, app: App, name: str) -> None:
+        await app.bring(csv_file({"userName": "ada@contoso.com"}))
+        made = await post(app, "new@contoso.com", WRITTEN[name](object_id(1)))
+        ada = await app.account("ada@contoso.com")
+        link = app.call("POST", f"accounts/{ada['id']}/link", {"identity": object_id(1)})
+        await refused(link, 409, f"the account {made['id']} has this identity")
+        assert await decisions(app, graph(1, "else@contoso.com")) == ["alreadyLinked"]
+
 
 async def _external_ids(app: App) -> list[str | None]:
     listed = (await app.call("GET", "scim/v2/Users"))["Resources"]
