@@ -7,6 +7,8 @@ from typing import Any
 
 from link_orchestrator.kinds import KINDS
 from link_orchestrator.requests.jobs import listed
+from shared.admin.accounts import STATES
+from shared.admin.pages import SCANNED, count_states
 from shared.directory.directory import Directory
 from shared.host.graph_settings import GraphSettings
 from shared.host.settings import Credential, Settings
@@ -18,16 +20,18 @@ from shared.tables.access import together
 async def get_directory(directory: Directory, request: Request, settings: Settings) -> Response:
     """Return how many accounts and groups there are, the last job of each kind, and which credentials open this.
 
-    No count is older than some seconds.
+    No count is older than some seconds. Accounts are counted by state where there are few.
     """
     accounts, groups, latest = await asyncio.gather(
         directory.listing.total(),
         directory.group_listing.total(),
         together(*(directory.jobs.entries(kind, most=1) for kind in KINDS)),
     )
+    states = await count_states(directory.listing, STATES) if accounts <= SCANNED else None
     document = {
         "name": directory.name,
         "accounts": accounts,
+        **({"states": states} if states is not None else {}),
         "groups": groups,
         "latest": {job.kind: listed(job) for jobs in latest for job in jobs},
         "credentials": [_credential(one) for one in settings.credentials if one.directory == directory.name],

@@ -12,12 +12,12 @@ import sqlite3
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any, TypeVar
+from typing import Any
 from zlib import crc32
 
 from shared.json_text import load
@@ -73,8 +73,6 @@ SLOW_SYNC_SECONDS = 0.002
 MAKE_WAY_SECONDS = 0.0005
 """Seconds that the event loop sleeps to make way."""
 
-T = TypeVar("T")
-
 _NORMAL = 1
 """Of SQLite's levels of `synchronous` the one at which a COMMIT does not wait for the disk, and the log stays whole."""
 _TABLE_NAME = re.compile(r"[A-Za-z][A-Za-z0-9]{2,62}")
@@ -99,7 +97,7 @@ _STATEMENTS = {
     "upsert": "INSERT OR REPLACE INTO TABLE_NAME (etag, columns, partition, key) VALUES (?, ?, ?, ?)",
     "update": "UPDATE TABLE_NAME SET etag = ?, columns = ? WHERE partition = ? AND key = ? AND ? IN (etag, '*')",
     "delete": "DELETE FROM TABLE_NAME WHERE partition = ? AND key = ? AND ? IN (etag, '*')",
-    **sqlite_proof.STATEMENTS,
+    "around": sqlite_proof.AROUND,
 }
 
 
@@ -149,13 +147,10 @@ class SqliteTables:
         """Return the row, or None (see port.Tables)."""
         check_key(partition)
         check_key(key)
-        return self._file.read_whole(lambda: self._get(partition, key, select))
-
-    def _get(self, partition: str, key: str, select: Sequence[str] | None) -> Row | None:
         place = stored_key(partition), stored_key(key)
         found = self._file.read(self._statements["get"], place)
         if not found:
-            prove_around(self._file.read, self._statements, place[0], (place[1], ()))
+            prove_around(self._file.read, self._statements["around"], place[0], (place[1], place[1]))
             return None
         etag, text = found[0]
         prove(place[0], [(place[1], etag, text)])
@@ -194,8 +189,7 @@ class SqliteTables:
         form: Form = ""
         if select is not None and len(select) < 2:  # then SQLite picks what is wanted
             form, select = "_one" if one else "_keys", None
-        statement, values = self._statements[verb + form], (*path, *bounds)
-        found, ended = self._file.read_whole(lambda: self._query(statement, values, top + 1, begin, form))
+        found, ended = self._query(verb, path, bounds, top + 1, form)
         after = None if ended else key_text(found.pop()[0])
         # One array for all rows saves a millisecond for a thousand of them.
         parsed = _parse("[" + ",".join([row[2] for row in found]) + "]")
@@ -208,18 +202,23 @@ class SqliteTables:
         return Page(rows, after)
 
     def _query(
-        self, statement: str, values: tuple[Any, ...], most: int, begin: bytes, form: Form
+        self, verb: str, path: Sequence[str], bounds: tuple[bytes, ...], most: int, form: Form
     ) -> tuple[list[tuple[Any, ...]], bool]:
         """Return a page of rows, and whether it reaches the end; otherwise its last row is the next page's first."""
-        partition = values[2] if form == "_one" else values[0]
+        partition, low, *high = bounds
+        statement = self._statements[verb + form]
+        values: Values = (*path, *bounds, most)
         if form:
-            found = self._file.read(statement, (*values, most))
+            found = self._file.read(statement, values)
             ended = len(found) < most
         else:
-            found, ended = self._file.read_page(statement, (*values, most), most)
+            found, ended = self._file.read_page(statement, values, most)
         prove(partition, found, form)
-        if ended or found[0][0] != begin:
-            prove_around(self._file.read, self._statements, partition, (begin, [row[0] for row in found]))
+        if found and (found[0][0] < low or (high and found[-1][0] >= high[0])):  # as a search may find that was misled
+            raise Damaged(DAMAGED)
+        if ended or found[0][0] != low:
+            behind = found[-1][0] + b"\0" if found else low
+            prove_around(self._file.read, self._statements["around"], partition, (low, behind))
         return found, ended
 
     async def commit(self, partition: str, operations: Sequence[Operation]) -> list[str]:
@@ -276,9 +275,9 @@ class _Commit:
         try:
             # Damage may hide rows that are there.
             made = [
-                (row[0], None) for row, one in zip(self.rows, self.operations, strict=True) if isinstance(one, Insert)
+                (row[0], row[0]) for row, one in zip(self.rows, self.operations, strict=True) if isinstance(one, Insert)
             ]
-            prove_around(_reading(connection), self.statements, self.partition, *made)
+            prove_around(_reading(connection), self.statements["around"], self.partition, *made)
             self.outcome = [
                 self._apply_one(connection, index, operation, new_etag)
                 for index, operation in enumerate(self.operations)
@@ -436,21 +435,9 @@ class _File:
                     return found, ended
         except sqlite3.Error as error:
             raise _failure(error) from error
+        except TypeError as error:  # a damaged row, whose last column is no text
+            raise Damaged(DAMAGED) from error
         return found, len(found) < most
-
-    def read_whole(self, read: Callable[[], T]) -> T:
-        """Return what several SELECTs find, of one moment if they seem to meet damage.
-
-        Between two of them another process may have made a row, of which only the second one knows.
-        """
-        try:
-            return read()
-        except Damaged:
-            self._reader.execute("BEGIN")
-        try:
-            return read()
-        finally:
-            self._reader.execute("ROLLBACK")
 
     def submit(self, commit: _Commit) -> None:
         """Add a commit to the next group."""

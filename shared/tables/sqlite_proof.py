@@ -2,9 +2,9 @@
 
 An etag ends in two checksums, of its row's place and of the columns. A damaged key may mislead a search, which then
 ends beside that key, whatever it looks for. So the two neighbours of a place where nothing was found tell whether a row
-is missing there, and those of a range whether it is whole. A page that is not where it was written misleads a search,
-too; so each neighbour is searched for again from the other one. What an earlier version wrote has no checksums, and
-passes. Not told: an old copy of a page in its own place, whose rows are as they once were.
+is missing there, and those of a range whether it is whole. What an earlier version wrote has no checksums, and passes.
+Not told while the file is open: a page in the place of another one, which the start finds (are_in_place). Never told:
+an old copy of a page in its own place, whose rows are as they once were.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
-from operator import ge
 from typing import Any, Literal
 from zlib import crc32
 
@@ -21,59 +20,51 @@ from shared.tables.port import Damaged
 DAMAGED = "the file of the tables is damaged"
 Form = Literal["", "_keys", "_one"]
 """What a query reads of rows: key, etag and columns; the columns not at all; or one of them, and their checksum."""
-Keys = Sequence[bytes]
-Gap = tuple[bytes, Keys | None]
-"""A key, and the keys that were found from it on, one after the other; None where it may be there or not."""
+Gap = tuple[bytes, bytes]
+"""A key of a partition, and the first one behind it that was not found: the same where none was.
+
+A damaged row may mislead the search for a key, and not the one for the next: so they begin where the gap does.
+"""
 Read = Callable[[str, Mapping[str, bytes]], Sequence[tuple[Any, ...]]]
 """Runs a SELECT with values by name: Python 3.12.1 warns of numbered ones."""
 
 _UNPROVEN = re.compile(r'W/"[0-9a-f]{16}\.[0-9a-f]+"')
 """An etag without checksums."""
-_NEIGHBOURS = {
-    "before": "partition = :n1 AND key < :n2 ORDER BY key DESC",
-    "behind": "partition = :n1 AND key > :n3 ORDER BY key",
-    "first": "partition = :n1 ORDER BY key",
-    "last": "partition = :n1 ORDER BY key DESC",
-    "partition before": "partition < :n1 ORDER BY partition DESC, key DESC",
-    "partition behind": "partition > :n1 ORDER BY partition, key",
-    "first of all": "TRUE ORDER BY partition, key",
-    "last of all": "TRUE ORDER BY partition DESC, key DESC",
-}
-"""Rows around the places from :n2 to :n3 of the partition :n1, by what they are.
-
-Each is found by one search, and no condition is looked at again: a damaged row would not meet it, and be passed over.
-"""
-_ONE = "(SELECT CAST(WHAT AS BLOB) FROM TABLE_NAME WHERE WHICH LIMIT 1)"
-_NAMED = "SELECT * FROM (SELECT 'NAME', key, etag, partition FROM TABLE_NAME WHERE WHICH LIMIT 1)"
 
 
-def _one(name: str, what: str) -> str:
-    return _ONE.replace("WHAT", what).replace("WHICH", _NEIGHBOURS[name])
+# NULL is a damaged value, too, and a row that has one is to be seen.
+_ROW = "CAST(ifnull(partition, '') || ifnull(key, '') || ifnull(etag, '') AS BLOB)"
 
 
-_BEFORE, _BEHIND = _one("before", "key").replace(":n2", "low"), _one("behind", "key").replace(":n3", "high")
-_AROUND = (
-    _one("before", "key || etag").replace(":n2", "low"),
-    _one("behind", "key || etag").replace(":n3", "high"),
-    _one("behind", "key").replace(":n3", _BEFORE),
-    _one("before", "key").replace(":n2", _BEHIND),
+def _first(which: str) -> str:
+    return f"(SELECT {_ROW} FROM TABLE_NAME WHERE {which} LIMIT 1)"  # noqa: S608 - no value comes from outside
+
+
+def _next(inside: str, outside: str, beyond: str) -> str:
+    """Return the row next to a place: of its partition, or else of another one, or else NULL at an end of the table.
+
+    A damaged row that hides another is next to its place in the file, but may seem to be in any partition, or in none.
+    By the key within a partition it is met, for no condition is looked at again after the search. Between partitions it
+    is by one search or by the other, and then they differ.
+    """
+    one, other = _first(outside), _first(beyond)
+    return f"coalesce({_first(inside)}, CASE WHEN {one} IS {other} THEN {one} ELSE x'' END)"
+
+
+_UP, _DOWN = "ORDER BY partition, key", "ORDER BY partition DESC, key DESC"
+_BEFORE = _next(
+    "partition = :n1 AND key < low ORDER BY key DESC",
+    f"partition < :n1 {_DOWN}",
+    f"(partition, key) < (:n1, low) {_DOWN}",
 )
-_EDGES = (
-    _one("first", "key || etag"),
-    _one("last", "key || etag"),
-    _one("partition before", "partition || key || etag"),
-    _one("partition behind", "partition || key || etag"),
-    _one("partition before", "partition").replace(":n1", _one("partition behind", "partition")),
-    _one("partition behind", "partition").replace(":n1", _one("partition before", "partition")),
+_BEHIND = _next(
+    "partition = :n1 AND key >= high ORDER BY key",
+    f"partition > :n1 {_UP}",
+    f"(partition, key) >= (:n1, high) {_UP}",
 )
-STATEMENTS = {
-    # In a page that is not where it was written, a search ends between rows which are not neighbours elsewhere.
-    "around": " ".join(("SELECT", ", ".join(_AROUND), "FROM (PLACES)")),
-    "edges": "SELECT " + ", ".join(_EDGES),
-    "ends": " UNION ALL ".join(
-        _NAMED.replace("NAME", name, 1).replace("WHICH", which) for name, which in _NEIGHBOURS.items()
-    ),
-}
+AROUND = f"SELECT {_BEFORE}, {_BEHIND} FROM (GAPS)"  # noqa: S608 - the same
+"""The rows before and behind each gap in the partition :n1, as their place with the etag behind it; NULL where there is
+none."""
 
 
 def place_sum(partition: bytes, key: bytes) -> int:
@@ -84,73 +75,29 @@ def place_sum(partition: bytes, key: bytes) -> int:
 def prove(partition: bytes, rows: Sequence[tuple[Any, ...]], form: Form = "") -> None:
     """Raise Damaged unless the rows of a partition read as they were written, and come in order."""
     start = crc32(partition)
-    if not all(_is_whole(row, start, form) for row in rows):
-        raise Damaged(DAMAGED)
-    keys = [row[0] for row in rows]
-    if any(map(ge, keys, keys[1:])):
-        raise Damaged(DAMAGED)
-
-
-def prove_around(read: Read, statements: Mapping[str, str], partition: bytes, *gaps: Gap) -> None:
-    """Raise Damaged if rows may be missing in these gaps of a partition. One statement looks around all."""
-    if not gaps:
-        return
-    start = crc32(partition)
-    places = [place for low, found in gaps for place in (low, found[-1] if found else low)]
-    edges: Sequence[bytes | None] = ()
-    around = read(_for_places(statements["around"], len(gaps)), _named(partition, *places))
-    for (low, found), (*rows, behind_before, before_behind) in zip(gaps, around, strict=True):
-        before, behind = map(_key, rows)
-        if found is None:
-            found = (low,) if low in (behind_before, before_behind) else ()
-        first, last = (found[0], found[-1]) if found else (behind, before)
-        if (before is not None and behind_before != first) or (behind is not None and before_behind != last):
+    before = None
+    for row in rows:
+        if not _is_whole(row, start, form) or (before is not None and row[0] <= before):
             raise Damaged(DAMAGED)
-        if _is_in_place(rows[0], start) and _is_in_place(rows[1], start):
-            continue
-        edges = edges or read(statements["edges"], _named(partition))[0]
-        if not _is_edge(edges, partition, rows, (first, last)):
-            high = found[-1] if found else low
-            _prove_ends(read(statements["ends"], _named(partition, low, high)), (partition, low), (partition, high))
+        before = row[0]
 
 
-def _named(*values: bytes) -> Mapping[str, bytes]:
-    return {f"n{number}": value for number, value in enumerate(values, 1)}
+def prove_around(read: Read, around: str, partition: bytes, *gaps: Gap) -> None:
+    """Raise Damaged if a row may be missing in one of these gaps; one statement, AROUND, looks around all."""
+    if gaps:
+        values = {"n1": partition}
+        for number, (low, high) in enumerate(gaps):
+            values[f"low{number}"], values[f"high{number}"] = low, high
+        for neighbours in read(_for_gaps(around, len(gaps)), values):
+            if not all(row is None or _is_in_place(row) for row in neighbours):
+                raise Damaged(DAMAGED)
 
 
 @cache
-def _for_places(statement: str, count: int) -> str:
-    """Return the statement for so many places, each a low key and a high one."""
-    more = "".join(f" UNION ALL SELECT :n{2 * n}, :n{2 * n + 1}" for n in range(2, count + 1))
-    return statement.replace("PLACES", f"SELECT :n2 AS low, :n3 AS high{more}")
-
-
-def _is_edge(
-    edges: Sequence[bytes | None],
-    partition: bytes,
-    neighbours: Sequence[bytes | None],
-    ends: tuple[bytes | None, bytes | None],
-) -> bool:
-    """Tell whether a partition, between two others, is empty, or begins or ends where a neighbour is missing.
-
-    Raises Damaged if those two have another one between them.
-    """
-    *own, before, behind, last_before, first_behind = edges
-    here = partition if any(row is not None for row in (*own, *ends)) else None
-    for row, across, other in ((behind, last_before, before), (before, first_behind, behind)):
-        if row is not None and not (across == here if here or other is None else _starts(other, across)):
-            raise Damaged(DAMAGED)
-    if not (_is_in_place(before, 0) and _is_in_place(behind, 0)):
-        return False
-    start = crc32(partition)
-    return here is None or all(
-        _is_in_place(row, start) and (_key(row) == end if neighbour is None else _is_in_place(neighbour, start))
-        for row, neighbour, end in zip(own, neighbours, ends, strict=True)
-    )
-
-
-def _starts(row: bytes, partition: bytes | None) -> bool:
-    return partition is not None and row.startswith(partition)
+def _for_gaps(statement: str, count: int) -> str:
+    """Return the statement for so many gaps."""
+    rest = "".join(f" UNION ALL SELECT :low{number}, :high{number}" for number in range(1, count))
+    return statement.replace("GAPS", f"SELECT :low0 AS low, :high0 AS high{rest}")
 
 
 def are_in_place(rows: Iterable[tuple[bytes, bytes, str]]) -> bool:
@@ -179,32 +126,10 @@ def _is_whole(row: tuple[Any, ...], start: int, form: Form) -> bool:
         return isinstance(key, bytes) and isinstance(etag, str) and _UNPROVEN.fullmatch(etag) is not None
 
 
-def _key(row: bytes | None) -> bytes | None:
-    """Return the key that a row's etag stands behind."""
-    return None if row is None else row[: max(0, row.rfind(b'W/"'))]
-
-
-def _is_in_place(row: bytes | None, start: int) -> bool:
-    """Tell whether a key with its etag behind it is proved by it; not so where either is of an earlier version."""
+def _is_in_place(row: bytes) -> bool:
+    """Tell whether a place is proved by the etag behind it, or that is of an earlier version."""
+    place, mark, rest = row.rpartition(b'W/"')
     try:
-        return row is not None and int(row[-17:-9], 16) == crc32(row[: row.rindex(b'W/"')], start)
+        return int(rest[-17:-1], 16) >> 32 == crc32(place)
     except ValueError:
-        return False
-
-
-def _prove_ends(found: Sequence[tuple[Any, ...]], begin: tuple[bytes, bytes], end: tuple[bytes, bytes]) -> None:
-    """Raise Damaged unless there is a row on either side, or its partition ends and another begins, and all read well.
-
-    A row that lost its key altogether is nobody's neighbour, but it is still the first one or the last, or hides it.
-    """
-    for _, *row, partition in found:
-        prove(partition if isinstance(partition, bytes) else b"", [tuple(row)], "_keys")
-    at = {name: (partition, key) for name, key, _, partition in found}
-    whole = (
-        (at.get("first", begin) < begin) == ("before" in at)
-        and (at.get("last", end) > end) == ("behind" in at)
-        and (at.get("first of all", begin)[0] < begin[0]) == ("partition before" in at)
-        and (at.get("last of all", end)[0] > end[0]) == ("partition behind" in at)
-    )
-    if not whole:
-        raise Damaged(DAMAGED)
+        return _UNPROVEN.fullmatch((mark + rest).decode("latin-1")) is not None

@@ -26,6 +26,17 @@ function showTimes(within) {
   }
 }
 
+/** On a narrow screen a row is a card, in which each cell is named by its column (portal.css). */
+function nameCells(within) {
+  for (const table of within.querySelectorAll(".scroll > table:not(:has([data-order]))")) {
+    const head = table.tHead;
+    if (!head || head.classList.contains("hidden")) continue;
+    const names = [...head.rows[0].cells].map((cell) => (cell.querySelector("input") ? "" : cell.textContent.trim()));
+    for (const row of table.tBodies[0].rows) [...row.cells].forEach((cell, at) => (cell.dataset.name = names[at] ?? ""));
+    table.classList.add("cardlike");
+  }
+}
+
 const SECOND = 1000, LONGEST = 15 * SECOND;
 const AWAY = "The server does not answer. What was started goes on as soon as it does; this page tries again by itself.";
 const SIGNED_OUT = "Your sign-in has ended. Nothing is lost: sign in again in another tab, then go on here.";
@@ -66,6 +77,7 @@ async function follow(element) {
         element.replaceChildren(...fragment.childNodes);
       }
       showTimes(element);
+      nameCells(element);
       say("");
       wait = SECOND;
     } catch (error) {
@@ -182,6 +194,7 @@ if (here.searchParams.has("said")) {
 }
 
 showTimes(document);
+nameCells(document);
 for (const box of document.querySelectorAll("[data-tick-all]")) box.hidden = false;
 document.querySelector("tr[data-at]")?.focus();
 document.querySelector("[data-focus]")?.focus();

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from pydantic import ValidationError
 
 from link_orchestrator import words
 from link_orchestrator.portal.page import Asked, Outcome, Page, SeeOther, Shown
-from link_orchestrator.portal.pages.of_plan import DONE, RULES, Row, conditions, refuse_unseen, review
+from link_orchestrator.portal.pages.all_rows import ACTIONS
+from link_orchestrator.portal.pages.of_plan import DONE, RULES, NotTaken, Row, conditions, refuse_unseen, review
 from link_orchestrator.portal.pages.of_run import Document, Run
 from shared.host.problems import problem
 from shared.scim.errors import InvalidValue
@@ -22,13 +23,6 @@ FILES: Final = {
     ".xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
 }
 """What a file of decisions is, by the end of its name: what a browser says of it depends on what is installed."""
-
-
-class NotTaken(NamedTuple):
-    """A row or a line of a file that was not reviewed, and why."""
-
-    which: str
-    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +66,11 @@ class Decisions:
         decision = self.asked.get("decision", "")
         known = (*words.DECISIONS, *words.SHARED, *words.GROUPS)
         return self.run.counts.get(decision, 0) if decision else sum(self.run.counts.get(name, 0) for name in known)
+
+    @property
+    def actions(self) -> Sequence[str]:
+        """What may be said of all rows that the conditions choose."""
+        return [action for action, decisions in ACTIONS.items() if self.asked.get("decision") in decisions]
 
     @property
     def rules(self) -> Sequence[tuple[str, str]]:

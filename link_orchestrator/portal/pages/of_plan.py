@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from link_orchestrator.portal.page import Asked
 from link_orchestrator.portal.pages.of_run import Document
+from link_orchestrator.portal.remedies import DECIDED
 from shared.scim.errors import InvalidValue
 
 CONDITIONS: Final = (
@@ -28,8 +29,16 @@ DONE: Final[Mapping[str, str]] = {
     "acknowledge": "That you have seen the warning is noted. The row stays a link.",
     "leave": "It stays as the plan has it.",
     "filed": "The file was taken, whole.",
+    "all": "All of them are decided as you said. To take that back, leave all of them as planned.",
     "none": "Nothing was ticked, so nothing was decided.",
 }
+
+
+class NotTaken(NamedTuple):
+    """A row or a line of a file that was not reviewed, and why."""
+
+    which: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +91,11 @@ class Row:
     def seen(self) -> str:
         """What a form sends to say which decision about the row its page showed."""
         return f"{self.id} {self.document.get('review', {}).get('at', '')}"
+
+    @property
+    def remedy(self) -> str:
+        """What would make it a link."""
+        return DECIDED.get(self.decision, str(self.document.get("remedy", "")))
 
     @property
     def rules(self) -> Sequence[str]:

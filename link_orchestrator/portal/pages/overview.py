@@ -11,12 +11,18 @@ from typing import Any, Final, NamedTuple, Self
 
 from link_orchestrator import words
 from link_orchestrator.portal.page import Asked, Outcome, Page, SeeOther, Shown
+from link_orchestrator.portal.pages.accounts import STATES
 from shared.scim.errors import InvalidValue
 
 REFUSALS: Final = 20
 """Refusals that are asked for: whether there are more is all that the overview says of the rest."""
 WARNED_AHEAD: Final = timedelta(days=60)
 """How long before its end a credential is named."""
+TONES: Final = {
+    "local": "rest", "linked": "go", "unconfirmed": "ask", "provisioned": "new", "protected": "apart",
+    "inactive": "stop", "deletedOverScim": "stop",
+}  # fmt: skip
+"""The colour of each state of accounts."""
 STEPS: Final = ("Connect", "Import", "Policy", "Plan", "Review", "Approve", "Verify")
 
 Document = Mapping[str, Any]
@@ -79,6 +85,12 @@ class Overview:
             done=(*STEPS[:1], *done) if connected else done,
             may_try=samples and is_empty(directory),
         )
+
+    @property
+    def states(self) -> Sequence[tuple[str, str, int, str]]:
+        """The states that some accounts are in, each with its words, its number and its colour; () for too many."""
+        counts = self.directory.get("states", {})
+        return [(state, STATES[state], counts[state], tone) for state, tone in TONES.items() if counts.get(state)]
 
     @property
     def refused(self) -> str:

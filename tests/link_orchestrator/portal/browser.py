@@ -71,6 +71,7 @@ class Screen:
         for scheme in ("light", "dark"):
             for width in WIDTHS if scheme == "light" else WIDTHS[1:]:
                 await self._look(scheme, width)
+                await self.page.evaluate("scrollTo(0, 0)")
                 await self.page.screenshot(path=SCREENS / f"{name}-{scheme}-{width}.png", full_page=True)
 
     async def picture(self, name: str) -> None:

@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest_asyncio
-from playwright.async_api import Page
+from playwright.async_api import Page, expect
 
-from tests.link_orchestrator.portal.browser import IN_A_BROWSER, Screen
+from tests.link_orchestrator.portal.browser import IN_A_BROWSER, SCREENS, Screen
 from tests.link_orchestrator.portal.runs import api_of, plan_demo, plan_hostile
 from tests.link_orchestrator.running import Api
 
@@ -124,6 +124,55 @@ async def test_every_page_of_a_plan_is_looked_at(screen: Screen, api: Api) -> No
     await screen.page.get_by_role("button", name="Link these first").click()
     await screen.page.get_by_text("that you ticked").wait_for()
     await screen.check("pilot-rows")
+
+
+async def test_the_table_of_decisions_can_be_understood_without_seeing_it(screen: Screen, api: Api) -> None:
+    run, page = await plan_demo(api), screen.page
+    rows = await api.decisions(run, "review")
+    await screen.open(f"runs/{run['id']}/decisions?decision=review")
+    table = page.get_by_role("table", name=f"{len(rows)} rows", exact=True)
+    headers = await table.get_by_role("columnheader").all_inner_texts()
+    assert headers[1:] == ["In Entra", "Here", "Decision", "Why", "Your decision"]
+    await expect(table.get_by_role("columnheader", name="Tick", exact=False).first).to_be_visible()
+    assert await table.get_by_role("row").count() == len(rows) + 1
+    for row in rows:
+        person, name = row["identity"], row["identity"]["userPrincipalName"]
+        header = table.get_by_role("rowheader", name=f"{person['displayName']} {name}", exact=True)
+        await expect(header).to_have_count(1)
+        await expect(table.get_by_role("checkbox", name=name, exact=True)).to_have_count(1)
+        for button in ("Link", "Exclude"):  # what each button is about is part of its name
+            await expect(table.get_by_role("button", name=f"{button} {name}", exact=True)).to_have_count(1)
+    await expect(page.get_by_role("region", name=f"{len(rows)} rows", exact=True)).to_have_attribute("tabindex", "0")
+    for landmark in ("banner", "main", "search"):
+        await expect(page.get_by_role(landmark)).to_have_count(1)  # type: ignore[arg-type]
+
+
+async def test_what_is_printed_has_every_column_and_nothing_to_press(screen: Screen, api: Api) -> None:
+    run, page = await plan_demo(api), screen.page
+    for name, path in (("run", ""), ("decisions", "/decisions?decision=review")):
+        await screen.open(f"runs/{run['id']}{path}")
+        await page.set_viewport_size({"width": 760, "height": 1_050})  # A4 between its margins
+        await page.emulate_media(media="print", color_scheme="dark")
+        for gone in ("banner", "search", "button", "checkbox"):
+            for one in await page.get_by_role(gone).all():  # type: ignore[arg-type]
+                await expect(one).to_be_hidden()
+        for table in await page.locator(".scroll").all():
+            wide = await table.evaluate("one => one.scrollWidth - one.clientWidth")
+            assert wide <= 0, f"{wide} px of a table of {name} are cut off on paper"
+        await page.screenshot(path=SCREENS / f"{name}-print.png", full_page=True)
+        await page.emulate_media(media="screen")
+
+
+async def test_all_rows_of_a_filter_are_decided_by_their_number(screen: Screen, api: Api) -> None:
+    run, page = await plan_demo(api), screen.page
+    number = len(await api.decisions(run, "review"))
+    await screen.open(f"runs/{run['id']}/decisions?decision=review")
+    await page.get_by_role("link", name="Exclude all").click()
+    await screen.check("all-rows")
+    await page.get_by_label("the number of rows").fill(str(number))
+    await page.get_by_role("button", name="Exclude all of them").click()
+    await page.get_by_text("All of them are decided as you said").wait_for()
+    assert {row["review"]["action"] for row in await api.decisions(run, "review")} == {"exclude"}
 
 
 async def test_hostile_names_break_no_page(screen: Screen, api: Api) -> None:

@@ -114,6 +114,14 @@ def test_whatever_people_are_called_is_shown_as_text(text: str) -> None:
     assert "👩🏽‍🚀" in page or "👩" not in text
 
 
+def test_accounts_by_state_lead_to_their_lists_and_are_left_out_where_there_are_too_many() -> None:
+    states = {"local": 7, "linked": 3, "unconfirmed": 0}
+    for told, shown in ((directory(states=states), True), (directory(), False)):
+        html = render("overview.html", {"page": EVA, "view": Overview.of(told, POLICY, UNUSED, NONE, NOW)})
+        assert ("/portal/accounts?state=linked" in html) is shown
+        assert "state=unconfirmed" not in html
+
+
 async def test_every_number_is_the_apis(tmp_path: Path) -> None:
     async with opened(tmp_path, SETTINGS) as door:
         await bring_people(door)

@@ -84,6 +84,33 @@ async def test_a_run_that_is_not_there_is_said(door: Door, page: str) -> None:
     assert (await door.get(f"runs/run0{page}")).status == 404
 
 
+async def test_a_second_plan_is_led_to_the_one_that_waits(door: Door, api: Api, run: Any) -> None:
+    upload = run["options"]["identities"]
+    page = await door.send("plan", {"do": "start", "from": "upload", "identities": upload})
+    assert page.status == 409
+    assert "Another run waits for its approval, or is being carried out: approve it, or drop it, first." in page.text
+    assert f'href="/portal/jobs/{run["id"]}"' in page.html
+    assert "POST" not in page.text
+
+
+async def test_what_is_lost_with_a_plan_is_said_before_it_is_dropped(door: Door, api: Api, run: Any) -> None:
+    row = await row_of(api, run, "review")
+    await api.call("POST", f"linking/{here(run)}/review", {"rows": [row["id"]], "action": "exclude"})
+    page = await door.get(here(run))
+    assert "what was decided about its rows is lost: 1 to exclude" in page.text
+    assert page.html.index("Drop this plan") < page.html.index("Yes, drop it")
+
+
+@pytest.mark.parametrize("decision", ["conflict", "outsideVerifiedDomains", "excluded"])
+async def test_what_to_do_about_a_row_is_said_in_the_words_of_pages(
+    door: Door, api: Api, run: Any, decision: str
+) -> None:
+    row = await row_of(api, run, decision)
+    page = await door.get(here(run, f"/rows/{row['id']}"))
+    for word in ("POST /", "verifiedDomains", "excluded in the policy"):
+        assert word not in page.text
+
+
 async def test_a_plan_is_dropped_by_its_button(door: Door, api: Api, run: Any) -> None:
     sent = await door.send(here(run), {"do": "cancel"})
     assert (sent.status, sent.headers["Location"]) == (303, f"/portal/{here(run)}?said=cancelled")
@@ -167,6 +194,58 @@ async def test_the_same_decision_is_taken_twice(door: Door, api: Api, run: Any) 
     assert (await door.send(path, {**fields, "one": f"exclude {row['id']}"})).status == 400
 
 
+async def test_all_rows_that_conditions_choose_are_counted_and_decided_by_their_number(
+    door: Door, api: Api, run: Any
+) -> None:
+    rows = await api.decisions(run, "review")
+    decided = await api.call("POST", f"linking/runs/{run['id']}/review", {"rows": [rows[0]["id"]], "action": "exclude"})
+    assert decided["reviewed"] == 1
+    path = here(run, "/all?decision=review&action=link")
+    assert path.replace("&", "&amp;") in (await door.get(here(run, "/decisions?decision=review"))).html
+    page = await door.get(path)
+    left = len(rows) - 1
+    assert f"{left} rows" in page.text
+    assert rows[0]["identity"]["userPrincipalName"] not in page.text, "somebody has decided about it"
+    (digest,) = re.findall(r'name="digest" value="([^"]*)"', page.html)
+    fields = {"do": "decide", "digest": digest, "number": str(left)}
+    wrong = await door.send(path, {**fields, "number": "3"})
+    assert (wrong.status, f"type {left}, the number of rows shown" in wrong.text.lower()) == (400, True)
+    assert 'value="3"' in wrong.html
+    other = await door.send(path, {**fields, "digest": "0" * 32})
+    assert (other.status, "other rows than the page had shown" in other.text) == (400, True)
+    assert len([row for row in await api.decisions(run, "review") if "review" in row]) == 1
+    sent = await door.send(path, fields)
+    assert sent.headers["Location"].endswith("said=all"), sent.text
+    actions = [row["review"]["action"] for row in await api.decisions(run, "review")]
+    assert actions == ["exclude", *["link"] * left]
+    assert "There is no such row" in (await door.get(path)).text
+    back = here(run, "/all?decision=review&action=leave")
+    (digest,) = re.findall(r'name="digest" value="([^"]*)"', (await door.get(back)).html)
+    assert (await door.send(back, {"do": "decide", "digest": digest, "number": str(len(rows))})).status == 303
+    assert {row["review"]["action"] for row in await api.decisions(run, "review")} == {"leave"}
+
+
+async def test_of_all_rows_those_that_are_not_taken_are_named(door: Door, api: Api, run: Any) -> None:
+    """An account that was protected since the plan is linked by nobody."""
+    row = await row_of(api, run, "review")
+    await api.call("PATCH", f"accounts/{row['account']['id']}", {"protected": True})
+    path = here(run, "/all?decision=review&action=link")
+    page = await door.get(path)
+    (digest,) = re.findall(r'name="digest" value="([^"]*)"', page.html)
+    number = len(await api.decisions(run, "review"))
+    told = await door.send(path, {"do": "decide", "digest": digest, "number": str(number)})
+    assert told.status == 200
+    assert "1 row not taken" in told.text
+    assert row["identity"]["userPrincipalName"] in told.text
+
+
+@pytest.mark.parametrize(
+    "query", ["", "?action=link", "?decision=conflict&action=link", "?decision=outsideVerifiedDomains&action=link"]
+)
+async def test_what_is_looked_at_one_by_one_is_not_decided_all_at_once(door: Door, run: Any, query: str) -> None:
+    assert (await door.get(here(run, f"/all{query}"))).status == 400
+
+
 async def test_no_button_of_a_row_is_pressed_by_enter_in_a_box(door: Door, run: Any) -> None:
     for path in (here(run, "/decisions"), here(run, "/decisions?decision=review")):
         form = (await door.get(path)).html.partition('id="review"')[2]
@@ -212,7 +291,7 @@ async def test_a_row_is_shown_side_by_side_with_what_differs(door: Door, api: Ap
     assert "Sign-in name differs" in page.text
     assert row["remedy"] in page.text
     assert row["reason"] in page.text
-    assert "import:" in page.text, "the account's history"
+    assert "An import" in page.text, "the account's history"
 
 
 @pytest.mark.parametrize(
@@ -358,7 +437,7 @@ async def test_a_pilot_is_chosen_by_rows_by_a_filter_or_by_a_number(door: Door, 
     while run["phase"] != "planned" or run["counts"].get("linked") != 1:
         run = await api.call("GET", f"linking/runs/{run['id']}")
     page = await door.get(here(run))
-    assert "Look at it, then approve the rest" in page.text
+    assert "The pilot linked 1 account" in page.text
     again = await door.send(path, {**fields, "number": "1"})
     assert again.status == 409, "the page that was shown before it, sent once more, is no second pilot"
     fields["planned"] = str(run["links"])

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 
+import pytest
+
 from link_orchestrator.requests.standing import get_directory, get_settings
 from shared.host.graph_settings import GraphSettings
 from shared.host.settings import Credential, Settings
 from shared.scim.endpoint import Request
 from shared.tables.sqlite import SqliteTables
-from tests.link_orchestrator.running import App, csv_file, make_directory
+from tests.link_orchestrator.running import App, csv_file, make_directory, object_id
 from tests.openapi import check_answer
 
 ASKED = Request("https://scimlink.example/scim/v2", "ada")
@@ -39,6 +41,24 @@ async def test_a_directory_says_how_many_it_has_and_what_was_done_last(app: App)
     assert told["latest"]["import"] == (await app.call("GET", "linking/imports"))["imports"][0]
     assert told["latest"]["import"]["id"] == job["id"]
     assert told["credentials"] == [{"name": "local", "roles": ["admin", "scim"], "expires": None}]
+
+
+async def test_a_directory_counts_its_accounts_by_state_where_there_are_few(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await app.bring(csv_file({"userName": "ada"}, {"userName": "root", "protected": "true"}, {"userName": "out"}))
+    accounts = {one["userName"]: one["id"] for one in (await app.call("GET", "accounts"))["accounts"]}
+    await app.call("POST", f"accounts/{accounts['ada']}/link", {"identity": object_id(1)})
+    await app.call("PATCH", f"accounts/{accounts['out']}", {"document": {"active": False}})
+    states = (await app.call("GET", "directory"))["states"]
+    for state, count in states.items():
+        assert len((await app.call("GET", "accounts", state=state))["accounts"]) == count, state
+    assert states == {
+        "local": 2, "linked": 1, "unconfirmed": 1, "provisioned": 0, "protected": 1, "inactive": 1,
+        "deletedOverScim": 0,
+    }  # fmt: skip
+    monkeypatch.setattr("link_orchestrator.requests.standing.SCANNED", 2)
+    assert "states" not in await app.call("GET", "directory")
 
 
 async def test_settings_are_shown_as_they_are(app: App) -> None:

@@ -6,7 +6,7 @@ import random
 import shutil
 import sqlite3
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from zlib import crc32
 
@@ -58,21 +58,20 @@ def _swapped(data: bytearray, at: int, source: random.Random) -> None:
     data[begin : begin + 8192], data[other : other + 8192] = there, here
 
 
-DAMAGES: tuple[Callable[[bytearray, int, random.Random], None], ...] = (_bit, _smear, _sector, _other_page, _swapped)
+Damage = Callable[[bytearray, int, random.Random], None]
+damages = pytest.mark.parametrize("damage", [_bit, _smear, _sector], ids=["a bit", "64 bytes", "a sector"])
 
 
-@pytest.mark.parametrize("damage", DAMAGES, ids=["a bit", "64 bytes", "a sector", "another page", "swapped"])
+@damages
 async def test_no_row_of_a_damaged_file_reads_as_missing_or_as_another(
-    whole: Path, tmp_path: Path, damage: Callable[[bytearray, int, random.Random], None]
+    whole: Path, tmp_path: Path, damage: Damage
 ) -> None:
     """What SQLite itself would refuse at the start is read here, too: the disk may fail while the server runs."""
     met = [not await _reads_whole(_damaged(whole, tmp_path / f"{n}.db", damage, random.Random(n))) for n in range(12)]
     assert sum(met) > 5
 
 
-def _damaged(
-    whole: Path, path: Path, damage: Callable[[bytearray, int, random.Random], None], source: random.Random
-) -> Path:
+def _damaged(whole: Path, path: Path, damage: Damage, source: random.Random) -> Path:
     """Copy the file, with damage somewhere behind its first page."""
     data = bytearray(whole.read_bytes())
     damage(data, source.randrange(8192, len(data)), source)
@@ -105,6 +104,47 @@ async def _reads_whole(path: Path) -> bool:
                 met += 1
     await tables.close()
     return not met
+
+
+def _smaller(data: bytearray, at: int) -> None:
+    data[at + len("main_")] = ord("a")
+
+
+def _greater(data: bytearray, at: int) -> None:
+    data[at + len("main_")] = ord("z")
+
+
+def _no_values(data: bytearray, at: int) -> None:
+    """Have the row's four values, whose types are in the five bytes before it, read as NULL."""
+    data[at - 5 : at] = bytes(5)
+
+
+@pytest.mark.parametrize("harm", [_smaller, _greater, _no_values], ids=["smaller", "greater", "no values"])
+async def test_a_row_at_an_end_of_a_partition_does_not_read_as_missing(
+    tmp_path: Path, harm: Callable[[bytearray, int], None]
+) -> None:
+    """What hides it may seem to be of another partition, or of none."""
+    places = [(f"main_m_{n}", f"k_{k}") for n in range(6) for k in range(1 + 2 * (n % 2))]
+    tables = SqliteTables.open(tmp_path / "whole.db")
+    for partition, key in places:
+        await tables.commit(partition, [Insert(key, {"text": "x" * 200})])
+    await tables.close()
+    whole = (tmp_path / "whole.db").read_bytes()
+    for harmed in places:
+        data, path = bytearray(whole), tmp_path / f"{'_'.join(harmed)}.db"
+        harm(data, whole.index("".join(harmed).encode()))
+        path.write_bytes(data)
+        tables = SqliteTables.open(path)
+        for partition, key in places:
+            with suppress(Damaged):
+                assert await tables.get(partition, key) is not None
+            with suppress(Damaged):
+                assert len((await tables.query(partition, key, key + "~")).rows) == 1
+            with suppress(Damaged), pytest.raises(AlreadyExists):
+                await tables.commit(partition, [Insert(key, {})])
+        with pytest.raises(Damaged):
+            await tables.get(*harmed)
+        await tables.close()
 
 
 def _change(path: Path, statement: str, *values: object) -> None:
@@ -185,10 +225,11 @@ async def test_what_an_earlier_version_wrote_is_read_and_gets_its_checksums_as_i
     await tables.close()
 
 
-def test_pages_that_changed_places_are_found_at_the_start(whole: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("damage", [_other_page, _swapped], ids=["another page", "swapped"])
+def test_pages_that_are_not_in_their_place_are_found_at_the_start(whole: Path, tmp_path: Path, damage: Damage) -> None:
     """SQLite's own check finds each of them whole."""
     for number in range(8):
-        path = _damaged(whole, tmp_path / f"{number}.db", _swapped, random.Random(number))
+        path = _damaged(whole, tmp_path / f"{number}.db", damage, random.Random(number))
         if path.read_bytes() != whole.read_bytes():
             with pytest.raises(Damaged):
                 SqliteTables.check(path)
@@ -202,29 +243,6 @@ def test_a_file_that_sqlite_finds_damaged_is_said_to_be(whole: Path, at: int, ha
     whole.write_bytes(data)
     with pytest.raises(Damaged, match=r"whole\.db is damaged"):
         SqliteTables.check(whole)
-
-
-async def test_a_row_that_another_process_makes_meanwhile_is_no_damage(
-    whole: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Between the search for a row and the look around its place, and between a range and the look around it."""
-    tables = SqliteTables.open(whole)
-    read, made = tables._file.read, list[str]()
-
-    def beside(statement: str, values: tuple[str | bytes | int, ...]) -> list[tuple[object, ...]]:
-        if statement.startswith(("SELECT (", "SELECT  (")) and len(made) < 2:
-            made.append(f"l_5{len(made)}")
-            with closing(sqlite3.connect(whole)) as connection, connection:
-                row = (b"main_r_00", made[-1].encode(), 'W/"0123456789abcdef.1"', "{}")
-                connection.execute("INSERT INTO scimlink VALUES (?, ?, ?, ?)", row)
-        return read(statement, values)
-
-    monkeypatch.setattr(tables._file, "read", beside)
-    row = await tables.get("main_r_00", "l_50")
-    page = await tables.query("main_r_00", "l_51", "l_51~")
-    assert made == ["l_50", "l_51"]
-    assert (row is not None, [row.key for row in page.rows]) == (True, ["l_51"])
-    await tables.close()
 
 
 async def test_a_table_that_is_empty_has_nothing_to_prove(tmp_path: Path) -> None:

@@ -1,0 +1,102 @@
+"""All rows that conditions choose, decided at once: they are counted and named first, and decided by their number."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from link_orchestrator.portal.forms import digits
+from link_orchestrator.portal.page import Asked, Outcome, Page, SeeOther, Shown
+from link_orchestrator.portal.pages.of_plan import EXCLUDABLE, NotTaken, Row, conditions, review
+from link_orchestrator.portal.pages.of_run import Run
+from shared.scim.errors import InvalidValue
+
+AT_ONCE: Final = 1_000
+"""Rows that the API takes in one request."""
+MOST: Final = 5_000
+"""Rows that are decided by one press: that takes some seconds."""
+MOST_PAGES: Final = 20
+"""Pages of the API that are looked through for them, of 5,000 rows of the plan at most."""
+SHOWN: Final = 10
+"""Rows that are named."""
+LEAVE: Final = "leave"
+ACTIONS: Final[Mapping[str, Sequence[str]]] = {
+    "link": ("review",),
+    "exclude": EXCLUDABLE,
+    LEAVE: EXCLUDABLE,
+    "acknowledge": ("link",),
+}
+"""What may be said of all rows of a decision. Others that can be linked are looked at one by one."""
+
+
+@dataclass(frozen=True, slots=True)
+class AllRows:
+    """What the page of a decision about all rows shows."""
+
+    run: Run
+    asked: Mapping[str, str]
+    """The conditions, as the address of the decisions has them."""
+    action: str
+    rows: Sequence[Row]
+    more: bool
+    """Whether there are more rows than are decided by one press."""
+    not_taken: Sequence[NotTaken] = ()
+    left_out: int = 0
+    taken: int = 0
+
+    @property
+    def examples(self) -> Sequence[Row]:
+        return self.rows[:SHOWN]
+
+    @property
+    def digest(self) -> str:
+        """What a form sends to say which rows its page counted."""
+        return hashlib.sha256("\n".join(row.id for row in self.rows).encode()).hexdigest()[:32]
+
+
+async def show(asked: Asked) -> Outcome:
+    """Show how many rows there are, and the first of them."""
+    return Shown("all_rows.html", await _read(asked))
+
+
+async def _read(asked: Asked, **told: Any) -> AllRows:
+    run, wanted, action = await Run.read(asked), conditions(asked), asked.query.get("action", "")
+    if wanted.get("decision") not in ACTIONS.get(action, ()):
+        raise InvalidValue("decision: choose rows of one decision, and what becomes of all of them, on the decisions")
+    found, cursor = list[Row](), ""
+    # Whatever somebody decided stays as it is: they looked at the row.
+    chosen = wanted | {"reviewed": "true" if action == LEAVE else "false"}
+    for _ in range(MOST_PAGES if run.waits else 0):
+        page = await asked.api.get(
+            "linking/runs/{id}/decisions", id=run.id, cursor=cursor, count=str(AT_ONCE), **chosen
+        )
+        found += [Row(one) for one in page["decisions"]]
+        cursor = page.get("cursor", "")
+        if not cursor or len(found) >= MOST:
+            break
+    return AllRows(run, wanted, action, found[:MOST], bool(cursor) or len(found) > MOST, **told)
+
+
+async def decide(asked: Asked) -> Outcome:
+    """Decide about all of them, if they are those that were counted."""
+    view = await _read(asked)
+    if asked.form["digest"] != view.digest:
+        raise InvalidValue("number: these are other rows than the page had shown: look at them again")
+    if digits(asked.form["number"]) != len(view.rows):
+        raise InvalidValue(f"number: type {len(view.rows):,}, the number of rows shown")
+    more = {name: True for name in ("inPolicy", "create") if name in asked.form and view.action == "exclude"}
+    taken, refused = 0, list[NotTaken]()
+    names = {row.id: row.name for row in view.rows}
+    for first in range(0, len(view.rows), AT_ONCE):
+        some = [row.id for row in view.rows[first : first + AT_ONCE]]
+        answer = await review(asked, {"rows": some, "action": view.action, **more})
+        taken += answer["reviewed"]
+        refused += [NotTaken(names[one["id"]], one["reason"]) for one in answer["refused"]]
+    if not refused:
+        return SeeOther(f"runs/{asked.path['id']}/decisions", "all", view.asked)
+    return Shown("all_rows.html", await _read(asked, not_taken=refused[:SHOWN], left_out=len(refused), taken=taken))
+
+
+PAGES: Final = (Page("runs/{id}/all", show, {"decide": decide}, under="runs"),)
