@@ -178,8 +178,14 @@ class Run:
     @property
     def warnings(self) -> Sequence[Warned]:
         """What to look at first; what nobody acknowledged comes first."""
-        found = [Warned(one, self.id) for one in self.document.get("warnings", ())]
+        found = [Warned(one, self.id, self._persons) for one in self.document.get("warnings", ())]
         return sorted(found, key=lambda one: one.known)
+
+    @property
+    def _persons(self) -> Mapping[str, str]:
+        """The names of persons whom the run knows, by the names under which they are in the history."""
+        document, persons = self.document, self.document.get("persons", {})
+        return {document[f"{deed}By"]: name for deed, name in persons.items() if f"{deed}By" in document}
 
     @property
     def to_acknowledge(self) -> Sequence[Warned]:
@@ -227,6 +233,13 @@ class Warned(NamedTuple):
 
     document: Document
     run: str
+    persons: Mapping[str, str]
+
+    @property
+    def by(self) -> str:
+        """Who acknowledged it, "" for nobody: by name where the run knows it."""
+        by = str(self.document.get("acknowledgedBy", ""))
+        return self.persons.get(by, by)
 
     @property
     def known(self) -> bool:

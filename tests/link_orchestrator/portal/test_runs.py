@@ -341,6 +341,7 @@ async def test_an_approval_takes_the_number_and_the_warnings_and_keeps_what_was_
     assert (await api.call("GET", f"linking/runs/{run['id']}"))["phase"] == "planned"
     done = await approved(door, api, run)
     assert done["counts"]["linked"] == run["links"]
+    assert "by eva@contoso.com." in (await door.get(here(run))).text.partition("What the plan warned of")[2]
     again = await door.send(path, {"do": "approve", "links": str(run["links"])}, token=without.token)
     assert again.status == 409
 
