@@ -32,7 +32,7 @@ from shared.scim.members import (
     split_body,
     split_operations,
 )
-from shared.scim.paging import get_page
+from shared.scim.paging import answer_page, fitting
 from shared.scim.patch import PatchOperation, check, parse_operations, steps
 from shared.scim.projection import Projection
 from shared.scim.query import Query
@@ -70,7 +70,7 @@ async def get(directory: Directory, request: Request) -> Response:
     """Return a group with all its members: 200, or 304 where If-None-Match names its version."""
     projection = Projection.read(request.params, GROUP)
     if not ID.fullmatch(request.id):
-        raise NotFound(f"no group {request.id}")
+        raise NotFound(f"no group {request.id}", "group")
     if request.if_match or request.if_none_match:
         version = (await directory.groups.get(request.id)).version
         if request.has_version(version):
@@ -81,7 +81,7 @@ async def get(directory: Directory, request: Request) -> Response:
         directory.groups.find_without_head(request.id), directory.members.read(request.id, NAMED + 1)
     )
     if group is None or group.retired:
-        raise NotFound(f"no group {request.id}")
+        raise NotFound(f"no group {request.id}", "group")
     return await _resource(directory, group.with_head(head), request, 200, projection, few)
 
 
@@ -97,17 +97,20 @@ async def search(directory: Directory, request: Request) -> Response:
 
 async def _answer(directory: Directory, request: Request, asked: Query) -> Response:
     with_members = asked.projection.shows("members")
-    page = await get_page(source(directory, request.base, heads=not with_members), asked, directory.keys.sign)
-    groups = page.resources
-    if with_members:
-        held = await _members_of(directory, groups)
-    else:
-        held = [(group, []) for group in await directory.groups.with_heads(groups)]
-    texts = await turns.take(
-        render(group, request.base, asked.projection, [member_texts(members, request.base, asked.projection)])
-        for group, members in held
-    )
-    return Response(200, page.text(texts, asked, directory.keys.sign))
+
+    async def show(groups: Sequence[Group]) -> list[str]:
+        if with_members:
+            held = await _members_of(directory, groups)
+        else:
+            held = [(group, []) for group in await directory.groups.with_heads(groups)]
+        texts = (
+            render(group, request.base, asked.projection, [member_texts(members, request.base, asked.projection)])
+            for group, members in held
+        )
+        return await turns.take(fitting(texts))
+
+    groups = source(directory, request.base, heads=not with_members)
+    return Response(200, await answer_page(groups, asked, directory.keys.sign, show))
 
 
 async def replace(directory: Directory, request: Request) -> Response:
@@ -152,7 +155,7 @@ async def _patch(
 ) -> Group:
     """Apply operations to the document of a group, and then the changes of its members."""
     if not ID.fullmatch(request.id):
-        raise NotFound(f"no group {request.id}")
+        raise NotFound(f"no group {request.id}", "group")
     expected = expected_members(changes)
     first = changes.pop(0) if changes and changes[0].is_plain and not expected else None
     into, out = (_known(first.into), first.out) if first else ([], ())
@@ -308,7 +311,7 @@ async def _writable(directory: Directory, request: Request, *, headless: bool = 
     find = directory.groups.find_without_head if headless and not named else directory.groups.find
     group = await find(request.id)
     if group is None or group.retired:
-        raise NotFound(f"no group {request.id}")
+        raise NotFound(f"no group {request.id}", "group")
     if named and not again:
         request.check_version(group.version)
     if group.status is Status.LOCAL:

@@ -137,7 +137,7 @@ class Portal:
         for match, page in self._pages:
             if found := match(f"/{path}"):
                 return page, found.groupdict()
-        raise NotFound("no such page")
+        raise NotFound("no such page", "page", where="here")
 
     async def _reply(self, page: Page, asked: Asked, arrived: Arrived, directory: Directory, around: Around) -> Reply:
         if arrived.method != "POST":
@@ -206,7 +206,7 @@ def _shown(outcome: Outcome, around: Around, fragment: str = "") -> Reply:
                 return Reply(200, render(outcome.template, {"page": around, "view": outcome.view}, fragment))
             except KeyError:
                 if fragment:
-                    raise NotFound("no such part of the page") from None
+                    raise NotFound("no such part of the page", "part of the page", where="here") from None
                 raise
 
 
@@ -246,6 +246,8 @@ def _failed(error: Exception, around: Around) -> Reply:
     else:
         status, _, detail, headers = error.told if isinstance(error, _Told) else problem(error)
         title = TITLES.get(status, TITLES[400] if status < 500 else "Something went wrong")
+        if status == 404:
+            detail = detail.partition(": ")[0]  # where the API lists such is nothing to a reader of pages
         sentence = detail[:1].upper() + detail[1:]
         trouble = Trouble(status, title, sentence if sentence.endswith(".") else f"{sentence}.")
         if isinstance(error, Unauthorized):

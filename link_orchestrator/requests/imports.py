@@ -209,7 +209,7 @@ async def _undo(
     directory: Directory, request: Request, client: Orchestrations, kind: Kind, asked: Mapping[str, Any]
 ) -> Response:
     if kind.about_import is None:
-        raise NotFound(f"no import of {kind.name}")
+        raise NotFound(f"no import of {kind.name}", "import")
     job = await ensure_started(directory, await find_job(directory, request, kind.about_import), client)
     if not job.state.ended:
         raise Busy(f"phase: {job.id} is under way: let it end, or cancel it first, and take it back then")

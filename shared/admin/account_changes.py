@@ -232,4 +232,4 @@ async def _unchanged(directory: Directory, request: Request, act: Callable[[Acco
         request.check_version(account.version)
         return await act(account)
 
-    return await retry_stale("resource", lambda: directory.accounts.get_any(request.id), checked)
+    return await retry_stale("account", lambda: directory.accounts.get_any(request.id), checked)

@@ -61,7 +61,7 @@ async def get_account(directory: Directory, request: Request) -> Response:
     account = await directory.accounts.find(request.id)
     history = await directory.accounts.history(request.id)
     if account is None and not history:
-        raise NotFound("no such account", "account")
+        raise NotFound("no such account", "account", "GET /accounts lists those there are")
     shown = _shown(account) if account else {"id": request.id, "deleted": True}
     told = await tell(directory, history)
     changes = [row | {"number": c.number, "before": c.before} for row, c in zip(told, history, strict=True)]

@@ -45,6 +45,9 @@ def nothing() -> Sequence[Awaitable[object]]:
 class Resources(Generic[R]):
     """The resources of one type in one directory. `read` makes one of a row whose key has one of the `prefixes`."""
 
+    noun = "resource"
+    """What refusals call one."""
+
     def __init__(
         self,
         tables: Tables,
@@ -94,7 +97,7 @@ class Resources(Generic[R]):
         """Return a live resource. Raises NotFound, also for one that SCIM deleted."""
         resource = await self.find(resource_id)
         if resource is None or not resource.key.startswith(LIVE):
-            raise NotFound(f"no resource {resource_id}")
+            raise NotFound(f"no resource {resource_id}", self.noun)
         return resource
 
     async def list_by(self, key: Key, *, but: str = "") -> list[R]:
@@ -318,7 +321,7 @@ class Resources(Generic[R]):
         """Return a resource, live or retired. Raises NotFound."""
         resource = await self.find(resource_id)
         if resource is None:
-            raise NotFound(f"no resource {resource_id}")
+            raise NotFound(f"no resource {resource_id}", self.noun, f"GET /{self.noun}s lists those there are")
         return resource
 
 
