@@ -43,7 +43,7 @@ def environment() -> Environment:
         # Caches every template: there are fewer of them than this.
         cache_size=400,
     )
-    made.filters.update(number=number, moment=moment, words=words, address=address)
+    made.filters.update(number=number, moment=moment, words=words, capital=capital, address=address)
     ui = SimpleNamespace()
     made.globals.update(url=url, asset=lambda name: url(addresses()[name]), ui=ui)
     for name in sorted(file.name for file in (TEMPLATES / "macros").glob("*.html")):
@@ -74,6 +74,12 @@ def moment(value: str) -> str:
 def address(text: str) -> Markup:
     """Return an address that breaks before its domain, where there is no room for it in one line."""
     return escape(text).replace("@", Markup("<wbr>@"))
+
+
+def capital(sentence: str) -> str:
+    """Return a sentence with a capital at its beginning, unless it begins with an attribute such as `userName`."""
+    first = sentence.partition(" ")[0]
+    return sentence if first != first.lower() else sentence[:1].upper() + sentence[1:]
 
 
 def words(name: str) -> str:

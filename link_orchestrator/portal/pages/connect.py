@@ -9,8 +9,9 @@ from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
 from link_orchestrator.portal.page import Asked, Outcome, Page, SeeOther, Shown
+from link_orchestrator.portal.remedies import WARNED
 from link_orchestrator.prediction.mapping import ACTIVE, DEFAULT
-from shared.scim.errors import InvalidValue
+from shared.scim.errors import InvalidSyntax, InvalidValue
 
 Document = Mapping[str, Any]
 
@@ -60,6 +61,10 @@ class Connect:
     credentials: Sequence[Credential]
     switch: str = SWITCH
     soon: int = SOON
+
+    def remedy(self, warning: Document) -> str:
+        """Return what to do about a warning of the mapping."""
+        return WARNED.get(warning["code"], str(warning["remedy"]))
 
 
 async def show(asked: Asked) -> Outcome:
@@ -117,7 +122,10 @@ async def check_mapping(asked: Asked) -> Outcome:
     file = asked.form.files.get("mapping")
     if file is None:
         raise InvalidValue("mapping: choose the file that you downloaded")
-    await asked.api.post("linking/mapping", file.content)
+    try:
+        await asked.api.post("linking/mapping", file.content)
+    except InvalidSyntax:
+        raise InvalidValue("mapping: the file is no JSON. Choose the schema as Entra gives it under Download") from None
     return SeeOther("connect", said="checked")
 
 

@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple
 
 from link_orchestrator.portal.page import Asked
 from link_orchestrator.portal.pages.of_run import Document
+from link_orchestrator.portal.remedies import DECIDED
 from shared.scim.errors import InvalidValue
 
 CONDITIONS: Final = (
@@ -90,6 +91,11 @@ class Row:
     def seen(self) -> str:
         """What a form sends to say which decision about the row its page showed."""
         return f"{self.id} {self.document.get('review', {}).get('at', '')}"
+
+    @property
+    def remedy(self) -> str:
+        """What would make it a link."""
+        return DECIDED.get(self.decision, str(self.document.get("remedy", "")))
 
     @property
     def rules(self) -> Sequence[str]:

@@ -136,7 +136,8 @@ PAGES: Final = (
         notices={
             "cancelled": "The run stops within a page of work. What it linked by then stays linked until an undo.",
             "approved": "The plan is approved. People sign in as before.",
-            "piloted": "The pilot is approved. Nobody but its people is linked; the rest of the plan waits.",
+            "piloted": "The pilot is approved. Nobody but its people is linked; the rest of the plan waits. Provision "
+            "on demand and Verify come next.",
         },
     ),
     Page("runs/{id}/problems", show_problems, under="runs"),

@@ -40,7 +40,7 @@ async def test_a_mapping_is_checked(door: Door) -> None:
     sent = await check(door, {"attributes": attributes, "matching": ["externalId"]})
     assert (sent.status, sent.headers["Location"]) == (303, "/portal/connect?said=checked")
     page = await door.get("connect")
-    assert "ExternalId comes from mailNickname" in page.text
+    assert "externalId comes from mailNickname" in page.text
     assert "Map objectId to externalId and give that mapping matching precedence 1." in page.text
 
 

@@ -214,7 +214,7 @@ async def test_what_was_typed_stays_where_storage_does_not_answer(
 @pytest.mark.parametrize(
     ("error", "status", "told"),
     [
-        (NotFound("no such run"), 404, "There is no such page"),
+        (NotFound("no such run", "run"), 404, "There is no such page"),
         (Busy("another run is under way"), 409, "Another run is under way."),
         (Busy("a run is being applied", retry_after=30), 503, "Try again in a moment"),
         (Unavailable("storage does not answer"), 503, "Try again in a moment"),
