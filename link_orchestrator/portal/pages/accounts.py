@@ -9,6 +9,7 @@ from link_orchestrator.portal.pages.listed import show_list
 
 FOUND_BY: Final = {
     "userName": "User name",
+    "formerUserName": "Former user name",
     "email": "E-mail address",
     "applicationId": "Key of the application",
     "externalId": "External id",

@@ -33,6 +33,10 @@ class Listed:
         """What they are found by, as options."""
         return (("", "Anything"), *self.found_by.items())
 
+    def former(self, row: Mapping[str, Any]) -> str:
+        """Return the former user name by which an account was found, "" if it was not found by one."""
+        return next((one for one in row.get("formerUserNames", ()) if one.lower() == self.find.lower()), "")
+
 
 async def show_list(asked: Asked, what: str, states: Mapping[str, str], found_by: Mapping[str, str]) -> Outcome:
     """Show the accounts, or the groups, that have a value or are in a state."""
