@@ -76,7 +76,10 @@ class Columns:
             listed = ", ".join(sorted(missing))
             raise UnreadableFile(f"columns: the file does not have the headers {listed}. {_found(header.names)}")
         if lacking := self.lacking(header.names, *needed):
-            raise UnreadableFile(" ".join(lacking))
+            few = sum(map(bool, header.names)) <= _FEW
+            raise UnreadableFile(
+                " ".join([*lacking, *([_FURTHER_DOWN] if few else []), *filter(None, [header.sheets])])
+            )
 
     def lacking(self, headers: Sequence[str], *needed: Needed) -> tuple[str, str] | None:
         """Return what some headers do not hold of what is needed, and the remedy; None if they hold all."""
@@ -138,6 +141,9 @@ class Columns:
 
 
 _MOST: Final = 80
+_FEW: Final = 3
+"""Names that a title has at most, or the row above a header in which cells are merged."""
+_FURTHER_DOWN: Final = "Where the column names stand further down, delete the rows above them."
 
 
 def _found(headers: Sequence[str]) -> str:
