@@ -154,7 +154,7 @@ async def refuse_under_way(directory: Directory, busy: Busy, client: Orchestrati
     if not holder.state.ended:
         path = f"/{KINDS[holder.kind].path}/{holder.id}"
         text = f"{holder.id} is under way in this directory: GET {path} shows it, POST {path}/cancel ends it"
-        raise Busy(text)
+        raise Busy(text, holder=holder.id)
 
 
 async def ensure_started(directory: Directory, job: Job, client: Orchestrations) -> Job:

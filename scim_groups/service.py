@@ -32,7 +32,7 @@ from shared.scim.members import (
     split_body,
     split_operations,
 )
-from shared.scim.paging import get_page
+from shared.scim.paging import answer_page, fitting
 from shared.scim.patch import PatchOperation, check, parse_operations, steps
 from shared.scim.projection import Projection
 from shared.scim.query import Query
@@ -97,17 +97,20 @@ async def search(directory: Directory, request: Request) -> Response:
 
 async def _answer(directory: Directory, request: Request, asked: Query) -> Response:
     with_members = asked.projection.shows("members")
-    page = await get_page(source(directory, request.base, heads=not with_members), asked, directory.keys.sign)
-    groups = page.resources
-    if with_members:
-        held = await _members_of(directory, groups)
-    else:
-        held = [(group, []) for group in await directory.groups.with_heads(groups)]
-    texts = await turns.take(
-        render(group, request.base, asked.projection, [member_texts(members, request.base, asked.projection)])
-        for group, members in held
-    )
-    return Response(200, page.text(texts, asked, directory.keys.sign))
+
+    async def show(groups: Sequence[Group]) -> list[str]:
+        if with_members:
+            held = await _members_of(directory, groups)
+        else:
+            held = [(group, []) for group in await directory.groups.with_heads(groups)]
+        texts = (
+            render(group, request.base, asked.projection, [member_texts(members, request.base, asked.projection)])
+            for group, members in held
+        )
+        return await turns.take(fitting(texts))
+
+    groups = source(directory, request.base, heads=not with_members)
+    return Response(200, await answer_page(groups, asked, directory.keys.sign, show))
 
 
 async def replace(directory: Directory, request: Request) -> Response:

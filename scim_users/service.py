@@ -26,7 +26,7 @@ from shared.directory.records.resources import Result, retry_stale
 from shared.directory.work.refusals import Attempt
 from shared.scim.document import keep_immutable, normalise, read_json
 from shared.scim.endpoint import Request, Response
-from shared.scim.paging import get_page
+from shared.scim.paging import answer_page, fitting
 from shared.scim.patch import PatchOperation, check, parse_operations, steps
 from shared.scim.projection import Projection
 from shared.scim.query import Query
@@ -71,15 +71,17 @@ async def search(directory: Directory, request: Request) -> Response:
 
 async def _answer(directory: Directory, request: Request, asked: Query) -> Response:
     shown = Memberships(directory, asked.projection)
-    page = await get_page(source(directory, request.base, shown), asked, directory.keys.sign)
-    accounts = list(page.resources)
-    if asked.filter is not None:
-        await confirm_link(directory, asked.filter, accounts, request.by)
-    groups = await shown.read([account.id for account in accounts])
-    texts = await turns.take(
-        render(account, request.base, asked.projection, groups.get(account.id, ())) for account in accounts
-    )
-    return Response(200, page.text(texts, asked, directory.keys.sign))
+
+    async def show(found: Sequence[Account]) -> list[str]:
+        accounts = list(found)
+        if asked.filter is not None:
+            await confirm_link(directory, asked.filter, accounts, request.by)
+        groups = await shown.read([account.id for account in accounts])
+        texts = (render(account, request.base, asked.projection, groups.get(account.id, ())) for account in accounts)
+        return await turns.take(fitting(texts))
+
+    text = await answer_page(source(directory, request.base, shown), asked, directory.keys.sign, show)
+    return Response(200, text)
 
 
 async def replace(directory: Directory, request: Request) -> Response:

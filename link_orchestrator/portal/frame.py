@@ -17,6 +17,7 @@ from link_orchestrator.portal.forms import NOTHING_SENT, Form, read_form
 from link_orchestrator.portal.page import Asked, Download, Outcome, Page, Refusal, Samples, SeeOther, Shown
 from link_orchestrator.portal.pages import PAGES
 from link_orchestrator.portal.person import form_token, is_token_of
+from link_orchestrator.portal.remedies import advice_of, worded
 from shared.directory.directory import Directories, Directory
 from shared.directory.errors import NotFound
 from shared.host.auth import Caller, Unauthorized
@@ -165,7 +166,8 @@ class Portal:
             raise _Told(told) from error
         if isinstance(error, Unavailable):
             detail = UNKNOWN
-        refusal = Refusal(status, detail)
+        sentence, path = worded(error, detail)
+        refusal = Refusal(status, sentence, path, advice_of(error))
         again = await page.show(replace(asked, refusal=refusal))
         reply = _shown(again, replace(around, form=asked.form, refusal=refusal))
         return replace(reply, status=status, headers={**headers, **reply.headers})
@@ -233,7 +235,7 @@ TITLES: Final = {
 
 def _failed(error: Exception, around: Around) -> Reply:
     """Return the page of an error."""
-    from link_orchestrator.portal.rendering import url
+    from link_orchestrator.portal.rendering import capital, url
 
     if isinstance(error, Off):
         trouble = Trouble(
@@ -248,7 +250,7 @@ def _failed(error: Exception, around: Around) -> Reply:
         title = TITLES.get(status, TITLES[400] if status < 500 else "Something went wrong")
         if status == 404:
             detail = detail.partition(": ")[0]  # where the API lists such is nothing to a reader of pages
-        sentence = detail[:1].upper() + detail[1:]
+        sentence = capital(detail)
         trouble = Trouble(status, title, sentence if sentence.endswith(".") else f"{sentence}.")
         if isinstance(error, Unauthorized):
             back = url(around.path)

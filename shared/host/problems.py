@@ -74,6 +74,13 @@ def problem(error: Exception) -> Problem:
     return _unexpected(error)
 
 
+def is_refusal(error: Exception) -> bool:
+    """Tell whether a request that raised this changed nothing. Of one that is to be sent again nobody knows."""
+    if isinstance(error, directory.Stale) or (isinstance(error, directory.Busy) and error.retry_after is not None):
+        return False
+    return isinstance(error, directory.DirectoryError | ScimError | ValidationError | Forbidden)
+
+
 def error_text(status: int, scim_type: str | None, detail: str) -> str:
     """Return the JSON text of an Error message."""
     return dump(error_body(status, scim_type, detail))

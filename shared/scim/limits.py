@@ -32,5 +32,7 @@ SCAN_LIMIT = 10_000
 cursor have no such bound."""
 DEFAULT_COUNT = 100
 MAX_COUNT = 200
+MAX_PAGE_CHARS = 4 * 1024 * 1024
+"""Characters of the resources on one page, beyond which it shows fewer of them than asked for, but at least one."""
 CURSOR_SECONDS = 3_600
 """Seconds that a client may take from one page to the next."""

@@ -6,12 +6,13 @@ listing. A Source is what a room offers. Pages over several rooms are shared/sci
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Generic, Protocol, TypeVar
 
 from shared.scim.cursor import Cursor, Position, Sign, open_cursor, seal
 from shared.scim.filter import Filter, count_terms
+from shared.scim.limits import MAX_PAGE_CHARS
 from shared.scim.messages import list_response
 from shared.scim.query import Query
 from shared.turns import next_turn
@@ -86,16 +87,40 @@ class Page(Generic[R]):
         return list_response(texts, self.total, self.start_index, previous_cursor=back, next_cursor=on)
 
 
-async def get_page(source: Source[R], asked: Query, sign: Sign) -> Page[R]:
-    """Return the page that the query asks for.
+async def answer_page(
+    source: Source[R], asked: Query, sign: Sign, show: Callable[[Sequence[R]], Awaitable[Sequence[str]]]
+) -> str:
+    """Return the list response with the page that the query asks for.
 
-    Raises InvalidCursor, ExpiredCursor, InvalidCount, and what the source does where it would read too many.
+    `show` returns the JSON texts of resources, or of the first of them where not all fit on a page (fitting()): then
+    the page has no more. Raises InvalidCursor, ExpiredCursor, InvalidCount, and what the source does where it would
+    read too many.
     """
     if asked.filter is not None and count_terms(asked.filter) >= MANY_TERMS:
         await next_turn()
-    if asked.cursor is None:
+    cursor = None if asked.cursor is None else open_cursor(asked, sign)
+    count = asked.count
+    while True:
+        page = await _get(source, replace(asked, count=count), cursor)
+        texts = await show(page.resources)
+        if len(texts) == len(page.resources):
+            return page.text(texts, asked, sign)
+        count = len(texts)
+
+
+def fitting(texts: Iterable[str]) -> Iterator[str]:
+    """Yield the first texts, at least one, as far as they have MAX_PAGE_CHARS together."""
+    chars = 0
+    for number, text in enumerate(texts):
+        chars += len(text)
+        if number and chars > MAX_PAGE_CHARS:
+            return
+        yield text
+
+
+async def _get(source: Source[R], asked: Query, cursor: Cursor | None) -> Page[R]:
+    if cursor is None:
         return await _by_index(source, asked)
-    cursor = open_cursor(asked, sign)
     if asked.count == 0:
         return Page((), (await _by_index(source, asked)).total)
     if asked.sort is not None:

@@ -60,12 +60,15 @@ async def search_rooms(directory: Directory, request: Request, rooms: Rooms) -> 
     if asked.cursor is not None and asked.count:
         return Response(200, await _by_cursor(asked, rooms, search, directory.keys.sign))
     found: list[str] = []
-    total = 0
+    total, count = 0, asked.count
     for room in rooms.values():
-        start, count = max(1, asked.start_index - total), asked.count - len(found)
+        start = max(1, asked.start_index - total)
         part = await search(room, startIndex=start, count=count)
         total += part["totalResults"]
         found += map(dump, part["Resources"])
+        # A page of large resources ends early: the next one begins with this room's, before those of another.
+        is_cut = len(part["Resources"]) < min(count, part["totalResults"] - start + 1)
+        count = 0 if is_cut else count - len(part["Resources"])
     return Response(200, list_response(found, total, None if asked.cursor is not None else asked.start_index))
 
 

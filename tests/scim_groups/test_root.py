@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
+from shared.scim import paging
 from tests.scim_groups.test_service import GROUP, a_user, assert_error, created, members
 from tests.scim_users.conftest import Server
 from tests.scim_users.test_bulk import post, results
@@ -40,6 +43,21 @@ async def test_a_search_of_the_root_pages_through_users_then_groups(server: Serv
     assert [resource["meta"]["resourceType"] for resource in found] == ["User", "User", "Group", "Group"]
     across = (await server.send("POST", "/.search", request(startIndex=2, count=2))).body
     assert across["Resources"] == found[1:3]
+
+
+async def test_a_page_of_the_root_that_large_users_fill_has_no_groups(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = {await a_user(server, f"user{n}") for n in range(3)} | {(await created(server))["id"]}
+    monkeypatch.setattr(paging, "MAX_PAGE_CHARS", 10)
+    found, start = list[Any](), 1
+    while start <= len(ids):
+        page = (await server.send("POST", "/.search", request(startIndex=start, count=4))).body
+        assert (page["totalResults"], page["startIndex"]) == (4, start)
+        found += page["Resources"]
+        start += page["itemsPerPage"]
+    assert [resource["meta"]["resourceType"] for resource in found] == ["User", "User", "User", "Group"]
+    assert {resource["id"] for resource in found} == ids
 
 
 async def test_a_search_of_the_root_finds_one_type_by_filter(server: Server) -> None:

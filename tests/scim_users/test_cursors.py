@@ -12,7 +12,7 @@ import pytest
 from scim_groups import search as group_search
 from scim_users import search
 from shared.directory.records import listing
-from shared.scim import cursor
+from shared.scim import cursor, paging
 from shared.scim.errors import InvalidCursor
 from shared.scim.query import Query
 from shared.scim.schema import USER
@@ -47,6 +47,42 @@ async def test_the_first_page_may_be_the_last(server: Server) -> None:
     for count in (25, 26):
         (page,) = await walk(server, f"/Users?count={count}")
         assert len(page["Resources"]) == 25
+
+
+@pytest.mark.parametrize("asked", ["", 'filter=title eq "even"&', "sortBy=userName&", "filter=userName pr&"])
+async def test_a_page_of_large_users_has_fewer_and_the_next_begins_behind_them(
+    server: Server, monkeypatch: pytest.MonkeyPatch, asked: str
+) -> None:
+    await fill(server)
+    whole = sorted(names([(await server.send("GET", f"/Users?{asked}count=25")).body]))
+    monkeypatch.setattr(paging, "MAX_PAGE_CHARS", 2_500)
+    pages = await walk(server, f"/Users?{asked}count=10")
+    assert sorted(names(pages)) == whole
+    assert {page["itemsPerPage"] for page in pages[:-1]} < set(range(1, 10))
+    page, back = pages[-1], list[dict[str, Any]]()
+    while "previousCursor" in page:
+        page = (await server.send("GET", f"/Users?{asked}count=10&cursor={page['previousCursor']}")).body
+        back.append(page)
+    assert not back or sorted(names([*back, pages[-1]])) == whole
+
+
+async def test_pages_by_index_of_large_users_hold_each_once(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    await fill(server)
+    monkeypatch.setattr(paging, "MAX_PAGE_CHARS", 2_500)
+    found, start = list[str](), 1
+    while start <= len(NAMES):
+        page = (await server.send("GET", f"/Users?startIndex={start}&count=10")).body
+        assert (page["totalResults"], page["startIndex"]) == (len(NAMES), start)
+        found += names([page])
+        start += page["itemsPerPage"]
+    assert sorted(found) == NAMES
+
+
+async def test_one_user_is_shown_however_large(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    await fill(server)
+    monkeypatch.setattr(paging, "MAX_PAGE_CHARS", 10)
+    pages = await walk(server, "/Users?count=10")
+    assert ([page["itemsPerPage"] for page in pages], sorted(names(pages))) == ([1] * 25, NAMES)
 
 
 async def test_the_way_back_shows_the_same_pages(server: Server) -> None:
@@ -204,8 +240,8 @@ async def test_a_sorted_answer_has_one_order_by_index_and_by_cursor(
 async def test_too_many_users_are_not_sorted(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(search, "SCAN_LIMIT", 24)
     await fill(server)
-    for paging in ("", "&cursor="):
-        answer = await server.send("GET", f"/Users?sortBy=userName{paging}")
+    for way in ("", "&cursor="):
+        answer = await server.send("GET", f"/Users?sortBy=userName{way}")
         assert_error(answer, 400, "tooMany")
         assert "sortBy" in answer.body["detail"]
     assert (await server.send("GET", '/Users?sortBy=title&filter=userName eq "user01"')).body["totalResults"] == 1

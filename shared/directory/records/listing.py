@@ -104,7 +104,10 @@ class Listing(Generic[R]):
             if begin < high and low < end:
                 offset = max(low - begin, 0)
                 spans.append((bucket, offset, min(high, end) - begin - offset))
-        found = await together(*(self._take(bucket, offset, many, counts[bucket]) for bucket, offset, many in spans))
+        turn = turns.Turns()
+        found = await together(
+            *(self._take(turn, bucket, offset, many, counts[bucket]) for bucket, offset, many in spans)
+        )
         return ends[-1], list(chain.from_iterable(found))
 
     async def read_on(self, position: tuple[int | str, ...], count: int) -> tuple[list[R], Place | None]:
@@ -166,8 +169,9 @@ class Listing(Generic[R]):
         async for row in scan(self._resources.tables, partition, POINTER, prefix_end(POINTER), select=[]):
             yield row.key[digest], row.key[digest.stop + 1 :]
 
-    async def _take(self, bucket: int, offset: int, count: int, counted: Count) -> list[R]:
+    async def _take(self, turn: turns.Turns, bucket: int, offset: int, count: int, counted: Count) -> list[R]:
         low = await self._place(bucket, offset, counted)
+        await turn.step()  # the rows of all buckets may be large
         rows = await self._first(bucket, low, count)
         if rows:
             self._remember(bucket, offset + len(rows), counted.etag, behind(rows[-1].key))
