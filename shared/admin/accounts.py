@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from shared.admin.pages import select
-from shared.admin.parameters import page_answer, read_choice, read_count, read_key, refuse_others
+from shared.admin.parameters import page_answer, read_choice, read_count, read_id_cursor, read_key, refuse_others
 from shared.directory.directory import Directory
 from shared.directory.errors import NotFound
 from shared.directory.keys import APPLICATION_ID, application_key
@@ -39,14 +39,15 @@ STATES: Final[Mapping[str, Callable[[Glance], bool]]] = {
 async def find_accounts(directory: Directory, request: Request) -> Response:
     """List the accounts that have a userName, email, externalId, applicationId, nameId, objectId or employeeNumber.
 
-    Without any of them it lists all accounts, or those in a state, a page at a time.
+    Without any of them it lists all accounts, or those in a state. Either is a page at a time.
     """
     refuse_others(request, *KEYS, "state", "count", "cursor")
     if not any(kind.lower() in request.params for kind in KEYS):
         return await _list_accounts(directory, request)
     key = read_key(request, *KEYS)
-    accounts = await directory.accounts.list_by(application_key(key.value) if key.kind == APPLICATION_ID else key)
-    return Response(200, dump({"accounts": [_shown(account) for account in accounts]}))
+    key = application_key(key.value) if key.kind == APPLICATION_ID else key
+    accounts, more = await directory.accounts.page_by(key, read_id_cursor(request), read_count(request))
+    return page_answer("accounts", [_shown(account) for account in accounts], more)
 
 
 async def _list_accounts(directory: Directory, request: Request) -> Response:

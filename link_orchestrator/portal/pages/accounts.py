@@ -44,6 +44,8 @@ class Accounts:
     state: str = ""
     cursor: str | None = None
     at_first: bool = True
+    more: Sequence[tuple[str, str, str]] = ()
+    """Of what was looked for, what more accounts have: in words, by which kind of value, and from which cursor on."""
 
     @property
     def states(self) -> Mapping[str, str]:
@@ -59,12 +61,16 @@ class Accounts:
 async def show(asked: Asked) -> Outcome:
     """Show the accounts that have a value, or those in a state."""
     find, by, state = asked.query.get("find", "").strip(), asked.query.get("by", ""), asked.query.get("state", "")
+    cursor = asked.query.get("cursor", "")
     if find:
         kinds = [by] if by in FOUND_BY else [*FOUND_BY]
-        pages = await asyncio.gather(*(asked.api.get("accounts", **{kind: find}) for kind in kinds))
+        begin = {"cursor": cursor, "count": str(COUNT)}
+        pages = await asyncio.gather(*(asked.api.get("accounts", **{kind: find}, **begin) for kind in kinds))
         found = {account["id"]: account for page in pages for account in page["accounts"]}
-        return Shown("accounts.html", Accounts([*found.values()], find, by))
-    cursor = asked.query.get("cursor", "")
+        more = [
+            (FOUND_BY[kind], kind, page["cursor"]) for kind, page in zip(kinds, pages, strict=True) if "cursor" in page
+        ]
+        return Shown("accounts.html", Accounts([*found.values()], find, by, at_first=not cursor, more=more))
     page = await asked.api.get("accounts", state=state, cursor=cursor, count=str(COUNT))
     return Shown("accounts.html", Accounts(page["accounts"], "", "", state, page.get("cursor"), not cursor))
 

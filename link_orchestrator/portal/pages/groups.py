@@ -60,9 +60,11 @@ async def show_all(asked: Asked) -> Outcome:
     """Show the groups that have a value, or those in a state."""
     find, state, cursor = asked.query.get("find", "").strip(), asked.query.get("state", ""), asked.query.get("cursor")
     if find:
-        pages = [await asked.api.get("groups", **{kind: find}) for kind in FOUND_BY]
+        pages = [await asked.api.get("groups", **{kind: find}, cursor=cursor, count=str(COUNT)) for kind in FOUND_BY]
         found = {group["id"]: group for page in pages for group in page["groups"]}
-        return Shown("groups.html", Groups([*found.values()], find))
+        # Of a name there is one group at most, so one of the two lists alone goes on.
+        more = next((page["cursor"] for page in pages if "cursor" in page), None)
+        return Shown("groups.html", Groups([*found.values()], find, "", more, not cursor))
     page = await asked.api.get("groups", state=state, cursor=cursor, count=str(COUNT))
     return Shown("groups.html", Groups(page["groups"], "", state, page.get("cursor"), not cursor))
 
