@@ -107,7 +107,7 @@ class Resources(Generic[R]):
         """
         wanted = folded(key)
         found = await self.find_many([one for one in await self.led_to(key) if one != but])
-        return [resource for resource in found if resource and wanted in resource.claims() | resource.found_by()]
+        return [resource for resource in found if resource and wanted in _leading_to(resource)]
 
     async def page_by(self, key: Key, cursor: str, count: int) -> tuple[list[R], str | None]:
         """Return some of what list_by() returns, in order of id, and the next cursor, an id; "" begins.
@@ -116,7 +116,7 @@ class Resources(Generic[R]):
         """
         led = sorted(one for one in await self.led_to(key, count + 1, cursor) if one > cursor)
         wanted = folded(key)
-        found = [one for one in await self.find_many(led[:count]) if one and wanted in one.claims() | one.found_by()]
+        found = [one for one in await self.find_many(led[:count]) if one and wanted in _leading_to(one)]
         return found, led[count - 1] if len(led) > count else None
 
     async def led_to(self, key: Key, most: int = sys.maxsize, after: str = "") -> list[str]:
@@ -336,6 +336,11 @@ class Resources(Generic[R]):
         if resource is None:
             raise NotFound(f"no resource {resource_id}", self.noun, f"GET /{self.noun}s lists those there are")
         return resource
+
+
+def _leading_to(resource: Resource) -> frozenset[Key]:
+    """Return the keys by which a resource is found. A pointer may lead to one that has its key no more."""
+    return resource.claims() | resource.found_by() | resource.pointers()
 
 
 def _lives(resource: Resource) -> int:
