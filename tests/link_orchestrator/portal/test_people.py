@@ -12,8 +12,8 @@ import pytest
 from link_orchestrator.functions import described
 from link_orchestrator.portal.forms import Form
 from link_orchestrator.portal.pages.account import Account, flat, patch_of
-from link_orchestrator.portal.pages.accounts import COUNT
 from link_orchestrator.portal.pages.activity import WORDS
+from link_orchestrator.portal.pages.listed import COUNT
 from link_orchestrator.portal.pages.provisioning import CAUSES
 from link_orchestrator.requests.provisioning import REMEDIES
 from shared.host.principal import READS
