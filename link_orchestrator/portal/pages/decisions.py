@@ -108,7 +108,7 @@ async def _read(asked: Asked, **more: Any) -> Decisions:
     after = asked.query.get("after", "")
     ticked = asked.form.all("rows")
     together = digits(asked.query.get("together", "")) or 0
-    told = {"ticked": ticked, "together": min(together, ROWS)}
+    told: dict[str, Any] = {"ticked": ticked, "together": min(together, ROWS)}
     return Decisions(run, rows, wanted, cursor, page.get("cursor", ""), after, wrong, **told, **more)
 
 
@@ -127,7 +127,7 @@ async def decide(asked: Asked) -> Outcome:
     answer = await review(asked, body)
     if not answer["refused"]:
         # Of several the number is said, at the top; behind a single one the next row is at hand.
-        return SeeOther(path, action, {**back, **({"after": rows[-1]} if row else {"together": len(rows)})})
+        return SeeOther(path, action, {**back, **({"after": rows[-1]} if row else {"together": str(len(rows))})})
     if row:
         raise InvalidValue(answer["refused"][0]["reason"])
     view = await _read(asked)
