@@ -55,8 +55,13 @@ class Client(Orchestrations):
         self._client = client
 
     async def start_new(self, name: str, instance_id: str, client_input: Any) -> str:
-        """Start an orchestration, unless one of that id has not ended."""
-        return await _asked(self._client.start_new(name, instance_id, client_input))
+        """Start an orchestration. One of that id which has not ended is left: another request was faster."""
+        try:
+            return await self._client.start_new(name, instance_id, client_input)
+        except Exception as error:
+            if _is_missing(await self.get_status(instance_id)):
+                raise _unavailable(error) from error
+            return instance_id
 
     async def raise_event(self, instance_id: str, event_name: str, event_data: Any) -> None:
         """Tell an orchestration something, unless it has ended."""
@@ -75,8 +80,17 @@ async def _asked(call: Awaitable[T]) -> T:
     try:
         return await call
     except Exception as error:
-        log.warning("the orchestrations' client failed with %s", type(error).__name__)
-        raise Unavailable("the orchestrations do not answer") from error
+        raise _unavailable(error) from error
+
+
+def _unavailable(error: Exception) -> Unavailable:
+    log.warning("the orchestrations' client failed with %s", type(error).__name__)
+    return Unavailable("the orchestrations do not answer")
+
+
+def _is_missing(status: Any) -> bool:
+    """Tell whether a status says that there is no such orchestration."""
+    return status is None or status.runtime_status is None
 
 
 async def begin(
@@ -140,7 +154,7 @@ async def refuse_under_way(directory: Directory, busy: Busy, client: Orchestrati
     if not holder.state.ended:
         path = f"/{KINDS[holder.kind].path}/{holder.id}"
         text = f"{holder.id} is under way in this directory: GET {path} shows it, POST {path}/cancel ends it"
-        raise Busy(text)
+        raise Busy(text, holder=holder.id)
 
 
 async def ensure_started(directory: Directory, job: Job, client: Orchestrations) -> Job:
@@ -152,7 +166,7 @@ async def ensure_started(directory: Directory, job: Job, client: Orchestrations)
     if job.state.ended:
         return job
     status = await client.get_status(job.id)
-    missing = status is None or status.runtime_status is None
+    missing = _is_missing(status)
     if missing and job.state is State.STARTED:
         await _start(directory, job, client)
     elif missing or status.runtime_status.value in ENDED:
@@ -258,9 +272,4 @@ async def _start(directory: Directory, job: Job, client: Orchestrations) -> None
         form=FORM,
         approves_itself=job.options.get("policy", {}).get(AUTO_APPROVE) is not None,
     )
-    try:
-        await client.start_new(orchestrator.__name__, job.id, start.to_json())
-    except Unavailable:  # also if another request was faster: an instance that has not ended is never replaced
-        status = await client.get_status(job.id)
-        if status is None or status.runtime_status is None:
-            raise
+    await client.start_new(orchestrator.__name__, job.id, start.to_json())

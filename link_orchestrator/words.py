@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from shared.directory.text import counted
+from shared.directory.text import counted as counted
 
 
 class Bar(NamedTuple):

@@ -70,7 +70,7 @@ async def get(directory: Directory, request: Request) -> Response:
     """Return a group with all its members: 200, or 304 where If-None-Match names its version."""
     projection = Projection.read(request.params, GROUP)
     if not ID.fullmatch(request.id):
-        raise NotFound(f"no group {request.id}")
+        raise NotFound(f"no group {request.id}", "group")
     if request.if_match or request.if_none_match:
         version = (await directory.groups.get(request.id)).version
         if request.has_version(version):
@@ -81,7 +81,7 @@ async def get(directory: Directory, request: Request) -> Response:
         directory.groups.find_without_head(request.id), directory.members.read(request.id, NAMED + 1)
     )
     if group is None or group.retired:
-        raise NotFound(f"no group {request.id}")
+        raise NotFound(f"no group {request.id}", "group")
     return await _resource(directory, group.with_head(head), request, 200, projection, few)
 
 
@@ -155,7 +155,7 @@ async def _patch(
 ) -> Group:
     """Apply operations to the document of a group, and then the changes of its members."""
     if not ID.fullmatch(request.id):
-        raise NotFound(f"no group {request.id}")
+        raise NotFound(f"no group {request.id}", "group")
     expected = expected_members(changes)
     first = changes.pop(0) if changes and changes[0].is_plain and not expected else None
     into, out = (_known(first.into), first.out) if first else ([], ())
@@ -311,7 +311,7 @@ async def _writable(directory: Directory, request: Request, *, headless: bool = 
     find = directory.groups.find_without_head if headless and not named else directory.groups.find
     group = await find(request.id)
     if group is None or group.retired:
-        raise NotFound(f"no group {request.id}")
+        raise NotFound(f"no group {request.id}", "group")
     if named and not again:
         request.check_version(group.version)
     if group.status is Status.LOCAL:

@@ -136,7 +136,8 @@ def _explain(cells: Mapping[str, Any], found: Columns, notes: Notes) -> tuple[st
     """
     if notes.anything() or any("@" in name for name in cells):
         return None
-    return found.lacking([*cells], _NAME)
+    lacking = found.lacking([*cells], _NAME)
+    return (lacking.what, lacking.remedy) if lacking else None
 
 
 def _refuse_display_name(cells: Mapping[str, Any], layout: Layout, found: Columns) -> None:
@@ -148,7 +149,7 @@ def _refuse_display_name(cells: Mapping[str, Any], layout: Layout, found: Column
         raise Unusable(
             header,
             "holds a name with a space, which may be the one to show and not the one to sign in with",
-            f'Say which it is: ?columns={{"{header}": "displayName"}}, or "userName" in its place.',
+            "Say by columns which of the two the column is: displayName or userName.",
         )
 
 

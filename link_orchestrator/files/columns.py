@@ -12,6 +12,7 @@ from urllib.parse import quote
 from link_orchestrator.files.cells import plain, printable
 from link_orchestrator.files.layouts import Product, recognise
 from link_orchestrator.files.rows import Header, UnreadableFile
+from shared.directory.text import Advice
 
 Ranks = Mapping[str, tuple[str, int]]
 """By a header as plain() returns it: its column, and its rank there: a column's own name has 0, other names follow."""
@@ -76,16 +77,21 @@ class Columns:
             listed = ", ".join(sorted(missing))
             raise UnreadableFile(f"columns: the file does not have the headers {listed}. {_found(header.names)}")
         if lacking := self.lacking(header.names, *needed):
-            raise UnreadableFile(" ".join(lacking))
+            raise UnreadableFile(lacking)
 
-    def lacking(self, headers: Sequence[str], *needed: Needed) -> tuple[str, str] | None:
+    def lacking(self, headers: Sequence[str], *needed: Needed) -> Advice | None:
         """Return what some headers do not hold of what is needed, and the remedy; None if they hold all."""
         held = self.of(dict.fromkeys(headers)).keys()
         lacking = [one for one in needed if held.isdisjoint(one.columns)]
         if not lacking:
             return None
         what = " and no column holds ".join(one.what for one in lacking)
-        return f"No column holds {what}. {_found(headers)}", self._example(headers, lacking)
+        what = f"No column holds {what}. {_found(headers)}"
+        if not (chosen := self._guess(headers, lacking)):
+            return Advice(what, "Export it with that column, too.", "export")
+        text = json.dumps(chosen, ensure_ascii=False)
+        remedy = f"Say which it is, as in {text}: add ?columns={quote(text, safe='')} to the address."
+        return Advice(what, remedy, "columns", {"example": ", ".join(f"{one} = {is_}" for one, is_ in chosen.items())})
 
     def of(self, cells: Mapping[str, object]) -> Layout:
         """Return the layout of a row."""
@@ -121,8 +127,8 @@ class Columns:
                     found[column].append((rank, header))
         return {column: [header for _, header in sorted(ranked)] for column, ranked in found.items()}
 
-    def _example(self, headers: Sequence[str], lacking: Sequence[Needed]) -> str:
-        """Return how to name the columns that a file lacks, by the headers that look most like it."""
+    def _guess(self, headers: Sequence[str], lacking: Sequence[Needed]) -> dict[str, str]:
+        """Return the headers that look most like the columns that a file lacks; {} where none is left for one."""
         # A name that cannot be written out, as JSON may have one, is no example.
         left = [name for name in headers if plain(name) and name.isprintable() and not self.is_named(name)]
         chosen: dict[str, str] = {}
@@ -131,10 +137,7 @@ class Columns:
             likely = [name for part in one.likely for name in free if part in plain(name)]
             if guess := next(iter([*likely, *(free if one.any_other else ())]), None):
                 chosen[guess] = one.columns[-1] if "mail" in plain(guess) and "email" in one.columns else one.columns[0]
-        if len(chosen) < len(lacking):
-            return "Export it with that column, too."
-        text = json.dumps(chosen, ensure_ascii=False)
-        return f"Say which it is, as in {text}: add ?columns={quote(text, safe='')} to the address."
+        return chosen if len(chosen) == len(lacking) else {}
 
 
 _MOST: Final = 80

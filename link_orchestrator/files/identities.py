@@ -111,7 +111,7 @@ def _check(header: Header, columns: Columns) -> None:
     try:
         columns.check(header, *_NEEDED)
     except UnreadableFile as lacking:
-        raise UnreadableFile(f"{lacking} {_REMEDY}") from None
+        raise UnreadableFile(f"{lacking} {_REMEDY}") from lacking
 
 
 def _identity(row: Row, layout: Layout) -> Identity | Problem:

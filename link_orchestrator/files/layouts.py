@@ -390,7 +390,7 @@ BULK: Final = "Entra, template of a bulk operation"
 """The layout that has no object ids, so that nobody can be linked by it."""
 BULK_REMEDY: Final = (
     "The file is a template of a bulk operation in the Entra admin center. It has no object ids, so that nobody can be "
-    "linked by it: take Users > Download users there, and send it to POST /linking/identities."
+    "linked by it: take Users > Download users there, and send that."
 )
 
 IDENTITIES: Final = (

@@ -16,6 +16,7 @@ from link_orchestrator.files.cells import plain
 from link_orchestrator.files.layouts import ACCOUNTS, IDENTITIES, recognise
 from link_orchestrator.files.rows import Header, Row, UnreadableFile
 from link_orchestrator.problems import Problem
+from shared.directory.text import Advice
 
 
 class Door(StrEnum):
@@ -112,7 +113,11 @@ class Doorkeeper:
         )
         if self._door is Door.ACCOUNTS and door is not Door.DECISIONS:
             remedy += " If these are accounts of the application all the same, say what the columns are by ?columns=…"
-        raise UnreadableFile(f"The file is {what}, and this is {self._door}. {remedy}")
+        here, there = self._door.name.lower(), door.name.lower() if door else ""
+        said = f"The file is {what}"
+        raise UnreadableFile(
+            Advice(f"{said}, and this is {self._door}.", remedy, "door", {"is": said, "here": here, "there": there})
+        )
 
 
 def find_stray(headers: Iterable[str]) -> tuple[str, None] | None:

@@ -51,7 +51,7 @@ def contradiction(job: Job, row: AccountRow, named: Account | None, owner: Accou
             f"applicationId: the account {named.id} has the userName of the row and another applicationId; it was not "
             "changed",
             "if another row of the file gives that account a new name, import the file a second time; if it is the "
-            "same account, change its applicationId by a PATCH of /accounts/{id}; otherwise the row needs another "
+            "same account, change the applicationId of the account; otherwise the row needs another "
             "userName",
         )
     if named and not owner and named.application_id and job.options.get(KEYED) and not row.application_id:

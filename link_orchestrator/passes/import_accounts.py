@@ -311,7 +311,7 @@ def _protected(account: Account, after: Account, row: AccountRow) -> Problem:
     return Problem(
         row.line,
         f"{_differing(account, after)}: the account {account.id} is protected, and was left as it is",
-        "change it by a PATCH of /accounts/{id}, or import this row with ?protected=change",
+        "change it by hand, or import this row with protected accounts changed, too (protected=change)",
     )
 
 

@@ -7,8 +7,8 @@ not approve itself: a person had excluded somebody, say, and the row of that per
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,6 +19,7 @@ from link_orchestrator.run import (
     REVIEWS_DROPPED,
     REVIEWS_FROM,
     REVIEWS_KEPT,
+    account_of,
     is_named,
     mapping_of,
     policy_of,
@@ -45,10 +46,11 @@ async def keep_reviews(directory: Directory, job: Job, slice_: Slice) -> Counter
         counts[REVIEWS_DROPPED] += earlier.counts.get(REVIEWS_DROPPED, 0)
     if not earlier.reviewed:
         return counts
+    taken = await _taken(directory, job, earlier, slice_)
     for bucket in slice_.buckets:
         async for rows in reviews_of(directory, earlier.id).reviewed(bucket):
             reviewed = [row for row in rows if _counts(row)]
-            same = await _same_rows(directory, job, reviewed)
+            same = await _same_rows(directory, job, reviewed, taken)
             if same:
                 await _review(directory, job, [(row, before) for before, row in same])
             counts.update({REVIEWS_KEPT: len(same), REVIEWS_DROPPED: len(reviewed) - len(same)})
@@ -60,14 +62,19 @@ def _counts(row: PlanRow) -> bool:
     return (row.review or {}).get("action", LEAVE) != LEAVE and not row.outcome
 
 
-async def _same_rows(directory: Directory, job: Job, before: Sequence[PlanRow]) -> list[tuple[PlanRow, PlanRow]]:
-    """Pair each reviewed row of the earlier plan with its own in this plan, where it is the same."""
+async def _same_rows(
+    directory: Directory, job: Job, before: Sequence[PlanRow], taken: Collection[str]
+) -> list[tuple[PlanRow, PlanRow]]:
+    """Pair each reviewed row of the earlier plan with its own in this plan, where it is the same.
+
+    `taken` are the accounts that this plan links itself.
+    """
     found = await reviews_of(directory, job.id).find_rows([row.id for row in before])
     pairs = [(old, new) for old, new in zip(before, found, strict=True) if new is not None and _is_same(old, new)]
     named = [(replace(new, review=old.review), old) for old, new in pairs if is_named(old)]
     against = await objections(directory, job, [row for row, _ in named])
     pairs = [(old, new) for old, new in pairs if new.id not in against]
-    return [(old, new) for old, new in pairs if not await _is_taken(directory, job, old)]
+    return [(old, new) for old, new in pairs if _chosen(old) not in taken]
 
 
 def _is_same(before: PlanRow, after: PlanRow) -> bool:
@@ -82,16 +89,29 @@ def _told(row: PlanRow) -> object:
     return shown, row.version, row.versions
 
 
-async def _is_taken(directory: Directory, job: Job, before: PlanRow) -> bool:
-    """Tell whether this plan itself links the account that a review chose among several."""
+async def _taken(directory: Directory, job: Job, earlier: Job, slice_: Slice) -> set[str]:
+    """Return which accounts this plan links itself, of those that reviews of a slice chose among several or named.
+
+    Each bucket is read once.
+    """
+    reviews, wanted = reviews_of(directory, earlier.id), defaultdict[int, set[str]](set)
+    for bucket in slice_.buckets:
+        several = await reviews.accounts(bucket, DecisionKind.AMBIGUOUS)
+        named = await reviews.named([*await reviews.accounts(bucket)])
+        for account_id in several | named:
+            wanted[directory.keys.bucket(account_id)].add(account_id)
+    taken: set[str] = set()
+    for bucket, accounts in wanted.items():
+        async for rows in directory.plan(job.id).decided(bucket, DecisionKind.LINK.value):
+            taken |= accounts.intersection(map(account_of, rows))
+    return taken
+
+
+def _chosen(before: PlanRow) -> str:
+    """Return the account that a review chose among several, or that a person named; "" for another review."""
     review = before.review or {}
-    if review["action"] != LINK or not (before.decision == DecisionKind.AMBIGUOUS or is_named(before)):
-        return False
-    bucket = directory.keys.bucket(review["account"])
-    async for rows in directory.plan(job.id).decided(bucket, DecisionKind.LINK.value):
-        if any(row.shown["account"]["id"] == review["account"] for row in rows):
-            return True
-    return False
+    chooses = review["action"] == LINK and (before.decision == DecisionKind.AMBIGUOUS or is_named(before))
+    return str(review["account"]) if chooses else ""
 
 
 async def _review(directory: Directory, job: Job, rows: Sequence[tuple[PlanRow, PlanRow]]) -> None:

@@ -222,7 +222,7 @@ def _told(found: _Found, *, inactive: bool) -> Verdict:
 _UNDONE = "The account is what it was before the import."
 _STAYS_INACTIVE = (
     "The account is given back; it was active before, and stays inactive, as the import left it: another undo that "
-    'names the number of such accounts, {"activate": …}, switches them on, and an edit of active this one'
+    "names the number of such accounts (activate) switches them on, and an edit of active this one"
 )
 
 

@@ -329,7 +329,7 @@ _UNDONE = "The account is what it was before it was linked."
 _STAYS = "provisioning changed it since; that stays, and the account is managed here again."
 _STAYS_INACTIVE = (
     "it was active before, and stays inactive, as provisioning left it: another undo that names the number of such "
-    'accounts, {"activate": …}, switches them on, and an edit of active this one'
+    "accounts (activate) switches them on, and an edit of active this one"
 )
 
 

@@ -17,6 +17,7 @@ from link_orchestrator.portal.forms import NOTHING_SENT, Form, read_form
 from link_orchestrator.portal.page import Asked, Download, Outcome, Page, Refusal, Samples, SeeOther, Shown
 from link_orchestrator.portal.pages import PAGES
 from link_orchestrator.portal.person import form_token, is_token_of
+from link_orchestrator.portal.remedies import advice_of, worded
 from shared.directory.directory import Directories, Directory
 from shared.directory.errors import NotFound
 from shared.host.auth import Caller, Unauthorized
@@ -137,7 +138,7 @@ class Portal:
         for match, page in self._pages:
             if found := match(f"/{path}"):
                 return page, found.groupdict()
-        raise NotFound("no such page")
+        raise NotFound("no such page", "page", where="here")
 
     async def _reply(self, page: Page, asked: Asked, arrived: Arrived, directory: Directory, around: Around) -> Reply:
         if arrived.method != "POST":
@@ -165,7 +166,8 @@ class Portal:
             raise _Told(told) from error
         if isinstance(error, Unavailable):
             detail = UNKNOWN
-        refusal = Refusal(status, detail)
+        sentence, path = worded(error, detail)
+        refusal = Refusal(status, sentence, path, advice_of(error))
         again = await page.show(replace(asked, refusal=refusal))
         reply = _shown(again, replace(around, form=asked.form, refusal=refusal))
         return replace(reply, status=status, headers={**headers, **reply.headers})
@@ -206,7 +208,7 @@ def _shown(outcome: Outcome, around: Around, fragment: str = "") -> Reply:
                 return Reply(200, render(outcome.template, {"page": around, "view": outcome.view}, fragment))
             except KeyError:
                 if fragment:
-                    raise NotFound("no such part of the page") from None
+                    raise NotFound("no such part of the page", "part of the page", where="here") from None
                 raise
 
 
@@ -233,7 +235,7 @@ TITLES: Final = {
 
 def _failed(error: Exception, around: Around) -> Reply:
     """Return the page of an error."""
-    from link_orchestrator.portal.rendering import url
+    from link_orchestrator.portal.rendering import capital, url
 
     if isinstance(error, Off):
         trouble = Trouble(
@@ -246,7 +248,9 @@ def _failed(error: Exception, around: Around) -> Reply:
     else:
         status, _, detail, headers = error.told if isinstance(error, _Told) else problem(error)
         title = TITLES.get(status, TITLES[400] if status < 500 else "Something went wrong")
-        sentence = detail[:1].upper() + detail[1:]
+        if status == 404:
+            detail = detail.partition(": ")[0]  # where the API lists such is nothing to a reader of pages
+        sentence = capital(detail)
         trouble = Trouble(status, title, sentence if sentence.endswith(".") else f"{sentence}.")
         if isinstance(error, Unauthorized):
             back = url(around.path)

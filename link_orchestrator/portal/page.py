@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from link_orchestrator.portal.api import Api
 from link_orchestrator.portal.forms import NOTHING_SENT, Form
+from shared.directory.text import Advice
 from shared.host.auth import Caller
 
 _NAMED: Final = re.compile(r"([A-Za-z][\w.$\[\]-]*): (.+)", re.DOTALL)
@@ -21,6 +22,10 @@ class Refusal:
 
     status: int
     sentence: str
+    path: str = ""
+    """Path of the page where it is settled, "" for the one that is shown."""
+    advice: Advice | None = None
+    """What the API advised, where that has a code."""
 
     @property
     def fields(self) -> Mapping[str, str]:

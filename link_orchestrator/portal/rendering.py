@@ -42,7 +42,7 @@ def environment() -> Environment:
         # Caches every template: there are fewer of them than this.
         cache_size=400,
     )
-    made.filters.update(number=number, moment=moment, words=words)
+    made.filters.update(number=number, moment=moment, words=words, capital=capital)
     ui = SimpleNamespace()
     made.globals.update(url=url, asset=lambda name: url(addresses()[name]), ui=ui)
     for name in sorted(file.name for file in (TEMPLATES / "macros").glob("*.html")):
@@ -68,6 +68,12 @@ def moment(value: str) -> str:
         return f"{datetime.fromisoformat(value).astimezone(UTC):%-d %b %Y, %H:%M} UTC"
     except ValueError:
         return value
+
+
+def capital(sentence: str) -> str:
+    """Return a sentence with a capital at its beginning, unless it begins with an attribute such as `userName`."""
+    first = sentence.partition(" ")[0]
+    return sentence if first != first.lower() else sentence[:1].upper() + sentence[1:]
 
 
 def words(name: str) -> str:

@@ -37,6 +37,8 @@ def _row(deed: Deed, person: str, named: Mapping[str, Any], jobs: Mapping[str, J
     row: dict[str, Any] = {"operation": deed.did, "at": deed.at, "by": deed.by}
     if person:
         row["person"] = person
+    if deed.open:
+        row["open"] = True
     if ID.fullmatch(deed.about):
         row["group" if is_group(deed.about) else "account"] = named.get(deed.about, {"id": deed.about, "deleted": True})
     elif deed.about:

@@ -27,6 +27,7 @@ from link_orchestrator.requests.sent_file import read_ahead, read_file
 from link_orchestrator.run import reviews_of
 from shared.admin.parameters import refuse_others
 from shared.directory.directory import Directory
+from shared.directory.text import Advice
 from shared.directory.work.jobs import Job
 from shared.directory.work.reviews import ACTIONS, LINK
 from shared.json_text import dump
@@ -218,9 +219,15 @@ def _rows(file: bytes, content_type: str, named_by: Sequence[str]) -> Iterator[R
     header = next(rows, None)
     names = header.names if isinstance(header, Header) else ()
     if missing := [name for name in (ACTION, *named_by) if name not in names]:
+        deciding = ", ".join(DECIDING)
         raise UnreadableFile(
-            f"The file is no table of a run's rows: it has no column {', '.join(missing)}. Download one from "
-            f"/{RUN.path}/{{id}}/report?format=xlsx or csv, fill in {', '.join(DECIDING)}, and send it back."
+            Advice(
+                f"The file is no table of a run's rows: it has no column {', '.join(missing)}.",
+                f"Download one from /{RUN.path}/{{id}}/report?format=xlsx or csv, fill in {deciding}, and send it "
+                "back.",
+                "table",
+                {"columns": deciding},
+            )
         )
     for row in rows:
         if not isinstance(row, Header):

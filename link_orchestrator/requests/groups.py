@@ -17,6 +17,7 @@ async def list_difference(directory: Directory, request: Request) -> Response:
     differences = directory.differences(run.id, request.params["group"])
     totals = await differences.find_totals()
     if totals is None:
-        raise NotFound("no such group in the run", "group of the run")
+        remedy = f"GET /{RUN.path}/{run.id}/decisions?decision=groupLink lists those of which the members differ"
+        raise NotFound("no such group in the run", "group of the run", remedy)
     members, cursor = await differences.page(request.params.get("cursor", ""), read_count(request))
     return page_answer("differing", await describe(directory, members), cursor, totals.to_json())

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from link_orchestrator.files.reading import READING
-from link_orchestrator.kinds import KINDS, RUN, Kind, Rows
+from link_orchestrator.kinds import GROUP_IMPORT, IMPORT, KINDS, RUN, Kind, Rows
 from link_orchestrator.lifecycle import Orchestrations, cancel, ensure_started
 from link_orchestrator.problem_report import BY_REASON, PROBLEM, count_by_reason
 from link_orchestrator.requests.explained import explained
@@ -16,12 +17,15 @@ from link_orchestrator.warnings import warnings_of
 from shared.admin.parameters import PAGED, page_answer, read_count, refuse_others
 from shared.directory.directory import Directory
 from shared.directory.errors import NotFound
+from shared.directory.text import timestamp
 from shared.directory.work.jobs import Job
 from shared.directory.work.plan import Plan, PlanRow
 from shared.json_text import dump
 from shared.scim.endpoint import Request, Response
 from shared.scim.errors import InvalidValue
 
+BEGIN = "none was begun: POST of this address begins one"
+"""What there is to say where no job follows another yet."""
 ROWS_READ = 5_000
 """Rows that one request by a condition looks at. The cursor in its answer goes on from there."""
 
@@ -29,7 +33,7 @@ ROWS_READ = 5_000
 LISTED: Final = (
     *("id", "kind", "phase", "started", "startedBy", "persons", "options", "counts", "links", "reviews"),
     *("planned", "reviewed", "expires", "approved", "approvedBy", "cancelledBy", "replacedBy"),
-    *("ended", "reduced", "reason"),
+    *("ended", "keptUntil", "reduced", "reason"),
 )
 """What lists show of a job; of its options those alone that are short."""
 
@@ -108,17 +112,17 @@ async def find_last(kind: Kind, directory: Directory, request: Request) -> Respo
     about = await find_job(directory, request, RUN)
     if found := await directory.jobs.find_about(kind.name, "run", about.id):
         return answer(found[-1], request, 200)
-    raise NotFound(f"no {kind.name} of this run", f"{kind.name} of this run")
+    raise NotFound(f"no {kind.name} of this run", f"{kind.name} of this run", BEGIN)
 
 
 async def find_last_of_import(kind: Kind, directory: Directory, request: Request) -> Response:
     """Return the last job of a kind that is about the import. Raises NotFound for none."""
     if kind.about_import is None:
-        raise NotFound(f"no {kind.name}")
+        raise NotFound(f"no {kind.name}", _what(kind))
     about = await find_job(directory, request, kind.about_import)
     if found := await directory.jobs.find_about(kind.name, "import", about.id):
         return answer(found[-1], request, 200)
-    raise NotFound(f"no {kind.name} of this import", "undo of this import")
+    raise NotFound(f"no {kind.name} of this import", "undo of this import", BEGIN)
 
 
 async def find_job(directory: Directory, request: Request, kind: Kind) -> Job:
@@ -126,10 +130,17 @@ async def find_job(directory: Directory, request: Request, kind: Kind) -> Job:
     try:
         job = await directory.jobs.get(request.id)
     except NotFound as none:
-        raise NotFound(str(none), _what(kind)) from None
+        raise _no_such(kind, request.id) from none
     if job.kind != kind.name:
-        raise NotFound(f"no {kind.name} {request.id}", _what(kind))
+        raise _no_such(kind, request.id)
     return job
+
+
+def _no_such(kind: Kind, job_id: str) -> NotFound:
+    """Return that there is no job of a kind with this id, and where those that there are can be seen."""
+    listed = kind.path if kind.listed else "linking/imports" if kind in (IMPORT, GROUP_IMPORT) else ""
+    remedy = f"GET /{listed} lists those there are" if listed else "take the id that its beginning was answered with"
+    return NotFound(f"no {kind.name} {job_id}", _what(kind), remedy)
 
 
 def _what(kind: Kind) -> str:
@@ -185,6 +196,8 @@ def shown(job: Job) -> dict[str, Any]:
     read = {READING: options.pop(READING)} if READING in options else {}
     document = job.to_json()
     document.pop("warned", None)
+    if (days := KINDS[job.kind].days) and job.ended:
+        document["keptUntil"] = timestamp(datetime.fromisoformat(job.ended) + timedelta(days=days))
     return document | {"options": options, "counts": counts} | groups | approvable | read
 
 

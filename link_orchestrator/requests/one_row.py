@@ -27,7 +27,7 @@ async def get_row(directory: Directory, request: Request) -> Response:
     job = await find_job(directory, request, RUN)
     (row,) = await reviews_of(directory, job.id).find_rows([request.params["row"]])
     if row is None:
-        raise NotFound("no such row in the run", "row of the run")
+        raise NotFound("no such row in the run", "row of the run", f"GET /{RUN.path}/{job.id}/decisions lists them")
     shown = named_row(row, RUN)
     wanted = list(dict.fromkeys(_object_ids(shown)))[:MOST_IDENTITIES]
     return Response(200, dump({"row": shown, "identities": await _find(directory, job, wanted)}))

@@ -27,7 +27,7 @@ async def put_policy(directory: Directory, request: Request, sources: Sources) -
     try:
         policy = read_asked(read_json(request.body))
     except ValueError as error:
-        raise InvalidValue(str(error)) from None
+        raise InvalidValue(str(error)) from error
     if policy.schedule is not None:
         policy = replace(policy, schedule=_checked(directory, policy.schedule, sources))
     await directory.policies.set(policy, request.by, request.check_version)

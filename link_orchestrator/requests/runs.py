@@ -171,7 +171,7 @@ def _policy(asked: Mapping[str, Any]) -> Policy:
     try:
         policy = read_asked(asked)
     except ValueError as error:
-        raise InvalidValue(f"policy: {error}") from None
+        raise InvalidValue(f"policy: {error}") from error
     if policy.matching_ended:
         raise InvalidValue("policy: matchingEnded is the directory's, and not a run's: leave it out here")
     return policy

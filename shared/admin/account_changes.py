@@ -81,7 +81,7 @@ async def edit_account(directory: Directory, request: Request) -> Response:
         except AlreadyExists as taken:
             if taken.attribute != APPLICATION_ID:
                 raise
-            reason = f"the account {taken.holder} has it: take it from that one first, with a PATCH of it"
+            reason = f"the account {taken.holder} has it: take it from that one first"
             raise AlreadyExists(APPLICATION_ID, taken.holder, reason) from taken
 
     return answer(await _unchanged(directory, request, act))
@@ -232,4 +232,4 @@ async def _unchanged(directory: Directory, request: Request, act: Callable[[Acco
         request.check_version(account.version)
         return await act(account)
 
-    return await retry_stale("resource", lambda: directory.accounts.get_any(request.id), checked)
+    return await retry_stale("account", lambda: directory.accounts.get_any(request.id), checked)

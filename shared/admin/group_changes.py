@@ -32,7 +32,7 @@ async def release_group(directory: Directory, request: Request) -> Response:
     """
     asked = GroupRelease.read(request, required=False)
     if not ID.fullmatch(request.id):
-        raise NotFound("no such group", "group")
+        raise NotFound("no such group", "group", "GET /groups lists those there are")
 
     async def act(group: Group) -> Group:
         before = await _state_before(directory, group)

@@ -88,14 +88,14 @@ async def list_members(directory: Directory, request: Request) -> Response:
 async def get_group(directory: Directory, request: Request) -> Response:
     """Return a group with a page of its history; of a deleted one, the history."""
     if not ID.fullmatch(request.id):
-        raise NotFound("no such group", "group")
+        raise NotFound("no such group", "group", "GET /groups lists those there are")
     cursor, count = request.params.get("cursor", ""), read_count(request)
     if cursor and not HISTORY_CURSOR.fullmatch(cursor):
         raise InvalidCursor
     group = await directory.groups.find(request.id)
     history, more = await directory.groups.page_history(request.id, cursor, count)
     if group is None and not history:
-        raise NotFound("no such group", "group")
+        raise NotFound("no such group", "group", "GET /groups lists those there are")
     shown = _shown(group) if group else {"id": request.id, "deleted": True}
     return page_answer("history", await tell(directory, history), more, shown)
 

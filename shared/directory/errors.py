@@ -8,11 +8,16 @@ class DirectoryError(Exception):
 
 
 class NotFound(DirectoryError):
-    """No such account, group, run or file in this directory. `what` is its kind, as the answer calls it."""
+    """No such account, group, run or file in this directory, or no such address `here`.
 
-    def __init__(self, message: str, what: str = "resource") -> None:
+    `what` is its kind, as the answer calls it, and `remedy` says where to find those that there are.
+    """
+
+    def __init__(self, message: str, what: str, remedy: str = "", *, where: str = "in this directory") -> None:
         super().__init__(message)
         self.what = what
+        self.remedy = remedy
+        self.where = where
 
 
 class AlreadyExists(DirectoryError):

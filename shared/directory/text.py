@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -58,5 +59,21 @@ def weak_tag(text: str) -> str:
 
 def counted(count: int, noun: str) -> str:
     """Return a number with its noun, such as `1 identity` or `1,204 identities`."""
-    plural = noun if count == 1 else f"{noun.removesuffix('y')}ies" if noun.endswith("ty") else f"{noun}s"
+    plural = noun if count == 1 else f"{noun.removesuffix('y')}ies" if noun.endswith(("ty", "ry")) else f"{noun}s"
     return f"{count:,} {plural}"
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """What is wrong and what to do, as the text of an error: `remedy` is in the words of requests.
+
+    By `code` and `values` another surface says the second in words of its own (link_orchestrator/portal/remedies.py).
+    """
+
+    what: str
+    remedy: str
+    code: str
+    values: Mapping[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return f"{self.what} {self.remedy}"

@@ -95,7 +95,8 @@ async def refuse(
         raise NotImplementedHere("this service provider has no /Me: address /Users instead")
     allowed = methods(path)
     if not allowed:
-        raise NotFound("no such endpoint")
+        remedy = "GET /openapi.json describes those there are, and SCIM's are below /scim/v2"
+        raise NotFound("no such address", "address", remedy, where="here")
     allowed |= {"OPTIONS"}
     if method != "OPTIONS":
         raise MethodNotAllowed(allowed)

@@ -18,7 +18,7 @@ from shared.directory.work.activity import Deed
 from shared.host.auth import Caller, Unauthorized, authenticate
 from shared.host.body import read_body
 from shared.host.principal import NOBODY, PRINCIPAL, READS, admit, person_beside, read_principal, refuse_other_origin
-from shared.host.problems import error_text, problem
+from shared.host.problems import error_text, is_refusal, problem
 from shared.host.routes import matcher, methods_with_head
 from shared.host.settings import Role, Settings
 from shared.scim.endpoint import LengthRequired, Request, Response, UriTooLong
@@ -54,15 +54,24 @@ class Route(NamedTuple):
 
 
 def noted(route: Route) -> Service:
-    """Return the service of a route of the administrator's API, which then notes in the activity what somebody did."""
+    """Return the service of a route of the administrator's API, which notes in the activity what somebody does.
+
+    It is noted before it is done, and closed once it is answered as done. What was refused is not noted. Where nobody
+    can tell, as the request failed half-way or its answer was lost, it stays open.
+    """
     if route.method in READS:
         return route.service
 
     @functools.wraps(route.service)
     async def serve(directory: Directory, request: Request, *more: object) -> Response:
-        response = await route.service(directory, request, *more)
-        begun = (response.location or "").rpartition("/")[2]
-        await directory.activity.note(Deed(route.name, request.by, request.person, request.id, begun))
+        begun = await directory.activity.begin(Deed(route.name, request.by, request.person, request.id))
+        try:
+            response = await route.service(directory, request, *more)
+        except Exception as error:
+            if is_refusal(error):
+                await directory.activity.withdraw(begun)
+            raise
+        await directory.activity.close(begun, (response.location or "").rpartition("/")[2])
         return response
 
     return serve

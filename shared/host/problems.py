@@ -46,7 +46,8 @@ def problem(error: Exception) -> Problem:
         case Forbidden() | directory.Refused():
             return 403, None, str(error), {}
         case directory.NotFound():
-            return 404, None, f"there is no such {error.what} in this directory", {}
+            remedy = f": {error.remedy}" if error.remedy else ""
+            return 404, None, f"there is no such {error.what} {error.where}{remedy}", {}
         case BodyLost():
             return 408, None, "the body did not come, or too slowly: send the request again", {}
         case directory.AlreadyExists():
@@ -71,6 +72,13 @@ def problem(error: Exception) -> Problem:
             log.error("the storage is damaged: put a backup in its place (infra/docs/local.md)")
             return 503, None, "the storage is damaged, and the administrator has to put a backup in its place", {}
     return _unexpected(error)
+
+
+def is_refusal(error: Exception) -> bool:
+    """Tell whether a request that raised this changed nothing. Of one that is to be sent again nobody knows."""
+    if isinstance(error, directory.Stale) or (isinstance(error, directory.Busy) and error.retry_after is not None):
+        return False
+    return isinstance(error, directory.DirectoryError | ScimError | ValidationError | Forbidden)
 
 
 def error_text(status: int, scim_type: str | None, detail: str) -> str:

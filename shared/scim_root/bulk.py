@@ -114,7 +114,8 @@ class _Run:
         endpoint, resource_id = operation.target()
         room = next((room for name, room in self._rooms.items() if name.lower() == endpoint.lower()), None)
         if room is None:
-            raise NotFound("no such endpoint")
+            known = " or /".join(self._rooms)
+            raise NotFound("no such endpoint", "endpoint", f"a path of /Bulk begins with /{known}", where="here")
         body = b"" if operation.data is None else dump(operation.data).encode()
         one = Request(self._request.base, self._request.by, resource_id, body=body, if_match=operation.version)
         services = {"POST": room.create, "PUT": room.replace, "PATCH": room.patch, "DELETE": room.delete}

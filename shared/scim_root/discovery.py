@@ -48,5 +48,9 @@ def _answer(request: Request, body: object) -> Response:
     if "filter" in request.params:
         raise Forbidden("discovery endpoints take no filter: read the list and choose from it")
     if body is None:
-        raise NotFound("no such schema or resource type")
+        raise NotFound(
+            "no such schema or resource type",
+            "schema or resource type",
+            "/Schemas and /ResourceTypes list those there are",
+        )
     return Response(200, dump(body))

@@ -196,15 +196,15 @@ class TestOverHttp:
     async def test_once_a_change_of_the_policy_is_answered_no_run_approves_itself_by_the_one_before(
         self, app: App, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        count, counted = approving.count_links, list[str]()
+        count, counted = approving.count_plan, list[str]()
 
-        async def meanwhile(directory: Directory, job: Job) -> int:
+        async def meanwhile(directory: Directory, job: Job) -> approving.Counted:
             counted.append(job.id)
             if len(counted) == 1:
                 await app.call("PUT", "directory/policy", POLICY)
             return await count(directory, job)
 
-        monkeypatch.setattr(approving, "count_links", meanwhile)
+        monkeypatch.setattr(approving, "count_plan", meanwhile)
         run = await started(app)
         assert "policy was changed since the run began" in await waits(app, run)
         assert counted == [run["id"]]

@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 
 from link_orchestrator.portal.page import Asked, Outcome, Page, SeeOther, Shown
 from link_orchestrator.portal.pages.of_import import Document, page_of
+from link_orchestrator.portal.remedies import Advice, advice_of, worded
 from shared.scim.errors import BodyTooLarge, InvalidValue, ScimError
 
 SHOWN: Final = 20
@@ -68,7 +69,8 @@ CHARSETS: Final = (
     *((name, name) for name in ("utf-8", "windows-1250", "windows-1251", "windows-1252", "windows-1253")),
     *((name, name) for name in ("windows-1254", "windows-1257", "iso-8859-2", "iso-8859-15", "shift_jis")),
 )
-_DOORS: Final = {f"POST /{what.door}": key for key, what in WHATS.items()}
+_DOORS: Final = {"accounts": "accounts", "groups": "groups", "identities": "identities", "entra_groups": "entragroups"}
+"""What may be in a file, by what the API's advice calls its door."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +97,7 @@ async def show(asked: Asked) -> Outcome:
         *(asked.api.get(f"linking/{name}", cursor=at.get(name), count=str(SHOWN)) for name in LISTS)
     )
     more = {name: page["cursor"] for name, page in zip(LISTS, (imports, uploads), strict=True) if "cursor" in page}
-    elsewhere = _elsewhere(asked.refusal.sentence) if asked.refusal else ""
+    elsewhere = _elsewhere(asked.refusal.advice) if asked.refusal else ""
     what = elsewhere or asked.form["what"] or asked.query.get("what", "")
     return Shown(
         "bring.html",
@@ -140,7 +142,7 @@ async def send_file(asked: Asked, columns: Mapping[str, str]) -> Outcome:
     except BodyTooLarge as error:
         raise BodyTooLarge(f"file: {error.detail}") from None
     except ScimError as error:
-        raise type(error)(_told(error.detail)) from None
+        raise type(error)(_told(error)) from error
     carried = json.dumps(columns) if columns else ""
     return SeeOther(page_of(job["id"]), query={"columns": carried} if len(carried) < LONGEST_COLUMNS else {})
 
@@ -161,20 +163,33 @@ def read_columns(text: str) -> dict[str, str]:
     return found
 
 
-def _told(sentence: str) -> str:
+def _told(error: ScimError) -> str:
     """Return a refusal of a file in a page's words, about the form's field."""
-    if re.match(r"(columns|after|preview|protected): ", sentence):
-        return sentence
-    for door, key in _DOORS.items():
-        sentence = sentence.replace(f"this is {door}", f"it was sent as: {WHATS[key].label}")
-        sentence = sentence.replace(f"Send it to {door}", f"Send it as: {WHATS[key].label}")
-    sentence = sentence.replace("by ?columns=…", "below, under More choices")
-    return "file: " + sentence.replace("; ", ", ")
+    if re.match(r"(columns|after|preview|protected): ", error.detail):
+        return error.detail
+    advice = advice_of(error)
+    is_elsewhere = advice is not None and advice.code == "door"
+    said = _misplaced(advice.values) if advice and is_elsewhere else worded(error, error.detail).sentence
+    return "file: " + said.replace("; ", ", ")
 
 
-def _elsewhere(sentence: str) -> str:
+def _misplaced(told: Mapping[str, str]) -> str:
+    """Return what a file is that was sent as something else, and where it goes."""
+    here = WHATS[_DOORS[told["here"]]]
+    if told["there"] and told["there"] not in _DOORS:
+        return f"{told['is']}. It goes to the Decisions of its run."
+    send = "Send what Users, Download users in Entra gives you."
+    if told["there"]:
+        send = f"Send it as: {WHATS[_DOORS[told['there']]].label}."
+    if here is WHATS["accounts"]:
+        send += " If these are accounts of the application all the same, say below, under More choices, what the "
+        send += "columns are."
+    return f"{told['is']}, and was sent as: {here.label}. {send}"
+
+
+def _elsewhere(advice: Advice | None) -> str:
     """Return what a file is that was refused because it is something else, "" where it was not."""
-    return next((key for key, what in WHATS.items() if f"Send it as: {what.label}" in sentence), "")
+    return _DOORS.get(advice.values["there"], "") if advice and advice.code == "door" else ""
 
 
 PAGES: Final = (Page("import", show, {"send": send}, label="Import"),)

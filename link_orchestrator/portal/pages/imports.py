@@ -16,7 +16,12 @@ async def show_import(asked: Asked) -> Outcome:
     read = await read_problems(asked, "import", "groupimport")
     path = path_of(asked.path["id"], "import", "groupimport")
     undo = await asked.api.find(f"{path}/{{id}}/undo", id=asked.path["id"])
-    return Shown("import.html", replace(read, undo=undo))
+    latest = (await asked.api.get("directory"))["latest"]
+    run, taken = latest.get("run"), latest.get("undo")
+    links = run["counts"].get("linked", 0) if run else 0
+    if not links or (taken and taken["options"].get("run") == run["id"]):
+        return Shown("import.html", replace(read, undo=undo))
+    return Shown("import.html", replace(read, undo=undo, run=run["id"], links=links))
 
 
 async def cancel_import(asked: Asked) -> Outcome:

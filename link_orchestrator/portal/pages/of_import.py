@@ -54,6 +54,10 @@ class Read:
     at_first: bool = True
     undo: Document | None = None
     """The undo of an import, None where there is none."""
+    run: str = ""
+    """The last run of the directory, "" where nothing of it is linked."""
+    links: int = 0
+    """Accounts that it linked, and no undo took back."""
 
     @property
     def of_groups(self) -> bool:

@@ -8,10 +8,11 @@ from typing import Any, Final, NamedTuple
 
 from link_orchestrator.portal.page import Asked
 from link_orchestrator.portal.pages.of_run import Document
+from link_orchestrator.portal.remedies import DECIDED
 from shared.scim.errors import InvalidValue
 
 CONDITIONS: Final = (
-    "decision", "reviewed", "rule", "evidence", "domain", "department", "warning", "changes", "score",
+    "decision", "reviewed", "rule", "evidence", "domain", "department", "warning", "changes", "predicted", "score",
 )  # fmt: skip
 """Query parameters by which the API chooses rows."""
 LINKABLE: Final = ("review", "outsideVerifiedDomains")
@@ -90,6 +91,11 @@ class Row:
     def seen(self) -> str:
         """What a form sends to say which decision about the row its page showed."""
         return f"{self.id} {self.document.get('review', {}).get('at', '')}"
+
+    @property
+    def remedy(self) -> str:
+        """What would make it a link."""
+        return DECIDED.get(self.decision, str(self.document.get("remedy", "")))
 
     @property
     def rules(self) -> Sequence[str]:

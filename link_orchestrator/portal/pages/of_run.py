@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,7 +9,8 @@ from typing import Any, Final, NamedTuple, Self
 
 from link_orchestrator import words
 from link_orchestrator.portal.page import Asked
-from link_orchestrator.words import Bar, Bars
+from link_orchestrator.portal.remedies import ROWS, WARNED
+from link_orchestrator.words import Bar, Bars, counted
 
 Document = Mapping[str, Any]
 
@@ -46,7 +46,6 @@ OF_PEOPLE: Final = ("decide", "apply", "undo")
 """Passes whose counts are people, so that a rate of them says something."""
 OF_RUN: Final[Bars] = {**words.APPLIED, **words.DECISIONS}
 """What the counts of a run are called while it goes on. Those of an undo have names of their own, words.UNDONE."""
-_ASKED: Final = re.compile(r"GET /linking/runs/\w+/(decisions|problems)(?:\?([\w&=]+))?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,16 +177,35 @@ class Run:
     @property
     def warnings(self) -> Sequence[Warned]:
         """What to look at first; what nobody acknowledged comes first."""
-        found = [Warned(one, self.id) for one in self.document.get("warnings", ())]
+        found = [
+            Warned(one, self.id, self.who(one.get("acknowledgedBy", ""))) for one in self.document.get("warnings", ())
+        ]
         return sorted(found, key=lambda one: one.known)
 
     @property
     def to_acknowledge(self) -> Sequence[Warned]:
         return [one for one in self.warnings if not one.known and "digest" in one.document]
 
+    def who(self, by: str) -> Document:
+        """Return who did something to the run, by name where it is known."""
+        document, persons = self.document, self.document.get("persons", {})
+        known = {document.get(f"{deed}By"): name for deed, name in persons.items()}
+        known |= {one["by"]: one["person"] for one in document["options"].get("approvals", ()) if "person" in one}
+        return {"by": by, "person": known.get(by, "")}
+
     @property
     def left_to_a_person(self) -> int:
         return sum(self.counts.get(name, 0) for name in ("review", "ambiguous", "conflict", "outsideVerifiedDomains"))
+
+    @property
+    def to_decide(self) -> str:
+        """The decision whose rows a review can settle, "" for none."""
+        return next((name for name in ("review", "ambiguous", "outsideVerifiedDomains") if self.counts.get(name)), "")
+
+    @property
+    def groups_left(self) -> int:
+        """Groups that the plan would have linked, and the approval did not name."""
+        return self.counts.get("groupsLeft", 0)
 
     @property
     def reviewed(self) -> Sequence[tuple[str, int]]:
@@ -227,6 +245,8 @@ class Warned(NamedTuple):
 
     document: Document
     run: str
+    who: Document
+    """Who acknowledged it."""
 
     @property
     def known(self) -> bool:
@@ -242,20 +262,26 @@ class Warned(NamedTuple):
         return [_example(one) for one in self.document.get("examples", ())]
 
     @property
-    def remedy(self) -> Sequence[tuple[str, str]]:
-        """The remedy in pieces, each with the path that it leads to: where it names a request, the page of that."""
-        text, pieces, at = str(self.document.get("remedy", "")), list[tuple[str, str]](), 0
-        for found in _ASKED.finditer(text):
-            pieces.append((text[at : found.start()], ""))
-            query = f"?{found[2]}" if found[2] else ""
-            pieces.append(("the rows" if found[1] == "decisions" else "the list", f"runs/{self.run}/{found[1]}{query}"))
-            at = found.end()
-        return [*pieces, (text[at:], "")]
+    def remedy(self) -> str:
+        """What to do about it."""
+        return WARNED.get(self.document["code"], str(self.document.get("remedy", "")))
+
+    @property
+    def leads(self) -> tuple[str, str]:
+        """The path and query of the page about it, and what the link is called; ("", "") for none."""
+        path, text = ROWS.get(self.document["code"], ("", ""))
+        return path.format(run=self.run), text
 
 
 def _example(example: Document) -> str:
     if "from" in example or "to" in example:
         return f"{example.get('from') or 'none'} becomes {example.get('to')}"
     if "identity" in example:
-        return " and ".join(str(example[name]) for name in ("account", "identity") if example.get(name))
+        names = (str(example[name]) for name in ("account", "identity") if example.get(name))
+        return " and ".join(dict.fromkeys(names))
+    if example.keys() >= {"kind", "value", "accounts", "identities"}:
+        accounts, people = counted(example["accounts"], "account"), counted(example["identities"], "identity")
+        return f"{example['value']} of {accounts} and {people}"
+    if example.keys() >= {"file", "line", "reason"}:
+        return f"line {example['line']:,} of the {example['file']}: {example['reason']}"
     return ", ".join(f"{name} {value}" for name, value in example.items())

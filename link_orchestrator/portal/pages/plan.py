@@ -6,16 +6,15 @@ import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
 from link_orchestrator.portal.page import Asked, Outcome, Page, SeeOther, Shown
+from link_orchestrator.words import counted
 from shared.scim.errors import InvalidValue
 
 Document = Mapping[str, Any]
 
-UPLOAD_TERM: Final = timedelta(days=30)
-"""For how long a run can be started over an upload, as the API has it."""
 SCOPES: Final = (
     (
         "all",
@@ -99,8 +98,8 @@ async def show(asked: Asked) -> Outcome:
 
 def _fresh(uploads: Sequence[Document]) -> list[Document]:
     """Return the uploads over which a run can be started, the latest first."""
-    since = datetime.now(UTC) - UPLOAD_TERM
-    return [one for one in uploads if datetime.fromisoformat(one["started"]) > since]
+    now = datetime.now(UTC)
+    return [one for one in uploads if datetime.fromisoformat(one["keptUntil"]) > now]
 
 
 def find_checks(
@@ -110,14 +109,16 @@ def find_checks(
     latest = directory["latest"]
     accounts = int(directory["accounts"])
     found = [
-        Check("go", f"{accounts:,} accounts are here.")
+        Check("go", f"{counted(accounts, 'account')} here.")
         if accounts
         else Check("stop", "There are no accounts to link yet.", "import", "Import them")
     ]
     brought = latest.get("import")
     if brought and brought["counts"].get("refused"):
         count = brought["counts"]["refused"]
-        text = f"{count:,} rows of the last import of accounts were not taken: the plan knows nothing of these people."
+        text = (
+            f"{counted(count, 'row')} of the last import of accounts not taken: the plan knows nothing of these people."
+        )
         found.append(Check("ask", text, f"imports/{brought['id']}", "See which"))
     for kind, what in (("run", "run"), ("undo", "undo")):
         job = latest.get(kind)
@@ -128,7 +129,7 @@ def find_checks(
     if policy["matchingEnded"]:
         found.append(Check("stop", "Matching has ended: the policy lets no run start.", "policy", "Open the policy"))
     found.append(
-        Check("go", f"{len(policy['verifiedDomains']):,} verified domains are set.")
+        Check("go", f"{counted(len(policy['verifiedDomains']), 'verified domain')} set.")
         if policy["verifiedDomains"]
         else Check("ask", "No verified domains are set: no address proves anything then.", "policy", "Set them")
     )
@@ -139,7 +140,7 @@ def find_checks(
         text = "The attribute mapping in Entra was not checked yet: the plan foretells by the one that is asked for."
         found.append(Check("ask", text, "connect", "Check it"))
     elif mapping["warnings"]:
-        text = f"The attribute mapping has {len(mapping['warnings'])} warnings."
+        text = f"The attribute mapping has {counted(len(mapping['warnings']), 'warning')}."
         found.append(Check("ask", text, "connect", "See them"))
     return found
 

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from link_orchestrator.portal.page import Asked, Outcome, Page, SeeOther, Shown
 from link_orchestrator.portal.pages.policy_form import SWITCHES, Fields, beside_its_field, moved
+from link_orchestrator.portal.remedies import POLICY_WARNED, worded
 from shared.scim.endpoint import PreconditionFailed
 from shared.scim.errors import InvalidValue, ScimError
 
@@ -64,6 +65,10 @@ class Policy:
     """Whether there is something in the form that was not saved."""
     name_ids: Sequence[tuple[str, str]] = NAME_IDS
     trusts: Sequence[tuple[str, str, str]] = TRUST_EMAILS
+
+    def remedy(self, warning: Document) -> str:
+        """Return what to do about a warning of the policy."""
+        return POLICY_WARNED.get(warning["code"], str(warning["remedy"]))
 
     @property
     def matched(self) -> int:
@@ -154,7 +159,7 @@ async def _put(asked: Asked, policy: Any) -> Outcome:
             "here, and were not saved. Send them again to put them in the place of that change"
         ) from None
     except ScimError as error:
-        raise type(error)(beside_its_field(error.detail)) from None
+        raise type(error)(beside_its_field(worded(error, error.detail).sentence)) from error
     return SeeOther("policy", said="saved")
 
 

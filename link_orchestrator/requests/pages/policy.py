@@ -122,7 +122,7 @@ def _left_out(policy: Mapping[str, Any]) -> Iterator[str]:
     if criteria:
         yield f"Left out of every run: {listed([f'{one.kind} {one.value}' for one in criteria])}."
     if aside := len(policy.get("setAside", ())):
-        yield f"Set aside, so that no run links or reports them: {aside:,} accounts or patterns."
+        yield f"Set aside, so that no run links or reports them: {counted(aside, 'entry')}."
 
 
 _SAID: Final = {

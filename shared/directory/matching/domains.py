@@ -10,10 +10,13 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any, Final
 
 import idna
+
+from shared.directory.text import Advice
 
 ATTRIBUTE: Final = "verifiedDomains"
 MAX_DOMAIN: Final = 253
@@ -124,7 +127,8 @@ def check_domains(value: object) -> None:
     for number, item in enumerate(value if isinstance(value, list) else ()):
         text, _ = entry_of(item)
         if why := _objection(text):
-            raise ValueError(f"{ATTRIBUTE}.{number}: {why}")
+            where = f"{ATTRIBUTE}.{number}: "
+            raise ValueError(f"{where}{why}" if isinstance(why, str) else replace(why, what=f"{where}{why.what}"))
 
 
 def to_json(domains: Collection[str], below: Collection[str]) -> list[Any]:
@@ -136,13 +140,14 @@ _EXAMPLE: Final = '"contoso.com", {"domain": "fabrikam.com", "subdomains": true}
 _WITH_SUBDOMAINS: Final = '{"domain": "contoso.com", "subdomains": true}'
 
 
-def _objection(text: str) -> str:
+def _objection(text: str) -> str | Advice:
     """Return what is wrong with an entry and what was probably meant, "" for a domain."""
     said = text[:80]
     if not text.strip():
         return "is empty: take it out; a policy without domains has the list []"
     if len(re.split(r"[\s,;]+", text.strip())) > 1:
-        return f"{said!r} holds several words: make each domain an entry of its own, like [{_EXAMPLE}]"
+        remedy = f"make each domain an entry of its own, like [{_EXAMPLE}]"
+        return Advice(f"{said!r} holds several words:", remedy, "oneDomain")
     meant = _meant(text.strip())
     if meant in EVERYBODYS:
         return f"{said!r}: anybody gets an address in {meant}, so it proves nothing: name domains of the company's own"
@@ -151,9 +156,9 @@ def _objection(text: str) -> str:
     if to_ascii(text) == meant and meant:
         return "" if "." in meant else f"{said!r} is no whole domain: write it like contoso.com"
     if "*" in text:
-        return f"{said!r}: there are no wildcards; for a domain and its subdomains write " + (
-            f'{{"domain": "{meant}", "subdomains": true}}' if meant and "." in meant else _WITH_SUBDOMAINS
-        )
+        domain = meant if meant and "." in meant else "contoso.com"
+        remedy = f'for a domain and its subdomains write {{"domain": "{domain}", "subdomains": true}}'
+        return Advice(f"{said!r}: there are no wildcards;", remedy, "subdomains", {"domain": domain})
     if meant and "." in meant:
         return f"{said!r} is no domain: write {meant}"
     return f"{said!r} is no domain: write it like contoso.com"

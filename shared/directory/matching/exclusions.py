@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple, Self
 from shared.directory.keys import fold
 from shared.directory.matching.domains import domain_of, to_ascii
 from shared.directory.matching.identity import Identity, read_object_id
+from shared.directory.text import Advice
 
 ATTRIBUTE: Final = "excluded"
 SET_ASIDE: Final = "setAside"
@@ -159,6 +160,23 @@ def _entry(item: object) -> tuple[str, str, bool]:
 
 
 _KINDS: Final = ("identity", "pattern", "domain", "group", "type")
+
+
+def check_excluded(value: object) -> None:
+    """Raise ValueError for an entry by which nobody can be meant: every user principal name has an @ in it.
+
+    A policy that is stored may have such an entry from an earlier version of the app, which it did nothing for.
+    """
+    for number, item in enumerate(value if isinstance(value, list) else ()):
+        kind, text, _ = _entry(item)
+        if kind == "identity" and not read_object_id(text) and "@" not in fold(text):
+            raise ValueError(
+                Advice(
+                    f"{ATTRIBUTE}.{number}: is neither an object id nor a user principal name, and so excludes nobody:",
+                    'name a person by one of these, or say what it is, like {"pattern": "svc-*"}',
+                    "excludesNobody",
+                )
+            )
 
 
 def _value_of(number: int, kind: str, text: str) -> str:

@@ -16,6 +16,7 @@ from shared.directory.matching.domains import domain_of, is_below
 from shared.directory.matching.exclusions import Criterion, Names, matches_pattern, patterns_in
 from shared.directory.matching.identity import Identity, read_object_id
 from shared.directory.matching.transforms import Transform, read_transforms
+from shared.directory.text import Advice
 
 NameIdSource = Literal["userPrincipalName", "mail", "objectId", "onPremisesImmutableId"]
 TrustEmails = Literal["verified", "inVerifiedDomains"]
@@ -359,6 +360,7 @@ def read_asked(document: object) -> Policy:
     policy = Policy.from_json(document)
     if isinstance(document, Mapping):
         domains.check_domains(document.get(domains.ATTRIBUTE))
+        exclusions.check_excluded(document.get(exclusions.ATTRIBUTE))
     return policy
 
 
@@ -367,14 +369,20 @@ def _check_trust(rules: Mapping[Rule, MatchRule], trust_emails: TrustEmails) -> 
     if trust_emails == "verified":
         if mail and mail.trust is Trust.STRONG:
             raise ValueError(
-                'rules: mail compares addresses that nobody verified; it is strong only with "trustEmails": '
-                '"inVerifiedDomains". Set that, or make the rule weak'
+                Advice(
+                    "rules: mail compares addresses that nobody verified;",
+                    'it is strong only with "trustEmails": "inVerifiedDomains". Set that, or make the rule weak',
+                    "weakMail",
+                )
             )
         return
     if mail and mail.trust is Trust.WEAK:
         raise ValueError(
-            "trustEmails: inVerifiedDomains makes the rule mail strong, and rules says that it is weak: leave mail out "
-            'of the rules, or set "trustEmails": "verified"'
+            Advice(
+                "trustEmails: inVerifiedDomains makes the rule mail strong, and rules says that it is weak:",
+                'leave mail out of the rules, or set "trustEmails": "verified"',
+                "strongMail",
+            )
         )
     if Rule.EMAIL not in rules:
         raise ValueError(
@@ -395,7 +403,7 @@ def _rules(value: object) -> tuple[MatchRule, ...]:
         rules = [MatchRule(Rule(rule["rule"]), Trust(rule["trust"])) for rule in value]
         return tuple(_transforming(n, one, value[n]) for n, one in enumerate(rules))
     except _Untransformed as error:
-        raise ValueError(str(error)) from None
+        raise ValueError(str(error)) from error.__cause__
     except (TypeError, KeyError, ValueError):
         raise ValueError(
             f'rules: must be a list of {{"rule": …, "trust": …}}; rules: {", ".join(Rule)}; trusts: {", ".join(Trust)}'
@@ -412,7 +420,7 @@ def _transforming(number: int, rule: MatchRule, document: Mapping[str, Any]) -> 
     try:
         found = read_transforms(where, document.get("transforms", []))
     except ValueError as error:
-        raise _Untransformed(str(error)) from None
+        raise _Untransformed(str(error)) from error
     if found and rule.rule not in TRANSFORMING:
         raise _Untransformed(
             f"{where}: the rule {rule.rule} has none; rules with transforms: {', '.join(TRANSFORMING)}"

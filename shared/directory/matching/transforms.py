@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from shared.directory.matching.domains import domain_of, to_ascii
+from shared.directory.text import Advice
 
 MOST: Final = 5
 """Transforms of one rule, at most."""
@@ -114,7 +115,7 @@ def _read(where: str, item: object) -> Transform:
             if isinstance(value, int) and not isinstance(value, bool) and 1 < value <= MOST_DIGITS:
                 return Transform(name, str(value))
             raise ValueError(f"{where}.{name}: must be a whole number from 2 to {MOST_DIGITS}")
-    raise ValueError(f"{where}: is no transform; there are: {_EXAMPLES}")
+    raise ValueError(Advice(f"{where}: is no transform;", f"there are: {_EXAMPLES}", "transforms"))
 
 
 def _domain(where: str, value: object) -> str:

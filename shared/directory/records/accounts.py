@@ -19,6 +19,8 @@ from shared.tables.port import Tables
 class Accounts(Resources[Account]):
     """The accounts of one directory."""
 
+    noun = "account"
+
     def __init__(self, tables: Tables, keys: Keys, now: Callable[[], str] = timestamp) -> None:
         super().__init__(tables, keys, Account.from_row, (LIVE, RETIRED), now)
 

@@ -26,6 +26,8 @@ from shared.tables.port import Row, Tables, VersionConflict
 class Groups(Resources[Group]):
     """The groups of one directory."""
 
+    noun = "group"
+
     def __init__(self, tables: Tables, keys: Keys, now: Callable[[], str] = timestamp) -> None:
         super().__init__(tables, keys, Group.from_row, (LIVE, RETIRED), now)
         self._members = Members(tables, keys, now)

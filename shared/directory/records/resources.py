@@ -45,6 +45,9 @@ def nothing() -> Sequence[Awaitable[object]]:
 class Resources(Generic[R]):
     """The resources of one type in one directory. `read` makes one of a row whose key has one of the `prefixes`."""
 
+    noun = "resource"
+    """What refusals call one."""
+
     def __init__(
         self,
         tables: Tables,
@@ -94,7 +97,7 @@ class Resources(Generic[R]):
         """Return a live resource. Raises NotFound, also for one that SCIM deleted."""
         resource = await self.find(resource_id)
         if resource is None or not resource.key.startswith(LIVE):
-            raise NotFound(f"no resource {resource_id}")
+            raise NotFound(f"no resource {resource_id}", self.noun)
         return resource
 
     async def list_by(self, key: Key, *, but: str = "") -> list[R]:
@@ -104,7 +107,7 @@ class Resources(Generic[R]):
         """
         wanted = folded(key)
         found = await self.find_many([one for one in await self.led_to(key) if one != but])
-        return [resource for resource in found if resource and wanted in resource.claims() | resource.found_by()]
+        return [resource for resource in found if resource and wanted in _leading_to(resource)]
 
     async def led_to(self, key: Key, most: int = sys.maxsize) -> list[str]:
         """Return ids to which a key leads, about `most`; a resource may lack the key, be gone, or be still to come."""
@@ -318,8 +321,13 @@ class Resources(Generic[R]):
         """Return a resource, live or retired. Raises NotFound."""
         resource = await self.find(resource_id)
         if resource is None:
-            raise NotFound(f"no resource {resource_id}")
+            raise NotFound(f"no resource {resource_id}", self.noun, f"GET /{self.noun}s lists those there are")
         return resource
+
+
+def _leading_to(resource: Resource) -> frozenset[Key]:
+    """Return the keys by which a resource is found. A pointer may lead to one that has its key no more."""
+    return resource.claims() | resource.found_by() | resource.pointers()
 
 
 def _lives(resource: Resource) -> int:

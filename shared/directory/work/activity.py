@@ -1,8 +1,11 @@
 """The activity: who changed what through the administrator's API, newest first, for the policy's term of jobs.
 
-A row for each request that changed something, written once it has: what it changed is there without the row, and has a
-history of its own. So a crash between the two loses the row alone. A person's last name is kept beside it, by which
-histories, which know an object id alone, can say who it was. Both are gone once the term is over.
+A row for each request that changes something. It is written before the request does anything, and is open: not known
+whether it was done. It is closed once that is known, and gone where the request was refused. So nothing is changed by a
+person without a row, whatever dies or loses its answer. What a deed changed has a history of its own, besides.
+
+A person's last name is kept beside it, by which histories, which know an object id alone, can say who it was. Both are
+gone once the term is over.
 """
 
 from __future__ import annotations
@@ -10,16 +13,16 @@ from __future__ import annotations
 import logging
 import re
 import secrets
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, NamedTuple
 
 from shared.directory.errors import InvalidCursor
 from shared.directory.keys import Key, Keys, behind, prefix_end
 from shared.directory.text import from_the_end, timestamp
 from shared.tables.access import delete, read_range, scan_pages
-from shared.tables.port import Delete, Insert, Operation, Row, Tables, TablesError, Upsert
+from shared.tables.port import Delete, Insert, Operation, Replace, Row, Tables, TablesError, Upsert, Value
 
 DEED: Final = "d_"
 """Row key prefix of deeds: behind it a number that shrinks with time, so that the newest come first."""
@@ -37,7 +40,8 @@ log = logging.getLogger("scimlink.directory")
 class Deed:
     """What somebody did: the operation, to the resource or job `about`, by whom; and the `job` that it began.
 
-    `by` is what the history calls them, `person` their name; `at` is when. What is not known is "".
+    `by` is what the history calls them, `person` their name; `at` is when they began. What is not known is "". `open`
+    is whether nobody knows if it was done.
     """
 
     did: str
@@ -46,6 +50,15 @@ class Deed:
     about: str = ""
     job: str = ""
     at: str = ""
+    open: bool = False
+
+
+class Begun(NamedTuple):
+    """A deed that is not closed yet, with the key and the version of its row."""
+
+    deed: Deed
+    key: str
+    etag: str
 
 
 class Activity:
@@ -54,18 +67,38 @@ class Activity:
     def __init__(self, tables: Tables, keys: Keys, now: Callable[[], str] = timestamp) -> None:
         self._tables, self._partition, self._keys, self._now = tables, keys.activity(), keys, now
 
+    async def begin(self, deed: Deed) -> Begun:
+        """Note that somebody is about to do something. Raises TablesError: then they must not do it."""
+        deed = replace(deed, at=self._now(), open=True)
+        key = f"{DEED}{from_the_end(deed.at)}{secrets.token_hex(4)}"
+        # Without what the deed itself commits, the row would tell of nothing.
+        (etag,) = await self._tables.commit_ahead(self._partition, [Insert(key, _columns(deed))])
+        return Begun(deed, key, etag)
+
+    async def close(self, begun: Begun, job: str = "") -> None:
+        """Note that a deed was done, and the job that it began. Where storage does not take that, it stays open."""
+        deed = replace(begun.deed, job=job, open=False)
+        await self._settle([Replace(begun.key, _columns(deed), begun.etag), *self._name_of(deed)])
+
+    async def withdraw(self, begun: Begun) -> None:
+        """Forget a deed that was refused. Where storage does not take that, it stays open."""
+        await self._settle([Delete(begun.key, begun.etag)])
+
     async def note(self, deed: Deed) -> None:
-        """Note what somebody did, now. Trouble with the storage is logged, and the note is lost: the deed is done."""
-        at = self._now()
-        columns = {name: getattr(deed, name) for name in ("did", "by", "person", "about", "job")} | {"at": at}
-        key = f"{DEED}{from_the_end(at)}{secrets.token_hex(4)}"
-        operations: list[Operation] = [Insert(key, {name: value for name, value in columns.items() if value})]
-        if deed.person and (who := _signed_in(deed.by)):
-            operations.append(Upsert(self._place_of(who), {"by": who, "person": deed.person, "at": at}))
+        """Note what was done by itself, as somebody had switched it on, where the job that tells of it has begun."""
+        deed = replace(deed, at=self._now())
+        key = f"{DEED}{from_the_end(deed.at)}{secrets.token_hex(4)}"
+        await self._settle([Insert(key, _columns(deed)), *self._name_of(deed)])
+
+    async def _settle(self, operations: Sequence[Operation]) -> None:
         try:
             await self._tables.commit(self._partition, operations)
         except TablesError as error:
-            log.warning("a deed was not noted: %s", type(error).__name__)
+            log.warning("the end of a deed was not noted: %s", type(error).__name__)
+
+    def _name_of(self, deed: Deed) -> Iterator[Operation]:
+        if deed.person and (who := _signed_in(deed.by)):
+            yield Upsert(self._place_of(who), {"by": who, "person": deed.person, "at": deed.at})
 
     async def page(self, cursor: str, count: int) -> tuple[list[Deed], str | None]:
         """Return `count` deeds from behind a cursor ("" for the newest), and the next cursor. Raises InvalidCursor."""
@@ -103,5 +136,9 @@ def _signed_in(by: str) -> str:
     return found[1] if found else ""
 
 
+def _columns(deed: Deed) -> dict[str, Value | None]:
+    return {name: value for name in Deed.__slots__ if (value := getattr(deed, name))}
+
+
 def _read(row: Row) -> Deed:
-    return Deed(**{name: str(row.columns.get(name, "")) for name in Deed.__slots__})
+    return Deed(**row.columns)  # type: ignore[arg-type]  # as _columns() wrote them

@@ -215,7 +215,7 @@ class Jobs:
         valid = _is_id(job_id)
         row = await self._tables.get(self._partition, JOB + job_id) if valid else None
         if row is None:
-            raise NotFound(f"no job {job_id}")
+            raise NotFound(f"no job {job_id}", "job")
         return Job.from_row(row)
 
     async def find_many(self, ids: Iterable[str]) -> dict[str, Job]:

@@ -196,9 +196,9 @@ class Reviews:
         async for rows in self._indexed(bucket, lambda entry: True):
             yield rows
 
-    async def accounts(self, bucket: int, decision: str) -> dict[str, str]:
-        """Return the accounts that reviews of a bucket's rows of one decision link, each with the row's id."""
-        low = f"{INDEX}{decision}_"
+    async def accounts(self, bucket: int, decision: str = "") -> dict[str, str]:
+        """Return the accounts that reviews of a bucket's rows of one decision, or of any, link, with the row's id."""
+        low = f"{INDEX}{decision}_" if decision else INDEX
         rows = scan(self._tables, self._plan.partition(bucket), low, prefix_end(low))
         return {str(row.columns["account"]): _row_id(bucket, row) async for row in rows if _links(row)}
 
@@ -266,6 +266,7 @@ def _effect(row: PlanRow) -> Counter[str]:
         counts[f"review.{action}"] += 1
     if predicted:
         counts[f"predicted.{predicted}"] += 1
+        counts["warnings.secondAccounts"] += bool(row.shown["predicted"].get("second"))
     if links or unlinks:
         chosen = _chosen(row)
         changes = chosen.get("changes", ())

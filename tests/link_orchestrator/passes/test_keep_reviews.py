@@ -239,3 +239,25 @@ async def test_of_a_run_that_is_kept_no_longer_no_review_is_kept(directory: Dire
     await directory.jobs.remove(first)
     assert await call(directory.tables, directory, second, "keep_reviews") == Counter(reviewsKept=0, reviewsDropped=0)
     assert not await reviewed(directory, second)
+
+
+async def test_the_links_of_a_plan_are_read_once_however_many_reviews_chose_among_several(directory: Directory) -> None:
+    """Each chosen account was looked for among all links of its bucket by itself: 34 queries for 30 reviews."""
+    some = [Identity(object_id(n), f"p{n}@contoso.com", employee_id=str(n)) for n in range(10, 40)]
+    for one in some:
+        for twin in "ab":
+            await account(directory, f"{one.user_principal_name[:3]}{twin}", one.employee_id or "")
+
+    async def queries(reviews: int) -> int:
+        first = await plan(directory, some)
+        await wait(directory, first)
+        for row in [row for row in await plan_rows(directory, first.id) if row.decision == "ambiguous"][:reviews]:
+            await review(directory, first, int(row.subject[:8], 16), LINK, row.shown["candidates"][0]["id"])
+        second = await plan(directory, some, **{REVIEWS_FROM: first.id})
+        counted = FaultyTables(directory.tables)
+        kept = await call(counted, directory, second, "keep_reviews")
+        assert kept == {REVIEWS_KEPT: reviews, REVIEWS_DROPPED: 0}
+        return counted.counts["query"]
+
+    few, many = await queries(8), await queries(30)
+    assert many <= few + 8, f"{few} queries for 8 reviews, {many} for 30"

@@ -105,6 +105,12 @@ async def test_what_is_refused_is_said_and_kept(door: Door, fields: dict[str, st
         assert f"{fields['columns']}</textarea>" in page.html
 
 
+async def test_a_column_that_is_missing_is_named_in_the_words_of_the_page(door: Door) -> None:
+    page = await send_file(door, csv_file({"Device": "laptop", "Colour": "red"}))
+    assert (page.status, "?columns" in page.text) == (400, False)
+    assert "Say which it is under More choices, with a line like: Device = userName" in page.text
+
+
 async def test_a_form_without_a_file_says_so(door: Door) -> None:
     page = await door.send("import", {"do": "send", "what": "accounts", "columns": "Login = userName"})
     assert (page.status, "choose a file" in page.text) == (400, True)

@@ -38,7 +38,7 @@ async def test_a_file_is_looked_at_imported_and_taken_back(screen: Screen, tmp_p
     await page.get_by_role("button", name="Import accounts.csv").wait_for()
     await screen.check("preview")
     await page.get_by_role("button", name="Import accounts.csv").click()
-    await page.get_by_role("button", name="Take the import back").wait_for()
+    await page.get_by_text("Take the import back").wait_for()
     await screen.check("import-done")
     await choose(screen, tmp_path / "users.json", "Entra's users")
     await page.get_by_text("What was read").wait_for()
@@ -51,7 +51,8 @@ async def test_a_file_is_looked_at_imported_and_taken_back(screen: Screen, tmp_p
     await screen.open("import")
     await screen.check("import")
     await page.get_by_role("link", name="accounts.csv").click()
-    await page.get_by_role("button", name="Take the import back").click()
+    await page.get_by_text("Take the import back").click()
+    await page.get_by_role("button", name="Yes, take it back").click()
     await page.get_by_text("Row by row").wait_for()
     await screen.check("import-undone")
 

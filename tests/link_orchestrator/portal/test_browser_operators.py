@@ -77,7 +77,8 @@ async def test_an_approval_after_the_others_review_keeps_what_was_typed_and_afte
     left = run["links"] - 1
     await number.fill(str(left))
     await colleague.open(here)
-    await colleague.page.get_by_role("button", name="Drop this plan").click()
+    await colleague.page.get_by_text("Drop this plan").click()
+    await colleague.page.get_by_role("button", name="Yes, drop it").click()
     await colleague.page.get_by_role("heading", name="This run is cancelled").wait_for()
     await page.get_by_role("button", name="Approve, and link").click()
     await expect(page.get_by_role("alert")).to_contain_text("cancelled")

@@ -135,6 +135,10 @@ async def test_rules_go_up_without_script_and_nothing_is_saved_or_lost(door: Doo
     ("fields", "told"),
     [
         ({"verifiedDomains": "a.example\nnot a domain"}, "entry 2"),
+        ({"verifiedDomains": "a.example b.example"}, "holds several words: write one a line"),
+        ({"verifiedDomains": "a*.example"}, "for a domain and its subdomains write *.contoso.com"),
+        ({"trust.mail": "strong"}, "Choose that above, or make the rule weak"),
+        ({"excluded": "jane@contoso.com\npatern svc-*"}, "entry 2: is neither an object id nor a user principal name"),
         ({"excluded": "pattern *"}, "leaves everybody out"),
         ({"excluded": "type nobody"}, "must be one of guest"),
         ({"trust.externalId": "off"}, "externalId must be among them"),
@@ -148,6 +152,8 @@ async def test_what_is_refused_is_said_and_kept(door: Door, fields: dict[str, st
     page = await save(door, fields | {"setAside": "kept@contoso.com"})
     assert page.status in (400, 409), page.text
     assert told in page.text
+    refused = page.html.partition('class="errors"')[2].partition("</div>")[0]
+    assert "scheduled" in fields or "{" not in refused, "a page speaks no JSON"
     assert "kept@contoso.com</textarea>" in page.html
     sent = sent_by(page)
     assert all(sent[name][-1] == value for name, value in fields.items())

@@ -84,6 +84,33 @@ async def test_a_run_that_is_not_there_is_said(door: Door, page: str) -> None:
     assert (await door.get(f"runs/run0{page}")).status == 404
 
 
+async def test_a_second_plan_is_led_to_the_one_that_waits(door: Door, api: Api, run: Any) -> None:
+    upload = run["options"]["identities"]
+    page = await door.send("plan", {"do": "start", "from": "upload", "identities": upload})
+    assert page.status == 409
+    assert "Another run waits for its approval, or is being carried out: approve it, or drop it, first." in page.text
+    assert f'href="/portal/jobs/{run["id"]}"' in page.html
+    assert "POST" not in page.text
+
+
+async def test_what_is_lost_with_a_plan_is_said_before_it_is_dropped(door: Door, api: Api, run: Any) -> None:
+    row = await row_of(api, run, "review")
+    await api.call("POST", f"linking/{here(run)}/review", {"rows": [row["id"]], "action": "exclude"})
+    page = await door.get(here(run))
+    assert "what was decided about its rows is lost: 1 to exclude" in page.text
+    assert page.html.index("Drop this plan") < page.html.index("Yes, drop it")
+
+
+@pytest.mark.parametrize("decision", ["conflict", "outsideVerifiedDomains", "excluded"])
+async def test_what_to_do_about_a_row_is_said_in_the_words_of_pages(
+    door: Door, api: Api, run: Any, decision: str
+) -> None:
+    row = await row_of(api, run, decision)
+    page = await door.get(here(run, f"/rows/{row['id']}"))
+    for word in ("POST /", "verifiedDomains", "excluded in the policy"):
+        assert word not in page.text
+
+
 async def test_a_plan_is_dropped_by_its_button(door: Door, api: Api, run: Any) -> None:
     sent = await door.send(here(run), {"do": "cancel"})
     assert (sent.status, sent.headers["Location"]) == (303, f"/portal/{here(run)}?said=cancelled")
@@ -410,7 +437,7 @@ async def test_a_pilot_is_chosen_by_rows_by_a_filter_or_by_a_number(door: Door, 
     while run["phase"] != "planned" or run["counts"].get("linked") != 1:
         run = await api.call("GET", f"linking/runs/{run['id']}")
     page = await door.get(here(run))
-    assert "Look at it, then approve the rest" in page.text
+    assert "The pilot linked 1 account" in page.text
     again = await door.send(path, {**fields, "number": "1"})
     assert again.status == 409, "the page that was shown before it, sent once more, is no second pilot"
     fields["planned"] = str(run["links"])

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from infra.local.faults import Call, Fault, FaultyTables, no_faults
 from shared.directory.directory import Directories
 from shared.directory.work.activity import Activity, Deed
-from shared.tables.port import Unavailable
+from shared.tables.port import Tables
 from tests.link_orchestrator.portal.door import EVA, OPERATOR, READER, SAME_SITE, Door, opened
+from tests.link_orchestrator.requests.test_runs import status_of
 from tests.link_orchestrator.running import App, csv_file, graph, object_id, serving
 
 
@@ -75,17 +79,102 @@ async def test_a_person_is_named_in_the_activity_and_in_histories(tmp_path: Path
         assert "person" not in (await ask(door, "GET", "directory/policy/history"))["history"][0]
 
 
-async def test_a_change_that_could_not_be_noted_is_answered_as_done(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+LINK = {"identity": object_id(1)}
+
+
+class Trouble:
+    """Lets the commit of a number to the partitions that begin so fail, counted from 0."""
+
+    def __init__(self, partitions: str, fault: Fault, number: int = 0) -> None:
+        self._partitions, self._fault, self._number = partitions, fault, number
+        self.seen = 0
+
+    def strike(self, number: int, call: Call) -> Fault | None:
+        """Return what goes wrong with a call, or None."""
+        if call.verb != "commit" or not call.partition.startswith(self._partitions):
+            return None
+        self.seen += 1
+        return self._fault if self.seen - 1 == self._number else None
+
+
+@asynccontextmanager
+async def in_trouble(folder: Path) -> AsyncIterator[tuple[App, FaultyTables, str]]:
+    """Serve the app with an account, over tables whose faults a test sets; the account's id is the third."""
+    faulty: list[FaultyTables] = []
+
+    def wrap(tables: Tables) -> FaultyTables:
+        faulty.append(FaultyTables(tables))
+        return faulty[0]
+
+    async with serving(folder, wrap) as app:
+        await app.bring(csv_file({"userName": "kim@contoso.com"}))
+        yield app, faulty[0], (await app.account("kim@contoso.com"))["id"]
+
+
+async def links(app: App) -> list[bool]:
+    """Return the links by hand in the activity: whether each is open."""
+    rows = (await app.call("GET", "directory/activity"))["activity"]
+    return ["open" in row for row in rows if row["operation"] == "accounts_link"]
+
+
+ACCOUNT, ACTIVITY = "main_u", "main_e"
+
+
+@pytest.mark.parametrize(
+    ("trouble", "status", "linked", "noted"),
+    [
+        pytest.param(Trouble(ACCOUNT, Fault.LOST), 200, True, [False], id="the deed's answer is looked up"),
+        pytest.param(Trouble(ACCOUNT, Fault.UNAVAILABLE), 503, False, [True], id="the deed does not arrive"),
+        pytest.param(Trouble(ACTIVITY, Fault.UNAVAILABLE), 503, False, [], id="the note does not arrive"),
+        pytest.param(Trouble(ACTIVITY, Fault.LOST), 503, False, [True], id="the note's answer is lost"),
+        pytest.param(Trouble(ACTIVITY, Fault.UNAVAILABLE, 1), 200, True, [True], id="its end does not arrive"),
+        pytest.param(Trouble(ACTIVITY, Fault.LOST, 1), 200, True, [False], id="its end's answer is lost"),
+    ],
+)
+async def test_whatever_storage_loses_no_change_is_without_a_row(
+    tmp_path: Path, trouble: Trouble, status: int, linked: bool, noted: list[bool]
 ) -> None:
-    async with serving(tmp_path) as app:
-        await app.bring(csv_file({"userName": "kim"}))
-        kim = (await app.account("kim"))["id"]
-        directory = await Directories(app.tables).open("main")
+    async with in_trouble(tmp_path) as (app, tables, kim):
+        tables.faults = trouble.strike
+        async with app.session.post(f"/accounts/{kim}/link", json=LINK) as answer:
+            assert answer.status == status
+        tables.faults = no_faults
+        assert trouble.seen
+        assert ((await app.account("kim@contoso.com"))["link"] is not None) == linked
+        assert await links(app) == noted
 
-        class Away:
-            async def commit(self, *args: object) -> None:
-                raise Unavailable("away")
 
-        away = Activity(Away(), directory.keys)  # type: ignore[arg-type]  # nothing else is called
-        await away.note(Deed("accounts_link", "local", about=kim))
+async def test_what_was_done_though_the_answer_was_lost_is_in_the_list(tmp_path: Path) -> None:
+    async with in_trouble(tmp_path) as (app, tables, _):
+        policy = await app.call("GET", "directory/policy")
+        tables.faults = Trouble("main_d", Fault.LOST).strike
+        assert (await status_of(app.call("PUT", "directory/policy", policy | {"undoDays": 7})))[0] == 503
+        tables.faults = no_faults
+        assert (await app.call("GET", "directory/policy"))["undoDays"] == 7
+        row = (await app.call("GET", "directory/activity"))["activity"][0]
+        assert (row["operation"], row["open"]) == ("policy_put", True)
+
+
+async def test_a_refusal_whose_withdrawal_is_lost_is_not_known(tmp_path: Path) -> None:
+    async with in_trouble(tmp_path) as (app, tables, kim):
+        tables.faults = Trouble(ACTIVITY, Fault.UNAVAILABLE, 1).strike
+        assert (await status_of(app.call("POST", f"accounts/{kim}/link", {"identity": "x"})))[0] == 400
+        tables.faults = no_faults
+        assert await links(app) == [True]
+
+
+async def test_a_deed_is_open_until_it_is_closed(app: App) -> None:
+    directory = await Directories(app.tables).open("main")
+    began = await directory.activity.begin(Deed("accounts_import", "ada"))
+    (row,) = (await app.call("GET", "directory/activity"))["activity"]
+    assert row["open"] is True
+    await directory.activity.close(began, "import1")
+    (row,) = (await app.call("GET", "directory/activity"))["activity"]
+    assert ("open" in row, row["began"]["id"]) == (False, "import1")
+
+
+async def test_the_page_says_of_what_nobody_knows(tmp_path: Path) -> None:
+    async with opened(tmp_path) as door:
+        directory = await Directories(door.tables).open("main")
+        await directory.activity.begin(Deed("policy_put", "ada"))
+        assert "not known whether it was done" in (await door.get("activity")).text

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
 from collections import Counter
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -18,7 +20,7 @@ from hypothesis import strategies as st
 import function_app
 from infra.local.faults import Call, Crash, FaultyTables
 from link_orchestrator import activities
-from link_orchestrator.requests import imports, sent_file, uploads
+from link_orchestrator.requests import imports, runs, sent_file
 from link_orchestrator.staged import IDS, IMPORTED
 from shared.directory.directory import Directories
 from shared.directory.keys import Key
@@ -38,6 +40,7 @@ from tests.link_orchestrator.running import (
     serving,
     staged_in,
 )
+from tests.openapi import document
 from tests.waiting import until
 
 JANE = {"userName": "jane@contoso.com", "email": "jane@contoso.com", "title": "Engineer"}
@@ -389,7 +392,7 @@ class TestFiles:
         self, app: App, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         upload = await app.upload(*IDENTITIES)
-        monkeypatch.setattr(uploads, "UPLOAD_DAYS", -1)
+        monkeypatch.setattr(runs, "IDENTITIES", replace(runs.IDENTITIES, days=-1))
         status, detail = await status_of(app.call("POST", "linking/runs", {"identities": upload}))
         assert status == 400
         assert detail.endswith("upload the identities again")
@@ -669,19 +672,46 @@ async def test_no_log_line_tells_about_a_person_or_a_token(app: App, caplog: pyt
         assert secret.lower() not in lines, secret
 
 
+LISTED = "lists those there are"
+
+
 @pytest.mark.parametrize(
-    ("method", "path", "what"),
+    ("method", "path", "what", "remedy"),
     [
-        ("GET", "linking/runs/run0", "run"),
-        ("GET", "linking/runs/run0/decisions", "run"),
-        ("POST", "linking/runs/run0/cancel", "run"),
-        ("GET", "linking/undos/undo0", "undo"),
-        ("GET", "accounts/imports/import0", "import"),
-        ("GET", "groups/imports/import0", "import of groups"),
-        ("GET", "accounts/0f9a", "account"),
-        ("GET", "groups/0f9a", "group"),
+        ("GET", "linking/runs/run0", "run", f"GET /linking/runs {LISTED}"),
+        ("GET", "linking/runs/run0/decisions", "run", f"GET /linking/runs {LISTED}"),
+        ("GET", "linking/runs/run0/report", "run", f"GET /linking/runs {LISTED}"),
+        ("POST", "linking/runs/run0/cancel", "run", f"GET /linking/runs {LISTED}"),
+        ("GET", "linking/undos/undo0", "undo", f"GET /linking/undos {LISTED}"),
+        ("GET", "linking/identities/identities0", "upload of identities", f"GET /linking/identities {LISTED}"),
+        ("GET", "linking/groups/entragroups0", "upload of groups", f"GET /linking/groups {LISTED}"),
+        ("GET", "accounts/imports/import0", "import", f"GET /linking/imports {LISTED}"),
+        ("GET", "groups/imports/import0/problems", "import of groups", f"GET /linking/imports {LISTED}"),
+        ("GET", "accounts/previews/p0", "preview of an import", "take the id that its beginning was answered with"),
+        ("GET", "accounts/0f9a", "account", f"GET /accounts {LISTED}"),
+        ("GET", "groups/0f9a", "group", f"GET /groups {LISTED}"),
+        ("POST", "accounts/0f9a/release", "account", f"GET /accounts {LISTED}"),
+        ("POST", "groups/0f9a/release", "group", f"GET /groups {LISTED}"),
     ],
 )
-async def test_what_is_not_there_is_named_by_its_kind(app: App, method: str, path: str, what: str) -> None:
-    with pytest.raises(Refusal, match=f"^404 there is no such {what} in this directory$"):
+async def test_what_is_not_there_is_named_by_its_kind_with_where_to_find_those_that_are(
+    app: App, method: str, path: str, what: str, remedy: str
+) -> None:
+    with pytest.raises(Refusal, match=f"^404 there is no such {what} in this directory: {remedy}$"):
         await app.call(method, path)
+
+
+async def test_no_answer_calls_what_is_not_there_a_resource(app: App) -> None:
+    """Every address with an id, of the administrator and of SCIM, is asked for one that nothing has."""
+    paths = document()["paths"]
+    asked = [(method.upper(), path) for path, methods in paths.items() for method in methods if "{" in path]
+    asked += [(method, f"/scim/v2/{kind}/{{id}}") for kind in ("Users", "Groups") for method in ("GET", "DELETE")]
+    asked += [("GET", "/scim/v2/Schemas/{id}"), ("GET", "/no/such/address")]
+    headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
+    told = []
+    for method, path in asked:
+        answer = await app.host.handle(method, re.sub(r"{[a-z]+}", object_id(404), path), headers, b"{}")
+        if answer.status_code == 404:
+            told.append(json.loads(answer.get_body())["detail"])
+    assert len(told) > 30
+    assert not [one for one in told if "resource in" in one or "job in" in one]

@@ -1,0 +1,123 @@
+"""Remedies in the words of pages: what the API says in requests, a page says by the code that comes with it.
+
+A refusal has its code in its Advice, a warning and a row of a plan have theirs in the document. A text of the API that
+comes without a code is shown as it is: it names an attribute, and nothing that a page could not do.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+from shared.directory.errors import Busy
+from shared.directory.text import Advice as Advice
+
+REFUSED: Final[Mapping[str, str]] = {
+    "columns": "Say which it is under More choices, with a line like: {example}",
+    "export": "Export it with that column, too.",
+    "table": "Download one from this page, fill in {columns}, and send it back.",
+    "oneDomain": "write one a line",
+    "subdomains": "for a domain and its subdomains write *.{domain}",
+    "excludesNobody": "name a person by one of these, or begin the line with pattern, domain, group or type",
+    "transforms": "they are written as the line below the rules says",
+    "weakMail": "it is strong only where every address in the verified domains counts as verified. Choose that above, "
+    "or make the rule weak",
+    "strongMail": "switch that rule off, or choose above that those addresses count which the application verified",
+}
+"""What to do about a refusal, by the code of its Advice."""
+WARNED: Final[Mapping[str, str]] = {
+    "secondAccounts": "Correct the mapping in Entra (objectId to externalId with matching precedence 1), have it "
+    "checked on Connect, and plan again.",
+    "noVerifiedDomains": "Name the domains that are yours in the policy, and plan again.",
+    "outsideVerifiedDomains": "Add those of the domains that are yours to the verified domains of the policy, and plan "
+    "again. An address in another domain proves nothing.",
+    "trustEmails": "If nobody can register in the application with an address that is not theirs, let every address in "
+    "the verified domains count, in the policy, and plan again. Otherwise review them.",
+    "userNameChanges": "Tell these people, or map to userName what they sign in by, as Connect describes.",
+    "inactive": "Exclude in a review who is to stay out.",
+    "disabled": "Deactivate in the application who has left.",
+    "unassigned": "Assign them before provisioning starts: Entra admin center, Enterprise applications, the "
+    "application, Users and groups, Add user/group. Exclude in a review who is to stay local.",
+    "unreadRows": "Correct the file, bring it again, and plan again.",
+    "sharedValues": "Correct a value that says nothing of the person.",
+    "foreignObjectIds": "If these ids are the application's own or a former tenant's, say so in the policy, under What "
+    "provisioning may do. If not, check that the source is the tenant that people signed in from.",
+    "adoptNeverReached": "Take every matching attribute but externalId away, or let no create link an account, in the "
+    "policy, and link by a run.",
+}
+"""What to do about a warning of a plan or of a mapping, by its code; the other codes as the API has it."""
+POLICY_WARNED: Final[Mapping[str, str]] = {
+    "noVerifiedDomains": "Name the domains that are yours, below.",
+    "trustEmails": "Look at the rows by the rule mail before you approve. A link is a review where the names of the "
+    "two differ, where the account is deactivated, or where another identity has the address, too; no run with such a "
+    "link approves itself. If the application knows which addresses it verified, import that, and let those alone "
+    "count.",
+    "matchingEnded": "To turn it on again, take the tick of Matching has ended away, below, and save.",
+}
+"""What to do about a warning of the policy, on its page."""
+ROWS: Final[Mapping[str, tuple[str, str]]] = {
+    "noVerifiedDomains": ("policy", "The policy"),
+    "outsideVerifiedDomains": ("runs/{run}/decisions?decision=outsideVerifiedDomains", "The rows"),
+    "trustEmails": ("runs/{run}/decisions?decision=review", "The rows"),
+    "userNameChanges": ("runs/{run}/decisions?changes=userName", "The rows"),
+    "secondAccounts": ("runs/{run}/decisions?predicted=second", "The rows"),
+    "nameIdDiffers": ("connect", "The mapping"),
+    "inactive": ("runs/{run}/decisions?warning=inactive", "The rows"),
+    "disabled": ("runs/{run}/decisions?warning=disabled", "The rows"),
+    "unassigned": ("runs/{run}/decisions?warning=unassigned", "The rows"),
+    "unreadRows": ("runs/{run}/problems", "The rows"),
+    "sharedValues": ("runs/{run}/decisions?decision=sharedValue", "The values"),
+    "exclusionsUnmatched": ("policy", "The policy"),
+    "foreignObjectIds": ("policy", "The policy"),
+    "provisioningStarted": ("provisioning", "What was refused"),
+}
+"""Where a warning of a plan leads to, by its code: the path of a page, and what the link is called."""
+DECIDED: Final[Mapping[str, str]] = {
+    "conflict": "Settle what the reason names, and plan again. Or open the account, and link it by hand.",
+    "outsideVerifiedDomains": "Add the domain to the verified domains of the policy, if it is yours, and plan again. "
+    "Or link this row in a review, by itself.",
+    "excluded": "Take the person out of the excluded people of the policy, and plan again.",
+}
+"""What would make a link of a row, by its decision; the others as the API has it."""
+_JOB: Final = re.compile(r"[a-z]+")
+_UNDER_WAY: Final[Mapping[str, str]] = {
+    "run": "Another run waits for its approval, or is being carried out: approve it, or drop it, first.",
+    "undo": "An undo is under way: let it end, or stop it, first.",
+    "import": "An import of accounts is under way: let it end, or stop it, first.",
+    "groupimport": "An import of groups is under way: let it end, or stop it, first.",
+    "importundo": "An import is being taken back: let that end, or stop it, first.",
+    "groupimportundo": "An import of groups is being taken back: let that end, or stop it, first.",
+    "verification": "A verification is under way: let it end, or stop it, first.",
+}
+"""What is said of a job that is in the way, by its kind, with which its id begins."""
+
+
+class Worded(NamedTuple):
+    """A refusal in a page's words, and the path of the page where it is settled, "" for this one."""
+
+    sentence: str
+    path: str = ""
+
+
+def advice_of(error: BaseException | None) -> Advice | None:
+    """Return the advice of an error, or of the one that it was raised from; None without any."""
+    while error is not None:
+        if error.args and isinstance(error.args[0], Advice):
+            return error.args[0]
+        error = error.__cause__
+    return None
+
+
+def worded(error: Exception, detail: str) -> Worded:
+    """Return the refusal that an error is, in a page's words; `detail` is what the API says."""
+    if isinstance(error, Busy) and error.holder:
+        kind = _JOB.match(error.holder)
+        said = _UNDER_WAY.get(kind[0] if kind else "", "Another job is under way: let it end, or stop it, first.")
+        return Worded(said, f"jobs/{error.holder}")
+    advice = advice_of(error)
+    if advice is None or advice.code not in REFUSED or str(advice) not in detail:
+        return Worded(detail)
+    # What stands before or behind the advice in the API's sentence stays: the attribute, a remark.
+    before, _, behind = detail.partition(str(advice))
+    return Worded(f"{before}{advice.what} {REFUSED[advice.code].format(**advice.values)}{behind}")
