@@ -8,9 +8,8 @@ what happens, on whole populations (tests/link_orchestrator/prediction/test_cycl
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from link_orchestrator.prediction.mapping import (
     DEFAULT,
@@ -49,8 +48,7 @@ class PredictedOutcome(StrEnum):
     SKIPPED = "skipped"
 
 
-@dataclass(frozen=True, slots=True)
-class Prediction:
+class Prediction(NamedTuple):
     """An outcome with the sentence that explains it. `second` says of a create that an account matches the person."""
 
     outcome: PredictedOutcome
@@ -161,7 +159,7 @@ def predict(
         return BY_KEY
     found = _Cycle(identity, decision, mapping.values(identity), near, policy).run(mapping.matching)
     beside = found.outcome is PredictedOutcome.CREATED and found is not ANSWERED and decision.kind not in NO_SECOND
-    return replace(found, second=True) if beside and not policy.create_beside_matches else found
+    return found._replace(second=True) if beside and not policy.create_beside_matches else found
 
 
 def after_review(
@@ -312,7 +310,7 @@ class _Cycle:
         """Return the account after an update: of the e-mails it writes the work address alone."""
         name, email = self._sent.get(USER_NAME), self._sent.get(EMAIL)
         emails = (email, *account.emails[1:]) if email else account.emails
-        return replace(account, user_name=name or account.user_name, emails=emails, active=True)
+        return account._replace(user_name=name or account.user_name, emails=emails, active=True)
 
     def _renames_onto_another(self, account: AccountFacts) -> bool:
         name = fold(self._sent.get(USER_NAME, ""))

@@ -8,9 +8,8 @@ adoption.py.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 from shared.directory.keys import fold
 from shared.directory.matching.evidence import (
@@ -49,8 +48,7 @@ class DecisionKind(StrEnum):
     SHARED_VALUE = "sharedValue"
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """A decision with the sentence that explains it.
 
     `account` is the account concerned, if it is one. `others` are what else there is: ids of accounts where several

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Self
 
 from shared.directory.keys import fold, same_letters
@@ -17,8 +16,7 @@ from shared.directory.matching.policy import LOGIN_NAMES, SURE, Rule, Trust
 from shared.directory.records.model import Account, Status, name_account
 
 
-@dataclass(frozen=True, slots=True)
-class AccountFacts:
+class AccountFacts(NamedTuple):
     """What matching asks of an account. `linked_identity` is the object id of its link, None if it is not linked.
 
     Nothing is matched by `application_id`: it is here for plans to show, and is no part of the digest of facts.
@@ -134,7 +132,7 @@ def facts_of(account: Account) -> AccountFacts:
 
 def linked(account: AccountFacts, object_id: str) -> AccountFacts:
     """Return an account as it is once a run has linked it to an identity."""
-    return replace(account, external_id=object_id, linked_identity=object_id, status=Status.CLAIMED, retired=False)
+    return account._replace(external_id=object_id, linked_identity=object_id, status=Status.CLAIMED, retired=False)
 
 
 def proving_rule(evidence: Iterable[MatchEvidence]) -> Rule:
@@ -371,8 +369,7 @@ def has_object_id(evidence: Iterable[MatchEvidence]) -> bool:
     return any(item.rule in SURE and "@" not in item.value for item in evidence)
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(NamedTuple):
     """An account that carries at least one key of an identity, and the other identities that match it.
 
     `held` is what a prediction of its changes asks of its document (link_orchestrator/prediction/impact.py).

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 _OBJECT_ID = re.compile(r"\{?([0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12})\}?")
 
@@ -27,8 +27,7 @@ def read_object_id(text: str) -> str | None:
     return guid[1].lower() if guid else None
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(NamedTuple):
     """A user of the customer's Entra tenant. An attribute that has no value there is None or empty."""
 
     object_id: str

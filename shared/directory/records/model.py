@@ -449,7 +449,7 @@ def digest_facts(facts: Facts) -> str:
 
     Nobody's being parted is left out, so that versions of the app which know nothing of it come to the same digits.
     """
-    known = facts if facts[-1] else facts[:-1]
+    known = [fact.value if isinstance(fact, Status) else fact for fact in (facts if facts[-1] else facts[:-1])]
     return hashlib.blake2b(dump(known).encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
 
 
