@@ -88,9 +88,7 @@ async def test_what_is_stored_stays_readable_and_can_be_corrected(app: App) -> N
     assert (await app.call("PATCH", f"scim/v2/Users/{ann.id}", patch))["userName"] == "ann@contoso.com"
 
 
-@pytest.mark.parametrize(
-    "name", ["❤\ufe0f Team", "👨\u200d👩\u200d👧", "\u0646\u0647\u200c\u0627", "👍🏽\u200d Team"]
-)
+@pytest.mark.parametrize("name", ["❤\ufe0f Team", "👨\u200d👩\u200d👧", "\u0646\u0647\u200c\u0627", "👍🏽\u200d Team"])
 async def test_the_name_of_a_group_may_have_what_makes_another_sign_of_them(app: App, name: str) -> None:
     made = await app.call("POST", "scim/v2/Groups", {"schemas": [GROUP], "displayName": name})
     assert made["displayName"] == name
