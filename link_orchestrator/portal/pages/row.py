@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from link_orchestrator.portal.page import Asked, Outcome, Page, SeeOther, Shown
-from link_orchestrator.portal.pages.of_plan import DONE, Row, conditions, refuse_unseen, review
+from link_orchestrator.portal.pages.of_plan import DONE, Row, conditions, looked_for, refuse_unseen, review
 from link_orchestrator.portal.pages.of_run import Document, Run
 from shared.scim.errors import InvalidValue
 
@@ -78,7 +78,7 @@ async def show_row(asked: Asked) -> Outcome:
     """Show one row, with whatever is known about the two sides."""
     run = await Run.read(asked)
     found = await asked.api.get("linking/runs/{id}/decisions/{row}", id=run.id, row=asked.path["row"])
-    row, wanted = Row(found["row"], run.waits), conditions(asked)
+    row, wanted = Row(found["row"], run.waits), looked_for(asked)
     by_id = {one["id"]: one for one in found["identities"]}
     identity = by_id.pop(row.document.get("identity", {}).get("objectId", ""), {})
     is_person = "identity" in row.document or "account" in row.document
@@ -88,9 +88,8 @@ async def show_row(asked: Asked) -> Outcome:
     for one in [one for one in row.document.get("others", ()) if one not in {*by_id, *candidates}][:MOST_ACCOUNTS]:
         if other := await _find_account(asked, one):
             others[one] = other
-    page = await asked.api.get(
-        "linking/runs/{id}/decisions", id=run.id, cursor=row.id, count="1", **(wanted or {"decision": row.decision})
-    )
+    among = conditions(asked) or {"decision": row.decision}
+    page = await asked.api.get("linking/runs/{id}/decisions", id=run.id, cursor=row.id, count="1", **among)
     following = page["decisions"][0]["id"] if page["decisions"] else ""
     rivals = [one for one in by_id.values() if one["id"] in row.document.get("others", ())]
     return Shown("row.html", OneRow(run, row, identity, account or {}, others, rivals, wanted, following))
@@ -126,7 +125,7 @@ async def _decided(asked: Asked, body: Mapping[str, Any]) -> Outcome:
     answer = await review(asked, body)
     if answer["refused"]:
         raise InvalidValue(answer["refused"][0]["reason"])
-    return SeeOther(f"runs/{asked.path['id']}/rows/{asked.path['row']}", str(body["action"]), conditions(asked))
+    return SeeOther(f"runs/{asked.path['id']}/rows/{asked.path['row']}", str(body["action"]), looked_for(asked))
 
 
 def compare(account: Document, identity: Document) -> Iterator[Side]:
