@@ -93,6 +93,8 @@ class Kind:
     """The kind of import that its jobs are about, where the last of them is shown."""
     listed: bool = False
     """Whether GET of its path lists its jobs."""
+    days: int = 0
+    """Days for which its jobs keep what they brought for others: an upload for runs, a preview for its import."""
     waits_for_undo: bool = False
     """Whether its slices wait while an undo is under way, for a bounded time."""
 
@@ -139,6 +141,7 @@ PREVIEW: Final = Kind(
     passes={"preview": preview_accounts.preview_rows},
     after_cancel="It stops within some hundred rows; it changes no account anyway.",
     waits_for_undo=True,
+    days=1,
 )
 GROUP_PREVIEW: Final = Kind(
     name="grouppreview",
@@ -150,6 +153,7 @@ GROUP_PREVIEW: Final = Kind(
     passes={"preview_groups": preview_groups.preview_groups},
     after_cancel="It stops within some hundred rows; it changes no group anyway.",
     waits_for_undo=True,
+    days=1,
 )
 IMPORT_UNDO: Final = Kind(
     name="importundo",
@@ -190,6 +194,7 @@ IDENTITIES: Final = Kind(
     function_prefix="linking_identities",
     rows=Rows("problems", "the rows of an upload that are no identities: line, reason, remedy."),
     listed=True,
+    days=30,
 )
 ENTRA_GROUPS: Final = Kind(
     name="entragroups",
@@ -200,6 +205,7 @@ ENTRA_GROUPS: Final = Kind(
         "problems", "the objects of an upload that are no groups, or without all their members: line, reason, remedy."
     ),
     listed=True,
+    days=30,
 )
 RUN: Final = Kind(
     name="run",

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
-from link_orchestrator.prediction.check import People, check
+from link_orchestrator.prediction.check import People, check, sign_in_after
 from link_orchestrator.run import (
     CARRIED,
     IDS_CARRIED,
@@ -43,21 +43,26 @@ TRUST: Final = "trustEmails"
 UNREAD, FILLERS, SHARED = "unreadRows", "fillers", "sharedValues"
 EXCLUSIONS: Final = "exclusionsUnmatched"
 STARTED: Final = "provisioningStarted"
+SECOND: Final = "secondAccounts"
 FOREIGN: Final = "foreignObjectIds"
 
 CODES: Final = (
-    NO_DOMAINS, OUTSIDE, TRUST, NAMES, INACTIVE, DISABLED, UNASSIGNED, UNREAD, FILLERS, SHARED, EXCLUSIONS, FOREIGN,
-    STARTED,
+    SECOND, NO_DOMAINS, OUTSIDE, TRUST, NAMES, INACTIVE, DISABLED, UNASSIGNED, UNREAD, FILLERS, SHARED, EXCLUSIONS,
+    FOREIGN, STARTED,
 )  # fmt: skip
 """Codes of warnings in the order in which they are shown, before those of the mapping (prediction/check.py)."""
 HARMFUL: Final = (
     "usersAreOff", "createsAreOff", "noMatching", "externalIdNotKey", "externalIdRefused", "externalIdNotFirst",
     "findsUnlinked", "adoptNeverReached", "userNameMissing", "activeMissing", "activeTurnedRound", "activeIgnoresScope",
+    "nameIdDiffers",
 )  # fmt: skip
 """Codes of what is wrong with a mapping that a plan warns of, too: people are lost by it, or changed."""
 IMPACT: Final = "impact."
 """Prefix of counts of linked accounts of which the first cycle changes an attribute."""
-COUNTED: Final = {INACTIVE: WARNINGS + INACTIVE, UNASSIGNED: WARNINGS + UNASSIGNED, NAMES: IMPACT + "userName"}
+COUNTED: Final = {
+    **{code: WARNINGS + code for code in (INACTIVE, UNASSIGNED, SECOND)},
+    NAMES: IMPACT + "userName",
+}
 """Warnings whose number follows the reviews, with the count that has it."""
 
 REFUSALS: Final = 100
@@ -77,12 +82,16 @@ VALUES_SHOWN: Final = 10
 
 @dataclass(frozen=True, slots=True)
 class PlanWarning:
-    """A warning of a plan. `digest` is that of what it says; `known` is the one that was acknowledged last."""
+    """A warning of a plan. `meaning` says what comes of it, where the text does not.
+
+    `digest` is that of what it says; `known` is the one that was acknowledged last.
+    """
 
     code: str
     text: str
     count: int
     remedy: str
+    meaning: str = ""
     examples: Sequence[Mapping[str, Any]] = ()
     values: Mapping[str, int] | None = None
     digest: str = ""
@@ -102,6 +111,8 @@ class PlanWarning:
             "examples": list(self.examples),
             "remedy": self.remedy,
         }
+        if self.meaning:
+            document["meaning"] = self.meaning
         if self.values:
             document["values"] = dict(self.values)
         if not self.digest:  # a plan of before there was such a thing is approved as it stands
@@ -157,7 +168,8 @@ def _warning(job: Job, code: str, kept: Mapping[str, Any]) -> PlanWarning | None
     text, remedy = (kept["text"], kept["remedy"]) if "text" in kept else _said(job, code, count, values)
     told = f"{code} {kept['base']} {count if counts_rows else ''}"
     digest = hashlib.blake2b(told.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
-    return PlanWarning(code, text, count, remedy, kept["examples"], values, digest, kept.get("known"))
+    meaning = _sign_in(job) if code == NAMES else ""
+    return PlanWarning(code, text, count, remedy, meaning, kept["examples"], values, digest, kept.get("known"))
 
 
 def _of_earlier_version(job: Job) -> Iterable[PlanWarning]:
@@ -267,15 +279,18 @@ async def _started(directory: Directory) -> dict[str, Any]:
 
 
 def _mapping(job: Job, counts: Mapping[str, int]) -> dict[str, Any]:
-    mapping = mapping_of(job)
-    people = People({name[len(CARRIED) :]: n for name, n in counts.items() if name.startswith(CARRIED)})
-    found = check(mapping, people, adopts=policy_of(job).adopt_on_create)
+    mapping, policy, people = mapping_of(job), policy_of(job), _people(counts)
+    found = check(mapping, people, adopts=policy.adopt_on_create, name_id=policy.name_id_source)
     base = dump(mapping.to_json())
     return {
         warned.code: _kept(warned.people or 0, base, text=warned.text, remedy=warned.remedy)
         for warned in found
         if warned.people != 0 and warned.code in HARMFUL
     }
+
+
+def _people(counts: Mapping[str, int]) -> People:
+    return People({name[len(CARRIED) :]: n for name, n in counts.items() if name.startswith(CARRIED)})
 
 
 class _Sentence(NamedTuple):
@@ -287,6 +302,13 @@ class _Sentence(NamedTuple):
 
 
 _SENTENCES: Final[Mapping[str, _Sentence]] = {
+    SECOND: _Sentence(
+        "identity",
+        "{counted} with an account that matches, which the mapping does not find: provisioning would create a second "
+        "account of each",
+        "Correct the mapping in Entra (objectId to externalId with matching precedence 1), have it checked, and plan "
+        "again. Who they are: {rows}predicted=second.",
+    ),
     NO_DOMAINS: _Sentence(
         "row",
         "no verified domains are set, so that no address proves anything: {freed}",
@@ -379,6 +401,10 @@ def _said(job: Job, code: str, count: int, values: Mapping[str, int]) -> tuple[s
         "quarantine": _quarantine(count),
     }
     return said.text.format(**told), said.remedy.format(**told)
+
+
+def _sign_in(job: Job) -> str:
+    return sign_in_after(mapping_of(job), _people(job.counts), policy_of(job).name_id_source)
 
 
 def _quarantine(failures: int) -> str:

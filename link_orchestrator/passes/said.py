@@ -14,7 +14,7 @@ from link_orchestrator.prediction.cycle import PredictedOutcome, Prediction
 from link_orchestrator.prediction.impact import Impact
 from link_orchestrator.prediction.mapping import AttributeMapping
 from link_orchestrator.run import INACTIVE, WARNINGS
-from link_orchestrator.warnings import DISABLED, FILLERS, IMPACT, NAMES, OUTSIDE, TRUST, UNASSIGNED
+from link_orchestrator.warnings import DISABLED, FILLERS, IMPACT, NAMES, OUTSIDE, SECOND, TRUST, UNASSIGNED
 from shared.directory.keys import Keys, fold
 from shared.directory.matching.accounts import Decision, DecisionKind, decide
 from shared.directory.matching.evidence import AccountFacts, Candidate, MatchEvidence, trust_of
@@ -86,6 +86,9 @@ class Said:
             if code != DISABLED and decision.kind is DecisionKind.LINK:
                 self.counts[WARNINGS + code] += 1
                 self._add(code, identity, _example(identity, account))
+        if shown.get("predicted", {}).get("second"):
+            self.counts[WARNINGS + SECOND] += 1
+            self._add(SECOND, identity, _example(identity, account))
         if near and not identity.account_enabled and decision.kind is not DecisionKind.EXCLUDED:
             self._add(DISABLED, identity, _example(identity, account))
         if decision.kind is DecisionKind.OUTSIDE_VERIFIED_DOMAINS:

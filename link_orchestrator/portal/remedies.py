@@ -27,12 +27,14 @@ REFUSED: Final[Mapping[str, str]] = {
 }
 """What to do about a refusal, by the code of its Advice."""
 WARNED: Final[Mapping[str, str]] = {
+    "secondAccounts": "Correct the mapping in Entra (objectId to externalId with matching precedence 1), have it "
+    "checked on Connect, and plan again.",
     "noVerifiedDomains": "Name the domains that are yours in the policy, and plan again.",
     "outsideVerifiedDomains": "Add those of the domains that are yours to the verified domains of the policy, and plan "
     "again. An address in another domain proves nothing.",
     "trustEmails": "If nobody can register in the application with an address that is not theirs, let every address in "
     "the verified domains count, in the policy, and plan again. Otherwise review them.",
-    "userNameChanges": "Tell these people, or map to userName what they sign in by.",
+    "userNameChanges": "Tell these people, or map to userName what they sign in by, as Connect describes.",
     "inactive": "Exclude in a review who is to stay out.",
     "disabled": "Deactivate in the application who has left.",
     "unassigned": "Assign them before provisioning starts: Entra admin center, Enterprise applications, the "
@@ -59,6 +61,8 @@ ROWS: Final[Mapping[str, tuple[str, str]]] = {
     "outsideVerifiedDomains": ("runs/{run}/decisions?decision=outsideVerifiedDomains", "The rows"),
     "trustEmails": ("runs/{run}/decisions?decision=review", "The rows"),
     "userNameChanges": ("runs/{run}/decisions?changes=userName", "The rows"),
+    "secondAccounts": ("runs/{run}/decisions?predicted=second", "The rows"),
+    "nameIdDiffers": ("connect", "The mapping"),
     "inactive": ("runs/{run}/decisions?warning=inactive", "The rows"),
     "disabled": ("runs/{run}/decisions?warning=disabled", "The rows"),
     "unassigned": ("runs/{run}/decisions?warning=unassigned", "The rows"),

@@ -21,6 +21,9 @@ from link_orchestrator.prediction.mapping import (
     turned_round,
 )
 
+UPN, MAIL = "userPrincipalName", "mail"
+KEEPERS = (MAIL, "mailNickname", UPN)
+"""What userName may be made of so that people keep the names that they have."""
 REMEDY = "Map objectId to externalId and give that mapping matching precedence 1."
 
 
@@ -58,16 +61,64 @@ class People:
         return self.total - self.count(*pairs)
 
 
-def check(mapping: AttributeMapping, people: People | None, *, adopts: bool = False) -> list[Warned]:
+def check(
+    mapping: AttributeMapping, people: People | None, *, adopts: bool = False, name_id: str = UPN
+) -> list[Warned]:
     """Return the warnings about a mapping, those of second accounts first; without a plan they name no numbers.
 
-    `adopts` is the policy's adoptOnCreate.
+    `adopts` is the policy's adoptOnCreate, and `name_id` its nameIdSource.
     """
     if not mapping.enabled:
         remedy = "Switch the mapping of users on, in the provisioning job."
         return [Warned("usersAreOff", "the job provisions no users at all", _total(people), remedy)]
     found = (*_keys(mapping, people), *_found(mapping, adopts=adopts), *_matching(mapping, people))
-    return [*found, *_others(mapping, people)]
+    return [*found, *_sign_in(mapping, people, name_id), *_others(mapping, people)]
+
+
+def sign_in_after(mapping: AttributeMapping, people: People, name_id: str) -> str:
+    """Return whether single sign-on still finds people whose userName provisioning changed, and how to keep the names.
+
+    `name_id` is what the policy says that SAML sends as NameID.
+    """
+    source = mapping.attributes.get(USER_NAME) or "nothing"
+    named = "an expression" if source == ANY else source
+    found = "finds them by the new name" if source == name_id else "does not find them any more"
+    told = (
+        f"The policy says that SAML sends {name_id} as NameID, and the mapping makes userName of {named}: an "
+        f"application that looks people up by userName at sign-in {found}; one that looks them up by another value, "
+        "such as a stored NameID, is not touched. Look that up in the application. Who types a user name types the new "
+        "one."
+    )
+    kept, best = max((people.count(f"{USER_NAME}={one}"), one) for one in KEEPERS)
+    now = people.count(f"{USER_NAME}={source}")
+    if kept <= now:
+        return told
+    return (
+        f"{told} To keep the names, map {best} to userName, check the mapping, and plan again: {kept:,} of "
+        f"{people.total:,} people are called so now, and {now:,} by {named}."
+    )
+
+
+def _sign_in(mapping: AttributeMapping, people: People | None, name_id: str) -> Iterator[Warned]:
+    """Warn of a userName that is made of something else than the name which SAML sends."""
+    source = mapping.attributes.get(USER_NAME)
+    if name_id not in (UPN, MAIL) or not source or source == name_id:
+        return
+    # Who is called so today may be looked up by that; who is not is found by something else already.
+    by_name, kept = f"{USER_NAME}={name_id}", f"{USER_NAME}={source}"
+    lost = people.count(by_name, kept) - people.count(kept) if people else None
+    if lost == 0:
+        return
+    text = (
+        f"the policy says that SAML sends {name_id} as NameID, and userName comes from "
+        f"{'an expression' if source == ANY else source}: {_number(lost)} would have another userName than SAML "
+        "sends, and an application that looks people up by userName at sign-in would not find them"
+    )
+    remedy = (
+        f"Map {name_id} to userName, if the application looks people up by userName. If it does so by another value, "
+        "leave it; if SAML sends something else, correct nameIdSource in the policy."
+    )
+    yield Warned("nameIdDiffers", text, lost, remedy)
 
 
 def _keys(mapping: AttributeMapping, people: People | None) -> Iterator[Warned]:

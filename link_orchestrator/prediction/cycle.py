@@ -51,14 +51,15 @@ class PredictedOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """An outcome with the sentence that explains it."""
+    """An outcome with the sentence that explains it. `second` says of a create that an account matches the person."""
 
     outcome: PredictedOutcome
     why: str
+    second: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Return the prediction as a plan's row shows it."""
-        return {"outcome": self.outcome.value, "why": self.why}
+        return {"outcome": self.outcome.value, "why": self.why} | ({"second": True} if self.second else {})
 
 
 def _matched(why: str) -> Prediction:
@@ -85,6 +86,8 @@ EXCLUDED_HERE = (
     "from linking."
 )
 LEFT_TO_A_PERSON = _refused("The plan leaves this person to an administrator.")
+NO_SECOND = (DecisionKind.NO_ACCOUNT, DecisionKind.EXCLUDED, DecisionKind.SET_ASIDE)
+"""Decisions on people who have no account, or may get one beside those that they match."""
 ANSWERED = Prediction(PredictedOutcome.CREATED, "The create is answered with the account it collides with, linked.")
 BESIDE = Prediction(PredictedOutcome.CREATED, "The person is excluded, and nothing that is sent leads to the account.")
 
@@ -156,7 +159,9 @@ def predict(
         return UNASSIGNED
     if decision.kind is DecisionKind.LINK and len(near) == 1 and mapping.keyed:
         return BY_KEY
-    return _Cycle(identity, decision, mapping.values(identity), near, policy).run(mapping.matching)
+    found = _Cycle(identity, decision, mapping.values(identity), near, policy).run(mapping.matching)
+    beside = found.outcome is PredictedOutcome.CREATED and found is not ANSWERED and decision.kind not in NO_SECOND
+    return replace(found, second=True) if beside and not policy.create_beside_matches else found
 
 
 def after_review(

@@ -33,6 +33,7 @@ from shared.directory.directory import Directory
 from shared.directory.errors import Busy, NotFound
 from shared.directory.keys import Key
 from shared.directory.matching.policy import MOST_UNDO_DAYS
+from shared.directory.text import counted
 from shared.directory.work.jobs import State
 from shared.directory.work.stages import is_older
 from shared.scim.endpoint import Request, Response
@@ -40,8 +41,6 @@ from shared.scim.errors import InvalidValue
 
 R = TypeVar("R", AccountRow, GroupRow)
 
-PREVIEW_DAYS: Final = 1
-"""Days for which the rows of a preview can be imported without sending the file again."""
 IMPORTED_BY: Final = "importedBy"
 """Option of a preview: the import that took its rows."""
 AS_PREVIEWED: Final = ("rows", "slices", PROTECTED, KEYED, FILE, READING)
@@ -98,7 +97,7 @@ async def _import(
     job_id = directory.jobs.new_id(kind.name)
     previews = kind is PREVIEW or kind is GROUP_PREVIEW
     if previews:
-        await directory.stages.announce(job_id, [job_id, job_id + UNREAD], days=PREVIEW_DAYS)
+        await directory.stages.announce(job_id, [job_id, job_id + UNREAD], days=kind.days)
     else:
         await directory.stages.announce(job_id, [job_id])
         await _announce_undo(directory, job_id)
@@ -154,8 +153,8 @@ async def _import_previewed(
     preview = await ensure_started(directory, await find_job(directory, request, kind), client)
     if preview.state is not State.DONE or preview.ended is None:
         raise Busy(f"phase: {preview.id} is {preview.state}: a preview that is done can be imported")
-    if is_older(preview.ended, PREVIEW_DAYS, directory.jobs.now()):
-        raise Busy(f"ended: the rows of a preview are kept for {PREVIEW_DAYS} day: send the file again")
+    if is_older(preview.ended, kind.days, directory.jobs.now()):
+        raise Busy(f"ended: the rows of a preview are kept for {counted(kind.days, 'day')}: send the file again")
     if before := preview.options.get(IMPORTED_BY):
         raise Busy(f"id: {before} imported this already: send the file again to import it once more")
     job_id = directory.jobs.new_id(of.name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from link_orchestrator.files.reading import READING
@@ -17,6 +18,7 @@ from shared.admin.parameters import PAGED, page_answer, read_count, refuse_other
 from shared.directory.directory import Directory
 from shared.directory.errors import NotFound
 from shared.directory.keys import Key
+from shared.directory.text import timestamp
 from shared.directory.work.jobs import Job
 from shared.directory.work.plan import Plan, PlanRow
 from shared.json_text import dump
@@ -32,7 +34,7 @@ ROWS_READ = 5_000
 LISTED: Final = (
     *("id", "kind", "phase", "started", "startedBy", "persons", "options", "counts", "links", "reviews"),
     *("planned", "reviewed", "expires", "approved", "approvedBy", "cancelledBy", "replacedBy"),
-    *("ended", "reduced", "reason"),
+    *("ended", "keptUntil", "reduced", "reason"),
 )
 """What lists show of a job; of its options those alone that are short."""
 
@@ -218,6 +220,8 @@ def shown(job: Job) -> dict[str, Any]:
     read = {READING: options.pop(READING)} if READING in options else {}
     document = job.to_json()
     document.pop("warned", None)
+    if (days := KINDS[job.kind].days) and job.ended:
+        document["keptUntil"] = timestamp(datetime.fromisoformat(job.ended) + timedelta(days=days))
     return document | {"options": options, "counts": counts} | groups | approvable | read
 
 

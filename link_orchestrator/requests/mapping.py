@@ -64,11 +64,12 @@ async def _answer(directory: Directory, mapping: AttributeMapping, *, is_default
     last = await directory.jobs.find_planned()
     run = await directory.jobs.get(last) if last else None
     counted = run if run and run.planned else None  # for a moment the last plan is there before its counts
-    adopts, people = (await directory.policies.get()).adopts, people_of(counted) if counted else None
+    policy, people = await directory.policies.get(), people_of(counted) if counted else None
+    found = check(mapping, people, adopts=policy.adopts, name_id=policy.name_id_source)
     document = {
         "mapping": mapping.to_json(),
         "isDefault": is_default,
-        "warnings": [warned.to_json() for warned in check(mapping, people, adopts=adopts)],
+        "warnings": [warned.to_json() for warned in found],
     }
     return Response(200, dump(document | ({"countedBy": counted.id} if counted else {})))
 

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, models_json_schema
@@ -28,7 +28,7 @@ from link_orchestrator.requests.imports import ImportUndoRequest
 from link_orchestrator.requests.jobs import LISTED
 from link_orchestrator.requests.reviews import ReviewRequest
 from link_orchestrator.requests.runs import RunRequest
-from link_orchestrator.requests.selection import CONDITIONS
+from link_orchestrator.requests.selection import CONDITIONS, Predicted
 from link_orchestrator.requests.workbook import XLSX
 from link_orchestrator.source import MappingSource
 from link_orchestrator.warnings import ROW_WARNINGS
@@ -198,6 +198,10 @@ PARAMETERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "changes": (
         "Only rows, links if no decision is given, of which the first cycle changes this attribute; any for all.",
         {"type": "string"},
+    ),
+    "predicted": (
+        "Only rows with this prediction; second for people who would be created although an account matches them.",
+        {"enum": [*get_args(Predicted)]},
     ),
     "account.state": ("Without anything to find: only accounts in this state.", {"enum": [*accounts.STATES]}),
     "group.state": ("Without anything to find: only groups in this state.", {"enum": [*groups.STATES]}),

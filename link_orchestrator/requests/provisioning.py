@@ -15,8 +15,8 @@ from shared.scim.endpoint import Request, Response
 
 MANAGED_HERE: Final = "The account is managed here: provisioning neither changes nor deletes it."
 LINK_IT: Final = (
-    "Link it with a linking run, or by hand: POST /accounts/{id}/link. If it is nobody's in Entra, take the matching "
-    "by userName out of the provisioning attribute mapping."
+    "Link it with a linking run, or by hand: POST /accounts/{id}/link. If it is another's than the person's whom Entra "
+    "means, give it another userName, or take the person out of the provisioning scope; the attribute mapping stays."
 )
 PROTECTED: Final = "The account is protected: take the person out of the provisioning scope, or lift the protection."
 LINKED: Final = "None: the account is no longer managed here."

@@ -70,7 +70,16 @@ async def get_report(directory: Directory, request: Request) -> Response:
     job = await find_job(directory, request, RUN)
     if _form(request) != "html":
         return await _page(directory, job, request, RUN)
-    found = check(mapping_of(job), people_of(job), adopts=policy_of(job).adopt_on_create) if job.planned else []
+    found = (
+        check(
+            mapping_of(job),
+            people_of(job),
+            adopts=policy_of(job).adopt_on_create,
+            name_id=policy_of(job).name_id_source,
+        )
+        if job.planned
+        else []
+    )
     told = {warned.code for warned in warnings_of(job)} if job.planned else set()
     wrong = [warned.to_json() for warned in found if warned.code not in told]
     undos, read = await undos_and_files(directory, job)

@@ -25,6 +25,7 @@ Evidence = Literal["mail", "alias", "otherMails", "userPrincipalName"]
 ATTRIBUTES: Final = {"alias": "proxyAddresses"}
 """What the evidence of a plan's row calls an attribute of the identity, where that has another name here."""
 Warned = Literal["inactive", "disabled", "unassigned"]
+Predicted = Literal["matched", "created", "refused", "skipped", "second"]
 ANY_CHANGE: Final = "any"
 """What asks for every row of which anything changes."""
 Text = Annotated[str, Field(max_length=1_000)]
@@ -46,6 +47,8 @@ class Filter(Body):
     """A warning that the row has."""
     changes: Text | None = None
     """An attribute of the account that the first provisioning cycle changes; any for whichever."""
+    predicted: Predicted | None = None
+    """What the first provisioning cycle will do; second: create somebody whom an account matches."""
     reviewed: bool | None = None
     """Whether a person has decided about the row."""
     score: Annotated[float, Field(ge=0, le=1)] | None = None
@@ -62,6 +65,7 @@ class Filter(Body):
             and (self.department is None or fold(identity.get("department") or "") == fold(self.department))
             and (self.warning is None or self.warning in warnings)
             and (self.changes is None or self._changes(row.shown.get("changes", ())))
+            and (self.predicted is None or self._is_predicted(row.shown.get("predicted", {})))
             and (self.reviewed is None or self.reviewed is _is_reviewed(row))
             and (self.score is None or any(one["score"] >= self.score for one in row.suggestions))
         )
@@ -73,6 +77,11 @@ class Filter(Body):
         """
         of_links = self.warning not in (None, DISABLED) or self.changes
         return decision or (DecisionKind.LINK.value if of_links else "")
+
+    def _is_predicted(self, predicted: Mapping[str, Any]) -> bool:
+        return bool(
+            predicted.get("second") if self.predicted == "second" else predicted.get("outcome") == self.predicted
+        )
 
     def _changes(self, changed: Collection[str]) -> bool:
         wanted = fold(self.changes or "")

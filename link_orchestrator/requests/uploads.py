@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any, Final
+from typing import Any
 
 from link_orchestrator.files.entra_groups import EntraGroup, read_entra_groups
 from link_orchestrator.files.identities import number_identities
@@ -24,9 +24,6 @@ from shared.json_text import dump
 from shared.scim.endpoint import Request, Response
 from shared.scim.errors import InvalidValue
 
-UPLOAD_DAYS: Final = 30
-"""Days for which runs may be started over an upload; then the nightly sweep removes it."""
-
 
 async def list_uploads(directory: Directory, request: Request) -> Response:
     """List the uploads of identities and of groups, the latest first, a page at a time."""
@@ -42,7 +39,7 @@ async def upload_identities(directory: Directory, request: Request) -> Response:
     jobs, after = directory.jobs, request.params.get("after")
     former = await find_upload(directory, after, IDENTITIES, "after") if after else None
     job_id = jobs.new_id(IDENTITIES.name)
-    await directory.stages.announce(job_id, [job_id, job_id + IDS], days=UPLOAD_DAYS)
+    await directory.stages.announce(job_id, [job_id, job_id + IDS], days=IDENTITIES.days)
     writer, counts = directory.stage(job_id).writer(), Counter[str]()
     ids = ObjectIds(directory, job_id, parts_of(former) if former else ())
 
@@ -75,7 +72,7 @@ async def upload_groups(directory: Directory, request: Request) -> Response:
     """Stage the groups of Entra for runs to come: 201 with the id to name as `groups` in POST /linking/runs."""
     jobs = directory.jobs
     job_id = jobs.new_id(ENTRA_GROUPS.name)
-    await directory.stages.announce(job_id, entra_groups(job_id), days=UPLOAD_DAYS)
+    await directory.stages.announce(job_id, entra_groups(job_id), days=ENTRA_GROUPS.days)
     writer, counts = EntraGroupWriter(directory, job_id), Counter[str]()
 
     async def add(group: EntraGroup) -> None:
@@ -100,6 +97,6 @@ async def find_upload(directory: Directory, job_id: str, kind: Kind, name: str) 
     upload = (await directory.jobs.find_many([job_id])).get(job_id)
     if upload is None or upload.kind != kind.name:
         raise InvalidValue(f"{name}: name an upload, the id that POST /{kind.path} answered")
-    if is_older((await directory.jobs.get(parts_of(upload)[0])).started, UPLOAD_DAYS, directory.jobs.now()):
-        raise InvalidValue(f"{name}: an upload is kept for {UPLOAD_DAYS} days: upload the {name} again")
+    if is_older((await directory.jobs.get(parts_of(upload)[0])).started, kind.days, directory.jobs.now()):
+        raise InvalidValue(f"{name}: an upload is kept for {kind.days} days: upload the {name} again")
     return upload

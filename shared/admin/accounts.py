@@ -8,21 +8,25 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
+from shared.admin.changed_values import values_of
 from shared.admin.pages import select
 from shared.admin.parameters import page_answer, read_choice, read_count, read_key, refuse_others
 from shared.directory.directory import Directory
 from shared.directory.errors import NotFound
 from shared.directory.keys import APPLICATION_ID, application_key
 from shared.directory.records.audit import Change
+from shared.directory.records.kept import list_kept
 from shared.directory.records.listing import Glance
-from shared.directory.records.model import Account, Status
+from shared.directory.records.model import FORMER_NAME, Account, Status
 from shared.json_text import dump
 from shared.scim.document import read_json
 from shared.scim.endpoint import Request, Response
 from shared.scim.extension import read_extensions
 from shared.scim.schema import USER
 
-KEYS: Final = ("userName", "email", "externalId", APPLICATION_ID, "nameId", "objectId", "employeeNumber")
+KEYS: Final = (
+    "userName", "email", "externalId", APPLICATION_ID, "nameId", "objectId", "employeeNumber", FORMER_NAME,
+)  # fmt: skip
 """What an account is found by."""
 STATES: Final[Mapping[str, Callable[[Glance], bool]]] = {
     "local": lambda one: one.status is Status.LOCAL,
@@ -38,6 +42,8 @@ STATES: Final[Mapping[str, Callable[[Glance], bool]]] = {
 
 async def find_accounts(directory: Directory, request: Request) -> Response:
     """List the accounts that have a userName, email, externalId, applicationId, nameId, objectId or employeeNumber.
+
+    By formerUserName it lists those that had a userName before the one that they have now.
 
     Without any of them it lists all accounts, or those in a state, a page at a time.
     """
@@ -64,7 +70,13 @@ async def get_account(directory: Directory, request: Request) -> Response:
         raise NotFound("no such account", "account", "GET /accounts lists those there are")
     shown = _shown(account) if account else {"id": request.id, "deleted": True}
     told = await tell(directory, history)
-    changes = [row | {"number": c.number, "before": c.before} for row, c in zip(told, history, strict=True)]
+    since = await directory.term_begin()
+    kept = await list_kept(directory.tables, directory.keys, request.id, 0, since) if account else []
+    values = values_of(history, kept, account)
+    changes = [
+        row | {"number": c.number, "before": c.before} | ({"values": changed} if changed else {})
+        for row, c, changed in zip(told, history, values, strict=True)
+    ]
     return Response(200, dump(shown | {"history": changes}), account.version if account else None)
 
 
@@ -111,6 +123,7 @@ def _shown(account: Account) -> dict[str, Any]:
         "active": account.active,
         "protected": account.protected,
         "deletedOverScim": account.retired,
+        "formerUserNames": list(account.former_names),
         "link": account.link.to_json() if account.link else None,
         "evidence": account.evidence.to_json(),
         "created": account.created,

@@ -93,7 +93,18 @@ class Account:
     def changes(self) -> Sequence[Document]:
         """Its history, the latest change first."""
         history: Sequence[Document] = self.account["history"][::-1]
-        return history if self.all_changes else history[:CHANGES]
+        shown = history if self.all_changes else history[:CHANGES]
+        return [{**change, "told": [*_told(change)]} for change in shown]
+
+    @property
+    def name_before_link(self) -> str:
+        """The user name that it had when it was linked last, "" where that is the one that it has now."""
+        history: Sequence[Document] = self.account["history"]
+        made = (n for n, one in enumerate(history) if "link" in one["attributes"] and not one["before"].get("link"))
+        since = history[max(made, default=len(history)) :]
+        names = (str(one["values"]["userName"]["from"]) for one in since if "userName" in one.get("values", {}))
+        first = next(names, "")
+        return "" if first == self.account.get("userName") else first
 
     @property
     def attributes(self) -> Sequence[Attribute]:
@@ -106,6 +117,7 @@ class Account:
         evidence = self.account["evidence"]
         told = {
             "applicationId": self.account.get("applicationId") or "",
+            "former userNames": ", ".join(self.account["formerUserNames"]),
             "protected": "yes" if self.account["protected"] else "no",
             "evidence.nameId": evidence.get("nameId", ""),
             "evidence.objectId": evidence.get("objectId", ""),
@@ -191,6 +203,16 @@ def flat(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
         yield name, _text(value)
 
 
+def _told(change: Document) -> Iterator[tuple[str, str, str]]:
+    """Yield what a change made of which values, as far as that is known: the name, and two texts, "" for none."""
+    for name, values in change.get("values", {}).items():
+        was, became = (dict(flat(values[side], name)) if side in values else {} for side in ("from", "to"))
+        short = f"enterprise.{name[len(ENTERPRISE) + 1 :]}"
+        for one in dict.fromkeys((*was, *became)):
+            if was.get(one) != became.get(one):
+                yield (short if one.startswith(ENTERPRISE) else one), was.get(one, ""), became.get(one, "")
+
+
 def _text(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
@@ -265,6 +287,12 @@ async def protect(asked: Asked) -> Outcome:
     return _here(asked, "protected" if on else "unprotected")
 
 
+async def rename(asked: Asked) -> Outcome:
+    """Give the account back the user name that it had before its link."""
+    await _send(asked, "PATCH", "accounts/{id}", {"document": {"userName": asked.form["userName"]}})
+    return _here(asked, "renamed")
+
+
 async def switch(asked: Asked) -> Outcome:
     """Let the person sign in, or not."""
     on = asked.form["active"] == "yes"
@@ -331,7 +359,8 @@ def _merge(document: dict[str, Any], name: str, typed: str, before: Document) ->
 
 NOTICES: Final = {
     "linked": "The account is linked. Provisioning manages it once it has come through the link.",
-    "released": "The account is managed here now. The person signs in as before.",
+    "released": "The account is managed here now, with its attributes as they were at that moment.",
+    "renamed": "The account has its former user name again.",
     "protected": "The account is protected: no run links it, and provisioning changes nothing of it.",
     "unprotected": "The protection is lifted: the next run may link the account.",
     "activated": "The person may sign in again.",
@@ -340,7 +369,14 @@ NOTICES: Final = {
     "edited": "The changes are stored.",
     "unchanged": "Nothing was changed: everything is as it was.",
 }
-DOES: Final = {"link": link, "release": release, "protect": protect, "switch": switch, "delete": delete}
+DOES: Final = {
+    "link": link,
+    "release": release,
+    "protect": protect,
+    "switch": switch,
+    "rename": rename,
+    "delete": delete,
+}
 
 PAGES: Final = (
     Page("accounts/{id}", show, DOES, under="accounts", notices=NOTICES),

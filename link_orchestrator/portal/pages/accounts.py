@@ -13,6 +13,7 @@ COUNT: Final = 50
 """Accounts of a page."""
 FOUND_BY: Final = {
     "userName": "User name",
+    "formerUserName": "Former user name",
     "email": "E-mail address",
     "applicationId": "Key of the application",
     "externalId": "External id",
@@ -49,6 +50,10 @@ class Accounts:
     def states(self) -> Mapping[str, str]:
         """What accounts are listed by."""
         return STATES
+
+    def former(self, account: Mapping[str, Any]) -> str:
+        """Return the former user name by which an account was found, "" if it was not found by one."""
+        return next((one for one in account["formerUserNames"] if one.lower() == self.find.lower()), "")
 
     @property
     def kinds(self) -> Sequence[tuple[str, str]]:

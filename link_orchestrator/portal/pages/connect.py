@@ -10,11 +10,12 @@ from typing import Any, Final, NamedTuple
 
 from link_orchestrator.portal.page import Asked, Outcome, Page, SeeOther, Shown
 from link_orchestrator.portal.remedies import WARNED
-from link_orchestrator.prediction.mapping import ACTIVE, DEFAULT
+from link_orchestrator.prediction.mapping import ACTIVE, DEFAULT, EXTERNAL_ID, USER_NAME
 from shared.scim.errors import InvalidSyntax, InvalidValue
 
 Document = Mapping[str, Any]
 
+MAIL: Final = "mail"
 SOON: Final = 30
 """Days before its end from which a credential is said to end soon."""
 SWITCH: Final = 'Switch([IsSoftDeleted], , "False", "True", "True", "False")'
@@ -59,6 +60,8 @@ class Connect:
     graph: Document
     mapped: Sequence[Mapped]
     credentials: Sequence[Credential]
+    name_id: str = "userPrincipalName"
+    adopts: bool = False
     switch: str = SWITCH
     soon: int = SOON
 
@@ -69,8 +72,11 @@ class Connect:
 
 async def show(asked: Asked) -> Outcome:
     """Show how provisioning is connected."""
-    connection, mapping, sources = await asyncio.gather(
-        asked.api.get("linking/connection"), asked.api.get("linking/mapping"), asked.api.get("linking/sources")
+    connection, mapping, sources, policy = await asyncio.gather(
+        asked.api.get("linking/connection"),
+        asked.api.get("linking/mapping"),
+        asked.api.get("linking/sources"),
+        asked.api.get("directory/policy"),
     )
     return Shown(
         "connect.html",
@@ -78,23 +84,30 @@ async def show(asked: Asked) -> Outcome:
             connection=connection,
             mapping=mapping,
             graph=sources["graph"],
-            mapped=compare(mapping["mapping"]),
+            mapped=compare(mapping["mapping"], policy),
+            name_id=policy["nameIdSource"],
+            adopts=bool(policy["adoptOnCreate"]),
             credentials=[_credential(one) for one in connection["credentials"]],
         ),
     )
 
 
-def compare(mapping: Document) -> list[Mapped]:
-    """Return the attributes that the mapping is asked to have, beside what it has."""
+def compare(mapping: Document, policy: Document) -> list[Mapped]:
+    """Return the attributes that the mapping is asked to have under a policy, beside what it has."""
+    asked = {**DEFAULT.attributes, ACTIVE: SWITCH}
+    if policy["nameIdSource"] == MAIL:
+        asked[USER_NAME] = MAIL  # what people sign in by stays their name
+    # An update of an account that a look-up finds is refused, and a create alone adopts it.
+    matching = [one for one in DEFAULT.matching if one == EXTERNAL_ID or not policy["adoptOnCreate"]]
     return [
         Mapped(
             NAMES.get(target, target),
-            SWITCH if target == ACTIVE else source,
-            _precedence(DEFAULT.matching, target),
+            source,
+            _precedence(matching, target),
             _source(mapping, target),
             _precedence(mapping["matching"], target),
         )
-        for target, source in DEFAULT.attributes.items()
+        for target, source in asked.items()
     ]
 
 

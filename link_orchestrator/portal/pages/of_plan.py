@@ -12,7 +12,7 @@ from link_orchestrator.portal.remedies import DECIDED
 from shared.scim.errors import InvalidValue
 
 CONDITIONS: Final = (
-    "decision", "reviewed", "rule", "evidence", "domain", "department", "warning", "changes", "score",
+    "decision", "reviewed", "rule", "evidence", "domain", "department", "warning", "changes", "predicted", "score",
 )  # fmt: skip
 """Query parameters by which the API chooses rows."""
 LINKABLE: Final = ("review", "outsideVerifiedDomains")

@@ -170,7 +170,7 @@ def _next_of_run(run: Document, latest: Mapping[str, Document]) -> Next:
             text = f"It would link {run.get('links', 0):,} accounts. Nothing happens before somebody approves it."
             return Next("Review", "Look at the plan", text, "Look at the plan", here)
         case "approved":
-            text = "Provisioning waits meanwhile, for 15 minutes at most. People sign in as before."
+            text = "Provisioning waits meanwhile, for 15 minutes at most. Linking changes no sign-in name."
             return Next("Approve", "Accounts are being linked", text, "See how far it is", here)
         case "done" if "approved" not in run:
             text = "Nothing changed since the runs before. When people come or leave, make another plan."

@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
 from link_orchestrator.portal.page import Asked, Outcome, Page, SeeOther, Shown
@@ -15,8 +15,6 @@ from shared.scim.errors import InvalidValue
 
 Document = Mapping[str, Any]
 
-UPLOAD_TERM: Final = timedelta(days=30)
-"""For how long a run can be started over an upload, as the API has it."""
 SCOPES: Final = (
     (
         "all",
@@ -100,8 +98,8 @@ async def show(asked: Asked) -> Outcome:
 
 def _fresh(uploads: Sequence[Document]) -> list[Document]:
     """Return the uploads over which a run can be started, the latest first."""
-    since = datetime.now(UTC) - UPLOAD_TERM
-    return [one for one in uploads if datetime.fromisoformat(one["started"]) > since]
+    now = datetime.now(UTC)
+    return [one for one in uploads if datetime.fromisoformat(one["keptUntil"]) > now]
 
 
 def find_checks(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Final
 
 from link_orchestrator.files.accounts import COLUMNS
@@ -16,8 +16,6 @@ from link_orchestrator.portal.pages.of_import import PROBLEMS, Document, page_of
 
 SHOWN: Final = 20
 """Rows that are shown of those that would be imported."""
-PREVIEW_TERM: Final = timedelta(days=1)
-"""For how long the rows of a preview can be imported without the file, as the API has it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +93,7 @@ async def show_preview(asked: Asked) -> Outcome:
 
 
 def _is_fresh(job: Document) -> bool:
-    return datetime.now(UTC) - datetime.fromisoformat(job["ended"]) < PREVIEW_TERM
+    return datetime.now(UTC) < datetime.fromisoformat(job["keptUntil"])
 
 
 async def send_again(asked: Asked) -> Outcome:

@@ -35,9 +35,10 @@ CAUSES: Final = (
         "The account is managed here",
         "Entra tries again with every cycle, and shows the person as failed. The account and its sign-in stay as they "
         "are.",
-        "If the person is whom Entra means, link the account: with a run, or on its page. If not, open the enterprise "
-        "application in the Entra admin center, then Provisioning, Attribute mapping, Users, and take the matching by "
-        "userName out: externalId alone is to match. Then Entra stops finding accounts by their names.",
+        "If the person is whom Entra means, link the account: with a run, or on its page. If not, rename the "
+        "account on its page, or in the Entra admin center take the person out of Users and "
+        "groups of the enterprise application. The attribute mapping stays as Connect "
+        "shows it.",
     ),
     Cause(
         "protected",

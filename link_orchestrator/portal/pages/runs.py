@@ -69,7 +69,14 @@ class OneRun:
 
     @property
     def predicted(self) -> Sequence[tuple[Bar, int, str]]:
-        return self.run.bars(words.PREDICTED, counts="predicted")
+        warned = {one["code"]: one["count"] for one in self.run.document.get("warnings", ())}
+        second = warned.get("secondAccounts", 0)
+        beside = f"{second:,} of them beside an account that matches the person: a second one."
+        known = {
+            **words.PREDICTED,
+            **({"created": words.PREDICTED["created"]._replace(meaning=beside)} if second else {}),
+        }
+        return self.run.bars(known, "predicted", counts="predicted")
 
     @property
     def by(self) -> Mapping[str, str]:
@@ -135,7 +142,7 @@ PAGES: Final = (
         under="runs",
         notices={
             "cancelled": "The run stops within a page of work. What it linked by then stays linked until an undo.",
-            "approved": "The plan is approved. People sign in as before.",
+            "approved": "The plan is approved. Linking changes no sign-in name.",
             "piloted": "The pilot is approved. Nobody but its people is linked; the rest of the plan waits. Provision "
             "on demand and Verify come next.",
         },

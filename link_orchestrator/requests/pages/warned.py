@@ -47,7 +47,8 @@ def _is_known(warned: Warned) -> bool:
 
 def _box(warned: Warned, *, trial: bool) -> str:
     known = f"Acknowledged {at(warned, 'acknowledgedAt', 'acknowledgedBy')}." if _is_known(warned) else ""
-    return box(str(warned["warning"]), remedy_of(warned, trial=trial), known, tag="li", state="known" if known else "")
+    told = " ".join(filter(None, (warned.get("meaning"), remedy_of(warned, trial=trial))))
+    return box(str(warned["warning"]), told, known, tag="li", state="known" if known else "")
 
 
 def _in_rows(asked: re.Match[str]) -> str:

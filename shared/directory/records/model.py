@@ -22,6 +22,11 @@ ENTERPRISE = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User"
 EVIDENCE = "evidence"
 """Name under which the history and what is kept for an undo have the evidence."""
 
+FORMER_NAME = "formerUserName"
+"""Kind of the keys by which a list finds an account that has another userName by now. No rule matches by them."""
+FORMER_NAMES = 3
+"""Former userNames by which an account is found: each is a pointer that every later change has to keep."""
+
 SWITCHED_OFF = ',"active":false'
 """What the document of somebody who may not come in has. In every other there is room for it, so that whoever was taken
 can be switched off."""
@@ -213,6 +218,8 @@ class Account(Resource):
     such a pair again. `retired_as` is the digest (digest_kept) of what a DELETE over SCIM left of the account. `digest`
     is that of its facts as its row has it, "" for none: another version of the app may have written it.
 
+    `former_names` are its last userNames before this one, the latest last: lists find it by them, no rule matches.
+
     `application_id` is the key that the application itself has for the account. It is the application's alone: no other
     account may have it, SCIM neither shows nor changes it, and it is no evidence of whose the account is. So it is
     neither in the document nor among the facts.
@@ -233,6 +240,7 @@ class Account(Resource):
     link: Link | None = None
     retired: bool = False
     parted: tuple[str, ...] = ()
+    former_names: tuple[str, ...] = ()
     origin: str | None = None
     imported: str | None = None
     retired_as: str | None = None
@@ -267,7 +275,14 @@ class Account(Resource):
 
     def with_document(self, document: Mapping[str, Any], **changes: Any) -> Self:
         """Return the account as Resource does; whether it is active stays where the document does not say."""
-        return Resource.with_document(self, _saying_active(document, self.active), **changes)
+        after = Resource.with_document(self, _saying_active(document, self.active), **changes)
+        return after if after.user_name == self.user_name else replace(after, former_names=self._names_before(after))
+
+    def _names_before(self, after: Account) -> tuple[str, ...]:
+        """Return the former names of the account once it has the name of another state of it."""
+        now = fold(after.user_name)
+        names = {fold(name): name for name in (*self.former_names, self.user_name) if fold(name) != now}
+        return tuple(names.values())[-FORMER_NAMES:]
 
     def with_external_id(self, external_id: str, **changes: Any) -> Account:
         """Return the account with another externalId, nothing else of its document touched, and other changes."""
@@ -317,7 +332,8 @@ class Account(Resource):
 
     def pointers(self) -> frozenset[Key]:
         """Return the keys that need a pointer: an e-mail that equals the userName is found by the name claim."""
-        return self.found_by() - {Key("email", fold(self.user_name))}
+        former = {Key(FORMER_NAME, fold(name)) for name in self.former_names}
+        return self.found_by() - {Key("email", fold(self.user_name))} | former
 
     def facts(self) -> Facts:
         """Return what matching asks of the account."""
@@ -367,6 +383,7 @@ class Account(Resource):
             "evidence": dump(self.evidence.to_json()) if self.evidence != NO_EVIDENCE else None,
             "link": dump(self.link.to_json()) if self.link else None,
             "parted": dump(list(self.parted)) if self.parted else None,
+            "formerNames": dump(list(self.former_names)) if self.former_names else None,
             "origin": self.origin,
             "imported": self.imported,
             "retiredAs": self.retired_as,
@@ -378,7 +395,7 @@ class Account(Resource):
         """Return the account of a row."""
         columns: Mapping[str, Any] = row.columns
         emails, evidence, link = columns.get("emails"), columns.get("evidence"), columns.get("link")
-        parted = columns.get("parted")
+        parted, former = columns.get("parted"), columns.get("formerNames")
         fields = cls.fields_of(row)
         if fields["text"] and '"active":' not in fields["text"]:
             # Stored by an earlier version of the app, which did not say it of every account.
@@ -395,6 +412,7 @@ class Account(Resource):
             link=Link.from_json(load(link)) if link else None,
             retired=row.key.startswith(RETIRED),
             parted=tuple(load(parted)) if parted else (),
+            former_names=tuple(load(former)) if former else (),
             origin=columns.get("origin"),
             imported=columns.get("imported"),
             retired_as=columns.get("retiredAs"),
@@ -408,7 +426,7 @@ def _saying_active(document: Mapping[str, Any], active: bool) -> Mapping[str, An
 
 FACTS = (
     "userName", "status", "created", "modified", "externalId", "emails", "employeeNumber", "active", "protected",
-    "evidence", "link", "parted", APPLICATION_ID, DIGEST_OF_FACTS,
+    "evidence", "link", "parted", "formerNames", APPLICATION_ID, DIGEST_OF_FACTS,
 )  # fmt: skip
 """Columns that linking reads: all but the document."""
 

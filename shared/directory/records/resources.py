@@ -107,7 +107,7 @@ class Resources(Generic[R]):
         """
         wanted = folded(key)
         found = await self.find_many([one for one in await self.led_to(key) if one != but])
-        return [resource for resource in found if resource and wanted in resource.claims() | resource.found_by()]
+        return [resource for resource in found if resource and wanted in _leading_to(resource)]
 
     async def led_to(self, key: Key, most: int = sys.maxsize) -> list[str]:
         """Return ids to which a key leads, about `most`; a resource may lack the key, be gone, or be still to come."""
@@ -323,6 +323,11 @@ class Resources(Generic[R]):
         if resource is None:
             raise NotFound(f"no resource {resource_id}", self.noun, f"GET /{self.noun}s lists those there are")
         return resource
+
+
+def _leading_to(resource: Resource) -> frozenset[Key]:
+    """Return the keys by which a resource is found. A pointer may lead to one that has its key no more."""
+    return resource.claims() | resource.found_by() | resource.pointers()
 
 
 def _lives(resource: Resource) -> int:

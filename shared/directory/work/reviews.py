@@ -266,6 +266,7 @@ def _effect(row: PlanRow) -> Counter[str]:
         counts[f"review.{action}"] += 1
     if predicted:
         counts[f"predicted.{predicted}"] += 1
+        counts["warnings.secondAccounts"] += bool(row.shown["predicted"].get("second"))
     if links or unlinks:
         chosen = _chosen(row)
         changes = chosen.get("changes", ())

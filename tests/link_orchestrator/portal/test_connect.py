@@ -12,6 +12,8 @@ from link_orchestrator.prediction.mapping import DEFAULT, read_mapping
 from tests.link_orchestrator.portal.door import OPERATOR, READER, SAME_SITE, Answer, Door
 from tests.link_orchestrator.running import TOKEN
 
+POLICY = {"nameIdSource": "userPrincipalName", "adoptOnCreate": False}
+
 
 async def check(door: Door, document: Any) -> Answer:
     """Send a schema by the page's form."""
@@ -63,8 +65,8 @@ async def test_a_reader_sees_the_steps_and_no_button(door: Door) -> None:
 
 
 def test_the_mapping_that_is_asked_for_is_right_in_itself() -> None:
-    assert all(one.is_right for one in compare(DEFAULT.to_json()))
+    assert all(one.is_right for one in compare(DEFAULT.to_json(), POLICY))
     attributes = {"externalId": "objectId", "userName": "mail"}
     own = read_mapping({"attributes": attributes, "matching": ["userName", "externalId"]}).to_json()
-    assert {one.target: one.is_right for one in compare(own)}["externalId"] is False
-    assert [one.asked for one in compare(own)][-1] == SWITCH
+    assert {one.target: one.is_right for one in compare(own, POLICY)}["externalId"] is False
+    assert [one.asked for one in compare(own, POLICY)][-1] == SWITCH

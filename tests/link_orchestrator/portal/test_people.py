@@ -309,3 +309,44 @@ def test_a_form_changes_nothing_that_it_does_not_have() -> None:
 def test_every_cause_has_a_remedy_and_every_change_has_words() -> None:
     assert [cause.name for cause in CAUSES] == [*REMEDIES]
     assert {route.name for route in described() if route.method not in READS} == {*WORDS}
+
+
+async def renamed_by_entra(door: Door) -> str:
+    """Have provisioning give a linked account another user name and title, and return its id."""
+    kim = (await bring(door, "kim"))["kim"]
+    await ask(door, "PATCH", f"accounts/{kim}", {"document": {"title": "Boss"}})
+    await ask(door, "POST", f"accounts/{kim}/link", {"identity": object_id(5)})
+    await ask(door, "GET", "scim/v2/Users", filter=f'externalId eq "{object_id(5)}"')
+    changes = [{"op": "replace", "value": {"userName": "kim@contoso.com", "title": "Chief"}}]
+    body = {"schemas": ["urn:ietf:params:scim:api:messages:2.0:PatchOp"], "Operations": changes}
+    await ask(door, "PATCH", f"scim/v2/Users/{kim}", body)
+    return kim
+
+
+async def test_a_released_account_says_by_which_name_the_person_signs_in_and_gives_back_the_former(door: Door) -> None:
+    kim = f"accounts/{await renamed_by_entra(door)}"
+    shown = (await door.get(kim)).text
+    assert "userName: kim became kim@contoso.com" in shown
+    assert "title: Boss became Chief" in shown
+    assert "goes on signing in as kim@contoso.com, and not as kim" in shown
+    sent = await press(door, kim, "release", keepEvidence="yes")
+    released = (await door.get(sent.headers["Location"].removeprefix("/portal/"))).text
+    assert "signs in as before" not in released
+    assert "The person signs in as kim@contoso.com ; before the link it was kim" in released
+    sent = await press(door, kim, "rename", userName="kim")
+    assert sent.headers["Location"] == f"/portal/{kim}?said=renamed"
+    assert (await find(door, "kim"))["formerUserNames"] == ["kim@contoso.com"]
+    assert "before the link it was" not in (await door.get(kim)).text
+
+
+async def test_an_account_is_found_by_its_former_user_name(door: Door) -> None:
+    kim = await renamed_by_entra(door)
+    assert "kim@contoso.com was kim" in (await door.get("accounts?find=KIM")).text
+    await ask(door, "PATCH", f"accounts/{kim}", {"applicationId": "7"})
+    await ask(door, "POST", f"accounts/{kim}/release", {})
+    (found,) = (await ask(door, "GET", "accounts", formerUserName="kim"))["accounts"]
+    assert (found["id"], found["formerUserNames"]) == (kim, ["kim"])
+    second = await bring(door, "kim")
+    assert second["kim"] != kim, "the name is free for another"
+    await ask(door, "DELETE", f"accounts/{kim}")
+    assert (await ask(door, "GET", "accounts", formerUserName="kim"))["accounts"] == []

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from infra.local.standins.provisioning import provisioned_name as as_entra_does
-from link_orchestrator.prediction.check import People, check
+from link_orchestrator.prediction.check import People, check, sign_in_after
 from link_orchestrator.prediction.mapping import ANY, DEFAULT, AttributeMapping, provisioned_name, read_mapping
 from shared.directory.matching.identity import Identity
 from tests.link_orchestrator.running import App, Refusal, csv_file, graph
@@ -102,7 +102,10 @@ def test_the_right_mapping_is_not_warned_of() -> None:
 
 def test_one_that_finds_an_account_before_a_create_can_adopt_it_is_warned_of() -> None:
     assert [one.code for one in check(DEFAULT, None, adopts=True)] == ["adoptNeverReached"]
-    assert check(read_mapping(exported(ACTIVE, attribute("userName", "mail"), KEY)), None, adopts=True) == []
+    assert (
+        check(read_mapping(exported(ACTIVE, attribute("userName", "mail"), KEY)), None, adopts=True, name_id="mail")
+        == []
+    )
 
 
 def test_external_id_from_mail_nickname_says_how_many_get_a_second_account_or_none() -> None:
@@ -124,7 +127,7 @@ TEN = People({"userName=userPrincipalName": 6, "emails=mail": 4})
     ("document", "expected"),
     [
         (exported(NAME, ACTIVE, KEY, enabled=False), {"usersAreOff": 10}),
-        (exported(ACTIVE, attribute("userName", "mail")), {"noMatching": 10}),
+        (exported(ACTIVE, attribute("userName", "mail")), {"noMatching": 10, "nameIdDiffers": 6}),
         (
             exported(ACTIVE, NAME, attribute("externalId", "objectId", 2)),
             {"externalIdNotFirst": 10, "findsUnlinked": None},
@@ -135,30 +138,30 @@ TEN = People({"userName=userPrincipalName": 6, "emails=mail": 4})
         ),
         (
             exported(ACTIVE, attribute("userName", "employeeId", 2), KEY),
-            {"keyNobodyCarries": 10},
+            {"keyNobodyCarries": 10, "nameIdDiffers": 6},
         ),
         (
             exported(ACTIVE, attribute("userName", 'Join("", [a])', 2), KEY),
-            {"keyNotRead": 10},
+            {"keyNotRead": 10, "nameIdDiffers": 6},
         ),
         (
             exported(ACTIVE, attribute("userName", "mail"), attribute("title", "jobTitle", 2), KEY),
-            {"keyNotIndexed": None},
+            {"keyNotIndexed": None, "nameIdDiffers": 6},
         ),
-        (exported(attribute("userName", "mail"), KEY), {"activeMissing": 10}),
+        (exported(attribute("userName", "mail"), KEY), {"activeMissing": 10, "nameIdDiffers": 6}),
         (
             exported(
                 attribute("active", 'Switch([IsSoftDeleted], , "False", "False", "True", "True")'),
                 attribute("userName", "mail"),
                 KEY,
             ),
-            {"activeTurnedRound": 10},
+            {"activeTurnedRound": 10, "nameIdDiffers": 6},
         ),
         (
             exported(
                 attribute("active", 'IIF([accountEnabled]="True", "True", "False")'), attribute("userName", "mail"), KEY
             ),
-            {"activeIgnoresScope": 10},
+            {"activeIgnoresScope": 10, "nameIdDiffers": 6},
         ),
         (exported(ACTIVE, KEY), {"userNameMissing": None}),
         (
@@ -171,6 +174,26 @@ def test_a_wrong_mapping_is_warned_of_with_the_number_of_people(
     document: dict[str, Any], expected: dict[str, int | None]
 ) -> None:
     assert codes(document, TEN) == expected
+
+
+def test_another_name_than_saml_sends_is_warned_of_for_those_who_are_called_so_today() -> None:
+    people = People({"userName=userPrincipalName": 6, "userName=mail+emails=mail": 93, "userName=mail": 1})
+    (found,) = check(DEFAULT, people, name_id="mail")
+    assert (found.code, found.people) == ("nameIdDiffers", 94)
+    assert "94 people would have another userName than SAML sends" in found.text
+    assert found.remedy.startswith("Map mail to userName")
+    assert check(DEFAULT, People({"userName=mail+userName=userPrincipalName": 9}), name_id="mail") == []
+    assert check(DEFAULT, people, name_id="objectId") == [], "nobody is called by such an id"
+
+
+def test_what_changed_names_mean_for_single_sign_on_is_said_with_the_source_that_keeps_most() -> None:
+    people = People({"userName=userPrincipalName": 6, "userName=mail": 93})
+    said = sign_in_after(DEFAULT, people, "mail")
+    assert "looks people up by userName at sign-in does not find them any more" in said
+    assert "map mail to userName" in said
+    assert "93 of 99 people are called so now, and 6 by userPrincipalName" in said
+    assert "finds them by the new name" in sign_in_after(DEFAULT, people, "userPrincipalName")
+    assert "To keep the names" not in sign_in_after(DEFAULT, People({"userName=userPrincipalName": 6}), "mail")
 
 
 def test_a_matching_attribute_that_nothing_feeds_is_never_sent() -> None:

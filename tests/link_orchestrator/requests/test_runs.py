@@ -8,6 +8,7 @@ import logging
 import re
 from collections import Counter
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -19,7 +20,7 @@ from hypothesis import strategies as st
 import function_app
 from infra.local.faults import Call, Crash, FaultyTables
 from link_orchestrator import activities
-from link_orchestrator.requests import imports, sent_file, uploads
+from link_orchestrator.requests import imports, runs, sent_file
 from link_orchestrator.staged import IDS, IMPORTED
 from shared.directory.directory import Directories
 from shared.directory.keys import Key
@@ -391,7 +392,7 @@ class TestFiles:
         self, app: App, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         upload = await app.upload(*IDENTITIES)
-        monkeypatch.setattr(uploads, "UPLOAD_DAYS", -1)
+        monkeypatch.setattr(runs, "IDENTITIES", replace(runs.IDENTITIES, days=-1))
         status, detail = await status_of(app.call("POST", "linking/runs", {"identities": upload}))
         assert status == 400
         assert detail.endswith("upload the identities again")

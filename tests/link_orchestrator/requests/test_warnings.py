@@ -323,3 +323,23 @@ class TestUnassigned:
             with pytest.raises(Refusal) as refused:
                 await app.call("POST", "linking/runs", {"identities": upload, "assigned": named})
             assert (refused.value.status, refused.value.detail[:8]) == (400, "assigned")
+
+
+async def test_who_would_be_created_beside_a_matching_account_is_counted_named_and_settled_by_a_review(
+    app: App,
+) -> None:
+    await app.bring(csv_file({"userName": "weak.local", "displayName": "Weak", "employeeNumber": "77"}))
+    mapping = {
+        "attributes": {"externalId": "mailNickname", "userName": "userPrincipalName", "active": "?"},
+        "matching": ["externalId", "userName"],
+    }
+    await app.call("POST", "linking/mapping", mapping)
+    run = await app.plan(graph(77, "weak@contoso.com", employeeId="77", mailNickname="w"))
+    assert run["predicted"] == {"created": 1}
+    (second,) = [one for one in run["warnings"] if one["code"] == "secondAccounts"]
+    assert (second["count"], second["examples"]) == (1, [{"identity": "weak@contoso.com", "account": "weak.local"}])
+    rows = (await app.call("GET", f"linking/runs/{run['id']}/decisions", predicted="second"))["decisions"]
+    assert [row["decision"] for row in rows] == ["review"]
+    await app.call("POST", f"linking/runs/{run['id']}/review", {"rows": [rows[0]["id"]], "action": "link"})
+    codes = [one["code"] for one in (await app.call("GET", f"linking/runs/{run['id']}"))["warnings"]]
+    assert "secondAccounts" not in codes

@@ -1,0 +1,54 @@
+"""From what to what the changes of an account's history led, as far as that is known. Pure.
+
+The history keeps the userName for ever, and names of attributes only of the rest. What provisioning replaced is kept
+for a while (records/kept.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from shared.directory.records.audit import Change
+from shared.directory.records.kept import Kept, extension_of
+from shared.directory.records.model import EVIDENCE, Account
+
+UNTOLD: Final = frozenset({EVIDENCE, "externalId"})
+"""Attributes that a history tells otherwise: by the link, or by what the account shows of its past sign-ins."""
+
+Values = dict[str, dict[str, Any]]
+
+
+def values_of(history: Sequence[Change], kept: Sequence[Kept], account: Account | None) -> list[Values]:
+    """Return for each change of a history the attributes of which more is known, each with `from` and `to`.
+
+    Where one of the two is not there, the account had no value, or it is not known. Of an account that is gone nothing
+    is told, since its names are forgotten.
+    """
+    if account is None:
+        return [{} for _ in history]
+    replaced = {one.number: one.values for one in kept}
+    now, found = account.document(), list[Values]()
+    later: dict[str, Any] = {}
+    for change in reversed(history):
+        old = _known(change, replaced.get(change.number, {}))
+        found.append({name: _values(was, later.get(name, _now(now, name))) for name, was in sorted(old.items())})
+        # What a later change replaced without keeping it nobody knows.
+        later |= dict.fromkeys({*change.attributes, *old}) | old
+    return found[::-1]
+
+
+def _known(change: Change, replaced: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is known of the values before a change, by attribute; None where there was none."""
+    known = {name: value for name, value in replaced.items() if name not in UNTOLD}
+    name = change.before.get("userName")
+    return known | ({"userName": name} if name and "userName" in change.attributes else {})
+
+
+def _now(document: Mapping[str, Any], name: str) -> Any:
+    urn = extension_of(name)
+    return (document.get(urn) or {}).get(name[len(urn) + 1 :]) if urn else document.get(name)
+
+
+def _values(was: Any, then: Any) -> dict[str, Any]:
+    return {name: value for name, value in (("from", was), ("to", then)) if value is not None}
