@@ -14,6 +14,9 @@ from shared.scim.errors import InvalidValue
 MOST_ACCOUNTS: Final = 5
 """Accounts that are looked up beside a row's own."""
 
+MOST_ABREAST: Final = 4
+"""Accounts that match one person, and are shown side by side."""
+
 
 class Side(NamedTuple):
     """An attribute of an account and of a person, each as text, and whether the two differ.
@@ -43,10 +46,25 @@ class OneRow:
     """Further people whom the row names."""
     asked: Mapping[str, str]
     next: str
+    matching: Sequence[Document] = ()
+    """The first of the accounts that match, of which a person names one, as they are now."""
 
     @property
     def sides(self) -> Sequence[Side]:
         return list(compare(self.account, self.identity)) if self.account and self.identity else ()
+
+    @property
+    def abreast(self) -> Sequence[tuple[str, str | None, Sequence[str]]]:
+        """By attribute, what the person has, and what each account has that matches."""
+        if not self.identity:
+            return ()
+        compared = [{one.term: one for one in compare(account, self.identity)} for account in self.matching]
+        terms = dict.fromkeys(term for one in compared for term in one)
+        found = [(term, [one[term] for one in compared if term in one]) for term in terms]
+        return [
+            (term, sides[0].there, [one[term].here or "" if term in one else "" for one in compared])
+            for term, sides in found
+        ]
 
     @property
     def changes(self) -> Sequence[tuple[str, str, str]]:
@@ -92,7 +110,9 @@ async def show_row(asked: Asked) -> Outcome:
     page = await asked.api.get("linking/runs/{id}/decisions", id=run.id, cursor=row.id, count="1", **among)
     following = page["decisions"][0]["id"] if page["decisions"] else ""
     rivals = [one for one in by_id.values() if one["id"] in row.document.get("others", ())]
-    return Shown("row.html", OneRow(run, row, identity, account or {}, others, rivals, wanted, following))
+    named = [one["id"] for one in row.document.get("candidates", ())][:MOST_ABREAST]
+    matching = [one for one in [await _find_account(asked, one) for one in named] if one]
+    return Shown("row.html", OneRow(run, row, identity, account or {}, others, rivals, wanted, following, matching))
 
 
 async def _find_account(asked: Asked, account: str) -> Document | None:
