@@ -2,7 +2,7 @@
 
 The people are the same for the same seed, and made one at a time. The files are those that administrators have:
 accounts in the generic CSV layout (link_orchestrator/files/accounts.py), identities as pages of Microsoft Graph or as
-the portal's CSV, which has neither aliases nor employee numbers.
+the CSV of *Download users*, which has neither aliases nor employee numbers.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ ACCOUNT_COLUMNS: Final = (
     "userName", "email", "emailVerified", "otherEmails", "nameId", "objectId", "externalId", "employeeNumber",
     "givenName", "familyName", "displayName", "title", "department", "active", "protected",
 )  # fmt: skip
-PORTAL_COLUMNS: Final = (
+DOWNLOADED_COLUMNS: Final = (
     "userPrincipalName", "displayName", "surname", "mail", "givenName", "id", "userType", "jobTitle", "department",
     "accountEnabled", "alternateEmailAddress",
 )  # fmt: skip
@@ -299,10 +299,11 @@ _KINDS: Final[Mapping[Callable[[_Person], Case], int]] = {
 """How often each kind of case comes in a round, which has 180 accounts and 196 identities, 148 of them strong links."""
 
 
-def write(demo: Demo, folder: Path, *, portal: bool = False) -> None:
-    """Write accounts.csv, identities.json (identities.csv if `portal`), provisioned.jsonl and policy.json.
+def write(demo: Demo, folder: Path, *, downloaded: bool = False) -> None:
+    """Write accounts.csv, identities.json, provisioned.jsonl and policy.json.
 
-    Departments are groups: those of the application are in groups.csv, those of Entra in entra_groups.json.
+    If `downloaded`, the identities are in identities.csv, as *Download users* has them. Departments are groups: those
+    of the application are in groups.csv, those of Entra in entra_groups.json.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "groups.csv").open("w", encoding="utf-8", newline="") as file:
@@ -311,9 +312,9 @@ def write(demo: Demo, folder: Path, *, portal: bool = False) -> None:
         _write_csv(folder / "accounts.csv", ACCOUNT_COLUMNS, _with_groups(demo.accounts, groups.writerow))
     with (folder / "entra_groups.json").open("w", encoding="utf-8") as file:
         identities = _with_entra_groups(demo.identities, file)
-        if portal:
+        if downloaded:
             rows = (row | {"alternateEmailAddress": ";".join(row["otherMails"])} for row in identities)
-            _write_csv(folder / "identities.csv", PORTAL_COLUMNS, rows)
+            _write_csv(folder / "identities.csv", DOWNLOADED_COLUMNS, rows)
         else:
             _write_pages(folder / "identities.json", identities)
     with (folder / "provisioned.jsonl").open("w", encoding="utf-8") as file:
@@ -358,9 +359,10 @@ def main() -> None:
     parser.add_argument("--identities", type=int, default=1_100)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--portal", action="store_true", help="identities as the portal's CSV, not as pages of Graph")
+    what = "identities as the CSV of Download users, not as pages of Graph"
+    parser.add_argument("--downloaded", action="store_true", help=what)
     options = parser.parse_args()
-    write(generate(options.accounts, options.identities, options.seed), options.out, portal=options.portal)
+    write(generate(options.accounts, options.identities, options.seed), options.out, downloaded=options.downloaded)
 
 
 if __name__ == "__main__":

@@ -49,6 +49,7 @@ from link_orchestrator.files.rows import MAX_FIELD_CHARS, Header, UnreadableFile
 from link_orchestrator.files.wrong_file import Door, Doorkeeper
 from link_orchestrator.problems import Problem
 from shared.directory.keys import APPLICATION_ID, in_small_letters
+from shared.directory.object_ids import NO_OBJECT_ID, read_object_id
 from shared.directory.records.model import ENTERPRISE, NO_EVIDENCE, SignInEvidence
 from shared.json_text import dump
 
@@ -307,6 +308,14 @@ class _Cells:
         header, value = self.find(column)
         return read_text(header, value, compared=compared, most=most)
 
+    def object_id(self) -> str | None:
+        """Return the object id of a past sign-in. Raises Unusable for a text that is none."""
+        header, value = self.find("objectId")
+        text = read_text(header, value, compared=True)
+        if text and (found := read_object_id(text)) is None:
+            raise Unusable(header, "holds no object id", f"Leave it empty, or write it as it is: {NO_OBJECT_ID}.")
+        return found if text else None
+
     def flag(self, column: str, default: bool) -> bool:
         header, value = self.find(column)
         return read_flag(header, value, default=default)
@@ -348,14 +357,14 @@ def _account(line: int, cells: _Cells) -> AccountRow:
     for column, (parent, name) in _TEXTS.items():
         if value := cells.text(column, compared=name in ("externalId", "employeeNumber")):
             (document.setdefault(parent, {}) if parent else document)[name] = value
+    if external_id := document.get("externalId"):
+        document["externalId"] = read_object_id(external_id) or external_id
     if (active := cells.active()) is not None:  # a file without a value switches nobody on again
         document["active"] = active
     multi_valued = {"emails": emails, "phoneNumbers": _phones(cells), "addresses": _addresses(cells)}
     document |= {name: elements for name, elements in multi_valued.items() if elements}
     document["schemas"] += [name for name in document if name.startswith("urn:")]
-    evidence = SignInEvidence(
-        cells.text("nameId", compared=True), cells.text("objectId", compared=True), _verified(cells, emails)
-    )
+    evidence = SignInEvidence(cells.text("nameId", compared=True), cells.object_id(), _verified(cells, emails))
     own = cells.text("applicationId", compared=True, most=MAX_APPLICATION_ID)
     return AccountRow(line, document, evidence, cells.flag("protected", False), own)
 

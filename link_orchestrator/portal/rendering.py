@@ -14,6 +14,7 @@ from typing import Any, Final
 from urllib.parse import quote, urlencode
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
 
 from link_orchestrator.portal.assets import addresses
 
@@ -42,7 +43,7 @@ def environment() -> Environment:
         # Caches every template: there are fewer of them than this.
         cache_size=400,
     )
-    made.filters.update(number=number, moment=moment, words=words, capital=capital)
+    made.filters.update(number=number, moment=moment, words=words, capital=capital, address=address)
     ui = SimpleNamespace()
     made.globals.update(url=url, asset=lambda name: url(addresses()[name]), ui=ui)
     for name in sorted(file.name for file in (TEMPLATES / "macros").glob("*.html")):
@@ -68,6 +69,11 @@ def moment(value: str) -> str:
         return f"{datetime.fromisoformat(value).astimezone(UTC):%-d %b %Y, %H:%M} UTC"
     except ValueError:
         return value
+
+
+def address(text: str) -> Markup:
+    """Return an address that breaks before its domain, where there is no room for it in one line."""
+    return escape(text).replace("@", Markup("<wbr>@"))
 
 
 def capital(sentence: str) -> str:

@@ -18,12 +18,14 @@ class Caller(NamedTuple):
     """Who calls: the name that goes into the audit, the directory that it opens, and a person's name, "" for none.
 
     The person's name is kept for a term; the other one is no name of a person. Whoever may not change anything reads.
+    `role` is the app role by which a person may do the most, "" for a credential.
     """
 
     name: str
     directory: str
     person: str = ""
     may_change: bool = True
+    role: str = ""
 
 
 class Unauthorized(Exception):

@@ -22,7 +22,7 @@ READS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 """Methods by which nothing changes: all that a Reader may send."""
 AZURE_PORTALS: Final = frozenset({"https://portal.azure.com", "https://portal.azure.us", "https://portal.azure.cn"})
 """Origins of the Azure portal, by cloud."""
-_READER, _OPERATORS = "Reader", frozenset({"Operator", "Owner"})
+_READER, _OPERATORS = "Reader", ("Owner", "Operator")
 """App roles, as the app registration has them (infra/entra.bicep)."""
 _NAMES: Final = ("preferred_username", "upn", "http://schemas.xmlsoap.org/ws/2005/05/identity/claims/upn")
 _TENANT: Final = ("tid", "http://schemas.microsoft.com/identity/claims/tenantid")
@@ -80,15 +80,16 @@ def admit(principal: Principal, method: str, audience: str, tenants: Mapping[str
     directory = _directory_of(principal, tenants)
     if directory is None:
         raise Forbidden("no directory here is for the tenant that signed you in: SCIMLINK_PORTAL_TENANTS names them")
-    may_change = bool(principal.roles & _OPERATORS)
-    if not may_change and _READER not in principal.roles:
+    role = next((one for one in (*_OPERATORS, _READER) if one in principal.roles), "")
+    may_change = role in _OPERATORS
+    if not role:
         raise Forbidden(
             "you have none of the roles Reader, Operator and Owner: whoever manages the enterprise application assigns "
             "them under Users and groups"
         )
     if not may_change and method not in READS:
         raise Forbidden("the role Reader changes nothing: this takes the role Operator or Owner")
-    return Caller(f"entra:{principal.object_id}", directory, principal.name, may_change)
+    return Caller(f"entra:{principal.object_id}", directory, principal.name, may_change, role)
 
 
 def person_beside(principal: Principal, directory: str, audience: str, tenants: Mapping[str, str]) -> str:

@@ -70,7 +70,7 @@ def test_every_decision_occurs_and_most_are_strong_links(tmp_path: Path, seed: i
 
 
 def test_the_portals_csv_lacks_only_what_it_has_no_column_for(tmp_path: Path) -> None:
-    write(generate(1_000, 1_100), tmp_path, portal=True)
+    write(generate(1_000, 1_100), tmp_path, downloaded=True)
     counts, _ = decisions(tmp_path, "identities.csv")
     assert set(DecisionKind) - set(counts) <= {
         DecisionKind.AMBIGUOUS,

@@ -28,11 +28,13 @@ function showTimes(within) {
 
 /** On a narrow screen a row is a card, in which each cell is named by its column (portal.css). */
 function nameCells(within) {
-  for (const table of within.querySelectorAll(".scroll > table:not(:has([data-order]))")) {
+  for (const table of within.querySelectorAll(".scroll > table")) {
     const head = table.tHead;
     if (!head || head.classList.contains("hidden")) continue;
     const names = [...head.rows[0].cells].map((cell) => (cell.querySelector("input") ? "" : cell.textContent.trim()));
-    for (const row of table.tBodies[0].rows) [...row.cells].forEach((cell, at) => (cell.dataset.name = names[at] ?? ""));
+    for (const row of table.tBodies[0].rows) [...row.cells].forEach((cell, at) => {
+      cell.dataset.name = cell.childElementCount || cell.textContent.trim() ? names[at] ?? "" : "";
+    });
     table.classList.add("cardlike");
   }
 }

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from link_orchestrator.portal.page import Asked, Outcome, Page, SeeOther, Shown
+from link_orchestrator.portal.pages.listed import COUNT, show_list
 
-COUNT: Final = 50
-"""Groups, members or changes of a page."""
 FOUND_BY: Final = {"displayName": "Name", "externalId": "External id"}
 """What a group is found by, with the words for it."""
 STATES: Final = {
@@ -22,22 +21,6 @@ STATES: Final = {
 """What groups are listed by, with the words for it."""
 
 Document = Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Groups:
-    """What the page of groups shows: what was found, or a page of those in a state."""
-
-    groups: Sequence[Document]
-    find: str = ""
-    state: str = ""
-    cursor: str | None = None
-    at_first: bool = True
-
-    @property
-    def states(self) -> Mapping[str, str]:
-        """What groups are listed by."""
-        return STATES
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +41,7 @@ class Group:
 
 async def show_all(asked: Asked) -> Outcome:
     """Show the groups that have a value, or those in a state."""
-    find, state, cursor = asked.query.get("find", "").strip(), asked.query.get("state", ""), asked.query.get("cursor")
-    if find:
-        pages = [await asked.api.get("groups", **{kind: find}) for kind in FOUND_BY]
-        found = {group["id"]: group for page in pages for group in page["groups"]}
-        return Shown("groups.html", Groups([*found.values()], find))
-    page = await asked.api.get("groups", state=state, cursor=cursor, count=str(COUNT))
-    return Shown("groups.html", Groups(page["groups"], "", state, page.get("cursor"), not cursor))
+    return await show_list(asked, "groups", STATES, FOUND_BY)
 
 
 async def show(asked: Asked) -> Outcome:

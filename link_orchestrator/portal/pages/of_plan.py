@@ -147,13 +147,13 @@ def refuse_unseen(asked: Asked, rows: Mapping[str, Row], body: Mapping[str, Any]
     shown = asked.form.all("seen")
     for row in map(rows.get, body["rows"]):
         if row is None:
-            raise InvalidValue("rows: somebody decided about one of these since the page was shown: look at them again")
+            raise InvalidValue("since the page was shown, somebody decided about one of these rows: look at them again")
         made = row.document.get("review", {})
         same = body.keys() == {"rows", "action"} and made.get("action") == body["action"] and "version" not in made
         if row.seen not in shown and not same:
             who = made.get("person") or made.get("by", "somebody")
             raise InvalidValue(
-                f"rows: {who} decided about {row.name} since the page was shown: look at what it says now, then decide"
+                f"since the page was shown, {who} decided about {row.name}: look at what it says now, then decide"
             )
 
 

@@ -60,7 +60,7 @@ class Answer:
     @property
     def text(self) -> str:
         """What a person reads, without the markup."""
-        body = re.sub(r"<(head|script)\b.*?</\1>", " ", self.html, flags=re.DOTALL)
+        body = re.sub(r"<(head|script)\b.*?</\1>", " ", self.html.replace("<wbr>", ""), flags=re.DOTALL)
         return " ".join(unescape(re.sub(r"<[^>]*>", " ", body)).split())
 
     @property

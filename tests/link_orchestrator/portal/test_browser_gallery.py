@@ -136,7 +136,10 @@ async def test_the_end_of_a_sign_in_is_said_and_goes_on_after_it(gallery: Screen
 
 @pytest.mark.parametrize(
     ("trouble", "said"),
-    [(NotFound("no such run"), "There is no such page"), (Forbidden("this takes a role"), "You may not do this")],
+    [
+        (NotFound("no such run", "run"), "There is no such page"),
+        (Forbidden("this takes a role"), "You may not do this"),
+    ],
 )
 async def test_what_is_followed_and_is_gone_is_said_by_the_page_itself_once(
     gallery: Screen, trouble: Exception, said: str
@@ -156,7 +159,7 @@ async def test_what_was_typed_beside_it_stays_when_what_is_followed_ends_or_is_g
     counter.ended = False
     await page.reload()
     await page.get_by_label("Domains").fill("contoso.com")
-    counter.trouble = NotFound("no such run")
+    counter.trouble = NotFound("no such run", "run")
     await page.get_by_text("Nothing that you typed is lost").wait_for()
     assert await page.get_by_label("Domains").input_value() == "contoso.com"
 

@@ -48,7 +48,7 @@ async def test_a_row_that_the_other_decided_about_is_not_overruled_unseen(
     await row(screen.page, names[1]).get_by_role("checkbox").check()
     await row(screen.page, names[0]).get_by_role("button", name="Link").click()
     told = screen.page.get_by_role("alert")
-    await expect(told).to_contain_text("ax@contoso.com decided about")
+    await expect(told).to_contain_text("max@contoso.com decided about")
     await expect(row(screen.page, names[0])).to_contain_text("stays out")
     await expect(row(screen.page, names[1]).get_by_role("checkbox")).to_be_checked()
     await row(screen.page, names[0]).get_by_role("button", name="Link").click()

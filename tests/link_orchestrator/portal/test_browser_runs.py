@@ -101,7 +101,7 @@ async def test_every_page_of_a_plan_is_looked_at(screen: Screen, api: Api) -> No
     await screen.check("runs-empty")
     run = await plan_demo(api)
     here = f"runs/{run['id']}"
-    pages = {"runs": "runs", "pilot": f"{here}/pilot", "decisions": f"{here}/decisions", "groups": f"{here}/groups"}
+    pages = {"runs": "runs", "pilot": f"{here}/pilot", "decisions": f"{here}/decisions", "run-groups": f"{here}/groups"}
     pages |= {"decisions-none": f"{here}/decisions?decision=link&department=Nobody", "problems": f"{here}/problems"}
     (group, *_) = await api.decisions(run, "groupLink")
     pages |= {"difference": f"{here}/groups/{group['entraGroup']['id']}"}

@@ -174,12 +174,12 @@ async def test_a_row_that_a_colleague_decided_about_meanwhile_is_not_decided_uns
     other = {"do": "review", "one": fields["one"].replace("link", "exclude")}
     assert (await door.send(path, other, COLLEAGUE)).status == 303
     refused = await door.send(path, fields)
-    assert (refused.status, "since the page was shown" in refused.text) == (400, True)
+    assert (refused.status, "Since the page was shown" in refused.text) == (400, True)
     assert (await row_of(api, run, "review"))["review"]["action"] == "exclude"
     if page == "list of those not reviewed":
         assert row["identity"]["userPrincipalName"] not in refused.text
         return
-    assert f"ax@contoso.com decided about {row['identity']['userPrincipalName']}" in refused.text
+    assert f"max@contoso.com decided about {row['identity']['userPrincipalName']}" in refused.text
     fields["seen"] = re.findall(r'name="seen" value="([^"]*)"', refused.html)
     assert (await door.send(path, fields)).status == 303, "whoever has seen it decides"
     assert (await row_of(api, run, "review"))["review"]["action"] == "link"
@@ -385,6 +385,7 @@ async def test_an_approval_takes_the_number_and_the_warnings_and_keeps_what_was_
     assert (await api.call("GET", f"linking/runs/{run['id']}"))["phase"] == "planned"
     done = await approved(door, api, run)
     assert done["counts"]["linked"] == run["links"]
+    assert "by eva@contoso.com." in (await door.get(here(run))).text.partition("What the plan warned of")[2]
     again = await door.send(path, {"do": "approve", "links": str(run["links"])}, token=without.token)
     assert again.status == 409
 

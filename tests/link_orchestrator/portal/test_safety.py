@@ -115,6 +115,14 @@ async def test_a_page_of_ours_sends_its_forms_with_the_origin_null(door: Door) -
     assert (await door.ask("POST", "", headers, data={"token": token, "do": "try"})).status == 303
 
 
+@pytest.mark.parametrize(
+    ("roles", "shown"), [(["Reader"], "Reader"), (["Operator", "Reader"], "Operator"), (["Operator", "Owner"], "Owner")]
+)
+async def test_a_page_says_by_which_role_somebody_is_here(door: Door, roles: list[str], shown: str) -> None:
+    html = (await door.get(headers=signed_in(*roles))).html
+    assert f'<span class="badge">{shown}</span>' in html
+
+
 async def test_the_api_on_a_page_changes_nothing_for_a_reader(sqlite_tables: SqliteTables) -> None:
     """Beside the door, which refuses a Reader's form: a page that is loaded must not change anything either."""
     called = list[str]()
@@ -206,7 +214,7 @@ async def test_what_was_typed_stays_where_storage_does_not_answer(
 @pytest.mark.parametrize(
     ("error", "status", "told"),
     [
-        (NotFound("no such run"), 404, "There is no such page"),
+        (NotFound("no such run", "run"), 404, "There is no such page"),
         (Busy("another run is under way"), 409, "Another run is under way."),
         (Busy("a run is being applied", retry_after=30), 503, "Try again in a moment"),
         (Unavailable("storage does not answer"), 503, "Try again in a moment"),
