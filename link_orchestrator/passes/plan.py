@@ -58,10 +58,11 @@ from shared.directory.matching.evidence import (
     rivals_of,
     trust_of,
 )
-from shared.directory.matching.identity import Identity, read_object_id
+from shared.directory.matching.identity import Identity
 from shared.directory.matching.match_keys import MatchKey, match_key
 from shared.directory.matching.names import names_in
 from shared.directory.matching.policy import LOGIN_NAMES, Policy, Rule, Trust
+from shared.directory.object_ids import read_object_id
 from shared.directory.records.model import Account, Status, digest_facts
 from shared.directory.work.jobs import Job
 from shared.directory.work.plan import PlanRow

@@ -7,13 +7,14 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from link_orchestrator.files.reading import READING
-from link_orchestrator.kinds import GROUP_IMPORT, IMPORT, KINDS, RUN, Kind, Rows
+from link_orchestrator.kinds import GROUP_IMPORT, IMPORT, KINDS, RUN, UNDO, Kind, Rows
 from link_orchestrator.lifecycle import Orchestrations, cancel, ensure_started
 from link_orchestrator.problem_report import BY_REASON, PROBLEM, count_by_reason
 from link_orchestrator.requests.explained import explained
 from link_orchestrator.requests.selection import CONDITIONS, Filter, read_filter, refuse_unsent
 from link_orchestrator.run import settled_links
 from link_orchestrator.warnings import warnings_of
+from link_orchestrator.words import TAKEN_BACK
 from shared.admin.parameters import PAGED, page_answer, read_count, refuse_others
 from shared.directory.directory import Directory
 from shared.directory.errors import NotFound
@@ -32,7 +33,7 @@ ROWS_READ = 5_000
 
 LISTED: Final = (
     *("id", "kind", "phase", "started", "startedBy", "persons", "options", "counts", "links", "reviews"),
-    *("planned", "reviewed", "expires", "approved", "approvedBy", "cancelledBy", "replacedBy"),
+    *("planned", "reviewed", "decided", "expires", "approved", "approvedBy", "cancelledBy", "replacedBy", "takenBack"),
     *("ended", "keptUntil", "reduced", "reason"),
 )
 """What lists show of a job; of its options those alone that are short."""
@@ -42,7 +43,8 @@ async def get_job(kind: Kind, directory: Directory, request: Request, client: Or
     """Return a job, with the progress of its orchestration."""
     job = await ensure_started(directory, await find_job(directory, request, kind), client)
     status = await client.get_status(job.id)
-    return answer(job, request, 200, getattr(status, "custom_status", None))
+    beside = await taken_back(directory, job.id) if kind is RUN else {}
+    return answer(job, request, 200, getattr(status, "custom_status", None), beside.get(job.id))
 
 
 async def get_upload(kind: Kind, directory: Directory, request: Request) -> Response:
@@ -66,7 +68,21 @@ async def page_of_jobs(directory: Directory, request: Request, name: str, *kinds
     refuse_others(request, *PAGED)
     names = [kind.name for kind in kinds]
     jobs, cursor = await directory.jobs.page(names, request.params.get("cursor", ""), read_count(request))
-    return page_answer(name, [listed(job) for job in jobs], cursor)
+    beside = await taken_back(directory, *(job.id for job in jobs)) if RUN in kinds else {}
+    return page_answer(name, [listed(job) | beside.get(job.id, {}) for job in jobs], cursor)
+
+
+async def taken_back(directory: Directory, *runs: str) -> dict[str, dict[str, Any]]:
+    """Return what the API says of runs whose links were taken back, by id: how many, and by which undo last."""
+    found = dict[str, dict[str, Any]]()
+    for undo in reversed(await directory.jobs.entries(UNDO.name)):
+        run = undo.options.get("run")
+        if run in runs:
+            links = sum(undo.counts.get(name, 0) for name in TAKEN_BACK)
+            links += found[run]["takenBack"]["links"] if run in found else 0
+            told = {"links": links, "undo": undo.id, "phase": undo.state.value, "started": undo.started}
+            found[run] = {"takenBack": told}
+    return found
 
 
 async def list_rows(kind: Kind, directory: Directory, request: Request) -> Response:
@@ -215,9 +231,11 @@ def _grouped(counts: Mapping[str, int]) -> tuple[dict[str, int], dict[str, dict[
     return plain, groups
 
 
-def answer(job: Job, request: Request, status: int, progress: object = None) -> Response:
-    """Return a job as JSON, with its address. `progress` is shown until the job has ended."""
-    document = shown(job)
+def answer(
+    job: Job, request: Request, status: int, progress: object = None, beside: Mapping[str, Any] | None = None
+) -> Response:
+    """Return a job as JSON, with its address, and what there is beside it. `progress` is shown until it has ended."""
+    document = {**shown(job), **(beside or {})}
     if isinstance(progress, dict) and not job.state.ended:
         counts = {"counts": _grouped(progress["counts"])[0]} if "counts" in progress else {}
         document["progress"] = progress | counts

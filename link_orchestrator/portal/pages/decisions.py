@@ -9,6 +9,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from link_orchestrator import words
+from link_orchestrator.portal.forms import digits
 from link_orchestrator.portal.page import Asked, Outcome, Page, SeeOther, Shown
 from link_orchestrator.portal.pages.all_rows import ACTIONS
 from link_orchestrator.portal.pages.of_plan import DONE, RULES, NotTaken, Row, conditions, refuse_unseen, review
@@ -44,6 +45,8 @@ class Decisions:
     """Rows or lines that were not taken, of which `not_taken` names the first."""
     taken: int = 0
     ticked: Sequence[str] = ()
+    together: int = 0
+    """Rows that were decided together just now."""
 
     @property
     def at(self) -> str:
@@ -61,11 +64,20 @@ class Decisions:
     @property
     def count(self) -> int | None:
         """How many rows there are, where the plan says so: of a decision without further conditions."""
+        if [*self.asked] == ["predicted"]:
+            return self._predicted
         if self.asked.keys() - {"decision"}:
             return None
         decision = self.asked.get("decision", "")
         known = (*words.DECISIONS, *words.SHARED, *words.GROUPS)
         return self.run.counts.get(decision, 0) if decision else sum(self.run.counts.get(name, 0) for name in known)
+
+    @property
+    def _predicted(self) -> int | None:
+        known: Mapping[str, int] = self.run.document.get("predicted", {})
+        warned = {one["code"]: int(one["count"]) for one in self.run.document.get("warnings", ())}
+        wanted = self.asked["predicted"]
+        return warned.get("secondAccounts", 0) if wanted == "second" else known.get(wanted)
 
     @property
     def actions(self) -> Sequence[str]:
@@ -95,7 +107,9 @@ async def _read(asked: Asked, **more: Any) -> Decisions:
     rows = [Row(one, run.waits) for one in page["decisions"]]
     after = asked.query.get("after", "")
     ticked = asked.form.all("rows")
-    return Decisions(run, rows, wanted, cursor, page.get("cursor", ""), after, wrong, ticked=ticked, **more)
+    together = digits(asked.query.get("together", "")) or 0
+    told: dict[str, Any] = {"ticked": ticked, "together": min(together, ROWS)}
+    return Decisions(run, rows, wanted, cursor, page.get("cursor", ""), after, wrong, **told, **more)
 
 
 async def decide(asked: Asked) -> Outcome:
@@ -112,7 +126,8 @@ async def decide(asked: Asked) -> Outcome:
     refuse_unseen(asked, {one.id: one for one in (await _read(asked)).rows}, body)
     answer = await review(asked, body)
     if not answer["refused"]:
-        return SeeOther(path, action, {**back, "after": rows[-1]})
+        # Of several the number is said, at the top; behind a single one the next row is at hand.
+        return SeeOther(path, action, {**back, **({"after": rows[-1]} if row else {"together": str(len(rows))})})
     if row:
         raise InvalidValue(answer["refused"][0]["reason"])
     view = await _read(asked)

@@ -6,25 +6,9 @@ https://learn.microsoft.com/graph/api/resources/user.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
-
-_OBJECT_ID = re.compile(r"\{?([0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12})\}?")
-
-NO_OBJECT_ID: Final = "an object id of Entra is a GUID, like 11111111-0000-4000-8000-000000000001"
-"""What to say of a text that is none."""
-
-
-def read_object_id(text: str) -> str | None:
-    """Return an object id as Entra writes it, a GUID in small letters; None for a text that is no GUID.
-
-    Spreadsheets and scripts put braces around it, and write it in capitals.
-    https://learn.microsoft.com/graph/api/resources/user (`id`)
-    """
-    guid = _OBJECT_ID.fullmatch(text.strip())
-    return guid[1].lower() if guid else None
 
 
 class Identity(NamedTuple):

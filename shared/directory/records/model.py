@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import Any, ClassVar, Self
 
 from shared.directory.keys import APPLICATION_ID, LIVE, RETIRED, Key, application_key, fold, folded
+from shared.directory.object_ids import forms_of
 from shared.directory.text import join_text, split_text, weak_tag
 from shared.json_text import dump, load
 from shared.tables.port import Row, Value
@@ -315,19 +316,20 @@ class Account(Resource):
 
     def held(self) -> frozenset[Key]:
         """Return the keys whose claim may lead here: the first account with an externalId claims that identity."""
-        return self.claims() | ({Key("identity", fold(self.external_id))} if self.external_id else set())
+        return self.claims() | {Key("identity", form) for form in forms_of(self.external_id or "") if form}
 
     def found_by(self) -> frozenset[Key]:
         """Return the keys by which the account can be found beside its claims."""
         keys = [Key("email", fold(email)) for email in (*self.emails, *self.evidence.verified_emails)]
+        if self.employee_number:
+            keys.append(Key("employeeNumber", fold(self.employee_number)))
         for kind, value in (
             ("externalId", self.external_id),
-            ("employeeNumber", self.employee_number),
             ("nameId", self.evidence.name_id),
             ("objectId", self.evidence.object_id),
         ):
             if value:
-                keys.append(Key(kind, fold(value)))
+                keys += [Key(kind, form) for form in forms_of(value)]
         return frozenset(keys)
 
     def pointers(self) -> frozenset[Key]:
