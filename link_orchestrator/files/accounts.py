@@ -28,7 +28,7 @@ A column of any other name is not read, a password least of all.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -36,6 +36,7 @@ from link_orchestrator.files.cells import (
     BETWEEN,
     Unusable,
     find_answer,
+    find_state,
     find_verified,
     read_email,
     read_flag,
@@ -154,7 +155,7 @@ def _refuse_display_name(cells: Mapping[str, Any], layout: Layout, found: Column
         )
 
 
-_EITHER_NAME: Final = ("user name", "user", "user_name", "user-name")
+_EITHER_NAME: Final = ("user name", "user", "user_name", "user-name", "benutzername")
 
 
 class _Owners:
@@ -218,7 +219,7 @@ _ADDRESS: Final = {
 _PHONES: Final = {"phone": "work", "mobilePhone": "mobile", "homePhone": "home"}
 
 _ALSO_KNOWN_AS: Final[Mapping[str, str]] = {
-    "userName": "login loginname user signinname userprincipalname upn",
+    "userName": "login loginname user signinname userprincipalname upn benutzername anmeldename",
     "email": "mail emailaddress primaryemail workemail",
     "emailVerified": "verifiedemail verifiedemails isemailverified",
     "otherEmails": "otheremail othermails secondemail secondaryemail worksecondaryemail homesecondaryemail aliases",
@@ -227,11 +228,11 @@ _ALSO_KNOWN_AS: Final[Mapping[str, str]] = {
     "nameId": "samlnameid persistentnameid",
     "objectId": "oid objectidentifier azureobjectid aadobjectid entraobjectid",
     "externalId": "",
-    "displayName": "name fullname",
-    "givenName": "firstname namegivenname",
-    "familyName": "lastname surname namefamilyname",
+    "displayName": "name fullname anzeigename",
+    "givenName": "firstname namegivenname vorname",
+    "familyName": "lastname surname namefamilyname nachname",
     "middleName": "namemiddlename",
-    "employeeNumber": "employeeid personnelnumber",
+    "employeeNumber": "employeeid personnelnumber personalnummer",
     "active": "status enabled isactive accountenabled aktiv actif activo attivo",
     "inactive": "suspended disabled deactivated blocked issuspended isdisabled isblocked gesperrt",
     "protected": "breakglass isprotected",
@@ -322,19 +323,24 @@ class _Cells:
 
     def active(self) -> bool | None:
         """Return whether the person may come in; None if the row does not say. Each column that says no counts."""
-        on, off = self._said("active"), self._said("inactive")
+        on, off = self._said("active", self._answer), self._said("inactive", self._inactive)
         return on if off is None else not off and on is not False
 
-    def _said(self, column: str) -> bool | None:
+    def _said(self, column: str, answer_of: Callable[[str], bool | None]) -> bool | None:
         if column not in self._layout:
             return None
         header, value = self.find(column)
         text = read_text(header, value, compared=True)
-        return read_flag(header, text, default=True, answer_of=self._answer) if text else None
+        return read_flag(header, text, default=True, answer_of=answer_of) if text else None
 
     def _answer(self, text: str) -> bool | None:
         answer = self._product.is_active(text) if self._product else None
         return find_answer(text) if answer is None else answer
+
+    def _inactive(self, text: str) -> bool | None:
+        """Return whether a cell says that somebody may not come in: yes, or the state itself, as in `disabled`."""
+        state = find_state(text)
+        return self._answer(text) if state is None else not state
 
     def listed(self, column: str) -> Iterator[tuple[str, Any]]:
         """Yield header and value of every element of a column, from all headers that hold it."""

@@ -306,6 +306,23 @@ async def test_every_kind_of_row_has_its_page(door: Door, api: Api, run: Any, de
         assert row["reason"] in page.text
 
 
+async def test_of_several_accounts_each_stands_beside_the_person(door: Door, api: Api, run: Any) -> None:
+    row = await row_of(api, run, "ambiguous")
+    page = await door.get(here(run, f"/rows/{row['id']}"))
+    assert "The person, and each account as it is now" in page.text
+    assert all(f'<th scope="col">{one["userName"]}</th>' in page.html for one in row["candidates"])
+    assert "What connects the two" not in page.text, "which account it belongs to is not in there"
+
+
+async def test_a_person_is_found_among_the_decisions(door: Door, api: Api, run: Any) -> None:
+    row = await row_of(api, run, "review")
+    page = await door.get(here(run, f"/decisions?find={row['identity']['userPrincipalName'][:-4].upper()}"))
+    assert f'value="{row["id"]}"' in page.html
+    assert "Link all" not in page.text, "nobody is decided about by a name alone"
+    shown = await door.get(here(run, f"/rows/{row['id']}?find=x"))
+    assert shown.status == 200
+
+
 async def test_the_counterpart_is_named_on_the_page_of_a_row(door: Door, api: Api, run: Any) -> None:
     (row,) = await api.decisions(run, "ambiguous")
     path = here(run, f"/rows/{row['id']}")
