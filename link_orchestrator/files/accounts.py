@@ -40,6 +40,7 @@ from link_orchestrator.files.cells import (
     find_verified,
     read_email,
     read_flag,
+    read_shown,
     read_text,
 )
 from link_orchestrator.files.columns import Columns, Layout, Needed, check_named, ranks
@@ -309,6 +310,11 @@ class _Cells:
         header, value = self.find(column)
         return read_text(header, value, compared=compared, most=most)
 
+    def shown(self, column: str, *, most: int = MAX_FIELD_CHARS) -> str | None:
+        """Return a text by which accounts are told apart."""
+        header, value = self.find(column)
+        return read_shown(header, value, most=most)
+
     def object_id(self) -> str | None:
         """Return the object id of a past sign-in. Raises Unusable for a text that is none."""
         header, value = self.find("objectId")
@@ -356,7 +362,7 @@ class _Cells:
 
 def _account(line: int, cells: _Cells) -> AccountRow:
     emails = _emails(cells)
-    user_name = cells.text("userName", compared=True) or (emails[0]["value"] if emails else None)
+    user_name = cells.shown("userName") or (emails[0]["value"] if emails else None)
     if not user_name:
         raise Unusable("userName", "is empty, and there is no e-mail address to take instead", "Fill it in.")
     document: dict[str, Any] = {"schemas": [USER], "userName": user_name}
@@ -364,14 +370,14 @@ def _account(line: int, cells: _Cells) -> AccountRow:
         if value := cells.text(column, compared=name in ("externalId", "employeeNumber")):
             (document.setdefault(parent, {}) if parent else document)[name] = value
     if external_id := document.get("externalId"):
-        document["externalId"] = read_object_id(external_id) or external_id
+        document["externalId"] = read_object_id(external_id) or cells.shown("externalId")
     if (active := cells.active()) is not None:  # a file without a value switches nobody on again
         document["active"] = active
     multi_valued = {"emails": emails, "phoneNumbers": _phones(cells), "addresses": _addresses(cells)}
     document |= {name: elements for name, elements in multi_valued.items() if elements}
     document["schemas"] += [name for name in document if name.startswith("urn:")]
     evidence = SignInEvidence(cells.text("nameId", compared=True), cells.object_id(), _verified(cells, emails))
-    own = cells.text("applicationId", compared=True, most=MAX_APPLICATION_ID)
+    own = cells.shown("applicationId", most=MAX_APPLICATION_ID)
     return AccountRow(line, document, evidence, cells.flag("protected", False), own)
 
 

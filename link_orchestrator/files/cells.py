@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Final
 
 from link_orchestrator.files.rows import MAX_FIELD_CHARS
+from shared.directory.text import find_hidden
 
 
 class Unusable(Exception):
@@ -106,6 +107,17 @@ def read_text(header: str, value: object, *, compared: bool = False, most: int =
     return text or None
 
 
+def read_shown(header: str, value: object, *, most: int = MAX_FIELD_CHARS, emoji: bool = False) -> str | None:
+    """Return a compared value by which accounts or groups are told apart. Raises Unusable for what nobody sees in it.
+
+    `emoji` says that signs may be made of several characters.
+    """
+    text = read_text(header, value, compared=True, most=most)
+    if text and (hidden := find_hidden(text, emoji=emoji)):
+        raise Unusable(header, f"has a character that is not shown, {hidden}", "Take it out.")
+    return text
+
+
 _VERIFIED: Final = {"verified": True, "confirmed": True, "unverified": False, "not_verified": False, "pending": False}
 """Words that say whether an address is verified."""
 
@@ -141,7 +153,7 @@ def read_flag(
 
 def read_email(header: str, value: object) -> str:
     """Return the e-mail address of a cell. Raises Unusable for anything else, an empty cell included."""
-    address = read_text(header, value, compared=True) or ""
+    address = read_shown(header, value) or ""
     if address[:7].lower() == "mailto:":  # of a link that a spreadsheet made
         address = address[7:]
     if len(address) > 320 or not _EMAIL.fullmatch(address):

@@ -77,7 +77,9 @@ async def edit_account(directory: Directory, request: Request) -> Response:
 
     async def act(account: Account) -> Account:
         try:
-            return await directory.accounts.replace(account, edited(account, edit, user), by=request.by, action="edit")
+            after = edited(account, edit, user)
+            after.refuse_hidden(account)
+            return await directory.accounts.replace(account, after, by=request.by, action="edit")
         except AlreadyExists as taken:
             if taken.attribute != APPLICATION_ID:
                 raise

@@ -38,11 +38,6 @@ def read_object_id(text: str) -> str | None:
     return guid[0] if guid[1] else "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
 
 
-def is_nil(text: str) -> bool:
-    """Tell whether a text is the nil GUID, which software writes where it knows of no id (RFC 9562 section 5.9)."""
-    return re.sub(r"[\W_]+", "", text) == _NIL
-
-
 def compared_id(text: str) -> str:
     """Return the form in which ids of identities are compared: an object id's, or that of any other value."""
     return read_object_id(text) or fold(text)
