@@ -96,6 +96,7 @@ class _Weighing:
         self._said = Said(directory.keys, self._policy, mapping_of(job), {})
         self._found_under = f"weigh_{slice_name}"
         self._counts: Counter[str] = Counter()
+        self._unmatched: list[tuple[int, PlanRow]] = []
 
     async def weigh(self, bucket: int, *, again: bool) -> None:
         """Weigh the accounts of a bucket; of a later run, those that something changed about."""
@@ -130,12 +131,14 @@ class _Weighing:
             if all(claim.excluded for claim in made.values()) and not account.retired and self._reports(account):
                 unmatched.append(_row(stays_local(facts, excluded=bool(made)), self._policy))
         await self._directory.plan(self._job.id).write(bucket, unmatched)
+        self._unmatched += [(bucket, row) for row in unmatched]
         if unmatched or not again:
             self._counts[DecisionKind.NO_IDENTITY.value] += len(unmatched)
 
     async def close(self) -> Counter[str]:
         """Write all that is held, and return what was counted."""
         await together(self._writer.close(), self._seen.close())
+        await self._directory.plan_names(self._job.id).write(self._found_under, self._unmatched)
         await self._directory.findings.write(self._job.id, self._found_under, self._said.found)
         return self._counts
 
@@ -365,6 +368,8 @@ async def decide_all(directory: Directory, job: Job, slice_: Slice, *, again: bo
             await turns.step()
         await plan.leave_open(left_open)
     await together(*(plan.write(home, batch) for home, batch in rows.items()))
+    written = ((home, row) for home, batch in rows.items() for row in batch)
+    await directory.plan_names(job.id).write(f"decide{'_again' if again else ''}_{slice_.name}", written)
     await together(links.close(), left.close(), seen.close())
     await directory.findings.write(job.id, f"decide_{slice_.name}", said.found)
     counts.update(said.counts)

@@ -18,6 +18,7 @@ from link_orchestrator.words import TAKEN_BACK
 from shared.admin.parameters import PAGED, page_answer, read_count, refuse_others
 from shared.directory.directory import Directory
 from shared.directory.errors import NotFound
+from shared.directory.keys import Key
 from shared.directory.text import timestamp
 from shared.directory.work.jobs import Job
 from shared.directory.work.plan import Plan, PlanRow
@@ -89,12 +90,35 @@ async def list_rows(kind: Kind, directory: Directory, request: Request) -> Respo
     """List a page of a job's rows; of a run's, if asked for, those alone that meet conditions."""
     job = await find_job(directory, request, kind)
     conditions = CONDITIONS if kind is RUN else ()
-    refuse_others(request, *([kind.rows.filter_by] if kind.rows.choices else []), *conditions, "count", "cursor")
+    found_by = ("find",) if kind is RUN else ()
+    refuse_others(
+        request, *([kind.rows.filter_by] if kind.rows.choices else []), *conditions, *found_by, "count", "cursor"
+    )
     choice = read_choice(request, kind.rows)
+    if kind is RUN and request.params.get("find", "").strip():
+        return await _page_of_named(directory, request, choice)
     if kind is RUN and (wanted := read_filter(request)):
         refuse_unsent(wanted, job)
         return await _page_of_selected(directory, request, choice, wanted)
     return await page_of_rows(directory, request, kind, request.id, choice)
+
+
+async def _page_of_named(directory: Directory, request: Request, choice: str) -> Response:
+    """Return a page of the rows whose names begin with what is looked for; fewer where they meet conditions, too.
+
+    An account that has it as an e-mail address is looked for by its userName.
+    """
+    find = request.params["find"].strip()
+    wanted = read_filter(request)
+    names, cursor = directory.plan_names(request.id), request.params.get("cursor", "")
+    rows, more = await names.find(find, cursor, read_count(request))
+    if not rows and not cursor and "@" in find:
+        for account in await directory.accounts.list_by(Key("email", find)):
+            rows += (await names.find(account.user_name, "", read_count(request)))[0]
+    if not rows and not cursor and not await names.exist():
+        raise InvalidValue("find: an earlier version of the app made this plan: make another one to find people in it")
+    selected = [row for row in rows if choice in ("", row.decision) and (wanted is None or wanted.selects(row))]
+    return page_answer(RUN.rows.name, [named_row(row, RUN) for row in selected], more)
 
 
 async def _page_of_selected(directory: Directory, request: Request, choice: str, wanted: Filter) -> Response:

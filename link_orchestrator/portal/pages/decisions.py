@@ -12,7 +12,7 @@ from link_orchestrator import words
 from link_orchestrator.portal.forms import digits
 from link_orchestrator.portal.page import Asked, Outcome, Page, SeeOther, Shown
 from link_orchestrator.portal.pages.all_rows import ACTIONS
-from link_orchestrator.portal.pages.of_plan import DONE, RULES, NotTaken, Row, conditions, refuse_unseen, review
+from link_orchestrator.portal.pages.of_plan import DONE, RULES, NotTaken, Row, looked_for, refuse_unseen, review
 from link_orchestrator.portal.pages.of_run import Document, Run
 from shared.host.problems import problem
 from shared.scim.errors import InvalidValue
@@ -55,6 +55,11 @@ class Decisions:
         return ids[min(ids.index(self.after) + 1, len(ids) - 1)] if self.after in ids else ""
 
     @property
+    def reported(self) -> Mapping[str, str]:
+        """The conditions that a report of the rows has: none looks for a name."""
+        return {name: value for name, value in self.asked.items() if name != "find"}
+
+    @property
     def choices(self) -> Sequence[tuple[str, str]]:
         """Decisions that this plan has, each with its number."""
         known, counts = {**words.DECISIONS, **words.SHARED, **words.GROUPS}, self.run.counts
@@ -66,6 +71,10 @@ class Decisions:
         """How many rows there are, where the plan says so: of a decision without further conditions."""
         if [*self.asked] == ["predicted"]:
             return self._predicted
+        if [*self.asked] == ["changes"] and not self.run.reviewed and not self.run.counts.get("alreadyLinked"):
+            # The plan counts links made before, and reviews, which the list of its own links does not have.
+            impact: Mapping[str, int] = self.run.document.get("impact", {})
+            return impact.get("accounts" if self.asked["changes"] == "any" else self.asked["changes"])
         if self.asked.keys() - {"decision"}:
             return None
         decision = self.asked.get("decision", "")
@@ -81,7 +90,9 @@ class Decisions:
 
     @property
     def actions(self) -> Sequence[str]:
-        """What may be said of all rows that the conditions choose."""
+        """What may be said of all rows that the conditions choose; nothing where a name is looked for."""
+        if "find" in self.asked:
+            return []
         return [action for action, decisions in ACTIONS.items() if self.asked.get("decision") in decisions]
 
     @property
@@ -96,7 +107,7 @@ async def show(asked: Asked) -> Outcome:
 
 async def _read(asked: Asked, **more: Any) -> Decisions:
     run = await Run.read(asked)
-    wanted = conditions(asked)
+    wanted = looked_for(asked)
     cursor = asked.query.get("cursor", "")
     page: Document = {"decisions": ()}
     wrong = ""
@@ -117,7 +128,7 @@ async def decide(asked: Asked) -> Outcome:
     action, _, row = asked.form["one"].partition(" ")
     rows = [row] if row else [*asked.form.all("rows")]
     action = action or asked.form["action"]
-    back = {**conditions(asked), "cursor": asked.query.get("cursor", "")}
+    back = {**looked_for(asked), "cursor": asked.query.get("cursor", "")}
     path = f"runs/{asked.path['id']}/decisions"
     if not rows:
         return SeeOther(path, "none", back)
@@ -145,7 +156,7 @@ async def decide_by_file(asked: Asked) -> Outcome:
     kind = next((kind for end, kind in FILES.items() if file.name.lower().endswith(end)), file.content_type)
     answer = await asked.api.post("linking/runs/{id}/decisions", file.content, kind, id=asked.path["id"])
     if not answer["notTaken"]:
-        return SeeOther(f"runs/{asked.path['id']}/decisions", "filed", conditions(asked))
+        return SeeOther(f"runs/{asked.path['id']}/decisions", "filed", looked_for(asked))
     refused = [NotTaken(f"Line {one['line']:,}", one["reason"]) for one in answer["refused"]]
     if (left := answer["notTaken"] - len(refused)) > 0:
         refused.append(NotTaken(f"{left:,} more lines", "Correct these first, and send the file again."))

@@ -24,7 +24,7 @@ TONES: Final = {
     "inactive": "stop", "deletedOverScim": "stop",
 }  # fmt: skip
 """The colour of each state of accounts."""
-STEPS: Final = ("Connect", "Import", "Policy", "Plan", "Review", "Approve", "Verify")
+STEPS: Final = ("Connect", "Import", "Policy", "Plan", "Review", "Approve", "Provision", "Verify")
 
 Document = Mapping[str, Any]
 
@@ -197,7 +197,7 @@ def _after_linking(run: Document, verification: Document | None, here: str) -> N
     here = f"{here}/verify"
     if verification is None or not _is_about(verification, run):
         text = "Switch provisioning on in Entra. Once its first cycle is through, verify that it found everybody."
-        return Next("Verify", "Provision, then verify", text, "Verify", here)
+        return Next("Provision", "Provision, then verify", text, "Verify", here)
     counts = verification["counts"]
     if "ended" not in verification:
         return Next("Verify", "The links are being verified", "It changes nobody.", "See how far it is", here)

@@ -271,6 +271,8 @@ async def test_rows_are_chosen_by_every_condition_of_the_api_page_by_page(door: 
     assert f"{run['counts']['link']} rows, 50 on this page" in page.text
     following = page.html.split('rel="next"')[0].rpartition('href="/portal/')[2].partition('"')[0].replace("&amp;", "&")
     assert "This is the last page." in (await door.get(following)).text
+    assert f"{run['impact']['userName']} row" in (await door.get(here(run, "/decisions?changes=userName"))).text
+    assert f"{run['predicted']['created']} row" in (await door.get(here(run, "/decisions?predicted=created"))).text
     chosen = await door.get(here(run, "/decisions?changes=userName&domain=fabrikam.com"))
     listed = await api.call("GET", f"linking/runs/{run['id']}/decisions", changes="userName", domain="fabrikam.com")
     assert f"{len(listed['decisions'])} rows on this page" in chosen.text
@@ -302,6 +304,23 @@ async def test_every_kind_of_row_has_its_page(door: Door, api: Api, run: Any, de
         page = await door.get(here(run, f"/rows/{row['id']}"))
         assert page.status == 200, page.text
         assert row["reason"] in page.text
+
+
+async def test_of_several_accounts_each_stands_beside_the_person(door: Door, api: Api, run: Any) -> None:
+    row = await row_of(api, run, "ambiguous")
+    page = await door.get(here(run, f"/rows/{row['id']}"))
+    assert "The person, and each account as it is now" in page.text
+    assert all(f'<th scope="col">{one["userName"]}</th>' in page.html for one in row["candidates"])
+    assert "What connects the two" not in page.text, "which account it belongs to is not in there"
+
+
+async def test_a_person_is_found_among_the_decisions(door: Door, api: Api, run: Any) -> None:
+    row = await row_of(api, run, "review")
+    page = await door.get(here(run, f"/decisions?find={row['identity']['userPrincipalName'][:-4].upper()}"))
+    assert f'value="{row["id"]}"' in page.html
+    assert "Link all" not in page.text, "nobody is decided about by a name alone"
+    shown = await door.get(here(run, f"/rows/{row['id']}?find=x"))
+    assert shown.status == 200
 
 
 async def test_the_counterpart_is_named_on_the_page_of_a_row(door: Door, api: Api, run: Any) -> None:
