@@ -1,20 +1,24 @@
 """`python -m infra.restore DAY --tables URL --blobs URL`: the tables again as they were copied on a day.
 
-It goes by a token of whoever restores, in RESTORE_TOKEN, with the roles Storage Table Data Contributor and Storage Blob
-Data Reader: `az account get-access-token --resource https://storage.azure.com/ --query accessToken -o tsv`. The apps
-must be stopped, and the tables empty. If it breaks off, it may be run again with --over.
+It goes by a token of whoever restores, with the roles Storage Table Data Contributor and Storage Blob Data Reader: the
+one in RESTORE_TOKEN, and without one, or once that is about to end, by what this answers: `az account get-access-token
+--resource https://storage.azure.com/ --query accessToken -o tsv`. The apps must be stopped, and the tables empty. If it
+breaks off, it may be run again with --over.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import base64
+import json
 import os
 import sys
 import time
+from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 from azure.core.credentials import AccessToken
 from rich.console import Console
@@ -29,35 +33,71 @@ from shared.directory.work.jobs import Job, State
 from shared.tables.azure import AzureTables
 from shared.tables.blobs import Blobs
 from shared.tables.copying import NoCopy, Store, find, restore
-from shared.tables.port import TablesError
+from shared.tables.port import Denied, TablesError
 
 TOKEN = "RESTORE_TOKEN"  # noqa: S105 - the name of a variable
 LOST = "the tables were restored from a copy that was made while this was under way: start it again"
 """Why a job has failed that had not ended when the copy was made."""
 
 
-class Given:
-    """A token that was given, in the form that azure-core asks for."""
+ASK: Final = "az account get-access-token --resource https://storage.azure.com/ --query accessToken -o tsv"
+"""What answers with a token of whoever is signed in to Azure on this machine."""
+SPARE_SECONDS: Final = 600
+"""Seconds before its end in which a token is replaced: more than azure-core keeps one that it was given (300)."""
 
-    def __init__(self, token: str) -> None:
-        self._token = token
+
+class Tokens:
+    """The token that was given, "" for none, and behind it those that `az` gives; in the form that azure-core asks for.
+
+    A restore of a large copy takes longer than a token lasts.
+    """
+
+    def __init__(self, token: str = "") -> None:
+        self._token, self._ends = token, end_of(token) if token else 0
+        self._asking = asyncio.Lock()
 
     async def get_token(self, *scopes: str, **_: Any) -> AccessToken:
-        """Return the token."""
-        return AccessToken(self._token, int(time.time()) + 3600)
+        """Return the token, and when it ends. Raises Denied."""
+        token = await self.bearer()
+        return AccessToken(token, self._ends)
 
     async def bearer(self) -> str:
-        """Return its text."""
+        """Return a token that does not end soon. Raises Denied."""
+        async with self._asking:  # requests side by side ask once
+            if self._ends - time.time() < SPARE_SECONDS:
+                self._token = await _ask()
+                self._ends = end_of(self._token)
         return self._token
 
     async def close(self) -> None:
         """There is nothing to close."""
 
-    async def __aenter__(self) -> Given:
+    async def __aenter__(self) -> Tokens:
         return self
 
     async def __aexit__(self, *_: object) -> None:
         return None
+
+
+def end_of(token: str) -> int:
+    """Return when a token ends, in seconds since 1970, as it says itself (RFC 7519); if it does not, in an hour."""
+    try:
+        payload = token.split(".")[1]
+        return int(json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))["exp"])
+    except (IndexError, KeyError, TypeError, ValueError):
+        return int(time.time()) + 3600
+
+
+async def _ask() -> str:
+    try:
+        process = await asyncio.create_subprocess_exec(*ASK.split(), stdout=PIPE, stderr=DEVNULL)
+        answer, _ = await process.communicate()
+    except FileNotFoundError:
+        answer = b""
+    token = answer.decode("ascii", "replace").strip()
+    if not token or end_of(token) - time.time() < SPARE_SECONDS:
+        raise Denied(f"there is no token that lasts: sign in by `az login`, or set {TOKEN}; then go on with --over")
+    return token
 
 
 def main() -> int:
@@ -72,16 +112,14 @@ def main() -> int:
         help="go on with a restore of this day that broke off: what came since the copy stays",
     )
     arguments = parser.parse_args()
-    if not os.environ.get(TOKEN):
-        sys.exit(f"set {TOKEN}: az account get-access-token --resource https://storage.azure.com/")
-    given, console = Given(os.environ[TOKEN]), Console(highlight=False)
-    tables = AzureTables.with_credential(arguments.tables, given)
-    return asyncio.run(_run(tables, f"{arguments.blobs.rstrip('/')}/{CONTAINER}", given, arguments, console))
+    tokens, console = Tokens(os.environ.get(TOKEN, "")), Console(highlight=False)
+    tables = AzureTables.with_credential(arguments.tables, tokens)
+    return asyncio.run(_run(tables, f"{arguments.blobs.rstrip('/')}/{CONTAINER}", tokens, arguments, console))
 
 
-async def _run(tables: AzureTables, container: str, given: Given, arguments: Any, console: Console) -> int:
+async def _run(tables: AzureTables, container: str, tokens: Tokens, arguments: Any, console: Console) -> int:
     try:
-        async with Blobs(container, given.bearer) as blobs:
+        async with Blobs(container, tokens.bearer) as blobs:
             return await run(tables, blobs, arguments.day, console, over=arguments.over)
     finally:
         await tables.close()

@@ -38,7 +38,7 @@ Code = Annotated[str, Field(exclude_if=lambda code: not code)]
 """Why something failed, in one word for the log: the sentence beside it is for the administrator. It is sent only where
 there is one, so that the version of the app before this one reads all other messages."""
 
-ITEMS_A_SLICE = 2_000
+ITEMS_A_SLICE = 4_000
 """Accounts and identities in one slice of a pass. It may be more, since a slice has at least one whole bucket."""
 MEMBERSHIPS_AN_ACCOUNT = 10
 """Memberships that take about as long as one account."""

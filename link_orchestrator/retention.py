@@ -124,6 +124,7 @@ async def _remove(directory: Directory, job: Job) -> None:
         await _remove_owed(directory, job)
     await directory.stages.clear(job.id, [job.id + IMPORTED])
     if job.kind == RUN.name:
+        await directory.plan_names(job.id).clear()
         await directory.findings.clear(job.id)
     await directory.jobs.remove(job)
 
@@ -141,6 +142,7 @@ async def _reduce(directory: Directory, run: Job) -> int:
     kept = 0
     for name in reading_names(run.id):
         await directory.plan(name).clear()
+    await directory.plan_names(run.id).clear()
     owed = await _owed(directory, run)
     for bucket in range(directory.keys.buckets):
         async for rows in _pages(directory, run, bucket):

@@ -96,7 +96,7 @@ UNDONE_GROUPS: Final[Bars] = {
     "groupsRefused": Bar("Not given back", "stop"),
     "groupsUnchanged": Bar("Taken back before", "rest"),
 }
-TAKEN_BACK: Final = ("undone", "undonePartly", "undoneInactive", "activated", "released")
+TAKEN_BACK: Final = ("undone", "undonePartly", "undoneInactive", "released")
 """Counts of an undo that took a link back."""
 NOT_WHOLLY: Final = ("refused", "undonePartly", "undoneInactive")
 """Counts of an undo that did not give everybody back what they were."""
@@ -115,10 +115,17 @@ def after_undo(undos: Sequence[Mapping[str, Any]]) -> Told | None:
     if not taken:
         return None
     inactive = undos[-1].get("counts", {}).get("undoneInactive", 0)
+    kept = sum(undo.get("counts", {}).get(name, 0) for undo in undos for name in ("undonePartly", "released"))
+    names = (
+        f"{counted(kept, 'account')} kept something of what provisioning wrote, which may be the sign-in name: the "
+        "rows of the undo say whose. The others sign in as before their link. All of them "
+        if kept
+        else "these people sign in as before their link, and their accounts "
+    )
     off = f"{counted(inactive, 'account')} that provisioning had switched off stay so until an undo names their number."
     return Told(
         f"{counted(taken, 'link')} of this run {'was' if taken == 1 else 'were'} taken back",
-        "Nobody loses access by that: these people sign in as before, and their accounts are managed here. "
+        f"Nobody loses access by that: {names}are managed here. "
         f"{off + ' ' if inactive else ''}"
         "Entra's next provisioning cycle is refused at each of them: it changes nothing there, and creates nobody "
         "beside them. Many refusals put Entra's job into quarantine, so leave it stopped. To go on: correct what was "

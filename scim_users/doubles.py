@@ -1,4 +1,4 @@
-"""What keeps a create from making somebody a second account.
+"""What keeps a create, or a change of what provisioning made, from making somebody a second account.
 
 A linking run would hold such a pair for review (shared/directory/matching/accounts.py). A second account would settle
 it wrongly and for good, since Entra keeps the id that it was given.
@@ -13,10 +13,11 @@ from typing import Final
 from shared.directory.directory import Directory
 from shared.directory.errors import AlreadyExists, MayBeTheSame
 from shared.directory.keys import Key, fold
+from shared.directory.matching.accounts import DecisionKind
 from shared.directory.matching.authority import CREATABLE, NOT_CREATED
-from shared.directory.matching.identity import read_object_id
 from shared.directory.matching.match_keys import MOST_SHARED, is_filler
 from shared.directory.matching.policy import Policy
+from shared.directory.object_ids import compared_id
 from shared.directory.records.model import Account, Status
 from shared.tables.access import together
 
@@ -37,13 +38,19 @@ _MAY_BE_THE_SAME: Final = (
 )
 
 
-async def refuse_left_open(directory: Directory, new: Account) -> None:
-    """Raise AlreadyExists if a plan, which sees rivals and aliases, left the identity to the administrator."""
+async def refuse_left_open(directory: Directory, new: Account, former: Account | None = None) -> None:
+    """Raise AlreadyExists if a plan, which sees rivals and aliases, left the identity to the administrator.
+
+    Of an account that is there, its `former` state had another identity. What the plan left open may be about that very
+    account: provisioning made the person under another externalId, before its mapping was corrected.
+    """
     if not new.external_id or _may_be_beside(new, await directory.policies.get()):
         return
     found = await directory.left_open.find(_identity_of(new))
     if found and found[1] in NOT_CREATED:
         run, decision = found
+        if former and decision == DecisionKind.CONFLICT and await _is_about(directory, run, new):
+            return
         reason = (
             f"the linking run {run}, or an undo since, left this person to an administrator ({decision}): settle it in "
             "a review, or link the account by hand (POST /accounts/{id}/link)"
@@ -51,22 +58,46 @@ async def refuse_left_open(directory: Directory, new: Account) -> None:
         raise AlreadyExists("externalId", "", reason)
 
 
-async def refuse_second_account(directory: Directory, new: Account) -> None:
+async def refuse_gained(directory: Directory, before: Account, after: Account) -> None:
+    """Raise AlreadyExists if a change gives an account of provisioning a key with which it could not be made.
+
+    Otherwise a create without the key, and a change that adds it, would be a way around what refuses creates.
+    """
+    if before.found_by() | {before.name} == after.found_by() | {after.name}:
+        return
+    if _identity_of(before) != _identity_of(after):
+        await refuse_left_open(directory, after, before)
+    await refuse_second_account(directory, after, before)
+
+
+async def refuse_second_account(directory: Directory, new: Account, former: Account | None = None) -> None:
     """Raise MayBeTheSame if an account that is managed here shares a key with a new one: it may be the same person's.
 
     The account that an identity had when SCIM deleted it stands in the way whatever the policy says: it gets that back.
+    Of an account that is there, what it has beyond its `former` state counts alone.
     """
     policy = await directory.policies.get()
     beside = _may_be_beside(new, policy)
-    signed_in = [Key("nameId", fold(new.user_name))] if policy.name_id_source == "userPrincipalName" else []
-    keys = [key for key in (*shared_keys(new), *signed_in) if not beside or key.kind in ("objectId", "externalId")]
-    for key, account in await _carriers(directory, new, keys):
+    known = _keys_of(former, policy) if former else ()
+    keys = [
+        key
+        for key in _keys_of(new, policy)
+        if key not in known and (not beside or key.kind in ("objectId", "externalId"))
+    ]
+    for key, account in await _carriers(directory, new, keys) if keys else ():
         if account.link and key.kind == "externalId" and fold(account.link.identity) == _identity_of(new):
             raise MayBeTheSame("externalId", account.id, found=account)
         if account.status is not Status.LOCAL or (beside and not account.retired):
             continue
         if account.retired or not await _is_creatable(directory, new):
             raise MayBeTheSame(_attribute(new, key), account.id, _MAY_BE_THE_SAME, found=account)
+
+
+def _keys_of(new: Account, policy: Policy) -> list[Key]:
+    """Return the shared keys of a new account, and the NameID with which it will sign in, where SCIM shows that."""
+    name_ids = {"userPrincipalName": new.user_name, "objectId": _identity_of(new)}
+    name_id = name_ids.get(policy.name_id_source)
+    return [*shared_keys(new), *([Key("nameId", fold(name_id))] if name_id else [])]
 
 
 def shared_keys(new: Account) -> list[Key]:
@@ -85,6 +116,8 @@ def shared_keys(new: Account) -> list[Key]:
 
 def _attribute(new: Account, key: Key) -> str:
     """Return the attribute of a new account in which it has a key; its userName may be another account's e-mail."""
+    if key.kind == "nameId" and key.value == _identity_of(new):
+        return "externalId"
     return "userName" if key.kind == "email" and key not in new.found_by() else _ATTRIBUTES[key.kind]
 
 
@@ -101,7 +134,14 @@ async def find_others(directory: Directory, new: Account, account_id: str) -> li
 
 def _identity_of(new: Account) -> str:
     """Return the identity of a new account as links and plans know it: braces around an object id make no other one."""
-    return read_object_id(new.external_id or "") or fold(new.external_id or "")
+    return compared_id(new.external_id or "")
+
+
+async def _is_about(directory: Directory, run: str, account: Account) -> bool:
+    """Tell whether the conflict of an account's identity in a run's plan is about that account."""
+    home = directory.keys.bucket(account.id)
+    row = await directory.plan(run).find_about(_identity_of(account), [DecisionKind.CONFLICT], [home])
+    return row is not None and row.shown.get("account", {}).get("id") == account.id
 
 
 def _may_be_beside(new: Account, policy: Policy) -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 from scim_users import authority
 from scim_users.authority import Write
 from scim_users.collision import settle
-from scim_users.doubles import refuse_left_open, refuse_second_account
+from scim_users.doubles import refuse_gained, refuse_left_open, refuse_second_account
 from scim_users.membership import Membership, Memberships, groups_of
 from scim_users.resource import location, render, showing_manager, user_type, version
 from scim_users.search import confirm_link, source
@@ -39,6 +39,7 @@ async def create(directory: Directory, request: Request) -> Response:
     document = normalise(await user_type(directory), read_json(request.body))
     accounts = directory.accounts
     new = Account.new(accounts.keys.new_id(document["userName"]), document, Status.PROVISIONED, accounts.now())
+    new.refuse_hidden()
     try:
         beside = await accounts.check_create(
             new.name, lambda: [refuse_left_open(directory, new)], lambda: [refuse_second_account(directory, new)]
@@ -165,6 +166,9 @@ async def _change(
         write = await change(before)
         async with _recorded(directory, request, before, method, write.carried):
             after = authority.authorise(before, write)
+        after.refuse_hidden(before)
+        if before.status is Status.PROVISIONED:
+            await _refuse_gained(directory, request, before, after, method)
         after = await showing_manager(directory, before, after)
         action, kept = "replace" if before.link == after.link else "confirm", before.status is Status.CLAIMED
         return await directory.accounts.replace(before, after, by=request.by, action=action, keep=kept)
@@ -185,6 +189,15 @@ async def _recorded(
     except Refused:
         if account.status is Status.LOCAL:
             await directory.refusals.record(Attempt(account.id, external_id, request.by, method))
+        raise
+
+
+async def _refuse_gained(directory: Directory, request: Request, before: Account, after: Account, method: str) -> None:
+    """Refuse, and record it, what would make an account of provisioning somebody's second one."""
+    try:
+        await refuse_gained(directory, before, after)
+    except AlreadyExists:
+        await directory.refusals.record(Attempt(after.id, after.external_id or "", request.by, method))
         raise
 
 

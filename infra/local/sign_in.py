@@ -59,7 +59,10 @@ class SignIn:
     ) -> func.HttpResponse | None:
         """Return what an address of App Service Authentication answers, None for any other address."""
         if _sign_out(path):
-            return func.HttpResponse(f"On this machine nobody signs out. The portal: {url}/portal\n")
+            page = (
+                f'<title>Scimlink</title><p>On this machine nobody signs out. <a href="{url}/portal">The portal</a></p>'
+            )
+            return func.HttpResponse(f"<!doctype html>{page}\n", mimetype="text/html")
         if not _sign_in(path):
             return None
         if not is_here(headers, peer, url):

@@ -28,7 +28,7 @@ A column of any other name is not read, a password least of all.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -36,9 +36,11 @@ from link_orchestrator.files.cells import (
     BETWEEN,
     Unusable,
     find_answer,
+    find_state,
     find_verified,
     read_email,
     read_flag,
+    read_shown,
     read_text,
 )
 from link_orchestrator.files.columns import Columns, Layout, Needed, check_named, ranks
@@ -49,6 +51,7 @@ from link_orchestrator.files.rows import MAX_FIELD_CHARS, Header, UnreadableFile
 from link_orchestrator.files.wrong_file import Door, Doorkeeper
 from link_orchestrator.problems import Problem
 from shared.directory.keys import APPLICATION_ID, in_small_letters
+from shared.directory.object_ids import NO_OBJECT_ID, read_object_id
 from shared.directory.records.model import ENTERPRISE, NO_EVIDENCE, SignInEvidence
 from shared.json_text import dump
 
@@ -153,7 +156,7 @@ def _refuse_display_name(cells: Mapping[str, Any], layout: Layout, found: Column
         )
 
 
-_EITHER_NAME: Final = ("user name", "user", "user_name", "user-name")
+_EITHER_NAME: Final = ("user name", "user", "user_name", "user-name", "benutzername")
 
 
 class _Owners:
@@ -217,7 +220,7 @@ _ADDRESS: Final = {
 _PHONES: Final = {"phone": "work", "mobilePhone": "mobile", "homePhone": "home"}
 
 _ALSO_KNOWN_AS: Final[Mapping[str, str]] = {
-    "userName": "login loginname user signinname userprincipalname upn",
+    "userName": "login loginname user signinname userprincipalname upn benutzername anmeldename",
     "email": "mail emailaddress primaryemail workemail",
     "emailVerified": "verifiedemail verifiedemails isemailverified",
     "otherEmails": "otheremail othermails secondemail secondaryemail worksecondaryemail homesecondaryemail aliases",
@@ -226,11 +229,11 @@ _ALSO_KNOWN_AS: Final[Mapping[str, str]] = {
     "nameId": "samlnameid persistentnameid",
     "objectId": "oid objectidentifier azureobjectid aadobjectid entraobjectid",
     "externalId": "",
-    "displayName": "name fullname",
-    "givenName": "firstname namegivenname",
-    "familyName": "lastname surname namefamilyname",
+    "displayName": "name fullname anzeigename",
+    "givenName": "firstname namegivenname vorname",
+    "familyName": "lastname surname namefamilyname nachname",
     "middleName": "namemiddlename",
-    "employeeNumber": "employeeid personnelnumber",
+    "employeeNumber": "employeeid personnelnumber personalnummer",
     "active": "status enabled isactive accountenabled aktiv actif activo attivo",
     "inactive": "suspended disabled deactivated blocked issuspended isdisabled isblocked gesperrt",
     "protected": "breakglass isprotected",
@@ -307,25 +310,43 @@ class _Cells:
         header, value = self.find(column)
         return read_text(header, value, compared=compared, most=most)
 
+    def shown(self, column: str, *, most: int = MAX_FIELD_CHARS) -> str | None:
+        """Return a text by which accounts are told apart."""
+        header, value = self.find(column)
+        return read_shown(header, value, most=most)
+
+    def object_id(self) -> str | None:
+        """Return the object id of a past sign-in. Raises Unusable for a text that is none."""
+        header, value = self.find("objectId")
+        text = read_text(header, value, compared=True)
+        if text and (found := read_object_id(text)) is None:
+            raise Unusable(header, "holds no object id", f"Leave it empty, or write it as it is: {NO_OBJECT_ID}.")
+        return found if text else None
+
     def flag(self, column: str, default: bool) -> bool:
         header, value = self.find(column)
         return read_flag(header, value, default=default)
 
     def active(self) -> bool | None:
         """Return whether the person may come in; None if the row does not say. Each column that says no counts."""
-        on, off = self._said("active"), self._said("inactive")
+        on, off = self._said("active", self._answer), self._said("inactive", self._inactive)
         return on if off is None else not off and on is not False
 
-    def _said(self, column: str) -> bool | None:
+    def _said(self, column: str, answer_of: Callable[[str], bool | None]) -> bool | None:
         if column not in self._layout:
             return None
         header, value = self.find(column)
         text = read_text(header, value, compared=True)
-        return read_flag(header, text, default=True, answer_of=self._answer) if text else None
+        return read_flag(header, text, default=True, answer_of=answer_of) if text else None
 
     def _answer(self, text: str) -> bool | None:
         answer = self._product.is_active(text) if self._product else None
         return find_answer(text) if answer is None else answer
+
+    def _inactive(self, text: str) -> bool | None:
+        """Return whether a cell says that somebody may not come in: yes, or the state itself, as in `disabled`."""
+        state = find_state(text)
+        return self._answer(text) if state is None else not state
 
     def listed(self, column: str) -> Iterator[tuple[str, Any]]:
         """Yield header and value of every element of a column, from all headers that hold it."""
@@ -341,22 +362,22 @@ class _Cells:
 
 def _account(line: int, cells: _Cells) -> AccountRow:
     emails = _emails(cells)
-    user_name = cells.text("userName", compared=True) or (emails[0]["value"] if emails else None)
+    user_name = cells.shown("userName") or (emails[0]["value"] if emails else None)
     if not user_name:
         raise Unusable("userName", "is empty, and there is no e-mail address to take instead", "Fill it in.")
     document: dict[str, Any] = {"schemas": [USER], "userName": user_name}
     for column, (parent, name) in _TEXTS.items():
         if value := cells.text(column, compared=name in ("externalId", "employeeNumber")):
             (document.setdefault(parent, {}) if parent else document)[name] = value
+    if external_id := document.get("externalId"):
+        document["externalId"] = read_object_id(external_id) or cells.shown("externalId")
     if (active := cells.active()) is not None:  # a file without a value switches nobody on again
         document["active"] = active
     multi_valued = {"emails": emails, "phoneNumbers": _phones(cells), "addresses": _addresses(cells)}
     document |= {name: elements for name, elements in multi_valued.items() if elements}
     document["schemas"] += [name for name in document if name.startswith("urn:")]
-    evidence = SignInEvidence(
-        cells.text("nameId", compared=True), cells.text("objectId", compared=True), _verified(cells, emails)
-    )
-    own = cells.text("applicationId", compared=True, most=MAX_APPLICATION_ID)
+    evidence = SignInEvidence(cells.text("nameId", compared=True), cells.object_id(), _verified(cells, emails))
+    own = cells.shown("applicationId", most=MAX_APPLICATION_ID)
     return AccountRow(line, document, evidence, cells.flag("protected", False), own)
 
 

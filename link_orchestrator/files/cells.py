@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Final
 
 from link_orchestrator.files.rows import MAX_FIELD_CHARS
+from shared.directory.text import find_hidden
 
 
 class Unusable(Exception):
@@ -72,13 +73,18 @@ _EMAIL = re.compile(r"[^\s@,;<>()\"]+@[^\s@,;<>()\"]+")
 BETWEEN: Final = re.compile(r"[;,\s]+")
 """Separates the values of a cell that holds several."""
 _ANSWERS: Final = {
-    True: "true yes y 1 on active enabled provisioned recovery password_expired locked_out wahr vrai verdadero ja oui "
-    "sí si はい",
-    False: "false no n 0 off inactive disabled deactivated suspended deprovisioned staged archived blocked deleted "
-    "falsch faux falso nein non いいえ",
+    True: "true yes y 1 on wahr vrai verdadero ja oui sí si はい",
+    False: "false no n 0 off falsch faux falso nein non いいえ",
 }
-"""Words for yes and no, among them the states of an Okta user and what spreadsheets in other languages write."""
-_ANSWER_OF: Final = {word: answer for answer, words in _ANSWERS.items() for word in words.split()}
+"""Words for yes and no, as spreadsheets in several languages write them."""
+_STATES: Final = {
+    True: "active enabled provisioned recovery password_expired locked_out aktiv aktiviert actif activo attivo",
+    False: "inactive disabled deactivated suspended deprovisioned staged archived blocked deleted "
+    "inaktiv deaktiviert gesperrt inactif inactivo inattivo",
+}
+"""States of people who may come in and who may not, among them those of an Okta user."""
+_STATE_OF: Final = {word: state for state, words in _STATES.items() for word in words.split()}
+_ANSWER_OF: Final = _STATE_OF | {word: answer for answer, words in _ANSWERS.items() for word in words.split()}
 
 
 def read_text(header: str, value: object, *, compared: bool = False, most: int = MAX_FIELD_CHARS) -> str | None:
@@ -101,13 +107,29 @@ def read_text(header: str, value: object, *, compared: bool = False, most: int =
     return text or None
 
 
+def read_shown(header: str, value: object, *, most: int = MAX_FIELD_CHARS, emoji: bool = False) -> str | None:
+    """Return a compared value by which accounts or groups are told apart. Raises Unusable for what nobody sees in it.
+
+    `emoji` says that signs may be made of several characters.
+    """
+    text = read_text(header, value, compared=True, most=most)
+    if text and (hidden := find_hidden(text, emoji=emoji)):
+        raise Unusable(header, f"has a character that is not shown, {hidden}", "Take it out.")
+    return text
+
+
 _VERIFIED: Final = {"verified": True, "confirmed": True, "unverified": False, "not_verified": False, "pending": False}
 """Words that say whether an address is verified."""
 
 
 def find_answer(text: str) -> bool | None:
-    """Return True for a word that means yes, False for one that means no, None for any other."""
+    """Return True for a word that means yes, or a state to come in with, False for no, None for any other."""
     return _ANSWER_OF.get(text.lower().replace(" ", "_"))
+
+
+def find_state(text: str) -> bool | None:
+    """Return whether a word is the state of somebody who may come in; None for one that is no state."""
+    return _STATE_OF.get(text.lower().replace(" ", "_"))
 
 
 def find_verified(text: str) -> bool | None:
@@ -131,7 +153,9 @@ def read_flag(
 
 def read_email(header: str, value: object) -> str:
     """Return the e-mail address of a cell. Raises Unusable for anything else, an empty cell included."""
-    address = read_text(header, value, compared=True) or ""
+    address = read_shown(header, value) or ""
+    if address[:7].lower() == "mailto:":  # of a link that a spreadsheet made
+        address = address[7:]
     if len(address) > 320 or not _EMAIL.fullmatch(address):
         raise Unusable(header, "holds no e-mail address", "Write it as name@domain, or leave it empty.")
     return address

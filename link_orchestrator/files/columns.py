@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 from urllib.parse import quote
 
@@ -77,7 +77,9 @@ class Columns:
             listed = ", ".join(sorted(missing))
             raise UnreadableFile(f"columns: the file does not have the headers {listed}. {_found(header.names)}")
         if lacking := self.lacking(header.names, *needed):
-            raise UnreadableFile(lacking)
+            few = sum(map(bool, header.names)) <= _FEW
+            what = " ".join(filter(None, [lacking.what, header.sheets, _FURTHER_DOWN if few else ""]))
+            raise UnreadableFile(replace(lacking, what=what))
 
     def lacking(self, headers: Sequence[str], *needed: Needed) -> Advice | None:
         """Return what some headers do not hold of what is needed, and the remedy; None if they hold all."""
@@ -141,6 +143,9 @@ class Columns:
 
 
 _MOST: Final = 80
+_FEW: Final = 3
+"""Names that a title has at most, or the row above a header in which cells are merged."""
+_FURTHER_DOWN: Final = "Where the column names stand further down, delete the rows above them."
 
 
 def _found(headers: Sequence[str]) -> str:

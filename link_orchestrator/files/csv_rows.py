@@ -14,6 +14,11 @@ from link_orchestrator.files.suspicious import Suspicion
 from link_orchestrator.files.text import REMEDY
 from link_orchestrator.problems import Problem
 
+_SEPARATORS: Final = ",;\t|"
+_NOTHING: Final = _SEPARATORS + '" \ufeff\r\n'
+"""Letters of a line in which there is nothing."""
+_OTHER_QUOTES: Final = ("''", "``", "\u2018\u2019", "\u201c\u201d", "\u201e\u201c", "\u00ab\u00bb")
+"""Pairs of quotes that are none in CSV."""
 _SEPARATOR_LINE: Final = re.compile(r'"?sep=([,;\t|])"?[,;\t]{0,200}', re.IGNORECASE)
 """A line by which Excel is told the separator."""
 _TYPE_LINE: Final = "#type "
@@ -39,6 +44,9 @@ def read_csv(lines: Lines, notes: Notes) -> Iterator[Header | Row | Problem]:
             continue
         if lines.undecodable():
             yield undecodable(lines.start, lines.encoding)
+        elif len(cells) == 1 and _is_line(cells[0], len(header)):
+            reason = "The row is in quotes as a whole, so that it is one value."
+            yield Problem(lines.start, reason, "Take the quotes around the line away, and write those within it once.")
         elif len(cells) not in lengths and (problem := _odd_length(lines, notes, len(cells), header, cells)):
             yield problem
         elif sum(map(len, lines.row)) > MAX_FIELD_CHARS and (long := find_too_long(header, cells)):
@@ -53,6 +61,11 @@ def read_csv(lines: Lines, notes: Notes) -> Iterator[Header | Row | Problem]:
     if lines.ends_within_character:
         notes.suspect(Suspicion.CUT, lines.start)
         yield cut_off(lines.start)
+
+
+def _is_line(cell: str, width: int) -> bool:
+    """Tell whether a cell holds a whole line of a table of that many columns."""
+    return width > 1 and any(cell.count(separator) == width - 1 for separator in _SEPARATORS)
 
 
 def _odd_length(lines: Lines, notes: Notes, found: int, header: tuple[str, ...], cells: list[str]) -> Problem | None:
@@ -92,14 +105,16 @@ def _header(lines: Lines, notes: Notes) -> tuple[tuple[str, ...], Iterator[list[
     separator = ""
     try:
         while (
-            not (line := next(lines)).strip()
+            not (line := next(lines)).strip(_NOTHING)
             or (named := _SEPARATOR_LINE.fullmatch(line.rstrip("\r\n")))
             or (line.lower().startswith(_TYPE_LINE))
         ):
-            separator = named[1] if line.strip() and named else separator
+            separator = named[1] if line.strip(_NOTHING) and named else separator
             lines.begin_row()
         lines.give_back(0)
-        separator = separator or max(",;\t", key=line.count)
+        if separator not in line:  # also where Excel is told another one than the rows have
+            separator = ""
+        separator = separator or ("|" if not any(one in line for one in ",;\t") else max(",;\t", key=line.count))
         notes.file("csv", encoding=lines.encoding, separator=separator)
         reader = csv.reader(lines, delimiter=separator, strict=True)
         header = next(reader)
@@ -107,5 +122,19 @@ def _header(lines: Lines, notes: Notes) -> tuple[tuple[str, ...], Iterator[list[
         raise UnreadableFile("The header row cannot be read. Send CSV, a workbook (xlsx, ods), or JSON.") from None
     if lines.undecodable():
         raise UnreadableFile(f"The header row is not text in {lines.encoding}. {REMEDY}")
+    _refuse_quotes(header)
     notes.header(header)
     return header_names(header), reader
+
+
+def _refuse_quotes(header: list[str]) -> None:
+    """Raise UnreadableFile for a header of which the quotes would become a part of every value."""
+    names = [name.strip() for name in header if name.strip()]
+    if len(names) == 1 and any(one in names[0] for one in ",;\t"):
+        raise UnreadableFile(
+            "The header row is in quotes as a whole, or mixes separators, so that it is one name. Take the quotes "
+            "around the lines away, or export the file again."
+        )
+    for first, last in _OTHER_QUOTES:
+        if names and all(len(name) > 1 and name[0] == first and name[-1] == last for name in names):
+            raise UnreadableFile(f'The values are in quotes that CSV does not have: {first}{last}. Write ", or none.')

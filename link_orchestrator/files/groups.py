@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from link_orchestrator.files.cells import BETWEEN, Unusable, read_text
+from link_orchestrator.files.cells import BETWEEN, Unusable, read_shown, read_text
 from link_orchestrator.files.columns import Columns, Layout, Needed, check_named, ranks
 from link_orchestrator.files.formats import read_rows
 from link_orchestrator.files.reading import Notes
@@ -99,9 +99,10 @@ def _group(row: Row, columns: Layout) -> Iterator[GroupRow]:
     name, external_id = text("group", MAX_NAME_CHARS), text("groupExternalId", MAX_NAME_CHARS)
     if not external_id and ("members" in columns or "userName" not in columns):  # otherwise it is the member's
         external_id = text("externalId", MAX_NAME_CHARS)
-    if not name:
-        header = columns.get("group", ["group"])[0]
+    header = columns.get("group", ["group"])[0]
+    if not (name and read_shown(header, name, emoji=True)):
         raise Unusable(header, "names no group", "Fill it in, or leave the row out if it belongs to none.")
+    read_shown("groupExternalId", external_id)
     if "members" not in columns:
         member = text("userName")
         yield GroupRow(row.line, name, (member,) if member else (), external_id)

@@ -20,7 +20,8 @@ from link_orchestrator.files.rows import Header, Row, UnreadableFile
 from link_orchestrator.files.suspicious import is_type_name
 from link_orchestrator.files.wrong_file import Door, Doorkeeper
 from link_orchestrator.problems import Problem
-from shared.directory.matching.identity import FILE_TEXTS, NO_OBJECT_ID, TEXTS, Identity, read_object_id
+from shared.directory.matching.identity import FILE_TEXTS, TEXTS, Identity
+from shared.directory.object_ids import NO_OBJECT_ID, read_object_id
 
 _ALSO_KNOWN_AS: Final[Mapping[str, str]] = {
     "id": "objectid",

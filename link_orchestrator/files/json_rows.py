@@ -95,6 +95,10 @@ def _too_large(lines: Lines) -> Problem:
     return Problem(lines.start, reason, "Leave out what is no attribute of a user or a group.")
 
 
+_TOTAL = re.compile(r'"totalResults"\s*:\s*(\d{1,9})(?!\d)')
+"""The number of all resources in a SCIM list response (RFC 7644 section 3.4.2)."""
+
+
 class JsonReader:
     """Rows from JSON values that follow one another: objects, lists of them, and pages that hold such a list."""
 
@@ -108,6 +112,9 @@ class JsonReader:
         self._counted = 0
         self._ended = False
         self._gave_up = False
+        self._found = 0
+        self._total = 0
+        self._more = False
 
     def rows(self, lists: int) -> Iterator[Row | Problem]:
         """Yield the rows up to the end of the innermost of `lists` open lists, or of the file if none is open."""
@@ -121,12 +128,28 @@ class JsonReader:
             elif char == "{" and lists < _MAX_LISTS and (head := _PAGE_HEAD.match(self._buffer, self._at)):
                 self._at = head.end()
                 yield from self.rows(lists + 1)
+                self._page(head[0] + self._buffer[self._at : self._end(1)])
                 if not self._skip(1):
                     yield self._give_up(self._line_here())
             else:
+                self._found += 1
                 yield self._value()
         if lists and not self._gave_up:
             yield self._give_up(self._line_here())
+        if not lists and self._more:
+            self._notes.remark(
+                "The last page of the file says that there are more: send those, too, or all as one file."
+            )
+        if not lists and self._total > self._found:
+            self._notes.remark(
+                f"The file says that there are {self._total:,}, and holds {self._found:,}: the rest is missing."
+            )
+
+    def _page(self, around: str) -> None:
+        """Note whether a page says, around its rows, that others follow, and how many rows there are in all."""
+        self._more = '"@odata.nextLink"' in around
+        if total := _TOTAL.search(around):
+            self._total = max(self._total, int(total[1]))
 
     def _next(self) -> str:
         """Return the next character but spaces and commas, "" at the end. The buffer then shows if it begins a page."""

@@ -185,6 +185,13 @@ class Notes:
         sheets = tuple(map(_header, ignored_sheets[:MAX_SHOWN_COLUMNS]))
         self._file = Reading(format_, encoding, separator, _header(sheet), sheets)
 
+    def sheets(self) -> str:
+        """Return which sheet of several is read, and which are not; "" where there is one, or none."""
+        if not self._file.ignored_sheets:
+            return ""
+        others = ", ".join(self._file.ignored_sheets[:LINES])
+        return f"The sheet {self._file.sheet} was read, and not {others}: move the sheet with the rows to the front."
+
     def anything(self) -> bool:
         """Tell whether a row was noted before, usable or not."""
         return bool(self._rows)

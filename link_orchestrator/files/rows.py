@@ -23,9 +23,13 @@ class UnreadableFile(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """The header row of a table; "" for a column without a name, or with the name of one before it."""
+    """The header row of a table; "" for a column without a name, or with the name of one before it.
+
+    `sheets` says of a workbook with several sheets which one was read.
+    """
 
     names: tuple[str, ...]
+    sheets: str = ""
 
 
 @dataclass(frozen=True, slots=True)

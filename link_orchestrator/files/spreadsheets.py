@@ -45,7 +45,7 @@ def read_workbook(file: bytes, notes: Notes) -> Iterator[Header | Row | Problem]
     for _, cells in rows:
         if names := _header(cells, notes):
             break
-    yield Header(names)
+    yield Header(names, notes.sheets())
     for line, cells in rows:
         if any(cells[len(names) :]):
             reason = f"The row has more cells than the header row, which has {len(names)}."

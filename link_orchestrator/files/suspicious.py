@@ -30,7 +30,7 @@ MEANINGS: Final[Mapping[Suspicion, tuple[str, str]]] = {
         "Leave such cells empty: two people with the same filler look like one.",
     ),
     Suspicion.MANGLED: (
-        "a number that a spreadsheet shortened, such as 1.2E+05",
+        "a number as a spreadsheet writes it, such as 1.2E+05 or 42.0",
         "Export the file again, and open it in no spreadsheet; or format the column as text before it is filled.",
     ),
     Suspicion.DATE: (
@@ -76,7 +76,7 @@ _ADDRESS: Final = re.compile(
 )
 _MONTH: Final = "(?:jan|feb|mar|mär|apr|may|mai|jun|jul|aug|sept?|oct|okt|nov|dec|dez)"
 _NUMBER: Final = re.compile(
-    r"(?P<FILLER>0{1,12})|(?P<MANGLED>-?\d(?:[.,]\d{1,15})?e\+\d{2,3})|"
+    r"(?P<FILLER>0{1,12})|(?P<MANGLED>-?\d(?:[.,]\d{1,15})?e\+\d{2,3}|\d{1,15}[.,]0{1,2}|\d{1,3}(?:[.,]\d{3})+[.,]\d{2})|"
     r"(?P<DATE>\d{1,2}[./-]\d{1,2}[./-](?:\d{4}|\d{2})(?: \d{1,2}:\d{2}(?::\d{2})?)?|"
     r"\d{4}-\d{2}-\d{2}(?:[t ]\d{2}:\d{2}(?::\d{2})?)?|"
     rf"\d{{1,2}}[. -]{{1,2}}{_MONTH}\.?(?:[. -]\d{{2,4}})?)"

@@ -14,6 +14,7 @@ from link_orchestrator.messages import Slice
 from link_orchestrator.passes.counterparts import objections
 from link_orchestrator.run import PILOT, account_of, as_link, by_run, is_named, reviews_of
 from link_orchestrator.staged import LINKS, RESERVED
+from shared import turns
 from shared.directory.directory import Directory
 from shared.directory.errors import AlreadyExists, DirectoryError
 from shared.directory.matching.accounts import DecisionKind
@@ -131,7 +132,9 @@ async def _link(
     outcomes: dict[str, str] = {}
     changes: list[tuple[Account, Account]] = []
     subjects: list[str] = []
+    turn = turns.Turns()
     for row, account in zip(rows, accounts, strict=True):
+        await turn.step()
         if account is None:
             outcomes[row.subject] = f"{REFUSED}: the account was deleted since the plan"
         elif account.link and (account.link.identity, account.link.by) == (row.subject, by):

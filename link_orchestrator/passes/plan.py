@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
-from operator import attrgetter
+from dataclasses import dataclass
 from typing import Any, Self
 
 from link_orchestrator.messages import Slice
@@ -59,10 +58,11 @@ from shared.directory.matching.evidence import (
     rivals_of,
     trust_of,
 )
-from shared.directory.matching.identity import Identity, read_object_id
+from shared.directory.matching.identity import Identity
 from shared.directory.matching.match_keys import MatchKey, match_key
 from shared.directory.matching.names import names_in
 from shared.directory.matching.policy import LOGIN_NAMES, Policy, Rule, Trust
+from shared.directory.object_ids import read_object_id
 from shared.directory.records.model import Account, Status, digest_facts
 from shared.directory.work.jobs import Job
 from shared.directory.work.plan import PlanRow
@@ -96,6 +96,7 @@ class _Weighing:
         self._said = Said(directory.keys, self._policy, mapping_of(job), {})
         self._found_under = f"weigh_{slice_name}"
         self._counts: Counter[str] = Counter()
+        self._unmatched: list[tuple[int, PlanRow]] = []
 
     async def weigh(self, bucket: int, *, again: bool) -> None:
         """Weigh the accounts of a bucket; of a later run, those that something changed about."""
@@ -112,7 +113,7 @@ class _Weighing:
             if digests.get(account.id) != account.digest:
                 # It changed after this run saw it, so others may meet it now. Without a version it is not linked.
                 # Another version of the app may have made the digest of other facts, so that it is made by none anew.
-                facts = replace(facts, version="")
+                facts = facts._replace(version="")
                 await self._seen.doubt_account(account.id)
             crowds = _Crowds.of(self._keys, account.id, shared, known)
             found = {oid: evidence_for(_in_order(crowds.without(have)), facts) for oid, have in theirs.items()}
@@ -130,12 +131,14 @@ class _Weighing:
             if all(claim.excluded for claim in made.values()) and not account.retired and self._reports(account):
                 unmatched.append(_row(stays_local(facts, excluded=bool(made)), self._policy))
         await self._directory.plan(self._job.id).write(bucket, unmatched)
+        self._unmatched += [(bucket, row) for row in unmatched]
         if unmatched or not again:
             self._counts[DecisionKind.NO_IDENTITY.value] += len(unmatched)
 
     async def close(self) -> Counter[str]:
         """Write all that is held, and return what was counted."""
         await together(self._writer.close(), self._seen.close())
+        await self._directory.plan_names(self._job.id).write(self._found_under, self._unmatched)
         await self._directory.findings.write(self._job.id, self._found_under, self._said.found)
         return self._counts
 
@@ -148,7 +151,7 @@ class _Weighing:
             return facts, ()
         document = account.document()
         if self._policy.compares_names:
-            facts = replace(facts, names=names_in(document))
+            facts = facts._replace(names=names_in(document))
         return facts, self._said.impact.held_by(document)
 
     async def _stage(
@@ -276,7 +279,12 @@ def _candidate(
     `held` is what Impact.held_by() returned of it. `contested` says that other identities meet the account, whether or
     not they have a claim to it.
     """
-    return [object_id, _values(facts), list(evidence), rivals, held, contested]
+    # The words of enumerations: to find them out takes the encoder longer than the rest.
+    account = [*facts]
+    account[_STATUS] = facts.status.value
+    items = [(rule.value, trust.value, *rest) for rule, trust, *rest in evidence]
+    others = [(other, trust and trust.value, *rest) for other, trust, *rest in rivals]
+    return [object_id, account, items, others, held, contested]
 
 
 @dataclass(frozen=True, slots=True)
@@ -360,6 +368,8 @@ async def decide_all(directory: Directory, job: Job, slice_: Slice, *, again: bo
             await turns.step()
         await plan.leave_open(left_open)
     await together(*(plan.write(home, batch) for home, batch in rows.items()))
+    written = ((home, row) for home, batch in rows.items() for row in batch)
+    await directory.plan_names(job.id).write(f"decide{'_again' if again else ''}_{slice_.name}", written)
     await together(links.close(), left.close(), seen.close())
     await directory.findings.write(job.id, f"decide_{slice_.name}", said.found)
     counts.update(said.counts)
@@ -376,7 +386,7 @@ async def _assigned(directory: Directory, job: Job, bucket: int) -> set[str] | N
 
 def _digests(*accounts: AccountFacts) -> Iterator[str]:
     """Yield the digests of accounts' facts, of which id, version, applicationId and names are no part."""
-    return (digest_facts(_values(account)[2:-2]) for account in accounts)
+    return (digest_facts(account[2:-2]) for account in accounts)
 
 
 async def _keys_by_account(
@@ -416,8 +426,7 @@ async def _candidates_by_identity(candidates: Stage, bucket: int) -> tuple[dict[
     return known, contested
 
 
-_values = attrgetter(*(field.name for field in fields(AccountFacts)))
-_STATUS = [field.name for field in fields(AccountFacts)].index("status")
+_STATUS = AccountFacts._fields.index("status")
 
 
 def _facts(values: list[Any]) -> AccountFacts:

@@ -127,7 +127,7 @@ def would_be_trusted(
         return False
     more = MatchEvidence(Rule.MAIL, Trust.STRONG, "mail", value=proving[0].value)
     trusted = [
-        replace(one, account=replace(one.account, names=_names(one, mapping)), evidence=(more, *one.evidence))
+        one._replace(account=one.account._replace(names=_names(one, mapping)), evidence=(more, *one.evidence))
         if one.account is decision.account
         else one
         for one in near

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from dataclasses import replace
 
 from link_orchestrator.messages import ACTIVATING, Slice
 from link_orchestrator.passes.undo_names import Owed, debts_of, told_in
@@ -128,7 +129,7 @@ async def take_back(
     for item, account, history, kept in found:
         verdict = judge(item, account, history, kept, asked, name_taken=item.account in taken)
         if verdict is not None:
-            verdicts[item.account] = verdict
+            verdicts[item.account] = replace(verdict, account=verdict.after or account)
         elif account is not None and item.late and account.etag == item.late:
             # An activity of a run that died may still be under way, and would link the account after this look.
             untouched.append(account)
@@ -259,4 +260,6 @@ async def _kept(directory: Directory, item: Taken, history: Sequence[Change], si
 
 
 def _report(item: Taken, verdict: Verdict) -> PlanRow:
-    return PlanRow(verdict.outcome, item.account, {"reason": verdict.reason, **item.shown})
+    # Provisioning may have renamed it since the plan: the report names it as it is called from now on.
+    named = {"account": verdict.account.shown()} if verdict.account else {}
+    return PlanRow(verdict.outcome, item.account, {"reason": verdict.reason, **item.shown, **named})

@@ -110,13 +110,16 @@ def _made(account: Account, history: Sequence[Change], asked: Asked) -> Verdict:
     later: dict[str, Change] = {}
     for name, pile in piles(history).items():
         others = [change for change in pile if change.by != by_import(asked.imported)]
-        if others:
+        # An undo leaves behind from whom it took the account apart, which is about a link and not about the account.
+        if others and name != _PARTED:
             later[name] = others[-1]
     if later:
         return Verdict(REFUSED, f"{_by_whom(later)}: the account stays. Delete it by hand, if need be.")
     return Verdict(REMOVED, _REMOVED, removes=True)
 
 
+_PARTED: Final = "parted"
+"""Name under which the history has from whom an account was taken apart."""
 _REMOVED = "The import had made the account, and nobody has changed it since: it is deleted."
 
 

@@ -86,6 +86,8 @@ class Verdict:
     activates: bool = False
     owed: OwedName | None = None
     then: tuple[str, str] = ("", "")
+    account: Account | None = None
+    """The account as it is from now on, None for one that is gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,7 +313,8 @@ def _gone(account: Account | None, since: Sequence[Change]) -> Verdict:
     if changes and account and account.link is None and not account.retired:
         end = changes[-1]  # it may have been linked elsewhere first, but was taken back in the end
     if end is not None and end.action in ("undo", "release"):
-        return Verdict(UNCHANGED, taken_before(end))
+        anew = f" {_LINKED_ANEW}" if account and account.link else ""
+        return Verdict(UNCHANGED, f"{taken_before(end)}{anew}")
     if account is None:
         return Verdict(REFUSED, "The account was deleted since.")
     by = next((change.by for change in changes if change.action not in _BY_SCIM), "others")
@@ -322,9 +325,10 @@ def taken_before(end: Change) -> str:
     """Return the sentence about a link that an undo, or somebody by hand, had taken back."""
     if end.action == "undo":
         return f"The link was taken back before, by {end.by.removeprefix(by_undo(''))}."
-    return f"The link was taken back before ({end.action} by {end.by})."
+    return "The link was taken back before: it was released by hand."
 
 
+_LINKED_ANEW = "Since then it was linked anew, not by this run, and stays so: release it, if need be."
 _UNDONE = "The account is what it was before it was linked."
 _STAYS = "provisioning changed it since; that stays, and the account is managed here again."
 _STAYS_INACTIVE = (

@@ -8,9 +8,8 @@ what happens, on whole populations (tests/link_orchestrator/prediction/test_cycl
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from link_orchestrator.prediction.mapping import (
     DEFAULT,
@@ -37,6 +36,7 @@ from shared.directory.matching.evidence import AccountFacts, Candidate, linked, 
 from shared.directory.matching.identity import Identity
 from shared.directory.matching.match_keys import MOST_SHARED, is_filler
 from shared.directory.matching.policy import DEFAULT_RULES, Policy, Rule, Trust
+from shared.directory.object_ids import compared_id
 from shared.directory.records.model import Status
 
 
@@ -49,8 +49,7 @@ class PredictedOutcome(StrEnum):
     SKIPPED = "skipped"
 
 
-@dataclass(frozen=True, slots=True)
-class Prediction:
+class Prediction(NamedTuple):
     """An outcome with the sentence that explains it. `second` says of a create that an account matches the person."""
 
     outcome: PredictedOutcome
@@ -161,7 +160,7 @@ def predict(
         return BY_KEY
     found = _Cycle(identity, decision, mapping.values(identity), near, policy).run(mapping.matching)
     beside = found.outcome is PredictedOutcome.CREATED and found is not ANSWERED and decision.kind not in NO_SECOND
-    return replace(found, second=True) if beside and not policy.create_beside_matches else found
+    return found._replace(second=True) if beside and not policy.create_beside_matches else found
 
 
 def after_review(
@@ -227,11 +226,22 @@ class _Cycle:
             return _refused("userName: another account holds the name that the identity has by now.")
         match account.status:
             case Status.PROVISIONED:
-                return _matched(f"The look-up by {by} finds the account, which provisioning made.")
+                return self._write_provisioned(account, by)
             case Status.CLAIMED:
                 return self._write_linked(account, by)
             case Status.LOCAL:
                 return self._leave(account, by)
+
+    def _write_provisioned(self, account: AccountFacts, by: str) -> Prediction:
+        """Return what becomes of a write to what provisioning made: it adds nothing that keeps creates away."""
+        own = self._decision.kind is DecisionKind.CONFLICT and self._decision.account is account
+        gained = not _carries(account, EXTERNAL_ID, self._sent.get(EXTERNAL_ID, "")) and not own
+        if gained and self._kept in NOT_CREATED and not self._beside():
+            return LEFT_TO_A_PERSON if self._kept in LEFT_OPEN else EXCLUDED
+        for other in self._accounts if self._kept != CREATABLE and not self._beside() else ():
+            if other.status is Status.LOCAL and (name := self._shared(other, account)):
+                return _refused(f"{name}: an account that is managed here has it too, and may be this person's.")
+        return _matched(f"The look-up by {by} finds the account, which provisioning made.")
 
     def _write_linked(self, account: AccountFacts, by: str) -> Prediction:
         external_id = self._sent.get(EXTERNAL_ID)
@@ -265,9 +275,7 @@ class _Cycle:
         sent = self._sent
         if USER_NAME not in sent:
             return "userName: the mapping sends none, and a user needs one.", None
-        beside = self._policy.create_beside_matches or self._policy.lets_create(
-            sent.get(EXTERNAL_ID, ""), sent[USER_NAME]
-        )
+        beside = self._beside()
         if self._kept in NOT_CREATED and not beside:
             return (LEFT_TO_A_PERSON if self._kept in LEFT_OPEN else EXCLUDED).why, None
         for account in self._accounts if self._kept != CREATABLE and not beside else ():
@@ -280,18 +288,34 @@ class _Cycle:
                 return "externalId: the linked account holds it, but the mapping does not look it up.", account
         return "", None
 
-    def _shared(self, account: AccountFacts) -> str:
-        """Return the attribute in which an account has what is sent, "" if in none that keeps a create away."""
+    def _beside(self) -> bool:
+        """Tell whether the policy lets the person be created beside an account that may be theirs."""
+        policy, get = self._policy, self._sent.get
+        return policy.create_beside_matches or policy.lets_create(get(EXTERNAL_ID, ""), get(USER_NAME, ""))
+
+    def _shared(self, account: AccountFacts, written: AccountFacts | None = None) -> str:
+        """Return the attribute in which an account has what is sent, "" if in none that keeps a create away.
+
+        Of a write to an account that is there, `written`, what that one has already keeps nothing away.
+        """
         for attribute in (EXTERNAL_ID, EMAIL, EMPLOYEE_NUMBER):
             value = self._sent.get(attribute)
             if not value or not _carries(account, attribute, value):
                 continue
+            if written and _carries(written, attribute, value):
+                continue
             many = sum(_carries(one, attribute, value) for one in self._accounts) > MOST_SHARED
             if attribute != EMPLOYEE_NUMBER or not (many or is_filler(value)):
                 return attribute
-        name = self._sent[USER_NAME]
-        signs_in_so = self._policy.name_id_source == "userPrincipalName" and fold(account.name_id or "") == fold(name)
-        return USER_NAME if signs_in_so or _carries(account, EMAIL, name) else ""
+        name, key = self._sent.get(USER_NAME, ""), self._sent.get(EXTERNAL_ID, "")
+        if written and fold(written.user_name) == fold(name):
+            name = ""
+        if written and _carries(written, EXTERNAL_ID, key):
+            key = ""
+        sent = {"userPrincipalName": name, "objectId": key}.get(self._policy.name_id_source)
+        if sent and account.name_id and compared_id(account.name_id) == compared_id(sent):
+            return USER_NAME if sent == name else EXTERNAL_ID
+        return USER_NAME if name and _carries(account, EMAIL, name) else ""
 
     def _obstacle(self, holder: AccountFacts) -> str:
         """Return why a create does not adopt the account that it collides with, as SCIM does."""
@@ -312,7 +336,7 @@ class _Cycle:
         """Return the account after an update: of the e-mails it writes the work address alone."""
         name, email = self._sent.get(USER_NAME), self._sent.get(EMAIL)
         emails = (email, *account.emails[1:]) if email else account.emails
-        return replace(account, user_name=name or account.user_name, emails=emails, active=True)
+        return account._replace(user_name=name or account.user_name, emails=emails, active=True)
 
     def _renames_onto_another(self, account: AccountFacts) -> bool:
         name = fold(self._sent.get(USER_NAME, ""))
@@ -325,7 +349,8 @@ def _carries(account: AccountFacts, attribute: str, value: str) -> bool:
         EMAIL: (*account.emails, *account.verified_emails),
         EMPLOYEE_NUMBER: (account.employee_number,),
     }[attribute]
-    return any(one and fold(one) == fold(value) for one in held)
+    form = compared_id if attribute == EXTERNAL_ID else fold
+    return any(one and form(one) == form(value) for one in held)
 
 
 def _as_left(candidate: Candidate, identity: Identity, decision: Decision) -> AccountFacts:

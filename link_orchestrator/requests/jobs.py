@@ -7,16 +7,18 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from link_orchestrator.files.reading import READING
-from link_orchestrator.kinds import GROUP_IMPORT, IMPORT, KINDS, RUN, Kind, Rows
+from link_orchestrator.kinds import GROUP_IMPORT, IMPORT, KINDS, RUN, UNDO, Kind, Rows
 from link_orchestrator.lifecycle import Orchestrations, cancel, ensure_started
 from link_orchestrator.problem_report import BY_REASON, PROBLEM, count_by_reason
 from link_orchestrator.requests.explained import explained
 from link_orchestrator.requests.selection import CONDITIONS, Filter, read_filter, refuse_unsent
 from link_orchestrator.run import settled_links
 from link_orchestrator.warnings import warnings_of
+from link_orchestrator.words import TAKEN_BACK
 from shared.admin.parameters import PAGED, page_answer, read_count, refuse_others
 from shared.directory.directory import Directory
 from shared.directory.errors import NotFound
+from shared.directory.keys import Key
 from shared.directory.text import timestamp
 from shared.directory.work.jobs import Job
 from shared.directory.work.plan import Plan, PlanRow
@@ -32,7 +34,7 @@ ROWS_READ = 5_000
 
 LISTED: Final = (
     *("id", "kind", "phase", "started", "startedBy", "persons", "options", "counts", "links", "reviews"),
-    *("planned", "reviewed", "expires", "approved", "approvedBy", "cancelledBy", "replacedBy"),
+    *("planned", "reviewed", "decided", "expires", "approved", "approvedBy", "cancelledBy", "replacedBy", "takenBack"),
     *("ended", "keptUntil", "reduced", "reason"),
 )
 """What lists show of a job; of its options those alone that are short."""
@@ -42,7 +44,8 @@ async def get_job(kind: Kind, directory: Directory, request: Request, client: Or
     """Return a job, with the progress of its orchestration."""
     job = await ensure_started(directory, await find_job(directory, request, kind), client)
     status = await client.get_status(job.id)
-    return answer(job, request, 200, getattr(status, "custom_status", None))
+    beside = await taken_back(directory, job.id) if kind is RUN else {}
+    return answer(job, request, 200, getattr(status, "custom_status", None), beside.get(job.id))
 
 
 async def get_upload(kind: Kind, directory: Directory, request: Request) -> Response:
@@ -66,19 +69,56 @@ async def page_of_jobs(directory: Directory, request: Request, name: str, *kinds
     refuse_others(request, *PAGED)
     names = [kind.name for kind in kinds]
     jobs, cursor = await directory.jobs.page(names, request.params.get("cursor", ""), read_count(request))
-    return page_answer(name, [listed(job) for job in jobs], cursor)
+    beside = await taken_back(directory, *(job.id for job in jobs)) if RUN in kinds else {}
+    return page_answer(name, [listed(job) | beside.get(job.id, {}) for job in jobs], cursor)
+
+
+async def taken_back(directory: Directory, *runs: str) -> dict[str, dict[str, Any]]:
+    """Return what the API says of runs whose links were taken back, by id: how many, and by which undo last."""
+    found = dict[str, dict[str, Any]]()
+    for undo in reversed(await directory.jobs.entries(UNDO.name)):
+        run = undo.options.get("run")
+        if run in runs:
+            links = sum(undo.counts.get(name, 0) for name in TAKEN_BACK)
+            links += found[run]["takenBack"]["links"] if run in found else 0
+            told = {"links": links, "undo": undo.id, "phase": undo.state.value, "started": undo.started}
+            found[run] = {"takenBack": told}
+    return found
 
 
 async def list_rows(kind: Kind, directory: Directory, request: Request) -> Response:
     """List a page of a job's rows; of a run's, if asked for, those alone that meet conditions."""
     job = await find_job(directory, request, kind)
     conditions = CONDITIONS if kind is RUN else ()
-    refuse_others(request, *([kind.rows.filter_by] if kind.rows.choices else []), *conditions, "count", "cursor")
+    found_by = ("find",) if kind is RUN else ()
+    refuse_others(
+        request, *([kind.rows.filter_by] if kind.rows.choices else []), *conditions, *found_by, "count", "cursor"
+    )
     choice = read_choice(request, kind.rows)
+    if kind is RUN and request.params.get("find", "").strip():
+        return await _page_of_named(directory, request, choice)
     if kind is RUN and (wanted := read_filter(request)):
         refuse_unsent(wanted, job)
         return await _page_of_selected(directory, request, choice, wanted)
     return await page_of_rows(directory, request, kind, request.id, choice)
+
+
+async def _page_of_named(directory: Directory, request: Request, choice: str) -> Response:
+    """Return a page of the rows whose names begin with what is looked for; fewer where they meet conditions, too.
+
+    An account that has it as an e-mail address is looked for by its userName.
+    """
+    find = request.params["find"].strip()
+    wanted = read_filter(request)
+    names, cursor = directory.plan_names(request.id), request.params.get("cursor", "")
+    rows, more = await names.find(find, cursor, read_count(request))
+    if not rows and not cursor and "@" in find:
+        for account in await directory.accounts.list_by(Key("email", find)):
+            rows += (await names.find(account.user_name, "", read_count(request)))[0]
+    if not rows and not cursor and not await names.exist():
+        raise InvalidValue("find: an earlier version of the app made this plan: make another one to find people in it")
+    selected = [row for row in rows if choice in ("", row.decision) and (wanted is None or wanted.selects(row))]
+    return page_answer(RUN.rows.name, [named_row(row, RUN) for row in selected], more)
 
 
 async def _page_of_selected(directory: Directory, request: Request, choice: str, wanted: Filter) -> Response:
@@ -215,9 +255,11 @@ def _grouped(counts: Mapping[str, int]) -> tuple[dict[str, int], dict[str, dict[
     return plain, groups
 
 
-def answer(job: Job, request: Request, status: int, progress: object = None) -> Response:
-    """Return a job as JSON, with its address. `progress` is shown until the job has ended."""
-    document = shown(job)
+def answer(
+    job: Job, request: Request, status: int, progress: object = None, beside: Mapping[str, Any] | None = None
+) -> Response:
+    """Return a job as JSON, with its address, and what there is beside it. `progress` is shown until it has ended."""
+    document = {**shown(job), **(beside or {})}
     if isinstance(progress, dict) and not job.state.ended:
         counts = {"counts": _grouped(progress["counts"])[0]} if "counts" in progress else {}
         document["progress"] = progress | counts

@@ -184,6 +184,10 @@ PARAMETERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
         "Only rows among whose evidence, of all addresses, this one of the identity is alone.",
         {"enum": ["mail", "alias", "otherMails", "userPrincipalName"]},
     ),
+    "find": (
+        "Only rows with a name that begins so, in order of names; or whose account has this e-mail address.",
+        {"type": "string"},
+    ),
     "domain": ("Only rows whose identity has its user principal name in this domain.", {"type": "string"}),
     "department": ("Only rows whose identity has this department.", {"type": "string"}),
     "reviewed": ("Only rows that a person has decided about, or only those that nobody has.", {"type": "boolean"}),
@@ -220,7 +224,7 @@ def operations() -> dict[str, Operation]:
     for kind in KINDS.values():
         name, rows = kind.function_prefix, kind.rows
         asked = (f"{kind.name}.{rows.filter_by}", *PAGED) if rows.choices else PAGED
-        asked = (*asked, *CONDITIONS) if kind is RUN else asked
+        asked = (*asked, *CONDITIONS, "find") if kind is RUN else asked
         found[f"{name}_{rows.name}"] = Operation(_page_of(kind), query=asked)
         found[f"{name}_get"] = Operation("Job")
         if kind.orchestrator:

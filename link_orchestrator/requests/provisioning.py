@@ -7,21 +7,34 @@ from typing import Any, Final
 from shared.admin.pages import select
 from shared.admin.parameters import page_answer, read_count
 from shared.directory.directory import Directory
-from shared.directory.matching.identity import read_object_id
+from shared.directory.object_ids import read_object_id
 from shared.directory.records.listing import Glance
 from shared.directory.records.model import Account, Status
 from shared.directory.work.refusals import Refusal
 from shared.scim.endpoint import Request, Response
 
 MANAGED_HERE: Final = "The account is managed here: provisioning neither changes nor deletes it."
+MAY_BE_ANOTHER: Final = (
+    "What the write would add to the account keeps creates away: another account may be the person's."
+)
 LINK_IT: Final = (
     "Link it with a linking run, or by hand: POST /accounts/{id}/link. If it is another's than the person's whom Entra "
     "means, give it another userName, or take the person out of the provisioning scope; the attribute mapping stays."
 )
 PROTECTED: Final = "The account is protected: take the person out of the provisioning scope, or lift the protection."
 LINKED: Final = "None: the account is no longer managed here."
+SETTLE: Final = (
+    "Provisioning made the account, and the write would give it what another account has, which may be the same "
+    "person's: settle the person in a linking run, or link the other account by hand: POST /accounts/{id}/link."
+)
 GONE: Final = "None: the account was deleted."
-REMEDIES: Final = {"managedHere": LINK_IT, "protected": PROTECTED, "linkedByNow": LINKED, "deleted": GONE}
+REMEDIES: Final = {
+    "managedHere": LINK_IT,
+    "protected": PROTECTED,
+    "mayBeAnother": SETTLE,
+    "linkedByNow": LINKED,
+    "deleted": GONE,
+}
 """What to do about refused writes, by what is in their way."""
 
 
@@ -65,7 +78,7 @@ def _refusal(refusal: Refusal, account: Account | None) -> dict[str, Any]:
         "first": refusal.first,
         "last": refusal.last,
         "count": refusal.count,
-        "reason": MANAGED_HERE,
+        "reason": MAY_BE_ANOTHER if cause == "mayBeAnother" else MANAGED_HERE,
         "cause": cause,
         "remedy": REMEDIES[cause],
     }
@@ -76,7 +89,7 @@ def _cause(account: Account | None) -> str:
     if account is None:
         return "deleted"
     if account.status is not Status.LOCAL:
-        return "linkedByNow"
+        return "mayBeAnother" if account.status is Status.PROVISIONED else "linkedByNow"
     return "protected" if account.protected else "managedHere"
 
 

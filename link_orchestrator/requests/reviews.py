@@ -36,8 +36,8 @@ from shared.directory.keys import ID, Key, application_key, fold
 from shared.directory.matching.accounts import DecisionKind
 from shared.directory.matching.authority import CREATABLE, EXCLUSIONS, LEFT_OPEN
 from shared.directory.matching.evidence import facts_of
-from shared.directory.matching.identity import NO_OBJECT_ID, read_object_id
 from shared.directory.matching.policy import Policy
+from shared.directory.object_ids import NO_OBJECT_ID, read_object_id
 from shared.directory.records.model import Account, Status
 from shared.directory.work.jobs import Job
 from shared.directory.work.plan import Plan, PlanRow

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from link_orchestrator.kinds import KINDS
-from link_orchestrator.requests.jobs import listed
+from link_orchestrator.kinds import KINDS, RUN
+from link_orchestrator.requests.jobs import listed, taken_back
 from shared.admin.accounts import STATES
 from shared.admin.pages import SCANNED, count_states
 from shared.directory.directory import Directory
@@ -28,12 +28,14 @@ async def get_directory(directory: Directory, request: Request, settings: Settin
         together(*(directory.jobs.entries(kind, most=1) for kind in KINDS)),
     )
     states = await count_states(directory.listing, STATES) if accounts <= SCANNED else None
+    runs = [job.id for jobs in latest for job in jobs if job.kind == RUN.name]
+    beside = await taken_back(directory, *runs) if runs else {}
     document = {
         "name": directory.name,
         "accounts": accounts,
         **({"states": states} if states is not None else {}),
         "groups": groups,
-        "latest": {job.kind: listed(job) for jobs in latest for job in jobs},
+        "latest": {job.kind: listed(job) | beside.get(job.id, {}) for jobs in latest for job in jobs},
         "credentials": [_credential(one) for one in settings.credentials if one.directory == directory.name],
     }
     return Response(200, dump(document))

@@ -17,8 +17,8 @@ from shared.directory.directory import Directory
 from shared.directory.errors import AlreadyExists, Managed, Refused
 from shared.directory.keys import APPLICATION_ID, fold
 from shared.directory.matching.authority import EXCLUSIONS
-from shared.directory.matching.identity import NO_OBJECT_ID, read_object_id
 from shared.directory.matching.policy import Policy
+from shared.directory.object_ids import NO_OBJECT_ID, read_object_id
 from shared.directory.records.model import NO_EVIDENCE, Account, Authority, Link, SignInEvidence, Status
 from shared.directory.records.resources import Result, retry_stale
 from shared.scim.document import keep_immutable, normalise
@@ -77,7 +77,9 @@ async def edit_account(directory: Directory, request: Request) -> Response:
 
     async def act(account: Account) -> Account:
         try:
-            return await directory.accounts.replace(account, edited(account, edit, user), by=request.by, action="edit")
+            after = edited(account, edit, user)
+            after.refuse_hidden(account)
+            return await directory.accounts.replace(account, after, by=request.by, action="edit")
         except AlreadyExists as taken:
             if taken.attribute != APPLICATION_ID:
                 raise
@@ -143,6 +145,8 @@ def edited(account: Account, edit: AccountEdit, user: ResourceType) -> Account:
     document = before
     if "document" in said:
         document = keep_immutable(user, before, normalise(user, _merged(user, before, edit.document), id=account.id))
+        if (external_id := document.get("externalId")) and external_id != account.external_id:
+            document["externalId"] = read_object_id(external_id) or external_id
     names = sorted(name for name in before.keys() | document.keys() if before.get(name) != document.get(name))
     if names and account.authority is Authority.IDP:
         managed = "this account is managed by the identity provider; change it in Entra, or release the account first"
@@ -164,7 +168,7 @@ def released(account: Account, *, keep_evidence: bool) -> Account:
     identity = account.link.identity if account.link else account.external_id
     evidence = account.evidence
     if keep_evidence and identity:
-        evidence = replace(evidence, object_id=identity)
+        evidence = replace(evidence, object_id=read_object_id(identity) or identity)
     document = account.document()
     document.pop("externalId", None)
     parted = account.parted_from(identity) if identity else account.parted
@@ -222,9 +226,17 @@ def _evidence(known: SignInEvidence, edit: EvidenceEdit | None) -> SignInEvidenc
     said = edit.model_fields_set
     return SignInEvidence(
         edit.name_id if "name_id" in said else known.name_id,
-        edit.object_id if "object_id" in said else known.object_id,
+        _object_id(edit.object_id) if "object_id" in said else known.object_id,
         tuple(edit.verified_emails or ()) if "verified_emails" in said else known.verified_emails,
     )
+
+
+def _object_id(text: str | None) -> str | None:
+    if text is None:
+        return None
+    if (object_id := read_object_id(text)) is None:
+        raise InvalidValue(f"evidence.objectId: {NO_OBJECT_ID}; null takes it away")
+    return object_id
 
 
 async def _unchanged(directory: Directory, request: Request, act: Callable[[Account], Awaitable[Result]]) -> Result:

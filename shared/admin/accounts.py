@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from shared.admin.changed_values import values_of
 from shared.admin.pages import select
-from shared.admin.parameters import page_answer, read_choice, read_count, read_key, refuse_others
+from shared.admin.parameters import page_answer, read_choice, read_count, read_id_cursor, read_key, refuse_others
 from shared.directory.directory import Directory
 from shared.directory.errors import NotFound
 from shared.directory.keys import APPLICATION_ID, application_key
@@ -45,14 +45,15 @@ async def find_accounts(directory: Directory, request: Request) -> Response:
 
     By formerUserName it lists those that had a userName before the one that they have now.
 
-    Without any of them it lists all accounts, or those in a state, a page at a time.
+    Without any of them it lists all accounts, or those in a state. Either is a page at a time.
     """
     refuse_others(request, *KEYS, "state", "count", "cursor")
     if not any(kind.lower() in request.params for kind in KEYS):
         return await _list_accounts(directory, request)
     key = read_key(request, *KEYS)
-    accounts = await directory.accounts.list_by(application_key(key.value) if key.kind == APPLICATION_ID else key)
-    return Response(200, dump({"accounts": [_shown(account) for account in accounts]}))
+    key = application_key(key.value) if key.kind == APPLICATION_ID else key
+    accounts, more = await directory.accounts.page_by(key, read_id_cursor(request), read_count(request))
+    return page_answer("accounts", [_shown(account) for account in accounts], more)
 
 
 async def _list_accounts(directory: Directory, request: Request) -> Response:

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from shared.admin.accounts import tell
 from shared.admin.pages import select
-from shared.admin.parameters import page_answer, read_choice, read_count, read_key, refuse_others
+from shared.admin.parameters import page_answer, read_choice, read_count, read_id_cursor, read_key, refuse_others
 from shared.directory.directory import Directory
 from shared.directory.errors import InvalidCursor, NotFound
 from shared.directory.keys import ID, behind, is_group
@@ -36,8 +36,8 @@ STATES: Final[Mapping[str, Callable[[Glance], bool]]] = {
 async def find_groups(directory: Directory, request: Request) -> Response:
     """List the groups that carry a displayName or externalId.
 
-    Without either of them it lists all groups, those in a state, or those of which a `member` is one itself, a page at
-    a time.
+    Without either of them it lists all groups, those in a state, or those of which a `member` is one itself. Each is a
+    page at a time.
     """
     refuse_others(request, *KEYS, "state", "member", "count", "cursor")
     if "member" in request.params:
@@ -48,29 +48,25 @@ async def find_groups(directory: Directory, request: Request) -> Response:
         found, more = await select(directory.group_listing, cursor, count, state)
         listed = await directory.groups.find_many(found)
         return page_answer("groups", [_shown(group) for group in listed if group], more)
-    groups = await directory.groups.list_by(read_key(request, *KEYS))
-    return Response(200, dump({"groups": [_shown(group) for group in groups]}))
+    key, cursor = read_key(request, *KEYS), read_id_cursor(request)
+    groups, more = await directory.groups.page_by(key, cursor, read_count(request))
+    return page_answer("groups", [_shown(group) for group in groups], more)
 
 
 async def _list_of(directory: Directory, request: Request, account_id: str) -> Response:
     """List the groups of which an account is a member itself, in order of id."""
-    cursor, count = request.params.get("cursor", ""), read_count(request)
-    if cursor and not ID.fullmatch(cursor):
-        raise InvalidCursor
+    cursor, count = read_id_cursor(request), read_count(request)
     if not ID.fullmatch(account_id) or await directory.accounts.find(account_id) is None:
         raise InvalidValue("member: name an account by its id")
-    named = sorted(pair for pair in await directory.members.indexed([account_id]) if pair[1] > cursor)
-    page, more = named[:count], named[count:]
-    held = compress(page, await directory.members.held(page))
-    found = await directory.groups.find_many([group for _, group in held])
-    return page_answer("groups", [_shown(group) for group in found if group], page[-1][1] if more else None)
+    page, more = await directory.members.page_indexed(account_id, cursor, count)
+    held = compress(page, await directory.members.held([(account_id, group) for group in page]))
+    found = await directory.groups.find_many([*held])
+    return page_answer("groups", [_shown(group) for group in found if group], more)
 
 
 async def list_members(directory: Directory, request: Request) -> Response:
     """List the members of a group, accounts and groups, in order of id, a page at a time."""
-    cursor, count = request.params.get("cursor", ""), read_count(request)
-    if cursor and not ID.fullmatch(cursor):
-        raise InvalidCursor
+    cursor, count = read_id_cursor(request), read_count(request)
     group = request.params.get("group", "")
     if not ID.fullmatch(group) or await directory.groups.find_without_head(group) is None:
         raise InvalidValue("group: name a group by its id")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from shared.directory.keys import Key
+from shared.directory.errors import InvalidCursor
+from shared.directory.keys import ID, Key
 from shared.json_text import dump
 from shared.scim.endpoint import Request, Response
 from shared.scim.errors import InvalidValue
@@ -44,6 +45,14 @@ def read_count(request: Request, default: int = PAGE, most: int = 1_000) -> int:
     if not count.isdecimal() or len(count) > len(str(most)) or not 1 <= int(count) <= most:
         raise InvalidValue(f"count: a number from 1 to {most}")
     return int(count)
+
+
+def read_id_cursor(request: Request) -> str:
+    """Return the cursor of a list that is in order of id, "" for its begin. Raises InvalidCursor."""
+    cursor = request.params.get("cursor", "")
+    if cursor and not ID.fullmatch(cursor):
+        raise InvalidCursor
+    return cursor
 
 
 def page_answer(

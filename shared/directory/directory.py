@@ -29,6 +29,7 @@ from shared.directory.work.differences import Differences
 from shared.directory.work.findings import Findings
 from shared.directory.work.gate import Gate
 from shared.directory.work.jobs import Jobs
+from shared.directory.work.names import PlanNames
 from shared.directory.work.plan import LeftOpen, Plan
 from shared.directory.work.readings import Readings
 from shared.directory.work.refusals import Refusals
@@ -68,6 +69,10 @@ class Directory:
     adoptions: Adoptions
     activity: Activity
     visits: Visits
+
+    def plan_names(self, job_id: str) -> PlanNames:
+        """Return the names in a run's plan."""
+        return PlanNames(self.tables, self.keys, job_id)
 
     def plan(self, job_id: str) -> Plan:
         """Return the rows of a run's plan, or of another job's report."""

@@ -49,6 +49,10 @@ class Stale(DirectoryError):
     """The resource changed between the read and the write."""
 
 
+class NotShown(DirectoryError):
+    """A value by which others know an account or a group has a character that nobody sees. The message names both."""
+
+
 class Refused(DirectoryError):
     """Policy forbids the change. The message is for the administrator: the reason, then the remedy."""
 

@@ -154,6 +154,8 @@ class Keys:
         self.buckets = buckets
         self._secret = secret
         self._space = space
+        # Copies of a hash that has begun with the key take half as long as new ones, for each of a million.
+        self._begun: dict[str, hashlib.blake2b] = {}
         self._fingerprint = hashlib.blake2b(digest_size=8, key=secret, person=b"seen")
 
     def of(self, space: Space) -> Keys:
@@ -162,8 +164,13 @@ class Keys:
 
     def digest(self, key: Key) -> str:
         """Return DIGEST hex digits for a key, equal for equal kinds and equal folded values."""
-        value = fold(key.value).encode("utf-8", "surrogatepass")
-        return hashlib.blake2b(value, digest_size=16, key=self._secret, person=key.kind.encode()).hexdigest()
+        begun = self._begun.get(key.kind)
+        if begun is None:
+            person = key.kind.encode()
+            begun = self._begun[key.kind] = hashlib.blake2b(digest_size=16, key=self._secret, person=person)
+        digest = begun.copy()
+        digest.update(fold(key.value).encode("utf-8", "surrogatepass"))
+        return digest.hexdigest()
 
     def bucket(self, digest: str) -> int:
         """Return the bucket that a digest or an account id belongs to: both carry it in their first two digits."""
@@ -235,7 +242,7 @@ class Keys:
 
     def fingerprint(self, text: str) -> str:
         """Return 16 hex digits by which this directory, and only this one, knows a text again."""
-        fingerprint = self._fingerprint.copy()  # twice as fast as a new one, for each of a million
+        fingerprint = self._fingerprint.copy()
         fingerprint.update(text.encode("utf-8", "surrogatepass"))
         return fingerprint.hexdigest()
 

@@ -3,16 +3,44 @@
 from __future__ import annotations
 
 import hashlib
+import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from shared.directory.errors import TooLarge
 from shared.tables.port import MAX_STRING_UNITS, Value
 
 MAX_TEXT_COLUMNS = 12
 """Columns of 64 KiB that one text may fill: most of a row's 1 MiB, with room for the other columns."""
+
+HIDDEN: Final = re.compile(
+    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164"
+    "\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
+)
+"""A character that is not shown: Default_Ignorable_Code_Point of Unicode 16 (DerivedCoreProperties.txt)."""
+
+
+def find_hidden(text: str, *, emoji: bool = False) -> str:
+    """Return the first character of a text that is not shown, like `U+200B`, or "".
+
+    A name with one is a twin of the name without it: RFC 8264 section 9.13 allows none of them in what identifies. With
+    `emoji`, joiners and variation selectors may be where they make another sign or letter of what is before them.
+    """
+    if text.isascii():
+        return ""
+    for found in HIDDEN.finditer(text):
+        before = text[found.start() - 1 : found.start()]
+        joins = emoji and found[0] in _JOINERS and bool(before)
+        if not (joins and (before in _JOINERS or unicodedata.category(before) in _JOINED)):
+            return f"U+{ord(found[0]):04X}"
+    return ""
+
+
+_JOINERS: Final = "\u200c\u200d\ufe0e\ufe0f"
+_JOINED: Final = ("So", "Sk", "Sm", "Lo", "Mn", "Mc")
 
 _END_OF_TIME = 10**16
 """Microseconds since 1970 from which a time is taken away: the year 2286."""

@@ -99,13 +99,13 @@ async def answer_page(
     if asked.filter is not None and count_terms(asked.filter) >= MANY_TERMS:
         await next_turn()
     cursor = None if asked.cursor is None else open_cursor(asked, sign)
-    count = asked.count
+    fewer = asked
     while True:
-        page = await _get(source, replace(asked, count=count), cursor)
+        page = await _get(source, fewer, cursor)
         texts = await show(page.resources)
         if len(texts) == len(page.resources):
             return page.text(texts, asked, sign)
-        count = len(texts)
+        fewer = replace(asked, count=len(texts))
 
 
 def fitting(texts: Iterable[str]) -> Iterator[str]:

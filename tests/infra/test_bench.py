@@ -56,7 +56,7 @@ JOBS = {name + more for name in ("import", "plan + apply", "undo") for more in (
 LINKING = {
     "storage requests a linked account",
     "storage requests a planned row",
-    "loop lag beside a plan in one process, p99",
+    *(f"loop lag beside {job} in one process, p99" for job in ("an import", "a plan", "an apply", "an undo")),
     "SCIM p99 while a run applies, times idle",
     "apply on Azurite",
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import gzip
 import hashlib
@@ -9,6 +10,7 @@ import hmac
 import io
 import itertools
 import json
+import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -302,6 +304,59 @@ async def test_a_restore_that_broke_off_is_done_again(azure: AzureTables, contai
     for _ in range(2):
         assert (await said(azure, container, over=True))[0] == 0
     assert await all_rows(azure) == rows
+
+
+def token(seconds: int, name: str) -> str:
+    """Return a token that ends in so many seconds."""
+    payload = json.dumps({"exp": int(time.time()) + seconds, "name": name}).encode()
+    return f"x.{base64.urlsafe_b64encode(payload).decode().rstrip('=')}.x"
+
+
+class Az:
+    """The only program on the PATH."""
+
+    def __init__(self, folder: Path) -> None:
+        self.program, self._answer, self._asked = folder / "az", folder / "answer", folder / "asked"
+        self.program.write_text(f'#!/bin/sh\necho "$*" >> {self._asked}\n/bin/cat {self._answer}\n')
+        self.program.chmod(0o700)
+
+    def answers(self, text: str) -> None:
+        """Answer so from now on."""
+        self._answer.write_text(text)
+
+    @property
+    def asked(self) -> list[str]:
+        """What it was asked."""
+        return self._asked.read_text().splitlines()
+
+
+@pytest.fixture
+def az(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Az:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    return Az(tmp_path)
+
+
+async def test_a_restore_that_outlasts_its_token_goes_on_by_a_new_one(az: Az) -> None:
+    lasting, ending = token(3_600, "lasting"), token(restore.SPARE_SECONDS - 1, "ending")
+    az.answers(f"{lasting}\n")
+    given = restore.Tokens(token(restore.SPARE_SECONDS + 60, "given"))
+    assert (await given.bearer()) != lasting, "what was given lasts"
+    tokens = restore.Tokens(ending)
+    assert {*await asyncio.gather(*(tokens.bearer() for _ in range(9)))} == {lasting}
+    shown = await tokens.get_token("https://storage.azure.com/.default")
+    assert (shown.token, shown.expires_on) == (lasting, restore.end_of(lasting))
+    (asked,) = az.asked
+    assert asked.startswith("account get-access-token --resource https://storage.azure.com/")
+
+
+@pytest.mark.parametrize("answered", [None, 60], ids=["nothing", "a token that ends"])
+async def test_where_no_token_lasts_it_is_said_how_to_go_on(az: Az, answered: int | None) -> None:
+    az.answers(token(answered, "ending") if answered else "")
+    with pytest.raises(Denied, match=r"az login.*RESTORE_TOKEN.*--over"):
+        await restore.Tokens().bearer()
+    az.program.unlink()
+    with pytest.raises(Denied, match="az login"):
+        await restore.Tokens().bearer()
 
 
 async def test_who_may_not_write_copies_is_told_which_role_is_missing(blob_service: str, container: str) -> None:

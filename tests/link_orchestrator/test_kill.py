@@ -80,7 +80,7 @@ IDENTITIES = (
     Identity(object_id(6), "nobody@contoso.com"),
     Identity(object_id(9), "renamed@contoso.com"),
 )
-CHANGED = replace(IDENTITIES[0], department="Elsewhere")
+CHANGED = IDENTITIES[0]._replace(department="Elsewhere")
 POLICY = Policy(verified_domains=frozenset({"contoso.com"}))
 ACTIVITIES = (
     *("import", "imported", *PLAN_PASSES, "planned", *APPLY_PASSES, "done"),

@@ -114,8 +114,11 @@ async def test_of_a_run_whose_links_stand_an_undo_finds_what_it_needs(app: App) 
     (released,) = (await app.call("GET", "groups", displayName="Released"))["groups"]
     await app.call("POST", f"groups/{released['id']}/release")
     assert len(await plan_rows(await directory_of(app), run["id"])) == 8
+    names = (await directory_of(app)).plan_names(run["id"])
+    assert await names.exist()
     await age(app, run)
     await app.host.run_timer(NIGHT)
+    assert not await names.exist(), "by which people were found"
     assert await names_kept(app, run) == {"ada@contoso.com", "dora@contoso.com", "rita"}
     assert len(await plan_rows(await directory_of(app), run["id"])) == 4
     assert await app.host.executor.find(run["id"]) is None

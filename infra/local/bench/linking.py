@@ -8,7 +8,8 @@ import itertools
 import json
 import statistics
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -60,24 +61,35 @@ async def count_requests(folder: Path) -> list[Figure]:
             LocalHost(function_app.build(Settings.local(TOKEN), tables), histories) as host,
             connected(host.url) as session,
         ):
-            api = Api(session)
-            await _bring(api, folder)
-            tables.reset()
+            api, lag = Api(session), list[Figure]()
+
+            @asynccontextmanager
+            async def measured(job: str) -> AsyncIterator[None]:
+                tables.reset()
+                async with watched() as turns:
+                    yield
+                lag.append(Figure(f"loop lag beside {job} in one process, p99", p99(turns) * 1e3, "ms", 50))
+
             gc.collect()
             gc.freeze()  # as the server does
-            async with watched() as turns:
+            async with measured("an import"):
+                await _bring(api, folder)
+            async with measured("a plan"):
                 path, run = await _plan(api, folder)
-            gc.unfreeze()
-            planning, rows = tables.requests, sum(run["counts"].values())
-            tables.reset()
-            links = await _apply(api, path, run)
-            written = tables.operations / links
+            planned = tables.requests / sum(run["counts"].values())
+            async with measured("an apply"):
+                links = await _apply(api, path, run)
+            asked, written = tables.requests / links, tables.operations / links
+            async with measured("an undo"):
+                undo = await api.call("POST", f"{path}/undo")
+                await ended(api, f"linking/undos/{undo['id']}", "done")
             return [
-                Figure("storage requests a linked account", tables.requests / links, "", 4, None, {"rows": written}),
-                Figure("storage requests a planned row", planning / rows, "", 4),
-                Figure("loop lag beside a plan in one process, p99", p99(turns) * 1e3, "ms", 50),
+                Figure("storage requests a linked account", asked, "", 4, None, {"rows": written}),
+                Figure("storage requests a planned row", planned, "", 4),
+                *lag,
             ]
     finally:
+        gc.unfreeze()
         await tables.close()
         await histories.close()
 

@@ -9,9 +9,10 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from link_orchestrator import words
+from link_orchestrator.portal.forms import digits
 from link_orchestrator.portal.page import Asked, Outcome, Page, SeeOther, Shown
 from link_orchestrator.portal.pages.all_rows import ACTIONS
-from link_orchestrator.portal.pages.of_plan import DONE, RULES, NotTaken, Row, conditions, refuse_unseen, review
+from link_orchestrator.portal.pages.of_plan import DONE, RULES, NotTaken, Row, looked_for, refuse_unseen, review
 from link_orchestrator.portal.pages.of_run import Document, Run
 from shared.host.problems import problem
 from shared.scim.errors import InvalidValue
@@ -44,12 +45,19 @@ class Decisions:
     """Rows or lines that were not taken, of which `not_taken` names the first."""
     taken: int = 0
     ticked: Sequence[str] = ()
+    together: int = 0
+    """Rows that were decided together just now."""
 
     @property
     def at(self) -> str:
         """The id of the row that keys begin at."""
         ids = [row.id for row in self.rows]
         return ids[min(ids.index(self.after) + 1, len(ids) - 1)] if self.after in ids else ""
+
+    @property
+    def reported(self) -> Mapping[str, str]:
+        """The conditions that a report of the rows has: none looks for a name."""
+        return {name: value for name, value in self.asked.items() if name != "find"}
 
     @property
     def choices(self) -> Sequence[tuple[str, str]]:
@@ -61,6 +69,8 @@ class Decisions:
     @property
     def count(self) -> int | None:
         """How many rows there are, where the plan says so: of a decision without further conditions."""
+        if [*self.asked] == ["predicted"]:
+            return self._predicted
         if self.asked.keys() - {"decision"}:
             return None
         decision = self.asked.get("decision", "")
@@ -68,8 +78,17 @@ class Decisions:
         return self.run.counts.get(decision, 0) if decision else sum(self.run.counts.get(name, 0) for name in known)
 
     @property
+    def _predicted(self) -> int | None:
+        known: Mapping[str, int] = self.run.document.get("predicted", {})
+        warned = {one["code"]: int(one["count"]) for one in self.run.document.get("warnings", ())}
+        wanted = self.asked["predicted"]
+        return warned.get("secondAccounts", 0) if wanted == "second" else known.get(wanted)
+
+    @property
     def actions(self) -> Sequence[str]:
-        """What may be said of all rows that the conditions choose."""
+        """What may be said of all rows that the conditions choose; nothing where a name is looked for."""
+        if "find" in self.asked:
+            return []
         return [action for action, decisions in ACTIONS.items() if self.asked.get("decision") in decisions]
 
     @property
@@ -84,7 +103,7 @@ async def show(asked: Asked) -> Outcome:
 
 async def _read(asked: Asked, **more: Any) -> Decisions:
     run = await Run.read(asked)
-    wanted = conditions(asked)
+    wanted = looked_for(asked)
     cursor = asked.query.get("cursor", "")
     page: Document = {"decisions": ()}
     wrong = ""
@@ -95,7 +114,9 @@ async def _read(asked: Asked, **more: Any) -> Decisions:
     rows = [Row(one, run.waits) for one in page["decisions"]]
     after = asked.query.get("after", "")
     ticked = asked.form.all("rows")
-    return Decisions(run, rows, wanted, cursor, page.get("cursor", ""), after, wrong, ticked=ticked, **more)
+    together = digits(asked.query.get("together", "")) or 0
+    told: dict[str, Any] = {"ticked": ticked, "together": min(together, ROWS)}
+    return Decisions(run, rows, wanted, cursor, page.get("cursor", ""), after, wrong, **told, **more)
 
 
 async def decide(asked: Asked) -> Outcome:
@@ -103,7 +124,7 @@ async def decide(asked: Asked) -> Outcome:
     action, _, row = asked.form["one"].partition(" ")
     rows = [row] if row else [*asked.form.all("rows")]
     action = action or asked.form["action"]
-    back = {**conditions(asked), "cursor": asked.query.get("cursor", "")}
+    back = {**looked_for(asked), "cursor": asked.query.get("cursor", "")}
     path = f"runs/{asked.path['id']}/decisions"
     if not rows:
         return SeeOther(path, "none", back)
@@ -112,7 +133,8 @@ async def decide(asked: Asked) -> Outcome:
     refuse_unseen(asked, {one.id: one for one in (await _read(asked)).rows}, body)
     answer = await review(asked, body)
     if not answer["refused"]:
-        return SeeOther(path, action, {**back, "after": rows[-1]})
+        # Of several the number is said, at the top; behind a single one the next row is at hand.
+        return SeeOther(path, action, {**back, **({"after": rows[-1]} if row else {"together": str(len(rows))})})
     if row:
         raise InvalidValue(answer["refused"][0]["reason"])
     view = await _read(asked)
@@ -130,7 +152,7 @@ async def decide_by_file(asked: Asked) -> Outcome:
     kind = next((kind for end, kind in FILES.items() if file.name.lower().endswith(end)), file.content_type)
     answer = await asked.api.post("linking/runs/{id}/decisions", file.content, kind, id=asked.path["id"])
     if not answer["notTaken"]:
-        return SeeOther(f"runs/{asked.path['id']}/decisions", "filed", conditions(asked))
+        return SeeOther(f"runs/{asked.path['id']}/decisions", "filed", looked_for(asked))
     refused = [NotTaken(f"Line {one['line']:,}", one["reason"]) for one in answer["refused"]]
     if (left := answer["notTaken"] - len(refused)) > 0:
         refused.append(NotTaken(f"{left:,} more lines", "Correct these first, and send the file again."))

@@ -27,6 +27,8 @@ class Listed:
     state: str = ""
     cursor: str | None = None
     at_first: bool = True
+    more: Sequence[tuple[str, str, str]] = ()
+    """Of what was looked for, what more of them have: in words, the kind of value, and the cursor that goes on."""
 
     @property
     def kinds(self) -> Sequence[tuple[str, str]]:
@@ -41,12 +43,16 @@ class Listed:
 async def show_list(asked: Asked, what: str, states: Mapping[str, str], found_by: Mapping[str, str]) -> Outcome:
     """Show the accounts, or the groups, that have a value or are in a state."""
     find, by, state = asked.query.get("find", "").strip(), asked.query.get("by", ""), asked.query.get("state", "")
+    cursor = asked.query.get("cursor", "")
     if find:
         kinds = [by] if by in found_by else [*found_by]
-        pages = await asyncio.gather(*(asked.api.get(what, **{kind: find}) for kind in kinds))
+        begin = {"cursor": cursor, "count": str(COUNT)}
+        pages = await asyncio.gather(*(asked.api.get(what, **{kind: find}, **begin) for kind in kinds))
         found = {one["id"]: one for page in pages for one in page[what]}
-        return Shown(f"{what}.html", Listed([*found.values()], states, found_by, find, by))
-    cursor = asked.query.get("cursor", "")
+        told = zip(kinds, pages, strict=True)
+        more = [(found_by[kind], kind, page["cursor"]) for kind, page in told if "cursor" in page]
+        listed = Listed([*found.values()], states, found_by, find, by, at_first=not cursor, more=more)
+        return Shown(f"{what}.html", listed)
     page = await asked.api.get(what, state=state, cursor=cursor, count=str(COUNT))
     listed = Listed(page[what], states, found_by, state=state, cursor=page.get("cursor"), at_first=not cursor)
     return Shown(f"{what}.html", listed)

@@ -162,6 +162,12 @@ def conditions(asked: Asked) -> dict[str, str]:
     return {name: value for name in CONDITIONS if (value := asked.query.get(name, "").strip())}
 
 
+def looked_for(asked: Asked) -> dict[str, str]:
+    """Return the conditions of the address, and the name that is looked for: lists go by it, and no review does."""
+    find = asked.query.get("find", "").strip()
+    return {**({"find": find} if find else {}), **conditions(asked)}
+
+
 async def review(asked: Asked, body: Mapping[str, Any]) -> Any:
     """Send a review, and return the answer."""
     return await asked.api.post("linking/runs/{id}/review", body, id=asked.path["id"])

@@ -42,6 +42,8 @@ STEPS: Final[Mapping[str, str]] = {
     "settle": "Naming who was created instead",
 }
 """What is said of each pass of an orchestration."""
+DECIDABLE: Final = ("review", "ambiguous", "outsideVerifiedDomains")
+"""Decisions on rows that a person settles in a review."""
 OF_PEOPLE: Final = ("decide", "apply", "undo")
 """Passes whose counts are people, so that a rate of them says something."""
 OF_RUN: Final[Bars] = {**words.APPLIED, **words.DECISIONS}
@@ -194,13 +196,34 @@ class Run:
         return {"by": by, "person": known.get(by, "")}
 
     @property
+    def taken_back(self) -> Document:
+        """How many of its links undos took back, and which was the last; empty for none."""
+        found: Document = self.document.get("takenBack", {})
+        return found
+
+    @property
+    def decidable(self) -> int:
+        """Rows that a review could settle: those of the plan."""
+        return sum(self.counts.get(name, 0) for name in DECIDABLE)
+
+    @property
+    def decided(self) -> int:
+        """How many of them a review settled."""
+        return sum(self.document.get("decided", {}).get(name, 0) for name in DECIDABLE)
+
+    @property
+    def conflicts(self) -> int:
+        """Rows that nobody can link before what is in their way is settled, without those that were excluded."""
+        return self.counts.get("conflict", 0) - int(self.document.get("decided", {}).get("conflict", 0))
+
+    @property
     def left_to_a_person(self) -> int:
         return sum(self.counts.get(name, 0) for name in ("review", "ambiguous", "conflict", "outsideVerifiedDomains"))
 
     @property
     def to_decide(self) -> str:
         """The decision whose rows a review can settle, "" for none."""
-        return next((name for name in ("review", "ambiguous", "outsideVerifiedDomains") if self.counts.get(name)), "")
+        return next((name for name in DECIDABLE if self.counts.get(name)), "")
 
     @property
     def groups_left(self) -> int:

@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple, Self
 from link_orchestrator import words
 from link_orchestrator.portal.page import Asked, Outcome, Page, SeeOther, Shown
 from link_orchestrator.portal.pages.accounts import STATES
+from link_orchestrator.portal.pages.of_run import DECIDABLE
 from shared.scim.errors import InvalidValue
 
 REFUSALS: Final = 20
@@ -23,7 +24,7 @@ TONES: Final = {
     "inactive": "stop", "deletedOverScim": "stop",
 }  # fmt: skip
 """The colour of each state of accounts."""
-STEPS: Final = ("Connect", "Import", "Policy", "Plan", "Review", "Approve", "Verify")
+STEPS: Final = ("Connect", "Import", "Policy", "Plan", "Review", "Approve", "Provision", "Verify")
 
 Document = Mapping[str, Any]
 
@@ -99,6 +100,12 @@ class Overview:
         return f"{more}{len(self.refusals)} account{'s' if len(self.refusals) != 1 else ''}"
 
     @property
+    def last_request(self) -> str | None:
+        """When provisioning came last: what is noted of that once a minute, or a later refusal."""
+        refused = (str(one["last"]) for one in self.refusals)
+        return max((one for one in (self.connection["lastRequest"], *refused) if one), default=None)
+
+    @property
     def busy(self) -> bool:
         """Whether a job goes on, so that what there is to do next may be another thing in a moment."""
         return any("ended" not in job and job["phase"] != "planned" for job in self.directory["latest"].values())
@@ -111,9 +118,11 @@ class Overview:
 
     @property
     def verification(self) -> Document | None:
-        """The latest verification, if it is of the latest run."""
+        """The latest verification, if it is of the latest run, and nothing of that was taken back since."""
         found: Document | None = self.directory["latest"].get("verification")
-        return found if found is not None and self.run is not None and _is_about(found, self.run) else None
+        if found is None or self.run is None or not _is_about(found, self.run):
+            return None
+        return found if found["started"] > self.run.get("takenBack", {}).get("started", "") else None
 
 
 def is_empty(directory: Document) -> bool:
@@ -152,7 +161,7 @@ def _next_of_run(run: Document, latest: Mapping[str, Document]) -> Next:
             return Next(
                 "Plan",
                 "The links are being taken back",
-                "Everybody returns to what they were.",
+                "Its page says who is what they were before.",
                 "Watch",
                 f"{here}/undo",
             )
@@ -167,7 +176,9 @@ def _next_of_run(run: Document, latest: Mapping[str, Document]) -> Next:
         case "started":
             return Next("Plan", "A plan is being made", "Nobody is changed by it.", "See how far it is", here)
         case "planned":
-            text = f"It would link {run.get('links', 0):,} accounts. Nothing happens before somebody approves it."
+            waiting = sum(run["counts"].get(one, 0) - run.get("decided", {}).get(one, 0) for one in DECIDABLE)
+            rows = f" {waiting:,} rows wait for a person to decide." if waiting else ""
+            text = f"It would link {run.get('links', 0):,} accounts.{rows} Nothing happens before somebody approves it."
             return Next("Review", "Look at the plan", text, "Look at the plan", here)
         case "approved":
             text = "Provisioning waits meanwhile, for 15 minutes at most. Linking changes no sign-in name."
@@ -186,7 +197,7 @@ def _after_linking(run: Document, verification: Document | None, here: str) -> N
     here = f"{here}/verify"
     if verification is None or not _is_about(verification, run):
         text = "Switch provisioning on in Entra. Once its first cycle is through, verify that it found everybody."
-        return Next("Verify", "Provision, then verify", text, "Verify", here)
+        return Next("Provision", "Provision, then verify", text, "Verify", here)
     counts = verification["counts"]
     if "ended" not in verification:
         return Next("Verify", "The links are being verified", "It changes nobody.", "See how far it is", here)
@@ -216,6 +227,11 @@ async def show(asked: Asked) -> Outcome:
         asked.api.get("linking/connection"),
         asked.api.get("linking/refusals", count=str(REFUSALS)),
     )
+    run = directory["latest"].get("run")
+    if run and run["phase"] == "planned":
+        # The list of jobs does not follow each review.
+        run = await asked.api.get("linking/runs/{id}", id=run["id"])
+        directory = {**directory, "latest": {**directory["latest"], "run": run}}
     samples = asked.samples is not None
     view = Overview.of(directory, policy, connection, refused, datetime.now(UTC), samples=samples)
     return Shown("overview.html", view)

@@ -48,6 +48,14 @@ CAUSES: Final = (
         "the scoping filter. Lift the protection on the account's page only if it is no emergency account any more.",
     ),
     Cause(
+        "mayBeAnother",
+        "The write would make a second account for somebody",
+        "Entra goes on trying: the account, which provisioning made, would get what another account has, or a person "
+        "whom the last plan left to you.",
+        "Look at the person of the external id in the plan, and settle them in a review; or link the other account by "
+        "hand, on its page, after this one was deleted.",
+    ),
+    Cause(
         "linkedByNow",
         "The account was linked since",
         "Entra's next cycle comes through.",

@@ -7,12 +7,15 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from link_orchestrator.portal.page import Asked, Outcome, Page, SeeOther, Shown
-from link_orchestrator.portal.pages.of_plan import DONE, Row, conditions, refuse_unseen, review
+from link_orchestrator.portal.pages.of_plan import DONE, Row, conditions, looked_for, refuse_unseen, review
 from link_orchestrator.portal.pages.of_run import Document, Run
 from shared.scim.errors import InvalidValue
 
 MOST_ACCOUNTS: Final = 5
 """Accounts that are looked up beside a row's own."""
+
+MOST_ABREAST: Final = 4
+"""Accounts that match one person, and are shown side by side."""
 
 
 class Side(NamedTuple):
@@ -43,10 +46,25 @@ class OneRow:
     """Further people whom the row names."""
     asked: Mapping[str, str]
     next: str
+    matching: Sequence[Document] = ()
+    """The first of the accounts that match, of which a person names one, as they are now."""
 
     @property
     def sides(self) -> Sequence[Side]:
         return list(compare(self.account, self.identity)) if self.account and self.identity else ()
+
+    @property
+    def abreast(self) -> Sequence[tuple[str, str | None, Sequence[str]]]:
+        """By attribute, what the person has, and what each account has that matches."""
+        if not self.identity:
+            return ()
+        compared = [{one.term: one for one in compare(account, self.identity)} for account in self.matching]
+        terms = dict.fromkeys(term for one in compared for term in one)
+        found = [(term, [one[term] for one in compared if term in one]) for term in terms]
+        return [
+            (term, sides[0].there, [one[term].here or "" if term in one else "" for one in compared])
+            for term, sides in found
+        ]
 
     @property
     def changes(self) -> Sequence[tuple[str, str, str]]:
@@ -78,7 +96,7 @@ async def show_row(asked: Asked) -> Outcome:
     """Show one row, with whatever is known about the two sides."""
     run = await Run.read(asked)
     found = await asked.api.get("linking/runs/{id}/decisions/{row}", id=run.id, row=asked.path["row"])
-    row, wanted = Row(found["row"], run.waits), conditions(asked)
+    row, wanted = Row(found["row"], run.waits), looked_for(asked)
     by_id = {one["id"]: one for one in found["identities"]}
     identity = by_id.pop(row.document.get("identity", {}).get("objectId", ""), {})
     is_person = "identity" in row.document or "account" in row.document
@@ -88,12 +106,13 @@ async def show_row(asked: Asked) -> Outcome:
     for one in [one for one in row.document.get("others", ()) if one not in {*by_id, *candidates}][:MOST_ACCOUNTS]:
         if other := await _find_account(asked, one):
             others[one] = other
-    page = await asked.api.get(
-        "linking/runs/{id}/decisions", id=run.id, cursor=row.id, count="1", **(wanted or {"decision": row.decision})
-    )
+    among = conditions(asked) or {"decision": row.decision}
+    page = await asked.api.get("linking/runs/{id}/decisions", id=run.id, cursor=row.id, count="1", **among)
     following = page["decisions"][0]["id"] if page["decisions"] else ""
     rivals = [one for one in by_id.values() if one["id"] in row.document.get("others", ())]
-    return Shown("row.html", OneRow(run, row, identity, account or {}, others, rivals, wanted, following))
+    named = [one["id"] for one in row.document.get("candidates", ())][:MOST_ABREAST]
+    matching = [one for one in [await _find_account(asked, one) for one in named] if one]
+    return Shown("row.html", OneRow(run, row, identity, account or {}, others, rivals, wanted, following, matching))
 
 
 async def _find_account(asked: Asked, account: str) -> Document | None:
@@ -126,7 +145,7 @@ async def _decided(asked: Asked, body: Mapping[str, Any]) -> Outcome:
     answer = await review(asked, body)
     if answer["refused"]:
         raise InvalidValue(answer["refused"][0]["reason"])
-    return SeeOther(f"runs/{asked.path['id']}/rows/{asked.path['row']}", str(body["action"]), conditions(asked))
+    return SeeOther(f"runs/{asked.path['id']}/rows/{asked.path['row']}", str(body["action"]), looked_for(asked))
 
 
 def compare(account: Document, identity: Document) -> Iterator[Side]:

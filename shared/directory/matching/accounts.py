@@ -7,12 +7,10 @@ adoption.py.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Sequence
 from enum import StrEnum
-from typing import Final
+from typing import Final, NamedTuple
 
-from shared.directory.keys import fold
 from shared.directory.matching.evidence import (
     AccountFacts,
     Candidate,
@@ -24,10 +22,11 @@ from shared.directory.matching.evidence import (
     proves,
     trust_of,
 )
-from shared.directory.matching.identity import Identity, read_object_id
+from shared.directory.matching.identity import Identity
 from shared.directory.matching.match_keys import numbers_contradict
 from shared.directory.matching.names import names_differ
 from shared.directory.matching.policy import Policy, Rule, Trust
+from shared.directory.object_ids import compared_id, read_object_id
 from shared.directory.records.model import Status
 from shared.directory.text import counted
 
@@ -49,8 +48,7 @@ class DecisionKind(StrEnum):
     SHARED_VALUE = "sharedValue"
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """A decision with the sentence that explains it.
 
     `account` is the account concerned, if it is one. `others` are what else there is: ids of accounts where several
@@ -152,9 +150,9 @@ _DEACTIVATED: Final = " The account is deactivated here: once it is linked, prov
 PARTED: Final = "an undo or a release took the two apart: only a person joins them again."
 
 
-def is_parted(parted: Iterable[str], object_id: str) -> bool:
+def is_parted(parted: Collection[str], object_id: str) -> bool:
     """Tell whether an identity is among those from which an undo or a release took an account apart."""
-    return fold(object_id) in map(fold, parted)
+    return bool(parted) and compared_id(object_id) in map(compared_id, parted)
 
 
 def _doubt(identity: Identity, candidate: Candidate, mine: Trust, policy: Policy) -> str:
@@ -276,10 +274,10 @@ def objection(identity: Identity, account: AccountFacts, policy: Policy) -> str 
             "mapping sends objectId as externalId."
         )
     # A name can pass from a person who left to one who came; what a past sign-in proved cannot.
-    own = fold(identity.object_id)
-    if account.object_id and fold(account.object_id) != own and not _is_foreign(account, policy):
+    own = compared_id(identity.object_id)
+    if account.object_id and compared_id(account.object_id) != own and not _is_foreign(account, policy):
         return _SIGNED_IN_AS_ANOTHER
-    if account.name_id and policy.name_id_source == "objectId" and fold(account.name_id) != own:
+    if account.name_id and policy.name_id_source == "objectId" and compared_id(account.name_id) != own:
         return _SIGNED_IN_AS_ANOTHER
     if (
         account.name_id
@@ -288,7 +286,7 @@ def objection(identity: Identity, account: AccountFacts, policy: Policy) -> str 
     ):
         return _SIGNED_IN_AS_ANOTHER
     carried = read_object_id(account.external_id) if account.external_id and not policy.foreign_object_ids else None
-    if carried and carried != (read_object_id(identity.object_id) or own):
+    if carried and carried != own:
         return (
             "The externalId of the account is the object id of another identity: correct it, or set foreignObjectIds "
             "in the policy if such ids here are not those of this tenant."
@@ -298,7 +296,7 @@ def objection(identity: Identity, account: AccountFacts, policy: Policy) -> str 
 
 def _is_foreign(account: AccountFacts, policy: Policy) -> bool:
     """Tell whether an account's object id may be no identity's of this tenant. One that a link here left behind is."""
-    known = account.retired or fold(account.object_id or "") in map(fold, account.parted)
+    known = account.retired or is_parted(account.parted, account.object_id or "")
     return policy.foreign_object_ids and not known
 
 
@@ -308,10 +306,10 @@ _SIGNED_IN_AS_ANOTHER = (
 
 
 def _linked_to(account: AccountFacts, identity: Identity) -> bool:
-    own = fold(identity.object_id)
+    own = compared_id(identity.object_id)
     if account.linked_identity:
-        return fold(account.linked_identity) == own
-    return account.status is not Status.LOCAL and fold(account.external_id or "") == own
+        return compared_id(account.linked_identity) == own
+    return account.status is not Status.LOCAL and compared_id(account.external_id or "") == own
 
 
 def _excluded(identity: Identity, found: Sequence[Candidate], policy: Policy) -> Decision:

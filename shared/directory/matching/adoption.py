@@ -15,9 +15,10 @@ from typing import Any, Final, Self
 from shared.directory.keys import fold, same_letters
 from shared.directory.matching.accounts import is_parted, objection
 from shared.directory.matching.evidence import AccountFacts
-from shared.directory.matching.identity import Identity, read_object_id
+from shared.directory.matching.identity import Identity
 from shared.directory.matching.match_keys import numbers_contradict
 from shared.directory.matching.policy import Policy, Rule, Trust
+from shared.directory.object_ids import read_object_id
 from shared.directory.records.model import ENTERPRISE, Account, Status, digest_kept
 from shared.directory.text import counted
 

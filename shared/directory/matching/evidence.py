@@ -8,17 +8,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Self
 
 from shared.directory.keys import fold, same_letters
 from shared.directory.matching.match_keys import FORMER_NAME, MatchKey
 from shared.directory.matching.policy import LOGIN_NAMES, SURE, Rule, Trust
+from shared.directory.object_ids import forms_of, read_object_id
 from shared.directory.records.model import Account, Status, name_account
 
 
-@dataclass(frozen=True, slots=True)
-class AccountFacts:
+class AccountFacts(NamedTuple):
     """What matching asks of an account. `linked_identity` is the object id of its link, None if it is not linked.
 
     Nothing is matched by `application_id`: it is here for plans to show, and is no part of the digest of facts.
@@ -134,7 +133,7 @@ def facts_of(account: Account) -> AccountFacts:
 
 def linked(account: AccountFacts, object_id: str) -> AccountFacts:
     """Return an account as it is once a run has linked it to an identity."""
-    return replace(account, external_id=object_id, linked_identity=object_id, status=Status.CLAIMED, retired=False)
+    return account._replace(external_id=object_id, linked_identity=object_id, status=Status.CLAIMED, retired=False)
 
 
 def proving_rule(evidence: Iterable[MatchEvidence]) -> Rule:
@@ -154,12 +153,13 @@ def evidence_for(keys: Iterable[MatchKey], account: AccountFacts) -> tuple[Match
     found: list[MatchEvidence] = []
     aliases: list[MatchKey] = []
     for key in keys:
-        alike = [value for value in _carried(key.rule, account) if value and fold(value) == key.value]
+        forms = forms_of if key.rule in SURE else _folded
+        alike = [value for value in _carried(key.rule, account) if value and key.value in forms(value)]
         if key.attribute == "onPremisesImmutableId":
             # In Base64, another case is another identifier.
             alike = [value for value in alike if value.strip() == key.literal.strip()]
         if alike:
-            same = key.literal in alike or any(same_letters(value.strip(), key.literal.strip()) for value in alike)
+            same = key.literal in alike or any(_is_same(key, value.strip()) for value in alike)
             trust = key.trust if same else Trust.WEAK
             held = _held(key.rule, account, alike[0])
             found.append(MatchEvidence(key.rule, trust, key.attribute, key.outside, not same, key.value, held))
@@ -181,6 +181,15 @@ def evidence_for(keys: Iterable[MatchKey], account: AccountFacts) -> tuple[Match
             if key.value in named
         ]
     return tuple(found)
+
+
+def _folded(value: str) -> tuple[str, ...]:
+    return (fold(value),)
+
+
+def _is_same(key: MatchKey, value: str) -> bool:
+    """Tell whether a value that folds like a key's is the same, and not one in letters that only look like it."""
+    return same_letters(value, key.literal.strip()) or (key.rule in SURE and read_object_id(value) == key.value)
 
 
 def holds(key: MatchKey, account: AccountFacts) -> bool:
@@ -371,8 +380,7 @@ def has_object_id(evidence: Iterable[MatchEvidence]) -> bool:
     return any(item.rule in SURE and "@" not in item.value for item in evidence)
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(NamedTuple):
     """An account that carries at least one key of an identity, and the other identities that match it.
 
     `held` is what a prediction of its changes asks of its document (link_orchestrator/prediction/impact.py).

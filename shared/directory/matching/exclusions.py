@@ -12,7 +12,8 @@ from typing import Any, Final, NamedTuple, Self
 
 from shared.directory.keys import fold
 from shared.directory.matching.domains import domain_of, to_ascii
-from shared.directory.matching.identity import Identity, read_object_id
+from shared.directory.matching.identity import Identity
+from shared.directory.object_ids import read_object_id
 from shared.directory.text import Advice
 
 ATTRIBUTE: Final = "excluded"

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from shared.directory.keys import fold, same_letters
-from shared.directory.matching.identity import read_object_id
 from shared.directory.matching.policy import Policy
+from shared.directory.object_ids import read_object_id
 from shared.directory.records.model import Group, Status
 
 

@@ -6,29 +6,12 @@ https://learn.microsoft.com/graph/api/resources/user.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
-
-_OBJECT_ID = re.compile(r"\{?([0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12})\}?")
-
-NO_OBJECT_ID: Final = "an object id of Entra is a GUID, like 11111111-0000-4000-8000-000000000001"
-"""What to say of a text that is none."""
+from typing import Any, Final, NamedTuple
 
 
-def read_object_id(text: str) -> str | None:
-    """Return an object id as Entra writes it, a GUID in small letters; None for a text that is no GUID.
-
-    Spreadsheets and scripts put braces around it, and write it in capitals.
-    https://learn.microsoft.com/graph/api/resources/user (`id`)
-    """
-    guid = _OBJECT_ID.fullmatch(text.strip())
-    return guid[1].lower() if guid else None
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(NamedTuple):
     """A user of the customer's Entra tenant. An attribute that has no value there is None or empty."""
 
     object_id: str

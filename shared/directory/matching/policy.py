@@ -14,8 +14,9 @@ from shared.directory.keys import fold
 from shared.directory.matching import domains, exclusions
 from shared.directory.matching.domains import domain_of, is_below
 from shared.directory.matching.exclusions import Criterion, Names, matches_pattern, patterns_in
-from shared.directory.matching.identity import Identity, read_object_id
+from shared.directory.matching.identity import Identity
 from shared.directory.matching.transforms import Transform, read_transforms
+from shared.directory.object_ids import compared_id
 from shared.directory.text import Advice
 
 NameIdSource = Literal["userPrincipalName", "mail", "objectId", "onPremisesImmutableId"]
@@ -192,8 +193,8 @@ class Policy:
         object.__setattr__(self, "subdomains_of", domains.normalised(self.subdomains_of))
         known = domains.normalised(self.verified_domains) | self.subdomains_of
         object.__setattr__(self, "verified_domains", known)
-        object.__setattr__(self, "excluded", frozenset(map(_identity_of, self.excluded)))
-        object.__setattr__(self, "creatable", frozenset(map(_identity_of, self.creatable)))
+        object.__setattr__(self, "excluded", frozenset(map(compared_id, self.excluded)))
+        object.__setattr__(self, "creatable", frozenset(map(compared_id, self.creatable)))
         object.__setattr__(self, "set_aside", frozenset(map(fold, self.set_aside)))
         object.__setattr__(self, "_patterns", patterns_in(self.set_aside))
         strong = {one.rule for one in self.rules if one.trust is Trust.STRONG}
@@ -223,7 +224,7 @@ class Policy:
 
     def excludes(self, object_id: str, name: str) -> bool:
         """Tell whether the administrator excluded an identity of which nothing but the id and a name is known."""
-        if self.excluded and (fold(object_id) in self.excluded or fold(name) in self.excluded):
+        if self.excluded and (compared_id(object_id) in self.excluded or fold(name) in self.excluded):
             return True
         if not self.criteria:
             return False
@@ -248,7 +249,7 @@ class Policy:
 
     def lets_create(self, object_id: str, user_principal_name: str) -> bool:
         """Tell whether an identity that is excluded by its id or name may be created beside what it matches."""
-        return fold(object_id) in self.creatable or fold(user_principal_name) in self.creatable
+        return compared_id(object_id) in self.creatable or fold(user_principal_name) in self.creatable
 
     def sets_aside(self, account_id: str, user_name: str) -> bool:
         """Tell whether the administrator set an account aside."""
@@ -389,11 +390,6 @@ def _check_trust(rules: Mapping[Rule, MatchRule], trust_emails: TrustEmails) -> 
             "trustEmails: inVerifiedDomains needs the rule email, by which a run sees that another identity has the "
             "same address as an alias: add it to the rules, as weak"
         )
-
-
-def _identity_of(text: str) -> str:
-    """Return an exclusion in the form in which identities are compared: of an object id, without braces around it."""
-    return read_object_id(text) or fold(text)
 
 
 def _rules(value: object) -> tuple[MatchRule, ...]:

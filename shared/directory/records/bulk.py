@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, 
 from dataclasses import replace
 from typing import TypeVar
 
+from shared import turns
 from shared.directory.errors import DirectoryError, TooLarge
 from shared.directory.keys import DIGEST, IDENTITY, LIVE, POINTER, Key, application_key, prefix_end
 from shared.directory.records.accounts import Accounts
@@ -58,7 +59,7 @@ async def find_neighbours(accounts: Accounts, ids: Sequence[str]) -> list[Accoun
     rows = {row.key[len(LIVE) :]: row for row in page.rows}
     others = [account_id for account_id in ids if account_id not in rows]
     further = dict(zip(others, await accounts.find_many(others), strict=True))
-    return [accounts.read(rows[i]) if i in rows else further[i] for i in ids]
+    return await turns.take(accounts.read(rows[i]) if i in rows else further[i] for i in ids)
 
 
 async def named_many(accounts: Accounts, names: Sequence[str]) -> list[str | None]:
@@ -174,7 +175,9 @@ async def replace_many(
     returns the operation that keeps, in the same transaction, what a change replaces.
     """
     now = accounts.now()
-    changes = [(before, numbered(before, after, now) if after != before else after) for before, after in changes]
+    changes = await turns.take(
+        (before, numbered(before, after, now) if after != before else after) for before, after in changes
+    )
 
     async def announce(some: Sequence[AccountChange]) -> set[str]:
         gains = [(before, after, _gained(before, after)) for before, after in some]
@@ -190,9 +193,11 @@ async def replace_many(
 
     async def commit(chunk: Sequence[AccountChange]) -> list[str]:
         operations: list[Operation] = []
+        turn = turns.Turns()
         for before, after in chunk:
             audit = audit_row(action, by, now, before, after)
             operations += [_written(before, after), audit, *([keeping(before, after)] if keeping else [])]
+            await turn.step()
         etags = await accounts.tables.commit(accounts.keys.home(chunk[0][0].id), operations)
         return etags[:: 3 if keeping else 2]
 

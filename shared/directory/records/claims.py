@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from shared.directory.errors import AlreadyExists, Busy
-from shared.directory.keys import APPLICATION_ID, Key, Keys, folded, prefix_end
+from shared.directory.keys import APPLICATION_ID, Key, Keys, behind, folded, prefix_end
 from shared.directory.records.counts import Count, Counts
 from shared.directory.records.model import Resource
 from shared.tables import port
@@ -138,10 +138,14 @@ class Claims(Generic[R]):
             return
         raise Busy(f"{ATTRIBUTES[key.kind]} is being changed by others", retry_after=1)
 
-    async def pointed(self, key: Key, most: int = sys.maxsize) -> list[str]:
-        """Return the ids to which a key's pointers lead; an account may lack the key, be gone, or be still to come."""
+    async def pointed(self, key: Key, most: int = sys.maxsize, after: str = "") -> list[str]:
+        """Return the ids behind one to which a key's pointers lead, in order, `most` of them.
+
+        An account may lack the key, be gone, or be still to come.
+        """
         partition, prefix = self._keys.pointer(key)
-        rows = await read_range(self._tables, partition, prefix, prefix_end(prefix), top=most)
+        low = behind(prefix + after) if after else prefix
+        rows = await read_range(self._tables, partition, low, prefix_end(prefix), top=most)
         return [str(row.columns["id"]) for row in rows]
 
     async def find_second(self, claim: Key, account_id: str) -> str | None:

@@ -19,7 +19,7 @@ from itertools import chain
 from typing import Final
 
 from shared.directory.errors import Stale
-from shared.directory.keys import AUDIT, GROUPS, HEAD, LIVE, MEMBERS_END, Keys, is_group, prefix_end
+from shared.directory.keys import AUDIT, GROUPS, HEAD, LIVE, MEMBERS_END, Keys, behind, is_group, prefix_end
 from shared.directory.records.audit import members_row
 from shared.directory.records.model import Head
 from shared.directory.text import timestamp
@@ -306,6 +306,14 @@ class Members:
             by_bucket[self._keys.bucket(member)].append(member)
         found = await together(*map(self._index_of, by_bucket.values()))
         return [pair for pairs in found for pair in pairs]
+
+    async def page_indexed(self, member: str, cursor: str, count: int) -> tuple[list[str], str | None]:
+        """Return `count` groups of a member as the index has them, from behind one on, and the next cursor."""
+        low = behind(f"{member}_{cursor}") if cursor else f"{member}_"
+        partition, high = self._keys.groups_of(member), prefix_end(f"{member}_")
+        rows = await read_range(self._tables, partition, low, high, top=count + 1)
+        groups = [_pair(row)[1] for row in rows[:count]]
+        return groups, groups[-1] if len(rows) > count else None
 
     async def indexed_groups(self, groups: Sequence[str]) -> list[tuple[str, str]]:
         """Return (group, group that holds it) as indexed() does.

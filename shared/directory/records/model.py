@@ -7,13 +7,15 @@ application knows beyond SCIM (sign-in evidence, protection, the link) has colum
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, ClassVar, Self
 
+from shared.directory.errors import NotShown
 from shared.directory.keys import APPLICATION_ID, LIVE, RETIRED, Key, application_key, fold, folded
-from shared.directory.text import join_text, split_text, weak_tag
+from shared.directory.object_ids import forms_of
+from shared.directory.text import find_hidden, join_text, split_text, weak_tag
 from shared.json_text import dump, load
 from shared.tables.port import Row, Value
 
@@ -156,6 +158,18 @@ class Resource:
         served = {"schemas": [], "id": ""} | dict(document) | {"id": resource_id}
         return {"text": dump(served), "external_id": document.get("externalId")}
 
+    def told_by(self) -> Iterator[tuple[str, str | None]]:
+        """Yield the attributes by which people and clients tell resources apart, with their values."""
+        yield self.name
+        yield "externalId", self.external_id
+
+    def refuse_hidden(self, before: Resource | None = None) -> None:
+        """Raise NotShown for a character that nobody sees in what tells resources apart, and was not there before."""
+        known = set(before.told_by()) if before else set()
+        for name, value in self.told_by():
+            if value and (name, value) not in known and (found := find_hidden(value, emoji=name == "displayName")):
+                raise NotShown(f"{name}: has a character that is not shown, {found}: take it out")
+
     def claims(self) -> frozenset[Key]:
         """Return the keys that no other resource of its type may hold."""
         return frozenset((folded(self.name),))
@@ -296,6 +310,13 @@ class Account(Resource):
         """Return how reports and lists name the account."""
         return name_account(self.id, self.user_name, self.application_id)
 
+    def told_by(self) -> Iterator[tuple[str, str | None]]:
+        """Yield the attributes by which people and clients tell accounts apart, with their values."""
+        yield from Resource.told_by(self)
+        yield from (("emails", email) for email in self.emails)
+        yield from (("evidence.verifiedEmails", email) for email in self.evidence.verified_emails)
+        yield APPLICATION_ID, self.application_id
+
     def parted_from(self, identity: str) -> tuple[str, ...]:
         """Return what `parted` is once the account was taken apart from an identity."""
         return (*self.joined_with(identity), fold(identity))
@@ -315,19 +336,20 @@ class Account(Resource):
 
     def held(self) -> frozenset[Key]:
         """Return the keys whose claim may lead here: the first account with an externalId claims that identity."""
-        return self.claims() | ({Key("identity", fold(self.external_id))} if self.external_id else set())
+        return self.claims() | {Key("identity", form) for form in forms_of(self.external_id or "") if form}
 
     def found_by(self) -> frozenset[Key]:
         """Return the keys by which the account can be found beside its claims."""
         keys = [Key("email", fold(email)) for email in (*self.emails, *self.evidence.verified_emails)]
+        if self.employee_number:
+            keys.append(Key("employeeNumber", fold(self.employee_number)))
         for kind, value in (
             ("externalId", self.external_id),
-            ("employeeNumber", self.employee_number),
             ("nameId", self.evidence.name_id),
             ("objectId", self.evidence.object_id),
         ):
             if value:
-                keys.append(Key(kind, fold(value)))
+                keys += [Key(kind, form) for form in forms_of(value)]
         return frozenset(keys)
 
     def pointers(self) -> frozenset[Key]:
@@ -449,7 +471,7 @@ def digest_facts(facts: Facts) -> str:
 
     Nobody's being parted is left out, so that versions of the app which know nothing of it come to the same digits.
     """
-    known = facts if facts[-1] else facts[:-1]
+    known = [fact.value if isinstance(fact, Status) else fact for fact in (facts if facts[-1] else facts[:-1])]
     return hashlib.blake2b(dump(known).encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
 
 

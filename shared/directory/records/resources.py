@@ -109,12 +109,25 @@ class Resources(Generic[R]):
         found = await self.find_many([one for one in await self.led_to(key) if one != but])
         return [resource for resource in found if resource and wanted in _leading_to(resource)]
 
-    async def led_to(self, key: Key, most: int = sys.maxsize) -> list[str]:
-        """Return ids to which a key leads, about `most`; a resource may lack the key, be gone, or be still to come."""
+    async def page_by(self, key: Key, cursor: str, count: int) -> tuple[list[R], str | None]:
+        """Return some of what list_by() returns, in order of id, and the next cursor, an id; "" begins.
+
+        There may be fewer than `count` and yet a cursor: what a key leads to may not carry it any more.
+        """
+        led = sorted(one for one in await self.led_to(key, count + 1, cursor) if one > cursor)
+        wanted = folded(key)
+        found = [one for one in await self.find_many(led[:count]) if one and wanted in _leading_to(one)]
+        return found, led[count - 1] if len(led) > count else None
+
+    async def led_to(self, key: Key, most: int = sys.maxsize, after: str = "") -> list[str]:
+        """Return ids to which a key leads, about `most`; a resource may lack the key, be gone, or be still to come.
+
+        Where many may have a key, they are those behind an id, in order of id.
+        """
         if key.kind in ATTRIBUTES:
             claimed = await self.claims.claimed(key)
             return [claimed] if claimed else []
-        found = await together(self._named(key), self.claims.pointed(key, most))
+        found = await together(self._named(key), self.claims.pointed(key, most, after))
         return list(dict.fromkeys(itertools.chain(*found)))
 
     async def check_create(self, name: Key, checks: Calls, shared: Calls = nothing) -> Calls:

@@ -83,7 +83,7 @@ class Plan:
         """Yield a bucket's rows of one decision ("" for all), a page at a time."""
         low, high = _range(decision)
         async for page in scan_pages(self._tables, self.partition(bucket), low, high):
-            yield [read_row(bucket, row) for row in page.rows]
+            yield await turns.take(read_row(bucket, row) for row in page.rows)
 
     async def keys(self, bucket: int, decisions: Iterable[str]) -> set[str]:
         """Return the keys of a bucket's rows of some decisions."""

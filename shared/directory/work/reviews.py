@@ -264,6 +264,8 @@ def _effect(row: PlanRow) -> Counter[str]:
     counts = Counter({"review.links": links - unlinks})
     if action:
         counts[f"review.{action}"] += 1
+    if action in (LINK, EXCLUDE):
+        counts[f"decided.{row.decision}"] += 1
     if predicted:
         counts[f"predicted.{predicted}"] += 1
         counts["warnings.secondAccounts"] += bool(row.shown["predicted"].get("second"))

@@ -113,12 +113,12 @@ def test_a_file_of_something_else_is_refused_with_the_columns_it_lacks() -> None
         read("name,mail\nx,y\n")
 
 
-@pytest.mark.parametrize("written", [ONE, ONE.upper(), "{" + ONE + "}", f" {ONE} "])
+@pytest.mark.parametrize("written", [ONE, ONE.upper(), "{" + ONE + "}", f" {ONE} ", ONE.replace("-", "")])
 def test_an_object_id_is_read_as_entra_writes_it(written: str) -> None:
     assert read(json.dumps({"id": written, "userPrincipalName": "x"})) == [Identity(ONE, "x")]
 
 
-@pytest.mark.parametrize("written", ["12345", "1.2E+05", "=A1", ONE[:-1], ONE.replace("-", ""), "n/a"])
+@pytest.mark.parametrize("written", ["12345", "1.2E+05", "=A1", ONE[:-1], "0" * 32, "n/a"])
 def test_what_is_no_object_id_is_a_problem_with_its_line_and_the_remedy(written: str) -> None:
     good = {"id": ONE, "userPrincipalName": "y"}
     (_, problem) = read(f"id,userPrincipalName\n{ONE},y\n{written},x\n")

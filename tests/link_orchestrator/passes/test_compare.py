@@ -189,7 +189,7 @@ async def test_a_former_key_is_followed_though_another_identitys_begins_alike(
     former = directory.keys.lead(Key("email", SHARED))
     names = (f"bob{number}@contoso.com" for number in itertools.count())
     alike = next(name for name in names if directory.keys.lead(Key("email", name))[:5] == former[:5])
-    theirs = [ann, replace(bob, mail=None), Identity(object_id(3), "cleo@contoso.com", alike)]
+    theirs = [ann, bob._replace(mail=None), Identity(object_id(3), "cleo@contoso.com", alike)]
     expected = await everything(directory, theirs, policy)
     again = await begin_run(directory, theirs, policy, full=False)
     assert again.options["since"]
@@ -336,10 +336,10 @@ async def test_an_account_that_changes_while_a_run_looks_is_found_by_the_next(
                 await rename(directory, found, name)
             return await calls(activity, message)
 
-        job = await begin_run(directory, [replace(theirs[0], department=str(number)), theirs[1]], policy, full=False)
+        job = await begin_run(directory, [theirs[0]._replace(department=str(number)), theirs[1]], policy, full=False)
         await Engine(call).play(link_accounts, start_of(directory, job))
         standing |= {row.subject: row for row in await plan_rows(directory, job.id)}
-    theirs = [replace(theirs[0], department="1"), theirs[1]]
+    theirs = [theirs[0]._replace(department="1"), theirs[1]]
     expected = await everything(directory, theirs, policy)
     job = await begin_run(directory, theirs, policy, full=False)
     await play_run(directory, job)

@@ -143,7 +143,7 @@ async def test_a_row_whose_account_has_another_version_is_another_row(directory:
     assert await reviewed(directory, second) == {}
 
 
-@pytest.mark.parametrize("person", [replace(PEOPLE[1], display_name="Bob"), replace(PEOPLE[1], employee_id="9"), None])
+@pytest.mark.parametrize("person", [PEOPLE[1]._replace(display_name="Bob"), PEOPLE[1]._replace(employee_id="9"), None])
 async def test_a_row_that_says_something_else_or_is_gone_is_another_row(
     directory: Directory, person: Identity | None
 ) -> None:

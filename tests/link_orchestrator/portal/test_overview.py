@@ -52,8 +52,8 @@ DONE = job("run", counts={"linked": 8}, approved="2026-11-30T11:30:00Z")
         (directory(job("run", "approved")), POLICY, "Approve", "runs/run1"),
         (directory(job("run", "expired")), POLICY, "Plan", "plan"),
         (directory(job("run", "failed")), POLICY, "Plan", "plan"),
-        (directory(DONE), POLICY, "Verify", "runs/run1/verify"),
-        (directory(DONE, job("verification", about="run0")), POLICY, "Verify", "runs/run1/verify"),
+        (directory(DONE), POLICY, "Provision", "runs/run1/verify"),
+        (directory(DONE, job("verification", about="run0")), POLICY, "Provision", "runs/run1/verify"),
         (directory(DONE, job("verification", "started", "run1")), POLICY, "Verify", "runs/run1/verify"),
         (
             directory(DONE, job("verification", about="run1", counts={"created": 1})),

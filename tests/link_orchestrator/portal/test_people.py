@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from html import unescape
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from link_orchestrator.functions import described
 from link_orchestrator.portal.forms import Form
 from link_orchestrator.portal.pages.account import Account, flat, patch_of
 from link_orchestrator.portal.pages.activity import WORDS
+from link_orchestrator.portal.pages.listed import COUNT
 from link_orchestrator.portal.pages.provisioning import CAUSES
 from link_orchestrator.requests.provisioning import REMEDIES
 from shared.host.principal import READS
@@ -46,6 +48,18 @@ async def test_accounts_are_found_by_anything_and_listed_by_state(door: Door) ->
     assert "root@contoso.com" in protected
     assert "ada@contoso.com" not in protected
     assert (await door.get("accounts?state=nonsense")).status == 400
+
+
+async def test_of_very_many_who_share_a_value_the_next_ones_are_a_link_away(door: Door) -> None:
+    count = COUNT + 5
+    await door.api.bring(csv_file(*({"userName": f"p{n:03}", "email": "desk@contoso.com"} for n in range(count))))
+    page = await door.get("accounts?find=desk@contoso.com")
+    (following,) = re.findall(r'href="/portal/(accounts\?[^"]*)" rel="next"', page.html)
+    after = await door.get(unescape(following))
+    names = [set(re.findall(r"\bp[0-9]{3}\b", one.text)) for one in (page, after)]
+    assert [len(one) for one in names] == [COUNT, 5]
+    assert len(names[0] | names[1]) == count
+    assert 'rel="next"' not in after.html
 
 
 async def test_an_account_says_who_changes_what_of_it(door: Door) -> None:

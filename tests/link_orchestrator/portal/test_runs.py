@@ -304,6 +304,23 @@ async def test_every_kind_of_row_has_its_page(door: Door, api: Api, run: Any, de
         assert row["reason"] in page.text
 
 
+async def test_of_several_accounts_each_stands_beside_the_person(door: Door, api: Api, run: Any) -> None:
+    row = await row_of(api, run, "ambiguous")
+    page = await door.get(here(run, f"/rows/{row['id']}"))
+    assert "The person, and each account as it is now" in page.text
+    assert all(f'<th scope="col">{one["userName"]}</th>' in page.html for one in row["candidates"])
+    assert "What connects the two" not in page.text, "which account it belongs to is not in there"
+
+
+async def test_a_person_is_found_among_the_decisions(door: Door, api: Api, run: Any) -> None:
+    row = await row_of(api, run, "review")
+    page = await door.get(here(run, f"/decisions?find={row['identity']['userPrincipalName'][:-4].upper()}"))
+    assert f'value="{row["id"]}"' in page.html
+    assert "Link all" not in page.text, "nobody is decided about by a name alone"
+    shown = await door.get(here(run, f"/rows/{row['id']}?find=x"))
+    assert shown.status == 200
+
+
 async def test_the_counterpart_is_named_on_the_page_of_a_row(door: Door, api: Api, run: Any) -> None:
     (row,) = await api.decisions(run, "ambiguous")
     path = here(run, f"/rows/{row['id']}")
@@ -516,3 +533,34 @@ async def test_hostile_names_are_shown_as_they_are(door: Door, api: Api) -> None
     listed = (await door.get(here(run, "/decisions"))).html
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in listed
     assert HOSTILE["emoji"] in listed
+
+
+async def test_after_an_undo_no_page_claims_its_links(door: Door, api: Api, run: Any) -> None:
+    done = await approved(door, api, run)
+    job = await api.call("POST", f"linking/runs/{run['id']}/verification")
+    await api.wait(f"linking/verifications/{job['id']}", "done")
+    undo = await api.call("POST", f"linking/runs/{run['id']}/undo")
+    await api.wait(f"linking/undos/{undo['id']}", "done")
+    told = (await api.call("GET", f"linking/runs/{run['id']}"))["takenBack"]
+    assert (told["links"], told["undo"]) == (done["counts"]["linked"], undo["id"])
+    links = f"{told['links']} links of this run were taken back since"
+    for page in ("/decisions", "/verify", "/groups"):
+        assert links in (await door.get(here(run, page))).text, page
+    assert f"{told['links']} taken back" in (await door.get("runs")).text
+    overview = (await door.get()).text
+    assert f"Taken back since {told['links']}" in " ".join(overview.split())
+    assert "Links confirmed" not in overview
+
+
+async def test_what_persons_decided_is_taken_off_what_is_left_to_decide(door: Door, api: Api, run: Any) -> None:
+    left = sum(run["counts"].get(name, 0) for name in ("review", "ambiguous", "outsideVerifiedDomains"))
+    (first, second, third), _ = (await api.decisions(run, "review"))[:3], None
+    for row, action in ((first, "link"), (second, "exclude"), (third, "link")):
+        await api.call("POST", f"linking/runs/{run['id']}/review", {"rows": [row["id"]], "action": action})
+    await api.call("POST", f"linking/runs/{run['id']}/review", {"rows": [third["id"]], "action": "leave"})
+    assert (await api.call("GET", f"linking/runs/{run['id']}"))["decided"]["review"] == 2
+    page = (await door.get(here(run))).text
+    assert f"2 of {left} decided by a person" in page
+    assert f"{left - 2} rows wait for a person to decide" in (await door.get()).text
+    await approved(door, api, await api.call("GET", f"linking/runs/{run['id']}"))
+    assert f"2 of {left} decided by a person" in (await door.get(here(run))).text

@@ -226,12 +226,12 @@ class TestEditing:
         await check_invariants(app.tables, "main")
 
     async def test_null_takes_a_value_away(self, app: App) -> None:
-        await edit(app, {"evidence": {"nameId": "n-1", "objectId": "o-1"}, "protected": True})
+        await edit(app, {"evidence": {"nameId": "n-1", "objectId": object_id(9)}, "protected": True})
         answer = await edit(
             app, {"document": {"title": None, "name": {"givenName": None}}, "evidence": {"nameId": None}}
         )
         assert not answer["document"].keys() & {"title", "name"}
-        assert (answer["evidence"], answer["protected"]) == ({"objectId": "o-1"}, True)
+        assert (answer["evidence"], answer["protected"]) == ({"objectId": object_id(9)}, True)
         assert (await edit(app, {"evidence": None, "protected": None}))["evidence"] == {}
 
     async def test_an_edit_that_changes_nothing_leaves_no_trace(self, app: App) -> None:

@@ -6,7 +6,15 @@ from pathlib import Path
 
 import pytest
 
+from infra.local.faults import FaultyTables
+from shared.directory.keys import GROUPS, Key
+from shared.directory.records.bulk import create_many
+from shared.directory.records.model import Account
+from shared.tables.access import write
+from shared.tables.port import Upsert
+from shared.tables.sqlite import SqliteTables
 from tests.link_orchestrator.running import App, Refusal, csv_file, object_id, serving
+from tests.shared.directory.people import BY, person, small
 
 PATCH = "urn:ietf:params:scim:api:messages:2.0:PatchOp"
 
@@ -65,6 +73,43 @@ async def test_groups_members_and_an_accounts_groups_are_listed_a_page_at_a_time
         assert await app.pages("groups", "groups", 1, member=ids["bob"]) == []
 
 
+@pytest.mark.parametrize("count", [1, 2, 7])
+async def test_who_shares_a_value_is_listed_a_page_at_a_time(tmp_path: Path, count: int) -> None:
+    names = [f"p{number}" for number in range(5)]
+    rows = [{"userName": name, "email": "desk@contoso.com", "employeeNumber": "7"} for name in names]
+    others = ({"userName": "desk@contoso.com"}, {"userName": "other", "email": "o@contoso.com"})
+    async with serving(tmp_path) as app:
+        await app.bring(csv_file(*rows, *others))
+        for asked, found in (
+            ({"email": "Desk@contoso.com"}, names),
+            ({"employeeNumber": "7"}, names),
+            ({"userName": "P1"}, ["p1"]),
+            ({"email": "nobody@contoso.com"}, []),
+        ):
+            listed = await app.pages("accounts", "accounts", count, **asked)
+            assert sorted(one["userName"] for one in listed) == found, asked
+
+
+async def test_a_page_of_who_shares_a_value_or_of_an_accounts_groups_costs_a_page(sqlite_tables: SqliteTables) -> None:
+    """However many share it: the others are not read."""
+    counting, costs = FaultyTables(sqlite_tables), list[tuple[int, int]]()
+    directory = await small(counting, buckets=1)
+    (ann,) = await create_many(directory.accounts, [person(directory, "ann", "desk@contoso.com")], by=BY)
+    assert isinstance(ann, Account)
+    for more in (30, 200):
+        people = [person(directory, f"p{more}-{n}", "desk@contoso.com") for n in range(more)]
+        await create_many(directory.accounts, people, by=BY)
+        groups = [directory.keys.of(GROUPS).new_id(f"g{more}-{n}") for n in range(more)]
+        rows = [Upsert(f"{ann.id}_{group}", {"at": "now"}) for group in groups]
+        await write(sqlite_tables, {directory.keys.groups_of(ann.id): rows})
+        counting.reset()
+        found, cursor = await directory.accounts.page_by(Key("email", "desk@contoso.com"), "", 10)
+        _, after = await directory.members.page_indexed(ann.id, "", 10)
+        assert (len(found), bool(cursor), bool(after)) == (10, True, True)
+        costs.append((counting.sequential, counting.requests))
+    assert costs[0] == costs[1]
+
+
 @pytest.mark.parametrize(
     ("path", "asked", "status"),
     [
@@ -73,6 +118,8 @@ async def test_groups_members_and_an_accounts_groups_are_listed_a_page_at_a_time
         ("accounts", {"count": "0"}, 400),
         ("groups", {"state": "protected"}, 400),
         ("groups", {"cursor": "ff"}, 400),
+        ("groups", {"cursor": "ff", "displayName": "x"}, 400),
+        ("accounts", {"cursor": "ff", "email": "x"}, 400),
         ("groups", {"member": "nobody"}, 400),
         ("groups", {"member": "0" * 36}, 400),
         ("groups", {"cursor": "x", "member": "nobody"}, 400),

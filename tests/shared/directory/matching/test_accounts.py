@@ -273,7 +273,7 @@ class TestDecisions:
 
     def test_two_accounts_linked_to_one_identity_are_a_conflict(self) -> None:
         linked = account("x", linked_identity=OID, external_id=OID)
-        assert decision(identity(), linked, replace(linked, id="a2")).kind is DecisionKind.CONFLICT
+        assert decision(identity(), linked, linked._replace(id="a2")).kind is DecisionKind.CONFLICT
 
     def test_an_account_linked_to_another_identity_is_a_conflict(self) -> None:
         made = decision(identity(), account(linked_identity=OTHER, status=Status.CLAIMED, external_id=OID))
@@ -508,7 +508,7 @@ class TestDecisions:
     def test_no_reason_and_no_evidence_holds_a_persons_value(self) -> None:
         one = identity(mail="jane@contoso.com", employee_id="42")
         for facts in (account(), account(protected=True), account(linked_identity=OTHER), account(object_id=OTHER)):
-            made = decision(one, replace(facts, employee_number="42", emails=("jane@contoso.com",)))
+            made = decision(one, facts._replace(employee_number="42", emails=("jane@contoso.com",)))
             shown = made.reason + str([item.to_json() for item in made.evidence])
             assert "jane" not in shown
             assert "42" not in shown
@@ -607,7 +607,7 @@ def apply(decisions: dict[str, Decision], accounts: Sequence[AccountFacts]) -> l
         if made.kind is DecisionKind.LINK and made.account
     }
     return [
-        replace(facts, status=Status.CLAIMED, external_id=linked[facts.id], linked_identity=linked[facts.id])
+        facts._replace(status=Status.CLAIMED, external_id=linked[facts.id], linked_identity=linked[facts.id])
         if facts.id in linked
         else facts
         for facts in accounts
