@@ -147,7 +147,7 @@ async def undo(folder: Path, accounts: int) -> list[Figure]:
     """Take back the links of the run that link() applied, and what provisioning wrote to each account since."""
     async with serving(folder) as (process, session):
         api = Api(session)
-        run = (await api.call("GET", "linking/runs"))["runs"][0]
+        run = (await api.call("GET", "linking/runs"))["runs"][-1]
         if accounts <= AIM_SIZE:
             await _provision(api, session, run)
         links, clock = run["counts"]["linked"], Clock(process)

@@ -200,7 +200,7 @@ async def _kinds(app: Server, folder: Path, accounts: int, effort: Effort) -> li
 
 async def _linked(app: Server) -> dict[str, str]:
     """Return the object ids that the folder's run has linked, by userName of their accounts."""
-    run = json.loads(await app.send(HttpCall("GET", "/linking/runs")))["runs"][0]
+    run = json.loads(await app.send(HttpCall("GET", "/linking/runs")))["runs"][-1]
     linked: dict[str, str] = {}
     cursor = ""
     while True:

@@ -137,8 +137,13 @@ class Account:
     @property
     def fields(self) -> Sequence[Field]:
         """The fields that may be edited here, as they are now."""
-        document, evidence = self.account["document"], self.account["evidence"]
-        own = [
+        return [*self._managed_fields, *self._own_fields] if self.local else self._own_fields
+
+    @property
+    def _own_fields(self) -> list[Field]:
+        """The fields that are edited here whoever manages the account."""
+        evidence = self.account["evidence"]
+        return [
             Field("applicationId", "Key of the application", self.account.get("applicationId") or "", OWN_KEY),
             Field("evidence.nameId", "NameID of a past sign-in", evidence.get("nameId", ""), EVIDENCE),
             Field("evidence.objectId", "Object id of a past sign-in", evidence.get("objectId", "")),
@@ -150,8 +155,11 @@ class Account:
                 lines=True,
             ),
         ]
-        if not self.local:
-            return own
+
+    @property
+    def _managed_fields(self) -> list[Field]:
+        """The fields that are edited here as long as the account is managed here."""
+        document = self.account["document"]
         name, enterprise = document.get("name", {}), document.get(ENTERPRISE, {})
         return [
             Field("userName", "User name", document["userName"], "What the person signs in with."),
@@ -162,13 +170,15 @@ class Account:
             Field("emails", "E-mail addresses", "\n".join(_addresses(document)), "One a line.", lines=True),
             Field("employeeNumber", "Employee number", enterprise.get("employeeNumber", "")),
             Field("department", "Department", enterprise.get("department", "")),
-            *own,
         ]
 
     @property
     def newer(self) -> Sequence[tuple[str, str, str]]:
-        """What differs between the account as it is now and what was typed: label, now, typed."""
-        now = {one.name: one for one in self.fields}
+        """What differs between the account as it is now and what was typed: label, now, typed.
+
+        Also of what may not be edited any more: somebody linked the account while it was typed.
+        """
+        now = {one.name: one for one in (*self._managed_fields, *self._own_fields)}
         typed = {name: one for name, one in now.items() if name in self.form}
         return [
             (one.label, one.value.replace("\n", ", "), ", ".join(self.form[name].split("\n")))
@@ -314,7 +324,8 @@ async def edit(asked: Asked) -> Outcome:
     view = await _read(asked, groups=False)
     # Of one that is gone by now the API says so.
     patch = {} if view.deleted else patch_of(view, asked.form)
-    if not patch and not view.deleted:
+    # What was typed for another version may be no change of this one, and is not lost: the API refuses it.
+    if not patch and not view.deleted and asked.form["version"] in ("", view.version):
         return _here(asked, "unchanged")
     await _send(asked, "PATCH", "accounts/{id}", patch)
     return _here(asked, "edited")

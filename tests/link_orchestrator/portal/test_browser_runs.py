@@ -189,7 +189,7 @@ async def test_hostile_names_break_no_page(screen: Screen, api: Api) -> None:
 
 async def test_a_run_is_followed_through_a_lost_network(screen: Screen, api: Api) -> None:
     await plan_demo(api)
-    run: Any = (await api.call("GET", "linking/runs"))["runs"][-1]
+    run: Any = (await api.call("GET", "linking/runs"))["runs"][0]
     await api.call("POST", f"linking/runs/{run['id']}/cancel")
     await api.wait(f"linking/runs/{run['id']}", "cancelled")
     asked = {"identities": run["options"]["identities"], "full": True}

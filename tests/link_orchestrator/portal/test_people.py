@@ -110,6 +110,16 @@ async def test_a_refused_link_is_said_beside_its_field_and_nothing_typed_is_lost
         assert told in re.findall(r'id="e-identity">(.*?)</p>', page.html, re.DOTALL)[0]
 
 
+async def test_what_was_typed_is_shown_where_somebody_linked_the_account_meanwhile(door: Door) -> None:
+    kim = f"accounts/{(await bring(door, 'kim'))['kim']}"
+    page = await door.get(f"{kim}/edit")
+    await ask(door, "POST", f"{kim}/link", {"identity": object_id(9)})
+    sent = {"do": "edit", "version": version_on(page), "userName": "kim.typed", "title": "Typed title"}
+    again = await door.send(f"{kim}/edit", sent, token=page.token)
+    assert again.status == 412
+    assert all(typed in again.text for typed in ("Somebody changed this account", "kim.typed", "Typed title"))
+
+
 @pytest.mark.parametrize(("do", "fields"), [("release", {}), ("link", {"identity": object_id(8)})])
 async def test_a_button_does_nothing_to_an_account_that_changed_since_it_was_shown(
     door: Door, do: str, fields: dict[str, str]

@@ -271,6 +271,8 @@ async def test_rows_are_chosen_by_every_condition_of_the_api_page_by_page(door: 
     assert f"{run['counts']['link']} rows, 50 on this page" in page.text
     following = page.html.split('rel="next"')[0].rpartition('href="/portal/')[2].partition('"')[0].replace("&amp;", "&")
     assert "This is the last page." in (await door.get(following)).text
+    assert f"{run['impact']['userName']} row" in (await door.get(here(run, "/decisions?changes=userName"))).text
+    assert f"{run['predicted']['created']} row" in (await door.get(here(run, "/decisions?predicted=created"))).text
     chosen = await door.get(here(run, "/decisions?changes=userName&domain=fabrikam.com"))
     listed = await api.call("GET", f"linking/runs/{run['id']}/decisions", changes="userName", domain="fabrikam.com")
     assert f"{len(listed['decisions'])} rows on this page" in chosen.text
