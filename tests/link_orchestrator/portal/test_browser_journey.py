@@ -96,7 +96,7 @@ async def bring_everybody(screen: Screen, folder: Path) -> None:
     refused = page.get_by_role("table", name="Every row, by line").get_by_role("row")
     assert await refused.count() == 3, "the header, and the two rows"
     await page.get_by_role("button", name="Import more.csv").click()
-    await page.get_by_role("button", name="Take the import back").wait_for()
+    await page.get_by_text("Take the import back").wait_for()
 
 
 async def say_what_is_ours(screen: Screen) -> None:
@@ -152,7 +152,7 @@ async def pilot(screen: Screen, run: str) -> None:
     await page.get_by_label("How many people at most").fill(str(PILOT))
     await tick_warnings(page)
     await page.get_by_role("button", name="Link these first").click()
-    await page.get_by_role("heading", name="Look at it, then approve the rest").wait_for()
+    await page.get_by_role("heading", name=f"The pilot linked {PILOT} accounts").wait_for()
     assert (await document(screen, run))["counts"]["linked"] == PILOT
 
 
@@ -160,7 +160,7 @@ async def approve_the_rest(screen: Screen, run: str) -> None:
     """Type the number, and see the links made without a reload by anybody."""
     page = screen.page
     left = (await document(screen, run))["links"]
-    await page.get_by_role("link", name="Go on to approve").click()
+    await follow(page, "This run", "Approve")
     await tick_warnings(page)
     await page.get_by_label("the number of links").fill(f"{left:,}")
     await page.get_by_role("button", name="Approve, and link").click()
