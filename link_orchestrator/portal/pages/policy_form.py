@@ -273,15 +273,17 @@ def _transform_of(text: str) -> Any:
 
 
 def _percent(share: float) -> str:
-    return f"{share * 100:.4f}".rstrip("0").rstrip(".")
+    return f"{share * 100:.10f}".rstrip("0").rstrip(".")
 
 
 def _share(text: str) -> Any:
     """Return a share of 1 of what was typed as per cent; what is no number is for the API to refuse."""
-    try:
-        return round(float(text.strip().removesuffix("%").replace(",", ".")) / 100, 8)
-    except ValueError:
-        return text
+    typed = text.strip().removesuffix("%").strip().replace(",", ".")
+    # Python reads nan, inf and 1_0 as numbers, too.
+    return round(float(typed) / 100, 12) if _NUMBER.fullmatch(typed) else text
+
+
+_NUMBER = re.compile(r"[0-9]{1,20}(\.[0-9]{0,20})?|\.[0-9]{1,20}")
 
 
 def _whole(text: str) -> Any:

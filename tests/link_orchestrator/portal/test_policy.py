@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from link_orchestrator.portal.forms import Form
-from link_orchestrator.portal.pages.policy_form import RULES, Fields, beside_its_field, moved
+from link_orchestrator.portal.pages.policy_form import RULES, Fields, _percent, _share, beside_its_field, moved
 from shared.directory.matching.policy import Policy, Rule, read_asked
 from tests.link_orchestrator.portal.door import OPERATOR, READER, SAME_SITE, Answer, Door
 from tests.link_orchestrator.portal.runs import api_of, plan_demo
@@ -145,6 +145,9 @@ async def test_rules_go_up_without_script_and_nothing_is_saved_or_lost(door: Doo
         ({"trust.transformedName": "weak"}, "needs one"),
         ({"undoDays": "<script>"}, "undoDays"),
         ({"safeguardShare": "200"}, "must be a number from 0 to 1"),
+        ({"safeguardShare": "nan"}, "must be a number from 0 to 1"),
+        ({"safeguardShare": "inf"}, "must be a number from 0 to 1"),
+        ({"safeguardShare": "1_0"}, "must be a number from 0 to 1"),
         ({"scheduled": "yes"}, "SCIMLINK_GRAPH_TENANTS"),
     ],
 )
@@ -157,6 +160,11 @@ async def test_what_is_refused_is_said_and_kept(door: Door, fields: dict[str, st
     assert "kept@contoso.com</textarea>" in page.html
     sent = sent_by(page)
     assert all(sent[name][-1] == value for name, value in fields.items())
+
+
+@pytest.mark.parametrize("share", [0.00000012, 1e-10, 0.2, 0.123456789, 1])
+def test_the_untouched_form_keeps_a_share(share: float) -> None:
+    assert _share(_percent(share)) == share
 
 
 async def test_a_change_of_another_operator_is_not_overwritten_unseen(door: Door) -> None:
