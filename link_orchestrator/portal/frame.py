@@ -142,8 +142,10 @@ class Portal:
 
     async def _reply(self, page: Page, asked: Asked, arrived: Arrived, directory: Directory, around: Around) -> Reply:
         if arrived.method != "POST":
-            said = page.notices.get(arrived.query.get("said", ""), "")
-            return _shown(await page.show(asked), replace(around, said=said), arrived.query.get("fragment", ""))
+            outcome, key = await page.show(asked), arrived.query.get("said", "")
+            untrue = isinstance(outcome, Shown) and key in outcome.untrue
+            said = "" if untrue else page.notices.get(key, "")
+            return _shown(outcome, replace(around, said=said), arrived.query.get("fragment", ""))
         asked = replace(asked, form=read_form(arrived.content_type, await arrived.read()))
         try:
             if not is_token_of(directory.keys, asked.caller, now(), asked.form["token"]):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -64,10 +64,14 @@ class Asked:
 
 
 class Shown(NamedTuple):
-    """A template, and the frozen object that it shows as `view`."""
+    """A template, and the frozen object that it shows as `view`.
+
+    `untrue` has the keys of notices that are not so, whatever link somebody was sent.
+    """
 
     template: str
     view: Any
+    untrue: Collection[str] = ()
 
 
 class SeeOther(NamedTuple):

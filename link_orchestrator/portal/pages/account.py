@@ -258,7 +258,8 @@ async def _read(asked: Asked, *, groups: bool = True) -> Account:
 
 async def show(asked: Asked) -> Outcome:
     """Show one account."""
-    return Shown("account.html", await _read(asked))
+    view = await _read(asked)
+    return Shown("account.html", view, () if view.deleted else ("deleted",))
 
 
 async def show_form(asked: Asked) -> Outcome:

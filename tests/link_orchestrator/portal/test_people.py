@@ -99,6 +99,11 @@ async def test_what_is_done_to_an_account_by_hand_is_done_and_can_be_gone_back(d
     assert "Its history is kept" in (await door.get(kim)).text
 
 
+async def test_no_link_says_that_an_account_is_deleted_which_is_there(door: Door) -> None:
+    kim = f"accounts/{(await bring(door, 'kim'))['kim']}"
+    assert "The account is deleted" not in (await door.get(f"{kim}?said=deleted")).text
+
+
 async def test_a_refused_link_is_said_beside_its_field_and_nothing_typed_is_lost(door: Door) -> None:
     ids = await everybody(door)
     ada = f"accounts/{ids['ada@contoso.com']}"
