@@ -52,8 +52,8 @@ class AllRows:
 
     @property
     def digest(self) -> str:
-        """What a form sends to say which rows its page counted."""
-        return hashlib.sha256("\n".join(row.id for row in self.rows).encode()).hexdigest()[:32]
+        """What a form sends to say which rows its page counted, and which decision about each it showed."""
+        return hashlib.sha256("\n".join(row.seen for row in self.rows).encode()).hexdigest()[:32]
 
 
 async def show(asked: Asked) -> Outcome:
@@ -83,7 +83,9 @@ async def decide(asked: Asked) -> Outcome:
     """Decide about all of them, if they are those that were counted."""
     view = await _read(asked)
     if asked.form["digest"] != view.digest:
-        raise InvalidValue("number: these are other rows than the page had shown: look at them again")
+        raise InvalidValue(
+            "number: these are other rows than the page had shown, or somebody decided otherwise: look at them again"
+        )
     if digits(asked.form["number"]) != len(view.rows):
         raise InvalidValue(f"number: type {len(view.rows):,}, the number of rows shown")
     more = {name: True for name in ("inPolicy", "create") if name in asked.form and view.action == "exclude"}

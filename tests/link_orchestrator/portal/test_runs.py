@@ -225,6 +225,25 @@ async def test_all_rows_that_conditions_choose_are_counted_and_decided_by_their_
     assert {row["review"]["action"] for row in await api.decisions(run, "review")} == {"leave"}
 
 
+async def test_all_rows_are_not_taken_back_where_a_colleague_decided_otherwise_meanwhile(
+    door: Door, api: Api, run: Any
+) -> None:
+    """They are the same rows and as many, but what somebody said of one is not what the page had shown."""
+    rows = [row["id"] for row in await api.decisions(run, "review")]
+    await api.call("POST", f"linking/runs/{run['id']}/review", {"rows": rows, "action": "link"})
+    path = here(run, "/all?decision=review&action=leave")
+    (digest,) = re.findall(r'name="digest" value="([^"]*)"', (await door.get(path)).html)
+    await api.call("POST", f"linking/runs/{run['id']}/review", {"rows": rows[:1], "action": "exclude"})
+    refused = await door.send(path, {"do": "decide", "digest": digest, "number": str(len(rows))})
+    assert (refused.status, "decided otherwise" in refused.text) == (400, True)
+    assert [row["review"]["action"] for row in await api.decisions(run, "review")] == [
+        "exclude",
+        *["link"] * (len(rows) - 1),
+    ]
+    (digest,) = re.findall(r'name="digest" value="([^"]*)"', refused.html)
+    assert (await door.send(path, {"do": "decide", "digest": digest, "number": str(len(rows))})).status == 303
+
+
 async def test_of_all_rows_those_that_are_not_taken_are_named(door: Door, api: Api, run: Any) -> None:
     """An account that was protected since the plan is linked by nobody."""
     row = await row_of(api, run, "review")
