@@ -40,8 +40,10 @@ class AllRows:
     """The conditions, as the address of the decisions has them."""
     action: str
     rows: Sequence[Row]
-    more: bool
-    """Whether there are more rows than are decided by one press."""
+    cursor: str
+    """Where those begin that are looked through next, "" where all were."""
+    at_first: bool
+    """Whether the first rows of the plan are among those that were looked through."""
     not_taken: Sequence[NotTaken] = ()
     left_out: int = 0
     taken: int = 0
@@ -65,18 +67,17 @@ async def _read(asked: Asked, **told: Any) -> AllRows:
     run, wanted, action = await Run.read(asked), conditions(asked), asked.query.get("action", "")
     if wanted.get("decision") not in ACTIONS.get(action, ()):
         raise InvalidValue("decision: choose rows of one decision, and what becomes of all of them, on the decisions")
-    found, cursor = list[Row](), ""
+    found, cursor = list[Row](), asked.query.get("cursor", "")
     # Whatever somebody decided stays as it is: they looked at the row.
     chosen = wanted | {"reviewed": "true" if action == LEAVE else "false"}
     for _ in range(MOST_PAGES if run.waits else 0):
-        page = await asked.api.get(
-            "linking/runs/{id}/decisions", id=run.id, cursor=cursor, count=str(AT_ONCE), **chosen
-        )
+        count = str(min(AT_ONCE, MOST - len(found)))
+        page = await asked.api.get("linking/runs/{id}/decisions", id=run.id, cursor=cursor, count=count, **chosen)
         found += [Row(one) for one in page["decisions"]]
         cursor = page.get("cursor", "")
-        if not cursor or len(found) >= MOST:
+        if not cursor or len(found) == MOST:
             break
-    return AllRows(run, wanted, action, found[:MOST], bool(cursor) or len(found) > MOST, **told)
+    return AllRows(run, wanted, action, found, cursor, not asked.query.get("cursor"), **told)
 
 
 async def decide(asked: Asked) -> Outcome:
