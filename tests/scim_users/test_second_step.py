@@ -15,6 +15,7 @@ from tests.link_orchestrator.requests.test_runs import status_of
 from tests.link_orchestrator.running import App, csv_file, graph, object_id, serving
 from tests.scim_users.conftest import Answer, Server
 from tests.scim_users.test_authority import IDENTITY, OTHER, VERIFIED, leave_open, local, stored, work
+from tests.scim_users.test_returns import KIM, claimed
 
 CORE = "urn:ietf:params:scim:schemas:core:2.0:User"
 PATCH_OP = "urn:ietf:params:scim:api:messages:2.0:PatchOp"
@@ -69,6 +70,19 @@ async def test_what_an_account_managed_here_has_is_added_to_no_other(
     answer = await write(server, method, new, SHARED[attribute])
     assert (answer.status, answer.body["detail"].partition(":")[0]) == (409, attribute)
     assert await directory.accounts.get(new) == before
+
+
+@both
+@pytest.mark.parametrize("external_id", [KIM, f"{{{KIM}}}"], ids=["as it is", "braces"])
+async def test_the_object_id_of_who_is_linked_goes_to_no_other_and_the_administrator_is_told(
+    server: Server, method: str, external_id: str
+) -> None:
+    directory, _ = await claimed(server)
+    new = await create(server)
+    answer = await write(server, method, new, {"externalId": external_id})
+    assert (answer.status, answer.body["detail"].partition(":")[0]) == (409, "externalId")
+    (refusal,), _ = await directory.refusals.page("", 10)
+    assert (refusal.attempt.account, refusal.attempt.external_id, refusal.attempt.method) == (new, external_id, method)
 
 
 @both

@@ -40,8 +40,10 @@ class AllRows:
     """The conditions, as the address of the decisions has them."""
     action: str
     rows: Sequence[Row]
-    more: bool
-    """Whether there are more rows than are decided by one press."""
+    cursor: str
+    """Where those begin that are looked through next, "" where all were."""
+    at_first: bool
+    """Whether the first rows of the plan are among those that were looked through."""
     not_taken: Sequence[NotTaken] = ()
     left_out: int = 0
     taken: int = 0
@@ -52,8 +54,8 @@ class AllRows:
 
     @property
     def digest(self) -> str:
-        """What a form sends to say which rows its page counted."""
-        return hashlib.sha256("\n".join(row.id for row in self.rows).encode()).hexdigest()[:32]
+        """What a form sends to say which rows its page counted, and which decision about each it showed."""
+        return hashlib.sha256("\n".join(row.seen for row in self.rows).encode()).hexdigest()[:32]
 
 
 async def show(asked: Asked) -> Outcome:
@@ -65,25 +67,26 @@ async def _read(asked: Asked, **told: Any) -> AllRows:
     run, wanted, action = await Run.read(asked), conditions(asked), asked.query.get("action", "")
     if wanted.get("decision") not in ACTIONS.get(action, ()):
         raise InvalidValue("decision: choose rows of one decision, and what becomes of all of them, on the decisions")
-    found, cursor = list[Row](), ""
+    found, cursor = list[Row](), asked.query.get("cursor", "")
     # Whatever somebody decided stays as it is: they looked at the row.
     chosen = wanted | {"reviewed": "true" if action == LEAVE else "false"}
     for _ in range(MOST_PAGES if run.waits else 0):
-        page = await asked.api.get(
-            "linking/runs/{id}/decisions", id=run.id, cursor=cursor, count=str(AT_ONCE), **chosen
-        )
+        count = str(min(AT_ONCE, MOST - len(found)))
+        page = await asked.api.get("linking/runs/{id}/decisions", id=run.id, cursor=cursor, count=count, **chosen)
         found += [Row(one) for one in page["decisions"]]
         cursor = page.get("cursor", "")
-        if not cursor or len(found) >= MOST:
+        if not cursor or len(found) == MOST:
             break
-    return AllRows(run, wanted, action, found[:MOST], bool(cursor) or len(found) > MOST, **told)
+    return AllRows(run, wanted, action, found, cursor, not asked.query.get("cursor"), **told)
 
 
 async def decide(asked: Asked) -> Outcome:
     """Decide about all of them, if they are those that were counted."""
     view = await _read(asked)
     if asked.form["digest"] != view.digest:
-        raise InvalidValue("number: these are other rows than the page had shown: look at them again")
+        raise InvalidValue(
+            "number: these are other rows than the page had shown, or somebody decided otherwise: look at them again"
+        )
     if digits(asked.form["number"]) != len(view.rows):
         raise InvalidValue(f"number: type {len(view.rows):,}, the number of rows shown")
     more = {name: True for name in ("inPolicy", "create") if name in asked.form and view.action == "exclude"}

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from link_orchestrator.portal.pages import all_rows
+from link_orchestrator.requests import jobs
 from shared.directory.directory import Directories
 from tests.link_orchestrator.portal.door import COLLEAGUE, READER, Door
 from tests.link_orchestrator.portal.runs import HOSTILE, api_of, plan_demo, plan_hostile
@@ -223,6 +225,43 @@ async def test_all_rows_that_conditions_choose_are_counted_and_decided_by_their_
     (digest,) = re.findall(r'name="digest" value="([^"]*)"', (await door.get(back)).html)
     assert (await door.send(back, {"do": "decide", "digest": digest, "number": str(len(rows))})).status == 303
     assert {row["review"]["action"] for row in await api.decisions(run, "review")} == {"leave"}
+
+
+async def test_all_rows_are_not_taken_back_where_a_colleague_decided_otherwise_meanwhile(
+    door: Door, api: Api, run: Any
+) -> None:
+    """They are the same rows and as many, but what somebody said of one is not what the page had shown."""
+    rows = [row["id"] for row in await api.decisions(run, "review")]
+    await api.call("POST", f"linking/runs/{run['id']}/review", {"rows": rows, "action": "link"})
+    path = here(run, "/all?decision=review&action=leave")
+    (digest,) = re.findall(r'name="digest" value="([^"]*)"', (await door.get(path)).html)
+    await api.call("POST", f"linking/runs/{run['id']}/review", {"rows": rows[:1], "action": "exclude"})
+    refused = await door.send(path, {"do": "decide", "digest": digest, "number": str(len(rows))})
+    assert (refused.status, "decided otherwise" in refused.text) == (400, True)
+    assert [row["review"]["action"] for row in await api.decisions(run, "review")] == [
+        "exclude",
+        *["link"] * (len(rows) - 1),
+    ]
+    (digest,) = re.findall(r'name="digest" value="([^"]*)"', refused.html)
+    assert (await door.send(path, {"do": "decide", "digest": digest, "number": str(len(rows))})).status == 303
+
+
+async def test_rows_behind_those_that_one_page_looks_through_are_reached(
+    door: Door, api: Api, run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "ROWS_READ", 1)
+    monkeypatch.setattr(all_rows, "MOST_PAGES", 1)
+    monkeypatch.setattr(all_rows, "MOST", 1)
+    first, *_ = rows = await api.decisions(run, "review")
+    await api.call("POST", f"linking/runs/{run['id']}/review", {"rows": [first["id"]], "action": "exclude"})
+    page, path = await door.get(here(run, "/all?decision=review&action=link")), ""
+    assert "None so far" in page.text, "nobody says that all are decided about"
+    named = 0
+    while following := re.findall(r'href="/portal/([^"]*)"[^>]*>[Ll]ook through the next ones', page.html):
+        path = following[0].replace("&amp;", "&")
+        page = await door.get(path)
+        named += "1 row" in page.text
+    assert named == len(rows) - 1
 
 
 async def test_of_all_rows_those_that_are_not_taken_are_named(door: Door, api: Api, run: Any) -> None:
