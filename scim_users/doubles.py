@@ -85,7 +85,7 @@ async def refuse_second_account(directory: Directory, new: Account, former: Acco
         if key not in known and (not beside or key.kind in ("objectId", "externalId"))
     ]
     for key, account in await _carriers(directory, new, keys) if keys else ():
-        if account.link and key.kind == "externalId" and fold(account.link.identity) == _identity_of(new):
+        if account.link and key.kind == "externalId" and compared_id(account.link.identity) == _identity_of(new):
             raise MayBeTheSame("externalId", account.id, found=account)
         if account.status is not Status.LOCAL or (beside and not account.retired):
             continue

@@ -93,12 +93,12 @@ def read_text(header: str, value: object, *, compared: bool = False, most: int =
     Raises Unusable for a list or an object, and for text that is longer than `most` characters or holds control
     characters; in a `compared` value tabs and line breaks are such, too.
     """
-    if value is None:
-        return None
-    if isinstance(value, bool | int | float):
-        value = str(value).lower() if isinstance(value, bool) else str(value)
     if not isinstance(value, str):
-        raise Unusable(header, "holds no plain text", "Write one value.")
+        if value is None:
+            return None
+        if not isinstance(value, int | float):
+            raise Unusable(header, "holds no plain text", "Write one value.")
+        value = str(value).lower() if isinstance(value, bool) else str(value)
     text = value.strip()
     if len(text) > most:
         raise Unusable(header, f"holds more than {most} characters", "Shorten the value.")

@@ -117,13 +117,16 @@ def _check(header: Header, columns: Columns) -> None:
 
 def _identity(row: Row, layout: Layout) -> Identity | Problem:
     cells: dict[str, tuple[str, Any]] = {}
+    value_of = row.cells.get
     for attribute, headers in layout.items():
-        found = ((header, row.cells[header]) for header in headers if row.cells[header] not in (None, "", []))
-        if cell := next(found, None):
-            cells[attribute] = cell
+        for header in headers:
+            if (value := value_of(header)) not in (None, "", []):
+                cells[attribute] = header, value
+                break
 
     def text(attribute: str, *, compared: bool = False) -> str | None:
-        return read_text(*cells.get(attribute, (attribute, None)), compared=compared)
+        cell = cells.get(attribute)
+        return read_text(*cell, compared=compared) if cell else None
 
     try:
         object_id, name = text("id", compared=True), text("userPrincipalName", compared=True)

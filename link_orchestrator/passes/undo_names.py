@@ -143,7 +143,7 @@ async def give_names_back(directory: Directory, job: Job, slice_: Slice) -> Coun
 async def _debts(directory: Directory, job: Job, slice_: Slice) -> Mapping[str, Debt]:
     """Return by subject what the undo owes, and behind that what the undos of other links do."""
     links = _links_of(job)
-    others = sorted({_links_of(one) for one in await directory.jobs.entries(job.kind)} - {links})
+    others = sorted({_links_of(one) for one in await directory.jobs.of_kind(job.kind)} - {links})
     listed = [await in_waves(_owed_in(directory, job, bucket) for bucket in slice_.buckets)]
     listed += [await in_waves(_owed_elsewhere(directory, run, bucket) for bucket in slice_.buckets) for run in others]
     debts: dict[str, Debt] = {}

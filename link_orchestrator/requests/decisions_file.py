@@ -27,6 +27,7 @@ from link_orchestrator.requests.sent_file import read_ahead, read_file
 from link_orchestrator.run import reviews_of
 from shared.admin.parameters import refuse_others
 from shared.directory.directory import Directory
+from shared.directory.errors import refused_behind
 from shared.directory.text import Advice
 from shared.directory.work.jobs import Job
 from shared.directory.work.reviews import ACTIONS, LINK
@@ -106,7 +107,8 @@ async def decide_by_file(directory: Directory, request: Request, client: Orchest
     # What frees an account comes before what links it. Each of the two at once: what they are judged by, the rows and
     # identities of whole buckets, is then read once.
     for some in ([one for one in lines if one.action != LINK], [one for one in lines if one.action == LINK]):
-        done, same, told = await _decide(directory, job, {ids[one.row]: one for one in some}, request, decided)
+        with refused_behind(reviewed > 0):
+            done, same, told = await _decide(directory, job, {ids[one.row]: one for one in some}, request, decided)
         reviewed, unchanged = reviewed + done, unchanged + same
         for number, reason in told.items():
             not_taken.add(number, reason)

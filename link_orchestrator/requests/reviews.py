@@ -32,6 +32,7 @@ from link_orchestrator.run import (
 from shared import turns
 from shared.admin.body import Body
 from shared.directory.directory import Directory
+from shared.directory.errors import refused_behind
 from shared.directory.keys import ID, Key, application_key, fold
 from shared.directory.matching.accounts import DecisionKind
 from shared.directory.matching.authority import CREATABLE, EXCLUSIONS, LEFT_OPEN
@@ -167,7 +168,8 @@ async def record(
     await plan.leave_open({row.subject: _open_as(row) for row in rows})
     try:
         await reviews.note_named({str(one.account): row.id for row, one in decisions if one.version is not None})
-        await reviews.record(decisions)
+        with refused_behind(in_policy and bool(done)):
+            await reviews.record(decisions)
     finally:
         await _tell_provisioning(plan, reviews, rows)
     return len(done), same, refused

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class DirectoryError(Exception):
-    """A refusal by the directory; nothing was changed."""
+    """A refusal by the directory; nothing was changed, unless it is `half_done`: then a part was done before."""
+
+    half_done = False
 
 
 class NotFound(DirectoryError):
@@ -75,3 +80,13 @@ class Busy(DirectoryError):
         super().__init__(message)
         self.retry_after = retry_after
         self.holder = holder
+
+
+@contextmanager
+def refused_behind(done: bool) -> Iterator[None]:
+    """Mark what the block refuses as half done, if a part of what was asked is `done` already."""
+    try:
+        yield
+    except DirectoryError as error:
+        error.half_done = error.half_done or done
+        raise

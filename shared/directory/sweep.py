@@ -1,5 +1,7 @@
 """The sweep: removes what crashes and lost deletions leave, and what is kept no longer.
 
+It also writes what earlier versions of the app did not, by which an account is found.
+
 Stale claims, pointers and memberships do no harm (claims.py) and only cost reads. The sweep deletes rows by the same
 fences as everybody, so it may run beside any writer. But it gives a new version to accounts that left a stale row, and
 takes a run's reserved claims for stale: do not run it while a run is under way. What provisioning replaced goes after
@@ -52,6 +54,7 @@ async def sweep(directory: Directory, before: str | None = None) -> int:
         removed += await _sweep_bucket(directory.groups, bucket)
         removed += await _forget_members(directory, bucket)
         removed += await _remove_unmade(directory, bucket, before)
+        await _lead_again(directory, bucket)
     for bucket in range(MEMBER_BUCKETS):
         async for pairs in directory.members.scan_index(bucket):
             removed += await _remove_lost(directory, pairs, before)
@@ -104,6 +107,12 @@ async def _remove_look_ups(directory: Directory, bucket: int) -> int:
     async for page in scan_pages(tables, partition, LOOKED_UP, prefix_end(LOOKED_UP), select=[]):
         removed += await delete(tables, partition, [Delete(row.key, row.etag) for row in page.rows])
     return removed
+
+
+async def _lead_again(directory: Directory, bucket: int) -> None:
+    """Write the pointers that earlier versions of the app did not: they found an id only as it had been written."""
+    in_doubt = [account async for account in directory.listing.scan_facts(bucket) if account.in_doubt()]
+    await in_waves(directory.accounts.lead_again(account) for account in in_doubt)
 
 
 async def _remove_unmade(directory: Directory, bucket: int, before: str) -> int:

@@ -56,8 +56,8 @@ class Route(NamedTuple):
 def noted(route: Route) -> Service:
     """Return the service of a route of the administrator's API, which notes in the activity what somebody does.
 
-    It is noted before it is done, and closed once it is answered as done. What was refused is not noted. Where nobody
-    can tell, as the request failed half-way or its answer was lost, it stays open.
+    It is noted before it is done, and closed once it is answered as done. What was refused is not noted, unless a part
+    was done before. That stays open, and so does what nobody can tell of, as it failed or its answer was lost.
     """
     if route.method in READS:
         return route.service

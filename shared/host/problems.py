@@ -55,7 +55,8 @@ def problem(error: Exception) -> Problem:
         case directory.Managed():
             return 409, None, str(error), {}
         case directory.Busy():
-            return (409, None, str(error), {}) if error.retry_after is None else _later(str(error), error.retry_after)
+            detail = f"{error}; part of what was asked was done before" if error.half_done else str(error)
+            return (409, None, detail, {}) if error.retry_after is None else _later(detail, error.retry_after)
         case directory.TooLarge() | LimitExceeded():
             return 413, None, "the resource is too large to be stored: send fewer or shorter values", {}
         case directory.Stale():
@@ -76,6 +77,8 @@ def problem(error: Exception) -> Problem:
 
 def is_refusal(error: Exception) -> bool:
     """Tell whether a request that raised this changed nothing. Of one that is to be sent again nobody knows."""
+    if isinstance(error, directory.DirectoryError) and error.half_done:
+        return False
     if isinstance(error, directory.Stale) or (isinstance(error, directory.Busy) and error.retry_after is not None):
         return False
     return isinstance(error, directory.DirectoryError | ScimError | ValidationError | Forbidden)

@@ -24,7 +24,7 @@ from link_orchestrator.passes import compare
 from link_orchestrator.staged import identity_bucket
 from link_orchestrator.warnings import CODES, HARMFUL
 from shared.directory.directory import Directories, Directory
-from shared.directory.keys import Key
+from shared.directory.keys import Key, Keys
 from shared.directory.matching.identity import Identity
 from shared.directory.matching.policy import Policy
 from shared.directory.records.model import Account, Resource
@@ -37,7 +37,8 @@ from shared.directory.work.stages import STAGE
 from shared.directory.work.staging import Stage
 from shared.host.graph_settings import GraphSettings
 from shared.host.settings import Settings
-from shared.tables.port import Insert, Row, Tables, Value
+from shared.tables.access import delete
+from shared.tables.port import Delete, Insert, Row, Tables, Value
 from shared.tables.sqlite import SqliteTables
 from tests.openapi import check_answer
 from tests.waiting import until
@@ -218,6 +219,12 @@ async def staged_in(tables: Tables, name: str = "main") -> set[str]:
     names = [str(row.columns["name"]) for row in await rows_of(tables, keys.jobs()) if row.key.startswith(STAGE)]
     rows = {one: [1 for n in range(keys.buckets) async for _ in Stage(tables, keys, one).lines(n)] for one in names}
     return {one for one, found in rows.items() if found}
+
+
+async def leave_out_entries(tables: Tables, keys: Keys) -> None:
+    """Leave the jobs as a version of the app stored them that knew no entries."""
+    rows = [row for row in await rows_of(tables, keys.jobs()) if row.key.startswith("entr")]
+    await delete(tables, keys.jobs(), [Delete(row.key, row.etag) for row in rows])
 
 
 async def rows_of(tables: Tables, partition: str) -> list[Row]:

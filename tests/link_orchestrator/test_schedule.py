@@ -36,7 +36,7 @@ from shared.scim.endpoint import Request
 from shared.tables.port import Tables
 from shared.tables.sqlite import SqliteTables
 from tests.link_orchestrator.graph.test_graph import ALL, USERS, standing
-from tests.link_orchestrator.running import App, Refusal, csv_file, graph, make_directory, object_id
+from tests.link_orchestrator.running import App, Refusal, csv_file, graph, leave_out_entries, make_directory, object_id
 from tests.link_orchestrator.test_self_approval import waiting, warn
 from tests.shared.directory.people import call_number, pause
 
@@ -533,3 +533,12 @@ async def test_reviews_are_kept_of_the_last_run_that_nobody_decided_about(
     _, latter = await the_two(directory, first)
     assert latter.options.get("reviewsFrom") == (first.id if former == "itself" else former)
     assert "insteadOf" not in latter.options
+
+
+async def test_reviews_are_kept_of_a_run_that_a_version_without_entries_stored(sqlite_tables: SqliteTables) -> None:
+    directory, first = await scheduled(sqlite_tables, "main")
+    await directory.jobs.change(first.id, lambda job: replace(job, state=State.FAILED, planned="then"))
+    await leave_out_entries(sqlite_tables, directory.keys)
+    await start_due(sqlite_tables, "main")
+    _, latter = await the_two(directory, first)
+    assert latter.options["reviewsFrom"] == first.id

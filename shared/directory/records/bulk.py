@@ -288,10 +288,12 @@ def _after(item: Account | AccountChange) -> Account:
 
 
 def _gained(before: Account, after: Account) -> frozenset[Key] | None:
-    """Return the pointers that a change adds; None if it takes a key away or moves the row, for accounts.py to do."""
-    led, leads = before.pointers(), after.pointers()
-    kept = led <= leads and before.claims() <= after.claims()
-    return leads - led if kept and before.key == after.key and before != after else None
+    """Return the pointers that a change adds; None for what is left to accounts.py.
+
+    That is a change that takes a key away or moves the row, and one of an account to which pointers may be missing.
+    """
+    kept = before.pointers() <= after.pointers() and before.claims() <= after.claims() and not before.in_doubt()
+    return after.pointers_since(before) if kept and before.key == after.key and before != after else None
 
 
 async def _claimed_by_others(accounts: Accounts, some: Sequence[Account]) -> set[str]:

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Self
 
 from shared.directory.errors import NotShown
 from shared.directory.keys import APPLICATION_ID, LIVE, RETIRED, Key, application_key, fold, folded
-from shared.directory.object_ids import forms_of
+from shared.directory.object_ids import compared_id, forms_of
 from shared.directory.text import find_hidden, join_text, split_text, weak_tag
 from shared.json_text import dump, load
 from shared.tables.port import Row, Value
@@ -186,6 +186,14 @@ class Resource:
         """Return the keys that need a pointer."""
         return self.found_by()
 
+    def in_doubt(self) -> frozenset[Key]:
+        """Return the keys whose pointer may be missing, because an earlier version of the app wrote none."""
+        return frozenset()
+
+    def pointers_since(self, before: Resource) -> frozenset[Key]:
+        """Return the keys of which a change has to write the pointer, as `before` it there may be none."""
+        return self.pointers() - (before.pointers() - before.in_doubt())
+
     def columns(self) -> dict[str, Value | None]:
         """Return the row's columns."""
         columns: dict[str, Value | None] = {
@@ -343,19 +351,23 @@ class Account(Resource):
         keys = [Key("email", fold(email)) for email in (*self.emails, *self.evidence.verified_emails)]
         if self.employee_number:
             keys.append(Key("employeeNumber", fold(self.employee_number)))
-        for kind, value in (
-            ("externalId", self.external_id),
-            ("nameId", self.evidence.name_id),
-            ("objectId", self.evidence.object_id),
-        ):
-            if value:
-                keys += [Key(kind, form) for form in forms_of(value)]
-        return frozenset(keys)
+        return frozenset((*keys, *(Key(id.kind, form) for id in self._ids() for form in forms_of(id.value))))
+
+    def _ids(self) -> Iterator[Key]:
+        """Yield the ids that may be object ids of Entra, as they are stored."""
+        evidence = self.evidence
+        ids = {"externalId": self.external_id, "nameId": evidence.name_id, "objectId": evidence.object_id}
+        yield from (Key(kind, value) for kind, value in ids.items() if value)
 
     def pointers(self) -> frozenset[Key]:
         """Return the keys that need a pointer: an e-mail that equals the userName is found by the name claim."""
         former = {Key(FORMER_NAME, fold(name)) for name in self.former_names}
         return self.found_by() - {Key("email", fold(self.user_name))} | former
+
+    def in_doubt(self) -> frozenset[Key]:
+        """Return the object ids that are stored in another form: earlier versions found them by that form alone."""
+        ids = (Key(id.kind, compared_id(id.value)) for id in self._ids() if compared_id(id.value) != fold(id.value))
+        return frozenset(ids)
 
     def facts(self) -> Facts:
         """Return what matching asks of the account."""

@@ -261,6 +261,14 @@ class Resources(Generic[R]):
         row = await self.tables.get(self.keys.home(resource_id), TOMBSTONE + resource_id)
         return row.columns if row else None
 
+    async def lead_again(self, resource: R) -> None:
+        """Write the pointers that an earlier version of the app did not, where they are missing."""
+        keys = list(resource.in_doubt())
+        rows = await self.tables.get_many([self.keys.pointer(key, resource.id) for key in keys], select=[])
+        missing = [key for key, row in zip(keys, rows, strict=True) if row is None]
+        with contextlib.suppress(AlreadyExists):  # somebody is linked to the identity: a plan shows the two
+            await together(*self._announcing(resource, missing))
+
     async def _named(self, key: Key) -> list[str]:
         """Return ids to which a key may lead beside its pointers."""
         return []
@@ -280,16 +288,16 @@ class Resources(Generic[R]):
 
     async def _prepare(self, before: R, after: R) -> list[KeyRow]:
         """Write what must be there before the commit, and return the rows to remove after it."""
-        led, leads = before.pointers(), after.pointers()
-        if before.held() == after.held() and before.claims() == after.claims() and led == leads:
+        lost, gained = before.pointers() - after.pointers(), after.pointers_since(before)
+        if before.held() == after.held() and before.claims() == after.claims() and not (lost or gained):
             return []
         gone: list[KeyRow] = []
 
         async def see() -> None:
-            gone.extend(await self.claims.places(before.id, before.held() - after.held(), led - leads))
+            gone.extend(await self.claims.places(before.id, before.held() - after.held(), lost))
 
         holding = [self.claims.hold(key, after.id) for key in after.claims() - before.claims()]
-        await together(see(), *holding, *self._announcing(after, leads - led))
+        await together(see(), *holding, *self._announcing(after, gained))
         return gone
 
     async def _change(self, before: R, operations: Sequence[Operation], audit: str, lives: int) -> list[str]:

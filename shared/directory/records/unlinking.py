@@ -103,8 +103,8 @@ def _is_odd(before: Account, after: Account) -> bool:
 
 
 def _gained(before: Account, after: Account) -> frozenset[Key]:
-    """Return the keys by which an account is found after a change, and was not before it, its name aside."""
-    return (after.claims() - {folded(after.name)} - before.claims()) | (after.pointers() - before.pointers())
+    """Return the keys by which an account is found after a change, and may not have been before it, its name aside."""
+    return (after.claims() - {folded(after.name)} - before.claims()) | after.pointers_since(before)
 
 
 def _by_home(accounts: Accounts, changes: Sequence[AccountChange]) -> Mapping[str, list[AccountChange]]:

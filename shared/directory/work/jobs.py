@@ -6,13 +6,15 @@ all the time. So an undo may begin beside a plan that waits, and such a plan is 
 A lock is taken and let go in the transaction that stores the job's state.
 
 The same transaction stores the job's entry, by which it is listed: an entry has what a list shows, and the entries of a
-kind are in order, the latest first. So a page of a list costs a page, however many jobs there are.
+kind are in order, the latest first. So a page of a list costs a page, however many jobs there are. Versions of the app
+that know no entries leave them out and behind: what decides anything reads the jobs themselves.
 
 The orchestrations in link_orchestrator move a job from state to state; plan.py keeps the rows of a run's plan.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import re
 import secrets
@@ -35,6 +37,8 @@ LOCK = "lock_"
 JOB = "job_"
 ENTRY: Final = "entry_"
 """Row key prefix of entries: behind it the kind, a number that shrinks with the time of the job's start, and its id."""
+ENTRIES: Final = "entries"
+"""Row that is there once the jobs of versions of the app that knew no entries were given theirs."""
 MAX_ID: Final = 64
 """Characters of a job's id at most."""
 _CURSOR: Final = re.compile(rf"[0-9]{{16}}_[0-9A-Za-z]{{1,{MAX_ID}}}")
@@ -140,6 +144,8 @@ class Jobs:
     def __init__(self, tables: Tables, keys: Keys, now: Callable[[], str] = timestamp) -> None:
         self._tables = tables
         self._partition = keys.jobs()
+        self._completed = False
+        self._completing = asyncio.Lock()
         self.now = now
 
     def new_id(self, kind: str) -> str:
@@ -247,21 +253,36 @@ class Jobs:
         more = position(entries[count - 1]) if len(entries) > count else None
         return entries[:count], more
 
+    async def of_kind(self, kind: str) -> list[Job]:
+        """Return the jobs of a kind, whatever version of the app stored them, oldest first."""
+        low, high = f"{JOB}{kind}0", f"{JOB}{kind}:"  # a digit follows: behind "import" no undo of one
+        jobs = map(Job.from_row, await read_range(self._tables, self._partition, low, high))
+        return sorted(jobs, key=lambda job: (job.started, job.id))
+
     async def find_about(self, kind: str, option: str, *about: str) -> list[Job]:
         """Return those jobs of a kind that have the id of one of some others as an option, oldest first."""
-        entries = [entry.id for entry in await self.entries(kind) if entry.options.get(option) in about]
-        return [*reversed((await self.find_many(entries)).values())]
+        return [job for job in await self.of_kind(kind) if job.options.get(option) in about]
+
+    async def find_last(self, kind: str) -> Job | None:
+        """Return the job of a kind that was started last, or None."""
+        return next(reversed(await self.of_kind(kind)), None)
 
     async def entries(self, kind: str, cursor: str = "", most: int = sys.maxsize) -> list[Job]:
         """Return the entries of the jobs of a kind from behind a cursor, `most` of them, the latest first."""
+        await self._complete_entries()
         low = behind(f"{ENTRY}{kind}_{cursor}") if cursor else f"{ENTRY}{kind}_"
         rows = await read_range(self._tables, self._partition, low, prefix_end(f"{ENTRY}{kind}_"), top=most)
         return [replace(Job.from_row(row), etag="") for row in rows]
 
-    async def find_last(self, kind: str) -> Job | None:
-        """Return the job of a kind that was started last, or None."""
-        entries = await self.entries(kind, most=1)
-        return await self.get(entries[0].id) if entries else None
+    async def _complete_entries(self) -> None:
+        """Mend the entries if that was never done in this directory: before, jobs were stored without."""
+        async with self._completing:
+            if self._completed:
+                return
+            if await self._tables.get(self._partition, ENTRIES) is None:
+                await self.mend_entries()
+                await self._tables.commit(self._partition, [Upsert(ENTRIES, {"at": self.now()})])
+            self._completed = True
 
     async def mend_entries(self) -> None:
         """Make the entries be those of the jobs: what a copy of the tables or an earlier version of the app left.

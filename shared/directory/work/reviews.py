@@ -8,12 +8,13 @@ again. So what is approved is what was counted.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
-from shared.directory.errors import Busy, InvalidCursor
+from shared.directory.errors import Busy, InvalidCursor, refused_behind
 from shared.directory.keys import APPLICATION_ID, Keys, prefix_end
 from shared.directory.work.buckets import read_place
 from shared.directory.work.plan import CURSOR, OPEN, Plan, PlanRow, columns_of, read_row
@@ -126,18 +127,27 @@ class Reviews:
         return [read_row(places[row_id][0], row) if (row := rows.get(row_id)) else None for row_id in ids]
 
     async def record(self, reviews: Sequence[tuple[PlanRow, Review]], *, overrule: bool = True) -> None:
-        """Store reviews of rows. Raises Busy.
+        """Store reviews of rows, a bucket's after another's. Raises Busy, which says whether some are stored.
 
         A review takes the place of an earlier one of the same row, but where it is not to `overrule` any.
         """
         buckets: dict[int, list[tuple[PlanRow, Review]]] = {}
         for row, review in reviews:
             buckets.setdefault(int(row.id[:2], 16), []).append((row, review))
-        for bucket, some in buckets.items():
-            for part in in_parts(some, ROWS):
-                await self._record(bucket, part, overrule)
+        waiting = deque((bucket, part) for bucket, some in buckets.items() for part in in_parts(some, ROWS))
+        stored = False
+        while waiting:
+            bucket, part = waiting.popleft()
+            try:
+                with refused_behind(stored):
+                    await self._record(bucket, part, overrule)
+            except TransactionTooLarge:
+                waiting.extendleft((bucket, half) for half in in_parts(part, (len(part) + 1) // 2))
+            else:
+                stored = True
 
     async def _record(self, bucket: int, reviews: Sequence[tuple[PlanRow, Review]], overrule: bool) -> None:
+        """Store reviews of a bucket's rows in one transaction. Raises Busy, and TransactionTooLarge."""
         for _ in range(ATTEMPTS):
             tally = await self._tables.get(self._plan.partition(bucket), TALLY)
             if tally is not None and tally.columns["closed"]:
@@ -156,14 +166,9 @@ class Reviews:
                 counts[TIMES] += 1
                 entry = Upsert(INDEX + row.id[2:], {"action": review.action, "account": review.account})
                 operations += [Replace(row.id[2:], columns_of(after), row.etag), entry]
-            try:
+            with suppress(Conflict):
                 await self._tables.commit(self._plan.partition(bucket), [*operations, _tally(tally, counts, False)])
-            except Conflict:
-                continue
-            except TransactionTooLarge:
-                for half in in_parts(reviews, (len(reviews) + 1) // 2):
-                    await self._record(bucket, half, overrule)
-            return
+                return
         raise Busy("rows: these are being reviewed by others", retry_after=1)
 
     async def total(self) -> Counter[str]:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from infra.local.faults import Call, Fault, FaultyTables, no_faults
+from link_orchestrator.run import reviews_of
 from shared.directory.directory import Directories
 from shared.directory.work.activity import Activity, Deed
+from shared.directory.work.reviews import TALLY
 from shared.tables.port import Tables
 from tests.link_orchestrator.portal.door import EVA, OPERATOR, READER, SAME_SITE, Door, opened
 from tests.link_orchestrator.requests.test_runs import status_of
@@ -161,6 +164,65 @@ async def test_a_refusal_whose_withdrawal_is_lost_is_not_known(tmp_path: Path) -
         assert (await status_of(app.call("POST", f"accounts/{kim}/link", {"identity": "x"})))[0] == 400
         tables.faults = no_faults
         assert await links(app) == [True]
+
+
+NUMBERS = range(1, 9)
+PEOPLE = [f"p{number}@contoso.com" for number in NUMBERS]
+
+
+@asynccontextmanager
+async def decided_on_meanwhile(folder: Path, stored: int) -> AsyncIterator[tuple[App, dict[str, Any], list[Any]]]:
+    """Serve a plan of links that is cancelled once so many transactions stored reviews, with its run and rows."""
+    faulty: list[FaultyTables] = []
+
+    def wrap(tables: Tables) -> FaultyTables:
+        faulty.append(FaultyTables(tables))
+        return faulty[0]
+
+    async with serving(folder, wrap) as app:
+        await app.bring(csv_file(*({"userName": name} for name in PEOPLE)))
+        run = await app.plan(*(graph(number, name) for number, name in zip(NUMBERS, PEOPLE, strict=True)))
+        directory = await Directories(app.tables).open("main")
+        left = stored
+
+        async def cancel(call: Call) -> None:
+            nonlocal left
+            if TALLY not in call.keys:
+                return
+            if call.verb == "commit":
+                left -= 1
+            elif left == 0:
+                left = -1
+                await directory.jobs.change(run["id"], lambda job: replace(job, cancelled_by="ada"))
+                await reviews_of(directory, run["id"]).close()
+
+        faulty[0].before = cancel
+        yield app, run, await app.decisions(run)
+
+
+@pytest.mark.parametrize(("stored", "noted"), [(0, []), (1, [True])])
+async def test_what_was_refused_half_way_stays_in_it(tmp_path: Path, stored: int, noted: list[bool]) -> None:
+    """Others cancel the plan while its rows are reviewed, of which some are stored by then."""
+    async with decided_on_meanwhile(tmp_path, stored) as (app, run, rows):
+        asked = {"rows": [row["id"] for row in rows], "action": "exclude"}
+        status, said = await status_of(app.call("POST", f"linking/runs/{run['id']}/review", asked))
+        assert (status, "part of what was asked was done before" in said) == (409, bool(noted))
+        assert any("review" in row for row in await app.decisions(run)) == bool(noted)
+        assert await reviews_noted(app) == noted
+
+
+async def test_a_policy_that_a_refused_review_changed_is_in_it(tmp_path: Path) -> None:
+    async with decided_on_meanwhile(tmp_path, 0) as (app, run, rows):
+        asked = {"rows": [rows[0]["id"]], "action": "exclude", "inPolicy": True}
+        assert (await status_of(app.call("POST", f"linking/runs/{run['id']}/review", asked)))[0] == 409
+        assert len((await app.call("GET", "directory/policy"))["excluded"]) == 1
+        assert await reviews_noted(app) == [True]
+
+
+async def reviews_noted(app: App) -> list[bool]:
+    """Return the reviews in the activity: whether each is open."""
+    rows = (await app.call("GET", "directory/activity"))["activity"]
+    return ["open" in row for row in rows if row["operation"] == "linking_run_review"]
 
 
 async def test_a_deed_is_open_until_it_is_closed(app: App) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +18,15 @@ from shared.directory.matching.policy import Policy
 from shared.host.settings import Settings
 from shared.scim.endpoint import Request
 from shared.tables.sqlite import SqliteTables
-from tests.link_orchestrator.running import App, Refusal, csv_file, graph, make_directory
+from tests.link_orchestrator.running import (
+    App,
+    Refusal,
+    csv_file,
+    graph,
+    leave_out_entries,
+    make_directory,
+    serving,
+)
 
 ACCOUNTS = csv_file({"userName": "jane@contoso.com"})
 JANE = graph(1, "jane@contoso.com")
@@ -85,6 +94,17 @@ async def test_what_a_job_brought_for_others_says_how_long_it_is_kept(app: App) 
         assert datetime.fromisoformat(job["keptUntil"]) - datetime.fromisoformat(job["ended"]) == timedelta(days=days)
 
 
+async def test_jobs_of_a_version_without_entries_are_listed_at_once(tmp_path: Path) -> None:
+    async with serving(tmp_path) as app:
+        await app.bring(ACCOUNTS)
+        run = await app.plan(JANE)
+        await leave_out_entries(app.tables, (await Directories(app.tables).open("main")).keys)
+    async with serving(tmp_path) as app:
+        latest = (await app.call("GET", "directory"))["latest"]
+        assert (latest["run"]["id"], "import" in latest) == (run["id"], True)
+        assert [one["id"] for one in (await app.call("GET", "linking/runs"))["runs"]] == [run["id"]]
+
+
 @pytest.mark.parametrize("asked", [{"cursor": "x"}, {"count": "0"}, {"form": "1"}])
 async def test_a_wrong_parameter_is_named(app: App, asked: dict[str, str]) -> None:
     with pytest.raises(Refusal) as refused:
@@ -97,6 +117,7 @@ async def test_a_page_and_the_overview_cost_the_same_at_any_number_of_jobs(sqlit
     await make_directory(sqlite_tables)
     directory = await Directories(counting).open("main")
     asked = Request("https://scimlink.example/scim/v2", "ada")
+    await directory.jobs.entries(RUN.name)  # looks once whether there are jobs without
     costs, overview = set(), list[int]()
     for _ in range(2):
         for _ in range(1_100):

@@ -15,9 +15,9 @@ from shared.directory.errors import Busy, NotFound
 from shared.directory.keys import Keys
 from shared.directory.work.jobs import Job, Jobs, State, planned_in, position
 from shared.json_text import dump
-from shared.tables.port import Conflict, Delete, Insert, Tables, Upsert, VersionConflict
+from shared.tables.port import ANY, Conflict, Delete, Insert, Tables, Upsert, VersionConflict
 from shared.tables.sqlite import SqliteTables
-from tests.link_orchestrator.running import rows_of
+from tests.link_orchestrator.running import leave_out_entries, rows_of
 from tests.shared.directory.people import BY, Clock, call_number, outcome, pause, writes
 
 KEYS = Keys("d", b"secret")
@@ -342,6 +342,35 @@ async def test_jobs_of_a_copy_and_of_an_earlier_version_of_the_app_are_listed_ag
     )
     await jobs.mend_entries()
     assert await listed(jobs, "upload") == [(second.id, State.DONE), (first.id, State.DONE)]
+
+
+async def test_jobs_of_a_version_without_entries_are_listed_and_found(tables: Tables) -> None:
+    jobs = jobs_in(tables)
+    runs = [await jobs.record("run", BY, jobs.new_id("run"), {}) for _ in range(2)]
+    undo = await jobs.record("undo", BY, jobs.new_id("undo"), {}, {"run": runs[0].id})
+    await jobs.record("importundo", BY, jobs.new_id("importundo"), {})
+    await leave_out_entries(tables, KEYS)
+    upgraded = jobs_in(tables)
+    last = await upgraded.find_last("run")
+    assert last is not None
+    assert last.id == runs[1].id
+    assert [job.id for job in await upgraded.find_about("undo", "run", runs[0].id)] == [undo.id]
+    assert await upgraded.find_last("import") is None
+    pages = await asyncio.gather(listed(upgraded, "run"), listed(upgraded, "undo"), listed(upgraded, "run", "undo"))
+    assert [[name for name, _ in page] for page in pages] == [
+        [runs[1].id, runs[0].id],
+        [undo.id],
+        [undo.id, runs[1].id, runs[0].id],
+    ]
+
+
+async def test_what_an_earlier_version_removed_and_left_the_entry_of_is_not_found(tables: Tables) -> None:
+    jobs = jobs_in(tables)
+    former, latter = [await jobs.record("run", BY, jobs.new_id("run"), {}) for _ in range(2)]
+    await tables.commit(KEYS.jobs(), [Delete(f"job_{latter.id}", ANY)])
+    last = await jobs.find_last("run")
+    assert last is not None
+    assert last.id == former.id
 
 
 async def test_a_job_that_changes_while_entries_are_mended_keeps_its_own(sqlite_tables: SqliteTables) -> None:
