@@ -1,8 +1,8 @@
 """The names in a plan, in order: by the beginning of one its rows are found, at little cost whatever the plan's size.
 
 Each pass that writes rows writes their names once, sorted, in chunks, and beside them by which name each chunk begins.
-So a search reads two chunks of each writer at most, and of those whose names come later one: the number of writers has
-a bound, and a plan's row costs no row more. The names stand beside a plan's rows as these do, and go with them.
+So a search reads one or two chunks of each writer: the number of writers has a bound, and a plan's row costs no row
+more. The names stand beside a plan's rows as these do, and go with them.
 """
 
 from __future__ import annotations
