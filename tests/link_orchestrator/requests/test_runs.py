@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import quote
 
 import pytest
@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 import function_app
 from infra.local.faults import Call, Crash, FaultyTables
 from link_orchestrator import activities
-from link_orchestrator.requests import imports, runs, sent_file
+from link_orchestrator.kinds import KINDS, Kind
+from link_orchestrator.requests import imports, sent_file
 from link_orchestrator.staged import IDS, IMPORTED
 from shared.directory.directory import Directories
 from shared.directory.keys import Key
@@ -392,7 +393,8 @@ class TestFiles:
         self, app: App, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         upload = await app.upload(*IDENTITIES)
-        monkeypatch.setattr(runs, "IDENTITIES", replace(runs.IDENTITIES, days=-1))
+        kept = replace(KINDS["identities"], days=-1)
+        monkeypatch.setitem(cast(dict[str, Kind], KINDS), "identities", kept)
         status, detail = await status_of(app.call("POST", "linking/runs", {"identities": upload}))
         assert status == 400
         assert detail.endswith("upload the identities again")
