@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
 MOST_GROUPS: Final = 100
 """Problems of different texts that are counted apart at most; all others are counted together."""
@@ -33,7 +33,7 @@ class Problem:
 
 
 @dataclass(slots=True)
-class Group:
+class ProblemGroup:
     """Problems that differ in nothing but ids and numbers: how many, and the lines of the first.
 
     The texts are those of the problems where they all say the same, else they have `…` in the place of what differs.
@@ -42,30 +42,34 @@ class Group:
     reason: str
     remedy: str
     count: int = 0
-    lines: list[int] = field(default_factory=list)
+    lines: tuple[int, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the group as JSON types."""
+        return {"reason": self.reason, "remedy": self.remedy, "count": self.count, "lines": list(self.lines)}
 
 
 class Tally:
     """Counts problems by what they say. It holds at most MOST_GROUPS + 1 groups, and no row's number but the first."""
 
     def __init__(self) -> None:
-        self._groups: dict[tuple[str, str], Group] = {}
+        self._groups: dict[tuple[str, str], ProblemGroup] = {}
 
-    def add(self, problem: Problem, count: int = 1) -> Group:
+    def add(self, problem: Problem, count: int = 1) -> ProblemGroup:
         """Count a problem, or as many as are said, and return its group."""
         texts = problem.reason, problem.remedy
         key = _alike(problem.reason), _alike(problem.remedy)
         if key not in self._groups and len(self._groups) >= MOST_GROUPS:
             key = texts = _OTHERS
-        group = self._groups.setdefault(key, Group(*texts))
+        group = self._groups.setdefault(key, ProblemGroup(*texts))
         if (group.reason, group.remedy) != texts:
             group.reason, group.remedy = key
         group.count += count
         if len(group.lines) < LINES:
-            group.lines.append(problem.line)
+            group.lines += (problem.line,)
         return group
 
-    def groups(self) -> list[Group]:
+    def groups(self) -> list[ProblemGroup]:
         """Return the groups, in the order in which their first problems came."""
         return [*self._groups.values()]
 

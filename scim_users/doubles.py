@@ -6,7 +6,6 @@ it wrongly and for good, since Entra keeps the id that it was given.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from typing import Final
 
@@ -22,7 +21,7 @@ from shared.directory.records.model import Account, Status
 from shared.tables.access import together
 
 MOST_READ: Final = 32
-"""Accounts that are read of those to which one employee number leads: a filler may lead to all of them."""
+"""Accounts that are read of those to which one value leads: an import may have given an address to all of them."""
 
 _ATTRIBUTES: Final = {
     "objectId": "externalId",
@@ -163,8 +162,7 @@ async def _carriers(directory: Directory, new: Account, keys: Sequence[Key]) -> 
     async def named() -> list[str]:
         return [i or "" for i in await claims.claimed_many([Key("userName", email.value) for email in emails])]
 
-    # Of a filler no more is read than shows it to be one.
-    pointed = [claims.pointed(key, MOST_READ + 1 if key.kind == "employeeNumber" else sys.maxsize) for key in keys]
+    pointed = [claims.pointed(key, MOST_READ + 1) for key in keys]  # one more shows that many have it
     found = await together(*pointed, *([named()] if emails else []))
     led = [(key, i) for key, ids in zip(keys, found, strict=False) if not _is_shared(key, ids, MOST_READ) for i in ids]
     led += zip(emails, found[-1], strict=True) if emails else ()

@@ -27,4 +27,7 @@ def dump(value: object) -> str:
 
 def load(text: str) -> Any:
     """Return what the app's own JSON says, of at most 200 levels. Raises ValueError."""
-    return from_json(text, cache_strings="keys")
+    try:
+        return from_json(text, cache_strings="keys")
+    except TypeError as no_text:  # half a surrogate pair, of which no UTF-8 can be made
+        raise ValueError("the text is no Unicode text") from no_text

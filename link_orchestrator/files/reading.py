@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Self, TypeVar
 
 from link_orchestrator.files.suspicious import MEANINGS, Suspicion, suspect
-from link_orchestrator.problems import LINES, Problem, Tally
+from link_orchestrator.problems import LINES, Problem, ProblemGroup, Tally
 
 R = TypeVar("R")
 K = TypeVar("K")
@@ -60,20 +60,6 @@ class Suspicious:
         what, remedy = MEANINGS[self.kind]
         known = {"kind": self.kind.value, "column": self.column, "count": self.count, "lines": list(self.lines)}
         return known | {"what": what, "remedy": remedy}
-
-
-@dataclass(frozen=True, slots=True)
-class ProblemGroup:
-    """Rows that could not be used for the same reason: how many, and the lines of the first."""
-
-    reason: str
-    remedy: str
-    count: int
-    lines: tuple[int, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the group as JSON types."""
-        return {"reason": self.reason, "remedy": self.remedy, "count": self.count, "lines": list(self.lines)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,9 +229,7 @@ class Notes:
         """Return what was noted up to now."""
         columns = list(self._columns.items())[:MAX_SHOWN_COLUMNS]
         suspicious = [Suspicious(*key, one.count, tuple(one.first)) for key, one in self._suspicious.items()]
-        problems = [
-            ProblemGroup(one.reason, one.remedy, one.count, tuple(sorted(one.lines))) for one in self._problems.groups()
-        ]
+        problems = [replace(group, lines=tuple(sorted(group.lines))) for group in self._problems.groups()]
         return Reading(
             self._file.format,
             self._file.encoding,

@@ -19,6 +19,7 @@ from shared.admin.parameters import PAGED, page_answer, read_count, refuse_other
 from shared.directory.directory import Directory
 from shared.directory.errors import NotFound
 from shared.directory.keys import Key
+from shared.directory.matching.accounts import DecisionKind
 from shared.directory.text import timestamp
 from shared.directory.work.jobs import Job
 from shared.directory.work.plan import Plan, PlanRow
@@ -30,7 +31,8 @@ BEGIN = "none was begun: POST of this address begins one"
 """What there is to say where no job follows another yet."""
 ROWS_READ = 5_000
 """Rows that one request by a condition looks at. The cursor in its answer goes on from there."""
-
+ADDRESSED: Final = 10
+"""Accounts, of those with an e-mail address that is looked for, whose rows are found by it."""
 
 LISTED: Final = (
     *("id", "kind", "phase", "started", "startedBy", "persons", "options", "counts", "links", "reviews"),
@@ -95,30 +97,40 @@ async def list_rows(kind: Kind, directory: Directory, request: Request) -> Respo
         request, *([kind.rows.filter_by] if kind.rows.choices else []), *conditions, *found_by, "count", "cursor"
     )
     choice = read_choice(request, kind.rows)
-    if kind is RUN and request.params.get("find", "").strip():
-        return await _page_of_named(directory, request, choice)
-    if kind is RUN and (wanted := read_filter(request)):
+    wanted = read_filter(request) if kind is RUN else None
+    if wanted:
         refuse_unsent(wanted, job)
+    if kind is RUN and request.params.get("find", "").strip():
+        return await _page_of_named(directory, request, job, choice, wanted)
+    if wanted:
         return await _page_of_selected(directory, request, choice, wanted)
     return await page_of_rows(directory, request, kind, request.id, choice)
 
 
-async def _page_of_named(directory: Directory, request: Request, choice: str) -> Response:
+async def _page_of_named(
+    directory: Directory, request: Request, run: Job, choice: str, wanted: Filter | None
+) -> Response:
     """Return a page of the rows whose names begin with what is looked for; fewer where they meet conditions, too.
 
     An account that has it as an e-mail address is looked for by its userName.
     """
     find = request.params["find"].strip()
-    wanted = read_filter(request)
-    names, cursor = directory.plan_names(request.id), request.params.get("cursor", "")
-    rows, more = await names.find(find, cursor, read_count(request))
-    if not rows and not cursor and "@" in find:
-        for account in await directory.accounts.list_by(Key("email", find)):
-            rows += (await names.find(account.user_name, "", read_count(request)))[0]
-    if not rows and not cursor and not await names.exist():
-        raise InvalidValue("find: an earlier version of the app made this plan: make another one to find people in it")
+    names, cursor = directory.plan_names(run.id), request.params.get("cursor", "")
+    addressed, _ = await directory.accounts.page_by(Key("email", find), "", ADDRESSED) if "@" in find else ((), None)
+    rows, more = await names.find(find, cursor, read_count(request), [account.user_name for account in addressed])
+    if not rows and not cursor and _decided(run) and not await names.exist():
+        raise InvalidValue(
+            "find: the term of this run is over, and its names are removed: list its rows without find"
+            if run.reduced
+            else "find: an earlier version of the app made this plan: make another one to find people in it"
+        )
     selected = [row for row in rows if choice in ("", row.decision) and (wanted is None or wanted.selects(row))]
     return page_answer(RUN.rows.name, [named_row(row, RUN) for row in selected], more)
+
+
+def _decided(run: Job) -> bool:
+    """Tell whether a run decided about anybody: a later one, since which nothing changed, did not."""
+    return any(run.counts.get(kind) for kind in DecisionKind)
 
 
 async def _page_of_selected(directory: Directory, request: Request, choice: str, wanted: Filter) -> Response:

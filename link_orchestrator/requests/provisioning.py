@@ -22,6 +22,10 @@ LINK_IT: Final = (
     "means, give it another userName, or take the person out of the provisioning scope; the attribute mapping stays."
 )
 PROTECTED: Final = "The account is protected: take the person out of the provisioning scope, or lift the protection."
+CHANGED: Final = (
+    "None if the account has by now what the write would have added: it was changed since. If not, the next write that "
+    "is refused says again what to do."
+)
 LINKED: Final = "None: the account is no longer managed here."
 SETTLE: Final = (
     "Provisioning made the account, and the write would give it what another account has, which may be the same "
@@ -32,6 +36,7 @@ REMEDIES: Final = {
     "managedHere": LINK_IT,
     "protected": PROTECTED,
     "mayBeAnother": SETTLE,
+    "changedSince": CHANGED,
     "linkedByNow": LINKED,
     "deleted": GONE,
 }
@@ -68,7 +73,7 @@ def _is_foreign(account: Glance) -> bool:
 
 def _refusal(refusal: Refusal, account: Account | None) -> dict[str, Any]:
     attempt = refusal.attempt
-    cause = _cause(account)
+    cause = _cause(refusal, account)
     shown = account.shown() | {"status": account.status.value} if account else {"id": attempt.account, "deleted": True}
     return {
         "account": shown,
@@ -78,18 +83,23 @@ def _refusal(refusal: Refusal, account: Account | None) -> dict[str, Any]:
         "first": refusal.first,
         "last": refusal.last,
         "count": refusal.count,
-        "reason": MAY_BE_ANOTHER if cause == "mayBeAnother" else MANAGED_HERE,
+        "reason": MAY_BE_ANOTHER if cause in ("mayBeAnother", "changedSince") else MANAGED_HERE,
         "cause": cause,
         "remedy": REMEDIES[cause],
     }
 
 
-def _cause(account: Account | None) -> str:
-    """Return what is in the way of provisioning now, by which the remedy is chosen."""
+def _cause(refusal: Refusal, account: Account | None) -> str:
+    """Return what is in the way of provisioning now, by which the remedy is chosen.
+
+    What came through since was in nobody's way any more: each cycle sends what was refused again.
+    """
     if account is None:
         return "deleted"
-    if account.status is not Status.LOCAL:
-        return "mayBeAnother" if account.status is Status.PROVISIONED else "linkedByNow"
+    if account.status is Status.PROVISIONED:
+        return "changedSince" if account.modified > refusal.last else "mayBeAnother"
+    if account.status is Status.CLAIMED:
+        return "linkedByNow"
     return "protected" if account.protected else "managedHere"
 
 

@@ -17,7 +17,7 @@ from shared.directory.keys import APPLICATION_ID, application_key
 from shared.directory.records.audit import Change
 from shared.directory.records.kept import list_kept
 from shared.directory.records.listing import Glance
-from shared.directory.records.model import FORMER_NAME, Account, Status
+from shared.directory.records.model import FORMER_USER_NAME, Account, Status
 from shared.json_text import dump
 from shared.scim.document import read_json
 from shared.scim.endpoint import Request, Response
@@ -25,7 +25,7 @@ from shared.scim.extension import read_extensions
 from shared.scim.schema import USER
 
 KEYS: Final = (
-    "userName", "email", "externalId", APPLICATION_ID, "nameId", "objectId", "employeeNumber", FORMER_NAME,
+    "userName", "email", "externalId", APPLICATION_ID, "nameId", "objectId", "employeeNumber", FORMER_USER_NAME,
 )  # fmt: skip
 """What an account is found by."""
 STATES: Final[Mapping[str, Callable[[Glance], bool]]] = {

@@ -26,7 +26,7 @@ from shared.directory.text import timestamp
 from shared.directory.work.plan import PlanRow
 from tests.link_orchestrator.passes.test_undo import linked, person, scim_patch, undo
 from tests.link_orchestrator.requests.test_runs import Gate, status_of
-from tests.link_orchestrator.running import App, csv_file, graph, left_open, object_id, plan_rows, serving
+from tests.link_orchestrator.running import App, Refusal, csv_file, graph, left_open, object_id, plan_rows, serving
 
 NIGHT = "jobs_remove"
 
@@ -119,6 +119,8 @@ async def test_of_a_run_whose_links_stand_an_undo_finds_what_it_needs(app: App) 
     await age(app, run)
     await app.host.run_timer(NIGHT)
     assert not await names.exist(), "by which people were found"
+    with pytest.raises(Refusal, match="the term of this run is over"):
+        await app.call("GET", f"linking/runs/{run['id']}/decisions", find="ada")
     assert await names_kept(app, run) == {"ada@contoso.com", "dora@contoso.com", "rita"}
     assert len(await plan_rows(await directory_of(app), run["id"])) == 4
     assert await app.host.executor.find(run["id"]) is None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from scim_users import doubles
-from shared.directory.records.model import ENTERPRISE
+from shared.directory.records.accounts import Accounts
+from shared.directory.records.model import ENTERPRISE, Account
 from tests.link_orchestrator.requests.test_runs import status_of
 from tests.link_orchestrator.running import App, csv_file, graph, object_id, serving
 from tests.scim_users.conftest import Answer, Server
-from tests.scim_users.test_authority import IDENTITY, OTHER, VERIFIED, leave_open, local, stored, work
+from tests.scim_users.test_authority import IDENTITY, OTHER, VERIFIED, leave_open, linked, local, stored, work
 from tests.scim_users.test_returns import KIM, claimed
 
 CORE = "urn:ietf:params:scim:schemas:core:2.0:User"
@@ -111,6 +112,33 @@ async def test_a_change_that_adds_no_such_value_reads_nothing_more(
     assert (await write(server, "PATCH", new, {"title": "Engineer", "active": False})).status == 200
 
 
+@both
+async def test_of_an_address_that_an_import_gave_to_many_few_are_read(
+    server: Server, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    for number in range(doubles.MOST_READ + 8):
+        await stored(server, local(userName=f"p{number}", emails=work("info@home.example")))
+    new, read, find_many = await create(server), [0], Accounts.find_many
+
+    async def counting(accounts: Accounts, ids: Sequence[str]) -> list[Account | None]:
+        read.append(len(ids))
+        return await find_many(accounts, ids)
+
+    monkeypatch.setattr(Accounts, "find_many", counting)
+    answer = await write(server, method, new, {"emails": work("info@home.example")})
+    assert (answer.status, answer.body["detail"].partition(":")[0]) == (409, "emails")
+    assert 0 < max(read) <= doubles.MOST_READ + 1
+
+
+async def test_a_link_that_an_earlier_version_wrote_in_another_form_keeps_a_create_away(server: Server) -> None:
+    written = f"{{{IDENTITY.upper()}}}"
+    ada = linked().with_external_id(written)
+    assert ada.link is not None
+    await stored(server, replace(ada, link=replace(ada.link, identity=written)))
+    answer = await server.send("POST", "/Users", NEW | {"externalId": IDENTITY})
+    assert (answer.status, answer.body["detail"].partition(":")[0]) == (409, "externalId")
+
+
 # With a plan
 
 
@@ -154,6 +182,9 @@ async def test_who_was_released_or_undone_gets_no_second_account(app: App, keep:
     refusals = (await app.call("GET", "linking/refusals"))["refusals"]
     assert {(one["account"]["id"], one["cause"]) for one in refusals} == {(new["id"], "mayBeAnother")}
     await app.call("POST", f"accounts/{ada['id']}/link", {"identity": object_id(1)})
+    await send_patch(app, new["id"], title="Engineer")
+    refusals = (await app.call("GET", "linking/refusals"))["refusals"]
+    assert {one["cause"] for one in refusals} == {"changedSince"}, "they were settled"
 
 
 async def test_the_prediction_says_so(app: App) -> None:

@@ -56,6 +56,13 @@ CAUSES: Final = (
         "hand, on its page, after this one was deleted.",
     ),
     Cause(
+        "changedSince",
+        "The account was changed since",
+        "Entra sends what was refused again with every cycle: what came through since was in nobody's way any more.",
+        "If the account has by now what Entra sends, nothing is left to do. If not, the next refused write is shown "
+        "here.",
+    ),
+    Cause(
         "linkedByNow",
         "The account was linked since",
         "Entra's next cycle comes through.",

@@ -24,7 +24,7 @@ ENTERPRISE = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User"
 EVIDENCE = "evidence"
 """Name under which the history and what is kept for an undo have the evidence."""
 
-FORMER_NAME = "formerUserName"
+FORMER_USER_NAME = "formerUserName"
 """Kind of the keys by which a list finds an account that has another userName by now. No rule matches by them."""
 FORMER_NAMES = 3
 """Former userNames by which an account is found: each is a pointer that every later change has to keep."""
@@ -361,7 +361,7 @@ class Account(Resource):
 
     def pointers(self) -> frozenset[Key]:
         """Return the keys that need a pointer: an e-mail that equals the userName is found by the name claim."""
-        former = {Key(FORMER_NAME, fold(name)) for name in self.former_names}
+        former = {Key(FORMER_USER_NAME, fold(name)) for name in self.former_names}
         return self.found_by() - {Key("email", fold(self.user_name))} | former
 
     def in_doubt(self) -> frozenset[Key]:

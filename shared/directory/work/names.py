@@ -1,23 +1,25 @@
-"""The names in a plan, in order: by the beginning of one its rows are found, whatever the plan's size.
+"""The names in a plan, in order: by the beginning of one its rows are found, at little cost whatever the plan's size.
 
 Each pass that writes rows writes their names once, sorted, in chunks, and beside them by which name each chunk begins.
-So a search reads two chunks of each writer: their number has a bound, and a plan's row costs no row more. The names
-stand beside a plan's rows as these do, and go with them.
+So a search reads one or two chunks of each writer: the number of writers has a bound, and a plan's row costs no row
+more. The names stand beside a plan's rows as these do, and go with them.
 """
 
 from __future__ import annotations
 
-import json
-import re
-from bisect import bisect_left
-from collections.abc import Iterable, Mapping, Sequence
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from bisect import bisect_left, bisect_right
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from heapq import merge
+from itertools import chain, islice
 from typing import Any, Final
 
+from shared import turns
 from shared.directory.errors import InvalidCursor
 from shared.directory.keys import Keys, fold, prefix_end
 from shared.directory.text import join_text, split_text
 from shared.directory.work.plan import CURSOR, Plan, PlanRow, read_row
-from shared.json_text import dump
+from shared.json_text import dump, load
 from shared.tables.access import clear, in_parts, read_range, write
 from shared.tables.port import Tables, Upsert
 
@@ -30,18 +32,30 @@ MOST_WORDS: Final = 4
 _FIRSTS: Final = "f_"
 """Row key prefix of the names with which a writer's chunks begin."""
 
-Named = tuple[str, str]
-"""A folded name, and the id of the row that has it."""
+_LAST: Final = "\U0010ffff"
+"""A character behind those of which names are made."""
+_AT_ONCE: Final = 500
+"""Names that are sorted in one step, about."""
+
+Named = list[str]
+"""A folded name, and the id of the row that has it, as they are read."""
+Range = tuple[str, str]
+"""Names from one up to, but not including, another."""
 
 
 def names_of(shown: Mapping[str, Any]) -> set[str]:
     """Return the folded names of a plan's row: of its person by each word, and those that either side signs in by."""
-    person = shown.get("identity", {})
-    words = fold(str(person.get("displayName") or "")).split()
+    person, found = shown.get("identity", {}), set[str]()
+    rest = " ".join(fold(str(person.get("displayName") or "")).split())
+    for _ in range(MOST_WORDS):
+        found.add(rest[:MOST_CHARS])
+        rest = rest.partition(" ")[2]
     accounts = (shown.get("account", {}), *shown.get("candidates", ()))
-    signs_in = (person.get("userPrincipalName"), *(one.get("userName") for one in accounts))
-    found = {" ".join(words[at:]) for at in range(min(len(words), MOST_WORDS))}
-    return {name[:MOST_CHARS] for name in found | {fold(str(one)) for one in signs_in if one}}
+    # Mostly it is the same one on both sides.
+    for one in {person.get("userPrincipalName"), *[account.get("userName") for account in accounts]}:
+        found.add(fold(str(one or ""))[:MOST_CHARS])
+    found.discard("")
+    return found
 
 
 class PlanNames:
@@ -54,32 +68,33 @@ class PlanNames:
 
     async def write(self, writer: str, rows: Iterable[tuple[int, PlanRow]]) -> None:
         """Write the names of one writer's rows, each with its bucket. Writing them again changes nothing."""
-        named = ((f"{bucket:02x}{self._plan.key(row.decision, row.subject)}", row.shown) for bucket, row in rows)
-        entries = sorted({(name, row) for row, shown in named for name in names_of(shown)})
+        entries = await _in_order([*chain(*await turns.take(self._entries(bucket, row) for bucket, row in rows))])
         chunks = [*in_parts(entries, CHUNK)]
-        operations = [
+        operations = await turns.take(
             Upsert(f"{writer}_{place:06}", split_text("names", dump(chunk))) for place, chunk in enumerate(chunks)
-        ]
+        )
         firsts = Upsert(_FIRSTS + writer, split_text("firsts", dump([chunk[0] for chunk in chunks])))
         await write(self._tables, {self._partition: [*operations, firsts]})
 
-    async def find(self, begins: str, after: str, count: int) -> tuple[list[PlanRow], str | None]:
+    def _entries(self, bucket: int, row: PlanRow) -> list[tuple[str, str]]:
+        row_id = f"{bucket:02x}{self._plan.key(row.decision, row.subject)}"
+        return [(name, row_id) for name in names_of(row.shown)]
+
+    async def find(
+        self, begins: str, after: str, count: int, also: Collection[str] = ()
+    ) -> tuple[list[PlanRow], str | None]:
         """Return at most `count` rows with a name of this beginning, in the order of their names, and a cursor.
 
-        `after` is the cursor of the page before, "" for the first one. Raises InvalidCursor.
+        So are rows with a name that is one of `also`. `after` is the cursor of the page before, "" for the first one.
+        There may be fewer rows, and yet a cursor. Raises InvalidCursor.
         """
-        begins = fold(begins)[:MOST_CHARS]
-        start = await self._place(after) if after else (begins, "")
+        ranges, start = _ranges(begins, also), _read_cursor(after) if after else ["", ""]
         size = min(count, CHUNK - 1)
-        found = sorted(await self._behind(start, begins))[: size + 1]
+        found = [*islice(merge(*await self._behind(start, ranges)), size + 1)]
         rows = await self._rows([row_id for _, row_id in found[:size]])
         # A row that has several such names is where the first one is.
-        own = [row for (name, _), row in zip(found, rows, strict=False) if row and _first(row, begins) == name]
-        if len(found) <= size:
-            return own, None
-        name, row_id = found[size - 1]
-        last = rows[-1]
-        return own, f"{row_id}.{sorted(names_of(last.shown)).index(name)}" if last else None
+        own = [row for (name, _), row in zip(found, rows, strict=False) if row and _first(row, ranges) == name]
+        return own, _cursor_of(found[size - 1]) if len(found) > size else None
 
     async def exist(self) -> bool:
         """Tell whether names were written: an earlier version of the app wrote none."""
@@ -89,37 +104,87 @@ class PlanNames:
         """Remove all names."""
         await clear(self._tables, self._partition)
 
-    async def _behind(self, start: Named, begins: str) -> list[Named]:
-        """Return the first names of each writer behind a place that begin so: more than a page has of them."""
+    async def _behind(self, start: Named, ranges: Sequence[Range]) -> list[list[Named]]:
+        """Return names of these ranges behind a place, those of a chunk in order: of each range the first CHUNK."""
         heads = await read_range(self._tables, self._partition, _FIRSTS, prefix_end(_FIRSTS))
-        places = list[tuple[str, str]]()
-        for head in heads:
-            firsts = [tuple(first) for first in json.loads(join_text("firsts", head.columns))]
-            at = max(bisect_left(firsts, start) - 1, 0)
-            writer = head.key.removeprefix(_FIRSTS)
-            places += [(self._partition, f"{writer}_{place:06}") for place in range(at, min(at + 3, len(firsts)))]
-        chunks = await self._tables.get_many(places)
-        names = (tuple(one) for chunk in chunks if chunk for one in json.loads(join_text("names", chunk.columns)))
-        return [(name, row) for name, row in names if (name, row) > start and name.startswith(begins)]
-
-    async def _place(self, cursor: str) -> Named:
-        """Return the name, and the row, that a cursor stands for. Raises InvalidCursor."""
-        row_id, _, at = cursor.partition(".")
-        if not CURSOR.fullmatch(row_id) or not re.fullmatch("[0-9]{1,3}", at):
-            raise InvalidCursor
-        (row,) = await self._rows([row_id])
-        names = sorted(names_of(row.shown)) if row else []
-        if int(at) >= len(names):
-            raise InvalidCursor
-        return names[int(at)], row_id
+        read = await turns.take((one.key, load(join_text("firsts", one.columns))) for one in heads)
+        firsts = {key.removeprefix(_FIRSTS): names for key, names in read}
+        keys = {key for low, high in ranges for key in _chunks_of(firsts, max(start, [low, ""]), [high])}
+        chunks = await self._tables.get_many([(self._partition, key) for key in sorted(keys)])
+        names = (load(join_text("names", chunk.columns)) for chunk in chunks if chunk)
+        found = await turns.take([*_within(one, start, ranges)] for one in names)
+        return [*chain(*found)]
 
     async def _rows(self, ids: Sequence[str]) -> list[PlanRow | None]:
         buckets = [int(one[:2], 16) for one in ids]
         places = [(self._plan.partition(bucket), one[2:]) for bucket, one in zip(buckets, ids, strict=True)]
         rows = await self._tables.get_many(places)
-        return [read_row(bucket, row) if row else None for bucket, row in zip(buckets, rows, strict=True)]
+        return await turns.take(
+            read_row(bucket, row) if row else None for bucket, row in zip(buckets, rows, strict=True)
+        )
 
 
-def _first(row: PlanRow, begins: str) -> str:
-    """Return the first name of a row that begins so, "" for none."""
-    return min((name for name in names_of(row.shown) if name.startswith(begins)), default="")
+async def _in_order(entries: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Return names sorted. To sort all of a large plan's writer at once would stop everything else for too long."""
+    borders = sorted(entries[::_AT_ONCE])
+    parts: list[list[tuple[str, str]]] = [[] for _ in range(len(borders) + 1)]
+    turn = turns.Turns()
+    for some in in_parts(entries, _AT_ONCE):
+        for entry in some:
+            parts[bisect_right(borders, entry)].append(entry)
+        await turn.step()
+    return [*chain(*await turns.take(map(sorted, parts)))]
+
+
+def _ranges(begins: str, also: Collection[str]) -> list[Range]:
+    """Return the ranges of names that begin so, and of those that are one of others. None overlaps another."""
+    low = fold(begins)[:MOST_CHARS]
+    names = {fold(one)[:MOST_CHARS] for one in also}
+    return [(low, low + _LAST), *((name, name + "\0") for name in names if not name.startswith(low))]
+
+
+def _chunks_of(firsts: Mapping[str, list[Named]], start: Named, high: Named) -> Iterator[str]:
+    """Yield the keys of the chunks with the first CHUNK names between two places, of all writers together.
+
+    The last chunk that begins before the range may have some of them. Of those that begin in it, none counts that is
+    behind a whole one of any writer.
+    """
+    if not start < high:
+        return
+    ahead = {writer: bisect_right(names, start) for writer, names in firsts.items()}
+    end = min([high, *(firsts[writer][at + 1] for writer, at in ahead.items() if at + 1 < len(firsts[writer]))])
+    for writer, at in ahead.items():
+        if at:
+            yield f"{writer}_{at - 1:06}"
+        if at < len(firsts[writer]) and firsts[writer][at] < end:
+            yield f"{writer}_{at:06}"
+
+
+def _within(names: list[Named], start: Named, ranges: Sequence[Range]) -> Iterator[list[Named]]:
+    """Yield those of a chunk's names that are in each range, behind a place."""
+    for low, high in ranges:
+        if found := names[bisect_right(names, max(start, [low, ""])) : bisect_left(names, [high])]:
+            yield found
+
+
+def _cursor_of(named: Named) -> str:
+    """Return the cursor that goes on behind a name. It says all of it: the row may be gone by then, or have others."""
+    return urlsafe_b64encode(dump(named).encode()).decode().rstrip("=")
+
+
+def _read_cursor(cursor: str) -> Named:
+    """Return the name, and the row, that a cursor stands for. Raises InvalidCursor."""
+    try:
+        named = load(urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode())
+        name, row_id = named
+    except (ValueError, TypeError):
+        raise InvalidCursor from None
+    if not (isinstance(name, str) and isinstance(row_id, str) and CURSOR.fullmatch(row_id)):
+        raise InvalidCursor
+    return [name, row_id]
+
+
+def _first(row: PlanRow, ranges: Sequence[Range]) -> str:
+    """Return the first name of a row that is in one of some ranges, "" for none."""
+    names = names_of(row.shown)
+    return min((name for name in names if any(low <= name < high for low, high in ranges)), default="")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from link_orchestrator.requests import jobs
 from shared.directory.directory import Directories
 from shared.directory.work import names
 from tests.link_orchestrator.running import App, Refusal, csv_file, graph
@@ -70,10 +72,58 @@ async def test_a_search_goes_with_a_decision_and_other_conditions(app: App) -> N
 
 async def test_a_cursor_of_another_listing_is_refused(app: App) -> None:
     run = await plan(app)
-    for cursor in ("x", "00link_0.0"):
+    for cursor in ("x", "00link_0.0", "bnVsbA", "WzEsMl0", "gA"):
         with pytest.raises(Refusal) as refusal:
             await app.call("GET", f"linking/runs/{run['id']}/decisions", find="ada", cursor=cursor)
         assert refusal.value.status == 400
+
+
+async def test_a_page_goes_on_though_its_last_row_is_gone_or_has_another_name(app: App) -> None:
+    run = await plan(app)
+    path = f"linking/runs/{run['id']}/decisions"
+    rows = (await Directories(app.tables).open("main")).plan(run["id"])
+    for shown in ({"identity": {"displayName": "Somebody Else"}}, None):
+        page = await app.call("GET", path, find="a", count="2")
+        last = page["decisions"][-1]["id"]
+        bucket = int(last[:2], 16)
+        (row,) = [row async for some in rows.decided(bucket) for row in some if row.id == last]
+        await rows.remove(bucket, [last[2:]])
+        if shown:
+            await rows.write(bucket, [replace(row, shown=shown)])
+        more = await app.call("GET", path, find="a", cursor=page["cursor"])
+        assert more["decisions"], "those whose names come behind"
+        page = await app.call("GET", path, find="a", count="2")
+        assert "cursor" in page, "a page whose last row is gone is not the last one"
+
+
+async def test_an_address_finds_the_rows_of_its_accounts_each_once_and_of_no_others(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A userName is looked for as it is: the one of another account may begin with it."""
+    monkeypatch.setattr(jobs, "ADDRESSED", 3)
+    people = ["jan", "jan.a", "jan.b", "jan.c"]
+    await app.bring(csv_file(*({"userName": one, "email": "" if one == "jan.c" else "info@x.com"} for one in people)))
+    run = await app.plan(graph(1, "info@x.com.au", displayName="Ina"))
+    for count in ("1", "100"):
+        assert await found(app, run, find="INFO@x.com", count=count) == ["Ina", "jan", "jan.a", "jan.b"]
+    page = await app.call("GET", f"linking/runs/{run['id']}/decisions", find="info@x.com", count="2")
+    assert len(page["decisions"]) == 2
+
+
+async def test_a_change_that_is_not_sent_is_refused_beside_a_name_too(app: App) -> None:
+    run = await plan(app)
+    with pytest.raises(Refusal, match="sends no such attribute"):
+        await found(app, run, find="ada", changes="shoeSize")
+
+
+async def test_a_later_run_since_which_nothing_changed_has_nobody_to_find(app: App) -> None:
+    run = await plan(app)
+    await app.apply(run)
+    later = await app.plan(
+        *(graph(place, f"{login_of(name)}@contoso.com", displayName=name) for place, name in enumerate(PEOPLE, 1)),
+    )
+    assert later["options"]["since"] == [run["id"]], "it looked at what changed only"
+    assert await found(app, later, find="ada") == []
 
 
 async def test_a_plan_of_an_earlier_version_says_so(app: App) -> None:
