@@ -179,7 +179,7 @@ def test_a_page_is_read_aloud_in_order_and_pictures_say_nothing_that_words_do_no
             {"excluded": [{"pattern": "svc-*"}, {"type": "guest"}]},
             "Left out of every run: pattern svc-* and type guest",
         ),
-        ({"setAside": ["a"]}, "Set aside, so that no run links or reports them: 1 accounts or patterns"),
+        ({"setAside": ["a"]}, "Set aside, so that no run links or reports them: 1 entry"),
         (
             {"rules": [{"rule": "transformedName", "trust": "weak", "transforms": ["beforeAt"]}]},
             "its userName is the identity's userPrincipalName (the part before @)",
