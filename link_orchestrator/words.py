@@ -122,13 +122,19 @@ def after_undo(undos: Sequence[Mapping[str, Any]]) -> Told | None:
         if kept
         else "these people sign in as before their link, and their accounts "
     )
-    off = f"{counted(inactive, 'account')} that provisioning had switched off stay so until an undo names their number."
+    # A loss that an undo leaves comes first: who reads on may take the first sentence for all of it.
+    loses = (
+        f"{counted(inactive, 'account')} that provisioning had switched off stay so until an undo names their number. "
+        "Nobody else loses access by that"
+        if inactive
+        else "Nobody loses access by that"
+    )
     return Told(
         f"{counted(taken, 'link')} of this run {'was' if taken == 1 else 'were'} taken back",
-        f"Nobody loses access by that: {names}are managed here. "
-        f"{off + ' ' if inactive else ''}"
+        f"{loses}: {names}are managed here. "
         "Entra's next provisioning cycle is refused at each of them: it changes nothing there, and creates nobody "
-        "beside them. Many refusals put Entra's job into quarantine, so leave it stopped. To go on: correct what was "
-        "wrong, make another plan, review in it the pairs that the undo took apart, which only a person joins again, "
-        "approve it, and then start provisioning. A schedule of runs is suspended until you resume it.",
+        "beside them whom neither createBesideMatches nor an exclusion of the policy lets it create. Many refusals "
+        "put Entra's job into quarantine, so leave it stopped. To go on: correct what was wrong, make another plan, "
+        "review in it the pairs that the undo took apart, which only a person joins again, approve it, and then start "
+        "provisioning. A schedule of runs, if there is one, is suspended until you resume it.",
     )

@@ -54,7 +54,7 @@ async def create(directory: Directory, request: Request) -> Response:
     document = normalise(GROUP, body)
     groups = directory.groups
     new = Group.new(groups.keys.new_id(document["displayName"]), document, Status.PROVISIONED, groups.now())
-    new.refuse_hidden()
+    new.refuse_unfit()
     known = sorted(_known(members or {}), key=lambda member: member.id)
     try:
         beside = await groups.check_create(new.name, lambda: [_refuse_second(directory, new)])
@@ -213,7 +213,7 @@ async def _change_document(
         after = authority.authorise(before, await change(before))
         if fold(after.external_id or "") != fold(before.external_id or ""):
             await _refuse_second(directory, after)
-        after.refuse_hidden(before)
+        after.refuse_unfit(before)
         return await directory.groups.replace(before, after, by=request.by)
 
     return await _unchanged(directory, request, store, read)

@@ -39,7 +39,7 @@ async def create(directory: Directory, request: Request) -> Response:
     document = normalise(await user_type(directory), read_json(request.body))
     accounts = directory.accounts
     new = Account.new(accounts.keys.new_id(document["userName"]), document, Status.PROVISIONED, accounts.now())
-    new.refuse_hidden()
+    new.refuse_unfit()
     try:
         beside = await accounts.check_create(
             new.name, lambda: [refuse_left_open(directory, new)], lambda: [refuse_second_account(directory, new)]
@@ -166,7 +166,7 @@ async def _change(
         write = await change(before)
         async with _recorded(directory, request, before, method, write.carried):
             after = authority.authorise(before, write)
-        after.refuse_hidden(before)
+        after.refuse_unfit(before)
         if before.status is Status.PROVISIONED:
             await _refuse_gained(directory, request, before, after, method)
         after = await showing_manager(directory, before, after)

@@ -51,7 +51,7 @@ from link_orchestrator.files.rows import MAX_FIELD_CHARS, Header, UnreadableFile
 from link_orchestrator.files.wrong_file import Door, Doorkeeper
 from link_orchestrator.problems import Problem
 from shared.directory.keys import APPLICATION_ID, in_small_letters
-from shared.directory.object_ids import NO_OBJECT_ID, read_object_id
+from shared.directory.object_ids import NO_OBJECT_ID, is_nil, read_object_id
 from shared.directory.records.model import ENTERPRISE, NO_EVIDENCE, SignInEvidence
 from shared.json_text import dump
 
@@ -370,6 +370,8 @@ def _account(line: int, cells: _Cells) -> AccountRow:
         if value := cells.text(column, compared=name in ("externalId", "employeeNumber")):
             (document.setdefault(parent, {}) if parent else document)[name] = value
     if external_id := document.get("externalId"):
+        if is_nil(external_id):
+            raise Unusable("externalId", "holds the id that stands for none", "Leave it empty.")
         document["externalId"] = read_object_id(external_id) or cells.shown("externalId")
     if (active := cells.active()) is not None:  # a file without a value switches nobody on again
         document["active"] = active

@@ -25,6 +25,7 @@ from link_orchestrator.files.reading import Notes
 from link_orchestrator.files.rows import MAX_FIELD_CHARS, Header, Row
 from link_orchestrator.files.wrong_file import Door, Doorkeeper
 from link_orchestrator.problems import Problem
+from shared.directory.object_ids import is_nil
 
 MAX_GROUP_CHARS = 16_000_000
 """Characters of a row, which in JSON may be a group of 100,000 members."""
@@ -103,6 +104,8 @@ def _group(row: Row, columns: Layout) -> Iterator[GroupRow]:
     if not (name and read_shown(header, name, emoji=True)):
         raise Unusable(header, "names no group", "Fill it in, or leave the row out if it belongs to none.")
     read_shown("groupExternalId", external_id)
+    if external_id and is_nil(external_id):
+        raise Unusable("groupExternalId", "holds the id that stands for none", "Leave it empty.")
     if "members" not in columns:
         member = text("userName")
         yield GroupRow(row.line, name, (member,) if member else (), external_id)

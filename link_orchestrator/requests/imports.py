@@ -24,7 +24,7 @@ from link_orchestrator.passes.import_accounts import CHANGE, LINKED, PROTECTED
 from link_orchestrator.passes.preview_accounts import FIRST_LINE, FIRST_ROWS
 from link_orchestrator.problem_report import BY_REASON, ProblemReport
 from link_orchestrator.problems import Problem
-from link_orchestrator.requests.jobs import answer, find_job, page_of_jobs
+from link_orchestrator.requests.jobs import answer, find_job, kept_until, page_of_jobs
 from link_orchestrator.requests.sent_file import FILE, PARAMETERS, read_columns, read_file, read_name, stage_rows
 from link_orchestrator.staged import FREED, IMPORTED, STAGED, UNREAD, name_bucket
 from shared.admin.body import Body
@@ -35,7 +35,6 @@ from shared.directory.keys import Key
 from shared.directory.matching.policy import MOST_UNDO_DAYS
 from shared.directory.text import counted
 from shared.directory.work.jobs import State
-from shared.directory.work.stages import is_older
 from shared.scim.endpoint import Request, Response
 from shared.scim.errors import InvalidValue
 
@@ -151,9 +150,9 @@ async def _import_previewed(
     options: Mapping[str, Any],
 ) -> Response:
     preview = await ensure_started(directory, await find_job(directory, request, kind), client)
-    if preview.state is not State.DONE or preview.ended is None:
+    if preview.state is not State.DONE:
         raise Busy(f"phase: {preview.id} is {preview.state}: a preview that is done can be imported")
-    if is_older(preview.ended, kind.days, directory.jobs.now()):
+    if (until := kept_until(preview)) and until < directory.jobs.now():
         raise Busy(f"ended: the rows of a preview are kept for {counted(kind.days, 'day')}: send the file again")
     if before := preview.options.get(IMPORTED_BY):
         raise Busy(f"id: {before} imported this already: send the file again to import it once more")

@@ -13,6 +13,7 @@ from link_orchestrator.problem_report import BY_REASON, PROBLEM, count_by_reason
 from link_orchestrator.requests.explained import explained
 from link_orchestrator.requests.selection import CONDITIONS, Filter, read_filter, refuse_unsent
 from link_orchestrator.run import settled_links
+from link_orchestrator.staged import parts_of
 from link_orchestrator.warnings import warnings_of
 from link_orchestrator.words import TAKEN_BACK
 from shared.admin.parameters import PAGED, page_answer, read_count, refuse_others
@@ -21,7 +22,7 @@ from shared.directory.errors import NotFound
 from shared.directory.keys import Key
 from shared.directory.matching.accounts import DecisionKind
 from shared.directory.text import timestamp
-from shared.directory.work.jobs import Job
+from shared.directory.work.jobs import Job, made_at
 from shared.directory.work.plan import Plan, PlanRow
 from shared.json_text import dump
 from shared.scim.endpoint import Request, Response
@@ -36,7 +37,7 @@ ADDRESSED: Final = 10
 
 LISTED: Final = (
     *("id", "kind", "phase", "started", "startedBy", "persons", "options", "counts", "links", "reviews"),
-    *("planned", "reviewed", "decided", "expires", "approved", "approvedBy", "cancelledBy", "replacedBy", "takenBack"),
+    *("planned", "reviewed", "expires", "approved", "approvedBy", "cancelledBy", "replacedBy", "takenBack"),
     *("ended", "keptUntil", "reduced", "reason"),
 )
 """What lists show of a job; of its options those alone that are short."""
@@ -248,9 +249,19 @@ def shown(job: Job) -> dict[str, Any]:
     read = {READING: options.pop(READING)} if READING in options else {}
     document = job.to_json()
     document.pop("warned", None)
-    if (days := KINDS[job.kind].days) and job.ended:
-        document["keptUntil"] = timestamp(datetime.fromisoformat(job.ended) + timedelta(days=days))
+    if until := kept_until(job):
+        document["keptUntil"] = until
     return document | {"options": options, "counts": counts} | groups | approvable | read
+
+
+def kept_until(job: Job) -> str | None:
+    """Return until when others can use what a job brought, None for no end; all parts of an upload go by the first."""
+    days = KINDS[job.kind].days
+    if not days or job.ended is None:
+        return None
+    first = parts_of(job)[0]
+    since = job.ended if first == job.id else made_at(first)
+    return timestamp(datetime.fromisoformat(since) + timedelta(days=days))
 
 
 def listed(job: Job) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from link_orchestrator.files.identities import number_identities
 from link_orchestrator.files.reading import READING, Notes
 from link_orchestrator.kinds import ENTRA_GROUPS, IDENTITIES, Kind
 from link_orchestrator.problem_report import KEPT_IN_BUCKET, ProblemReport
-from link_orchestrator.requests.jobs import answer, page_of_jobs
+from link_orchestrator.requests.jobs import answer, kept_until, page_of_jobs
 from link_orchestrator.requests.object_ids import ObjectIds
 from link_orchestrator.requests.sent_file import PARAMETERS, read_columns, read_file, read_name, stage_rows
 from link_orchestrator.staged import IDS, EntraGroupWriter, entra_groups, parts_of
@@ -19,7 +19,6 @@ from shared.directory.directory import Directory
 from shared.directory.keys import Key
 from shared.directory.matching.identity import Identity
 from shared.directory.work.jobs import Job
-from shared.directory.work.stages import is_older
 from shared.json_text import dump
 from shared.scim.endpoint import Request, Response
 from shared.scim.errors import InvalidValue
@@ -92,11 +91,13 @@ async def upload_groups(directory: Directory, request: Request) -> Response:
 async def find_upload(directory: Directory, job_id: str, kind: Kind, name: str) -> Job:
     """Return the upload of a kind that a request names as its `name`.
 
-    Raises InvalidValue if there is no such upload, or it is too old.
+    Raises InvalidValue if there is no such upload, or it or a part before it is too old.
     """
     upload = (await directory.jobs.find_many([job_id])).get(job_id)
     if upload is None or upload.kind != kind.name:
         raise InvalidValue(f"{name}: name an upload, the id that POST /{kind.path} answered")
-    if is_older((await directory.jobs.get(parts_of(upload)[0])).started, kind.days, directory.jobs.now()):
+    parts, until = parts_of(upload), kept_until(upload)
+    over = until is not None and until < directory.jobs.now()
+    if over or len(await directory.jobs.find_many(parts)) < len(parts):
         raise InvalidValue(f"{name}: an upload is kept for {kind.days} days: upload the {name} again")
     return upload

@@ -78,7 +78,7 @@ async def edit_account(directory: Directory, request: Request) -> Response:
     async def act(account: Account) -> Account:
         try:
             after = edited(account, edit, user)
-            after.refuse_hidden(account)
+            after.refuse_unfit(account)
             return await directory.accounts.replace(account, after, by=request.by, action="edit")
         except AlreadyExists as taken:
             if taken.attribute != APPLICATION_ID:

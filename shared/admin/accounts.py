@@ -13,7 +13,8 @@ from shared.admin.pages import select
 from shared.admin.parameters import page_answer, read_choice, read_count, read_id_cursor, read_key, refuse_others
 from shared.directory.directory import Directory
 from shared.directory.errors import NotFound
-from shared.directory.keys import APPLICATION_ID, application_key
+from shared.directory.keys import APPLICATION_ID, Key, application_key
+from shared.directory.object_ids import compared_id
 from shared.directory.records.audit import Change
 from shared.directory.records.kept import list_kept
 from shared.directory.records.listing import Glance
@@ -51,7 +52,10 @@ async def find_accounts(directory: Directory, request: Request) -> Response:
     if not any(kind.lower() in request.params for kind in KEYS):
         return await _list_accounts(directory, request)
     key = read_key(request, *KEYS)
-    key = application_key(key.value) if key.kind == APPLICATION_ID else key
+    if key.kind == APPLICATION_ID:
+        key = application_key(key.value)
+    elif key.kind in ("objectId", "externalId", "nameId"):
+        key = Key(key.kind, compared_id(key.value))
     accounts, more = await directory.accounts.page_by(key, read_id_cursor(request), read_count(request))
     return page_answer("accounts", [_shown(account) for account in accounts], more)
 

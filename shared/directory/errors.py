@@ -58,6 +58,10 @@ class NotShown(DirectoryError):
     """A value by which others know an account or a group has a character that nobody sees. The message names both."""
 
 
+class NobodysId(DirectoryError):
+    """The id that stands for none was given as the externalId of somebody. The message names the attribute."""
+
+
 class Refused(DirectoryError):
     """Policy forbids the change. The message is for the administrator: the reason, then the remedy."""
 

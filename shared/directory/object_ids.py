@@ -15,7 +15,7 @@ _GUID = re.compile(r"[0-9a-f]{8}(-?)[0-9a-f]{4}\1[0-9a-f]{4}\1[0-9a-f]{4}\1[0-9a
 _SHORTEST, _LONGEST = 32, 100
 """Characters of a text that may be an object id."""
 _DASHES = dict.fromkeys(map(ord, "\u2010\u2011\u2012\u2013\u2014\u2015\u2212"), "-")
-_NIL = "0" * 32
+_NIL = "00000000-0000-0000-0000-000000000000"
 
 
 def read_object_id(text: str) -> str | None:
@@ -25,6 +25,16 @@ def read_object_id(text: str) -> str | None:
     hyphens or leave them out, and add characters that nobody sees. The nil GUID is nobody's.
     https://learn.microsoft.com/graph/api/resources/user (`id`)
     """
+    guid = _read_guid(text)
+    return None if guid == _NIL else guid
+
+
+def is_nil(text: str) -> bool:
+    """Tell whether a text is the nil GUID, however it is written: it stands for no id (RFC 9562 section 5.9)."""
+    return _read_guid(text) == _NIL
+
+
+def _read_guid(text: str) -> str | None:
     if not _SHORTEST <= len(text) <= _LONGEST:
         return None
     written = text.lower()
@@ -32,10 +42,8 @@ def read_object_id(text: str) -> str | None:
         bare = HIDDEN.sub("", written).translate(_DASHES).strip().removeprefix("{").removesuffix("}").strip()
         if (guid := _GUID.fullmatch(bare)) is None:
             return None
-    digits = guid[0].replace("-", "")
-    if digits == _NIL:
-        return None
-    return guid[0] if guid[1] else "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
+    digits = guid[0]
+    return digits if guid[1] else "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
 
 
 def compared_id(text: str) -> str:

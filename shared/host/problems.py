@@ -39,7 +39,7 @@ def problem(error: Exception) -> Problem:
             return error.status, error.scim_type, error.detail, {}
         case ValidationError():
             return 400, "invalidValue", _names(error), {}
-        case directory.InvalidCursor() | directory.NotShown():
+        case directory.InvalidCursor() | directory.NotShown() | directory.NobodysId():
             return 400, "invalidValue", str(error), {}
         case Unauthorized():
             return 401, None, str(error), {"WWW-Authenticate": "Bearer"}

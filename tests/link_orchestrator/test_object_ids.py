@@ -17,6 +17,7 @@ from tests.shared.directory.invariants import check_invariants
 
 PATCH = "urn:ietf:params:scim:api:messages:2.0:PatchOp"
 USER = "urn:ietf:params:scim:schemas:core:2.0:User"
+GROUP = "urn:ietf:params:scim:schemas:core:2.0:Group"
 NIL = "00000000-0000-0000-0000-000000000000"
 
 WRITTEN: dict[str, Callable[[str], str]] = {
@@ -105,6 +106,30 @@ class TestEvidence:
         path = f"accounts/{(await app.account('a@contoso.com'))['id']}"
         await refused(app.call("PATCH", path, {"evidence": {"objectId": text}}), 400, "evidence.objectId")
         assert (await app.call("PATCH", path, {"evidence": {"objectId": None}}))["evidence"] == {}
+
+    @every_way
+    @pytest.mark.parametrize("column", ["objectId", "externalId", "nameId"])
+    async def test_a_list_finds_it_however_it_is_asked(
+        self, app: App, column: str, written: Callable[[str], str]
+    ) -> None:
+        await app.bring(csv_file({"userName": "a@contoso.com", column: object_id(1)}))
+        (found,) = (await app.call("GET", "accounts", **{column: written(object_id(1))}))["accounts"]
+        assert found["userName"] == "a@contoso.com"
+
+    @pytest.mark.parametrize("nil", [NIL, f"{{{NIL}}}", NIL.replace("-", "")])
+    async def test_the_nil_guid_is_nobodys_external_id(self, app: App, nil: str) -> None:
+        said = f"externalId: {nil} stands for no id"
+        await refused(post(app, "a@contoso.com", nil), 400, said)
+        made = await post(app, "b@contoso.com", "b")
+        await refused(patch(app, made, externalId=nil), 400, said)
+        await refused(app.call("PUT", f"scim/v2/Users/{made['id']}", user("b@contoso.com", nil)), 400, said)
+        group = {"schemas": [GROUP], "displayName": "Staff", "externalId": nil}
+        await refused(app.call("POST", "scim/v2/Groups", group), 400, said)
+        rows = {"userName": "c@contoso.com"}, {"userName": "d@contoso.com", "externalId": nil}
+        (problem,) = await app.problems(await app.bring(csv_file(*rows)))
+        assert (problem["line"], "externalId" in problem["reason"]) == (3, True)
+        path = f"accounts/{(await app.account('c@contoso.com'))['id']}"
+        await refused(app.call("PATCH", path, {"document": {"externalId": nil}}), 400, said)
 
     @every_way
     async def test_an_account_that_an_earlier_version_stored_is_no_false_conflict(

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, ClassVar, Self
 
-from shared.directory.errors import NotShown
+from shared.directory.errors import NobodysId, NotShown
 from shared.directory.keys import APPLICATION_ID, LIVE, RETIRED, Key, application_key, fold, folded
-from shared.directory.object_ids import compared_id, forms_of
+from shared.directory.object_ids import compared_id, forms_of, is_nil
 from shared.directory.text import find_hidden, join_text, split_text, weak_tag
 from shared.json_text import dump, load
 from shared.tables.port import Row, Value
@@ -163,12 +163,17 @@ class Resource:
         yield self.name
         yield "externalId", self.external_id
 
-    def refuse_hidden(self, before: Resource | None = None) -> None:
-        """Raise NotShown for a character that nobody sees in what tells resources apart, and was not there before."""
+    def refuse_unfit(self, before: Resource | None = None) -> None:
+        """Raise NotShown for a character that nobody sees in what tells resources apart, NobodysId for the nil GUID.
+
+        What was there `before` is let be.
+        """
         known = set(before.told_by()) if before else set()
         for name, value in self.told_by():
             if value and (name, value) not in known and (found := find_hidden(value, emoji=name == "displayName")):
                 raise NotShown(f"{name}: has a character that is not shown, {found}: take it out")
+            if value and name == "externalId" and (name, value) not in known and is_nil(value):
+                raise NobodysId(f"externalId: {value} stands for no id, and is nobody's: leave it out")
 
     def claims(self) -> frozenset[Key]:
         """Return the keys that no other resource of its type may hold."""

@@ -21,6 +21,7 @@ import secrets
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from datetime import datetime
 from enum import StrEnum
 from itertools import chain
 from typing import Any, Final
@@ -419,6 +420,12 @@ class Jobs:
 
 def _is_id(job_id: str) -> bool:
     return job_id.isascii() and job_id.isalnum() and len(job_id) <= MAX_ID
+
+
+def made_at(job_id: str) -> str:
+    """Return the time at which new_id() made an id."""
+    digits = re.sub(r"^[a-z]+", "", job_id)[:17]
+    return timestamp(datetime.strptime(f"{digits}+0000", "%Y%m%d%H%M%S%f%z"))
 
 
 def planned_in(row: Row | None) -> tuple[str, ...]:

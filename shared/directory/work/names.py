@@ -90,7 +90,7 @@ class PlanNames:
         """
         ranges, start = _ranges(begins, also), _read_cursor(after) if after else ["", ""]
         size = min(count, CHUNK - 1)
-        found = [*islice(merge(*await self._behind(start, ranges)), size + 1)]
+        found = [*islice(merge(*await self._behind(start, ranges, size + 1)), size + 1)]
         rows = await self._rows([row_id for _, row_id in found[:size]])
         # A row that has several such names is where the first one is.
         own = [row for (name, _), row in zip(found, rows, strict=False) if row and _first(row, ranges) == name]
@@ -104,15 +104,15 @@ class PlanNames:
         """Remove all names."""
         await clear(self._tables, self._partition)
 
-    async def _behind(self, start: Named, ranges: Sequence[Range]) -> list[list[Named]]:
-        """Return names of these ranges behind a place, those of a chunk in order: of each range the first CHUNK."""
+    async def _behind(self, start: Named, ranges: Sequence[Range], most: int) -> list[list[Named]]:
+        """Return the first names of these ranges behind a place: of each chunk, and range, `most` of them, in order."""
         heads = await read_range(self._tables, self._partition, _FIRSTS, prefix_end(_FIRSTS))
         read = await turns.take((one.key, load(join_text("firsts", one.columns))) for one in heads)
         firsts = {key.removeprefix(_FIRSTS): names for key, names in read}
         keys = {key for low, high in ranges for key in _chunks_of(firsts, max(start, [low, ""]), [high])}
         chunks = await self._tables.get_many([(self._partition, key) for key in sorted(keys)])
         names = (load(join_text("names", chunk.columns)) for chunk in chunks if chunk)
-        found = await turns.take([*_within(one, start, ranges)] for one in names)
+        found = await turns.take([*_within(one, start, ranges, most)] for one in names)
         return [*chain(*found)]
 
     async def _rows(self, ids: Sequence[str]) -> list[PlanRow | None]:
@@ -160,10 +160,11 @@ def _chunks_of(firsts: Mapping[str, list[Named]], start: Named, high: Named) -> 
             yield f"{writer}_{at:06}"
 
 
-def _within(names: list[Named], start: Named, ranges: Sequence[Range]) -> Iterator[list[Named]]:
-    """Yield those of a chunk's names that are in each range, behind a place."""
+def _within(names: list[Named], start: Named, ranges: Sequence[Range], most: int) -> Iterator[list[Named]]:
+    """Yield the first of a chunk's names that are in each range, behind a place."""
     for low, high in ranges:
-        if found := names[bisect_right(names, max(start, [low, ""])) : bisect_left(names, [high])]:
+        at = bisect_right(names, max(start, [low, ""]))
+        if found := names[at : min(bisect_left(names, [high]), at + most)]:
             yield found
 
 

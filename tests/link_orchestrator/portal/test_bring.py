@@ -63,6 +63,17 @@ async def test_a_file_is_looked_at_imported_and_taken_back(door: Door) -> None:
     assert "jane@contoso.com" in shown.text
 
 
+async def test_the_page_of_an_import_looks_at_no_accounts(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is read again every few seconds while the import goes on."""
+
+    async def count(*asked: object) -> None:
+        pytest.fail("accounts were counted by state")
+
+    path, _ = await followed(door, await send_file(door, FILE), "Import it?")
+    monkeypatch.setattr("link_orchestrator.requests.standing.count_states", count)
+    await followed(door, await door.send(path.partition("?")[0], {"do": "import"}), "Take it back")
+
+
 async def test_columns_are_changed_on_the_preview(door: Door) -> None:
     path, _ = await followed(door, await send_file(door, FILE), "Import it?")
     again = {"do": "again", "header": ["Login", "Colour"], "was": ["userName", ""], "as": ["userName", "department"]}

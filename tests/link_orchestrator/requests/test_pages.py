@@ -280,8 +280,10 @@ def test_after_an_undo_the_pages_say_first_what_it_means_and_how_to_go_on() -> N
     run = {**PLANNED, "phase": "done", "approved": "2026-11-30T11:00:00.000Z", "approvedBy": "ann"}
     undo = undo_of(undone=900, undonePartly=20, undoneInactive=3, refused=1)
     for text in (Page(summary(run, (), [undo])).text, Page(undo_summary(undo)).text):
-        assert "923 links of this run were taken backNobody loses access by that" in text
-        assert "3 accounts that provisioning had switched off stay so" in text
+        assert "923 links of this run were taken back3 accounts that provisioning had switched off stay so" in text
+        assert "Nobody else loses access by that" in text
+        assert "whom neither createBesideMatches nor an exclusion of the policy lets it create" in text
+        assert "A schedule of runs, if there is one, is suspended" in text
         assert "Entra's next provisioning cycle is refused at each of them" in text
         assert "To go on: correct what was wrong, make another plan" in text
     assert "What is linked can be taken back" not in Page(summary(run, (), [undo])).text

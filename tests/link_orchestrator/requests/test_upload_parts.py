@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
+from shared.directory.directory import Directories
+from shared.directory.text import timestamp
+from shared.directory.work.jobs import Job, Jobs
 from tests.link_orchestrator.running import App, Refusal, csv_file, graph
 
 
@@ -52,6 +57,36 @@ async def test_a_former_part_stays_an_upload_of_its_own(app: App) -> None:
     run = await app.call("POST", "linking/runs", {"identities": first["id"]})
     run = await app.wait(f"linking/runs/{run['id']}", "planned")
     assert run["counts"] == {"link": 1, "noIdentity": 1}
+
+
+@pytest.mark.parametrize(("days", "usable"), [(29, True), (31, False)])
+async def test_all_parts_of_an_upload_are_kept_as_long_as_the_first(app: App, days: int, usable: bool) -> None:
+    keys = (await Directories(app.tables).open("main")).keys
+    former, at = datetime.now(UTC) - timedelta(days=days), datetime.now(UTC) - timedelta(days=2)
+    first = await _recorded(Jobs(app.tables, keys, lambda: timestamp(former)))
+    last = await _recorded(Jobs(app.tables, keys, lambda: timestamp(at)), parts=[first.id])
+    (shown, _) = (await app.call("GET", "linking/identities"))["uploads"]
+    assert (shown["id"], shown["keptUntil"]) == (last.id, timestamp(former + timedelta(days=30)))
+    begun = app.call("POST", "linking/runs", {"identities": last.id})
+    if usable:
+        assert (await begun)["options"]["parts"] == [first.id, last.id]
+    else:
+        with pytest.raises(Refusal, match="an upload is kept for 30 days"):
+            await begun
+
+
+async def test_an_upload_whose_first_part_was_removed_is_refused(app: App) -> None:
+    keys = (await Directories(app.tables).open("main")).keys
+    jobs = Jobs(app.tables, keys)
+    last = await _recorded(jobs, parts=[jobs.new_id("identities")])
+    with pytest.raises(Refusal, match="upload the identities again"):
+        await app.call("POST", "linking/runs", {"identities": last.id})
+
+
+async def _recorded(jobs: Jobs, parts: Sequence[str] = ()) -> Job:
+    job_id = jobs.new_id("identities")
+    counts = {"read": 1, "problems": 0}
+    return await jobs.record("identities", "ada", job_id, counts, {"parts": [*parts, job_id]} if parts else {})
 
 
 @pytest.mark.parametrize("after", ["nothing", "an import"])

@@ -157,7 +157,7 @@ class TestProvisioning:
         run = await linked(app)
         await edit(app, ADA, "u-21")
         (row,) = (await app.call("GET", f"linking/undos/{(await undo(app, run))['id']}/rows"))["rows"]
-        assert (row["outcome"], row["account"]["applicationId"]) == ("undone", "u-21"), "as it is by now"
+        assert (row["outcome"], row["account"]["applicationId"]) == ("undone", "u-21"), "as it is named by now"
         assert await owners(app, "u-21") == [ADA]
         ada = await app.account(ADA)
         await app.call("POST", f"accounts/{ada['id']}/link", {"identity": object_id(1)})
