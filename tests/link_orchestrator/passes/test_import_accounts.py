@@ -290,7 +290,7 @@ class TestProtected:
         assert problem["line"] == 2
         assert problem["reason"].startswith(named)
         assert problem["reason"].endswith(f"the account {before['id']} is protected, and was left as it is")
-        assert "?protected=change" in problem["remedy"]
+        assert "(protected=change)" in problem["remedy"]
         assert await app.account("jane@contoso.com") == before
         job = await app.bring(csv_file(JANE | row), protected="change")
         assert job["counts"] == {"updated": 1, "refused": 0}

@@ -51,9 +51,15 @@ async def undo(app: App, run: Any, **asked: Any) -> Any:
 
 
 async def rows(app: App, job: Any) -> dict[str, tuple[str, str]]:
-    """Return what became of whom, by the first word of the userName: outcome and reason."""
+    """Return what became of whom, by the first word of the userName that they had in the plan: outcome and reason."""
     page = await app.call("GET", f"linking/undos/{job['id']}/rows", count="1000")
-    return {r["account"]["userName"].partition("@")[0]: (r["outcome"], r["reason"]) for r in page["rows"]}
+    run = job["options"].get("run")
+    plan = (await app.call("GET", f"linking/runs/{run}/decisions", count="1000"))["decisions"] if run else []
+    planned = {row["account"]["id"]: row["account"] for row in plan if "account" in row}
+    return {
+        planned.get(r["account"]["id"], r["account"])["userName"].partition("@")[0]: (r["outcome"], r["reason"])
+        for r in page["rows"]
+    }
 
 
 async def scim_patch(app: App, name: str, **values: Any) -> Any:

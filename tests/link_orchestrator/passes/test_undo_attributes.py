@@ -142,11 +142,13 @@ class Scene:
         return await jobs.start("undo", "test", jobs.new_id("undo"), {"run": self.run.id, "slices": 1, **asked})
 
     async def undo(self, **asked: Any) -> tuple[Counter[str], dict[str, tuple[str, str]]]:
-        """Take the run back; return the counts, and outcome and reason by the first word of the userName."""
+        """Take the run back; return the counts, and outcome and reason by the first word of the planned userName."""
         job = await self.start(**asked)
         await self.play(undo_links, job)
         rows = await plan_rows(self.directory, job.id)
-        told = {r.shown["account"]["userName"].partition("@")[0]: (r.decision, r.shown["reason"]) for r in rows}
+        plan = await plan_rows(self.directory, self.run.id)
+        planned = {r.shown["account"]["id"]: r.shown["account"]["userName"].partition("@")[0] for r in plan}
+        told = {planned[r.subject]: (r.decision, r.shown["reason"]) for r in rows}
         return Counter(await self.directory.jobs.total(job.id)), told
 
 
@@ -240,7 +242,7 @@ class TestAttributes:
         await scene.directory.accounts.create(taken, by="test")
         counts, told = await scene.undo()
         assert counts == {"undone": 2, "undonePartly": 1}
-        assert told["new"] == (
+        assert told["ann"] == (
             "undonePartly",
             "The link is taken back; userName: another account has the former one, ann@contoso.com, by now.",
         )

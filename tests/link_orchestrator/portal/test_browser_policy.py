@@ -47,7 +47,7 @@ async def test_rules_are_put_in_order_by_keys_and_saved(screen: Screen) -> None:
 async def test_what_is_refused_is_kept_and_hostile_entries_are_only_text(screen: Screen) -> None:
     page = screen.page
     await screen.open("policy")
-    hostile = "<script>alert(1)</script>\nشركة@contoso.com 👩‍💻\n" + "x" * 10_000
+    hostile = "<script>alert(1)</script>@contoso.com\nشركة@contoso.com\n" + "x" * 10_000 + "@contoso.com"
     await page.get_by_label("Excluded people of Entra").fill(hostile)
     await page.get_by_label("Days for which plans and reports are kept").fill("1")
     await page.get_by_role("button", name="Save the policy").last.click()
