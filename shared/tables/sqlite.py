@@ -72,6 +72,8 @@ LOG_BYTES = 64 * 1024 * 1024
 pages: beside two processes that wrote all the time, the log was seen to grow to a gigabyte."""
 LOG_PAGES = 1000
 """Pages in the log from which on a COMMIT copies them into the file, as SQLite itself has it."""
+GROUPS_AHEAD = 10
+"""Groups in a row, at most, that do not wait for the disk: the next one empties the log of the pages of all of them."""
 SLOW_SYNC_SECONDS = 0.002
 """Seconds after which a group counts as slow; then the event loop makes way for the thread."""
 MAKE_WAY_SECONDS = 0.0005
@@ -374,13 +376,10 @@ class _Group:
     """When it has waited for other processes for BUSY_SECONDS."""
     looks: int = 0
     commits: list[_Commit] = field(default_factory=list)
+    ahead: bool = False
+    """Whether it waits for the sync of a later group, as all its commits may."""
     applied: bool = False
     done: bool = False
-
-    @property
-    def ahead(self) -> bool:
-        """Whether all its commits may wait for the sync of a later group."""
-        return all(commit.ahead for commit in self.commits)
 
 
 class _File:
@@ -405,6 +404,7 @@ class _File:
         self._writer.execute("PRAGMA busy_timeout = 0")
         (self._synchronous,) = self._writer.execute("PRAGMA synchronous").fetchone()
         self._syncing = True
+        self._ahead = 0
         self._new_etag = Etags()
         self._waiting: deque[_Commit] = deque()
         self._busy = threading.Lock()  # held from BEGIN to the end of COMMIT; another thread may release it
@@ -528,6 +528,7 @@ class _File:
         group.looks += 1
         try:
             if not self._patient or self._precedence.enter() or late:
+                group.ahead = self._ahead < GROUPS_AHEAD and all(commit.ahead for commit in group.commits)
                 self._sync_next(not group.ahead)
                 self._writer.execute("BEGIN IMMEDIATE")
                 for commit in group.commits:
@@ -567,6 +568,7 @@ class _File:
 
     def _end(self, group: _Group) -> None:
         self._precedence.leave()
+        self._ahead = self._ahead + 1 if group.ahead else 0
         if not group.ahead:  # which may end on the event loop
             self._empty_log()
         self._busy.release()
