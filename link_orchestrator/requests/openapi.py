@@ -73,7 +73,7 @@ ACCOUNTS_FILE = {"text/csv": "File", "application/x-ndjson": "File", JSON: "AnyJ
 IDENTITIES_FILE = {"text/csv": "File", JSON: "AnyJson", **WORKBOOKS}
 
 OPERATIONS: Mapping[str, Operation] = {
-    "accounts_find": Operation("Accounts", query=(*accounts.KEYS, "account.state", *PAGED)),
+    "accounts_find": Operation("Accounts", query=(*accounts.KEYS, accounts.BEGINS, "account.state", *PAGED)),
     "accounts_get": Operation("AccountWithHistory"),
     "accounts_edit": Operation("Account", body=_json("AccountEdit")),
     "accounts_delete": Operation("", 204),
@@ -85,7 +85,7 @@ OPERATIONS: Mapping[str, Operation] = {
     "groups_release": Operation("Group", body=_json("GroupRelease"), body_required=False),
     "activity_list": Operation("Activity", query=PAGED),
     "jobs_under_way": Operation("Jobs"),
-    "directory_get": Operation("Directory"),
+    "directory_get": Operation("Directory", query=("states",)),
     "directory_settings_get": Operation("Settings"),
     "policy_get": Operation("Policy"),
     "policy_put": Operation("StoredPolicy", body=_json("Policy")),
@@ -202,6 +202,14 @@ PARAMETERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "predicted": (
         "Only rows with this prediction; second for people who would be created although an account matches them.",
         {"enum": [*get_args(Predicted)]},
+    ),
+    "states": (
+        "Whether to count the accounts in each state, where there are few.",
+        {"type": "boolean", "default": False},
+    ),
+    "begins": (
+        "Only accounts whose userName, or one of whose e-mail addresses, begins so: a page looks at a part of all.",
+        {"type": "string"},
     ),
     "account.state": ("Without anything to find: only accounts in this state.", {"enum": [*accounts.STATES]}),
     "group.state": ("Without anything to find: only groups in this state.", {"enum": [*groups.STATES]}),

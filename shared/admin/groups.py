@@ -45,7 +45,8 @@ async def find_groups(directory: Directory, request: Request) -> Response:
     if not any(kind.lower() in request.params for kind in KEYS):
         state = STATES.get(read_choice(request, "state", STATES), lambda one: True)
         cursor, count = request.params.get("cursor", ""), read_count(request)
-        found, more = await select(directory.group_listing, cursor, count, state)
+        listing = directory.group_listing
+        found, more = await select(listing, listing.scan_glances, cursor, count, state)
         listed = await directory.groups.find_many(found)
         return page_answer("groups", [_shown(group) for group in listed if group], more)
     key, cursor = read_key(request, *KEYS), read_id_cursor(request)

@@ -50,6 +50,29 @@ async def test_accounts_are_found_by_anything_and_listed_by_state(door: Door) ->
     assert (await door.get("accounts?state=nonsense")).status == 400
 
 
+async def test_an_account_is_found_by_how_its_user_name_or_address_begins(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await door.api.bring(csv_file({"userName": "ada.l", "email": "lovelace@contoso.com"}, {"userName": "adam"}))
+    page = await door.get("accounts?find=ADA")
+    assert "Accounts whose user name or e-mail address begins so" in page.text
+    assert ("ada.l" in page.text, "adam" in page.text) == (True, True)
+    assert "ada.l" in (await door.get("accounts?find=lovel&by=begins")).text
+    assert "adam" not in (await door.get("accounts?find=ada.l")).text, "a whole value is enough"
+    assert "No account is found by this" in (await door.get("accounts?find=nobody")).text
+    assert "latest plan" not in page.text, "there is none"
+    await door.api.plan(graph(1, "lovelace@contoso.com", displayName="Ada Lovelace"))
+    (plan,) = re.findall(r'href="/portal/(runs/[^"]*find=lovelace)"', (await door.get("accounts?find=lovelace")).html)
+    assert "Ada Lovelace" in (await door.get(plan)).text
+    monkeypatch.setattr("shared.admin.pages.SCANNED", 1)
+    page, seen = await door.get("accounts?find=adam&by=begins"), ""
+    for _ in range(3):
+        seen += page.text
+        if following := re.findall(r'href="/portal/(accounts\?[^"]*)" rel="next"', page.html):
+            page = await door.get(unescape(following[0]))
+    assert seen.count("adam") >= 1
+
+
 async def test_of_very_many_who_share_a_value_the_next_ones_are_a_link_away(door: Door) -> None:
     count = COUNT + 5
     await door.api.bring(csv_file(*({"userName": f"p{n:03}", "email": "desk@contoso.com"} for n in range(count))))
