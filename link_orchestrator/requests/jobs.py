@@ -7,11 +7,12 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from link_orchestrator.files.reading import READING
-from link_orchestrator.kinds import GROUP_IMPORT, IMPORT, KINDS, RUN, UNDO, Kind, Rows
+from link_orchestrator.kinds import GROUP_IMPORT, IMPORT, KINDS, RUN, UNDO, VERIFICATION, Kind, Rows
 from link_orchestrator.lifecycle import Orchestrations, cancel, ensure_started
 from link_orchestrator.problem_report import BY_REASON, PROBLEM, count_by_reason
 from link_orchestrator.requests.explained import explained
 from link_orchestrator.requests.selection import CONDITIONS, Filter, read_filter, refuse_unsent
+from link_orchestrator.requests.verified import told
 from link_orchestrator.run import settled_links
 from link_orchestrator.staged import parts_of
 from link_orchestrator.warnings import warnings_of
@@ -110,7 +111,15 @@ async def list_rows(kind: Kind, directory: Directory, request: Request) -> Respo
         return await _page_of_named(directory, request, job, choice, wanted)
     if wanted:
         return await _page_of_selected(directory, request, choice, wanted)
+    if kind is VERIFICATION:
+        return await _page_of_verified(directory, request, job, choice)
     return await page_of_rows(directory, request, kind, request.id, choice)
+
+
+async def _page_of_verified(directory: Directory, request: Request, job: Job, choice: str) -> Response:
+    """Return a page of what a verification found, each row with what the plan says of it."""
+    rows, cursor = await directory.plan(job.id).page(choice, request.params.get("cursor", ""), read_count(request))
+    return page_answer(VERIFICATION.rows.name, await told(directory, job, rows), cursor)
 
 
 async def _page_of_named(

@@ -22,13 +22,13 @@ from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
 from link_orchestrator.kinds import KINDS, RUN, Kind
 from link_orchestrator.problem_report import BY_REASON
-from link_orchestrator.requests.afterwards import UndoRequest
 from link_orchestrator.requests.approval import Approval
 from link_orchestrator.requests.imports import ImportUndoRequest
 from link_orchestrator.requests.jobs import LISTED
 from link_orchestrator.requests.reviews import ReviewRequest
 from link_orchestrator.requests.runs import RunRequest
 from link_orchestrator.requests.selection import CONDITIONS, Predicted
+from link_orchestrator.requests.undos import UndoRequest
 from link_orchestrator.requests.workbook import XLSX
 from link_orchestrator.source import MappingSource
 from link_orchestrator.warnings import ROW_WARNINGS
@@ -74,7 +74,7 @@ IDENTITIES_FILE = {"text/csv": "File", JSON: "AnyJson", **WORKBOOKS}
 
 OPERATIONS: Mapping[str, Operation] = {
     "accounts_find": Operation("Accounts", query=(*accounts.KEYS, accounts.BEGINS, "account.state", *PAGED)),
-    "accounts_get": Operation("AccountWithHistory"),
+    "accounts_get": Operation("AccountWithHistory", query=PAGED),
     "accounts_edit": Operation("Account", body=_json("AccountEdit")),
     "accounts_delete": Operation("", 204),
     "accounts_link": Operation("Account", body=_json("LinkRequest")),
@@ -113,9 +113,15 @@ OPERATIONS: Mapping[str, Operation] = {
         query=("format", "decision", *CONDITIONS, "reportCount", "cursor", "trial"),
         media_types=("text/html", "text/csv", XLSX, "application/jsonl"),
     ),
+    "linking_undo_preview": Operation("UndoPreview", query=("keep",)),
     "linking_undo_report": Operation(
         "File",
         query=("format", "outcome", "reportCount", "cursor"),
+        media_types=("text/html", "text/csv", XLSX, "application/jsonl"),
+    ),
+    "linking_verification_report": Operation(
+        "File",
+        query=("format", "verification.found", "reportCount", "cursor"),
         media_types=("text/html", "text/csv", XLSX, "application/jsonl"),
     ),
     "linking_run_decide": Operation("DecisionsTaken", body={"text/csv": "File", XLSX: "File"}, query=("by",)),
@@ -165,6 +171,7 @@ PARAMETERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     ),
     "file": ("What the file is called, to be named in reports.", {"type": "string"}),
     "format": ("What the report is written as.", {"enum": ["html", "csv", "xlsx", "jsonl"], "default": "html"}),
+    "keep": ("What is to stay as provisioning wrote it.", {"enum": ["attributes"]}),
     "outcome": ("Only rows with this outcome.", {"$ref": "#/components/schemas/UndoRowKind"}),
     "preview": ("Whether only to show what the import would do, and to change nothing.", {"type": "boolean"}),
     "protected": (

@@ -8,9 +8,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from shared.admin.changed_values import values_of
+from shared.admin.changed_values import Values, values_of
 from shared.admin.pages import K, Scan, select
-from shared.admin.parameters import page_answer, read_choice, read_count, read_id_cursor, read_key, refuse_others
+from shared.admin.parameters import (
+    page_answer,
+    read_choice,
+    read_count,
+    read_history_cursor,
+    read_id_cursor,
+    read_key,
+    refuse_others,
+)
 from shared.directory.directory import Directory
 from shared.directory.errors import NotFound
 from shared.directory.keys import APPLICATION_ID, Key, application_key, fold
@@ -93,21 +101,30 @@ async def _looked_through(
 
 
 async def get_account(directory: Directory, request: Request) -> Response:
-    """Return an account with its history; of a deleted one, the history."""
+    """Return an account with the latest page of its history; of a deleted one, the history."""
+    cursor, count = read_history_cursor(request), read_count(request)
     account = await directory.accounts.find(request.id)
-    history = await directory.accounts.history(request.id)
+    changes = account.changes if account else 0
+    history, shown, before = await directory.accounts.latest_history(
+        request.id, changes=changes, cursor=cursor, count=count
+    )
     if account is None and not history:
         raise NotFound("no such account", "account", "GET /accounts lists those there are")
-    shown = _shown(account) if account else {"id": request.id, "deleted": True}
-    told = await tell(directory, history)
-    since = await directory.term_begin()
-    kept = await list_kept(directory.tables, directory.keys, request.id, 0, since) if account else []
-    values = values_of(history, kept, account)
-    changes = [
+    document = _shown(account) if account else {"id": request.id, "deleted": True}
+    values = await _values(directory, account, history)
+    told = await tell(directory, history[:shown])
+    rows = [
         row | {"number": c.number, "before": c.before} | ({"values": changed} if changed else {})
-        for row, c, changed in zip(told, history, values, strict=True)
+        for row, c, changed in zip(told, history, values, strict=False)
     ]
-    return Response(200, dump(shown | {"history": changes}), account.version if account else None)
+    return page_answer("history", rows, before, document, account.version if account else None)
+
+
+async def _values(directory: Directory, account: Account | None, history: Sequence[Change]) -> list[Values]:
+    """Return from what to what each change of an account led, of its history from one of them on."""
+    first, since = history[0].number if history else 0, await directory.term_begin()
+    kept = await list_kept(directory.tables, directory.keys, account.id, first, since) if account else []
+    return values_of(history, kept, account)
 
 
 async def tell(directory: Directory, history: Sequence[Change]) -> list[dict[str, Any]]:

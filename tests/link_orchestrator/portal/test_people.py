@@ -122,6 +122,25 @@ async def test_what_is_done_to_an_account_by_hand_is_done_and_can_be_gone_back(d
     assert "Its history is kept" in (await door.get(kim)).text
 
 
+async def test_a_long_history_comes_in_pages_and_the_facts_stay(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("link_orchestrator.portal.pages.account.CHANGES", 3)
+    ada = (await bring(door, "ada@contoso.com"))["ada@contoso.com"]
+    await ask(door, "POST", f"accounts/{ada}/link", {"identity": object_id(1)})
+    for number in range(4):
+        await ask(door, "PATCH", f"accounts/{ada}", {"evidence": {"nameId": f"id{number}"}})
+    page = await door.get(f"accounts/{ada}")
+    assert page.text.count("evidence") >= 3
+    following = re.search(r'href="(/portal/accounts/[^"]*changes=[^"]*)" rel="next"', page.html)
+    assert following
+    second = await door.get(following[1].removeprefix("/portal/"))
+    assert "First page" in second.text
+    assert "This is the last page." in second.text
+    history = (await ask(door, "GET", f"accounts/{ada}"))["history"]
+    assert [one["action"] for one in history[:2]] == ["create", "link"]
+    for heading in ("Attributes, and who changes them", "Linked, not confirmed yet"):
+        assert heading in second.text
+
+
 async def test_no_link_says_that_an_account_is_deleted_which_is_there(door: Door) -> None:
     kim = f"accounts/{(await bring(door, 'kim'))['kim']}"
     assert "The account is deleted" not in (await door.get(f"{kim}?said=deleted")).text
