@@ -78,7 +78,8 @@ DECIDED: Final[Mapping[str, str]] = {
     "conflict": "Settle what the reason names, and plan again. Or open the account, and link it by hand.",
     "outsideVerifiedDomains": "Add the domain to the verified domains of the policy, if it is yours, and plan again. "
     "Or link this row in a review, by itself.",
-    "excluded": "Take the person out of the excluded people of the policy, and plan again.",
+    "excluded": "Take what the reason names out of the excluded people of the policy, and plan again.",
+    "setAside": "Take what the reason names out of the accounts set aside of the policy, and plan again.",
 }
 """What would make a link of a row, by its decision; the others as the API has it."""
 _JOB: Final = re.compile(r"[a-z]+")

@@ -95,6 +95,7 @@ linking_run_report           GET    linking/runs/{id}/report
 linking_run_review           POST   linking/runs/{id}/review
 linking_run_undo             GET    linking/runs/{id}/undo
 linking_undo_start           POST   linking/runs/{id}/undo
+linking_undo_preview         GET    linking/runs/{id}/undo/preview
 linking_run_verification     GET    linking/runs/{id}/verification
 linking_verification_start   POST   linking/runs/{id}/verification
 linking_schedule_get         GET    linking/schedule
@@ -107,6 +108,7 @@ linking_undo_report          GET    linking/undos/{id}/report
 linking_undo_rows            GET    linking/undos/{id}/rows
 linking_verification_get     GET    linking/verifications/{id}
 linking_verification_cancel  POST   linking/verifications/{id}/cancel
+linking_verification_report  GET    linking/verifications/{id}/report
 linking_verification_rows    GET    linking/verifications/{id}/rows
 """
 """Name, method and path of every function of the administrator's API, by path."""
