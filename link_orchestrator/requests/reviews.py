@@ -414,8 +414,8 @@ async def _taken(directory: Directory, job: Job, links: Sequence[tuple[PlanRow, 
     for row, account_id in links:
         homes[directory.keys.bucket(account_id)].append((row, account_id))
     taken: dict[str, str] = {}
-    for bucket, some in homes.items():
-        outside = await reviews.accounts(bucket, ONE_BY_ONE)
+    alone = await in_waves(reviews.accounts(bucket, ONE_BY_ONE) for bucket in homes)
+    for (bucket, some), outside in zip(homes.items(), alone, strict=True):
         strangers = {one for row, one in some if row.decision in _OTHERS or not _is_own(row, one)}
         reviewed = await reviews.accounts(bucket, DecisionKind.REVIEW) if strangers else {}
         planned = await _planned_for(directory, job, bucket, strangers) if strangers else {}
