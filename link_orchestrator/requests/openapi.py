@@ -131,6 +131,7 @@ OPERATIONS: Mapping[str, Operation] = {
     "linking_foreign_links": Operation("ForeignLinks", query=PAGED),
     "linking_known_identity": Operation("KnownIdentity"),
     "linking_imports": Operation("Imports", query=PAGED),
+    "linking_unread": Operation("Unread"),
     "linking_uploads": Operation("Uploads", query=PAGED),
     "linking_connection": Operation("Connection"),
     "linking_sources": Operation("Sources"),
