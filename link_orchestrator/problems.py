@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, Self
+
+from shared.directory.keys import APPLICATION_ID
 
 MOST_GROUPS: Final = 100
 """Problems of different texts that are counted apart at most; all others are counted together."""
@@ -25,11 +28,38 @@ def _alike(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A row that cannot be used. It begins at `line`, from 1. The texts name columns, and never a row's values."""
+    """A row that cannot be used. It begins at `line`, from 1. The texts name columns, and never a row's values.
+
+    Where the row has an applicationId, that tells it from others: a JSON file may be one line.
+    """
 
     line: int
     reason: str
     remedy: str
+    application_id: str = ""
+    names: tuple[str, ...] = field(default=(), compare=False)
+    """By what an account would be found that has what the row says; none where its account is there all the same."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the problem as JSON types."""
+        known: dict[str, Any] = {"line": self.line, "reason": self.reason, "remedy": self.remedy}
+        return known | ({APPLICATION_ID: self.application_id} if self.application_id else {})
+
+    def staged(self) -> dict[str, Any]:
+        """Return the problem as JSON types with what nobody is shown."""
+        return self.to_json() | ({"names": [*self.names]} if self.names else {})
+
+    @classmethod
+    def from_json(cls, shown: Mapping[str, Any]) -> Self:
+        """Return the problem that `to_json` or `staged` wrote."""
+        own, names = shown.get(APPLICATION_ID, ""), tuple(shown.get("names", ()))
+        return cls(shown["line"], shown["reason"], shown["remedy"], own, names)
+
+
+def said_before(line: int, first: str) -> Problem:
+    """Return that a row says what the one in `first`, such as "line 4", said: nothing of it is lost."""
+    reason = f"The row says the same as {first}, and was read once."
+    return Problem(line, reason, "Nothing is to be done, unless the two should differ.")
 
 
 @dataclass(slots=True)

@@ -38,6 +38,7 @@ from link_orchestrator.files.cells import (
     find_answer,
     find_state,
     find_verified,
+    printable,
     read_email,
     read_flag,
     read_shown,
@@ -48,6 +49,7 @@ from link_orchestrator.files.formats import read_rows
 from link_orchestrator.files.layouts import ACCOUNTS, BULK_REMEDY, Product, is_bulk
 from link_orchestrator.files.reading import Notes
 from link_orchestrator.files.rows import MAX_FIELD_CHARS, Header, UnreadableFile
+from link_orchestrator.files.suspicious import Suspicion
 from link_orchestrator.files.wrong_file import Door, Doorkeeper
 from link_orchestrator.problems import Problem
 from shared.directory.keys import APPLICATION_ID, in_small_letters
@@ -58,6 +60,8 @@ from shared.json_text import dump
 USER = "urn:ietf:params:scim:schemas:core:2.0:User"
 MAX_APPLICATION_ID: Final = 256
 """Characters that an applicationId may have at most."""
+MAX_NAME: Final = 1_000
+"""Characters that are kept of the name in a row that cannot be used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,15 +125,21 @@ def _read(file: bytes, content_type: str, columns: Mapping[str, str], notes: Not
             layout, product = found.look(cells)
             notes.look(row.line, cells, layout)
             notes.layout = notes.layout or (product.name if product else "")
+            row_cells = _Cells(cells, layout, product)
             try:
-                account = _account(row.line, _Cells(cells, layout, product))
+                account = _account(row.line, row_cells)
                 _refuse_display_name(cells, layout, found)
                 owners.check(account)
             except Unusable as unusable:
-                yield Problem(row.line, *(_explain(cells, found, notes) or (unusable.reason, unusable.remedy)))
+                told = _explain(cells, found, notes) or (unusable.reason, unusable.remedy)
+                yield Problem(row.line, *told, row_cells.own_key(), row_cells.names())
             else:
+                if layout.get("userName") and row_cells.text("userName") is None:
+                    notes.suspect(Suspicion.NO_NAME, row.line, layout["userName"][0])
                 if product is None or not product.repeats or not _seen_before(account, seen):
                     yield account
+                else:
+                    notes.repeated()
 
 
 def _explain(cells: Mapping[str, Any], found: Columns, notes: Notes) -> tuple[str, str] | None:
@@ -314,6 +324,20 @@ class _Cells:
         """Return a text by which accounts are told apart."""
         header, value = self.find(column)
         return read_shown(header, value, most=most)
+
+    def own_key(self) -> str:
+        """Return the applicationId as far as it can be written out, "" for none: of a row that cannot be used, too."""
+        value = self.find(APPLICATION_ID)[1]
+        return printable(str(value).strip()[:MAX_APPLICATION_ID]) if isinstance(value, str | int) else ""
+
+    def names(self) -> tuple[str, ...]:
+        """Return the name by which the account of a row would be found that cannot be used, none for no such name.
+
+        What has a space may be the name of the person: then it is the address.
+        """
+        found = [self.find(column)[1] for column in ("userName", "email")]
+        texts = [value.strip()[:MAX_NAME] for value in found if isinstance(value, str)]
+        return tuple(text for text in texts if text and " " not in text)[:1]
 
     def object_id(self) -> str | None:
         """Return the object id of a past sign-in. Raises Unusable for a text that is none."""

@@ -7,6 +7,7 @@ from typing import Any
 
 from shared.directory.errors import InvalidCursor
 from shared.directory.keys import ID, Key
+from shared.directory.records.audit import HISTORY_CURSOR
 from shared.json_text import dump
 from shared.scim.endpoint import Request, Response
 from shared.scim.errors import InvalidValue
@@ -55,8 +56,23 @@ def read_id_cursor(request: Request) -> str:
     return cursor
 
 
+def read_history_cursor(request: Request) -> str:
+    """Return the cursor of a page of a history, "" for its begin. Raises InvalidCursor."""
+    cursor = request.params.get("cursor", "")
+    if cursor and not HISTORY_CURSOR.fullmatch(cursor):
+        raise InvalidCursor
+    return cursor
+
+
 def page_answer(
-    name: str, rows: Sequence[Mapping[str, Any]], cursor: str | None, beside: Mapping[str, Any] | None = None
+    name: str,
+    rows: Sequence[Mapping[str, Any]],
+    cursor: str | None,
+    beside: Mapping[str, Any] | None = None,
+    version: str | None = None,
 ) -> Response:
-    """Return a page of rows under a name, with the cursor behind it if there are more, and what there is beside."""
-    return Response(200, dump({**(beside or {}), name: rows} | ({"cursor": cursor} if cursor else {})))
+    """Return a page of rows under a name, with the cursor to the next if there are more, and what there is beside.
+
+    `version` is that of what is beside.
+    """
+    return Response(200, dump({**(beside or {}), name: rows} | ({"cursor": cursor} if cursor else {})), version)

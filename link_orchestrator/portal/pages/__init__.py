@@ -9,7 +9,6 @@ from link_orchestrator.portal.pages import (
     account,
     accounts,
     activity,
-    afterwards,
     all_rows,
     approval,
     bring,
@@ -26,9 +25,12 @@ from link_orchestrator.portal.pages import (
     provisioning,
     reports,
     row,
+    run_groups,
     runs,
     settings,
+    undo,
     upload,
+    verify,
 )
 
 # One line a module, in the order of the navigation.
@@ -47,7 +49,9 @@ PAGES: Final[tuple[Page, ...]] = (
     *all_rows.PAGES,
     *row.PAGES,
     *approval.PAGES,
-    *afterwards.PAGES,
+    *verify.PAGES,
+    *undo.PAGES,
+    *run_groups.PAGES,
     *reports.PAGES,
     *accounts.PAGES,
     *account.PAGES,

@@ -13,8 +13,10 @@ from shared.scim.errors import InvalidValue
 
 GROUPS: Final = 20
 """Groups that are shown."""
-CHANGES: Final = 20
-"""Changes that are shown, unless all are asked for."""
+CHANGES: Final = 50
+"""Changes on a page."""
+MOST_EARLIER: Final = 1_000
+"""Changes before these among which the link is looked for."""
 WAITING: Final = frozenset({"userName", "emails", "active"})
 """Attributes that provisioning cannot change before it has confirmed a link (scim_users/README.md)."""
 ENTERPRISE: Final = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User"
@@ -62,7 +64,10 @@ class Account:
     version: str = ""
     groups: Sequence[Document] = ()
     more_groups: bool = False
-    all_changes: bool = False
+    older: Document | None = None
+    """An older page of its history, where that is asked for."""
+    earlier: Sequence[Document] = ()
+    """Changes before its latest ones, where the link was made before these."""
     form: Form = NOTHING_SENT
     conflict: bool = False
     """Whether somebody changed the account while this person's form was open."""
@@ -87,20 +92,27 @@ class Account:
     def linked_by(self) -> Document:
         """Who linked it, with the name that its history knows."""
         by: str = self.account["link"]["by"]
-        return next((change for change in self.account["history"] if change["by"] == by), {"by": by})
+        return next((change for change in self._known if change["by"] == by), {"by": by})
 
     @property
     def changes(self) -> Sequence[Document]:
-        """Its history, the latest change first."""
-        history: Sequence[Document] = self.account["history"][::-1]
-        shown = history if self.all_changes else history[:CHANGES]
-        return [{**change, "told": [*_told(change)]} for change in shown]
+        """A page of its history, the latest change first."""
+        return [{**change, "told": [*_told(change)]} for change in (self.older or self.account)["history"][::-1]]
+
+    @property
+    def cursor(self) -> str:
+        """Where the changes before these are."""
+        return str((self.older or self.account).get("cursor", ""))
+
+    @property
+    def _known(self) -> Sequence[Document]:
+        return [*self.earlier, *self.account["history"]]
 
     @property
     def name_before_link(self) -> str:
         """The user name that it had when it was linked last, "" where that is the one that it has now."""
-        history: Sequence[Document] = self.account["history"]
-        made = (n for n, one in enumerate(history) if "link" in one["attributes"] and not one["before"].get("link"))
+        history = self._known
+        made = (n for n, one in enumerate(history) if _links(one))
         since = history[max(made, default=len(history)) :]
         names = (str(one["values"]["userName"]["from"]) for one in since if "userName" in one.get("values", {}))
         first = next(names, "")
@@ -237,11 +249,26 @@ def _clean(text: str) -> list[str]:
     return [line.strip() for line in text.splitlines() if line.strip()]
 
 
+def _links(change: Document) -> bool:
+    """Tell whether a change made a link where there was none."""
+    return "link" in change["attributes"] and not change["before"].get("link")
+
+
+async def _earlier(asked: Asked, document: Document) -> Sequence[Document]:
+    """Return changes before those at hand, if the account was renamed and the link may have been made among them."""
+    if not document.get("formerUserNames") or "cursor" not in document or any(map(_links, document["history"])):
+        return ()
+    at = {"cursor": document["cursor"], "count": str(MOST_EARLIER)}
+    earlier: Sequence[Document] = (await asked.api.get("accounts/{id}", id=asked.path["id"], **at))["history"]
+    return earlier
+
+
 async def _read(asked: Asked, *, groups: bool = True) -> Account:
     """Return the view of the account that the page's path names, with what was typed before a refusal."""
-    here = {"id": asked.path["id"]}
-    answer = await asked.api.call("GET", "accounts/{id}", here)
+    here, cursor = {"id": asked.path["id"]}, asked.query.get("changes", "")
+    answer = await asked.api.call("GET", "accounts/{id}", {**here, "count": str(CHANGES)})
     document = json.loads(answer.text)
+    older = await asked.api.get("accounts/{id}", **here, cursor=cursor, count=str(CHANGES)) if cursor else None
     page: Document = {"groups": []}
     if groups and not document.get("deleted"):
         page = await asked.api.get("groups", member=here["id"], count=str(GROUPS))
@@ -250,7 +277,8 @@ async def _read(asked: Asked, *, groups: bool = True) -> Account:
         answer.version or "",
         page["groups"],
         "cursor" in page,
-        asked.query.get("changes") == "all",
+        older,
+        await _earlier(asked, document),
         asked.form,
         asked.refusal is not None and asked.refusal.status == 412,
     )

@@ -177,7 +177,7 @@ class Plan:
         place, buckets = read_place(cursor, CURSOR, self._keys.buckets), self._keys.buckets
         low, high = _range(decision)
         found, more = await read_page(self._tables, self.partition, buckets, place, count, low=low, high=high)
-        return [read_row(bucket, row) for bucket, row in found], more
+        return await turns.take(read_row(bucket, row) for bucket, row in found), more
 
     def partition(self, bucket: int) -> str:
         """Return the partition of a bucket's rows."""

@@ -50,6 +50,29 @@ async def test_accounts_are_found_by_anything_and_listed_by_state(door: Door) ->
     assert (await door.get("accounts?state=nonsense")).status == 400
 
 
+async def test_an_account_is_found_by_how_its_user_name_or_address_begins(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await door.api.bring(csv_file({"userName": "ada.l", "email": "lovelace@contoso.com"}, {"userName": "adam"}))
+    page = await door.get("accounts?find=ADA")
+    assert "Accounts whose user name or e-mail address begins so" in page.text
+    assert ("ada.l" in page.text, "adam" in page.text) == (True, True)
+    assert "ada.l" in (await door.get("accounts?find=lovel&by=begins")).text
+    assert "adam" not in (await door.get("accounts?find=ada.l")).text, "a whole value is enough"
+    assert "No account is found by this" in (await door.get("accounts?find=nobody")).text
+    assert "latest plan" not in page.text, "there is none"
+    await door.api.plan(graph(1, "lovelace@contoso.com", displayName="Ada Lovelace"))
+    (plan,) = re.findall(r'href="/portal/(runs/[^"]*find=lovelace)"', (await door.get("accounts?find=lovelace")).html)
+    assert "Ada Lovelace" in (await door.get(plan)).text
+    monkeypatch.setattr("shared.admin.pages.SCANNED", 1)
+    page, seen = await door.get("accounts?find=adam&by=begins"), ""
+    for _ in range(3):
+        seen += page.text
+        if following := re.findall(r'href="/portal/(accounts\?[^"]*)" rel="next"', page.html):
+            page = await door.get(unescape(following[0]))
+    assert seen.count("adam") >= 1
+
+
 async def test_of_very_many_who_share_a_value_the_next_ones_are_a_link_away(door: Door) -> None:
     count = COUNT + 5
     await door.api.bring(csv_file(*({"userName": f"p{n:03}", "email": "desk@contoso.com"} for n in range(count))))
@@ -97,6 +120,25 @@ async def test_what_is_done_to_an_account_by_hand_is_done_and_can_be_gone_back(d
     assert (refused.status, "type the user name" in refused.text) == (400, True)
     assert (await press(door, kim, "delete", confirm="kim")).headers["Location"] == f"/portal/{kim}?said=deleted"
     assert "Its history is kept" in (await door.get(kim)).text
+
+
+async def test_a_long_history_comes_in_pages_and_the_facts_stay(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("link_orchestrator.portal.pages.account.CHANGES", 3)
+    ada = (await bring(door, "ada@contoso.com"))["ada@contoso.com"]
+    await ask(door, "POST", f"accounts/{ada}/link", {"identity": object_id(1)})
+    for number in range(4):
+        await ask(door, "PATCH", f"accounts/{ada}", {"evidence": {"nameId": f"id{number}"}})
+    page = await door.get(f"accounts/{ada}")
+    assert page.text.count("evidence") >= 3
+    following = re.search(r'href="(/portal/accounts/[^"]*changes=[^"]*)" rel="next"', page.html)
+    assert following
+    second = await door.get(following[1].removeprefix("/portal/"))
+    assert "First page" in second.text
+    assert "This is the last page." in second.text
+    history = (await ask(door, "GET", f"accounts/{ada}"))["history"]
+    assert [one["action"] for one in history[:2]] == ["create", "link"]
+    for heading in ("Attributes, and who changes them", "Linked, not confirmed yet"):
+        assert heading in second.text
 
 
 async def test_no_link_says_that_an_account_is_deleted_which_is_there(door: Door) -> None:
