@@ -129,6 +129,7 @@ OPERATIONS: Mapping[str, Operation] = {
     "linking_refusals": Operation("Refusals", query=PAGED),
     "linking_adoptions": Operation("Adoptions", query=PAGED),
     "linking_foreign_links": Operation("ForeignLinks", query=PAGED),
+    "linking_known_identity": Operation("KnownIdentity"),
     "linking_imports": Operation("Imports", query=PAGED),
     "linking_unread": Operation("Unread"),
     "linking_uploads": Operation("Uploads", query=PAGED),
