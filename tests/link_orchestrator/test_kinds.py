@@ -69,6 +69,7 @@ linking_groups_get           GET    linking/groups/{id}
 linking_groups_problems      GET    linking/groups/{id}/problems
 linking_identities_upload    POST   linking/identities
 linking_imports              GET    linking/imports
+linking_unread               GET    linking/unread
 linking_uploads              GET    linking/uploads
 linking_identities_list      GET    linking/identities
 linking_identities_get       GET    linking/identities/{id}
@@ -77,6 +78,7 @@ linking_refusals             GET    linking/refusals
 linking_adoptions            GET    linking/adoptions
 linking_adoptions_undo       POST   linking/adoptions/undo
 linking_foreign_links        GET    linking/foreign-links
+linking_known_identity       GET    linking/known-identities/{id}
 linking_mapping_get          GET    linking/mapping
 linking_mapping_post         POST   linking/mapping
 linking_run_list             GET    linking/runs
