@@ -98,6 +98,7 @@ ROUTES = (
     Route("linking_adoptions", "GET", "linking/adoptions", provisioning.list_adoptions),
     Route("linking_foreign_links", "GET", "linking/foreign-links", provisioning.list_foreign_links),
     Route("linking_imports", "GET", "linking/imports", imports.list_imports),
+    Route("linking_unread", "GET", "linking/unread", imports.list_unread),
     Route("linking_uploads", "GET", "linking/uploads", uploads.list_uploads),
     Route("linking_schedule_get", "GET", "linking/schedule", schedule.get_schedule),
     Route("linking_schedule_resume", "POST", "linking/schedule/resume", schedule.resume_schedule),

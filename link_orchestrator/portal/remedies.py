@@ -39,7 +39,8 @@ WARNED: Final[Mapping[str, str]] = {
     "disabled": "Deactivate in the application who has left.",
     "unassigned": "Assign them before provisioning starts: Entra admin center, Enterprise applications, the "
     "application, Users and groups, Add user/group. Exclude in a review who is to stay local.",
-    "unreadRows": "Correct the file, bring it again, and plan again.",
+    "unreadRows": "Correct the file, bring it again, and plan again. A row counts until an account has its name, or "
+    "its import is taken back.",
     "sharedValues": "Correct a value that says nothing of the person.",
     "foreignObjectIds": "If these ids are the application's own or a former tenant's, say so in the policy, under What "
     "provisioning may do. If not, check that the source is the tenant that people signed in from.",

@@ -130,6 +130,7 @@ OPERATIONS: Mapping[str, Operation] = {
     "linking_adoptions": Operation("Adoptions", query=PAGED),
     "linking_foreign_links": Operation("ForeignLinks", query=PAGED),
     "linking_imports": Operation("Imports", query=PAGED),
+    "linking_unread": Operation("Unread"),
     "linking_uploads": Operation("Uploads", query=PAGED),
     "linking_connection": Operation("Connection"),
     "linking_sources": Operation("Sources"),

@@ -69,6 +69,7 @@ linking_groups_get           GET    linking/groups/{id}
 linking_groups_problems      GET    linking/groups/{id}/problems
 linking_identities_upload    POST   linking/identities
 linking_imports              GET    linking/imports
+linking_unread               GET    linking/unread
 linking_uploads              GET    linking/uploads
 linking_identities_list      GET    linking/identities
 linking_identities_get       GET    linking/identities/{id}
