@@ -91,7 +91,7 @@ async def test_what_creates_linked_is_taken_back_together(screen: Screen) -> Non
     await adopt(screen.door)
     await screen.open("provisioning?show=adoptions")
     await screen.check("provisioning-adoptions")
-    await page.get_by_text("Take all of them back").click()
+    await page.get_by_text("Take all of them back", exact=True).click()
     await page.get_by_role("button", name="Yes, take all of them back").click()
     await page.get_by_text("What became of each").wait_for()
     await screen.check("provisioning-undo")
