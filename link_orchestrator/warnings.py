@@ -29,6 +29,7 @@ from link_orchestrator.unread import find_unread
 from shared.directory.directory import Directory
 from shared.directory.errors import NotFound
 from shared.directory.matching.accounts import DecisionKind
+from shared.directory.matching.likeness import LIKELY_SCORE
 from shared.directory.text import counted
 from shared.directory.work.findings import EXAMPLES, Finding
 from shared.directory.work.jobs import Job
@@ -47,10 +48,11 @@ EXCLUSIONS: Final = "exclusionsUnmatched"
 STARTED: Final = "provisioningStarted"
 SECOND: Final = "secondAccounts"
 FOREIGN: Final = "foreignObjectIds"
+PROBABLE: Final = "probableAccounts"
 
 CODES: Final = (
-    SECOND, NO_DOMAINS, OUTSIDE, TRUST, NAMES, INACTIVE, DISABLED, UNASSIGNED, UNREAD, FILLERS, SHARED, EXCLUSIONS,
-    FOREIGN, STARTED,
+    SECOND, PROBABLE, NO_DOMAINS, OUTSIDE, TRUST, NAMES, INACTIVE, DISABLED, UNASSIGNED, UNREAD, FILLERS, SHARED,
+    EXCLUSIONS, FOREIGN, STARTED,
 )  # fmt: skip
 """Codes of warnings in the order in which they are shown, before those of the mapping (prediction/check.py)."""
 HARMFUL: Final = (
@@ -62,7 +64,7 @@ HARMFUL: Final = (
 IMPACT: Final = "impact."
 """Prefix of counts of linked accounts of which the first cycle changes an attribute."""
 COUNTED: Final = {
-    **{code: WARNINGS + code for code in (INACTIVE, UNASSIGNED, SECOND)},
+    **{code: WARNINGS + code for code in (INACTIVE, UNASSIGNED, SECOND, PROBABLE)},
     NAMES: IMPACT + "userName",
 }
 """Warnings whose number follows the reviews, with the count that has it."""
@@ -322,6 +324,12 @@ _SENTENCES: Final[Mapping[str, _Sentence]] = {
         "Correct the mapping in Entra (objectId to externalId with matching precedence 1), have it checked, and plan "
         "again. Who they are: {rows}predicted=second.",
     ),
+    PROBABLE: _Sentence(
+        "identity",
+        "{counted} without a match, though an account here is much alike by name or address: provisioning would create "
+        "a second account of each whose account it is",
+        "Look at them: {rows}decision=noAccount&score={likely:g}. Link in a review each whose account it is.",
+    ),
     NO_DOMAINS: _Sentence(
         "row",
         "no verified domains are set, so that no address proves anything: {freed}",
@@ -411,6 +419,7 @@ def _said(job: Job, code: str, count: int, values: Mapping[str, int]) -> tuple[s
         "files": " and ".join(_files(count, values)),
         "rows": f"GET /linking/runs/{job.id}/decisions?",
         "run": job.id,
+        "likely": LIKELY_SCORE / 100,
         "days": RECENT_DAYS,
         "quarantine": _quarantine(count),
     }
