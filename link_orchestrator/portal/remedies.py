@@ -59,6 +59,7 @@ POLICY_WARNED: Final[Mapping[str, str]] = {
 }
 """What to do about a warning of the policy, on its page."""
 ROWS: Final[Mapping[str, tuple[str, str]]] = {
+    "policyChanged": ("policy", "The policy"),
     "probableAccounts": ("runs/{run}/decisions?decision=noAccount&score=0.9", "The rows"),
     "noVerifiedDomains": ("policy", "The policy"),
     "outsideVerifiedDomains": ("runs/{run}/decisions?decision=outsideVerifiedDomains", "The rows"),

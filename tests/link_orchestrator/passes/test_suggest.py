@@ -111,9 +111,7 @@ async def test_a_pass_that_runs_again_suggests_the_same(app: App) -> None:
     before, job = await plan_rows(directory, run["id"]), await directory.jobs.get(run["id"])
     slice_ = Slice(job=job.id, directory="main", pass_name="suggest", low=0, high=4)
     counted = await suggest(directory, job, slice_)
-    assert counted == Counter(
-        {"suggestions.noAccount": 3, "suggestions.noIdentity": 2, "warnings.probableAccounts": 1}
-    )
+    assert counted == Counter({"suggestions.noAccount": 3, "suggestions.noIdentity": 2, "warnings.probableAccounts": 1})
     assert [(row, row.suggestions) for row in await plan_rows(directory, run["id"])] == [
         (row, row.suggestions) for row in before
     ]
