@@ -54,8 +54,8 @@ PROBABLE: Final = "probableAccounts"
 POLICY_CHANGED: Final = "policyChanged"
 
 CODES: Final = (
-    POLICY_CHANGED, SECOND, PROBABLE, NO_DOMAINS, OUTSIDE, TRUST, NAMES, INACTIVE, DISABLED, UNASSIGNED, UNREAD, FILLERS, SHARED,
-    EXCLUSIONS, FOREIGN, STARTED,
+    POLICY_CHANGED, SECOND, PROBABLE, NO_DOMAINS, OUTSIDE, TRUST, NAMES, INACTIVE, DISABLED, UNASSIGNED, UNREAD,
+    FILLERS, SHARED, EXCLUSIONS, FOREIGN, STARTED,
 )  # fmt: skip
 """Codes of warnings in the order in which they are shown, before those of the mapping (prediction/check.py)."""
 HARMFUL: Final = (

@@ -97,7 +97,9 @@ async def approve(directory: Directory, request: Request, client: Orchestrations
         links = await _refuse_unapprovable(directory, job, approval)
         if job.state is State.PLANNED:
             options = await _options(directory, job, approval, request, links)
-            seen = acknowledgements(job, _codes(approval), request.by, directory.jobs.now())
+            # What a pilot acknowledges is about its people: whoever approves the rest is asked again.
+            codes = [] if approval.is_pilot else _codes(approval)
+            seen = acknowledgements(job, codes, request.by, directory.jobs.now())
             try:
                 after = approved(
                     directory,
@@ -222,6 +224,7 @@ async def _options(directory: Directory, job: Job, approval: Approval, request: 
             await _refuse_unnumbered(directory, job, links, "number")
     told = {"by": request.by, "at": directory.jobs.now(), "links": links, "pilot": approval.is_pilot}
     told |= {"person": request.person} if request.person else {}
+    told |= {"acknowledged": sorted(_codes(approval))} if approval.is_pilot and approval.acknowledged else {}
     options: dict[str, Any] = {APPROVALS: [*job.options.get(APPROVALS, ()), told]}
     return options | (await pilot.note(directory, job, chosen) if chosen else {})
 
