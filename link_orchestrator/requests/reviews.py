@@ -265,18 +265,18 @@ async def _choose(
         if by_row.setdefault(wish.row.id, name) != name:
             refused[name] = f"the row {wish.row.id} of this identity is decided on already here"
     linking = {name: wish for name, wish in linking.items() if name not in refused}
-    ids = [wish.account or account_of(wish.row) for wish in linking.values()]
-    for (name, wish), account_id, account in zip(
-        linking.items(), ids, await directory.accounts.find_many(ids), strict=True
-    ):
-        if _is_own(wish.row, account_id):
-            links[name] = _Choice(wish.row, account_id, Review(LINK, "", "", account_id))
-            if reason := _objection(wish.row, account_id, account):
-                refused[name] = reason
-        elif account is None:
-            refused[name] = "account: no account has that id"
-        else:
-            links[name] = _Choice(wish.row, account_id, _named(account))
+    for some in in_parts([*linking.items()], ROWS_AT_ONCE):
+        ids = [wish.account or account_of(wish.row) for _, wish in some]
+        accounts = await directory.accounts.find_many(ids)
+        for (name, wish), account_id, account in zip(some, ids, accounts, strict=True):
+            if _is_own(wish.row, account_id):
+                links[name] = _Choice(wish.row, account_id, Review(LINK, "", "", account_id))
+                if reason := _objection(wish.row, account_id, account):
+                    refused[name] = reason
+            elif account is None:
+                refused[name] = "account: no account has that id"
+            else:
+                links[name] = _Choice(wish.row, account_id, _named(account))
     named = [replace(one.row, review=one.review.to_json()) for one in links.values() if one.review.version is not None]
     against = await objections(directory, job, named)
     return links, refused | {by_row[row_id]: reason for row_id, reason in against.items()}
@@ -299,7 +299,9 @@ def _named(account: Account) -> Review:
 async def _resolve(directory: Directory, job: Job, wishes: Sequence[Wish]) -> list[tuple[Wish, Wish | str]]:
     """Return each wish with what it comes to, or why it comes to nothing."""
     ids = [one for one in {asked.account for asked in wishes} if one and ID.fullmatch(one)]
-    known = {account.id for account in await directory.accounts.find_many(ids) if account}
+    known = set[str]()
+    for some in in_parts(ids, ROWS_AT_ONCE):
+        known |= {account.id for account in await directory.accounts.find_many(some) if account}
     meant = await in_waves(_meant(directory, job, asked, known) for asked in wishes)
     return list(zip(wishes, meant, strict=True))
 
