@@ -1,4 +1,4 @@
-"""Approving a plan, whole or a pilot of it: the number typed, the warnings seen, what happens next, the way back."""
+"""What the pages of an approval and of a pilot have in common: the warnings seen, a number typed, what is sent."""
 
 from __future__ import annotations
 
@@ -8,15 +8,13 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from link_orchestrator.portal.forms import digits
-from link_orchestrator.portal.page import Asked, Outcome, Page, SeeOther, Shown
+from link_orchestrator.portal.page import Asked, Outcome, SeeOther
 from link_orchestrator.portal.pages.of_plan import RULES
 from link_orchestrator.portal.pages.of_run import Run, Warned
 from shared.scim.errors import InvalidValue
 
 MOST_COUNTED: Final = 50
 """Rows of a pilot of which it is counted what becomes of them: those that a page of decisions can tick."""
-FILTERS: Final = ("department", "domain", "rule")
-"""What a pilot may select by, of the API's conditions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,17 +43,8 @@ class Approval:
         return [("", "Any rule"), *((one, one) for one in RULES)]
 
 
-async def show(asked: Asked) -> Outcome:
-    """Show what an approval would do."""
-    return Shown("approve.html", await _read(asked))
-
-
-async def show_pilot(asked: Asked) -> Outcome:
-    """Show what a pilot would do."""
-    return Shown("pilot.html", await _read(asked))
-
-
-async def _read(asked: Asked) -> Approval:
+async def read(asked: Asked) -> Approval:
+    """Return what the page shows, with what was ticked."""
     rows = asked.form.all("rows")
     renamed = await _renamed(asked, rows) if 0 < len(rows) <= MOST_COUNTED else None
     return Approval(await Run.read(asked), asked.form.all("acknowledged"), rows, renamed)
@@ -69,38 +58,8 @@ async def _renamed(asked: Asked, rows: Sequence[str]) -> int:
     return sum(isinstance(one, dict) and "userName" in one.get("changes", {}) for one in found)
 
 
-async def choose(asked: Asked) -> Outcome:
-    """Show the pilot of the rows that were ticked among the decisions."""
-    return Shown("pilot.html", await _read(asked))
-
-
-async def approve(asked: Asked) -> Outcome:
-    """Approve all of the plan, or what pilots left of it, by its number."""
-    run = await Run.read(asked)
-    body: dict[str, Any] = {"links": _number(asked, "links", run.links), "acknowledged": _acknowledged(asked, run)}
-    if "groups" in asked.form:
-        body["groups"] = digits(asked.form["groups"])
-    return await _send(asked, body, "approved")
-
-
-async def approve_pilot(asked: Asked) -> Outcome:
-    """Approve some rows of the plan: those that are named, or the first ones that a filter selects."""
-    run = await Run.read(asked)
-    body: dict[str, Any] = {"acknowledged": _acknowledged(asked, run)}
-    chosen = {name: value for name in FILTERS if (value := asked.form[f"filter.{name}"].strip())}
-    if rows := asked.form.all("rows"):
-        body["rows"] = list(rows)
-    elif not chosen and not asked.form["number"].strip():
-        raise InvalidValue("number: say how many people at most, or choose them by department, domain or rule")
-    else:
-        # The number that the page showed: where the plan changed since, or this is sent twice, it is another by now.
-        body["links"] = digits(asked.form["planned"])
-        body |= {"filter": chosen} if chosen else {}
-        body |= {"number": _number(asked, "number")} if asked.form["number"].strip() else {}
-    return await _send(asked, body, "piloted")
-
-
-async def _send(asked: Asked, body: Mapping[str, Any], said: str) -> Outcome:
+async def send(asked: Asked, body: Mapping[str, Any], said: str) -> Outcome:
+    """Send an approval, with what the page showed of reviews and of provisioning, and go to the run."""
     # What was reviewed since the page was shown, nobody has looked at: as many links may be those of others.
     body = {**body, "reviews": digits(asked.form["reviews"])}
     # As it is ticked, whatever the run was started with.
@@ -109,7 +68,8 @@ async def _send(asked: Asked, body: Mapping[str, Any], said: str) -> Outcome:
     return SeeOther(f"runs/{asked.path['id']}", said)
 
 
-def _number(asked: Asked, name: str, expected: int | None = None) -> int:
+def number(asked: Asked, name: str, expected: int | None = None) -> int:
+    """Return the number that was typed. Raises InvalidValue for none, and for another than is expected."""
     typed = digits(asked.form[name])
     if typed is None or (expected is not None and typed != expected):
         told = "a number of people, 1 or more" if expected is None else f"type {expected:,}, the number of links shown"
@@ -117,16 +77,10 @@ def _number(asked: Asked, name: str, expected: int | None = None) -> int:
     return typed
 
 
-def _acknowledged(asked: Asked, run: Run) -> list[dict[str, str]]:
+def acknowledged(asked: Asked, run: Run) -> list[dict[str, str]]:
     """Return the warnings that were ticked, each as it was seen. Raises InvalidValue if one is left out."""
     ticked = [one.partition(" ") for one in asked.form.all("acknowledged")]
     codes = {code for code, _, _ in ticked}
     if any(one.document["code"] not in codes for one in run.to_acknowledge):
         raise InvalidValue("acknowledged: not every warning is ticked: look at each one first")
     return [{"code": code, "digest": digest} for code, _, digest in ticked]
-
-
-PAGES: Final = (
-    Page("runs/{id}/approve", show, {"approve": approve}, under="runs"),
-    Page("runs/{id}/pilot", show_pilot, {"choose": choose, "approve": approve_pilot}, under="runs"),
-)
