@@ -46,7 +46,7 @@ from link_orchestrator.files.cells import (
 )
 from link_orchestrator.files.columns import Columns, Layout, Needed, check_named, ranks
 from link_orchestrator.files.formats import read_rows
-from link_orchestrator.files.layouts import ACCOUNTS, BULK_REMEDY, Product, is_bulk
+from link_orchestrator.files.layouts import ACCOUNTS, ADDRESSES, BULK_REMEDY, SIGN_IN_NAMES, Product, is_bulk
 from link_orchestrator.files.reading import Notes
 from link_orchestrator.files.rows import MAX_FIELD_CHARS, Header, UnreadableFile
 from link_orchestrator.files.suspicious import Suspicion
@@ -230,8 +230,8 @@ _ADDRESS: Final = {
 _PHONES: Final = {"phone": "work", "mobilePhone": "mobile", "homePhone": "home"}
 
 _ALSO_KNOWN_AS: Final[Mapping[str, str]] = {
-    "userName": "login loginname user signinname userprincipalname upn benutzername anmeldename",
-    "email": "mail emailaddress primaryemail workemail",
+    "userName": SIGN_IN_NAMES,
+    "email": ADDRESSES,
     "emailVerified": "verifiedemail verifiedemails isemailverified",
     "otherEmails": "otheremail othermails secondemail secondaryemail worksecondaryemail homesecondaryemail aliases",
     "emails": "emailsvalue",

@@ -78,6 +78,7 @@ linking_refusals             GET    linking/refusals
 linking_adoptions            GET    linking/adoptions
 linking_adoptions_undo       POST   linking/adoptions/undo
 linking_foreign_links        GET    linking/foreign-links
+linking_known_identity       GET    linking/known-identities/{id}
 linking_mapping_get          GET    linking/mapping
 linking_mapping_post         POST   linking/mapping
 linking_run_list             GET    linking/runs

@@ -171,3 +171,14 @@ async def test_of_a_mistake_that_many_rows_have_the_pages_say_how_many_there_are
     identities = json.dumps({"value": [graph(1, "ada@contoso.com"), {}, {}]}).encode()
     _, upload = await followed(door, await send_file(door, identities, what="identities"), "What next")
     assert "How many rows have each problem" in upload.text
+
+
+async def test_a_column_of_members_that_was_not_read_is_told_and_can_be_chosen(door: Door) -> None:
+    file = b"Gruppe;Konto\nSales;ada\n"
+    path, preview = await followed(door, await send_file(door, file, what="groups"), "Import it?")
+    assert "No column was read as the members of the groups" in preview.text
+    again = {"do": "again", "what": "groups", "header": ["Gruppe", "Konto"], "was": ["group", ""]}
+    sent = await send_file(door, file, path, **again, **{"as": ["group", "userName"]})
+    _, preview = await followed(door, sent, "Import it?")
+    assert "No column was read as the members" not in preview.text
+    assert "no account has this userName" in preview.text

@@ -102,17 +102,18 @@ async def test_an_account_says_who_changes_what_of_it(door: Door) -> None:
 async def test_what_is_done_to_an_account_by_hand_is_done_and_can_be_gone_back(door: Door) -> None:
     kim = f"accounts/{(await bring(door, 'kim'))['kim']}"
     for do, fields, said, holds in (
-        ("link", {"identity": object_id(5), "reason": "R"}, "linked", {"status": "claimed"}),
-        ("link", {"identity": object_id(6)}, "linked", {"status": "claimed"}),
+        ("link", {"identity": object_id(5), "unknown": "yes", "reason": "R"}, "linked", {"status": "claimed"}),
+        ("link", {"identity": object_id(6), "unknown": "yes"}, "linked", {"status": "claimed"}),
         ("release", {"keepEvidence": "no"}, "released", {"status": "local", "evidence": {}}),
-        ("link", {"identity": object_id(6)}, "linked", {"status": "claimed"}),
+        ("link", {"identity": object_id(6), "unknown": "yes"}, "linked", {"status": "claimed"}),
         ("release", {"keepEvidence": "yes"}, "released", {"evidence": {"objectId": object_id(6)}}),
         ("protect", {"protected": "yes"}, "protected", {"protected": True}),
         ("protect", {"protected": "no"}, "unprotected", {"protected": False}),
         ("switch", {"active": "no"}, "deactivated", {"active": False}),
         ("switch", {"active": "yes"}, "activated", {"active": True}),
     ):
-        sent = await press(door, kim, do, **fields)
+        path = f"{kim}/link?identity={fields['identity']}" if do == "link" else kim
+        sent = await press(door, path, do, **fields)
         assert (sent.status, sent.headers["Location"]) == (303, f"/portal/{kim}?said={said}"), (do, fields)
         account = await find(door, "kim")
         assert {name: account[name] for name in holds} == holds
@@ -146,15 +147,42 @@ async def test_no_link_says_that_an_account_is_deleted_which_is_there(door: Door
     assert "The account is deleted" not in (await door.get(f"{kim}?said=deleted")).text
 
 
-async def test_a_refused_link_is_said_beside_its_field_and_nothing_typed_is_lost(door: Door) -> None:
-    ids = await everybody(door)
-    ada = f"accounts/{ids['ada@contoso.com']}"
-    for identity, told in (("nonsense", "GUID"), (object_id(1), "has this identity: release or delete that one")):
-        page = await press(door, ada, "link", identity=identity, reason="A <reason>")
-        assert page.status in (400, 409)
-        assert f'value="{identity}"' in page.html
-        assert "A &lt;reason&gt;" in page.html
-        assert told in re.findall(r'id="e-identity">(.*?)</p>', page.html, re.DOTALL)[0]
+async def test_an_object_id_that_is_none_is_refused_beside_its_field(door: Door) -> None:
+    ada = f"accounts/{(await everybody(door))['ada@contoso.com']}"
+    page = await press(door, ada, "look", identity="nonsense")
+    assert page.status == 400
+    assert 'value="nonsense"' in page.html
+    assert "GUID" in re.findall(r'id="e-identity">(.*?)</p>', page.html, re.DOTALL)[0]
+
+
+async def test_a_refused_link_is_said_and_nothing_typed_is_lost(door: Door) -> None:
+    ada = f"accounts/{(await everybody(door))['ada@contoso.com']}/link?identity={object_id(1)}"
+    page = await press(door, ada, "link", identity=object_id(1), unknown="yes", reason="A <reason>")
+    assert page.status == 409
+    assert "A &lt;reason&gt;" in page.html
+    told = re.findall(r'id="e-identity">(.*?)</p>', page.html, re.DOTALL)[0]
+    assert "has this identity: release or delete that one" in told
+
+
+async def test_a_link_by_hand_shows_whose_the_object_id_is_and_asks_again_where_nobody_knows(door: Door) -> None:
+    kim = f"accounts/{(await bring(door, 'kim'))['kim']}"
+    person = {"id": object_id(7), "userPrincipalName": "kim@contoso.com", "displayName": "Kim Lee"}
+    await ask(door, "POST", "linking/identities", {"value": [person]})
+    to = await press(door, kim, "look", identity="{" + object_id(7).upper() + "}")
+    assert to.headers["Location"].startswith(f"/portal/{kim}/link?identity=%7B")
+    stranger = f"{kim}/link?identity={object_id(8)}"
+    page = await door.get(stranger)
+    assert "Nobody of this id was in what was read" in page.text
+    refused = await press(door, stranger, "link", identity=object_id(8))
+    assert (refused.status, "nothing was linked" in refused.text) == (400, True)
+    assert (await find(door, "kim"))["link"] is None
+    known = f"{kim}/link?identity={object_id(7)}"
+    page = await door.get(known)
+    assert "Link kim with Kim Lee" in page.text
+    assert "Sign-in name (differs) kim kim@contoso.com" in page.text
+    assert (await press(door, known, "link", identity=object_id(7))).headers["Location"] == f"/portal/{kim}?said=linked"
+    page = await door.get(kim)
+    assert "Person in Entra Kim Lee Sign-in name in Entra kim@contoso.com" in page.text
 
 
 async def test_what_was_typed_is_shown_where_somebody_linked_the_account_meanwhile(door: Door) -> None:
@@ -167,13 +195,14 @@ async def test_what_was_typed_is_shown_where_somebody_linked_the_account_meanwhi
     assert all(typed in again.text for typed in ("Somebody changed this account", "kim.typed", "Typed title"))
 
 
-@pytest.mark.parametrize(("do", "fields"), [("release", {}), ("link", {"identity": object_id(8)})])
+@pytest.mark.parametrize(("do", "fields"), [("release", {}), ("link", {"identity": object_id(8), "unknown": "yes"})])
 async def test_a_button_does_nothing_to_an_account_that_changed_since_it_was_shown(
     door: Door, do: str, fields: dict[str, str]
 ) -> None:
-    bob = f"accounts/{(await everybody(door))['bob@contoso.com']}"
+    account = f"accounts/{(await everybody(door))['bob@contoso.com']}"
+    bob = f"{account}/link?identity={fields['identity']}" if do == "link" else account
     page = await door.get(bob)
-    await ask(door, "PATCH", bob, {"applicationId": "new"})
+    await ask(door, "PATCH", account, {"applicationId": "new"})
     sent = {"do": do, "version": version_on(page), **fields}
     again = await door.send(bob, sent, token=page.token)
     assert again.status == 412
