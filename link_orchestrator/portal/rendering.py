@@ -17,6 +17,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from link_orchestrator.portal.assets import addresses
+from link_orchestrator.portal.remedies import in_page_words
 
 TEMPLATES: Final = Path(__file__).parent / "templates"
 ROOT: Final = "/portal"
@@ -43,7 +44,9 @@ def environment() -> Environment:
         # Caches every template: there are fewer of them than this.
         cache_size=400,
     )
-    made.filters.update(number=number, moment=moment, words=words, capital=capital, address=address)
+    made.filters.update(
+        in_page_words=in_page_words, number=number, moment=moment, words=words, capital=capital, address=address
+    )
     ui = SimpleNamespace()
     made.globals.update(url=url, asset=lambda name: url(addresses()[name]), ui=ui)
     for name in sorted(file.name for file in (TEMPLATES / "macros").glob("*.html")):
