@@ -106,7 +106,7 @@ OPERATIONS: Mapping[str, Operation] = {
     "linking_identities_upload": Operation("Job", 201, IDENTITIES_FILE, ("after", "columns", "file")),
     "linking_run_start": Operation("Job", 202, _json("RunRequest")),
     "linking_run_problems": Operation("Problems", query=PAGED),
-    "linking_run_basis": Operation("RunBasis"),
+    "linking_run_basis": Operation("RunBasis", query=("reviewers",)),
     "linking_run_row": Operation("RowInFull"),
     "linking_run_report": Operation(
         "File",
@@ -212,6 +212,7 @@ PARAMETERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
         "Only rows with this prediction; second for people who would be created although an account matches them.",
         {"enum": [*get_args(Predicted)]},
     ),
+    "reviewers": ("Whether to say who reviewed rows: it looks at the rows.", {"type": "boolean", "default": True}),
     "states": (
         "Whether to count the accounts in each state, where there are few.",
         {"type": "boolean", "default": False},

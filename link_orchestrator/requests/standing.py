@@ -43,7 +43,7 @@ async def get_directory(directory: Directory, request: Request, settings: Settin
         **({"states": states} if states is not None else {}),
         "groups": groups,
         "latest": {job.kind: listed(job) | beside.get(job.id, {}) for jobs in latest for job in jobs},
-        "credentials": [_credential(one) for one in settings.credentials if one.directory == directory.name],
+        "credentials": _credentials(settings, directory.name),
     }
     return Response(200, dump(document))
 
@@ -57,9 +57,15 @@ async def get_settings(directory: Directory, request: Request, settings: Setting
         "storage": settings.tables_endpoint or None,
         "buckets": directory.keys.buckets,
         "graph": _graph(settings.graph, directory.name),
+        "credentials": _credentials(settings, directory.name),
         "signIn": {"on": settings.signs_in, "application": settings.portal_audience or None, "tenants": tenants},
     }
     return Response(200, dump(document))
+
+
+def _credentials(settings: Settings, directory: str) -> list[dict[str, Any]]:
+    """Return the credentials that open a directory."""
+    return [_credential(one) for one in settings.credentials if one.directory == directory]
 
 
 def _credential(credential: Credential) -> dict[str, Any]:

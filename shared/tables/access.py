@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Awaitable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import islice
 from typing import TypeVar
@@ -17,6 +17,7 @@ from shared.tables.port import (
     Operation,
     Page,
     Row,
+    Span,
     Tables,
     TransactionTooLarge,
     VersionConflict,
@@ -28,6 +29,9 @@ AT_ONCE = 64
 
 ROWS_A_TURN = 100
 """Rows of a last page from which on other requests get their turn behind it."""
+
+Commit = Callable[[str, Sequence[Operation]], Awaitable[list[str]]]
+"""Commits operations to a partition: Tables.commit or Tables.commit_ahead."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -68,6 +72,15 @@ async def read_range(
         if continuation is None:
             break
     return rows
+
+
+async def read_ranges(tables: Tables, spans: Sequence[Span], *, top: int) -> list[Sequence[Row]]:
+    """Return the first `top` rows of each range, at most a page; mostly one round trip brings all of them."""
+    pages = await tables.query_many(spans, top=top)
+    return [
+        page.rows if page.continuation is None or len(page.rows) == top else await read_range(tables, *span, top=top)
+        for span, page in zip(spans, pages, strict=True)
+    ]
 
 
 async def scan_pages(
@@ -130,24 +143,28 @@ async def delete(tables: Tables, partition: str, deletes: Iterable[Delete]) -> i
     return deleted
 
 
-async def write(tables: Tables, by_partition: Mapping[str, Sequence[Operation]]) -> None:
-    """Commit operations that need not take effect together, in as few transactions as hold them."""
+async def write(tables: Tables, by_partition: Mapping[str, Sequence[Operation]], *, ahead: bool = False) -> None:
+    """Commit operations that need not take effect together, in as few transactions as hold them.
+
+    `ahead` as in Tables.commit_ahead.
+    """
+    commit = tables.commit_ahead if ahead else tables.commit
     await in_waves(
-        _commit(tables, partition, part)
+        _commit(commit, partition, part)
         for partition, operations in by_partition.items()
         for part in in_parts(operations, MAX_OPERATIONS)
     )
 
 
-async def _commit(tables: Tables, partition: str, operations: Sequence[Operation]) -> None:
+async def _commit(commit: Commit, partition: str, operations: Sequence[Operation]) -> None:
     """Commit operations in one transaction, or in the halves of one that is too large."""
     try:
-        await tables.commit(partition, operations)
+        await commit(partition, operations)
     except TransactionTooLarge:
         if len(operations) == 1:
             raise
         for half in in_parts(operations, (len(operations) + 1) // 2):
-            await _commit(tables, partition, half)
+            await _commit(commit, partition, half)
 
 
 async def together(*calls: Awaitable[Result]) -> list[Result]:

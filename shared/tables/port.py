@@ -160,6 +160,10 @@ class Page:
     continuation: str | None = None
 
 
+Span = tuple[str, str, str]
+"""A range of one partition: the partition, its lowest key, and the first key behind it."""
+
+
 class Tables(Protocol):
     """Partitions of rows. Keys and columns are the caller's; order is by UTF-16 code units of the key."""
 
@@ -186,6 +190,9 @@ class Tables(Protocol):
         `continuation` is that of the page before, of a query with the same bounds; a later process may go on from it.
         """
 
+    async def query_many(self, spans: Sequence[Span], *, top: int = MAX_PAGE) -> list[Page]:
+        """Return the first page of each range, as query() does: a query for each, all under way at once."""
+
     async def commit(self, partition: str, operations: Sequence[Operation]) -> list[str]:
         """Apply 1 to 100 operations to one partition, all or none; no key may occur twice.
 
@@ -194,9 +201,10 @@ class Tables(Protocol):
         """
 
     async def commit_ahead(self, partition: str, operations: Sequence[Operation]) -> list[str]:
-        """Apply the operations as commit() does, where only a later commit of this process gives them a meaning.
+        """Apply the operations as commit() does, where only a later commit gives them a meaning.
 
-        They last as soon as that one does. Until then a power cut may take them, though no crash of the process does.
+        That is one of this process, or of who learns of them from it, as of the outcome of an activity. They last as
+        soon as that one does. Until then a power cut may take them, though no crash of the process does.
         """
         return await self.commit(partition, operations)
 

@@ -80,7 +80,7 @@ class PlanNames:
         entries = await _in_order([*chain(*await turns.take(self._entries(bucket, row) for bucket, row in rows))])
         operations, firsts = await _chunks(writer, 0, entries)
         head = Upsert(_FIRSTS + writer, split_text("firsts", dump(firsts)))
-        await write(self._tables, {self._partition: [*operations, head]})
+        await write(self._tables, {self._partition: [*operations, head]}, ahead=True)
 
     async def merge(self) -> None:
         """Merge the names of all writers, which have all written. To do it again, or twice at a time, changes nothing.
@@ -99,14 +99,14 @@ class PlanNames:
             # No chunk that is read later has a name before its first one.
             end = bisect_left(waiting, behind[0][0]) // CHUNK * CHUNK if behind else len(waiting)
             operations, some = await _chunks(MERGED, len(firsts), waiting[:end])
-            await write(self._tables, {self._partition: operations})
+            await write(self._tables, {self._partition: operations}, ahead=True)
             firsts, waiting = firsts + some, waiting[end:]
         rows = [*in_parts(firsts, FIRSTS_A_ROW)]
         heads = [
             Upsert(f"{_ALL_FIRSTS}{number:04}", {"rows": len(rows), **split_text("firsts", dump(some))})
             for number, some in enumerate(rows)
         ]
-        await write(self._tables, {self._partition: heads})
+        await write(self._tables, {self._partition: heads}, ahead=True)
 
     def _entries(self, bucket: int, row: PlanRow) -> list[Named]:
         row_id = f"{bucket:02x}{self._plan.key(row.decision, row.subject)}"

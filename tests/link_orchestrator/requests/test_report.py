@@ -273,6 +273,7 @@ async def test_the_summary_says_who_reviewed_approved_and_took_back(app: App, ru
     assert f"localtook it back: {undo['id']}, done" in text
     reviewers = (await app.call("GET", f"linking/runs/{run['id']}/basis"))["reviewers"]
     assert [(one["who"], one["actions"]) for one in reviewers] == [("local", {"exclude": 1, "leave": 1})]
+    assert "reviewers" not in await app.call("GET", f"linking/runs/{run['id']}/basis", reviewers="false")
 
 
 def test_a_summary_names_the_person_where_one_is_known_and_a_bounded_number_of_reviewers() -> None:

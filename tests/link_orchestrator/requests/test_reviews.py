@@ -220,7 +220,7 @@ async def test_nobody_links_what_is_protected_linked_elsewhere_or_not_weak(app: 
         assert why in answer["refused"][0]["reason"]
     for number, decision, why in (
         (2, "conflict", "can not be reviewed"),
-        (5, "noAccount", "name the one that is this person"),
+        (5, "noAccount", "name the one that is"),
     ):
         row = await row_of(app, run, number)
         assert row["decision"] == decision

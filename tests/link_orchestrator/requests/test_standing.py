@@ -90,6 +90,7 @@ async def test_a_directory_says_where_it_stands_at_the_same_cost_however_many_ac
 async def test_settings_are_shown_as_they_are(app: App) -> None:
     told = await app.call("GET", "directory/settings")
     assert told["appRoles"] == ["admin", "scim"]
+    assert told["credentials"] == (await app.call("GET", "directory"))["credentials"]
     assert told["signIn"] == {"on": False, "application": None, "tenants": []}
 
 
