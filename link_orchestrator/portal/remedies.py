@@ -15,6 +15,7 @@ from link_orchestrator.files.text import NAME_IT
 from link_orchestrator.passes.import_accounts import WITH_PROTECTED
 from link_orchestrator.requests.reviews import ALONE, NAME_ACCOUNT
 from shared.directory.errors import Busy
+from shared.directory.matching.policy import NO_SHARE
 from shared.directory.text import Advice as Advice
 
 REFUSED: Final[Mapping[str, str]] = {
@@ -97,6 +98,7 @@ _SAID: Final[Mapping[str, str]] = {
     ALONE: "press Link in its own row",
     NAME_ACCOUNT: "open the row, and choose it there",
     "; null takes it away": ", or empty the field",
+    NO_SHARE: "must be a number of per cent, from 0 to 100",
 }
 """What a page says in the place of a remedy that comes without a code: of a row of a file, or of a plan."""
 _CODE_PAGE: Final = re.compile(re.escape(NAME_IT) + r"[\w-]+")

@@ -137,7 +137,9 @@ async def save(asked: Asked) -> Outcome:
     if asked.form["move"]:
         return await _show(asked, Fields.typed(moved(asked.form)))
     before = await asked.api.get("directory/policy")
-    return await _put(asked, Fields.typed(asked.form).policy(before))
+    fields = Fields.typed(asked.form)
+    fields.refuse_lost()
+    return await _put(asked, fields.policy(before))
 
 
 async def save_raw(asked: Asked) -> Outcome:

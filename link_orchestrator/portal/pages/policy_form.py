@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, Self
 
 from link_orchestrator.portal.forms import Form, digits
+from shared.scim.errors import InvalidValue
 
 Document = Mapping[str, Any]
 
@@ -172,6 +173,14 @@ class Fields:
             if self.scheduled
             else None,
         }
+
+    def refuse_lost(self) -> None:
+        """Raise InvalidValue for what was typed for a rule that is off: the policy has no place for it."""
+        if lost := [one.rule.name for one in self.rules if one.trust == OFF and one.transforms.strip()]:
+            raise InvalidValue(
+                f"rules: {', '.join(lost)}: it is off, and what is typed for it would be lost. Make it weak or strong, "
+                "or empty that field"
+            )
 
     def _graph(self) -> dict[str, Any]:
         scope: dict[str, Any] = {"scope": self.scope or "all"}
