@@ -10,7 +10,15 @@ from typing import Any, Final
 
 from shared.admin.changed_values import values_of
 from shared.admin.pages import select
-from shared.admin.parameters import page_answer, read_choice, read_count, read_id_cursor, read_key, refuse_others
+from shared.admin.parameters import (
+    page_answer,
+    read_choice,
+    read_count,
+    read_cursor,
+    read_id_cursor,
+    read_key,
+    refuse_others,
+)
 from shared.directory.directory import Directory
 from shared.directory.errors import NotFound
 from shared.directory.keys import APPLICATION_ID, Key, application_key
@@ -56,15 +64,15 @@ async def find_accounts(directory: Directory, request: Request) -> Response:
         key = application_key(key.value)
     elif key.kind in ("objectId", "externalId", "nameId"):
         key = Key(key.kind, compared_id(key.value))
-    accounts, more = await directory.accounts.page_by(key, read_id_cursor(request), read_count(request))
-    return page_answer("accounts", [_shown(account) for account in accounts], more)
+    accounts, more = await directory.accounts.page_by(key, read_id_cursor(request, "accounts"), read_count(request))
+    return page_answer(request, "accounts", [_shown(account) for account in accounts], more)
 
 
 async def _list_accounts(directory: Directory, request: Request) -> Response:
     state = STATES.get(read_choice(request, "state", STATES), lambda one: True)
-    found, cursor = await select(directory.listing, request.params.get("cursor", ""), read_count(request), state)
+    found, cursor = await select(directory.listing, read_cursor(request, "accounts"), read_count(request), state)
     accounts = await directory.accounts.find_many(found)
-    return page_answer("accounts", [_shown(account) for account in accounts if account], cursor)
+    return page_answer(request, "accounts", [_shown(account) for account in accounts if account], cursor)
 
 
 async def get_account(directory: Directory, request: Request) -> Response:
@@ -113,7 +121,7 @@ async def get_schemas(directory: Directory, request: Request) -> Response:
 
 async def put_schemas(directory: Directory, request: Request) -> Response:
     """Replace the directory's own schemas, which extend User from then on."""
-    text = read_extensions(read_json(request.body), USER)
+    text = read_extensions(read_json(request.body, written=True), USER)
     await directory.schemas.set(text)
     return Response(200, text)
 
