@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from html import unescape
 from typing import Any
@@ -17,7 +18,7 @@ from link_orchestrator.portal.pages.listed import COUNT
 from link_orchestrator.portal.pages.provisioning import CAUSES
 from link_orchestrator.requests.provisioning import REMEDIES
 from shared.host.principal import READS
-from tests.link_orchestrator.portal.door import READER, Answer, Door
+from tests.link_orchestrator.portal.door import COLLEAGUE, OPERATOR, READER, Answer, Door
 from tests.link_orchestrator.portal.people import SHORT_HOSTILE, ask, bring, everybody, find
 from tests.link_orchestrator.running import csv_file, graph, object_id
 from tests.waiting import until
@@ -30,10 +31,10 @@ def version_on(page: Answer) -> str:
     return found[1].replace("&#34;", '"')
 
 
-async def press(door: Door, path: str, do: str, **fields: str) -> Answer:
+async def press(door: Door, path: str, do: str, who: Mapping[str, str] = OPERATOR, **fields: str) -> Answer:
     """Press a button as who has just loaded the page."""
-    page = await door.get(path)
-    return await door.send(path, {"do": do, "version": version_on(page), **fields}, token=page.token)
+    page = await door.get(path, who)
+    return await door.send(path, {"do": do, "version": version_on(page), **fields}, who, page.token)
 
 
 async def test_accounts_are_found_by_anything_and_listed_by_state(door: Door) -> None:
@@ -218,12 +219,42 @@ async def test_a_file_that_was_looked_at_is_not_called_imported(door: Door) -> N
     assert "Imported accounts" not in text
 
 
-async def test_an_edit_of_an_account_that_is_gone_is_said(door: Door) -> None:
+@pytest.mark.parametrize(
+    ("path", "typed"),
+    [
+        ("/edit", {"do": "edit", "title": "Boss", "emails": "kim@contoso.com\nk@contoso.com"}),
+        ("", {"do": "link", "identity": object_id(7), "reason": "She asked for it"}),
+        ("", {"do": "delete", "confirm": "kimberly"}),
+    ],
+    ids=["edit", "link", "delete"],
+)
+async def test_what_was_typed_for_an_account_that_a_colleague_deleted_is_shown_and_who_it_was(
+    door: Door, path: str, typed: dict[str, str]
+) -> None:
     kim = f"accounts/{(await bring(door, 'kim'))['kim']}"
-    page = await door.get(f"{kim}/edit")
-    await door.api.call("DELETE", kim)
-    gone = await door.send(f"{kim}/edit", {"do": "edit", "title": "Boss"}, token=page.token)
-    assert gone.status == 404
+    page = await door.get(kim + path)
+    assert (await press(door, kim, "delete", COLLEAGUE, confirm="kim")).status == 303
+    gone = await door.send(kim + path, typed, token=page.token)
+    assert (gone.status, "somebody removed it while this page was open" in gone.text) == (404, True), gone.text
+    assert "max@contoso.com" in gone.text
+    kept = gone.html.partition("What you had typed")[2]
+    assert all(f"<dd>{value}</dd>" in kept for name, value in typed.items() if name != "do")
+    assert "token" not in gone.text.partition("What you had typed")[2].partition("History")[0]
+
+
+@pytest.mark.parametrize("do", ["link", "release"])
+async def test_what_was_typed_beside_an_account_that_a_colleague_changed_stays(door: Door, do: str) -> None:
+    ids = await everybody(door)
+    name = "bob@contoso.com" if do == "release" else "ada@contoso.com"
+    path = f"accounts/{ids[name]}"
+    before = await door.get(path)
+    version = re.findall(r'name="version" value="([^"]*)"', before.html)[0]
+    assert (await press(door, path, "protect", COLLEAGUE, protected="yes")).status == 303
+    typed = {"identity": object_id(9), "reason": "She asked for it"} if do == "link" else {"keepEvidence": "no"}
+    page = await door.send(path, {"do": do, "version": unescape(version), **typed}, token=before.token)
+    assert (page.status, "Somebody changed this account while you had it open" in page.text) == (412, True), page.text
+    # A protected account has no form for either.
+    assert all(value in page.html.partition("What you had typed")[2] for value in typed.values())
 
 
 async def test_the_activity_names_what_was_done_on_a_page(door: Door) -> None:
