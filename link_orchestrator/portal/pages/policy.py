@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from link_orchestrator.portal.forms import read_json
 from link_orchestrator.portal.page import Asked, Outcome, Page, SeeOther, Shown
 from link_orchestrator.portal.pages.policy_form import SWITCHES, Fields, beside_its_field, moved
 from link_orchestrator.portal.remedies import POLICY_WARNED, worded
@@ -142,11 +143,7 @@ async def save(asked: Asked) -> Outcome:
 
 async def save_raw(asked: Asked) -> Outcome:
     """Save the policy as JSON."""
-    try:
-        policy = json.loads(asked.form["raw"])
-    except (ValueError, RecursionError) as error:
-        raise InvalidValue(f"raw: it is no JSON: {error}".replace("; ", ", ")) from None
-    return await _put(asked, policy)
+    return await _put(asked, read_json("raw", asked.form["raw"]))
 
 
 async def _put(asked: Asked, policy: Any) -> Outcome:
