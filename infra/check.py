@@ -1,4 +1,4 @@
-"""`python -m infra.check`: holds the Bicep templates to what they promise. Exit code 1 where anything is wrong.
+"""`python -m infra.check`: holds the Bicep templates and the workflows to what they promise. Exit code 1 for a fault.
 
 It takes no Azure and no compiler, and proves no deployment (infra/docs/deploy.md). Two parsers read the templates, each
 scenario is worked out as a deployment would, and every check of infra/checks looks at it.
@@ -11,7 +11,21 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from infra.checks import access, alerts, decided, entra, form, names, order, results, safety, secrets, settings, types
+from infra.checks import (
+    access,
+    alerts,
+    decided,
+    entra,
+    form,
+    names,
+    order,
+    results,
+    safety,
+    secrets,
+    settings,
+    types,
+    workflows,
+)
 from infra.checks.evaluation import CannotTell, Deployment, deploy
 from infra.checks.finding import Finding
 from infra.checks.scenarios import SCENARIOS
@@ -24,11 +38,12 @@ CHECKS = (
 """Each looks at every scenario of main.bicep."""
 INFRA = Path(__file__).parent
 ROOT = INFRA.parent
+WORKFLOWS = ROOT / ".github" / "workflows"
 
 
 def main() -> int:
     """Check everything, say what is wrong, and return the exit code."""
-    found = [*look(INFRA), *secrets.check(ROOT)]
+    found = [*look(INFRA), *workflows.check(WORKFLOWS), *secrets.check(ROOT)]
     for file in ("main.bicep", "entra.bicep"):
         found += read_again((INFRA / file).read_text("utf-8"), f"infra/{file}")
     for one in found:

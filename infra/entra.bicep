@@ -29,6 +29,9 @@ param readAssignments bool = false
 @description('Whether the attribute mapping of the provisioning job is read.')
 param readMapping bool = false
 
+@description('Client ids of applications by which people get tokens for scripts, such as the Azure CLI, 04b07795-8ddb-461a-bbee-02f9e1bf7b46. Empty the first time: Entra must know the application already. Parameter adminScriptClientIds of main.bicep has them, too.')
+param scriptClientIds array = []
+
 var callback = '${portalUrl}/.auth/login/aad/callback'
 var issuer = '${environment().authentication.loginEndpoint}${tenant().tenantId}/v2.0'
 
@@ -58,6 +61,16 @@ var roles = {
   operator: '5b1f5f0e-3c1c-4c3e-9d38-6f1f3a1b7a02'
   owner: '5b1f5f0e-3c1c-4c3e-9d38-6f1f3a1b7a03'
 }
+
+// What such an application asks for: to act for whoever is signed in there.
+var scriptScope = '5b1f5f0e-3c1c-4c3e-9d38-6f1f3a1b7a04'
+var scriptClients = [for client in scriptClientIds: {
+  appId: client
+  delegatedPermissionIds: [
+    scriptScope
+  ]
+}]
+
 var owners = empty(firstOwner) ? [] : [
   firstOwner
 ]
@@ -69,6 +82,17 @@ resource application 'Microsoft.Graph/applications@v1.0' = {
   signInAudience: 'AzureADMyOrg'
   api: {
     requestedAccessTokenVersion: 2
+    oauth2PermissionScopes: [
+      {
+        id: scriptScope
+        value: 'user_impersonation'
+        type: 'Admin'
+        isEnabled: true
+        adminConsentDisplayName: 'Act at SCIMLINK for whoever is signed in'
+        adminConsentDescription: 'What the person may do, by the app roles that were assigned.'
+      }
+    ]
+    preAuthorizedApplications: scriptClients
   }
   web: {
     homePageUrl: portalUrl

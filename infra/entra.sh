@@ -1,15 +1,17 @@
 #!/usr/bin/env bash
 # What entra.bicep does, by the Azure CLI: for the Cloud Shell, where Bicep's extension for Graph cannot be used.
 #
-#   infra/entra.sh PRINCIPAL PORTAL [PERMISSION…]
+#   infra/entra.sh PRINCIPAL PORTAL [PERMISSION…] [CLIENT…]
 #
 # PRINCIPAL and PORTAL are the outputs adminPrincipalId and portalUrl of main.bicep. A PERMISSION is an application
 # permission of Microsoft Graph: User.Read.All, GroupMember.Read.All, Application.Read.All, Synchronization.Read.All.
-# Run it again to add one. It prints the client id, for the parameter adminClientId of main.bicep.
+# Run it again to add one. A CLIENT is the client id of an application by which people get tokens for scripts, such as
+# the Azure CLI, 04b07795-8ddb-461a-bbee-02f9e1bf7b46; those that were named before are replaced.
+# It prints the client id, for the parameter adminClientId of main.bicep.
 set -euo pipefail
 
 if [ $# -lt 2 ]; then
-    sed -n '2,8s/^# \{0,1\}//p' "$0" >&2
+    sed -n '2,10s/^# \{0,1\}//p' "$0" >&2
     exit 2
 fi
 principal=$1
@@ -30,8 +32,12 @@ permission_id() {
     esac
 }
 
-for permission in "$@"; do
-    permission_id "$permission" >/dev/null
+is_client() {
+    [[ $1 =~ ^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$ ]]
+}
+
+for one in "$@"; do
+    is_client "$one" || permission_id "$one" >/dev/null
 done
 
 role() {
@@ -81,9 +87,31 @@ if [ -z "$(az ad app permission list-grants --id "$client" --query '[].id' --out
         --scope 'openid profile email' --output none
 fi
 
+# What such an application asks for: to act for whoever is signed in there. Entra must know it before it is given to one.
+application="https://graph.microsoft.com/v1.0/applications(appId='$client')"
+scope=5b1f5f0e-3c1c-4c3e-9d38-6f1f3a1b7a04
+az rest --method PATCH --url "$application" --output none --body "{\"api\": {\"oauth2PermissionScopes\": [{
+    \"id\": \"$scope\", \"value\": \"user_impersonation\", \"type\": \"Admin\", \"isEnabled\": true,
+    \"adminConsentDisplayName\": \"Act at SCIMLINK for whoever is signed in\",
+    \"adminConsentDescription\": \"What the person may do, by the app roles that were assigned.\"
+}]}}"
+allowed=
+for one in "$@"; do
+    if is_client "$one"; then
+        allowed+="${allowed:+, }{\"appId\": \"$one\", \"delegatedPermissionIds\": [\"$scope\"]}"
+    fi
+done
+if [ -n "$allowed" ]; then
+    az rest --method PATCH --url "$application" --output none \
+        --body "{\"api\": {\"preAuthorizedApplications\": [$allowed]}}"
+fi
+
 graph=$(az ad sp show --id 00000003-0000-0000-c000-000000000000 --query id --output tsv)
 granted="https://graph.microsoft.com/v1.0/servicePrincipals/$principal/appRoleAssignments"
 for permission in "$@"; do
+    if is_client "$permission"; then
+        continue
+    fi
     id=$(permission_id "$permission")
     if [ -z "$(az rest --url "$granted" --query "value[?appRoleId=='$id'].id" --output tsv)" ]; then
         az rest --method POST --url "$granted" --output none \

@@ -49,9 +49,8 @@ class ProblemReport:
             alike = problem.line, problem.reason
             self._alike[alike] += 1  # a JSON file may be one line
             subject = f"{problem.line}:{problem.reason}:{self._alike[alike]}:{self._source}"
-            shown = {"line": problem.line, "reason": problem.reason, "remedy": problem.remedy}
             bucket = min(problem.line // LINES_IN_BUCKET, self._directory.keys.buckets - 1)
-            rows[bucket].append(PlanRow(PROBLEM, subject, shown, place=problem.line))
+            rows[bucket].append(PlanRow(PROBLEM, subject, problem.to_json(), place=problem.line))
         for bucket, some in rows.items():
             await self._directory.plan(self._name).write(bucket, some)
         return kept

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, Self
+
+from shared.directory.keys import APPLICATION_ID
 
 MOST_GROUPS: Final = 100
 """Problems of different texts that are counted apart at most; all others are counted together."""
@@ -25,11 +28,31 @@ def _alike(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A row that cannot be used. It begins at `line`, from 1. The texts name columns, and never a row's values."""
+    """A row that cannot be used. It begins at `line`, from 1. The texts name columns, and never a row's values.
+
+    Where the row has an applicationId, that tells it from others: a JSON file may be one line.
+    """
 
     line: int
     reason: str
     remedy: str
+    application_id: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the problem as JSON types."""
+        known: dict[str, Any] = {"line": self.line, "reason": self.reason, "remedy": self.remedy}
+        return known | ({APPLICATION_ID: self.application_id} if self.application_id else {})
+
+    @classmethod
+    def from_json(cls, shown: Mapping[str, Any]) -> Self:
+        """Return the problem that `to_json` wrote."""
+        return cls(shown["line"], shown["reason"], shown["remedy"], shown.get(APPLICATION_ID, ""))
+
+
+def said_before(line: int, first: str) -> Problem:
+    """Return that a row says what the one in `first`, such as "line 4", said: nothing of it is lost."""
+    reason = f"The row says the same as {first}, and was read once."
+    return Problem(line, reason, "Nothing is to be done, unless the two should differ.")
 
 
 @dataclass(slots=True)

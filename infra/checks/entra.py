@@ -16,6 +16,7 @@ SCENARIOS: Mapping[str, Mapping[str, Any]] = {
         "readAssignments": True,
         "readMapping": True,
         "firstOwner": "owner",
+        "scriptClientIds": ["22222222-2222-2222-2222-222222222222"],
         "adminPrincipalId": "p",
         "portalUrl": "https://admin.example",
     },
@@ -38,6 +39,7 @@ SAID = (
     r"\"subject\": \"$principal\"",
     "appRoleAssignmentRequired=true",
     "--scope 'openid profile email'",
+    r"\"value\": \"user_impersonation\", \"type\": \"Admin\"",
 )
 """What entra.sh asks for, as the template sets it."""
 OWN_ROLES = {"Reader", "Operator", "Owner"}
@@ -65,6 +67,7 @@ def check(deployment: Deployment) -> Iterator[Finding]:
         if at(body, "api.requestedAccessTokenVersion") != 2:
             yield Finding("entra", symbol, "tokens of scripts would have another issuer than the sign-in checks")
         yield from _check_roles(symbol, body.get("appRoles", []))
+        yield from _check_scripts(symbol, body.get("api", {}), deployment.parameters["scriptClientIds"])
     for credential in deployment.of("Microsoft.Graph/applications/federatedIdentityCredentials"):
         wanted = {
             "issuer": "https://login.microsoftonline.com/«tenant.tenantId»/v2.0",
@@ -98,6 +101,18 @@ def _check_roles(symbol: str, roles: list[Mapping[str, Any]]) -> Iterator[Findin
             yield Finding("entra", symbol, f"the role {one.get('value')} is not enabled")
         if one.get("allowedMemberTypes") != ["User", "Application"]:
             yield Finding("entra", symbol, f"the role {one.get('value')} is for people and for scripts")
+
+
+def _check_scripts(symbol: str, api: Mapping[str, Any], clients: list[str]) -> Iterator[Finding]:
+    """By which applications people get tokens for scripts: those that are named, and no other consents for itself."""
+    scopes = api.get("oauth2PermissionScopes", [])
+    if [(one.get("value"), one.get("type"), one.get("isEnabled")) for one in scopes] != [
+        ("user_impersonation", "Admin", True)
+    ]:
+        yield Finding("entra", symbol, "its one scope is user_impersonation, to which administrators alone consent")
+    ids = [one.get("id") for one in scopes]
+    if api.get("preAuthorizedApplications") != [{"appId": one, "delegatedPermissionIds": ids} for one in clients]:
+        yield Finding("entra", symbol, "people get tokens by other applications than scriptClientIds")
 
 
 def check_script(script: str, template: str) -> Iterator[Finding]:

@@ -1,4 +1,4 @@
-"""The form that the portal shows, and azd's list of services: both name what the template has."""
+"""The form that the portal shows, and azd's answers and list of services: all name what the template has."""
 
 from __future__ import annotations
 
@@ -46,6 +46,9 @@ def check(template: Template, folder: Path) -> Iterator[Finding]:
                 yield Finding(
                     "form", f"{file.name} {place}", f"offers {values}, and main.bicep allows {_plain(allowed)}"
                 )
+    answers = folder / "main.parameters.json"
+    for name in json.loads(answers.read_text("utf-8"))["parameters"].keys() - template.params.keys():
+        yield Finding("form", f"{answers.name} {name}", "is no parameter of main.bicep")
     services = set(
         re.findall(r"^  (\w+):$", (folder / "azure.yaml").read_text("utf-8").partition("services:")[2], re.MULTILINE)
     )

@@ -38,6 +38,7 @@ from link_orchestrator.files.cells import (
     find_answer,
     find_state,
     find_verified,
+    printable,
     read_email,
     read_flag,
     read_shown,
@@ -48,6 +49,7 @@ from link_orchestrator.files.formats import read_rows
 from link_orchestrator.files.layouts import ACCOUNTS, BULK_REMEDY, Product, is_bulk
 from link_orchestrator.files.reading import Notes
 from link_orchestrator.files.rows import MAX_FIELD_CHARS, Header, UnreadableFile
+from link_orchestrator.files.suspicious import Suspicion
 from link_orchestrator.files.wrong_file import Door, Doorkeeper
 from link_orchestrator.problems import Problem
 from shared.directory.keys import APPLICATION_ID, in_small_letters
@@ -121,15 +123,21 @@ def _read(file: bytes, content_type: str, columns: Mapping[str, str], notes: Not
             layout, product = found.look(cells)
             notes.look(row.line, cells, layout)
             notes.layout = notes.layout or (product.name if product else "")
+            row_cells = _Cells(cells, layout, product)
             try:
-                account = _account(row.line, _Cells(cells, layout, product))
+                account = _account(row.line, row_cells)
                 _refuse_display_name(cells, layout, found)
                 owners.check(account)
             except Unusable as unusable:
-                yield Problem(row.line, *(_explain(cells, found, notes) or (unusable.reason, unusable.remedy)))
+                told = _explain(cells, found, notes) or (unusable.reason, unusable.remedy)
+                yield Problem(row.line, *told, row_cells.own_key())
             else:
+                if layout.get("userName") and row_cells.text("userName") is None:
+                    notes.suspect(Suspicion.NO_NAME, row.line, layout["userName"][0])
                 if product is None or not product.repeats or not _seen_before(account, seen):
                     yield account
+                else:
+                    notes.repeated()
 
 
 def _explain(cells: Mapping[str, Any], found: Columns, notes: Notes) -> tuple[str, str] | None:
@@ -314,6 +322,11 @@ class _Cells:
         """Return a text by which accounts are told apart."""
         header, value = self.find(column)
         return read_shown(header, value, most=most)
+
+    def own_key(self) -> str:
+        """Return the applicationId as far as it can be written out, "" for none: of a row that cannot be used, too."""
+        value = self.find(APPLICATION_ID)[1]
+        return printable(str(value).strip()[:MAX_APPLICATION_ID]) if isinstance(value, str | int) else ""
 
     def object_id(self) -> str | None:
         """Return the object id of a past sign-in. Raises Unusable for a text that is none."""

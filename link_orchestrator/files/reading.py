@@ -13,6 +13,10 @@ from typing import Any, Final, Self, TypeVar
 
 from link_orchestrator.files.suspicious import MEANINGS, Suspicion, suspect
 from link_orchestrator.problems import LINES, Problem, ProblemGroup, Tally
+from shared.directory.text import counted
+
+ALL_READ: Final = frozenset({"emails", "otherEmails", "emailVerified", "phoneNumbers", "addresses"})
+"""Columns of which every header that is read as one counts; of all others the first that is filled in."""
 
 R = TypeVar("R")
 K = TypeVar("K")
@@ -150,6 +154,8 @@ class Notes:
 
     def __init__(self) -> None:
         self.layout = ""
+        self.uncomputed = False
+        """Whether cells of a workbook have formulas that nobody worked out."""
         self._file = Reading()
         self._remarks: list[str] = []
         self._columns: dict[str, str] = {}
@@ -157,6 +163,7 @@ class Notes:
         self._suspicious: dict[tuple[Suspicion, str], _Lines] = {}
         self._problems = Tally()
         self._rows = Counter[str]()
+        self._held_by: dict[str, str] = {}
 
     def file(
         self,
@@ -181,6 +188,10 @@ class Notes:
     def anything(self) -> bool:
         """Tell whether a row was noted before, usable or not."""
         return bool(self._rows)
+
+    def repeated(self) -> None:
+        """Note a row of an account that came before, in an export with a row for each of its groups."""
+        self._rows["repeated"] += 1
 
     def remark(self, text: str) -> None:
         """Note a sentence for the administrator."""
@@ -241,10 +252,16 @@ class Notes:
             tuple(_header(header) for header, read_as in columns if not read_as),
             tuple(sorted(suspicious, key=lambda one: one.lines[0])[:MAX_SHOWN_SUSPICIOUS]),
             tuple(sorted(problems, key=lambda one: one.lines[0])[:MAX_SHOWN_PROBLEMS]),
-            tuple(self._remarks),
+            (*self._remarks, *self._held_by.values(), *self._repeated()),
             self._rows["read"],
             self._rows["unusable"],
         )
+
+    def _repeated(self) -> Iterator[str]:
+        """Yield the remark about accounts that have several rows, if there are such."""
+        if times := self._rows["repeated"]:
+            what = counted(times, "row")
+            yield f"The file has several rows of one account, for its groups: {what} said the same as one before."
 
     @staticmethod
     def _add(groups: dict[K, _Lines], key: K, line: int) -> None:
@@ -253,6 +270,10 @@ class Notes:
 
     def _note_columns(self, headers: tuple[str, ...], layout: Mapping[str, Sequence[str]]) -> Sequence[tuple[str, str]]:
         column_of = {header: column for column, held_by in layout.items() for header in held_by}
+        for column, held_by in layout.items():
+            if len(held_by) > 1 and column not in ALL_READ and column not in self._held_by:
+                names = " and ".join(map(_header, held_by))
+                self._held_by[column] = f"{names} are all read as {column}: of each row the first that is filled in."
         for header in headers:
             if header and len(self._columns) <= MAX_SHOWN_COLUMNS:
                 self._columns.setdefault(header, column_of.get(header, ""))

@@ -29,6 +29,14 @@ from link_orchestrator.problems import Problem
 
 _MAX_SHEETS: Final = 20
 """Sheets that are looked into until one has rows."""
+UNCOMPUTED: Final = (
+    "Formulas of the workbook have no values, and count as empty cells: open it in a spreadsheet, save it, and send it "
+    "again."
+)
+_MERGED: Final = (
+    "Cells of the row are merged with those of other rows: what they say stands in one row alone.",
+    "Take the merged cells apart, fill each of them in, and save the workbook again.",
+)
 _EXACT: Final = 10**15
 """The number from which on a spreadsheet keeps no longer every digit."""
 
@@ -38,7 +46,9 @@ def read_workbook(file: bytes, notes: Notes) -> Iterator[Header | Row | Problem]
 
     Raises UnreadableFile for what is no workbook, is damaged or protected, or would take too much memory.
     """
-    form = check_workbook(file)
+    form, notes.uncomputed = check_workbook(file)
+    if notes.uncomputed:
+        notes.remark(UNCOMPUTED)
     sheet = _open(file, form, notes)
     rows = _numbered(sheet)
     names: tuple[str, ...] = ()
@@ -46,8 +56,11 @@ def read_workbook(file: bytes, notes: Notes) -> Iterator[Header | Row | Problem]
         if names := _header(cells, notes):
             break
     yield Header(names, notes.sheets())
+    merged = _Merged(sheet, len(names))
     for line, cells in rows:
-        if any(cells[len(names) :]):
+        if merged.has(line):
+            yield Problem(line, *_MERGED)
+        elif any(cells[len(names) :]):
             reason = f"The row has more cells than the header row, which has {len(names)}."
             yield Problem(line, reason, "Give each column a name, or clear the cells without one.")
         elif any(cells):
@@ -60,6 +73,24 @@ def read_workbook(file: bytes, notes: Notes) -> Iterator[Header | Row | Problem]
                 if isinstance(value, float) and abs(value) >= _EXACT:
                     notes.suspect(Suspicion.MANGLED, line, name)
             yield Row(line, dict(zip(names, texts, strict=False)))
+
+
+class _Merged:
+    """The rows of a sheet in which cells are merged with those of other rows; asked for in order."""
+
+    def __init__(self, sheet: CalamineSheet, columns: int) -> None:
+        ranges = sheet.merged_cell_ranges or []
+        self._rows = sorted(
+            (top + 1, bottom + 1) for (top, left), (bottom, _) in ranges if bottom > top and left < columns
+        )
+        self._place = self._last = 0
+
+    def has(self, line: int) -> bool:
+        """Tell whether a row is one of them."""
+        while self._place < len(self._rows) and self._rows[self._place][0] <= line:
+            self._last = max(self._last, self._rows[self._place][1])
+            self._place += 1
+        return line <= self._last
 
 
 def _open(file: bytes, form: str, notes: Notes) -> CalamineSheet:

@@ -20,6 +20,7 @@ class Suspicion(StrEnum):
     ERROR = "spreadsheetError"
     OBJECT = "powershellObject"
     MOJIBAKE = "mojibake"
+    NO_NAME = "noUserName"
     SHORT = "shortRow"
     CUT = "cutLastLine"
 
@@ -48,6 +49,10 @@ MEANINGS: Final[Mapping[Suspicion, tuple[str, str]]] = {
     Suspicion.MOJIBAKE: (
         "letters that were read in a wrong encoding before, such as Ã¼",
         "Export the file again, as UTF-8.",
+    ),
+    Suspicion.NO_NAME: (
+        "no name to sign in with, in a file that has them: the e-mail address is taken for it",
+        "Fill the name in where the person signs in with another one.",
     ),
     Suspicion.SHORT: (
         "fewer cells than the header row has: those that are missing count as empty",

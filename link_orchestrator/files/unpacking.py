@@ -13,7 +13,7 @@ import zlib
 from array import array
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from typing import Final
+from typing import Final, NamedTuple
 from xml.parsers import expat
 
 from link_orchestrator.files.rows import UnreadableFile
@@ -24,18 +24,30 @@ MAX_CELLS: Final = 5_000_000
 """Cells of a sheet's used area, from its first used row and column to its last."""
 MAX_TEXT_CHARS: Final = 100_000_000
 """Characters of all cells together, a text that several cells share counted for each."""
+MAX_MERGED: Final = 100_000
+"""Merged cells of a sheet."""
 _MAX_PARTS: Final = 5_000
 _PIECE_BYTES: Final = 64 * 1024
 _SMALL: Final = "Save the rows as CSV, and send that."
 DAMAGED: Final = "The workbook is damaged. Open it in a spreadsheet and save it again, as .xlsx or CSV."
-PROTECTED: Final = "The workbook is protected by a password. Save it without one, and send it again."
+PROTECTED: Final = (
+    "The workbook is encrypted, by a password or a sensitivity label. Save it without one, as .xlsx or CSV, and send "
+    "that."
+)
 _PICTURES: Final = (".jpeg", ".jpg", ".png", ".emf", ".wmf")
 _MACROS: Final = ".bin"
 _SHARED: Final = "sharedstrings.xml"
 
 
-def check_workbook(file: bytes) -> str:
-    """Return whether an archive is a workbook of the format xlsx or ods.
+class Checked(NamedTuple):
+    """A workbook's format, xlsx or ods, and whether cells of it have formulas that nobody worked out."""
+
+    form: str
+    uncomputed: bool
+
+
+def check_workbook(file: bytes) -> Checked:
+    """Return what kind of workbook an archive is.
 
     Raises UnreadableFile for another archive, and for a workbook that is damaged, protected, or too large.
     """
@@ -46,14 +58,13 @@ def check_workbook(file: bytes) -> str:
                 raise UnreadableFile(f"The workbook has more than {_MAX_PARTS} parts. {_SMALL}")
             form = _format(archive, parts)
             if form == "xlsx":
-                _check_xlsx(file, parts)
-            else:
-                _check_ods(file, parts)
+                return Checked(form, _check_xlsx(file, parts))
+            _check_ods(file, parts)
+            return Checked(form, False)
     except (zipfile.BadZipFile, zlib.error, expat.ExpatError, NotImplementedError, ValueError, OSError, EOFError) as no:
         if isinstance(no, UnreadableFile):
             raise
         raise UnreadableFile(DAMAGED) from None
-    return form
 
 
 def _format(archive: zipfile.ZipFile, parts: Mapping[str, zipfile.ZipInfo]) -> str:
@@ -129,10 +140,11 @@ def _parser() -> expat.XMLParserType:
     return expat.ParserCreate()
 
 
-def _check_xlsx(file: bytes, parts: Mapping[str, zipfile.ZipInfo]) -> None:
+def _check_xlsx(file: bytes, parts: Mapping[str, zipfile.ZipInfo]) -> bool:
     """Check the parts that a reader of the workbook finds: by the archive's relations, and those of what they name.
 
-    Parts go by the last step of their path, since readers differ in how they resolve one.
+    Parts go by the last step of their path, since readers differ in how they resolve one. Returns whether there are
+    formulas without a value.
     """
     budget = _Budget(file)
     by_name: defaultdict[str, list[zipfile.ZipInfo]] = defaultdict(list)
@@ -155,15 +167,19 @@ def _check_xlsx(file: bytes, parts: Mapping[str, zipfile.ZipInfo]) -> None:
     texts = _SharedTexts()
     for part in (part for name in shared for part in by_name[name]):
         texts.read(budget.pieces(part))
-    longest = max(texts.lengths, default=0)
+    longest, uncomputed = max(texts.lengths, default=0), False
     for name in {*roots, *named, "workbook.xml", "styles.xml"} - shared:
         for part in by_name[name]:
             if name.endswith((*_PICTURES, _MACROS)):
                 for _ in budget.pieces(part):  # no reader takes it for a sheet; it may not be too large all the same
                     pass
                 _refuse_unless(name in roots or name == "vbaproject.bin")
-            elif _measure(budget.pieces(part)) * longest > MAX_TEXT_CHARS:
+                continue
+            measured = _measure(budget.pieces(part))
+            uncomputed |= measured.uncomputed
+            if measured.shared * longest > MAX_TEXT_CHARS:
                 _count_texts(_Budget(file).pieces(part), texts.lengths)
+    return uncomputed
 
 
 def _refuse_unless(usual: bool) -> None:
@@ -211,20 +227,30 @@ class _SharedTexts:
             _refuse_text(self._total)
 
 
-def _measure(pieces: Iterator[bytes]) -> int:
-    """Return how many cells of a sheet have a shared text; of another part of a workbook 0.
+class _Measured(NamedTuple):
+    """How many cells of a sheet have a shared text, and whether one has a formula and no value."""
 
-    Raises UnreadableFile for a used area that is too large.
+    shared: int
+    uncomputed: bool
+
+
+def _measure(pieces: Iterator[bytes]) -> _Measured:
+    """Return what there is in a sheet; nothing of another part of a workbook.
+
+    Raises UnreadableFile for a used area that is too large, and for too many merged cells.
     """
-    area, columns = _Area(), set[str]()
+    area, columns, formulas = _Area(), set[str](), _Formulas()
     cell: dict[str, str] = {}
-    row, column, digits, is_new, shared = 0, 0, "", True, 0
+    row, column, digits, is_new, shared, merged = 0, 0, "", True, 0, 0
 
     def start(name: str, attributes: dict[str, str]) -> None:
-        nonlocal cell, row, column, digits, is_new, shared
+        nonlocal cell, row, column, digits, is_new, shared, merged
         if ":" in name:
             name = name.rpartition(":")[2]
         if name == "c":
+            if formulas.open:
+                formulas.close()
+                parser.CharacterDataHandler = None
             cell = attributes
             column += 1
         elif name in ("v", "t"):
@@ -242,11 +268,36 @@ def _measure(pieces: Iterator[bytes]) -> int:
         elif name == "row":
             row, column, is_new = int(attributes.get("r", row + 1)), 0, True
             digits = attributes.get("r", "")
+        elif name == "f" and cell.get("t") != "str":  # whose value may be an empty text
+            formulas.open = True
+            parser.CharacterDataHandler = formulas.text
+        elif name == "mergeCell" and (merged := merged + 1) > MAX_MERGED:
+            raise UnreadableFile(f"A sheet has more than {MAX_MERGED:,} merged cells. {_SMALL}")
+        if formulas.open:
+            formulas.in_value = name == "v"
 
     parser = _parser()
     parser.StartElementHandler = start
     _parse(pieces, parser)
-    return shared
+    formulas.close()
+    return _Measured(shared, formulas.uncomputed)
+
+
+class _Formulas:
+    """Finds formulas without a value, such as a program writes that works none out. `open` says that one has begun."""
+
+    def __init__(self) -> None:
+        self.open = self.in_value = self.uncomputed = False
+        self._has_value = False
+
+    def text(self, text: str) -> None:
+        """Note the text of a formula's cell."""
+        self._has_value |= self.in_value
+
+    def close(self) -> None:
+        """Note that the cell with the formula ends."""
+        self.uncomputed |= self.open and not self._has_value
+        self.open = self._has_value = False
 
 
 def _count_texts(pieces: Iterator[bytes], lengths: array[int]) -> None:

@@ -9,7 +9,7 @@ identity provider manages are left as they are, and reported.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -22,6 +22,7 @@ from link_orchestrator.passes.import_counts import (
     CREATED,
     LINKED_ACCOUNT,
     PROTECTED_ACCOUNT,
+    REPEATED,
     UNCHANGED,
     Outcome,
     count,
@@ -30,7 +31,7 @@ from link_orchestrator.passes.import_counts import (
     updated,
 )
 from link_orchestrator.problem_report import KEPT_IN_BUCKET, ProblemReport
-from link_orchestrator.problems import Problem
+from link_orchestrator.problems import Problem, said_before
 from link_orchestrator.run import by_import
 from link_orchestrator.staged import IMPORTED, rows_of
 from shared.directory.directory import Directory
@@ -70,8 +71,9 @@ async def go_through(directory: Directory, job: Job, slice_: Slice, act: Act) ->
         rows = [AccountRow.from_json(item) async for items in rows_of(directory, job).read(bucket) for item in items]
         if not rows:
             continue
-        wanted, problems = _one_each(rows)
-        counts += count(map(refused, problems))
+        wanted, again = _one_each(rows)
+        counts += count(again)
+        problems = [outcome.problem for outcome in again if outcome.problem]
         alike = _alike(wanted)
         cancelled = False
         for batch in in_parts(wanted, AT_ONCE):
@@ -79,7 +81,8 @@ async def go_through(directory: Directory, job: Job, slice_: Slice, act: Act) ->
                 break
             outcomes = await act(directory, job, bucket, batch, alike)
             counts += count(outcomes)
-            problems += [outcome.problem for outcome in outcomes if outcome.problem]
+            found = ((row, outcome.problem) for row, outcome in zip(batch, outcomes, strict=True))
+            problems += [_identified(problem, row) for row, problem in found if problem]
         report = ProblemReport(directory, job.id, f"{bucket:02x}", KEPT_IN_BUCKET)
         await report.add(sorted(problems, key=lambda problem: problem.line))
         await report.close()
@@ -94,23 +97,29 @@ async def is_over(directory: Directory, job: Job) -> bool:
     return bool(now.cancelled_by) or now.state.ended
 
 
-def _one_each(rows: Sequence[AccountRow]) -> tuple[list[AccountRow], list[Problem]]:
-    """Return the first row of each userName, and a problem for each later row that says something else."""
+def _one_each(rows: Sequence[AccountRow]) -> tuple[list[AccountRow], list[Outcome]]:
+    """Return the first row of each userName, and the outcome of each later row, of which nothing is taken."""
     by_name: defaultdict[tuple[str, str], list[AccountRow]] = defaultdict(list)
     for row in sorted(rows, key=lambda row: row.line):
         by_name[fold(row.user_name), in_small_letters(row.user_name)].append(row)
-    return [first for first, *_ in by_name.values()], list(_conflicts(by_name.values()))
+    later = [_again(first, other) for first, *others in by_name.values() for other in others]
+    return [first for first, *_ in by_name.values()], later
 
 
-def _conflicts(groups: Iterable[Sequence[AccountRow]]) -> Iterator[Problem]:
-    for first, *others in groups:
-        for other in others:
-            if replace(other, line=first.line) != first:
-                yield Problem(
-                    other.line,
-                    f"userName: line {first.line} has the same one, and the rows differ; line {first.line} was taken",
-                    "keep the row that is right and import the file again",
-                )
+def _again(first: AccountRow, other: AccountRow) -> Outcome:
+    """Return the outcome of a row whose userName the row `first` had before it."""
+    if replace(other, line=first.line) == first:
+        return Outcome((REPEATED,), _identified(said_before(other.line, f"line {first.line}"), other))
+    differs = Problem(
+        other.line,
+        f"userName: line {first.line} has the same one, and the rows differ; line {first.line} was taken",
+        "keep the row that is right and import the file again",
+    )
+    return refused(_identified(differs, other))
+
+
+def _identified(problem: Problem, row: AccountRow) -> Problem:
+    return replace(problem, application_id=row.application_id or "")
 
 
 def _alike(rows: Sequence[AccountRow]) -> Alike:

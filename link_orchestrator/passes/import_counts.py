@@ -12,6 +12,8 @@ from shared.directory.records.kept import values_changed
 from shared.directory.records.model import ENTERPRISE, Account
 
 CREATED, UPDATED, UNCHANGED, REFUSED = "created", "updated", "unchanged", "refused"
+REPEATED: Final = "repeated"
+"""Count of rows that say the same as a row before them."""
 CHANGES: Final = "changes."
 """Prefix of counts of updated accounts or groups, by the attribute that changes."""
 DEACTIVATED, ACTIVATED = f"{CHANGES}deactivated", f"{CHANGES}activated"

@@ -14,26 +14,33 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from link_orchestrator.approving import count_reviews
+from link_orchestrator.files.cells import plain
 from link_orchestrator.files.formats import read_rows
+from link_orchestrator.files.reading import Notes
 from link_orchestrator.files.rows import Header, Row, UnreadableFile
+from link_orchestrator.files.spreadsheets import UNCOMPUTED
 from link_orchestrator.kinds import RUN
 from link_orchestrator.lifecycle import Orchestrations
 from link_orchestrator.problem_report import BY_REASON
 from link_orchestrator.problems import Problem, Tally
 from link_orchestrator.requests.jobs import shown
 from link_orchestrator.requests.report import DECIDING
-from link_orchestrator.requests.reviews import Wish, begin_reviewing, record
+from link_orchestrator.requests.reviews import ROWS_AT_ONCE, Wish, begin_reviewing, lean, record
 from link_orchestrator.requests.sent_file import read_ahead, read_file
 from link_orchestrator.run import reviews_of
 from shared.admin.parameters import refuse_others
 from shared.directory.directory import Directory
 from shared.directory.errors import refused_behind
+from shared.directory.keys import ID, fold
+from shared.directory.object_ids import compared_id
 from shared.directory.text import Advice
 from shared.directory.work.jobs import Job
+from shared.directory.work.plan import PlanRow
 from shared.directory.work.reviews import ACTIONS, LINK
 from shared.json_text import dump
 from shared.scim.endpoint import Request, Response
 from shared.scim.errors import InvalidSyntax, InvalidValue
+from shared.tables.access import in_parts
 from shared.turns import Turns
 
 MOST_DECIDED: Final = 20_000
@@ -47,19 +54,32 @@ _IDS: Final = ("row", "run")
 _NAMES: Final = ("decision", "objectId", "userName")
 """Columns that say together which row of a plan one is."""
 _NAMED_BY: Final = {"rows": _IDS, "names": _NAMES}
+_NAMING: Final = (ACCOUNT, "userName")
+"""Columns with names that people and applications give."""
+_COLUMNS: Final = {plain(name): name for name in (*DECIDING, *_IDS, *_NAMES)}
+"""The columns that are read, by their headers as plain() returns them."""
 
 Name = tuple[str, ...]
 """What names a row in a file: its id, or in lower case what its columns _NAMES say."""
 
 
 class Line(NamedTuple):
-    """A row of the file with an action: its line, the name of the plan's row, and what is wanted of it."""
+    """A row of the file with an action: its line, the name of the plan's row, and what is wanted of it.
+
+    `object_id` and `user_name` are what the file has of the two beside that, "" for nothing.
+    """
 
     number: int
     row: Name
     action: str
     account: str | None
     identity: str | None
+    object_id: str = ""
+    user_name: str = ""
+
+    def says_the_same(self, other: Line) -> bool:
+        """Tell whether both want the same of one row."""
+        return (self.row, *self[2:5]) == (other.row, *other[2:5])
 
 
 class _NotTaken:
@@ -76,6 +96,10 @@ class _NotTaken:
         self._told[line] = reason
         if len(self._told) >= self._most:
             self._told = dict(self._first())
+
+    def any(self) -> bool:
+        """Tell whether there are any."""
+        return bool(self._told)
 
     def to_json(self) -> dict[str, Any]:
         """Return them as the answer shows them."""
@@ -97,6 +121,10 @@ async def decide_by_file(directory: Directory, request: Request, client: Orchest
     job = await begin_reviewing(directory, request, client)
     not_taken = _NotTaken()
     lines = await _read(file, request.content_type, job, named_by, not_taken)
+    if not lines and not not_taken.any():
+        raise InvalidValue(
+            f"{ACTION}: no row of the file has one, so nothing was decided: write {', '.join(ACTIONS)} into that column"
+        )
     ids = await _rows_of_names(directory, job, lines) if named_by is _NAMES else {one.row: one.row[0] for one in lines}
     reviewed = unchanged = 0
     for one in lines:
@@ -124,16 +152,30 @@ async def _decide(
 
     `decided` says which line of the file decides about a row, by the row's id.
     """
-    rows = await reviews_of(directory, job.id).find_rows([*lines])
+    reviews = reviews_of(directory, job.id)
     refused: dict[int, str] = {}
     wishes: list[Wish] = []
-    for line, row in zip(lines.values(), rows, strict=True):
-        if row is None:
-            refused[line.number] = "row: this plan has no row of that id: leave the column as it was"
-        else:
-            wishes.append(Wish(row, line.action, line.account, line.identity, alone=True))
+    for some in in_parts([*lines.items()], ROWS_AT_ONCE):
+        rows = await reviews.find_rows([row_id for row_id, _ in some])
+        for (_, line), row in zip(some, rows, strict=True):
+            if row is None:
+                refused[line.number] = "row: this plan has no row of that id: leave the column as it was"
+            elif name := _contradicted(line, row):
+                refused[line.number] = _APART.format(name)
+            else:
+                wishes.append(Wish(lean(row), line.action, line.account, line.identity, alone=True))
     done, same, told = await record(directory, job, wishes, request, skip_same=True, decided=decided)
     return done, same, refused | {lines[row_id].number: reason for row_id, reason in told.items()}
+
+
+def _contradicted(line: Line, row: PlanRow) -> str:
+    """Return the column by which a line is about somebody else than the row that it names; "" where it agrees."""
+    object_id = row.shown.get("identity", {}).get("objectId")
+    if object_id:
+        wrong = line.object_id and compared_id(line.object_id) != compared_id(object_id)
+        return "objectId" if wrong else ""
+    user_name = row.shown.get("account", {}).get("userName")
+    return "userName" if user_name and line.user_name and fold(line.user_name) != fold(user_name) else ""
 
 
 def _named_by(request: Request) -> Sequence[str]:
@@ -161,23 +203,25 @@ async def _rows_of_names(directory: Directory, job: Job, lines: Iterable[Line]) 
         async for rows in directory.plan(job.id).decided(bucket):
             for row in rows:
                 identity, account = row.shown.get("identity", {}), row.shown.get("account", {})
-                name = _name((row.decision, identity.get("objectId", ""), account.get("userName", "")))
+                name = _name(row.decision, identity.get("objectId", ""), account.get("userName", ""))
                 if name in wanted:
                     found[name].append(row.id)
     return {name: ids[0] for name, ids in found.items() if len(ids) == 1}
 
 
-def _name(cells: Iterable[str]) -> Name:
-    return tuple(cell.lower() for cell in cells)
+def _name(decision: str, object_id: str, user_name: str) -> Name:
+    return decision.lower(), compared_id(object_id) if object_id else "", user_name.lower()
 
 
 async def _read(file: bytes, content_type: str, job: Job, named_by: Sequence[str], not_taken: _NotTaken) -> list[Line]:
     """Return the lines with an action, and note why others cannot be read.
 
-    Of two lines about one row the first counts. Raises InvalidSyntax for a file that is no table of a run's report,
-    InvalidValue for one of another run, and for one with too many decisions.
+    Of lines that say the same of one row the first counts; of those that contradict each other none does. Raises
+    InvalidSyntax for a file that is no table of a run's report, InvalidValue for one of another run, and for one with
+    too many decisions.
     """
     lines: dict[Name, Line] = {}
+    contradicted: dict[Name, int] = {}
     turns = Turns()
     try:
         for row in await read_ahead(_rows(file, content_type, named_by)):
@@ -185,14 +229,14 @@ async def _read(file: bytes, content_type: str, job: Job, named_by: Sequence[str
             if isinstance(row, Problem):
                 not_taken.add(row.line, f"{row.reason} {row.remedy}")
                 continue
-            cells = {name: _cell(row.cells, name) for name in (*DECIDING, *named_by)}
-            if cells.get("run", job.id) not in ("", job.id):
+            cells = {name: _cell(row.cells, name) for name in (*DECIDING, *_IDS, *_NAMES)}
+            if named_by is _IDS and cells["run"] not in ("", job.id):
                 raise InvalidValue(
                     f"run: line {row.line} is of {cells['run']}, and this is {job.id}: nothing was decided. Download "
                     f"the rows of this run, and decide in those; or send it with ?{BY}=names, to decide about the rows "
                     f"that say the same here by {', '.join(_NAMES)}"
                 )
-            name = (cells["row"],) if named_by is _IDS else _name(cells[one] for one in _NAMES)
+            name = (cells["row"],) if named_by is _IDS else _name(*(cells[one] for one in _NAMES))
             action = cells[ACTION].lower()
             if not action:
                 if cells[ACCOUNT] or cells[IDENTITY]:
@@ -204,27 +248,46 @@ async def _read(file: bytes, content_type: str, job: Job, named_by: Sequence[str
             elif action != LINK and (cells[ACCOUNT] or cells[IDENTITY]):
                 not_taken.add(row.line, f"{ACCOUNT}, {IDENTITY}: are for the action {LINK}")
             elif former := lines.get(name):
-                not_taken.add(row.line, f"row: line {former.number} decides about the same row")
+                said = Line(row.line, name, action, cells[ACCOUNT] or None, cells[IDENTITY] or None)
+                if said.says_the_same(former):
+                    not_taken.add(row.line, f"row: line {former.number} says the same of the same row")
+                else:
+                    not_taken.add(row.line, _OTHERWISE.format(former.number))
+                    contradicted.setdefault(name, row.line)
             elif len(lines) == MOST_DECIDED:
                 raise InvalidValue(f"{ACTION}: a file has at most {MOST_DECIDED:,} rows: split it, nothing was decided")
             else:
                 account, identity = cells[ACCOUNT] or None, cells[IDENTITY] or None
-                lines[name] = Line(row.line, name, action, account, identity)
+                lines[name] = Line(row.line, name, action, account, identity, cells["objectId"], cells["userName"])
     except UnreadableFile as error:
         raise InvalidSyntax(str(error)) from error
+    for name, number in contradicted.items():
+        not_taken.add(lines.pop(name).number, _OTHERWISE.format(number))
     return [*lines.values()]
+
+
+_APART: Final = (
+    "{}: that of the row is another one, so columns were sorted without the others, or it was changed: take the line "
+    "from the report anew"
+)
+_OTHERWISE: Final = "row: line {} decides otherwise about the same row, so neither counts: keep the one that is right"
 
 
 def _rows(file: bytes, content_type: str, named_by: Sequence[str]) -> Iterator[Row | Problem]:
     """Yield the rows of a table of a run's report. Raises UnreadableFile for any other file."""
-    rows = read_rows(file, content_type=content_type)
+    notes = Notes()
+    rows = read_rows(file, content_type=content_type, notes=notes)
     header = next(rows, None)
+    if notes.uncomputed:
+        raise UnreadableFile(UNCOMPUTED)
     names = header.names if isinstance(header, Header) else ()
-    if missing := [name for name in (ACTION, *named_by) if name not in names]:
+    written = {name: one if (one := _COLUMNS.get(plain(name), name)) not in names else name for name in names}
+    if missing := [name for name in (ACTION, *named_by) if name not in written.values()]:
         deciding = ", ".join(DECIDING)
+        sheets = f" {header.sheets}" if isinstance(header, Header) and header.sheets else ""
         raise UnreadableFile(
             Advice(
-                f"The file is no table of a run's rows: it has no column {', '.join(missing)}.",
+                f"The file is no table of a run's rows: it has no column {', '.join(missing)}.{sheets}",
                 f"Download one from /{RUN.path}/{{id}}/report?format=xlsx or csv, fill in {deciding}, and send it "
                 "back.",
                 "table",
@@ -232,11 +295,18 @@ def _rows(file: bytes, content_type: str, named_by: Sequence[str]) -> Iterator[R
             )
         )
     for row in rows:
-        if not isinstance(row, Header):
+        if isinstance(row, Row):
+            yield Row(row.line, {written[name]: cell for name, cell in reversed(row.cells.items())})
+        elif isinstance(row, Problem):
             yield row
 
 
 def _cell(cells: Mapping[str, Any], name: str) -> str:
-    """Return a cell without white space around it, and without the apostrophe that kept it from being a formula."""
+    """Return a cell without white space around it, and without the apostrophe that kept it from being anything else.
+
+    One before letters is a part of the name: 't Hooft.
+    """
     text = str(cells.get(name) or "").strip()
-    return text[1:] if text.startswith("'") else text
+    rest = text.removeprefix("'")
+    is_part = name in _NAMING and rest[:1].isalpha() and not ID.fullmatch(rest)
+    return text if is_part else rest

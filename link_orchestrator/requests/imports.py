@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Annotated, Any, Final, TypeVar
 
 from pydantic import Field, StrictInt
@@ -112,7 +112,7 @@ async def _import(
 
     async def keep(problems: Sequence[Problem]) -> None:
         for problem in problems:
-            await unread.add(0, asdict(problem))
+            await unread.add(0, problem.to_json())
 
     notes = Notes()
     rows = read(read_file(request), content_type=request.content_type, columns=read_columns(request), notes=notes)
@@ -173,7 +173,7 @@ async def _report_unread(directory: Directory, preview_id: str, job_id: str) -> 
     counts: list[dict[str, Any]] = []
     async for items in directory.stage(preview_id + UNREAD).read(0):
         counts += (one for item in items for one in item.get(BY_REASON, ()))
-        await report.add([Problem(**item) for item in items if BY_REASON not in item])
+        await report.add([Problem.from_json(item) for item in items if BY_REASON not in item])
     counts = counts or report.counts()  # a preview of an earlier version of the app kept every row
     await report.close(counts)
     return sum(one["count"] for one in counts)

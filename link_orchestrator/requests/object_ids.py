@@ -1,8 +1,9 @@
 """Object ids that come several times in an upload, in one part or in several: which row is the person's?
 
 Of each row a record of 20 bytes is kept: digests of the object id and of the row, and its line. They are compared
-bucket by bucket, so that a part of a million rows takes 20 MB. Rows that say the same are one. Where two contradict
-each other nobody can tell which is right, so neither is used: a row that voids the id is staged (identity.void).
+bucket by bucket, so that a part of a million rows takes 20 MB. Rows that say the same are one, and are told. Where two
+contradict each other nobody can tell which is right, so neither is used: a row that voids the id is staged
+(identity.void).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections.abc import AsyncIterator, Sequence
 from itertools import islice
 from typing import Final, NamedTuple
 
-from link_orchestrator.problems import Problem
+from link_orchestrator.problems import Problem, said_before
 from link_orchestrator.staged import IDS
 from shared.directory.directory import Directory
 from shared.directory.keys import Key
@@ -52,8 +53,8 @@ class ObjectIds:
         record = _RECORD.pack(bytes.fromhex(digest[:16]), content, min(line, 0xFFFFFFFF))
         self._records[self._directory.keys.bucket(digest)] += record
 
-    async def settle(self) -> AsyncIterator[tuple[int, list[Problem]]]:
-        """Void the ids whose rows contradict each other; yield the problems with the part's own rows of these.
+    async def settle(self) -> AsyncIterator[tuple[int, list[Problem], list[Problem]]]:
+        """Void the ids whose rows contradict each other; yield the part's own rows of these, and those said before.
 
         They come a bucket at a time, with its number, in the order of their lines. The part is staged by now. Its
         records are kept for the parts to come.
@@ -61,10 +62,12 @@ class ObjectIds:
         writer = self._directory.stage(self._upload + IDS).writer()
         voids = self._directory.stage(self._upload).writer("void")
         for bucket, records in sorted(self._records.items()):
-            if digests := await self._find_contradicted(bucket):
-                found = await self._rows(bucket, digests)
+            digests, repeated = await self._compare(bucket)
+            if digests or repeated:
+                found = await self._rows(bucket, digests) if digests else {}
                 problems = (self._problem(row, rows) for rows in found.values() for row in rows if self._is_own(row))
-                yield bucket, sorted(problems, key=lambda problem: problem.line)
+                yield bucket, sorted(problems, key=lambda problem: problem.line), repeated
+            if digests:
                 for object_id in await self._ids(bucket, digests):
                     await voids.add(bucket, void(object_id))
             for part in in_parts(records, RECORDS * _RECORD.size):
@@ -72,19 +75,28 @@ class ObjectIds:
         await voids.close()
         await writer.close()
 
-    async def _find_contradicted(self, bucket: int) -> set[bytes]:
-        """Return the digests of object ids of which two rows say different things, one of them of this part."""
-        said: dict[bytes, bytes] = {}
-        found = {
-            digest
-            for digest, content, _ in _RECORD.iter_unpack(self._records[bucket])
-            if said.setdefault(digest, content) != content
-        }
-        async for _, records in self._former_records(bucket):
-            for digest, content, _ in _RECORD.iter_unpack(records):
-                if said.get(digest, content) != content:
-                    found.add(digest)
-        return found
+    async def _compare(self, bucket: int) -> tuple[set[bytes], list[Problem]]:
+        """Return the digests of object ids of which two rows say different things, one of them of this part.
+
+        Of the others return the part's own rows that say what a row before them said.
+        """
+        own = {digest for digest, *_ in _RECORD.iter_unpack(self._records[bucket])}
+        said: dict[bytes, tuple[bytes, _Seen]] = {}
+        contradicted: set[bytes] = set()
+        repeated: list[tuple[bytes, int]] = []
+        async for part, records in self._former_records(bucket):
+            for digest, content, line in _RECORD.iter_unpack(records):
+                if digest in own and said.setdefault(digest, (content, _Seen(part, line)))[0] != content:
+                    contradicted.add(digest)
+        for digest, content, line in _RECORD.iter_unpack(self._records[bucket]):
+            if digest not in said:
+                said[digest] = content, _Seen(self._upload, line)
+            elif said[digest][0] == content:
+                repeated.append((digest, line))
+            else:
+                contradicted.add(digest)
+        again = [(line, said[digest][1]) for digest, line in repeated if digest not in contradicted]
+        return contradicted, [said_before(line, self._place(first)) for line, first in again]
 
     async def _rows(self, bucket: int, digests: set[bytes]) -> dict[bytes, list[_Seen]]:
         """Return the rows of some object ids of a bucket, by the digests of these."""

@@ -47,7 +47,7 @@ from shared.directory.work.reviews import ACKNOWLEDGE, AS_PLANNED, EXCLUDE, LEAV
 from shared.json_text import dump
 from shared.scim.endpoint import Request, Response
 from shared.scim.errors import InvalidValue
-from shared.tables.access import in_waves, together
+from shared.tables.access import in_parts, in_waves, together
 
 ROWS_AT_ONCE = 1_000
 """Rows that one request can name, or review by a filter."""
@@ -100,6 +100,16 @@ class Wish:
     identity: str | None = None
     create: bool = False
     alone: bool = False
+
+
+_JUDGED = ("account", "candidates", "predicted", "evidence", "warnings")
+"""What a review is judged by of what a row shows."""
+
+
+def lean(row: PlanRow) -> PlanRow:
+    """Return a row with nothing but what a review is judged by: a file decides about thousands at once."""
+    shown = {name: row.shown[name] for name in _JUDGED if name in row.shown}
+    return replace(row, shown=shown, suggestions=())
 
 
 async def review(directory: Directory, request: Request, client: Orchestrations) -> Response:
@@ -446,6 +456,11 @@ async def _tell_provisioning(plan: Plan, reviews: Reviews, rows: Sequence[PlanRo
     An excluded identity is not linked, and created if the review says so. One that is to be linked is left open until
     the run is applied. One that is left as planned is open again, or free, as the plan has decided.
     """
+    for some in in_parts(rows, ROWS_AT_ONCE):
+        await _tell(plan, reviews, some)
+
+
+async def _tell(plan: Plan, reviews: Reviews, rows: Sequence[PlanRow]) -> None:
     told: dict[str, str] = {}
     while True:
         found = [row for row in await reviews.find_rows([row.id for row in rows]) if row is not None]

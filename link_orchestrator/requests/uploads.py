@@ -9,6 +9,7 @@ from link_orchestrator.files.entra_groups import EntraGroup, read_entra_groups
 from link_orchestrator.files.identities import number_identities
 from link_orchestrator.files.reading import READING, Notes
 from link_orchestrator.kinds import ENTRA_GROUPS, IDENTITIES, Kind
+from link_orchestrator.passes.import_counts import REPEATED
 from link_orchestrator.problem_report import KEPT_IN_BUCKET, ProblemReport
 from link_orchestrator.requests.jobs import answer, kept_until, page_of_jobs
 from link_orchestrator.requests.object_ids import ObjectIds
@@ -54,14 +55,17 @@ async def upload_identities(directory: Directory, request: Request) -> Response:
     report = await stage_rows(directory, job_id, rows, add, counts)
     await report.close()
     await writer.close()
-    async for bucket, voided in ids.settle():
+    async for bucket, voided, repeated in ids.settle():
         report = ProblemReport(directory, job_id, f"{bucket:02x}", KEPT_IN_BUCKET)
-        await report.add(voided)
+        await report.add([*voided, *repeated])
         await report.close()
         for problem in voided:
             notes.problem(problem, was_read=True)
         counts.update(read=-len(voided), problems=len(voided))
+        counts[REPEATED] += len(repeated)
     total = {n: counts[n] + (former.counts[n] if former else 0) for n in ("read", "problems")}
+    if repetitions := counts[REPEATED] + (former.counts.get(REPEATED, 0) if former else 0):
+        total[REPEATED] = repetitions
     options: dict[str, Any] = {"parts": [*parts_of(former), job_id]} if former else {}
     options |= {**read_name(request), READING: notes.reading().to_json()}
     return answer(await jobs.record(IDENTITIES.name, request.by, job_id, total, options), request, 201)

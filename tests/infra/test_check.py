@@ -1,4 +1,4 @@
-"""Faults planted in the templates, each of which the checks must find: tests/infra/planted, a list for each subject."""
+"""Faults planted in templates and workflows (tests/infra/planted), each of which the checks must find."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from infra import check
-from infra.check import INFRA, look, read_again
-from infra.checks import audit, safety, secrets, settings
+from infra.check import INFRA, WORKFLOWS, look, read_again
+from infra.checks import audit, safety, secrets, settings, workflows
 from infra.checks.evaluation import Deployment, deploy
 from infra.checks.finding import Finding
 from infra.checks.scenarios import SCENARIOS
@@ -20,6 +20,10 @@ from infra.checks.template import read
 from tests.environments import ROOT
 
 LISTS = sorted((Path(__file__).parent / "planted").glob("*.toml"))
+FILES = (
+    *("main.bicep", "entra.bicep", "entra.sh"),
+    *("createUiDefinition.json", "azure.yaml", "main.parameters.json"),
+)
 FAULTS: list[Any] = [
     pytest.param(fault, id=f"{file.stem}.{name}")
     for file in LISTS
@@ -31,15 +35,24 @@ is found."""
 
 @pytest.fixture
 def templates(tmp_path: Path) -> Path:
-    """A folder with the templates, and what they load."""
-    for name in ("main.bicep", "entra.bicep", "entra.sh", "createUiDefinition.json", "azure.yaml"):
+    """A folder with the templates, what they load, and the workflows."""
+    for name in (
+        "main.bicep",
+        "entra.bicep",
+        "entra.sh",
+        "createUiDefinition.json",
+        "azure.yaml",
+        "main.parameters.json",
+    ):
         shutil.copy(INFRA / name, tmp_path / name)
     shutil.copytree(INFRA / "observability", tmp_path / "observability")
+    shutil.copytree(WORKFLOWS, tmp_path / "workflows")
     return tmp_path
 
 
-def test_the_templates_are_right(templates: Path) -> None:
+def test_the_templates_and_the_workflows_are_right(templates: Path) -> None:
     assert look(templates) == []
+    assert list(workflows.check(WORKFLOWS)) == []
     for name in ("main.bicep", "entra.bicep"):
         assert read_again((INFRA / name).read_text("utf-8"), name) == []
 
@@ -51,7 +64,7 @@ def test_a_planted_fault_is_found(templates: Path, fault: dict[str, str]) -> Non
     text = file.read_text("utf-8")
     assert fault["replaced"] in text, "the fault fits nowhere any more"
     file.write_text(text.replace(fault["replaced"], fault["by"]), "utf-8")
-    found = [str(one) for one in look(templates)]
+    found = [str(one) for one in (*look(templates), *workflows.check(templates / "workflows"))]
     assert any(fault["finds"] in one for one in found), found
 
 

@@ -29,12 +29,12 @@ elif said.startswith("account show") or said.startswith("ad sp show"):
 """
 
 
-def entra(folder: Path, apps: str) -> tuple[int, str, list[str]]:
-    """Run the script. Returns its exit code, what it printed, and what it asked for."""
+def entra(folder: Path, apps: str, *more: str) -> tuple[int, str, list[str]]:
+    """Run the script. Returns its exit code, what it printed, and what it asked for, in lines."""
     (folder / "az").write_text(AZ)
     (folder / "az").chmod(0o755)
     environment = {**os.environ, "PATH": f"{folder}:{os.environ['PATH']}", "ASKED": str(folder / "asked"), "APPS": apps}
-    command = [str(INFRA / "entra.sh"), "principal", "https://admin.example", "User.Read.All"]
+    command = [str(INFRA / "entra.sh"), "principal", "https://admin.example", "User.Read.All", *more]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     return done.returncode, done.stdout.strip(), (folder / "asked").read_text().splitlines()
 
@@ -61,3 +61,23 @@ def test_whoever_is_assigned_can_sign_in_for_the_script_consents_for_all(tmp_pat
     _, _, asked = entra(tmp_path, "")
     (consent,) = [one for one in asked if one.startswith("ad app permission grant ")]
     assert "--scope openid profile email" in consent
+
+
+SCRIPTS = "04b07795-8ddb-461a-bbee-02f9e1bf7b46"
+
+
+def test_people_get_tokens_by_the_applications_that_are_named_once_entra_knows_what_these_ask_for(
+    tmp_path: Path,
+) -> None:
+    code, _, asked = entra(tmp_path, "", SCRIPTS)
+    (scope,) = [place for place, one in enumerate(asked) if "oauth2PermissionScopes" in one]
+    (allowed,) = [place for place, one in enumerate(asked) if "preAuthorizedApplications" in one]
+    assert code == 0
+    assert scope < allowed
+    assert f'"appId": "{SCRIPTS}"' in asked[allowed]
+    assert not [one for one in asked if "appRoleId" in one and SCRIPTS in one]
+
+
+def test_without_such_an_application_those_that_were_named_before_stay(tmp_path: Path) -> None:
+    _, _, asked = entra(tmp_path, "")
+    assert not [one for one in asked if "preAuthorizedApplications" in one]

@@ -11,7 +11,8 @@ import io
 import itertools
 import json
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+import tracemalloc
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -32,7 +33,7 @@ from shared.directory.directory import Directories
 from shared.directory.errors import DirectoryError
 from shared.directory.work.jobs import State
 from shared.host.settings import Settings
-from shared.tables import copying
+from shared.tables import access, copying
 from shared.tables.azure import AzureTables
 from shared.tables.blobs import Blobs
 from shared.tables.port import Denied, Upsert
@@ -304,6 +305,81 @@ async def test_a_restore_that_broke_off_is_done_again(azure: AzureTables, contai
     for _ in range(2):
         assert (await said(azure, container, over=True))[0] == 0
     assert await all_rows(azure) == rows
+
+
+MANY = 6_000
+"""Rows: some megabytes, in dozens of parts of PART."""
+PART = 64 * 1024
+
+
+class Ended(Exception):
+    """The process is gone."""
+
+
+class Ending(Blobs):
+    """Blobs of a process that ends instead of its next request but some."""
+
+    def __init__(self, container: str, left: int) -> None:
+        super().__init__(container)
+        self._left = left
+
+    async def _send(self, method: str, name: str, content: bytes | None = None) -> tuple[int, str, bytes]:
+        if self._left == 0:
+            raise Ended
+        self._left -= 1
+        return await super()._send(method, name, content)
+
+
+async def until_done(step: Callable[[Blobs], Awaitable[bool]], container: str, requests: int) -> int:
+    """Take a step until it is done, in processes of which each lives for some requests more; return their number."""
+    for number in itertools.count(1):
+        try:
+            async with Ending(container, number * requests) as blobs:
+                if await step(blobs):
+                    return number
+        except Ended:
+            pass
+    raise AssertionError
+
+
+async def test_thousands_of_rows_are_copied_and_restored_in_little_memory_however_often_it_breaks_off(
+    azure: AzureTables, container: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(copying, "PART_BYTES", PART)
+    monkeypatch.setattr(copying, "PAGE_ROWS", 100)
+    monkeypatch.setattr(copying, "SKEW", timedelta(0))  # what was written before is not copied again
+
+    async def copy(blobs: Blobs) -> bool:
+        return (await copying.copy(azure, blobs, DAY, 3_600))[0].ended is not None
+
+    async def write_again(blobs: Blobs) -> bool:
+        return await restore.run(azure, blobs, DAY, Console(quiet=True), over=True) == 0
+
+    for bucket in range(MANY // 500):
+        names = [hashlib.sha256(f"{bucket} {n}".encode()).hexdigest() for n in range(500)]
+        rows = [Upsert(f"a_{name}", {"status": "active", "told": name * 8}) for name in names]
+        await access.write(azure, {f"many_u_{bucket:02d}": rows})
+    await asyncio.sleep(1.1)  # Azurite's clock has seconds
+    tracemalloc.start()
+    try:
+        before = await all_rows(azure)
+        whole = tracemalloc.get_traced_memory()[0]
+        tracemalloc.clear_traces()
+        copied_in = await until_done(copy, container, 7)
+        copied = tracemalloc.get_traced_memory()[1]
+        async with Blobs(container) as blobs:
+            manifest = await copying.find(blobs, DAY)
+        await wipe(azure)
+        tracemalloc.reset_peak()
+        restored_in = await until_done(write_again, container, 20)
+        restored = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert (manifest.rows, len(before)) == (MANY, MANY)
+    assert len(manifest.parts) > 25
+    assert min(copied_in, restored_in) > 1
+    assert await all_rows(azure) == before
+    assert max(copied, restored) < whole / 2
 
 
 def token(seconds: int, name: str) -> str:

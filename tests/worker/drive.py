@@ -3,7 +3,7 @@
 Runs in the worker's environment (conftest.py makes it), so it imports nothing of ours. Only gRPC is replaced: the
 worker builds its messages from the classes it is given, and here each is a plain namespace.
 In: a JSON list of {"function", "inputs": {parameter: {"http" | "json" | "string": value}}}.
-Out: JSON {"error", "functions": {name: [bindings]}, "results": [{"error", "value"}], "logs": [[level, logger]]}.
+Out: JSON {"error", "functions": {name: [bindings]}, "results": [{"error", "value"}], "logs": [[level, logger, text]]}.
 """
 
 import asyncio
@@ -100,14 +100,14 @@ async def invoke(function_id: str, inputs: dict[str, Any]) -> dict[str, Any]:
 
 
 class Logs(logging.Handler):
-    """Keeps the level and the logger of each record."""
+    """Keeps the level, the logger and the text of each record."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.told: list[tuple[str, str]] = []
+        self.told: list[tuple[str, str, str]] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.told.append((record.levelname, record.name))
+        self.told.append((record.levelname, record.name, record.getMessage()))
 
 
 class Parameter:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -310,8 +310,43 @@ def test_our_lines_reach_azure_and_those_of_its_sdk_about_every_request_do_not(d
     calls = [{"function": "scim_users_query", "inputs": {"req": request}}] * 2
     answer = drive(ROOT, calls, {**SETTINGS, "SCIMLINK_TABLES": azurite})
     assert [result["value"]["status"] for result in answer["results"]] == [200, 200]
-    assert answer["logs"].count(["INFO", "scimlink"]) == 2
+    assert [line[:2] for line in answer["logs"]].count(["INFO", "scimlink"]) == 2
     assert [line for line in answer["logs"] if line[1].startswith("azure.")] == []
+
+
+TIMERS: dict[Role, set[str]] = {
+    "scim": {"credentials_expire"},
+    "admin": {"credentials_expire", "jobs_remove", "scheduled_runs", "sweep", "tables_copy"},
+}
+IN_FIVE_DAYS = (datetime.now(UTC) + timedelta(days=5, minutes=1)).isoformat()
+
+
+@pytest.mark.parametrize("role", ["scim", "admin"])
+async def test_every_timer_of_a_role_runs_in_the_worker(drive: Drive, azurite: str, role: Role) -> None:
+    tables = AzureTables.from_connection_string(azurite)
+    await make_directory(tables, f"timers{role}", 2)
+    credential = json.loads(Credential.of("right", "entra", role, directory=f"timers{role}").model_dump_json())
+    credentials = json.dumps([{**credential, "expires": IN_FIVE_DAYS}])
+    settings = {"SCIMLINK_TABLES": azurite, "SCIMLINK_CREDENTIALS": credentials, "APP_ROLES": role}
+    functions = drive(ROOT, settings=settings)["functions"]
+    timers = {name for name, bindings in functions.items() if _trigger(bindings)["type"] == "timerTrigger"}
+    assert timers == TIMERS[role]
+    due = json.dumps({"Schedule": {"AdjustForDST": True}, "ScheduleStatus": None, "IsPastDue": True})
+    calls = []
+    for name in sorted(timers):
+        given = {_trigger(functions[name])["name"]: {"json": due}}
+        clients = [one["name"] for one in functions[name] if one["type"] == "durableClient"]
+        given |= {client: {"string": json.dumps(binding("http://127.0.0.1:1/key"))} for client in clients}
+        calls.append({"function": name, "inputs": given})
+    answer = drive(ROOT, calls, settings)
+    assert [result["error"] for result in answer["results"]] == [None] * len(calls)
+    told = [text for level, logger, text in answer["logs"] if logger == "scimlink"]
+    ending = f"credential ends: directory=timers{role} name=entra days=5"
+    assert told.count(ending) == 2, "at the start, and by the timer"
+    swept = f"links counted: directory=timers{role} linked=0 unconfirmed=0 overdue=0" in told
+    assert swept == (role == "admin")
+    assert [line for line in answer["logs"] if line[0] in ("ERROR", "CRITICAL")] == []
+    await tables.close()
 
 
 def test_requests_as_azures_host_hands_them_on_are_answered(drive: Drive, azurite: str) -> None:

@@ -19,6 +19,8 @@ from shared.scim.errors import InvalidValue
 
 ROWS: Final = 50
 """Rows on a page."""
+FILED: Final = ("taken", "same")
+"""What the address says of a file that was taken whole: rows decided by it, and rows that were so already."""
 FILES: Final = {
     ".csv": "text/csv",
     ".xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
@@ -44,6 +46,8 @@ class Decisions:
     left_out: int = 0
     """Rows or lines that were not taken, of which `not_taken` names the first."""
     taken: int = 0
+    same: int = 0
+    """Rows of a file that had been decided so before."""
     ticked: Sequence[str] = ()
     together: int = 0
     """Rows that were decided together just now."""
@@ -120,7 +124,8 @@ async def _read(asked: Asked, **more: Any) -> Decisions:
     ticked = asked.form.all("rows")
     together = digits(asked.query.get("together", "")) or 0
     told: dict[str, Any] = {"ticked": ticked, "together": min(together, ROWS)}
-    return Decisions(run, rows, wanted, cursor, page.get("cursor", ""), after, wrong, **told, **more)
+    told |= {name: digits(asked.query.get(name, "")) or 0 for name in FILED}
+    return Decisions(run, rows, wanted, cursor, page.get("cursor", ""), after, wrong, **{**told, **more})
 
 
 async def decide(asked: Asked) -> Outcome:
@@ -155,12 +160,14 @@ async def decide_by_file(asked: Asked) -> Outcome:
         raise InvalidValue("file: choose the file that you filled in")
     kind = next((kind for end, kind in FILES.items() if file.name.lower().endswith(end)), file.content_type)
     answer = await asked.api.post("linking/runs/{id}/decisions", file.content, kind, id=asked.path["id"])
+    counts = {"taken": answer["reviewed"], "same": answer["unchanged"]}
     if not answer["notTaken"]:
-        return SeeOther(f"runs/{asked.path['id']}/decisions", "filed", looked_for(asked))
+        told = {name: str(count) for name, count in counts.items() if count}
+        return SeeOther(f"runs/{asked.path['id']}/decisions", "filed", {**looked_for(asked), **told})
     refused = [NotTaken(f"Line {one['line']:,}", one["reason"]) for one in answer["refused"]]
     if (left := answer["notTaken"] - len(refused)) > 0:
         refused.append(NotTaken(f"{left:,} more lines", "Correct these first, and send the file again."))
-    view = await _read(asked, not_taken=refused, left_out=answer["notTaken"], taken=answer["reviewed"])
+    view = await _read(asked, not_taken=refused, left_out=answer["notTaken"], **counts)
     return Shown("decisions.html", view)
 
 

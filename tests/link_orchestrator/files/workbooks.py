@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
+import struct
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from xml.sax.saxutils import escape
@@ -88,3 +89,53 @@ def ods(rows: Sequence[Sequence[str]]) -> bytes:
     rest = '<table:table-cell table:number-columns-repeated="16380"/>'
     lines = "".join(f"<table:table-row>{''.join(map(cell, row))}{rest}</table:table-row>" for row in rows)
     return ods_of(f'{lines}<table:table-row table:number-rows-repeated="1048570">{rest}</table:table-row>')
+
+
+def repacked(file: bytes, change: Callable[[dict[str, bytes]], None]) -> bytes:
+    """Return an archive whose parts were changed, by name."""
+    with zipfile.ZipFile(io.BytesIO(file)) as old:
+        parts = {name: old.read(name) for name in old.namelist()}
+    change(parts)
+    return archive(parts)
+
+
+def with_macros(file: bytes) -> bytes:
+    """Return an xlsx as an xlsm: its main part is of another type, and a project of macros is beside it."""
+
+    def change(parts: dict[str, bytes]) -> None:
+        plain, macros = b"spreadsheetml.sheet.main+xml", b"ms-excel.sheet.macroEnabled.main+xml"
+        kinds = parts["[Content_Types].xml"].replace(b"openxmlformats-officedocument." + plain, macros)
+        project = b'<Default Extension="bin" ContentType="application/vnd.ms-office.vbaProject"/></Types>'
+        parts["[Content_Types].xml"] = kinds.replace(b"</Types>", project)
+        related = b'<Relationship Id="rMacros" Type="http://schemas.microsoft.com/office/2006/relationships/vbaProject"'
+        rels = parts["xl/_rels/workbook.xml.rels"]
+        parts["xl/_rels/workbook.xml.rels"] = rels.replace(
+            b"</Relationships>", related + b' Target="vbaProject.bin"/></Relationships>'
+        )
+        parts["xl/vbaProject.bin"] = compound("VBA", "PROJECT")
+
+    return repacked(file, change)
+
+
+def compound(*streams: str) -> bytes:
+    """Return a compound file of Microsoft's, with empty streams of these names. [MS-CFB] sections 2.2 to 2.6."""
+    free, end, none = 0xFFFFFFFF, 0xFFFFFFFE, 0xFFFFFFFF
+    difat = struct.pack("<109I", 0, *[free] * 108)
+    header = struct.pack("<8s16x5H6x", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", 0x3E, 3, 0xFFFE, 9, 6)
+    header += struct.pack("<9I", 0, 1, 1, 0, 4096, end, 0, end, 0) + difat
+    fat = struct.pack("<128I", 0xFFFFFFFD, end, *[free] * 126)
+    entries = b""
+    for place, name in enumerate(("Root Entry", *streams)):
+        coded = name.encode("utf-16-le")
+        right = place + 1 if 0 < place < len(streams) else none
+        child = 1 if place == 0 and streams else none
+        entries += struct.pack(
+            "<64sHBB3I36xIQ", coded, len(coded) + 2, 2 if place else 5, 1, none, right, child, end, 0
+        )
+    blank = struct.pack("<64sHBB3I36xIQ", b"", 0, 0, 0, none, none, none, 0, 0)
+    return header + fat + (entries + blank * 3)[:512].ljust(512, b"\0")
+
+
+def encrypted() -> bytes:
+    """Return a workbook as Excel encrypts it: a compound file with the package in it. [MS-OFFCRYPTO] section 2.3.4."""
+    return compound("EncryptionInfo", "EncryptedPackage")

@@ -37,11 +37,12 @@ async def test_two_rows_of_one_user_name_are_reported_with_both_lines(app: App) 
         JANE, {"userName": "john", "title": "A"}, JANE | {"userName": "JANE@contoso.com", "title": "B"}, JANE
     )
     job = await app.bring(file)
-    assert job["counts"] == {"created": 2, "refused": 1}
-    (problem,) = await app.problems(job)
+    assert job["counts"] == {"created": 2, "refused": 1, "repeated": 1}
+    problem, again = await app.problems(job)
     assert problem["line"] == 4
     assert problem["reason"] == "userName: line 2 has the same one, and the rows differ; line 2 was taken"
     assert problem["remedy"]
+    assert (again["line"], again["reason"]) == (5, "The row says the same as line 2, and was read once.")
     assert (await app.account("jane@contoso.com"))["document"]["title"] == "Engineer"
 
 

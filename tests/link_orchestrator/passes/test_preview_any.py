@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
+import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Awaitable
 from contextlib import suppress
@@ -16,6 +18,7 @@ from shared.directory.directory import Directories, Directory
 from shared.directory.keys import LIVE, RETIRED, Key
 from shared.directory.records.kept import values_changed
 from shared.directory.records.model import Account, Status
+from tests.link_orchestrator.files.workbooks import ods, repacked, xlsx
 from tests.link_orchestrator.passes.test_preview import everything, preview, put, put_linked
 from tests.link_orchestrator.running import App, Refusal, csv_file, rows_of
 from tests.shared.directory.invariants import check_invariants
@@ -39,13 +42,23 @@ COLUMNS: dict[str, st.SearchStrategy[str]] = {
 }
 
 
+TEXTS = ("sharedStrings.xml", "content.xml")
+"""Parts of workbooks that hold the texts of cells."""
+
+
 @st.composite
 def files(draw: st.DrawFn) -> bytes:
-    """Draw a file: CSV or JSON Lines, cut, or with bytes of anything in it."""
+    """Draw a file: CSV, JSON Lines or a workbook, cut, or with bytes of anything in it or in a part of it."""
     columns = ["userName", *draw(st.lists(st.sampled_from(list(COLUMNS)[1:]), unique=True, max_size=5))]
     rows = draw(st.lists(st.fixed_dictionaries({name: COLUMNS[name] for name in columns}), min_size=1, max_size=7))
     lines = "\n".join(json.dumps({name: value for name, value in row.items() if value}) for row in rows)
+    cells = [columns, *([row[name] for name in columns] for row in rows)]
+    book = draw(st.sampled_from([None, None, xlsx, ods]))
     file = draw(st.sampled_from([csv_file(*rows), lines.encode()]))
+    if book:
+        file = xlsx({"S": cells}) if book is xlsx else ods(cells)
+        if draw(st.booleans()):
+            return repacked(file, lambda parts: spoil(draw, parts))
     match draw(st.sampled_from(["whole", "whole", "whole", "cut", "spoiled"])):
         case "cut":
             return file[: draw(st.integers(0, len(file)))]
@@ -53,6 +66,14 @@ def files(draw: st.DrawFn) -> bytes:
             at = draw(st.integers(0, len(file)))
             return file[:at] + draw(st.binary(max_size=4)) + file[at:]
     return file
+
+
+def spoil(draw: st.DrawFn, parts: dict[str, bytes]) -> None:
+    """Change some bytes of a part of a workbook, so that the archive around it stays whole."""
+    name = draw(st.sampled_from(sorted(parts)))
+    at = draw(st.integers(0, len(parts[name])))
+    end = at + draw(st.integers(0, 4))
+    parts[name] = parts[name][:at] + draw(st.binary(max_size=4)) + parts[name][end:]
 
 
 async def prepare(directory: Directory, name: str, state: str, prefix: str) -> None:
@@ -78,6 +99,26 @@ async def prepare(directory: Directory, name: str, state: str, prefix: str) -> N
             account = await put(directory, name)
             after = account.with_document(account.document() | {"userName": f"{name}-married"})
             await directory.accounts.replace(account, after, by="test", action="edit")
+
+
+def repacked_with(file: bytes, prefix: bytes) -> bytes:
+    """Return a file whose names and keys have a prefix, so that it is about this example's accounts."""
+
+    def change(parts: dict[str, bytes]) -> None:
+        parts.update({name: prefixed(part, prefix) for name, part in parts.items() if name.endswith(TEXTS)})
+
+    if not file.startswith(b"PK"):
+        return prefixed(file, prefix)
+    try:
+        return repacked(file, change)
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError):
+        return file
+
+
+def prefixed(text: bytes, prefix: bytes) -> bytes:
+    for plain in (b"ada", b"Ada", b"ADA", b"bob", b"eve", b"stra", "\uff42".encode(), b"taken", b"mine"):
+        text = text.replace(plain, prefix + plain)
+    return text.replace(b"key-" + prefix, prefix + b"key-").replace(b"key-new", prefix + b"key-new")
 
 
 async def accounts_of(directory: Directory) -> dict[str, Account]:
@@ -110,11 +151,7 @@ async def test_an_import_changes_what_its_preview_counted(
     app: App, states: list[str], file: bytes, protected: dict[str, str]
 ) -> None:
     directory, prefix = await Directories(app.tables).open("main"), f"p{next(numbers)}-"
-    for plain in (b"ada", b"Ada", b"ADA", b"bob", b"eve", b"stra", "\uff42".encode(), b"taken", b"mine"):
-        file = file.replace(plain, prefix.encode() + plain)
-    file = file.replace(b"key-" + prefix.encode(), prefix.encode() + b"key-").replace(
-        b"key-new", prefix.encode() + b"key-new"
-    )
+    file = repacked_with(file, prefix.encode())
     for name, state in zip(("ada", "bob", "eve", "strasse"), states, strict=True):
         await prepare(directory, prefix + name, state, prefix)
     before, rows = await accounts_of(directory), await everything(directory)

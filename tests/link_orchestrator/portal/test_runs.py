@@ -400,7 +400,12 @@ async def test_a_file_of_decisions_is_taken_and_what_was_not_is_said_by_its_line
     assert page.status == 200
     assert "Line 4 : action: one of link, exclude, leave, acknowledge" in page.text
     assert "2 other rows were decided" in page.text
-    assert (await send()).status == 303
+    again = await send(f"dance,{review['id']},{run['id']}")
+    assert "0 other rows were decided as you said, 2 were so already." in again.text
+    taken = await send()
+    assert taken.status == 303
+    shown = await door.get(taken.headers["Location"].partition("/portal/")[2])
+    assert "0 rows decided by the file, 2 were so already." in shown.text
     assert (await send("")).status == 400
     other = await send(f"link,{review['id']},run0")
     assert other.status == 400

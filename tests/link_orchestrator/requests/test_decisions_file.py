@@ -152,12 +152,26 @@ async def test_two_lines_give_one_account_to_one_person_alone(app: App, run: Any
     assert (await app.apply(run, links=2))["counts"]["linked"] == 2
 
 
-async def test_of_two_lines_about_one_row_the_first_counts(app: App, run: Any) -> None:
+async def test_of_lines_that_say_the_same_of_one_row_the_first_counts(app: App, run: Any) -> None:
     (row,) = rows_in(await table(app, run, decision="review"))
-    answer = await send(app, run, [row | {"action": "exclude"}, row | {"action": "link"}, row | {"action": "leave"}])
-    told = "row: line 2 decides about the same row"
+    answer = await send(app, run, [row | {"action": action} for action in ("exclude", " Exclude", "exclude")])
+    told = "row: line 2 says the same of the same row"
     assert answer["refused"] == [{"line": line, "reason": told} for line in (3, 4)]
     assert (await row_of(app, run, 2))["review"]["action"] == "exclude"
+
+
+async def test_of_lines_that_contradict_each_other_about_one_row_none_counts(app: App, run: Any) -> None:
+    (row,) = rows_in(await table(app, run, decision="review"))
+    answer = await send(app, run, [row | {"action": action} for action in ("exclude", "link", "exclude", "leave")])
+    otherwise = "row: line {} decides otherwise about the same row, so neither counts: keep the one that is right"
+    told = {one["line"]: one["reason"] for one in answer["refused"]}
+    assert told == {
+        2: otherwise.format(3),
+        3: otherwise.format(2),
+        4: "row: line 2 says the same of the same row",
+        5: otherwise.format(2),
+    }
+    assert "review" not in await row_of(app, run, 2)
 
 
 async def test_of_two_lines_about_one_identity_each_is_judged_or_refused(app: App, run: Any) -> None:
@@ -266,7 +280,7 @@ async def test_names_that_are_no_row_of_the_plan_are_told_by_line(app: App, run:
     assert (answer["reviewed"], answer["notTaken"]) == (1, 5)
     told = {one["line"]: one["reason"] for one in answer["refused"]}
     assert all(told[line].startswith("decision, objectId, userName: no row of this plan") for line in (2, 3, 4, 5))
-    assert told[7] == "row: line 6 decides about the same row"
+    assert told[7] == "row: line 6 says the same of the same row"
     with pytest.raises(Refusal, match=r"^400 by: rows .* or names"):
         await send(app, run, wrong, by="name")
 

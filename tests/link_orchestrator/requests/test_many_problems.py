@@ -29,7 +29,9 @@ def numbers(counts: list[dict[str, Any]]) -> list[tuple[int, int]]:
     return [(one["count"], one["listed"]) for one in counts]
 
 
-FILE = "userName,email\n" + "ada,ada@contoso.com\n" * 2 + "\n".join(f",nobody{n}" for n in range(MORE)) + "\n"
+FILE = (
+    "userName,email\nada,ada@contoso.com\nbob,bob@contoso.com\n" + "\n".join(f",nobody{n}" for n in range(MORE)) + "\n"
+)
 
 
 class TestRowsThatCannotBeRead:
