@@ -239,11 +239,10 @@ def tell_failed(directory: Directory, job: Job, code: str) -> None:
 
     Where what was asked for does not hold, nothing is wrong with the app: whoever asked is told, and nobody is called.
     """
-    told = (directory.name, job.kind, code or "other", job.id)
     if code in MISTAKEN:
-        log.info("job refused: directory=%s kind=%s code=%s job=%s", *told)
+        log.info("job %s ended by what it was asked for, %s", job.id, code)
     else:
-        log.error("job failed: directory=%s kind=%s code=%s job=%s", *told)
+        log.error("job failed: directory=%s kind=%s code=%s job=%s", directory.name, job.kind, code or "other", job.id)
 
 
 def _refuse_ended(job: Job) -> None:

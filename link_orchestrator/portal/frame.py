@@ -20,7 +20,7 @@ from link_orchestrator.portal.pages import PAGES
 from link_orchestrator.portal.person import form_token, is_token_of
 from link_orchestrator.portal.remedies import advice_of, worded
 from shared.directory.directory import Directories, Directory
-from shared.directory.errors import NotFound
+from shared.directory.errors import InvalidCursor, NotFound
 from shared.host.auth import Caller, Unauthorized
 from shared.host.problems import Problem, problem
 from shared.host.routes import matcher
@@ -259,6 +259,8 @@ class Trouble:
     title: str
     sentence: str
     sign_in: str = ""
+    first: str = ""
+    """Address of the first page of a list, where this one goes on with another."""
 
 
 TITLES: Final = {
@@ -291,6 +293,9 @@ def _failed(error: Exception, around: Around) -> Reply:
             detail = _brief(detail)
         sentence = capital(detail)
         trouble = Trouble(status, title, sentence if sentence.endswith(".") else f"{sentence}.")
+        if isinstance(error, InvalidCursor):
+            said = "This address goes on with a list as it was asked for elsewhere, or in another way."
+            trouble = replace(trouble, sentence=said, first=url(around.path))
         if isinstance(error, Unauthorized):
             back = url(around.path)
             trouble = replace(

@@ -62,6 +62,8 @@ class Policy:
     excluded: Sequence[Document]
     aside: Sequence[Document]
     switches: Mapping[str, tuple[str, str]]
+    newer: Sequence[tuple[str, str, str]] = ()
+    """What differs between the policy as somebody else stored it meanwhile and what was typed: label, stored, typed."""
     is_edited: bool = False
     """Whether there is something in the form that was not saved."""
     name_ids: Sequence[tuple[str, str]] = NAME_IDS
@@ -116,6 +118,7 @@ async def _show(asked: Asked, typed: Fields | None) -> Outcome:
             excluded=excluded,
             aside=aside,
             switches=SWITCHES,
+            newer=Fields.of(policy).beside(typed) if typed and asked.form["seen"] != _number(latest) else (),
             is_edited=typed is not None,
         ),
     )

@@ -179,6 +179,30 @@ class Fields:
             "schedule": _switched(self.scheduled, self._schedule(), before["schedule"], shown._schedule()),
         }
 
+    def beside(self, other: Fields) -> list[tuple[str, str, str]]:
+        """Return what differs from other fields: a label, what these say there alone, and what the others say."""
+        return [
+            (label, _alone(own, theirs), _alone(theirs, own))
+            for label, own, theirs in zip(LABELS, self._texts(), other._texts(), strict=True)
+            if own != theirs
+        ]
+
+    def _texts(self) -> list[list[str]]:
+        """Return what the fields say, as lines, in the order of LABELS."""
+        approval = f"{self.approve_share} %, {self.approve_number} links" if self.approves else "no"
+        source = [self.every_hours, self.scope, self.service_principal, *self.groups.split()]
+        return [
+            *(_lines(one) for one in (self.domains, self.excluded, self.set_aside)),
+            [f"{one.rule.name} {one.trust} {one.transforms}".strip() for one in self.rules],
+            [self.trust_emails],
+            [self.name_id_source],
+            [approval],
+            [one for one in source if one] if self.scheduled else ["no"],
+            [*self.switches],
+            [f"{self.safeguard} %", f"{self.undo_days} days", f"{self.job_days} days"],
+            ["yes" if self.matching_ended else "no"],
+        ]
+
     @property
     def source_typed(self) -> bool:
         """Whether the source of a schedule says more than that everybody is read."""
@@ -221,6 +245,36 @@ def beside_its_field(sentence: str) -> str:
     return sentence
 
 
+LABELS: Final = (
+    "Verified domains",
+    "Excluded people of Entra",
+    "Accounts set aside",
+    "Rules",
+    "Which addresses count",
+    "What Entra sent as NameID",
+    "Plans approve themselves",
+    "Plans are made by themselves",
+    "What provisioning may do",
+    "Terms",
+    "Matching has ended",
+)
+"""What is compared of two policies."""
+SHOWN: Final = 20
+"""Lines of a difference that are shown."""
+
+
+def _alone(lines: Sequence[str], others: Sequence[str]) -> str:
+    """Return the lines that others lack; all of them where only their order differs."""
+    known = {*others}
+    alone = [*lines] if known == {*lines} else [line for line in lines if line not in known]
+    more = f", and {len(alone) - SHOWN:,} more" if len(alone) > SHOWN else ""
+    return ", ".join(alone[:SHOWN]) + more
+
+
+def _lines(text: str) -> list[str]:
+    return [line for line in map(str.strip, text.splitlines()) if line]
+
+
 _ENTRY: Final = re.compile(r"\b(?:verifiedDomains|excluded|setAside|rules)\.(\d+)")
 
 
@@ -239,8 +293,7 @@ def _line(entry: Any, line: str, entry_of: Callable[[str], Any]) -> str:
 
 def _entries(name: str, text: str, entry_of: Callable[[str], Any]) -> list[Any]:
     """Return the entries of a field that has one a line. Raises InvalidValue for a line that is broken JSON."""
-    lines = [line for line in map(str.strip, text.splitlines()) if line]
-    return [_read_exactly(f"{name}: entry {n}", line, entry_of) for n, line in enumerate(lines, 1)]
+    return [_read_exactly(f"{name}: entry {n}", line, entry_of) for n, line in enumerate(_lines(text), 1)]
 
 
 def _exactly(value: Any) -> str:

@@ -297,6 +297,10 @@ class Policy:
         """Whether the create of a group over SCIM may link the group of that name."""
         return self.link_groups_on_create and not self.matching_ended
 
+    def naming(self, identity: Identity) -> frozenset[str]:
+        """Return the entries of `excluded` that name an identity, by its id or its name."""
+        return self.excluded & {fold(identity.object_id), fold(identity.user_principal_name)}
+
     def _names(self, identity: Identity) -> bool:
         return fold(identity.object_id) in self.excluded or fold(identity.user_principal_name) in self.excluded
 

@@ -410,3 +410,14 @@ async def test_an_account_is_found_by_its_former_user_name(door: Door) -> None:
     assert second["kim"] != kim, "the name is free for another"
     await ask(door, "DELETE", f"accounts/{kim}")
     assert (await ask(door, "GET", "accounts", formerUserName="kim"))["accounts"] == []
+
+
+@pytest.mark.parametrize(("given", "taken"), [("accounts", "groups"), ("accounts", "accounts?state=local")])
+async def test_a_page_that_goes_on_with_another_list_says_so_and_leads_to_its_first_page(
+    door: Door, given: str, taken: str
+) -> None:
+    await bring(door, "kim", "lee")
+    cursor = (await door.api.call("GET", given, count="1"))["cursor"]
+    page = await door.get(f"{taken}{'&' if '?' in taken else '?'}cursor={cursor}")
+    assert (page.status, "as it was asked for elsewhere, or in another way" in page.text) == (400, True), page.text
+    assert f'href="/portal/{taken.partition("?")[0]}">Begin with its first page' in page.html
